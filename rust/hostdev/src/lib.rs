@@ -1,0 +1,1 @@
+//! This host's block devices.

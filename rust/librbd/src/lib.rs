@@ -1,0 +1,1 @@
+//! librados and librbd, opened at run time, behind a safe API.

@@ -1,0 +1,1 @@
+//! `smblock._core`: the store as Python sees it.

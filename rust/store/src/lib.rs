@@ -1,0 +1,2 @@
+//! What an SR and a VDI are, on a Ceph pool.
+#![forbid(unsafe_code)]
