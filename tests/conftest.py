@@ -1,0 +1,39 @@
+"""Fixtures every test may ask for; the lab itself is `tests.lab`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.lab.ceph import OneNodeCeph
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneNodeCeph]:
+    """The session's cluster.  Whoever hurts it (quota, pauses, a dead monitor) heals it again."""
+    with OneNodeCeph(tmp_path_factory.mktemp("ceph")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def pool(ceph: OneNodeCeph) -> Iterator[str]:
+    """A pool of the test's own, prepared for RBD, gone afterwards."""
+    name = f"pool-{next(_numbers)}"
+    ceph.create_pool(name)
+    yield name
+    ceph.admin("osd", "pool", "delete", name, name, "--yes-i-really-really-mean-it")
+
+
+@pytest.fixture
+def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OneNodeCeph]:
+    """Makes a cluster of the test's own, to enter with `with`; arguments are those of `OneNodeCeph`."""
+
+    def make(**settings: object) -> OneNodeCeph:
+        return OneNodeCeph(tmp_path_factory.mktemp("ceph"), **settings)  # type: ignore[arg-type]
+
+    return make
+
+
+_numbers = itertools.count(1)

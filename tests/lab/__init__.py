@@ -1,0 +1,43 @@
+"""The lab: a pool of XCP-ng hosts and a Ceph cluster, on one plain Debian machine.
+
+Ceph and the guests' kernel are the real ones.  What no plain machine can offer (xapi, sm, tapdisk)
+is played by a stand-in, and each is called one.
+
+Everything a lab part starts listens on loopback only, lives in one folder, and is swept away when
+the process that asked for it ends, however it ends: see `tests.lab.keeper`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+
+
+class LabError(RuntimeError):
+    """A lab part could not do what it was asked; the message says which, what and why."""
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    input: bytes = b"",
+    check: bool = True,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of the lab's own with a deadline in seconds.
+
+    Raises `LabError` with the command's own words when it fails (unless `check` is off) or is late.
+    """
+    words = [os.fspath(word) for word in argv]
+    try:
+        done = subprocess.run(words, check=False, capture_output=True, timeout=timeout, env=env, input=input)
+    except subprocess.TimeoutExpired as late:
+        raise LabError(f"{' '.join(words)}: no answer in {timeout} s") from late
+    except OSError as error:
+        raise LabError(f"{' '.join(words)}: {error}") from error
+    if check and done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
+        raise LabError(f"{' '.join(words)}: exit status {done.returncode}: {said}")
+    return done

@@ -1,0 +1,311 @@
+"""A real Ceph cluster on one node: the distribution's own daemons, in a folder, for one test run.
+
+    with OneNodeCeph(folder) as ceph:
+        keyring = ceph.create_user("xcp", "rbd")
+        ceph.rbd("create", "--size", "1G", "rbd/disk")
+
+It comes up in two seconds, needs no privileges, no systemd and no container, has cephx on, and
+leaves neither a process nor a file behind.  Each cluster has a loopback address to itself, so
+many run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from string import Template
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from tests.lab import LabError, keeper, run
+from tests.lab.ports import AddressLease
+
+MONITOR_PORT = 6789
+_DAEMON_PORTS = (6800, 6999)
+_STORE_BYTES = 8 << 30  # apparent: memory and sparse files are taken as they are written
+_CONF_TEMPLATE = Path(__file__).with_name("ceph.conf.in")
+_DEADLINE = 30.0
+
+Pace = Literal["fast", "default"]
+
+# How long the monitors gather changes before they commit them, in seconds: (paxos_propose_interval,
+# paxos_min_wait).  A snapshot waits for such a commit, so the pace is its latency.
+_PACES: Mapping[Pace, tuple[float, float]] = {"fast": (0.01, 0.001), "default": (1.0, 0.05)}
+
+_DAEMON_CAPS = {
+    "mgr.x": {"mon": "allow profile mgr", "osd": "allow *", "mds": "allow *"},
+    "osd": {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "allow *"},
+}
+
+
+class OneNodeCeph:
+    """A cluster of one monitor, `osds` OSDs and a manager, up while the `with` block lasts.
+
+    directory      a folder of the cluster's own; created, and removed at the end
+    store          "memstore" (fast; data is gone when an OSD stops) or "bluestore"
+    mgr            without a manager the cluster reports no usage at all
+    min_compat     `require-min-compat-client` to set, or None to leave Ceph's own default
+    monitor_pace   "fast" for tests, "default" to measure what a production cluster would do
+    pool           name of a first pool, initialised for RBD; None for none
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        osds: int = 1,
+        store: Literal["memstore", "bluestore"] = "memstore",
+        mgr: bool = True,
+        min_compat: str | None = "mimic",
+        monitor_pace: Pace = "fast",
+        pool: str | None = "rbd",
+    ) -> None:
+        self.directory = Path(directory).resolve()
+        self.conf = self.directory / "ceph.conf"
+        self.fsid = str(uuid.uuid4())
+        self.pool = pool
+        self._osds = osds
+        self._store = store
+        self._mgr = mgr
+        self._min_compat = min_compat
+        self._pace: Pace = monitor_pace
+        self._lease: AddressLease | None = None
+        self._keeper: keeper.Keeper | None = None
+
+    def __enter__(self) -> Self:
+        if shutil.which("ceph-mon") is None:
+            raise LabError(
+                "ceph-mon: not installed; on Debian: apt install ceph-mon ceph-osd ceph-mgr ceph-common"
+            )
+        self._lease = AddressLease()
+        try:
+            self._keeper = keeper.Keeper(self.directory, str(self.conf))
+            self._bring_up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the daemons and remove the folder; calling it twice is harmless."""
+        guard, self._keeper = self._keeper, None
+        lease, self._lease = self._lease, None
+        try:
+            if guard is not None:
+                guard.close()
+        finally:
+            if lease is not None:
+                lease.release()
+
+    # What a client needs to know
+
+    @property
+    def address(self) -> str:
+        """The loopback address all daemons listen on."""
+        if self._lease is None:
+            raise LabError(f"{self.directory}: the cluster is not up")
+        return self._lease.address
+
+    @property
+    def mon_host(self) -> str:
+        """The monitor as the kernel takes it: ADDRESS:PORT."""
+        return f"{self.address}:{MONITOR_PORT}"
+
+    def client_conf(self) -> str:
+        """Text of a client's /etc/ceph/ceph.conf, as an administrator would copy it to a host."""
+        return f"[global]\nfsid = {self.fsid}\nmon_host = [v1:{self.mon_host}]\n"
+
+    def key(self, name: str) -> str:
+        """The secret of `client.<name>`."""
+        return str(self.admin("auth", "get-key", f"client.{name}")["key"])
+
+    # Administration
+
+    def admin(self, *args: str, timeout: float = _DEADLINE) -> Any:
+        """Run `ceph ARGS` as the administrator: the parsed answer, or its text where it is no JSON."""
+        answer = run(
+            ["ceph", "--conf", self.conf, "--connect-timeout", str(int(timeout)), "--format", "json", *args],
+            timeout=timeout + 5,
+        ).stdout
+        text = answer.decode().strip()
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    def rbd(self, *args: str, user: str = "admin", timeout: float = _DEADLINE) -> str:
+        """Run `rbd ARGS`, as the administrator or as another user of this cluster: its output."""
+        return run(["rbd", "--conf", self.conf, "--id", user, *args], timeout=timeout).stdout.decode()
+
+    def create_pool(self, name: str, application: str | None = "rbd", init: bool = True) -> None:
+        """Create a pool; `init` prepares it for RBD, as its administrator does once."""
+        self.admin("osd", "pool", "create", name)
+        if application is not None and not (init and application == "rbd"):
+            self.admin("osd", "pool", "application", "enable", name, application)
+        if init:
+            self.rbd("pool", "init", name)  # enables the application "rbd", too
+
+    def create_user(self, name: str, pool: str) -> Path:
+        """Create `client.<name>` with the rights the driver asks for, no more: its keyring."""
+        keyring = self.directory / f"client.{name}.keyring"
+        profile = f"profile rbd pool={pool}"
+        self.admin(
+            "auth", "get-or-create", f"client.{name}", "mon", "profile rbd", "osd", profile, "mgr", profile,
+            "--out-file", str(keyring), "--format", "plain",
+        )  # fmt: skip
+        keyring.chmod(0o600)
+        return keyring
+
+    def set_quota(self, pool: str, max_bytes: int | None = None, max_objects: int | None = None) -> None:
+        """Set the pool's quotas; None leaves one as it is, 0 lifts it."""
+        for field, value in (("max_bytes", max_bytes), ("max_objects", max_objects)):
+            if value is not None:
+                self.admin("osd", "pool", "set-quota", pool, field, str(value))
+
+    def wait_pool_stats(
+        self,
+        pool: str,
+        until: Callable[[Mapping[str, Any]], bool] = lambda stats: True,
+        timeout: float = 20.0,
+    ) -> Mapping[str, Any]:
+        """Wait until the manager reports the pool's usage and `until` holds for it: that usage.
+
+        The keys are those of `ceph df detail`: stored, objects, max_avail, quota_bytes, ...
+        """
+        end = time.monotonic() + timeout
+        while True:
+            pools = {entry["name"]: entry["stats"] for entry in self.admin("df", "detail")["pools"]}
+            if pool in pools and until(pools[pool]):
+                return dict(pools[pool])
+            if time.monotonic() > end:
+                raise LabError(f"pool {pool}: usage not as expected after {timeout} s: {pools.get(pool)}")
+            time.sleep(0.1)
+
+    def set_monitor_pace(self, pace: Pace) -> None:
+        """Let the monitor commit at another pace, from now on and after a restart."""
+        interval, wait = _PACES[pace]
+        text = self.conf.read_text().splitlines(keepends=True)
+        for number, line in enumerate(text):
+            if line.startswith("paxos_propose_interval"):
+                text[number] = f"paxos_propose_interval = {interval}\n"
+            elif line.startswith("paxos_min_wait"):
+                text[number] = f"paxos_min_wait = {wait}\n"
+        self.conf.write_text("".join(text))
+        self.admin("tell", "mon.a", "config", "set", "paxos_propose_interval", str(interval))
+        self.admin("tell", "mon.a", "config", "set", "paxos_min_wait", str(wait))
+        self._pace = pace
+
+    # Trouble
+
+    def stop_monitor(self) -> None:
+        """The monitor dies; clients get no answer until `start_monitor()`."""
+        self._signal("mon.a", signal.SIGKILL)
+
+    def start_monitor(self) -> None:
+        """Start the monitor and wait until it answers."""
+        self._start("ceph-mon", "a")
+        self.admin("mon", "stat")
+
+    def pause_osd(self, number: int = 0) -> None:
+        """Stop one OSD in its tracks: requests to it hang, its connections stay."""
+        self._signal(f"osd.{number}", signal.SIGSTOP)
+
+    def resume_osd(self, number: int = 0) -> None:
+        """Let a paused OSD go on."""
+        self._signal(f"osd.{number}", signal.SIGCONT)
+
+    def stop_mgr(self) -> None:
+        """The manager dies: usage gets stale, `rbd task` finds nobody."""
+        self._signal("mgr.x", signal.SIGKILL)
+
+    def start_mgr(self) -> None:
+        """Start the manager; it reports usage some seconds later (`wait_pool_stats`)."""
+        self._start("ceph-mgr", "x")
+
+    def _signal(self, daemon: str, number: signal.Signals) -> None:
+        pid = int((self.directory / "run" / f"{daemon}.pid").read_text())
+        if not keeper.kill(pid, str(self.conf), number):
+            raise LabError(f"{daemon} of {self.directory}: process {pid} is not running")
+        end = time.monotonic() + 5
+        while number == signal.SIGKILL and pid in keeper.processes_naming(str(self.conf)):
+            if time.monotonic() > end:
+                raise LabError(f"{daemon} of {self.directory}: process {pid} outlived SIGKILL by 5 s")
+            time.sleep(0.01)
+
+    # Bringing it up
+
+    def _bring_up(self) -> None:
+        for folder in ("run", "log", "mon", "mgr"):
+            (self.directory / folder).mkdir()
+        interval, wait = _PACES["fast"]
+        settings = {
+            "fsid": self.fsid,
+            "address": self.address,
+            "monitor_port": MONITOR_PORT,
+            "daemon_port_first": _DAEMON_PORTS[0],
+            "daemon_port_last": _DAEMON_PORTS[1],
+            "directory": self.directory,
+            "store": self._store,
+            "store_bytes": _STORE_BYTES,
+            "fast_propose_interval": interval,
+            "fast_min_wait": wait,
+        }
+        self.conf.write_text(Template(_CONF_TEMPLATE.read_text()).substitute(settings))
+        self._make_monitor()
+        self._start("ceph-mon", "a")
+        if self._mgr:
+            self.start_mgr()
+        for number in range(self._osds):
+            self._add_osd(number)
+        if self._min_compat is not None:
+            self.admin("osd", "set-require-min-compat-client", self._min_compat)
+        if self.pool is not None:
+            self.create_pool(self.pool)
+        if self._pace != "fast":
+            self.set_monitor_pace(self._pace)
+
+    def _make_monitor(self) -> None:
+        # All keys go into the monitor's first keyring: it saves an `auth add` per daemon.
+        every = {"mon": "allow *", "osd": "allow *", "mgr": "allow *"}
+        users = {"mon.": {"mon": "allow *"}, "client.admin": every, "mgr.x": _DAEMON_CAPS["mgr.x"]}
+        users.update({f"osd.{number}": _DAEMON_CAPS["osd"] for number in range(self._osds)})
+        first = self.directory / "mon.keyring"
+        for name, caps in users.items():
+            own = self.directory / ("mon.a.keyring" if name == "mon." else f"{name}.keyring")
+            words = [word for service, cap in caps.items() for word in ("--cap", service, cap)]
+            run(
+                ["ceph-authtool", "--create-keyring", own, "--gen-key", "--name", name, *words],
+                timeout=_DEADLINE,
+            )
+            with first.open("ab") as keyring:
+                keyring.write(own.read_bytes())
+        monmap = self.directory / "monmap"
+        address = f"[v1:{self.mon_host}]"
+        run(
+            ["monmaptool", "--create", "--fsid", self.fsid, "--addv", "a", address, monmap], timeout=_DEADLINE
+        )
+        self._start("ceph-mon", "a", "--mkfs", "--monmap", str(monmap), "--keyring", str(first))
+
+    def _add_osd(self, number: int) -> None:
+        osd_uuid = str(uuid.uuid4())
+        (self.directory / "osd" / str(number)).mkdir(parents=True)
+        self.admin("osd", "new", osd_uuid, str(number))
+        self._start("ceph-osd", str(number), "--mkfs", "--osd-uuid", osd_uuid)
+        self._start("ceph-osd", str(number))
+
+    def _start(self, program: str, name: str, *args: str) -> None:
+        """Run a daemon; it goes to the background by itself, once it is ready to be talked to."""
+        run([program, "--conf", self.conf, "--id", name, *args], timeout=_DEADLINE)
