@@ -1,1 +1,23 @@
 //! `smblock._core`: the store as Python sees it.
+//!
+//! Only conversions live here. Every function that Python can call goes through one of the two doors
+//! of [`panic`], so that whatever happens in Rust reaches SM as `smblock.Error`, an ordinary
+//! exception with the name of an SM error, and never as something that SM's own handlers let pass.
+//!
+//! Importing the module opens nothing: Ceph's libraries, the cluster and the log are reached on first
+//! use, because xapi asks each driver for its `DRIVER_INFO` on hosts where none of them exists.
+
+mod error;
+mod logging;
+mod panic;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
+    panic::keep_report_for_error();
+    logging::install();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("Error", error::class(py)?)?;
+    Ok(())
+}

@@ -1,0 +1,9 @@
+"""Native Ceph RBD storage for XCP-ng: the core that the SM drivers beside this package call.
+
+Importing it opens no library, no cluster and no file: xapi asks drivers what they can do on hosts
+without Ceph too.
+"""
+
+from smblock._core import Error, __version__
+
+__all__ = ["Error", "__version__"]

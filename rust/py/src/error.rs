@@ -1,0 +1,112 @@
+//! The one exception that leaves this module, and what fills it.
+
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+/// SM's name for a failure that has no better one: an error inside smblock itself.
+pub const SM_GENERAL: &str = "SMGeneral";
+
+const DOC: &str = "\
+A storage operation failed.
+
+str(error)  what failed, on which object, and what to do about it
+error.key   the name of SM's error, as in XE_SR_ERRORCODES.xml (\"VDIInUse\", \"SRNoSpace\", ...)
+error.errno the errno of the call that failed, or None";
+
+mod python {
+    pyo3::create_exception!(smblock, Error, pyo3::exceptions::PyException);
+}
+
+/// The class `smblock.Error`, a subclass of `Exception`.
+///
+/// `key` and `errno` have defaults on the class, so that they exist on every instance, also on one
+/// that Python code raises itself.
+pub fn class(py: Python<'_>) -> PyResult<&PyType> {
+    let class = py.get_type::<python::Error>();
+    class.setattr("__doc__", DOC)?;
+    class.setattr("key", SM_GENERAL)?;
+    class.setattr("errno", py.None())?;
+    Ok(class)
+}
+
+/// What becomes a `smblock.Error` at the border: Rust errors of the layers below convert into this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The name of an error in SM's `XE_SR_ERRORCODES.xml`. SM turns a name that it does not know
+    /// into "unknown key", which tells the administrator nothing.
+    pub key: &'static str,
+    /// The errno of the cluster's or the kernel's answer, positive, where there was one.
+    pub errno: Option<i32>,
+    /// What failed, on which object, and what to do about it. Never a secret: xapi logs it.
+    pub message: String,
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        Python::with_gil(|py| {
+            let error = python::Error::new_err(failure.message);
+            let value = error.instance(py);
+            let filled = value
+                .setattr("key", failure.key)
+                .and_then(|()| value.setattr("errno", failure.errno));
+            // Only out of memory gets here; that error then says more than a half-filled one.
+            filled.err().unwrap_or(error)
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn failure() -> Failure {
+        Failure {
+            key: "VDIInUse",
+            errno: Some(16),
+            message: "VDI 1234 is in use on host h2; shut down the VM there".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_error_carries_sms_name_the_errno_and_the_message() {
+        pyo3::prepare_freethreaded_python();
+        Python::with_gil(|py| {
+            class(py).unwrap();
+            let error = PyErr::from(failure());
+            let value = error.instance(py);
+            assert_eq!(
+                value.getattr("key").unwrap().extract::<&str>().unwrap(),
+                "VDIInUse"
+            );
+            assert_eq!(
+                value.getattr("errno").unwrap().extract::<i32>().unwrap(),
+                16
+            );
+            assert_eq!(value.str().unwrap().to_str().unwrap(), failure().message);
+        });
+    }
+
+    #[test]
+    fn an_error_without_errno_has_none_and_not_a_missing_attribute() {
+        pyo3::prepare_freethreaded_python();
+        Python::with_gil(|py| {
+            class(py).unwrap();
+            let error = PyErr::from(Failure {
+                errno: None,
+                ..failure()
+            });
+            assert!(error.instance(py).getattr("errno").unwrap().is_none());
+        });
+    }
+
+    #[test]
+    fn sms_own_handlers_catch_an_error() {
+        pyo3::prepare_freethreaded_python();
+        Python::with_gil(|py| {
+            assert!(class(py).unwrap().is_subclass::<PyException>().unwrap());
+            assert!(PyErr::from(failure()).is_instance::<PyException>(py));
+        });
+    }
+}
