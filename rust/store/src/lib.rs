@@ -1,2 +1,5 @@
 //! What an SR and a VDI are, on a Ceph pool.
 #![forbid(unsafe_code)]
+
+pub mod device_config;
+pub mod image_features;

@@ -1,0 +1,259 @@
+//! An SR's `device-config`: what the administrator typed, parsed and checked once.
+//!
+//! Whatever a [`DeviceConfig`] holds is safe to hand to librados, to the kernel and to an error
+//! message: see [`values`] for what is refused and why.
+
+mod error;
+mod values;
+
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::path::{Path, PathBuf};
+
+pub use self::error::{ConfigError, Problem};
+use crate::image_features::ImageFeatures;
+
+/// The keys that an administrator may give, aliases after the name they stand for.
+pub const VALID_KEYS: [&str; 9] = [
+    "pool",
+    "ceph_conf",
+    "conf",
+    "ceph_user",
+    "user",
+    "keyring",
+    "mon_host",
+    "datapath",
+    "image_features",
+];
+
+const DEFAULT_CONF: &str = "/etc/ceph/ceph.conf";
+const DEFAULT_USER: &str = "admin";
+
+/// The one key that xapi itself adds to every device-config: whether this host is the one that
+/// runs the SR's commands.
+const SR_MASTER: &str = "SRmaster";
+
+/// How a disk's blocks get from the guest to `/dev/rbdN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Datapath {
+    /// Through tapdisk: can be paused, so a snapshot of a running disk is quiesced.
+    Aio,
+    /// Through the kernel's blkback, without a process between.
+    Phy,
+}
+
+impl Datapath {
+    /// As in `device-config:datapath=` and in SM's VDI type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aio => "aio",
+            Self::Phy => "phy",
+        }
+    }
+}
+
+/// A checked device-config.
+///
+/// ```
+/// use store::device_config::DeviceConfig;
+///
+/// let config = DeviceConfig::parse([("pool".to_owned(), "vms".to_owned())])?;
+/// assert_eq!(config.require_pool()?, "vms");
+/// assert_eq!(config.user(), "admin");
+/// # Ok::<(), store::device_config::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceConfig {
+    pool: Option<String>,
+    ceph_conf: PathBuf,
+    user: String,
+    keyring: Option<PathBuf>,
+    mon_host: Option<String>,
+    datapath: Datapath,
+    image_features: ImageFeatures,
+    sr_master: bool,
+}
+
+impl DeviceConfig {
+    /// Parses the pairs that xapi passes.
+    ///
+    /// # Errors
+    /// The first key or value, in the order of their names, that cannot be used.
+    pub fn parse(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut given = Given::sort(pairs)?;
+        let config = Self {
+            pool: given.take("pool", values::pool)?,
+            ceph_conf: given
+                .take("ceph_conf", values::path)?
+                .unwrap_or_else(|| PathBuf::from(DEFAULT_CONF)),
+            user: given
+                .take("ceph_user", values::user)?
+                .unwrap_or_else(|| DEFAULT_USER.to_owned()),
+            keyring: given.take("keyring", values::path)?,
+            mon_host: given.take("mon_host", values::mon_host)?,
+            datapath: given.take("datapath", datapath)?.unwrap_or(Datapath::Aio),
+            image_features: given
+                .take("image_features", image_features)?
+                .unwrap_or(ImageFeatures::DEFAULT),
+            sr_master: given.take(SR_MASTER, boolean)?.unwrap_or(false),
+        };
+        Ok(config)
+    }
+
+    /// The pool; only a probe may do without.
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        self.pool.as_deref()
+    }
+
+    /// The pool, for every command that works on an SR.
+    ///
+    /// # Errors
+    /// [`ConfigError::PoolMissing`].
+    pub fn require_pool(&self) -> Result<&str, ConfigError> {
+        self.pool().ok_or(ConfigError::PoolMissing)
+    }
+
+    /// Ceph's configuration file on this host.
+    #[must_use]
+    pub fn ceph_conf(&self) -> &Path {
+        &self.ceph_conf
+    }
+
+    /// The cephx user's id, without `client.`.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The file with the user's key; `None` leaves it to Ceph's configuration and search path.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&Path> {
+        self.keyring.as_deref()
+    }
+
+    /// The monitors, in Ceph's own notation; `None` leaves them to Ceph's configuration.
+    #[must_use]
+    pub fn mon_host(&self) -> Option<&str> {
+        self.mon_host.as_deref()
+    }
+
+    /// How disks are connected to guests.
+    #[must_use]
+    pub const fn datapath(&self) -> Datapath {
+        self.datapath
+    }
+
+    /// What new images get. Whether a host's kernel can map them is known only there.
+    #[must_use]
+    pub const fn image_features(&self) -> ImageFeatures {
+        self.image_features
+    }
+
+    /// Whether xapi said that this host is the SR's master.
+    #[must_use]
+    pub const fn is_sr_master(&self) -> bool {
+        self.sr_master
+    }
+}
+
+/// The pairs under the name that each key stands for, with the spelling that was used.
+struct Given(BTreeMap<&'static str, (&'static str, String)>);
+
+impl Given {
+    fn sort(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut sorted = BTreeMap::new();
+        for (key, value) in pairs {
+            let Some(spelling) = known(&key) else {
+                return Err(if is_secret(&key) {
+                    ConfigError::Secret { key }
+                } else {
+                    ConfigError::UnknownKey { key }
+                });
+            };
+            match sorted.entry(stands_for(spelling)) {
+                Entry::Vacant(free) => {
+                    free.insert((spelling, value));
+                }
+                Entry::Occupied(taken) if taken.get().1 == value => {}
+                Entry::Occupied(taken) => {
+                    return Err(ConfigError::Conflict {
+                        first: taken.get().0,
+                        second: spelling,
+                    })
+                }
+            }
+        }
+        Ok(Self(sorted))
+    }
+
+    fn take<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Problem>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some((key, value)) = self.0.remove(name) else {
+            return Ok(None);
+        };
+        parse(&value)
+            .map(Some)
+            .map_err(|problem| ConfigError::Invalid {
+                key,
+                value: (!may_be_secret(name, &value)).then_some(value),
+                problem,
+            })
+    }
+}
+
+fn known(key: &str) -> Option<&'static str> {
+    VALID_KEYS
+        .into_iter()
+        .chain([SR_MASTER])
+        .find(|&valid| valid == key)
+}
+
+fn stands_for(key: &'static str) -> &'static str {
+    match key {
+        "conf" => "ceph_conf",
+        "user" => "ceph_user",
+        other => other,
+    }
+}
+
+/// Whether an unknown key's name says that its value is secret. That of `keyring`, however it is
+/// spelled, is a path.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    !key.contains("keyring")
+        && ["key", "secret", "passw", "token", "credential"]
+            .iter()
+            .any(|word| key.contains(word))
+}
+
+/// Whether a refused value could be the key itself, put in place of the path to its file or of
+/// the user it belongs to. Ceph's keys are base64 that ends with an equals sign.
+fn may_be_secret(name: &str, value: &str) -> bool {
+    name == "keyring" || value.ends_with('=')
+}
+
+fn datapath(value: &str) -> Result<Datapath, Problem> {
+    match value {
+        "aio" => Ok(Datapath::Aio),
+        "phy" => Ok(Datapath::Phy),
+        _ => Err(Problem::Meaning(
+            "choose aio (through tapdisk, the default) or phy (through blkback)".to_owned(),
+        )),
+    }
+}
+
+fn image_features(value: &str) -> Result<ImageFeatures, Problem> {
+    ImageFeatures::parse(value).map_err(|error| Problem::Meaning(error.to_string()))
+}
+
+fn boolean(value: &str) -> Result<bool, Problem> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Problem::Meaning("it is either true or false".to_owned())),
+    }
+}

@@ -1,0 +1,168 @@
+//! RBD image features: their names, their bits, and which of them an SR may ask for.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// A set of RBD image features, as the bits that librbd, image headers and
+/// `/sys/bus/rbd/supported_features` use.
+///
+/// Any bits can be held, also those of features newer than this driver: what an image carries is
+/// a fact to be reported, not judged. Only [`ImageFeatures::parse`] is choosy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ImageFeatures(u64);
+
+/// Every feature with a name, lowest bit first.
+const NAMES: [(&str, u64); 11] = [
+    ("layering", 1 << 0),
+    ("striping", 1 << 1),
+    ("exclusive-lock", 1 << 2),
+    ("object-map", 1 << 3),
+    ("fast-diff", 1 << 4),
+    ("deep-flatten", 1 << 5),
+    ("journaling", 1 << 6),
+    ("data-pool", 1 << 7),
+    ("operations", 1 << 8),
+    ("migrating", 1 << 9),
+    ("non-primary", 1 << 10),
+];
+
+/// What `image_features` may name. The others cannot be asked for at creation: they follow from
+/// other options (striping, data-pool) or from an image's state (operations, migrating, ...).
+const SELECTABLE: [ImageFeatures; 6] = [
+    ImageFeatures::LAYERING,
+    ImageFeatures::EXCLUSIVE_LOCK,
+    ImageFeatures::OBJECT_MAP,
+    ImageFeatures::FAST_DIFF,
+    ImageFeatures::DEEP_FLATTEN,
+    ImageFeatures::JOURNALING,
+];
+
+/// Which feature works only beside which other one. librbd would answer a bare EINVAL.
+const REQUIRES: [(ImageFeatures, ImageFeatures); 3] = [
+    (ImageFeatures::OBJECT_MAP, ImageFeatures::EXCLUSIVE_LOCK),
+    (ImageFeatures::FAST_DIFF, ImageFeatures::OBJECT_MAP),
+    (ImageFeatures::JOURNALING, ImageFeatures::EXCLUSIVE_LOCK),
+];
+
+/// Why a list of feature names cannot be used for an SR's images.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FeatureError {
+    /// A name that is none, or of a feature that cannot be asked for.
+    #[error(
+        "it names a feature that cannot be chosen; choose from: {}",
+        selectable()
+    )]
+    NotSelectable,
+    /// `layering` is absent, so that no disk could be cloned.
+    #[error("it lacks 'layering', without which no disk can be cloned; add it")]
+    NoLayering,
+    /// A feature without the one that it builds on.
+    #[error("'{feature}' needs '{needs}'; add it, or leave '{feature}' out")]
+    Requires {
+        /// The feature that was named.
+        feature: ImageFeatures,
+        /// The feature that is lacking.
+        needs: ImageFeatures,
+    },
+}
+
+impl ImageFeatures {
+    /// Clones: an image can have a parent.
+    pub const LAYERING: Self = Self(1 << 0);
+    /// One writer at a time holds the image's lock; it is handed over on request.
+    pub const EXCLUSIVE_LOCK: Self = Self(1 << 2);
+    /// Which objects exist is kept in a bitmap; quick to delete, to resize and to diff.
+    pub const OBJECT_MAP: Self = Self(1 << 3);
+    /// Which objects changed since the last snapshot is in that bitmap too.
+    pub const FAST_DIFF: Self = Self(1 << 4);
+    /// Flattening covers the snapshots, not only the head.
+    pub const DEEP_FLATTEN: Self = Self(1 << 5);
+    /// Every write goes to a journal first. No kernel can map such an image so far.
+    pub const JOURNALING: Self = Self(1 << 6);
+    /// Data objects are in another pool than the image's header.
+    pub const DATA_POOL: Self = Self(1 << 7);
+
+    /// What an SR's images get where nothing else was asked for: every kernel from 4.9 on maps
+    /// them, and the lock makes a snapshot of a disk in use consistent.
+    pub const DEFAULT: Self = Self(Self::LAYERING.0 | Self::EXCLUSIVE_LOCK.0);
+
+    /// The set with exactly these bits.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits, as librbd takes them.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether every feature of `other` is in this set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The features of this set that are not in `other`: empty means that a kernel supporting
+    /// `other` can map an image with these.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether no feature is in the set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The set that an administrator named, comma separated: `layering,exclusive-lock`.
+    ///
+    /// # Errors
+    /// A name that cannot be chosen, no `layering`, or a feature without the one it needs.
+    pub fn parse(names: &str) -> Result<Self, FeatureError> {
+        let mut chosen = Self(0);
+        for name in names.split(',') {
+            let feature = SELECTABLE
+                .into_iter()
+                .find(|feature| feature.to_string() == name)
+                .ok_or(FeatureError::NotSelectable)?;
+            chosen.0 |= feature.0;
+        }
+        if !chosen.contains(Self::LAYERING) {
+            return Err(FeatureError::NoLayering);
+        }
+        for (feature, needs) in REQUIRES {
+            if chosen.contains(feature) && !chosen.contains(needs) {
+                return Err(FeatureError::Requires { feature, needs });
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+/// Comma separated names, as `rbd feature disable` and `image_features` take them; bits without
+/// a name follow in hexadecimal.
+impl fmt::Display for ImageFeatures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut unnamed = self.0;
+        let mut separator = "";
+        for (name, bit) in NAMES {
+            if self.0 & bit != 0 {
+                write!(f, "{separator}{name}")?;
+                separator = ",";
+                unnamed &= !bit;
+            }
+        }
+        if unnamed != 0 {
+            write!(f, "{separator}{unnamed:#x}")?;
+        }
+        Ok(())
+    }
+}
+
+fn selectable() -> ImageFeatures {
+    ImageFeatures(SELECTABLE.into_iter().fold(0, |set, one| set | one.0))
+}
