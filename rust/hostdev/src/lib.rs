@@ -1,1 +1,19 @@
 //! This host's block devices.
+//!
+//! [`krbd`] maps RBD images through the kernel's own client, by sysfs alone: no `rbd` command, no
+//! udev and no librbd is needed. [`host`] says whether a process of this host still lives, which
+//! is what decides if something it left behind may be taken over.
+//!
+//! Every call that waits for the kernel takes a deadline. Sizes are bytes.
+#![forbid(unsafe_code)]
+
+mod deadline;
+mod error;
+pub mod features;
+pub mod host;
+pub mod krbd;
+
+pub use error::Error;
+pub use host::{boot_id, process_alive, process_start_time};
+pub use krbd::{ImageKey, KernelFacts, Krbd, MapRequest, Mapping, Module};
+pub use secrecy::SecretString;

@@ -1,0 +1,244 @@
+//! RBD images mapped by the kernel's own client, through sysfs.
+//!
+//! **Identity.** A mapping keeps the *name* it was made with for as long as it lives, whatever
+//! happens to the image; so mappings are told apart by [`ImageKey`] alone: cluster, pool, namespace,
+//! image id and snapshot id. A name is used once, when mapping, and what it led to is checked.
+//!
+//! **Deadlines.** A write to sysfs may block inside the kernel for as long as the cluster is silent.
+//! It is made on a thread of its own; when the deadline passes, the caller gets
+//! [`Error::Timeout`](crate::Error::Timeout) and the thread stays behind in the kernel. That wait is
+//! killable: it ends with the process at the latest. If it completes before, the mapping (or its
+//! end) simply becomes true: the next [`Krbd::find`] sees it.
+//!
+//! **Secrets.** The cephx key reaches the kernel through its keyring, in the keyring of the one
+//! thread that maps: no other process can see it, it is in no file of sysfs, and it is gone when the
+//! thread ends (the kernel's client has its own copy by then).
+//!
+//! **One client per host.** All maps with equal options share one kernel client, so the options
+//! depend on user and cluster only, never on the request.
+
+mod kernel_log;
+mod keyring;
+mod map;
+mod mapping;
+mod node;
+mod refusal;
+mod unmap;
+mod writer;
+
+use std::fs;
+use std::io;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+pub use map::MapRequest;
+pub use mapping::{ImageKey, Mapping};
+
+use crate::deadline::Deadline;
+use crate::Error;
+
+const MODULE: &str = "rbd";
+
+/// The kernel's RBD client on this host.
+#[derive(Clone, Debug)]
+pub struct Krbd {
+    sysfs: PathBuf,
+    dev: PathBuf,
+}
+
+/// What an administrator's check wants to know of the kernel. See [`Krbd::check_kernel`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelFacts {
+    /// The kernel's release, as `uname -r` prints it.
+    pub release: String,
+    /// Whether the kernel has the module `rbd`.
+    pub module: Module,
+    /// The image features it can map; `None` if the module is not loaded or too old to tell.
+    pub supported_features: Option<u64>,
+}
+
+/// Whether the kernel has the module `rbd`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// It is loaded, or built in.
+    Loaded,
+    /// It is installed for the running kernel and will be loaded by the first map.
+    Loadable,
+    /// It is not installed for the running kernel; why that is believed.
+    Missing(String),
+}
+
+impl Default for Krbd {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Krbd {
+    /// The running kernel, at `/sys` and `/dev`.
+    pub fn new() -> Self {
+        Self::with_roots("/sys".into(), "/dev".into())
+    }
+
+    /// The same with sysfs and the device nodes elsewhere.
+    pub fn with_roots(sysfs: PathBuf, dev: PathBuf) -> Self {
+        Self { sysfs, dev }
+    }
+
+    fn bus(&self) -> PathBuf {
+        self.sysfs.join("bus/rbd")
+    }
+
+    fn is_loaded(&self) -> Result<bool, Error> {
+        let bus = self.bus();
+        bus.try_exists()
+            .map_err(|error| Error::io("look for", &bus, error))
+    }
+
+    /// The image features that this kernel can map, as a mask for [`features`](crate::features).
+    /// `None` if it does not tell: its module is not loaded yet, or is older than Linux 4.11.
+    /// [`Krbd::check_kernel`] says which; after [`Krbd::load_module`] only the latter is left.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Unreadable`].
+    pub fn supported_features(&self) -> Result<Option<u64>, Error> {
+        let path = self.bus().join("supported_features");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        let digits = text.trim().trim_start_matches("0x");
+        u64::from_str_radix(digits, 16)
+            .map(Some)
+            .map_err(|_| Error::Unreadable {
+                path,
+                text,
+                expected: "a mask of features in hex",
+            })
+    }
+
+    /// Loads the kernel's module unless it is there.
+    ///
+    /// # Errors
+    /// [`Error::ModuleMissing`] with what `modprobe` said; [`Error::Timeout`].
+    pub fn load_module(&self, deadline: Duration) -> Result<(), Error> {
+        if self.is_loaded()? {
+            return Ok(());
+        }
+        let missing = |reason: String| Error::ModuleMissing {
+            module: MODULE,
+            reason,
+        };
+        let end = Deadline::after(deadline);
+        let mut child = Command::new("modprobe")
+            .arg(MODULE)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| missing(format!("cannot run modprobe: {error}")))?;
+        let waiting = |error| missing(format!("cannot wait for modprobe: {error}"));
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(waiting)? {
+                break status;
+            }
+            if end.passed() {
+                child.kill().map_err(waiting)?;
+                return Err(Error::Timeout {
+                    action: "load",
+                    object: format!("kernel module {MODULE}"),
+                    waited: deadline,
+                    advice: "modprobe was stopped; see `dmesg`".to_owned(),
+                });
+            }
+            end.sleep(Duration::from_millis(10));
+        };
+        let mut said = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            stderr.read_to_string(&mut said).map_err(waiting)?;
+        }
+        if !status.success() {
+            return Err(missing(format!("modprobe: {} ({status})", said.trim())));
+        }
+        if !self.is_loaded()? {
+            return Err(missing(format!(
+                "modprobe succeeded, but {} did not appear",
+                self.bus().display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// What this host's kernel can do, without changing anything.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Unreadable`] if the kernel does not tell. A missing module is an
+    /// answer, not an error.
+    pub fn check_kernel(&self) -> Result<KernelFacts, Error> {
+        let path = Path::new("/proc/sys/kernel/osrelease");
+        let release = fs::read_to_string(path)
+            .map_err(|error| Error::io("read", path, error))?
+            .trim()
+            .to_owned();
+        let loaded = self.is_loaded()?;
+        Ok(KernelFacts {
+            module: if loaded {
+                Module::Loaded
+            } else {
+                installed_module(&release)
+            },
+            supported_features: self.supported_features()?,
+            release,
+        })
+    }
+
+    /// All RBD mappings of this host, by device number. None where the module is not loaded.
+    /// A mapping that comes or goes while this reads is left out.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Unreadable`]: never a shorter list instead.
+    pub fn mappings(&self) -> Result<Vec<Mapping>, Error> {
+        if !self.is_loaded()? {
+            return Ok(Vec::new());
+        }
+        let devices = self.bus().join("devices");
+        let failed = |error| Error::io("list", &devices, error);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&devices).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let number = name.to_str().and_then(|text| text.parse().ok());
+            let number = number.ok_or_else(|| Error::Unreadable {
+                path: devices.clone(),
+                text: name.to_string_lossy().into_owned(),
+                expected: "a device number",
+            })?;
+            found.extend(self.mapping(number)?);
+        }
+        found.sort_by_key(|mapping| mapping.device_number);
+        Ok(found)
+    }
+
+    /// The mappings of one image (or snapshot), by device number; more than one only if something
+    /// else than [`Krbd::map`] made them.
+    ///
+    /// # Errors
+    /// As [`Krbd::mappings`].
+    pub fn find(&self, key: &ImageKey) -> Result<Vec<Mapping>, Error> {
+        let mut found = self.mappings()?;
+        found.retain(|mapping| mapping.key == *key);
+        Ok(found)
+    }
+}
+
+/// Looks a module up where `modprobe` would. A module that is built in counts as loaded already.
+fn installed_module(release: &str) -> Module {
+    let path = Path::new("/lib/modules").join(release).join("modules.dep");
+    match fs::read_to_string(&path) {
+        Ok(list) if list.contains("/rbd.ko") => Module::Loadable,
+        Ok(_) => Module::Missing(format!("{} does not list rbd", path.display())),
+        Err(error) => Module::Missing(format!("cannot read {}: {error}", path.display())),
+    }
+}

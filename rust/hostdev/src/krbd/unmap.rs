@@ -1,0 +1,138 @@
+//! Unmapping, and who is in the way of it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use procfs::process::{all_processes, FDTarget, Process};
+
+use super::writer::{by_deadline, write_command};
+use super::{Krbd, Mapping};
+use crate::deadline::Deadline;
+use crate::Error;
+
+/// How often a busy device is tried again: whoever looks at new devices (udev) is done soon.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long the search for those who have a device open may take, and how many it names.
+const SEARCH: Duration = Duration::from_secs(1);
+const NAMED: usize = 8;
+
+impl Krbd {
+    /// Takes a mapping away. One that is gone already is a success, also where its number has gone
+    /// to another image: that one is left alone.
+    ///
+    /// # Errors
+    /// - [`Error::Busy`]: still open somewhere at the deadline; it names who, as far as this host
+    ///   shows it.
+    /// - [`Error::Timeout`]: the kernel did not answer; the mapping may still go, until this
+    ///   process ends.
+    /// - [`Error::Io`]: the kernel refused.
+    pub fn unmap(&self, mapping: &Mapping, deadline: Duration) -> Result<(), Error> {
+        let end = Deadline::after(deadline);
+        loop {
+            match self.mapping(mapping.device_number)? {
+                Some(now) if now.key == mapping.key => {}
+                _ => return Ok(()),
+            }
+            let file = self.command_file("remove")?;
+            let command = mapping.device_number.to_string();
+            let outcome = by_deadline(end, {
+                let file = file.clone();
+                move || write_command(&file, &command)
+            })
+            .map_err(|error| Error::io("write to", &file, error))?;
+            let error = match outcome {
+                Some(Ok(())) => {
+                    log::info!(
+                        "unmapped {} from {}",
+                        mapping.spec(),
+                        mapping.device.display()
+                    );
+                    return Ok(());
+                }
+                Some(Err(error)) => error,
+                None => {
+                    return Err(Error::Timeout {
+                        action: "unmap",
+                        object: format!("{} ({})", mapping.device.display(), mapping.spec()),
+                        waited: deadline,
+                        advice: "the cluster does not answer this host's kernel: check its health \
+                                 (`ceph -s`) and the network"
+                            .to_owned(),
+                    })
+                }
+            };
+            match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOENT) => return Ok(()),
+                // EINPROGRESS: somebody else is unmapping it now.
+                Some(Errno::EBUSY | Errno::EINPROGRESS) if !end.passed() => end.sleep(RETRY),
+                Some(Errno::EBUSY | Errno::EINPROGRESS) => {
+                    return Err(Error::Busy {
+                        device: mapping.device.clone(),
+                        waited: deadline,
+                        openers: self.openers(mapping),
+                    })
+                }
+                _ => return Err(Error::io("write to", &file, error)),
+            }
+        }
+    }
+
+    /// Who has the device open: devices built on it, mounts, processes. It serves a message, so
+    /// what cannot be seen is left out.
+    fn openers(&self, mapping: &Mapping) -> Vec<String> {
+        let end = Deadline::after(SEARCH);
+        let name = format!("rbd{}", mapping.device_number);
+        let mut found = holders(&self.sysfs.join("block").join(name).join("holders"))
+            .unwrap_or_else(|error| {
+                log::debug!("holders of {}: {error}", mapping.device.display());
+                Vec::new()
+            });
+        let majmin = format!("{}:{}", mapping.major, mapping.minor);
+        match Process::myself().and_then(|this| this.mountinfo()) {
+            Ok(mounts) => found.extend(
+                mounts
+                    .into_iter()
+                    .filter(|mount| mount.majmin == majmin)
+                    .map(|mount| format!("the mount at {}", mount.mount_point.display())),
+            ),
+            Err(error) => log::debug!("mounts of {}: {error}", mapping.device.display()),
+        }
+        match all_processes() {
+            Ok(processes) => found.extend(
+                processes
+                    .flatten()
+                    .take_while(|_| !end.passed())
+                    .filter(|process| has_open(process, &mapping.device))
+                    .map(|process| name_of(&process)),
+            ),
+            Err(error) => log::debug!("processes with {}: {error}", mapping.device.display()),
+        }
+        found.truncate(NAMED);
+        found
+    }
+}
+
+fn holders(directory: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(directory)?
+        .map(|entry| Ok(format!("device {}", entry?.file_name().to_string_lossy())))
+        .collect()
+}
+
+/// Whether the process has the device open. One that ended meanwhile has not.
+fn has_open(process: &Process, device: &Path) -> bool {
+    process.fd().is_ok_and(|mut files| {
+        files.any(|file| {
+            file.is_ok_and(|file| matches!(file.target, FDTarget::Path(path) if path == device))
+        })
+    })
+}
+
+fn name_of(process: &Process) -> String {
+    match process.stat() {
+        Ok(stat) => format!("{} (pid {})", stat.comm, process.pid()),
+        Err(_) => format!("pid {}", process.pid()),
+    }
+}
