@@ -1,0 +1,224 @@
+//! The monitors' replies, as far as this driver reads them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::{Full, PoolUsage};
+
+/// `ceph df detail` and `ceph osd dump` of one cluster, taken one after the other.
+#[derive(Debug, Clone)]
+pub struct ClusterReport {
+    df: Df,
+    osd_dump: OsdDump,
+}
+
+/// A pool as an administrator sees it who looks for one to hold an SR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolSummary {
+    /// The pool's name.
+    pub name: String,
+    /// The pool's id.
+    pub id: i64,
+    /// Whether `ceph osd pool application enable POOL rbd` was done.
+    pub application_rbd: bool,
+    /// Whether the pool is erasure coded: it takes images' data, but no headers and no SR.
+    pub erasure: bool,
+    /// Its room.
+    pub usage: PoolUsage,
+}
+
+impl PoolSummary {
+    /// Whether an SR can be made in the pool as it is.
+    #[must_use]
+    pub const fn can_hold_sr(&self) -> bool {
+        self.application_rbd && !self.erasure
+    }
+}
+
+/// Why a pool's usage cannot be told.
+#[derive(Debug, Error)]
+pub enum UsageError {
+    /// The cluster has no such pool.
+    #[error(
+        "the cluster has no pool '{pool}'; its pools for RBD: {}. Check device-config:pool, or \
+         make it: ceph osd pool create {pool} && ceph osd pool application enable {pool} rbd",
+        if .candidates.is_empty() { "none".to_owned() } else { .candidates.join(", ") }
+    )]
+    PoolMissing {
+        /// The pool that was asked for.
+        pool: String,
+        /// The pools that could hold an SR.
+        candidates: Vec<String>,
+    },
+    /// A reply that is not what every release since Nautilus sends.
+    #[error("the monitors' reply to '{command}' cannot be read: {source}")]
+    Reply {
+        /// The command.
+        command: &'static str,
+        /// Where it broke off.
+        source: serde_json::Error,
+    },
+}
+
+impl UsageError {
+    /// The name of this error in SM's `XE_SR_ERRORCODES.xml`.
+    #[must_use]
+    pub const fn sm_error(&self) -> &'static str {
+        "SRUnavailable"
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Df {
+    stats: DfCluster,
+    pools: Vec<DfPool>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct DfCluster {
+    total_bytes: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct DfPool {
+    id: i64,
+    stats: DfPoolStats,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct DfPoolStats {
+    stored: u64,
+    objects: u64,
+    max_avail: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct OsdDump {
+    pools: Vec<DumpPool>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct DumpPool {
+    #[serde(rename = "pool")]
+    id: i64,
+    pool_name: String,
+    #[serde(rename = "type")]
+    kind: u8,
+    flags_names: String,
+    /// 0 stands for none, as in `quota_max_objects`.
+    quota_max_bytes: u64,
+    quota_max_objects: u64,
+    #[serde(default)]
+    application_metadata: BTreeMap<String, serde::de::IgnoredAny>,
+}
+
+/// `pg_pool_t::TYPE_ERASURE`
+const TYPE_ERASURE: u8 = 3;
+
+impl ClusterReport {
+    /// Reads the two replies, each with `format=json`.
+    ///
+    /// # Errors
+    /// [`UsageError::Reply`] for what is no such reply.
+    pub fn parse(df: &[u8], osd_dump: &[u8]) -> Result<Self, UsageError> {
+        let reply = |command| move |source| UsageError::Reply { command, source };
+        Ok(Self {
+            df: serde_json::from_slice(df).map_err(reply("df detail"))?,
+            osd_dump: serde_json::from_slice(osd_dump).map_err(reply("osd dump"))?,
+        })
+    }
+
+    /// The usage of the pool with this name.
+    ///
+    /// # Errors
+    /// [`UsageError::PoolMissing`], with the pools that there are.
+    pub fn pool(&self, name: &str) -> Result<PoolUsage, UsageError> {
+        self.find(name).map(|pool| self.usage(pool))
+    }
+
+    /// What an administrator sees of the pool with this name.
+    ///
+    /// # Errors
+    /// [`UsageError::PoolMissing`], with the pools that there are.
+    pub fn summary(&self, name: &str) -> Result<PoolSummary, UsageError> {
+        self.find(name).map(|pool| self.summarise(pool))
+    }
+
+    /// Every pool of the cluster, whatever it is for.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolSummary> {
+        let pools = self.osd_dump.pools.iter();
+        pools.map(|pool| self.summarise(pool)).collect()
+    }
+
+    /// The pools in which an SR can be made as they are.
+    #[must_use]
+    pub fn sr_pools(&self) -> Vec<PoolSummary> {
+        let mut pools = self.pools();
+        pools.retain(PoolSummary::can_hold_sr);
+        pools
+    }
+
+    fn find(&self, name: &str) -> Result<&DumpPool, UsageError> {
+        let mut pools = self.osd_dump.pools.iter();
+        pools
+            .find(|pool| pool.pool_name == name)
+            .ok_or_else(|| UsageError::PoolMissing {
+                pool: name.to_owned(),
+                candidates: self.sr_pools().into_iter().map(|pool| pool.name).collect(),
+            })
+    }
+
+    fn summarise(&self, pool: &DumpPool) -> PoolSummary {
+        PoolSummary {
+            name: pool.pool_name.clone(),
+            id: pool.id,
+            application_rbd: pool.application_metadata.contains_key("rbd"),
+            erasure: pool.kind == TYPE_ERASURE,
+            usage: self.usage(pool),
+        }
+    }
+
+    fn usage(&self, pool: &DumpPool) -> PoolUsage {
+        let quota_bytes = (pool.quota_max_bytes != 0).then_some(pool.quota_max_bytes);
+        let full = pool.full();
+        let stats = self.stats(pool.id);
+        // Nothing reported of a pool that is full all the same: it holds what its quota allows.
+        let unreported = full.and(quota_bytes).unwrap_or(0);
+        PoolUsage {
+            pool: pool.pool_name.clone(),
+            stored: stats.map_or(unreported, |stats| stats.stored),
+            objects: stats.map_or(0, |stats| stats.objects),
+            max_avail: stats.map(|stats| stats.max_avail),
+            quota_bytes,
+            quota_objects: (pool.quota_max_objects != 0).then_some(pool.quota_max_objects),
+            full,
+            stats_known: stats.is_some(),
+            headers: None,
+        }
+    }
+
+    /// A pool's statistics, unless the manager has not reported any yet: the monitors then list
+    /// no pool, or the whole cluster with nothing in it.
+    fn stats(&self, id: i64) -> Option<&DfPoolStats> {
+        if self.df.stats.total_bytes == 0 {
+            return None;
+        }
+        let pool = self.df.pools.iter().find(|pool| pool.id == id)?;
+        Some(&pool.stats)
+    }
+}
+
+impl DumpPool {
+    fn full(&self) -> Option<Full> {
+        let has = |flag| self.flags_names.split(',').any(|name| name == flag);
+        // A pool over its quota has both flags.
+        if has("full_quota") {
+            Some(Full::Quota)
+        } else {
+            has("full").then_some(Full::Cluster)
+        }
+    }
+}
