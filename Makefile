@@ -1,0 +1,54 @@
+# `make help` says what there is. Everything runs from a fresh clone on Debian 12.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# Shell scripts have no suffix here: they are found by their first line.
+SHELL_SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- ':!docs')
+CARGO_DENY := 0.20.2
+ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+
+.PHONY: help
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: deps
+deps: ## Install what is missing here: Debian packages, Rust, Python tools in .venv
+	@scripts/install-prerequisites
+
+.PHONY: wheel
+wheel: deps ## Build target/wheels/smblock-*.whl and prove that it loads in a dom0
+	@scripts/build-wheel
+
+.PHONY: test
+test: wheel ## Run every test: Rust's, then those on a real Ceph and a real kernel
+	cargo test --workspace --locked
+	$(BIN)/pytest
+
+.PHONY: demo
+demo: wheel ## Watch a disk being created, written on one host, read on another, destroyed
+	$(BIN)/python -m tests.demo
+
+.PHONY: bench
+bench: wheel ## Measure the driver beside the rbd and ceph commands
+	$(BIN)/python -m tests.bench
+
+.PHONY: lint
+lint: wheel ## Check format, types, licences and dependencies
+	@scripts/install-prerequisites tests/requirements.txt tests/requirements-lint.txt
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --version 2>/dev/null | grep -q . || cargo install --locked --quiet cargo-deny@$(CARGO_DENY)
+	cargo deny --all-features check bans licenses sources
+	if [ -d "$(ADVISORIES)" ]; then cargo deny check --disable-fetch advisories; \
+	else echo "advisories not checked: no database; 'cargo deny fetch db' gets it where the network allows"; fi
+	shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_wheel.py -k 'stub or syntax'
+
+.PHONY: clean
+clean: ## Remove what was built; keep .venv
+	cargo clean
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find drivers scripts tests -name __pycache__ -prune -exec rm -r {} +
