@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.lab.ceph import OneNodeCeph
+from tests.lab.dom0 import LocalDom0
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,12 @@ def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OneNo
         return OneNodeCeph(tmp_path_factory.mktemp("ceph"), **settings)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def new_local_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LocalDom0]:
+    """Makes a host of the test's own by name, to enter with `with`."""
+    return lambda name: LocalDom0(name, tmp_path_factory.mktemp(name))
 
 
 _numbers = itertools.count(1)

@@ -1,0 +1,272 @@
+"""The hosts of the lab's pool, as the tests see them.
+
+`LocalDom0` is this machine seen through namespaces of its own: quick, and without a kernel RBD
+client, so for the control plane.  `GuestDom0` is a small virtual machine with a real kernel that
+maps real images; emulated, it is a dozen times slower.  Both carry the tree of an XCP-ng dom0 once
+`tests.lab.tree.layout` has put it there, and both answer to the same calls.
+"""
+
+from __future__ import annotations
+
+import abc
+import io
+import json
+import os
+import secrets
+import socket
+import subprocess
+import tarfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.lab import LabError
+from tests.lab.keeper import Keeper
+from tests.lab.ports import AddressLease
+
+AGENT = Path(__file__).with_name("agent.py")
+_NAMESPACE = Path(__file__).with_name("local-dom0.sh")
+_GRACE = 10.0  # seconds a reply may be later than the deadline of what was asked for
+
+
+def lab_python() -> str:
+    """The interpreter the driver runs on in every dom0: LAB_PYTHON, or the system's own."""
+    return os.environ.get("LAB_PYTHON", "/usr/bin/python3")
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What came of a process on a dom0; `returncode` is negative for the signal that killed it."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    def check(self) -> bytes:
+        """Its stdout, or `LabError` with its stderr where it failed."""
+        if self.returncode != 0:
+            said = (self.stderr or self.stdout).decode(errors="replace").strip()
+            raise LabError(f"exit status {self.returncode}: {said}")
+        return self.stdout
+
+
+class Dom0(abc.ABC):
+    """One host of the pool.
+
+    name                  its host name
+    uuid                  INSTALLATION_UUID, the host's in XAPI
+    control_domain_uuid   CONTROL_DOMAIN_UUID, its dom0's
+    boot_id               of the kernel's own making, new at each start
+    address               a loopback address of the host's own, in 127.1.0.0/16
+
+    The uuids and the address stay when the host is started again after `kill()`; files do not.
+    """
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.uuid = str(uuid.uuid4())
+        self.control_domain_uuid = str(uuid.uuid4())
+        self.boot_id = ""
+        self._directory = directory.resolve()
+        self._lease = AddressLease()
+        self._keeper: Keeper | None = None
+        self._token = secrets.token_hex(16)
+
+    @property
+    def address(self) -> str:
+        return self._lease.address
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the host, with a bare tree; returns when it answers."""
+        if self._keeper is not None:
+            raise LabError(f"host {self.name}: already running")
+        self._keeper = Keeper(self._directory, self._process_token)
+        self._boot()
+        self.boot_id = self.get("/proc/sys/kernel/random/boot_id").decode().strip()
+
+    def kill(self) -> None:
+        """Power off at once: no process of the host gets to do anything more."""
+        guard, self._keeper = self._keeper, None
+        if guard is not None:
+            guard.close()
+
+    def close(self) -> None:
+        """Done with the host; calling it twice is harmless."""
+        try:
+            self.kill()
+        finally:
+            self._lease.release()
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        input: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        timeout: float = 60,
+    ) -> Completed:
+        """Run a command in a new process.  `env` adds to dom0's own; `timeout` is in seconds.
+
+        Raises `LabError` when the process has not ended by then; it is killed.
+        """
+        return self._run("exec", argv, input, env, timeout)
+
+    def sm(
+        self, argv: Sequence[str], timeout: float = 120, *, env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run an SM driver or plugin, `argv[0]` being its absolute path, as xapi does."""
+        return self._run("sm", argv, b"", env, timeout)
+
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Write a file, making its folders; readers see the old one or the new one."""
+        self._request("put", data, path=path, mode=mode)
+
+    def get(self, path: str) -> bytes:
+        """Content of a file."""
+        return self._request("get", path=path)[1]
+
+    def put_tree(self, source: Path, destination: str) -> None:
+        """Copy what is in the folder `source` into the folder `destination`; links stay links."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for entry in sorted(source.iterdir()):
+                archive.add(entry, arcname=entry.name, filter=_as_root)
+        self.exec(["mkdir", "-p", destination]).check()
+        self._request("unpack", packed.getvalue(), path=destination)
+
+    def forward(self, path: str, address: str, port: int) -> None:
+        """Let the host's unix socket `path` lead to a server in 127.1.0.0/16."""
+        self._request("forward", path=path, address=address, port=port)
+
+    @abc.abstractmethod
+    def preload(self, modules: Sequence[str], path: Sequence[str]) -> None:
+        """Import modules ahead of every later `sm` call, where starting Python costs seconds.
+
+        Does nothing on a host that is quick anyway: there each call imports its own, as on dom0.
+        """
+
+    @property
+    def console(self) -> str:
+        """What the host had to say besides: its kernel's messages, its agent's last words."""
+        log = self._directory / "console"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    @property
+    def _process_token(self) -> str:
+        """The argument by which the keeper knows the host's process."""
+        return str(self._directory / "host")
+
+    @abc.abstractmethod
+    def _boot(self) -> None:
+        """Start the host's process."""
+
+    @abc.abstractmethod
+    def _connect(self, timeout: float) -> socket.socket:
+        """A connection to the agent."""
+
+    def _run(
+        self, op: str, argv: Sequence[str], payload: bytes, env: Mapping[str, str] | None, timeout: float
+    ) -> Completed:
+        answer, stdout, stderr = self._ask(op, payload, timeout, argv=list(argv), env=dict(env or {}))
+        if answer.get("timeout"):
+            said = (stdout + stderr).decode(errors="replace").strip()
+            raise LabError(f"{self.name}: {' '.join(argv)}: not done in {timeout} s; so far: {said}")
+        return Completed(answer["returncode"], stdout, stderr)
+
+    def _request(
+        self, op: str, payload: bytes = b"", *, timeout: float = 60, **fields: Any
+    ) -> tuple[dict[str, Any], bytes]:
+        answer, stdout, _ = self._ask(op, payload, timeout, **fields)
+        return answer, stdout
+
+    def _ask(
+        self, op: str, payload: bytes, timeout: float, **fields: Any
+    ) -> tuple[dict[str, Any], bytes, bytes]:
+        request = {"op": op, "token": self._token, "size": len(payload), "timeout": timeout, **fields}
+        try:
+            with self._connect(timeout + _GRACE) as connection, connection.makefile("rb") as reader:
+                connection.sendall(json.dumps(request).encode() + b"\n" + payload)
+                line = reader.readline()
+                if not line:
+                    raise LabError(f"{self.name}: {op}: the agent hung up; console: {self.console[-2000:]}")
+                answer: dict[str, Any] = json.loads(line)
+                stdout, stderr = reader.read(answer["stdout"]), reader.read(answer["stderr"])
+        except OSError as error:
+            raise LabError(f"{self.name}: {op}: {error}; console: {self.console[-2000:]}") from error
+        if "error" in answer:
+            raise LabError(f"{self.name}: {op}: {answer['error']}")
+        return answer, stdout, stderr
+
+
+class LocalDom0(Dom0):
+    """This machine as another host: its own processes, host name, start, and files.
+
+    Its /etc, /opt, /run, /usr, /var start as the machine's and keep to themselves what is written
+    there; /dev is bare; the rest, such as /tmp, is shared.  There is no kernel RBD client.
+    Needs root, or the right to make user namespaces.
+    """
+
+    def _boot(self) -> None:
+        (self._directory / "scratch").mkdir()
+        user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(self._directory / "agent"))
+            listener.listen()
+            argv = [
+                "unshare", *user, "--mount", "--propagation", "private", "--uts",
+                # The agent is process 1: with it, the kernel ends every process of this host.
+                "--pid", "--mount-proc", "--fork", "--kill-child",
+                str(_NAMESPACE), str(self._directory / "scratch"), self.name, str(uuid.uuid4()),
+                lab_python(), str(AGENT), "--fd", str(listener.fileno()), "--host", self._process_token,
+            ]  # fmt: skip
+            with (self._directory / "console").open("wb") as console:
+                self._process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=console,
+                    stderr=console,
+                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LAB_AGENT_TOKEN": self._token},
+                    pass_fds=[listener.fileno()],
+                )
+
+    def kill(self) -> None:
+        super().kill()
+        self._process.wait()
+
+    def preload(self, modules: Sequence[str], path: Sequence[str]) -> None:
+        pass  # quick enough
+
+    def _connect(self, timeout: float) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout)
+        try:
+            connection.connect(str(self._directory / "agent"))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+
+def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member

@@ -1,0 +1,43 @@
+#!/bin/sh
+# The inside of a local dom0: called in new mount, pid and uts namespaces, it gives this host a tree
+# of its own over the machine's, and then becomes COMMAND.  All of it goes with the namespaces.
+#
+#   local-dom0.sh SCRATCH NAME BOOT_ID COMMAND...
+set -eu
+
+scratch=$1 name=$2 boot_id=$3
+shift 3
+
+mount -t tmpfs -o mode=755 tmpfs "$scratch"
+
+# Devices: an overlay of /dev would lose what is mounted there, and its nodes are dead in a user
+# namespace.
+mkdir "$scratch/dev"
+mount -t tmpfs -o mode=755 tmpfs "$scratch/dev"
+for node in null zero full random urandom tty; do
+    : >"$scratch/dev/$node"
+    mount --bind "/dev/$node" "$scratch/dev/$node"
+done
+mkdir -m 1777 "$scratch/dev/shm"
+ln -s /proc/self/fd "$scratch/dev/fd"
+for stream in in:0 out:1 err:2; do
+    ln -s "/proc/self/fd/${stream#*:}" "$scratch/dev/std${stream%:*}"
+done
+mount --rbind "$scratch/dev" /dev
+
+# Another host, and another start of it.
+hostname "$name"
+printf '%s\n' "$boot_id" >"$scratch/boot_id"
+mount --bind "$scratch/boot_id" /proc/sys/kernel/random/boot_id
+
+# Last, as one of these may hide SCRATCH itself.
+cd "$scratch"
+mkdir etc opt run usr var etc.work opt.work run.work usr.work var.work
+# A folder made here is this host's root's to write to, in a user namespace as well.
+mkdir -p etc/ceph run/lock usr/bin usr/libexec usr/sbin usr/share var/lib var/log
+for part in etc opt run usr var; do
+    mount -t overlay -o "lowerdir=/$part,upperdir=./$part,workdir=./$part.work" overlay "/$part"
+done
+cd /
+
+exec "$@"
