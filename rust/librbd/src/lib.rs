@@ -1,1 +1,63 @@
 //! librados and librbd, opened at run time, behind a safe API.
+//!
+//! ```no_run
+//! use librbd::{Cluster, ConnectOptions, ImageRef};
+//!
+//! # fn main() -> librbd::Result<()> {
+//! let cluster = Cluster::connect(&ConnectOptions::new("xcp"))?;
+//! let pool = cluster.pool("rbd")?;
+//! let image = pool.image_open(&ImageRef::Name("vm-disk"), true)?;
+//! assert!(image.size()? > 0);
+//! image.close()
+//! # }
+//! ```
+//!
+//! # What holds
+//!
+//! * **Ownership.** An [`Image`] holds its [`Pool`], a `Pool` its [`Cluster`]; dropping closes. No
+//!   handle can outlive what it depends on, and none is closed twice.
+//! * **Threads.** Clusters, pools and images may be used from several threads: librados and librbd
+//!   lock inside. What is not safe in C (changing an ioctx in use) has no safe function here.
+//! * **Deadlines.** Every call to a cluster ends within the connection's timeout for each round
+//!   trip it makes. ETIMEDOUT on a change means *unknown*, see [`Error::is_timed_out`].
+//! * **A full pool.** Pools are opened so that operations which free room, or need none, go on when
+//!   the quota is reached; the others fail with EDQUOT instead of blocking.
+//! * **Secrets** are masked wherever they could be printed, see [`Secret`].
+//!
+//! `unsafe` is limited to the calls into C, each with the reason why it is sound. A process that
+//! forks must not use a connection of its parent in the child.
+
+mod buffer;
+pub mod calls;
+mod clone;
+mod cluster;
+mod command;
+mod connect;
+mod error;
+mod ffi;
+mod image;
+mod keyring;
+mod library;
+mod meta;
+mod monitors;
+mod omap;
+mod options;
+mod pool;
+#[cfg(test)]
+mod prototypes;
+mod snapshot;
+mod trash;
+mod watchers;
+
+pub use clone::{LinkedImage, Parent};
+pub use cluster::Cluster;
+pub use error::{Error, Result};
+pub use image::{CreateOptions, Image, ImageEntry, ImageInfo, ImageRef};
+pub use library::{Library, Versions};
+pub use monitors::Monitor;
+pub use omap::{OmapPage, OmapUpdate};
+pub use options::{ConnectOptions, Secret};
+pub use pool::Pool;
+pub use snapshot::{SnapId, Snapshot, SnapshotKind, SnapshotRef};
+pub use trash::{TrashEntry, TrashSource};
+pub use watchers::Watcher;

@@ -1,0 +1,114 @@
+//! Strings to and from C, and the buffers that librbd wants to be grown.
+
+use std::ffi::{c_char, CStr, CString};
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+
+/// `value` as a C string. `argument` names it in the error; the value itself is not shown.
+pub(crate) fn c_string(argument: &'static str, value: &str) -> Result<CString> {
+    CString::new(value).map_err(|_| Error::BadArgument {
+        argument,
+        reason: "it contains a NUL byte".to_owned(),
+    })
+}
+
+/// The text at `text`; empty for a null pointer.
+///
+/// # Safety
+/// `text` is null or points to a NUL-terminated string that stays valid during the call.
+pub(crate) unsafe fn copy_text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    CStr::from_ptr(text).to_string_lossy().into_owned()
+}
+
+/// The text in a buffer that C filled: up to its first NUL, or all of it.
+pub(crate) fn text_of(bytes: &[u8]) -> String {
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// The texts in a buffer of NUL-terminated strings; an empty one ends the list.
+pub(crate) fn texts_of(bytes: &[u8]) -> Vec<String> {
+    bytes
+        .split(|&byte| byte == 0)
+        .take_while(|text| !text.is_empty())
+        .map(|text| String::from_utf8_lossy(text).into_owned())
+        .collect()
+}
+
+/// Calls `fill` with a buffer of `length` bytes, doubled while the answer is ERANGE.
+///
+/// For the functions that do not say how much they need.
+pub(crate) fn text_of_unknown_length(
+    mut length: usize,
+    fill: impl Fn(*mut c_char, usize) -> Result<i32>,
+) -> Result<String> {
+    /// No name in RADOS or RBD is longer: OSDs refuse object names over 2,048 bytes. Configuration
+    /// values are the longest texts asked for in this way.
+    const LIMIT: usize = 1 << 20;
+    loop {
+        let mut bytes = vec![0_u8; length];
+        match fill(bytes.as_mut_ptr().cast(), length) {
+            Ok(_) => return Ok(text_of(&bytes)),
+            Err(error) if length < LIMIT && is_too_short(&error) => length *= 2,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The buffer was too short for the answer (ERANGE; ENAMETOOLONG for configuration values).
+pub(crate) fn is_too_short(error: &Error) -> bool {
+    let errno = error.errno();
+    errno == Some(Errno::ERANGE as i32) || errno == Some(Errno::ENAMETOOLONG as i32)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::error::check;
+
+    #[test]
+    fn an_argument_with_a_nul_byte_is_refused_without_showing_it() {
+        let error = c_string("image name", "a\0secret").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the image name cannot be used: it contains a NUL byte"
+        );
+    }
+
+    #[test]
+    fn a_list_of_texts_ends_at_the_empty_one() {
+        assert_eq!(texts_of(b"rbd\0.mgr\0\0junk"), ["rbd", ".mgr"]);
+        assert_eq!(texts_of(b"\0"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_buffer_grows_until_the_text_fits() {
+        let too_short = -(Errno::ERANGE as i32);
+        let text = text_of_unknown_length(4, |buffer, length| {
+            let fits = length >= 16;
+            if fits {
+                // SAFETY: `buffer` is valid for `length` bytes.
+                unsafe { buffer.copy_from_nonoverlapping(c"long enough".as_ptr(), 12) };
+            }
+            check("rbd_get_id", String::new, if fits { 0 } else { too_short })
+        });
+        assert_eq!(text.unwrap(), "long enough");
+    }
+
+    #[test]
+    fn a_buffer_does_not_grow_for_ever() {
+        let never = text_of_unknown_length(4, |_, _| {
+            check("rbd_get_id", String::new, -(Errno::ERANGE as i32))
+        });
+        assert_eq!(never.unwrap_err().errno(), Some(Errno::ERANGE as i32));
+    }
+}

@@ -1,0 +1,195 @@
+//! Clones: making them, and the links between children and parents.
+
+use std::mem::MaybeUninit;
+
+use crate::buffer::{c_string, copy_text, is_too_short};
+use crate::error::{check, Result};
+use crate::ffi::rbd::{rbd_linked_image_spec_t, rbd_snap_spec_t};
+use crate::image::{CreateOptions, Image, ImageRef, RawOptions};
+use crate::pool::Pool;
+use crate::snapshot::{SnapId, SnapshotRef};
+
+/// An image at the other end of a clone's link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkedImage {
+    /// Its pool's number.
+    pub pool_id: i64,
+    /// Its pool's name.
+    pub pool_name: String,
+    /// Its RADOS namespace; empty for the default one.
+    pub namespace: String,
+    /// Its id.
+    pub image_id: String,
+    /// Its name.
+    pub image_name: String,
+    /// It is in the trash.
+    pub in_trash: bool,
+}
+
+/// What a clone was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    /// The image.
+    pub image: LinkedImage,
+    /// The snapshot's number.
+    pub snap_id: SnapId,
+    /// The snapshot's name; for one in the trash, a generated one.
+    pub snap_name: String,
+}
+
+impl Pool {
+    /// Makes an image in this pool out of a snapshot of another one in it, as a clone of format 2:
+    /// the snapshot need not be protected.
+    ///
+    /// librbd takes names. Given an id, the parent is opened (read-only) to learn them: names for
+    /// both save that.
+    ///
+    /// # Errors
+    /// [`Error::is_already_there`](crate::Error::is_already_there) where the name is taken;
+    /// [`Error::is_not_found`](crate::Error::is_not_found) where there is no such parent.
+    ///
+    /// Implements: `int rbd_clone3(rados_ioctx_t p_ioctx, const char *p_name, const
+    /// char *p_snapname, rados_ioctx_t c_ioctx, const char *c_name, rbd_image_options_t c_opts)`.
+    pub fn image_clone(
+        &self,
+        parent: &ImageRef<'_>,
+        snapshot: &SnapshotRef<'_>,
+        child_name: &str,
+        options: &CreateOptions,
+    ) -> Result<()> {
+        let (parent_name, snap_name) = self.clone_source(parent, snapshot)?;
+        let c_parent = c_string("parent image", &parent_name)?;
+        let c_snap = c_string("snapshot name", &snap_name)?;
+        let c_child = c_string("image name", child_name)?;
+        let options = RawOptions::new(self, options)?;
+        options.set_clone_format_2()?;
+        // SAFETY: ioctx and options are valid; the names are C strings.
+        let made = unsafe {
+            self.rbd().rbd_clone3(
+                self.raw(),
+                c_parent.as_ptr(),
+                c_snap.as_ptr(),
+                self.raw(),
+                c_child.as_ptr(),
+                options.raw,
+            )
+        };
+        let object = || {
+            format!(
+                "{} (of {})",
+                self.path(child_name),
+                self.path(&parent_name) + "@" + &snap_name
+            )
+        };
+        check("rbd_clone3", object, made).map(|_| ())
+    }
+
+    fn clone_source(
+        &self,
+        parent: &ImageRef<'_>,
+        snapshot: &SnapshotRef<'_>,
+    ) -> Result<(String, String)> {
+        if let (ImageRef::Name(image), SnapshotRef::Name(snap)) = (parent, snapshot) {
+            return Ok(((*image).to_owned(), (*snap).to_owned()));
+        }
+        let image = self.image_open(parent, true)?;
+        let snap_name = match snapshot {
+            SnapshotRef::Name(name) => (*name).to_owned(),
+            SnapshotRef::Id(id) => image.snapshot_name(*id)?,
+        };
+        let image_name = image.name()?;
+        image.close()?;
+        Ok((image_name, snap_name))
+    }
+}
+
+impl Image {
+    /// What the image (or the snapshot it is read at) is a clone of, if it is one.
+    ///
+    /// Implements: `int rbd_get_parent(rbd_image_t image, rbd_linked_image_spec_t *parent_image,
+    /// rbd_snap_spec_t *parent_snap)`; the strings are given back with `void
+    /// rbd_linked_image_spec_cleanup(rbd_linked_image_spec_t *image)` and `void
+    /// rbd_snap_spec_cleanup(rbd_snap_spec_t *snap)`.
+    pub fn parent(&self) -> Result<Option<Parent>> {
+        let mut image = MaybeUninit::<rbd_linked_image_spec_t>::zeroed();
+        let mut snap = MaybeUninit::<rbd_snap_spec_t>::zeroed();
+        // SAFETY: the image is open; both are valid for writing.
+        let got = unsafe {
+            self.rbd()
+                .rbd_get_parent(self.raw(), image.as_mut_ptr(), snap.as_mut_ptr())
+        };
+        match self.check("rbd_get_parent", got) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+        // SAFETY: both were filled; the strings are copied before they are freed, once.
+        Ok(Some(unsafe {
+            let parent = Parent {
+                image: linked(image.assume_init_ref()),
+                snap_id: SnapId(snap.assume_init_ref().id),
+                snap_name: copy_text(snap.assume_init_ref().name),
+            };
+            self.rbd().rbd_linked_image_spec_cleanup(image.as_mut_ptr());
+            self.rbd().rbd_snap_spec_cleanup(snap.as_mut_ptr());
+            parent
+        }))
+    }
+
+    /// The clones of the snapshot that the image is read at, or of all its snapshots at its head;
+    /// those in the trash among them.
+    ///
+    /// Implements: `int rbd_list_children3(rbd_image_t image, rbd_linked_image_spec_t *images,
+    /// size_t *max_images)`; the strings are given back with `void
+    /// rbd_linked_image_spec_list_cleanup(rbd_linked_image_spec_t *images, size_t num_images)`.
+    pub fn children(&self) -> Result<Vec<LinkedImage>> {
+        let rbd = self.rbd();
+        let mut room = 64;
+        loop {
+            let mut specs: Vec<rbd_linked_image_spec_t> = Vec::with_capacity(room);
+            let mut count = specs.capacity();
+            // SAFETY: the image is open; there is room for `count` entries.
+            let got = unsafe { rbd.rbd_list_children3(self.raw(), specs.as_mut_ptr(), &mut count) };
+            match self.check("rbd_list_children3", got) {
+                Err(error) if is_too_short(&error) => room = count + 16,
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    // SAFETY: librbd filled `count` entries, at most the capacity; the strings are
+                    // copied before they are freed, once.
+                    return Ok(unsafe {
+                        specs.set_len(count);
+                        let children = specs.iter().map(|spec| linked(spec)).collect();
+                        rbd.rbd_linked_image_spec_list_cleanup(specs.as_mut_ptr(), count);
+                        children
+                    });
+                }
+            }
+        }
+    }
+
+    /// Copies what the image takes from its parent, and cuts the link. Takes as long as there is
+    /// data to copy.
+    ///
+    /// # Errors
+    /// EINVAL where the image is no clone.
+    ///
+    /// Implements: `int rbd_flatten(rbd_image_t image)`.
+    pub fn flatten(&self) -> Result<()> {
+        // SAFETY: the image is open.
+        self.check("rbd_flatten", unsafe { self.rbd().rbd_flatten(self.raw()) })
+            .map(|_| ())
+    }
+}
+
+/// # Safety
+/// The strings of `spec` are null or C strings.
+unsafe fn linked(spec: &rbd_linked_image_spec_t) -> LinkedImage {
+    LinkedImage {
+        pool_id: spec.pool_id,
+        pool_name: copy_text(spec.pool_name),
+        namespace: copy_text(spec.pool_namespace),
+        image_id: copy_text(spec.image_id),
+        image_name: copy_text(spec.image_name),
+        in_trash: spec.trash,
+    }
+}

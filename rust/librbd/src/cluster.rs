@@ -1,0 +1,235 @@
+//! A connection to a cluster.
+
+use std::ffi::{c_char, CString};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::buffer::{c_string, copy_text, text_of_unknown_length, texts_of};
+use crate::error::{check, Error, Result};
+use crate::ffi::rados::rados_t;
+use crate::keyring;
+use crate::library::Library;
+use crate::options::Secret;
+
+/// A connection to a cluster. Clones share it; the last one to go closes it.
+#[derive(Clone)]
+pub struct Cluster(Arc<Handle>);
+
+/// The `rados_t`, closed on drop; connected or not.
+pub(crate) struct Handle {
+    pub(crate) library: &'static Library,
+    pub(crate) raw: rados_t,
+    /// The full name of the user: `client.xcp`.
+    pub(crate) user: String,
+}
+
+// SAFETY: librados documents a `rados_t` as usable from any thread and locks inside it. Options
+// are only set before the connection is shared.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Drop for Handle {
+    /// Implements: `void rados_shutdown(rados_t cluster)`.
+    fn drop(&mut self) {
+        // SAFETY: the handle is valid, and this is its last use: pools hold the `Arc` it is in.
+        unsafe { self.library.rados.rados_shutdown(self.raw) };
+    }
+}
+
+impl Handle {
+    pub(crate) fn describe(&self) -> String {
+        format!("the cluster, as {}", self.user)
+    }
+
+    /// Sets an option of a handle that is not connected yet. The value is not put into the error.
+    pub(crate) fn conf_set(&self, option: &'static str, value: &str) -> Result<()> {
+        let (name, value) = (c_string("option", option)?, c_string(option, value)?);
+        // SAFETY: the handle is valid; both strings are C strings that librados copies.
+        let set = unsafe {
+            self.library
+                .rados
+                .rados_conf_set(self.raw, name.as_ptr(), value.as_ptr())
+        };
+        check("rados_conf_set", || option.to_owned(), set).map(|_| ())
+    }
+}
+
+impl Cluster {
+    pub(crate) fn from_handle(handle: Handle) -> Self {
+        Self(Arc::new(handle))
+    }
+
+    pub(crate) fn raw(&self) -> rados_t {
+        self.0.raw
+    }
+
+    pub(crate) fn library(&self) -> &'static Library {
+        self.0.library
+    }
+
+    /// The user of this connection, without `client.`.
+    pub fn user(&self) -> &str {
+        self.0.user.strip_prefix("client.").unwrap_or(&self.0.user)
+    }
+
+    /// The cluster's id, a UUID.
+    ///
+    /// Implements: `int rados_cluster_fsid(rados_t cluster, char *buf, size_t len)`.
+    pub fn fsid(&self) -> Result<String> {
+        text_of_unknown_length(64, |buffer, length| {
+            // SAFETY: the connection is up; `buffer` is valid for `length` bytes.
+            let got = unsafe {
+                self.library()
+                    .rados
+                    .rados_cluster_fsid(self.raw(), buffer, length)
+            };
+            check("rados_cluster_fsid", || self.0.describe(), got)
+        })
+    }
+
+    /// This connection's own address, in the form that [`Cluster::blocklist`] takes. (Before
+    /// Nautilus 14.2.5, librados could not tell it: [`Error::SymbolMissing`].)
+    ///
+    /// Implements: `int rados_getaddrs(rados_t cluster, char** addrs)`; the text is given back with
+    /// `void rados_buffer_free(char *buf)`.
+    pub fn addresses(&self) -> Result<String> {
+        let rados = &self.library().rados;
+        let mut text: *mut c_char = ptr::null_mut();
+        // SAFETY: the connection is up; `text` is where a string made by malloc goes.
+        let got = unsafe { rados.rados_getaddrs(self.raw(), &mut text) }
+            .ok_or_else(|| self.library().too_old_for("rados_getaddrs"))?;
+        check("rados_getaddrs", || self.0.describe(), got)?;
+        // SAFETY: on success `text` is a C string of ours, freed once, after it was copied.
+        unsafe {
+            let addresses = copy_text(text);
+            rados.rados_buffer_free(text);
+            Ok(addresses)
+        }
+    }
+
+    /// This connection's number, unique in the cluster: the one in `client.<number>`.
+    ///
+    /// Implements: `uint64_t rados_get_instance_id(rados_t cluster)`.
+    pub fn instance_id(&self) -> u64 {
+        // SAFETY: the connection is up.
+        unsafe { self.library().rados.rados_get_instance_id(self.raw()) }
+    }
+
+    /// The names of the cluster's pools.
+    ///
+    /// Implements: `int rados_pool_list(rados_t cluster, char *buf, size_t len)`.
+    pub fn pool_names(&self) -> Result<Vec<String>> {
+        let mut bytes = vec![0_u8; 1024];
+        loop {
+            // SAFETY: the connection is up; the buffer is valid for its length.
+            let needed = unsafe {
+                let buffer = bytes.as_mut_ptr().cast();
+                self.library()
+                    .rados
+                    .rados_pool_list(self.raw(), buffer, bytes.len())
+            };
+            let needed = check("rados_pool_list", || self.0.describe(), needed)?;
+            let needed = usize::try_from(needed).unwrap_or_default();
+            if needed <= bytes.len() {
+                return Ok(texts_of(&bytes));
+            }
+            bytes = vec![0; needed];
+        }
+    }
+
+    /// Keeps the client at `address` (of [`Cluster::addresses`], or of a
+    /// [`Watcher`](crate::Watcher)) out of the cluster for `duration` (rounded down to seconds, at
+    /// least one). When this returns, no operation of that client that was not done yet will be.
+    ///
+    /// Implements: `int rados_blocklist_add(rados_t cluster, char *client_address, uint32_t
+    /// expire_seconds)`, and before Pacific `int rados_blacklist_add(rados_t cluster,
+    /// char *client_address, uint32_t expire_seconds)`.
+    pub fn blocklist(&self, address: &str, duration: Duration) -> Result<()> {
+        let text = c_string("client address", address)?;
+        let seconds = u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1);
+        let rados = &self.library().rados;
+        // The prototypes lack a `const`; the string is only read.
+        let address_pointer = text.as_ptr().cast_mut();
+        // SAFETY: the connection is up; the address is a C string.
+        let newer = unsafe { rados.rados_blocklist_add(self.raw(), address_pointer, seconds) };
+        if let Some(added) = newer {
+            return check("rados_blocklist_add", || address.to_owned(), added).map(|_| ());
+        }
+        // SAFETY: as above.
+        let older = unsafe { rados.rados_blacklist_add(self.raw(), address_pointer, seconds) };
+        let added = older.ok_or_else(|| self.library().too_old_for("rados_blacklist_add"))?;
+        check("rados_blacklist_add", || address.to_owned(), added).map(|_| ())
+    }
+
+    /// The value of a configuration option; `None` where it is empty, or there is no such option.
+    ///
+    /// Implements: `int rados_conf_get(rados_t cluster, const char *option, char *buf, size_t
+    /// len)`.
+    pub fn conf_get(&self, option: &str) -> Result<Option<String>> {
+        let name: CString = c_string("option", option)?;
+        let value = text_of_unknown_length(256, |buffer, length| {
+            // SAFETY: the handle is valid; `buffer` is valid for `length` bytes.
+            let got = unsafe {
+                self.library()
+                    .rados
+                    .rados_conf_get(self.raw(), name.as_ptr(), buffer, length)
+            };
+            check("rados_conf_get", || option.to_owned(), got)
+        });
+        match value {
+            Ok(text) if text.is_empty() => Ok(None),
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The key this connection's user has, base64, as the kernel needs it: where librados found
+    /// it, which is the option `key`, the file in `keyfile`, or the files in `keyring`.
+    pub fn key(&self) -> Result<Secret> {
+        if let Some(key) = self.conf_get("key")? {
+            return Ok(Secret::new(key));
+        }
+        if let Some(file) = self.conf_get("keyfile")? {
+            return read("key file", Path::new(&file)).map(|text| Secret::new(text.trim()));
+        }
+        let option = self.conf_get("keyring")?.unwrap_or_default();
+        for file in keyring::files(&option) {
+            match read("keyring", Path::new(file)) {
+                Ok(text) => {
+                    if let Some(key) = keyring::find_key(&text, &self.0.user) {
+                        return Ok(key);
+                    }
+                }
+                Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::BadArgument {
+            argument: "keyring",
+            reason: format!("no key of {} in {option}", self.0.user),
+        })
+    }
+}
+
+fn read(role: &'static str, path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|source| Error::File {
+        role,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("user", &self.0.user)
+            .finish_non_exhaustive()
+    }
+}

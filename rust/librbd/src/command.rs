@@ -1,0 +1,128 @@
+//! Commands to the monitors and to the manager.
+
+use std::ffi::{c_char, c_int};
+use std::ptr;
+
+use serde_json::Value;
+
+use crate::buffer::c_string;
+use crate::cluster::Cluster;
+use crate::error::{check, Error, Result};
+use crate::ffi::rados::{rados_t, Rados};
+
+/// `rados_mon_command` or `rados_mgr_command`.
+type Send = unsafe fn(
+    &Rados,
+    rados_t,
+    *mut *const c_char,
+    usize,
+    *const c_char,
+    usize,
+    *mut *mut c_char,
+    *mut usize,
+    *mut *mut c_char,
+    *mut usize,
+) -> c_int;
+
+impl Cluster {
+    /// Sends `command`, an object with at least `prefix`, to the monitors; gives their answer. Add
+    /// `"format": "json"` for one that programs can read.
+    ///
+    /// # Errors
+    /// The command's errno, with the monitors' status text as the detail.
+    ///
+    /// Implements: `int rados_mon_command(rados_t cluster, const char **cmd, size_t cmdlen, const
+    /// char *inbuf, size_t inbuflen, char **outbuf, size_t *outbuflen, char **outs,
+    /// size_t *outslen)`; the answer is given back with `void rados_buffer_free(char *buf)`.
+    pub fn mon_command(&self, command: &Value) -> Result<Vec<u8>> {
+        self.command("rados_mon_command", Rados::rados_mon_command, command)
+    }
+
+    /// Sends `command` to the active manager. EINVAL may mean that the manager started a few
+    /// seconds ago and has not loaded the module yet.
+    ///
+    /// Implements: `int rados_mgr_command(rados_t cluster, const char **cmd, size_t cmdlen, const
+    /// char *inbuf, size_t inbuflen, char **outbuf, size_t *outbuflen, char **outs,
+    /// size_t *outslen)`.
+    pub fn mgr_command(&self, command: &Value) -> Result<Vec<u8>> {
+        self.command("rados_mgr_command", Rados::rados_mgr_command, command)
+    }
+
+    fn command(&self, call: &'static str, send: Send, command: &Value) -> Result<Vec<u8>> {
+        let prefix = command
+            .get("prefix")
+            .and_then(Value::as_str)
+            .ok_or(Error::BadArgument {
+                argument: "command",
+                reason: "it has no prefix".to_owned(),
+            })?;
+        let text = c_string("command", &command.to_string())?;
+        let mut commands = [text.as_ptr()];
+        let mut answer = Buffer::new(self);
+        let mut status = Buffer::new(self);
+        // SAFETY: the connection is up; `commands` holds one C string; there is no input (length
+        // 0); the two buffers are where librados puts memory that it is given back on drop.
+        let result = unsafe {
+            send(
+                &self.library().rados,
+                self.raw(),
+                commands.as_mut_ptr(),
+                commands.len(),
+                c"".as_ptr(),
+                0,
+                &mut answer.data,
+                &mut answer.length,
+                &mut status.data,
+                &mut status.length,
+            )
+        };
+        check(call, || format!("`{prefix}`"), result).map_err(|error| {
+            error.with_detail(|| {
+                let text = String::from_utf8_lossy(status.bytes()).trim().to_owned();
+                (!text.is_empty()).then_some(text)
+            })
+        })?;
+        Ok(answer.bytes().to_vec())
+    }
+
+    /// The answer to a monitor command, as JSON.
+    pub(crate) fn mon_query(&self, command: &Value) -> Result<Value> {
+        let answer = self.mon_command(command)?;
+        serde_json::from_slice(&answer).map_err(|error| Error::Malformed {
+            what: format!("`{}`", command["prefix"].as_str().unwrap_or_default()),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// Memory that librados made, given back on drop.
+struct Buffer<'cluster> {
+    cluster: &'cluster Cluster,
+    data: *mut c_char,
+    length: usize,
+}
+
+impl<'cluster> Buffer<'cluster> {
+    fn new(cluster: &'cluster Cluster) -> Self {
+        Self {
+            cluster,
+            data: ptr::null_mut(),
+            length: 0,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.data.is_null() {
+            return &[];
+        }
+        // SAFETY: librados set both: `length` bytes at `data`, ours until the drop.
+        unsafe { std::slice::from_raw_parts(self.data.cast(), self.length) }
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        // SAFETY: null, or memory from librados that nothing refers to any more.
+        unsafe { self.cluster.library().rados.rados_buffer_free(self.data) };
+    }
+}

@@ -1,0 +1,455 @@
+//! Images: making, listing, opening, and what an open one can tell and do.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::fmt;
+use std::ptr;
+
+use crate::buffer::{c_string, copy_text, is_too_short, text_of_unknown_length};
+use crate::error::{check, Result};
+use crate::ffi::rbd::{
+    rbd_image_info_t, rbd_image_options_t, rbd_image_spec_t, rbd_image_t, Rbd,
+    RBD_IMAGE_OPTION_CLONE_FORMAT, RBD_IMAGE_OPTION_DATA_POOL, RBD_IMAGE_OPTION_FEATURES,
+    RBD_IMAGE_OPTION_FORMAT, RBD_IMAGE_OPTION_ORDER,
+};
+use crate::pool::Pool;
+
+/// Which image is meant. The id never changes and is never used again; a name may be both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageRef<'a> {
+    /// By its id.
+    Id(&'a str),
+    /// By its name.
+    Name(&'a str),
+}
+
+impl fmt::Display for ImageRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "id {id}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// How a new image is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// Feature bits (`RBD_FEATURE_*`), exactly these; `data-pool` is added where there is one.
+    pub features: u64,
+    /// Object size as a power of two; 0 for the cluster's default (22: 4 MiB).
+    pub order: u8,
+    /// The pool that takes the data, where it is not the image's own.
+    pub data_pool: Option<String>,
+}
+
+/// An image in a pool's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageEntry {
+    /// The image's name.
+    pub name: String,
+    /// The image's id.
+    pub id: String,
+}
+
+/// What an image's header says about its layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// Size in bytes (of the snapshot, where the image is read at one).
+    pub size: u64,
+    /// Size of an object in bytes.
+    pub object_size: u64,
+    /// `object_size` as a power of two.
+    pub order: u8,
+    /// How many objects the size takes.
+    pub num_objects: u64,
+    /// What the names of its data objects start with.
+    pub block_name_prefix: String,
+}
+
+/// Options for making an image, freed on drop.
+pub(crate) struct RawOptions {
+    rbd: &'static Rbd,
+    pub(crate) raw: rbd_image_options_t,
+}
+
+impl RawOptions {
+    /// Implements: `void rbd_image_options_create(rbd_image_options_t* opts)`.
+    pub(crate) fn new(pool: &Pool, options: &CreateOptions) -> Result<Self> {
+        let rbd = pool.rbd();
+        let mut raw = ptr::null_mut();
+        // SAFETY: `raw` is where the options go.
+        unsafe { rbd.rbd_image_options_create(&mut raw) };
+        let made = Self { rbd, raw };
+        made.set_number(RBD_IMAGE_OPTION_FORMAT, 2)?;
+        made.set_number(RBD_IMAGE_OPTION_FEATURES, options.features)?;
+        if options.order != 0 {
+            made.set_number(RBD_IMAGE_OPTION_ORDER, options.order.into())?;
+        }
+        if let Some(data_pool) = &options.data_pool {
+            made.set_text(RBD_IMAGE_OPTION_DATA_POOL, data_pool)?;
+        }
+        Ok(made)
+    }
+
+    /// Clone format 2, whatever the cluster's default: the parent's snapshot need not be protected
+    /// and may be removed while the clone lives.
+    pub(crate) fn set_clone_format_2(&self) -> Result<()> {
+        self.set_number(RBD_IMAGE_OPTION_CLONE_FORMAT, 2)
+    }
+
+    /// Implements: `int rbd_image_options_set_uint64(rbd_image_options_t opts, int optname,
+    /// uint64_t optval)`.
+    fn set_number(&self, option: c_int, value: u64) -> Result<()> {
+        // SAFETY: the options are valid.
+        let set = unsafe {
+            self.rbd
+                .rbd_image_options_set_uint64(self.raw, option, value)
+        };
+        check(
+            "rbd_image_options_set_uint64",
+            || format!("image option {option}"),
+            set,
+        )
+        .map(|_| ())
+    }
+
+    /// Implements: `int rbd_image_options_set_string(rbd_image_options_t opts, int optname, const
+    /// char* optval)`.
+    fn set_text(&self, option: c_int, value: &str) -> Result<()> {
+        let text = c_string("data pool", value)?;
+        // SAFETY: the options are valid and copy the string.
+        let set = unsafe {
+            self.rbd
+                .rbd_image_options_set_string(self.raw, option, text.as_ptr())
+        };
+        check(
+            "rbd_image_options_set_string",
+            || format!("image option {option}"),
+            set,
+        )
+        .map(|_| ())
+    }
+}
+
+impl Drop for RawOptions {
+    /// Implements: `void rbd_image_options_destroy(rbd_image_options_t opts)`.
+    fn drop(&mut self) {
+        // SAFETY: valid, and destroyed once.
+        unsafe { self.rbd.rbd_image_options_destroy(self.raw) };
+    }
+}
+
+impl Pool {
+    /// Makes an image of `size` bytes.
+    ///
+    /// # Errors
+    /// [`Error::is_already_there`](crate::Error::is_already_there) where the name is taken.
+    ///
+    /// Implements: `int rbd_create4(rados_ioctx_t io, const char *name, uint64_t size,
+    /// rbd_image_options_t opts)`.
+    pub fn image_create(&self, name: &str, size: u64, options: &CreateOptions) -> Result<()> {
+        let c_name = c_string("image name", name)?;
+        let options = RawOptions::new(self, options)?;
+        // SAFETY: ioctx and options are valid; the name is a C string.
+        let made = unsafe {
+            self.rbd()
+                .rbd_create4(self.raw(), c_name.as_ptr(), size, options.raw)
+        };
+        check("rbd_create4", || self.path(name), made).map(|_| ())
+    }
+
+    /// Every image of the pool (of its namespace) that is not in the trash.
+    ///
+    /// Implements: `int rbd_list2(rados_ioctx_t io, rbd_image_spec_t* images, size_t *max_images)`;
+    /// the strings are given back with `void rbd_image_spec_list_cleanup(rbd_image_spec_t *images,
+    /// size_t num_images)`.
+    pub fn image_list(&self) -> Result<Vec<ImageEntry>> {
+        let rbd = self.rbd();
+        let mut room = 1024;
+        loop {
+            let mut specs: Vec<rbd_image_spec_t> = Vec::with_capacity(room);
+            let mut count = specs.capacity();
+            // SAFETY: the ioctx is valid; there is room for `count` entries.
+            let got = unsafe { rbd.rbd_list2(self.raw(), specs.as_mut_ptr(), &mut count) };
+            match check("rbd_list2", || self.path("rbd_directory"), got) {
+                // `count` now says how many there are; more may come before the next call.
+                Err(error) if is_too_short(&error) => room = count + 64,
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    // SAFETY: librbd filled `count` entries, at most the capacity; the strings are
+                    // copied before they are freed, once.
+                    return Ok(unsafe {
+                        specs.set_len(count);
+                        let images = specs.iter().map(|spec| ImageEntry {
+                            name: copy_text(spec.name),
+                            id: copy_text(spec.id),
+                        });
+                        let images = images.collect();
+                        rbd.rbd_image_spec_list_cleanup(specs.as_mut_ptr(), count);
+                        images
+                    });
+                }
+            }
+        }
+    }
+
+    /// Opens an image, at its head. Read-only leaves no watch on it: what it tells may become stale
+    /// and it cannot be changed.
+    ///
+    /// Implements: `int rbd_open(rados_ioctx_t io, const char *name, rbd_image_t *image, const
+    /// char *snap_name)`, `int rbd_open_by_id(rados_ioctx_t io, const char *id, rbd_image_t *image,
+    /// const char *snap_name)`, `int rbd_open_read_only(rados_ioctx_t io, const char *name,
+    /// rbd_image_t *image, const char *snap_name)`, `int rbd_open_by_id_read_only(rados_ioctx_t io,
+    /// const char *id, rbd_image_t *image, const char *snap_name)`.
+    pub fn image_open(&self, image: &ImageRef<'_>, read_only: bool) -> Result<Image> {
+        let (ImageRef::Id(text) | ImageRef::Name(text)) = *image;
+        let reference = c_string("image", text)?;
+        let (io, reference) = (self.raw(), reference.as_ptr());
+        let mut raw = ptr::null_mut();
+        let head = ptr::null();
+        let rbd = self.rbd();
+        // SAFETY: the ioctx is valid; `raw` is where the image goes; the reference is a C string;
+        // no snapshot's name means the head.
+        let (call, opened) = unsafe {
+            match (image, read_only) {
+                (ImageRef::Name(_), false) => {
+                    ("rbd_open", rbd.rbd_open(io, reference, &mut raw, head))
+                }
+                (ImageRef::Id(_), false) => (
+                    "rbd_open_by_id",
+                    rbd.rbd_open_by_id(io, reference, &mut raw, head),
+                ),
+                (ImageRef::Name(_), true) => (
+                    "rbd_open_read_only",
+                    rbd.rbd_open_read_only(io, reference, &mut raw, head),
+                ),
+                (ImageRef::Id(_), true) => (
+                    "rbd_open_by_id_read_only",
+                    rbd.rbd_open_by_id_read_only(io, reference, &mut raw, head),
+                ),
+            }
+        };
+        let path = self.path(&image.to_string());
+        check(call, || path.clone(), opened)?;
+        Ok(Image {
+            pool: self.clone(),
+            raw,
+            path,
+        })
+    }
+}
+
+/// An open image, closed on drop; [`Image::close`] also says whether that went well.
+pub struct Image {
+    pool: Pool,
+    raw: rbd_image_t,
+    path: String,
+}
+
+// SAFETY: librbd locks inside an open image; it is made to be used from several threads at once.
+unsafe impl Send for Image {}
+// SAFETY: as above. Choosing a snapshot changes what other threads read, and so takes `&mut`.
+unsafe impl Sync for Image {}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        if let Err(error) = self.close_raw() {
+            log::warn!("{error}");
+        }
+    }
+}
+
+impl Image {
+    /// Closes the image and says whether that went well. It is closed even where it did not.
+    ///
+    /// Implements: `int rbd_close(rbd_image_t image)`.
+    pub fn close(mut self) -> Result<()> {
+        self.close_raw()
+    }
+
+    fn close_raw(&mut self) -> Result<()> {
+        let raw = std::mem::replace(&mut self.raw, ptr::null_mut());
+        if raw.is_null() {
+            return Ok(());
+        }
+        // SAFETY: `raw` was open, and nobody has it any more.
+        let closed = unsafe { self.rbd().rbd_close(raw) };
+        check("rbd_close", || self.path.clone(), closed).map(|_| ())
+    }
+
+    /// The pool the image is in.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The image's pool and name (or id), for errors.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn rbd(&self) -> &'static Rbd {
+        self.pool.rbd()
+    }
+
+    /// The open image: never null, as only closing, which takes the image, makes it so.
+    pub(crate) fn raw(&self) -> rbd_image_t {
+        self.raw
+    }
+
+    /// Checks a result of a call on this image.
+    pub(crate) fn check<N>(&self, call: &'static str, result: N) -> Result<N>
+    where
+        N: Copy + Into<i64>,
+    {
+        check(call, || self.path.clone(), result)
+    }
+
+    /// The image's id.
+    ///
+    /// Implements: `int rbd_get_id(rbd_image_t image, char *id, size_t id_len)`.
+    pub fn id(&self) -> Result<String> {
+        text_of_unknown_length(64, |buffer, length| {
+            // SAFETY: the image is open; `buffer` is valid for `length` bytes.
+            self.check("rbd_get_id", unsafe {
+                self.rbd().rbd_get_id(self.raw, buffer, length)
+            })
+        })
+    }
+
+    /// The image's name.
+    ///
+    /// Implements: `int rbd_get_name(rbd_image_t image, char *name, size_t *name_len)`.
+    pub fn name(&self) -> Result<String> {
+        text_of_unknown_length(128, |buffer, mut length| {
+            // SAFETY: the image is open; `buffer` is valid for `length` bytes.
+            let got = unsafe { self.rbd().rbd_get_name(self.raw, buffer, &mut length) };
+            self.check("rbd_get_name", got)
+        })
+    }
+
+    /// The size in bytes (of the snapshot, where the image is read at one).
+    ///
+    /// Implements: `int rbd_get_size(rbd_image_t image, uint64_t *size)`.
+    pub fn size(&self) -> Result<u64> {
+        let mut size = 0;
+        // SAFETY: the image is open; `size` is valid for writing.
+        self.check("rbd_get_size", unsafe {
+            self.rbd().rbd_get_size(self.raw, &mut size)
+        })?;
+        Ok(size)
+    }
+
+    /// The feature bits (`RBD_FEATURE_*`).
+    ///
+    /// Implements: `int rbd_get_features(rbd_image_t image, uint64_t *features)`.
+    pub fn features(&self) -> Result<u64> {
+        let mut bits = 0;
+        // SAFETY: the image is open; `bits` is valid for writing.
+        let got = unsafe { self.rbd().rbd_get_features(self.raw, &mut bits) };
+        self.check("rbd_get_features", got)?;
+        Ok(bits)
+    }
+
+    /// The operation feature bits (`RBD_OPERATION_FEATURE_*`), such as clone parent or child.
+    ///
+    /// Implements: `int rbd_get_op_features(rbd_image_t image, uint64_t *op_features)`.
+    pub fn op_features(&self) -> Result<u64> {
+        let mut bits = 0;
+        // SAFETY: the image is open; `bits` is valid for writing.
+        let got = unsafe { self.rbd().rbd_get_op_features(self.raw, &mut bits) };
+        self.check("rbd_get_op_features", got)?;
+        Ok(bits)
+    }
+
+    /// Size and layout.
+    ///
+    /// Implements: `int rbd_stat(rbd_image_t image, rbd_image_info_t *info, size_t infosize)`, `int
+    /// rbd_get_block_name_prefix(rbd_image_t image, char *prefix, size_t prefix_len)`.
+    pub fn info(&self) -> Result<ImageInfo> {
+        let mut info = std::mem::MaybeUninit::<rbd_image_info_t>::zeroed();
+        // SAFETY: the image is open; `info` is as large as is said.
+        let got = unsafe {
+            let size = std::mem::size_of::<rbd_image_info_t>();
+            self.rbd().rbd_stat(self.raw, info.as_mut_ptr(), size)
+        };
+        self.check("rbd_stat", got)?;
+        // SAFETY: all of it is numbers, for which zero is valid, too.
+        let info = unsafe { info.assume_init() };
+        // The prefix in `info` is cut off where the id is long.
+        let block_name_prefix = text_of_unknown_length(64, |buffer, length| {
+            // SAFETY: the image is open; `buffer` is valid for `length` bytes.
+            let got = unsafe {
+                self.rbd()
+                    .rbd_get_block_name_prefix(self.raw, buffer, length)
+            };
+            self.check("rbd_get_block_name_prefix", got)
+        })?;
+        Ok(ImageInfo {
+            size: info.size,
+            object_size: info.obj_size,
+            order: u8::try_from(info.order).unwrap_or_default(),
+            num_objects: info.num_objs,
+            block_name_prefix,
+        })
+    }
+
+    /// Changes the size to `size` bytes. Data beyond it is lost, and its objects are removed before
+    /// this returns.
+    ///
+    /// # Errors
+    /// EINVAL for a smaller size without `allow_shrink`.
+    ///
+    /// Implements: `int rbd_resize2(rbd_image_t image, uint64_t size, bool allow_shrink,
+    /// librbd_progress_fn_t cb, void *cbdata)`.
+    pub fn resize(&self, size: u64, allow_shrink: bool) -> Result<()> {
+        // SAFETY: the image is open; the callback fits its type and ignores its data.
+        let done = unsafe {
+            self.rbd()
+                .rbd_resize2(self.raw, size, allow_shrink, no_progress, ptr::null_mut())
+        };
+        self.check("rbd_resize2", done).map(|_| ())
+    }
+
+    /// Reads into `buffer` from `offset`; gives the number of bytes read, fewer at the image's end.
+    ///
+    /// Implements: `ssize_t rbd_read(rbd_image_t image, uint64_t ofs, size_t len, char *buf)`.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let (data, length) = (buffer.as_mut_ptr().cast::<c_char>(), buffer.len());
+        // SAFETY: the image is open; `data` is valid for `length` bytes.
+        let read = unsafe { self.rbd().rbd_read(self.raw, offset, length, data) };
+        let read = self.check("rbd_read", read as i64)?;
+        Ok(usize::try_from(read).unwrap_or_default())
+    }
+
+    /// Writes all of `data` at `offset`. When this returns, it is in the cluster.
+    ///
+    /// # Errors
+    /// EINVAL beyond the end; EROFS where the image is open read-only or read at a snapshot.
+    ///
+    /// Implements: `ssize_t rbd_write(rbd_image_t image, uint64_t ofs, size_t len, const
+    /// char *buf)`, `int rbd_flush(rbd_image_t image)`.
+    pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        // SAFETY: the image is open; `data` is as long as is said.
+        let written = unsafe {
+            self.rbd()
+                .rbd_write(self.raw, offset, data.len(), data.as_ptr().cast())
+        };
+        self.check("rbd_write", written as i64)?;
+        // SAFETY: the image is open.
+        self.check("rbd_flush", unsafe { self.rbd().rbd_flush(self.raw) })
+            .map(|_| ())
+    }
+}
+
+/// librbd calls the progress function of a resize whether there is one or not.
+unsafe extern "C" fn no_progress(_offset: u64, _total: u64, _data: *mut c_void) -> c_int {
+    0
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,384 @@
+//! Key-value pairs on an object: created, paged through, and changed by compare-and-swap.
+
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_int, CString};
+use std::ptr;
+
+use crate::buffer::c_string;
+use crate::error::{check, Error, Result};
+use crate::ffi::rados::{
+    rados_omap_iter_t, rados_read_op_t, rados_write_op_t, LIBRADOS_CMPXATTR_OP_EQ,
+    LIBRADOS_CREATE_EXCLUSIVE,
+};
+use crate::pool::{object_name, Pool};
+
+/// One page of an object's pairs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OmapPage {
+    /// Keys and values, in the order of the keys' bytes.
+    pub entries: Vec<(String, Vec<u8>)>,
+    /// There are more: ask again, after the last key of this page.
+    pub more: bool,
+}
+
+/// A change of an object's pairs that is made as a whole, if what it expects is so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OmapUpdate {
+    /// What must be there for the change to be made: the key's value, or `None` for no such key.
+    pub expect: Vec<(String, Option<Vec<u8>>)>,
+    /// Pairs to write. No value may be empty, see [`Pool::omap_update`].
+    pub set: Vec<(String, Vec<u8>)>,
+    /// Keys to remove; one that is not there is no error.
+    pub remove: Vec<String>,
+}
+
+impl Pool {
+    /// Makes an object with these pairs, in one operation.
+    ///
+    /// # Errors
+    /// [`Error::is_already_there`] where the object exists, and it is left as it is.
+    pub fn omap_create(&self, oid: &str, entries: &[(String, Vec<u8>)]) -> Result<()> {
+        let mut op = WriteOp::new(self);
+        op.create_exclusive();
+        op.set(entries)?;
+        op.operate(oid)
+    }
+
+    /// Up to `max` pairs whose keys start with `prefix` and come after the key `after` (empty:
+    /// from the first). The OSD ends a page earlier where it wants to, commonly at 1,024 pairs:
+    /// only [`OmapPage::more`] says whether that was all.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] where there is no such object.
+    ///
+    /// Implements: `void rados_read_op_omap_get_vals2(rados_read_op_t read_op, const
+    /// char *start_after, const char *filter_prefix, uint64_t max_return, rados_omap_iter_t *iter,
+    /// unsigned char *pmore, int *prval)`.
+    pub fn omap_page(&self, oid: &str, after: &str, prefix: &str, max: u64) -> Result<OmapPage> {
+        let (after, prefix) = (c_string("key", after)?, c_string("key prefix", prefix)?);
+        let mut op = ReadOp::new(self);
+        let (mut more, mut code) = (0, 0);
+        // SAFETY: the op is valid; librados copies the strings; `pairs.raw`, `more` and `code` stay
+        // where they are until the op was operated on, below.
+        unsafe {
+            self.rados().rados_read_op_omap_get_vals2(
+                op.raw,
+                after.as_ptr(),
+                prefix.as_ptr(),
+                max,
+                &mut op.pairs.raw,
+                &mut more,
+                &mut code,
+            );
+        }
+        op.operate(oid)?;
+        check("rados_read_op_omap_get_vals2", || self.path(oid), code)?;
+        Ok(OmapPage {
+            entries: op.pairs.collect(oid)?,
+            more: more != 0,
+        })
+    }
+
+    /// The values of `keys`; a key that is not there is not in the answer.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] where there is no such object.
+    ///
+    /// Implements: `void rados_read_op_omap_get_vals_by_keys(rados_read_op_t read_op, char const*
+    /// const* keys, size_t keys_len, rados_omap_iter_t *iter, int *prval)`.
+    pub fn omap_get(&self, oid: &str, keys: &[&str]) -> Result<BTreeMap<String, Vec<u8>>> {
+        let keys = c_strings("key", keys.iter().copied())?;
+        let pointers = pointers(&keys);
+        let mut op = ReadOp::new(self);
+        let mut code = 0;
+        // SAFETY: as in `omap_page`; `pointers` holds as many C strings as it is long.
+        unsafe {
+            self.rados().rados_read_op_omap_get_vals_by_keys(
+                op.raw,
+                pointers.as_ptr(),
+                pointers.len(),
+                &mut op.pairs.raw,
+                &mut code,
+            );
+        }
+        op.operate(oid)?;
+        check(
+            "rados_read_op_omap_get_vals_by_keys",
+            || self.path(oid),
+            code,
+        )?;
+        Ok(op.pairs.collect(oid)?.into_iter().collect())
+    }
+
+    /// Makes a change as one operation of the OSD: all of it, or none where anything is not as
+    /// expected.
+    ///
+    /// To the OSD a missing key equals an empty value. So that `None` means "no such key" and
+    /// nothing else, empty values are refused, both to set and to expect; an object that holds some
+    /// from elsewhere reads as if it had none.
+    ///
+    /// librados repeats an operation whose connection broke, under the same number, and the OSD
+    /// answers the repetition from its log: the change is made once. After ETIMEDOUT it is unknown
+    /// whether it was or will be made: read again, and recognise your own value in what is there.
+    ///
+    /// # Errors
+    /// [`Error::is_compare_failed`] where something is not as expected; [`Error::is_not_found`]
+    /// where there is no such object (even where nothing is expected of it).
+    pub fn omap_update(&self, oid: &str, update: &OmapUpdate) -> Result<()> {
+        let mut op = WriteOp::new(self);
+        op.assert_exists();
+        for (key, value) in &update.expect {
+            op.expect(key, value.as_deref())?;
+        }
+        op.set(&update.set)?;
+        op.remove(&update.remove)?;
+        op.operate(oid)
+    }
+}
+
+/// Steps that an OSD takes on one object as a whole, or not at all.
+pub(crate) struct WriteOp<'pool> {
+    pool: &'pool Pool,
+    raw: rados_write_op_t,
+}
+
+impl<'pool> WriteOp<'pool> {
+    /// Implements: `rados_write_op_t rados_create_write_op(void)`.
+    pub(crate) fn new(pool: &'pool Pool) -> Self {
+        // SAFETY: takes nothing; the op is released on drop.
+        let raw = unsafe { pool.rados().rados_create_write_op() };
+        Self { pool, raw }
+    }
+
+    /// Implements: `void rados_write_op_create(rados_write_op_t write_op, int exclusive, const
+    /// char* category)`.
+    pub(crate) fn create_exclusive(&mut self) {
+        // SAFETY: the op is valid; the category is obsolete, and null is allowed.
+        unsafe {
+            let rados = self.pool.rados();
+            rados.rados_write_op_create(self.raw, LIBRADOS_CREATE_EXCLUSIVE, ptr::null());
+        }
+    }
+
+    /// Implements: `void rados_write_op_assert_exists(rados_write_op_t write_op)`.
+    fn assert_exists(&mut self) {
+        // SAFETY: the op is valid.
+        unsafe { self.pool.rados().rados_write_op_assert_exists(self.raw) };
+    }
+
+    /// Implements: `void rados_write_op_omap_cmp(rados_write_op_t write_op, const char *key,
+    /// uint8_t comparison_operator, const char *val, size_t val_len, int *prval)`.
+    fn expect(&mut self, key: &str, value: Option<&[u8]>) -> Result<()> {
+        let c_key = c_string("key", key)?;
+        if let Some(value) = value {
+            refuse_empty(key, value)?;
+        }
+        let value = value.unwrap_or_default();
+        // SAFETY: the op is valid; librados copies key and value; a null result is allowed.
+        unsafe {
+            self.pool.rados().rados_write_op_omap_cmp(
+                self.raw,
+                c_key.as_ptr(),
+                LIBRADOS_CMPXATTR_OP_EQ,
+                value.as_ptr().cast(),
+                value.len(),
+                ptr::null_mut(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Implements: `void rados_write_op_omap_set(rados_write_op_t write_op, char const* const*
+    /// keys, char const* const* vals, const size_t *lens, size_t num)`.
+    fn set(&mut self, entries: &[(String, Vec<u8>)]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for (key, value) in entries {
+            refuse_empty(key, value)?;
+        }
+        let keys = c_strings("key", entries.iter().map(|(key, _)| key.as_str()))?;
+        let keys = (pointers(&keys), keys);
+        let values: Vec<*const c_char> = entries
+            .iter()
+            .map(|(_, value)| value.as_ptr().cast())
+            .collect();
+        let lengths: Vec<usize> = entries.iter().map(|(_, value)| value.len()).collect();
+        // SAFETY: the op is valid; the three arrays are equally long; librados copies keys and
+        // values, each of the length given.
+        unsafe {
+            self.pool.rados().rados_write_op_omap_set(
+                self.raw,
+                keys.0.as_ptr(),
+                values.as_ptr(),
+                lengths.as_ptr(),
+                entries.len(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Implements: `void rados_write_op_omap_rm_keys(rados_write_op_t write_op, char const* const*
+    /// keys, size_t keys_len)`.
+    fn remove(&mut self, keys: &[String]) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let keys = c_strings("key", keys.iter().map(String::as_str))?;
+        let pointers = pointers(&keys);
+        // SAFETY: the op is valid; librados copies the keys, as many as the array is long.
+        unsafe {
+            let rados = self.pool.rados();
+            rados.rados_write_op_omap_rm_keys(self.raw, pointers.as_ptr(), pointers.len());
+        }
+        Ok(())
+    }
+
+    /// Implements: `int rados_write_op_operate(rados_write_op_t write_op, rados_ioctx_t io, const
+    /// char *oid, time_t *mtime, int flags)`.
+    pub(crate) fn operate(self, oid: &str) -> Result<()> {
+        let c_oid = object_name(oid)?;
+        // SAFETY: op and ioctx are valid; a null time means now.
+        let done = unsafe {
+            let (pool, now) = (self.pool, ptr::null_mut());
+            pool.rados()
+                .rados_write_op_operate(self.raw, pool.raw(), c_oid.as_ptr(), now, 0)
+        };
+        check("rados_write_op_operate", || self.pool.path(oid), done).map(|_| ())
+    }
+}
+
+impl Drop for WriteOp<'_> {
+    /// Implements: `void rados_release_write_op(rados_write_op_t write_op)`.
+    fn drop(&mut self) {
+        // SAFETY: valid, and released once.
+        unsafe { self.pool.rados().rados_release_write_op(self.raw) };
+    }
+}
+
+/// A read of pairs from an object that must exist.
+struct ReadOp<'pool> {
+    pool: &'pool Pool,
+    raw: rados_read_op_t,
+    pairs: Pairs<'pool>,
+}
+
+impl<'pool> ReadOp<'pool> {
+    /// Implements: `rados_read_op_t rados_create_read_op(void)`, `void
+    /// rados_read_op_assert_exists(rados_read_op_t read_op)`.
+    fn new(pool: &'pool Pool) -> Self {
+        // SAFETY: takes nothing; the op is released on drop.
+        let raw = unsafe { pool.rados().rados_create_read_op() };
+        // SAFETY: the op is valid.
+        unsafe { pool.rados().rados_read_op_assert_exists(raw) };
+        Self {
+            pool,
+            raw,
+            pairs: Pairs {
+                pool,
+                raw: ptr::null_mut(),
+            },
+        }
+    }
+
+    /// Implements: `int rados_read_op_operate(rados_read_op_t read_op, rados_ioctx_t io, const
+    /// char *oid, int flags)`.
+    fn operate(&mut self, oid: &str) -> Result<()> {
+        let c_oid = object_name(oid)?;
+        // SAFETY: op and ioctx are valid; what the op fills is alive in the callers.
+        let done = unsafe {
+            let pool = self.pool;
+            pool.rados()
+                .rados_read_op_operate(self.raw, pool.raw(), c_oid.as_ptr(), 0)
+        };
+        check("rados_read_op_operate", || self.pool.path(oid), done).map(|_| ())
+    }
+}
+
+impl Drop for ReadOp<'_> {
+    /// Implements: `void rados_release_read_op(rados_read_op_t read_op)`.
+    fn drop(&mut self) {
+        // SAFETY: valid, and released once; before `pairs`, which the op may refer to.
+        unsafe { self.pool.rados().rados_release_read_op(self.raw) };
+    }
+}
+
+/// The pairs that a read op fills; null until the read is described.
+struct Pairs<'pool> {
+    pool: &'pool Pool,
+    raw: rados_omap_iter_t,
+}
+
+impl Pairs<'_> {
+    /// Implements: `int rados_omap_get_next2(rados_omap_iter_t iter, char **key, char **val,
+    /// size_t *key_len, size_t *val_len)`.
+    fn collect(&mut self, oid: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut entries = Vec::new();
+        loop {
+            let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
+            let (mut key_length, mut value_length) = (0, 0);
+            // SAFETY: the iterator was filled by an op that succeeded.
+            let got: c_int = unsafe {
+                self.pool.rados().rados_omap_get_next2(
+                    self.raw,
+                    &mut key,
+                    &mut value,
+                    &mut key_length,
+                    &mut value_length,
+                )
+            };
+            check("rados_omap_get_next2", || self.pool.path(oid), got)?;
+            if key.is_null() {
+                return Ok(entries);
+            }
+            // SAFETY: both point into the iterator, which outlives this copy.
+            let (key, value) =
+                unsafe { (copy_bytes(key, key_length), copy_bytes(value, value_length)) };
+            let key = String::from_utf8(key).map_err(|error| Error::Malformed {
+                what: format!("the keys of {}", self.pool.path(oid)),
+                reason: format!("a key is not UTF-8: {:?}", error.as_bytes()),
+            })?;
+            entries.push((key, value));
+        }
+    }
+}
+
+impl Drop for Pairs<'_> {
+    /// Implements: `void rados_omap_get_end(rados_omap_iter_t iter)`.
+    fn drop(&mut self) {
+        if !self.raw.is_null() {
+            // SAFETY: made by a read op that is over and released; freed once.
+            unsafe { self.pool.rados().rados_omap_get_end(self.raw) };
+        }
+    }
+}
+
+/// # Safety
+/// `data` is null, or valid for reading `length` bytes.
+unsafe fn copy_bytes(data: *const c_char, length: usize) -> Vec<u8> {
+    if data.is_null() {
+        return Vec::new();
+    }
+    std::slice::from_raw_parts(data.cast(), length).to_vec()
+}
+
+fn refuse_empty(key: &str, value: &[u8]) -> Result<()> {
+    if value.is_empty() {
+        return Err(Error::BadArgument {
+            argument: "value",
+            reason: format!("that of the key {key} is empty, which equals a missing key"),
+        });
+    }
+    Ok(())
+}
+
+fn c_strings<'a>(
+    argument: &'static str,
+    texts: impl Iterator<Item = &'a str>,
+) -> Result<Vec<CString>> {
+    texts.map(|text| c_string(argument, text)).collect()
+}
+
+fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts.iter().map(|text| text.as_ptr()).collect()
+}

@@ -1,0 +1,193 @@
+//! A pool, and the plain objects in it.
+
+use std::ffi::CString;
+use std::fmt;
+use std::ptr;
+use std::sync::Arc;
+
+use crate::buffer::c_string;
+use crate::cluster::Cluster;
+use crate::error::{check, Error, Result};
+use crate::ffi::rados::{rados_ioctx_t, Rados};
+use crate::ffi::rbd::Rbd;
+use crate::omap::WriteOp;
+
+/// A pool, or one RADOS namespace of it. Clones share the handle.
+///
+/// Operations that free room, or need none, go on when the pool's quota is reached; the others
+/// fail with EDQUOT instead of blocking (on librados before Octopus the setting holds for the whole
+/// connection).
+#[derive(Clone)]
+pub struct Pool(Arc<IoContext>);
+
+/// The `rados_ioctx_t`, destroyed on drop, before the connection it belongs to.
+struct IoContext {
+    cluster: Cluster,
+    raw: rados_ioctx_t,
+    name: String,
+    namespace: String,
+}
+
+// SAFETY: librados lets threads share an ioctx as long as none changes its settings; they are all
+// made in `open`, before it is shared.
+unsafe impl Send for IoContext {}
+// SAFETY: as above.
+unsafe impl Sync for IoContext {}
+
+impl Drop for IoContext {
+    /// Implements: `void rados_ioctx_destroy(rados_ioctx_t io)`.
+    fn drop(&mut self) {
+        // SAFETY: valid, and its last use: images hold the `Arc` it is in.
+        unsafe { self.cluster.library().rados.rados_ioctx_destroy(self.raw) };
+    }
+}
+
+impl Cluster {
+    /// The pool called `name`, in its default namespace.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] where there is no such pool.
+    pub fn pool(&self, name: &str) -> Result<Pool> {
+        Pool::open(self, name, "")
+    }
+}
+
+impl Pool {
+    /// Implements: `int rados_ioctx_create(rados_t cluster, const char *pool_name,
+    /// rados_ioctx_t *ioctx)`, `void rados_ioctx_set_namespace(rados_ioctx_t io, const
+    /// char *nspace)`, `void rados_set_pool_full_try(rados_ioctx_t io)`, and before Octopus `void
+    /// rados_set_osdmap_full_try(rados_ioctx_t io)`.
+    fn open(cluster: &Cluster, name: &str, namespace: &str) -> Result<Self> {
+        let (c_name, c_namespace) = (c_string("pool", name)?, c_string("namespace", namespace)?);
+        let rados = &cluster.library().rados;
+        let mut raw = ptr::null_mut();
+        // SAFETY: the connection is up; `raw` is where the ioctx goes; the name is a C string.
+        let created = unsafe { rados.rados_ioctx_create(cluster.raw(), c_name.as_ptr(), &mut raw) };
+        check("rados_ioctx_create", || format!("the pool {name}"), created)?;
+        let context = IoContext {
+            cluster: cluster.clone(),
+            raw,
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+        };
+        // SAFETY: the ioctx was just made and nobody else has it; librados copies the namespace.
+        unsafe {
+            rados.rados_ioctx_set_namespace(raw, c_namespace.as_ptr());
+            if rados.rados_set_pool_full_try(raw).is_none() {
+                rados.rados_set_osdmap_full_try(raw);
+            }
+        }
+        Ok(Self(Arc::new(context)))
+    }
+
+    /// The same pool's RADOS namespace called `namespace`; the empty one is the default. Whether it
+    /// exists is not checked.
+    pub fn in_namespace(&self, namespace: &str) -> Result<Self> {
+        Self::open(&self.0.cluster, &self.0.name, namespace)
+    }
+
+    /// The connection the pool belongs to.
+    pub fn cluster(&self) -> &Cluster {
+        &self.0.cluster
+    }
+
+    /// The pool's number.
+    ///
+    /// Implements: `int64_t rados_ioctx_get_id(rados_ioctx_t io)`.
+    pub fn id(&self) -> i64 {
+        // SAFETY: the ioctx is valid.
+        unsafe { self.rados().rados_ioctx_get_id(self.raw()) }
+    }
+
+    /// The pool's name, as it was asked for.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The RADOS namespace; empty for the default one.
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    pub(crate) fn raw(&self) -> rados_ioctx_t {
+        self.0.raw
+    }
+
+    pub(crate) fn rados(&self) -> &'static Rados {
+        &self.0.cluster.library().rados
+    }
+
+    pub(crate) fn rbd(&self) -> &'static Rbd {
+        &self.0.cluster.library().rbd
+    }
+
+    /// The name of something in the pool, for errors: `pool/namespace/name`.
+    pub(crate) fn path(&self, name: &str) -> String {
+        match self.namespace() {
+            "" => format!("{}/{name}", self.name()),
+            namespace => format!("{}/{namespace}/{name}", self.name()),
+        }
+    }
+
+    /// Whether there is an object called `oid`.
+    ///
+    /// Implements: `int rados_stat(rados_ioctx_t io, const char *o, uint64_t *psize,
+    /// time_t *pmtime)`.
+    pub fn object_exists(&self, oid: &str) -> Result<bool> {
+        let c_oid = object_name(oid)?;
+        // SAFETY: the ioctx is valid; null pointers for the size and time are allowed.
+        let found = unsafe {
+            let (size, time) = (ptr::null_mut(), ptr::null_mut());
+            self.rados()
+                .rados_stat(self.raw(), c_oid.as_ptr(), size, time)
+        };
+        match check("rados_stat", || self.path(oid), found) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes an empty object.
+    ///
+    /// # Errors
+    /// [`Error::is_already_there`] where there is one.
+    pub fn create_object(&self, oid: &str) -> Result<()> {
+        let mut op = WriteOp::new(self);
+        op.create_exclusive();
+        op.operate(oid)
+    }
+
+    /// Removes an object.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] where there is none.
+    ///
+    /// Implements: `int rados_remove(rados_ioctx_t io, const char *oid)`.
+    pub fn remove_object(&self, oid: &str) -> Result<()> {
+        let c_oid = object_name(oid)?;
+        // SAFETY: the ioctx is valid; the name is a C string.
+        let removed = unsafe { self.rados().rados_remove(self.raw(), c_oid.as_ptr()) };
+        check("rados_remove", || self.path(oid), removed).map(|_| ())
+    }
+}
+
+/// The name of an object as a C string. An empty name would be the whole pool's to some calls.
+pub(crate) fn object_name(oid: &str) -> Result<CString> {
+    if oid.is_empty() {
+        return Err(Error::BadArgument {
+            argument: "object name",
+            reason: "it is empty".to_owned(),
+        });
+    }
+    c_string("object name", oid)
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.0.name)
+            .field("namespace", &self.0.namespace)
+            .finish_non_exhaustive()
+    }
+}

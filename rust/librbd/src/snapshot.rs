@@ -1,0 +1,217 @@
+//! Snapshots of an image.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use nix::errno::Errno;
+
+use crate::buffer::{c_string, copy_text, is_too_short, text_of_unknown_length};
+use crate::error::{Error, Result};
+use crate::ffi::rbd::{
+    rbd_snap_info_t, CEPH_NOSNAP, RBD_SNAP_NAMESPACE_TYPE_GROUP, RBD_SNAP_NAMESPACE_TYPE_MIRROR,
+    RBD_SNAP_NAMESPACE_TYPE_TRASH, RBD_SNAP_NAMESPACE_TYPE_USER,
+};
+use crate::image::Image;
+
+/// A snapshot's number. It is never used again in the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapId(pub u64);
+
+/// Which snapshot of an image is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotRef<'a> {
+    /// By its number.
+    Id(SnapId),
+    /// By its name.
+    Name(&'a str),
+}
+
+/// A snapshot of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its number.
+    pub id: SnapId,
+    /// Its name; for one in the trash, a generated one.
+    pub name: String,
+    /// The image's size in bytes when it was taken.
+    pub size: u64,
+    /// What it is.
+    pub kind: SnapshotKind,
+}
+
+/// What a snapshot is: the RBD snapshot namespace it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// An ordinary one.
+    User,
+    /// A part of a snapshot of a group of images.
+    Group,
+    /// Removed, but kept as long as clones depend on it.
+    Trash {
+        /// The name it had.
+        original_name: String,
+    },
+    /// Made by rbd-mirror.
+    Mirror,
+    /// One that this crate does not know, by its number in librbd.
+    Other(i32),
+}
+
+impl Image {
+    /// Takes a snapshot and gives its number.
+    ///
+    /// # Errors
+    /// [`Error::is_already_there`] where the name is taken; EROFS where another client holds the
+    /// exclusive lock and does not let go.
+    ///
+    /// Implements: `int rbd_snap_create(rbd_image_t image, const char *snapname)`.
+    pub fn snapshot_create(&self, name: &str) -> Result<SnapId> {
+        let c_name = c_string("snapshot name", name)?;
+        // SAFETY: the image is open; the name is a C string.
+        let made = unsafe { self.rbd().rbd_snap_create(self.raw(), c_name.as_ptr()) };
+        self.check("rbd_snap_create", made)?;
+        self.snapshot_id(name)
+    }
+
+    /// The number of the ordinary snapshot called `name`.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] where there is none.
+    ///
+    /// Implements: `int rbd_snap_get_id(rbd_image_t image, const char *snapname,
+    /// uint64_t *snap_id)` where librbd has it (Octopus).
+    pub fn snapshot_id(&self, name: &str) -> Result<SnapId> {
+        let c_name = c_string("snapshot name", name)?;
+        let mut id = 0;
+        // SAFETY: the image is open; the name is a C string; `id` is valid for writing.
+        let got = unsafe {
+            self.rbd()
+                .rbd_snap_get_id(self.raw(), c_name.as_ptr(), &mut id)
+        };
+        if let Some(got) = got {
+            self.check("rbd_snap_get_id", got)?;
+            return Ok(SnapId(id));
+        }
+        self.find_snapshot(|snap| snap.kind == SnapshotKind::User && snap.name == name)
+            .map(|snap| snap.id)
+    }
+
+    /// The name of a snapshot.
+    pub(crate) fn snapshot_name(&self, id: SnapId) -> Result<String> {
+        self.find_snapshot(|snap| snap.id == id)
+            .map(|snap| snap.name)
+    }
+
+    fn find_snapshot(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Snapshot> {
+        let found = self.snapshots()?.into_iter().find(wanted);
+        found.ok_or_else(|| Error::Call {
+            call: "rbd_snap_list",
+            object: self.path().to_owned(),
+            errno: Errno::ENOENT as i32,
+            detail: Some("the image has no such snapshot".to_owned()),
+        })
+    }
+
+    /// Removes a snapshot. Where clones (of format 2) depend on it, it goes to the trash, and for
+    /// good with the last of them.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] where there is none; EBUSY where it is protected, or in the trash
+    /// already with clones left.
+    ///
+    /// Implements: `int rbd_snap_remove_by_id(rbd_image_t image, uint64_t snap_id)`.
+    pub fn snapshot_remove(&self, id: SnapId) -> Result<()> {
+        // SAFETY: the image is open.
+        let removed = unsafe { self.rbd().rbd_snap_remove_by_id(self.raw(), id.0) };
+        self.check("rbd_snap_remove_by_id", removed).map(|_| ())
+    }
+
+    /// All snapshots of the image, oldest first, those in the trash among them.
+    ///
+    /// Implements: `int rbd_snap_list(rbd_image_t image, rbd_snap_info_t *snaps, int *max_snaps)`;
+    /// the strings are given back with `void rbd_snap_list_end(rbd_snap_info_t *snaps)`.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let mut room: c_int = 64;
+        let listed: Vec<(SnapId, u64, String)> = loop {
+            let mut infos: Vec<rbd_snap_info_t> = Vec::new();
+            // All zero, as `rbd_snap_list_end` frees up to the first entry without a name.
+            infos.resize_with(usize::try_from(room).unwrap_or_default(), || {
+                rbd_snap_info_t {
+                    id: 0,
+                    size: 0,
+                    name: ptr::null(),
+                }
+            });
+            let mut count = room;
+            // SAFETY: the image is open; there is room for `count` entries.
+            let got = unsafe {
+                self.rbd()
+                    .rbd_snap_list(self.raw(), infos.as_mut_ptr(), &mut count)
+            };
+            match self.check("rbd_snap_list", got) {
+                Err(error) if is_too_short(&error) => room = count.max(room) + 16,
+                Err(error) => return Err(error),
+                // The entry that ends the list needs room, too.
+                Ok(found) if found >= room => room = found + 16,
+                Ok(_) => {
+                    let named = infos.iter().take_while(|info| !info.name.is_null());
+                    // SAFETY: the names are C strings until they are freed, below, once.
+                    let listed = named
+                        .map(|info| (SnapId(info.id), info.size, unsafe { copy_text(info.name) }))
+                        .collect();
+                    // SAFETY: filled by rbd_snap_list, and ended by an entry without a name.
+                    unsafe { self.rbd().rbd_snap_list_end(infos.as_mut_ptr()) };
+                    break listed;
+                }
+            }
+        };
+        let described = listed.into_iter().map(|(id, size, name)| {
+            Ok(Snapshot {
+                id,
+                name,
+                size,
+                kind: self.snapshot_kind(id)?,
+            })
+        });
+        described.collect()
+    }
+
+    /// Implements: `int rbd_snap_get_namespace_type(rbd_image_t image, uint64_t snap_id,
+    /// rbd_snap_namespace_type_t *namespace_type)`, `int rbd_snap_get_trash_namespace(rbd_image_t
+    /// image, uint64_t snap_id, char* original_name, size_t max_length)`.
+    fn snapshot_kind(&self, id: SnapId) -> Result<SnapshotKind> {
+        let mut kind = 0;
+        // SAFETY: the image is open; `kind` is valid for writing.
+        let got = unsafe {
+            self.rbd()
+                .rbd_snap_get_namespace_type(self.raw(), id.0, &mut kind)
+        };
+        self.check("rbd_snap_get_namespace_type", got)?;
+        Ok(match kind {
+            RBD_SNAP_NAMESPACE_TYPE_USER => SnapshotKind::User,
+            RBD_SNAP_NAMESPACE_TYPE_GROUP => SnapshotKind::Group,
+            RBD_SNAP_NAMESPACE_TYPE_MIRROR => SnapshotKind::Mirror,
+            RBD_SNAP_NAMESPACE_TYPE_TRASH => SnapshotKind::Trash {
+                original_name: text_of_unknown_length(128, |buffer, length| {
+                    // SAFETY: the image is open; `buffer` is valid for `length` bytes.
+                    let got = unsafe {
+                        let rbd = self.rbd();
+                        rbd.rbd_snap_get_trash_namespace(self.raw(), id.0, buffer, length)
+                    };
+                    self.check("rbd_snap_get_trash_namespace", got)
+                })?,
+            },
+            other => SnapshotKind::Other(other),
+        })
+    }
+
+    /// From now on, reads the image as it was at a snapshot; at its head with `None`.
+    ///
+    /// Implements: `int rbd_snap_set_by_id(rbd_image_t image, uint64_t snap_id)`.
+    pub fn set_snapshot(&mut self, id: Option<SnapId>) -> Result<()> {
+        let id = id.map_or(CEPH_NOSNAP, |id| id.0);
+        // SAFETY: the image is open, and `&mut` keeps other threads from reading meanwhile.
+        let set = unsafe { self.rbd().rbd_snap_set_by_id(self.raw(), id) };
+        self.check("rbd_snap_set_by_id", set).map(|_| ())
+    }
+}

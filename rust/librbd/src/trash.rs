@@ -1,0 +1,160 @@
+//! The pool's trash: images that are gone for users, and not yet for the cluster.
+
+use crate::buffer::{c_string, copy_text, is_too_short};
+use crate::error::{check, Result};
+use crate::ffi::rbd::rbd_trash_image_info_t;
+use crate::pool::Pool;
+
+/// The object that lists the trash.
+const TRASH_OBJECT: &str = "rbd_trash";
+
+/// An image in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrashEntry {
+    /// Its id.
+    pub id: String,
+    /// The name it had.
+    pub name: String,
+    /// Who put it there.
+    pub source: TrashSource,
+    /// When it was put there, in seconds since 1970.
+    pub deleted_at: i64,
+    /// From when on it may be removed without force, in seconds since 1970.
+    pub deferment_end: i64,
+}
+
+/// Who put an image into the trash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrashSource {
+    /// A user: it may be restored.
+    User,
+    /// rbd-mirror.
+    Mirroring,
+    /// A migration between pools.
+    Migration,
+    /// A removal that is under way, or broke off.
+    Removing,
+    /// A user, with clones left that depend on it.
+    UserParent,
+    /// One that this crate does not know, by its number in librbd.
+    Other(i32),
+}
+
+impl TrashSource {
+    fn from_number(number: i32) -> Self {
+        match number {
+            0 => Self::User,
+            1 => Self::Mirroring,
+            2 => Self::Migration,
+            3 => Self::Removing,
+            4 => Self::UserParent,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl Pool {
+    /// Makes the object that lists the trash, unless it is there. librbd makes it when it is first
+    /// needed, which a full pool refuses: nothing could be deleted there, with a misleading ENOENT.
+    pub fn ensure_trash_object(&self) -> Result<()> {
+        match self.create_object(TRASH_OBJECT) {
+            Err(error) if error.is_already_there() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Moves an image to the trash, to be kept there for `delay` seconds at least. Its clones go on
+    /// working; its snapshots can no longer be cloned or mapped.
+    ///
+    /// Implements: `int rbd_trash_move(rados_ioctx_t io, const char *name, uint64_t delay)`.
+    pub fn trash_move(&self, name: &str, delay: u64) -> Result<()> {
+        let c_name = c_string("image name", name)?;
+        // SAFETY: the ioctx is valid; the name is a C string.
+        let moved = unsafe {
+            self.rbd()
+                .rbd_trash_move(self.raw(), c_name.as_ptr(), delay)
+        };
+        check("rbd_trash_move", || self.path(name), moved).map(|_| ())
+    }
+
+    /// What is in the trash.
+    ///
+    /// Implements: `int rbd_trash_list(rados_ioctx_t io, rbd_trash_image_info_t *trash_entries,
+    /// size_t *num_entries)`; the strings are given back with `void
+    /// rbd_trash_list_cleanup(rbd_trash_image_info_t *trash_entries, size_t num_entries)`.
+    pub fn trash_list(&self) -> Result<Vec<TrashEntry>> {
+        let rbd = self.rbd();
+        let mut room = 256;
+        loop {
+            let mut infos: Vec<rbd_trash_image_info_t> = Vec::with_capacity(room);
+            let mut count = infos.capacity();
+            // SAFETY: the ioctx is valid; there is room for `count` entries.
+            let got = unsafe { rbd.rbd_trash_list(self.raw(), infos.as_mut_ptr(), &mut count) };
+            match check("rbd_trash_list", || self.path(TRASH_OBJECT), got) {
+                Err(error) if is_too_short(&error) => room = count + 64,
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    // SAFETY: librbd filled `count` entries, at most the capacity; the strings are
+                    // copied before they are freed, once.
+                    return Ok(unsafe {
+                        infos.set_len(count);
+                        let entries = infos.iter().map(|info| TrashEntry {
+                            id: copy_text(info.id),
+                            name: copy_text(info.name),
+                            source: TrashSource::from_number(info.source),
+                            deleted_at: info.deletion_time,
+                            deferment_end: info.deferment_end_time,
+                        });
+                        let entries = entries.collect();
+                        rbd.rbd_trash_list_cleanup(infos.as_mut_ptr(), count);
+                        entries
+                    });
+                }
+            }
+        }
+    }
+
+    /// Removes an image in the trash, and its data, for good: as long as it is large, unless it has
+    /// an object map. With `force`, before its time.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`](crate::Error::is_not_found) where it is not there; EPERM before its
+    /// time; ENOTEMPTY where it has snapshots; EBUSY where somebody has it open.
+    ///
+    /// Implements: `int rbd_trash_remove(rados_ioctx_t io, const char *id, bool force)`.
+    pub fn trash_remove(&self, id: &str, force: bool) -> Result<()> {
+        let c_id = c_string("image id", id)?;
+        // SAFETY: the ioctx is valid; the id is a C string.
+        let removed = unsafe {
+            self.rbd()
+                .rbd_trash_remove(self.raw(), c_id.as_ptr(), force)
+        };
+        check(
+            "rbd_trash_remove",
+            || self.path(&format!("id {id}")),
+            removed,
+        )
+        .map(|_| ())
+    }
+
+    /// Takes an image out of the trash, under `name`.
+    ///
+    /// # Errors
+    /// [`Error::is_already_there`](crate::Error::is_already_there) where the name is taken.
+    ///
+    /// Implements: `int rbd_trash_restore(rados_ioctx_t io, const char *id, const char *name)`.
+    pub fn trash_restore(&self, id: &str, name: &str) -> Result<()> {
+        let (c_id, c_name) = (c_string("image id", id)?, c_string("image name", name)?);
+        // SAFETY: the ioctx is valid; both are C strings.
+        let restored = unsafe {
+            self.rbd()
+                .rbd_trash_restore(self.raw(), c_id.as_ptr(), c_name.as_ptr())
+        };
+        check(
+            "rbd_trash_restore",
+            || self.path(&format!("id {id}")),
+            restored,
+        )
+        .map(|_| ())
+    }
+}
