@@ -1,7 +1,8 @@
-//! RBD image features: their names, their bits, and which of them an SR may ask for.
+//! RBD image features: which of them an SR may ask for. Their names are the crate `hostdev`'s.
 
 use std::fmt;
 
+use hostdev::features;
 use thiserror::Error;
 
 /// A set of RBD image features, as the bits that librbd, image headers and
@@ -11,21 +12,6 @@ use thiserror::Error;
 /// a fact to be reported, not judged. Only [`ImageFeatures::parse`] is choosy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ImageFeatures(u64);
-
-/// Every feature with a name, lowest bit first.
-const NAMES: [(&str, u64); 11] = [
-    ("layering", 1 << 0),
-    ("striping", 1 << 1),
-    ("exclusive-lock", 1 << 2),
-    ("object-map", 1 << 3),
-    ("fast-diff", 1 << 4),
-    ("deep-flatten", 1 << 5),
-    ("journaling", 1 << 6),
-    ("data-pool", 1 << 7),
-    ("operations", 1 << 8),
-    ("migrating", 1 << 9),
-    ("non-primary", 1 << 10),
-];
 
 /// What `image_features` may name. The others cannot be asked for at creation: they follow from
 /// other options (striping, data-pool) or from an image's state (operations, migrating, ...).
@@ -80,8 +66,6 @@ impl ImageFeatures {
     pub const DEEP_FLATTEN: Self = Self(1 << 5);
     /// Every write goes to a journal first. No kernel can map such an image so far.
     pub const JOURNALING: Self = Self(1 << 6);
-    /// Data objects are in another pool than the image's header.
-    pub const DATA_POOL: Self = Self(1 << 7);
 
     /// What an SR's images get where nothing else was asked for: every kernel from 4.9 on maps
     /// them, and the lock makes a snapshot of a disk in use consistent.
@@ -123,13 +107,9 @@ impl ImageFeatures {
     /// # Errors
     /// A name that cannot be chosen, no `layering`, or a feature without the one it needs.
     pub fn parse(names: &str) -> Result<Self, FeatureError> {
-        let mut chosen = Self(0);
-        for name in names.split(',') {
-            let feature = SELECTABLE
-                .into_iter()
-                .find(|feature| feature.to_string() == name)
-                .ok_or(FeatureError::NotSelectable)?;
-            chosen.0 |= feature.0;
+        let chosen = features::parse(names).map_or(Self(0), Self);
+        if chosen.is_empty() || !chosen.minus(selectable()).is_empty() {
+            return Err(FeatureError::NotSelectable);
         }
         if !chosen.contains(Self::LAYERING) {
             return Err(FeatureError::NoLayering);
@@ -143,23 +123,11 @@ impl ImageFeatures {
     }
 }
 
-/// Comma separated names, as `rbd feature disable` and `image_features` take them; bits without
-/// a name follow in hexadecimal.
+/// Comma separated names, as `image_features` takes them; bits without a name follow in
+/// hexadecimal.
 impl fmt::Display for ImageFeatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut unnamed = self.0;
-        let mut separator = "";
-        for (name, bit) in NAMES {
-            if self.0 & bit != 0 {
-                write!(f, "{separator}{name}")?;
-                separator = ",";
-                unnamed &= !bit;
-            }
-        }
-        if unnamed != 0 {
-            write!(f, "{separator}{unnamed:#x}")?;
-        }
-        Ok(())
+        f.write_str(&features::describe(self.0).replace(' ', ""))
     }
 }
 

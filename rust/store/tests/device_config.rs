@@ -248,7 +248,7 @@ fn features_are_names_that_work_together() {
         ("", "choose from"),
         ("layering,", "choose from"),
         ("61", "choose from"),
-        ("layering, exclusive-lock", "choose from"),
+        ("layering,exclusive_lock", "choose from"),
         ("layering,data-pool", "choose from"),
         ("exclusive-lock", "add it"),
         ("layering,object-map", "'object-map' needs 'exclusive-lock'"),
