@@ -1,0 +1,133 @@
+"""Host, secret, message and session calls."""
+
+from __future__ import annotations
+
+import xmlrpc.client
+from collections.abc import Mapping
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+from tests.lab.xapi.datapath import Datapaths
+from tests.lab.xapi.errors import ApiError
+from tests.lab.xapi.pool import Pool
+from tests.lab.xapi.tasks import now
+from tests.lab.xapi.vm import VmCalls
+
+PLUGIN_DIR = "/etc/xapi.d/plugins"
+
+
+class HostCalls:
+    """The XenAPI class host."""
+
+    def __init__(self, pool: Pool, vms: VmCalls, datapaths: Datapaths) -> None:
+        self._pool = pool
+        self._vms = vms
+        self._datapaths = datapaths
+
+    def call_plugin(self, host: str, plugin: str, function: str, args: Mapping[str, str]) -> str:
+        """Run a plugin on a host, with a session of its own, and return the string it answers."""
+        path = f"{PLUGIN_DIR}/{plugin}"
+        machine = self._pool.machines[host]
+        if machine.exec(["test", "-x", path]).returncode != 0:
+            raise ApiError("XENAPI_MISSING_PLUGIN", plugin)
+        session = self._pool.db.create("session", auth_user_name="root", originator="plugin")
+        call = xmlrpc.client.dumps((session, dict(args)), methodname=function)
+        done = self._pool.plugin(host, path, call)
+        stdout = done.stdout.decode(errors="replace")
+        if done.returncode != 0:
+            stderr = done.stderr.decode(errors="replace")
+            raise ApiError("XENAPI_PLUGIN_FAILURE", "non-zero exit", stdout, stderr)
+        return _plugin_answer(stdout)
+
+    def declare_dead(self, host: str) -> None:
+        """Take a host as dead: its VMs are halted, its SRs unplugged, and its tags on disks removed.
+
+        The tags are what xapi's host-post-declare-dead hook (10resetvdis) clears.
+        """
+        db = self._pool.db
+        if host == self._pool.master:
+            raise ApiError("HOST_IS_LIVE", host)
+        db.set("host_metrics", db.get("host", host, "metrics"), "live", False)
+        control_domain = db.get("host", host, "control_domain")
+        for vm in db.find("VM", resident_on=host):
+            if vm == control_domain:
+                for vbd in db.find("VBD", VM=vm):
+                    db.destroy("VBD", vbd)
+            else:
+                self._vms.power_state_reset(vm)
+        for pbd in db.find("PBD", host=host):
+            db.set("PBD", pbd, "currently_attached", False)
+        self._datapaths.forget_host(host)
+        for vdi in db.refs("VDI"):
+            db.remove_key("VDI", vdi, "sm_config", f"host_{host}")
+
+
+class SecretCalls:
+    """The XenAPI class secret."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def create(self, record: Mapping[str, Any]) -> str:
+        """Keep a value."""
+        return self._pool.db.create("secret", **record)
+
+    def destroy(self, secret: str) -> None:
+        """Forget it."""
+        self._pool.db.destroy("secret", secret)
+
+
+class MessageCalls:
+    """The XenAPI class message: the alerts drivers raise."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def create(self, name: str, priority: str | int, cls: str, obj_uuid: str, body: str) -> str:
+        """Add an alert about an object."""
+        return self._pool.db.create(
+            "message",
+            name=name,
+            priority=priority,
+            cls=cls,
+            obj_uuid=obj_uuid,
+            body=body,
+            timestamp=now(),
+        )
+
+    def destroy(self, message: str) -> None:
+        """Dismiss it."""
+        self._pool.db.destroy("message", message)
+
+
+class TaskCalls:
+    """The XenAPI class task."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def create(self, label: str, description: str) -> str:
+        """A task of the caller's own."""
+        return self._pool.db.create("task", name_label=label, name_description=description, created=now())
+
+    def destroy(self, task: str) -> None:
+        """Drop it."""
+        self._pool.db.destroy("task", task)
+
+
+def _plugin_answer(stdout: str) -> str:
+    """The value in a plugin's reply, which wraps it as a XenAPI reply does."""
+    try:
+        (reply,), _method = xmlrpc.client.loads(stdout)
+    except xmlrpc.client.Fault as fault:
+        code = str(fault.faultCode)
+        raise ApiError("XENAPI_PLUGIN_FAILURE", "fault", code, fault.faultString) from None
+    except (ExpatError, xmlrpc.client.Error, ValueError) as error:
+        reason = "failed to parse plugin output"
+        raise ApiError("XENAPI_PLUGIN_FAILURE", reason, stdout, str(error)) from None
+    if isinstance(reply, dict) and reply.get("Status") == "Failure":
+        code, *params = [str(part) for part in reply["ErrorDescription"]]
+        raise ApiError(code, *params)
+    if isinstance(reply, dict) and isinstance(reply.get("Value"), str):
+        return str(reply["Value"])
+    raise ApiError("XENAPI_PLUGIN_FAILURE", "unexpected XMLRPC result", stdout)
