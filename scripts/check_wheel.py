@@ -19,10 +19,13 @@ PACKAGE = Path(__file__).parent.parent / "drivers" / "smblock"
 
 
 def report(program: str, *arguments: str) -> Any:
-    """The JSON that an auditor, installed beside this interpreter, writes."""
+    """The JSON that an auditor, installed beside this interpreter, writes whatever it finds."""
     path = Path(sysconfig.get_path("scripts")) / program
-    done = subprocess.run([path, *arguments], stdout=subprocess.PIPE, check=True, timeout=120)
-    return json.loads(done.stdout)
+    done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        sys.exit(f"{program} failed with exit status {done.returncode}: {done.stdout}{done.stderr}")
 
 
 def glibc_faults(wheel: Path) -> list[str]:

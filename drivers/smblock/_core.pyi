@@ -1,4 +1,4 @@
-from typing import Optional
+__all__ = ["Error", "__version__"]
 
 __version__: str
 
@@ -8,4 +8,4 @@ class Error(Exception):
     # The name of SM's error, as in XE_SR_ERRORCODES.xml: "VDIInUse", "SRNoSpace", ...
     key: str
     # The errno of the call that failed, positive, or None.
-    errno: Optional[int]
+    errno: int | None

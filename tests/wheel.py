@@ -1,0 +1,40 @@
+"""The wheel that `make wheel` built, and the interpreters that it promises to run on."""
+
+import functools
+import glob
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
+
+
+def built_wheel() -> Path:
+    """The one wheel in target/wheels; AssertionError if there is none."""
+    wheels = list((REPOSITORY / "target" / "wheels").glob("smblock-*.whl"))
+    assert len(wheels) == 1, f"run 'make wheel' first: target/wheels has {[wheel.name for wheel in wheels]}"
+    return wheels[0]
+
+
+def unpack(wheel: Path, folder: Path) -> Path:
+    """Unpacks `wheel` into `folder`, which is then fit for PYTHONPATH."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@functools.cache
+def pythons() -> dict[str, Path]:
+    """The CPython interpreters of this machine that the wheel is for: version ("3.6") to path."""
+    patterns = [f"{folder}/python3.[0-9]*" for folder in os.environ["PATH"].split(os.pathsep)]
+    patterns += ["/usr/bin/python3.[0-9]*", str(Path.home() / ".pyenv/versions/3.*/bin/python3")]
+    found: dict[str, Path] = {}
+    ask = "import platform as p; print(p.python_implementation(), *p.python_version_tuple()[:2])"
+    for path in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
+        # Not every match is an interpreter: python3.11-config, a shim of pyenv's without its version.
+        answer = subprocess.run([path, "-c", ask], capture_output=True, text=True, timeout=30, check=False)
+        if answer.returncode == 0 and answer.stdout.startswith("CPython 3 "):
+            found.setdefault("3." + answer.stdout.split()[2], Path(path))
+    return {version: found[version] for version in VERSIONS if version in found}
