@@ -10,25 +10,33 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from tests.lab import LabError, run
+from tests.lab.dom0 import lab_python
 
 _LAB = Path(__file__).parent
 _STAND_IN = _LAB / "sm"
 _TAPDISK = _LAB / "tapdisk"
 
-SM_DIR = "opt/xensource/sm"
-PLUGINS = "etc/xapi.d/plugins"
-# On a dom0 these come with the system's Python; here the agent's PYTHONPATH names the folder.
-SITE_PACKAGES = "opt/xensource/site-packages"
+SM_DIR = "/opt/xensource/sm"
+PLUGIN_DIR = "/etc/xapi.d/plugins"
+# Stands for the site-packages of dom0's interpreter; the agent's PYTHONPATH names it.
+SITE_PACKAGES = "/opt/xensource/site-packages"
+_LIBEXEC = "/usr/libexec/sm"
 
 _SHEBANG = b"#!/usr/bin/python3\n"
 # What real SM imports from outside itself.  bitarray 3 does not run on Python 3.6.
 _REQUIREMENTS = ("XenAPI", "bitarray>=2,<3")
 _PIP_DEADLINE = 180.0
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: SMBLOCK_CACHE, or ~/.cache/smblock."""
+    folder = Path(os.environ.get("SMBLOCK_CACHE", Path.home() / ".cache" / "smblock"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def sm_source() -> Path | None:
@@ -37,33 +45,41 @@ def sm_source() -> Path | None:
     return Path(named) if named else None
 
 
-def stage_sm(source: Path | None, destination: Path, python: str) -> None:
-    """Lay out SM under `destination`, which is the root of a dom0, or will be put over one.
+def stage_sm(source: Path | None, root: Path, python: str | None = None) -> Path:
+    """Lay out SM below the empty folder `root` as a dom0 has it; returns `root`.
 
     `source` is a checkout of SM, or None for the stand-in.  `python` is the interpreter that the
-    dom0 runs SM with: the files' first lines name it, and what comes from PyPI is built for it.
-    Raises `LabError` when the checkout is none of the known layouts.
+    dom0 runs SM with, by default the lab's: the first lines of the files name it, and what comes
+    from PyPI is built for it.  Raises `LabError` when the checkout is none of the known layouts.
     """
-    for folder in (SM_DIR, PLUGINS, SITE_PACKAGES, "opt/xensource/libexec"):
-        (destination / folder).mkdir(parents=True, exist_ok=True)
+    python = python or lab_python()
+    for folder in (SM_DIR, PLUGIN_DIR, SITE_PACKAGES):
+        below(root, folder).mkdir(parents=True, exist_ok=True)
     minors = "/dev/xen/blktap-2/tapdev"
     if source is None:
-        _stage_stand_in(destination)
+        _stage_stand_in(root)
     elif (source / "libs" / "sm").is_dir():
-        _stage_package(source, destination)
+        _stage_package(source, root)
         # blktap 4 has no kernel driver, and names a minor by a file
         minors = "/run/blktap-control/tapdisk/tapdisk-"
     elif (source / "drivers" / "SRCommand.py").is_file():
-        _stage_flat(source, destination)
+        _stage_flat(source, root)
     else:
-        raise LabError(f"{source}: no checkout of SM: neither libs/sm nor drivers/SRCommand.py is in it")
+        raise LabError(f"{source}: no checkout of SM: neither libs/sm nor drivers/SRCommand.py is there")
+    site_packages = below(root, SITE_PACKAGES)
     if source is not None:
-        _copy_tree(source / "misc" / "fairlock", destination / SITE_PACKAGES, "*.py")
-        shutil.copytree(_site_packages(python), destination / SITE_PACKAGES, dirs_exist_ok=True)
+        _copy_files(source / "misc" / "fairlock", site_packages, "*.py")
+        shutil.copytree(_from_pypi(python), site_packages, dirs_exist_ok=True)
     # comes with xapi, not with SM
-    _install(_STAND_IN / "XenAPIPlugin.py", destination / SITE_PACKAGES / "XenAPIPlugin.py", 0o644)
-    _stage_tapdisk(destination, minors)
-    _name_interpreter(destination, python)
+    _install(_STAND_IN / "XenAPIPlugin.py", site_packages / "XenAPIPlugin.py", 0o644)
+    _stage_tapdisk(root, minors)
+    _name_interpreter(root, python)
+    return root
+
+
+def below(root: Path, path: str) -> Path:
+    """The place of an absolute path of dom0's below `root`."""
+    return root / path.lstrip("/")
 
 
 def _install(file: Path, destination: Path, mode: int) -> None:
@@ -72,73 +88,63 @@ def _install(file: Path, destination: Path, mode: int) -> None:
     destination.chmod(mode)
 
 
-def _copy_tree(source: Path, destination: Path, pattern: str) -> None:
-    """Copy the files of one folder, keeping their modes; folders inside are left out."""
-    destination.mkdir(parents=True, exist_ok=True)
+def _copy_files(source: Path, destination: Path, pattern: str, mode: int = 0o644) -> None:
+    """Install the files of one folder; folders inside are left out."""
     for file in source.glob(pattern):
         if file.is_file():
-            shutil.copy(file, destination / file.name)
+            _install(file, destination / file.name, mode)
 
 
-def _link_drivers(folder: Path) -> None:
-    """xapi looks for XSR, which is a link to XSR.py."""
-    for file in folder.glob("?*SR.py"):
-        link = folder / file.stem
-        if file.name != "SHMSR.py" and not link.is_symlink():
-            link.symlink_to(file.name)
-
-
-def _stage_stand_in(destination: Path) -> None:
-    _copy_tree(_STAND_IN, destination / SM_DIR, "*.py")
-    _copy_tree(_STAND_IN, destination / SM_DIR, "*.xml")
+def _stage_stand_in(root: Path) -> None:
+    for pattern in ("*.py", "*.xml"):
+        _copy_files(_STAND_IN, below(root, SM_DIR), pattern)
+    (below(root, SM_DIR) / "XenAPIPlugin.py").unlink()
     for plugin in ("tapdisk-pause", "on-slave"):
-        _install(_STAND_IN / plugin, destination / PLUGINS / plugin, 0o755)
-    (destination / SM_DIR / "XenAPIPlugin.py").unlink()
+        _install(_STAND_IN / plugin, below(root, PLUGIN_DIR) / plugin, 0o755)
 
 
-def _stage_flat(source: Path, destination: Path) -> None:
-    drivers = source / "drivers"
-    _copy_tree(drivers, destination / SM_DIR, "*.py")
-    _copy_tree(drivers, destination / SM_DIR, "*.xml")
-    _copy_tree(drivers / "plugins", destination / SM_DIR / "plugins", "*.py")
-    _link_drivers(destination / SM_DIR)
-    (destination / SM_DIR / "on_slave.py").unlink()
-    _install(drivers / "on_slave.py", destination / PLUGINS / "on-slave", 0o755)
-    _install(drivers / "tapdisk-pause", destination / PLUGINS / "tapdisk-pause", 0o755)
-    _copy_tree(source / "sm_typing", destination / SITE_PACKAGES / "sm_typing", "*.py")
+def _stage_flat(source: Path, root: Path) -> None:
+    drivers, sm_dir = source / "drivers", below(root, SM_DIR)
+    _copy_files(drivers, sm_dir, "*.py", 0o755)
+    _copy_files(drivers, sm_dir, "*.xml")
+    _copy_files(drivers / "plugins", sm_dir / "plugins", "*.py")
+    for driver in sm_dir.glob("?*SR.py"):
+        driver.with_suffix("").symlink_to(driver.name)
+    (sm_dir / "on_slave.py").rename(below(root, PLUGIN_DIR) / "on-slave")
+    _install(drivers / "tapdisk-pause", below(root, PLUGIN_DIR) / "tapdisk-pause", 0o755)
+    _copy_files(source / "sm_typing", below(root, SITE_PACKAGES) / "sm_typing", "*.py")
 
 
-def _stage_package(source: Path, destination: Path) -> None:
-    shutil.copytree(
-        source / "libs" / "sm",
-        destination / SITE_PACKAGES / "sm",
-        ignore=shutil.ignore_patterns("__pycache__", "*.xml"),
-    )
-    errors = "XE_SR_ERRORCODES.xml"
-    _install(source / "libs" / "sm" / "core" / errors, destination / "usr/share/sm" / errors, 0o644)
-    _copy_tree(source / "compat-libs", destination / SM_DIR, "*.py")
-    drivers = destination / "usr/libexec/sm/drivers"
-    _copy_tree(source / "drivers", drivers, "*SR")
-    for driver in drivers.iterdir():
-        (destination / SM_DIR / driver.name).symlink_to(f"/usr/libexec/sm/drivers/{driver.name}")
-    _copy_tree(source / "scripts" / "plugins", destination / PLUGINS, "*")
+def _stage_package(source: Path, root: Path) -> None:
+    sm_dir, package = below(root, SM_DIR), source / "libs" / "sm"
+    ignored = shutil.ignore_patterns("__pycache__", "*.xml")
+    shutil.copytree(package, below(root, SITE_PACKAGES) / "sm", ignore=ignored)
+    _copy_files(package / "core", root / "usr/share/sm", "*.xml")
+    _copy_files(source / "compat-libs", sm_dir, "*.py", 0o755)
+    _copy_files(source / "drivers", below(root, _LIBEXEC) / "drivers", "*SR", 0o755)
+    for driver in (below(root, _LIBEXEC) / "drivers").iterdir():
+        (sm_dir / driver.name).symlink_to(f"{_LIBEXEC}/drivers/{driver.name}")
+    for command in ("cleanup", "resetvdis"):
+        _install(source / "utils" / command, below(root, _LIBEXEC) / command, 0o755)
+        (sm_dir / f"{command}.py").symlink_to(f"{_LIBEXEC}/{command}")
+    _copy_files(source / "scripts" / "plugins", below(root, PLUGIN_DIR), "*", 0o755)
 
 
-def _stage_tapdisk(destination: Path, minors: str) -> None:
+def _stage_tapdisk(root: Path, minors: str) -> None:
     for program, folder in (
         ("tap-ctl", "usr/sbin"),
         ("tapdisk-prepare", "usr/sbin"),
         ("cgclassify", "usr/bin"),
         ("uuidgen", "usr/bin"),
     ):
-        _install(_TAPDISK / program, destination / folder / program, 0o755)
-    (destination / "etc" / "tapdisk-stand-in.conf").write_text(f"ALLOCATED={minors}\n")
+        _install(_TAPDISK / program, root / folder / program, 0o755)
+    (root / "etc" / "tapdisk-stand-in.conf").write_text(f"ALLOCATED={minors}\n")
 
 
-def _name_interpreter(destination: Path, python: str) -> None:
+def _name_interpreter(root: Path, python: str) -> None:
     """Make what xapi executes run on `python`, whatever the machine's own is."""
-    for folder in (SM_DIR, PLUGINS, "usr/libexec/sm/drivers"):
-        for file in (destination / folder).glob("*"):
+    for folder in (SM_DIR, PLUGIN_DIR, _LIBEXEC, f"{_LIBEXEC}/drivers"):
+        for file in below(root, folder).glob("*"):
             if file.is_symlink() or not file.is_file():
                 continue
             content = file.read_bytes()
@@ -146,28 +152,19 @@ def _name_interpreter(destination: Path, python: str) -> None:
                 file.write_bytes(b"#!" + python.encode() + b"\n" + content[len(_SHEBANG) :])
 
 
-def _site_packages(python: str) -> Path:
+def _from_pypi(python: str) -> Path:
     """A folder with what real SM needs from PyPI, built for `python` once and kept."""
-    tag = subprocess.run(
-        [python, "-c", "import sys; print(sys.implementation.cache_tag)"],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=_PIP_DEADLINE,
-    ).stdout.strip()
-    cache = Path(os.environ.get("SMBLOCK_CACHE", Path.home() / ".cache" / "smblock"))
-    kept = cache / f"sm-site-packages-{tag}"
+    tag = run([python, "-c", "import sys; print(sys.implementation.cache_tag)"], timeout=10)
+    kept = cache_folder() / f"site-packages-{tag.stdout.decode().strip()}"
     if kept.is_dir():
         return kept
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
         fresh = Path(scratch) / "site-packages"
         pip = [python, "-m", "pip", "install", "--quiet", "--target", str(fresh)]
-        run([*pip, *_REQUIREMENTS], timeout=_PIP_DEADLINE, env=dict(os.environ))
+        run([*pip, *_REQUIREMENTS], timeout=_PIP_DEADLINE, env=os.environ)
         try:
             fresh.rename(kept)
         except OSError:
-            # another session was quicker
-            if not kept.is_dir():
+            if not kept.is_dir():  # it is there if another session was quicker
                 raise
     return kept

@@ -1,4 +1,5 @@
 """Stand-in for SM's SR: the base class of storage repositories, and the scan that follows one."""
+
 import copy
 import importlib.util
 import os
@@ -30,7 +31,7 @@ def driver(type):
     raise xs_errors.XenError("SRUnknownType")
 
 
-class SR(object):
+class SR:
     """A storage repository. A driver sets what it knows in load(), which __init__ runs last.
 
     physical_size, physical_utilisation and virtual_allocation are bytes; vdis is
@@ -54,7 +55,7 @@ class SR(object):
                 if "subtask_of" in srcmd.params:
                     self.session.transport.add_extra_header("Subtask-of", srcmd.params["subtask_of"])
         except TypeError:
-            raise Exception(traceback.format_exc())
+            raise Exception(traceback.format_exc()) from None
         self.host_ref = srcmd.params.get("host_ref", "")
         self.sr_ref = srcmd.params.get("sr_ref")
         self.cmd = srcmd.params["command"]
@@ -85,37 +86,41 @@ class SR(object):
         try:
             self.session.xenapi.host.get_other_config(self.host_ref)
         except Exception as error:
-            util.SMlog("no multipath configuration: %s" % error)
+            util.SMlog(f"no multipath configuration: {error}")
 
     @staticmethod
     def from_uuid(session, sr_uuid):
         """The SR as this host has it plugged; loads its driver's file, again at each call."""
         sr_ref = session.xenapi.SR.get_by_uuid(sr_uuid)
         sm_type = session.xenapi.SR.get_type(sr_ref)
-        plugins = session.xenapi.SM.get_all_records_where('field "type" = "%s"' % sm_type)
+        plugins = session.xenapi.SM.get_all_records_where(f'field "type" = "{sm_type}"')
         sm_ref, _ = plugins.popitem()
         assert not plugins
         driver_path = session.xenapi.SM.get_driver_filename(sm_ref)
         # A file whose real name lacks ".py" has no spec: a copy instead of a symbolic link fails here.
-        spec = importlib.util.spec_from_file_location(os.path.basename(driver_path),
-                                                      os.path.realpath(driver_path))
+        spec = importlib.util.spec_from_file_location(os.path.basename(driver_path), os.path.realpath(driver_path))
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         target = driver(sm_type)
 
         host_ref = util.get_localhost_ref(session)
-        pbds = session.xenapi.PBD.get_all_records_where(
-            'field "SR" = "%s" and field "host" = "%s"' % (sr_ref, host_ref))
+        pbds = session.xenapi.PBD.get_all_records_where(f'field "SR" = "{sr_ref}" and field "host" = "{host_ref}"')
         pbd_ref, _ = pbds.popitem()
         assert not pbds
         device_config = session.xenapi.PBD.get_device_config(pbd_ref)
 
         from SRCommand import SRCommand
+
         command = SRCommand(module.DRIVER_INFO)
         command.dconf = device_config
-        command.params = {"session_ref": session._session, "host_ref": host_ref,
-                          "device_config": device_config, "sr_ref": sr_ref, "sr_uuid": sr_uuid,
-                          "command": "nop"}
+        command.params = {
+            "session_ref": session._session,
+            "host_ref": host_ref,
+            "device_config": device_config,
+            "sr_ref": sr_ref,
+            "sr_uuid": sr_uuid,
+            "command": "nop",
+        }
         return target(command, sr_uuid)
 
     # --- what a driver overrides
@@ -164,10 +169,10 @@ class SR(object):
         try:
             self.scan(uuid)
         except Exception as error:
-            util.SMlog("Error in SR.after_master_attach %s" % error)
+            util.SMlog(f"Error in SR.after_master_attach {error}")
             self.session.xenapi.message.create(
-                "POST_ATTACH_SCAN_FAILED", 2, "SR", uuid,
-                "Failed to scan SR %s after attaching, error %s" % (uuid, error))
+                "POST_ATTACH_SCAN_FAILED", 2, "SR", uuid, f"Failed to scan SR {uuid} after attaching, error {error}"
+            )
 
     def content_type(self, uuid):
         return xmlrpc.client.dumps((str(self.sr_vditype),), "", True)
@@ -185,8 +190,8 @@ class SR(object):
         missing = {key for key in key_list if key not in self.dconf}
         if missing and raise_flag:
             raise xs_errors.XenError(
-                "ConfigParamsMissing",
-                opterr="device-config is missing the following parameters: " + ", ".join(missing))
+                "ConfigParamsMissing", opterr="device-config is missing the following parameters: " + ", ".join(missing)
+            )
         return missing
 
 
@@ -195,8 +200,9 @@ class ScanRecord:
 
     def __init__(self, sr):
         self.sr = sr
-        self._known = {util.to_plain_string(record["location"]): record
-                       for record in util.list_VDI_records_in_sr(sr).values()}
+        self._known = {
+            util.to_plain_string(record["location"]): record for record in util.list_VDI_records_in_sr(sr).values()
+        }
         self._found = {}
         for vdi in sr.vdis.values():
             # A VDI that says nothing of its sm_config keeps xapi's.
@@ -212,10 +218,12 @@ class ScanRecord:
         both = set(self._found) & set(self._known)
         for location in both:
             vdi = self._found[location]
-            vdi.uuid = util.default(vdi, "uuid", lambda: self._known[location]["uuid"])
-        self.existing = [location for location in both
-                         if not self._found[location].in_sync_with_xenapi_record(self._known[location])]
-        util.SMlog("scan: new %r, gone %r, changed %r" % (self.new, self.gone, self.existing))
+            if not hasattr(vdi, "uuid"):
+                vdi.uuid = self._known[location]["uuid"]
+        self.existing = [
+            location for location in both if not self._found[location].in_sync_with_xenapi_record(self._known[location])
+        ]
+        util.SMlog(f"scan: new {self.new!r}, gone {self.gone!r}, changed {self.existing!r}")
 
     def get_sm_vdi(self, location):
         return self._found[location]
@@ -237,7 +245,7 @@ class ScanRecord:
             except XenAPI.Failure as failure:
                 if not util.isInvalidVDI(failure):
                     raise
-                util.SMlog("VDI %s not found, ignoring exception" % self._known[location]["uuid"])
+                util.SMlog("VDI {} not found, ignoring exception".format(self._known[location]["uuid"]))
 
     def synchronise_existing(self):
         for location in self.existing:

@@ -3,6 +3,7 @@
 xapi starts a driver with one argument, an XML-RPC call whose only parameter is a
 struct. The answer, or the fault, goes to stdout, and the exit status is 0 either way.
 """
+
 import os
 import sys
 import traceback
@@ -15,24 +16,51 @@ import XenAPI
 import xs_errors
 
 NEEDS_VDI_OBJECT = [
-    "vdi_update", "vdi_create", "vdi_delete", "vdi_snapshot", "vdi_clone", "vdi_resize",
-    "vdi_resize_online", "vdi_attach", "vdi_detach", "vdi_activate", "vdi_deactivate",
-    "vdi_attach_from_config", "vdi_detach_from_config", "vdi_generate_config", "vdi_compose",
-    "vdi_epoch_begin", "vdi_epoch_end", "vdi_enable_cbt", "vdi_disable_cbt", "vdi_data_destroy",
-    "vdi_list_changed_blocks"]
+    "vdi_update",
+    "vdi_create",
+    "vdi_delete",
+    "vdi_snapshot",
+    "vdi_clone",
+    "vdi_resize",
+    "vdi_resize_online",
+    "vdi_attach",
+    "vdi_detach",
+    "vdi_activate",
+    "vdi_deactivate",
+    "vdi_attach_from_config",
+    "vdi_detach_from_config",
+    "vdi_generate_config",
+    "vdi_compose",
+    "vdi_epoch_begin",
+    "vdi_epoch_end",
+    "vdi_enable_cbt",
+    "vdi_disable_cbt",
+    "vdi_data_destroy",
+    "vdi_list_changed_blocks",
+]
 
 # the error name that stands for an SMException or a XenAPI failure inside a command
 EXCEPTION_TYPE = {
-    "sr_scan": "SRScan", "vdi_init": "VDILoad", "vdi_create": "VDICreate", "vdi_delete": "VDIDelete",
-    "vdi_attach": "VDIUnavailable", "vdi_detach": "VDIUnavailable", "vdi_activate": "VDIUnavailable",
-    "vdi_deactivate": "VDIUnavailable", "vdi_resize": "VDIResize", "vdi_resize_online": "VDIResize",
-    "vdi_snapshot": "VDISnapshot", "vdi_clone": "VDIClone"}
+    "sr_scan": "SRScan",
+    "vdi_init": "VDILoad",
+    "vdi_create": "VDICreate",
+    "vdi_delete": "VDIDelete",
+    "vdi_attach": "VDIUnavailable",
+    "vdi_detach": "VDIUnavailable",
+    "vdi_activate": "VDIUnavailable",
+    "vdi_deactivate": "VDIUnavailable",
+    "vdi_resize": "VDIResize",
+    "vdi_resize_online": "VDIResize",
+    "vdi_snapshot": "VDISnapshot",
+    "vdi_clone": "VDIClone",
+}
 
 
 def _check_names(*names):
     if not all(util.isLegalXMLString(name) for name in names):
-        raise xs_errors.XenError("IllegalXMLChar",
-                                 opterr="The name and/or description must contain valid XML characters")
+        raise xs_errors.XenError(
+            "IllegalXMLChar", opterr="The name and/or description must contain valid XML characters"
+        )
 
 
 class SRCommand:
@@ -48,7 +76,7 @@ class SRCommand:
 
     def parse(self):
         if len(sys.argv) != 2:
-            util.SMlog("Failed to parse commandline; wrong number of arguments; argv = %r" % (sys.argv,))
+            util.SMlog(f"Failed to parse commandline; wrong number of arguments; argv = {sys.argv!r}")
             raise xs_errors.XenError("BadRequest")
         try:
             params, self.cmd = xmlrpc.client.loads(os.fsencode(sys.argv[1]))
@@ -60,8 +88,8 @@ class SRCommand:
             elif self.cmd == "vdi_create":
                 self.vdi_uuid = util.gen_uuid()
         except Exception as error:
-            util.SMlog("Failed to parse commandline; exception = %s" % error)
-            raise xs_errors.XenError("BadRequest")
+            util.SMlog(f"Failed to parse commandline; exception = {error}")
+            raise xs_errors.XenError("BadRequest") from error
 
     def run_statics(self):
         if self.params["command"] == "sr_get_driver_info":
@@ -75,14 +103,14 @@ class SRCommand:
             util.logException(self.cmd)
             message = str(error)
             if isinstance(error, util.CommandException):
-                message = "Command %s failed (%s): %s" % (error.cmd, error.reason, os.strerror(abs(error.code)))
-            raise xs_errors.XenError(EXCEPTION_TYPE.get(self.cmd, "SMGeneral"), opterr=message)
+                message = f"Command {error.cmd} failed ({error.reason}): {os.strerror(abs(error.code))}"
+            raise xs_errors.XenError(EXCEPTION_TYPE.get(self.cmd, "SMGeneral"), opterr=message) from error
         except blktap2.TapdiskFailed as error:
-            util.logException("tapdisk failed exception: %s" % error)
-            raise xs_errors.XenError("TapdiskFailed", os.strerror(error.get_error().get_error_code()))
+            util.logException(f"tapdisk failed exception: {error}")
+            raise xs_errors.XenError("TapdiskFailed", os.strerror(error.get_error().get_error_code())) from error
         except blktap2.TapdiskExists as error:
-            util.logException("tapdisk exists exception: %s" % error)
-            raise xs_errors.XenError("TapdiskAlreadyRunning", str(error))
+            util.logException(f"tapdisk exists exception: {error}")
+            raise xs_errors.XenError("TapdiskAlreadyRunning", str(error)) from error
 
     def _run_locked(self, sr):
         """The SR's lock is held for the whole command if it is one of sr.ops_exclusive, and for
@@ -109,7 +137,7 @@ class SRCommand:
             try:
                 sr.cleanup()
             except Exception as error:
-                util.SMlog("failed to clean up SR: %s" % error)
+                util.SMlog(f"failed to clean up SR: {error}")
                 if not failed:
                     raise
 
@@ -119,20 +147,24 @@ class SRCommand:
             params = util.hidePasswdInParams(params, "device_config")
         if "session_ref" in params:
             params["session_ref"] = "******"
-        util.SMlog("%s %r" % (self.cmd, params))
+        util.SMlog(f"{self.cmd} {params!r}")
 
     def _run(self, sr, target):
         self._log()
         known = self.cmd.startswith(("sr_", "vdi_"))
         handler = getattr(self, "_" + self.cmd, None) if known else None
         if handler is None:
-            util.SMlog("Unknown command: %s" % self.cmd)
+            util.SMlog(f"Unknown command: {self.cmd}")
             raise xs_errors.XenError("BadRequest")
         return handler(sr, target)
 
     def _caching_params(self):
-        keys = (blktap2.VDI.CONF_KEY_ALLOW_CACHING, blktap2.VDI.CONF_KEY_MODE_ON_BOOT,
-                blktap2.VDI.CONF_KEY_CACHE_SR, blktap2.VDI.CONF_KEY_O_DIRECT)
+        keys = (
+            blktap2.VDI.CONF_KEY_ALLOW_CACHING,
+            blktap2.VDI.CONF_KEY_MODE_ON_BOOT,
+            blktap2.VDI.CONF_KEY_CACHE_SR,
+            blktap2.VDI.CONF_KEY_O_DIRECT,
+        )
         return {key: self.params.get(key) for key in keys}
 
     def _tap(self, target):
@@ -141,8 +173,9 @@ class SRCommand:
     # --- VDI commands
 
     def _vdi_create(self, sr, target):
-        size, label, description, of_pool, is_a_snapshot, snapshot_time, snapshot_of, read_only = \
-            self.params["args"][:8]
+        size, label, description, of_pool, is_a_snapshot, snapshot_time, snapshot_of, read_only = self.params["args"][
+            :8
+        ]
         target.label, target.description = label, description
         _check_names(label, description)
         target.ty = self.params["vdi_type"]
@@ -169,16 +202,20 @@ class SRCommand:
         return target.delete(self.params["sr_uuid"], self.vdi_uuid)
 
     def _vdi_attach(self, sr, target):
-        return self._tap(target).attach(self.params["sr_uuid"], self.vdi_uuid,
-                                        self.params["args"][0] == "true",
-                                        caching_params=self._caching_params())
+        return self._tap(target).attach(
+            self.params["sr_uuid"],
+            self.vdi_uuid,
+            self.params["args"][0] == "true",
+            caching_params=self._caching_params(),
+        )
 
     def _vdi_detach(self, sr, target):
         return self._tap(target).detach(self.params["sr_uuid"], self.vdi_uuid)
 
     def _vdi_activate(self, sr, target):
-        return self._tap(target).activate(self.params["sr_uuid"], self.vdi_uuid,
-                                          self.params["args"][0] == "true", self._caching_params())
+        return self._tap(target).activate(
+            self.params["sr_uuid"], self.vdi_uuid, self.params["args"][0] == "true", self._caching_params()
+        )
 
     def _vdi_deactivate(self, sr, target):
         return self._tap(target).deactivate(self.params["sr_uuid"], self.vdi_uuid, self._caching_params())
@@ -220,8 +257,9 @@ class SRCommand:
 
     def _vdi_detach_from_config(self, sr, target):
         if target.sr.driver_config.get("ATTACH_FROM_CONFIG_WITH_TAPDISK"):
-            self._tap(target).detach(self.params["sr_uuid"], self.vdi_uuid, deactivate=True,
-                                     caching_params=self._caching_params())
+            self._tap(target).detach(
+                self.params["sr_uuid"], self.vdi_uuid, deactivate=True, caching_params=self._caching_params()
+            )
         else:
             target.detach(self.params["sr_uuid"], self.vdi_uuid)
 
@@ -250,7 +288,7 @@ class SRCommand:
 
     def _sr_probe(self, sr, target):
         found = sr.probe()
-        util.SMlog("sr_probe result: %s" % util.splitXmlText(found, showContd=True))
+        util.SMlog(f"sr_probe result: {util.splitXmlText(found, showContd=True)}")
         return xmlrpc.client.dumps((found,), "", True)
 
     def _sr_attach(self, sr, target):

@@ -3,6 +3,7 @@
 SM's own changed block tracking keeps log files beside image files; for a raw disk
 it is always off, and so it is here.
 """
+
 import os
 import xmlrpc.client
 
@@ -21,7 +22,7 @@ SNAPSHOT_INTERNAL = 3
 CBT_BLOCK_SIZE = 64 * 1024
 
 
-class VDI(object):
+class VDI:
     """A virtual disk. size and utilisation are bytes; snapshot_of is a reference, not a uuid.
 
     load() runs inside __init__: what a subclass sets after super().__init__() overwrites
@@ -84,15 +85,14 @@ class VDI(object):
         """SM's part in a deletion is the change log's, which a raw disk has not."""
 
     def attach(self, sr_uuid, vdi_uuid):
-        return xmlrpc.client.dumps(
-            ({"params": self.path, "xenstore_data": self.xenstore_data or {}},), "", True)
+        return xmlrpc.client.dumps(({"params": self.path, "xenstore_data": self.xenstore_data or {}},), "", True)
 
     def detach(self, sr_uuid, vdi_uuid):
         raise xs_errors.XenError("Unimplemented")
 
     def activate(self, sr_uuid, vdi_uuid):
         """Before tapdisk opens the disk; may return options for it."""
-        return None
+        return
 
     def deactivate(self, sr_uuid, vdi_uuid):
         """After tapdisk closed the disk."""
@@ -125,7 +125,7 @@ class VDI(object):
         return False
 
     def _get_cbt_logpath(self, uuid):
-        return os.path.join(self.sr.path, "%s.cbtlog" % uuid)
+        return os.path.join(self.sr.path, f"{uuid}.cbtlog")
 
     def configure_blocktracking(self, sr_uuid, vdi_uuid, enable):
         raise xs_errors.XenError("VDIType", opterr="Raw VDI or snapshot not permitted")
@@ -133,8 +133,7 @@ class VDI(object):
     def list_changed_blocks(self):
         params = self.sr.srcmd.params
         other = self.session.xenapi.VDI.get_uuid(params["args"][0])
-        reason = "Source and target VDI are same" if other == self.uuid \
-            else "Source and target VDI are unrelated"
+        reason = "Source and target VDI are same" if other == self.uuid else "Source and target VDI are unrelated"
         raise xs_errors.XenError("CBTChangedBlocksError", reason)
 
     # --- what a driver inherits
@@ -142,10 +141,10 @@ class VDI(object):
     def snapshot(self, sr_uuid, vdi_uuid):
         driver_params = self.sr.srcmd.params["driver_params"]
         kind = {"single": SNAPSHOT_SINGLE, "internal": SNAPSHOT_INTERNAL}.get(
-            driver_params.get("type"), SNAPSHOT_DOUBLE)
+            driver_params.get("type"), SNAPSHOT_DOUBLE
+        )
         cbtlog = self._get_cbt_logpath(self.uuid) if self._get_blocktracking_status() else None
-        return self._do_snapshot(sr_uuid, vdi_uuid, kind,
-                                 secondary=driver_params.get("mirror") or None, cbtlog=cbtlog)
+        return self._do_snapshot(sr_uuid, vdi_uuid, kind, secondary=driver_params.get("mirror") or None, cbtlog=cbtlog)
 
     def data_destroy(self, sr_uuid, vdi_uuid):
         if not self.session.xenapi.VDI.get_is_a_snapshot(self.sr.srcmd.params["vdi_ref"]):
@@ -167,14 +166,26 @@ class VDI(object):
         given = self.sr.srcmd.params.get("vdi_sm_config", {})
         sm_config.update((key, given[key]) for key in SM_CONFIG_PASS_THROUGH_FIELDS if given.get(key))
         return self.sr.session.xenapi.VDI.db_introduce(
-            uuid, self.label, self.description, self.sr.sr_ref, self.ty, self.shareable,
-            self.read_only, {}, self.location, {}, sm_config, self.managed, str(self.size),
+            uuid,
+            self.label,
+            self.description,
+            self.sr.sr_ref,
+            self.ty,
+            self.shareable,
+            self.read_only,
+            {},
+            self.location,
+            {},
+            sm_config,
+            self.managed,
+            str(self.size),
             str(self.utilisation),
             util.default(self, "metadata_of_pool", lambda: "OpaqueRef:NULL"),
             util.default(self, "is_a_snapshot", lambda: False),
             xmlrpc.client.DateTime(util.default(self, "snapshot_time", lambda: "19700101T00:00:00Z")),
             util.default(self, "snapshot_of", lambda: "OpaqueRef:NULL"),
-            self.cbt_enabled)
+            self.cbt_enabled,
+        )
 
     def _db_forget(self):
         self.sr.forget_vdi(self.uuid)
@@ -214,10 +225,22 @@ class VDI(object):
                 vdi.remove_from_sm_config(vdi_ref, key)
 
     def in_sync_with_xenapi_record(self, x):
-        ours = (self.location, self.read_only, str(self.size), str(self.utilisation),
-                util.default(self, "sm_config", dict), self.cbt_enabled)
-        theirs = (util.to_plain_string(x["location"]), x["read_only"], x["virtual_size"],
-                  x["physical_utilisation"], x["sm_config"], x["cbt_enabled"])
+        ours = (
+            self.location,
+            self.read_only,
+            str(self.size),
+            str(self.utilisation),
+            util.default(self, "sm_config", dict),
+            self.cbt_enabled,
+        )
+        theirs = (
+            util.to_plain_string(x["location"]),
+            x["read_only"],
+            x["virtual_size"],
+            x["physical_utilisation"],
+            x["sm_config"],
+            x["cbt_enabled"],
+        )
         if ours != theirs:
-            util.SMlog("VDI %r <> xapi's record %r" % (ours, theirs))
+            util.SMlog(f"VDI {ours!r} <> xapi's record {theirs!r}")
         return ours == theirs

@@ -4,6 +4,7 @@
 session's reference in front; the answer is a struct {Status, Value} or
 {Status, ErrorDescription}, and the latter raises Failure.
 """
+
 import http.client
 import os
 import socket
@@ -42,7 +43,7 @@ class UDSTransport(xmlrpc.client.Transport):
         self._extra_headers = self._extra_headers + [(key, value)]
 
 
-class _Calls(object):
+class _Calls:
     def __init__(self, session, name):
         self._to, self._name = session, name
 
@@ -57,7 +58,7 @@ class _Calls(object):
         return self._to._call(self._name, (self._to._session,) + args)
 
 
-class Session(object):
+class Session:
     def __init__(self, uri, transport=None):
         self.transport = transport
         self._proxy = xmlrpc.client.ServerProxy(uri, transport, allow_none=True)

@@ -4,6 +4,7 @@ xapi starts the plugin with one argument, the XML-RPC call of one of its functio
 with (session reference, struct of strings), and reads the answer from its stdout.
 It is installed for real SM trees as well: it comes with xapi, not with SM.
 """
+
 import sys
 import xmlrpc.client
 

@@ -5,21 +5,28 @@ of type "phy" none. With the capability ATOMIC_PAUSE everything happens at activ
 under tags in the VDI's sm_config that tell the pool which hosts have it open; without
 it, at attach, and without any tag. tapdisk itself is driven through tap-ctl.
 """
+
 import base64
 import functools
 import os
 import time
 import xmlrpc.client
 
-from lock import Lock
 import links
 import resetvdis
-from tapctl import (TapCtl, Tapdisk, TapdiskExists, TapdiskFailed,  # noqa: F401
-                    TapdiskInvalidState, TapdiskNotRunning)  # they are blktap2's to its users
 import util
 import VDI as sm
 import XenAPI
 import xs_errors
+from lock import Lock
+from tapctl import (  # noqa: F401
+    TapCtl,
+    Tapdisk,
+    TapdiskExists,
+    TapdiskFailed,
+    TapdiskInvalidState,  # they are blktap2's to its users
+    TapdiskNotRunning,
+)
 
 PLUGIN_TAP_PAUSE = "tapdisk-pause"
 NO_MULTIPLE_ATTACH = not os.path.exists("/etc/xensource/allow_multiple_vdi_attach")
@@ -27,6 +34,7 @@ NO_MULTIPLE_ATTACH = not os.path.exists("/etc/xensource/allow_multiple_vdi_attac
 
 def locking(error_name):
     """Runs a method under its object's lock; an SM or XenAPI error in it becomes error_name."""
+
     def decorate(method):
         @functools.wraps(method)
         def locked(self, *args):
@@ -34,18 +42,20 @@ def locking(error_name):
             try:
                 return method(self, *args)
             except (util.SMException, XenAPI.Failure) as error:
-                util.logException("BLKTAP2:%s" % method.__name__)
+                util.logException(f"BLKTAP2:{method.__name__}")
                 message = str(error)
                 if isinstance(error, util.CommandException):
-                    message = "Command %s failed (%s): %s" % (error.cmd, error.code, error.reason)
-                raise xs_errors.XenError(error_name, opterr=message)
+                    message = f"Command {error.cmd} failed ({error.code}): {error.reason}"
+                raise xs_errors.XenError(error_name, opterr=message) from error
             finally:
                 self.lock.release()
+
         return locked
+
     return decorate
 
 
-class _Target(object):
+class _Target:
     """The driver's VDI; its activate and deactivate are called only if its capabilities say so."""
 
     def __init__(self, vdi, driver_info):
@@ -66,12 +76,14 @@ class _Target(object):
 def _scsi_pages(vdi_uuid):
     page80 = "\x00\x80\x00\x12" + vdi_uuid[:16] + "  "
     page83 = "\x00\x83\x00\x31\x02\x01\x00\x2dXENSRC  " + vdi_uuid + " "
-    return {"vdi-uuid": vdi_uuid,
-            "scsi/0x12/0x80": base64.b64encode(page80.encode()).decode(),
-            "scsi/0x12/0x83": base64.b64encode(page83.encode()).decode()}
+    return {
+        "vdi-uuid": vdi_uuid,
+        "scsi/0x12/0x80": base64.b64encode(page80.encode()).decode(),
+        "scsi/0x12/0x83": base64.b64encode(page83.encode()).decode(),
+    }
 
 
-class VDI(object):
+class VDI:
     CONF_KEY_ALLOW_CACHING = "vdi_allow_caching"
     CONF_KEY_MODE_ON_BOOT = "vdi_on_boot"
     CONF_KEY_CACHE_SR = "local_cache_sr"
@@ -83,8 +95,7 @@ class VDI(object):
     BackendLink = links.BackendLink
 
     # vdi_type: the tapdisk driver it is opened with, None where it goes to the guest as it is
-    TAP_TYPES = {"aio": "aio", "file": "aio", "iso": "aio", "vhd": "vhd", "qcow2": "qcow2",
-                 "phy": None, "raw": None}
+    TAP_TYPES = {"aio": "aio", "file": "aio", "iso": "aio", "vhd": "vhd", "qcow2": "qcow2", "phy": None, "raw": None}
 
     class UnexpectedVDIType(Exception):
         pass
@@ -99,8 +110,7 @@ class VDI(object):
     def _tap_type(self):
         vdi_type = self.target.vdi.vdi_type
         if vdi_type not in self.TAP_TYPES:
-            raise self.UnexpectedVDIType("Target %s has unexpected VDI type '%s'"
-                                         % (type(self.target.vdi), vdi_type))
+            raise self.UnexpectedVDIType(f"Target {type(self.target.vdi)} has unexpected VDI type '{vdi_type}'")
         return self.TAP_TYPES[vdi_type]
 
     def tap_wanted(self):
@@ -131,11 +141,21 @@ class VDI(object):
         backend = self.BackendLink.from_uuid(sr_uuid, vdi_uuid).path()
         nbd = ""
         if self.tap_wanted():
-            nbd = "nbd:unix:%s:exportname=%s" % (self.NBDLink.from_uuid(sr_uuid, vdi_uuid).path(), vdi_uuid)
+            nbd = f"nbd:unix:{self.NBDLink.from_uuid(sr_uuid, vdi_uuid).path()}:exportname={vdi_uuid}"
         o_direct, reason = self._o_direct()
         answer = xmlrpc.client.dumps(
-            ({"params": backend, "params_nbd": nbd, "o_direct": o_direct, "o_direct_reason": reason,
-              "xenstore_data": self.xenstore_data},), "", True)
+            (
+                {
+                    "params": backend,
+                    "params_nbd": nbd,
+                    "o_direct": o_direct,
+                    "o_direct_reason": reason,
+                    "xenstore_data": self.xenstore_data,
+                },
+            ),
+            "",
+            True,
+        )
         if os.path.isdir(os.path.dirname(backend)):
             with open(backend + ".attach_info", "a") as info:
                 info.write(answer)
@@ -163,7 +183,7 @@ class VDI(object):
             except util.SRBusyException:
                 util.SMlog("SR locked, retrying")
             time.sleep(1)
-        raise util.SMException("VDI %s locked" % vdi_uuid)
+        raise util.SMException(f"VDI {vdi_uuid} locked")
 
     def _refresh(self, vdi_uuid):
         """The driver's VDI anew, from its file: it may have changed while the disk was paused."""
@@ -188,7 +208,7 @@ class VDI(object):
                 try:
                     self._remove_tag(vdi_uuid)
                 except Exception as error:
-                    util.SMlog("failed to remove tag: %s" % error)
+                    util.SMlog(f"failed to remove tag: {error}")
             raise
         finally:
             vdi_ref = self._session.xenapi.VDI.get_by_uuid(vdi_uuid)
@@ -225,14 +245,13 @@ class VDI(object):
     def _link(self, sr_uuid, vdi_uuid, device):
         self.BackendLink.from_uuid(sr_uuid, vdi_uuid).mklink(device)
         if self.tap:
-            self.NBDLink.from_uuid(sr_uuid, vdi_uuid).mklink(
-                "/run/blktap-control/nbd%d.%d" % (self.tap.pid, self.tap.minor))
+            self.NBDLink.from_uuid(sr_uuid, vdi_uuid).mklink(f"/run/blktap-control/nbd{self.tap.pid}.{self.tap.minor}")
 
     def _deactivate(self, sr_uuid, vdi_uuid):
         """Without the backend link nothing was active, and the driver is not called."""
         backend = self.BackendLink.from_uuid(sr_uuid, vdi_uuid)
         if not util.pathexists(backend.path()):
-            util.SMlog("Backend path %s does not exist" % backend.path())
+            util.SMlog(f"Backend path {backend.path()} does not exist")
             return
         util.force_unlink(backend.path() + ".attach_info")
         major, minor = backend.rdev()
@@ -240,7 +259,7 @@ class VDI(object):
             try:
                 Tapdisk.from_minor(minor).shutdown()
             except TapdiskNotRunning as error:
-                util.SMlog("tap.deactivate: Warning, %s" % error)
+                util.SMlog(f"tap.deactivate: Warning, {error}")
         backend.unlink()
         self.NBDLink.from_uuid(sr_uuid, vdi_uuid).unlink()
         if self.tap_wanted() and self.target.vdi.session is not None:
@@ -258,16 +277,15 @@ class VDI(object):
         vdi = self._session.xenapi.VDI
         mode = "RW" if writable else "RO"
         vdi_ref = vdi.get_by_uuid(vdi_uuid)
-        host_key = "host_%s" % self._session.xenapi.host.get_by_uuid(util.get_this_host())
+        host_key = f"host_{self._session.xenapi.host.get_by_uuid(util.get_this_host())}"
         sm_config = vdi.get_sm_config(vdi_ref)
         held = util.attached_as(sm_config)
         if NO_MULTIPLE_ATTACH and (held == "RW" or (held == "RO" and writable)):
-            if not resetvdis.reset_vdi(self._session, vdi_uuid, force=False, term_output=False,
-                                       writable=writable):
-                raise util.SMException("VDI %s not detached cleanly" % vdi_uuid)
+            if not resetvdis.reset_vdi(self._session, vdi_uuid, force=False, term_output=False, writable=writable):
+                raise util.SMException(f"VDI {vdi_uuid} not detached cleanly")
             sm_config = vdi.get_sm_config(vdi_ref)
         if "relinking" in sm_config or "paused" in sm_config:
-            util.SMlog("paused or being relinked [%s]" % sm_config)
+            util.SMlog(f"paused or being relinked [{sm_config}]")
             return False
         try:
             vdi.add_to_sm_config(vdi_ref, "activating", "True")
@@ -290,7 +308,7 @@ class VDI(object):
 
     def _remove_tag(self, vdi_uuid):
         vdi_ref = self._session.xenapi.VDI.get_by_uuid(vdi_uuid)
-        host_key = "host_%s" % self._session.xenapi.host.get_by_uuid(util.get_this_host())
+        host_key = f"host_{self._session.xenapi.host.get_by_uuid(util.get_this_host())}"
         if host_key in self._session.xenapi.VDI.get_sm_config(vdi_ref):
             self._session.xenapi.VDI.remove_from_sm_config(vdi_ref, host_key)
 
@@ -298,8 +316,7 @@ class VDI(object):
 
     @staticmethod
     def _open_on(session, vdi_ref):
-        return [key[len("host_"):] for key in session.xenapi.VDI.get_sm_config(vdi_ref)
-                if key.startswith("host_")]
+        return [key[len("host_") :] for key in session.xenapi.VDI.get_sm_config(vdi_ref) if key.startswith("host_")]
 
     @classmethod
     def tap_pause(cls, session, sr_uuid, vdi_uuid, failfast=False):
@@ -307,8 +324,7 @@ class VDI(object):
         vdi_ref = session.xenapi.VDI.get_by_uuid(vdi_uuid)
         session.xenapi.VDI.add_to_sm_config(vdi_ref, "paused", "true")
         for host_ref in cls._open_on(session, vdi_ref):
-            if not cls.call_pluginhandler(session, host_ref, sr_uuid, vdi_uuid, "pause",
-                                          failfast=failfast):
+            if not cls.call_pluginhandler(session, host_ref, sr_uuid, vdi_uuid, "pause", failfast=failfast):
                 session.xenapi.VDI.remove_from_sm_config(vdi_ref, "paused")
                 return False
         return True
@@ -317,8 +333,7 @@ class VDI(object):
     def tap_unpause(cls, session, sr_uuid, vdi_uuid, secondary=None, activate_parents=False):
         vdi_ref = session.xenapi.VDI.get_by_uuid(vdi_uuid)
         for host_ref in cls._open_on(session, vdi_ref):
-            if not cls.call_pluginhandler(session, host_ref, sr_uuid, vdi_uuid, "unpause", secondary,
-                                          activate_parents):
+            if not cls.call_pluginhandler(session, host_ref, sr_uuid, vdi_uuid, "unpause", secondary, activate_parents):
                 return False
         session.xenapi.VDI.remove_from_sm_config(vdi_ref, "paused")
         return True
@@ -326,17 +341,19 @@ class VDI(object):
     @classmethod
     def tap_refresh(cls, session, sr_uuid, vdi_uuid, activate_parents=False):
         vdi_ref = session.xenapi.VDI.get_by_uuid(vdi_uuid)
-        return all(cls.call_pluginhandler(session, host_ref, sr_uuid, vdi_uuid, "refresh", None,
-                                          activate_parents)
-                   for host_ref in cls._open_on(session, vdi_ref))
+        return all(
+            cls.call_pluginhandler(session, host_ref, sr_uuid, vdi_uuid, "refresh", None, activate_parents)
+            for host_ref in cls._open_on(session, vdi_ref)
+        )
 
     @classmethod
     def tap_status(cls, session, vdi_uuid):
         return bool(cls._open_on(session, session.xenapi.VDI.get_by_uuid(vdi_uuid)))
 
     @classmethod
-    def call_pluginhandler(cls, session, host_ref, sr_uuid, vdi_uuid, action, secondary=None,
-                           activate_parents=False, failfast=False):
+    def call_pluginhandler(
+        cls, session, host_ref, sr_uuid, vdi_uuid, action, secondary=None, activate_parents=False, failfast=False
+    ):
         args = {"sr_uuid": sr_uuid, "vdi_uuid": vdi_uuid, "failfast": str(failfast)}
         if secondary:
             args["secondary"] = secondary
@@ -345,5 +362,5 @@ class VDI(object):
         try:
             return session.xenapi.host.call_plugin(host_ref, PLUGIN_TAP_PAUSE, action, args) == "True"
         except Exception as error:
-            util.logException("BLKTAP2:call_pluginhandler %s" % error)
+            util.logException(f"BLKTAP2:call_pluginhandler {error}")
             return False

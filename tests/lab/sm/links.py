@@ -1,4 +1,5 @@
 """Stand-in for the part of SM's blktap2 that gives each VDI fixed names on its host."""
+
 import grp
 import os
 import stat
@@ -6,7 +7,7 @@ import stat
 import util
 
 
-class Link(object):
+class Link:
     """A fixed name for one VDI on this host: BASEDIR/<sr>/<vdi>, a symbolic link."""
 
     BASEDIR = ""
@@ -16,7 +17,7 @@ class Link(object):
 
     @classmethod
     def from_uuid(cls, sr_uuid, vdi_uuid):
-        return cls("%s/%s/%s" % (cls.BASEDIR, sr_uuid, vdi_uuid))
+        return cls(f"{cls.BASEDIR}/{sr_uuid}/{vdi_uuid}")
 
     def path(self):
         return self._path
@@ -32,12 +33,12 @@ class Link(object):
 
     def mklink(self, target):
         """Idempotent for the same target; another one is a bug in whoever called."""
-        util.SMlog("%s -> %s" % (self._path, target))
+        util.SMlog(f"{self._path} -> {target}")
         util.makedirs(os.path.dirname(self._path))
         try:
             self._make(target)
         except FileExistsError:
-            assert self._equals(target), "'%s' not equal to '%s'" % (self._path, target)
+            assert self._equals(target), f"'{self._path}' not equal to '{target}'"
 
     def unlink(self):
         util.force_unlink(self._path)

@@ -4,6 +4,7 @@ Lock(name, namespace) is the same object wherever one process asks for it, count
 its holders, and is /var/lock/sm/<namespace>/<name> between processes. It says
 nothing to another host.
 """
+
 import errno
 import fcntl
 import os
@@ -18,7 +19,7 @@ class LockException(util.SMException):
     pass
 
 
-class LockImplementation(object):
+class LockImplementation:
     def __init__(self, name, ns=None):
         assert not name.startswith(".") and os.path.sep not in name
         self.name = name
@@ -29,9 +30,9 @@ class LockImplementation(object):
         self._held = False
         try:
             os.makedirs(self.nspath, exist_ok=True)
-        except OSError:
-            raise LockException("Failed to makedirs(%s)" % self.nspath)
-        self.lockfile = open(self.lockpath, "w+")
+        except OSError as error:
+            raise LockException(f"Failed to makedirs({self.nspath})") from error
+        self.lockfile = open(self.lockpath, "w+")  # noqa: SIM115 - open as long as the lock object lives
 
     def _try(self):
         try:
@@ -45,11 +46,11 @@ class LockImplementation(object):
 
     def acquire(self):
         if not self._held and not self._try():
-            util.SMlog("Failed to lock %s on first attempt" % self.lockpath)
+            util.SMlog(f"Failed to lock {self.lockpath} on first attempt")
             fcntl.lockf(self.lockfile, fcntl.LOCK_EX)
             self._held = True
         if VERBOSE and self.count == 0:
-            util.SMlog("lock: acquired %s" % self.lockpath)
+            util.SMlog(f"lock: acquired {self.lockpath}")
         self.count += 1
 
     def acquireNoblock(self):
@@ -67,13 +68,13 @@ class LockImplementation(object):
             fcntl.lockf(self.lockfile, fcntl.LOCK_UN)
             self._held = False
             if VERBOSE:
-                util.SMlog("lock: released %s" % self.lockpath)
+                util.SMlog(f"lock: released {self.lockpath}")
 
     def cleanup(self, name, ns=None):
         Lock.cleanup(name, ns)
 
 
-class Lock(object):
+class Lock:
     BASE_DIR = "/var/lock/sm"
     INSTANCES = {}
 
@@ -101,4 +102,4 @@ class Lock(object):
         try:
             os.unlink(path)
         except OSError as error:
-            util.SMlog("Failed to unlink(%s): %s" % (path, error))
+            util.SMlog(f"Failed to unlink({path}): {error}")

@@ -1,4 +1,5 @@
 """Stand-in for SM's resetvdis: clearing what VDI records say about hosts that have them open."""
+
 import lock
 import util
 import XenAPI
@@ -11,9 +12,9 @@ def reset_sr(session, host_uuid, sr_uuid, is_sr_master):
         each.acquire()
     try:
         sr_ref = session.xenapi.SR.get_by_uuid(sr_uuid)
-        host_key = "host_%s" % session.xenapi.host.get_by_uuid(host_uuid)
-        util.SMlog("RESET for SR %s (master: %s)" % (sr_uuid, is_sr_master))
-        records = session.xenapi.VDI.get_all_records_where('field "SR" = "%s"' % sr_ref)
+        host_key = f"host_{session.xenapi.host.get_by_uuid(host_uuid)}"
+        util.SMlog(f"RESET for SR {sr_uuid} (master: {is_sr_master})")
+        records = session.xenapi.VDI.get_all_records_where(f'field "SR" = "{sr_ref}"')
         for vdi_ref, record in records.items():
             if record["sm_config"].get(host_key):
                 session.xenapi.VDI.remove_from_sm_config(vdi_ref, host_key)
@@ -30,6 +31,7 @@ def reset_vdi(session, vdi_uuid, force, term_output=True, writable=True):
     Returns False when one has it open. The plugin on-slave does not know drivers that SM
     did not ship, and fails for them: then so does this.
     """
+
     def say(message):
         util.SMlog(message)
         if term_output:
@@ -39,21 +41,25 @@ def reset_vdi(session, vdi_uuid, force, term_output=True, writable=True):
     record = session.xenapi.VDI.get_record(vdi_ref)
     clean = True
     for key in [key for key in record["sm_config"] if key.startswith("host_")]:
-        host_ref = key[len("host_"):]
+        host_ref = key[len("host_") :]
         try:
             host = session.xenapi.host.get_record(host_ref)["uuid"]
         except XenAPI.Failure as failure:
-            say("Invalid host: %s (%s)" % (host_ref, failure))
+            say(f"Invalid host: {host_ref} ({failure})")
             session.xenapi.VDI.remove_from_sm_config(vdi_ref, key)
             continue
-        if not force and session.xenapi.host.call_plugin(
-                host_ref, "on-slave", "is_open",
-                {"vdiUuid": vdi_uuid, "srRef": record["SR"]}) != "False":
-            say("ERROR: VDI %s is still open on host %s" % (vdi_uuid, host))
+        if (
+            not force
+            and session.xenapi.host.call_plugin(
+                host_ref, "on-slave", "is_open", {"vdiUuid": vdi_uuid, "srRef": record["SR"]}
+            )
+            != "False"
+        ):
+            say(f"ERROR: VDI {vdi_uuid} is still open on host {host}")
             if writable:
                 return False
             clean = False
             continue
         session.xenapi.VDI.remove_from_sm_config(vdi_ref, key)
-        say("Cleared %s on host %s" % (vdi_uuid, host))
+        say(f"Cleared {vdi_uuid} on host {host}")
     return clean

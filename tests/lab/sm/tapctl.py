@@ -1,4 +1,5 @@
 """Stand-in for the part of SM's blktap2 that drives tapdisk processes through tap-ctl."""
+
 import os
 import re
 import signal
@@ -12,12 +13,12 @@ DEV_BASEDIR = "/dev/xen/blktap-2"
 
 class TapdiskExists(Exception):
     def __init__(self, tapdisk):
-        Exception.__init__(self, "%s already running" % tapdisk)
+        Exception.__init__(self, f"{tapdisk} already running")
 
 
 class TapdiskNotRunning(Exception):
     def __init__(self, **attrs):
-        Exception.__init__(self, "No such Tapdisk(%s)" % attrs)
+        Exception.__init__(self, f"No such Tapdisk({attrs})")
 
 
 class TapdiskInvalidState(Exception):
@@ -28,19 +29,19 @@ class TapdiskFailed(Exception):
     """tapdisk did not start: get_error() is tap-ctl's failure."""
 
     def __init__(self, arg, err):
-        Exception.__init__(self, "Tapdisk(%s): %s" % (arg, err))
+        Exception.__init__(self, f"Tapdisk({arg}): {err}")
         self._error = err
 
     def get_error(self):
         return self._error
 
 
-class TapCtl(object):
+class TapCtl:
     """One run of tap-ctl. Its exit status is an errno."""
 
     class CommandFailure(Exception):
         def __init__(self, cmd, status, message):
-            Exception.__init__(self, "%s failed: status=%d, %s" % (cmd, status, message))
+            Exception.__init__(self, f"{cmd} failed: status={status}, {message}")
             self.status = status
 
         def get_error_code(self):
@@ -51,15 +52,16 @@ class TapCtl(object):
         """Returns the lines that tap-ctl printed."""
         cmd = [TAP_CTL] + [str(arg) for arg in args]
         util.SMlog(cmd)
-        process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, universal_newlines=True)
+        process = subprocess.Popen(
+            cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+        )
         stdout, stderr = process.communicate()
         if process.returncode:
             raise cls.CommandFailure(cmd, process.returncode, stderr.strip())
         return stdout.splitlines()
 
 
-class Tapdisk(object):
+class Tapdisk:
     """A tapdisk process with one disk open, as ``tap-ctl list`` shows it."""
 
     TYPES = ["aio", "vhd", "qcow2"]
@@ -70,7 +72,7 @@ class Tapdisk(object):
         self.pid, self.minor, self.state, self.type, self.path = pid, minor, state, type, path
 
     def __str__(self):
-        return "Tapdisk(%s:%s, pid=%d, minor=%s)" % (self.type, self.path, self.pid, self.minor)
+        return f"Tapdisk({self.type}:{self.path}, pid={self.pid}, minor={self.minor})"
 
     @classmethod
     def list(cls, *filters):
@@ -106,12 +108,12 @@ class Tapdisk(object):
         return None
 
     def get_devpath(self):
-        return "%s/tapdev%d" % (DEV_BASEDIR, self.minor)
+        return f"{DEV_BASEDIR}/tapdev{self.minor}"
 
     @classmethod
     def launch(cls, path, kind, options):
         """allocate, spawn, attach, open; undone in reverse order at the first failure."""
-        arg = "%s:%s" % (kind, path)
+        arg = f"{kind}:{path}"
         undo = []
         try:
             device = TapCtl.run("allocate")[0]
@@ -122,20 +124,19 @@ class Tapdisk(object):
             util.pread2(["cgclassify", str(pid)])
             TapCtl.run("attach", "-p", pid, "-m", minor)
             undo.append(lambda: TapCtl.run("detach", "-p", pid, "-m", minor))
-            TapCtl.run("open", "-p", pid, "-m", minor, "-a", arg,
-                       *(["-R"] if options.get("rdonly") else []))
+            TapCtl.run("open", "-p", pid, "-m", minor, "-a", arg, *(["-R"] if options.get("rdonly") else []))
             undo.append(lambda: TapCtl.run("close", "-p", pid, "-m", minor, "-t", 120))
             tapdisk = cls.from_minor(minor)
-            util.set_scheduler_sysfs_node("/sys/dev/block/%d:%d" % (cls.major(), minor), ["none", "noop"])
+            util.set_scheduler_sysfs_node(f"/sys/dev/block/{cls.major()}:{minor}", ["none", "noop"])
             return tapdisk
         except Exception as error:
             for step in reversed(undo):
                 try:
                     step()
                 except Exception as another:
-                    util.SMlog("undoing a tapdisk launch: %s" % another)
+                    util.SMlog(f"undoing a tapdisk launch: {another}")
             if isinstance(error, TapCtl.CommandFailure):
-                raise TapdiskFailed(arg, error)
+                raise TapdiskFailed(arg, error) from error
             raise
 
     def shutdown(self):
@@ -152,5 +153,13 @@ class Tapdisk(object):
         """Goes on with the same image; mirror is tapdisk's second destination for writes."""
         if not self.state & self.PAUSED:
             raise TapdiskInvalidState(self)
-        TapCtl.run("unpause", "-p", self.pid, "-m", self.minor, *(["-2", mirror] if mirror else []),
-                   "-a", "%s:%s" % (self.type, self.path))
+        TapCtl.run(
+            "unpause",
+            "-p",
+            self.pid,
+            "-m",
+            self.minor,
+            *(["-2", mirror] if mirror else []),
+            "-a",
+            f"{self.type}:{self.path}",
+        )

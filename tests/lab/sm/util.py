@@ -1,4 +1,6 @@
 """Stand-in for SM's util: the helpers that a raw-block SM driver and SM's own base classes use."""
+
+import contextlib
 import copy
 import datetime
 import errno
@@ -7,14 +9,13 @@ import re
 import subprocess
 import sys
 import syslog
-import time
 import traceback
 import uuid as _uuid
 import xml.dom.minidom
 import xmlrpc.client
 
-import xs_errors
 import XenAPI
+import xs_errors
 
 LOG_INFO = syslog.LOG_INFO
 LOG_WARNING = syslog.LOG_WARNING
@@ -43,7 +44,7 @@ class CommandException(SMException):
     @staticmethod
     def error_message(code):
         if code < 0:
-            return "Signalled %s" % abs(code)
+            return f"Signalled {abs(code)}"
         return os.strerror(code) if code else "Success"
 
 
@@ -53,8 +54,9 @@ class SRBusyException(SMException):
 
 # --- log
 
+
 def SMlog(message, ident="SM", priority=LOG_INFO):
-    lines = ["[%d] %s" % (os.getpid(), line) for line in str(message).split("\n")]
+    lines = [f"[{os.getpid()}] {line}" for line in str(message).split("\n")]
     if os.path.exists("/dev/log"):
         syslog.openlog(ident, 0, syslog.LOG_LOCAL2)
         for line in lines:
@@ -64,15 +66,14 @@ def SMlog(message, ident="SM", priority=LOG_INFO):
     now = datetime.datetime.now().strftime("%b %d %H:%M:%S")
     makedirs(os.path.dirname(LOG_FILE))
     with open(LOG_FILE, "a") as log:
-        log.writelines("%s %s: %s\n" % (now, ident, line) for line in lines)
+        log.writelines(f"{now} {ident}: {line}\n" for line in lines)
 
 
 def logException(tag):
     kind, value, where = sys.exc_info()
     if kind is SystemExit:
         sys.exit(0)
-    SMlog("***** %s: EXCEPTION %s, %s\n%s"
-          % (tag, kind, value, "".join(traceback.format_tb(where))))
+    SMlog("***** {}: EXCEPTION {}, {}\n{}".format(tag, kind, value, "".join(traceback.format_tb(where))))
 
 
 def hidePasswdInConfig(config):
@@ -101,11 +102,14 @@ def splitXmlText(xmlData, segmentLen=DEFAULT_SEGMENT_LEN, showContd=False):
     if not showContd:
         return "\n".join(lines)
     last = len(lines) - 1
-    return "\n".join(("(Cont'd): " if number else "") + line + (" (Cont'd):" if number < last else "")
-                     for number, line in enumerate(lines))
+    return "\n".join(
+        ("(Cont'd): " if number else "") + line + (" (Cont'd):" if number < last else "")
+        for number, line in enumerate(lines)
+    )
 
 
 # --- values
+
 
 def roundup(divisor, value):
     return -(-(int(value) or 1) // divisor) * divisor
@@ -136,16 +140,18 @@ def strtobool(s):
         return True
     if s.lower() in ("n", "no", "f", "false", "off", "0"):
         return False
-    raise ValueError("invalid truth value '{}'".format(s))
+    raise ValueError(f"invalid truth value '{s}'")
 
 
 # --- processes and files
 
+
 def doexec(args, inputtext=None, new_env=None, text=True):
     """Returns (exit status or minus the signal, stdout, stderr)."""
     env = dict(os.environ, **new_env) if new_env else None
-    process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, env=env, universal_newlines=text)
+    process = subprocess.Popen(
+        args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, universal_newlines=text
+    )
     if not text and inputtext is not None:
         inputtext = inputtext.encode()
     stdout, stderr = process.communicate(inputtext)
@@ -159,10 +165,11 @@ def pread(cmdlist, close_stdin=False, scramble=None, expect_rc=0, quiet=False, n
         shown = ["<filtered out>" if scramble in item else item for item in shown]
     if not quiet:
         SMlog(shown)
-    rc, stdout, stderr = doexec([item if isinstance(item, str) else item[0] for item in cmdlist],
-                                new_env=new_env, text=text)
+    rc, stdout, stderr = doexec(
+        [item if isinstance(item, str) else item[0] for item in cmdlist], new_env=new_env, text=text
+    )
     if rc != expect_rc:
-        SMlog("FAILED in util.pread: (rc %d) stdout: '%s', stderr: '%s'" % (rc, stdout, stderr))
+        SMlog(f"FAILED in util.pread: (rc {rc}) stdout: '{stdout}', stderr: '{stderr}'")
         raise CommandException(rc, str(cmdlist), (stderr or stdout).strip())
     return stdout
 
@@ -177,7 +184,7 @@ def pathexists(path):
         os.lstat(path)
     except OSError as error:
         if error.errno == errno.EIO:
-            raise CommandException(errno.EIO, "os.lstat(%s)" % path, "failed")
+            raise CommandException(errno.EIO, f"os.lstat({path})", "failed") from error
         return False
     return True
 
@@ -187,46 +194,37 @@ def makedirs(name, mode=0o777):
 
 
 def force_unlink(path):
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def wait_for_path(path, timeout):
-    """Waits up to timeout seconds for a path to appear; tells whether it did."""
-    for _ in range(int(timeout)):
-        if pathexists(path):
-            return True
-        time.sleep(1)
-    return pathexists(path)
 
 
 def set_scheduler_sysfs_node(node, scheds):
     path = os.path.join(node, "queue", "scheduler")
     if not os.path.exists(path):
-        SMlog("no path %s" % path)
+        SMlog(f"no path {path}")
         return
     for sched in scheds:
         try:
             with open(path, "w") as scheduler:
-                scheduler.write("%s\n" % sched)
+                scheduler.write(f"{sched}\n")
             return
         except OSError as error:
-            SMlog("Error setting scheduler [%s] on [%s], %s" % (sched, node, error))
+            SMlog(f"Error setting scheduler [{sched}] on [{node}], {error}")
 
 
 # --- what a driver prints
 
+
 def sr_get_driver_info(driver_info):
-    info = {key: driver_info[key] for key in
-            ("name", "description", "vendor", "copyright", "driver_version", "required_api_version")}
+    info = {
+        key: driver_info[key]
+        for key in ("name", "description", "vendor", "copyright", "driver_version", "required_api_version")
+    }
     capabilities = driver_info["capabilities"]
     if "ATOMIC_PAUSE" in capabilities:
         capabilities.extend(extra for extra in ("VDI_ACTIVATE", "VDI_DEACTIVATE") if extra not in capabilities)
     info["capabilities"] = capabilities
-    info["configuration"] = [{"key": option[0], "description": option[1]}
-                             for option in driver_info["configuration"]]
+    info["configuration"] = [{"key": option[0], "description": option[1]} for option in driver_info["configuration"]]
     return xmlrpc.client.dumps((info,), "", True)
 
 
@@ -253,6 +251,7 @@ def SRtoXML(SRlist):
 
 # --- this host, and what xapi knows
 
+
 def _inventory(key):
     found = None
     with open(INVENTORY) as inventory:
@@ -274,11 +273,11 @@ def get_localhost_ref(session):
     """This host by way of its control domain, as SM finds it."""
     try:
         domain = _inventory("CONTROL_DOMAIN_UUID")
-    except OSError:
-        raise xs_errors.XenError("EIO", opterr="Unable to open inventory file [%s]" % INVENTORY)
+    except OSError as error:
+        raise xs_errors.XenError("EIO", opterr=f"Unable to open inventory file [{INVENTORY}]") from error
     if not domain:
         raise xs_errors.XenError("APILocalhost")
-    for record in session.xenapi.VM.get_all_records_where('field "uuid" = "%s"' % domain).values():
+    for record in session.xenapi.VM.get_all_records_where(f'field "uuid" = "{domain}"').values():
         if record["uuid"] == domain:
             return record["resident_on"]
     raise xs_errors.XenError("APILocalhost")
@@ -288,8 +287,8 @@ def get_localAPI_session():
     session = XenAPI.xapi_local()
     try:
         session.xenapi.login_with_password("root", "", "", "SM")
-    except Exception:
-        raise xs_errors.XenError("APISession")
+    except Exception as error:
+        raise xs_errors.XenError("APISession") from error
     return session
 
 
@@ -304,8 +303,8 @@ def is_master(session):
 def get_secret(session, uuid):
     try:
         return session.xenapi.secret.get_value(session.xenapi.secret.get_by_uuid(uuid))
-    except Exception:
-        raise xs_errors.XenError("InvalidSecret", opterr="Unable to look up secret [%s]" % uuid)
+    except Exception as error:
+        raise xs_errors.XenError("InvalidSecret", opterr=f"Unable to look up secret [{uuid}]") from error
 
 
 def sr_get_capability(sr_uuid, session=None):
@@ -314,7 +313,7 @@ def sr_get_capability(sr_uuid, session=None):
         session = local = get_localAPI_session()
     try:
         sr_type = session.xenapi.SR.get_record(session.xenapi.SR.get_by_uuid(sr_uuid))["type"]
-        plugins = session.xenapi.SM.get_all_records_where('field "type" = "%s"' % sr_type)
+        plugins = session.xenapi.SM.get_all_records_where(f'field "type" = "{sr_type}"')
         return list(plugins.values())[0]["capabilities"] if plugins else []
     finally:
         if local:
@@ -327,16 +326,20 @@ def get_hosts_attached_on(session, vdi_uuids):
         try:
             vdi_ref = session.xenapi.VDI.get_by_uuid(vdi_uuid)
         except XenAPI.Failure:
-            SMlog("VDI %s not in db, ignoring" % vdi_uuid)
+            SMlog(f"VDI {vdi_uuid} not in db, ignoring")
             continue
-        hosts.update((key[len("host_"):], True) for key in session.xenapi.VDI.get_sm_config(vdi_ref)
-                     if key.startswith("host_"))
+        hosts.update(
+            (key[len("host_") :], True) for key in session.xenapi.VDI.get_sm_config(vdi_ref) if key.startswith("host_")
+        )
     return hosts.keys()
 
 
 def get_online_hosts(session):
-    return [ref for ref, record in session.xenapi.host.get_all_records().items()
-            if session.xenapi.host_metrics.get_record(record["metrics"])["live"]]
+    return [
+        ref
+        for ref, record in session.xenapi.host.get_all_records().items()
+        if session.xenapi.host_metrics.get_record(record["metrics"])["live"]
+    ]
 
 
 def attached_as(sm_config):
@@ -356,7 +359,7 @@ def find_my_pbd_record(session, host_ref, sr_ref):
             if record["host"] == host_ref and record["SR"] == sr_ref:
                 return [ref, record]
     except Exception as error:
-        SMlog("Caught exception while looking up PBD for host %s SR %s: %s" % (host_ref, sr_ref, error))
+        SMlog(f"Caught exception while looking up PBD for host {host_ref} SR {sr_ref}: {error}")
     return None
 
 
@@ -367,14 +370,14 @@ def find_my_pbd(session, host_ref, sr_ref):
 
 def list_VDI_records_in_sr(sr):
     sr_ref = sr.session.xenapi.SR.get_by_uuid(sr.uuid)
-    return sr.session.xenapi.VDI.get_all_records_where('field "SR" = "%s"' % sr_ref)
+    return sr.session.xenapi.VDI.get_all_records_where(f'field "SR" = "{sr_ref}"')
 
 
 def set_dirty(session, sr):
     try:
         session.xenapi.SR.add_to_other_config(sr, "dirty", "")
     except Exception:
-        SMlog("set_dirty %s failed (flag already set?)" % sr)
+        SMlog(f"set_dirty {sr} failed (flag already set?)")
 
 
 def isInvalidVDI(exception):

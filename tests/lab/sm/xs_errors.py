@@ -4,6 +4,7 @@ A driver raises ``XenError(name, opterr=...)``; the number and the text come fro
 XE_SR_ERRORCODES.xml beside this file. A name that is not in there becomes code 1,
 as it does on a real host, so that a misspelt name is seen as one.
 """
+
 import errno as _errno
 import os
 import xml.etree.ElementTree
@@ -35,11 +36,11 @@ class XenError(Exception):
     def __new__(cls, key, opterr=None):
         known = cls._codes().get(key)
         if known is None:
-            return SROSError(1, "Error reporting error, unknown key %s" % key)
+            return SROSError(1, f"Error reporting error, unknown key {key}")
         code, message = known
         if opterr is not None:
-            message += " [opterr=%s]" % opterr
-        util.SMlog("Raising exception [%d, %s]" % (code, message))
+            message += f" [opterr={opterr}]"
+        util.SMlog(f"Raising exception [{code}, {message}]")
         return SROSError(code, message)
 
     @staticmethod
