@@ -63,6 +63,38 @@ pub(crate) fn text_of_unknown_length(
     }
 }
 
+/// Calls `fill` with room for entries, more of it while the answer is ERANGE, converts what it
+/// wrote, and has it freed.
+///
+/// `fill` takes the room and sets the number of entries: those written, or with ERANGE those there
+/// are.
+///
+/// # Safety
+/// On success, `fill` must have written as many entries as it set the number to, and no more than
+/// there was room for; `free` must leave their memory alone but for what they point to.
+pub(crate) unsafe fn list<Raw, Item>(
+    mut room: usize,
+    fill: impl Fn(*mut Raw, &mut usize) -> Result<i32>,
+    convert: impl Fn(&Raw) -> Item,
+    free: impl Fn(*mut Raw, usize),
+) -> Result<Vec<Item>> {
+    loop {
+        let mut entries: Vec<Raw> = Vec::with_capacity(room);
+        let mut count = room;
+        match fill(entries.as_mut_ptr(), &mut count) {
+            Ok(_) => {
+                entries.set_len(count);
+                let items = entries.iter().map(convert).collect();
+                free(entries.as_mut_ptr(), count);
+                return Ok(items);
+            }
+            // With some to spare: more may come before the next call.
+            Err(error) if is_too_short(&error) => room = count.max(room) + 16,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// The buffer was too short for the answer (ERANGE; ENAMETOOLONG for configuration values).
 pub(crate) fn is_too_short(error: &Error) -> bool {
     let errno = error.errno();
@@ -102,6 +134,29 @@ mod tests {
             check("rbd_get_id", String::new, if fits { 0 } else { too_short })
         });
         assert_eq!(text.unwrap(), "long enough");
+    }
+
+    #[test]
+    fn a_list_grows_until_all_entries_fit_and_is_freed_once() {
+        let freed = std::cell::Cell::new(0);
+        let fill = |entries: *mut u64, count: &mut usize| {
+            let room = std::mem::replace(count, 3);
+            let fits = room >= 3;
+            if fits {
+                // SAFETY: there is room for three.
+                unsafe { entries.copy_from_nonoverlapping([7, 8, 9].as_ptr(), 3) };
+            }
+            check(
+                "rbd_list2",
+                String::new,
+                if fits { 0 } else { -(Errno::ERANGE as i32) },
+            )
+        };
+        let free = |_, count| freed.set(freed.get() + count);
+        // SAFETY: `fill` writes the three entries it tells, where there is room for them.
+        let items = unsafe { list(1, fill, |entry| entry * 2, free) };
+        assert_eq!(items.unwrap(), [14, 16, 18]);
+        assert_eq!(freed.get(), 3);
     }
 
     #[test]

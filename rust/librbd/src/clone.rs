@@ -2,10 +2,11 @@
 
 use std::mem::MaybeUninit;
 
-use crate::buffer::{c_string, copy_text, is_too_short};
+use crate::buffer::{c_string, copy_text, list};
 use crate::error::{check, Result};
 use crate::ffi::rbd::{rbd_linked_image_spec_t, rbd_snap_spec_t};
-use crate::image::{CreateOptions, Image, ImageRef, RawOptions};
+use crate::image::{Image, ImageRef};
+use crate::images::{CreateOptions, RawOptions};
 use crate::pool::Pool;
 use crate::snapshot::{SnapId, SnapshotRef};
 
@@ -144,26 +145,18 @@ impl Image {
     /// rbd_linked_image_spec_list_cleanup(rbd_linked_image_spec_t *images, size_t num_images)`.
     pub fn children(&self) -> Result<Vec<LinkedImage>> {
         let rbd = self.rbd();
-        let mut room = 64;
-        loop {
-            let mut specs: Vec<rbd_linked_image_spec_t> = Vec::with_capacity(room);
-            let mut count = specs.capacity();
-            // SAFETY: the image is open; there is room for `count` entries.
-            let got = unsafe { rbd.rbd_list_children3(self.raw(), specs.as_mut_ptr(), &mut count) };
-            match self.check("rbd_list_children3", got) {
-                Err(error) if is_too_short(&error) => room = count + 16,
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    // SAFETY: librbd filled `count` entries, at most the capacity; the strings are
-                    // copied before they are freed, once.
-                    return Ok(unsafe {
-                        specs.set_len(count);
-                        let children = specs.iter().map(|spec| linked(spec)).collect();
-                        rbd.rbd_linked_image_spec_list_cleanup(specs.as_mut_ptr(), count);
-                        children
-                    });
-                }
-            }
+        // SAFETY: the image is open; rbd_list_children3 fills as `list` wants it, with C strings
+        // that rbd_linked_image_spec_list_cleanup frees.
+        unsafe {
+            list(
+                64,
+                |specs, count| {
+                    let listed = rbd.rbd_list_children3(self.raw(), specs, count);
+                    self.check("rbd_list_children3", listed)
+                },
+                |spec| linked(spec),
+                |specs, count| rbd.rbd_linked_image_spec_list_cleanup(specs, count),
+            )
         }
     }
 

@@ -114,8 +114,8 @@ impl Pool {
     /// expected.
     ///
     /// To the OSD a missing key equals an empty value. So that `None` means "no such key" and
-    /// nothing else, empty values are refused, both to set and to expect; an object that holds some
-    /// from elsewhere reads as if it had none.
+    /// nothing else, empty values are refused, both to set and to expect; one that another program
+    /// wrote compares as if its key were not there.
     ///
     /// librados repeats an operation whose connection broke, under the same number, and the OSD
     /// answers the repetition from its log: the change is made once. After ETIMEDOUT it is unknown

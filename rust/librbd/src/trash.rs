@@ -1,6 +1,6 @@
 //! The pool's trash: images that are gone for users, and not yet for the cluster.
 
-use crate::buffer::{c_string, copy_text, is_too_short};
+use crate::buffer::{c_string, copy_text, list};
 use crate::error::{check, Result};
 use crate::ffi::rbd::rbd_trash_image_info_t;
 use crate::pool::Pool;
@@ -84,33 +84,24 @@ impl Pool {
     /// rbd_trash_list_cleanup(rbd_trash_image_info_t *trash_entries, size_t num_entries)`.
     pub fn trash_list(&self) -> Result<Vec<TrashEntry>> {
         let rbd = self.rbd();
-        let mut room = 256;
-        loop {
-            let mut infos: Vec<rbd_trash_image_info_t> = Vec::with_capacity(room);
-            let mut count = infos.capacity();
-            // SAFETY: the ioctx is valid; there is room for `count` entries.
-            let got = unsafe { rbd.rbd_trash_list(self.raw(), infos.as_mut_ptr(), &mut count) };
-            match check("rbd_trash_list", || self.path(TRASH_OBJECT), got) {
-                Err(error) if is_too_short(&error) => room = count + 64,
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    // SAFETY: librbd filled `count` entries, at most the capacity; the strings are
-                    // copied before they are freed, once.
-                    return Ok(unsafe {
-                        infos.set_len(count);
-                        let entries = infos.iter().map(|info| TrashEntry {
-                            id: copy_text(info.id),
-                            name: copy_text(info.name),
-                            source: TrashSource::from_number(info.source),
-                            deleted_at: info.deletion_time,
-                            deferment_end: info.deferment_end_time,
-                        });
-                        let entries = entries.collect();
-                        rbd.rbd_trash_list_cleanup(infos.as_mut_ptr(), count);
-                        entries
-                    });
-                }
-            }
+        // SAFETY: the ioctx is valid; rbd_trash_list fills as `list` wants it, with C strings that
+        // rbd_trash_list_cleanup frees.
+        unsafe {
+            list(
+                256,
+                |infos, count| {
+                    let listed = rbd.rbd_trash_list(self.raw(), infos, count);
+                    check("rbd_trash_list", || self.path(TRASH_OBJECT), listed)
+                },
+                |info: &rbd_trash_image_info_t| TrashEntry {
+                    id: copy_text(info.id),
+                    name: copy_text(info.name),
+                    source: TrashSource::from_number(info.source),
+                    deleted_at: info.deletion_time,
+                    deferment_end: info.deferment_end_time,
+                },
+                |infos, count| rbd.rbd_trash_list_cleanup(infos, count),
+            )
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who has an image open for writing.
 
-use crate::buffer::{copy_text, is_too_short};
+use crate::buffer::{copy_text, list};
 use crate::error::Result;
 use crate::ffi::rbd::rbd_image_watcher_t;
 use crate::image::Image;
@@ -25,31 +25,22 @@ impl Image {
     /// rbd_watchers_list_cleanup(rbd_image_watcher_t *watchers, size_t num_watchers)`.
     pub fn watchers(&self) -> Result<Vec<Watcher>> {
         let rbd = self.rbd();
-        let mut room = 16;
-        loop {
-            let mut raw: Vec<rbd_image_watcher_t> = Vec::with_capacity(room);
-            let mut count = raw.capacity();
-            // SAFETY: the image is open; there is room for `count` entries.
-            let got = unsafe { rbd.rbd_watchers_list(self.raw(), raw.as_mut_ptr(), &mut count) };
-            match self.check("rbd_watchers_list", got) {
-                Err(error) if is_too_short(&error) => room = count + 16,
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    // SAFETY: librbd filled `count` entries, at most the capacity; the strings are
-                    // copied before they are freed, once.
-                    return Ok(unsafe {
-                        raw.set_len(count);
-                        let watchers = raw.iter().map(|watcher| Watcher {
-                            address: copy_text(watcher.addr),
-                            client_id: watcher.id,
-                            cookie: watcher.cookie,
-                        });
-                        let watchers = watchers.collect();
-                        rbd.rbd_watchers_list_cleanup(raw.as_mut_ptr(), count);
-                        watchers
-                    });
-                }
-            }
+        // SAFETY: the image is open; rbd_watchers_list fills as `list` wants it, with C strings
+        // that rbd_watchers_list_cleanup frees.
+        unsafe {
+            list(
+                16,
+                |watchers, count| {
+                    let listed = rbd.rbd_watchers_list(self.raw(), watchers, count);
+                    self.check("rbd_watchers_list", listed)
+                },
+                |watcher: &rbd_image_watcher_t| Watcher {
+                    address: copy_text(watcher.addr),
+                    client_id: watcher.id,
+                    cookie: watcher.cookie,
+                },
+                |watchers, count| rbd.rbd_watchers_list_cleanup(watchers, count),
+            )
         }
     }
 }

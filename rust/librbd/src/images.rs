@@ -1,0 +1,151 @@
+//! The images of a pool: making and listing them.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use crate::buffer::{c_string, copy_text, list};
+use crate::error::{check, Result};
+use crate::ffi::rbd::{
+    rbd_image_options_t, rbd_image_spec_t, Rbd, RBD_IMAGE_OPTION_CLONE_FORMAT,
+    RBD_IMAGE_OPTION_DATA_POOL, RBD_IMAGE_OPTION_FEATURES, RBD_IMAGE_OPTION_FORMAT,
+    RBD_IMAGE_OPTION_ORDER,
+};
+use crate::pool::Pool;
+
+/// How a new image is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// Feature bits (`RBD_FEATURE_*`), exactly these; `data-pool` is added where there is one.
+    pub features: u64,
+    /// Object size as a power of two; 0 for the cluster's default (22: 4 MiB).
+    pub order: u8,
+    /// The pool that takes the data, where it is not the image's own.
+    pub data_pool: Option<String>,
+}
+
+/// An image in a pool's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageEntry {
+    /// The image's name.
+    pub name: String,
+    /// The image's id.
+    pub id: String,
+}
+
+/// Options for making an image, freed on drop.
+pub(crate) struct RawOptions {
+    rbd: &'static Rbd,
+    pub(crate) raw: rbd_image_options_t,
+}
+
+impl RawOptions {
+    /// Implements: `void rbd_image_options_create(rbd_image_options_t* opts)`.
+    pub(crate) fn new(pool: &Pool, options: &CreateOptions) -> Result<Self> {
+        let rbd = pool.rbd();
+        let mut raw = ptr::null_mut();
+        // SAFETY: `raw` is where the options go.
+        unsafe { rbd.rbd_image_options_create(&mut raw) };
+        let made = Self { rbd, raw };
+        made.set_number(RBD_IMAGE_OPTION_FORMAT, 2)?;
+        made.set_number(RBD_IMAGE_OPTION_FEATURES, options.features)?;
+        if options.order != 0 {
+            made.set_number(RBD_IMAGE_OPTION_ORDER, options.order.into())?;
+        }
+        if let Some(data_pool) = &options.data_pool {
+            made.set_text(RBD_IMAGE_OPTION_DATA_POOL, data_pool)?;
+        }
+        Ok(made)
+    }
+
+    /// Clone format 2, whatever the cluster's default: the parent's snapshot need not be protected
+    /// and may be removed while the clone lives.
+    pub(crate) fn set_clone_format_2(&self) -> Result<()> {
+        self.set_number(RBD_IMAGE_OPTION_CLONE_FORMAT, 2)
+    }
+
+    /// Implements: `int rbd_image_options_set_uint64(rbd_image_options_t opts, int optname,
+    /// uint64_t optval)`.
+    fn set_number(&self, option: c_int, value: u64) -> Result<()> {
+        // SAFETY: the options are valid.
+        let set = unsafe {
+            self.rbd
+                .rbd_image_options_set_uint64(self.raw, option, value)
+        };
+        check(
+            "rbd_image_options_set_uint64",
+            || format!("image option {option}"),
+            set,
+        )
+        .map(|_| ())
+    }
+
+    /// Implements: `int rbd_image_options_set_string(rbd_image_options_t opts, int optname, const
+    /// char* optval)`.
+    fn set_text(&self, option: c_int, value: &str) -> Result<()> {
+        let text = c_string("data pool", value)?;
+        // SAFETY: the options are valid and copy the string.
+        let set = unsafe {
+            self.rbd
+                .rbd_image_options_set_string(self.raw, option, text.as_ptr())
+        };
+        check(
+            "rbd_image_options_set_string",
+            || format!("image option {option}"),
+            set,
+        )
+        .map(|_| ())
+    }
+}
+
+impl Drop for RawOptions {
+    /// Implements: `void rbd_image_options_destroy(rbd_image_options_t opts)`.
+    fn drop(&mut self) {
+        // SAFETY: valid, and destroyed once.
+        unsafe { self.rbd.rbd_image_options_destroy(self.raw) };
+    }
+}
+
+impl Pool {
+    /// Makes an image of `size` bytes.
+    ///
+    /// # Errors
+    /// [`Error::is_already_there`](crate::Error::is_already_there) where the name is taken.
+    ///
+    /// Implements: `int rbd_create4(rados_ioctx_t io, const char *name, uint64_t size,
+    /// rbd_image_options_t opts)`.
+    pub fn image_create(&self, name: &str, size: u64, options: &CreateOptions) -> Result<()> {
+        let c_name = c_string("image name", name)?;
+        let options = RawOptions::new(self, options)?;
+        // SAFETY: ioctx and options are valid; the name is a C string.
+        let made = unsafe {
+            self.rbd()
+                .rbd_create4(self.raw(), c_name.as_ptr(), size, options.raw)
+        };
+        check("rbd_create4", || self.path(name), made).map(|_| ())
+    }
+
+    /// Every image of the pool (of its namespace) that is not in the trash.
+    ///
+    /// Implements: `int rbd_list2(rados_ioctx_t io, rbd_image_spec_t* images, size_t *max_images)`;
+    /// the strings are given back with `void rbd_image_spec_list_cleanup(rbd_image_spec_t *images,
+    /// size_t num_images)`.
+    pub fn image_list(&self) -> Result<Vec<ImageEntry>> {
+        let rbd = self.rbd();
+        // SAFETY: the ioctx is valid; rbd_list2 fills as `list` wants it, with C strings that
+        // rbd_image_spec_list_cleanup frees.
+        unsafe {
+            list(
+                1024,
+                |specs, count| {
+                    let listed = rbd.rbd_list2(self.raw(), specs, count);
+                    check("rbd_list2", || self.path("rbd_directory"), listed)
+                },
+                |spec: &rbd_image_spec_t| ImageEntry {
+                    name: copy_text(spec.name),
+                    id: copy_text(spec.id),
+                },
+                |specs, count| rbd.rbd_image_spec_list_cleanup(specs, count),
+            )
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Pairs on an object.
+
+use librbd::{OmapUpdate, Pool};
+
+use crate::lab::Lab;
+
+fn pair(key: &str, value: &str) -> (String, Vec<u8>) {
+    (key.to_owned(), value.as_bytes().to_vec())
+}
+
+fn expect(key: &str, value: Option<&str>) -> (String, Option<Vec<u8>>) {
+    (key.to_owned(), value.map(|value| value.as_bytes().to_vec()))
+}
+
+fn value(pool: &Pool, object: &str, key: &str) -> Option<String> {
+    let value = pool.omap_get(object, &[key]).unwrap().remove(key);
+    value.map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+#[test]
+fn an_object_is_made_once() {
+    let Some(lab) = Lab::connect() else { return };
+    let object = lab.name("once");
+    assert!(!lab.pool.object_exists(&object).unwrap());
+    lab.pool
+        .omap_create(&object, &[pair("who", "first")])
+        .unwrap();
+    let error = lab
+        .pool
+        .omap_create(&object, &[pair("who", "second")])
+        .unwrap_err();
+    assert!(error.is_already_there(), "{error}");
+    assert!(lab
+        .pool
+        .create_object(&object)
+        .unwrap_err()
+        .is_already_there());
+    assert_eq!(value(&lab.pool, &object, "who").as_deref(), Some("first"));
+    lab.pool.remove_object(&object).unwrap();
+    assert!(!lab.pool.object_exists(&object).unwrap());
+    assert!(lab.pool.remove_object(&object).unwrap_err().is_not_found());
+}
+
+#[test]
+fn an_object_that_is_not_there_is_an_error_and_not_an_empty_one() {
+    let Some(lab) = Lab::connect() else { return };
+    let object = lab.name("absent");
+    assert!(lab
+        .pool
+        .omap_page(&object, "", "", 10)
+        .unwrap_err()
+        .is_not_found());
+    assert!(lab
+        .pool
+        .omap_get(&object, &["key"])
+        .unwrap_err()
+        .is_not_found());
+    let update = OmapUpdate {
+        expect: vec![expect("key", None)],
+        set: vec![pair("key", "value")],
+        remove: Vec::new(),
+    };
+    assert!(lab
+        .pool
+        .omap_update(&object, &update)
+        .unwrap_err()
+        .is_not_found());
+    assert!(lab
+        .pool
+        .omap_update(&object, &OmapUpdate::default())
+        .unwrap_err()
+        .is_not_found());
+    assert!(!lab.pool.object_exists(&object).unwrap());
+}
+
+#[test]
+fn all_pairs_are_found_whatever_the_cluster_takes_for_a_page() {
+    let Some(lab) = Lab::connect() else { return };
+    let object = lab.name("pages");
+    let mut all: Vec<_> = (0..2_500)
+        .map(|n| pair(&format!("vdi.{n:05}"), "record"))
+        .collect();
+    all.push(pair("journal.1", "intent"));
+    lab.pool.omap_create(&object, &all).unwrap();
+
+    let (mut found, mut after, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = lab
+            .pool
+            .omap_page(&object, &after, "vdi.", u64::MAX)
+            .unwrap();
+        after.clone_from(&page.entries.last().unwrap().0);
+        found.extend(page.entries);
+        pages += 1;
+        if !page.more {
+            break;
+        }
+    }
+    all.pop();
+    assert_eq!(found, all);
+    assert!(
+        pages >= 2,
+        "the OSD gave 2,500 pairs at once: this cluster does not test paging"
+    );
+
+    let page = lab.pool.omap_page(&object, "vdi.02497", "vdi.", 2).unwrap();
+    assert_eq!(
+        page.entries,
+        [pair("vdi.02498", "record"), pair("vdi.02499", "record")]
+    );
+    lab.pool.remove_object(&object).unwrap();
+}
+
+#[test]
+fn a_change_is_made_where_everything_is_as_expected() {
+    let Some(lab) = Lab::connect() else { return };
+    let object = lab.name("swap");
+    lab.pool
+        .omap_create(&object, &[pair("a", "1"), pair("b", "1"), pair("c", "1")])
+        .unwrap();
+    let update = OmapUpdate {
+        expect: vec![expect("a", Some("1")), expect("new", None)],
+        set: vec![pair("a", "2"), pair("new", "2")],
+        remove: vec!["b".to_owned(), "never-there".to_owned()],
+    };
+    lab.pool.omap_update(&object, &update).unwrap();
+    let page = lab.pool.omap_page(&object, "", "", 10).unwrap();
+    assert_eq!(
+        page.entries,
+        [pair("a", "2"), pair("c", "1"), pair("new", "2")]
+    );
+    assert!(!page.more);
+    lab.pool.remove_object(&object).unwrap();
+}
+
+#[test]
+fn nothing_is_changed_where_one_thing_is_not_as_expected() {
+    let Some(lab) = Lab::connect() else { return };
+    let object = lab.name("no-swap");
+    lab.pool
+        .omap_create(&object, &[pair("a", "1"), pair("b", "1")])
+        .unwrap();
+    let wrong = [
+        expect("b", Some("2")),
+        expect("b", Some("10")),
+        expect("b", None),
+        expect("not-there", Some("1")),
+    ];
+    for one in wrong {
+        let update = OmapUpdate {
+            expect: vec![expect("a", Some("1")), one.clone()],
+            set: vec![pair("a", "2"), pair("c", "2")],
+            remove: vec!["b".to_owned()],
+        };
+        let error = lab.pool.omap_update(&object, &update).unwrap_err();
+        assert!(error.is_compare_failed(), "{one:?}: {error}");
+        let page = lab.pool.omap_page(&object, "", "", 10).unwrap();
+        assert_eq!(page.entries, [pair("a", "1"), pair("b", "1")], "{one:?}");
+    }
+    lab.pool.remove_object(&object).unwrap();
+}
+
+#[test]
+fn an_empty_value_is_refused_because_it_equals_a_missing_key() {
+    let Some(lab) = Lab::connect() else { return };
+    let object = lab.name("empty");
+    assert!(lab.pool.omap_create(&object, &[pair("a", "")]).is_err());
+    assert!(!lab.pool.object_exists(&object).unwrap());
+    lab.pool.omap_create(&object, &[pair("a", "1")]).unwrap();
+    let set = OmapUpdate {
+        set: vec![pair("a", "")],
+        ..OmapUpdate::default()
+    };
+    assert!(lab.pool.omap_update(&object, &set).is_err());
+    let expected = OmapUpdate {
+        expect: vec![expect("b", Some(""))],
+        ..OmapUpdate::default()
+    };
+    let error = lab.pool.omap_update(&object, &expected).unwrap_err();
+    assert!(
+        error.to_string().contains("equals a missing key"),
+        "{error}"
+    );
+    assert_eq!(value(&lab.pool, &object, "a").as_deref(), Some("1"));
+    lab.pool.remove_object(&object).unwrap();
+}
+
+#[test]
+fn of_many_who_change_the_same_value_at_once_none_loses_its_change() {
+    const THREADS: u32 = 6;
+    const CHANGES: u32 = 20;
+    let Some(lab) = Lab::connect() else { return };
+    let object = lab.name("race");
+    lab.pool
+        .omap_create(&object, &[pair("count", "0")])
+        .unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| (0..CHANGES).for_each(|_| increment(&lab.pool, &object)));
+        }
+    });
+    assert_eq!(
+        value(&lab.pool, &object, "count"),
+        Some((THREADS * CHANGES).to_string())
+    );
+    lab.pool.remove_object(&object).unwrap();
+}
+
+fn increment(pool: &Pool, object: &str) {
+    loop {
+        let seen = value(pool, object, "count").unwrap();
+        let next = (seen.parse::<u32>().unwrap() + 1).to_string();
+        let update = OmapUpdate {
+            expect: vec![expect("count", Some(&seen))],
+            set: vec![pair("count", &next)],
+            remove: Vec::new(),
+        };
+        match pool.omap_update(object, &update) {
+            Ok(()) => return,
+            Err(error) => assert!(error.is_compare_failed(), "{error}"),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Snapshots of an image.
+
+use librbd::{SnapId, SnapshotKind};
+
+use crate::lab::{Lab, MIB};
+
+#[test]
+fn a_snapshot_keeps_what_was_there() {
+    let Some(lab) = Lab::connect() else { return };
+    let (name, mut image) = lab.image("kept");
+    image.write_at(0, b"old").unwrap();
+    let id = image.snapshot_create("first").unwrap();
+    image.write_at(0, b"new").unwrap();
+    image.resize(0, true).unwrap();
+
+    image.set_snapshot(Some(id)).unwrap();
+    let mut data = [0; 3];
+    assert_eq!(image.read_at(0, &mut data).unwrap(), 3);
+    assert_eq!(&data, b"old");
+    assert_eq!(image.size().unwrap(), 8 * MIB);
+    assert_eq!(image.write_at(0, b"no!").unwrap_err().errno(), Some(30));
+    image.set_snapshot(None).unwrap();
+    assert_eq!(image.size().unwrap(), 0);
+    drop(image);
+    lab.remove(&name);
+}
+
+#[test]
+fn snapshots_are_listed_however_many_there_are() {
+    let Some(lab) = Lab::connect() else { return };
+    let (name, image) = lab.image("many");
+    assert_eq!(image.snapshots().unwrap(), []);
+    // The first room for them is 64, and one more is needed for the end of the list.
+    let made: Vec<SnapId> = (0..65)
+        .map(|number| image.snapshot_create(&format!("s{number}")).unwrap())
+        .collect();
+    let listed = image.snapshots().unwrap();
+    assert_eq!(listed.iter().map(|snap| snap.id).collect::<Vec<_>>(), made);
+    for (number, snap) in listed.iter().enumerate() {
+        assert_eq!((&*snap.name, snap.size), (&*format!("s{number}"), 8 * MIB));
+        assert_eq!(snap.kind, SnapshotKind::User);
+    }
+    image.snapshot_remove(made[64]).unwrap();
+    assert_eq!(image.snapshots().unwrap().len(), 64);
+    drop(image);
+    lab.remove(&name);
+}
+
+#[test]
+fn a_snapshot_has_one_name_and_is_removed_once() {
+    let Some(lab) = Lab::connect() else { return };
+    let (name, image) = lab.image("once");
+    let id = image.snapshot_create("s").unwrap();
+    assert!(image.snapshot_create("s").unwrap_err().is_already_there());
+    assert_eq!(image.snapshot_id("s").unwrap(), id);
+    image.snapshot_remove(id).unwrap();
+    assert!(image.snapshot_remove(id).unwrap_err().is_not_found());
+    assert!(image.snapshot_id("s").unwrap_err().is_not_found());
+    assert_ne!(
+        image.snapshot_create("s").unwrap(),
+        id,
+        "a number is never used again"
+    );
+    drop(image);
+    lab.remove(&name);
+}
