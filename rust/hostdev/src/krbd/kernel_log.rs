@@ -65,8 +65,10 @@ fn relevant(records: &str) -> Vec<String> {
         let ours = ["rbd: ", "libceph: ", "ceph: "]
             .iter()
             .any(|origin| message.starts_with(origin));
-        // The chatter of a client that connects well explains nothing.
-        let noise = message.contains("session established") || message.contains(" fsid ");
+        // What goes well explains nothing.
+        let noise = ["session established", " fsid ", ": capacity "]
+            .iter()
+            .any(|chatter| message.contains(chatter));
         if ours && !noise && messages.last().is_none_or(|last| last != message) {
             messages.push(message.to_owned());
         }
@@ -89,6 +91,7 @@ mod tests {
         kmsg.write_all(
             b"6,2,20,-;libceph: mon0 (1)127.0.0.1:6789 session established\n\
               6,3,20,-;libceph: client4123 fsid 1c5e\n\
+              6,4,20,-;rbd: rbd0: capacity 16777216 features 0x5\n\
               4,4,20,-;usb 1-1: rbd: not us\n SUBSYSTEM=usb\n\
               4,5,30,-;libceph: auth method 'x' error -1\n\
               4,6,40,-;rbd: image disk: image uses unsupported features: 0x40\n\

@@ -13,9 +13,10 @@ use super::{keyring, mapping, node, refusal, ImageKey, Krbd, Mapping};
 use crate::deadline::Deadline;
 use crate::Error;
 
-/// After how many seconds the kernel itself gives up on monitors that do not answer. It is part of
-/// what makes two maps share one client, so it is the same for all.
-const MOUNT_TIMEOUT: u32 = 30;
+/// After how many seconds the kernel itself gives up on monitors that do not answer: all that time
+/// it lets no other map of this host go on. Less than the usual deadline, so that the kernel's own
+/// reason is heard; and the same for all maps, for it is part of what makes them share one client.
+const MOUNT_TIMEOUT: u32 = 25;
 
 /// How long a mapping of the wrong image is tried to be taken away, the deadline notwithstanding.
 const UNDO: Duration = Duration::from_secs(10);
@@ -318,3 +319,7 @@ fn by_that_name(now: Vec<Mapping>, before: &[Mapping], request: &MapRequest) -> 
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "map_tests.rs"]
+mod tests;

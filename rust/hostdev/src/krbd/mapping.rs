@@ -199,3 +199,7 @@ fn read_attribute(path: &Path) -> Result<String, Missing> {
         Err(error) => Err(Missing::Failed(Error::io("read", path, error))),
     }
 }
+
+#[cfg(test)]
+#[path = "mapping_tests.rs"]
+mod tests;

@@ -23,6 +23,8 @@ mod map;
 mod mapping;
 mod node;
 mod refusal;
+#[cfg(test)]
+mod standin;
 mod unmap;
 mod writer;
 
@@ -40,6 +42,8 @@ use crate::deadline::Deadline;
 use crate::Error;
 
 const MODULE: &str = "rbd";
+/// By its path: xapi gives its drivers no PATH to rely on.
+const MODPROBE: &str = "/sbin/modprobe";
 
 /// The kernel's RBD client on this host.
 #[derive(Clone, Debug)]
@@ -133,19 +137,20 @@ impl Krbd {
             reason,
         };
         let end = Deadline::after(deadline);
-        let mut child = Command::new("modprobe")
+        let mut child = Command::new(MODPROBE)
             .arg(MODULE)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| missing(format!("cannot run modprobe: {error}")))?;
+            .map_err(|error| missing(format!("cannot run {MODPROBE}: {error}")))?;
         let waiting = |error| missing(format!("cannot wait for modprobe: {error}"));
         let status = loop {
             if let Some(status) = child.try_wait().map_err(waiting)? {
                 break status;
             }
             if end.passed() {
+                // Not waited for: one that hangs inside the kernel would keep this call as well.
                 child.kill().map_err(waiting)?;
                 return Err(Error::Timeout {
                     action: "load",

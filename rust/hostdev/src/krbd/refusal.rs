@@ -61,3 +61,89 @@ fn advice(request: &MapRequest, source: &io::Error) -> String {
         _ => "see `dmesg`".to_owned(),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::krbd::standin::request;
+
+    fn refused(errno: Errno, log: &[&str]) -> (Error, String) {
+        let log: Vec<String> = log.iter().map(|line| (*line).to_owned()).collect();
+        let error = explain(&request(), errno.into(), &log);
+        let message = error.to_string();
+        (error, message)
+    }
+
+    #[test]
+    fn features_the_kernel_lacks_are_named_with_the_command_that_drops_them() {
+        let (error, message) = refused(
+            Errno::ENXIO,
+            &["rbd: image disk: image uses unsupported features: 0x58"],
+        );
+        assert_eq!(error.errno(), 6);
+        assert!(
+            message.contains("features object-map, fast-diff, journaling;"),
+            "{message}"
+        );
+        assert!(
+            message.contains("`rbd feature disable pool/disk object-map fast-diff journaling`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_feature_that_cannot_be_dropped_is_not_offered_to_be() {
+        let (_, message) = refused(
+            Errno::ENXIO,
+            &["rbd: image disk: image uses unsupported features: 0x480"],
+        );
+        assert!(!message.contains("feature disable"), "{message}");
+        assert!(
+            message.contains("data-pool, 0x400 cannot be dropped"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn features_of_another_image_mapped_meanwhile_are_not_blamed_on_this_one() {
+        let (error, message) = refused(
+            Errno::ENXIO,
+            &["rbd: image disk2: image uses unsupported features: 0x40"],
+        );
+        assert!(matches!(error, Error::Map { .. }), "{message}");
+        assert!(message.contains("disk2"), "the log is quoted: {message}");
+    }
+
+    #[test]
+    fn each_refusal_names_the_image_the_errno_and_what_to_look_at() {
+        for (errno, clue) in [
+            (Errno::EACCES, "client.xcp"),
+            (Errno::EPERM, "osd 'profile rbd pool=pool'"),
+            (Errno::ENOENT, "trash"),
+            (Errno::ETIMEDOUT, "10.0.0.1:6789, 10.0.0.2:6789"),
+            (Errno::EINVAL, "16 parents"),
+            (Errno::ENXIO, "supported_features"),
+            (Errno::ESHUTDOWN, "noshare"),
+            (Errno::ENOMEM, "dmesg"),
+        ] {
+            let (error, message) = refused(errno, &[]);
+            assert_eq!(error.errno(), errno as i32);
+            assert!(message.contains("pool/disk"), "{message}");
+            assert!(
+                message.contains(&format!("os error {}", errno as i32)),
+                "{message}"
+            );
+            assert!(message.contains(clue), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_own_words_are_quoted() {
+        let (_, message) = refused(Errno::EINVAL, &["rbd: parent chain is too long (17)"]);
+        assert!(
+            message.contains("parent chain is too long (17)"),
+            "{message}"
+        );
+    }
+}

@@ -25,16 +25,21 @@ impl Krbd {
     ///
     /// # Errors
     /// - [`Error::Busy`]: still open somewhere at the deadline; it names who, as far as this host
-    ///   shows it.
+    ///   shows it. It may still go, until this process ends, if it is closed.
     /// - [`Error::Timeout`]: the kernel did not answer; the mapping may still go, until this
     ///   process ends.
     /// - [`Error::Io`]: the kernel refused.
     pub fn unmap(&self, mapping: &Mapping, deadline: Duration) -> Result<(), Error> {
         let end = Deadline::after(deadline);
+        let busy = || Error::Busy {
+            device: mapping.device.clone(),
+            waited: deadline,
+            openers: self.openers(mapping),
+        };
+        let mut was_busy = false;
         loop {
-            match self.mapping(mapping.device_number)? {
-                Some(now) if now.key == mapping.key => {}
-                _ => return Ok(()),
+            if !self.is_mapped(mapping)? {
+                return Ok(());
             }
             let file = self.command_file("remove")?;
             let command = mapping.device_number.to_string();
@@ -53,6 +58,8 @@ impl Krbd {
                     return Ok(());
                 }
                 Some(Err(error)) => error,
+                // The last attempt had too little time left to be refused like those before.
+                None if was_busy => return Err(busy()),
                 None => {
                     return Err(Error::Timeout {
                         action: "unmap",
@@ -65,19 +72,21 @@ impl Krbd {
                 }
             };
             match error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::ENOENT) => return Ok(()),
+                Some(Errno::ENOENT) if !self.is_mapped(mapping)? => return Ok(()),
                 // EINPROGRESS: somebody else is unmapping it now.
-                Some(Errno::EBUSY | Errno::EINPROGRESS) if !end.passed() => end.sleep(RETRY),
-                Some(Errno::EBUSY | Errno::EINPROGRESS) => {
-                    return Err(Error::Busy {
-                        device: mapping.device.clone(),
-                        waited: deadline,
-                        openers: self.openers(mapping),
-                    })
+                Some(Errno::EBUSY | Errno::EINPROGRESS) if end.left() > RETRY => {
+                    was_busy = true;
+                    std::thread::sleep(RETRY);
                 }
+                Some(Errno::EBUSY | Errno::EINPROGRESS) => return Err(busy()),
                 _ => return Err(Error::io("write to", &file, error)),
             }
         }
+    }
+
+    fn is_mapped(&self, mapping: &Mapping) -> Result<bool, Error> {
+        let now = self.mapping(mapping.device_number)?;
+        Ok(now.is_some_and(|now| now.key == mapping.key))
     }
 
     /// Who has the device open: devices built on it, mounts, processes. It serves a message, so
@@ -136,3 +145,7 @@ fn name_of(process: &Process) -> String {
         Err(_) => format!("pid {}", process.pid()),
     }
 }
+
+#[cfg(test)]
+#[path = "unmap_tests.rs"]
+mod tests;

@@ -1,0 +1,178 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+
+use super::super::standin::{request, Sysfs};
+use super::*;
+
+type Spoil = fn(&mut MapRequest);
+
+#[test]
+fn the_kernel_is_told_where_as_whom_and_what_but_never_the_key() {
+    let mut request = request();
+    let command = request.command().unwrap();
+    assert_eq!(
+        command,
+        "10.0.0.1:6789,10.0.0.2:6789 \
+         name=xcp,key=client.xcp@7f36e090-d7f8-4f09-8bb3-79ff299de9f4,mount_timeout=25 \
+         pool disk -"
+    );
+    request.image.snap_id = Some(4);
+    request.snap_name = Some("s1".to_owned());
+    request.image.namespace = "ns".to_owned();
+    request.noshare = true;
+    let command = request.command().unwrap();
+    assert!(
+        command.ends_with(",ro,noshare,_pool_ns=ns pool disk s1"),
+        "{command}"
+    );
+    assert!(!command.contains(request.key.expose_secret()));
+}
+
+#[test]
+fn a_request_does_not_show_its_key() {
+    let request = request();
+    assert!(!format!("{request:?}").contains(request.key.expose_secret()));
+}
+
+#[test]
+fn the_deadline_does_not_decide_which_kernel_client_serves() {
+    let mut patient = request();
+    patient.deadline *= 100;
+    assert_eq!(patient.command().unwrap(), request().command().unwrap());
+}
+
+proptest! {
+    #[test]
+    fn names_reach_the_kernel_as_they_are_or_not_at_all(
+        pool in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
+        image in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
+        user in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
+        namespace in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
+    ) {
+        let mut request = request();
+        request.pool_name = pool.clone();
+        request.image_name = image.clone();
+        request.user = user.clone();
+        request.image.namespace = namespace.clone();
+        if let Ok(command) = request.command() {
+            // As the kernel takes it apart: at white space, then at commas.
+            let words: Vec<&str> = command.split_whitespace().collect();
+            prop_assert_eq!(&words[2..], &[&pool, &image, "-"]);
+            let options: Vec<&str> = words[1].split(',').collect();
+            prop_assert_eq!(options.len(), if namespace.is_empty() { 3 } else { 4 });
+            prop_assert_eq!(options[0].strip_prefix("name="), Some(user.as_str()));
+        }
+    }
+}
+
+#[test]
+fn what_the_kernel_would_misread_is_refused_before_anything_is_done() {
+    let sysfs = Sysfs::new();
+    let spoil: [(&str, Spoil); 9] = [
+        ("monitor address", |request| {
+            request.monitors[1] = "ceph-mon-2:6789".to_owned()
+        }),
+        ("monitor address", |request| {
+            request.monitors[0] = "v1:10.0.0.1:6789/0".to_owned()
+        }),
+        ("list of monitors", |request| request.monitors.clear()),
+        ("pool name", |request| {
+            request.pool_name = "my pool".to_owned()
+        }),
+        ("cephx user", |request| {
+            request.user = "xcp,exclusive".to_owned()
+        }),
+        ("namespace", |request| {
+            request.image.namespace = "ns,exclusive".to_owned()
+        }),
+        ("snapshot of", |request| request.image.snap_id = Some(4)),
+        ("cephx key", |request| {
+            request.key = SecretString::from("not base64!")
+        }),
+        ("monitors and names", |request| {
+            request.image_name = "x".repeat(4096)
+        }),
+    ];
+    for (what, spoil) in spoil {
+        let mut request = request();
+        spoil(&mut request);
+        let error = sysfs.krbd().map(&request).unwrap_err();
+        assert_eq!(error.errno(), 22);
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(!error.to_string().contains("not base64!"), "{error}");
+        assert_eq!(sysfs.read("bus/rbd/add_single_major"), "");
+    }
+}
+
+#[test]
+fn a_mapping_that_allows_what_is_asked_is_used_and_one_that_does_not_is_replaced() {
+    let sysfs = Sysfs::new();
+    sysfs.map(0, &[]);
+    sysfs.map(1, &[]);
+    sysfs.write("block/rbd0/ro", "1\n");
+    let mappings = sysfs.krbd().mappings().unwrap();
+    let [reader, writer] = &mappings[..] else {
+        panic!("two were mapped")
+    };
+    assert_eq!(plan(vec![], true), Plan::Make);
+    assert_eq!(
+        plan(mappings.clone(), true),
+        Plan::Use(Box::new(writer.clone()))
+    );
+    assert_eq!(
+        plan(mappings.clone(), false),
+        Plan::Use(Box::new(reader.clone()))
+    );
+    assert_eq!(
+        plan(vec![writer.clone()], false),
+        Plan::Use(Box::new(writer.clone()))
+    );
+    assert_eq!(
+        plan(vec![reader.clone()], true),
+        Plan::Replace(vec![reader.clone()])
+    );
+}
+
+#[test]
+fn a_new_device_is_known_by_name_only_among_those_that_came_with_the_map() {
+    let sysfs = Sysfs::new();
+    sysfs.map(0, &[("image_id", "fedcba987654")]);
+    sysfs.map(1, &[]);
+    let before = sysfs.krbd().mappings().unwrap();
+    // Another image's map, this one's, and a number that went from one image to another.
+    sysfs.map(2, &[("name", "other")]);
+    sysfs.map(3, &[("image_id", "102210221022")]);
+    sysfs.map(1, &[("image_id", "abcdefabcdef")]);
+    let fresh = by_that_name(sysfs.krbd().mappings().unwrap(), &before, &request());
+    let numbers: Vec<u32> = fresh.iter().map(|mapping| mapping.device_number).collect();
+    assert_eq!(numbers, [1, 3]);
+}
+
+#[test]
+fn a_name_that_leads_to_another_image_leaves_nothing_mapped() {
+    let sysfs = Sysfs::new();
+    sysfs.map(3, &[("image_id", "102210221022")]);
+    let end = Deadline::after(Duration::from_secs(5));
+    let error = sysfs.krbd().identify(&request(), &[], end).unwrap_err();
+    assert_eq!(sysfs.read("bus/rbd/remove_single_major"), "3");
+    assert_eq!(error.errno(), nix::errno::Errno::ESTALE as i32);
+    let message = error.to_string();
+    assert!(
+        message.contains("pool/disk is a different image now"),
+        "{message}"
+    );
+    assert!(
+        message.contains("10226b8b4567") && message.contains("102210221022"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_map_without_a_device_is_an_error() {
+    let sysfs = Sysfs::new();
+    let end = Deadline::after(Duration::from_secs(5));
+    let error = sysfs.krbd().identify(&request(), &[], end).unwrap_err();
+    assert!(matches!(error, Error::NoDevice { .. }), "{error}");
+}

@@ -1,0 +1,169 @@
+//! The cluster that the environment names, and images in it.
+
+use std::fs;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hostdev::{ImageKey, MapRequest, SecretString};
+
+/// The size of every image, in bytes.
+pub const SIZE: u64 = 16 << 20;
+/// Set for a test that runs on behalf of another, which has its turn already.
+pub const NO_TURNS: &str = "SMBLOCK_TEST_NO_TURNS";
+
+/// Tests take turns: a map that hangs in the kernel holds up every other one of the host.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The cluster: a throwaway one, the images stay in it.
+pub struct Lab {
+    conf: String,
+    monitors: Vec<String>,
+    fsid: String,
+    pool: String,
+    pool_id: i64,
+    /// The cephx user that maps.
+    pub user: String,
+    key: String,
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+/// An image, or a snapshot of one.
+pub struct Image {
+    pub key: ImageKey,
+    name: String,
+    snap_name: Option<String>,
+}
+
+impl Lab {
+    /// `None`, and a word why, where the environment names no cluster.
+    pub fn from_environment() -> Option<Self> {
+        let variable = |name: &str| {
+            let name = format!("SMBLOCK_TEST_CEPH_{name}");
+            std::env::var(&name)
+                .inspect_err(|_| eprintln!("skipped: {name} is not set"))
+                .ok()
+        };
+        Some(Self {
+            conf: variable("CONF")?,
+            monitors: variable("MONITORS")?
+                .split(',')
+                .map(str::to_owned)
+                .collect(),
+            fsid: variable("FSID")?,
+            pool: variable("POOL")?,
+            pool_id: variable("POOL_ID")?.parse().unwrap(),
+            user: variable("USER")?,
+            key: fs::read_to_string(variable("KEYFILE")?)
+                .unwrap()
+                .trim()
+                .to_owned(),
+            _turn: std::env::var_os(NO_TURNS)
+                .is_none()
+                .then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner)),
+        })
+    }
+
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Runs `rbd`, which must succeed, and gives its output.
+    pub fn rbd(&self, arguments: &[&str]) -> String {
+        let output = Command::new("rbd")
+            .args(["--conf", &self.conf])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "rbd {arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Makes an image; by default with the features every kernel maps.
+    pub fn create(&self, name: &str, options: &[&str]) -> Image {
+        // A guest has the same pids after every boot.
+        let boot = hostdev::boot_id().unwrap();
+        let name = format!("krbd-test-{}-{}-{name}", &boot[..8], std::process::id());
+        let mut image = Image {
+            key: self.key_of(""),
+            name,
+            snap_name: None,
+        };
+        let spec = self.spec(&image);
+        let size = format!("{SIZE}B");
+        let default = ["--image-feature", "layering,exclusive-lock"];
+        let options = if options.is_empty() {
+            &default
+        } else {
+            options
+        };
+        self.rbd(&[&["create", "--size", &size], options, &[&spec]].concat());
+        image.key.image_id = self.json(&["info", &spec])["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        image
+    }
+
+    pub fn snapshot(&self, image: &Image, name: &str) -> Image {
+        let spec = self.spec(image);
+        self.rbd(&["snap", "create", "--no-progress", &format!("{spec}@{name}")]);
+        let listed = self.json(&["snap", "ls", &spec]);
+        let listed = listed.as_array().unwrap();
+        let taken = listed.iter().find(|snap| snap["name"] == name).unwrap();
+        Image {
+            key: ImageKey {
+                snap_id: taken["id"].as_u64(),
+                ..image.key.clone()
+            },
+            name: image.name.clone(),
+            snap_name: Some(name.to_owned()),
+        }
+    }
+
+    /// The image by name, for `rbd`.
+    pub fn spec(&self, image: &Image) -> String {
+        format!("{}/{}", self.pool, image.name)
+    }
+
+    /// A map for writing, with time enough for an emulated machine.
+    pub fn request(&self, image: &Image) -> MapRequest {
+        MapRequest {
+            monitors: self.monitors.clone(),
+            user: self.user.clone(),
+            key: SecretString::from(self.key.as_str()),
+            image: image.key.clone(),
+            pool_name: self.pool.clone(),
+            image_name: image.name.clone(),
+            snap_name: image.snap_name.clone(),
+            read_only: false,
+            noshare: false,
+            deadline: Duration::from_secs(60),
+        }
+    }
+
+    /// An image that is not there.
+    pub fn nameless(&self) -> Image {
+        Image {
+            key: self.key_of("000000000000"),
+            name: "nameless".to_owned(),
+            snap_name: None,
+        }
+    }
+
+    fn key_of(&self, image_id: &str) -> ImageKey {
+        ImageKey {
+            fsid: self.fsid.clone(),
+            pool_id: self.pool_id,
+            namespace: String::new(),
+            image_id: image_id.to_owned(),
+            snap_id: None,
+        }
+    }
+
+    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let text = self.rbd(&[&["--format", "json"], arguments].concat());
+        serde_json::from_str(&text).unwrap()
+    }
+}
