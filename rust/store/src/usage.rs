@@ -92,7 +92,7 @@ impl Limit {
 
 /// Nothing that takes room may be started in the pool.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("pool '{pool}' has no room: {}", self.reason())]
+#[error("pool '{pool}' has no room: {}; {}", self.found(), self.remedy())]
 pub struct NoRoom {
     /// The pool.
     pub pool: String,
@@ -208,8 +208,9 @@ impl NoRoom {
         "SRNoSpace"
     }
 
-    fn reason(&self) -> String {
-        let pool = &self.pool;
+    /// What leaves no room.
+    #[must_use]
+    pub fn found(&self) -> String {
         let left = Mebibytes(self.left);
         let kept = match self.left {
             0 => String::new(),
@@ -219,27 +220,37 @@ impl NoRoom {
             ),
         };
         match self.bound {
-            Bound::QuotaBytes => format!(
-                "its quota leaves {left}{kept}; destroy VDIs, or raise the quota: \
-                 ceph osd pool set-quota {pool} max_bytes BYTES"
-            ),
-            Bound::QuotaObjects => format!(
-                "its quota leaves {} objects ({left}{kept}); destroy VDIs, or raise the quota: \
-                 ceph osd pool set-quota {pool} max_objects OBJECTS",
-                self.left / OBJECT_SIZE
-            ),
-            Bound::Devices => format!(
-                "the cluster's devices leave {left}{kept}; destroy VDIs, or add OSDs \
-                 (see: ceph df, ceph osd df)"
-            ),
-            Bound::Flag(Full::Quota) => format!(
-                "Ceph blocks its writers, since it reached its quota; destroy VDIs, or raise the \
-                 quota (see: ceph osd pool get-quota {pool}); the flag goes some seconds later"
-            ),
-            Bound::Flag(Full::Cluster) => "Ceph blocks its writers, since an OSD is full; \
-                 destroy VDIs, or add OSDs (see: ceph health detail, ceph osd df)"
-                .to_owned(),
+            Bound::QuotaBytes => format!("its quota leaves {left}{kept}"),
+            Bound::QuotaObjects => {
+                let objects = self.left / OBJECT_SIZE;
+                format!("its quota leaves {objects} objects ({left}{kept})")
+            }
+            Bound::Devices => format!("the cluster's devices leave {left}{kept}"),
+            Bound::Flag(Full::Quota) => "Ceph blocks its writers: it reached its quota".to_owned(),
+            Bound::Flag(Full::Cluster) => "Ceph blocks its writers: an OSD is full".to_owned(),
         }
+    }
+
+    /// What makes room, with the command.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let pool = &self.pool;
+        let widen = match self.bound {
+            Bound::QuotaBytes => {
+                format!("raise the quota: ceph osd pool set-quota {pool} max_bytes BYTES")
+            }
+            Bound::QuotaObjects => {
+                format!("raise the quota: ceph osd pool set-quota {pool} max_objects OBJECTS")
+            }
+            Bound::Flag(Full::Quota) => format!(
+                "raise the quota (ceph osd pool get-quota {pool} shows it); \
+                 the pool opens again some seconds later"
+            ),
+            Bound::Devices | Bound::Flag(Full::Cluster) => {
+                "add OSDs (ceph osd df shows which are full)".to_owned()
+            }
+        };
+        format!("destroy VDIs, or {widen}")
     }
 }
 
