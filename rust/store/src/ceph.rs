@@ -1,0 +1,272 @@
+//! A pool of a real Ceph cluster, through librados and librbd.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use librbd::{ConnectOptions, CreateOptions, ImageRef, OmapUpdate};
+use serde_json::json;
+
+use crate::cluster::{
+    Cluster, ClusterError, Entries, ImageState, Result, Swap, TrashedImage, Watcher, META_KEY,
+};
+use crate::device_config::DeviceConfig;
+use crate::error::Error;
+
+/// What the directory of images is made of: librbd keeps each image's id in an object of this name.
+const ID_OBJECT_PREFIX: &str = "rbd_id.";
+
+/// How long a blocklisted client stays cut off. A process of this driver lives for seconds.
+const BLOCKLIST: Duration = Duration::from_secs(3600);
+
+/// How long the manager may take to answer. It only ever gets requests that can be repeated.
+const MANAGER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Connects to the cluster that a device-config names.
+pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd::Cluster> {
+    let options = ConnectOptions {
+        conf: Some(config.ceph_conf().to_owned()),
+        keyring: config.keyring().map(ToOwned::to_owned),
+        mon_host: config.mon_host().map(ToOwned::to_owned),
+        timeout,
+        ..ConnectOptions::new(config.user())
+    };
+    librbd::Cluster::connect(&options).map_err(|source| Error::Unreachable { source })
+}
+
+/// `ceph df detail`, as JSON.
+pub fn df(cluster: &librbd::Cluster) -> Result<Vec<u8>> {
+    let command = json!({"prefix": "df", "detail": "detail", "format": "json"});
+    Ok(cluster.mon_command(&command)?)
+}
+
+/// `ceph osd dump`, as JSON.
+pub fn osd_dump(cluster: &librbd::Cluster) -> Result<Vec<u8>> {
+    let command = json!({"prefix": "osd dump", "format": "json"});
+    Ok(cluster.mon_command(&command)?)
+}
+
+/// One pool, opened by this process.
+pub struct CephPool {
+    cluster: librbd::Cluster,
+    pool: librbd::Pool,
+}
+
+impl CephPool {
+    /// Opens a pool, which must exist.
+    pub fn open(cluster: librbd::Cluster, name: &str) -> crate::Result<Self> {
+        match cluster.pool(name) {
+            Ok(pool) => Ok(CephPool { cluster, pool }),
+            Err(e) if e.is_not_found() => Err(Error::PoolMissing {
+                pool: name.to_owned(),
+                present: cluster.pool_names().unwrap_or_default().join(", "),
+            }),
+            Err(source) => Err(Error::Unreachable { source }),
+        }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &librbd::Cluster {
+        &self.cluster
+    }
+
+    fn open_image(&self, id: &str, read_only: bool) -> Result<librbd::Image> {
+        Ok(self.pool.image_open(&ImageRef::Id(id), read_only)?)
+    }
+
+    fn state(image: &librbd::Image) -> Result<ImageState> {
+        Ok(ImageState {
+            id: image.id()?,
+            name: image.name()?,
+            size: image.size()?,
+            features: image.features()?,
+            meta: image.metadata_get(META_KEY)?,
+        })
+    }
+}
+
+impl From<librbd::Error> for ClusterError {
+    fn from(error: librbd::Error) -> Self {
+        match error {
+            librbd::Error::Call {
+                call,
+                object,
+                errno,
+                detail,
+            } => ClusterError {
+                call: call.to_owned(),
+                object,
+                errno,
+                detail,
+            },
+            other => ClusterError {
+                call: "librbd".to_owned(),
+                object: "this host".to_owned(),
+                errno: other.errno().unwrap_or(0),
+                detail: Some(other.to_string()),
+            },
+        }
+    }
+}
+
+impl Cluster for CephPool {
+    fn fsid(&self) -> Result<String> {
+        Ok(self.cluster.fsid()?)
+    }
+
+    fn pool_id(&self) -> i64 {
+        self.pool.id()
+    }
+
+    fn pool_name(&self) -> &str {
+        self.pool.name()
+    }
+
+    fn address(&self) -> Result<String> {
+        Ok(self.cluster.addresses()?)
+    }
+
+    fn blocklist(&self, address: &str) -> Result<()> {
+        Ok(self.cluster.blocklist(address, BLOCKLIST)?)
+    }
+
+    fn create_object(&self, object: &str, entries: &Entries) -> Result<()> {
+        let entries: Vec<_> = entries.clone().into_iter().collect();
+        Ok(self.pool.omap_create(object, &entries)?)
+    }
+
+    fn read(&self, object: &str, prefix: &str) -> Result<Entries> {
+        let mut entries = Entries::new();
+        let mut after = String::new();
+        loop {
+            let page = self.pool.omap_page(object, &after, prefix, u64::MAX)?;
+            let Some((last, _)) = page.entries.last() else {
+                return Ok(entries);
+            };
+            after.clone_from(last);
+            entries.extend(page.entries);
+            if !page.more {
+                return Ok(entries);
+            }
+        }
+    }
+
+    fn get(&self, object: &str, keys: &[&str]) -> Result<Entries> {
+        Ok(self.pool.omap_get(object, keys)?)
+    }
+
+    fn swap(&self, object: &str, swap: &Swap) -> Result<()> {
+        let update = OmapUpdate {
+            expect: swap.expect.clone().into_iter().collect(),
+            set: swap.set.clone().into_iter().collect(),
+            remove: swap.remove.clone(),
+        };
+        Ok(self.pool.omap_update(object, &update)?)
+    }
+
+    fn remove_object(&self, object: &str) -> Result<()> {
+        Ok(self.pool.remove_object(object)?)
+    }
+
+    fn prepare_trash(&self) -> Result<()> {
+        Ok(self.pool.ensure_trash_object()?)
+    }
+
+    fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String> {
+        let options = CreateOptions {
+            features,
+            ..CreateOptions::default()
+        };
+        self.pool.image_create(name, size, &options)?;
+        let image = self.pool.image_open(&ImageRef::Name(name), false)?;
+        image.metadata_set(META_KEY, meta)?;
+        let id = image.id()?;
+        image.close()?;
+        Ok(id)
+    }
+
+    fn images(&self) -> Result<BTreeMap<String, String>> {
+        let entries = self.pool.image_list()?;
+        Ok(entries.into_iter().map(|e| (e.id, e.name)).collect())
+    }
+
+    fn image(&self, id: &str) -> Result<ImageState> {
+        Self::state(&self.open_image(id, true)?)
+    }
+
+    fn image_by_name(&self, name: &str) -> Result<ImageState> {
+        // One round trip instead of librbd's five where there is none, which is the usual case.
+        if !self
+            .pool
+            .object_exists(&format!("{ID_OBJECT_PREFIX}{name}"))?
+        {
+            return Err(ClusterError::new("rbd_open", name, nix::libc::ENOENT));
+        }
+        Self::state(&self.pool.image_open(&ImageRef::Name(name), true)?)
+    }
+
+    fn grow_image(&self, id: &str, size: u64) -> Result<()> {
+        let image = self.open_image(id, false)?;
+        image.resize(size, false)?;
+        Ok(image.close()?)
+    }
+
+    fn watchers(&self, id: &str) -> Result<Vec<Watcher>> {
+        let watchers = self.open_image(id, true)?.watchers()?;
+        let watchers = watchers.into_iter().map(|w| Watcher {
+            address: w.address,
+            client_id: w.client_id.cast_unsigned(),
+            cookie: w.cookie,
+        });
+        Ok(watchers.collect())
+    }
+
+    fn trash_image(&self, name: &str) -> Result<()> {
+        Ok(self.pool.trash_move(name, 0)?)
+    }
+
+    fn trash(&self) -> Result<Vec<TrashedImage>> {
+        let entries = self.pool.trash_list()?;
+        let entries = entries.into_iter().map(|e| TrashedImage {
+            id: e.id,
+            name: e.name,
+        });
+        Ok(entries.collect())
+    }
+
+    fn schedule_purge(&self, id: &str) -> Result<()> {
+        let cluster = self.cluster.clone();
+        let command = json!({
+            "prefix": "rbd task add trash remove",
+            "image_id_spec": format!("{}/{id}", self.pool.name()),
+        });
+        // Without a manager the request waits for one: that is no reason to keep XAPI waiting.
+        let (answer, answered) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Nobody listens any more where the answer came too late.
+            let _ = answer.send(cluster.mgr_command(&command));
+        });
+        match answered.recv_timeout(MANAGER_PATIENCE) {
+            Ok(result) => Ok(result.map(drop)?),
+            Err(_) => Err(ClusterError {
+                detail: Some(format!(
+                    "the manager did not answer within {} s",
+                    MANAGER_PATIENCE.as_secs()
+                )),
+                ..ClusterError::new("rbd task add trash remove", id, nix::libc::ETIMEDOUT)
+            }),
+        }
+    }
+
+    fn purge(&self, id: &str) -> Result<()> {
+        Ok(self.pool.trash_remove(id, false)?)
+    }
+
+    fn df(&self) -> Result<Vec<u8>> {
+        df(&self.cluster)
+    }
+
+    fn osd_dump(&self) -> Result<Vec<u8>> {
+        osd_dump(&self.cluster)
+    }
+}

@@ -1,0 +1,193 @@
+//! The part of a Ceph cluster that an SR stands on: one pool, as a trait.
+//!
+//! Two implementations: [`crate::ceph`] (librados and librbd) and [`crate::memory`] (a model of
+//! their behaviour, for tests in which every call can fail or be the last before a crash).
+//! Every method is one step as far as crash safety goes: callers must be safe when it was not
+//! applied, when it was, and when the answer was lost.
+
+use std::collections::BTreeMap;
+
+/// Entries of an object's omap.
+pub type Entries = BTreeMap<String, Vec<u8>>;
+
+/// What a call to the cluster answers when it did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{call} on {object}: {}{}", describe_errno(*.errno), .detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default())]
+pub struct ClusterError {
+    /// The librados or librbd function, or what stands for it.
+    pub call: String,
+    /// The image, object or pool it was about.
+    pub object: String,
+    /// Positive errno, as in errno(3); 0 where the failure is not one of the cluster's.
+    pub errno: i32,
+    /// What else the cluster said.
+    pub detail: Option<String>,
+}
+
+fn describe_errno(errno: i32) -> String {
+    match errno {
+        0 => "failed".to_owned(),
+        // librados gives this errno for a client that was put on the blocklist.
+        nix::libc::ESHUTDOWN => {
+            "this client was put on the cluster's blocklist (ESHUTDOWN, errno 108)".to_owned()
+        }
+        _ => {
+            let known = nix::errno::Errno::from_raw(errno);
+            format!("{} ({known:?}, errno {errno})", known.desc())
+        }
+    }
+}
+
+impl ClusterError {
+    /// An error of `call` on `object` with a positive errno.
+    pub fn new(call: &str, object: &str, errno: i32) -> Self {
+        ClusterError {
+            call: call.to_owned(),
+            object: object.to_owned(),
+            errno,
+            detail: None,
+        }
+    }
+
+    /// The object, image or key does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.errno == nix::libc::ENOENT
+    }
+
+    /// The object or image exists already.
+    pub fn is_exists(&self) -> bool {
+        self.errno == nix::libc::EEXIST
+    }
+
+    /// A compare-and-swap found another value than the expected one.
+    pub fn is_conflict(&self) -> bool {
+        self.errno == nix::libc::ECANCELED
+    }
+
+    /// Nobody can say whether the call was applied, or still will be.
+    pub fn is_unknown(&self) -> bool {
+        self.errno == nix::libc::ETIMEDOUT
+    }
+
+    /// The pool or the cluster has no room left.
+    pub fn is_full(&self) -> bool {
+        matches!(self.errno, nix::libc::EDQUOT | nix::libc::ENOSPC)
+    }
+}
+
+/// Result of a call to the cluster.
+pub type Result<T> = std::result::Result<T, ClusterError>;
+
+/// One atomic change of an object's omap: nothing is written unless every expectation holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swap {
+    /// What each key must hold; `None`: the key must be absent.
+    pub expect: BTreeMap<String, Option<Vec<u8>>>,
+    /// Keys to write. Values are never empty: a missing key compares equal to an empty one.
+    pub set: Entries,
+    /// Keys to remove.
+    pub remove: Vec<String>,
+}
+
+/// An image, addressed by its id; the name is only what it was made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageState {
+    /// The id, which never changes.
+    pub id: String,
+    /// The name in the pool's directory.
+    pub name: String,
+    /// Size of the head in bytes.
+    pub size: u64,
+    /// Feature bits (`RBD_FEATURE_*`).
+    pub features: u64,
+    /// Value of the image-meta key [`META_KEY`], where there is one.
+    pub meta: Option<String>,
+}
+
+/// The one image-meta key this driver writes.
+pub const META_KEY: &str = "smblock";
+
+/// A client that watches an image's header: whoever has it open for writing or mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watcher {
+    /// The client's address, `ip:port/nonce`.
+    pub address: String,
+    /// The client's global id (`client.4123` has 4123).
+    pub client_id: u64,
+    /// The watch's cookie.
+    pub cookie: u64,
+}
+
+impl Watcher {
+    /// Kernel clients number their watches from this on; librbd's cookies are pointers.
+    const FIRST_KERNEL_COOKIE: u64 = 0xffff_0000_0000_0000;
+
+    /// Whether a kernel holds this watch. A librbd handle (a monitoring tool, a backup, another
+    /// command of this driver) is a watcher too and proves no second writer.
+    pub fn is_kernel(&self) -> bool {
+        self.cookie >= Self::FIRST_KERNEL_COOKIE
+    }
+}
+
+/// An image in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrashedImage {
+    /// The image's id.
+    pub id: String,
+    /// The name it had.
+    pub name: String,
+}
+
+/// One pool of a Ceph cluster, seen by one client.
+pub trait Cluster {
+    /// The cluster's fsid.
+    fn fsid(&self) -> Result<String>;
+    /// The pool's id.
+    fn pool_id(&self) -> i64;
+    /// The pool's name.
+    fn pool_name(&self) -> &str;
+    /// This client's own address, in the form that [`Cluster::blocklist`] takes.
+    fn address(&self) -> Result<String>;
+    /// Cuts off the client with that address: none of its requests is applied any more.
+    fn blocklist(&self, address: &str) -> Result<()>;
+
+    /// Makes an object with these omap entries, or answers EEXIST and changes nothing.
+    fn create_object(&self, object: &str, entries: &Entries) -> Result<()>;
+    /// Every omap entry whose key starts with `prefix`. ENOENT where the object is absent.
+    fn read(&self, object: &str, prefix: &str) -> Result<Entries>;
+    /// These omap entries, as far as they exist. ENOENT where the object is absent.
+    fn get(&self, object: &str, keys: &[&str]) -> Result<Entries>;
+    /// Applies one compare-and-swap. ECANCELED: an expectation did not hold, nothing was written.
+    fn swap(&self, object: &str, swap: &Swap) -> Result<()>;
+    /// Removes an object.
+    fn remove_object(&self, object: &str) -> Result<()>;
+
+    /// Makes what deletion needs on a full pool (the object `rbd_trash`).
+    fn prepare_trash(&self) -> Result<()>;
+    /// Makes an image of `size` bytes with the image-meta `meta` under [`META_KEY`]; answers
+    /// its id. A crash inside can leave the image without its meta.
+    fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String>;
+    /// The pool's directory: name by image id. Opens no image.
+    fn images(&self) -> Result<BTreeMap<String, String>>;
+    /// Looks one image up directly, by id; also one in the trash. ENOENT: it does not exist.
+    fn image(&self, id: &str) -> Result<ImageState>;
+    /// Looks one image up by name. ENOENT: no image has that name.
+    fn image_by_name(&self, name: &str) -> Result<ImageState>;
+    /// Sets an image's size in bytes. Growing only.
+    fn grow_image(&self, id: &str, size: u64) -> Result<()>;
+    /// Who watches the image.
+    fn watchers(&self, id: &str) -> Result<Vec<Watcher>>;
+    /// Moves an image to the trash. ENOENT: no image of that name is in the directory.
+    fn trash_image(&self, name: &str) -> Result<()>;
+    /// What is in the trash.
+    fn trash(&self) -> Result<Vec<TrashedImage>>;
+    /// Asks the cluster's manager to free a trashed image in the background.
+    fn schedule_purge(&self, id: &str) -> Result<()>;
+    /// Frees a trashed image now: takes as long as the image has objects.
+    fn purge(&self, id: &str) -> Result<()>;
+
+    /// `ceph df detail`, as JSON.
+    fn df(&self) -> Result<Vec<u8>>;
+    /// `ceph osd dump`, as JSON.
+    fn osd_dump(&self) -> Result<Vec<u8>>;
+}

@@ -1,0 +1,167 @@
+//! The real host: its kernel's RBD devices, its processes, its clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hostdev::{Krbd, Mapping};
+
+use crate::host::{Host, HostError, ImageKey, MapRequest, Mapped, Owner, Result};
+
+/// How long the kernel may take to map or unmap.
+const KERNEL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Whether XAPI has declared the host with that UUID dead; an error is its text.
+pub type DeclaredDead<'a> = dyn Fn(&str) -> std::result::Result<bool, String> + Send + Sync + 'a;
+
+/// This host, mapping images of one cluster as one user.
+pub struct Dom0<'a> {
+    owner: Owner,
+    krbd: Krbd,
+    cluster: &'a librbd::Cluster,
+    declared_dead: Box<DeclaredDead<'a>>,
+}
+
+impl<'a> Dom0<'a> {
+    /// The host with that UUID in XAPI, which must be the one this process runs on.
+    pub fn new(
+        uuid: &str,
+        cluster: &'a librbd::Cluster,
+        declared_dead: Box<DeclaredDead<'a>>,
+    ) -> Result<Self> {
+        let pid = std::process::id();
+        let started = hostdev::process_start_time(pid)?.unwrap_or_default();
+        Ok(Dom0 {
+            owner: Owner {
+                host: uuid.to_owned(),
+                boot_id: hostdev::boot_id()?,
+                pid,
+                started,
+            },
+            krbd: Krbd::new(),
+            cluster,
+            declared_dead,
+        })
+    }
+}
+
+impl From<hostdev::Error> for HostError {
+    fn from(error: hostdev::Error) -> Self {
+        HostError {
+            errno: Some(error.errno()).filter(|errno| *errno != 0),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<librbd::Error> for HostError {
+    fn from(error: librbd::Error) -> Self {
+        HostError {
+            errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<Mapping> for Mapped {
+    fn from(mapping: Mapping) -> Self {
+        Mapped {
+            device: mapping.device,
+            key: ImageKey {
+                fsid: mapping.key.fsid,
+                pool_id: mapping.key.pool_id,
+                image_id: mapping.key.image_id,
+                snap_id: mapping.key.snap_id,
+            },
+            image_name: mapping.image_name,
+            size: mapping.size,
+            read_only: mapping.read_only,
+            client_address: mapping.client_address,
+            client_id: mapping.client_id,
+        }
+    }
+}
+
+impl From<&ImageKey> for hostdev::ImageKey {
+    fn from(key: &ImageKey) -> Self {
+        hostdev::ImageKey {
+            fsid: key.fsid.clone(),
+            pool_id: key.pool_id,
+            namespace: String::new(),
+            image_id: key.image_id.clone(),
+            snap_id: key.snap_id,
+        }
+    }
+}
+
+impl Host for Dom0<'_> {
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn now(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
+    }
+
+    fn pause(&self, milliseconds: u64) {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+    }
+
+    fn is_gone(&self, owner: &Owner) -> bool {
+        if owner.host != self.owner.host {
+            return false;
+        }
+        if owner.boot_id != self.owner.boot_id {
+            return true;
+        }
+        match hostdev::process_alive(owner.pid, owner.started) {
+            Ok(alive) => !alive,
+            Err(e) => {
+                log::warn!("cannot tell whether process {} runs: {e}", owner.pid);
+                false
+            }
+        }
+    }
+
+    fn is_declared_dead(&self, host: &str) -> Result<bool> {
+        (self.declared_dead)(host).map_err(|message| HostError {
+            message,
+            errno: None,
+        })
+    }
+
+    fn supported_features(&self) -> Result<Option<u64>> {
+        self.krbd.load_module(KERNEL_DEADLINE)?;
+        Ok(self.krbd.supported_features()?)
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapped>> {
+        let mappings = self.krbd.mappings()?;
+        Ok(mappings.into_iter().map(Mapped::from).collect())
+    }
+
+    fn map(&self, request: &MapRequest) -> Result<Mapped> {
+        let mapping = self.krbd.map(&hostdev::MapRequest {
+            monitors: self.cluster.mon_addresses()?,
+            user: self.cluster.user().to_owned(),
+            key: self.cluster.key()?.expose().to_owned().into(),
+            image: hostdev::ImageKey::from(&request.key),
+            pool_name: request.pool_name.clone(),
+            image_name: request.image_name.clone(),
+            snap_name: request.snap_name.clone(),
+            read_only: request.read_only,
+            noshare: false,
+            deadline: KERNEL_DEADLINE,
+        })?;
+        Ok(mapping.into())
+    }
+
+    fn unmap(&self, mapped: &Mapped) -> Result<()> {
+        let key = hostdev::ImageKey::from(&mapped.key);
+        for mapping in self.krbd.find(&key)? {
+            if mapping.device == mapped.device {
+                self.krbd.unmap(&mapping, KERNEL_DEADLINE)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,277 @@
+//! What can go wrong, in words for the administrator who reads it at three in the morning.
+
+use uuid::Uuid;
+
+use crate::cluster::ClusterError;
+use crate::host::HostError;
+use crate::record::Unreadable;
+use crate::usage::{NoRoom, UsageError};
+
+/// Result of an operation on an SR or a VDI.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation on an SR or a VDI was refused or failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The cluster did not do what was asked.
+    #[error("{doing}: {source}")]
+    Cluster {
+        /// What this driver was about.
+        doing: String,
+        /// What the cluster answered.
+        source: ClusterError,
+    },
+    /// This host's kernel did not do what was asked.
+    #[error("{doing}: {source}")]
+    Host {
+        /// What this driver was about.
+        doing: String,
+        /// What the kernel answered.
+        source: HostError,
+    },
+    /// The cluster cannot be reached as that user.
+    #[error("the Ceph cluster cannot be used: {source}. 'smblock-admin check' with the same device-config looks at each part on this host")]
+    Unreachable {
+        /// What is wrong.
+        source: librbd::Error,
+    },
+    /// The cluster has no such pool.
+    #[error("the Ceph cluster has no pool {pool}; it has: {present}. Check device-config:pool")]
+    PoolMissing {
+        /// The name that was asked for.
+        pool: String,
+        /// The names that exist.
+        present: String,
+    },
+    /// The pool is not meant for RBD images.
+    #[error("pool {pool} is not enabled for RBD: if it may hold VM disks, run 'ceph osd pool application enable {pool} rbd'; nothing was changed")]
+    PoolNotForRbd {
+        /// The pool.
+        pool: String,
+    },
+    /// The pool holds no such SR.
+    #[error("pool {pool} holds no SR {sr}: its catalogue object smblock.sr.{sr} does not exist. Check device-config:pool with 'xe sr-probe'; nothing was changed")]
+    SrMissing {
+        /// The SR.
+        sr: Uuid,
+        /// The pool that was looked at.
+        pool: String,
+    },
+    /// The pool holds that SR already.
+    #[error("pool {pool} already holds SR {sr}: introduce it with 'xe sr-introduce' instead of creating it")]
+    SrExists {
+        /// The SR.
+        sr: Uuid,
+        /// The pool.
+        pool: String,
+    },
+    /// The SR cannot be deleted yet.
+    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash that are still being freed. Destroy its VDIs first, or forget the SR to keep them; space being freed can be waited for with 'smblock-admin reclaim'")]
+    SrNotEmpty {
+        /// The SR.
+        sr: Uuid,
+        /// VDIs in the catalogue.
+        vdis: usize,
+        /// Entries in the journal.
+        operations: usize,
+        /// Images with the SR's name prefix.
+        images: usize,
+        /// Trashed images with the SR's name prefix.
+        trashed: usize,
+    },
+    /// The SR's disks are in use on this host.
+    #[error("SR {sr} still has {device} mapped on this host for VDI {vdi}: unplug it first")]
+    SrInUse {
+        /// The SR.
+        sr: Uuid,
+        /// The VDI, or the image's name where none is known.
+        vdi: String,
+        /// The device.
+        device: String,
+    },
+    /// The SR is being deleted.
+    #[error("SR {sr} is being deleted: nothing can be created in it")]
+    SrDeleting {
+        /// The SR.
+        sr: Uuid,
+    },
+    /// The catalogue holds no such VDI.
+    #[error("SR {sr} has no VDI {vdi}")]
+    VdiMissing {
+        /// The SR.
+        sr: Uuid,
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// The catalogue holds that VDI already.
+    #[error("SR {sr} already has a VDI {vdi}")]
+    VdiExists {
+        /// The SR.
+        sr: Uuid,
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// Another host, or this one, uses the VDI.
+    #[error("VDI {vdi} is in use: host {host} has claimed it for writing since {since}. Unplug it there; if that host is dead, declare it dead (xe host-declare-dead), and only if it certainly does not run, release the claim with 'smblock-admin release'")]
+    VdiInUse {
+        /// The VDI.
+        vdi: Uuid,
+        /// The host's UUID.
+        host: String,
+        /// UTC time.
+        since: String,
+    },
+    /// Another operation on the VDI is under way.
+    #[error("VDI {vdi}: {what} by process {pid} on host {host} is under way and was waited for in vain; try again")]
+    VdiBusy {
+        /// The VDI.
+        vdi: Uuid,
+        /// What is under way.
+        what: &'static str,
+        /// The host's UUID.
+        host: String,
+        /// The process.
+        pid: u32,
+    },
+    /// A kernel that is not this host's has the image mapped, without a claim.
+    #[error("VDI {vdi}: image {image} is mapped by another kernel ({address}) behind this driver's back; it was not attached, since two writers destroy its content. Unmap it there ('rbd device unmap'); a host that died lets go within 30 s")]
+    ForeignKernel {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The address of that kernel's client.
+        address: String,
+    },
+    /// An image of the name that is needed exists and is not this VDI's.
+    #[error("VDI {vdi}: an image named {image} already exists in pool {pool} and is not in the catalogue; it was left alone. Rename or remove it, then try again")]
+    ForeignImage {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The pool.
+        pool: String,
+    },
+    /// The image behind a VDI is gone.
+    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed outside this driver. 'rbd trash ls --all' shows whether it can be restored")]
+    ImageMissing {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The image's id.
+        id: String,
+        /// The pool.
+        pool: String,
+    },
+    /// The image behind a VDI is smaller than the VDI.
+    #[error("VDI {vdi}: image {image} has {actual} bytes but the VDI {expected}: it was shrunk outside this driver. Grow it back ('rbd resize --size {expected}B'), then try again")]
+    ImageShrunk {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// Bytes the image has.
+        actual: u64,
+        /// Bytes the VDI has.
+        expected: u64,
+    },
+    /// The image has features that this kernel cannot map.
+    #[error("VDI {vdi}: this host's kernel cannot map image {image}: it lacks the features {features}. Drop them: rbd feature disable {pool}/{image} {features}")]
+    Features {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The pool.
+        pool: String,
+        /// The names of the features, with commas.
+        features: String,
+    },
+    /// A size that no image can have.
+    #[error("a VDI of {size} bytes cannot be made: sizes go from 1 byte to {max} bytes")]
+    BadSize {
+        /// Bytes asked for.
+        size: i128,
+        /// The largest size in bytes.
+        max: u64,
+    },
+    /// A VDI cannot become smaller.
+    #[error(
+        "VDI {vdi} has {current} bytes and cannot shrink to {size}: shrinking would destroy data"
+    )]
+    Shrink {
+        /// The VDI.
+        vdi: Uuid,
+        /// Bytes it has.
+        current: u64,
+        /// Bytes asked for.
+        size: u64,
+    },
+    /// The pool has no room.
+    #[error("{consequence}: {source}")]
+    NoRoom {
+        /// What was not done, or done all the same.
+        consequence: String,
+        /// Which limit is near.
+        source: NoRoom,
+    },
+    /// The cluster's report of its usage cannot be read.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// A catalogue value cannot be read.
+    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was left as it is; no other VDI is affected")]
+    Damaged {
+        /// The SR.
+        sr: Uuid,
+        /// The omap key.
+        key: String,
+        /// What is wrong with it.
+        source: Unreadable,
+    },
+    /// The cluster's answer makes no sense.
+    #[error("{doing}: {detail}")]
+    Unexpected {
+        /// What this driver was about.
+        doing: String,
+        /// What it got.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// The errno behind it, positive, where there is one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Cluster { source, .. } if source.errno != 0 => Some(source.errno),
+            Error::Host { source, .. } => source.errno,
+            Error::Unreachable { source } => source.errno(),
+            _ => None,
+        }
+    }
+}
+
+/// Says what a failing call was for.
+pub(crate) trait Context<T> {
+    fn doing(self, what: &str) -> Result<T>;
+}
+
+impl<T> Context<T> for std::result::Result<T, ClusterError> {
+    fn doing(self, what: &str) -> Result<T> {
+        self.map_err(|source| Error::Cluster {
+            doing: what.to_owned(),
+            source,
+        })
+    }
+}
+
+impl<T> Context<T> for std::result::Result<T, HostError> {
+    fn doing(self, what: &str) -> Result<T> {
+        self.map_err(|source| Error::Host {
+            doing: what.to_owned(),
+            source,
+        })
+    }
+}

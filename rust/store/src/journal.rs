@@ -1,0 +1,172 @@
+//! The journal: who is about to do what to which VDI, written in the same atomic change as the
+//! record it touches, and how an operation that nobody finished is taken over.
+//!
+//! There is at most one entry per VDI. It serialises operations on one VDI across all hosts, and
+//! operations on different VDIs never wait for each other.
+//!
+//! **Taking over.** An entry names its owner and a lease. Only when the owner is known gone (a
+//! process of this host that no longer runs) or its lease is over may another act, and only after
+//! the *owner's* address was put on the cluster's blocklist. Without the blocklist an owner that
+//! was merely slow could wake up and go on with stale knowledge, and requests it has sent could
+//! still be applied; and a dead client's lock and watch would hold up the next operation on the
+//! image for 10 to 30 s. A wrong guess about the lease (clocks differ between hosts) therefore
+//! costs the owner its operation, never anybody's data.
+
+use uuid::Uuid;
+
+use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
+use crate::cluster::Swap;
+use crate::error::{Context, Error, Result};
+use crate::record::{Action, Intent, VdiRecord};
+use crate::{vdi, Repository};
+
+/// How long an operation has before others may take it over. Longer than the deadlines of all its
+/// calls together in the usual case; see the module's text for why it need not be exact.
+pub const LEASE_SECONDS: u64 = 120;
+
+/// How long an operation waits for another one on the same VDI.
+const TURN_MILLISECONDS: u64 = 30_000;
+const TURN_POLL_MILLISECONDS: u64 = 50;
+
+impl Repository<'_> {
+    /// Reads a VDI's entry once no operation on it is under way: waits for living owners, takes
+    /// over from dead ones.
+    pub(crate) fn turn(&self, vdi: &Uuid) -> Result<Entry> {
+        let mut waited = 0;
+        loop {
+            let entry = self.entry(vdi)?;
+            let Some(intent) = &entry.intent else {
+                return Ok(entry);
+            };
+            if self.may_take_over(&intent.record) {
+                self.take_over(vdi, intent)?;
+            } else if waited >= TURN_MILLISECONDS {
+                return Err(Error::VdiBusy {
+                    vdi: *vdi,
+                    what: intent.record.action.describe(),
+                    host: intent.record.owner.host.clone(),
+                    pid: intent.record.owner.pid,
+                });
+            } else {
+                self.host.pause(TURN_POLL_MILLISECONDS);
+                waited += TURN_POLL_MILLISECONDS;
+            }
+        }
+    }
+
+    /// Writes the intent, together with the record's change that `also` adds to the same swap.
+    /// `None`: somebody else changed the VDI meanwhile; read it again.
+    pub(crate) fn begin(
+        &self,
+        vdi: &Uuid,
+        entry: &Entry,
+        action: Action,
+        also: impl FnOnce(Swap) -> Swap,
+    ) -> Result<Option<Stored<Intent>>> {
+        let doing = format!("writing down the {} {vdi}", action.describe());
+        let address = self.cluster.address().doing(&doing)?;
+        let lease = self.host.now() + LEASE_SECONDS;
+        let mut intent = Intent::new(self.host.owner().clone(), address, lease, action);
+        let swap = Swap::default()
+            .expect(crate::catalogue::SR_KEY.into(), Some(&entry.sr))
+            .expect(vdi_key(vdi), entry.vdi.as_ref())
+            .expect::<Intent>(intent_key(vdi), None)
+            .write(intent_key(vdi), &mut intent);
+        let bytes = swap.set[&intent_key(vdi)].clone();
+        let written = self.commit(&doing, &also(swap))?;
+        Ok(written.then_some(Stored {
+            bytes,
+            record: intent,
+        }))
+    }
+
+    /// Removes the intent, together with the change that `also` makes of the VDI's record as it
+    /// stands. The operation is over when this is applied, and not before.
+    ///
+    /// `record` is what was read last; where somebody wrote to the record meanwhile (a new name,
+    /// a claim), it is read again.
+    pub(crate) fn finish(
+        &self,
+        vdi: &Uuid,
+        intent: &Stored<Intent>,
+        mut record: Option<Stored<VdiRecord>>,
+        also: impl Fn(Swap, Option<&Stored<VdiRecord>>) -> Swap,
+    ) -> Result<()> {
+        let doing = format!("finishing the {} {vdi}", intent.record.action.describe());
+        loop {
+            let swap = Swap::default()
+                .expect(intent_key(vdi), Some(intent))
+                .erase(intent_key(vdi));
+            if self.commit(&doing, &also(swap, record.as_ref()))? {
+                return Ok(());
+            }
+            let entry = self.entry(vdi)?;
+            if entry.intent.is_none_or(|found| found.bytes != intent.bytes) {
+                return Err(Error::Unexpected {
+                    doing,
+                    detail: "another process took the operation over, since this one held it for longer than its lease; look at the VDI again before repeating it".into(),
+                });
+            }
+            record = entry.vdi;
+        }
+    }
+
+    /// Finishes or undoes every operation that its owner left behind. Those of living owners are
+    /// left to them.
+    pub(crate) fn recover(&self, intents: Vec<(Uuid, Stored<Intent>)>) -> Result<usize> {
+        let mut recovered = 0;
+        for (vdi, intent) in intents {
+            if self.may_take_over(&intent.record) {
+                self.take_over(&vdi, &intent)?;
+                recovered += 1;
+            }
+        }
+        Ok(recovered)
+    }
+
+    fn may_take_over(&self, intent: &Intent) -> bool {
+        self.host.is_gone(&intent.owner) || intent.lease_until < self.host.now()
+    }
+
+    fn take_over(&self, vdi: &Uuid, found: &Stored<Intent>) -> Result<()> {
+        let left = &found.record;
+        let what = left.action.describe();
+        let doing = format!("taking over the {what} {vdi}");
+        log::warn!(
+            "{doing}: process {} on host {} left it unfinished",
+            left.owner.pid,
+            left.owner.host
+        );
+        let address = self.cluster.address().doing(&doing)?;
+        if left.address != address {
+            self.cluster.blocklist(&left.address).doing(&doing)?;
+        }
+        let mut mine = Intent::new(
+            self.host.owner().clone(),
+            address,
+            self.host.now() + LEASE_SECONDS,
+            left.action.clone(),
+        );
+        let swap = Swap::default()
+            .expect(intent_key(vdi), Some(found))
+            .write(intent_key(vdi), &mut mine);
+        let bytes = swap.set[&intent_key(vdi)].clone();
+        if !self.commit(&doing, &swap)? {
+            return Ok(()); // somebody else was faster
+        }
+        let mine = Stored {
+            bytes,
+            record: mine,
+        };
+        self.complete(vdi, &mine)
+    }
+
+    /// Brings an operation that stopped after any of its steps to one of its two ends.
+    fn complete(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+        match &intent.record.action {
+            Action::CreateDisk { image_name } => vdi::create::undo(self, vdi, intent, image_name),
+            Action::DeleteDisk { image } => vdi::delete::complete(self, vdi, intent, image),
+            Action::Grow { image, .. } => vdi::resize::complete(self, vdi, intent, image),
+        }
+    }
+}

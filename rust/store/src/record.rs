@@ -1,0 +1,286 @@
+//! What the catalogue holds: records of an SR, of its VDIs, and of operations under way, as
+//! versioned JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::host::Owner;
+
+/// The version of the records that this code writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// A catalogue value that is not a record this code can read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unreadable {
+    /// Not the JSON of a record.
+    #[error("it is not a valid record: {0}")]
+    Malformed(String),
+    /// Written by a newer smblock.
+    #[error("its version is {0}, and this smblock reads up to {VERSION}: install the smblock that wrote it")]
+    Newer(u32),
+}
+
+/// A record that is stored as JSON with a version and a nonce.
+pub trait Record: Serialize + for<'de> Deserialize<'de> {
+    /// The version it was written with.
+    fn version(&self) -> u32;
+    /// Gives it a fresh nonce, so that no two writes are alike and a lost reply can be resolved
+    /// by reading again.
+    fn renew(&mut self);
+
+    /// Reads a catalogue value.
+    fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Header {
+            version: u32,
+        }
+        let header: Header =
+            serde_json::from_slice(bytes).map_err(|e| Unreadable::Malformed(e.to_string()))?;
+        if header.version > VERSION {
+            return Err(Unreadable::Newer(header.version));
+        }
+        serde_json::from_slice(bytes).map_err(|e| Unreadable::Malformed(e.to_string()))
+    }
+
+    /// The catalogue value, with a fresh nonce.
+    fn seal(&mut self) -> Vec<u8> {
+        self.renew();
+        // The records are plain structs with string keys: serde_json cannot fail on them.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+macro_rules! record {
+    ($type:ty) => {
+        impl Record for $type {
+            fn version(&self) -> u32 {
+                self.version
+            }
+            fn renew(&mut self) {
+                self.version = VERSION;
+                self.nonce = Uuid::new_v4();
+            }
+        }
+    };
+}
+
+/// The SR itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SrRecord {
+    version: u32,
+    nonce: Uuid,
+    /// The SR's UUID.
+    pub uuid: Uuid,
+    /// Its name in XAPI, when last seen there.
+    pub name_label: String,
+    /// Its description in XAPI, when last seen there.
+    pub name_description: String,
+    /// Seconds since 1970 when it was created.
+    pub created: u64,
+    /// Set while it is being deleted: nothing may be created in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleting: bool,
+}
+record!(SrRecord);
+
+impl SrRecord {
+    /// A new SR.
+    pub fn new(uuid: Uuid, name_label: &str, name_description: &str, created: u64) -> Self {
+        SrRecord {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            uuid,
+            name_label: name_label.to_owned(),
+            name_description: name_description.to_owned(),
+            created,
+            deleting: false,
+        }
+    }
+}
+
+/// An image of the pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// The name, which never changes and means nothing.
+    pub name: String,
+    /// The id, by which it is addressed.
+    pub id: String,
+}
+
+/// What holds a VDI's blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Volume {
+    /// The head of an image: a disk.
+    Head {
+        /// The image.
+        image: ImageRef,
+    },
+}
+
+impl Volume {
+    /// The image that holds the blocks.
+    pub fn image(&self) -> &ImageRef {
+        match self {
+            Volume::Head { image } => image,
+        }
+    }
+}
+
+/// Who may write to a VDI. Ceph keeps no second writer out: this does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The host's UUID in XAPI.
+    pub host: String,
+    /// The boot that the claim belongs to: a host that has booted since holds nothing.
+    pub boot_id: String,
+    /// Seconds since 1970 when it was taken.
+    pub since: u64,
+}
+
+/// What XAPI knows about a VDI. XAPI's word counts while the SR is plugged; the catalogue's copy
+/// speaks when the SR is introduced again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct XapiFields {
+    /// `name_label`
+    pub name_label: String,
+    /// `name_description`
+    pub name_description: String,
+    /// `type`: user, system, ephemeral, …
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// `read_only`
+    pub read_only: bool,
+    /// `sharable`
+    pub sharable: bool,
+    /// `managed`
+    pub managed: bool,
+    /// `metadata_of_pool`, a reference
+    pub metadata_of_pool: String,
+    /// `is_a_snapshot`
+    pub is_a_snapshot: bool,
+    /// `snapshot_of`, as a UUID
+    pub snapshot_of: Option<Uuid>,
+    /// `snapshot_time`, as XML-RPC writes it (`20261121T08:00:00Z`)
+    pub snapshot_time: String,
+    /// `sm_config` without the keys that belong to a running host
+    pub sm_config: BTreeMap<String, String>,
+}
+
+/// A VDI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VdiRecord {
+    version: u32,
+    nonce: Uuid,
+    /// The VDI's UUID, which is its location too.
+    pub uuid: Uuid,
+    /// What holds its blocks.
+    pub volume: Volume,
+    /// Virtual size in bytes.
+    pub size: u64,
+    /// What XAPI knows about it.
+    pub xapi: XapiFields,
+    /// Who may write to it.
+    pub claim: Option<Claim>,
+    /// Raised by each claim: tells whether the content can have changed since.
+    pub epoch: u64,
+}
+record!(VdiRecord);
+
+impl VdiRecord {
+    /// A VDI that nobody has claimed yet.
+    pub fn new(uuid: Uuid, volume: Volume, size: u64, xapi: XapiFields) -> Self {
+        VdiRecord {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            uuid,
+            volume,
+            size,
+            xapi,
+            claim: None,
+            epoch: 0,
+        }
+    }
+}
+
+/// What an image says about itself in its image-meta, so that the catalogue can be rebuilt from
+/// the images alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageMeta {
+    /// The version of this text.
+    pub version: u32,
+    /// The SR that the image belongs to.
+    pub sr: Uuid,
+    /// The VDI that it was made for.
+    pub vdi: Uuid,
+    /// What XAPI knew about the VDI when it was made.
+    pub xapi: XapiFields,
+}
+
+/// What an operation under way is about to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum Action {
+    /// See `vdi/create.rs`.
+    CreateDisk {
+        /// The name of the image that is being made.
+        image_name: String,
+    },
+    /// See `vdi/delete.rs`.
+    DeleteDisk {
+        /// The image that goes to the trash.
+        image: ImageRef,
+    },
+    /// See `vdi/resize.rs`.
+    Grow {
+        /// The image that grows.
+        image: ImageRef,
+        /// The size in bytes that was asked for.
+        size: u64,
+    },
+}
+
+impl Action {
+    /// What an administrator calls it.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Action::CreateDisk { .. } => "creation of the disk",
+            Action::DeleteDisk { .. } => "deletion of the disk",
+            Action::Grow { .. } => "resize of the disk",
+        }
+    }
+}
+
+/// The journal's entry for an operation under way: who does what, and until when nobody else
+/// may step in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    version: u32,
+    nonce: Uuid,
+    /// The process that does it.
+    pub owner: Owner,
+    /// That process's address in the cluster, to be blocklisted before anybody else acts.
+    pub address: String,
+    /// Seconds since 1970 when the lease ends.
+    pub lease_until: u64,
+    /// What it does.
+    #[serde(flatten)]
+    pub action: Action,
+}
+record!(Intent);
+
+impl Intent {
+    /// A new entry.
+    pub fn new(owner: Owner, address: String, lease_until: u64, action: Action) -> Self {
+        Intent {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            owner,
+            address,
+            lease_until,
+            action,
+        }
+    }
+}

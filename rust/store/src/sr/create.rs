@@ -1,0 +1,50 @@
+//! Creating an SR.
+//!
+//! 1. What deletion needs on a full pool is made (`rbd_trash`).
+//! 2. The pool's directory gets a key for the SR.
+//! 3. The SR's catalogue object is made, exclusively.
+//!
+//! A crash before step 3 leaves a directory key without a catalogue: no SR. Probing passes over
+//! it, and deleting or creating an SR of that UUID cleans it up.
+
+use crate::catalogue::{directory_key, DIRECTORY, SR_KEY};
+use crate::cluster::{Entries, Swap};
+use crate::error::{Context, Error, Result};
+use crate::record::{Record, SrRecord};
+use crate::Repository;
+
+impl Repository<'_> {
+    /// Makes an empty SR.
+    pub fn create_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
+        let doing = format!("creating SR {}", self.sr);
+        self.require_rbd_pool()?;
+        self.require_room(&format!("SR {} was not created", self.sr))?;
+        self.cluster.prepare_trash().doing(&doing)?;
+        self.enter_directory(&doing)?;
+        let mut record = SrRecord::new(self.sr, name_label, name_description, self.host.now());
+        let entries = Entries::from([(SR_KEY.to_owned(), record.seal())]);
+        match self.cluster.create_object(&self.object(), &entries) {
+            Err(e) if e.is_exists() => Err(Error::SrExists {
+                sr: self.sr,
+                pool: self.cluster.pool_name().to_owned(),
+            }),
+            other => other.doing(&doing),
+        }
+    }
+
+    fn enter_directory(&self, doing: &str) -> Result<()> {
+        let key = directory_key(&self.sr);
+        let value = self.sr.to_string().into_bytes();
+        let entries = Entries::from([(key, value)]);
+        match self.cluster.create_object(DIRECTORY, &entries) {
+            Err(e) if e.is_exists() => {
+                let swap = Swap {
+                    set: entries,
+                    ..Swap::default()
+                };
+                self.cluster.swap(DIRECTORY, &swap).doing(doing)
+            }
+            other => other.doing(doing),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What can be done with an SR.
+
+pub mod create;
+pub mod delete;
+pub mod plug;
+pub mod probe;
+pub mod scan;
+pub mod update;

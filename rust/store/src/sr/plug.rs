@@ -1,0 +1,58 @@
+//! Attaching an SR to this host, and detaching it.
+
+use crate::catalogue::{image_prefix, intent_key, Stored, INTENT_PREFIX};
+use crate::cluster::Entries;
+use crate::error::{Context, Error, Result};
+use crate::record::Intent;
+use crate::Repository;
+use uuid::Uuid;
+
+impl Repository<'_> {
+    /// Checks that the SR is there, finishes what dead processes left in it, and removes devices
+    /// that a crash left on this host.
+    pub fn attach_sr(&self) -> Result<()> {
+        self.mark_deleting(false)?;
+        let entries = self.read_catalogue()?;
+        self.recover(self.intents(&entries))?;
+        self.drop_stale_devices()
+    }
+
+    /// Refused while a VDI of the SR is mapped on this host.
+    pub fn detach_sr(&self) -> Result<()> {
+        self.drop_stale_devices()?;
+        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
+        let prefix = image_prefix(&self.sr);
+        let mappings = self.host.mappings().doing("listing this host's devices")?;
+        let left = mappings.into_iter().find(|m| {
+            m.key.fsid == fsid
+                && m.key.pool_id == self.cluster.pool_id()
+                && m.image_name.starts_with(&prefix)
+        });
+        match left {
+            None => Ok(()),
+            Some(mapped) => Err(Error::SrInUse {
+                sr: self.sr,
+                vdi: self
+                    .vdi_of_image_name(&mapped.image_name)
+                    .map_or(mapped.image_name, |vdi| vdi.to_string()),
+                device: mapped.device.display().to_string(),
+            }),
+        }
+    }
+
+    /// The operations under way, as far as their entries can be read.
+    pub(crate) fn intents(&self, entries: &Entries) -> Vec<(Uuid, Stored<Intent>)> {
+        let mut intents = Vec::new();
+        for (key, value) in entries.range(INTENT_PREFIX.to_owned()..) {
+            let Some(vdi) = key.strip_prefix(INTENT_PREFIX) else {
+                break;
+            };
+            match (vdi.parse(), Stored::parse(value.clone())) {
+                (Ok(vdi), Ok(intent)) if intent_key(&vdi) == *key => intents.push((vdi, intent)),
+                (_, Err(e)) => log::error!("SR {}: journal entry {key}: {e}", self.sr),
+                _ => log::error!("SR {}: {key} is not a journal entry's key", self.sr),
+            }
+        }
+        intents
+    }
+}

@@ -1,0 +1,218 @@
+//! Scanning an SR.
+//!
+//! What a scan leaves out, XAPI forgets, with its name: so nothing is left out but what was
+//! looked up on its own and does not exist, and whatever cannot be read is an error or is
+//! reported as XAPI knows it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use uuid::Uuid;
+
+use crate::catalogue::{image_prefix, intent_key, vdi_key, Stored, INTENT_PREFIX, VDI_PREFIX};
+use crate::cluster::{Entries, Swap};
+use crate::error::{Context, Error, Result};
+use crate::record::{ImageMeta, Intent, VdiRecord, XapiFields};
+use crate::usage::PoolUsage;
+use crate::vdi::update::XapiVdi;
+use crate::Repository;
+
+/// A VDI that the SR holds.
+#[derive(Debug, Clone)]
+pub struct ScannedVdi {
+    /// The VDI's UUID, which is its location too.
+    pub uuid: Uuid,
+    /// Virtual size in bytes.
+    pub size: u64,
+    /// What XAPI knows about it, or knew when it last had it.
+    pub xapi: XapiFields,
+    /// Whether XAPI's database has it.
+    pub known_to_xapi: bool,
+}
+
+/// What a scan found.
+#[derive(Debug)]
+pub struct Scan {
+    /// Every VDI of the SR.
+    pub vdis: Vec<ScannedVdi>,
+    /// How full the pool is.
+    pub usage: PoolUsage,
+    /// What an administrator should look at, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Repository<'_> {
+    /// Reads the catalogue, finishes what dead processes left, takes over what XAPI knows, and
+    /// lists the VDIs. `known` is every VDI that XAPI's database has in this SR.
+    pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
+        let mut entries = self.read_catalogue()?;
+        if self.recover(self.intents(&entries))? > 0 {
+            entries = self.read_catalogue()?;
+        }
+        let images = self.cluster.images().doing("listing the pool's images")?;
+        let known: HashMap<Uuid, &XapiVdi> = known.iter().map(|v| (v.uuid, v)).collect();
+        let mut scan = Scan {
+            vdis: Vec::with_capacity(entries.len()),
+            usage: self.usage()?,
+            warnings: Vec::new(),
+        };
+        for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
+            let Some(uuid) = key.strip_prefix(VDI_PREFIX) else {
+                break;
+            };
+            let Ok(uuid) = uuid.parse::<Uuid>() else {
+                scan.warn(format!("{key} in the catalogue is not a VDI's key"));
+                continue;
+            };
+            let vdi = match Stored::parse(value.clone()) {
+                Ok(stored) => self.scan_vdi(&stored, known.get(&uuid), &images, &mut scan)?,
+                Err(reason) => {
+                    scan.warn(format!(
+                        "the catalogue's record of VDI {uuid} is damaged: {reason}"
+                    ));
+                    Some(self.describe_damaged(uuid, known.get(&uuid), &images)?)
+                }
+            };
+            scan.vdis.extend(vdi);
+        }
+        self.report_orphans(&entries, &images, &mut scan);
+        for image in self.trashed_images()? {
+            self.request_purge(&image.id);
+        }
+        for warning in &scan.warnings {
+            log::warn!("SR {}: {warning}", self.sr);
+        }
+        Ok(scan)
+    }
+
+    fn scan_vdi(
+        &self,
+        stored: &Stored<VdiRecord>,
+        known: Option<&&XapiVdi>,
+        images: &BTreeMap<String, String>,
+        scan: &mut Scan,
+    ) -> Result<Option<ScannedVdi>> {
+        let record = &stored.record;
+        let image = record.volume.image();
+        if !images.contains_key(&image.id) {
+            match self.cluster.image(&image.id) {
+                Ok(_) => scan.warn(format!(
+                    "image {} of VDI {} is not in the pool's directory (in the trash?): it cannot be attached; 'rbd trash restore {}' brings it back",
+                    image.name, record.uuid, image.id
+                )),
+                Err(e) if e.is_not_found() => return self.forget(stored, known.is_some(), scan),
+                Err(e) => return Err(e).doing(&format!("looking for image {}", image.name)),
+            }
+        }
+        let mut xapi = record.xapi.clone();
+        if let Some(known) = known {
+            // Where the record was changed meanwhile, whoever did that knows better; the next
+            // scan copies the rest.
+            self.copy_fields(stored, &known.fields)?;
+            xapi = known.fields.clone();
+        }
+        Ok(Some(ScannedVdi {
+            uuid: record.uuid,
+            size: record.size,
+            xapi,
+            known_to_xapi: known.is_some(),
+        }))
+    }
+
+    /// Drops the record of a VDI whose image was looked up and does not exist.
+    fn forget(
+        &self,
+        stored: &Stored<VdiRecord>,
+        known_to_xapi: bool,
+        scan: &mut Scan,
+    ) -> Result<Option<ScannedVdi>> {
+        let record = &stored.record;
+        let swap = Swap::default()
+            .expect(vdi_key(&record.uuid), Some(stored))
+            .expect::<Intent>(intent_key(&record.uuid), None)
+            .erase(vdi_key(&record.uuid));
+        if self.commit(&format!("forgetting VDI {}", record.uuid), &swap)? {
+            let image = record.volume.image();
+            scan.warn(format!(
+                "VDI {} ({:?}) is gone: its image {} (id {}) was removed outside this driver",
+                record.uuid, record.xapi.name_label, image.name, image.id
+            ));
+            return Ok(None);
+        }
+        // Changed this very moment: the record's new state is for the next scan.
+        Ok(Some(ScannedVdi {
+            uuid: record.uuid,
+            size: record.size,
+            xapi: record.xapi.clone(),
+            known_to_xapi,
+        }))
+    }
+
+    /// A VDI whose record cannot be read is reported as XAPI knows it, or as its image does.
+    fn describe_damaged(
+        &self,
+        uuid: Uuid,
+        known: Option<&&XapiVdi>,
+        images: &BTreeMap<String, String>,
+    ) -> Result<ScannedVdi> {
+        if let Some(known) = known {
+            return Ok(ScannedVdi {
+                uuid,
+                size: known.size,
+                xapi: known.fields.clone(),
+                known_to_xapi: true,
+            });
+        }
+        let doing = format!("describing VDI {uuid}, whose record is damaged, from its image");
+        let prefix = format!("{}{uuid}.", image_prefix(&self.sr));
+        let id = images.iter().find(|(_, name)| name.starts_with(&prefix));
+        let (id, _) = id.ok_or_else(|| Error::Unexpected {
+            doing: doing.clone(),
+            detail: format!("no image is named {prefix}*, and XAPI does not know the VDI; remove the omap key {} from {} if it is of no use", vdi_key(&uuid), self.object()),
+        })?;
+        let image = self.cluster.image(id).doing(&doing)?;
+        let meta = image.meta.as_deref().map(serde_json::from_str::<ImageMeta>);
+        let xapi = match meta {
+            Some(Ok(meta)) => meta.xapi,
+            _ => XapiFields::default(),
+        };
+        Ok(ScannedVdi {
+            uuid,
+            size: image.size,
+            xapi,
+            known_to_xapi: false,
+        })
+    }
+
+    /// Images that bear this SR's name and that neither a VDI nor an operation knows.
+    fn report_orphans(
+        &self,
+        entries: &Entries,
+        images: &BTreeMap<String, String>,
+        scan: &mut Scan,
+    ) {
+        let prefix = image_prefix(&self.sr);
+        for name in images.values().filter(|name| name.starts_with(&prefix)) {
+            let known = self.vdi_of_image_name(name).is_some_and(|vdi| {
+                [VDI_PREFIX, INTENT_PREFIX]
+                    .iter()
+                    .any(|kind| entries.contains_key(&format!("{kind}{vdi}")))
+            });
+            if !known {
+                scan.warn(format!(
+                    "image {name} bears this SR's name but is not in its catalogue; it was left alone"
+                ));
+            }
+        }
+    }
+}
+
+impl Scan {
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// Sum of the VDIs' virtual sizes in bytes.
+    pub fn virtual_allocation(&self) -> u64 {
+        self.vdis.iter().map(|vdi| vdi.size).sum()
+    }
+}

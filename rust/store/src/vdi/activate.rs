@@ -1,0 +1,220 @@
+//! Activating a VDI on this host, and deactivating it.
+//!
+//! For writing, the claim is taken first, then the image is mapped, then the image's watchers are
+//! listed: a kernel among them that is not this host's means that somebody maps the image behind
+//! this driver's back, and then this host lets go again. A crash leaves a claim of this host
+//! without a device, or with one; the next activation here uses both, and a deletion looks for the
+//! device.
+
+use uuid::Uuid;
+
+use crate::catalogue::image_prefix;
+use crate::cluster::ImageState;
+use crate::error::{Context, Error, Result};
+use crate::host::{MapRequest, Mapped};
+use crate::image_features::ImageFeatures;
+use crate::record::VdiRecord;
+use crate::Repository;
+
+impl Repository<'_> {
+    /// Maps a VDI; the device stays the same however often it is asked for. Never refused for
+    /// want of room: a VM that migrates must find its disk.
+    pub fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<Mapped> {
+        let entry = self.turn(vdi)?;
+        let image = self.image_state(&self.present(&entry, vdi)?.record)?;
+        self.require_features(vdi, &image)?;
+        self.warn_if_full(vdi);
+        if !writable {
+            let record = &self.present(&entry, vdi)?.record;
+            return self.map(record, &image, true);
+        }
+        let (record, newly_claimed) = self.claim(vdi)?;
+        let result = self
+            .map(&record, &image, false)
+            .and_then(|mapped| self.refuse_foreign_kernel(&record, mapped));
+        if result.is_err() && newly_claimed {
+            if let Err(e) = self.release(vdi) {
+                log::error!("VDI {vdi}: its claim by this host stays until the next attempt: {e}");
+            }
+        }
+        result
+    }
+
+    /// Unmaps a VDI and gives its claim back. What is not mapped is deactivated already.
+    pub fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()> {
+        let entry = self.entry(vdi)?;
+        for mapped in self.devices_of(vdi, entry.vdi.as_ref().map(|s| &s.record))? {
+            self.host
+                .unmap(&mapped)
+                .doing(&format!("unmapping VDI {vdi}"))?;
+        }
+        self.release(vdi)
+    }
+
+    /// This host's devices of a VDI. Of one that is gone from the catalogue only the name that
+    /// its image was mapped with is left to know them by.
+    fn devices_of(&self, vdi: &Uuid, record: Option<&VdiRecord>) -> Result<Vec<Mapped>> {
+        let mut found = self
+            .host
+            .mappings()
+            .doing(&format!("looking for the device of VDI {vdi}"))?;
+        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
+        let prefix = format!("{}{vdi}.", image_prefix(&self.sr));
+        found.retain(|mapped| {
+            let here = mapped.key.fsid == fsid && mapped.key.pool_id == self.cluster.pool_id();
+            here && match record {
+                Some(record) => mapped.key.image_id == record.volume.image().id,
+                None => mapped.image_name.starts_with(&prefix),
+            }
+        });
+        Ok(found)
+    }
+
+    /// The image behind a VDI, which must exist and hold all of it.
+    pub(crate) fn image_state(&self, record: &VdiRecord) -> Result<ImageState> {
+        let vdi = record.uuid;
+        let image = record.volume.image();
+        let state = match self.cluster.image(&image.id) {
+            Err(e) if e.is_not_found() => {
+                return Err(Error::ImageMissing {
+                    vdi,
+                    image: image.name.clone(),
+                    id: image.id.clone(),
+                    pool: self.cluster.pool_name().to_owned(),
+                })
+            }
+            other => other.doing(&format!("looking at image {}", image.name))?,
+        };
+        if state.size < record.size {
+            return Err(Error::ImageShrunk {
+                vdi,
+                image: image.name.clone(),
+                actual: state.size,
+                expected: record.size,
+            });
+        }
+        Ok(state)
+    }
+
+    fn require_features(&self, vdi: &Uuid, image: &ImageState) -> Result<()> {
+        let supported = self
+            .host
+            .supported_features()
+            .doing("asking this host's kernel what it can map")?;
+        let Some(supported) = supported else {
+            return Ok(()); // the kernel will say so itself when it maps
+        };
+        let lacking = ImageFeatures::from_bits(image.features & !supported);
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Features {
+            vdi: *vdi,
+            image: image.name.clone(),
+            pool: self.cluster.pool_name().to_owned(),
+            features: lacking.to_string(),
+        })
+    }
+
+    fn map(&self, record: &VdiRecord, image: &ImageState, read_only: bool) -> Result<Mapped> {
+        let request = MapRequest {
+            key: self.image_key(&record.volume)?,
+            pool_name: self.cluster.pool_name().to_owned(),
+            image_name: image.name.clone(),
+            snap_name: None,
+            read_only,
+        };
+        self.host.map(&request).doing(&format!(
+            "mapping image {} of VDI {}",
+            image.name, record.uuid
+        ))
+    }
+
+    fn refuse_foreign_kernel(&self, record: &VdiRecord, mapped: Mapped) -> Result<Mapped> {
+        let image = record.volume.image();
+        let doing = format!("listing the watchers of image {}", image.name);
+        let watchers = self.cluster.watchers(&image.id).doing(&doing);
+        let verdict = watchers.and_then(|watchers| {
+            let foreign = watchers
+                .into_iter()
+                .find(|w| w.is_kernel() && w.client_id != mapped.client_id);
+            match foreign {
+                None => Ok(()),
+                Some(watcher) => Err(Error::ForeignKernel {
+                    vdi: record.uuid,
+                    image: image.name.clone(),
+                    address: watcher.address,
+                }),
+            }
+        });
+        match verdict {
+            Ok(()) => Ok(mapped),
+            Err(error) => {
+                if let Err(e) = self.host.unmap(&mapped) {
+                    log::error!("{} stays mapped: {e}", mapped.device.display());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn warn_if_full(&self, vdi: &Uuid) {
+        match self.require_room(&format!("VDI {vdi} is attached all the same")) {
+            Ok(()) => {}
+            Err(e @ Error::NoRoom { .. }) => {
+                log::warn!("{e}; its writes will be held back by Ceph once the pool is full");
+            }
+            Err(e) => log::warn!("VDI {vdi}: cannot tell how full the pool is: {e}"),
+        }
+    }
+
+    /// Removes devices of this SR that nobody on this host has claimed: what a crash left. One
+    /// that is open is in use, read-only, and stays.
+    pub(crate) fn drop_stale_devices(&self) -> Result<()> {
+        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
+        let prefix = image_prefix(&self.sr);
+        let mappings = self.host.mappings().doing("listing this host's devices")?;
+        for mapped in mappings {
+            let ours = mapped.key.fsid == fsid
+                && mapped.key.pool_id == self.cluster.pool_id()
+                && mapped.image_name.starts_with(&prefix);
+            if !ours || self.is_claimed_here(&mapped)? {
+                continue;
+            }
+            match self.host.unmap(&mapped) {
+                Ok(()) => log::warn!(
+                    "unmapped {}: it was left behind and shows image {}",
+                    mapped.device.display(),
+                    mapped.image_name
+                ),
+                Err(e) if e.is_busy() => {
+                    log::info!("{} is in use and stays", mapped.device.display());
+                }
+                Err(e) => log::warn!("{} stays mapped: {e}", mapped.device.display()),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_claimed_here(&self, mapped: &Mapped) -> Result<bool> {
+        let Some(vdi) = self.vdi_of_image_name(&mapped.image_name) else {
+            return Ok(false);
+        };
+        let Some(stored) = self.entry(&vdi)?.vdi else {
+            return Ok(false);
+        };
+        let same_image = stored.record.volume.image().id == mapped.key.image_id;
+        let me = self.host.owner();
+        Ok(same_image
+            && stored
+                .record
+                .claim
+                .is_some_and(|c| c.host == me.host && c.boot_id == me.boot_id))
+    }
+
+    /// The VDI that an image of this SR was made for.
+    pub(crate) fn vdi_of_image_name(&self, name: &str) -> Option<Uuid> {
+        let rest = name.strip_prefix(&image_prefix(&self.sr))?;
+        rest.split('.').next()?.parse().ok()
+    }
+}

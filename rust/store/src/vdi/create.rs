@@ -1,0 +1,149 @@
+//! Creating a disk.
+//!
+//! 1. The intent, with the image's name, goes into the catalogue.
+//! 2. The image is made, then its image-meta is set.
+//! 3. One swap writes the VDI's record and removes the intent.
+//!
+//! Until step 3 XAPI has not been told the VDI's UUID's fate and nobody can have written to it, so
+//! whoever finds the intent undoes it: an image of that name goes to the trash. That no image of
+//! that name existed is checked before step 1, so what is found after it was made by step 2; and
+//! an image whose image-meta names another VDI is left alone all the same.
+
+use uuid::Uuid;
+
+use crate::catalogue::{image_prefix, vdi_key, Stored};
+use crate::error::{Context, Error, Result};
+use crate::record::{
+    Action, ImageMeta, ImageRef, Intent, Record, VdiRecord, Volume, XapiFields, VERSION,
+};
+use crate::Repository;
+
+/// A disk to make.
+#[derive(Debug, Clone)]
+pub struct NewDisk {
+    /// The VDI's UUID.
+    pub uuid: Uuid,
+    /// Bytes asked for.
+    pub size: i128,
+    /// What XAPI says about it.
+    pub xapi: XapiFields,
+}
+
+impl Repository<'_> {
+    /// Makes a disk of at least the size asked for.
+    pub fn create_disk(&self, new: &NewDisk) -> Result<VdiRecord> {
+        let vdi = new.uuid;
+        let size = super::disk_size(new.size)?;
+        self.require_room(&format!("VDI {vdi} was not created"))?;
+        let image_name = format!("{}{vdi}.0", image_prefix(&self.sr));
+        let intent = self.begin_creation(&vdi, &image_name)?;
+
+        let meta = ImageMeta {
+            version: VERSION,
+            sr: self.sr,
+            vdi,
+            xapi: new.xapi.clone(),
+        };
+        let id = match self.make_image(&image_name, size, &meta) {
+            Ok(id) => id,
+            Err(error) => {
+                self.undo_after(&error, &vdi, &intent, &image_name);
+                return Err(error);
+            }
+        };
+        let image = ImageRef {
+            name: image_name,
+            id,
+        };
+        let mut record = VdiRecord::new(vdi, Volume::Head { image }, size, new.xapi.clone());
+        let bytes = record.seal();
+        self.finish(&vdi, &intent, None, |swap, _| {
+            swap.expect::<VdiRecord>(vdi_key(&vdi), None)
+                .put(vdi_key(&vdi), bytes.clone())
+        })?;
+        Ok(record)
+    }
+
+    fn begin_creation(&self, vdi: &Uuid, image_name: &str) -> Result<Stored<Intent>> {
+        loop {
+            let entry = self.turn(vdi)?;
+            if entry.vdi.is_some() {
+                return Err(Error::VdiExists {
+                    sr: self.sr,
+                    vdi: *vdi,
+                });
+            }
+            if entry.sr.record.deleting {
+                return Err(Error::SrDeleting { sr: self.sr });
+            }
+            match self.cluster.image_by_name(image_name) {
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e).doing("looking for an image of the same name"),
+                Ok(_) => {
+                    return Err(Error::ForeignImage {
+                        vdi: *vdi,
+                        image: image_name.to_owned(),
+                        pool: self.cluster.pool_name().to_owned(),
+                    })
+                }
+            }
+            let action = Action::CreateDisk {
+                image_name: image_name.to_owned(),
+            };
+            if let Some(intent) = self.begin(vdi, &entry, action, |swap| swap)? {
+                return Ok(intent);
+            }
+        }
+    }
+
+    fn make_image(&self, name: &str, size: u64, meta: &ImageMeta) -> Result<String> {
+        let doing = format!("creating image {name} of {size} bytes");
+        let text = serde_json::to_string(meta).map_err(|e| Error::Unexpected {
+            doing: doing.clone(),
+            detail: e.to_string(),
+        })?;
+        self.cluster
+            .create_image(name, size, self.image_features, &text)
+            .doing(&doing)
+    }
+
+    /// Takes back what a failed creation made. Where that fails too, or where nobody can say
+    /// whether a request will still be applied, the intent stays for whoever takes over.
+    fn undo_after(&self, error: &Error, vdi: &Uuid, intent: &Stored<Intent>, image_name: &str) {
+        if matches!(error, Error::Cluster { source, .. } if source.is_unknown()) {
+            return;
+        }
+        if let Err(e) = undo(self, vdi, intent, image_name) {
+            log::warn!("VDI {vdi}: its unfinished creation will be undone later: {e}");
+        }
+    }
+}
+
+/// Removes whatever a creation that did not finish has left.
+pub(crate) fn undo(
+    repository: &Repository<'_>,
+    vdi: &Uuid,
+    intent: &Stored<Intent>,
+    image_name: &str,
+) -> Result<()> {
+    let doing = format!("undoing the creation of VDI {vdi}");
+    match repository.cluster.image_by_name(image_name) {
+        Err(e) if e.is_not_found() => {}
+        Err(e) => return Err(e).doing(&doing),
+        Ok(image) if is_of_another(image.meta.as_deref(), &repository.sr, vdi) => {
+            log::warn!("{doing}: image {image_name} belongs to somebody else; left alone");
+        }
+        Ok(image) => repository.discard(&ImageRef {
+            name: image.name,
+            id: image.id,
+        })?,
+    }
+    repository.finish(vdi, intent, None, |swap, _| swap)
+}
+
+fn is_of_another(meta: Option<&str>, sr: &Uuid, vdi: &Uuid) -> bool {
+    meta.is_some_and(|text| match serde_json::from_str::<ImageMeta>(text) {
+        Ok(meta) => meta.sr != *sr || meta.vdi != *vdi,
+        Err(_) => true,
+    })
+}

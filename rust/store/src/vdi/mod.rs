@@ -1,0 +1,53 @@
+//! What can be done with a VDI. Each operation of several steps has its plan, and what the next
+//! one who finds it unfinished does, in the file that bears its name.
+
+pub mod activate;
+pub mod claim;
+pub mod create;
+pub mod delete;
+pub mod resize;
+pub mod update;
+
+use crate::error::{Error, Result};
+
+/// Sizes are whole multiples of this many bytes, rounded up: every block device of the data path
+/// counts in 512-byte sectors, and partitioning tools align to 1 MiB.
+pub const SIZE_UNIT: u64 = 1 << 20;
+
+/// The largest disk in bytes: librbd's object map ends at 256,000,000 objects of 4 MiB.
+pub const MAX_SIZE: u64 = 256_000_000 * (4 << 20);
+
+/// The size in bytes that a disk of `requested` bytes gets: never less.
+pub fn disk_size(requested: i128) -> Result<u64> {
+    let refused = || Error::BadSize {
+        size: requested,
+        max: MAX_SIZE,
+    };
+    let bytes = u64::try_from(requested).map_err(|_| refused())?;
+    if bytes == 0 || bytes > MAX_SIZE {
+        return Err(refused());
+    }
+    Ok(bytes.div_ceil(SIZE_UNIT) * SIZE_UNIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_never_smaller_than_asked() {
+        assert_eq!(disk_size(1).unwrap(), SIZE_UNIT);
+        assert_eq!(disk_size(1 << 30).unwrap(), 1 << 30);
+        assert_eq!(disk_size((1 << 30) + 1).unwrap(), (1 << 30) + SIZE_UNIT);
+        assert_eq!(disk_size(64 << 40).unwrap(), 64 << 40);
+        assert_eq!(disk_size(i128::from(MAX_SIZE)).unwrap(), MAX_SIZE);
+    }
+
+    #[test]
+    fn a_size_that_no_disk_can_have_is_refused() {
+        for size in [0, -1, i128::from(MAX_SIZE) + 1, 1 << 63, i128::MIN] {
+            let error = disk_size(size).unwrap_err();
+            assert!(error.to_string().contains(&size.to_string()), "{error}");
+        }
+    }
+}
