@@ -1,6 +1,5 @@
 //! The one exception that leaves this module, and what fills it.
 
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
@@ -60,6 +59,7 @@ impl From<Failure> for PyErr {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use pyo3::exceptions::PyException;
 
     fn failure() -> Failure {
         Failure {

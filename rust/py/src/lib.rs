@@ -7,9 +7,14 @@
 //! Importing the module opens nothing: Ceph's libraries, the cluster and the log are reached on first
 //! use, because xapi asks each driver for its `DRIVER_INFO` on hosts where none of them exists.
 
+mod connection;
+mod convert;
 mod error;
+mod failures;
 mod logging;
 mod panic;
+mod probe;
+mod sr;
 
 use pyo3::prelude::*;
 
@@ -19,5 +24,7 @@ fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     logging::install();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("Error", error::class(py)?)?;
+    module.add_class::<sr::Sr>()?;
+    connection::close_at_exit(py, module)?;
     Ok(())
 }

@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+"""SM driver of type cephrbd: one Ceph RBD image for each VDI.
+
+xapi executes this file once for each command. It has SM's class shape and nothing else: what
+happens is decided in the Rust core (smblock._core), whose errors become SM's own here.
+"""
+
+import smblock
+from smblock.sm import SR, VDI, SRCommand, as_sm_error, take_over, util
+
+CAPABILITIES = (
+    "SR_PROBE SR_UPDATE ATOMIC_PAUSE THIN_PROVISIONING LARGE_VDI VDI_CREATE VDI_DELETE VDI_INTRODUCE VDI_UPDATE "
+    "VDI_RESIZE VDI_ATTACH VDI_DETACH VDI_ACTIVATE VDI_DEACTIVATE"
+).split()
+
+CONFIGURATION = [
+    ["pool", "Ceph pool that holds the disks (required)"],
+    ["ceph_conf", "Ceph's configuration file on each host (default: /etc/ceph/ceph.conf)"],
+    ["ceph_user", "cephx user without 'client.' (default: admin)"],
+    ["keyring", "file with that user's key (default: where Ceph's configuration says)"],
+    ["mon_host", "the monitors' addresses (default: those in Ceph's configuration file)"],
+    ["datapath", "aio (tapdisk, default) or phy (blkback)"],
+    ["image_features", "features of new images (default: layering,exclusive-lock)"],
+]
+
+DRIVER_INFO = {
+    "name": "Ceph RBD",
+    "description": "Ceph RBD images as disks, mapped by the kernel",
+    "vendor": "smblock",
+    "copyright": "(C) 2026 the smblock authors, LGPL-2.1",
+    "driver_version": smblock.__version__,
+    "required_api_version": "1.0",
+    "capabilities": CAPABILITIES,
+    "configuration": CONFIGURATION,
+}
+
+class CephRBDSR(SR.SR):
+    """A Ceph pool, or the part of it that bears this SR's UUID."""
+
+    @staticmethod
+    def handles(type):
+        return type == "cephrbd"
+
+    @as_sm_error
+    def load(self, sr_uuid):
+        self.core = smblock.Sr(sr_uuid, util.get_this_host(), self.dconf, self._is_dead)
+        self.sr_vditype = self.core.vdi_type
+
+    def vdi(self, uuid):
+        return CephRBDVDI(self, uuid)
+
+    @as_sm_error
+    def create(self, uuid, size):
+        self.core.create(*self._names())
+
+    @as_sm_error
+    def delete(self, uuid):
+        self.core.delete()
+
+    @as_sm_error
+    def attach(self, uuid):
+        self.core.attach()
+
+    @as_sm_error
+    def detach(self, uuid):
+        self.core.detach()
+
+    @as_sm_error
+    def probe(self):
+        return self.core.probe()
+
+    @as_sm_error
+    def scan(self, uuid):
+        vdis, attributes = self.core.scan(self._vdi_records('field "SR" = "%s"' % self.sr_ref))
+        take_over(self, attributes)
+        for found in vdis:
+            self.vdis[found["uuid"]] = take_over(self.vdi(found["uuid"]), found)
+        super(CephRBDSR, self).scan(uuid)
+
+    @as_sm_error
+    def update(self, uuid):
+        take_over(self, self.core.update(*self._names()))
+        self._db_update()
+
+    def _names(self):
+        sr = self.session.xenapi.SR
+        return sr.get_name_label(self.sr_ref), sr.get_name_description(self.sr_ref)
+
+    def _vdi_records(self, query):
+        return self.session.xenapi.VDI.get_all_records_where(query)
+
+    def _is_dead(self, host_uuid):
+        host = self.session.xenapi.host
+        metrics = host.get_metrics(host.get_by_uuid(host_uuid))
+        return not self.session.xenapi.host_metrics.get_live(metrics)
+
+
+class CephRBDVDI(VDI.VDI):
+    """A disk."""
+
+    def load(self, vdi_uuid):
+        self.vdi_type = self.sr.core.vdi_type
+        self.sm_config_override = {"backend-kind": self.sr.core.sm_config.get("backend-kind")}
+
+    @as_sm_error
+    def create(self, sr_uuid, vdi_uuid, size):
+        self.size = self.sr.core.create_vdi(vdi_uuid, size, self)
+        self.sm_config = self.sr.core.sm_config
+        self._db_introduce()
+        return self.get_params()
+
+    @as_sm_error
+    def delete(self, sr_uuid, vdi_uuid, data_only=False):
+        self.sr.core.delete_vdi(vdi_uuid)
+
+    @as_sm_error
+    def introduce(self, sr_uuid, vdi_uuid):
+        take_over(self, self.sr.core.introduce_vdi(self.sr.srcmd.params["vdi_location"]))
+        self._db_introduce()
+        return self.get_params()
+
+    @as_sm_error
+    def update(self, sr_uuid, vdi_uuid):
+        self.sr.core.update_vdis(self.sr._vdi_records('field "uuid" = "%s"' % vdi_uuid))
+
+    @as_sm_error
+    def resize(self, sr_uuid, vdi_uuid, size):
+        self.size = self.sr.core.resize_vdi(vdi_uuid, size)
+        vdi = self.session.xenapi.VDI
+        vdi.set_virtual_size(vdi.get_by_uuid(vdi_uuid), str(self.size))
+        return self.get_params()
+
+    @as_sm_error
+    def attach(self, sr_uuid, vdi_uuid):
+        self.path = self.sr.core.activate_vdi(vdi_uuid, self.sr.srcmd.params["args"][0] == "true")
+        return super(CephRBDVDI, self).attach(sr_uuid, vdi_uuid)
+
+    @as_sm_error
+    def detach(self, sr_uuid, vdi_uuid):
+        self.sr.core.deactivate_vdi(vdi_uuid)
+
+    def activate(self, sr_uuid, vdi_uuid):
+        """The device is there since attach; tapdisk needs no options."""
+
+    def deactivate(self, sr_uuid, vdi_uuid):
+        """The device goes with detach."""
+
+
+if __name__ == "__main__":
+    SRCommand.run(CephRBDSR, DRIVER_INFO)
+else:
+    SR.registerSR(CephRBDSR)

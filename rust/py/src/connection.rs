@@ -1,0 +1,52 @@
+//! The one connection of this process.
+//!
+//! SM builds the SR's object again in the middle of some commands (blktap2 refreshes its target),
+//! but a command must make at most one connection: so it belongs to the process. Python's `atexit`
+//! closes it, since librados must not be running while the process is torn down.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use store::ceph::{connect, CephPool};
+use store::device_config::DeviceConfig;
+
+/// How long each call to the cluster may take.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Open {
+    config: DeviceConfig,
+    pool: Arc<CephPool>,
+}
+
+static OPEN: Mutex<Option<Open>> = Mutex::new(None);
+
+/// The pool that a device-config names, connected at the first call.
+pub fn pool(config: &DeviceConfig) -> Result<Arc<CephPool>, crate::error::Failure> {
+    let name = config.require_pool()?;
+    // What a thread that panicked left here is still a whole connection, or none.
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = open.as_ref().filter(|open| open.config == *config) {
+        return Ok(found.pool.clone());
+    }
+    let pool = Arc::new(CephPool::open(connect(config, DEADLINE)?, name)?);
+    *open = Some(Open {
+        config: config.clone(),
+        pool: pool.clone(),
+    });
+    Ok(pool)
+}
+
+#[pyfunction]
+fn close_connection(py: Python<'_>) {
+    py.allow_threads(|| {
+        OPEN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    });
+}
+
+/// Has the connection closed when the interpreter ends.
+pub fn close_at_exit(py: Python<'_>, module: &PyModule) -> PyResult<()> {
+    let close = pyo3::wrap_pyfunction!(close_connection, module)?;
+    py.import("atexit")?.call_method1("register", (close,))?;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Which of SM's errors each failure of the store becomes: one table, total over the enum.
+
+use store::device_config::ConfigError;
+use store::Error;
+
+use crate::error::Failure;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure {
+            key: sm_key(&error),
+            errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Failure {
+            key: error.sm_error(),
+            errno: None,
+            message: error.to_string(),
+        }
+    }
+}
+
+/// The name in SM's `XE_SR_ERRORCODES.xml`. xapi gives some of them names of its own (VDI_IN_USE,
+/// SR_NOT_EMPTY, …) and shows the others as SR_BACKEND_FAILURE_n with the text.
+fn sm_key(error: &Error) -> &'static str {
+    match error {
+        Error::Cluster { source, .. } if source.is_full() => "SRNoSpace",
+        Error::Cluster { .. } | Error::Unexpected { .. } | Error::Unreachable { .. } => {
+            "SRUnavailable"
+        }
+        Error::PoolMissing { .. } | Error::PoolNotForRbd { .. } | Error::SrMissing { .. } => {
+            "SRUnavailable"
+        }
+        Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
+        Error::ForeignKernel { .. } | Error::VdiInUse { .. } | Error::VdiBusy { .. } => "VDIInUse",
+        Error::ImageMissing { .. } | Error::ImageShrunk { .. } => "VDIUnavailable",
+        Error::SrExists { .. } => "SRExists",
+        Error::SrNotEmpty { .. } => "SRNotEmpty",
+        Error::SrInUse { .. } | Error::SrDeleting { .. } => "SRInUse",
+        Error::VdiMissing { .. } => "VDIMissing",
+        Error::VdiExists { .. } | Error::ForeignImage { .. } => "VDIExists",
+        Error::BadSize { .. } | Error::Shrink { .. } => "VDISize",
+        Error::NoRoom { source, .. } => source.sm_error(),
+        Error::Usage(source) => source.sm_error(),
+        Error::Damaged { .. } => "MetadataError",
+        // A failure without a row of its own still has a message.
+        _ => crate::error::SM_GENERAL,
+    }
+}
+
+/// A failure of this host's kernel outside the store's own operations.
+pub fn of_host(doing: &str, source: store::host::HostError) -> Failure {
+    Failure::from(Error::Host {
+        doing: doing.to_owned(),
+        source,
+    })
+}

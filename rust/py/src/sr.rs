@@ -1,0 +1,254 @@
+//! `smblock._core.Sr`: what the SM drivers call, one method for each of SM's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use store::device_config::{Datapath, DeviceConfig};
+use store::dom0::Dom0;
+use store::usage::PoolUsage;
+use store::vdi::create::NewDisk;
+use store::Repository;
+
+use crate::error::Failure;
+use crate::panic::{attached, detached};
+use crate::{connection, convert, failures};
+
+/// An SR of type cephrbd, as one SM command on one host sees it. Making one checks the
+/// device-config; the cluster is reached by the first call that needs it.
+#[pyclass(module = "smblock._core")]
+#[pyo3(text_signature = "(sr_uuid, host_uuid, device_config, is_dead)")]
+pub struct Sr {
+    uuid: String,
+    host: String,
+    config: DeviceConfig,
+    is_dead: Arc<PyObject>,
+}
+
+impl Sr {
+    fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        operation: &str,
+        work: impl FnOnce(&Repository<'_>) -> store::Result<T> + Send,
+    ) -> PyResult<T> {
+        let uuid = convert::uuid("SR", &self.uuid)?;
+        let is_dead = self.is_dead.clone();
+        detached(py, operation, move || -> Result<T, Failure> {
+            let pool = connection::pool(&self.config)?;
+            let declared_dead = Box::new(move |host: &str| ask(&is_dead, host));
+            let host = Dom0::new(&self.host, pool.connection(), declared_dead)
+                .map_err(|source| failures::of_host("looking at this host", source))?;
+            let features = self.config.image_features();
+            let repository = Repository::new(pool.as_ref(), &host, uuid, features);
+            Ok(work(&repository)?)
+        })
+    }
+}
+
+/// Asks Python whether XAPI has declared a host dead.
+fn ask(is_dead: &PyObject, host: &str) -> Result<bool, String> {
+    Python::with_gil(|py| {
+        let answer = is_dead.call1(py, (host,)).and_then(|a| a.is_true(py));
+        answer.map_err(|e| e.to_string())
+    })
+}
+
+#[pymethods]
+impl Sr {
+    #[new]
+    fn new(
+        sr_uuid: String,
+        host_uuid: String,
+        device_config: HashMap<String, String>,
+        is_dead: PyObject,
+    ) -> PyResult<Self> {
+        attached("SR.load", || {
+            Ok(Sr {
+                uuid: sr_uuid,
+                host: host_uuid,
+                config: DeviceConfig::parse(device_config).map_err(Failure::from)?,
+                is_dead: Arc::new(is_dead),
+            })
+        })
+    }
+
+    /// SM's type of every VDI: `aio` (tapdisk) or `phy` (the kernel's blkback).
+    #[getter]
+    fn vdi_type(&self) -> &'static str {
+        self.config.datapath().name()
+    }
+
+    /// What every VDI's `sm_config` must hold besides XAPI's own keys: without `backend-kind`,
+    /// xapi would have a disk of type `phy` served by tapdisk's backend, which never connects.
+    #[getter]
+    fn sm_config(&self) -> HashMap<&'static str, &'static str> {
+        match self.config.datapath() {
+            Datapath::Aio => HashMap::new(),
+            Datapath::Phy => HashMap::from([("backend-kind", "vbd")]),
+        }
+    }
+
+    /// `sr_create`
+    #[pyo3(text_signature = "($self, name_label, name_description)")]
+    fn create(&self, py: Python<'_>, name_label: &str, name_description: &str) -> PyResult<()> {
+        self.run(py, "SR.create", |sr| {
+            sr.create_sr(name_label, name_description)
+        })
+    }
+
+    /// `sr_delete`
+    #[pyo3(text_signature = "($self)")]
+    fn delete(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, "SR.delete", |sr| sr.delete_sr())
+    }
+
+    /// `sr_attach`
+    #[pyo3(text_signature = "($self)")]
+    fn attach(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, "SR.attach", |sr| sr.attach_sr())
+    }
+
+    /// `sr_detach`
+    #[pyo3(text_signature = "($self)")]
+    fn detach(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, "SR.detach", |sr| sr.detach_sr())
+    }
+
+    /// `sr_probe`: the SRs in the pool, or, without a pool, the pools that could hold one; XML.
+    #[pyo3(text_signature = "($self)")]
+    fn probe(&self, py: Python<'_>) -> PyResult<String> {
+        detached(py, "SR.probe", || crate::probe::probe(&self.config))
+    }
+
+    /// `sr_scan`: takes XAPI's records of the SR's VDIs by reference; answers the attributes of
+    /// every VDI in the SR, and those of the SR.
+    #[pyo3(text_signature = "($self, records)")]
+    fn scan(
+        &self,
+        py: Python<'_>,
+        records: HashMap<String, &PyDict>,
+    ) -> PyResult<(Vec<PyObject>, PyObject)> {
+        let known = attached("SR.scan", || convert::xapi_vdis(records))?;
+        let scan = self.run(py, "SR.scan", |sr| sr.scan(&known))?;
+        let vdis = scan.vdis.iter().map(|vdi| convert::attributes(py, vdi));
+        let usage = sr_attributes(py, &scan.usage, scan.virtual_allocation())?;
+        Ok((vdis.collect::<PyResult<_>>()?, usage))
+    }
+
+    /// `sr_update`: takes the SR's name from XAPI; answers the SR's attributes.
+    #[pyo3(text_signature = "($self, name_label, name_description)")]
+    fn update(
+        &self,
+        py: Python<'_>,
+        name_label: &str,
+        name_description: &str,
+    ) -> PyResult<PyObject> {
+        let (usage, allocated) = self.run(py, "SR.update", |sr| {
+            sr.update_sr(name_label, name_description)?;
+            Ok((sr.usage()?, sr.virtual_allocation()?))
+        })?;
+        sr_attributes(py, &usage, allocated)
+    }
+
+    /// `vdi_create`: takes the rest from SM's `VDI` object; answers the size in bytes, which is
+    /// never less than asked.
+    #[pyo3(text_signature = "($self, vdi_uuid, size, vdi)")]
+    fn create_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: i128, vdi: &PyAny) -> PyResult<u64> {
+        let xapi = attached("VDI.create", || convert::fields_of(vdi))?;
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.create", |sr| {
+            sr.create_disk(&NewDisk { uuid, size, xapi })
+                .map(|record| record.size)
+        })
+    }
+
+    /// `vdi_delete`
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn delete_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.delete", |sr| sr.delete_vdi(&uuid))
+    }
+
+    /// `vdi_resize`: answers the size in bytes, which is never less than asked.
+    #[pyo3(text_signature = "($self, vdi_uuid, size)")]
+    fn resize_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: i128) -> PyResult<u64> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.resize", |sr| sr.resize_vdi(&uuid, size))
+    }
+
+    /// `vdi_update`: takes XAPI's record of the VDI, by reference.
+    #[pyo3(text_signature = "($self, records)")]
+    fn update_vdis(&self, py: Python<'_>, records: HashMap<String, &PyDict>) -> PyResult<()> {
+        let vdis = attached("VDI.update", || convert::xapi_vdis(records))?;
+        self.run(py, "VDI.update", |sr| {
+            vdis.iter().try_for_each(|vdi| sr.update_vdi(vdi))
+        })
+    }
+
+    /// `vdi_introduce`: the attributes of a VDI that the SR holds.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn introduce_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<PyObject> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        let vdi = self.run(py, "VDI.introduce", |sr| sr.introduce_vdi(&uuid))?;
+        convert::attributes(py, &vdi)
+    }
+
+    /// Maps a VDI on this host: the path of its block device, the same however often it is asked.
+    #[pyo3(text_signature = "($self, vdi_uuid, writable)")]
+    fn activate_vdi(&self, py: Python<'_>, vdi_uuid: &str, writable: bool) -> PyResult<String> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.activate", |sr| sr.activate_vdi(&uuid, writable))
+            .map(|mapped| mapped.device.display().to_string())
+    }
+
+    /// Unmaps a VDI on this host.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn deactivate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.deactivate", |sr| sr.deactivate_vdi(&uuid))
+    }
+
+    /// Drops whoever's claim on a VDI; answers whose it was (the host's UUID), or None.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn release_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<Option<String>> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        let claim = self.run(py, "VDI.release", |sr| sr.break_claim(&uuid))?;
+        Ok(claim.map(|claim| claim.host))
+    }
+
+    /// Frees the space of deleted VDIs here and now: the names of the images that were freed, and
+    /// for each that could not be the reason.
+    #[pyo3(text_signature = "($self)")]
+    fn reclaim(&self, py: Python<'_>) -> PyResult<(Vec<String>, HashMap<String, String>)> {
+        self.run(py, "SR.reclaim", |sr| {
+            let (mut freed, mut left) = (Vec::new(), HashMap::new());
+            sr.reclaim(|image, error| match error {
+                None => freed.push(image.name.clone()),
+                Some(error) => drop(left.insert(image.name.clone(), error.to_string())),
+            })?;
+            Ok((freed, left))
+        })
+    }
+
+    /// The names of the images of deleted VDIs whose space is still to be freed.
+    #[pyo3(text_signature = "($self)")]
+    fn pending(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.run(py, "SR.pending", |sr| {
+            let trashed = sr.trashed_images()?;
+            Ok(trashed.into_iter().map(|image| image.name).collect())
+        })
+    }
+}
+
+/// What SM's `SR` objects call these things. What is not known keeps XAPI's last value.
+fn sr_attributes(py: Python<'_>, usage: &PoolUsage, allocated: u64) -> PyResult<PyObject> {
+    let attributes = PyDict::new(py);
+    attributes.set_item("virtual_allocation", allocated)?;
+    if let Some(total) = usage.total() {
+        attributes.set_item("physical_size", total)?;
+        attributes.set_item("physical_utilisation", usage.stored)?;
+    }
+    Ok(attributes.into())
+}
