@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 pub mod ceph;
+pub mod check;
 pub mod cluster;
 pub mod device_config;
 pub mod dom0;
