@@ -12,10 +12,18 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 class LabError(RuntimeError):
     """A lab part could not do what it was asked; the message says which, what and why."""
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: SMBLOCK_CACHE, or ~/.cache/smblock."""
+    folder = Path(os.environ.get("SMBLOCK_CACHE") or Path.home() / ".cache" / "smblock")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def run(

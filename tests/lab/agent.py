@@ -37,6 +37,8 @@ ENVIRONMENT = {
     # Stands for the site-packages of dom0's interpreter.
     "PYTHONPATH": "/opt/xensource/site-packages",
 }
+# What it says on its standard output as soon as it can be asked.
+LISTENING = "lab agent: listening"
 _CHUNK = 1 << 20
 _BACKLOG = 128
 
@@ -300,6 +302,7 @@ def main():
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.bind(("0.0.0.0", options.port))
     listener.listen(_BACKLOG)
+    print(LISTENING, flush=True)
     Agent(listener, os.environ.pop("LAB_AGENT_TOKEN")).serve()
 
 

@@ -79,9 +79,7 @@ class OneNodeCeph:
 
     def __enter__(self) -> Self:
         if shutil.which("ceph-mon") is None:
-            raise LabError(
-                "ceph-mon: not installed; on Debian: apt install ceph-mon ceph-osd ceph-mgr ceph-common"
-            )
+            raise LabError("ceph-mon: not installed; on Debian: apt install ceph-mon ceph-osd ceph-mgr ceph-common")
         self._lease = AddressLease()
         try:
             self._keeper = keeper.Keeper(self.directory, str(self.conf))
@@ -294,9 +292,7 @@ class OneNodeCeph:
                 keyring.write(own.read_bytes())
         monmap = self.directory / "monmap"
         address = f"[v1:{self.mon_host}]"
-        run(
-            ["monmaptool", "--create", "--fsid", self.fsid, "--addv", "a", address, monmap], timeout=_DEADLINE
-        )
+        run(["monmaptool", "--create", "--fsid", self.fsid, "--addv", "a", address, monmap], timeout=_DEADLINE)
         self._start("ceph-mon", "a", "--mkfs", "--monmap", str(monmap), "--keyring", str(first))
 
     def _add_osd(self, number: int) -> None:

@@ -13,9 +13,11 @@ import io
 import json
 import os
 import secrets
+import shlex
 import socket
 import subprocess
 import tarfile
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,12 +25,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.lab import LabError
+from tests.lab import LabError, cache_folder
+from tests.lab.agent import LISTENING
+from tests.lab.guest import cpio, image
 from tests.lab.keeper import Keeper
 from tests.lab.ports import AddressLease
 
 AGENT = Path(__file__).with_name("agent.py")
 _NAMESPACE = Path(__file__).with_name("local-dom0.sh")
+_AGENT_PORT = 9000
+_BOOT_SECONDS = 120.0
 _GRACE = 10.0  # seconds a reply may be later than the deadline of what was asked for
 
 
@@ -130,9 +136,7 @@ class Dom0(abc.ABC):
         """
         return self._run("exec", argv, input, env, timeout)
 
-    def sm(
-        self, argv: Sequence[str], timeout: float = 120, *, env: Mapping[str, str] | None = None
-    ) -> Completed:
+    def sm(self, argv: Sequence[str], timeout: float = 120, *, env: Mapping[str, str] | None = None) -> Completed:
         """Run an SM driver or plugin, `argv[0]` being its absolute path, as xapi does."""
         return self._run("sm", argv, b"", env, timeout)
 
@@ -198,9 +202,7 @@ class Dom0(abc.ABC):
         answer, stdout, _ = self._ask(op, payload, timeout, **fields)
         return answer, stdout
 
-    def _ask(
-        self, op: str, payload: bytes, timeout: float, **fields: Any
-    ) -> tuple[dict[str, Any], bytes, bytes]:
+    def _ask(self, op: str, payload: bytes, timeout: float, **fields: Any) -> tuple[dict[str, Any], bytes, bytes]:
         request = {"op": op, "token": self._token, "size": len(payload), "timeout": timeout, **fields}
         try:
             with self._connect(timeout + _GRACE) as connection, connection.makefile("rb") as reader:
@@ -264,6 +266,73 @@ class LocalDom0(Dom0):
             connection.close()
             raise
         return connection
+
+
+class GuestDom0(Dom0):
+    """A virtual machine as another host: Debian's kernel with its RBD, NBD and device mapper.
+
+    Its files are this machine's as they were at the start, and its own from then on; /run and /tmp
+    are empty.  Servers of the lab have the address they have outside.  `sm` starts from an agent
+    that has SM's modules in memory, which starting Python on an emulated processor asks for.
+
+    memory     in MiB
+    cpus       emulated processors
+    """
+
+    def __init__(self, name: str, directory: Path, *, memory: int = 1024, cpus: int = 2) -> None:
+        super().__init__(name, directory)
+        self._memory = memory
+        self._cpus = cpus
+
+    def preload(self, modules: Sequence[str], path: Sequence[str]) -> None:
+        self._request("preload", modules=list(modules), path=list(path), timeout=_BOOT_SECONDS)
+
+    def _boot(self) -> None:
+        settings = {
+            "NAME": self.name,
+            "TOKEN": self._token,
+            "PORT": _AGENT_PORT,
+            "PYTHON": lab_python(),
+            "AGENT": AGENT,
+        }
+        text = "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items())
+        boot = image.prepare(cache_folder())
+        initrd = self._directory / "initrd"
+        # A file of its own: the token is nobody else's to read, on a command line it would be.
+        initrd.touch(mode=0o600)
+        initrd.write_bytes(boot.initrd.read_bytes() + cpio.archive({"settings": (text.encode(), 0o600)}))
+        self._process = subprocess.Popen(
+            [
+                "qemu-system-x86_64", "-pidfile", self._process_token, "-name", self.name,
+                "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max",
+                "-m", str(self._memory), "-smp", str(self._cpus),
+                "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                "-serial", f"file:{self._directory / 'console'}",
+                "-netdev", f"user,id=net,hostfwd=tcp:{self.address}:{_AGENT_PORT}-10.0.2.15:{_AGENT_PORT}",
+                "-device", "virtio-net-pci,netdev=net",
+                "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
+                "-kernel", str(boot.kernel), "-initrd", str(initrd),
+                "-append", "console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self._directory / "qemu").open("wb"),
+        )  # fmt: skip
+        end = time.monotonic() + _BOOT_SECONDS
+        while LISTENING not in self.console:
+            if self._process.poll() is not None:
+                said = (self._directory / "qemu").read_text(errors="replace")
+                raise LabError(f"{self.name}: qemu has ended: {said}; console: {self.console[-2000:]}")
+            if time.monotonic() > end:
+                raise LabError(f"{self.name}: not up in {_BOOT_SECONDS} s; console: {self.console[-2000:]}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        super().kill()
+        self._process.wait()
+
+    def _connect(self, timeout: float) -> socket.socket:
+        return socket.create_connection((self.address, _AGENT_PORT), timeout)
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -1,0 +1,53 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# First process of a guest of the lab: puts this machine's files under a tmpfs, makes that the root,
+# and becomes the agent.  What it is told comes in /settings: NAME, TOKEN, PORT, PYTHON, AGENT.
+set -eu
+/bin/busybox mkdir -p /bin /proc /sys /dev /ro /rw /newroot
+/bin/busybox --install -s /bin
+export PATH=/bin
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+# shellcheck source=/dev/null
+. /settings
+for module in /modules/*; do
+    insmod "$module"
+done
+
+hostname "$NAME"
+ip link set lo up
+ip link set eth0 up
+ip addr add 10.0.2.15/24 dev eth0
+# The lab's servers listen in the outer machine's 127.1.0.0/16.  qemu's user network reaches them
+# under these very addresses if this kernel lets them out; only 127.0.0.1 stays the guest's own.
+# (Ceph's clients verify the address: an alias such as 10.0.2.2 would not do.)
+ip addr flush dev lo
+ip addr add 127.0.0.1/32 dev lo
+ip route del local 127.0.0.0/8 dev lo table local 2>/dev/null || true
+echo 1 >/proc/sys/net/ipv4/conf/eth0/route_localnet
+ip route add default via 10.0.2.2 dev eth0
+ip route add 127.1.0.0/16 via 10.0.2.2 dev eth0
+
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576,cache=loose,ro root /ro
+mount -t tmpfs tmpfs /rw
+mkdir /rw/upper /rw/work
+mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work overlay /newroot
+for folder in run tmp; do
+    mount -t tmpfs tmpfs "/newroot/$folder"
+done
+mkdir -p /newroot/run/lock /dev/shm /dev/pts
+chmod 1777 /newroot/tmp
+mount -t tmpfs tmpfs /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t debugfs debugfs /sys/kernel/debug
+for link in fd:fd stdin:fd/0 stdout:fd/1 stderr:fd/2; do
+    ln -sf "/proc/self/${link#*:}" "/dev/${link%:*}"
+done
+for folder in proc sys dev; do
+    mount --move "/$folder" "/newroot/$folder"
+done
+
+export LAB_AGENT_TOKEN="$TOKEN"
+exec switch_root /newroot "$PYTHON" "$AGENT" --port "$PORT" --host "$NAME"

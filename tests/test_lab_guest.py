@@ -1,0 +1,122 @@
+"""What the lab promises to the tests that stand on it: hosts with a real kernel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import LabError, keeper, tree
+from tests.lab.ceph import OneNodeCeph
+from tests.lab.dom0 import GuestDom0
+
+NewGuest = Callable[[str], GuestDom0]
+
+
+@pytest.fixture(scope="module")
+def new_guest(tmp_path_factory: pytest.TempPathFactory) -> NewGuest:
+    return lambda name: GuestDom0(name, tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="module")
+def guest(new_guest: NewGuest) -> Iterator[GuestDom0]:
+    with new_guest("host1") as started:
+        yield started
+
+
+def map_image(guest: GuestDom0, ceph: OneNodeCeph, pool: str, image: str) -> str:
+    """Map an image the kernel's own way, without any tool: the path of its device."""
+    before = set(devices(guest))
+    order = f"{ceph.mon_host} name=admin,secret={ceph.key('admin')} {pool} {image} -"
+    guest.exec(["tee", "/sys/bus/rbd/add_single_major"], input=order.encode()).check()
+    (number,) = set(devices(guest)) - before
+    return f"/dev/rbd{number}"
+
+
+def unmap(guest: GuestDom0, device: str) -> None:
+    number = device.removeprefix("/dev/rbd").encode()
+    guest.exec(["tee", "/sys/bus/rbd/remove_single_major"], input=number).check()
+
+
+def devices(guest: GuestDom0) -> list[str]:
+    return guest.exec(["ls", "/sys/bus/rbd/devices"]).check().decode().split()
+
+
+def test_a_guest_has_the_machines_files_and_keeps_its_own(guest: GuestDom0) -> None:
+    script = Path(__file__).read_bytes()
+    assert guest.get(__file__) == script
+    guest.put("/etc/xensource-inventory", b"of the lab")
+    guest.put(__file__, b"changed")
+    assert guest.get(__file__) == b"changed"
+    assert Path(__file__).read_bytes() == script
+    assert not os.path.lexists("/etc/xensource-inventory")
+
+
+def test_a_guests_kernel_maps_a_real_image_and_what_it_writes_is_in_the_cluster(
+    guest: GuestDom0, ceph: OneNodeCeph, pool: str, tmp_path: Path
+) -> None:
+    ceph.rbd("create", "--size", "64M", f"{pool}/disk")
+    device = map_image(guest, ceph, pool, "disk")
+    data = os.urandom(1 << 20)
+    guest.exec(["dd", f"of={device}", "bs=1M", "oflag=direct", "iflag=fullblock"], input=data).check()
+    assert guest.exec(["dd", f"if={device}", "bs=1M", "count=1", "iflag=direct"]).check() == data
+    unmap(guest, device)
+    ceph.rbd("export", f"{pool}/disk", str(tmp_path / "disk"))
+    assert (tmp_path / "disk").read_bytes()[: 1 << 20] == data
+
+
+def test_two_guests_see_one_cluster_and_a_killed_one_stays_a_watcher(
+    guest: GuestDom0, new_guest: NewGuest, ceph: OneNodeCeph, pool: str
+) -> None:
+    ceph.rbd("create", "--size", "64M", f"{pool}/disk")
+    with new_guest("host2") as other:
+        here, there = (map_image(host, ceph, pool, "disk") for host in (guest, other))
+        guest.exec(["dd", f"of={here}", "bs=4k", "oflag=direct"], input=b"a" * 4096).check()
+        assert other.exec(["dd", f"if={there}", "bs=4k", "count=1", "iflag=direct"]).check() == b"a" * 4096
+        other.kill()
+        assert ceph.rbd("status", f"{pool}/disk").count("watcher=") == 2
+        with pytest.raises(LabError):
+            other.exec(["true"])
+    unmap(guest, here)
+
+
+def test_a_guest_has_a_device_mapper_and_network_block_devices(guest: GuestDom0) -> None:
+    assert b"device-mapper" in guest.get("/proc/devices")
+    guest.exec(["test", "-b", "/dev/nbd0"]).check()
+
+
+def test_a_driver_on_a_guest_starts_from_modules_in_memory_and_says_the_same(
+    guest: GuestDom0, ceph: OneNodeCeph, pool: str, tmp_path: Path
+) -> None:
+    tree.layout(
+        guest,
+        sm_tree=tree.stage_sm(None, tmp_path),
+        driver_tree=None,
+        ceph_conf=ceph.client_conf(),
+        keyring=ceph.create_user("guest", pool),
+    )
+    driver = (
+        b"#!/usr/bin/python3\nimport os, sys\nmemory = 'xmlrpc.client' in sys.modules\n"
+        b"print(sys.argv[1:], sys.path[0], memory, flush=True)\nos.system('echo child')\n"
+        b"sys.stderr.write('bye')\nsys.exit(7)\n"
+    )
+    guest.put("/opt/xensource/sm/WhoSR", driver, mode=0o755)
+    for _ in range(2):
+        done = guest.sm(["/opt/xensource/sm/WhoSR", "<methodCall/>"])
+        assert done.returncode == 7
+        assert done.stdout == b"['<methodCall/>'] /opt/xensource/sm True\nchild\n"
+        assert done.stderr == b"bye"
+    guest.put("/opt/xensource/sm/BadSR", b"raise RuntimeError('no good')\n", mode=0o755)
+    failed = guest.sm(["/opt/xensource/sm/BadSR"])
+    assert failed.returncode == 1
+    assert failed.stderr.endswith(b"RuntimeError: no good\n")
+
+
+def test_a_guest_leaves_nothing_behind(new_guest: NewGuest, tmp_path: Path) -> None:
+    folder = tmp_path / "host"
+    with GuestDom0("host3", folder, memory=512, cpus=1):
+        assert keeper.processes_naming(str(folder / "host"))
+    assert keeper.processes_naming(str(folder / "host")) == []
+    assert not folder.exists()
