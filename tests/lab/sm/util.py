@@ -29,7 +29,11 @@ LOG_FILE = "/run/sm/SMlog"
 PASSWD_PROP_KEYS = ["password", "cifspassword", "chappassword", "incoming_chappassword"]
 DEFAULT_SEGMENT_LEN = 950
 
-_ILLEGAL_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+# control characters, surrogates, and the two noncharacters at the end of each plane
+_ILLEGAL_XML = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufdd0-\ufddf%s]"
+    % "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
+)
 
 
 class SMException(Exception):
