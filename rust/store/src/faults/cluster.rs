@@ -1,0 +1,163 @@
+//! The faults of a process before its cluster.
+
+use std::collections::BTreeMap;
+
+use super::{change, read, Call, Faults};
+use crate::cluster::{
+    Cluster, Entries, ImageState, Result as ClusterResult, Swap, TrashedImage, Watcher,
+};
+
+/// A [`Cluster`] as a process with faults sees it.
+pub struct FaultyCluster<'f, 'w> {
+    inner: &'w dyn Cluster,
+    faults: &'f Faults<'w>,
+}
+
+impl<'f, 'w> FaultyCluster<'f, 'w> {
+    /// Puts faults before a cluster.
+    pub fn new(inner: &'w dyn Cluster, faults: &'f Faults<'w>) -> Self {
+        FaultyCluster { inner, faults }
+    }
+
+    fn call<T>(
+        &self,
+        call: &Call<'_>,
+        apply: impl Fn(&dyn Cluster) -> ClusterResult<T> + 'w,
+    ) -> ClusterResult<T> {
+        let inner = self.inner;
+        self.faults.pass(call, move || apply(inner), || Ok(()))
+    }
+}
+
+impl Cluster for FaultyCluster<'_, '_> {
+    fn fsid(&self) -> ClusterResult<String> {
+        self.call(&read("fsid", ""), |c| c.fsid())
+    }
+
+    fn pool_id(&self) -> i64 {
+        self.inner.pool_id()
+    }
+
+    fn pool_name(&self) -> &str {
+        self.inner.pool_name()
+    }
+
+    fn address(&self) -> ClusterResult<String> {
+        self.call(&read("address", ""), |c| c.address())
+    }
+
+    fn blocklist(&self, address: &str) -> ClusterResult<()> {
+        let owned = address.to_owned();
+        self.call(&change("blocklist", address), move |c| c.blocklist(&owned))
+    }
+
+    fn create_object(&self, object: &str, entries: &Entries) -> ClusterResult<()> {
+        let owned = (object.to_owned(), entries.clone());
+        self.call(&change("create_object", object), move |c| {
+            c.create_object(&owned.0, &owned.1)
+        })
+    }
+
+    fn read(&self, object: &str, prefix: &str) -> ClusterResult<Entries> {
+        let owned = (object.to_owned(), prefix.to_owned());
+        self.call(&read("read", object), move |c| c.read(&owned.0, &owned.1))
+    }
+
+    fn get(&self, object: &str, keys: &[&str]) -> ClusterResult<Entries> {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        let owned = object.to_owned();
+        self.call(&read("get", object), move |c| {
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            c.get(&owned, &keys)
+        })
+    }
+
+    fn swap(&self, object: &str, swap: &Swap) -> ClusterResult<()> {
+        let owned = (object.to_owned(), swap.clone());
+        self.call(&change("swap", object), move |c| c.swap(&owned.0, &owned.1))
+    }
+
+    fn remove_object(&self, object: &str) -> ClusterResult<()> {
+        let owned = object.to_owned();
+        self.call(&change("remove_object", object), move |c| {
+            c.remove_object(&owned)
+        })
+    }
+
+    fn prepare_trash(&self) -> ClusterResult<()> {
+        self.call(&change("prepare_trash", ""), |c| c.prepare_trash())
+    }
+
+    fn create_image(
+        &self,
+        name: &str,
+        size: u64,
+        features: u64,
+        meta: &str,
+    ) -> ClusterResult<String> {
+        let inner = self.inner;
+        let owned = (name.to_owned(), meta.to_owned());
+        self.faults.pass(
+            &change("create_image", name),
+            move || inner.create_image(&owned.0, size, features, &owned.1),
+            || inner.create_image(name, size, features, "").map(|_| ()),
+        )
+    }
+
+    fn images(&self) -> ClusterResult<BTreeMap<String, String>> {
+        self.call(&read("images", ""), |c| c.images())
+    }
+
+    fn image(&self, id: &str) -> ClusterResult<ImageState> {
+        let owned = id.to_owned();
+        self.call(&read("image", id), move |c| c.image(&owned))
+    }
+
+    fn image_by_name(&self, name: &str) -> ClusterResult<ImageState> {
+        let owned = name.to_owned();
+        self.call(&read("image_by_name", name), move |c| {
+            c.image_by_name(&owned)
+        })
+    }
+
+    fn grow_image(&self, id: &str, size: u64) -> ClusterResult<()> {
+        let owned = id.to_owned();
+        self.call(&change("grow_image", id), move |c| {
+            c.grow_image(&owned, size)
+        })
+    }
+
+    fn watchers(&self, id: &str) -> ClusterResult<Vec<Watcher>> {
+        let owned = id.to_owned();
+        self.call(&read("watchers", id), move |c| c.watchers(&owned))
+    }
+
+    fn trash_image(&self, name: &str) -> ClusterResult<()> {
+        let owned = name.to_owned();
+        self.call(&change("trash_image", name), move |c| c.trash_image(&owned))
+    }
+
+    fn trash(&self) -> ClusterResult<Vec<TrashedImage>> {
+        self.call(&read("trash", ""), |c| c.trash())
+    }
+
+    fn schedule_purge(&self, id: &str) -> ClusterResult<()> {
+        let owned = id.to_owned();
+        self.call(&change("schedule_purge", id), move |c| {
+            c.schedule_purge(&owned)
+        })
+    }
+
+    fn purge(&self, id: &str) -> ClusterResult<()> {
+        let owned = id.to_owned();
+        self.call(&change("purge", id), move |c| c.purge(&owned))
+    }
+
+    fn df(&self) -> ClusterResult<Vec<u8>> {
+        self.call(&read("df", ""), |c| c.df())
+    }
+
+    fn osd_dump(&self) -> ClusterResult<Vec<u8>> {
+        self.call(&read("osd_dump", ""), |c| c.osd_dump())
+    }
+}

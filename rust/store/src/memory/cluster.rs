@@ -1,0 +1,273 @@
+//! A client of the pool.
+
+use std::collections::BTreeMap;
+use std::sync::MutexGuard;
+
+use nix::libc;
+
+use super::pool::{Image, Pool, TRASH_OBJECT};
+use super::report::{self, POOL_ID, POOL_NAME};
+use super::{State, World};
+use crate::cluster::{
+    Cluster, ClusterError, Entries, ImageState, Result, Swap, TrashedImage, Watcher,
+};
+
+/// The fsid of the stand-in's only cluster.
+const FSID: &str = "5b0c0ffe-0000-4000-8000-000000000001";
+
+/// A client of a [`World`]'s pool.
+#[derive(Clone)]
+pub struct MemoryCluster {
+    world: World,
+    address: String,
+}
+
+pub(super) fn fsid() -> String {
+    FSID.to_owned()
+}
+
+impl MemoryCluster {
+    pub(super) fn new(world: World) -> Self {
+        let nonce = world.lock().number();
+        MemoryCluster {
+            world,
+            address: format!("127.0.0.1:0/{nonce}"),
+        }
+    }
+
+    fn request(&self, call: &str, object: &str) -> Result<MutexGuard<'_, State>> {
+        let state = self.world.lock();
+        if state.pool.unreachable {
+            return Err(ClusterError::new(call, object, libc::ETIMEDOUT));
+        }
+        if state.pool.blocklist.contains(&self.address) {
+            return Err(ClusterError::new(call, object, libc::ESHUTDOWN));
+        }
+        Ok(state)
+    }
+}
+
+fn entries<'p>(pool: &'p Pool, call: &str, object: &str) -> Result<&'p Entries> {
+    let entries = pool.objects.get(object);
+    entries.ok_or_else(|| ClusterError::new(call, object, libc::ENOENT))
+}
+
+fn state(id: &str, image: &Image) -> ImageState {
+    ImageState {
+        id: id.to_owned(),
+        name: image.name.clone(),
+        size: image.size,
+        features: image.features,
+        meta: image.meta.clone(),
+    }
+}
+
+impl Cluster for MemoryCluster {
+    fn fsid(&self) -> Result<String> {
+        self.request("fsid", POOL_NAME).map(|_| fsid())
+    }
+
+    fn pool_id(&self) -> i64 {
+        POOL_ID
+    }
+
+    fn pool_name(&self) -> &str {
+        POOL_NAME
+    }
+
+    fn address(&self) -> Result<String> {
+        self.request("address", POOL_NAME)
+            .map(|_| self.address.clone())
+    }
+
+    fn blocklist(&self, address: &str) -> Result<()> {
+        let mut state = self.request("blocklist", address)?;
+        state.pool.blocklist(address);
+        Ok(())
+    }
+
+    fn create_object(&self, object: &str, entries: &Entries) -> Result<()> {
+        let fail = |errno| Err(ClusterError::new("create_object", object, errno));
+        let pool = &mut self.request("create_object", object)?.pool;
+        if pool.objects.contains_key(object) {
+            return fail(libc::EEXIST);
+        }
+        if pool.full {
+            return fail(libc::EDQUOT);
+        }
+        pool.objects.insert(object.to_owned(), entries.clone());
+        Ok(())
+    }
+
+    fn read(&self, object: &str, prefix: &str) -> Result<Entries> {
+        let state = self.request("read", object)?;
+        let mut found = entries(&state.pool, "read", object)?.clone();
+        found.retain(|key, _| key.starts_with(prefix));
+        Ok(found)
+    }
+
+    fn get(&self, object: &str, keys: &[&str]) -> Result<Entries> {
+        let state = self.request("get", object)?;
+        let mut found = entries(&state.pool, "get", object)?.clone();
+        found.retain(|key, _| keys.contains(&key.as_str()));
+        Ok(found)
+    }
+
+    fn swap(&self, object: &str, swap: &Swap) -> Result<()> {
+        let pool = &mut self.request("swap", object)?.pool;
+        let stored = pool
+            .objects
+            .get_mut(object)
+            .ok_or_else(|| ClusterError::new("swap", object, libc::ENOENT))?;
+        let empty = Vec::new();
+        let holds = |(key, expected): (&String, &Option<Vec<u8>>)| {
+            stored.get(key).unwrap_or(&empty) == expected.as_ref().unwrap_or(&empty)
+        };
+        if !swap.expect.iter().all(holds) {
+            return Err(ClusterError::new("swap", object, libc::ECANCELED));
+        }
+        for key in &swap.remove {
+            stored.remove(key);
+        }
+        stored.extend(swap.set.clone());
+        Ok(())
+    }
+
+    fn remove_object(&self, object: &str) -> Result<()> {
+        let removed = self
+            .request("remove_object", object)?
+            .pool
+            .objects
+            .remove(object);
+        let missing = || ClusterError::new("remove_object", object, libc::ENOENT);
+        removed.map(|_| ()).ok_or_else(missing)
+    }
+
+    fn prepare_trash(&self) -> Result<()> {
+        match self.create_object(TRASH_OBJECT, &Entries::new()) {
+            Err(e) if e.is_exists() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// An empty `meta` stands for an image that got none: a crash inside librbd's steps.
+    fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String> {
+        let fail = |errno| Err(ClusterError::new("create_image", name, errno));
+        let mut state = self.request("create_image", name)?;
+        if state.pool.directory.contains_key(name) {
+            return fail(libc::EEXIST);
+        }
+        if state.pool.full {
+            return fail(libc::EDQUOT);
+        }
+        let id = format!("{:x}", state.number());
+        let meta = Some(meta).filter(|meta| !meta.is_empty());
+        state
+            .pool
+            .insert(&id, Image::new(name, size, features, meta));
+        Ok(id)
+    }
+
+    fn images(&self) -> Result<BTreeMap<String, String>> {
+        let state = self.request("images", POOL_NAME)?;
+        let directory = state.pool.directory.iter();
+        Ok(directory
+            .map(|(name, id)| (id.clone(), name.clone()))
+            .collect())
+    }
+
+    fn image(&self, id: &str) -> Result<ImageState> {
+        let request = self.request("image", id)?;
+        let image = request.pool.images.get(id);
+        let image = image.ok_or_else(|| ClusterError::new("image", id, libc::ENOENT))?;
+        Ok(state(id, image))
+    }
+
+    fn image_by_name(&self, name: &str) -> Result<ImageState> {
+        let request = self.request("image_by_name", name)?;
+        let missing = || ClusterError::new("image_by_name", name, libc::ENOENT);
+        let id = request.pool.directory.get(name).ok_or_else(missing)?;
+        let image = request.pool.images.get(id).ok_or_else(missing)?;
+        Ok(state(id, image))
+    }
+
+    fn grow_image(&self, id: &str, size: u64) -> Result<()> {
+        let fail = |errno| Err(ClusterError::new("grow_image", id, errno));
+        let pool = &mut self.request("grow_image", id)?.pool;
+        if pool.full {
+            return fail(libc::EDQUOT);
+        }
+        match pool.images.get_mut(id) {
+            None => fail(libc::ENOENT),
+            Some(image) if size < image.size => fail(libc::EINVAL),
+            Some(image) => {
+                image.size = size;
+                Ok(())
+            }
+        }
+    }
+
+    fn watchers(&self, id: &str) -> Result<Vec<Watcher>> {
+        let state = self.request("watchers", id)?;
+        if !state.pool.images.contains_key(id) {
+            return Err(ClusterError::new("watchers", id, libc::ENOENT));
+        }
+        Ok(state.pool.watchers(id))
+    }
+
+    fn trash_image(&self, name: &str) -> Result<()> {
+        let missing = || ClusterError::new("trash_image", name, libc::ENOENT);
+        let pool = &mut self.request("trash_image", name)?.pool;
+        if !pool.objects.contains_key(TRASH_OBJECT) {
+            if pool.full {
+                return Err(missing()); // so misleading an errno is what librbd answers
+            }
+            pool.objects.insert(TRASH_OBJECT.to_owned(), Entries::new());
+        }
+        let id = pool.directory.remove(name).ok_or_else(missing)?;
+        pool.trash.insert(id);
+        Ok(())
+    }
+
+    fn trash(&self) -> Result<Vec<TrashedImage>> {
+        let state = self.request("trash", TRASH_OBJECT)?;
+        let named = |id: &String| {
+            let name = state.pool.images.get(id).map(|image| image.name.clone());
+            name.map(|name| TrashedImage {
+                id: id.clone(),
+                name,
+            })
+        };
+        Ok(state.pool.trash.iter().filter_map(named).collect())
+    }
+
+    fn schedule_purge(&self, id: &str) -> Result<()> {
+        let pool = &mut self.request("schedule_purge", id)?.pool;
+        if !pool.trash.contains(id) {
+            return Err(ClusterError::new("schedule_purge", id, libc::ENOENT));
+        }
+        pool.scheduled.insert(id.to_owned());
+        Ok(())
+    }
+
+    fn purge(&self, id: &str) -> Result<()> {
+        let fail = |errno| Err(ClusterError::new("purge", id, errno));
+        let pool = &mut self.request("purge", id)?.pool;
+        if !pool.trash.contains(id) {
+            return fail(libc::ENOENT);
+        }
+        if pool.purge(id) {
+            Ok(())
+        } else {
+            fail(libc::EBUSY)
+        }
+    }
+
+    fn df(&self) -> Result<Vec<u8>> {
+        Ok(report::df(&self.request("df", POOL_NAME)?.pool))
+    }
+
+    fn osd_dump(&self) -> Result<Vec<u8>> {
+        Ok(report::osd_dump(&self.request("osd_dump", POOL_NAME)?.pool))
+    }
+}

@@ -1,0 +1,282 @@
+//! A stand-in for a Ceph pool and for the hosts that use it: in memory, with a clock that only
+//! waiting moves.
+//!
+//! It behaves as Ceph 16.2 and krbd were measured to, as far as an SR can tell: compare-and-swap
+//! takes a missing key for an empty one, a blocklisted client gets ESHUTDOWN for everything, an
+//! image in the trash keeps its id and loses its name, a full pool lets deletion through, two
+//! kernels may map one image and both write. No more than that: it has no snapshots, and a disk's
+//! content is one number.
+//!
+//! [`World`] is what everybody shares; it hands out clients of the pool
+//! ([`MemoryCluster`]) and processes on hosts ([`MemoryHost`]), and does to them what no driver
+//! asks for: crashes, reboots, quotas, damage.
+
+mod cluster;
+mod hosts;
+mod pool;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::cluster::{Entries, Watcher};
+use crate::host::{ImageKey, Mapped, Owner};
+use crate::image_features::ImageFeatures;
+
+pub use self::cluster::MemoryCluster;
+pub use self::hosts::MemoryHost;
+pub use self::pool::Snapshot;
+
+use self::hosts::HostState;
+use self::pool::{Image, Pool};
+
+/// How long a dead client's watch stays, in milliseconds, as on a cluster with default settings.
+const WATCH_TIMEOUT: u64 = 30_000;
+
+/// One pool, the hosts that use it, XAPI's word on which of them are dead, and the time.
+///
+/// Clones are the same world.
+#[derive(Clone, Default)]
+pub struct World {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    pool: Pool,
+    hosts: BTreeMap<String, HostState>,
+    /// Milliseconds since 1970.
+    clock: u64,
+    last_number: u64,
+}
+
+impl State {
+    /// A number that was not given out before: ids, pids and nonces never come again.
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn advance(&mut self, milliseconds: u64) {
+        self.clock += milliseconds;
+        let now = self.clock;
+        self.pool.expire_watches(now);
+    }
+}
+
+impl World {
+    /// An empty pool named `rbd`, without a quota, at noon of a day in 2026.
+    pub fn new() -> Self {
+        let world = World::default();
+        world.lock().clock = 1_795_262_400_000;
+        world
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new client of the pool, with an address of its own.
+    pub fn client(&self) -> MemoryCluster {
+        MemoryCluster::new(self.clone())
+    }
+
+    /// A new process on a host, which boots if it was not known before.
+    pub fn process(&self, host: &str) -> MemoryHost {
+        MemoryHost::start(self.clone(), host)
+    }
+
+    /// Ends a process: from now on its host knows that it is gone.
+    pub fn kill(&self, process: &Owner) {
+        if let Some(host) = self.lock().hosts.get_mut(&process.host) {
+            host.processes.remove(&(process.pid, process.started));
+        }
+    }
+
+    /// Powers a host off and on again: its processes and devices are gone, and the watches of its
+    /// kernel last until they time out.
+    pub fn reboot(&self, host: &str) {
+        let mut state = self.lock();
+        let watches_end = state.clock + WATCH_TIMEOUT;
+        if let Some(old) = state.hosts.get(host) {
+            let (kernel, dead, features) = (
+                old.kernel.clone(),
+                old.declared_dead,
+                old.supported_features,
+            );
+            state.pool.abandon_watches(&kernel.address, watches_end);
+            let mut booted = HostState::boot(&mut state);
+            booted.declared_dead = dead;
+            booted.supported_features = features;
+            state.hosts.insert(host.to_owned(), booted);
+        }
+    }
+
+    /// What XAPI says about a host: `xe host-declare-dead`, or that it is back.
+    pub fn declare_dead(&self, host: &str, dead: bool) {
+        if let Some(host) = self.lock().hosts.get_mut(host) {
+            host.declared_dead = dead;
+        }
+    }
+
+    /// Lets time pass.
+    pub fn advance_seconds(&self, seconds: u64) {
+        self.lock().advance(seconds * 1000);
+    }
+
+    /// What that host's kernel can map; `None`: it does not say.
+    pub fn set_supported_features(&self, host: &str, features: Option<ImageFeatures>) {
+        if let Some(host) = self.lock().hosts.get_mut(host) {
+            host.supported_features = features.map(ImageFeatures::bits);
+        }
+    }
+
+    /// Every device of a host.
+    pub fn devices(&self, host: &str) -> Vec<Mapped> {
+        let state = self.lock();
+        let host = state.hosts.get(host);
+        host.map_or_else(Vec::new, |host| host.devices())
+    }
+
+    /// Opens or closes a device, as a VM's tapdisk does: one that is open cannot be unmapped.
+    pub fn set_open(&self, host: &str, device: &Path, open: bool) {
+        if let Some(host) = self.lock().hosts.get_mut(host) {
+            host.set_open(device, open);
+        }
+    }
+
+    /// Maps an image behind the driver's back, as `rbd device map` does on a host.
+    pub fn map_by_hand(&self, host: &str, image_name: &str) -> crate::host::Result<Mapped> {
+        self.process(host).map_named(image_name)
+    }
+
+    /// Makes a device show an image under a name that it had once, as krbd does with an image
+    /// that was renamed after it was mapped.
+    pub fn forge_device_name(&self, host: &str, device: &Path, image_name: &str) {
+        if let Some(host) = self.lock().hosts.get_mut(host) {
+            host.rename_device(device, image_name);
+        }
+    }
+
+    /// What a disk holds; `None` where the image does not exist.
+    pub fn content(&self, image_id: &str) -> Option<u64> {
+        self.lock().pool.images.get(image_id).map(|i| i.content)
+    }
+
+    /// Writes to a disk through a device of a host.
+    pub fn write(&self, host: &str, device: &Path, content: u64) -> crate::host::Result<()> {
+        let mut state = self.lock();
+        let key = state
+            .hosts
+            .get(host)
+            .map(|host| host.writable(device))
+            .ok_or_else(|| hosts::failure("write to", device.display(), nix::libc::ENXIO))??;
+        match state.pool.images.get_mut(&key.image_id) {
+            Some(image) => {
+                image.content = content;
+                Ok(())
+            }
+            None => Err(hosts::failure("write to", device.display(), nix::libc::EIO)),
+        }
+    }
+
+    /// Lets the cluster's manager free what it was asked to free and nobody watches.
+    pub fn run_manager(&self) {
+        self.lock().pool.purge_scheduled();
+    }
+
+    /// `ceph osd pool set-quota rbd max_bytes`; 0 stands for none.
+    pub fn set_quota(&self, bytes: u64) {
+        self.lock().pool.quota_bytes = bytes;
+    }
+
+    /// What the disks' content takes, in bytes.
+    pub fn set_stored(&self, bytes: u64) {
+        self.lock().pool.stored = bytes;
+    }
+
+    /// Sets or clears the pool's flag `full_quota`.
+    pub fn set_full(&self, full: bool) {
+        self.lock().pool.full = full;
+    }
+
+    /// Takes the whole cluster away, or brings it back.
+    pub fn set_reachable(&self, reachable: bool) {
+        self.lock().pool.unreachable = !reachable;
+    }
+
+    /// The omap of an object, as `rados listomapvals` shows it.
+    pub fn object(&self, name: &str) -> Option<Entries> {
+        self.lock().pool.objects.get(name).cloned()
+    }
+
+    /// Writes one omap key, as `rados setomapval` does.
+    pub fn put(&self, object: &str, key: &str, value: &[u8]) {
+        let mut state = self.lock();
+        let object = state.pool.objects.entry(object.to_owned()).or_default();
+        object.insert(key.to_owned(), value.to_vec());
+    }
+
+    /// `rados rm`.
+    pub fn remove_object(&self, name: &str) {
+        self.lock().pool.objects.remove(name);
+    }
+
+    /// Makes an image that is not this driver's.
+    pub fn create_foreign_image(&self, name: &str, size: u64) -> String {
+        let mut state = self.lock();
+        let id = format!("f{:x}", state.number());
+        let image = Image::new(name, size, ImageFeatures::DEFAULT.bits(), None);
+        state.pool.insert(&id, image);
+        id
+    }
+
+    /// `rbd rm`, behind the driver's back.
+    pub fn remove_image(&self, name: &str) {
+        let pool = &mut self.lock().pool;
+        if let Some(id) = pool.directory.remove(name) {
+            pool.images.remove(&id);
+        }
+    }
+
+    /// `rbd resize --allow-shrink`, behind the driver's back.
+    pub fn resize_image(&self, name: &str, size: u64) {
+        let pool = &mut self.lock().pool;
+        if let Some(id) = pool.directory.get(name) {
+            if let Some(image) = pool.images.get_mut(id) {
+                image.size = size;
+            }
+        }
+    }
+
+    /// Opens an image with librbd and keeps it open, as a backup or a monitoring tool does.
+    pub fn open_with_librbd(&self, image_id: &str) {
+        let mut state = self.lock();
+        let number = state.number();
+        let watcher = Watcher {
+            address: format!("127.0.0.1:0/{number}"),
+            client_id: number,
+            cookie: 0x7f00_0000_0000 + number,
+        };
+        state.pool.watch(image_id, watcher);
+    }
+
+    /// Everything in the pool.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().pool.snapshot()
+    }
+
+    /// Every device of every host.
+    pub fn all_devices(&self) -> BTreeMap<String, BTreeSet<(ImageKey, bool)>> {
+        let state = self.lock();
+        let devices = |host: &HostState| {
+            let devices = host.devices().into_iter();
+            devices.map(|d| (d.key, d.read_only)).collect()
+        };
+        let hosts = state.hosts.iter();
+        hosts
+            .map(|(name, host)| (name.clone(), devices(host)))
+            .collect()
+    }
+}

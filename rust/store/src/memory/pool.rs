@@ -1,0 +1,146 @@
+//! The pool's state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cluster::{Entries, Watcher};
+
+/// The object that an image's way to the trash needs, and that a full pool does not let be made.
+pub(super) const TRASH_OBJECT: &str = "rbd_trash";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Image {
+    pub name: String,
+    pub size: u64,
+    pub features: u64,
+    pub meta: Option<String>,
+    pub content: u64,
+}
+
+impl Image {
+    pub fn new(name: &str, size: u64, features: u64, meta: Option<&str>) -> Self {
+        Image {
+            name: name.to_owned(),
+            size,
+            features,
+            meta: meta.map(str::to_owned),
+            content: 0,
+        }
+    }
+}
+
+struct Watch {
+    image_id: String,
+    watcher: Watcher,
+    /// When the cluster forgets it, in milliseconds since 1970: its client is dead.
+    ends: Option<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Pool {
+    pub objects: BTreeMap<String, Entries>,
+    /// By id, those in the trash too.
+    pub images: BTreeMap<String, Image>,
+    /// Id by name, without those in the trash.
+    pub directory: BTreeMap<String, String>,
+    pub trash: BTreeSet<String>,
+    pub scheduled: BTreeSet<String>,
+    pub blocklist: BTreeSet<String>,
+    pub quota_bytes: u64,
+    pub stored: u64,
+    pub full: bool,
+    pub unreachable: bool,
+    watches: Vec<Watch>,
+}
+
+impl Pool {
+    pub fn insert(&mut self, id: &str, image: Image) {
+        self.directory.insert(image.name.clone(), id.to_owned());
+        self.images.insert(id.to_owned(), image);
+    }
+
+    pub fn watch(&mut self, image_id: &str, watcher: Watcher) {
+        self.watches.push(Watch {
+            image_id: image_id.to_owned(),
+            watcher,
+            ends: None,
+        });
+    }
+
+    pub fn unwatch(&mut self, address: &str, cookie: u64) {
+        self.watches
+            .retain(|w| w.watcher.address != address || w.watcher.cookie != cookie);
+    }
+
+    /// The client is dead: the cluster notices at that time.
+    pub fn abandon_watches(&mut self, address: &str, ends: u64) {
+        let abandoned = self.watches.iter_mut();
+        for watch in abandoned.filter(|w| w.watcher.address == address) {
+            watch.ends = Some(ends);
+        }
+    }
+
+    pub fn expire_watches(&mut self, now: u64) {
+        self.watches
+            .retain(|w| w.ends.is_none_or(|ends| now < ends));
+    }
+
+    pub fn watchers(&self, image_id: &str) -> Vec<Watcher> {
+        let watches = self.watches.iter().filter(|w| w.image_id == image_id);
+        watches.map(|w| w.watcher.clone()).collect()
+    }
+
+    /// The blocklist takes a client's watches with it.
+    pub fn blocklist(&mut self, address: &str) {
+        self.blocklist.insert(address.to_owned());
+        self.watches.retain(|w| w.watcher.address != address);
+    }
+
+    /// Frees a trashed image; `false` where somebody watches it.
+    pub fn purge(&mut self, id: &str) -> bool {
+        if !self.watchers(id).is_empty() {
+            return false;
+        }
+        self.trash.remove(id);
+        self.scheduled.remove(id);
+        self.images.remove(id);
+        true
+    }
+
+    pub fn purge_scheduled(&mut self) {
+        for id in self.scheduled.clone() {
+            self.purge(&id);
+        }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            objects: self.objects.clone(),
+            images: self.directory.clone(),
+            sizes: self
+                .images
+                .iter()
+                .map(|(id, i)| (id.clone(), i.size))
+                .collect(),
+            trash: self.trash.clone(),
+            scheduled: self.scheduled.clone(),
+            blocklist: self.blocklist.clone(),
+        }
+    }
+}
+
+/// What a pool holds at one moment, for comparing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Omap by object.
+    pub objects: BTreeMap<String, Entries>,
+    /// Image id by name, without the trash.
+    pub images: BTreeMap<String, String>,
+    /// Size in bytes by image id, with the trash.
+    pub sizes: BTreeMap<String, u64>,
+    /// Ids of the images in the trash.
+    pub trash: BTreeSet<String>,
+    /// Ids of those that the manager was asked to free.
+    pub scheduled: BTreeSet<String>,
+    /// Addresses that are cut off.
+    pub blocklist: BTreeSet<String>,
+}

@@ -1,0 +1,52 @@
+//! The monitors' reports on the pool, with the fields that a real cluster's have.
+
+use serde_json::json;
+
+use super::pool::Pool;
+
+pub(super) const POOL_NAME: &str = "rbd";
+pub(super) const POOL_ID: i64 = 2;
+const CAPACITY: u64 = 1 << 40;
+
+pub(super) fn df(pool: &Pool) -> Vec<u8> {
+    json!({
+        "stats": {"total_bytes": CAPACITY, "total_avail_bytes": CAPACITY},
+        "pools": [{
+            "name": POOL_NAME,
+            "id": POOL_ID,
+            "stats": {
+                "stored": pool.stored,
+                "objects": pool.images.len() + pool.objects.len(),
+                "bytes_used": pool.stored,
+                // Whatever the quota is: max_avail ignores it.
+                "max_avail": CAPACITY.saturating_sub(pool.stored),
+                "quota_objects": 0,
+                "quota_bytes": pool.quota_bytes,
+            },
+        }],
+    })
+    .to_string()
+    .into_bytes()
+}
+
+pub(super) fn osd_dump(pool: &Pool) -> Vec<u8> {
+    let flags = if pool.full {
+        "hashpspool,full,selfmanaged_snaps,full_quota"
+    } else {
+        "hashpspool,selfmanaged_snaps"
+    };
+    json!({
+        "pools": [{
+            "pool": POOL_ID,
+            "pool_name": POOL_NAME,
+            "type": 1,
+            "size": 1,
+            "flags_names": flags,
+            "quota_max_bytes": pool.quota_bytes,
+            "quota_max_objects": 0,
+            "application_metadata": {"rbd": {}},
+        }],
+    })
+    .to_string()
+    .into_bytes()
+}
