@@ -1,0 +1,1 @@
+"""The `xe` command line, as far as storage goes; `tests/lab/xe` runs it."""
