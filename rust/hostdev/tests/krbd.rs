@@ -311,6 +311,23 @@ fn an_image_that_does_not_exist_is_an_error_that_says_so() {
 }
 
 #[test]
+fn images_of_one_name_in_two_namespaces_are_two_devices() {
+    let Some(lab) = Lab::from_environment() else {
+        return;
+    };
+    let krbd = Krbd::new();
+    let outer = lab.create("twice", &[]);
+    let inner = lab.create_in(&lab.namespace("ns"), "twice", &[]);
+    let outer = krbd.map(&lab.request(&outer)).unwrap();
+    let inside = krbd.map(&lab.request(&inner)).unwrap();
+    assert_eq!(inside.key, inner.key);
+    assert_ne!(inside.device_number, outer.device_number);
+    assert_eq!(krbd.map(&lab.request(&inner)).unwrap(), inside);
+    krbd.unmap(&inside, DEADLINE).unwrap();
+    krbd.unmap(&outer, DEADLINE).unwrap();
+}
+
+#[test]
 fn a_device_node_is_made_where_nothing_manages_dev() {
     let Some(lab) = Lab::from_environment() else {
         return;

@@ -206,7 +206,8 @@ impl Krbd {
     /// Idempotent: a mapping of the same [`ImageKey`] that allows what is asked is given back as it
     /// is (one that takes writes serves a reader too). A read-only one is taken away and made anew
     /// when writing is asked for. The module is loaded if it is not. When this returns, the device
-    /// node is there, and what it serves has been checked to be the image asked for.
+    /// node is there, and what it serves has been checked to be the image asked for. Two processes
+    /// that map one image at the same moment may get a device each: the caller keeps them apart.
     ///
     /// # Errors
     /// - [`Error::Invalid`]: a name or address the kernel would misread; nothing was done.

@@ -80,16 +80,32 @@ impl Lab {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// A name that no other run uses: a guest has the same pids after every boot.
+    fn unique(name: &str) -> String {
+        let boot = hostdev::boot_id().unwrap();
+        format!("krbd-test-{}-{}-{name}", &boot[..8], std::process::id())
+    }
+
     /// Makes an image; by default with the features every kernel maps.
     pub fn create(&self, name: &str, options: &[&str]) -> Image {
-        // A guest has the same pids after every boot.
-        let boot = hostdev::boot_id().unwrap();
-        let name = format!("krbd-test-{}-{}-{name}", &boot[..8], std::process::id());
+        self.create_in("", name, options)
+    }
+
+    /// Makes a namespace.
+    pub fn namespace(&self, name: &str) -> String {
+        let name = Self::unique(name);
+        self.rbd(&["namespace", "create", &format!("{}/{name}", self.pool)]);
+        name
+    }
+
+    /// Makes an image in a namespace.
+    pub fn create_in(&self, namespace: &str, name: &str, options: &[&str]) -> Image {
         let mut image = Image {
             key: self.key_of(""),
-            name,
+            name: Self::unique(name),
             snap_name: None,
         };
+        image.key.namespace = namespace.to_owned();
         let spec = self.spec(&image);
         let size = format!("{SIZE}B");
         let default = ["--image-feature", "layering,exclusive-lock"];
@@ -124,7 +140,10 @@ impl Lab {
 
     /// The image by name, for `rbd`.
     pub fn spec(&self, image: &Image) -> String {
-        format!("{}/{}", self.pool, image.name)
+        match image.key.namespace.as_str() {
+            "" => format!("{}/{}", self.pool, image.name),
+            namespace => format!("{}/{namespace}/{}", self.pool, image.name),
+        }
     }
 
     /// A map for writing, with time enough for an emulated machine.
