@@ -213,21 +213,17 @@ fn room(pool: &PoolSummary) -> Outcome {
     if let Err(full) = usage.room_for_growth() {
         return Outcome::failed(full.found(), full.remedy());
     }
-    let mib = |bytes: Option<u64>| match bytes {
-        Some(bytes) => format!("{} MiB", bytes >> 20),
-        None => "unknown".to_owned(),
-    };
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     let quota = match (usage.quota_bytes, usage.quota_objects) {
         (None, None) => "no quota".to_owned(),
-        (bytes, None) => format!("quota {}", mib(bytes)),
+        (Some(bytes), None) => format!("quota {}", mib(bytes)),
         (None, Some(objects)) => format!("quota {objects} objects"),
-        (bytes, Some(objects)) => format!("quota {} and {objects} objects", mib(bytes)),
+        (Some(bytes), Some(objects)) => format!("quota {} and {objects} objects", mib(bytes)),
     };
-    let found = format!(
-        "{} free of {}, {quota}",
-        mib(usage.free()),
-        mib(usage.total())
-    );
+    let found = match (usage.free(), usage.total()) {
+        (Some(free), Some(total)) => format!("{} free of {}, {quota}", mib(free), mib(total)),
+        _ => quota,
+    };
     if usage.stats_known {
         return Outcome::Ok(found);
     }
@@ -257,15 +253,25 @@ fn osd_caps(cluster: &Cluster, pool: &str, config: &DeviceConfig) -> Outcome {
 
 /// Only a warning: without the manager the driver frees deleted disks itself.
 fn mgr_caps(cluster: &Cluster, pool: &str, config: &DeviceConfig) -> Outcome {
+    let wait = "ceph mgr stat; its module rbd_support needs some seconds after a start";
     match cluster.mgr_command(&json!({"prefix": "rbd task list", "pool_spec": pool})) {
-        Ok(_) => Outcome::Ok("the manager frees deleted disks in the background".to_owned()),
+        Ok(answer) => match serde_json::from_slice::<Vec<Value>>(&answer) {
+            Ok(tasks) => Outcome::Ok(format!(
+                "the manager frees deleted disks in the background; {} waiting",
+                tasks.len()
+            )),
+            Err(error) => Outcome::warning(
+                format!("the manager gave no list of its tasks ({error})"),
+                wait,
+            ),
+        },
         Err(error) if is_denied(&error) => Outcome::warning(
             format!("the manager may not be asked to free deleted disks: {error}"),
             grant("caps", config),
         ),
         Err(error) => Outcome::warning(
             format!("the manager does not free deleted disks now: {error}"),
-            "ceph mgr stat; its module rbd_support needs some seconds after a start",
+            wait,
         ),
     }
 }
