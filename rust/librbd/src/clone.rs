@@ -76,10 +76,10 @@ impl Pool {
             )
         };
         let object = || {
+            let parent = self.path(&parent_name);
             format!(
-                "{} (of {})",
-                self.path(child_name),
-                self.path(&parent_name) + "@" + &snap_name
+                "{} (a clone of {parent}@{snap_name})",
+                self.path(child_name)
             )
         };
         check("rbd_clone3", object, made).map(|_| ())

@@ -192,6 +192,9 @@ impl Cluster {
 
     /// The key this connection's user has, base64, as the kernel needs it: where librados found
     /// it, which is the option `key`, the file in `keyfile`, or the files in `keyring`.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`] where none of them has it; [`Error::File`] for one that cannot be read.
     pub fn key(&self) -> Result<Secret> {
         if let Some(key) = self.conf_get("key")? {
             return Ok(Secret::new(key));
@@ -211,9 +214,9 @@ impl Cluster {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::BadArgument {
-            argument: "keyring",
-            reason: format!("no key of {} in {option}", self.0.user),
+        Err(Error::NoKey {
+            user: self.0.user.clone(),
+            files: option,
         })
     }
 }

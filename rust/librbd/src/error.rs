@@ -79,6 +79,25 @@ pub enum Error {
         reason: String,
     },
 
+    /// None of the keyring files has the user's key.
+    #[error("there is no key of {user} in {files}")]
+    NoKey {
+        /// The user, with `client.`.
+        user: String,
+        /// The files that were looked into, as the option `keyring` has them.
+        files: String,
+    },
+
+    /// No monitor can be reached by a kernel that speaks the messenger protocol v1 alone.
+    #[error(
+        "no monitor has a v1 address, which the kernel's Ceph client needs before Linux 5.11: \
+         {monitors}; give them one with `ceph mon set-addrs`"
+    )]
+    NoV1Monitor {
+        /// The monitors' names.
+        monitors: String,
+    },
+
     /// The cluster answered something this crate cannot make sense of.
     #[error("the answer to {what} cannot be understood: {reason}")]
     Malformed {
@@ -114,10 +133,21 @@ impl Error {
         self.is_call_errno(Errno::ECANCELED)
     }
 
-    /// No answer came within the deadline (ETIMEDOUT). **Whether a change was made is unknown**: the
-    /// cluster may have made it, or may still make it. Read again before doing anything about it.
+    /// No answer came within the deadline (ETIMEDOUT). Of a change, see
+    /// [`Error::is_outcome_unknown`].
     pub fn is_timed_out(&self) -> bool {
         self.is_call_errno(Errno::ETIMEDOUT)
+    }
+
+    /// **Whether a change was made is unknown**: the cluster may have made it, or may still make
+    /// it. Read again before doing anything about it.
+    ///
+    /// That is so after ETIMEDOUT, and after EBADMSG from librbd: of its operations that take
+    /// several steps, some go on after a step without an answer, and fail to decode nothing.
+    pub fn is_outcome_unknown(&self) -> bool {
+        let undecodable = matches!(self, Self::Call { call, .. } if call.starts_with("rbd_"))
+            && self.is_call_errno(Errno::EBADMSG);
+        undecodable || self.is_timed_out()
     }
 
     /// The pool's quota is reached (EDQUOT) or the cluster is full (ENOSPC).
@@ -225,5 +255,14 @@ mod tests {
             assert!(question(&failed(errno)), "{errno}");
             assert!(!question(&failed(Errno::EIO)), "{errno}");
         }
+    }
+
+    #[test]
+    fn a_change_without_an_answer_may_have_been_made() {
+        assert!(failed(Errno::ETIMEDOUT).is_outcome_unknown());
+        assert!(failed(Errno::EBADMSG).is_outcome_unknown());
+        assert!(!failed(Errno::EEXIST).is_outcome_unknown());
+        let answered = check("rados_mon_command", String::new, -(Errno::EBADMSG as i32));
+        assert!(!answered.unwrap_err().is_outcome_unknown());
     }
 }

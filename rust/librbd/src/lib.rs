@@ -19,13 +19,19 @@
 //! * **Threads.** Clusters, pools and images may be used from several threads: librados and librbd
 //!   lock inside. What is not safe in C (changing an ioctx in use) has no safe function here.
 //! * **Deadlines.** Every call to a cluster ends within the connection's timeout for each round
-//!   trip it makes. ETIMEDOUT on a change means *unknown*, see [`Error::is_timed_out`].
+//!   trip it makes: with OSDs that do not answer, closing a written image takes two of them. A
+//!   change that is not answered may have been made, see [`Error::is_outcome_unknown`].
 //! * **A full pool.** Pools are opened so that operations which free room, or need none, go on when
 //!   the quota is reached; the others fail with EDQUOT instead of blocking.
 //! * **Secrets** are masked wherever they could be printed, see [`Secret`].
 //!
-//! `unsafe` is limited to the calls into C, each with the reason why it is sound. A process that
-//! forks must not use a connection of its parent in the child.
+//! # What is not claimed
+//!
+//! A call under way cannot be cancelled. Nothing here keeps a second writer off an image. Names
+//! and texts of a cluster that are not UTF-8 are shown with replacement characters (omap keys are
+//! refused). A process that forks must not use a connection of its parent in the child.
+//!
+//! `unsafe` is limited to the calls into C, each with the reason why it is sound.
 
 mod buffer;
 pub mod calls;

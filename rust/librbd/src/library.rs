@@ -37,7 +37,7 @@ pub struct Versions {
 }
 
 impl Library {
-    /// The process's librados and librbd, opened by the first call (about 20 ms). A failure is not
+    /// The process's librados and librbd, opened by the first call (20 to 50 ms). A failure is not
     /// kept: the next call tries again.
     pub fn load() -> Result<&'static Self> {
         static LIBRARY: OnceLock<Library> = OnceLock::new();

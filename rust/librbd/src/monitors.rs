@@ -30,7 +30,7 @@ impl Cluster {
     /// have none are named in the log.
     ///
     /// # Errors
-    /// [`Error::Malformed`], naming the monitors, where none has a v1 address.
+    /// [`Error::NoV1Monitor`] where none has one.
     pub fn mon_addresses(&self) -> Result<Vec<String>> {
         let monitors = self.monitors()?;
         let without: Vec<_> = monitors
@@ -41,13 +41,7 @@ impl Cluster {
         let without = without.join(", ");
         let addresses: Vec<_> = monitors.iter().filter_map(|mon| mon.v1.clone()).collect();
         if addresses.is_empty() {
-            return Err(Error::Malformed {
-                what: "`mon dump`".to_owned(),
-                reason: format!(
-                    "no monitor has a v1 address, which this kernel needs ({without}); \
-                     give them one with `ceph mon set-addrs`"
-                ),
-            });
+            return Err(Error::NoV1Monitor { monitors: without });
         }
         if !without.is_empty() {
             log::warn!("the kernel cannot use the monitors {without}: they have no v1 address");

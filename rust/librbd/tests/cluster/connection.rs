@@ -78,10 +78,16 @@ fn a_refused_command_keeps_the_errno_and_what_the_monitors_say() {
 #[test]
 fn the_manager_answers_the_commands_of_its_rbd_module() {
     let Some(lab) = Lab::connect() else { return };
-    let answer = lab
-        .cluster
-        .mgr_command(&json!({"prefix": "rbd task list"}))
-        .unwrap();
+    let give_up = Instant::now() + Duration::from_secs(30);
+    let answer = loop {
+        match lab.cluster.mgr_command(&json!({"prefix": "rbd task list"})) {
+            // The manager was just started, and has not loaded the module yet.
+            Err(error) if error.errno() == Some(22) && Instant::now() < give_up => {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            other => break other.unwrap(),
+        }
+    };
     let tasks: Value = serde_json::from_slice(&answer).unwrap();
     assert!(tasks.is_array(), "{tasks}");
 }
