@@ -108,9 +108,9 @@ impl Cluster for MemoryCluster {
 
     fn get(&self, object: &str, keys: &[&str]) -> Result<Entries> {
         let state = self.request("get", object)?;
-        let mut found = entries(&state.pool, "get", object)?.clone();
-        found.retain(|key, _| keys.contains(&key.as_str()));
-        Ok(found)
+        let stored = entries(&state.pool, "get", object)?;
+        let found = keys.iter().filter_map(|key| stored.get_key_value(*key));
+        Ok(found.map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
     fn swap(&self, object: &str, swap: &Swap) -> Result<()> {

@@ -8,12 +8,13 @@ use crate::Repository;
 use uuid::Uuid;
 
 impl Repository<'_> {
-    /// Checks that the SR is there, finishes what dead processes left in it, and removes devices
-    /// that a crash left on this host.
+    /// Checks that the SR is there, finishes what dead processes left in it, gives back what this
+    /// host had claimed before it booted, and removes devices that a crash left on this host.
     pub fn attach_sr(&self) -> Result<()> {
         self.mark_deleting(false)?;
         let entries = self.read_catalogue()?;
         self.recover(self.intents(&entries))?;
+        self.release_earlier_boots(&entries)?;
         self.drop_stale_devices()
     }
 

@@ -44,11 +44,10 @@ impl Repository<'_> {
     /// Reads the catalogue, finishes what dead processes left, takes over what XAPI knows, and
     /// lists the VDIs. `known` is every VDI that XAPI's database has in this SR.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
-        let mut entries = self.read_catalogue()?;
+        let (mut images, mut entries) = self.survey()?;
         if self.recover(self.intents(&entries))? > 0 {
-            entries = self.read_catalogue()?;
+            (images, entries) = self.survey()?;
         }
-        let images = self.cluster.images().doing("listing the pool's images")?;
         let known: HashMap<Uuid, &XapiVdi> = known.iter().map(|v| (v.uuid, v)).collect();
         let mut scan = Scan {
             vdis: Vec::with_capacity(entries.len()),
@@ -82,6 +81,14 @@ impl Repository<'_> {
             log::warn!("SR {}: {warning}", self.sr);
         }
         Ok(scan)
+    }
+
+    /// The pool's images and the catalogue. The images first: of a VDI that is deleted in between
+    /// there is then no record. The other way round there would be one, whose image is found in
+    /// the trash, and the scan would bring the VDI back.
+    fn survey(&self) -> Result<(BTreeMap<String, String>, Entries)> {
+        let images = self.cluster.images().doing("listing the pool's images")?;
+        Ok((images, self.read_catalogue()?))
     }
 
     fn scan_vdi(

@@ -8,7 +8,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::image_prefix;
+use crate::catalogue::{image_prefix, Entry};
 use crate::cluster::ImageState;
 use crate::error::{Context, Error, Result};
 use crate::host::{MapRequest, Mapped};
@@ -200,8 +200,19 @@ impl Repository<'_> {
         let Some(vdi) = self.vdi_of_image_name(&mapped.image_name) else {
             return Ok(false);
         };
-        let Some(stored) = self.entry(&vdi)?.vdi else {
-            return Ok(false);
+        let stored = match self.entry(&vdi) {
+            Ok(Entry { vdi: None, .. }) => return Ok(false),
+            Ok(Entry {
+                vdi: Some(stored), ..
+            }) => stored,
+            Err(e @ Error::Damaged { .. }) => {
+                log::error!(
+                    "{} stays mapped, since nobody can say whose it is: {e}",
+                    mapped.device.display()
+                );
+                return Ok(true);
+            }
+            Err(e) => return Err(e),
         };
         let same_image = stored.record.volume.image().id == mapped.key.image_id;
         let me = self.host.owner();

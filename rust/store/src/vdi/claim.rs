@@ -8,8 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use crate::catalogue::{vdi_key, Entry, Stored};
-use crate::cluster::Swap;
+use crate::catalogue::{vdi_key, Entry, Stored, VDI_PREFIX};
+use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
 use crate::host::ImageKey;
 use crate::record::{Claim, VdiRecord, Volume};
@@ -76,24 +76,28 @@ impl Repository<'_> {
         loop {
             let entry = self.entry(vdi)?;
             let stored = self.present(&entry, vdi)?;
-            match self.standing(&stored.record)? {
-                Standing::Ours => return Ok((stored.record.clone(), false)),
-                Standing::Held(claim) => return Err(in_use(*vdi, &claim)),
-                Standing::Free => {}
-            }
-            let me = self.host.owner();
             let mut record = stored.record.clone();
-            record.epoch += 1;
-            record.claim = Some(Claim {
-                host: me.host.clone(),
-                boot_id: me.boot_id.clone(),
-                since: self.host.now(),
-            });
+            let newly_claimed = match self.standing(&stored.record)? {
+                Standing::Held(claim) => return Err(in_use(*vdi, &claim)),
+                // Written all the same: an earlier process's request to give this claim back may
+                // still be on its way, and must not find the record as it knew it.
+                Standing::Ours => false,
+                Standing::Free => true,
+            };
+            if newly_claimed {
+                let me = self.host.owner();
+                record.epoch += 1;
+                record.claim = Some(Claim {
+                    host: me.host.clone(),
+                    boot_id: me.boot_id.clone(),
+                    since: self.host.now(),
+                });
+            }
             let swap = Swap::default()
                 .expect(vdi_key(vdi), Some(stored))
                 .write(vdi_key(vdi), &mut record);
             if self.commit(&format!("claiming VDI {vdi}"), &swap)? {
-                return Ok((record, true));
+                return Ok((record, newly_claimed));
             }
         }
     }
@@ -113,6 +117,26 @@ impl Repository<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Gives back what earlier boots of this host had claimed: whatever ran then is gone, and no
+    /// other host can know that.
+    pub(crate) fn release_earlier_boots(&self, entries: &Entries) -> Result<()> {
+        let me = self.host.owner();
+        for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
+            if !key.starts_with(VDI_PREFIX) {
+                break;
+            }
+            let Ok(stored) = Stored::<VdiRecord>::parse(value.clone()) else {
+                continue; // the scan reports it
+            };
+            let claim = stored.record.claim.as_ref();
+            if claim.is_some_and(|c| c.host == me.host && c.boot_id != me.boot_id) {
+                // Where the record has changed meanwhile, whoever did that has judged the claim.
+                self.drop_claim(&stored.record.uuid, &stored)?;
+            }
+        }
+        Ok(())
     }
 
     /// Drops a VDI's claim whoever holds it; answers whose it was. For an administrator who

@@ -22,7 +22,7 @@ impl Repository<'_> {
             let entry = self.turn(vdi)?;
             let stored = self.present(&entry, vdi)?;
             let current = stored.record.size;
-            if requested < i128::from(current) {
+            if size < current {
                 return Err(Error::Shrink {
                     vdi: *vdi,
                     current,

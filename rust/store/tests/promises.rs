@@ -1,0 +1,14 @@
+//! What the driver promises about an SR and its VDIs, on the in-memory stand-in for Ceph.
+#![allow(clippy::unwrap_used)]
+
+#[path = "promises/catalogue.rs"]
+mod catalogue;
+#[path = "promises/hosts.rs"]
+mod hosts;
+#[path = "promises/room.rs"]
+mod room;
+#[path = "promises/sr.rs"]
+mod sr;
+mod support;
+#[path = "promises/vdi.rs"]
+mod vdi;

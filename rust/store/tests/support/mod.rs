@@ -1,0 +1,158 @@
+//! One SR in the in-memory stand-in for a pool, and the hosts that use it.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use store::cluster::Cluster;
+use store::host::{Host, Mapped};
+use store::image_features::ImageFeatures;
+use store::memory::{MemoryCluster, MemoryHost, World};
+use store::record::{Record, VdiRecord, XapiFields};
+use store::sr::scan::Scan;
+use store::vdi::create::NewDisk;
+use store::vdi::update::XapiVdi;
+use store::{Repository, Result};
+use uuid::Uuid;
+
+pub const A: &str = "host-a";
+pub const B: &str = "host-b";
+pub const GIB: u64 = 1 << 30;
+/// Longer than any lease.
+pub const LEASE_OVER: u64 = 121;
+
+/// A pool and one SR in it.
+#[derive(Clone)]
+pub struct Lab {
+    pub world: World,
+    pub sr: Uuid,
+}
+
+/// A process of the driver: a client of the pool, on a host.
+pub struct Process {
+    pub cluster: MemoryCluster,
+    pub host: MemoryHost,
+    pub sr: Uuid,
+}
+
+impl Process {
+    pub fn repository(&self) -> Repository<'_> {
+        repository(&self.cluster, &self.host, self.sr)
+    }
+}
+
+pub fn repository<'a>(cluster: &'a dyn Cluster, host: &'a dyn Host, sr: Uuid) -> Repository<'a> {
+    Repository::new(cluster, host, sr, ImageFeatures::DEFAULT)
+}
+
+pub fn named(name: &str) -> XapiFields {
+    XapiFields {
+        name_label: name.to_owned(),
+        name_description: format!("about {name}"),
+        ty: "user".into(),
+        managed: true,
+        ..XapiFields::default()
+    }
+}
+
+pub fn new_disk(uuid: Uuid, size: u64) -> NewDisk {
+    NewDisk {
+        uuid,
+        size: i128::from(size),
+        xapi: named("disk"),
+    }
+}
+
+impl Lab {
+    /// A pool without any SR.
+    pub fn bare() -> Self {
+        let lab = Lab {
+            world: World::new(),
+            sr: Uuid::new_v4(),
+        };
+        lab.process(A);
+        lab.process(B);
+        lab
+    }
+
+    /// A pool with an empty SR.
+    pub fn new() -> Self {
+        let lab = Lab::bare();
+        lab.run(A, |sr| sr.create_sr("ceph", "the pool")).unwrap();
+        lab
+    }
+
+    pub fn process(&self, host: &str) -> Process {
+        Process {
+            cluster: self.world.client(),
+            host: self.world.process(host),
+            sr: self.sr,
+        }
+    }
+
+    /// Runs one command to its end, as a process of its own on that host.
+    pub fn run<T>(&self, host: &str, command: impl FnOnce(Repository<'_>) -> T) -> T {
+        let process = self.process(host);
+        let result = command(process.repository());
+        self.world.kill(process.host.owner());
+        result
+    }
+
+    pub fn create(&self, size: u64) -> Uuid {
+        let uuid = Uuid::new_v4();
+        self.run(A, |sr| sr.create_disk(&new_disk(uuid, size)))
+            .unwrap();
+        uuid
+    }
+
+    pub fn activate(&self, host: &str, vdi: &Uuid) -> Result<Mapped> {
+        self.run(host, |sr| sr.activate_vdi(vdi, true))
+    }
+
+    pub fn deactivate(&self, host: &str, vdi: &Uuid) -> Result<()> {
+        self.run(host, |sr| sr.deactivate_vdi(vdi))
+    }
+
+    /// A scan for a XAPI that knows nothing.
+    pub fn scan(&self, host: &str) -> Result<Scan> {
+        self.run(host, |sr| sr.scan(&[]))
+    }
+
+    /// Size by VDI, as a scan lists them.
+    pub fn vdis(&self, host: &str) -> BTreeMap<Uuid, u64> {
+        let scan = self.scan(host).unwrap();
+        scan.vdis.iter().map(|vdi| (vdi.uuid, vdi.size)).collect()
+    }
+
+    pub fn catalogue(&self) -> String {
+        store::catalogue::catalogue_object(&self.sr)
+    }
+
+    pub fn record(&self, vdi: &Uuid) -> Option<VdiRecord> {
+        let entries = self.world.object(&self.catalogue()).unwrap();
+        let bytes = entries.get(&format!("vdi.{vdi}"))?;
+        Some(VdiRecord::parse(bytes).unwrap())
+    }
+
+    pub fn image_name(&self, vdi: &Uuid) -> String {
+        self.record(vdi).unwrap().volume.image().name.clone()
+    }
+
+    pub fn image_id(&self, vdi: &Uuid) -> String {
+        self.record(vdi).unwrap().volume.image().id.clone()
+    }
+
+    /// Omap keys of the catalogue that start so.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let entries = self.world.object(&self.catalogue()).unwrap_or_default();
+        let keys = entries.into_keys();
+        keys.filter(|key| key.starts_with(prefix)).collect()
+    }
+
+    pub fn known(&self, uuid: Uuid, name: &str) -> XapiVdi {
+        XapiVdi {
+            uuid,
+            size: GIB,
+            fields: named(name),
+        }
+    }
+}
