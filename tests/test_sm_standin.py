@@ -38,15 +38,15 @@ class Host:
         self.session: Session = xapi.session()
         self.ref: str = self.session.host.get_all()[0]
 
-    def run(self, *argv: str) -> tuple[Any, ...]:
-        """What the driver answers to its arguments, or the fault that it prints."""
-        done = self.dom0.sm([DRIVER, *argv])
+    def run(self, *argv: str, driver: str = DRIVER) -> tuple[Any, ...]:
+        """What a driver answers to its arguments, or the fault that it prints."""
+        done = self.dom0.sm([driver, *argv])
         assert done.returncode == 0, done.stderr
         return xmlrpc.client.loads(done.stdout.decode())[0]
 
-    def command(self, name: str, **params: Any) -> tuple[Any, ...]:
+    def command(self, name: str, driver: str = DRIVER, **params: Any) -> tuple[Any, ...]:
         struct = {"command": name, "args": [], "device_config": {"folder": str(self.folder)}, **params}
-        return self.run(xmlrpc.client.dumps((struct,), name))
+        return self.run(xmlrpc.client.dumps((struct,), name), driver=driver)
 
     def create_sr(self, **device_config: str) -> str:
         config = {"folder": str(self.folder), "device": "/dev/null", "vditype": "phy", **device_config}
@@ -69,9 +69,9 @@ class Host:
     @contextmanager
     def holding_lock(self, namespace: str, name: str) -> Iterator[None]:
         """Meanwhile a process on the host has SM's lock of that name."""
-        flag = self.folder.with_name("locked")
+        flag = self.folder.with_name(f"{self.folder.name}.locked")
         flag.touch()
-        taken = flag.with_name("locked.taken")
+        taken = flag.with_suffix(".taken")
         script = (
             "import fcntl, os, time\n"
             f"os.makedirs('/var/lock/sm/{namespace}', exist_ok=True)\n"
@@ -119,7 +119,9 @@ def fault(ask: Callable[[], object]) -> tuple[int, str]:
 
 
 def test_a_driver_that_can_be_paused_is_announced_as_one_that_can_be_activated(host: Host) -> None:
-    (info,) = host.command("sr_get_driver_info")
+    source = (FIXTURES / "LabBlockSR.py").read_text().replace(', "VDI_ACTIVATE", "VDI_DEACTIVATE"', "")
+    host.dom0.put(f"{SM_DIR}/LabPausedSR", source.encode(), mode=0o755)
+    (info,) = host.command("sr_get_driver_info", driver=f"{SM_DIR}/LabPausedSR")
     assert {"ATOMIC_PAUSE", "VDI_ACTIVATE", "VDI_DEACTIVATE"} <= set(info["capabilities"])
     assert {"key": "folder", "description": "where sizes are kept"} in info["configuration"]
 

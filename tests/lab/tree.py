@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from tests.lab import LabError
-from tests.lab.dom0 import Dom0
+from tests.lab.dom0 import Dom0, GuestDom0
 from tests.lab.sm_source import PLUGIN_DIR, SITE_PACKAGES, SM_DIR, stage_sm
 
 __all__ = ["PLUGIN_DIR", "SITE_PACKAGES", "SM_DIR", "XAPI_SOCKET", "layout", "stage_sm"]
@@ -66,6 +66,9 @@ def layout(
         dom0.put(f"/etc/ceph/ceph.{_user(keyring)}.keyring", keyring.read_bytes(), mode=0o600)
     if xapi is not None:
         dom0.forward(XAPI_SOCKET, *xapi)
+    if isinstance(dom0, GuestDom0):
+        # Only a host with block devices has use for a tapdisk, or can have one.
+        dom0.exec(["tapdisk-prepare"]).check()
     dom0.preload(_preloadable(sm_tree), [SM_DIR, SITE_PACKAGES])
 
 

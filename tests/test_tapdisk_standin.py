@@ -1,0 +1,202 @@
+"""tapdisk's stand-in on a real kernel, under SM's own blktap2: the stand-in's and a checkout's.
+
+A guest's disk is an RBD image mapped by that kernel; what is written to it can be looked for in the
+image, past everything that is tested here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.ceph import OneNodeCeph
+from tests.lab.dom0 import GuestDom0, LocalDom0
+from tests.lab.sm_source import stage_sm
+from tests.lab.tree import layout
+from tests.lab.xapi import ApiError, Session, Settings, Xapi
+
+FIXTURES = Path(__file__).with_name("fixtures")
+FOLDER = "/tmp/sr"
+MIB = 1 << 20
+
+SOURCES = [pytest.param(None, id="stand-in")]
+if "SM_SOURCE" in os.environ:
+    SOURCES.append(pytest.param(Path(os.environ["SM_SOURCE"]), id="real"))
+
+
+class Host:
+    """A guest host with a disk in its kernel, and an SR whose VDIs are that disk."""
+
+    def __init__(self, dom0: GuestDom0, xapi: Xapi, ceph: OneNodeCeph, pool: str) -> None:
+        self.dom0, self.xapi, self.ceph, self.pool = dom0, xapi, ceph, pool
+        self.session: Session = xapi.session()
+        self.ref: str = self.session.host.get_all()[0]
+        self.domain: str = self.session.host.get_control_domain(self.ref)
+        self.image = f"{pool}/disk"
+        ceph.rbd("create", "--size", "64M", self.image)
+        order = f"{ceph.mon_host} name=admin,secret={ceph.key('admin')} {pool} disk -"
+        dom0.exec(["tee", "/sys/bus/rbd/add_single_major"], input=order.encode()).check()
+        self.disk = "/dev/rbd0"
+
+    def create_vdi(self, **device_config: str) -> str:
+        config = {"folder": FOLDER, "device": self.disk, **device_config}
+        self.shell(f"rm -rf {FOLDER}; mkdir {FOLDER}")
+        sr = self.session.SR.create(self.ref, config, "0", "sr", "", "labblock", "", False, {})
+        record = {"SR": sr, "name_label": "disk", "virtual_size": str(64 * MIB), "type": "user"}
+        return str(self.session.VDI.create(record))
+
+    @contextmanager
+    def plugged(self, vdi: str, mode: str = "RW") -> Iterator[str]:
+        """Meanwhile the disk is active on the host: the path of tapdisk's device."""
+        vbd = self.session.VBD.create({"VM": self.domain, "VDI": vdi, "mode": mode})
+        self.session.VBD.plug(vbd)
+        try:
+            (found,) = self.tapdisks
+            yield f"/dev/xen/blktap-2/tapdev{found['minor']}"
+        finally:
+            self.session.VBD.unplug(vbd)
+            self.session.VBD.destroy(vbd)
+
+    def shell(self, script: str) -> str:
+        return self.dom0.exec(["sh", "-c", script]).check().decode()
+
+    @property
+    def tapdisks(self) -> list[dict[str, str]]:
+        """The rows of `tap-ctl list`."""
+        rows = self.dom0.exec(["tap-ctl", "list"]).check().decode().splitlines()
+        return [dict(re.findall(r"(\w+)=(\S+)", row)) for row in rows]
+
+    @property
+    def calls(self) -> list[str]:
+        """What SM called of the driver's data path."""
+        return self.dom0.get(f"{FOLDER}/calls").decode().split()
+
+    def plugin(self, action: str, vdi: str) -> str:
+        record: dict[str, Any] = self.session.VDI.get_record(vdi)
+        args = {"sr_uuid": self.session.SR.get_uuid(record["SR"]), "vdi_uuid": record["uuid"]}
+        return str(self.session.host.call_plugin(self.ref, "tapdisk-pause", action, args))
+
+    def image_starts_with(self, text: str) -> bool:
+        """Whether the image does, asked of the cluster."""
+        return self.ceph.rbd("export", "--no-progress", self.image, "-").startswith(text)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> bool:
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        return True
+
+
+def write(text: str, device: str) -> str:
+    """The shell's words for one direct write at the start of a device."""
+    return f"printf %-512s {text} | dd of={device} bs=512 count=1 oflag=direct iflag=fullblock conv=notrunc 2>&1"
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def host(request: pytest.FixtureRequest, ceph: OneNodeCeph, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    tree = stage_sm(request.param, tmp_path_factory.mktemp("sm"))
+    driver = tmp_path_factory.mktemp("driver")
+    (driver / "LabBlockSR.py").write_bytes((FIXTURES / "LabBlockSR.py").read_bytes())
+    (driver / "LabBlockSR.py").chmod(0o755)
+    (driver / "LabBlockSR").symlink_to("LabBlockSR.py")
+    pool = f"tapdisk-{request.param_index}"
+    ceph.create_pool(pool)
+    with (
+        Xapi(settings=Settings(plugins=["labblock"])) as xapi,
+        GuestDom0("host1", tmp_path_factory.mktemp("host1")) as dom0,
+    ):
+        layout(dom0, sm_tree=tree, driver_tree=driver, ceph_conf=None, keyring=None, xapi=xapi.endpoint)
+        xapi.add_host(dom0)
+        yield Host(dom0, xapi, ceph, pool)
+    ceph.admin("osd", "pool", "delete", pool, pool, "--yes-i-really-really-mean-it")
+
+
+def test_what_is_written_to_an_active_disk_is_in_its_image_and_nothing_of_it_stays_behind(host: Host) -> None:
+    vdi = host.create_vdi()
+    tag = f"host_{host.ref}"
+    with host.plugged(vdi) as device:
+        assert host.session.VDI.get_sm_config(vdi)[tag] == "RW"
+        assert host.shell(f"blockdev --getsize64 {device}").strip() == str(64 * MIB)
+        host.shell(write("hello", device))
+        assert host.image_starts_with("hello")
+        (tapdisk,) = host.tapdisks
+        assert tapdisk["args"] == f"aio:{host.disk}"
+        assert host.calls == ["attach", "activate"]
+    assert host.calls == ["attach", "activate", "deactivate", "detach"]
+    assert host.tapdisks == []
+    assert tag not in host.session.VDI.get_sm_config(vdi)
+    assert host.shell("find /dev/sm /run/blktap-control /dev/xen/blktap-2 -not -type d") == ""
+    assert host.dom0.exec(["kill", "-0", tapdisk["pid"]]).returncode == 1
+
+
+def test_a_paused_disk_holds_writes_back_until_it_goes_on(host: Host) -> None:
+    vdi = host.create_vdi()
+    with host.plugged(vdi) as device:
+        host.shell(write("before", device))
+        assert host.plugin("pause", vdi) == "True"
+        host.shell(f"rm -f /tmp/done; ({write('after', device)} >/tmp/out; touch /tmp/done) >/dev/null 2>&1 &")
+        assert not host.wait_for(lambda: host.shell("ls /tmp").split().count("done") > 0, 3)
+        assert host.image_starts_with("before")
+        assert host.plugin("unpause", vdi) == "True"
+        assert host.wait_for(lambda: host.shell("ls /tmp").split().count("done") > 0)
+        assert host.image_starts_with("after")
+
+
+def test_a_snapshot_pauses_the_disk_that_is_active_and_lets_it_go_on(host: Host) -> None:
+    vdi = host.create_vdi()
+    with host.plugged(vdi) as device:
+        snapshot = host.session.VDI.snapshot(vdi, {})
+        assert host.session.VDI.get_snapshot_of(snapshot) == vdi
+        assert "paused" not in host.session.VDI.get_sm_config(vdi)
+        host.shell(write("still-there", device))
+        assert host.image_starts_with("still-there")
+
+
+def test_a_disk_that_grew_while_it_was_paused_is_seen_to_have_grown(host: Host) -> None:
+    vdi = host.create_vdi()
+    with host.plugged(vdi) as device:
+        host.plugin("pause", vdi)
+        host.ceph.rbd("resize", "--size", "128M", "--no-progress", host.image)
+        try:
+            assert host.wait_for(lambda: host.shell(f"blockdev --getsize64 {host.disk}").strip() == str(128 * MIB))
+            host.plugin("unpause", vdi)
+            assert host.shell(f"blockdev --getsize64 {device}").strip() == str(128 * MIB)
+        finally:
+            host.ceph.rbd("resize", "--size", "64M", "--allow-shrink", "--no-progress", host.image)
+
+
+def test_a_disk_that_is_only_read_cannot_be_written_to(host: Host) -> None:
+    vdi = host.create_vdi()
+    host.shell(write("kept", host.disk))
+    with host.plugged(vdi, "RO") as device:
+        assert host.session.VDI.get_sm_config(vdi)[f"host_{host.ref}"] == "RO"
+        assert host.dom0.exec(["sh", "-c", f"set -o pipefail 2>/dev/null; echo x > {device}"]).returncode != 0
+        assert host.shell(f"head -c 4 {device}") == "kept"
+    assert host.image_starts_with("kept")
+
+
+def test_an_activation_that_fails_leaves_neither_tapdisk_nor_tag(host: Host) -> None:
+    vdi = host.create_vdi(fail="vdi_activate", how="sm")
+    with pytest.raises(ApiError, match="SR_BACKEND_FAILURE_46"), host.plugged(vdi):
+        pass
+    assert host.tapdisks == []
+    assert not {f"host_{host.ref}", "activating"} & set(host.session.VDI.get_sm_config(vdi))
+
+
+def test_a_host_without_block_devices_says_that_it_has_no_tapdisk(
+    new_local_dom0: Callable[[str], LocalDom0], tmp_path: Path
+) -> None:
+    with new_local_dom0("host1") as dom0:
+        layout(dom0, sm_tree=stage_sm(None, tmp_path), driver_tree=None, ceph_conf=None, keyring=None)
+        asked = dom0.exec(["tap-ctl", "allocate"])
+        assert asked.returncode == 19
+        assert b"there is no tapdisk on this host" in asked.stderr
