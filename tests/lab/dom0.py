@@ -35,6 +35,7 @@ AGENT = Path(__file__).with_name("agent.py")
 _NAMESPACE = Path(__file__).with_name("local-dom0.sh")
 _AGENT_PORT = 9000
 _BOOT_SECONDS = 120.0
+_GUEST_INIT = Path(__file__).with_name("guest") / "init.sh"
 _GRACE = 10.0  # seconds a reply may be later than the deadline of what was asked for
 
 
@@ -276,10 +277,10 @@ class GuestDom0(Dom0):
     that has SM's modules in memory, which starting Python on an emulated processor asks for.
 
     memory     in MiB
-    cpus       emulated processors
+    cpus       emulated processors; each keeps one of the machine's busy
     """
 
-    def __init__(self, name: str, directory: Path, *, memory: int = 1024, cpus: int = 2) -> None:
+    def __init__(self, name: str, directory: Path, *, memory: int = 1024, cpus: int = 1) -> None:
         super().__init__(name, directory)
         self._memory = memory
         self._cpus = cpus
@@ -300,7 +301,8 @@ class GuestDom0(Dom0):
         initrd = self._directory / "initrd"
         # A file of its own: the token is nobody else's to read, on a command line it would be.
         initrd.touch(mode=0o600)
-        initrd.write_bytes(boot.initrd.read_bytes() + cpio.archive({"settings": (text.encode(), 0o600)}))
+        own = {"settings": (text.encode(), 0o600), "init": (_GUEST_INIT.read_bytes(), 0o755)}
+        initrd.write_bytes(boot.initrd.read_bytes() + cpio.archive(own))
         self._process = subprocess.Popen(
             [
                 "qemu-system-x86_64", "-pidfile", self._process_token, "-name", self.name,
