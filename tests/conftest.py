@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.lab.ceph import OneNodeCeph
-from tests.lab.dom0 import LocalDom0
+from tests.lab.dom0 import GuestDom0, LocalDom0
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def pool(ceph: OneNodeCeph) -> Iterator[str]:
     ceph.admin("osd", "pool", "delete", name, name, "--yes-i-really-really-mean-it")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OneNodeCeph]:
     """Makes a cluster of the test's own, to enter with `with`; arguments are those of `OneNodeCeph`."""
 
@@ -37,10 +37,16 @@ def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OneNo
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_local_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LocalDom0]:
-    """Makes a host of the test's own by name, to enter with `with`."""
+    """Makes a host of this machine by name, to enter with `with`."""
     return lambda name: LocalDom0(name, tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session")
+def new_guest_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], GuestDom0]:
+    """Makes a host with a kernel of its own by name, to enter with `with`; it takes seconds to boot."""
+    return lambda name: GuestDom0(name, tmp_path_factory.mktemp(name))
 
 
 _numbers = itertools.count(1)

@@ -16,13 +16,8 @@ NewGuest = Callable[[str], GuestDom0]
 
 
 @pytest.fixture(scope="module")
-def new_guest(tmp_path_factory: pytest.TempPathFactory) -> NewGuest:
-    return lambda name: GuestDom0(name, tmp_path_factory.mktemp(name))
-
-
-@pytest.fixture(scope="module")
-def guest(new_guest: NewGuest) -> Iterator[GuestDom0]:
-    with new_guest("host1") as started:
+def guest(new_guest_dom0: NewGuest) -> Iterator[GuestDom0]:
+    with new_guest_dom0("host1") as started:
         yield started
 
 
@@ -68,10 +63,10 @@ def test_a_guests_kernel_maps_a_real_image_and_what_it_writes_is_in_the_cluster(
 
 
 def test_two_guests_see_one_cluster_and_a_killed_one_stays_a_watcher(
-    guest: GuestDom0, new_guest: NewGuest, ceph: OneNodeCeph, pool: str
+    guest: GuestDom0, new_guest_dom0: NewGuest, ceph: OneNodeCeph, pool: str
 ) -> None:
     ceph.rbd("create", "--size", "64M", f"{pool}/disk")
-    with new_guest("host2") as other:
+    with new_guest_dom0("host2") as other:
         here, there = (map_image(host, ceph, pool, "disk") for host in (guest, other))
         guest.exec(["dd", f"of={here}", "bs=4k", "oflag=direct"], input=b"a" * 4096).check()
         assert other.exec(["dd", f"if={there}", "bs=4k", "count=1", "iflag=direct"]).check() == b"a" * 4096
@@ -108,15 +103,15 @@ def test_a_driver_on_a_guest_starts_from_modules_in_memory_and_says_the_same(
         assert done.returncode == 7
         assert done.stdout == b"['<methodCall/>'] /opt/xensource/sm True\nchild\n"
         assert done.stderr == b"bye"
-    guest.put("/opt/xensource/sm/BadSR", b"raise RuntimeError('no good')\n", mode=0o755)
+    guest.put("/opt/xensource/sm/BadSR", b"#!/usr/bin/python3\nraise RuntimeError('no good')\n", mode=0o755)
     failed = guest.sm(["/opt/xensource/sm/BadSR"])
     assert failed.returncode == 1
     assert failed.stderr.endswith(b"RuntimeError: no good\n")
 
 
-def test_a_guest_leaves_nothing_behind(new_guest: NewGuest, tmp_path: Path) -> None:
+def test_a_guest_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "host"
-    with GuestDom0("host3", folder, memory=512, cpus=1):
+    with GuestDom0("host3", folder, memory=512):
         assert keeper.processes_naming(str(folder / "host"))
     assert keeper.processes_naming(str(folder / "host")) == []
     assert not folder.exists()

@@ -78,8 +78,9 @@ class Child:
         self.argv = request["argv"]
         self._environment = dict(ENVIRONMENT, **request.get("env", {}))
         self._timeout = request["timeout"]
-        self._in_process = request["op"] == "sm" and preloaded
-        if request["op"] == "sm" and not preloaded and _is_python(self.argv[0]):
+        driver = request["op"] == "sm" and _is_python(self.argv[0])
+        self._in_process = driver and preloaded
+        if driver and not preloaded:
             self.argv = [sys.executable] + self.argv
         self._stdin = _file(payload)
         self._stdout = _file(b"")
@@ -181,7 +182,8 @@ class Agent:
         os._exit(0)
 
     def _preload(self, request, stream):
-        sys.path[1:1] = request["path"]
+        # For the agent's own folder, where Python has started; a driver puts its own there in turn.
+        sys.path[0:1] = request["path"]
         for name in request["modules"]:
             importlib.import_module(name)
         self._preloaded = True

@@ -1,4 +1,4 @@
-"""Kernel and first root of the guests, made once from Debian's packages and kept in the cache."""
+"""What all guests boot, made once from Debian's packages and kept in the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tests.lab.guest import cpio
 
 _KERNEL = "linux-image-amd64"  # the flavour that has 9p; the cloud one has not
 _BUSYBOX = "busybox-static"
-_INIT = Path(__file__).with_name("init.sh")
 _DOWNLOAD_SECONDS = 300.0
 
 # What the guest loads at boot, each after those it depends on.
@@ -27,7 +26,7 @@ _MODULES = (
 
 @dataclass(frozen=True)
 class Image:
-    """What qemu boots: an uncompressed kernel, and the archive of the first root."""
+    """An uncompressed kernel, and a first root with its modules and busybox; the init is not in it."""
 
     kernel: Path
     initrd: Path
@@ -35,7 +34,7 @@ class Image:
 
 def prepare(cache: Path) -> Image:
     """The guests' image from the folder `cache`; made there on the first call, with apt's help."""
-    recipe = hashlib.sha256(repr(_MODULES).encode() + _INIT.read_bytes()).hexdigest()[:16]
+    recipe = hashlib.sha256(repr(_MODULES).encode()).hexdigest()[:16]
     folder = cache / f"guest-{recipe}"
     image = Image(folder / "vmlinux", folder / "initrd.cpio")
     if not folder.is_dir():
@@ -61,7 +60,7 @@ def _make(scratch: Path, image: Image) -> None:
     vmlinuz = next((kernel / "boot").glob("vmlinuz-*"))
     image.kernel.write_bytes(_uncompressed(vmlinuz.read_bytes()))
     modules = _in_load_order(kernel / "lib" / "modules")
-    files = {"bin/busybox": (busybox.read_bytes(), 0o755), "init": (_INIT.read_bytes(), 0o755)}
+    files = {"bin/busybox": (busybox.read_bytes(), 0o755)}
     for number, module in enumerate(modules):
         files[f"modules/{number:02}-{module.name}"] = (module.read_bytes(), 0o644)
     image.initrd.write_bytes(cpio.archive(files))
