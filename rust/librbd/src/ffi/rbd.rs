@@ -98,16 +98,37 @@ crate::ffi::function_table! {
     required {
         fn rbd_image_options_create(opts: *mut rbd_image_options_t);
         fn rbd_image_options_destroy(opts: rbd_image_options_t);
-        fn rbd_image_options_set_string(opts: rbd_image_options_t, optname: c_int, optval: *const c_char) -> c_int;
-        fn rbd_image_options_set_uint64(opts: rbd_image_options_t, optname: c_int, optval: u64) -> c_int;
-        fn rbd_create4(io: rados_ioctx_t, name: *const c_char, size: u64, opts: rbd_image_options_t) -> c_int;
-        fn rbd_clone3(p_ioctx: rados_ioctx_t, p_name: *const c_char, p_snapname: *const c_char, c_ioctx: rados_ioctx_t, c_name: *const c_char, c_opts: rbd_image_options_t) -> c_int;
-        fn rbd_list2(io: rados_ioctx_t, images: *mut rbd_image_spec_t, max_images: *mut usize) -> c_int;
+        fn rbd_image_options_set_string(
+            opts: rbd_image_options_t, optname: c_int, optval: *const c_char,
+        ) -> c_int;
+        fn rbd_image_options_set_uint64(
+            opts: rbd_image_options_t, optname: c_int, optval: u64,
+        ) -> c_int;
+        fn rbd_create4(
+            io: rados_ioctx_t, name: *const c_char, size: u64, opts: rbd_image_options_t,
+        ) -> c_int;
+        fn rbd_clone3(
+            p_ioctx: rados_ioctx_t, p_name: *const c_char, p_snapname: *const c_char,
+            c_ioctx: rados_ioctx_t, c_name: *const c_char, c_opts: rbd_image_options_t,
+        ) -> c_int;
+        fn rbd_list2(
+            io: rados_ioctx_t, images: *mut rbd_image_spec_t, max_images: *mut usize,
+        ) -> c_int;
         fn rbd_image_spec_list_cleanup(images: *mut rbd_image_spec_t, num_images: usize);
-        fn rbd_open(io: rados_ioctx_t, name: *const c_char, image: *mut rbd_image_t, snap_name: *const c_char) -> c_int;
-        fn rbd_open_by_id(io: rados_ioctx_t, id: *const c_char, image: *mut rbd_image_t, snap_name: *const c_char) -> c_int;
-        fn rbd_open_read_only(io: rados_ioctx_t, name: *const c_char, image: *mut rbd_image_t, snap_name: *const c_char) -> c_int;
-        fn rbd_open_by_id_read_only(io: rados_ioctx_t, id: *const c_char, image: *mut rbd_image_t, snap_name: *const c_char) -> c_int;
+        fn rbd_open(
+            io: rados_ioctx_t, name: *const c_char, image: *mut rbd_image_t,
+            snap_name: *const c_char,
+        ) -> c_int;
+        fn rbd_open_by_id(
+            io: rados_ioctx_t, id: *const c_char, image: *mut rbd_image_t, snap_name: *const c_char,
+        ) -> c_int;
+        fn rbd_open_read_only(
+            io: rados_ioctx_t, name: *const c_char, image: *mut rbd_image_t,
+            snap_name: *const c_char,
+        ) -> c_int;
+        fn rbd_open_by_id_read_only(
+            io: rados_ioctx_t, id: *const c_char, image: *mut rbd_image_t, snap_name: *const c_char,
+        ) -> c_int;
         fn rbd_close(image: rbd_image_t) -> c_int;
         fn rbd_stat(image: rbd_image_t, info: *mut rbd_image_info_t, infosize: usize) -> c_int;
         fn rbd_get_size(image: rbd_image_t, size: *mut u64) -> c_int;
@@ -115,32 +136,59 @@ crate::ffi::function_table! {
         fn rbd_get_op_features(image: rbd_image_t, op_features: *mut u64) -> c_int;
         fn rbd_get_id(image: rbd_image_t, id: *mut c_char, id_len: usize) -> c_int;
         fn rbd_get_name(image: rbd_image_t, name: *mut c_char, name_len: *mut usize) -> c_int;
-        fn rbd_get_block_name_prefix(image: rbd_image_t, prefix: *mut c_char, prefix_len: usize) -> c_int;
-        fn rbd_get_parent(image: rbd_image_t, parent_image: *mut rbd_linked_image_spec_t, parent_snap: *mut rbd_snap_spec_t) -> c_int;
+        fn rbd_get_block_name_prefix(
+            image: rbd_image_t, prefix: *mut c_char, prefix_len: usize,
+        ) -> c_int;
+        fn rbd_get_parent(
+            image: rbd_image_t, parent_image: *mut rbd_linked_image_spec_t,
+            parent_snap: *mut rbd_snap_spec_t,
+        ) -> c_int;
         fn rbd_linked_image_spec_cleanup(image: *mut rbd_linked_image_spec_t);
         fn rbd_snap_spec_cleanup(snap: *mut rbd_snap_spec_t);
-        fn rbd_list_children3(image: rbd_image_t, images: *mut rbd_linked_image_spec_t, max_images: *mut usize) -> c_int;
-        fn rbd_linked_image_spec_list_cleanup(images: *mut rbd_linked_image_spec_t, num_images: usize);
+        fn rbd_list_children3(
+            image: rbd_image_t, images: *mut rbd_linked_image_spec_t, max_images: *mut usize,
+        ) -> c_int;
+        fn rbd_linked_image_spec_list_cleanup(
+            images: *mut rbd_linked_image_spec_t, num_images: usize,
+        );
         fn rbd_flatten(image: rbd_image_t) -> c_int;
-        fn rbd_resize2(image: rbd_image_t, size: u64, allow_shrink: bool, cb: librbd_progress_fn_t, cbdata: *mut c_void) -> c_int;
+        fn rbd_resize2(
+            image: rbd_image_t, size: u64, allow_shrink: bool, cb: librbd_progress_fn_t,
+            cbdata: *mut c_void,
+        ) -> c_int;
         fn rbd_snap_create(image: rbd_image_t, snapname: *const c_char) -> c_int;
         fn rbd_snap_remove_by_id(image: rbd_image_t, snap_id: u64) -> c_int;
-        fn rbd_snap_list(image: rbd_image_t, snaps: *mut rbd_snap_info_t, max_snaps: *mut c_int) -> c_int;
+        fn rbd_snap_list(
+            image: rbd_image_t, snaps: *mut rbd_snap_info_t, max_snaps: *mut c_int,
+        ) -> c_int;
         fn rbd_snap_list_end(snaps: *mut rbd_snap_info_t);
-        fn rbd_snap_get_namespace_type(image: rbd_image_t, snap_id: u64, namespace_type: *mut c_int) -> c_int;
-        fn rbd_snap_get_trash_namespace(image: rbd_image_t, snap_id: u64, original_name: *mut c_char, max_length: usize) -> c_int;
+        fn rbd_snap_get_namespace_type(
+            image: rbd_image_t, snap_id: u64, namespace_type: *mut c_int,
+        ) -> c_int;
+        fn rbd_snap_get_trash_namespace(
+            image: rbd_image_t, snap_id: u64, original_name: *mut c_char, max_length: usize,
+        ) -> c_int;
         fn rbd_snap_set_by_id(image: rbd_image_t, snap_id: u64) -> c_int;
-        fn rbd_metadata_get(image: rbd_image_t, key: *const c_char, value: *mut c_char, val_len: *mut usize) -> c_int;
+        fn rbd_metadata_get(
+            image: rbd_image_t, key: *const c_char, value: *mut c_char, val_len: *mut usize,
+        ) -> c_int;
         fn rbd_metadata_set(image: rbd_image_t, key: *const c_char, value: *const c_char) -> c_int;
         fn rbd_metadata_remove(image: rbd_image_t, key: *const c_char) -> c_int;
-        fn rbd_metadata_list(image: rbd_image_t, start: *const c_char, max: u64, keys: *mut c_char, key_len: *mut usize, values: *mut c_char, vals_len: *mut usize) -> c_int;
-        fn rbd_watchers_list(image: rbd_image_t, watchers: *mut rbd_image_watcher_t, max_watchers: *mut usize) -> c_int;
+        fn rbd_metadata_list(
+            image: rbd_image_t, start: *const c_char, max: u64, keys: *mut c_char,
+            key_len: *mut usize, values: *mut c_char, vals_len: *mut usize,
+        ) -> c_int;
+        fn rbd_watchers_list(
+            image: rbd_image_t, watchers: *mut rbd_image_watcher_t, max_watchers: *mut usize,
+        ) -> c_int;
         fn rbd_watchers_list_cleanup(watchers: *mut rbd_image_watcher_t, num_watchers: usize);
         fn rbd_read(image: rbd_image_t, ofs: u64, len: usize, buf: *mut c_char) -> ssize_t;
         fn rbd_write(image: rbd_image_t, ofs: u64, len: usize, buf: *const c_char) -> ssize_t;
         fn rbd_flush(image: rbd_image_t) -> c_int;
         fn rbd_trash_move(io: rados_ioctx_t, name: *const c_char, delay: u64) -> c_int;
-        fn rbd_trash_list(io: rados_ioctx_t, trash_entries: *mut rbd_trash_image_info_t, num_entries: *mut usize) -> c_int;
+        fn rbd_trash_list(
+            io: rados_ioctx_t, trash_entries: *mut rbd_trash_image_info_t, num_entries: *mut usize,
+        ) -> c_int;
         fn rbd_trash_list_cleanup(trash_entries: *mut rbd_trash_image_info_t, num_entries: usize);
         fn rbd_trash_remove(io: rados_ioctx_t, id: *const c_char, force: bool) -> c_int;
         fn rbd_trash_restore(io: rados_ioctx_t, id: *const c_char, name: *const c_char) -> c_int;
