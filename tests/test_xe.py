@@ -14,12 +14,14 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.lab.dom0 import Dom0, LocalDom0
 from tests.lab.tree import layout, stage_sm
 from tests.lab.xapi import ApiError, Session, Settings, Xapi
+from tests.lab.xapi.cli.main import run
 
 XE = Path(__file__).parent / "lab" / "xe"
 DRIVER = Path(__file__).parent / "fixtures" / "LabFilesSR.py"
@@ -34,17 +36,26 @@ class Lab:
     hosts: list[Dom0]
     folder: Path
     lab_file: Path
+    sm_tree: Path
+    driver_tree: Path
+
+    def bring_up(self, host: Dom0) -> None:
+        """Lay out a host that has just started."""
+        layout(host, sm_tree=self.sm_tree, driver_tree=self.driver_tree, ceph_conf=None,
+               keyring=None, xapi=self.xapi.endpoint)  # fmt: skip
+
+    def start(self, host: Dom0) -> None:
+        """Start a host of the pool that is powered off."""
+        host.start()
+        self.bring_up(host)
+        with self.xapi.session() as session:
+            tasks = self.xapi.host_started(session.host.get_by_uuid(host.uuid))
+            assert {session.task.get_status(task) for task in tasks} <= {"success"}
 
     def xe(self, *words: str, fails: bool = False) -> str:
         """Type an `xe` command; its stdout, or what it complained of on stderr if it `fails`."""
-        done = subprocess.run(
-            [XE, *words],
-            env=os.environ | {"SMBLOCK_LAB": str(self.lab_file)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert (done.returncode != 0) == fails, done.stderr + done.stdout
+        done = run(words, str(self.lab_file))
+        assert (done.status != 0) == fails, done.stderr + done.stdout
         return (done.stderr if fails else done.stdout).rstrip("\n")
 
     def sr(self, *words: str) -> str:
@@ -86,18 +97,27 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         LocalDom0("one", parts["one"]) as one,
         LocalDom0("two", parts["two"]) as two,
     ):
-        for host in (one, two):
-            layout(host, sm_tree=parts["sm"], driver_tree=parts["driver"], ceph_conf=None,
-                   keyring=None, xapi=xapi.endpoint)  # fmt: skip
+        lab = Lab(xapi, [one, two], parts["store"], folder / "lab.json", parts["sm"], parts["driver"])
+        for host in lab.hosts:
+            lab.bring_up(host)
             xapi.add_host(host)
-        xapi.write_lab_file(folder / "lab.json")
-        yield Lab(xapi, [one, two], parts["store"], folder / "lab.json")
+        xapi.write_lab_file(lab.lab_file)
+        yield lab
 
 
 @pytest.fixture
 def session(pool: Lab) -> Iterator[Session]:
     with pool.xapi.session() as session:
         yield session
+
+
+@pytest.fixture
+def lost_host(pool: Lab, session: Session) -> Iterator[Dom0]:
+    """Host two, which the test may power off: it is up again afterwards."""
+    host = pool.hosts[1]
+    yield host
+    host.kill()
+    pool.start(host)
 
 
 def test_a_driver_is_listed_with_the_capabilities_xapi_knows(pool: Lab) -> None:
@@ -295,7 +315,7 @@ def test_the_database_refuses_what_xapis_refuses(pool: Lab, session: Session) ->
     session.VDI.add_to_sm_config(vdi, "host_x", "RW")
     with pytest.raises(ApiError, match="MAP_DUPLICATE_KEY"):
         session.VDI.add_to_sm_config(vdi, "host_x", "RW")
-    twice = ("", "", sr, "user", False, False, {}, location, {}, {}, True, "1", "1")
+    twice: tuple[Any, ...] = ("", "", sr, "user", False, False, {}, location, {}, {}, True, "1", "1")
     with pytest.raises(ApiError, match="LOCATION_NOT_UNIQUE"):
         session.VDI.db_introduce(str(uuid.uuid4()), *twice)
     with pytest.raises(ApiError, match="HANDLE_INVALID"):
@@ -334,18 +354,61 @@ def test_disks_of_one_sr_are_made_one_after_the_other_however_many_ask(pool: Lab
     assert len(pool.xe("vdi-list", f"sr-uuid={sr}", "--minimal").split(",")) == 4
 
 
-def test_a_dead_host_loses_its_vms_and_its_marks_on_disks(pool: Lab, session: Session) -> None:
+def test_a_dead_host_loses_its_vms_and_its_marks_on_disks(pool: Lab, session: Session, lost_host: Dom0) -> None:
     vdi = pool.vdi(pool.sr())
     vm = pool.vm(vdi)
     pool.xe("vm-start", f"uuid={vm}", "on=two")
-    host = session.host.get_by_uuid(pool.hosts[1].uuid)
+    host = session.host.get_by_uuid(lost_host.uuid)
     session.VDI.add_to_sm_config(session.VDI.get_by_uuid(vdi), f"host_{host}", "RW")
-    pool.hosts[1].kill()
-    pool.xe("host-declare-dead", f"uuid={pool.hosts[1].uuid}")
+    lost_host.kill()
+    pool.xe("host-declare-dead", f"uuid={lost_host.uuid}")
+    assert pool.get("host", "host-metrics-live", lost_host.uuid) == "false"
     assert pool.get("vm", "power-state", vm) == "Halted"
     assert f"host_{host}" not in pool.get("vdi", "sm-config", vdi)
     pool.xe("vm-start", f"uuid={vm}", "on=one")
     pool.xe("vm-shutdown", f"uuid={vm}")
+
+
+def test_a_host_that_comes_back_has_its_srs_plugged_and_no_vm(pool: Lab, lost_host: Dom0) -> None:
+    vdi = pool.vdi(pool.sr())
+    vm = pool.vm(vdi)
+    pool.xe("vm-start", f"uuid={vm}", "on=two")
+    lost_host.kill()
+    assert "CANNOT_CONTACT_HOST" in pool.xe("vm-shutdown", f"uuid={vm}", fails=True)
+    pool.start(lost_host)
+    assert pool.get("host", "host-metrics-live", lost_host.uuid) == "true"
+    assert pool.get("vm", "power-state", vm) == "Halted"
+    pool.xe("vm-start", f"uuid={vm}", "on=two")
+    pool.xe("vm-shutdown", f"uuid={vm}")
+
+
+def test_a_plugin_runs_on_the_host_asked_for_and_its_errors_come_back(pool: Lab, session: Session) -> None:
+    plugin = (
+        "#!/usr/bin/python3\n"
+        "import sys\n"
+        "sys.path.append('/opt/xensource/sm')\n"
+        "import XenAPI, XenAPIPlugin, util\n"
+        "def whoami(session, args):\n"
+        "    return args['greeting'] + ' ' + session.xenapi.host.get_name_label(\n"
+        "        session.xenapi.host.get_by_uuid(util.get_this_host()))\n"
+        "def fail(session, args):\n"
+        "    raise XenAPI.Failure(['VDI_IN_USE', 'a', 'b'])\n"
+        "XenAPIPlugin.dispatch({'whoami': whoami, 'fail': fail})\n"
+    )
+    pool.hosts[0].put("/etc/xapi.d/plugins/lab-whoami", plugin.encode(), mode=0o755)
+    host = session.host.get_by_uuid(pool.hosts[0].uuid)
+    assert session.host.call_plugin(host, "lab-whoami", "whoami", {"greeting": "hello"}) == "hello one"
+    with pytest.raises(ApiError, match="VDI_IN_USE"):
+        session.host.call_plugin(host, "lab-whoami", "fail", {})
+    with pytest.raises(ApiError, match="XENAPI_MISSING_PLUGIN"):
+        session.host.call_plugin(host, "no-such-plugin", "whoami", {})
+
+
+def test_xe_is_a_program_that_finds_the_lab_by_its_file(pool: Lab) -> None:
+    env = os.environ | {"SMBLOCK_LAB": str(pool.lab_file)}
+    done = subprocess.run([XE, "host-list", "--minimal"], env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert pool.hosts[0].uuid in done.stdout
 
 
 def test_without_a_lab_xe_says_what_it_misses() -> None:

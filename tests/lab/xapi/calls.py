@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from tests.lab.xapi.datapath import Datapaths
 from tests.lab.xapi.errors import ApiError
@@ -20,6 +20,13 @@ from tests.lab.xapi.wire import outgoing, outgoing_record
 Call = Callable[..., Any]
 
 
+class _Class(Protocol):
+    """A class with calls of its own: the methods named by API."""
+
+    @property
+    def API(self) -> tuple[str, ...]: ...
+
+
 class Calls:
     """The calls of one pool."""
 
@@ -30,13 +37,14 @@ class Calls:
         vdis, pbds = VdiCalls(pool), PbdCalls(pool)
         vbds = VbdCalls(pool, self.datapaths)
         vms = VmCalls(pool, vdis, vbds, self.datapaths)
-        self._classes: dict[str, object] = {
+        self.hosts = HostCalls(pool, vms, pbds, self.datapaths, self.tasks)
+        self._classes: dict[str, _Class] = {
             "SR": SrCalls(pool, pbds, self.tasks),
             "PBD": pbds,
             "VDI": vdis,
             "VBD": vbds,
             "VM": vms,
-            "host": HostCalls(pool, vms, self.datapaths),
+            "host": self.hosts,
             "secret": SecretCalls(pool),
             "message": MessageCalls(pool),
             "task": TaskCalls(pool),
@@ -45,11 +53,11 @@ class Calls:
     def find(self, method: str) -> Call:
         """The function behind "class.call"; it takes the call's parameters after the session."""
         cls, _, name = method.partition(".")
-        if cls not in CLASSES or name.startswith("_"):
+        if cls not in CLASSES:
             raise ApiError("MESSAGE_METHOD_UNKNOWN", method)
-        own = getattr(self._classes.get(cls), name, None)
-        if callable(own):
-            call: Call = own
+        own = self._classes.get(cls)
+        if own is not None and name in own.API:
+            call: Call = getattr(own, name)
             return call
         return self._generic(cls, name, method)
 

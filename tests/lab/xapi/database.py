@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import uuid as uuids
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tests.lab.xapi.errors import ApiError
@@ -14,6 +14,13 @@ from tests.lab.xapi.schema import CLASSES, NULL, Field, Kind
 
 Record = dict[str, Any]
 
+# Fields that rows are found by: uuids, locations, and the references that back references follow.
+_INDEXED = (
+    {(cls, "uuid") for cls in CLASSES}
+    | {("VDI", "location")}
+    | {(f.target, f.via) for fields in CLASSES.values() for f in fields.values() if f.kind is Kind.BACK_REFS}
+)
+
 
 class Database:
     """Every method raises `ApiError` HANDLE_INVALID for a reference that leads nowhere."""
@@ -21,6 +28,8 @@ class Database:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._rows: dict[str, dict[str, Record]] = {name: {} for name in CLASSES}
+        # For each indexed field, value to references; a dict without values keeps their order.
+        self._index: dict[tuple[str, str], dict[str, dict[str, None]]] = {key: {} for key in _INDEXED}
 
     def create(self, cls: str, /, **values: Any) -> str:
         """Add a row; what `values` leaves out starts as the schema says.  Returns its reference."""
@@ -31,18 +40,21 @@ class Database:
                 if field.kind is not Kind.BACK_REFS
             }
             row["uuid"] = values.pop("uuid", "") or str(uuids.uuid4())
-            if any(other["uuid"] == row["uuid"] for other in self._rows[cls].values()):
+            if row["uuid"] in self._index[(cls, "uuid")]:
                 raise ApiError("DB_UNIQUENESS_CONSTRAINT_VIOLATION", cls, "uuid", row["uuid"])
             for name, value in values.items():
                 row[name] = _checked(cls, name, value)
             ref = f"OpaqueRef:{uuids.uuid4()}"
             self._rows[cls][ref] = row
+            for name, value in row.items():
+                self._note(cls, name, value, ref)
             return ref
 
     def destroy(self, cls: str, ref: str) -> None:
         """Remove a row."""
         with self._lock:
-            self._row(cls, ref)
+            for name, value in self._row(cls, ref).items():
+                self._unnote(cls, name, value, ref)
             del self._rows[cls][ref]
 
     def exists(self, cls: str, ref: str) -> bool:
@@ -58,7 +70,10 @@ class Database:
     def set(self, cls: str, ref: str, field: str, value: Any) -> None:
         """Write one field."""
         with self._lock:
-            self._row(cls, ref)[field] = _checked(cls, field, value)
+            row, new = self._row(cls, ref), _checked(cls, field, value)
+            self._unnote(cls, field, row[field], ref)
+            row[field] = new
+            self._note(cls, field, new, ref)
 
     def add_key(self, cls: str, ref: str, field: str, key: str, value: str) -> None:
         """Add to a map; MAP_DUPLICATE_KEY if the key is there, which is what SM's tags rest on."""
@@ -98,17 +113,31 @@ class Database:
     def by_uuid(self, cls: str, uuid: str) -> str:
         """The reference of a uuid; UUID_INVALID when nothing has it."""
         with self._lock:
-            for ref, row in self._rows[cls].items():
-                if row["uuid"] == uuid:
-                    return ref
+            for ref in self._index[(cls, "uuid")].get(uuid, {}):
+                return ref
         raise ApiError("UUID_INVALID", cls, uuid)
 
     def find(self, cls: str, /, **values: Any) -> list[str]:
         """The references of the rows that have all these values."""
         with self._lock:
-            return [
-                ref for ref, row in self._rows[cls].items() if all(row[name] == value for name, value in values.items())
-            ]
+            rows = self._rows[cls]
+            known: Iterable[str] = rows
+            for name, value in values.items():
+                if (cls, name) in _INDEXED:
+                    known = self._index[(cls, name)].get(value, {})
+                    break
+            return [ref for ref in known if all(rows[ref][name] == value for name, value in values.items())]
+
+    def _note(self, cls: str, name: str, value: Any, ref: str) -> None:
+        if (cls, name) in _INDEXED:
+            self._index[(cls, name)].setdefault(value, {})[ref] = None
+
+    def _unnote(self, cls: str, name: str, value: Any, ref: str) -> None:
+        if (cls, name) in _INDEXED:
+            refs = self._index[(cls, name)][value]
+            del refs[ref]
+            if not refs:
+                del self._index[(cls, name)][value]
 
     def _row(self, cls: str, ref: str) -> Record:
         try:
@@ -120,7 +149,7 @@ class Database:
         row = self._row(cls, ref)
         field = CLASSES[cls][name]
         if field.kind is Kind.BACK_REFS:
-            return [other for other, r in self._rows[field.target].items() if r[field.via] == ref]
+            return list(self._index[(field.target, field.via)].get(ref, {}))
         return copy.copy(row[name])
 
 

@@ -10,7 +10,8 @@ from xml.parsers.expat import ExpatError
 from tests.lab.xapi.datapath import Datapaths
 from tests.lab.xapi.errors import ApiError
 from tests.lab.xapi.pool import Pool
-from tests.lab.xapi.tasks import now
+from tests.lab.xapi.sr import PbdCalls
+from tests.lab.xapi.tasks import Tasks, now
 from tests.lab.xapi.vm import VmCalls
 
 PLUGIN_DIR = "/etc/xapi.d/plugins"
@@ -19,10 +20,39 @@ PLUGIN_DIR = "/etc/xapi.d/plugins"
 class HostCalls:
     """The XenAPI class host."""
 
-    def __init__(self, pool: Pool, vms: VmCalls, datapaths: Datapaths) -> None:
+    API = ("call_plugin", "declare_dead")
+
+    def __init__(self, pool: Pool, vms: VmCalls, pbds: PbdCalls, datapaths: Datapaths, tasks: Tasks) -> None:
         self._pool = pool
         self._vms = vms
+        self._pbds = pbds
         self._datapaths = datapaths
+        self._tasks = tasks
+
+    def started(self, host: str) -> list[str]:
+        """The host's toolstack has just started, after a boot: look at the drivers, plug the SRs.
+
+        Whatever ran there before is gone.  Returns the plug tasks, whose failures xapi only notes.
+        """
+        db = self._pool.db
+        self._reset(host)
+        db.set("host_metrics", db.get("host", host, "metrics"), "live", True)
+        self._pool.load_drivers(host)
+        return [self._tasks.run("Async.PBD.plug", self._pbds.plug, pbd) for pbd in db.find("PBD", host=host)]
+
+    def _reset(self, host: str) -> None:
+        """Nothing runs on the host any more, and nothing is plugged or attached there."""
+        db = self._pool.db
+        control_domain = db.get("host", host, "control_domain")
+        for vm in db.find("VM", resident_on=host):
+            if vm == control_domain:
+                for vbd in db.find("VBD", VM=vm):
+                    db.destroy("VBD", vbd)
+            else:
+                self._vms.power_state_reset(vm)
+        for pbd in db.find("PBD", host=host):
+            db.set("PBD", pbd, "currently_attached", False)
+        self._datapaths.forget_host(host)
 
     def call_plugin(self, host: str, plugin: str, function: str, args: Mapping[str, str]) -> str:
         """Run a plugin on a host, with a session of its own, and return the string it answers."""
@@ -48,22 +78,15 @@ class HostCalls:
         if host == self._pool.master:
             raise ApiError("HOST_IS_LIVE", host)
         db.set("host_metrics", db.get("host", host, "metrics"), "live", False)
-        control_domain = db.get("host", host, "control_domain")
-        for vm in db.find("VM", resident_on=host):
-            if vm == control_domain:
-                for vbd in db.find("VBD", VM=vm):
-                    db.destroy("VBD", vbd)
-            else:
-                self._vms.power_state_reset(vm)
-        for pbd in db.find("PBD", host=host):
-            db.set("PBD", pbd, "currently_attached", False)
-        self._datapaths.forget_host(host)
+        self._reset(host)
         for vdi in db.refs("VDI"):
             db.remove_key("VDI", vdi, "sm_config", f"host_{host}")
 
 
 class SecretCalls:
     """The XenAPI class secret."""
+
+    API = ("create", "destroy")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -79,6 +102,8 @@ class SecretCalls:
 
 class MessageCalls:
     """The XenAPI class message: the alerts drivers raise."""
+
+    API = ("create", "destroy")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -102,6 +127,8 @@ class MessageCalls:
 
 class TaskCalls:
     """The XenAPI class task."""
+
+    API = ("create", "destroy")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

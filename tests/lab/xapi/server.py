@@ -106,6 +106,13 @@ class Xapi:
         """Look again at which drivers a host has, as `xe-toolstack-restart` makes xapi do."""
         self.pool.load_drivers(host)
 
+    def host_started(self, host: str) -> list[str]:
+        """Take a host up again that was powered off: its SRs are plugged, nothing else is.
+
+        Returns the references of the plugs' tasks.
+        """
+        return self.calls.hosts.started(host)
+
     def write_lab_file(self, path: Path) -> None:
         """Write the file by which `xe` finds this xapi (through the variable SMBLOCK_LAB)."""
         path.write_text(json.dumps({"xapi": self.address}) + "\n")

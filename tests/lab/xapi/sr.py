@@ -19,6 +19,8 @@ Config = Mapping[str, str]
 class PbdCalls:
     """The XenAPI class PBD."""
 
+    API = ("create", "plug", "unplug", "destroy")
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
@@ -84,6 +86,8 @@ class PbdCalls:
 
 class SrCalls:
     """The XenAPI class SR."""
+
+    API = ("create", "introduce", "probe", "scan", "update", "forget", "destroy", "set_shared")
 
     def __init__(self, pool: Pool, pbds: PbdCalls, tasks: Tasks) -> None:
         self._pool = pool

@@ -18,6 +18,8 @@ _BACKEND_KIND = "backend-kind"
 class VbdCalls:
     """The XenAPI class VBD."""
 
+    API = ("create", "plug", "unplug", "destroy")
+
     def __init__(self, pool: Pool, datapaths: Datapaths) -> None:
         self._pool = pool
         self._datapaths = datapaths

@@ -32,6 +32,24 @@ _COPIED_FIELDS = (
 class VdiCalls:
     """The XenAPI class VDI."""
 
+    API = (
+        "create",
+        "destroy",
+        "resize",
+        "snapshot",
+        "clone",
+        "revert",
+        "update",
+        "set_name_label",
+        "set_name_description",
+        "generate_config",
+        "introduce",
+        "db_introduce",
+        "pool_introduce",
+        "db_forget",
+        "forget",
+    )
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
@@ -265,8 +283,9 @@ class VdiCalls:
             raise ApiError("VDI_IN_USE", vdi, operation)
 
     def _require_new_location(self, sr: str, location: str, but: str = "") -> None:
-        for row in self._pool.db.records("VDI", f'field "SR" = "{sr}"').values():
-            if row["location"] == location and row["uuid"] != but:
+        db = self._pool.db
+        for other in db.find("VDI", location=location, SR=sr):
+            if db.get("VDI", other, "uuid") != but:
                 raise ApiError("LOCATION_NOT_UNIQUE", sr, location)
 
     def _run(self, host: str, command: str, sr: str, vdi: str = "", **extra: Any) -> Any:

@@ -23,6 +23,8 @@ _NOT_NATIVE = ("SR_OPERATION_NOT_SUPPORTED", "UNIMPLEMENTED_IN_SM_BACKEND")
 class VmCalls:
     """The XenAPI class VM."""
 
+    API = ("create", "destroy", "start_on", "hard_shutdown", "pool_migrate", "power_state_reset", "snapshot", "revert")
+
     def __init__(self, pool: Pool, vdis: VdiCalls, vbds: VbdCalls, datapaths: Datapaths) -> None:
         self._pool = pool
         self._vdis = vdis

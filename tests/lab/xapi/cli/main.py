@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.xapi.cli import commands
@@ -18,26 +19,38 @@ from tests.lab.xapi.errors import ApiError
 LAB_FILE = "SMBLOCK_LAB"
 
 
-def main(words: Sequence[str]) -> int:
-    """Run one command line; returns xe's exit status."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line came to, as a shell sees it."""
+
+    status: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+def run(words: Sequence[str], lab_file: str) -> Outcome:
+    """Run one command line against the xapi whose address is in `lab_file`."""
     try:
         args = parse(words)
-        with Session(_address()) as session:
-            sys.stdout.write(commands.run(session, args))
+        with Session(_address(lab_file)) as session:
+            return Outcome(0, stdout=commands.run(session, args))
     except CliError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 1
+        return Outcome(1, stderr=f"Error: {error}\n")
     except ApiError as error:
-        sys.stderr.write(explain(error))
-        return 1
+        return Outcome(1, stderr=explain(error))
     except OSError as error:
-        sys.stderr.write(f"Error: Connection refused (calling connect): {error}\n")
-        return 1
-    return 0
+        return Outcome(1, stderr=f"Error: Connection refused (calling connect): {error}\n")
 
 
-def _address() -> str:
-    path = os.environ.get(LAB_FILE)
+def main(words: Sequence[str]) -> int:
+    """The program: the words typed after `xe`; returns its exit status."""
+    outcome = run(words, os.environ.get(LAB_FILE, ""))
+    sys.stdout.write(outcome.stdout)
+    sys.stderr.write(outcome.stderr)
+    return outcome.status
+
+
+def _address(path: str) -> str:
     if not path:
         raise CliError(f"no lab: {LAB_FILE} must name the file the lab wrote when it started")
     try:
