@@ -65,10 +65,7 @@ if [ -z "$wheel" ]; then
     wheel=${wheels[0]}
 fi
 [ -f "$wheel" ] || die "no such file: $wheel"
-drivers=("$here"/drivers/*SR.py)
-for file in "${drivers[0]}" "$here/drivers/smblock-admin"; do
-    [ -f "$file" ] || die "no such file: $file"
-done
+compgen -G "$here/drivers/*SR.py" >/dev/null || die "no drivers in $here/drivers"
 sm_dir=$(effective_sm_dir)
 if [ -z "$root" ]; then
     [ -d "$sm_dir" ] || die "no $sm_dir: is this an XCP-ng host? (--root installs elsewhere)"
@@ -122,12 +119,12 @@ for file in "$staging"/smblock/*; do
     *) put_file 644 "$file" "$root$sm_dir/smblock/${file##*/}" ;;
     esac
 done
-put_file 755 "$here/drivers/smblock-admin" "$root$sm_dir/smblock-admin"
-for driver in "${drivers[@]}"; do
-    name=${driver##*/}
-    put_file 755 "$driver" "$root$sm_dir/$name"
+for file in "$here"/drivers/*; do
+    [ -f "$file" ] || continue
+    name=${file##*/}
+    put_file 755 "$file" "$root$sm_dir/$name"
     # xapi executes the name without suffix; SM imports the file that it points to, by its suffix.
-    put_link "$name" "$root$sm_dir/${name%.py}"
+    case $name in *SR.py) put_link "$name" "$root$sm_dir/${name%.py}" ;; esac
 done
 echo rbd >"$staging/modules"
 put_file 644 "$staging/modules" "$root/etc/modules-load.d/smblock.conf"
