@@ -108,7 +108,7 @@ def host(request: pytest.FixtureRequest, ceph: OneNodeCeph, tmp_path_factory: py
     (driver / "LabBlockSR.py").write_bytes((FIXTURES / "LabBlockSR.py").read_bytes())
     (driver / "LabBlockSR.py").chmod(0o755)
     (driver / "LabBlockSR").symlink_to("LabBlockSR.py")
-    pool = f"tapdisk-{request.param_index}"
+    pool = "tapdisk" if request.param is None else "tapdisk-real"
     ceph.create_pool(pool)
     with (
         Xapi(settings=Settings(plugins=["labblock"])) as xapi,
