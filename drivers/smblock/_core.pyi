@@ -1,7 +1,7 @@
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, final
 
-__all__ = ["Error", "Sr", "__version__"]
+__all__ = ["Error", "Sr", "__version__", "check"]
 
 __version__: str
 
@@ -13,6 +13,10 @@ class Error(Exception):
     # The errno of the call that failed, positive, or None.
     errno: int | None
 
+def check(device_config: Mapping[str, str]) -> tuple[list[str], bool]:
+    """Each part that an SR needs on this host as a line of text, and whether an SR would work."""
+
+@final
 class Sr:
     """An SR of type cephrbd, as one SM command on one host sees it. All sizes in bytes."""
 
