@@ -8,10 +8,11 @@ happens is decided in the Rust core (smblock._core), whose errors become SM's ow
 import smblock
 from smblock.sm import SR, VDI, SRCommand, as_sm_error, take_over, util
 
-CAPABILITIES = (
-    "SR_PROBE SR_UPDATE ATOMIC_PAUSE THIN_PROVISIONING LARGE_VDI VDI_CREATE VDI_DELETE VDI_INTRODUCE VDI_UPDATE "
-    "VDI_RESIZE VDI_ATTACH VDI_DETACH VDI_ACTIVATE VDI_DEACTIVATE"
-).split()
+CAPABILITIES = [
+    *("SR_PROBE", "SR_UPDATE", "THIN_PROVISIONING", "LARGE_VDI", "ATOMIC_PAUSE"),
+    *("VDI_CREATE", "VDI_DELETE", "VDI_INTRODUCE", "VDI_UPDATE", "VDI_RESIZE"),
+    *("VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE", "VDI_DEACTIVATE"),
+]
 
 CONFIGURATION = [
     ["pool", "Ceph pool that holds the disks (required)"],
@@ -33,6 +34,7 @@ DRIVER_INFO = {
     "capabilities": CAPABILITIES,
     "configuration": CONFIGURATION,
 }
+
 
 class CephRBDSR(SR.SR):
     """A Ceph pool, or the part of it that bears this SR's UUID."""
@@ -75,7 +77,7 @@ class CephRBDSR(SR.SR):
         take_over(self, attributes)
         for found in vdis:
             self.vdis[found["uuid"]] = take_over(self.vdi(found["uuid"]), found)
-        super(CephRBDSR, self).scan(uuid)
+        super().scan(uuid)
 
     @as_sm_error
     def update(self, uuid):
@@ -133,7 +135,7 @@ class CephRBDVDI(VDI.VDI):
     @as_sm_error
     def attach(self, sr_uuid, vdi_uuid):
         self.path = self.sr.core.activate_vdi(vdi_uuid, self.sr.srcmd.params["args"][0] == "true")
-        return super(CephRBDVDI, self).attach(sr_uuid, vdi_uuid)
+        return super().attach(sr_uuid, vdi_uuid)
 
     @as_sm_error
     def detach(self, sr_uuid, vdi_uuid):

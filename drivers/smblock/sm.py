@@ -25,7 +25,7 @@ def as_sm_error(method):
         try:
             return method(*args, **kwargs)
         except Error as error:
-            raise xs_errors.XenError(error.key, opterr=str(error))
+            raise xs_errors.XenError(error.key, opterr=str(error)) from error
 
     return wrapper
 

@@ -76,7 +76,9 @@ impl Cluster {
                 &mut status.length,
             )
         };
-        check(call, || format!("`{prefix}`"), result).map_err(|error| {
+        // Without a manager, rados_mgr_command of 16.2 answers +ETIMEDOUT: no command has a result
+        // above zero.
+        check(call, || format!("`{prefix}`"), -result.abs()).map_err(|error| {
             error.with_detail(|| {
                 let text = String::from_utf8_lossy(status.bytes()).trim().to_owned();
                 (!text.is_empty()).then_some(text)

@@ -7,6 +7,7 @@
 //! Importing the module opens nothing: Ceph's libraries, the cluster and the log are reached on first
 //! use, because xapi asks each driver for its `DRIVER_INFO` on hosts where none of them exists.
 
+mod check;
 mod connection;
 mod convert;
 mod error;
@@ -25,6 +26,7 @@ fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("Error", error::class(py)?)?;
     module.add_class::<sr::Sr>()?;
+    check::add_to(module)?;
     connection::close_at_exit(py, module)?;
     Ok(())
 }

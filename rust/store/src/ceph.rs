@@ -25,7 +25,7 @@ const MANAGER_PATIENCE: Duration = Duration::from_secs(3);
 /// Connects to the cluster that a device-config names.
 pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd::Cluster> {
     let options = ConnectOptions {
-        conf: Some(config.ceph_conf().to_owned()),
+        conf: config.ceph_conf().map(ToOwned::to_owned),
         keyring: config.keyring().map(ToOwned::to_owned),
         mon_host: config.mon_host().map(ToOwned::to_owned),
         timeout,
@@ -164,8 +164,9 @@ impl Cluster for CephPool {
         Ok(self.pool.omap_update(object, &update)?)
     }
 
-    fn remove_object(&self, object: &str) -> Result<()> {
-        Ok(self.pool.remove_object(object)?)
+    fn remove_object(&self, object: &str, expect: &Entries) -> Result<()> {
+        let expect: Vec<_> = expect.clone().into_iter().collect();
+        Ok(self.pool.omap_remove_object(object, &expect)?)
     }
 
     fn prepare_trash(&self) -> Result<()> {

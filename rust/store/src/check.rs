@@ -1,8 +1,8 @@
 //! The administrator's pre-flight: whether this host can serve an SR with a device-config, part by
 //! part, and for each part that it cannot, the command that mends it.
 //!
-//! Nothing is changed: what a user may do is found out by requests that an authorised cluster
-//! refuses for another reason. One connection is made. Every wait has a deadline.
+//! Nothing is changed but that the kernel's rbd module is loaded: what a user may do is found out
+//! by requests that an authorised cluster refuses for another reason. One connection is made. Every wait has a deadline.
 
 mod ceph;
 mod local;

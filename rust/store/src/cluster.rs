@@ -64,9 +64,11 @@ impl ClusterError {
         self.errno == nix::libc::ECANCELED
     }
 
-    /// Nobody can say whether the call was applied, or still will be.
+    /// Nobody can say whether the call was applied, or still will be. librbd answers EBADMSG
+    /// where the acknowledgement of a change it had sent to other clients stayed away.
     pub fn is_unknown(&self) -> bool {
         self.errno == nix::libc::ETIMEDOUT
+            || (self.errno == nix::libc::EBADMSG && self.call.starts_with("rbd_"))
     }
 
     /// The pool or the cluster has no room left.
@@ -159,8 +161,9 @@ pub trait Cluster {
     fn get(&self, object: &str, keys: &[&str]) -> Result<Entries>;
     /// Applies one compare-and-swap. ECANCELED: an expectation did not hold, nothing was written.
     fn swap(&self, object: &str, swap: &Swap) -> Result<()>;
-    /// Removes an object.
-    fn remove_object(&self, object: &str) -> Result<()>;
+    /// Removes an object whose omap holds these entries, whatever else it holds. ECANCELED: it
+    /// does not hold them, and nothing was removed.
+    fn remove_object(&self, object: &str, expect: &Entries) -> Result<()>;
 
     /// Makes what deletion needs on a full pool (the object `rbd_trash`).
     fn prepare_trash(&self) -> Result<()>;

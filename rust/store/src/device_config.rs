@@ -65,7 +65,7 @@ impl Datapath {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceConfig {
     pool: Option<String>,
-    ceph_conf: PathBuf,
+    ceph_conf: Option<PathBuf>,
     user: String,
     keyring: Option<PathBuf>,
     mon_host: Option<String>,
@@ -83,9 +83,7 @@ impl DeviceConfig {
         let mut given = Given::sort(pairs)?;
         let config = Self {
             pool: given.take("pool", values::pool)?,
-            ceph_conf: given
-                .take("ceph_conf", values::path)?
-                .unwrap_or_else(|| PathBuf::from(DEFAULT_CONF)),
+            ceph_conf: given.take("ceph_conf", values::path)?,
             user: given
                 .take("ceph_user", values::user)?
                 .unwrap_or_else(|| DEFAULT_USER.to_owned()),
@@ -114,10 +112,16 @@ impl DeviceConfig {
         self.pool().ok_or(ConfigError::PoolMissing)
     }
 
-    /// Ceph's configuration file on this host.
+    /// Ceph's configuration file on this host; `None` where none was named, the default one is
+    /// absent, and `mon_host` makes up for it.
     #[must_use]
-    pub fn ceph_conf(&self) -> &Path {
-        &self.ceph_conf
+    pub fn ceph_conf(&self) -> Option<&Path> {
+        let default = Path::new(DEFAULT_CONF);
+        match &self.ceph_conf {
+            Some(named) => Some(named),
+            None if self.mon_host.is_some() && !default.exists() => None,
+            None => Some(default),
+        }
     }
 
     /// The cephx user's id, without `client.`.

@@ -52,7 +52,10 @@ fn library() -> Outcome {
     }
 }
 
-fn conf(path: &Path) -> Outcome {
+fn conf(path: Option<&Path>) -> Outcome {
+    let Some(path) = path else {
+        return Outcome::Ok("none: device-config:mon_host names the monitors".to_owned());
+    };
     match regular_file(path) {
         Ok(_) => Outcome::Ok(format!("{} can be read", path.display())),
         Err(error) => Outcome::failed(
