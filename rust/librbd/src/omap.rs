@@ -134,6 +134,23 @@ impl Pool {
         op.remove(&update.remove)?;
         op.operate(oid)
     }
+
+    /// Removes an object with all its pairs, if they are as expected (see [`OmapUpdate::expect`]).
+    ///
+    /// # Errors
+    /// As [`Pool::omap_update`].
+    ///
+    /// Implements: `void rados_write_op_remove(rados_write_op_t write_op)`.
+    pub fn omap_remove_object(&self, oid: &str, expect: &[(String, Vec<u8>)]) -> Result<()> {
+        let mut op = WriteOp::new(self);
+        op.assert_exists();
+        for (key, value) in expect {
+            op.expect(key, Some(value))?;
+        }
+        // SAFETY: the op is valid.
+        unsafe { self.rados().rados_write_op_remove(op.raw) };
+        op.operate(oid)
+    }
 }
 
 /// Steps that an OSD takes on one object as a whole, or not at all.

@@ -65,6 +65,7 @@ crate::ffi::function_table! {
             write_op: rados_write_op_t, exclusive: c_int, category: *const c_char,
         );
         fn rados_write_op_assert_exists(write_op: rados_write_op_t);
+        fn rados_write_op_remove(write_op: rados_write_op_t);
         fn rados_write_op_omap_cmp(
             write_op: rados_write_op_t, key: *const c_char, comparison_operator: u8,
             val: *const c_char, val_len: usize, prval: *mut c_int,

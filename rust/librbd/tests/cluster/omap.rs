@@ -18,6 +18,21 @@ fn value(pool: &Pool, object: &str, key: &str) -> Option<String> {
 }
 
 #[test]
+fn an_object_that_changed_is_not_removed_as_if_it_had_not() {
+    let Some(lab) = Lab::connect() else { return };
+    let object = lab.name("changed");
+    let (old, new) = ([pair("sr", "old")], [pair("sr", "new")]);
+    lab.pool.omap_create(&object, &new).unwrap();
+    let error = lab.pool.omap_remove_object(&object, &old).unwrap_err();
+    assert!(error.is_compare_failed(), "{error}");
+    assert_eq!(value(&lab.pool, &object, "sr").as_deref(), Some("new"));
+    lab.pool.omap_remove_object(&object, &new).unwrap();
+    assert!(!lab.pool.object_exists(&object).unwrap());
+    let error = lab.pool.omap_remove_object(&object, &new).unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+}
+
+#[test]
 fn an_object_is_made_once() {
     let Some(lab) = Lab::connect() else { return };
     let object = lab.name("once");

@@ -77,10 +77,10 @@ impl Cluster for FaultyCluster<'_, '_> {
         self.call(&change("swap", object), move |c| c.swap(&owned.0, &owned.1))
     }
 
-    fn remove_object(&self, object: &str) -> ClusterResult<()> {
-        let owned = object.to_owned();
+    fn remove_object(&self, object: &str, expect: &Entries) -> ClusterResult<()> {
+        let owned = (object.to_owned(), expect.clone());
         self.call(&change("remove_object", object), move |c| {
-            c.remove_object(&owned)
+            c.remove_object(&owned.0, &owned.1)
         })
     }
 

@@ -133,14 +133,14 @@ impl Cluster for MemoryCluster {
         Ok(())
     }
 
-    fn remove_object(&self, object: &str) -> Result<()> {
-        let removed = self
-            .request("remove_object", object)?
-            .pool
-            .objects
-            .remove(object);
-        let missing = || ClusterError::new("remove_object", object, libc::ENOENT);
-        removed.map(|_| ()).ok_or_else(missing)
+    fn remove_object(&self, object: &str, expect: &Entries) -> Result<()> {
+        let pool = &mut self.request("remove_object", object)?.pool;
+        let stored = entries(pool, "remove_object", object)?;
+        if expect.iter().any(|(key, value)| stored.get(key) != Some(value)) {
+            return Err(ClusterError::new("remove_object", object, libc::ECANCELED));
+        }
+        pool.objects.remove(object);
+        Ok(())
     }
 
     fn prepare_trash(&self) -> Result<()> {

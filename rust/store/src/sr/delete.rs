@@ -4,7 +4,8 @@
 //!    expects the record as it was read.
 //! 2. With the mark standing, the SR is looked at again, and the mark is taken back if anything
 //!    is left.
-//! 3. The catalogue object is removed, then the key in the pool's directory.
+//! 3. The catalogue object is removed, if it bears this very mark, then the key in the pool's
+//!    directory. A removal that arrives late, when the SR is in use again, finds another record.
 //!
 //! A crash leaves a marked SR, which can be deleted again or, on the next attach, is used again; or
 //! a directory key without a catalogue, which is no SR. Only what bears this SR's UUID is touched:
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::catalogue::{
     directory_key, image_prefix, Stored, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
-use crate::cluster::Swap;
+use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{Record, SrRecord};
 use crate::Repository;
@@ -23,22 +24,8 @@ use crate::Repository;
 impl Repository<'_> {
     /// Deletes an SR without VDIs. One that does not exist is deleted already.
     pub fn delete_sr(&self) -> Result<()> {
-        let marked = match self.mark_deleting(true) {
-            Err(Error::SrMissing { .. }) => false,
-            other => other.map(|()| true)?,
-        };
-        if marked {
-            if let Err(refusal) = self.require_empty() {
-                if let Err(e) = self.mark_deleting(false) {
-                    log::warn!("SR {} stays marked until it is attached: {e}", self.sr);
-                }
-                return Err(refusal);
-            }
-            let doing = format!("removing the catalogue of SR {}", self.sr);
-            match self.cluster.remove_object(&self.object()) {
-                Err(e) if e.is_not_found() => {}
-                other => other.doing(&doing)?,
-            }
+        while !self.remove_catalogue()? {
+            log::info!("SR {} was changed while it was being deleted", self.sr);
         }
         let swap = Swap::default().erase(directory_key(&self.sr));
         match self.cluster.swap(DIRECTORY, &swap) {
@@ -47,18 +34,39 @@ impl Repository<'_> {
         }
     }
 
-    /// Sets or clears the mark that nothing may be created.
-    pub(crate) fn mark_deleting(&self, deleting: bool) -> Result<()> {
+    /// `false`: the SR's record was changed after it was marked; look again.
+    fn remove_catalogue(&self) -> Result<bool> {
+        let marked = match self.mark_deleting(true) {
+            Err(Error::SrMissing { .. }) => return Ok(true),
+            other => other?,
+        };
+        if let Err(refusal) = self.require_empty() {
+            if let Err(e) = self.mark_deleting(false) {
+                log::warn!("SR {} stays marked until it is attached: {e}", self.sr);
+            }
+            return Err(refusal);
+        }
+        let expect = Entries::from([(SR_KEY.to_owned(), marked.bytes)]);
+        match self.cluster.remove_object(&self.object(), &expect) {
+            Err(e) if e.is_not_found() => Ok(true),
+            Err(e) if e.is_conflict() => Ok(false),
+            other => other
+                .map(|()| true)
+                .doing(&format!("removing the catalogue of SR {}", self.sr)),
+        }
+    }
+
+    /// Sets or clears the mark that nothing may be created; the record with it.
+    pub(crate) fn mark_deleting(&self, deleting: bool) -> Result<Stored<SrRecord>> {
         loop {
             let stored = self.sr_record()?;
             if stored.record.deleting == deleting {
-                return Ok(());
+                return Ok(stored);
             }
             let mut record = stored.record.clone();
             record.deleting = deleting;
-            if self.replace_sr_record(&stored, &mut record)? {
-                return Ok(());
-            }
+            // Read again even where it was written: what is answered is what stands there.
+            self.replace_sr_record(&stored, &mut record)?;
         }
     }
 

@@ -1,6 +1,8 @@
 //! One SR in the in-memory stand-in for a pool, and the hosts that use it.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod scene;
+
 use std::collections::BTreeMap;
 
 use store::cluster::Cluster;
