@@ -294,14 +294,18 @@ class GuestDom0(Dom0):
             "TOKEN": self._token,
             "PORT": _AGENT_PORT,
             "PYTHON": lab_python(),
-            "AGENT": AGENT,
         }
         text = "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items())
         boot = image.prepare(cache_folder())
         initrd = self._directory / "initrd"
         # A file of its own: the token is nobody else's to read, on a command line it would be.
         initrd.touch(mode=0o600)
-        own = {"settings": (text.encode(), 0o600), "init": (_GUEST_INIT.read_bytes(), 0o755)}
+        own = {
+            "settings": (text.encode(), 0o600),
+            "init": (_GUEST_INIT.read_bytes(), 0o755),
+            # Brought along: a checkout below /tmp is out of the guest's sight.
+            "agent.py": (AGENT.read_bytes(), 0o644),
+        }
         initrd.write_bytes(boot.initrd.read_bytes() + cpio.archive(own))
         self._process = subprocess.Popen(
             [

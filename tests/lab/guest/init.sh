@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
 # First process of a guest of the lab: puts this machine's files under a tmpfs, makes that the root,
-# and becomes the agent.  What it is told comes in /settings: NAME, TOKEN, PORT, PYTHON, AGENT.
+# and becomes the agent.  What it is told comes in /settings: NAME, TOKEN, PORT, PYTHON.
 set -eu
 /bin/busybox mkdir -p /bin /proc /sys /dev /ro /rw /newroot
 /bin/busybox --install -s /bin
@@ -39,6 +39,7 @@ for folder in run tmp; do
 done
 mkdir -p /newroot/run/lock /dev/shm /dev/pts
 chmod 1777 /newroot/tmp
+cp /agent.py /newroot/run/lab-agent.py
 mount -t tmpfs tmpfs /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t debugfs debugfs /sys/kernel/debug
@@ -50,4 +51,4 @@ for folder in proc sys dev; do
 done
 
 export LAB_AGENT_TOKEN="$TOKEN"
-exec switch_root /newroot "$PYTHON" "$AGENT" --port "$PORT" --host "$NAME"
+exec switch_root /newroot "$PYTHON" /run/lab-agent.py --port "$PORT" --host "$NAME"
