@@ -25,7 +25,7 @@ const MANAGER_PATIENCE: Duration = Duration::from_secs(3);
 /// Connects to the cluster that a device-config names.
 pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd::Cluster> {
     let options = ConnectOptions {
-        conf: Some(config.ceph_conf().to_owned()),
+        conf: config.ceph_conf().map(ToOwned::to_owned),
         keyring: config.keyring().map(ToOwned::to_owned),
         mon_host: config.mon_host().map(ToOwned::to_owned),
         timeout,
