@@ -3,7 +3,7 @@
 //! Every call that changes the cluster or the host, of every operation, in every way that it can
 //! go wrong. Afterwards one scan, on another host once the lease is over, or on the same host
 //! at once, leaves the cluster clean; devices and claims are the host's own next call's.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 mod support;
 
@@ -177,6 +177,31 @@ fn a_request_that_arrives_after_recovery_changes_nothing_that_a_journal_covers()
             });
         }
     }
+}
+
+#[test]
+fn a_release_that_arrives_late_does_not_free_a_disk_that_is_in_use_again() {
+    let operation = Operation::Deactivate;
+    let mut releases = 0;
+    for nth in 0..count(operation).0 {
+        let scene = Scene::new(operation);
+        let process = scene.lab.process(A);
+        let faults = Faults::plan(plan(Calls::Changes, nth, Mode::Late));
+        let told = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));
+        assert!(told.is_err());
+        releases += usize::from(faults.hit() == Some("swap"));
+        scene.lab.activate(A, &scene.vdi).unwrap();
+        faults.deliver();
+        scene.lab.activate(A, &scene.vdi).unwrap();
+        for refused in [
+            scene.lab.run(B, |sr| sr.delete_vdi(&scene.vdi)),
+            scene.lab.activate(B, &scene.vdi).map(|_| ()),
+        ] {
+            let refused_for_use = matches!(refused, Err(Error::VdiInUse { .. }));
+            assert!(refused_for_use, "{nth}: {refused:?}");
+        }
+    }
+    assert_eq!(releases, 1);
 }
 
 #[test]

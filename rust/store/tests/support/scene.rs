@@ -89,7 +89,7 @@ impl Scene {
                 nth,
                 mode,
             });
-            self.as_process(&process, &faults, |sr| act(sr));
+            self.as_process(&process, &faults, act);
             assert!(faults.killed());
         };
         die(1, Mode::KilledInside, &|sr| {

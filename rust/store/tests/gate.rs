@@ -1,0 +1,102 @@
+//! Every call that changes the cluster or the host is a crash point.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use store::cluster::{Cluster, Entries, Swap};
+use store::faults::{Faults, FaultyCluster, FaultyHost};
+use store::host::{Host, ImageKey, MapRequest};
+
+use support::{Lab, A, GIB};
+
+#[test]
+fn no_call_changes_anything_without_being_a_crash_point() {
+    let lab = Lab::bare();
+    let process = lab.process(A);
+    let faults = Faults::none();
+    let cluster = FaultyCluster::new(&process.cluster, &faults);
+    let host = FaultyHost::new(&process.host, &faults);
+    let state = || (lab.world.snapshot(), lab.world.all_devices());
+    let mut changing = 0;
+    // What it was said to be: a change or not.
+    let mut check = |name: &str, changes: bool, call: &dyn Fn()| {
+        let (before, counted) = (state(), faults.changes());
+        call();
+        assert_eq!(state() != before, changes, "{name}");
+        assert_eq!(faults.changes() - counted, usize::from(changes), "{name}");
+        changing += usize::from(changes);
+    };
+    let entries = Entries::from([("key".to_owned(), b"value".to_vec())]);
+    let swap = Swap {
+        remove: vec!["key".to_owned()],
+        ..Swap::default()
+    };
+    let id = || cluster.image_by_name("image").unwrap().id;
+    let request = || MapRequest {
+        key: ImageKey {
+            fsid: cluster.fsid().unwrap(),
+            pool_id: cluster.pool_id(),
+            image_id: id(),
+            snap_id: None,
+        },
+        pool_name: cluster.pool_name().to_owned(),
+        image_name: "image".to_owned(),
+        snap_name: None,
+        read_only: false,
+    };
+    let trashed = || cluster.trash().unwrap()[0].id.clone();
+
+    check("create_object", true, &|| {
+        cluster.create_object("o", &entries).unwrap()
+    });
+    check("read", false, &|| drop(cluster.read("o", "").unwrap()));
+    check("get", false, &|| drop(cluster.get("o", &["key"]).unwrap()));
+    check("swap", true, &|| cluster.swap("o", &swap).unwrap());
+    check("remove_object", true, &|| {
+        cluster.remove_object("o", &Entries::new()).unwrap()
+    });
+    check("prepare_trash", true, &|| cluster.prepare_trash().unwrap());
+    check("create_image", true, &|| {
+        cluster
+            .create_image("image", GIB, 1, "meta")
+            .map(drop)
+            .unwrap();
+    });
+    check("images", false, &|| drop(cluster.images().unwrap()));
+    check("image", false, &|| drop(cluster.image(&id()).unwrap()));
+    check("grow_image", true, &|| {
+        cluster.grow_image(&id(), 2 * GIB).unwrap()
+    });
+    check("map", true, &|| drop(host.map(&request()).unwrap()));
+    check("mappings", false, &|| drop(host.mappings().unwrap()));
+    check("watchers", false, &|| {
+        drop(cluster.watchers(&id()).unwrap())
+    });
+    check("unmap", true, &|| {
+        host.unmap(&host.mappings().unwrap()[0]).unwrap()
+    });
+    check("supported_features", false, &|| {
+        let _asked = host.supported_features().unwrap();
+    });
+    check("is_declared_dead", false, &|| {
+        let _asked = host.is_declared_dead(A).unwrap();
+    });
+    check("is_gone", false, &|| {
+        let _asked = host.is_gone(host.owner());
+    });
+    check("pause", false, &|| host.pause(1));
+    check("trash_image", true, &|| {
+        cluster.trash_image("image").unwrap()
+    });
+    check("schedule_purge", true, &|| {
+        cluster.schedule_purge(&trashed()).unwrap()
+    });
+    check("purge", true, &|| cluster.purge(&trashed()).unwrap());
+    check("df", false, &|| drop(cluster.df().unwrap()));
+    check("osd_dump", false, &|| drop(cluster.osd_dump().unwrap()));
+    check("address", false, &|| drop(cluster.address().unwrap()));
+    check("blocklist", true, &|| {
+        cluster.blocklist("127.0.0.1:0/999").unwrap()
+    });
+    assert_eq!(changing, 12);
+}
