@@ -192,7 +192,6 @@ fn a_release_that_arrives_late_does_not_free_a_disk_that_is_in_use_again() {
         releases += usize::from(faults.hit() == Some("swap"));
         scene.lab.activate(A, &scene.vdi).unwrap();
         faults.deliver();
-        scene.lab.activate(A, &scene.vdi).unwrap();
         for refused in [
             scene.lab.run(B, |sr| sr.delete_vdi(&scene.vdi)),
             scene.lab.activate(B, &scene.vdi).map(|_| ()),
@@ -202,6 +201,21 @@ fn a_release_that_arrives_late_does_not_free_a_disk_that_is_in_use_again() {
         }
     }
     assert_eq!(releases, 1);
+}
+
+#[test]
+fn a_disk_that_is_deleted_while_a_scan_begins_does_not_come_back() {
+    // Before each of the two reads of which the list is made.
+    for nth in 0..2 {
+        let scene = Scene::new(Operation::Rename);
+        let process = scene.lab.process(A);
+        let faults = Faults::interrupted(nth, || {
+            scene.lab.run(B, |sr| sr.delete_vdi(&scene.vdi)).unwrap();
+        });
+        let scan = scene.as_process(&process, &faults, |sr| sr.scan(&[]));
+        let vdis = scan.unwrap().vdis;
+        assert!(vdis.iter().all(|vdi| vdi.uuid != scene.vdi), "before {nth}");
+    }
 }
 
 #[test]
