@@ -136,7 +136,10 @@ impl Cluster for MemoryCluster {
     fn remove_object(&self, object: &str, expect: &Entries) -> Result<()> {
         let pool = &mut self.request("remove_object", object)?.pool;
         let stored = entries(pool, "remove_object", object)?;
-        if expect.iter().any(|(key, value)| stored.get(key) != Some(value)) {
+        if expect
+            .iter()
+            .any(|(key, value)| stored.get(key) != Some(value))
+        {
             return Err(ClusterError::new("remove_object", object, libc::ECANCELED));
         }
         pool.objects.remove(object);
