@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.lab.ceph import OneNodeCeph
+from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
 from tests.lab.dom0 import GuestDom0, LocalDom0
+from tests.lab.sm_source import SM_DIR, sm_source
+from tests.lab.tree import stage_sm
+from tests.wheel import REPOSITORY, built_wheel
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +53,81 @@ def new_local_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 def new_guest_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], GuestDom0]:
     """Makes a host with a kernel of its own by name, to enter with `with`; it takes seconds to boot."""
     return lambda name: GuestDom0(name, tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session")
+def driver_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of drivers that install.sh makes from the built wheel."""
+    root = tmp_path_factory.mktemp("installed")
+    argv = [REPOSITORY / "install.sh", "--root", root, "--wheel", built_wheel()]
+    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    return root / SM_DIR.lstrip("/")
+
+
+@pytest.fixture(scope="session")
+def sm_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SM as a dom0 has it: of the checkout that SM_SOURCE names, or the stand-in's."""
+    return stage_sm(sm_source(), tmp_path_factory.mktemp("sm"))
+
+
+@pytest.fixture(scope="session")
+def lab(
+    ceph: OneNodeCeph,
+    driver_tree: Path,
+    sm_tree: Path,
+    new_local_dom0: Callable[[str], LocalDom0],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[CephRbdLab]:
+    """A pool of two hosts with the driver, on the session's cluster; control plane only."""
+    lab_file = tmp_path_factory.mktemp("lab") / "lab.json"
+    with (
+        new_local_dom0("one") as one,
+        new_local_dom0("two") as two,
+        CephRbdLab([one, two], sm_tree, driver_tree, ceph, lab_file) as lab,
+    ):
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def new_rbd_pool(lab: CephRbdLab) -> Callable[[], RbdPool]:
+    """Makes a pool of the cluster with its one user, whose rights are those that README asks for."""
+
+    def make() -> RbdPool:
+        number = next(_numbers)
+        pool = RbdPool(lab, name=f"vms-{number}", user=f"xcp-{number}")
+        lab.ceph.create_pool(pool.name)
+        lab.hand_out(lab.ceph.create_user(pool.user, pool.name))
+        return pool
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def shared_rbd_pool(new_rbd_pool: Callable[[], RbdPool]) -> Iterator[RbdPool]:
+    """A pool for the tests of a file that do no harm to it."""
+    pool = new_rbd_pool()
+    yield pool
+    pool.delete()
+
+
+@pytest.fixture(scope="module")
+def shared_sr(shared_rbd_pool: RbdPool) -> CephSr:
+    """The SR of the tests of a file that do no harm to it."""
+    return shared_rbd_pool.create_sr("shared")
+
+
+@pytest.fixture
+def rbd_pool(new_rbd_pool: Callable[[], RbdPool]) -> Iterator[RbdPool]:
+    """A pool of the test's own, with a user of its own, gone afterwards."""
+    pool = new_rbd_pool()
+    yield pool
+    pool.delete()
+
+
+@pytest.fixture
+def sr(rbd_pool: RbdPool) -> CephSr:
+    """An SR of the test's own, in a pool of its own."""
+    return rbd_pool.create_sr()
 
 
 _numbers = itertools.count(1)

@@ -12,7 +12,9 @@ VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
 
 
 def built_wheel() -> Path:
-    """The one wheel in target/wheels; AssertionError if there is none."""
+    """The wheel that SMBLOCK_WHEEL names, else the one in target/wheels; AssertionError if there is none."""
+    if named := os.environ.get("SMBLOCK_WHEEL"):
+        return Path(named)
     wheels = list((REPOSITORY / "target" / "wheels").glob("smblock-*.whl"))
     assert len(wheels) == 1, f"run 'make wheel' first: target/wheels has {[wheel.name for wheel in wheels]}"
     return wheels[0]

@@ -1,0 +1,191 @@
+"""The driver at work: a pool of hosts with it installed, a Ceph cluster, and SRs in its pools.
+
+Everything goes the way an administrator's does: `xe`, `smblock-admin`, and a cephx user with the
+rights that README asks for.  Only the lab itself, to look and to do harm, is `client.admin`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lab import LabError, run
+from tests.lab.ceph import OneNodeCeph
+from tests.lab.dom0 import Completed, Dom0
+from tests.lab.tree import SM_DIR
+from tests.lab.xapi import Settings
+from tests.lab.xapi.lab_pool import LabPool, Tree, XeError
+
+# What RBD keeps in a pool whatever is in it, and the driver's list of the pool's SRs.
+STANDING_OBJECTS = {"rbd_directory", "rbd_info", "rbd_task", "rbd_trash", "smblock.directory"}
+
+
+class CephRbdLab(LabPool):
+    """A pool of hosts with the driver installed, which know where the cluster is."""
+
+    def __init__(self, hosts: Sequence[Dom0], sm: Path, driver: Path, ceph: OneNodeCeph, lab_file: Path) -> None:
+        super().__init__(hosts, Tree(sm, driver, ceph.client_conf()), lab_file, Settings(plugins=("cephrbd",)))
+        self.ceph = ceph
+
+    def refused(self, *words: str) -> str:
+        """Type an `xe` command that fails; what it complains of.  `AssertionError` if it does not."""
+        try:
+            done = self.xe(*words)
+        except XeError as complaint:
+            return str(complaint)
+        raise AssertionError(f"xe {' '.join(words)}: was to be refused, and said: {done!r}")
+
+    def get(self, kind: str, name: str, uuid: str) -> str:
+        """One parameter of an object."""
+        return self.xe(f"{kind}-param-get", f"uuid={uuid}", f"param-name={name}")
+
+    def list(self, kind: str, *words: str) -> list[str]:
+        """The uuids of the objects that match."""
+        found = self.xe(f"{kind}-list", *words, "--minimal")
+        return found.split(",") if found else []
+
+    def hand_out(self, keyring: Path) -> None:
+        """Bring a user's key to every host, where Ceph looks for it."""
+        for host in self.hosts:
+            host.put(f"/etc/ceph/ceph.{keyring.stem}.keyring", keyring.read_bytes(), mode=0o600)
+
+    def user(self, name: str, **caps: str) -> str:
+        """A new user with other rights than the driver asks for, known to every host: its name."""
+        keyring = self.ceph.directory / f"client.{name}.keyring"
+        words = [word for service, cap in caps.items() for word in (service, cap)]
+        self.ceph.admin("auth", "get-or-create", f"client.{name}", *words, "--out-file", str(keyring),
+                        "--format", "plain")  # fmt: skip
+        self.hand_out(keyring)
+        return name
+
+    def admin(self, *words: str, host: int = 0) -> Completed:
+        """Type `smblock-admin WORDS` on a host."""
+        return self.hosts[host].sm([f"{SM_DIR}/smblock-admin", *words])
+
+
+@dataclass(frozen=True)
+class RbdPool:
+    """A pool of the cluster, and the one user of it: what an administrator prepares for an SR."""
+
+    lab: CephRbdLab
+    name: str
+    user: str
+
+    @property
+    def device_config(self) -> list[str]:
+        """The words of `xe` and `smblock-admin` that lead here."""
+        return [f"device-config:pool={self.name}", f"device-config:ceph_user={self.user}"]
+
+    def create_sr(self, name: str = "ceph", *words: str) -> CephSr:
+        """`xe sr-create`, shared by all hosts."""
+        uuid = self.lab.xe("sr-create", "type=cephrbd", "shared=true", f"name-label={name}",
+                           *self.device_config, *words)  # fmt: skip
+        return CephSr(self, uuid)
+
+    def introduce_sr(self, uuid: str, name: str = "introduced", description: str = "") -> CephSr:
+        """Bring a forgotten SR back, as a pool does that never knew it: introduce, PBDs, plug."""
+        lab = self.lab
+        lab.xe("sr-introduce", f"uuid={uuid}", "type=cephrbd", "shared=true", f"name-label={name}",
+               f"name-description={description}", "content-type=user")  # fmt: skip
+        for host in lab.hosts:
+            pbd = lab.xe("pbd-create", f"sr-uuid={uuid}", f"host-uuid={host.uuid}", *self.device_config)
+            lab.xe("pbd-plug", f"uuid={pbd}")
+        lab.xe("sr-scan", f"uuid={uuid}")
+        return CephSr(self, uuid)
+
+    def delete(self) -> None:
+        """Take the pool and its user away.  SRs in it stay known to XAPI, which does not mind."""
+        ceph = self.lab.ceph
+        ceph.admin("osd", "pool", "delete", self.name, self.name, "--yes-i-really-really-mean-it")
+        ceph.admin("auth", "rm", f"client.{self.user}")
+
+    def rados(self, *args: str, input: bytes = b"") -> str:
+        """Run `rados ARGS` on the pool, as the cluster's administrator."""
+        argv = ["rados", "--conf", str(self.lab.ceph.conf), "--pool", self.name, *args]
+        return run(argv, timeout=30, input=input).stdout.decode(errors="replace")
+
+    def objects(self) -> set[str]:
+        """Every RADOS object."""
+        return set(self.rados("ls").split())
+
+    def images(self) -> set[str]:
+        """The names of the images."""
+        return set(self.lab.ceph.rbd("ls", self.name).split())
+
+    def image_info(self, image: str) -> dict[str, Any]:
+        """What `rbd info` says about an image."""
+        return dict(json.loads(self.lab.ceph.rbd("info", "--format", "json", f"{self.name}/{image}")))
+
+    def trash(self) -> str:
+        """What `rbd trash ls` prints."""
+        return self.lab.ceph.rbd("trash", "ls", "--all", self.name).strip()
+
+
+@dataclass(frozen=True)
+class CephSr:
+    """An SR in a pool of the cluster."""
+
+    pool: RbdPool
+    uuid: str
+
+    @property
+    def lab(self) -> CephRbdLab:
+        return self.pool.lab
+
+    @property
+    def catalogue(self) -> str:
+        """Name of the object that holds what the SR knows of its disks."""
+        return f"smblock.sr.{self.uuid}"
+
+    def image(self, vdi: str) -> str:
+        """Name of a disk's image."""
+        return f"smblock.{self.uuid}.{vdi}.0"
+
+    def create_vdi(self, name: str = "disk", size: str = "1GiB", *words: str) -> str:
+        """`xe vdi-create`: the disk's uuid."""
+        return self.lab.xe("vdi-create", f"sr-uuid={self.uuid}", f"name-label={name}", f"virtual-size={size}", *words)
+
+    def destroy_vdi(self, vdi: str) -> None:
+        self.lab.xe("vdi-destroy", f"uuid={vdi}")
+
+    def vdis(self) -> set[str]:
+        """The uuids of the disks that XAPI knows."""
+        return set(self.lab.list("vdi", f"sr-uuid={self.uuid}"))
+
+    def names(self) -> set[str]:
+        """Their names."""
+        return {self.lab.get("vdi", "name-label", vdi) for vdi in self.vdis()}
+
+    def get(self, name: str) -> str:
+        """One parameter of the SR."""
+        return self.lab.get("sr", name, self.uuid)
+
+    def scan(self) -> None:
+        self.lab.xe("sr-scan", f"uuid={self.uuid}")
+
+    def unplug(self) -> None:
+        for pbd in self.lab.list("pbd", f"sr-uuid={self.uuid}"):
+            self.lab.xe("pbd-unplug", f"uuid={pbd}")
+
+    def forget(self) -> None:
+        self.unplug()
+        self.lab.xe("sr-forget", f"uuid={self.uuid}")
+
+    def destroy(self) -> None:
+        """Destroy the SR, once the cluster has freed what was deleted in it."""
+        wait_for(lambda: self.uuid not in self.pool.trash(), "the trash to be emptied")
+        self.unplug()
+        self.lab.xe("sr-destroy", f"uuid={self.uuid}")
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait for what the cluster does in its own time; `LabError` when it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise LabError(f"waited {seconds} s in vain for {what}")
+        time.sleep(0.2)

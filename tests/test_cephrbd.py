@@ -1,0 +1,218 @@
+"""The life of an SR of type cephrbd, as an administrator sees it through `xe`, on a real cluster."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.lab.cephrbd import STANDING_OBJECTS, CephRbdLab, CephSr, RbdPool, wait_for
+
+GIB = 1 << 30
+
+
+def probe(lab: CephRbdLab, *words: str) -> ElementTree.Element:
+    """What `xe sr-probe` prints, parsed as its readers do."""
+    return ElementTree.fromstring(lab.xe("sr-probe", "type=cephrbd", *words))
+
+
+def test_the_driver_is_listed_with_what_it_can_do_and_how_it_is_configured(lab: CephRbdLab) -> None:
+    (sm,) = lab.list("sm", "type=cephrbd")
+    features = lab.get("sm", "features", sm)
+    for feature in ("SR_PROBE", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_RESIZE", "VDI_ACTIVATE", "LARGE_VDI"):
+        assert f"{feature}: 1" in features
+    assert "VDI_SNAPSHOT" not in features  # not before it works
+    assert "pool: Ceph pool that holds the disks (required)" in lab.get("sm", "configuration", sm)
+
+
+def test_an_sr_is_plugged_on_every_host_and_has_the_size_of_its_pool(shared_sr: CephSr) -> None:
+    lab = shared_sr.lab
+    assert len(lab.list("pbd", f"sr-uuid={shared_sr.uuid}", "currently-attached=true")) == len(lab.hosts) == 2
+    shared_sr.scan()
+    stats = lab.ceph.wait_pool_stats(shared_sr.pool.name)
+    assert int(shared_sr.get("physical-size")) == pytest.approx(stats["stored"] + stats["max_avail"], rel=0.01)
+
+
+def test_probing_without_a_pool_lists_those_that_could_hold_an_sr_with_free_and_quota(
+    rbd_pool: RbdPool, pool: str
+) -> None:
+    lab = rbd_pool.lab
+    lab.ceph.admin("osd", "pool", "application", "disable", pool, "rbd", "--yes-i-really-mean-it")
+    lab.ceph.set_quota(rbd_pool.name, max_bytes=3 * GIB)
+    lab.ceph.wait_pool_stats(rbd_pool.name)
+    found = probe(lab, f"device-config:ceph_user={rbd_pool.user}")
+    pools = {entry.findtext("name"): entry for entry in found.iter("Pool")}
+    assert found.tag == "PoolList"
+    assert pool not in pools
+    mine = pools[rbd_pool.name]
+    assert int(mine.findtext("quota", "")) == 3 * GIB
+    assert 0 < int(mine.findtext("free", "")) <= 3 * GIB
+
+
+def test_probing_a_pool_finds_the_srs_in_it_with_their_names(rbd_pool: RbdPool) -> None:
+    lab = rbd_pool.lab
+    assert list(probe(lab, *rbd_pool.device_config)) == []
+    sr = rbd_pool.create_sr("production <1> & 2", "name-description=of the 3rd floor")
+    (found,) = probe(lab, *rbd_pool.device_config)
+    assert found.findtext("UUID") == sr.uuid
+    assert found.findtext("name_label") == "production <1> & 2"
+    assert found.findtext("name_description") == "of the 3rd floor"
+    assert int(found.findtext("size", "")) > 0
+
+
+def test_a_renamed_sr_is_found_by_its_new_name(sr: CephSr) -> None:
+    lab = sr.lab
+    lab.xe("sr-param-set", f"uuid={sr.uuid}", "name-label=renamed", "name-description=moved house")
+    sr.scan()
+    (found,) = probe(lab, *sr.pool.device_config)
+    assert (found.findtext("name_label"), found.findtext("name_description")) == ("renamed", "moved house")
+
+
+def test_a_forgotten_sr_comes_back_with_every_disk_name_and_description(sr: CephSr) -> None:
+    lab = sr.lab
+    kept = {
+        sr.create_vdi("root disk", "10GiB", "name-description=boots <from> & here"): "10737418240",
+        sr.create_vdi("データ 💾", "3GiB"): "3221225472",
+    }
+    renamed = sr.create_vdi("first name")
+    kept[renamed] = "1073741824"
+    lab.xe("vdi-param-set", f"uuid={renamed}", "name-label=second name", "name-description=told afterwards")
+    sr.forget()
+    assert sr.uuid not in lab.list("sr")
+
+    again = sr.pool.introduce_sr(sr.uuid)
+    assert {vdi: lab.get("vdi", "virtual-size", vdi) for vdi in again.vdis()} == kept
+    assert again.names() == {"root disk", "データ 💾", "second name"}
+    descriptions = {lab.get("vdi", "name-description", vdi) for vdi in kept}
+    assert descriptions == {"boots <from> & here", "", "told afterwards"}
+
+
+def test_a_second_sr_of_the_same_pool_keeps_to_itself_and_survives_the_firsts_end(sr: CephSr) -> None:
+    second = sr.pool.create_sr("second")
+    mine, theirs = sr.create_vdi("mine"), second.create_vdi("theirs")
+    for each, disk in ((sr, mine), (second, theirs)):
+        each.scan()
+        assert each.vdis() == {disk}
+    assert {found.findtext("UUID") for found in probe(sr.lab, *sr.pool.device_config)} == {sr.uuid, second.uuid}
+
+    sr.destroy_vdi(mine)
+    sr.destroy()
+    second.scan()
+    assert second.names() == {"theirs"}
+    assert sr.pool.images() == {second.image(theirs)}
+    assert [found.findtext("UUID") for found in probe(sr.lab, *sr.pool.device_config)] == [second.uuid]
+
+
+def test_an_sr_that_still_has_disks_is_not_destroyed_even_if_xapi_has_forgotten_them(sr: CephSr) -> None:
+    lab = sr.lab
+    vdi = sr.create_vdi("precious")
+    lab.xe("vdi-forget", f"uuid={vdi}")
+    sr.unplug()
+    assert "not empty" in lab.refused("sr-destroy", f"uuid={sr.uuid}")
+    assert sr.pool.images() == {sr.image(vdi)}
+
+    for pbd in lab.list("pbd", f"sr-uuid={sr.uuid}"):
+        lab.xe("pbd-plug", f"uuid={pbd}")
+    sr.scan()
+    assert sr.names() == {"precious"}
+    sr.create_vdi("and it takes new ones")
+
+
+def test_after_its_destruction_the_pool_is_as_it_was(rbd_pool: RbdPool) -> None:
+    before = rbd_pool.objects()
+    rbd_pool.lab.ceph.rbd("create", "--size", "1G", f"{rbd_pool.name}/somebody-elses")
+    sr = rbd_pool.create_sr()
+    for vdi in [sr.create_vdi(f"disk {number}") for number in range(3)]:
+        sr.destroy_vdi(vdi)
+    sr.destroy()
+    assert rbd_pool.images() == {"somebody-elses"}
+    assert rbd_pool.trash() == ""
+    rbd_pool.lab.ceph.rbd("rm", f"{rbd_pool.name}/somebody-elses")
+    assert rbd_pool.objects() - before <= STANDING_OBJECTS
+    assert rbd_pool.rados("listomapkeys", "smblock.directory") == ""
+    assert probe(rbd_pool.lab, *rbd_pool.device_config).findall("SR") == []
+
+
+def test_a_scan_while_the_cluster_is_down_is_an_error_and_xapi_forgets_nothing(sr: CephSr) -> None:
+    lab = sr.lab
+    sr.create_vdi("survivor")
+    lab.ceph.stop_monitor()
+    try:
+        complaint = lab.refused("sr-scan", f"uuid={sr.uuid}")
+    finally:
+        lab.ceph.start_monitor()
+    assert "SR_BACKEND_FAILURE_47" in complaint
+    assert "smblock-admin check" in complaint
+    assert sr.names() == {"survivor"}
+    sr.scan()
+    assert sr.names() == {"survivor"}
+
+
+def test_a_disk_whose_image_was_removed_by_hand_disappears_while_the_others_stay(sr: CephSr) -> None:
+    lost, kept = sr.create_vdi("lost"), sr.create_vdi("kept")
+    sr.lab.ceph.rbd("rm", f"{sr.pool.name}/{sr.image(lost)}")
+    sr.scan()
+    assert sr.vdis() == {kept}
+    sr.forget()
+    assert sr.pool.introduce_sr(sr.uuid).vdis() == {kept}
+
+
+def test_a_disk_whose_image_was_put_into_the_trash_by_hand_is_not_forgotten(sr: CephSr) -> None:
+    vdi = sr.create_vdi("thrown away")
+    sr.lab.ceph.rbd("trash", "mv", "--expires-at", "tomorrow", f"{sr.pool.name}/{sr.image(vdi)}")
+    sr.scan()
+    assert sr.vdis() == {vdi}
+
+
+def test_a_disk_whose_catalogue_record_is_corrupt_is_still_listed_and_harms_no_other(sr: CephSr) -> None:
+    lab = sr.lab
+    damaged, other = sr.create_vdi("damaged", "2GiB"), sr.create_vdi("other")
+    sr.pool.rados("setomapval", sr.catalogue, f"vdi.{damaged}", "\x7fgarbage{")
+    sr.scan()
+    assert sr.names() == {"damaged", "other"}
+    assert lab.get("vdi", "virtual-size", damaged) == str(2 * GIB)
+
+    complaint = lab.refused("vdi-resize", f"uuid={damaged}", "disk-size=3GiB")
+    assert "SR_BACKEND_FAILURE_181" in complaint
+    assert f"vdi.{damaged}" in complaint
+    lab.xe("vdi-resize", f"uuid={other}", "disk-size=3GiB")
+    sr.create_vdi("yet another")
+
+    sr.forget()
+    again = sr.pool.introduce_sr(sr.uuid)
+    assert again.names() == {"damaged", "other", "yet another"}
+    assert lab.get("vdi", "virtual-size", damaged) == str(2 * GIB)
+
+
+def test_an_sr_whose_catalogue_is_gone_is_an_error_and_never_an_empty_sr(sr: CephSr) -> None:
+    vdi = sr.create_vdi("survivor")
+    sr.pool.rados("rm", sr.catalogue)
+    complaint = sr.lab.refused("sr-scan", f"uuid={sr.uuid}")
+    assert sr.catalogue in complaint
+    assert sr.vdis() == {vdi}
+    assert sr.pool.images() == {sr.image(vdi)}
+
+
+def test_foreign_images_in_the_pool_are_neither_listed_nor_touched(sr: CephSr) -> None:
+    rbd = sr.lab.ceph.rbd
+    foreign = {"vm-100-disk-0", f"RBD-{sr.uuid}", f"smblock.{sr.uuid}.stray"}
+    for image in foreign:
+        rbd("create", "--size", "1G", f"{sr.pool.name}/{image}")
+    vdi = sr.create_vdi("mine")
+    sr.scan()
+    assert sr.vdis() == {vdi}
+    sr.destroy_vdi(vdi)
+    sr.scan()
+    wait_for(lambda: sr.pool.trash() == "", "the trash to be emptied")
+    assert sr.pool.images() == foreign
+
+
+def test_an_sr_of_an_unknown_uuid_cannot_be_plugged(rbd_pool: RbdPool) -> None:
+    lab = rbd_pool.lab
+    uuid = "00000000-1111-2222-3333-444444444444"
+    lab.xe("sr-introduce", f"uuid={uuid}", "type=cephrbd", "shared=true", "name-label=guess", "content-type=user")
+    pbd = lab.xe("pbd-create", f"sr-uuid={uuid}", f"host-uuid={lab.hosts[0].uuid}", *rbd_pool.device_config)
+    complaint = lab.refused("pbd-plug", f"uuid={pbd}")
+    assert "SR_BACKEND_FAILURE_47" in complaint
+    assert f"pool {rbd_pool.name} holds no SR {uuid}" in complaint
+    lab.xe("sr-forget", f"uuid={uuid}")
