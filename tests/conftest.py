@@ -59,7 +59,7 @@ def new_guest_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 def driver_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of drivers that install.sh makes from the built wheel."""
     root = tmp_path_factory.mktemp("installed")
-    argv = [REPOSITORY / "install.sh", "--root", root, "--wheel", built_wheel()]
+    argv: list[str | Path] = [REPOSITORY / "install.sh", "--root", root, "--wheel", built_wheel()]
     subprocess.run(argv, check=True, capture_output=True, timeout=60)
     return root / SM_DIR.lstrip("/")
 
