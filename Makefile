@@ -6,6 +6,8 @@ BIN := .venv/bin
 # Shell scripts have no suffix here: they are found by their first line.
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- ':!docs')
 CARGO_DENY := 0.20.2
+# A workspace of its own: docs/decisions/0006-own-librados-binding.md
+ORACLE := --manifest-path tests/oracle/Cargo.toml
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
 .PHONY: help
@@ -37,7 +39,9 @@ bench: wheel ## Measure the driver beside the rbd and ceph commands
 lint: wheel ## Check format, types, licences and dependencies
 	@scripts/install-prerequisites tests/requirements.txt tests/requirements-lint.txt
 	cargo fmt --all --check
+	cargo fmt $(ORACLE) --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy $(ORACLE) --target-dir target/oracle --all-targets --locked -- -D warnings
 	cargo deny --version 2>/dev/null | grep -q . || cargo install --locked --quiet cargo-deny@$(CARGO_DENY)
 	cargo deny --all-features check bans licenses sources
 	if [ -d "$(ADVISORIES)" ]; then cargo deny check --disable-fetch advisories; \
