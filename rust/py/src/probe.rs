@@ -73,10 +73,13 @@ pub fn probe(config: &DeviceConfig) -> Result<String, Failure> {
 }
 
 fn xml(list: &impl Serialize) -> Result<String, Failure> {
-    let text = quick_xml::se::to_string(list).map_err(|e| Failure {
+    let mut text = String::from("<?xml version=\"1.0\" ?>\n");
+    let mut serializer = quick_xml::se::Serializer::new(&mut text);
+    serializer.indent('\t', 1);
+    list.serialize(serializer).map_err(|e| Failure {
         key: SM_GENERAL,
         errno: None,
         message: format!("writing the answer to sr_probe: {e}"),
     })?;
-    Ok(format!("<?xml version=\"1.0\" ?>{text}"))
+    Ok(text)
 }

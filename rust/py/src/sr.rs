@@ -45,6 +45,13 @@ impl Sr {
             Ok(work(&repository)?)
         })
     }
+
+    fn require_datapath(&self, operation: &str, sm_datapaths: &[String]) -> PyResult<()> {
+        attached(operation, || {
+            let checked = self.config.require_datapath(sm_datapaths);
+            Ok(checked.map_err(Failure::from)?)
+        })
+    }
 }
 
 /// Asks Python whether XAPI has declared a host dead.
@@ -90,9 +97,17 @@ impl Sr {
         }
     }
 
-    /// `sr_create`
-    #[pyo3(text_signature = "($self, name_label, name_description)")]
-    fn create(&self, py: Python<'_>, name_label: &str, name_description: &str) -> PyResult<()> {
+    /// `sr_create`. Refused where SM on this host does not connect disks the way that the
+    /// device-config asks for.
+    #[pyo3(text_signature = "($self, name_label, name_description, sm_datapaths)")]
+    fn create(
+        &self,
+        py: Python<'_>,
+        name_label: &str,
+        name_description: &str,
+        sm_datapaths: Vec<String>,
+    ) -> PyResult<()> {
+        self.require_datapath("SR.create", &sm_datapaths)?;
         self.run(py, "SR.create", |sr| {
             sr.create_sr(name_label, name_description)
         })
@@ -104,9 +119,10 @@ impl Sr {
         self.run(py, "SR.delete", |sr| sr.delete_sr())
     }
 
-    /// `sr_attach`
-    #[pyo3(text_signature = "($self)")]
-    fn attach(&self, py: Python<'_>) -> PyResult<()> {
+    /// `sr_attach`. Refused as `create` is.
+    #[pyo3(text_signature = "($self, sm_datapaths)")]
+    fn attach(&self, py: Python<'_>, sm_datapaths: Vec<String>) -> PyResult<()> {
+        self.require_datapath("SR.attach", &sm_datapaths)?;
         self.run(py, "SR.attach", |sr| sr.attach_sr())
     }
 
@@ -215,7 +231,7 @@ impl Sr {
     fn release_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<Option<String>> {
         let uuid = convert::uuid("VDI", vdi_uuid)?;
         let claim = self.run(py, "VDI.release", |sr| sr.break_claim(&uuid))?;
-        Ok(claim.map(|claim| claim.host))
+        Ok(claim.map(|claim| claim.owner.host))
     }
 
     /// Frees the space of deleted VDIs here and now: the names of the images that were freed, and

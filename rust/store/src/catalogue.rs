@@ -11,7 +11,7 @@
 
 use uuid::Uuid;
 
-use crate::cluster::{Entries, Swap};
+use crate::cluster::{ClusterError, Entries, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{Intent, Record, SrRecord, Unreadable, VdiRecord};
 use crate::Repository;
@@ -137,19 +137,30 @@ impl Repository<'_> {
     /// Applies one compare-and-swap to the catalogue: `false` where an expectation did not hold.
     ///
     /// Where the reply is lost, the catalogue is read again: the values written carry a nonce, so
-    /// finding them proves that the swap was applied. Not finding them proves nothing, since the
-    /// request may still be on its way; that is an error, and what the journal holds stays for
-    /// whoever takes over.
+    /// finding them proves that the swap was applied. Where they are not there, it is sent once
+    /// more: whichever of the two comes second finds other values than it expects. If that reply
+    /// is lost too, nobody can say what will be: that is an error, and what the journal holds
+    /// stays for whoever takes over.
     pub(crate) fn commit(&self, doing: &str, swap: &Swap) -> Result<bool> {
         let object = self.object();
         match self.cluster.swap(&object, swap) {
             Ok(()) => Ok(true),
             Err(e) if e.is_conflict() => Ok(false),
-            Err(e) if e.is_unknown() && self.was_applied(swap) => {
-                log::warn!("{doing}: {e}; it was applied all the same");
-                Ok(true)
-            }
+            Err(e) if e.is_unknown() => self.commit_again(doing, swap, e),
             Err(e) => Err(e).doing(doing),
+        }
+    }
+
+    fn commit_again(&self, doing: &str, swap: &Swap, lost: ClusterError) -> Result<bool> {
+        log::warn!("{doing}: {lost}; looking whether it was applied");
+        if self.was_applied(swap) {
+            return Ok(true);
+        }
+        match self.cluster.swap(&self.object(), swap) {
+            Ok(()) => Ok(true),
+            // The first request arrived between the look and the second one; or somebody else's.
+            Err(e) if e.is_conflict() => Ok(self.was_applied(swap)),
+            Err(_) => Err(lost).doing(doing),
         }
     }
 
@@ -169,7 +180,7 @@ impl Repository<'_> {
         }
     }
 
-    fn catalogue_error(&self, source: crate::cluster::ClusterError) -> Error {
+    fn catalogue_error(&self, source: ClusterError) -> Error {
         if source.is_not_found() {
             Error::SrMissing {
                 sr: self.sr,

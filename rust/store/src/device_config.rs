@@ -148,6 +148,26 @@ impl DeviceConfig {
         self.datapath
     }
 
+    /// Refuses a way to connect disks that SM on this host does not have; `served` are those it has.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn require_datapath(&self, served: &[String]) -> Result<(), ConfigError> {
+        let wanted = self.datapath.name();
+        if served.iter().any(|name| name == wanted) {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid {
+            key: "datapath",
+            value: Some(wanted.to_owned()),
+            problem: Problem::Meaning(format!(
+                "SM on this host connects disks by {} only, and such a disk would never reach \
+                 its VM; give one of these, or leave the key out",
+                served.join(", ")
+            )),
+        })
+    }
+
     /// What new images get. Whether a host's kernel can map them is known only there.
     #[must_use]
     pub const fn image_features(&self) -> ImageFeatures {

@@ -132,10 +132,10 @@ impl Volume {
 /// Who may write to a VDI. Ceph keeps no second writer out: this does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// The host's UUID in XAPI.
-    pub host: String,
-    /// The boot that the claim belongs to: a host that has booted since holds nothing.
-    pub boot_id: String,
+    /// The process that took it. What counts is its host and its boot: a host that has booted
+    /// since holds nothing. While the process runs, the device may still be on its way.
+    #[serde(flatten)]
+    pub owner: Owner,
     /// Seconds since 1970 when it was taken.
     pub since: u64,
 }

@@ -188,8 +188,10 @@ fn a_release_that_arrives_late_does_not_free_a_disk_that_is_in_use_again() {
         let process = scene.lab.process(A);
         let faults = Faults::plan(plan(Calls::Changes, nth, Mode::Late));
         let told = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));
-        assert!(told.is_err());
-        releases += usize::from(faults.hit() == Some("swap"));
+        // A release without an answer is sent again: the first one is what arrives late.
+        let released = faults.hit() == Some("swap");
+        assert_eq!(told.is_ok(), released);
+        releases += usize::from(released);
         scene.lab.activate(A, &scene.vdi).unwrap();
         faults.deliver();
         for refused in [

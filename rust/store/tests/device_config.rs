@@ -23,7 +23,10 @@ fn refusal(pairs: &[(&str, &str)]) -> ConfigError {
 fn a_pool_is_all_that_must_be_given() {
     let config = parse(&[("pool", "vms")]).unwrap();
     assert_eq!(config.require_pool(), Ok("vms"));
-    assert_eq!(config.ceph_conf().and_then(Path::to_str), Some("/etc/ceph/ceph.conf"));
+    assert_eq!(
+        config.ceph_conf().and_then(Path::to_str),
+        Some("/etc/ceph/ceph.conf")
+    );
     assert_eq!(config.user(), "admin");
     assert_eq!(config.keyring(), None);
     assert_eq!(config.mon_host(), None);
@@ -51,7 +54,10 @@ fn everything_that_is_given_is_used() {
         ("SRmaster", "true"),
     ])
     .unwrap();
-    assert_eq!(config.ceph_conf().and_then(Path::to_str), Some("/etc/ceph/backup.conf"));
+    assert_eq!(
+        config.ceph_conf().and_then(Path::to_str),
+        Some("/etc/ceph/backup.conf")
+    );
     assert_eq!(config.user(), "smblock");
     assert_eq!(
         config.keyring().unwrap().to_str(),
@@ -373,4 +379,19 @@ proptest! {
             prop_assert!(!texts.contains(&secret));
         }
     }
+}
+
+#[test]
+fn a_data_path_that_sm_does_not_have_is_refused_with_those_it_has() {
+    let served = ["aio".to_owned()];
+    let phy = parse(&[("pool", "vms"), ("datapath", "phy")]).unwrap();
+    let refused = phy.require_datapath(&served).unwrap_err();
+    assert_eq!(refused.sm_error(), "InvalidArg");
+    let text = refused.to_string();
+    assert!(text.contains("device-config:datapath='phy'"), "{text}");
+    assert!(text.contains("by aio only"), "{text}");
+    let both = ["aio".to_owned(), "phy".to_owned()];
+    assert_eq!(phy.require_datapath(&both), Ok(()));
+    let default = parse(&[("pool", "vms")]).unwrap();
+    assert_eq!(default.require_datapath(&served), Ok(()));
 }

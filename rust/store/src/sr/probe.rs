@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::catalogue::{catalogue_object, DIRECTORY, SR_KEY};
 use crate::ceph;
 use crate::cluster::Cluster;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::record::{Record, SrRecord};
 use crate::usage::{ClusterReport, PoolSummary};
 
@@ -30,11 +30,11 @@ pub fn find_srs(cluster: &dyn Cluster) -> Result<Vec<SrRecord>> {
             other => other.doing(&doing)?,
         };
         let bytes = entries.remove(SR_KEY).unwrap_or_default();
-        found.push(SrRecord::parse(&bytes).map_err(|source| Error::Damaged {
-            sr: uuid,
-            key: SR_KEY.to_owned(),
-            source,
-        })?);
+        match SrRecord::parse(&bytes) {
+            Ok(record) => found.push(record),
+            // The others can still be found; attaching this one says the same again.
+            Err(e) => log::error!("the catalogue of SR {uuid} is damaged at {SR_KEY}: {e}"),
+        }
     }
     Ok(found)
 }

@@ -31,7 +31,7 @@ impl Repository<'_> {
         let (record, newly_claimed) = self.claim(vdi)?;
         let result = self
             .map(&record, &image, false)
-            .and_then(|mapped| self.refuse_foreign_kernel(&record, mapped));
+            .and_then(|mapped| self.refuse_foreign_kernel(&record, mapped, newly_claimed));
         if result.is_err() && newly_claimed {
             if let Err(e) = self.release(vdi) {
                 log::error!("VDI {vdi}: its claim by this host stays until the next attempt: {e}");
@@ -130,7 +130,13 @@ impl Repository<'_> {
         ))
     }
 
-    fn refuse_foreign_kernel(&self, record: &VdiRecord, mapped: Mapped) -> Result<Mapped> {
+    /// A device that was in use before this activation stays, whatever is found.
+    fn refuse_foreign_kernel(
+        &self,
+        record: &VdiRecord,
+        mapped: Mapped,
+        newly_claimed: bool,
+    ) -> Result<Mapped> {
         let image = record.volume.image();
         let doing = format!("listing the watchers of image {}", image.name);
         let watchers = self.cluster.watchers(&image.id).doing(&doing);
@@ -150,8 +156,10 @@ impl Repository<'_> {
         match verdict {
             Ok(()) => Ok(mapped),
             Err(error) => {
-                if let Err(e) = self.host.unmap(&mapped) {
-                    log::error!("{} stays mapped: {e}", mapped.device.display());
+                if newly_claimed {
+                    if let Err(e) = self.host.unmap(&mapped) {
+                        log::error!("{} stays mapped: {e}", mapped.device.display());
+                    }
                 }
                 Err(error)
             }
@@ -220,7 +228,7 @@ impl Repository<'_> {
             && stored
                 .record
                 .claim
-                .is_some_and(|c| c.host == me.host && c.boot_id == me.boot_id))
+                .is_some_and(|c| c.owner.host == me.host && c.owner.boot_id == me.boot_id))
     }
 
     /// The VDI that an image of this SR was made for.

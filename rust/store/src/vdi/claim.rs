@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::catalogue::{vdi_key, Entry, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
-use crate::host::ImageKey;
+use crate::host::{ImageKey, Owner};
 use crate::record::{Claim, VdiRecord, Volume};
 use crate::Repository;
 
@@ -32,24 +32,30 @@ impl Repository<'_> {
             return Ok(Standing::Free);
         };
         let me = self.host.owner();
-        if claim.host == me.host {
-            return Ok(if claim.boot_id == me.boot_id {
+        if claim.owner.host == me.host {
+            return Ok(if claim.owner.boot_id == me.boot_id {
                 Standing::Ours
             } else {
                 Standing::Free // this host has booted since
             });
         }
-        let doing = format!("asking XAPI whether host {} is dead", claim.host);
-        Ok(if self.host.is_declared_dead(&claim.host).doing(&doing)? {
-            log::warn!(
-                "VDI {}: its claim by host {}, which XAPI declared dead, counts no more",
-                record.uuid,
-                claim.host
-            );
-            Standing::Free
-        } else {
-            Standing::Held(claim.clone())
-        })
+        let doing = format!("asking XAPI whether host {} is dead", claim.owner.host);
+        Ok(
+            if self
+                .host
+                .is_declared_dead(&claim.owner.host)
+                .doing(&doing)?
+            {
+                log::warn!(
+                    "VDI {}: its claim by host {}, which XAPI declared dead, counts no more",
+                    record.uuid,
+                    claim.owner.host
+                );
+                Standing::Free
+            } else {
+                Standing::Held(claim.clone())
+            },
+        )
     }
 
     /// Refuses what would pull a disk from under a running VM. Not only the claim of this host
@@ -62,13 +68,19 @@ impl Repository<'_> {
                 let key = self.image_key(&record.volume)?;
                 let doing = format!("looking for a device of VDI {}", record.uuid);
                 let mappings = self.host.mappings().doing(&doing)?;
+                let mapped = mappings.iter().any(|m| m.key == key);
                 match &record.claim {
-                    Some(claim) if mappings.iter().any(|m| m.key == key) => claim.clone(),
+                    Some(claim) if mapped || self.is_at_work(&claim.owner) => claim.clone(),
                     _ => return Ok(()),
                 }
             }
         };
         Err(in_use(record.uuid, &claim))
+    }
+
+    /// Whether another process of this host, which has claimed a VDI, may be about to map it.
+    fn is_at_work(&self, owner: &Owner) -> bool {
+        owner != self.host.owner() && !self.host.is_gone(owner)
     }
 
     /// Takes the claim for this host. `true`: it was not this host's before.
@@ -84,15 +96,15 @@ impl Repository<'_> {
                 Standing::Ours => false,
                 Standing::Free => true,
             };
-            if newly_claimed {
-                let me = self.host.owner();
-                record.epoch += 1;
-                record.claim = Some(Claim {
-                    host: me.host.clone(),
-                    boot_id: me.boot_id.clone(),
-                    since: self.host.now(),
-                });
-            }
+            record.epoch += u64::from(newly_claimed);
+            let since = match record.claim {
+                Some(claim) if !newly_claimed => claim.since,
+                _ => self.host.now(),
+            };
+            record.claim = Some(Claim {
+                owner: self.host.owner().clone(),
+                since,
+            });
             let swap = Swap::default()
                 .expect(vdi_key(vdi), Some(stored))
                 .write(vdi_key(vdi), &mut record);
@@ -110,7 +122,7 @@ impl Repository<'_> {
             };
             let me = self.host.owner();
             let claim = stored.record.claim.as_ref();
-            if claim.is_none_or(|claim| claim.host != me.host) {
+            if claim.is_none_or(|claim| claim.owner.host != me.host) {
                 return Ok(());
             }
             if self.drop_claim(vdi, &stored)? {
@@ -131,7 +143,7 @@ impl Repository<'_> {
                 continue; // the scan reports it
             };
             let claim = stored.record.claim.as_ref();
-            if claim.is_some_and(|c| c.host == me.host && c.boot_id != me.boot_id) {
+            if claim.is_some_and(|c| c.owner.host == me.host && c.owner.boot_id != me.boot_id) {
                 // Where the record has changed meanwhile, whoever did that has judged the claim.
                 self.drop_claim(&stored.record.uuid, &stored)?;
             }
@@ -188,7 +200,7 @@ impl Repository<'_> {
 fn in_use(vdi: Uuid, claim: &Claim) -> Error {
     Error::VdiInUse {
         vdi,
-        host: claim.host.clone(),
+        host: claim.owner.host.clone(),
         since: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(claim.since))
             .to_string(),
     }

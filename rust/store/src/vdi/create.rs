@@ -110,10 +110,15 @@ impl Repository<'_> {
     /// Takes back what a failed creation made. Where that fails too, or where nobody can say
     /// whether a request will still be applied, the intent stays for whoever takes over.
     fn undo_after(&self, error: &Error, vdi: &Uuid, intent: &Stored<Intent>, image_name: &str) {
-        if matches!(error, Error::Cluster { source, .. } if source.is_unknown()) {
-            return;
-        }
-        if let Err(e) = undo(self, vdi, intent, image_name) {
+        let undone = match error {
+            Error::Cluster { source, .. } if source.is_unknown() => return,
+            // Somebody else's image, made since it was looked for: it is not ours to remove.
+            Error::Cluster { source, .. } if source.is_exists() => {
+                self.finish(vdi, intent, None, |swap, _| swap)
+            }
+            _ => undo(self, vdi, intent, image_name),
+        };
+        if let Err(e) = undone {
             log::warn!("VDI {vdi}: its unfinished creation will be undone later: {e}");
         }
     }

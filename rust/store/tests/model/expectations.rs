@@ -309,7 +309,7 @@ impl Model {
                 disk.uuid
             );
             if let Some(host) = disk.active {
-                assert_eq!(record.claim.unwrap().host, HOSTS[host]);
+                assert_eq!(record.claim.unwrap().owner.host, HOSTS[host]);
             }
         }
         let all = self.lab.world.all_devices();

@@ -212,7 +212,7 @@ fn a_claim_that_an_administrator_breaks_is_free_for_all() {
     lab.world.reboot(A);
     lab.world.advance_seconds(31);
     let broken = lab.run(B, |sr| sr.break_claim(&vdi)).unwrap().unwrap();
-    assert_eq!(broken.host, A);
+    assert_eq!(broken.owner.host, A);
     lab.activate(B, &vdi).unwrap();
 }
 

@@ -156,7 +156,7 @@ impl Scene {
             Operation::Delete => assert_eq!(record, None),
             Operation::Resize => assert_eq!(record.unwrap().size, 2 * GIB),
             Operation::Activate => {
-                assert_eq!(record.unwrap().claim.unwrap().host, A);
+                assert_eq!(record.unwrap().claim.unwrap().owner.host, A);
                 let devices = self.lab.world.devices(A);
                 assert!(devices.iter().any(|d| d.key.image_id == self.image_id));
             }
@@ -202,7 +202,7 @@ impl Scene {
         assert_eq!(pool.trash, pool.scheduled, "nobody will free the trash");
         let bystander = lab.record(&self.bystander).unwrap();
         assert_eq!((bystander.size, &bystander.xapi), (GIB, &named("disk")));
-        assert_eq!(bystander.claim.unwrap().host, B);
+        assert_eq!(bystander.claim.unwrap().owner.host, B);
         assert_eq!(
             lab.world
                 .devices(B)
