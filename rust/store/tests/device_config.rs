@@ -352,7 +352,7 @@ proptest! {
         let words = [
             config.pool().unwrap_or_default(),
             config.user(),
-            config.ceph_conf().and_then(Path::to_str).unwrap(),
+            config.ceph_conf().and_then(Path::to_str).unwrap_or_default(),
             config.keyring().map_or("", |path| path.to_str().unwrap()),
         ];
         let separator = |c: char| c.is_whitespace() || c.is_control() || ",;=@'\"\\$`&|<>()".contains(c);
