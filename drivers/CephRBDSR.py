@@ -6,7 +6,7 @@ happens is decided in the Rust core (smblock._core), whose errors become SM's ow
 """
 
 import smblock
-from smblock.sm import SR, VDI, SRCommand, as_sm_error, take_over, util
+from smblock.sm import DATAPATHS, SR, VDI, SRCommand, as_sm_error, take_over, util
 
 CAPABILITIES = [
     *("SR_PROBE", "SR_UPDATE", "THIN_PROVISIONING", "LARGE_VDI", "ATOMIC_PAUSE"),
@@ -53,7 +53,7 @@ class CephRBDSR(SR.SR):
 
     @as_sm_error
     def create(self, uuid, size):
-        self.core.create(*self._names())
+        self.core.create(*self._names(), DATAPATHS)
 
     @as_sm_error
     def delete(self, uuid):
@@ -61,7 +61,7 @@ class CephRBDSR(SR.SR):
 
     @as_sm_error
     def attach(self, uuid):
-        self.core.attach()
+        self.core.attach(DATAPATHS)
 
     @as_sm_error
     def detach(self, uuid):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
 from tests.lab.dom0 import GuestDom0, LocalDom0
-from tests.lab.sm_source import SM_DIR, sm_source
+from tests.lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from tests.lab.tree import stage_sm
 from tests.wheel import REPOSITORY, built_wheel
 
@@ -86,6 +88,40 @@ def lab(
         CephRbdLab([one, two], sm_tree, driver_tree, ceph, lab_file) as lab,
     ):
         yield lab
+
+
+@pytest.fixture(scope="session")
+def guests(
+    ceph: OneNodeCeph,
+    driver_tree: Path,
+    sm_tree: Path,
+    new_guest_dom0: Callable[[str], GuestDom0],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[CephRbdLab]:
+    """A pool of two hosts with kernels of their own and the driver, on the session's cluster."""
+    hosts = [new_guest_dom0(name) for name in ("guest1", "guest2")]
+    lab_file = tmp_path_factory.mktemp("guests") / "lab.json"
+    with ExitStack() as stack:
+        for host in hosts:
+            stack.callback(host.close)
+        with ThreadPoolExecutor() as both:
+            list(both.map(GuestDom0.start, hosts))
+        yield stack.enter_context(CephRbdLab(hosts, sm_tree, driver_tree, ceph, lab_file))
+
+
+@pytest.fixture(scope="session")
+def guests_rbd_pool(guests: CephRbdLab) -> RbdPool:
+    """A pool of the cluster for the SRs of the hosts with kernels."""
+    pool = RbdPool(guests, name="vms-guests", user="xcp-guests")
+    guests.ceph.create_pool(pool.name)
+    guests.hand_out(guests.ceph.create_user(pool.user, pool.name))
+    return pool
+
+
+@pytest.fixture(scope="session")
+def serves_phy(sm_tree: Path) -> bool:
+    """Whether SM connects block devices: up to SM 3 it does, SM 4 knows tapdisk only."""
+    return not (sm_tree / SITE_PACKAGES.lstrip("/") / "sm").is_dir()
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,10 @@
 import functools
 
 try:  # sm 4: a package
-    from sm import SR, VDI, SRCommand
+    from sm import SR, VDI, SRCommand, blktap2
     from sm.core import util, xs_errors
 except ImportError:  # sm 3, as in XCP-ng 8.3: modules beside the drivers
+    import blktap2
     import SR
     import SRCommand
     import util
@@ -14,7 +15,10 @@ except ImportError:  # sm 3, as in XCP-ng 8.3: modules beside the drivers
 
 from smblock._core import Error
 
-__all__ = ["SR", "VDI", "SRCommand", "as_sm_error", "take_over", "util"]
+__all__ = ["DATAPATHS", "SR", "VDI", "SRCommand", "as_sm_error", "take_over", "util"]
+
+# How this SM connects a disk: xapi gets a tapdisk's NBD socket and, up to SM 3, a block device too.
+DATAPATHS = ("aio", "phy") if hasattr(blktap2.VDI, "BackendLink") else ("aio",)
 
 
 def as_sm_error(method):

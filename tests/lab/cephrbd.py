@@ -30,6 +30,7 @@ class CephRbdLab(LabPool):
     def __init__(self, hosts: Sequence[Dom0], sm: Path, driver: Path, ceph: OneNodeCeph, lab_file: Path) -> None:
         super().__init__(hosts, Tree(sm, driver, ceph.client_conf()), lab_file, Settings(plugins=("cephrbd",)))
         self.ceph = ceph
+        self._keyrings: list[Path] = []
 
     def refused(self, *words: str) -> str:
         """Type an `xe` command that fails; what it complains of.  `AssertionError` if it does not."""
@@ -49,9 +50,10 @@ class CephRbdLab(LabPool):
         return found.split(",") if found else []
 
     def hand_out(self, keyring: Path) -> None:
-        """Bring a user's key to every host, where Ceph looks for it."""
+        """Bring a user's key to every host, where Ceph looks for it; also to one started again."""
+        self._keyrings.append(keyring)
         for host in self.hosts:
-            host.put(f"/etc/ceph/ceph.{keyring.stem}.keyring", keyring.read_bytes(), mode=0o600)
+            _put_key(host, keyring)
 
     def user(self, name: str, **caps: str) -> str:
         """A new user with other rights than the driver asks for, known to every host: its name."""
@@ -65,6 +67,15 @@ class CephRbdLab(LabPool):
     def admin(self, *words: str, host: int = 0) -> Completed:
         """Type `smblock-admin WORDS` on a host."""
         return self.hosts[host].sm([f"{SM_DIR}/smblock-admin", *words])
+
+    def _lay_out(self, host: Dom0) -> None:
+        super()._lay_out(host)
+        for keyring in self._keyrings:
+            _put_key(host, keyring)
+
+
+def _put_key(host: Dom0, keyring: Path) -> None:
+    host.put(f"/etc/ceph/ceph.{keyring.stem}.keyring", keyring.read_bytes(), mode=0o600)
 
 
 @dataclass(frozen=True)

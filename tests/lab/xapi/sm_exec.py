@@ -38,7 +38,8 @@ def read_reply(done: Completed, *, sr: str, vdi: str) -> Any:
     try:
         values, method = xmlrpc.client.loads(stdout)
     except xmlrpc.client.Fault as fault:
-        raise from_fault(fault.faultCode, fault.faultString, stderr, sr, vdi) from None
+        # Of some faults xapi passes only the code on; the driver's own words stay as the cause.
+        raise from_fault(fault.faultCode, fault.faultString, stderr, sr, vdi) from fault
     except (ExpatError, xmlrpc.client.Error, ValueError) as error:
         raise ApiError("SR_BACKEND_FAILURE", str(error), stdout, stderr) from None
     if method is not None or len(values) != 1:
