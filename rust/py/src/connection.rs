@@ -11,8 +11,9 @@ use pyo3::prelude::*;
 use store::ceph::{connect, CephPool};
 use store::device_config::DeviceConfig;
 
-/// How long each call to the cluster may take.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+/// How long each call to the cluster may take: whoever waits for a cluster that does not answer
+/// gets SM's reply within 30 s.
+pub const DEADLINE: Duration = Duration::from_secs(25);
 
 struct Open {
     config: DeviceConfig,

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use store::record::XapiFields;
-use store::sr::scan::ScannedVdi;
-use store::vdi::update::{lasting_sm_config, XapiVdi};
+use store::xapi::{lasting_sm_config, ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
 /// A UUID from Python; a `ValueError` names what it is.

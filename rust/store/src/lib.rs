@@ -20,6 +20,7 @@ pub mod record;
 pub mod sr;
 pub mod usage;
 pub mod vdi;
+pub mod xapi;
 
 pub use error::{Error, Result};
 

@@ -1,12 +1,11 @@
 //! What the catalogue holds: records of an SR, of its VDIs, and of operations under way, as
 //! versioned JSON.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::host::Owner;
+use crate::xapi::XapiFields;
 
 /// The version of the records that this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -138,35 +137,6 @@ pub struct Claim {
     pub owner: Owner,
     /// Seconds since 1970 when it was taken.
     pub since: u64,
-}
-
-/// What XAPI knows about a VDI. XAPI's word counts while the SR is plugged; the catalogue's copy
-/// speaks when the SR is introduced again.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct XapiFields {
-    /// `name_label`
-    pub name_label: String,
-    /// `name_description`
-    pub name_description: String,
-    /// `type`: user, system, ephemeral, …
-    #[serde(rename = "type")]
-    pub ty: String,
-    /// `read_only`
-    pub read_only: bool,
-    /// `sharable`
-    pub sharable: bool,
-    /// `managed`
-    pub managed: bool,
-    /// `metadata_of_pool`, a reference
-    pub metadata_of_pool: String,
-    /// `is_a_snapshot`
-    pub is_a_snapshot: bool,
-    /// `snapshot_of`, as a UUID
-    pub snapshot_of: Option<Uuid>,
-    /// `snapshot_time`, as XML-RPC writes it (`20261121T08:00:00Z`)
-    pub snapshot_time: String,
-    /// `sm_config` without the keys that belong to a running host
-    pub sm_config: BTreeMap<String, String>,
 }
 
 /// A VDI.

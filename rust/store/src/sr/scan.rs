@@ -11,23 +11,10 @@ use uuid::Uuid;
 use crate::catalogue::{image_prefix, intent_key, vdi_key, Stored, INTENT_PREFIX, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
-use crate::record::{ImageMeta, Intent, VdiRecord, XapiFields};
+use crate::record::{ImageMeta, Intent, VdiRecord};
 use crate::usage::PoolUsage;
-use crate::vdi::update::XapiVdi;
+use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use crate::Repository;
-
-/// A VDI that the SR holds.
-#[derive(Debug, Clone)]
-pub struct ScannedVdi {
-    /// The VDI's UUID, which is its location too.
-    pub uuid: Uuid,
-    /// Virtual size in bytes.
-    pub size: u64,
-    /// What XAPI knows about it, or knew when it last had it.
-    pub xapi: XapiFields,
-    /// Whether XAPI's database has it.
-    pub known_to_xapi: bool,
-}
 
 /// What a scan found.
 #[derive(Debug)]

@@ -13,9 +13,8 @@ use uuid::Uuid;
 
 use crate::catalogue::{image_prefix, vdi_key, Stored};
 use crate::error::{Context, Error, Result};
-use crate::record::{
-    Action, ImageMeta, ImageRef, Intent, Record, VdiRecord, Volume, XapiFields, VERSION,
-};
+use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord, Volume, VERSION};
+use crate::xapi::XapiFields;
 use crate::Repository;
 
 /// A disk to make.

@@ -9,10 +9,10 @@ use store::cluster::Cluster;
 use store::host::{Host, Mapped};
 use store::image_features::ImageFeatures;
 use store::memory::{MemoryCluster, MemoryHost, World};
-use store::record::{Record, VdiRecord, XapiFields};
+use store::record::{Record, VdiRecord};
 use store::sr::scan::Scan;
 use store::vdi::create::NewDisk;
-use store::vdi::update::XapiVdi;
+use store::xapi::{XapiFields, XapiVdi};
 use store::{Repository, Result};
 use uuid::Uuid;
 
