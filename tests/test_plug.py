@@ -1,0 +1,202 @@
+"""A disk that is plugged into a host holds what was written to it anywhere, and only one host writes.
+
+On hosts with a real kernel, over both data paths: tapdisk (aio) and blkback (phy).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from tests.lab.disk import MIB, Disk, read, write
+from tests.lab.dom0 import Dom0
+
+
+@pytest.fixture(scope="module", params=["aio", "phy"])
+def sr(request: pytest.FixtureRequest, guests_rbd_pool: RbdPool, serves_phy: bool) -> CephSr:
+    if request.param == "phy" and not serves_phy:
+        pytest.skip("this SM connects no block devices: an SR that asks for it is refused, which another test shows")
+    return guests_rbd_pool.create_sr(request.param, f"device-config:datapath={request.param}")
+
+
+@pytest.fixture(scope="module")
+def one(guests: CephRbdLab) -> Dom0:
+    return guests.hosts[0]
+
+
+@pytest.fixture(scope="module")
+def two(guests: CephRbdLab) -> Dom0:
+    return guests.hosts[1]
+
+
+@pytest.fixture
+def disk(sr: CephSr) -> Iterator[Disk]:
+    disk = Disk.create(sr)
+    yield disk
+    sr.destroy_vdi(disk.uuid)
+
+
+def test_a_disk_written_on_one_host_is_read_on_the_other_byte_for_byte(disk: Disk, one: Dom0, two: Dom0) -> None:
+    written = os.urandom(4 * MIB)
+    with disk.plugged(one) as device:
+        assert read(one, device, MIB) == bytes(MIB)
+        write(one, device, written[: 3 * MIB])
+        write(one, device, written[3 * MIB :], offset=15 * MIB)
+    whole = written[: 3 * MIB] + bytes(12 * MIB) + written[3 * MIB :]
+    assert hashlib.sha256(disk.export()).digest() == hashlib.sha256(whole).digest()
+    with disk.plugged(two) as device:
+        assert read(two, device, 16 * MIB) == whole
+
+
+def test_an_unplugged_disk_leaves_no_device_no_link_and_no_claim(disk: Disk, one: Dom0) -> None:
+    with disk.plugged(one):
+        assert disk.claimed_by() == one.uuid
+        assert len(disk.devices(one)) == 1
+        assert len(disk.traces(one)) > 1
+        assert disk.watchers() == 1
+    assert disk.claimed_by() is None
+    assert disk.traces(one) == []
+    assert disk.watchers() == 0
+
+
+def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Dom0) -> None:
+    with disk.plugged(one) as device:
+        traces = disk.traces(one)
+        write(one, device, b"kept" * (MIB // 4))
+        disk.forget_tags()
+        disk.command(one, "vdi_attach", "true")
+        disk.command(one, "vdi_activate", "true")
+        assert disk.traces(one) == traces
+        assert read(one, device, MIB) == b"kept" * (MIB // 4)
+
+
+def test_a_disk_plugged_for_reading_cannot_be_written_and_two_hosts_may_have_it(
+    disk: Disk, one: Dom0, two: Dom0
+) -> None:
+    with disk.plugged(one, "RO") as here:
+        assert disk.claimed_by() is None
+        assert one.exec(["dd", "if=/dev/zero", f"of={here}", "bs=4k", "count=1", "oflag=direct"]).returncode != 0
+        with disk.plugged(two, "RO") as there:
+            assert read(two, there, MIB) == read(one, here, MIB)
+
+
+def test_a_live_migration_takes_the_disk_along_and_never_has_two_writers(disk: Disk, one: Dom0, two: Dom0) -> None:
+    lab = disk.sr.lab
+    vm = lab.xe("vm-create", "name-label=guest")
+    vbd = disk.attach_to(vm)
+    lab.xe("vm-start", f"uuid={vm}", f"on={one.name}")
+    written = os.urandom(MIB)
+    write(one, disk.device(one, vbd), written)
+    mark = len(lab.xapi.commands)
+    with most_watchers(disk) as most:
+        lab.xe("vm-migrate", f"uuid={vm}", f"host-uuid={two.uuid}")
+    assert lab.commands_since(mark) == [
+        (two.name, "vdi_attach"),
+        (one.name, "vdi_deactivate"),
+        (two.name, "vdi_activate"),
+        (one.name, "vdi_detach"),
+    ]
+    assert max(most) == 1
+    assert disk.claimed_by() == two.uuid
+    assert disk.traces(one) == []
+    assert read(two, disk.device(two, vbd), MIB) == written
+    lab.xe("vm-shutdown", f"uuid={vm}")
+    lab.xe("vm-destroy", f"uuid={vm}")
+    assert disk.traces(two) == []
+
+
+@contextmanager
+def most_watchers(disk: Disk) -> Iterator[list[int]]:
+    """Looks again and again, meanwhile and once after, at how many clients have the image open."""
+    seen: list[int] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.append(disk.watchers())
+            time.sleep(0.05)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        looker.join()
+        seen.append(disk.watchers())
+
+
+def test_a_plugged_disk_is_not_destroyed_even_past_xapis_own_check(disk: Disk, one: Dom0, two: Dom0) -> None:
+    lab = disk.sr.lab
+    with disk.plugged(two) as device:
+        write(two, device, b"kept" * (MIB // 4))
+        assert "in use" in lab.refused("vdi-destroy", f"uuid={disk.uuid}")
+        said = disk.refusal(one, "vdi_delete")
+        assert "Fault 24" in said
+        assert two.uuid in said
+        assert read(two, device, MIB) == b"kept" * (MIB // 4)
+
+
+def test_a_plugged_disk_is_not_resized_even_past_xapis_own_check(disk: Disk, one: Dom0, two: Dom0) -> None:
+    lab = disk.sr.lab
+    with disk.plugged(two) as device:
+        assert "in use" in lab.refused("vdi-resize", f"uuid={disk.uuid}", "disk-size=32MiB")
+        said = disk.refusal(one, "vdi_resize", str(32 * MIB))
+        assert "Fault 24" in said
+        assert two.uuid in said
+        assert two.exec(["blockdev", "--getsize64", device]).check() == b"%d\n" % (16 * MIB)
+    assert lab.get("vdi", "virtual-size", disk.uuid) == str(16 * MIB)
+
+
+def test_a_grown_disk_is_bigger_at_its_next_plug_and_holds_what_it_held(disk: Disk, one: Dom0) -> None:
+    written = os.urandom(MIB)
+    with disk.plugged(one) as device:
+        write(one, device, written)
+    disk.sr.lab.xe("vdi-resize", f"uuid={disk.uuid}", "disk-size=32MiB")
+    with disk.plugged(one) as device:
+        assert one.exec(["blockdev", "--getsize64", device]).check() == b"%d\n" % (32 * MIB)
+        assert read(one, device, MIB) == written
+        write(one, device, written, offset=31 * MIB)
+    assert disk.export()[31 * MIB :] == written
+
+
+def test_an_sr_is_not_unplugged_from_a_host_that_has_a_disk_of_it(disk: Disk, two: Dom0) -> None:
+    lab = disk.sr.lab
+    (pbd,) = lab.list("pbd", f"sr-uuid={disk.sr.uuid}", f"host-uuid={two.uuid}")
+    with disk.plugged(two) as device:
+        lab.refused("pbd-unplug", f"uuid={pbd}")
+        said = disk.refusal(two, "sr_detach")
+        assert disk.uuid in said
+        assert disk.devices(two)[0] in said
+        assert read(two, device, MIB) == bytes(MIB)
+    lab.xe("pbd-unplug", f"uuid={pbd}")
+    lab.xe("pbd-plug", f"uuid={pbd}")
+
+
+def test_a_snapshot_and_a_clone_are_refused_as_not_supported_and_nothing_is_made(disk: Disk) -> None:
+    lab, vdis, images = disk.sr.lab, disk.sr.vdis(), disk.sr.pool.images()
+    for copy in ("vdi-snapshot", "vdi-clone"):
+        assert "does not support the operation" in lab.refused(copy, f"uuid={disk.uuid}")
+    disk.sr.scan()
+    assert (disk.sr.vdis(), disk.sr.pool.images()) == (vdis, images)
+
+
+def test_blkback_is_refused_with_the_reason_where_sm_connects_no_block_devices(
+    guests_rbd_pool: RbdPool, serves_phy: bool
+) -> None:
+    if serves_phy:
+        pytest.skip("this SM connects block devices")
+    lab = guests_rbd_pool.lab
+    before = guests_rbd_pool.objects()
+    said = lab.refused("sr-create", "type=cephrbd", "shared=true", "name-label=phy", "device-config:datapath=phy",
+                       *guests_rbd_pool.device_config)  # fmt: skip
+    assert "device-config:datapath='phy' is refused" in said
+    assert "connects disks by aio only" in said
+    assert guests_rbd_pool.objects() == before
