@@ -12,7 +12,7 @@ ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
 .PHONY: help
 help: ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 .PHONY: deps
 deps: ## Install what is missing here: Debian packages, Rust, Python tools in .venv
@@ -26,6 +26,10 @@ wheel: deps ## Build target/wheels/smblock-*.whl and prove that it loads in a do
 test: wheel ## Run every test: Rust's, then those on a real Ceph and a real kernel
 	cargo test --workspace --locked
 	$(BIN)/pytest
+
+.PHONY: test-slow
+test-slow: wheel ## Run the tests that `make test` leaves out because they take long
+	$(BIN)/pytest -m slow
 
 .PHONY: demo
 demo: wheel ## Watch a disk being created, written on one host, read on another, destroyed

@@ -1,0 +1,108 @@
+"""The tests of the crate `hostdev` that need a kernel with RBD run on one: inside a guest host."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.lab.cephrbd import CephRbdLab, RbdPool
+from tests.lab.dom0 import Dom0
+from tests.wheel import REPOSITORY
+
+PROGRAM = "/tmp/krbd-tests"
+CONF = "/tmp/krbd-tests.conf"
+KEYRING = "/tmp/krbd-tests.keyring"
+KEY = "/tmp/krbd-tests.key"
+# What each may take in an emulated machine, which starts `rbd` several times for one of them.
+SECONDS = 120
+BUILD_SECONDS = 280
+
+QUICK = [
+    "a_wrong_key_is_refused_with_the_user_and_without_the_key",
+    "an_image_has_one_device_however_often_it_is_mapped",
+    "an_image_made_anew_under_an_old_name_is_never_taken_for_the_old_one",
+    "an_image_that_does_not_exist_is_an_error_that_says_so",
+    "an_open_device_stays_and_the_error_names_who_has_it_open",
+    "the_key_is_nowhere_in_sysfs_and_nowhere_in_the_kernels_log",
+]
+SLOW = [
+    "a_device_node_is_made_where_nothing_manages_dev",
+    "a_read_only_mapping_becomes_writable_when_asked_unless_it_is_in_use",
+    "a_snapshot_is_read_only_and_beside_its_image",
+    "all_maps_of_a_host_share_one_client_unless_asked_otherwise",
+    "features_the_kernel_lacks_are_named_with_the_command_that_drops_them",
+    "images_of_one_name_in_two_namespaces_are_two_devices",
+    "silent_monitors_cost_the_deadline_and_do_not_hold_the_process",
+]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Rust's test program in a guest, and where it finds the cluster."""
+
+    host: Dom0
+    environment: dict[str, str]
+
+    def run(self, *arguments: str) -> str:
+        """What it prints; `LabError` where a test fails."""
+        done = self.host.exec([PROGRAM, *arguments], env=self.environment, timeout=SECONDS)
+        return (done.check() + done.stderr).decode()
+
+
+@pytest.fixture(scope="module")
+def program(guests: CephRbdLab, guests_rbd_pool: RbdPool) -> Iterator[Program]:
+    host, ceph = guests.hosts[0], guests.ceph
+    host.put(PROGRAM, build().read_bytes(), mode=0o755)
+    admin = f"[client.admin]\nkey = {ceph.key('admin')}\n"
+    host.put(KEYRING, admin.encode(), mode=0o600)
+    host.put(CONF, f"{ceph.client_conf()}keyring = {KEYRING}\n".encode())
+    host.put(KEY, ceph.key(guests_rbd_pool.user).encode(), mode=0o600)
+    pools = {entry["poolname"]: entry["poolnum"] for entry in ceph.admin("osd", "lspools")}
+    environment = {
+        "CONF": CONF,
+        "MONITORS": ceph.mon_host,
+        "FSID": ceph.fsid,
+        "POOL": guests_rbd_pool.name,
+        "POOL_ID": str(pools[guests_rbd_pool.name]),
+        "USER": guests_rbd_pool.user,
+        "KEYFILE": KEY,
+    }
+    yield Program(host, {f"SMBLOCK_TEST_CEPH_{name}": value for name, value in environment.items()})
+    host.exec(["rm", "-f", PROGRAM, CONF, KEYRING, KEY]).check()
+
+
+def build() -> Path:
+    """The test program that cargo builds, or has built, of hostdev's tests/krbd.rs."""
+    argv = ["cargo", "test", "--locked", "--no-run", "--package", "hostdev", "--test", "krbd", "--message-format=json"]
+    done = subprocess.run(argv, cwd=REPOSITORY, env=os.environ, capture_output=True, timeout=BUILD_SECONDS, check=True)
+    messages = (json.loads(line) for line in done.stdout.splitlines())
+    (program,) = (message["executable"] for message in messages if message.get("executable"))
+    return Path(program)
+
+
+def test_no_test_of_hostdev_is_forgotten(program: Program) -> None:
+    listed = program.run("--list", "--format", "terse").split()
+    assert sorted(name.rstrip(":") for name in listed if name != "test") == sorted(QUICK + SLOW)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_hostdev_promises(program: Program, name: str) -> None:
+    check(program, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_hostdev_also_promises(program: Program, name: str) -> None:
+    check(program, name)
+
+
+def check(program: Program, name: str) -> None:
+    said = program.run("--exact", name, "--nocapture")
+    assert "1 passed" in said
+    assert "skipped:" not in said, "a test that misses its cluster passes, and has shown nothing"
