@@ -1,0 +1,201 @@
+"""What is wrong with a configuration is told at once, by name, with what to do; and nothing is left."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.cephrbd import CephRbdLab, RbdPool
+from tests.lab.dom0 import Dom0
+
+KEYS = "pool, ceph_conf, conf, ceph_user, user, keyring, mon_host, datapath, image_features"
+# A key is base64 that looks like this.
+SECRET = "AQBnEe5kAAAAABAAeFYpO2Cn0lIYkBbwCvUCFA=="
+
+
+@pytest.fixture(scope="module")
+def rbd_pool(shared_rbd_pool: RbdPool) -> RbdPool:
+    return shared_rbd_pool
+
+
+@pytest.fixture
+def silent_monitor(lab: CephRbdLab) -> Iterator[str]:
+    """An address that takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind((lab.ceph.address, 0))
+        listener.listen()
+        address, port = listener.getsockname()
+        yield f"{address}:{port}"
+
+
+def refused(lab: CephRbdLab, config: dict[str, str]) -> str:
+    """Try to create an SR: what is complained of.  Nothing may be left of the attempt."""
+    srs = lab.list("sr")
+    words = [f"device-config:{key}={value}" for key, value in config.items()]
+    complaint = lab.refused("sr-create", "type=cephrbd", "shared=true", "name-label=never", *words)
+    assert lab.list("sr") == srs
+    assert "Traceback" not in complaint
+    return complaint
+
+
+def drivers_running(host: Dom0) -> str:
+    """The host's processes that are of the driver."""
+    found = host.exec(["pgrep", "--full", "--list-full", "CephRBDSR"])
+    return found.stdout.decode()
+
+
+def test_a_missing_pool_is_told_with_how_to_find_one(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    complaint = refused(lab, {"ceph_user": rbd_pool.user})
+    assert "SR_BACKEND_FAILURE_115" in complaint
+    assert "device-config:pool is missing" in complaint
+    assert "sr-probe" in complaint
+
+
+def test_a_pool_that_does_not_exist_is_told_with_those_that_do(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    complaint = refused(lab, {"pool": "no-such-pool", "ceph_user": rbd_pool.user})
+    assert "SR_BACKEND_FAILURE_47" in complaint
+    assert "no pool no-such-pool" in complaint
+    assert rbd_pool.name in complaint
+
+
+def test_a_pool_without_the_rbd_application_is_refused_with_the_command_that_enables_it(
+    lab: CephRbdLab, pool: str
+) -> None:
+    lab.ceph.admin("osd", "pool", "application", "disable", pool, "rbd", "--yes-i-really-mean-it")
+    user = f"user-of-{pool}"
+    lab.hand_out(lab.ceph.create_user(user, pool))
+    complaint = refused(lab, {"pool": pool, "ceph_user": user})
+    assert f"ceph osd pool application enable {pool} rbd" in complaint
+    assert RbdPool(lab, pool, user).objects() <= {"rbd_directory", "rbd_info", "rbd_trash"}
+
+
+def test_an_unknown_key_is_told_with_the_valid_ones(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, "pol": "vms"})
+    assert "SR_BACKEND_FAILURE_1\n" in complaint
+    assert f"device-config:'pol' is unknown; the valid keys are: {KEYS}" in complaint
+
+
+@pytest.mark.parametrize("key", ["key", "secret", "password", "keyring"])
+def test_a_secret_in_the_device_config_is_refused_and_never_repeated(
+    lab: CephRbdLab, rbd_pool: RbdPool, key: str
+) -> None:
+    complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, key: SECRET})
+    assert f"device-config:{key}" in complaint.replace("'", "")
+    assert "is refused" in complaint
+    assert SECRET.rstrip("=") not in complaint
+
+
+@pytest.mark.parametrize(
+    ("config", "file"),
+    [
+        ({"ceph_conf": "/etc/ceph/no-such.conf"}, "/etc/ceph/no-such.conf"),
+        ({"keyring": "/etc/ceph/no-such.keyring"}, "/etc/ceph/no-such.keyring"),
+        ({"ceph_user": "nobody-here"}, "client.nobody-here"),
+    ],
+    ids=["conf", "keyring", "user's keyring"],
+)
+def test_a_file_that_is_not_there_is_named(
+    lab: CephRbdLab, rbd_pool: RbdPool, config: dict[str, str], file: str
+) -> None:
+    complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, **config})
+    assert "SR_BACKEND_FAILURE_47" in complaint
+    assert file in complaint
+    assert "smblock-admin check" in complaint
+
+
+def test_a_user_that_the_cluster_does_not_know_is_refused_by_name(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    stranger = lab.ceph.directory / "client.stranger.keyring"
+    stranger.write_text(f"[client.stranger]\n\tkey = {lab.ceph.key(rbd_pool.user)}\n")
+    lab.hand_out(stranger)
+    complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": "stranger"})
+    assert "SR_BACKEND_FAILURE_47" in complaint
+    assert "stranger" in complaint
+    assert lab.ceph.key(rbd_pool.user) not in complaint
+
+
+def test_a_missing_osd_cap_is_named(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    profile = f"profile rbd pool={rbd_pool.name}"
+    user = lab.user("no-osd-cap", mon="profile rbd", mgr=profile)
+    complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": user})
+    assert "the user lacks the cap osd 'profile rbd pool=" in complaint
+    assert "smblock-admin check" in complaint
+
+
+def test_a_missing_mon_cap_is_named(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    profile = f"profile rbd pool={rbd_pool.name}"
+    user = lab.user("no-mon-cap", osd=profile, mgr=profile)
+    config = {"pool": rbd_pool.name, "ceph_user": user}
+    assert "SR_BACKEND_FAILURE_47" in refused(lab, config)
+    report = lab.admin("check", *RbdPool(lab, rbd_pool.name, user).device_config).stdout.decode()
+    assert f"client.{user} mon 'profile rbd' osd 'profile rbd pool={rbd_pool.name}'" in report
+
+
+def test_a_missing_mgr_cap_is_named_by_the_check_and_disks_can_be_used_all_the_same(
+    lab: CephRbdLab, rbd_pool: RbdPool
+) -> None:
+    user = lab.user("no-mgr-cap", mon="profile rbd", osd=f"profile rbd pool={rbd_pool.name}")
+    report = lab.admin("check", *RbdPool(lab, rbd_pool.name, user).device_config).stdout.decode()
+    assert "warning  mgr caps: " in report
+    assert f"ceph auth caps client.{user} mon 'profile rbd'" in report
+    sr = RbdPool(lab, rbd_pool.name, user).create_sr()
+    sr.destroy_vdi(sr.create_vdi())
+    assert lab.admin("reclaim", "--sr", sr.uuid, *sr.pool.device_config).returncode == 0
+    sr.destroy()
+
+
+def test_monitors_that_do_not_answer_are_an_error_in_time_and_leave_no_process(
+    lab: CephRbdLab, rbd_pool: RbdPool, silent_monitor: str
+) -> None:
+    config = {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, "mon_host": silent_monitor}
+    began = time.monotonic()
+    complaint = refused(lab, config)
+    assert time.monotonic() - began < 38  # 30 s for the monitors, the rest for Python and SM
+    assert "SR_BACKEND_FAILURE_47" in complaint
+    assert "smblock-admin check" in complaint
+    assert drivers_running(lab.hosts[0]) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("pool", "vms,name=admin"),
+        ("pool", "--conf=/tmp/evil"),
+        ("pool", "vms/../other"),
+        ("ceph_user", "x --keyring /tmp/evil"),
+        ("ceph_user", "x,secret=y"),
+        ("mon_host", "127.0.0.1 --admin-socket=/tmp/evil"),
+        ("mon_host", "$(id)"),
+        ("ceph_conf", "/etc/ceph/../../tmp/evil"),
+        ("ceph_conf", "/etc/ceph/ceph.conf,/tmp/evil"),
+        ("keyring", "/proc/self/environ"),
+        ("keyring", "relative/keyring"),
+        ("datapath", "exec"),
+        ("image_features", "layering,no-such-feature"),
+        ("image_features", "exclusive-lock"),
+    ],
+)
+def test_a_value_that_could_be_taken_for_something_else_is_refused_by_key(
+    lab: CephRbdLab, rbd_pool: RbdPool, key: str, value: str
+) -> None:
+    complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, key: value})
+    assert f"device-config:{key}" in complaint
+    assert "is refused" in complaint
+
+
+def test_one_setting_under_two_names_is_refused_where_they_differ(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, "user": "another"})
+    assert "device-config:ceph_user and device-config:user differ" in complaint
+
+
+def test_the_short_names_and_a_conf_elsewhere_work_like_the_long_ones(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    for host in lab.hosts:
+        host.put("/etc/ceph/other.conf", lab.ceph.client_conf().encode())
+        host.put("/etc/ceph/other.keyring", host.get(f"/etc/ceph/ceph.client.{rbd_pool.user}.keyring"), mode=0o600)
+    found = lab.xe("sr-probe", "type=cephrbd", f"device-config:pool={rbd_pool.name}",
+                   f"device-config:user=client.{rbd_pool.user}", "device-config:conf=/etc/ceph/other.conf",
+                   "device-config:keyring=/etc/ceph/other.keyring",
+                   f"device-config:mon_host={lab.ceph.mon_host}")  # fmt: skip
+    assert "<SRlist" in found
