@@ -21,7 +21,7 @@ struct SrList {
 struct FoundSr {
     #[serde(rename = "UUID")]
     uuid: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "Size", skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     name_label: String,
     name_description: String,

@@ -46,7 +46,8 @@ pub trait Record: Serialize + for<'de> Deserialize<'de> {
     /// The catalogue value, with a fresh nonce.
     fn seal(&mut self) -> Vec<u8> {
         self.renew();
-        // The records are plain structs with string keys: serde_json cannot fail on them.
+        // The records are plain structs with string keys, on which serde_json cannot fail; and an
+        // empty value is one that no cluster takes.
         serde_json::to_vec(self).unwrap_or_default()
     }
 }

@@ -115,7 +115,7 @@ fn monitors(cluster: &Cluster) -> Outcome {
             ),
             enable,
         ),
-        (false, true) => Outcome::Ok(format!("{} answer and have a v1 address", names(with))),
+        (false, true) => Outcome::Ok(format!("v1 address: {}", names(with))),
         (false, false) => Outcome::warning(
             format!("kernels cannot use {}: no v1 address", names(without)),
             enable,
@@ -251,7 +251,8 @@ fn osd_caps(cluster: &Cluster, pool: &str, config: &DeviceConfig) -> Outcome {
     }
 }
 
-/// Only a warning: without the manager the driver frees deleted disks itself.
+/// Only a warning: without the manager deleted disks keep their space until a scan finds it back, or
+/// until `smblock-admin reclaim` frees it.
 fn mgr_caps(cluster: &Cluster, pool: &str, config: &DeviceConfig) -> Outcome {
     let wait = "ceph mgr stat; its module rbd_support needs some seconds after a start";
     match cluster.mgr_command(&json!({"prefix": "rbd task list", "pool_spec": pool})) {

@@ -4,8 +4,8 @@
 //! 2. The image is made, then its image-meta is set.
 //! 3. One swap writes the VDI's record and removes the intent.
 //!
-//! Until step 3 XAPI has not been told the VDI's UUID's fate and nobody can have written to it, so
-//! whoever finds the intent undoes it: an image of that name goes to the trash. That no image of
+//! Until step 3 XAPI does not know the VDI and nobody can have written to it, so whoever finds the
+//! intent undoes it: an image of that name goes to the trash. That no image of
 //! that name existed is checked before step 1, so what is found after it was made by step 2; and
 //! an image whose image-meta names another VDI is left alone all the same.
 

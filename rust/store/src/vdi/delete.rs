@@ -38,12 +38,17 @@ impl Repository<'_> {
         }
     }
 
-    /// Moves an image to the trash and asks for its space to be freed. An image that is not in
-    /// the directory any more was moved before.
+    /// Moves an image to the trash and asks for its space to be freed. An image whose id is not
+    /// in the directory any more was moved before; the name that it has there is what counts,
+    /// since somebody may have renamed it and given its name to another one.
     pub(crate) fn discard(&self, image: &ImageRef) -> Result<()> {
-        match self.cluster.trash_image(&image.name) {
-            Err(e) if e.is_not_found() => {}
-            other => other.doing(&format!("moving image {} to the trash", image.name))?,
+        let doing = format!("moving image {} to the trash", image.name);
+        let images = self.cluster.images().doing(&doing)?;
+        if let Some(name) = images.get(&image.id) {
+            match self.cluster.trash_image(name) {
+                Err(e) if e.is_not_found() => {}
+                other => other.doing(&doing)?,
+            }
         }
         self.request_purge(&image.id);
         Ok(())
