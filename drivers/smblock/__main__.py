@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from smblock import Error, Sr, __version__, check
-from smblock.sm import util
+from smblock.sm import DATAPATHS, util
 
 PREFIX = "device-config:"
 
@@ -62,7 +62,7 @@ def _device_config_pair(text):
 
 
 def _check(options):
-    lines, healthy = check(dict(options.device_config))
+    lines, healthy = check(dict(options.device_config), DATAPATHS)
     for line in lines:
         print(line)
     return 0 if healthy else 1

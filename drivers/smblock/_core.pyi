@@ -13,7 +13,7 @@ class Error(Exception):
     # The errno of the call that failed, positive, or None.
     errno: int | None
 
-def check(device_config: Mapping[str, str]) -> tuple[list[str], bool]:
+def check(device_config: Mapping[str, str], sm_datapaths: Sequence[str]) -> tuple[list[str], bool]:
     """Each part that an SR needs on this host as a line of text, and whether an SR would work."""
 
 @final

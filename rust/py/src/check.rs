@@ -12,10 +12,15 @@ use crate::panic::detached;
 
 /// Each part that an SR needs on this host as a line of text, and whether an SR would work.
 #[pyfunction]
-#[pyo3(text_signature = "(device_config)")]
-fn check(py: Python<'_>, device_config: HashMap<String, String>) -> PyResult<(Vec<String>, bool)> {
+#[pyo3(text_signature = "(device_config, sm_datapaths)")]
+fn check(
+    py: Python<'_>,
+    device_config: HashMap<String, String>,
+    sm_datapaths: Vec<String>,
+) -> PyResult<(Vec<String>, bool)> {
     detached(py, "check", || -> Result<_, Failure> {
         let config = DeviceConfig::parse(device_config)?;
+        config.require_datapath(&sm_datapaths)?;
         let lines = store::check::check(&config);
         let healthy = !lines.iter().any(CheckLine::is_failure);
         Ok((lines.iter().map(ToString::to_string).collect(), healthy))
