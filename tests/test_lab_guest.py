@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import LabError, keeper, tree
+from tests.lab import LabError, keeper, krbd, tree
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.dom0 import GuestDom0
 
@@ -19,24 +19,6 @@ NewGuest = Callable[[str], GuestDom0]
 def guest(new_guest_dom0: NewGuest) -> Iterator[GuestDom0]:
     with new_guest_dom0("host1") as started:
         yield started
-
-
-def map_image(guest: GuestDom0, ceph: OneNodeCeph, pool: str, image: str) -> str:
-    """Map an image the kernel's own way, without any tool: the path of its device."""
-    before = set(devices(guest))
-    order = f"{ceph.mon_host} name=admin,secret={ceph.key('admin')} {pool} {image} -"
-    guest.exec(["tee", "/sys/bus/rbd/add_single_major"], input=order.encode()).check()
-    (number,) = set(devices(guest)) - before
-    return f"/dev/rbd{number}"
-
-
-def unmap(guest: GuestDom0, device: str) -> None:
-    number = device.removeprefix("/dev/rbd").encode()
-    guest.exec(["tee", "/sys/bus/rbd/remove_single_major"], input=number).check()
-
-
-def devices(guest: GuestDom0) -> list[str]:
-    return guest.exec(["ls", "/sys/bus/rbd/devices"]).check().decode().split()
 
 
 def test_a_guest_has_the_machines_files_and_keeps_its_own(guest: GuestDom0) -> None:
@@ -53,11 +35,11 @@ def test_a_guests_kernel_maps_a_real_image_and_what_it_writes_is_in_the_cluster(
     guest: GuestDom0, ceph: OneNodeCeph, pool: str, tmp_path: Path
 ) -> None:
     ceph.rbd("create", "--size", "64M", f"{pool}/disk")
-    device = map_image(guest, ceph, pool, "disk")
+    device = krbd.map_image(guest, ceph, f"{pool}/disk")
     data = os.urandom(1 << 20)
     guest.exec(["dd", f"of={device}", "bs=1M", "oflag=direct", "iflag=fullblock"], input=data).check()
     assert guest.exec(["dd", f"if={device}", "bs=1M", "count=1", "iflag=direct"]).check() == data
-    unmap(guest, device)
+    krbd.unmap(guest, device)
     ceph.rbd("export", f"{pool}/disk", str(tmp_path / "disk"))
     assert (tmp_path / "disk").read_bytes()[: 1 << 20] == data
 
@@ -67,14 +49,14 @@ def test_two_guests_see_one_cluster_and_a_killed_one_stays_a_watcher(
 ) -> None:
     ceph.rbd("create", "--size", "64M", f"{pool}/disk")
     with new_guest_dom0("host2") as other:
-        here, there = (map_image(host, ceph, pool, "disk") for host in (guest, other))
+        here, there = (krbd.map_image(host, ceph, f"{pool}/disk") for host in (guest, other))
         guest.exec(["dd", f"of={here}", "bs=4k", "oflag=direct"], input=b"a" * 4096).check()
         assert other.exec(["dd", f"if={there}", "bs=4k", "count=1", "iflag=direct"]).check() == b"a" * 4096
         other.kill()
         assert ceph.rbd("status", f"{pool}/disk").count("watcher=") == 2
         with pytest.raises(LabError):
             other.exec(["true"])
-    unmap(guest, here)
+    krbd.unmap(guest, here)
 
 
 def test_a_guest_has_a_device_mapper_and_network_block_devices(guest: GuestDom0) -> None:
