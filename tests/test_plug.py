@@ -18,6 +18,8 @@ from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
 from tests.lab.disk import MIB, Disk, read, write
 from tests.lab.dom0 import Dom0
 
+KEPT = b"kept" * (MIB // 4)
+
 
 @pytest.fixture(scope="module", params=["aio", "phy"])
 def sr(request: pytest.FixtureRequest, guests_rbd_pool: RbdPool, serves_phy: bool) -> CephSr:
@@ -34,6 +36,16 @@ def one(guests: CephRbdLab) -> Dom0:
 @pytest.fixture(scope="module")
 def two(guests: CephRbdLab) -> Dom0:
     return guests.hosts[1]
+
+
+@pytest.fixture(scope="module")
+def plugged(sr: CephSr, two: Dom0) -> Iterator[tuple[Disk, str]]:
+    """A disk that the second host has plugged, and its device, for tests that ask for what is refused."""
+    disk = Disk.create(sr)
+    with disk.plugged(two) as device:
+        write(two, device, KEPT)
+        yield disk, device
+    sr.destroy_vdi(disk.uuid)
 
 
 @pytest.fixture
@@ -69,12 +81,12 @@ def test_an_unplugged_disk_leaves_no_device_no_link_and_no_claim(disk: Disk, one
 def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Dom0) -> None:
     with disk.plugged(one) as device:
         traces = disk.traces(one)
-        write(one, device, b"kept" * (MIB // 4))
+        write(one, device, KEPT)
         disk.forget_tags()
         disk.command(one, "vdi_attach", "true")
         disk.command(one, "vdi_activate", "true")
         assert disk.traces(one) == traces
-        assert read(one, device, MIB) == b"kept" * (MIB // 4)
+        assert read(one, device, MIB) == KEPT
 
 
 def test_a_disk_plugged_for_reading_cannot_be_written_and_two_hosts_may_have_it(
@@ -133,28 +145,6 @@ def most_watchers(disk: Disk) -> Iterator[list[int]]:
         seen.append(disk.watchers())
 
 
-def test_a_plugged_disk_is_not_destroyed_even_past_xapis_own_check(disk: Disk, one: Dom0, two: Dom0) -> None:
-    lab = disk.sr.lab
-    with disk.plugged(two) as device:
-        write(two, device, b"kept" * (MIB // 4))
-        assert "in use" in lab.refused("vdi-destroy", f"uuid={disk.uuid}")
-        said = disk.refusal(one, "vdi_delete")
-        assert "Fault 24" in said
-        assert two.uuid in said
-        assert read(two, device, MIB) == b"kept" * (MIB // 4)
-
-
-def test_a_plugged_disk_is_not_resized_even_past_xapis_own_check(disk: Disk, one: Dom0, two: Dom0) -> None:
-    lab = disk.sr.lab
-    with disk.plugged(two) as device:
-        assert "in use" in lab.refused("vdi-resize", f"uuid={disk.uuid}", "disk-size=32MiB")
-        said = disk.refusal(one, "vdi_resize", str(32 * MIB))
-        assert "Fault 24" in said
-        assert two.uuid in said
-        assert two.exec(["blockdev", "--getsize64", device]).check() == b"%d\n" % (16 * MIB)
-    assert lab.get("vdi", "virtual-size", disk.uuid) == str(16 * MIB)
-
-
 def test_a_grown_disk_is_bigger_at_its_next_plug_and_holds_what_it_held(disk: Disk, one: Dom0) -> None:
     written = os.urandom(MIB)
     with disk.plugged(one) as device:
@@ -167,17 +157,38 @@ def test_a_grown_disk_is_bigger_at_its_next_plug_and_holds_what_it_held(disk: Di
     assert disk.export()[31 * MIB :] == written
 
 
-def test_an_sr_is_not_unplugged_from_a_host_that_has_a_disk_of_it(disk: Disk, two: Dom0) -> None:
+def test_a_plugged_disk_is_not_destroyed_even_past_xapis_own_check(
+    plugged: tuple[Disk, str], one: Dom0, two: Dom0
+) -> None:
+    disk, device = plugged
+    assert "in use" in disk.sr.lab.refused("vdi-destroy", f"uuid={disk.uuid}")
+    said = disk.refusal(one, "vdi_delete")
+    assert "Fault 24" in said
+    assert two.uuid in said
+    assert read(two, device, MIB) == KEPT
+
+
+def test_a_plugged_disk_is_not_resized_even_past_xapis_own_check(
+    plugged: tuple[Disk, str], one: Dom0, two: Dom0
+) -> None:
+    disk, device = plugged
+    assert "in use" in disk.sr.lab.refused("vdi-resize", f"uuid={disk.uuid}", "disk-size=32MiB")
+    said = disk.refusal(one, "vdi_resize", str(32 * MIB))
+    assert "Fault 24" in said
+    assert two.uuid in said
+    assert two.exec(["blockdev", "--getsize64", device]).check() == b"%d\n" % (16 * MIB)
+    assert disk.sr.lab.get("vdi", "virtual-size", disk.uuid) == str(16 * MIB)
+
+
+def test_an_sr_is_not_unplugged_from_a_host_that_has_a_disk_of_it(plugged: tuple[Disk, str], two: Dom0) -> None:
+    disk, device = plugged
     lab = disk.sr.lab
     (pbd,) = lab.list("pbd", f"sr-uuid={disk.sr.uuid}", f"host-uuid={two.uuid}")
-    with disk.plugged(two) as device:
-        lab.refused("pbd-unplug", f"uuid={pbd}")
-        said = disk.refusal(two, "sr_detach")
-        assert disk.uuid in said
-        assert disk.devices(two)[0] in said
-        assert read(two, device, MIB) == bytes(MIB)
-    lab.xe("pbd-unplug", f"uuid={pbd}")
-    lab.xe("pbd-plug", f"uuid={pbd}")
+    lab.refused("pbd-unplug", f"uuid={pbd}")
+    said = disk.refusal(two, "sr_detach")
+    assert disk.uuid in said
+    assert disk.devices(two)[0] in said
+    assert read(two, device, MIB) == KEPT
 
 
 def test_a_snapshot_and_a_clone_are_refused_as_not_supported_and_nothing_is_made(disk: Disk) -> None:
@@ -195,8 +206,11 @@ def test_blkback_is_refused_with_the_reason_where_sm_connects_no_block_devices(
         pytest.skip("this SM connects block devices")
     lab = guests_rbd_pool.lab
     before = guests_rbd_pool.objects()
-    said = lab.refused("sr-create", "type=cephrbd", "shared=true", "name-label=phy", "device-config:datapath=phy",
-                       *guests_rbd_pool.device_config)  # fmt: skip
-    assert "device-config:datapath='phy' is refused" in said
-    assert "connects disks by aio only" in said
+    device_config = [*guests_rbd_pool.device_config, "device-config:datapath=phy"]
+    checked = lab.admin("check", *device_config)
+    assert checked.returncode == 1
+    created = lab.refused("sr-create", "type=cephrbd", "shared=true", "name-label=phy", *device_config)
+    for said in (checked.stderr.decode(), created):
+        assert "device-config:datapath='phy' is refused" in said
+        assert "connects disks by aio only" in said
     assert guests_rbd_pool.objects() == before

@@ -110,6 +110,11 @@ class Dom0(abc.ABC):
         self._boot()
         self.boot_id = self.get("/proc/sys/kernel/random/boot_id").decode().strip()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not powered off since."""
+        return self._keeper is not None
+
     def kill(self) -> None:
         """Power off at once: no process of the host gets to do anything more."""
         guard, self._keeper = self._keeper, None
