@@ -48,8 +48,6 @@ fn sm_key(error: &Error) -> &'static str {
         Error::NoRoom { source, .. } => source.sm_error(),
         Error::Usage(source) => source.sm_error(),
         Error::Damaged { .. } => "MetadataError",
-        // A failure without a row of its own still has a message.
-        _ => crate::error::SM_GENERAL,
     }
 }
 

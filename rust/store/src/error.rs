@@ -12,7 +12,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why an operation on an SR or a VDI was refused or failed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The cluster did not do what was asked.
     #[error("{doing}: {source}")]
