@@ -89,20 +89,20 @@ def test_a_secret_in_the_device_config_is_refused_and_never_repeated(
 
 
 @pytest.mark.parametrize(
-    ("config", "file"),
+    ("config", "missed"),
     [
         ({"ceph_conf": "/etc/ceph/no-such.conf"}, "/etc/ceph/no-such.conf"),
         ({"keyring": "/etc/ceph/no-such.keyring"}, "/etc/ceph/no-such.keyring"),
-        ({"ceph_user": "nobody-here"}, "client.nobody-here"),
+        ({"ceph_user": "nobody-here"}, "no key for client.nobody-here was found"),
     ],
     ids=["conf", "keyring", "user's keyring"],
 )
-def test_a_file_that_is_not_there_is_named(
-    lab: CephRbdLab, rbd_pool: RbdPool, config: dict[str, str], file: str
+def test_a_file_that_is_not_there_is_missed_by_name(
+    lab: CephRbdLab, rbd_pool: RbdPool, config: dict[str, str], missed: str
 ) -> None:
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, **config})
     assert "SR_BACKEND_FAILURE_47" in complaint
-    assert file in complaint
+    assert missed in complaint
     assert "smblock-admin check" in complaint
 
 

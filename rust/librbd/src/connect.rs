@@ -147,7 +147,8 @@ fn explain(error: Error, options: &ConnectOptions) -> Error {
             "no monitor answered within {} s; check mon_host, the network and the monitors",
             options.timeout_seconds()
         )),
-        Some(Errno::ENOENT) => Some(format!(
+        // Pacific's answer: without a key it has no method left to authenticate with.
+        Some(Errno::ENOENT | Errno::EOPNOTSUPP) => Some(format!(
             "no key for client.{user} was found, or mon_host is not set; check keyring and mon_host"
         )),
         Some(Errno::EACCES | Errno::EPERM | Errno::EINVAL) => Some(format!(
