@@ -1,0 +1,198 @@
+"""smblock-admin: a check that names what is broken with what mends it, and two repairs done by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
+
+KERNEL = ("kernel module", "image features")
+
+
+@pytest.fixture(scope="module")
+def pool_of_this_file(shared_rbd_pool: RbdPool) -> RbdPool:
+    return shared_rbd_pool
+
+
+def check(lab: CephRbdLab, *words: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    """The exit status of `smblock-admin check` and its report: topic to verdict and text."""
+    done = lab.admin("check", *words)
+    report: dict[str, tuple[str, str]] = {}
+    topic = ""
+    for line in done.stdout.decode().splitlines():
+        if line.startswith(" "):
+            report[topic] = (report[topic][0], report[topic][1] + "\n" + line.strip())
+        else:
+            verdict, text = line[:9].strip(), line[9:]
+            topic, _, text = text.partition(": ")
+            report[topic] = (verdict, text)
+    return done.returncode, report
+
+
+def test_on_a_healthy_host_every_line_is_ok_but_those_of_a_kernel_that_is_not_there(
+    lab: CephRbdLab, pool_of_this_file: RbdPool
+) -> None:
+    lab.ceph.wait_pool_stats(pool_of_this_file.name)
+    _, report = check(lab, *pool_of_this_file.device_config)
+    assert {topic: verdict for topic, (verdict, _) in report.items() if topic not in KERNEL} == {
+        "client library": "ok",
+        "ceph.conf": "ok",
+        "keyring": "ok",
+        "monitors": "ok",
+        "user": "ok",
+        "mon caps": "ok",
+        "pool": "ok",
+        "pool application": "ok",
+        "pool usage": "ok",
+        "osd caps": "ok",
+        "mgr caps": "ok",
+    }
+    assert "librados" in report["client library"][1]
+    assert set(KERNEL) <= set(report)
+
+
+def test_the_check_changes_nothing_in_the_pool(lab: CephRbdLab, pool_of_this_file: RbdPool) -> None:
+    before = pool_of_this_file.objects()
+    check(lab, *pool_of_this_file.device_config)
+    assert pool_of_this_file.objects() == before
+
+
+@pytest.mark.parametrize(
+    ("word", "topic", "remedy"),
+    [
+        ("ceph_conf=/etc/ceph/none.conf", "ceph.conf", "ceph config generate-minimal-conf"),
+        ("keyring=/etc/ceph/none.keyring", "keyring", "ceph auth get client."),
+        ("pool=no-such-pool", "pool", "ceph osd pool create no-such-pool"),
+        ("ceph_user=nobody-here", "user", "ceph auth get-or-create client.nobody-here mon 'profile rbd'"),
+    ],
+)
+def test_each_broken_part_is_failed_with_its_remedy_and_what_hangs_on_it_is_not_run(
+    lab: CephRbdLab, pool_of_this_file: RbdPool, word: str, topic: str, remedy: str
+) -> None:
+    key = word.partition("=")[0]
+    right = [each for each in pool_of_this_file.device_config if not each.startswith(f"device-config:{key}=")]
+    status, report = check(lab, *right, f"device-config:{word}")
+    assert status == 1
+    verdict, text = report[topic]
+    assert verdict == "FAILED"
+    assert remedy in text.partition("-> ")[2]
+    assert report["osd caps"][0] == "not run"
+
+
+def test_a_pool_not_meant_for_rbd_is_failed_with_the_command_that_enables_it(lab: CephRbdLab, pool: str) -> None:
+    lab.ceph.admin("osd", "pool", "application", "disable", pool, "rbd", "--yes-i-really-mean-it")
+    lab.hand_out(lab.ceph.create_user(f"user-of-{pool}", pool))
+    status, report = check(lab, *RbdPool(lab, pool, f"user-of-{pool}").device_config)
+    assert status == 1
+    assert report["pool application"][0] == "FAILED"
+    assert f"-> ceph osd pool application enable {pool} rbd" in report["pool application"][1]
+
+
+def test_a_missing_osd_cap_is_failed_with_the_command_that_grants_it(
+    lab: CephRbdLab, pool_of_this_file: RbdPool
+) -> None:
+    name = pool_of_this_file.name
+    user = lab.user("check-no-osd-cap", mon="profile rbd", mgr=f"profile rbd pool={name}")
+    status, report = check(lab, *RbdPool(lab, name, user).device_config)
+    assert status == 1
+    assert report["osd caps"][0] == "FAILED"
+    assert f"-> ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool={name}'" in report["osd caps"][1]
+
+
+def test_a_key_that_others_can_read_is_a_warning(lab: CephRbdLab, pool_of_this_file: RbdPool) -> None:
+    path = f"/etc/ceph/ceph.client.{pool_of_this_file.user}.keyring"
+    host = lab.hosts[1]
+    host.exec(["chmod", "644", path]).check()
+    report = lab.admin("check", *pool_of_this_file.device_config, host=1).stdout.decode()
+    host.exec(["chmod", "600", path]).check()
+    assert f"warning  keyring: {path} can be read by others" in report
+    assert f"-> chmod 600 {path}" in report
+
+
+def test_a_bad_device_config_is_told_as_sr_create_tells_it(lab: CephRbdLab) -> None:
+    done = lab.admin("check", "device-config:pol=vms")
+    assert done.returncode == 1
+    assert b"is unknown; the valid keys are: pool," in done.stderr
+    mistyped = lab.admin("check", "pool=vms")
+    assert mistyped.returncode == 2
+    assert b"'pool=vms' is not device-config:KEY=VALUE" in mistyped.stderr
+
+
+# A claim
+
+
+@pytest.fixture
+def claimed(sr: CephSr) -> str:
+    """A disk that the second host has claimed for writing."""
+    vdi = sr.create_vdi("claimed")
+    key = f"vdi.{vdi}"
+    record = json.loads(sr.pool.rados("getomapval", sr.catalogue, key, "/dev/stdout").rpartition("}")[0] + "}")
+    record["claim"] = {
+        "host": sr.lab.hosts[1].uuid,
+        "boot_id": sr.lab.hosts[1].boot_id,
+        "pid": 1,
+        "started": 1,
+        "since": 1700000000,
+    }
+    sr.pool.rados("setomapval", sr.catalogue, key, json.dumps(record))
+    return vdi
+
+
+def test_a_disk_claimed_by_another_host_is_released_only_by_who_says_that_host_is_off(sr: CephSr, claimed: str) -> None:
+    lab = sr.lab
+    words = ["release", "--sr", sr.uuid, "--vdi", claimed, *sr.pool.device_config]
+    asked = lab.admin(*words)
+    assert asked.returncode == 2
+    assert b"add --yes" in asked.stdout
+
+    assert "in use" in lab.refused("vdi-destroy", f"uuid={claimed}")
+    assert sr.image(claimed) in sr.pool.images()
+
+    done = lab.admin(*words, "--yes")
+    assert done.check() == f"released the claim of host {lab.hosts[1].uuid}\n".encode()
+    assert lab.admin(*words, "--yes").check() == b"nobody had claimed it\n"
+    sr.destroy_vdi(claimed)
+    assert sr.image(claimed) not in sr.pool.images()
+
+
+# Space
+
+
+def test_deleted_disks_are_listed_and_freed_by_hand_where_nobody_else_does(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    user = lab.user(f"{rbd_pool.user}-no-mgr", mon="profile rbd", osd=f"profile rbd pool={rbd_pool.name}")
+    rbd_pool = RbdPool(lab, rbd_pool.name, user)
+    sr = rbd_pool.create_sr()
+    vdi = sr.create_vdi("deleted")
+    sr.destroy_vdi(vdi)
+    words = ["reclaim", "--sr", sr.uuid, *rbd_pool.device_config]
+    assert lab.admin(*words, "--list").check().decode() == f"{sr.image(vdi)}\n"
+    assert lab.admin(*words).check().decode() == f"freed    {sr.image(vdi)}\n"
+    assert lab.admin(*words, "--list").check() == b""
+    assert rbd_pool.trash() == ""
+
+
+def test_what_cannot_be_freed_yet_is_told_with_the_reason_and_the_rest_is_freed(
+    lab: CephRbdLab, rbd_pool: RbdPool
+) -> None:
+    user = lab.user(f"{rbd_pool.user}-no-mgr", mon="profile rbd", osd=f"profile rbd pool={rbd_pool.name}")
+    rbd_pool = RbdPool(lab, rbd_pool.name, user)
+    sr = rbd_pool.create_sr()
+    kept, freed = sr.create_vdi("kept"), sr.create_vdi("freed")
+    lab.ceph.rbd("snap", "create", f"{rbd_pool.name}/{sr.image(kept)}@by-hand")
+    for vdi in (kept, freed):
+        sr.destroy_vdi(vdi)
+    done = lab.admin("reclaim", "--sr", sr.uuid, *rbd_pool.device_config)
+    assert done.returncode == 1
+    assert f"freed    {sr.image(freed)}\n" in done.stdout.decode()
+    assert f"pending  {sr.image(kept)}: " in done.stdout.decode()
+    assert "ENOTEMPTY" in done.stdout.decode() or "EBUSY" in done.stdout.decode()
+
+
+def test_it_says_its_version_and_its_commands(lab: CephRbdLab) -> None:
+    assert lab.admin("--version").check().startswith(b"smblock 0.")
+    help_text = lab.admin("--help").check().decode()
+    for command in ("check", "reclaim", "release"):
+        assert command in help_text
+    assert lab.admin().returncode == 2
