@@ -108,7 +108,7 @@ def test_a_program_that_has_the_image_open_is_no_obstacle(disk: Disk, one: Dom0)
                 write(one, device, bytes(MIB))
             assert disk.watchers() > 0
         finally:
-            program.terminate()
+            program.communicate()
 
 
 def test_a_device_of_a_killed_command_is_used_by_the_next_one(disk: Disk, one: Dom0) -> None:
