@@ -58,7 +58,7 @@ def test_probing_a_pool_finds_the_srs_in_it_with_their_names(rbd_pool: RbdPool) 
     assert found.findtext("UUID") == sr.uuid
     assert found.findtext("name_label") == "production <1> & 2"
     assert found.findtext("name_description") == "of the 3rd floor"
-    assert int(found.findtext("size", "")) > 0
+    assert int(found.findtext("Size", "")) > 0
 
 
 def test_a_renamed_sr_is_found_by_its_new_name(sr: CephSr) -> None:
