@@ -77,7 +77,7 @@ const TABLE: [(&str, &[(&str, u64)]); 15] = [
     ("connecting", &[("rados_connect", 1)]),
     (
         "SR.create",
-        &[("rados_mon_command", 4), ("rados_write_op_operate", 4)],
+        &[("rados_mon_command", 2), ("rados_write_op_operate", 4)],
     ),
     ("SR.attach", &[("rados_read_op_operate", 2)]),
     (
@@ -154,6 +154,7 @@ const TABLE: [(&str, &[(&str, u64)]); 15] = [
         "VDI.delete",
         &[
             ("rados_mgr_command", 1),
+            ("rados_mon_command", 2),
             ("rados_read_op_operate", 1),
             ("rados_write_op_operate", 2),
             ("rbd_list2", 1),

@@ -17,8 +17,7 @@ impl Repository<'_> {
     /// Makes an empty SR.
     pub fn create_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
         let doing = format!("creating SR {}", self.sr);
-        self.require_rbd_pool()?;
-        self.require_room(&format!("SR {} was not created", self.sr))?;
+        self.require_usable_pool(&format!("SR {} was not created", self.sr))?;
         self.cluster.prepare_trash().doing(&doing)?;
         self.enter_directory(&doing)?;
         let mut record = SrRecord::new(self.sr, name_label, name_description, self.host.now());

@@ -62,7 +62,7 @@ impl Repository<'_> {
         }
         self.report_orphans(&entries, &images, &mut scan);
         for image in self.trashed_images()? {
-            self.request_purge(&image.id);
+            self.request_purge(&image.id, &scan.usage);
         }
         for warning in &scan.warnings {
             log::warn!("SR {}: {warning}", self.sr);

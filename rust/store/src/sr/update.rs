@@ -15,6 +15,13 @@ pub fn pool_summary(cluster: &dyn Cluster) -> Result<PoolSummary> {
     Ok(ClusterReport::parse(&df, &dump)?.summary(cluster.pool_name())?)
 }
 
+fn require_room_in(usage: &PoolUsage, consequence: &str) -> Result<()> {
+    usage.room_for_growth().map_err(|source| Error::NoRoom {
+        consequence: consequence.to_owned(),
+        source,
+    })
+}
+
 impl Repository<'_> {
     /// Takes over the SR's name from XAPI.
     pub fn update_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
@@ -45,23 +52,19 @@ impl Repository<'_> {
         Ok(sizes.map(|record| record.size).sum())
     }
 
-    /// Refuses a pool that its administrator has not meant for RBD images.
-    pub(crate) fn require_rbd_pool(&self) -> Result<()> {
+    /// Refuses a pool that its administrator has not meant for RBD images, or that has no room.
+    pub(crate) fn require_usable_pool(&self, consequence: &str) -> Result<()> {
         let pool = pool_summary(self.cluster)?;
-        if pool.application_rbd {
-            return Ok(());
+        if !pool.application_rbd {
+            return Err(Error::PoolNotForRbd { pool: pool.name });
         }
-        Err(Error::PoolNotForRbd { pool: pool.name })
+        require_room_in(&pool.usage, consequence)
     }
 
     /// Refuses what makes the SR grow while the pool is nearly full: Ceph enforces a quota seconds
     /// late, and then blocks every writer for ever.
     pub(crate) fn require_room(&self, consequence: &str) -> Result<()> {
-        let room = self.usage()?.room_for_growth();
-        room.map_err(|source| Error::NoRoom {
-            consequence: consequence.to_owned(),
-            source,
-        })
+        require_room_in(&self.usage()?, consequence)
     }
 
     /// This SR's images in the trash: space that is still to be freed.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::catalogue::{vdi_key, Stored};
 use crate::error::{Context, Result};
 use crate::record::{Action, ImageRef, Intent};
+use crate::usage::PoolUsage;
 use crate::Repository;
 
 impl Repository<'_> {
@@ -50,13 +51,27 @@ impl Repository<'_> {
                 other => other.doing(&doing)?,
             }
         }
-        self.request_purge(&image.id);
+        match self.usage() {
+            Ok(usage) => self.request_purge(&image.id, &usage),
+            Err(e) => log::warn!("image {} stays in the trash for now: {e}", image.id),
+        }
         Ok(())
     }
 
     /// Asks the manager to free a trashed image. That it does not answer costs space for a while
     /// and nothing else: the next scan asks again.
-    pub(crate) fn request_purge(&self, image_id: &str) {
+    ///
+    /// In a full pool it is not asked: its own writes there would wait until there is room, and
+    /// with them all that it was asked to free in any pool.
+    pub(crate) fn request_purge(&self, image_id: &str, usage: &PoolUsage) {
+        if usage.full.is_some() {
+            log::warn!(
+                "pool {} is full, where the cluster's manager frees nothing: run 'smblock-admin reclaim --sr {}' to free image {image_id}",
+                usage.pool,
+                self.sr
+            );
+            return;
+        }
         if let Err(e) = self.cluster.schedule_purge(image_id) {
             log::warn!("image {image_id} stays in the trash for now, a later scan will ask again for its space: {e}");
         }
