@@ -1,0 +1,8 @@
+"""The driver measured beside the `rbd` and `ceph` commands: `make bench`, or `python -m tests.bench --help`.
+
+program      what runs in each process of its own: one call of the core, timed
+sides        the two rivals: the core, and the commands that CephRBDSR executes
+rounds       what is measured, side by side and interleaved
+commands     whole SM commands, on the stand-ins for sm and xapi
+report       the goals, what came of them, and docs/performance.md
+"""

@@ -1,0 +1,149 @@
+"""Measure the driver beside the `rbd` and `ceph` commands.
+
+    python -m tests.bench [--large] [--rounds N] [--store bluestore] [--output FILE]
+
+Starts a one-node Ceph of its own; everything is gone afterwards but the page it writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+from tests.bench import report
+from tests.bench.commands import install, whole_commands
+from tests.bench.rounds import GIB, TIB, Bench
+from tests.bench.sides import Access, Driver, Reference
+from tests.lab import LabError, run
+from tests.lab.ceph import OneNodeCeph
+from tests.lab.dom0 import lab_python
+from tests.wheel import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "performance.md"
+USER = "bench"
+QUOTA = 4 << 30
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="smblock-bench-") as folder:
+            text = _measure(Path(folder), options)
+    except (LabError, subprocess.CalledProcessError) as failure:
+        print(f"The bench failed: {failure}", file=sys.stderr)
+        return 1
+    print(text)
+    options.output.write_text(text)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=20, help="samples of each operation (default: 20)")
+    parser.add_argument("--large", action="store_true", help="scan 4,000 and 10,000 VDIs, too: it takes minutes more")
+    parser.add_argument("--small", action="store_true", help="scan 10 and 100 VDIs only, to try the bench itself")
+    parser.add_argument("--store", choices=("memstore", "bluestore"), default="memstore", help="the OSD's store")
+    parser.add_argument("--output", type=Path, default=PAGE, help="the page to write (default: docs/performance.md)")
+    return parser
+
+
+def _measure(folder: Path, options: argparse.Namespace) -> str:
+    rounds = options.rounds
+    before = os.getloadavg()[0]
+    for name in ("root", "lab"):
+        (folder / name).mkdir()
+    driver = install(folder / "root")
+    with OneNodeCeph(folder / "ceph", store=options.store) as ceph:
+        _say("whole SM commands")
+        access = _prepare(ceph, "commands")
+        commands = whole_commands(folder / "lab", ceph, driver, access, rounds)
+        _say("create, resize, stat")
+        bench = _bench(ceph, driver, _prepare(ceph, "single"), rounds)
+        bench.single_operations()
+        _say("recovery")
+        bench.recovery()
+        sizes = _scan_sizes(options)
+        _say(f"scans of up to {max(sizes):,} VDIs")
+        scans = _bench(ceph, driver, _prepare(ceph, "scans"), rounds)
+        scans.scans(sizes)
+        bench.findings.scans, bench.findings.peaks = scans.findings.scans, scans.findings.peaks
+        _say("delete")
+        bench.delete("delete, 1 GiB", GIB, rounds)
+        # The reference takes a quarter of a minute for each, and so does the manager afterwards.
+        bench.delete("delete, 1 TiB", TIB, min(rounds, 2))
+        bench.delete_of_two_sizes()  # last: it leaves the manager work for minutes
+    machine = _machine(options.store, before)
+    return report.page(bench.findings, commands, machine, _command(options))
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What measures the same again."""
+    words = [f"--{name}" for name in ("large", "small") if getattr(options, name)]
+    usual = _parser()
+    for name in ("rounds", "store"):
+        if getattr(options, name) != usual.get_default(name):
+            words.append(f"--{name} {getattr(options, name)}")
+    return " ".join(["python -m tests.bench", *words]) if words else "make bench"
+
+
+def _scan_sizes(options: argparse.Namespace) -> dict[int, int]:
+    """How often the reference scans so many: at 4,000 images it takes ten seconds each time."""
+    rounds = options.rounds
+    sizes = {10: rounds, 100: rounds}
+    if not options.small:
+        sizes[1000] = rounds
+    if options.large:
+        sizes |= {4000: min(rounds, 3), 10000: 1}
+    return sizes
+
+
+def _prepare(ceph: OneNodeCeph, pool: str) -> Access:
+    """A pool with a quota and its one user, whose rights are those that README asks for."""
+    user = f"bench-{pool}"
+    ceph.create_pool(pool)
+    ceph.set_quota(pool, max_bytes=QUOTA)
+    conf = ceph.directory / "client.conf"
+    conf.write_text(ceph.client_conf())
+    return Access(conf, user, ceph.create_user(user, pool), pool)
+
+
+def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> Bench:
+    """Both rivals in a pool of theirs, with a new SR of ours."""
+    sr = str(uuid.uuid4())
+    rados = ["rados", "--conf", str(ceph.conf), "--pool", access.pool]
+
+    def journal() -> bool:
+        return b"op." in run([*rados, "listomapkeys", f"smblock.sr.{sr}"], timeout=30).stdout
+
+    def trash() -> str:
+        return ceph.rbd("trash", "ls", "--all", access.pool)
+
+    core = Driver(driver, access, sr)
+    core.run(["create", "bench", "", ["aio"]])
+    return Bench(core, Reference(access), rounds, trash, journal)
+
+
+def _machine(store: str, load_before: float) -> report.Machine:
+    ask = "import platform; print(platform.python_version())"
+    return report.Machine(
+        cores=os.cpu_count() or 1,
+        kernel=platform.release().split("-")[0],
+        python=run([lab_python(), "-c", ask], timeout=10).stdout.decode().strip(),
+        ceph=" ".join(run(["ceph", "--version"], timeout=10).stdout.decode().split()[:3]),
+        store=store,
+        load=(load_before, os.getloadavg()[0]),
+    )
+
+
+def _say(what: str) -> None:
+    print(f"# {what} …", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
