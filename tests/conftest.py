@@ -18,6 +18,18 @@ from tests.lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from tests.lab.tree import stage_sm
 from tests.wheel import REPOSITORY, built_wheel
 
+_GUESTS = ("guests", "new_guest_dom0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For two runs side by side: whatever needs virtual machines in one, as they are shared and take long."""
+    groups = {}
+    for item in items:
+        needs_guests = any(name in _GUESTS for name in getattr(item, "fixturenames", ()))
+        groups[item] = "guests" if needs_guests else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    items.sort(key=lambda item: groups[item] != "guests")
+
 
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneNodeCeph]:

@@ -1,6 +1,6 @@
 //! The administrator's pre-flight.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
 use pyo3::wrap_pyfunction;
@@ -15,7 +15,7 @@ use crate::panic::detached;
 #[pyo3(text_signature = "(device_config, sm_datapaths)")]
 fn check(
     py: Python<'_>,
-    device_config: HashMap<String, String>,
+    device_config: BTreeMap<String, String>,
     sm_datapaths: Vec<String>,
 ) -> PyResult<(Vec<String>, bool)> {
     detached(py, "check", || -> Result<_, Failure> {

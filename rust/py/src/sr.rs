@@ -1,6 +1,6 @@
 //! `smblock._core.Sr`: what the SM drivers call, one method for each of SM's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -68,7 +68,7 @@ impl Sr {
     fn new(
         sr_uuid: String,
         host_uuid: String,
-        device_config: HashMap<String, String>,
+        device_config: BTreeMap<String, String>,
         is_dead: PyObject,
     ) -> PyResult<Self> {
         attached("SR.load", || {
