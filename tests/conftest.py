@@ -18,15 +18,16 @@ from tests.lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from tests.lab.tree import stage_sm
 from tests.wheel import REPOSITORY, built_wheel
 
-_GUESTS = ("guests", "new_guest_dom0")
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For two runs side by side: whatever needs virtual machines in one, as they are shared and take long."""
+    """For two runs side by side: a file is one run's, and so is all that shares the virtual machines.
+
+    That comes first, as it takes longest.
+    """
     groups = {}
     for item in items:
-        needs_guests = any(name in _GUESTS for name in getattr(item, "fixturenames", ()))
-        groups[item] = "guests" if needs_guests else item.nodeid.partition("::")[0]
+        shares_guests = "guests" in getattr(item, "fixturenames", ())
+        groups[item] = "guests" if shares_guests else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(groups[item]))
     items.sort(key=lambda item: groups[item] != "guests")
 
