@@ -31,9 +31,11 @@ impl Repository<'_> {
         let (record, newly_claimed) = self.claim(vdi)?;
         let result = self
             .map(&record, &image, false)
-            .and_then(|mapped| self.refuse_foreign_kernel(&record, mapped, newly_claimed));
+            .and_then(|mapped| self.refuse_foreign_kernel(&record, mapped));
+        // A device that was in use before this activation stays, whatever was found. A new one
+        // goes, also one that the kernel made after all while nobody waited for it any more.
         if result.is_err() && newly_claimed {
-            if let Err(e) = self.release(vdi) {
+            if let Err(e) = self.unmap_devices(vdi, Some(&record), |mapped| !mapped.read_only) {
                 log::error!("VDI {vdi}: its claim by this host stays until the next attempt: {e}");
             }
         }
@@ -43,9 +45,20 @@ impl Repository<'_> {
     /// Unmaps a VDI and gives its claim back. What is not mapped is deactivated already.
     pub fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()> {
         let entry = self.entry(vdi)?;
-        for mapped in self.devices_of(vdi, entry.vdi.as_ref().map(|s| &s.record))? {
+        self.unmap_devices(vdi, entry.vdi.as_ref().map(|s| &s.record), |_| true)
+    }
+
+    /// Unmaps those devices of a VDI, then gives its claim back.
+    fn unmap_devices(
+        &self,
+        vdi: &Uuid,
+        record: Option<&VdiRecord>,
+        wanted: impl Fn(&Mapped) -> bool,
+    ) -> Result<()> {
+        let devices = self.devices_of(vdi, record)?;
+        for mapped in devices.iter().filter(|mapped| wanted(mapped)) {
             self.host
-                .unmap(&mapped)
+                .unmap(mapped)
                 .doing(&format!("unmapping VDI {vdi}"))?;
         }
         self.release(vdi)
@@ -130,39 +143,20 @@ impl Repository<'_> {
         ))
     }
 
-    /// A device that was in use before this activation stays, whatever is found.
-    fn refuse_foreign_kernel(
-        &self,
-        record: &VdiRecord,
-        mapped: Mapped,
-        newly_claimed: bool,
-    ) -> Result<Mapped> {
+    fn refuse_foreign_kernel(&self, record: &VdiRecord, mapped: Mapped) -> Result<Mapped> {
         let image = record.volume.image();
         let doing = format!("listing the watchers of image {}", image.name);
-        let watchers = self.cluster.watchers(&image.id).doing(&doing);
-        let verdict = watchers.and_then(|watchers| {
-            let foreign = watchers
-                .into_iter()
-                .find(|w| w.is_kernel() && w.client_id != mapped.client_id);
-            match foreign {
-                None => Ok(()),
-                Some(watcher) => Err(Error::ForeignKernel {
-                    vdi: record.uuid,
-                    image: image.name.clone(),
-                    address: watcher.address,
-                }),
-            }
-        });
-        match verdict {
-            Ok(()) => Ok(mapped),
-            Err(error) => {
-                if newly_claimed {
-                    if let Err(e) = self.host.unmap(&mapped) {
-                        log::error!("{} stays mapped: {e}", mapped.device.display());
-                    }
-                }
-                Err(error)
-            }
+        let watchers = self.cluster.watchers(&image.id).doing(&doing)?;
+        let foreign = watchers
+            .into_iter()
+            .find(|w| w.is_kernel() && w.client_id != mapped.client_id);
+        match foreign {
+            None => Ok(mapped),
+            Some(watcher) => Err(Error::ForeignKernel {
+                vdi: record.uuid,
+                image: image.name.clone(),
+                address: watcher.address,
+            }),
         }
     }
 
