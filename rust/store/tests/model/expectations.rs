@@ -230,7 +230,16 @@ impl Model {
                 self.lab.world.set_open(HOSTS[host], &mapped.device, true);
                 disk.active = Some(host);
             }
-            Some(Err(Error::ForeignKernel { .. })) => assert_ne!(disk.active, Some(host)),
+            Some(Err(Error::ForeignKernel { .. })) => {
+                // Of a disk that runs here, only a map that came late elsewhere.
+                let image_id = self.lab.image_id(&uuid);
+                let elsewhere = self.lab.world.devices(HOSTS[1 - host]);
+                let mut writing = elsewhere.iter().filter(|d| !d.read_only);
+                assert!(
+                    disk.active != Some(host) || writing.any(|d| d.key.image_id == image_id),
+                    "nobody else has the disk"
+                );
+            }
             Some(Err(e)) => refused(disk, &e),
             None => {}
         }
