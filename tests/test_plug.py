@@ -79,13 +79,17 @@ def test_an_unplugged_disk_leaves_no_device_no_link_and_no_claim(disk: Disk, one
 
 
 def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Dom0) -> None:
+    def devices_and_links() -> list[str]:
+        # SM notes an attach in a file beside the link, where the folder is there already.
+        return [trace for trace in disk.traces(one) if not trace.endswith(".attach_info")]
+
     with disk.plugged(one) as device:
-        traces = disk.traces(one)
+        before = devices_and_links()
         write(one, device, KEPT)
         disk.forget_tags()
         disk.command(one, "vdi_attach", "true")
         disk.command(one, "vdi_activate", "true")
-        assert disk.traces(one) == traces
+        assert devices_and_links() == before
         assert read(one, device, MIB) == KEPT
 
 

@@ -126,7 +126,7 @@ class Disk:
     def traces(self, host: Dom0) -> list[str]:
         """What a host has of it: RBD devices, links, sockets, device nodes."""
         found = host.exec(["find", "/dev/sm", "/run/blktap-control", "-name", f"*{self.uuid}*"]).check()
-        return self.devices(host) + found.decode().split()
+        return self.devices(host) + sorted(found.decode().split())
 
 
 def read(host: Dom0, device: str, size: int, offset: int = 0) -> bytes:
