@@ -34,7 +34,7 @@ USER = "xcp"
 QUOTA = 4 << 30
 DEVICE_CONFIG = ("device-config:pool=" + POOL, "device-config:ceph_user=" + USER)
 FILE = "/mnt/letter"
-PURGE_SECONDS = 60.0
+PURGE_SECONDS = 120.0
 
 
 class DemoFailed(Exception):
