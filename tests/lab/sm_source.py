@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.lab import LabError, run
+from tests.lab import LabError, cache_folder, run
 from tests.lab.dom0 import lab_python
 
 _LAB = Path(__file__).parent
@@ -30,13 +30,6 @@ _SHEBANG = b"#!/usr/bin/python3\n"
 # What real SM imports from outside itself.  bitarray 3 does not run on Python 3.6.
 _REQUIREMENTS = ("XenAPI", "bitarray>=2,<3")
 _PIP_DEADLINE = 180.0
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: SMBLOCK_CACHE, or ~/.cache/smblock."""
-    folder = Path(os.environ.get("SMBLOCK_CACHE", Path.home() / ".cache" / "smblock"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def sm_source() -> Path | None:
