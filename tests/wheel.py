@@ -33,10 +33,14 @@ def pythons() -> dict[str, Path]:
     patterns = [f"{folder}/python3.[0-9]*" for folder in os.environ["PATH"].split(os.pathsep)]
     patterns += ["/usr/bin/python3.[0-9]*", str(Path.home() / ".pyenv/versions/3.*/bin/python3")]
     found: dict[str, Path] = {}
-    ask = "import platform as p; print(p.python_implementation(), *p.python_version_tuple()[:2])"
+    # sys.executable: on PATH may be a script of pyenv's, which starts the interpreter.
+    ask = "import platform as p, sys; print(p.python_implementation(), *p.python_version_tuple()[:2], sys.executable)"
     for path in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
-        # Not every match is an interpreter: python3.11-config, a shim of pyenv's without its version.
+        if path.endswith(("-config", ".py")):  # beside the interpreter: python3.11-config, python3.11-gdb.py
+            continue
+        # Nor is every other match one: a shim of pyenv's without its version answers an error.
         answer = subprocess.run([path, "-c", ask], capture_output=True, text=True, timeout=30, check=False)
         if answer.returncode == 0 and answer.stdout.startswith("CPython 3 "):
-            found.setdefault("3." + answer.stdout.split()[2], Path(path))
+            _, _, minor, executable = answer.stdout.strip().split(" ", 3)
+            found.setdefault("3." + minor, Path(executable))
     return {version: found[version] for version in VERSIONS if version in found}
