@@ -105,6 +105,9 @@ impl Drop for RawOptions {
     }
 }
 
+/// The object in which class `rbd` keeps the names and ids of a pool's images.
+const DIRECTORY: &str = "rbd_directory";
+
 impl Pool {
     /// Makes an image of `size` bytes.
     ///
@@ -124,6 +127,24 @@ impl Pool {
         check("rbd_create4", || self.path(name), made).map(|_| ())
     }
 
+    /// The name by which the directory knows the image with that id; `None` where it is not there,
+    /// or in the trash. Opens no image.
+    ///
+    /// No C function does this alone: it is what `rbd_get_name` reads, the value that class `rbd`
+    /// keeps under `id_<id>` in the omap of `rbd_directory`: a length (`u32`, little-endian) and
+    /// that many bytes.
+    pub fn image_name(&self, id: &str) -> Result<Option<String>> {
+        let key = format!("id_{id}");
+        let mut entries = match self.omap_get(DIRECTORY, &[&key]) {
+            Err(error) if error.is_not_found() => return Ok(None), // the pool has no image at all
+            other => other?,
+        };
+        Ok(entries.remove(&key).map(|value| {
+            let text = value.get(size_of::<u32>()..).unwrap_or_default();
+            String::from_utf8_lossy(text).into_owned()
+        }))
+    }
+
     /// Every image of the pool (of its namespace) that is not in the trash.
     ///
     /// Implements: `int rbd_list2(rados_ioctx_t io, rbd_image_spec_t* images, size_t *max_images)`;
@@ -138,7 +159,7 @@ impl Pool {
                 1024,
                 |specs, count| {
                     let listed = rbd.rbd_list2(self.raw(), specs, count);
-                    check("rbd_list2", || self.path("rbd_directory"), listed)
+                    check("rbd_list2", || self.path(DIRECTORY), listed)
                 },
                 |spec: &rbd_image_spec_t| ImageEntry {
                     name: copy_text(spec.name),

@@ -16,7 +16,7 @@ impl Image {
     /// size_t *val_len)`.
     pub fn metadata_get(&self, key: &str) -> Result<Option<String>> {
         let c_key = c_string("metadata key", key)?;
-        let mut length = 256;
+        let mut length = 1024;
         loop {
             let mut value = vec![0_u8; length];
             // SAFETY: the image is open; the key is a C string; `value` is `length` bytes long.

@@ -23,6 +23,8 @@ fn an_image_is_what_it_was_made_as() {
 
     let listed = lab.pool.image_list().unwrap();
     let entry = listed.iter().find(|entry| entry.name == name).unwrap();
+    let known_as = lab.pool.image_name(&entry.id).unwrap();
+    assert_eq!(known_as.as_deref(), Some(name.as_str()));
     let image = lab.pool.image_open(&ImageRef::Id(&entry.id), true).unwrap();
     assert_eq!(image.id().unwrap(), entry.id);
     assert_eq!(image.name().unwrap(), name);
@@ -37,6 +39,7 @@ fn an_image_is_what_it_was_made_as() {
     assert_eq!(info.block_name_prefix, format!("rbd_data.{}", entry.id));
     image.close().unwrap();
     lab.remove(&name);
+    assert_eq!(lab.pool.image_name(&entry.id).unwrap(), None);
     assert!(lab
         .pool
         .image_list()
