@@ -5,13 +5,16 @@ xapi executes this file once for each command. It has SM's class shape and nothi
 happens is decided in the Rust core (smblock._core), whose errors become SM's own here.
 """
 
+import uuid
+
 import smblock
-from smblock.sm import DATAPATHS, SR, VDI, SRCommand, as_sm_error, take_over, util
+from smblock.sm import DATAPATHS, SR, VDI, Toolstack, as_sm_error, run, take_over, util
 
 CAPABILITIES = [
     *("SR_PROBE", "SR_UPDATE", "THIN_PROVISIONING", "LARGE_VDI", "ATOMIC_PAUSE"),
     *("VDI_CREATE", "VDI_DELETE", "VDI_INTRODUCE", "VDI_UPDATE", "VDI_RESIZE"),
     *("VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE", "VDI_DEACTIVATE"),
+    *("VDI_SNAPSHOT", "VDI_CLONE", "VDI_REVERT"),
 ]
 
 CONFIGURATION = [
@@ -45,7 +48,7 @@ class CephRBDSR(SR.SR):
 
     @as_sm_error
     def load(self, sr_uuid):
-        self.core = smblock.Sr(sr_uuid, util.get_this_host(), self.dconf, self._is_dead)
+        self.core = smblock.Sr(sr_uuid, util.get_this_host(), self.dconf, Toolstack(self))
         self.sr_vditype = self.core.vdi_type
 
     def vdi(self, uuid):
@@ -73,11 +76,14 @@ class CephRBDSR(SR.SR):
 
     @as_sm_error
     def scan(self, uuid):
-        vdis, attributes = self.core.scan(self._vdi_records('field "SR" = "%s"' % self.sr_ref))
+        vdis, lineage, attributes = self.core.scan(self._vdi_records('field "SR" = "%s"' % self.sr_ref))
         take_over(self, attributes)
         for found in vdis:
             self.vdis[found["uuid"]] = take_over(self.vdi(found["uuid"]), found)
         super().scan(uuid)
+        vdi = self.session.xenapi.VDI
+        for snapshot, disk in lineage.items():
+            vdi.set_snapshot_of(vdi.get_by_uuid(snapshot), vdi.get_by_uuid(disk))
 
     @as_sm_error
     def update(self, uuid):
@@ -90,11 +96,6 @@ class CephRBDSR(SR.SR):
 
     def _vdi_records(self, query):
         return self.session.xenapi.VDI.get_all_records_where(query)
-
-    def _is_dead(self, host_uuid):
-        host = self.session.xenapi.host
-        metrics = host.get_metrics(host.get_by_uuid(host_uuid))
-        return not self.session.xenapi.host_metrics.get_live(metrics)
 
 
 class CephRBDVDI(VDI.VDI):
@@ -117,9 +118,24 @@ class CephRBDVDI(VDI.VDI):
 
     @as_sm_error
     def introduce(self, sr_uuid, vdi_uuid):
-        take_over(self, self.sr.core.introduce_vdi(self.sr.srcmd.params["vdi_location"]))
-        self._db_introduce()
-        return self.get_params()
+        return self._introduce(self.sr.core.introduce_vdi(self.sr.srcmd.params["vdi_location"]))
+
+    @as_sm_error
+    def snapshot(self, sr_uuid, vdi_uuid):
+        new = self.sr.vdi(str(uuid.uuid4()))
+        new.snapshot_of = self.sr.srcmd.params["vdi_ref"]
+        return new._introduce(self.sr.core.snapshot_vdi(vdi_uuid, new.uuid))
+
+    @as_sm_error
+    def clone(self, sr_uuid, vdi_uuid):
+        new = self.sr.vdi(str(uuid.uuid4()))
+        return new._introduce(self.sr.core.clone_vdi(vdi_uuid, new.uuid))
+
+    @as_sm_error
+    def revert(self, sr_uuid, snapshot_uuid):
+        vdi, disk = self.session.xenapi.VDI, self.sr.srcmd.params["args"][0]
+        size = self.sr.core.revert_vdi(vdi.get_uuid(disk), snapshot_uuid)
+        vdi.set_virtual_size(disk, str(size))
 
     @as_sm_error
     def update(self, sr_uuid, vdi_uuid):
@@ -147,8 +163,14 @@ class CephRBDVDI(VDI.VDI):
     def deactivate(self, sr_uuid, vdi_uuid):
         """The device goes with detach."""
 
+    def _introduce(self, attributes):
+        take_over(self, attributes)
+        self.sm_config = dict(self.sm_config, **self.sr.core.sm_config)
+        self._db_introduce()
+        return self.get_params()
+
 
 if __name__ == "__main__":
-    SRCommand.run(CephRBDSR, DRIVER_INFO)
+    run(CephRBDSR, DRIVER_INFO)
 else:
     SR.registerSR(CephRBDSR)

@@ -21,7 +21,9 @@ def test_the_driver_is_listed_with_what_it_can_do_and_how_it_is_configured(lab: 
     features = lab.get("sm", "features", sm)
     for feature in ("SR_PROBE", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_RESIZE", "VDI_ACTIVATE", "LARGE_VDI"):
         assert f"{feature}: 1" in features
-    assert "VDI_SNAPSHOT" not in features  # not before it works
+    for feature in ("VDI_SNAPSHOT", "VDI_CLONE"):
+        assert f"{feature}: 1" in features
+    assert "VDI_MIRROR" not in features  # not before it works
     assert "pool: Ceph pool that holds the disks (required)" in lab.get("sm", "configuration", sm)
 
 

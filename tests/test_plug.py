@@ -195,14 +195,6 @@ def test_an_sr_is_not_unplugged_from_a_host_that_has_a_disk_of_it(plugged: tuple
     assert read(two, device, MIB) == KEPT
 
 
-def test_a_snapshot_and_a_clone_are_refused_as_not_supported_and_nothing_is_made(disk: Disk) -> None:
-    lab, vdis, images = disk.sr.lab, disk.sr.vdis(), disk.sr.pool.images()
-    for copy in ("vdi-snapshot", "vdi-clone"):
-        assert "does not support the operation" in lab.refused(copy, f"uuid={disk.uuid}")
-    disk.sr.scan()
-    assert (disk.sr.vdis(), disk.sr.pool.images()) == (vdis, images)
-
-
 def test_blkback_is_refused_with_the_reason_where_sm_connects_no_block_devices(
     guests_rbd_pool: RbdPool, serves_phy: bool
 ) -> None:

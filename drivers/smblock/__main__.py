@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from smblock import Error, Sr, __version__, check
-from smblock.sm import DATAPATHS, util
+from smblock.sm import DATAPATHS, Toolstack, util
 
 PREFIX = "device-config:"
 
@@ -92,7 +92,7 @@ def _release(options):
 
 
 def _sr(options):
-    return Sr(options.sr, util.get_this_host(), dict(options.device_config), lambda host: False)
+    return Sr(options.sr, util.get_this_host(), dict(options.device_config), Toolstack(None))
 
 
 if __name__ == "__main__":

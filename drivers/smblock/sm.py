@@ -15,7 +15,7 @@ except ImportError:  # sm 3, as in XCP-ng 8.3: modules beside the drivers
 
 from smblock._core import Error
 
-__all__ = ["DATAPATHS", "SR", "VDI", "SRCommand", "as_sm_error", "take_over", "util"]
+__all__ = ["DATAPATHS", "SR", "VDI", "Toolstack", "as_sm_error", "run", "take_over", "util"]
 
 # How this SM connects a disk: xapi gets a tapdisk's NBD socket and, up to SM 3, a block device too.
 DATAPATHS = ("aio", "phy") if hasattr(blktap2.VDI, "BackendLink") else ("aio",)
@@ -39,3 +39,40 @@ def take_over(target, attributes):
     for name, value in attributes.items():
         setattr(target, name, value)
     return target
+
+
+class Toolstack:
+    """What only XAPI and SM know or can do, for the core; its SR has the session."""
+
+    def __init__(self, sr):
+        self._sr = sr
+
+    def is_declared_dead(self, host_uuid):
+        host = self._sr.session.xenapi.host
+        metrics = host.get_metrics(host.get_by_uuid(host_uuid))
+        return not self._sr.session.xenapi.host_metrics.get_live(metrics)
+
+    def pause(self, vdi_uuid):
+        """Holds back the I/O of a disk's tapdisk, on whichever host it runs."""
+        if not blktap2.VDI.tap_pause(self._sr.session, self._sr.uuid, vdi_uuid):
+            raise util.SMException("tapdisk-pause did not pause the disk: SMlog of the host that runs it says why")
+
+    def unpause(self, vdi_uuid):
+        if not blktap2.VDI.tap_unpause(self._sr.session, self._sr.uuid, vdi_uuid):
+            raise util.SMException("tapdisk-pause did not unpause the disk: SMlog of the host that runs it says why")
+
+
+class Command(SRCommand.SRCommand):
+    """SM's dispatcher, with a command that xapi sends and SM does not pass on yet."""
+
+    def _run(self, sr, target):
+        if self.cmd != "vdi_revert":
+            return super()._run(sr, target)
+        util.SMlog("vdi_revert %s" % self.vdi_uuid)
+        return sr.vdi(self.vdi_uuid).revert(self.params["sr_uuid"], self.vdi_uuid)
+
+
+def run(driver, driver_info):
+    """Runs the command that xapi has started this process for."""
+    SRCommand.SRCommand = Command
+    SRCommand.run(driver, driver_info)

@@ -38,7 +38,11 @@ fn sm_key(error: &Error) -> &'static str {
         }
         Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
         Error::ForeignKernel { .. } | Error::VdiInUse { .. } | Error::VdiBusy { .. } => "VDIInUse",
-        Error::ImageMissing { .. } | Error::ImageShrunk { .. } => "VDIUnavailable",
+        Error::ImageMissing { .. } | Error::ImageShrunk { .. } | Error::SnapshotMissing { .. } => {
+            "VDIUnavailable"
+        }
+        Error::ChainTooLong { .. } | Error::TooManySnapshots { .. } => "SnapshotChainTooLong",
+        Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
         Error::SrExists { .. } => "SRExists",
         Error::SrNotEmpty { .. } => "SRNotEmpty",
         Error::SrInUse { .. } | Error::SrDeleting { .. } => "SRInUse",

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use store::device_config::{Datapath, DeviceConfig};
-use store::dom0::Dom0;
+use store::dom0::{Dom0, Toolstack};
 use store::usage::PoolUsage;
 use store::vdi::create::NewDisk;
 use store::Repository;
+use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::panic::{attached, detached};
@@ -18,12 +19,12 @@ use crate::{connection, convert, failures};
 /// An SR of type cephrbd, as one SM command on one host sees it. Making one checks the
 /// device-config; the cluster is reached by the first call that needs it.
 #[pyclass(module = "smblock._core")]
-#[pyo3(text_signature = "(sr_uuid, host_uuid, device_config, is_dead)")]
+#[pyo3(text_signature = "(sr_uuid, host_uuid, device_config, toolstack)")]
 pub struct Sr {
     uuid: String,
     host: String,
     config: DeviceConfig,
-    is_dead: Arc<PyObject>,
+    toolstack: Arc<PyObject>,
 }
 
 impl Sr {
@@ -34,11 +35,10 @@ impl Sr {
         work: impl FnOnce(&Repository<'_>) -> store::Result<T> + Send,
     ) -> PyResult<T> {
         let uuid = convert::uuid("SR", &self.uuid)?;
-        let is_dead = self.is_dead.clone();
+        let toolstack = Box::new(PythonToolstack(self.toolstack.clone()));
         detached(py, operation, move || -> Result<T, Failure> {
             let pool = connection::pool(&self.config)?;
-            let declared_dead = Box::new(move |host: &str| ask(&is_dead, host));
-            let host = Dom0::new(&self.host, pool.connection(), declared_dead)
+            let host = Dom0::new(&self.host, pool.connection(), toolstack)
                 .map_err(|source| failures::of_host("looking at this host", source))?;
             let features = self.config.image_features();
             let repository = Repository::new(pool.as_ref(), &host, uuid, features);
@@ -54,12 +54,31 @@ impl Sr {
     }
 }
 
-/// Asks Python whether XAPI has declared a host dead.
-fn ask(is_dead: &PyObject, host: &str) -> Result<bool, String> {
-    Python::with_gil(|py| {
-        let answer = is_dead.call1(py, (host,)).and_then(|a| a.is_true(py));
-        answer.map_err(|e| e.to_string())
-    })
+/// What only XAPI knows or can do, through a Python object that has a session with it.
+struct PythonToolstack(Arc<PyObject>);
+
+impl PythonToolstack {
+    fn call(&self, method: &str, argument: &str) -> Result<bool, String> {
+        Python::with_gil(|py| {
+            let answer = self.0.call_method1(py, method, (argument,));
+            let answer = answer.and_then(|a| a.is_true(py));
+            answer.map_err(|e| e.to_string())
+        })
+    }
+}
+
+impl Toolstack for PythonToolstack {
+    fn is_declared_dead(&self, host: &str) -> Result<bool, String> {
+        self.call("is_declared_dead", host)
+    }
+
+    fn pause(&self, vdi: &Uuid) -> Result<(), String> {
+        self.call("pause", &vdi.to_string()).map(drop)
+    }
+
+    fn unpause(&self, vdi: &Uuid) -> Result<(), String> {
+        self.call("unpause", &vdi.to_string()).map(drop)
+    }
 }
 
 #[pymethods]
@@ -69,14 +88,14 @@ impl Sr {
         sr_uuid: String,
         host_uuid: String,
         device_config: BTreeMap<String, String>,
-        is_dead: PyObject,
+        toolstack: PyObject,
     ) -> PyResult<Self> {
         attached("SR.load", || {
             Ok(Sr {
                 uuid: sr_uuid,
                 host: host_uuid,
                 config: DeviceConfig::parse(device_config).map_err(Failure::from)?,
-                is_dead: Arc::new(is_dead),
+                toolstack: Arc::new(toolstack),
             })
         })
     }
@@ -139,18 +158,20 @@ impl Sr {
     }
 
     /// `sr_scan`: takes XAPI's records of the SR's VDIs by reference; answers the attributes of
-    /// every VDI in the SR, and those of the SR.
+    /// every VDI in the SR, for each snapshot that is new to XAPI its disk, and the SR's attributes.
     #[pyo3(text_signature = "($self, records)")]
     fn scan(
         &self,
         py: Python<'_>,
         records: HashMap<String, &PyDict>,
-    ) -> PyResult<(Vec<PyObject>, PyObject)> {
+    ) -> PyResult<(Vec<PyObject>, HashMap<String, String>, PyObject)> {
         let known = attached("SR.scan", || convert::xapi_vdis(records))?;
         let scan = self.run(py, "SR.scan", |sr| sr.scan(&known))?;
         let vdis = scan.vdis.iter().map(|vdi| convert::attributes(py, vdi));
         let usage = sr_attributes(py, &scan.usage, scan.virtual_allocation())?;
-        Ok((vdis.collect::<PyResult<_>>()?, usage))
+        let lineage = scan.lineage().into_iter();
+        let lineage = lineage.map(|(snapshot, disk)| (snapshot.to_string(), disk.to_string()));
+        Ok((vdis.collect::<PyResult<_>>()?, lineage.collect(), usage))
     }
 
     /// `sr_update`: takes the SR's name from XAPI; answers the SR's attributes.
@@ -185,6 +206,37 @@ impl Sr {
     fn delete_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
         let uuid = convert::uuid("VDI", vdi_uuid)?;
         self.run(py, "VDI.delete", |sr| sr.delete_vdi(&uuid))
+    }
+
+    /// `vdi_snapshot`: answers the new VDI's attributes.
+    #[pyo3(text_signature = "($self, vdi_uuid, new_uuid)")]
+    fn snapshot_vdi(&self, py: Python<'_>, vdi_uuid: &str, new_uuid: &str) -> PyResult<PyObject> {
+        let (uuid, new) = (
+            convert::uuid("VDI", vdi_uuid)?,
+            convert::uuid("VDI", new_uuid)?,
+        );
+        let record = self.run(py, "VDI.snapshot", |sr| sr.snapshot_vdi(&uuid, &new))?;
+        convert::attributes(py, &record.into())
+    }
+
+    /// `vdi_clone`: answers the new VDI's attributes.
+    #[pyo3(text_signature = "($self, vdi_uuid, new_uuid)")]
+    fn clone_vdi(&self, py: Python<'_>, vdi_uuid: &str, new_uuid: &str) -> PyResult<PyObject> {
+        let (uuid, new) = (
+            convert::uuid("VDI", vdi_uuid)?,
+            convert::uuid("VDI", new_uuid)?,
+        );
+        let record = self.run(py, "VDI.clone", |sr| sr.clone_vdi(&uuid, &new))?;
+        convert::attributes(py, &record.into())
+    }
+
+    /// `vdi_revert`: answers the disk's size in bytes, which is the snapshot's.
+    #[pyo3(text_signature = "($self, vdi_uuid, snapshot_uuid)")]
+    fn revert_vdi(&self, py: Python<'_>, vdi_uuid: &str, snapshot_uuid: &str) -> PyResult<u64> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        let snapshot = convert::uuid("VDI", snapshot_uuid)?;
+        self.run(py, "VDI.revert", |sr| sr.revert_vdi(&uuid, &snapshot))
+            .map(|record| record.size)
     }
 
     /// `vdi_resize`: answers the size in bytes, which is never less than asked.

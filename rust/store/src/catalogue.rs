@@ -6,6 +6,7 @@
 //! | `sr`           | [`SrRecord`]                                |
 //! | `vdi.<uuid>`   | [`VdiRecord`](crate::record::VdiRecord)     |
 //! | `op.<uuid>`    | [`Intent`](crate::record::Intent), by VDI   |
+//! | `hidden.<id>`  | [`HiddenRecord`](crate::record::HiddenRecord), by image |
 //!
 //! A second object, [`DIRECTORY`], one per pool, names the SRs that live there.
 
@@ -38,6 +39,13 @@ pub fn image_prefix(sr: &Uuid) -> String {
 /// The directory's key for an SR.
 pub(crate) fn directory_key(sr: &Uuid) -> String {
     format!("sr.{sr}")
+}
+
+/// What the keys of hidden images start with.
+pub(crate) const HIDDEN_PREFIX: &str = "hidden.";
+
+pub(crate) fn hidden_key(image_id: &str) -> String {
+    format!("{HIDDEN_PREFIX}{image_id}")
 }
 
 pub(crate) fn vdi_key(vdi: &Uuid) -> String {

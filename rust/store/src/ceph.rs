@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use librbd::{ConnectOptions, CreateOptions, ImageRef, OmapUpdate};
+use librbd::{
+    ConnectOptions, CreateOptions, ImageRef, OmapUpdate, SnapId, SnapshotKind, SnapshotRef,
+};
 use serde_json::json;
 
 use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageState, Result, Swap, TrashedImage, Watcher, META_KEY,
+    Cluster, ClusterError, Entries, ImageState, Result, SnapshotState, Swap, TrashedImage, Watcher,
+    META_KEY,
 };
 use crate::device_config::DeviceConfig;
 use crate::error::Error;
@@ -74,8 +77,29 @@ impl CephPool {
         Ok(self.pool.image_open(&ImageRef::Id(id), read_only)?)
     }
 
+    /// Sets the image-meta of an image that was just made; answers its id.
+    fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
+        let image = self.pool.image_open(&ImageRef::Name(name), false)?;
+        image.metadata_set(META_KEY, meta)?;
+        let id = image.id()?;
+        image.close()?;
+        Ok(id)
+    }
+
+    fn snapshots_of(image: &librbd::Image) -> Result<Vec<SnapshotState>> {
+        let snapshots = image.snapshots()?.into_iter().map(|s| SnapshotState {
+            id: s.id.0,
+            removed: matches!(s.kind, SnapshotKind::Trash { .. }),
+            name: s.name,
+            size: s.size,
+        });
+        Ok(snapshots.collect())
+    }
+
     fn state(image: &librbd::Image) -> Result<ImageState> {
         Ok(ImageState {
+            snapshots: Self::snapshots_of(image)?,
+            has_parent: image.parent()?.is_some(),
             id: image.id()?,
             name: image.name()?,
             size: image.size()?,
@@ -179,16 +203,49 @@ impl Cluster for CephPool {
             ..CreateOptions::default()
         };
         self.pool.image_create(name, size, &options)?;
-        let image = self.pool.image_open(&ImageRef::Name(name), false)?;
-        image.metadata_set(META_KEY, meta)?;
-        let id = image.id()?;
+        self.set_meta(name, meta)
+    }
+
+    fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64> {
+        let image = self.open_image(image_id, false)?;
+        let id = image.snapshot_create(name)?;
         image.close()?;
-        Ok(id)
+        Ok(id.0)
+    }
+
+    fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()> {
+        let image = self.open_image(image_id, false)?;
+        image.snapshot_remove(SnapId(snapshot_id))?;
+        Ok(image.close()?)
+    }
+
+    fn clone_image(
+        &self,
+        parent: (&str, u64),
+        name: &str,
+        features: u64,
+        meta: &str,
+    ) -> Result<String> {
+        let options = CreateOptions {
+            features,
+            ..CreateOptions::default()
+        };
+        let (image, snapshot) = (ImageRef::Id(parent.0), SnapshotRef::Id(SnapId(parent.1)));
+        self.pool.image_clone(&image, &snapshot, name, &options)?;
+        self.set_meta(name, meta)
     }
 
     fn images(&self) -> Result<BTreeMap<String, String>> {
         let entries = self.pool.image_list()?;
         Ok(entries.into_iter().map(|e| (e.id, e.name)).collect())
+    }
+
+    fn image_name(&self, id: &str) -> Result<Option<String>> {
+        Ok(self.pool.image_name(id)?)
+    }
+
+    fn snapshots(&self, id: &str) -> Result<Vec<SnapshotState>> {
+        Self::snapshots_of(&self.open_image(id, true)?)
     }
 
     fn image(&self, id: &str) -> Result<ImageState> {

@@ -121,6 +121,23 @@ pub struct ImageState {
     pub features: u64,
     /// Value of the image-meta key [`META_KEY`], where there is one.
     pub meta: Option<String>,
+    /// Its snapshots, also those that were removed and that only clones keep.
+    pub snapshots: Vec<SnapshotState>,
+    /// Whether it is a clone that was not flattened.
+    pub has_parent: bool,
+}
+
+/// A snapshot of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotState {
+    /// The id, which never changes.
+    pub id: u64,
+    /// The name; of a removed one, a name that librbd gave it.
+    pub name: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Removed, and kept by Ceph until its last clone goes: it cannot be mapped or cloned.
+    pub removed: bool,
 }
 
 /// The one image-meta key this driver writes.
@@ -187,8 +204,27 @@ pub trait Cluster {
     /// Makes an image of `size` bytes with the image-meta `meta` under [`META_KEY`]; answers
     /// its id. A crash inside can leave the image without its meta.
     fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String>;
+    /// Takes a snapshot; answers its id. EEXIST: the image has one of that name.
+    fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64>;
+    /// Removes a snapshot. One with clones lives on, out of sight, until the last of them goes.
+    /// ENOENT: the image has no such snapshot (any more).
+    fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()>;
+    /// Makes an image that shares a snapshot's blocks, thin (clone format 2); answers its id. As
+    /// [`Cluster::create_image`] otherwise.
+    fn clone_image(
+        &self,
+        parent: (&str, u64),
+        name: &str,
+        features: u64,
+        meta: &str,
+    ) -> Result<String>;
     /// The pool's directory: name by image id. Opens no image.
     fn images(&self) -> Result<BTreeMap<String, String>>;
+    /// The name by which the pool's directory knows an image; `None` where it is not there, or in
+    /// the trash. Opens no image.
+    fn image_name(&self, id: &str) -> Result<Option<String>>;
+    /// The snapshots of an image, as in [`ImageState::snapshots`]. ENOENT: it does not exist.
+    fn snapshots(&self, id: &str) -> Result<Vec<SnapshotState>>;
     /// Looks one image up directly, by id; also one in the trash. ENOENT: it does not exist.
     fn image(&self, id: &str) -> Result<ImageState>;
     /// Looks one image up by name. ENOENT: no image has that name.

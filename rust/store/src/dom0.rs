@@ -3,21 +3,29 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostdev::{Krbd, Mapping};
+use uuid::Uuid;
 
 use crate::host::{Host, HostError, ImageKey, MapRequest, Mapped, Owner, Result};
 
 /// How long the kernel may take to map or unmap.
 const KERNEL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Whether XAPI has declared the host with that UUID dead; an error is its text.
-pub type DeclaredDead<'a> = dyn Fn(&str) -> std::result::Result<bool, String> + Send + Sync + 'a;
+/// What only XAPI knows or can do. An error is its text.
+pub trait Toolstack {
+    /// Whether the host with that UUID was declared dead.
+    fn is_declared_dead(&self, host: &str) -> std::result::Result<bool, String>;
+    /// Holds back a disk's I/O on whichever host it runs.
+    fn pause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
+    /// Lets a paused disk go on.
+    fn unpause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
+}
 
 /// This host, mapping images of one cluster as one user.
 pub struct Dom0<'a> {
     owner: Owner,
     krbd: Krbd,
     cluster: &'a librbd::Cluster,
-    declared_dead: Box<DeclaredDead<'a>>,
+    toolstack: Box<dyn Toolstack + 'a>,
 }
 
 impl<'a> Dom0<'a> {
@@ -25,7 +33,7 @@ impl<'a> Dom0<'a> {
     pub fn new(
         uuid: &str,
         cluster: &'a librbd::Cluster,
-        declared_dead: Box<DeclaredDead<'a>>,
+        toolstack: Box<dyn Toolstack + 'a>,
     ) -> Result<Self> {
         let pid = std::process::id();
         let started = hostdev::process_start_time(pid)?.unwrap_or_default();
@@ -38,7 +46,7 @@ impl<'a> Dom0<'a> {
             },
             krbd: Krbd::new(),
             cluster,
-            declared_dead,
+            toolstack,
         })
     }
 }
@@ -92,6 +100,13 @@ impl From<&ImageKey> for hostdev::ImageKey {
     }
 }
 
+fn from_xapi(message: String) -> HostError {
+    HostError {
+        message,
+        errno: None,
+    }
+}
+
 impl Host for Dom0<'_> {
     fn owner(&self) -> &Owner {
         &self.owner
@@ -123,10 +138,15 @@ impl Host for Dom0<'_> {
     }
 
     fn is_declared_dead(&self, host: &str) -> Result<bool> {
-        (self.declared_dead)(host).map_err(|message| HostError {
-            message,
-            errno: None,
-        })
+        self.toolstack.is_declared_dead(host).map_err(from_xapi)
+    }
+
+    fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
+        self.toolstack.pause(vdi).map_err(from_xapi)
+    }
+
+    fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
+        self.toolstack.unpause(vdi).map_err(from_xapi)
     }
 
     fn supported_features(&self) -> Result<Option<u64>> {

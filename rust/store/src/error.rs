@@ -209,6 +209,56 @@ pub enum Error {
         /// Bytes asked for.
         size: u64,
     },
+    /// A snapshot takes no writes.
+    #[error("VDI {vdi} is a snapshot: it can be read and cloned, not {refused}")]
+    ReadOnly {
+        /// The VDI.
+        vdi: Uuid,
+        /// What was asked for.
+        refused: &'static str,
+    },
+    /// Only a disk can be reverted, and only to a snapshot.
+    #[error("VDI {vdi} cannot be reverted to VDI {snapshot}: the first must be a disk and the second a snapshot; nothing was changed")]
+    NotRevertible {
+        /// What was to be reverted.
+        vdi: Uuid,
+        /// What it was to become.
+        snapshot: Uuid,
+    },
+    /// One more clone of a clone, and no kernel could map the disk.
+    #[error("VDI {vdi}: its image {image} has {depth} parents, one behind the other, and a kernel maps 16 at most; make it stand alone (which copies its data) with 'rbd flatten {pool}/{image}', or copy the VDI")]
+    ChainTooLong {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The pool.
+        pool: String,
+        /// Parents.
+        depth: u32,
+    },
+    /// One more snapshot, and no kernel could map the disk.
+    #[error(
+        "VDI {vdi} has {count} snapshots, and a kernel maps a disk with 510 at most: destroy some"
+    )]
+    TooManySnapshots {
+        /// The VDI.
+        vdi: Uuid,
+        /// Snapshots of its image.
+        count: usize,
+    },
+    /// The snapshot behind a VDI is gone.
+    #[error(
+        "VDI {vdi}: image {image} has no snapshot {snapshot}: it was removed outside this driver"
+    )]
+    SnapshotMissing {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The snapshot's name.
+        snapshot: String,
+    },
     /// The pool has no room.
     #[error("{consequence}: {source}")]
     NoRoom {
@@ -248,6 +298,17 @@ impl Error {
             Error::Host { source, .. } => source.errno,
             Error::Unreachable { source } => source.errno(),
             _ => None,
+        }
+    }
+}
+
+impl Error {
+    /// Nobody can say whether what failed was done, or still will be.
+    pub(crate) fn is_unknown(&self) -> bool {
+        match self {
+            Error::Cluster { source, .. } => source.is_unknown(),
+            Error::Host { source, .. } => source.is_unknown(),
+            _ => false,
         }
     }
 }

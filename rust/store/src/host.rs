@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A process on a host of the pool, as others can recognise it later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,11 @@ impl HostError {
     pub fn is_busy(&self) -> bool {
         self.errno == Some(nix::libc::EBUSY)
     }
+
+    /// Nobody can say whether the call was applied, or still will be.
+    pub fn is_unknown(&self) -> bool {
+        self.errno == Some(nix::libc::ETIMEDOUT)
+    }
 }
 
 /// Result of a call to this host.
@@ -99,6 +105,11 @@ pub trait Host {
     fn is_gone(&self, owner: &Owner) -> bool;
     /// Whether XAPI has declared that host dead.
     fn is_declared_dead(&self, host: &str) -> Result<bool>;
+
+    /// Holds back the I/O of a disk on whichever host of the pool it runs. Not in use: nothing.
+    fn pause_disk(&self, vdi: &Uuid) -> Result<()>;
+    /// Lets a paused disk go on.
+    fn resume_disk(&self, vdi: &Uuid) -> Result<()>;
 
     /// Feature bits that this kernel can map; `None` where it does not say (before 4.11).
     fn supported_features(&self) -> Result<Option<u64>>;

@@ -100,15 +100,65 @@ impl Repository<'_> {
             if self.commit(&doing, &also(swap, record.as_ref()))? {
                 return Ok(());
             }
-            let entry = self.entry(vdi)?;
-            if entry.intent.is_none_or(|found| found.bytes != intent.bytes) {
+            let entry = self.entry_under(vdi, intent, &doing)?;
+            let unchanged = |now: &Option<Stored<VdiRecord>>| {
+                now.as_ref().map(|s| &s.bytes) == record.as_ref().map(|s| &s.bytes)
+            };
+            if unchanged(&entry.vdi) {
                 return Err(Error::Unexpected {
                     doing,
-                    detail: "another process took the operation over, since this one held it for longer than its lease; look at the VDI again before repeating it".into(),
+                    detail: "the catalogue holds something else than was expected; whoever takes the operation over undoes it".into(),
                 });
             }
             record = entry.vdi;
         }
+    }
+
+    /// Replaces an intent by what is left to do once the VDI's record, now `found`, has become
+    /// `record`: both in one swap. `None`: the record has changed since it was read.
+    pub(crate) fn proceed(
+        &self,
+        vdi: &Uuid,
+        intent: &Stored<Intent>,
+        found: &Stored<VdiRecord>,
+        record: &mut VdiRecord,
+        next: Action,
+    ) -> Result<Option<Stored<Intent>>> {
+        let doing = format!(
+            "going on with the {} {vdi}",
+            intent.record.action.describe()
+        );
+        let mut intended = intent.record.clone();
+        intended.action = next;
+        let swap = Swap::default()
+            .expect(intent_key(vdi), Some(intent))
+            .expect(vdi_key(vdi), Some(found))
+            .write(vdi_key(vdi), record)
+            .write(intent_key(vdi), &mut intended);
+        let bytes = swap.set[&intent_key(vdi)].clone();
+        let written = self.commit(&doing, &swap)?;
+        Ok(written.then_some(Stored {
+            bytes,
+            record: intended,
+        }))
+    }
+
+    /// The VDI's entry, which must still hold this process's intent.
+    pub(crate) fn entry_under(
+        &self,
+        vdi: &Uuid,
+        intent: &Stored<Intent>,
+        doing: &str,
+    ) -> Result<Entry> {
+        let entry = self.entry(vdi)?;
+        let found = entry.intent.as_ref();
+        if found.is_some_and(|found| found.bytes == intent.bytes) {
+            return Ok(entry);
+        }
+        Err(Error::Unexpected {
+            doing: doing.to_owned(),
+            detail: "another process took the operation over, since this one held it for longer than its lease; look at the VDI again before repeating it".into(),
+        })
     }
 
     /// Finishes or undoes every operation that its owner left behind. Those of living owners are
@@ -164,8 +214,15 @@ impl Repository<'_> {
     /// Brings an operation that stopped after any of its steps to one of its two ends.
     fn complete(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
         match &intent.record.action {
-            Action::CreateDisk { image_name } => vdi::create::undo(self, vdi, intent, image_name),
-            Action::DeleteDisk { image } => vdi::delete::complete(self, vdi, intent, image),
+            // Until a revert has repointed its disk, it has only made an image.
+            Action::CreateDisk { image_name } | Action::Revert { image_name } => {
+                vdi::create::undo(self, vdi, intent, image_name)
+            }
+            Action::Snapshot { .. } => vdi::snapshot::undo(self, vdi, intent),
+            Action::CloneDisk { .. } => vdi::clone::undo(self, vdi, intent),
+            Action::DeleteDisk { .. } | Action::DeleteSnapshot { .. } => {
+                vdi::delete::complete(self, vdi, intent)
+            }
             Action::Grow { image, .. } => vdi::resize::complete(self, vdi, intent, image),
         }
     }

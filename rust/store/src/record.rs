@@ -118,13 +118,37 @@ pub enum Volume {
         /// The image.
         image: ImageRef,
     },
+    /// A snapshot of an image. Several VDIs can be the same one.
+    Snapshot {
+        /// The image, whose head need not be a VDI any more.
+        image: ImageRef,
+        /// The snapshot.
+        snapshot: SnapshotRef,
+    },
+}
+
+/// A snapshot of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRef {
+    /// The name it was made with.
+    pub name: String,
+    /// The id, by which it is addressed.
+    pub id: u64,
 }
 
 impl Volume {
     /// The image that holds the blocks.
     pub fn image(&self) -> &ImageRef {
         match self {
-            Volume::Head { image } => image,
+            Volume::Head { image } | Volume::Snapshot { image, .. } => image,
+        }
+    }
+
+    /// The snapshot, where it is one.
+    pub fn snapshot(&self) -> Option<&SnapshotRef> {
+        match self {
+            Volume::Head { .. } => None,
+            Volume::Snapshot { snapshot, .. } => Some(snapshot),
         }
     }
 }
@@ -157,6 +181,9 @@ pub struct VdiRecord {
     pub claim: Option<Claim>,
     /// Raised by each claim: tells whether the content can have changed since.
     pub epoch: u64,
+    /// How many parents its image has, one behind the other.
+    #[serde(default)]
+    pub depth: u32,
 }
 record!(VdiRecord);
 
@@ -172,6 +199,33 @@ impl VdiRecord {
             xapi,
             claim: None,
             epoch: 0,
+            depth: 0,
+        }
+    }
+
+    /// The same, with an image that has so many parents.
+    pub fn with_depth(self, depth: u32) -> Self {
+        VdiRecord { depth, ..self }
+    }
+}
+
+/// An image that no VDI is the head of any more, and that lives on for its snapshots and clones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HiddenRecord {
+    version: u32,
+    nonce: Uuid,
+    /// The image.
+    pub image: ImageRef,
+}
+record!(HiddenRecord);
+
+impl HiddenRecord {
+    /// A record for that image.
+    pub fn new(image: ImageRef) -> Self {
+        HiddenRecord {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            image,
         }
     }
 }
@@ -199,6 +253,38 @@ pub enum Action {
         /// The name of the image that is being made.
         image_name: String,
     },
+    /// See `vdi/snapshot.rs`.
+    Snapshot {
+        /// The image that the snapshot is taken of.
+        image: ImageRef,
+        /// The snapshot's name.
+        snapshot_name: String,
+        /// Whether the disk was to be paused for it: then it must not stay so.
+        paused: bool,
+    },
+    /// See `vdi/clone.rs`.
+    CloneDisk {
+        /// The image that is cloned.
+        image: ImageRef,
+        /// The snapshot that the clone is made of, and which is removed again.
+        snapshot_name: String,
+        /// The VDI that is being made.
+        vdi: Uuid,
+        /// The name of its image.
+        image_name: String,
+    },
+    /// See `vdi/revert.rs`.
+    Revert {
+        /// The name of the image that is being made.
+        image_name: String,
+    },
+    /// See `vdi/delete.rs`.
+    DeleteSnapshot {
+        /// The image.
+        image: ImageRef,
+        /// The snapshot.
+        snapshot: SnapshotRef,
+    },
     /// See `vdi/delete.rs`.
     DeleteDisk {
         /// The image that goes to the trash.
@@ -218,6 +304,10 @@ impl Action {
     pub fn describe(&self) -> &'static str {
         match self {
             Action::CreateDisk { .. } => "creation of the disk",
+            Action::Snapshot { .. } => "snapshot of the disk",
+            Action::CloneDisk { .. } => "cloning of the disk",
+            Action::Revert { .. } => "revert of the disk",
+            Action::DeleteSnapshot { .. } => "deletion of the snapshot",
             Action::DeleteDisk { .. } => "deletion of the disk",
             Action::Grow { .. } => "resize of the disk",
         }

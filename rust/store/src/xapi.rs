@@ -1,9 +1,12 @@
 //! What XAPI's database and an SR tell each other about VDIs.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::record::VdiRecord;
 
 /// What XAPI knows about a VDI. XAPI's word counts while the SR is plugged; the catalogue's copy
 /// speaks when the SR is introduced again.
@@ -34,6 +37,37 @@ pub struct XapiFields {
     pub sm_config: BTreeMap<String, String>,
 }
 
+/// `snapshot_time` of what is no snapshot.
+const NO_TIME: &str = "19700101T00:00:00Z";
+
+impl XapiFields {
+    /// What XAPI is to know about a snapshot that is taken of this VDI at that time (seconds since
+    /// 1970), until it says something else.
+    pub(crate) fn for_snapshot(&self, of: Uuid, now: u64) -> Self {
+        let time = UNIX_EPOCH + Duration::from_secs(now);
+        XapiFields {
+            read_only: true,
+            is_a_snapshot: true,
+            snapshot_of: Some(of),
+            snapshot_time: humantime::format_rfc3339_seconds(time)
+                .to_string()
+                .replace('-', ""),
+            ..self.clone()
+        }
+    }
+
+    /// What XAPI is to know about a clone of this VDI.
+    pub(crate) fn for_clone(&self) -> Self {
+        XapiFields {
+            read_only: false,
+            is_a_snapshot: false,
+            snapshot_of: None,
+            snapshot_time: NO_TIME.to_owned(),
+            ..self.clone()
+        }
+    }
+}
+
 /// A VDI as XAPI's database has it.
 #[derive(Debug, Clone)]
 pub struct XapiVdi {
@@ -56,6 +90,18 @@ pub struct ScannedVdi {
     pub xapi: XapiFields,
     /// Whether XAPI's database has it.
     pub known_to_xapi: bool,
+}
+
+/// As XAPI gets to know a VDI that was just made.
+impl From<VdiRecord> for ScannedVdi {
+    fn from(record: VdiRecord) -> Self {
+        ScannedVdi {
+            uuid: record.uuid,
+            size: record.size,
+            xapi: record.xapi,
+            known_to_xapi: false,
+        }
+    }
 }
 
 /// `sm_config` without what belongs to a running host or to another part of SM, and would be

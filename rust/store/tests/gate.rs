@@ -16,7 +16,10 @@ fn no_call_changes_anything_without_being_a_crash_point() {
     let faults = Faults::none();
     let cluster = FaultyCluster::new(&process.cluster, &faults);
     let host = FaultyHost::new(&process.host, &faults);
-    let state = || (lab.world.snapshot(), lab.world.all_devices());
+    let state = || {
+        let world = &lab.world;
+        (world.snapshot(), world.all_devices(), world.paused())
+    };
     let mut changing = 0;
     // What it was said to be: a change or not.
     let mut check = |name: &str, changes: bool, call: &dyn Fn()| {
@@ -62,7 +65,25 @@ fn no_call_changes_anything_without_being_a_crash_point() {
             .map(drop)
             .unwrap();
     });
+    check("create_snapshot", true, &|| {
+        let _id = cluster.create_snapshot(&id(), "before").unwrap();
+    });
+    let snapshot = || cluster.image(&id()).unwrap().snapshots[0].id;
+    check("clone_image", true, &|| {
+        let parent = id();
+        let clone = cluster.clone_image((&parent, snapshot()), "clone", 1, "meta");
+        drop(clone.unwrap());
+    });
+    check("remove_snapshot", true, &|| {
+        cluster.remove_snapshot(&id(), snapshot()).unwrap()
+    });
     check("images", false, &|| drop(cluster.images().unwrap()));
+    check("image_name", false, &|| {
+        let _name = cluster.image_name(&id()).unwrap();
+    });
+    check("snapshots", false, &|| {
+        drop(cluster.snapshots(&id()).unwrap())
+    });
     check("image", false, &|| drop(cluster.image(&id()).unwrap()));
     check("grow_image", true, &|| {
         cluster.grow_image(&id(), 2 * GIB).unwrap()
@@ -81,10 +102,15 @@ fn no_call_changes_anything_without_being_a_crash_point() {
     check("is_declared_dead", false, &|| {
         let _asked = host.is_declared_dead(A).unwrap();
     });
+    let disk = uuid::Uuid::new_v4();
+    check("pause_disk", true, &|| host.pause_disk(&disk).unwrap());
+    check("resume_disk", true, &|| host.resume_disk(&disk).unwrap());
     check("is_gone", false, &|| {
         let _asked = host.is_gone(host.owner());
     });
     check("pause", false, &|| host.pause(1));
+    cluster.trash_image("clone").unwrap();
+    cluster.purge(&trashed()).unwrap();
     check("trash_image", true, &|| {
         cluster.trash_image("image").unwrap()
     });
@@ -98,5 +124,5 @@ fn no_call_changes_anything_without_being_a_crash_point() {
     check("blocklist", true, &|| {
         cluster.blocklist("127.0.0.1:0/999").unwrap()
     });
-    assert_eq!(changing, 12);
+    assert_eq!(changing, 17);
 }

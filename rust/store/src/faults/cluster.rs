@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{change, read, Call, Faults};
 use crate::cluster::{
-    Cluster, Entries, ImageState, Result as ClusterResult, Swap, TrashedImage, Watcher,
+    Cluster, Entries, ImageState, Result as ClusterResult, SnapshotState, Swap, TrashedImage,
+    Watcher,
 };
 
 /// A [`Cluster`] as a process with faults sees it.
@@ -104,8 +105,49 @@ impl Cluster for FaultyCluster<'_, '_> {
         )
     }
 
+    fn create_snapshot(&self, image_id: &str, name: &str) -> ClusterResult<u64> {
+        let owned = (image_id.to_owned(), name.to_owned());
+        self.call(&change("create_snapshot", name), move |c| {
+            c.create_snapshot(&owned.0, &owned.1)
+        })
+    }
+
+    fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> ClusterResult<()> {
+        let owned = image_id.to_owned();
+        self.call(&change("remove_snapshot", image_id), move |c| {
+            c.remove_snapshot(&owned, snapshot_id)
+        })
+    }
+
+    fn clone_image(
+        &self,
+        parent: (&str, u64),
+        name: &str,
+        features: u64,
+        meta: &str,
+    ) -> ClusterResult<String> {
+        let inner = self.inner;
+        let owned = (parent.0.to_owned(), name.to_owned(), meta.to_owned());
+        let snapshot = parent.1;
+        self.faults.pass(
+            &change("clone_image", name),
+            move || inner.clone_image((&owned.0, snapshot), &owned.1, features, &owned.2),
+            || inner.clone_image(parent, name, features, "").map(|_| ()),
+        )
+    }
+
     fn images(&self) -> ClusterResult<BTreeMap<String, String>> {
         self.call(&read("images", ""), |c| c.images())
+    }
+
+    fn image_name(&self, id: &str) -> ClusterResult<Option<String>> {
+        let owned = id.to_owned();
+        self.call(&read("image_name", id), move |c| c.image_name(&owned))
+    }
+
+    fn snapshots(&self, id: &str) -> ClusterResult<Vec<SnapshotState>> {
+        let owned = id.to_owned();
+        self.call(&read("snapshots", id), move |c| c.snapshots(&owned))
     }
 
     fn image(&self, id: &str) -> ClusterResult<ImageState> {

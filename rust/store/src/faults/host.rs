@@ -1,5 +1,7 @@
 //! The faults of a process before its host.
 
+use uuid::Uuid;
+
 use super::{change, read, Call, Faults};
 use crate::host::{Host, MapRequest, Mapped, Owner, Result as HostResult};
 
@@ -46,6 +48,20 @@ impl Host for FaultyHost<'_, '_> {
         let owned = host.to_owned();
         self.call(&read("is_declared_dead", host), move |h| {
             h.is_declared_dead(&owned)
+        })
+    }
+
+    fn pause_disk(&self, vdi: &Uuid) -> HostResult<()> {
+        let owned = *vdi;
+        self.call(&change("pause_disk", &vdi.to_string()), move |h| {
+            h.pause_disk(&owned)
+        })
+    }
+
+    fn resume_disk(&self, vdi: &Uuid) -> HostResult<()> {
+        let owned = *vdi;
+        self.call(&change("resume_disk", &vdi.to_string()), move |h| {
+            h.resume_disk(&owned)
         })
     }
 

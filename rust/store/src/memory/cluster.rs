@@ -5,11 +5,11 @@ use std::sync::MutexGuard;
 
 use nix::libc;
 
-use super::pool::{Image, Pool, TRASH_OBJECT};
+use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
 use super::report::{self, POOL_ID, POOL_NAME};
 use super::{State, World};
 use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageState, Result, Swap, TrashedImage, Watcher,
+    Cluster, ClusterError, Entries, ImageState, Result, SnapshotState, Swap, TrashedImage, Watcher,
 };
 
 /// The fsid of the stand-in's only cluster.
@@ -59,6 +59,17 @@ fn state(id: &str, image: &Image) -> ImageState {
         size: image.size,
         features: image.features,
         meta: image.meta.clone(),
+        snapshots: image.snapshots.iter().map(snapshot_state).collect(),
+        has_parent: image.parent.is_some(),
+    }
+}
+
+fn snapshot_state(snapshot: &ImageSnapshot) -> SnapshotState {
+    SnapshotState {
+        id: snapshot.id,
+        name: snapshot.name.clone(),
+        size: snapshot.size,
+        removed: snapshot.removed,
     }
 }
 
@@ -171,12 +182,86 @@ impl Cluster for MemoryCluster {
         Ok(id)
     }
 
+    fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64> {
+        let fail = |errno| Err(ClusterError::new("create_snapshot", image_id, errno));
+        let mut state = self.request("create_snapshot", image_id)?;
+        let id = state.number();
+        let Some(image) = state.pool.images.get_mut(image_id) else {
+            return fail(libc::ENOENT);
+        };
+        if image.snapshots.iter().any(|s| s.name == name && !s.removed) {
+            return fail(libc::EEXIST);
+        }
+        image.snapshots.push(ImageSnapshot {
+            id,
+            name: name.to_owned(),
+            size: image.size,
+            content: image.content,
+            removed: false,
+        });
+        Ok(id)
+    }
+
+    fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()> {
+        let missing = || ClusterError::new("remove_snapshot", image_id, libc::ENOENT);
+        let pool = &mut self.request("remove_snapshot", image_id)?.pool;
+        let image = pool.images.get_mut(image_id).ok_or_else(missing)?;
+        let mut snapshots = image.snapshots.iter_mut();
+        let snapshot = snapshots.find(|s| s.id == snapshot_id && !s.removed);
+        snapshot.ok_or_else(missing)?.removed = true;
+        pool.drop_removed(image_id, snapshot_id);
+        Ok(())
+    }
+
+    fn clone_image(
+        &self,
+        parent: (&str, u64),
+        name: &str,
+        features: u64,
+        meta: &str,
+    ) -> Result<String> {
+        let fail = |errno| Err(ClusterError::new("clone_image", name, errno));
+        let mut state = self.request("clone_image", name)?;
+        if state.pool.directory.contains_key(name) {
+            return fail(libc::EEXIST);
+        }
+        if state.pool.full {
+            return fail(libc::EDQUOT);
+        }
+        let snapshots = state
+            .pool
+            .images
+            .get(parent.0)
+            .map(|image| &image.snapshots);
+        let Some(snapshot) = snapshots
+            .and_then(|all| all.iter().find(|s| s.id == parent.1 && !s.removed))
+            .cloned()
+        else {
+            return fail(libc::ENOENT);
+        };
+        let id = format!("{:x}", state.number());
+        let meta = Some(meta).filter(|meta| !meta.is_empty());
+        let mut image = Image::new(name, snapshot.size, features, meta);
+        image.content = snapshot.content;
+        image.parent = Some((parent.0.to_owned(), parent.1));
+        state.pool.insert(&id, image);
+        Ok(id)
+    }
+
     fn images(&self) -> Result<BTreeMap<String, String>> {
         let state = self.request("images", POOL_NAME)?;
         let directory = state.pool.directory.iter();
         Ok(directory
             .map(|(name, id)| (id.clone(), name.clone()))
             .collect())
+    }
+
+    fn image_name(&self, id: &str) -> Result<Option<String>> {
+        Ok(self.images()?.remove(id))
+    }
+
+    fn snapshots(&self, id: &str) -> Result<Vec<SnapshotState>> {
+        self.image(id).map(|image| image.snapshots)
     }
 
     fn image(&self, id: &str) -> Result<ImageState> {

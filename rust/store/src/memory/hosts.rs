@@ -1,5 +1,7 @@
 //! A process on a host, and the host's kernel.
 
+use uuid::Uuid;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -263,6 +265,16 @@ impl Host for MemoryHost {
 
     fn mappings(&self) -> Result<Vec<Mapped>> {
         self.with_host("list", "devices", |host| Ok(host.devices()))
+    }
+
+    fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
+        self.alive("pause", vdi)?.paused.insert(*vdi);
+        Ok(())
+    }
+
+    fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
+        self.alive("resume", vdi)?.paused.remove(vdi);
+        Ok(())
     }
 
     fn map(&self, request: &MapRequest) -> Result<Mapped> {

@@ -4,8 +4,8 @@
 //! It behaves as Ceph 16.2 and krbd were measured to, as far as an SR can tell: compare-and-swap
 //! takes a missing key for an empty one, a blocklisted client gets ESHUTDOWN for everything, an
 //! image in the trash keeps its id and loses its name, a full pool lets deletion through, two
-//! kernels may map one image and both write. No more than that: it has no snapshots, and a disk's
-//! content is one number.
+//! kernels may map one image and both write, a removed snapshot lives on for its clones. No more
+//! than that: a disk's content is one number.
 //!
 //! [`World`] is what everybody shares; it hands out clients of the pool
 //! ([`MemoryCluster`]) and processes on hosts ([`MemoryHost`]), and does to them what no driver
@@ -19,6 +19,8 @@ mod report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
 
 use crate::cluster::{Entries, Watcher};
 use crate::host::{ImageKey, Mapped, Owner};
@@ -46,6 +48,8 @@ pub struct World {
 struct State {
     pool: Pool,
     hosts: BTreeMap<String, HostState>,
+    /// Disks whose I/O is held back.
+    paused: BTreeSet<Uuid>,
     /// Milliseconds since 1970.
     clock: u64,
     last_number: u64,
@@ -179,6 +183,19 @@ impl World {
             }
             None => Err(hosts::failure("write to", device.display(), nix::libc::EIO)),
         }
+    }
+
+    /// What a snapshot of a disk holds.
+    pub fn snapshot_content(&self, image_id: &str, snapshot_id: u64) -> Option<u64> {
+        let state = self.lock();
+        let image = state.pool.images.get(image_id)?;
+        let snapshot = image.snapshots.iter().find(|s| s.id == snapshot_id);
+        snapshot.map(|snapshot| snapshot.content)
+    }
+
+    /// The disks whose I/O is held back.
+    pub fn paused(&self) -> BTreeSet<Uuid> {
+        self.lock().paused.clone()
     }
 
     /// Lets the cluster's manager free what it was asked to free and nobody watches.

@@ -14,6 +14,18 @@ pub(super) struct Image {
     pub features: u64,
     pub meta: Option<String>,
     pub content: u64,
+    pub snapshots: Vec<ImageSnapshot>,
+    /// The image and the snapshot that it was cloned from.
+    pub parent: Option<(String, u64)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ImageSnapshot {
+    pub id: u64,
+    pub name: String,
+    pub size: u64,
+    pub content: u64,
+    pub removed: bool,
 }
 
 impl Image {
@@ -24,6 +36,8 @@ impl Image {
             features,
             meta: meta.map(str::to_owned),
             content: 0,
+            snapshots: Vec::new(),
+            parent: None,
         }
     }
 }
@@ -95,15 +109,32 @@ impl Pool {
         self.watches.retain(|w| w.watcher.address != address);
     }
 
-    /// Frees a trashed image; `false` where somebody watches it.
+    /// Frees a trashed image; `false` where somebody watches it or it has snapshots.
     pub fn purge(&mut self, id: &str) -> bool {
-        if !self.watchers(id).is_empty() {
+        let has_snapshots = self.images.get(id).is_some_and(|i| !i.snapshots.is_empty());
+        if has_snapshots || !self.watchers(id).is_empty() {
             return false;
         }
         self.trash.remove(id);
         self.scheduled.remove(id);
-        self.images.remove(id);
+        let parent = self.images.remove(id).and_then(|image| image.parent);
+        if let Some((parent_id, snapshot_id)) = parent {
+            self.drop_removed(&parent_id, snapshot_id);
+        }
         true
+    }
+
+    /// A removed snapshot goes with its last clone.
+    pub fn drop_removed(&mut self, image_id: &str, snapshot_id: u64) {
+        let parent = Some((image_id.to_owned(), snapshot_id));
+        if self.images.values().any(|image| image.parent == parent) {
+            return;
+        }
+        if let Some(image) = self.images.get_mut(image_id) {
+            image
+                .snapshots
+                .retain(|s| s.id != snapshot_id || !s.removed);
+        }
     }
 
     pub fn purge_scheduled(&mut self) {
@@ -121,6 +152,11 @@ impl Pool {
                 .iter()
                 .map(|(id, i)| (id.clone(), i.size))
                 .collect(),
+            snapshots: self
+                .images
+                .iter()
+                .flat_map(|(id, i)| i.snapshots.iter().map(|s| (id.clone(), s.id, s.removed)))
+                .collect(),
             trash: self.trash.clone(),
             scheduled: self.scheduled.clone(),
             blocklist: self.blocklist.clone(),
@@ -137,6 +173,8 @@ pub struct Snapshot {
     pub images: BTreeMap<String, String>,
     /// Size in bytes by image id, with the trash.
     pub sizes: BTreeMap<String, u64>,
+    /// Snapshots by image id and id, and whether only clones keep them.
+    pub snapshots: BTreeSet<(String, u64, bool)>,
     /// Ids of the images in the trash.
     pub trash: BTreeSet<String>,
     /// Ids of those that the manager was asked to free.

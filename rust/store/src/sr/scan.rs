@@ -4,7 +4,7 @@
 //! looked up on its own and does not exist, and whatever cannot be read is an error or is
 //! reported as XAPI knows it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -61,6 +61,7 @@ impl Repository<'_> {
             scan.vdis.extend(vdi);
         }
         self.report_orphans(&entries, &images, &mut scan);
+        self.sweep(&entries)?;
         for image in self.trashed_images()? {
             self.request_purge(&image.id, &scan.usage);
         }
@@ -203,6 +204,14 @@ impl Repository<'_> {
 impl Scan {
     fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
+    }
+
+    /// The disk of each snapshot that XAPI does not know yet, where the SR still has that disk.
+    pub fn lineage(&self) -> HashMap<Uuid, Uuid> {
+        let listed: HashSet<Uuid> = self.vdis.iter().map(|vdi| vdi.uuid).collect();
+        let unknown = self.vdis.iter().filter(|vdi| !vdi.known_to_xapi);
+        let of = unknown.filter_map(|vdi| Some((vdi.uuid, vdi.xapi.snapshot_of?)));
+        of.filter(|(_, disk)| listed.contains(disk)).collect()
     }
 
     /// Sum of the VDIs' virtual sizes in bytes.

@@ -20,15 +20,32 @@ impl Repository<'_> {
     /// Maps a VDI; the device stays the same however often it is asked for. Never refused for
     /// want of room: a VM that migrates must find its disk.
     pub fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<Mapped> {
+        loop {
+            if let Some(mapped) = self.try_activation(vdi, writable)? {
+                return Ok(mapped);
+            }
+        }
+    }
+
+    /// `None`: the disk was reverted meanwhile.
+    fn try_activation(&self, vdi: &Uuid, writable: bool) -> Result<Option<Mapped>> {
         let entry = self.turn(vdi)?;
         let image = self.image_state(&self.present(&entry, vdi)?.record)?;
         self.require_features(vdi, &image)?;
         self.warn_if_full(vdi);
+        let record = &self.present(&entry, vdi)?.record;
         if !writable {
-            let record = &self.present(&entry, vdi)?.record;
-            return self.map(record, &image, true);
+            return self.map(record, &image, true).map(Some);
         }
-        let (record, newly_claimed) = self.claim(vdi)?;
+        if record.volume.snapshot().is_some() {
+            return Err(Error::ReadOnly {
+                vdi: *vdi,
+                refused: "attached for writing",
+            });
+        }
+        let Some((record, newly_claimed)) = self.claim(vdi, &record.volume)? else {
+            return Ok(None);
+        };
         let result = self
             .map(&record, &image, false)
             .and_then(|mapped| self.refuse_foreign_kernel(&record, mapped));
@@ -39,7 +56,7 @@ impl Repository<'_> {
                 log::error!("VDI {vdi}: its claim by this host stays until the next attempt: {e}");
             }
         }
-        result
+        result.map(Some)
     }
 
     /// Unmaps a VDI and gives its claim back. What is not mapped is deactivated already.
@@ -76,7 +93,10 @@ impl Repository<'_> {
         found.retain(|mapped| {
             let here = mapped.key.fsid == fsid && mapped.key.pool_id == self.cluster.pool_id();
             here && match record {
-                Some(record) => mapped.key.image_id == record.volume.image().id,
+                Some(record) => {
+                    mapped.key.image_id == record.volume.image().id
+                        && mapped.key.snap_id == record.volume.snapshot().map(|s| s.id)
+                }
                 None => mapped.image_name.starts_with(&prefix),
             }
         });
@@ -98,11 +118,25 @@ impl Repository<'_> {
             }
             other => other.doing(&format!("looking at image {}", image.name))?,
         };
-        if state.size < record.size {
+        let actual = match record.volume.snapshot() {
+            None => state.size,
+            Some(wanted) => {
+                let mut snapshots = state.snapshots.iter();
+                let found = snapshots.find(|s| s.id == wanted.id && !s.removed);
+                found
+                    .ok_or_else(|| Error::SnapshotMissing {
+                        vdi,
+                        image: image.name.clone(),
+                        snapshot: wanted.name.clone(),
+                    })?
+                    .size
+            }
+        };
+        if actual < record.size {
             return Err(Error::ImageShrunk {
                 vdi,
                 image: image.name.clone(),
-                actual: state.size,
+                actual,
                 expected: record.size,
             });
         }
@@ -134,7 +168,7 @@ impl Repository<'_> {
             key: self.image_key(&record.volume)?,
             pool_name: self.cluster.pool_name().to_owned(),
             image_name: image.name.clone(),
-            snap_name: None,
+            snap_name: record.volume.snapshot().map(|s| s.name.clone()),
             read_only,
         };
         self.host.map(&request).doing(&format!(
@@ -216,7 +250,7 @@ impl Repository<'_> {
             }
             Err(e) => return Err(e),
         };
-        let same_image = stored.record.volume.image().id == mapped.key.image_id;
+        let same_image = self.image_key(&stored.record.volume)? == mapped.key;
         let me = self.host.owner();
         Ok(same_image
             && stored

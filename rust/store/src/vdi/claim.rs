@@ -61,6 +61,9 @@ impl Repository<'_> {
     /// Refuses what would pull a disk from under a running VM. Not only the claim of this host
     /// counts but also the device: a claim without one was left by a crash.
     pub(crate) fn refuse_if_in_use(&self, record: &VdiRecord) -> Result<()> {
+        if record.volume.snapshot().is_some() {
+            return self.refuse_if_mapped(record);
+        }
         let claim = match self.standing(record)? {
             Standing::Free => return Ok(()),
             Standing::Held(claim) => claim,
@@ -78,16 +81,35 @@ impl Repository<'_> {
         Err(in_use(record.uuid, &claim))
     }
 
+    /// Snapshots are not claimed: this host's own devices are all there is to see.
+    fn refuse_if_mapped(&self, record: &VdiRecord) -> Result<()> {
+        let key = self.image_key(&record.volume)?;
+        let doing = format!("looking for a device of VDI {}", record.uuid);
+        let mappings = self.host.mappings().doing(&doing)?;
+        if mappings.iter().any(|mapped| mapped.key == key) {
+            let here = Claim {
+                owner: self.host.owner().clone(),
+                since: self.host.now(),
+            };
+            return Err(in_use(record.uuid, &here));
+        }
+        Ok(())
+    }
+
     /// Whether another process of this host, which has claimed a VDI, may be about to map it.
     fn is_at_work(&self, owner: &Owner) -> bool {
         owner != self.host.owner() && !self.host.is_gone(owner)
     }
 
-    /// Takes the claim for this host. `true`: it was not this host's before.
-    pub(crate) fn claim(&self, vdi: &Uuid) -> Result<(VdiRecord, bool)> {
+    /// Takes the claim for this host, as long as the VDI is that volume. `true`: it was not this
+    /// host's before. `None`: the disk was reverted meanwhile; look at it again.
+    pub(crate) fn claim(&self, vdi: &Uuid, volume: &Volume) -> Result<Option<(VdiRecord, bool)>> {
         loop {
             let entry = self.entry(vdi)?;
             let stored = self.present(&entry, vdi)?;
+            if stored.record.volume != *volume {
+                return Ok(None);
+            }
             let mut record = stored.record.clone();
             let newly_claimed = match self.standing(&stored.record)? {
                 Standing::Held(claim) => return Err(in_use(*vdi, &claim)),
@@ -109,7 +131,7 @@ impl Repository<'_> {
                 .expect(vdi_key(vdi), Some(stored))
                 .write(vdi_key(vdi), &mut record);
             if self.commit(&format!("claiming VDI {vdi}"), &swap)? {
-                return Ok((record, newly_claimed));
+                return Ok(Some((record, newly_claimed)));
             }
         }
     }
@@ -192,7 +214,7 @@ impl Repository<'_> {
             fsid: self.cluster.fsid().doing("asking for the cluster's fsid")?,
             pool_id: self.cluster.pool_id(),
             image_id: volume.image().id.clone(),
-            snap_id: None,
+            snap_id: volume.snapshot().map(|snapshot| snapshot.id),
         })
     }
 }

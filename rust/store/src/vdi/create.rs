@@ -11,7 +11,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, vdi_key, Stored};
+use crate::catalogue::{vdi_key, Stored};
 use crate::error::{Context, Error, Result};
 use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord, Volume, VERSION};
 use crate::xapi::XapiFields;
@@ -34,8 +34,12 @@ impl Repository<'_> {
         let vdi = new.uuid;
         let size = super::disk_size(new.size)?;
         self.require_room(&format!("VDI {vdi} was not created"))?;
-        let image_name = format!("{}{vdi}.0", image_prefix(&self.sr));
-        let intent = self.begin_creation(&vdi, &image_name)?;
+        let image_name = self.first_image_name(&vdi);
+        let intent = loop {
+            if let Some(intent) = self.begin_image(&vdi, &image_name, None)? {
+                break intent;
+            }
+        };
 
         let meta = ImageMeta {
             version: VERSION,
@@ -63,44 +67,50 @@ impl Repository<'_> {
         Ok(record)
     }
 
-    fn begin_creation(&self, vdi: &Uuid, image_name: &str) -> Result<Stored<Intent>> {
-        loop {
-            let entry = self.turn(vdi)?;
-            if entry.vdi.is_some() {
-                return Err(Error::VdiExists {
-                    sr: self.sr,
-                    vdi: *vdi,
-                });
-            }
-            if entry.sr.record.deleting {
-                return Err(Error::SrDeleting { sr: self.sr });
-            }
-            match self.cluster.image_by_name(image_name) {
-                Err(e) if e.is_not_found() => {}
-                Err(e) => return Err(e).doing("looking for an image of the same name"),
-                Ok(_) => {
-                    return Err(Error::ForeignImage {
-                        vdi: *vdi,
-                        image: image_name.to_owned(),
-                        pool: self.cluster.pool_name().to_owned(),
-                    })
-                }
-            }
-            let action = Action::CreateDisk {
-                image_name: image_name.to_owned(),
-            };
-            if let Some(intent) = self.begin(vdi, &entry, action, |swap| swap)? {
-                return Ok(intent);
-            }
+    /// Writes the intent to make an image for a new VDI, as long as the VDI that it is made from
+    /// stays what it is. `None`: something has changed; look again.
+    pub(crate) fn begin_image(
+        &self,
+        vdi: &Uuid,
+        image_name: &str,
+        source: Option<&Stored<VdiRecord>>,
+    ) -> Result<Option<Stored<Intent>>> {
+        let entry = self.turn(vdi)?;
+        if entry.vdi.is_some() {
+            return Err(Error::VdiExists {
+                sr: self.sr,
+                vdi: *vdi,
+            });
+        }
+        if entry.sr.record.deleting {
+            return Err(Error::SrDeleting { sr: self.sr });
+        }
+        self.require_free_name(vdi, image_name)?;
+        let action = Action::CreateDisk {
+            image_name: image_name.to_owned(),
+        };
+        self.begin(vdi, &entry, action, |swap| match source {
+            None => swap,
+            Some(source) => swap.expect(vdi_key(&source.record.uuid), Some(source)),
+        })
+    }
+
+    /// Refuses a name that an image has: what is found under it later is then this driver's own.
+    pub(crate) fn require_free_name(&self, vdi: &Uuid, image_name: &str) -> Result<()> {
+        match self.cluster.image_by_name(image_name) {
+            Err(e) if e.is_not_found() => Ok(()),
+            Err(e) => Err(e).doing("looking for an image of the same name"),
+            Ok(_) => Err(Error::ForeignImage {
+                vdi: *vdi,
+                image: image_name.to_owned(),
+                pool: self.cluster.pool_name().to_owned(),
+            }),
         }
     }
 
     fn make_image(&self, name: &str, size: u64, meta: &ImageMeta) -> Result<String> {
         let doing = format!("creating image {name} of {size} bytes");
-        let text = serde_json::to_string(meta).map_err(|e| Error::Unexpected {
-            doing: doing.clone(),
-            detail: e.to_string(),
-        })?;
+        let text = meta.to_text(&doing)?;
         self.cluster
             .create_image(name, size, self.image_features, &text)
             .doing(&doing)
@@ -108,9 +118,15 @@ impl Repository<'_> {
 
     /// Takes back what a failed creation made. Where that fails too, or where nobody can say
     /// whether a request will still be applied, the intent stays for whoever takes over.
-    fn undo_after(&self, error: &Error, vdi: &Uuid, intent: &Stored<Intent>, image_name: &str) {
+    pub(crate) fn undo_after(
+        &self,
+        error: &Error,
+        vdi: &Uuid,
+        intent: &Stored<Intent>,
+        image_name: &str,
+    ) {
         let undone = match error {
-            Error::Cluster { source, .. } if source.is_unknown() => return,
+            _ if error.is_unknown() => return,
             // Somebody else's image, made since it was looked for: it is not ours to remove.
             Error::Cluster { source, .. } if source.is_exists() => {
                 self.finish(vdi, intent, None, |swap, _| swap)
@@ -123,26 +139,46 @@ impl Repository<'_> {
     }
 }
 
-/// Removes whatever a creation that did not finish has left.
+/// Takes back what a creation that did not finish has left.
 pub(crate) fn undo(
     repository: &Repository<'_>,
     vdi: &Uuid,
     intent: &Stored<Intent>,
     image_name: &str,
 ) -> Result<()> {
+    discard_unfinished(repository, vdi, image_name)?;
+    repository.finish(vdi, intent, None, |swap, _| swap)
+}
+
+/// Removes the image that was being made for a VDI, unless it is somebody else's.
+pub(crate) fn discard_unfinished(
+    repository: &Repository<'_>,
+    vdi: &Uuid,
+    image_name: &str,
+) -> Result<()> {
     let doing = format!("undoing the creation of VDI {vdi}");
     match repository.cluster.image_by_name(image_name) {
-        Err(e) if e.is_not_found() => {}
-        Err(e) => return Err(e).doing(&doing),
+        Err(e) if e.is_not_found() => Ok(()),
+        Err(e) => Err(e).doing(&doing),
         Ok(image) if is_of_another(image.meta.as_deref(), &repository.sr, vdi) => {
             log::warn!("{doing}: image {image_name} belongs to somebody else; left alone");
+            Ok(())
         }
         Ok(image) => repository.discard(&ImageRef {
             name: image.name,
             id: image.id,
-        })?,
+        }),
     }
-    repository.finish(vdi, intent, None, |swap, _| swap)
+}
+
+impl ImageMeta {
+    /// What goes into the image-meta.
+    pub(crate) fn to_text(&self, doing: &str) -> Result<String> {
+        serde_json::to_string(self).map_err(|e| Error::Unexpected {
+            doing: doing.to_owned(),
+            detail: e.to_string(),
+        })
+    }
 }
 
 fn is_of_another(meta: Option<&str>, sr: &Uuid, vdi: &Uuid) -> bool {

@@ -3,9 +3,12 @@
 
 pub mod activate;
 pub mod claim;
+pub mod clone;
 pub mod create;
 pub mod delete;
 pub mod resize;
+pub mod revert;
+pub mod snapshot;
 pub mod update;
 
 use crate::error::{Error, Result};

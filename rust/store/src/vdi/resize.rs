@@ -22,6 +22,12 @@ impl Repository<'_> {
             let entry = self.turn(vdi)?;
             let stored = self.present(&entry, vdi)?;
             let current = stored.record.size;
+            if stored.record.volume.snapshot().is_some() {
+                return Err(Error::ReadOnly {
+                    vdi: *vdi,
+                    refused: "resized",
+                });
+            }
             if size < current {
                 return Err(Error::Shrink {
                     vdi: *vdi,

@@ -30,12 +30,7 @@ impl Repository<'_> {
         let entry = self.turn(vdi)?;
         let record = self.present(&entry, vdi)?.record.clone();
         self.image_state(&record)?;
-        Ok(ScannedVdi {
-            uuid: record.uuid,
-            size: record.size,
-            xapi: record.xapi,
-            known_to_xapi: false,
-        })
+        Ok(record.into())
     }
 
     /// Writes XAPI's fields to a record where they differ. `false`: the record has changed since

@@ -106,6 +106,28 @@ impl Lab {
         uuid
     }
 
+    pub fn snapshot(&self, vdi: &Uuid) -> Uuid {
+        let new = Uuid::new_v4();
+        self.run(A, |sr| sr.snapshot_vdi(vdi, &new)).unwrap();
+        new
+    }
+
+    pub fn clone_of(&self, vdi: &Uuid) -> Uuid {
+        let new = Uuid::new_v4();
+        self.run(A, |sr| sr.clone_vdi(vdi, &new)).unwrap();
+        new
+    }
+
+    /// What a VDI holds.
+    pub fn content(&self, vdi: &Uuid) -> Option<u64> {
+        let volume = self.record(vdi)?.volume;
+        let image = &volume.image().id;
+        match volume.snapshot() {
+            None => self.world.content(image),
+            Some(snapshot) => self.world.snapshot_content(image, snapshot.id),
+        }
+    }
+
     pub fn activate(&self, host: &str, vdi: &Uuid) -> Result<Mapped> {
         self.run(host, |sr| sr.activate_vdi(vdi, true))
     }

@@ -20,10 +20,19 @@ pub enum Operation {
     Activate,
     Deactivate,
     Rename,
+    /// Of a disk that runs: it is paused for it.
+    Snapshot,
+    SnapshotOfSnapshot,
+    CloneOfSnapshot,
+    CloneOfDisk,
+    /// Of a disk that a snapshot and a clone depend on.
+    DeleteParent,
+    /// Of a snapshot that a clone depends on, whose disk is gone.
+    DeleteSnapshot,
 }
 
 impl Operation {
-    pub const ALL: [Operation; 8] = [
+    pub const ALL: [Operation; 14] = [
         Operation::AttachSr,
         Operation::Scan,
         Operation::Create,
@@ -32,7 +41,36 @@ impl Operation {
         Operation::Activate,
         Operation::Deactivate,
         Operation::Rename,
+        Operation::Snapshot,
+        Operation::SnapshotOfSnapshot,
+        Operation::CloneOfSnapshot,
+        Operation::CloneOfDisk,
+        Operation::DeleteParent,
+        Operation::DeleteSnapshot,
     ];
+
+    /// Whether it is about a snapshot of the disk and a clone of that.
+    pub fn needs_copies(self) -> bool {
+        matches!(
+            self,
+            Operation::SnapshotOfSnapshot
+                | Operation::CloneOfSnapshot
+                | Operation::DeleteParent
+                | Operation::DeleteSnapshot
+        )
+    }
+
+    /// Whether it makes the VDI [`Scene::created`].
+    pub fn creates(self) -> bool {
+        matches!(
+            self,
+            Operation::Create
+                | Operation::Snapshot
+                | Operation::SnapshotOfSnapshot
+                | Operation::CloneOfSnapshot
+                | Operation::CloneOfDisk
+        )
+    }
 }
 
 /// An SR with a disk that operations are about, one that runs on host B all the time, and
@@ -42,6 +80,9 @@ pub struct Scene {
     pub vdi: Uuid,
     pub image_id: String,
     pub created: Uuid,
+    /// A snapshot of `vdi`, and a clone of that, where the operation is about such.
+    snapshot: Option<Uuid>,
+    clone: Option<Uuid>,
     bystander: Uuid,
     left_growing: Uuid,
     left_deleting: Uuid,
@@ -62,12 +103,20 @@ impl Scene {
         };
         let bystander = disk_with(BYSTANDER_CONTENT, B);
         let vdi = disk_with(CONTENT, A);
-        if operation != Operation::Deactivate {
+        if !matches!(operation, Operation::Deactivate | Operation::Snapshot) {
             lab.deactivate(A, &vdi).unwrap();
+        }
+        let snapshot = operation.needs_copies().then(|| lab.snapshot(&vdi));
+        let clone = snapshot.map(|snapshot| lab.clone_of(&snapshot));
+        let image_id = lab.image_id(&vdi);
+        if operation == Operation::DeleteSnapshot {
+            lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap();
         }
         let scene = Scene {
             vdi,
-            image_id: lab.image_id(&vdi),
+            image_id,
+            snapshot,
+            clone,
             created: Uuid::new_v4(),
             bystander,
             left_growing: lab.create(GIB),
@@ -141,6 +190,18 @@ impl Scene {
             Operation::Activate => sr.activate_vdi(&self.vdi, true).map(|_| ()),
             Operation::Deactivate => sr.deactivate_vdi(&self.vdi),
             Operation::Rename => sr.update_vdi(&self.lab.known(self.vdi, "renamed")),
+            Operation::Snapshot => sr.snapshot_vdi(&self.vdi, &self.created).map(|_| ()),
+            Operation::SnapshotOfSnapshot => {
+                let snapshot = self.snapshot.unwrap();
+                sr.snapshot_vdi(&snapshot, &self.created).map(|_| ())
+            }
+            Operation::CloneOfSnapshot => {
+                let snapshot = self.snapshot.unwrap();
+                sr.clone_vdi(&snapshot, &self.created).map(|_| ())
+            }
+            Operation::CloneOfDisk => sr.clone_vdi(&self.vdi, &self.created).map(|_| ()),
+            Operation::DeleteParent => sr.delete_vdi(&self.vdi),
+            Operation::DeleteSnapshot => sr.delete_vdi(&self.snapshot.unwrap()),
         }
     }
 
@@ -165,6 +226,22 @@ impl Scene {
                 assert!(self.lab.world.devices(A).is_empty());
             }
             Operation::Rename => assert_eq!(record.unwrap().xapi.name_label, "renamed"),
+            Operation::Snapshot
+            | Operation::SnapshotOfSnapshot
+            | Operation::CloneOfSnapshot
+            | Operation::CloneOfDisk => {
+                let created = self.lab.record(&self.created).unwrap();
+                assert_eq!(created.size, GIB);
+                assert_eq!(created.xapi.name_label, "disk");
+                let clones = [Operation::CloneOfSnapshot, Operation::CloneOfDisk];
+                let cloned = clones.contains(&operation);
+                assert_eq!(created.volume.snapshot().is_none(), cloned);
+                assert_eq!(created.depth, u32::from(cloned));
+            }
+            Operation::DeleteParent => assert_eq!(record, None),
+            Operation::DeleteSnapshot => {
+                assert_eq!(self.lab.record(&self.snapshot.unwrap()), None);
+            }
         }
     }
 
@@ -186,19 +263,43 @@ impl Scene {
         assert_eq!(lab.keys("op."), [""; 0], "operations are left");
         let pool = lab.world.snapshot();
         let mut images = pool.images.clone();
+        let mut snapshots = pool.snapshots.clone();
+        snapshots.retain(|(_, _, removed)| !removed);
         for key in lab.keys("vdi.") {
             let uuid = key["vdi.".len()..].parse().unwrap();
             let record = lab.record(&uuid).unwrap();
             let image = record.volume.image();
             assert_eq!(
-                images.remove(&image.name).as_ref(),
+                pool.images.get(&image.name),
                 Some(&image.id),
                 "lost: {uuid}"
             );
-            assert_eq!(pool.sizes[&image.id], record.size, "sizes differ: {uuid}");
             assert!(!record.xapi.name_label.is_empty(), "no name: {uuid}");
+            match record.volume.snapshot() {
+                None => {
+                    images.remove(&image.name);
+                    assert_eq!(pool.sizes[&image.id], record.size, "sizes differ: {uuid}");
+                }
+                Some(snapshot) => {
+                    let found = (image.id.clone(), snapshot.id, false);
+                    assert!(pool.snapshots.contains(&found), "lost: {uuid}");
+                    snapshots.remove(&found);
+                }
+            }
         }
+        let hidden = lab.keys("hidden.");
+        images.retain(|_, id| !hidden.contains(&format!("hidden.{id}")));
         assert!(images.is_empty(), "images are left: {images:?}");
+        assert!(snapshots.is_empty(), "snapshots are left: {snapshots:?}");
+        assert!(lab.world.paused().is_empty(), "a disk stays paused");
+        for copy in [self.snapshot, self.clone, Some(self.created)] {
+            let content = copy.and_then(|copy| lab.content(&copy));
+            let from_nothing = Some(0); // a disk that was made, not copied
+            assert!([None, Some(CONTENT), from_nothing].contains(&content));
+        }
+        if let Some(clone) = self.clone {
+            assert_eq!(lab.content(&clone), Some(CONTENT));
+        }
         assert_eq!(pool.trash, pool.scheduled, "nobody will free the trash");
         let bystander = lab.record(&self.bystander).unwrap();
         assert_eq!((bystander.size, &bystander.xapi), (GIB, &named("disk")));

@@ -1,0 +1,238 @@
+//! Taking a snapshot.
+//!
+//! Of a disk:
+//! 1. The intent, with the snapshot's name, goes into the catalogue.
+//! 2. A disk that runs is paused, the snapshot is taken, and the disk goes on.
+//! 3. One swap writes the new VDI's record and removes the intent.
+//!
+//! Until step 3 XAPI does not know the new VDI, so whoever finds the intent undoes it: the disk goes
+//! on, if it was to be paused, and a snapshot of that name is removed. The intent is no lock that
+//! pausing could wait for: whoever pauses or resumes a disk asks the cluster nothing.
+//!
+//! Of a snapshot: nothing can write to it, so the new VDI is the same one, by one swap.
+
+use uuid::Uuid;
+
+use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
+use crate::cluster::Swap;
+use crate::error::{Context, Error, Result};
+use crate::record::{Action, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume};
+use crate::Repository;
+
+/// Parents that an image can have, one behind the other: krbd maps 16. A snapshot is refused
+/// before that, so that every snapshot there is can be cloned, and the clone be mapped.
+pub const MAX_DEPTH: u32 = 14;
+
+/// Snapshots that an image can have: krbd maps an image with 510.
+pub const MAX_SNAPSHOTS: usize = 500;
+
+impl Repository<'_> {
+    /// Makes a VDI of the UUID `new` that stays what `vdi` is now.
+    pub fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid) -> Result<VdiRecord> {
+        self.require_new(new)?;
+        self.require_room(&format!("no snapshot of VDI {vdi} was taken"))?;
+        loop {
+            let entry = self.turn(vdi)?;
+            let source = self.present(&entry, vdi)?;
+            let done = match &source.record.volume {
+                Volume::Snapshot { .. } => self.same_snapshot(vdi, &entry, source, new)?,
+                Volume::Head { image } => self.take_snapshot(vdi, &entry, source, image, new)?,
+            };
+            if let Some(record) = done {
+                return Ok(record);
+            }
+        }
+    }
+
+    fn same_snapshot(
+        &self,
+        vdi: &Uuid,
+        entry: &Entry,
+        source: &Stored<VdiRecord>,
+        new: &Uuid,
+    ) -> Result<Option<VdiRecord>> {
+        let volume = source.record.volume.clone();
+        let mut record = self.snapshot_of(&source.record, volume, source.record.depth, new);
+        let swap = Swap::default()
+            .expect(crate::catalogue::SR_KEY.into(), Some(&entry.sr))
+            .expect(vdi_key(vdi), Some(source))
+            .expect::<Intent>(intent_key(vdi), None)
+            .expect::<VdiRecord>(vdi_key(new), None)
+            .write(vdi_key(new), &mut record);
+        let written = self.commit(&format!("recording the snapshot {new}"), &swap)?;
+        Ok(written.then_some(record))
+    }
+
+    fn take_snapshot(
+        &self,
+        vdi: &Uuid,
+        entry: &Entry,
+        source: &Stored<VdiRecord>,
+        image: &ImageRef,
+        new: &Uuid,
+    ) -> Result<Option<VdiRecord>> {
+        let depth = self.require_short_chain(&source.record)?;
+        let name = new.to_string();
+        let action = Action::Snapshot {
+            image: image.clone(),
+            snapshot_name: name.clone(),
+            paused: source.record.claim.is_some(),
+        };
+        let Some(intent) = self.begin(vdi, entry, action, |swap| swap)? else {
+            return Ok(None);
+        };
+        let snapshot = match self.snapshot_paused(vdi, &intent, image, &name) {
+            Ok(id) => SnapshotRef { name, id },
+            Err(error) => {
+                self.undo_snapshot_after(&error, vdi, &intent);
+                return Err(error);
+            }
+        };
+        let volume = Volume::Snapshot {
+            image: image.clone(),
+            snapshot,
+        };
+        let mut record = self.snapshot_of(&source.record, volume, depth, new);
+        let bytes = record.seal();
+        self.finish_copy(vdi, &intent, Some(source), &record, &bytes)?;
+        Ok(Some(record))
+    }
+
+    fn snapshot_of(&self, source: &VdiRecord, volume: Volume, depth: u32, new: &Uuid) -> VdiRecord {
+        let xapi = source.xapi.for_snapshot(source.uuid, self.host.now());
+        VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth)
+    }
+
+    /// Writes a new VDI's record and removes the intent. Where that stands at another VDI, that
+    /// one's record is written anew: a request to begin that arrives late must not find it.
+    pub(crate) fn finish_copy(
+        &self,
+        vdi: &Uuid,
+        intent: &Stored<Intent>,
+        source: Option<&Stored<VdiRecord>>,
+        record: &VdiRecord,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let key = vdi_key(&record.uuid);
+        self.finish(vdi, intent, source.cloned(), |swap, source| {
+            let swap = swap
+                .expect::<VdiRecord>(key.clone(), None)
+                .put(key.clone(), bytes.to_vec());
+            match source {
+                None => swap,
+                Some(source) => swap
+                    .expect(vdi_key(vdi), Some(source))
+                    .write(vdi_key(vdi), &mut source.record.clone()),
+            }
+        })
+    }
+
+    fn snapshot_paused(
+        &self,
+        vdi: &Uuid,
+        intent: &Stored<Intent>,
+        image: &ImageRef,
+        name: &str,
+    ) -> Result<u64> {
+        let paused = matches!(intent.record.action, Action::Snapshot { paused: true, .. });
+        if paused {
+            let doing = format!("pausing VDI {vdi} for a snapshot");
+            self.host.pause_disk(vdi).doing(&doing)?;
+        }
+        let taken = self.cluster.create_snapshot(&image.id, name);
+        if paused {
+            let doing = format!("letting VDI {vdi} go on after a snapshot");
+            self.host.resume_disk(vdi).doing(&doing)?;
+        }
+        taken.doing(&format!("taking a snapshot of image {}", image.name))
+    }
+
+    /// As [`Repository::undo_after`]; a disk that may be paused goes on in any case.
+    fn undo_snapshot_after(&self, error: &Error, vdi: &Uuid, intent: &Stored<Intent>) {
+        let undone = if error.is_unknown() {
+            resume(self, vdi, intent)
+        } else {
+            undo(self, vdi, intent)
+        };
+        if let Err(e) = undone {
+            log::warn!("VDI {vdi}: its unfinished snapshot will be undone later: {e}");
+        }
+    }
+
+    /// Refuses to make a VDI that is there.
+    pub(crate) fn require_new(&self, vdi: &Uuid) -> Result<()> {
+        match self.entry(vdi)?.vdi {
+            None => Ok(()),
+            Some(_) => Err(Error::VdiExists {
+                sr: self.sr,
+                vdi: *vdi,
+            }),
+        }
+    }
+
+    /// Refuses what would end in an image that no kernel can map; answers how many parents the
+    /// disk's image has. One that was flattened has none, whatever was recorded.
+    pub(crate) fn require_short_chain(&self, source: &VdiRecord) -> Result<u32> {
+        let image = source.volume.image();
+        let state = self.image_state(source)?;
+        let depth = if state.has_parent { source.depth } else { 0 };
+        if depth > MAX_DEPTH {
+            return Err(Error::ChainTooLong {
+                vdi: source.uuid,
+                image: image.name.clone(),
+                pool: self.cluster.pool_name().to_owned(),
+                depth,
+            });
+        }
+        if state.snapshots.len() >= MAX_SNAPSHOTS {
+            return Err(Error::TooManySnapshots {
+                vdi: source.uuid,
+                count: state.snapshots.len(),
+            });
+        }
+        Ok(depth)
+    }
+
+    /// Removes an image's snapshot of that name, where there is one.
+    pub(crate) fn remove_snapshot_named(&self, image: &ImageRef, name: &str) -> Result<()> {
+        let doing = format!("removing snapshot {name} of image {}", image.name);
+        let snapshots = match self.cluster.snapshots(&image.id) {
+            Err(e) if e.is_not_found() => return Ok(()),
+            other => other.doing(&doing)?,
+        };
+        match snapshots.iter().find(|s| s.name == name && !s.removed) {
+            None => Ok(()),
+            Some(snapshot) => self.remove_snapshot(image, snapshot.id),
+        }
+    }
+
+    /// Removes a snapshot; one that is not there was removed before.
+    pub(crate) fn remove_snapshot(&self, image: &ImageRef, id: u64) -> Result<()> {
+        match self.cluster.remove_snapshot(&image.id, id) {
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other.doing(&format!("removing snapshot {id} of image {}", image.name)),
+        }
+    }
+}
+
+/// Takes back what a snapshot that did not finish has left, and lets the disk go on.
+pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+    resume(repository, vdi, intent)?;
+    if let Action::Snapshot {
+        image,
+        snapshot_name,
+        ..
+    } = &intent.record.action
+    {
+        repository.remove_snapshot_named(image, snapshot_name)?;
+    }
+    repository.finish(vdi, intent, None, |swap, _| swap)
+}
+
+fn resume(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+    if !matches!(intent.record.action, Action::Snapshot { paused: true, .. }) {
+        return Ok(());
+    }
+    let doing = format!("letting VDI {vdi} go on after an unfinished snapshot");
+    repository.host.resume_disk(vdi).doing(&doing)
+}
