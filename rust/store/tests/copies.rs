@@ -145,3 +145,12 @@ fn whatever_the_order_of_deletion_the_others_keep_their_content_and_nothing_is_l
         lab.run(A, |sr| sr.delete_sr()).unwrap();
     }
 }
+
+#[test]
+fn a_scan_does_not_complain_of_an_image_that_only_lives_for_its_snapshots() {
+    let lab = Lab::new();
+    let disk = lab.create(GIB);
+    lab.snapshot(&disk);
+    lab.run(A, |sr| sr.delete_vdi(&disk)).unwrap();
+    assert_eq!(lab.scan(B).unwrap().warnings, [""; 0]);
+}

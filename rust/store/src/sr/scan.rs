@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, intent_key, vdi_key, Stored, INTENT_PREFIX, VDI_PREFIX};
+use crate::catalogue::{hidden_key, image_prefix, intent_key, vdi_key, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
-use crate::record::{ImageMeta, Intent, VdiRecord};
+use crate::record::{Action, ImageMeta, Intent, VdiRecord};
 use crate::usage::PoolUsage;
 use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use crate::Repository;
@@ -178,7 +178,8 @@ impl Repository<'_> {
         })
     }
 
-    /// Images that bear this SR's name and that neither a VDI nor an operation knows.
+    /// Images that bear this SR's name and that neither a VDI nor an operation knows, nor the list
+    /// of those that only others depend on.
     fn report_orphans(
         &self,
         entries: &Entries,
@@ -186,12 +187,22 @@ impl Repository<'_> {
         scan: &mut Scan,
     ) {
         let prefix = image_prefix(&self.sr);
-        for name in images.values().filter(|name| name.starts_with(&prefix)) {
-            let known = self.vdi_of_image_name(name).is_some_and(|vdi| {
-                [VDI_PREFIX, INTENT_PREFIX]
-                    .iter()
-                    .any(|kind| entries.contains_key(&format!("{kind}{vdi}")))
-            });
+        let intents = self.intents(entries);
+        let being_cloned: HashSet<Uuid> = intents
+            .iter()
+            .filter_map(|(_, intent)| match intent.record.action {
+                Action::CloneDisk { vdi, .. } => Some(vdi),
+                _ => None,
+            })
+            .collect();
+        for (id, name) in images.iter().filter(|(_, name)| name.starts_with(&prefix)) {
+            let made_for = self.vdi_of_image_name(name);
+            let known = entries.contains_key(&hidden_key(id))
+                || made_for.is_some_and(|vdi| {
+                    being_cloned.contains(&vdi)
+                        || entries.contains_key(&vdi_key(&vdi))
+                        || entries.contains_key(&intent_key(&vdi))
+                });
             if !known {
                 scan.warn(format!(
                     "image {name} bears this SR's name but is not in its catalogue; it was left alone"
