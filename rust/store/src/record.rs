@@ -136,6 +136,16 @@ pub struct SnapshotRef {
     pub id: u64,
 }
 
+/// A snapshot that clones of a disk share, as long as the disk has not changed since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseSnapshot {
+    /// The snapshot, which is no VDI.
+    #[serde(flatten)]
+    pub snapshot: SnapshotRef,
+    /// The disk's epoch when it was taken.
+    pub epoch: u64,
+}
+
 impl Volume {
     /// The image that holds the blocks.
     pub fn image(&self) -> &ImageRef {
@@ -179,8 +189,11 @@ pub struct VdiRecord {
     pub xapi: XapiFields,
     /// Who may write to it.
     pub claim: Option<Claim>,
-    /// Raised by each claim: tells whether the content can have changed since.
+    /// Raised by each claim, resize and revert: tells whether the content can have changed since.
     pub epoch: u64,
+    /// What its clones are made of. See `vdi/base.rs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseSnapshot>,
     /// How many parents its image has, one behind the other.
     #[serde(default)]
     pub depth: u32,
@@ -199,6 +212,7 @@ impl VdiRecord {
             xapi,
             claim: None,
             epoch: 0,
+            base: None,
             depth: 0,
         }
     }
@@ -289,6 +303,9 @@ pub enum Action {
     DeleteDisk {
         /// The image that goes to the trash.
         image: ImageRef,
+        /// Its snapshot that only clones are made of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<SnapshotRef>,
     },
     /// See `vdi/resize.rs`.
     Grow {

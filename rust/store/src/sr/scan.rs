@@ -61,7 +61,11 @@ impl Repository<'_> {
             scan.vdis.extend(vdi);
         }
         self.report_orphans(&entries, &images, &mut scan);
-        self.sweep(&entries)?;
+        for tidied in [self.sweep(&entries), self.drop_stale_bases(&entries)] {
+            if let Err(e) = tidied {
+                scan.warn(format!("what nobody needs any more stays for now: {e}"));
+            }
+        }
         for image in self.trashed_images()? {
             self.request_purge(&image.id, &scan.usage);
         }

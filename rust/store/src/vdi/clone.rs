@@ -8,18 +8,23 @@
 //!
 //! Of a disk, there must be a snapshot to clone first:
 //! 1. The intent stands at the disk, so that nothing else happens to it meanwhile.
-//! 2. A snapshot is taken, the image is cloned from it, and the snapshot is removed again: it lives
-//!    on, out of sight, as long as the clone needs it, and nobody has to remember it.
-//! 3. One swap writes the new VDI's record and removes the intent.
+//! 2. A snapshot is taken, and the image is cloned from it.
+//! 3. One swap writes the new VDI's record, names the snapshot in the disk's record as the *base* of
+//!    its clones, and removes the intent.
 //!
-//! Whoever finds the intent removes the new image and the snapshot. If a snapshot goes while it is
-//! being cloned, cloning it fails; nothing is left.
+//! Whoever finds the intent removes the new image and the snapshot. The next clones are made of the
+//! base, in the first way (see `vdi/base.rs`).
+//!
+//! If a snapshot goes while it is being cloned, cloning it fails; nothing is left.
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, Stored};
-use crate::error::{Context, Result};
-use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord, Volume, VERSION};
+use crate::catalogue::{image_prefix, vdi_key, Entry, Stored};
+use crate::error::{Context, Error, Result};
+use crate::record::{
+    Action, BaseSnapshot, ImageMeta, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
+    VERSION,
+};
 use crate::vdi::create::discard_unfinished;
 use crate::xapi::XapiFields;
 use crate::Repository;
@@ -32,21 +37,21 @@ impl Repository<'_> {
         loop {
             let entry = self.turn(source)?;
             let stored = self.present(&entry, source)?;
-            let done = match &stored.record.volume {
-                Volume::Snapshot { .. } => self.clone_snapshot(stored, new)?,
-                Volume::Head { image } => {
-                    let depth = self.require_short_chain(&stored.record)?;
-                    let action = Action::CloneDisk {
-                        image: image.clone(),
-                        snapshot_name: format!("clone.{new}"),
-                        vdi: *new,
-                        image_name: self.first_image_name(new),
-                    };
-                    let intent = self.begin(source, &entry, action, |swap| swap)?;
-                    intent
-                        .map(|intent| self.clone_head(stored, image, depth, &intent, new))
-                        .transpose()?
+            let done = match (&stored.record.volume, stored.record.usable_base()) {
+                (Volume::Snapshot { snapshot, .. }, _) => {
+                    self.clone_snapshot(stored, snapshot, new)?
                 }
+                (Volume::Head { .. }, Some(base)) => {
+                    match self.clone_snapshot(stored, base, new) {
+                        // Removed outside this driver, or the disk was changed this moment.
+                        Err(Error::Cluster { source: e, .. }) if e.is_not_found() => {
+                            self.drop_base(source, stored)?;
+                            None
+                        }
+                        other => other?,
+                    }
+                }
+                (Volume::Head { image }, None) => self.clone_head(&entry, stored, image, new)?,
             };
             if let Some(record) = done {
                 return Ok(record);
@@ -54,48 +59,69 @@ impl Repository<'_> {
         }
     }
 
-    fn clone_snapshot(&self, source: &Stored<VdiRecord>, new: &Uuid) -> Result<Option<VdiRecord>> {
+    fn clone_snapshot(
+        &self,
+        source: &Stored<VdiRecord>,
+        snapshot: &SnapshotRef,
+        new: &Uuid,
+    ) -> Result<Option<VdiRecord>> {
         let image_name = self.first_image_name(new);
         let Some(intent) = self.begin_image(new, &image_name, Some(source))? else {
             return Ok(None);
         };
-        let parent = source.record.volume.image();
-        let snapshot = source.record.volume.snapshot().map_or(0, |s| s.id);
+        let parent = (source.record.volume.image(), snapshot.id);
         let xapi = source.record.xapi.for_clone();
-        let image = match self.make_clone((parent, snapshot), &image_name, new, &xapi) {
+        let image = match self.make_clone(parent, &image_name, new, &xapi) {
             Ok(image) => image,
             Err(error) => {
                 self.undo_after(&error, new, &intent, &image_name);
                 return Err(error);
             }
         };
-        let depth = source.record.depth + 1;
-        let mut record = clone_of(&source.record, image, depth, new);
+        let mut record = clone_of(&source.record, image, source.record.depth, new);
         let bytes = record.seal();
-        self.finish_copy(new, &intent, None, &record, &bytes)?;
+        self.finish(new, &intent, None, |swap, _| {
+            swap.expect::<VdiRecord>(vdi_key(new), None)
+                .put(vdi_key(new), bytes.clone())
+        })?;
         Ok(Some(record))
     }
 
     fn clone_head(
         &self,
+        entry: &Entry,
         source: &Stored<VdiRecord>,
         parent: &ImageRef,
-        depth: u32,
-        intent: &Stored<Intent>,
         new: &Uuid,
-    ) -> Result<VdiRecord> {
-        let vdi = source.record.uuid;
-        match self.clone_by_snapshot(&source.record, parent, new) {
-            Ok(image) => {
-                let mut record = clone_of(&source.record, image, depth + 1, new);
+    ) -> Result<Option<VdiRecord>> {
+        let disk = &source.record;
+        let depth = self.require_short_chain(disk)?;
+        let action = Action::CloneDisk {
+            image: parent.clone(),
+            snapshot_name: format!("clone.{new}"),
+            vdi: *new,
+            image_name: self.first_image_name(new),
+        };
+        let Some(intent) = self.begin(&disk.uuid, entry, action, |swap| swap)? else {
+            return Ok(None);
+        };
+        match self.clone_by_snapshot(disk, parent, new) {
+            Ok((image, base)) => {
+                let mut record = clone_of(disk, image, depth, new);
                 let bytes = record.seal();
-                self.finish_copy(&vdi, intent, Some(source), &record, &bytes)?;
-                Ok(record)
+                self.finish_copy(&disk.uuid, &intent, source, (new, &bytes), |disk| {
+                    disk.depth = depth;
+                    disk.base.clone_from(&base);
+                })?;
+                Ok(Some(record))
             }
             Err(error) => {
                 if !error.is_unknown() {
-                    if let Err(e) = undo(self, &vdi, intent) {
-                        log::warn!("VDI {vdi}: its unfinished clone will be undone later: {e}");
+                    if let Err(e) = undo(self, &disk.uuid, &intent) {
+                        log::warn!(
+                            "VDI {}: its unfinished clone will be undone later: {e}",
+                            disk.uuid
+                        );
                     }
                 }
                 Err(error)
@@ -105,21 +131,29 @@ impl Repository<'_> {
 
     fn clone_by_snapshot(
         &self,
-        source: &VdiRecord,
+        disk: &VdiRecord,
         parent: &ImageRef,
         new: &Uuid,
-    ) -> Result<ImageRef> {
+    ) -> Result<(ImageRef, Option<BaseSnapshot>)> {
+        if let Some(stale) = &disk.base {
+            self.remove_snapshot(parent, stale.snapshot.id)?;
+        }
         let name = format!("clone.{new}");
         let doing = format!("taking a snapshot of image {} to clone it", parent.name);
-        let snapshot = self
-            .cluster
-            .create_snapshot(&parent.id, &name)
-            .doing(&doing)?;
+        let id = self.cluster.create_snapshot(&parent.id, &name);
+        let snapshot = SnapshotRef {
+            name,
+            id: id.doing(&doing)?,
+        };
         let image_name = self.first_image_name(new);
-        let xapi = source.xapi.for_clone();
-        let image = self.make_clone((parent, snapshot), &image_name, new, &xapi)?;
-        self.remove_snapshot(parent, snapshot)?;
-        Ok(image)
+        let xapi = disk.xapi.for_clone();
+        let image = self.make_clone((parent, snapshot.id), &image_name, new, &xapi)?;
+        if disk.claim.is_some() {
+            self.remove_snapshot(parent, snapshot.id)?;
+            return Ok((image, None));
+        }
+        let epoch = disk.epoch;
+        Ok((image, Some(BaseSnapshot { snapshot, epoch })))
     }
 
     /// Clones a snapshot to an image for the VDI `vdi`.
@@ -154,10 +188,11 @@ impl Repository<'_> {
     }
 }
 
+/// The record of a clone, whose parent has `depth` parents.
 fn clone_of(source: &VdiRecord, image: ImageRef, depth: u32, new: &Uuid) -> VdiRecord {
     let volume = Volume::Head { image };
     let xapi = source.xapi.for_clone();
-    VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth)
+    VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth + 1)
 }
 
 /// Takes back what the cloning of a disk that did not finish has left.

@@ -37,7 +37,10 @@ impl Repository<'_> {
             };
             self.refuse_if_in_use(&stored.record)?;
             let action = match stored.record.volume.clone() {
-                Volume::Head { image } => Action::DeleteDisk { image },
+                Volume::Head { image } => Action::DeleteDisk {
+                    image,
+                    base: stored.record.base.clone().map(|base| base.snapshot),
+                },
                 Volume::Snapshot { image, snapshot } => Action::DeleteSnapshot { image, snapshot },
             };
             if let Some(intent) =
@@ -130,13 +133,18 @@ pub(crate) fn complete(
     intent: &Stored<Intent>,
 ) -> Result<()> {
     match &intent.record.action {
-        Action::DeleteDisk { image } if repository.has_snapshots(image)? => {
-            let bytes = HiddenRecord::new(image.clone()).seal();
-            return repository.finish(vdi, intent, None, |swap, _| {
-                swap.put(hidden_key(&image.id), bytes.clone())
-            });
+        Action::DeleteDisk { image, base } => {
+            if let Some(base) = base {
+                repository.remove_snapshot(image, base.id)?;
+            }
+            if repository.has_snapshots(image)? {
+                let bytes = HiddenRecord::new(image.clone()).seal();
+                return repository.finish(vdi, intent, None, |swap, _| {
+                    swap.put(hidden_key(&image.id), bytes.clone())
+                });
+            }
+            repository.discard(image)?;
         }
-        Action::DeleteDisk { image } => repository.discard(image)?,
         Action::DeleteSnapshot { image, snapshot } => {
             drop_snapshot(repository, vdi, image, snapshot)?;
         }

@@ -2,6 +2,7 @@
 //! one who finds it unfinished does, in the file that bears its name.
 
 pub mod activate;
+mod base;
 pub mod claim;
 pub mod clone;
 pub mod create;

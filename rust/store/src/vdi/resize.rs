@@ -67,6 +67,7 @@ impl Repository<'_> {
             None => swap,
             Some(stored) => {
                 let mut record = stored.record.clone();
+                record.epoch += u64::from(record.size != size);
                 record.size = size;
                 swap.expect(vdi_key(vdi), Some(stored))
                     .write(vdi_key(vdi), &mut record)

@@ -102,7 +102,10 @@ impl Repository<'_> {
             record.volume = Volume::Head { image: new.clone() };
             record.size = source.size;
             record.epoch += 1;
-            let next = Action::DeleteDisk { image: old.clone() };
+            let next = Action::DeleteDisk {
+                image: old.clone(),
+                base: record.base.take().map(|base| base.snapshot),
+            };
             if let Some(intent) = self.proceed(vdi, intent, stored, &mut record, next)? {
                 return Ok((record, intent));
             }

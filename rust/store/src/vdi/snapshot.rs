@@ -94,7 +94,7 @@ impl Repository<'_> {
         };
         let mut record = self.snapshot_of(&source.record, volume, depth, new);
         let bytes = record.seal();
-        self.finish_copy(vdi, &intent, Some(source), &record, &bytes)?;
+        self.finish_copy(vdi, &intent, source, (new, &bytes), |_| {})?;
         Ok(Some(record))
     }
 
@@ -103,26 +103,29 @@ impl Repository<'_> {
         VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth)
     }
 
-    /// Writes a new VDI's record and removes the intent. Where that stands at another VDI, that
-    /// one's record is written anew: a request to begin that arrives late must not find it.
+    /// Writes a new VDI's record and removes the intent at the disk that it was made from. That
+    /// one's record is written anew, with what `also` changes: a request to begin that arrives
+    /// late must not find it as it was.
     pub(crate) fn finish_copy(
         &self,
-        vdi: &Uuid,
+        disk: &Uuid,
         intent: &Stored<Intent>,
-        source: Option<&Stored<VdiRecord>>,
-        record: &VdiRecord,
-        bytes: &[u8],
+        source: &Stored<VdiRecord>,
+        (new, bytes): (&Uuid, &[u8]),
+        also: impl Fn(&mut VdiRecord),
     ) -> Result<()> {
-        let key = vdi_key(&record.uuid);
-        self.finish(vdi, intent, source.cloned(), |swap, source| {
+        self.finish(disk, intent, Some(source.clone()), |swap, source| {
             let swap = swap
-                .expect::<VdiRecord>(key.clone(), None)
-                .put(key.clone(), bytes.to_vec());
+                .expect::<VdiRecord>(vdi_key(new), None)
+                .put(vdi_key(new), bytes.to_vec());
             match source {
                 None => swap,
-                Some(source) => swap
-                    .expect(vdi_key(vdi), Some(source))
-                    .write(vdi_key(vdi), &mut source.record.clone()),
+                Some(source) => {
+                    let mut record = source.record.clone();
+                    also(&mut record);
+                    swap.expect(vdi_key(disk), Some(source))
+                        .write(vdi_key(disk), &mut record)
+                }
             }
         })
     }

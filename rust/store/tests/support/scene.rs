@@ -275,6 +275,11 @@ impl Scene {
                 "lost: {uuid}"
             );
             assert!(!record.xapi.name_label.is_empty(), "no name: {uuid}");
+            if let Some(base) = &record.base {
+                let found = (image.id.clone(), base.snapshot.id, false);
+                assert!(record.claim.is_some() || snapshots.contains(&found));
+                snapshots.remove(&found);
+            }
             match record.volume.snapshot() {
                 None => {
                     images.remove(&image.name);
