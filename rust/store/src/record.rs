@@ -146,6 +146,17 @@ pub struct BaseSnapshot {
     pub epoch: u64,
 }
 
+/// What a disk that forgets its changes goes back to at the next start of its VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetPoint {
+    /// The image, whose head need not be the disk any more.
+    pub image: ImageRef,
+    /// The snapshot, which is no VDI.
+    pub snapshot: SnapshotRef,
+    /// How many parents the image has, one behind the other.
+    pub depth: u32,
+}
+
 impl Volume {
     /// The image that holds the blocks.
     pub fn image(&self) -> &ImageRef {
@@ -194,6 +205,9 @@ pub struct VdiRecord {
     /// What its clones are made of. See `vdi/base.rs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<BaseSnapshot>,
+    /// What it goes back to at each start of its VM. See `vdi/reset.rs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_point: Option<ResetPoint>,
     /// How many parents its image has, one behind the other.
     #[serde(default)]
     pub depth: u32,
@@ -213,6 +227,7 @@ impl VdiRecord {
             claim: None,
             epoch: 0,
             base: None,
+            reset_point: None,
             depth: 0,
         }
     }

@@ -36,6 +36,10 @@ impl Repository<'_> {
                 return Ok(());
             };
             self.refuse_if_in_use(&stored.record)?;
+            if stored.record.reset_point.is_some() {
+                self.forget_reset_point(vdi)?;
+                continue;
+            }
             let action = match stored.record.volume.clone() {
                 Volume::Head { image } => Action::DeleteDisk {
                     image,

@@ -7,6 +7,7 @@ pub mod claim;
 pub mod clone;
 pub mod create;
 pub mod delete;
+pub mod reset;
 pub mod resize;
 pub mod revert;
 pub mod snapshot;

@@ -40,6 +40,10 @@ impl Repository<'_> {
             }
             self.refuse_if_in_use(&stored.record)?;
             self.require_room(&format!("VDI {vdi} was not resized"))?;
+            if stored.record.reset_point.is_some() {
+                self.forget_reset_point(vdi)?;
+                continue;
+            }
             let image = stored.record.volume.image().clone();
             let action = Action::Grow {
                 image: image.clone(),

@@ -13,11 +13,22 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, vdi_key, Stored};
+use crate::catalogue::{image_prefix, vdi_key, Entry, Stored};
+use crate::cluster::Swap;
 use crate::error::{Error, Result};
 use crate::record::{Action, ImageRef, Intent, VdiRecord, Volume};
 use crate::vdi::delete;
 use crate::Repository;
+
+/// What a disk is to become: a snapshot of an image.
+pub(crate) struct Origin<'o> {
+    /// The image, and the snapshot's id.
+    pub snapshot: (&'o ImageRef, u64),
+    /// Size in bytes.
+    pub size: u64,
+    /// How many parents the image has, one behind the other.
+    pub depth: u32,
+}
 
 impl Repository<'_> {
     /// Gives a disk the content and the size of a snapshot; takes as long for 1 GiB as for 64 TiB.
@@ -25,11 +36,12 @@ impl Repository<'_> {
     pub fn revert_vdi(&self, vdi: &Uuid, snapshot: &Uuid) -> Result<VdiRecord> {
         self.require_room(&format!("VDI {vdi} was not reverted"))?;
         loop {
+            self.forget_reset_point(vdi)?;
             let source = self.turn(snapshot)?;
             let source = self.present(&source, snapshot)?;
             let entry = self.turn(vdi)?;
             let stored = self.present(&entry, vdi)?;
-            let (Volume::Head { image }, Volume::Snapshot { .. }) =
+            let (Volume::Head { .. }, Volume::Snapshot { image, snapshot: s }) =
                 (&stored.record.volume, &source.record.volume)
             else {
                 return Err(Error::NotRevertible {
@@ -37,49 +49,50 @@ impl Repository<'_> {
                     snapshot: *snapshot,
                 });
             };
-            self.refuse_if_in_use(&stored.record)?;
-            let image_name = self.next_image_name(vdi, image);
-            self.require_free_name(vdi, &image_name)?;
-            let action = Action::Revert {
-                image_name: image_name.clone(),
+            let origin = Origin {
+                snapshot: (image, s.id),
+                size: source.record.size,
+                depth: source.record.depth,
             };
-            let intent = self.begin(vdi, &entry, action, |swap| {
-                swap.expect(vdi_key(snapshot), Some(source))
-            })?;
-            if let Some(intent) = intent {
-                let (disk, source) = (&stored.record, &source.record);
-                return self.exchange(disk, image, source, &image_name, &intent);
+            let unchanged = |swap: Swap| swap.expect(vdi_key(snapshot), Some(source));
+            if let Some(record) = self.exchange(vdi, &entry, &origin, unchanged)? {
+                return Ok(record);
             }
         }
     }
 
-    fn exchange(
+    /// Gives a disk at rest a clone of `origin` for an image, as long as `also` holds.
+    /// `None`: something has changed; look again.
+    pub(crate) fn exchange(
         &self,
-        disk: &VdiRecord,
-        old: &ImageRef,
-        source: &VdiRecord,
-        image_name: &str,
-        intent: &Stored<Intent>,
-    ) -> Result<VdiRecord> {
-        let vdi = disk.uuid;
-        let snapshot = source.volume.snapshot().map_or(0, |s| s.id);
+        vdi: &Uuid,
+        entry: &Entry,
+        origin: &Origin<'_>,
+        also: impl FnOnce(Swap) -> Swap,
+    ) -> Result<Option<VdiRecord>> {
+        let disk = &self.present(entry, vdi)?.record;
+        self.refuse_if_in_use(disk)?;
+        let old = disk.volume.image();
+        let image_name = self.next_image_name(vdi, old);
+        self.require_free_name(vdi, &image_name)?;
+        let action = Action::Revert {
+            image_name: image_name.clone(),
+        };
+        let Some(intent) = self.begin(vdi, entry, action, also)? else {
+            return Ok(None);
+        };
         let reverted = self
-            .make_clone(
-                (source.volume.image(), snapshot),
-                image_name,
-                &vdi,
-                &disk.xapi,
-            )
-            .and_then(|image| self.repoint(&vdi, intent, source, old, &image));
+            .make_clone(origin.snapshot, &image_name, vdi, &disk.xapi)
+            .and_then(|image| self.repoint(vdi, &intent, origin, old, &image));
         match reverted {
             Ok((record, intent)) => {
-                if let Err(e) = delete::complete(self, &vdi, &intent) {
+                if let Err(e) = delete::complete(self, vdi, &intent) {
                     log::warn!("VDI {vdi} is reverted; its old image goes later: {e}");
                 }
-                Ok(record)
+                Ok(Some(record))
             }
             Err(error) => {
-                self.undo_after(&error, &vdi, intent, image_name);
+                self.undo_after(&error, vdi, &intent, &image_name);
                 Err(error)
             }
         }
@@ -90,7 +103,7 @@ impl Repository<'_> {
         &self,
         vdi: &Uuid,
         intent: &Stored<Intent>,
-        source: &VdiRecord,
+        origin: &Origin<'_>,
         old: &ImageRef,
         new: &ImageRef,
     ) -> Result<(VdiRecord, Stored<Intent>)> {
@@ -98,9 +111,9 @@ impl Repository<'_> {
             let entry = self.entry_under(vdi, intent, &format!("reverting VDI {vdi}"))?;
             let stored = self.present(&entry, vdi)?;
             self.refuse_if_in_use(&stored.record)?;
-            let mut record = stored.record.clone().with_depth(source.depth + 1);
+            let mut record = stored.record.clone().with_depth(origin.depth + 1);
             record.volume = Volume::Head { image: new.clone() };
-            record.size = source.size;
+            record.size = origin.size;
             record.epoch += 1;
             let next = Action::DeleteDisk {
                 image: old.clone(),

@@ -98,6 +98,35 @@ impl Repository<'_> {
         Ok(Some(record))
     }
 
+    /// Takes a snapshot of a disk at rest that is to be no VDI; the caller finishes the intent.
+    /// `None`: the disk has changed; look again.
+    pub(crate) fn begin_internal_snapshot(
+        &self,
+        vdi: &Uuid,
+        entry: &Entry,
+        image: &ImageRef,
+        name: &str,
+    ) -> Result<Option<(Stored<Intent>, SnapshotRef)>> {
+        let action = Action::Snapshot {
+            image: image.clone(),
+            snapshot_name: name.to_owned(),
+            paused: false,
+        };
+        let Some(intent) = self.begin(vdi, entry, action, |swap| swap)? else {
+            return Ok(None);
+        };
+        match self.snapshot_paused(vdi, &intent, image, name) {
+            Ok(id) => {
+                let name = name.to_owned();
+                Ok(Some((intent, SnapshotRef { name, id })))
+            }
+            Err(error) => {
+                self.undo_snapshot_after(&error, vdi, &intent);
+                Err(error)
+            }
+        }
+    }
+
     fn snapshot_of(&self, source: &VdiRecord, volume: Volume, depth: u32, new: &Uuid) -> VdiRecord {
         let xapi = source.xapi.for_snapshot(source.uuid, self.host.now());
         VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth)

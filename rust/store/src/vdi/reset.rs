@@ -1,0 +1,93 @@
+//! Disks that forget their changes: `on_boot=reset`.
+//!
+//! The first start of the VM takes a snapshot that is no VDI, the *reset point*, and the disk's record
+//! names it. Each later start gives the disk a clone of it for an image, as a revert does (see
+//! `vdi/revert.rs`); the image before goes to the trash.
+//!
+//! The reset point is forgotten once XAPI says that the disk is to keep its changes, and when the
+//! disk is resized, reverted or deleted: the next start takes another one. XAPI tells no driver
+//! that it has changed `on_boot`; but it says what it is with every command, it clones the disk
+//! when it changes it to `reset`, and every start of a VM says so too.
+//!
+//! Forgetting it is the deletion of a snapshot (`vdi/delete.rs`), whose intent is written in the same
+//! swap that takes its name out of the record.
+
+use uuid::Uuid;
+
+use crate::catalogue::vdi_key;
+use crate::error::{Error, Result};
+use crate::record::{Action, ResetPoint, Volume};
+use crate::vdi::delete;
+use crate::vdi::revert::Origin;
+use crate::Repository;
+
+impl Repository<'_> {
+    /// The disk's VM starts, and the disk is to be what it was at the first such start. Refused
+    /// while it is in use; never for want of room.
+    pub fn reset_vdi(&self, vdi: &Uuid) -> Result<()> {
+        loop {
+            let entry = self.turn(vdi)?;
+            let stored = self.present(&entry, vdi)?;
+            let Volume::Head { image } = &stored.record.volume else {
+                return Err(Error::ReadOnly {
+                    vdi: *vdi,
+                    refused: "reset",
+                });
+            };
+            self.refuse_if_in_use(&stored.record)?;
+            if let Some(point) = &stored.record.reset_point {
+                let origin = Origin {
+                    snapshot: (&point.image, point.snapshot.id),
+                    size: stored.record.size,
+                    depth: point.depth,
+                };
+                if self.exchange(vdi, &entry, &origin, |swap| swap)?.is_some() {
+                    return Ok(());
+                }
+                continue;
+            }
+            let depth = self.require_short_chain(&stored.record)?;
+            let name = format!("reset.{}", Uuid::new_v4());
+            let taken = self.begin_internal_snapshot(vdi, &entry, image, &name)?;
+            let Some((intent, snapshot)) = taken else {
+                continue;
+            };
+            let point = ResetPoint {
+                image: image.clone(),
+                snapshot,
+                depth,
+            };
+            return self.finish(vdi, &intent, Some(stored.clone()), |swap, stored| {
+                let Some(stored) = stored else {
+                    return swap;
+                };
+                let mut record = stored.record.clone();
+                record.reset_point = Some(point.clone());
+                swap.expect(vdi_key(vdi), Some(stored))
+                    .write(vdi_key(vdi), &mut record)
+            });
+        }
+    }
+
+    /// The disk keeps its changes from now on, or is to have another reset point.
+    pub fn forget_reset_point(&self, vdi: &Uuid) -> Result<()> {
+        loop {
+            let entry = self.turn(vdi)?;
+            let stored = self.present(&entry, vdi)?;
+            let mut record = stored.record.clone();
+            let Some(point) = record.reset_point.take() else {
+                return Ok(());
+            };
+            let action = Action::DeleteSnapshot {
+                image: point.image,
+                snapshot: point.snapshot,
+            };
+            let intent = self.begin(vdi, &entry, action, |swap| {
+                swap.write(vdi_key(vdi), &mut record)
+            })?;
+            if let Some(intent) = intent {
+                return delete::complete(self, vdi, &intent);
+            }
+        }
+    }
+}
