@@ -8,6 +8,7 @@ use crate::ffi::rbd::{rbd_linked_image_spec_t, rbd_snap_spec_t};
 use crate::image::{Image, ImageRef};
 use crate::images::{CreateOptions, RawOptions};
 use crate::pool::Pool;
+use crate::progress::{progress_data, trampoline, Progress};
 use crate::snapshot::{SnapId, SnapshotRef};
 
 /// An image at the other end of a clone's link.
@@ -161,16 +162,22 @@ impl Image {
     }
 
     /// Copies what the image takes from its parent, and cuts the link. Takes as long as there is
-    /// data to copy.
+    /// data to copy; `progress` hears how many of its objects were gone through. Its snapshots keep
+    /// the parent, unless the image has the feature deep-flatten.
     ///
     /// # Errors
     /// EINVAL where the image is no clone.
     ///
-    /// Implements: `int rbd_flatten(rbd_image_t image)`.
-    pub fn flatten(&self) -> Result<()> {
-        // SAFETY: the image is open.
-        self.check("rbd_flatten", unsafe { self.rbd().rbd_flatten(self.raw()) })
-            .map(|_| ())
+    /// Implements: `int rbd_flatten_with_progress(rbd_image_t image, librbd_progress_fn_t cb, void
+    /// *cbdata)`.
+    pub fn flatten(&self, progress: Progress<'_>) -> Result<()> {
+        // SAFETY: the image is open; the progress outlives the call.
+        let done = unsafe {
+            let data = progress_data(&progress);
+            self.rbd()
+                .rbd_flatten_with_progress(self.raw(), trampoline, data)
+        };
+        self.check("rbd_flatten_with_progress", done).map(|_| ())
     }
 }
 

@@ -1,6 +1,6 @@
 //! One image: opening it, and what an open one can tell and do.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::c_char;
 use std::fmt;
 use std::ptr;
 
@@ -10,6 +10,7 @@ use crate::buffer::{c_string, text_of_unknown_length};
 use crate::error::{check, Error, Result};
 use crate::ffi::rbd::{rbd_image_info_t, rbd_image_t, Rbd};
 use crate::pool::Pool;
+use crate::progress::{progress_data, trampoline, Progress};
 
 /// Which image is meant. The id never changes and is never used again; a name may be both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,18 +247,19 @@ impl Image {
     }
 
     /// Changes the size to `size` bytes. Data beyond it is lost, and its objects are removed before
-    /// this returns.
+    /// this returns; `progress` hears how many of them were gone through.
     ///
     /// # Errors
     /// EINVAL for a smaller size without `allow_shrink`.
     ///
     /// Implements: `int rbd_resize2(rbd_image_t image, uint64_t size, bool allow_shrink,
     /// librbd_progress_fn_t cb, void *cbdata)`.
-    pub fn resize(&self, size: u64, allow_shrink: bool) -> Result<()> {
-        // SAFETY: the image is open; the callback fits its type and ignores its data.
+    pub fn resize(&self, size: u64, allow_shrink: bool, progress: Progress<'_>) -> Result<()> {
+        // SAFETY: the image is open; the progress outlives the call.
         let done = unsafe {
+            let data = progress_data(&progress);
             self.rbd()
-                .rbd_resize2(self.raw, size, allow_shrink, no_progress, ptr::null_mut())
+                .rbd_resize2(self.raw, size, allow_shrink, trampoline, data)
         };
         self.check("rbd_resize2", done).map(|_| ())
     }
@@ -301,11 +303,6 @@ impl Image {
         self.check("rbd_flush", unsafe { self.rbd().rbd_flush(self.raw) })
             .map(|_| ())
     }
-}
-
-/// librbd calls the progress function of a resize whether there is one or not.
-unsafe extern "C" fn no_progress(_offset: u64, _total: u64, _data: *mut c_void) -> c_int {
-    0
 }
 
 impl fmt::Debug for Image {

@@ -50,6 +50,7 @@ mod monitors;
 mod omap;
 mod options;
 mod pool;
+mod progress;
 #[cfg(test)]
 mod prototypes;
 mod snapshot;
@@ -66,6 +67,7 @@ pub use monitors::Monitor;
 pub use omap::{OmapPage, OmapUpdate};
 pub use options::{ConnectOptions, Secret};
 pub use pool::Pool;
+pub use progress::Progress;
 pub use snapshot::{SnapId, Snapshot, SnapshotKind, SnapshotRef};
 pub use trash::{TrashEntry, TrashSource};
 pub use watchers::Watcher;

@@ -4,6 +4,7 @@ use crate::buffer::{c_string, copy_text, list};
 use crate::error::{check, Result};
 use crate::ffi::rbd::rbd_trash_image_info_t;
 use crate::pool::Pool;
+use crate::progress::{progress_data, trampoline, Progress};
 
 /// The object that lists the trash.
 const TRASH_OBJECT: &str = "rbd_trash";
@@ -106,22 +107,29 @@ impl Pool {
     }
 
     /// Removes an image in the trash, and its data, for good: as long as it is large, unless it has
-    /// an object map. With `force`, before its time.
+    /// an object map. With `force`, before its time. `progress` hears how many of its objects were
+    /// gone through.
     ///
     /// # Errors
     /// [`Error::is_not_found`](crate::Error::is_not_found) where it is not there; EPERM before its
     /// time; ENOTEMPTY where it has snapshots; EBUSY where somebody has it open.
     ///
-    /// Implements: `int rbd_trash_remove(rados_ioctx_t io, const char *id, bool force)`.
-    pub fn trash_remove(&self, id: &str, force: bool) -> Result<()> {
+    /// Implements: `int rbd_trash_remove_with_progress(rados_ioctx_t io, const char *id, bool
+    /// force, librbd_progress_fn_t cb, void *cbdata)`.
+    pub fn trash_remove(&self, id: &str, force: bool, progress: Progress<'_>) -> Result<()> {
         let c_id = c_string("image id", id)?;
-        // SAFETY: the ioctx is valid; the id is a C string.
+        // SAFETY: the ioctx is valid; the id is a C string; the progress outlives the call.
         let removed = unsafe {
-            self.rbd()
-                .rbd_trash_remove(self.raw(), c_id.as_ptr(), force)
+            self.rbd().rbd_trash_remove_with_progress(
+                self.raw(),
+                c_id.as_ptr(),
+                force,
+                trampoline,
+                progress_data(&progress),
+            )
         };
         check(
-            "rbd_trash_remove",
+            "rbd_trash_remove_with_progress",
             || self.path(&format!("id {id}")),
             removed,
         )

@@ -1,7 +1,8 @@
 //! A pool of a real Ceph cluster, through librados and librbd.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use librbd::{
@@ -10,8 +11,8 @@ use librbd::{
 use serde_json::json;
 
 use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageState, Result, SnapshotState, Swap, TrashedImage, Watcher,
-    META_KEY,
+    Cluster, ClusterError, Entries, ImageState, Progress, Result, SnapshotState, Swap,
+    TrashedImage, Watcher, META_KEY,
 };
 use crate::device_config::DeviceConfig;
 use crate::error::Error;
@@ -24,6 +25,12 @@ const BLOCKLIST: Duration = Duration::from_secs(3600);
 
 /// How long the manager may take to answer. It only ever gets requests that can be repeated.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a long call says how far it is.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// How much of a head is freed at a time, in bytes: stopped half-way, it need not begin again.
+const SHRINK_STEP: u64 = 16 << 30;
 
 /// Connects to the cluster that a device-config names.
 pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd::Cluster> {
@@ -77,10 +84,13 @@ impl CephPool {
         Ok(self.pool.image_open(&ImageRef::Id(id), read_only)?)
     }
 
-    /// Sets the image-meta of an image that was just made; answers its id.
+    /// Sets the image-meta of an image that was just made; answers its id. An empty one stands for
+    /// none, as a crash before this would leave it.
     fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
         let image = self.pool.image_open(&ImageRef::Name(name), false)?;
-        image.metadata_set(META_KEY, meta)?;
+        if !meta.is_empty() {
+            image.metadata_set(META_KEY, meta)?;
+        }
         let id = image.id()?;
         image.close()?;
         Ok(id)
@@ -107,6 +117,32 @@ impl CephPool {
             meta: image.metadata_get(META_KEY)?,
         })
     }
+}
+
+/// Makes a long call on a thread of its own, and tells `progress` meanwhile how far it is: librbd's
+/// threads, which are the first to hear, must not wait for anything.
+fn with_progress(
+    progress: Progress<'_>,
+    call: impl FnOnce(librbd::Progress<'_>) -> librbd::Result<()> + Send,
+) -> Result<()> {
+    let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (at_work, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| {
+            let _until_the_end = at_work;
+            call(&|so_far, all| {
+                done.store(so_far, Ordering::Relaxed);
+                total.store(all, Ordering::Relaxed);
+            })
+        });
+        while ended.recv_timeout(PROGRESS) == Err(RecvTimeoutError::Timeout) {
+            progress(done.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
+        }
+        match call.join() {
+            Ok(result) => Ok(result?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 impl From<librbd::Error> for ClusterError {
@@ -265,7 +301,7 @@ impl Cluster for CephPool {
 
     fn grow_image(&self, id: &str, size: u64) -> Result<()> {
         let image = self.open_image(id, false)?;
-        image.resize(size, false)?;
+        image.resize(size, false, &|_, _| {})?;
         Ok(image.close()?)
     }
 
@@ -293,11 +329,49 @@ impl Cluster for CephPool {
     }
 
     fn schedule_purge(&self, id: &str) -> Result<()> {
+        self.ask_manager("rbd task add trash remove", "image_id_spec", id)
+    }
+
+    fn purge(&self, id: &str, progress: Progress<'_>) -> Result<()> {
+        with_progress(progress, |heard| self.pool.trash_remove(id, false, heard))
+    }
+
+    fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()> {
+        let image = self.open_image(id, false)?;
+        let total = image.size()?;
+        let mut left = total;
+        while left > 0 {
+            left = left.saturating_sub(SHRINK_STEP);
+            image.resize(left, true, &|_, _| {})?;
+            progress(total - left, total);
+        }
+        Ok(image.close()?)
+    }
+
+    fn flatten_image(&self, id: &str, progress: Progress<'_>) -> Result<()> {
+        let image = self.open_image(id, false)?;
+        with_progress(progress, |heard| image.flatten(heard))?;
+        Ok(image.close()?)
+    }
+
+    fn schedule_flatten(&self, name: &str) -> Result<()> {
+        self.ask_manager("rbd task add flatten", "image_spec", name)
+    }
+
+    fn df(&self) -> Result<Vec<u8>> {
+        df(&self.cluster)
+    }
+
+    fn osd_dump(&self) -> Result<Vec<u8>> {
+        osd_dump(&self.cluster)
+    }
+}
+
+impl CephPool {
+    /// Gives the manager a task about an image of this pool.
+    fn ask_manager(&self, prefix: &str, key: &str, image: &str) -> Result<()> {
         let cluster = self.cluster.clone();
-        let command = json!({
-            "prefix": "rbd task add trash remove",
-            "image_id_spec": format!("{}/{id}", self.pool.name()),
-        });
+        let command = json!({"prefix": prefix, key: format!("{}/{image}", self.pool.name())});
         // Without a manager the request waits for one: that is no reason to keep XAPI waiting.
         let (answer, answered) = mpsc::channel();
         std::thread::spawn(move || {
@@ -311,20 +385,8 @@ impl Cluster for CephPool {
                     "the manager did not answer within {} s",
                     MANAGER_PATIENCE.as_secs()
                 )),
-                ..ClusterError::new("rbd task add trash remove", id, nix::libc::ETIMEDOUT)
+                ..ClusterError::new(prefix, image, nix::libc::ETIMEDOUT)
             }),
         }
-    }
-
-    fn purge(&self, id: &str) -> Result<()> {
-        Ok(self.pool.trash_remove(id, false)?)
-    }
-
-    fn df(&self) -> Result<Vec<u8>> {
-        df(&self.cluster)
-    }
-
-    fn osd_dump(&self) -> Result<Vec<u8>> {
-        osd_dump(&self.cluster)
     }
 }

@@ -174,6 +174,10 @@ pub struct TrashedImage {
     pub name: String,
 }
 
+/// Hears how far a long call is: how much is done, of how much in all, in a unit of the call's own.
+/// About once a second, on the caller's own thread: it may ask the cluster for something.
+pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
+
 /// One pool of a Ceph cluster, seen by one client.
 pub trait Cluster {
     /// The cluster's fsid.
@@ -239,8 +243,17 @@ pub trait Cluster {
     fn trash(&self) -> Result<Vec<TrashedImage>>;
     /// Asks the cluster's manager to free a trashed image in the background.
     fn schedule_purge(&self, id: &str) -> Result<()>;
-    /// Frees a trashed image now: takes as long as the image has objects.
-    fn purge(&self, id: &str) -> Result<()>;
+    /// Frees a trashed image now: takes as long as the image has objects. EBUSY: somebody watches
+    /// it; ENOTEMPTY: it has snapshots.
+    fn purge(&self, id: &str, progress: Progress<'_>) -> Result<()>;
+    /// Frees the data of an image's head: its size becomes 0, its snapshots and their clones stay
+    /// what they are. Takes as long as the head has objects; stopped half-way, it has freed half.
+    fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()>;
+    /// Copies to a clone what it shares with its parent, and makes it stand alone. Its snapshots
+    /// keep the parent. EINVAL: it has no parent (any more).
+    fn flatten_image(&self, id: &str, progress: Progress<'_>) -> Result<()>;
+    /// Asks the cluster's manager to flatten a clone in the background.
+    fn schedule_flatten(&self, name: &str) -> Result<()>;
 
     /// `ceph df detail`, as JSON.
     fn df(&self) -> Result<Vec<u8>>;

@@ -88,6 +88,16 @@ fn no_call_changes_anything_without_being_a_crash_point() {
     check("grow_image", true, &|| {
         cluster.grow_image(&id(), 2 * GIB).unwrap()
     });
+    check("schedule_flatten", true, &|| {
+        cluster.schedule_flatten("clone").unwrap()
+    });
+    let clone_id = cluster.image_by_name("clone").unwrap().id;
+    check("flatten_image", true, &|| {
+        cluster.flatten_image(&clone_id, &mut |_, _| {}).unwrap()
+    });
+    check("empty_image", true, &|| {
+        cluster.empty_image(&clone_id, &mut |_, _| {}).unwrap()
+    });
     check("map", true, &|| drop(host.map(&request()).unwrap()));
     check("mappings", false, &|| drop(host.mappings().unwrap()));
     check("watchers", false, &|| {
@@ -110,19 +120,21 @@ fn no_call_changes_anything_without_being_a_crash_point() {
     });
     check("pause", false, &|| host.pause(1));
     cluster.trash_image("clone").unwrap();
-    cluster.purge(&trashed()).unwrap();
+    cluster.purge(&trashed(), &mut |_, _| {}).unwrap();
     check("trash_image", true, &|| {
         cluster.trash_image("image").unwrap()
     });
     check("schedule_purge", true, &|| {
         cluster.schedule_purge(&trashed()).unwrap()
     });
-    check("purge", true, &|| cluster.purge(&trashed()).unwrap());
+    check("purge", true, &|| {
+        cluster.purge(&trashed(), &mut |_, _| {}).unwrap()
+    });
     check("df", false, &|| drop(cluster.df().unwrap()));
     check("osd_dump", false, &|| drop(cluster.osd_dump().unwrap()));
     check("address", false, &|| drop(cluster.address().unwrap()));
     check("blocklist", true, &|| {
         cluster.blocklist("127.0.0.1:0/999").unwrap()
     });
-    assert_eq!(changing, 17);
+    assert_eq!(changing, 20);
 }

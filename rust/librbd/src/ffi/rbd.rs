@@ -151,7 +151,9 @@ crate::ffi::function_table! {
         fn rbd_linked_image_spec_list_cleanup(
             images: *mut rbd_linked_image_spec_t, num_images: usize,
         );
-        fn rbd_flatten(image: rbd_image_t) -> c_int;
+        fn rbd_flatten_with_progress(
+            image: rbd_image_t, cb: librbd_progress_fn_t, cbdata: *mut c_void,
+        ) -> c_int;
         fn rbd_resize2(
             image: rbd_image_t, size: u64, allow_shrink: bool, cb: librbd_progress_fn_t,
             cbdata: *mut c_void,
@@ -190,7 +192,10 @@ crate::ffi::function_table! {
             io: rados_ioctx_t, trash_entries: *mut rbd_trash_image_info_t, num_entries: *mut usize,
         ) -> c_int;
         fn rbd_trash_list_cleanup(trash_entries: *mut rbd_trash_image_info_t, num_entries: usize);
-        fn rbd_trash_remove(io: rados_ioctx_t, id: *const c_char, force: bool) -> c_int;
+        fn rbd_trash_remove_with_progress(
+            io: rados_ioctx_t, id: *const c_char, force: bool, cb: librbd_progress_fn_t,
+            cbdata: *mut c_void,
+        ) -> c_int;
         fn rbd_trash_restore(io: rados_ioctx_t, id: *const c_char, name: *const c_char) -> c_int;
     }
     optional {

@@ -1,5 +1,7 @@
 //! Clones of format 2: of snapshots that need no protection and may be removed.
 
+use std::sync::Mutex;
+
 use librbd::{Error, Image, ImageRef, SnapshotKind, SnapshotRef};
 
 use crate::lab::{plain, Lab};
@@ -101,12 +103,20 @@ fn a_flattened_clone_has_its_data_and_no_parent() {
         .image_clone(&parent, &at, &child, &plain())
         .unwrap();
     let clone = lab.pool.image_open(&ImageRef::Name(&child), false).unwrap();
-    clone.flatten().unwrap();
+    let heard = Mutex::new(Vec::new());
+    clone
+        .flatten(&|done, total| heard.lock().unwrap().push((done, total)))
+        .unwrap();
     assert_eq!(clone.parent().unwrap(), None);
+    let objects = clone.info().unwrap().num_objects;
+    let heard = heard.into_inner().unwrap();
+    assert!(!heard.is_empty());
+    let all_fit = heard.iter().all(|h| h.0 <= objects && h.1 == objects);
+    assert!(all_fit, "of {objects} objects: {heard:?}");
     lab.remove(&name);
     assert_eq!(text(&clone), "original");
     assert_eq!(
-        clone.flatten().unwrap_err().errno(),
+        clone.flatten(&|_, _| {}).unwrap_err().errno(),
         Some(22),
         "it has no parent any more"
     );

@@ -120,11 +120,11 @@ fn on_a_full_pool_nothing_blocks_and_everything_can_be_deleted() {
     let snap = image.snapshot_create("s").unwrap();
     image.snapshot_remove(snap).unwrap();
     let id = image.id().unwrap();
-    image.resize(0, true).unwrap();
+    image.resize(0, true, &|_, _| {}).unwrap();
     image.close().unwrap();
     // And so does deleting.
     pool.trash_move("full", 0).unwrap();
-    pool.trash_remove(&id, true).unwrap();
+    pool.trash_remove(&id, true, &|_, _| {}).unwrap();
     pool.trash_move("spare", 0).unwrap();
     pool.remove_object("catalogue").unwrap();
     assert!(

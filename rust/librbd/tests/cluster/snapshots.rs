@@ -11,7 +11,7 @@ fn a_snapshot_keeps_what_was_there() {
     image.write_at(0, b"old").unwrap();
     let id = image.snapshot_create("first").unwrap();
     image.write_at(0, b"new").unwrap();
-    image.resize(0, true).unwrap();
+    image.resize(0, true, &|_, _| {}).unwrap();
 
     image.set_snapshot(Some(id)).unwrap();
     let mut data = [0; 3];

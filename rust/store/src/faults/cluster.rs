@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{change, read, Call, Faults};
 use crate::cluster::{
-    Cluster, Entries, ImageState, Result as ClusterResult, SnapshotState, Swap, TrashedImage,
-    Watcher,
+    Cluster, Entries, ImageState, Progress, Result as ClusterResult, SnapshotState, Swap,
+    TrashedImage, Watcher,
 };
 
 /// A [`Cluster`] as a process with faults sees it.
@@ -27,6 +27,19 @@ impl<'f, 'w> FaultyCluster<'f, 'w> {
     ) -> ClusterResult<T> {
         let inner = self.inner;
         self.faults.pass(call, move || apply(inner), || Ok(()))
+    }
+
+    /// A call that says how far it is: here only that it begins, while the process lives.
+    fn long(
+        &self,
+        call: &Call<'_>,
+        progress: Progress<'_>,
+        apply: impl Fn(&dyn Cluster) -> ClusterResult<()> + 'w,
+    ) -> ClusterResult<()> {
+        if !self.faults.killed() {
+            progress(0, 1);
+        }
+        self.call(call, apply)
     }
 }
 
@@ -190,9 +203,32 @@ impl Cluster for FaultyCluster<'_, '_> {
         })
     }
 
-    fn purge(&self, id: &str) -> ClusterResult<()> {
+    fn purge(&self, id: &str, progress: Progress<'_>) -> ClusterResult<()> {
         let owned = id.to_owned();
-        self.call(&change("purge", id), move |c| c.purge(&owned))
+        self.long(&change("purge", id), progress, move |c| {
+            c.purge(&owned, &mut |_, _| {})
+        })
+    }
+
+    fn empty_image(&self, id: &str, progress: Progress<'_>) -> ClusterResult<()> {
+        let owned = id.to_owned();
+        self.long(&change("empty_image", id), progress, move |c| {
+            c.empty_image(&owned, &mut |_, _| {})
+        })
+    }
+
+    fn flatten_image(&self, id: &str, progress: Progress<'_>) -> ClusterResult<()> {
+        let owned = id.to_owned();
+        self.long(&change("flatten_image", id), progress, move |c| {
+            c.flatten_image(&owned, &mut |_, _| {})
+        })
+    }
+
+    fn schedule_flatten(&self, name: &str) -> ClusterResult<()> {
+        let owned = name.to_owned();
+        self.call(&change("schedule_flatten", name), move |c| {
+            c.schedule_flatten(&owned)
+        })
     }
 
     fn df(&self) -> ClusterResult<Vec<u8>> {

@@ -9,7 +9,8 @@ use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
 use super::report::{self, POOL_ID, POOL_NAME};
 use super::{State, World};
 use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageState, Result, SnapshotState, Swap, TrashedImage, Watcher,
+    Cluster, ClusterError, Entries, ImageState, Progress, Result, SnapshotState, Swap,
+    TrashedImage, Watcher,
 };
 
 /// The fsid of the stand-in's only cluster.
@@ -198,6 +199,7 @@ impl Cluster for MemoryCluster {
             size: image.size,
             content: image.content,
             removed: false,
+            parent: image.parent.clone(),
         });
         Ok(id)
     }
@@ -330,15 +332,55 @@ impl Cluster for MemoryCluster {
     }
 
     fn schedule_purge(&self, id: &str) -> Result<()> {
+        let fail = |errno| Err(ClusterError::new("schedule_purge", id, errno));
         let pool = &mut self.request("schedule_purge", id)?.pool;
+        if pool.without_manager {
+            return fail(libc::ETIMEDOUT);
+        }
         if !pool.trash.contains(id) {
-            return Err(ClusterError::new("schedule_purge", id, libc::ENOENT));
+            return fail(libc::ENOENT);
         }
         pool.scheduled.insert(id.to_owned());
         Ok(())
     }
 
-    fn purge(&self, id: &str) -> Result<()> {
+    fn schedule_flatten(&self, name: &str) -> Result<()> {
+        let fail = |errno| Err(ClusterError::new("schedule_flatten", name, errno));
+        let pool = &mut self.request("schedule_flatten", name)?.pool;
+        if pool.without_manager {
+            return fail(libc::ETIMEDOUT);
+        }
+        let Some(id) = pool.directory.get(name).cloned() else {
+            return fail(libc::ENOENT);
+        };
+        pool.to_flatten.insert(id);
+        Ok(())
+    }
+
+    fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()> {
+        progress(0, 1); // which may ask for something: nothing is locked yet
+        let pool = &mut self.request("empty_image", id)?.pool;
+        let image = pool.images.get_mut(id);
+        let image = image.ok_or_else(|| ClusterError::new("empty_image", id, libc::ENOENT))?;
+        (image.size, image.content) = (0, 0);
+        Ok(())
+    }
+
+    fn flatten_image(&self, id: &str, _progress: Progress<'_>) -> Result<()> {
+        let fail = |errno| Err(ClusterError::new("flatten_image", id, errno));
+        let pool = &mut self.request("flatten_image", id)?.pool;
+        match pool.images.get(id) {
+            None => fail(libc::ENOENT),
+            Some(image) if image.parent.is_none() => fail(libc::EINVAL),
+            Some(_) if pool.full => fail(libc::EDQUOT),
+            Some(_) => {
+                pool.flatten(id);
+                Ok(())
+            }
+        }
+    }
+
+    fn purge(&self, id: &str, _progress: Progress<'_>) -> Result<()> {
         let fail = |errno| Err(ClusterError::new("purge", id, errno));
         let pool = &mut self.request("purge", id)?.pool;
         if !pool.trash.contains(id) {

@@ -198,9 +198,14 @@ impl World {
         self.lock().paused.clone()
     }
 
-    /// Lets the cluster's manager free what it was asked to free and nobody watches.
+    /// Lets the cluster's manager flatten what it was asked to, and free what nobody watches.
     pub fn run_manager(&self) {
-        self.lock().pool.purge_scheduled();
+        self.lock().pool.run_manager();
+    }
+
+    /// Takes the cluster's manager away, or brings it back.
+    pub fn set_manager(&self, present: bool) {
+        self.lock().pool.without_manager = !present;
     }
 
     /// `ceph osd pool set-quota rbd max_bytes`; 0 stands for none.

@@ -26,6 +26,8 @@ pub(super) struct ImageSnapshot {
     pub size: u64,
     pub content: u64,
     pub removed: bool,
+    /// The image's parent when it was taken, which flattening the image does not change.
+    pub parent: Option<(String, u64)>,
 }
 
 impl Image {
@@ -58,6 +60,9 @@ pub(super) struct Pool {
     pub directory: BTreeMap<String, String>,
     pub trash: BTreeSet<String>,
     pub scheduled: BTreeSet<String>,
+    /// Ids of the images that the manager was asked to flatten.
+    pub to_flatten: BTreeSet<String>,
+    pub without_manager: bool,
     pub blocklist: BTreeSet<String>,
     pub quota_bytes: u64,
     pub stored: u64,
@@ -124,20 +129,39 @@ impl Pool {
         true
     }
 
-    /// A removed snapshot goes with its last clone.
+    /// A removed snapshot goes with its last clone, and then perhaps the one that it depends on.
     pub fn drop_removed(&mut self, image_id: &str, snapshot_id: u64) {
         let parent = Some((image_id.to_owned(), snapshot_id));
-        if self.images.values().any(|image| image.parent == parent) {
+        let needs = |image: &Image| {
+            image.parent == parent || image.snapshots.iter().any(|s| s.parent == parent)
+        };
+        if self.images.values().any(needs) {
             return;
         }
-        if let Some(image) = self.images.get_mut(image_id) {
-            image
-                .snapshots
-                .retain(|s| s.id != snapshot_id || !s.removed);
+        let Some(image) = self.images.get_mut(image_id) else {
+            return;
+        };
+        let mut snapshots = image.snapshots.iter();
+        let Some(index) = snapshots.position(|s| s.id == snapshot_id && s.removed) else {
+            return;
+        };
+        if let Some((parent, snapshot)) = image.snapshots.remove(index).parent {
+            self.drop_removed(&parent, snapshot);
         }
     }
 
-    pub fn purge_scheduled(&mut self) {
+    /// Makes a clone stand alone; its snapshots keep its parent.
+    pub fn flatten(&mut self, id: &str) {
+        let parent = self.images.get_mut(id).and_then(|i| i.parent.take());
+        if let Some((parent, snapshot)) = parent {
+            self.drop_removed(&parent, snapshot);
+        }
+    }
+
+    pub fn run_manager(&mut self) {
+        for id in std::mem::take(&mut self.to_flatten) {
+            self.flatten(&id);
+        }
         for id in self.scheduled.clone() {
             self.purge(&id);
         }
@@ -159,6 +183,7 @@ impl Pool {
                 .collect(),
             trash: self.trash.clone(),
             scheduled: self.scheduled.clone(),
+            to_flatten: self.to_flatten.clone(),
             blocklist: self.blocklist.clone(),
         }
     }
@@ -179,6 +204,8 @@ pub struct Snapshot {
     pub trash: BTreeSet<String>,
     /// Ids of those that the manager was asked to free.
     pub scheduled: BTreeSet<String>,
+    /// Ids of the images that it was asked to flatten.
+    pub to_flatten: BTreeSet<String>,
     /// Addresses that are cut off.
     pub blocklist: BTreeSet<String>,
 }

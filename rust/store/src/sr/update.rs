@@ -82,7 +82,7 @@ impl Repository<'_> {
         let mut left = 0;
         for image in self.trashed_images()? {
             let doing = format!("freeing image {}", image.name);
-            let freed = match self.cluster.purge(&image.id) {
+            let freed = match self.cluster.purge(&image.id, &mut |_, _| {}) {
                 Err(e) if e.is_not_found() => Ok(()), // the manager was faster
                 other => other.doing(&doing),
             };
