@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -38,29 +39,51 @@ def manager_takes_tasks(ceph: OneNodeCeph) -> bool:
     return True
 
 
-def test_every_rust_test_that_needs_a_cluster_passes_on_one(ceph: OneNodeCeph, pool: str) -> None:
+@pytest.fixture
+def environment(ceph: OneNodeCeph, pool: str) -> Iterator[dict[str, str]]:
+    """What the tests need to know: a pool, and a user with the rights that README asks for."""
     wait_for(lambda: manager_takes_tasks(ceph), "the manager to take tasks")
-    keyring = ceph.create_user(f"rust-{pool}", pool)
-    environment = {
+    user = f"rust-{pool}"
+    keyring = ceph.create_user(user, pool)
+    yield {
         **os.environ,
         "SMBLOCK_TEST_CEPH_CONF": str(ceph.conf),
-        "SMBLOCK_TEST_CEPH_USER": f"rust-{pool}",
+        "SMBLOCK_TEST_CEPH_USER": user,
         "SMBLOCK_TEST_CEPH_ADMIN": "admin",
         "SMBLOCK_TEST_POOL": pool,
     }
-    programs = [word for name in cluster_tests() for word in ("--test", name)]
-    # The whole workspace's features, as `make test` has them: else the crates are built again.
-    argv = ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", *programs]
-    done = subprocess.run(
-        argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=590, check=False
-    )
     keyring.unlink()
-    ceph.admin("auth", "rm", f"client.rust-{pool}")
+    ceph.admin("auth", "rm", f"client.{user}")
+
+
+def cargo_test(environment: dict[str, str], *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run tests; none may fail, and none may say that it was skipped."""
+    # The whole workspace's features, as `make test` has them: else the crates are built again.
+    done = subprocess.run(
+        ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", *arguments],
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped" not in done.stderr, done.stderr
+    return done
+
+
+def test_every_rust_test_that_needs_a_cluster_passes_on_one(environment: dict[str, str]) -> None:
+    programs = [word for name in cluster_tests() for word in ("--test", name)]
+    done = cargo_test(environment, *programs, timeout=590)
     ran = re.findall(r"^ *Running (\S+)", done.stderr, re.MULTILINE)
-    passed = re.findall(r"^test result: ok\. (\d+) passed; 0 failed; 0 ignored", done.stdout, re.MULTILINE)
+    passed = re.findall(r"^test result: ok\. (\d+) passed; 0 failed;", done.stdout, re.MULTILINE)
     assert len(ran) == len(cluster_tests())
     for program, count in zip(ran, passed, strict=True):
         print(f"{program}: {count} tests passed")
         assert int(count) > 0, f"{program} holds no test"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_every_way_to_die_in_any_change_is_recovered_from(environment: dict[str, str]) -> None:
+    done = cargo_test(environment, "--test", "on_ceph", "--", "--ignored", "--nocapture", timeout=3500)
+    survived = re.search(r"(\d+) crash points survived", done.stderr)
+    assert survived is not None
+    print(survived[0])
+    assert int(survived[1]) > 500
