@@ -14,7 +14,7 @@ CAPABILITIES = [
     *("SR_PROBE", "SR_UPDATE", "THIN_PROVISIONING", "LARGE_VDI", "ATOMIC_PAUSE"),
     *("VDI_CREATE", "VDI_DELETE", "VDI_INTRODUCE", "VDI_UPDATE", "VDI_RESIZE"),
     *("VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE", "VDI_DEACTIVATE"),
-    *("VDI_SNAPSHOT", "VDI_CLONE", "VDI_REVERT"),
+    *("VDI_SNAPSHOT", "VDI_CLONE", "VDI_REVERT", "VDI_RESET_ON_BOOT/2"),
 ]
 
 CONFIGURATION = [
@@ -129,7 +129,11 @@ class CephRBDVDI(VDI.VDI):
     @as_sm_error
     def clone(self, sr_uuid, vdi_uuid):
         new = self.sr.vdi(str(uuid.uuid4()))
-        return new._introduce(self.sr.core.clone_vdi(vdi_uuid, new.uuid))
+        return new._introduce(self.sr.core.clone_vdi(vdi_uuid, new.uuid, self._on_boot()))
+
+    @as_sm_error
+    def begin_epoch(self):
+        self.sr.core.begin_epoch(self.uuid, self._on_boot())
 
     @as_sm_error
     def revert(self, sr_uuid, snapshot_uuid):
@@ -162,6 +166,9 @@ class CephRBDVDI(VDI.VDI):
 
     def deactivate(self, sr_uuid, vdi_uuid):
         """The device goes with detach."""
+
+    def _on_boot(self):
+        return self.sr.srcmd.params.get("vdi_on_boot", "persist")
 
     def _introduce(self, attributes):
         take_over(self, attributes)

@@ -63,13 +63,16 @@ class Toolstack:
 
 
 class Command(SRCommand.SRCommand):
-    """SM's dispatcher, with a command that xapi sends and SM does not pass on yet."""
+    """SM's dispatcher, with the commands that xapi sends and SM does not pass on."""
 
     def _run(self, sr, target):
-        if self.cmd != "vdi_revert":
-            return super()._run(sr, target)
-        util.SMlog("vdi_revert %s" % self.vdi_uuid)
-        return sr.vdi(self.vdi_uuid).revert(self.params["sr_uuid"], self.vdi_uuid)
+        if self.cmd == "vdi_revert":
+            util.SMlog("vdi_revert %s" % self.vdi_uuid)
+            return sr.vdi(self.vdi_uuid).revert(self.params["sr_uuid"], self.vdi_uuid)
+        if self.cmd == "vdi_epoch_begin":
+            # SM tells a driver of those disks alone that forget their changes.
+            return target.begin_epoch()
+        return super()._run(sr, target)
 
 
 def run(driver, driver_info):

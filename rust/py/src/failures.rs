@@ -45,7 +45,7 @@ fn sm_key(error: &Error) -> &'static str {
         Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
         Error::SrExists { .. } => "SRExists",
         Error::SrNotEmpty { .. } => "SRNotEmpty",
-        Error::SrInUse { .. } | Error::SrDeleting { .. } => "SRInUse",
+        Error::SrInUse { .. } | Error::SrDeleting { .. } | Error::WorkerRuns { .. } => "SRInUse",
         Error::VdiMissing { .. } => "VDIMissing",
         Error::VdiExists { .. } | Error::ForeignImage { .. } => "VDIExists",
         Error::BadSize { .. } | Error::Shrink { .. } => "VDISize",

@@ -27,6 +27,9 @@ pub struct Sr {
     toolstack: Arc<PyObject>,
 }
 
+/// XAPI's `on_boot` of a disk that forgets its changes whenever its VM starts.
+const FORGETS: &str = "reset";
+
 impl Sr {
     fn run<T: Send>(
         &self,
@@ -219,15 +222,36 @@ impl Sr {
         convert::attributes(py, &record.into())
     }
 
-    /// `vdi_clone`: answers the new VDI's attributes.
-    #[pyo3(text_signature = "($self, vdi_uuid, new_uuid)")]
-    fn clone_vdi(&self, py: Python<'_>, vdi_uuid: &str, new_uuid: &str) -> PyResult<PyObject> {
+    /// `vdi_clone`: answers the new VDI's attributes. Takes XAPI's `on_boot` of the source.
+    #[pyo3(text_signature = "($self, vdi_uuid, new_uuid, on_boot)")]
+    fn clone_vdi(
+        &self,
+        py: Python<'_>,
+        vdi_uuid: &str,
+        new_uuid: &str,
+        on_boot: &str,
+    ) -> PyResult<PyObject> {
         let (uuid, new) = (
             convert::uuid("VDI", vdi_uuid)?,
             convert::uuid("VDI", new_uuid)?,
         );
-        let record = self.run(py, "VDI.clone", |sr| sr.clone_vdi(&uuid, &new))?;
+        let record = self.run(py, "VDI.clone", |sr| {
+            if on_boot != FORGETS {
+                sr.forget_reset_point(&uuid)?;
+            }
+            sr.clone_vdi(&uuid, &new)
+        })?;
         convert::attributes(py, &record.into())
+    }
+
+    /// `vdi_epoch_begin`: the VM of a disk starts. Takes XAPI's `on_boot` of the disk.
+    #[pyo3(text_signature = "($self, vdi_uuid, on_boot)")]
+    fn begin_epoch(&self, py: Python<'_>, vdi_uuid: &str, on_boot: &str) -> PyResult<()> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.epoch_begin", |sr| match on_boot {
+            FORGETS => sr.reset_vdi(&uuid),
+            _ => sr.forget_reset_point(&uuid),
+        })
     }
 
     /// `vdi_revert`: answers the disk's size in bytes, which is the snapshot's.
