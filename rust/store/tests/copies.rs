@@ -9,30 +9,16 @@ use uuid::Uuid;
 
 use support::{Lab, A, B, GIB};
 
-fn write(lab: &Lab, vdi: &Uuid, content: u64) {
-    let device = lab.activate(A, vdi).unwrap().device;
-    lab.world.write(A, &device, content).unwrap();
-    lab.deactivate(A, vdi).unwrap();
-}
-
-/// Scans and lets the manager work until nothing changes any more.
-fn settle(lab: &Lab) {
-    for _ in 0..8 {
-        lab.scan(B).unwrap();
-        lab.world.run_manager();
-    }
-}
-
 #[test]
 fn a_snapshot_keeps_what_the_disk_was_and_a_clone_starts_from_there() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
-    write(&lab, &disk, 1);
+    lab.write(&disk, 1);
     let snapshot = lab.snapshot(&disk);
-    write(&lab, &disk, 2);
+    lab.write(&disk, 2);
     let clone = lab.clone_of(&snapshot);
     let twin = lab.clone_of(&disk);
-    write(&lab, &clone, 3);
+    lab.write(&clone, 3);
     let contents = [disk, snapshot, clone, twin].map(|vdi| lab.content(&vdi));
     assert_eq!(contents, [Some(2), Some(1), Some(3), Some(2)]);
 }
@@ -68,13 +54,13 @@ fn a_snapshot_is_attached_read_only_beside_its_running_disk() {
 fn a_revert_as_xapi_does_it_gives_the_old_content_back() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
-    write(&lab, &disk, 1);
+    lab.write(&disk, 1);
     let snapshot = lab.snapshot(&disk);
-    write(&lab, &disk, 2);
+    lab.write(&disk, 2);
     lab.run(A, |sr| sr.delete_vdi(&disk)).unwrap();
     let reverted = lab.clone_of(&snapshot);
     assert_eq!(lab.content(&reverted), Some(1));
-    write(&lab, &reverted, 3);
+    lab.write(&reverted, 3);
     assert_eq!(lab.content(&snapshot), Some(1));
 }
 
@@ -137,7 +123,7 @@ fn whatever_the_order_of_deletion_the_others_keep_their_content_and_nothing_is_l
                 assert_eq!(content, Some(0), "{order:?} lost {survivor} at {step}");
             }
         }
-        settle(&lab);
+        lab.settle();
         let pool = lab.world.snapshot();
         assert!(pool.images.is_empty(), "{order:?}: {:?}", pool.images);
         assert!(pool.sizes.is_empty(), "{order:?}: {:?}", pool.sizes);

@@ -118,6 +118,23 @@ impl Lab {
         new
     }
 
+    /// Writes to a disk, on host A, where it does not run afterwards.
+    pub fn write(&self, vdi: &Uuid, content: u64) {
+        let device = self.activate(A, vdi).unwrap().device;
+        self.world.write(A, &device, content).unwrap();
+        self.deactivate(A, vdi).unwrap();
+    }
+
+    /// Scans and lets the manager work until nothing changes any more.
+    pub fn settle(&self) {
+        let mut before = None;
+        while before != Some(self.world.snapshot()) {
+            before = Some(self.world.snapshot());
+            self.scan(B).unwrap();
+            self.world.run_manager();
+        }
+    }
+
     /// What a VDI holds.
     pub fn content(&self, vdi: &Uuid) -> Option<u64> {
         let volume = self.record(vdi)?.volume;

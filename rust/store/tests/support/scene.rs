@@ -1,162 +1,184 @@
 //! A running SR before an operation, and what must hold after it, however it ended.
 
+mod checks;
+mod operation;
+
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use nix::libc;
 use store::faults::{Calls, Faults, FaultyCluster, FaultyHost, Mode, Plan};
-use store::{Error, Repository, Result};
+use store::{Repository, Result};
 use uuid::Uuid;
 
-use super::{named, new_disk, repository, Lab, Process, A, B, GIB};
+use super::{new_disk, repository, Lab, Process, A, B, GIB};
 
-/// What the tests do to an SR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    AttachSr,
-    Scan,
-    Create,
-    Delete,
-    Resize,
-    Activate,
-    Deactivate,
-    Rename,
-    /// Of a disk that runs: it is paused for it.
-    Snapshot,
-    SnapshotOfSnapshot,
-    CloneOfSnapshot,
-    CloneOfDisk,
-    /// Of a disk that a snapshot and a clone depend on.
-    DeleteParent,
-    /// Of a snapshot that a clone depends on, whose disk is gone.
-    DeleteSnapshot,
-}
+pub use operation::{Operation, Setting};
 
-impl Operation {
-    pub const ALL: [Operation; 14] = [
-        Operation::AttachSr,
-        Operation::Scan,
-        Operation::Create,
-        Operation::Delete,
-        Operation::Resize,
-        Operation::Activate,
-        Operation::Deactivate,
-        Operation::Rename,
-        Operation::Snapshot,
-        Operation::SnapshotOfSnapshot,
-        Operation::CloneOfSnapshot,
-        Operation::CloneOfDisk,
-        Operation::DeleteParent,
-        Operation::DeleteSnapshot,
-    ];
+/// What the disk held when its snapshot was taken.
+const FIRST: u64 = 7;
+/// What it holds since.
+const SECOND: u64 = 9;
+/// What its clone holds.
+const CLONED: u64 = 5;
+const BYSTANDER_CONTENT: u64 = 8;
+/// The disk's size since its snapshot was taken, in bytes.
+const GROWN: u64 = GIB + GIB / 2;
 
-    /// Whether it is about a snapshot of the disk and a clone of that.
-    pub fn needs_copies(self) -> bool {
-        matches!(
-            self,
-            Operation::SnapshotOfSnapshot
-                | Operation::CloneOfSnapshot
-                | Operation::DeleteParent
-                | Operation::DeleteSnapshot
-        )
-    }
-
-    /// Whether it makes the VDI [`Scene::created`].
-    pub fn creates(self) -> bool {
-        matches!(
-            self,
-            Operation::Create
-                | Operation::Snapshot
-                | Operation::SnapshotOfSnapshot
-                | Operation::CloneOfSnapshot
-                | Operation::CloneOfDisk
-        )
-    }
-}
-
-/// An SR with a disk that operations are about, one that runs on host B all the time, and
-/// what several dead processes left unfinished.
+/// An SR with a disk that operations are about, one that runs on host B all the time, and, in
+/// some settings, what several dead processes left unfinished.
 pub struct Scene {
     pub lab: Lab,
+    pub setting: Setting,
     pub vdi: Uuid,
-    pub image_id: String,
+    /// The VDI that operations make.
     pub created: Uuid,
-    /// A snapshot of `vdi`, and a clone of that, where the operation is about such.
-    snapshot: Option<Uuid>,
-    clone: Option<Uuid>,
+    /// A snapshot of `vdi`, and a clone of that, in the settings that have them.
+    pub snapshot: Uuid,
+    pub clone: Uuid,
     bystander: Uuid,
-    left_growing: Uuid,
-    left_deleting: Uuid,
-    left_creating: Uuid,
+    left: RefCell<Left>,
+    /// What was asked for so far, however it ended.
+    attempted: RefCell<Vec<Operation>>,
 }
 
-pub const CONTENT: u64 = 7;
-const BYSTANDER_CONTENT: u64 = 8;
+/// The disks of dead processes.
+#[derive(Default)]
+struct Left {
+    /// Were there, and are to stay as they were.
+    disks: Vec<Uuid>,
+    /// Were there, and may be gone.
+    deleting: Vec<Uuid>,
+    /// Were not there, and are not to come.
+    creating: Vec<Uuid>,
+}
 
 impl Scene {
-    pub fn new(operation: Operation) -> Self {
+    pub fn new(setting: Setting) -> Self {
         let lab = Lab::new();
-        let disk_with = |content, host| {
-            let vdi = lab.create(GIB);
-            let device = lab.activate(host, &vdi).unwrap().device;
-            lab.world.write(host, &device, content).unwrap();
-            vdi
-        };
-        let bystander = disk_with(BYSTANDER_CONTENT, B);
-        let vdi = disk_with(CONTENT, A);
-        if !matches!(operation, Operation::Deactivate | Operation::Snapshot) {
-            lab.deactivate(A, &vdi).unwrap();
-        }
-        let snapshot = operation.needs_copies().then(|| lab.snapshot(&vdi));
-        let clone = snapshot.map(|snapshot| lab.clone_of(&snapshot));
-        let image_id = lab.image_id(&vdi);
-        if operation == Operation::DeleteSnapshot {
-            lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap();
-        }
-        let scene = Scene {
-            vdi,
-            image_id,
-            snapshot,
-            clone,
-            created: Uuid::new_v4(),
-            bystander,
-            left_growing: lab.create(GIB),
-            left_deleting: lab.create(GIB),
-            left_creating: Uuid::new_v4(),
+        let bystander = lab.create(GIB);
+        let device = lab.activate(B, &bystander).unwrap().device;
+        lab.world.write(B, &device, BYSTANDER_CONTENT).unwrap();
+        let vdi = lab.create(GIB);
+        lab.write(&vdi, FIRST);
+        let mut scene = Scene {
             lab,
+            setting,
+            vdi,
+            created: Uuid::new_v4(),
+            snapshot: Uuid::new_v4(),
+            clone: Uuid::new_v4(),
+            bystander,
+            left: RefCell::default(),
+            attempted: RefCell::default(),
         };
-        if matches!(operation, Operation::Scan | Operation::AttachSr) {
-            scene.leave_work();
-        }
+        scene.prepare();
         scene
     }
 
-    fn leave_work(&self) {
-        let die = |nth, mode, act: &dyn Fn(Repository<'_>)| {
-            let process = self.lab.process(A);
-            let faults = Faults::plan(Plan {
-                calls: Calls::Changes,
-                nth,
-                mode,
-            });
-            self.as_process(&process, &faults, act);
-            assert!(faults.killed());
+    fn prepare(&mut self) {
+        let (lab, vdi) = (&self.lab, self.vdi);
+        let delete = |vdi: &Uuid| lab.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
+        if self.setting.has_snapshot() || self.setting.has_clone() {
+            self.snapshot = lab.snapshot(&vdi);
+            if self.setting != Setting::LoneSnapshot {
+                self.clone = lab.clone_of(&self.snapshot);
+                lab.write(&self.clone, CLONED);
+            }
+            lab.write(&vdi, SECOND);
+            let grow = |sr: Repository<'_>| sr.resize_vdi(&vdi, i128::from(GROWN));
+            lab.run(A, grow).unwrap();
+        }
+        match self.setting {
+            Setting::Disk | Setting::Family => {}
+            Setting::Running => drop(lab.activate(A, &vdi).unwrap()),
+            Setting::Reading => {
+                let attach = |sr: Repository<'_>| sr.activate_vdi(&self.snapshot, false);
+                lab.run(A, attach).unwrap();
+            }
+            Setting::Reverted => {
+                let revert = |sr: Repository<'_>| sr.revert_vdi(&vdi, &self.snapshot);
+                lab.run(A, revert).unwrap();
+                lab.write(&vdi, SECOND);
+            }
+            Setting::Orphans | Setting::LoneSnapshot => delete(&vdi),
+            Setting::LoneClone => {
+                delete(&vdi);
+                delete(&self.snapshot);
+            }
+            Setting::Unfinished => self.leave_disks(),
+            Setting::UnfinishedCopies => self.leave_copies(),
+        }
+        lab.world.run_manager();
+    }
+
+    /// Runs a command whose process dies at its nth change.
+    fn die(&self, nth: usize, mode: Mode, act: &dyn Fn(&Repository<'_>) -> Result<()>) {
+        let process = self.lab.process(A);
+        let calls = Calls::Changes;
+        let faults = Faults::plan(Plan { calls, nth, mode });
+        self.as_process(&process, &faults, |sr| act(&sr).unwrap_err());
+        assert!(faults.killed());
+    }
+
+    fn leave_disks(&self) {
+        let lab = &self.lab;
+        let (growing, deleting) = (lab.create(GIB), lab.create(GIB));
+        let creating = Uuid::new_v4();
+        self.die(1, Mode::KilledInside, &|sr| {
+            sr.create_disk(&new_disk(creating, GIB)).map(drop)
+        });
+        self.die(1, Mode::KilledBefore, &|sr| sr.delete_vdi(&deleting));
+        self.die(2, Mode::KilledBefore, &|sr| {
+            sr.resize_vdi(&growing, i128::from(2 * GIB)).map(drop)
+        });
+        let removed = lab.create(GIB);
+        lab.world.remove_image(&lab.image_name(&removed));
+        lab.world.map_by_hand(A, &lab.image_name(&growing)).unwrap();
+        lab.world.advance_seconds(super::LEASE_OVER);
+        *self.left.borrow_mut() = Left {
+            disks: vec![growing],
+            deleting: vec![deleting],
+            creating: vec![creating],
         };
-        die(1, Mode::KilledInside, &|sr| {
-            sr.create_disk(&new_disk(self.left_creating, GIB))
-                .unwrap_err();
+    }
+
+    /// A snapshot whose disk is paused, a clone of a disk without its record, a revert that has
+    /// not happened yet and one that has.
+    fn leave_copies(&self) {
+        let lab = &self.lab;
+        let disks = [(); 3].map(|()| lab.create(GIB));
+        let snapshots = [lab.snapshot(&disks[1]), lab.snapshot(&disks[2])];
+        let creating = [Uuid::new_v4(), Uuid::new_v4()];
+        lab.activate(A, &disks[0]).unwrap();
+        self.die(2, Mode::KilledAfter, &|sr| {
+            sr.snapshot_vdi(&disks[0], &creating[0]).map(drop)
         });
-        die(1, Mode::KilledBefore, &|sr| {
-            sr.delete_vdi(&self.left_deleting).unwrap_err();
+        assert!(lab.world.paused().contains(&disks[0]));
+        lab.deactivate(A, &disks[0]).unwrap();
+        self.die(3, Mode::KilledBefore, &|sr| {
+            sr.clone_vdi(&self.vdi, &creating[1]).map(drop)
         });
-        die(2, Mode::KilledBefore, &|sr| {
-            sr.resize_vdi(&self.left_growing, i128::from(2 * GIB))
-                .unwrap_err();
+        self.die(1, Mode::KilledAfter, &|sr| {
+            sr.revert_vdi(&disks[1], &snapshots[0]).map(drop)
         });
-        let removed = self.lab.create(GIB);
-        self.lab.world.remove_image(&self.lab.image_name(&removed));
-        let stale = self.lab.image_name(&self.left_growing);
-        self.lab.world.map_by_hand(A, &stale).unwrap();
-        self.lab.world.advance_seconds(super::LEASE_OVER);
+        let process = lab.process(A);
+        let plan = Plan {
+            calls: Calls::Changes,
+            nth: 3,
+            mode: Mode::KilledBefore,
+        };
+        let faults = Faults::plan(plan);
+        // By then the disk is reverted, and its caller is told so.
+        self.as_process(&process, &faults, |sr| {
+            sr.revert_vdi(&disks[2], &snapshots[1]).unwrap();
+        });
+        assert!(faults.killed());
+        assert_eq!(lab.keys("op.").len(), 4);
+        lab.world.advance_seconds(super::LEASE_OVER);
+        let mut left = self.left.borrow_mut();
+        left.disks.extend(disks.iter().chain(&snapshots));
+        left.creating.extend(creating);
     }
 
     /// Runs something as a process that then ends.
@@ -175,182 +197,34 @@ impl Scene {
     }
 
     pub fn perform(&self, operation: Operation, sr: &Repository<'_>) -> Result<()> {
+        self.attempted.borrow_mut().push(operation);
+        let (vdi, created) = (&self.vdi, &self.created);
         match operation {
             Operation::AttachSr => sr.attach_sr(),
             Operation::Scan => {
-                let known = [self.lab.known(self.vdi, "disk")];
+                let known = [self.lab.known(*vdi, "disk")];
                 let scan = sr.scan(&known)?;
                 let listed: BTreeSet<Uuid> = scan.vdis.iter().map(|v| v.uuid).collect();
                 assert!(listed.contains(&self.bystander), "a scan forgot a VDI");
                 Ok(())
             }
-            Operation::Create => sr.create_disk(&new_disk(self.created, GIB)).map(|_| ()),
-            Operation::Delete => sr.delete_vdi(&self.vdi),
-            Operation::Resize => sr.resize_vdi(&self.vdi, i128::from(2 * GIB)).map(|_| ()),
-            Operation::Activate => sr.activate_vdi(&self.vdi, true).map(|_| ()),
-            Operation::Deactivate => sr.deactivate_vdi(&self.vdi),
-            Operation::Rename => sr.update_vdi(&self.lab.known(self.vdi, "renamed")),
-            Operation::Snapshot => sr.snapshot_vdi(&self.vdi, &self.created).map(|_| ()),
-            Operation::SnapshotOfSnapshot => {
-                let snapshot = self.snapshot.unwrap();
-                sr.snapshot_vdi(&snapshot, &self.created).map(|_| ())
-            }
-            Operation::CloneOfSnapshot => {
-                let snapshot = self.snapshot.unwrap();
-                sr.clone_vdi(&snapshot, &self.created).map(|_| ())
-            }
-            Operation::CloneOfDisk => sr.clone_vdi(&self.vdi, &self.created).map(|_| ()),
-            Operation::DeleteParent => sr.delete_vdi(&self.vdi),
-            Operation::DeleteSnapshot => sr.delete_vdi(&self.snapshot.unwrap()),
+            Operation::Create => sr.create_disk(&new_disk(*created, GIB)).map(drop),
+            Operation::Delete => sr.delete_vdi(vdi),
+            Operation::Resize => sr.resize_vdi(vdi, i128::from(2 * GIB)).map(drop),
+            Operation::Activate => sr.activate_vdi(vdi, true).map(drop),
+            Operation::Deactivate => sr.deactivate_vdi(vdi),
+            Operation::Rename => sr.update_vdi(&self.lab.known(*vdi, "renamed")),
+            Operation::Snapshot => sr.snapshot_vdi(vdi, created).map(drop),
+            Operation::SnapshotOfSnapshot => sr.snapshot_vdi(&self.snapshot, created).map(drop),
+            Operation::CloneOfSnapshot => sr.clone_vdi(&self.snapshot, created).map(drop),
+            Operation::CloneOfDisk => sr.clone_vdi(vdi, created).map(drop),
+            Operation::CloneOfClone => sr.clone_vdi(&self.clone, created).map(drop),
+            Operation::Revert => sr.revert_vdi(vdi, &self.snapshot).map(drop),
+            Operation::DeleteSnapshot => sr.delete_vdi(&self.snapshot),
+            Operation::DeleteClone => sr.delete_vdi(&self.clone),
+            Operation::ActivateSnapshot => sr.activate_vdi(&self.snapshot, false).map(drop),
+            Operation::DeactivateSnapshot => sr.deactivate_vdi(&self.snapshot),
         }
-    }
-
-    /// What a caller who was told of success may count on.
-    pub fn check_success(&self, operation: Operation) {
-        let record = self.lab.record(&self.vdi);
-        match operation {
-            Operation::AttachSr | Operation::Scan => {}
-            Operation::Create => {
-                let created = self.lab.record(&self.created).unwrap();
-                assert_eq!((created.size, created.xapi), (GIB, named("disk")));
-            }
-            Operation::Delete => assert_eq!(record, None),
-            Operation::Resize => assert_eq!(record.unwrap().size, 2 * GIB),
-            Operation::Activate => {
-                assert_eq!(record.unwrap().claim.unwrap().owner.host, A);
-                let devices = self.lab.world.devices(A);
-                assert!(devices.iter().any(|d| d.key.image_id == self.image_id));
-            }
-            Operation::Deactivate => {
-                assert_eq!(record.unwrap().claim, None);
-                assert!(self.lab.world.devices(A).is_empty());
-            }
-            Operation::Rename => assert_eq!(record.unwrap().xapi.name_label, "renamed"),
-            Operation::Snapshot
-            | Operation::SnapshotOfSnapshot
-            | Operation::CloneOfSnapshot
-            | Operation::CloneOfDisk => {
-                let created = self.lab.record(&self.created).unwrap();
-                assert_eq!(created.size, GIB);
-                assert_eq!(created.xapi.name_label, "disk");
-                let clones = [Operation::CloneOfSnapshot, Operation::CloneOfDisk];
-                let cloned = clones.contains(&operation);
-                assert_eq!(created.volume.snapshot().is_none(), cloned);
-                assert_eq!(created.depth, u32::from(cloned));
-            }
-            Operation::DeleteParent => assert_eq!(record, None),
-            Operation::DeleteSnapshot => {
-                assert_eq!(self.lab.record(&self.snapshot.unwrap()), None);
-            }
-        }
-    }
-
-    /// At no moment do two hosts have a disk mapped for writing.
-    pub fn check_writers(&self) {
-        let all = self.lab.world.all_devices();
-        let written = |host: &str| -> BTreeSet<_> {
-            let devices = all[host].iter().filter(|(_, read_only)| !read_only);
-            devices.map(|(key, _)| key.image_id.clone()).collect()
-        };
-        let both: Vec<_> = written(A).intersection(&written(B)).cloned().collect();
-        assert!(both.is_empty(), "two hosts write to {both:?}");
-    }
-
-    /// Once recovered: nothing is lost, nothing is leaked.
-    pub fn check_clean(&self) {
-        self.check_writers();
-        let lab = &self.lab;
-        assert_eq!(lab.keys("op."), [""; 0], "operations are left");
-        let pool = lab.world.snapshot();
-        let mut images = pool.images.clone();
-        let mut snapshots = pool.snapshots.clone();
-        snapshots.retain(|(_, _, removed)| !removed);
-        for key in lab.keys("vdi.") {
-            let uuid = key["vdi.".len()..].parse().unwrap();
-            let record = lab.record(&uuid).unwrap();
-            let image = record.volume.image();
-            assert_eq!(
-                pool.images.get(&image.name),
-                Some(&image.id),
-                "lost: {uuid}"
-            );
-            assert!(!record.xapi.name_label.is_empty(), "no name: {uuid}");
-            if let Some(base) = &record.base {
-                let found = (image.id.clone(), base.snapshot.id, false);
-                assert!(record.claim.is_some() || snapshots.contains(&found));
-                snapshots.remove(&found);
-            }
-            match record.volume.snapshot() {
-                None => {
-                    images.remove(&image.name);
-                    assert_eq!(pool.sizes[&image.id], record.size, "sizes differ: {uuid}");
-                }
-                Some(snapshot) => {
-                    let found = (image.id.clone(), snapshot.id, false);
-                    assert!(pool.snapshots.contains(&found), "lost: {uuid}");
-                    snapshots.remove(&found);
-                }
-            }
-        }
-        let hidden = lab.keys("hidden.");
-        images.retain(|_, id| !hidden.contains(&format!("hidden.{id}")));
-        assert!(images.is_empty(), "images are left: {images:?}");
-        assert!(snapshots.is_empty(), "snapshots are left: {snapshots:?}");
-        assert!(lab.world.paused().is_empty(), "a disk stays paused");
-        for copy in [self.snapshot, self.clone, Some(self.created)] {
-            let content = copy.and_then(|copy| lab.content(&copy));
-            let from_nothing = Some(0); // a disk that was made, not copied
-            assert!([None, Some(CONTENT), from_nothing].contains(&content));
-        }
-        if let Some(clone) = self.clone {
-            assert_eq!(lab.content(&clone), Some(CONTENT));
-        }
-        assert_eq!(pool.trash, pool.scheduled, "nobody will free the trash");
-        let bystander = lab.record(&self.bystander).unwrap();
-        assert_eq!((bystander.size, &bystander.xapi), (GIB, &named("disk")));
-        assert_eq!(bystander.claim.unwrap().owner.host, B);
-        assert_eq!(
-            lab.world
-                .devices(B)
-                .iter()
-                .filter(|d| d.key.image_id == bystander.volume.image().id)
-                .count(),
-            1
-        );
-        assert_eq!(
-            lab.world.content(&bystander.volume.image().id),
-            Some(BYSTANDER_CONTENT)
-        );
-        if lab.record(&self.vdi).is_some() {
-            assert_eq!(lab.world.content(&self.image_id), Some(CONTENT));
-        }
-        for gone in [&self.left_deleting, &self.left_creating] {
-            let done = lab.record(gone).is_none() || *gone == self.left_deleting;
-            assert!(done, "{gone} came back");
-        }
-    }
-
-    /// What is left over on this host after a crash, the host's next calls use or clean up.
-    pub fn check_host(&self) {
-        let lab = &self.lab;
-        lab.run(A, |sr| sr.attach_sr()).unwrap();
-        if lab.record(&self.vdi).is_some() {
-            lab.deactivate(B, &self.vdi).unwrap();
-            lab.activate(A, &self.vdi).unwrap();
-            self.check_writers();
-            for refused in [
-                lab.activate(B, &self.vdi).map(|_| ()),
-                lab.run(B, |sr| sr.delete_vdi(&self.vdi)),
-            ] {
-                assert!(
-                    matches!(refused, Err(Error::VdiInUse { .. })),
-                    "{refused:?}"
-                );
-            }
-            lab.deactivate(A, &self.vdi).unwrap();
-            assert_eq!(lab.record(&self.vdi).unwrap().claim, None);
-        }
-        assert!(lab.world.devices(A).is_empty(), "devices are left");
     }
 }
 
