@@ -5,10 +5,9 @@ xapi executes this file once for each command. It has SM's class shape and nothi
 happens is decided in the Rust core (smblock._core), whose errors become SM's own here.
 """
 
-import uuid
-
 import smblock
-from smblock.sm import DATAPATHS, SR, VDI, Toolstack, as_sm_error, run, take_over, util
+from smblock.sm import DATAPATHS, SR, Toolstack, as_sm_error, run, take_over, util
+from smblock.vdi import CoreVDI
 
 CAPABILITIES = [
     *("SR_PROBE", "SR_UPDATE", "THIN_PROVISIONING", "LARGE_VDI", "ATOMIC_PAUSE"),
@@ -52,7 +51,7 @@ class CephRBDSR(SR.SR):
         self.sr_vditype = self.core.vdi_type
 
     def vdi(self, uuid):
-        return CephRBDVDI(self, uuid)
+        return CoreVDI(self, uuid)
 
     @as_sm_error
     def create(self, uuid, size):
@@ -76,7 +75,7 @@ class CephRBDSR(SR.SR):
 
     @as_sm_error
     def scan(self, uuid):
-        vdis, lineage, attributes = self.core.scan(self._vdi_records('field "SR" = "%s"' % self.sr_ref))
+        vdis, lineage, attributes = self.core.scan(self.vdi_records('field "SR" = "%s"' % self.sr_ref))
         take_over(self, attributes)
         for found in vdis:
             self.vdis[found["uuid"]] = take_over(self.vdi(found["uuid"]), found)
@@ -90,91 +89,13 @@ class CephRBDSR(SR.SR):
         take_over(self, self.core.update(*self._names()))
         self._db_update()
 
+    def vdi_records(self, query):
+        """XAPI's records of the VDIs that a query finds, by reference."""
+        return self.session.xenapi.VDI.get_all_records_where(query)
+
     def _names(self):
         sr = self.session.xenapi.SR
         return sr.get_name_label(self.sr_ref), sr.get_name_description(self.sr_ref)
-
-    def _vdi_records(self, query):
-        return self.session.xenapi.VDI.get_all_records_where(query)
-
-
-class CephRBDVDI(VDI.VDI):
-    """A disk."""
-
-    def load(self, vdi_uuid):
-        self.vdi_type = self.sr.core.vdi_type
-        self.sm_config_override = {"backend-kind": self.sr.core.sm_config.get("backend-kind")}
-
-    @as_sm_error
-    def create(self, sr_uuid, vdi_uuid, size):
-        self.size = self.sr.core.create_vdi(vdi_uuid, size, self)
-        self.sm_config = self.sr.core.sm_config
-        self._db_introduce()
-        return self.get_params()
-
-    @as_sm_error
-    def delete(self, sr_uuid, vdi_uuid, data_only=False):
-        self.sr.core.delete_vdi(vdi_uuid)
-
-    @as_sm_error
-    def introduce(self, sr_uuid, vdi_uuid):
-        return self._introduce(self.sr.core.introduce_vdi(self.sr.srcmd.params["vdi_location"]))
-
-    @as_sm_error
-    def snapshot(self, sr_uuid, vdi_uuid):
-        new = self.sr.vdi(str(uuid.uuid4()))
-        new.snapshot_of = self.sr.srcmd.params["vdi_ref"]
-        return new._introduce(self.sr.core.snapshot_vdi(vdi_uuid, new.uuid))
-
-    @as_sm_error
-    def clone(self, sr_uuid, vdi_uuid):
-        new = self.sr.vdi(str(uuid.uuid4()))
-        return new._introduce(self.sr.core.clone_vdi(vdi_uuid, new.uuid, self._on_boot()))
-
-    @as_sm_error
-    def begin_epoch(self):
-        self.sr.core.begin_epoch(self.uuid, self._on_boot())
-
-    @as_sm_error
-    def revert(self, sr_uuid, snapshot_uuid):
-        vdi, disk = self.session.xenapi.VDI, self.sr.srcmd.params["args"][0]
-        size = self.sr.core.revert_vdi(vdi.get_uuid(disk), snapshot_uuid)
-        vdi.set_virtual_size(disk, str(size))
-
-    @as_sm_error
-    def update(self, sr_uuid, vdi_uuid):
-        self.sr.core.update_vdis(self.sr._vdi_records('field "uuid" = "%s"' % vdi_uuid))
-
-    @as_sm_error
-    def resize(self, sr_uuid, vdi_uuid, size):
-        self.size = self.sr.core.resize_vdi(vdi_uuid, size)
-        vdi = self.session.xenapi.VDI
-        vdi.set_virtual_size(vdi.get_by_uuid(vdi_uuid), str(self.size))
-        return self.get_params()
-
-    @as_sm_error
-    def attach(self, sr_uuid, vdi_uuid):
-        self.path = self.sr.core.activate_vdi(vdi_uuid, self.sr.srcmd.params["args"][0] == "true")
-        return super().attach(sr_uuid, vdi_uuid)
-
-    @as_sm_error
-    def detach(self, sr_uuid, vdi_uuid):
-        self.sr.core.deactivate_vdi(vdi_uuid)
-
-    def activate(self, sr_uuid, vdi_uuid):
-        """The device is there since attach; tapdisk needs no options."""
-
-    def deactivate(self, sr_uuid, vdi_uuid):
-        """The device goes with detach."""
-
-    def _on_boot(self):
-        return self.sr.srcmd.params.get("vdi_on_boot", "persist")
-
-    def _introduce(self, attributes):
-        take_over(self, attributes)
-        self.sm_config = dict(self.sm_config, **self.sr.core.sm_config)
-        self._db_introduce()
-        return self.get_params()
 
 
 if __name__ == "__main__":

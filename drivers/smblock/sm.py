@@ -1,6 +1,8 @@
 """What the SM drivers share: SM's own modules, wherever this XCP-ng keeps them, and its errors."""
 
 import functools
+import os
+import signal
 
 try:  # sm 4: a package
     from sm import SR, VDI, SRCommand, blktap2
@@ -15,10 +17,21 @@ except ImportError:  # sm 3, as in XCP-ng 8.3: modules beside the drivers
 
 from smblock._core import Error
 
-__all__ = ["DATAPATHS", "SR", "VDI", "Toolstack", "as_sm_error", "run", "take_over", "util"]
+__all__ = ["DATAPATHS", "SR", "VDI", "Toolstack", "as_sm_error", "fist_point", "run", "take_over", "util"]
 
 # How this SM connects a disk: xapi gets a tapdisk's NBD socket and, up to SM 3, a block device too.
 DATAPATHS = ("aio", "phy") if hasattr(blktap2.VDI, "BackendLink") else ("aio",)
+
+# Where a command can be killed, to try what comes after it: where a snapshot has paused the disk's
+# tapdisk, and has been taken; and for each command where the core is done and XAPI not told yet.
+FIST_POINTS = ["smblock_vdi_snapshot_paused", "smblock_vdi_snapshot_taken"]
+FIST_POINTS += ["smblock_vdi_%s" % command for command in ("create", "delete", "snapshot", "clone", "revert", "resize")]
+util.fistpoint.points.extend(FIST_POINTS)
+
+
+def fist_point(name):
+    """SM's own way to have a command fail: dies where there is a file /tmp/fist_smblock_NAME."""
+    util.fistpoint.activate_custom_fn("smblock_" + name, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def as_sm_error(method):
@@ -56,8 +69,10 @@ class Toolstack:
         """Holds back the I/O of a disk's tapdisk, on whichever host it runs."""
         if not blktap2.VDI.tap_pause(self._sr.session, self._sr.uuid, vdi_uuid):
             raise util.SMException("tapdisk-pause did not pause the disk: SMlog of the host that runs it says why")
+        fist_point("vdi_snapshot_paused")
 
     def unpause(self, vdi_uuid):
+        fist_point("vdi_snapshot_taken")
         if not blktap2.VDI.tap_unpause(self._sr.session, self._sr.uuid, vdi_uuid):
             raise util.SMException("tapdisk-pause did not unpause the disk: SMlog of the host that runs it says why")
 

@@ -16,6 +16,7 @@ import xmlrpc.client
 
 import XenAPI
 import xs_errors
+from fist import FistPoint
 
 LOG_INFO = syslog.LOG_INFO
 LOG_WARNING = syslog.LOG_WARNING
@@ -71,6 +72,9 @@ def SMlog(message, ident="SM", priority=LOG_INFO):
     makedirs(os.path.dirname(LOG_FILE))
     with open(LOG_FILE, "a") as log:
         log.writelines(f"{now} {ident}: {line}\n" for line in lines)
+
+
+fistpoint = FistPoint([], SMlog)
 
 
 def logException(tag):

@@ -1,0 +1,93 @@
+"""SM's VDIs, for every SR whose object has a core: sr.core does what SM asks of a VDI."""
+
+import uuid
+
+from smblock.sm import VDI, as_sm_error, fist_point, take_over
+
+
+class CoreVDI(VDI.VDI):
+    """A disk, or a snapshot of one."""
+
+    def load(self, vdi_uuid):
+        self.vdi_type = self.sr.core.vdi_type
+        self.sm_config_override = {"backend-kind": self.sr.core.sm_config.get("backend-kind")}
+
+    @as_sm_error
+    def create(self, sr_uuid, vdi_uuid, size):
+        self.size = self.sr.core.create_vdi(vdi_uuid, size, self)
+        fist_point("vdi_create")
+        self.sm_config = self.sr.core.sm_config
+        self._db_introduce()
+        return self.get_params()
+
+    @as_sm_error
+    def delete(self, sr_uuid, vdi_uuid, data_only=False):
+        self.sr.core.delete_vdi(vdi_uuid)
+        fist_point("vdi_delete")
+        self._db_forget()
+
+    @as_sm_error
+    def introduce(self, sr_uuid, vdi_uuid):
+        return self._introduce(self.sr.core.introduce_vdi(self.sr.srcmd.params["vdi_location"]))
+
+    @as_sm_error
+    def snapshot(self, sr_uuid, vdi_uuid):
+        new = self.sr.vdi(str(uuid.uuid4()))
+        new.snapshot_of = self.sr.srcmd.params["vdi_ref"]
+        made = self.sr.core.snapshot_vdi(vdi_uuid, new.uuid)
+        fist_point("vdi_snapshot")
+        return new._introduce(made)
+
+    @as_sm_error
+    def clone(self, sr_uuid, vdi_uuid):
+        new = self.sr.vdi(str(uuid.uuid4()))
+        made = self.sr.core.clone_vdi(vdi_uuid, new.uuid, self._on_boot())
+        fist_point("vdi_clone")
+        return new._introduce(made)
+
+    @as_sm_error
+    def begin_epoch(self):
+        self.sr.core.begin_epoch(self.uuid, self._on_boot())
+
+    @as_sm_error
+    def revert(self, sr_uuid, snapshot_uuid):
+        vdi, disk = self.session.xenapi.VDI, self.sr.srcmd.params["args"][0]
+        size = self.sr.core.revert_vdi(vdi.get_uuid(disk), snapshot_uuid)
+        fist_point("vdi_revert")
+        vdi.set_virtual_size(disk, str(size))
+
+    @as_sm_error
+    def update(self, sr_uuid, vdi_uuid):
+        self.sr.core.update_vdis(self.sr.vdi_records('field "uuid" = "%s"' % vdi_uuid))
+
+    @as_sm_error
+    def resize(self, sr_uuid, vdi_uuid, size):
+        self.size = self.sr.core.resize_vdi(vdi_uuid, size)
+        fist_point("vdi_resize")
+        vdi = self.session.xenapi.VDI
+        vdi.set_virtual_size(vdi.get_by_uuid(vdi_uuid), str(self.size))
+        return self.get_params()
+
+    @as_sm_error
+    def attach(self, sr_uuid, vdi_uuid):
+        self.path = self.sr.core.activate_vdi(vdi_uuid, self.sr.srcmd.params["args"][0] == "true")
+        return super().attach(sr_uuid, vdi_uuid)
+
+    @as_sm_error
+    def detach(self, sr_uuid, vdi_uuid):
+        self.sr.core.deactivate_vdi(vdi_uuid)
+
+    def activate(self, sr_uuid, vdi_uuid):
+        """The device is there since attach; tapdisk needs no options."""
+
+    def deactivate(self, sr_uuid, vdi_uuid):
+        """The device goes with detach."""
+
+    def _on_boot(self):
+        return self.sr.srcmd.params.get("vdi_on_boot", "persist")
+
+    def _introduce(self, attributes):
+        take_over(self, attributes)
+        self.sm_config = dict(self.sm_config, **self.sr.core.sm_config)
+        self._db_introduce()
+        return self.get_params()
