@@ -42,6 +42,7 @@ class VdiCalls:
         "update",
         "set_name_label",
         "set_name_description",
+        "set_on_boot",
         "generate_config",
         "introduce",
         "db_introduce",
@@ -113,6 +114,8 @@ class VdiCalls:
             self._ready(sr, "VDI_SNAPSHOT", vdi)
             if self._pool.db.get("VDI", vdi, "sharable"):
                 raise ApiError("VDI_IS_SHARABLE", vdi)
+            if self._pool.db.get("VDI", vdi, "on_boot") == "reset":
+                raise ApiError("VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION")
             new = self._copy("vdi_snapshot", vdi, driver_params or {}, is_a_snapshot=True)
             self._pool.db.set("VDI", new, "is_a_snapshot", True)
             self._pool.db.set("VDI", new, "snapshot_of", vdi)
@@ -159,6 +162,22 @@ class VdiCalls:
         """The record, then vdi_update."""
         self._pool.db.set("VDI", vdi, "name_description", value)
         self.update(vdi)
+
+    def set_on_boot(self, vdi: str, value: str) -> None:
+        """The record.
+
+        "reset" is told to no driver as such: xapi has the disk cloned and the clone deleted, which
+        gives a VHD an empty leaf.  What forgets the clone's record is the driver.
+        """
+        pool, db = self._pool, self._pool.db
+        sr = db.get("VDI", vdi, "SR")
+        with pool.exclusive(("SR", sr), ("VDI", vdi)):
+            host = self._ready(sr, "VDI_RESET_ON_BOOT", vdi)
+            self._require_idle(vdi, "set_on_boot")
+            if value == "reset":
+                clone = self._introduced(self._run(host, "vdi_clone", sr, vdi, driver_params={}))
+                sm_exec.expect_nil(self._run(host, "vdi_delete", sr, clone))
+            db.set("VDI", vdi, "on_boot", value)
 
     def generate_config(self, host: str, vdi: str) -> str:
         """vdi_generate_config: what attaches the VDI on a host without xapi."""

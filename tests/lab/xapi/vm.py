@@ -18,6 +18,8 @@ from tests.lab.xapi.vdi import VdiCalls
 _LOG = logging.getLogger(__name__)
 # What VM.revert takes as "the driver cannot do it natively".
 _NOT_NATIVE = ("SR_OPERATION_NOT_SUPPORTED", "UNIMPLEMENTED_IN_SM_BACKEND")
+# Failures that VM.revert tells as they are: no space, and a chain that is too long.
+_TOLD_BY_REVERT = ("SR_BACKEND_FAILURE_44", "SR_BACKEND_FAILURE_109")
 
 
 class VmCalls:
@@ -48,13 +50,18 @@ class VmCalls:
         self._pool.db.destroy("VM", vm)
 
     def start_on(self, vm: str, host: str, _start_paused: bool = False, _force: bool = False) -> None:
-        """Run the VM on a host: every disk is attached, then activated."""
+        """Run the VM on a host: every disk begins an epoch, then each is attached and activated.
+
+        The writable ones come first.
+        """
         db = self._pool.db
         self._require_state(vm, "Halted")
+        disks = sorted(self._disks(vm), key=lambda vbd: db.get("VBD", vbd, "mode") != "RW")
         started: list[str] = []
+        for vbd in disks:
+            self._datapaths.epoch(host, db.get("VBD", vbd, "VDI"), "begin")
         try:
-            for vbd in self._disks(vm):
-                self._datapaths.epoch(host, db.get("VBD", vbd, "VDI"), "begin")
+            for vbd in disks:
                 self._vbds.connect(vbd, host)
                 started.append(vbd)
         except ApiError:
@@ -72,7 +79,8 @@ class VmCalls:
         for vbd in self._disks(vm):
             if db.get("VBD", vbd, "currently_attached"):
                 self._vbds.disconnect(vbd, host)
-                self._datapaths.epoch(host, db.get("VBD", vbd, "VDI"), "end")
+        for vbd in self._disks(vm):
+            self._datapaths.epoch(host, db.get("VBD", vbd, "VDI"), "end")
         db.set("VM", vm, "resident_on", NULL)
         db.set("VM", vm, "power_state", "Halted")
 
@@ -106,25 +114,43 @@ class VmCalls:
     def revert(self, snapshot: str) -> None:
         """Give the VM the disks its snapshot has.
 
-        Natively where the driver reverts; else xapi's own order: destroy the VM's disks (a failure is
-        only logged), clone the snapshot's, and let every snapshot of a disk say it is one of the clone.
+        Natively where xapi and the driver can.  Else xapi's own order: destroy the VM's disks, clone the
+        snapshot's, and let every snapshot of a disk say, in the database alone, that it is one of the
+        clone.  What fails ends the revert there, and the VM is left without those disks.
         """
         db = self._pool.db
         vm = db.get("VM", snapshot, "snapshot_of")
         if not db.exists("VM", vm):
-            raise ApiError("VM_REVERT_FAILED", vm, snapshot)
+            raise ApiError("VM_REVERT_FAILED", snapshot, vm)
         if db.get("VM", vm, "power_state") == "Running":
             self.hard_shutdown(vm)
-        copied = [vbd for vbd in self._disks(snapshot) if not self._reverted(vbd)]
-        lost = {db.get("VDI", db.get("VBD", vbd, "VDI"), "snapshot_of"): vbd for vbd in copied}
-        for vbd in self._disks(vm):
-            vdi = db.get("VBD", vbd, "VDI")
-            if vdi in lost:
+        try:
+            self._exchange_disks(vm, snapshot)
+        except ApiError as error:
+            _LOG.warning("VM.revert of %s failed: %s", vm, error)
+            if error.code in _TOLD_BY_REVERT:
+                raise
+            raise ApiError("VM_REVERT_FAILED", snapshot, vm) from error
+
+    def _exchange_disks(self, vm: str, snapshot: str) -> None:
+        db = self._pool.db
+
+        def snapshot_of(vbd: str) -> str:
+            return str(db.get("VDI", db.get("VBD", vbd, "VDI"), "snapshot_of"))
+
+        wanted = self._disks(snapshot)
+        cloned = [vbd for vbd in wanted if not self._reverted(vbd)]
+        kept = {snapshot_of(vbd) for vbd in wanted if vbd not in cloned}
+        lost = {snapshot_of(vbd) for vbd in cloned}
+        vbds = {vbd: str(db.get("VBD", vbd, "VDI")) for vbd in self._disks(vm)}
+        for vbd, vdi in vbds.items():
+            if vdi not in kept:  # a disk that the snapshot does not have stays, unattached
                 db.destroy("VBD", vbd)
-                self._destroy_anyway(vdi)
-        for old, vbd in lost.items():
-            clone = self._vdis.clone(db.get("VBD", vbd, "VDI"))
-            for sibling in db.find("VDI", snapshot_of=old):
+        for vdi in sorted(lost & set(vbds.values())):
+            self._vdis.destroy(vdi)
+        clones = [(vbd, snapshot_of(vbd), self._vdis.clone(db.get("VBD", vbd, "VDI"))) for vbd in cloned]
+        for vbd, old, clone in clones:
+            for sibling in db.find("VDI", snapshot_of=old) if old != NULL else ():
                 db.set("VDI", sibling, "snapshot_of", clone)
             self._vbds.create(_like(db.record("VBD", vbd), vm, clone))
 
@@ -139,12 +165,6 @@ class VmCalls:
                 return False
             raise
         return True
-
-    def _destroy_anyway(self, vdi: str) -> None:
-        try:
-            self._vdis.destroy(vdi)
-        except ApiError as error:
-            _LOG.warning("VM.revert goes on without having destroyed VDI %s: %s", vdi, error)
 
     def _disks(self, vm: str) -> list[str]:
         db = self._pool.db
