@@ -230,20 +230,20 @@ impl Cluster for MemoryCluster {
         if state.pool.full {
             return fail(libc::EDQUOT);
         }
-        let snapshots = state
-            .pool
-            .images
-            .get(parent.0)
-            .map(|image| &image.snapshots);
-        let Some(snapshot) = snapshots
-            .and_then(|all| all.iter().find(|s| s.id == parent.1 && !s.removed))
-            .cloned()
-        else {
+        let Some(image) = state.pool.images.get(parent.0) else {
             return fail(libc::ENOENT);
         };
+        let mut snapshots = image.snapshots.iter();
+        let found = snapshots.find(|s| s.id == parent.1 && !s.removed);
+        let Some(snapshot) = found.cloned() else {
+            return fail(libc::ENOENT);
+        };
+        // librbd copies the parent's image-meta to the clone.
+        let inherited = image.meta.clone();
+        let meta = Some(meta.to_owned()).filter(|meta| !meta.is_empty());
+        let meta = meta.or(inherited);
         let id = format!("{:x}", state.number());
-        let meta = Some(meta).filter(|meta| !meta.is_empty());
-        let mut image = Image::new(name, snapshot.size, features, meta);
+        let mut image = Image::new(name, snapshot.size, features, meta.as_deref());
         image.content = snapshot.content;
         image.parent = Some((parent.0.to_owned(), parent.1));
         state.pool.insert(&id, image);

@@ -12,6 +12,7 @@
 use uuid::Uuid;
 
 use crate::catalogue::{vdi_key, Stored};
+use crate::cluster::ImageState;
 use crate::error::{Context, Error, Result};
 use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord, Volume, VERSION};
 use crate::xapi::XapiFields;
@@ -160,7 +161,7 @@ pub(crate) fn discard_unfinished(
     match repository.cluster.image_by_name(image_name) {
         Err(e) if e.is_not_found() => Ok(()),
         Err(e) => Err(e).doing(&doing),
-        Ok(image) if is_of_another(image.meta.as_deref(), &repository.sr, vdi) => {
+        Ok(image) if is_of_another(&image, &repository.sr, vdi) => {
             log::warn!("{doing}: image {image_name} belongs to somebody else; left alone");
             Ok(())
         }
@@ -181,9 +182,13 @@ impl ImageMeta {
     }
 }
 
-fn is_of_another(meta: Option<&str>, sr: &Uuid, vdi: &Uuid) -> bool {
-    meta.is_some_and(|text| match serde_json::from_str::<ImageMeta>(text) {
-        Ok(meta) => meta.sr != *sr || meta.vdi != *vdi,
+fn is_of_another(image: &ImageState, sr: &Uuid, vdi: &Uuid) -> bool {
+    let Some(text) = image.meta.as_deref() else {
+        return false;
+    };
+    match serde_json::from_str::<ImageMeta>(text) {
+        // A clone has its parent's image-meta until it gets its own.
+        Ok(meta) => meta.sr != *sr || (meta.vdi != *vdi && !image.has_parent),
         Err(_) => true,
-    })
+    }
 }
