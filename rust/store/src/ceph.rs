@@ -251,7 +251,20 @@ impl Cluster for CephPool {
 
     fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()> {
         let image = self.open_image(image_id, false)?;
-        image.snapshot_remove(SnapId(snapshot_id))?;
+        if let Err(error) = image.snapshot_remove(SnapId(snapshot_id)) {
+            let was_removed = |s: &SnapshotState| s.id == snapshot_id && s.removed;
+            // EBUSY is the answer for one that was removed before and that clones still need.
+            if error.errno() == Some(nix::libc::EBUSY)
+                && Self::snapshots_of(&image)?.iter().any(was_removed)
+            {
+                return Err(ClusterError::new(
+                    "rbd_snap_remove_by_id",
+                    image_id,
+                    nix::libc::ENOENT,
+                ));
+            }
+            return Err(error.into());
+        }
         Ok(image.close()?)
     }
 
