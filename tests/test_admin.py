@@ -1,4 +1,4 @@
-"""smblock-admin: a check that names what is broken with what mends it, and two repairs done by hand."""
+"""smblock-admin: a check that names what is broken with what mends it, and a claim released by hand."""
 
 from __future__ import annotations
 
@@ -155,39 +155,6 @@ def test_a_disk_claimed_by_another_host_is_released_only_by_who_says_that_host_i
     assert lab.admin(*words, "--yes").check() == b"nobody had claimed it\n"
     sr.destroy_vdi(claimed)
     assert sr.image(claimed) not in sr.pool.images()
-
-
-# Space
-
-
-def test_deleted_disks_are_listed_and_freed_by_hand_where_nobody_else_does(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
-    user = lab.user(f"{rbd_pool.user}-no-mgr", mon="profile rbd", osd=f"profile rbd pool={rbd_pool.name}")
-    rbd_pool = RbdPool(lab, rbd_pool.name, user)
-    sr = rbd_pool.create_sr()
-    vdi = sr.create_vdi("deleted")
-    sr.destroy_vdi(vdi)
-    words = ["reclaim", "--sr", sr.uuid, *rbd_pool.device_config]
-    assert lab.admin(*words, "--list").check().decode() == f"{sr.image(vdi)}\n"
-    assert lab.admin(*words).check().decode() == f"freed    {sr.image(vdi)}\n"
-    assert lab.admin(*words, "--list").check() == b""
-    assert rbd_pool.trash() == ""
-
-
-def test_what_cannot_be_freed_yet_is_told_with_the_reason_and_the_rest_is_freed(
-    lab: CephRbdLab, rbd_pool: RbdPool
-) -> None:
-    user = lab.user(f"{rbd_pool.user}-no-mgr", mon="profile rbd", osd=f"profile rbd pool={rbd_pool.name}")
-    rbd_pool = RbdPool(lab, rbd_pool.name, user)
-    sr = rbd_pool.create_sr()
-    kept, freed = sr.create_vdi("kept"), sr.create_vdi("freed")
-    lab.ceph.rbd("snap", "create", f"{rbd_pool.name}/{sr.image(kept)}@by-hand")
-    for vdi in (kept, freed):
-        sr.destroy_vdi(vdi)
-    done = lab.admin("reclaim", "--sr", sr.uuid, *rbd_pool.device_config)
-    assert done.returncode == 1
-    assert f"freed    {sr.image(freed)}\n" in done.stdout.decode()
-    assert f"pending  {sr.image(kept)}: " in done.stdout.decode()
-    assert "ENOTEMPTY" in done.stdout.decode() or "EBUSY" in done.stdout.decode()
 
 
 def test_it_says_its_version_and_its_commands(lab: CephRbdLab) -> None:

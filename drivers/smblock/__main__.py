@@ -1,7 +1,9 @@
 """smblock-admin: what an administrator does on a host outside xe."""
 
 import argparse
+import os
 import sys
+import time
 
 from smblock import Error, Sr, __version__, check
 from smblock.sm import DATAPATHS, Toolstack, util
@@ -29,9 +31,15 @@ def _parser():
     _add_device_config(checks)
     checks.set_defaults(run=_check)
 
-    reclaim = commands.add_parser("reclaim", help="free the space of deleted disks now, in the foreground")
+    reclaim = commands.add_parser(
+        "reclaim",
+        help="free the space of deleted disks now, and flatten disks with long chains of parents",
+        epilog="The exit status is 1 where something failed: the text says why. Waiting for others is no failure.",
+    )
     reclaim.add_argument("--sr", required=True, metavar="UUID")
-    reclaim.add_argument("--list", action="store_true", help="only show what is still to be freed")
+    how = reclaim.add_mutually_exclusive_group()
+    how.add_argument("--list", action="store_true", help="only show what is to be done, and what waits for others")
+    how.add_argument("--background", action="store_true", help="give way to everything else, and tell SMlog alone")
     _add_device_config(reclaim)
     reclaim.set_defaults(run=_reclaim)
 
@@ -71,15 +79,37 @@ def _check(options):
 def _reclaim(options):
     sr = _sr(options)
     if options.list:
-        for image in sr.pending():
-            print(image)
+        for image, what, holds_up in sr.pending():
+            _print_state("waits" if holds_up else "pending", image, "; ".join(filter(None, [what, holds_up])))
         return 0
-    freed, left = sr.reclaim()
-    for image in freed:
-        print("freed    %s" % image)
-    for image, reason in left.items():
-        print("pending  %s: %s" % (image, reason))
-    return 1 if left else 0
+    if options.background:
+        os.nice(19)
+    failed = sr.reclaim(_log_state if options.background else _print_progress())
+    return 1 if failed else 0
+
+
+def _print_state(state, image, text):
+    print("%-8s %s: %s" % (state, image, text), flush=True)
+
+
+def _print_progress():
+    """Prints what reclaim says: how far it is at most once a second."""
+    last = 0.0
+
+    def report(state, image, text):
+        nonlocal last
+        if state == "progress":
+            if time.monotonic() - last < 1:
+                return
+            last = time.monotonic()
+        _print_state(state, image, text)
+
+    return report
+
+
+def _log_state(state, image, text):
+    if state in ("done", "failed"):
+        util.SMlog("reclaim: %s %s: %s" % (state, image, text))
 
 
 def _release(options):

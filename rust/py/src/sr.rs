@@ -1,12 +1,14 @@
 //! `smblock._core.Sr`: what the SM drivers call, one method for each of SM's.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use store::device_config::{Datapath, DeviceConfig};
 use store::dom0::{Dom0, Toolstack};
+use store::sr::reclaim::{Pending, Report};
 use store::usage::PoolUsage;
 use store::vdi::create::NewDisk;
 use store::Repository;
@@ -25,6 +27,7 @@ pub struct Sr {
     host: String,
     config: DeviceConfig,
     toolstack: Arc<PyObject>,
+    needs_worker: AtomicBool,
 }
 
 /// XAPI's `on_boot` of a disk that forgets its changes whenever its VM starts.
@@ -45,7 +48,11 @@ impl Sr {
                 .map_err(|source| failures::of_host("looking at this host", source))?;
             let features = self.config.image_features();
             let repository = Repository::new(pool.as_ref(), &host, uuid, features);
-            Ok(work(&repository)?)
+            let result = work(&repository);
+            if repository.needs_worker() {
+                self.needs_worker.store(true, Ordering::Relaxed);
+            }
+            Ok(result?)
         })
     }
 
@@ -99,6 +106,7 @@ impl Sr {
                 host: host_uuid,
                 config: DeviceConfig::parse(device_config).map_err(Failure::from)?,
                 toolstack: Arc::new(toolstack),
+                needs_worker: AtomicBool::new(false),
             })
         })
     }
@@ -310,27 +318,54 @@ impl Sr {
         Ok(claim.map(|claim| claim.owner.host))
     }
 
-    /// Frees the space of deleted VDIs here and now: the names of the images that were freed, and
-    /// for each that could not be the reason.
-    #[pyo3(text_signature = "($self)")]
-    fn reclaim(&self, py: Python<'_>) -> PyResult<(Vec<String>, HashMap<String, String>)> {
+    /// Whether what was called so far found data to be freed that the cluster's manager does not
+    /// take: then `smblock-admin reclaim` is to be started in the background.
+    #[getter]
+    fn needs_worker(&self) -> bool {
+        self.needs_worker.load(Ordering::Relaxed)
+    }
+
+    /// Frees here and now whatever can be freed, and flattens long chains. `report` is called with
+    /// "progress", "done", "failed" or "waits", an image's name and a text; answers how much failed.
+    #[pyo3(text_signature = "($self, report)")]
+    fn reclaim(&self, py: Python<'_>, report: PyObject) -> PyResult<usize> {
         self.run(py, "SR.reclaim", |sr| {
-            let (mut freed, mut left) = (Vec::new(), HashMap::new());
-            sr.reclaim(|image, error| match error {
-                None => freed.push(image.name.clone()),
-                Some(error) => drop(left.insert(image.name.clone(), error.to_string())),
-            })?;
-            Ok((freed, left))
+            sr.reclaim(|pending, step| {
+                let (state, text) = describe(pending, &step);
+                let image = pending.image.name.as_str();
+                let told = Python::with_gil(|py| report.call1(py, (state, image, text)));
+                if let Err(e) = told {
+                    log::warn!("nobody hears that image {image} is {state}: {e}");
+                }
+            })
         })
     }
 
-    /// The names of the images of deleted VDIs whose space is still to be freed.
+    /// What is still to be freed or flattened: an image's name, what is to be done about it, and
+    /// what that waits for, or None.
     #[pyo3(text_signature = "($self)")]
-    fn pending(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        self.run(py, "SR.pending", |sr| {
-            let trashed = sr.trashed_images()?;
-            Ok(trashed.into_iter().map(|image| image.name).collect())
-        })
+    fn pending(&self, py: Python<'_>) -> PyResult<Vec<(String, String, Option<String>)>> {
+        let pending = self.run(py, "SR.pending", |sr| sr.pending())?.into_iter();
+        let texts = pending.map(|pending| {
+            let holds_up = pending.holds_up.map(|holds_up| holds_up.to_string());
+            (pending.image.name, pending.kind.to_string(), holds_up)
+        });
+        Ok(texts.collect())
+    }
+}
+
+fn describe(pending: &Pending, report: &Report<'_>) -> (&'static str, String) {
+    match report {
+        Report::Progress(done, total) => {
+            let percent = u128::from(*done) * 100 / u128::from(*total).max(1);
+            ("progress", format!("{percent}%"))
+        }
+        Report::Done => ("done", pending.kind.done().to_owned()),
+        Report::Failed(error) => ("failed", error.to_string()),
+        Report::Waits => {
+            let holds_up = pending.holds_up.as_ref().map(ToString::to_string);
+            ("waits", holds_up.unwrap_or_default())
+        }
     }
 }
 

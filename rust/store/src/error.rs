@@ -89,6 +89,16 @@ pub enum Error {
         /// The device.
         device: String,
     },
+    /// Another process frees the SR's space already.
+    #[error("process {pid} on host {host} frees the space of SR {sr} already: 'smblock-admin reclaim --list' shows what is left")]
+    WorkerRuns {
+        /// The SR.
+        sr: Uuid,
+        /// The host's UUID.
+        host: String,
+        /// The process.
+        pid: u32,
+    },
     /// The SR is being deleted.
     #[error("SR {sr} is being deleted: nothing can be created in it")]
     SrDeleting {

@@ -24,6 +24,8 @@ pub mod xapi;
 
 pub use error::{Error, Result};
 
+use std::cell::Cell;
+
 use uuid::Uuid;
 
 use cluster::Cluster;
@@ -37,6 +39,7 @@ pub struct Repository<'a> {
     host: &'a dyn Host,
     sr: Uuid,
     image_features: u64,
+    needs_worker: Cell<bool>,
 }
 
 impl<'a> Repository<'a> {
@@ -52,6 +55,7 @@ impl<'a> Repository<'a> {
             host,
             sr,
             image_features: image_features.bits(),
+            needs_worker: Cell::new(false),
         }
     }
 }

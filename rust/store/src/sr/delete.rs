@@ -24,6 +24,7 @@ use crate::Repository;
 impl Repository<'_> {
     /// Deletes an SR without VDIs. One that does not exist is deleted already.
     pub fn delete_sr(&self) -> Result<()> {
+        self.tidy_before_deletion();
         while !self.remove_catalogue()? {
             log::info!("SR {} was changed while it was being deleted", self.sr);
         }
@@ -85,6 +86,18 @@ impl Repository<'_> {
             .expect(SR_KEY.to_owned(), Some(stored))
             .put(SR_KEY.to_owned(), record.seal());
         self.commit(&format!("updating SR {}", self.sr), &swap)
+    }
+
+    /// Images that only waited for others to go are none that keep an SR from being deleted.
+    fn tidy_before_deletion(&self) {
+        let entries = self.read_catalogue();
+        let tidied = entries.and_then(|entries| self.tidy(&entries, || self.usage()));
+        if let Err(e) = tidied {
+            log::warn!(
+                "SR {}: what nobody needs any more stays for now: {e}",
+                self.sr
+            );
+        }
     }
 
     fn require_empty(&self) -> Result<()> {

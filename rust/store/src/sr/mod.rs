@@ -4,5 +4,6 @@ pub mod create;
 pub mod delete;
 pub mod plug;
 pub mod probe;
+pub mod reclaim;
 pub mod scan;
 pub mod update;

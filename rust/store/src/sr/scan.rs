@@ -61,13 +61,11 @@ impl Repository<'_> {
             scan.vdis.extend(vdi);
         }
         self.report_orphans(&entries, &images, &mut scan);
-        for tidied in [self.sweep(&entries), self.drop_stale_bases(&entries)] {
+        let bases = self.drop_stale_bases(&entries);
+        for tidied in [bases, self.tidy(&entries, || Ok(scan.usage.clone()))] {
             if let Err(e) = tidied {
                 scan.warn(format!("what nobody needs any more stays for now: {e}"));
             }
-        }
-        for image in self.trashed_images()? {
-            self.request_purge(&image.id, &scan.usage);
         }
         for warning in &scan.warnings {
             log::warn!("SR {}: {warning}", self.sr);

@@ -1,7 +1,7 @@
-//! What an SR says about itself: its usage, its name, its trash.
+//! What an SR says about itself: its usage and its name.
 
-use crate::catalogue::{image_prefix, VDI_PREFIX};
-use crate::cluster::{Cluster, TrashedImage};
+use crate::catalogue::VDI_PREFIX;
+use crate::cluster::Cluster;
 use crate::error::{Context, Error, Result};
 use crate::record::{Record, VdiRecord};
 use crate::usage::{ClusterReport, PoolSummary, PoolUsage};
@@ -65,30 +65,5 @@ impl Repository<'_> {
     /// late, and then blocks every writer for ever.
     pub(crate) fn require_room(&self, consequence: &str) -> Result<()> {
         require_room_in(&self.usage()?, consequence)
-    }
-
-    /// This SR's images in the trash: space that is still to be freed.
-    pub fn trashed_images(&self) -> Result<Vec<TrashedImage>> {
-        let prefix = image_prefix(&self.sr);
-        let mut trashed = self.cluster.trash().doing("listing the trash")?;
-        trashed.retain(|image| image.name.starts_with(&prefix));
-        Ok(trashed)
-    }
-
-    /// Frees this SR's trashed images here and now, one after the other; `report` hears of each.
-    /// Takes as long as the images have objects. What cannot be freed yet (somebody still watches
-    /// it) is reported and passed over.
-    pub fn reclaim(&self, mut report: impl FnMut(&TrashedImage, Option<&Error>)) -> Result<usize> {
-        let mut left = 0;
-        for image in self.trashed_images()? {
-            let doing = format!("freeing image {}", image.name);
-            let freed = match self.cluster.purge(&image.id, &mut |_, _| {}) {
-                Err(e) if e.is_not_found() => Ok(()), // the manager was faster
-                other => other.doing(&doing),
-            };
-            left += usize::from(freed.is_err());
-            report(&image, freed.err().as_ref());
-        }
-        Ok(left)
     }
 }

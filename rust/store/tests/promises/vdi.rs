@@ -1,5 +1,6 @@
 //! Creating, resizing and deleting VDIs.
 
+use store::sr::reclaim::Report;
 use store::Error;
 use uuid::Uuid;
 
@@ -95,7 +96,7 @@ fn the_space_of_a_disk_that_somebody_watches_is_freed_once_they_stop() {
     let mut refused = 0;
     let left = lab
         .run(A, |sr| {
-            sr.reclaim(|_, error| refused += usize::from(error.is_some()))
+            sr.reclaim(|_, report| refused += usize::from(matches!(report, Report::Failed(_))))
         })
         .unwrap();
     assert_eq!((left, refused), (1, 1));

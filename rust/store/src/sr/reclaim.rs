@@ -1,0 +1,349 @@
+//! Giving space back.
+//!
+//! Freeing data takes as long as there is data, so nothing that XAPI waits for does it. What is to
+//! be freed remembers itself, in one of three places:
+//!
+//! | found | to do | then |
+//! |---|---|---|
+//! | an image in the trash | purge it | the snapshot that it was cloned from may go, and free a hidden image |
+//! | a hidden image (key `hidden.<id>`), which no VDI is the head of and whose snapshots others need | make its head empty, which leaves snapshots and clones what they are | it waits for the last of them, and goes to the trash |
+//! | a disk with more than [`SOFT_DEPTH`] parents, one behind the other | flatten it | its record says that it has none |
+//!
+//! Flattening a disk frees the chain of its head and not of its snapshots: a parent goes when the
+//! last snapshot that needs it does.
+//!
+//! The cluster's manager is asked first, by whoever deletes and by every scan. It can purge and
+//! flatten; it cannot empty a head, frees nothing in a full pool, and may be absent. What it does not
+//! take is the work of one *worker* per SR, a process that outlives the command which found it needed
+//! ([`Repository::needs_worker`]) and ends when nothing is left that it can do.
+//!
+//! Each step may be stopped anywhere and repeated: a purge or a flatten begins again and finds most
+//! of it done, a head is emptied piece by piece. A hidden image goes to the trash before its key
+//! goes, so that it is in one of the two places at any time.
+
+mod lease;
+pub mod pending;
+
+use std::collections::BTreeSet;
+
+use nix::libc;
+
+use crate::catalogue::{hidden_key, image_prefix, vdi_key, Stored};
+use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
+use crate::error::{Context, Error, Result};
+use crate::record::{HiddenRecord, ImageRef, Record, VdiRecord};
+use crate::usage::PoolUsage;
+use crate::Repository;
+
+pub use self::lease::Worker;
+pub use self::pending::{HoldUp, Kind, Pending};
+
+/// Parents that a disk may have, one behind the other, before it is flattened in the background:
+/// each costs a look when a block is read that none of them has.
+pub const SOFT_DEPTH: u32 = 8;
+
+/// What a worker says about one thing it works on.
+#[derive(Debug)]
+pub enum Report<'r> {
+    /// So much is done, of so much.
+    Progress(u64, u64),
+    /// It is done.
+    Done,
+    /// It could not be done, and is passed over.
+    Failed(&'r Error),
+    /// Something else has to happen first, see [`Pending::holds_up`].
+    Waits,
+}
+
+impl Repository<'_> {
+    /// Whether this process found, or left, data to be freed that the cluster's manager did not
+    /// take: then a worker is to be started.
+    pub fn needs_worker(&self) -> bool {
+        self.needs_worker.get()
+    }
+
+    pub(crate) fn leave_to_worker(&self) {
+        self.needs_worker.set(true);
+    }
+
+    /// This SR's images in the trash: space that is still to be freed.
+    pub fn trashed_images(&self) -> Result<Vec<TrashedImage>> {
+        let prefix = image_prefix(&self.sr);
+        let mut trashed = self.cluster.trash().doing("listing the trash")?;
+        trashed.retain(|image| image.name.starts_with(&prefix));
+        Ok(trashed)
+    }
+
+    /// Moves an image to the trash and asks the manager to free it.
+    pub(crate) fn discard(&self, image: &ImageRef) -> Result<()> {
+        self.move_to_trash(image)?;
+        self.hand_over([Kind::Trashed.of(image)], || self.usage());
+        Ok(())
+    }
+
+    /// An image whose id is not in the directory any more was moved before; the name that it has
+    /// there is what counts, since somebody may have renamed it and given its name to another one.
+    fn move_to_trash(&self, image: &ImageRef) -> Result<()> {
+        let doing = format!("moving image {} to the trash", image.name);
+        if let Some(name) = self.cluster.image_name(&image.id).doing(&doing)? {
+            match self.cluster.trash_image(&name) {
+                Err(e) if e.is_not_found() => {}
+                other => other.doing(&doing)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a hidden image to the trash and asks the manager to free it, if nothing depends on it
+    /// any more.
+    pub(crate) fn discard_if_free(&self, hidden: &Stored<HiddenRecord>) -> Result<()> {
+        if self.has_snapshots(&hidden.record.image)? {
+            return Ok(());
+        }
+        self.discard(&hidden.record.image)?;
+        self.forget_hidden(hidden)
+    }
+
+    fn forget_hidden(&self, hidden: &Stored<HiddenRecord>) -> Result<()> {
+        let image = &hidden.record.image;
+        let key = hidden_key(&image.id);
+        let swap = Swap::default().expect(key.clone(), Some(hidden)).erase(key);
+        // Where the swap does not apply, somebody else has done it.
+        self.commit(&format!("forgetting hidden image {}", image.name), &swap)?;
+        Ok(())
+    }
+
+    /// Whether anything depends on an image; not on one that does not exist.
+    pub(crate) fn has_snapshots(&self, image: &ImageRef) -> Result<bool> {
+        match self.cluster.snapshots(&image.id) {
+            Err(e) if e.is_not_found() => Ok(false),
+            other => other
+                .doing(&format!("looking for snapshots of image {}", image.name))
+                .map(|snapshots| !snapshots.is_empty()),
+        }
+    }
+
+    /// Does what takes no time about what is pending, and hands the rest to the manager, or leaves
+    /// it to a worker.
+    pub(crate) fn tidy(
+        &self,
+        entries: &Entries,
+        usage: impl FnOnce() -> Result<PoolUsage>,
+    ) -> Result<()> {
+        let mut for_manager = Vec::new();
+        for pending in self.pending_among(entries)? {
+            match &pending.kind {
+                _ if pending.holds_up.is_some() => {}
+                Kind::Trashed => for_manager.push(pending),
+                Kind::Hidden { snapshots: 0, .. } => {
+                    self.discard_hidden(&pending)?;
+                    for_manager.push(Kind::Trashed.of(&pending.image));
+                }
+                Kind::Hidden { .. } => self.leave_to_worker(),
+                Kind::LongChain { .. } => {
+                    if !self.note_if_flat(&pending)? {
+                        for_manager.push(pending);
+                    }
+                }
+            }
+        }
+        self.hand_over(for_manager, usage);
+        // One at work looks again before it ends.
+        if self.worker_among(entries).is_some() {
+            self.needs_worker.set(false);
+        }
+        Ok(())
+    }
+
+    /// Asks the manager to do what is pending. That it does not answer costs space for a while and
+    /// nothing else. It is not asked again then, since each request waits for it.
+    ///
+    /// In a full pool it is not asked: its own writes there would wait until there is room, and
+    /// with them all that it was asked to free in any pool.
+    fn hand_over(
+        &self,
+        pending: impl IntoIterator<Item = Pending>,
+        usage: impl FnOnce() -> Result<PoolUsage>,
+    ) {
+        let mut pending = pending.into_iter().peekable();
+        if pending.peek().is_none() {
+            return;
+        }
+        let refusal = match usage() {
+            Err(e) => Some(e.to_string()),
+            Ok(usage) if usage.full.is_some() => Some(format!("pool {} is full", usage.pool)),
+            Ok(_) => pending.find_map(|each| self.ask_manager(&each).err().map(|e| e.to_string())),
+        };
+        if let Some(reason) = refusal {
+            log::warn!(
+                "SR {}: a worker frees space, not the cluster's manager: {reason}",
+                self.sr
+            );
+            self.leave_to_worker();
+        }
+    }
+
+    fn ask_manager(&self, pending: &Pending) -> crate::cluster::Result<()> {
+        let asked = match pending.kind {
+            Kind::LongChain { .. } => self.cluster.schedule_flatten(&pending.image.name),
+            Kind::Trashed | Kind::Hidden { .. } => self.cluster.schedule_purge(&pending.image.id),
+        };
+        match asked {
+            Err(e) if e.is_not_found() => Ok(()), // done meanwhile
+            other => other,
+        }
+    }
+
+    /// Does all that is pending, here and now, until nothing changes any more: what was purged may
+    /// have been the last to need another image. `report` hears of everything. What cannot be done
+    /// (somebody has the image open) is passed over: answers how much that is.
+    ///
+    /// # Errors
+    /// [`Error::WorkerRuns`] where another process does it already; those of a cluster that does
+    /// not answer.
+    pub fn reclaim(&self, mut report: impl FnMut(&Pending, Report<'_>)) -> Result<usize> {
+        let worker = Worker::start(self)?;
+        let result = self.work(&worker, &mut report);
+        worker.end();
+        result
+    }
+
+    fn work(
+        &self,
+        worker: &Worker<'_>,
+        report: &mut dyn FnMut(&Pending, Report<'_>),
+    ) -> Result<usize> {
+        let mut failed = BTreeSet::new();
+        loop {
+            let (waiting, mut doable): (Vec<_>, Vec<_>) = {
+                let pending = self.pending()?.into_iter();
+                pending.partition(|pending| pending.holds_up.is_some())
+            };
+            doable.retain(|pending| !failed.contains(&pending.image.id));
+            if doable.is_empty() {
+                let waiting = waiting.iter();
+                waiting.for_each(|pending| report(pending, Report::Waits));
+                return Ok(failed.len());
+            }
+            for pending in doable {
+                worker.renew()?;
+                let mut progress = |done, total| {
+                    report(&pending, Report::Progress(done, total));
+                    worker.renew_while_waiting();
+                };
+                match self.work_on(&pending, &mut progress) {
+                    Ok(()) => report(&pending, Report::Done),
+                    // Everything else would fail in the same way, after as long a wait.
+                    Err(e) if e.is_unknown() || e.errno() == Some(libc::ESHUTDOWN) => {
+                        return Err(e)
+                    }
+                    Err(e) => {
+                        report(&pending, Report::Failed(&e));
+                        failed.insert(pending.image.id.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn work_on(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {
+        let image = &pending.image;
+        match &pending.kind {
+            Kind::Trashed => match self.cluster.purge(&image.id, progress) {
+                Err(e) if e.is_not_found() => Ok(()), // the manager was faster
+                other => other
+                    .map_err(|e| self.with_remedy(&image.id, e))
+                    .doing(&format!("freeing image {}", image.name)),
+            },
+            Kind::Hidden { snapshots: 0, .. } => self.discard_hidden(pending),
+            Kind::Hidden { .. } => self.empty(image, progress),
+            Kind::LongChain { .. } => self.flatten(pending, progress),
+        }
+    }
+
+    fn with_remedy(&self, id: &str, error: ClusterError) -> ClusterError {
+        let words = format!("--pool {} --image-id {id}", self.cluster.pool_name());
+        let remedy = match error.errno {
+            libc::EBUSY => format!("somebody has it open: 'rbd status {words}' shows who, and a client that died lets go within 30 s"),
+            libc::ENOTEMPTY => format!("it has snapshots: 'rbd snap ls --all {words}' lists them"),
+            _ => return error,
+        };
+        ClusterError {
+            detail: Some(remedy),
+            ..error
+        }
+    }
+
+    /// Frees the data of a hidden image's own head, having looked again that it is nobody's.
+    fn empty(&self, image: &ImageRef, progress: Progress<'_>) -> Result<()> {
+        let doing = format!("freeing the data of hidden image {}", image.name);
+        let entries = self.read_catalogue()?;
+        if !entries.contains_key(&hidden_key(&image.id)) {
+            return Ok(()); // in the trash by now
+        }
+        if pending::heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
+            return Err(Error::Unexpected {
+                doing,
+                detail: format!(
+                    "a VDI uses it: the key {} of the catalogue is wrong and was left alone",
+                    hidden_key(&image.id)
+                ),
+            });
+        }
+        match self.cluster.empty_image(&image.id, progress) {
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other.doing(&doing),
+        }
+    }
+
+    /// Moves a hidden image that nothing depends on any more to the trash.
+    fn discard_hidden(&self, pending: &Pending) -> Result<()> {
+        let key = hidden_key(&pending.image.id);
+        let entries = self.read_catalogue()?;
+        let Some(value) = entries.get(&key) else {
+            return Ok(());
+        };
+        let hidden = Stored::parse(value.clone()).map_err(|source| Error::Damaged {
+            sr: self.sr,
+            key,
+            source,
+        })?;
+        self.move_to_trash(&pending.image)?;
+        self.forget_hidden(&hidden)
+    }
+
+    fn flatten(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {
+        let image = &pending.image;
+        self.require_room(&format!("image {} was not flattened", image.name))?;
+        match self.cluster.flatten_image(&image.id, progress) {
+            Err(e) if e.is_not_found() => return Ok(()),
+            Err(e) if e.errno == libc::EINVAL => {} // has no parent any more
+            other => other.doing(&format!("flattening image {}", image.name))?,
+        }
+        self.note_if_flat(pending).map(|_| ())
+    }
+
+    /// Whether a disk stands alone by now; then its record says so from here on.
+    fn note_if_flat(&self, pending: &Pending) -> Result<bool> {
+        let Kind::LongChain { vdi, .. } = &pending.kind else {
+            return Ok(false);
+        };
+        let image = &pending.image;
+        match self.cluster.image(&image.id) {
+            Err(e) if e.is_not_found() => return Ok(true),
+            Ok(state) if state.has_parent => return Ok(false),
+            other => other.doing(&format!("looking at image {}", image.name))?,
+        };
+        let entry = self.entry(vdi)?;
+        let still = entry.vdi.filter(|vdi| vdi.record.volume.image() == image);
+        if let Some(stored) = still {
+            let mut record: VdiRecord = stored.record.clone().with_depth(0);
+            let swap = Swap::default()
+                .expect(vdi_key(vdi), Some(&stored))
+                .put(vdi_key(vdi), record.seal());
+            // Where it does not apply, the next look finds the disk again.
+            self.commit(&format!("noting that VDI {vdi} stands alone"), &swap)?;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,158 @@
+//! One worker per SR: the catalogue's key [`WORKER_KEY`] says who it is, and until when.
+//!
+//! Two at once would do no harm, since every step can be repeated; they would wait for each other. So
+//! the key is taken over from a worker that is gone, or that did not renew it in time. It is
+//! blocklisted first: what it has open would hold up the next one for 30 s.
+
+use std::cell::RefCell;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::catalogue::Stored;
+use crate::cluster::{Entries, Swap};
+use crate::error::{Context, Error, Result};
+use crate::host::Owner;
+use crate::journal::LEASE_SECONDS;
+use crate::record::{Record, VERSION};
+use crate::Repository;
+
+/// The catalogue's key for the worker.
+const WORKER_KEY: &str = "worker";
+
+/// A worker renews its lease when so much of it is left.
+const RENEW_SECONDS: u64 = LEASE_SECONDS * 3 / 4;
+
+/// Who frees an SR's space at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WorkerRecord {
+    version: u32,
+    nonce: Uuid,
+    owner: Owner,
+    /// The process's address in the cluster.
+    address: String,
+    /// Seconds since 1970 when the lease ends.
+    lease_until: u64,
+}
+
+impl Record for WorkerRecord {
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn renew(&mut self) {
+        self.version = VERSION;
+        self.nonce = Uuid::new_v4();
+    }
+}
+
+/// This process, as the one worker of its SR.
+pub struct Worker<'r> {
+    repository: &'r Repository<'r>,
+    stored: RefCell<Stored<WorkerRecord>>,
+}
+
+impl<'r> Worker<'r> {
+    /// Becomes the SR's worker.
+    ///
+    /// # Errors
+    /// [`Error::WorkerRuns`] where another one is at work.
+    pub(super) fn start(repository: &'r Repository<'_>) -> Result<Self> {
+        let doing = "starting to free space";
+        loop {
+            let entries = repository.read_catalogue()?;
+            if let Some(owner) = repository.worker_among(&entries) {
+                return Err(Error::WorkerRuns {
+                    sr: repository.sr,
+                    host: owner.host,
+                    pid: owner.pid,
+                });
+            }
+            let found = entries.get(WORKER_KEY).cloned();
+            let address = repository.cluster.address().doing(doing)?;
+            if let Some(Ok(left)) = found.clone().map(Stored::<WorkerRecord>::parse) {
+                log::warn!(
+                    "SR {}: process {} on host {} stopped freeing space half-way",
+                    repository.sr,
+                    left.record.owner.pid,
+                    left.record.owner.host
+                );
+                if left.record.address != address {
+                    let cut_off = repository.cluster.blocklist(&left.record.address);
+                    cut_off.doing(doing)?;
+                }
+            }
+            let mut record = WorkerRecord {
+                version: VERSION,
+                nonce: Uuid::new_v4(),
+                owner: repository.host.owner().clone(),
+                address,
+                lease_until: repository.host.now() + LEASE_SECONDS,
+            };
+            let bytes = record.seal();
+            let mut swap = Swap::default().put(WORKER_KEY.to_owned(), bytes.clone());
+            swap.expect.insert(WORKER_KEY.to_owned(), found);
+            if repository.commit(doing, &swap)? {
+                let stored = RefCell::new(Stored { bytes, record });
+                return Ok(Worker { repository, stored });
+            }
+        }
+    }
+
+    /// Renews the lease, where that is due.
+    ///
+    /// # Errors
+    /// Another worker has taken over.
+    pub(super) fn renew(&self) -> Result<()> {
+        let now = self.repository.host.now();
+        let mut stored = self.stored.borrow_mut();
+        if now + RENEW_SECONDS < stored.record.lease_until {
+            return Ok(());
+        }
+        let mut record = stored.record.clone();
+        record.lease_until = now + LEASE_SECONDS;
+        let bytes = record.seal();
+        let swap = Swap::default()
+            .expect(WORKER_KEY.to_owned(), Some(&*stored))
+            .put(WORKER_KEY.to_owned(), bytes.clone());
+        let doing = "going on freeing space";
+        if !self.repository.commit(doing, &swap)? {
+            return Err(Error::Unexpected {
+                doing: doing.to_owned(),
+                detail:
+                    "another process does it by now, since this one did not renew its lease in time"
+                        .into(),
+            });
+        }
+        *stored = Stored { bytes, record };
+        Ok(())
+    }
+
+    /// Renews the lease in the middle of a call. What goes wrong is found again after it.
+    pub(super) fn renew_while_waiting(&self) {
+        if let Err(e) = self.renew() {
+            log::warn!("{e}");
+        }
+    }
+
+    /// Lets the next worker begin at once.
+    pub(super) fn end(self) {
+        let stored = self.stored.into_inner();
+        let swap = Swap::default()
+            .expect(WORKER_KEY.to_owned(), Some(&stored))
+            .erase(WORKER_KEY.to_owned());
+        if let Err(e) = self.repository.commit("ending to free space", &swap) {
+            log::warn!("the next worker starts when this one's lease is over: {e}");
+        }
+    }
+}
+
+impl Repository<'_> {
+    /// The worker that is at work, as far as anybody can say.
+    pub(super) fn worker_among(&self, entries: &Entries) -> Option<Owner> {
+        let value = entries.get(WORKER_KEY)?;
+        let record = Stored::<WorkerRecord>::parse(value.clone()).ok()?.record;
+        let over = record.lease_until < self.host.now() || self.host.is_gone(&record.owner);
+        (!over).then_some(record.owner)
+    }
+}

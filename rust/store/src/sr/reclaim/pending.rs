@@ -1,0 +1,221 @@
+//! What is still to be done before all space is given back, and what it waits for.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::SOFT_DEPTH;
+use crate::catalogue::{Stored, HIDDEN_PREFIX, VDI_PREFIX};
+use crate::cluster::{Entries, SnapshotState};
+use crate::error::{Context, Result};
+use crate::record::{HiddenRecord, ImageRef, VdiRecord};
+use crate::Repository;
+
+/// Something that reclaim does, or that it waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The image it is about.
+    pub image: ImageRef,
+    /// What is to be done.
+    pub kind: Kind,
+    /// What has to happen first; `None`: it can be done now.
+    pub holds_up: Option<HoldUp>,
+}
+
+/// What is to be done about an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// It is in the trash and is to be purged.
+    Trashed,
+    /// No VDI is its head any more. The head's data is to be freed, then it waits for its snapshots
+    /// to go, then it goes to the trash.
+    Hidden {
+        /// Virtual size of the head in bytes: 0 where its data is freed.
+        size: u64,
+        /// How many snapshots it has, with those that only clones keep.
+        snapshots: usize,
+    },
+    /// It has too many parents, one behind the other, and is to be flattened. That frees the chain of
+    /// its head; the parents stay as long as a snapshot of it needs them.
+    LongChain {
+        /// The disk.
+        vdi: Uuid,
+        /// Parents.
+        depth: u32,
+    },
+}
+
+/// What has to happen before something can be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldUp {
+    /// Others depend on the image.
+    Snapshots {
+        /// Snapshots of it that are VDIs.
+        vdis: usize,
+        /// Snapshots that were deleted and that only clones keep.
+        by_clones: usize,
+        /// Snapshots that this driver knows nothing of.
+        foreign: usize,
+    },
+    /// The disk is in use.
+    InUse {
+        /// The UUID of the host that uses it.
+        host: String,
+    },
+}
+
+impl Kind {
+    pub(super) fn of(self, image: &ImageRef) -> Pending {
+        Pending {
+            image: image.clone(),
+            kind: self,
+            holds_up: None,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Trashed => f.write_str("deleted, its space is to be freed"),
+            Kind::Hidden { size: 0, .. } => f.write_str("deleted, and its own data is freed"),
+            Kind::Hidden { size, .. } => write!(
+                f,
+                "deleted, and others need its snapshots; its own data (of {} GiB virtual size) is to be freed",
+                size.div_ceil(1 << 30)
+            ),
+            Kind::LongChain { vdi, depth } => write!(
+                f,
+                "VDI {vdi} has {depth} parents, one behind the other, and is to be flattened (more than {SOFT_DEPTH} are slow)"
+            ),
+        }
+    }
+}
+
+impl Kind {
+    /// What is told when it is done.
+    pub fn done(&self) -> &'static str {
+        match self {
+            Kind::Trashed => "its space is free",
+            Kind::Hidden { snapshots: 0, .. } => "moved to the trash, as nobody needs it any more",
+            Kind::Hidden { .. } => "its own data is freed; its snapshots stay",
+            Kind::LongChain { .. } => "flattened",
+        }
+    }
+}
+
+impl fmt::Display for HoldUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HoldUp::Snapshots {
+                vdis,
+                by_clones,
+                foreign,
+            } => {
+                f.write_str("it goes with the last of its snapshots: ")?;
+                write!(f, "{vdis} VDI(s), {by_clones} that only clones need")?;
+                match foreign {
+                    0 => Ok(()),
+                    _ => write!(
+                        f,
+                        ", {foreign} that this driver did not take ('rbd snap ls' of the image lists them)"
+                    ),
+                }
+            }
+            HoldUp::InUse { host } => {
+                write!(f, "host {host} uses it: it is done while it is not in use")
+            }
+        }
+    }
+}
+
+/// The disks among a catalogue's entries, as far as they can be read.
+pub(super) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>> + '_ {
+    records(entries, VDI_PREFIX).filter(|stored: &Stored<VdiRecord>| {
+        let volume = &stored.record.volume;
+        volume.snapshot().is_none()
+    })
+}
+
+fn records<'e, T: crate::record::Record>(
+    entries: &'e Entries,
+    prefix: &'static str,
+) -> impl Iterator<Item = Stored<T>> + 'e {
+    let keys = entries.range(prefix.to_owned()..);
+    let keys = keys.take_while(move |(key, _)| key.starts_with(prefix));
+    keys.filter_map(|(key, value)| match Stored::parse(value.clone()) {
+        Ok(stored) => Some(stored),
+        Err(e) => {
+            log::error!("{key} in the catalogue is damaged: {e}");
+            None
+        }
+    })
+}
+
+fn who_needs(image: &ImageRef, snapshots: &[SnapshotState], entries: &Entries) -> HoldUp {
+    let known: BTreeSet<u64> = records::<VdiRecord>(entries, VDI_PREFIX)
+        .filter(|vdi| vdi.record.volume.image().id == image.id)
+        .filter_map(|vdi| vdi.record.volume.snapshot().map(|snapshot| snapshot.id))
+        .collect();
+    let (removed, present): (Vec<_>, Vec<_>) = snapshots.iter().partition(|s| s.removed);
+    let vdis = present.iter().filter(|s| known.contains(&s.id)).count();
+    HoldUp::Snapshots {
+        vdis,
+        by_clones: removed.len(),
+        foreign: present.len() - vdis,
+    }
+}
+
+impl Repository<'_> {
+    /// What is still to be done, and what waits. Changes nothing.
+    pub fn pending(&self) -> Result<Vec<Pending>> {
+        self.pending_among(&self.read_catalogue()?)
+    }
+
+    pub(super) fn pending_among(&self, entries: &Entries) -> Result<Vec<Pending>> {
+        let trashed = self.trashed_images()?.into_iter();
+        let mut pending: Vec<_> = trashed
+            .map(|image| {
+                Kind::Trashed.of(&ImageRef {
+                    name: image.name,
+                    id: image.id,
+                })
+            })
+            .collect();
+        for hidden in records::<HiddenRecord>(entries, HIDDEN_PREFIX) {
+            pending.push(self.hidden(&hidden.record.image, entries)?);
+        }
+        for disk in heads(entries).filter(|disk| disk.record.depth > SOFT_DEPTH) {
+            let VdiRecord { uuid, depth, .. } = disk.record;
+            let kind = Kind::LongChain { vdi: uuid, depth };
+            let claim = disk.record.claim.as_ref();
+            pending.push(Pending {
+                // Flattening is safe beside a kernel that has the disk mapped, but takes the
+                // image's lock from it again and again: a running VM would feel that.
+                holds_up: claim.map(|claim| HoldUp::InUse {
+                    host: claim.owner.host.clone(),
+                }),
+                ..kind.of(disk.record.volume.image())
+            });
+        }
+        Ok(pending)
+    }
+
+    fn hidden(&self, image: &ImageRef, entries: &Entries) -> Result<Pending> {
+        let (size, snapshots) = match self.cluster.image(&image.id) {
+            Ok(state) => (state.size, state.snapshots),
+            Err(e) if e.is_not_found() => (0, Vec::new()),
+            Err(e) => return Err(e).doing(&format!("looking at hidden image {}", image.name)),
+        };
+        let kind = Kind::Hidden {
+            size,
+            snapshots: snapshots.len(),
+        };
+        let waits = size == 0 && !snapshots.is_empty();
+        Ok(Pending {
+            holds_up: waits.then(|| who_needs(image, &snapshots, entries)),
+            ..kind.of(image)
+        })
+    }
+}
