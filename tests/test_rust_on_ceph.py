@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 from collections.abc import Iterator
@@ -87,3 +88,12 @@ def test_every_way_to_die_in_any_change_is_recovered_from(environment: dict[str,
     assert survived is not None
     print(survived[0])
     assert int(survived[1]) > 500
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_whatever_two_hosts_do_each_vdi_holds_what_it_is_to_hold(environment: dict[str, str]) -> None:
+    for seed in random.sample(range(1 << 32), 4):
+        print(f"PROPTEST_RNG_SEED={seed}", flush=True)
+        seeded = {**environment, "PROPTEST_RNG_SEED": str(seed)}
+        cargo_test(seeded, "--test", "on_ceph", "--", "--nocapture", "model", timeout=300)

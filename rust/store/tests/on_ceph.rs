@@ -17,5 +17,7 @@ mod hosts;
 mod inspection;
 #[path = "on_ceph/lab.rs"]
 mod lab;
+#[path = "on_ceph/model.rs"]
+mod model;
 #[path = "on_ceph/scene.rs"]
 mod scene;

@@ -1,5 +1,7 @@
 //! One SR in a pool of a real cluster, and the processes that use it.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use librbd::{ImageRef, SnapId};
@@ -50,6 +52,8 @@ pub struct Lab {
     pub sr: Uuid,
     /// Looks on, and prepares what is not under test.
     pub observer: CephPool,
+    /// The clients that processes were.
+    pub clients: RefCell<BTreeSet<u64>>,
     config: DeviceConfig,
     pool: String,
 }
@@ -93,6 +97,7 @@ impl Lab {
             hosts: Hosts::default(),
             sr: Uuid::new_v4(),
             observer: open(&config, &pool),
+            clients: RefCell::default(),
             config,
             pool,
         };
@@ -102,8 +107,11 @@ impl Lab {
 
     /// A process on a host, with a connection of its own.
     pub fn process(&self, host: &str) -> Process {
+        let cluster = open(&self.config, &self.pool);
+        let client = cluster.connection().instance_id();
+        self.clients.borrow_mut().insert(client);
         Process {
-            cluster: open(&self.config, &self.pool),
+            cluster,
             host: self.hosts.start(host),
         }
     }
