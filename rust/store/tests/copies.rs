@@ -1,7 +1,11 @@
 //! Snapshots and clones: what they hold, and that everything can be deleted in any order.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
 
+#[path = "copies/orders.rs"]
+mod orders;
 mod support;
+#[path = "copies/trees.rs"]
+mod trees;
 
 use store::vdi::snapshot::MAX_DEPTH;
 use store::Error;
@@ -81,62 +85,4 @@ fn a_disk_is_refused_where_no_kernel_could_map_its_clones() {
             "{refused:?}"
         );
     }
-}
-
-/// A disk, its snapshot, a clone of that, the clone's snapshot, the first snapshot's twin, and a
-/// clone of the disk itself.
-fn family(lab: &Lab) -> [Uuid; 6] {
-    let disk = lab.create(GIB);
-    let snapshot = lab.snapshot(&disk);
-    let clone = lab.clone_of(&snapshot);
-    let clones_snapshot = lab.snapshot(&clone);
-    let twin = lab.snapshot(&snapshot);
-    let disks_clone = lab.clone_of(&disk);
-    [disk, snapshot, clone, clones_snapshot, twin, disks_clone]
-}
-
-fn orders(left: Vec<usize>, chosen: Vec<usize>, all: &mut Vec<Vec<usize>>) {
-    if left.is_empty() {
-        all.push(chosen);
-        return;
-    }
-    for &next in &left {
-        let mut chosen = chosen.clone();
-        chosen.push(next);
-        let left = left.iter().copied().filter(|&n| n != next).collect();
-        orders(left, chosen, all);
-    }
-}
-
-#[test]
-fn whatever_the_order_of_deletion_the_others_keep_their_content_and_nothing_is_left() {
-    let mut all = Vec::new();
-    orders((0..6).collect(), Vec::new(), &mut all);
-    assert_eq!(all.len(), 720);
-    for order in all {
-        let lab = Lab::new();
-        let family = family(&lab);
-        for (step, &victim) in order.iter().enumerate() {
-            lab.run(A, |sr| sr.delete_vdi(&family[victim])).unwrap();
-            for &survivor in &order[step + 1..] {
-                let content = lab.content(&family[survivor]);
-                assert_eq!(content, Some(0), "{order:?} lost {survivor} at {step}");
-            }
-        }
-        lab.settle();
-        let pool = lab.world.snapshot();
-        assert!(pool.images.is_empty(), "{order:?}: {:?}", pool.images);
-        assert!(pool.sizes.is_empty(), "{order:?}: {:?}", pool.sizes);
-        assert_eq!(lab.keys("hidden."), [""; 0], "{order:?}");
-        lab.run(A, |sr| sr.delete_sr()).unwrap();
-    }
-}
-
-#[test]
-fn a_scan_does_not_complain_of_an_image_that_only_lives_for_its_snapshots() {
-    let lab = Lab::new();
-    let disk = lab.create(GIB);
-    lab.snapshot(&disk);
-    lab.run(A, |sr| sr.delete_vdi(&disk)).unwrap();
-    assert_eq!(lab.scan(B).unwrap().warnings, [""; 0]);
 }
