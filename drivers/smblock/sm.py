@@ -72,9 +72,16 @@ class Toolstack:
         fist_point("vdi_snapshot_paused")
 
     def unpause(self, vdi_uuid):
+        """Lets a disk's tapdisk go on, also where it does already."""
         fist_point("vdi_snapshot_taken")
-        if not blktap2.VDI.tap_unpause(self._sr.session, self._sr.uuid, vdi_uuid):
+        session, sr_uuid = self._sr.session, self._sr.uuid
+        if blktap2.VDI.tap_unpause(session, sr_uuid, vdi_uuid):
+            return
+        # SM unpauses no tapdisk that is not paused; of one that runs it shows that it can be.
+        if not blktap2.VDI.tap_refresh(session, sr_uuid, vdi_uuid):
             raise util.SMException("tapdisk-pause did not unpause the disk: SMlog of the host that runs it says why")
+        vdi = session.xenapi.VDI
+        vdi.remove_from_sm_config(vdi.get_by_uuid(vdi_uuid), "paused")
 
 
 class Command(SRCommand.SRCommand):
