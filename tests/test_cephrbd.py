@@ -21,8 +21,8 @@ def test_the_driver_is_listed_with_what_it_can_do_and_how_it_is_configured(lab: 
     features = lab.get("sm", "features", sm)
     for feature in ("SR_PROBE", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_RESIZE", "VDI_ACTIVATE", "LARGE_VDI"):
         assert f"{feature}: 1" in features
-    for feature in ("VDI_SNAPSHOT", "VDI_CLONE"):
-        assert f"{feature}: 1" in features
+    for feature in ("VDI_SNAPSHOT: 1", "VDI_CLONE: 1", "VDI_RESET_ON_BOOT: 2"):
+        assert feature in features
     assert "VDI_MIRROR" not in features  # not before it works
     assert "pool: Ceph pool that holds the disks (required)" in lab.get("sm", "configuration", sm)
 
@@ -30,8 +30,8 @@ def test_the_driver_is_listed_with_what_it_can_do_and_how_it_is_configured(lab: 
 def test_an_sr_is_plugged_on_every_host_and_has_the_size_of_its_pool(shared_sr: CephSr) -> None:
     lab = shared_sr.lab
     assert len(lab.list("pbd", f"sr-uuid={shared_sr.uuid}", "currently-attached=true")) == len(lab.hosts) == 2
-    shared_sr.scan()
     stats = lab.ceph.wait_pool_stats(shared_sr.pool.name)
+    shared_sr.scan()
     assert int(shared_sr.get("physical-size")) == pytest.approx(stats["stored"] + stats["max_avail"], rel=0.01)
 
 
