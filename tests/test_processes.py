@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.lab.ceph import MONITOR_PORT, OneNodeCeph
-from tests.lab.cephrbd import CephRbdLab, RbdPool
+from tests.lab.cephrbd import CephRbdLab, RbdPool, wait_for
 from tests.lab.dom0 import Completed, LocalDom0, lab_python
 
 # A call that another thread's interrupts is two lines in the trace: "unfinished", then "resumed".
@@ -114,6 +114,8 @@ def _live(pool: RbdPool) -> None:
     sr = pool.introduce_sr(sr.uuid)
     lab.xe("vdi-forget", f"uuid={vdi}")
     lab.xe("vdi-introduce", f"uuid={vdi}", f"sr-uuid={sr.uuid}", "type=user", f"location={vdi}", "name-label=back")
+    # Else the command starts a worker, which is another process's work.
+    wait_for(lab.ceph.takes_tasks, "the manager to take tasks")
     sr.destroy_vdi(vdi)
     sr.destroy()
 

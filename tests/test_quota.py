@@ -15,10 +15,15 @@ def fill(sr: CephSr, size: int) -> str:
     ceph, pool = sr.lab.ceph, sr.pool
     before = ceph.wait_pool_stats(pool.name)["stored"]
     vdi = sr.create_vdi("full")
-    ceph.rbd("bench", "--io-type", "write", "--io-size", "4M", "--io-total", str(size), "--io-threads", "2",
-             f"{pool.name}/{sr.image(vdi)}")  # fmt: skip
+    fill_image(sr, vdi, size)
     ceph.wait_pool_stats(pool.name, lambda stats: stats["stored"] >= before + size)
     return vdi
+
+
+def fill_image(sr: CephSr, vdi: str, size: int) -> None:
+    """Write `size` bytes to a disk."""
+    sr.lab.ceph.rbd("bench", "--io-type", "write", "--io-size", "4M", "--io-total", str(size), "--io-threads", "2",
+                    f"{sr.pool.name}/{sr.image(vdi)}")  # fmt: skip
 
 
 def is_blocked(pool: RbdPool) -> bool:
@@ -87,11 +92,31 @@ def test_a_disk_can_be_destroyed_while_ceph_blocks_the_pools_writers(sr: CephSr)
     sr.destroy_vdi(vdi)
     assert sr.vdis() == set()
     assert pool.images() == set()
-    # Ceph's manager may not write to a full pool either, so this needs the driver's own hand.
-    freed = lab.admin("reclaim", "--sr", sr.uuid, *pool.device_config)
-    assert freed.check().decode() == f"freed    {sr.image(vdi)}\n"
+    # Ceph's manager may not write to a full pool either: a worker of the driver's frees it.
     wait_for(lambda: not is_blocked(pool), "the pool to open again")
     sr.create_vdi("room again")
+
+
+def test_snapshots_and_what_hangs_on_them_are_deleted_and_freed_while_ceph_blocks_the_pools_writers(
+    sr: CephSr,
+) -> None:
+    lab, pool = sr.lab, sr.pool
+    vdi = fill(sr, 32 * MIB)
+    snapshot = lab.xe("vdi-snapshot", f"uuid={vdi}")
+    fill_image(sr, vdi, 32 * MIB)
+    lab.ceph.wait_pool_stats(pool.name, lambda stats: stats["stored"] >= 64 * MIB)
+    lab.ceph.set_quota(pool.name, max_bytes=64 * MIB)
+    wait_for(lambda: is_blocked(pool), "Ceph to enforce the quota")
+    assert "SR_BACKEND_FAILURE_44" in lab.refused("vdi-snapshot", f"uuid={vdi}")
+
+    # The disk goes, and what it alone held is freed; its snapshot stays what it was.
+    sr.destroy_vdi(vdi)
+    lab.ceph.wait_pool_stats(pool.name, lambda stats: stats["stored"] < 40 * MIB)
+    assert sr.vdis() == {snapshot}
+    wait_for(lambda: not is_blocked(pool), "the pool to open again")
+    sr.destroy_vdi(snapshot)
+    lab.ceph.wait_pool_stats(pool.name, lambda stats: stats["stored"] < 8 * MIB)
+    assert pool.images() == set()
 
 
 def test_a_quota_of_objects_counts_too(sr: CephSr) -> None:

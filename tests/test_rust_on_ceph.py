@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import LabError
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.cephrbd import wait_for
 from tests.wheel import REPOSITORY
@@ -31,19 +30,10 @@ def cluster_tests() -> list[str]:
     return sorted(found)
 
 
-def manager_takes_tasks(ceph: OneNodeCeph) -> bool:
-    """Whether its module for RBD is there, which it is some seconds after its start."""
-    try:
-        ceph.admin("rbd", "task", "list")
-    except LabError:
-        return False
-    return True
-
-
 @pytest.fixture
 def environment(ceph: OneNodeCeph, pool: str) -> Iterator[dict[str, str]]:
     """What the tests need to know: a pool, and a user with the rights that README asks for."""
-    wait_for(lambda: manager_takes_tasks(ceph), "the manager to take tasks")
+    wait_for(ceph.takes_tasks, "the manager to take tasks")
     user = f"rust-{pool}"
     keyring = ceph.create_user(user, pool)
     yield {

@@ -15,6 +15,7 @@ except ImportError:  # sm 3, as in XCP-ng 8.3: modules beside the drivers
     import VDI
     import xs_errors
 
+from smblock import worker
 from smblock._core import Error
 
 __all__ = ["DATAPATHS", "SR", "VDI", "Toolstack", "as_sm_error", "fist_point", "run", "take_over", "util"]
@@ -86,6 +87,13 @@ class Toolstack:
 
 class Command(SRCommand.SRCommand):
     """SM's dispatcher, with the commands that xapi sends and SM does not pass on."""
+
+    def run(self, sr):
+        try:
+            return super().run(sr)
+        finally:
+            if sr.core.needs_worker:
+                worker.start(sr.uuid, sr.dconf, util.SMlog)
 
     def _run(self, sr, target):
         if self.cmd == "vdi_revert":

@@ -233,6 +233,14 @@ class OneNodeCeph:
         """Start the manager; it reports usage some seconds later (`wait_pool_stats`)."""
         self._start("ceph-mgr", "x")
 
+    def takes_tasks(self) -> bool:
+        """Whether the manager frees what it is asked to, as it does some seconds after its start."""
+        try:
+            self.admin("rbd", "task", "list")
+        except LabError:
+            return False
+        return True
+
     def _signal(self, daemon: str, number: signal.Signals) -> None:
         pid = int((self.directory / "run" / f"{daemon}.pid").read_text())
         if not keeper.kill(pid, str(self.conf), number):

@@ -7,6 +7,7 @@
 //! | `vdi.<uuid>`   | [`VdiRecord`](crate::record::VdiRecord)     |
 //! | `op.<uuid>`    | [`Intent`](crate::record::Intent), by VDI   |
 //! | `hidden.<id>`  | [`HiddenRecord`](crate::record::HiddenRecord), by image |
+//! | `worker`       | who frees the SR's space at the moment, see `sr/reclaim/lease.rs` |
 //!
 //! A second object, [`DIRECTORY`], one per pool, names the SRs that live there.
 

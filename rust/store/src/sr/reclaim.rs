@@ -35,7 +35,7 @@ use crate::record::{HiddenRecord, ImageRef, Record, VdiRecord};
 use crate::usage::PoolUsage;
 use crate::Repository;
 
-pub use self::lease::Worker;
+use self::lease::Worker;
 pub use self::pending::{HoldUp, Kind, Pending};
 
 /// Parents that a disk may have, one behind the other, before it is flattened in the background:
@@ -262,10 +262,10 @@ impl Repository<'_> {
     }
 
     fn with_remedy(&self, id: &str, error: ClusterError) -> ClusterError {
-        let words = format!("--pool {} --image-id {id}", self.cluster.pool_name());
+        let pool = self.cluster.pool_name();
         let remedy = match error.errno {
-            libc::EBUSY => format!("somebody has it open: 'rbd status {words}' shows who, and a client that died lets go within 30 s"),
-            libc::ENOTEMPTY => format!("it has snapshots: 'rbd snap ls --all {words}' lists them"),
+            libc::EBUSY => format!("somebody has it open: 'rados --pool {pool} listwatchers rbd_header.{id}' shows who, and a client that died lets go within 30 s"),
+            libc::ENOTEMPTY => format!("it has snapshots: 'rbd snap ls --all --pool {pool} --image-id {id}' lists them"),
             _ => return error,
         };
         ClusterError {

@@ -47,7 +47,7 @@ impl Record for WorkerRecord {
 }
 
 /// This process, as the one worker of its SR.
-pub struct Worker<'r> {
+pub(super) struct Worker<'r> {
     repository: &'r Repository<'r>,
     stored: RefCell<Stored<WorkerRecord>>,
 }

@@ -1,0 +1,256 @@
+"""Giving space back: by itself, in the background, whoever does it, and by hand where one wants to see it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.lab import run
+from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
+from tests.wheel import REPOSITORY
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def alone(lab: CephRbdLab, rbd_pool: RbdPool) -> CephSr:
+    """An SR for which Ceph's manager does nothing: its user may not ask it."""
+    user = lab.user(f"{rbd_pool.user}-no-mgr", mon="profile rbd", osd=f"profile rbd pool={rbd_pool.name}")
+    return RbdPool(lab, rbd_pool.name, user).create_sr()
+
+
+def is_empty(sr: CephSr) -> bool:
+    """Whether nothing of the SR's disks is left in the pool."""
+    return sr.pool.images() == set() and sr.pool.trash() == "" and keys(sr) == {"sr"}
+
+
+def keys(sr: CephSr) -> set[str]:
+    return set(sr.pool.rados("listomapkeys", sr.catalogue).split())
+
+
+def scanned(sr: CephSr, condition: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether that holds after a scan."""
+
+    def ask() -> bool:
+        sr.scan()
+        return condition()
+
+    return ask
+
+
+def worker(sr: CephSr) -> str:
+    """The process id of the SR's worker on the first host, or nothing."""
+    return sr.lab.hosts[0].exec(["pgrep", "-f", f"reclaim --background --sr {sr.uuid}"]).stdout.decode().strip()
+
+
+def reclaim(sr: CephSr, *words: str) -> tuple[int, list[str]]:
+    """Type `smblock-admin reclaim`, when no worker is at it: the exit status, and what it printed."""
+    done = None
+
+    def free() -> bool:
+        nonlocal done
+        done = sr.lab.admin("reclaim", "--sr", sr.uuid, *words, *sr.pool.device_config)
+        return b"already: 'smblock-admin" not in done.stderr
+
+    wait_for(free, "the worker to end")
+    assert done is not None
+    return done.returncode, done.stdout.decode().splitlines()
+
+
+@contextmanager
+def kept_open(sr: CephSr, image: str) -> Iterator[None]:
+    """Somebody has an image open."""
+    path = f"{sr.pool.name}/{image}"
+    argv = ["rbd", "--conf", str(sr.lab.ceph.conf), "watch", path]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as watching:
+        wait_for(lambda: "watcher=" in sr.lab.ceph.rbd("status", path), "the watch")
+        yield
+        watching.communicate(b"\n")  # one that is killed lets go after 30 s
+
+
+def test_a_deleted_family_is_freed_level_by_level_without_anybodys_doing(alone: CephSr) -> None:
+    lab = alone.lab
+    family = [alone.create_vdi()]
+    for _ in range(2):
+        family.append(lab.xe("vdi-snapshot", f"uuid={family[-1]}"))
+        family.append(lab.xe("vdi-clone", f"uuid={family[-1]}"))
+    for vdi in family:
+        alone.destroy_vdi(vdi)
+    # The last worker may have looked before the last deletion: then the next scan starts one.
+    wait_for(scanned(alone, lambda: is_empty(alone)), "the pool to be empty")
+
+
+def test_a_deleted_disks_own_data_is_freed_and_its_snapshot_stays(sr: CephSr) -> None:
+    lab, pool = sr.lab, sr.pool
+    vdi = sr.create_vdi("small", "32MiB")
+    path = f"{pool.name}/{sr.image(vdi)}"
+    write = ("bench", "--io-type", "write", "--io-size", "1M", "--io-total")
+    lab.ceph.rbd(*write, "1M", path)
+    snapshot = lab.xe("vdi-snapshot", f"uuid={vdi}")
+    before = lab.ceph.rbd("export", f"{path}@{snapshot}", "-")
+    lab.ceph.rbd(*write, "16M", path)
+    sr.destroy_vdi(vdi)
+    wait_for(lambda: pool.image_info(sr.image(vdi))["size"] == 0, "the disk's own data to be freed")
+    assert lab.ceph.rbd("export", f"{path}@{snapshot}", "-") == before
+
+    status, lines = reclaim(sr, "--list")
+    assert status == 0
+    assert lines == [
+        f"waits    {sr.image(vdi)}: deleted, and its own data is freed; "
+        "it goes with the last of its snapshots: 1 VDI(s), 0 that only clones need"
+    ]
+    sr.destroy_vdi(snapshot)
+    wait_for(lambda: is_empty(sr), "the manager to free the rest")
+
+
+def test_with_the_manager_dead_disks_are_deleted_and_freed_all_the_same(sr: CephSr) -> None:
+    ceph = sr.lab.ceph
+    disks = [sr.create_vdi() for _ in range(3)]
+    ceph.stop_mgr()
+    try:
+        start = time.monotonic()
+        for vdi in disks:
+            sr.destroy_vdi(vdi)
+        # Each asks the manager, and waits 3 s for it to answer.
+        assert time.monotonic() - start < 30
+        wait_for(lambda: is_empty(sr), "a worker to free the disks")
+    finally:
+        ceph.start_mgr()
+    ceph.wait_pool_stats(sr.pool.name)
+
+
+def test_a_killed_workers_work_is_gone_on_with_at_once_and_only_one_works_at_a_time(alone: CephSr) -> None:
+    lab = alone.lab
+    vdi = alone.create_vdi("large", "512GiB")
+    start = time.monotonic()
+    alone.destroy_vdi(vdi)
+    took = time.monotonic() - start
+    wait_for(lambda: "worker" in keys(alone), "a worker to start", 10)
+    # The command is over, its worker is not; a second one stops at once.
+    assert alone.image(vdi) in alone.pool.trash(), f"freed within {took:.1f} s"
+    for host in (0, 1):
+        second = lab.admin("reclaim", "--sr", alone.uuid, *alone.pool.device_config, host=host)
+        assert second.returncode == 1
+        assert f"on host {lab.hosts[0].uuid} frees the space of SR {alone.uuid} already" in second.stderr.decode()
+    lab.hosts[0].exec(["kill", "-KILL", worker(alone)]).check()
+    assert alone.image(vdi) in alone.pool.trash()
+
+    status, lines = reclaim(alone)
+    assert status == 0
+    assert lines[-1] == f"done     {alone.image(vdi)}: its space is free"
+    percents = [int(line.rpartition(" ")[2].rstrip("%")) for line in lines[:-1] if line.startswith("progress ")]
+    assert percents and percents == sorted(percents) and percents[-1] <= 100
+    assert is_empty(alone)
+
+
+def test_what_somebody_has_open_is_told_with_who_and_the_rest_is_freed(alone: CephSr) -> None:
+    kept, freed = alone.create_vdi("kept"), alone.create_vdi("freed")
+    with kept_open(alone, alone.image(kept)):
+        for vdi in (kept, freed):
+            alone.destroy_vdi(vdi)
+        status, lines = reclaim(alone)
+        assert status == 1
+        (failed,) = [line for line in lines if line.startswith("failed ")]
+        assert failed.startswith(f"failed   {alone.image(kept)}: freeing image ")
+        assert "EBUSY" in failed
+        remedy = failed.partition("somebody has it open: '")[2].partition("'")[0]
+        shown = run([*remedy.split(), "--conf", str(alone.lab.ceph.conf)], timeout=30).stdout.decode()
+        assert "watcher=" in shown
+        wait_for(lambda: alone.image(freed) not in alone.pool.trash(), "the other to be freed")
+    assert reclaim(alone)[0] == 0
+    assert is_empty(alone)
+
+
+def test_a_snapshot_taken_by_hand_keeps_a_deleted_disk_and_is_told(sr: CephSr) -> None:
+    vdi = sr.create_vdi()
+    path = f"{sr.pool.name}/{sr.image(vdi)}"
+    sr.lab.ceph.rbd("snap", "create", f"{path}@by-hand")
+    sr.destroy_vdi(vdi)
+    wait_for(lambda: sr.pool.image_info(sr.image(vdi))["size"] == 0, "the disk's own data to be freed")
+    status, (line,) = reclaim(sr)
+    assert (status, line.partition(":")[0]) == (0, f"waits    {sr.image(vdi)}")
+    assert "1 that this driver did not take ('rbd snap ls'" in line
+    sr.lab.ceph.rbd("snap", "rm", f"{path}@by-hand")
+    sr.scan()
+    wait_for(lambda: is_empty(sr), "the manager to free it")
+
+
+@pytest.mark.parametrize("fixture", ["sr", "alone"], ids=["by the manager", "by a worker"])
+def test_a_disk_with_many_parents_is_flattened_in_the_background(fixture: str, request: pytest.FixtureRequest) -> None:
+    sr: CephSr = request.getfixturevalue(fixture)
+    lab, pool = sr.lab, sr.pool
+    wait_for(lab.ceph.takes_tasks, "the manager to take tasks")
+    snapshot = lab.xe("vdi-snapshot", f"uuid={sr.create_vdi()}")
+    clone = lab.xe("vdi-clone", f"uuid={snapshot}")
+    key = f"vdi.{clone}"
+
+    def record() -> dict[str, object]:
+        text = pool.rados("getomapval", sr.catalogue, key, "/dev/stdout")
+        return dict(json.loads(text[text.index("{") : text.rindex("}") + 1]))
+
+    assert record()["depth"] == 1
+    pool.rados("setomapval", sr.catalogue, key, json.dumps({**record(), "depth": 9}))
+    sr.scan()
+    wait_for(lambda: "parent" not in pool.image_info(sr.image(clone)), "the disk to stand alone")
+    wait_for(scanned(sr, lambda: record()["depth"] == 0), "the disk's record to say so")
+
+
+# Under systemd, of which only a stand-in is here.
+
+
+@pytest.fixture
+def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[list[str], list[str]]]:
+    """Starts a worker where systemd-run is that script: what was executed, and what was logged."""
+    spec = importlib.util.spec_from_file_location("worker", REPOSITORY / "drivers/smblock/worker.py")
+    assert spec is not None and spec.loader is not None
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    executed = tmp_path / "executed"
+    executed.touch()
+    monkeypatch.setattr(module, "HAS_SYSTEMD", True)
+    monkeypatch.setattr(module, "TIMEOUT", 1)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    def start(systemd_run: str) -> tuple[list[str], list[str]]:
+        for name, script in (("systemctl", "exit 1"), ("systemd-run", systemd_run)):
+            path = tmp_path / name
+            path.write_text(f'#!/bin/sh\necho "{name} $*" >>{executed}\n{script}\n')
+            path.chmod(0o755)
+        logged: list[str] = []
+        module.start("SR-UUID", {"pool": "vms", "ceph_user": "xcp"}, logged.append)
+        return executed.read_text().splitlines(), logged
+
+    return start
+
+
+def test_where_systemd_runs_the_worker_is_a_unit_of_its_own(
+    starter: Callable[[str], tuple[list[str], list[str]]],
+) -> None:
+    executed, logged = starter("exit 0")
+    unit = "smblock-reclaim-SR-UUID.service"
+    words = "reclaim --background --sr SR-UUID device-config:ceph_user=xcp device-config:pool=vms"
+    admin = REPOSITORY / "drivers/smblock-admin"
+    assert executed == [f"systemctl reset-failed {unit}", f"systemd-run --unit={unit} {admin} {words}"]
+    assert logged == []
+
+
+def test_a_unit_that_runs_already_is_left_alone(starter: Callable[[str], tuple[list[str], list[str]]]) -> None:
+    refusal = "Failed to start transient service unit: Unit smblock-reclaim-SR-UUID.service already exists."
+    assert starter(f"echo '{refusal}' >&2; exit 1")[1] == []
+
+
+@pytest.mark.parametrize(("script", "reason"), [("echo broken >&2; exit 1", "broken"), ("exec sleep 60", "timed out")])
+def test_a_worker_that_cannot_be_started_is_logged_and_fails_no_command(
+    starter: Callable[[str], tuple[list[str], list[str]]], script: str, reason: str
+) -> None:
+    _, (line,) = starter(script)
+    assert "no worker was started to free the space of SR SR-UUID" in line
+    assert reason in line
