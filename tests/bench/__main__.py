@@ -8,17 +8,21 @@ Starts a one-node Ceph of its own; everything is gone afterwards but the page it
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench import report
 from tests.bench.commands import install, whole_commands
-from tests.bench.rounds import GIB, TIB, Bench
+from tests.bench.copies import Copies
+from tests.bench.rounds import GIB, TIB, Bench, Findings
 from tests.bench.sides import Access, Driver, Reference
 from tests.lab import LabError, run
 from tests.lab.ceph import OneNodeCeph
@@ -66,18 +70,28 @@ def _measure(folder: Path, options: argparse.Namespace) -> str:
         _say("create, resize, stat")
         bench = _bench(ceph, driver, _prepare(ceph, "single"), rounds)
         bench.single_operations()
+        _say("snapshots and clones")
+        access = _prepare(ceph, "copies")
+        bench = _bench(ceph, driver, access, rounds, bench.findings)
+        copies = _copies(ceph, bench, access)
+        copies.single_operations()
+        copies.template()
+        copies.at_once(min(rounds, 3))
         _say("recovery")
-        bench.recovery()
+        bench.recovery(max(1, rounds // 2))
         sizes = _scan_sizes(options)
         _say(f"scans of up to {max(sizes):,} VDIs")
-        scans = _bench(ceph, driver, _prepare(ceph, "scans"), rounds)
-        scans.scans(sizes)
-        bench.findings.scans, bench.findings.peaks = scans.findings.scans, scans.findings.peaks
-        _say("delete")
+        bench = _bench(ceph, driver, _prepare(ceph, "scans"), rounds, bench.findings)
+        bench.scans(sizes)
+        _say("delete, revert")
+        access = _prepare(ceph, "sizes")
+        bench = _bench(ceph, driver, access, rounds, bench.findings)
         bench.delete("delete, 1 GiB", GIB, rounds)
-        # The reference takes a quarter of a minute for each, and so does the manager afterwards.
-        bench.delete("delete, 1 TiB", TIB, min(rounds, 2))
-        bench.delete_of_two_sizes()  # last: it leaves the manager work for minutes
+        # The reference takes half a minute, and so does the manager afterwards.
+        bench.delete("delete, 1 TiB", TIB, 1)
+        # Last: it leaves the manager work for minutes. One request at a time leaves room for others.
+        ceph.admin("config", "set", "mgr", "rbd_concurrent_management_ops", "1")
+        _copies(ceph, bench, access).sizes()
     machine = _machine(options.store, before)
     return report.page(bench.findings, commands, machine, _command(options))
 
@@ -113,7 +127,7 @@ def _prepare(ceph: OneNodeCeph, pool: str) -> Access:
     return Access(conf, user, ceph.create_user(user, pool), pool)
 
 
-def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> Bench:
+def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int, findings: Findings | None = None) -> Bench:
     """Both rivals in a pool of theirs, with a new SR of ours."""
     sr = str(uuid.uuid4())
     rados = ["rados", "--conf", str(ceph.conf), "--pool", access.pool]
@@ -126,7 +140,20 @@ def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> Benc
 
     core = Driver(driver, access, sr)
     core.run(["create", "bench", "", ["aio"]])
-    return Bench(core, Reference(access), rounds, trash, journal)
+    return Bench(core, Reference(access), rounds, trash, journal, findings or Findings())
+
+
+def _copies(ceph: OneNodeCeph, bench: Bench, access: Access) -> Copies:
+    def snapshots(image: str) -> int:
+        return len(json.loads(ceph.rbd("snap", "ls", "--all", "--format", "json", f"{access.pool}/{image}")))
+
+    @contextmanager
+    def slow() -> Iterator[None]:
+        ceph.set_monitor_pace("default")
+        yield
+        ceph.set_monitor_pace("fast")
+
+    return Copies(bench, access, snapshots, slow)
 
 
 def _machine(store: str, load_before: float) -> report.Machine:

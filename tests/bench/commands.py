@@ -59,6 +59,10 @@ def whole_commands(folder: Path, ceph: OneNodeCeph, driver: Path, access: Access
             pool.xe("vdi-resize", f"uuid={vdi}", "disk-size=2GiB")
             pool.xe("vdi-destroy", f"uuid={vdi}")
             pool.xe("sr-scan", f"uuid={sr}")
+        disk = pool.xe("vdi-create", f"sr-uuid={sr}", "name-label=bench", "virtual-size=1GiB")
+        for _ in range(rounds):
+            snapshot = pool.xe("vdi-snapshot", f"uuid={disk}")
+            pool.xe("vdi-clone", f"uuid={snapshot}")
         for command in pool.xapi.commands[mark:]:
             took[command.name].append(command.seconds)
     return {name: Samples(seconds) for name, seconds in took.items()}

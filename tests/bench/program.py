@@ -76,6 +76,7 @@ def main() -> None:
     if request.get("announce"):
         print("ready", flush=True)
     began = time.perf_counter()
+    moment = time.monotonic()
     sr = smblock.Sr(request["sr"], HOST, request["device_config"], None)
     calls, listed = [], None
     for name, *arguments in request["calls"]:
@@ -83,7 +84,13 @@ def main() -> None:
         listed = call(sr, name, arguments)
         calls.append(time.perf_counter() - start)
     atexit._run_exitfuncs()  # closes the connection, as the end of the process would
-    answer = {"imported": imported, "operation": time.perf_counter() - began, "calls": calls, "listed": listed}
+    answer = {
+        "imported": imported,
+        "began": moment,
+        "operation": time.perf_counter() - began,
+        "calls": calls,
+        "listed": listed,
+    }
     with open("/proc/self/status") as status:
         # Not getrusage(): that one remembers the process this one was forked from.
         peak = next(line for line in status if line.startswith("VmHWM:"))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.commands import BARE_IMPORTS
-from tests.bench.rounds import Findings, Samples
+from tests.bench.copies import AT_ONCE, HUGE, LARGE, SMALL, VDIS_OF_TEMPLATE
+from tests.bench.rounds import Findings, Pair, Samples
 from tests.bench.sides import Access, Reference
 
 MIB = 1 << 20
-NOT_BUILT = "not built yet"
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,29 @@ def goals(findings: Findings, commands: dict[str, Samples]) -> Table:
     return [
         ["goal", "wanted", "measured", ""],
         *_ratio_goals(findings),
+        *_copy_goals(findings),
         *_scan_goals(findings),
-        *_delete_goals(findings),
+        *_size_goals(findings),
         *_other_goals(findings, commands),
-        *([name, wanted, "", NOT_BUILT] for name, wanted in _TO_COME),
     ]
 
 
-_TO_COME = (
-    ("clone of a snapshot", "≤ 1/4"),
-    ("100 VDIs from one template", "≤ 1/5, one snapshot at most"),
-    ("8 snapshots at once", "≤ 1/4 of 8 back to back"),
-    ("revert of a 1 TiB disk", "≤ 1 s"),
-)
-
-
 def _ratio_goals(findings: Findings) -> Iterator[list[str]]:
-    for name, part in (("create", 5), ("resize", 5), ("stat", 15)):
-        pair = findings.pairs[name]
-        yield [name, f"≤ 1/{part}", f"1/{pair.ratio:.1f}", verdict(part, pair.ratio)]
+    for name, part in (("create", 5), ("resize", 5), ("stat", 15), ("clone of a snapshot", 4)):
+        yield _ratio_goal(name, part, findings.pairs[name])
+
+
+def _ratio_goal(name: str, part: int, pair: Pair, of: str = "") -> list[str]:
+    return [name, f"≤ 1/{part}{of}", f"1/{pair.ratio:.1f}", verdict(part, pair.ratio)]
+
+
+def _copy_goals(findings: Findings) -> Iterator[list[str]]:
+    template = f"{VDIS_OF_TEMPLATE} VDIs from one template"
+    yield _ratio_goal(template, 5, findings.pairs["clone of a template"])
+    made = findings.template_snapshots
+    yield [f"snapshots made for these {VDIS_OF_TEMPLATE}", "≤ 1", str(made), verdict(made, 1)]
+    at_once = f"{AT_ONCE} snapshots at once, monitors at their default pace"
+    yield _ratio_goal(at_once, 4, findings.at_once, f" of {AT_ONCE} back to back")
 
 
 def _scan_goals(findings: Findings) -> Iterator[list[str]]:
@@ -73,10 +77,15 @@ def _scan_goals(findings: Findings) -> Iterator[list[str]]:
         yield ["memory of a scan of 10,000 VDIs", "≤ 96 MiB", _mib(peaks[10000]), verdict(peaks[10000], 96 * MIB)]
 
 
-def _delete_goals(findings: Findings) -> Iterator[list[str]]:
-    large, growth = findings.sizes.ours.median, 1 / findings.sizes.ratio
-    yield ["delete of 1 TiB", "≤ 0.5 s", _ms(large), verdict(large, 0.5)]
-    yield ["delete of 1 TiB / of 1 GiB", "independent of size: ≤ 1.2", f"{growth:.2f}", verdict(growth, 1.2)]
+def _size_goals(findings: Findings) -> Iterator[list[str]]:
+    for operation, limit in (("delete", 0.5), ("revert", 1.0)):
+        sizes = findings.by_size[operation]
+        large = sizes[LARGE].median
+        yield [f"{operation} of {LARGE}", f"≤ {limit:g} s", _ms(large), verdict(large, limit)]
+        for size in (LARGE, HUGE):
+            growth = sizes[size].median / sizes[SMALL].median
+            name = f"{operation} of {size} / of {SMALL}"
+            yield [name, "independent of size: ≤ 1.2", f"{growth:.2f}", verdict(growth, 1.2)]
 
 
 def _other_goals(findings: Findings, commands: dict[str, Samples]) -> Iterator[list[str]]:
@@ -86,8 +95,8 @@ def _other_goals(findings: Findings, commands: dict[str, Samples]) -> Iterator[l
     one_client = findings.footprints["stat"][1].monitor_connections  # that of one `ceph`
     clients = max(ours.monitor_connections for ours, _ in prints) / one_client
     yield ["cluster connections of an operation", "≤ 1", f"{clients:.1f}", verdict(clients, 1)]
-    recovery = max(findings.single["scan after a killed create"].seconds)
-    yield ["recovery after a killed create, longest", "≤ 3 s", _ms(recovery), verdict(recovery, 3)]
+    recovery = max(max(samples.seconds) for samples in findings.recoveries.values())
+    yield ["recovery after a killed operation, longest", "≤ 3 s", _ms(recovery), verdict(recovery, 3)]
     extra = commands["sr_get_driver_info"].median - commands[BARE_IMPORTS].median
     yield ["sr_get_driver_info over the bare imports of sm", "≤ 60 ms", _ms(extra), verdict(extra, 0.060)]
     imported = findings.single["import of smblock._core"].median
@@ -96,15 +105,22 @@ def _other_goals(findings: Findings, commands: dict[str, Samples]) -> Iterator[l
 
 def in_driver(findings: Findings) -> Table:
     """Each operation of both, ratios first."""
-    rows = {name: pair for name, pair in findings.pairs.items() if not name.startswith("delete")}
+    late = ("delete", "revert")
+    rows = {name: pair for name, pair in findings.pairs.items() if not name.startswith(late)}
     rows |= {f"scan of {number:,} VDIs": pair for number, pair in findings.scans.items()}
-    rows |= {name: pair for name, pair in findings.pairs.items() if name.startswith("delete")}
+    rows |= {name: pair for name, pair in findings.pairs.items() if name.startswith(late)}
     table = [["operation", "ratio", "ours, ms", "p95", "n", "reference, ms", "p95", "n"]]
     for name, pair in rows.items():
         table.append([name, f"1/{pair.ratio:.1f}", *_columns(pair.ours), *_columns(pair.reference)])
-    turns = {"1 TiB": findings.sizes.ours, "1 GiB": findings.sizes.reference}
-    single = {f"delete, {size}, both sizes in turns": samples for size, samples in turns.items()}
-    for name, samples in (findings.single | single).items():
+    single = dict(findings.single)
+    single[f"{AT_ONCE} snapshots at once, monitors' default pace"] = findings.at_once.ours
+    single[f"{AT_ONCE} snapshots back to back, monitors' default pace"] = findings.at_once.reference
+    for name, samples in findings.recoveries.items():
+        single[f"scan after a killed {name}"] = samples
+    for operation, sizes in findings.by_size.items():
+        for size, samples in sizes.items():
+            single[f"{operation}, {size}; all sizes in turns"] = samples
+    for name, samples in single.items():
         table.append([name, "", *_columns(samples), "", "", ""])
     return table
 
@@ -127,6 +143,8 @@ def whole(findings: Findings, commands: dict[str, Samples]) -> Table:
     beside = {
         "vdi_create": findings.pairs["create"],
         "vdi_resize": findings.pairs["resize"],
+        "vdi_snapshot": findings.pairs["snapshot"],
+        "vdi_clone": findings.pairs["clone of a snapshot"],
         "vdi_delete": findings.pairs["delete, 1 GiB"],
         "sr_update": findings.pairs["stat"],
         "sr_scan": findings.scans[10],
@@ -193,11 +211,17 @@ def _profile(findings: Findings) -> str:
 _UNFAIR = """\
 - One node, loopback, data in memory: a request takes a tenth of a millisecond, where a network and disks take one.
   What waits for the cluster takes longer there for both, so create, resize and delete gain less there than here.
-- Monitors commit at the pace of the tests, 100 times their default. No operation above waits for such a commit.
+- Monitors commit at the pace of the tests, 100 times their default, unless something else is said. Only snapshots wait
+  for such a commit, ours and the reference's: for a single one there is no goal.
 - No image here has an object map: kernels of XCP-ng 8.3 cannot map one that has. With it, `rbd rm` is quick, too.
 - `rbd rm` has freed the space when it returns; the driver has moved the image to the trash, and the manager frees it
   in the background. The cluster's work is the same in the end.
 - `rbd ls -l` lists a pool that holds nothing else; with other images in it, it opens them, too.
+- The reference clones a snapshot by one `rbd`, and looks neither at the quota nor at what is under way. A process that
+  does nothing but a stat takes half of that time: clones cannot be four times as quick in a process each.
+- 1 TiB written all over is 512 pieces of 4 KiB, each in an object of its own. The sizes are compared with each other
+  only: `rbd snap rollback` and `rbd rm` go through all objects that an image could have. Meanwhile the manager frees
+  what was deleted before, one object at a time.
 - A pool without quota costs the reference one more `ceph` for each stat, create and resize than is counted here."""
 
 
@@ -209,8 +233,12 @@ def _shown() -> list[tuple[str, list[str]]]:
         "create": reference.create("UUID", gib),
         "resize": reference.resize("UUID", 2 * gib),
         "stat": reference.stat(),
+        "snapshot": reference.snapshot("UUID", "UUID2"),
+        "clone of a snapshot": reference.clone_of_snapshot("UUID", "UUID2", "UUID3"),
+        "clone of a template": reference.clone_of_disk("UUID", "UUID2", "UUID3"),
         "scan": reference.scan(),
         "delete": reference.delete("UUID"),
+        "revert": reference.revert("UUID", "UUID2"),
     }
     who = " -c CONF --id USER -k KEYRING"
     return [

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.bench.sides import Answer, Driver, Footprint, Reference
 from tests.lab import LabError
@@ -52,14 +53,20 @@ class Pair:
 class Findings:
     """All that was measured in the core.
 
-    scans, peaks   by number of VDIs; peaks in bytes
-    sizes          deletion of 1 TiB beside 1 GiB, both ours
+    scans, peaks         by number of VDIs; peaks in bytes
+    recoveries           by what was killed
+    template_snapshots   snapshots that a template has after it was cloned many times
+    at_once              snapshots at once, and back to back in place of a reference
+    by_size              our reverts and deletions, by size
     """
 
     pairs: dict[str, Pair] = field(default_factory=dict)
     scans: dict[int, Pair] = field(default_factory=dict)
     peaks: dict[int, int] = field(default_factory=dict)
-    sizes: Pair = field(init=False)
+    recoveries: dict[str, Samples] = field(default_factory=dict)
+    template_snapshots: int = field(init=False)
+    at_once: Pair = field(init=False)
+    by_size: dict[str, dict[str, Samples]] = field(default_factory=dict)
     single: dict[str, Samples] = field(default_factory=dict)
     footprints: dict[str, tuple[Footprint, Footprint]] = field(default_factory=dict)
 
@@ -155,7 +162,7 @@ class Bench:
 
     def delete(self, name: str, size: int, rounds: int) -> None:
         """Deletion of images without any data."""
-        mine, theirs = self._disks(rounds, size), list(itertools.islice(names(), rounds))
+        mine, theirs = self.disks(rounds, size), list(itertools.islice(names(), rounds))
         for vdi in theirs:
             self.reference.run(self.reference.create(vdi, size))
         left = iter(mine), iter(theirs)
@@ -166,16 +173,7 @@ class Bench:
             settle=self.wait_for_space,
         )
 
-    def delete_of_two_sizes(self) -> None:
-        """Deletion of 1 TiB and 1 GiB in turns, while the manager frees what was deleted before."""
-        large, small = iter(self._disks(self.rounds, TIB)), iter(self._disks(self.rounds, GIB))
-        self.findings.sizes = side_by_side(
-            lambda: self.driver.run(["delete_vdi", next(large)]).operation,
-            lambda: self.driver.run(["delete_vdi", next(small)]).operation,
-            self.rounds,
-        )
-
-    def _disks(self, number: int, size: int) -> list[str]:
+    def disks(self, number: int, size: int) -> list[str]:
         """New disks of the driver's."""
         vdis = list(itertools.islice(names(), number))
         self.driver.run(["fill", vdis, size])
@@ -203,22 +201,32 @@ class Bench:
             )
             self.findings.peaks[number] = max(answer.peak_bytes for answer in answers)
 
-    def recovery(self) -> None:
-        """The scan that finishes what a killed creation left behind, at some moment of its own each time."""
-        whole = self.findings.pairs["create"].ours.median
+    def recovery(self, rounds: int) -> None:
+        """The scan that finishes what a killed operation left behind, at some moment of its own each time."""
+        [disk], snapshot, fresh = self.disks(1, GIB), str(uuid.uuid4()), names()
+        self.driver.run(["snapshot_vdi", disk, snapshot])
+        operations: dict[str, Callable[[], list[Any]]] = {
+            "create": lambda: ["create_vdi", next(fresh), GIB],
+            "snapshot": lambda: ["snapshot_vdi", disk, next(fresh)],
+            "clone": lambda: ["clone_vdi", snapshot, next(fresh), "persist"],
+            "revert": lambda: ["revert_vdi", disk, snapshot],
+        }
+        for name, call in operations.items():
+            self.findings.recoveries[name] = self._recovery(name, call, rounds)
+
+    def _recovery(self, name: str, call: Callable[[], list[Any]], rounds: int) -> Samples:
+        whole = statistics.median(self.driver.run(call()).operation for _ in range(3))
         took: list[float] = []
         moments = random.Random(1)
-        for vdi in itertools.islice(names(), 20 * self.rounds):
-            self.driver.kill_after(moments.uniform(0.3, 1.0) * whole, ["create_vdi", vdi, GIB])
+        for _ in range(20 * rounds):
+            self.driver.kill_after(moments.uniform(0.3, 1.0) * whole, call())
             if self.journal():  # else it was too early or too late
                 took.append(self.driver.run(["scan", {}]).operation)
                 if self.journal():
-                    raise LabError("a scan left an operation unfinished")
-            if len(took) == self.rounds:
-                break
-        else:
-            raise LabError(f"only {len(took)} of {20 * self.rounds} kills hit a creation at work")
-        self.findings.single["scan after a killed create"] = Samples(took)
+                    raise LabError(f"a scan left a {name} unfinished")
+            if len(took) == rounds:
+                return Samples(took)
+        raise LabError(f"only {len(took)} of {20 * rounds} kills hit a {name} at work")
 
     def wait_for_space(self) -> None:
         """Until what was deleted is freed: the cluster is quiet then."""

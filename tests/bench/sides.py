@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,10 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Answer:
-    """What a process with the core in it did.  Times in seconds."""
+    """What a process with the core in it did.  Times in seconds; `began` by this machine's monotonic clock."""
 
     imported: float
+    began: float
     operation: float
     calls: list[float]
     listed: int | None
@@ -76,6 +78,15 @@ class Driver:
     def run(self, *calls: Sequence[Any]) -> Answer:
         """Calls of the core, one after the other, on one connection."""
         return self._ask({"calls": calls})
+
+    def run_at_once(self, calls: Sequence[Sequence[Any]]) -> list[Answer]:
+        """One call each of as many processes at the same time."""
+        with ThreadPoolExecutor(len(calls)) as threads:
+            return list(threads.map(self.run, calls))
+
+    def image(self, vdi: str, number: int = 0) -> str:
+        """The name of the image that a disk has after so many reverts."""
+        return f"smblock.{self._request['sr']}.{vdi}.{number}"
 
     def scan(self, known: Sequence[str], size: int) -> Answer:
         """A scan for a XAPI that knows these disks already."""
@@ -156,6 +167,33 @@ class Reference:
             self._rbd("snap", "ls", self.image(vdi), "--format", "json"),  # :671
             self._rbd("rm", self.image(vdi)),  # :717
         ]
+
+    def snapshot(self, vdi: str, snapshot: str) -> list[list[str]]:
+        """Of a disk; protected, as clones of the old format need it."""
+        spec = f"{self.image(vdi)}@snap-{snapshot}"
+        return [
+            self._rbd("snap", "create", spec),  # :848
+            self._rbd("snap", "protect", spec),  # :852
+        ]
+
+    def clone_of_snapshot(self, vdi: str, snapshot: str, clone: str) -> list[list[str]]:
+        """With the pool named, unlike there: else `rbd` puts the clone into its default one."""
+        words = ["--image", self.image(vdi), "--snap", f"snap-{snapshot}"]
+        return [self._rbd("clone", *words, "--dest-pool", self._access.pool, "--dest", self.image(clone))]  # :912
+
+    def clone_of_disk(self, vdi: str, snapshot: str, clone: str) -> list[list[str]]:
+        """By a snapshot made for it; the reference fails after these, and leaves both behind."""
+        spec = f"{self.image(vdi)}@snap-clone-temp-{snapshot}"
+        return [
+            self._rbd("snap", "create", spec),  # :948
+            self._rbd("snap", "protect", spec),  # :952
+            self._rbd("clone", spec, f"{self._access.pool}/{self.image(clone)}"),  # :956
+        ]
+
+    def revert(self, vdi: str, snapshot: str) -> list[list[str]]:
+        """Copies what the snapshot holds."""
+        words = ["--image", self.image(vdi), "--snap", f"snap-{snapshot}"]
+        return [self._rbd("snap", "rollback", *words)]  # :1080
 
     def run(self, commands: Sequence[Sequence[str]]) -> float:
         """Seconds that the commands take, one after the other."""
