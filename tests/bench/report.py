@@ -217,8 +217,8 @@ _UNFAIR = """\
 - `rbd rm` has freed the space when it returns; the driver has moved the image to the trash, and the manager frees it
   in the background. The cluster's work is the same in the end.
 - `rbd ls -l` lists a pool that holds nothing else; with other images in it, it opens them, too.
-- The reference clones a snapshot by one `rbd`, and looks neither at the quota nor at what else is under way. Both connect
-  once for it and have librbd clone once, so the difference cannot be large.
+- The reference clones a snapshot by one `rbd`, and looks neither at the quota nor at what else is under way. Both
+  connect once for it and have librbd clone once, so the difference cannot be large.
 - 1 TiB written all over is 512 pieces of 4 KiB, each in an object of its own. The sizes are compared with each other
   only: `rbd snap rollback` and `rbd rm` go through all objects that an image could have. Meanwhile the manager frees
   what was deleted before, one object at a time.
