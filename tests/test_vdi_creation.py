@@ -33,10 +33,6 @@ def refused_size(sr: CephSr, size: int) -> str:
     return str(failure.value)
 
 
-def catalogue_keys(sr: CephSr) -> set[str]:
-    return set(sr.pool.rados("listomapkeys", sr.catalogue).split())
-
-
 @pytest.mark.parametrize("size", [1, 511, GIB, GIB + 1, 64 * TIB], ids=str)
 def test_a_disk_is_never_smaller_than_asked(sr: CephSr, size: int) -> None:
     vdi = sr.create_vdi("sized", str(size))
@@ -47,11 +43,11 @@ def test_a_disk_is_never_smaller_than_asked(sr: CephSr, size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 2**63, 2**64 + 1], ids=str)
 def test_a_size_that_no_disk_can_have_is_refused_clearly_and_leaves_nothing(sr: CephSr, size: int) -> None:
-    images, keys, vdis = sr.pool.images(), catalogue_keys(sr), sr.vdis()
+    images, keys, vdis = sr.pool.images(), sr.catalogue_keys(), sr.vdis()
     complaint = refused_size(sr, size)
     assert "SR_BACKEND_FAILURE_79" in complaint
     assert f"a VDI of {size} bytes cannot be made: sizes go from 1 byte to" in complaint
-    assert (sr.pool.images(), catalogue_keys(sr), sr.vdis()) == (images, keys, vdis)
+    assert (sr.pool.images(), sr.catalogue_keys(), sr.vdis()) == (images, keys, vdis)
 
 
 NAMES = {
@@ -77,13 +73,13 @@ def test_disks_keep_any_name_even_when_only_the_catalogue_remembers_it(rbd_pool:
 
 @pytest.mark.parametrize("name", ["bell \x07", "\ufffe"], ids=["control", "noncharacter"])
 def test_a_name_that_xml_cannot_carry_makes_no_disk_and_no_mess(sr: CephSr, name: str) -> None:
-    images, keys = sr.pool.images(), catalogue_keys(sr)
+    images, keys = sr.pool.images(), sr.catalogue_keys()
     xapi = sr.lab.xapi.pool
     with pytest.raises(ApiError, match="SR_BACKEND_FAILURE_143"):
         # Past `xe` and the API, whose own XML such a name does not get through either.
         xapi.sm(xapi.master, "vdi_create", sr=xapi.db.by_uuid("SR", sr.uuid), vdi_sm_config={},
                 args=[str(GIB), name, "", "", "false", "19700101T00:00:00Z", "", "false"])  # fmt: skip
-    assert (sr.pool.images(), catalogue_keys(sr)) == (images, keys)
+    assert (sr.pool.images(), sr.catalogue_keys()) == (images, keys)
     sr.scan()
 
 
@@ -149,7 +145,7 @@ def test_destroying_a_disk_twice_is_fine(sr: CephSr) -> None:
         session.VDI.destroy(again)
     assert vdi not in sr.vdis()
     assert sr.image(vdi) not in sr.pool.images()
-    assert not {key for key in catalogue_keys(sr) if vdi in key}
+    assert not {key for key in sr.catalogue_keys() if vdi in key}
 
 
 def test_a_destroyed_disks_space_is_freed_without_anyones_help(sr: CephSr) -> None:
@@ -191,5 +187,5 @@ def test_nothing_is_left_of_a_disk_whose_creation_failed(lab: CephRbdLab, rbd_po
     sr.scan()
     assert sr.vdis() == set()
     assert rbd_pool.images() == set()
-    assert catalogue_keys(sr) == {"sr"}
+    assert sr.catalogue_keys() == {"sr"}
     sr.create_vdi("works again")

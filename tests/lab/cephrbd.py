@@ -163,6 +163,10 @@ class CephSr:
     def destroy_vdi(self, vdi: str) -> None:
         self.lab.xe("vdi-destroy", f"uuid={vdi}")
 
+    def catalogue_keys(self) -> set[str]:
+        """The keys of what the SR knows."""
+        return set(self.pool.rados("listomapkeys", self.catalogue).split())
+
     def vdis(self) -> set[str]:
         """The uuids of the disks that XAPI knows."""
         return set(self.lab.list("vdi", f"sr-uuid={self.uuid}"))

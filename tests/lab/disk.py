@@ -30,8 +30,21 @@ class Disk:
 
     @property
     def image(self) -> str:
-        """Its RBD image, POOL/NAME."""
+        """The RBD image that it was made with, POOL/NAME."""
         return f"{self.sr.pool.name}/{self.sr.image(self.uuid)}"
+
+    # Making others of it
+
+    def snapshot(self) -> Disk:
+        """`xe vdi-snapshot`"""
+        return Disk(self.sr, self.sr.lab.xe("vdi-snapshot", f"uuid={self.uuid}"))
+
+    def clone(self) -> Disk:
+        """`xe vdi-clone`"""
+        return Disk(self.sr, self.sr.lab.xe("vdi-clone", f"uuid={self.uuid}"))
+
+    def destroy(self) -> None:
+        self.sr.destroy_vdi(self.uuid)
 
     # Plugging
 
@@ -102,12 +115,24 @@ class Disk:
 
     # From outside
 
+    def record(self) -> dict[str, Any]:
+        """What the catalogue holds of it."""
+        record = self.sr.pool.rados("getomapval", self.sr.catalogue, f"vdi.{self.uuid}", "/dev/stdout")
+        return dict(json.loads(record[record.index("{") :]))
+
     def claimed_by(self) -> str | None:
         """The uuid of the host whose claim the catalogue holds."""
-        pool = self.sr.pool
-        record = pool.rados("getomapval", self.sr.catalogue, f"vdi.{self.uuid}", "/dev/stdout")
-        claim = json.loads(record[record.index("{") :]).get("claim")
+        claim = self.record().get("claim")
         return None if claim is None else str(claim["host"])
+
+    def is_paused(self) -> bool:
+        """Whether SM has noted in XAPI that its I/O is held back."""
+        return "paused" in self.sr.lab.get("vdi", "sm-config", self.uuid)
+
+    def snapshot_names(self) -> set[str]:
+        """The names of its image's snapshots."""
+        listed = json.loads(self.sr.lab.ceph.rbd("snap", "ls", "--format", "json", self.image))
+        return {snapshot["name"] for snapshot in listed}
 
     def watchers(self) -> int:
         """How many clients have the image open."""
@@ -115,8 +140,12 @@ class Disk:
         return len(status["watchers"])
 
     def export(self) -> bytes:
-        """What an export of the image holds."""
-        argv = ["rbd", "--conf", str(self.sr.lab.ceph.conf), "export", "--no-progress", self.image, "-"]
+        """What an export of the image, or the snapshot, holds that it is now."""
+        volume = self.record()["volume"]
+        spec = f"{self.sr.pool.name}/{volume['image']['name']}"
+        if "snapshot" in volume:
+            spec += f"@{volume['snapshot']['name']}"
+        argv = ["rbd", "--conf", str(self.sr.lab.ceph.conf), "export", "--no-progress", spec, "-"]
         return run(argv, timeout=60).stdout
 
     def devices(self, host: Dom0) -> list[str]:

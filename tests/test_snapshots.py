@@ -1,0 +1,404 @@
+"""Snapshots, clones and reverts, as an administrator sees them through `xe`, on a real cluster.
+
+Disks are at rest here; `test_snapshots_plugged.py` has those that run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.lab import run
+from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
+from tests.lab.disk import MIB, Disk
+from tests.lab.dom0 import Dom0
+from tests.lab.xapi import ApiError
+
+SIZE = 8 * MIB
+NULL = "OpaqueRef:NULL"
+
+
+@pytest.fixture(scope="module")
+def sr(shared_sr: CephSr) -> CephSr:
+    """One SR for the tests that do not look at what is left at the end."""
+    return shared_sr
+
+
+@pytest.fixture
+def own_sr(shared_rbd_pool: RbdPool) -> CephSr:
+    """An SR of the test's own, in the pool of all."""
+    return shared_rbd_pool.create_sr("own")
+
+
+@pytest.fixture
+def xapi_that_reverts(lab: CephRbdLab) -> Iterator[None]:
+    """Meanwhile xapi is one that knows VDI_REVERT, as xapi does since 26.16."""
+    pool = lab.xapi.pool
+    pool.settings.revert = True
+    pool.load_drivers(pool.master)
+    yield
+    pool.settings.revert = False
+    pool.load_drivers(pool.master)
+
+
+def content(seed: int) -> bytes:
+    """What a disk may hold; another for each `seed`."""
+    return random.Random(seed).randbytes(SIZE)
+
+
+def write(disk: Disk, data: bytes) -> None:
+    """Write to the beginning of a disk's image, as a VM would."""
+    image = f"{disk.sr.pool.name}/{disk.record()['volume']['image']['name']}"
+    diff = b"rbd diff v1\nw" + struct.pack("<QQ", 0, len(data)) + data + b"e"
+    run(["rbd", "--conf", disk.sr.lab.ceph.conf, "import-diff", "--no-progress", "-", image], timeout=60, input=diff)
+
+
+def disk_with(sr: CephSr, data: bytes, name: str = "disk") -> Disk:
+    """A new disk that holds `data`."""
+    disk = Disk(sr, sr.create_vdi(name, str(SIZE)))
+    write(disk, data)
+    return disk
+
+
+def row(disk: Disk) -> dict[str, Any]:
+    """What XAPI says about a VDI; `snapshot_of` as a uuid, or None."""
+    with disk.sr.lab.xapi.session() as session:
+        record = dict(session.VDI.get_record(session.VDI.get_by_uuid(disk.uuid)))
+        of = record["snapshot_of"]
+        record["snapshot_of"] = None if of == NULL else session.VDI.get_uuid(of)
+    return record
+
+
+def vm_with(disk: Disk) -> str:
+    """A halted VM that has the disk: its uuid."""
+    vm = disk.sr.lab.xe("vm-create", "name-label=guest")
+    disk.attach_to(vm)
+    return vm
+
+
+def disk_of(vm: str, sr: CephSr) -> Disk:
+    """The one disk of a VM."""
+    return Disk(sr, sr.lab.xe("vbd-list", f"vm-uuid={vm}", "params=vdi-uuid", "--minimal"))
+
+
+def snapshot_vm(vm: str, sr: CephSr) -> tuple[str, Disk]:
+    """`xe vm-snapshot`: the snapshot's uuid, and that of its disk."""
+    snapshot = sr.lab.xe("vm-snapshot", f"uuid={vm}", "new-name-label=before")
+    return snapshot, disk_of(snapshot, sr)
+
+
+def revert_vm(snapshot: str, sr: CephSr) -> None:
+    sr.lab.xe("snapshot-revert", f"snapshot-uuid={snapshot}")
+
+
+def require_nothing_left(sr: CephSr) -> None:
+    """Wait until the cluster has freed all that was deleted; what is left then was leaked."""
+
+    def is_empty() -> bool:
+        sr.scan()
+        images = [image for image in sr.pool.images() if sr.uuid in image]
+        return not images and sr.uuid not in sr.pool.trash() and sr.catalogue_keys() == {"sr"}
+
+    assert sr.vdis() == set()
+    wait_for(is_empty, "the SR's last image to go", seconds=60)
+
+
+@contextmanager
+def fist_point(host: Dom0, name: str) -> Iterator[None]:
+    """Meanwhile SM's commands on the host die where the driver has that fist point."""
+    # The machine's /tmp is every host's.
+    host.exec(["mount", "-t", "tmpfs", "fist", "/tmp"]).check()
+    try:
+        host.put(f"/tmp/fist_smblock_{name}", b"")
+        yield
+    finally:
+        host.exec(["umount", "--lazy", "/tmp"]).check()
+
+
+# What they are
+
+
+def test_snapshots_say_what_they_are_and_hold_what_was_there(sr: CephSr) -> None:
+    disk = disk_with(sr, content(1), "root disk")
+    snapshot = disk.snapshot()
+    write(disk, content(2))
+    clone = snapshot.clone()
+    of_snapshot, of_clone = snapshot.snapshot(), clone.snapshot()
+    for taken, source in ((snapshot, disk), (of_snapshot, snapshot), (of_clone, clone)):
+        said = row(taken)
+        assert (said["is_a_snapshot"], said["read_only"]) == (True, True)
+        assert said["snapshot_of"] == source.uuid
+        assert str(said["snapshot_time"]) > "20260101T"
+        assert (said["name_label"], said["virtual_size"]) == ("root disk", str(SIZE))
+        assert said["sm_config"].keys() <= {"image-format"}
+        assert taken.export() == content(1)
+    assert disk.export() == content(2)
+    assert (row(disk)["is_a_snapshot"], row(disk)["read_only"]) == (False, False)
+
+
+def test_clones_are_disks_of_their_own(sr: CephSr) -> None:
+    disk = disk_with(sr, content(1), "template")
+    snapshot = disk.snapshot()
+    write(disk, content(2))
+    of_snapshot, of_disk = snapshot.clone(), disk.clone()
+    of_clone = of_disk.clone()
+    for made, source in ((of_snapshot, snapshot), (of_disk, disk), (of_clone, of_disk)):
+        said = row(made)
+        assert (said["is_a_snapshot"], said["read_only"], said["snapshot_of"]) == (False, False, None)
+        assert (said["name_label"], said["virtual_size"]) == ("template", str(SIZE))
+        assert made.export() == source.export()
+    write(of_disk, content(3))
+    assert [each.export() for each in (of_disk, of_clone, disk, snapshot)] == [
+        content(3), content(2), content(2), content(1),
+    ]  # fmt: skip
+
+
+def test_blkback_serves_a_snapshot_and_a_clone_where_it_serves_the_disk(
+    shared_rbd_pool: RbdPool, serves_phy: bool
+) -> None:
+    if not serves_phy:
+        pytest.skip("this SM connects no block devices")
+    sr = shared_rbd_pool.create_sr("phy", "device-config:datapath=phy")
+    disk = Disk.create(sr, SIZE)
+    family = (disk, disk.snapshot(), disk.clone())
+    for _ in range(2):
+        assert [row(vdi)["sm_config"]["backend-kind"] for vdi in family] == ["vbd"] * 3
+        sr.scan()
+
+
+def test_a_forgotten_sr_comes_back_with_what_every_vdi_is_a_snapshot_of(own_sr: CephSr) -> None:
+    lab = own_sr.lab
+    disk = Disk.create(own_sr, SIZE)
+    snapshot, orphan = disk.snapshot(), disk.clone().snapshot()
+    clone = snapshot.clone()
+    lab.xe("vdi-param-set", f"uuid={snapshot.uuid}", "name-label=before the update", "name-description=of Monday")
+    lab.xe("vdi-param-set", f"uuid={clone.uuid}", "name-label=try")
+    Disk(own_sr, str(row(orphan)["snapshot_of"])).destroy()
+    kept = ("name_label", "name_description", "is_a_snapshot", "read_only", "virtual_size", "snapshot_of")
+    family = (disk, snapshot, orphan, clone)
+
+    def known() -> list[list[str]]:
+        return [[*(row(vdi)[field] for field in kept), str(row(vdi)["snapshot_time"])] for vdi in family]
+
+    own_sr.scan()
+    before = known()
+    assert [each[5] for each in before] == [None, disk.uuid, None, None]
+    own_sr.forget()
+    own_sr.pool.introduce_sr(own_sr.uuid)
+    assert own_sr.vdis() == {vdi.uuid for vdi in family}
+    assert known() == before
+
+
+# How they go
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (1, 0, 4, 2, 5, 3)], ids=str)
+def test_a_family_is_deleted_in_any_order_and_the_others_stay_whole(own_sr: CephSr, order: tuple[int, ...]) -> None:
+    disk = disk_with(own_sr, content(1))
+    snapshot = disk.snapshot()
+    clone = snapshot.clone()
+    of_clone = clone.snapshot()
+    family = [disk, snapshot, snapshot.snapshot(), clone, of_clone, of_clone.clone()]
+    for number, index in enumerate(order):
+        family[index].destroy()
+        left = [family[i] for i in order[number + 1 :]]
+        assert own_sr.vdis() == {vdi.uuid for vdi in left}
+        if left:
+            assert left[-1].export() == content(1)
+    require_nothing_left(own_sr)
+
+
+def test_an_sr_does_not_touch_the_snapshots_and_clones_of_another_in_its_pool(own_sr: CephSr, sr: CephSr) -> None:
+    theirs = disk_with(sr, content(1))
+    family = {theirs: content(2), theirs.snapshot(): content(1), theirs.clone(): content(1)}
+    write(theirs, content(2))
+    mine = disk_with(own_sr, content(3))
+    snapshot, clone = mine.snapshot(), mine.clone()
+    for vdi in (mine, snapshot, clone):
+        vdi.destroy()
+    require_nothing_left(own_sr)
+    sr.scan()
+    assert {vdi.uuid for vdi in family} <= sr.vdis()
+    assert {vdi: vdi.export() for vdi in family} == family
+
+
+# Reverts
+
+
+def test_a_vm_reverts_again_and_again_as_xapi_has_always_done_it(own_sr: CephSr) -> None:
+    disk = disk_with(own_sr, content(1), "root disk")
+    vm = vm_with(disk)
+    first, first_disk = snapshot_vm(vm, own_sr)
+    write(disk, content(2))
+    second, second_disk = snapshot_vm(vm, own_sr)
+    write(disk, content(3))
+    for snapshot, held in ((first, content(1)), (second, content(2)), (first, content(1))):
+        before = disk_of(vm, own_sr)
+        revert_vm(snapshot, own_sr)
+        now = disk_of(vm, own_sr)
+        assert now.export() == held
+        assert row(now)["name_label"] == "root disk"
+        assert own_sr.vdis() == {now.uuid, first_disk.uuid, second_disk.uuid} != {before.uuid}
+        assert [row(vdi)["snapshot_of"] for vdi in (first_disk, second_disk)] == [now.uuid] * 2
+    assert [vdi.export() for vdi in (first_disk, second_disk)] == [content(1), content(2)]
+
+    own_sr.scan()  # it was told to no driver whose snapshots they are now
+    own_sr.forget()
+    own_sr.pool.introduce_sr(own_sr.uuid)
+    assert [row(vdi)["snapshot_of"] for vdi in (first_disk, second_disk)] == [now.uuid] * 2
+    for vdi in (now, first_disk, second_disk):
+        vdi.destroy()
+    require_nothing_left(own_sr)
+
+
+@pytest.mark.usefixtures("xapi_that_reverts")
+def test_a_disk_that_is_reverted_keeps_its_uuid_and_its_name(own_sr: CephSr) -> None:
+    lab = own_sr.lab
+    disk = disk_with(own_sr, content(1), "root disk")
+    vm = vm_with(disk)
+    first, first_disk = snapshot_vm(vm, own_sr)
+    write(disk, content(2))
+    second, second_disk = snapshot_vm(vm, own_sr)
+    lab.xe("vdi-resize", f"uuid={disk.uuid}", f"disk-size={2 * SIZE}")
+    lab.xe("vdi-param-set", f"uuid={disk.uuid}", "name-label=renamed")
+    mark = len(lab.xapi.commands)
+    for snapshot, held in ((first, content(1)), (second, content(2)), (first, content(1))):
+        revert_vm(snapshot, own_sr)
+        assert disk_of(vm, own_sr) == disk
+        assert disk.export() == held
+        said = row(disk)
+        assert (said["name_label"], said["virtual_size"], said["read_only"]) == ("renamed", str(SIZE), False)
+    assert [name for _, name in lab.commands_since(mark)] == ["vdi_revert"] * 3
+    assert [vdi.export() for vdi in (first_disk, second_disk)] == [content(1), content(2)]
+    assert [row(vdi)["snapshot_of"] for vdi in (first_disk, second_disk)] == [disk.uuid] * 2
+    own_sr.scan()
+    assert row(disk)["virtual_size"] == str(SIZE)
+    for vdi in (first_disk, disk, second_disk):
+        vdi.destroy()
+    require_nothing_left(own_sr)
+
+
+def test_a_disk_that_forgets_its_changes_starts_as_it_was(own_sr: CephSr) -> None:
+    lab = own_sr.lab
+    disk = disk_with(own_sr, content(1))
+    lab.xe("vdi-param-set", f"uuid={disk.uuid}", "on-boot=reset")
+    assert own_sr.vdis() == {disk.uuid}
+    assert "VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION" in lab.refused("vdi-snapshot", f"uuid={disk.uuid}")
+    for seed in (2, 3):
+        disk.command(lab.hosts[1], "vdi_epoch_begin")  # its VM starts there
+        assert disk.export() == content(1)
+        write(disk, content(seed))
+    lab.xe("vdi-param-set", f"uuid={disk.uuid}", "on-boot=persist")
+    disk.command(lab.hosts[1], "vdi_epoch_begin")
+    assert disk.export() == content(3)
+    disk.destroy()
+    require_nothing_left(own_sr)
+
+
+# What is refused
+
+
+def test_a_chain_that_no_kernel_could_map_is_refused_with_what_to_do(sr: CephSr) -> None:
+    clone = Disk.create(sr, SIZE).clone()
+    deep = clone.record() | {"depth": 15}  # as after 15 clones, each of the one before
+    sr.pool.rados("setomapval", sr.catalogue, f"vdi.{clone.uuid}", json.dumps(deep))
+    for command in ("vdi-snapshot", "vdi-clone"):
+        complaint = sr.lab.refused(command, f"uuid={clone.uuid}")
+        assert "SR_BACKEND_FAILURE_109" in complaint
+        assert "has 15 parents, one behind the other, and a kernel maps 16 at most" in complaint
+        assert "rbd flatten" in complaint
+
+
+def test_a_full_pool_refuses_copies_and_takes_deletions(rbd_pool: RbdPool) -> None:
+    lab, sr = rbd_pool.lab, rbd_pool.create_sr()
+    disk = disk_with(sr, content(1))
+    vm = vm_with(disk)
+    snapshot, its_disk = snapshot_vm(vm, sr)
+    clone = its_disk.clone()
+    write(disk, content(2))
+    lab.ceph.wait_pool_stats(rbd_pool.name, lambda stats: stats["stored"] >= 2 * SIZE)
+    lab.ceph.set_quota(rbd_pool.name, max_bytes=2 * SIZE + MIB // 2)
+    for words in (("vdi-snapshot", f"uuid={disk.uuid}"), ("vdi-clone", f"uuid={its_disk.uuid}")):
+        complaint = lab.refused(*words)
+        assert "SR_BACKEND_FAILURE_44" in complaint
+        assert f"pool '{rbd_pool.name}' has no room" in complaint
+    clone.destroy()
+    # xapi deletes the disk before it knows whether there is room for the other one.
+    assert "SR_BACKEND_FAILURE_44" in lab.refused("snapshot-revert", f"snapshot-uuid={snapshot}")
+    assert sr.vdis() == {its_disk.uuid}
+
+    lab.ceph.set_quota(rbd_pool.name, max_bytes=64 * MIB)
+    revert_vm(snapshot, sr)
+    assert disk_of(vm, sr).export() == content(1)
+
+
+def test_a_snapshot_that_was_removed_by_hand_is_named_and_can_be_deleted(sr: CephSr) -> None:
+    lab = sr.lab
+    disk = disk_with(sr, content(1))
+    lost, kept = disk.snapshot(), disk.snapshot()
+    volume = lost.record()["volume"]
+    lab.ceph.rbd("snap", "rm", f"{sr.pool.name}/{volume['image']['name']}@{volume['snapshot']['name']}")
+    sr.scan()
+    assert {lost.uuid, kept.uuid, disk.uuid} <= sr.vdis()
+    complaint = lab.refused("vdi-clone", f"uuid={lost.uuid}")
+    assert "SR_BACKEND_FAILURE_46" in complaint
+    assert volume["image"]["name"] in complaint
+    assert "the image has no such snapshot" in complaint
+    lost.destroy()
+    assert kept.clone().export() == content(1)
+
+
+def test_a_disk_whose_image_was_removed_by_hand_goes_with_its_snapshots_and_no_other(sr: CephSr) -> None:
+    lab = sr.lab
+    lost, kept = Disk.create(sr, SIZE), disk_with(sr, content(1))
+    of_lost, of_kept = lost.snapshot(), kept.snapshot()
+    lab.ceph.rbd("snap", "purge", "--no-progress", lost.image)
+    lab.ceph.rbd("rm", "--no-progress", lost.image)
+    with pytest.raises(ApiError, match="SR_BACKEND_FAILURE_46"):
+        lost.command(lab.hosts[0], "vdi_snapshot")
+    sr.scan()
+    assert sr.vdis() & {lost.uuid, of_lost.uuid, kept.uuid, of_kept.uuid} == {kept.uuid, of_kept.uuid}
+    assert of_kept.clone().export() == content(1)
+
+
+# What is killed
+
+
+@pytest.mark.parametrize("command", ["snapshot", "clone"])
+def test_a_copy_that_was_killed_before_xapi_heard_of_it_is_found_by_a_scan(own_sr: CephSr, command: str) -> None:
+    lab = own_sr.lab
+    disk = disk_with(own_sr, content(1))
+    with fist_point(lab.hosts[0], f"vdi_{command}"):
+        assert "SR_BACKEND_FAILURE" in lab.refused(f"vdi-{command}", f"uuid={disk.uuid}")
+    assert own_sr.vdis() == {disk.uuid}
+    own_sr.scan()
+    (found,) = [Disk(own_sr, uuid) for uuid in own_sr.vdis() - {disk.uuid}]
+    assert found.export() == content(1)
+    assert row(found)["snapshot_of"] == (disk.uuid if command == "snapshot" else None)
+    for vdi in (disk, found):
+        vdi.destroy()
+    require_nothing_left(own_sr)
+
+
+@pytest.mark.usefixtures("xapi_that_reverts")
+def test_a_revert_and_a_deletion_that_were_killed_are_done_all_the_same(own_sr: CephSr) -> None:
+    lab = own_sr.lab
+    disk = disk_with(own_sr, content(1))
+    snapshot, its_disk = snapshot_vm(vm_with(disk), own_sr)
+    lab.xe("vdi-resize", f"uuid={disk.uuid}", f"disk-size={2 * SIZE}")
+    with fist_point(lab.hosts[0], "vdi_revert"):
+        assert "VM_REVERT_FAILED" in lab.refused("snapshot-revert", f"snapshot-uuid={snapshot}")
+    with fist_point(lab.hosts[0], "vdi_delete"):
+        lab.refused("vdi-destroy", f"uuid={its_disk.uuid}")
+    own_sr.scan()
+    assert own_sr.vdis() == {disk.uuid}
+    assert row(disk)["virtual_size"] == str(SIZE)
+    assert disk.export() == content(1)
+    disk.destroy()
+    require_nothing_left(own_sr)
