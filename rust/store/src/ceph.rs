@@ -11,7 +11,7 @@ use librbd::{
 use serde_json::json;
 
 use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageState, Progress, Result, SnapshotState, Swap,
+    Cluster, ClusterError, Entries, ImageState, ImageUsers, Progress, Result, SnapshotState, Swap,
     TrashedImage, Watcher, META_KEY,
 };
 use crate::device_config::DeviceConfig;
@@ -23,8 +23,9 @@ const ID_OBJECT_PREFIX: &str = "rbd_id.";
 /// How long a blocklisted client stays cut off. A process of this driver lives for seconds.
 const BLOCKLIST: Duration = Duration::from_secs(3600);
 
-/// How long the manager may take to answer. It only ever gets requests that can be repeated.
-const MANAGER_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the manager may take to answer. It only ever gets requests that can be repeated, and that
+/// somebody else can do.
+const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a long call says how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -104,6 +105,15 @@ impl CephPool {
             size: s.size,
         });
         Ok(snapshots.collect())
+    }
+
+    fn watchers_of(image: &librbd::Image) -> Result<Vec<Watcher>> {
+        let watchers = image.watchers()?.into_iter().map(|w| Watcher {
+            address: w.address,
+            client_id: w.client_id.cast_unsigned(),
+            cookie: w.cookie,
+        });
+        Ok(watchers.collect())
     }
 
     fn state(image: &librbd::Image) -> Result<ImageState> {
@@ -293,8 +303,12 @@ impl Cluster for CephPool {
         Ok(self.pool.image_name(id)?)
     }
 
-    fn snapshots(&self, id: &str) -> Result<Vec<SnapshotState>> {
-        Self::snapshots_of(&self.open_image(id, true)?)
+    fn users(&self, id: &str) -> Result<ImageUsers> {
+        let image = self.open_image(id, true)?;
+        Ok(ImageUsers {
+            snapshots: Self::snapshots_of(&image)?,
+            watchers: Self::watchers_of(&image)?,
+        })
     }
 
     fn image(&self, id: &str) -> Result<ImageState> {
@@ -319,13 +333,7 @@ impl Cluster for CephPool {
     }
 
     fn watchers(&self, id: &str) -> Result<Vec<Watcher>> {
-        let watchers = self.open_image(id, true)?.watchers()?;
-        let watchers = watchers.into_iter().map(|w| Watcher {
-            address: w.address,
-            client_id: w.client_id.cast_unsigned(),
-            cookie: w.cookie,
-        });
-        Ok(watchers.collect())
+        Self::watchers_of(&self.open_image(id, true)?)
     }
 
     fn trash_image(&self, name: &str) -> Result<()> {

@@ -165,6 +165,16 @@ impl Watcher {
     }
 }
 
+/// Who needs an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageUsers {
+    /// As in [`ImageState::snapshots`].
+    pub snapshots: Vec<SnapshotState>,
+    /// Whoever has it open for writing or mapped, or died less than 30 s ago. What changes the
+    /// image asks them for its lock first, and waits for the dead ones.
+    pub watchers: Vec<Watcher>,
+}
+
 /// An image in the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrashedImage {
@@ -227,8 +237,8 @@ pub trait Cluster {
     /// The name by which the pool's directory knows an image; `None` where it is not there, or in
     /// the trash. Opens no image.
     fn image_name(&self, id: &str) -> Result<Option<String>>;
-    /// The snapshots of an image, as in [`ImageState::snapshots`]. ENOENT: it does not exist.
-    fn snapshots(&self, id: &str) -> Result<Vec<SnapshotState>>;
+    /// Who needs an image. ENOENT: it does not exist.
+    fn users(&self, id: &str) -> Result<ImageUsers>;
     /// Looks one image up directly, by id; also one in the trash. ENOENT: it does not exist.
     fn image(&self, id: &str) -> Result<ImageState>;
     /// Looks one image up by name. ENOENT: no image has that name.

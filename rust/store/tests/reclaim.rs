@@ -172,12 +172,33 @@ fn a_manager_that_does_not_answer_is_asked_once_however_much_there_is_to_free() 
 }
 
 #[test]
+fn images_that_only_waited_for_each_other_do_not_keep_an_sr_from_being_deleted() {
+    let lab = Lab::new();
+    for vdi in chain(&lab, 1) {
+        delete(&lab, &vdi);
+    }
+    lab.world.run_manager(); // which frees the clone, and with it the parent's snapshot
+    let refused = lab.run(A, |sr| sr.delete_sr());
+    let freeing = matches!(
+        refused,
+        Err(Error::SrNotEmpty {
+            images: 0,
+            trashed: 1,
+            ..
+        })
+    );
+    assert!(freeing, "{refused:?}");
+    lab.world.run_manager();
+    lab.run(A, |sr| sr.delete_sr()).unwrap();
+}
+
+#[test]
 fn what_somebody_has_open_is_passed_over_and_the_rest_is_freed() {
     let lab = alone();
     let (watched, free) = (lab.create(GIB), lab.create(GIB));
     let image = lab.image_id(&watched);
-    lab.world.open_with_librbd(&image);
     delete(&lab, &watched);
+    lab.world.open_with_librbd(&image);
     delete(&lab, &free);
     let mut failures = Vec::new();
     let left = lab.run(A, |sr| {
@@ -419,4 +440,24 @@ fn whatever_call_reclaim_dies_in_the_next_one_frees_the_rest_and_nothing_else() 
         }
     }
     assert!(points > 200, "only {points}");
+}
+
+#[test]
+fn a_disk_whose_host_just_died_is_deleted_at_once_and_freed_when_ceph_has_noticed() {
+    let lab = Lab::new();
+    let disk = lab.create(GIB);
+    lab.activate(A, &disk).unwrap();
+    lab.world.reboot(A);
+    delete(&lab, &disk);
+    assert_eq!(lab.record(&disk), None);
+    assert!(matches!(
+        pending(&lab)[..],
+        [Pending {
+            holds_up: Some(HoldUp::Open { .. }),
+            ..
+        }]
+    ));
+    assert!(lab.scan(B).unwrap().vdis.is_empty());
+    assert_eq!(reclaim(&lab), 0);
+    assert!(is_empty(&lab), "{:?}", lab.world.snapshot());
 }

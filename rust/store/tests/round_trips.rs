@@ -224,6 +224,7 @@ const TABLE: [(&str, &[(&str, u64)]); 22] = [
             ("rbd_open_by_id", 1),
             ("rbd_open_by_id_read_only", 1),
             ("rbd_snap_remove_by_id", 1),
+            ("rbd_watchers_list", 1),
         ],
     ),
     (
@@ -259,6 +260,7 @@ const TABLE: [(&str, &[(&str, u64)]); 22] = [
             ("rbd_close", 1),
             ("rbd_open_by_id_read_only", 1),
             ("rbd_trash_move", 1),
+            ("rbd_watchers_list", 1),
         ],
     ),
     ("SR.detach", &[]),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{change, read, Call, Faults};
 use crate::cluster::{
-    Cluster, Entries, ImageState, Progress, Result as ClusterResult, SnapshotState, Swap,
+    Cluster, Entries, ImageState, ImageUsers, Progress, Result as ClusterResult, Swap,
     TrashedImage, Watcher,
 };
 
@@ -158,9 +158,9 @@ impl Cluster for FaultyCluster<'_, '_> {
         self.call(&read("image_name", id), move |c| c.image_name(&owned))
     }
 
-    fn snapshots(&self, id: &str) -> ClusterResult<Vec<SnapshotState>> {
+    fn users(&self, id: &str) -> ClusterResult<ImageUsers> {
         let owned = id.to_owned();
-        self.call(&read("snapshots", id), move |c| c.snapshots(&owned))
+        self.call(&read("users", id), move |c| c.users(&owned))
     }
 
     fn image(&self, id: &str) -> ClusterResult<ImageState> {

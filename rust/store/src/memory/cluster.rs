@@ -9,7 +9,7 @@ use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
 use super::report::{self, POOL_ID, POOL_NAME};
 use super::{State, World};
 use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageState, Progress, Result, SnapshotState, Swap,
+    Cluster, ClusterError, Entries, ImageState, ImageUsers, Progress, Result, SnapshotState, Swap,
     TrashedImage, Watcher,
 };
 
@@ -262,8 +262,11 @@ impl Cluster for MemoryCluster {
         Ok(self.images()?.remove(id))
     }
 
-    fn snapshots(&self, id: &str) -> Result<Vec<SnapshotState>> {
-        self.image(id).map(|image| image.snapshots)
+    fn users(&self, id: &str) -> Result<ImageUsers> {
+        Ok(ImageUsers {
+            snapshots: self.image(id)?.snapshots,
+            watchers: self.watchers(id)?,
+        })
     }
 
     fn image(&self, id: &str) -> Result<ImageState> {

@@ -42,6 +42,10 @@ pub use self::pending::{HoldUp, Kind, Pending};
 /// each costs a look when a block is read that none of them has.
 pub const SOFT_DEPTH: u32 = 8;
 
+/// How long a worker waits for clients that have an image open: Ceph forgets a dead one after 30 s.
+const DEATH_MILLISECONDS: u64 = 40_000;
+const DEATH_POLL_MILLISECONDS: u64 = 2_000;
+
 /// What a worker says about one thing it works on.
 #[derive(Debug)]
 pub enum Report<'r> {
@@ -97,7 +101,7 @@ impl Repository<'_> {
     /// Moves a hidden image to the trash and asks the manager to free it, if nothing depends on it
     /// any more.
     pub(crate) fn discard_if_free(&self, hidden: &Stored<HiddenRecord>) -> Result<()> {
-        if self.has_snapshots(&hidden.record.image)? {
+        if self.is_needed(&hidden.record.image)? {
             return Ok(());
         }
         self.discard(&hidden.record.image)?;
@@ -113,13 +117,14 @@ impl Repository<'_> {
         Ok(())
     }
 
-    /// Whether anything depends on an image; not on one that does not exist.
-    pub(crate) fn has_snapshots(&self, image: &ImageRef) -> Result<bool> {
-        match self.cluster.snapshots(&image.id) {
+    /// Whether anything depends on an image, or anybody has it open: also a client that died a
+    /// moment ago, which nobody who deletes is to wait for. Nobody needs one that does not exist.
+    pub(crate) fn is_needed(&self, image: &ImageRef) -> Result<bool> {
+        match self.cluster.users(&image.id) {
             Err(e) if e.is_not_found() => Ok(false),
             other => other
-                .doing(&format!("looking for snapshots of image {}", image.name))
-                .map(|snapshots| !snapshots.is_empty()),
+                .doing(&format!("looking for who needs image {}", image.name))
+                .map(|users| !(users.snapshots.is_empty() && users.watchers.is_empty())),
         }
     }
 
@@ -214,16 +219,25 @@ impl Repository<'_> {
         report: &mut dyn FnMut(&Pending, Report<'_>),
     ) -> Result<usize> {
         let mut failed = BTreeSet::new();
+        let mut waited = 0;
         loop {
             let (waiting, mut doable): (Vec<_>, Vec<_>) = {
                 let pending = self.pending()?.into_iter();
                 pending.partition(|pending| pending.holds_up.is_some())
             };
             doable.retain(|pending| !failed.contains(&pending.image.id));
+            let held_open = |p: &Pending| matches!(p.holds_up, Some(HoldUp::Open { .. }));
+            if doable.is_empty() && waiting.iter().any(held_open) && waited < DEATH_MILLISECONDS {
+                worker.renew()?;
+                self.host.pause(DEATH_POLL_MILLISECONDS);
+                waited += DEATH_POLL_MILLISECONDS;
+                continue;
+            }
             if doable.is_empty() {
-                let waiting = waiting.iter();
-                waiting.for_each(|pending| report(pending, Report::Waits));
-                return Ok(failed.len());
+                waiting
+                    .iter()
+                    .for_each(|pending| report(pending, Report::Waits));
+                return Ok(failed.len() + waiting.into_iter().filter(held_open).count());
             }
             for pending in doable {
                 worker.renew()?;

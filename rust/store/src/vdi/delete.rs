@@ -3,8 +3,8 @@
 //! 1. One swap removes the VDI's record and writes the intent: from here on the VDI is gone for
 //!    XAPI, whatever happens.
 //! 2. A disk's image goes to the trash, which takes as long for 1 GiB as for 64 TiB, and the
-//!    cluster's manager is asked to free it; or, where it has snapshots, it is hidden. A
-//!    snapshot is removed unless another VDI is the same one; where clones need it, Ceph keeps it
+//!    cluster's manager is asked to free it; or, where it has snapshots, or somebody has it open
+//!    (a host that died, until Ceph notices), it is hidden. A snapshot is removed unless another VDI is the same one; where clones need it, Ceph keeps it
 //!    out of sight until the last of them goes.
 //! 3. The intent is removed, and with the same swap a hidden image gets its key.
 //!
@@ -65,9 +65,9 @@ pub(crate) fn complete(
             if let Some(base) = base {
                 repository.remove_snapshot(image, base.id)?;
             }
-            if repository.has_snapshots(image)? {
+            if repository.is_needed(image)? {
                 let bytes = HiddenRecord::new(image.clone()).seal();
-                repository.leave_to_worker(); // its own data
+                repository.leave_to_worker(); // its own data, or to wait for a client that died
                 return repository.finish(vdi, intent, None, |swap, _| {
                     swap.put(hidden_key(&image.id), bytes.clone())
                 });

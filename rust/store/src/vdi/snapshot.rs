@@ -228,9 +228,9 @@ impl Repository<'_> {
     /// Removes an image's snapshot of that name, where there is one.
     pub(crate) fn remove_snapshot_named(&self, image: &ImageRef, name: &str) -> Result<()> {
         let doing = format!("removing snapshot {name} of image {}", image.name);
-        let snapshots = match self.cluster.snapshots(&image.id) {
+        let snapshots = match self.cluster.users(&image.id) {
             Err(e) if e.is_not_found() => return Ok(()),
-            other => other.doing(&doing)?,
+            other => other.doing(&doing)?.snapshots,
         };
         match snapshots.iter().find(|s| s.name == name && !s.removed) {
             None => Ok(()),

@@ -58,6 +58,11 @@ pub enum HoldUp {
         /// Snapshots that this driver knows nothing of.
         foreign: usize,
     },
+    /// Clients have the image open, or died less than 30 s ago.
+    Open {
+        /// The first one's address.
+        address: String,
+    },
     /// The disk is in use.
     InUse {
         /// The UUID of the host that uses it.
@@ -123,6 +128,10 @@ impl fmt::Display for HoldUp {
                     ),
                 }
             }
+            HoldUp::Open { address } => write!(
+                f,
+                "client {address} has it open: it goes when that one closes it, or 30 s after it died"
+            ),
             HoldUp::InUse { host } => {
                 write!(f, "host {host} uses it: it is done while it is not in use")
             }
@@ -212,10 +221,25 @@ impl Repository<'_> {
             size,
             snapshots: snapshots.len(),
         };
-        let waits = size == 0 && !snapshots.is_empty();
+        let holds_up = if size == 0 && !snapshots.is_empty() {
+            Some(who_needs(image, &snapshots, entries))
+        } else {
+            self.who_has_open(image)?
+        };
         Ok(Pending {
-            holds_up: waits.then(|| who_needs(image, &snapshots, entries)),
+            holds_up,
             ..kind.of(image)
         })
+    }
+
+    fn who_has_open(&self, image: &ImageRef) -> Result<Option<HoldUp>> {
+        let watchers = match self.cluster.watchers(&image.id) {
+            Err(e) if e.is_not_found() => return Ok(None),
+            other => other.doing(&format!("listing the watchers of image {}", image.name))?,
+        };
+        let first = watchers.into_iter().next();
+        Ok(first.map(|watcher| HoldUp::Open {
+            address: watcher.address,
+        }))
     }
 }

@@ -283,7 +283,7 @@ impl Run {
         images.retain(|_, name| name.starts_with(&image_prefix(&self.lab.sr)));
         let mut snapshots = BTreeSet::new();
         for id in images.keys() {
-            let all = self.lab.observer.snapshots(id).unwrap();
+            let all = self.lab.observer.users(id).unwrap().snapshots;
             let live = all.into_iter().filter(|s| !s.removed);
             snapshots.extend(live.map(|s| (id.clone(), s.id)));
         }
