@@ -1,0 +1,309 @@
+"""Snapshots, clones and reverts of disks that run, on hosts with a real kernel.
+
+A disk runs anywhere in the pool; what is made of it is made by the SR's master, the first host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from tests.lab import krbd
+from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
+from tests.lab.disk import MIB, Disk, read, write
+from tests.lab.dom0 import Dom0
+
+OLD, NEW, NEWER, OTHER = (word * (MIB // 8) for word in (b"old old ", b"new new ", b"newer   ", b"other   "))
+EMPTY = bytes(MIB)
+
+BLOCK = 4096
+LONG = 64 * MIB
+# Writes the numbers from 1, a block each, one after the other, until it is told that it is enough.
+COUNT = f"""
+seq -f %0{BLOCK - 1}.0f {LONG // BLOCK} |
+    dd of="$0" bs={BLOCK} iflag=fullblock oflag=direct conv=notrunc status=none &
+while [ ! -e /tmp/enough ]; do sleep 0.1; done
+rm /tmp/enough
+kill $!
+"""
+
+# In tap-ctl's place: the first order of this kind gets no further, and fails once the test says so.
+STUCK = """#!/bin/sh
+if [ "$1" = "%s" ]; then
+    mv /usr/sbin/tap-ctl.real /usr/sbin/tap-ctl
+    touch /tmp/stuck
+    while [ ! -e /tmp/go ]; do sleep 0.1; done
+    rm /tmp/stuck /tmp/go
+    exit 5
+fi
+exec /usr/sbin/tap-ctl.real "$@"
+"""
+# SM's commands are forks of the agent, each the leader of a session.
+KILL_SM = """
+for stat in /proc/[0-9]*/stat; do
+    read -r pid name state parent group session rest <"$stat" || continue
+    [ "$pid" = "$session" ] && [ "$pid" != 1 ] && [ "$pid" != $$ ] || continue
+    ! grep -q lab-agent.py "/proc/$pid/cmdline" || kill -9 "$pid"
+done 2>/dev/null
+"""
+
+
+@pytest.fixture(scope="module")
+def one(guests: CephRbdLab) -> Dom0:
+    return guests.hosts[0]
+
+
+@pytest.fixture(scope="module")
+def two(guests: CephRbdLab) -> Dom0:
+    return guests.hosts[1]
+
+
+@pytest.fixture(scope="module")
+def sr(guests_rbd_pool: RbdPool) -> Iterator[CephSr]:
+    """An SR whose disks run on tapdisk; every test deletes all that it made."""
+    sr = guests_rbd_pool.create_sr("snapshots")
+    yield sr
+    sr.scan()
+    assert sr.vdis() == set()
+    assert [image for image in sr.pool.images() if sr.uuid in image] == []
+    assert sr.catalogue_keys() == {"sr"}
+    wait_for(lambda: sr.uuid not in sr.pool.trash(), "the trash to be emptied")
+
+
+@pytest.fixture(scope="module")
+def phy_sr(guests_rbd_pool: RbdPool, serves_phy: bool) -> CephSr:
+    """An SR whose disks run on the kernel's blkback."""
+    if not serves_phy:
+        pytest.skip("this SM connects no block devices")
+    return guests_rbd_pool.create_sr("snapshots-phy", "device-config:datapath=phy")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A disk that runs on the second host: it held OLD at its snapshot, and holds NEW."""
+
+    disk: Disk
+    device: str
+    snapshot: Disk
+
+
+@pytest.fixture(scope="module")
+def running(sr: CephSr, two: Dom0) -> Iterator[Running]:
+    disk = Disk.create(sr)
+    with disk.plugged(two) as device:
+        write(two, device, OLD)
+        snapshot = disk.snapshot()
+        write(two, device, NEW)
+        yield Running(disk, device, snapshot)
+    for vdi in (disk, snapshot):
+        vdi.destroy()
+
+
+@contextmanager
+def being_written(host: Dom0, device: str) -> Iterator[None]:
+    """Meanwhile the numbers from 1 are written to the device's blocks, in their order."""
+    with ThreadPoolExecutor() as beside:
+        writer = beside.submit(host.exec, ["sh", "-c", COUNT, device], timeout=300)
+        try:
+            yield
+        finally:
+            host.put("/tmp/enough", b"")
+        # It fails where there was nothing left to write.
+        writer.result().check()
+
+
+def numbers_in(disk: Disk) -> int:
+    """How many numbers a disk holds: all from 1 on, and nothing else."""
+    content = disk.export()
+    count = len(content.rstrip(b"\0")) // BLOCK
+    assert content == b"".join(b"%0*d\n" % (BLOCK - 1, n + 1) for n in range(count)) + bytes(LONG - count * BLOCK)
+    return count
+
+
+def orders(host: Dom0) -> list[str]:
+    """What the host's tapdisks were told so far."""
+    return host.get("/run/tapdisk-stand-in/orders").decode().split()
+
+
+def test_a_disk_of_another_host_goes_on_and_its_snapshot_is_one_moment_of_it(sr: CephSr, two: Dom0) -> None:
+    disk = Disk.create(sr, LONG)
+    with disk.plugged(two) as device, being_written(two, device):
+        wait_for(lambda: numbers_in(disk) > 0, "the first number")
+        mark = len(orders(two))
+        snapshot = disk.snapshot()
+        assert orders(two)[mark:] == ["pause", "unpause"]
+        at_once = numbers_in(snapshot)
+        wait_for(lambda: numbers_in(disk) > at_once, "the disk to go on")
+    assert numbers_in(snapshot) == at_once > 0
+    assert not disk.is_paused()
+    for vdi in (snapshot, disk):
+        vdi.destroy()
+
+
+def test_without_tapdisk_too_a_snapshot_of_a_running_disk_is_one_moment_of_it(phy_sr: CephSr, two: Dom0) -> None:
+    disk = Disk.create(phy_sr, LONG)
+    with disk.plugged(two) as device, being_written(two, device):
+        wait_for(lambda: numbers_in(disk) > 0, "the first number")
+        snapshot = disk.snapshot()
+        at_once = numbers_in(snapshot)
+        wait_for(lambda: numbers_in(disk) > at_once, "the disk to go on")
+    assert numbers_in(snapshot) == at_once > 0
+    assert not disk.is_paused()
+    for vdi in (snapshot, disk):
+        vdi.destroy()
+
+
+def test_a_snapshot_is_read_on_another_host_while_its_disk_runs_and_is_written_nowhere(
+    running: Running, one: Dom0, two: Dom0
+) -> None:
+    with running.snapshot.plugged(one, "RO") as device:
+        assert read(one, device, 16 * MIB) == OLD + bytes(15 * MIB)
+        assert one.exec(["dd", "if=/dev/zero", f"of={device}", "bs=4k", "count=1", "oflag=direct"]).returncode != 0
+        assert read(two, running.device, MIB) == NEW
+    assert "attached for writing" in running.snapshot.refusal(one, "vdi_activate", "true")
+    assert running.snapshot.traces(one) == []
+
+
+def test_a_disk_its_snapshot_and_its_clones_keep_apart_what_each_holds(running: Running, one: Dom0, two: Dom0) -> None:
+    clone = running.snapshot.clone()
+    with clone.plugged(one) as device:
+        assert read(one, device, MIB) == OLD
+        write(one, device, OTHER, offset=MIB)
+        write(two, running.device, NEWER, offset=2 * MIB)
+        assert read(one, device, 3 * MIB) == OLD + OTHER + EMPTY
+        assert read(two, running.device, 3 * MIB) == NEW + EMPTY + NEWER
+        assert running.snapshot.export()[: 3 * MIB] == OLD + EMPTY + EMPTY
+    second = clone.clone()
+    with second.plugged(one) as device:
+        assert read(one, device, 3 * MIB) == OLD + OTHER + EMPTY
+    for vdi in (clone, second):
+        vdi.destroy()
+
+
+@pytest.mark.parametrize("order", ["pause", "unpause"])
+def test_a_snapshot_killed_while_it_has_a_disk_paused_is_undone_by_the_next_scan(
+    running: Running, one: Dom0, two: Dom0, order: str
+) -> None:
+    disk, lab = running.disk, running.disk.sr.lab
+    two.exec(["mv", "/usr/sbin/tap-ctl", "/usr/sbin/tap-ctl.real"]).check()
+    two.put("/usr/sbin/tap-ctl", (STUCK % order).encode(), mode=0o755)
+    with ThreadPoolExecutor() as beside:
+        killed = beside.submit(lab.refused, "vdi-snapshot", f"uuid={disk.uuid}")
+        wait_for(lambda: two.exec(["test", "-e", "/tmp/stuck"]).returncode == 0, f"the {order}")
+        one.exec(["sh", "-c", KILL_SM]).check()
+        two.put("/tmp/go", b"")
+        assert "received signal: 9" in killed.result()
+        assert disk.is_paused()
+        written = beside.submit(write, two, running.device, OTHER)
+        disk.sr.scan()
+        written.result()
+    assert not disk.is_paused()
+    assert disk.snapshot_names() == {running.snapshot.uuid}
+    assert f"op.{disk.uuid}" not in disk.sr.catalogue_keys()
+    disk.snapshot().destroy()
+    write(two, running.device, NEW)
+
+
+def test_a_clone_goes_on_while_everything_that_it_was_made_of_is_deleted(sr: CephSr, one: Dom0, two: Dom0) -> None:
+    disk = Disk.create(sr)
+    with disk.plugged(one) as device:
+        for offset in (0, 4 * MIB):
+            write(one, device, OLD, offset)
+    snapshot = disk.snapshot()
+    clone = snapshot.clone()
+    with clone.plugged(two) as device:
+        write(two, device, NEW, offset=MIB)
+        for vdi in (disk, snapshot):
+            vdi.destroy()
+        sr.scan()
+        write(two, device, NEW, offset=5 * MIB)
+        assert read(two, device, 8 * MIB) == (OLD + NEW + EMPTY + EMPTY) * 2
+    clone.destroy()
+
+
+@pytest.fixture(params=[False, True], ids=["by deletion and clone", "by the driver"])
+def revert_commands(request: pytest.FixtureRequest, guests: CephRbdLab) -> Iterator[list[str]]:
+    """xapi as it was before it knew of a driver's own revert, and since: the SM commands of a revert."""
+    pool = guests.xapi.pool
+    pool.settings.revert = request.param
+    pool.load_drivers(pool.master)
+    yield ["vdi_revert"] if request.param else ["vdi_delete", "vdi_clone", "vdi_update"]
+    pool.settings.revert = False
+    pool.load_drivers(pool.master)
+
+
+def test_a_vm_is_reverted_to_any_of_its_snapshots_one_after_the_other(
+    sr: CephSr, one: Dom0, two: Dom0, revert_commands: list[str]
+) -> None:
+    lab = sr.lab
+    disk, vm = Disk.create(sr), lab.xe("vm-create", "name-label=guest")
+    disk.attach_to(vm)
+    with started(disk, vm, two) as device:
+        snapshots = []
+        for content in (OLD, NEW):
+            write(two, device, content)
+            snapshots.append(lab.xe("vm-snapshot", f"uuid={vm}", "new-name-label=snapshot"))
+        write(two, device, OTHER)
+    # What is left of the image that the disk was at first must not be taken for what it is later.
+    stale = krbd.map_image(one, lab.ceph, disk.image)
+    for snapshot, content in zip(snapshots, (OLD, NEW), strict=True):
+        mark = len(lab.xapi.commands)
+        lab.xe("snapshot-revert", f"snapshot-uuid={snapshot}")
+        assert [command for _, command in lab.commands_since(mark)] == revert_commands
+        with started(disk, vm, one) as device:
+            assert read(one, device, MIB) == content
+            write(one, device, OTHER)
+    assert stale in disk.devices(one)
+    krbd.unmap(one, stale)
+    older, newer = (disk_of(sr, snapshot) for snapshot in snapshots)
+    with older.plugged(one, "RO") as device:
+        assert read(one, device, MIB) == OLD
+    assert newer.export()[:MIB] == NEW
+    for vdi in (disk_of(sr, vm), older, newer):
+        vdi.destroy()
+    lab.xe("vm-destroy", f"uuid={vm}")
+
+
+@contextmanager
+def started(disk: Disk, vm: str, host: Dom0) -> Iterator[str]:
+    """Meanwhile a VM with one disk runs: the device of that disk, whichever it is by now."""
+    lab = disk.sr.lab
+    lab.xe("vm-start", f"uuid={vm}", f"on={host.name}")
+    (vbd,) = lab.list("vbd", f"vm-uuid={vm}")
+    yield disk.device(host, vbd)
+    lab.xe("vm-shutdown", f"uuid={vm}")
+
+
+def disk_of(sr: CephSr, vm: str) -> Disk:
+    """The one disk of a VM, or of its snapshot."""
+    return Disk(sr, sr.lab.xe("vbd-list", f"vm-uuid={vm}", "params=vdi-uuid", "--minimal"))
+
+
+def test_two_hosts_snapshot_clone_and_delete_at_once_disks_of_their_own_and_the_same_one(
+    sr: CephSr, one: Dom0, two: Dom0
+) -> None:
+    shared = Disk.create(sr)
+    own = [Disk.create(sr), Disk.create(sr)]
+
+    # Past xapi, which lets one operation at a time change an SR, on the SR's master.
+    def copy(host: Dom0, own: Disk) -> list[Disk]:
+        clones = []
+        for disk, left in ((own, [own]), (shared, [])):
+            snapshot = Disk(sr, disk.command(host, "vdi_snapshot")["uuid"])
+            clones.append(Disk(sr, disk.command(host, "vdi_clone")["uuid"]))
+            for vdi in (*left, snapshot):
+                vdi.command(host, "vdi_delete")
+        return clones
+
+    with ThreadPoolExecutor() as both:
+        clones = [clone for clones in both.map(copy, (one, two), own) for clone in clones]
+        list(both.map(lambda host: shared.command(host, "vdi_delete"), (one, two)))
+    sr.scan()
+    assert {clone.uuid for clone in clones} <= sr.vdis()
+    assert sr.vdis().isdisjoint({disk.uuid for disk in (shared, *own)})
+    for clone in clones:
+        clone.destroy()
