@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 
@@ -82,6 +83,8 @@ def _reclaim(options):
         for image, what, holds_up in sr.pending():
             _print_state("waits" if holds_up else "pending", image, "; ".join(filter(None, [what, holds_up])))
         return 0
+    # It may be stopped anywhere: Python's own handler would wait for the core to come back.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if options.background:
         os.nice(19)
     failed = sr.reclaim(_log_state if options.background else _print_progress())
