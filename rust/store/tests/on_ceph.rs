@@ -15,6 +15,8 @@ mod crashes;
 mod hosts;
 #[path = "on_ceph/inspection.rs"]
 mod inspection;
+#[path = "on_ceph/killed.rs"]
+mod killed;
 #[path = "on_ceph/lab.rs"]
 mod lab;
 #[path = "on_ceph/model.rs"]

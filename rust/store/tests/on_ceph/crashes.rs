@@ -10,7 +10,7 @@ use super::scene::{Operation, Scene};
 
 /// What a recovery may take, from connecting to the end. It is to take 3 s on a machine that does
 /// nothing else; one that waits for a dead client's watch or lock takes 30 s.
-const RECOVERED: Duration = Duration::from_secs(9);
+pub const RECOVERED: Duration = Duration::from_secs(9);
 
 /// Who recovers, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

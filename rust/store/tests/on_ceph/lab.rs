@@ -78,6 +78,13 @@ pub fn new_disk(uuid: Uuid, name: &str) -> NewDisk {
 impl Lab {
     /// A new SR in the pool that the environment names; without it the test says that it is skipped.
     pub fn connect() -> Option<Self> {
+        let lab = Lab::of(Uuid::new_v4())?;
+        lab.prepare(|sr| sr.create_sr("ceph", "")).unwrap();
+        Some(lab)
+    }
+
+    /// The SR of that UUID in that pool.
+    pub fn of(sr: Uuid) -> Option<Self> {
         let variable = |name: &str| match std::env::var(name) {
             Ok(value) => Some(value),
             Err(_) => {
@@ -93,16 +100,14 @@ impl Lab {
         ];
         let pairs = pairs.map(|(key, value)| (key.to_owned(), value));
         let config = DeviceConfig::parse(pairs).unwrap();
-        let lab = Lab {
+        Some(Lab {
             hosts: Hosts::default(),
-            sr: Uuid::new_v4(),
+            sr,
             observer: open(&config, &pool),
             clients: RefCell::default(),
             config,
             pool,
-        };
-        lab.prepare(|sr| sr.create_sr("ceph", "")).unwrap();
-        Some(lab)
+        })
     }
 
     /// A process on a host, with a connection of its own.
@@ -206,8 +211,13 @@ impl Lab {
 
     /// A librbd handle to what holds a VDI's blocks, of the observer's.
     pub fn open_image(&self, vdi: &Uuid, read_only: bool) -> librbd::Image {
+        self.open_image_as(&self.observer, vdi, read_only)
+    }
+
+    /// The same, of another client's.
+    pub fn open_image_as(&self, client: &CephPool, vdi: &Uuid, read_only: bool) -> librbd::Image {
         let volume = self.record(vdi).unwrap().volume;
-        let pool = self.observer.connection().pool(&self.pool).unwrap();
+        let pool = client.connection().pool(&self.pool).unwrap();
         let id = ImageRef::Id(&volume.image().id);
         let mut image = pool.image_open(&id, read_only).unwrap();
         if let Some(snapshot) = volume.snapshot() {
