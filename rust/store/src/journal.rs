@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
 use crate::cluster::Swap;
 use crate::error::{Context, Error, Result};
-use crate::record::{Action, Intent, VdiRecord};
+use crate::record::{Action, Intent, Record, VdiRecord};
 use crate::{vdi, Repository};
 
 /// How long an operation has before others may take it over. Longer than the deadlines of all its
@@ -64,20 +64,23 @@ impl Repository<'_> {
         also: impl FnOnce(Swap) -> Swap,
     ) -> Result<Option<Stored<Intent>>> {
         let doing = format!("writing down the {} {vdi}", action.describe());
-        let address = self.cluster.address().doing(&doing)?;
-        let lease = self.host.now() + LEASE_SECONDS;
-        let mut intent = Intent::new(self.host.owner().clone(), address, lease, action);
+        let intent = self.intend(&doing, action)?;
         let swap = Swap::default()
             .expect(crate::catalogue::SR_KEY.into(), Some(&entry.sr))
             .expect(vdi_key(vdi), entry.vdi.as_ref())
             .expect::<Intent>(intent_key(vdi), None)
-            .write(intent_key(vdi), &mut intent);
-        let bytes = swap.set[&intent_key(vdi)].clone();
+            .put(intent_key(vdi), intent.bytes.clone());
         let written = self.commit(&doing, &also(swap))?;
-        Ok(written.then_some(Stored {
-            bytes,
-            record: intent,
-        }))
+        Ok(written.then_some(intent))
+    }
+
+    /// An intent of this process, which is yet to be written.
+    pub(crate) fn intend(&self, doing: &str, action: Action) -> Result<Stored<Intent>> {
+        let address = self.cluster.address().doing(doing)?;
+        let lease = self.host.now() + LEASE_SECONDS;
+        let mut record = Intent::new(self.host.owner().clone(), address, lease, action);
+        let bytes = record.seal();
+        Ok(Stored { bytes, record })
     }
 
     /// Removes the intent, together with the change that `also` makes of the VDI's record as it
@@ -191,23 +194,13 @@ impl Repository<'_> {
         if left.address != address {
             self.cluster.blocklist(&left.address).doing(&doing)?;
         }
-        let mut mine = Intent::new(
-            self.host.owner().clone(),
-            address,
-            self.host.now() + LEASE_SECONDS,
-            left.action.clone(),
-        );
+        let mine = self.intend(&doing, left.action.clone())?;
         let swap = Swap::default()
             .expect(intent_key(vdi), Some(found))
-            .write(intent_key(vdi), &mut mine);
-        let bytes = swap.set[&intent_key(vdi)].clone();
+            .put(intent_key(vdi), mine.bytes.clone());
         if !self.commit(&doing, &swap)? {
             return Ok(()); // somebody else was faster
         }
-        let mine = Stored {
-            bytes,
-            record: mine,
-        };
         self.complete(vdi, &mine)
     }
 

@@ -299,8 +299,6 @@ pub enum Action {
         snapshot_name: String,
         /// The VDI that is being made.
         vdi: Uuid,
-        /// The name of its image.
-        image_name: String,
     },
     /// See `vdi/revert.rs`.
     Revert {

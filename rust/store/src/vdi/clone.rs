@@ -7,34 +7,34 @@
 //! 3. One swap writes the new VDI's record and removes the intent.
 //!
 //! Of a disk, there must be a snapshot to clone first:
-//! 1. The intent stands at the disk, so that nothing else happens to it meanwhile.
+//! 1. Two intents, in one swap: one at the disk, so that nothing else happens to it meanwhile, and
+//!    that of a creation at the new VDI, so that nobody else makes it.
 //! 2. A snapshot is taken, and the image is cloned from it.
 //! 3. One swap writes the new VDI's record, names the snapshot in the disk's record as the *base* of
-//!    its clones, and removes the intent.
+//!    its clones, and removes both intents.
 //!
-//! Whoever finds the intent removes the new image and the snapshot. The next clones are made of the
+//! Whoever finds the intents removes the snapshot for the one, and the new image for the other. The next clones are made of the
 //! base, in the first way (see `vdi/base.rs`).
 //!
 //! If a snapshot goes while it is being cloned, cloning it fails; nothing is left.
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, vdi_key, Entry, Stored};
+use crate::catalogue::{image_prefix, intent_key, vdi_key, Entry, Stored};
 use crate::error::{Context, Error, Result};
 use crate::record::{
     Action, BaseSnapshot, ImageMeta, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
     VERSION,
 };
-use crate::vdi::create::discard_unfinished;
 use crate::xapi::XapiFields;
 use crate::Repository;
 
 impl Repository<'_> {
     /// Makes a disk of the UUID `new` with the content that `source` has now.
     pub fn clone_vdi(&self, source: &Uuid, new: &Uuid) -> Result<VdiRecord> {
-        self.require_new(new)?;
         self.require_room(&format!("VDI {source} was not cloned"))?;
         loop {
+            self.require_new(new)?;
             let entry = self.turn(source)?;
             let stored = self.present(&entry, source)?;
             let done = match (&stored.record.volume, stored.record.usable_base()) {
@@ -96,26 +96,37 @@ impl Repository<'_> {
     ) -> Result<Option<VdiRecord>> {
         let disk = &source.record;
         let depth = self.require_short_chain(disk)?;
+        let image_name = self.first_image_name(new);
+        let creation = Action::CreateDisk {
+            image_name: image_name.clone(),
+        };
+        let reserved = self.intend(&format!("reserving VDI {new}"), creation)?;
         let action = Action::CloneDisk {
             image: parent.clone(),
             snapshot_name: format!("clone.{new}"),
             vdi: *new,
-            image_name: self.first_image_name(new),
         };
-        let Some(intent) = self.begin(&disk.uuid, entry, action, |swap| swap)? else {
+        let intent = self.begin(&disk.uuid, entry, action, |swap| {
+            swap.expect::<VdiRecord>(vdi_key(new), None)
+                .expect::<Intent>(intent_key(new), None)
+                .put(intent_key(new), reserved.bytes.clone())
+        })?;
+        let Some(intent) = intent else {
             return Ok(None);
         };
         match self.clone_by_snapshot(disk, parent, new) {
             Ok((image, base)) => {
                 let mut record = clone_of(disk, image, depth, new);
                 let bytes = record.seal();
-                self.finish_copy(&disk.uuid, &intent, source, (new, &bytes), |disk| {
+                let new = (new, bytes.as_slice());
+                self.finish_copy(&disk.uuid, &intent, source, new, Some(&reserved), |disk| {
                     disk.depth = depth;
                     disk.base.clone_from(&base);
                 })?;
                 Ok(Some(record))
             }
             Err(error) => {
+                self.undo_after(&error, new, &reserved, &image_name);
                 if !error.is_unknown() {
                     if let Err(e) = undo(self, &disk.uuid, &intent) {
                         log::warn!(
@@ -195,16 +206,15 @@ fn clone_of(source: &VdiRecord, image: ImageRef, depth: u32, new: &Uuid) -> VdiR
     VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth + 1)
 }
 
-/// Takes back what the cloning of a disk that did not finish has left.
+/// Removes the snapshot that the cloning of a disk that did not finish has left. The image is the
+/// new VDI's, and goes with the intent there.
 pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
     if let Action::CloneDisk {
         image,
         snapshot_name,
-        vdi: new,
-        image_name,
+        ..
     } = &intent.record.action
     {
-        discard_unfinished(repository, new, image_name)?;
         repository.remove_snapshot_named(image, snapshot_name)?;
     }
     repository.finish(vdi, intent, None, |swap, _| swap)

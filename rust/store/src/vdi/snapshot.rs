@@ -94,7 +94,7 @@ impl Repository<'_> {
         };
         let mut record = self.snapshot_of(&source.record, volume, depth, new);
         let bytes = record.seal();
-        self.finish_copy(vdi, &intent, source, (new, &bytes), |_| {})?;
+        self.finish_copy(vdi, &intent, source, (new, &bytes), None, |_| {})?;
         Ok(Some(record))
     }
 
@@ -134,19 +134,24 @@ impl Repository<'_> {
 
     /// Writes a new VDI's record and removes the intent at the disk that it was made from. That
     /// one's record is written anew, with what `also` changes: a request to begin that arrives
-    /// late must not find it as it was.
+    /// late must not find it as it was. `reserved` is the intent at the new VDI, where there is one.
     pub(crate) fn finish_copy(
         &self,
         disk: &Uuid,
         intent: &Stored<Intent>,
         source: &Stored<VdiRecord>,
         (new, bytes): (&Uuid, &[u8]),
+        reserved: Option<&Stored<Intent>>,
         also: impl Fn(&mut VdiRecord),
     ) -> Result<()> {
         self.finish(disk, intent, Some(source.clone()), |swap, source| {
-            let swap = swap
+            let mut swap = swap
                 .expect::<VdiRecord>(vdi_key(new), None)
                 .put(vdi_key(new), bytes.to_vec());
+            if reserved.is_some() {
+                let key = intent_key(new);
+                swap = swap.expect(key.clone(), reserved).erase(key);
+            }
             match source {
                 None => swap,
                 Some(source) => {
@@ -191,9 +196,9 @@ impl Repository<'_> {
         }
     }
 
-    /// Refuses to make a VDI that is there.
+    /// Refuses to make a VDI that is there, once nobody is about to make it.
     pub(crate) fn require_new(&self, vdi: &Uuid) -> Result<()> {
-        match self.entry(vdi)?.vdi {
+        match self.turn(vdi)?.vdi {
             None => Ok(()),
             Some(_) => Err(Error::VdiExists {
                 sr: self.sr,

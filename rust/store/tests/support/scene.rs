@@ -174,7 +174,7 @@ impl Scene {
             sr.revert_vdi(&disks[2], &snapshots[1]).unwrap();
         });
         assert!(faults.killed());
-        assert_eq!(lab.keys("op.").len(), 4);
+        assert_eq!(lab.keys("op.").len(), 5);
         lab.world.advance_seconds(super::LEASE_OVER);
         let mut left = self.left.borrow_mut();
         left.disks.extend(disks.iter().chain(&snapshots));
