@@ -81,8 +81,9 @@ impl Repository<'_> {
         self.release(vdi)
     }
 
-    /// This host's devices of a VDI. Of one that is gone from the catalogue only the name that
-    /// its image was mapped with is left to know them by.
+    /// This host's devices of a VDI, also those that show an image which it had before it was
+    /// reverted. Of one that is gone from the catalogue only the name that its image was mapped
+    /// with is left to know them by, and that says nothing of snapshots: they are other VDIs.
     fn devices_of(&self, vdi: &Uuid, record: Option<&VdiRecord>) -> Result<Vec<Mapped>> {
         let mut found = self
             .host
@@ -92,13 +93,15 @@ impl Repository<'_> {
         let prefix = format!("{}{vdi}.", image_prefix(&self.sr));
         found.retain(|mapped| {
             let here = mapped.key.fsid == fsid && mapped.key.pool_id == self.cluster.pool_id();
-            here && match record {
-                Some(record) => {
-                    mapped.key.image_id == record.volume.image().id
-                        && mapped.key.snap_id == record.volume.snapshot().map(|s| s.id)
-                }
-                None => mapped.image_name.starts_with(&prefix),
-            }
+            let image = record.map(|record| record.volume.image());
+            let shown = record.is_some_and(|record| {
+                mapped.key.image_id == record.volume.image().id
+                    && mapped.key.snap_id == record.volume.snapshot().map(|s| s.id)
+            });
+            let was_shown = mapped.key.snap_id.is_none()
+                && mapped.image_name.starts_with(&prefix)
+                && image.is_none_or(|image| image.name != mapped.image_name);
+            here && (shown || was_shown)
         });
         Ok(found)
     }
