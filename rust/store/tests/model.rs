@@ -2,8 +2,12 @@
 //! administrator expects. A failing sequence is shrunk and printed with its seed.
 #![allow(clippy::unwrap_used)]
 
+#[path = "model/commands.rs"]
+mod commands;
 #[path = "model/expectations.rs"]
 mod expectations;
+#[path = "model/states.rs"]
+mod states;
 mod support;
 
 use proptest::prelude::*;
@@ -14,49 +18,69 @@ use expectations::Model;
 use support::{A, B};
 
 const HOSTS: [&str; 2] = [A, B];
-const DISKS: usize = 4;
+const VDIS: usize = 5;
 const STEPS: usize = 40;
 const SEQUENCES: u32 = 300;
 
-/// One step. Hosts and disks are numbers; a disk's number stands for one UUID, used again and
-/// again.
+/// What a host is told to do. Hosts and VDIs are numbers; a VDI's number stands for one UUID, used
+/// again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Create(usize),
+    Snapshot { of: usize, new: usize },
+    Clone { of: usize, new: usize },
+    Revert { disk: usize, to: usize },
+    Delete(usize),
+    Grow { disk: usize, gib: u64 },
+    Activate { vdi: usize, writable: bool },
+    Deactivate(usize),
+    Scan,
+    Attach,
+}
+
+/// One step.
 #[derive(Debug, Clone)]
 enum Step {
-    Create {
+    Run {
         host: usize,
-        disk: usize,
+        command: Command,
     },
-    Delete {
+    /// The command goes wrong at its nth change.
+    Dying {
         host: usize,
-        disk: usize,
+        command: Command,
+        nth: usize,
+        mode: Mode,
     },
-    Grow {
+    /// The host is held up before the command's nth call, and goes on when the other host has
+    /// run another one: at once, or when its lease is over.
+    HeldUp {
         host: usize,
-        disk: usize,
-        gib: u64,
+        command: Command,
+        nth: usize,
+        past_lease: bool,
+        meanwhile: Command,
     },
-    Activate {
-        host: usize,
-        disk: usize,
-    },
-    Deactivate {
-        host: usize,
-        disk: usize,
-    },
+    /// A request that timed out arrives.
+    Deliver,
     Write {
-        host: usize,
-        disk: usize,
+        vdi: usize,
         content: u64,
     },
+    /// In XAPI's database alone.
     Rename {
-        disk: usize,
+        vdi: usize,
         name: u8,
+        snapshot_of: usize,
     },
-    Scan {
+    /// `rbd device map`, behind the driver's back.
+    MapByHand {
         host: usize,
+        vdi: usize,
     },
-    Attach {
-        host: usize,
+    /// A tool opens the image with librbd, and keeps it open.
+    OpenWithLibrbd {
+        vdi: usize,
     },
     Reboot {
         host: usize,
@@ -66,45 +90,51 @@ enum Step {
     },
     RunManager,
     LeaseOver,
-    /// The step goes wrong at its nth change.
-    Dying {
-        nth: usize,
-        mode: Mode,
-        step: Box<Step>,
-    },
-    /// A request that timed out arrives.
-    Deliver,
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let pair = || (0..VDIS, 0..VDIS);
+    prop_oneof![
+        3 => (0..VDIS).prop_map(Command::Create),
+        3 => pair().prop_map(|(of, new)| Command::Snapshot { of, new }),
+        3 => pair().prop_map(|(of, new)| Command::Clone { of, new }),
+        3 => pair().prop_map(|(disk, to)| Command::Revert { disk, to }),
+        3 => (0..VDIS).prop_map(Command::Delete),
+        1 => (0..VDIS, 1..6_u64).prop_map(|(disk, gib)| Command::Grow { disk, gib }),
+        4 => (0..VDIS).prop_map(|vdi| Command::Activate { vdi, writable: true }),
+        1 => (0..VDIS).prop_map(|vdi| Command::Activate { vdi, writable: false }),
+        4 => (0..VDIS).prop_map(Command::Deactivate),
+        1 => Just(Command::Scan),
+        1 => Just(Command::Attach),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (host, disk) = (0..HOSTS.len(), 0..DISKS);
-    let on = move || (host.clone(), disk.clone());
-    let operation = prop_oneof![
-        3 => on().prop_map(|(host, disk)| Step::Create { host, disk }),
-        2 => on().prop_map(|(host, disk)| Step::Delete { host, disk }),
-        1 => (on(), 1..6_u64).prop_map(|((host, disk), gib)| Step::Grow { host, disk, gib }),
-        4 => on().prop_map(|(host, disk)| Step::Activate { host, disk }),
-        3 => on().prop_map(|(host, disk)| Step::Deactivate { host, disk }),
-        1 => (0..HOSTS.len()).prop_map(|host| Step::Scan { host }),
-        1 => (0..HOSTS.len()).prop_map(|host| Step::Attach { host }),
-    ];
+    let host = || 0..HOSTS.len();
     let mode = prop::sample::select(Mode::ALL.to_vec());
-    let dying = (0..4_usize, mode, operation.clone()).prop_map(|(nth, mode, step)| {
-        let step = Box::new(step);
-        Step::Dying { nth, mode, step }
-    });
-    let (host, disk) = (0..HOSTS.len(), 0..DISKS);
     prop_oneof![
-        12 => operation,
-        5 => dying,
-        3 => (host.clone(), disk.clone(), 1..1000_u64)
-            .prop_map(|(host, disk, content)| Step::Write { host, disk, content }),
-        1 => (disk, any::<u8>()).prop_map(|(disk, name)| Step::Rename { disk, name }),
-        1 => host.clone().prop_map(|host| Step::Reboot { host }),
-        1 => host.prop_map(|host| Step::DeclareDead { host }),
+        16 => (host(), command()).prop_map(|(host, command)| Step::Run { host, command }),
+        5 => (host(), command(), 0..7_usize, mode)
+            .prop_map(|(host, command, nth, mode)| Step::Dying { host, command, nth, mode }),
+        3 => (host(), command(), 0..20_usize, any::<bool>(), command()).prop_map(
+            |(host, command, nth, past_lease, meanwhile)| Step::HeldUp {
+                host,
+                command,
+                nth,
+                past_lease,
+                meanwhile,
+            }
+        ),
+        2 => Just(Step::Deliver),
+        4 => (0..VDIS, 1..1000_u64).prop_map(|(vdi, content)| Step::Write { vdi, content }),
+        1 => (0..VDIS, any::<u8>(), 0..VDIS)
+            .prop_map(|(vdi, name, snapshot_of)| Step::Rename { vdi, name, snapshot_of }),
+        1 => (host(), 0..VDIS).prop_map(|(host, vdi)| Step::MapByHand { host, vdi }),
+        1 => (0..VDIS).prop_map(|vdi| Step::OpenWithLibrbd { vdi }),
+        1 => host().prop_map(|host| Step::Reboot { host }),
+        1 => host().prop_map(|host| Step::DeclareDead { host }),
         1 => Just(Step::RunManager),
         2 => Just(Step::LeaseOver),
-        2 => Just(Step::Deliver),
     ]
 }
 

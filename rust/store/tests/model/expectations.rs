@@ -1,327 +1,286 @@
 //! What may be counted on after each step.
 
+mod learning;
+
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::rc::Rc;
 
-use store::faults::{Calls, Faults, FaultyCluster, FaultyHost, Mode, Plan};
-use store::host::{Host, Mapped};
-use store::{Error, Repository, Result};
-use uuid::Uuid;
+use store::cluster::Cluster;
+use store::faults::{Faults, Mode};
+use store::xapi::{XapiFields, XapiVdi};
 
-use super::{Step, DISKS, HOSTS};
-use crate::support::{named, new_disk, repository, Lab, Process, A, GIB, LEASE_OVER};
+use super::commands::{uuid, Actor, Answer};
+use super::states::{Kind, Present, States};
+use super::{Command, Step, HOSTS, VDIS};
+use crate::support::{named, Lab, A, GIB, LEASE_OVER};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Absent,
-    Present,
-    /// A creation or deletion did not say how it ended.
-    Unknown,
-}
-
-struct Disk {
-    uuid: Uuid,
-    fate: Fate,
-    /// In bytes; several where an operation did not say how it ended.
-    sizes: BTreeSet<u64>,
-    contents: BTreeSet<u64>,
-    /// The host whose VM runs on it.
-    active: Option<usize>,
-    /// Its name in XAPI.
-    name: String,
-}
-
-/// A process, and its fault.
-struct Actor {
-    process: &'static Process,
-    faults: &'static Faults<'static>,
+#[derive(Clone)]
+struct Vdi {
+    states: States,
+    /// The host whose VM writes to it.
+    writer: Option<usize>,
+    /// Devices that VMs have open, by host.
+    open: Vec<(usize, PathBuf)>,
+    /// What XAPI's database says.
+    fields: XapiFields,
 }
 
 pub struct Model {
     lab: Lab,
-    disks: Vec<Disk>,
-    dead: [bool; HOSTS.len()],
+    vdis: Vec<Vdi>,
     /// Whose requests may still arrive.
     underway: Vec<&'static Faults<'static>>,
 }
 
 impl Model {
     pub fn new() -> Self {
-        let disk = |_| Disk {
-            uuid: Uuid::new_v4(),
-            fate: Fate::Absent,
-            sizes: BTreeSet::new(),
-            contents: BTreeSet::new(),
-            active: None,
-            name: String::new(),
+        let absent = Vdi {
+            states: States::ABSENT,
+            writer: None,
+            open: Vec::new(),
+            fields: named("disk"),
         };
         Model {
             lab: Lab::new(),
-            disks: (0..DISKS).map(disk).collect(),
-            dead: [false; HOSTS.len()],
+            vdis: vec![absent; VDIS],
             underway: Vec::new(),
         }
     }
 
     pub fn take(&mut self, step: &Step) {
-        match step {
-            Step::Dying { nth, mode, step } => self.operate(step, Some((*nth, *mode))),
-            Step::Write {
+        match *step {
+            Step::Run { host, command } => self.run(host, command),
+            Step::Dying {
                 host,
-                disk,
-                content,
-            } => self.write(*host, *disk, *content),
-            Step::Rename { disk, name } => self.disks[*disk].name = format!("name {name}"),
-            Step::Reboot { host } => self.power_cycle(*host),
-            Step::DeclareDead { host } => {
-                self.power_cycle(*host);
-                self.lab.world.advance_seconds(31);
-                self.lab.world.declare_dead(HOSTS[*host], true);
-                self.dead[*host] = true;
-            }
-            Step::RunManager => self.lab.world.run_manager(),
-            Step::LeaseOver => self.lab.world.advance_seconds(LEASE_OVER),
+                command,
+                nth,
+                mode,
+            } => self.die(host, command, nth, mode),
+            Step::HeldUp {
+                host,
+                command,
+                nth,
+                past_lease,
+                meanwhile,
+            } => self.hold_up((host, command), nth, past_lease, meanwhile),
             Step::Deliver => {
                 if let Some(faults) = self.underway.pop() {
                     faults.deliver();
                 }
             }
-            operation => self.operate(operation, None),
+            Step::Write { vdi, content } => self.write(vdi, content),
+            Step::Rename {
+                vdi,
+                name,
+                snapshot_of,
+            } => {
+                self.vdis[vdi].fields = named(&format!("name {name}"));
+                self.vdis[vdi].fields.snapshot_of = Some(uuid(snapshot_of));
+            }
+            Step::MapByHand { host, vdi } => {
+                if let Some(record) = self.lab.record(&uuid(vdi)) {
+                    let name = &record.volume.image().name;
+                    // Refused where a VM has it open to read.
+                    let mapped = self.lab.world.map_by_hand(HOSTS[host], name);
+                    assert!(mapped.is_ok() || self.has_open(host));
+                }
+            }
+            Step::OpenWithLibrbd { vdi } => {
+                if let Some(record) = self.lab.record(&uuid(vdi)) {
+                    self.lab.world.open_with_librbd(&record.volume.image().id);
+                }
+            }
+            Step::Reboot { host } => self.power_cycle(host),
+            Step::DeclareDead { host } => {
+                self.power_cycle(host);
+                self.lab.world.advance_seconds(31);
+                self.lab.world.declare_dead(HOSTS[host], true);
+            }
+            Step::RunManager => self.lab.world.run_manager(),
+            Step::LeaseOver => self.lab.world.advance_seconds(LEASE_OVER),
         }
     }
 
     fn power_cycle(&mut self, host: usize) {
         self.lab.world.reboot(HOSTS[host]);
-        for disk in self.disks.iter_mut().filter(|d| d.active == Some(host)) {
-            disk.active = None;
+        for vdi in &mut self.vdis {
+            vdi.open.retain(|(on, _)| *on != host);
+            if vdi.writer == Some(host) {
+                vdi.writer = None;
+            }
         }
     }
 
-    /// Starts a process on a host. It and its requests outlive the step, so they are leaked: a
-    /// test's own process ends soon.
-    fn start(&mut self, host: usize, fault: Option<(usize, Mode)>) -> Actor {
-        if std::mem::take(&mut self.dead[host]) {
-            self.lab.world.declare_dead(HOSTS[host], false);
-        }
-        let faults = fault.map_or_else(Faults::none, |(nth, mode)| {
-            let calls = Calls::Changes;
-            Faults::plan(Plan { calls, nth, mode })
-        });
-        let actor = Actor {
-            process: Box::leak(Box::new(self.lab.process(HOSTS[host]))),
-            faults: Box::leak(Box::new(faults)),
-        };
-        if fault.is_some_and(|(_, mode)| mode == Mode::Late) {
-            self.underway.push(actor.faults);
-        }
-        actor
+    fn run(&mut self, host: usize, command: Command) {
+        self.stop_vm(host, command);
+        let actor = Actor::new(&self.lab, host, Faults::none());
+        let answer = actor.run(&self.lab, command, &self.known());
+        self.learn(host, command, &answer);
     }
 
-    /// Runs a command; its answer, or `None` where a fault left it open.
-    fn command<T>(
-        &self,
-        actor: &Actor,
-        act: impl FnOnce(&Repository<'_>) -> Result<T>,
-    ) -> Option<Result<T>> {
-        let cluster = FaultyCluster::new(&actor.process.cluster, actor.faults);
-        let host = FaultyHost::new(&actor.process.host, actor.faults);
-        let result = act(&repository(&cluster, &host, self.lab.sr));
-        self.lab.world.kill(actor.process.host.owner());
-        let open = actor.faults.killed() || (actor.faults.hit().is_some() && result.is_err());
-        (!open).then_some(result)
+    fn die(&mut self, host: usize, command: Command, nth: usize, mode: Mode) {
+        self.stop_vm(host, command);
+        let actor = Actor::dying(&self.lab, host, nth, mode);
+        let answer = actor.run(&self.lab, command, &self.known());
+        match actor.faults.hit() {
+            // XAPI's plugins pause and resume, and not for as long as a lease.
+            Some("pause_disk" | "resume_disk") => actor.faults.deliver(),
+            Some(_) if mode == Mode::Late => self.underway.push(actor.faults),
+            _ => {}
+        }
+        self.learn(host, command, &answer);
     }
 
-    fn operate(&mut self, operation: &Step, fault: Option<(usize, Mode)>) {
-        match *operation {
-            Step::Create { host, disk } => self.create(host, disk, fault),
-            Step::Delete { host, disk } => self.delete(host, disk, fault),
-            Step::Grow { host, disk, gib } => self.grow(host, disk, gib * GIB, fault),
-            Step::Activate { host, disk } => self.activate(host, disk, fault),
-            Step::Deactivate { host, disk } => self.deactivate(host, disk, fault),
-            Step::Scan { host } => self.scan(host, fault),
-            Step::Attach { host } => {
-                let actor = self.start(host, fault);
-                if let Some(answer) = self.command(&actor, |sr| sr.attach_sr()) {
-                    answer.unwrap();
+    fn hold_up(
+        &mut self,
+        (host, command): (usize, Command),
+        nth: usize,
+        past_lease: bool,
+        meanwhile: Command,
+    ) {
+        let other = 1 - host;
+        self.stop_vm(host, command);
+        let interrupted = Rc::new(RefCell::new(None));
+        let faults = {
+            let (lab, known) = (self.lab.clone(), self.known());
+            let interrupted = Rc::clone(&interrupted);
+            let closed = self.devices_to_close(other, meanwhile);
+            Faults::interrupted(nth, move || {
+                if past_lease {
+                    lab.world.advance_seconds(LEASE_OVER);
                 }
-            }
-            _ => unreachable!("{operation:?} is not an operation"),
-        }
-    }
-
-    fn create(&mut self, host: usize, disk: usize, fault: Option<(usize, Mode)>) {
-        let actor = self.start(host, fault);
-        let uuid = self.disks[disk].uuid;
-        let answer = self.command(&actor, |sr| sr.create_disk(&new_disk(uuid, GIB)));
-        let disk = &mut self.disks[disk];
-        match answer {
-            Some(Ok(_)) => {
-                assert_ne!(disk.fate, Fate::Present, "created over a disk");
-                disk.fate = Fate::Present;
-                disk.sizes = BTreeSet::from([GIB]);
-                disk.contents = BTreeSet::from([0]);
-                disk.name = "disk".to_owned();
-            }
-            Some(Err(Error::VdiExists { .. })) => assert_ne!(disk.fate, Fate::Absent),
-            Some(Err(e)) => assert!(matches!(e, Error::VdiBusy { .. }), "{e}"),
-            None if disk.fate == Fate::Present => {}
-            None => {
-                disk.fate = Fate::Unknown;
-                disk.sizes.insert(GIB);
-                disk.contents.insert(0);
-            }
-        }
-    }
-
-    fn delete(&mut self, host: usize, disk: usize, fault: Option<(usize, Mode)>) {
-        let actor = self.start(host, fault);
-        let uuid = self.disks[disk].uuid;
-        let answer = self.command(&actor, |sr| sr.delete_vdi(&uuid));
-        let disk = &mut self.disks[disk];
-        match answer {
-            Some(Ok(())) => {
-                assert_eq!(disk.active, None, "deleted under a running VM");
-                disk.fate = Fate::Absent;
-                disk.sizes.clear();
-                disk.contents.clear();
-            }
-            Some(Err(e)) => refused(disk, &e),
-            None if disk.fate == Fate::Present => disk.fate = Fate::Unknown,
-            None => {}
-        }
-    }
-
-    fn grow(&mut self, host: usize, disk: usize, size: u64, fault: Option<(usize, Mode)>) {
-        let actor = self.start(host, fault);
-        let uuid = self.disks[disk].uuid;
-        let answer = self.command(&actor, |sr| sr.resize_vdi(&uuid, i128::from(size)));
-        let disk = &mut self.disks[disk];
-        match answer {
-            Some(Ok(got)) => {
-                assert_eq!(got, size);
-                assert_ne!(disk.fate, Fate::Absent);
-                disk.sizes = BTreeSet::from([size]);
-            }
-            Some(Err(Error::Shrink { .. })) => {
-                assert!(disk.sizes.iter().any(|known| *known > size));
-            }
-            Some(Err(e)) => refused(disk, &e),
-            None => {
-                disk.sizes.insert(size);
-            }
-        }
-    }
-
-    fn activate(&mut self, host: usize, disk: usize, fault: Option<(usize, Mode)>) {
-        let actor = self.start(host, fault);
-        let uuid = self.disks[disk].uuid;
-        let answer = self.command(&actor, |sr| sr.activate_vdi(&uuid, true));
-        let disk = &mut self.disks[disk];
-        match answer {
-            Some(Ok(mapped)) => {
-                assert_ne!(disk.fate, Fate::Absent);
-                assert!(
-                    disk.active.is_none_or(|active| active == host),
-                    "a second writer"
-                );
-                assert!(!mapped.read_only);
-                let elsewhere = self.lab.world.devices(HOSTS[1 - host]);
-                let writes = |d: &Mapped| !d.read_only && d.key == mapped.key;
-                assert!(!elsewhere.iter().any(writes), "two kernels have the disk");
-                self.lab.world.set_open(HOSTS[host], &mapped.device, true);
-                disk.active = Some(host);
-            }
-            Some(Err(Error::ForeignKernel { .. })) => {
-                // Of a disk that runs here, only a map that came late elsewhere.
-                let image_id = self.lab.image_id(&uuid);
-                let elsewhere = self.lab.world.devices(HOSTS[1 - host]);
-                let mut writing = elsewhere.iter().filter(|d| !d.read_only);
-                assert!(
-                    disk.active != Some(host) || writing.any(|d| d.key.image_id == image_id),
-                    "nobody else has the disk"
-                );
-            }
-            Some(Err(e)) => refused(disk, &e),
-            None => {}
-        }
-    }
-
-    fn deactivate(&mut self, host: usize, disk: usize, fault: Option<(usize, Mode)>) {
-        let uuid = self.disks[disk].uuid;
-        for device in self.lab.world.devices(HOSTS[host]) {
-            if device.image_name.contains(&uuid.to_string()) {
-                self.lab.world.set_open(HOSTS[host], &device.device, false);
-            }
-        }
-        let actor = self.start(host, fault);
-        if let Some(answer) = self.command(&actor, |sr| sr.deactivate_vdi(&uuid)) {
-            answer.unwrap();
-        }
-        let disk = &mut self.disks[disk];
-        if disk.active == Some(host) {
-            disk.active = None; // its VM has stopped, whatever became of the device
-        }
-    }
-
-    fn scan(&mut self, host: usize, fault: Option<(usize, Mode)>) {
-        let actor = self.start(host, fault);
-        let present = self.disks.iter().filter(|d| d.fate == Fate::Present);
-        let known: Vec<_> = present.map(|d| self.lab.known(d.uuid, &d.name)).collect();
-        let Some(answer) = self.command(&actor, |sr| sr.scan(&known)) else {
-            return;
-        };
-        let listed = answer.unwrap().vdis;
-        for disk in &self.disks {
-            let found = listed.iter().find(|vdi| vdi.uuid == disk.uuid);
-            match (disk.fate, found) {
-                (Fate::Present, Some(found)) => {
-                    assert_eq!(found.xapi, named(&disk.name));
-                    assert!(disk.sizes.contains(&found.size));
+                for device in closed {
+                    lab.world.set_open(HOSTS[other], &device, false);
                 }
-                (Fate::Present, None) => panic!("a scan forgot {}", disk.uuid),
-                (Fate::Absent, Some(_)) => panic!("a scan brought {} back", disk.uuid),
-                _ => {}
-            }
+                let actor = Actor::new(&lab, other, Faults::none()).crowded();
+                *interrupted.borrow_mut() = Some(actor.run(&lab, meanwhile, &known));
+            })
+        };
+        let actor = Actor::new(&self.lab, host, faults).crowded();
+        let held_up = (host, command, actor.run(&self.lab, command, &self.known()));
+        match interrupted.take() {
+            None => self.learn(host, command, &held_up.2),
+            Some(answer) => self.learn_in_any_order([held_up, (other, meanwhile, answer)]),
         }
     }
 
-    fn write(&mut self, host: usize, disk: usize, content: u64) {
-        let disk = &mut self.disks[disk];
-        if disk.active != Some(host) {
-            return;
+    /// Two commands ran at once: it must be as if one had been before the other.
+    fn learn_in_any_order(&mut self, answers: [(usize, Command, Answer); 2]) {
+        let before = self.vdis.clone();
+        let [first, second] = &answers;
+        for [(host, command, answer), then] in [[second, first], [first, second]] {
+            let learnt = catch_unwind(AssertUnwindSafe(|| {
+                self.learn(*host, *command, answer);
+                self.learn(then.0, then.1, &then.2);
+                self.check();
+            }));
+            if learnt.is_ok() {
+                return;
+            }
+            self.vdis.clone_from(&before);
         }
-        let image = self.lab.image_id(&disk.uuid);
+        panic!("no order of the two explains what they have answered");
+    }
+
+    fn known(&self) -> Vec<XapiVdi> {
+        let vdis = self.vdis.iter().enumerate();
+        vdis.filter(|(_, vdi)| !vdi.states.absent)
+            .map(|(number, vdi)| XapiVdi {
+                uuid: uuid(number),
+                size: GIB,
+                fields: vdi.fields.clone(),
+            })
+            .collect()
+    }
+
+    /// Before a VDI is deactivated, its VM has stopped.
+    fn stop_vm(&mut self, host: usize, command: Command) {
+        for device in self.devices_to_close(host, command) {
+            self.lab.world.set_open(HOSTS[host], &device, false);
+        }
+    }
+
+    fn devices_to_close(&self, host: usize, command: Command) -> Vec<PathBuf> {
+        let Command::Deactivate(stopped) = command else {
+            return Vec::new();
+        };
+        let others = self.vdis.iter().enumerate();
+        let others: BTreeSet<_> = others
+            .filter(|(number, _)| *number != stopped)
+            .flat_map(|(_, vdi)| &vdi.open)
+            .collect();
+        let open = self.vdis[stopped].open.iter();
+        let closed = open.filter(|opened| opened.0 == host && !others.contains(opened));
+        closed.map(|(_, device)| device.clone()).collect()
+    }
+
+    fn write(&mut self, vdi: usize, content: u64) {
+        let vdi_uuid = uuid(vdi);
+        let vdi = &mut self.vdis[vdi];
+        let Some(host) = vdi.writer else { return };
+        let image = self.lab.image_id(&vdi_uuid);
         let devices = self.lab.world.devices(HOSTS[host]);
-        let device = devices.iter().find(|d| d.key.image_id == image).unwrap();
+        let device = devices
+            .iter()
+            .find(|d| d.key.image_id == image && d.key.snap_id.is_none())
+            .unwrap();
         self.lab
             .world
             .write(HOSTS[host], &device.device, content)
             .unwrap();
-        disk.contents = BTreeSet::from([content]);
+        let states = vdi.states.present.iter();
+        vdi.states = States::only(states.map(|s| Present { content, ..*s }));
+    }
+
+    fn has_open(&self, host: usize) -> bool {
+        let open = self.vdis.iter().flat_map(|vdi| &vdi.open);
+        open.into_iter().any(|(on, _)| *on == host)
+    }
+
+    /// What nobody was told is settled once nothing is under way any more.
+    fn settled(&self) -> bool {
+        self.underway.is_empty() && self.lab.keys("op.").is_empty()
     }
 
     /// After every step.
-    pub fn check(&self) {
+    pub fn check(&mut self) {
         let pool = self.lab.world.snapshot();
-        for disk in &self.disks {
-            let record = self.lab.record(&disk.uuid);
-            match disk.fate {
-                Fate::Present => assert!(record.is_some(), "{} is lost", disk.uuid),
-                Fate::Absent => assert!(record.is_none(), "{} is back", disk.uuid),
-                Fate::Unknown => {}
-            }
-            let Some(record) = record else { continue };
-            let image = record.volume.image();
-            assert_eq!(pool.images.get(&image.name), Some(&image.id));
-            assert!(disk.sizes.contains(&record.size));
-            assert!(pool.sizes[&image.id] >= record.size);
-            let content = self.lab.world.content(&image.id).unwrap();
+        let settled = self.settled();
+        if settled {
+            assert!(self.lab.world.paused().is_empty(), "a disk stays paused");
+        }
+        for (number, vdi) in self.vdis.iter_mut().enumerate() {
+            let record = self.lab.record(&uuid(number));
+            let found = record.as_ref().map(|record| {
+                let image = record.volume.image();
+                let there = pool.images.get(&image.name) == Some(&image.id);
+                assert!(there, "the image of {number} is lost: {record:?}");
+                let kind = match record.volume.snapshot() {
+                    None => {
+                        assert!(pool.sizes[&image.id] >= record.size);
+                        Kind::Disk
+                    }
+                    Some(_) => Kind::Snapshot,
+                };
+                Present {
+                    kind,
+                    size: record.size,
+                    content: self.lab.content(&uuid(number)).unwrap(),
+                }
+            });
+            let states = &vdi.states;
             assert!(
-                disk.contents.contains(&content),
-                "{} lost its content",
-                disk.uuid
+                states.allow(found),
+                "{number}: {found:?} is not of {states:?}"
             );
-            if let Some(host) = disk.active {
-                assert_eq!(record.claim.unwrap().owner.host, HOSTS[host]);
+            if let Some(host) = vdi.writer {
+                assert_eq!(record.unwrap().claim.unwrap().owner.host, HOSTS[host]);
+            }
+            if settled {
+                vdi.states = States::observed(found);
             }
         }
     }
@@ -334,35 +293,38 @@ impl Model {
         }
         self.lab.world.advance_seconds(LEASE_OVER);
         for host in 0..HOSTS.len() {
-            self.operate(&Step::Scan { host }, None);
-            self.operate(&Step::Attach { host }, None);
+            self.run(host, Command::Scan);
+            self.run(host, Command::Attach);
+            self.check();
         }
         assert!(self.lab.keys("op.").is_empty());
-        for disk in 0..DISKS {
-            for host in 0..HOSTS.len() {
-                self.deactivate(host, disk, None);
+        for host in 0..HOSTS.len() {
+            for vdi in 0..VDIS {
+                self.run(host, Command::Deactivate(vdi));
             }
-            let uuid = self.disks[disk].uuid;
-            self.lab.run(A, |sr| sr.delete_vdi(&uuid)).unwrap();
+            self.run(host, Command::Attach);
         }
-        self.lab.world.run_manager();
+        for vdi in 0..VDIS {
+            self.run(0, Command::Delete(vdi));
+            self.check();
+        }
+        self.close_librbd();
+        self.lab.settle();
         let pool = self.lab.world.snapshot();
         assert!(pool.sizes.is_empty(), "left: {pool:?}");
         let devices = self.lab.world.all_devices();
-        assert!(
-            devices.values().all(BTreeSet::is_empty),
-            "left: {devices:?}"
-        );
+        let none = devices.values().all(BTreeSet::is_empty);
+        assert!(none, "left: {devices:?}");
         self.lab.run(A, |sr| sr.delete_sr()).unwrap();
     }
-}
 
-/// The reasons for which a disk may refuse what is asked of it.
-fn refused(disk: &Disk, error: &Error) {
-    match error {
-        Error::VdiMissing { .. } => assert_ne!(disk.fate, Fate::Present, "{error}"),
-        Error::VdiInUse { .. } => assert_ne!(disk.fate, Fate::Absent, "{error}"),
-        Error::VdiBusy { .. } => {}
-        _ => panic!("{error}"),
+    /// The tools that hold images open end.
+    fn close_librbd(&self) {
+        let client = self.lab.world.client();
+        for image in self.lab.world.snapshot().sizes.keys() {
+            for watcher in client.watchers(image).unwrap() {
+                client.blocklist(&watcher.address).unwrap();
+            }
+        }
     }
 }
