@@ -1,4 +1,4 @@
-"""The main job, shown: a disk is made on a real Ceph, written on one host and read on another.
+"""The main job, shown: a disk on a real Ceph is written on one host, read on another, reverted, cloned.
 
     python -m tests.demo
 
@@ -34,7 +34,7 @@ USER = "xcp"
 QUOTA = 4 << 30
 DEVICE_CONFIG = ("device-config:pool=" + POOL, "device-config:ceph_user=" + USER)
 FILE = "/mnt/letter"
-PURGE_SECONDS = 120.0
+PURGE_SECONDS = 180.0
 
 
 class DemoFailed(Exception):
@@ -103,6 +103,10 @@ class Demo:
             print(textwrap.indent(output, "  "))
         return output
 
+    def checksum(self, host: Dom0) -> str:
+        """The file's checksum as a host reads it."""
+        return self.run(host, f"sha256sum < {FILE}").split()[0]
+
     def plug(self, host: Dom0, vdi: str) -> tuple[str, str]:
         """Plug a disk into a host's control domain: the VBD and the device's path there."""
         vm = self.pool.xe("vm-list", "is-control-domain=true", f"resident-on={host.uuid}", "--minimal")
@@ -118,7 +122,7 @@ class Demo:
 
 
 def show(demo: Demo) -> None:
-    """The life of a disk."""
+    """The life of a disk, from the making of its SR on."""
     one, two = demo.hosts
     before = contents(demo.cluster)
 
@@ -131,24 +135,19 @@ def show(demo: Demo) -> None:
     vbd, device = demo.plug(one, vdi)
     demo.run(one, f"mkfs.ext4 -q {device} && mount {device} /mnt")
     demo.run(one, f"head -c 4000000 /dev/urandom > {FILE} && sync {FILE}")
-    written = demo.run(one, f"sha256sum < {FILE}").split()[0]
+    written = demo.checksum(one)
     demo.run(one, "umount /mnt")
-    demo.unplug(vbd)
-
-    vbd, device = demo.plug(two, vdi)
-    demo.run(two, f"mount {device} /mnt")
-    read = demo.run(two, f"sha256sum < {FILE}").split()[0]
-    require(read == written, f"host2 read {read}, host1 wrote {written}")
-    demo.run(two, "umount /mnt")
     demo.unplug(vbd)
 
     exported = sha256_in_export(demo)
     require(exported == written, f"rbd export holds {exported}, host1 wrote {written}")
-
     demo.xe("vdi-resize", f"uuid={vdi}", "disk-size=20GiB")
-    demo.xe("vdi-list", f"sr-uuid={sr}", "params=uuid,name-label,virtual-size")
-    demo.xe("vdi-destroy", f"uuid={vdi}")
-    wait_for_space(demo)
+
+    vbd, device = demo.plug(two, vdi)
+    demo.run(two, f"mount {device} /mnt")
+    require(demo.checksum(two) == written, "host2 has read something else than host1 wrote")
+    copies(demo, vdi, vbd, written)
+    wait_for_space(demo, sr)
     for pbd in demo.pool.xe("pbd-list", f"sr-uuid={sr}", "--minimal").split(","):
         demo.xe("pbd-unplug", f"uuid={pbd}")
     demo.xe("sr-destroy", f"uuid={sr}")
@@ -158,10 +157,43 @@ def show(demo: Demo) -> None:
 
     total = time.monotonic() - demo.started
     print(
-        f"\nA 10 GiB disk was made, written on host1, read on host2 with the same checksum\n"
-        f"({written[:16]}…, also found by rbd export), grown and destroyed.\n"
+        f"\nA 10 GiB disk was made, written on host1, grown, read on host2 with the same checksum\n"
+        f"({written[:16]}…, also found by rbd export), snapshotted there while it ran, overwritten,\n"
+        f"reverted and cloned. The clone ran on when disk and snapshot were destroyed.\n"
         f"The pool is as it was. {total:.0f} s in all."
     )
+
+
+def copies(demo: Demo, vdi: str, vbd: str, written: str) -> None:
+    """Snapshot, revert and clone a disk that host2 has mounted, through `vbd`; destroy everything."""
+    one, two = demo.hosts
+    vm = demo.pool.xe("vm-create", "name-label=guest")
+    demo.pool.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={vdi}", "device=autodetect")
+    before = demo.xe("vm-snapshot", f"uuid={vm}", "new-name-label=before")
+    demo.run(two, f"head -c 4000000 /dev/urandom > {FILE} && sync {FILE}")
+    require(demo.checksum(two) != written, "the file was not overwritten")
+    demo.run(two, "umount /mnt")
+    demo.unplug(vbd)
+
+    demo.xe("snapshot-revert", f"snapshot-uuid={before}")
+    disk, snapshot = (demo.pool.xe("vbd-list", f"vm-uuid={of}", "params=vdi-uuid", "--minimal") for of in (vm, before))
+    vbd, device = demo.plug(one, disk)
+    demo.run(one, f"mount {device} /mnt")
+    require(demo.checksum(one) == written, "the reverted disk does not hold what the snapshot does")
+    demo.run(one, "umount /mnt")
+    demo.unplug(vbd)
+
+    clone = demo.xe("vdi-clone", f"uuid={snapshot}", "new-name-label=clone")
+    demo.xe("vdi-list", "params=uuid,name-label,is-a-snapshot,virtual-size")
+    vbd, device = demo.plug(two, clone)
+    demo.run(two, f"mount {device} /mnt")
+    for parent in (disk, snapshot):
+        demo.xe("vdi-destroy", f"uuid={parent}")
+    demo.run(two, "echo 3 > /proc/sys/vm/drop_caches")
+    require(demo.checksum(two) == written, "the clone has lost what it shared with its parents")
+    demo.run(two, "umount /mnt")
+    demo.unplug(vbd)
+    demo.xe("vdi-destroy", f"uuid={clone}")
 
 
 def contents(cluster: OneNodeCeph) -> tuple[str, str]:
@@ -183,12 +215,13 @@ def sha256_in_export(demo: Demo) -> str:
     return digest
 
 
-def wait_for_space(demo: Demo) -> None:
-    """Deleting is instant; the cluster frees the space afterwards."""
+def wait_for_space(demo: Demo, sr: str) -> None:
+    """Deleting is instant; the space is freed afterwards, and a scan looks at what was kept for others."""
     end = time.monotonic() + PURGE_SECONDS
-    with demo.timed("the cluster's manager frees the image in the background"):
-        while demo.cluster.rbd("trash", "ls", "--all", POOL):
-            require(time.monotonic() < end, f"the image is still in the trash after {PURGE_SECONDS:.0f} s")
+    with demo.timed("the cluster's manager frees the space in the background, while xapi scans the SR"):
+        while any(contents(demo.cluster)):
+            require(time.monotonic() < end, f"images are still there after {PURGE_SECONDS:.0f} s")
+            demo.pool.xe("sr-scan", f"uuid={sr}")
             time.sleep(0.5)
 
 
