@@ -1,8 +1,9 @@
 //! A pool of a real Ceph cluster, through librados and librbd.
 
+mod progress;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use librbd::{
@@ -17,6 +18,8 @@ use crate::cluster::{
 use crate::device_config::DeviceConfig;
 use crate::error::Error;
 
+use self::progress::with_progress;
+
 /// What the directory of images is made of: librbd keeps each image's id in an object of this name.
 const ID_OBJECT_PREFIX: &str = "rbd_id.";
 
@@ -26,9 +29,6 @@ const BLOCKLIST: Duration = Duration::from_secs(3600);
 /// How long the manager may take to answer. It only ever gets requests that can be repeated, and that
 /// somebody else can do.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often a long call says how far it is.
-const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How much of a head is freed at a time, in bytes: stopped half-way, it need not begin again.
 const SHRINK_STEP: u64 = 16 << 30;
@@ -127,32 +127,6 @@ impl CephPool {
             meta: image.metadata_get(META_KEY)?,
         })
     }
-}
-
-/// Makes a long call on a thread of its own, and tells `progress` meanwhile how far it is: librbd's
-/// threads, which are the first to hear, must not wait for anything.
-fn with_progress(
-    progress: Progress<'_>,
-    call: impl FnOnce(librbd::Progress<'_>) -> librbd::Result<()> + Send,
-) -> Result<()> {
-    let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
-    let (at_work, ended) = mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        let call = scope.spawn(|| {
-            let _until_the_end = at_work;
-            call(&|so_far, all| {
-                done.store(so_far, Ordering::Relaxed);
-                total.store(all, Ordering::Relaxed);
-            })
-        });
-        while ended.recv_timeout(PROGRESS) == Err(RecvTimeoutError::Timeout) {
-            progress(done.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
-        }
-        match call.join() {
-            Ok(result) => Ok(result?),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
 }
 
 impl From<librbd::Error> for ClusterError {

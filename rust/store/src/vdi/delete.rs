@@ -4,8 +4,9 @@
 //!    XAPI, whatever happens.
 //! 2. A disk's image goes to the trash, which takes as long for 1 GiB as for 64 TiB, and the
 //!    cluster's manager is asked to free it; or, where it has snapshots, or somebody has it open
-//!    (a host that died, until Ceph notices), it is hidden. A snapshot is removed unless another VDI is the same one; where clones need it, Ceph keeps it
-//!    out of sight until the last of them goes.
+//!    (a host that died, until Ceph notices), it is hidden. A snapshot is removed unless another
+//!    VDI is the same one; where clones need it, Ceph keeps it out of sight until the last of them
+//!    goes.
 //! 3. The intent is removed, and with the same swap a hidden image gets its key.
 //!
 //! Whoever finds the intent repeats steps 2 and 3; all is idempotent. How the space is given back
