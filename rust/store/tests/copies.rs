@@ -86,3 +86,20 @@ fn a_disk_is_refused_where_no_kernel_could_map_its_clones() {
         );
     }
 }
+
+#[test]
+fn two_vdis_that_are_the_same_snapshot_do_not_pull_the_device_from_under_each_other() {
+    let lab = Lab::new();
+    let disk = lab.create(GIB);
+    let snapshot = lab.snapshot(&disk);
+    let twin = lab.snapshot(&snapshot);
+    let attach = |vdi| lab.run(B, |sr| sr.activate_vdi(vdi, false)).unwrap().device;
+    let device = attach(&snapshot);
+    assert_eq!(attach(&twin), device);
+    lab.world.set_open(B, &device, true);
+    lab.deactivate(B, &snapshot).unwrap();
+    assert_eq!(lab.world.devices(B).len(), 1);
+    lab.world.set_open(B, &device, false);
+    lab.deactivate(B, &twin).unwrap();
+    assert!(lab.world.devices(B).is_empty());
+}

@@ -173,7 +173,6 @@ const TABLE: [(&str, &[(&str, u64)]); 22] = [
     (
         "VDI.clone of a snapshot",
         &[
-            ("rados_mon_command", 2),
             ("rados_read_op_operate", 3),
             ("rados_stat", 1),
             ("rados_write_op_operate", 2),
@@ -189,6 +188,7 @@ const TABLE: [(&str, &[(&str, u64)]); 22] = [
         &[
             ("rados_mon_command", 2),
             ("rados_read_op_operate", 2),
+            ("rados_stat", 1),
             ("rados_write_op_operate", 2),
             ("rbd_clone3", 1),
             ("rbd_close", 4),
@@ -204,7 +204,7 @@ const TABLE: [(&str, &[(&str, u64)]); 22] = [
         "VDI.revert",
         &[
             ("rados_mgr_command", 1),
-            ("rados_mon_command", 4),
+            ("rados_mon_command", 2),
             ("rados_read_op_operate", 5),
             ("rados_stat", 1),
             ("rados_write_op_operate", 3),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::catalogue::{hidden_key, image_prefix, intent_key, vdi_key, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
-use crate::record::{Action, ImageMeta, Intent, VdiRecord};
+use crate::record::{ImageMeta, Intent, VdiRecord};
 use crate::usage::PoolUsage;
 use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use crate::Repository;
@@ -189,21 +189,11 @@ impl Repository<'_> {
         scan: &mut Scan,
     ) {
         let prefix = image_prefix(&self.sr);
-        let intents = self.intents(entries);
-        let being_cloned: HashSet<Uuid> = intents
-            .iter()
-            .filter_map(|(_, intent)| match intent.record.action {
-                Action::CloneDisk { vdi, .. } => Some(vdi),
-                _ => None,
-            })
-            .collect();
         for (id, name) in images.iter().filter(|(_, name)| name.starts_with(&prefix)) {
             let made_for = self.vdi_of_image_name(name);
             let known = entries.contains_key(&hidden_key(id))
                 || made_for.is_some_and(|vdi| {
-                    being_cloned.contains(&vdi)
-                        || entries.contains_key(&vdi_key(&vdi))
-                        || entries.contains_key(&intent_key(&vdi))
+                    entries.contains_key(&vdi_key(&vdi)) || entries.contains_key(&intent_key(&vdi))
                 });
             if !known {
                 scan.warn(format!(

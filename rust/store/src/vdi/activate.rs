@@ -8,12 +8,12 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, Entry};
+use crate::catalogue::{image_prefix, Entry, VDI_PREFIX};
 use crate::cluster::ImageState;
 use crate::error::{Context, Error, Result};
 use crate::host::{MapRequest, Mapped};
 use crate::image_features::ImageFeatures;
-use crate::record::VdiRecord;
+use crate::record::{Record, VdiRecord};
 use crate::Repository;
 
 impl Repository<'_> {
@@ -74,11 +74,28 @@ impl Repository<'_> {
     ) -> Result<()> {
         let devices = self.devices_of(vdi, record)?;
         for mapped in devices.iter().filter(|mapped| wanted(mapped)) {
-            self.host
-                .unmap(mapped)
-                .doing(&format!("unmapping VDI {vdi}"))?;
+            match self.host.unmap(mapped) {
+                Err(e) if e.is_busy() && self.has_twin(record)? => log::info!(
+                    "{} stays: another VDI is the same snapshot as VDI {vdi}, and in use",
+                    mapped.device.display()
+                ),
+                other => other.doing(&format!("unmapping VDI {vdi}"))?,
+            }
         }
         self.release(vdi)
+    }
+
+    /// Whether another VDI is the same snapshot, so that the two share a device.
+    fn has_twin(&self, record: Option<&VdiRecord>) -> Result<bool> {
+        let Some(record) = record.filter(|record| record.volume.snapshot().is_some()) else {
+            return Ok(false);
+        };
+        let entries = self.read_catalogue()?;
+        let vdis = entries.range(VDI_PREFIX.to_owned()..);
+        Ok(vdis
+            .take_while(|(key, _)| key.starts_with(VDI_PREFIX))
+            .filter_map(|(_, value)| VdiRecord::parse(value).ok())
+            .any(|other| other.uuid != record.uuid && other.volume == record.volume))
     }
 
     /// This host's devices of a VDI, also those that show an image which it had before it was

@@ -31,8 +31,10 @@ use crate::Repository;
 
 impl Repository<'_> {
     /// Makes a disk of the UUID `new` with the content that `source` has now.
+    ///
+    /// A clone of a snapshot is not refused for want of room before the pool is really full: XAPI's
+    /// revert destroys the disk first, and what would be refused is the disk's new life.
     pub fn clone_vdi(&self, source: &Uuid, new: &Uuid) -> Result<VdiRecord> {
-        self.require_room(&format!("VDI {source} was not cloned"))?;
         loop {
             self.require_new(new)?;
             let entry = self.turn(source)?;
@@ -95,8 +97,10 @@ impl Repository<'_> {
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
         let disk = &source.record;
+        self.require_room(&format!("VDI {} was not cloned", disk.uuid))?;
         let depth = self.require_short_chain(disk)?;
         let image_name = self.first_image_name(new);
+        self.require_free_name(new, &image_name)?;
         let creation = Action::CreateDisk {
             image_name: image_name.clone(),
         };

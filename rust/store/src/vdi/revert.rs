@@ -32,9 +32,8 @@ pub(crate) struct Origin<'o> {
 
 impl Repository<'_> {
     /// Gives a disk the content and the size of a snapshot; takes as long for 1 GiB as for 64 TiB.
-    /// Refused while the disk is in use.
+    /// Refused while the disk is in use, and not for want of room before the pool is really full.
     pub fn revert_vdi(&self, vdi: &Uuid, snapshot: &Uuid) -> Result<VdiRecord> {
-        self.require_room(&format!("VDI {vdi} was not reverted"))?;
         loop {
             self.forget_reset_point(vdi)?;
             let source = self.turn(snapshot)?;
