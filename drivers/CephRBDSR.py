@@ -5,9 +5,15 @@ xapi executes this file once for each command. It has SM's class shape and nothi
 happens is decided in the Rust core (smblock._core), whose errors become SM's own here.
 """
 
-import smblock
-from smblock.sm import DATAPATHS, SR, Toolstack, as_sm_error, run, take_over, util
-from smblock.vdi import CoreVDI
+import os
+import sys
+
+# SM's plugins load this file too: those of SM 4 look for modules elsewhere alone.
+sys.path.append(os.path.dirname(os.path.realpath(__file__)))
+
+import smblock  # noqa: E402
+from smblock.sm import DATAPATHS, SR, Toolstack, as_sm_error, run, take_over, util  # noqa: E402
+from smblock.vdi import CoreVDI  # noqa: E402
 
 CAPABILITIES = [
     *("SR_PROBE", "SR_UPDATE", "THIN_PROVISIONING", "LARGE_VDI", "ATOMIC_PAUSE"),

@@ -169,11 +169,13 @@ def test_a_feature_the_kernel_lacks_is_named_with_the_command_that_mends_it(disk
 
 def test_a_disk_that_is_gone_from_the_sr_is_said_to_be(sr: CephSr, one: Dom0) -> None:
     disk = Disk.create(sr)
-    disk.command(one, "vdi_delete")
+    image = disk.image
+    sr.pool.rados("rmomapkey", sr.catalogue, f"vdi.{disk.uuid}")
     assert f"has no VDI {disk.uuid}" in disk.refusal(one, "vdi_activate", "true")
     assert disk.traces(one) == []
     sr.scan()
     assert disk.uuid not in sr.vdis()
+    sr.lab.ceph.rbd("rm", "--no-progress", image)
 
 
 def test_a_disk_whose_image_was_removed_by_hand_is_said_to_be_and_can_be_destroyed(disk: Disk, one: Dom0) -> None:

@@ -148,6 +148,7 @@ def test_a_disk_of_another_host_goes_on_and_its_snapshot_is_one_moment_of_it(sr:
         vdi.destroy()
 
 
+@pytest.mark.slow
 def test_without_tapdisk_too_a_snapshot_of_a_running_disk_is_one_moment_of_it(phy_sr: CephSr, two: Dom0) -> None:
     disk = Disk.create(phy_sr, LONG)
     with disk.plugged(two) as device, being_written(two, device):
@@ -188,7 +189,7 @@ def test_a_disk_its_snapshot_and_its_clones_keep_apart_what_each_holds(running: 
         vdi.destroy()
 
 
-@pytest.mark.parametrize("order", ["pause", "unpause"])
+@pytest.mark.parametrize("order", ["pause", pytest.param("unpause", marks=pytest.mark.slow)])
 def test_a_snapshot_killed_while_it_has_a_disk_paused_is_undone_by_the_next_scan(
     running: Running, one: Dom0, two: Dom0, order: str
 ) -> None:
@@ -212,6 +213,7 @@ def test_a_snapshot_killed_while_it_has_a_disk_paused_is_undone_by_the_next_scan
     write(two, running.device, NEW)
 
 
+@pytest.mark.slow
 def test_a_clone_goes_on_while_everything_that_it_was_made_of_is_deleted(sr: CephSr, one: Dom0, two: Dom0) -> None:
     disk = Disk.create(sr)
     with disk.plugged(one) as device:
@@ -229,7 +231,10 @@ def test_a_clone_goes_on_while_everything_that_it_was_made_of_is_deleted(sr: Cep
     clone.destroy()
 
 
-@pytest.fixture(params=[False, True], ids=["by deletion and clone", "by the driver"])
+# The first one, of which `make demo` shows the usual case, takes as long as the second.
+@pytest.fixture(
+    params=[pytest.param(False, marks=pytest.mark.slow), True], ids=["by deletion and clone", "by the driver"]
+)
 def revert_commands(request: pytest.FixtureRequest, guests: CephRbdLab) -> Iterator[list[str]]:
     """xapi as it was before it knew of a driver's own revert, and since: the SM commands of a revert."""
     pool = guests.xapi.pool
@@ -261,8 +266,8 @@ def test_a_vm_is_reverted_to_any_of_its_snapshots_one_after_the_other(
         with started(disk, vm, one) as device:
             assert read(one, device, MIB) == content
             write(one, device, OTHER)
-    assert stale in disk.devices(one)
-    krbd.unmap(one, stale)
+    if stale in krbd.devices(one):  # else it went with the disk that it was of
+        krbd.unmap(one, stale)
     older, newer = (disk_of(sr, snapshot) for snapshot in snapshots)
     with older.plugged(one, "RO") as device:
         assert read(one, device, MIB) == OLD

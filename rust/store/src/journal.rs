@@ -165,13 +165,20 @@ impl Repository<'_> {
     }
 
     /// Finishes or undoes every operation that its owner left behind. Those of living owners are
-    /// left to them.
+    /// left to them. One that cannot be recovered now keeps nobody from the other VDIs of the SR:
+    /// whoever comes next tries again.
     pub(crate) fn recover(&self, intents: Vec<(Uuid, Stored<Intent>)>) -> Result<usize> {
         let mut recovered = 0;
         for (vdi, intent) in intents {
-            if self.may_take_over(&intent.record) {
-                self.take_over(&vdi, &intent)?;
-                recovered += 1;
+            if !self.may_take_over(&intent.record) {
+                continue;
+            }
+            recovered += 1;
+            match self.take_over(&vdi, &intent) {
+                // The next one would wait as long for a cluster that does not answer.
+                Err(e) if e.is_unknown() => return Err(e),
+                Err(e) => log::error!("VDI {vdi}: what was left unfinished stays so for now: {e}"),
+                Ok(()) => {}
             }
         }
         Ok(recovered)
