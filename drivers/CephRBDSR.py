@@ -8,8 +8,8 @@ happens is decided in the Rust core (smblock._core), whose errors become SM's ow
 import os
 import sys
 
-# SM's plugins load this file too: those of SM 4 look for modules elsewhere alone.
-sys.path.append(os.path.dirname(os.path.realpath(__file__)))
+# SM's plugins load this file too: those of SM 4 look for modules elsewhere alone, and say no __file__.
+sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filename)))
 
 import smblock  # noqa: E402
 from smblock.sm import DATAPATHS, SR, Toolstack, as_sm_error, run, take_over, util  # noqa: E402
