@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
@@ -19,17 +23,27 @@ from tests.lab.tree import stage_sm
 from tests.wheel import REPOSITORY, built_wheel
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For two runs side by side: a file is one run's, and so is all that shares the virtual machines.
+class FilesApart(LoadScopeScheduling):
+    """For two runs side by side: a file is one run's, and so is all that shares the virtual machines."""
 
-    That comes first, as it takes longest.
-    """
-    groups = {}
-    for item in items:
-        shares_guests = "guests" in getattr(item, "fixturenames", ())
-        groups[item] = "guests" if shares_guests else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-    items.sort(key=lambda item: groups[item] != "guests")
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "guests" if shares_guests(file) else file
+
+
+@functools.cache
+def shares_guests(file: str) -> bool:
+    """Whether a file's tests take one of the fixtures that the virtual machines are behind."""
+    return re.search(r"\bguests(_rbd_pool)?:", (REPOSITORY / file).read_text()) is not None
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesApart:
+    return FilesApart(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares the virtual machines comes first, as it takes longest."""
+    items.sort(key=lambda item: not shares_guests(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
