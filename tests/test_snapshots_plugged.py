@@ -231,10 +231,7 @@ def test_a_clone_goes_on_while_everything_that_it_was_made_of_is_deleted(sr: Cep
     clone.destroy()
 
 
-# The first one, of which `make demo` shows the usual case, takes as long as the second.
-@pytest.fixture(
-    params=[pytest.param(False, marks=pytest.mark.slow), True], ids=["by deletion and clone", "by the driver"]
-)
+@pytest.fixture(params=[False, True], ids=["by deletion and clone", "by the driver"])
 def revert_commands(request: pytest.FixtureRequest, guests: CephRbdLab) -> Iterator[list[str]]:
     """xapi as it was before it knew of a driver's own revert, and since: the SM commands of a revert."""
     pool = guests.xapi.pool
@@ -245,6 +242,7 @@ def revert_commands(request: pytest.FixtureRequest, guests: CephRbdLab) -> Itera
     pool.load_drivers(pool.master)
 
 
+@pytest.mark.slow  # `make demo` shows the usual case
 def test_a_vm_is_reverted_to_any_of_its_snapshots_one_after_the_other(
     sr: CephSr, one: Dom0, two: Dom0, revert_commands: list[str]
 ) -> None:
