@@ -30,8 +30,7 @@ def test_the_driver_is_listed_with_what_it_can_do_and_how_it_is_configured(lab: 
 def test_an_sr_is_plugged_on_every_host_and_has_the_size_of_its_pool(shared_sr: CephSr) -> None:
     lab = shared_sr.lab
     assert len(lab.list("pbd", f"sr-uuid={shared_sr.uuid}", "currently-attached=true")) == len(lab.hosts) == 2
-    stats = lab.ceph.wait_pool_stats(shared_sr.pool.name)
-    shared_sr.scan()
+    stats = shared_sr.scan_at_rest()
     assert int(shared_sr.get("physical-size")) == pytest.approx(stats["stored"] + stats["max_avail"], rel=0.01)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,21 @@ class CephSr:
 
     def scan(self) -> None:
         self.lab.xe("sr-scan", f"uuid={self.uuid}")
+
+    def scan_at_rest(self) -> Mapping[str, Any]:
+        """Scan between two equal reports of the pool's usage: the report, which the SR's numbers are of.
+
+        Other pools of the cluster fill and empty meanwhile, and what is free there is shared by all.
+        """
+        reports = [self.lab.ceph.wait_pool_stats(self.pool.name)]
+
+        def unchanged() -> bool:
+            self.scan()
+            reports.append(self.lab.ceph.wait_pool_stats(self.pool.name))
+            return reports[-1] == reports[-2]
+
+        wait_for(unchanged, "the cluster's usage to stay the same during a scan")
+        return reports[-1]
 
     def unplug(self) -> None:
         for pbd in self.lab.list("pbd", f"sr-uuid={self.uuid}"):

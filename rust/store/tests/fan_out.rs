@@ -9,53 +9,26 @@ use uuid::Uuid;
 
 use support::{repository, Lab, A, B, GIB, LEASE_OVER};
 
-fn write(lab: &Lab, vdi: &Uuid, content: u64) {
-    let device = lab.activate(A, vdi).unwrap().device;
-    lab.world.write(A, &device, content).unwrap();
-    lab.deactivate(A, vdi).unwrap();
-}
-
 /// Snapshots that can be seen, of all images.
 fn snapshots(lab: &Lab) -> usize {
     let pool = lab.world.snapshot();
     pool.snapshots.iter().filter(|(_, _, gone)| !gone).count()
 }
 
-fn template() -> (Lab, Uuid) {
-    let lab = Lab::new();
-    let template = lab.create(GIB);
-    write(&lab, &template, 1);
-    (lab, template)
-}
-
-/// Deletes everything, and expects the pool to be empty then.
-fn clear(lab: &Lab) {
-    for vdi in lab.vdis(A).keys() {
-        lab.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
-    }
-    for _ in 0..4 {
-        lab.scan(B).unwrap();
-        lab.world.run_manager();
-    }
-    let pool = lab.world.snapshot();
-    assert!(pool.images.is_empty() && pool.trash.is_empty());
-    lab.run(A, |sr| sr.delete_sr()).unwrap();
-}
-
 #[test]
 fn a_hundred_disks_from_one_template_cost_one_snapshot() {
-    let (lab, template) = template();
+    let (lab, template) = Lab::with_disk();
     let clones: Vec<Uuid> = (0..100).map(|_| lab.clone_of(&template)).collect();
     assert_eq!(snapshots(&lab), 1);
     assert!(clones.iter().all(|c| lab.content(c) == Some(1)));
-    clear(&lab);
+    lab.clear();
 }
 
 #[test]
 fn a_clone_has_what_its_disk_holds_now_whatever_an_earlier_clone_had() {
-    let (lab, disk) = template();
+    let (lab, disk) = Lab::with_disk();
     let first = lab.clone_of(&disk);
-    write(&lab, &disk, 2);
+    lab.write(&disk, 2);
     let second = lab.clone_of(&disk);
     lab.run(A, |sr| sr.resize_vdi(&disk, i128::from(2 * GIB)))
         .unwrap();
@@ -67,12 +40,12 @@ fn a_clone_has_what_its_disk_holds_now_whatever_an_earlier_clone_had() {
     assert_eq!(contents, [Some(1), Some(2), Some(2), Some(1)]);
     let sizes = [second, third, fourth].map(|vdi| lab.record(&vdi).unwrap().size);
     assert_eq!(sizes, [GIB, 2 * GIB, GIB]);
-    clear(&lab);
+    lab.clear();
 }
 
 #[test]
 fn a_running_disk_is_cloned_as_it_is_each_time() {
-    let (lab, disk) = template();
+    let (lab, disk) = Lab::with_disk();
     let device = lab.activate(B, &disk).unwrap().device;
     let first = lab.clone_of(&disk);
     lab.world.write(B, &device, 2).unwrap();
@@ -81,31 +54,31 @@ fn a_running_disk_is_cloned_as_it_is_each_time() {
     let third = lab.clone_of(&disk);
     let contents = [first, second, third].map(|vdi| lab.content(&vdi));
     assert_eq!(contents, [Some(1), Some(2), Some(2)]);
-    clear(&lab);
+    lab.clear();
 }
 
 #[test]
 fn a_disk_that_is_written_again_loses_the_snapshot_that_only_clones_were_made_of() {
-    let (lab, disk) = template();
+    let (lab, disk) = Lab::with_disk();
     let clone = lab.clone_of(&disk);
     assert_eq!(snapshots(&lab), 1);
-    write(&lab, &disk, 2);
+    lab.write(&disk, 2);
     lab.scan(B).unwrap();
     assert_eq!(snapshots(&lab), 0);
     assert_eq!(lab.content(&clone), Some(1));
-    clear(&lab);
+    lab.clear();
 }
 
 #[test]
 fn a_base_that_was_removed_by_hand_is_made_again() {
-    let (lab, disk) = template();
+    let (lab, disk) = Lab::with_disk();
     lab.clone_of(&disk);
     let base = lab.record(&disk).unwrap().base.unwrap().snapshot.id;
     let by_hand = lab.world.client();
     by_hand.remove_snapshot(&lab.image_id(&disk), base).unwrap();
     let clone = lab.clone_of(&disk);
     assert_eq!(lab.content(&clone), Some(1));
-    clear(&lab);
+    lab.clear();
 }
 
 /// The next clone of a disk: of its base, or after it was written, or of one whose base is gone.
@@ -123,11 +96,11 @@ fn whatever_change_a_further_clone_dies_in_nothing_is_left() {
         for nth in 0.. {
             let mut reached = false;
             for mode in Mode::ALL {
-                let (lab, disk) = template();
+                let (lab, disk) = Lab::with_disk();
                 let first = lab.clone_of(&disk);
                 let content = if next == Next::Shares { 1 } else { 2 };
                 if next != Next::Shares {
-                    write(&lab, &disk, content);
+                    lab.write(&disk, content);
                 }
                 let new = Uuid::new_v4();
                 let (process, calls) = (lab.process(A), Calls::Changes);
@@ -154,7 +127,7 @@ fn whatever_change_a_further_clone_dies_in_nothing_is_left() {
                 assert_eq!(lab.content(&again), Some(content), "{point}");
                 assert_eq!(lab.content(&first), Some(1), "{point}");
                 assert!(snapshots(&lab) <= 1, "{point}");
-                clear(&lab);
+                lab.clear();
             }
             if !reached {
                 break;

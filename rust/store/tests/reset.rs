@@ -9,87 +9,60 @@ use uuid::Uuid;
 
 use support::{repository, Lab, A, B, GIB, LEASE_OVER};
 
-fn write(lab: &Lab, vdi: &Uuid, content: u64) {
-    let device = lab.activate(A, vdi).unwrap().device;
-    lab.world.write(A, &device, content).unwrap();
-    lab.deactivate(A, vdi).unwrap();
-}
-
 /// The VM starts, which tells the driver that its disk forgets, and its disk is overwritten.
 fn run_vm(lab: &Lab, vdi: &Uuid, content: u64) {
     lab.run(A, |sr| sr.reset_vdi(vdi)).unwrap();
-    write(lab, vdi, content);
-}
-
-fn disk() -> (Lab, Uuid) {
-    let lab = Lab::new();
-    let disk = lab.create(GIB);
-    write(&lab, &disk, 1);
-    (lab, disk)
-}
-
-/// Deletes everything, and expects the pool to be empty then.
-fn clear(lab: &Lab) {
-    for vdi in lab.vdis(A).keys() {
-        lab.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
-    }
-    for _ in 0..4 {
-        lab.scan(B).unwrap();
-        lab.world.run_manager();
-    }
-    let pool = lab.world.snapshot();
-    assert!(pool.images.is_empty() && pool.trash.is_empty());
-    lab.run(A, |sr| sr.delete_sr()).unwrap();
+    lab.write(vdi, content);
 }
 
 #[test]
 fn every_start_finds_the_disk_as_the_first_one_did() {
-    let (lab, disk) = disk();
+    let (lab, disk) = Lab::with_disk();
     for content in 2..6 {
         lab.run(A, |sr| sr.reset_vdi(&disk)).unwrap();
         assert_eq!(lab.content(&disk), Some(1));
-        write(&lab, &disk, content);
+        lab.write(&disk, content);
     }
     assert_eq!(lab.world.snapshot().images.len(), 2, "old images are left");
-    clear(&lab);
+    lab.clear();
 }
 
 #[test]
 fn a_disk_that_keeps_its_changes_again_starts_from_them() {
-    let (lab, disk) = disk();
+    let (lab, disk) = Lab::with_disk();
     run_vm(&lab, &disk, 2);
     run_vm(&lab, &disk, 3);
     lab.run(A, |sr| sr.forget_reset_point(&disk)).unwrap();
-    write(&lab, &disk, 4);
+    lab.write(&disk, 4);
     run_vm(&lab, &disk, 5);
     lab.run(A, |sr| sr.reset_vdi(&disk)).unwrap();
     assert_eq!(lab.content(&disk), Some(4));
-    clear(&lab);
+    lab.clear();
 }
 
 #[test]
 fn a_disk_that_was_reverted_or_grown_starts_from_that() {
-    let (lab, disk) = disk();
+    let (lab, disk) = Lab::with_disk();
     let snapshot = lab.snapshot(&disk);
-    write(&lab, &disk, 2);
+    lab.write(&disk, 2);
     run_vm(&lab, &disk, 3);
     lab.run(A, |sr| sr.revert_vdi(&disk, &snapshot)).unwrap();
     run_vm(&lab, &disk, 4);
     lab.run(A, |sr| sr.reset_vdi(&disk)).unwrap();
     assert_eq!(lab.content(&disk), Some(1));
-    write(&lab, &disk, 5);
+    lab.write(&disk, 5);
     let grown = lab.run(A, |sr| sr.resize_vdi(&disk, i128::from(2 * GIB)));
     assert_eq!(grown.unwrap(), 2 * GIB);
     run_vm(&lab, &disk, 6);
     lab.run(A, |sr| sr.reset_vdi(&disk)).unwrap();
     assert_eq!(lab.content(&disk), Some(5));
     assert_eq!(lab.record(&disk).unwrap().size, 2 * GIB);
-    clear(&lab);
+    lab.clear();
 }
 
 #[test]
 fn a_running_disk_is_not_reset() {
-    let (lab, disk) = disk();
+    let (lab, disk) = Lab::with_disk();
     lab.activate(B, &disk).unwrap();
     let refused = lab.run(A, |sr| sr.reset_vdi(&disk));
     assert!(
@@ -106,7 +79,7 @@ fn a_running_disk_is_not_reset() {
 
 #[test]
 fn a_full_pool_keeps_no_vm_from_starting() {
-    let (lab, disk) = disk();
+    let (lab, disk) = Lab::with_disk();
     lab.world.set_quota(GIB);
     lab.world.set_stored(GIB - 1);
     lab.run(A, |sr| sr.reset_vdi(&disk)).unwrap();
@@ -133,7 +106,7 @@ fn whatever_change_a_start_dies_in_the_disk_is_right_at_the_next_one() {
         for nth in 0.. {
             let mut reached = false;
             for mode in Mode::ALL {
-                let (lab, disk) = disk();
+                let (lab, disk) = Lab::with_disk();
                 if step != Step::FirstStart {
                     run_vm(&lab, &disk, 2);
                 }
@@ -168,7 +141,7 @@ fn whatever_change_a_start_dies_in_the_disk_is_right_at_the_next_one() {
                     lab.run(A, |sr| sr.reset_vdi(&disk)).unwrap();
                     assert_eq!(lab.content(&disk), Some(1), "{point}");
                 }
-                clear(&lab);
+                lab.clear();
             }
             if !reached {
                 break;

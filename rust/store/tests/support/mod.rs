@@ -125,6 +125,25 @@ impl Lab {
         self.deactivate(A, vdi).unwrap();
     }
 
+    /// An SR with one disk, which holds 1.
+    pub fn with_disk() -> (Self, Uuid) {
+        let lab = Lab::new();
+        let disk = lab.create(GIB);
+        lab.write(&disk, 1);
+        (lab, disk)
+    }
+
+    /// Deletes everything, and expects the pool to be empty then.
+    pub fn clear(&self) {
+        for vdi in self.vdis(A).keys() {
+            self.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
+        }
+        self.settle();
+        let pool = self.world.snapshot();
+        assert!(pool.images.is_empty() && pool.trash.is_empty());
+        self.run(A, |sr| sr.delete_sr()).unwrap();
+    }
+
     /// Scans and lets the manager work until nothing changes any more.
     pub fn settle(&self) {
         let mut before = None;
