@@ -79,6 +79,23 @@ pub(crate) struct Entry {
     pub intent: Option<Stored<Intent>>,
 }
 
+/// A catalogue's entries whose keys start with `prefix`.
+pub(crate) fn under<'e>(
+    entries: &'e Entries,
+    prefix: &'static str,
+) -> impl Iterator<Item = (&'e String, &'e Vec<u8>)> {
+    let keys = entries.range(prefix.to_owned()..);
+    keys.take_while(move |(key, _)| key.starts_with(prefix))
+}
+
+/// The records under `prefix`. What cannot be read is left out: the scan reports it.
+pub(crate) fn records<'e, T: Record>(
+    entries: &'e Entries,
+    prefix: &'static str,
+) -> impl Iterator<Item = Stored<T>> + 'e {
+    under(entries, prefix).filter_map(|(_, value)| Stored::parse(value.clone()).ok())
+}
+
 impl Swap {
     /// Expects the key to hold what was read.
     pub(crate) fn expect<T>(mut self, key: String, stored: Option<&Stored<T>>) -> Self {

@@ -295,10 +295,8 @@ pub enum Action {
     CloneDisk {
         /// The image that is cloned.
         image: ImageRef,
-        /// The snapshot that the clone is made of, and which is removed again.
+        /// The snapshot that the clone is made of.
         snapshot_name: String,
-        /// The VDI that is being made.
-        vdi: Uuid,
     },
     /// See `vdi/revert.rs`.
     Revert {

@@ -14,7 +14,7 @@
 use uuid::Uuid;
 
 use crate::catalogue::{
-    directory_key, image_prefix, Stored, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
+    directory_key, image_prefix, under, Stored, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
@@ -102,7 +102,7 @@ impl Repository<'_> {
 
     fn require_empty(&self) -> Result<()> {
         let entries = self.read_catalogue()?;
-        let count = |prefix: &str| entries.keys().filter(|k| k.starts_with(prefix)).count();
+        let count = |prefix| under(&entries, prefix).count();
         let (vdis, operations) = (count(VDI_PREFIX), count(INTENT_PREFIX));
         let prefix = image_prefix(&self.sr);
         let images = self.cluster.images().doing("listing the pool's images")?;

@@ -1,9 +1,9 @@
 //! What an SR says about itself: its usage and its name.
 
-use crate::catalogue::VDI_PREFIX;
+use crate::catalogue::{records, VDI_PREFIX};
 use crate::cluster::Cluster;
 use crate::error::{Context, Error, Result};
-use crate::record::{Record, VdiRecord};
+use crate::record::VdiRecord;
 use crate::usage::{ClusterReport, PoolSummary, PoolUsage};
 use crate::Repository;
 
@@ -45,11 +45,8 @@ impl Repository<'_> {
     /// not counted; a scan reports it.
     pub fn virtual_allocation(&self) -> Result<u64> {
         let entries = self.read_catalogue()?;
-        let vdis = entries
-            .iter()
-            .filter(|(key, _)| key.starts_with(VDI_PREFIX));
-        let sizes = vdis.filter_map(|(_, value)| VdiRecord::parse(value).ok());
-        Ok(sizes.map(|record| record.size).sum())
+        let vdis = records::<VdiRecord>(&entries, VDI_PREFIX);
+        Ok(vdis.map(|stored| stored.record.size).sum())
     }
 
     /// Refuses a pool that its administrator has not meant for RBD images, or that has no room.

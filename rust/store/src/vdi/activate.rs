@@ -8,12 +8,12 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, Entry, VDI_PREFIX};
+use crate::catalogue::{image_prefix, records, Entry, VDI_PREFIX};
 use crate::cluster::ImageState;
 use crate::error::{Context, Error, Result};
 use crate::host::{MapRequest, Mapped};
 use crate::image_features::ImageFeatures;
-use crate::record::{Record, VdiRecord};
+use crate::record::VdiRecord;
 use crate::Repository;
 
 impl Repository<'_> {
@@ -91,11 +91,8 @@ impl Repository<'_> {
             return Ok(false);
         };
         let entries = self.read_catalogue()?;
-        let vdis = entries.range(VDI_PREFIX.to_owned()..);
-        Ok(vdis
-            .take_while(|(key, _)| key.starts_with(VDI_PREFIX))
-            .filter_map(|(_, value)| VdiRecord::parse(value).ok())
-            .any(|other| other.uuid != record.uuid && other.volume == record.volume))
+        let mut vdis = records::<VdiRecord>(&entries, VDI_PREFIX).map(|stored| stored.record);
+        Ok(vdis.any(|other| other.uuid != record.uuid && other.volume == record.volume))
     }
 
     /// This host's devices of a VDI, also those that show an image which it had before it was

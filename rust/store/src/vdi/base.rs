@@ -12,7 +12,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{intent_key, vdi_key, Stored, VDI_PREFIX};
+use crate::catalogue::{intent_key, records, vdi_key, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::Result;
 use crate::record::{Intent, SnapshotRef, VdiRecord};
@@ -29,13 +29,7 @@ impl VdiRecord {
 impl Repository<'_> {
     /// Removes the base of each disk that can have changed since.
     pub(crate) fn drop_stale_bases(&self, entries: &Entries) -> Result<()> {
-        for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
-            if !key.starts_with(VDI_PREFIX) {
-                break;
-            }
-            let Ok(stored) = Stored::<VdiRecord>::parse(value.clone()) else {
-                continue; // the scan reports it
-            };
+        for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
             if stored.record.base.is_some() && stored.record.usable_base().is_none() {
                 let entry = self.entry(&stored.record.uuid)?;
                 if let (Some(now), None) = (&entry.vdi, &entry.intent) {

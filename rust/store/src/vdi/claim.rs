@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use crate::catalogue::{vdi_key, Entry, Stored, VDI_PREFIX};
+use crate::catalogue::{records, vdi_key, Entry, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
 use crate::host::{ImageKey, Owner};
@@ -68,10 +68,7 @@ impl Repository<'_> {
             Standing::Free => return Ok(()),
             Standing::Held(claim) => claim,
             Standing::Ours => {
-                let key = self.image_key(&record.volume)?;
-                let doing = format!("looking for a device of VDI {}", record.uuid);
-                let mappings = self.host.mappings().doing(&doing)?;
-                let mapped = mappings.iter().any(|m| m.key == key);
+                let mapped = self.is_mapped_here(record)?;
                 match &record.claim {
                     Some(claim) if mapped || self.is_at_work(&claim.owner) => claim.clone(),
                     _ => return Ok(()),
@@ -83,10 +80,7 @@ impl Repository<'_> {
 
     /// Snapshots are not claimed: this host's own devices are all there is to see.
     fn refuse_if_mapped(&self, record: &VdiRecord) -> Result<()> {
-        let key = self.image_key(&record.volume)?;
-        let doing = format!("looking for a device of VDI {}", record.uuid);
-        let mappings = self.host.mappings().doing(&doing)?;
-        if mappings.iter().any(|mapped| mapped.key == key) {
+        if self.is_mapped_here(record)? {
             let here = Claim {
                 owner: self.host.owner().clone(),
                 since: self.host.now(),
@@ -94,6 +88,13 @@ impl Repository<'_> {
             return Err(in_use(record.uuid, &here));
         }
         Ok(())
+    }
+
+    fn is_mapped_here(&self, record: &VdiRecord) -> Result<bool> {
+        let key = self.image_key(&record.volume)?;
+        let doing = format!("looking for a device of VDI {}", record.uuid);
+        let mappings = self.host.mappings().doing(&doing)?;
+        Ok(mappings.iter().any(|mapped| mapped.key == key))
     }
 
     /// Whether another process of this host, which has claimed a VDI, may be about to map it.
@@ -157,13 +158,7 @@ impl Repository<'_> {
     /// other host can know that.
     pub(crate) fn release_earlier_boots(&self, entries: &Entries) -> Result<()> {
         let me = self.host.owner();
-        for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
-            if !key.starts_with(VDI_PREFIX) {
-                break;
-            }
-            let Ok(stored) = Stored::<VdiRecord>::parse(value.clone()) else {
-                continue; // the scan reports it
-            };
+        for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
             let claim = stored.record.claim.as_ref();
             if claim.is_some_and(|c| c.owner.host == me.host && c.owner.boot_id != me.boot_id) {
                 // Where the record has changed meanwhile, whoever did that has judged the claim.

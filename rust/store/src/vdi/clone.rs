@@ -13,8 +13,8 @@
 //! 3. One swap writes the new VDI's record, names the snapshot in the disk's record as the *base* of
 //!    its clones, and removes both intents.
 //!
-//! Whoever finds the intents removes the snapshot for the one, and the new image for the other. The next clones are made of the
-//! base, in the first way (see `vdi/base.rs`).
+//! Whoever finds the intents removes the snapshot for the one, and the new image for the other. The
+//! next clones are made of the base, in the first way (see `vdi/base.rs`).
 //!
 //! If a snapshot goes while it is being cloned, cloning it fails; nothing is left.
 
@@ -108,7 +108,6 @@ impl Repository<'_> {
         let action = Action::CloneDisk {
             image: parent.clone(),
             snapshot_name: format!("clone.{new}"),
-            vdi: *new,
         };
         let intent = self.begin(&disk.uuid, entry, action, |swap| {
             swap.expect::<VdiRecord>(vdi_key(new), None)
@@ -216,7 +215,6 @@ pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Inte
     if let Action::CloneDisk {
         image,
         snapshot_name,
-        ..
     } = &intent.record.action
     {
         repository.remove_snapshot_named(image, snapshot_name)?;

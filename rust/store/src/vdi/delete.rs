@@ -18,7 +18,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{hidden_key, vdi_key, Stored, VDI_PREFIX};
+use crate::catalogue::{hidden_key, under, vdi_key, Stored, VDI_PREFIX};
 use crate::error::Result;
 use crate::record::{
     Action, HiddenRecord, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
@@ -90,14 +90,16 @@ fn drop_snapshot(
     snapshot: &SnapshotRef,
 ) -> Result<()> {
     let mut entries = repository.read_catalogue()?;
-    let needed = entries.iter().any(|(key, value)| {
-        key.starts_with(VDI_PREFIX)
-            // A record that cannot be read might be the same snapshot.
-            && VdiRecord::parse(value).map_or(true, |record| {
-                record.uuid != *vdi
-                    && record.volume.image().id == image.id
-                    && record.volume.snapshot().is_some_and(|s| s.id == snapshot.id)
-            })
+    let needed = under(&entries, VDI_PREFIX).any(|(_, value)| {
+        // A record that cannot be read might be the same snapshot.
+        VdiRecord::parse(value).map_or(true, |record| {
+            record.uuid != *vdi
+                && record.volume.image().id == image.id
+                && record
+                    .volume
+                    .snapshot()
+                    .is_some_and(|s| s.id == snapshot.id)
+        })
     });
     if needed {
         return Ok(());

@@ -48,7 +48,7 @@ impl Repository<'_> {
             }
             let depth = self.require_short_chain(&stored.record)?;
             let name = format!("reset.{}", Uuid::new_v4());
-            let taken = self.begin_internal_snapshot(vdi, &entry, image, &name)?;
+            let taken = self.begin_snapshot(vdi, &entry, image, &name, false)?;
             let Some((intent, snapshot)) = taken else {
                 continue;
             };

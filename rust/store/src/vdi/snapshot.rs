@@ -72,21 +72,9 @@ impl Repository<'_> {
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
         let depth = self.require_short_chain(&source.record)?;
-        let name = new.to_string();
-        let action = Action::Snapshot {
-            image: image.clone(),
-            snapshot_name: name.clone(),
-            paused: source.record.claim.is_some(),
-        };
-        let Some(intent) = self.begin(vdi, entry, action, |swap| swap)? else {
+        let (name, runs) = (new.to_string(), source.record.claim.is_some());
+        let Some((intent, snapshot)) = self.begin_snapshot(vdi, entry, image, &name, runs)? else {
             return Ok(None);
-        };
-        let snapshot = match self.snapshot_paused(vdi, &intent, image, &name) {
-            Ok(id) => SnapshotRef { name, id },
-            Err(error) => {
-                self.undo_snapshot_after(&error, vdi, &intent);
-                return Err(error);
-            }
         };
         let volume = Volume::Snapshot {
             image: image.clone(),
@@ -98,19 +86,20 @@ impl Repository<'_> {
         Ok(Some(record))
     }
 
-    /// Takes a snapshot of a disk at rest that is to be no VDI; the caller finishes the intent.
-    /// `None`: the disk has changed; look again.
-    pub(crate) fn begin_internal_snapshot(
+    /// Takes a snapshot of a disk, which is paused meanwhile where it runs; the caller finishes the
+    /// intent. `None`: the disk has changed; look again.
+    pub(crate) fn begin_snapshot(
         &self,
         vdi: &Uuid,
         entry: &Entry,
         image: &ImageRef,
         name: &str,
+        runs: bool,
     ) -> Result<Option<(Stored<Intent>, SnapshotRef)>> {
         let action = Action::Snapshot {
             image: image.clone(),
             snapshot_name: name.to_owned(),
-            paused: false,
+            paused: runs,
         };
         let Some(intent) = self.begin(vdi, entry, action, |swap| swap)? else {
             return Ok(None);

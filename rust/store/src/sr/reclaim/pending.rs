@@ -6,7 +6,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::SOFT_DEPTH;
-use crate::catalogue::{Stored, HIDDEN_PREFIX, VDI_PREFIX};
+use crate::catalogue::{records, Stored, HIDDEN_PREFIX, VDI_PREFIX};
 use crate::cluster::{Entries, SnapshotState};
 use crate::error::{Context, Result};
 use crate::record::{HiddenRecord, ImageRef, VdiRecord};
@@ -144,21 +144,6 @@ pub(super) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>
     records(entries, VDI_PREFIX).filter(|stored: &Stored<VdiRecord>| {
         let volume = &stored.record.volume;
         volume.snapshot().is_none()
-    })
-}
-
-fn records<'e, T: crate::record::Record>(
-    entries: &'e Entries,
-    prefix: &'static str,
-) -> impl Iterator<Item = Stored<T>> + 'e {
-    let keys = entries.range(prefix.to_owned()..);
-    let keys = keys.take_while(move |(key, _)| key.starts_with(prefix));
-    keys.filter_map(|(key, value)| match Stored::parse(value.clone()) {
-        Ok(stored) => Some(stored),
-        Err(e) => {
-            log::error!("{key} in the catalogue is damaged: {e}");
-            None
-        }
     })
 }
 
