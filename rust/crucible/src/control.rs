@@ -1,0 +1,107 @@
+//! What an upstairs says about itself: `/info` of the server's control address.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::{http, Error};
+
+/// The answer of `/info`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Info {
+    /// Whether it serves I/O.
+    pub state: UpstairsState,
+    /// How it gets on with each of its downstairs, in the order of the targets it was started with:
+    /// `active`, `connecting (wait_quorum)`, `live_repair`, `stopping (disabled)`, ...
+    #[serde(rename = "ds_state", deserialize_with = "downstairs_states")]
+    pub downstairs: Vec<String>,
+    /// Requests it has not answered yet.
+    pub up_jobs: usize,
+    /// Requests its downstairs have not finished yet.
+    pub ds_jobs: usize,
+    /// Extents reconciled since the start, of [`Self::reconcile_needed`].
+    pub reconcile_done: usize,
+    /// Extents that differed among the downstairs at the start.
+    pub reconcile_needed: usize,
+}
+
+/// What an upstairs does.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum UpstairsState {
+    /// It waits for its downstairs, or another upstairs took the volume from it.
+    Initializing,
+    /// It serves I/O.
+    Active,
+    /// It stops serving.
+    Deactivating,
+    /// Something a newer Crucible says.
+    Other(String),
+}
+
+impl From<String> for UpstairsState {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "initializing" => Self::Initializing,
+            "active" => Self::Active,
+            "deactivating" => Self::Deactivating,
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl fmt::Display for UpstairsState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initializing => "initializing",
+            Self::Active => "active",
+            Self::Deactivating => "deactivating",
+            Self::Other(text) => text,
+        })
+    }
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, downstairs: {}",
+            self.state,
+            self.downstairs.join(", ")
+        )
+    }
+}
+
+/// Asks the upstairs behind that control address.
+///
+/// # Errors
+/// [`Error::Control`] if it gives no such answer in time.
+pub fn info(control: SocketAddr, deadline: Duration) -> Result<Info, Error> {
+    http::get(control, "/info", deadline).map_err(|reason| Error::Control {
+        address: control,
+        reason,
+    })
+}
+
+fn downstairs_states<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let states = Vec::<Value>::deserialize(deserializer)?;
+    Ok(states.iter().map(tagged).collect())
+}
+
+/// `{"type": "connecting", "value": {"state": {"type": "wait_quorum"}, ...}}` in a few words.
+fn tagged(state: &Value) -> String {
+    let name = |value: &Value| value.get("type")?.as_str().map(str::to_owned);
+    let Some(outer) = name(state) else {
+        return state
+            .as_str()
+            .map_or_else(|| state.to_string(), str::to_owned);
+    };
+    let value = &state["value"];
+    match name(&value["state"]).or_else(|| name(value)) {
+        Some(inner) => format!("{outer} ({inner})"),
+        None => outer,
+    }
+}

@@ -1,0 +1,41 @@
+//! GET with a deadline, for the HTTP servers of Crucible's own parts.
+//!
+//! They answer with chunked or plain bodies and with errors in JSON: the small client `ureq`, built
+//! without TLS, knows all of that and keeps one deadline over everything.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use ureq::Agent;
+
+/// Far above anything these servers say about themselves.
+const BODY_LIMIT: u64 = 1 << 20;
+
+/// The JSON that `http://server/path` answers within `deadline`; the error is one line of text.
+pub(crate) fn get<T: DeserializeOwned>(
+    server: SocketAddr,
+    path: &str,
+    deadline: Duration,
+) -> Result<T, String> {
+    let agent = Agent::new_with_config(
+        Agent::config_builder()
+            .timeout_global(Some(deadline))
+            // Not the proxy the environment may name: it cannot reach this host's loopback.
+            .proxy(None)
+            .max_redirects(0)
+            .build(),
+    );
+    let body = agent
+        .get(format!("http://{server}{path}"))
+        .call()
+        .and_then(|mut response| {
+            response
+                .body_mut()
+                .with_config()
+                .limit(BODY_LIMIT)
+                .read_to_vec()
+        })
+        .map_err(|error| error.to_string())?;
+    serde_json::from_slice(&body).map_err(|error| format!("unexpected answer: {error}"))
+}

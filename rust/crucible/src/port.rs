@@ -1,0 +1,126 @@
+//! The loopback ports of this host's servers.
+//!
+//! A server that finds its port taken has taken its volume from the running user before it notices:
+//! ports are reserved, and seen to be free, before anything is started.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::deadline::Deadline;
+use crate::server::{self, folder};
+use crate::Error;
+
+/// Where servers listen: an address of this host's loopback that nothing else uses, so that the
+/// route to it can be given other properties ([`crate::route`]) than that to 127.0.0.1.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 115, 109, 1);
+
+/// The first port of the first pair; ports from 32768 are the kernel's to give away.
+const FIRST: u16 = 20_000;
+/// The first port of the last pair.
+const LAST: u16 = 21_998;
+/// How long another process of this host may look for ports.
+const LOCK_DEADLINE: Duration = Duration::from_secs(10);
+/// The reservation, in the volume's run folder: it goes where the folder goes.
+const FILE: &str = "ports.json";
+
+/// The ports of this host. A pair belongs to one volume, and is noted in its run folder.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// The folder of all run folders, as for [`crate::server::Server::at`].
+    pub root: PathBuf,
+    /// Where servers listen: [`ADDRESS`], but for hosts that share one kernel.
+    pub address: Ipv4Addr,
+}
+
+/// Two ports of one volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserved {
+    /// Where the server offers the volume.
+    pub nbd: SocketAddr,
+    /// Where its upstairs tells about itself.
+    pub control: SocketAddr,
+}
+
+impl Ports {
+    /// The ports of the host whose run folders are in `root`.
+    pub fn new(root: &Path) -> Self {
+        Ports {
+            root: root.to_owned(),
+            address: ADDRESS,
+        }
+    }
+
+    /// Reserves two ports for a volume. Both are free at this moment, and no other volume of this
+    /// host gets them until they are released. A reservation that the volume has already is kept
+    /// if its ports are free, and replaced otherwise. The volume's run folder is made if need be.
+    ///
+    /// # Errors
+    /// [`Error::NoPort`] if none is free, [`Error::Locked`] if another process keeps looking,
+    /// [`Error::File`].
+    pub fn reserve(&self, volume: &Uuid) -> Result<Reserved, Error> {
+        folder::make(&self.root)?;
+        let _lock = self.lock()?;
+        let own = folder::make(&folder::path(&self.root, volume))?;
+        if let Some(reserved) = read(&own)?.filter(is_free) {
+            return Ok(reserved);
+        }
+        let mut taken = Vec::new();
+        for other in server::all(&self.root)?
+            .iter()
+            .filter(|other| *other != volume)
+        {
+            taken.extend(read(&folder::path(&self.root, other))?);
+        }
+        let reserved = (FIRST..=LAST)
+            .step_by(2)
+            .map(|port| self.pair(port))
+            .find(|pair| !taken.contains(pair) && is_free(pair))
+            .ok_or(Error::NoPort {
+                volume: *volume,
+                address: self.address,
+                first: FIRST,
+                last: LAST + 1,
+            })?;
+        folder::write(&own.join(FILE), &reserved)?;
+        Ok(reserved)
+    }
+
+    /// Gives up a volume's reservation. It is no error if there is none.
+    ///
+    /// # Errors
+    /// [`Error::File`]
+    pub fn release(&self, volume: &Uuid) -> Result<(), Error> {
+        folder::remove_file(&folder::path(&self.root, volume).join(FILE))
+    }
+
+    fn pair(&self, port: u16) -> Reserved {
+        let at = |port| SocketAddr::new(IpAddr::V4(self.address), port);
+        Reserved {
+            nbd: at(port),
+            control: at(port + 1),
+        }
+    }
+
+    fn lock(&self) -> Result<File, Error> {
+        folder::lock(
+            &self.root.join("ports.lock"),
+            Deadline::after(LOCK_DEADLINE),
+        )
+    }
+}
+
+fn read(folder: &Path) -> Result<Option<Reserved>, Error> {
+    folder::read(&folder.join(FILE))
+}
+
+/// Binds as the server will: a port in TIME_WAIT is free to both.
+fn is_free(pair: &Reserved) -> bool {
+    [pair.nbd, pair.control]
+        .iter()
+        .all(|address| TcpListener::bind(address).is_ok())
+}

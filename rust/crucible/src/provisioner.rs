@@ -1,0 +1,244 @@
+//! The operator's own program that makes and removes volumes on the storage servers.
+//!
+//! It is run once for each command, without arguments, with one JSON object on stdin:
+//!
+//! ```json
+//! {"version": 1, "command": "create", "sr": "<uuid>", "config": {"...": "..."},
+//!  "volume": {"uuid": "<uuid>", "name": "web1 root", "description": "", "size": 10737418240}}
+//! {"version": 1, "command": "copy", "sr": "<uuid>", "config": {},
+//!  "source": {VOLUME}, "volume": {"uuid": "<uuid of the copy>", "name": "...", "description": "...", "size": 10737418240}}
+//! {"version": 1, "command": "delete", "sr": "<uuid>", "config": {}, "volume": {VOLUME}}
+//! {"version": 1, "command": "list", "sr": "<uuid>", "config": {}}
+//! ```
+//!
+//! and answers on stdout with one JSON object, then exits with 0:
+//!
+//! ```json
+//! {"volume": {VOLUME}}                                          create, copy
+//! {}                                                            delete
+//! {"volumes": [{VOLUME}, ...], "total": 1000000, "free": 5000}  list; bytes, or null
+//! ```
+//!
+//! `{VOLUME}` has the fields of a `[[volume]]` of [`crate::declaration`]: `uuid`, `name`, `size` and
+//! `targets`; optional `description`, `generation`, and `key_file` or `key_secret`. `config` is what
+//! the SR's device-config names `provisioner_...`, without that prefix.
+//!
+//! Exit with another code is a failure; stderr says why, to the administrator. A command may come
+//! again after a failure or a timeout: `create` and `copy` of a UUID that exists answer that volume,
+//! `delete` of one that does not answers `{}`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::volume::{conflict, Mistake, Written};
+use crate::{command, Error, Volume};
+
+/// The protocol above.
+const VERSION: u32 = 1;
+
+/// A provisioner, for one SR.
+#[derive(Clone, Debug)]
+pub struct Provisioner {
+    /// The program.
+    pub path: PathBuf,
+    /// The SR's UUID.
+    pub sr: Uuid,
+    /// What the operator tells it in the SR's device-config.
+    pub config: BTreeMap<String, String>,
+    /// How long it may take for anything but a copy.
+    pub deadline: Duration,
+    /// How long it may take for a copy.
+    pub copy_deadline: Duration,
+}
+
+/// What a provisioner keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The volumes of the SR.
+    pub volumes: Vec<Volume>,
+    /// Bytes there are for volumes, if it says.
+    pub total: Option<u64>,
+    /// Bytes that are free, if it says.
+    pub free: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    version: u32,
+    command: &'static str,
+    sr: Uuid,
+    config: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Written>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume: Option<Wanted>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Wanted {
+    New {
+        uuid: Uuid,
+        name: String,
+        description: String,
+        size: u64,
+    },
+    Existing(Written),
+}
+
+#[derive(Deserialize)]
+struct Made {
+    volume: Written,
+}
+
+#[derive(Deserialize)]
+struct Deleted {}
+
+#[derive(Deserialize)]
+struct Listed {
+    volumes: Vec<Written>,
+    #[serde(default)]
+    total: Option<u64>,
+    #[serde(default)]
+    free: Option<u64>,
+}
+
+impl Provisioner {
+    /// Makes an empty volume of at least `size` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Provisioner`]; the volume may have been made all the same.
+    pub fn create(&self, uuid: &Uuid, name: &str, size: u64) -> Result<Volume, Error> {
+        let wanted = Wanted::New {
+            uuid: *uuid,
+            name: name.to_owned(),
+            description: String::new(),
+            size,
+        };
+        self.make("create", uuid, size, None, wanted, self.deadline)
+    }
+
+    /// Makes a full copy of a volume that nobody uses.
+    ///
+    /// # Errors
+    /// [`Error::Provisioner`]; the copy may have been made all the same.
+    pub fn copy(&self, source: &Volume, uuid: &Uuid) -> Result<Volume, Error> {
+        let wanted = Wanted::New {
+            uuid: *uuid,
+            name: source.name.clone(),
+            description: source.description.clone(),
+            size: source.size,
+        };
+        let from = Some(source.into());
+        self.make("copy", uuid, source.size, from, wanted, self.copy_deadline)
+    }
+
+    /// Removes a volume with all its data. It is no error if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Provisioner`]; the volume may be gone all the same.
+    pub fn delete(&self, volume: &Volume) -> Result<(), Error> {
+        let what = format!("volume {}", volume.uuid);
+        let existing = Some(Wanted::Existing(volume.into()));
+        let Deleted {} = self.run("delete", &what, None, existing, self.deadline)?;
+        Ok(())
+    }
+
+    /// All volumes of the SR.
+    ///
+    /// # Errors
+    /// [`Error::Provisioner`], for one unusable volume among them too: never a shorter list.
+    pub fn list(&self) -> Result<Listing, Error> {
+        let what = format!("the volumes of SR {}", self.sr);
+        let listed: Listed = self.run("list", &what, None, None, self.deadline)?;
+        let volumes = listed
+            .volumes
+            .into_iter()
+            .map(|written| self.accept("list", &what, written))
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some((index, mistake)) = conflict(&volumes) {
+            let volume = format!("volume {} of its answer", volumes[index].uuid);
+            return Err(self.failed("list", &what, explain(&volume, &mistake)));
+        }
+        Ok(Listing {
+            volumes,
+            total: listed.total,
+            free: listed.free,
+        })
+    }
+
+    fn make(
+        &self,
+        command: &'static str,
+        uuid: &Uuid,
+        size: u64,
+        source: Option<Written>,
+        wanted: Wanted,
+        deadline: Duration,
+    ) -> Result<Volume, Error> {
+        let what = format!("volume {uuid}");
+        let made: Made = self.run(command, &what, source, Some(wanted), deadline)?;
+        let volume = self.accept(command, &what, made.volume)?;
+        if volume.uuid != *uuid || volume.size < size {
+            let reason = format!(
+                "it answered with volume {} of {} bytes, not with one of {size}",
+                volume.uuid, volume.size
+            );
+            return Err(self.failed(command, &what, reason));
+        }
+        Ok(volume)
+    }
+
+    fn accept(&self, command: &'static str, what: &str, written: Written) -> Result<Volume, Error> {
+        let label = format!("volume {} of its answer", written.label());
+        Volume::try_from(written)
+            .map_err(|mistake| self.failed(command, what, explain(&label, &mistake)))
+    }
+
+    fn run<T: DeserializeOwned>(
+        &self,
+        command: &'static str,
+        what: &str,
+        source: Option<Written>,
+        volume: Option<Wanted>,
+        deadline: Duration,
+    ) -> Result<T, Error> {
+        let request = Request {
+            version: VERSION,
+            command,
+            sr: self.sr,
+            config: &self.config,
+            source,
+            volume,
+        };
+        let input = serde_json::to_vec(&request)
+            .map_err(|error| self.failed(command, what, error.to_string()))?;
+        let output = command::run(&self.path, &[], input, deadline)
+            .map_err(|error| self.failed(command, what, error.to_string()))?;
+        if !output.success {
+            return Err(self.failed(command, what, output.complaint()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| {
+            let reason = format!("its answer is not what was asked for: {error}");
+            self.failed(command, what, reason)
+        })
+    }
+
+    fn failed(&self, command: &'static str, what: &str, reason: String) -> Error {
+        Error::Provisioner {
+            path: self.path.clone(),
+            command,
+            what: what.to_owned(),
+            reason,
+        }
+    }
+}
+
+fn explain(volume: &str, mistake: &Mistake) -> String {
+    format!("{volume}: {}: {}", mistake.field, mistake.text)
+}

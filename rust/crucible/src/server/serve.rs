@@ -1,0 +1,286 @@
+//! The runner: starts one server, logs what it says, and notes how it ended.
+//!
+//! Its steps, each of which may be its last: take the lock → refuse a spec that was used → write
+//! `state.json` → start the server → write `state.json` with the server in it → wait for its end →
+//! write `exit.json`. Whoever finds `state.json` without `exit.json` looks at the processes.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::{setsid, Pid};
+use secrecy::ExposeSecret;
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::mask::Mask;
+use super::{folder, Ended, How, Spec, State, EXIT, LOCK, LOCK_DEADLINE, SPEC, STATE};
+use crate::deadline::Deadline;
+use crate::{Error, Process};
+
+/// How long a server that was told to end may take: it has nothing to save.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often the server is looked at where no signal told of its end.
+const WATCH: Duration = Duration::from_secs(1);
+/// How long after its end what it said last may take to arrive.
+const DRAIN: Duration = Duration::from_millis(500);
+/// Lines that wait to be logged; a server that says more waits with them.
+const BACKLOG: usize = 256;
+/// Lines that are kept for `exit.json`.
+const LAST_LINES: usize = 8;
+/// stdout and stderr.
+const STREAMS: usize = 2;
+
+enum Event {
+    Line(String),
+    Signal(i32),
+    /// One of the two streams ended.
+    Closed,
+}
+
+/// Runs the server of a run folder from its start to its end; the body of a runner process, whose
+/// signals it takes over. SIGTERM and SIGINT end the server. Each line the server says is given to
+/// `log` without the key, and must be taken without much ado: the server waits meanwhile.
+///
+/// # Errors
+/// [`Error::NothingToServe`], [`Error::ServedAlready`] or [`Error::Locked`] if nothing was to be
+/// started; whatever kept the server from starting, which is noted in the folder as its end, too.
+pub fn serve(folder: &Path, log: &mut dyn FnMut(&str)) -> Result<Ended, Error> {
+    // Out of the reach of whoever signals the session of the one that launched it. The leader of a
+    // group (as a unit of systemd is) has one already.
+    match setsid() {
+        Ok(_) | Err(Errno::EPERM) => {}
+        Err(errno) => log(&format!("cannot make a session of its own: {errno}")),
+    }
+    let _lock = folder::lock(&folder.join(LOCK), Deadline::after(LOCK_DEADLINE))?;
+    let spec: Spec = folder::read(&folder.join(SPEC))?.ok_or_else(|| Error::NothingToServe {
+        folder: folder.to_owned(),
+    })?;
+    if folder.join(STATE).exists() {
+        return Err(Error::ServedAlready {
+            volume: spec.volume,
+            generation: spec.generation,
+        });
+    }
+    let mut runner = Runner {
+        folder,
+        mask: Mask::of(spec.key.clone()),
+        spec,
+        log,
+        last_lines: VecDeque::new(),
+    };
+    let result = runner.run();
+    let ended = match &result {
+        Ok(ended) => ended.clone(),
+        Err(error) => Ended::new(How::NotStarted(error.to_string()), false, runner.last()),
+    };
+    folder::write(&folder.join(EXIT), &ended)?;
+    result
+}
+
+struct Runner<'a> {
+    folder: &'a Path,
+    mask: Mask,
+    spec: Spec,
+    log: &'a mut dyn FnMut(&str),
+    last_lines: VecDeque<String>,
+}
+
+impl Runner<'_> {
+    fn run(&mut self) -> Result<Ended, Error> {
+        let (sender, events) = mpsc::sync_channel(BACKLOG);
+        let failed = |source| Error::Start {
+            volume: self.spec.volume,
+            server: self.spec.server.clone(),
+            source,
+        };
+        // Before the state is noted: who finds it may send SIGTERM at once.
+        let mut signals = Signals::new([SIGCHLD, SIGINT, SIGTERM]).map_err(failed)?;
+        let handle = signals.handle();
+        let to_signal = sender.clone();
+        let watcher = thread::spawn(move || {
+            for signal in signals.forever() {
+                if to_signal.send(Event::Signal(signal)).is_err() {
+                    break;
+                }
+            }
+        });
+        let result = self.start(sender).map(|child| self.watch(child, &events));
+        handle.close();
+        // Gone before the receiver is: it may stand in the queue.
+        drop(events);
+        if watcher.join().is_err() {
+            (self.log)("the thread that waits for signals panicked");
+        }
+        result
+    }
+
+    fn start(&mut self, sender: SyncSender<Event>) -> Result<Child, Error> {
+        let mut state = State {
+            runner: Process::this()?,
+            server: None,
+            generation: self.spec.generation,
+            nbd: self.spec.nbd,
+            control: self.spec.control,
+        };
+        let path = self.folder.join(STATE);
+        folder::write(&path, &state)?;
+        let mut command = Command::new(&self.spec.server);
+        command.args(self.spec.arguments());
+        if let Some(key) = &self.spec.key {
+            // It takes a key in no other way.
+            command.args(["--key", key.expose_secret()]);
+        }
+        let mut child = command
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Signals to the runner's group are the runner's to pass on.
+            .process_group(0)
+            .spawn()
+            .map_err(|source| Error::Start {
+                volume: self.spec.volume,
+                server: self.spec.server.clone(),
+                source,
+            })?;
+        if let Some(stdout) = child.stdout.take() {
+            forward(stdout, self.mask.clone(), sender.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            forward(stderr, self.mask.clone(), sender);
+        }
+        let noted = Process::of(pid(&child).as_raw()).and_then(|server| {
+            state.server = server;
+            folder::write(&path, &state)
+        });
+        if let Err(error) = noted {
+            // A server nobody knows of must not be.
+            self.kill(&mut child);
+            return Err(error);
+        }
+        (self.log)(&format!(
+            "server of volume {} started: pid {}, generation {}, on {}",
+            self.spec.volume,
+            child.id(),
+            self.spec.generation,
+            self.spec.nbd
+        ));
+        Ok(child)
+    }
+
+    fn watch(&mut self, mut child: Child, events: &Receiver<Event>) -> Ended {
+        let mut asked = false;
+        let mut kill_at: Option<Deadline> = None;
+        let mut open = STREAMS;
+        let how = loop {
+            let wait = kill_at.map_or(WATCH, |at| WATCH.min(at.left()));
+            match events.recv_timeout(wait) {
+                Ok(Event::Line(line)) => {
+                    self.take(line);
+                    continue;
+                }
+                Ok(Event::Closed) => {
+                    open -= 1;
+                    continue;
+                }
+                Ok(Event::Signal(SIGTERM | SIGINT)) if !asked => {
+                    asked = true;
+                    kill_at = Some(Deadline::after(GRACE));
+                    self.send(&child, Signal::SIGTERM);
+                }
+                Ok(Event::Signal(_)) | Err(_) => {}
+            }
+            match child.try_wait() {
+                Ok(Some(status)) => break How::from(status),
+                Ok(None) if kill_at.is_some_and(Deadline::passed) => {
+                    (self.log)("the server does not end: killing it");
+                    kill_at = None;
+                    self.send(&child, Signal::SIGKILL);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    (self.log)(&format!("cannot wait for the server: {error}"));
+                    self.kill(&mut child);
+                    break How::Unseen;
+                }
+            }
+        };
+        asked |= self.drain(events, open, how == How::Killed(SIGTERM) && !asked);
+        let ended = Ended::new(how, asked, self.last());
+        (self.log)(&format!(
+            "server of volume {} ended: {ended}",
+            self.spec.volume
+        ));
+        ended
+    }
+
+    /// Takes what the server said last. Answers whether the runner was told to end it: systemd
+    /// tells both at once, and the server's death may be seen first.
+    fn drain(&mut self, events: &Receiver<Event>, mut open: usize, may_be_asked: bool) -> bool {
+        let deadline = Deadline::after(DRAIN);
+        let mut asked = false;
+        while open > 0 || (may_be_asked && !asked) {
+            match events.recv_timeout(deadline.left()) {
+                Ok(Event::Line(line)) => self.take(line),
+                Ok(Event::Closed) => open -= 1,
+                Ok(Event::Signal(signal)) => asked |= signal != SIGCHLD,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        asked
+    }
+
+    fn take(&mut self, line: String) {
+        (self.log)(&line);
+        if self.last_lines.len() == LAST_LINES {
+            self.last_lines.pop_front();
+        }
+        self.last_lines.push_back(line);
+    }
+
+    fn last(&self) -> Vec<String> {
+        self.last_lines.iter().cloned().collect()
+    }
+
+    /// To a child that was not waited for: its pid is nobody else's.
+    fn send(&mut self, child: &Child, signal: Signal) {
+        if let Err(errno) = kill(pid(child), signal) {
+            (self.log)(&format!("cannot send {signal} to the server: {errno}"));
+        }
+    }
+
+    fn kill(&mut self, child: &mut Child) {
+        if let Err(error) = child.kill().and_then(|()| child.wait()) {
+            (self.log)(&format!(
+                "cannot end the server, pid {}: {error}",
+                child.id()
+            ));
+        }
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    // Linux gives pids up to 2^22.
+    Pid::from_raw(child.id().cast_signed())
+}
+
+/// Sends every line of a stream of the server's, until that is closed.
+fn forward(stream: impl Read + Send + 'static, mask: Mask, events: SyncSender<Event>) {
+    thread::spawn(move || {
+        for line in mask.lines(stream) {
+            if events.send(Event::Line(line)).is_err() {
+                return;
+            }
+        }
+        // Nobody listens any more: nothing is left to be told.
+        let _ = events.send(Event::Closed);
+    });
+}

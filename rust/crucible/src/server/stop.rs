@@ -1,0 +1,92 @@
+//! The certain end of a server.
+//!
+//! 1. The runner is told to end it. A server has nothing to flush by then: whoever used it has
+//!    disconnected, which is the caller's part.
+//! 2. What is still there near the deadline is killed.
+//! 3. The folder's lock is taken, which its runner holds as long as it lives: none is about to start
+//!    anything.
+//! 4. What a killed runner left behind unnoted is looked for, and killed.
+//! 5. `spec.json` goes: a runner that comes only now has nothing to start.
+//!
+//! Stopping half-way leaves something that can be stopped again.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::{folder, Server, State, SPEC, STATE};
+use crate::deadline::Deadline;
+use crate::{Error, Process};
+
+const POLL: Duration = Duration::from_millis(20);
+
+impl Server {
+    /// Ends the server and its runner. After `Ok` both are gone, and no launch of the past starts
+    /// one any more. It is no error if none ran.
+    ///
+    /// # Errors
+    /// [`Error::NotGone`] if one is still there at the deadline: the volume is then not to be used
+    /// elsewhere. [`Error::Locked`], [`Error::File`], [`Error::Garbled`], [`Error::Signal`]: the
+    /// same holds.
+    pub fn stop(&self, limit: Duration) -> Result<(), Error> {
+        if !self.folder.exists() {
+            return Ok(());
+        }
+        let deadline = Deadline::after(limit);
+        if let Some(state) = folder::read::<State>(&self.file(STATE))? {
+            self.end(&state, limit, deadline)?;
+        }
+        let _lock = self.lock(deadline)?;
+        for stray in self.strays()? {
+            log::warn!(
+                "the server of volume {} lost its runner: ending pid {}",
+                self.volume,
+                stray.pid
+            );
+            self.kill(&stray, deadline)?;
+        }
+        folder::remove_file(&self.file(SPEC))
+    }
+
+    fn end(&self, state: &State, limit: Duration, deadline: Deadline) -> Result<(), Error> {
+        let polite = Deadline::after(limit / 2);
+        if state.runner.alive()? {
+            state.runner.signal(Signal::SIGTERM)?;
+        } else if let Some(server) = &state.server {
+            server.signal(Signal::SIGTERM)?;
+        }
+        // The server first: its runner then still notes how it ended.
+        let all: Vec<&Process> = state.server.iter().chain([&state.runner]).collect();
+        for process in &all {
+            gone(process, polite)?;
+        }
+        for process in all {
+            self.kill(process, deadline)?;
+        }
+        Ok(())
+    }
+
+    fn kill(&self, process: &Process, deadline: Deadline) -> Result<(), Error> {
+        process.signal(Signal::SIGKILL)?;
+        match gone(process, deadline)? {
+            true => Ok(()),
+            false => Err(Error::NotGone {
+                volume: self.volume,
+                pid: process.pid,
+            }),
+        }
+    }
+}
+
+/// Waits for a process' end; `false` if it did not come.
+fn gone(process: &Process, deadline: Deadline) -> Result<bool, Error> {
+    loop {
+        if !process.alive()? {
+            return Ok(true);
+        }
+        if deadline.passed() {
+            return Ok(false);
+        }
+        deadline.sleep(POLL);
+    }
+}

@@ -1,0 +1,105 @@
+//! Whether a volume's storage servers are there, asked without an upstairs.
+//!
+//! Starting an upstairs to find out would take the volume from whoever uses it. A downstairs serves
+//! HTTP beside its data port, on a port 4000 above, and tells there what it keeps.
+
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::Deserialize;
+
+use crate::deadline::Deadline;
+use crate::http;
+
+/// From a downstairs' data port to the one on which it tells about its region.
+pub(crate) const REPAIR_PORT_OFFSET: u16 = 4000;
+
+/// What is known of one downstairs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetState {
+    /// It accepts connections. The rest is `None` where it does not tell.
+    Up {
+        /// Whether it refuses writes; an upstairs then refuses it.
+        read_only: Option<bool>,
+        /// Bytes of its region.
+        size: Option<u64>,
+        /// Whether its region takes encrypted data only, or none: a key must be given, or must not.
+        encrypted: Option<bool>,
+    },
+    /// It does not, for that reason.
+    Down(String),
+}
+
+/// `/region-info`, as far as it is used here.
+#[derive(Deserialize)]
+struct RegionInfo {
+    block_size: u64,
+    extent_size: Blocks,
+    extent_count: u64,
+    encrypted: bool,
+}
+
+#[derive(Deserialize)]
+struct Blocks {
+    value: u64,
+}
+
+impl RegionInfo {
+    fn size(&self) -> Option<u64> {
+        self.block_size
+            .checked_mul(self.extent_size.value)?
+            .checked_mul(self.extent_count)
+    }
+}
+
+/// Asks one downstairs, within `deadline` for everything.
+pub fn probe(target: SocketAddr, deadline: Duration) -> TargetState {
+    let deadline = Deadline::after(deadline);
+    // connect_timeout refuses to wait for no time at all.
+    let left = deadline.left().max(Duration::from_millis(1));
+    if let Err(error) = TcpStream::connect_timeout(&target, left) {
+        return TargetState::Down(error.to_string());
+    }
+    let mut repair = target;
+    let Some(port) = target.port().checked_add(REPAIR_PORT_OFFSET) else {
+        return TargetState::Down(format!("port {} is none of a downstairs", target.port()));
+    };
+    repair.set_port(port);
+    let region: Option<RegionInfo> = ask(repair, "/region-info", deadline);
+    TargetState::Up {
+        read_only: ask(repair, "/region-mode", deadline),
+        size: region.as_ref().and_then(RegionInfo::size),
+        encrypted: region.map(|region| region.encrypted),
+    }
+}
+
+/// Asks all of them at once; the answers are in the order of the targets.
+pub fn probe_all(targets: &[SocketAddr], deadline: Duration) -> Vec<TargetState> {
+    thread::scope(|scope| {
+        let probes: Vec<_> = targets
+            .iter()
+            .map(|target| scope.spawn(move || probe(*target, deadline)))
+            .collect();
+        probes
+            .into_iter()
+            .map(|probe| {
+                probe
+                    .join()
+                    .unwrap_or_else(|_| TargetState::Down("the probe panicked".to_owned()))
+            })
+            .collect()
+    })
+}
+
+/// A firewall may allow the data port alone: what is not told is no failure, only less to go by.
+fn ask<T: DeserializeOwned>(repair: SocketAddr, path: &str, deadline: Deadline) -> Option<T> {
+    match http::get(repair, path, deadline.left()) {
+        Ok(answer) => Some(answer),
+        Err(reason) => {
+            log::warn!("http://{repair}{path} does not answer: {reason}");
+            None
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What a volume is, and the form in which files and provisioners write it down.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::target::REPAIR_PORT_OFFSET;
+
+/// Crucible's smallest block: the size of a region is a multiple of it.
+const BLOCK: u64 = 512;
+
+/// A volume: one region, on three storage servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// The UUID of its VDI.
+    pub uuid: Uuid,
+    /// Its name, for people.
+    pub name: String,
+    /// More about it, for people; may be empty.
+    pub description: String,
+    /// Bytes; a multiple of 512.
+    pub size: u64,
+    /// The data ports of the three downstairs. No volume shares one with another.
+    pub targets: [SocketAddr; 3],
+    /// The highest generation ever used by hand; 0 if none is known. The first one the driver uses
+    /// is above it.
+    pub generation_floor: u64,
+    /// Where its key is to be had, if its data is encrypted.
+    pub key: Option<KeySource>,
+}
+
+/// Where the key of an encrypted volume is kept. See [`crate::key`] for the key itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file of each host, of mode 0600.
+    File(PathBuf),
+    /// A secret in XAPI.
+    Secret(Uuid),
+}
+
+/// A volume as a declaration (TOML) or a provisioner (JSON) writes it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Written {
+    uuid: String,
+    name: String,
+    #[serde(default)]
+    description: String,
+    size: u64,
+    targets: Vec<String>,
+    #[serde(default)]
+    generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_secret: Option<String>,
+}
+
+impl Written {
+    /// What it is called in an error, before it is known to be a volume.
+    pub(crate) fn label(&self) -> String {
+        format!("{:?} ({:?})", self.uuid, self.name)
+    }
+}
+
+/// What is wrong with one field of one volume, and what to write instead.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    pub(crate) field: &'static str,
+    pub(crate) text: String,
+}
+
+fn mistake<T>(field: &'static str, text: String) -> Result<T, Mistake> {
+    Err(Mistake { field, text })
+}
+
+impl TryFrom<Written> for Volume {
+    type Error = Mistake;
+
+    fn try_from(written: Written) -> Result<Self, Mistake> {
+        let size = written.size;
+        if size == 0 || !size.is_multiple_of(BLOCK) || i64::try_from(size).is_err() {
+            return mistake(
+                "size",
+                format!("{size} is no size of a region: write its bytes, a multiple of {BLOCK}"),
+            );
+        }
+        if written.name.trim().is_empty() {
+            return mistake(
+                "name",
+                "the name is empty: write what people call it".into(),
+            );
+        }
+        Ok(Volume {
+            uuid: uuid("uuid", &written.uuid)?,
+            name: written.name,
+            description: written.description,
+            size,
+            targets: targets(&written.targets)?,
+            generation_floor: written.generation,
+            key: key(written.key_file, written.key_secret)?,
+        })
+    }
+}
+
+impl From<&Volume> for Written {
+    fn from(volume: &Volume) -> Self {
+        let (key_file, key_secret) = match &volume.key {
+            None => (None, None),
+            Some(KeySource::File(path)) => (Some(path.clone()), None),
+            Some(KeySource::Secret(secret)) => (None, Some(secret.to_string())),
+        };
+        Written {
+            uuid: volume.uuid.to_string(),
+            name: volume.name.clone(),
+            description: volume.description.clone(),
+            size: volume.size,
+            targets: volume.targets.iter().map(ToString::to_string).collect(),
+            generation: volume.generation_floor,
+            key_file,
+            key_secret,
+        }
+    }
+}
+
+fn uuid(field: &'static str, text: &str) -> Result<Uuid, Mistake> {
+    match Uuid::try_parse(text) {
+        Ok(uuid) if !uuid.is_nil() => Ok(uuid),
+        _ => mistake(
+            field,
+            format!("{text:?} is no UUID: write one of its own, as `uuidgen` prints it"),
+        ),
+    }
+}
+
+fn targets(written: &[String]) -> Result<[SocketAddr; 3], Mistake> {
+    let targets = written
+        .iter()
+        .map(|text| target(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let Ok(targets) = <[SocketAddr; 3]>::try_from(targets) else {
+        return mistake(
+            "targets",
+            format!(
+                "{} targets: write the addresses of the three downstairs of the region",
+                written.len()
+            ),
+        );
+    };
+    if let Some(twice) = first_repeated(targets.iter()) {
+        return mistake(
+            "targets",
+            format!("{twice} twice: each of the three downstairs has an address of its own"),
+        );
+    }
+    Ok(targets)
+}
+
+fn target(text: &str) -> Result<SocketAddr, Mistake> {
+    match text.parse::<SocketAddr>() {
+        Ok(address)
+            if !address.ip().is_unspecified()
+                && address.port() != 0
+                && address.port().checked_add(REPAIR_PORT_OFFSET).is_some() =>
+        {
+            Ok(address)
+        }
+        _ => mistake(
+            "targets",
+            format!(
+                "{text:?} is no address of a downstairs: write address:port with a numeric address \
+                 and a port up to {}, such as \"10.0.0.1:3810\"",
+                u16::MAX - REPAIR_PORT_OFFSET
+            ),
+        ),
+    }
+}
+
+fn key(file: Option<PathBuf>, secret: Option<String>) -> Result<Option<KeySource>, Mistake> {
+    match (file, secret) {
+        (None, None) => Ok(None),
+        (Some(path), None) if path.is_absolute() => Ok(Some(KeySource::File(path))),
+        (Some(path), None) => mistake(
+            "key_file",
+            format!("{path:?} is no absolute path: begin it with /"),
+        ),
+        (None, Some(text)) => Ok(Some(KeySource::Secret(uuid("key_secret", &text)?))),
+        (Some(_), Some(_)) => mistake(
+            "key_secret",
+            "there is a key_file too: write one of the two".into(),
+        ),
+    }
+}
+
+/// Checks what only shows among all volumes: the index of the first that repeats what another one
+/// has already, and how.
+///
+/// Two volumes on one downstairs would be two disks that write over each other.
+pub(crate) fn conflict(volumes: &[Volume]) -> Option<(usize, Mistake)> {
+    let mut seen: HashSet<Uuid> = HashSet::new();
+    for (index, volume) in volumes.iter().enumerate() {
+        if !seen.insert(volume.uuid) {
+            let text = format!(
+                "{} is the uuid of an earlier volume too: each has its own",
+                volume.uuid
+            );
+            return Some((
+                index,
+                Mistake {
+                    field: "uuid",
+                    text,
+                },
+            ));
+        }
+        let earlier = volumes[..index]
+            .iter()
+            .flat_map(|other| other.targets.map(|target| (target, other)));
+        for (target, other) in earlier {
+            if volume.targets.contains(&target) {
+                let text = format!(
+                    "{target} belongs to volume {} ({}) already: a downstairs keeps one region",
+                    other.uuid, other.name
+                );
+                return Some((
+                    index,
+                    Mistake {
+                        field: "targets",
+                        text,
+                    },
+                ));
+            }
+        }
+    }
+    None
+}
+
+fn first_repeated<'a, T: Eq + std::hash::Hash>(
+    mut items: impl Iterator<Item = &'a T>,
+) -> Option<&'a T> {
+    let mut seen = HashSet::new();
+    items.find(|item| !seen.insert(*item))
+}
