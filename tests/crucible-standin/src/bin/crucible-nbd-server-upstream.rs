@@ -1,0 +1,17 @@
+//! A stand-in for `crucible-nbd-server` as it is upstream; see [`crucible_standin`].
+
+#![allow(clippy::print_stderr, reason = "where a program says why it failed")]
+
+use std::process::ExitCode;
+
+use crucible_standin::nbd_server::Upstream;
+
+fn main() -> ExitCode {
+    match Upstream::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("Error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

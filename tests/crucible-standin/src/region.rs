@@ -1,0 +1,197 @@
+//! One copy of a volume on disk: `region.json` as Crucible has it, and two files of the stand-in's
+//! own, `data` (sparse) and `version.json`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{lseek64, Whence};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Largest file of an extent that Crucible makes, in bytes.
+const MAX_EXTENT_BYTES: u64 = 512 << 20;
+
+/// A number of blocks, and how large one is as a power of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocks {
+    /// How many.
+    pub value: u64,
+    /// 9 for 512 bytes, 12 for 4096.
+    pub shift: u32,
+}
+
+/// What a region is: the content of `region.json` and the answer to `/region-info`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// In bytes.
+    pub block_size: u64,
+    /// Of each extent.
+    pub extent_size: Blocks,
+    /// How many extents.
+    pub extent_count: u32,
+    /// Of this copy.
+    pub uuid: Uuid,
+    /// Whether servers need a key.
+    pub encrypted: bool,
+    /// Always 1.
+    pub database_read_version: usize,
+    /// Always 1.
+    pub database_write_version: usize,
+}
+
+impl Definition {
+    /// Of the whole region, in bytes.
+    pub fn size(&self) -> u64 {
+        self.block_size * self.extent_size.value * u64::from(self.extent_count)
+    }
+}
+
+/// How far a region was flushed, and by whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Version {
+    /// Of the last one who flushed something.
+    pub generation: u64,
+    /// The number of that flush.
+    pub flush: u64,
+    /// Whether something was written since.
+    pub dirty: bool,
+    /// Tells the key of what was written.
+    pub key: Option<u64>,
+}
+
+/// An open region.
+#[derive(Debug)]
+pub struct Region {
+    folder: PathBuf,
+    definition: Definition,
+    version: Version,
+    data: File,
+}
+
+impl Region {
+    /// Make one; there must be none yet.
+    pub fn create(folder: &Path, definition: Definition) -> io::Result<Self> {
+        let block = definition.block_size;
+        if !block.is_power_of_two() || !(512..=32768).contains(&block) {
+            return Err(io::Error::other(format!("{block} is no block size")));
+        }
+        let extent = block.saturating_mul(definition.extent_size.value);
+        if extent == 0 || extent > MAX_EXTENT_BYTES {
+            return Err(io::Error::other(format!(
+                "extents of {extent} bytes: from {block} to {MAX_EXTENT_BYTES} can be"
+            )));
+        }
+        let file = folder.join("region.json");
+        if file.exists() {
+            return Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                format!("Config file already exists {file:?}"),
+            ));
+        }
+        fs::create_dir_all(folder)?;
+        File::create(folder.join("data"))?.set_len(definition.size())?;
+        replace(&folder.join("version.json"), &Version::default())?;
+        replace(&file, &definition)?;
+        Self::open(folder)
+    }
+
+    /// Open the one that is there.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        Ok(Self {
+            definition: parse(&folder.join("region.json"))?,
+            version: parse(&folder.join("version.json"))?,
+            data: OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(folder.join("data"))?,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// What it is.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// How far it was flushed.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// `length` bytes at `offset`.  An error if they were written with another key.
+    pub fn read(&self, offset: u64, length: usize, key: Option<u64>) -> io::Result<Vec<u8>> {
+        if self.version.key.is_some() && self.version.key != key {
+            return Err(io::Error::other("decryption failed"));
+        }
+        let mut bytes = vec![0; length];
+        self.data.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// Write; it survives this process, and this machine once it was flushed.
+    pub fn write(&mut self, offset: u64, bytes: &[u8], key: Option<u64>) -> io::Result<()> {
+        if offset.saturating_add(bytes.len() as u64) > self.definition.size() {
+            return Err(io::Error::other("beyond the region's end"));
+        }
+        if !self.version.dirty || self.version.key != key {
+            self.version.dirty = true;
+            self.version.key = key;
+            self.save_version()?;
+        }
+        self.data.write_all_at(bytes, offset)
+    }
+
+    /// Flush; the generation is on disk afterwards if anything had been written, and only then.
+    pub fn flush(&mut self, generation: u64, flush: u64) -> io::Result<()> {
+        if !self.version.dirty {
+            return Ok(());
+        }
+        self.data.sync_data()?;
+        self.version.generation = generation;
+        self.version.flush = flush;
+        self.version.dirty = false;
+        self.save_version()
+    }
+
+    /// Where anything was ever written: (offset, length), in bytes.
+    pub fn allocated(&self) -> io::Result<Vec<(u64, u64)>> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        loop {
+            let start = match lseek64(&self.data, at, Whence::SeekData) {
+                Ok(start) => start,
+                Err(Errno::ENXIO) => return Ok(found),
+                Err(error) => return Err(error.into()),
+            };
+            at = lseek64(&self.data, start, Whence::SeekHole)?;
+            found.push((start.unsigned_abs(), (at - start).unsigned_abs()));
+        }
+    }
+
+    /// Take over how far the copied region was flushed, having its data.
+    pub fn adopt(&mut self, version: Version) -> io::Result<()> {
+        self.data.sync_data()?;
+        self.version = version;
+        self.save_version()
+    }
+
+    fn save_version(&self) -> io::Result<()> {
+        replace(&self.folder.join("version.json"), &self.version)
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(file: &Path) -> io::Result<T> {
+    let text =
+        fs::read(file).map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| io::Error::other(format!("{}: {error}", file.display())))
+}
+
+fn replace(file: &Path, content: &impl Serialize) -> io::Result<()> {
+    let new = file.with_extension("new");
+    fs::write(&new, serde_json::to_vec_pretty(content)?)?;
+    fs::rename(new, file)
+}

@@ -1,0 +1,74 @@
+//! A connection to one downstairs: requests out, replies in their order, and the word that it is over.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::wire::{receive, send, Reply, Request};
+
+/// How the connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The other side is gone, or this one hung up.
+    Closed,
+    /// Another upstairs took over.
+    NoLongerActive,
+}
+
+/// One user at a time sends and receives; see [`super::Backlog`]'s lock.
+#[derive(Debug)]
+pub struct Link {
+    stream: TcpStream,
+    replies: Mutex<Receiver<(Reply, Vec<u8>)>>,
+}
+
+impl Link {
+    /// Over a connected socket, with the thread that listens to it.
+    pub fn new(stream: TcpStream) -> io::Result<(Self, JoinHandle<Ended>)> {
+        stream.set_nodelay(true)?;
+        let mut reader = stream.try_clone()?;
+        let (replies, received) = channel();
+        let listening = thread::spawn(move || loop {
+            match receive::<Reply>(&mut reader) {
+                Ok((Reply::NoLongerActive, _)) => return Ended::NoLongerActive,
+                Ok(reply) => {
+                    if replies.send(reply).is_err() {
+                        return Ended::Closed;
+                    }
+                }
+                Err(_) => return Ended::Closed,
+            }
+        });
+        let link = Self {
+            stream,
+            replies: Mutex::new(received),
+        };
+        Ok((link, listening))
+    }
+
+    /// Send a request and wait for its reply.
+    pub fn call(&self, request: &Request, payload: &[u8]) -> io::Result<(Reply, Vec<u8>)> {
+        self.send(request, payload)?;
+        self.receive()
+    }
+
+    /// Send a request.
+    pub fn send(&self, request: &Request, payload: &[u8]) -> io::Result<()> {
+        send(&mut &self.stream, request, payload)
+    }
+
+    /// Wait for the next reply; an error once the connection is over.
+    pub fn receive(&self) -> io::Result<(Reply, Vec<u8>)> {
+        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies
+            .recv()
+            .map_err(|_| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Hang up; calling it twice is harmless.
+    pub fn close(&self) {
+        self.stream.shutdown(Shutdown::Both).ok();
+    }
+}

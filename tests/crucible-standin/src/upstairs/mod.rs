@@ -1,0 +1,366 @@
+//! The server's side of a volume: three connections, and the writes that are not there yet.
+//!
+//! A write is acknowledged from memory.  It reaches the copies with the next flush, which comes by
+//! itself half a second later; what a server held that was killed before is lost.
+
+mod activation;
+mod info;
+mod link;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::region::{Definition, Version};
+use crate::wire::{Identity, Reply, Request};
+pub use info::{Connecting, DsState, Info, UpState};
+use link::Link;
+
+/// How many copies have to have a flush.
+const QUORUM: usize = 2;
+const AUTO_FLUSH: Duration = Duration::from_millis(500);
+/// What may wait in memory, in bytes.
+const BACKLOG_BYTES: usize = 16 << 20;
+
+/// What a volume is made of, and who comes for it.
+#[derive(Debug)]
+pub struct Options {
+    /// Where the three copies are.
+    pub targets: Vec<SocketAddr>,
+    /// The number that orders its owners.
+    pub generation: u64,
+    /// Tells the key; `None` for data in the clear.
+    pub key: Option<u64>,
+    /// Between attempts to reach a copy.
+    pub reconnect: Duration,
+}
+
+/// A volume in this server's hands.
+#[derive(Debug)]
+pub struct Upstairs {
+    options: Options,
+    identity: Identity,
+    state: Mutex<State>,
+    changed: Condvar,
+    backlog: Mutex<Backlog>,
+}
+
+#[derive(Debug)]
+struct State {
+    up: UpState,
+    /// Why it is out of service for good.
+    disabled: Option<String>,
+    size: u64,
+    clients: Vec<Client>,
+}
+
+/// Copies in service, by their places.
+type Links = Vec<(usize, Arc<Link>)>;
+
+/// One copy, as this server knows it.
+#[derive(Debug)]
+struct Client {
+    state: DsState,
+    link: Option<Arc<Link>>,
+    region: Option<(Definition, Version)>,
+    /// Whether it missed a write.
+    stale: bool,
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
+    writes: Vec<(u64, Vec<u8>)>,
+    bytes: usize,
+    /// Of the oldest that is not flushed.
+    since: Option<Instant>,
+    flushes: u64,
+}
+
+impl Upstairs {
+    /// Connect to the copies and become the one that writes.
+    ///
+    /// Waits for all three, however long that takes, as Crucible does.  An error if one of them
+    /// refused for good; the process is to end then.
+    pub fn activate(self: &Arc<Self>) -> Result<(), String> {
+        for index in 0..self.options.targets.len() {
+            let upstairs = Arc::clone(self);
+            thread::spawn(move || upstairs.stay_connected(index));
+        }
+        let state = self.wait(self.state(), |state| {
+            state.clients.iter().all(|client| client.region.is_some())
+        });
+        self.collate(state)?;
+        let upstairs = Arc::clone(self);
+        thread::spawn(move || upstairs.flush_by_itself());
+        Ok(())
+    }
+
+    /// Of a volume that is to be activated.
+    pub fn new(options: Options) -> Arc<Self> {
+        let client = || Client {
+            state: DsState::connecting(Connecting::Start),
+            link: None,
+            region: None,
+            stale: false,
+        };
+        Arc::new(Self {
+            identity: Identity {
+                upstairs_id: Uuid::nil(),
+                session_id: Uuid::new_v4(),
+                generation: options.generation,
+                key: options.key,
+            },
+            state: Mutex::new(State {
+                up: UpState::Initializing,
+                disabled: None,
+                size: 0,
+                clients: options.targets.iter().map(|_| client()).collect(),
+            }),
+            changed: Condvar::new(),
+            backlog: Mutex::default(),
+            options,
+        })
+    }
+
+    /// What `/info` says.
+    pub fn info(&self) -> Info {
+        let state = self.state();
+        Info::new(
+            state.up,
+            state
+                .clients
+                .iter()
+                .map(|client| client.state.clone())
+                .collect(),
+        )
+    }
+
+    /// Of the volume, in bytes.
+    pub fn size(&self) -> u64 {
+        self.state().size
+    }
+
+    /// Read; EIO once another owner took over.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.check_range(offset, bytes.len())?;
+        loop {
+            let (links, backlog) = self.active(1)?;
+            let request = Request::Read {
+                offset,
+                length: bytes.len(),
+            };
+            let (index, link) = &links[0];
+            match link.call(&request, b"") {
+                Ok((Reply::Done, read)) => {
+                    bytes.copy_from_slice(&read);
+                    backlog.overlay(offset, bytes);
+                    return Ok(());
+                }
+                Ok((reply, _)) => return Err(io::Error::other(format!("{reply:?}"))),
+                Err(_) => self.drop_link(*index, link),
+            }
+        }
+    }
+
+    /// Write to memory; EIO once another owner took over.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_range(offset, bytes.len())?;
+        self.check_active()?;
+        let mut backlog = self.backlog();
+        backlog.writes.push((offset, bytes.to_vec()));
+        backlog.bytes += bytes.len();
+        backlog.since.get_or_insert_with(Instant::now);
+        let full = backlog.bytes > BACKLOG_BYTES;
+        drop(backlog);
+        if full {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Bring everything that was written to two copies' disks; waits for two to be there.
+    pub fn flush(&self) -> io::Result<()> {
+        loop {
+            let (links, mut backlog) = self.active(QUORUM)?;
+            if self.flush_to(links, &mut backlog)? >= QUORUM {
+                return Ok(());
+            }
+        }
+    }
+
+    /// To how many copies it went.
+    fn flush_to(&self, mut having: Links, backlog: &mut Backlog) -> io::Result<usize> {
+        for (offset, bytes) in &backlog.writes {
+            having = self.all(having, &Request::Write { offset: *offset }, bytes)?;
+        }
+        backlog.flushes += 1;
+        let flush = Request::Flush {
+            generation: self.options.generation,
+            flush: backlog.flushes,
+        };
+        having = self.all(having, &flush, b"")?;
+        let mut state = self.state();
+        if !backlog.writes.is_empty() {
+            for (index, client) in state.clients.iter_mut().enumerate() {
+                client.stale |= !having.iter().any(|(having, _)| *having == index);
+            }
+        }
+        drop(state);
+        if having.len() >= QUORUM {
+            backlog.writes.clear();
+            backlog.bytes = 0;
+            backlog.since = None;
+        }
+        Ok(having.len())
+    }
+
+    /// Ask several copies for the same: those that did it.
+    fn all(&self, links: Links, request: &Request, payload: &[u8]) -> io::Result<Links> {
+        for (_, link) in &links {
+            // Who is gone already gives no reply either.
+            link.send(request, payload).ok();
+        }
+        let mut done = Vec::new();
+        for (index, link) in links {
+            match link.receive() {
+                Ok((Reply::Done, _)) => done.push((index, link)),
+                Ok((reply, _)) => return Err(io::Error::other(format!("{reply:?}"))),
+                Err(_) => self.drop_link(index, &link),
+            }
+        }
+        Ok(done)
+    }
+
+    fn flush_by_itself(&self) {
+        while self.check_active().is_ok() {
+            thread::sleep(AUTO_FLUSH / 10);
+            let since = self.backlog().since;
+            if since.is_some_and(|since| since.elapsed() >= AUTO_FLUSH) {
+                if let Err(error) = self.flush() {
+                    eprintln!("flush: {error}");
+                }
+            }
+        }
+    }
+
+    /// The copies in service, once there are as many, and that none joins them meanwhile.
+    fn active(&self, wanted: usize) -> io::Result<(Links, MutexGuard<'_, Backlog>)> {
+        loop {
+            let backlog = self.backlog();
+            let state = self.state();
+            if state.disabled.is_some() {
+                return Err(fenced());
+            }
+            let links = state.links();
+            if links.len() >= wanted {
+                return Ok((links, backlog));
+            }
+            // Without the backlog: who comes back takes it.
+            drop((state, backlog));
+            drop(self.wait(self.state(), |state| state.links().len() >= wanted));
+        }
+    }
+
+    fn check_active(&self) -> io::Result<()> {
+        if self.state().disabled.is_some() {
+            return Err(fenced());
+        }
+        Ok(())
+    }
+
+    fn check_range(&self, offset: u64, length: usize) -> io::Result<()> {
+        if offset.saturating_add(length as u64) > self.size() {
+            return Err(io::Error::from_raw_os_error(nix::libc::EINVAL));
+        }
+        Ok(())
+    }
+
+    fn drop_link(&self, index: usize, link: &Arc<Link>) {
+        link.close();
+        let mut state = self.state();
+        let client = &mut state.clients[index];
+        if client
+            .link
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, link))
+        {
+            client.link = None;
+            client.state = DsState::connecting(Connecting::Start);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Out of service for good: the process lives on, as Crucible's does.
+    fn disable(&self, why: String) {
+        let mut state = self.state();
+        eprintln!("out of service: {why}");
+        state.up = UpState::Initializing;
+        state.disabled.get_or_insert(why);
+        for client in &mut state.clients {
+            client.state = DsState::connecting(Connecting::WaitConnect);
+            if let Some(link) = client.link.take() {
+                link.close();
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wait until `ready`, or until it is out of service.
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        ready: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        self.changed
+            .wait_while(state, |state| state.disabled.is_none() && !ready(state))
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn links(&self) -> Links {
+        let active = |client: &Client| {
+            client
+                .link
+                .clone()
+                .filter(|_| client.state == DsState::Active)
+        };
+        self.clients
+            .iter()
+            .enumerate()
+            .filter_map(|(index, client)| active(client).map(|link| (index, link)))
+            .collect()
+    }
+}
+
+impl Backlog {
+    /// Put what was written over what the copies hold.
+    fn overlay(&self, start: u64, bytes: &mut [u8]) {
+        let end = start + bytes.len() as u64;
+        for (offset, data) in &self.writes {
+            let from = start.max(*offset);
+            let to = end.min(offset + data.len() as u64);
+            if from < to {
+                let length = (to - from) as usize;
+                let (into, out_of) = ((from - start) as usize, (from - offset) as usize);
+                bytes[into..into + length].copy_from_slice(&data[out_of..out_of + length]);
+            }
+        }
+    }
+}
+
+fn fenced() -> io::Error {
+    io::Error::from_raw_os_error(nix::libc::EIO)
+}
