@@ -91,7 +91,7 @@ fn downstairs_states<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<S
     Ok(states.iter().map(tagged).collect())
 }
 
-/// `{"type": "connecting", "value": {"state": {"type": "wait_quorum"}, ...}}` in a few words.
+/// `{"type": "connecting", "value": {"state": {"type": "wait_quorum"}, ...}}` and the like, in words.
 fn tagged(state: &Value) -> String {
     let name = |value: &Value| value.get("type")?.as_str().map(str::to_owned);
     let Some(outer) = name(state) else {
@@ -100,8 +100,49 @@ fn tagged(state: &Value) -> String {
             .map_or_else(|| state.to_string(), str::to_owned);
     };
     let value = &state["value"];
-    match name(&value["state"]).or_else(|| name(value)) {
-        Some(inner) => format!("{outer} ({inner})"),
-        None => outer,
+    match (
+        name(&value["state"]).or_else(|| name(value)),
+        value["value"].as_str(),
+    ) {
+        (Some(inner), Some(reason)) => format!("{outer} ({inner}: {reason})"),
+        (Some(inner), None) => format!("{outer} ({inner})"),
+        (None, _) => outer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> Info {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn an_active_upstairs_is_recognised_with_all_it_says() {
+        let info = answer(include_str!("../tests/standin/active.json"));
+        assert_eq!(info.state, UpstairsState::Active);
+        assert_eq!(info.downstairs, ["active", "active", "live_repair"]);
+        assert_eq!((info.reconcile_done, info.reconcile_needed), (4, 4));
+        assert_eq!((info.up_jobs, info.ds_jobs), (1, 2));
+    }
+
+    #[test]
+    fn an_upstairs_that_waits_says_in_words_how_it_gets_on_with_each_downstairs() {
+        let info = answer(include_str!("../tests/standin/waiting.json"));
+        assert_eq!(
+            info.to_string(),
+            "initializing, downstairs: connecting (wait_quorum), connecting (start), \
+             stopping (negotiation_failed: incompatible_settings)"
+        );
+    }
+
+    #[test]
+    fn a_state_that_a_newer_crucible_knows_is_told_as_it_is_and_never_taken_for_active() {
+        let text =
+            include_str!("../tests/standin/active.json").replacen("active", "hibernating", 1);
+        let info = answer(&text);
+        assert_eq!(info.state, UpstairsState::Other("hibernating".to_owned()));
+        assert!(info.to_string().starts_with("hibernating"), "{info}");
     }
 }

@@ -42,3 +42,33 @@ pub fn parse(text: &str, origin: &str) -> Result<SecretString, Error> {
         found => Err(wrong(format!("{found} bytes"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[test]
+    fn a_key_is_taken_as_openssl_prints_it() {
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), format!("{key}\n")).unwrap();
+        assert_eq!(read(file.path()).unwrap().expose_secret(), key);
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_without_being_quoted() {
+        for (text, found) in [
+            ("not-a-key", "not base64"),
+            ("c2hvcnQ=", "5 bytes"),
+            ("", "0 bytes"),
+        ] {
+            let error = parse(text, "secret 1").unwrap_err().to_string();
+            assert!(
+                error.contains("secret 1") && error.contains(found),
+                "{error}"
+            );
+            assert!(text.is_empty() || !error.contains(text), "{error}");
+        }
+    }
+}

@@ -124,3 +124,59 @@ fn is_free(pair: &Reserved) -> bool {
         .iter()
         .all(|address| TcpListener::bind(address).is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `last` is the last byte of the address: each test has its own.
+    fn ports(root: &Path, last: u8) -> Ports {
+        Ports {
+            root: root.join("crucible"),
+            address: Ipv4Addr::new(127, 115, 111, last),
+        }
+    }
+
+    #[test]
+    fn no_two_volumes_get_the_same_port_and_each_keeps_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let ports = ports(root.path(), 1);
+        let (web, database) = (Uuid::new_v4(), Uuid::new_v4());
+        let first = ports.reserve(&web).unwrap();
+        let second = ports.reserve(&database).unwrap();
+        assert_eq!((first.nbd.port(), first.control.port()), (20_000, 20_001));
+        assert_eq!((second.nbd.port(), second.control.port()), (20_002, 20_003));
+        assert_eq!(ports.reserve(&web).unwrap(), first);
+
+        ports.release(&web).unwrap();
+        ports.release(&web).unwrap();
+        assert_eq!(ports.reserve(&Uuid::new_v4()).unwrap(), first);
+    }
+
+    #[test]
+    fn a_port_on_which_somebody_listens_is_given_to_nobody() {
+        let root = tempfile::tempdir().unwrap();
+        let ports = ports(root.path(), 2);
+        let volume = Uuid::new_v4();
+        let first = ports.reserve(&volume).unwrap();
+        // Its own server, which was not stopped, or something else.
+        let _server = TcpListener::bind(first.control).unwrap();
+        assert_eq!(ports.reserve(&volume).unwrap().nbd.port(), 20_002);
+    }
+
+    #[test]
+    fn reservations_at_the_same_time_do_not_meet() {
+        let root = tempfile::tempdir().unwrap();
+        let ports = ports(root.path(), 3);
+        let mut given: Vec<u16> = std::thread::scope(|scope| {
+            let reserve = || ports.reserve(&Uuid::new_v4()).unwrap().nbd.port();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(reserve)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        given.sort_unstable();
+        assert_eq!(given, (20_000..20_016).step_by(2).collect::<Vec<_>>());
+    }
+}

@@ -63,3 +63,52 @@ impl Mask {
         self.0.as_ref().map_or("", ExposeSecret::expose_secret)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEY: &str = "dGhpcyBpcyBhIGtleSBvZiAzMiBieXRlcywgcmVhbGx5IQ==";
+
+    fn lines(said: &[u8]) -> Vec<String> {
+        Mask::of(Some(SecretString::from(KEY)))
+            .lines(said)
+            .collect()
+    }
+
+    #[test]
+    fn what_a_server_says_is_told_line_by_line_without_its_key() {
+        let said = format!("key: {KEY}, again {KEY}\r\n\nlast: {KEY}");
+        assert_eq!(
+            lines(said.as_bytes()),
+            ["key: <key>, again <key>", "", "last: <key>"]
+        );
+        let open: Vec<_> = Mask::of(None).lines(&b"a\nb"[..]).collect();
+        assert_eq!(open, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_and_the_next_one_is_told() {
+        let said = [vec![b'x'; 1 << 20], b"\nnext\n".to_vec()].concat();
+        let told = lines(&said);
+        assert_eq!(told.len(), 2);
+        assert!(told[0].len() < LINE_LIMIT + 10 && told[0].ends_with("x ..."));
+        assert_eq!(told[1], "next");
+    }
+
+    proptest! {
+        #[test]
+        fn no_part_of_a_key_is_told_wherever_it_stands(
+            before in 0_usize..LINE_LIMIT + 100,
+            keys in 1_usize..4,
+            odd in any::<u8>(),
+        ) {
+            let filler = vec![if odd == b'\n' { b'-' } else { odd }; before];
+            let said = [filler, KEY.repeat(keys).into_bytes()].concat();
+            for line in lines(&said) {
+                prop_assert!(!line.contains(&KEY[..8]), "{}", line);
+            }
+        }
+    }
+}

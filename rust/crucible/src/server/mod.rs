@@ -84,13 +84,10 @@ impl Server {
     /// [`Error::StillRunning`] if a server runs, [`Error::Locked`], [`Error::File`].
     pub fn prepare(&self, spec: &Spec) -> Result<(), Error> {
         folder::make(&self.folder)?;
+        // Its runner would hold the lock for long.
+        self.refuse_if_running()?;
         let _lock = self.lock(Deadline::after(LOCK_DEADLINE))?;
-        if let Status::Running(state) = self.status()? {
-            return Err(Error::StillRunning {
-                volume: self.volume,
-                pid: state.server.map_or(state.runner.pid, |server| server.pid),
-            });
-        }
+        self.refuse_if_running()?;
         // In this order: a runner that comes late never finds a spec without the mark of its use.
         folder::remove_file(&self.file(SPEC))?;
         folder::remove_file(&self.file(EXIT))?;
@@ -137,12 +134,7 @@ impl Server {
     /// # Errors
     /// [`Error::StillRunning`] if a server runs, [`Error::File`].
     pub fn remove(&self) -> Result<(), Error> {
-        if let Status::Running(state) = self.status()? {
-            return Err(Error::StillRunning {
-                volume: self.volume,
-                pid: state.server.map_or(state.runner.pid, |server| server.pid),
-            });
-        }
+        self.refuse_if_running()?;
         match fs::remove_dir_all(&self.folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::file("remove", &self.folder, error))
@@ -182,6 +174,16 @@ impl Server {
                 "its --help does not name {}: it is no crucible-nbd-server that can be used here",
                 missing.join(", ")
             ))),
+        }
+    }
+
+    fn refuse_if_running(&self) -> Result<(), Error> {
+        match self.status()? {
+            Status::Absent | Status::Ended(_) => Ok(()),
+            Status::Running(state) => Err(Error::StillRunning {
+                volume: self.volume,
+                pid: state.server.map_or(state.runner.pid, |server| server.pid),
+            }),
         }
     }
 

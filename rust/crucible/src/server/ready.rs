@@ -16,6 +16,8 @@ use crate::{Error, Process};
 const POLL: Duration = Duration::from_millis(30);
 /// How long one answer of the upstairs may take.
 const INFO_DEADLINE: Duration = Duration::from_secs(2);
+/// How long it may take at least: the last answer before the deadline is what the error quotes.
+const INFO_LEAST: Duration = Duration::from_millis(500);
 
 impl Server {
     /// Waits until the server that was started listens and its upstairs is active.
@@ -68,7 +70,7 @@ fn ready(
     control: SocketAddr,
     deadline: Deadline,
 ) -> Result<Info, String> {
-    let info = control::info(control, deadline.left().min(INFO_DEADLINE))
+    let info = control::info(control, deadline.left().clamp(INFO_LEAST, INFO_DEADLINE))
         .map_err(|error| error.to_string())?;
     match listens(server, nbd) {
         Ok(true) if info.state == UpstairsState::Active => Ok(info),
