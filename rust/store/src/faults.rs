@@ -8,6 +8,7 @@
 //! call that changes something is a crash point.
 
 mod cluster;
+mod crucible;
 mod host;
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +19,7 @@ use crate::cluster::ClusterError;
 use crate::host::HostError;
 
 pub use self::cluster::FaultyCluster;
+pub use self::crucible::{FaultyMachine, FaultyRegistry};
 pub use self::host::FaultyHost;
 
 /// What happens at the chosen call.

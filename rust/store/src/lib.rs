@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod ceph;
 pub mod check;
 pub mod cluster;
+pub mod crucible;
 pub mod device_config;
 pub mod dom0;
 pub mod error;

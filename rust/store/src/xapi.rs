@@ -38,7 +38,7 @@ pub struct XapiFields {
 }
 
 /// `snapshot_time` of what is no snapshot.
-const NO_TIME: &str = "19700101T00:00:00Z";
+pub(crate) const NO_TIME: &str = "19700101T00:00:00Z";
 
 impl XapiFields {
     /// What XAPI is to know about a snapshot that is taken of this VDI at that time (seconds since

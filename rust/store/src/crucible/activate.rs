@@ -1,0 +1,156 @@
+//! A volume gets a server and a device on this host, and loses them again.
+
+use ::crucible::target::TargetState;
+use ::crucible::Volume;
+use uuid::Uuid;
+
+use super::error::{Context, Error, Result};
+use super::log::{Claim, Log};
+use super::machine::{Device, Server};
+use super::Volumes;
+
+impl Volumes<'_> {
+    /// Serves a volume on this host: its block device, the same however often it is asked. One that
+    /// is only read needs the claim too, since Crucible has one client for each volume.
+    pub fn activate(&self, vdi: &Uuid, writable: bool) -> Result<Device> {
+        let _alone = self.lock(vdi)?;
+        let listing = self.catalogue.list()?;
+        let (volume, _) = listing.find(vdi)?;
+        let log = self.log(vdi)?;
+        if let Some(device) = self.served(volume, &log, writable)? {
+            return Ok(device);
+        }
+        // What a crash left here. Without a claim of this host it is nobody's; with one, the server
+        // or the device is of no use any more.
+        self.clear(vdi)?;
+        self.close(&log)?;
+        self.preflight(volume)?;
+        self.serve(volume, writable).map_err(|e| self.undo(vdi, e))
+    }
+
+    /// Takes a volume's device and server off this host, and gives its claim back. Does the rest
+    /// where some of it is gone already.
+    pub fn deactivate(&self, vdi: &Uuid) -> Result<()> {
+        let _alone = self.lock(vdi)?;
+        self.clear(vdi)?;
+        match self.log(vdi) {
+            Ok(log) => self.release_ours(&log),
+            // Forgotten by XAPI, and its claims with it.
+            Err(Error::VdiUnknown { .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) fn lock(&self, vdi: &Uuid) -> Result<Box<dyn std::any::Any>> {
+        let doing = || format!("waiting for another command on VDI {vdi}");
+        self.machine.lock(vdi).doing(doing)
+    }
+
+    /// The device that serves the volume already, as it was asked for.
+    fn served(&self, volume: &Volume, log: &Log, writable: bool) -> Result<Option<Device>> {
+        let Some(claim) = log.open().filter(|claim| self.is_ours(claim)) else {
+            return Ok(None);
+        };
+        if !self.serves(claim)? {
+            return Ok(None);
+        }
+        let device = self.device(&volume.uuid)?;
+        Ok(device.filter(|device| {
+            device.connected && device.read_only != writable && device.size == volume.size
+        }))
+    }
+
+    /// Whether this host runs the server of that claim, and the server serves.
+    pub(super) fn serves(&self, claim: &Claim) -> Result<bool> {
+        Ok(match self.server(&claim.vdi)? {
+            Server::Running {
+                generation,
+                serving: Ok(()),
+            } => generation == claim.generation,
+            _ => false,
+        })
+    }
+
+    pub(super) fn server(&self, vdi: &Uuid) -> Result<Server> {
+        let doing = || format!("looking for a server of VDI {vdi} on this host");
+        self.machine.server(vdi).doing(doing)
+    }
+
+    pub(super) fn device(&self, vdi: &Uuid) -> Result<Option<Device>> {
+        let doing = || format!("looking for a device of VDI {vdi} on this host");
+        self.machine.device(vdi).doing(doing)
+    }
+
+    /// Removes whatever serves a volume on this host. The device goes first: its removal writes
+    /// what the kernel still holds, which needs the server.
+    pub(super) fn clear(&self, vdi: &Uuid) -> Result<()> {
+        let disconnected = self.machine.disconnect(vdi);
+        disconnected.doing(|| format!("removing the device of VDI {vdi}"))?;
+        let stopped = self.machine.stop(vdi);
+        stopped.doing(|| format!("stopping the server of VDI {vdi}"))?;
+        let removed = self.machine.remove(vdi);
+        removed.doing(|| format!("removing what the server of VDI {vdi} left"))
+    }
+
+    /// Clears up after a failed activation; answers the error to report. A generation that was
+    /// claimed is spent, whether a server has used it or not.
+    pub(super) fn undo(&self, vdi: &Uuid, first: Error) -> Error {
+        // Read again: a claim may have been made although XAPI's answer was lost.
+        let release = || self.log(vdi).and_then(|log| self.release_ours(&log));
+        match self.clear(vdi).and_then(|()| release()) {
+            Ok(()) => first,
+            Err(second) => Error::NotUndone {
+                vdi: *vdi,
+                first: Box::new(first),
+                second: Box::new(second),
+            },
+        }
+    }
+
+    /// Looks at everything that a start would fail for.
+    fn preflight(&self, volume: &Volume) -> Result<()> {
+        let vdi = volume.uuid;
+        let checked = self.machine.check_program();
+        checked.doing(|| format!("VDI {vdi} was not attached"))?;
+        let states = self.machine.probe(&volume.targets);
+        let mut down = Vec::new();
+        for (target, state) in volume.targets.iter().zip(states) {
+            match state {
+                TargetState::Down(why) => down.push(format!("target {target} is down ({why})")),
+                TargetState::Up {
+                    read_only: Some(true),
+                    ..
+                } => down.push(format!("target {target} serves its region read-only")),
+                TargetState::Up {
+                    size: Some(actual), ..
+                } if actual != volume.size => {
+                    return Err(Error::WrongSize {
+                        vdi,
+                        target: target.to_string(),
+                        actual,
+                        declared: volume.size,
+                    })
+                }
+                TargetState::Up { .. } => {}
+            }
+        }
+        if down.is_empty() {
+            return Ok(());
+        }
+        let targets = down.join("; ");
+        Err(Error::TargetsDown { vdi, targets })
+    }
+
+    fn serve(&self, volume: &Volume, writable: bool) -> Result<Device> {
+        let vdi = volume.uuid;
+        let reserved = self.machine.reserve(volume);
+        reserved.doing(|| format!("preparing a server for VDI {vdi}"))?;
+        // Read again: closing has added to it.
+        let Claim { generation, .. } = self.claim(volume, &self.log(&vdi)?)?;
+        let started = self.machine.start(volume, generation);
+        let doing = || format!("starting a server for VDI {vdi} with generation {generation}");
+        started.doing(doing)?;
+        let device = self.machine.connect(volume, !writable);
+        device.doing(|| format!("connecting a device to VDI {vdi}"))
+    }
+}

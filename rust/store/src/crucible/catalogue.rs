@@ -1,0 +1,45 @@
+//! Which volumes an SR has: those that a file declares, and those that a provisioner made.
+
+use ::crucible::Volume;
+use uuid::Uuid;
+
+use super::error::{Error, Result};
+
+/// Where a volume is kept on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// In the file of `device-config:volumes`, which this driver never writes.
+    Declared,
+    /// With the program of `device-config:provisioner`, which can delete it again.
+    Provisioned,
+}
+
+/// All volumes of an SR.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The volumes, declared ones first.
+    pub volumes: Vec<(Volume, Source)>,
+    /// Bytes that the storage machines hold in total, where the provisioner says.
+    pub total: Option<u64>,
+    /// Bytes that are free there, where the provisioner says.
+    pub free: Option<u64>,
+}
+
+/// Where an SR's volumes are on record. Every failure to read is an error: a list without those
+/// volumes would have XAPI forget their disks.
+pub trait Catalogue {
+    /// All volumes.
+    fn list(&self) -> Result<Listing>;
+    /// Has a volume made. Its size may be larger than asked for.
+    fn create(&self, vdi: &Uuid, name: &str, size: u64) -> Result<Volume>;
+    /// Has a volume deleted, with its data.
+    fn delete(&self, volume: &Volume) -> Result<()>;
+}
+
+impl Listing {
+    /// The volume behind a VDI.
+    pub(super) fn find(&self, vdi: &Uuid) -> Result<&(Volume, Source)> {
+        let found = self.volumes.iter().find(|(volume, _)| volume.uuid == *vdi);
+        found.ok_or(Error::VolumeMissing { vdi: *vdi })
+    }
+}

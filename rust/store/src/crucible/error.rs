@@ -1,0 +1,180 @@
+//! What can go wrong with a volume of Crucible, in words for the administrator.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use super::log::Claim;
+use crate::host::HostError;
+
+/// Result of an operation on an SR of type crucible or on one of its volumes.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// XAPI did not do what was asked.
+    #[error("{doing}: XAPI answered: {source}")]
+    Registry {
+        /// What this driver was about.
+        doing: String,
+        /// XAPI's text.
+        source: HostError,
+    },
+    /// This host did not do what was asked.
+    #[error("{doing}: {source}")]
+    Machine {
+        /// What this driver was about.
+        doing: String,
+        /// What went wrong.
+        source: HostError,
+    },
+    /// What could not be undone, after a failure that is told first.
+    #[error("{first}. On top of that, {second}: VDI {vdi} stays claimed by this host until it is activated here again or the SR is plugged again")]
+    NotUndone {
+        /// The volume.
+        vdi: Uuid,
+        /// The first failure.
+        first: Box<Error>,
+        /// The second.
+        second: Box<Error>,
+    },
+    /// The list of volumes cannot be read, or a volume not made or deleted.
+    #[error(transparent)]
+    Catalogue(#[from] ::crucible::Error),
+    /// Another host, or this one, has the volume.
+    #[error("VDI {vdi} is in use: host {host} has claimed it since {since} (generation {generation}), and a second server would fence the first. Unplug it there; if that host is dead, declare it dead (xe host-declare-dead), and only if its server certainly does not run, release the claim with 'smblock-admin release'")]
+    VdiInUse {
+        /// The volume.
+        vdi: Uuid,
+        /// The host's UUID.
+        host: String,
+        /// The claim's generation.
+        generation: u64,
+        /// UTC time.
+        since: String,
+    },
+    /// Two hosts reached for the volume at once, and this one was second.
+    #[error(
+        "VDI {vdi} is in use: another host claimed it at the same moment. Nothing was started here"
+    )]
+    Outrun {
+        /// The volume.
+        vdi: Uuid,
+    },
+    /// Not all three targets can serve.
+    #[error("VDI {vdi} was not attached: {targets}. A server starts with all three targets only, and waits for ever where one is missing; start the downstairs there, then plug the disk again")]
+    TargetsDown {
+        /// The volume.
+        vdi: Uuid,
+        /// Which do not, and why.
+        targets: String,
+    },
+    /// A target's region is not what the volume was declared as.
+    #[error("VDI {vdi} was not attached: the region at {target} has {actual} bytes and the volume {declared}. Correct the size, or the address of the target")]
+    WrongSize {
+        /// The volume.
+        vdi: Uuid,
+        /// The target's address.
+        target: String,
+        /// Bytes of the region.
+        actual: u64,
+        /// Bytes of the volume.
+        declared: u64,
+    },
+    /// The SR has no such volume.
+    #[error("VDI {vdi}: no volume of that UUID is declared in device-config:volumes, nor known to device-config:provisioner")]
+    VolumeMissing {
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// XAPI has no record to keep a claim in.
+    #[error("VDI {vdi} is unknown to XAPI, which keeps who uses it: scan the SR (xe sr-scan)")]
+    VdiUnknown {
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// An entry of the log of claims cannot be read.
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so nobody can say which host has the disk. When no host of the pool runs a server for it, remove the key: xe vdi-param-remove uuid={vdi} param-name=sm-config param-key={key}")]
+    Damaged {
+        /// The VDI.
+        vdi: Uuid,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The SR's disks are in use on this host.
+    #[error("SR {sr} still serves VDI {vdi} on this host: unplug it first")]
+    SrInUse {
+        /// The SR.
+        sr: Uuid,
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// Volumes are left.
+    #[error("SR {sr} is not empty: its provisioner still has {volumes} volume(s). Destroy them first, or forget the SR (xe sr-forget) to keep them")]
+    SrNotEmpty {
+        /// The SR.
+        sr: Uuid,
+        /// How many.
+        volumes: usize,
+    },
+    /// There is no program that makes volumes.
+    #[error("this SR cannot {what}: Crucible itself has no service that does it. Name a program that does with device-config:provisioner, or prepare the three regions by hand and declare the volume in the file of device-config:volumes")]
+    NoProvisioner {
+        /// "create disks", …
+        what: &'static str,
+    },
+    /// A declared volume is not this driver's to delete.
+    #[error("VDI {vdi} is declared in device-config:volumes and its regions were prepared by hand: take it out of that file and scan the SR, then remove the regions by hand. Nothing was deleted")]
+    Declared {
+        /// The VDI.
+        vdi: Uuid,
+    },
+}
+
+impl Error {
+    /// The errno behind it, positive, where there is one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Registry { source, .. } | Error::Machine { source, .. } => source.errno,
+            Error::NotUndone { first, .. } => first.errno(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn in_use(claim: &Claim) -> Self {
+        let since = UNIX_EPOCH + Duration::from_secs(claim.since);
+        Error::VdiInUse {
+            vdi: claim.vdi,
+            host: claim.host.clone(),
+            generation: claim.generation,
+            since: humantime::format_rfc3339_seconds(since).to_string(),
+        }
+    }
+}
+
+/// Says what a failing call was for.
+pub(super) trait Context<T> {
+    /// A call to XAPI.
+    fn registering(self, what: impl FnOnce() -> String) -> Result<T>;
+    /// A call to this host.
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Context<T> for crate::host::Result<T> {
+    fn registering(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Registry {
+            doing: what(),
+            source,
+        })
+    }
+
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Machine {
+            doing: what(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! Who may run a volume's server, and with which generation: an append-only log in XAPI.
+//!
+//! Crucible has no place of its own that several hosts can agree in before a server is started, and
+//! starting one to find out is what breaks its fencing. XAPI has one: adding a key to a VDI's
+//! `sm_config` fails where the key exists. So the log is made of keys that are only ever added:
+//!
+//! * `crucible_claim_SEQ`: a host claims the volume, with the generation that it will start the
+//!   server with. Whoever adds the next number has the volume; whoever finds it taken has lost.
+//! * `crucible_released_GENERATION`: that claim is over, and its server certainly gone.
+//!
+//! The number that is raced for and the generation are two things on purpose. The first goes up by
+//! one, so that two hosts that read the same log try to add the same key. The second is never below
+//! the clock either: it goes on rising where XAPI has lost what it was told last, when its master's
+//! power failed or the VDI was forgotten.
+//!
+//! Entries are never changed, so one that SM puts back from an old copy says nothing new: only the
+//! highest claim counts. They name their VDI, since XAPI may copy a VDI's maps to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::error::{Error, Result};
+use super::machine::Identity;
+
+/// What every key of this driver in a VDI's `sm_config` begins with.
+pub const KEY_PREFIX: &str = "crucible_";
+const CLAIM: &str = "crucible_claim_";
+const RELEASED: &str = "crucible_released_";
+
+/// A VDI's `sm_config`.
+pub type SmConfig = BTreeMap<String, String>;
+
+/// A host's right to run a volume's server, until it is released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The volume.
+    pub vdi: Uuid,
+    /// The generation that the server is started with, at most once.
+    pub generation: u64,
+    /// UUID of the host.
+    pub host: String,
+    /// `/proc/sys/kernel/random/boot_id` of that host then.
+    pub boot_id: String,
+    /// When, in seconds since 1970 by that host's clock.
+    pub since: u64,
+}
+
+/// What a VDI's `sm_config` says about who may run its server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Log {
+    last: Option<(u64, Claim)>,
+    released: BTreeSet<u64>,
+    keys: Vec<String>,
+}
+
+impl Log {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]: an entry cannot be read, so nobody can say who has the volume.
+    pub fn read(vdi: &Uuid, sm_config: &SmConfig) -> Result<Self> {
+        let mut log = Log::default();
+        for (key, value) in sm_config {
+            let damaged = |detail: String| Error::Damaged {
+                vdi: *vdi,
+                key: key.clone(),
+                detail,
+            };
+            if let Some(number) = key.strip_prefix(CLAIM) {
+                let number: u64 = number
+                    .parse()
+                    .map_err(|_| damaged("its name does not end in a number".to_owned()))?;
+                let claim: Claim =
+                    serde_json::from_str(value).map_err(|e| damaged(e.to_string()))?;
+                if claim.vdi != *vdi {
+                    continue; // copied with the VDI that it is about
+                }
+                if log.last.as_ref().is_none_or(|(last, _)| *last < number) {
+                    log.last = Some((number, claim));
+                }
+            } else if let Some(generation) = key.strip_prefix(RELEASED) {
+                let generation = generation
+                    .parse()
+                    .map_err(|_| damaged("its name does not end in a number".to_owned()))?;
+                log.released.insert(generation);
+            } else {
+                continue;
+            }
+            log.keys.push(key.clone());
+        }
+        Ok(log)
+    }
+
+    /// The claim that holds, if one does.
+    pub fn open(&self) -> Option<&Claim> {
+        let (_, claim) = self.last.as_ref()?;
+        (!self.released.contains(&claim.generation)).then_some(claim)
+    }
+
+    /// What `me` would add to have the volume next: the key and the claim. `floor` is the highest
+    /// generation that the volume is known to have had outside this log.
+    pub(super) fn next(&self, vdi: &Uuid, me: &Identity, floor: u64, now: u64) -> (String, Claim) {
+        let (number, spent) = self
+            .last
+            .as_ref()
+            .map_or((0, 0), |(number, claim)| (*number, claim.generation));
+        let claim = Claim {
+            vdi: *vdi,
+            generation: (spent.max(floor) + 1).max(now),
+            host: me.host.clone(),
+            boot_id: me.boot_id.clone(),
+            since: now,
+        };
+        (format!("{CLAIM}{}", number + 1), claim)
+    }
+
+    /// The keys that say nothing any more once a further claim was added.
+    pub(super) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+}
+
+/// The key that says that the claim of that generation is over.
+pub(super) fn released_key(generation: u64) -> String {
+    format!("{RELEASED}{generation}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const VDI: Uuid = Uuid::from_u128(1);
+
+    fn me() -> Identity {
+        Identity {
+            host: "host-1".to_owned(),
+            boot_id: "boot-1".to_owned(),
+        }
+    }
+
+    fn add(sm_config: &mut SmConfig, floor: u64, now: u64) -> Claim {
+        let (key, claim) = Log::read(&VDI, sm_config)
+            .unwrap()
+            .next(&VDI, &me(), floor, now);
+        let value = serde_json::to_string(&claim).unwrap();
+        assert_eq!(sm_config.insert(key, value), None);
+        claim
+    }
+
+    #[test]
+    fn generations_only_rise_whatever_the_clock_says() {
+        let mut sm_config = SmConfig::new();
+        let generations = [(0, 1_000), (0, 1_000), (0, 10), (5_000, 20), (0, 9_000)];
+        let generations =
+            generations.map(|(floor, now)| add(&mut sm_config, floor, now).generation);
+        assert_eq!(generations, [1_000, 1_001, 1_002, 5_001, 9_000]);
+    }
+
+    #[test]
+    fn two_hosts_that_read_the_same_log_race_for_the_same_key() {
+        let log = Log::default();
+        let (mine, _) = log.next(&VDI, &me(), 0, 1_000);
+        let (theirs, _) = log.next(&VDI, &me(), 0, 2_000);
+        assert_eq!(mine, theirs);
+    }
+
+    #[test]
+    fn a_claim_holds_until_its_own_generation_is_released() {
+        let mut sm_config = SmConfig::new();
+        let first = add(&mut sm_config, 0, 1_000);
+        sm_config.insert(released_key(first.generation), String::new());
+        assert_eq!(Log::read(&VDI, &sm_config).unwrap().open(), None);
+        let second = add(&mut sm_config, 0, 1_000);
+        assert_eq!(Log::read(&VDI, &sm_config).unwrap().open(), Some(&second));
+    }
+
+    #[test]
+    fn an_entry_that_was_copied_from_another_vdi_claims_nothing() {
+        let mut sm_config = SmConfig::new();
+        add(&mut sm_config, 0, 1_000);
+        let copy = Log::read(&Uuid::from_u128(2), &sm_config).unwrap();
+        assert_eq!(copy.open(), None);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_is_named_and_stops_everything() {
+        let sm_config = SmConfig::from([("crucible_claim_7".to_owned(), "{".to_owned())]);
+        let error = Log::read(&VDI, &sm_config).unwrap_err().to_string();
+        assert!(error.contains("crucible_claim_7"), "{error}");
+    }
+}

@@ -1,0 +1,60 @@
+//! SRs of type crucible: one server process and one NBD device for each volume in use.
+//!
+//! What keeps two hosts from running a server for one volume is the log of claims in XAPI
+//! ([`log`]); Crucible's generations are the second line, and only hold where no server is ever
+//! started with one that was used before. The rules here:
+//!
+//! 1. A server is started only under an open claim of this host, with the claim's generation, at
+//!    most once.
+//! 2. A claim is released only when its server is certainly gone, by its own host or, once XAPI has
+//!    declared that host dead, by any.
+//! 3. Whatever can be known to fail is looked at before a claim is taken.
+//!
+//! [`Volumes`] knows XAPI as a [`Registry`], this host as a [`Machine`] and the list of volumes as a
+//! [`Catalogue`].
+
+mod activate;
+mod catalogue;
+mod claim;
+mod error;
+mod log;
+mod machine;
+pub mod memory;
+mod plug;
+mod provision;
+mod registry;
+mod scan;
+
+pub use self::catalogue::{Catalogue, Listing, Source};
+pub use self::error::{Error, Result};
+pub use self::log::{Claim, Log, SmConfig, KEY_PREFIX};
+pub use self::machine::{Device, Identity, Machine, Server};
+pub use self::registry::Registry;
+pub use self::scan::{Scan, Usage};
+
+use uuid::Uuid;
+
+/// An SR of type crucible, as one process on one host sees it.
+pub struct Volumes<'a> {
+    registry: &'a dyn Registry,
+    machine: &'a dyn Machine,
+    catalogue: &'a dyn Catalogue,
+    sr: Uuid,
+}
+
+impl<'a> Volumes<'a> {
+    /// The SR of that UUID.
+    pub fn new(
+        registry: &'a dyn Registry,
+        machine: &'a dyn Machine,
+        catalogue: &'a dyn Catalogue,
+        sr: Uuid,
+    ) -> Self {
+        Volumes {
+            registry,
+            machine,
+            catalogue,
+            sr,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What XAPI keeps and knows for an SR of type crucible, as a trait. The real one is a session with
+//! XAPI, behind Python; the in-memory one is in [`super::memory`].
+
+use uuid::Uuid;
+
+use super::log::SmConfig;
+use crate::host::Result;
+
+/// The SR's part of XAPI's database. Errors carry XAPI's text; one that leaves open whether a change
+/// was made has errno `ETIMEDOUT`.
+pub trait Registry {
+    /// A VDI's `sm_config`; `None` where XAPI has no such VDI.
+    fn sm_config(&self, vdi: &Uuid) -> Result<Option<SmConfig>>;
+    /// Adds a key to a VDI's `sm_config`; `false`: it exists, and was left as it is.
+    fn add(&self, vdi: &Uuid, key: &str, value: &str) -> Result<bool>;
+    /// Removes a key from a VDI's `sm_config`, if it is there.
+    fn remove(&self, vdi: &Uuid, key: &str) -> Result<()>;
+    /// The SR's VDIs and their `sm_config`.
+    fn vdis(&self) -> Result<Vec<(Uuid, SmConfig)>>;
+    /// Whether XAPI has declared that host dead.
+    fn is_declared_dead(&self, host: &str) -> Result<bool>;
+    /// Tells the administrator about a VDI, as a message of XAPI.
+    fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()>;
+}

@@ -1,0 +1,154 @@
+//! The faults of a process before XAPI and a host, for SRs of type crucible.
+
+use std::any::Any;
+use std::net::SocketAddr;
+
+use ::crucible::target::TargetState;
+use ::crucible::Volume;
+use uuid::Uuid;
+
+use super::{change, read, Call, Faults};
+use crate::crucible::{Device, Identity, Machine, Registry, Server, SmConfig};
+use crate::host::Result;
+
+/// A [`Registry`] as a process with faults sees it.
+pub struct FaultyRegistry<'f, 'w> {
+    inner: &'w dyn Registry,
+    faults: &'f Faults<'w>,
+}
+
+impl<'f, 'w> FaultyRegistry<'f, 'w> {
+    /// Puts faults before a registry.
+    pub fn new(inner: &'w dyn Registry, faults: &'f Faults<'w>) -> Self {
+        FaultyRegistry { inner, faults }
+    }
+
+    fn call<T>(
+        &self,
+        call: &Call<'_>,
+        apply: impl Fn(&dyn Registry) -> Result<T> + 'w,
+    ) -> Result<T> {
+        let inner = self.inner;
+        self.faults.pass(call, move || apply(inner), || Ok(()))
+    }
+}
+
+impl Registry for FaultyRegistry<'_, '_> {
+    fn sm_config(&self, vdi: &Uuid) -> Result<Option<SmConfig>> {
+        let vdi = *vdi;
+        self.call(&read("sm_config", ""), move |r| r.sm_config(&vdi))
+    }
+
+    fn add(&self, vdi: &Uuid, key: &str, value: &str) -> Result<bool> {
+        let (vdi, key, value) = (*vdi, key.to_owned(), value.to_owned());
+        self.call(&change("add", ""), move |r| r.add(&vdi, &key, &value))
+    }
+
+    fn remove(&self, vdi: &Uuid, key: &str) -> Result<()> {
+        let (vdi, key) = (*vdi, key.to_owned());
+        self.call(&change("remove", ""), move |r| r.remove(&vdi, &key))
+    }
+
+    fn vdis(&self) -> Result<Vec<(Uuid, SmConfig)>> {
+        self.call(&read("vdis", ""), |r| r.vdis())
+    }
+
+    fn is_declared_dead(&self, host: &str) -> Result<bool> {
+        let host = host.to_owned();
+        self.call(&read("is_declared_dead", ""), move |r| {
+            r.is_declared_dead(&host)
+        })
+    }
+
+    fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()> {
+        let (vdi, title, text) = (*vdi, title.to_owned(), text.to_owned());
+        self.call(&change("tell", ""), move |r| r.tell(&vdi, &title, &text))
+    }
+}
+
+/// A [`Machine`] as a process with faults sees it.
+pub struct FaultyMachine<'f, 'w> {
+    inner: &'w dyn Machine,
+    faults: &'f Faults<'w>,
+}
+
+impl<'f, 'w> FaultyMachine<'f, 'w> {
+    /// Puts faults before a machine.
+    pub fn new(inner: &'w dyn Machine, faults: &'f Faults<'w>) -> Self {
+        FaultyMachine { inner, faults }
+    }
+
+    fn call<T>(
+        &self,
+        call: &Call<'_>,
+        apply: impl Fn(&dyn Machine) -> Result<T> + 'w,
+    ) -> Result<T> {
+        let inner = self.inner;
+        self.faults.pass(call, move || apply(inner), || Ok(()))
+    }
+}
+
+impl Machine for FaultyMachine<'_, '_> {
+    fn identity(&self) -> &Identity {
+        self.inner.identity()
+    }
+
+    fn now(&self) -> u64 {
+        self.inner.now()
+    }
+
+    fn lock(&self, vdi: &Uuid) -> Result<Box<dyn Any>> {
+        let vdi = *vdi;
+        self.call(&read("lock", ""), move |m| m.lock(&vdi))
+    }
+
+    fn check_program(&self) -> Result<()> {
+        self.call(&read("check_program", ""), |m| m.check_program())
+    }
+
+    fn probe(&self, targets: &[SocketAddr]) -> Vec<TargetState> {
+        self.inner.probe(targets)
+    }
+
+    fn server(&self, vdi: &Uuid) -> Result<Server> {
+        let vdi = *vdi;
+        self.call(&read("server", ""), move |m| m.server(&vdi))
+    }
+
+    fn reserve(&self, volume: &Volume) -> Result<()> {
+        let volume = volume.clone();
+        self.call(&change("reserve", ""), move |m| m.reserve(&volume))
+    }
+
+    fn start(&self, volume: &Volume, generation: u64) -> Result<()> {
+        let volume = volume.clone();
+        self.call(&change("start", ""), move |m| m.start(&volume, generation))
+    }
+
+    fn stop(&self, vdi: &Uuid) -> Result<()> {
+        let vdi = *vdi;
+        self.call(&change("stop", ""), move |m| m.stop(&vdi))
+    }
+
+    fn remove(&self, vdi: &Uuid) -> Result<()> {
+        let vdi = *vdi;
+        self.call(&change("remove_folder", ""), move |m| m.remove(&vdi))
+    }
+
+    fn device(&self, vdi: &Uuid) -> Result<Option<Device>> {
+        let vdi = *vdi;
+        self.call(&read("device", ""), move |m| m.device(&vdi))
+    }
+
+    fn connect(&self, volume: &Volume, read_only: bool) -> Result<Device> {
+        let volume = volume.clone();
+        self.call(&change("connect", ""), move |m| {
+            m.connect(&volume, read_only)
+        })
+    }
+
+    fn disconnect(&self, vdi: &Uuid) -> Result<()> {
+        let vdi = *vdi;
+        self.call(&change("disconnect", ""), move |m| m.disconnect(&vdi))
+    }
+}
