@@ -81,15 +81,31 @@ impl Volumes<'_> {
         self.machine.device(vdi).doing(doing)
     }
 
-    /// Removes whatever serves a volume on this host. The device goes first: its removal writes
-    /// what the kernel still holds, which needs the server.
+    /// Removes whatever serves a volume on this host. The device goes first, since the kernel
+    /// flushes it on its way out; but no server that serves nobody could take that flush.
     pub(super) fn clear(&self, vdi: &Uuid) -> Result<()> {
-        let disconnected = self.machine.disconnect(vdi);
-        disconnected.doing(|| format!("removing the device of VDI {vdi}"))?;
+        let serving = matches!(
+            self.server(vdi)?,
+            Server::Running {
+                serving: Ok(()),
+                ..
+            }
+        );
+        if serving {
+            self.disconnect(vdi)?;
+        }
         let stopped = self.machine.stop(vdi);
         stopped.doing(|| format!("stopping the server of VDI {vdi}"))?;
+        if !serving {
+            self.disconnect(vdi)?;
+        }
         let removed = self.machine.remove(vdi);
         removed.doing(|| format!("removing what the server of VDI {vdi} left"))
+    }
+
+    fn disconnect(&self, vdi: &Uuid) -> Result<()> {
+        let doing = || format!("removing the device of VDI {vdi}");
+        self.machine.disconnect(vdi).doing(doing)
     }
 
     /// Clears up after a failed activation; answers the error to report. A generation that was
@@ -115,23 +131,8 @@ impl Volumes<'_> {
         let states = self.machine.probe(&volume.targets);
         let mut down = Vec::new();
         for (target, state) in volume.targets.iter().zip(states) {
-            match state {
-                TargetState::Down(why) => down.push(format!("target {target} is down ({why})")),
-                TargetState::Up {
-                    read_only: Some(true),
-                    ..
-                } => down.push(format!("target {target} serves its region read-only")),
-                TargetState::Up {
-                    size: Some(actual), ..
-                } if actual != volume.size => {
-                    return Err(Error::WrongSize {
-                        vdi,
-                        target: target.to_string(),
-                        actual,
-                        declared: volume.size,
-                    })
-                }
-                TargetState::Up { .. } => {}
+            if let Some(why) = unusable(volume, &state) {
+                down.push(format!("target {target} {why}"));
             }
         }
         if down.is_empty() {
@@ -152,5 +153,31 @@ impl Volumes<'_> {
         started.doing(doing)?;
         let device = self.machine.connect(volume, !writable);
         device.doing(|| format!("connecting a device to VDI {vdi}"))
+    }
+}
+
+/// Why a volume's server could not work with a target.
+fn unusable(volume: &Volume, state: &TargetState) -> Option<String> {
+    let (read_only, size, encrypted) = match state {
+        TargetState::Down(why) => return Some(format!("is down ({why})")),
+        TargetState::Up {
+            read_only,
+            size,
+            encrypted,
+        } => (*read_only, *size, *encrypted),
+    };
+    if read_only == Some(true) {
+        return Some("serves its region for reading only".to_owned());
+    }
+    if let Some(size) = size.filter(|size| *size != volume.size) {
+        return Some(format!(
+            "has a region of {size} bytes, and the volume {}",
+            volume.size
+        ));
+    }
+    match (encrypted, &volume.key) {
+        (Some(true), None) => Some("has an encrypted region, and the volume no key".to_owned()),
+        (Some(false), Some(_)) => Some("has no encrypted region, and the volume a key".to_owned()),
+        _ => None,
     }
 }

@@ -63,24 +63,12 @@ pub enum Error {
         vdi: Uuid,
     },
     /// Not all three targets can serve.
-    #[error("VDI {vdi} was not attached: {targets}. A server starts with all three targets only, and waits for ever where one is missing; start the downstairs there, then plug the disk again")]
+    #[error("VDI {vdi} was not attached: {targets}. A server starts with all three targets only, and waits for ever where one is missing: put right what runs there, or what is declared about it, then plug the disk again")]
     TargetsDown {
         /// The volume.
         vdi: Uuid,
         /// Which do not, and why.
         targets: String,
-    },
-    /// A target's region is not what the volume was declared as.
-    #[error("VDI {vdi} was not attached: the region at {target} has {actual} bytes and the volume {declared}. Correct the size, or the address of the target")]
-    WrongSize {
-        /// The volume.
-        vdi: Uuid,
-        /// The target's address.
-        target: String,
-        /// Bytes of the region.
-        actual: u64,
-        /// Bytes of the volume.
-        declared: u64,
     },
     /// The SR has no such volume.
     #[error("VDI {vdi}: no volume of that UUID is declared in device-config:volumes, nor known to device-config:provisioner")]

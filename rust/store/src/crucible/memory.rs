@@ -349,6 +349,7 @@ impl Machine for MemoryMachine<'_> {
             TargetState::Up {
                 read_only: Some(false),
                 size: None,
+                encrypted: None,
             }
         });
         probed.collect()
