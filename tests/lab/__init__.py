@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -49,3 +50,12 @@ def run(
         said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
         raise LabError(f"{' '.join(words)}: exit status {done.returncode}: {said}")
     return done
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait for what others do in their own time; `LabError` when it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise LabError(f"waited {seconds} s in vain for {what}")
+        time.sleep(0.2)

@@ -7,18 +7,17 @@ rights that README asks for.  Only the lab itself, to look and to do harm, is `c
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.lab import LabError, run
+from tests.lab import run, wait_for
 from tests.lab.ceph import OneNodeCeph
-from tests.lab.dom0 import Completed, Dom0
-from tests.lab.tree import SM_DIR
+from tests.lab.dom0 import Dom0
+from tests.lab.sr import LabSr
 from tests.lab.xapi import Settings
-from tests.lab.xapi.lab_pool import LabPool, Tree, XeError
+from tests.lab.xapi.lab_pool import LabPool, Tree
 
 # What RBD keeps in a pool whatever is in it, and the driver's list of the pool's SRs.
 STANDING_OBJECTS = {"rbd_directory", "rbd_info", "rbd_task", "rbd_trash", "smblock.directory"}
@@ -31,23 +30,6 @@ class CephRbdLab(LabPool):
         super().__init__(hosts, Tree(sm, driver, ceph.client_conf()), lab_file, Settings(plugins=("cephrbd",)))
         self.ceph = ceph
         self._keyrings: list[Path] = []
-
-    def refused(self, *words: str) -> str:
-        """Type an `xe` command that fails; what it complains of.  `AssertionError` if it does not."""
-        try:
-            done = self.xe(*words)
-        except XeError as complaint:
-            return str(complaint)
-        raise AssertionError(f"xe {' '.join(words)}: was to be refused, and said: {done!r}")
-
-    def get(self, kind: str, name: str, uuid: str) -> str:
-        """One parameter of an object."""
-        return self.xe(f"{kind}-param-get", f"uuid={uuid}", f"param-name={name}")
-
-    def list(self, kind: str, *words: str) -> list[str]:
-        """The uuids of the objects that match."""
-        found = self.xe(f"{kind}-list", *words, "--minimal")
-        return found.split(",") if found else []
 
     def hand_out(self, keyring: Path) -> None:
         """Bring a user's key to every host, where Ceph looks for it; also to one started again."""
@@ -63,10 +45,6 @@ class CephRbdLab(LabPool):
                         "--format", "plain")  # fmt: skip
         self.hand_out(keyring)
         return name
-
-    def admin(self, *words: str, host: int = 0) -> Completed:
-        """Type `smblock-admin WORDS` on a host."""
-        return self.hosts[host].sm([f"{SM_DIR}/smblock-admin", *words])
 
     def _lay_out(self, host: Dom0) -> None:
         super()._lay_out(host)
@@ -137,7 +115,7 @@ class RbdPool:
 
 
 @dataclass(frozen=True)
-class CephSr:
+class CephSr(LabSr):
     """An SR in a pool of the cluster."""
 
     pool: RbdPool
@@ -156,31 +134,9 @@ class CephSr:
         """Name of a disk's image."""
         return f"smblock.{self.uuid}.{vdi}.0"
 
-    def create_vdi(self, name: str = "disk", size: str = "1GiB", *words: str) -> str:
-        """`xe vdi-create`: the disk's uuid."""
-        return self.lab.xe("vdi-create", f"sr-uuid={self.uuid}", f"name-label={name}", f"virtual-size={size}", *words)
-
-    def destroy_vdi(self, vdi: str) -> None:
-        self.lab.xe("vdi-destroy", f"uuid={vdi}")
-
     def catalogue_keys(self) -> set[str]:
         """The keys of what the SR knows."""
         return set(self.pool.rados("listomapkeys", self.catalogue).split())
-
-    def vdis(self) -> set[str]:
-        """The uuids of the disks that XAPI knows."""
-        return set(self.lab.list("vdi", f"sr-uuid={self.uuid}"))
-
-    def names(self) -> set[str]:
-        """Their names."""
-        return {self.lab.get("vdi", "name-label", vdi) for vdi in self.vdis()}
-
-    def get(self, name: str) -> str:
-        """One parameter of the SR."""
-        return self.lab.get("sr", name, self.uuid)
-
-    def scan(self) -> None:
-        self.lab.xe("sr-scan", f"uuid={self.uuid}")
 
     def scan_at_rest(self) -> Mapping[str, Any]:
         """Scan between two equal reports of the pool's usage: the report, which the SR's numbers are of.
@@ -197,25 +153,8 @@ class CephSr:
         wait_for(unchanged, "the cluster's usage to stay the same during a scan")
         return reports[-1]
 
-    def unplug(self) -> None:
-        for pbd in self.lab.list("pbd", f"sr-uuid={self.uuid}"):
-            self.lab.xe("pbd-unplug", f"uuid={pbd}")
-
-    def forget(self) -> None:
-        self.unplug()
-        self.lab.xe("sr-forget", f"uuid={self.uuid}")
-
     def destroy(self) -> None:
         """Destroy the SR, once the cluster has freed what was deleted in it."""
         wait_for(lambda: self.uuid not in self.pool.trash(), "the trash to be emptied")
         self.unplug()
         self.lab.xe("sr-destroy", f"uuid={self.uuid}")
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Wait for what the cluster does in its own time; `LabError` when it does not."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise LabError(f"waited {seconds} s in vain for {what}")
-        time.sleep(0.2)

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.lab.dom0 import Dom0
-from tests.lab.tree import layout
+from tests.lab.dom0 import Completed, Dom0
+from tests.lab.tree import SM_DIR, layout
 from tests.lab.xapi.cli.main import run
 from tests.lab.xapi.pool import Settings
 from tests.lab.xapi.server import Xapi
@@ -71,6 +71,27 @@ class LabPool:
             raise XeError(done.stderr)
         return done.stdout.rstrip("\n")
 
+    def refused(self, *words: str) -> str:
+        """Type an `xe` command that fails; what it complains of.  `AssertionError` if it does not."""
+        try:
+            done = self.xe(*words)
+        except XeError as complaint:
+            return str(complaint)
+        raise AssertionError(f"xe {' '.join(words)}: was to be refused, and said: {done!r}")
+
+    def get(self, kind: str, name: str, uuid: str) -> str:
+        """One parameter of an object."""
+        return self.xe(f"{kind}-param-get", f"uuid={uuid}", f"param-name={name}")
+
+    def list(self, kind: str, *words: str) -> list[str]:
+        """The uuids of the objects that match."""
+        found = self.xe(f"{kind}-list", *words, "--minimal")
+        return found.split(",") if found else []
+
+    def admin(self, *words: str, host: int = 0) -> Completed:
+        """Type `smblock-admin WORDS` on a host."""
+        return self.hosts[host].sm([f"{SM_DIR}/smblock-admin", *words])
+
     def power_on(self, host: Dom0) -> None:
         """Start a host of the pool that was powered off; its SRs are plugged again.
 
@@ -83,7 +104,7 @@ class LabPool:
                 if session.task.get_status(task) != "success":
                     raise XeError(f"{host.name}: {session.task.get_error_info(task)}")
 
-    def commands_since(self, mark: int) -> list[tuple[str, str]]:
+    def commands_since(self, mark: int) -> Sequence[tuple[str, str]]:
         """Which SM commands ran, as (host, command), after the first `mark` of `xapi.commands`."""
         return [(command.host, command.name) for command in self.xapi.commands[mark:]]
 

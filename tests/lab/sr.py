@@ -1,0 +1,46 @@
+"""What every SR of the lab has, whatever its type: disks, as an administrator handles them with `xe`."""
+
+from __future__ import annotations
+
+from tests.lab.xapi.lab_pool import LabPool
+
+
+class LabSr:
+    """An SR of a pool; subclasses say how it was made, and what is behind it."""
+
+    uuid: str
+
+    @property
+    def lab(self) -> LabPool:
+        """The pool that knows it."""
+        raise NotImplementedError
+
+    def create_vdi(self, name: str = "disk", size: str = "1GiB", *words: str) -> str:
+        """`xe vdi-create`: the disk's uuid."""
+        return self.lab.xe("vdi-create", f"sr-uuid={self.uuid}", f"name-label={name}", f"virtual-size={size}", *words)
+
+    def destroy_vdi(self, vdi: str) -> None:
+        self.lab.xe("vdi-destroy", f"uuid={vdi}")
+
+    def vdis(self) -> set[str]:
+        """The uuids of the disks that XAPI knows."""
+        return set(self.lab.list("vdi", f"sr-uuid={self.uuid}"))
+
+    def names(self) -> set[str]:
+        """Their names."""
+        return {self.lab.get("vdi", "name-label", vdi) for vdi in self.vdis()}
+
+    def get(self, name: str) -> str:
+        """One parameter of the SR."""
+        return self.lab.get("sr", name, self.uuid)
+
+    def scan(self) -> None:
+        self.lab.xe("sr-scan", f"uuid={self.uuid}")
+
+    def unplug(self) -> None:
+        for pbd in self.lab.list("pbd", f"sr-uuid={self.uuid}"):
+            self.lab.xe("pbd-unplug", f"uuid={pbd}")
+
+    def forget(self) -> None:
+        self.unplug()
+        self.lab.xe("sr-forget", f"uuid={self.uuid}")
