@@ -37,6 +37,7 @@ def shares_guests(file: str) -> bool:
     return re.search(r"\bguests(_rbd_pool)?:", (REPOSITORY / file).read_text()) is not None
 
 
+@pytest.hookimpl(optionalhook=True)  # also where the tests run one by one, without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesApart:
     return FilesApart(config, log)
 
