@@ -17,7 +17,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
-from tests.lab.dom0 import GuestDom0, LocalDom0
+from tests.lab.dom0 import Dom0, GuestDom0, LocalDom0
 from tests.lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from tests.lab.tree import stage_sm
 from tests.wheel import REPOSITORY, built_wheel
@@ -34,7 +34,7 @@ class FilesApart(LoadScopeScheduling):
 @functools.cache
 def shares_guests(file: str) -> bool:
     """Whether a file's tests take one of the fixtures that the virtual machines are behind."""
-    return re.search(r"\bguests(_rbd_pool)?:", (REPOSITORY / file).read_text()) is not None
+    return re.search(r"\b(guests|guests_rbd_pool|one|two): ", (REPOSITORY / file).read_text()) is not None
 
 
 @pytest.hookimpl(optionalhook=True)  # also where the tests run one by one, without xdist
@@ -123,10 +123,14 @@ def guests(
     ceph: OneNodeCeph,
     driver_tree: Path,
     sm_tree: Path,
+    new_local_dom0: Callable[[str], LocalDom0],
     new_guest_dom0: Callable[[str], GuestDom0],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[CephRbdLab]:
-    """A pool of two hosts with kernels of their own and the driver, on the session's cluster."""
+    """A pool with the driver on the session's cluster, of two hosts with kernels of their own.
+
+    Its master is a host of this machine: what needs no kernel takes an emulated one too long.
+    """
     hosts = [new_guest_dom0(name) for name in ("guest1", "guest2")]
     lab_file = tmp_path_factory.mktemp("guests") / "lab.json"
     with ExitStack() as stack:
@@ -134,7 +138,20 @@ def guests(
             stack.callback(host.close)
         with ThreadPoolExecutor() as both:
             list(both.map(GuestDom0.start, hosts))
-        yield stack.enter_context(CephRbdLab(hosts, sm_tree, driver_tree, ceph, lab_file))
+        master = stack.enter_context(new_local_dom0("master"))
+        yield stack.enter_context(CephRbdLab([master, *hosts], sm_tree, driver_tree, ceph, lab_file))
+
+
+@pytest.fixture(scope="session")
+def one(guests: CephRbdLab) -> Dom0:
+    """The first of the hosts with a kernel."""
+    return guests.hosts[1]
+
+
+@pytest.fixture(scope="session")
+def two(guests: CephRbdLab) -> Dom0:
+    """The other one."""
+    return guests.hosts[2]
 
 
 @pytest.fixture(scope="session")

@@ -35,16 +35,6 @@ def sr(guests_rbd_pool: RbdPool, serves_phy: bool) -> CephSr:
     return guests_rbd_pool.create_sr("claims", "device-config:datapath=phy")
 
 
-@pytest.fixture(scope="module")
-def one(guests: CephRbdLab) -> Dom0:
-    return guests.hosts[0]
-
-
-@pytest.fixture(scope="module")
-def two(guests: CephRbdLab) -> Dom0:
-    return guests.hosts[1]
-
-
 @pytest.fixture
 def disk(sr: CephSr) -> Iterator[Disk]:
     disk = Disk.create(sr)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, RbdPool
+from tests.lab.cephrbd import RbdPool
 from tests.lab.dom0 import Dom0
 from tests.wheel import REPOSITORY
 
@@ -56,8 +56,8 @@ class Program:
 
 
 @pytest.fixture(scope="module")
-def program(guests: CephRbdLab, guests_rbd_pool: RbdPool) -> Iterator[Program]:
-    host, ceph = guests.hosts[0], guests.ceph
+def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
+    host, ceph = one, guests_rbd_pool.lab.ceph
     host.put(PROGRAM, build().read_bytes(), mode=0o755)
     admin = f"[client.admin]\nkey = {ceph.key('admin')}\n"
     host.put(KEYRING, admin.encode(), mode=0o600)

@@ -44,6 +44,7 @@ def test_a_guests_kernel_maps_a_real_image_and_what_it_writes_is_in_the_cluster(
     assert (tmp_path / "disk").read_bytes()[: 1 << 20] == data
 
 
+@pytest.mark.slow
 def test_two_guests_see_one_cluster_and_a_killed_one_stays_a_watcher(
     guest: GuestDom0, new_guest_dom0: NewGuest, ceph: OneNodeCeph, pool: str
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_driver_on_a_guest_starts_from_modules_in_memory_and_says_the_same(
     assert failed.stderr.endswith(b"RuntimeError: no good\n")
 
 
+@pytest.mark.slow
 def test_a_guest_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "host"
     with GuestDom0("host3", folder, memory=512):

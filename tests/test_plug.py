@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from tests.lab.cephrbd import CephSr, RbdPool
 from tests.lab.disk import MIB, Disk, read, write
 from tests.lab.dom0 import Dom0
 
@@ -26,16 +26,6 @@ def sr(request: pytest.FixtureRequest, guests_rbd_pool: RbdPool, serves_phy: boo
     if request.param == "phy" and not serves_phy:
         pytest.skip("this SM connects no block devices: an SR that asks for it is refused, which another test shows")
     return guests_rbd_pool.create_sr(request.param, f"device-config:datapath={request.param}")
-
-
-@pytest.fixture(scope="module")
-def one(guests: CephRbdLab) -> Dom0:
-    return guests.hosts[0]
-
-
-@pytest.fixture(scope="module")
-def two(guests: CephRbdLab) -> Dom0:
-    return guests.hosts[1]
 
 
 @pytest.fixture(scope="module")

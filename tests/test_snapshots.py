@@ -9,15 +9,16 @@ import json
 import random
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.lab import run
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
+from tests.lab import run, wait_for
+from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
 from tests.lab.disk import MIB, Disk
 from tests.lab.dom0 import Dom0
+from tests.lab.sr import fist_point
 from tests.lab.xapi import ApiError
 
 SIZE = 8 * MIB
@@ -107,18 +108,6 @@ def require_nothing_left(sr: CephSr) -> None:
 
     assert sr.vdis() == set()
     wait_for(is_empty, "the SR's last image to go", seconds=60)
-
-
-@contextmanager
-def fist_point(host: Dom0, name: str) -> Iterator[None]:
-    """Meanwhile SM's commands on the host die where the driver has that fist point."""
-    # The machine's /tmp is every host's.
-    host.exec(["mount", "-t", "tmpfs", "fist", "/tmp"]).check()
-    try:
-        host.put(f"/tmp/fist_smblock_{name}", b"")
-        yield
-    finally:
-        host.exec(["umount", "--lazy", "/tmp"]).check()
 
 
 # What they are
@@ -361,6 +350,35 @@ def test_a_disk_whose_image_was_removed_by_hand_goes_with_its_snapshots_and_no_o
     sr.scan()
     assert sr.vdis() & {lost.uuid, of_lost.uuid, kept.uuid, of_kept.uuid} == {kept.uuid, of_kept.uuid}
     assert of_kept.clone().export() == content(1)
+
+
+# What two hosts do at once
+
+
+def test_two_hosts_snapshot_clone_and_delete_at_once_disks_of_their_own_and_the_same_one(own_sr: CephSr) -> None:
+    sr, lab = own_sr, own_sr.lab
+    shared = Disk.create(sr)
+    own = [Disk.create(sr), Disk.create(sr)]
+
+    # Past xapi, which lets one operation at a time change an SR, on the SR's master.
+    def copy(host: Dom0, own: Disk) -> list[Disk]:
+        clones = []
+        for disk, left in ((own, [own]), (shared, [])):
+            snapshot = Disk(sr, disk.command(host, "vdi_snapshot")["uuid"])
+            clones.append(Disk(sr, disk.command(host, "vdi_clone")["uuid"]))
+            for vdi in (*left, snapshot):
+                vdi.command(host, "vdi_delete")
+        return clones
+
+    with ThreadPoolExecutor() as both:
+        clones = [clone for clones in both.map(copy, lab.hosts, own) for clone in clones]
+    shared.destroy()
+    sr.scan()
+    assert {clone.uuid for clone in clones} <= sr.vdis()
+    assert sr.vdis().isdisjoint({disk.uuid for disk in (shared, *own)})
+    for clone in clones:
+        clone.destroy()
+    require_nothing_left(sr)
 
 
 # What is killed

@@ -22,6 +22,9 @@ from tests.lab.sm_source import stage_sm
 from tests.lab.tree import layout
 from tests.lab.xapi import ApiError, Session, Settings, Xapi
 
+# Of the lab itself, and `test_plug.py` has disks on this tapdisk.
+pytestmark = pytest.mark.slow
+
 FIXTURES = Path(__file__).with_name("fixtures")
 FOLDER = "/tmp/sr"
 MIB = 1 << 20

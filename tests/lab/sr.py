@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.lab.dom0 import Dom0
 from tests.lab.xapi.lab_pool import LabPool
 
 
@@ -44,3 +48,15 @@ class LabSr:
     def forget(self) -> None:
         self.unplug()
         self.lab.xe("sr-forget", f"uuid={self.uuid}")
+
+
+@contextmanager
+def fist_point(host: Dom0, name: str) -> Iterator[None]:
+    """Meanwhile SM's commands on the host die where the driver has that fist point."""
+    # The machine's /tmp is every host's.
+    host.exec(["mount", "-t", "tmpfs", "fist", "/tmp"]).check()
+    try:
+        host.put(f"/tmp/fist_smblock_{name}", b"")
+        yield
+    finally:
+        host.exec(["umount", "--lazy", "/tmp"]).check()
