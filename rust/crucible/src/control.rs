@@ -19,12 +19,16 @@ pub struct Info {
     #[serde(rename = "ds_state", deserialize_with = "downstairs_states")]
     pub downstairs: Vec<String>,
     /// Requests it has not answered yet.
+    #[serde(default)]
     pub up_jobs: usize,
     /// Requests its downstairs have not finished yet.
+    #[serde(default)]
     pub ds_jobs: usize,
     /// Extents reconciled since the start, of [`Self::reconcile_needed`].
+    #[serde(default)]
     pub reconcile_done: usize,
     /// Extents that differed among the downstairs at the start.
+    #[serde(default)]
     pub reconcile_needed: usize,
 }
 

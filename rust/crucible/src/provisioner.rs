@@ -40,6 +40,8 @@ use crate::{command, Error, Volume};
 
 /// The protocol above.
 const VERSION: u32 = 1;
+const DEADLINE: Duration = Duration::from_secs(60);
+const COPY_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// A provisioner, for one SR.
 #[derive(Clone, Debug)]
@@ -109,6 +111,17 @@ struct Listed {
 }
 
 impl Provisioner {
+    /// The provisioner of an SR: a minute for each command, an hour for a copy.
+    pub fn new(path: PathBuf, sr: Uuid, config: BTreeMap<String, String>) -> Self {
+        Provisioner {
+            path,
+            sr,
+            config,
+            deadline: DEADLINE,
+            copy_deadline: COPY_DEADLINE,
+        }
+    }
+
     /// Makes an empty volume of at least `size` bytes.
     ///
     /// # Errors

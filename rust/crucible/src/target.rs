@@ -98,7 +98,7 @@ fn ask<T: DeserializeOwned>(repair: SocketAddr, path: &str, deadline: Deadline) 
     match http::get(repair, path, deadline.left()) {
         Ok(answer) => Some(answer),
         Err(reason) => {
-            log::warn!("http://{repair}{path} does not answer: {reason}");
+            log::info!("http://{repair}{path} does not answer: {reason}");
             None
         }
     }

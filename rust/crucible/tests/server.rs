@@ -130,6 +130,9 @@ fn a_started_server_is_ready_is_known_and_is_gone_when_stopped() {
     assert_eq!((state.generation, state.nbd), (7, host.ports.nbd));
     let server = state.server.unwrap();
     assert!(server.alive().unwrap() && state.runner.alive().unwrap());
+    // Nobody who signals the session of this process reaches it.
+    let runner = procfs::process::Process::new(state.runner.pid).unwrap();
+    assert_eq!(runner.stat().unwrap().session, state.runner.pid);
     assert_eq!(all(host.root.path()).unwrap(), [host.volume]);
 
     host.server.stop(SOON).unwrap();

@@ -46,23 +46,27 @@ impl Systemd {
 
 impl Launcher for Systemd {
     fn launch(&self, _folder: &Path, volume: &Uuid) -> Result<(), Error> {
-        let unit = unit(volume);
-        // It refuses a unit that was started often; each start here was wanted by somebody.
-        for verb in ["reset-failed", "start"] {
-            let failed = |reason| Error::Launch {
-                volume: *volume,
-                how: format!("systemctl {verb} {unit}"),
-                reason,
-            };
-            let output = command::run(Path::new(SYSTEMCTL), &[verb, &unit], Vec::new(), DEADLINE)
-                .map_err(|error| failed(error.to_string()))?;
-            // A unit that never failed is not loaded, and cannot be reset.
-            if !output.success && verb == "start" {
-                return Err(failed(output.complaint()));
-            }
-        }
-        Ok(())
+        start_unit(Path::new(SYSTEMCTL), volume)
     }
+}
+
+fn start_unit(systemctl: &Path, volume: &Uuid) -> Result<(), Error> {
+    let unit = unit(volume);
+    // It refuses a unit that was started often; each start here was wanted by somebody.
+    for verb in ["reset-failed", "start"] {
+        let failed = |reason| Error::Launch {
+            volume: *volume,
+            how: format!("systemctl {verb} {unit}"),
+            reason,
+        };
+        let output = command::run(systemctl, &[verb, &unit], Vec::new(), DEADLINE)
+            .map_err(|error| failed(error.to_string()))?;
+        // A unit that never failed is not loaded, and cannot be reset.
+        if !output.success && verb == "start" {
+            return Err(failed(output.complaint()));
+        }
+    }
+    Ok(())
 }
 
 /// Runners are plain processes in sessions of their own, where there is no systemd.
@@ -102,5 +106,48 @@ impl Launcher for Detached {
             .spawn()
             .map(drop)
             .map_err(|error| failed(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    /// A stand-in of systemctl that notes what it is asked for; `start` then does that.
+    fn systemctl(folder: &Path, start: &str) -> PathBuf {
+        let path = folder.join("systemctl");
+        let text = format!(
+            "#!/bin/sh\necho \"$@\" >> {}/asked\n[ $1 = start ] || exit 1\n{start}\n",
+            folder.display()
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn systemd_is_asked_for_the_volumes_own_unit_however_often_that_failed_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Uuid::new_v4();
+        start_unit(&systemctl(folder.path(), "exit 0"), &volume).unwrap();
+        let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
+        let unit = format!("smblock-crucible@{volume}.service");
+        assert_eq!(asked, format!("reset-failed {unit}\nstart {unit}\n"));
+    }
+
+    #[test]
+    fn what_systemd_says_against_it_is_in_the_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Uuid::new_v4();
+        let refusing = systemctl(folder.path(), "echo 'Unit not found.' >&2; exit 5");
+        let error = start_unit(&refusing, &volume).unwrap_err().to_string();
+        let command = format!("systemctl start smblock-crucible@{volume}.service");
+        assert!(
+            error.contains(&command) && error.contains("Unit not found."),
+            "{error}"
+        );
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{folder, Server, State, SPEC, STATE};
+use super::{folder, Server, State, EXIT, SPEC, STATE};
 use crate::deadline::Deadline;
 use crate::{Error, Process};
 
@@ -33,8 +33,12 @@ impl Server {
             return Ok(());
         }
         let deadline = Deadline::after(limit);
-        if let Some(state) = folder::read::<State>(&self.file(STATE))? {
-            self.end(&state, limit, deadline)?;
+        // After `exit.json` a runner does nothing to the volume any more, and may be telling somebody
+        // about the end.
+        if !self.file(EXIT).exists() {
+            if let Some(state) = folder::read::<State>(&self.file(STATE))? {
+                self.end(&state, limit, deadline)?;
+            }
         }
         let _lock = self.lock(deadline)?;
         for stray in self.strays()? {

@@ -1,5 +1,5 @@
-//! What the tests start: `serve FOLDER` is a runner, anything else a stand-in of
-//! crucible-nbd-server.
+//! What the tests start: `serve FOLDER` is a runner, `quick-ack` sets the route, `measure` tells how
+//! long such a server's answers take, anything else is a stand-in of crucible-nbd-server.
 //!
 //! The stand-in takes the real one's options, prints them as that does (with the key), answers
 //! `/info` and listens, but speaks no NBD. The name it is called by says how it misbehaves:
@@ -12,11 +12,12 @@
 //! | `upstream` | it has no `--address` |
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
 const ACTIVE: &str = include_str!("active.json");
@@ -26,9 +27,30 @@ fn main() {
     let arguments: Vec<String> = env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("serve") => run(Path::new(&arguments[2])),
+        Some("quick-ack") => {
+            log::set_logger(&Warnings).unwrap();
+            log::set_max_level(log::LevelFilter::Warn);
+            crucible::route::quick_ack();
+        }
+        Some("measure") => println!("{}", measure().as_micros()),
         Some("--help") => help(&arguments[0]),
         _ => serve(&arguments),
     }
+}
+
+/// Prints what is logged.
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        println!("{}: {}", record.level(), record.args());
+    }
+
+    fn flush(&self) {}
 }
 
 fn run(folder: &Path) {
@@ -47,6 +69,33 @@ fn help(name: &str) {
     if !name.contains("upstream") {
         println!("      --address <ADDRESS>");
     }
+}
+
+/// The median time of a request that is answered as a Crucible server does it: in three writes,
+/// each of which TCP may hold back.
+fn measure() -> Duration {
+    let server = TcpListener::bind((crucible::port::ADDRESS, 20_000)).unwrap();
+    let address = server.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        while stream.read_exact(&mut [0; 28]).is_ok() {
+            for part in [&[0; 4][..], &[0; 4], &[0; 8]] {
+                stream.write_all(part).unwrap();
+            }
+        }
+    });
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_nodelay(true).unwrap();
+    let mut times: Vec<Duration> = (0..15)
+        .map(|_| {
+            let begin = Instant::now();
+            client.write_all(&[0; 28]).unwrap();
+            client.read_exact(&mut [0; 16]).unwrap();
+            begin.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 fn serve(arguments: &[String]) {

@@ -1,0 +1,134 @@
+//! What is told about storage servers before anything is started. They are stand-ins that answer
+//! what real ones were seen to answer.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crucible::target::{probe, probe_all, TargetState};
+use crucible::{control, Error};
+
+const REGION: &str = r#"{"block_size":4096,"extent_size":{"value":4096,"shift":12},"extent_count":16,
+    "uuid":"12345678-1234-4234-8234-123456789abc","encrypted":true,"database_read_version":1,
+    "database_write_version":1}"#;
+const SOON: Duration = Duration::from_secs(5);
+
+/// An HTTP server that gives those answers until the test ends.
+fn http(address: SocketAddr, answers: BTreeMap<&'static str, &'static str>) {
+    let listener = TcpListener::bind(address).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            let path = line.split(' ').nth(1).unwrap();
+            let (status, body) = match answers.get(path) {
+                Some(body) => ("200 OK", *body),
+                None => ("404 Not Found", "{}"),
+            };
+            // As dropshot does: a chunk, and the end.
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+                body.len()
+            )
+            .unwrap();
+        }
+    });
+}
+
+/// Each test has an address of its own.
+fn target(last: u8) -> SocketAddr {
+    ([127, 115, 112, last], 3810).into()
+}
+
+fn repair(target: SocketAddr) -> SocketAddr {
+    (target.ip(), 7810).into()
+}
+
+#[test]
+fn a_storage_server_tells_what_it_keeps_without_an_upstairs() {
+    let target = target(1);
+    let _data = TcpListener::bind(target).unwrap();
+    http(
+        repair(target),
+        BTreeMap::from([("/region-info", REGION), ("/region-mode", "false")]),
+    );
+    let state = probe(target, SOON);
+    let size = Some(256 << 20);
+    assert_eq!(
+        state,
+        TargetState::Up {
+            read_only: Some(false),
+            size,
+            encrypted: Some(true)
+        }
+    );
+}
+
+#[test]
+fn a_storage_server_that_tells_nothing_is_up_all_the_same() {
+    let target = target(2);
+    let _data = TcpListener::bind(target).unwrap();
+    let unknown = TargetState::Up {
+        read_only: None,
+        size: None,
+        encrypted: None,
+    };
+    assert_eq!(probe(target, SOON), unknown);
+    http(
+        repair(target),
+        BTreeMap::from([("/region-info", "<html>"), ("/region-mode", "7")]),
+    );
+    assert_eq!(probe(target, SOON), unknown);
+}
+
+#[test]
+fn it_is_told_which_of_three_storage_servers_is_down() {
+    let targets = [target(3), target(4), target(5)];
+    let _data = [targets[0], targets[2]].map(|target| TcpListener::bind(target).unwrap());
+    let states = probe_all(&targets, SOON);
+    let up: Vec<bool> = states
+        .iter()
+        .map(|state| matches!(state, TargetState::Up { .. }))
+        .collect();
+    assert_eq!(up, [true, false, true]);
+    assert!(
+        matches!(&states[1], TargetState::Down(why) if why.contains("refused")),
+        "{states:?}"
+    );
+}
+
+#[test]
+fn storage_servers_that_hang_are_waited_for_together_and_not_for_long() {
+    let targets = [target(6), target(7), target(8)];
+    // They accept, and say nothing more.
+    let _data = targets.map(|target| TcpListener::bind(target).unwrap());
+    let _repair = targets.map(|target| TcpListener::bind(repair(target)).unwrap());
+    let begin = Instant::now();
+    probe_all(&targets, Duration::from_millis(300));
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(800), "{took:?}");
+}
+
+#[test]
+fn an_upstairs_that_does_not_answer_is_an_error_with_its_address() {
+    let nobody = target(9);
+    let error = control::info(nobody, SOON).unwrap_err();
+    assert!(matches!(error, Error::Control { .. }));
+    assert!(
+        error.to_string().contains("http://127.115.112.9:3810/info"),
+        "{error}"
+    );
+    let _hanging = TcpListener::bind(nobody).unwrap();
+    let begin = Instant::now();
+    control::info(nobody, Duration::from_millis(200)).unwrap_err();
+    assert!(begin.elapsed() < Duration::from_secs(1));
+
+    http(target(10), BTreeMap::from([("/metrics", "")]));
+    let text = control::info(target(10), SOON).unwrap_err().to_string();
+    assert!(text.contains("404"), "{text}");
+}
