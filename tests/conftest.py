@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from tests.lab.crucible import CrucibleLab, CrucibleStorage, crucible_bin
 from tests.lab.dom0 import Dom0, GuestDom0, LocalDom0
 from tests.lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from tests.lab.tree import stage_sm
@@ -114,6 +115,31 @@ def lab(
         new_local_dom0("one") as one,
         new_local_dom0("two") as two,
         CephRbdLab([one, two], sm_tree, driver_tree, ceph, lab_file) as lab,
+    ):
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def crucible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrucibleStorage]:
+    """The session's storage for Crucible volumes.  Whoever stops a downstairs starts it again."""
+    with CrucibleStorage(tmp_path_factory.mktemp("crucible"), crucible_bin()) as storage:
+        yield storage
+
+
+@pytest.fixture(scope="session")
+def crucible_lab(
+    crucible: CrucibleStorage,
+    driver_tree: Path,
+    sm_tree: Path,
+    new_local_dom0: Callable[[str], LocalDom0],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[CrucibleLab]:
+    """A pool of two hosts with the driver for Crucible volumes; control plane only."""
+    lab_file = tmp_path_factory.mktemp("crucible-lab") / "lab.json"
+    with (
+        new_local_dom0("one") as one,
+        new_local_dom0("two") as two,
+        CrucibleLab([one, two], sm_tree, driver_tree, crucible, lab_file) as lab,
     ):
         yield lab
 
