@@ -21,6 +21,7 @@ from tests.lab.crucible import CrucibleLab, CrucibleStorage, crucible_bin
 from tests.lab.dom0 import Dom0, GuestDom0, LocalDom0
 from tests.lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from tests.lab.tree import stage_sm
+from tests.lab.xapi.lab_pool import LabPool, Tree
 from tests.wheel import REPOSITORY, built_wheel
 
 
@@ -35,7 +36,8 @@ class FilesApart(LoadScopeScheduling):
 @functools.cache
 def shares_guests(file: str) -> bool:
     """Whether a file's tests take one of the fixtures that the virtual machines are behind."""
-    return re.search(r"\b(guests|guests_rbd_pool|one|two): ", (REPOSITORY / file).read_text()) is not None
+    fixture = re.compile(r"\b(guests|guests_rbd_pool|crucible_guests|one|two): ")
+    return fixture.search((REPOSITORY / file).read_text()) is not None
 
 
 @pytest.hookimpl(optionalhook=True)  # also where the tests run one by one, without xdist
@@ -134,14 +136,14 @@ def crucible_lab(
     new_local_dom0: Callable[[str], LocalDom0],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[CrucibleLab]:
-    """A pool of two hosts with the driver for Crucible volumes; control plane only."""
+    """A pool of two hosts with the driver, and Crucible volumes; control plane only, and no Ceph."""
     lab_file = tmp_path_factory.mktemp("crucible-lab") / "lab.json"
     with (
         new_local_dom0("one") as one,
         new_local_dom0("two") as two,
-        CrucibleLab([one, two], sm_tree, driver_tree, crucible, lab_file) as lab,
+        LabPool([one, two], Tree(sm_tree, driver_tree), lab_file) as pool,
     ):
-        yield lab
+        yield CrucibleLab(pool, crucible)
 
 
 @pytest.fixture(scope="session")
@@ -178,6 +180,12 @@ def one(guests: CephRbdLab) -> Dom0:
 def two(guests: CephRbdLab) -> Dom0:
     """The other one."""
     return guests.hosts[2]
+
+
+@pytest.fixture(scope="session")
+def crucible_guests(guests: CephRbdLab, crucible: CrucibleStorage) -> CrucibleLab:
+    """The hosts with kernels, and Crucible volumes."""
+    return CrucibleLab(guests, crucible)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,6 @@ from tests.lab.ceph import OneNodeCeph
 from tests.lab.dom0 import Dom0, GuestDom0
 from tests.lab.sm_source import SM_DIR, sm_source
 from tests.lab.tree import stage_sm
-from tests.lab.xapi import Settings
 from tests.lab.xapi.lab_pool import LabPool, Tree, XeError
 from tests.wheel import built_wheel
 
@@ -76,8 +75,7 @@ class Demo:
                 list(both.map(lambda host: host.start(), self.hosts))
             driver = installed / SM_DIR.lstrip("/")
             tree = Tree(sm, driver, self.cluster.client_conf(), keyring)
-            settings = Settings(plugins=("cephrbd",))
-            self.pool = stack.enter_context(LabPool(self.hosts, tree, self.folder / "lab.json", settings))
+            self.pool = stack.enter_context(LabPool(self.hosts, tree, self.folder / "lab.json"))
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:

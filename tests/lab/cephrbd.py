@@ -16,7 +16,6 @@ from tests.lab import run, wait_for
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.dom0 import Dom0
 from tests.lab.sr import LabSr
-from tests.lab.xapi import Settings
 from tests.lab.xapi.lab_pool import LabPool, Tree
 
 # What RBD keeps in a pool whatever is in it, and the driver's list of the pool's SRs.
@@ -27,15 +26,12 @@ class CephRbdLab(LabPool):
     """A pool of hosts with the driver installed, which know where the cluster is."""
 
     def __init__(self, hosts: Sequence[Dom0], sm: Path, driver: Path, ceph: OneNodeCeph, lab_file: Path) -> None:
-        super().__init__(hosts, Tree(sm, driver, ceph.client_conf()), lab_file, Settings(plugins=("cephrbd",)))
+        super().__init__(hosts, Tree(sm, driver, ceph.client_conf()), lab_file)
         self.ceph = ceph
-        self._keyrings: list[Path] = []
 
     def hand_out(self, keyring: Path) -> None:
         """Bring a user's key to every host, where Ceph looks for it; also to one started again."""
-        self._keyrings.append(keyring)
-        for host in self.hosts:
-            _put_key(host, keyring)
+        self.provide(f"/etc/ceph/ceph.{keyring.stem}.keyring", keyring.read_bytes(), mode=0o600)
 
     def user(self, name: str, **caps: str) -> str:
         """A new user with other rights than the driver asks for, known to every host: its name."""
@@ -45,15 +41,6 @@ class CephRbdLab(LabPool):
                         "--format", "plain")  # fmt: skip
         self.hand_out(keyring)
         return name
-
-    def _lay_out(self, host: Dom0) -> None:
-        super()._lay_out(host)
-        for keyring in self._keyrings:
-            _put_key(host, keyring)
-
-
-def _put_key(host: Dom0, keyring: Path) -> None:
-    host.put(f"/etc/ceph/ceph.{keyring.stem}.keyring", keyring.read_bytes(), mode=0o600)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from tests.lab.dom0 import Dom0
 from tests.lab.keeper import Keeper
 from tests.lab.ports import AddressLease
 from tests.lab.sr import LabSr
-from tests.lab.xapi import Settings
-from tests.lab.xapi.lab_pool import LabPool, Tree
+from tests.lab.xapi.lab_pool import LabPool
 
 SERVER = "/usr/local/bin/crucible-nbd-server"
 VOLUMES = "/etc/smblock/volumes.toml"
@@ -162,49 +161,43 @@ class CrucibleStorage:
             )
 
 
-class CrucibleLab(LabPool):
-    """A pool of hosts with the driver and Crucible's server, which know the volumes declared to them."""
+class CrucibleLab:
+    """A pool of hosts that have Crucible's server, and know the volumes declared to them."""
 
-    def __init__(self, hosts: Sequence[Dom0], sm: Path, driver: Path, storage: CrucibleStorage, lab_file: Path) -> None:
-        super().__init__(hosts, Tree(sm, driver), lab_file, Settings(plugins=("crucible",)))
+    def __init__(self, pool: LabPool, storage: CrucibleStorage) -> None:
+        self.pool = pool
         self.storage = storage
-        self.volumes: list[Volume] = []
+        pool.provide(SERVER, (storage.binaries / "crucible-nbd-server").read_bytes(), mode=0o755)
+
+    @property
+    def hosts(self) -> list[Dom0]:
+        """Those of the pool."""
+        return self.pool.hosts
 
     def declare(self, *volumes: Volume) -> None:
-        """Tell every host of these volumes and no others, as an administrator does; also who starts later."""
-        self.volumes = list(volumes)
-        for host in self.hosts:
-            if host.is_running:
-                self._put_declaration(host)
+        """Tell every host of these volumes, and no others."""
+        for volume in volumes:
+            if volume.key is not None:
+                self.pool.provide(_key_file(volume), volume.key.encode(), mode=0o600)
+        self.pool.provide(VOLUMES, declaration(volumes).encode())
 
     def create_sr(self, name: str = "crucible", **device_config: str) -> CrucibleSr:
         """`xe sr-create` of the declared volumes, shared by all hosts."""
         config = {"volumes": VOLUMES, **device_config}
         words = [f"device-config:{key}={value}" for key, value in config.items()]
-        return CrucibleSr(self, self.xe("sr-create", "type=crucible", "shared=true", f"name-label={name}", *words))
-
-    def _lay_out(self, host: Dom0) -> None:
-        host.put(SERVER, (self.storage.binaries / "crucible-nbd-server").read_bytes(), mode=0o755)
-        self._put_declaration(host)
-        super()._lay_out(host)
-
-    def _put_declaration(self, host: Dom0) -> None:
-        for volume in self.volumes:
-            if volume.key is not None:
-                host.put(_key_file(volume), volume.key.encode(), mode=0o600)
-        if self.volumes:
-            host.put(VOLUMES, declaration(self.volumes).encode())
+        uuid = self.pool.xe("sr-create", "type=crucible", "shared=true", f"name-label={name}", *words)
+        return CrucibleSr(self.pool, uuid)
 
 
 @dataclass(frozen=True)
 class CrucibleSr(LabSr):
     """An SR of Crucible volumes."""
 
-    pool: CrucibleLab
+    pool: LabPool
     uuid: str
 
     @property
-    def lab(self) -> CrucibleLab:
+    def lab(self) -> LabPool:
         return self.pool
 
     def destroy(self) -> None:

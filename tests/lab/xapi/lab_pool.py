@@ -43,6 +43,7 @@ class LabPool:
         self.xapi = Xapi(settings=settings)
         self.lab_file = lab_file
         self._tree = tree
+        self._provided: dict[str, tuple[bytes, int]] = {}
 
     def __enter__(self) -> Self:
         self.xapi.start()
@@ -92,6 +93,13 @@ class LabPool:
         """Type `smblock-admin WORDS` on a host."""
         return self.hosts[host].sm([f"{SM_DIR}/smblock-admin", *words])
 
+    def provide(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Put a file on every host, as an administrator does; also on one that starts later."""
+        self._provided[path] = (data, mode)
+        for host in self.hosts:
+            if host.is_running:
+                host.put(path, data, mode)
+
     def power_on(self, host: Dom0) -> None:
         """Start a host of the pool that was powered off; its SRs are plugged again.
 
@@ -117,3 +125,5 @@ class LabPool:
             keyring=self._tree.keyring,
             xapi=self.xapi.endpoint,
         )
+        for path, (data, mode) in self._provided.items():
+            host.put(path, data, mode)

@@ -42,7 +42,7 @@ class Settings:
     for another one on the same SR or VDI, both in seconds.
     """
 
-    plugins: Sequence[str] = ("cephrbd",)
+    plugins: Sequence[str] = ("cephrbd", "crucible")
     revert: bool = False
     sm_timeout: float = 300.0
     lock_timeout: float = 300.0
