@@ -6,11 +6,11 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crucible::port::{Ports, Reserved};
-use crucible::server::{all, Detached, Ended, How, Server, Spec, State, Status};
+use crucible::server::{all, Detached, Ended, How, Launcher, Server, Spec, State, Status};
 use crucible::{Error, Process, SecretString};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
@@ -225,7 +225,7 @@ fn a_server_that_waits_for_a_downstairs_is_not_ready_and_the_error_says_for_whic
 
 #[test]
 fn a_port_that_another_process_listens_on_is_never_taken_for_the_servers() {
-    let host = Host::new(6, "waiting-elsewhere");
+    let host = Host::new(6, "deaf");
     let _squatter = TcpListener::bind(host.ports.nbd).unwrap();
     host.start();
     let error = host
@@ -333,6 +333,52 @@ fn a_server_whose_runner_was_killed_before_it_noted_the_server_is_found_and_stop
     host.server.stop(SOON).unwrap();
     assert!(!server.alive().unwrap());
     assert!(nobody_listens(&host));
+}
+
+/// Starts a runner, and kills it that much later.
+struct Killed(Duration);
+
+impl Launcher for Killed {
+    fn launch(&self, folder: &Path, _volume: &Uuid) -> Result<(), Error> {
+        let mut runner = Command::new(STANDIN)
+            .arg("serve")
+            .arg(folder)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(self.0);
+        runner.kill().unwrap();
+        runner.wait().unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn whenever_a_runner_is_killed_nothing_runs_after_the_stop() {
+    let host = Host::new(18, "nbd-server");
+    let address = host.ports.nbd.to_string();
+    let servers = || {
+        procfs::process::all_processes()
+            .unwrap()
+            .filter_map(|process| process.ok()?.cmdline().ok())
+            .filter(|line| line.contains(&address))
+            .count()
+    };
+    let mut left_alone = 0;
+    for generation in 0..20 {
+        host.server
+            .prepare(&Spec {
+                generation,
+                ..host.spec()
+            })
+            .unwrap();
+        let moment = Duration::from_micros(generation * 500);
+        host.server.start(&Killed(moment)).unwrap();
+        left_alone += servers();
+        host.server.stop(SOON).unwrap();
+        assert_eq!(servers(), 0, "after {moment:?}");
+    }
+    assert!(left_alone > 0, "no runner was killed late enough");
 }
 
 #[test]

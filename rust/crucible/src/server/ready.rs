@@ -72,12 +72,14 @@ fn ready(
 ) -> Result<Info, String> {
     let info = control::info(control, deadline.left().clamp(INFO_LEAST, INFO_DEADLINE))
         .map_err(|error| error.to_string())?;
+    if info.state != UpstairsState::Active {
+        return Err(format!("its upstairs is {info}"));
+    }
     match listens(server, nbd) {
-        Ok(true) if info.state == UpstairsState::Active => Ok(info),
-        Ok(true) => Err(format!("its upstairs is {info}")),
+        Ok(true) => Ok(info),
         Ok(false) => Err(format!(
-            "pid {} does not listen on {nbd} (where `server` is a script, let it `exec` the real \
-             one); its upstairs is {info}",
+            "its upstairs is active, but pid {} does not listen on {nbd}: where `server` is a \
+             script, let it `exec` the real one",
             server.pid
         )),
         Err(error) => Err(format!("cannot tell who listens on {nbd}: {error}")),

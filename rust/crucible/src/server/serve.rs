@@ -46,7 +46,7 @@ enum Event {
 }
 
 /// Runs the server of a run folder from its start to its end; the body of a runner process, whose
-/// signals it takes over. SIGTERM and SIGINT end the server. Each line the server says is given to
+/// signals it takes over for good. SIGTERM and SIGINT end the server. Each line the server says is given to
 /// `log` without the key, and must be taken without much ado: the server waits meanwhile.
 ///
 /// # Errors
@@ -183,14 +183,8 @@ impl Runner<'_> {
         let how = loop {
             let wait = kill_at.map_or(WATCH, |at| WATCH.min(at.left()));
             match events.recv_timeout(wait) {
-                Ok(Event::Line(line)) => {
-                    self.take(line);
-                    continue;
-                }
-                Ok(Event::Closed) => {
-                    open -= 1;
-                    continue;
-                }
+                Ok(Event::Line(line)) => self.take(line),
+                Ok(Event::Closed) => open -= 1,
                 Ok(Event::Signal(SIGTERM | SIGINT)) if !asked => {
                     asked = true;
                     kill_at = Some(Deadline::after(GRACE));
@@ -214,12 +208,11 @@ impl Runner<'_> {
             }
         };
         asked |= self.drain(events, open, how == How::Killed(SIGTERM) && !asked);
-        let ended = Ended::new(how, asked, self.last());
         (self.log)(&format!(
-            "server of volume {} ended: {ended}",
+            "server of volume {} ended: {how}",
             self.spec.volume
         ));
-        ended
+        Ended::new(how, asked, self.last())
     }
 
     /// Takes what the server said last. Answers whether the runner was told to end it: systemd
@@ -280,7 +273,7 @@ fn forward(stream: impl Read + Send + 'static, mask: Mask, events: SyncSender<Ev
                 return;
             }
         }
-        // Nobody listens any more: nothing is left to be told.
+        // An error is the runner's end: nobody is left to be told.
         let _ = events.send(Event::Closed);
     });
 }

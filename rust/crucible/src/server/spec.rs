@@ -143,15 +143,22 @@ impl From<ExitStatus> for How {
     }
 }
 
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            How::Exited(code) => write!(f, "it exited with code {code}"),
+            How::Killed(signal) => write!(f, "it was killed by signal {signal}"),
+            How::NotStarted(reason) => write!(f, "it could not be started: {reason}"),
+            How::Unseen => f.write_str("it is gone, and so is the process that looked after it"),
+        }
+    }
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.how {
-            How::Exited(code) => write!(f, "it exited with code {code}")?,
-            How::Killed(signal) => write!(f, "it was killed by signal {signal}")?,
-            How::NotStarted(reason) => write!(f, "it could not be started: {reason}")?,
-            How::Unseen => write!(f, "it is gone, and so is the process that looked after it")?,
-        }
-        match self.last_lines.as_slice() {
+        const LINES: usize = 3;
+        self.how.fmt(f)?;
+        match &self.last_lines[self.last_lines.len().saturating_sub(LINES)..] {
             [] => Ok(()),
             lines => write!(f, "; it said last: {}", lines.join(" / ")),
         }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `refused` | its generation is too low: it says so and exits with 1 |
 //! | `waiting` | one downstairs is missing: it never listens |
+//! | `deaf` | it is active, and does not listen |
 //! | `stubborn` | it ignores SIGTERM |
 //! | `upstream` | it has no `--address` |
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
@@ -125,7 +126,8 @@ fn serve(arguments: &[String]) {
     let control = TcpListener::bind(address("--control")).unwrap();
     let answers = thread::spawn(move || answer(&control, if waiting { WAITING } else { ACTIVE }));
     // As long as it lives, whether or not anything can be bound to it.
-    let _nbd = (!waiting).then(|| TcpListener::bind(address("--address")).unwrap());
+    let deaf = waiting || name.contains("deaf");
+    let _nbd = (!deaf).then(|| TcpListener::bind(address("--address")).unwrap());
     answers.join().unwrap();
 }
 
