@@ -70,24 +70,34 @@ impl Process {
     }
 }
 
-/// All processes whose command line `wanted` accepts.
-pub(crate) fn find(wanted: impl Fn(&[String]) -> bool) -> Result<Vec<Process>, Error> {
-    let boot_id = boot_id()?;
+/// All processes that started after `parent`, or with it, and whose command line `wanted` accepts.
+///
+/// Others are not looked at: reading the command line of a process that hangs in the kernel may
+/// hang, too.
+pub(crate) fn find(
+    parent: &Process,
+    wanted: impl Fn(&[String]) -> bool,
+) -> Result<Vec<Process>, Error> {
     let mut found = Vec::new();
+    if parent.boot_id != boot_id()? {
+        return Ok(found);
+    }
     for process in process::all_processes().map_err(|error| proc_error(0, error))? {
         // The start time first: if the pid is used again in between, the two do not fit together,
         // and no such process is ever alive.
         let seen = process.and_then(|process| {
             let start_time = process.stat()?.starttime;
-            Ok((process.pid(), start_time, process.cmdline()?))
+            if start_time < parent.start_time || !wanted(&process.cmdline()?) {
+                return Ok(None);
+            }
+            Ok(Some(Process {
+                boot_id: parent.boot_id.clone(),
+                pid: process.pid(),
+                start_time,
+            }))
         });
         match seen {
-            Ok((pid, start_time, arguments)) if wanted(&arguments) => found.push(Process {
-                boot_id: boot_id.clone(),
-                pid,
-                start_time,
-            }),
-            Ok(_) => {}
+            Ok(process) => found.extend(process),
             // It ended meanwhile.
             Err(ProcError::NotFound(_)) => {}
             Err(ProcError::Io(error, _)) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}

@@ -431,6 +431,23 @@ fn a_damaged_file_is_an_error_and_never_no_server() {
 }
 
 #[test]
+fn a_runner_that_still_tells_about_the_end_of_its_server_is_left_to_it() {
+    let host = Host::new(19, "nbd-server");
+    let mut state = host.ready();
+    host.server.stop(SOON).unwrap();
+    let mut telling = Command::new("sleep").arg("60").spawn().unwrap();
+    let stat = procfs::process::Process::new(telling.id().cast_signed()).unwrap();
+    state.runner.pid = telling.id().cast_signed();
+    state.runner.start_time = stat.stat().unwrap().starttime;
+    fs::write(host.file("state.json"), serde_json::to_vec(&state).unwrap()).unwrap();
+    host.server.stop(SOON).unwrap();
+    assert!(state.runner.alive().unwrap());
+    assert!(matches!(host.server.status().unwrap(), Status::Ended(_)));
+    telling.kill().unwrap();
+    telling.wait().unwrap();
+}
+
+#[test]
 fn only_a_program_with_an_address_option_is_accepted() {
     let host = Host::new(17, "nbd-server");
     Server::check_binary(&host.program).unwrap();

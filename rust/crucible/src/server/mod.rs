@@ -118,15 +118,13 @@ impl Server {
         if state.runner.alive()? {
             return Ok(Status::Running(state));
         }
-        if state.server.is_none() {
-            state.server = self.strays()?.pop();
+        state.server = self.left_behind(&state)?.pop();
+        if state.server.is_some() {
+            return Ok(Status::Running(state));
         }
-        match &state.server {
-            Some(server) if server.alive()? => Ok(Status::Running(state)),
-            // The runner may have written it since.
-            _ => Ok(folder::read(&self.file(EXIT))?
-                .map_or_else(|| Status::Ended(Ended::unseen()), Status::Ended)),
-        }
+        // The runner may have written it since.
+        let ended = folder::read(&self.file(EXIT))?;
+        Ok(Status::Ended(ended.unwrap_or_else(Ended::unseen)))
     }
 
     /// Removes the run folder, the ports' reservation included. It is no error if there is none.
@@ -195,16 +193,24 @@ impl Server {
         folder::lock(&self.file(LOCK), deadline)
     }
 
-    /// Servers that were started from this folder's spec, known by their command lines.
-    fn strays(&self) -> Result<Vec<Process>, Error> {
-        let Some(spec) = folder::read::<Spec>(&self.file(SPEC))? else {
-            return Ok(Vec::new());
+    /// The server that a runner which is gone may have left behind: the one it noted or, if it came
+    /// not that far, whatever was started since with the arguments of this folder's spec.
+    fn left_behind(&self, state: &State) -> Result<Vec<Process>, Error> {
+        let mut found = match &state.server {
+            Some(server) => Vec::from([server.clone()]),
+            None => match folder::read::<Spec>(&self.file(SPEC))? {
+                Some(spec) => {
+                    let arguments = spec.arguments();
+                    process::find(&state.runner, |line| {
+                        line.windows(arguments.len()).any(|part| part == arguments)
+                    })?
+                }
+                None => Vec::new(),
+            },
         };
-        let arguments = spec.arguments();
-        let found =
-            process::find(|line| line.windows(arguments.len()).any(|part| part == arguments))?;
-        let alive = |process: &Process| process.alive().unwrap_or(true);
-        Ok(found.into_iter().filter(alive).collect())
+        // One that is not known to be gone counts as alive.
+        found.retain(|process| process.alive().unwrap_or(true));
+        Ok(found)
     }
 }
 

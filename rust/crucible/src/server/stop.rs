@@ -36,20 +36,27 @@ impl Server {
         // After `exit.json` a runner does nothing to the volume any more, and may be telling somebody
         // about the end.
         if !self.file(EXIT).exists() {
-            if let Some(state) = folder::read::<State>(&self.file(STATE))? {
+            if let Some(state) = self.state()? {
                 self.end(&state, limit, deadline)?;
             }
         }
         let _lock = self.lock(deadline)?;
-        for stray in self.strays()? {
-            log::warn!(
-                "the server of volume {} lost its runner: ending pid {}",
-                self.volume,
-                stray.pid
-            );
-            self.kill(&stray, deadline)?;
+        // Read again: it may have noted more before its end.
+        if let Some(state) = self.state()? {
+            for server in self.left_behind(&state)? {
+                log::warn!(
+                    "the server of volume {} lost its runner: ending pid {}",
+                    self.volume,
+                    server.pid
+                );
+                self.kill(&server, deadline)?;
+            }
         }
         folder::remove_file(&self.file(SPEC))
+    }
+
+    fn state(&self) -> Result<Option<State>, Error> {
+        folder::read(&self.file(STATE))
     }
 
     fn end(&self, state: &State, limit: Duration, deadline: Deadline) -> Result<(), Error> {
