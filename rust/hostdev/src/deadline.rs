@@ -1,6 +1,11 @@
-//! One moment in time that several steps of a call share.
+//! One moment in time that several steps of a call share, and calls that the kernel may sit on.
 
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::SigSet;
 
 /// The moment by which a call must be over; `None` where it lies beyond what the clock can express.
 #[derive(Clone, Copy, Debug)]
@@ -25,5 +30,33 @@ impl Deadline {
     /// Sleeps for `pause`, or for what is left if that is less.
     pub(crate) fn sleep(self, pause: Duration) {
         std::thread::sleep(pause.min(self.left()));
+    }
+}
+
+/// What `work` answers, done on a thread of its own; `None` if it has not by the deadline. The
+/// thread is then left behind: it ends when the kernel answers, or with the process.
+///
+/// # Errors
+/// If there can be no such thread: nothing was done.
+pub(crate) fn by_deadline<T: Send + 'static>(
+    end: Deadline,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Option<T>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::Builder::new()
+        .name("kernel-call".to_owned())
+        .spawn(move || {
+            // The kernel's wait is interruptible: a signal meant for the process must not end it.
+            let outcome = SigSet::all().thread_block().map(|()| work());
+            if sender.send(outcome).is_err() {
+                log::warn!("the kernel answered a command after its deadline");
+            }
+        })?;
+    match receiver.recv_timeout(end.left()) {
+        Ok(outcome) => Ok(Some(outcome?)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(io::Error::other("the thread that calls the kernel died"))
+        }
     }
 }

@@ -12,8 +12,12 @@ mod error;
 pub mod features;
 pub mod host;
 pub mod krbd;
+mod module;
+mod node;
+mod openers;
 
 pub use error::Error;
 pub use host::{boot_id, process_alive, process_start_time};
-pub use krbd::{ImageKey, KernelFacts, Krbd, MapRequest, Mapping, Module};
+pub use krbd::{ImageKey, KernelFacts, Krbd, MapRequest, Mapping};
+pub use module::Module;
 pub use secrecy::SecretString;

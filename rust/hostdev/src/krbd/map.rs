@@ -8,10 +8,10 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::SecretString;
 
 use super::kernel_log::KernelLog;
-use super::writer::{by_deadline, write_command};
-use super::{keyring, mapping, node, refusal, ImageKey, Krbd, Mapping};
-use crate::deadline::Deadline;
-use crate::Error;
+use super::writer::write_command;
+use super::{keyring, mapping, refusal, ImageKey, Krbd, Mapping};
+use crate::deadline::{by_deadline, Deadline};
+use crate::{node, Error};
 
 /// After how many seconds the kernel itself gives up on monitors that do not answer: all that time
 /// it lets no other map of this host go on. Less than the usual deadline, so that the kernel's own
@@ -223,7 +223,7 @@ impl Krbd {
         self.load_module(end.left())?;
         match plan(self.find(&request.image)?, request.writable()) {
             Plan::Use(mapping) => {
-                self.ensure_node(&mapping, end)?;
+                mapping.ensure_node(end)?;
                 return Ok(*mapping);
             }
             Plan::Replace(mappings) => {
@@ -236,8 +236,8 @@ impl Krbd {
         let before = self.mappings()?;
         self.add(request, command, payload, end)?;
         let made = self.identify(request, &before, end)?;
-        self.ensure_node(&made, end)?;
-        node::await_udev(&made, end);
+        made.ensure_node(end)?;
+        node::await_udev(&made.device, made.major, made.minor, end);
         log::info!("mapped {} at {}", made.spec(), made.device.display());
         Ok(made)
     }
@@ -306,6 +306,12 @@ impl Krbd {
             asked: Box::new(request.image.clone()),
             found: Box::new(wrong.key.clone()),
         })
+    }
+}
+
+impl Mapping {
+    fn ensure_node(&self, end: Deadline) -> Result<(), Error> {
+        node::ensure(&self.device, self.major, self.minor, end)
     }
 }
 

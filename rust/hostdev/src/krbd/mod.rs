@@ -21,7 +21,6 @@ mod kernel_log;
 mod keyring;
 mod map;
 mod mapping;
-mod node;
 mod refusal;
 #[cfg(test)]
 mod standin;
@@ -30,20 +29,16 @@ mod writer;
 
 use std::fs;
 use std::io;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 pub use map::MapRequest;
 pub use mapping::{ImageKey, Mapping};
 
-use crate::deadline::Deadline;
+use crate::module::{self, Module};
 use crate::Error;
 
 const MODULE: &str = "rbd";
-/// By its path: xapi gives its drivers no PATH to rely on.
-const MODPROBE: &str = "/sbin/modprobe";
 
 /// The kernel's RBD client on this host.
 #[derive(Clone, Debug)]
@@ -61,17 +56,6 @@ pub struct KernelFacts {
     pub module: Module,
     /// The image features it can map; `None` if the module is not loaded or too old to tell.
     pub supported_features: Option<u64>,
-}
-
-/// Whether the kernel has the module `rbd`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Module {
-    /// It is loaded, or built in.
-    Loaded,
-    /// It is installed for the running kernel and will be loaded by the first map.
-    Loadable,
-    /// It is not installed for the running kernel; why that is believed.
-    Missing(String),
 }
 
 impl Default for Krbd {
@@ -96,9 +80,7 @@ impl Krbd {
     }
 
     fn is_loaded(&self) -> Result<bool, Error> {
-        let bus = self.bus();
-        bus.try_exists()
-            .map_err(|error| Error::io("look for", &bus, error))
+        module::is_loaded(&self.bus())
     }
 
     /// The image features that this kernel can map, as a mask for [`features`](crate::features).
@@ -129,52 +111,7 @@ impl Krbd {
     /// # Errors
     /// [`Error::ModuleMissing`] with what `modprobe` said; [`Error::Timeout`].
     pub fn load_module(&self, deadline: Duration) -> Result<(), Error> {
-        if self.is_loaded()? {
-            return Ok(());
-        }
-        let missing = |reason: String| Error::ModuleMissing {
-            module: MODULE,
-            reason,
-        };
-        let end = Deadline::after(deadline);
-        let mut child = Command::new(MODPROBE)
-            .arg(MODULE)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| missing(format!("cannot run {MODPROBE}: {error}")))?;
-        let waiting = |error| missing(format!("cannot wait for modprobe: {error}"));
-        let status = loop {
-            if let Some(status) = child.try_wait().map_err(waiting)? {
-                break status;
-            }
-            if end.passed() {
-                // Not waited for: one that hangs inside the kernel would keep this call as well.
-                child.kill().map_err(waiting)?;
-                return Err(Error::Timeout {
-                    action: "load",
-                    object: format!("kernel module {MODULE}"),
-                    waited: deadline,
-                    advice: "modprobe was stopped; see `dmesg`".to_owned(),
-                });
-            }
-            end.sleep(Duration::from_millis(10));
-        };
-        let mut said = String::new();
-        if let Some(mut stderr) = child.stderr.take() {
-            stderr.read_to_string(&mut said).map_err(waiting)?;
-        }
-        if !status.success() {
-            return Err(missing(format!("modprobe: {} ({status})", said.trim())));
-        }
-        if !self.is_loaded()? {
-            return Err(missing(format!(
-                "modprobe succeeded, but {} did not appear",
-                self.bus().display()
-            )));
-        }
-        Ok(())
+        module::load(MODULE, &[], &self.bus(), deadline)
     }
 
     /// What this host's kernel can do, without changing anything.
@@ -193,7 +130,7 @@ impl Krbd {
             module: if loaded {
                 Module::Loaded
             } else {
-                installed_module(&release)
+                module::installed(MODULE, &release)
             },
             supported_features: self.supported_features()?,
             release,
@@ -235,15 +172,5 @@ impl Krbd {
         let mut found = self.mappings()?;
         found.retain(|mapping| mapping.key == *key);
         Ok(found)
-    }
-}
-
-/// Looks a module up where `modprobe` would. A module that is built in counts as loaded already.
-fn installed_module(release: &str) -> Module {
-    let path = Path::new("/lib/modules").join(release).join("modules.dep");
-    match fs::read_to_string(&path) {
-        Ok(list) if list.contains("/rbd.ko") => Module::Loadable,
-        Ok(_) => Module::Missing(format!("{} does not list rbd", path.display())),
-        Err(error) => Module::Missing(format!("cannot read {}: {error}", path.display())),
     }
 }

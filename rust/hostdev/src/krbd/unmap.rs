@@ -1,23 +1,19 @@
 //! Unmapping, and who is in the way of it.
 
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use procfs::process::{all_processes, FDTarget, Process};
 
-use super::writer::{by_deadline, write_command};
+use super::writer::write_command;
 use super::{Krbd, Mapping};
-use crate::deadline::Deadline;
+use crate::deadline::{by_deadline, Deadline};
+use crate::openers::BlockDevice;
 use crate::Error;
 
 /// How often a busy device is tried again: whoever looks at new devices (udev) is done soon.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long the search for those who have a device open may take, and how many it names.
+/// How long the search for those who have a device open may take: it serves a message.
 const SEARCH: Duration = Duration::from_secs(1);
-const NAMED: usize = 8;
 
 impl Krbd {
     /// Takes a mapping away. One that is gone already is a success, also where its number has gone
@@ -84,65 +80,22 @@ impl Krbd {
         }
     }
 
+    fn openers(&self, mapping: &Mapping) -> Vec<String> {
+        let device = BlockDevice {
+            node: &mapping.device,
+            block: &self
+                .sysfs
+                .join("block")
+                .join(format!("rbd{}", mapping.device_number)),
+            major: mapping.major,
+            minor: mapping.minor,
+        };
+        device.openers(Deadline::after(SEARCH))
+    }
+
     fn is_mapped(&self, mapping: &Mapping) -> Result<bool, Error> {
         let now = self.mapping(mapping.device_number)?;
         Ok(now.is_some_and(|now| now.key == mapping.key))
-    }
-
-    /// Who has the device open: devices built on it, mounts, processes. It serves a message, so
-    /// what cannot be seen is left out.
-    fn openers(&self, mapping: &Mapping) -> Vec<String> {
-        let end = Deadline::after(SEARCH);
-        let name = format!("rbd{}", mapping.device_number);
-        let mut found = holders(&self.sysfs.join("block").join(name).join("holders"))
-            .unwrap_or_else(|error| {
-                log::debug!("holders of {}: {error}", mapping.device.display());
-                Vec::new()
-            });
-        let majmin = format!("{}:{}", mapping.major, mapping.minor);
-        match Process::myself().and_then(|this| this.mountinfo()) {
-            Ok(mounts) => found.extend(
-                mounts
-                    .into_iter()
-                    .filter(|mount| mount.majmin == majmin)
-                    .map(|mount| format!("the mount at {}", mount.mount_point.display())),
-            ),
-            Err(error) => log::debug!("mounts of {}: {error}", mapping.device.display()),
-        }
-        match all_processes() {
-            Ok(processes) => found.extend(
-                processes
-                    .flatten()
-                    .take_while(|_| !end.passed())
-                    .filter(|process| has_open(process, &mapping.device))
-                    .map(|process| name_of(&process)),
-            ),
-            Err(error) => log::debug!("processes with {}: {error}", mapping.device.display()),
-        }
-        found.truncate(NAMED);
-        found
-    }
-}
-
-fn holders(directory: &Path) -> io::Result<Vec<String>> {
-    fs::read_dir(directory)?
-        .map(|entry| Ok(format!("device {}", entry?.file_name().to_string_lossy())))
-        .collect()
-}
-
-/// Whether the process has the device open. One that ended meanwhile has not.
-fn has_open(process: &Process, device: &Path) -> bool {
-    process.fd().is_ok_and(|mut files| {
-        files.any(|file| {
-            file.is_ok_and(|file| matches!(file.target, FDTarget::Path(path) if path == device))
-        })
-    })
-}
-
-fn name_of(process: &Process) -> String {
-    match process.stat() {
-        Ok(stat) => format!("{} (pid {})", stat.comm, process.pid()),
-        Err(_) => format!("pid {}", process.pid()),
     }
 }
 
