@@ -1,4 +1,4 @@
-"""The tests of the crate `hostdev` that need a kernel with RBD run on one: inside a guest host."""
+"""The tests of the crate `hostdev` that need a kernel with RBD and NBD run on one: inside a guest host."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.lab.dom0 import Dom0
 from tests.wheel import REPOSITORY
 
 PROGRAM = "/tmp/krbd-tests"
+NBD_PROGRAM = "/tmp/nbd-tests"
 CONF = "/tmp/krbd-tests.conf"
 KEYRING = "/tmp/krbd-tests.keyring"
 KEY = "/tmp/krbd-tests.key"
@@ -58,7 +59,7 @@ class Program:
 @pytest.fixture(scope="module")
 def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
     host, ceph = one, guests_rbd_pool.lab.ceph
-    host.put(PROGRAM, build().read_bytes(), mode=0o755)
+    host.put(PROGRAM, build("krbd").read_bytes(), mode=0o755)
     admin = f"[client.admin]\nkey = {ceph.key('admin')}\n"
     host.put(KEYRING, admin.encode(), mode=0o600)
     host.put(CONF, f"{ceph.client_conf()}keyring = {KEYRING}\n".encode())
@@ -77,9 +78,9 @@ def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
     host.exec(["rm", "-f", PROGRAM, CONF, KEYRING, KEY]).check()
 
 
-def build() -> Path:
-    """The test program that cargo builds, or has built, of hostdev's tests/krbd.rs."""
-    argv = ["cargo", "test", "--locked", "--no-run", "--package", "hostdev", "--test", "krbd", "--message-format=json"]
+def build(name: str) -> Path:
+    """The test program that cargo builds, or has built, of one of hostdev's tests/*.rs."""
+    argv = ["cargo", "test", "--locked", "--no-run", "--package", "hostdev", "--test", name, "--message-format=json"]
     done = subprocess.run(argv, cwd=REPOSITORY, env=os.environ, capture_output=True, timeout=BUILD_SECONDS, check=True)
     messages = (json.loads(line) for line in done.stdout.splitlines())
     (program,) = (message["executable"] for message in messages if message.get("executable"))
@@ -106,3 +107,13 @@ def check(program: Program, name: str) -> None:
     said = program.run("--exact", name, "--nocapture")
     assert "1 passed" in said
     assert "skipped:" not in said, "a test that misses its cluster passes, and has shown nothing"
+
+
+def test_hostdev_promises_for_nbd(one: Dom0) -> None:
+    """All of tests/nbd.rs at once: none of them is long, and they take turns anyway."""
+    one.put(NBD_PROGRAM, build("nbd").read_bytes(), mode=0o755)
+    done = one.exec([NBD_PROGRAM, "--nocapture"], env={"SMBLOCK_TEST_NBD": "1"}, timeout=SECONDS)
+    said = (done.check() + done.stderr).decode()
+    one.exec(["rm", NBD_PROGRAM]).check()
+    assert "test result: ok" in said
+    assert "skipped:" not in said, "a test that misses its kernel passes, and has shown nothing"

@@ -42,21 +42,38 @@ pub(crate) fn by_deadline<T: Send + 'static>(
     end: Deadline,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    thread::Builder::new()
-        .name("kernel-call".to_owned())
-        .spawn(move || {
-            // The kernel's wait is interruptible: a signal meant for the process must not end it.
-            let outcome = SigSet::all().thread_block().map(|()| work());
-            if sender.send(outcome).is_err() {
-                log::warn!("the kernel answered a command after its deadline");
+    Call::start(work)?.answer(end)
+}
+
+/// Something that a thread of its own asks the kernel; left behind when this is dropped.
+pub(crate) struct Call<T>(mpsc::Receiver<nix::Result<T>>);
+
+impl<T: Send + 'static> Call<T> {
+    /// # Errors
+    /// If there can be no such thread: nothing was done.
+    pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name("kernel-call".to_owned())
+            .spawn(move || {
+                // The kernel's wait is interruptible: a signal meant for the process must not end
+                // it.
+                let outcome = SigSet::all().thread_block().map(|()| work());
+                if sender.send(outcome).is_err() {
+                    log::warn!("the kernel answered a command after its deadline");
+                }
+            })?;
+        Ok(Self(receiver))
+    }
+
+    /// Its answer; `None` if there is none by the deadline.
+    pub(crate) fn answer(&self, end: Deadline) -> io::Result<Option<T>> {
+        match self.0.recv_timeout(end.left()) {
+            Ok(outcome) => Ok(Some(outcome?)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(io::Error::other("the thread that calls the kernel died"))
             }
-        })?;
-    match receiver.recv_timeout(end.left()) {
-        Ok(outcome) => Ok(Some(outcome?)),
-        Err(RecvTimeoutError::Timeout) => Ok(None),
-        Err(RecvTimeoutError::Disconnected) => {
-            Err(io::Error::other("the thread that calls the kernel died"))
         }
     }
 }

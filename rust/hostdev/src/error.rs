@@ -1,6 +1,7 @@
 //! What can go wrong with this host's block devices.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -119,6 +120,39 @@ pub enum Error {
         missing: String,
     },
 
+    /// An NBD server could not be reached, or the connection to it broke during the handshake.
+    #[error("cannot {action} the NBD server at {server}: {source}; check that it runs and listens there")]
+    NbdServer {
+        /// `connect to`, `negotiate with`.
+        action: &'static str,
+        /// Where it should listen.
+        server: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// What listens at the address is no NBD server, or refuses, or offers what cannot be used.
+    #[error("the NBD server at {server} {problem}")]
+    NbdExport {
+        /// Where it listens.
+        server: SocketAddr,
+        /// What is wrong, and what to do about it.
+        problem: String,
+        /// The errno that stands for it.
+        errno: i32,
+    },
+
+    /// The kernel's NBD client refused.
+    #[error("the kernel cannot {action}: {source}: {advice}")]
+    NbdKernel {
+        /// `connect /dev/nbd64 to the NBD server at 127.0.0.1:20000`, ...
+        action: String,
+        /// The kernel's answer.
+        source: io::Error,
+        /// What to do about it.
+        advice: &'static str,
+    },
+
     /// Somebody has the device open.
     #[error("{} is still in use after {}: {}", .device.display(), seconds(*.waited), opened_by(.openers))]
     Busy {
@@ -157,9 +191,12 @@ impl Error {
     /// The errno that stands for this failure: the system's own where it gave one.
     pub fn errno(&self) -> i32 {
         match self {
-            Self::Io { source, .. } | Self::Keyring { source, .. } | Self::Map { source, .. } => {
-                source.raw_os_error().unwrap_or(Errno::EIO as i32)
-            }
+            Self::Io { source, .. }
+            | Self::Keyring { source, .. }
+            | Self::Map { source, .. }
+            | Self::NbdServer { source, .. }
+            | Self::NbdKernel { source, .. } => source.raw_os_error().unwrap_or(Errno::EIO as i32),
+            Self::NbdExport { errno, .. } => *errno,
             Self::ModuleMissing { .. } | Self::NoDevice { .. } => Errno::ENODEV as i32,
             Self::Unreadable { .. } => Errno::EIO as i32,
             Self::Invalid { .. } => Errno::EINVAL as i32,

@@ -1,7 +1,8 @@
 //! This host's block devices.
 //!
 //! [`krbd`] maps RBD images through the kernel's own client, by sysfs alone: no `rbd` command, no
-//! udev and no librbd is needed. [`host`] says whether a process of this host still lives, which
+//! udev and no librbd is needed. [`nbd`] connects the kernel to NBD servers, by netlink: no
+//! `nbd-client` is needed. [`host`] says whether a process of this host still lives, which
 //! is what decides if something it left behind may be taken over.
 //!
 //! Every call that waits for the kernel takes a deadline. Sizes are bytes.
@@ -13,6 +14,7 @@ pub mod features;
 pub mod host;
 pub mod krbd;
 mod module;
+pub mod nbd;
 mod node;
 mod openers;
 
@@ -20,4 +22,5 @@ pub use error::Error;
 pub use host::{boot_id, process_alive, process_start_time};
 pub use krbd::{ImageKey, KernelFacts, Krbd, MapRequest, Mapping};
 pub use module::Module;
+pub use nbd::{ConnectRequest, Nbd, NbdDevice};
 pub use secrecy::SecretString;

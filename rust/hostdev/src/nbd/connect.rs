@@ -1,0 +1,303 @@
+//! Connecting a device.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::handshake::{self, Export};
+use super::netlink::{is_taken, Connect, Netlink};
+use super::record::{check_identifier, Owner, Record};
+use super::{Found, Nbd, NbdDevice, BACKEND, FIRST};
+use crate::deadline::{by_deadline, Deadline};
+use crate::{boot_id, node, Error};
+
+/// After which time without an answer the server counts as dead: far beyond what a server needs
+/// that waits for its storage to come back. Kernels before 5.4 need one, theirs is half a minute.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The unit of a virtual machine's requests.
+const SECTOR: u32 = 512;
+/// How often an index is tried that looks free and is not: udev opens new devices for a moment.
+const TRIES: usize = 5;
+const RETRY: Duration = Duration::from_millis(50);
+/// How long a device that is not what was asked for is tried to be taken away.
+const UNDO: Duration = Duration::from_secs(10);
+
+/// An export to connect, and as what.
+#[derive(Clone, Debug)]
+pub struct ConnectRequest {
+    /// Where the server listens.
+    pub address: SocketAddr,
+    /// The export's name; empty for the server's default.
+    pub export: String,
+    /// What the device is found by: letters, digits, `-` and `_`, such as a volume's UUID.
+    pub identifier: String,
+    /// The size that the export must have, in bytes; `None` takes any.
+    pub size: Option<u64>,
+    /// Refuse writes.
+    pub read_only: bool,
+    /// How long to try, all steps together.
+    pub deadline: Duration,
+}
+
+impl ConnectRequest {
+    fn wrong_export(&self, problem: String, errno: Errno) -> Error {
+        Error::NbdExport {
+            server: self.address,
+            problem,
+            errno: errno as i32,
+        }
+    }
+
+    /// Refuses an export that cannot be the disk asked for; else the flags for the kernel.
+    fn check(&self, export: &Export) -> Result<u16, Error> {
+        if let Some(expected) = self.size.filter(|size| *size != export.size) {
+            return Err(self.wrong_export(
+                format!(
+                    "exports {} bytes as {:?}, and {expected} were expected: it serves another \
+                     volume, or the volume's size is declared wrong",
+                    export.size, self.export
+                ),
+                Errno::EMEDIUMTYPE,
+            ));
+        }
+        if export.size == 0 || !export.size.is_multiple_of(self.block_size(export).into()) {
+            return Err(self.wrong_export(
+                format!(
+                    "exports {} bytes in requests of at least {}: no disk has that size",
+                    export.size,
+                    self.block_size(export)
+                ),
+                Errno::EINVAL,
+            ));
+        }
+        if self.read_only {
+            return Ok(export.flags | handshake::READ_ONLY);
+        }
+        if export.flags & handshake::READ_ONLY != 0 {
+            return Err(self.wrong_export(
+                format!("exports {:?} for reading only", self.export),
+                Errno::EROFS,
+            ));
+        }
+        if export.flags & handshake::SEND_FLUSH == 0 {
+            return Err(self.wrong_export(
+                "knows no flush: what it acknowledges could be lost".to_owned(),
+                Errno::EOPNOTSUPP,
+            ));
+        }
+        Ok(export.flags)
+    }
+
+    fn block_size(&self, export: &Export) -> u32 {
+        export.least_request.unwrap_or(SECTOR).max(SECTOR)
+    }
+}
+
+impl Found {
+    /// Whether this device is just what is asked for, and works.
+    fn serves(&self, request: &ConnectRequest) -> bool {
+        self.device.connected
+            && self.device.read_only == request.read_only
+            && request.size.is_none_or(|size| self.device.size == size)
+            && self.record.as_ref().is_some_and(|record| {
+                record.address == request.address && record.export == request.export
+            })
+    }
+}
+
+impl Nbd {
+    /// Connects an export, or finds it connected.
+    ///
+    /// Idempotent: a device of the same identifier that is connected to that server and export in
+    /// the way asked for is given back as it is. One that is not (its connection is dead, it belongs
+    /// to another server, it is read-only or is not) is disconnected first, if nobody has it open.
+    /// The module is loaded if it is not. When this returns, the device node is there. Two processes
+    /// that connect one identifier at the same moment may get a device each: the caller keeps them
+    /// apart.
+    ///
+    /// # Errors
+    /// - [`Error::Invalid`]: an identifier or name that cannot be; nothing was done.
+    /// - [`Error::ModuleMissing`], [`Error::NbdKernel`], [`Error::Io`]: this host.
+    /// - [`Error::NbdServer`], [`Error::NbdExport`]: the server; nothing stays connected.
+    /// - [`Error::Busy`]: a device of that identifier is in the way, and in use.
+    /// - [`Error::Timeout`]: the server or the kernel did not answer; where it was the kernel, the
+    ///   device may still get connected, until this process ends.
+    pub fn connect(&self, request: &ConnectRequest) -> Result<NbdDevice, Error> {
+        let end = Deadline::after(request.deadline);
+        check_identifier(&request.identifier)?;
+        self.load_module(end.left())?;
+        // First: many servers serve one client only, and the handshake would wait for this one.
+        if let Some(found) = self.lookup(&request.identifier)? {
+            if found.serves(request) {
+                found.ensure_node(end)?;
+                return Ok(found.device);
+            }
+            self.disconnect(&found.device, end.left())?;
+        }
+        let (stream, export) =
+            handshake::negotiate(request.address, &request.export, request.deadline, end)?;
+        let flags = request.check(&export)?;
+        let record = self.new_record(request, &stream)?;
+        let outcome = by_deadline(end, {
+            let nbd = self.clone();
+            let block_size = request.block_size(&export);
+            move || nbd.hand_over(record, &stream, export.size, block_size, flags, end)
+        });
+        match outcome.map_err(|error| refusal(request.address, error))? {
+            Some(done) => done?,
+            None => {
+                return Err(Error::Timeout {
+                    action: "connect",
+                    object: format!("an NBD device to {}", request.address),
+                    waited: request.deadline,
+                    advice: "the kernel did not answer; see `dmesg`".to_owned(),
+                })
+            }
+        }
+        let made = self.verify(request, &export)?;
+        made.ensure_node(end)?;
+        log::info!(
+            "connected {} to {} as {}",
+            made.device.device.display(),
+            request.address,
+            request.identifier
+        );
+        Ok(made.device)
+    }
+
+    fn new_record(&self, request: &ConnectRequest, stream: &TcpStream) -> Result<Record, Error> {
+        let socket = stream
+            .as_fd()
+            .try_clone_to_owned()
+            .and_then(|socket| File::from(socket).metadata())
+            .map_err(|source| Error::NbdServer {
+                action: "keep the connection to",
+                server: request.address,
+                source,
+            })?;
+        Ok(Record {
+            identifier: request.identifier.clone(),
+            index: FIRST,
+            boot_id: boot_id()?,
+            address: request.address,
+            export: request.export.clone(),
+            socket: socket.ino(),
+            owner: Owner::this_process()?,
+            connection: None,
+        })
+    }
+
+    /// Gives the kernel the connection, and leaves a record of it.
+    fn hand_over(
+        &self,
+        mut record: Record,
+        stream: &TcpStream,
+        size: u64,
+        block_size: u32,
+        flags: u16,
+        end: Deadline,
+    ) -> Result<(), Error> {
+        let server = record.address;
+        let refused = |source| refusal(server, source);
+        let netlink = Netlink::open().map_err(no_family)?;
+        let backend = format!("{BACKEND}{}", record.identifier);
+        for attempt in 0.. {
+            record.index = self.free_index(attempt / TRIES)?;
+            self.records.write(&record)?;
+            let answer = netlink.connect(&Connect {
+                index: record.index,
+                socket: stream.as_raw_fd(),
+                size,
+                block_size,
+                flags,
+                timeout: REQUEST_TIMEOUT,
+                backend: &backend,
+            });
+            match answer {
+                Ok(()) => break,
+                Err(error) if is_taken(&error) && !end.passed() => thread::sleep(RETRY),
+                Err(error) => {
+                    self.records.remove(&record.identifier)?;
+                    return Err(refused(error));
+                }
+            }
+        }
+        let recorded = self.connection(record.index).and_then(|connection| {
+            let lost = || refused(io::Error::other("the device is gone already"));
+            record.connection = Some(connection.ok_or_else(lost)?);
+            self.records.write(&record)
+        });
+        if recorded.is_err() {
+            // What could not be recorded might not be found again.
+            netlink.disconnect(record.index).map_err(refused)?;
+            self.records.remove(&record.identifier)?;
+        }
+        recorded
+    }
+
+    /// The index of a device that is not connected, after `skipped` others.
+    fn free_index(&self, skipped: usize) -> Result<u32, Error> {
+        let connected = self.connected()?;
+        let mut free = (FIRST..).filter(|index| !connected.contains(index));
+        // Indices do not run out before memory does.
+        Ok(free.nth(skipped).unwrap_or(u32::MAX))
+    }
+
+    /// Sees to it that what was connected is what was asked for: kernels round sizes.
+    fn verify(&self, request: &ConnectRequest, export: &Export) -> Result<Found, Error> {
+        let made = self.lookup(&request.identifier)?.ok_or_else(|| {
+            refusal(
+                request.address,
+                io::Error::other("the device is gone already"),
+            )
+        })?;
+        let device = &made.device;
+        if device.size == export.size && device.read_only == request.read_only {
+            return Ok(made);
+        }
+        let wrong = format!(
+            "the device has {} bytes of {}, and is {}",
+            device.size,
+            export.size,
+            if device.read_only {
+                "read-only"
+            } else {
+                "writable"
+            }
+        );
+        self.disconnect(device, UNDO)?;
+        Err(refusal(request.address, io::Error::other(wrong)))
+    }
+}
+
+impl Found {
+    pub(super) fn ensure_node(&self, end: Deadline) -> Result<(), Error> {
+        node::ensure(&self.device.device, self.number.0, self.number.1, end)
+    }
+}
+
+fn refusal(server: SocketAddr, source: io::Error) -> Error {
+    Error::NbdKernel {
+        action: format!("connect an NBD device to {server}"),
+        source,
+        advice: "see `dmesg`",
+    }
+}
+
+pub(super) fn no_family(source: io::Error) -> Error {
+    Error::NbdKernel {
+        action: "be asked for NBD devices over netlink".to_owned(),
+        source,
+        advice: "Linux can be from 4.12 on, with the module nbd loaded; see `dmesg`",
+    }
+}
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod tests;

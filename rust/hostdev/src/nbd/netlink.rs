@@ -1,0 +1,222 @@
+//! The kernel's NBD client over generic netlink.
+//!
+//! A request is carried out before `send` returns, and its answer waits in the socket then. So a
+//! call blocks in `send` alone, for as long as the kernel takes.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use netlink_packet_core::{
+    DecodeError, DefaultNla, Emitable, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable, NlasIterator, NLA_F_NESTED, NLM_F_ACK, NLM_F_REQUEST,
+};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    recv, send, socket, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType,
+};
+
+/// The family that knows the others, and what it is asked: `linux/genetlink.h`.
+const CONTROLLER: u16 = 0x10;
+const GET_FAMILY: u8 = 3;
+const FAMILY_ID: u16 = 1;
+const FAMILY_NAME: u16 = 2;
+
+/// Commands and attributes of the family `nbd`: `linux/nbd-netlink.h`.
+const FAMILY: &[u8] = b"nbd\0";
+const CONNECT: u8 = 1;
+const DISCONNECT: u8 = 2;
+const INDEX: u16 = 1;
+const SIZE_BYTES: u16 = 2;
+const BLOCK_SIZE_BYTES: u16 = 3;
+const TIMEOUT: u16 = 4;
+const SERVER_FLAGS: u16 = 5;
+const SOCKETS: u16 = 7;
+const DEAD_CONN_TIMEOUT: u16 = 8;
+const BACKEND_IDENTIFIER: u16 = 10;
+const SOCK_ITEM: u16 = 1;
+const SOCK_FD: u16 = 1;
+
+const VERSION: u8 = 1;
+const HEADER: usize = 4;
+/// More than any answer here is long.
+const ANSWER: usize = 16 << 10;
+
+/// A device to connect.
+pub(super) struct Connect<'a> {
+    /// The N of `/dev/nbdN`. The kernel makes the device if there is none.
+    pub index: u32,
+    /// The connection to the server. The kernel keeps it when this process is gone.
+    pub socket: RawFd,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes: the least that the disk takes in one request.
+    pub block_size: u32,
+    /// As from the handshake.
+    pub flags: u16,
+    /// After which time without an answer the server counts as dead.
+    pub timeout: Duration,
+    /// What the kernel shows as `backend`, from Linux 5.14 on; before, it ignores it.
+    pub backend: &'a str,
+}
+
+/// A socket to the kernel, and the number that `nbd` has on this boot.
+pub(super) struct Netlink {
+    socket: OwnedFd,
+    family: u16,
+}
+
+impl Netlink {
+    /// # Errors
+    /// `ENOENT` if the kernel has no such family.
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkGeneric,
+        )?;
+        let mut netlink = Self {
+            socket,
+            family: CONTROLLER,
+        };
+        let name = DefaultNla::new(FAMILY_NAME, FAMILY.to_vec());
+        let answer = netlink.call(GET_FAMILY, vec![name])?;
+        let id = answer.iter().find(|(kind, _)| *kind == FAMILY_ID);
+        let id = id.and_then(|(_, value)| value.as_slice().try_into().ok());
+        netlink.family = u16::from_ne_bytes(
+            id.ok_or_else(|| io::Error::other("the answer holds no family id"))?,
+        );
+        Ok(netlink)
+    }
+
+    /// # Errors
+    /// `EBUSY` if the device is connected, or open.
+    pub(super) fn connect(&self, request: &Connect<'_>) -> io::Result<()> {
+        let file = u32::try_from(request.socket).map_err(io::Error::other)?;
+        let item = nested(SOCK_ITEM, &[u32_attribute(SOCK_FD, file)]);
+        let mut backend = request.backend.as_bytes().to_vec();
+        backend.push(0);
+        self.call(
+            CONNECT,
+            vec![
+                u32_attribute(INDEX, request.index),
+                u64_attribute(SIZE_BYTES, request.size),
+                u64_attribute(BLOCK_SIZE_BYTES, request.block_size.into()),
+                u64_attribute(TIMEOUT, request.timeout.as_secs()),
+                // A server that comes back may have lost what it had acknowledged: never go on.
+                u64_attribute(DEAD_CONN_TIMEOUT, 0),
+                u64_attribute(SERVER_FLAGS, request.flags.into()),
+                nested(SOCKETS, &[item]),
+                DefaultNla::new(BACKEND_IDENTIFIER, backend),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// One that is not connected is a success. Whether somebody has it open makes no difference.
+    pub(super) fn disconnect(&self, index: u32) -> io::Result<()> {
+        self.call(DISCONNECT, vec![u32_attribute(INDEX, index)])?;
+        Ok(())
+    }
+
+    fn call(&self, command: u8, attributes: Vec<DefaultNla>) -> io::Result<Vec<Attribute>> {
+        let mut message = NetlinkMessage::new(
+            NetlinkHeader::default(),
+            NetlinkPayload::InnerMessage(Request {
+                family: self.family,
+                command,
+                attributes,
+            }),
+        );
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        self.answer()
+    }
+
+    /// Everything up to the kernel's verdict.
+    fn answer(&self) -> io::Result<Vec<Attribute>> {
+        let mut attributes = Vec::new();
+        let mut buffer = vec![0; ANSWER];
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
+            let mut rest = &buffer[..length];
+            while !rest.is_empty() {
+                let message = NetlinkMessage::<Answer>::deserialize(rest)
+                    .map_err(|error| io::Error::other(error.to_string()))?;
+                match message.payload {
+                    NetlinkPayload::Error(verdict) if verdict.code.is_none() => {
+                        return Ok(attributes)
+                    }
+                    NetlinkPayload::Error(verdict) => return Err(verdict.to_io()),
+                    NetlinkPayload::InnerMessage(Answer(more)) => attributes.extend(more),
+                    _ => {}
+                }
+                // Deserialized, so the header is there, and its length within the rest.
+                let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
+                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// Whether the kernel's answer means that another index may be free.
+pub(super) fn is_taken(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EBUSY as i32)
+}
+
+/// Kind and value.
+type Attribute = (u16, Vec<u8>);
+
+struct Request {
+    family: u16,
+    command: u8,
+    attributes: Vec<DefaultNla>,
+}
+
+impl NetlinkSerializable for Request {
+    fn message_type(&self) -> u16 {
+        self.family
+    }
+
+    fn buffer_len(&self) -> usize {
+        HEADER + self.attributes.as_slice().buffer_len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        let (header, attributes) = buffer.split_at_mut(HEADER);
+        header.copy_from_slice(&[self.command, VERSION, 0, 0]);
+        self.attributes.as_slice().emit(attributes);
+    }
+}
+
+#[derive(Debug)]
+struct Answer(Vec<Attribute>);
+
+impl NetlinkDeserializable for Answer {
+    type Error = DecodeError;
+
+    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+        NlasIterator::new(payload.get(HEADER..).unwrap_or_default())
+            .map(|attribute| attribute.map(|found| (found.kind(), found.value().to_vec())))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+fn u32_attribute(kind: u16, value: u32) -> DefaultNla {
+    DefaultNla::new(kind, value.to_ne_bytes().to_vec())
+}
+
+fn u64_attribute(kind: u16, value: u64) -> DefaultNla {
+    DefaultNla::new(kind, value.to_ne_bytes().to_vec())
+}
+
+fn nested(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
+    let mut bytes = vec![0; inner.buffer_len()];
+    inner.emit(&mut bytes);
+    DefaultNla::new(kind | NLA_F_NESTED, bytes)
+}

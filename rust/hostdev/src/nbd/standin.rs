@@ -1,0 +1,97 @@
+//! A stand-in for sysfs: the files in which a kernel shows its NBD devices, in a folder.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::record::{Owner, Record, Records};
+use super::Nbd;
+
+/// The folder. It begins as that of a kernel with the module loaded and nothing connected.
+pub(super) struct Sysfs(TempDir);
+
+impl Sysfs {
+    pub(super) fn new() -> Self {
+        let tree = Self(tempfile::tempdir().unwrap());
+        fs::create_dir_all(tree.path("sys/module/nbd")).unwrap();
+        fs::create_dir_all(tree.path("sys/block/sda")).unwrap();
+        tree
+    }
+
+    pub(super) fn nbd(&self) -> Nbd {
+        Nbd::with_roots(self.path("sys"), self.path("dev"), self.path("run"))
+    }
+
+    pub(super) fn records(&self) -> Records {
+        Records::at(self.path("run"))
+    }
+
+    /// A path in the folder.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    /// Shows a device as connected anew; gives the number of that connection.
+    pub(super) fn connect(&self, index: u32, backend: Option<&str>) -> u64 {
+        let block = self.path(&format!("sys/block/nbd{index}"));
+        fs::create_dir_all(&block).unwrap();
+        for (name, text) in [("size", "2048"), ("ro", "0"), ("dev", "43:1024")] {
+            fs::write(block.join(name), format!("{text}\n")).unwrap();
+        }
+        let _ = fs::remove_file(block.join("backend"));
+        if let Some(backend) = backend {
+            fs::write(block.join("backend"), format!("{backend}\n")).unwrap();
+        }
+        // Made beside the old one, so that it cannot get that one's inode.
+        fs::write(block.join("new"), "4711\n").unwrap();
+        fs::rename(block.join("new"), block.join("pid")).unwrap();
+        fs::metadata(block.join("pid")).unwrap().ino()
+    }
+
+    pub(super) fn disconnect(&self, index: u32) {
+        let block = self.path(&format!("sys/block/nbd{index}"));
+        // Unlike sysfs, a folder would give its inode to the next file: so it stays in use.
+        fs::rename(block.join("pid"), block.join("old")).unwrap();
+    }
+}
+
+/// A connection to a server that says nothing.
+pub(super) struct Connection {
+    pub stream: TcpStream,
+    pub address: SocketAddr,
+    pub peer: TcpStream,
+}
+
+impl Connection {
+    pub(super) fn new() -> Self {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let stream = TcpStream::connect(address).unwrap();
+        let (peer, _) = server.accept().unwrap();
+        Self {
+            stream,
+            address,
+            peer,
+        }
+    }
+
+    /// The record of a device connected through it.
+    pub(super) fn record(&self, index: u32, connection: Option<u64>) -> Record {
+        let socket: OwnedFd = self.stream.as_fd().try_clone_to_owned().unwrap();
+        Record {
+            identifier: "volume".to_owned(),
+            index,
+            boot_id: crate::boot_id().unwrap(),
+            address: self.address,
+            export: String::new(),
+            socket: fs::File::from(socket).metadata().unwrap().ino(),
+            owner: Owner::this_process().unwrap(),
+            connection,
+        }
+    }
+}
