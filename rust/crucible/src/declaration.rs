@@ -175,6 +175,7 @@ targets = [
         );
         assert_mistake("10.0.0.2:3810", "10.0.0.2:61536", 6, "a port up to 61535");
         assert_mistake("10.0.0.2:3810", "10.0.0.1:3810", 6, "10.0.0.1:3810 twice");
+        assert_mistake("[fd00::3]:3810", "10.0.0.2:3810", 6, "10.0.0.2:3810 twice");
         assert_mistake(", \"10.0.0.2:3810\"", "", 6, "2 targets");
         assert_mistake(
             "generation =",

@@ -59,6 +59,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// Two volumes have something in common that belongs to one.
+    #[error("volume {volume} ({name}): {reason}")]
+    Conflict {
+        /// The later one.
+        volume: Uuid,
+        /// Its name.
+        name: String,
+        /// What both have, and whose it is.
+        reason: String,
+    },
+
     /// What should be a volume's key is none.
     #[error(
         "{origin} holds {found}, not a key: it takes 32 bytes in base64, as `openssl rand -base64 32` \

@@ -35,4 +35,4 @@ mod volume;
 pub use error::Error;
 pub use process::Process;
 pub use secrecy::SecretString;
-pub use volume::{KeySource, Volume};
+pub use volume::{check_distinct, KeySource, Volume};

@@ -35,7 +35,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::volume::{conflict, Mistake, Written};
+use crate::volume::{check_distinct, Mistake, Written};
 use crate::{command, Error, Volume};
 
 /// The protocol above.
@@ -174,10 +174,8 @@ impl Provisioner {
             .into_iter()
             .map(|written| self.accept("list", &what, written))
             .collect::<Result<Vec<_>, _>>()?;
-        if let Some((index, mistake)) = conflict(&volumes) {
-            let volume = format!("volume {} of its answer", volumes[index].uuid);
-            return Err(self.failed("list", &what, explain(&volume, &mistake)));
-        }
+        check_distinct(&volumes)
+            .map_err(|error| self.failed("list", &what, format!("in its answer, {error}")))?;
         Ok(Listing {
             volumes,
             total: listed.total,
@@ -208,9 +206,11 @@ impl Provisioner {
     }
 
     fn accept(&self, command: &'static str, what: &str, written: Written) -> Result<Volume, Error> {
-        let label = format!("volume {} of its answer", written.label());
-        Volume::try_from(written)
-            .map_err(|mistake| self.failed(command, what, explain(&label, &mistake)))
+        let label = written.label();
+        Volume::try_from(written).map_err(|Mistake { field, text }| {
+            let reason = format!("in its answer, volume {label}: {field}: {text}");
+            self.failed(command, what, reason)
+        })
     }
 
     fn run<T: DeserializeOwned>(
@@ -250,8 +250,4 @@ impl Provisioner {
             reason,
         }
     }
-}
-
-fn explain(volume: &str, mistake: &Mistake) -> String {
-    format!("{volume}: {}: {}", mistake.field, mistake.text)
 }

@@ -1,6 +1,6 @@
 //! What a volume is, and the form in which files and provisioners write it down.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::target::REPAIR_PORT_OFFSET;
+use crate::Error;
 
 /// Crucible's smallest block: the size of a region is a multiple of it.
 const BLOCK: u64 = 512;
@@ -150,7 +151,11 @@ fn targets(written: &[String]) -> Result<[SocketAddr; 3], Mistake> {
             ),
         );
     };
-    if let Some(twice) = first_repeated(targets.iter()) {
+    let [first, second, third] = targets;
+    let twice = (first == second || first == third)
+        .then_some(first)
+        .or_else(|| (second == third).then_some(second));
+    if let Some(twice) = twice {
         return mistake(
             "targets",
             format!("{twice} twice: each of the three downstairs has an address of its own"),
@@ -195,14 +200,29 @@ fn key(file: Option<PathBuf>, secret: Option<String>) -> Result<Option<KeySource
     }
 }
 
-/// Checks what only shows among all volumes: the index of the first that repeats what another one
-/// has already, and how.
+/// Checks what only shows among all volumes of an SR, wherever they are on record: each has a UUID
+/// and downstairs of its own. Two volumes on one downstairs would be two disks that write over each
+/// other.
 ///
-/// Two volumes on one downstairs would be two disks that write over each other.
+/// # Errors
+/// [`Error::Conflict`]
+pub fn check_distinct(volumes: &[Volume]) -> Result<(), Error> {
+    match conflict(volumes) {
+        None => Ok(()),
+        Some((index, mistake)) => Err(Error::Conflict {
+            volume: volumes[index].uuid,
+            name: volumes[index].name.clone(),
+            reason: format!("{}: {}", mistake.field, mistake.text),
+        }),
+    }
+}
+
+/// The index of the first volume that repeats what an earlier one has, and how.
 pub(crate) fn conflict(volumes: &[Volume]) -> Option<(usize, Mistake)> {
-    let mut seen: HashSet<Uuid> = HashSet::new();
+    let mut uuids: HashSet<Uuid> = HashSet::new();
+    let mut owners: HashMap<SocketAddr, &Volume> = HashMap::new();
     for (index, volume) in volumes.iter().enumerate() {
-        if !seen.insert(volume.uuid) {
+        if !uuids.insert(volume.uuid) {
             let text = format!(
                 "{} is the uuid of an earlier volume too: each has its own",
                 volume.uuid
@@ -215,11 +235,8 @@ pub(crate) fn conflict(volumes: &[Volume]) -> Option<(usize, Mistake)> {
                 },
             ));
         }
-        let earlier = volumes[..index]
-            .iter()
-            .flat_map(|other| other.targets.map(|target| (target, other)));
-        for (target, other) in earlier {
-            if volume.targets.contains(&target) {
+        for target in volume.targets {
+            if let Some(other) = owners.insert(target, volume) {
                 let text = format!(
                     "{target} belongs to volume {} ({}) already: a downstairs keeps one region",
                     other.uuid, other.name
@@ -235,11 +252,4 @@ pub(crate) fn conflict(volumes: &[Volume]) -> Option<(usize, Mistake)> {
         }
     }
     None
-}
-
-fn first_repeated<'a, T: Eq + std::hash::Hash>(
-    mut items: impl Iterator<Item = &'a T>,
-) -> Option<&'a T> {
-    let mut seen = HashSet::new();
-    items.find(|item| !seen.insert(*item))
 }
