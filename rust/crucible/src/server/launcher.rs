@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// Nothing here ends one: [`super::Server::stop`] ends the process, and what had started it notices.
 pub trait Launcher {
-    /// Starts a process that calls [`super::serve`] with that folder.
+    /// Starts a process that calls [`super::serve()`] with that folder.
     ///
     /// # Errors
     /// [`Error::Launch`]; the runner may run all the same.

@@ -1,6 +1,6 @@
 //! The server of one volume on this host, and the process that looks after it.
 //!
-//! A server runs under a *runner* ([`serve`]), one process per volume that starts it, logs what it
+//! A server runs under a *runner* ([`serve()`]), one process per volume that starts it, logs what it
 //! says without the key, and notes how it ended. What both leave behind is in the volume's run
 //! folder, under a root that a boot of the host empties:
 //!
