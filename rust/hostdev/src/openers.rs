@@ -17,20 +17,28 @@ const NAMED: usize = 8;
 pub(crate) struct BlockDevice<'a> {
     /// Its node, such as `/dev/rbd0`.
     pub node: &'a Path,
-    /// Its folder in sysfs, such as `/sys/block/rbd0`.
-    pub block: &'a Path,
+    /// Where the kernel shows its devices, such as `/sys`.
+    pub sysfs: &'a Path,
+    /// Its name there, such as `rbd0`.
+    pub name: &'a str,
     pub major: u32,
     pub minor: u32,
 }
 
 impl BlockDevice<'_> {
-    /// Who has the device open: devices built on it, mounts, processes. What cannot be seen (other
-    /// mount namespaces, the kernel itself) is left out, and so is what `end` leaves no time for.
+    /// Who has the device open: devices built on it, virtual machines, mounts, processes. What
+    /// cannot be seen (other mount namespaces, the kernel itself) is left out, and so is what `end`
+    /// leaves no time for.
     pub(crate) fn openers(&self, end: Deadline) -> Vec<String> {
-        let mut found = holders(&self.block.join("holders")).unwrap_or_else(|error| {
+        let holders = self.sysfs.join("block").join(self.name).join("holders");
+        let mut found = holding(&holders).unwrap_or_else(|error| {
             log::debug!("holders of {}: {error}", self.node.display());
             Vec::new()
         });
+        match self.block_backends() {
+            Ok(backends) => found.extend(backends),
+            Err(error) => log::debug!("Xen's backends of {}: {error}", self.node.display()),
+        }
         let majmin = format!("{}:{}", self.major, self.minor);
         match Process::myself().and_then(|this| this.mountinfo()) {
             Ok(mounts) => found.extend(
@@ -55,6 +63,32 @@ impl BlockDevice<'_> {
         found
     }
 
+    /// Xen's block backends on it. They open it inside the kernel, where no process shows it.
+    fn block_backends(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.sysfs.join("bus/xen-backend/devices")) {
+            Ok(entries) => entries,
+            // No Xen, or no backends in this domain.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let this = format!("{:x}:{:x}", self.major, self.minor);
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            match fs::read_to_string(entry.path().join("physical_device")) {
+                Ok(device) if device.trim() == this => {
+                    let name = entry.file_name();
+                    found.push(format!("Xen's block backend {}", name.to_string_lossy()));
+                }
+                Ok(_) => {}
+                // Not a disk's backend, or one that is going.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     /// Whether the process has the device open, through whichever node. One that ended meanwhile
     /// has not.
     fn is_open_in(&self, process: &Process) -> bool {
@@ -77,7 +111,7 @@ impl BlockDevice<'_> {
     }
 }
 
-fn holders(directory: &Path) -> io::Result<Vec<String>> {
+fn holding(directory: &Path) -> io::Result<Vec<String>> {
     fs::read_dir(directory)?
         .map(|entry| Ok(format!("device {}", entry?.file_name().to_string_lossy())))
         .collect()
@@ -87,5 +121,47 @@ fn name_of(process: &Process) -> String {
     match process.stat() {
         Ok(stat) => format!("{} (pid {})", stat.comm, process.pid()),
         Err(_) => format!("pid {}", process.pid()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn devices_built_on_it_and_virtual_machines_are_named() {
+        let sysfs = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = sysfs.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let openers = || {
+            let device = BlockDevice {
+                node: Path::new("/dev/nbd64"),
+                sysfs: sysfs.path(),
+                name: "nbd64",
+                major: 43,
+                minor: 2048,
+            };
+            device.openers(Deadline::after(Duration::from_secs(5)))
+        };
+        assert!(openers().is_empty());
+        write("block/nbd64/holders/dm-3", "");
+        write("block/nbd65/holders/dm-4", "");
+        let backends = "bus/xen-backend/devices";
+        write(
+            &format!("{backends}/vbd-7-51712/physical_device"),
+            "2b:800\n",
+        );
+        write(
+            &format!("{backends}/vbd-8-51712/physical_device"),
+            "2b:801\n",
+        );
+        write(&format!("{backends}/vif-7-0/state"), "4\n");
+        let expected = ["device dm-3", "Xen's block backend vbd-7-51712"];
+        assert_eq!(openers(), expected);
     }
 }

@@ -282,12 +282,26 @@ fn twenty_cycles_leave_nothing_behind() {
 }
 
 #[test]
-fn a_process_killed_before_it_could_record_its_device_leaves_one_that_is_found() {
+fn a_device_that_somebody_keeps_open_though_it_is_not_connected_is_passed_over() {
+    let Some(lab) = Lab::new() else { return };
+    let server = Server::new();
+    let first = lab.connect(&server);
+    lab.nbd.disconnect(&first, DEADLINE).unwrap();
+    let kept_open = File::open(&first.device).unwrap();
+    let second = lab.connect(&server);
+    assert_eq!((first.index, second.index), (64, 65));
+    drop(kept_open);
+    lab.nbd.disconnect(&second, DEADLINE).unwrap();
+    lab.assert_empty();
+}
+
+#[test]
+fn a_process_killed_while_connecting_leaves_a_device_that_is_found() {
     killed_before_the_record(|_| "/sys".into());
 }
 
 #[test]
-fn so_it_is_on_a_kernel_that_does_not_keep_the_identifier() {
+fn it_is_found_also_where_the_kernel_keeps_no_identifier() {
     // As Linux before 5.14 shows its devices: all but `backend`.
     killed_before_the_record(|folder| {
         let sysfs = folder.join("sys");

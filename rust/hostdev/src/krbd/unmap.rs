@@ -83,10 +83,8 @@ impl Krbd {
     fn openers(&self, mapping: &Mapping) -> Vec<String> {
         let device = BlockDevice {
             node: &mapping.device,
-            block: &self
-                .sysfs
-                .join("block")
-                .join(format!("rbd{}", mapping.device_number)),
+            sysfs: &self.sysfs,
+            name: &format!("rbd{}", mapping.device_number),
             major: mapping.major,
             minor: mapping.minor,
         };

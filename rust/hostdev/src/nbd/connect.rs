@@ -20,8 +20,9 @@ use crate::{boot_id, node, Error};
 /// After which time without an answer the server counts as dead: far beyond what a server needs
 /// that waits for its storage to come back. Kernels before 5.4 need one, theirs is half a minute.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3600);
-/// The unit of a virtual machine's requests.
+/// The unit of a virtual machine's requests, and the largest that the kernel can make it.
 const SECTOR: u32 = 512;
+const PAGE: u32 = 4096;
 /// How often an index is tried that looks free and is not: udev opens new devices for a moment.
 const TRIES: usize = 5;
 const RETRY: Duration = Duration::from_millis(50);
@@ -66,12 +67,14 @@ impl ConnectRequest {
                 Errno::EMEDIUMTYPE,
             ));
         }
-        if export.size == 0 || !export.size.is_multiple_of(self.block_size(export).into()) {
+        let block = self.block_size(export);
+        let possible = block.is_power_of_two() && block <= PAGE;
+        if !possible || export.size == 0 || !export.size.is_multiple_of(block.into()) {
             return Err(self.wrong_export(
                 format!(
-                    "exports {} bytes in requests of at least {}: no disk has that size",
+                    "exports {} bytes in requests of at least {block}: the kernel makes no disk of \
+                     that",
                     export.size,
-                    self.block_size(export)
                 ),
                 Errno::EINVAL,
             ));
@@ -294,7 +297,7 @@ pub(super) fn no_family(source: io::Error) -> Error {
     Error::NbdKernel {
         action: "be asked for NBD devices over netlink".to_owned(),
         source,
-        advice: "Linux can be from 4.12 on, with the module nbd loaded; see `dmesg`",
+        advice: "Linux 4.12 and later can, once the module nbd is loaded; see `dmesg`",
     }
 }
 

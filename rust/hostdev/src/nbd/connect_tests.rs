@@ -49,7 +49,14 @@ fn an_export_of_another_size_is_refused_with_both_sizes() {
 fn an_export_that_cannot_be_a_disk_is_refused() {
     let mut request = some_request();
     request.size = None;
-    for (size, least_request) in [(0, None), (1000, None), (512 * 9, Some(4096))] {
+    let exports = [
+        (0, None),
+        (1000, None),
+        (512 * 9, Some(4096)),
+        (1 << 20, Some(1 << 16)),
+        (3000, Some(1000)),
+    ];
+    for (size, least_request) in exports {
         let export = Export {
             size,
             least_request,

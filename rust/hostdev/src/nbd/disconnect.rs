@@ -114,7 +114,8 @@ impl Nbd {
     fn openers(&self, found: &Found, end: Deadline) -> Vec<String> {
         let device = BlockDevice {
             node: &found.device.device,
-            block: &self.block(found.device.index),
+            sysfs: &self.sysfs,
+            name: &format!("nbd{}", found.device.index),
             major: found.number.0,
             minor: found.number.1,
         };
@@ -122,6 +123,9 @@ impl Nbd {
     }
 
     /// Has the kernel end the connection, and waits until it has.
+    ///
+    /// The kernel carries out one such command at a time, for all of generic netlink, and would wait
+    /// in it for a server that takes nothing: that is why only a flushed or dead device comes here.
     fn let_go(
         &self,
         found: &Found,
