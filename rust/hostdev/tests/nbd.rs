@@ -1,7 +1,7 @@
 //! Promises kept by a real kernel's NBD client.
 //!
 //! Runs as root on a kernel with `nbd`, where `SMBLOCK_TEST_NBD` is set: it connects devices from
-//! `/dev/nbd64` on. Without, every test says so and is skipped.
+//! `/dev/nbd64` on. Without, each test says so and is skipped.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod server;
@@ -302,20 +302,47 @@ fn a_process_killed_while_connecting_leaves_a_device_that_is_found() {
 
 #[test]
 fn it_is_found_also_where_the_kernel_keeps_no_identifier() {
-    // As Linux before 5.14 shows its devices: all but `backend`.
-    killed_before_the_record(|folder| {
-        let sysfs = folder.join("sys");
-        for index in 64..67 {
-            let block = sysfs.join(format!("block/nbd{index}"));
-            fs::create_dir_all(&block).unwrap();
-            for attribute in ["pid", "size", "ro", "dev", "holders"] {
-                let real = format!("/sys/block/nbd{index}/{attribute}");
-                symlink(real, block.join(attribute)).unwrap();
-            }
+    killed_before_the_record(without_backend);
+}
+
+#[test]
+fn a_record_that_outlived_its_connection_leads_nowhere() {
+    let Some(lab) = Lab::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = lab.run.path();
+    let nbd = Nbd::with_roots(without_backend(folder.path()), "/dev".into(), run.into());
+    let server = Server::new();
+    let device = nbd.connect(&request(server.address)).unwrap();
+    let record = run.join(format!("{VOLUME}.json"));
+    let kept = fs::read(&record).unwrap();
+    nbd.disconnect(&device, DEADLINE).unwrap();
+
+    let mut other = request(server.address);
+    other.identifier = "another".to_owned();
+    let other = nbd.connect(&other).unwrap();
+    fs::write(&record, kept).unwrap();
+    assert_eq!(other.index, device.index);
+    assert_eq!(nbd.find(VOLUME).unwrap(), None);
+    assert_eq!(nbd.devices().unwrap(), from_ref(&other));
+    nbd.disconnect(&device, DEADLINE).unwrap();
+    assert_eq!(nbd.devices().unwrap(), from_ref(&other));
+    nbd.disconnect(&other, DEADLINE).unwrap();
+    lab.assert_empty();
+}
+
+/// Sysfs with NBD devices as Linux before 5.14 shows them: without `backend`.
+fn without_backend(folder: &Path) -> PathBuf {
+    let sysfs = folder.join("sys");
+    for index in 64..67 {
+        let block = sysfs.join(format!("block/nbd{index}"));
+        fs::create_dir_all(&block).unwrap();
+        for attribute in ["pid", "size", "ro", "dev", "holders"] {
+            let real = format!("/sys/block/nbd{index}/{attribute}");
+            symlink(real, block.join(attribute)).unwrap();
         }
-        symlink("/sys/module", sysfs.join("module")).unwrap();
-        sysfs
-    });
+    }
+    symlink("/sys/module", sysfs.join("module")).unwrap();
+    sysfs
 }
 
 fn killed_before_the_record(sysfs: fn(&Path) -> PathBuf) {

@@ -20,9 +20,10 @@ impl Nbd {
 
     /// Which connection the device has; `None` if it has none.
     ///
-    /// The kernel makes the file `pid` anew for each connection, and sysfs never gives an inode
-    /// number twice in a boot. (What stands in that file proves nothing: the process has ended, and
-    /// kernels before 5.16 read the number from memory that was freed with it.)
+    /// The kernel makes the file `pid` anew for each connection, and sysfs hands out its inode
+    /// numbers in turn (from Linux 4.14 on): none comes back before 2^31 others. What stands in that
+    /// file proves nothing: the process has ended, and kernels before 5.16 read its number from
+    /// memory that was freed with it.
     pub(super) fn connection(&self, index: u32) -> Result<Option<u64>, Error> {
         let path = self.block(index).join("pid");
         match fs::metadata(&path) {
