@@ -110,6 +110,15 @@ pub enum Error {
         last: u16,
     },
 
+    /// Nothing can listen on an address.
+    #[error("cannot listen on {address}: {source}; is the loopback interface up (`ip address show lo`)?")]
+    Listen {
+        /// The address and port.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+
     /// The server's program cannot be used.
     #[error(
         "{path} cannot serve volumes: {reason}. Put a crucible-nbd-server there on every host, or \
@@ -246,6 +255,7 @@ impl Error {
     pub fn errno(&self) -> i32 {
         match self {
             Error::File { source, .. }
+            | Error::Listen { source, .. }
             | Error::Start { source, .. }
             | Error::Signal { source, .. } => source.raw_os_error().unwrap_or(0),
             _ => 0,

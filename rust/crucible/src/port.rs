@@ -4,6 +4,7 @@
 //! ports are reserved, and seen to be free, before anything is started.
 
 use std::fs::File;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,8 +22,8 @@ pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 115, 109, 1);
 
 /// The first port of the first pair; ports from 32768 are the kernel's to give away.
 const FIRST: u16 = 20_000;
-/// The first port of the last pair.
-const LAST: u16 = 21_998;
+/// Pairs of ports there are.
+const PAIRS: u16 = 1_000;
 /// How long another process of this host may look for ports.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 /// The reservation, in the volume's run folder: it goes where the folder goes.
@@ -60,14 +61,16 @@ impl Ports {
     /// if its ports are free, and replaced otherwise. The volume's run folder is made if need be.
     ///
     /// # Errors
-    /// [`Error::NoPort`] if none is free, [`Error::Locked`] if another process keeps looking,
-    /// [`Error::File`].
+    /// [`Error::NoPort`] if none is free, [`Error::Listen`] if nothing can listen there,
+    /// [`Error::Locked`] if another process keeps looking, [`Error::File`].
     pub fn reserve(&self, volume: &Uuid) -> Result<Reserved, Error> {
         folder::make(&self.root)?;
         let _lock = self.lock()?;
         let own = folder::make(&folder::path(&self.root, volume))?;
-        if let Some(reserved) = read(&own)?.filter(is_free) {
-            return Ok(reserved);
+        if let Some(reserved) = read(&own)? {
+            if is_free(&reserved)? {
+                return Ok(reserved);
+            }
         }
         let mut taken = Vec::new();
         for other in server::all(&self.root)?
@@ -76,18 +79,18 @@ impl Ports {
         {
             taken.extend(read(&folder::path(&self.root, other))?);
         }
-        let reserved = (FIRST..=LAST)
-            .step_by(2)
-            .map(|port| self.pair(port))
-            .find(|pair| !taken.contains(pair) && is_free(pair))
-            .ok_or(Error::NoPort {
-                volume: *volume,
-                address: self.address,
-                first: FIRST,
-                last: LAST + 1,
-            })?;
-        folder::write(&own.join(FILE), &reserved)?;
-        Ok(reserved)
+        for pair in candidates(volume).map(|port| self.pair(port)) {
+            if !taken.contains(&pair) && is_free(&pair)? {
+                folder::write(&own.join(FILE), &pair)?;
+                return Ok(pair);
+            }
+        }
+        Err(Error::NoPort {
+            volume: *volume,
+            address: self.address,
+            first: FIRST,
+            last: FIRST + 2 * PAIRS - 1,
+        })
     }
 
     /// Gives up a volume's reservation. It is no error if there is none.
@@ -114,15 +117,31 @@ impl Ports {
     }
 }
 
+/// The first ports of all pairs. Each volume begins somewhere else: a port that was one volume's is
+/// not the first that the next one gets.
+fn candidates(volume: &Uuid) -> impl Iterator<Item = u16> {
+    let (_, low) = volume.as_u64_pair();
+    (0..PAIRS).map(move |nth| {
+        // Below PAIRS, as the remainder is.
+        let begin = u16::try_from(low % u64::from(PAIRS)).unwrap_or_default();
+        FIRST + 2 * ((begin + nth) % PAIRS)
+    })
+}
+
 fn read(folder: &Path) -> Result<Option<Reserved>, Error> {
     folder::read(&folder.join(FILE))
 }
 
 /// Binds as the server will: a port in TIME_WAIT is free to both.
-fn is_free(pair: &Reserved) -> bool {
-    [pair.nbd, pair.control]
-        .iter()
-        .all(|address| TcpListener::bind(address).is_ok())
+fn is_free(pair: &Reserved) -> Result<bool, Error> {
+    for address in [pair.nbd, pair.control] {
+        match TcpListener::bind(address) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(false),
+            Err(source) => return Err(Error::Listen { address, source }),
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -137,31 +156,34 @@ mod tests {
         }
     }
 
+    /// Volumes that begin at the last pair but two.
+    fn volume(number: u64) -> Uuid {
+        Uuid::from_u64_pair(number, 997)
+    }
+
     #[test]
     fn no_two_volumes_get_the_same_port_and_each_keeps_its_own() {
         let root = tempfile::tempdir().unwrap();
         let ports = ports(root.path(), 1);
-        let (web, database) = (Uuid::new_v4(), Uuid::new_v4());
-        let first = ports.reserve(&web).unwrap();
-        let second = ports.reserve(&database).unwrap();
-        assert_eq!((first.nbd.port(), first.control.port()), (20_000, 20_001));
-        assert_eq!((second.nbd.port(), second.control.port()), (20_002, 20_003));
-        assert_eq!(ports.reserve(&web).unwrap(), first);
+        let first = ports.reserve(&volume(1)).unwrap();
+        let second = ports.reserve(&volume(2)).unwrap();
+        assert_eq!((first.nbd.port(), first.control.port()), (21_994, 21_995));
+        assert_eq!((second.nbd.port(), second.control.port()), (21_996, 21_997));
+        assert_eq!(ports.reserve(&volume(1)).unwrap(), first);
 
-        ports.release(&web).unwrap();
-        ports.release(&web).unwrap();
-        assert_eq!(ports.reserve(&Uuid::new_v4()).unwrap(), first);
+        ports.release(&volume(1)).unwrap();
+        ports.release(&volume(1)).unwrap();
+        assert_eq!(ports.reserve(&volume(3)).unwrap(), first);
     }
 
     #[test]
     fn a_port_on_which_somebody_listens_is_given_to_nobody() {
         let root = tempfile::tempdir().unwrap();
         let ports = ports(root.path(), 2);
-        let volume = Uuid::new_v4();
-        let first = ports.reserve(&volume).unwrap();
+        let first = ports.reserve(&volume(1)).unwrap();
         // Its own server, which was not stopped, or something else.
         let _server = TcpListener::bind(first.control).unwrap();
-        assert_eq!(ports.reserve(&volume).unwrap().nbd.port(), 20_002);
+        assert_eq!(ports.reserve(&volume(1)).unwrap().nbd.port(), 21_996);
     }
 
     #[test]
@@ -169,14 +191,27 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let ports = ports(root.path(), 3);
         let mut given: Vec<u16> = std::thread::scope(|scope| {
-            let reserve = || ports.reserve(&Uuid::new_v4()).unwrap().nbd.port();
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(reserve)).collect();
+            let reserve = |number| ports.reserve(&volume(number)).unwrap().nbd.port();
+            let threads: Vec<_> = (0..6)
+                .map(|number| scope.spawn(move || reserve(number)))
+                .collect();
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap())
                 .collect()
         });
         given.sort_unstable();
-        assert_eq!(given, (20_000..20_016).step_by(2).collect::<Vec<_>>());
+        assert_eq!(given, [20_000, 20_002, 20_004, 21_994, 21_996, 21_998]);
+    }
+
+    #[test]
+    fn a_host_whose_loopback_is_not_there_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        let mut ports = ports(root.path(), 4);
+        // Not an address of this host: nothing can be bound to it.
+        ports.address = Ipv4Addr::new(192, 0, 2, 1);
+        let error = ports.reserve(&volume(1)).unwrap_err().to_string();
+        assert!(error.contains("192.0.2.1:21994"), "{error}");
+        assert!(error.contains("os error 99"), "{error}");
     }
 }

@@ -136,7 +136,8 @@ fn a_started_server_is_ready_is_known_and_is_gone_when_stopped() {
     assert_eq!(all(host.root.path()).unwrap(), [host.volume]);
 
     host.server.stop(SOON).unwrap();
-    assert!(!server.alive().unwrap() && !state.runner.alive().unwrap());
+    assert!(!server.alive().unwrap());
+    wait_for_end(&state.runner);
     assert!(nobody_listens(&host));
     let ended = host.ended();
     assert!(ended.asked, "{ended:?}");
@@ -431,20 +432,22 @@ fn a_damaged_file_is_an_error_and_never_no_server() {
 }
 
 #[test]
-fn a_runner_that_still_tells_about_the_end_of_its_server_is_left_to_it() {
+fn a_runner_that_tells_about_the_end_of_its_server_is_let_alone_and_can_be_ended() {
     let host = Host::new(19, "nbd-server");
-    let mut state = host.ready();
-    host.server.stop(SOON).unwrap();
-    let mut telling = Command::new("sleep").arg("60").spawn().unwrap();
-    let stat = procfs::process::Process::new(telling.id().cast_signed()).unwrap();
-    state.runner.pid = telling.id().cast_signed();
-    state.runner.start_time = stat.stat().unwrap().starttime;
-    fs::write(host.file("state.json"), serde_json::to_vec(&state).unwrap()).unwrap();
+    host.server.prepare(&host.spec()).unwrap();
+    let talkative = Detached {
+        command: [STANDIN, "serve-and-tell"].map(Into::into).to_vec(),
+    };
+    host.server.start(&talkative).unwrap();
+    host.server.wait_ready(SOON).unwrap();
+    let state = host.running();
+    send(&state.server.unwrap(), Signal::SIGKILL);
+    assert_eq!(host.ended().how, How::Killed(9));
     host.server.stop(SOON).unwrap();
     assert!(state.runner.alive().unwrap());
-    assert!(matches!(host.server.status().unwrap(), Status::Ended(_)));
-    telling.kill().unwrap();
-    telling.wait().unwrap();
+    host.server.remove().unwrap();
+    send(&state.runner, Signal::SIGTERM);
+    wait_for_end(&state.runner);
 }
 
 #[test]

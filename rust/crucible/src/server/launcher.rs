@@ -52,8 +52,10 @@ impl Launcher for Systemd {
 
 fn start_unit(systemctl: &Path, volume: &Uuid) -> Result<(), Error> {
     let unit = unit(volume);
-    // It refuses a unit that was started often; each start here was wanted by somebody.
-    for verb in ["reset-failed", "start"] {
+    // It refuses a unit that was started often; each start here was wanted by somebody. And it does
+    // nothing about one whose runner lives, though that may only be telling about its server's end:
+    // `prepare` has seen that no server runs, so nothing is lost with it.
+    for verb in ["reset-failed", "restart"] {
         let failed = |reason| Error::Launch {
             volume: *volume,
             how: format!("systemctl {verb} {unit}"),
@@ -62,7 +64,7 @@ fn start_unit(systemctl: &Path, volume: &Uuid) -> Result<(), Error> {
         let output = command::run(systemctl, &[verb, &unit], Vec::new(), DEADLINE)
             .map_err(|error| failed(error.to_string()))?;
         // A unit that never failed is not loaded, and cannot be reset.
-        if !output.success && verb == "start" {
+        if !output.success && verb == "restart" {
             return Err(failed(output.complaint()));
         }
     }
@@ -116,11 +118,11 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
-    /// A stand-in of systemctl that notes what it is asked for; `start` then does that.
-    fn systemctl(folder: &Path, start: &str) -> PathBuf {
+    /// A stand-in of systemctl that notes what it is asked for; `restart` then does that.
+    fn systemctl(folder: &Path, restart: &str) -> PathBuf {
         let path = folder.join("systemctl");
         let text = format!(
-            "#!/bin/sh\necho \"$@\" >> {}/asked\n[ $1 = start ] || exit 1\n{start}\n",
+            "#!/bin/sh\necho \"$@\" >> {}/asked\n[ $1 = restart ] || exit 1\n{restart}\n",
             folder.display()
         );
         fs::write(&path, text).unwrap();
@@ -135,7 +137,7 @@ mod tests {
         start_unit(&systemctl(folder.path(), "exit 0"), &volume).unwrap();
         let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
         let unit = format!("smblock-crucible@{volume}.service");
-        assert_eq!(asked, format!("reset-failed {unit}\nstart {unit}\n"));
+        assert_eq!(asked, format!("reset-failed {unit}\nrestart {unit}\n"));
     }
 
     #[test]
@@ -144,7 +146,7 @@ mod tests {
         let volume = Uuid::new_v4();
         let refusing = systemctl(folder.path(), "echo 'Unit not found.' >&2; exit 5");
         let error = start_unit(&refusing, &volume).unwrap_err().to_string();
-        let command = format!("systemctl start smblock-crucible@{volume}.service");
+        let command = format!("systemctl restart smblock-crucible@{volume}.service");
         assert!(
             error.contains(&command) && error.contains("Unit not found."),
             "{error}"

@@ -9,7 +9,9 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::{setsid, Pid};
 use secrecy::ExposeSecret;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::mask::Mask;
@@ -46,7 +49,7 @@ enum Event {
 }
 
 /// Runs the server of a run folder from its start to its end; the body of a runner process, whose
-/// signals it takes over for good. SIGTERM and SIGINT end the server. Each line the server says is given to
+/// signals it takes over. SIGTERM and SIGINT end the server, and after it, as usual, the process. Each line the server says is given to
 /// `log` without the key, and must be taken without much ado: the server waits meanwhile.
 ///
 /// # Errors
@@ -76,12 +79,14 @@ pub fn serve(folder: &Path, log: &mut dyn FnMut(&str)) -> Result<Ended, Error> {
         log,
         last_lines: VecDeque::new(),
     };
-    let result = runner.run();
+    let over = Arc::new(AtomicBool::new(false));
+    let result = runner.run(&over);
     let ended = match &result {
         Ok(ended) => ended.clone(),
         Err(error) => Ended::new(How::NotStarted(error.to_string()), false, runner.last()),
     };
     folder::write(&folder.join(EXIT), &ended)?;
+    over.store(true, Ordering::SeqCst);
     result
 }
 
@@ -94,13 +99,17 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn run(&mut self) -> Result<Ended, Error> {
+    /// From the start to the end; once `over` is set, signals do again what they usually do.
+    fn run(&mut self, over: &Arc<AtomicBool>) -> Result<Ended, Error> {
         let (sender, events) = mpsc::sync_channel(BACKLOG);
         let failed = |source| Error::Start {
             volume: self.spec.volume,
             server: self.spec.server.clone(),
             source,
         };
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_conditional_default(signal, Arc::clone(over)).map_err(failed)?;
+        }
         // Before the state is noted: who finds it may send SIGTERM at once.
         let mut signals = Signals::new([SIGCHLD, SIGINT, SIGTERM]).map_err(failed)?;
         let handle = signals.handle();

@@ -80,8 +80,9 @@ pub struct State {
 /// Whether a server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// None was started since the folder was made or prepared. A runner that was launched and is
-    /// slow may still start one: only [`super::Server::stop`] rules that out.
+    /// None was started since the folder was made or prepared; there may be no folder at all, which
+    /// [`super::all`] tells. A runner that was launched and is slow may still start one: only
+    /// [`super::Server::stop`] rules that out.
     Absent,
     /// It runs, or its runner does.
     Running(State),

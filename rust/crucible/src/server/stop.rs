@@ -21,8 +21,9 @@ use crate::{Error, Process};
 const POLL: Duration = Duration::from_millis(20);
 
 impl Server {
-    /// Ends the server and its runner. After `Ok` both are gone, and no launch of the past starts
-    /// one any more. It is no error if none ran.
+    /// Ends the server and its runner. After `Ok` the server is gone, and no launch of the past starts
+    /// one any more. A runner whose server has ended may still be telling somebody about that. It is
+    /// no error if none ran.
     ///
     /// # Errors
     /// [`Error::NotGone`] if one is still there at the deadline: the volume is then not to be used
@@ -33,12 +34,8 @@ impl Server {
             return Ok(());
         }
         let deadline = Deadline::after(limit);
-        // After `exit.json` a runner does nothing to the volume any more, and may be telling somebody
-        // about the end.
-        if !self.file(EXIT).exists() {
-            if let Some(state) = self.state()? {
-                self.end(&state, limit, deadline)?;
-            }
+        if let Some(state) = self.state()? {
+            self.end(&state, limit, deadline)?;
         }
         let _lock = self.lock(deadline)?;
         // Read again: it may have noted more before its end.
@@ -60,44 +57,41 @@ impl Server {
     }
 
     fn end(&self, state: &State, limit: Duration, deadline: Deadline) -> Result<(), Error> {
-        let polite = Deadline::after(limit / 2);
+        // After `exit.json` a runner does nothing to the volume any more.
+        let over = || self.file(EXIT).exists();
+        if over() {
+            return Ok(());
+        }
         if state.runner.alive()? {
             state.runner.signal(Signal::SIGTERM)?;
         } else if let Some(server) = &state.server {
             server.signal(Signal::SIGTERM)?;
         }
+        let polite = Deadline::after(limit / 2);
         // The server first: its runner then still notes how it ended.
-        let all: Vec<&Process> = state.server.iter().chain([&state.runner]).collect();
-        for process in &all {
-            gone(process, polite)?;
+        let all = || state.server.iter().chain([&state.runner]);
+        for process in all() {
+            while !over() && process.alive()? && !polite.passed() {
+                polite.sleep(POLL);
+            }
         }
-        for process in all {
-            self.kill(process, deadline)?;
+        if over() {
+            return Ok(());
         }
-        Ok(())
+        all().try_for_each(|process| self.kill(process, deadline))
     }
 
     fn kill(&self, process: &Process, deadline: Deadline) -> Result<(), Error> {
         process.signal(Signal::SIGKILL)?;
-        match gone(process, deadline)? {
-            true => Ok(()),
-            false => Err(Error::NotGone {
-                volume: self.volume,
-                pid: process.pid,
-            }),
+        while process.alive()? {
+            if deadline.passed() {
+                return Err(Error::NotGone {
+                    volume: self.volume,
+                    pid: process.pid,
+                });
+            }
+            deadline.sleep(POLL);
         }
-    }
-}
-
-/// Waits for a process' end; `false` if it did not come.
-fn gone(process: &Process, deadline: Deadline) -> Result<bool, Error> {
-    loop {
-        if !process.alive()? {
-            return Ok(true);
-        }
-        if deadline.passed() {
-            return Ok(false);
-        }
-        deadline.sleep(POLL);
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
-//! What the tests start: `serve FOLDER` is a runner, `quick-ack` sets the route, `measure` tells how
-//! long such a server's answers take, anything else is a stand-in of crucible-nbd-server.
+//! What the tests start: `serve FOLDER` is a runner, `serve-and-tell FOLDER` one that has something
+//! to do after its server's end, `quick-ack` sets the route, `measure` tells how long such a server's
+//! answers take, anything else is a stand-in of crucible-nbd-server.
 //!
 //! The stand-in takes the real one's options, prints them as that does (with the key), answers
 //! `/info` and listens, but speaks no NBD. The name it is called by says how it misbehaves:
@@ -28,6 +29,10 @@ fn main() {
     let arguments: Vec<String> = env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("serve") => run(Path::new(&arguments[2])),
+        Some("serve-and-tell") => {
+            run(Path::new(&arguments[2]));
+            thread::sleep(Duration::from_secs(60));
+        }
         Some("quick-ack") => {
             log::set_logger(&Warnings).unwrap();
             log::set_max_level(log::LevelFilter::Warn);
