@@ -2,8 +2,10 @@
 
 use std::mem::MaybeUninit;
 
+use nix::errno::Errno;
+
 use crate::buffer::{c_string, copy_text, list};
-use crate::error::{check, Result};
+use crate::error::{check, Error, Result};
 use crate::ffi::rbd::{rbd_linked_image_spec_t, rbd_snap_spec_t};
 use crate::image::{Image, ImageRef};
 use crate::images::{CreateOptions, RawOptions};
@@ -43,8 +45,7 @@ impl Pool {
     /// Makes an image in this pool out of a snapshot of another one in it, as a clone of format 2:
     /// the snapshot need not be protected.
     ///
-    /// librbd takes names. Given an id, the parent is opened (read-only) to learn them: names for
-    /// both save that.
+    /// librbd takes names. Those of ids are asked for first, by a request each.
     ///
     /// # Errors
     /// [`Error::is_already_there`](crate::Error::is_already_there) where the name is taken;
@@ -67,7 +68,7 @@ impl Pool {
         options.set_clone_format_2()?;
         // SAFETY: ioctx and options are valid; the names are C strings.
         let made = unsafe {
-            self.rbd().rbd_clone3(
+            self.rbd()?.rbd_clone3(
                 self.raw(),
                 c_parent.as_ptr(),
                 c_snap.as_ptr(),
@@ -91,16 +92,24 @@ impl Pool {
         parent: &ImageRef<'_>,
         snapshot: &SnapshotRef<'_>,
     ) -> Result<(String, String)> {
-        if let (ImageRef::Name(image), SnapshotRef::Name(snap)) = (parent, snapshot) {
-            return Ok(((*image).to_owned(), (*snap).to_owned()));
-        }
-        let image = self.image_open(parent, true)?;
-        let snap_name = match snapshot {
-            SnapshotRef::Name(name) => (*name).to_owned(),
-            SnapshotRef::Id(id) => image.snapshot_name(*id)?,
+        let missing = || Error::Call {
+            call: "rbd_clone3",
+            object: self.path(&parent.to_string()),
+            errno: Errno::ENOENT as i32,
+            detail: Some("the parent is not in the pool's directory".to_owned()),
         };
-        let image_name = image.name()?;
-        image.close()?;
+        let image_name = match parent {
+            ImageRef::Name(name) => (*name).to_owned(),
+            ImageRef::Id(id) => self.image_name(id)?.ok_or_else(missing)?,
+        };
+        let snap_name = match (snapshot, parent) {
+            (SnapshotRef::Name(name), _) => (*name).to_owned(),
+            (SnapshotRef::Id(snap), ImageRef::Id(id)) => self.header(id).snapshot_name(*snap)?,
+            (SnapshotRef::Id(snap), ImageRef::Name(name)) => {
+                let id = self.image_id(name)?.ok_or_else(missing)?;
+                self.header(&id).snapshot_name(*snap)?
+            }
+        };
         Ok((image_name, snap_name))
     }
 }

@@ -60,7 +60,7 @@ impl Pool {
         let (io, reference) = (self.raw(), reference.as_ptr());
         let mut raw = ptr::null_mut();
         let head = ptr::null();
-        let rbd = self.rbd();
+        let rbd = self.rbd()?;
         // SAFETY: the ioctx is valid; `raw` is where the image goes; the reference is a C string;
         // no snapshot's name means the head.
         let (call, opened) = unsafe {
@@ -86,6 +86,7 @@ impl Pool {
         check(call, || path.clone(), opened)?;
         Ok(Image {
             pool: self.clone(),
+            rbd,
             raw,
             path,
         })
@@ -95,6 +96,7 @@ impl Pool {
 /// An open image, closed on drop; [`Image::close`] also says whether that went well.
 pub struct Image {
     pool: Pool,
+    rbd: &'static Rbd,
     raw: rbd_image_t,
     path: String,
 }
@@ -141,7 +143,7 @@ impl Image {
     }
 
     pub(crate) fn rbd(&self) -> &'static Rbd {
-        self.pool.rbd()
+        self.rbd
     }
 
     /// The open image: never null, as only closing, which takes the image, makes it so.

@@ -41,7 +41,7 @@ pub(crate) struct RawOptions {
 impl RawOptions {
     /// Implements: `void rbd_image_options_create(rbd_image_options_t* opts)`.
     pub(crate) fn new(pool: &Pool, options: &CreateOptions) -> Result<Self> {
-        let rbd = pool.rbd();
+        let rbd = pool.rbd()?;
         let mut raw = ptr::null_mut();
         // SAFETY: `raw` is where the options go.
         unsafe { rbd.rbd_image_options_create(&mut raw) };
@@ -121,7 +121,7 @@ impl Pool {
         let options = RawOptions::new(self, options)?;
         // SAFETY: ioctx and options are valid; the name is a C string.
         let made = unsafe {
-            self.rbd()
+            self.rbd()?
                 .rbd_create4(self.raw(), c_name.as_ptr(), size, options.raw)
         };
         check("rbd_create4", || self.path(name), made).map(|_| ())
@@ -151,7 +151,7 @@ impl Pool {
     /// the strings are given back with `void rbd_image_spec_list_cleanup(rbd_image_spec_t *images,
     /// size_t num_images)`.
     pub fn image_list(&self) -> Result<Vec<ImageEntry>> {
-        let rbd = self.rbd();
+        let rbd = self.rbd()?;
         // SAFETY: the ioctx is valid; rbd_list2 fills as `list` wants it, with C strings that
         // rbd_image_spec_list_cleanup frees.
         unsafe {

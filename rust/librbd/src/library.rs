@@ -1,4 +1,4 @@
-//! librados and librbd, opened when they are first needed.
+//! librados and librbd, each opened when it is first needed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,15 +13,26 @@ const RADOS: &str = "librados.so.2";
 const RADOS_PACKAGE: &str = "librados2";
 const RBD: &str = "librbd.so.1";
 
-/// librados and librbd, for the rest of the process.
+/// librados, and librbd once an image is touched, for the rest of the process.
 ///
 /// They are opened at run time and not linked, so that a program that uses this crate starts, and
 /// can say what is missing, on a machine without Ceph.
 pub struct Library {
     pub(crate) rados: Rados,
-    pub(crate) rbd: Rbd,
-    versions: Versions,
+    rados_version: Version,
+    rados_path: PathBuf,
+    rbd: OnceLock<LoadedRbd>,
 }
+
+/// librbd.
+struct LoadedRbd {
+    table: Rbd,
+    version: Version,
+    path: PathBuf,
+}
+
+/// Major, minor, extra.
+type Version = (i32, i32, i32);
 
 /// Which libraries are in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,23 +48,35 @@ pub struct Versions {
 }
 
 impl Library {
-    /// The process's librados and librbd, opened by the first call (20 to 50 ms). A failure is not
-    /// kept: the next call tries again.
+    /// The process's librados, opened by the first call (10 to 50 ms). A failure is not kept: the
+    /// next call tries again.
     pub fn load() -> Result<&'static Self> {
         static LIBRARY: OnceLock<Library> = OnceLock::new();
         if let Some(library) = LIBRARY.get() {
             return Ok(library);
         }
-        let opened = Self::open(RADOS, RBD)?;
+        let opened = Self::open(RADOS)?;
         Ok(LIBRARY.get_or_init(|| opened))
     }
 
-    /// The versions and files of the libraries.
+    /// The versions and files of the libraries. Opens librbd, too.
     ///
     /// Implements: `void rados_version(int *major, int *minor, int *extra)` and `void
     /// rbd_version(int *major, int *minor, int *extra)`.
-    pub fn versions(&self) -> &Versions {
-        &self.versions
+    pub fn versions(&self) -> Result<Versions> {
+        let rbd = self.loaded_rbd()?;
+        Ok(Versions {
+            rados: self.rados_version,
+            rbd: rbd.version,
+            rados_path: self.rados_path.clone(),
+            rbd_path: rbd.path.clone(),
+        })
+    }
+
+    /// librbd, opened by the first call (2 to 15 ms): what asks about usage or reads the catalogue
+    /// does without.
+    pub(crate) fn rbd(&self) -> Result<&Rbd> {
+        Ok(&self.loaded_rbd()?.table)
     }
 
     /// The error for a librados function that is newer than Nautilus' first release.
@@ -61,37 +84,52 @@ impl Library {
         Error::SymbolMissing {
             symbol: symbol.to_owned(),
             library: RADOS.to_owned(),
-            version: dotted(self.versions.rados),
+            version: dotted(self.rados_version),
             package: RADOS_PACKAGE,
         }
     }
 
-    fn open(rados_file: &str, rbd_file: &str) -> Result<Self> {
-        let rados_object = SharedObject::open(rados_file, RADOS_PACKAGE)?;
-        let rados = rados_object.version("rados_version")?;
-        let rados_table = Rados::resolve(&rados_object, &dotted(rados))?;
-        let rbd_object = SharedObject::open(rbd_file, "librbd1")?;
-        let rbd = rbd_object.version("rbd_version")?;
+    fn open(file: &str) -> Result<Self> {
+        let object = SharedObject::open(file, RADOS_PACKAGE)?;
+        let version = object.version("rados_version")?;
         Ok(Self {
-            rados: rados_table,
-            rbd: Rbd::resolve(&rbd_object, &dotted(rbd))?,
-            versions: Versions {
-                rados,
-                rbd,
-                rados_path: rados_object.path_of("rados_version"),
-                rbd_path: rbd_object.path_of("rbd_version"),
-            },
+            rados: Rados::resolve(&object, &dotted(version))?,
+            rados_version: version,
+            rados_path: object.path_of("rados_version"),
+            rbd: OnceLock::new(),
+        })
+    }
+
+    fn loaded_rbd(&self) -> Result<&LoadedRbd> {
+        if let Some(rbd) = self.rbd.get() {
+            return Ok(rbd);
+        }
+        let opened = LoadedRbd::open(RBD)?;
+        Ok(self.rbd.get_or_init(|| opened))
+    }
+}
+
+impl LoadedRbd {
+    fn open(file: &str) -> Result<Self> {
+        let object = SharedObject::open(file, "librbd1")?;
+        let version = object.version("rbd_version")?;
+        Ok(Self {
+            table: Rbd::resolve(&object, &dotted(version))?,
+            version,
+            path: object.path_of("rbd_version"),
         })
     }
 }
 
 impl fmt::Debug for Library {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Library").field(&self.versions).finish()
+        f.debug_struct("Library")
+            .field("rados", &self.rados_version)
+            .finish_non_exhaustive()
     }
 }
 
-fn dotted((major, minor, extra): (i32, i32, i32)) -> String {
+fn dotted((major, minor, extra): Version) -> String {
     format!("{major}.{minor}.{extra}")
 }
 
@@ -102,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_missing_library_is_one_error_that_names_the_file_and_the_package() {
-        let error = Library::open("librados-not-there.so.2", RBD).unwrap_err();
+        let error = Library::open("librados-not-there.so.2").unwrap_err();
         assert!(matches!(error, Error::LibraryMissing { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("librados-not-there.so.2"), "{text}");
@@ -112,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_library_without_the_functions_is_an_error_that_names_the_first_one() {
-        let error = Library::open("libc.so.6", RBD).unwrap_err();
+        let error = Library::open("libc.so.6").unwrap_err();
         assert!(matches!(error, Error::SymbolMissing { .. }), "{error:?}");
         assert!(error.to_string().contains("rados_version"), "{error}");
     }

@@ -1,7 +1,7 @@
 //! Key-value pairs on an object: created, paged through, and changed by compare-and-swap.
 
 use std::collections::BTreeMap;
-use std::ffi::{c_char, c_int, CString};
+use std::ffi::{c_char, c_int, CStr, CString};
 use std::ptr;
 
 use crate::buffer::c_string;
@@ -181,6 +181,24 @@ impl<'pool> WriteOp<'pool> {
     fn assert_exists(&mut self) {
         // SAFETY: the op is valid.
         unsafe { self.pool.rados().rados_write_op_assert_exists(self.raw) };
+    }
+
+    /// Has the OSD call a method of one of its classes.
+    ///
+    /// Implements: `void rados_write_op_exec(rados_write_op_t write_op, const char *cls, const
+    /// char *method, const char *in_buf, size_t in_len, int *prval)`.
+    pub(crate) fn call(&mut self, class: &CStr, method: &CStr, argument: &[u8]) {
+        // SAFETY: the op is valid; librados copies all three; a null result is allowed.
+        unsafe {
+            self.pool.rados().rados_write_op_exec(
+                self.raw,
+                class.as_ptr(),
+                method.as_ptr(),
+                argument.as_ptr().cast(),
+                argument.len(),
+                ptr::null_mut(),
+            );
+        }
     }
 
     /// Implements: `void rados_write_op_omap_cmp(rados_write_op_t write_op, const char *key,

@@ -117,8 +117,8 @@ impl Pool {
         &self.0.cluster.library().rados
     }
 
-    pub(crate) fn rbd(&self) -> &'static Rbd {
-        &self.0.cluster.library().rbd
+    pub(crate) fn rbd(&self) -> Result<&'static Rbd> {
+        self.0.cluster.library().rbd()
     }
 
     /// The name of something in the pool, for errors: `pool/namespace/name`.

@@ -96,12 +96,6 @@ impl Image {
             .map(|snap| snap.id)
     }
 
-    /// The name of a snapshot.
-    pub(crate) fn snapshot_name(&self, id: SnapId) -> Result<String> {
-        self.find_snapshot(|snap| snap.id == id)
-            .map(|snap| snap.name)
-    }
-
     fn find_snapshot(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Snapshot> {
         let found = self.snapshots()?.into_iter().find(wanted);
         found.ok_or_else(|| Error::Call {

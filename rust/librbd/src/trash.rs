@@ -72,7 +72,7 @@ impl Pool {
         let c_name = c_string("image name", name)?;
         // SAFETY: the ioctx is valid; the name is a C string.
         let moved = unsafe {
-            self.rbd()
+            self.rbd()?
                 .rbd_trash_move(self.raw(), c_name.as_ptr(), delay)
         };
         check("rbd_trash_move", || self.path(name), moved).map(|_| ())
@@ -84,7 +84,7 @@ impl Pool {
     /// size_t *num_entries)`; the strings are given back with `void
     /// rbd_trash_list_cleanup(rbd_trash_image_info_t *trash_entries, size_t num_entries)`.
     pub fn trash_list(&self) -> Result<Vec<TrashEntry>> {
-        let rbd = self.rbd();
+        let rbd = self.rbd()?;
         // SAFETY: the ioctx is valid; rbd_trash_list fills as `list` wants it, with C strings that
         // rbd_trash_list_cleanup frees.
         unsafe {
@@ -120,7 +120,7 @@ impl Pool {
         let c_id = c_string("image id", id)?;
         // SAFETY: the ioctx is valid; the id is a C string; the progress outlives the call.
         let removed = unsafe {
-            self.rbd().rbd_trash_remove_with_progress(
+            self.rbd()?.rbd_trash_remove_with_progress(
                 self.raw(),
                 c_id.as_ptr(),
                 force,
@@ -146,7 +146,7 @@ impl Pool {
         let (c_id, c_name) = (c_string("image id", id)?, c_string("image name", name)?);
         // SAFETY: the ioctx is valid; both are C strings.
         let restored = unsafe {
-            self.rbd()
+            self.rbd()?
                 .rbd_trash_restore(self.raw(), c_id.as_ptr(), c_name.as_ptr())
         };
         check(

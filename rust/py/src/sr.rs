@@ -243,11 +243,9 @@ impl Sr {
             convert::uuid("VDI", vdi_uuid)?,
             convert::uuid("VDI", new_uuid)?,
         );
-        let record = self.run(py, "VDI.clone", |sr| {
-            if on_boot != FORGETS {
-                sr.forget_reset_point(&uuid)?;
-            }
-            sr.clone_vdi(&uuid, &new)
+        let record = self.run(py, "VDI.clone", |sr| match on_boot {
+            FORGETS => sr.clone_vdi(&uuid, &new),
+            _ => sr.clone_lasting_vdi(&uuid, &new),
         })?;
         convert::attributes(py, &record.into())
     }

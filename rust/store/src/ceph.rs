@@ -12,8 +12,8 @@ use librbd::{
 use serde_json::json;
 
 use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageState, ImageUsers, Progress, Result, SnapshotState, Swap,
-    TrashedImage, Watcher, META_KEY,
+    Cluster, ClusterError, Entries, ImageHeader, ImageState, ImageUsers, Progress, Result,
+    SnapshotState, Swap, TrashedImage, Watcher, META_KEY,
 };
 use crate::device_config::DeviceConfig;
 use crate::error::Error;
@@ -86,14 +86,14 @@ impl CephPool {
     }
 
     /// Sets the image-meta of an image that was just made; answers its id. An empty one stands for
-    /// none, as a crash before this would leave it.
+    /// none, as a crash before this would leave it. Nobody else knows the image, so it need not be
+    /// opened: that takes as long as making it.
     fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
-        let image = self.pool.image_open(&ImageRef::Name(name), false)?;
+        let id = self.pool.image_id(name)?;
+        let id = id.ok_or_else(|| ClusterError::new("rbd_open", name, nix::libc::ENOENT))?;
         if !meta.is_empty() {
-            image.metadata_set(META_KEY, meta)?;
+            self.pool.header(&id).metadata_set(META_KEY, meta)?;
         }
-        let id = image.id()?;
-        image.close()?;
         Ok(id)
     }
 
@@ -282,6 +282,15 @@ impl Cluster for CephPool {
         Ok(ImageUsers {
             snapshots: Self::snapshots_of(&image)?,
             watchers: Self::watchers_of(&image)?,
+        })
+    }
+
+    fn header(&self, id: &str) -> Result<ImageHeader> {
+        let header = self.pool.header(id);
+        Ok(ImageHeader {
+            size: header.size()?,
+            has_parent: header.has_parent()?,
+            snapshots: header.snapshots()?.len(),
         })
     }
 

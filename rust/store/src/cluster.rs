@@ -127,6 +127,17 @@ pub struct ImageState {
     pub has_parent: bool,
 }
 
+/// What an image's header says: as much as can be told without opening the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageHeader {
+    /// Size of the head in bytes.
+    pub size: u64,
+    /// As [`ImageState::has_parent`].
+    pub has_parent: bool,
+    /// How many snapshots it has, those among them that were removed and that only clones keep.
+    pub snapshots: usize,
+}
+
 /// A snapshot of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotState {
@@ -239,6 +250,9 @@ pub trait Cluster {
     fn image_name(&self, id: &str) -> Result<Option<String>>;
     /// Who needs an image. ENOENT: it does not exist.
     fn users(&self, id: &str) -> Result<ImageUsers>;
+    /// What an image's header says; also of one in the trash. Opens no image. ENOENT: it does not
+    /// exist.
+    fn header(&self, id: &str) -> Result<ImageHeader>;
     /// Looks one image up directly, by id; also one in the trash. ENOENT: it does not exist.
     fn image(&self, id: &str) -> Result<ImageState>;
     /// Looks one image up by name. ENOENT: no image has that name.

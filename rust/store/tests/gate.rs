@@ -82,6 +82,9 @@ fn no_call_changes_anything_without_being_a_crash_point() {
         let _name = cluster.image_name(&id()).unwrap();
     });
     check("users", false, &|| drop(cluster.users(&id()).unwrap()));
+    check("header", false, &|| {
+        let _header = cluster.header(&id()).unwrap();
+    });
     check("image", false, &|| drop(cluster.image(&id()).unwrap()));
     check("grow_image", true, &|| {
         cluster.grow_image(&id(), 2 * GIB).unwrap()

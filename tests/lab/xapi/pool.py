@@ -23,7 +23,10 @@ _ENVIRONMENT = {"ORIGINATOR": "SM"}
 
 @dataclass(frozen=True)
 class Command:
-    """One executed SM command, for tests that count or order them."""
+    """One executed SM command, for tests that count or order them.
+
+    calls   methods of the XenAPI that were called with its session, in their order
+    """
 
     host: str
     name: str
@@ -31,6 +34,7 @@ class Command:
     vdi_uuid: str
     seconds: float
     error: str
+    calls: tuple[str, ...]
 
 
 @dataclass
@@ -59,6 +63,7 @@ class Pool:
         self.machines: dict[str, Machine] = {}
         self.drivers: dict[str, dict[str, features.Driver]] = {}
         self.commands: list[Command] = []
+        self._calls: dict[str, list[str]] = {}
         self._locks: defaultdict[tuple[str, str], threading.RLock] = defaultdict(threading.RLock)
         self._locks_guard = threading.Lock()
         self.ref = self.db.create("pool", name_label="lab")
@@ -237,6 +242,7 @@ class Pool:
                     params.get("vdi_uuid", ""),
                     time.monotonic() - began,
                     failure,
+                    tuple(self._calls.get(params["session_ref"], ())),
                 )
             )
 
@@ -250,13 +256,20 @@ class Pool:
         """Run an xapi plugin (`call` is its XML-RPC argument) on a host."""
         return self._on_host(host, [path, call])
 
+    def note_call(self, session: str, method: str) -> None:
+        """Keep a call of the XenAPI, where it is an SM command's."""
+        if session in self._calls:
+            self._calls[session].append(method)
+
     @contextmanager
     def _session(self, sr: str) -> Iterator[str]:
         """A session for one SM command, marked as the driver's own for `sr`."""
         session = self.db.create("session", auth_user_name=SM_USER, originator="xapi", other_config={"_sm_sr": sr})
+        self._calls[session] = []
         try:
             yield session
         finally:
+            del self._calls[session]
             if self.db.exists("session", session):
                 self.db.destroy("session", session)
 

@@ -137,6 +137,7 @@ class Xapi:
         if not params or not isinstance(params[0], str) or not db.exists("session", params[0]):
             raise ApiError("SESSION_INVALID", str(params[0]) if params else "")
         session, *rest = params
+        self.pool.note_call(session, method)
         if method in _LOGOUT:
             return db.destroy("session", session)
         if method.startswith("Async."):

@@ -59,6 +59,10 @@ crate::ffi::function_table! {
             io: rados_ioctx_t, o: *const c_char, psize: *mut u64, pmtime: *mut time_t,
         ) -> c_int;
         fn rados_remove(io: rados_ioctx_t, oid: *const c_char) -> c_int;
+        fn rados_exec(
+            io: rados_ioctx_t, oid: *const c_char, cls: *const c_char, method: *const c_char,
+            in_buf: *const c_char, in_len: usize, buf: *mut c_char, out_len: usize,
+        ) -> c_int;
         fn rados_create_write_op() -> rados_write_op_t;
         fn rados_release_write_op(write_op: rados_write_op_t);
         fn rados_write_op_create(
@@ -73,6 +77,10 @@ crate::ffi::function_table! {
         fn rados_write_op_omap_set(
             write_op: rados_write_op_t, keys: *const *const c_char, vals: *const *const c_char,
             lens: *const usize, num: usize,
+        );
+        fn rados_write_op_exec(
+            write_op: rados_write_op_t, cls: *const c_char, method: *const c_char,
+            in_buf: *const c_char, in_len: usize, prval: *mut c_int,
         );
         fn rados_write_op_omap_rm_keys(
             write_op: rados_write_op_t, keys: *const *const c_char, keys_len: usize,

@@ -103,11 +103,14 @@ fn a_flattened_clone_has_its_data_and_no_parent() {
         .image_clone(&parent, &at, &child, &plain())
         .unwrap();
     let clone = lab.pool.image_open(&ImageRef::Name(&child), false).unwrap();
+    let id = clone.id().unwrap();
+    assert!(lab.pool.header(&id).has_parent().unwrap());
     let heard = Mutex::new(Vec::new());
     clone
         .flatten(&|done, total| heard.lock().unwrap().push((done, total)))
         .unwrap();
     assert_eq!(clone.parent().unwrap(), None);
+    assert!(!lab.pool.header(&id).has_parent().unwrap());
     let objects = clone.info().unwrap().num_objects;
     let heard = heard.into_inner().unwrap();
     assert!(!heard.is_empty());
@@ -122,6 +125,28 @@ fn a_flattened_clone_has_its_data_and_no_parent() {
     );
     drop(clone);
     lab.remove(&child);
+}
+
+#[test]
+fn a_flattened_clone_has_no_parent_even_where_its_snapshot_has_one() {
+    let Some(lab) = Lab::connect() else { return };
+    let (name, image) = lab.image("parent");
+    image.snapshot_create("s").unwrap();
+    drop(image);
+    let child = lab.name("child");
+    let (parent, at) = (ImageRef::Name(&name), SnapshotRef::Name("s"));
+    lab.pool
+        .image_clone(&parent, &at, &child, &plain())
+        .unwrap();
+    let clone = lab.pool.image_open(&ImageRef::Name(&child), false).unwrap();
+    clone.snapshot_create("before").unwrap();
+    clone.flatten(&|_, _| {}).unwrap();
+    assert_eq!(clone.parent().unwrap(), None);
+    let header = lab.pool.header(&clone.id().unwrap()).has_parent();
+    assert!(!header.unwrap());
+    drop(clone);
+    lab.remove(&child);
+    lab.remove(&name);
 }
 
 #[test]

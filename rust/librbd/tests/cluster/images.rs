@@ -1,6 +1,6 @@
 //! Images: what they are made with, what they tell, what is written to them.
 
-use librbd::{CreateOptions, ImageRef};
+use librbd::{CreateOptions, ImageRef, SnapId};
 
 use crate::lab::{plain, Lab, FEATURES, MIB};
 
@@ -38,7 +38,9 @@ fn an_image_is_what_it_was_made_as() {
     );
     assert_eq!(info.block_name_prefix, format!("rbd_data.{}", entry.id));
     image.close().unwrap();
+    assert_eq!(lab.pool.image_id(&name).unwrap(), Some(entry.id.clone()));
     lab.remove(&name);
+    assert_eq!(lab.pool.image_id(&name).unwrap(), None);
     assert_eq!(lab.pool.image_name(&entry.id).unwrap(), None);
     assert!(lab
         .pool
@@ -188,4 +190,39 @@ fn a_name_with_a_nul_byte_is_refused_before_the_cluster_is_asked() {
         .unwrap_err();
     assert_eq!(error.errno(), None);
     assert!(error.to_string().contains("image name"), "{error}");
+}
+
+#[test]
+fn a_header_says_without_opening_the_image_what_librbd_says_of_the_open_one() {
+    let Some(lab) = Lab::connect() else { return };
+    let (name, image) = lab.image("closed");
+    let id = image.id().unwrap();
+    let header = lab.pool.header(&id);
+    assert_eq!(header.size().unwrap(), image.size().unwrap());
+    assert_eq!(header.snapshots().unwrap(), []);
+    assert!(!header.has_parent().unwrap());
+
+    let names: Vec<_> = (0..3).map(|n| format!("snapshot {n}")).collect();
+    for name in &names {
+        image.snapshot_create(name).unwrap();
+    }
+    let mut numbers = header.snapshots().unwrap();
+    numbers.sort();
+    let listed = image.snapshots().unwrap();
+    assert_eq!(numbers, listed.iter().map(|s| s.id).collect::<Vec<_>>());
+    let told = numbers.iter().map(|id| header.snapshot_name(*id).unwrap());
+    assert_eq!(told.collect::<Vec<_>>(), names);
+    let unknown = header.snapshot_name(SnapId(u64::MAX - 7)).unwrap_err();
+    assert!(unknown.is_not_found(), "{unknown}");
+
+    header.metadata_set("key", "a \"value\"\u{e9}").unwrap();
+    let set = image.metadata_get("key").unwrap();
+    assert_eq!(set.as_deref(), Some("a \"value\"\u{e9}"));
+    numbers
+        .into_iter()
+        .for_each(|id| image.snapshot_remove(id).unwrap());
+    drop(image);
+    lab.remove(&name);
+    let gone = header.size().unwrap_err();
+    assert!(gone.is_not_found(), "{gone}");
 }

@@ -29,9 +29,8 @@ pub(super) fn prerequisites(config: &DeviceConfig) -> Vec<CheckLine> {
 }
 
 fn library() -> Outcome {
-    match Library::load() {
-        Ok(library) => {
-            let versions = library.versions();
+    match Library::load().and_then(Library::versions) {
+        Ok(versions) => {
             let (rados, rbd) = (versions.rados, versions.rbd);
             Outcome::Ok(format!(
                 "librados {}.{}.{} ({}), librbd {}.{}.{} ({})",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{change, read, Call, Faults};
 use crate::cluster::{
-    Cluster, Entries, ImageState, ImageUsers, Progress, Result as ClusterResult, Swap,
+    Cluster, Entries, ImageHeader, ImageState, ImageUsers, Progress, Result as ClusterResult, Swap,
     TrashedImage, Watcher,
 };
 
@@ -161,6 +161,11 @@ impl Cluster for FaultyCluster<'_, '_> {
     fn users(&self, id: &str) -> ClusterResult<ImageUsers> {
         let owned = id.to_owned();
         self.call(&read("users", id), move |c| c.users(&owned))
+    }
+
+    fn header(&self, id: &str) -> ClusterResult<ImageHeader> {
+        let owned = id.to_owned();
+        self.call(&read("header", id), move |c| c.header(&owned))
     }
 
     fn image(&self, id: &str) -> ClusterResult<ImageState> {

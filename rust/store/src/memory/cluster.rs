@@ -9,8 +9,8 @@ use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
 use super::report::{self, POOL_ID, POOL_NAME};
 use super::{State, World};
 use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageState, ImageUsers, Progress, Result, SnapshotState, Swap,
-    TrashedImage, Watcher,
+    Cluster, ClusterError, Entries, ImageHeader, ImageState, ImageUsers, Progress, Result,
+    SnapshotState, Swap, TrashedImage, Watcher,
 };
 
 /// The fsid of the stand-in's only cluster.
@@ -266,6 +266,17 @@ impl Cluster for MemoryCluster {
         Ok(ImageUsers {
             snapshots: self.image(id)?.snapshots,
             watchers: self.watchers(id)?,
+        })
+    }
+
+    fn header(&self, id: &str) -> Result<ImageHeader> {
+        let request = self.request("header", id)?;
+        let image = request.pool.images.get(id);
+        let image = image.ok_or_else(|| ClusterError::new("header", id, libc::ENOENT))?;
+        Ok(ImageHeader {
+            size: image.size,
+            has_parent: image.parent.is_some(),
+            snapshots: image.snapshots.len(),
         })
     }
 

@@ -136,7 +136,7 @@ impl Repository<'_> {
         usage: impl FnOnce() -> Result<PoolUsage>,
     ) -> Result<()> {
         let mut for_manager = Vec::new();
-        for pending in self.pending_among(entries)? {
+        for pending in self.pending_among(entries, false)? {
             match &pending.kind {
                 _ if pending.holds_up.is_some() => {}
                 Kind::Trashed => for_manager.push(pending),

@@ -9,7 +9,7 @@
 use uuid::Uuid;
 
 use crate::catalogue::{image_prefix, records, Entry, VDI_PREFIX};
-use crate::cluster::ImageState;
+use crate::cluster::{ImageHeader, ImageState};
 use crate::error::{Context, Error, Result};
 use crate::host::{MapRequest, Mapped};
 use crate::image_features::ImageFeatures;
@@ -124,17 +124,7 @@ impl Repository<'_> {
     pub(crate) fn image_state(&self, record: &VdiRecord) -> Result<ImageState> {
         let vdi = record.uuid;
         let image = record.volume.image();
-        let state = match self.cluster.image(&image.id) {
-            Err(e) if e.is_not_found() => {
-                return Err(Error::ImageMissing {
-                    vdi,
-                    image: image.name.clone(),
-                    id: image.id.clone(),
-                    pool: self.cluster.pool_name().to_owned(),
-                })
-            }
-            other => other.doing(&format!("looking at image {}", image.name))?,
-        };
+        let state = self.found(record, self.cluster.image(&image.id))?;
         let actual = match record.volume.snapshot() {
             None => state.size,
             Some(wanted) => {
@@ -149,15 +139,29 @@ impl Repository<'_> {
                     .size
             }
         };
-        if actual < record.size {
-            return Err(Error::ImageShrunk {
-                vdi,
-                image: image.name.clone(),
-                actual,
-                expected: record.size,
-            });
-        }
+        require_whole(record, actual)?;
         Ok(state)
+    }
+
+    /// What the header of a disk's image says; the image must exist and hold all of the disk.
+    pub(crate) fn image_header(&self, record: &VdiRecord) -> Result<ImageHeader> {
+        let header = self.cluster.header(&record.volume.image().id);
+        let header = self.found(record, header)?;
+        require_whole(record, header.size)?;
+        Ok(header)
+    }
+
+    fn found<T>(&self, record: &VdiRecord, looked_up: crate::cluster::Result<T>) -> Result<T> {
+        let image = record.volume.image();
+        match looked_up {
+            Err(e) if e.is_not_found() => Err(Error::ImageMissing {
+                vdi: record.uuid,
+                image: image.name.clone(),
+                id: image.id.clone(),
+                pool: self.cluster.pool_name().to_owned(),
+            }),
+            other => other.doing(&format!("looking at image {}", image.name)),
+        }
     }
 
     fn require_features(&self, vdi: &Uuid, image: &ImageState) -> Result<()> {
@@ -281,4 +285,17 @@ impl Repository<'_> {
         let rest = name.strip_prefix(&image_prefix(&self.sr))?;
         rest.split('.').next()?.parse().ok()
     }
+}
+
+/// Refuses what has lost its end: the image was made smaller by somebody else.
+fn require_whole(record: &VdiRecord, actual: u64) -> Result<()> {
+    if actual >= record.size {
+        return Ok(());
+    }
+    Err(Error::ImageShrunk {
+        vdi: record.uuid,
+        image: record.volume.image().name.clone(),
+        actual,
+        expected: record.size,
+    })
 }

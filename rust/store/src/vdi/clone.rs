@@ -35,10 +35,23 @@ impl Repository<'_> {
     /// A clone of a snapshot is not refused for want of room before the pool is really full: XAPI's
     /// revert destroys the disk first, and what would be refused is the disk's new life.
     pub fn clone_vdi(&self, source: &Uuid, new: &Uuid) -> Result<VdiRecord> {
+        self.clone_any(source, new, false)
+    }
+
+    /// As [`Repository::clone_vdi`], of a disk that is to keep its changes: a reset point that it
+    /// still has is forgotten first.
+    pub fn clone_lasting_vdi(&self, source: &Uuid, new: &Uuid) -> Result<VdiRecord> {
+        self.clone_any(source, new, true)
+    }
+
+    fn clone_any(&self, source: &Uuid, new: &Uuid, lasts: bool) -> Result<VdiRecord> {
         loop {
-            self.require_new(new)?;
             let entry = self.turn(source)?;
             let stored = self.present(&entry, source)?;
+            if lasts && stored.record.reset_point.is_some() {
+                self.forget_reset_point(source)?;
+                continue;
+            }
             let done = match (&stored.record.volume, stored.record.usable_base()) {
                 (Volume::Snapshot { snapshot, .. }, _) => {
                     self.clone_snapshot(stored, snapshot, new)?
@@ -97,6 +110,7 @@ impl Repository<'_> {
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
         let disk = &source.record;
+        self.require_new(new)?;
         self.require_room(&format!("VDI {} was not cloned", disk.uuid))?;
         let depth = self.require_short_chain(disk)?;
         let image_name = self.first_image_name(new);

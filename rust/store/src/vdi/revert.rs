@@ -35,11 +35,14 @@ impl Repository<'_> {
     /// Refused while the disk is in use, and not for want of room before the pool is really full.
     pub fn revert_vdi(&self, vdi: &Uuid, snapshot: &Uuid) -> Result<VdiRecord> {
         loop {
-            self.forget_reset_point(vdi)?;
             let source = self.turn(snapshot)?;
             let source = self.present(&source, snapshot)?;
             let entry = self.turn(vdi)?;
             let stored = self.present(&entry, vdi)?;
+            if stored.record.reset_point.is_some() {
+                self.forget_reset_point(vdi)?;
+                continue;
+            }
             let (Volume::Head { .. }, Volume::Snapshot { image, snapshot: s }) =
                 (&stored.record.volume, &source.record.volume)
             else {

@@ -200,8 +200,8 @@ impl Repository<'_> {
     /// disk's image has. One that was flattened has none, whatever was recorded.
     pub(crate) fn require_short_chain(&self, source: &VdiRecord) -> Result<u32> {
         let image = source.volume.image();
-        let state = self.image_state(source)?;
-        let depth = if state.has_parent { source.depth } else { 0 };
+        let header = self.image_header(source)?;
+        let depth = if header.has_parent { source.depth } else { 0 };
         if depth > MAX_DEPTH {
             return Err(Error::ChainTooLong {
                 vdi: source.uuid,
@@ -210,10 +210,10 @@ impl Repository<'_> {
                 depth,
             });
         }
-        if state.snapshots.len() >= MAX_SNAPSHOTS {
+        if header.snapshots >= MAX_SNAPSHOTS {
             return Err(Error::TooManySnapshots {
                 vdi: source.uuid,
-                count: state.snapshots.len(),
+                count: header.snapshots,
             });
         }
         Ok(depth)

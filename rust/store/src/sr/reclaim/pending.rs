@@ -164,10 +164,12 @@ fn who_needs(image: &ImageRef, snapshots: &[SnapshotState], entries: &Entries) -
 impl Repository<'_> {
     /// What is still to be done, and what waits. Changes nothing.
     pub fn pending(&self) -> Result<Vec<Pending>> {
-        self.pending_among(&self.read_catalogue()?)
+        self.pending_among(&self.read_catalogue()?, true)
     }
 
-    pub(super) fn pending_among(&self, entries: &Entries) -> Result<Vec<Pending>> {
+    /// `waiting`: also the hidden images that only wait for their snapshots to go, each with who
+    /// holds it up. That takes opening it.
+    pub(super) fn pending_among(&self, entries: &Entries, waiting: bool) -> Result<Vec<Pending>> {
         let trashed = self.trashed_images()?.into_iter();
         let mut pending: Vec<_> = trashed
             .map(|image| {
@@ -178,7 +180,7 @@ impl Repository<'_> {
             })
             .collect();
         for hidden in records::<HiddenRecord>(entries, HIDDEN_PREFIX) {
-            pending.push(self.hidden(&hidden.record.image, entries)?);
+            pending.extend(self.hidden(&hidden.record.image, entries, waiting)?);
         }
         for disk in heads(entries).filter(|disk| disk.record.depth > SOFT_DEPTH) {
             let VdiRecord { uuid, depth, .. } = disk.record;
@@ -196,25 +198,31 @@ impl Repository<'_> {
         Ok(pending)
     }
 
-    fn hidden(&self, image: &ImageRef, entries: &Entries) -> Result<Pending> {
-        let (size, snapshots) = match self.cluster.image(&image.id) {
-            Ok(state) => (state.size, state.snapshots),
-            Err(e) if e.is_not_found() => (0, Vec::new()),
-            Err(e) => return Err(e).doing(&format!("looking at hidden image {}", image.name)),
+    fn hidden(
+        &self,
+        image: &ImageRef,
+        entries: &Entries,
+        waiting: bool,
+    ) -> Result<Option<Pending>> {
+        let doing = format!("looking at hidden image {}", image.name);
+        let (size, snapshots) = match self.cluster.header(&image.id) {
+            Ok(header) => (header.size, header.snapshots),
+            Err(e) if e.is_not_found() => (0, 0),
+            Err(e) => return Err(e).doing(&doing),
         };
-        let kind = Kind::Hidden {
-            size,
-            snapshots: snapshots.len(),
+        let kind = Kind::Hidden { size, snapshots };
+        let holds_up = match (size, snapshots) {
+            (0, 1..) if !waiting => return Ok(None),
+            (0, 1..) => match self.cluster.users(&image.id) {
+                Err(e) if e.is_not_found() => return Ok(None), // freed this moment
+                users => Some(who_needs(image, &users.doing(&doing)?.snapshots, entries)),
+            },
+            _ => self.who_has_open(image)?,
         };
-        let holds_up = if size == 0 && !snapshots.is_empty() {
-            Some(who_needs(image, &snapshots, entries))
-        } else {
-            self.who_has_open(image)?
-        };
-        Ok(Pending {
+        Ok(Some(Pending {
             holds_up,
             ..kind.of(image)
-        })
+        }))
     }
 
     fn who_has_open(&self, image: &ImageRef) -> Result<Option<HoldUp>> {

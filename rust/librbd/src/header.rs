@@ -1,0 +1,194 @@
+//! What an image's header says, asked without opening the image: one request where that takes ten.
+//!
+//! Class `rbd` of the OSDs answers. The methods are those that kernels call when they map an image,
+//! and those of every librbd, so that their arguments and answers never change: numbers are
+//! little-endian, a text is its length (`u32`) and that many bytes.
+
+use std::ffi::{c_char, CStr};
+
+use nix::errno::Errno;
+
+use crate::error::{check, Error, Result};
+use crate::ffi::rbd::CEPH_NOSNAP;
+use crate::omap::WriteOp;
+use crate::pool::{object_name, Pool};
+use crate::snapshot::SnapId;
+
+const CLASS: &CStr = c"rbd";
+/// Room for an answer. Only lists of snapshots are longer than one name: they get more.
+const ANSWER: usize = 4096;
+
+/// The header of the image with that id, closed.
+#[derive(Debug, Clone, Copy)]
+pub struct Header<'a> {
+    pool: &'a Pool,
+    id: &'a str,
+}
+
+impl Pool {
+    /// The id of the image called `name`; `None` where there is none. Opens no image.
+    pub fn image_id(&self, name: &str) -> Result<Option<String>> {
+        match self.ask(&format!("rbd_id.{name}"), c"get_id", &[]) {
+            Err(error) if error.is_not_found() => Ok(None),
+            other => other?.text().map(Some),
+        }
+    }
+
+    /// The header of an image. Nothing is asked yet: each of its methods is one request.
+    pub fn header<'a>(&'a self, id: &'a str) -> Header<'a> {
+        Header { pool: self, id }
+    }
+
+    /// Calls a method of class `rbd` that changes nothing, again where the answer needs more room.
+    ///
+    /// Implements: `int rados_exec(rados_ioctx_t io, const char *oid, const char *cls, const
+    /// char *method, const char *in_buf, size_t in_len, char *buf, size_t out_len)`.
+    fn ask(&self, oid: &str, method: &CStr, argument: &[u8]) -> Result<Answer> {
+        let c_oid = object_name(oid)?;
+        let object = || format!("{} (rbd.{})", self.path(oid), method.to_string_lossy());
+        let mut room = ANSWER;
+        loop {
+            let mut bytes = vec![0_u8; room];
+            // SAFETY: the ioctx is valid; the names are C strings; the argument and the answer's
+            // buffer are as long as is said.
+            let length = unsafe {
+                self.rados().rados_exec(
+                    self.raw(),
+                    c_oid.as_ptr(),
+                    CLASS.as_ptr(),
+                    method.as_ptr(),
+                    argument.as_ptr().cast::<c_char>(),
+                    argument.len(),
+                    bytes.as_mut_ptr().cast::<c_char>(),
+                    room,
+                )
+            };
+            match check("rados_exec", object, length) {
+                Err(error) if error.errno() == Some(Errno::ERANGE as i32) && room < 1 << 20 => {
+                    room *= 16;
+                }
+                other => {
+                    bytes.truncate(usize::try_from(other?).unwrap_or_default());
+                    let what = object();
+                    return Ok(Answer {
+                        what,
+                        bytes,
+                        read: 0,
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Header<'_> {
+    /// The size of the image's head in bytes.
+    pub fn size(&self) -> Result<u64> {
+        let mut answer = self.ask(c"get_size", &CEPH_NOSNAP.to_le_bytes())?;
+        answer.take::<1>()?; // the order
+        answer.number()
+    }
+
+    /// Whether the image's head shares data with a parent.
+    pub fn has_parent(&self) -> Result<bool> {
+        let mut answer = self.ask(c"get_parent", &CEPH_NOSNAP.to_le_bytes())?;
+        let pool = answer.number()?.cast_signed();
+        answer.text()?; // the image's id
+        answer.number()?; // the snapshot's
+        Ok(pool >= 0 && answer.number()? > 0)
+    }
+
+    /// The numbers of the image's snapshots, those in the trash among them.
+    pub fn snapshots(&self) -> Result<Vec<SnapId>> {
+        let mut answer = self.ask(c"get_snapcontext", &[])?;
+        answer.number()?; // the newest one's
+        let count = u32::from_le_bytes(answer.take()?);
+        (0..count).map(|_| answer.number().map(SnapId)).collect()
+    }
+
+    /// The name of a snapshot; for one in the trash, a generated one.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] where the image has no such snapshot.
+    pub fn snapshot_name(&self, id: SnapId) -> Result<String> {
+        self.ask(c"get_snapshot_name", &id.0.to_le_bytes())?.text()
+    }
+
+    /// Sets a key of the image's metadata, which may be there already. Only for an image that
+    /// nobody has open: [`Image::metadata_set`](crate::Image::metadata_set) respects its lock.
+    pub fn metadata_set(&self, key: &str, value: &str) -> Result<()> {
+        let mut pair = 1_u32.to_le_bytes().to_vec(); // how many follow
+        for text in [key, value] {
+            let length = u32::try_from(text.len()).map_err(|_| Error::BadArgument {
+                argument: "metadata",
+                reason: format!("{} bytes are too long", text.len()),
+            })?;
+            pair.extend(length.to_le_bytes());
+            pair.extend(text.as_bytes());
+        }
+        let mut op = WriteOp::new(self.pool);
+        op.call(CLASS, c"metadata_set", &pair);
+        op.operate(&self.object())
+    }
+
+    fn ask(&self, method: &CStr, argument: &[u8]) -> Result<Answer> {
+        self.pool.ask(&self.object(), method, argument)
+    }
+
+    fn object(&self) -> String {
+        format!("rbd_header.{}", self.id)
+    }
+}
+
+/// An answer, read from its beginning.
+struct Answer {
+    what: String,
+    bytes: Vec<u8>,
+    read: usize,
+}
+
+impl Answer {
+    fn slice(&mut self, length: usize) -> Result<&[u8]> {
+        let end = self.read.saturating_add(length);
+        let found = self.bytes.get(self.read..end);
+        self.read = end;
+        found.ok_or_else(|| Error::Malformed {
+            what: self.what.clone(),
+            reason: format!("it ends after {} bytes", self.bytes.len()),
+        })
+    }
+
+    fn take<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH]> {
+        let mut taken = [0; LENGTH];
+        taken.copy_from_slice(self.slice(LENGTH)?);
+        Ok(taken)
+    }
+
+    fn number(&mut self) -> Result<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let length = u32::from_le_bytes(self.take()?);
+        let bytes = self.slice(usize::try_from(length).unwrap_or(usize::MAX))?;
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_ends_too_early_is_an_error_that_says_whose() {
+        let mut answer = Answer {
+            what: "p/rbd_header.1 (rbd.get_parent)".to_owned(),
+            bytes: vec![9, 0, 0, 0, b'i', b'd'],
+            read: 0,
+        };
+        let text = answer.text().unwrap_err().to_string();
+        assert!(text.contains("p/rbd_header.1 (rbd.get_parent)"), "{text}");
+        assert!(text.contains("ends after 6 bytes"), "{text}");
+    }
+}

@@ -1,0 +1,132 @@
+"""What each SM command asks of XAPI, counted in the xapi stand-in: as much as the table says, no more.
+
+XAPI answers all hosts and all their commands, one driver process each.  A command that got cheaper fails
+too, so that the table stays true.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from tests.lab.cephrbd import RbdPool
+from tests.lab.disk import MIB, Disk
+from tests.lab.sm_source import sm_source
+
+Calls = Mapping[str, int]
+
+# SM asks it for each SR that has no multipathing of its own.
+START: Calls = {"host.get_other_config": 1}
+# SM tells XAPI how full an SR is.
+USAGE: Calls = {
+    "SR.get_by_uuid": 1, "SR.set_physical_size": 1, "SR.set_physical_utilisation": 1, "SR.set_virtual_allocation": 1,
+}  # fmt: skip
+# SM's own comparison of what XAPI knows with what the driver found, which the driver has to know before it.
+SCAN: Calls = Counter({"SR.get_by_uuid": 1, "VDI.get_all_records_where": 2}) + Counter(USAGE)
+# SM asks what the SR's type can do, and has XAPI forget the VDI.
+DELETE: Calls = {
+    "SR.get_by_uuid": 1, "SR.get_record": 1, "SM.get_all_records_where": 1, "VDI.get_by_uuid": 1, "VDI.db_forget": 1,
+}  # fmt: skip
+
+# In the order in which they are done; SM's own start comes on top of each.
+TABLE: Mapping[str, Calls] = {
+    "sr_probe": {},
+    "sr_create": {"SR.get_name_description": 1, "SR.get_name_label": 1},
+    # SM's: the hosts that have a disk of the SR, and the first scan.
+    "sr_attach": Counter({"SR.get_by_uuid": 1, "SR.add_to_other_config": 1, "VDI.get_all_records_where": 1,
+                          "host.get_by_uuid": 1}) + Counter(SCAN),
+    "vdi_create": {"VDI.db_introduce": 1},
+    "vdi_resize": {"VDI.get_by_uuid": 1, "VDI.set_virtual_size": 1},
+    "vdi_update": {"VDI.get_by_uuid": 1, "VDI.get_name_description": 1, "VDI.get_name_label": 1,
+                   "VDI.get_all_records_where": 1},
+    "vdi_snapshot": {"VDI.db_introduce": 1},
+    "vdi_clone of a snapshot": {"VDI.db_introduce": 1},
+    "vdi_clone of a disk": {"VDI.db_introduce": 1},
+    "vdi_revert": {"VDI.get_uuid": 1, "VDI.set_virtual_size": 1},
+    "vdi_epoch_begin": {},
+    "vdi_introduce": {"VDI.db_introduce": 1},
+    "sr_scan of 5 VDIs, nothing changed": SCAN,
+    "sr_update": Counter({"SR.get_name_description": 1, "SR.get_name_label": 1}) + Counter(USAGE),
+    "vdi_delete of a snapshot": DELETE,
+    "vdi_delete": DELETE,
+    "sr_scan of 3 VDIs, nothing changed": SCAN,
+    "sr_detach": {},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
+    """What each command in the life of an SR has asked."""
+    if sm_source() is not None:
+        pytest.skip("the table is that of the stand-in for SM; each real SM has its own calls besides")
+    pool = shared_rbd_pool
+    lab = pool.lab
+    counted: dict[str, Counter[str]] = {}
+
+    def count(name: str) -> None:
+        """Takes the last command of that name."""
+        command = next(found for found in reversed(lab.xapi.commands) if found.name == name.partition(" ")[0])
+        counted[name] = Counter(command.calls)
+
+    lab.xe("sr-probe", "type=cephrbd", *pool.device_config)
+    count("sr_probe")
+    mark = len(lab.xapi.commands)
+    sr = pool.create_sr("counted")
+    count("sr_create")
+    # The master's: the first of the hosts' attaches.
+    attach = next(command for command in lab.xapi.commands[mark:] if command.name == "sr_attach")
+    counted["sr_attach"] = Counter(attach.calls)
+    disk = Disk.create(sr, 16 * MIB)
+    count("vdi_create")
+    lab.xe("vdi-resize", f"uuid={disk.uuid}", "disk-size=32MiB")
+    count("vdi_resize")
+    lab.xe("vdi-param-set", f"uuid={disk.uuid}", "name-label=renamed")
+    count("vdi_update")
+    snapshot = disk.snapshot()
+    count("vdi_snapshot")
+    clone = snapshot.clone()
+    count("vdi_clone of a snapshot")
+    twin = disk.clone()
+    count("vdi_clone of a disk")
+    snapshot.command(lab.hosts[0], "vdi_revert", lab.xapi.pool.db.by_uuid("VDI", disk.uuid))
+    count("vdi_revert")
+    disk.command(lab.hosts[1], "vdi_epoch_begin")
+    count("vdi_epoch_begin")
+    forgotten = Disk.create(sr, 16 * MIB).uuid
+    lab.xe("vdi-forget", f"uuid={forgotten}")
+    lab.xe("vdi-introduce", f"uuid={forgotten}", f"sr-uuid={sr.uuid}", "type=user", f"location={forgotten}")
+    count("vdi_introduce")
+    sr.scan()  # SM's first scan notes the kind of each new disk's image
+    sr.scan()
+    count("sr_scan of 5 VDIs, nothing changed")
+    count("sr_update")
+    snapshot.destroy()
+    count("vdi_delete of a snapshot")
+    clone.destroy()
+    count("vdi_delete")
+    sr.scan()
+    count("sr_scan of 3 VDIs, nothing changed")
+    assert sr.vdis() == {disk.uuid, twin.uuid, forgotten}
+    sr.unplug()
+    count("sr_detach")
+    yield counted
+
+
+def test_no_command_asks_xapi_for_more_than_the_table_says(calls: dict[str, Counter[str]]) -> None:
+    assert list(calls) == list(TABLE)
+    differences = [
+        f"{command}: {method}: {made[method]} calls, where the table has {allowed[method]}"
+        for command, made in calls.items()
+        for allowed in [Counter(TABLE[command]) + Counter(START)]
+        for method in sorted(made | allowed)
+        if made[method] != allowed[method]
+    ]
+    assert not differences, "\n".join(differences)
+
+
+def test_a_scan_that_finds_nothing_new_asks_as_little_however_many_disks_there_are(
+    calls: dict[str, Counter[str]],
+) -> None:
+    assert calls["sr_scan of 5 VDIs, nothing changed"] == calls["sr_scan of 3 VDIs, nothing changed"]
