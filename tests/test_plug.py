@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.lab import krbd
 from tests.lab.cephrbd import CephSr, RbdPool
 from tests.lab.disk import MIB, Disk, read, write
 from tests.lab.dom0 import Dom0
@@ -66,6 +67,20 @@ def test_an_unplugged_disk_leaves_no_device_no_link_and_no_claim(disk: Disk, one
     assert disk.claimed_by() is None
     assert disk.traces(one) == []
     assert disk.watchers() == 0
+
+
+def test_a_disk_has_the_queue_and_the_options_that_its_image_has_when_mapped_by_hand(disk: Disk, one: Dom0) -> None:
+    with disk.plugged(one):
+        (device,) = disk.devices(one)
+        ours = krbd.settings(one, device)
+        # How long the kernel tries to reach the monitors: not how it reads and writes.
+        assert krbd.options(one, device) == {"mount_timeout=25"}
+    by_hand = krbd.map_image(one, disk.sr.lab.ceph, disk.image)
+    theirs = krbd.settings(one, by_hand)
+    assert krbd.options(one, by_hand) == set()
+    krbd.unmap(one, by_hand)
+    assert len(theirs) > 30
+    assert ours == theirs
 
 
 def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Dom0) -> None:

@@ -111,7 +111,12 @@ impl Header<'_> {
     /// # Errors
     /// [`Error::is_not_found`] where the image has no such snapshot.
     pub fn snapshot_name(&self, id: SnapId) -> Result<String> {
-        self.ask(c"get_snapshot_name", &id.0.to_le_bytes())?.text()
+        match self.ask(c"get_snapshot_name", &id.0.to_le_bytes()) {
+            Err(error) if error.is_not_found() => {
+                Err(error.with_detail(|| Some("the image has no such snapshot".to_owned())))
+            }
+            other => other?.text(),
+        }
     }
 
     /// Sets a key of the image's metadata, which may be there already. Only for an image that
