@@ -248,6 +248,33 @@ fn of_two_hosts_that_activate_at_once_at_most_one_gets_the_disk() {
 }
 
 #[test]
+fn a_host_that_was_slow_to_claim_starts_no_server_where_others_have_had_the_disk_since() {
+    for nth in 0.. {
+        let world = world();
+        let machine = world.host("a");
+        let faults = Faults::interrupted(nth, || {
+            for _ in 0..2 {
+                if activate(&world, "b").is_ok() {
+                    deactivate(&world, "b");
+                }
+            }
+            drop(activate(&world, "b"));
+        });
+        let first = faulty(&world, &machine, &faults, |sr| sr.activate(&VDI, true));
+        let last = faults.calls() <= nth;
+        let at = format!("b comes and goes before call {nth} of a, which gets {first:?}");
+        let winner = if first.is_ok() { "a" } else { "b" };
+        is_served_by(&world, winner, &at);
+        deactivate(&world, "a");
+        deactivate(&world, "b");
+        nothing_is_left(&world, &at);
+        if last {
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_host_that_activates_while_another_lets_go_waits_its_turn() {
     for nth in 0.. {
         let world = world();

@@ -70,11 +70,13 @@ impl Volumes<'_> {
             detail: e.to_string(),
         })?;
         let added = self.registry.add(vdi, &key, &value);
-        if !added.registering(|| format!("claiming VDI {vdi}"))? {
-            return Err(match self.log(vdi)?.open() {
-                Some(winner) => Error::in_use(winner),
-                None => Error::Outrun { vdi: *vdi },
-            });
+        added.registering(|| format!("claiming VDI {vdi}"))?;
+        // That the key was new is not enough: it may have been there and removed again, where
+        // others have had the volume since the log was read. The last claim is never removed.
+        match self.log(vdi)?.open() {
+            Some(winner) if *winner == claim => {}
+            Some(winner) => return Err(Error::in_use(winner)),
+            None => return Err(Error::Outrun { vdi: *vdi }),
         }
         self.forget(vdi, log);
         Ok(claim)
