@@ -11,112 +11,36 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import tempfile
-import textwrap
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-from tests.lab import LabError
 from tests.lab.ceph import OneNodeCeph
-from tests.lab.dom0 import Dom0, GuestDom0
-from tests.lab.sm_source import SM_DIR, sm_source
-from tests.lab.tree import stage_sm
-from tests.lab.xapi.lab_pool import LabPool, Tree, XeError
-from tests.wheel import built_wheel
+from tests.lab.xapi.lab_pool import Tree
+from tests.stage import FILE, Stage, perform, require
 
-ROOT = Path(__file__).resolve().parent.parent
 POOL = "vms"
 USER = "xcp"
 QUOTA = 4 << 30
 DEVICE_CONFIG = ("device-config:pool=" + POOL, "device-config:ceph_user=" + USER)
-FILE = "/mnt/letter"
 PURGE_SECONDS = 180.0
 
 
-class DemoFailed(Exception):
-    """What was shown is not what was promised."""
-
-
-class Demo:
+class Demo(Stage):
     """A cluster, a pool of two hosts, and somebody who types."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.started = time.monotonic()
-        self.cluster = OneNodeCeph(self._part("ceph"))
-        self.hosts: list[Dom0] = [GuestDom0(name, self._part(name)) for name in ("host1", "host2")]
-        self.pool: LabPool
-
-    def _part(self, name: str) -> Path:
-        part = self.folder / name
-        part.mkdir()
-        return part
-
-    def bring_up(self, stack: ExitStack) -> None:
-        """Start everything; it ends with `stack`."""
-        installed = self._part("installed")
-        wheel = built_wheel()
-        with self.timed(f"./install.sh --root … --wheel {wheel.name}"):
-            install = [str(ROOT / "install.sh"), "--root", str(installed), "--wheel", str(wheel)]
-            subprocess.run(install, check=True, capture_output=True)
-            sm = stage_sm(sm_source(), self._part("sm"))
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        super().__init__(folder, stack)
+        self.cluster = OneNodeCeph(self.part("ceph"))
+        sm, driver = self.install()
         with self.timed("a real one-node Ceph; pool vms with a quota of 4 GiB; a user with the driver's rights"):
             stack.enter_context(self.cluster)
             self.cluster.create_pool(POOL)
             self.cluster.set_quota(POOL, max_bytes=QUOTA)
             keyring = self.cluster.create_user(USER, POOL)
         with self.timed("two dom0s, each a virtual machine with a kernel of its own"):
-            for host in self.hosts:
-                stack.callback(host.close)
-            with ThreadPoolExecutor() as both:
-                list(both.map(lambda host: host.start(), self.hosts))
-            driver = installed / SM_DIR.lstrip("/")
-            tree = Tree(sm, driver, self.cluster.client_conf(), keyring)
-            self.pool = stack.enter_context(LabPool(self.hosts, tree, self.folder / "lab.json"))
-
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        print(f"# {what}", end="", flush=True)
-        start = time.monotonic()
-        yield
-        print(f"   ({time.monotonic() - start:.1f} s)")
-
-    def xe(self, *words: str) -> str:
-        """Type an `xe` line, show what it prints, and how long it took."""
-        start = time.monotonic()
-        shown = self.pool.xe(*words)
-        print(f"$ xe {' '.join(words)}   ({time.monotonic() - start:.1f} s)")
-        if shown:
-            print(textwrap.indent(shown, "  "))
-        return shown
-
-    def run(self, host: Dom0, command: str) -> str:
-        """Run a shell command on a host."""
-        output = host.exec(["sh", "-c", command], timeout=180).check().decode().strip()
-        print(f"[{host.name}]# {command}")
-        if output:
-            print(textwrap.indent(output, "  "))
-        return output
-
-    def checksum(self, host: Dom0) -> str:
-        """The file's checksum as a host reads it."""
-        return self.run(host, f"sha256sum < {FILE}").split()[0]
-
-    def plug(self, host: Dom0, vdi: str) -> tuple[str, str]:
-        """Plug a disk into a host's control domain: the VBD and the device's path there."""
-        vm = self.pool.xe("vm-list", "is-control-domain=true", f"resident-on={host.uuid}", "--minimal")
-        vbd = self.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={vdi}", "device=autodetect")
-        self.xe("vbd-plug", f"uuid={vbd}")
-        with self.pool.xapi.session() as session:
-            runtime = session.VBD.get_runtime_properties(session.VBD.get_by_uuid(vbd))
-        return vbd, str(runtime["params"])
-
-    def unplug(self, vbd: str) -> None:
-        self.xe("vbd-unplug", f"uuid={vbd}")
-        self.xe("vbd-destroy", f"uuid={vbd}")
+            self.hosts = self.start(["host1", "host2"])
+            self.open_pool(self.hosts, Tree(sm, driver, self.cluster.client_conf(), keyring))
 
 
 def show(demo: Demo) -> None:
@@ -146,9 +70,7 @@ def show(demo: Demo) -> None:
     require(demo.checksum(two) == written, "host2 has read something else than host1 wrote")
     copies(demo, vdi, vbd, written)
     wait_for_space(demo, sr)
-    for pbd in demo.pool.xe("pbd-list", f"sr-uuid={sr}", "--minimal").split(","):
-        demo.xe("pbd-unplug", f"uuid={pbd}")
-    demo.xe("sr-destroy", f"uuid={sr}")
+    demo.destroy_sr(sr)
     after = contents(demo.cluster)
     require(after == before, f"the pool held {before}, and now {after}")
     print(f"$ rbd ls {POOL}; rbd trash ls --all {POOL}   # nothing, as before")
@@ -223,22 +145,5 @@ def wait_for_space(demo: Demo, sr: str) -> None:
             time.sleep(0.5)
 
 
-def require(true: bool, otherwise: str) -> None:
-    if not true:
-        raise DemoFailed(otherwise)
-
-
-def main() -> int:
-    try:
-        with tempfile.TemporaryDirectory(prefix="smblock-demo-") as folder, ExitStack() as stack:
-            demo = Demo(Path(folder))
-            demo.bring_up(stack)
-            show(demo)
-    except (DemoFailed, LabError, XeError, subprocess.CalledProcessError) as failure:
-        print(f"\nThe demo failed: {failure}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(perform(lambda folder, stack: show(Demo(folder, stack))))
