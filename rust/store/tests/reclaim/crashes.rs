@@ -1,0 +1,96 @@
+//! What kills a worker, or the host of a disk, keeps no space from being freed.
+
+use super::*;
+
+/// A deleted family of which a snapshot and a clone are left, a plain deleted disk, and a disk with
+/// a long chain of parents, which are deleted.
+fn full_of_work() -> (Lab, [Uuid; 3]) {
+    let lab = alone();
+    let plain = lab.create(GIB);
+    let family = chain(&lab, 1);
+    let kept = lab.snapshot(&family[0]);
+    let clone = lab.clone_of(&family[1]);
+    let [parent, snapshot, deep] = chain(&lab, 1)[..] else {
+        unreachable!("a disk, its snapshot and a clone")
+    };
+    let key = format!("vdi.{deep}"); // as long as it takes, in less time
+    forge(&lab, &key, &key, "depth", (SOFT_DEPTH + 1).into());
+    for vdi in family.iter().chain([&parent, &snapshot, &plain]) {
+        delete(&lab, vdi);
+    }
+    (lab, [kept, clone, deep])
+}
+
+fn check_done(lab: &Lab, kept: &[Uuid; 3]) {
+    let open = pending(lab);
+    assert!(open.iter().all(|p| p.holds_up.is_some()), "{open:?}");
+    // The two disks, and the one image that they and the snapshot need.
+    let pool = lab.world.snapshot();
+    assert_eq!(pool.sizes.len(), 3, "{:?}", pool.images);
+    assert_eq!(lab.keys("hidden.").len(), 1);
+    for vdi in kept {
+        assert_eq!(lab.content(vdi), Some(0), "{vdi} is lost");
+    }
+    for vdi in kept {
+        delete(lab, vdi);
+    }
+    reclaim(lab);
+    assert!(is_empty(lab));
+}
+
+#[test]
+fn whatever_call_reclaim_dies_in_the_next_one_frees_the_rest_and_nothing_else() {
+    let count = {
+        let (lab, kept) = full_of_work();
+        let process = lab.process(A);
+        let faults = Faults::none();
+        let cluster = FaultyCluster::new(&process.cluster, &faults);
+        let left = repository(&cluster, &process.host, lab.sr).reclaim(|_, _| {});
+        assert_eq!(left.unwrap(), 0);
+        check_done(&lab, &kept);
+        faults.calls()
+    };
+    let mut points = 0;
+    for nth in 0..count {
+        for mode in Mode::ALL {
+            let (lab, kept) = full_of_work();
+            let process = lab.process(A);
+            let calls = Calls::All;
+            let faults = Faults::plan(Plan { calls, nth, mode });
+            let cluster = FaultyCluster::new(&process.cluster, &faults);
+            let _told = repository(&cluster, &process.host, lab.sr).reclaim(|_, _| {});
+            assert!(faults.hit().is_some(), "{nth} {mode:?} was never reached");
+            lab.world.kill(process.host.owner());
+            lab.world.advance_seconds(LEASE_OVER);
+            assert_eq!(
+                lab.run(B, |sr| sr.reclaim(|_, _| {})).unwrap(),
+                0,
+                "{nth} {mode:?}"
+            );
+            faults.deliver();
+            check_done(&lab, &kept);
+            points += 1;
+        }
+    }
+    assert!(points > 200, "only {points}");
+}
+
+#[test]
+fn a_disk_whose_host_just_died_is_deleted_at_once_and_freed_when_ceph_has_noticed() {
+    let lab = Lab::new();
+    let disk = lab.create(GIB);
+    lab.activate(A, &disk).unwrap();
+    lab.world.reboot(A);
+    delete(&lab, &disk);
+    assert_eq!(lab.record(&disk), None);
+    assert!(matches!(
+        pending(&lab)[..],
+        [Pending {
+            holds_up: Some(HoldUp::Open { .. }),
+            ..
+        }]
+    ));
+    assert!(lab.scan(B).unwrap().vdis.is_empty());
+    assert_eq!(reclaim(&lab), 0);
+    assert!(is_empty(&lab), "{:?}", lab.world.snapshot());
+}

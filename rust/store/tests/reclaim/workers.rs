@@ -1,0 +1,82 @@
+//! One at a time frees the space of an SR.
+
+use super::*;
+
+#[test]
+fn a_second_worker_stops_at_once_and_says_who_is_at_it() {
+    let lab = alone();
+    let disk = lab.create(GIB);
+    delete(&lab, &disk);
+    let mut told = None;
+    let owner = lab.run(A, |sr| {
+        sr.reclaim(|_, report| {
+            if matches!(report, Report::Progress(..)) {
+                return;
+            }
+            // While one is at work, also after longer than a lease.
+            told = Some(lab.run(B, |other| {
+                assert!(!asks(&lab, |sr| sr.scan(&[])), "it is at work already");
+                other.reclaim(|_, _| panic!("two work at once"))
+            }));
+        })
+        .map(|_| A)
+    });
+    assert_eq!(owner.unwrap(), A);
+    match told.unwrap() {
+        Err(Error::WorkerRuns { host, .. }) => assert_eq!(host, A),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_worker_that_works_for_hours_stays_the_only_one() {
+    let lab = alone();
+    for disk in [0; 4].map(|_| lab.create(GIB)) {
+        delete(&lab, &disk);
+    }
+    let process = lab.process(A);
+    let faults = Faults::none();
+    let cluster = FaultyCluster::new(&process.cluster, &faults);
+    let mut asked = 0;
+    let left = repository(&cluster, &process.host, lab.sr).reclaim(|_, report| {
+        if matches!(report, Report::Progress(..)) {
+            lab.world.advance_seconds(LEASE_OVER * 2 / 3);
+            return;
+        }
+        let second = lab.run(B, |sr| sr.reclaim(|_, _| {}));
+        assert!(
+            matches!(second, Err(Error::WorkerRuns { .. })),
+            "{second:?}"
+        );
+        asked += 1;
+    });
+    assert_eq!((left.unwrap(), asked), (0, 4));
+}
+
+#[test]
+fn a_dead_workers_work_is_taken_over_here_at_once_and_elsewhere_after_its_lease() {
+    for (host, seconds) in [(A, 0), (B, LEASE_OVER)] {
+        let lab = alone();
+        for disk in chain(&lab, 1) {
+            delete(&lab, &disk);
+        }
+        let process = lab.process(A);
+        let faults = Faults::plan(Plan {
+            calls: Calls::Changes,
+            nth: 2,
+            mode: Mode::KilledBefore,
+        });
+        let cluster = FaultyCluster::new(&process.cluster, &faults);
+        let died = repository(&cluster, &process.host, lab.sr).reclaim(|_, _| {});
+        assert!(died.is_err() && faults.killed());
+        lab.world.kill(process.host.owner());
+        if seconds > 0 {
+            let early = lab.run(host, |sr| sr.reclaim(|_, _| {}));
+            assert!(matches!(early, Err(Error::WorkerRuns { .. })), "{early:?}");
+            lab.world.advance_seconds(seconds);
+        }
+        assert_eq!(lab.run(host, |sr| sr.reclaim(|_, _| {})).unwrap(), 0);
+        assert!(is_empty(&lab), "{:?}", lab.world.snapshot());
+        assert_eq!(lab.world.snapshot().blocklist.len(), 1, "what it had open");
+    }
+}
