@@ -12,8 +12,9 @@ import sys
 sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filename)))
 
 import smblock  # noqa: E402
-from smblock.sm import DATAPATHS, SR, Toolstack, as_sm_error, run, take_over, util  # noqa: E402
-from smblock.vdi import CoreVDI  # noqa: E402
+from smblock import worker  # noqa: E402
+from smblock.sm import DATAPATHS, SR, CoreSR, Toolstack, as_sm_error, run, take_over, util  # noqa: E402
+from smblock.vdi import SnapshotVDI  # noqa: E402
 
 CAPABILITIES = [
     *("SR_PROBE", "SR_UPDATE", "THIN_PROVISIONING", "LARGE_VDI", "ATOMIC_PAUSE"),
@@ -44,7 +45,7 @@ DRIVER_INFO = {
 }
 
 
-class CephRBDSR(SR.SR):
+class CephRBDSR(CoreSR):
     """A Ceph pool, or the part of it that bears this SR's UUID."""
 
     @staticmethod
@@ -57,23 +58,11 @@ class CephRBDSR(SR.SR):
         self.sr_vditype = self.core.vdi_type
 
     def vdi(self, uuid):
-        return CoreVDI(self, uuid)
+        return SnapshotVDI(self, uuid)
 
     @as_sm_error
     def create(self, uuid, size):
         self.core.create(*self._names(), DATAPATHS)
-
-    @as_sm_error
-    def delete(self, uuid):
-        self.core.delete()
-
-    @as_sm_error
-    def attach(self, uuid):
-        self.core.attach(DATAPATHS)
-
-    @as_sm_error
-    def detach(self, uuid):
-        self.core.detach()
 
     @as_sm_error
     def probe(self):
@@ -81,7 +70,7 @@ class CephRBDSR(SR.SR):
 
     @as_sm_error
     def scan(self, uuid):
-        vdis, lineage, attributes = self.core.scan(self.vdi_records('field "SR" = "%s"' % self.sr_ref))
+        vdis, lineage, attributes = self.core.scan(self.own_vdi_records())
         take_over(self, attributes)
         for found in vdis:
             self.vdis[found["uuid"]] = take_over(self.vdi(found["uuid"]), found)
@@ -95,9 +84,9 @@ class CephRBDSR(SR.SR):
         take_over(self, self.core.update(*self._names()))
         self._db_update()
 
-    def vdi_records(self, query):
-        """XAPI's records of the VDIs that a query finds, by reference."""
-        return self.session.xenapi.VDI.get_all_records_where(query)
+    def after_command(self):
+        if self.core.needs_worker:
+            worker.start(self.uuid, self.dconf, util.SMlog)
 
     def _names(self):
         sr = self.session.xenapi.SR

@@ -15,10 +15,10 @@ except ImportError:  # sm 3, as in XCP-ng 8.3: modules beside the drivers
     import VDI
     import xs_errors
 
-from smblock import worker
 from smblock._core import Error
 
-__all__ = ["DATAPATHS", "SR", "VDI", "Toolstack", "as_sm_error", "fist_point", "run", "take_over", "util"]
+__all__ = ["DATAPATHS", "SR", "VDI", "CoreSR", "Toolstack", "as_sm_error", "fist_point", "is_dead", "run"]
+__all__ += ["take_over", "util"]
 
 # How this SM connects a disk: xapi gets a tapdisk's NBD socket and, up to SM 3, a block device too.
 DATAPATHS = ("aio", "phy") if hasattr(blktap2.VDI, "BackendLink") else ("aio",)
@@ -55,6 +55,39 @@ def take_over(target, attributes):
     return target
 
 
+class CoreSR(SR.SR):
+    """An SR whose object has a core: self.core does what SM asks of it."""
+
+    @as_sm_error
+    def delete(self, uuid):
+        self.core.delete()
+
+    @as_sm_error
+    def attach(self, uuid):
+        self.core.attach(DATAPATHS)
+
+    @as_sm_error
+    def detach(self, uuid):
+        self.core.detach()
+
+    def after_command(self):
+        """Whatever a command has left for later is started here."""
+
+    def vdi_records(self, query):
+        """XAPI's records of the VDIs that a query finds, by reference."""
+        return self.session.xenapi.VDI.get_all_records_where(query)
+
+    def own_vdi_records(self):
+        return self.vdi_records('field "SR" = "%s"' % self.sr_ref)
+
+
+def is_dead(session, host_uuid):
+    """Whether XAPI has declared that host dead."""
+    host = session.xenapi.host
+    metrics = host.get_metrics(host.get_by_uuid(host_uuid))
+    return not session.xenapi.host_metrics.get_live(metrics)
+
+
 class Toolstack:
     """What only XAPI and SM know or can do, for the core; its SR has the session."""
 
@@ -62,9 +95,7 @@ class Toolstack:
         self._sr = sr
 
     def is_declared_dead(self, host_uuid):
-        host = self._sr.session.xenapi.host
-        metrics = host.get_metrics(host.get_by_uuid(host_uuid))
-        return not self._sr.session.xenapi.host_metrics.get_live(metrics)
+        return is_dead(self._sr.session, host_uuid)
 
     def pause(self, vdi_uuid):
         """Holds back the I/O of a disk's tapdisk, on whichever host it runs."""
@@ -92,8 +123,7 @@ class Command(SRCommand.SRCommand):
         try:
             return super().run(sr)
         finally:
-            if sr.core.needs_worker:
-                worker.start(sr.uuid, sr.dconf, util.SMlog)
+            sr.after_command()
 
     def _run(self, sr, target):
         if self.cmd == "vdi_revert":

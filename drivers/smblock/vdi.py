@@ -6,7 +6,7 @@ from smblock.sm import VDI, as_sm_error, fist_point, take_over
 
 
 class CoreVDI(VDI.VDI):
-    """A disk, or a snapshot of one."""
+    """A disk."""
 
     def load(self, vdi_uuid):
         self.vdi_type = self.sr.core.vdi_type
@@ -29,6 +29,31 @@ class CoreVDI(VDI.VDI):
     @as_sm_error
     def introduce(self, sr_uuid, vdi_uuid):
         return self._introduce(self.sr.core.introduce_vdi(self.sr.srcmd.params["vdi_location"]))
+
+    @as_sm_error
+    def attach(self, sr_uuid, vdi_uuid):
+        self.path = self.sr.core.activate_vdi(vdi_uuid, self.sr.srcmd.params["args"][0] == "true")
+        return super().attach(sr_uuid, vdi_uuid)
+
+    @as_sm_error
+    def detach(self, sr_uuid, vdi_uuid):
+        self.sr.core.deactivate_vdi(vdi_uuid)
+
+    def activate(self, sr_uuid, vdi_uuid):
+        """The device is there since attach; tapdisk needs no options."""
+
+    def deactivate(self, sr_uuid, vdi_uuid):
+        """The device goes with detach."""
+
+    def _introduce(self, attributes):
+        take_over(self, attributes)
+        self.sm_config = dict(self.sm_config, **self.sr.core.sm_config)
+        self._db_introduce()
+        return self.get_params()
+
+
+class SnapshotVDI(CoreVDI):
+    """A disk that can be snapshotted, cloned and resized, or a snapshot of one."""
 
     @as_sm_error
     def snapshot(self, sr_uuid, vdi_uuid):
@@ -68,26 +93,5 @@ class CoreVDI(VDI.VDI):
         vdi.set_virtual_size(vdi.get_by_uuid(vdi_uuid), str(self.size))
         return self.get_params()
 
-    @as_sm_error
-    def attach(self, sr_uuid, vdi_uuid):
-        self.path = self.sr.core.activate_vdi(vdi_uuid, self.sr.srcmd.params["args"][0] == "true")
-        return super().attach(sr_uuid, vdi_uuid)
-
-    @as_sm_error
-    def detach(self, sr_uuid, vdi_uuid):
-        self.sr.core.deactivate_vdi(vdi_uuid)
-
-    def activate(self, sr_uuid, vdi_uuid):
-        """The device is there since attach; tapdisk needs no options."""
-
-    def deactivate(self, sr_uuid, vdi_uuid):
-        """The device goes with detach."""
-
     def _on_boot(self):
         return self.sr.srcmd.params.get("vdi_on_boot", "persist")
-
-    def _introduce(self, attributes):
-        take_over(self, attributes)
-        self.sm_config = dict(self.sm_config, **self.sr.core.sm_config)
-        self._db_introduce()
-        return self.get_params()

@@ -20,7 +20,7 @@ fn check(
 ) -> PyResult<(Vec<String>, bool)> {
     detached(py, "check", || -> Result<_, Failure> {
         let config = DeviceConfig::parse(device_config)?;
-        config.require_datapath(&sm_datapaths)?;
+        config.datapath().require(&sm_datapaths)?;
         let lines = store::check::check(&config);
         let healthy = !lines.iter().any(CheckLine::is_failure);
         Ok((lines.iter().map(ToString::to_string).collect(), healthy))

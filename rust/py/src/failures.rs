@@ -1,5 +1,7 @@
 //! Which of SM's errors each failure of the store becomes: one table, total over the enum.
 
+use store::crucible::config::ConfigError as CrucibleConfigError;
+use store::crucible::Error as CrucibleError;
 use store::device_config::ConfigError;
 use store::Error;
 
@@ -22,6 +24,43 @@ impl From<ConfigError> for Failure {
             errno: None,
             message: error.to_string(),
         }
+    }
+}
+
+impl From<CrucibleConfigError> for Failure {
+    fn from(error: CrucibleConfigError) -> Self {
+        Failure {
+            key: error.sm_error(),
+            errno: None,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<CrucibleError> for Failure {
+    fn from(error: CrucibleError) -> Self {
+        Failure {
+            key: sm_key_of_crucible(&error),
+            errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// As [`sm_key`], for SRs of type crucible.
+fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
+    match error {
+        CrucibleError::NotUndone { first, .. } => sm_key_of_crucible(first),
+        CrucibleError::Registry { .. } | CrucibleError::Catalogue { .. } => "SRUnavailable",
+        CrucibleError::Machine { source, .. } if source.is_busy() => "VDIInUse",
+        CrucibleError::Machine { .. } | CrucibleError::TargetsDown { .. } => "VDIUnavailable",
+        CrucibleError::VdiInUse { .. } | CrucibleError::Outrun { .. } => "VDIInUse",
+        CrucibleError::VolumeMissing { .. } | CrucibleError::VdiUnknown { .. } => "VDIMissing",
+        CrucibleError::Damaged { .. } => "MetadataError",
+        CrucibleError::SrInUse { .. } => "SRInUse",
+        CrucibleError::SrNotEmpty { .. } => "SRNotEmpty",
+        CrucibleError::NoProvisioner { .. } => "Unimplemented",
+        CrucibleError::Declared { .. } => "VDIDelete",
     }
 }
 

@@ -10,6 +10,7 @@
 mod check;
 mod connection;
 mod convert;
+mod crucible;
 mod error;
 mod failures;
 mod logging;
@@ -26,6 +27,7 @@ fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("Error", error::class(py)?)?;
     module.add_class::<sr::Sr>()?;
+    crucible::add_to(module)?;
     check::add_to(module)?;
     connection::close_at_exit(py, module)?;
     Ok(())

@@ -58,9 +58,18 @@ impl Sr {
 
     fn require_datapath(&self, operation: &str, sm_datapaths: &[String]) -> PyResult<()> {
         attached(operation, || {
-            let checked = self.config.require_datapath(sm_datapaths);
+            let checked = self.config.datapath().require(sm_datapaths);
             Ok(checked.map_err(Failure::from)?)
         })
+    }
+}
+
+/// What a VDI's `sm_config` must hold: without `backend-kind`, xapi would have a disk of type `phy`
+/// served by tapdisk's backend, which never connects.
+pub fn sm_config(datapath: Datapath) -> HashMap<&'static str, &'static str> {
+    match datapath {
+        Datapath::Aio => HashMap::new(),
+        Datapath::Phy => HashMap::from([("backend-kind", "vbd")]),
     }
 }
 
@@ -117,14 +126,10 @@ impl Sr {
         self.config.datapath().name()
     }
 
-    /// What every VDI's `sm_config` must hold besides XAPI's own keys: without `backend-kind`,
-    /// xapi would have a disk of type `phy` served by tapdisk's backend, which never connects.
+    /// What every VDI's `sm_config` must hold besides XAPI's own keys.
     #[getter]
     fn sm_config(&self) -> HashMap<&'static str, &'static str> {
-        match self.config.datapath() {
-            Datapath::Aio => HashMap::new(),
-            Datapath::Phy => HashMap::from([("backend-kind", "vbd")]),
-        }
+        sm_config(self.config.datapath())
     }
 
     /// `sr_create`. Refused where SM on this host does not connect disks the way that the

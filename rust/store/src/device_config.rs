@@ -9,7 +9,9 @@ mod values;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::error::{equals, shown};
 pub use self::error::{ConfigError, Problem};
+pub(crate) use self::values::path;
 use crate::image_features::ImageFeatures;
 
 /// The keys that an administrator may give, aliases after the name they stand for.
@@ -30,7 +32,7 @@ const DEFAULT_USER: &str = "admin";
 
 /// The one key that xapi itself adds to every device-config: whether this host is the one that
 /// runs the SR's commands.
-const SR_MASTER: &str = "SRmaster";
+pub(crate) const SR_MASTER: &str = "SRmaster";
 
 /// How a disk's blocks get from the guest to `/dev/rbdN`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,25 @@ impl Datapath {
             Self::Aio => "aio",
             Self::Phy => "phy",
         }
+    }
+
+    /// Refuses a way to connect disks that SM on this host does not have; `served` are those it has.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn require(self, served: &[String]) -> Result<(), ConfigError> {
+        if served.iter().any(|name| name == self.name()) {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid {
+            key: "datapath",
+            value: Some(self.name().to_owned()),
+            problem: Problem::Meaning(format!(
+                "SM on this host connects disks by {} only, and such a disk would never reach \
+                 its VM; give one of these, or leave the key out",
+                served.join(", ")
+            )),
+        })
     }
 }
 
@@ -148,26 +169,6 @@ impl DeviceConfig {
         self.datapath
     }
 
-    /// Refuses a way to connect disks that SM on this host does not have; `served` are those it has.
-    ///
-    /// # Errors
-    /// [`ConfigError::Invalid`].
-    pub fn require_datapath(&self, served: &[String]) -> Result<(), ConfigError> {
-        let wanted = self.datapath.name();
-        if served.iter().any(|name| name == wanted) {
-            return Ok(());
-        }
-        Err(ConfigError::Invalid {
-            key: "datapath",
-            value: Some(wanted.to_owned()),
-            problem: Problem::Meaning(format!(
-                "SM on this host connects disks by {} only, and such a disk would never reach \
-                 its VM; give one of these, or leave the key out",
-                served.join(", ")
-            )),
-        })
-    }
-
     /// What new images get. Whether a host's kernel can map them is known only there.
     #[must_use]
     pub const fn image_features(&self) -> ImageFeatures {
@@ -246,7 +247,7 @@ fn stands_for(key: &'static str) -> &'static str {
 
 /// Whether an unknown key's name says that its value is secret. That of `keyring`, however it is
 /// spelled, is a path.
-fn is_secret(key: &str) -> bool {
+pub(crate) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     !key.contains("keyring")
         && ["key", "secret", "passw", "token", "credential"]
@@ -260,7 +261,7 @@ fn may_be_secret(name: &str, value: &str) -> bool {
     name == "keyring" || value.ends_with('=')
 }
 
-fn datapath(value: &str) -> Result<Datapath, Problem> {
+pub(crate) fn datapath(value: &str) -> Result<Datapath, Problem> {
     match value {
         "aio" => Ok(Datapath::Aio),
         "phy" => Ok(Datapath::Phy),
@@ -274,7 +275,7 @@ fn image_features(value: &str) -> Result<ImageFeatures, Problem> {
     ImageFeatures::parse(value).map_err(|error| Problem::Meaning(error.to_string()))
 }
 
-fn boolean(value: &str) -> Result<bool, Problem> {
+pub(crate) fn boolean(value: &str) -> Result<bool, Problem> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),

@@ -385,13 +385,13 @@ proptest! {
 fn a_data_path_that_sm_does_not_have_is_refused_with_those_it_has() {
     let served = ["aio".to_owned()];
     let phy = parse(&[("pool", "vms"), ("datapath", "phy")]).unwrap();
-    let refused = phy.require_datapath(&served).unwrap_err();
+    let refused = phy.datapath().require(&served).unwrap_err();
     assert_eq!(refused.sm_error(), "InvalidArg");
     let text = refused.to_string();
     assert!(text.contains("device-config:datapath='phy'"), "{text}");
     assert!(text.contains("by aio only"), "{text}");
     let both = ["aio".to_owned(), "phy".to_owned()];
-    assert_eq!(phy.require_datapath(&both), Ok(()));
+    assert_eq!(phy.datapath().require(&both), Ok(()));
     let default = parse(&[("pool", "vms")]).unwrap();
-    assert_eq!(default.require_datapath(&served), Ok(()));
+    assert_eq!(default.datapath().require(&served), Ok(()));
 }

@@ -16,7 +16,10 @@
 mod activate;
 mod catalogue;
 mod claim;
+pub mod config;
+pub mod dom0;
 mod error;
+mod health;
 mod log;
 mod machine;
 pub mod memory;
@@ -24,6 +27,7 @@ mod plug;
 mod provision;
 mod registry;
 mod scan;
+mod sources;
 
 pub use self::catalogue::{Catalogue, Listing, Source};
 pub use self::error::{Error, Result};
@@ -31,6 +35,7 @@ pub use self::log::{Claim, Log, SmConfig, KEY_PREFIX};
 pub use self::machine::{Device, Identity, Machine, Server};
 pub use self::registry::Registry;
 pub use self::scan::{Scan, Usage};
+pub use self::sources::Sources;
 
 use uuid::Uuid;
 

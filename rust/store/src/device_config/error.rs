@@ -98,13 +98,13 @@ impl ConfigError {
     }
 }
 
-fn equals(value: Option<&str>) -> String {
+pub(crate) fn equals(value: Option<&str>) -> String {
     value.map_or_else(String::new, |value| format!("={}", shown(value)))
 }
 
 /// Text of unknown origin made fit for a log line and for XML: one line, no control characters,
 /// not too long, quoted.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const LIMIT: usize = 64;
     let mut cut: String = text.chars().take(LIMIT).collect();
     if cut.len() < text.len() {

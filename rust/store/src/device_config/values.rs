@@ -48,7 +48,7 @@ pub(super) fn user(value: &str) -> Result<String, Problem> {
 }
 
 /// The absolute path of a file on every host of the pool.
-pub(super) fn path(value: &str) -> Result<PathBuf, Problem> {
+pub(crate) fn path(value: &str) -> Result<PathBuf, Problem> {
     characters(
         value,
         PATH_LIMIT,
@@ -70,7 +70,7 @@ pub(super) fn path(value: &str) -> Result<PathBuf, Problem> {
         .any(|root| path.starts_with(root))
     {
         return Err(Problem::Meaning(
-            "the kernel's own trees hold no file of Ceph".to_owned(),
+            "the kernel's own trees hold no such file".to_owned(),
         ));
     }
     Ok(path.to_owned())

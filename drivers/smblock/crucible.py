@@ -1,0 +1,122 @@
+"""What SRs of type crucible have beside their core: XAPI's database, and servers' processes."""
+
+import contextlib
+import os
+
+from smblock._core import Error, serve_crucible
+from smblock.sm import is_dead, util
+from smblock.vdi import CoreVDI
+
+# The program that looks after one server; its run folder is added.
+RUNNER = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "smblock-crucible-server")]
+
+# The driver's own keys in a VDI's sm_config.
+PREFIX = "crucible_"
+SERVER_DIED = "SMBLOCK_CRUCIBLE_SERVER_DIED"
+PRIORITY = "2"  # of messages: something is degraded, and may get worse
+
+
+class Xapi:
+    """XAPI's database and secrets, for the core. VDIs, hosts and secrets are named by UUID."""
+
+    def __init__(self, session, sr_uuid):
+        self._session = session
+        self._sr_uuid = sr_uuid
+
+    def sm_config(self, vdi_uuid):
+        """A VDI's sm_config; None where XAPI has no such VDI."""
+        try:
+            return self._vdi.get_sm_config(self._vdi.get_by_uuid(vdi_uuid))
+        except Exception as error:
+            if _code(error) in ("UUID_INVALID", "HANDLE_INVALID"):
+                return None
+            raise
+
+    def add(self, vdi_uuid, key, value):
+        """Adds a key to a VDI's sm_config; False: somebody has added it before."""
+        try:
+            self._vdi.add_to_sm_config(self._vdi.get_by_uuid(vdi_uuid), key, value)
+        except Exception as error:
+            if _code(error) == "MAP_DUPLICATE_KEY":
+                return False
+            raise
+        return True
+
+    def remove(self, vdi_uuid, key):
+        self._vdi.remove_from_sm_config(self._vdi.get_by_uuid(vdi_uuid), key)
+
+    def vdis(self):
+        """The sm_config of each VDI of the SR."""
+        sr_ref = self._session.xenapi.SR.get_by_uuid(self._sr_uuid)
+        records = self._vdi.get_all_records_where('field "SR" = "%s"' % sr_ref)
+        return {record["uuid"]: record["sm_config"] for record in records.values()}
+
+    def is_declared_dead(self, host_uuid):
+        return is_dead(self._session, host_uuid)
+
+    def tell(self, vdi_uuid, title, text):
+        self._session.xenapi.message.create(title, PRIORITY, "VDI", vdi_uuid, text)
+
+    def secret(self, secret_uuid):
+        secret = self._session.xenapi.secret
+        return secret.get_value(secret.get_by_uuid(secret_uuid))
+
+    @property
+    def _vdi(self):
+        return self._session.xenapi.VDI
+
+
+def _code(error):
+    """The code of a failure that XAPI has answered with."""
+    details = getattr(error, "details", None)
+    return details[0] if details else None
+
+
+class OwnKeys:
+    """Keys of a VDI's sm_config that SM must leave alone, for its test `key in sm_config_keep`.
+
+    A scan removes every key that was not there when it began. A claim that another host makes
+    meanwhile is such a key, and of a name that nobody knows beforehand.
+    """
+
+    def __init__(self, others):
+        self._others = others
+
+    def __contains__(self, key):
+        return key.startswith(PREFIX) or key in self._others
+
+
+class CrucibleVDI(CoreVDI):
+    """A volume."""
+
+    def load(self, vdi_uuid):
+        super().load(vdi_uuid)
+        self.sm_config_keep = OwnKeys(self.sm_config_keep)
+
+
+def run_server(folder):
+    """Serves a volume until its server ends; tells XAPI where nobody has asked for that."""
+    try:
+        died = serve_crucible(folder, lambda line: util.SMlog("crucible: " + line))
+    except Error as error:
+        util.SMlog("crucible: %s" % error)
+        return 1
+    if died is None:
+        return 0
+    vdi_uuid = os.path.basename(os.path.normpath(folder))
+    text = "The server of this disk on host %s ended: %s. Its I/O fails" % (util.get_this_host(), died)
+    try:
+        with _local_session() as session:
+            Xapi(session, None).tell(vdi_uuid, SERVER_DIED, text + " until it is unplugged and plugged again.")
+    except Exception as error:  # XAPI may be what has failed; the log has it all the same
+        util.SMlog("crucible: %s (and XAPI is not told: %s)" % (text, error))
+    return 1
+
+
+@contextlib.contextmanager
+def _local_session():
+    session = util.get_localAPI_session()
+    try:
+        yield session
+    finally:
+        session.xenapi.session.logout()

@@ -1,0 +1,294 @@
+//! `smblock._core.CrucibleSr`: what the driver of type crucible calls, one method for each of SM's,
+//! and `serve_crucible`, the body of the process that looks after a volume's server.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::wrap_pyfunction;
+use store::crucible::config::Config;
+use store::crucible::dom0::Dom0;
+use store::crucible::{Registry, Result as StoreResult, SmConfig, Sources, Usage, Volumes};
+use store::host::HostError;
+use store::xapi::ScannedVdi;
+use uuid::Uuid;
+
+use crate::error::Failure;
+use crate::panic::{attached, detached};
+use crate::{convert, sr};
+
+/// An SR of type crucible, as one SM command on one host sees it. Making one checks the
+/// device-config; nothing else is looked at before the first call that needs it.
+#[pyclass(module = "smblock._core")]
+#[pyo3(text_signature = "(sr_uuid, host_uuid, device_config, xapi, runner)")]
+pub struct CrucibleSr {
+    uuid: String,
+    host: String,
+    config: Config,
+    xapi: PyObject,
+    runner: Vec<OsString>,
+}
+
+/// XAPI, through a Python object that has a session with it.
+struct PythonRegistry(PyObject);
+
+impl PythonRegistry {
+    fn call<T: for<'p> FromPyObject<'p>>(
+        &self,
+        method: &str,
+        arguments: &[&str],
+    ) -> Result<T, HostError> {
+        Python::with_gil(|py| {
+            let arguments = pyo3::types::PyTuple::new(py, arguments);
+            let answer = self.0.call_method1(py, method, arguments);
+            let answer = answer.and_then(|answer| answer.extract(py));
+            answer.map_err(|e| HostError {
+                message: e.to_string(),
+                errno: None,
+            })
+        })
+    }
+}
+
+impl Registry for PythonRegistry {
+    fn sm_config(&self, vdi: &Uuid) -> store::host::Result<Option<SmConfig>> {
+        self.call("sm_config", &[&vdi.to_string()])
+    }
+
+    fn add(&self, vdi: &Uuid, key: &str, value: &str) -> store::host::Result<bool> {
+        self.call("add", &[&vdi.to_string(), key, value])
+    }
+
+    fn remove(&self, vdi: &Uuid, key: &str) -> store::host::Result<()> {
+        let answer = self.call::<PyObject>("remove", &[&vdi.to_string(), key]);
+        answer.map(drop)
+    }
+
+    fn vdis(&self) -> store::host::Result<Vec<(Uuid, SmConfig)>> {
+        let vdis: HashMap<String, SmConfig> = self.call("vdis", &[])?;
+        let vdis = vdis.into_iter().map(|(text, sm_config)| {
+            let uuid = text.parse().map_err(|_| HostError {
+                message: format!("{text:?} is not the UUID of a VDI"),
+                errno: None,
+            })?;
+            Ok((uuid, sm_config))
+        });
+        vdis.collect()
+    }
+
+    fn is_declared_dead(&self, host: &str) -> store::host::Result<bool> {
+        self.call("is_declared_dead", &[host])
+    }
+
+    fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> store::host::Result<()> {
+        let answer = self.call::<PyObject>("tell", &[&vdi.to_string(), title, text]);
+        answer.map(drop)
+    }
+}
+
+impl CrucibleSr {
+    fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        operation: &str,
+        work: impl FnOnce(&Volumes<'_>) -> StoreResult<T> + Send,
+    ) -> PyResult<T> {
+        let uuid = convert::uuid("SR", &self.uuid)?;
+        let registry = PythonRegistry(self.xapi.clone());
+        detached(py, operation, move || -> Result<T, Failure> {
+            let read_secret = |secret: &Uuid| {
+                let read = registry.call::<String>("secret", &[&secret.to_string()]);
+                read.map_err(|e| e.message)
+            };
+            let runner = self.runner.clone();
+            let server = &self.config.server;
+            let machine = Dom0::new(&self.host, server, runner, Box::new(read_secret))
+                .map_err(|source| crate::failures::of_host("looking at this host", source))?;
+            let sources = Sources::new(&self.config, uuid);
+            Ok(work(&Volumes::new(&registry, &machine, &sources, uuid))?)
+        })
+    }
+
+    fn require_datapath(&self, operation: &str, sm_datapaths: &[String]) -> PyResult<()> {
+        attached(operation, || {
+            let required = self.config.datapath.require(sm_datapaths);
+            Ok(required.map_err(Failure::from)?)
+        })
+    }
+}
+
+#[pymethods]
+impl CrucibleSr {
+    #[new]
+    fn new(
+        sr_uuid: String,
+        host_uuid: String,
+        device_config: BTreeMap<String, String>,
+        xapi: PyObject,
+        runner: Vec<String>,
+    ) -> PyResult<Self> {
+        attached("SR.load", || {
+            Ok(CrucibleSr {
+                uuid: sr_uuid,
+                host: host_uuid,
+                config: Config::parse(device_config).map_err(Failure::from)?,
+                xapi,
+                runner: runner.into_iter().map(OsString::from).collect(),
+            })
+        })
+    }
+
+    /// SM's type of every VDI: `aio` (tapdisk) or `phy` (the kernel's blkback).
+    #[getter]
+    fn vdi_type(&self) -> &'static str {
+        self.config.datapath.name()
+    }
+
+    /// What every VDI's `sm_config` must hold besides XAPI's and this driver's own keys.
+    #[getter]
+    fn sm_config(&self) -> HashMap<&'static str, &'static str> {
+        sr::sm_config(self.config.datapath)
+    }
+
+    /// `sr_create`. Refused where SM on this host does not connect disks the way that the
+    /// device-config asks for.
+    #[pyo3(text_signature = "($self, sm_datapaths)")]
+    fn create(&self, py: Python<'_>, sm_datapaths: Vec<String>) -> PyResult<()> {
+        self.require_datapath("SR.create", &sm_datapaths)?;
+        self.run(py, "SR.create", |sr| sr.create_sr())
+    }
+
+    /// `sr_delete`
+    #[pyo3(text_signature = "($self)")]
+    fn delete(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, "SR.delete", |sr| sr.delete_sr())
+    }
+
+    /// `sr_attach`. Refused as `create` is.
+    #[pyo3(text_signature = "($self, sm_datapaths)")]
+    fn attach(&self, py: Python<'_>, sm_datapaths: Vec<String>) -> PyResult<()> {
+        self.require_datapath("SR.attach", &sm_datapaths)?;
+        self.run(py, "SR.attach", |sr| sr.attach_sr())
+    }
+
+    /// `sr_detach`
+    #[pyo3(text_signature = "($self)")]
+    fn detach(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, "SR.detach", |sr| sr.detach_sr())
+    }
+
+    /// `sr_scan`: takes XAPI's records of the SR's VDIs by reference; answers the attributes of
+    /// every VDI in the SR, and the SR's. Has XAPI tell which of them are not well.
+    #[pyo3(text_signature = "($self, records)")]
+    fn scan(
+        &self,
+        py: Python<'_>,
+        records: HashMap<String, &PyDict>,
+    ) -> PyResult<(Vec<PyObject>, PyObject)> {
+        let known = attached("SR.scan", || convert::xapi_vdis(records))?;
+        let scan = self.run(py, "SR.scan", |sr| {
+            let scan = sr.scan(&known)?;
+            sr.tell_health(&known);
+            Ok(scan)
+        })?;
+        let vdis = scan.vdis.iter().map(|vdi| vdi_attributes(py, vdi));
+        Ok((
+            vdis.collect::<PyResult<_>>()?,
+            sr_attributes(py, scan.usage)?,
+        ))
+    }
+
+    /// `sr_update`: answers the SR's attributes.
+    #[pyo3(text_signature = "($self)")]
+    fn update(&self, py: Python<'_>) -> PyResult<PyObject> {
+        let usage = self.run(py, "SR.update", |sr| sr.usage())?;
+        sr_attributes(py, usage)
+    }
+
+    /// `vdi_create`: takes the name from SM's `VDI` object; answers the size in bytes, which is
+    /// never less than asked.
+    #[pyo3(text_signature = "($self, vdi_uuid, size, vdi)")]
+    fn create_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: u64, vdi: &PyAny) -> PyResult<u64> {
+        let name: String = attached("VDI.create", || vdi.getattr("label")?.extract())?;
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.create", |sr| sr.create(&uuid, &name, size))
+    }
+
+    /// `vdi_delete`
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn delete_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.delete", |sr| sr.delete(&uuid))
+    }
+
+    /// `vdi_introduce`: the attributes of a VDI that the SR holds.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn introduce_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<PyObject> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        let vdi = self.run(py, "VDI.introduce", |sr| sr.introduce(&uuid))?;
+        vdi_attributes(py, &vdi)
+    }
+
+    /// Serves a VDI on this host: the path of its block device, the same however often it is asked.
+    #[pyo3(text_signature = "($self, vdi_uuid, writable)")]
+    fn activate_vdi(&self, py: Python<'_>, vdi_uuid: &str, writable: bool) -> PyResult<String> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.activate", |sr| sr.activate(&uuid, writable))
+            .map(|device| device.path.display().to_string())
+    }
+
+    /// Stops serving a VDI on this host.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn deactivate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.deactivate", |sr| sr.deactivate(&uuid))
+    }
+
+    /// Drops whoever's claim on a VDI; answers whose it was (the host's UUID), or None.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn release_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<Option<String>> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        let claim = self.run(py, "VDI.release", |sr| sr.break_claim(&uuid))?;
+        Ok(claim.map(|claim| claim.host))
+    }
+}
+
+fn vdi_attributes(py: Python<'_>, vdi: &ScannedVdi) -> PyResult<PyObject> {
+    let attributes = convert::attributes(py, vdi)?;
+    // A volume's regions take their whole space from the beginning.
+    attributes.as_ref(py).set_item("utilisation", vdi.size)?;
+    Ok(attributes)
+}
+
+fn sr_attributes(py: Python<'_>, usage: Usage) -> PyResult<PyObject> {
+    let attributes = PyDict::new(py);
+    attributes.set_item("virtual_allocation", usage.allocated)?;
+    attributes.set_item("physical_size", usage.total)?;
+    attributes.set_item("physical_utilisation", usage.used)?;
+    Ok(attributes.into())
+}
+
+/// Runs the server of a run folder until it ends, and hands every line that it says, without the
+/// volume's key, to `log`. Answers how it ended, or None where it was told to.
+#[pyfunction]
+#[pyo3(text_signature = "(folder, log)")]
+fn serve_crucible(py: Python<'_>, folder: PathBuf, log: PyObject) -> PyResult<Option<String>> {
+    detached(py, "serve", move || -> Result<_, Failure> {
+        let mut say = |line: &str| {
+            if let Err(e) = Python::with_gil(|py| log.call1(py, (line,))) {
+                ::log::warn!("a line of a server is logged nowhere else: {line} ({e})");
+            }
+        };
+        let ended =
+            ::crucible::server::serve(&folder, &mut say).map_err(store::crucible::Error::from)?;
+        Ok((!ended.asked).then(|| ended.to_string()))
+    })
+}
+
+/// Adds the class and the function to the module.
+pub fn add_to(module: &PyModule) -> PyResult<()> {
+    module.add_class::<CrucibleSr>()?;
+    module.add_function(wrap_pyfunction!(serve_crucible, module)?)
+}

@@ -1,0 +1,254 @@
+//! The real host: its server processes, its kernel's NBD devices, its clock.
+
+use std::any::Any;
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ::crucible::control::{self, UpstairsState};
+use ::crucible::port::Ports;
+use ::crucible::server::{self, Detached, Launcher, Spec, Status, Systemd};
+use ::crucible::target::{self, TargetState};
+use ::crucible::{key, route, KeySource, SecretString, Volume};
+use hostdev::nbd::{ConnectRequest, Nbd, NbdDevice};
+use nix::libc;
+use uuid::Uuid;
+
+use super::machine::{Device, Identity, Machine, Server};
+use crate::host::{HostError, Result};
+
+/// Where servers have their run folders: a boot of the host empties it.
+const RUN: &str = "/run/smblock/crucible";
+/// How long a target may take to answer. An error that names it must reach the administrator
+/// before he gives up.
+const TARGET_DEADLINE: Duration = Duration::from_secs(5);
+const INFO_DEADLINE: Duration = Duration::from_secs(3);
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
+/// Another command on the same volume may take all of the others.
+const LOCK_DEADLINE: Duration = Duration::from_secs(120);
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// Reads a secret of XAPI. An error is XAPI's text.
+pub type ReadSecret<'a> = dyn Fn(&Uuid) -> std::result::Result<String, String> + 'a;
+
+/// This host.
+pub struct Dom0<'a> {
+    identity: Identity,
+    program: PathBuf,
+    launcher: Box<dyn Launcher>,
+    run: PathBuf,
+    nbd: Nbd,
+    read_secret: Box<ReadSecret<'a>>,
+}
+
+impl<'a> Dom0<'a> {
+    /// The host with that UUID in XAPI, which must be the one this process runs on. `program` is
+    /// the server's; `runner` the command that looks after one, to which its run folder is added.
+    pub fn new(
+        uuid: &str,
+        program: &Path,
+        runner: Vec<OsString>,
+        read_secret: Box<ReadSecret<'a>>,
+    ) -> Result<Self> {
+        let launcher: Box<dyn Launcher> = if Systemd::runs() {
+            Box::new(Systemd)
+        } else {
+            Box::new(Detached { command: runner })
+        };
+        Ok(Dom0 {
+            identity: Identity {
+                host: uuid.to_owned(),
+                boot_id: hostdev::boot_id()?,
+            },
+            program: program.to_owned(),
+            launcher,
+            run: RUN.into(),
+            nbd: Nbd::new(),
+            read_secret,
+        })
+    }
+
+    fn at(&self, vdi: &Uuid) -> server::Server {
+        server::Server::at(&self.run, vdi)
+    }
+
+    fn key(&self, volume: &Volume) -> Result<Option<SecretString>> {
+        Ok(match &volume.key {
+            None => None,
+            Some(KeySource::File(path)) => Some(key::read(path)?),
+            Some(KeySource::Secret(secret)) => {
+                let read = (self.read_secret)(secret);
+                let text =
+                    read.map_err(|e| failure(format!("cannot read XAPI's secret {secret}: {e}")))?;
+                Some(key::parse(&text, &format!("XAPI's secret {secret}"))?)
+            }
+        })
+    }
+
+    fn found(&self, vdi: &Uuid) -> Result<Option<NbdDevice>> {
+        Ok(self.nbd.find(&vdi.to_string())?)
+    }
+}
+
+fn failure(message: String) -> HostError {
+    HostError {
+        message,
+        errno: None,
+    }
+}
+
+fn io_failure(doing: &str, path: &Path, error: &std::io::Error) -> HostError {
+    HostError {
+        message: format!("cannot {doing} {}: {error}", path.display()),
+        errno: error.raw_os_error(),
+    }
+}
+
+impl From<::crucible::Error> for HostError {
+    fn from(error: ::crucible::Error) -> Self {
+        HostError {
+            errno: Some(error.errno()).filter(|errno| *errno != 0),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<NbdDevice> for Device {
+    fn from(device: NbdDevice) -> Self {
+        Device {
+            path: device.device,
+            size: device.size,
+            read_only: device.read_only,
+            connected: device.connected,
+        }
+    }
+}
+
+impl Machine for Dom0<'_> {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn now(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
+    }
+
+    fn lock(&self, vdi: &Uuid) -> Result<Box<dyn Any>> {
+        let path = self.run.join(format!("{vdi}.lock"));
+        let made = fs::create_dir_all(&self.run);
+        made.map_err(|e| io_failure("make", &self.run, &e))?;
+        let file = File::create(&path).map_err(|e| io_failure("open", &path, &e))?;
+        let end = Instant::now() + LOCK_DEADLINE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Box::new(file)),
+                Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(LOCK_POLL),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(HostError {
+                        message: format!(
+                        "{} is still locked after {} s: see by which process with 'fuser -v {0}'",
+                        path.display(),
+                        LOCK_DEADLINE.as_secs()
+                    ),
+                        errno: Some(libc::ETIMEDOUT),
+                    })
+                }
+                Err(TryLockError::Error(e)) => return Err(io_failure("lock", &path, &e)),
+            }
+        }
+    }
+
+    fn check_program(&self) -> Result<()> {
+        Ok(server::Server::check_binary(&self.program)?)
+    }
+
+    fn probe(&self, targets: &[SocketAddr]) -> Vec<TargetState> {
+        target::probe_all(targets, TARGET_DEADLINE)
+    }
+
+    fn server(&self, vdi: &Uuid) -> Result<Server> {
+        let server = self.at(vdi);
+        Ok(match server.status()? {
+            Status::Absent if !server.folder().exists() => Server::Absent,
+            Status::Absent => Server::Ended {
+                how: "it was never started".to_owned(),
+            },
+            Status::Ended(ended) => Server::Ended {
+                how: ended.to_string(),
+            },
+            Status::Running(state) => Server::Running {
+                generation: state.generation,
+                serving: match control::info(state.control, INFO_DEADLINE) {
+                    Ok(info) if info.state == UpstairsState::Active => Ok(()),
+                    Ok(info) => Err(info.to_string()),
+                    Err(e) => Err(e.to_string()),
+                },
+            },
+        })
+    }
+
+    fn reserve(&self, volume: &Volume) -> Result<()> {
+        self.key(volume)?;
+        Ports::new(&self.run).reserve(&volume.uuid)?;
+        route::quick_ack();
+        Ok(())
+    }
+
+    fn start(&self, volume: &Volume, generation: u64) -> Result<()> {
+        // Those that were reserved, unless somebody has taken them since.
+        let ports = Ports::new(&self.run).reserve(&volume.uuid)?;
+        let server = self.at(&volume.uuid);
+        server.prepare(&Spec {
+            volume: volume.uuid,
+            server: self.program.clone(),
+            targets: volume.targets,
+            generation,
+            nbd: ports.nbd,
+            control: ports.control,
+            key: self.key(volume)?,
+        })?;
+        server.start(self.launcher.as_ref())?;
+        server.wait_ready(READY_DEADLINE)?;
+        Ok(())
+    }
+
+    fn stop(&self, vdi: &Uuid) -> Result<()> {
+        Ok(self.at(vdi).stop(STOP_DEADLINE)?)
+    }
+
+    fn remove(&self, vdi: &Uuid) -> Result<()> {
+        Ok(self.at(vdi).remove()?)
+    }
+
+    fn device(&self, vdi: &Uuid) -> Result<Option<Device>> {
+        Ok(self.found(vdi)?.map(Device::from))
+    }
+
+    fn connect(&self, volume: &Volume, read_only: bool) -> Result<Device> {
+        let Status::Running(state) = self.at(&volume.uuid).status()? else {
+            return Err(failure("its server is gone already".to_owned()));
+        };
+        let device = self.nbd.connect(&ConnectRequest {
+            address: state.nbd,
+            export: String::new(),
+            identifier: volume.uuid.to_string(),
+            size: Some(volume.size),
+            read_only,
+            deadline: DEVICE_DEADLINE,
+        })?;
+        Ok(device.into())
+    }
+
+    fn disconnect(&self, vdi: &Uuid) -> Result<()> {
+        if let Some(device) = self.found(vdi)? {
+            self.nbd.disconnect(&device, DEVICE_DEADLINE)?;
+        }
+        Ok(())
+    }
+}

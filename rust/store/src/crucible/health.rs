@@ -1,0 +1,128 @@
+//! How each volume gets on, told to the administrator when it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ::crucible::target::TargetState;
+use ::crucible::Volume;
+use uuid::Uuid;
+
+use super::error::{Context, Result};
+use super::log::{Log, SmConfig};
+use super::machine::Server;
+use super::Volumes;
+use crate::xapi::XapiVdi;
+
+/// Where a VDI's `sm_config` keeps what was told last. Nothing is there while all is well.
+const KEY: &str = "crucible_health";
+/// XAPI's names of the messages.
+const DEGRADED: &str = "SMBLOCK_CRUCIBLE_DEGRADED";
+const RECOVERED: &str = "SMBLOCK_CRUCIBLE_RECOVERED";
+/// How many targets are asked at once.
+const AT_ONCE: usize = 96;
+
+type States = BTreeMap<SocketAddr, TargetState>;
+
+impl Volumes<'_> {
+    /// Looks at the targets of every volume and at the servers of this host, and has XAPI tell what
+    /// has changed. Whatever fails here is logged: it must not keep the SR from being scanned.
+    pub fn tell_health(&self, known: &[XapiVdi]) {
+        let listing = match self.catalogue.list() {
+            Ok(listing) => listing,
+            Err(e) => return ::log::warn!("SR {}: nobody knows how it is: {e}", self.sr),
+        };
+        let volumes: Vec<_> = listing.volumes.iter().map(|(volume, _)| volume).collect();
+        let states = self.states(&volumes);
+        for volume in volumes {
+            let Some(vdi) = known.iter().find(|vdi| vdi.uuid == volume.uuid) else {
+                continue; // the next scan finds it in XAPI
+            };
+            let sm_config = &vdi.fields.sm_config;
+            let told = self
+                .problems(volume, &states, sm_config)
+                .and_then(|problems| self.tell(&volume.uuid, sm_config, &problems.join("; ")));
+            if let Err(e) = told {
+                ::log::warn!("VDI {}: nobody is told how it is: {e}", volume.uuid);
+            }
+        }
+    }
+
+    fn states(&self, volumes: &[&Volume]) -> States {
+        let targets: BTreeSet<_> = volumes.iter().flat_map(|volume| volume.targets).collect();
+        let targets: Vec<_> = targets.into_iter().collect();
+        let answers = targets
+            .chunks(AT_ONCE)
+            .flat_map(|part| self.machine.probe(part));
+        targets.iter().copied().zip(answers).collect()
+    }
+
+    fn problems(
+        &self,
+        volume: &Volume,
+        states: &States,
+        sm_config: &SmConfig,
+    ) -> Result<Vec<String>> {
+        let down = volume
+            .targets
+            .iter()
+            .filter_map(|target| match states.get(target) {
+                Some(TargetState::Down(why)) => Some(format!("{target} ({why})")),
+                _ => None,
+            });
+        let down: Vec<_> = down.collect();
+        let mut problems = Vec::new();
+        if !down.is_empty() {
+            let consequence = match down.len() {
+                1 => "it works on two copies, and cannot be plugged again until all are back",
+                _ => "writes wait until two targets are up",
+            };
+            problems.push(format!("down: {}: {consequence}", down.join(", ")));
+        }
+        let machines: BTreeSet<IpAddr> = volume.targets.iter().map(SocketAddr::ip).collect();
+        if let (1, Some(machine)) = (machines.len(), machines.first()) {
+            problems.push(format!(
+                "all three targets are on {machine}: the disk is lost with that machine"
+            ));
+        }
+        let log = Log::read(&volume.uuid, sm_config)?;
+        if let Some(claim) = log.open().filter(|claim| self.is_ours(claim)) {
+            let consequence = "its I/O fails: unplug it and plug it again";
+            match self.server(&claim.vdi)? {
+                Server::Running {
+                    serving: Ok(()), ..
+                } => {}
+                Server::Running {
+                    serving: Err(why), ..
+                } => {
+                    problems.push(format!("its server does not serve ({why}): {consequence}"));
+                }
+                Server::Ended { how } => {
+                    problems.push(format!("its server is gone ({how}): {consequence}"));
+                }
+                Server::Absent => {
+                    problems.push(format!("it has no server: {consequence}"));
+                }
+            }
+        }
+        Ok(problems)
+    }
+
+    fn tell(&self, vdi: &Uuid, sm_config: &SmConfig, now: &str) -> Result<()> {
+        let before = sm_config.get(KEY).map_or("", String::as_str);
+        if before == now {
+            return Ok(());
+        }
+        let doing = || format!("telling that VDI {vdi} is {now:?}");
+        self.registry.remove(vdi, KEY).registering(doing)?;
+        if now.is_empty() {
+            return self
+                .registry
+                .tell(vdi, RECOVERED, "all is well again")
+                .registering(doing);
+        }
+        ::log::warn!("VDI {vdi}: {now}");
+        self.registry.tell(vdi, DEGRADED, now).registering(doing)?;
+        self.registry.add(vdi, KEY, now).registering(doing)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! The real lists of volumes: a file, and a program.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::crucible::declaration;
+use ::crucible::provisioner::Provisioner;
+use ::crucible::Volume;
+use uuid::Uuid;
+
+use super::config::Config;
+use super::error::{Error, Result};
+use super::{Catalogue, Listing, Source};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const COPY_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// What a device-config names.
+pub struct Sources {
+    volumes: Option<PathBuf>,
+    provisioner: Option<Provisioner>,
+}
+
+impl Sources {
+    /// Those of an SR. Nothing is read yet.
+    pub fn new(config: &Config, sr: Uuid) -> Self {
+        let provisioner = config.provisioner.as_ref().map(|path| Provisioner {
+            path: path.clone(),
+            sr,
+            config: config.provisioner_config.clone(),
+            deadline: DEADLINE,
+            copy_deadline: COPY_DEADLINE,
+        });
+        Sources {
+            volumes: config.volumes.clone(),
+            provisioner,
+        }
+    }
+
+    fn provisioner(&self, what: &'static str) -> Result<&Provisioner> {
+        self.provisioner
+            .as_ref()
+            .ok_or(Error::NoProvisioner { what })
+    }
+}
+
+impl Catalogue for Sources {
+    fn list(&self) -> Result<Listing> {
+        let mut listing = Listing::default();
+        if let Some(path) = &self.volumes {
+            let declared = declaration::read(path)?.into_iter();
+            listing.volumes = declared.map(|volume| (volume, Source::Declared)).collect();
+        }
+        if let Some(provisioner) = &self.provisioner {
+            let found = provisioner.list()?;
+            // Whoever declares a volume that was provisioned takes it over.
+            let declared: HashSet<_> = listing.volumes.iter().map(|(v, _)| v.uuid).collect();
+            let others = found
+                .volumes
+                .into_iter()
+                .filter(|v| !declared.contains(&v.uuid));
+            listing
+                .volumes
+                .extend(others.map(|volume| (volume, Source::Provisioned)));
+            (listing.total, listing.free) = (found.total, found.free);
+        }
+        Ok(listing)
+    }
+
+    fn create(&self, vdi: &Uuid, name: &str, size: u64) -> Result<Volume> {
+        Ok(self.provisioner("create disks")?.create(vdi, name, size)?)
+    }
+
+    fn delete(&self, volume: &Volume) -> Result<()> {
+        Ok(self.provisioner("delete disks")?.delete(volume)?)
+    }
+}
