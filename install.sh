@@ -9,7 +9,8 @@ usage() {
 usage: install.sh [--root DIR] [--wheel FILE] [--dry-run]
 
 Installs smblock's SM drivers where xapi looks for them (sm-dir in /etc/xapi.conf and
-/etc/xapi.conf.d, else /opt/xensource/sm) and has the kernel's rbd module loaded at boot.
+/etc/xapi.conf.d, else /opt/xensource/sm), has the kernel's rbd module loaded at boot, and tells
+systemd how Crucible volumes are served.
 
   --root DIR    install under DIR instead of on this host
   --wheel FILE  the wheel with the core (default: the one in target/wheels beside this script)
@@ -128,5 +129,13 @@ for file in "$here"/drivers/*; do
 done
 echo rbd >"$staging/modules"
 put_file 644 "$staging/modules" "$root/etc/modules-load.d/smblock.conf"
+units_before=$changes
+for file in "$here"/systemd/*.service; do
+    sed "s|@SM_DIR@|$sm_dir|" "$file" >"$staging/unit"
+    put_file 644 "$staging/unit" "$root/etc/systemd/system/${file##*/}"
+done
+if [ "$changes" -gt "$units_before" ] && [ -z "$root$dry_run" ] && [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+fi
 
 if [ "$changes" -eq 0 ]; then echo "up to date in $root$sm_dir"; fi

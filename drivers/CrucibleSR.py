@@ -17,7 +17,7 @@ from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, run, take_over, util 
 
 CAPABILITIES = [
     *("SR_UPDATE", "ATOMIC_PAUSE"),
-    *("VDI_CREATE", "VDI_DELETE", "VDI_INTRODUCE"),
+    *("VDI_CREATE", "VDI_DELETE", "VDI_INTRODUCE", "VDI_UPDATE"),
     *("VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE", "VDI_DEACTIVATE"),
 ]
 

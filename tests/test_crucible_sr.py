@@ -81,13 +81,13 @@ def test_a_claim_that_is_made_while_a_scan_runs_is_not_lost(sr: CrucibleSr, volu
     """SM removes what it does not know whenever it corrects a record; a wrong size makes it do so."""
     vdi = volumes[0].uuid
     claim = json.dumps({"vdi": vdi, "generation": 7, "host": "elsewhere", "boot_id": "b", "since": 0})
-    sr.lab.xe("vdi-param-set", f"uuid={vdi}", f"sm-config:crucible_claim_1={claim}")
     with sr.lab.xapi.session() as session:
-        session.VDI.set_virtual_size(session.VDI.get_by_uuid(vdi), "1")
+        ref = session.VDI.get_by_uuid(vdi)
+        session.VDI.add_to_sm_config(ref, "crucible_claim_1", claim)
+        session.VDI.set_virtual_size(ref, "1")
     sr.scan()
     assert sr.lab.get("vdi", "virtual-size", vdi) == str(16 * MIB)
     assert "crucible_claim_1" in sr.lab.get("vdi", "sm-config", vdi)
-    sr.lab.xe("vdi-param-remove", f"uuid={vdi}", "param-name=sm-config", "param-key=crucible_claim_1")
 
 
 def test_a_disk_is_neither_made_nor_deleted_without_a_provisioner_and_the_reason_is_said(
@@ -95,7 +95,7 @@ def test_a_disk_is_neither_made_nor_deleted_without_a_provisioner_and_the_reason
 ) -> None:
     size = f"virtual-size={16 * MIB}"
     complaint = sr.lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=new", size)
-    assert "Not_implemented" in complaint or "SR_OPERATION_NOT_SUPPORTED" in complaint, complaint
+    assert "not implemented" in complaint
     complaint = sr.lab.refused("vdi-destroy", f"uuid={volumes[0].uuid}")
     assert "declared in device-config:volumes" in complaint
     assert volumes[0].uuid in sr.vdis()

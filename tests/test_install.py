@@ -14,6 +14,7 @@ import pytest
 from tests.wheel import REPOSITORY, built_wheel, pythons
 
 SM_DIR = "opt/xensource/sm"
+UNIT = "etc/systemd/system/smblock-crucible@.service"
 PROGRAMS = [path.name for path in (REPOSITORY / "drivers").iterdir() if path.is_file()]
 # A dom0's own Python is an old one.
 OLDEST_PYTHON = next(iter(pythons().values()), Path("/usr/bin/python3"))
@@ -53,9 +54,20 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     with zipfile.ZipFile(built_wheel()) as wheel:
         core = {name for name in wheel.namelist() if name.startswith("smblock/")}
     found = {str(path.relative_to(sm)) for path in sm.rglob("*") if not path.is_dir()}
-    assert found == core | {"CephRBDSR", *PROGRAMS}
-    assert {path for path in files(tmp_path) if not path.startswith(SM_DIR)} == {"etc/modules-load.d/smblock.conf"}
+    assert found == core | {"CephRBDSR", "CrucibleSR", *PROGRAMS}
+    others = {path for path in files(tmp_path) if not path.startswith(SM_DIR)}
+    assert others == {"etc/modules-load.d/smblock.conf", UNIT}
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
+
+
+def test_systemd_finds_the_program_that_serves_crucible_volumes_where_it_was_installed(tmp_path: Path) -> None:
+    configure(tmp_path, "xapi.conf", "sm-dir=/usr/libexec/sm/drivers\n")
+    assert install(tmp_path).returncode == 0
+    unit = (tmp_path / UNIT).read_text().splitlines()
+    program = "/usr/libexec/sm/drivers/smblock-crucible-server"
+    assert f"ExecStart={program} /run/smblock/crucible/%i" in unit
+    assert os.access(tmp_path / program.lstrip("/"), os.X_OK)
+    assert "Restart=no" in unit
 
 
 def test_xapi_can_execute_the_driver_and_sm_finds_its_source_through_the_link(tmp_path: Path) -> None:

@@ -450,3 +450,14 @@ fn only_an_administrator_breaks_the_claim_of_a_host_that_is_not_declared_dead() 
     activate(&world, "b").unwrap();
     is_served_by(&world, "b", "after the claim was broken");
 }
+
+#[test]
+fn a_log_that_cannot_be_read_stops_everybody_until_an_administrator_clears_it() {
+    let world = world();
+    world.add(&VDI, "crucible_claim_1", "{").unwrap();
+    let refused = activate(&world, "a");
+    assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+    assert_eq!(on(&world, "a", |sr| sr.break_claim(&VDI)).unwrap(), None);
+    activate(&world, "a").unwrap();
+    is_served_by(&world, "a", "after the entry was removed");
+}

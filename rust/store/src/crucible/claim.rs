@@ -109,10 +109,19 @@ impl Volumes<'_> {
         }
     }
 
-    /// Drops whoever's claim on a volume; answers whose it was. For an administrator who knows that
-    /// the server of that host does not run: nothing else keeps two from running.
+    /// Drops whoever's claim on a volume; answers whose it was. Entries that cannot be read go, too.
+    /// For an administrator who knows that no host runs a server for it: nothing else keeps two from
+    /// running.
     pub fn break_claim(&self, vdi: &Uuid) -> Result<Option<Claim>> {
-        let log = self.log(vdi)?;
+        let log = loop {
+            match self.log(vdi) {
+                Err(Error::Damaged { key, .. }) => {
+                    let removed = self.registry.remove(vdi, &key);
+                    removed.registering(|| format!("removing {key} from VDI {vdi}"))?;
+                }
+                log => break log?,
+            }
+        };
         let claim = log.open().cloned();
         claim.iter().try_for_each(|claim| self.release(claim))?;
         Ok(claim)

@@ -195,8 +195,8 @@ impl Machine for Dom0<'_> {
 
     fn reserve(&self, volume: &Volume) -> Result<()> {
         self.key(volume)?;
-        Ports::new(&self.run).reserve(&volume.uuid)?;
         route::quick_ack();
+        Ports::new(&self.run).reserve(&volume.uuid)?;
         Ok(())
     }
 

@@ -83,7 +83,7 @@ pub enum Error {
         vdi: Uuid,
     },
     /// An entry of the log of claims cannot be read.
-    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so nobody can say which host has the disk. When no host of the pool runs a server for it, remove the key: xe vdi-param-remove uuid={vdi} param-name=sm-config param-key={key}")]
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so nobody can say which host has the disk. Once no host of the pool certainly runs a server for it, remove the entry with 'smblock-admin release'")]
     Damaged {
         /// The VDI.
         vdi: Uuid,
