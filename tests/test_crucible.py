@@ -39,7 +39,8 @@ def test_a_disk_written_on_one_host_is_read_on_the_other_and_leaves_nothing_behi
     written = os.urandom(2 * MIB)
     with disk.plugged(one) as device:
         write(one, device, written)
-        complaint = disk.refusal(two, "vdi_attach", "true")
+        disk.forget_tags()
+        complaint = disk.refusal(two, "vdi_activate", "true")
         assert f"host {one.uuid} has claimed it" in complaint
     with disk.plugged(two) as device:
         assert read(two, device, 3 * MIB) == written + bytes(MIB)
