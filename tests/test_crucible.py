@@ -3,21 +3,27 @@ at most serves it.  On hosts with a real kernel."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.lab import wait_for
 from tests.lab.crucible import CrucibleLab, CrucibleSr, Volume
 from tests.lab.dom0 import Dom0
 from tests.lab.vdi import MIB, Vdi, read, write
 
 RUN = "/run/smblock/crucible"
+KEPT = b"kept" * (MIB // 4)
 
 
 @pytest.fixture(scope="module")
 def volume(crucible_guests: CrucibleLab) -> Volume:
-    return crucible_guests.storage.create_volume("web1 root")
+    """An encrypted one."""
+    key = base64.b64encode(os.urandom(32)).decode()
+    return crucible_guests.storage.create_volume("web1 root", key=key)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def disk(sr: CrucibleSr, volume: Volume) -> Vdi[CrucibleSr]:
 
 
 def test_a_disk_written_on_one_host_is_read_on_the_other_and_leaves_nothing_behind(
-    disk: Vdi[CrucibleSr], one: Dom0, two: Dom0
+    disk: Vdi[CrucibleSr], volume: Volume, one: Dom0, two: Dom0
 ) -> None:
     written = os.urandom(2 * MIB)
     with disk.plugged(one) as device:
@@ -43,10 +49,59 @@ def test_a_disk_written_on_one_host_is_read_on_the_other_and_leaves_nothing_behi
         complaint = disk.refusal(two, "vdi_activate", "true")
         assert f"host {one.uuid} has claimed it" in complaint
     with disk.plugged(two) as device:
-        assert read(two, device, 3 * MIB) == written + bytes(MIB)
+        assert read(two, device, 2 * MIB) == written
     assert traces(disk, one) == []
     assert traces(disk, two) == []
     assert open_claims(disk) == []
+    assert volume.key is not None
+    assert volume.key not in one.get("/var/log/SMlog").decode()
+
+
+def test_a_disk_whose_server_dies_fails_at_once_and_is_whole_after_it_was_plugged_again(
+    disk: Vdi[CrucibleSr], one: Dom0
+) -> None:
+    with disk.plugged(one) as device:
+        write(one, device, KEPT)
+        one.exec(["sync", device]).check()
+        state = json.loads(one.get(f"{RUN}/{disk.uuid}/state.json"))
+        one.exec(["kill", "-9", str(state["server"]["pid"])]).check()
+        failed = one.exec(["dd", "if=/dev/zero", f"of={device}", "bs=1M", "count=1", "oflag=direct"], timeout=60)
+        assert failed.returncode != 0
+        assert b"Input/output error" in failed.stderr
+        wait_for(lambda: "SMBLOCK_CRUCIBLE_SERVER_DIED" in messages(disk), "XAPI to be told of the server's death")
+    with disk.plugged(one) as device:
+        assert read(one, device, MIB) == KEPT
+
+
+def test_the_disk_of_a_host_that_died_is_had_elsewhere_once_that_host_was_declared_dead(
+    disk: Vdi[CrucibleSr], crucible_guests: CrucibleLab, one: Dom0, two: Dom0
+) -> None:
+    vbd = disk.plug(two)
+    device = disk.device(two, vbd)
+    write(two, device, KEPT[::-1])
+    two.exec(["sync", device]).check()
+    two.kill()
+    disk.forget_tags()
+    assert f"host {two.uuid} has claimed it" in disk.refusal(one, "vdi_activate", "true")
+    crucible_guests.pool.xe("host-declare-dead", f"uuid={two.uuid}")
+    try:
+        with disk.plugged(one) as device:
+            assert read(one, device, MIB) == KEPT[::-1]
+    finally:
+        crucible_guests.pool.power_on(two)
+    assert open_claims(disk) == []
+
+
+@pytest.mark.slow
+def test_a_hundred_plugs_leave_nothing_behind(disk: Vdi[CrucibleSr], one: Dom0, two: Dom0) -> None:
+    for _ in range(50):
+        for host in (one, two):
+            with disk.plugged(host):
+                pass
+    for host in (one, two):
+        assert traces(disk, host) == []
+    assert open_claims(disk) == []
+    assert len(sm_config(disk)) <= 3
 
 
 def traces(disk: Vdi[CrucibleSr], host: Dom0) -> list[str]:
@@ -57,10 +112,21 @@ def traces(disk: Vdi[CrucibleSr], host: Dom0) -> list[str]:
     return sorted(line for line in lines if not line.endswith(".lock"))
 
 
-def open_claims(disk: Vdi[CrucibleSr]) -> list[str]:
-    """The claims on a disk that are not released, as XAPI's database has them."""
+def sm_config(disk: Vdi[CrucibleSr]) -> dict[str, str]:
+    """As XAPI's database has it."""
     with disk.sr.lab.xapi.session() as session:
-        sm_config = session.VDI.get_sm_config(session.VDI.get_by_uuid(disk.uuid))
-    claims = [value for key, value in sm_config.items() if key.startswith("crucible_claim_")]
-    released = {key.rpartition("_")[2] for key in sm_config if key.startswith("crucible_released_")}
-    return [claim for claim in claims if claim.partition('"generation":')[2].partition(",")[0] not in released]
+        return dict(session.VDI.get_sm_config(session.VDI.get_by_uuid(disk.uuid)))
+
+
+def open_claims(disk: Vdi[CrucibleSr]) -> list[int]:
+    """The generations of the claims on a disk that are not released."""
+    entries = sm_config(disk)
+    claims = [json.loads(value)["generation"] for key, value in entries.items() if key.startswith("crucible_claim_")]
+    return [generation for generation in claims if f"crucible_released_{generation}" not in entries]
+
+
+def messages(disk: Vdi[CrucibleSr]) -> set[str]:
+    """The names of XAPI's messages about a disk."""
+    with disk.sr.lab.xapi.session() as session:
+        records = session.message.get_all_records().values()
+    return {record["name"] for record in records if record["obj_uuid"] == disk.uuid}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
-from tests.lab.crucible import VOLUMES, CrucibleLab, CrucibleSr, Volume, declaration
+from tests.lab.crucible import SERVER, VOLUMES, CrucibleLab, CrucibleSr, Volume, declaration
+from tests.lab.dom0 import Dom0
+from tests.lab.vdi import Vdi
 
 MIB = 1 << 20
 
@@ -90,6 +95,19 @@ def test_a_claim_that_is_made_while_a_scan_runs_is_not_lost(sr: CrucibleSr, volu
     assert "crucible_claim_1" in sr.lab.get("vdi", "sm-config", vdi)
 
 
+def test_an_administrator_drops_the_claim_of_a_host_that_certainly_does_not_run(
+    sr: CrucibleSr, volumes: list[Volume]
+) -> None:
+    vdi = volumes[1].uuid
+    claim = json.dumps({"vdi": vdi, "generation": 7, "host": "elsewhere", "boot_id": "b", "since": 0})
+    with sr.lab.xapi.session() as session:
+        session.VDI.add_to_sm_config(session.VDI.get_by_uuid(vdi), "crucible_claim_1", claim)
+    words = ["release", f"--sr={sr.uuid}", f"--vdi={vdi}", f"device-config:volumes={VOLUMES}"]
+    assert sr.lab.admin(*words).returncode == 2, "not without --yes"
+    assert sr.lab.admin(*words, "--yes").stdout == b"released the claim of host elsewhere\n"
+    assert sr.lab.admin(*words, "--yes").stdout == b"nobody had claimed it\n"
+
+
 def test_a_disk_is_neither_made_nor_deleted_without_a_provisioner_and_the_reason_is_said(
     sr: CrucibleSr, volumes: list[Volume]
 ) -> None:
@@ -116,6 +134,75 @@ def test_a_device_config_that_cannot_work_makes_no_sr(
     words = [f"device-config:{key}={value}" for key, value in config.items()]
     said = crucible_lab.pool.refused("sr-create", "type=crucible", "name-label=x", *words)
     assert complaint in said
+
+
+@pytest.fixture
+def host(crucible_lab: CrucibleLab) -> Iterator[Dom0]:
+    """A host without NBD in its kernel: nothing can be plugged there, for which reason ever."""
+    host = crucible_lab.hosts[0]
+    program = host.get(SERVER)
+    yield host
+    host.put(SERVER, program, mode=0o755)
+
+
+@contextmanager
+def leaves_nothing(sr: CrucibleSr, volume: Volume, host: Dom0) -> Iterator[None]:
+    """What was refused meanwhile has left neither a process, nor a file, nor a claim."""
+    yield
+    found = host.exec(["find", "/run/smblock/crucible", "-mindepth", "1", "-type", "d"])
+    assert found.stdout == b""
+    assert volume.uuid not in host.exec(["ps", "axww"]).check().decode()
+    with sr.lab.xapi.session() as session:
+        sm_config = session.VDI.get_sm_config(session.VDI.get_by_uuid(volume.uuid))
+    claims = [json.loads(value) for key, value in sm_config.items() if key.startswith("crucible_claim_")]
+    assert all(f"crucible_released_{claim['generation']}" in sm_config for claim in claims), sm_config
+
+
+def test_a_disk_with_a_target_that_is_down_is_not_plugged_and_the_target_is_named(
+    sr: CrucibleSr, volumes: list[Volume], host: Dom0
+) -> None:
+    volumes[0].stop(2)
+    with leaves_nothing(sr, volumes[0], host):
+        complaint = Vdi(sr, volumes[0].uuid).refusal(host, "vdi_activate", "true")
+    assert f"target {volumes[0].targets[2]} is down" in complaint
+    assert volumes[0].targets[0] not in complaint
+    volumes[0].start(2)
+
+
+def test_a_server_that_would_take_xapis_own_port_is_refused_before_it_fences_anybody(
+    sr: CrucibleSr, crucible_lab: CrucibleLab, volumes: list[Volume], host: Dom0
+) -> None:
+    upstream = crucible_lab.storage.binaries / "crucible-nbd-server-upstream"
+    host.put(SERVER, upstream.read_bytes(), mode=0o755)
+    with leaves_nothing(sr, volumes[0], host):
+        complaint = Vdi(sr, volumes[0].uuid).refusal(host, "vdi_activate", "true")
+    assert "it has no --address" in complaint
+
+
+def test_a_host_without_the_server_says_where_to_put_it(sr: CrucibleSr, volumes: list[Volume], host: Dom0) -> None:
+    host.exec(["rm", SERVER]).check()
+    with leaves_nothing(sr, volumes[0], host):
+        complaint = Vdi(sr, volumes[0].uuid).refusal(host, "vdi_activate", "true")
+    assert "Put a crucible-nbd-server there on every host, or name another" in complaint
+
+
+def test_a_host_whose_kernel_has_no_nbd_stops_the_server_that_it_has_started(
+    sr: CrucibleSr, volumes: list[Volume], host: Dom0
+) -> None:
+    with leaves_nothing(sr, volumes[0], host):
+        complaint = Vdi(sr, volumes[0].uuid).refusal(host, "vdi_activate", "true")
+    assert f"connecting a device to VDI {volumes[0].uuid}" in complaint
+    assert "nbd" in complaint
+
+
+def test_a_volume_without_its_key_is_refused_before_a_server_is_started(crucible_lab: CrucibleLab, host: Dom0) -> None:
+    encrypted = crucible_lab.storage.create_volume("secret", key=base64.b64encode(b"k" * 32).decode())
+    crucible_lab.declare(replace(encrypted, key=None))
+    sr = crucible_lab.create_sr("without key")
+    with leaves_nothing(sr, encrypted, host):
+        complaint = Vdi(sr, encrypted.uuid).refusal(host, "vdi_activate", "true")
+    assert "has an encrypted region, and the volume no key" in complaint
+    sr.forget()
 
 
 def messages(sr: CrucibleSr, volume: Volume) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from smblock import Error, Sr, __version__, check
+from smblock import Error, Sr, __version__, check, crucible
 from smblock.sm import DATAPATHS, Toolstack, util
 
 PREFIX = "device-config:"
@@ -23,7 +23,7 @@ def main(arguments=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="smblock-admin", description="Ceph RBD storage for XCP-ng: what xe cannot do")
+    parser = argparse.ArgumentParser(prog="smblock-admin", description="smblock's storage for XCP-ng: what xe cannot do")
     parser.add_argument("--version", action="version", version="smblock " + __version__)
     commands = parser.add_subparsers(dest="command")
     commands.required = True
@@ -119,7 +119,11 @@ def _release(options):
     if not options.yes:
         print("smblock-admin: a host that still runs would go on writing: check that it is off, then add --yes")
         return 2
-    host = _sr(options).release_vdi(options.vdi)
+    config = dict(options.device_config)
+    if "volumes" in config or "provisioner" in config:
+        host = crucible.release(options.sr, options.vdi, config)
+    else:
+        host = _sr(options).release_vdi(options.vdi)
     print("nobody had claimed it" if host is None else "released the claim of host %s" % host)
     return 0
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-from smblock._core import Error, serve_crucible
+from smblock._core import CrucibleSr, Error, serve_crucible
 from smblock.sm import is_dead, util
 from smblock.vdi import CoreVDI
 
@@ -114,6 +114,13 @@ def run_server(folder):
     except Exception as error:  # XAPI may be what has failed; the log has it all the same
         util.SMlog("crucible: %s (and XAPI is not told: %s)" % (text, error))
     return 1
+
+
+def release(sr_uuid, vdi_uuid, device_config):
+    """Drops the claim on a volume; answers the UUID of the host that had it, or None."""
+    with _local_session() as session:
+        core = CrucibleSr(sr_uuid, util.get_this_host(), device_config, Xapi(session, sr_uuid), RUNNER)
+        return core.release_vdi(vdi_uuid)
 
 
 @contextlib.contextmanager

@@ -3,20 +3,21 @@
 //! [`World::broken`] holds every moment in which two servers of one volume were live, or one was
 //! started with a generation that had been used: what never may happen, whatever fails or dies.
 
-use std::any::Any;
+mod machine;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 
-use ::crucible::target::TargetState;
 use ::crucible::Volume;
 use nix::libc;
 use uuid::Uuid;
 
-use super::{Catalogue, Device, Identity, Listing, Machine, Registry, Server, SmConfig, Source};
+use super::{Catalogue, Device, Identity, Listing, Registry, SmConfig, Source};
 use crate::host::{HostError, Result};
+
+pub use self::machine::MemoryMachine;
 
 /// Everything outside the processes of this driver.
 pub struct World {
@@ -59,12 +60,6 @@ enum Life {
     Serving,
     Fenced,
     Dead,
-}
-
-/// A process on a host.
-pub struct MemoryMachine<'w> {
-    world: &'w World,
-    identity: Identity,
 }
 
 impl World {
@@ -274,189 +269,5 @@ impl Catalogue for World {
         }
         state.volumes.retain(|(other, _)| other.uuid != volume.uuid);
         Ok(())
-    }
-}
-
-struct Locked {
-    vdi: Uuid,
-    locks: Rc<RefCell<BTreeSet<Uuid>>>,
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        self.locks.borrow_mut().remove(&self.vdi);
-    }
-}
-
-impl MemoryMachine<'_> {
-    fn change<T>(&self, work: impl FnOnce(&mut HostState) -> Result<T>) -> Result<T> {
-        let mut state = self.world.state.borrow_mut();
-        let name = self.identity.host.clone();
-        work(state.hosts.entry(name).or_default())
-    }
-}
-
-impl State {
-    /// What Crucible does when a server starts; what must not happen is noted.
-    fn start(&mut self, me: &str, vdi: &Uuid, generation: u64) {
-        let highest = self.highest.insert(*vdi, generation).unwrap_or(0);
-        if generation <= highest {
-            let text = format!("{me} started generation {generation} after {highest}");
-            self.broken.push(text);
-        }
-        for (name, host) in &mut self.hosts {
-            let Some(other) = host.servers.get_mut(vdi) else {
-                continue;
-            };
-            if other.state == Life::Serving && !self.declared_dead.contains(name) {
-                let text = format!("{me} started a server while {name} had one");
-                self.broken.push(text);
-            }
-            other.state = Life::Fenced;
-        }
-    }
-}
-
-impl Machine for MemoryMachine<'_> {
-    fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    fn now(&self) -> u64 {
-        self.world.now.get()
-    }
-
-    fn lock(&self, vdi: &Uuid) -> Result<Box<dyn Any>> {
-        self.change(|host| {
-            let locks = Rc::clone(&host.locked);
-            if !locks.borrow_mut().insert(*vdi) {
-                return Err(failure(format!("VDI {vdi} is locked"), libc::ETIMEDOUT));
-            }
-            Ok(Box::new(Locked { vdi: *vdi, locks }) as Box<dyn Any>)
-        })
-    }
-
-    fn check_program(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn probe(&self, targets: &[SocketAddr]) -> Vec<TargetState> {
-        let state = self.world.state.borrow();
-        let probed = targets.iter().map(|target| {
-            if state.down.contains(target) {
-                return TargetState::Down("connection refused".to_owned());
-            }
-            TargetState::Up {
-                read_only: Some(false),
-                size: None,
-                encrypted: None,
-            }
-        });
-        probed.collect()
-    }
-
-    fn server(&self, vdi: &Uuid) -> Result<Server> {
-        self.change(|host| {
-            let Some(server) = host.servers.get(vdi) else {
-                return Ok(if host.reserved.contains(vdi) {
-                    Server::Ended {
-                        how: "it was never started".to_owned(),
-                    }
-                } else {
-                    Server::Absent
-                });
-            };
-            let serving = match server.state {
-                Life::Serving => Ok(()),
-                Life::Fenced => Err("fenced".to_owned()),
-                Life::Dead => {
-                    return Ok(Server::Ended {
-                        how: "killed by signal 9".to_owned(),
-                    })
-                }
-            };
-            Ok(Server::Running {
-                generation: server.generation,
-                serving,
-            })
-        })
-    }
-
-    fn reserve(&self, volume: &Volume) -> Result<()> {
-        self.change(|host| {
-            host.reserved.insert(volume.uuid);
-            Ok(())
-        })
-    }
-
-    fn start(&self, volume: &Volume, generation: u64) -> Result<()> {
-        let vdi = volume.uuid;
-        let reserved = self.change(|host| Ok(host.reserved.contains(&vdi)))?;
-        if !reserved {
-            return Err(failure("no ports are reserved".to_owned(), libc::ENOENT));
-        }
-        let mut state = self.world.state.borrow_mut();
-        state.start(&self.identity.host, &vdi, generation);
-        let fails = self.world.servers_fail.get();
-        let server = Process {
-            generation,
-            state: if fails { Life::Dead } else { Life::Serving },
-        };
-        let host = state.hosts.entry(self.identity.host.clone()).or_default();
-        host.servers.insert(vdi, server);
-        if fails {
-            return Err(failure("the server ended".to_owned(), libc::EIO));
-        }
-        Ok(())
-    }
-
-    fn stop(&self, vdi: &Uuid) -> Result<()> {
-        self.change(|host| {
-            if host.servers.remove(vdi).is_some() {
-                if let Some(device) = host.devices.get_mut(vdi) {
-                    device.connected = false;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn remove(&self, vdi: &Uuid) -> Result<()> {
-        self.change(|host| {
-            host.reserved.remove(vdi);
-            Ok(())
-        })
-    }
-
-    fn device(&self, vdi: &Uuid) -> Result<Option<Device>> {
-        self.change(|host| Ok(host.devices.get(vdi).cloned()))
-    }
-
-    fn connect(&self, volume: &Volume, read_only: bool) -> Result<Device> {
-        self.change(|host| {
-            let serving = |server: &Process| server.state == Life::Serving;
-            if !host.servers.get(&volume.uuid).is_some_and(serving) {
-                let text = format!("no server for VDI {}", volume.uuid);
-                return Err(failure(text, libc::ECONNREFUSED));
-            }
-            let device = Device {
-                path: PathBuf::from(format!("/dev/nbd{}", host.devices.len())),
-                size: volume.size,
-                read_only,
-                connected: true,
-            };
-            host.devices.insert(volume.uuid, device.clone());
-            Ok(device)
-        })
-    }
-
-    fn disconnect(&self, vdi: &Uuid) -> Result<()> {
-        self.change(|host| {
-            if host.devices.contains_key(vdi) && host.open.contains(vdi) {
-                return Err(failure(format!("VDI {vdi} is open"), libc::EBUSY));
-            }
-            host.devices.remove(vdi);
-            Ok(())
-        })
     }
 }
