@@ -205,6 +205,20 @@ def test_a_volume_without_its_key_is_refused_before_a_server_is_started(crucible
     sr.forget()
 
 
+def test_a_volumes_key_may_be_a_secret_of_xapi(crucible_lab: CrucibleLab, host: Dom0) -> None:
+    key = base64.b64encode(b"k" * 32).decode()
+    volume = crucible_lab.storage.create_volume("secret", key=key)
+    with crucible_lab.pool.xapi.session() as session:
+        secret = session.secret.get_uuid(session.secret.create({"value": key, "other_config": {}}))
+    text = declaration([replace(volume, key=None)]) + f"key_secret = {secret!r}\n"
+    crucible_lab.pool.provide(VOLUMES, text.encode())
+    sr = crucible_lab.create_sr("key in XAPI")
+    with leaves_nothing(sr, volume, host):
+        complaint = Vdi(sr, volume.uuid).refusal(host, "vdi_activate", "true")
+    assert "connecting a device" in complaint, "without its key no server gets as far as that"
+    sr.forget()
+
+
 def messages(sr: CrucibleSr, volume: Volume) -> list[tuple[str, str]]:
     """Names and texts of XAPI's messages about a disk, in the order in which they came."""
     with sr.lab.xapi.session() as session:

@@ -23,7 +23,9 @@ def main(arguments=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="smblock-admin", description="smblock's storage for XCP-ng: what xe cannot do")
+    parser = argparse.ArgumentParser(
+        prog="smblock-admin", description="smblock's storage for XCP-ng: what xe cannot do"
+    )
     parser.add_argument("--version", action="version", version="smblock " + __version__)
     commands = parser.add_subparsers(dest="command")
     commands.required = True
