@@ -5,5 +5,8 @@ sides        the two rivals: the core, and the commands that CephRBDSR executes
 rounds       what is measured, side by side and interleaved
 copies       snapshots, clones and reverts, and what a disk's size must not matter to
 commands     whole SM commands, on the stand-ins for sm and xapi
-report       the goals, what came of them, and docs/performance.md
+datapath     maps, and fio on what is mapped, in a virtual machine
+goals        the goals, and what came of them
+plot         the picture, as SVG
+report       docs/performance.md, and README's part
 """

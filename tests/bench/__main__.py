@@ -1,8 +1,9 @@
 """Measure the driver beside the `rbd` and `ceph` commands.
 
-    python -m tests.bench [--large] [--rounds N] [--store bluestore] [--output FILE]
+    python -m tests.bench [--small] [--rounds N] [--store bluestore] [--output FILE]
 
-Starts a one-node Ceph of its own; everything is gone afterwards but the page it writes.
+Starts a one-node Ceph of its own; everything is gone afterwards but the page it writes, the plot beside it,
+and, with the page at its usual place, README's part about it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from tests.bench import report
 from tests.bench.commands import install, whole_commands
 from tests.bench.copies import Copies
+from tests.bench.datapath import data_path
 from tests.bench.rounds import GIB, TIB, Bench, Findings
 from tests.bench.sides import Access, Driver, Reference
 from tests.lab import LabError, run
@@ -30,7 +32,7 @@ from tests.lab.dom0 import lab_python
 from tests.wheel import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "performance.md"
-USER = "bench"
+README = REPOSITORY / "README.md"
 QUOTA = 4 << 30
 
 
@@ -38,26 +40,28 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="smblock-bench-") as folder:
-            text = _measure(Path(folder), options)
+            text, findings = _measure(Path(folder), options)
     except (LabError, subprocess.CalledProcessError) as failure:
         print(f"The bench failed: {failure}", file=sys.stderr)
         return 1
     print(text)
     options.output.write_text(text)
+    options.output.with_suffix(".svg").write_text(report.picture(findings))
+    if options.output == PAGE:
+        README.write_text(report.readme(README.read_text(), findings))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20, help="samples of each operation (default: 20)")
-    parser.add_argument("--large", action="store_true", help="scan 4,000 and 10,000 VDIs, too: it takes minutes more")
     parser.add_argument("--small", action="store_true", help="scan 10 and 100 VDIs only, to try the bench itself")
     parser.add_argument("--store", choices=("memstore", "bluestore"), default="memstore", help="the OSD's store")
     parser.add_argument("--output", type=Path, default=PAGE, help="the page to write (default: docs/performance.md)")
     return parser
 
 
-def _measure(folder: Path, options: argparse.Namespace) -> str:
+def _measure(folder: Path, options: argparse.Namespace) -> tuple[str, Findings]:
     rounds = options.rounds
     before = os.getloadavg()[0]
     for name in ("root", "lab"):
@@ -77,8 +81,12 @@ def _measure(folder: Path, options: argparse.Namespace) -> str:
         copies.single_operations()
         copies.template()
         copies.at_once(min(rounds, 3))
+        copies.creations()
         _say("recovery")
         bench.recovery(max(1, rounds // 2))
+        _say("maps and fio, in a virtual machine")
+        access = _prepare(ceph, "maps")
+        bench.findings.data_path = data_path(folder / "maps", ceph, driver, access, max(1, rounds // 4))
         sizes = _scan_sizes(options)
         _say(f"scans of up to {max(sizes):,} VDIs")
         bench = _bench(ceph, driver, _prepare(ceph, "scans"), rounds, bench.findings)
@@ -93,12 +101,12 @@ def _measure(folder: Path, options: argparse.Namespace) -> str:
         ceph.admin("config", "set", "mgr", "rbd_concurrent_management_ops", "1")
         _copies(ceph, bench, access).sizes()
     machine = _machine(options.store, before)
-    return report.page(bench.findings, commands, machine, _command(options))
+    return report.page(bench.findings, commands, machine, _command(options)), bench.findings
 
 
 def _command(options: argparse.Namespace) -> str:
     """What measures the same again."""
-    words = [f"--{name}" for name in ("large", "small") if getattr(options, name)]
+    words = ["--small"] if options.small else []
     usual = _parser()
     for name in ("rounds", "store"):
         if getattr(options, name) != usual.get_default(name):
@@ -111,9 +119,7 @@ def _scan_sizes(options: argparse.Namespace) -> dict[int, int]:
     rounds = options.rounds
     sizes = {10: rounds, 100: rounds}
     if not options.small:
-        sizes[1000] = rounds
-    if options.large:
-        sizes |= {4000: min(rounds, 3), 10000: 1}
+        sizes |= {1000: rounds, 4000: min(rounds, 3), 10000: 1}
     return sizes
 
 

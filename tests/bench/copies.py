@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.rounds import GIB, TIB, Bench, Pair, Samples, names, side_by_side
-from tests.bench.sides import DEADLINE, Access
+from tests.bench.sides import DEADLINE, Access, Driver
 from tests.lab import LabError
 
 AT_ONCE = 8
+CREATIONS = 16
 VDIS_OF_TEMPLATE = 100
 SMALL, LARGE, HUGE = "1 GiB", "1 TiB, written all over", "16 TiB"
 _SIZES = {SMALL: GIB, LARGE: TIB, HUGE: 16 * TIB}
@@ -28,6 +29,25 @@ with rados.Rados(conffile=conf, rados_id=user, conf={"keyring": keyring}) as clu
         for number in range(int(pieces)):
             image.write(b"x" * 4096, (image.size() // int(pieces) * number) >> 22 << 22)
 """
+
+
+# What librbd itself takes for a clone: by its own Python, with nothing around it.
+_CLONE = """
+import sys, time, rados, rbd
+conf, user, keyring, pool, image, snapshot, clone = sys.argv[1:]
+own = {"keyring": keyring, "rbd_default_clone_format": "2"}
+with rados.Rados(conffile=conf, rados_id=user, conf=own) as cluster, cluster.open_ioctx(pool) as io:
+    began = time.perf_counter()
+    rbd.RBD().clone(io, image, snapshot, io, clone, features=rbd.RBD_FEATURE_LAYERING)
+    print(time.perf_counter() - began)
+"""
+LIBRBD_CLONE = "librbd's own clone, by its Python"
+
+
+def _together(driver: Driver, calls: Sequence[Sequence[Any]]) -> float:
+    """Seconds from the first one's start to the last one's end."""
+    answers = driver.run_at_once(calls)
+    return max(answer.began + answer.operation for answer in answers) - min(answer.began for answer in answers)
 
 
 @dataclass
@@ -58,25 +78,36 @@ class Copies:
             lambda: reference.run(reference.clone_of_snapshot(theirs, their_snapshot, next(fresh))),
             rounds,
         )
+        alone = [
+            float(self._python(_CLONE, reference.image(theirs), f"snap-{their_snapshot}", next(fresh)))
+            for _ in range(rounds)
+        ]
+        self.bench.findings.single[LIBRBD_CLONE] = Samples(alone)
         pairs["snapshot"] = side_by_side(
             lambda: driver.run(["snapshot_vdi", disk, next(fresh)]).operation,
             lambda: reference.run(reference.snapshot(theirs, next(fresh))),
             rounds,
         )
+        name = next(fresh)
+        self.bench.footprint("snapshot", ["snapshot_vdi", disk, name], reference.snapshot(theirs, name))
+        clone = reference.clone_of_snapshot(theirs, their_snapshot, name)
+        self.bench.footprint("clone of a snapshot", ["clone_vdi", snapshot, next(fresh), "persist"], clone)
+        self.bench.footprint("revert", ["revert_vdi", disk, snapshot], reference.revert(theirs, their_snapshot))
 
     def template(self) -> None:
-        """Disks cloned from one that does not run, one after the other."""
+        """Disks cloned from one that does not run, one after the other; monitors take their time."""
         driver, reference = self.bench.driver, self.bench.reference
         fresh = names()
         [disk], theirs = self.bench.disks(1, GIB), next(fresh)
         reference.run(reference.create(theirs, GIB))
         findings = self.bench.findings
-        findings.pairs["clone of a template"] = side_by_side(
-            lambda: driver.run(["clone_vdi", disk, next(fresh), "persist"]).operation,
-            lambda: reference.run(reference.clone_of_disk(theirs, next(fresh), next(fresh))),
-            VDIS_OF_TEMPLATE,
-            self.bench.rounds,
-        )
+        with self.slow():
+            findings.pairs["clone of a template"] = side_by_side(
+                lambda: driver.run(["clone_vdi", disk, next(fresh), "persist"]).operation,
+                lambda: reference.run(reference.clone_of_disk(theirs, next(fresh), next(fresh))),
+                VDIS_OF_TEMPLATE,
+                self.bench.rounds,
+            )
         findings.template_snapshots = self.snapshots(driver.image(disk))
 
     def at_once(self, rounds: int) -> None:
@@ -87,14 +118,22 @@ class Copies:
         def snapshots() -> list[list[Any]]:
             return [["snapshot_vdi", disk, next(fresh)] for disk in disks]
 
-        def together() -> float:
-            answers = driver.run_at_once(snapshots())
-            return max(answer.began + answer.operation for answer in answers) - min(answer.began for answer in answers)
-
         with self.slow():
             self.bench.findings.at_once = side_by_side(
-                together, lambda: sum(driver.run(call).operation for call in snapshots()), rounds
+                lambda: _together(driver, snapshots()),
+                lambda: sum(driver.run(call).operation for call in snapshots()),
+                rounds,
             )
+
+    def creations(self) -> None:
+        """Several disks at once, each by a process of its own."""
+        driver, reference, fresh = self.bench.driver, self.bench.reference, names()
+        self.bench.findings.creations = side_by_side(
+            lambda: _together(driver, [["create_vdi", next(fresh), GIB] for _ in range(CREATIONS)]),
+            lambda: reference.run_at_once([reference.create(next(fresh), GIB) for _ in range(CREATIONS)]),
+            self.bench.rounds,
+            max(1, self.bench.rounds // 2),
+        )
 
     def sizes(self) -> None:
         """Reverts and deletions of each size in turns, while the manager frees what went before."""
@@ -134,9 +173,14 @@ class Copies:
         return {size: Samples(seconds) for size, seconds in took.items()}
 
     def _write_all_over(self, image: str) -> None:
+        self._python(_SCRIBBLE, image, str(_WRITTEN_OBJECTS))
+
+    def _python(self, script: str, image: str, *words: str) -> str:
+        """Run a script with the Python of Ceph's own packages; what it prints."""
         access = self.access
-        words: Sequence[str] = [str(access.conf), access.user, str(access.keyring), access.pool, image]
-        argv = ["/usr/bin/python3", "-c", _SCRIBBLE, *words, str(_WRITTEN_OBJECTS)]
+        where = [str(access.conf), access.user, str(access.keyring), access.pool]
+        argv = ["/usr/bin/python3", "-c", script, *where, image, *words]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE, check=False)
         if done.returncode != 0:
-            raise LabError(f"writing to {image}: {done.stderr}")
+            raise LabError(f"image {image}: {done.stderr}")
+        return done.stdout

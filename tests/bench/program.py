@@ -75,6 +75,7 @@ def main() -> None:
     imported = time.perf_counter() - began
     if request.get("announce"):
         print("ready", flush=True)
+    time.sleep(max(0.0, request.get("start_at", 0.0) - time.monotonic()))
     began = time.perf_counter()
     moment = time.monotonic()
     sr = smblock.Sr(request["sr"], HOST, request["device_config"], None)

@@ -16,6 +16,7 @@ from tests.lab import LabError
 
 GIB = 1 << 30
 TIB = 1 << 40
+LOADING = "opening {}, with all that it needs"
 _RECLAIM_SECONDS = 120.0
 
 
@@ -57,6 +58,8 @@ class Findings:
     recoveries           by what was killed
     template_snapshots   snapshots that a template has after it was cloned many times
     at_once              snapshots at once, and back to back in place of a reference
+    creations            several at once, by both
+    data_path            maps, unmaps and fio's work, in a machine with a kernel of its own
     by_size              our reverts and deletions, by size
     """
 
@@ -66,6 +69,8 @@ class Findings:
     recoveries: dict[str, Samples] = field(default_factory=dict)
     template_snapshots: int = field(init=False)
     at_once: Pair = field(init=False)
+    creations: Pair = field(init=False)
+    data_path: dict[str, Pair] = field(default_factory=dict)
     by_size: dict[str, dict[str, Samples]] = field(default_factory=dict)
     single: dict[str, Samples] = field(default_factory=dict)
     footprints: dict[str, tuple[Footprint, Footprint]] = field(default_factory=dict)
@@ -143,14 +148,15 @@ class Bench:
             lambda: ours(driver.run(stat)), lambda: reference.run(reference.stat()), self.rounds
         )
         twice = [driver.run(stat, stat) for _ in range(self.rounds)]
-        loads = [driver.load_libraries() for _ in range(self.rounds)]
-        self.findings.single["opening librados and librbd"] = Samples(loads)
+        for library in ("librados.so.2", "librbd.so.1"):
+            loads = [driver.load(library) for _ in range(self.rounds)]
+            self.findings.single[LOADING.format(library)] = Samples(loads)
         self.findings.single["stat, second on one connection"] = Samples([answer.calls[1] for answer in twice])
         self.findings.single["import of smblock._core"] = Samples(imports)
         self._footprints(mine[0], theirs[0], next(fresh))
 
     def _footprints(self, mine: str, theirs: str, fresh: str) -> None:
-        driver, reference = self.driver, self.reference
+        reference = self.reference
         for name, ours, commands in (
             ("create", ["create_vdi", fresh, GIB], reference.create(fresh, GIB)),
             ("resize", ["resize_vdi", mine, 3 * GIB], reference.resize(theirs, 3 * GIB)),
@@ -158,7 +164,11 @@ class Bench:
             ("scan", ["scan", {}], reference.scan()),
             ("delete", ["delete_vdi", fresh], reference.delete(fresh)),
         ):
-            self.findings.footprints[name] = driver.footprint(ours), reference.footprint(commands)
+            self.footprint(name, ours, commands)
+
+    def footprint(self, name: str, ours: Sequence[Any], commands: Sequence[Sequence[str]]) -> None:
+        """One more operation of both, counted and not timed."""
+        self.findings.footprints[name] = self.driver.footprint(ours), self.reference.footprint(commands)
 
     def delete(self, name: str, size: int, rounds: int) -> None:
         """Deletion of images without any data."""

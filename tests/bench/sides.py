@@ -25,6 +25,8 @@ from tests.lab.dom0 import lab_python
 PROGRAM = Path(__file__).with_name("program.py")
 DEADLINE = 300.0
 MIB = 1 << 20
+# What each of several processes has to be ready.
+_START_SECONDS = 0.15
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ class Driver:
         return self._ask({"calls": calls})
 
     def run_at_once(self, calls: Sequence[Sequence[Any]]) -> list[Answer]:
-        """One call each of as many processes at the same time."""
+        """One call each of as many processes at the same time, once Python has started in all of them."""
+        moment = time.monotonic() + _START_SECONDS * len(calls)
         with ThreadPoolExecutor(len(calls)) as threads:
-            return list(threads.map(self.run, calls))
+            return list(threads.map(lambda call: self._ask({"calls": [call], "start_at": moment}), calls))
 
     def image(self, vdi: str, number: int = 0) -> str:
         """The name of the image that a disk has after so many reverts."""
@@ -100,10 +103,10 @@ class Driver:
         found = _footprint([self._argv], self._environment, self._text({"calls": calls}))
         return Footprint(found.processes - 1, found.monitor_connections)
 
-    def load_libraries(self) -> float:
-        """Seconds that opening librbd takes, with all that it needs, in a process that does nothing else."""
-        ask = "import ctypes, time; t = time.perf_counter(); ctypes.CDLL('librbd.so.1'); print(time.perf_counter() - t)"
-        return float(_run([lab_python(), "-c", ask], self._environment))
+    def load(self, library: str) -> float:
+        """Seconds that opening a library takes, with all that it needs, in a process that does nothing else."""
+        ask = "import ctypes, time; t = time.perf_counter(); ctypes.CDLL({!r}); print(time.perf_counter() - t)"
+        return float(_run([lab_python(), "-c", ask.format(library)], self._environment))
 
     def kill_after(self, seconds: float, *calls: Sequence[Any]) -> bool:
         """Kill a process that long after it began to call the core: whether it was still at work."""
@@ -200,6 +203,13 @@ class Reference:
         began = time.perf_counter()
         for argv in commands:
             _run(argv, dict(os.environ))
+        return time.perf_counter() - began
+
+    def run_at_once(self, sequences: Sequence[Sequence[Sequence[str]]]) -> float:
+        """Seconds that sequences take which all start at the same time."""
+        began = time.perf_counter()
+        with ThreadPoolExecutor(len(sequences)) as threads:
+            list(threads.map(self.run, sequences))
         return time.perf_counter() - began
 
     def footprint(self, commands: Sequence[Sequence[str]]) -> Footprint:
