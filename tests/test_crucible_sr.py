@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.crucible import SERVER, VOLUMES, CrucibleLab, CrucibleSr, Volume, declaration
 from tests.lab.dom0 import Dom0
+from tests.lab.sm_source import SM_DIR
 from tests.lab.vdi import Vdi
 
 MIB = 1 << 20
@@ -106,6 +107,32 @@ def test_an_administrator_drops_the_claim_of_a_host_that_certainly_does_not_run(
     assert sr.lab.admin(*words).returncode == 2, "not without --yes"
     assert sr.lab.admin(*words, "--yes").stdout == b"released the claim of host elsewhere\n"
     assert sr.lab.admin(*words, "--yes").stdout == b"nobody had claimed it\n"
+
+
+def test_a_provisioner_makes_disks_and_deletes_them_beside_declared_ones(
+    crucible_lab: CrucibleLab, volumes: list[Volume]
+) -> None:
+    storage = crucible_lab.storage
+    downstairs = (storage.binaries / "crucible-downstairs").read_bytes()
+    crucible_lab.pool.provide("/usr/local/bin/crucible-downstairs", downstairs, mode=0o755)
+    crucible_lab.declare(volumes[0])
+    sr = crucible_lab.create_sr(
+        "provisioned",
+        provisioner=f"{SM_DIR}/smblock-crucible-provisioner",
+        provisioner_sleds=f"local={storage.address}",
+        provisioner_ports="7000-7100",
+    )
+    made = sr.create_vdi("made", str(64 * MIB))
+    try:
+        sr.scan()
+        assert sr.vdis() == {volumes[0].uuid, made}
+        assert int(sr.get("physical-size")) > 3 * 64 * MIB, "what the sleds hold"
+    finally:
+        sr.destroy_vdi(made)
+    sr.scan()
+    assert sr.vdis() == {volumes[0].uuid}
+    assert made not in crucible_lab.hosts[0].exec(["ps", "axww"]).check().decode()
+    sr.forget()
 
 
 def test_a_disk_is_neither_made_nor_deleted_without_a_provisioner_and_the_reason_is_said(
