@@ -8,7 +8,7 @@ use ::crucible::Volume;
 use uuid::Uuid;
 
 use super::error::{Context, Result};
-use super::log::{Log, SmConfig};
+use super::log::{Claim, Log, SmConfig};
 use super::machine::Server;
 use super::Volumes;
 use crate::xapi::XapiVdi;
@@ -18,6 +18,8 @@ const KEY: &str = "crucible_health";
 /// XAPI's names of the messages.
 const DEGRADED: &str = "SMBLOCK_CRUCIBLE_DEGRADED";
 const RECOVERED: &str = "SMBLOCK_CRUCIBLE_RECOVERED";
+/// How long, in seconds, a volume may have been claimed and still not have a server.
+const UNDER_WAY: u64 = 120;
 /// How many targets are asked at once.
 const AT_ONCE: usize = 96;
 
@@ -62,14 +64,14 @@ impl Volumes<'_> {
         states: &States,
         sm_config: &SmConfig,
     ) -> Result<Vec<String>> {
-        let down = volume
-            .targets
-            .iter()
-            .filter_map(|target| match states.get(target) {
-                Some(TargetState::Down(why)) => Some(format!("{target} ({why})")),
-                _ => None,
-            });
-        let down: Vec<_> = down.collect();
+        // What is told stays the same until something has changed; the log has the details.
+        let mut down = Vec::new();
+        for target in &volume.targets {
+            if let Some(TargetState::Down(why)) = states.get(target) {
+                ::log::warn!("VDI {}: target {target} is down: {why}", volume.uuid);
+                down.push(target.to_string());
+            }
+        }
         let mut problems = Vec::new();
         if !down.is_empty() {
             let consequence = match down.len() {
@@ -85,24 +87,28 @@ impl Volumes<'_> {
             ));
         }
         let log = Log::read(&volume.uuid, sm_config)?;
-        if let Some(claim) = log.open().filter(|claim| self.is_ours(claim)) {
-            let consequence = "its I/O fails: unplug it and plug it again";
-            match self.server(&claim.vdi)? {
+        let settled = |claim: &&Claim| claim.since + UNDER_WAY < self.machine.now();
+        let ours = log.open().filter(|claim| self.is_ours(claim));
+        if let Some(claim) = ours.filter(settled) {
+            let trouble = match self.server(&claim.vdi)? {
                 Server::Running {
                     serving: Ok(()), ..
-                } => {}
+                } => return Ok(problems),
                 Server::Running {
                     serving: Err(why), ..
                 } => {
-                    problems.push(format!("its server does not serve ({why}): {consequence}"));
+                    ::log::warn!("VDI {}: its server does not serve: {why}", volume.uuid);
+                    "its server does not serve: its targets are gone, or another server has taken the volume"
                 }
                 Server::Ended { how } => {
-                    problems.push(format!("its server is gone ({how}): {consequence}"));
+                    ::log::warn!("VDI {}: its server is gone: {how}", volume.uuid);
+                    "its server is gone"
                 }
-                Server::Absent => {
-                    problems.push(format!("it has no server: {consequence}"));
-                }
-            }
+                Server::Absent => "it has no server",
+            };
+            problems.push(format!(
+                "{trouble}. Its I/O fails until it is unplugged and plugged again"
+            ));
         }
         Ok(problems)
     }

@@ -127,6 +127,12 @@ impl World {
         state.volumes.push((volume, Source::Provisioned));
     }
 
+    /// A volume is in no list any more.
+    pub fn take_off_the_list(&self, vdi: &Uuid) {
+        let mut state = self.state.borrow_mut();
+        state.volumes.retain(|(volume, _)| volume.uuid != *vdi);
+    }
+
     /// A target stops answering, or answers again.
     pub fn set_down(&self, target: SocketAddr, down: bool) {
         let mut state = self.state.borrow_mut();
