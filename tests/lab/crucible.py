@@ -82,10 +82,18 @@ class Volume:
         wait_for(lambda: _answers(self.storage.address, port), f"downstairs {self.targets[index]}")
 
     def create(self) -> None:
-        """Make the regions and start all downstairs."""
+        """Make the regions and start all downstairs.
+
+        A block that was never written reads as whatever the server's last request left, so an
+        administrator has a volume written once before it is used: here with zeros.  Without the
+        server that can be done only where nothing is encrypted.
+        """
         words = ["--block-size", str(BLOCK), "--extent-size", str(EXTENT_BLOCKS)]
         words += ["--extent-count", str(self.size // (BLOCK * EXTENT_BLOCKS))]
-        words += ["--encrypted"] if self.key else []
+        zeros = self.storage.directory / "zeros"
+        with zeros.open("wb") as sparse:
+            sparse.truncate(self.size)
+        words += ["--encrypted"] if self.key else ["--import-path", str(zeros)]
         for index in range(3):
             self.storage.downstairs("create", "-d", str(self._region(index)), "-u", str(uuids.uuid4()), *words)
             self.start(index)

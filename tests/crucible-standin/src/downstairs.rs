@@ -139,7 +139,7 @@ impl Downstairs {
             )),
             Request::Read { offset, length } => region
                 .read(*offset, *length, who.key)
-                .map(|bytes| (Reply::Done, bytes)),
+                .and_then(|bytes| Ok((Reply::Read(region.written(*offset, *length)?), bytes))),
             Request::Write { offset } => region
                 .write(*offset, payload, who.key)
                 .map(|()| (Reply::Done, Vec::new())),

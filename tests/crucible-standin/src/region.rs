@@ -1,18 +1,17 @@
-//! One copy of a volume on disk: `region.json` as Crucible has it, and two files of the stand-in's
-//! own, `data` (sparse) and `version.json`.
+//! One copy of a volume on disk: `region.json` as Crucible has it, and files of the stand-in's own:
+//! `data` (sparse), `written` (a byte for each block, not 0 once that was written), `version.json`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::unistd::{lseek64, Whence};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Largest file of an extent that Crucible makes, in bytes.
 const MAX_EXTENT_BYTES: u64 = 512 << 20;
+const IMPORT_PIECE: u64 = 4 << 20;
 
 /// A number of blocks, and how large one is as a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +68,7 @@ pub struct Region {
     definition: Definition,
     version: Version,
     data: File,
+    written: File,
 }
 
 impl Region {
@@ -93,6 +93,7 @@ impl Region {
         }
         fs::create_dir_all(folder)?;
         File::create(folder.join("data"))?.set_len(definition.size())?;
+        File::create(folder.join("written"))?.set_len(definition.size() / block)?;
         replace(&folder.join("version.json"), &Version::default())?;
         replace(&file, &definition)?;
         Self::open(folder)
@@ -103,10 +104,8 @@ impl Region {
         Ok(Self {
             definition: parse(&folder.join("region.json"))?,
             version: parse(&folder.join("version.json"))?,
-            data: OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(folder.join("data"))?,
+            data: open(&folder.join("data"))?,
+            written: open(&folder.join("written"))?,
             folder: folder.to_owned(),
         })
     }
@@ -131,6 +130,37 @@ impl Region {
         Ok(bytes)
     }
 
+    /// For each of these blocks whether it was ever written; offset and length in bytes.
+    pub fn written(&self, offset: u64, length: usize) -> io::Result<Vec<bool>> {
+        let block = self.definition.block_size;
+        let mut flags = vec![0; (length as u64).div_ceil(block) as usize];
+        self.written.read_exact_at(&mut flags, offset / block)?;
+        Ok(flags.into_iter().map(|flag| flag != 0).collect())
+    }
+
+    /// Fill a new region with a file's content, and the rest of its last block with zeros.
+    pub fn import(&mut self, file: &Path) -> io::Result<()> {
+        let mut file = File::open(file)?;
+        let mut offset = 0;
+        loop {
+            let mut piece = Vec::new();
+            Read::by_ref(&mut file)
+                .take(IMPORT_PIECE)
+                .read_to_end(&mut piece)?;
+            if piece.is_empty() {
+                return self.flush(0, 1);
+            }
+            piece.resize(
+                piece
+                    .len()
+                    .next_multiple_of(self.definition.block_size as usize),
+                0,
+            );
+            self.write(offset, &piece, None)?;
+            offset += piece.len() as u64;
+        }
+    }
+
     /// Write; it survives this process, and this machine once it was flushed.
     pub fn write(&mut self, offset: u64, bytes: &[u8], key: Option<u64>) -> io::Result<()> {
         if offset.saturating_add(bytes.len() as u64) > self.definition.size() {
@@ -141,7 +171,14 @@ impl Region {
             self.version.key = key;
             self.save_version()?;
         }
-        self.data.write_all_at(bytes, offset)
+        let block = self.definition.block_size;
+        let blocks = (bytes.len() as u64).div_ceil(block) as usize;
+        let old = self.written(offset, bytes.len())?;
+        // Zeros that are written first need no room.
+        if old.contains(&true) || bytes.iter().any(|byte| *byte != 0) {
+            self.data.write_all_at(bytes, offset)?;
+        }
+        self.written.write_all_at(&vec![1; blocks], offset / block)
     }
 
     /// Flush; the generation is on disk afterwards if anything had been written, and only then.
@@ -150,6 +187,7 @@ impl Region {
             return Ok(());
         }
         self.data.sync_data()?;
+        self.written.sync_data()?;
         self.version.generation = generation;
         self.version.flush = flush;
         self.version.dirty = false;
@@ -158,17 +196,18 @@ impl Region {
 
     /// Where anything was ever written: (offset, length), in bytes.
     pub fn allocated(&self) -> io::Result<Vec<(u64, u64)>> {
-        let mut found = Vec::new();
+        let block = self.definition.block_size;
+        let flags = self.written(0, self.definition.size() as usize)?;
         let mut at = 0;
-        loop {
-            let start = match lseek64(&self.data, at, Whence::SeekData) {
-                Ok(start) => start,
-                Err(Errno::ENXIO) => return Ok(found),
-                Err(error) => return Err(error.into()),
-            };
-            at = lseek64(&self.data, start, Whence::SeekHole)?;
-            found.push((start.unsigned_abs(), (at - start).unsigned_abs()));
-        }
+        let runs = flags.chunk_by(|one, next| one == next).map(|run| {
+            let (start, length) = (at, run.len() as u64 * block);
+            at += length;
+            (run[0], start, length)
+        });
+        Ok(runs
+            .filter(|(written, ..)| *written)
+            .map(|(_, start, length)| (start, length))
+            .collect())
     }
 
     /// Take over how far the copied region was flushed, having its data.
@@ -181,6 +220,10 @@ impl Region {
     fn save_version(&self) -> io::Result<()> {
         replace(&self.folder.join("version.json"), &self.version)
     }
+}
+
+fn open(file: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(file)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(file: &Path) -> io::Result<T> {

@@ -34,14 +34,14 @@ pub enum Request {
     Promote,
     /// What the region is and how far it was flushed.
     Describe,
-    /// `length` bytes at `offset`.
+    /// `length` bytes at `offset`: whole blocks.
     Read {
         /// In bytes.
         offset: u64,
         /// In bytes.
         length: usize,
     },
-    /// The payload at `offset`.
+    /// The payload at `offset`: whole blocks.
     Write {
         /// In bytes.
         offset: u64,
@@ -61,8 +61,10 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// Done; what was read is the payload.
+    /// Done.
     Done,
+    /// What was read is the payload; for each of its blocks whether it was ever written.
+    Read(Vec<bool>),
     /// To [`Request::Describe`].
     Region(Definition, Version),
     /// To [`Request::Allocated`]: (offset, length), in bytes.

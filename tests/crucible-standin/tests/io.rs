@@ -39,9 +39,8 @@ fn an_acknowledged_write_dies_with_the_server_unless_it_was_flushed() {
     assert!(disk.read(4096, 4096).unwrap() == ONE);
     server.process.kill();
     let server = volume.serve(0, 2);
-    let mut disk = server.connect();
-    assert!(disk.read(0, 4096).unwrap() == ONE);
-    assert!(disk.read(4096, 4096).unwrap() == ZERO);
+    assert!(server.connect().read(4096, 4096).unwrap() == ZERO);
+    assert!(server.connect().read(0, 4096).unwrap() == ONE);
 }
 
 #[test]
@@ -111,6 +110,54 @@ fn copies_that_differ_after_a_crash_are_made_equal() {
     volume.kill(1);
     volume.kill(2);
     assert!(disk.read(0, 4096).unwrap() == ONE);
+}
+
+#[test]
+fn a_block_that_was_never_written_reads_as_what_the_last_request_left() {
+    let volume = Volume::new();
+    let server = volume.serve(0, 1);
+    let mut disk = server.connect();
+    assert!(disk.read(1 << 20, 4096).unwrap() == ZERO);
+    disk.write(0, ONE).unwrap();
+    assert!(disk.read(1 << 20, 4096).unwrap() == ONE);
+    assert!(
+        disk.read(1 << 20, 512).unwrap() == ZERO[..512],
+        "a part of a block"
+    );
+    disk.write(1 << 20, &ONE[..512]).unwrap();
+    let block = disk.read(1 << 20, 4096).unwrap();
+    assert!(
+        block == [&ONE[..512], &ZERO[512..]].concat(),
+        "a block of which a part was written"
+    );
+}
+
+#[test]
+fn what_was_imported_reads_as_it_is_zeros_too() {
+    let mut volume = Volume::new();
+    let zeros = volume.path("zeros");
+    std::fs::File::create(&zeros)
+        .unwrap()
+        .set_len(common::SIZE)
+        .unwrap();
+    for index in 0..3 {
+        volume.kill(index);
+        std::fs::remove_dir_all(volume.path(&index.to_string())).unwrap();
+        let made = volume.create(
+            &index.to_string(),
+            &["--import-path", zeros.to_str().unwrap()],
+        );
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        volume.restart(index);
+    }
+    let server = volume.serve(0, 1);
+    let mut disk = server.connect();
+    disk.write(0, ONE).unwrap();
+    assert!(disk.read(1 << 20, 4096).unwrap() == ZERO);
 }
 
 #[test]

@@ -41,6 +41,10 @@ enum Command {
         #[arg(long, default_value = "15")]
         extent_count: u32,
 
+        /// Import data for the extent from this file.
+        #[arg(short, long, value_name = "FILE", conflicts_with = "clone_source")]
+        import_path: Option<PathBuf>,
+
         /// UUID for the region.
         #[arg(short, long, value_name = "UUID")]
         uuid: Uuid,
@@ -90,6 +94,7 @@ fn run(command: Command) -> io::Result<()> {
             data,
             extent_size,
             extent_count,
+            import_path,
             uuid,
             encrypted,
             clone_source,
@@ -107,9 +112,10 @@ fn run(command: Command) -> io::Result<()> {
                 database_write_version: 1,
             };
             let mut region = Region::create(&data, definition)?;
-            match clone_source {
-                Some(source) => repair::clone_region(&mut region, source),
-                None => Ok(()),
+            match (import_path, clone_source) {
+                (Some(file), _) => region.import(&file),
+                (None, Some(source)) => repair::clone_region(&mut region, source),
+                (None, None) => Ok(()),
             }
         }
         Command::Run {

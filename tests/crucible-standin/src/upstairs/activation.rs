@@ -1,6 +1,5 @@
 //! Getting the copies into service, first all three together and later each that comes back.
 
-use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::sync::{Arc, MutexGuard};
 use std::thread;
@@ -13,7 +12,7 @@ use crate::region::{Definition, Version};
 use crate::wire::{Reply, Request};
 
 const CONNECT: Duration = Duration::from_secs(10);
-const PIECE: u64 = 4 << 20;
+const PIECE: usize = 4 << 20;
 
 /// Why a copy is not in service.
 enum Setback {
@@ -156,6 +155,7 @@ impl Upstairs {
             }
         }
         state.size = definition.size();
+        state.block = definition.block_size;
         state.up = UpState::Active;
         for client in &mut state.clients {
             client.state = DsState::Active;
@@ -199,25 +199,19 @@ impl Upstairs {
 
 /// Make what one copy holds another's, wherever either was ever written.
 fn copy(source: &Link, target: &Link) -> Result<(), String> {
-    let mut pieces = BTreeSet::new();
     for link in [source, target] {
-        match ask(link, &Request::Allocated, b"")? {
-            (Reply::Allocated(found), _) => {
-                for (start, length) in found {
-                    pieces.extend(start / PIECE..(start + length).div_ceil(PIECE));
-                }
-            }
+        let ranges = match ask(link, &Request::Allocated, b"")? {
+            (Reply::Allocated(ranges), _) => ranges,
             (reply, _) => return Err(format!("{reply:?}")),
+        };
+        for (start, length) in ranges {
+            let end = start + length;
+            for offset in (start..end).step_by(PIECE) {
+                let length = PIECE.min((end - offset) as usize);
+                let (_, bytes) = ask(source, &Request::Read { offset, length }, b"")?;
+                ask(target, &Request::Write { offset }, &bytes)?;
+            }
         }
-    }
-    let size = match ask(source, &Request::Describe, b"")? {
-        (Reply::Region(definition, _), _) => definition.size(),
-        (reply, _) => return Err(format!("{reply:?}")),
-    };
-    for offset in pieces.into_iter().map(|piece| piece * PIECE) {
-        let length = PIECE.min(size - offset) as usize;
-        let (_, bytes) = ask(source, &Request::Read { offset, length }, b"")?;
-        ask(target, &Request::Write { offset }, &bytes)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod activation;
 mod info;
 mod link;
+mod span;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use crate::region::{Definition, Version};
 use crate::wire::{Identity, Reply, Request};
 pub use info::{Connecting, DsState, Info, UpState};
 use link::Link;
+use span::Span;
 
 /// How many copies have to have a flush.
 const QUORUM: usize = 2;
@@ -55,6 +57,7 @@ struct State {
     /// Why it is out of service for good.
     disabled: Option<String>,
     size: u64,
+    block: u64,
     clients: Vec<Client>,
 }
 
@@ -118,6 +121,7 @@ impl Upstairs {
                 up: UpState::Initializing,
                 disabled: None,
                 size: 0,
+                block: 1,
                 clients: options.targets.iter().map(|_| client()).collect(),
             }),
             changed: Condvar::new(),
@@ -145,18 +149,22 @@ impl Upstairs {
     }
 
     /// Read; EIO once another owner took over.
+    ///
+    /// As with Crucible, of a whole block that was never written nothing is read: `bytes` keeps what it
+    /// held there, which for an NBD client is what its requests before have left.
     pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.check_range(offset, bytes.len())?;
+        let span = self.span(offset, bytes.len());
         loop {
             let (links, backlog) = self.active(1)?;
             let request = Request::Read {
-                offset,
-                length: bytes.len(),
+                offset: span.start,
+                length: span.length(),
             };
             let (index, link) = &links[0];
             match link.call(&request, b"") {
-                Ok((Reply::Done, read)) => {
-                    bytes.copy_from_slice(&read);
+                Ok((Reply::Read(written), read)) => {
+                    span.copy(&read, &written, offset, bytes);
                     backlog.overlay(offset, bytes);
                     return Ok(());
                 }
@@ -170,9 +178,16 @@ impl Upstairs {
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_range(offset, bytes.len())?;
         self.check_active()?;
+        let span = self.span(offset, bytes.len());
+        let mut whole = vec![0; span.length()];
+        if whole.len() != bytes.len() {
+            self.read(span.start, &mut whole)?;
+        }
+        let within = (offset - span.start) as usize;
+        whole[within..within + bytes.len()].copy_from_slice(bytes);
         let mut backlog = self.backlog();
-        backlog.writes.push((offset, bytes.to_vec()));
-        backlog.bytes += bytes.len();
+        backlog.bytes += whole.len();
+        backlog.writes.push((span.start, whole));
         backlog.since.get_or_insert_with(Instant::now);
         let full = backlog.bytes > BACKLOG_BYTES;
         drop(backlog);
@@ -186,23 +201,23 @@ impl Upstairs {
     pub fn flush(&self) -> io::Result<()> {
         loop {
             let (links, mut backlog) = self.active(QUORUM)?;
-            if self.flush_to(links, &mut backlog)? >= QUORUM {
+            if self.flush_to(links, &mut backlog) >= QUORUM {
                 return Ok(());
             }
         }
     }
 
     /// To how many copies it went.
-    fn flush_to(&self, mut having: Links, backlog: &mut Backlog) -> io::Result<usize> {
+    fn flush_to(&self, mut having: Links, backlog: &mut Backlog) -> usize {
         for (offset, bytes) in &backlog.writes {
-            having = self.all(having, &Request::Write { offset: *offset }, bytes)?;
+            having = self.all(having, &Request::Write { offset: *offset }, bytes);
         }
         backlog.flushes += 1;
         let flush = Request::Flush {
             generation: self.options.generation,
             flush: backlog.flushes,
         };
-        having = self.all(having, &flush, b"")?;
+        having = self.all(having, &flush, b"");
         let mut state = self.state();
         if !backlog.writes.is_empty() {
             for (index, client) in state.clients.iter_mut().enumerate() {
@@ -215,11 +230,11 @@ impl Upstairs {
             backlog.bytes = 0;
             backlog.since = None;
         }
-        Ok(having.len())
+        having.len()
     }
 
     /// Ask several copies for the same: those that did it.
-    fn all(&self, links: Links, request: &Request, payload: &[u8]) -> io::Result<Links> {
+    fn all(&self, links: Links, request: &Request, payload: &[u8]) -> Links {
         for (_, link) in &links {
             // Who is gone already gives no reply either.
             link.send(request, payload).ok();
@@ -228,11 +243,14 @@ impl Upstairs {
         for (index, link) in links {
             match link.receive() {
                 Ok((Reply::Done, _)) => done.push((index, link)),
-                Ok((reply, _)) => return Err(io::Error::other(format!("{reply:?}"))),
+                Ok((reply, _)) => {
+                    eprintln!("copy {index} is out of service: {reply:?}");
+                    self.drop_link(index, &link);
+                }
                 Err(_) => self.drop_link(index, &link),
             }
         }
-        Ok(done)
+        done
     }
 
     fn flush_by_itself(&self) {
@@ -270,6 +288,15 @@ impl Upstairs {
             return Err(fenced());
         }
         Ok(())
+    }
+
+    fn span(&self, offset: u64, length: usize) -> Span {
+        let block = self.state().block;
+        Span {
+            start: offset - offset % block,
+            end: (offset + length as u64).next_multiple_of(block),
+            block,
+        }
     }
 
     fn check_range(&self, offset: u64, length: usize) -> io::Result<()> {
