@@ -23,6 +23,10 @@
 //! `targets`; optional `description`, `generation`, and `key_file` or `key_secret`. `config` is what
 //! the SR's device-config names `provisioner_...`, without that prefix.
 //!
+//! A new volume has to be written with zeros by whoever makes it: of a block that never was written
+//! Crucible's NBD server "reads" what its last request has left, and programs that copy to a new disk
+//! leave out zeros.
+//!
 //! Exit with another code is a failure; stderr says why, to the administrator. A command may come
 //! again after a failure or a timeout: `create` and `copy` of a UUID that exists answer that volume,
 //! `delete` of one that does not answers `{}`.
@@ -41,7 +45,7 @@ use crate::{command, Error, Volume};
 /// The protocol above.
 const VERSION: u32 = 1;
 const DEADLINE: Duration = Duration::from_secs(60);
-const COPY_DEADLINE: Duration = Duration::from_secs(3600);
+const DATA_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// A provisioner, for one SR.
 #[derive(Clone, Debug)]
@@ -52,10 +56,10 @@ pub struct Provisioner {
     pub sr: Uuid,
     /// What the operator tells it in the SR's device-config.
     pub config: BTreeMap<String, String>,
-    /// How long it may take for anything but a copy.
+    /// How long it may take for what writes no data.
     pub deadline: Duration,
-    /// How long it may take for a copy.
-    pub copy_deadline: Duration,
+    /// How long it may take to create or copy a volume, which may write all of it.
+    pub data_deadline: Duration,
 }
 
 /// What a provisioner keeps.
@@ -111,18 +115,18 @@ struct Listed {
 }
 
 impl Provisioner {
-    /// The provisioner of an SR: a minute for each command, an hour for a copy.
+    /// The provisioner of an SR: an hour for what writes a volume, a minute for each other command.
     pub fn new(path: PathBuf, sr: Uuid, config: BTreeMap<String, String>) -> Self {
         Provisioner {
             path,
             sr,
             config,
             deadline: DEADLINE,
-            copy_deadline: COPY_DEADLINE,
+            data_deadline: DATA_DEADLINE,
         }
     }
 
-    /// Makes an empty volume of at least `size` bytes.
+    /// Makes a volume of at least `size` bytes, all zeros.
     ///
     /// # Errors
     /// [`Error::Provisioner`]; the volume may have been made all the same.
@@ -133,7 +137,7 @@ impl Provisioner {
             description: String::new(),
             size,
         };
-        self.make("create", uuid, size, None, wanted, self.deadline)
+        self.make("create", uuid, size, None, wanted, self.data_deadline)
     }
 
     /// Makes a full copy of a volume that nobody uses.
@@ -148,7 +152,7 @@ impl Provisioner {
             size: source.size,
         };
         let from = Some(source.into());
-        self.make("copy", uuid, source.size, from, wanted, self.copy_deadline)
+        self.make("copy", uuid, source.size, from, wanted, self.data_deadline)
     }
 
     /// Removes a volume with all its data. It is no error if there is none.
