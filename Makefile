@@ -12,7 +12,7 @@ ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
 .PHONY: help
 help: ## Say what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: deps
 deps: ## Install what is missing here: Debian packages, Rust, Python tools in .venv
@@ -37,6 +37,10 @@ test-slow: wheel ## Run the tests that `make test` leaves out because they take 
 .PHONY: demo
 demo: wheel ## Watch a disk being created, written on one host, read on another, destroyed
 	$(BIN)/python -m tests.demo
+
+.PHONY: demo-crucible
+demo-crucible: wheel ## Watch a Crucible volume being used on two hosts while one of its copies dies
+	$(BIN)/python -m tests.demo_crucible
 
 .PHONY: bench
 bench: wheel ## Measure the driver beside the rbd and ceph commands

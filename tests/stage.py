@@ -104,11 +104,10 @@ class Stage:
         self.xe("vbd-unplug", f"uuid={vbd}")
         self.xe("vbd-destroy", f"uuid={vbd}")
 
-    def destroy_sr(self, sr: str) -> None:
-        """Unplug the SR everywhere and destroy it."""
+    def unplug_sr(self, sr: str) -> None:
+        """Unplug the SR everywhere."""
         for pbd in self.pool.xe("pbd-list", f"sr-uuid={sr}", "--minimal").split(","):
             self.xe("pbd-unplug", f"uuid={pbd}")
-        self.xe("sr-destroy", f"uuid={sr}")
 
 
 def require(true: bool, otherwise: str) -> None:
