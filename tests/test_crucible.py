@@ -91,6 +91,7 @@ def test_the_disk_of_a_host_that_died_is_had_elsewhere_once_that_host_was_declar
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_hundred_plugs_leave_nothing_behind(disk: Vdi[CrucibleSr], one: Dom0, two: Dom0) -> None:
     for _ in range(50):
         for host in (one, two):
