@@ -96,6 +96,18 @@ def test_a_claim_that_is_made_while_a_scan_runs_is_not_lost(sr: CrucibleSr, volu
     assert "crucible_claim_1" in sr.lab.get("vdi", "sm-config", vdi)
 
 
+def test_check_looks_at_each_part_that_a_host_needs(sr: CrucibleSr, volumes: list[Volume]) -> None:
+    volumes[0].stop(0)
+    done = sr.lab.admin("check", f"device-config:volumes={VOLUMES}")
+    volumes[0].start(0)
+    said = done.stdout.decode()
+    assert "ok       server: " in said
+    assert "ok       volumes: 2 volume(s)" in said
+    assert f"VDI {volumes[0].uuid} could not be plugged: target {volumes[0].targets[0]} is down" in said
+    assert "FAILED   kernel: " in said, "this host has none of its own"
+    assert done.returncode == 1
+
+
 def test_an_administrator_drops_the_claim_of_a_host_that_certainly_does_not_run(
     sr: CrucibleSr, volumes: list[Volume]
 ) -> None:

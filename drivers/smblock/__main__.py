@@ -73,7 +73,8 @@ def _device_config_pair(text):
 
 
 def _check(options):
-    lines, healthy = check(dict(options.device_config), DATAPATHS)
+    config = dict(options.device_config)
+    lines, healthy = (crucible.check if crucible.is_meant(config) else check)(config, DATAPATHS)
     for line in lines:
         print(line)
     return 0 if healthy else 1
@@ -122,7 +123,7 @@ def _release(options):
         print("smblock-admin: a host that still runs would go on writing: check that it is off, then add --yes")
         return 2
     config = dict(options.device_config)
-    if "volumes" in config or "provisioner" in config:
+    if crucible.is_meant(config):
         host = crucible.release(options.sr, options.vdi, config)
     else:
         host = _sr(options).release_vdi(options.vdi)

@@ -10,6 +10,8 @@ from smblock.vdi import CoreVDI
 # The program that looks after one server; its run folder is added.
 RUNNER = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "smblock-crucible-server")]
 
+NO_SR = "00000000-0000-0000-0000-000000000000"
+
 # The driver's own keys in a VDI's sm_config.
 PREFIX = "crucible_"
 SERVER_DIED = "SMBLOCK_CRUCIBLE_SERVER_DIED"
@@ -114,6 +116,16 @@ def run_server(folder):
     except Exception as error:  # XAPI may be what has failed; the log has it all the same
         util.SMlog("crucible: %s (and XAPI is not told: %s)" % (text, error))
     return 1
+
+
+def is_meant(device_config):
+    """Whether a device-config is that of an SR of type crucible."""
+    return "volumes" in device_config or "provisioner" in device_config
+
+
+def check(device_config, datapaths):
+    """As smblock.check, before there is an SR."""
+    return CrucibleSr(NO_SR, util.get_this_host(), device_config, None, RUNNER).check(datapaths)
 
 
 def release(sr_uuid, vdi_uuid, device_config):

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::wrap_pyfunction;
+use store::check::CheckLine;
 use store::crucible::config::Config;
 use store::crucible::dom0::Dom0;
 use store::crucible::{Registry, Result as StoreResult, SmConfig, Sources, Usage, Volumes};
@@ -244,6 +245,15 @@ impl CrucibleSr {
     fn deactivate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
         let uuid = convert::uuid("VDI", vdi_uuid)?;
         self.run(py, "VDI.deactivate", |sr| sr.deactivate(&uuid))
+    }
+
+    /// Each part that the SR needs on this host as a line of text, and whether it would work.
+    #[pyo3(text_signature = "($self, sm_datapaths)")]
+    fn check(&self, py: Python<'_>, sm_datapaths: Vec<String>) -> PyResult<(Vec<String>, bool)> {
+        self.require_datapath("check", &sm_datapaths)?;
+        let lines = self.run(py, "check", |sr| Ok(sr.check()))?;
+        let healthy = !lines.iter().any(CheckLine::is_failure);
+        Ok((lines.iter().map(ToString::to_string).collect(), healthy))
     }
 
     /// Drops whoever's claim on a VDI; answers whose it was (the host's UUID), or None.

@@ -59,21 +59,21 @@ impl CheckLine {
 }
 
 impl Outcome {
-    fn warning(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn warning(found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Warning {
             found: found.into(),
             remedy: remedy.into(),
         }
     }
 
-    fn failed(found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn failed(found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Failed {
             found: found.into(),
             remedy: remedy.into(),
         }
     }
 
-    fn on(self, topic: &'static str) -> CheckLine {
+    pub(crate) fn on(self, topic: &'static str) -> CheckLine {
         CheckLine {
             topic,
             outcome: self,

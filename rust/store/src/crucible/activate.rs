@@ -157,7 +157,7 @@ impl Volumes<'_> {
 }
 
 /// Why a volume's server could not work with a target.
-fn unusable(volume: &Volume, state: &TargetState) -> Option<String> {
+pub(super) fn unusable(volume: &Volume, state: &TargetState) -> Option<String> {
     let (read_only, size, encrypted) = match state {
         TargetState::Down(why) => return Some(format!("is down ({why})")),
         TargetState::Up {

@@ -168,6 +168,10 @@ impl Machine for Dom0<'_> {
         Ok(server::Server::check_binary(&self.program)?)
     }
 
+    fn check_kernel(&self) -> Result<()> {
+        Ok(self.nbd.load_module(DEVICE_DEADLINE)?)
+    }
+
     fn probe(&self, targets: &[SocketAddr]) -> Vec<TargetState> {
         target::probe_all(targets, TARGET_DEADLINE)
     }

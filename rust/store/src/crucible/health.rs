@@ -23,7 +23,7 @@ const UNDER_WAY: u64 = 120;
 /// How many targets are asked at once.
 const AT_ONCE: usize = 96;
 
-type States = BTreeMap<SocketAddr, TargetState>;
+pub(super) type States = BTreeMap<SocketAddr, TargetState>;
 
 impl Volumes<'_> {
     /// Looks at the targets of every volume and at the servers of this host, and has XAPI tell what
@@ -49,7 +49,7 @@ impl Volumes<'_> {
         }
     }
 
-    fn states(&self, volumes: &[&Volume]) -> States {
+    pub(super) fn states(&self, volumes: &[&Volume]) -> States {
         let targets: BTreeSet<_> = volumes.iter().flat_map(|volume| volume.targets).collect();
         let targets: Vec<_> = targets.into_iter().collect();
         let answers = targets

@@ -65,6 +65,8 @@ pub trait Machine {
 
     /// Whether the server's program can be run here and listens where it is told to.
     fn check_program(&self) -> Result<()>;
+    /// Whether this kernel can connect volumes; loads what it needs for that.
+    fn check_kernel(&self) -> Result<()>;
     /// Whether each target answers, in their order.
     fn probe(&self, targets: &[SocketAddr]) -> Vec<TargetState>;
     /// What there is of a volume's server.

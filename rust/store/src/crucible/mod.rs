@@ -15,6 +15,7 @@
 
 mod activate;
 mod catalogue;
+mod check;
 mod claim;
 pub mod config;
 pub mod dom0;

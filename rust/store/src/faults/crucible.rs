@@ -106,6 +106,10 @@ impl Machine for FaultyMachine<'_, '_> {
         self.call(&read("check_program", ""), |m| m.check_program())
     }
 
+    fn check_kernel(&self) -> Result<()> {
+        self.call(&read("check_kernel", ""), |m| m.check_kernel())
+    }
+
     fn probe(&self, targets: &[SocketAddr]) -> Vec<TargetState> {
         self.inner.probe(targets)
     }

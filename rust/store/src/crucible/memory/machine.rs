@@ -85,6 +85,10 @@ impl Machine for MemoryMachine<'_> {
         Ok(())
     }
 
+    fn check_kernel(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn probe(&self, targets: &[SocketAddr]) -> Vec<TargetState> {
         let state = self.world.state.borrow();
         let probed = targets.iter().map(|target| {
