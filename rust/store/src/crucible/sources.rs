@@ -14,7 +14,8 @@ use super::error::{Error, Result};
 use super::{Catalogue, Listing, Source};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-const COPY_DEADLINE: Duration = Duration::from_secs(3600);
+/// What moves data takes as long as that.
+const DATA_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// What a device-config names.
 pub struct Sources {
@@ -30,7 +31,7 @@ impl Sources {
             sr,
             config: config.provisioner_config.clone(),
             deadline: DEADLINE,
-            copy_deadline: COPY_DEADLINE,
+            data_deadline: DATA_DEADLINE,
         });
         Sources {
             volumes: config.volumes.clone(),
