@@ -81,7 +81,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[str, Findings]:
         copies.single_operations()
         copies.template()
         copies.at_once(min(rounds, 3))
-        copies.creations()
+        copies.creations(max(1, rounds // 2))
         _say("recovery")
         bench.recovery(max(1, rounds // 2))
         _say("maps and fio, in a virtual machine")

@@ -125,14 +125,14 @@ class Copies:
                 rounds,
             )
 
-    def creations(self) -> None:
+    def creations(self, rounds: int) -> None:
         """Several disks at once, each by a process of its own."""
         driver, reference, fresh = self.bench.driver, self.bench.reference, names()
         self.bench.findings.creations = side_by_side(
             lambda: _together(driver, [["create_vdi", next(fresh), GIB] for _ in range(CREATIONS)]),
             lambda: reference.run_at_once([reference.create(next(fresh), GIB) for _ in range(CREATIONS)]),
-            self.bench.rounds,
-            max(1, self.bench.rounds // 2),
+            rounds,
+            max(1, rounds // 2),
         )
 
     def sizes(self) -> None:
