@@ -34,6 +34,10 @@ test-slow: wheel ## Run the tests that `make test` leaves out because they take 
 	for n in 1 2 3 4 5 6 7 8; do seed=$$RANDOM; echo "PROPTEST_RNG_SEED=$$seed"; \
 	PROPTEST_RNG_SEED=$$seed cargo test --quiet --locked -p store --test model; done
 
+.PHONY: test-crucible
+test-crucible: wheel ## Run every test of Crucible volumes, with CRUCIBLE_BIN=FOLDER on the programs there
+	$(BIN)/pytest -m 'slow or not slow' tests/test_*crucible*.py
+
 .PHONY: demo
 demo: wheel ## Watch a disk being created, written on one host, read on another, destroyed
 	$(BIN)/python -m tests.demo
