@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ::crucible::declaration;
 use ::crucible::provisioner::Provisioner;
@@ -13,10 +12,6 @@ use super::config::Config;
 use super::error::{Error, Result};
 use super::{Catalogue, Listing, Source};
 
-const DEADLINE: Duration = Duration::from_secs(60);
-/// What moves data takes as long as that.
-const DATA_DEADLINE: Duration = Duration::from_secs(3600);
-
 /// What a device-config names.
 pub struct Sources {
     volumes: Option<PathBuf>,
@@ -26,13 +21,10 @@ pub struct Sources {
 impl Sources {
     /// Those of an SR. Nothing is read yet.
     pub fn new(config: &Config, sr: Uuid) -> Self {
-        let provisioner = config.provisioner.as_ref().map(|path| Provisioner {
-            path: path.clone(),
-            sr,
-            config: config.provisioner_config.clone(),
-            deadline: DEADLINE,
-            data_deadline: DATA_DEADLINE,
-        });
+        let provisioner = config
+            .provisioner
+            .clone()
+            .map(|path| Provisioner::new(path, sr, config.provisioner_config.clone()));
         Sources {
             volumes: config.volumes.clone(),
             provisioner,
