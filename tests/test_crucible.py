@@ -39,18 +39,23 @@ def disk(sr: CrucibleSr, volume: Volume) -> Vdi[CrucibleSr]:
     return Vdi(sr, volume.uuid)
 
 
-def test_a_disk_written_on_one_host_is_read_on_the_other_and_leaves_nothing_behind(
+def test_a_vms_disk_migrates_with_it_and_is_served_by_one_host_at_a_time_and_leaves_nothing_behind(
     disk: Vdi[CrucibleSr], one: Dom0, two: Dom0
 ) -> None:
+    lab = disk.sr.lab
+    vm = lab.xe("vm-create", "name-label=guest")
+    vbd = disk.attach_to(vm)
+    lab.xe("vm-start", f"uuid={vm}", f"on={one.name}")
     written = os.urandom(2 * MIB)
-    with disk.plugged(one) as device:
-        write(one, device, written)
-        disk.forget_tags()
-        complaint = disk.refusal(two, "vdi_activate", "true")
-        assert f"host {one.uuid} has claimed it" in complaint
-    with disk.plugged(two) as device:
-        assert read(two, device, 2 * MIB) == written
+    write(one, disk.device(one, vbd), written)
+    disk.forget_tags()
+    complaint = disk.refusal(two, "vdi_activate", "true")
+    assert f"host {one.uuid} has claimed it" in complaint
+    lab.xe("vm-migrate", f"uuid={vm}", f"host-uuid={two.uuid}")
     assert traces(disk, one) == []
+    assert read(two, disk.device(two, vbd), 2 * MIB) == written
+    lab.xe("vm-shutdown", f"uuid={vm}", "force=true")
+    lab.xe("vm-destroy", f"uuid={vm}")
     assert traces(disk, two) == []
     assert open_claims(disk) == []
 

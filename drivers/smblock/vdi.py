@@ -39,6 +39,9 @@ class CoreVDI(VDI.VDI):
     def detach(self, sr_uuid, vdi_uuid):
         self.sr.core.deactivate_vdi(vdi_uuid)
 
+    def begin_epoch(self):
+        """The VM of a disk starts, which matters to those alone that can forget their changes."""
+
     def activate(self, sr_uuid, vdi_uuid):
         """The device is there since attach; tapdisk needs no options."""
 
