@@ -21,5 +21,7 @@ mod killed;
 mod lab;
 #[path = "on_ceph/model.rs"]
 mod model;
+#[path = "on_ceph/pool.rs"]
+mod pool;
 #[path = "on_ceph/scene.rs"]
 mod scene;

@@ -6,8 +6,8 @@
 //!     cargo test -p store --test round_trips
 //! ```
 //! The user needs what README asks for, and no more. The host is a stand-in: what its kernel asks the
-//! cluster is not counted. Alone in its process: the counters are one
-//! for all. An operation that got cheaper fails too, so that the table stays true.
+//! cluster is not counted. Alone in its process: the counters are one for all. An operation that got
+//! cheaper fails too, so that the table stays true.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use librbd::calls;
 use store::ceph::{connect, CephPool};
-use store::device_config::DeviceConfig;
 use store::image_features::ImageFeatures;
 use store::record::VdiRecord;
 use store::vdi::create::NewDisk;
@@ -27,9 +26,12 @@ use uuid::Uuid;
 #[path = "on_ceph/hosts.rs"]
 #[allow(dead_code)]
 mod hosts;
+#[path = "on_ceph/pool.rs"]
+mod pool;
 #[path = "round_trips/table.rs"]
 mod table;
 
+use pool::device_config;
 use table::{LOCAL, TABLE};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -83,24 +85,6 @@ impl std::fmt::Display for Ledger {
         }
         Ok(())
     }
-}
-
-fn device_config() -> Option<(DeviceConfig, String)> {
-    let variable = |name: &str| match std::env::var(name) {
-        Ok(value) => Some(value),
-        Err(_) => {
-            eprintln!("skipped: {name} is not set");
-            None
-        }
-    };
-    let pool = variable("SMBLOCK_TEST_POOL")?;
-    let pairs = [
-        ("pool", pool.clone()),
-        ("ceph_conf", variable("SMBLOCK_TEST_CEPH_CONF")?),
-        ("ceph_user", variable("SMBLOCK_TEST_CEPH_USER")?),
-    ];
-    let config = DeviceConfig::parse(pairs.map(|(key, value)| (key.to_owned(), value)));
-    Some((config.unwrap(), pool))
 }
 
 fn disk() -> NewDisk {

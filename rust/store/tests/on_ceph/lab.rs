@@ -19,6 +19,7 @@ use store::Repository;
 use uuid::Uuid;
 
 use super::hosts::{HostStandIn, Hosts};
+use super::pool::device_config;
 
 pub const A: &str = "host-a";
 pub const B: &str = "host-b";
@@ -85,21 +86,7 @@ impl Lab {
 
     /// The SR of that UUID in that pool.
     pub fn of(sr: Uuid) -> Option<Self> {
-        let variable = |name: &str| match std::env::var(name) {
-            Ok(value) => Some(value),
-            Err(_) => {
-                eprintln!("skipped: {name} is not set");
-                None
-            }
-        };
-        let pool = variable("SMBLOCK_TEST_POOL")?;
-        let pairs = [
-            ("pool", pool.clone()),
-            ("ceph_conf", variable("SMBLOCK_TEST_CEPH_CONF")?),
-            ("ceph_user", variable("SMBLOCK_TEST_CEPH_USER")?),
-        ];
-        let pairs = pairs.map(|(key, value)| (key.to_owned(), value));
-        let config = DeviceConfig::parse(pairs).unwrap();
+        let (config, pool) = device_config()?;
         Some(Lab {
             hosts: Hosts::default(),
             sr,
