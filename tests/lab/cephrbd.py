@@ -7,7 +7,7 @@ rights that README asks for.  Only the lab itself, to look and to do harm, is `c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,20 +125,19 @@ class CephSr(LabSr):
         """The keys of what the SR knows."""
         return set(self.pool.rados("listomapkeys", self.catalogue).split())
 
-    def scan_at_rest(self) -> Mapping[str, Any]:
-        """Scan between two equal reports of the pool's usage: the report, which the SR's numbers are of.
+    def wait_for_size_of_pool(self) -> None:
+        """Scan until the SR's size is what Ceph reports of its pool right after, to one in a hundred.
 
         Other pools of the cluster fill and empty meanwhile, and what is free there is shared by all.
         """
-        reports = [self.lab.ceph.wait_pool_stats(self.pool.name)]
 
-        def unchanged() -> bool:
+        def is_it() -> bool:
             self.scan()
-            reports.append(self.lab.ceph.wait_pool_stats(self.pool.name))
-            return reports[-1] == reports[-2]
+            stats = self.lab.ceph.wait_pool_stats(self.pool.name)
+            size, reported = int(self.get("physical-size")), stats["stored"] + stats["max_avail"]
+            return abs(size - reported) <= reported / 100
 
-        wait_for(unchanged, "the cluster's usage to stay the same during a scan")
-        return reports[-1]
+        wait_for(is_it, "the SR to have its pool's size", seconds=60)
 
     def destroy(self) -> None:
         """Destroy the SR, once the cluster has freed what was deleted in it."""
