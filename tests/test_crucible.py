@@ -6,7 +6,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -63,14 +65,20 @@ def test_a_vms_disk_migrates_with_it_and_is_served_by_one_host_at_a_time_and_lea
 def test_a_disk_whose_server_dies_fails_at_once_and_is_whole_after_it_was_plugged_again(
     disk: Vdi[CrucibleSr], one: Dom0
 ) -> None:
-    with disk.plugged(one) as device:
+    zeros = ["dd", "if=/dev/zero", "bs=1M", "count=1", "oflag=direct"]
+    with disk.plugged(one) as device, ThreadPoolExecutor() as beside:
         write(one, device, KEPT)
         one.exec(["sync", device]).check()
-        state = json.loads(one.get(f"{RUN}/{disk.uuid}/state.json"))
-        one.exec(["kill", "-9", str(state["server"]["pid"])]).check()
-        failed = one.exec(["dd", "if=/dev/zero", f"of={device}", "bs=1M", "count=1", "oflag=direct"], timeout=60)
-        assert failed.returncode != 0
+        server = str(json.loads(one.get(f"{RUN}/{disk.uuid}/state.json"))["server"]["pid"])
+        one.exec(["kill", "-STOP", server]).check()
+        on_its_way = beside.submit(one.exec, [*zeros, f"of={device}"], timeout=120)
+        wait_for(lambda: requests_under_way(one) > 0, "the write to wait for the server")
+        one.exec(["kill", "-KILL", server]).check()
+        killed = time.monotonic()
+        failed = on_its_way.result()
+        assert time.monotonic() - killed < 30, "the kernel alone would take an hour"
         assert b"Input/output error" in failed.stderr
+        assert one.exec([*zeros, f"of={device}"]).returncode != 0, "nor is anything new taken"
         wait_for(lambda: "SMBLOCK_CRUCIBLE_SERVER_DIED" in messages(disk), "XAPI to be told of the server's death")
     with disk.plugged(one) as device:
         assert read(one, device, MIB) == KEPT
@@ -114,6 +122,12 @@ def traces(disk: Vdi[CrucibleSr], host: Dom0) -> list[str]:
     processes = host.exec(["pgrep", "-af", "crucible-nbd-server|smblock-crucible-server"])
     lines = (found.stdout + processes.stdout).decode().splitlines()
     return sorted(line for line in lines if not line.endswith(".lock"))
+
+
+def requests_under_way(host: Dom0) -> int:
+    """Requests of all NBD devices of a host that were not answered yet."""
+    counts = host.exec(["sh", "-c", "cat /sys/block/nbd*/inflight"]).check().split()
+    return sum(map(int, counts))
 
 
 def sm_config(disk: Vdi[CrucibleSr]) -> dict[str, str]:

@@ -281,7 +281,8 @@ fn sr_attributes(py: Python<'_>, usage: Usage) -> PyResult<PyObject> {
 }
 
 /// Runs the server of a run folder until it ends, and hands every line that it says, without the
-/// volume's key, to `log`. Answers how it ended, or None where it was told to.
+/// volume's key, to `log`. Answers how it ended, or None where it was told to; requests that were on
+/// their way to it have failed by then.
 #[pyfunction]
 #[pyo3(text_signature = "(folder, log)")]
 fn serve_crucible(py: Python<'_>, folder: PathBuf, log: PyObject) -> PyResult<Option<String>> {
@@ -291,8 +292,7 @@ fn serve_crucible(py: Python<'_>, folder: PathBuf, log: PyObject) -> PyResult<Op
                 ::log::warn!("a line of a server is logged nowhere else: {line} ({e})");
             }
         };
-        let ended =
-            ::crucible::server::serve(&folder, &mut say).map_err(store::crucible::Error::from)?;
+        let ended = store::crucible::runner::serve(&folder, &mut say)?;
         Ok((!ended.asked).then(|| ended.to_string()))
     })
 }

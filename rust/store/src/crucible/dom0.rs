@@ -28,7 +28,8 @@ const TARGET_DEADLINE: Duration = Duration::from_secs(5);
 const INFO_DEADLINE: Duration = Duration::from_secs(3);
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the kernel may take for a device.
+pub(super) const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
 /// Another command on the same volume may take all of the others.
 const LOCK_DEADLINE: Duration = Duration::from_secs(120);
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -95,7 +96,7 @@ impl<'a> Dom0<'a> {
     }
 }
 
-fn failure(message: String) -> HostError {
+pub(super) fn failure(message: String) -> HostError {
     HostError {
         message,
         errno: None,
@@ -106,6 +107,32 @@ fn io_failure(doing: &str, path: &Path, error: &std::io::Error) -> HostError {
     HostError {
         message: format!("cannot {doing} {}: {error}", path.display()),
         errno: error.raw_os_error(),
+    }
+}
+
+/// Keeps every other process of this host from working on that volume until the file is dropped.
+pub(super) fn lock(run: &Path, vdi: &Uuid) -> Result<File> {
+    let path = run.join(format!("{vdi}.lock"));
+    let made = fs::create_dir_all(run);
+    made.map_err(|e| io_failure("make", run, &e))?;
+    let file = File::create(&path).map_err(|e| io_failure("open", &path, &e))?;
+    let end = Instant::now() + LOCK_DEADLINE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(LOCK_POLL),
+            Err(TryLockError::WouldBlock) => {
+                return Err(HostError {
+                    message: format!(
+                        "{} is still locked after {} s: see by which process with 'fuser -v {0}'",
+                        path.display(),
+                        LOCK_DEADLINE.as_secs()
+                    ),
+                    errno: Some(libc::ETIMEDOUT),
+                })
+            }
+            Err(TryLockError::Error(e)) => return Err(io_failure("lock", &path, &e)),
+        }
     }
 }
 
@@ -140,28 +167,7 @@ impl Machine for Dom0<'_> {
     }
 
     fn lock(&self, vdi: &Uuid) -> Result<Box<dyn Any>> {
-        let path = self.run.join(format!("{vdi}.lock"));
-        let made = fs::create_dir_all(&self.run);
-        made.map_err(|e| io_failure("make", &self.run, &e))?;
-        let file = File::create(&path).map_err(|e| io_failure("open", &path, &e))?;
-        let end = Instant::now() + LOCK_DEADLINE;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Box::new(file)),
-                Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(LOCK_POLL),
-                Err(TryLockError::WouldBlock) => {
-                    return Err(HostError {
-                        message: format!(
-                        "{} is still locked after {} s: see by which process with 'fuser -v {0}'",
-                        path.display(),
-                        LOCK_DEADLINE.as_secs()
-                    ),
-                        errno: Some(libc::ETIMEDOUT),
-                    })
-                }
-                Err(TryLockError::Error(e)) => return Err(io_failure("lock", &path, &e)),
-            }
-        }
+        Ok(Box::new(lock(&self.run, vdi)?))
     }
 
     fn check_program(&self) -> Result<()> {

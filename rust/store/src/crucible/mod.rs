@@ -27,6 +27,7 @@ pub mod memory;
 mod plug;
 mod provision;
 mod registry;
+pub mod runner;
 mod scan;
 mod sources;
 
