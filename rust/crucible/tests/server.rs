@@ -2,121 +2,21 @@
 //! (`standin/main.rs`); its runner, its folder and its end are real.
 #![allow(clippy::unwrap_used)]
 
+mod host;
+
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crucible::port::{Ports, Reserved};
-use crucible::server::{all, Detached, Ended, How, Launcher, Server, Spec, State, Status};
-use crucible::{Error, Process, SecretString};
-use nix::sys::signal::{kill, Signal};
-use nix::unistd::Pid;
-use tempfile::TempDir;
+use crucible::server::{all, Detached, How, Launcher, Server, Spec, State, Status};
+use crucible::{Error, Process};
+use nix::sys::signal::Signal;
 use uuid::Uuid;
 
-const STANDIN: &str = env!("CARGO_BIN_EXE_crucible-server-standin");
-const KEY: &str = "dGhpcyBpcyBhIGtleSBvZiAzMiBieXRlcywgcmVhbGx5IQ==";
-const SOON: Duration = Duration::from_secs(10);
-
-/// One volume of one host, whose server has that name.
-struct Host {
-    root: TempDir,
-    volume: Uuid,
-    server: Server,
-    program: PathBuf,
-    ports: Reserved,
-}
-
-impl Host {
-    /// `last` is the last byte of the address of this host's loopback: each test has its own.
-    fn new(last: u8, name: &str) -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let volume = Uuid::new_v4();
-        let program = root.path().join(name);
-        symlink(STANDIN, &program).unwrap();
-        let ports = Ports {
-            root: root.path().to_owned(),
-            address: Ipv4Addr::new(127, 115, 110, last),
-        };
-        Host {
-            server: Server::at(root.path(), &volume),
-            ports: ports.reserve(&volume).unwrap(),
-            root,
-            volume,
-            program,
-        }
-    }
-
-    fn spec(&self) -> Spec {
-        Spec {
-            volume: self.volume,
-            server: self.program.clone(),
-            targets: [3810, 3820, 3830].map(|port| ([10, 0, 0, 1], port).into()),
-            generation: 7,
-            nbd: self.ports.nbd,
-            control: self.ports.control,
-            key: Some(SecretString::from(KEY)),
-        }
-    }
-
-    fn start(&self) {
-        self.server.prepare(&self.spec()).unwrap();
-        self.server.start(&runner()).unwrap();
-    }
-
-    /// Starts it, and answers what runs as soon as it can be used.
-    fn ready(&self) -> State {
-        self.start();
-        self.server.wait_ready(SOON).unwrap();
-        self.running()
-    }
-
-    fn running(&self) -> State {
-        match self.server.status().unwrap() {
-            Status::Running(state) => state,
-            other => panic!("not running: {other:?}"),
-        }
-    }
-
-    /// How it ended, once it did.
-    fn ended(&self) -> Ended {
-        let mut status = self.server.status().unwrap();
-        for _ in 0..500 {
-            if let Status::Ended(ended) = status {
-                return ended;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-            status = self.server.status().unwrap();
-        }
-        panic!("it has not ended: {status:?}");
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.server.folder().join(name)
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let stopped = self.server.stop(SOON);
-        if !std::thread::panicking() {
-            stopped.unwrap();
-        }
-    }
-}
-
-fn runner() -> Detached {
-    Detached {
-        command: [STANDIN, "serve"].map(Into::into).to_vec(),
-    }
-}
-
-fn send(process: &Process, signal: Signal) {
-    kill(Pid::from_raw(process.pid), signal).unwrap();
-}
+use host::{runner, send, Host, KEY, SOON, STANDIN};
 
 fn nobody_listens(host: &Host) -> bool {
     TcpListener::bind(host.ports.nbd).is_ok() && TcpListener::bind(host.ports.control).is_ok()

@@ -22,6 +22,7 @@
 //! could note them, by its command line: no other process is told to listen on that address with
 //! that generation.
 
+mod fence;
 pub(crate) mod folder;
 mod launcher;
 mod mask;

@@ -2,7 +2,7 @@
 //!
 //! Its steps, each of which may be its last: take the lock → refuse a spec that was used → write
 //! `state.json` → start the server → write `state.json` with the server in it → wait for its end →
-//! write `exit.json`. Whoever finds `state.json` without `exit.json` looks at the processes.
+//! write `exit.json`. A server that is found to be fenced is ended. Whoever finds `state.json` without `exit.json` looks at the processes.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -24,7 +24,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::mask::Mask;
-use super::{folder, Ended, How, Spec, State, EXIT, LOCK, LOCK_DEADLINE, SPEC, STATE};
+use super::{fence, folder, Ended, How, Spec, State, EXIT, LOCK, LOCK_DEADLINE, SPEC, STATE};
 use crate::deadline::Deadline;
 use crate::{Error, Process};
 
@@ -41,16 +41,19 @@ const LAST_LINES: usize = 8;
 /// stdout and stderr.
 const STREAMS: usize = 2;
 
-enum Event {
+pub(super) enum Event {
     Line(String),
     Signal(i32),
+    /// Another server has the volume; what this one says of itself.
+    Fenced(String),
     /// One of the two streams ended.
     Closed,
 }
 
 /// Runs the server of a run folder from its start to its end; the body of a runner process, whose
-/// signals it takes over. SIGTERM and SIGINT end the server, and after it, as usual, the process. Each line the server says is given to
-/// `log` without the key, and must be taken without much ado: the server waits meanwhile.
+/// signals it takes over. SIGTERM and SIGINT end the server, and after it, as usual, the process. A
+/// server that another one has taken the volume from is ended, too. Each line the server says is
+/// given to `log` without the key, and must be taken without much ado: the server waits meanwhile.
 ///
 /// # Errors
 /// [`Error::NothingToServe`], [`Error::ServedAlready`] or [`Error::Locked`] if nothing was to be
@@ -121,7 +124,11 @@ impl Runner<'_> {
                 }
             }
         });
-        let result = self.start(sender).map(|child| self.watch(child, &events));
+        let to_fence = sender.clone();
+        let result = self.start(sender).map(|child| {
+            let _until_its_end = fence::watch(self.spec.control, to_fence);
+            self.watch(child, &events)
+        });
         handle.close();
         // Gone before the receiver is: it may stand in the queue.
         drop(events);
@@ -187,6 +194,7 @@ impl Runner<'_> {
 
     fn watch(&mut self, mut child: Child, events: &Receiver<Event>) -> Ended {
         let mut asked = false;
+        let mut fenced = false;
         let mut kill_at: Option<Deadline> = None;
         let mut open = STREAMS;
         let how = loop {
@@ -199,9 +207,20 @@ impl Runner<'_> {
                     kill_at = Some(Deadline::after(GRACE));
                     self.send(&child, Signal::SIGTERM);
                 }
-                Ok(Event::Signal(_)) | Err(_) => {}
+                Ok(Event::Fenced(info)) if !asked => {
+                    (self.log)(&format!(
+                        "another server with a higher generation has volume {}, and this one is \
+                         {info}: ending it",
+                        self.spec.volume
+                    ));
+                    fenced = true;
+                    kill_at = Some(Deadline::after(GRACE));
+                    self.send(&child, Signal::SIGTERM);
+                }
+                Ok(Event::Signal(_) | Event::Fenced(_)) | Err(_) => {}
             }
             match child.try_wait() {
+                Ok(Some(_)) if fenced => break How::Fenced,
                 Ok(Some(status)) => break How::from(status),
                 Ok(None) if kill_at.is_some_and(Deadline::passed) => {
                     (self.log)("the server does not end: killing it");
@@ -234,6 +253,7 @@ impl Runner<'_> {
                 Ok(Event::Line(line)) => self.take(line),
                 Ok(Event::Closed) => open -= 1,
                 Ok(Event::Signal(signal)) => asked |= signal != SIGCHLD,
+                Ok(Event::Fenced(_)) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -241,6 +261,9 @@ impl Runner<'_> {
     }
 
     fn take(&mut self, line: String) {
+        if fence::is_about_asking(&line) {
+            return;
+        }
         (self.log)(&line);
         if self.last_lines.len() == LAST_LINES {
             self.last_lines.pop_front();

@@ -111,6 +111,8 @@ pub enum How {
     Exited(i32),
     /// That signal killed it.
     Killed(i32),
+    /// Its runner ended it: another server, with a higher generation, has the volume.
+    Fenced,
     /// It could not be started, for that reason.
     NotStarted(String),
     /// Nobody saw it: its runner was killed before.
@@ -149,6 +151,9 @@ impl fmt::Display for How {
         match self {
             How::Exited(code) => write!(f, "it exited with code {code}"),
             How::Killed(signal) => write!(f, "it was killed by signal {signal}"),
+            How::Fenced => {
+                f.write_str("it was fenced: another server with a higher generation has the volume")
+            }
             How::NotStarted(reason) => write!(f, "it could not be started: {reason}"),
             How::Unseen => f.write_str("it is gone, and so is the process that looked after it"),
         }

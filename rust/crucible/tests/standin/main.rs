@@ -12,12 +12,14 @@
 //! | `deaf` | it is active, and does not listen |
 //! | `stubborn` | it ignores SIGTERM |
 //! | `upstream` | it has no `--address` |
+//!
+//! SIGUSR1 fences it: it goes on as Crucible does then, and says that it is not active.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
@@ -129,15 +131,22 @@ fn serve(arguments: &[String]) {
     }
     let waiting = name.contains("waiting");
     let control = TcpListener::bind(address("--control")).unwrap();
-    let answers = thread::spawn(move || answer(&control, if waiting { WAITING } else { ACTIVE }));
+    let inactive = Arc::new(AtomicBool::new(waiting));
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&inactive)).unwrap();
+    let answers = thread::spawn(move || answer(&control, &inactive));
     // As long as it lives, whether or not anything can be bound to it.
     let deaf = waiting || name.contains("deaf");
     let _nbd = (!deaf).then(|| TcpListener::bind(address("--address")).unwrap());
     answers.join().unwrap();
 }
 
-fn answer(control: &TcpListener, body: &str) {
+fn answer(control: &TcpListener, inactive: &AtomicBool) {
     for stream in control.incoming() {
+        let body = if inactive.load(Ordering::SeqCst) {
+            WAITING
+        } else {
+            ACTIVE
+        };
         let mut stream = stream.unwrap();
         let head = BufReader::new(&stream).lines();
         let request = head
@@ -147,6 +156,7 @@ fn answer(control: &TcpListener, body: &str) {
             Some(line) if line.starts_with("GET /info ") => "200 OK",
             _ => "404 Not Found",
         };
+        println!(r#"{{"msg":"request completed","level":30,"task":"control"}}"#);
         let length = body.len();
         // A client that does not wait for the answer is its own affair.
         let _ = write!(

@@ -1,0 +1,117 @@
+//! A host with one volume, and what its tests ask of it. The server is a stand-in
+//! (`standin/main.rs`); its runner, its folder and its end are real.
+#![allow(dead_code, reason = "each file of tests uses a part")]
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crucible::port::{Ports, Reserved};
+use crucible::server::{Detached, Ended, Server, Spec, State, Status};
+use crucible::{Process, SecretString};
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+pub const STANDIN: &str = env!("CARGO_BIN_EXE_crucible-server-standin");
+pub const KEY: &str = "dGhpcyBpcyBhIGtleSBvZiAzMiBieXRlcywgcmVhbGx5IQ==";
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// One volume of one host, whose server has that name.
+pub struct Host {
+    pub root: TempDir,
+    pub volume: Uuid,
+    pub server: Server,
+    pub program: PathBuf,
+    pub ports: Reserved,
+}
+
+impl Host {
+    /// `last` is the last byte of the address of this host's loopback: each test has its own.
+    pub fn new(last: u8, name: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let volume = Uuid::new_v4();
+        let program = root.path().join(name);
+        symlink(STANDIN, &program).unwrap();
+        let ports = Ports {
+            root: root.path().to_owned(),
+            address: Ipv4Addr::new(127, 115, 110, last),
+        };
+        Host {
+            server: Server::at(root.path(), &volume),
+            ports: ports.reserve(&volume).unwrap(),
+            root,
+            volume,
+            program,
+        }
+    }
+
+    pub fn spec(&self) -> Spec {
+        Spec {
+            volume: self.volume,
+            server: self.program.clone(),
+            targets: [3810, 3820, 3830].map(|port| ([10, 0, 0, 1], port).into()),
+            generation: 7,
+            nbd: self.ports.nbd,
+            control: self.ports.control,
+            key: Some(SecretString::from(KEY)),
+        }
+    }
+
+    pub fn start(&self) {
+        self.server.prepare(&self.spec()).unwrap();
+        self.server.start(&runner()).unwrap();
+    }
+
+    /// Starts it, and answers what runs as soon as it can be used.
+    pub fn ready(&self) -> State {
+        self.start();
+        self.server.wait_ready(SOON).unwrap();
+        self.running()
+    }
+
+    pub fn running(&self) -> State {
+        match self.server.status().unwrap() {
+            Status::Running(state) => state,
+            other => panic!("not running: {other:?}"),
+        }
+    }
+
+    /// How it ended, once it did.
+    pub fn ended(&self) -> Ended {
+        let mut status = self.server.status().unwrap();
+        for _ in 0..1500 {
+            if let Status::Ended(ended) = status {
+                return ended;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            status = self.server.status().unwrap();
+        }
+        panic!("it has not ended: {status:?}");
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.server.folder().join(name)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let stopped = self.server.stop(SOON);
+        if !std::thread::panicking() {
+            stopped.unwrap();
+        }
+    }
+}
+
+pub fn runner() -> Detached {
+    Detached {
+        command: [STANDIN, "serve"].map(Into::into).to_vec(),
+    }
+}
+
+pub fn send(process: &Process, signal: Signal) {
+    kill(Pid::from_raw(process.pid), signal).unwrap();
+}
