@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
+from tests.lab import wait_for
 from tests.lab.crucible import SERVER, VOLUMES, CrucibleLab, CrucibleSr, Volume, declaration
-from tests.lab.dom0 import Dom0
+from tests.lab.dom0 import Completed, Dom0
 from tests.lab.sm_source import SM_DIR
 from tests.lab.vdi import Vdi
 
@@ -256,6 +260,57 @@ def test_a_volumes_key_may_be_a_secret_of_xapi(crucible_lab: CrucibleLab, host: 
         complaint = Vdi(sr, volume.uuid).refusal(host, "vdi_activate", "true")
     assert "connecting a device" in complaint, "without its key no server gets as far as that"
     sr.forget()
+
+
+def test_a_server_that_lost_two_targets_is_kept_and_one_that_was_fenced_is_ended_and_xapi_is_told(
+    crucible_lab: CrucibleLab,
+) -> None:
+    volume = crucible_lab.storage.create_volume("fenced")
+    crucible_lab.declare(volume)
+    sr = crucible_lab.create_sr("fenced")
+    one, two = crucible_lab.hosts
+    with served(one, volume, generation=1) as runner:
+        volume.stop(0)
+        volume.stop(1)
+        time.sleep(7)
+        assert not runner.done(), "it was asked three times meanwhile"
+        volume.start(0)
+        volume.start(1)
+        with served(two, volume, generation=2):
+            assert runner.result(timeout=30).returncode == 1
+    assert volume.uuid not in one.exec(["ps", "axww"]).check().decode()
+    told = dict(messages(sr, volume))["SMBLOCK_CRUCIBLE_SERVER_DIED"]
+    assert "it was fenced: another server with a higher generation has the volume" in told
+    sr.forget()
+
+
+@contextmanager
+def served(host: Dom0, volume: Volume, generation: int) -> Iterator[Future[Completed]]:
+    """Meanwhile a host serves a volume to nobody, past all claims.  The process that looks after the
+    server is what is yielded."""
+    folder = f"/run/smblock/crucible/{volume.uuid}"
+    nbd, control = (f"{volume.storage.address}:{20000 + 2 * generation + n}" for n in range(2))
+    spec = {"volume": volume.uuid, "server": SERVER, "targets": volume.targets, "generation": generation}
+    host.put(f"{folder}/spec.json", json.dumps({**spec, "nbd": nbd, "control": control, "key": None}).encode(), 0o600)
+    with ThreadPoolExecutor() as beside:
+        runner = beside.submit(host.exec, [f"{SM_DIR}/smblock-crucible-server", folder], timeout=120)
+        try:
+            wait_for(lambda: is_active(control), f"a server with generation {generation}")
+            yield runner
+        finally:
+            state = json.loads(host.get(f"{folder}/state.json"))
+            host.exec(["kill", str(state["runner"]["pid"])])  # which may have ended by itself
+            runner.result()
+            host.exec(["rm", "-r", folder]).check()
+
+
+def is_active(control: str) -> bool:
+    """What a server says of itself."""
+    try:
+        with urllib.request.urlopen(f"http://{control}/info", timeout=5) as answer:
+            return bool(json.load(answer)["state"] == "active")
+    except OSError:
+        return False
 
 
 def messages(sr: CrucibleSr, volume: Volume) -> list[tuple[str, str]]:
