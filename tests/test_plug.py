@@ -21,6 +21,11 @@ from tests.lab.dom0 import Dom0
 
 KEPT = b"kept" * (MIB // 4)
 
+# What is the same on both data paths is tried on one, unless there is time.
+on_tapdisk = pytest.mark.parametrize(
+    "sr", ["aio", pytest.param("phy", marks=pytest.mark.slow)], indirect=True, scope="module"
+)
+
 
 @pytest.fixture(scope="module", params=["aio", "phy"])
 def sr(request: pytest.FixtureRequest, guests_rbd_pool: RbdPool, serves_phy: bool) -> CephSr:
@@ -69,6 +74,7 @@ def test_an_unplugged_disk_leaves_no_device_no_link_and_no_claim(disk: Disk, one
     assert disk.watchers() == 0
 
 
+@on_tapdisk
 def test_a_disk_has_the_queue_and_the_options_that_its_image_has_when_mapped_by_hand(disk: Disk, one: Dom0) -> None:
     with disk.plugged(one):
         (device,) = disk.devices(one)
@@ -83,6 +89,7 @@ def test_a_disk_has_the_queue_and_the_options_that_its_image_has_when_mapped_by_
     assert ours == theirs
 
 
+@on_tapdisk
 def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Dom0) -> None:
     def devices_and_links() -> list[str]:
         # SM notes an attach in a file beside the link, where the folder is there already.
@@ -98,6 +105,7 @@ def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Do
         assert read(one, device, MIB) == KEPT
 
 
+@on_tapdisk
 def test_a_disk_plugged_for_reading_cannot_be_written_and_two_hosts_may_have_it(
     disk: Disk, one: Dom0, two: Dom0
 ) -> None:
@@ -154,6 +162,7 @@ def most_watchers(disk: Disk) -> Iterator[list[int]]:
         seen.append(disk.watchers())
 
 
+@on_tapdisk
 def test_a_grown_disk_is_bigger_at_its_next_plug_and_holds_what_it_held(disk: Disk, one: Dom0) -> None:
     written = os.urandom(MIB)
     with disk.plugged(one) as device:
@@ -166,6 +175,7 @@ def test_a_grown_disk_is_bigger_at_its_next_plug_and_holds_what_it_held(disk: Di
     assert disk.export()[31 * MIB :] == written
 
 
+@on_tapdisk
 def test_a_plugged_disk_is_not_destroyed_even_past_xapis_own_check(
     plugged: tuple[Disk, str], one: Dom0, two: Dom0
 ) -> None:
@@ -177,6 +187,7 @@ def test_a_plugged_disk_is_not_destroyed_even_past_xapis_own_check(
     assert read(two, device, MIB) == KEPT
 
 
+@on_tapdisk
 def test_a_plugged_disk_is_not_resized_even_past_xapis_own_check(
     plugged: tuple[Disk, str], one: Dom0, two: Dom0
 ) -> None:
@@ -189,6 +200,7 @@ def test_a_plugged_disk_is_not_resized_even_past_xapis_own_check(
     assert disk.sr.lab.get("vdi", "virtual-size", disk.uuid) == str(16 * MIB)
 
 
+@on_tapdisk
 def test_an_sr_is_not_unplugged_from_a_host_that_has_a_disk_of_it(plugged: tuple[Disk, str], two: Dom0) -> None:
     disk, device = plugged
     lab = disk.sr.lab
