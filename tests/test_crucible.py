@@ -84,6 +84,21 @@ def test_a_disk_whose_server_dies_fails_at_once_and_is_whole_after_it_was_plugge
         assert read(one, device, MIB) == KEPT
 
 
+def test_a_disk_is_not_plugged_with_another_key_than_it_was_written_with_and_leaves_nothing_behind(
+    disk: Vdi[CrucibleSr], one: Dom0
+) -> None:
+    key_file = f"/etc/smblock/{disk.uuid}.key"
+    right = one.get(key_file)
+    with disk.plugged(one) as device:
+        write(one, device, KEPT)
+    one.put(key_file, base64.b64encode(os.urandom(32)), 0o600)
+    complaint = disk.refusal(one, "vdi_activate", "true")
+    one.put(key_file, right, 0o600)
+    assert "the volume's key may be another than it was written with" in complaint
+    assert traces(disk, one) == []
+    assert open_claims(disk) == []
+
+
 def test_the_disk_of_a_host_that_died_is_had_elsewhere_once_that_host_was_declared_dead(
     disk: Vdi[CrucibleSr], crucible_guests: CrucibleLab, one: Dom0, two: Dom0
 ) -> None:

@@ -3,8 +3,10 @@
 use std::any::Any;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +34,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 pub(super) const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
 /// Another command on the same volume may take all of the others.
 const LOCK_DEADLINE: Duration = Duration::from_secs(120);
+/// Bytes that are read to try a key: no volume has smaller blocks.
+const BLOCK: usize = 512;
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// Reads a secret of XAPI. An error is XAPI's text.
@@ -133,6 +137,27 @@ pub(super) fn lock(run: &Path, vdi: &Uuid) -> Result<File> {
             }
             Err(TryLockError::Error(e)) => return Err(io_failure("lock", &path, &e)),
         }
+    }
+}
+
+/// Reads the first block of an encrypted volume. A server takes any key, and finds only at the first
+/// read that it is not the one which the volume was written with.
+fn check_key(device: &Path) -> Result<()> {
+    let (sender, answer) = mpsc::channel();
+    let path = device.to_owned();
+    // The kernel may sit on it, and nobody waits for the answer then.
+    thread::spawn(move || {
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut [0; BLOCK]));
+        let _ = sender.send(read);
+    });
+    let doing = "read (the volume's key may be another than it was written with)";
+    match answer.recv_timeout(DEVICE_DEADLINE) {
+        Ok(read) => read.map_err(|e| io_failure(doing, device, &e)),
+        Err(_) => Err(io_failure(
+            doing,
+            device,
+            &std::io::Error::from_raw_os_error(libc::ETIMEDOUT),
+        )),
     }
 }
 
@@ -252,6 +277,9 @@ impl Machine for Dom0<'_> {
             read_only,
             deadline: DEVICE_DEADLINE,
         })?;
+        if volume.key.is_some() {
+            check_key(&device.device)?;
+        }
         Ok(device.into())
     }
 
