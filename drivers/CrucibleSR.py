@@ -17,13 +17,13 @@ from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, run, take_over, util 
 
 CAPABILITIES = [
     *("SR_UPDATE", "ATOMIC_PAUSE"),
-    *("VDI_CREATE", "VDI_DELETE", "VDI_INTRODUCE", "VDI_UPDATE"),
+    *("VDI_CREATE", "VDI_DELETE", "VDI_CLONE", "VDI_INTRODUCE", "VDI_UPDATE"),
     *("VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE", "VDI_DEACTIVATE"),
 ]
 
 CONFIGURATION = [
     ["volumes", "file that declares the volumes, the same on every host"],
-    ["provisioner", "program that makes and deletes volumes (one of both is required)"],
+    ["provisioner", "program that makes, copies and deletes volumes (one of both is required)"],
     ["server", "Crucible's NBD server (default: /usr/local/bin/crucible-nbd-server)"],
     ["datapath", "aio (tapdisk, default) or phy (blkback)"],
 ]

@@ -125,7 +125,7 @@ def test_an_administrator_drops_the_claim_of_a_host_that_certainly_does_not_run(
     assert sr.lab.admin(*words, "--yes").stdout == b"nobody had claimed it\n"
 
 
-def test_a_provisioner_makes_disks_and_deletes_them_beside_declared_ones(
+def test_a_provisioner_makes_copies_and_deletes_disks_beside_declared_ones(
     crucible_lab: CrucibleLab, volumes: list[Volume]
 ) -> None:
     storage = crucible_lab.storage
@@ -143,6 +143,10 @@ def test_a_provisioner_makes_disks_and_deletes_them_beside_declared_ones(
         sr.scan()
         assert sr.vdis() == {volumes[0].uuid, made}
         assert int(sr.get("physical-size")) > 3 * 64 * MIB, "what the sleds hold"
+        copy = sr.lab.xe("vdi-clone", f"uuid={made}")
+        sr.scan()
+        assert sr.vdis() == {volumes[0].uuid, made, copy}
+        sr.destroy_vdi(copy)
     finally:
         sr.destroy_vdi(made)
     sr.scan()
@@ -151,12 +155,13 @@ def test_a_provisioner_makes_disks_and_deletes_them_beside_declared_ones(
     sr.forget()
 
 
-def test_a_disk_is_neither_made_nor_deleted_without_a_provisioner_and_the_reason_is_said(
+def test_a_disk_is_neither_made_nor_copied_nor_deleted_without_a_provisioner_and_the_reason_is_said(
     sr: CrucibleSr, volumes: list[Volume]
 ) -> None:
     size = f"virtual-size={16 * MIB}"
     complaint = sr.lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=new", size)
     assert "not implemented" in complaint
+    assert "not implemented" in sr.lab.refused("vdi-clone", f"uuid={volumes[0].uuid}")
     complaint = sr.lab.refused("vdi-destroy", f"uuid={volumes[0].uuid}")
     assert "declared in device-config:volumes" in complaint
     assert volumes[0].uuid in sr.vdis()

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import uuid
 
 from smblock._core import CrucibleSr, Error, serve_crucible
-from smblock.sm import is_dead, util
+from smblock.sm import as_sm_error, is_dead, util
 from smblock.vdi import CoreVDI
 
 # The program that looks after one server; its run folder is added.
@@ -94,6 +95,11 @@ class CrucibleVDI(CoreVDI):
     def load(self, vdi_uuid):
         super().load(vdi_uuid)
         self.sm_config_keep = OwnKeys(self.sm_config_keep)
+
+    @as_sm_error
+    def clone(self, sr_uuid, vdi_uuid):
+        new = self.sr.vdi(str(uuid.uuid4()))
+        return new._introduce(self.sr.core.copy_vdi(vdi_uuid, new.uuid))
 
     def update(self, sr_uuid, vdi_uuid):
         """XAPI keeps names and descriptions, and nobody else."""

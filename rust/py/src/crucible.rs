@@ -224,6 +224,15 @@ impl CrucibleSr {
         self.run(py, "VDI.delete", |sr| sr.delete(&uuid))
     }
 
+    /// `vdi_clone`, by a full copy: answers the new VDI's attributes.
+    #[pyo3(text_signature = "($self, vdi_uuid, new_uuid)")]
+    fn copy_vdi(&self, py: Python<'_>, vdi_uuid: &str, new_uuid: &str) -> PyResult<PyObject> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        let new = convert::uuid("VDI", new_uuid)?;
+        let vdi = self.run(py, "VDI.clone", |sr| sr.copy(&uuid, &new))?;
+        vdi_attributes(py, &vdi)
+    }
+
     /// `vdi_introduce`: the attributes of a VDI that the SR holds.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn introduce_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<PyObject> {

@@ -32,6 +32,8 @@ pub trait Catalogue {
     fn list(&self) -> Result<Listing>;
     /// Has a volume made. Its size may be larger than asked for.
     fn create(&self, vdi: &Uuid, name: &str, size: u64) -> Result<Volume>;
+    /// Has a full copy made of a volume that nobody uses meanwhile.
+    fn copy(&self, source: &Volume, vdi: &Uuid) -> Result<Volume>;
     /// Has a volume deleted, with its data.
     fn delete(&self, volume: &Volume) -> Result<()>;
 }

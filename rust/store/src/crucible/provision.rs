@@ -1,8 +1,10 @@
-//! Volumes are introduced, made and deleted.
+//! Volumes are introduced, made, copied and deleted.
 
+use ::crucible::Volume;
 use uuid::Uuid;
 
 use super::error::{Error, Result};
+use super::log::Claim;
 use super::scan::new_fields;
 use super::{Source, Volumes};
 use crate::xapi::ScannedVdi;
@@ -12,12 +14,7 @@ impl Volumes<'_> {
     pub fn introduce(&self, vdi: &Uuid) -> Result<ScannedVdi> {
         let listing = self.catalogue.list()?;
         let (volume, _) = listing.find(vdi)?;
-        Ok(ScannedVdi {
-            uuid: *vdi,
-            size: volume.size,
-            xapi: new_fields(volume),
-            known_to_xapi: false,
-        })
+        Ok(new_to_xapi(volume))
     }
 
     /// `vdi_create`: answers the size in bytes, which is never less than asked for.
@@ -36,12 +33,31 @@ impl Volumes<'_> {
         if *source == Source::Declared {
             return Err(Error::Declared { vdi: *vdi });
         }
+        self.claim_unused(volume)?;
+        let deleted = self.catalogue.delete(volume);
+        deleted.map_err(|e| self.undo(vdi, e))
+    }
+
+    /// `vdi_clone`: a full copy, of which the time grows with the size. The source is claimed
+    /// meanwhile, so that nobody writes to it.
+    pub fn copy(&self, vdi: &Uuid, new: &Uuid) -> Result<ScannedVdi> {
+        let _alone = self.lock(vdi)?;
+        let listing = self.catalogue.list()?;
+        let (source, _) = listing.find(vdi)?;
+        let claim = self.claim_unused(source)?;
+        let copied = self.catalogue.copy(source, new);
+        let copy = copied.map_err(|e| self.undo(vdi, e))?;
+        self.release(&claim)?;
+        Ok(new_to_xapi(&copy))
+    }
+
+    /// Claims a volume that no host uses, for what no server is needed for.
+    fn claim_unused(&self, volume: &Volume) -> Result<Claim> {
+        let vdi = &volume.uuid;
         self.refuse_if_served(vdi)?;
         self.clear(vdi)?;
         self.close(&self.log(vdi)?)?;
-        self.claim(volume, &self.log(vdi)?)?;
-        let deleted = self.catalogue.delete(volume);
-        deleted.map_err(|e| self.undo(vdi, e))
+        self.claim(volume, &self.log(vdi)?)
     }
 
     fn refuse_if_served(&self, vdi: &Uuid) -> Result<()> {
@@ -49,5 +65,14 @@ impl Volumes<'_> {
             Some(claim) if self.is_ours(claim) && self.serves(claim)? => Err(Error::in_use(claim)),
             _ => Ok(()),
         }
+    }
+}
+
+fn new_to_xapi(volume: &Volume) -> ScannedVdi {
+    ScannedVdi {
+        uuid: volume.uuid,
+        size: volume.size,
+        xapi: new_fields(volume),
+        known_to_xapi: false,
     }
 }

@@ -65,6 +65,10 @@ impl Catalogue for Sources {
         Ok(self.provisioner("create disks")?.create(vdi, name, size)?)
     }
 
+    fn copy(&self, source: &Volume, vdi: &Uuid) -> Result<Volume> {
+        Ok(self.provisioner("copy disks")?.copy(source, vdi)?)
+    }
+
     fn delete(&self, volume: &Volume) -> Result<()> {
         Ok(self.provisioner("delete disks")?.delete(volume)?)
     }

@@ -3,6 +3,7 @@
 use store::crucible::memory::{MemoryMachine, World};
 use store::crucible::{Error, Result, Volumes};
 use store::faults::{Calls, Faults, FaultyMachine, FaultyRegistry, Mode, Plan};
+use uuid::Uuid;
 
 use crate::{activate, deactivate, is_served_by, nothing_is_left, on, volume, world, SR, VDI};
 
@@ -214,6 +215,26 @@ fn a_host_that_activates_while_another_lets_go_waits_its_turn() {
         assert_eq!(world.broken(), Vec::<String>::new(), "call {nth}");
         activate(&world, "b").unwrap();
         is_served_by(&world, "b", &format!("call {nth}"));
+        if last {
+            break;
+        }
+    }
+}
+
+#[test]
+fn no_disk_is_copied_while_a_host_starts_to_use_it() {
+    for nth in 0.. {
+        let world = World::new(vec![volume()]);
+        let machine = world.host("a");
+        let faults = Faults::interrupted(nth, || drop(activate(&world, "b")));
+        let new = Uuid::from_u128(0xc0);
+        let copied = faulty(&world, &machine, &faults, |sr| sr.copy(&VDI, &new));
+        let at = format!("b activates before call {nth} of a's copying: {copied:?}");
+        assert_eq!(world.broken(), Vec::<String>::new(), "{at}");
+        let last = faults.calls() <= nth;
+        deactivate(&world, "b");
+        on(&world, "a", |sr| sr.copy(&VDI, &Uuid::from_u128(0xc1))).unwrap();
+        nothing_is_left(&world, &at);
         if last {
             break;
         }
