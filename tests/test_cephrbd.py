@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from xml.etree import ElementTree
 
 from tests.lab.cephrbd import STANDING_OBJECTS, CephRbdLab, CephSr, RbdPool, wait_for
@@ -136,14 +137,27 @@ def test_a_scan_while_the_cluster_is_down_is_an_error_and_xapi_forgets_nothing(s
     lab = sr.lab
     sr.create_vdi("survivor")
     lab.ceph.stop_monitor()
+    began = time.monotonic()
     try:
         complaint = lab.refused("sr-scan", f"uuid={sr.uuid}")
     finally:
         lab.ceph.start_monitor()
+    assert time.monotonic() - began < 38  # 30 s for the monitors, the rest for Python and SM
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert "smblock-admin check" in complaint
     assert sr.names() == {"survivor"}
     sr.scan()
+    assert sr.names() == {"survivor"}
+
+
+def test_an_sr_can_be_unplugged_while_the_cluster_is_down(sr: CephSr) -> None:
+    sr.create_vdi("survivor")
+    sr.lab.ceph.stop_monitor()
+    try:
+        sr.unplug()
+    finally:
+        sr.lab.ceph.start_monitor()
+    sr.plug()
     assert sr.names() == {"survivor"}
 
 

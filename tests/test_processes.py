@@ -175,7 +175,7 @@ def test_no_command_connects_to_the_cluster_more_than_once(traces: list[Trace]) 
 
 def test_what_needs_no_cluster_connects_to_none(traces: list[Trace]) -> None:
     silent = {trace.command for trace in traces if not trace.peers}
-    assert silent == {"sr_get_driver_info", "vdi_attach", "vdi_detach"}
+    assert silent == {"sr_get_driver_info", "vdi_attach", "vdi_detach", "sr_detach"}
 
 
 def test_a_command_prints_one_reply_and_nothing_else(traces: list[Trace]) -> None:

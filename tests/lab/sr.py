@@ -45,6 +45,10 @@ class LabSr:
         for pbd in self.lab.list("pbd", f"sr-uuid={self.uuid}"):
             self.lab.xe("pbd-unplug", f"uuid={pbd}")
 
+    def plug(self) -> None:
+        for pbd in self.lab.list("pbd", f"sr-uuid={self.uuid}"):
+            self.lab.xe("pbd-plug", f"uuid={pbd}")
+
     def forget(self) -> None:
         self.unplug()
         self.lab.xe("sr-forget", f"uuid={self.uuid}")

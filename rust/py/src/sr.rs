@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use store::device_config::{Datapath, DeviceConfig};
-use store::dom0::{Dom0, Toolstack};
+use store::dom0::{maps_any_of, Dom0, Toolstack};
 use store::sr::reclaim::{Pending, Report};
 use store::usage::PoolUsage;
 use store::vdi::create::NewDisk;
@@ -161,9 +161,16 @@ impl Sr {
         self.run(py, "SR.attach", |sr| sr.attach_sr())
     }
 
-    /// `sr_detach`
+    /// `sr_detach`. Needs no cluster where no disk is mapped: an SR can be unplugged while that is away.
     #[pyo3(text_signature = "($self)")]
     fn detach(&self, py: Python<'_>) -> PyResult<()> {
+        let sr = convert::uuid("SR", &self.uuid)?;
+        let mapped = detached(py, "SR.detach", || {
+            maps_any_of(&sr).map_err(|e| failures::of_host("listing this host's devices", e))
+        })?;
+        if !mapped {
+            return Ok(());
+        }
         self.run(py, "SR.detach", |sr| sr.detach_sr())
     }
 

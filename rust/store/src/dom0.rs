@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hostdev::{Krbd, Mapping};
 use uuid::Uuid;
 
+use crate::catalogue::image_prefix;
 use crate::host::{Host, HostError, ImageKey, MapRequest, Mapped, Owner, Result};
 
 /// How long the kernel may take to map or unmap.
@@ -49,6 +50,14 @@ impl<'a> Dom0<'a> {
             toolstack,
         })
     }
+}
+
+/// Whether this host's kernel maps any image of an SR. Asks no cluster: the names of images bear
+/// their SR's UUID, and whose image exactly a device shows is looked at where there is one.
+pub fn maps_any_of(sr: &Uuid) -> Result<bool> {
+    let prefix = image_prefix(sr);
+    let mappings = Krbd::new().mappings()?;
+    Ok(mappings.iter().any(|m| m.image_name.starts_with(&prefix)))
 }
 
 impl From<hostdev::Error> for HostError {
