@@ -14,6 +14,19 @@ pub(crate) fn c_string(argument: &'static str, value: &str) -> Result<CString> {
     })
 }
 
+/// Each of `texts` as [`c_string`] makes it.
+pub(crate) fn c_strings<'a>(
+    argument: &'static str,
+    texts: impl Iterator<Item = &'a str>,
+) -> Result<Vec<CString>> {
+    texts.map(|text| c_string(argument, text)).collect()
+}
+
+/// What C takes for an array of strings, for as long as `texts` live.
+pub(crate) fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts.iter().map(|text| text.as_ptr()).collect()
+}
+
 /// The text at `text`; empty for a null pointer.
 ///
 /// # Safety

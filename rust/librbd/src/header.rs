@@ -10,9 +10,9 @@ use nix::errno::Errno;
 
 use crate::error::{check, Error, Result};
 use crate::ffi::rbd::CEPH_NOSNAP;
-use crate::omap::WriteOp;
 use crate::pool::{object_name, Pool};
 use crate::snapshot::SnapId;
+use crate::write_op::WriteOp;
 
 const CLASS: &CStr = c"rbd";
 /// Room for an answer. Only lists of snapshots are longer than one name: they get more.

@@ -48,6 +48,7 @@ mod keyring;
 mod library;
 mod meta;
 mod monitors;
+mod objects;
 mod omap;
 mod options;
 mod pool;
@@ -57,6 +58,7 @@ mod prototypes;
 mod snapshot;
 mod trash;
 mod watchers;
+mod write_op;
 
 pub use clone::{LinkedImage, Parent};
 pub use cluster::Cluster;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::host::Owner;
-use crate::xapi::XapiFields;
+use crate::xapi::{ScannedVdi, XapiFields};
 
 /// The version of the records that this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -235,6 +235,18 @@ impl VdiRecord {
     /// The same, with an image that has so many parents.
     pub fn with_depth(self, depth: u32) -> Self {
         VdiRecord { depth, ..self }
+    }
+}
+
+/// As XAPI gets to know a VDI that was just made.
+impl From<VdiRecord> for ScannedVdi {
+    fn from(record: VdiRecord) -> Self {
+        ScannedVdi {
+            uuid: record.uuid,
+            size: record.size,
+            xapi: record.xapi,
+            known_to_xapi: false,
+        }
     }
 }
 

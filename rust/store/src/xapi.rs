@@ -6,8 +6,6 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::record::VdiRecord;
-
 /// What XAPI knows about a VDI. XAPI's word counts while the SR is plugged; the catalogue's copy
 /// speaks when the SR is introduced again.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -90,18 +88,6 @@ pub struct ScannedVdi {
     pub xapi: XapiFields,
     /// Whether XAPI's database has it.
     pub known_to_xapi: bool,
-}
-
-/// As XAPI gets to know a VDI that was just made.
-impl From<VdiRecord> for ScannedVdi {
-    fn from(record: VdiRecord) -> Self {
-        ScannedVdi {
-            uuid: record.uuid,
-            size: record.size,
-            xapi: record.xapi,
-            known_to_xapi: false,
-        }
-    }
 }
 
 /// `sm_config` without what belongs to a running host or to another part of SM, and would be

@@ -7,13 +7,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::serve::Event;
 use crate::control::{self, UpstairsState};
 
 /// How often the server is asked.
@@ -26,9 +25,12 @@ const CONTROL: &str = "control";
 /// The level of its log for what is as it should be.
 const INFO: u8 = 30;
 
-/// Asks the server behind that control address until what is returned is dropped, and sends
-/// [`Event::Fenced`] once, if it comes to that.
-pub(super) fn watch(control: SocketAddr, events: SyncSender<Event>) -> Sender<Infallible> {
+/// Asks the server behind that control address until what is returned is dropped. If it is found
+/// to be fenced, `tell` is given what it says of itself.
+pub(super) fn watch(
+    control: SocketAddr,
+    tell: impl FnOnce(String) + Send + 'static,
+) -> Sender<Infallible> {
     let (keep, kept) = mpsc::channel();
     thread::spawn(move || {
         let mut answers = Answers::default();
@@ -37,9 +39,7 @@ pub(super) fn watch(control: SocketAddr, events: SyncSender<Event>) -> Sender<In
                 continue;
             };
             if answers.tell_fenced(&info.state) {
-                // An error is the runner's end: nobody is left to be told.
-                let _ = events.send(Event::Fenced(info.to_string()));
-                return;
+                return tell(info.to_string());
             }
         }
     });

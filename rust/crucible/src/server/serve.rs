@@ -2,7 +2,8 @@
 //!
 //! Its steps, each of which may be its last: take the lock → refuse a spec that was used → write
 //! `state.json` → start the server → write `state.json` with the server in it → wait for its end →
-//! write `exit.json`. A server that is found to be fenced is ended. Whoever finds `state.json` without `exit.json` looks at the processes.
+//! write `exit.json`. A server that is found to be fenced is ended. Whoever finds `state.json` without
+//! `exit.json` looks at the processes.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -124,9 +125,12 @@ impl Runner<'_> {
                 }
             }
         });
-        let to_fence = sender.clone();
+        let told = sender.clone();
         let result = self.start(sender).map(|child| {
-            let _until_its_end = fence::watch(self.spec.control, to_fence);
+            let _until_its_end = fence::watch(self.spec.control, move |info| {
+                // An error is the runner's end: nobody is left to be told.
+                let _ = told.send(Event::Fenced(info));
+            });
             self.watch(child, &events)
         });
         handle.close();

@@ -44,7 +44,7 @@ impl Volumes<'_> {
             return Ok(());
         };
         if !self.has_claimed(log) && !self.is_declared_dead(claim)? {
-            return Err(Error::in_use(claim));
+            return Err(claim.in_use());
         }
         self.release(claim)
     }
@@ -59,7 +59,7 @@ impl Volumes<'_> {
     /// Claims a volume, as its log was read last.
     pub(super) fn claim(&self, volume: &Volume, log: &Log) -> Result<Claim> {
         if let Some(claim) = log.open() {
-            return Err(Error::in_use(claim));
+            return Err(claim.in_use());
         }
         let vdi = &volume.uuid;
         let now = self.machine.now();
@@ -75,7 +75,7 @@ impl Volumes<'_> {
         // others have had the volume since the log was read. The last claim is never removed.
         match self.log(vdi)?.open() {
             Some(winner) if *winner == claim => {}
-            Some(winner) => return Err(Error::in_use(winner)),
+            Some(winner) => return Err(winner.in_use()),
             None => return Err(Error::Outrun { vdi: *vdi }),
         }
         self.forget(vdi, log);

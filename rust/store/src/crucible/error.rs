@@ -1,10 +1,7 @@
 //! What can go wrong with a volume of Crucible, in words for the administrator.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use uuid::Uuid;
 
-use super::log::Claim;
 use crate::host::HostError;
 
 /// Result of an operation on an SR of type crucible or on one of its volumes.
@@ -129,16 +126,6 @@ impl Error {
             Error::Registry { source, .. } | Error::Machine { source, .. } => source.errno,
             Error::NotUndone { first, .. } => first.errno(),
             _ => None,
-        }
-    }
-
-    pub(super) fn in_use(claim: &Claim) -> Self {
-        let since = UNIX_EPOCH + Duration::from_secs(claim.since);
-        Error::VdiInUse {
-            vdi: claim.vdi,
-            host: claim.host.clone(),
-            generation: claim.generation,
-            since: humantime::format_rfc3339_seconds(since).to_string(),
         }
     }
 }

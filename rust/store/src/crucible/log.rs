@@ -17,6 +17,7 @@
 //! highest claim counts. They name their VDI, since XAPI may copy a VDI's maps to another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -45,6 +46,19 @@ pub struct Claim {
     pub boot_id: String,
     /// When, in seconds since 1970 by that host's clock.
     pub since: u64,
+}
+
+impl Claim {
+    /// What others are told.
+    pub(super) fn in_use(&self) -> Error {
+        let since = UNIX_EPOCH + Duration::from_secs(self.since);
+        Error::VdiInUse {
+            vdi: self.vdi,
+            host: self.host.clone(),
+            generation: self.generation,
+            since: humantime::format_rfc3339_seconds(since).to_string(),
+        }
+    }
 }
 
 /// What a VDI's `sm_config` says about who may run its server.

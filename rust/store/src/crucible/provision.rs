@@ -62,7 +62,7 @@ impl Volumes<'_> {
 
     fn refuse_if_served(&self, vdi: &Uuid) -> Result<()> {
         match self.log(vdi)?.open() {
-            Some(claim) if self.is_ours(claim) && self.serves(claim)? => Err(Error::in_use(claim)),
+            Some(claim) if self.is_ours(claim) && self.serves(claim)? => Err(claim.in_use()),
             _ => Ok(()),
         }
     }
