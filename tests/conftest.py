@@ -78,8 +78,12 @@ def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OneNo
 
 @pytest.fixture(scope="session")
 def new_local_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LocalDom0]:
-    """Makes a host of this machine by name, to enter with `with`."""
-    return lambda name: LocalDom0(name, tmp_path_factory.mktemp(name))
+    """Makes a host of this machine by name, to enter with `with`.
+
+    SM's modules are in its memory: that each command runs in a Python of its own, too, is what the
+    traced host of test_processes.py shows, and `make demo`.
+    """
+    return lambda name: LocalDom0(name, tmp_path_factory.mktemp(name), in_memory=True)
 
 
 @pytest.fixture(scope="session")

@@ -145,6 +145,7 @@ def test_a_missing_mgr_cap_is_named_by_the_check_and_disks_can_be_used_all_the_s
     sr.destroy()
 
 
+@pytest.mark.slow  # as test_cephrbd.py's of a cluster that is down
 def test_monitors_that_do_not_answer_are_an_error_in_time_and_leave_no_process(
     lab: CephRbdLab, rbd_pool: RbdPool, silent_monitor: str
 ) -> None:

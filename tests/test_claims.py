@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,16 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.lab import krbd
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
+from tests.lab.cephrbd import CephSr, RbdPool, wait_for
 from tests.lab.disk import MIB, Disk, read, write
 from tests.lab.dom0 import Dom0
 from tests.lab.xapi import ApiError
 from tests.lab.xapi.lab_pool import XeError
 
 KILLER = Path(__file__).with_name("fixtures") / "kill_after_map.py"
-# A kernel that is gone is taken for alive until its watch has lapsed: Ceph's osd_client_watch_timeout.
-WATCH_SECONDS = 60.0
-LAST_WORDS = b"last" * (MIB // 4)
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +43,6 @@ def refused(disk: Disk, host: Dom0) -> str:
     with pytest.raises(XeError) as complaint:
         disk.plug(host)
     return str(complaint.value)
-
-
-def plugged_at_last(disk: Disk, host: Dom0) -> str:
-    """Plug it, as often as it takes until the kernel of a host that is gone has let go."""
-    end = time.monotonic() + WATCH_SECONDS
-    while True:
-        try:
-            return disk.plug(host)
-        except XeError:
-            if time.monotonic() > end:
-                raise
-        time.sleep(1)
 
 
 def test_a_host_is_not_let_in_while_another_has_claimed_the_disk_and_is_told_which(
@@ -174,41 +158,3 @@ def test_a_disk_whose_image_was_removed_by_hand_is_said_to_be_and_can_be_destroy
     assert f"its image {disk.sr.image(disk.uuid)}" in said
     assert "was removed outside this driver" in said
     assert disk.claimed_by() is None
-
-
-@pytest.fixture(scope="module")
-def crashed(sr: CephSr, guests: CephRbdLab, two: Dom0) -> Iterator[tuple[Disk, Disk]]:
-    """Two disks that the second host had plugged, and had written to, when its power failed."""
-    disks = (Disk.create(sr), Disk.create(sr))
-    for disk in disks:
-        write(two, disk.device(two, disk.plug(two)), LAST_WORDS)
-    two.kill()
-    yield disks
-    if not two.is_running:
-        guests.power_on(two)
-    for disk in disks:
-        sr.destroy_vdi(disk.uuid)
-
-
-def test_the_claim_of_a_host_declared_dead_is_taken_once_its_kernel_has_let_go(
-    crashed: tuple[Disk, Disk], guests: CephRbdLab, one: Dom0, two: Dom0
-) -> None:
-    disk = crashed[0]
-    assert two.uuid in disk.refusal(one, "vdi_activate", "true"), "that it is silent proves nothing"
-    guests.xe("host-declare-dead", f"uuid={two.uuid}")
-    vbd = plugged_at_last(disk, one)
-    assert disk.claimed_by() == one.uuid
-    assert read(one, disk.device(one, vbd), MIB) == LAST_WORDS
-    disk.unplug(vbd)
-
-
-def test_a_host_that_lost_its_power_gets_its_disk_back_after_its_restart(
-    crashed: tuple[Disk, Disk], guests: CephRbdLab, two: Dom0
-) -> None:
-    disk = crashed[1]
-    assert disk.claimed_by() == two.uuid
-    guests.power_on(two)
-    assert disk.claimed_by() is None, "what ran there before is gone, as only that host can know"
-    vbd = plugged_at_last(disk, two)
-    assert read(two, disk.device(two, vbd), MIB) == LAST_WORDS
-    disk.unplug(vbd)

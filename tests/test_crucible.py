@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.lab import wait_for
-from tests.lab.crucible import CrucibleLab, CrucibleSr, Volume
+from tests.lab.crucible import CrucibleLab, CrucibleSr, Volume, open_claims, sm_config
 from tests.lab.dom0 import Dom0
 from tests.lab.vdi import MIB, Vdi, read, write
 
@@ -99,25 +99,6 @@ def test_a_disk_is_not_plugged_with_another_key_than_it_was_written_with_and_lea
     assert open_claims(disk) == []
 
 
-def test_the_disk_of_a_host_that_died_is_had_elsewhere_once_that_host_was_declared_dead(
-    disk: Vdi[CrucibleSr], crucible_guests: CrucibleLab, one: Dom0, two: Dom0
-) -> None:
-    vbd = disk.plug(two)
-    device = disk.device(two, vbd)
-    write(two, device, KEPT[::-1])
-    two.exec(["sync", device]).check()
-    two.kill()
-    disk.forget_tags()
-    assert f"host {two.uuid} has claimed it" in disk.refusal(one, "vdi_activate", "true")
-    crucible_guests.pool.xe("host-declare-dead", f"uuid={two.uuid}")
-    try:
-        with disk.plugged(one) as device:
-            assert read(one, device, MIB) == KEPT[::-1]
-    finally:
-        crucible_guests.pool.power_on(two)
-    assert open_claims(disk) == []
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_hundred_plugs_leave_nothing_behind(disk: Vdi[CrucibleSr], one: Dom0, two: Dom0) -> None:
@@ -143,19 +124,6 @@ def requests_under_way(host: Dom0) -> int:
     """Requests of all NBD devices of a host that were not answered yet."""
     counts = host.exec(["sh", "-c", "cat /sys/block/nbd*/inflight"]).check().split()
     return sum(map(int, counts))
-
-
-def sm_config(disk: Vdi[CrucibleSr]) -> dict[str, str]:
-    """As XAPI's database has it."""
-    with disk.sr.lab.xapi.session() as session:
-        return dict(session.VDI.get_sm_config(session.VDI.get_by_uuid(disk.uuid)))
-
-
-def open_claims(disk: Vdi[CrucibleSr]) -> list[int]:
-    """The generations of the claims on a disk that are not released."""
-    entries = sm_config(disk)
-    claims = [json.loads(value)["generation"] for key, value in entries.items() if key.startswith("crucible_claim_")]
-    return [generation for generation in claims if f"crucible_released_{generation}" not in entries]
 
 
 def messages(disk: Vdi[CrucibleSr]) -> set[str]:

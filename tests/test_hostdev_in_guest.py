@@ -27,7 +27,6 @@ BUILD_SECONDS = 280
 QUICK = [
     "a_wrong_key_is_refused_with_the_user_and_without_the_key",
     "an_image_has_one_device_however_often_it_is_mapped",
-    "an_image_made_anew_under_an_old_name_is_never_taken_for_the_old_one",
     "an_image_that_does_not_exist_is_an_error_that_says_so",
     "an_open_device_stays_and_the_error_names_who_has_it_open",
     "the_key_is_nowhere_in_sysfs_and_nowhere_in_the_kernels_log",
@@ -37,6 +36,7 @@ SLOW = [
     "a_read_only_mapping_becomes_writable_when_asked_unless_it_is_in_use",
     "a_snapshot_is_read_only_and_beside_its_image",
     "all_maps_of_a_host_share_one_client_unless_asked_otherwise",
+    "an_image_made_anew_under_an_old_name_is_never_taken_for_the_old_one",
     "features_the_kernel_lacks_are_named_with_the_command_that_drops_them",
     "images_of_one_name_in_two_namespaces_are_two_devices",
     "silent_monitors_cost_the_deadline_and_do_not_hold_the_process",

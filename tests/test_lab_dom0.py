@@ -96,6 +96,25 @@ def test_a_driver_runs_with_its_arguments_from_its_own_folder(host: LocalDom0) -
     assert done.stderr == b"and that is that"
 
 
+def test_a_driver_that_starts_from_modules_in_memory_says_the_same(host: LocalDom0, tmp_path: Path) -> None:
+    tree.layout(host, sm_tree=tree.stage_sm(None, tmp_path), driver_tree=None, ceph_conf=None, keyring=None)
+    driver = (
+        b"#!/usr/bin/python3\nimport os, sys\nmemory = 'xmlrpc.client' in sys.modules\n"
+        b"print(sys.argv[1:], sys.path[0], memory, flush=True)\nos.system('echo child')\n"
+        b"sys.stderr.write('bye')\nsys.exit(7)\n"
+    )
+    host.put("/opt/xensource/sm/WhoSR", driver, mode=0o755)
+    for _ in range(2):
+        done = host.sm(["/opt/xensource/sm/WhoSR", "<methodCall/>"])
+        assert done.returncode == 7
+        assert done.stdout == b"['<methodCall/>'] /opt/xensource/sm True\nchild\n"
+        assert done.stderr == b"bye"
+    host.put("/opt/xensource/sm/BadSR", b"#!/usr/bin/python3\nraise RuntimeError('no good')\n", mode=0o755)
+    failed = host.sm(["/opt/xensource/sm/BadSR"])
+    assert failed.returncode == 1
+    assert failed.stderr.endswith(b"RuntimeError: no good\n")
+
+
 def test_kill_is_a_crash_and_a_start_after_it_is_a_new_boot(host: LocalDom0, tmp_path: Path) -> None:
     last_words = tmp_path / "last-words"
     host.exec(["sh", "-c", f"(trap 'touch {last_words}' TERM HUP EXIT; while :; do sleep 1; done) &"]).check()

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import LabError, keeper, krbd, tree
+from tests.lab import LabError, keeper, krbd
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.dom0 import GuestDom0
+
+# What stands on it shows most of this at every `make test`.
+pytestmark = pytest.mark.slow
 
 NewGuest = Callable[[str], GuestDom0]
 
@@ -44,7 +47,6 @@ def test_a_guests_kernel_maps_a_real_image_and_what_it_writes_is_in_the_cluster(
     assert (tmp_path / "disk").read_bytes()[: 1 << 20] == data
 
 
-@pytest.mark.slow
 def test_two_guests_see_one_cluster_and_a_killed_one_stays_a_watcher(
     guest: GuestDom0, new_guest_dom0: NewGuest, ceph: OneNodeCeph, pool: str
 ) -> None:
@@ -65,34 +67,6 @@ def test_a_guest_has_a_device_mapper_and_network_block_devices(guest: GuestDom0)
     guest.exec(["test", "-b", "/dev/nbd0"]).check()
 
 
-def test_a_driver_on_a_guest_starts_from_modules_in_memory_and_says_the_same(
-    guest: GuestDom0, ceph: OneNodeCeph, pool: str, tmp_path: Path
-) -> None:
-    tree.layout(
-        guest,
-        sm_tree=tree.stage_sm(None, tmp_path),
-        driver_tree=None,
-        ceph_conf=ceph.client_conf(),
-        keyring=ceph.create_user("guest", pool),
-    )
-    driver = (
-        b"#!/usr/bin/python3\nimport os, sys\nmemory = 'xmlrpc.client' in sys.modules\n"
-        b"print(sys.argv[1:], sys.path[0], memory, flush=True)\nos.system('echo child')\n"
-        b"sys.stderr.write('bye')\nsys.exit(7)\n"
-    )
-    guest.put("/opt/xensource/sm/WhoSR", driver, mode=0o755)
-    for _ in range(2):
-        done = guest.sm(["/opt/xensource/sm/WhoSR", "<methodCall/>"])
-        assert done.returncode == 7
-        assert done.stdout == b"['<methodCall/>'] /opt/xensource/sm True\nchild\n"
-        assert done.stderr == b"bye"
-    guest.put("/opt/xensource/sm/BadSR", b"#!/usr/bin/python3\nraise RuntimeError('no good')\n", mode=0o755)
-    failed = guest.sm(["/opt/xensource/sm/BadSR"])
-    assert failed.returncode == 1
-    assert failed.stderr.endswith(b"RuntimeError: no good\n")
-
-
-@pytest.mark.slow
 def test_a_guest_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "host"
     with GuestDom0("host3", folder, memory=512):

@@ -6,6 +6,7 @@ CRUCIBLE_BIN names.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from tests.lab.dom0 import Dom0
 from tests.lab.keeper import Keeper
 from tests.lab.ports import AddressLease
 from tests.lab.sr import LabSr
+from tests.lab.vdi import Vdi
 from tests.lab.xapi.lab_pool import LabPool
 
 SERVER = "/usr/local/bin/crucible-nbd-server"
@@ -211,6 +213,19 @@ class CrucibleSr(LabSr):
     def destroy(self) -> None:
         self.unplug()
         self.lab.xe("sr-destroy", f"uuid={self.uuid}")
+
+
+def sm_config(disk: Vdi[CrucibleSr]) -> dict[str, str]:
+    """As XAPI's database has it."""
+    with disk.sr.lab.xapi.session() as session:
+        return dict(session.VDI.get_sm_config(session.VDI.get_by_uuid(disk.uuid)))
+
+
+def open_claims(disk: Vdi[CrucibleSr]) -> list[int]:
+    """The generations of the claims on a disk that are not released."""
+    entries = sm_config(disk)
+    claims = [json.loads(value)["generation"] for key, value in entries.items() if key.startswith("crucible_claim_")]
+    return [generation for generation in claims if f"crucible_released_{generation}" not in entries]
 
 
 def declaration(volumes: Sequence[Volume]) -> str:

@@ -1,0 +1,93 @@
+"""A host loses its power with disks plugged: no other host gets them before it must, and then whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.lab.cephrbd import CephRbdLab, RbdPool
+from tests.lab.crucible import CrucibleLab, CrucibleSr, open_claims
+from tests.lab.disk import MIB, Disk, read, write
+from tests.lab.dom0 import Dom0
+from tests.lab.vdi import Vdi
+from tests.lab.xapi.lab_pool import XeError
+
+# A kernel that is gone is taken for alive until its watch has lapsed: Ceph's osd_client_watch_timeout.
+WATCH_SECONDS = 60.0
+LAST_WORDS = b"last" * (MIB // 4)
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What the host had plugged, and had written to, when its power failed: two images, one volume."""
+
+    needed: Disk
+    waiting: Disk
+    volume: Vdi[CrucibleSr]
+
+
+@pytest.fixture(scope="module")
+def crash(
+    guests_rbd_pool: RbdPool, crucible_guests: CrucibleLab, guests: CephRbdLab, two: Dom0
+) -> Iterator[Crash]:
+    sr = guests_rbd_pool.create_sr("death")
+    volume = crucible_guests.storage.create_volume("death")
+    crucible_guests.declare(volume)
+    crucible_sr = crucible_guests.create_sr("volumes")
+    crash = Crash(Disk.create(sr), Disk.create(sr), Vdi(crucible_sr, volume.uuid))
+    for disk in (crash.needed, crash.waiting, crash.volume):
+        device = disk.device(two, disk.plug(two))
+        write(two, device, LAST_WORDS)
+        two.exec(["sync", device]).check()
+    two.kill()
+    yield crash
+    if not two.is_running:
+        guests.power_on(two)
+    for disk in (crash.needed, crash.waiting):
+        disk.destroy()
+    crucible_sr.forget()
+
+
+def test_the_disks_of_a_dead_host_are_had_elsewhere_once_it_was_declared_dead_and_its_kernel_has_let_go(
+    crash: Crash, guests: CephRbdLab, one: Dom0, two: Dom0
+) -> None:
+    disk, volume = crash.needed, crash.volume
+    for silent in (disk, volume):
+        silent.forget_tags()
+        said = silent.refusal(one, "vdi_activate", "true")
+        assert f"host {two.uuid} has claimed it" in said, "that it is silent proves nothing"
+    guests.xe("host-declare-dead", f"uuid={two.uuid}")
+    with volume.plugged(one) as device:
+        assert read(one, device, MIB) == LAST_WORDS
+    vbd = plugged_at_last(disk, one)
+    assert disk.claimed_by() == one.uuid
+    assert read(one, disk.device(one, vbd), MIB) == LAST_WORDS
+    disk.unplug(vbd)
+
+
+def test_a_host_that_lost_its_power_gets_its_disk_back_after_its_restart(
+    crash: Crash, guests: CephRbdLab, two: Dom0
+) -> None:
+    disk = crash.waiting
+    assert disk.claimed_by() == two.uuid
+    guests.power_on(two)
+    assert disk.claimed_by() is None, "what ran there before is gone, as only that host can know"
+    assert open_claims(crash.volume) == []
+    vbd = plugged_at_last(disk, two)
+    assert read(two, disk.device(two, vbd), MIB) == LAST_WORDS
+    disk.unplug(vbd)
+
+
+def plugged_at_last(disk: Disk, host: Dom0) -> str:
+    """Plug it, as often as it takes until the kernel of a host that is gone has let go."""
+    end = time.monotonic() + WATCH_SECONDS
+    while True:
+        try:
+            return disk.plug(host)
+        except XeError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(1)
