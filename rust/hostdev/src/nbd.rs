@@ -215,5 +215,5 @@ impl Nbd {
 }
 
 #[cfg(test)]
-#[path = "identity_tests.rs"]
+#[path = "nbd/identity_tests.rs"]
 mod tests;
