@@ -25,7 +25,7 @@ wheel: deps ## Build target/wheels/smblock-*.whl and prove that it loads in a do
 .PHONY: test
 test: wheel ## Run every test: Rust's, then those on a real Ceph and a real kernel
 	cargo test --workspace --locked
-	$(BIN)/pytest --numprocesses 2 --dist loadscope
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-slow
 test-slow: wheel ## Run the tests that `make test` leaves out because they take long

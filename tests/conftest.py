@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
@@ -25,14 +23,6 @@ from tests.lab.xapi.lab_pool import LabPool, Tree
 from tests.wheel import REPOSITORY, built_wheel
 
 
-class FilesApart(LoadScopeScheduling):
-    """For two runs side by side: a file is one run's, and so is all that shares the virtual machines."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "guests" if shares_guests(file) else file
-
-
 @functools.cache
 def shares_guests(file: str) -> bool:
     """Whether a file's tests take one of the fixtures that the virtual machines are behind."""
@@ -40,13 +30,8 @@ def shares_guests(file: str) -> bool:
     return fixture.search((REPOSITORY / file).read_text()) is not None
 
 
-@pytest.hookimpl(optionalhook=True)  # also where the tests run one by one, without xdist
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesApart:
-    return FilesApart(config, log)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares the virtual machines comes first, as it takes longest."""
+    """What needs the virtual machines comes first: where two runs share the work, both have half of it."""
     items.sort(key=lambda item: not shares_guests(item.nodeid.partition("::")[0]))
 
 

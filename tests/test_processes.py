@@ -117,6 +117,7 @@ def _live(pool: RbdPool) -> None:
     _attach(sr.lab, vdi)
     _copy(Disk(sr, vdi))
     sr.scan()
+    sr.command(lab.hosts[0], "sr_content_type")
     sr.forget()
     sr = pool.introduce_sr(sr.uuid)
     lab.xe("vdi-forget", f"uuid={vdi}")
@@ -132,6 +133,7 @@ def _copy(disk: Disk) -> None:
     clone = snapshot.clone()
     snapshot.command(lab.hosts[0], "vdi_revert", lab.xapi.pool.db.by_uuid("VDI", clone.uuid))
     clone.command(lab.hosts[0], "vdi_epoch_begin")
+    clone.command(lab.hosts[0], "vdi_epoch_end")
     clone.destroy()
     snapshot.destroy()
 
@@ -147,8 +149,9 @@ def _attach(lab: CephRbdLab, vdi: str) -> None:
 def test_every_command_of_an_srs_and_a_disks_life_was_watched(traces: list[Trace]) -> None:
     assert {trace.command for trace in traces} >= {
         "sr_get_driver_info", "sr_probe", "sr_create", "sr_attach", "sr_scan", "sr_update", "sr_detach", "sr_delete",
+        "sr_content_type",
         "vdi_create", "vdi_resize", "vdi_update", "vdi_introduce", "vdi_attach", "vdi_delete",
-        "vdi_snapshot", "vdi_clone", "vdi_revert", "vdi_epoch_begin",
+        "vdi_snapshot", "vdi_clone", "vdi_revert", "vdi_epoch_begin", "vdi_epoch_end",
     }  # fmt: skip
     assert all(any(path.endswith("/smblock/_core.abi3.so") for path in trace.opened) for trace in traces)
 
@@ -175,7 +178,9 @@ def test_no_command_connects_to_the_cluster_more_than_once(traces: list[Trace]) 
 
 def test_what_needs_no_cluster_connects_to_none(traces: list[Trace]) -> None:
     silent = {trace.command for trace in traces if not trace.peers}
-    assert silent == {"sr_get_driver_info", "vdi_attach", "vdi_detach", "sr_detach"}
+    assert silent == {
+        "sr_get_driver_info", "sr_content_type", "sr_detach", "vdi_attach", "vdi_detach", "vdi_epoch_end",
+    }  # fmt: skip
 
 
 def test_a_command_prints_one_reply_and_nothing_else(traces: list[Trace]) -> None:

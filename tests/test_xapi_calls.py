@@ -46,12 +46,14 @@ TABLE: Mapping[str, Calls] = {
     "vdi_clone of a disk": {"VDI.db_introduce": 1},
     "vdi_revert": {"VDI.get_uuid": 1, "VDI.set_virtual_size": 1},
     "vdi_epoch_begin": {},
+    "vdi_epoch_end": {},
     "vdi_introduce": {"VDI.db_introduce": 1},
     "sr_scan of 5 VDIs, nothing changed": SCAN,
     "sr_update": Counter({"SR.get_name_description": 1, "SR.get_name_label": 1}) + Counter(USAGE),
     "vdi_delete of a snapshot": DELETE,
     "vdi_delete": DELETE,
     "sr_scan of 3 VDIs, nothing changed": SCAN,
+    "sr_content_type": {},
     "sr_detach": {},
 }  # fmt: skip
 
@@ -94,6 +96,8 @@ def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
     count("vdi_revert")
     disk.command(lab.hosts[1], "vdi_epoch_begin")
     count("vdi_epoch_begin")
+    disk.command(lab.hosts[1], "vdi_epoch_end")
+    count("vdi_epoch_end")
     forgotten = Disk.create(sr, 16 * MIB).uuid
     lab.xe("vdi-forget", f"uuid={forgotten}")
     lab.xe("vdi-introduce", f"uuid={forgotten}", f"sr-uuid={sr.uuid}", "type=user", f"location={forgotten}")
@@ -109,6 +113,8 @@ def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
     sr.scan()
     count("sr_scan of 3 VDIs, nothing changed")
     assert sr.vdis() == {disk.uuid, twin.uuid, forgotten}
+    sr.command(lab.hosts[0], "sr_content_type")
+    count("sr_content_type")
     sr.unplug()
     count("sr_detach")
     yield counted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tests.lab.dom0 import Dom0
 from tests.lab.xapi.lab_pool import LabPool
@@ -40,6 +41,11 @@ class LabSr:
 
     def scan(self) -> None:
         self.lab.xe("sr-scan", f"uuid={self.uuid}")
+
+    def command(self, host: Dom0, name: str) -> Any:
+        """Send an SM command about it to a host; `ApiError` where it is refused."""
+        pool = self.lab.xapi.pool
+        return pool.sm(pool.db.by_uuid("host", host.uuid), name, sr=pool.db.by_uuid("SR", self.uuid))
 
     def unplug(self) -> None:
         for pbd in self.lab.list("pbd", f"sr-uuid={self.uuid}"):
