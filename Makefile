@@ -23,7 +23,9 @@ wheel: deps ## Build target/wheels/smblock-*.whl and prove that it loads in a do
 	@scripts/build-wheel
 
 .PHONY: test
-test: wheel ## Run every test: Rust's, then those on a real Ceph and a real kernel
+test: deps ## Run every test: Rust's, then those on a real Ceph and a real kernel
+	@# Side by side: neither keeps two processors busy to its end.
+	scripts/build-wheel & cargo test --workspace --locked --no-run && wait $$!
 	cargo test --workspace --locked
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

@@ -63,6 +63,7 @@ def test_a_disk_written_on_one_host_is_read_on_the_other_byte_for_byte(disk: Dis
         assert read(two, device, 16 * MIB) == whole
 
 
+@on_tapdisk
 def test_an_unplugged_disk_leaves_no_device_no_link_and_no_claim(disk: Disk, one: Dom0) -> None:
     with disk.plugged(one):
         assert disk.claimed_by() == one.uuid
@@ -89,7 +90,7 @@ def test_a_disk_has_the_queue_and_the_options_that_its_image_has_when_mapped_by_
     assert ours == theirs
 
 
-@on_tapdisk
+@pytest.mark.slow  # hostdev shows as much of its maps
 def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Dom0) -> None:
     def devices_and_links() -> list[str]:
         # SM notes an attach in a file beside the link, where the folder is there already.
@@ -116,6 +117,7 @@ def test_a_disk_plugged_for_reading_cannot_be_written_and_two_hosts_may_have_it(
             assert read(two, there, MIB) == read(one, here, MIB)
 
 
+@on_tapdisk
 def test_a_live_migration_takes_the_disk_along_and_never_has_two_writers(disk: Disk, one: Dom0, two: Dom0) -> None:
     lab = disk.sr.lab
     vm = lab.xe("vm-create", "name-label=guest")
