@@ -23,9 +23,8 @@ wheel: deps ## Build target/wheels/smblock-*.whl and prove that it loads in a do
 	@scripts/build-wheel
 
 .PHONY: test
-test: deps ## Run every test: Rust's, then those on a real Ceph and a real kernel
-	@# Side by side: neither keeps two processors busy to its end.
-	scripts/build-wheel & cargo test --workspace --locked --no-run && wait $$!
+test: export CARGO_INCREMENTAL = 0
+test: wheel ## Run every test: Rust's, then those on a real Ceph and a real kernel
 	cargo test --workspace --locked
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
