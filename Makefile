@@ -37,7 +37,7 @@ test-slow: wheel ## Run the tests that `make test` leaves out because they take 
 
 .PHONY: test-crucible
 test-crucible: wheel ## Run every test of Crucible volumes, with CRUCIBLE_BIN=FOLDER on the programs there
-	$(BIN)/pytest -m 'slow or not slow' tests/test_*crucible*.py
+	$(BIN)/pytest -m 'slow or not slow' tests/test_*crucible*.py tests/test_host_death.py
 
 .PHONY: demo
 demo: wheel ## Watch a disk being created, written on one host, read on another, destroyed
