@@ -222,7 +222,7 @@ def test_a_server_that_would_take_xapis_own_port_is_refused_before_it_fences_any
 ) -> None:
     upstream = crucible_lab.storage.binaries / "crucible-nbd-server-upstream"
     if not upstream.exists():
-        pytest.skip(f"{upstream.parent} has no {upstream.name}: the server's program as Crucible has it, without --address")
+        pytest.skip(f"{upstream} is not there: the server's program without the option --address")
     host.put(SERVER, upstream.read_bytes(), mode=0o755)
     with leaves_nothing(sr, volumes[0], host):
         complaint = Vdi(sr, volumes[0].uuid).refusal(host, "vdi_activate", "true")
