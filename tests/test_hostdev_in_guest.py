@@ -34,6 +34,7 @@ QUICK = [
 SLOW = [
     "a_device_node_is_made_where_nothing_manages_dev",
     "a_read_only_mapping_becomes_writable_when_asked_unless_it_is_in_use",
+    "a_snapshot_has_a_device_for_each_label",
     "a_snapshot_is_read_only_and_beside_its_image",
     "all_maps_of_a_host_share_one_client_unless_asked_otherwise",
     "an_image_made_anew_under_an_old_name_is_never_taken_for_the_old_one",

@@ -19,6 +19,7 @@
 
 mod kernel_log;
 mod keyring;
+mod labels;
 mod map;
 mod mapping;
 mod refusal;
@@ -45,6 +46,8 @@ const MODULE: &str = "rbd";
 pub struct Krbd {
     sysfs: PathBuf,
     dev: PathBuf,
+    /// What this host keeps about its devices until it boots again.
+    run: PathBuf,
 }
 
 /// What an administrator's check wants to know of the kernel. See [`Krbd::check_kernel`].
@@ -67,12 +70,12 @@ impl Default for Krbd {
 impl Krbd {
     /// The running kernel, at `/sys` and `/dev`.
     pub fn new() -> Self {
-        Self::with_roots("/sys".into(), "/dev".into())
+        Self::with_roots("/sys".into(), "/dev".into(), "/run/smblock/krbd".into())
     }
 
-    /// The same with sysfs and the device nodes elsewhere.
-    pub fn with_roots(sysfs: PathBuf, dev: PathBuf) -> Self {
-        Self { sysfs, dev }
+    /// The same with sysfs, the device nodes and the records of this host elsewhere.
+    pub fn with_roots(sysfs: PathBuf, dev: PathBuf, run: PathBuf) -> Self {
+        Self { sysfs, dev, run }
     }
 
     fn bus(&self) -> PathBuf {
@@ -114,17 +117,27 @@ impl Krbd {
         module::load(MODULE, &[], &self.bus(), deadline)
     }
 
+    /// Whether a device is mapped with that label.
+    ///
+    /// # Errors
+    /// As [`Krbd::mappings`].
+    pub fn find_labelled(
+        &self,
+        key: &ImageKey,
+        label: Option<&str>,
+    ) -> Result<Vec<Mapping>, Error> {
+        let mut found = self.find(key)?;
+        found.retain(|mapping| mapping.label.as_deref() == label);
+        Ok(found)
+    }
+
     /// What this host's kernel can do, without changing anything.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Unreadable`] if the kernel does not tell. A missing module is an
     /// answer, not an error.
     pub fn check_kernel(&self) -> Result<KernelFacts, Error> {
-        let path = Path::new("/proc/sys/kernel/osrelease");
-        let release = fs::read_to_string(path)
-            .map_err(|error| Error::io("read", path, error))?
-            .trim()
-            .to_owned();
+        let release = kernel_release()?;
         let loaded = self.is_loaded()?;
         Ok(KernelFacts {
             module: if loaded {
@@ -163,8 +176,8 @@ impl Krbd {
         Ok(found)
     }
 
-    /// The mappings of one image (or snapshot), by device number; more than one only if something
-    /// else than [`Krbd::map`] made them.
+    /// The mappings of one image (or snapshot), by device number: one for each label, and others only
+    /// if something else than [`Krbd::map`] made them.
     ///
     /// # Errors
     /// As [`Krbd::mappings`].
@@ -172,5 +185,52 @@ impl Krbd {
         let mut found = self.mappings()?;
         found.retain(|mapping| mapping.key == *key);
         Ok(found)
+    }
+}
+
+/// The kernel's release, as `uname -r` prints it.
+fn kernel_release() -> Result<String, Error> {
+    let path = Path::new("/proc/sys/kernel/osrelease");
+    let text = fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Whether the running kernel watches an image also if it maps it, or a snapshot of it, read-only.
+/// Linux does before 5.5 (commit "rbd: don't establish watch for read-only mappings"); a kernel
+/// whose release cannot be read is taken for an old one.
+///
+/// # Errors
+/// [`Error::Io`] if the kernel does not tell its release.
+pub fn kernel_watches_readers() -> Result<bool, Error> {
+    Ok(watches_readers(&kernel_release()?))
+}
+
+fn watches_readers(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|text| text.parse::<u32>().ok());
+    match (next(), next()) {
+        (Some(major), Some(minor)) => (major, minor) < (5, 5),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::watches_readers;
+
+    #[test]
+    fn kernels_before_5_5_watch_what_they_read() {
+        for release in ["4.19.0+1", "5.4.0-200-generic", "3.10.0-1160.el7", "odd"] {
+            assert!(watches_readers(release), "{release}");
+        }
+        for release in [
+            "5.5.0-rc1",
+            "5.10.0-32-amd64",
+            "6.1.0",
+            "6.6.98+2",
+            "10.0.1",
+        ] {
+            assert!(!watches_readers(release), "{release}");
+        }
     }
 }

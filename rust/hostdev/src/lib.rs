@@ -3,7 +3,8 @@
 //! [`krbd`] maps RBD images through the kernel's own client, by sysfs alone: no `rbd` command, no
 //! udev and no librbd is needed. [`nbd`] connects the kernel to NBD servers, by netlink: no
 //! `nbd-client` is needed. [`host`] says whether a process of this host still lives, which
-//! is what decides if something it left behind may be taken over.
+//! is what decides if something it left behind may be taken over; [`sightings`] for how long this
+//! host has seen something unchanged.
 //!
 //! Every call that waits for the kernel takes a deadline. Sizes are bytes.
 #![forbid(unsafe_code)]
@@ -17,10 +18,13 @@ mod module;
 pub mod nbd;
 mod node;
 mod openers;
+pub mod sightings;
+mod state_file;
 
 pub use error::Error;
 pub use host::{boot_id, process_alive, process_start_time};
-pub use krbd::{ImageKey, KernelFacts, Krbd, MapRequest, Mapping};
+pub use krbd::{kernel_watches_readers, ImageKey, KernelFacts, Krbd, MapRequest, Mapping};
 pub use module::Module;
 pub use nbd::{ConnectRequest, Nbd, NbdDevice};
 pub use secrecy::SecretString;
+pub use sightings::Sightings;

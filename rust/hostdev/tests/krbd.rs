@@ -9,6 +9,7 @@
 
 mod lab;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
 use std::os::unix::fs::{FileExt, FileTypeExt};
@@ -16,7 +17,7 @@ use std::process::Command;
 use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
-use hostdev::{Error, Krbd, SecretString};
+use hostdev::{Error, Krbd, MapRequest, SecretString};
 use lab::Lab;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -107,6 +108,37 @@ fn a_snapshot_is_read_only_and_beside_its_image() {
     );
     krbd.unmap(&frozen, DEADLINE).unwrap();
     krbd.unmap(&head, DEADLINE).unwrap();
+}
+
+#[test]
+fn a_snapshot_has_a_device_for_each_label() {
+    let Some(lab) = Lab::from_environment() else {
+        return;
+    };
+    let krbd = Krbd::new();
+    let snapshot = lab.snapshot(&lab.create("labels", &[]), "s1");
+    let labelled = |label: &str| MapRequest {
+        label: Some(label.to_owned()),
+        ..lab.request(&snapshot)
+    };
+    // What a process leaves that is killed before it has written the label.
+    let unlabelled = krbd.map(&lab.request(&snapshot)).unwrap();
+    let (two, one) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| krbd.map(&labelled("one")).unwrap());
+        (krbd.map(&labelled("two")).unwrap(), beside.join().unwrap())
+    });
+    let devices = [&unlabelled.device, &one.device, &two.device];
+    assert_eq!(BTreeSet::from(devices).len(), 3, "{devices:?}");
+    assert_eq!(krbd.map(&labelled("one")).unwrap().device, one.device);
+    krbd.unmap(&one, DEADLINE).unwrap();
+    let mut kept = [0; 4];
+    let left = File::open(&two.device).unwrap();
+    left.read_exact_at(&mut kept, 0).unwrap();
+    drop(left);
+    for left in krbd.find(&snapshot.key).unwrap() {
+        krbd.unmap(&left, DEADLINE).unwrap();
+    }
+    assert_eq!(krbd.find(&snapshot.key).unwrap(), []);
 }
 
 #[test]
@@ -333,7 +365,7 @@ fn a_device_node_is_made_where_nothing_manages_dev() {
         return;
     };
     let dev = tempfile::tempdir().unwrap();
-    let krbd = Krbd::with_roots("/sys".into(), dev.path().to_owned());
+    let krbd = Krbd::with_roots("/sys".into(), dev.path().to_owned(), dev.path().join("run"));
     let image = lab.create("unmanaged", &[]);
     let mapping = krbd.map(&lab.request(&image)).unwrap();
     assert_eq!(mapping.device.parent(), Some(dev.path()));

@@ -36,6 +36,13 @@ impl Cluster {
     /// size_t *outslen)`; the answer is given back with `void rados_buffer_free(char *buf)`.
     pub fn mon_command(&self, command: &Value) -> Result<Vec<u8>> {
         self.command("rados_mon_command", Rados::rados_mon_command, command)
+            .map(|(answer, _)| answer)
+    }
+
+    /// As [`Cluster::mon_command`]; returns the monitors' status text instead.
+    pub(crate) fn mon_status(&self, command: &Value) -> Result<String> {
+        self.command("rados_mon_command", Rados::rados_mon_command, command)
+            .map(|(_, status)| status)
     }
 
     /// Sends `command` to the active manager. EINVAL may mean that the manager started a few
@@ -46,9 +53,16 @@ impl Cluster {
     /// size_t *outslen)`.
     pub fn mgr_command(&self, command: &Value) -> Result<Vec<u8>> {
         self.command("rados_mgr_command", Rados::rados_mgr_command, command)
+            .map(|(answer, _)| answer)
     }
 
-    fn command(&self, call: &'static str, send: Send, command: &Value) -> Result<Vec<u8>> {
+    /// The answer, and the status text.
+    fn command(
+        &self,
+        call: &'static str,
+        send: Send,
+        command: &Value,
+    ) -> Result<(Vec<u8>, String)> {
         let prefix = command
             .get("prefix")
             .and_then(Value::as_str)
@@ -78,13 +92,10 @@ impl Cluster {
         };
         // Without a manager, rados_mgr_command of 16.2 answers +ETIMEDOUT: no command has a result
         // above zero.
-        check(call, || format!("`{prefix}`"), -result.abs()).map_err(|error| {
-            error.with_detail(|| {
-                let text = String::from_utf8_lossy(status.bytes()).trim().to_owned();
-                (!text.is_empty()).then_some(text)
-            })
-        })?;
-        Ok(answer.bytes().to_vec())
+        let text = String::from_utf8_lossy(status.bytes()).trim().to_owned();
+        check(call, || format!("`{prefix}`"), -result.abs())
+            .map_err(|error| error.with_detail(|| (!text.is_empty()).then(|| text.clone())))?;
+        Ok((answer.bytes().to_vec(), text))
     }
 
     /// The answer to a monitor command, as JSON.

@@ -33,6 +33,7 @@
 //!
 //! `unsafe` is limited to the calls into C, each with the reason why it is sound.
 
+mod blocklist;
 mod buffer;
 pub mod calls;
 mod clone;
@@ -60,6 +61,7 @@ mod trash;
 mod watchers;
 mod write_op;
 
+pub use blocklist::BlocklistEntry;
 pub use clone::{LinkedImage, Parent};
 pub use cluster::Cluster;
 pub use error::{Error, Result};

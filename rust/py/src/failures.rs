@@ -78,7 +78,11 @@ fn sm_key(error: &Error) -> &'static str {
             "SRUnavailable"
         }
         Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
-        Error::ForeignKernel { .. } | Error::VdiInUse { .. } | Error::VdiBusy { .. } => "VDIInUse",
+        Error::ForeignKernel { .. }
+        | Error::VdiInUse { .. }
+        | Error::VdiBusy { .. }
+        | Error::ClaimLost { .. } => "VDIInUse",
+        Error::FenceFailed { .. } | Error::Blocklisted { .. } => "VDIUnavailable",
         Error::ImageMissing { .. } | Error::ImageShrunk { .. } | Error::SnapshotMissing { .. } => {
             "VDIUnavailable"
         }

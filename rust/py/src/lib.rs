@@ -17,6 +17,7 @@ mod logging;
 mod panic;
 mod probe;
 mod sr;
+mod toolstack;
 
 use pyo3::prelude::*;
 

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use store::device_config::{Datapath, DeviceConfig};
-use store::dom0::{maps_any_of, Dom0, Toolstack};
+use store::dom0::{maps_any_of, Dom0};
 use store::sr::reclaim::{Pending, Report};
 use store::usage::PoolUsage;
 use store::vdi::create::NewDisk;
 use store::Repository;
-use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::panic::{attached, detached};
+use crate::toolstack::PythonToolstack;
 use crate::{connection, convert, failures};
 
 /// An SR of type cephrbd, as one SM command on one host sees it. Making one checks the
@@ -70,33 +70,6 @@ pub fn sm_config(datapath: Datapath) -> HashMap<&'static str, &'static str> {
     match datapath {
         Datapath::Aio => HashMap::new(),
         Datapath::Phy => HashMap::from([("backend-kind", "vbd")]),
-    }
-}
-
-/// What only XAPI knows or can do, through a Python object that has a session with it.
-struct PythonToolstack(Arc<PyObject>);
-
-impl PythonToolstack {
-    fn call(&self, method: &str, argument: &str) -> Result<bool, String> {
-        Python::with_gil(|py| {
-            let answer = self.0.call_method1(py, method, (argument,));
-            let answer = answer.and_then(|a| a.is_true(py));
-            answer.map_err(|e| e.to_string())
-        })
-    }
-}
-
-impl Toolstack for PythonToolstack {
-    fn is_declared_dead(&self, host: &str) -> Result<bool, String> {
-        self.call("is_declared_dead", host)
-    }
-
-    fn pause(&self, vdi: &Uuid) -> Result<(), String> {
-        self.call("pause", &vdi.to_string()).map(drop)
-    }
-
-    fn unpause(&self, vdi: &Uuid) -> Result<(), String> {
-        self.call("unpause", &vdi.to_string()).map(drop)
     }
 }
 
@@ -326,6 +299,40 @@ impl Sr {
         let uuid = convert::uuid("VDI", vdi_uuid)?;
         let claim = self.run(py, "VDI.release", |sr| sr.break_claim(&uuid))?;
         Ok(claim.map(|claim| claim.owner.host))
+    }
+
+    /// Removes what a killed command of this host left of a VDI: a device that is not open, and the
+    /// claim. Returns whether this host uses the VDI. The caller holds SM's lock of the VDI, and has
+    /// made sure that no tapdisk serves it: a paused one has its device closed.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn settle_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<bool> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.settle", |sr| sr.settle_vdi(&uuid))
+    }
+
+    /// Finishes or undoes what a dead process left unfinished on a VDI, and lets the disk go on.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn recover_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.recover", |sr| sr.recover_vdi(&uuid))
+    }
+
+    /// Records that a host is dead, and puts its kernel's clients on the cluster's blocklist. Returns
+    /// their addresses.
+    #[pyo3(text_signature = "($self, host_uuid, reason)")]
+    fn declare_dead(&self, py: Python<'_>, host_uuid: &str, reason: &str) -> PyResult<Vec<String>> {
+        self.run(py, "SR.declare_dead", |sr| {
+            sr.declare_dead(host_uuid, reason)
+        })
+    }
+
+    /// Puts every client of those clients' IP addresses on the cluster's blocklist, also those that
+    /// the host starts after its next boot. For a host that must not come back for 24 h.
+    #[pyo3(text_signature = "($self, addresses)")]
+    fn blocklist_hosts(&self, py: Python<'_>, addresses: Vec<String>) -> PyResult<Vec<String>> {
+        self.run(py, "SR.blocklist_hosts", |sr| {
+            sr.blocklist_hosts(&addresses)
+        })
     }
 
     /// Whether what was called so far found data to be freed that the cluster's manager does not

@@ -7,6 +7,8 @@
 //! | `vdi.<uuid>`   | [`VdiRecord`](crate::record::VdiRecord)     |
 //! | `op.<uuid>`    | [`Intent`](crate::record::Intent), by VDI   |
 //! | `hidden.<id>`  | [`HiddenRecord`](crate::record::HiddenRecord), by image |
+//! | `host.<uuid>`  | [`HostRecord`], by host: its boot, and whether it was declared dead |
+//! | `reader.<image id>.<host>.<vdi>` | [`ReaderRecord`](crate::record::ReaderRecord): a read-only map on an old kernel |
 //! | `worker`       | who frees the SR's space at the moment, see `sr/reclaim/lease.rs` |
 //!
 //! A second object, [`DIRECTORY`], one per pool, names the SRs that live there.
@@ -15,7 +17,7 @@ use uuid::Uuid;
 
 use crate::cluster::{ClusterError, Entries, Swap};
 use crate::error::{Context, Error, Result};
-use crate::record::{Intent, Record, SrRecord, Unreadable, VdiRecord};
+use crate::record::{HostRecord, Intent, Record, SrRecord, Unreadable, VdiRecord};
 use crate::Repository;
 
 /// The object that lists the SRs of a pool: an omap key `sr.<uuid>` for each.
@@ -47,6 +49,16 @@ pub(crate) const HIDDEN_PREFIX: &str = "hidden.";
 
 pub(crate) fn hidden_key(image_id: &str) -> String {
     format!("{HIDDEN_PREFIX}{image_id}")
+}
+
+/// The key of a host, by its UUID in XAPI.
+pub(crate) fn host_key(host: &str) -> String {
+    format!("host.{host}")
+}
+
+/// What the keys of an image's readers start with.
+pub(crate) fn reader_prefix(image_id: &str) -> String {
+    format!("reader.{image_id}.")
 }
 
 pub(crate) fn vdi_key(vdi: &Uuid) -> String {
@@ -96,6 +108,15 @@ pub(crate) fn records<'e, T: Record>(
     under(entries, prefix).filter_map(|(_, value)| Stored::parse(value.clone()).ok())
 }
 
+/// The records under `prefix`, each with its key.
+pub(crate) fn records_under<'e, T: Record>(
+    entries: &'e Entries,
+    prefix: &'static str,
+) -> impl Iterator<Item = (&'e String, Stored<T>)> + 'e {
+    under(entries, prefix)
+        .filter_map(|(key, value)| Some((key, Stored::parse(value.clone()).ok()?)))
+}
+
 impl Swap {
     /// Expects the key to hold what was read.
     pub(crate) fn expect<T>(mut self, key: String, stored: Option<&Stored<T>>) -> Self {
@@ -133,13 +154,38 @@ impl Repository<'_> {
             .map_err(|e| self.catalogue_error(e))
     }
 
-    /// What the catalogue says about a VDI.
+    /// These keys of the catalogue, as far as they exist.
+    pub(crate) fn read_keys(&self, keys: &[&str]) -> Result<Entries> {
+        let read = self.cluster.get(&self.object(), keys);
+        read.map_err(|e| self.catalogue_error(e))
+    }
+
+    /// What the catalogue has about a VDI.
     pub(crate) fn entry(&self, vdi: &Uuid) -> Result<Entry> {
+        let mut entries = self.read_keys(&[SR_KEY, &vdi_key(vdi), &intent_key(vdi)])?;
+        self.take_entry(vdi, &mut entries)
+    }
+
+    /// What the catalogue has about a VDI, and about a host, at one moment.
+    pub(crate) fn entry_and_host(
+        &self,
+        vdi: &Uuid,
+        host: &str,
+    ) -> Result<(Entry, Option<Stored<HostRecord>>)> {
+        let key = host_key(host);
+        let mut entries = self.read_keys(&[SR_KEY, &vdi_key(vdi), &intent_key(vdi), &key])?;
+        let bytes = entries.remove(&key);
+        let host = bytes.map(Stored::parse).transpose();
+        let host = host.map_err(|source| Error::Damaged {
+            sr: self.sr,
+            key,
+            source,
+        })?;
+        Ok((self.take_entry(vdi, &mut entries)?, host))
+    }
+
+    fn take_entry(&self, vdi: &Uuid, entries: &mut Entries) -> Result<Entry> {
         let (vdi_key, intent_key) = (vdi_key(vdi), intent_key(vdi));
-        let mut entries = self
-            .cluster
-            .get(&self.object(), &[SR_KEY, &vdi_key, &intent_key])
-            .map_err(|e| self.catalogue_error(e))?;
         let damaged = |key: &str| {
             let key = key.to_owned();
             move |source| Error::Damaged {

@@ -23,9 +23,6 @@ use self::progress::with_progress;
 /// What the directory of images is made of: librbd keeps each image's id in an object of this name.
 const ID_OBJECT_PREFIX: &str = "rbd_id.";
 
-/// How long a blocklisted client stays cut off. A process of this driver lives for seconds.
-const BLOCKLIST: Duration = Duration::from_secs(3600);
-
 /// How long the manager may take to answer. It only ever gets requests that can be repeated, and that
 /// somebody else can do.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
@@ -43,6 +40,28 @@ pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd
         ..ConnectOptions::new(config.user())
     };
     librbd::Cluster::connect(&options).map_err(|source| Error::Unreachable { source })
+}
+
+/// Asks whether the user may put clients on the blocklist, without doing it.
+///
+/// # Errors
+/// EACCES: the user lacks the cap.
+pub(crate) fn may_blocklist(cluster: &librbd::Cluster) -> librbd::Result<()> {
+    // An address that cannot be parsed is refused either way, and before that only without the cap.
+    // The older spelling is the only one of Nautilus and Octopus; a release that does not have one
+    // of them returns the same EINVAL.
+    for spelling in ["blocklist", "blacklist"] {
+        let command = json!({
+            "prefix": format!("osd {spelling}"),
+            format!("{spelling}op"): "add",
+            "addr": "none/0",
+        });
+        match cluster.mon_command(&command) {
+            Err(error) if error.errno() == Some(nix::libc::EINVAL) => {}
+            other => other.map(drop)?,
+        }
+    }
+    Ok(())
 }
 
 /// `ceph df detail`, as JSON.
@@ -170,8 +189,18 @@ impl Cluster for CephPool {
         Ok(self.cluster.addresses()?)
     }
 
-    fn blocklist(&self, address: &str) -> Result<()> {
-        Ok(self.cluster.blocklist(address, BLOCKLIST)?)
+    fn blocklist(&self, address: &str, seconds: u32) -> Result<()> {
+        let duration = Duration::from_secs(seconds.into());
+        Ok(self.cluster.blocklist(address, duration)?)
+    }
+
+    fn may_blocklist(&self) -> Result<()> {
+        Ok(may_blocklist(&self.cluster)?)
+    }
+
+    fn blocklisted(&self) -> Result<Vec<String>> {
+        let entries = self.cluster.blocklisted()?.into_iter();
+        Ok(entries.map(|entry| entry.address).collect())
     }
 
     fn create_object(&self, object: &str, entries: &Entries) -> Result<()> {

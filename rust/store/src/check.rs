@@ -5,6 +5,7 @@
 //! by requests that an authorised cluster refuses for another reason. One connection is made. Every wait has a deadline.
 
 mod ceph;
+mod fencing;
 mod local;
 
 use std::fmt;

@@ -209,8 +209,13 @@ pub trait Cluster {
     fn pool_name(&self) -> &str;
     /// This client's own address, in the form that [`Cluster::blocklist`] takes.
     fn address(&self) -> Result<String>;
-    /// Cuts off the client with that address: none of its requests is applied any more.
-    fn blocklist(&self, address: &str) -> Result<()>;
+    /// Cuts off the client with that address: none of its requests is applied any more, from when
+    /// this returns until `seconds` later.
+    fn blocklist(&self, address: &str, seconds: u32) -> Result<()>;
+    /// EACCES: this client's user may not cut others off.
+    fn may_blocklist(&self) -> Result<()>;
+    /// The addresses that are cut off at the moment.
+    fn blocklisted(&self) -> Result<Vec<String>>;
 
     /// Makes an object with these omap entries, or answers EEXIST and changes nothing.
     fn create_object(&self, object: &str, entries: &Entries) -> Result<()>;

@@ -6,15 +6,25 @@ use hostdev::{Krbd, Mapping};
 use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
-use crate::host::{Host, HostError, ImageKey, MapRequest, Mapped, Owner, Result};
+use crate::host::{
+    Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
+};
 
 /// How long the kernel may take to map or unmap.
 const KERNEL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What only XAPI knows or can do. An error is its text.
 pub trait Toolstack {
-    /// Whether the host with that UUID was declared dead.
-    fn is_declared_dead(&self, host: &str) -> std::result::Result<bool, String>;
+    /// This pool's UUID.
+    fn pool_uuid(&self) -> std::result::Result<String, String>;
+    /// Whether this pool has a host with that UUID.
+    fn knows_host(&self, host: &str) -> std::result::Result<bool, String>;
+    /// Whether smblock's hook has noted that the host was declared dead.
+    fn declared_dead(&self, host: &str) -> std::result::Result<bool, String>;
+    /// Removes that note from this host.
+    fn revive(&self) -> std::result::Result<(), String>;
+    /// What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked.
+    fn settle_host(&self, host: &str, vdi: &Uuid) -> std::result::Result<String, String>;
     /// Holds back a disk's I/O on whichever host it runs.
     fn pause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
     /// Lets a paused disk go on.
@@ -25,6 +35,7 @@ pub trait Toolstack {
 pub struct Dom0<'a> {
     owner: Owner,
     krbd: Krbd,
+    sightings: hostdev::Sightings,
     cluster: &'a librbd::Cluster,
     toolstack: Box<dyn Toolstack + 'a>,
 }
@@ -46,6 +57,7 @@ impl<'a> Dom0<'a> {
                 started,
             },
             krbd: Krbd::new(),
+            sightings: hostdev::Sightings::default(),
             cluster,
             toolstack,
         })
@@ -93,6 +105,7 @@ impl From<Mapping> for Mapped {
             read_only: mapping.read_only,
             client_address: mapping.client_address,
             client_id: mapping.client_id,
+            label: mapping.label,
         }
     }
 }
@@ -146,8 +159,40 @@ impl Host for Dom0<'_> {
         }
     }
 
-    fn is_declared_dead(&self, host: &str) -> Result<bool> {
-        self.toolstack.is_declared_dead(host).map_err(from_xapi)
+    fn seen_for(&self, key: &str, value: &str) -> Result<u64> {
+        Ok(self.sightings.seen_for(key, value)?)
+    }
+
+    fn pool(&self) -> Result<String> {
+        self.toolstack.pool_uuid().map_err(from_xapi)
+    }
+
+    fn membership(&self, host: &str) -> Result<Membership> {
+        if !self.toolstack.knows_host(host).map_err(from_xapi)? {
+            return Ok(Membership::Unknown);
+        }
+        Ok(if self.toolstack.declared_dead(host).map_err(from_xapi)? {
+            Membership::DeclaredDead
+        } else {
+            Membership::Member
+        })
+    }
+
+    fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>> {
+        let reply = self.toolstack.settle_host(host, vdi).map_err(from_xapi)?;
+        if reply.is_empty() {
+            return Ok(None);
+        }
+        let parsed = serde_json::from_str(&reply);
+        parsed.map(Some).map_err(|e| {
+            from_xapi(format!(
+                "the plugin smblock of host {host} replied {reply:?}: {e}; install the same version of smblock on all hosts"
+            ))
+        })
+    }
+
+    fn revive(&self) -> Result<()> {
+        self.toolstack.revive().map_err(from_xapi)
     }
 
     fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
@@ -161,6 +206,10 @@ impl Host for Dom0<'_> {
     fn supported_features(&self) -> Result<Option<u64>> {
         self.krbd.load_module(KERNEL_DEADLINE)?;
         Ok(self.krbd.supported_features()?)
+    }
+
+    fn watches_readers(&self) -> Result<bool> {
+        Ok(hostdev::kernel_watches_readers()?)
     }
 
     fn mappings(&self) -> Result<Vec<Mapped>> {
@@ -178,17 +227,18 @@ impl Host for Dom0<'_> {
             image_name: request.image_name.clone(),
             snap_name: request.snap_name.clone(),
             read_only: request.read_only,
-            noshare: false,
+            noshare: request.noshare,
+            label: request.label.clone(),
             deadline: KERNEL_DEADLINE,
         })?;
         Ok(mapping.into())
     }
 
-    fn unmap(&self, mapped: &Mapped) -> Result<()> {
+    fn unmap(&self, mapped: &Mapped, seconds: u64) -> Result<()> {
         let key = hostdev::ImageKey::from(&mapped.key);
         for mapping in self.krbd.find(&key)? {
             if mapping.device == mapped.device {
-                self.krbd.unmap(&mapping, KERNEL_DEADLINE)?;
+                self.krbd.unmap(&mapping, Duration::from_secs(seconds))?;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::cluster::ClusterError;
+use crate::fence::Hold;
 use crate::host::HostError;
 use crate::record::Unreadable;
 use crate::usage::{NoRoom, UsageError};
@@ -122,7 +123,7 @@ pub enum Error {
         vdi: Uuid,
     },
     /// Another host, or this one, uses the VDI.
-    #[error("VDI {vdi} is in use: host {host} has claimed it for writing since {since}. Unplug it there; if that host is dead, declare it dead (xe host-declare-dead), and only if it certainly does not run, release the claim with 'smblock-admin release'")]
+    #[error("VDI {vdi} is in use: host {host} has claimed it for writing since {since}. {}", advise_on_hold(.hold, .host))]
     VdiInUse {
         /// The VDI.
         vdi: Uuid,
@@ -130,6 +131,36 @@ pub enum Error {
         host: String,
         /// UTC time.
         since: String,
+        /// Why the claim counts.
+        hold: Hold,
+    },
+    /// The claim was taken while the image was being mapped.
+    #[error("VDI {vdi}: this host was declared dead, or its claim was released, while {device} was being mapped. The device was removed; try again")]
+    ClaimLost {
+        /// The VDI.
+        vdi: Uuid,
+        /// The device.
+        device: String,
+    },
+    /// A dead host could not be cut off.
+    #[error("host {host} does not run any more, but its client {address} could not be put on the cluster's blocklist: {source}. Nothing was taken from it, since it may still write. Blocklisting needs the cap mon 'profile rbd': 'smblock-admin check' prints the command that grants it")]
+    FenceFailed {
+        /// The host's UUID.
+        host: String,
+        /// The address of its kernel client.
+        address: String,
+        /// What the cluster returned.
+        source: ClusterError,
+    },
+    /// This host was cut off from the cluster, and a device of it is still open.
+    #[error("VDI {vdi}: {device} is of no use any more: its kernel client {address} is on the cluster's blocklist, because this host was taken for dead. Shut down the VM that has it open (I/O errors are expected), then start it again; or reboot this host")]
+    Blocklisted {
+        /// The VDI.
+        vdi: Uuid,
+        /// The device.
+        device: String,
+        /// The address of the kernel client.
+        address: String,
     },
     /// Another operation on the VDI is under way.
     #[error("VDI {vdi}: {what} by process {pid} on host {host} is under way and was waited for in vain; try again")]
@@ -144,7 +175,7 @@ pub enum Error {
         pid: u32,
     },
     /// A kernel that is not this host's has the image mapped, without a claim.
-    #[error("VDI {vdi}: image {image} is mapped by another kernel ({address}) behind this driver's back; it was not attached, since two writers destroy its content. Unmap it there ('rbd device unmap'); a host that died lets go within 30 s")]
+    #[error("VDI {vdi}: image {image} is already mapped by another host's kernel ({address}), outside smblock. It was not attached: two writers would corrupt the disk. Unmap it there ('rbd device unmap'); if that host is down, its watch ends within 30 s")]
     ForeignKernel {
         /// The VDI.
         vdi: Uuid,
@@ -319,6 +350,22 @@ impl Error {
             Error::Cluster { source, .. } => source.is_unknown(),
             Error::Host { source, .. } => source.is_unknown(),
             _ => false,
+        }
+    }
+}
+
+/// What an administrator can do about a claim that counts.
+fn advise_on_hold(hold: &Hold, host: &str) -> String {
+    match hold {
+        Hold::InUse => "The host runs and uses the disk: unplug it there".to_owned(),
+        Hold::Silent => format!(
+            "The host cannot be reached, and it was not declared dead, so it may be writing. If it is down for good, or its power is off, run 'xe host-declare-dead uuid={host}', then try again"
+        ),
+        Hold::OtherPool(pool) => {
+            let pool = pool.as_deref().unwrap_or("unknown");
+            format!(
+                "That host is not a member of this pool (the claim is of XAPI pool {pool}), so the SR may be in use there. If all hosts of that pool are off, run 'smblock-admin fence --host {host}' with --sr and the SR's device-config, then try again"
+            )
         }
     }
 }

@@ -47,6 +47,12 @@ pub struct MapRequest {
     pub snap_name: Option<String>,
     /// Map read-only.
     pub read_only: bool,
+    /// Map with a kernel client of its own, which fetches the newest osdmap before anything else:
+    /// what was blocklisted before cannot write any more when this device is first read.
+    pub noshare: bool,
+    /// The VDI that the device is for, if it must have a device of its own: several VDIs can be
+    /// one snapshot.
+    pub label: Option<String>,
 }
 
 /// A device of this host that shows an image.
@@ -66,6 +72,29 @@ pub struct Mapped {
     pub client_address: String,
     /// The global id of that client.
     pub client_id: u64,
+    /// The VDI that it was mapped for, as [`MapRequest::label`].
+    pub label: Option<String>,
+}
+
+/// What XAPI's database has about a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// It is a member of this pool.
+    Member,
+    /// It is a member, and it was declared dead: by HA, or by an administrator. A host that did not
+    /// send a heartbeat for long is not.
+    DeclaredDead,
+    /// There is no such host in this pool.
+    Unknown,
+}
+
+/// What another host replies about a VDI.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct HostReply {
+    /// Its current boot.
+    pub boot_id: String,
+    /// Whether it uses the VDI. If not, it has also removed what a killed command left of it.
+    pub in_use: bool,
 }
 
 /// What a call to this host's kernel answers when it did not do what was asked.
@@ -101,10 +130,20 @@ pub trait Host {
     fn now(&self) -> u64;
     /// Waits that many milliseconds.
     fn pause(&self, milliseconds: u64);
-    /// Whether a process of this host and this boot is gone. Of another host: unknown, `false`.
+    /// Whether a process of this host and this boot is gone. Always `false` for other hosts.
     fn is_gone(&self, owner: &Owner) -> bool;
-    /// Whether XAPI has declared that host dead.
-    fn is_declared_dead(&self, host: &str) -> Result<bool>;
+    /// Seconds since this host first found `value` under `key`, without another value in between,
+    /// in this boot. Counts by a clock that is never set.
+    fn seen_for(&self, key: &str, value: &str) -> Result<u64>;
+
+    /// The UUID of the XAPI pool that this host is a member of.
+    fn pool(&self) -> Result<String>;
+    /// What XAPI has about a host.
+    fn membership(&self, host: &str) -> Result<Membership>;
+    /// Asks another host whether it uses a VDI. `None`: it cannot be asked.
+    fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>>;
+    /// Removes XAPI's note that this host was declared dead.
+    fn revive(&self) -> Result<()>;
 
     /// Holds back the I/O of a disk on whichever host of the pool it runs. Not in use: nothing.
     fn pause_disk(&self, vdi: &Uuid) -> Result<()>;
@@ -113,10 +152,13 @@ pub trait Host {
 
     /// Feature bits that this kernel can map; `None` where it does not say (before 4.11).
     fn supported_features(&self) -> Result<Option<u64>>;
+    /// Whether this kernel watches an image also when it maps it read-only (Linux before 5.5).
+    fn watches_readers(&self) -> Result<bool>;
     /// Everything that this host has mapped, of any cluster.
     fn mappings(&self) -> Result<Vec<Mapped>>;
-    /// Maps an image; answers the existing device where the same one is mapped already.
+    /// Maps an image. Returns the existing device if the same one is mapped already, with the same
+    /// label.
     fn map(&self, request: &MapRequest) -> Result<Mapped>;
-    /// Removes a device. EBUSY: somebody has it open.
-    fn unmap(&self, mapped: &Mapped) -> Result<()>;
+    /// Removes a device, and tries for so many seconds if it is busy. EBUSY: it is open.
+    fn unmap(&self, mapped: &Mapped, seconds: u64) -> Result<()>;
 }

@@ -4,13 +4,14 @@
 //! There is at most one entry per VDI. It serialises operations on one VDI across all hosts, and
 //! operations on different VDIs never wait for each other.
 //!
-//! **Taking over.** An entry names its owner and a lease. Only when the owner is known gone (a
-//! process of this host that no longer runs) or its lease is over may another act, and only after
-//! the *owner's* address was put on the cluster's blocklist. Without the blocklist an owner that
-//! was merely slow could wake up and go on with stale knowledge, and requests it has sent could
-//! still be applied; and a dead client's lock and watch would hold up the next operation on the
-//! image for 10 to 30 s. A wrong guess about the lease (clocks differ between hosts) therefore
-//! costs the owner its operation, never anybody's data.
+//! **Taking over.** An entry names its owner. Another process may act only if the owner is known to
+//! be gone: a process of this host that does not run any more, or a process of a host that is dead
+//! (`fence.rs`); or if this host has seen the entry unchanged for [`LEASE_SECONDS`], by a clock of its
+//! own that is never set. Clocks of different hosts are never compared: they differ by minutes, and
+//! jump. Before it acts, it puts the *owner's* address on the cluster's blocklist. Without that, an
+//! owner that was merely slow could wake up and go on with stale knowledge, and requests it has sent
+//! could still be applied; and a dead client's lock and watch would hold up the next operation on
+//! the image for 10 to 30 s. A wrong guess costs the owner its operation, and never any data.
 
 use uuid::Uuid;
 
@@ -20,9 +21,13 @@ use crate::error::{Context, Error, Result};
 use crate::record::{Action, Intent, Record, VdiRecord};
 use crate::{vdi, Repository};
 
-/// How long an operation has before others may take it over. Longer than the deadlines of all its
-/// calls together in the usual case; see the module's text for why it need not be exact.
+/// How long a host must have seen an entry unchanged before it may take the operation over. Longer
+/// than the deadlines of all its calls together in the usual case.
 pub const LEASE_SECONDS: u64 = 120;
+
+/// How long the blocklist keeps the owner of an operation that was taken over. A process of this
+/// driver lives for seconds.
+pub(crate) const TAKE_OVER_SECONDS: u32 = 60 * 60;
 
 /// How long an operation waits for another one on the same VDI.
 const TURN_MILLISECONDS: u64 = 30_000;
@@ -38,7 +43,13 @@ impl Repository<'_> {
             let Some(intent) = &entry.intent else {
                 return Ok(entry);
             };
-            if self.may_take_over(&intent.record) {
+            // Another host is judged once: that asks XAPI.
+            let gone = if waited == 0 {
+                self.may_take_over(vdi, &intent.record)
+            } else {
+                self.host.is_gone(&intent.record.owner) || self.is_lease_over(vdi, &intent.record)
+            };
+            if gone {
                 self.take_over(vdi, intent)?;
             } else if waited >= TURN_MILLISECONDS {
                 return Err(Error::VdiBusy {
@@ -170,7 +181,7 @@ impl Repository<'_> {
     pub(crate) fn recover(&self, intents: Vec<(Uuid, Stored<Intent>)>) -> Result<usize> {
         let mut recovered = 0;
         for (vdi, intent) in intents {
-            if !self.may_take_over(&intent.record) {
+            if !self.may_take_over(&vdi, &intent.record) {
                 continue;
             }
             recovered += 1;
@@ -184,8 +195,23 @@ impl Repository<'_> {
         Ok(recovered)
     }
 
-    fn may_take_over(&self, intent: &Intent) -> bool {
-        self.host.is_gone(&intent.owner) || intent.lease_until < self.host.now()
+    fn may_take_over(&self, vdi: &Uuid, intent: &Intent) -> bool {
+        self.is_lease_over(vdi, intent) || self.is_dead(&intent.owner)
+    }
+
+    fn is_lease_over(&self, vdi: &Uuid, intent: &Intent) -> bool {
+        self.seen_for(&intent_key(vdi), intent) >= LEASE_SECONDS
+    }
+
+    /// For how many seconds this host has seen a record of the catalogue unchanged: 0 if that cannot
+    /// be found out.
+    pub(crate) fn seen_for(&self, key: &str, record: &impl Record) -> u64 {
+        let key = format!("{}.{key}", self.sr);
+        let seen = self.host.seen_for(&key, &record.nonce().to_string());
+        seen.unwrap_or_else(|e| {
+            log::warn!("cannot tell for how long {key} is unchanged: {e}");
+            0
+        })
     }
 
     fn take_over(&self, vdi: &Uuid, found: &Stored<Intent>) -> Result<()> {
@@ -199,7 +225,8 @@ impl Repository<'_> {
         );
         let address = self.cluster.address().doing(&doing)?;
         if left.address != address {
-            self.cluster.blocklist(&left.address).doing(&doing)?;
+            let cut_off = self.cluster.blocklist(&left.address, TAKE_OVER_SECONDS);
+            cut_off.doing(&doing)?;
         }
         let mine = self.intend(&doing, left.action.clone())?;
         let swap = Swap::default()

@@ -13,6 +13,7 @@ pub mod device_config;
 pub mod dom0;
 pub mod error;
 pub mod faults;
+mod fence;
 pub mod host;
 pub mod image_features;
 mod journal;
@@ -24,6 +25,7 @@ pub mod vdi;
 pub mod xapi;
 
 pub use error::{Error, Result};
+pub use fence::Hold;
 
 use std::cell::Cell;
 

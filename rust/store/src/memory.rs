@@ -13,7 +13,9 @@
 
 mod cluster;
 mod hosts;
+mod machine;
 mod pool;
+mod power;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +32,7 @@ pub use self::cluster::MemoryCluster;
 pub use self::hosts::MemoryHost;
 pub use self::pool::Snapshot;
 
-use self::hosts::HostState;
+use self::machine::HostState;
 use self::pool::{Image, Pool};
 
 /// How long a dead client's watch stays, in milliseconds, as on a cluster with default settings.
@@ -65,7 +67,7 @@ impl State {
     fn advance(&mut self, milliseconds: u64) {
         self.clock += milliseconds;
         let now = self.clock;
-        self.pool.expire_watches(now);
+        self.pool.expire(now);
     }
 }
 
@@ -98,32 +100,6 @@ impl World {
         }
     }
 
-    /// Powers a host off and on again: its processes and devices are gone, and the watches of its
-    /// kernel last until they time out.
-    pub fn reboot(&self, host: &str) {
-        let mut state = self.lock();
-        let watches_end = state.clock + WATCH_TIMEOUT;
-        if let Some(old) = state.hosts.get(host) {
-            let (kernel, dead, features) = (
-                old.kernel.clone(),
-                old.declared_dead,
-                old.supported_features,
-            );
-            state.pool.abandon_watches(&kernel.address, watches_end);
-            let mut booted = HostState::boot(&mut state);
-            booted.declared_dead = dead;
-            booted.supported_features = features;
-            state.hosts.insert(host.to_owned(), booted);
-        }
-    }
-
-    /// What XAPI says about a host: `xe host-declare-dead`, or that it is back.
-    pub fn declare_dead(&self, host: &str, dead: bool) {
-        if let Some(host) = self.lock().hosts.get_mut(host) {
-            host.declared_dead = dead;
-        }
-    }
-
     /// Lets time pass.
     pub fn advance_seconds(&self, seconds: u64) {
         self.lock().advance(seconds * 1000);
@@ -132,7 +108,7 @@ impl World {
     /// What that host's kernel can map; `None`: it does not say.
     pub fn set_supported_features(&self, host: &str, features: Option<ImageFeatures>) {
         if let Some(host) = self.lock().hosts.get_mut(host) {
-            host.supported_features = features.map(ImageFeatures::bits);
+            host.settings.supported_features = features.map(ImageFeatures::bits);
         }
     }
 
@@ -140,7 +116,7 @@ impl World {
     pub fn devices(&self, host: &str) -> Vec<Mapped> {
         let state = self.lock();
         let host = state.hosts.get(host);
-        host.map_or_else(Vec::new, |host| host.devices())
+        host.map_or_else(Vec::new, |host| host.mapped())
     }
 
     /// Opens or closes a device, as a VM's tapdisk does: one that is open cannot be unmapped.
@@ -171,11 +147,17 @@ impl World {
     /// Writes to a disk through a device of a host.
     pub fn write(&self, host: &str, device: &Path, content: u64) -> crate::host::Result<()> {
         let mut state = self.lock();
-        let key = state
-            .hosts
-            .get(host)
+        let fail = |errno| hosts::failure("write to", device.display(), errno);
+        let known = state.hosts.get(host);
+        let running = known.filter(|host| host.runs());
+        let mapped = running
             .map(|host| host.writable(device))
-            .ok_or_else(|| hosts::failure("write to", device.display(), nix::libc::ENXIO))??;
+            .ok_or_else(|| fail(nix::libc::ENXIO))??;
+        // The OSDs refuse a blocklisted client: the kernel makes an I/O error of that.
+        if state.pool.blocklist.contains_key(&mapped.client_address) {
+            return Err(fail(nix::libc::EIO));
+        }
+        let key = mapped.key;
         match state.pool.images.get_mut(&key.image_id) {
             Some(image) => {
                 image.content = content;
@@ -293,7 +275,7 @@ impl World {
     pub fn all_devices(&self) -> BTreeMap<String, BTreeSet<(ImageKey, bool)>> {
         let state = self.lock();
         let devices = |host: &HostState| {
-            let devices = host.devices().into_iter();
+            let devices = host.mapped().into_iter();
             devices.map(|d| (d.key, d.read_only)).collect()
         };
         let hosts = state.hosts.iter();

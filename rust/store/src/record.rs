@@ -25,6 +25,8 @@ pub enum Unreadable {
 pub trait Record: Serialize + for<'de> Deserialize<'de> {
     /// The version it was written with.
     fn version(&self) -> u32;
+    /// The nonce it was written with.
+    fn nonce(&self) -> Uuid;
     /// Gives it a fresh nonce, so that no two writes are alike and a lost reply can be resolved
     /// by reading again.
     fn renew(&mut self);
@@ -58,6 +60,9 @@ macro_rules! record {
             fn version(&self) -> u32 {
                 self.version
             }
+            fn nonce(&self) -> Uuid {
+                self.nonce
+            }
             fn renew(&mut self) {
                 self.version = VERSION;
                 self.nonce = Uuid::new_v4();
@@ -65,6 +70,10 @@ macro_rules! record {
         }
     };
 }
+
+mod hosts;
+
+pub use hosts::{Claim, Death, HostRecord, ReaderRecord};
 
 /// The SR itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,17 +181,6 @@ impl Volume {
             Volume::Snapshot { snapshot, .. } => Some(snapshot),
         }
     }
-}
-
-/// Who may write to a VDI. Ceph keeps no second writer out: this does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
-    /// The process that took it. What counts is its host and its boot: a host that has booted
-    /// since holds nothing. While the process runs, the device may still be on its way.
-    #[serde(flatten)]
-    pub owner: Owner,
-    /// Seconds since 1970 when it was taken.
-    pub since: u64,
 }
 
 /// A VDI.
@@ -364,7 +362,8 @@ pub struct Intent {
     pub owner: Owner,
     /// That process's address in the cluster, to be blocklisted before anybody else acts.
     pub address: String,
-    /// Seconds since 1970 when the lease ends.
+    /// Seconds since 1970, by the owner's clock, when the owner expects to be done. Other hosts do
+    /// not judge by it: clocks differ. It stays for administrators and for older versions.
     pub lease_until: u64,
     /// What it does.
     #[serde(flatten)]

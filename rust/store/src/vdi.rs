@@ -7,6 +7,8 @@ pub mod claim;
 pub mod clone;
 pub mod create;
 pub mod delete;
+mod image;
+mod readers;
 pub mod reset;
 pub mod resize;
 pub mod revert;

@@ -16,13 +16,16 @@ use serde_json::json;
 use store::check::{check_within, CheckLine, Outcome};
 use store::device_config::DeviceConfig;
 
-const TOPICS: [&str; 13] = [
+const TOPICS: [&str; 16] = [
     "client library",
     "ceph.conf",
     "keyring",
     "monitors",
     "user",
     "mon caps",
+    "clock",
+    "blocklist",
+    "exclusive lock",
     "pool",
     "pool application",
     "pool usage",

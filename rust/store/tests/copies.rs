@@ -88,18 +88,23 @@ fn a_disk_is_refused_where_no_kernel_could_map_its_clones() {
 }
 
 #[test]
-fn two_vdis_that_are_the_same_snapshot_do_not_pull_the_device_from_under_each_other() {
+fn two_vdis_of_one_snapshot_have_a_device_each() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
     let snapshot = lab.snapshot(&disk);
     let twin = lab.snapshot(&snapshot);
     let attach = |vdi| lab.run(B, |sr| sr.activate_vdi(vdi, false)).unwrap().device;
-    let device = attach(&snapshot);
-    assert_eq!(attach(&twin), device);
-    lab.world.set_open(B, &device, true);
+    let (device, other) = (attach(&snapshot), attach(&twin));
+    assert_ne!(device, other);
+    assert_eq!(
+        (attach(&snapshot), attach(&twin)),
+        (device.clone(), other.clone())
+    );
+    lab.world.set_open(B, &other, true);
     lab.deactivate(B, &snapshot).unwrap();
-    assert_eq!(lab.world.devices(B).len(), 1);
-    lab.world.set_open(B, &device, false);
+    let left = lab.world.devices(B).into_iter().map(|d| d.device);
+    assert_eq!(left.collect::<Vec<_>>(), [other.clone()]);
+    lab.world.set_open(B, &other, false);
     lab.deactivate(B, &twin).unwrap();
     assert!(lab.world.devices(B).is_empty());
 }

@@ -19,7 +19,7 @@ use store::faults::{Calls, Faults, Mode, Plan};
 use store::Error;
 
 use support::scene::{Operation, Scene, Setting, READ_FAULTS};
-use support::{A, B, LEASE_OVER};
+use support::{A, B};
 
 type Case = (Setting, Operation);
 
@@ -111,7 +111,7 @@ fn survive(
     };
     match recovery {
         Recovery::ElsewhereLater => {
-            scene.lab.world.advance_seconds(LEASE_OVER);
+            scene.lab.let_leases_end();
             scene.lab.scan(B).map(|_| ()).unwrap();
             scene.check_clean();
         }

@@ -7,7 +7,7 @@ use store::cluster::Cluster;
 use store::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
 use uuid::Uuid;
 
-use support::{repository, Lab, A, B, GIB, LEASE_OVER};
+use support::{repository, Lab, A, B, GIB};
 
 /// Snapshots that can be seen, of all images.
 fn snapshots(lab: &Lab) -> usize {
@@ -115,7 +115,7 @@ fn whatever_change_a_further_clone_dies_in_nothing_is_left() {
                 reached |= faults.hit().is_some();
                 points += usize::from(faults.hit().is_some());
                 faults.deliver();
-                lab.world.advance_seconds(LEASE_OVER);
+                lab.let_leases_end();
                 lab.scan(B).unwrap();
                 let point = format!("{next:?} {nth} {mode:?}");
                 assert_eq!(lab.keys("op."), [""; 0], "{point}");

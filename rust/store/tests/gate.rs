@@ -7,7 +7,7 @@ use store::cluster::{Cluster, Entries, Swap};
 use store::faults::{Faults, FaultyCluster, FaultyHost};
 use store::host::{Host, ImageKey, MapRequest};
 
-use support::{Lab, A, GIB};
+use support::{Lab, A, B, GIB};
 
 #[test]
 fn no_call_changes_anything_without_being_a_crash_point() {
@@ -18,7 +18,8 @@ fn no_call_changes_anything_without_being_a_crash_point() {
     let host = FaultyHost::new(&process.host, &faults);
     let state = || {
         let world = &lab.world;
-        (world.snapshot(), world.all_devices(), world.paused())
+        let dead = world.is_declared_dead(A);
+        (world.snapshot(), world.all_devices(), world.paused(), dead)
     };
     let mut changing = 0;
     // What it was said to be: a change or not.
@@ -46,6 +47,8 @@ fn no_call_changes_anything_without_being_a_crash_point() {
         image_name: "image".to_owned(),
         snap_name: None,
         read_only: false,
+        noshare: false,
+        label: None,
     };
     let trashed = || cluster.trash().unwrap()[0].id.clone();
 
@@ -105,14 +108,25 @@ fn no_call_changes_anything_without_being_a_crash_point() {
         drop(cluster.watchers(&id()).unwrap())
     });
     check("unmap", true, &|| {
-        host.unmap(&host.mappings().unwrap()[0]).unwrap()
+        host.unmap(&host.mappings().unwrap()[0], 1).unwrap()
     });
     check("supported_features", false, &|| {
         let _asked = host.supported_features().unwrap();
     });
-    check("is_declared_dead", false, &|| {
-        let _asked = host.is_declared_dead(A).unwrap();
+    check("watches_readers", false, &|| {
+        let _asked = host.watches_readers().unwrap();
     });
+    check("membership", false, &|| {
+        let _asked = host.membership(A).unwrap();
+    });
+    check("pool", false, &|| drop(host.pool().unwrap()));
+    let asked = uuid::Uuid::new_v4();
+    check("ask", false, &|| drop(host.ask(B, &asked).unwrap()));
+    check("seen_for", false, &|| {
+        let _seen = host.seen_for("key", "value").unwrap();
+    });
+    lab.world.declare_dead(A, true);
+    check("revive", true, &|| host.revive().unwrap());
     let disk = uuid::Uuid::new_v4();
     check("pause_disk", true, &|| host.pause_disk(&disk).unwrap());
     check("resume_disk", true, &|| host.resume_disk(&disk).unwrap());
@@ -135,7 +149,11 @@ fn no_call_changes_anything_without_being_a_crash_point() {
     check("osd_dump", false, &|| drop(cluster.osd_dump().unwrap()));
     check("address", false, &|| drop(cluster.address().unwrap()));
     check("blocklist", true, &|| {
-        cluster.blocklist("127.0.0.1:0/999").unwrap()
+        cluster.blocklist("127.0.0.1:0/999", 60).unwrap()
     });
-    assert_eq!(changing, 20);
+    check("may_blocklist", false, &|| cluster.may_blocklist().unwrap());
+    check("blocklisted", false, &|| {
+        drop(cluster.blocklisted().unwrap())
+    });
+    assert_eq!(changing, 21);
 }

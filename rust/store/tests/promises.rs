@@ -3,8 +3,14 @@
 
 #[path = "promises/catalogue.rs"]
 mod catalogue;
+#[path = "promises/fencing.rs"]
+mod fencing;
 #[path = "promises/hosts.rs"]
 mod hosts;
+#[path = "promises/leases.rs"]
+mod leases;
+#[path = "promises/readers.rs"]
+mod readers;
 #[path = "promises/room.rs"]
 mod room;
 #[path = "promises/sr.rs"]

@@ -7,7 +7,7 @@ use store::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
 use store::Error;
 use uuid::Uuid;
 
-use support::{repository, Lab, A, B, GIB, LEASE_OVER};
+use support::{repository, Lab, A, B, GIB};
 
 /// The VM starts, which tells the driver that its disk forgets, and its disk is overwritten.
 fn run_vm(lab: &Lab, vdi: &Uuid, content: u64) {
@@ -124,7 +124,7 @@ fn whatever_change_a_start_dies_in_the_disk_is_right_at_the_next_one() {
                 reached |= faults.hit().is_some();
                 points += usize::from(faults.hit().is_some());
                 faults.deliver();
-                lab.world.advance_seconds(LEASE_OVER);
+                lab.let_leases_end();
                 lab.scan(B).unwrap();
                 let point = format!("{step:?} {nth} {mode:?} {told:?}");
                 assert_eq!(lab.keys("op."), [""; 0], "{point}");

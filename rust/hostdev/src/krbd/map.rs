@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use secrecy::zeroize::Zeroizing;
+use nix::errno::Errno;
 use secrecy::SecretString;
 
 use super::kernel_log::KernelLog;
@@ -47,6 +47,9 @@ pub struct MapRequest {
     /// Make a new kernel client for this map, where it would share this host's: needed after that
     /// one was blocklisted. Does not touch a mapping that exists: unmap a dead one first.
     pub noshare: bool,
+    /// Gives the mapping a label, and finds it by that: another mapping of the same image, with
+    /// another label or none, is another device.
+    pub label: Option<String>,
     /// How long to try, all steps together.
     pub deadline: Duration,
 }
@@ -82,7 +85,7 @@ impl MapRequest {
     }
 
     /// The command for the kernel: `monitors options pool image snapshot`.
-    fn command(&self) -> Result<String, Error> {
+    fn command(&self, noshare: bool) -> Result<String, Error> {
         self.validate()?;
         let mut options = format!(
             "name={},key={},mount_timeout={MOUNT_TIMEOUT}",
@@ -92,7 +95,7 @@ impl MapRequest {
         if !self.writable() {
             options.push_str(",ro");
         }
-        if self.noshare {
+        if noshare {
             options.push_str(",noshare");
         }
         if !self.image.namespace.is_empty() {
@@ -207,7 +210,10 @@ impl Krbd {
     /// is (one that takes writes serves a reader too). A read-only one is taken away and made anew
     /// when writing is asked for. The module is loaded if it is not. When this returns, the device
     /// node is there, and what it serves has been checked to be the image asked for. Two processes
-    /// that map one image at the same moment may get a device each: the caller keeps them apart.
+    /// of smblock that map one image at the same moment get the same device.
+    ///
+    /// If the kernel's shared client is on the cluster's blocklist, the image is mapped with a client
+    /// of its own.
     ///
     /// # Errors
     /// - [`Error::Invalid`]: a name or address the kernel would misread; nothing was done.
@@ -218,24 +224,46 @@ impl Krbd {
     /// - [`Error::Timeout`]: the image may still get mapped, until this process ends.
     pub fn map(&self, request: &MapRequest) -> Result<Mapping, Error> {
         let end = Deadline::after(request.deadline);
-        let command = request.command()?;
-        let payload = keyring::decode(&request.user, &request.key)?;
+        request.command(request.noshare)?;
         self.load_module(end.left())?;
-        match plan(self.find(&request.image)?, request.writable()) {
+        let label = request.label.as_deref();
+        let planned = || {
+            let existing = self.find_labelled(&request.image, label)?;
+            Ok::<_, Error>(plan(existing, request.writable()))
+        };
+        if let Plan::Use(mapping) = planned()? {
+            mapping.ensure_node(end)?;
+            return Ok(*mapping);
+        }
+        // The kernel makes one map of this host at a time anyway.
+        let _locked = self.lock(end, request.deadline)?;
+        match planned()? {
             Plan::Use(mapping) => {
                 mapping.ensure_node(end)?;
                 return Ok(*mapping);
             }
             Plan::Replace(mappings) => {
                 for mapping in &mappings {
-                    self.unmap(mapping, end.left())?;
+                    self.remove(mapping, end, request.deadline)?;
                 }
             }
             Plan::Make => {}
         }
         let before = self.mappings()?;
-        self.add(request, command, payload, end)?;
-        let made = self.identify(request, &before, end)?;
+        match self.add(request, request.noshare, end) {
+            Err(Error::Map { source, .. })
+                if source.raw_os_error() == Some(Errno::ESHUTDOWN as i32) && !request.noshare =>
+            {
+                log::warn!("the kernel's client is blocklisted; mapping with a new client");
+                self.add(request, true, end)?;
+            }
+            added => added?,
+        }
+        let mut made = self.identify(request, &before, end)?;
+        if let Some(label) = label {
+            self.set_label(&made, label)?;
+            made.label = Some(label.to_owned());
+        }
         made.ensure_node(end)?;
         node::await_udev(&made.device, made.major, made.minor, end);
         log::info!("mapped {} at {}", made.spec(), made.device.display());
@@ -243,13 +271,9 @@ impl Krbd {
     }
 
     /// Gives the kernel the command, and with it the key.
-    fn add(
-        &self,
-        request: &MapRequest,
-        command: String,
-        payload: Zeroizing<Vec<u8>>,
-        end: Deadline,
-    ) -> Result<(), Error> {
+    fn add(&self, request: &MapRequest, noshare: bool, end: Deadline) -> Result<(), Error> {
+        let command = request.command(noshare)?;
+        let payload = keyring::decode(&request.user, &request.key)?;
         let file = self.command_file("add")?;
         let log = KernelLog::from_now(&self.dev.join("kmsg"));
         let key_name = request.key_name();
@@ -300,7 +324,8 @@ impl Krbd {
                 missing: format!("no device of that name is in {}", self.bus().display()),
             });
         };
-        self.unmap(wrong, end.left().max(UNDO))?;
+        let undo = end.left().max(UNDO);
+        self.remove(wrong, Deadline::after(undo), undo)?;
         Err(Error::OtherImage {
             image: request.spec(),
             asked: Box::new(request.image.clone()),

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -11,7 +13,7 @@ type Spoil = fn(&mut MapRequest);
 #[test]
 fn the_kernel_is_told_where_as_whom_and_what_but_never_the_key() {
     let mut request = request();
-    let command = request.command().unwrap();
+    let command = request.command(request.noshare).unwrap();
     assert_eq!(
         command,
         "10.0.0.1:6789,10.0.0.2:6789 \
@@ -22,7 +24,7 @@ fn the_kernel_is_told_where_as_whom_and_what_but_never_the_key() {
     request.snap_name = Some("s1".to_owned());
     request.image.namespace = "ns".to_owned();
     request.noshare = true;
-    let command = request.command().unwrap();
+    let command = request.command(request.noshare).unwrap();
     assert!(
         command.ends_with(",ro,noshare,_pool_ns=ns pool disk s1"),
         "{command}"
@@ -40,7 +42,10 @@ fn a_request_does_not_show_its_key() {
 fn the_deadline_does_not_decide_which_kernel_client_serves() {
     let mut patient = request();
     patient.deadline *= 100;
-    assert_eq!(patient.command().unwrap(), request().command().unwrap());
+    assert_eq!(
+        patient.command(false).unwrap(),
+        request().command(false).unwrap()
+    );
 }
 
 proptest! {
@@ -56,7 +61,7 @@ proptest! {
         request.image_name = image.clone();
         request.user = user.clone();
         request.image.namespace = namespace.clone();
-        if let Ok(command) = request.command() {
+        if let Ok(command) = request.command(request.noshare) {
             // As the kernel takes it apart: at white space, then at commas.
             let words: Vec<&str> = command.split_whitespace().collect();
             prop_assert_eq!(&words[2..], &[&pool, &image, "-"]);
@@ -133,6 +138,53 @@ fn a_mapping_that_allows_what_is_asked_is_used_and_one_that_does_not_is_replaced
         plan(vec![reader.clone()], true),
         Plan::Replace(vec![reader.clone()])
     );
+}
+
+#[test]
+fn a_label_finds_its_own_device_until_the_number_is_another_devices() {
+    let sysfs = Sysfs::new();
+    let krbd = sysfs.krbd();
+    sysfs.map(0, &[]);
+    sysfs.map(1, &[]);
+    let mappings = krbd.mappings().unwrap();
+    krbd.set_label(&mappings[1], "vdi").unwrap();
+    let found = |label| {
+        let found = krbd.find_labelled(&request().image, label).unwrap();
+        found.iter().map(|m| m.device_number).collect::<Vec<_>>()
+    };
+    assert_eq!((found(Some("vdi")), found(None)), (vec![1], vec![0]));
+    assert_eq!(found(Some("other")), [0; 0]);
+    // Unmapped and mapped again: the same number and the same image, and a new device.
+    fs::rename(sysfs.path("sys/block/rbd1"), sysfs.path("old")).unwrap();
+    sysfs.map(1, &[]);
+    assert_eq!((found(Some("vdi")), found(None)), (vec![], vec![0, 1]));
+}
+
+#[test]
+fn a_damaged_label_is_none() {
+    let sysfs = Sysfs::new();
+    let krbd = sysfs.krbd();
+    sysfs.map(0, &[]);
+    krbd.set_label(&krbd.mappings().unwrap()[0], "vdi").unwrap();
+    fs::write(sysfs.path("run/rbd0.json"), "{").unwrap();
+    assert_eq!(krbd.mappings().unwrap()[0].label, None);
+}
+
+#[test]
+fn processes_of_smblock_take_turns() {
+    let sysfs = Sysfs::new();
+    let (krbd, soon) = (sysfs.krbd(), Duration::from_millis(50));
+    let held = krbd.lock(Deadline::after(soon), soon).unwrap();
+    let error = krbd
+        .lock(Deadline::after(soon), soon)
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("another process of smblock"),
+        "{error}"
+    );
+    drop(held);
+    krbd.lock(Deadline::after(soon), soon).map(drop).unwrap();
 }
 
 #[test]

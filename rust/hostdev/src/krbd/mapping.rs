@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use nix::errno::Errno;
 
+use serde::{Deserialize, Serialize};
+
 use super::Krbd;
 use crate::Error;
 
@@ -14,7 +16,7 @@ use crate::Error;
 const HEAD: u64 = u64::MAX - 1;
 
 /// Which image, or which snapshot of it: what a mapping really serves. Names play no part.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageKey {
     /// The cluster.
     pub fsid: String,
@@ -49,6 +51,8 @@ pub struct Mapping {
     pub client_id: u64,
     /// Size in bytes.
     pub size: u64,
+    /// The label that it was mapped with.
+    pub label: Option<String>,
     /// Whether the kernel refuses writes to it.
     pub read_only: bool,
     /// The device's major number.
@@ -103,7 +107,10 @@ impl Krbd {
                 }
             }
             Err(Missing::Failed(error)) => Err(error),
-            Ok(mapping) => Ok(Some(mapping)),
+            Ok(mapping) => {
+                let label = self.label_of(device_number, &mapping.key)?;
+                Ok(Some(Mapping { label, ..mapping }))
+            }
         }
     }
 }
@@ -154,6 +161,7 @@ impl Attributes {
             client_id: self.parse("client_id", "client<number>", |text| {
                 text.strip_prefix("client")?.parse().ok()
             })?,
+            label: None,
             size: self.number("size")?,
             read_only: read_attribute(&self.block.join("ro"))? != "0",
             major: self.number("major")?,

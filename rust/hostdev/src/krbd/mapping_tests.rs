@@ -17,6 +17,7 @@ fn a_mapping_is_read_in_full() {
         snap_name: None,
         client_address: "10.0.0.9:0/1837391163".to_owned(),
         client_id: 4123,
+        label: None,
         size: 1 << 30,
         read_only: false,
         major: 253,

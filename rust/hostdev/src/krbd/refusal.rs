@@ -55,8 +55,9 @@ fn advice(request: &MapRequest, source: &io::Error) -> String {
         Errno::ENXIO => "the image uses something this kernel does not support: compare `rbd info` \
                          with /sys/bus/rbd/supported_features"
             .to_owned(),
-        Errno::ESHUTDOWN => "this host's kernel client is on the cluster's blocklist: see `ceph osd \
-                             blocklist ls`, and map with a new client (noshare)"
+        Errno::ESHUTDOWN => "this host's kernel client is on the cluster's blocklist, and a new \
+                             one was refused too: see `ceph osd blocklist ls` for this host's \
+                             addresses, and have them removed (`ceph osd blocklist rm`)"
             .to_owned(),
         _ => "see `dmesg`".to_owned(),
     }
@@ -124,7 +125,7 @@ mod tests {
             (Errno::ETIMEDOUT, "10.0.0.1:6789, 10.0.0.2:6789"),
             (Errno::EINVAL, "16 parents"),
             (Errno::ENXIO, "supported_features"),
-            (Errno::ESHUTDOWN, "noshare"),
+            (Errno::ESHUTDOWN, "blocklist rm"),
             (Errno::ENOMEM, "dmesg"),
         ] {
             let (error, message) = refused(errno, &[]);

@@ -50,6 +50,7 @@ pub(super) fn request() -> MapRequest {
         snap_name: None,
         read_only: false,
         noshare: false,
+        label: None,
         deadline: Duration::from_secs(1),
     }
 }
@@ -69,7 +70,7 @@ impl Sysfs {
     }
 
     pub(super) fn krbd(&self) -> Krbd {
-        Krbd::with_roots(self.path("sys"), self.path("dev"))
+        Krbd::with_roots(self.path("sys"), self.path("dev"), self.path("run"))
     }
 
     /// A path in the folder.

@@ -12,6 +12,8 @@ use crate::Error;
 
 /// How often a busy device is tried again: whoever looks at new devices (udev) is done soon.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long an unmap waits for its turn.
+const TURN: Duration = Duration::from_secs(2);
 /// How long the search for those who have a device open may take: it serves a message.
 const SEARCH: Duration = Duration::from_secs(1);
 
@@ -26,7 +28,22 @@ impl Krbd {
     ///   process ends.
     /// - [`Error::Io`]: the kernel refused.
     pub fn unmap(&self, mapping: &Mapping, deadline: Duration) -> Result<(), Error> {
-        let end = Deadline::after(deadline);
+        // A map that hangs in the kernel must not keep what is mapped from being unmapped.
+        let _locked = self
+            .lock(Deadline::after(deadline.min(TURN)), TURN)
+            .inspect_err(|e| log::warn!("unmapping {} all the same: {e}", mapping.spec()));
+        self.remove(mapping, Deadline::after(deadline), deadline)
+    }
+
+    /// As [`Krbd::unmap`], under the lock. The command names the device's number alone. Between the
+    /// look at what the number stands for and the command, only a foreign tool can unmap the device
+    /// and have the number given to another one.
+    pub(super) fn remove(
+        &self,
+        mapping: &Mapping,
+        end: Deadline,
+        deadline: Duration,
+    ) -> Result<(), Error> {
         let busy = || Error::Busy {
             device: mapping.device.clone(),
             waited: deadline,
@@ -35,6 +52,7 @@ impl Krbd {
         let mut was_busy = false;
         loop {
             if !self.is_mapped(mapping)? {
+                self.forget_label_unless_used(mapping)?;
                 return Ok(());
             }
             let file = self.command_file("remove")?;
@@ -46,6 +64,7 @@ impl Krbd {
             .map_err(|error| Error::io("write to", &file, error))?;
             let error = match outcome {
                 Some(Ok(())) => {
+                    self.forget_label_unless_used(mapping)?;
                     log::info!(
                         "unmapped {} from {}",
                         mapping.spec(),
@@ -91,9 +110,17 @@ impl Krbd {
         device.openers(Deadline::after(SEARCH))
     }
 
+    /// Another process may have mapped the number anew, with a label of its own.
+    fn forget_label_unless_used(&self, mapping: &Mapping) -> Result<(), Error> {
+        if self.mapping(mapping.device_number)?.is_none() {
+            self.forget_label(mapping.device_number);
+        }
+        Ok(())
+    }
+
     fn is_mapped(&self, mapping: &Mapping) -> Result<bool, Error> {
         let now = self.mapping(mapping.device_number)?;
-        Ok(now.is_some_and(|now| now.key == mapping.key))
+        Ok(now.is_some_and(|now| now.key == mapping.key && now.label == mapping.label))
     }
 }
 

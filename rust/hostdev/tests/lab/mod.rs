@@ -158,6 +158,7 @@ impl Lab {
             snap_name: image.snap_name.clone(),
             read_only: false,
             noshare: false,
+            label: None,
             deadline: Duration::from_secs(60),
         }
     }

@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
+use hostdev::Krbd;
 use librbd::{Cluster, Error, Monitor};
 use nix::errno::Errno;
 use serde_json::{json, Value};
 
-use super::{not_run, CheckLine, Outcome};
+use super::{fencing, not_run, CheckLine, Outcome};
 use crate::device_config::DeviceConfig;
 use crate::usage::{ClusterReport, PoolSummary, UsageError};
 
 const MONITORS: &str = "monitors";
 const USER: &str = "user";
 const MON_CAPS: &str = "mon caps";
+const CLOCK: &str = "clock";
+const CUT_OFF: &str = "blocklist";
+const LOCK: &str = "exclusive lock";
 const POOL: &str = "pool";
 const APPLICATION: &str = "pool application";
 const ROOM: &str = "pool usage";
@@ -20,10 +24,13 @@ const OSD_CAPS: &str = "osd caps";
 const MGR_CAPS: &str = "mgr caps";
 
 /// Every part, in the order of the report.
-pub(super) const TOPICS: [&str; 8] = [
+pub(super) const TOPICS: [&str; 11] = [
     MONITORS,
     USER,
     MON_CAPS,
+    CLOCK,
+    CUT_OFF,
+    LOCK,
     POOL,
     APPLICATION,
     ROOM,
@@ -45,6 +52,9 @@ pub(super) fn lines(config: &DeviceConfig, deadline: Duration) -> Vec<CheckLine>
     match report {
         Ok(report) => {
             lines.push(mon_caps(&cluster, config).on(MON_CAPS));
+            lines.push(fencing::clock(&cluster).on(CLOCK));
+            lines.push(fencing::cut_off(&cluster, &Krbd::new()).on(CUT_OFF));
+            lines.push(fencing::lock(config.image_features()).on(LOCK));
             lines.extend(pool_lines(&cluster, &report, config));
         }
         Err(outcome) => {
@@ -138,17 +148,7 @@ fn user(cluster: &Cluster, user: &str) -> Outcome {
 
 /// That usage can be read is known already; a dead client has to be cut off too.
 fn mon_caps(cluster: &Cluster, config: &DeviceConfig) -> Outcome {
-    // An address that cannot be parsed: refused either way, and before that only without the cap.
-    // The older spelling is the only one of Nautilus and Octopus; one that a release does not
-    // know gets the same EINVAL.
-    let commands = [
-        json!({"prefix": "osd blocklist", "blocklistop": "add", "addr": "none/0"}),
-        json!({"prefix": "osd blacklist", "blacklistop": "add", "addr": "none/0"}),
-    ];
-    let refused = commands.iter().find_map(|command| {
-        let error = cluster.mon_command(command).err()?;
-        (error.errno() != Some(Errno::EINVAL as i32)).then_some(error)
-    });
+    let refused = crate::ceph::may_blocklist(cluster).err();
     match refused {
         None => Outcome::Ok("usage can be read, a dead client can be cut off".to_owned()),
         Some(error) => refusal(&error, config),

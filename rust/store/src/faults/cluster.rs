@@ -60,9 +60,19 @@ impl Cluster for FaultyCluster<'_, '_> {
         self.call(&read("address", ""), |c| c.address())
     }
 
-    fn blocklist(&self, address: &str) -> ClusterResult<()> {
+    fn blocklist(&self, address: &str, seconds: u32) -> ClusterResult<()> {
         let owned = address.to_owned();
-        self.call(&change("blocklist", address), move |c| c.blocklist(&owned))
+        self.call(&change("blocklist", address), move |c| {
+            c.blocklist(&owned, seconds)
+        })
+    }
+
+    fn may_blocklist(&self) -> ClusterResult<()> {
+        self.call(&read("may_blocklist", ""), |c| c.may_blocklist())
+    }
+
+    fn blocklisted(&self) -> ClusterResult<Vec<String>> {
+        self.call(&read("blocklisted", ""), |c| c.blocklisted())
     }
 
     fn create_object(&self, object: &str, entries: &Entries) -> ClusterResult<()> {

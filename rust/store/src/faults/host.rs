@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{change, read, Call, Faults};
-use crate::host::{Host, MapRequest, Mapped, Owner, Result as HostResult};
+use crate::host::{Host, HostReply, MapRequest, Mapped, Membership, Owner, Result as HostResult};
 
 /// A [`Host`] as a process with faults sees it.
 pub struct FaultyHost<'f, 'w> {
@@ -44,11 +44,29 @@ impl Host for FaultyHost<'_, '_> {
         self.inner.is_gone(owner)
     }
 
-    fn is_declared_dead(&self, host: &str) -> HostResult<bool> {
-        let owned = host.to_owned();
-        self.call(&read("is_declared_dead", host), move |h| {
-            h.is_declared_dead(&owned)
+    fn seen_for(&self, key: &str, value: &str) -> HostResult<u64> {
+        let owned = (key.to_owned(), value.to_owned());
+        self.call(&read("seen_for", key), move |h| {
+            h.seen_for(&owned.0, &owned.1)
         })
+    }
+
+    fn pool(&self) -> HostResult<String> {
+        self.call(&read("pool", ""), |h| h.pool())
+    }
+
+    fn membership(&self, host: &str) -> HostResult<Membership> {
+        let owned = host.to_owned();
+        self.call(&read("membership", host), move |h| h.membership(&owned))
+    }
+
+    fn ask(&self, host: &str, vdi: &Uuid) -> HostResult<Option<HostReply>> {
+        let owned = (host.to_owned(), *vdi);
+        self.call(&read("ask", host), move |h| h.ask(&owned.0, &owned.1))
+    }
+
+    fn revive(&self) -> HostResult<()> {
+        self.call(&change("revive", ""), |h| h.revive())
     }
 
     fn pause_disk(&self, vdi: &Uuid) -> HostResult<()> {
@@ -69,6 +87,10 @@ impl Host for FaultyHost<'_, '_> {
         self.call(&read("supported_features", ""), |h| h.supported_features())
     }
 
+    fn watches_readers(&self) -> HostResult<bool> {
+        self.call(&read("watches_readers", ""), |h| h.watches_readers())
+    }
+
     fn mappings(&self) -> HostResult<Vec<Mapped>> {
         self.call(&read("mappings", ""), |h| h.mappings())
     }
@@ -78,10 +100,10 @@ impl Host for FaultyHost<'_, '_> {
         self.call(&change("map", &request.image_name), move |h| h.map(&owned))
     }
 
-    fn unmap(&self, mapped: &Mapped) -> HostResult<()> {
+    fn unmap(&self, mapped: &Mapped, seconds: u64) -> HostResult<()> {
         let owned = mapped.clone();
         self.call(&change("unmap", &mapped.image_name), move |h| {
-            h.unmap(&owned)
+            h.unmap(&owned, seconds)
         })
     }
 }

@@ -41,7 +41,7 @@ impl MemoryCluster {
         if state.pool.unreachable {
             return Err(ClusterError::new(call, object, libc::ETIMEDOUT));
         }
-        if state.pool.blocklist.contains(&self.address) {
+        if state.pool.blocklist.contains_key(&self.address) {
             return Err(ClusterError::new(call, object, libc::ESHUTDOWN));
         }
         Ok(state)
@@ -92,10 +92,35 @@ impl Cluster for MemoryCluster {
             .map(|_| self.address.clone())
     }
 
-    fn blocklist(&self, address: &str) -> Result<()> {
+    fn blocklist(&self, address: &str, seconds: u32) -> Result<()> {
         let mut state = self.request("blocklist", address)?;
-        state.pool.blocklist(address);
+        if state.pool.without_blocklist {
+            return Err(ClusterError::new(
+                "rados_blocklist_add",
+                address,
+                libc::EACCES,
+            ));
+        }
+        let until = state.clock + u64::from(seconds) * 1000;
+        state.pool.blocklist(address, until);
         Ok(())
+    }
+
+    fn may_blocklist(&self) -> Result<()> {
+        let state = self.request("may_blocklist", POOL_NAME)?;
+        match state.pool.without_blocklist {
+            true => Err(ClusterError::new(
+                "rados_mon_command",
+                "osd blocklist",
+                libc::EACCES,
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn blocklisted(&self) -> Result<Vec<String>> {
+        let state = self.request("blocklisted", POOL_NAME)?;
+        Ok(state.pool.blocklist.keys().cloned().collect())
     }
 
     fn create_object(&self, object: &str, entries: &Entries) -> Result<()> {

@@ -2,97 +2,21 @@
 
 use uuid::Uuid;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::MutexGuard;
 
 use nix::errno::Errno;
 use nix::libc;
 
 use super::cluster::fsid;
+use super::machine::{Device, HostState, Kernel, FIRST_KERNEL_COOKIE};
 use super::report::{POOL_ID, POOL_NAME};
 use super::{State, World};
 use crate::cluster::Watcher;
-use crate::host::{Host, HostError, ImageKey, MapRequest, Mapped, Owner, Result};
-use crate::image_features::ImageFeatures;
-
-/// Kernel clients number their watches from here.
-const FIRST_KERNEL_COOKIE: u64 = 0xffff_0000_0000_0001;
-
-/// The one client that a kernel is, for all its devices.
-#[derive(Clone)]
-pub(super) struct Kernel {
-    pub address: String,
-    pub client_id: u64,
-}
-
-struct Device {
-    mapped: Mapped,
-    cookie: u64,
-    open: bool,
-}
-
-pub(super) struct HostState {
-    boot_id: String,
-    pub kernel: Kernel,
-    /// Pid and start time of those that run.
-    pub processes: BTreeSet<(u32, u64)>,
-    pub declared_dead: bool,
-    pub supported_features: Option<u64>,
-    devices: BTreeMap<u64, Device>,
-    maps: u64,
-}
-
-impl HostState {
-    pub fn boot(state: &mut State) -> Self {
-        let number = state.number();
-        HostState {
-            boot_id: format!("boot-{number}"),
-            kernel: Kernel {
-                address: format!("127.0.0.1:0/{number}"),
-                client_id: number,
-            },
-            processes: BTreeSet::new(),
-            declared_dead: false,
-            supported_features: Some(ImageFeatures::DEFAULT.bits()),
-            devices: BTreeMap::new(),
-            maps: 0,
-        }
-    }
-
-    pub fn devices(&self) -> Vec<Mapped> {
-        self.devices.values().map(|d| d.mapped.clone()).collect()
-    }
-
-    fn device(&mut self, path: &Path) -> Option<&mut Device> {
-        self.devices.values_mut().find(|d| d.mapped.device == path)
-    }
-
-    pub fn set_open(&mut self, path: &Path, open: bool) {
-        if let Some(device) = self.device(path) {
-            device.open = open;
-        }
-    }
-
-    pub fn rename_device(&mut self, path: &Path, image_name: &str) {
-        if let Some(device) = self.device(path) {
-            device.mapped.image_name = image_name.to_owned();
-        }
-    }
-
-    /// What a write to that device reaches.
-    pub fn writable(&self, path: &Path) -> Result<ImageKey> {
-        let mut devices = self.devices.values();
-        match devices.find(|d| d.mapped.device == path) {
-            None => Err(failure("write to", path.display(), libc::ENXIO)),
-            Some(device) if device.mapped.read_only => {
-                Err(failure("write to", path.display(), libc::EROFS))
-            }
-            Some(device) => Ok(device.mapped.key.clone()),
-        }
-    }
-}
+use crate::host::{
+    Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
+};
 
 pub(super) fn failure(what: &str, object: impl Display, errno: i32) -> HostError {
     HostError {
@@ -138,7 +62,7 @@ impl MemoryHost {
     fn alive(&self, what: &str, object: impl Display) -> Result<MutexGuard<'_, State>> {
         let state = self.world.lock();
         match state.hosts.get(&self.owner.host) {
-            Some(host) if host.boot_id == self.owner.boot_id => Ok(state),
+            Some(host) if host.runs() && host.boot_id == self.owner.boot_id => Ok(state),
             _ => Err(failure(what, object, libc::ESRCH)),
         }
     }
@@ -171,6 +95,8 @@ impl MemoryHost {
             image_name: image_name.to_owned(),
             snap_name: None,
             read_only: false,
+            noshare: false,
+            label: None,
         })
     }
 
@@ -189,9 +115,19 @@ impl MemoryHost {
             .get(&id)
             .ok_or_else(|| fail(libc::ENOENT))?;
         let (size, features) = (image.size, image.features);
+        let number = state.number();
+        let own = Kernel {
+            address: format!("127.0.0.1:0/{number}"),
+            client_id: number,
+        };
+        let shared = state.hosts.get(&self.owner.host).map(|h| h.kernel.clone());
+        // `rbd_add` of a client that is cut off fails with ESHUTDOWN; hostdev then maps with noshare.
+        let shared = shared.filter(|k| !state.pool.blocklist.contains_key(&k.address));
+        let kernel = shared.filter(|_| !request.noshare).unwrap_or(own);
         let host = state.hosts.get_mut(&self.owner.host);
         let host = host.ok_or_else(|| fail(libc::ESRCH))?;
         if host
+            .settings
             .supported_features
             .is_some_and(|known| features & !known != 0)
         {
@@ -208,8 +144,9 @@ impl MemoryHost {
             image_name: request.image_name.clone(),
             size,
             read_only: request.read_only,
-            client_address: host.kernel.address.clone(),
-            client_id: host.kernel.client_id,
+            client_address: kernel.address,
+            client_id: kernel.client_id,
+            label: request.label.clone(),
         };
         let device = Device {
             mapped: mapped.clone(),
@@ -217,12 +154,13 @@ impl MemoryHost {
             open: false,
         };
         host.devices.insert(number, device);
+        let watches = !request.read_only || host.settings.watches_readers;
         let watcher = Watcher {
             address: mapped.client_address.clone(),
             client_id: mapped.client_id,
             cookie,
         };
-        if !request.read_only {
+        if watches {
             state.pool.watch(&id, watcher);
         }
         Ok(mapped)
@@ -235,7 +173,10 @@ impl Host for MemoryHost {
     }
 
     fn now(&self) -> u64 {
-        self.world.lock().clock / 1000
+        let state = self.world.lock();
+        let host = state.hosts.get(&self.owner.host);
+        let skew = host.map_or(0, |host| host.settings.skew);
+        (state.clock / 1000).saturating_add_signed(skew)
     }
 
     fn pause(&self, milliseconds: u64) {
@@ -252,19 +193,71 @@ impl Host for MemoryHost {
         })
     }
 
-    fn is_declared_dead(&self, host: &str) -> Result<bool> {
+    fn seen_for(&self, key: &str, value: &str) -> Result<u64> {
+        let now = self.alive("look at", key)?.clock;
+        self.with_host("look at", key, |host| {
+            let seen = host.seen.entry(key.to_owned()).or_default();
+            if seen.0 != value {
+                *seen = (value.to_owned(), now);
+            }
+            Ok((now - seen.1) / 1000)
+        })
+    }
+
+    fn pool(&self) -> Result<String> {
+        self.with_host("ask XAPI about", "the pool", |host| {
+            Ok(host.settings.pool.clone())
+        })
+    }
+
+    fn membership(&self, host: &str) -> Result<Membership> {
+        let pool = self.pool()?;
         let state = self.alive("ask XAPI about", host)?;
-        Ok(state.hosts.get(host).is_some_and(|host| host.declared_dead))
+        Ok(match state.hosts.get(host) {
+            Some(known) if known.settings.pool != pool => Membership::Unknown,
+            None => Membership::Unknown,
+            Some(known) if known.settings.declared_dead => Membership::DeclaredDead,
+            Some(_) => Membership::Member,
+        })
+    }
+
+    fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>> {
+        let mut state = self.alive("ask", host)?;
+        let Some(asked) = state.hosts.get_mut(host) else {
+            return Ok(None);
+        };
+        if !(asked.runs() && asked.settings.reachable) {
+            return Ok(None);
+        }
+        let (in_use, gone) = asked.settle(vdi);
+        let boot_id = asked.boot_id.clone();
+        for (address, cookie) in gone {
+            state.pool.unwatch(&address, cookie);
+        }
+        Ok(Some(HostReply { boot_id, in_use }))
+    }
+
+    fn revive(&self) -> Result<()> {
+        self.with_host("revive", "this host", |host| {
+            host.settings.declared_dead = false;
+            Ok(())
+        })
     }
 
     fn supported_features(&self) -> Result<Option<u64>> {
         self.with_host("read", "supported_features", |host| {
-            Ok(host.supported_features)
+            Ok(host.settings.supported_features)
+        })
+    }
+
+    fn watches_readers(&self) -> Result<bool> {
+        self.with_host("read", "the kernel's version", |host| {
+            Ok(host.settings.watches_readers)
         })
     }
 
     fn mappings(&self) -> Result<Vec<Mapped>> {
-        self.with_host("list", "devices", |host| Ok(host.devices()))
+        self.with_host("list", "devices", |host| Ok(host.mapped()))
     }
 
     fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
@@ -278,18 +271,19 @@ impl Host for MemoryHost {
     }
 
     fn map(&self, request: &MapRequest) -> Result<Mapped> {
-        let found = self.mappings()?.into_iter().find(|m| m.key == request.key);
+        let mut mappings = self.mappings()?.into_iter();
+        let found = mappings.find(|m| m.key == request.key && m.label == request.label);
         match found {
             Some(found) if request.read_only || !found.read_only => Ok(found),
             Some(read_only) => {
-                self.unmap(&read_only)?;
+                self.unmap(&read_only, 0)?;
                 self.add(request)
             }
             None => self.add(request),
         }
     }
 
-    fn unmap(&self, mapped: &Mapped) -> Result<()> {
+    fn unmap(&self, mapped: &Mapped, _seconds: u64) -> Result<()> {
         let device = mapped.device.display();
         let mut state = self.alive("unmap", device.to_string())?;
         let host = state.hosts.get_mut(&self.owner.host);

@@ -63,7 +63,10 @@ pub(super) struct Pool {
     /// Ids of the images that the manager was asked to flatten.
     pub to_flatten: BTreeSet<String>,
     pub without_manager: bool,
-    pub blocklist: BTreeSet<String>,
+    /// Until when, in milliseconds since 1970, by address.
+    pub blocklist: BTreeMap<String, u64>,
+    /// The user may not add to it: its caps are too old.
+    pub without_blocklist: bool,
     pub quota_bytes: u64,
     pub stored: u64,
     pub full: bool,
@@ -98,7 +101,16 @@ impl Pool {
         }
     }
 
-    pub fn expire_watches(&mut self, now: u64) {
+    /// The client is back before the cluster has noticed, or connects anew.
+    pub fn resume_watches(&mut self, address: &str) {
+        let resumed = self.watches.iter_mut();
+        for watch in resumed.filter(|w| w.watcher.address == address) {
+            watch.ends = None;
+        }
+    }
+
+    pub fn expire(&mut self, now: u64) {
+        self.blocklist.retain(|_, until| now < *until);
         self.watches
             .retain(|w| w.ends.is_none_or(|ends| now < ends));
     }
@@ -109,8 +121,8 @@ impl Pool {
     }
 
     /// The blocklist takes a client's watches with it.
-    pub fn blocklist(&mut self, address: &str) {
-        self.blocklist.insert(address.to_owned());
+    pub fn blocklist(&mut self, address: &str, until: u64) {
+        self.blocklist.insert(address.to_owned(), until);
         self.watches.retain(|w| w.watcher.address != address);
     }
 
@@ -184,7 +196,7 @@ impl Pool {
             trash: self.trash.clone(),
             scheduled: self.scheduled.clone(),
             to_flatten: self.to_flatten.clone(),
-            blocklist: self.blocklist.clone(),
+            blocklist: self.blocklist.keys().cloned().collect(),
         }
     }
 }

@@ -18,6 +18,8 @@ impl Repository<'_> {
     pub fn create_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
         let doing = format!("creating SR {}", self.sr);
         self.require_usable_pool(&format!("SR {} was not created", self.sr))?;
+        let allowed = self.cluster.may_blocklist();
+        allowed.doing(&format!("{doing}: a host that dies must be cut off"))?;
         self.cluster.prepare_trash().doing(&doing)?;
         self.enter_directory(&doing)?;
         let mut record = SrRecord::new(self.sr, name_label, name_description, self.host.now());

@@ -13,9 +13,32 @@ impl Repository<'_> {
     pub fn attach_sr(&self) -> Result<()> {
         self.mark_deleting(false)?;
         let entries = self.read_catalogue()?;
+        self.publish_boot(&entries)?;
+        if let Err(e) = self.cluster.may_blocklist() {
+            log::warn!("SR {}: disks of a host that dies stay locked: {e}", self.sr);
+        }
         self.recover(self.intents(&entries))?;
         self.release_earlier_boots(&entries)?;
-        self.drop_stale_devices()
+        self.drop_stale_devices()?;
+        self.erase_stale_notes(&entries)?;
+        self.release_unmapped(&entries)
+    }
+
+    /// Finishes or undoes what a dead process left unfinished on one VDI, now.
+    pub fn recover_vdi(&self, vdi: &Uuid) -> Result<()> {
+        let intent = self.entry(vdi)?.intent;
+        self.recover(intent.map(|intent| (*vdi, intent)).into_iter().collect())
+            .map(drop)
+    }
+
+    /// Looks at what is under way, so that this host can tell later for how long it has not changed.
+    pub fn look_at_journal(&self) -> Result<()> {
+        let entries = self.read_catalogue()?;
+        for (vdi, intent) in self.intents(&entries) {
+            self.seen_for(&intent_key(&vdi), &intent.record);
+        }
+        self.look_at_worker(&entries);
+        Ok(())
     }
 
     /// Refused while a VDI of the SR is mapped on this host.

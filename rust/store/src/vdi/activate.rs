@@ -1,68 +1,117 @@
 //! Activating a VDI on this host, and deactivating it.
 //!
-//! For writing, the claim is taken first, then the image is mapped, then the image's watchers are
-//! listed: a kernel among them that is not this host's means that somebody maps the image behind
-//! this driver's back, and then this host lets go again. A crash leaves a claim of this host
-//! without a device, or with one; the next activation here uses both, and a deletion looks for the
-//! device.
+//! For writing: the claim is taken, the image is mapped, the image's other kernels are looked at, and
+//! the address that it was mapped with is recorded in the claim. Only then is the device returned. A
+//! failure gives all of it back. A crash leaves a claim of this host without a device, or with one;
+//! the next activation here uses both, and this host's next scan, plug or unplug removes both.
+//!
+//! An activation waits for no operation of the journal, and recovers none. A snapshot, a clone or
+//! a deletion that is under way does not conflict with it: the claim's swap expects the record as it
+//! was read, and so does theirs. A revert looks at the claim in the swap that repoints the disk. An
+//! image that grows is mapped with one size or the other. So what a dead process left cannot keep
+//! a VM from starting or from migrating, and nothing is resumed while SM holds the VDI's lock.
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, records, Entry, VDI_PREFIX};
-use crate::cluster::{ImageHeader, ImageState};
+use super::claim::{label_of, Claimed};
+use crate::catalogue::{image_prefix, Entry};
+use crate::cluster::ImageState;
 use crate::error::{Context, Error, Result};
 use crate::host::{MapRequest, Mapped};
 use crate::image_features::ImageFeatures;
 use crate::record::VdiRecord;
 use crate::Repository;
 
+/// How long a device may be busy when it is unmapped, in seconds: udev looks at new devices.
+const UNMAP_SECONDS: u64 = 30;
+/// The same for what is only removed if it is not in use.
+const UNMAP_IDLE_SECONDS: u64 = 2;
+
 impl Repository<'_> {
-    /// Maps a VDI; the device stays the same however often it is asked for. Never refused for
-    /// want of room: a VM that migrates must find its disk.
+    /// Maps a VDI, and returns its device, which stays the same for each further call. Is not refused
+    /// if the pool is full: a VM that migrates must find its disk.
     pub fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<Mapped> {
         loop {
-            if let Some(mapped) = self.try_activation(vdi, writable)? {
-                return Ok(mapped);
+            let entry = self.entry(vdi)?;
+            let record = &self.present(&entry, vdi)?.record;
+            let image = self.image_state(record)?;
+            self.require_features(vdi, &image)?;
+            self.warn_if_full(vdi);
+            if !writable {
+                return self.map_for_reading(record, &image);
+            }
+            if record.volume.snapshot().is_some() {
+                return Err(Error::ReadOnly {
+                    vdi: *vdi,
+                    refused: "attached for writing",
+                });
+            }
+            if let Some(claimed) = self.claim(vdi, &record.volume)? {
+                return self.map_for_writing(vdi, &claimed, &image);
             }
         }
     }
 
-    /// `None`: the disk was reverted meanwhile.
-    fn try_activation(&self, vdi: &Uuid, writable: bool) -> Result<Option<Mapped>> {
-        let entry = self.turn(vdi)?;
-        let image = self.image_state(&self.present(&entry, vdi)?.record)?;
-        self.require_features(vdi, &image)?;
-        self.warn_if_full(vdi);
-        let record = &self.present(&entry, vdi)?.record;
-        if !writable {
-            return self.map(record, &image, true).map(Some);
-        }
-        if record.volume.snapshot().is_some() {
-            return Err(Error::ReadOnly {
-                vdi: *vdi,
-                refused: "attached for writing",
-            });
-        }
-        let Some((record, newly_claimed)) = self.claim(vdi, &record.volume)? else {
-            return Ok(None);
-        };
-        let result = self
-            .map(&record, &image, false)
-            .and_then(|mapped| self.refuse_foreign_kernel(&record, mapped));
+    fn map_for_writing(&self, vdi: &Uuid, claimed: &Claimed, image: &ImageState) -> Result<Mapped> {
+        let record = &claimed.record;
+        let result = self.map_claimed(claimed, image);
         // A device that was in use before this activation stays, whatever was found. A new one
-        // goes, also one that the kernel made after all while nobody waited for it any more.
-        if result.is_err() && newly_claimed {
-            if let Err(e) = self.unmap_devices(vdi, Some(&record), |mapped| !mapped.read_only) {
-                log::error!("VDI {vdi}: its claim by this host stays until the next attempt: {e}");
+        // goes, also one that the kernel made after all when its deadline was over.
+        if result.is_err() && claimed.newly {
+            if let Err(e) = self.unmap_devices(vdi, Some(record), |mapped| !mapped.read_only) {
+                log::error!("VDI {vdi}: the claim of this host stays until its next command: {e}");
             }
         }
-        result.map(Some)
+        result
     }
 
-    /// Unmaps a VDI and gives its claim back. What is not mapped is deactivated already.
+    fn map_claimed(&self, claimed: &Claimed, image: &ImageState) -> Result<Mapped> {
+        let record = &claimed.record;
+        self.drop_useless_device(record, claimed.fenced)?;
+        let mapped = self.map(record, image, false, claimed.fenced)?;
+        self.refuse_foreign_kernel(record, &mapped)?;
+        self.confirm(record, &mapped)?;
+        Ok(mapped)
+    }
+
+    /// Maps a VDI read-only. On a kernel that watches what it reads, a note of that comes first.
+    fn map_for_reading(&self, record: &VdiRecord, image: &ImageState) -> Result<Mapped> {
+        self.drop_useless_device(record, false)?;
+        let mut note = self.note_reader(record)?;
+        let mapped = self.map(record, image, true, false);
+        match (&mapped, note.as_mut()) {
+            (_, None) => {}
+            (Ok(mapped), Some(note)) => self.complete_note(record, note, mapped)?,
+            // It may be mapped after all: then the note is needed.
+            (Err(e), Some(_)) if e.is_unknown() => {}
+            (Err(_), Some(_)) => self.erase_note(record)?,
+        }
+        mapped
+    }
+
+    /// Unmaps a VDI and gives its claim back. One that is not mapped is deactivated already.
     pub fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()> {
         let entry = self.entry(vdi)?;
         self.unmap_devices(vdi, entry.vdi.as_ref().map(|s| &s.record), |_| true)
+    }
+
+    /// Removes what a killed command of this host left of a VDI: a writable device that is not open,
+    /// and the claim. Returns whether the VDI is in use on this host. The caller has made sure that
+    /// no tapdisk serves the VDI (a paused one has its device closed), and holds SM's lock of it.
+    pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
+        let entry = self.entry(vdi)?;
+        let record = entry.vdi.as_ref().map(|s| &s.record);
+        for mapped in self.devices_of(vdi, record)? {
+            if mapped.read_only {
+                continue;
+            }
+            match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
+                Err(e) if e.is_busy() => return Ok(true),
+                other => other.doing(&format!("unmapping VDI {vdi}"))?,
+            }
+        }
+        self.release(vdi)?;
+        Ok(false)
     }
 
     /// Unmaps those devices of a VDI, then gives its claim back.
@@ -74,94 +123,40 @@ impl Repository<'_> {
     ) -> Result<()> {
         let devices = self.devices_of(vdi, record)?;
         for mapped in devices.iter().filter(|mapped| wanted(mapped)) {
-            match self.host.unmap(mapped) {
-                Err(e) if e.is_busy() && self.has_twin(record)? => log::info!(
-                    "{} stays: another VDI is the same snapshot as VDI {vdi}, and in use",
-                    mapped.device.display()
-                ),
-                other => other.doing(&format!("unmapping VDI {vdi}"))?,
-            }
+            let unmapped = self.host.unmap(mapped, UNMAP_SECONDS);
+            unmapped.doing(&format!("unmapping VDI {vdi}"))?;
+        }
+        if let Some(record) = record {
+            self.erase_note(record)?;
         }
         self.release(vdi)
     }
 
-    /// Whether another VDI is the same snapshot, so that the two share a device.
-    fn has_twin(&self, record: Option<&VdiRecord>) -> Result<bool> {
-        let Some(record) = record.filter(|record| record.volume.snapshot().is_some()) else {
-            return Ok(false);
-        };
-        let entries = self.read_catalogue()?;
-        let mut vdis = records::<VdiRecord>(&entries, VDI_PREFIX).map(|stored| stored.record);
-        Ok(vdis.any(|other| other.uuid != record.uuid && other.volume == record.volume))
-    }
-
     /// This host's devices of a VDI, also those that show an image which it had before it was
     /// reverted. Of one that is gone from the catalogue only the name that its image was mapped
-    /// with is left to know them by, and that says nothing of snapshots: they are other VDIs.
+    /// with is left to recognise them by, and the label of a snapshot's.
     fn devices_of(&self, vdi: &Uuid, record: Option<&VdiRecord>) -> Result<Vec<Mapped>> {
-        let mut found = self
-            .host
-            .mappings()
-            .doing(&format!("looking for the device of VDI {vdi}"))?;
-        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
+        let mut found = self.devices_of_sr(&format!("looking for the device of VDI {vdi}"))?;
         let prefix = format!("{}{vdi}.", image_prefix(&self.sr));
+        let label = vdi.to_string();
         found.retain(|mapped| {
-            let here = mapped.key.fsid == fsid && mapped.key.pool_id == self.cluster.pool_id();
             let image = record.map(|record| record.volume.image());
-            let shown = record.is_some_and(|record| {
-                mapped.key.image_id == record.volume.image().id
-                    && mapped.key.snap_id == record.volume.snapshot().map(|s| s.id)
-            });
+            let shown = record.is_some_and(|record| shows(mapped, record));
+            let labelled = mapped.label.as_ref() == Some(&label);
             let was_shown = mapped.key.snap_id.is_none()
                 && mapped.image_name.starts_with(&prefix)
                 && image.is_none_or(|image| image.name != mapped.image_name);
-            here && (shown || was_shown)
+            shown || labelled || was_shown
         });
         Ok(found)
     }
 
-    /// The image behind a VDI, which must exist and hold all of it.
-    pub(crate) fn image_state(&self, record: &VdiRecord) -> Result<ImageState> {
-        let vdi = record.uuid;
-        let image = record.volume.image();
-        let state = self.found(record, self.cluster.image(&image.id))?;
-        let actual = match record.volume.snapshot() {
-            None => state.size,
-            Some(wanted) => {
-                let mut snapshots = state.snapshots.iter();
-                let found = snapshots.find(|s| s.id == wanted.id && !s.removed);
-                found
-                    .ok_or_else(|| Error::SnapshotMissing {
-                        vdi,
-                        image: image.name.clone(),
-                        snapshot: wanted.name.clone(),
-                    })?
-                    .size
-            }
-        };
-        require_whole(record, actual)?;
-        Ok(state)
-    }
-
-    /// What the header of a disk's image says; the image must exist and hold all of the disk.
-    pub(crate) fn image_header(&self, record: &VdiRecord) -> Result<ImageHeader> {
-        let header = self.cluster.header(&record.volume.image().id);
-        let header = self.found(record, header)?;
-        require_whole(record, header.size)?;
-        Ok(header)
-    }
-
-    fn found<T>(&self, record: &VdiRecord, looked_up: crate::cluster::Result<T>) -> Result<T> {
-        let image = record.volume.image();
-        match looked_up {
-            Err(e) if e.is_not_found() => Err(Error::ImageMissing {
-                vdi: record.uuid,
-                image: image.name.clone(),
-                id: image.id.clone(),
-                pool: self.cluster.pool_name().to_owned(),
-            }),
-            other => other.doing(&format!("looking at image {}", image.name)),
-        }
+    /// This host's devices that show images of the SR's pool.
+    fn devices_of_sr(&self, doing: &str) -> Result<Vec<Mapped>> {
+        let mut found = self.host.mappings().doing(doing)?;
+        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
+        found.retain(|m| m.key.fsid == fsid && m.key.pool_id == self.cluster.pool_id());
+        Ok(found)
     }
 
     fn require_features(&self, vdi: &Uuid, image: &ImageState) -> Result<()> {
@@ -184,13 +179,21 @@ impl Repository<'_> {
         })
     }
 
-    fn map(&self, record: &VdiRecord, image: &ImageState, read_only: bool) -> Result<Mapped> {
+    fn map(
+        &self,
+        record: &VdiRecord,
+        image: &ImageState,
+        read_only: bool,
+        noshare: bool,
+    ) -> Result<Mapped> {
         let request = MapRequest {
             key: self.image_key(&record.volume)?,
             pool_name: self.cluster.pool_name().to_owned(),
             image_name: image.name.clone(),
             snap_name: record.volume.snapshot().map(|s| s.name.clone()),
             read_only,
+            noshare,
+            label: label_of(record),
         };
         self.host.map(&request).doing(&format!(
             "mapping image {} of VDI {}",
@@ -198,20 +201,26 @@ impl Repository<'_> {
         ))
     }
 
-    fn refuse_foreign_kernel(&self, record: &VdiRecord, mapped: Mapped) -> Result<Mapped> {
-        let image = record.volume.image();
-        let doing = format!("listing the watchers of image {}", image.name);
-        let watchers = self.cluster.watchers(&image.id).doing(&doing)?;
-        let foreign = watchers
-            .into_iter()
-            .find(|w| w.is_kernel() && w.client_id != mapped.client_id);
-        match foreign {
-            None => Ok(mapped),
-            Some(watcher) => Err(Error::ForeignKernel {
+    /// Removes a device of the VDI that must not be used: its kernel client was cut off, because this
+    /// host was taken for dead; or, `all`, it is older than a fence.
+    fn drop_useless_device(&self, record: &VdiRecord, all: bool) -> Result<()> {
+        let doing = format!("looking for the device of VDI {}", record.uuid);
+        let devices = self.devices_of_sr(&doing)?;
+        let Some(mapped) = devices.into_iter().find(|mapped| shows(mapped, record)) else {
+            return Ok(());
+        };
+        let cut_off = self.cluster.blocklisted().doing("reading the blocklist")?;
+        let cut_off = cut_off.contains(&mapped.client_address);
+        if !(cut_off || all) {
+            return Ok(());
+        }
+        match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
+            Err(e) if e.is_busy() && cut_off => Err(Error::Blocklisted {
                 vdi: record.uuid,
-                image: image.name.clone(),
-                address: watcher.address,
+                device: mapped.device.display().to_string(),
+                address: mapped.client_address,
             }),
+            other => other.doing(&format!("unmapping VDI {}", record.uuid)),
         }
     }
 
@@ -238,7 +247,7 @@ impl Repository<'_> {
             if !ours || self.is_claimed_here(&mapped)? {
                 continue;
             }
-            match self.host.unmap(&mapped) {
+            match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
                 Ok(()) => log::warn!(
                     "unmapped {}: it was left behind and shows image {}",
                     mapped.device.display(),
@@ -279,23 +288,11 @@ impl Repository<'_> {
                 .claim
                 .is_some_and(|c| c.owner.host == me.host && c.owner.boot_id == me.boot_id))
     }
-
-    /// The VDI that an image of this SR was made for.
-    pub(crate) fn vdi_of_image_name(&self, name: &str) -> Option<Uuid> {
-        let rest = name.strip_prefix(&image_prefix(&self.sr))?;
-        rest.split('.').next()?.parse().ok()
-    }
 }
 
-/// Refuses what has lost its end: the image was made smaller by somebody else.
-fn require_whole(record: &VdiRecord, actual: u64) -> Result<()> {
-    if actual >= record.size {
-        return Ok(());
-    }
-    Err(Error::ImageShrunk {
-        vdi: record.uuid,
-        image: record.volume.image().name.clone(),
-        actual,
-        expected: record.size,
-    })
+/// Whether a device shows what a VDI is.
+fn shows(mapped: &Mapped, record: &VdiRecord) -> bool {
+    mapped.key.image_id == record.volume.image().id
+        && mapped.key.snap_id == record.volume.snapshot().map(|s| s.id)
+        && mapped.label == label_of(record)
 }

@@ -1,8 +1,12 @@
 //! The claim: which host may write to a VDI.
 //!
-//! Nothing in Ceph keeps a second writer out: two kernels that map one exclusive-lock image pass
-//! the lock to and fro and both write. A claim is taken by compare-and-swap before the image is
-//! mapped for writing, and given back after it was unmapped.
+//! A claim is taken by compare-and-swap before the image is mapped for writing. A second swap
+//! records the address of the kernel client that the image was mapped with; only then has the
+//! activation succeeded. The claim is given back after the image was unmapped. When another host's
+//! claim may be taken is in `fence.rs`.
+//!
+//! Both swaps also expect this host's own record (key `host.<uuid>`) as it was read: a host that is
+//! declared dead at this moment claims nothing any more, and confirms nothing.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,81 +15,79 @@ use uuid::Uuid;
 use crate::catalogue::{records, vdi_key, Entry, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
-use crate::host::{ImageKey, Owner};
-use crate::record::{Claim, VdiRecord, Volume};
+use crate::fence::{Grounds, Hold, Verdict};
+use crate::host::{Mapped, Owner};
+use crate::record::{Claim, HostRecord, VdiRecord, Volume};
 use crate::Repository;
 
 /// What a VDI's claim means to this host.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Nobody has claimed the VDI, or whoever did is certainly gone.
+enum ClaimState {
+    /// There is none, or it is of an earlier boot of this host.
     Free,
-    /// This host has, in this boot.
+    /// This host has claimed the VDI, in this boot.
     Ours,
     /// Another host has.
-    Held(Claim),
+    Foreign(Claim),
+}
+
+/// A claim that this host has.
+pub(crate) struct Claimed {
+    pub record: VdiRecord,
+    /// This activation took it: it was not this host's before.
+    pub newly: bool,
+    /// The host that had it before may be alive: see `fence.rs`.
+    pub fenced: bool,
 }
 
 impl Repository<'_> {
-    pub(crate) fn standing(&self, record: &VdiRecord) -> Result<Standing> {
-        let Some(claim) = &record.claim else {
-            return Ok(Standing::Free);
-        };
+    fn claim_state(&self, record: &VdiRecord) -> ClaimState {
         let me = self.host.owner();
-        if claim.owner.host == me.host {
-            return Ok(if claim.owner.boot_id == me.boot_id {
-                Standing::Ours
-            } else {
-                Standing::Free // this host has booted since
-            });
+        match &record.claim {
+            None => ClaimState::Free,
+            Some(claim) if claim.owner.host != me.host => ClaimState::Foreign(claim.clone()),
+            Some(claim) if claim.owner.boot_id == me.boot_id => ClaimState::Ours,
+            Some(_) => ClaimState::Free, // this host has booted since
         }
-        let doing = format!("asking XAPI whether host {} is dead", claim.owner.host);
-        Ok(
-            if self
-                .host
-                .is_declared_dead(&claim.owner.host)
-                .doing(&doing)?
-            {
-                log::warn!(
-                    "VDI {}: its claim by host {}, which XAPI declared dead, counts no more",
-                    record.uuid,
-                    claim.owner.host
-                );
-                Standing::Free
-            } else {
-                Standing::Held(claim.clone())
-            },
-        )
     }
 
-    /// Refuses what would pull a disk from under a running VM. Not only the claim of this host
-    /// counts but also the device: a claim without one was left by a crash.
+    /// Refuses what would pull a disk from under a running VM. Of a claim of this host the device
+    /// counts too: a claim without one was left by a crash. Cuts off a host that is dead.
     pub(crate) fn refuse_if_in_use(&self, record: &VdiRecord) -> Result<()> {
         if record.volume.snapshot().is_some() {
             return self.refuse_if_mapped(record);
         }
-        let claim = match self.standing(record)? {
-            Standing::Free => return Ok(()),
-            Standing::Held(claim) => claim,
-            Standing::Ours => {
+        match self.claim_state(record) {
+            ClaimState::Free => Ok(()),
+            ClaimState::Foreign(claim) => self.require_over(&record.uuid, &claim).map(drop),
+            ClaimState::Ours => {
                 let mapped = self.is_mapped_here(record)?;
                 match &record.claim {
-                    Some(claim) if mapped || self.is_at_work(&claim.owner) => claim.clone(),
-                    _ => return Ok(()),
+                    Some(claim) if mapped || self.is_at_work(&claim.owner) => {
+                        Err(in_use(record.uuid, claim, Hold::InUse))
+                    }
+                    _ => Ok(()),
                 }
             }
-        };
-        Err(in_use(record.uuid, &claim))
+        }
     }
 
-    /// Snapshots are not claimed: this host's own devices are all there is to see.
+    /// Refuses while another host's claim counts. If it does not, cuts that host off.
+    fn require_over(&self, vdi: &Uuid, claim: &Claim) -> Result<Grounds> {
+        match self.judge(vdi, claim)? {
+            Verdict::Holds(hold) => Err(in_use(*vdi, claim, hold)),
+            Verdict::Over(grounds) => {
+                self.fence_claim(vdi, claim, &grounds)?;
+                Ok(grounds)
+            }
+        }
+    }
+
+    /// Snapshots are not claimed: only this host's own devices can be seen.
     fn refuse_if_mapped(&self, record: &VdiRecord) -> Result<()> {
         if self.is_mapped_here(record)? {
-            let here = Claim {
-                owner: self.host.owner().clone(),
-                since: self.host.now(),
-            };
-            return Err(in_use(record.uuid, &here));
+            let here = self.new_claim(0)?;
+            return Err(in_use(record.uuid, &here, Hold::InUse));
         }
         Ok(())
     }
@@ -94,7 +96,10 @@ impl Repository<'_> {
         let key = self.image_key(&record.volume)?;
         let doing = format!("looking for a device of VDI {}", record.uuid);
         let mappings = self.host.mappings().doing(&doing)?;
-        Ok(mappings.iter().any(|mapped| mapped.key == key))
+        let label = label_of(record);
+        Ok(mappings
+            .iter()
+            .any(|mapped| mapped.key == key && mapped.label == label))
     }
 
     /// Whether another process of this host, which has claimed a VDI, may be about to map it.
@@ -102,37 +107,95 @@ impl Repository<'_> {
         owner != self.host.owner() && !self.host.is_gone(owner)
     }
 
-    /// Takes the claim for this host, as long as the VDI is that volume. `true`: it was not this
-    /// host's before. `None`: the disk was reverted meanwhile; look at it again.
-    pub(crate) fn claim(&self, vdi: &Uuid, volume: &Volume) -> Result<Option<(VdiRecord, bool)>> {
+    fn new_claim(&self, life: u32) -> Result<Claim> {
+        let pool = self.host.pool().doing("asking XAPI for this pool's UUID")?;
+        Ok(Claim {
+            owner: self.host.owner().clone(),
+            since: self.host.now(),
+            pool: Some(pool),
+            life,
+            addresses: Vec::new(),
+        })
+    }
+
+    /// Takes the claim for this host, as long as the VDI is that volume. Returns `None` if the disk
+    /// was reverted: the caller looks at it again.
+    pub(crate) fn claim(&self, vdi: &Uuid, volume: &Volume) -> Result<Option<Claimed>> {
         loop {
-            let entry = self.entry(vdi)?;
+            let (entry, host) = self.entry_and_self(vdi)?;
             let stored = self.present(&entry, vdi)?;
             if stored.record.volume != *volume {
                 return Ok(None);
             }
-            let mut record = stored.record.clone();
-            let newly_claimed = match self.standing(&stored.record)? {
-                Standing::Held(claim) => return Err(in_use(*vdi, &claim)),
+            let ours = self.claim_state(&stored.record) == ClaimState::Ours;
+            let dead = host.as_ref().is_some_and(|h| h.record.dead.is_some());
+            // A claim that this host has had since before its death counts no more.
+            if dead || (!ours && self.must_revive(host.as_ref())?) {
+                self.revive()?;
+                continue;
+            }
+            let life = host.as_ref().map_or(0, |host| host.record.life);
+            let current = |claim: &Claim| claim.life == life;
+            let (newly, fenced) = match self.claim_state(&stored.record) {
+                ClaimState::Foreign(claim) => (true, self.require_over(vdi, &claim)?.needs_fence()),
                 // Written all the same: an earlier process's request to give this claim back may
-                // still be on its way, and must not find the record as it knew it.
-                Standing::Ours => false,
-                Standing::Free => true,
+                // still be on its way, and must not find the record as it was.
+                ClaimState::Ours => (!stored.record.claim.as_ref().is_some_and(current), false),
+                ClaimState::Free => (true, false),
             };
-            record.epoch += u64::from(newly_claimed);
-            let since = match record.claim {
-                Some(claim) if !newly_claimed => claim.since,
-                _ => self.host.now(),
-            };
-            record.claim = Some(Claim {
-                owner: self.host.owner().clone(),
-                since,
-            });
+            let mut record = stored.record.clone();
+            record.epoch += u64::from(newly);
+            let mut claim = self.new_claim(life)?;
+            if let Some(before) = record.claim.filter(|_| !newly) {
+                (claim.since, claim.addresses) = (before.since, before.addresses);
+            }
+            record.claim = Some(claim);
             let swap = Swap::default()
                 .expect(vdi_key(vdi), Some(stored))
+                .expect(self.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
             if self.commit(&format!("claiming VDI {vdi}"), &swap)? {
-                return Ok(Some((record, newly_claimed)));
+                return Ok(Some(Claimed {
+                    record,
+                    newly,
+                    fenced,
+                }));
+            }
+        }
+    }
+
+    /// Records the address that the image was mapped with.
+    ///
+    /// # Errors
+    /// [`Error::ClaimLost`]: another host has taken the claim meanwhile, or is about to.
+    pub(crate) fn confirm(&self, claimed: &VdiRecord, mapped: &Mapped) -> Result<()> {
+        let vdi = &claimed.uuid;
+        let claim = claimed.claim.as_ref();
+        if claim.is_some_and(|claim| claim.addresses.contains(&mapped.client_address)) {
+            return Ok(());
+        }
+        loop {
+            let (entry, host) = self.entry_and_self(vdi)?;
+            let stored = self.present(&entry, vdi)?;
+            let mut record = stored.record.clone();
+            let alive = host.as_ref().is_none_or(|host| host.record.dead.is_none());
+            let ours = record.claim.as_mut().filter(|now| {
+                let same = |claim: &Claim| now.owner == claim.owner && now.life == claim.life;
+                alive && claim.is_some_and(same)
+            });
+            let Some(ours) = ours else {
+                return Err(Error::ClaimLost {
+                    vdi: *vdi,
+                    device: mapped.device.display().to_string(),
+                });
+            };
+            ours.addresses.push(mapped.client_address.clone());
+            let swap = Swap::default()
+                .expect(vdi_key(vdi), Some(stored))
+                .expect(self.own_key(), host.as_ref())
+                .write(vdi_key(vdi), &mut record);
+            if self.commit(&format!("confirming the claim on VDI {vdi}"), &swap)? {
+                return Ok(());
             }
         }
     }
@@ -154,22 +217,42 @@ impl Repository<'_> {
         }
     }
 
-    /// Gives back what earlier boots of this host had claimed: whatever ran then is gone, and no
-    /// other host can know that.
+    /// Gives back what earlier boots of this host had claimed. What ran then is gone, but what it
+    /// has sent may still be on its way, and its watches last for a while: its clients are cut off.
     pub(crate) fn release_earlier_boots(&self, entries: &Entries) -> Result<()> {
         let me = self.host.owner();
         for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
             let claim = stored.record.claim.as_ref();
-            if claim.is_some_and(|c| c.owner.host == me.host && c.owner.boot_id != me.boot_id) {
-                // Where the record has changed meanwhile, whoever did that has judged the claim.
+            let earlier =
+                claim.filter(|c| c.owner.host == me.host && c.owner.boot_id != me.boot_id);
+            if let Some(claim) = earlier {
+                self.fence_claim(&stored.record.uuid, claim, &Grounds::Booted)?;
+                // If the record has changed meanwhile, the other process has judged the claim.
                 self.drop_claim(&stored.record.uuid, &stored)?;
             }
         }
         Ok(())
     }
 
-    /// Drops a VDI's claim whoever holds it; answers whose it was. For an administrator who
-    /// knows that the host does not run: nothing keeps that host from writing if it does.
+    /// Gives back what commands of this host had claimed that were killed before they mapped it.
+    pub(crate) fn release_unmapped(&self, entries: &Entries) -> Result<()> {
+        for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
+            let record = &stored.record;
+            let Some(claim) = &record.claim else {
+                continue;
+            };
+            if self.claim_state(record) == ClaimState::Ours
+                && self.host.is_gone(&claim.owner)
+                && !self.is_mapped_here(record)?
+            {
+                self.drop_claim(&record.uuid, &stored)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops a VDI's claim, of any host. Returns the claim. For an administrator who knows that the
+    /// host does not run: nothing keeps that host from writing if it does.
     pub fn break_claim(&self, vdi: &Uuid) -> Result<Option<Claim>> {
         loop {
             let entry = self.entry(vdi)?;
@@ -192,33 +275,23 @@ impl Repository<'_> {
         self.commit(&format!("releasing the claim on VDI {vdi}"), &swap)
     }
 
-    /// The VDI's record, which must exist.
-    pub(crate) fn present<'e>(
-        &self,
-        entry: &'e Entry,
-        vdi: &Uuid,
-    ) -> Result<&'e Stored<VdiRecord>> {
-        entry.vdi.as_ref().ok_or(Error::VdiMissing {
-            sr: self.sr,
-            vdi: *vdi,
-        })
-    }
-
-    pub(crate) fn image_key(&self, volume: &Volume) -> Result<ImageKey> {
-        Ok(ImageKey {
-            fsid: self.cluster.fsid().doing("asking for the cluster's fsid")?,
-            pool_id: self.cluster.pool_id(),
-            image_id: volume.image().id.clone(),
-            snap_id: volume.snapshot().map(|snapshot| snapshot.id),
-        })
+    fn entry_and_self(&self, vdi: &Uuid) -> Result<(Entry, Option<Stored<HostRecord>>)> {
+        self.entry_and_host(vdi, &self.host.owner().host)
     }
 }
 
-fn in_use(vdi: Uuid, claim: &Claim) -> Error {
+/// The label of a VDI's device: a snapshot can be several VDIs, and each has a device of its own.
+pub(crate) fn label_of(record: &VdiRecord) -> Option<String> {
+    let snapshot = record.volume.snapshot();
+    snapshot.map(|_| record.uuid.to_string())
+}
+
+fn in_use(vdi: Uuid, claim: &Claim, hold: Hold) -> Error {
     Error::VdiInUse {
         vdi,
         host: claim.owner.host.clone(),
         since: humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(claim.since))
             .to_string(),
+        hold,
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use store::faults::Faults;
 
 use crate::support::scene::{Operation, Scene, Setting};
-use crate::support::{repository, A, B, GIB, LEASE_OVER};
+use crate::support::{repository, A, B, GIB};
 use crate::{at, count};
 
 #[test]
@@ -77,7 +77,7 @@ fn interrupt((setting, operation): (Setting, Operation), intruder: Operation, nt
     if done(Operation::Resize) && !done(Operation::Delete) && !done(Operation::Revert) {
         assert_eq!(record(&scene.vdi).unwrap().size, 2 * GIB);
     }
-    scene.lab.world.advance_seconds(LEASE_OVER);
+    scene.lab.let_leases_end();
     scene.lab.scan(B).map(|_| ()).unwrap();
     scene.check_clean();
     scene.check_host();

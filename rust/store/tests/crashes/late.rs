@@ -4,7 +4,7 @@ use store::faults::{Calls, Faults, Mode};
 use store::Error;
 
 use crate::support::scene::{Operation, Scene, Setting};
-use crate::support::{A, B, LEASE_OVER};
+use crate::support::{A, B};
 use crate::{at, by_xapi, count, plan};
 
 #[test]
@@ -34,7 +34,7 @@ fn a_request_that_arrives_after_recovery_changes_nothing_that_a_journal_covers()
                 if nth == 0 || by_xapi(&faults) {
                     faults.deliver();
                 }
-                scene.lab.world.advance_seconds(LEASE_OVER);
+                scene.lab.let_leases_end();
                 scene.lab.scan(B).map(|_| ()).unwrap();
                 let recovered = scene.lab.world.snapshot();
                 faults.deliver();

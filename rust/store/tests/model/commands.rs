@@ -38,7 +38,6 @@ pub fn uuid(vdi: usize) -> Uuid {
 
 impl Actor {
     pub fn new(lab: &Lab, host: usize, faults: Faults<'static>) -> Self {
-        lab.world.declare_dead(HOSTS[host], false); // it acts
         Actor {
             process: Box::leak(Box::new(lab.process(HOSTS[host]))),
             faults: Box::leak(Box::new(faults)),
@@ -62,7 +61,14 @@ impl Actor {
     pub fn run(self, lab: &Lab, command: Command, known: &[XapiVdi]) -> Answer {
         let cluster = FaultyCluster::new(&self.process.cluster, self.faults);
         let host = FaultyHost::new(&self.process.host, self.faults);
+        let own = &self.process.host.owner().host;
+        if let Command::Deactivate(vdi) = command {
+            lab.world.set_used(own, &uuid(vdi), false);
+        }
         let result = perform(&repository(&cluster, &host, lab.sr), command, known);
+        if let (Ok(Done::Mapped(mapped)), Command::Activate { vdi, .. }) = (&result, command) {
+            lab.world.set_used(own, &uuid(vdi), !mapped.read_only);
+        }
         lab.world.kill(self.process.host.owner());
         let faulty = self.faults.killed() || (self.faults.hit().is_some() && result.is_err());
         let overtaken = self.crowded && matches!(&result, Err(error) if is_surprise(error));

@@ -15,7 +15,7 @@ use store::xapi::{XapiFields, XapiVdi};
 use super::commands::{uuid, Actor, Answer};
 use super::states::{Kind, Present, States};
 use super::{Command, Step, HOSTS, VDIS};
-use crate::support::{named, Lab, A, GIB, LEASE_OVER};
+use crate::support::{named, Lab, A, GIB};
 
 #[derive(Clone)]
 struct Vdi {
@@ -96,11 +96,10 @@ impl Model {
             Step::Reboot { host } => self.power_cycle(host),
             Step::DeclareDead { host } => {
                 self.power_cycle(host);
-                self.lab.world.advance_seconds(31);
                 self.lab.world.declare_dead(HOSTS[host], true);
             }
             Step::RunManager => self.lab.world.run_manager(),
-            Step::LeaseOver => self.lab.world.advance_seconds(LEASE_OVER),
+            Step::LeaseOver => self.lab.let_leases_end(),
         }
     }
 
@@ -150,7 +149,7 @@ impl Model {
             let closed = self.devices_to_close(other, meanwhile);
             Faults::interrupted(nth, move || {
                 if past_lease {
-                    lab.world.advance_seconds(LEASE_OVER);
+                    lab.let_leases_end();
                 }
                 for device in closed {
                     lab.world.set_open(HOSTS[other], &device, false);
@@ -291,7 +290,7 @@ impl Model {
             faults.deliver();
             self.check();
         }
-        self.lab.world.advance_seconds(LEASE_OVER);
+        self.lab.let_leases_end();
         for host in 0..HOSTS.len() {
             self.run(host, Command::Scan);
             self.run(host, Command::Attach);
@@ -323,7 +322,7 @@ impl Model {
         let client = self.lab.world.client();
         for image in self.lab.world.snapshot().sizes.keys() {
             for watcher in client.watchers(image).unwrap() {
-                client.blocklist(&watcher.address).unwrap();
+                client.blocklist(&watcher.address, 3600).unwrap();
             }
         }
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use store::host::{Host, HostError, MapRequest, Mapped, Owner, Result};
+use store::host::{Host, HostError, HostReply, MapRequest, Mapped, Membership, Owner, Result};
 use uuid::Uuid;
 
 /// All hosts of a pool.
@@ -23,6 +23,8 @@ struct State {
     running: BTreeSet<u64>,
     paused: BTreeSet<Uuid>,
     devices: BTreeMap<String, Vec<Mapped>>,
+    /// What each host has seen since when, in seconds since 1970.
+    seen: BTreeMap<(String, String), (String, u64)>,
 }
 
 impl Hosts {
@@ -83,8 +85,31 @@ impl Host for HostStandIn {
         owner.host == self.owner.host && !self.hosts.0.borrow().running.contains(&owner.started)
     }
 
-    fn is_declared_dead(&self, _host: &str) -> Result<bool> {
-        Ok(false)
+    fn seen_for(&self, key: &str, value: &str) -> Result<u64> {
+        let now = self.now();
+        let mut state = self.hosts.0.borrow_mut();
+        let key = (self.owner.host.clone(), key.to_owned());
+        let seen = state.seen.entry(key).or_default();
+        if seen.0 != value {
+            *seen = (value.to_owned(), now);
+        }
+        Ok(now - seen.1)
+    }
+
+    fn pool(&self) -> Result<String> {
+        Ok("pool".to_owned())
+    }
+
+    fn membership(&self, _host: &str) -> Result<Membership> {
+        Ok(Membership::Member)
+    }
+
+    fn ask(&self, _host: &str, _vdi: &Uuid) -> Result<Option<HostReply>> {
+        Ok(None)
+    }
+
+    fn revive(&self) -> Result<()> {
+        Ok(())
     }
 
     fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
@@ -101,6 +126,10 @@ impl Host for HostStandIn {
         Ok(None)
     }
 
+    fn watches_readers(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     fn mappings(&self) -> Result<Vec<Mapped>> {
         let state = self.hosts.0.borrow();
         let devices = state.devices.get(&self.owner.host);
@@ -110,7 +139,8 @@ impl Host for HostStandIn {
     fn map(&self, request: &MapRequest) -> Result<Mapped> {
         let mut state = self.hosts.0.borrow_mut();
         let devices = state.devices.entry(self.owner.host.clone()).or_default();
-        if let Some(device) = devices.iter().find(|d| d.key == request.key) {
+        let same = |d: &&Mapped| d.key == request.key && d.label == request.label;
+        if let Some(device) = devices.iter().find(same) {
             return Ok(device.clone());
         }
         let mapped = Mapped {
@@ -121,12 +151,13 @@ impl Host for HostStandIn {
             read_only: request.read_only,
             client_address: String::new(),
             client_id: 0,
+            label: request.label.clone(),
         };
         devices.push(mapped.clone());
         Ok(mapped)
     }
 
-    fn unmap(&self, mapped: &Mapped) -> Result<()> {
+    fn unmap(&self, mapped: &Mapped, _seconds: u64) -> Result<()> {
         let mut state = self.hosts.0.borrow_mut();
         let devices = state.devices.entry(self.owner.host.clone()).or_default();
         let before = devices.len();

@@ -1,6 +1,5 @@
 //! Activation, and who may write.
 
-use store::cluster::Cluster;
 use store::image_features::ImageFeatures;
 use store::Error;
 
@@ -172,36 +171,6 @@ fn a_host_that_rebooted_frees_its_disks_for_others_when_it_attaches_the_sr() {
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     lab.activate(B, &vdi).unwrap();
     assert!(lab.record(&kept).unwrap().claim.is_some());
-}
-
-#[test]
-fn a_disk_of_a_host_that_xapi_declared_dead_can_be_used_elsewhere() {
-    let lab = Lab::new();
-    let vdi = lab.create(GIB);
-    let mapped = lab.activate(A, &vdi).unwrap();
-    assert!(matches!(lab.activate(B, &vdi), Err(Error::VdiInUse { .. })));
-    lab.world.declare_dead(A, true);
-    // Its kernel still watches: it may yet be alive.
-    let error = lab.activate(B, &vdi).unwrap_err();
-    assert!(matches!(error, Error::ForeignKernel { .. }), "{error}");
-    assert_eq!(
-        lab.world
-            .client()
-            .watchers(&lab.image_id(&vdi))
-            .unwrap()
-            .len(),
-        1
-    );
-    lab.world.reboot(A);
-    lab.world.advance_seconds(31);
-    lab.activate(B, &vdi).unwrap();
-    // And the dead host, back, is told.
-    let error = lab.activate(A, &vdi).unwrap_err();
-    assert!(
-        matches!(&error, Error::VdiInUse { host, .. } if host == B),
-        "{error}"
-    );
-    assert!(lab.world.write(A, &mapped.device, 1).is_err());
 }
 
 #[test]

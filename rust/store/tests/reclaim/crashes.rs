@@ -61,7 +61,7 @@ fn whatever_call_reclaim_dies_in_the_next_one_frees_the_rest_and_nothing_else() 
             let _told = repository(&cluster, &process.host, lab.sr).reclaim(|_, _| {});
             assert!(faults.hit().is_some(), "{nth} {mode:?} was never reached");
             lab.world.kill(process.host.owner());
-            lab.world.advance_seconds(LEASE_OVER);
+            lab.let_leases_end();
             assert_eq!(
                 lab.run(B, |sr| sr.reclaim(|_, _| {})).unwrap(),
                 0,

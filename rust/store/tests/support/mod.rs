@@ -71,8 +71,9 @@ impl Lab {
             world: World::new(),
             sr: Uuid::new_v4(),
         };
-        lab.process(A);
-        lab.process(B);
+        for host in [A, B] {
+            lab.world.kill(lab.process(host).host.owner()); // it has booted
+        }
         lab
     }
 
@@ -165,11 +166,23 @@ impl Lab {
     }
 
     pub fn activate(&self, host: &str, vdi: &Uuid) -> Result<Mapped> {
-        self.run(host, |sr| sr.activate_vdi(vdi, true))
+        let mapped = self.run(host, |sr| sr.activate_vdi(vdi, true))?;
+        self.world.set_used(host, vdi, true);
+        Ok(mapped)
     }
 
     pub fn deactivate(&self, host: &str, vdi: &Uuid) -> Result<()> {
+        self.world.set_used(host, vdi, false);
         self.run(host, |sr| sr.deactivate_vdi(vdi))
+    }
+
+    /// Every host looks at what is under way, and then it stays so for longer than a lease.
+    pub fn let_leases_end(&self) {
+        for host in [A, B] {
+            // A catalogue that is away, or a cluster, is a test's own business.
+            let _looked = self.run(host, |sr| sr.look_at_journal());
+        }
+        self.world.advance_seconds(LEASE_OVER);
     }
 
     /// A scan for a XAPI that knows nothing.

@@ -135,7 +135,7 @@ impl Scene {
         let removed = lab.create(GIB);
         lab.world.remove_image(&lab.image_name(&removed));
         lab.world.map_by_hand(A, &lab.image_name(&growing)).unwrap();
-        lab.world.advance_seconds(super::LEASE_OVER);
+        lab.let_leases_end();
         *self.left.borrow_mut() = Left {
             disks: vec![growing],
             deleting: vec![deleting],
@@ -175,7 +175,7 @@ impl Scene {
         });
         assert!(faults.killed());
         assert_eq!(lab.keys("op.").len(), 5);
-        lab.world.advance_seconds(super::LEASE_OVER);
+        lab.let_leases_end();
         let mut left = self.left.borrow_mut();
         left.disks.extend(disks.iter().chain(&snapshots));
         left.creating.extend(creating);
@@ -211,8 +211,15 @@ impl Scene {
             Operation::Create => sr.create_disk(&new_disk(*created, GIB)).map(drop),
             Operation::Delete => sr.delete_vdi(vdi),
             Operation::Resize => sr.resize_vdi(vdi, i128::from(2 * GIB)).map(drop),
-            Operation::Activate => sr.activate_vdi(vdi, true).map(drop),
-            Operation::Deactivate => sr.deactivate_vdi(vdi),
+            Operation::Activate => {
+                sr.activate_vdi(vdi, true)?;
+                self.lab.world.set_used(A, vdi, true);
+                Ok(())
+            }
+            Operation::Deactivate => {
+                self.lab.world.set_used(A, vdi, false);
+                sr.deactivate_vdi(vdi)
+            }
             Operation::Rename => sr.update_vdi(&self.lab.known(*vdi, "renamed")),
             Operation::Snapshot => sr.snapshot_vdi(vdi, created).map(drop),
             Operation::SnapshotOfSnapshot => sr.snapshot_vdi(&self.snapshot, created).map(drop),

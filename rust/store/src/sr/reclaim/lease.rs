@@ -1,7 +1,7 @@
 //! One worker per SR: the catalogue's key [`WORKER_KEY`] says who it is, and until when.
 //!
 //! Two at once would do no harm, since every step can be repeated; they would wait for each other. So
-//! the key is taken over from a worker that is gone, or that did not renew it in time. It is
+//! the key is taken over from a worker that is gone, or that this host has not seen renew it. It is
 //! blocklisted first: what it has open would hold up the next one for 30 s.
 
 use std::cell::RefCell;
@@ -13,15 +13,15 @@ use crate::catalogue::Stored;
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
 use crate::host::Owner;
-use crate::journal::LEASE_SECONDS;
+use crate::journal::{LEASE_SECONDS, TAKE_OVER_SECONDS};
 use crate::record::{Record, VERSION};
 use crate::Repository;
 
 /// The catalogue's key for the worker.
 const WORKER_KEY: &str = "worker";
 
-/// A worker renews its lease when so much of it is left.
-const RENEW_SECONDS: u64 = LEASE_SECONDS * 3 / 4;
+/// A worker renews its lease so long after it did last.
+const RENEW_SECONDS: u64 = LEASE_SECONDS / 4;
 
 /// Who frees an SR's space at the moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,10 @@ pub(super) struct WorkerRecord {
 impl Record for WorkerRecord {
     fn version(&self) -> u32 {
         self.version
+    }
+
+    fn nonce(&self) -> Uuid {
+        self.nonce
     }
 
     fn renew(&mut self) {
@@ -78,7 +82,9 @@ impl<'r> Worker<'r> {
                     left.record.owner.host
                 );
                 if left.record.address != address {
-                    let cut_off = repository.cluster.blocklist(&left.record.address);
+                    let cut_off = repository
+                        .cluster
+                        .blocklist(&left.record.address, TAKE_OVER_SECONDS);
                     cut_off.doing(doing)?;
                 }
             }
@@ -104,13 +110,12 @@ impl<'r> Worker<'r> {
     /// # Errors
     /// Another worker has taken over.
     pub(super) fn renew(&self) -> Result<()> {
-        let now = self.repository.host.now();
         let mut stored = self.stored.borrow_mut();
-        if now + RENEW_SECONDS < stored.record.lease_until {
+        if self.repository.seen_for(WORKER_KEY, &stored.record) < RENEW_SECONDS {
             return Ok(());
         }
         let mut record = stored.record.clone();
-        record.lease_until = now + LEASE_SECONDS;
+        record.lease_until = self.repository.host.now() + LEASE_SECONDS;
         let bytes = record.seal();
         let swap = Swap::default()
             .expect(WORKER_KEY.to_owned(), Some(&*stored))
@@ -152,7 +157,13 @@ impl Repository<'_> {
     pub(super) fn worker_among(&self, entries: &Entries) -> Option<Owner> {
         let value = entries.get(WORKER_KEY)?;
         let record = Stored::<WorkerRecord>::parse(value.clone()).ok()?.record;
-        let over = record.lease_until < self.host.now() || self.host.is_gone(&record.owner);
+        let over =
+            self.seen_for(WORKER_KEY, &record) >= LEASE_SECONDS || self.is_dead(&record.owner);
         (!over).then_some(record.owner)
+    }
+
+    /// As [`Repository::look_at_journal`], of the worker.
+    pub(crate) fn look_at_worker(&self, entries: &Entries) {
+        self.worker_among(entries);
     }
 }

@@ -1,0 +1,94 @@
+//! The cluster's blocklist, as the monitors show it.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use serde_json::{json, Value};
+
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+
+/// An address that no client of the cluster has: it is of a network for documentation (RFC 5737).
+const NOBODY: &str = "192.0.2.0:0/1";
+
+/// A client that is cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlocklistEntry {
+    /// The client's address, `ip:port/nonce`, as the kernel's and librbd's [`Watcher`](crate::Watcher)
+    /// show theirs. Nonce 0 stands for every client of that IP address.
+    pub address: String,
+}
+
+impl Cluster {
+    /// The clients that are cut off at the moment. Entries for whole networks are left out.
+    ///
+    /// The command: `ceph osd blocklist ls` (before Pacific `ceph osd blacklist ls`).
+    pub fn blocklisted(&self) -> Result<Vec<BlocklistEntry>> {
+        let ask = |prefix: &str| self.mon_query(&json!({"prefix": prefix, "format": "json"}));
+        let listed = match ask("osd blocklist ls") {
+            // What a monitor returns for a command that it does not have.
+            Err(error) if error.errno() == Some(Errno::EINVAL as i32) => ask("osd blacklist ls")?,
+            other => other?,
+        };
+        let entries = listed.as_array().ok_or_else(|| Error::Malformed {
+            what: "`osd blocklist ls`".to_owned(),
+            reason: "it is not a list".to_owned(),
+        })?;
+        Ok(entries.iter().filter_map(entry).collect())
+    }
+
+    /// What the monitors reply if a client that does not exist is cut off for a second:
+    /// `blocklisting 192.0.2.0:0/1 until 2026-11-29T01:00:01.000000+0000 (1 sec)`, so that their
+    /// clock can be read (Octopus and newer; Nautilus shows local time). Returns the duration with it.
+    ///
+    /// The command: `ceph osd blocklist add`.
+    pub fn blocklist_reply(&self) -> Result<(String, Duration)> {
+        let seconds = 1_u32;
+        let command = |spelling: &str| {
+            json!({
+                "prefix": format!("osd {spelling}"),
+                format!("{spelling}op"): "add",
+                "addr": NOBODY,
+                "expire": f64::from(seconds),
+            })
+        };
+        let reply = match self.mon_status(&command("blocklist")) {
+            Err(error) if error.errno() == Some(Errno::EINVAL as i32) => {
+                self.mon_status(&command("blacklist"))?
+            }
+            other => other?,
+        };
+        Ok((reply, Duration::from_secs(seconds.into())))
+    }
+}
+
+fn entry(value: &Value) -> Option<BlocklistEntry> {
+    let address = value.get("addr")?.as_str()?;
+    // Networks: `cidr:192.0.2.0/24:0/0`.
+    if address.starts_with("cidr:") {
+        return None;
+    }
+    let bare = ["v1:", "v2:", "any:"]
+        .iter()
+        .find_map(|kind| address.strip_prefix(kind));
+    Some(BlocklistEntry {
+        address: bare.unwrap_or(address).to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_that_watchers_have() {
+        let of = |address: &str| entry(&json!({"addr": address, "until": "x"})).map(|e| e.address);
+        assert_eq!(of("10.0.0.9:0/1837").as_deref(), Some("10.0.0.9:0/1837"));
+        assert_eq!(of("v1:10.0.0.9:0/7").as_deref(), Some("10.0.0.9:0/7"));
+        assert_eq!(
+            of("[2001:db8::1]:0/7").as_deref(),
+            Some("[2001:db8::1]:0/7")
+        );
+        assert_eq!(of("cidr:192.0.2.0/24:0/0"), None);
+    }
+}

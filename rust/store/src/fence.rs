@@ -1,0 +1,367 @@
+//! When another host's claim may be taken, and what makes that safe.
+//!
+//! Nothing in Ceph keeps a second kernel from writing to an image. So a claim that another host holds
+//! is taken only if one of these is true of that host:
+//!
+//! - **Dead**: it was declared dead, by HA or by an administrator. smblock's own hook writes that to
+//!   the catalogue (key `host.<uuid>`), and to XAPI's database in case the cluster cannot be reached.
+//!   That a host did not send a heartbeat for long is no declaration.
+//! - **Booted**: it has booted since, as it has published itself in the catalogue, or replies.
+//! - **Forgotten**: the claim was made in this XAPI pool, and the pool has no such host any more. A
+//!   host of another pool is never judged: the SR may be in use there.
+//! - **Unused**: the host itself, asked through XAPI, replies that it does not use the VDI.
+//!
+//! In the first three cases the host may be alive, merely cut off, and may write at any time. So every
+//! address that its kernel mapped the image with is put on the cluster's blocklist first. The claim
+//! has them all: an activation succeeds only after its address is in the claim. The image is then
+//! mapped with a kernel client of its own, which begins with the newest osdmap: an OSD that it reads
+//! from has that map, and refuses the other host's writes from there on.
+//!
+//! A host that was declared dead by mistake begins a new *life* before it claims anything again (see
+//! [`HostRecord`]): the declaration does not cover what it does then.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use crate::catalogue::{host_key, records, Stored, VDI_PREFIX};
+use crate::cluster::{Entries, Swap};
+use crate::error::{Context, Error, Result};
+use crate::host::{Membership, Owner};
+use crate::record::{Claim, Death, HostRecord, Record, VdiRecord};
+use crate::Repository;
+
+/// How long a fenced client stays cut off. Longer than any host that was cut off keeps what it
+/// wanted to write.
+const FENCE_SECONDS: u32 = 24 * 60 * 60;
+
+/// Why a claim does not count any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Grounds {
+    /// Its host was declared dead, for that reason.
+    Dead(String),
+    /// Its host has booted since.
+    Booted,
+    /// This pool has no such host any more.
+    Forgotten,
+    /// Its host replies that it does not use the VDI.
+    Unused,
+}
+
+impl Grounds {
+    /// Whether the host may still write, as far as can be known.
+    pub(crate) fn needs_fence(&self) -> bool {
+        *self != Grounds::Unused
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Grounds::Dead(reason) => format!("the host was declared dead ({reason})"),
+            Grounds::Booted => "the host has booted since".to_owned(),
+            Grounds::Forgotten => "the host was removed from this pool".to_owned(),
+            Grounds::Unused => "the host does not use the VDI".to_owned(),
+        }
+    }
+}
+
+/// Why a claim of another host counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// The host replies that it uses the VDI.
+    InUse,
+    /// The host cannot be asked, and was not declared dead.
+    Silent,
+    /// The host is not a member of this pool; the claim was made in that one, or in an unknown one.
+    OtherPool(Option<String>),
+}
+
+/// What is known about another host's claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It counts.
+    Holds(Hold),
+    /// It may be taken.
+    Over(Grounds),
+}
+
+impl Repository<'_> {
+    /// Judges another host's claim on a VDI. Changes nothing but the catalogue's word on a host that
+    /// XAPI has as declared dead.
+    pub(crate) fn judge(&self, vdi: &Uuid, claim: &Claim) -> Result<Verdict> {
+        let owner = &claim.owner;
+        let grounds = self.grounds_of(&owner.host, &owner.boot_id, claim.life)?;
+        if let Some(grounds) = grounds {
+            return Ok(Verdict::Over(grounds));
+        }
+        let doing = format!("asking XAPI about host {}", owner.host);
+        if self.host.membership(&owner.host).doing(&doing)? == Membership::Unknown {
+            let pool = self.host.pool().doing(&doing)?;
+            return Ok(if claim.pool.as_ref() == Some(&pool) {
+                Verdict::Over(Grounds::Forgotten)
+            } else {
+                Verdict::Holds(Hold::OtherPool(claim.pool.clone()))
+            });
+        }
+        let doing = format!("asking host {} whether it uses VDI {vdi}", owner.host);
+        Ok(match self.host.ask(&owner.host, vdi).doing(&doing)? {
+            None => Verdict::Holds(Hold::Silent),
+            Some(reply) if reply.boot_id != owner.boot_id => Verdict::Over(Grounds::Booted),
+            Some(reply) if reply.in_use => Verdict::Holds(Hold::InUse),
+            Some(_) => Verdict::Over(Grounds::Unused),
+        })
+    }
+
+    /// Whether what a host began in that boot and life is over, as far as the catalogue and XAPI's
+    /// database have it.
+    fn grounds_of(&self, host: &str, boot_id: &str, life: u32) -> Result<Option<Grounds>> {
+        let doing = format!("asking XAPI whether host {host} was declared dead");
+        loop {
+            let found = self.host_record(host)?;
+            let record = found.as_ref().map(|found| &found.record);
+            if let Some(death) = record.and_then(|r| r.death_of(boot_id, life)) {
+                return Ok(Some(Grounds::Dead(death.reason.clone())));
+            }
+            if record.is_some_and(|record| record.is_over(boot_id, life)) {
+                return Ok(Some(Grounds::Booted));
+            }
+            if self.host.membership(host).doing(&doing)? != Membership::DeclaredDead {
+                return Ok(None);
+            }
+            // The hook could not reach the cluster. If the host acts meanwhile, it has changed its
+            // record before: look again.
+            self.record_death(host, found.as_ref(), Some(boot_id), "declared in XAPI")?;
+        }
+    }
+
+    /// Whether a process of any host is gone for certain, or its host is. What it had under way may
+    /// still arrive until its address is blocklisted.
+    pub(crate) fn is_dead(&self, owner: &Owner) -> bool {
+        if owner.host == self.host.owner().host {
+            return self.host.is_gone(owner);
+        }
+        // An operation that began after the host came back belongs to a later life: its death, if
+        // any, is of that one.
+        match self.grounds_of(&owner.host, &owner.boot_id, 0) {
+            Ok(Some(Grounds::Dead(_))) => true,
+            Ok(Some(_)) => self.has_booted(owner).unwrap_or(false),
+            Ok(None) => false,
+            Err(e) => {
+                log::warn!("cannot find out whether host {} is dead: {e}", owner.host);
+                false
+            }
+        }
+    }
+
+    fn has_booted(&self, owner: &Owner) -> Result<bool> {
+        let found = self.host_record(&owner.host)?;
+        let boot = found.and_then(|found| found.record.boot_id);
+        Ok(boot.is_some_and(|boot| boot != owner.boot_id))
+    }
+
+    /// Cuts off whatever a claim's host has mapped the image with.
+    pub(crate) fn fence_claim(&self, vdi: &Uuid, claim: &Claim, grounds: &Grounds) -> Result<()> {
+        log::warn!(
+            "VDI {vdi}: taking the claim of host {}: {}",
+            claim.owner.host,
+            grounds.describe()
+        );
+        if !grounds.needs_fence() {
+            return Ok(());
+        }
+        self.blocklist_clients(&claim.owner.host, &claim.addresses)
+    }
+
+    fn blocklist_clients<'c>(
+        &self,
+        host: &str,
+        addresses: impl IntoIterator<Item = &'c String>,
+    ) -> Result<()> {
+        for address in addresses {
+            let done = self.cluster.blocklist(address, FENCE_SECONDS);
+            done.map_err(|source| Error::FenceFailed {
+                host: host.to_owned(),
+                address: address.clone(),
+                source,
+            })?;
+            log::warn!("blocklisted client {address} of host {host} for 24 h");
+        }
+        Ok(())
+    }
+
+    /// Records that a host is dead, and cuts off every kernel client that it has mapped a disk of this
+    /// SR with. Returns their addresses. Repeated, it does the same again.
+    pub fn declare_dead(&self, host: &str, reason: &str) -> Result<Vec<String>> {
+        loop {
+            let found = self.host_record(host)?;
+            let dead = found.as_ref().is_some_and(|f| f.record.dead.is_some());
+            if dead || self.record_death(host, found.as_ref(), None, reason)? {
+                break;
+            }
+        }
+        // Read after the declaration: what the host claims from here on belongs to a later life.
+        let entries = self.read_catalogue()?;
+        let declared = entries.get(&host_key(host)).cloned();
+        let declared = declared.and_then(|bytes| Stored::<HostRecord>::parse(bytes).ok());
+        let mut addresses = BTreeSet::new();
+        for stored in records::<VdiRecord>(&entries, VDI_PREFIX) {
+            let Some(claim) = stored.record.claim.filter(|c| c.owner.host == host) else {
+                continue;
+            };
+            let boot = &claim.owner.boot_id;
+            let record = declared.as_ref().map(|declared| &declared.record);
+            if record.is_some_and(|r| {
+                r.death_of(boot, claim.life).is_some() || r.is_over(boot, claim.life)
+            }) {
+                addresses.extend(claim.addresses);
+            }
+        }
+        self.blocklist_clients(host, &addresses)?;
+        Ok(addresses.into_iter().collect())
+    }
+
+    /// Cuts off every client of the IP addresses that these clients have, also those that start later.
+    /// Returns what was put on the blocklist. It is the wrong tool for a host that is to come back
+    /// soon, and for one that runs OSDs.
+    pub fn blocklist_hosts(&self, addresses: &[String]) -> Result<Vec<String>> {
+        let hosts: BTreeSet<String> = addresses.iter().filter_map(|a| all_clients_of(a)).collect();
+        self.blocklist_clients("with these addresses", &hosts)?;
+        Ok(hosts.into_iter().collect())
+    }
+
+    /// `false`: the host's record has changed since it was read.
+    fn record_death(
+        &self,
+        host: &str,
+        found: Option<&Stored<HostRecord>>,
+        boot_id: Option<&str>,
+        reason: &str,
+    ) -> Result<bool> {
+        let mut record = match found {
+            Some(found) => found.record.clone(),
+            None => HostRecord::new(boot_id.map(str::to_owned)),
+        };
+        record.dead = Some(Death {
+            reason: reason.to_owned(),
+            at: self.host.now(),
+        });
+        self.replace_host_record(host, found, &mut record)
+    }
+
+    /// What the catalogue has about a host.
+    pub(crate) fn host_record(&self, host: &str) -> Result<Option<Stored<HostRecord>>> {
+        let key = host_key(host);
+        let mut entries = self.read_keys(&[&key])?;
+        let bytes = entries.remove(&key);
+        bytes
+            .map(|bytes| Stored::parse(bytes))
+            .transpose()
+            .map_err(|source| Error::Damaged {
+                sr: self.sr,
+                key,
+                source,
+            })
+    }
+
+    /// The catalogue's key for this host.
+    pub(crate) fn own_key(&self) -> String {
+        host_key(&self.host.owner().host)
+    }
+
+    fn replace_host_record(
+        &self,
+        host: &str,
+        found: Option<&Stored<HostRecord>>,
+        record: &mut HostRecord,
+    ) -> Result<bool> {
+        let key = host_key(host);
+        let swap = Swap::default()
+            .expect(key.clone(), found)
+            .put(key, record.seal());
+        self.commit(&format!("updating the record of host {host}"), &swap)
+    }
+
+    /// Publishes this host's boot, so that others know that what it had claimed before is over. A
+    /// host that was declared dead begins a new life.
+    pub(crate) fn publish_boot(&self, entries: &Entries) -> Result<()> {
+        let key = self.own_key();
+        let found = entries.get(&key).cloned().map(Stored::parse).transpose();
+        let found = found.map_err(|source| Error::Damaged {
+            sr: self.sr,
+            key,
+            source,
+        })?;
+        if found.is_some() && !self.must_revive(found.as_ref())? {
+            return Ok(());
+        }
+        self.revive()
+    }
+
+    /// Whether this host must begin a new life, or publish its boot, before it claims anything.
+    pub(crate) fn must_revive(&self, found: Option<&Stored<HostRecord>>) -> Result<bool> {
+        let me = self.host.owner();
+        let record = found.map(|found| &found.record);
+        let other_boot = record.is_some_and(|r| r.boot_id.as_ref() != Some(&me.boot_id));
+        let dead = record.is_some_and(|r| r.dead.is_some());
+        Ok(other_boot || dead || self.is_declared_dead_in_xapi()?)
+    }
+
+    fn is_declared_dead_in_xapi(&self) -> Result<bool> {
+        let me = &self.host.owner().host;
+        let doing = "asking XAPI whether this host was declared dead";
+        Ok(self.host.membership(me).doing(doing)? == Membership::DeclaredDead)
+    }
+
+    /// Begins a new life of this host: no declaration of its death covers what it claims from here on.
+    /// First in the catalogue, then in XAPI: if another host copies XAPI's note in between, this
+    /// host has claimed nothing yet in that life, and begins another one.
+    pub(crate) fn revive(&self) -> Result<()> {
+        while !self.begin_life(self.host_record(&self.host.owner().host)?.as_ref())? {}
+        if !self.is_declared_dead_in_xapi()? {
+            return Ok(());
+        }
+        self.host
+            .revive()
+            .doing("removing XAPI's note that this host was declared dead")
+    }
+
+    fn begin_life(&self, found: Option<&Stored<HostRecord>>) -> Result<bool> {
+        let me = self.host.owner();
+        let mut record = HostRecord::new(Some(me.boot_id.clone()));
+        if let Some(found) = found {
+            if let Some(death) = &found.record.dead {
+                log::warn!(
+                    "this host was declared dead ({}), and acts again",
+                    death.reason
+                );
+            }
+            let same_boot = found.record.boot_id.as_deref() == Some(&me.boot_id);
+            // Without a boot in the record, a declaration may be of this boot.
+            if same_boot || found.record.boot_id.is_none() {
+                record.life = found.record.life + 1;
+            }
+        }
+        self.replace_host_record(&me.host, found, &mut record)
+    }
+}
+
+/// What the blocklist takes for every client of a client's IP address: `IP:0/0`.
+fn all_clients_of(address: &str) -> Option<String> {
+    let (ip, _port) = address.split('/').next()?.rsplit_once(':')?;
+    Some(format!("{ip}:0/0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all_clients_of;
+
+    #[test]
+    fn all_clients_of_an_address_have_its_ip() {
+        for (address, all) in [
+            ("192.0.2.1:0/1234", "192.0.2.1:0/0"),
+            ("192.0.2.1:6789/1", "192.0.2.1:0/0"),
+            ("[2001:db8::1]:0/99", "[2001:db8::1]:0/0"),
+        ] {
+            assert_eq!(all_clients_of(address).as_deref(), Some(all));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The image behind a VDI: what it is, and whether it is whole.
+
+use uuid::Uuid;
+
+use crate::catalogue::{image_prefix, Entry, Stored};
+use crate::cluster::{ImageHeader, ImageState};
+use crate::error::{Context, Error, Result};
+use crate::host::ImageKey;
+use crate::record::{VdiRecord, Volume};
+use crate::Repository;
+
+impl Repository<'_> {
+    /// The image behind a VDI, which must exist and hold all of it.
+    pub(crate) fn image_state(&self, record: &VdiRecord) -> Result<ImageState> {
+        let vdi = record.uuid;
+        let image = record.volume.image();
+        let state = self.found(record, self.cluster.image(&image.id))?;
+        let actual = match record.volume.snapshot() {
+            None => state.size,
+            Some(wanted) => {
+                let mut snapshots = state.snapshots.iter();
+                let found = snapshots.find(|s| s.id == wanted.id && !s.removed);
+                found
+                    .ok_or_else(|| Error::SnapshotMissing {
+                        vdi,
+                        image: image.name.clone(),
+                        snapshot: wanted.name.clone(),
+                    })?
+                    .size
+            }
+        };
+        require_whole(record, actual)?;
+        Ok(state)
+    }
+
+    /// What the header of a disk's image says; the image must exist and hold all of the disk.
+    pub(crate) fn image_header(&self, record: &VdiRecord) -> Result<ImageHeader> {
+        let header = self.cluster.header(&record.volume.image().id);
+        let header = self.found(record, header)?;
+        require_whole(record, header.size)?;
+        Ok(header)
+    }
+
+    fn found<T>(&self, record: &VdiRecord, looked_up: crate::cluster::Result<T>) -> Result<T> {
+        let image = record.volume.image();
+        match looked_up {
+            Err(e) if e.is_not_found() => Err(Error::ImageMissing {
+                vdi: record.uuid,
+                image: image.name.clone(),
+                id: image.id.clone(),
+                pool: self.cluster.pool_name().to_owned(),
+            }),
+            other => other.doing(&format!("looking at image {}", image.name)),
+        }
+    }
+
+    /// The VDI's record, which must exist.
+    pub(crate) fn present<'e>(
+        &self,
+        entry: &'e Entry,
+        vdi: &Uuid,
+    ) -> Result<&'e Stored<VdiRecord>> {
+        entry.vdi.as_ref().ok_or(Error::VdiMissing {
+            sr: self.sr,
+            vdi: *vdi,
+        })
+    }
+
+    /// What a device shows if it shows that volume.
+    pub(crate) fn image_key(&self, volume: &Volume) -> Result<ImageKey> {
+        Ok(ImageKey {
+            fsid: self.cluster.fsid().doing("asking for the cluster's fsid")?,
+            pool_id: self.cluster.pool_id(),
+            image_id: volume.image().id.clone(),
+            snap_id: volume.snapshot().map(|snapshot| snapshot.id),
+        })
+    }
+
+    /// The VDI that an image of this SR was made for.
+    pub(crate) fn vdi_of_image_name(&self, name: &str) -> Option<Uuid> {
+        let rest = name.strip_prefix(&image_prefix(&self.sr))?;
+        rest.split('.').next()?.parse().ok()
+    }
+}
+
+/// Refuses what has lost its end: the image was made smaller by somebody else.
+fn require_whole(record: &VdiRecord, actual: u64) -> Result<()> {
+    if actual >= record.size {
+        return Ok(());
+    }
+    Err(Error::ImageShrunk {
+        vdi: record.uuid,
+        image: record.volume.image().name.clone(),
+        actual,
+        expected: record.size,
+    })
+}

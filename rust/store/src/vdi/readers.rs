@@ -1,0 +1,148 @@
+//! Who else has an image mapped: a reader or a writer.
+//!
+//! A kernel watches the header of an image that it maps for writing. Kernels before Linux 5.5 also do
+//! if they map the image, or a snapshot of it, read-only. So a watch alone does not tell a backup,
+//! which reads a snapshot, from a second writer. What tells them apart:
+//!
+//! - a client that is on the blocklist cannot write;
+//! - a host with such a kernel leaves a note in the catalogue (key `reader.<image id>.<host>.<vdi>`)
+//!   before it maps read-only, adds its kernel client's address after it, and erases the note
+//!   when it has unmapped. Each note explains one watch.
+//!
+//! A kernel's watch that is left over was made outside smblock, and may be a writer's. Watches of
+//! librbd (another command, a backup tool, a monitoring tool) prove no second writer.
+
+use crate::catalogue::{reader_prefix, records_under, Stored};
+use crate::cluster::{Entries, Swap, Watcher};
+use crate::error::{Context, Error, Result};
+use crate::host::Mapped;
+use crate::record::{ReaderRecord, Record, VdiRecord};
+use crate::Repository;
+
+impl Repository<'_> {
+    /// Refuses a disk that another kernel may write to.
+    pub(crate) fn refuse_foreign_kernel(&self, record: &VdiRecord, mapped: &Mapped) -> Result<()> {
+        let image = record.volume.image();
+        let doing = format!("listing the watchers of image {}", image.name);
+        let mut foreign = self.cluster.watchers(&image.id).doing(&doing)?;
+        foreign.retain(|w| w.is_kernel() && w.client_id != mapped.client_id);
+        if foreign.is_empty() {
+            return Ok(());
+        }
+        let own = self.host.mappings().doing("listing this host's devices")?;
+        foreign.retain(|w| own.iter().all(|m| m.client_id != w.client_id));
+        let cut_off = self.cluster.blocklisted().doing("reading the blocklist")?;
+        foreign.retain(|w| !cut_off.contains(&w.address));
+        let notes = self.cluster.read(&self.object(), &reader_prefix(&image.id));
+        let notes = notes.doing(&format!("reading who reads image {}", image.name))?;
+        match first_unexplained(&foreign, &notes, &image.id) {
+            None => Ok(()),
+            Some(watcher) => Err(Error::ForeignKernel {
+                vdi: record.uuid,
+                image: image.name.clone(),
+                address: watcher.address.clone(),
+            }),
+        }
+    }
+
+    fn note_key(&self, record: &VdiRecord) -> String {
+        let prefix = reader_prefix(&record.volume.image().id);
+        format!("{prefix}{}.{}", self.host.owner().host, record.uuid)
+    }
+
+    /// Notes that this host is about to map a VDI read-only, if its kernel watches what it reads.
+    pub(crate) fn note_reader(&self, record: &VdiRecord) -> Result<Option<ReaderRecord>> {
+        if !self.kernel_watches_readers()? {
+            return Ok(None);
+        }
+        let mut note = ReaderRecord::new(self.host.owner().clone(), record.uuid);
+        self.write_note(record, &mut note)?;
+        Ok(Some(note))
+    }
+
+    /// Adds the address that the VDI was mapped with.
+    pub(crate) fn complete_note(
+        &self,
+        record: &VdiRecord,
+        note: &mut ReaderRecord,
+        mapped: &Mapped,
+    ) -> Result<()> {
+        note.address = Some(mapped.client_address.clone());
+        self.write_note(record, note)
+    }
+
+    fn write_note(&self, record: &VdiRecord, note: &mut ReaderRecord) -> Result<()> {
+        let swap = Swap::default().put(self.note_key(record), note.seal());
+        let doing = format!("noting that this host reads VDI {}", record.uuid);
+        self.commit(&doing, &swap).map(drop)
+    }
+
+    /// Erases this host's note, once the VDI is unmapped.
+    pub(crate) fn erase_note(&self, record: &VdiRecord) -> Result<()> {
+        if !self.kernel_watches_readers()? {
+            return Ok(());
+        }
+        let swap = Swap::default().erase(self.note_key(record));
+        let doing = format!("noting that this host does not read VDI {}", record.uuid);
+        self.commit(&doing, &swap).map(drop)
+    }
+
+    fn kernel_watches_readers(&self) -> Result<bool> {
+        let watches = self.host.watches_readers();
+        watches.doing("asking this host's kernel for its version")
+    }
+
+    /// Erases the notes of earlier boots of this host, and of commands that were killed, if what they
+    /// note is not mapped here.
+    pub(crate) fn erase_stale_notes(&self, entries: &Entries) -> Result<()> {
+        let me = self.host.owner();
+        let mappings = self.host.mappings().doing("listing this host's devices")?;
+        let is_mapped = |key: &str, note: &ReaderRecord| {
+            let label = note.vdi.to_string();
+            let mut devices = mappings.iter().filter(|m| m.read_only);
+            devices.any(|m| {
+                key.starts_with(&reader_prefix(&m.key.image_id))
+                    && m.label.as_ref().is_none_or(|own| *own == label)
+            })
+        };
+        let mut swap = Swap::default();
+        for (key, stored) in records_under::<ReaderRecord>(entries, "reader.") {
+            let note = &stored.record;
+            let earlier = note.owner.boot_id != me.boot_id;
+            let killed = self.host.is_gone(&note.owner) && !is_mapped(key, note);
+            if note.owner.host == me.host && (earlier || killed) {
+                swap = swap.expect(key.clone(), Some(&stored)).erase(key.clone());
+            }
+        }
+        if swap.remove.is_empty() {
+            return Ok(());
+        }
+        // If one has changed meanwhile, a command of this host is at work: the next one erases them.
+        let doing = "erasing this host's notes of what it read before";
+        self.commit(doing, &swap).map(drop)
+    }
+}
+
+/// The first watch that no note explains. A note without an address is of a map that is being made,
+/// with an address that is not known yet.
+fn first_unexplained<'w>(
+    foreign: &'w [Watcher],
+    notes: &Entries,
+    image_id: &str,
+) -> Option<&'w Watcher> {
+    let prefix = reader_prefix(image_id);
+    let notes = notes.iter().filter(|(key, _)| key.starts_with(&prefix));
+    let mut addresses: Vec<Option<String>> = notes
+        .filter_map(|(_, value)| Stored::<ReaderRecord>::parse(value.clone()).ok())
+        .map(|note| note.record.address)
+        .collect();
+    let mut explain = |address: Option<&String>| {
+        let found = addresses.iter().position(|noted| noted.as_ref() == address);
+        found.map(|index| addresses.swap_remove(index)).is_some()
+    };
+    let left: Vec<&Watcher> = foreign
+        .iter()
+        .filter(|w| !explain(Some(&w.address)))
+        .collect();
+    left.into_iter().find(|_| !explain(None))
+}
