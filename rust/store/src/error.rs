@@ -143,7 +143,7 @@ pub enum Error {
         device: String,
     },
     /// A dead host could not be cut off.
-    #[error("host {host} does not run any more, but its client {address} could not be put on the cluster's blocklist: {source}. Nothing was taken from it, since it may still write. Blocklisting needs the cap mon 'profile rbd': 'smblock-admin check' prints the command that grants it")]
+    #[error("host {host} does not run any more, but its client {address} could not be put on the cluster's blocklist: {source}. Nothing was taken from it, because it may still write")]
     FenceFailed {
         /// The host's UUID.
         host: String,

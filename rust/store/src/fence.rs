@@ -171,6 +171,14 @@ impl Repository<'_> {
         self.blocklist_clients(&claim.owner.host, &claim.addresses)
     }
 
+    /// Cuts off what an earlier boot of this host has mapped an image with. It is gone for certain: this
+    /// only ends its watches at once.
+    pub(crate) fn fence_earlier_boot(&self, vdi: &Uuid, claim: &Claim) {
+        if let Err(e) = self.fence_claim(vdi, claim, &Grounds::Booted) {
+            log::warn!("VDI {vdi}: the watches of this host's earlier boot end within 30 s: {e}");
+        }
+    }
+
     fn blocklist_clients<'c>(
         &self,
         host: &str,

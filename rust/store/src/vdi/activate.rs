@@ -54,10 +54,11 @@ impl Repository<'_> {
 
     fn map_for_writing(&self, vdi: &Uuid, claimed: &Claimed, image: &ImageState) -> Result<Mapped> {
         let record = &claimed.record;
+        let devices = self.devices_of(vdi, Some(record))?;
         let result = self.map_claimed(claimed, image);
-        // A device that was in use before this activation stays, whatever was found. A new one
-        // goes, also one that the kernel made after all when its deadline was over.
-        if result.is_err() && claimed.newly {
+        // A device that was there before this activation may be in use: it stays, whatever was found.
+        // A new one goes, also one that the kernel made after all when its deadline was over.
+        if result.is_err() && devices.iter().all(|mapped| mapped.read_only) {
             if let Err(e) = self.unmap_devices(vdi, Some(record), |mapped| !mapped.read_only) {
                 log::error!("VDI {vdi}: the claim of this host stays until its next command: {e}");
             }

@@ -23,8 +23,10 @@ use crate::Repository;
 /// What a VDI's claim means to this host.
 #[derive(Debug, PartialEq, Eq)]
 enum ClaimState {
-    /// There is none, or it is of an earlier boot of this host.
+    /// There is none.
     Free,
+    /// An earlier boot of this host had claimed the VDI: what ran then is gone.
+    Earlier(Claim),
     /// This host has claimed the VDI, in this boot.
     Ours,
     /// Another host has.
@@ -34,8 +36,6 @@ enum ClaimState {
 /// A claim that this host has.
 pub(crate) struct Claimed {
     pub record: VdiRecord,
-    /// This activation took it: it was not this host's before.
-    pub newly: bool,
     /// The host that had it before may be alive: see `fence.rs`.
     pub fenced: bool,
 }
@@ -47,7 +47,7 @@ impl Repository<'_> {
             None => ClaimState::Free,
             Some(claim) if claim.owner.host != me.host => ClaimState::Foreign(claim.clone()),
             Some(claim) if claim.owner.boot_id == me.boot_id => ClaimState::Ours,
-            Some(_) => ClaimState::Free, // this host has booted since
+            Some(claim) => ClaimState::Earlier(claim.clone()),
         }
     }
 
@@ -58,7 +58,7 @@ impl Repository<'_> {
             return self.refuse_if_mapped(record);
         }
         match self.claim_state(record) {
-            ClaimState::Free => Ok(()),
+            ClaimState::Free | ClaimState::Earlier(_) => Ok(()),
             ClaimState::Foreign(claim) => self.require_over(&record.uuid, &claim).map(drop),
             ClaimState::Ours => {
                 let mapped = self.is_mapped_here(record)?;
@@ -141,6 +141,10 @@ impl Repository<'_> {
                 // Written all the same: an earlier process's request to give this claim back may
                 // still be on its way, and must not find the record as it was.
                 ClaimState::Ours => (!stored.record.claim.as_ref().is_some_and(current), false),
+                ClaimState::Earlier(claim) => {
+                    self.fence_earlier_boot(vdi, &claim);
+                    (true, false)
+                }
                 ClaimState::Free => (true, false),
             };
             let mut record = stored.record.clone();
@@ -155,11 +159,7 @@ impl Repository<'_> {
                 .expect(self.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
             if self.commit(&format!("claiming VDI {vdi}"), &swap)? {
-                return Ok(Some(Claimed {
-                    record,
-                    newly,
-                    fenced,
-                }));
+                return Ok(Some(Claimed { record, fenced }));
             }
         }
     }
@@ -220,13 +220,9 @@ impl Repository<'_> {
     /// Gives back what earlier boots of this host had claimed. What ran then is gone, but what it
     /// has sent may still be on its way, and its watches last for a while: its clients are cut off.
     pub(crate) fn release_earlier_boots(&self, entries: &Entries) -> Result<()> {
-        let me = self.host.owner();
         for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
-            let claim = stored.record.claim.as_ref();
-            let earlier =
-                claim.filter(|c| c.owner.host == me.host && c.owner.boot_id != me.boot_id);
-            if let Some(claim) = earlier {
-                self.fence_claim(&stored.record.uuid, claim, &Grounds::Booted)?;
+            if let ClaimState::Earlier(claim) = self.claim_state(&stored.record) {
+                self.fence_earlier_boot(&stored.record.uuid, &claim);
                 // If the record has changed meanwhile, the other process has judged the claim.
                 self.drop_claim(&stored.record.uuid, &stored)?;
             }
