@@ -24,17 +24,13 @@ impl Cluster {
     ///
     /// The command: `ceph osd blocklist ls` (before Pacific `ceph osd blacklist ls`).
     pub fn blocklisted(&self) -> Result<Vec<BlocklistEntry>> {
-        let ask = |prefix: &str| self.mon_query(&json!({"prefix": prefix, "format": "json"}));
+        let ask = |prefix: &str| self.mon_command(&json!({"prefix": prefix, "format": "json"}));
         let listed = match ask("osd blocklist ls") {
             // What a monitor returns for a command that it does not have.
             Err(error) if error.errno() == Some(Errno::EINVAL as i32) => ask("osd blacklist ls")?,
             other => other?,
         };
-        let entries = listed.as_array().ok_or_else(|| Error::Malformed {
-            what: "`osd blocklist ls`".to_owned(),
-            reason: "it is not a list".to_owned(),
-        })?;
-        Ok(entries.iter().filter_map(entry).collect())
+        parse(&listed)
     }
 
     /// What the monitors reply if a client that does not exist is cut off for a second:
@@ -62,6 +58,22 @@ impl Cluster {
     }
 }
 
+/// One list after another: of clients, and since Pacific another one of networks.
+fn parse(listed: &[u8]) -> Result<Vec<BlocklistEntry>> {
+    let malformed = |reason: String| Error::Malformed {
+        what: "`osd blocklist ls`".to_owned(),
+        reason,
+    };
+    let mut found = Vec::new();
+    for list in serde_json::Deserializer::from_slice(listed).into_iter::<Value>() {
+        let list = list.map_err(|error| malformed(error.to_string()))?;
+        let entries = list.as_array();
+        let entries = entries.ok_or_else(|| malformed("it is not a list".to_owned()))?;
+        found.extend(entries.iter().filter_map(entry));
+    }
+    Ok(found)
+}
+
 fn entry(value: &Value) -> Option<BlocklistEntry> {
     let address = value.get("addr")?.as_str()?;
     // Networks: `cidr:192.0.2.0/24:0/0`.
@@ -79,6 +91,14 @@ fn entry(value: &Value) -> Option<BlocklistEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_clients_and_of_networks_are_read() {
+        let listed = br#"[{"addr":"127.0.0.1:0/37","until":"x"}][{"range":"192.0.2.0/24"}]"#;
+        let found = parse(listed).map(|found| found.into_iter().map(|e| e.address).collect());
+        assert_eq!(found.unwrap_or_else(|_| vec![]), ["127.0.0.1:0/37"]);
+        assert!(parse(b"[{]").is_err() && parse(b"{}").is_err());
+    }
 
     #[test]
     fn addresses_are_those_that_watchers_have() {

@@ -251,5 +251,5 @@ fn a_missing_pool_is_answered_with_the_pools_that_there_are() {
     let outcome = on(&lines, "pool");
     assert_mended_by(outcome, "ceph osd pool application enable no-such-pool rbd");
     assert!(format!("{outcome:?}").contains(&lab.pool), "{outcome:?}");
-    assert_not_run(&lines, &TOPICS[7..11]);
+    assert_not_run(&lines, &TOPICS[10..14]);
 }

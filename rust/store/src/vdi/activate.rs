@@ -53,7 +53,7 @@ impl Repository<'_> {
     }
 
     fn map_for_writing(&self, vdi: &Uuid, claimed: &Claimed, image: &ImageState) -> Result<Mapped> {
-        let record = &claimed.record;
+        let record = &claimed.stored.record;
         let devices = self.devices_of(vdi, Some(record))?;
         let result = self.map_claimed(claimed, image);
         // A device that was there before this activation may be in use: it stays, whatever was found.
@@ -67,11 +67,11 @@ impl Repository<'_> {
     }
 
     fn map_claimed(&self, claimed: &Claimed, image: &ImageState) -> Result<Mapped> {
-        let record = &claimed.record;
+        let record = &claimed.stored.record;
         self.drop_useless_device(record, claimed.fenced)?;
         let mapped = self.map(record, image, false, claimed.fenced)?;
         self.refuse_foreign_kernel(record, &mapped)?;
-        self.confirm(record, &mapped)?;
+        self.confirm(claimed, &mapped)?;
         Ok(mapped)
     }
 

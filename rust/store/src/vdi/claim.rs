@@ -35,7 +35,9 @@ enum ClaimState {
 
 /// A claim that this host has.
 pub(crate) struct Claimed {
-    pub record: VdiRecord,
+    pub stored: Stored<VdiRecord>,
+    /// This host's own record, as the claim found it.
+    host: Option<Stored<HostRecord>>,
     /// The host that had it before may be alive: see `fence.rs`.
     pub fenced: bool,
 }
@@ -159,7 +161,13 @@ impl Repository<'_> {
                 .expect(self.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
             if self.commit(&format!("claiming VDI {vdi}"), &swap)? {
-                return Ok(Some(Claimed { record, fenced }));
+                let bytes = swap.set[&vdi_key(vdi)].clone();
+                let stored = Stored { bytes, record };
+                return Ok(Some(Claimed {
+                    stored,
+                    host,
+                    fenced,
+                }));
             }
         }
     }
@@ -168,15 +176,14 @@ impl Repository<'_> {
     ///
     /// # Errors
     /// [`Error::ClaimLost`]: another host has taken the claim meanwhile, or is about to.
-    pub(crate) fn confirm(&self, claimed: &VdiRecord, mapped: &Mapped) -> Result<()> {
-        let vdi = &claimed.uuid;
-        let claim = claimed.claim.as_ref();
+    pub(crate) fn confirm(&self, claimed: &Claimed, mapped: &Mapped) -> Result<()> {
+        let vdi = &claimed.stored.record.uuid;
+        let claim = claimed.stored.record.claim.as_ref();
         if claim.is_some_and(|claim| claim.addresses.contains(&mapped.client_address)) {
             return Ok(());
         }
+        let (mut stored, mut host) = (claimed.stored.clone(), claimed.host.clone());
         loop {
-            let (entry, host) = self.entry_and_self(vdi)?;
-            let stored = self.present(&entry, vdi)?;
             let mut record = stored.record.clone();
             let alive = host.as_ref().is_none_or(|host| host.record.dead.is_none());
             let ours = record.claim.as_mut().filter(|now| {
@@ -191,12 +198,16 @@ impl Repository<'_> {
             };
             ours.addresses.push(mapped.client_address.clone());
             let swap = Swap::default()
-                .expect(vdi_key(vdi), Some(stored))
+                .expect(vdi_key(vdi), Some(&stored))
                 .expect(self.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
             if self.commit(&format!("confirming the claim on VDI {vdi}"), &swap)? {
                 return Ok(());
             }
+            // Something else of the record has changed, or the claim was taken.
+            let entry;
+            (entry, host) = self.entry_and_self(vdi)?;
+            stored = self.present(&entry, vdi)?.clone();
         }
     }
 

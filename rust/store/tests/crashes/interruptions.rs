@@ -25,7 +25,7 @@ fn interruptions(stride: usize) {
     let (mut points, mut checked) = (0, 0);
     for case in Operation::CASES {
         let (setting, operation) = case;
-        let (_, calls) = count(case);
+        let (_, calls) = count((setting, operation, false));
         // Two that make the same VDI there cannot be: each has a UUID of its own.
         let possible = |intruder: &Operation| {
             intruder.suits(setting) && !(intruder.creates() && operation.creates())
@@ -52,7 +52,7 @@ fn interrupt((setting, operation): (Setting, Operation), intruder: Operation, nt
     let outcome = Cell::new(None);
     let faults = Faults::interrupted(nth, || {
         let sr = repository(&other.cluster, &other.host, scene.lab.sr);
-        outcome.set(Some(scene.perform(intruder, &sr).is_ok()));
+        outcome.set(Some(scene.perform_on(B, intruder, &sr).is_ok()));
         scene.check_writers();
     });
     let result = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));

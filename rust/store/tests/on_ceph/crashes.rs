@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use store::faults::{Calls, Faults, Mode, Plan};
 
-use super::lab::{Lab, A, B, LEASE_OVER};
+use super::lab::{Lab, A, B};
 use super::scene::{Operation, Scene};
 
 /// What a recovery may take, from connecting to the end. It is to take 3 s on a machine that does
@@ -89,7 +89,7 @@ impl Point {
             faults.deliver();
         }
         if self.recovery != Recovery::HereAtOnce {
-            lab.hosts.advance_seconds(LEASE_OVER);
+            lab.let_leases_end();
         }
         let began = Instant::now();
         match self.recovery {

@@ -9,7 +9,7 @@ use store::faults::{Calls, Faults, Mode, Plan};
 use uuid::Uuid;
 
 use super::crashes::RECOVERED;
-use super::lab::{Lab, A, B, BLOCKS, LEASE_OVER};
+use super::lab::{Lab, A, B, BLOCKS};
 
 /// Tells the victim its SR, the disk, and the snapshot that it is to take.
 const ORDERS: &str = "SMBLOCK_TEST_VICTIM";
@@ -60,7 +60,7 @@ fn the_lock_of_a_process_that_was_killed_holds_up_nobody() {
     victim.wait().unwrap();
     assert!(locked, "it did not get that far");
 
-    lab.hosts.advance_seconds(LEASE_OVER);
+    lab.let_leases_end();
     let began = Instant::now();
     lab.run(B, |sr| sr.scan(&[])).unwrap();
     lab.run(B, |sr| sr.snapshot_vdi(&disk, &snapshot)).unwrap();

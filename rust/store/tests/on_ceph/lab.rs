@@ -27,7 +27,7 @@ pub const MIB: u64 = 1 << 20;
 /// Size in bytes of a disk that is made.
 pub const SIZE: u64 = 12 * MIB;
 /// Longer than any lease, in seconds.
-pub const LEASE_OVER: u64 = 121;
+const LEASE_OVER: u64 = 121;
 
 /// Blocks that are written and compared: one in each of the objects that a new disk has.
 pub const BLOCKS: usize = 3;
@@ -106,6 +106,14 @@ impl Lab {
             cluster,
             host: self.hosts.start(host),
         }
+    }
+
+    /// Both hosts look at what is under way, and then it stays so for longer than a lease.
+    pub fn let_leases_end(&self) {
+        for host in [A, B] {
+            self.run(host, |sr| sr.look_at_journal()).unwrap();
+        }
+        self.hosts.advance_seconds(LEASE_OVER);
     }
 
     /// Runs one command as a process of its own on that host, from connecting to its end.

@@ -4,9 +4,7 @@ use store::host::{Host, Mapped};
 use store::{Error, Hold};
 use uuid::Uuid;
 
-use crate::support::{Lab, A, B, GIB};
-
-const C: &str = "host-c";
+use crate::support::{Lab, A, B, C, GIB};
 
 /// A disk that host A uses, and its device there.
 fn used_by_a() -> (Lab, Uuid, Mapped) {

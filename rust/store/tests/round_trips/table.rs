@@ -56,9 +56,16 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
     ("connecting", &[("rados_connect", 1)]),
     (
         "SR.create",
-        &[("rados_mon_command", 2), ("rados_write_op_operate", 4)],
+        &[("rados_mon_command", 4), ("rados_write_op_operate", 4)],
     ),
-    ("SR.attach", &[("rados_read_op_operate", 2)]),
+    (
+        "SR.attach",
+        &[
+            ("rados_mon_command", 2),
+            ("rados_read_op_operate", 3),
+            ("rados_write_op_operate", 1),
+        ],
+    ),
     (
         "VDI.create",
         &[
@@ -186,7 +193,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
         &[
             ("rados_mon_command", 2),
             ("rados_read_op_operate", 2),
-            ("rados_write_op_operate", 1),
+            ("rados_write_op_operate", 2),
             ("rbd_close", 2),
             ("rbd_metadata_get", 1),
             ("rbd_open_by_id_read_only", 2),

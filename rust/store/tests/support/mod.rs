@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 pub const A: &str = "host-a";
 pub const B: &str = "host-b";
+pub const C: &str = "host-c";
 pub const GIB: u64 = 1 << 30;
 /// Longer than any lease.
 pub const LEASE_OVER: u64 = 121;

@@ -11,7 +11,7 @@ use store::faults::{Calls, Faults, FaultyCluster, FaultyHost, Mode, Plan};
 use store::{Repository, Result};
 use uuid::Uuid;
 
-use super::{new_disk, repository, Lab, Process, A, B, GIB};
+use super::{new_disk, repository, Lab, Process, A, B, C, GIB};
 
 pub use operation::{Operation, Setting};
 
@@ -55,7 +55,15 @@ struct Left {
 
 impl Scene {
     pub fn new(setting: Setting) -> Self {
+        Scene::with_kernels(setting, false)
+    }
+
+    /// On kernels that watch what they read, or on newer ones.
+    pub fn with_kernels(setting: Setting, old: bool) -> Self {
         let lab = Lab::new();
+        for host in [A, B] {
+            lab.world.set_old_kernel(host, old);
+        }
         let bystander = lab.create(GIB);
         let device = lab.activate(B, &bystander).unwrap().device;
         lab.world.write(B, &device, BYSTANDER_CONTENT).unwrap();
@@ -91,6 +99,16 @@ impl Scene {
         }
         match self.setting {
             Setting::Disk | Setting::Family => {}
+            Setting::Deceased => {
+                let device = lab.activate(C, &vdi).unwrap().device;
+                lab.world.write(C, &device, FIRST).unwrap();
+                lab.world.freeze(C);
+                lab.world.declare_dead(C, true);
+            }
+            Setting::Rebooted => {
+                lab.activate(A, &vdi).unwrap();
+                lab.world.reboot(A);
+            }
             Setting::Running => drop(lab.activate(A, &vdi).unwrap()),
             Setting::Reading => {
                 let attach = |sr: Repository<'_>| sr.activate_vdi(&self.snapshot, false);
@@ -197,6 +215,11 @@ impl Scene {
     }
 
     pub fn perform(&self, operation: Operation, sr: &Repository<'_>) -> Result<()> {
+        self.perform_on(A, operation, sr)
+    }
+
+    /// Performs an operation as a process of that host.
+    pub fn perform_on(&self, host: &str, operation: Operation, sr: &Repository<'_>) -> Result<()> {
         self.attempted.borrow_mut().push(operation);
         let (vdi, created) = (&self.vdi, &self.created);
         match operation {
@@ -213,11 +236,11 @@ impl Scene {
             Operation::Resize => sr.resize_vdi(vdi, i128::from(2 * GIB)).map(drop),
             Operation::Activate => {
                 sr.activate_vdi(vdi, true)?;
-                self.lab.world.set_used(A, vdi, true);
+                self.lab.world.set_used(host, vdi, true);
                 Ok(())
             }
             Operation::Deactivate => {
-                self.lab.world.set_used(A, vdi, false);
+                self.lab.world.set_used(host, vdi, false);
                 sr.deactivate_vdi(vdi)
             }
             Operation::Rename => sr.update_vdi(&self.lab.known(*vdi, "renamed")),
@@ -230,6 +253,7 @@ impl Scene {
             Operation::DeleteSnapshot => sr.delete_vdi(&self.snapshot),
             Operation::DeleteClone => sr.delete_vdi(&self.clone),
             Operation::ActivateSnapshot => sr.activate_vdi(&self.snapshot, false).map(drop),
+            Operation::DeclareDead => sr.declare_dead(C, "fenced").map(drop),
             Operation::DeactivateSnapshot => sr.deactivate_vdi(&self.snapshot),
         }
     }

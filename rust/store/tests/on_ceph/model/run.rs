@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::expectations::{expect, Refusal, Vdi, Vdis};
 use super::{Action, Fate, Step, ANY, HOSTS, VDIS};
-use crate::lab::{named, new_disk, Lab, LEASE_OVER};
+use crate::lab::{named, new_disk, Lab};
 
 pub struct Run {
     lab: Lab,
@@ -193,7 +193,7 @@ impl Run {
             faults.deliver();
         }
         if !here {
-            self.lab.hosts.advance_seconds(LEASE_OVER);
+            self.lab.let_leases_end();
         }
         let recoverer = HOSTS[if here { host } else { 1 - host }];
         self.lab.run(recoverer, |sr| sr.scan(&[])).unwrap();
@@ -208,7 +208,7 @@ impl Run {
         let process = self.lab.process(HOSTS[host]);
         let faults = Faults::interrupted(nth, || {
             let at_work = self.lab.catalogue().keys().any(|k| k.starts_with("op."));
-            self.lab.hosts.advance_seconds(LEASE_OVER);
+            self.lab.let_leases_end();
             let other = HOSTS[1 - host];
             self.lab.run(other, |sr| sr.scan(&[])).unwrap();
             *taken_over.borrow_mut() = at_work.then(|| self.pool());

@@ -6,7 +6,7 @@ use store::record::VdiRecord;
 use store::Error;
 use uuid::Uuid;
 
-use super::super::{named, A, B, GIB};
+use super::super::{named, A, B, C, GIB};
 use super::{Operation, Scene, Setting, BYSTANDER_CONTENT, CLONED, FIRST, GROWN, SECOND};
 
 impl Scene {
@@ -22,6 +22,7 @@ impl Scene {
         };
         match operation {
             Operation::AttachSr | Operation::Scan => {}
+            Operation::DeclareDead => self.check_cut_off(),
             Operation::Create => {
                 let created = lab.record(&self.created).unwrap();
                 assert_eq!((created.size, created.xapi), (GIB, named("disk")));
@@ -65,6 +66,16 @@ impl Scene {
         assert_eq!(contents[0], contents[1], "not what it was copied from");
     }
 
+    /// Host C, if it goes on now, cannot write to the disk any more.
+    fn check_cut_off(&self) {
+        let world = &self.lab.world;
+        world.thaw(C);
+        for mapped in world.devices(C) {
+            assert!(world.write(C, &mapped.device, 0).is_err(), "host C writes");
+        }
+        world.freeze(C);
+    }
+
     /// At no moment do two hosts have a disk mapped for writing.
     pub fn check_writers(&self) {
         let all = self.lab.world.all_devices();
@@ -72,6 +83,9 @@ impl Scene {
             let devices = all[host].iter().filter(|(_, read_only)| !read_only);
             devices.map(|(key, _)| key.image_id.clone()).collect()
         };
+        if self.setting == Setting::Deceased && !written(A).is_empty() {
+            self.check_cut_off();
+        }
         let both: Vec<_> = written(A).intersection(&written(B)).cloned().collect();
         assert!(both.is_empty(), "two hosts write to {both:?}");
     }

@@ -23,6 +23,10 @@ pub enum Setting {
     Unfinished,
     /// A disk, and a snapshot, a clone and two reverts that died.
     UnfinishedCopies,
+    /// A disk that runs on host C, which stands still, and which XAPI has as declared dead.
+    Deceased,
+    /// A disk that host A used before it booted.
+    Rebooted,
 }
 
 impl Setting {
@@ -71,10 +75,12 @@ pub enum Operation {
     DeleteClone,
     ActivateSnapshot,
     DeactivateSnapshot,
+    /// As the hook does, of host C.
+    DeclareDead,
 }
 
 impl Operation {
-    pub const ALL: [Operation; 18] = [
+    pub const ALL: [Operation; 19] = [
         Operation::AttachSr,
         Operation::Scan,
         Operation::Create,
@@ -93,10 +99,11 @@ impl Operation {
         Operation::DeleteClone,
         Operation::ActivateSnapshot,
         Operation::DeactivateSnapshot,
+        Operation::DeclareDead,
     ];
 
     /// Every operation in each of its shapes.
-    pub const CASES: [(Setting, Operation); 27] = [
+    pub const CASES: [(Setting, Operation); 33] = [
         (Setting::Unfinished, Operation::AttachSr),
         (Setting::Unfinished, Operation::Scan),
         (Setting::UnfinishedCopies, Operation::Scan),
@@ -124,12 +131,20 @@ impl Operation {
         (Setting::LoneClone, Operation::DeleteClone),
         (Setting::Family, Operation::ActivateSnapshot),
         (Setting::Reading, Operation::DeactivateSnapshot),
+        (Setting::Deceased, Operation::Activate),
+        (Setting::Deceased, Operation::Delete),
+        (Setting::Deceased, Operation::DeclareDead),
+        (Setting::Rebooted, Operation::AttachSr),
+        (Setting::Rebooted, Operation::Activate),
+        (Setting::Reading, Operation::Activate),
     ];
 
     /// Whether what it is about is there.
     pub fn suits(self, setting: Setting) -> bool {
         match self {
-            Operation::AttachSr | Operation::Scan | Operation::Create => true,
+            Operation::AttachSr | Operation::Scan | Operation::Create | Operation::DeclareDead => {
+                true
+            }
             Operation::Delete
             | Operation::Resize
             | Operation::Activate
