@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from xml.etree import ElementTree
 
 from tests.lab.cephrbd import STANDING_OBJECTS, CephRbdLab, CephSr, RbdPool, wait_for
@@ -195,6 +196,15 @@ def test_a_disk_whose_catalogue_record_is_corrupt_is_still_listed_and_harms_no_o
     again = sr.pool.introduce_sr(sr.uuid)
     assert again.names() == {"damaged", "other", "yet another"}
     assert lab.get("vdi", "virtual-size", damaged) == str(2 * GIB)
+
+
+def test_a_scan_passes_over_a_damaged_record_of_an_unknown_vdi(sr: CephSr) -> None:
+    good = sr.create_vdi("good")
+    key = f"vdi.{uuid.uuid4()}"
+    sr.pool.rados("setomapval", sr.catalogue, key, "garbage")
+    sr.scan()
+    assert sr.vdis() == {good}
+    assert key in sr.catalogue_keys(), "the driver removes no record that it cannot read"
 
 
 def test_an_sr_whose_catalogue_is_gone_is_an_error_and_never_an_empty_sr(sr: CephSr) -> None:

@@ -111,7 +111,7 @@ def test_a_deleted_disks_own_data_is_freed_and_its_snapshot_stays(sr: CephSr) ->
         "it goes with the last of its snapshots: 1 VDI(s), 0 that only clones need"
     ]
     sr.destroy_vdi(snapshot)
-    wait_for(lambda: is_empty(sr), "the manager to free the rest")
+    wait_for(scanned(sr, lambda: is_empty(sr)), "the manager to free the rest")
 
 
 def test_with_the_manager_dead_disks_are_deleted_and_freed_all_the_same(sr: CephSr) -> None:
@@ -177,7 +177,7 @@ def test_a_snapshot_taken_by_hand_keeps_a_deleted_disk_and_is_told(sr: CephSr) -
     assert "1 that this driver did not take ('rbd snap ls'" in line
     sr.lab.ceph.rbd("snap", "rm", f"{path}@by-hand")
     sr.scan()
-    wait_for(lambda: is_empty(sr), "the manager to free it")
+    wait_for(scanned(sr, lambda: is_empty(sr)), "the manager to free it")
 
 
 @pytest.mark.parametrize("fixture", ["sr", "alone"], ids=["by the manager", "by a worker"])

@@ -9,6 +9,7 @@
 //! | `hidden.<id>`  | [`HiddenRecord`](crate::record::HiddenRecord), by image |
 //! | `host.<uuid>`  | [`HostRecord`], by host: its boot, and whether it was declared dead |
 //! | `reader.<image id>.<host>.<vdi>` | [`ReaderRecord`](crate::record::ReaderRecord): a read-only map on an old kernel |
+//! | `trash.<id>`   | [`TrashRecord`](crate::record::TrashRecord), by image |
 //! | `worker`       | who frees the SR's space at the moment, see `sr/reclaim/lease.rs` |
 //!
 //! A second object, [`DIRECTORY`], one per pool, names the SRs that live there.

@@ -67,7 +67,7 @@ pub enum Error {
         pool: String,
     },
     /// The SR cannot be deleted yet.
-    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash that are still being freed. Destroy its VDIs first, or forget the SR to keep them; space being freed can be waited for with 'smblock-admin reclaim'")]
+    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash that are still being freed. Destroy its VDIs first, or forget the SR to keep them; space being freed can be waited for with 'smblock-admin reclaim'{outside}")]
     SrNotEmpty {
         /// The SR.
         sr: Uuid,
@@ -77,8 +77,10 @@ pub enum Error {
         operations: usize,
         /// Images with the SR's name prefix.
         images: usize,
-        /// Trashed images with the SR's name prefix.
+        /// Images of the SR in the trash.
         trashed: usize,
+        /// What to do about those of them that smblock has not moved there.
+        outside: String,
     },
     /// The SR's disks are in use on this host.
     #[error("SR {sr} still has {device} mapped on this host for VDI {vdi}: unplug it first")]

@@ -11,6 +11,7 @@
 //! ([`MemoryCluster`]) and processes on hosts ([`MemoryHost`]), and does to them what no driver
 //! asks for: crashes, reboots, quotas, damage.
 
+mod by_hand;
 mod cluster;
 mod hosts;
 mod machine;

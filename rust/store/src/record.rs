@@ -248,26 +248,9 @@ impl From<VdiRecord> for ScannedVdi {
     }
 }
 
-/// An image that no VDI is the head of any more, and that lives on for its snapshots and clones.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HiddenRecord {
-    version: u32,
-    nonce: Uuid,
-    /// The image.
-    pub image: ImageRef,
-}
-record!(HiddenRecord);
+mod images;
 
-impl HiddenRecord {
-    /// A record for that image.
-    pub fn new(image: ImageRef) -> Self {
-        HiddenRecord {
-            version: VERSION,
-            nonce: Uuid::new_v4(),
-            image,
-        }
-    }
-}
+pub use images::{HiddenRecord, TrashRecord};
 
 /// What an image says about itself in its image-meta, so that the catalogue can be rebuilt from
 /// the images alone.

@@ -105,6 +105,7 @@ fn survive(
         scene.check_success(operation);
     }
     scene.check_writers();
+    scene.check_purges();
     if by_xapi(&faults) || arrival == Arrival::BeforeRecovery {
         faults.deliver();
     }

@@ -4,6 +4,8 @@
 #[path = "reclaim/crashes.rs"]
 mod crashes;
 mod support;
+#[path = "reclaim/trash.rs"]
+mod trash;
 #[path = "reclaim/workers.rs"]
 mod workers;
 

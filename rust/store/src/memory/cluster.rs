@@ -379,6 +379,7 @@ impl Cluster for MemoryCluster {
         if !pool.trash.contains(id) {
             return fail(libc::ENOENT);
         }
+        pool.audit_purge(id);
         pool.scheduled.insert(id.to_owned());
         Ok(())
     }
@@ -425,6 +426,7 @@ impl Cluster for MemoryCluster {
         if !pool.trash.contains(id) {
             return fail(libc::ENOENT);
         }
+        pool.audit_purge(id);
         if pool.purge(id) {
             Ok(())
         } else {

@@ -71,6 +71,8 @@ pub(super) struct Pool {
     pub stored: u64,
     pub full: bool,
     pub unreachable: bool,
+    /// See [`World::wrong_purges`](super::World::wrong_purges).
+    pub wrong_purges: Vec<String>,
     watches: Vec<Watch>,
 }
 
@@ -126,6 +128,16 @@ impl Pool {
         self.watches.retain(|w| w.watcher.address != address);
     }
 
+    /// Notes a purge, or a request for one, of an image that an object's omap still names.
+    pub fn audit_purge(&mut self, id: &str) {
+        let named = format!("\"id\":\"{id}\"");
+        let entries = self.objects.values().flatten();
+        let mut others = entries.filter(|(key, _)| !key.starts_with("trash."));
+        if others.any(|(_, value)| String::from_utf8_lossy(value).contains(&named)) {
+            self.wrong_purges.push(id.to_owned());
+        }
+    }
+
     /// Frees a trashed image; `false` where somebody watches it or it has snapshots.
     pub fn purge(&mut self, id: &str) -> bool {
         let has_snapshots = self.images.get(id).is_some_and(|i| !i.snapshots.is_empty());
@@ -175,7 +187,12 @@ impl Pool {
             self.flatten(&id);
         }
         for id in self.scheduled.clone() {
-            self.purge(&id);
+            if self.trash.contains(&id) {
+                self.audit_purge(&id);
+                self.purge(&id);
+            } else {
+                self.scheduled.remove(&id);
+            }
         }
     }
 

@@ -107,7 +107,7 @@ impl Repository<'_> {
         let prefix = image_prefix(&self.sr);
         let images = self.cluster.images().doing("listing the pool's images")?;
         let images = images.values().filter(|n| n.starts_with(&prefix)).count();
-        let trashed = self.trashed_images()?.len();
+        let (trashed, kept) = self.count_trashed(&entries)?;
         if (vdis, operations, images, trashed) == (0, 0, 0, 0) {
             return Ok(());
         }
@@ -117,6 +117,23 @@ impl Repository<'_> {
             operations,
             images,
             trashed,
+            outside: advise_on_trash(self.cluster.pool_name(), &kept),
         })
     }
+}
+
+/// What to do about images in the trash that smblock has not moved there, and so does not free.
+fn advise_on_trash(pool: &str, ids: &[String]) -> String {
+    if ids.is_empty() {
+        return String::new();
+    }
+    let remove: Vec<_> = ids
+        .iter()
+        .map(|id| format!("'rbd trash rm --pool {pool} {id}'"))
+        .collect();
+    format!(
+        ". {} of those in the trash were moved there outside smblock, which does not free them: remove each with its data ({}), or restore and rename it",
+        ids.len(),
+        remove.join(", ")
+    )
 }

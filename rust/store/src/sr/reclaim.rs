@@ -5,7 +5,7 @@
 //!
 //! | found | to do | then |
 //! |---|---|---|
-//! | an image in the trash | purge it | the snapshot that it was cloned from may go, and free a hidden image |
+//! | an image in the trash that smblock moved there (key `trash.<id>`, see `reclaim/trash.rs`) | purge it | the snapshot that it was cloned from may go, and free a hidden image |
 //! | a hidden image (key `hidden.<id>`), which no VDI is the head of and whose snapshots others need | make its head empty, which leaves snapshots and clones what they are | it waits for the last of them, and goes to the trash |
 //! | a disk with more than [`SOFT_DEPTH`] parents, one behind the other | flatten it | its record says that it has none |
 //!
@@ -18,18 +18,23 @@
 //! ([`Repository::needs_worker`]) and ends when nothing is left that it can do.
 //!
 //! Each step may be stopped anywhere and repeated: a purge or a flatten begins again and finds most
-//! of it done, a head is emptied piece by piece. A hidden image goes to the trash before its key
-//! goes, so that it is in one of the two places at any time.
+//! of it done, a head is emptied piece by piece. A hidden image goes to the trash before one swap
+//! removes its key and marks it, so that a key has its id at any time.
+//!
+//! No image is purged that a key of the catalogue names, whoever moved it to the trash: each purge, and
+//! each request to the manager for one, follows a fresh look at the whole catalogue.
 
 mod lease;
+mod named;
 pub mod pending;
+mod trash;
 
 use std::collections::BTreeSet;
 
 use nix::libc;
 
-use crate::catalogue::{hidden_key, image_prefix, vdi_key, Stored};
-use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
+use crate::catalogue::{hidden_key, vdi_key, Stored};
+use crate::cluster::{Entries, Progress, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{HiddenRecord, ImageRef, Record, VdiRecord};
 use crate::usage::PoolUsage;
@@ -70,51 +75,19 @@ impl Repository<'_> {
         self.needs_worker.set(true);
     }
 
-    /// This SR's images in the trash: space that is still to be freed.
-    pub fn trashed_images(&self) -> Result<Vec<TrashedImage>> {
-        let prefix = image_prefix(&self.sr);
-        let mut trashed = self.cluster.trash().doing("listing the trash")?;
-        trashed.retain(|image| image.name.starts_with(&prefix));
-        Ok(trashed)
-    }
-
-    /// Moves an image to the trash and asks the manager to free it.
-    pub(crate) fn discard(&self, image: &ImageRef) -> Result<()> {
-        self.move_to_trash(image)?;
+    /// Asks the manager to free an image that smblock moved to the trash and marked.
+    pub(crate) fn free_trashed(&self, image: &ImageRef) {
         self.hand_over([Kind::Trashed.of(image)], || self.usage());
-        Ok(())
     }
 
-    /// An image whose id is not in the directory any more was moved before; the name that it has
-    /// there is what counts, since somebody may have renamed it and given its name to another one.
-    fn move_to_trash(&self, image: &ImageRef) -> Result<()> {
-        let doing = format!("moving image {} to the trash", image.name);
-        if let Some(name) = self.cluster.image_name(&image.id).doing(&doing)? {
-            match self.cluster.trash_image(&name) {
-                Err(e) if e.is_not_found() => {}
-                other => other.doing(&doing)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves a hidden image to the trash and asks the manager to free it, if nothing depends on it
-    /// any more.
-    pub(crate) fn discard_if_free(&self, hidden: &Stored<HiddenRecord>) -> Result<()> {
+    /// Moves a hidden image to the trash, if nothing depends on it any more. Returns the image if it
+    /// did: the caller asks to have it freed, once no intent names it.
+    pub(crate) fn discard_if_free(&self, hidden: Stored<HiddenRecord>) -> Result<Option<ImageRef>> {
         if self.is_needed(&hidden.record.image)? {
-            return Ok(());
+            return Ok(None);
         }
-        self.discard(&hidden.record.image)?;
-        self.forget_hidden(hidden)
-    }
-
-    fn forget_hidden(&self, hidden: &Stored<HiddenRecord>) -> Result<()> {
-        let image = &hidden.record.image;
-        let key = hidden_key(&image.id);
-        let swap = Swap::default().expect(key.clone(), Some(hidden)).erase(key);
-        // Where the swap does not apply, somebody else has done it.
-        self.commit(&format!("forgetting hidden image {}", image.name), &swap)?;
-        Ok(())
+        self.trash_hidden(&hidden)?;
+        Ok(Some(hidden.record.image))
     }
 
     /// Whether anything depends on an image, or anybody has it open: also a client that died a
@@ -135,10 +108,13 @@ impl Repository<'_> {
         entries: &Entries,
         usage: impl FnOnce() -> Result<PoolUsage>,
     ) -> Result<()> {
+        let trash = self.look_at_trash(entries)?;
+        self.forget_marks(&trash.gone)?;
         let mut for_manager = Vec::new();
-        for pending in self.pending_among(entries, false)? {
+        for pending in self.pending_among(trash, entries, false)? {
             match &pending.kind {
                 _ if pending.holds_up.is_some() => {}
+                Kind::TrashedOutside => {}
                 Kind::Trashed => for_manager.push(pending),
                 Kind::Hidden { snapshots: 0, .. } => {
                     self.discard_hidden(&pending)?;
@@ -170,14 +146,14 @@ impl Repository<'_> {
         pending: impl IntoIterator<Item = Pending>,
         usage: impl FnOnce() -> Result<PoolUsage>,
     ) {
-        let mut pending = pending.into_iter().peekable();
-        if pending.peek().is_none() {
+        let pending: Vec<_> = pending.into_iter().collect();
+        if pending.is_empty() {
             return;
         }
         let refusal = match usage() {
             Err(e) => Some(e.to_string()),
             Ok(usage) if usage.full.is_some() => Some(format!("pool {} is full", usage.pool)),
-            Ok(_) => pending.find_map(|each| self.ask_manager(&each).err().map(|e| e.to_string())),
+            Ok(_) => self.ask_for_all(pending),
         };
         if let Some(reason) = refusal {
             log::warn!(
@@ -188,10 +164,21 @@ impl Repository<'_> {
         }
     }
 
+    /// Why the manager does not take it all.
+    fn ask_for_all(&self, pending: Vec<Pending>) -> Option<String> {
+        let pending = match self.without_needed(pending) {
+            Err(e) => return Some(e.to_string()),
+            Ok(pending) => pending,
+        };
+        let mut asked = pending.iter().map(|each| self.ask_manager(each));
+        asked.find_map(|asked| asked.err().map(|e| e.to_string()))
+    }
+
     fn ask_manager(&self, pending: &Pending) -> crate::cluster::Result<()> {
         let asked = match pending.kind {
             Kind::LongChain { .. } => self.cluster.schedule_flatten(&pending.image.name),
-            Kind::Trashed | Kind::Hidden { .. } => self.cluster.schedule_purge(&pending.image.id),
+            Kind::Trashed => self.cluster.schedule_purge(&pending.image.id),
+            Kind::TrashedOutside | Kind::Hidden { .. } => Ok(()), // not the manager's
         };
         match asked {
             Err(e) if e.is_not_found() => Ok(()), // done meanwhile
@@ -263,28 +250,11 @@ impl Repository<'_> {
     fn work_on(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {
         let image = &pending.image;
         match &pending.kind {
-            Kind::Trashed => match self.cluster.purge(&image.id, progress) {
-                Err(e) if e.is_not_found() => Ok(()), // the manager was faster
-                other => other
-                    .map_err(|e| self.with_remedy(&image.id, e))
-                    .doing(&format!("freeing image {}", image.name)),
-            },
+            Kind::Trashed => self.purge(image, progress),
+            Kind::TrashedOutside => Ok(()),
             Kind::Hidden { snapshots: 0, .. } => self.discard_hidden(pending),
             Kind::Hidden { .. } => self.empty(image, progress),
             Kind::LongChain { .. } => self.flatten(pending, progress),
-        }
-    }
-
-    fn with_remedy(&self, id: &str, error: ClusterError) -> ClusterError {
-        let pool = self.cluster.pool_name();
-        let remedy = match error.errno {
-            libc::EBUSY => format!("somebody has it open: 'rados --pool {pool} listwatchers rbd_header.{id}' shows who, and a client that died lets go within 30 s"),
-            libc::ENOTEMPTY => format!("it has snapshots: 'rbd snap ls --all --pool {pool} --image-id {id}' lists them"),
-            _ => return error,
-        };
-        ClusterError {
-            detail: Some(remedy),
-            ..error
         }
     }
 
@@ -322,8 +292,7 @@ impl Repository<'_> {
             key,
             source,
         })?;
-        self.move_to_trash(&pending.image)?;
-        self.forget_hidden(&hidden)
+        self.trash_hidden(&hidden)
     }
 
     fn flatten(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::catalogue::{hidden_key, image_prefix, intent_key, vdi_key, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
-use crate::error::{Context, Error, Result};
-use crate::record::{ImageMeta, Intent, VdiRecord};
+use crate::error::{Context, Result};
+use crate::record::{ImageMeta, Intent, Unreadable, VdiRecord};
 use crate::usage::PoolUsage;
 use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use crate::Repository;
@@ -52,10 +52,9 @@ impl Repository<'_> {
             let vdi = match Stored::parse(value.clone()) {
                 Ok(stored) => self.scan_vdi(&stored, known.get(&uuid), &images, &mut scan)?,
                 Err(reason) => {
-                    scan.warn(format!(
-                        "the catalogue's record of VDI {uuid} is damaged: {reason}"
-                    ));
-                    Some(self.describe_damaged(uuid, known.get(&uuid), &images)?)
+                    let found = self.describe_damaged(uuid, known.get(&uuid), &images)?;
+                    scan.warn(self.warn_of_damage(uuid, &reason, found.is_some()));
+                    found
                 }
             };
             scan.vdis.extend(vdi);
@@ -93,8 +92,8 @@ impl Repository<'_> {
         if !images.contains_key(&image.id) {
             match self.cluster.image(&image.id) {
                 Ok(_) => scan.warn(format!(
-                    "image {} of VDI {} is not in the pool's directory (in the trash?): it cannot be attached; 'rbd trash restore {}' brings it back",
-                    image.name, record.uuid, image.id
+                    "image {} of VDI {} is in the trash, or has lost its name: it cannot be attached. 'rbd trash restore --pool {} {}' brings it back",
+                    image.name, record.uuid, self.cluster.pool_name(), image.id
                 )),
                 Err(e) if e.is_not_found() => return self.forget(stored, known.is_some(), scan),
                 Err(e) => return Err(e).doing(&format!("looking for image {}", image.name)),
@@ -144,40 +143,54 @@ impl Repository<'_> {
         }))
     }
 
-    /// A VDI whose record cannot be read is reported as XAPI knows it, or as its image does.
+    /// A VDI whose record cannot be read is reported as XAPI knows it, or as its image does. `None`:
+    /// neither XAPI nor the pool's directory has it.
     fn describe_damaged(
         &self,
         uuid: Uuid,
         known: Option<&&XapiVdi>,
         images: &BTreeMap<String, String>,
-    ) -> Result<ScannedVdi> {
+    ) -> Result<Option<ScannedVdi>> {
         if let Some(known) = known {
-            return Ok(ScannedVdi {
+            return Ok(Some(ScannedVdi {
                 uuid,
                 size: known.size,
                 xapi: known.fields.clone(),
                 known_to_xapi: true,
-            });
+            }));
         }
         let doing = format!("describing VDI {uuid}, whose record is damaged, from its image");
         let prefix = format!("{}{uuid}.", image_prefix(&self.sr));
         let id = images.iter().find(|(_, name)| name.starts_with(&prefix));
-        let (id, _) = id.ok_or_else(|| Error::Unexpected {
-            doing: doing.clone(),
-            detail: format!("no image is named {prefix}*, and XAPI does not know the VDI; remove the omap key {} from {} if it is of no use", vdi_key(&uuid), self.object()),
-        })?;
-        let image = self.cluster.image(id).doing(&doing)?;
+        let Some((id, _)) = id else {
+            return Ok(None);
+        };
+        let image = match self.cluster.image(id) {
+            Err(e) if e.is_not_found() => return Ok(None), // removed this moment
+            other => other.doing(&doing)?,
+        };
         let meta = image.meta.as_deref().map(serde_json::from_str::<ImageMeta>);
         let xapi = match meta {
             Some(Ok(meta)) => meta.xapi,
             _ => XapiFields::default(),
         };
-        Ok(ScannedVdi {
+        Ok(Some(ScannedVdi {
             uuid,
             size: image.size,
             xapi,
             known_to_xapi: false,
-        })
+        }))
+    }
+
+    fn warn_of_damage(&self, uuid: Uuid, reason: &Unreadable, is_listed: bool) -> String {
+        let damaged = format!("the catalogue's record of VDI {uuid} is damaged: {reason}");
+        if is_listed {
+            return damaged;
+        }
+        let (pool, object, key) = (self.cluster.pool_name(), self.object(), vdi_key(&uuid));
+        format!(
+            "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To give the record up: 'rados -p {pool} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
+        )
     }
 
     /// Images that bear this SR's name and that neither a VDI nor an operation knows, nor the list

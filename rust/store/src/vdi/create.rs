@@ -5,14 +5,15 @@
 //! 3. One swap writes the VDI's record and removes the intent.
 //!
 //! Until step 3 XAPI does not know the VDI and nobody can have written to it, so whoever finds the
-//! intent undoes it: an image of that name goes to the trash. That no image of
-//! that name existed is checked before step 1, so what is found after it was made by step 2; and
-//! an image whose image-meta names another VDI is left alone all the same.
+//! intent undoes it: one swap turns it into the deletion of the image of that name, with the image's
+//! id, and `vdi/delete.rs` does the rest. That no image of that name existed is checked before step
+//! 1, so what is found after it was made by step 2; and an image whose image-meta names another VDI
+//! is left alone all the same.
 
 use uuid::Uuid;
 
-use crate::catalogue::{vdi_key, Stored};
-use crate::cluster::ImageState;
+use crate::catalogue::{intent_key, vdi_key, Stored};
+use crate::cluster::{ImageState, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord, Volume, VERSION};
 use crate::xapi::XapiFields;
@@ -140,35 +141,55 @@ impl Repository<'_> {
     }
 }
 
-/// Takes back what a creation that did not finish has left.
+/// Takes back what a creation that did not finish has left: deletes the image, by its id from here on.
 pub(crate) fn undo(
     repository: &Repository<'_>,
     vdi: &Uuid,
     intent: &Stored<Intent>,
     image_name: &str,
 ) -> Result<()> {
-    discard_unfinished(repository, vdi, image_name)?;
-    repository.finish(vdi, intent, None, |swap, _| swap)
+    let Some(image) = unfinished_image(repository, vdi, image_name)? else {
+        return repository.finish(vdi, intent, None, |swap, _| swap);
+    };
+    let mut deletion = intent.record.clone();
+    deletion.action = Action::DeleteDisk { image, base: None };
+    let bytes = deletion.seal();
+    let key = intent_key(vdi);
+    let swap = Swap::default()
+        .expect(key.clone(), Some(intent))
+        .put(key, bytes.clone());
+    let doing = format!("undoing the creation of VDI {vdi}");
+    if !repository.commit(&doing, &swap)? {
+        return Err(Error::Unexpected {
+            doing,
+            detail: "another process took it over".into(),
+        });
+    }
+    let deletion = Stored {
+        bytes,
+        record: deletion,
+    };
+    super::delete::complete(repository, vdi, &deletion)
 }
 
-/// Removes the image that was being made for a VDI, unless it is somebody else's.
-pub(crate) fn discard_unfinished(
+/// The image that was being made for a VDI, unless it is another's.
+fn unfinished_image(
     repository: &Repository<'_>,
     vdi: &Uuid,
     image_name: &str,
-) -> Result<()> {
+) -> Result<Option<ImageRef>> {
     let doing = format!("undoing the creation of VDI {vdi}");
     match repository.cluster.image_by_name(image_name) {
-        Err(e) if e.is_not_found() => Ok(()),
+        Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e).doing(&doing),
         Ok(image) if is_of_another(&image, &repository.sr, vdi) => {
             log::warn!("{doing}: image {image_name} belongs to somebody else; left alone");
-            Ok(())
+            Ok(None)
         }
-        Ok(image) => repository.discard(&ImageRef {
+        Ok(image) => Ok(Some(ImageRef {
             name: image.name,
             id: image.id,
-        }),
+        })),
     }
 }
 

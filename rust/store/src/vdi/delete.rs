@@ -2,12 +2,13 @@
 //!
 //! 1. One swap removes the VDI's record and writes the intent: from here on the VDI is gone for
 //!    XAPI, whatever happens.
-//! 2. A disk's image goes to the trash, which takes as long for 1 GiB as for 64 TiB, and the
-//!    cluster's manager is asked to free it; or, where it has snapshots, or somebody has it open
-//!    (a host that died, until Ceph notices), it is hidden. A snapshot is removed unless another
+//! 2. A disk's image goes to the trash, which takes as long for 1 GiB as for 64 TiB; or, where it
+//!    has snapshots, or somebody has it open (a host that died, until Ceph notices), it is hidden. A
+//!    snapshot is removed unless another
 //!    VDI is the same one; where clones need it, Ceph keeps it out of sight until the last of them
 //!    goes.
-//! 3. The intent is removed, and with the same swap a hidden image gets its key.
+//! 3. The intent is removed. The same swap writes the key of a hidden image, or the mark of an image
+//!    in the trash (`sr/reclaim/trash.rs`). Then the cluster's manager is asked to free it.
 //!
 //! Whoever finds the intent repeats steps 2 and 3; all is idempotent. How the space is given back
 //! is told in `sr/reclaim.rs`.
@@ -61,7 +62,7 @@ pub(crate) fn complete(
     vdi: &Uuid,
     intent: &Stored<Intent>,
 ) -> Result<()> {
-    match &intent.record.action {
+    let trashed = match &intent.record.action {
         Action::DeleteDisk { image, base } => {
             if let Some(base) = base {
                 repository.remove_snapshot(image, base.id)?;
@@ -73,22 +74,31 @@ pub(crate) fn complete(
                     swap.put(hidden_key(&image.id), bytes.clone())
                 });
             }
-            repository.discard(image)?;
+            repository.move_to_trash(image)?;
+            repository.finish(vdi, intent, None, |swap, _| swap.mark_trashed(image))?;
+            Some(image.clone())
         }
         Action::DeleteSnapshot { image, snapshot } => {
-            drop_snapshot(repository, vdi, image, snapshot)?;
+            let trashed = drop_snapshot(repository, vdi, image, snapshot)?;
+            repository.finish(vdi, intent, None, |swap, _| swap)?;
+            trashed
         }
-        _ => {}
+        _ => return repository.finish(vdi, intent, None, |swap, _| swap),
+    };
+    if let Some(image) = trashed {
+        repository.free_trashed(&image); // nothing names it any more
     }
-    repository.finish(vdi, intent, None, |swap, _| swap)
+    Ok(())
 }
 
+/// Removes a snapshot that no other VDI is. Returns the hidden image that nothing needs any more
+/// then, which is in the trash.
 fn drop_snapshot(
     repository: &Repository<'_>,
     vdi: &Uuid,
     image: &ImageRef,
     snapshot: &SnapshotRef,
-) -> Result<()> {
+) -> Result<Option<ImageRef>> {
     let mut entries = repository.read_catalogue()?;
     let needed = under(&entries, VDI_PREFIX).any(|(_, value)| {
         // A record that cannot be read might be the same snapshot.
@@ -102,11 +112,11 @@ fn drop_snapshot(
         })
     });
     if needed {
-        return Ok(());
+        return Ok(None);
     }
     repository.remove_snapshot(image, snapshot.id)?;
     match entries.remove(&hidden_key(&image.id)).map(Stored::parse) {
-        Some(Ok(hidden)) => repository.discard_if_free(&hidden),
-        Some(Err(_)) | None => Ok(()), // a scan reports what is damaged
+        Some(Ok(hidden)) => repository.discard_if_free(hidden),
+        Some(Err(_)) | None => Ok(None), // a scan reports what is damaged
     }
 }

@@ -97,6 +97,20 @@ fn a_damaged_record_keeps_the_name_that_xapi_has() {
 }
 
 #[test]
+fn a_scan_passes_over_a_damaged_record_that_nothing_else_knows() {
+    let lab = Lab::new();
+    let sound = lab.create(GIB);
+    let key = format!("vdi.{}", Uuid::new_v4());
+    lab.world.put(&lab.catalogue(), &key, b"garbage");
+    let scan = lab.scan(B).unwrap();
+    let listed: Vec<_> = scan.vdis.iter().map(|vdi| vdi.uuid).collect();
+    assert_eq!(listed, [sound]);
+    let remove = format!("'rados -p rbd rmomapkey {} {key}'", lab.catalogue());
+    assert!(scan.warnings[0].contains(&remove), "{:?}", scan.warnings);
+    assert_eq!(lab.keys(&key), [key]);
+}
+
+#[test]
 fn a_record_of_a_newer_version_is_refused_and_not_destroyed() {
     let value = br#"{"version":2,"holographic":true}"#;
     let (lab, newer, _) = damage(value);

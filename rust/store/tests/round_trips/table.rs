@@ -245,7 +245,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
             ("rados_exec", 2),
             ("rados_mgr_command", 1),
             ("rados_mon_command", 2),
-            ("rados_read_op_operate", 5),
+            ("rados_read_op_operate", 6),
             ("rados_stat", 1),
             ("rados_write_op_operate", 4),
             ("rbd_clone3", 1),
@@ -329,7 +329,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
         &[
             ("rados_mgr_command", 1),
             ("rados_mon_command", 2),
-            ("rados_read_op_operate", 2),
+            ("rados_read_op_operate", 3),
             ("rados_write_op_operate", 2),
             ("rbd_close", 1),
             ("rbd_open_by_id_read_only", 1),

@@ -154,6 +154,11 @@ impl Lab {
             self.scan(B).unwrap();
             self.world.run_manager();
         }
+        assert_eq!(
+            self.world.wrong_purges(),
+            [""; 0],
+            "purged, and still named"
+        );
     }
 
     /// What a VDI holds.

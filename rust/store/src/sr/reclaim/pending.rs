@@ -5,6 +5,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::trash::Trash;
 use super::SOFT_DEPTH;
 use crate::catalogue::{records, Stored, HIDDEN_PREFIX, VDI_PREFIX};
 use crate::cluster::{Entries, SnapshotState};
@@ -26,8 +27,10 @@ pub struct Pending {
 /// What is to be done about an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// It is in the trash and is to be purged.
+    /// smblock has moved it to the trash, and it is to be purged.
     Trashed,
+    /// It is in the trash, and smblock has not moved it there: it is left alone.
+    TrashedOutside,
     /// No VDI is its head any more. The head's data is to be freed, then it waits for its snapshots
     /// to go, then it goes to the trash.
     Hidden {
@@ -68,6 +71,31 @@ pub enum HoldUp {
         /// The UUID of the host that uses it.
         host: String,
     },
+    /// The image is in the trash, and a VDI's record names it.
+    Named {
+        /// The record's key in the catalogue.
+        key: String,
+        /// The pool.
+        pool: String,
+        /// The image's id.
+        id: String,
+    },
+    /// The image is in the trash, smblock has not moved it there, and nothing names it.
+    Outside {
+        /// The pool.
+        pool: String,
+        /// The image's id.
+        id: String,
+    },
+    /// The catalogue holds a value that cannot be read, and that may name the image.
+    Unreadable {
+        /// The value's key.
+        key: String,
+        /// The pool.
+        pool: String,
+        /// The catalogue's object.
+        catalogue: String,
+    },
 }
 
 impl Kind {
@@ -84,6 +112,9 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Kind::Trashed => f.write_str("deleted, its space is to be freed"),
+            Kind::TrashedOutside => {
+                f.write_str("moved to the trash outside smblock; left alone")
+            }
             Kind::Hidden { size: 0, .. } => f.write_str("deleted, and its own data is freed"),
             Kind::Hidden { size, .. } => write!(
                 f,
@@ -103,6 +134,7 @@ impl Kind {
     pub fn done(&self) -> &'static str {
         match self {
             Kind::Trashed => "its space is free",
+            Kind::TrashedOutside => "left alone",
             Kind::Hidden { snapshots: 0, .. } => "moved to the trash, as nobody needs it any more",
             Kind::Hidden { .. } => "its own data is freed; its snapshots stay",
             Kind::LongChain { .. } => "flattened",
@@ -135,6 +167,22 @@ impl fmt::Display for HoldUp {
             HoldUp::InUse { host } => {
                 write!(f, "host {host} uses it: it is done while it is not in use")
             }
+            HoldUp::Named { key, pool, id } => write!(
+                f,
+                "the key {key} of the catalogue names it: 'rbd trash restore --pool {pool} {id}' brings it back"
+            ),
+            HoldUp::Outside { pool, id } => write!(
+                f,
+                "'rbd trash restore --pool {pool} {id}' brings it back, 'rbd trash rm --pool {pool} {id}' removes it with its data"
+            ),
+            HoldUp::Unreadable {
+                key,
+                pool,
+                catalogue,
+            } => write!(
+                f,
+                "the key {key} of the catalogue cannot be read and may name it: write a copy of its value back, or give the entry up with 'rados -p {pool} rmomapkey {catalogue} {key}'"
+            ),
         }
     }
 }
@@ -164,21 +212,19 @@ fn who_needs(image: &ImageRef, snapshots: &[SnapshotState], entries: &Entries) -
 impl Repository<'_> {
     /// What is still to be done, and what waits. Changes nothing.
     pub fn pending(&self) -> Result<Vec<Pending>> {
-        self.pending_among(&self.read_catalogue()?, true)
+        let entries = self.read_catalogue()?;
+        self.pending_among(self.look_at_trash(&entries)?, &entries, true)
     }
 
     /// `waiting`: also the hidden images that only wait for their snapshots to go, each with who
     /// holds it up. That takes opening it.
-    pub(super) fn pending_among(&self, entries: &Entries, waiting: bool) -> Result<Vec<Pending>> {
-        let trashed = self.trashed_images()?.into_iter();
-        let mut pending: Vec<_> = trashed
-            .map(|image| {
-                Kind::Trashed.of(&ImageRef {
-                    name: image.name,
-                    id: image.id,
-                })
-            })
-            .collect();
+    pub(super) fn pending_among(
+        &self,
+        trash: Trash,
+        entries: &Entries,
+        waiting: bool,
+    ) -> Result<Vec<Pending>> {
+        let mut pending = trash.pending;
         for hidden in records::<HiddenRecord>(entries, HIDDEN_PREFIX) {
             pending.extend(self.hidden(&hidden.record.image, entries, waiting)?);
         }

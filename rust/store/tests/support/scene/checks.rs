@@ -150,6 +150,25 @@ impl Scene {
         assert!(images.is_empty(), "images are left: {images:?}");
         assert!(snapshots.is_empty(), "snapshots are left: {snapshots:?}");
         assert_eq!(pool.trash, pool.scheduled, "nobody will free the trash");
+        let marks = lab.keys("trash.").into_iter();
+        let marks: BTreeSet<_> = marks.map(|key| key["trash.".len()..].to_owned()).collect();
+        assert_eq!(pool.trash, marks, "the trash and its marks differ");
+        self.check_purges();
+    }
+
+    /// At no moment is an image purged that a key of the catalogue names, and at none is an image in
+    /// the trash that none has.
+    pub fn check_purges(&self) {
+        let lab = &self.lab;
+        assert_eq!(lab.world.wrong_purges(), [""; 0], "purged, and still named");
+        let pool = lab.world.snapshot();
+        let entries = &pool.objects[&lab.catalogue()];
+        for id in &pool.trash {
+            let quoted = format!("\"id\":\"{id}\"");
+            let mut values = entries.values();
+            let known = values.any(|value| String::from_utf8_lossy(value).contains(&quoted));
+            assert!(known, "nothing has the id of image {id} in the trash");
+        }
     }
 
     fn records(&self) -> Vec<(Uuid, VdiRecord)> {

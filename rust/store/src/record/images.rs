@@ -1,0 +1,49 @@
+//! What the catalogue holds about images that no VDI is the head of any more.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{ImageRef, Record, VERSION};
+
+/// An image that no VDI is the head of any more, and that lives on for its snapshots and clones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HiddenRecord {
+    version: u32,
+    nonce: Uuid,
+    /// The image.
+    pub image: ImageRef,
+}
+record!(HiddenRecord);
+
+impl HiddenRecord {
+    /// A record for that image.
+    pub fn new(image: ImageRef) -> Self {
+        HiddenRecord {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            image,
+        }
+    }
+}
+
+/// An image that smblock has moved to the trash: what has no such mark there, it leaves alone. See
+/// `sr/reclaim/trash.rs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashRecord {
+    version: u32,
+    nonce: Uuid,
+    /// The image, with the name that it had in the catalogue.
+    pub image: ImageRef,
+}
+record!(TrashRecord);
+
+impl TrashRecord {
+    /// A mark for that image.
+    pub fn new(image: ImageRef) -> Self {
+        TrashRecord {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            image,
+        }
+    }
+}

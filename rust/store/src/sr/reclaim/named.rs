@@ -1,0 +1,89 @@
+//! What the catalogue names. An image that any of its keys names is never purged.
+//!
+//! A value that cannot be read may name any image. So, while the catalogue holds one, nothing is
+//! purged.
+
+use std::collections::BTreeMap;
+
+use crate::catalogue::{under, HIDDEN_PREFIX, INTENT_PREFIX, VDI_PREFIX};
+use crate::cluster::Entries;
+use crate::record::{Action, HiddenRecord, Intent, Record, VdiRecord};
+
+/// The images that a catalogue names, each with the key that does.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    by_id: BTreeMap<String, String>,
+    /// Images that are being made: their ids are not known yet.
+    by_name: BTreeMap<String, String>,
+    unreadable: Option<String>,
+}
+
+/// Why an image is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// That key of the catalogue names it.
+    NamedBy(String),
+    /// That key of the catalogue cannot be read, and may name it.
+    Unreadable(String),
+}
+
+impl Named {
+    pub(super) fn by(entries: &Entries) -> Self {
+        let mut named = Named::default();
+        for (key, value) in under(entries, VDI_PREFIX) {
+            named.add(key, VdiRecord::parse(value).ok(), Self::add_vdi);
+        }
+        for (key, value) in under(entries, INTENT_PREFIX) {
+            named.add(key, Intent::parse(value).ok(), Self::add_intent);
+        }
+        for (key, value) in under(entries, HIDDEN_PREFIX) {
+            named.add(
+                key,
+                HiddenRecord::parse(value).ok(),
+                |named, key, hidden| {
+                    named.add_id(key, hidden.image.id);
+                },
+            );
+        }
+        named
+    }
+
+    /// Why an image of that id and name is to be kept; `None`: nothing names it.
+    pub(super) fn reason_to_keep(&self, id: &str, name: &str) -> Option<Reason> {
+        let key = self.by_id.get(id).or_else(|| self.by_name.get(name));
+        let named = key.cloned().map(Reason::NamedBy);
+        named.or_else(|| self.unreadable.clone().map(Reason::Unreadable))
+    }
+
+    fn add<R>(&mut self, key: &str, record: Option<R>, add: impl FnOnce(&mut Self, &str, R)) {
+        match record {
+            Some(record) => add(self, key, record),
+            None => self.unreadable = Some(key.to_owned()),
+        }
+    }
+
+    fn add_vdi(&mut self, key: &str, vdi: VdiRecord) {
+        self.add_id(key, vdi.volume.image().id.clone());
+        if let Some(point) = vdi.reset_point {
+            self.add_id(key, point.image.id);
+        }
+    }
+
+    fn add_intent(&mut self, key: &str, intent: Intent) {
+        match intent.action {
+            Action::CreateDisk { image_name } | Action::Revert { image_name } => {
+                self.by_name.insert(image_name, key.to_owned());
+            }
+            Action::Snapshot { image, .. }
+            | Action::CloneDisk { image, .. }
+            | Action::DeleteSnapshot { image, .. }
+            | Action::DeleteDisk { image, .. }
+            | Action::Grow { image, .. } => self.add_id(key, image.id),
+        }
+    }
+
+    /// A VDI's key, which is added first, stays: it is the one that an administrator looks for.
+    fn add_id(&mut self, key: &str, id: String) {
+        self.by_id.entry(id).or_insert_with(|| key.to_owned());
+    }
+}

@@ -1,0 +1,229 @@
+//! The trash: which of its images smblock moved there, and so may purge.
+//!
+//! The key `trash.<image id>` of the catalogue marks an image that smblock moved to the trash. The
+//! swap that takes away what named the image until then (the intent of a deletion, a `hidden` key)
+//! writes the mark. So, at any time, either a key names the image or the mark has its id, whatever
+//! the image is called by then. The mark goes when the image has left the trash: it was purged, or
+//! somebody restored it.
+//!
+//! An image of this SR in the trash that has no mark was moved there by hand, or by smblock 0.1.0
+//! or older. It is listed, and left alone. So is a marked one that a key of the catalogue names.
+
+use nix::libc;
+
+use super::named::{Named, Reason};
+use super::pending::{HoldUp, Kind, Pending};
+use crate::catalogue::{hidden_key, image_prefix, records, Stored, VDI_PREFIX};
+use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
+use crate::error::{Context, Error, Result};
+use crate::record::{HiddenRecord, ImageRef, Record, TrashRecord};
+use crate::Repository;
+
+/// What the keys of images that smblock moved to the trash start with.
+pub(crate) const TRASH_PREFIX: &str = "trash.";
+
+fn trash_key(image_id: &str) -> String {
+    format!("{TRASH_PREFIX}{image_id}")
+}
+
+/// What the trash holds of an SR.
+#[derive(Default)]
+pub(super) struct Trash {
+    /// Its images there.
+    pub pending: Vec<Pending>,
+    /// The marks of images that are not there any more.
+    pub gone: Vec<Stored<TrashRecord>>,
+}
+
+impl Swap {
+    /// Marks an image as one that smblock has moved to the trash.
+    pub(crate) fn mark_trashed(self, image: &ImageRef) -> Self {
+        let mut mark = TrashRecord::new(image.clone());
+        self.put(trash_key(&image.id), mark.seal())
+    }
+}
+
+impl Repository<'_> {
+    /// This SR's images in the trash, whoever moved them there: those that bear its name, and those
+    /// that have a mark.
+    pub fn trashed_images(&self) -> Result<Vec<TrashedImage>> {
+        self.trashed_among(&self.read_catalogue()?)
+    }
+
+    fn trashed_among(&self, entries: &Entries) -> Result<Vec<TrashedImage>> {
+        let prefix = image_prefix(&self.sr);
+        let mut trashed = self.cluster.trash().doing("listing the trash")?;
+        trashed.retain(|image| {
+            image.name.starts_with(&prefix) || entries.contains_key(&trash_key(&image.id))
+        });
+        Ok(trashed)
+    }
+
+    /// How many of this SR's images are in the trash, and the ids of those that it does not free.
+    pub(crate) fn count_trashed(&self, entries: &Entries) -> Result<(usize, Vec<String>)> {
+        let trashed = self.trashed_among(entries)?;
+        let kept = trashed
+            .iter()
+            .filter(|image| mark_of(&image.id, entries).is_none());
+        Ok((trashed.len(), kept.map(|image| image.id.clone()).collect()))
+    }
+
+    /// What the trash holds, beside catalogue entries that were read before it.
+    pub(super) fn look_at_trash(&self, entries: &Entries) -> Result<Trash> {
+        let named = Named::by(entries);
+        let trashed = self.trashed_among(entries)?;
+        let is_there = |id: &String| trashed.iter().any(|image| image.id == *id);
+        let mut gone: Vec<_> = records::<TrashRecord>(entries, TRASH_PREFIX).collect();
+        gone.retain(|mark| !is_there(&mark.record.image.id));
+        let pending = trashed.into_iter();
+        let pending = pending.filter_map(|image| self.trashed(image, entries, &named));
+        Ok(Trash {
+            pending: pending.collect(),
+            gone,
+        })
+    }
+
+    /// What is to be done about an image in the trash. `None`: an operation that is under way, or a
+    /// hidden image's key, has it in hand.
+    fn trashed(&self, image: TrashedImage, entries: &Entries, named: &Named) -> Option<Pending> {
+        let key = trash_key(&image.id);
+        let readable = mark_of(&image.id, entries).is_some();
+        let pool = self.cluster.pool_name().to_owned();
+        let id = image.id.clone();
+        let unreadable = |key| HoldUp::Unreadable {
+            key,
+            pool: pool.clone(),
+            catalogue: self.object(),
+        };
+        let kind = if entries.contains_key(&key) {
+            Kind::Trashed
+        } else {
+            Kind::TrashedOutside
+        };
+        let holds_up = match named.reason_to_keep(&image.id, &image.name) {
+            Some(Reason::NamedBy(key)) if !key.starts_with(VDI_PREFIX) => return None,
+            Some(Reason::NamedBy(key)) => Some(HoldUp::Named { key, pool, id }),
+            _ if kind == Kind::TrashedOutside => Some(HoldUp::Outside { pool, id }),
+            Some(Reason::Unreadable(key)) => Some(unreadable(key)),
+            None if readable => None,
+            None => Some(unreadable(key)),
+        };
+        let image = ImageRef {
+            name: image.name,
+            id: image.id,
+        };
+        Some(Pending {
+            holds_up,
+            ..kind.of(&image)
+        })
+    }
+
+    /// Moves an image to the trash. The caller writes the mark in the swap that takes away what
+    /// names the image.
+    ///
+    /// An image whose id is not in the directory any more was moved before. The name that it has
+    /// there is what counts: it may have been renamed, and another image may have its name.
+    pub(crate) fn move_to_trash(&self, image: &ImageRef) -> Result<()> {
+        let doing = format!("moving image {} to the trash", image.name);
+        if let Some(name) = self.cluster.image_name(&image.id).doing(&doing)? {
+            match self.cluster.trash_image(&name) {
+                Err(e) if e.is_not_found() => {}
+                other => other.doing(&doing)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a hidden image that nothing depends on any more to the trash.
+    pub(super) fn trash_hidden(&self, hidden: &Stored<HiddenRecord>) -> Result<()> {
+        let image = &hidden.record.image;
+        self.move_to_trash(image)?;
+        let key = hidden_key(&image.id);
+        let swap = Swap::default().expect(key.clone(), Some(hidden));
+        let swap = swap.erase(key).mark_trashed(image);
+        // If the swap does not apply, another process has done it.
+        self.commit(&format!("forgetting hidden image {}", image.name), &swap)?;
+        Ok(())
+    }
+
+    /// Looks again which images may be purged, right before they are: the mark of each that may.
+    pub(super) fn purgeable(
+        &self,
+        images: &[ImageRef],
+    ) -> Result<Vec<Option<Stored<TrashRecord>>>> {
+        let entries = self.read_catalogue()?;
+        let named = Named::by(&entries);
+        let marks = images.iter().map(|image| {
+            let kept = named.reason_to_keep(&image.id, &image.name);
+            mark_of(&image.id, &entries).filter(|_| kept.is_none())
+        });
+        Ok(marks.collect())
+    }
+
+    /// Leaves out the images that are not to be purged after all.
+    pub(super) fn without_needed(&self, mut pending: Vec<Pending>) -> Result<Vec<Pending>> {
+        let purges = pending.iter().filter(|each| each.kind == Kind::Trashed);
+        let images: Vec<_> = purges.map(|each| each.image.clone()).collect();
+        if images.is_empty() {
+            return Ok(pending);
+        }
+        let mut marks = self.purgeable(&images)?.into_iter();
+        pending.retain(|each| each.kind != Kind::Trashed || marks.next().flatten().is_some());
+        Ok(pending)
+    }
+
+    /// Purges an image in the trash, and removes its mark.
+    pub(super) fn purge(&self, image: &ImageRef, progress: Progress<'_>) -> Result<()> {
+        let doing = format!("freeing image {}", image.name);
+        let mark = self.purgeable(std::slice::from_ref(image))?.remove(0);
+        let mark = mark.ok_or_else(|| Error::Unexpected {
+            doing: doing.clone(),
+            detail: format!(
+                "the catalogue has changed: the image is not to be freed any more, and stays in the trash (id {})",
+                image.id
+            ),
+        })?;
+        match self.cluster.purge(&image.id, progress) {
+            Err(e) if e.is_not_found() => {} // the manager was faster
+            other => other
+                .map_err(|e| self.with_remedy(&image.id, e))
+                .doing(&doing)?,
+        }
+        self.forget_marks(&[mark])
+    }
+
+    /// Removes the marks of images that have left the trash.
+    pub(super) fn forget_marks(&self, marks: &[Stored<TrashRecord>]) -> Result<()> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let swap = marks.iter().fold(Swap::default(), |swap, mark| {
+            let key = trash_key(&mark.record.image.id);
+            swap.expect(key.clone(), Some(mark)).erase(key)
+        });
+        // If the swap does not apply, another process has removed one of them; the next scan removes
+        // the others.
+        self.commit("removing the marks of images that are freed", &swap)?;
+        Ok(())
+    }
+
+    fn with_remedy(&self, id: &str, error: ClusterError) -> ClusterError {
+        let pool = self.cluster.pool_name();
+        let remedy = match error.errno {
+            libc::EBUSY => format!("somebody has it open: 'rados --pool {pool} listwatchers rbd_header.{id}' shows who, and a client that died lets go within 30 s"),
+            libc::ENOTEMPTY => format!("it has snapshots: 'rbd snap ls --all --pool {pool} --image-id {id}' lists them"),
+            _ => return error,
+        };
+        ClusterError {
+            detail: Some(remedy),
+            ..error
+        }
+    }
+}
+
+/// The mark of an image, if it has one that can be read.
+fn mark_of(id: &str, entries: &Entries) -> Option<Stored<TrashRecord>> {
+    let value = entries.get(&trash_key(id))?;
+    let mark = Stored::<TrashRecord>::parse(value.clone()).ok()?;
+    (mark.record.image.id == id).then_some(mark)
+}
