@@ -184,6 +184,51 @@ def test_a_forgotten_sr_comes_back_with_what_every_vdi_is_a_snapshot_of(own_sr: 
     assert known() == before
 
 
+def test_a_snapshot_keeps_its_disk_at_each_moment_of_a_forgotten_sr(own_sr: CephSr) -> None:
+    pool, db = own_sr.pool, own_sr.lab.xapi.pool.db
+    disk = Disk.create(own_sr, SIZE)
+    taken = disk.snapshot()  # followed by a vdi_update
+
+    def come_back() -> None:
+        own_sr.forget()
+        pool.introduce_sr(own_sr.uuid)
+        assert row(taken)["snapshot_of"] == disk.uuid
+
+    come_back()
+    own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=renamed")
+    come_back()
+    # A scan that is killed after SM has introduced the VDIs leaves XAPI without the reference.
+    for update in (False, True):
+        reference = db.by_uuid("VDI", taken.uuid)
+        db.set("VDI", reference, "snapshot_of", NULL)
+        if update:
+            own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=renamed again")
+        own_sr.scan()
+        assert row(taken)["snapshot_of"] == disk.uuid
+        come_back()
+    # XAPI's revert gives a snapshot another disk, and a vdi_update follows.
+    other = Disk.create(own_sr, SIZE)
+    db.set("VDI", db.by_uuid("VDI", taken.uuid), "snapshot_of", db.by_uuid("VDI", other.uuid))
+    own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=of another")
+    own_sr.forget()
+    pool.introduce_sr(own_sr.uuid)
+    assert row(taken)["snapshot_of"] == other.uuid
+    # A reference to a VDI that XAPI has lost says nothing.
+    db.set("VDI", db.by_uuid("VDI", taken.uuid), "snapshot_of", "OpaqueRef:gone")
+    own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=of a lost one")
+    assert taken.record()["xapi"]["snapshot_of"] == other.uuid
+
+
+def test_a_killed_snapshot_command_leaves_a_snapshot_that_has_its_disk(own_sr: CephSr) -> None:
+    disk = Disk.create(own_sr, SIZE)
+    with fist_point(own_sr.lab.hosts[0], "vdi_snapshot"):
+        own_sr.lab.refused("vdi-snapshot", f"uuid={disk.uuid}")
+    own_sr.forget()
+    again = own_sr.pool.introduce_sr(own_sr.uuid)
+    (taken,) = again.vdis() - {disk.uuid}
+    assert row(Disk(again, taken))["snapshot_of"] == disk.uuid
+
+
 # How they go
 
 

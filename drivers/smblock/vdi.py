@@ -2,7 +2,11 @@
 
 import uuid
 
-from smblock.sm import VDI, as_sm_error, fist_point, take_over
+from XenAPI import Failure
+
+from smblock.sm import VDI, as_sm_error, fist_point, take_over, util
+
+NULL = "OpaqueRef:NULL"
 
 
 class CoreVDI(VDI.VDI):
@@ -86,7 +90,8 @@ class SnapshotVDI(CoreVDI):
 
     @as_sm_error
     def update(self, sr_uuid, vdi_uuid):
-        self.sr.core.update_vdis(self.sr.vdi_records('field "uuid" = "%s"' % vdi_uuid))
+        records = self.sr.vdi_records('field "uuid" = "%s"' % vdi_uuid)
+        self.sr.core.update_vdis(records, self._disks_of(records))
 
     @as_sm_error
     def resize(self, sr_uuid, vdi_uuid, size):
@@ -95,6 +100,16 @@ class SnapshotVDI(CoreVDI):
         vdi = self.session.xenapi.VDI
         vdi.set_virtual_size(vdi.get_by_uuid(vdi_uuid), str(self.size))
         return self.get_params()
+
+    def _disks_of(self, records):
+        """The UUIDs of the disks that those are snapshots of, by reference. XAPI may have lost one."""
+        vdi, uuids = self.session.xenapi.VDI, {}
+        for disk in {record["snapshot_of"] for record in records.values()} - {NULL}:
+            try:
+                uuids[disk] = vdi.get_uuid(disk)
+            except Failure as failure:
+                util.SMlog("VDI %s: what it is a snapshot of stays as it is known: %s" % (self.uuid, failure))
+        return uuids
 
     def _on_boot(self):
         return self.sr.srcmd.params.get("vdi_on_boot", "persist")

@@ -17,7 +17,18 @@ pub fn uuid(what: &str, text: &str) -> PyResult<Uuid> {
 
 /// VDI records as `VDI.get_all_records_where` gives them, by reference.
 pub fn xapi_vdis(records: HashMap<String, &PyDict>) -> PyResult<Vec<XapiVdi>> {
-    let mut uuids = HashMap::with_capacity(records.len());
+    xapi_vdis_beside(records, &HashMap::new())
+}
+
+/// The same, where the UUIDs of other VDIs are known, by reference.
+pub fn xapi_vdis_beside(
+    records: HashMap<String, &PyDict>,
+    others: &HashMap<String, String>,
+) -> PyResult<Vec<XapiVdi>> {
+    let mut uuids = HashMap::with_capacity(records.len() + others.len());
+    for (reference, text) in others {
+        uuids.insert(reference.as_str(), uuid("VDI", text)?);
+    }
     for (reference, record) in &records {
         let text: String = field(record, "uuid")?;
         uuids.insert(reference.as_str(), uuid("VDI", &text)?);

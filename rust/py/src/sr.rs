@@ -261,10 +261,16 @@ impl Sr {
         self.run(py, "VDI.resize", |sr| sr.resize_vdi(&uuid, size))
     }
 
-    /// `vdi_update`: takes XAPI's record of the VDI, by reference.
-    #[pyo3(text_signature = "($self, records)")]
-    fn update_vdis(&self, py: Python<'_>, records: HashMap<String, &PyDict>) -> PyResult<()> {
-        let vdis = attached("VDI.update", || convert::xapi_vdis(records))?;
+    /// `vdi_update`: takes XAPI's record of the VDI, by reference, and the UUIDs of the disks that
+    /// it refers to, by reference.
+    #[pyo3(text_signature = "($self, records, disks)")]
+    fn update_vdis(
+        &self,
+        py: Python<'_>,
+        records: HashMap<String, &PyDict>,
+        disks: HashMap<String, String>,
+    ) -> PyResult<()> {
+        let vdis = attached("VDI.update", || convert::xapi_vdis_beside(records, &disks))?;
         self.run(py, "VDI.update", |sr| {
             vdis.iter().try_for_each(|vdi| sr.update_vdi(vdi))
         })

@@ -54,6 +54,19 @@ impl XapiFields {
         }
     }
 
+    /// What the catalogue is to hold now that XAPI has these fields, where it held `before`.
+    ///
+    /// A snapshot keeps the disk that it is a snapshot of, if XAPI has none, or one that is not in
+    /// reach: XAPI has none for a moment while it introduces the SR's VDIs, and drops its reference
+    /// when the disk is gone. A disk that is gone does no harm here, since no other VDI gets its UUID.
+    pub(crate) fn after(&self, before: &Self) -> Self {
+        let kept = before.snapshot_of.filter(|_| self.is_a_snapshot);
+        XapiFields {
+            snapshot_of: self.snapshot_of.or(kept),
+            ..self.clone()
+        }
+    }
+
     /// What XAPI is to know about a clone of this VDI.
     pub(crate) fn for_clone(&self) -> Self {
         XapiFields {

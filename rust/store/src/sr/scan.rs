@@ -25,6 +25,8 @@ pub struct Scan {
     pub usage: PoolUsage,
     /// What an administrator should look at, one sentence each.
     pub warnings: Vec<String>,
+    /// Snapshots that XAPI knows, but not what they are snapshots of.
+    without_disk: HashSet<Uuid>,
 }
 
 impl Repository<'_> {
@@ -40,6 +42,7 @@ impl Repository<'_> {
             vdis: Vec::with_capacity(entries.len()),
             usage: self.usage()?,
             warnings: Vec::new(),
+            without_disk: HashSet::new(),
         };
         for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
             let Some(uuid) = key.strip_prefix(VDI_PREFIX) else {
@@ -104,7 +107,10 @@ impl Repository<'_> {
             // Where the record was changed meanwhile, whoever did that knows better; the next
             // scan copies the rest.
             self.copy_fields(stored, &known.fields)?;
-            xapi = known.fields.clone();
+            xapi = known.fields.after(&record.xapi);
+            if xapi.snapshot_of != known.fields.snapshot_of {
+                scan.without_disk.insert(record.uuid);
+            }
         }
         Ok(Some(ScannedVdi {
             uuid: record.uuid,
@@ -222,10 +228,11 @@ impl Scan {
         self.warnings.push(warning);
     }
 
-    /// The disk of each snapshot that XAPI does not know yet, where the SR still has that disk.
+    /// The disk of each snapshot of which XAPI does not know it, where the SR still has that disk.
     pub fn lineage(&self) -> HashMap<Uuid, Uuid> {
         let listed: HashSet<Uuid> = self.vdis.iter().map(|vdi| vdi.uuid).collect();
-        let unknown = self.vdis.iter().filter(|vdi| !vdi.known_to_xapi);
+        let unknown = self.vdis.iter();
+        let unknown = unknown.filter(|v| !v.known_to_xapi || self.without_disk.contains(&v.uuid));
         let of = unknown.filter_map(|vdi| Some((vdi.uuid, vdi.xapi.snapshot_of?)));
         of.filter(|(_, disk)| listed.contains(disk)).collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! Names, `snapshot_of` and times are XAPI's while the SR is plugged: it repoints siblings in its
 //! own database without telling any driver. The catalogue's copy speaks when the SR is introduced
-//! again.
+//! again. What XAPI does not have for the moment is not lost there: see [`XapiFields::after`].
 
 use uuid::Uuid;
 
@@ -40,11 +40,12 @@ impl Repository<'_> {
         stored: &Stored<VdiRecord>,
         fields: &XapiFields,
     ) -> Result<bool> {
-        if stored.record.xapi == *fields {
+        let fields = fields.after(&stored.record.xapi);
+        if stored.record.xapi == fields {
             return Ok(true);
         }
         let mut record = stored.record.clone();
-        record.xapi = fields.clone();
+        record.xapi = fields;
         let key = vdi_key(&record.uuid);
         let swap = Swap::default()
             .expect(key.clone(), Some(stored))

@@ -1,5 +1,6 @@
 //! What the catalogue remembers, and what damage does to it.
 
+use store::xapi::XapiVdi;
 use store::Error;
 use uuid::Uuid;
 
@@ -29,6 +30,48 @@ fn an_update_of_one_vdi_is_remembered() {
     let missing = lab.known(Uuid::new_v4(), "nobody");
     let error = lab.run(A, |sr| sr.update_vdi(&missing)).unwrap_err();
     assert!(matches!(error, Error::VdiMissing { .. }), "{error}");
+}
+
+/// What the catalogue has a snapshot of, after `act` with XAPI's record of it.
+fn snapshot_of_after(act: impl FnOnce(&Lab, XapiVdi)) -> (Uuid, Option<Uuid>) {
+    let lab = Lab::new();
+    let disk = lab.create(GIB);
+    let snapshot = lab.snapshot(&disk);
+    let mut known = lab.known(snapshot, "snapshot");
+    known.fields.is_a_snapshot = true;
+    act(&lab, known);
+    (disk, lab.record(&snapshot).unwrap().xapi.snapshot_of)
+}
+
+#[test]
+fn a_snapshot_keeps_its_disk_while_xapi_does_not_name_it() {
+    let (disk, kept) = snapshot_of_after(|lab, known| {
+        lab.run(A, |sr| sr.update_vdi(&known)).unwrap();
+    });
+    assert_eq!(kept, Some(disk));
+    // A scan keeps it too, and gives it to XAPI.
+    let (disk, kept) = snapshot_of_after(|lab, known| {
+        let snapshot = known.uuid;
+        let scan = lab.run(B, |sr| sr.scan(&[known])).unwrap();
+        let disk = lab.record(&snapshot).unwrap().xapi.snapshot_of;
+        assert_eq!(scan.lineage().get(&snapshot).copied(), disk);
+    });
+    assert_eq!(kept, Some(disk));
+}
+
+#[test]
+fn a_snapshot_gets_the_disk_that_xapi_names() {
+    let other = Uuid::new_v4();
+    let (_, kept) = snapshot_of_after(|lab, mut known| {
+        known.fields.snapshot_of = Some(other);
+        lab.run(A, |sr| sr.update_vdi(&known)).unwrap();
+    });
+    assert_eq!(kept, Some(other));
+    let (_, kept) = snapshot_of_after(|lab, mut known| {
+        known.fields.is_a_snapshot = false;
+        lab.run(A, |sr| sr.update_vdi(&known)).unwrap();
+    });
+    assert_eq!(kept, None);
 }
 
 #[test]
