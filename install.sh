@@ -127,6 +127,11 @@ for file in "$here"/drivers/*; do
     # xapi executes the name without suffix; SM imports the file that it points to, by its suffix.
     case $name in *SR.py) put_link "$name" "$root$sm_dir/${name%.py}" ;; esac
 done
+# xapi's own folders: they do not follow sm-dir.
+for file in "$here"/xapi/*/*; do
+    sed "s|@SM_DIR@|$sm_dir|" "$file" >"$staging/program"
+    put_file 755 "$staging/program" "$root/etc/xapi.d/${file#"$here"/xapi/}"
+done
 echo rbd >"$staging/modules"
 put_file 644 "$staging/modules" "$root/etc/modules-load.d/smblock.conf"
 units_before=$changes

@@ -13,7 +13,9 @@ sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filen
 
 import smblock  # noqa: E402
 from smblock import worker  # noqa: E402
-from smblock.sm import DATAPATHS, SR, CoreSR, Toolstack, as_sm_error, run, take_over, util  # noqa: E402
+from smblock.command import run  # noqa: E402
+from smblock.pause import Toolstack  # noqa: E402
+from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, take_over, util  # noqa: E402
 from smblock.vdi import SnapshotVDI  # noqa: E402
 
 CAPABILITIES = [
@@ -54,7 +56,8 @@ class CephRBDSR(CoreSR):
 
     @as_sm_error
     def load(self, sr_uuid):
-        self.core = smblock.Sr(sr_uuid, util.get_this_host(), self.dconf, Toolstack(self))
+        toolstack = Toolstack(lambda: self.session, sr_uuid)
+        self.core = smblock.Sr(sr_uuid, util.get_this_host(), self.dconf, toolstack)
         self.sr_vditype = self.core.vdi_type
 
     def vdi(self, uuid):

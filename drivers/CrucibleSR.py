@@ -12,8 +12,9 @@ import sys
 sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filename)))
 
 import smblock  # noqa: E402
+from smblock.command import run  # noqa: E402
 from smblock.crucible import RUNNER, CrucibleVDI, Xapi  # noqa: E402
-from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, run, take_over, util  # noqa: E402
+from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, take_over, util  # noqa: E402
 
 CAPABILITIES = [
     *("SR_UPDATE", "ATOMIC_PAUSE"),

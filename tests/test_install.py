@@ -15,7 +15,10 @@ from tests.wheel import REPOSITORY, built_wheel, pythons
 
 SM_DIR = "opt/xensource/sm"
 UNIT = "etc/systemd/system/smblock-crucible@.service"
+XAPI = REPOSITORY / "xapi"
 PROGRAMS = [path.name for path in (REPOSITORY / "drivers").iterdir() if path.is_file()]
+# What xapi itself executes: its plugin and its hooks.
+XAPI_PROGRAMS = [f"etc/xapi.d/{path.relative_to(XAPI)}" for path in sorted(XAPI.glob("*/*"))]
 # A dom0's own Python is an old one.
 OLDEST_PYTHON = next(iter(pythons().values()), Path("/usr/bin/python3"))
 
@@ -56,7 +59,7 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     found = {str(path.relative_to(sm)) for path in sm.rglob("*") if not path.is_dir()}
     assert found == core | {"CephRBDSR", "CrucibleSR", *PROGRAMS}
     others = {path for path in files(tmp_path) if not path.startswith(SM_DIR)}
-    assert others == {"etc/modules-load.d/smblock.conf", UNIT}
+    assert others == {"etc/modules-load.d/smblock.conf", UNIT, *XAPI_PROGRAMS}
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
 
 
@@ -77,6 +80,18 @@ def test_xapi_can_execute_the_driver_and_sm_finds_its_source_through_the_link(tm
     for name in PROGRAMS:
         assert stat.S_IMODE((sm / name).stat().st_mode) == 0o755
         assert (sm / name).read_bytes() == (REPOSITORY / "drivers" / name).read_bytes()
+
+
+@pytest.mark.parametrize("sm_dir", ["/opt/xensource/sm", "/usr/libexec/sm/drivers"])
+def test_what_xapi_executes_finds_the_package_in_the_sm_dir(tmp_path: Path, sm_dir: str) -> None:
+    configure(tmp_path, "xapi.conf", f"sm-dir={sm_dir}\n")
+    assert install(tmp_path).returncode == 0
+    assert "etc/xapi.d/plugins/smblock" in XAPI_PROGRAMS
+    for name in XAPI_PROGRAMS:
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o755
+        text = (tmp_path / name).read_text()
+        assert f'sys.path.append("{sm_dir}")' in text
+        assert "@SM_DIR@" not in text
 
 
 def test_the_core_is_importable_from_beside_the_driver(tmp_path: Path) -> None:

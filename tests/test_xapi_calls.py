@@ -34,9 +34,10 @@ DELETE: Calls = {
 TABLE: Mapping[str, Calls] = {
     "sr_probe": {},
     "sr_create": {"SR.get_name_description": 1, "SR.get_name_label": 1},
-    # SM's: the hosts that have a disk of the SR, and the first scan.
+    # SM's: the hosts that have a disk of the SR, and the first scan. The driver's: whether this host was
+    # declared dead.
     "sr_attach": Counter({"SR.get_by_uuid": 1, "SR.add_to_other_config": 1, "VDI.get_all_records_where": 1,
-                          "host.get_by_uuid": 1}) + Counter(SCAN),
+                          "host.get_by_uuid": 2, "host.get_other_config": 1}) + Counter(SCAN),
     "vdi_create": {"VDI.db_introduce": 1},
     "vdi_resize": {"VDI.get_by_uuid": 1, "VDI.set_virtual_size": 1},
     "vdi_update": {"VDI.get_by_uuid": 1, "VDI.get_name_description": 1, "VDI.get_name_label": 1,

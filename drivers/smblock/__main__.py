@@ -1,13 +1,16 @@
 """smblock-admin: what an administrator does on a host outside xe."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import time
 
 from smblock import Error, Sr, __version__, check, crucible
-from smblock.sm import DATAPATHS, Toolstack, util
+from smblock.hosts import LocalSession
+from smblock.pause import Toolstack
+from smblock.sm import DATAPATHS, util
 
 PREFIX = "device-config:"
 
@@ -15,11 +18,13 @@ PREFIX = "device-config:"
 def main(arguments=None):
     """Runs one command; the exit status is 0 where all is well."""
     options = _parser().parse_args(arguments)
-    try:
-        return options.run(options)
-    except Error as error:
-        print("smblock-admin: %s" % error, file=sys.stderr)
-        return 1
+    options.session = LocalSession()
+    with contextlib.closing(options.session):
+        try:
+            return options.run(options)
+        except Error as error:
+            print("smblock-admin: %s" % error, file=sys.stderr)
+            return 1
 
 
 def _parser():
@@ -132,7 +137,7 @@ def _release(options):
 
 
 def _sr(options):
-    return Sr(options.sr, util.get_this_host(), dict(options.device_config), Toolstack(None))
+    return Sr(options.sr, util.get_this_host(), dict(options.device_config), Toolstack(options.session, options.sr))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import os
 import uuid
 
 from smblock._core import CrucibleSr, Error, serve_crucible
-from smblock.sm import as_sm_error, is_dead, util
+from smblock.hosts import declared_dead
+from smblock.sm import as_sm_error, util
 from smblock.vdi import CoreVDI
 
 # The program that looks after one server; its run folder is added.
@@ -55,7 +56,7 @@ class Xapi:
         return {record["uuid"]: record["sm_config"] for record in records.values()}
 
     def is_declared_dead(self, host_uuid):
-        return is_dead(self._session, host_uuid)
+        return declared_dead(self._session, host_uuid)
 
     def tell(self, vdi_uuid, title, text):
         self._session.xenapi.message.create(title, PRIORITY, "VDI", vdi_uuid, text)

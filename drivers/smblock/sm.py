@@ -7,6 +7,7 @@ import signal
 try:  # sm 4: a package
     from sm import SR, VDI, SRCommand, blktap2
     from sm.core import util, xs_errors
+    from sm.core.lock import Lock
 except ImportError:  # sm 3, as in XCP-ng 8.3: modules beside the drivers
     import blktap2
     import SR
@@ -14,11 +15,14 @@ except ImportError:  # sm 3, as in XCP-ng 8.3: modules beside the drivers
     import util
     import VDI
     import xs_errors
+    from lock import Lock
+
+import XenAPI
 
 from smblock._core import Error
 
-__all__ = ["DATAPATHS", "SR", "VDI", "CoreSR", "Toolstack", "as_sm_error", "fist_point", "is_dead", "run"]
-__all__ += ["take_over", "util"]
+__all__ = ["DATAPATHS", "SR", "VDI", "CoreSR", "Lock", "XenAPI", "as_sm_error", "blktap2", "fist_point"]
+__all__ += ["Error", "SRCommand", "take_over", "util", "xs_errors"]
 
 # How this SM connects a disk: xapi gets a tapdisk's NBD socket and, up to SM 3, a block device too.
 DATAPATHS = ("aio", "phy") if hasattr(blktap2.VDI, "BackendLink") else ("aio",)
@@ -27,6 +31,8 @@ DATAPATHS = ("aio", "phy") if hasattr(blktap2.VDI, "BackendLink") else ("aio",)
 # tapdisk, and has been taken; and for each command where the core is done and XAPI not told yet.
 FIST_POINTS = ["smblock_vdi_snapshot_paused", "smblock_vdi_snapshot_taken"]
 FIST_POINTS += ["smblock_vdi_%s" % command for command in ("create", "delete", "snapshot", "clone", "revert", "resize")]
+# Where an activation has mapped the disk, and where SM has done its part too.
+FIST_POINTS += ["smblock_vdi_activate", "smblock_vdi_activate_done"]
 util.fistpoint.points.extend(FIST_POINTS)
 
 
@@ -79,63 +85,3 @@ class CoreSR(SR.SR):
 
     def own_vdi_records(self):
         return self.vdi_records('field "SR" = "%s"' % self.sr_ref)
-
-
-def is_dead(session, host_uuid):
-    """Whether XAPI has declared that host dead."""
-    host = session.xenapi.host
-    metrics = host.get_metrics(host.get_by_uuid(host_uuid))
-    return not session.xenapi.host_metrics.get_live(metrics)
-
-
-class Toolstack:
-    """What only XAPI and SM know or can do, for the core; its SR has the session."""
-
-    def __init__(self, sr):
-        self._sr = sr
-
-    def is_declared_dead(self, host_uuid):
-        return is_dead(self._sr.session, host_uuid)
-
-    def pause(self, vdi_uuid):
-        """Holds back the I/O of a disk's tapdisk, on whichever host it runs."""
-        if not blktap2.VDI.tap_pause(self._sr.session, self._sr.uuid, vdi_uuid):
-            raise util.SMException("tapdisk-pause did not pause the disk: SMlog of the host that runs it says why")
-        fist_point("vdi_snapshot_paused")
-
-    def unpause(self, vdi_uuid):
-        """Lets a disk's tapdisk go on, also where it does already."""
-        fist_point("vdi_snapshot_taken")
-        session, sr_uuid = self._sr.session, self._sr.uuid
-        if blktap2.VDI.tap_unpause(session, sr_uuid, vdi_uuid):
-            return
-        # SM unpauses no tapdisk that is not paused; of one that runs it shows that it can be.
-        if not blktap2.VDI.tap_refresh(session, sr_uuid, vdi_uuid):
-            raise util.SMException("tapdisk-pause did not unpause the disk: SMlog of the host that runs it says why")
-        vdi = session.xenapi.VDI
-        vdi.remove_from_sm_config(vdi.get_by_uuid(vdi_uuid), "paused")
-
-
-class Command(SRCommand.SRCommand):
-    """SM's dispatcher, with the commands that xapi sends and SM does not pass on."""
-
-    def run(self, sr):
-        try:
-            return super().run(sr)
-        finally:
-            sr.after_command()
-
-    def _run(self, sr, target):
-        if self.cmd == "vdi_revert":
-            util.SMlog("vdi_revert %s" % self.vdi_uuid)
-            return sr.vdi(self.vdi_uuid).revert(self.params["sr_uuid"], self.vdi_uuid)
-        if self.cmd == "vdi_epoch_begin":
-            # SM tells a driver of those disks alone that forget their changes.
-            return target.begin_epoch()
-        return super()._run(sr, target)
-
-
-def run(driver, driver_info):
-    """Runs the command that xapi has started this process for."""
-    SRCommand.SRCommand = Command
-    SRCommand.run(driver, driver_info)

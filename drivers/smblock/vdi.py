@@ -4,6 +4,7 @@ import uuid
 
 from XenAPI import Failure
 
+from smblock.local import LocalVdi
 from smblock.sm import VDI, as_sm_error, fist_point, take_over, util
 
 NULL = "OpaqueRef:NULL"
@@ -37,6 +38,8 @@ class CoreVDI(VDI.VDI):
     @as_sm_error
     def attach(self, sr_uuid, vdi_uuid):
         self.path = self.sr.core.activate_vdi(vdi_uuid, self.sr.srcmd.params["args"][0] == "true")
+        LocalVdi(sr_uuid, vdi_uuid).has_mapped(self.path)
+        fist_point("vdi_activate")
         return super().attach(sr_uuid, vdi_uuid)
 
     @as_sm_error

@@ -60,6 +60,9 @@ def layout(
     dom0.put_tree(sm_tree, "/")
     if driver_tree is not None:
         dom0.put_tree(driver_tree, SM_DIR)
+        beside = driver_tree.parents[SM_DIR.count("/") - 1] / "etc" / "xapi.d"
+        if beside.is_dir():
+            dom0.put_tree(beside, "/etc/xapi.d")
     if ceph_conf is not None:
         dom0.put("/etc/ceph/ceph.conf", ceph_conf.encode())
     if keyring is not None:

@@ -96,20 +96,20 @@ impl Repository<'_> {
         self.unmap_devices(vdi, entry.vdi.as_ref().map(|s| &s.record), |_| true)
     }
 
-    /// Removes what a killed command of this host left of a VDI: a writable device that is not open,
-    /// and the claim. Returns whether the VDI is in use on this host. The caller has made sure that
+    /// Removes what a killed command of this host left of a VDI: a device that is not open, the note of
+    /// a reader, and the claim. Returns whether the VDI is in use on this host. The caller has made sure that
     /// no tapdisk serves the VDI (a paused one has its device closed), and holds SM's lock of it.
     pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
         let entry = self.entry(vdi)?;
         let record = entry.vdi.as_ref().map(|s| &s.record);
         for mapped in self.devices_of(vdi, record)? {
-            if mapped.read_only {
-                continue;
-            }
             match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
                 Err(e) if e.is_busy() => return Ok(true),
                 other => other.doing(&format!("unmapping VDI {vdi}"))?,
             }
+        }
+        if let Some(record) = record {
+            self.erase_note(record)?;
         }
         self.release(vdi)?;
         Ok(false)

@@ -1,0 +1,210 @@
+"""vdi_activate around SM's own: before it, leftovers of the VDI go; if it fails, so does what it made.
+
+SM tags a VDI with each host that has it active, and asks a plugin of its own whether a tag is stale. That
+plugin knows the SR types that SM ships. So stale tags are dropped here, before SM looks at them.
+"""
+
+import errno
+import json
+import os
+import time
+
+from smblock.hosts import NO_SUCH_HOST, call_plugin, declared_dead, failure_code
+from smblock.local import LOCK_SECONDS, LocalVdi, Note, vdi_lock
+from smblock.sm import Error, fist_point, util, xs_errors
+
+HOST_TAG = "host_"
+ACTIVATING = "activating"
+PAUSED = "paused"
+# Seconds. SM tags a VDI with `activating` and then with its host, one call of XAPI after the other.
+TAG_SECONDS = 3
+# SM refuses a second host only while this file is missing.
+MULTIPLE_ATTACH = "/etc/xensource/allow_multiple_vdi_attach"
+
+
+class Activation:
+    """One vdi_activate on this host."""
+
+    def __init__(self, sr, vdi_uuid, writable):
+        self._sr = sr
+        self._vdi_uuid = vdi_uuid
+        self._writable = writable
+        self._local = LocalVdi(sr.uuid, vdi_uuid)
+        self._tags = Tags(sr.session, sr.srcmd.params["vdi_ref"])
+        self._own_tag = HOST_TAG + sr.host_ref
+        self._is_new = False
+
+    def run(self, activate):
+        with vdi_lock(self._vdi_uuid):
+            self._prepare()
+        try:
+            result = activate()
+            fist_point("vdi_activate_done")
+        except BaseException as error:
+            self._undo(error)
+            raise
+        if self._is_new:
+            self._local.note.remove()
+        return result
+
+    def _prepare(self):
+        """Removes what killed commands left of the VDI, here and on hosts that have tagged it."""
+        tags = self._tags.read()
+        in_use = False
+        if self._own_tag in tags or self._local.has_traces():
+            in_use = self._local.settle(self._sr.core)
+            if not in_use:
+                self._tags.drop(self._own_tag, tags)
+        others = [tag for tag in tags if tag.startswith(HOST_TAG) and tag != self._own_tag]
+        held = [tag for tag in others if not self._drop_if_stale(tag, tags)]
+        if not held and not in_use:
+            self._drop_marks(tags)
+        self._is_new = not (in_use and self._is_in_proper_use())
+        if self._is_new:
+            self._local.note.write()
+
+    def _is_in_proper_use(self):
+        found = self._local.note.read()
+        under_way = found is not None and found[0] != os.getpid() and not self._local.left_behind()
+        return under_way or self._local.is_served()
+
+    def _drop_if_stale(self, tag, tags):
+        """Drops another host's tag if that host has nothing of the VDI. Returns whether it is gone."""
+        shared = tags[tag] == "RO" and not self._writable
+        host = OtherHost(self._sr, tag[len(HOST_TAG) :])
+        if host.is_gone():
+            util.SMlog("host %s is gone, and its tag on VDI %s too" % (host, self._vdi_uuid))
+        else:
+            in_use = host.uses(self._vdi_uuid)
+            if in_use is None or in_use:
+                if not (shared or os.path.exists(MULTIPLE_ATTACH)):
+                    raise host.refusal(self._vdi_uuid, in_use)
+                return False
+            util.SMlog("host %s has nothing of VDI %s: its tag goes" % (host, self._vdi_uuid))
+        self._tags.drop(tag, tags)
+        return True
+
+    def _drop_marks(self, tags):
+        """Drops `paused` and `activating`: no host has the VDI open."""
+        if PAUSED in tags:
+            util.SMlog("VDI %s is open on no host: the key paused is left over" % self._vdi_uuid)
+            self._tags.drop(PAUSED, tags)
+        if ACTIVATING not in tags:
+            return
+        # Another host may have set it just now, and is about to tag the VDI.
+        end = time.monotonic() + TAG_SECONDS
+        while ACTIVATING in tags and not any(tag.startswith(HOST_TAG) for tag in tags):
+            if time.monotonic() > end:
+                util.SMlog("VDI %s: the key activating is left over" % self._vdi_uuid)
+                self._tags.drop(ACTIVATING, tags)
+                return
+            time.sleep(0.5)
+            tags = self._tags.read()
+
+    def _undo(self, error):
+        """Removes what this activation made. If that fails, the note has the next command do it."""
+        if not self._is_new:
+            return
+        if _timed_out(error):
+            util.SMlog("VDI %s: the next command of this host removes what its activation left" % self._vdi_uuid)
+            return
+        try:
+            with vdi_lock(self._vdi_uuid):
+                if not self._local.settle(self._sr.core, failed=True):
+                    self._tags.drop(self._own_tag, self._tags.read())
+                    self._local.note.remove()
+        except Exception as another:
+            util.logException("VDI %s: undoing an activation" % self._vdi_uuid)
+            util.SMlog("VDI %s: its activation failed (%s), and undoing it too: %s" % (self._vdi_uuid, error, another))
+
+
+def _timed_out(error):
+    """Whether the cluster did not reply in time: it would not do so now either."""
+    while error is not None:
+        if isinstance(error, Error) and error.errno == errno.ETIMEDOUT:
+            return True
+        error = error.__cause__
+    return False
+
+
+class Tags:
+    """SM's keys in a VDI's sm_config: host_<ref>, activating, paused."""
+
+    def __init__(self, session, vdi_ref):
+        self._vdi = session.xenapi.VDI
+        self._vdi_ref = vdi_ref
+
+    def read(self):
+        return self._vdi.get_sm_config(self._vdi_ref)
+
+    def drop(self, key, tags):
+        if key in tags:
+            self._vdi.remove_from_sm_config(self._vdi_ref, key)
+
+
+class OtherHost:
+    """A host that has tagged a VDI."""
+
+    def __init__(self, sr, host_ref):
+        self._sr = sr
+        self._host_ref = host_ref
+        try:
+            self._uuid = sr.session.xenapi.host.get_uuid(host_ref)
+        except Exception as error:
+            if failure_code(error) not in NO_SUCH_HOST:
+                raise
+            self._uuid = None
+
+    def __str__(self):
+        return self._uuid or self._host_ref
+
+    def is_gone(self):
+        return self._uuid is None or declared_dead(self._sr.session, self._uuid)
+
+    def uses(self, vdi_uuid):
+        """Whether it uses the VDI; None if it cannot be asked."""
+        args = {"sr": self._sr.uuid, "vdi": vdi_uuid}
+        reply = call_plugin(self._sr.session, self._host_ref, "settle", args)
+        return None if reply is None else bool(json.loads(reply)["in_use"])
+
+    def refusal(self, vdi_uuid, in_use):
+        """SM's error for a VDI that this host uses, or may use."""
+        name = self._sr.session.xenapi.host.get_name_label(self._host_ref)
+        what = "VDI %s %s in use on host %s (%s)" % (vdi_uuid, "is" if in_use else "may be", name, self._uuid)
+        if in_use:
+            return xs_errors.XenError("VDIInUse", opterr=what + ": detach it there")
+        fix = "start that host and its toolstack, with smblock installed; or, if the host is certainly off, run: "
+        fix += "xe host-declare-dead uuid=%s" % self._uuid
+        return xs_errors.XenError("VDIUnavailable", opterr="%s, which cannot be asked: %s" % (what, fix))
+
+
+def settle_killed(sr):
+    """Removes what killed activations of this host left in an SR. What cannot be removed waits for the
+    next command."""
+    for vdi_uuid in Note.all(sr.uuid):
+        local = LocalVdi(sr.uuid, vdi_uuid)
+        if not local.left_behind():
+            continue
+        try:
+            with vdi_lock(vdi_uuid, LOCK_SECONDS) as locked:
+                # Asked again: it may have been settled meanwhile.
+                if locked and local.left_behind() and not local.settle(sr.core):
+                    forget_tags(sr.session, sr.host_ref, vdi_uuid)
+                    local.note.remove()
+                    util.SMlog("VDI %s: removed what a killed activation left" % vdi_uuid)
+        except Exception:
+            util.logException("VDI %s: removing what a killed activation left" % vdi_uuid)
+            return  # the next one would wait as long for a cluster that does not reply
+
+
+def forget_tags(session, host_ref, vdi_uuid):
+    """Removes what SM notes of a host's activation, once that host has nothing of the VDI."""
+    try:
+        tags = Tags(session, session.xenapi.VDI.get_by_uuid(vdi_uuid))
+    except Exception as error:
+        if failure_code(error) != "UUID_INVALID":
+            raise
+        return  # the VDI is gone, and its keys with it
+    found = tags.read()
+    for key in (HOST_TAG + host_ref, ACTIVATING):
+        tags.drop(key, found)

@@ -1,0 +1,33 @@
+"""One SM command, as xapi starts it: SM's dispatcher, with what SM does not pass on to a driver."""
+
+from smblock.activation import Activation, settle_killed
+from smblock.sm import SRCommand, util
+
+
+class Command(SRCommand.SRCommand):
+    """SM's dispatcher."""
+
+    def run(self, sr):
+        settle_killed(sr)
+        try:
+            return super().run(sr)
+        finally:
+            sr.after_command()
+
+    def _run(self, sr, target):
+        if self.cmd == "vdi_revert":
+            util.SMlog("vdi_revert %s" % self.vdi_uuid)
+            return sr.vdi(self.vdi_uuid).revert(self.params["sr_uuid"], self.vdi_uuid)
+        if self.cmd == "vdi_epoch_begin":
+            # SM tells a driver of those disks alone that forget their changes.
+            return target.begin_epoch()
+        if self.cmd == "vdi_activate":
+            activation = Activation(sr, self.vdi_uuid, self.params["args"][0] == "true")
+            return activation.run(lambda: super(Command, self)._run(sr, target))
+        return super()._run(sr, target)
+
+
+def run(driver, driver_info):
+    """Runs the command that xapi has started this process for."""
+    SRCommand.SRCommand = Command
+    SRCommand.run(driver, driver_info)

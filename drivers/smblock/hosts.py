@@ -1,0 +1,125 @@
+"""The pool and its hosts: what XAPI has about them, and what their plugin `smblock` replies."""
+
+import contextlib
+import socket
+
+from smblock.sm import XenAPI, util
+
+# Key of host.other_config: the host was declared dead. The hook writes it, the host itself removes it.
+DECLARED_DEAD = "smblock_declared_dead"
+PLUGIN = "smblock"
+
+NO_SUCH_HOST = ("UUID_INVALID", "HANDLE_INVALID")
+# XAPI's reasons why a host cannot be asked. Whether a host is enabled plays no part.
+CANNOT_BE_ASKED = ("HOST_OFFLINE", "CANNOT_CONTACT_HOST", "HOST_STILL_BOOTING", "XENAPI_MISSING_PLUGIN")
+CANNOT_BE_ASKED += ("UNKNOWN_XENAPI_PLUGIN_FUNCTION", *NO_SUCH_HOST)
+# Seconds. XAPI itself waits for a host for minutes; the plugin ends after 20 s.
+PLUGIN_DEADLINE = 40
+
+
+def failure_code(error):
+    """The code of XAPI's failure, or None for any other error."""
+    details = getattr(error, "details", None)
+    return details[0] if details else None
+
+
+class LocalSession:
+    """A session with this host's xapi, opened by the first use, for what xapi did not start."""
+
+    def __init__(self):
+        self._session = None
+
+    def __call__(self):
+        if self._session is None:
+            self._session = util.get_localAPI_session()
+        return self._session
+
+    def close(self):
+        session, self._session = self._session, None
+        if session is not None:
+            session.xenapi.session.logout()
+
+    def __enter__(self):
+        return self()
+
+    def __exit__(self, *_):
+        with contextlib.suppress(Exception):  # the session ends with this process in any case
+            self.close()
+
+
+@contextlib.contextmanager
+def _bounded(session, seconds):
+    """The session over a connection of its own, whose calls end after that time."""
+    bounded = XenAPI.xapi_local()
+    bounded._session = session._session
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield bounded
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def call_plugin(session, host_ref, function, args, seconds=PLUGIN_DEADLINE):
+    """What the plugin `smblock` of a host returns; None, with a line in SMlog, if it cannot be asked."""
+    try:
+        with _bounded(session, seconds) as bounded:
+            return bounded.xenapi.host.call_plugin(host_ref, PLUGIN, function, args)
+    except Exception as error:
+        timed_out = isinstance(error, socket.timeout)
+        if not timed_out and failure_code(error) not in CANNOT_BE_ASKED:
+            raise
+        why = "no reply within %d s" % seconds if timed_out else str(error)
+        util.SMlog("plugin %s of host %s cannot be asked (%s): %s" % (PLUGIN, host_ref, function, why))
+        return None
+
+
+def declared_dead(session, host_uuid):
+    """Whether smblock's hook has noted that the host was declared dead."""
+    host = session.xenapi.host
+    return DECLARED_DEAD in host.get_other_config(host.get_by_uuid(host_uuid))
+
+
+class Hosts:
+    """The part of the core's `Toolstack` that is about the pool and its hosts.
+
+    session   returns the XAPI session, when it is called
+    sr_uuid   the SR
+    """
+
+    def __init__(self, session, sr_uuid):
+        self._get_session = session
+        self._sr_uuid = sr_uuid
+        self._refs = {}
+
+    @property
+    def _session(self):
+        return self._get_session()
+
+    def pool_uuid(self):
+        (pool,) = self._session.xenapi.pool.get_all_records().values()
+        return pool["uuid"]
+
+    def knows_host(self, host_uuid):
+        try:
+            self._refs[host_uuid] = self._session.xenapi.host.get_by_uuid(host_uuid)
+        except Exception as error:
+            if failure_code(error) in NO_SUCH_HOST:
+                return False
+            raise
+        return True
+
+    def declared_dead(self, host_uuid):
+        # The core asks this of a host that XAPI knows.
+        host_ref = self._refs.get(host_uuid) or self._session.xenapi.host.get_by_uuid(host_uuid)
+        return DECLARED_DEAD in self._session.xenapi.host.get_other_config(host_ref)
+
+    def revive(self):
+        host = self._session.xenapi.host
+        host.remove_from_other_config(host.get_by_uuid(util.get_this_host()), DECLARED_DEAD)
+
+    def settle_host(self, host_uuid, vdi_uuid):
+        """What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked."""
+        host_ref = self._session.xenapi.host.get_by_uuid(host_uuid)
+        args = {"sr": self._sr_uuid, "vdi": vdi_uuid}
+        return call_plugin(self._session, host_ref, "settle", args) or ""

@@ -1,0 +1,171 @@
+"""What this host has of a VDI: SM's links, its tapdisk, and the note of an activation that is under way.
+
+An activation is noted in a file before it changes anything. If SM's process is killed, the note stays:
+then xapi takes the activation for failed, and whatever it made is a leftover, whole or not.
+"""
+
+import contextlib
+import errno
+import os
+import time
+
+from smblock.sm import Lock, blktap2, util
+
+NOTES = "/run/smblock/activating"
+LOCK_SECONDS = 2  # that SM's lock of a VDI is waited for by what must not wait for SM
+LOCK_POLL_SECONDS = 0.1
+
+
+def boot_id():
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def process_started(pid):
+    """The start time of a process in clock ticks since boot, or None if there is no such process."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return int(file.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+@contextlib.contextmanager
+def vdi_lock(vdi_uuid, seconds=None):
+    """SM's lock of a VDI on this host. Yields whether it was taken within that time."""
+    lock = Lock("vdi", vdi_uuid)
+    if seconds is None:
+        lock.acquire()
+    else:
+        end = time.monotonic() + seconds
+        while not lock.acquireNoblock():
+            if time.monotonic() > end:
+                yield False
+                return
+            time.sleep(LOCK_POLL_SECONDS)
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+class Note:
+    """The note of an activation: who activates, and the device that the driver has mapped."""
+
+    def __init__(self, sr_uuid, vdi_uuid):
+        self._folder = os.path.join(NOTES, sr_uuid)
+        self.path = os.path.join(self._folder, vdi_uuid)
+
+    @staticmethod
+    def all(sr_uuid):
+        """The VDIs of an SR that have one."""
+        try:
+            return [name for name in os.listdir(os.path.join(NOTES, sr_uuid)) if not name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def write(self, device=""):
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        # Whole or not at all: it is read after this process was killed.
+        new = os.path.join(self._folder, ".%s.new" % os.path.basename(self.path))
+        with open(new, "w") as file:
+            file.write("%d %d\n%s\n" % (os.getpid(), process_started(os.getpid()), device))
+        os.rename(new, self.path)
+
+    def read(self):
+        """(pid, start time, device), or None if there is no note."""
+        try:
+            with open(self.path) as file:
+                owner, device = file.read().splitlines()
+        except FileNotFoundError:
+            return None
+        pid, started = owner.split()
+        return int(pid), int(started), device
+
+    def remove(self):
+        util.force_unlink(self.path)
+
+
+class LocalVdi:
+    """A VDI on this host. Callers of what changes something hold SM's lock of it."""
+
+    def __init__(self, sr_uuid, vdi_uuid):
+        self.vdi_uuid = vdi_uuid
+        self.note = Note(sr_uuid, vdi_uuid)
+        self._phy = blktap2.VDI.PhyLink.from_uuid(sr_uuid, vdi_uuid)
+        # What a VM reaches the disk through. SM 4 knows NBD sockets alone.
+        kinds = [getattr(blktap2.VDI, name, None) for name in ("BackendLink", "NBDLink")]
+        self._links = [kind.from_uuid(sr_uuid, vdi_uuid) for kind in kinds if kind is not None]
+
+    def is_served(self):
+        return any(os.path.lexists(link.path()) for link in self._links)
+
+    def has_traces(self):
+        return self.is_served() or os.path.lexists(self._phy.path()) or os.path.lexists(self.note.path)
+
+    def left_behind(self):
+        """Whether the last activation here was killed."""
+        found = self.note.read()
+        return found is not None and process_started(found[0]) != found[1]
+
+    def has_mapped(self, device):
+        """Notes the device of the activation that is under way in this process. Removes SM's link to a
+        device that the VDI had before: SM would stop at it."""
+        found = self.note.read()
+        if found is not None and found[0] == os.getpid():
+            self.note.write(device)
+        try:
+            target = self._phy.readlink()
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return
+        if target != device:
+            util.SMlog("%s -> %s is replaced: the device is %s" % (self._phy.path(), target, device))
+            self._phy.unlink()
+
+    def settle(self, core, failed=False):
+        """Removes what an activation left that was killed, or that has `failed` in this process. Returns
+        whether this host uses the VDI. The note stays until the caller has removed SM's tags too."""
+        found = self.note.read()
+        over = failed or self.left_behind()
+        if not over and (found is not None or self.is_served()):
+            return True
+        if over and found is not None and found[2]:
+            if not self._end_tapdisk(found[2]):
+                return True
+            # From here on the device may be another one's.
+            self.note.write()
+        if over:
+            for link in self._links:
+                util.force_unlink(link.path() + ".attach_info")
+                link.unlink()
+        if _settle(core, self.vdi_uuid):
+            return True
+        self._phy.unlink()
+        return False
+
+    @staticmethod
+    def _end_tapdisk(device):
+        """Ends the tapdisk that has a device open, or would have if it was not paused. False: it is in use."""
+        tapdisk = blktap2.Tapdisk.find_by_path(device)
+        if tapdisk is None:
+            return True
+        util.SMlog("ending %s, which an activation left behind" % tapdisk)
+        try:
+            tapdisk.shutdown()
+        except blktap2.TapCtl.CommandFailure as failure:
+            if failure.get_error_code() == errno.EBUSY:
+                util.SMlog("%s is in use: %s" % (tapdisk, failure))
+                return False
+            raise
+        return True
+
+
+def _settle(core, vdi_uuid):
+    """Unmaps the VDI's device if that is not open, and gives the claim back. Returns whether it is."""
+    settle = getattr(core, "settle_vdi", None)
+    if settle is not None:
+        return settle(vdi_uuid)
+    core.deactivate_vdi(vdi_uuid)
+    return False
