@@ -148,6 +148,20 @@ def test_clones_are_disks_of_their_own(sr: CephSr) -> None:
     ]  # fmt: skip
 
 
+def test_a_clone_has_what_was_written_to_the_disks_image_by_hand(sr: CephSr) -> None:
+    disk = disk_with(sr, content(1), "template")
+    first, shared = disk.clone(), disk.clone()
+    assert len(disk.snapshot_names()) == 1, "the clones share one snapshot"
+    base = disk.record()["base"]
+    write(disk, content(2))
+    renewed, again = disk.clone(), disk.clone()
+    assert [each.export() for each in (first, shared, renewed, again)] == [
+        content(1), content(1), content(2), content(2),
+    ]  # fmt: skip
+    assert len(disk.snapshot_names()) == 1
+    assert disk.record()["base"]["id"] != base["id"]
+
+
 def test_blkback_serves_a_snapshot_and_a_clone_where_it_serves_the_disk(
     shared_rbd_pool: RbdPool, serves_phy: bool
 ) -> None:

@@ -40,6 +40,7 @@ mod clone;
 mod cluster;
 mod command;
 mod connect;
+mod diff;
 mod error;
 mod ffi;
 mod header;

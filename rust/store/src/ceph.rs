@@ -1,5 +1,6 @@
 //! A pool of a real Ceph cluster, through librados and librbd.
 
+mod comparison;
 mod progress;
 
 use std::collections::BTreeMap;
@@ -279,6 +280,10 @@ impl Cluster for CephPool {
             return Err(error.into());
         }
         Ok(image.close()?)
+    }
+
+    fn is_unchanged_since(&self, image_id: &str, snapshot_id: u64) -> Result<bool> {
+        comparison::is_unchanged(&self.open_image(image_id, true)?, image_id, snapshot_id)
     }
 
     fn clone_image(

@@ -239,6 +239,10 @@ pub trait Cluster {
     /// Removes a snapshot. One with clones lives on, out of sight, until the last of them goes.
     /// ENOENT: the image has no such snapshot (any more).
     fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()>;
+    /// Whether an image's head certainly holds what a snapshot of it holds. `false` if it has changed
+    /// since, whoever has written to it, or if it takes too long to tell. ENOENT: the image or the
+    /// snapshot does not exist (any more).
+    fn is_unchanged_since(&self, image_id: &str, snapshot_id: u64) -> Result<bool>;
     /// Makes an image that shares a snapshot's blocks, thin (clone format 2); answers its id. As
     /// [`Cluster::create_image`] otherwise.
     fn clone_image(

@@ -81,26 +81,50 @@ fn a_base_that_was_removed_by_hand_is_made_again() {
     lab.clear();
 }
 
+#[test]
+fn a_clone_has_what_was_written_to_its_disks_image_by_hand() {
+    let (lab, disk) = Lab::with_disk();
+    let first = lab.clone_of(&disk);
+    lab.world.write_by_hand(&lab.image_name(&disk), 2);
+    let second = lab.clone_of(&disk);
+    let third = lab.clone_of(&disk);
+    let contents = [first, second, third].map(|vdi| lab.content(&vdi));
+    assert_eq!(contents, [Some(1), Some(2), Some(2)]);
+    assert_eq!(snapshots(&lab), 1, "the base was not replaced");
+    lab.clear();
+}
+
 /// The next clone of a disk: of its base, or after it was written, or of one whose base is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Shares,
     Renews,
+    RenewsAfterHand,
     Scan,
 }
 
 #[test]
 fn whatever_change_a_further_clone_dies_in_nothing_is_left() {
     let mut points = 0;
-    for next in [Next::Shares, Next::Renews, Next::Scan] {
+    let all = [
+        Next::Shares,
+        Next::Renews,
+        Next::RenewsAfterHand,
+        Next::Scan,
+    ];
+    for next in all {
         for nth in 0.. {
             let mut reached = false;
             for mode in Mode::ALL {
                 let (lab, disk) = Lab::with_disk();
                 let first = lab.clone_of(&disk);
                 let content = if next == Next::Shares { 1 } else { 2 };
-                if next != Next::Shares {
-                    lab.write(&disk, content);
+                match next {
+                    Next::Shares => {}
+                    Next::RenewsAfterHand => {
+                        lab.world.write_by_hand(&lab.image_name(&disk), content);
+                    }
+                    Next::Renews | Next::Scan => lab.write(&disk, content),
                 }
                 let new = Uuid::new_v4();
                 let (process, calls) = (lab.process(A), Calls::Changes);

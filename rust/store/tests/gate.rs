@@ -72,6 +72,9 @@ fn no_call_changes_anything_without_being_a_crash_point() {
         let _id = cluster.create_snapshot(&id(), "before").unwrap();
     });
     let snapshot = || cluster.image(&id()).unwrap().snapshots[0].id;
+    check("is_unchanged_since", false, &|| {
+        let _same = cluster.is_unchanged_since(&id(), snapshot()).unwrap();
+    });
     check("clone_image", true, &|| {
         let parent = id();
         let clone = cluster.clone_image((&parent, snapshot()), "clone", 1, "meta");

@@ -14,6 +14,11 @@ pub(crate) type rbd_image_options_t = *mut c_void;
 pub(crate) type librbd_progress_fn_t =
     unsafe extern "C" fn(offset: u64, total: u64, ptr: *mut c_void) -> c_int;
 
+// The header has no name for it: int (*)(uint64_t, size_t, int, void *).
+#[allow(non_camel_case_types)]
+pub(crate) type rbd_diff_callback_t =
+    unsafe extern "C" fn(offset: u64, length: usize, exists: c_int, ptr: *mut c_void) -> c_int;
+
 pub(crate) const RBD_IMAGE_OPTION_FORMAT: c_int = 0;
 pub(crate) const RBD_IMAGE_OPTION_FEATURES: c_int = 1;
 pub(crate) const RBD_IMAGE_OPTION_ORDER: c_int = 2;
@@ -169,6 +174,10 @@ crate::ffi::function_table! {
         ) -> c_int;
         fn rbd_snap_get_trash_namespace(
             image: rbd_image_t, snap_id: u64, original_name: *mut c_char, max_length: usize,
+        ) -> c_int;
+        fn rbd_diff_iterate2(
+            image: rbd_image_t, fromsnapname: *const c_char, ofs: u64, len: u64,
+            include_parent: u8, whole_object: u8, cb: rbd_diff_callback_t, arg: *mut c_void,
         ) -> c_int;
         fn rbd_snap_set_by_id(image: rbd_image_t, snap_id: u64) -> c_int;
         fn rbd_metadata_get(

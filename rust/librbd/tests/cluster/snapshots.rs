@@ -64,3 +64,33 @@ fn a_snapshot_has_one_name_and_is_removed_once() {
     drop(image);
     lab.remove(&name);
 }
+
+#[test]
+fn an_image_differs_from_a_snapshot_where_it_was_written_or_discarded() {
+    let Some(lab) = Lab::connect() else { return };
+    let (name, image) = lab.image("compared");
+    image.write_at(0, b"old").unwrap();
+    image.snapshot_create("s").unwrap();
+    let differs = |offset, length| image.differs_from("s", offset, length).unwrap();
+    assert!(!differs(0, 8 * MIB));
+    // What makes no change of the data is none.
+    image.snapshot_create("later").unwrap();
+    image.metadata_set("key", "value").unwrap();
+    assert!(!differs(0, 8 * MIB));
+    image.write_at(5 * MIB, b"new").unwrap();
+    assert!(differs(0, 8 * MIB));
+    assert!(!differs(0, 4 * MIB));
+    assert!(differs(4 * MIB, 4 * MIB));
+    image.write_at(0, b"old").unwrap();
+    assert!(differs(0, 4 * MIB), "the same data, written again");
+
+    image.snapshot_create("full").unwrap();
+    assert!(!image.differs_from("full", 0, 8 * MIB).unwrap());
+    image.resize(4 * MIB, true, &|_, _| {}).unwrap();
+    image.resize(8 * MIB, false, &|_, _| {}).unwrap();
+    assert!(image.differs_from("full", 0, 8 * MIB).unwrap());
+    let missing = image.differs_from("none", 0, 8 * MIB).unwrap_err();
+    assert!(missing.is_not_found(), "{missing}");
+    drop(image);
+    lab.remove(&name);
+}

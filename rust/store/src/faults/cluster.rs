@@ -142,6 +142,13 @@ impl Cluster for FaultyCluster<'_, '_> {
         })
     }
 
+    fn is_unchanged_since(&self, image_id: &str, snapshot_id: u64) -> ClusterResult<bool> {
+        let owned = image_id.to_owned();
+        self.call(&read("is_unchanged_since", image_id), move |c| {
+            c.is_unchanged_since(&owned, snapshot_id)
+        })
+    }
+
     fn clone_image(
         &self,
         parent: (&str, u64),

@@ -36,6 +36,18 @@ impl World {
         pool.directory.insert(new.to_owned(), id);
     }
 
+    /// Writes to an image that no host has mapped, as `rbd import-diff` or `rbd-nbd` does.
+    pub fn write_by_hand(&self, name: &str, content: u64) {
+        let pool = &mut self.lock().pool;
+        if let Some(image) = pool
+            .directory
+            .get(name)
+            .and_then(|id| pool.images.get_mut(id))
+        {
+            image.content = content;
+        }
+    }
+
     /// The images that were purged, or that the manager was asked to purge, while something else than
     /// a mark of the trash named them: by id.
     pub fn wrong_purges(&self) -> Vec<String> {

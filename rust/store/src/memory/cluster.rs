@@ -240,6 +240,16 @@ impl Cluster for MemoryCluster {
         Ok(())
     }
 
+    fn is_unchanged_since(&self, image_id: &str, snapshot_id: u64) -> Result<bool> {
+        let missing = || ClusterError::new("is_unchanged_since", image_id, libc::ENOENT);
+        let state = self.request("is_unchanged_since", image_id)?;
+        let image = state.pool.images.get(image_id).ok_or_else(missing)?;
+        let mut snapshots = image.snapshots.iter();
+        let found = snapshots.find(|s| s.id == snapshot_id && !s.removed);
+        let snapshot = found.ok_or_else(missing)?;
+        Ok((snapshot.content, snapshot.size) == (image.content, image.size))
+    }
+
     fn clone_image(
         &self,
         parent: (&str, u64),

@@ -14,7 +14,8 @@
 //!    its clones, and removes both intents.
 //!
 //! Whoever finds the intents removes the snapshot for the one, and the new image for the other. The
-//! next clones are made of the base, in the first way (see `vdi/base.rs`).
+//! next clones are made of the base, in the first way, if the disk still holds the same (see
+//! `vdi/base.rs`).
 //!
 //! If a snapshot goes while it is being cloned, cloning it fails; nothing is left.
 
@@ -52,7 +53,8 @@ impl Repository<'_> {
                 self.forget_reset_point(source)?;
                 continue;
             }
-            let done = match (&stored.record.volume, stored.record.usable_base()) {
+            let base = self.current_base(&stored.record)?;
+            let done = match (&stored.record.volume, base) {
                 (Volume::Snapshot { snapshot, .. }, _) => {
                     self.clone_snapshot(stored, snapshot, new)?
                 }

@@ -186,6 +186,9 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
             ("rados_stat", 1),
             ("rados_write_op_operate", 3),
             ("rbd_clone3", 1),
+            ("rbd_close", 1),
+            ("rbd_diff_iterate2", 1),
+            ("rbd_open_by_id_read_only", 1),
         ],
     ),
     (
