@@ -28,7 +28,7 @@ def alone(lab: CephRbdLab, rbd_pool: RbdPool) -> CephSr:
 
 def is_empty(sr: CephSr) -> bool:
     """Whether nothing of the SR's disks is left in the pool."""
-    return sr.pool.images() == set() and sr.pool.trash() == "" and keys(sr) == {"sr"}
+    return sr.pool.images() == set() and sr.pool.trash() == "" and sr.catalogue_keys() == {"sr"}
 
 
 def keys(sr: CephSr) -> set[str]:

@@ -122,8 +122,9 @@ class CephSr(LabSr):
         return f"smblock.{self.uuid}.{vdi}.0"
 
     def catalogue_keys(self) -> set[str]:
-        """The keys of what the SR knows."""
-        return set(self.pool.rados("listomapkeys", self.catalogue).split())
+        """The keys of what the SR holds; each host that has plugged it has one of its own beside them."""
+        keys = self.pool.rados("listomapkeys", self.catalogue).split()
+        return {key for key in keys if not key.startswith("host.")}
 
     def wait_for_size_of_pool(self) -> None:
         """Scan until the SR's size is what Ceph reports of its pool right after, to one in a hundred.

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import tarfile
@@ -349,8 +350,17 @@ class GuestDom0(Dom0):
             time.sleep(0.02)
 
     def kill(self) -> None:
+        self.thaw()  # it is waited for
         super().kill()
         self._process.wait()
+
+    def freeze(self) -> None:
+        """Stop it as it is: no processor runs, and its network is silent."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on with all that it had."""
+        self._process.send_signal(signal.SIGCONT)
 
     def _connect(self, timeout: float) -> socket.socket:
         return socket.create_connection((self.address, _AGENT_PORT), timeout)

@@ -9,6 +9,7 @@ from xml.parsers.expat import ExpatError
 
 from tests.lab.xapi.datapath import Datapaths
 from tests.lab.xapi.errors import ApiError
+from tests.lab.xapi.hooks import Hooks
 from tests.lab.xapi.pool import Pool
 from tests.lab.xapi.sr import PbdCalls
 from tests.lab.xapi.tasks import Tasks, now
@@ -20,7 +21,7 @@ PLUGIN_DIR = "/etc/xapi.d/plugins"
 class HostCalls:
     """The XenAPI class host."""
 
-    API = ("call_plugin", "declare_dead")
+    API = ("call_plugin", "declare_dead", "destroy")
 
     def __init__(self, pool: Pool, vms: VmCalls, pbds: PbdCalls, datapaths: Datapaths, tasks: Tasks) -> None:
         self._pool = pool
@@ -28,6 +29,7 @@ class HostCalls:
         self._pbds = pbds
         self._datapaths = datapaths
         self._tasks = tasks
+        self._hooks = Hooks(pool)
 
     def started(self, host: str) -> list[str]:
         """The host's toolstack has just started, after a boot: look at the drivers, plug the SRs.
@@ -37,6 +39,7 @@ class HostCalls:
         db = self._pool.db
         self._reset(host)
         db.set("host_metrics", db.get("host", host, "metrics"), "live", True)
+        db.set("host", host, "enabled", True)
         self._pool.load_drivers(host)
         return [self._tasks.run("Async.PBD.plug", self._pbds.plug, pbd) for pbd in db.find("PBD", host=host)]
 
@@ -70,17 +73,63 @@ class HostCalls:
         return _plugin_answer(stdout)
 
     def declare_dead(self, host: str) -> None:
-        """Take a host as dead: its VMs are halted, its SRs unplugged, and its tags on disks removed.
+        """Take a host as dead.
 
-        The tags are what xapi's host-post-declare-dead hook (10resetvdis) clears.
+        xapi_host.ml:1160 (e2ee48d): refused while the host replies; the pre hook; its VMs are halted;
+        it is disabled; the post hook.  `host_metrics.live` is not touched.
+        """
+        self._require_dead(host)
+        self._hooks.run("host-pre-declare-dead", host, "user")
+        self._reset(host)
+        self._pool.db.set("host", host, "enabled", False)
+        self._hooks.run("host-post-declare-dead", host, "user")
+
+    def destroy(self, host: str) -> None:
+        """Forget a host for good (`xe host-forget`).
+
+        xapi_host.ml:1135 (e2ee48d): as declare_dead, with both hooks before the record goes.
         """
         db = self._pool.db
-        if host == self._pool.master:
-            raise ApiError("HOST_IS_LIVE", host)
+        self._require_dead(host)
+        control_domain = db.get("host", host, "control_domain")
+        if any(vm != control_domain for vm in db.find("VM", resident_on=host)):
+            raise ApiError("HOST_HAS_RESIDENT_VMS", host)
+        for hook in ("host-pre-declare-dead", "host-post-declare-dead"):
+            self._hooks.run(hook, host, "dbdestroy")
+        self._reset(host)
+        for pbd in db.find("PBD", host=host):
+            db.destroy("PBD", pbd)
+        db.destroy("host", host)
+        db.destroy("VM", control_domain)
+
+    def fence(self, host: str) -> None:
+        """What HA does once a host has left the liveset.
+
+        xapi_ha_vm_failover.ml:1305-1366: the pre hook, live:=false, VMs halted, the post hook.  An
+        exception of the pre hook is logged, and skips live:=false and the post hook.
+        """
+        db = self._pool.db
+        try:
+            self._hooks.run("host-pre-declare-dead", host, "fenced")
+        except ApiError:
+            self._reset(host)
+            return
         db.set("host_metrics", db.get("host", host, "metrics"), "live", False)
         self._reset(host)
-        for vdi in db.refs("VDI"):
-            db.remove_key("VDI", vdi, "sm_config", f"host_{host}")
+        self._hooks.run("host-post-declare-dead", host, "fenced")
+
+    def miss_heartbeats(self, host: str) -> None:
+        """What xapi does without HA if a host was silent for 600 s: no hook runs.
+
+        db_gc.ml:117-126, `host_assumed_dead_interval`.
+        """
+        db = self._pool.db
+        db.set("host_metrics", db.get("host", host, "metrics"), "live", False)
+
+    def _require_dead(self, host: str) -> None:
+        """xapi_host.ml:1109 precheck_destroy_declare_dead"""
+        if host == self._pool.master or self._hooks.replies(host):
+            raise ApiError("HOST_IS_LIVE", host)
 
 
 class SecretCalls:

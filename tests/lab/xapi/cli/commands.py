@@ -232,4 +232,5 @@ COMMANDS: dict[str, Command] = {
     "snapshot-revert": _snapshot_revert,
     "secret-create": _secret_create,
     "host-declare-dead": _on("host", "declare_dead"),
+    "host-forget": _on("host", "destroy"),
 }

@@ -1,0 +1,122 @@
+"""A host is cut off while it writes: another one gets its disk, and it never writes to it again.
+
+Two kernels. The first host writes numbered blocks without a pause; it is frozen, declared dead, and woken
+up again once the other host has the disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from tests.lab.disk import MIB, Disk, read, write
+from tests.lab.dom0 import Dom0, GuestDom0
+from tests.lab.xapi.lab_pool import XeError
+
+HERE = b"here" * (MIB // 4)
+# Writes one block after the other, each with the next number, and notes how it ends.
+WRITER = r"""
+import mmap, os, sys, time
+device, state, report = sys.argv[1:]
+block = mmap.mmap(-1, 4096)
+file = os.open(device, os.O_RDWR | os.O_DIRECT)
+number = 0
+try:
+    while True:
+        number += 1
+        block[:16] = b"%016d" % number
+        if state == "reads" and not os.path.exists(report + ".write"):
+            os.preadv(file, [block], 0)
+        else:
+            os.pwritev(file, [block], 4096 * (number % 256))
+        if number == 20:
+            open(report + ".runs", "w").close()
+except OSError as error:
+    with open(report, "w") as out:
+        out.write("errno %d at %d" % (error.errno, number))
+"""
+REPORT = "/tmp/fenced-writer"
+# What a frozen host's kernel gets for a write once it goes on, at the latest.
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def sr(guests_rbd_pool: RbdPool) -> CephSr:
+    return guests_rbd_pool.create_sr("fencing")
+
+
+@pytest.fixture
+def writer(sr: CephSr, two: Dom0) -> Iterator[GuestDom0]:
+    """The host that will be cut off; it boots again afterwards, and plugs without anybody's help."""
+    assert isinstance(two, GuestDom0)
+    yield two
+    two.kill()
+    sr.lab.power_on(two)
+
+
+def start_writer(disk: Disk, host: Dom0, state: str) -> None:
+    host.put("/tmp/fenced-writer.py", WRITER.encode())
+    (device,) = disk.devices(host)
+    host.exec(["sh", "-c", f"rm -f {REPORT} {REPORT}.*"]).check()
+    start = f"setsid python3 /tmp/fenced-writer.py {device} {state} {REPORT} </dev/null >/dev/null 2>&1 &"
+    host.exec(["sh", "-c", start]).check()
+    host.exec(["sh", "-c", f"for i in $(seq 300); do [ -e {REPORT}.runs ] && exit; sleep 0.1; done; exit 1"]).check()
+
+
+def blocklist(lab: CephRbdLab) -> str:
+    return str(lab.ceph.admin("osd", "blocklist", "ls"))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("state", ["holds-lock", "lost-lock", "reads"])
+def test_a_host_that_was_declared_dead_never_writes_again(
+    state: str, sr: CephSr, guests: CephRbdLab, one: Dom0, writer: GuestDom0
+) -> None:
+    disk, idle = Disk.create(sr), Disk.create(sr)
+    began = time.monotonic()
+    idle.unplug(idle.plug(one))
+    usual = time.monotonic() - began
+    disk.plug(writer)
+    start_writer(disk, writer, state)
+    if state == "lost-lock":
+        disk.snapshot()
+    writer.freeze()
+    began = time.monotonic()
+    guests.xe("host-declare-dead", f"uuid={writer.uuid}")
+    vbd = disk.plug(one)
+    took = time.monotonic() - began
+    print(f"{state}: {took:.1f} s from the declaration to the device, {usual:.1f} s for a plug and unplug at rest")
+    assert took < usual + 15, "it waited for the dead kernel's watch"
+    (device,) = disk.devices(one)
+    seen = read(one, device, MIB)
+    write(one, device, HERE, MIB)
+    writer.thaw()
+    writer.exec(["touch", f"{REPORT}.write"]).check()
+    wait = f"for i in $(seq {int(PATIENCE * 5)}); do [ -s {REPORT} ] && exec cat {REPORT}; sleep 0.2; done; exit 1"
+    ended = writer.exec(["sh", "-c", wait], timeout=PATIENCE + 30).check().decode()
+    assert ended.startswith("errno "), ended
+    assert read(one, device, MIB) == seen, "a write of the dead host arrived"
+    assert read(one, device, MIB, MIB) == HERE
+    disk.unplug(vbd)
+
+
+@pytest.mark.timeout(600)
+def test_a_silent_host_keeps_its_disk_until_it_is_declared_dead(
+    sr: CephSr, guests: CephRbdLab, one: Dom0, writer: GuestDom0
+) -> None:
+    disk = Disk.create(sr)
+    disk.plug(writer)
+    before = blocklist(guests)
+    writer.freeze()
+    hosts = guests.xapi.calls.hosts
+    hosts.miss_heartbeats(guests.xapi.pool.db.by_uuid("host", writer.uuid))
+    with pytest.raises(XeError):
+        disk.plug(one)
+    assert disk.claimed_by() == writer.uuid
+    assert blocklist(guests) == before
+    writer.thaw()
+    (device,) = disk.devices(writer)
+    write(writer, device, HERE)
