@@ -56,8 +56,8 @@ class CephRBDSR(CoreSR):
 
     @as_sm_error
     def load(self, sr_uuid):
-        toolstack = Toolstack(lambda: self.session, sr_uuid)
-        self.core = smblock.Sr(sr_uuid, util.get_this_host(), self.dconf, toolstack)
+        self.toolstack = Toolstack(lambda: self.session, sr_uuid)
+        self.core = smblock.Sr(sr_uuid, util.get_this_host(), self.dconf, self.toolstack)
         self.sr_vditype = self.core.vdi_type
 
     def vdi(self, uuid):
@@ -86,6 +86,9 @@ class CephRBDSR(CoreSR):
     def update(self, uuid):
         take_over(self, self.core.update(*self._names()))
         self._db_update()
+
+    def has_succeeded(self):
+        self.toolstack.command_succeeded()
 
     def after_command(self):
         if self.core.needs_worker:

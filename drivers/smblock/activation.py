@@ -12,10 +12,8 @@ import time
 from smblock.hosts import NO_SUCH_HOST, call_plugin, declared_dead, failure_code
 from smblock.local import LOCK_SECONDS, LocalVdi, Note, vdi_lock
 from smblock.sm import Error, fist_point, util, xs_errors
+from smblock.tags import ACTIVATING, HOST_TAG, PAUSED, Tags, hosts_of
 
-HOST_TAG = "host_"
-ACTIVATING = "activating"
-PAUSED = "paused"
 # Seconds. SM tags a VDI with `activating` and then with its host, one call of XAPI after the other.
 TAG_SECONDS = 3
 # SM refuses a second host only while this file is missing.
@@ -93,7 +91,7 @@ class Activation:
             return
         # Another host may have set it just now, and is about to tag the VDI.
         end = time.monotonic() + TAG_SECONDS
-        while ACTIVATING in tags and not any(tag.startswith(HOST_TAG) for tag in tags):
+        while ACTIVATING in tags and not hosts_of(tags):
             if time.monotonic() > end:
                 util.SMlog("VDI %s: the key activating is left over" % self._vdi_uuid)
                 self._tags.drop(ACTIVATING, tags)
@@ -125,21 +123,6 @@ def _timed_out(error):
             return True
         error = error.__cause__
     return False
-
-
-class Tags:
-    """SM's keys in a VDI's sm_config: host_<ref>, activating, paused."""
-
-    def __init__(self, session, vdi_ref):
-        self._vdi = session.xenapi.VDI
-        self._vdi_ref = vdi_ref
-
-    def read(self):
-        return self._vdi.get_sm_config(self._vdi_ref)
-
-    def drop(self, key, tags):
-        if key in tags:
-            self._vdi.remove_from_sm_config(self._vdi_ref, key)
 
 
 class OtherHost:

@@ -10,7 +10,9 @@ class Command(SRCommand.SRCommand):
     def run(self, sr):
         settle_killed(sr)
         try:
-            return super().run(sr)
+            result = super().run(sr)
+            sr.has_succeeded()
+            return result
         finally:
             sr.after_command()
 

@@ -22,10 +22,11 @@ def boot_id():
 
 
 def process_started(pid):
-    """The start time of a process in clock ticks since boot, or None if there is no such process."""
+    """The start time of a process in clock ticks since boot, or None if it does not run."""
     try:
         with open("/proc/%d/stat" % pid) as file:
-            return int(file.read().rpartition(")")[2].split()[19])
+            fields = file.read().rpartition(")")[2].split()
+        return None if fields[0] in ("Z", "X") else int(fields[19])
     except (FileNotFoundError, ProcessLookupError):
         return None
 

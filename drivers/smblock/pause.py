@@ -1,26 +1,91 @@
-"""Holding back a disk's I/O for a snapshot, on whichever host of the pool it runs."""
+"""Holding back a disk's I/O for a snapshot, on whichever host of the pool it runs.
 
-from smblock.hosts import Hosts
+Before a disk is paused, its hosts get a guard and this host a supervisor (guard.py, supervisor.py): they
+let the disk go on if this process dies.
+"""
+
+import uuid
+
+from smblock import supervisor_start
+from smblock.hosts import Hosts, call_plugin
 from smblock.sm import blktap2, fist_point, util
+from smblock.tags import PAUSED, Tags, hosts_of
+
+GUARD_DEADLINE = 20  # seconds for a host to start or end a guard
 
 
 class Toolstack(Hosts):
     """What only XAPI and SM know or can do, for the core."""
 
+    def __init__(self, session, sr_uuid):
+        super().__init__(session, sr_uuid)
+        self._guards = Guards(session, sr_uuid)
+        self._supervisors = []
+
     def pause(self, vdi_uuid):
         """Holds back the I/O of a disk's tapdisk, on whichever host it runs."""
-        if not blktap2.VDI.tap_pause(self._session, self._sr_uuid, vdi_uuid):
+        vdi = self._session.xenapi.VDI
+        tags = Tags(self._session, vdi.get_by_uuid(vdi_uuid))
+        found = tags.read()
+        # The core runs one operation on a disk at a time: the key is left over, and SM would stop at it.
+        tags.drop(PAUSED, found)
+        self._guards.start(vdi_uuid, found)
+        self._supervisors.append(supervisor_start.start(self._sr_uuid, vdi_uuid))
+        paused = blktap2.VDI.tap_pause(self._session, self._sr_uuid, vdi_uuid)
+        if not paused:
             raise util.SMException("tapdisk-pause did not pause the disk: SMlog of the host that runs it says why")
+        # From here on no host activates the disk; one may have done so just before.
+        self._guards.start(vdi_uuid, tags.read())
         fist_point("vdi_snapshot_paused")
 
     def unpause(self, vdi_uuid):
         """Lets a disk's tapdisk go on, also if it does already."""
         fist_point("vdi_snapshot_taken")
         session = self._session
-        if blktap2.VDI.tap_unpause(session, self._sr_uuid, vdi_uuid):
-            return
-        # SM unpauses no tapdisk that is not paused; of one that runs it shows that it can be.
+        if not blktap2.VDI.tap_unpause(session, self._sr_uuid, vdi_uuid):
+            self._unpause_running(session, vdi_uuid)
+        self._guards.end(vdi_uuid)
+
+    def _unpause_running(self, session, vdi_uuid):
+        """SM unpauses no tapdisk that is not paused; of one that runs it shows that it can be."""
         if not blktap2.VDI.tap_refresh(session, self._sr_uuid, vdi_uuid):
             raise util.SMException("tapdisk-pause did not unpause the disk: SMlog of the host that runs it says why")
         vdi = session.xenapi.VDI
-        vdi.remove_from_sm_config(vdi.get_by_uuid(vdi_uuid), "paused")
+        vdi.remove_from_sm_config(vdi.get_by_uuid(vdi_uuid), PAUSED)
+
+    def command_succeeded(self):
+        """Nothing is left for a supervisor."""
+        for token in self._supervisors:
+            token.remove()
+
+
+class Guards:
+    """The guards of one command."""
+
+    def __init__(self, session, sr_uuid):
+        self._get_session = session
+        self._sr_uuid = sr_uuid
+        self._name = str(uuid.uuid4())
+        self._hosts = set()
+
+    def start(self, vdi_uuid, tags):
+        """Starts one on each host that has the VDI active, and has none yet."""
+        for host_ref in set(hosts_of(tags)) - self._hosts:
+            if self._call(host_ref, "guard_pause", vdi_uuid):
+                self._hosts.add(host_ref)
+
+    def end(self, vdi_uuid):
+        for host_ref in self._hosts:
+            self._call(host_ref, "end_guard", vdi_uuid)
+        self._hosts.clear()
+
+    def _call(self, host_ref, function, vdi_uuid):
+        args = {"sr": self._sr_uuid, "vdi": vdi_uuid, "guard": self._name}
+        try:
+            if call_plugin(self._get_session(), host_ref, function, args, GUARD_DEADLINE) is not None:
+                return True
+            why = "install the same version of smblock on all hosts"
+        except Exception as error:
+            why = str(error)
+        util.SMlog("warning: VDI %s: host %s: %s failed: %s" % (vdi_uuid, host_ref, function, why))
+        return False

@@ -1,16 +1,18 @@
 """The xapi plugin `smblock`: what one host of the pool does for another.
 
-settle       what is left of a VDI here by a killed command goes; is the VDI in use here?
+settle       removes what a killed command left of a VDI here; returns whether the VDI is in use here
+guard_pause  has a disk of this host go on if the command dies that pauses it
+end_guard    ends that
 """
 
 import json
 import uuid
 
-from smblock import CrucibleSr, Sr, crucible
+from smblock import guard
 from smblock.activation import forget_tags
 from smblock.child import run_in_child
+from smblock.core import core_of
 from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
-from smblock.pause import Toolstack
 from smblock.sm import util
 
 SETTLE_SECONDS = 15
@@ -36,19 +38,16 @@ def _settle(session, sr_uuid, vdi_uuid):
         return False
 
 
-def core_of(session, sr_uuid):
-    """The core of an SR, as the device-config of this host's PBD has it, or any host's."""
-    sr_ref = session.xenapi.SR.get_by_uuid(sr_uuid)
-    here = util.get_this_host_ref(session)
-    pbds = session.xenapi.PBD.get_all_records_where('field "SR" = "%s"' % sr_ref)
-    pbds = sorted(pbds.values(), key=lambda pbd: pbd["host"] != here)
-    if not pbds:
-        raise util.SMException("SR %s has no PBD: its device-config is unknown" % sr_uuid)
-    config = pbds[0]["device_config"]
-    if crucible.is_meant(config):
-        xapi = crucible.Xapi(session, sr_uuid)
-        return CrucibleSr(sr_uuid, util.get_this_host(), config, xapi, crucible.RUNNER)
-    return Sr(sr_uuid, util.get_this_host(), config, Toolstack(lambda: session, sr_uuid))
+def guard_pause(session, args):
+    """Starts a guard of a disk that is about to be paused: see guard.py."""
+    guard.start_guard(_uuid(args, "sr"), _uuid(args, "vdi"), _uuid(args, "guard"))
+    return "True"
+
+
+def end_guard(session, args):
+    """Ends it: the disk goes on."""
+    guard.Token(_uuid(args, "vdi"), _uuid(args, "guard")).remove()
+    return "True"
 
 
 def _uuid(args, name):

@@ -76,6 +76,9 @@ class CoreSR(SR.SR):
     def detach(self, uuid):
         self.core.detach()
 
+    def has_succeeded(self):
+        """The command has: whatever watches over it is told here."""
+
     def after_command(self):
         """Whatever a command has left for later is started here."""
 

@@ -1,0 +1,24 @@
+"""Starts a supervisor of this process: see supervisor.py."""
+
+import os
+import subprocess
+import uuid
+
+from smblock import detached
+from smblock.guard import PROGRAM, Token
+from smblock.local import process_started
+from smblock.sm import util
+
+
+def start(sr_uuid, vdi_uuid):
+    """It is wanted until the token that this returns is removed."""
+    pid = os.getpid()
+    name = "command-%d" % pid
+    token = Token(vdi_uuid, name)
+    token.put()
+    command = [PROGRAM, "command", sr_uuid, vdi_uuid, name, str(pid), str(process_started(pid))]
+    try:
+        detached.start("smblock-supervisor-%s.service" % uuid.uuid4(), command)
+    except (OSError, subprocess.SubprocessError) as error:
+        util.SMlog("VDI %s: no supervisor was started: %s" % (vdi_uuid, error))
+    return token

@@ -1,0 +1,26 @@
+"""SM's keys in a VDI's sm_config, by which hosts tell each other what they do with it."""
+
+HOST_TAG = "host_"  # and the host's reference: it has the VDI active, "RW" or "RO"
+ACTIVATING = "activating"
+PAUSED = "paused"
+
+
+class Tags:
+    """The keys of one VDI."""
+
+    def __init__(self, session, vdi_ref):
+        self._vdi = session.xenapi.VDI
+        self._vdi_ref = vdi_ref
+
+    def read(self):
+        return self._vdi.get_sm_config(self._vdi_ref)
+
+    def drop(self, key, tags):
+        """Removes a key that was found; removing another one is a call of XAPI for nothing."""
+        if key in tags:
+            self._vdi.remove_from_sm_config(self._vdi_ref, key)
+
+
+def hosts_of(tags):
+    """The references of the hosts that have the VDI active."""
+    return [tag[len(HOST_TAG) :] for tag in tags if tag.startswith(HOST_TAG)]
