@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::deadline::Deadline;
 use crate::http;
@@ -27,6 +28,8 @@ pub enum TargetState {
         size: Option<u64>,
         /// Whether its region takes encrypted data only, or none: a key must be given, or must not.
         encrypted: Option<bool>,
+        /// The region's UUID.
+        region: Option<Uuid>,
     },
     /// It does not, for that reason.
     Down(String),
@@ -35,6 +38,7 @@ pub enum TargetState {
 /// `/region-info`, as far as it is used here.
 #[derive(Deserialize)]
 struct RegionInfo {
+    uuid: Option<Uuid>,
     block_size: u64,
     extent_size: Blocks,
     extent_count: u64,
@@ -71,7 +75,8 @@ pub fn probe(target: SocketAddr, deadline: Duration) -> TargetState {
     TargetState::Up {
         read_only: ask(repair, "/region-mode", deadline),
         size: region.as_ref().and_then(RegionInfo::size),
-        encrypted: region.map(|region| region.encrypted),
+        encrypted: region.as_ref().map(|region| region.encrypted),
+        region: region.and_then(|region| region.uuid),
     }
 }
 

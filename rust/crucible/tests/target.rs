@@ -64,7 +64,8 @@ fn a_storage_server_tells_what_it_keeps_without_an_upstairs() {
         TargetState::Up {
             read_only: Some(false),
             size,
-            encrypted: Some(true)
+            encrypted: Some(true),
+            region: "12345678-1234-4234-8234-123456789abc".parse().ok(),
         }
     );
 }
@@ -77,6 +78,7 @@ fn a_storage_server_that_tells_nothing_is_up_all_the_same() {
         read_only: None,
         size: None,
         encrypted: None,
+        region: None,
     };
     assert_eq!(probe(target, SOON), unknown);
     http(

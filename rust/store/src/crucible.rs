@@ -26,6 +26,7 @@ mod machine;
 pub mod memory;
 mod plug;
 mod provision;
+mod regions;
 mod registry;
 pub mod runner;
 mod scan;

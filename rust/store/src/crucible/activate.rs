@@ -24,7 +24,8 @@ impl Volumes<'_> {
         // or the device is of no use any more.
         self.clear(vdi)?;
         self.close(&log)?;
-        self.preflight(volume)?;
+        let states = self.preflight(volume)?;
+        self.record_regions(volume, &states)?;
         self.serve(volume, writable).map_err(|e| self.undo(vdi, e))
     }
 
@@ -124,19 +125,20 @@ impl Volumes<'_> {
     }
 
     /// Looks at everything that a start would fail for.
-    fn preflight(&self, volume: &Volume) -> Result<()> {
+    fn preflight(&self, volume: &Volume) -> Result<Vec<TargetState>> {
         let vdi = volume.uuid;
         let checked = self.machine.check_program();
         checked.doing(|| format!("VDI {vdi} was not attached"))?;
         let states = self.machine.probe(&volume.targets);
+        let regions = self.wrong_regions(volume, &states)?;
         let mut down = Vec::new();
-        for (target, state) in volume.targets.iter().zip(states) {
-            if let Some(why) = unusable(volume, &state) {
+        for ((target, state), region) in volume.targets.iter().zip(&states).zip(regions) {
+            if let Some(why) = unusable(volume, state).or(region) {
                 down.push(format!("target {target} {why}"));
             }
         }
         if down.is_empty() {
-            return Ok(());
+            return Ok(states);
         }
         let targets = down.join("; ");
         Err(Error::TargetsDown { vdi, targets })
@@ -164,6 +166,7 @@ pub(super) fn unusable(volume: &Volume, state: &TargetState) -> Option<String> {
             read_only,
             size,
             encrypted,
+            ..
         } => (*read_only, *size, *encrypted),
     };
     if read_only == Some(true) {

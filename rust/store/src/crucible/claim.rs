@@ -122,6 +122,7 @@ impl Volumes<'_> {
                 log => break log?,
             }
         };
+        self.forget_regions(vdi)?;
         let claim = log.open().cloned();
         claim.iter().try_for_each(|claim| self.release(claim))?;
         Ok(claim)

@@ -35,6 +35,8 @@ struct State {
     declared_dead: BTreeSet<String>,
     messages: Vec<(Uuid, String)>,
     down: BTreeSet<SocketAddr>,
+    /// The region that each target serves, if it tells.
+    regions: BTreeMap<SocketAddr, Uuid>,
     hosts: BTreeMap<String, HostState>,
     highest: BTreeMap<Uuid, u64>,
     broken: Vec<String>,
@@ -133,7 +135,12 @@ impl World {
         state.volumes.retain(|(volume, _)| volume.uuid != *vdi);
     }
 
-    /// A target stops answering, or answers again.
+    /// Lets a target serve that region.
+    pub fn set_region(&self, target: SocketAddr, region: Uuid) {
+        self.state.borrow_mut().regions.insert(target, region);
+    }
+
+    /// A target stops replying, or replies again.
     pub fn set_down(&self, target: SocketAddr, down: bool) {
         let mut state = self.state.borrow_mut();
         if down {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crashes;
+mod regions;
 
 use crucible::Volume;
 use store::crucible::memory::World;

@@ -99,6 +99,7 @@ impl Machine for MemoryMachine<'_> {
                 read_only: Some(false),
                 size: None,
                 encrypted: None,
+                region: state.regions.get(target).copied(),
             }
         });
         probed.collect()
