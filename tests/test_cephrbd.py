@@ -171,6 +171,18 @@ def test_a_disk_whose_image_was_removed_by_hand_disappears_while_the_others_stay
     assert sr.pool.introduce_sr(sr.uuid).vdis() == {kept}
 
 
+def test_a_disk_whose_image_was_shrunk_by_hand_is_not_resized(sr: CephSr) -> None:
+    vdi = sr.create_vdi("shrunk", "64MiB")
+    resize = ("resize", "--allow-shrink", "--no-progress", f"{sr.pool.name}/{sr.image(vdi)}", "--size")
+    sr.lab.ceph.rbd(*resize, "16M")
+    for size in ("64MiB", "128MiB"):
+        complaint = sr.lab.refused("vdi-resize", f"uuid={vdi}", f"disk-size={size}")
+        assert "it was shrunk outside this driver" in complaint
+    sr.lab.ceph.rbd(*resize, "96M")
+    sr.lab.xe("vdi-resize", f"uuid={vdi}", "disk-size=80MiB")
+    assert sr.lab.get("vdi", "virtual-size", vdi) == str(96 << 20), "it keeps what it was grown to by hand"
+
+
 def test_a_disk_whose_image_was_put_into_the_trash_by_hand_is_not_forgotten(sr: CephSr) -> None:
     vdi = sr.create_vdi("thrown away")
     sr.lab.ceph.rbd("trash", "mv", "--expires-at", "tomorrow", f"{sr.pool.name}/{sr.image(vdi)}")

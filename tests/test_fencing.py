@@ -61,9 +61,10 @@ def start_writer(disk: Disk, host: Dom0, state: str) -> None:
     host.put("/tmp/fenced-writer.py", WRITER.encode())
     (device,) = disk.devices(host)
     host.exec(["sh", "-c", f"rm -f {REPORT} {REPORT}.*"]).check()
-    start = f"setsid python3 /tmp/fenced-writer.py {device} {state} {REPORT} </dev/null >/dev/null 2>&1 &"
+    start = f"setsid python3 /tmp/fenced-writer.py {device} {state} {REPORT} </dev/null >{REPORT}.log 2>&1 &"
     host.exec(["sh", "-c", start]).check()
-    host.exec(["sh", "-c", f"for i in $(seq 300); do [ -e {REPORT}.runs ] && exit; sleep 0.1; done; exit 1"]).check()
+    runs = f"for i in $(seq 300); do [ -e {REPORT}.runs ] && exit; sleep 0.1; done; cat {REPORT}* >&2; exit 1"
+    host.exec(["sh", "-c", runs]).check()
 
 
 def blocklist(lab: CephRbdLab) -> str:

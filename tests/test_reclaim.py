@@ -114,6 +114,26 @@ def test_a_deleted_disks_own_data_is_freed_and_its_snapshot_stays(sr: CephSr) ->
     wait_for(scanned(sr, lambda: is_empty(sr)), "the manager to free the rest")
 
 
+def test_a_purged_clone_leaves_no_object_of_its_emptied_head(sr: CephSr) -> None:
+    lab, pool = sr.lab, sr.pool
+    parent = lab.xe("vdi-snapshot", f"uuid={sr.create_vdi('parent', '21MiB')}")
+    clone = lab.xe("vdi-clone", f"uuid={parent}")
+    prefix = pool.image_info(sr.image(clone))["block_name_prefix"]
+    snapshot = lab.xe("vdi-snapshot", f"uuid={clone}")
+    lab.ceph.rbd("bench", "--io-type", "write", "--io-size", "1M", "--io-total", "2M", f"{pool.name}/{sr.image(clone)}")
+    sr.destroy_vdi(clone)
+    wait_for(lambda: pool.image_info(sr.image(clone))["size"] == 0, "the clone's own data to be freed")
+
+    def objects() -> list[str]:
+        return [name for name in pool.objects() if name.startswith(prefix)]
+
+    assert len(objects()) >= 4, "librbd leaves a whiteout for each object without data"
+    sr.destroy_vdi(snapshot)
+    wait_for(scanned(sr, lambda: sr.image(clone) not in pool.trash()), "the manager to free the clone")
+    assert objects() == []
+    assert sr.image(clone) not in pool.images()
+
+
 def test_with_the_manager_dead_disks_are_deleted_and_freed_all_the_same(sr: CephSr) -> None:
     ceph = sr.lab.ceph
     disks = [sr.create_vdi() for _ in range(3)]

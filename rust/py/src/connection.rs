@@ -42,6 +42,8 @@ pub fn pool(config: &DeviceConfig) -> Result<Arc<CephPool>, crate::error::Failur
 fn close_connection(py: Python<'_>) {
     py.allow_threads(|| {
         OPEN.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A request that the manager has not answered may still hold it open.
+        librbd::guard_exit();
     });
 }
 

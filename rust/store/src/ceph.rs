@@ -4,7 +4,6 @@ mod comparison;
 mod progress;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use librbd::{
@@ -408,17 +407,14 @@ impl Cluster for CephPool {
 impl CephPool {
     /// Gives the manager a task about an image of this pool.
     fn ask_manager(&self, prefix: &str, key: &str, image: &str) -> Result<()> {
-        let cluster = self.cluster.clone();
         let command = json!({"prefix": prefix, key: format!("{}/{image}", self.pool.name())});
         // Without a manager the request waits for one: that is no reason to keep XAPI waiting.
-        let (answer, answered) = mpsc::channel();
-        std::thread::spawn(move || {
-            // Nobody listens any more where the answer came too late.
-            let _ = answer.send(cluster.mgr_command(&command));
-        });
-        match answered.recv_timeout(MANAGER_PATIENCE) {
-            Ok(result) => Ok(result.map(drop)?),
-            Err(_) => Err(ClusterError {
+        match self
+            .cluster
+            .mgr_command_within(&command, MANAGER_PATIENCE)?
+        {
+            Some(_) => Ok(()),
+            None => Err(ClusterError {
                 detail: Some(format!(
                     "the manager did not answer within {} s",
                     MANAGER_PATIENCE.as_secs()

@@ -209,7 +209,7 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is smaller than the VDI.
-    #[error("VDI {vdi}: image {image} has {actual} bytes but the VDI {expected}: it was shrunk outside this driver. Grow it back ('rbd resize --size {expected}B'), then try again")]
+    #[error("VDI {vdi}: image {image} has {actual} bytes but the VDI {expected}: it was shrunk outside this driver. Grow it back ('rbd resize --size {expected}B POOL/{image}', with the SR's pool; what it lost reads as zeros), then try again")]
     ImageShrunk {
         /// The VDI.
         vdi: Uuid,

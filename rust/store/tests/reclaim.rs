@@ -291,3 +291,45 @@ fn an_image_that_a_disk_uses_is_not_emptied_whatever_the_catalogue_says() {
     assert_eq!(reclaim(&lab), 1);
     assert_eq!(lab.world.snapshot().sizes[&id], GIB);
 }
+
+#[test]
+fn a_clone_whose_head_was_emptied_leaves_no_objects_when_it_is_purged() {
+    for has_manager in [true, false] {
+        let lab = Lab::new();
+        lab.world.set_manager(has_manager);
+        let [disk, snapshot, clone] = chain(&lab, 1)[..] else {
+            unreachable!("a disk, its snapshot and a clone")
+        };
+        let of_clone = lab.snapshot(&clone);
+        delete(&lab, &clone);
+        assert_eq!(reclaim(&lab), 0);
+        // No room to give it its size back: deleting its snapshot works all the same.
+        lab.world.set_full(true);
+        delete(&lab, &of_clone);
+        lab.scan(A).unwrap();
+        assert_eq!(lab.keys("hidden.").len(), 1);
+        lab.world.set_full(false);
+        for vdi in [snapshot, disk] {
+            delete(&lab, &vdi);
+        }
+        lab.settle();
+        reclaim(&lab);
+        assert_eq!(lab.world.leaks(), [""; 0]);
+        assert!(is_empty(&lab), "{:?}", lab.world.snapshot());
+    }
+}
+
+#[test]
+fn no_head_is_emptied_while_a_record_cannot_be_read() {
+    let lab = Lab::new();
+    let disk = lab.create(GIB);
+    let image = lab.image_id(&disk);
+    lab.snapshot(&disk);
+    delete(&lab, &disk);
+    let key = format!("vdi.{}", Uuid::new_v4());
+    lab.world.put(&lab.catalogue(), &key, b"{");
+    assert_eq!(reclaim(&lab), 0);
+    assert_eq!(lab.world.snapshot().sizes[&image], GIB);
+    let holds_up = pending(&lab).remove(0).holds_up.unwrap();
+    assert!(matches!(holds_up, HoldUp::Unreadable { .. }), "{holds_up}");
+}

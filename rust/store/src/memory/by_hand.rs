@@ -53,4 +53,9 @@ impl World {
     pub fn wrong_purges(&self) -> Vec<String> {
         self.lock().pool.wrong_purges.clone()
     }
+
+    /// The images that have left objects in the pool when they were purged: by id.
+    pub fn leaks(&self) -> Vec<String> {
+        self.lock().pool.leaks.clone()
+    }
 }

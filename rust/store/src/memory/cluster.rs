@@ -412,6 +412,9 @@ impl Cluster for MemoryCluster {
         let pool = &mut self.request("empty_image", id)?.pool;
         let image = pool.images.get_mut(id);
         let image = image.ok_or_else(|| ClusterError::new("empty_image", id, libc::ENOENT))?;
+        if image.parent.is_some() && !image.snapshots.is_empty() {
+            image.whiteouts = image.whiteouts.max(image.size);
+        }
         (image.size, image.content) = (0, 0);
         Ok(())
     }

@@ -17,6 +17,9 @@ pub(super) struct Image {
     pub snapshots: Vec<ImageSnapshot>,
     /// The image and the snapshot that it was cloned from.
     pub parent: Option<(String, u64)>,
+    /// Up to which size in bytes there may be whiteouts: those of objects that it shared with its
+    /// parent when its head was emptied under a snapshot.
+    pub whiteouts: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +43,7 @@ impl Image {
             content: 0,
             snapshots: Vec::new(),
             parent: None,
+            whiteouts: 0,
         }
     }
 }
@@ -73,6 +77,8 @@ pub(super) struct Pool {
     pub unreachable: bool,
     /// See [`World::wrong_purges`](super::World::wrong_purges).
     pub wrong_purges: Vec<String>,
+    /// See [`World::leaks`](super::World::leaks).
+    pub leaks: Vec<String>,
     watches: Vec<Watch>,
 }
 
@@ -146,7 +152,15 @@ impl Pool {
         }
         self.trash.remove(id);
         self.scheduled.remove(id);
-        let parent = self.images.remove(id).and_then(|image| image.parent);
+        let purged = self.images.remove(id);
+        // A purge looks at the objects that the image's size has room for.
+        if purged
+            .as_ref()
+            .is_some_and(|image| image.size < image.whiteouts)
+        {
+            self.leaks.push(id.to_owned());
+        }
+        let parent = purged.and_then(|image| image.parent);
         if let Some((parent_id, snapshot_id)) = parent {
             self.drop_removed(&parent_id, snapshot_id);
         }

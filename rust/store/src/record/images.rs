@@ -12,6 +12,10 @@ pub struct HiddenRecord {
     nonce: Uuid,
     /// The image.
     pub image: ImageRef,
+    /// The size in bytes that its head had before its data was freed, if it is a clone. See
+    /// `sr/reclaim/hidden.rs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 record!(HiddenRecord);
 
@@ -22,6 +26,7 @@ impl HiddenRecord {
             version: VERSION,
             nonce: Uuid::new_v4(),
             image,
+            size: None,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! | found | to do | then |
 //! |---|---|---|
 //! | an image in the trash that smblock moved there (key `trash.<id>`, see `reclaim/trash.rs`) | purge it | the snapshot that it was cloned from may go, and free a hidden image |
-//! | a hidden image (key `hidden.<id>`), which no VDI is the head of and whose snapshots others need | make its head empty, which leaves snapshots and clones what they are | it waits for the last of them, and goes to the trash |
+//! | a hidden image (key `hidden.<id>`), which no VDI is the head of and whose snapshots others need | make its head empty, which leaves snapshots and clones what they are (see `reclaim/hidden.rs`) | it waits for the last of them, and goes to the trash |
 //! | a disk with more than [`SOFT_DEPTH`] parents, one behind the other | flatten it | its record says that it has none |
 //!
 //! Flattening a disk frees the chain of its head and not of its snapshots: a parent goes when the
@@ -24,6 +24,7 @@
 //! No image is purged that a key of the catalogue names, whoever moved it to the trash: each purge, and
 //! each request to the manager for one, follows a fresh look at the whole catalogue.
 
+mod hidden;
 mod lease;
 mod named;
 pub mod pending;
@@ -33,10 +34,10 @@ use std::collections::BTreeSet;
 
 use nix::libc;
 
-use crate::catalogue::{hidden_key, vdi_key, Stored};
+use crate::catalogue::vdi_key;
 use crate::cluster::{Entries, Progress, Swap};
 use crate::error::{Context, Error, Result};
-use crate::record::{HiddenRecord, ImageRef, Record, VdiRecord};
+use crate::record::{ImageRef, Record, VdiRecord};
 use crate::usage::PoolUsage;
 use crate::Repository;
 
@@ -80,16 +81,6 @@ impl Repository<'_> {
         self.hand_over([Kind::Trashed.of(image)], || self.usage());
     }
 
-    /// Moves a hidden image to the trash, if nothing depends on it any more. Returns the image if it
-    /// did: the caller asks to have it freed, once no intent names it.
-    pub(crate) fn discard_if_free(&self, hidden: Stored<HiddenRecord>) -> Result<Option<ImageRef>> {
-        if self.is_needed(&hidden.record.image)? {
-            return Ok(None);
-        }
-        self.trash_hidden(&hidden)?;
-        Ok(Some(hidden.record.image))
-    }
-
     /// Whether anything depends on an image, or anybody has it open: also a client that died a
     /// moment ago, which nobody who deletes is to wait for. Nobody needs one that does not exist.
     pub(crate) fn is_needed(&self, image: &ImageRef) -> Result<bool> {
@@ -117,7 +108,11 @@ impl Repository<'_> {
                 Kind::TrashedOutside => {}
                 Kind::Trashed => for_manager.push(pending),
                 Kind::Hidden { snapshots: 0, .. } => {
-                    self.discard_hidden(&pending)?;
+                    match self.discard_hidden(&pending.image) {
+                        // It stays hidden until there is room. Its data is freed.
+                        Err(Error::Cluster { source, .. }) if source.is_full() => continue,
+                        other => other?,
+                    }
                     for_manager.push(Kind::Trashed.of(&pending.image));
                 }
                 Kind::Hidden { .. } => self.leave_to_worker(),
@@ -252,47 +247,10 @@ impl Repository<'_> {
         match &pending.kind {
             Kind::Trashed => self.purge(image, progress),
             Kind::TrashedOutside => Ok(()),
-            Kind::Hidden { snapshots: 0, .. } => self.discard_hidden(pending),
+            Kind::Hidden { snapshots: 0, .. } => self.discard_hidden(image),
             Kind::Hidden { .. } => self.empty(image, progress),
             Kind::LongChain { .. } => self.flatten(pending, progress),
         }
-    }
-
-    /// Frees the data of a hidden image's own head, having looked again that it is nobody's.
-    fn empty(&self, image: &ImageRef, progress: Progress<'_>) -> Result<()> {
-        let doing = format!("freeing the data of hidden image {}", image.name);
-        let entries = self.read_catalogue()?;
-        if !entries.contains_key(&hidden_key(&image.id)) {
-            return Ok(()); // in the trash by now
-        }
-        if pending::heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
-            return Err(Error::Unexpected {
-                doing,
-                detail: format!(
-                    "a VDI uses it: the key {} of the catalogue is wrong and was left alone",
-                    hidden_key(&image.id)
-                ),
-            });
-        }
-        match self.cluster.empty_image(&image.id, progress) {
-            Err(e) if e.is_not_found() => Ok(()),
-            other => other.doing(&doing),
-        }
-    }
-
-    /// Moves a hidden image that nothing depends on any more to the trash.
-    fn discard_hidden(&self, pending: &Pending) -> Result<()> {
-        let key = hidden_key(&pending.image.id);
-        let entries = self.read_catalogue()?;
-        let Some(value) = entries.get(&key) else {
-            return Ok(());
-        };
-        let hidden = Stored::parse(value.clone()).map_err(|source| Error::Damaged {
-            sr: self.sr,
-            key,
-            source,
-        })?;
-        self.trash_hidden(&hidden)
     }
 
     fn flatten(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {

@@ -4,6 +4,9 @@
 //! 2. The image grows.
 //! 3. One swap writes the size that the image has and removes the intent.
 //!
+//! The size that the image has counts from the beginning: one that was shrunk by hand is refused, since
+//! growing it would put zeros in the place of lost data; one that was grown by hand keeps its size.
+//!
 //! Whoever finds the intent reads the image's real size, which is the old or the new one, and
 //! does step 3. The record never promises more than the image has.
 
@@ -35,6 +38,9 @@ impl Repository<'_> {
                     size,
                 });
             }
+            // An image that was grown by hand is not shrunk: the disk gets its size.
+            let actual = self.image_header(&stored.record)?.size;
+            let size = size.max(actual);
             if size == current {
                 return Ok(current);
             }
@@ -52,11 +58,30 @@ impl Repository<'_> {
             let Some(intent) = self.begin(vdi, &entry, action, |swap| swap)? else {
                 continue;
             };
-            self.cluster
-                .grow_image(&image.id, size)
-                .doing(&format!("growing image {} to {size} bytes", image.name))?;
+            if actual < size {
+                if let Err(error) = self.grow(&image, size) {
+                    self.complete_after(&error, vdi, &intent, &image);
+                    return Err(error);
+                }
+            }
             self.record_size(vdi, &intent, Some(stored.clone()), size)?;
             return Ok(size);
+        }
+    }
+
+    fn grow(&self, image: &ImageRef, size: u64) -> Result<()> {
+        let grown = self.cluster.grow_image(&image.id, size);
+        grown.doing(&format!("growing image {} to {size} bytes", image.name))
+    }
+
+    /// Removes the intent of a growth that the cluster has refused. If the outcome is unknown, it stays
+    /// for whoever takes over.
+    fn complete_after(&self, error: &Error, vdi: &Uuid, intent: &Stored<Intent>, image: &ImageRef) {
+        if error.is_unknown() {
+            return;
+        }
+        if let Err(e) = complete(self, vdi, intent, image) {
+            log::warn!("VDI {vdi}: its unfinished resize will be completed later: {e}");
         }
     }
 

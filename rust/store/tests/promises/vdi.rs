@@ -1,10 +1,12 @@
 //! Creating, resizing and deleting VDIs.
 
+use nix::libc;
+use store::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
 use store::sr::reclaim::Report;
 use store::Error;
 use uuid::Uuid;
 
-use crate::support::{named, new_disk, Lab, A, B, GIB};
+use crate::support::{named, new_disk, repository, Lab, A, B, GIB};
 
 #[test]
 fn a_disk_is_listed_on_every_host_with_its_size() {
@@ -177,4 +179,54 @@ fn a_disk_that_was_shrunk_by_hand_is_not_activated() {
     let error = lab.activate(A, &vdi).unwrap_err();
     assert!(matches!(error, Error::ImageShrunk { .. }), "{error}");
     assert!(lab.world.devices(A).is_empty());
+}
+
+#[test]
+fn a_disk_that_was_shrunk_by_hand_is_not_resized() {
+    let lab = Lab::new();
+    let vdi = lab.create(GIB);
+    lab.world.resize_image(&lab.image_name(&vdi), GIB / 2);
+    let before = lab.world.snapshot();
+    for size in [GIB, 2 * GIB] {
+        let refused = lab.run(A, |sr| sr.resize_vdi(&vdi, i128::from(size)));
+        assert!(
+            matches!(refused, Err(Error::ImageShrunk { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(lab.world.snapshot(), before);
+}
+
+#[test]
+fn a_resize_takes_over_what_was_grown_by_hand() {
+    for (asked, expected) in [(GIB, 2 * GIB), (GIB + GIB / 2, 2 * GIB), (3 * GIB, 3 * GIB)] {
+        let lab = Lab::new();
+        let vdi = lab.create(GIB);
+        lab.world.resize_image(&lab.image_name(&vdi), 2 * GIB);
+        let size = lab.run(A, |sr| sr.resize_vdi(&vdi, i128::from(asked)));
+        assert_eq!(size.unwrap(), expected);
+        assert_eq!(lab.record(&vdi).unwrap().size, expected);
+        assert_eq!(lab.world.snapshot().sizes[&lab.image_id(&vdi)], expected);
+    }
+}
+
+#[test]
+fn a_resize_that_the_cluster_refuses_leaves_no_intent() {
+    let lab = Lab::new();
+    let vdi = lab.create(GIB);
+    let process = lab.process(A);
+    // The intent is the first change.
+    let plan = Plan {
+        calls: Calls::Changes,
+        nth: 1,
+        mode: Mode::Fails(libc::EINVAL),
+    };
+    let faults = Faults::plan(plan);
+    let cluster = FaultyCluster::new(&process.cluster, &faults);
+    let sr = repository(&cluster, &process.host, lab.sr);
+    let refused = sr.resize_vdi(&vdi, i128::from(2 * GIB)).unwrap_err();
+    assert_eq!(faults.hit(), Some("grow_image"));
+    assert_eq!(refused.errno(), Some(libc::EINVAL));
+    assert_eq!(lab.keys("op."), [""; 0]);
+    assert_eq!(lab.record(&vdi).unwrap().size, GIB);
 }

@@ -94,3 +94,56 @@ fn a_disk_whose_host_just_died_is_deleted_at_once_and_freed_when_ceph_has_notice
     assert_eq!(reclaim(&lab), 0);
     assert!(is_empty(&lab), "{:?}", lab.world.snapshot());
 }
+
+/// A deleted clone that a snapshot of it keeps, with an empty head or not yet, and that snapshot.
+fn hidden_clone(emptied: bool) -> (Lab, Uuid) {
+    let lab = alone();
+    let family = chain(&lab, 1);
+    let of_clone = lab.snapshot(&family[2]);
+    delete(&lab, &family[2]);
+    if emptied {
+        reclaim(&lab);
+    }
+    (lab, of_clone)
+}
+
+#[test]
+fn whatever_call_kills_who_empties_or_discards_a_clone_no_object_is_left() {
+    let mut points = 0;
+    for emptied in [false, true] {
+        for nth in 0.. {
+            let mut reached = false;
+            for mode in Mode::ALL {
+                let (lab, of_clone) = hidden_clone(emptied);
+                let process = lab.process(A);
+                let calls = Calls::All;
+                let faults = Faults::plan(Plan { calls, nth, mode });
+                let cluster = FaultyCluster::new(&process.cluster, &faults);
+                let sr = repository(&cluster, &process.host, lab.sr);
+                if emptied {
+                    let _told = sr.delete_vdi(&of_clone);
+                }
+                let _told = sr.reclaim(|_, _| {});
+                lab.world.kill(process.host.owner());
+                lab.world.advance_seconds(LEASE_OVER);
+                lab.run(B, |sr| sr.reclaim(|_, _| {})).unwrap();
+                faults.deliver();
+                for vdi in lab.vdis(B).keys() {
+                    delete(&lab, vdi);
+                }
+                reclaim(&lab);
+                let point = format!("{emptied} {nth} {mode:?}");
+                assert_eq!(lab.world.leaks(), [""; 0], "{point}");
+                assert_eq!(lab.world.wrong_purges(), [""; 0], "{point}");
+                assert!(is_empty(&lab), "{point}: {:?}", lab.world.snapshot());
+                assert_eq!(lab.keys("trash."), [""; 0], "{point}");
+                reached |= faults.hit().is_some();
+                points += usize::from(faults.hit().is_some());
+            }
+            if !reached {
+                break;
+            }
+        }
+    }
+    assert!(points > 100, "only {points}");
+}

@@ -126,6 +126,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
     (
         "VDI.resize",
         &[
+            ("rados_exec", 3),
             ("rados_mon_command", 2),
             ("rados_read_op_operate", 1),
             ("rados_write_op_operate", 2),

@@ -55,6 +55,11 @@ impl Named {
         named.or_else(|| self.unreadable.clone().map(Reason::Unreadable))
     }
 
+    /// A key that cannot be read.
+    pub(super) fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+
     fn add<R>(&mut self, key: &str, record: Option<R>, add: impl FnOnce(&mut Self, &str, R)) {
         match record {
             Some(record) => add(self, key, record),

@@ -5,6 +5,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::named::Named;
 use super::trash::Trash;
 use super::SOFT_DEPTH;
 use crate::catalogue::{records, Stored, HIDDEN_PREFIX, VDI_PREFIX};
@@ -225,8 +226,13 @@ impl Repository<'_> {
         waiting: bool,
     ) -> Result<Vec<Pending>> {
         let mut pending = trash.pending;
+        let named = Named::by(entries);
         for hidden in records::<HiddenRecord>(entries, HIDDEN_PREFIX) {
-            pending.extend(self.hidden(&hidden.record.image, entries, waiting)?);
+            let mut hidden = self.hidden(&hidden.record.image, entries, waiting)?;
+            if let (Some(key), Some(hidden)) = (named.unreadable(), &mut hidden) {
+                hidden.holds_up = Some(self.unreadable(key.to_owned()));
+            }
+            pending.extend(hidden);
         }
         for disk in heads(entries).filter(|disk| disk.record.depth > SOFT_DEPTH) {
             let VdiRecord { uuid, depth, .. } = disk.record;

@@ -13,10 +13,10 @@ use nix::libc;
 
 use super::named::{Named, Reason};
 use super::pending::{HoldUp, Kind, Pending};
-use crate::catalogue::{hidden_key, image_prefix, records, Stored, VDI_PREFIX};
+use crate::catalogue::{image_prefix, records, Stored, VDI_PREFIX};
 use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
 use crate::error::{Context, Error, Result};
-use crate::record::{HiddenRecord, ImageRef, Record, TrashRecord};
+use crate::record::{ImageRef, Record, TrashRecord};
 use crate::Repository;
 
 /// What the keys of images that smblock moved to the trash start with.
@@ -90,11 +90,6 @@ impl Repository<'_> {
         let readable = mark_of(&image.id, entries).is_some();
         let pool = self.cluster.pool_name().to_owned();
         let id = image.id.clone();
-        let unreadable = |key| HoldUp::Unreadable {
-            key,
-            pool: pool.clone(),
-            catalogue: self.object(),
-        };
         let kind = if entries.contains_key(&key) {
             Kind::Trashed
         } else {
@@ -104,9 +99,9 @@ impl Repository<'_> {
             Some(Reason::NamedBy(key)) if !key.starts_with(VDI_PREFIX) => return None,
             Some(Reason::NamedBy(key)) => Some(HoldUp::Named { key, pool, id }),
             _ if kind == Kind::TrashedOutside => Some(HoldUp::Outside { pool, id }),
-            Some(Reason::Unreadable(key)) => Some(unreadable(key)),
+            Some(Reason::Unreadable(key)) => Some(self.unreadable(key)),
             None if readable => None,
-            None => Some(unreadable(key)),
+            None => Some(self.unreadable(key)),
         };
         let image = ImageRef {
             name: image.name,
@@ -131,18 +126,6 @@ impl Repository<'_> {
                 other => other.doing(&doing)?,
             }
         }
-        Ok(())
-    }
-
-    /// Moves a hidden image that nothing depends on any more to the trash.
-    pub(super) fn trash_hidden(&self, hidden: &Stored<HiddenRecord>) -> Result<()> {
-        let image = &hidden.record.image;
-        self.move_to_trash(image)?;
-        let key = hidden_key(&image.id);
-        let swap = Swap::default().expect(key.clone(), Some(hidden));
-        let swap = swap.erase(key).mark_trashed(image);
-        // If the swap does not apply, another process has done it.
-        self.commit(&format!("forgetting hidden image {}", image.name), &swap)?;
         Ok(())
     }
 

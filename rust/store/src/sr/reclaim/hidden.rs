@@ -1,0 +1,140 @@
+//! Hidden images: the data of their heads is freed, then they wait for their snapshots to go.
+//!
+//! To empty the head of a clone, librbd deletes each object that the clone shares with its parent.
+//! Under a snapshot, a deleted object that neither the clone nor the parent has data in becomes a *whiteout*: an
+//! object without data that keeps its name. Ceph removes no whiteout with the snapshot, and a purge
+//! looks only at the objects that the image's size has room for: of an emptied image, at none. So the key
+//! of the hidden image keeps the size that its head had, and the image gets that size back, which
+//! writes its header alone, before it goes to the trash. Until then the whiteouts stay ([decision 42]).
+//!
+//! [decision 42]: ../../../../../docs/decisions/0042-whiteouts-of-emptied-clones.md
+
+use super::named::Named;
+use super::pending::{self, HoldUp};
+use crate::catalogue::{hidden_key, Stored};
+use crate::cluster::{Entries, Progress, Swap};
+use crate::error::{Context, Error, Result};
+use crate::record::{HiddenRecord, ImageRef};
+use crate::Repository;
+
+impl Repository<'_> {
+    /// Frees the data of a hidden image's own head, having looked again that it is no VDI's.
+    pub(super) fn empty(&self, image: &ImageRef, progress: Progress<'_>) -> Result<()> {
+        let doing = format!("freeing the data of hidden image {}", image.name);
+        let entries = self.read_catalogue()?;
+        let Some(hidden) = self.hidden_among(&entries, &image.id)? else {
+            return Ok(()); // in the trash by now
+        };
+        let refused = |detail| Error::Unexpected {
+            doing: doing.clone(),
+            detail,
+        };
+        if let Some(key) = Named::by(&entries).unreadable() {
+            return Err(refused(self.unreadable(key.to_owned()).to_string()));
+        }
+        if pending::heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
+            let key = hidden_key(&image.id);
+            return Err(refused(format!(
+                "a VDI uses it: the key {key} of the catalogue is wrong and was left alone"
+            )));
+        }
+        if !self.note_size(hidden)? {
+            return Ok(()); // the key has changed: the next look finds out
+        }
+        match self.cluster.empty_image(&image.id, progress) {
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other.doing(&doing),
+        }
+    }
+
+    /// Has the key of a hidden clone keep the size of its head. `false`: the key has changed.
+    fn note_size(&self, hidden: Stored<HiddenRecord>) -> Result<bool> {
+        let image = &hidden.record.image;
+        let header = match self.cluster.header(&image.id) {
+            Err(e) if e.is_not_found() => return Ok(true),
+            other => other.doing(&format!("looking at hidden image {}", image.name))?,
+        };
+        let noted = hidden.record.size.unwrap_or(0);
+        if !header.has_parent || header.size <= noted {
+            return Ok(true);
+        }
+        let mut record = hidden.record.clone();
+        record.size = Some(header.size);
+        let key = hidden_key(&image.id);
+        let swap = Swap::default().expect(key.clone(), Some(&hidden));
+        let doing = format!("noting the size of hidden image {}", image.name);
+        self.commit(&doing, &swap.write(key, &mut record))
+    }
+
+    /// Moves a hidden image to the trash, if nothing depends on it any more. Returns the image if it
+    /// did: the caller asks to have it freed, once no intent names it.
+    pub(crate) fn discard_if_free(&self, hidden: Stored<HiddenRecord>) -> Result<Option<ImageRef>> {
+        if self.is_needed(&hidden.record.image)? {
+            return Ok(None);
+        }
+        match self.trash_hidden(&hidden) {
+            // A deletion never fails for want of room: the next scan tries again.
+            Err(Error::Cluster { source, .. }) if source.is_full() => Ok(None),
+            other => other.map(|()| Some(hidden.record.image)),
+        }
+    }
+
+    /// Moves a hidden image that nothing depends on any more to the trash.
+    pub(super) fn discard_hidden(&self, image: &ImageRef) -> Result<()> {
+        match self.hidden_among(&self.read_catalogue()?, &image.id)? {
+            None => Ok(()),
+            Some(hidden) => self.trash_hidden(&hidden),
+        }
+    }
+
+    fn trash_hidden(&self, hidden: &Stored<HiddenRecord>) -> Result<()> {
+        let image = &hidden.record.image;
+        if let Some(size) = hidden.record.size {
+            self.give_size_back(image, size)?;
+        }
+        self.move_to_trash(image)?;
+        let key = hidden_key(&image.id);
+        let swap = Swap::default().expect(key.clone(), Some(hidden));
+        let swap = swap.erase(key).mark_trashed(image);
+        // If the swap does not apply, another process has done it.
+        self.commit(&format!("forgetting hidden image {}", image.name), &swap)?;
+        Ok(())
+    }
+
+    fn give_size_back(&self, image: &ImageRef, size: u64) -> Result<()> {
+        let doing = format!("giving hidden image {} its size back", image.name);
+        match self.cluster.header(&image.id) {
+            Err(e) if e.is_not_found() => return Ok(()),
+            Ok(header) if header.size >= size => return Ok(()),
+            other => other.doing(&doing)?,
+        };
+        match self.cluster.grow_image(&image.id, size) {
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other.doing(&doing),
+        }
+    }
+
+    fn hidden_among(
+        &self,
+        entries: &Entries,
+        image_id: &str,
+    ) -> Result<Option<Stored<HiddenRecord>>> {
+        let key = hidden_key(image_id);
+        let value = entries.get(&key).cloned();
+        let hidden = value.map(Stored::parse).transpose();
+        hidden.map_err(|source| Error::Damaged {
+            sr: self.sr,
+            key,
+            source,
+        })
+    }
+
+    /// What an unreadable value of the catalogue keeps from being freed.
+    pub(super) fn unreadable(&self, key: String) -> HoldUp {
+        HoldUp::Unreadable {
+            key,
+            pool: self.cluster.pool_name().to_owned(),
+            catalogue: self.object(),
+        }
+    }
+}
