@@ -56,6 +56,7 @@ class CephRBDSR(CoreSR):
 
     @as_sm_error
     def load(self, sr_uuid):
+        super().load(sr_uuid)
         self.toolstack = Toolstack(lambda: self.session, sr_uuid)
         self.core = smblock.Sr(sr_uuid, util.get_this_host(), self.dconf, self.toolstack)
         self.sr_vditype = self.core.vdi_type

@@ -50,6 +50,9 @@ class CrucibleSR(CoreSR):
 
     @as_sm_error
     def load(self, sr_uuid):
+        super().load(sr_uuid)
+        # A copy takes up to an hour: whoever plugs the SR must not wait for it.
+        self.ops_exclusive = [operation for operation in self.ops_exclusive if operation != "vdi_clone"]
         xapi = Xapi(self.session, sr_uuid)
         self.core = smblock.CrucibleSr(sr_uuid, util.get_this_host(), self.dconf, xapi, RUNNER)
         self.sr_vditype = self.core.vdi_type

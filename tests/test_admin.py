@@ -38,6 +38,9 @@ def test_on_a_healthy_host_every_line_is_ok_but_those_of_a_kernel_that_is_not_th
     _, report = check(lab, *pool_of_this_file.device_config)
     assert {topic: verdict for topic, (verdict, _) in report.items() if topic not in KERNEL} == {
         "client library": "ok",
+        "blocklist": "ok",
+        "clock": "ok",
+        "exclusive lock": "ok",
         "ceph.conf": "ok",
         "keyring": "ok",
         "monitors": "ok",
@@ -123,21 +126,31 @@ def test_a_bad_device_config_is_told_as_sr_create_tells_it(lab: CephRbdLab) -> N
 # A claim
 
 
-@pytest.fixture
-def claimed(sr: CephSr) -> str:
-    """A disk that the second host has claimed for writing."""
+STRANGER = "9f2c1d3e-0000-4000-8000-00000000f00d"  # a host of another pool
+
+
+def claim(sr: CephSr, host: str, boot_id: str) -> str:
+    """A new disk that a host has claimed for writing."""
     vdi = sr.create_vdi("claimed")
     key = f"vdi.{vdi}"
     record = json.loads(sr.pool.rados("getomapval", sr.catalogue, key, "/dev/stdout").rpartition("}")[0] + "}")
     record["claim"] = {
-        "host": sr.lab.hosts[1].uuid,
-        "boot_id": sr.lab.hosts[1].boot_id,
+        "host": host,
+        "boot_id": boot_id,
         "pid": 1,
         "started": 1,
         "since": 1700000000,
+        "pool": "11111111-2222-4333-8444-555555555555",
+        "addresses": ["192.0.2.9:0/77"],
     }
     sr.pool.rados("setomapval", sr.catalogue, key, json.dumps(record))
     return vdi
+
+
+@pytest.fixture
+def claimed(sr: CephSr) -> str:
+    """A disk that a host of another pool has claimed."""
+    return claim(sr, STRANGER, "another boot")
 
 
 def test_a_disk_claimed_by_another_host_is_released_only_by_who_says_that_host_is_off(sr: CephSr, claimed: str) -> None:
@@ -151,15 +164,48 @@ def test_a_disk_claimed_by_another_host_is_released_only_by_who_says_that_host_i
     assert sr.image(claimed) in sr.pool.images()
 
     done = lab.admin(*words, "--yes")
-    assert done.check() == f"released the claim of host {lab.hosts[1].uuid}\n".encode()
-    assert lab.admin(*words, "--yes").check() == b"nobody had claimed it\n"
+    assert done.check() == f"released the claim of host {STRANGER}\n".encode()
+    assert lab.admin(*words, "--yes").check() == b"no host has claimed it now\n"
     sr.destroy_vdi(claimed)
     assert sr.image(claimed) not in sr.pool.images()
+
+
+def test_a_host_is_not_released_from_a_disk_that_it_uses(sr: CephSr) -> None:
+    claimed = claim(sr, sr.lab.hosts[1].uuid, sr.lab.hosts[1].boot_id)
+    link = f"/run/blktap-control/nbd/{sr.uuid}/{claimed}"
+    host = sr.lab.hosts[1]
+    host.exec(["mkdir", "-p", link.rpartition("/")[0]]).check()
+    host.exec(["ln", "-s", "/run/blktap-control/nbd1.0", link]).check()
+    words = ["release", "--sr", sr.uuid, "--vdi", claimed, "--yes", *sr.pool.device_config]
+    refused = sr.lab.admin(*words, host=1)
+    assert refused.returncode == 1
+    assert b"this host uses VDI" in refused.stderr
+    host.exec(["rm", link]).check()
+    assert sr.lab.admin(*words, host=1).check() == b"no host has claimed it now\n"
+    sr.destroy_vdi(claimed)
+
+
+@pytest.mark.parametrize("all_clients", [False, True])
+def test_a_fenced_host_loses_its_disks_only_with_yes(sr: CephSr, claimed: str, all_clients: bool) -> None:
+    lab, dead = sr.lab, STRANGER
+    words = ["fence", "--sr", sr.uuid, "--host", dead, *sr.pool.device_config]
+    words += ["--all-clients"] if all_clients else []
+    asked = lab.admin(*words)
+    assert asked.returncode == 2
+    assert b"add --yes" in asked.stdout
+    done = lab.admin(*words, "--yes").check().decode()
+    listed = str(lab.ceph.admin("osd", "blocklist", "ls"))
+    lab.ceph.admin("osd", "blocklist", "clear")
+    assert f"host {dead} is declared dead in SR {sr.uuid}\n" in done
+    assert "192.0.2.9:0/77" in done
+    assert "192.0.2.9:0/77" in listed
+    assert ("192.0.2.9:0/0" in listed) == ("192.0.2.9:0/0" in done) == all_clients
+    sr.destroy_vdi(claimed)
 
 
 def test_it_says_its_version_and_its_commands(lab: CephRbdLab) -> None:
     assert lab.admin("--version").check().startswith(b"smblock 0.")
     help_text = lab.admin("--help").check().decode()
-    for command in ("check", "reclaim", "release"):
+    for command in ("check", "reclaim", "release", "fence"):
         assert command in help_text
     assert lab.admin().returncode == 2

@@ -137,6 +137,17 @@ def test_the_pool_destroys_the_disk_of_a_killed_activation(sr: CephSr, one: Dom0
     assert disk.traces(one) == []
 
 
+def test_an_administrator_releases_what_a_killed_activation_left(
+    disk: Disk, guests: CephRbdLab, one: Dom0
+) -> None:
+    kill_activation(disk, one, "vdi_activate")
+    words = ["release", "--sr", disk.sr.uuid, "--vdi", disk.uuid, "--yes", *disk.sr.pool.device_config]
+    guests.admin(*words, host=1).check()
+    assert disk.traces(one) == []
+    assert disk.claimed_by() is None
+    disk.forget_tags()
+
+
 def test_a_link_to_a_device_that_is_gone_does_not_stop_an_activation(disk: Disk, one: Dom0) -> None:
     one.exec(["mkdir", "-p", f"/dev/sm/phy/{disk.sr.uuid}"]).check()
     one.exec(["ln", "-s", "/dev/rbd77", f"/dev/sm/phy/{disk.sr.uuid}/{disk.uuid}"]).check()

@@ -9,6 +9,7 @@ import time
 
 from smblock import Error, Sr, __version__, check, crucible
 from smblock.hosts import LocalSession
+from smblock.local import LOCK_SECONDS, LocalVdi, vdi_lock
 from smblock.pause import Toolstack
 from smblock.sm import DATAPATHS, util
 
@@ -57,6 +58,22 @@ def _parser():
     release.add_argument("--yes", action="store_true", help="that host is off: it cannot write to the disk")
     _add_device_config(release)
     release.set_defaults(run=_release)
+
+    fence = commands.add_parser(
+        "fence",
+        help="declare a host dead in an SR of type cephrbd, and cut it off from its disks",
+        epilog="For a host that xe host-declare-dead does not reach: one of another pool, for example.",
+    )
+    fence.add_argument("--sr", required=True, metavar="UUID")
+    fence.add_argument("--host", required=True, metavar="UUID")
+    fence.add_argument(
+        "--all-clients",
+        action="store_true",
+        help="cut off every client of the host's addresses for 24 h, also after a restart; never for a host with OSDs",
+    )
+    fence.add_argument("--yes", action="store_true", help="the host's VMs are to be started elsewhere")
+    _add_device_config(fence)
+    fence.set_defaults(run=_fence)
     return parser
 
 
@@ -125,14 +142,51 @@ def _log_state(state, image, text):
 
 def _release(options):
     if not options.yes:
-        print("smblock-admin: a host that still runs would go on writing: check that it is off, then add --yes")
+        print("smblock-admin: a host that still runs would go on writing: make sure that it is off, then add --yes")
         return 2
     config = dict(options.device_config)
-    if crucible.is_meant(config):
+    is_crucible = crucible.is_meant(config)
+    if not _settle_here(options, None if is_crucible else _sr(options)):
+        return 1
+    if is_crucible:
         host = crucible.release(options.sr, options.vdi, config)
     else:
         host = _sr(options).release_vdi(options.vdi)
-    print("nobody had claimed it" if host is None else "released the claim of host %s" % host)
+    print("no host has claimed it now" if host is None else "released the claim of host %s" % host)
+    return 0
+
+
+def _settle_here(options, sr):
+    """Removes what this host has of a disk that it does not use. False: it uses the disk."""
+    local = LocalVdi(options.sr, options.vdi)
+    with vdi_lock(options.vdi, LOCK_SECONDS) as locked:
+        in_use = not locked or (local.is_served() if sr is None else local.settle(sr))
+        if not in_use and sr is not None:
+            local.note.remove()
+    if in_use:
+        why = "this host uses VDI %s: unplug it, or shut its VM down, instead" % options.vdi
+        print("smblock-admin: %s" % why, file=sys.stderr)
+    return not in_use
+
+
+def _fence(options):
+    if crucible.is_meant(dict(options.device_config)):
+        print("smblock-admin: fence is for SRs of type cephrbd; of a Crucible volume use release", file=sys.stderr)
+        return 1
+    if not options.yes:
+        print("smblock-admin: the host's running VMs lose their disks of this SR: make sure that they are to, then")
+        print("add --yes")
+        return 2
+    sr = _sr(options)
+    addresses = sr.declare_dead(options.host, "smblock-admin fence")
+    print("host %s is declared dead in SR %s" % (options.host, options.sr))
+    for address in addresses:
+        print("blocklisted %s" % address)
+    if options.all_clients:
+        for address in sr.blocklist_hosts(addresses):
+            print("blocklisted %s: all clients of that address" % address)
+    if not addresses:
+        print("it has claimed no disk of the SR: there was no client to blocklist")
     return 0
 
 

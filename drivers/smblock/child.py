@@ -11,31 +11,57 @@ class ChildError(Exception):
     """The work failed, or was not done in time."""
 
 
-def run_in_child(what, work, seconds):
-    """Returns what `work()` returns, which JSON must be able to hold.
+class Child:
+    """A process that does one thing.
 
-    Raises `ChildError` with its error, or once the deadline is over: a child that the kernel holds
-    then goes on without this process.
+    what      the work's name, for errors
+    work      is called in the process; returns what JSON can hold
+    seconds   the work's deadline
     """
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _become_child(work, writing, seconds)
-    os.close(writing)
-    try:
-        reply = _read(reading, time.monotonic() + seconds)
-    finally:
-        os.close(reading)
-    if reply is None:
-        os.kill(pid, signal.SIGKILL)
-        raise ChildError("%s: not done within %d s" % (what, seconds))
-    os.waitpid(pid, 0)
-    if not reply:
-        raise ChildError("%s: the process that did it has ended" % what)
-    result = json.loads(reply.decode())
-    if "error" in result:
-        raise ChildError("%s: %s" % (what, result["error"]))
-    return result["value"]
+
+    def __init__(self, what, work, seconds):
+        self._what = what
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._reading, writing = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become_child(work, writing, seconds)
+        os.close(writing)
+
+    def result(self):
+        """Waits for what the work returns.
+
+        Raises `ChildError` with its error, or once the deadline is over: a child that the kernel holds
+        then goes on without this process.
+        """
+        try:
+            reply = self._read()
+        finally:
+            os.close(self._reading)
+        if reply is None:
+            os.kill(self._pid, signal.SIGKILL)
+            raise ChildError("%s: not done within %d s" % (self._what, self._seconds))
+        os.waitpid(self._pid, 0)
+        if not reply:
+            raise ChildError("%s: the process that did it has ended" % self._what)
+        result = json.loads(reply.decode())
+        if "error" in result:
+            raise ChildError("%s: %s" % (self._what, result["error"]))
+        return result["value"]
+
+    def _read(self):
+        """All that is written until everybody has closed it; None if that is not done in time."""
+        parts = []
+        while True:
+            wait = max(0.0, self._end - time.monotonic())
+            ready, _, _ = select.select([self._reading], [], [], wait)
+            if not ready:
+                return None
+            part = os.read(self._reading, 65536)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
 
 
 def close_streams():
@@ -59,16 +85,3 @@ def _become_child(work, writing, seconds):
         os.write(writing, json.dumps(reply).encode())
     finally:
         os._exit(0)
-
-
-def _read(reading, end):
-    """All that is written until everybody has closed it; None if that is not done at `end`."""
-    parts = []
-    while True:
-        ready, _, _ = select.select([reading], [], [], max(0.0, end - time.monotonic()))
-        if not ready:
-            return None
-        part = os.read(reading, 65536)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)

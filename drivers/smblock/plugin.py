@@ -10,7 +10,7 @@ import uuid
 
 from smblock import guard
 from smblock.activation import forget_tags
-from smblock.child import run_in_child
+from smblock.child import Child
 from smblock.core import core_of
 from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
 from smblock.sm import util
@@ -22,7 +22,7 @@ def settle(session, args):
     """JSON: this host's boot, and whether it uses the VDI. What a killed command left is gone then."""
     sr_uuid, vdi_uuid = _uuid(args, "sr"), _uuid(args, "vdi")
     what = "settling VDI %s" % vdi_uuid
-    in_use = run_in_child(what, lambda: _settle(session, sr_uuid, vdi_uuid), SETTLE_SECONDS)
+    in_use = Child(what, lambda: _settle(session, sr_uuid, vdi_uuid), SETTLE_SECONDS).result()
     util.SMlog("plugin settle: VDI %s is %s here" % (vdi_uuid, "in use" if in_use else "not in use"))
     return json.dumps({"boot_id": boot_id(), "in_use": in_use})
 

@@ -61,8 +61,18 @@ def take_over(target, attributes):
     return target
 
 
+# Under SM's lock of the SR on this host: a scan must not run beside what changes which VDIs there are,
+# and XAPI forgets what is under way when it is restarted. Not what a VM waits for.
+OPS_EXCLUSIVE = ["sr_create", "sr_delete", "sr_attach", "sr_detach", "sr_scan", "sr_update", "vdi_create"]
+OPS_EXCLUSIVE += ["vdi_introduce", "vdi_delete", "vdi_snapshot", "vdi_clone", "vdi_resize", "vdi_revert"]
+
+
 class CoreSR(SR.SR):
     """An SR whose object has a core: self.core does what SM asks of it."""
+
+    def load(self, sr_uuid):
+        self.lock = Lock("sr", sr_uuid)
+        self.ops_exclusive = OPS_EXCLUSIVE
 
     @as_sm_error
     def delete(self, uuid):
