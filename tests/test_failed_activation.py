@@ -145,7 +145,6 @@ def test_an_administrator_releases_what_a_killed_activation_left(
     guests.admin(*words, host=1).check()
     assert disk.traces(one) == []
     assert disk.claimed_by() is None
-    disk.forget_tags()
 
 
 def test_a_link_to_a_device_that_is_gone_does_not_stop_an_activation(disk: Disk, one: Dom0) -> None:

@@ -58,10 +58,10 @@ def writer(sr: CephSr, two: Dom0) -> Iterator[GuestDom0]:
 
 
 def start_writer(disk: Disk, host: Dom0, state: str) -> None:
-    host.put("/tmp/fenced-writer.py", WRITER.encode())
+    host.put("/tmp/write-numbered.py", WRITER.encode())
     (device,) = disk.devices(host)
     host.exec(["sh", "-c", f"rm -f {REPORT} {REPORT}.*"]).check()
-    start = f"setsid python3 /tmp/fenced-writer.py {device} {state} {REPORT} </dev/null >{REPORT}.log 2>&1 &"
+    start = f"setsid python3 /tmp/write-numbered.py {device} {state} {REPORT} </dev/null >{REPORT}.log 2>&1 &"
     host.exec(["sh", "-c", start]).check()
     runs = f"for i in $(seq 300); do [ -e {REPORT}.runs ] && exit; sleep 0.1; done; cat {REPORT}* >&2; exit 1"
     host.exec(["sh", "-c", runs]).check()

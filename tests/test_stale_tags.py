@@ -22,7 +22,6 @@ def sr(guests_rbd_pool: RbdPool) -> CephSr:
 def disk(sr: CephSr) -> Iterator[Disk]:
     disk = Disk.create(sr)
     yield disk
-    disk.forget_tags()
     disk.destroy()
 
 

@@ -148,10 +148,8 @@ def _release(options):
     is_crucible = crucible.is_meant(config)
     if not _settle_here(options, None if is_crucible else _sr(options)):
         return 1
-    if is_crucible:
-        host = crucible.release(options.sr, options.vdi, config)
-    else:
-        host = _sr(options).release_vdi(options.vdi)
+    sr_uuid, vdi_uuid = options.sr, options.vdi
+    host = crucible.release(sr_uuid, vdi_uuid, config) if is_crucible else _sr(options).release_vdi(vdi_uuid)
     print("no host has claimed it now" if host is None else "released the claim of host %s" % host)
     return 0
 

@@ -145,9 +145,15 @@ class OtherHost:
         return self._uuid is None or declared_dead(self._sr.session, self._uuid)
 
     def uses(self, vdi_uuid):
-        """Whether it uses the VDI; None if it cannot be asked."""
+        """Whether it uses the VDI; None if it cannot be asked, or cannot find out."""
         args = {"sr": self._sr.uuid, "vdi": vdi_uuid}
-        reply = call_plugin(self._sr.session, self._host_ref, "settle", args)
+        try:
+            reply = call_plugin(self._sr.session, self._host_ref, "settle", args)
+        except Exception as error:
+            if failure_code(error) != "XENAPI_PLUGIN_FAILURE":
+                raise
+            util.SMlog("VDI %s: host %s cannot tell whether it uses it: %s" % (vdi_uuid, self, error))
+            return None
         return None if reply is None else bool(json.loads(reply)["in_use"])
 
     def refusal(self, vdi_uuid, in_use):
@@ -158,7 +164,7 @@ class OtherHost:
             return xs_errors.XenError("VDIInUse", opterr=what + ": detach it there")
         fix = "start that host and its toolstack, with smblock installed; or, if the host is certainly off, run: "
         fix += "xe host-declare-dead uuid=%s" % self._uuid
-        return xs_errors.XenError("VDIUnavailable", opterr="%s, which cannot be asked: %s" % (what, fix))
+        return xs_errors.XenError("VDIUnavailable", opterr="%s, which does not reply: %s" % (what, fix))
 
 
 def settle_killed(sr):

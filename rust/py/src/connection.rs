@@ -27,7 +27,7 @@ pub fn pool(config: &DeviceConfig) -> Result<Arc<CephPool>, crate::error::Failur
     let name = config.require_pool()?;
     // What a thread that panicked left here is still a whole connection, or none.
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(found) = open.as_ref().filter(|open| open.config == *config) {
+    if let Some(found) = open.as_ref().filter(|open| open.config.connects_as(config)) {
         return Ok(found.pool.clone());
     }
     let pool = Arc::new(CephPool::open(connect(config, DEADLINE)?, name)?);

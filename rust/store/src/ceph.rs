@@ -1,6 +1,7 @@
 //! A pool of a real Ceph cluster, through librados and librbd.
 
 mod comparison;
+mod monitors;
 mod progress;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use crate::cluster::{
 use crate::device_config::DeviceConfig;
 use crate::error::Error;
 
+pub(crate) use self::monitors::may_blocklist;
+pub use self::monitors::{df, osd_dump};
 use self::progress::with_progress;
 
 /// What the directory of images is made of: librbd keeps each image's id in an object of this name.
@@ -40,40 +43,6 @@ pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd
         ..ConnectOptions::new(config.user())
     };
     librbd::Cluster::connect(&options).map_err(|source| Error::Unreachable { source })
-}
-
-/// Asks whether the user may put clients on the blocklist, without doing it.
-///
-/// # Errors
-/// EACCES: the user lacks the cap.
-pub(crate) fn may_blocklist(cluster: &librbd::Cluster) -> librbd::Result<()> {
-    // An address that cannot be parsed is refused either way, and before that only without the cap.
-    // The older spelling is the only one of Nautilus and Octopus; a release that does not have one
-    // of them returns the same EINVAL.
-    for spelling in ["blocklist", "blacklist"] {
-        let command = json!({
-            "prefix": format!("osd {spelling}"),
-            format!("{spelling}op"): "add",
-            "addr": "none/0",
-        });
-        match cluster.mon_command(&command) {
-            Err(error) if error.errno() == Some(nix::libc::EINVAL) => {}
-            other => other.map(drop)?,
-        }
-    }
-    Ok(())
-}
-
-/// `ceph df detail`, as JSON.
-pub fn df(cluster: &librbd::Cluster) -> Result<Vec<u8>> {
-    let command = json!({"prefix": "df", "detail": "detail", "format": "json"});
-    Ok(cluster.mon_command(&command)?)
-}
-
-/// `ceph osd dump`, as JSON.
-pub fn osd_dump(cluster: &librbd::Cluster) -> Result<Vec<u8>> {
-    let command = json!({"prefix": "osd dump", "format": "json"});
-    Ok(cluster.mon_command(&command)?)
 }
 
 /// One pool, opened by this process.

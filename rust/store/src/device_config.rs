@@ -119,6 +119,17 @@ impl DeviceConfig {
         Ok(config)
     }
 
+    /// Whether both are the same but for xapi's own key: SM reads a PBD again in the middle of a command.
+    #[must_use]
+    pub fn connects_as(&self, other: &DeviceConfig) -> bool {
+        let sr_master = other.sr_master;
+        let same = DeviceConfig {
+            sr_master,
+            ..self.clone()
+        };
+        same == *other
+    }
+
     /// The pool; only a probe may do without.
     #[must_use]
     pub fn pool(&self) -> Option<&str> {

@@ -152,7 +152,7 @@ pub enum Error {
         /// The address of its kernel client.
         address: String,
         /// What the cluster returned.
-        source: ClusterError,
+        source: Box<ClusterError>,
     },
     /// This host was cut off from the cluster, and a device of it is still open.
     #[error("VDI {vdi}: {device} is of no use any more: its kernel client {address} is on the cluster's blocklist, because this host was taken for dead. Shut down the VM that has it open (I/O errors are expected), then start it again; or reboot this host")]

@@ -189,7 +189,7 @@ impl Repository<'_> {
             done.map_err(|source| Error::FenceFailed {
                 host: host.to_owned(),
                 address: address.clone(),
-                source,
+                source: Box::new(source),
             })?;
             log::warn!("blocklisted client {address} of host {host} for 24 h");
         }
@@ -261,7 +261,7 @@ impl Repository<'_> {
         let mut entries = self.read_keys(&[&key])?;
         let bytes = entries.remove(&key);
         bytes
-            .map(|bytes| Stored::parse(bytes))
+            .map(Stored::parse)
             .transpose()
             .map_err(|source| Error::Damaged {
                 sr: self.sr,

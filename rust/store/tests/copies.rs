@@ -103,7 +103,7 @@ fn two_vdis_of_one_snapshot_have_a_device_each() {
     lab.world.set_open(B, &other, true);
     lab.deactivate(B, &snapshot).unwrap();
     let left = lab.world.devices(B).into_iter().map(|d| d.device);
-    assert_eq!(left.collect::<Vec<_>>(), [other.clone()]);
+    assert_eq!(left.collect::<Vec<_>>(), std::slice::from_ref(&other));
     lab.world.set_open(B, &other, false);
     lab.deactivate(B, &twin).unwrap();
     assert!(lab.world.devices(B).is_empty());

@@ -152,22 +152,8 @@ impl Cluster for MemoryCluster {
 
     fn swap(&self, object: &str, swap: &Swap) -> Result<()> {
         let pool = &mut self.request("swap", object)?.pool;
-        let stored = pool
-            .objects
-            .get_mut(object)
-            .ok_or_else(|| ClusterError::new("swap", object, libc::ENOENT))?;
-        let empty = Vec::new();
-        let holds = |(key, expected): (&String, &Option<Vec<u8>>)| {
-            stored.get(key).unwrap_or(&empty) == expected.as_ref().unwrap_or(&empty)
-        };
-        if !swap.expect.iter().all(holds) {
-            return Err(ClusterError::new("swap", object, libc::ECANCELED));
-        }
-        for key in &swap.remove {
-            stored.remove(key);
-        }
-        stored.extend(swap.set.clone());
-        Ok(())
+        let swapped = pool.swap(object, swap);
+        swapped.map_err(|errno| ClusterError::new("swap", object, errno))
     }
 
     fn remove_object(&self, object: &str, expect: &Entries) -> Result<()> {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{Entries, Watcher};
+use nix::libc;
+
+use crate::cluster::{Entries, Swap, Watcher};
 
 /// The object that an image's way to the trash needs, and that a full pool does not let be made.
 pub(super) const TRASH_OBJECT: &str = "rbd_trash";
@@ -86,6 +88,24 @@ impl Pool {
     pub fn insert(&mut self, id: &str, image: Image) {
         self.directory.insert(image.name.clone(), id.to_owned());
         self.images.insert(id.to_owned(), image);
+    }
+
+    /// Applies a compare-and-swap, or returns the errno.
+    pub fn swap(&mut self, object: &str, swap: &Swap) -> Result<(), i32> {
+        let stored = self.objects.get_mut(object).ok_or(libc::ENOENT)?;
+        // A missing key compares equal to an empty value.
+        let empty = Vec::new();
+        let holds = |(key, expected): (&String, &Option<Vec<u8>>)| {
+            stored.get(key).unwrap_or(&empty) == expected.as_ref().unwrap_or(&empty)
+        };
+        if !swap.expect.iter().all(holds) {
+            return Err(libc::ECANCELED);
+        }
+        for key in &swap.remove {
+            stored.remove(key);
+        }
+        stored.extend(swap.set.clone());
+        Ok(())
     }
 
     pub fn watch(&mut self, image_id: &str, watcher: Watcher) {

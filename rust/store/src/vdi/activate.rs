@@ -96,9 +96,9 @@ impl Repository<'_> {
         self.unmap_devices(vdi, entry.vdi.as_ref().map(|s| &s.record), |_| true)
     }
 
-    /// Removes what a killed command of this host left of a VDI: a device that is not open, the note of
-    /// a reader, and the claim. Returns whether the VDI is in use on this host. The caller has made sure that
-    /// no tapdisk serves the VDI (a paused one has its device closed), and holds SM's lock of it.
+    /// Removes what a killed command of this host left of a VDI: a device that is not open, the note
+    /// of a reader, and the claim. Returns whether the VDI is in use on this host. The caller has made
+    /// sure that no tapdisk serves the VDI (a paused one has its device closed), and holds SM's lock.
     pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
         let entry = self.entry(vdi)?;
         let record = entry.vdi.as_ref().map(|s| &s.record);

@@ -1,5 +1,7 @@
 //! A host is down, or cut off: who gets its disks, and when.
 
+use std::slice::from_ref;
+
 use store::host::{Host, Mapped};
 use store::{Error, Hold};
 use uuid::Uuid;
@@ -28,7 +30,7 @@ fn a_host_that_was_declared_dead_loses_its_disk_at_once_and_cannot_write() {
     lab.world.freeze(A);
     lab.world.declare_dead(A, true);
     let here = lab.activate(B, &vdi).unwrap();
-    assert_eq!(lab.world.blocklist(), [mapped.client_address.clone()]);
+    assert_eq!(lab.world.blocklist(), from_ref(&mapped.client_address));
     lab.world.write(B, &here.device, 2).unwrap();
     lab.world.thaw(A);
     assert!(lab.world.write(A, &mapped.device, 3).is_err());
@@ -81,7 +83,7 @@ fn a_disk_is_refused_if_its_dead_host_cannot_be_blocklisted() {
 fn the_hook_cuts_off_every_disk_of_the_host() {
     let (lab, vdi, mapped) = used_by_a();
     let dead = lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
-    assert_eq!(dead, [mapped.client_address.clone()]);
+    assert_eq!(dead, from_ref(&mapped.client_address));
     assert!(lab.world.write(A, &mapped.device, 5).is_err());
     lab.activate(B, &vdi).unwrap();
     let again = lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
@@ -253,7 +255,7 @@ fn a_declaration_in_the_middle_of_an_activation_leaves_one_writer() {
         let sr = crate::support::repository(&cluster, &host, lab.sr);
         let done = sr.activate_vdi(&vdi, true);
         lab.world.kill(process.host.owner());
-        let acted = lab.keys("host.").len() > 0;
+        let acted = !lab.keys("host.").is_empty();
         if acted && lab.world.devices(B).is_empty() {
             let mapped = lab.activate(B, &vdi).unwrap();
             lab.world.write(B, &mapped.device, 9).unwrap();

@@ -1,0 +1,39 @@
+//! What only the monitors know.
+
+use serde_json::json;
+
+use crate::cluster::Result;
+
+/// Asks whether the user may put clients on the blocklist, without doing it.
+///
+/// # Errors
+/// EACCES: the user lacks the cap.
+pub(crate) fn may_blocklist(cluster: &librbd::Cluster) -> librbd::Result<()> {
+    // An address that cannot be parsed is refused either way, and before that only without the cap.
+    // The older spelling is the only one of Nautilus and Octopus; a release that does not have one
+    // of them returns the same EINVAL.
+    for spelling in ["blocklist", "blacklist"] {
+        let command = json!({
+            "prefix": format!("osd {spelling}"),
+            format!("{spelling}op"): "add",
+            "addr": "none/0",
+        });
+        match cluster.mon_command(&command) {
+            Err(error) if error.errno() == Some(nix::libc::EINVAL) => {}
+            other => other.map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+/// `ceph df detail`, as JSON.
+pub fn df(cluster: &librbd::Cluster) -> Result<Vec<u8>> {
+    let command = json!({"prefix": "df", "detail": "detail", "format": "json"});
+    Ok(cluster.mon_command(&command)?)
+}
+
+/// `ceph osd dump`, as JSON.
+pub fn osd_dump(cluster: &librbd::Cluster) -> Result<Vec<u8>> {
+    let command = json!({"prefix": "osd dump", "format": "json"});
+    Ok(cluster.mon_command(&command)?)
+}
