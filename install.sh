@@ -9,8 +9,8 @@ usage() {
 usage: install.sh [--root DIR] [--wheel FILE] [--dry-run]
 
 Installs smblock's SM drivers where xapi looks for them (sm-dir in /etc/xapi.conf and
-/etc/xapi.conf.d, else /opt/xensource/sm), has the kernel's rbd module loaded at boot, and tells
-systemd how Crucible volumes are served.
+/etc/xapi.conf.d, else /opt/xensource/sm), and xapi's plugin and hooks of smblock in /etc/xapi.d; has
+the kernel's rbd module loaded at boot, and tells systemd how Crucible volumes are served.
 
   --root DIR    install under DIR instead of on this host
   --wheel FILE  the wheel with the core (default: the one in target/wheels beside this script)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -224,16 +225,19 @@ def test_a_disk_with_many_parents_is_flattened_in_the_background(fixture: str, r
 
 
 @pytest.fixture
-def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[list[str], list[str]]]:
+def starter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], tuple[list[str], list[str]]]]:
     """Starts a worker where systemd-run is that script: what was executed, and what was logged."""
-    spec = importlib.util.spec_from_file_location("worker", REPOSITORY / "drivers/smblock/worker.py")
-    assert spec is not None and spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # The package without its core.
+    package = ModuleType("smblock")
+    package.__path__ = [str(REPOSITORY / "drivers/smblock")]
+    monkeypatch.setitem(sys.modules, "smblock", package)
+    worker, detached = (importlib.import_module(f"smblock.{name}") for name in ("worker", "detached"))
     executed = tmp_path / "executed"
     executed.touch()
-    monkeypatch.setattr(module, "HAS_SYSTEMD", True)
-    monkeypatch.setattr(module, "TIMEOUT", 1)
+    monkeypatch.setattr(detached, "HAS_SYSTEMD", True)
+    monkeypatch.setattr(detached, "TIMEOUT", 1)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
     def start(systemd_run: str) -> tuple[list[str], list[str]]:
@@ -242,10 +246,12 @@ def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
             path.write_text(f'#!/bin/sh\necho "{name} $*" >>{executed}\n{script}\n')
             path.chmod(0o755)
         logged: list[str] = []
-        module.start("SR-UUID", {"pool": "vms", "ceph_user": "xcp"}, logged.append)
+        worker.start("SR-UUID", {"pool": "vms", "ceph_user": "xcp"}, logged.append)
         return executed.read_text().splitlines(), logged
 
-    return start
+    yield start
+    for name in ("child", "detached", "worker"):
+        del sys.modules[f"smblock.{name}"]
 
 
 def test_where_systemd_runs_the_worker_is_a_unit_of_its_own(

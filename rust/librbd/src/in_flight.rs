@@ -1,10 +1,10 @@
 //! Requests that their caller does not wait for, and the end of the process while one is in flight.
 //!
 //! librados must not run while the process is torn down: the destructors of its static objects, and of
-//! the libraries below it, would pull them from under its threads. A request that nobody waits for
-//! any more holds a connection open, and librados has no way to cancel it: `rados_shutdown` under it would free
-//! what it uses, and its own deadline is up to 25 s away. So [`guard_exit`] has the process end without destructors
-//! while there is such a request. The kernel closes the sockets.
+//! the libraries below it, would pull them from under its threads. A request that its caller no longer
+//! waits for holds a connection open, and librados has no way to cancel it: `rados_shutdown` under it
+//! would free what it uses, and its own deadline is up to 25 s away. So [`guard_exit`] has the process
+//! end without destructors while there is such a request. The kernel closes the sockets.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;

@@ -57,6 +57,7 @@ fn interrupt((setting, operation): (Setting, Operation), intruder: Operation, nt
     });
     let result = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));
     scene.check_writers();
+    scene.check_purges();
     let done = |wanted| {
         (operation == wanted && result.is_ok())
             || (intruder == wanted && outcome.get() == Some(true))

@@ -125,7 +125,7 @@ fn whatever_call_kills_who_empties_or_discards_a_clone_no_object_is_left() {
                 }
                 let _told = sr.reclaim(|_, _| {});
                 lab.world.kill(process.host.owner());
-                lab.world.advance_seconds(LEASE_OVER);
+                lab.let_leases_end();
                 lab.run(B, |sr| sr.reclaim(|_, _| {})).unwrap();
                 faults.deliver();
                 for vdi in lab.vdis(B).keys() {

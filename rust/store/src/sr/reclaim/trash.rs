@@ -4,7 +4,7 @@
 //! swap that takes away what named the image until then (the intent of a deletion, a `hidden` key)
 //! writes the mark. So, at any time, either a key names the image or the mark has its id, whatever
 //! the image is called by then. The mark goes when the image has left the trash: it was purged, or
-//! somebody restored it.
+//! an administrator restored it.
 //!
 //! An image of this SR in the trash that has no mark was moved there by hand, or by smblock 0.1.0
 //! or older. It is listed, and left alone. So is a marked one that a key of the catalogue names.
@@ -193,7 +193,7 @@ impl Repository<'_> {
     fn with_remedy(&self, id: &str, error: ClusterError) -> ClusterError {
         let pool = self.cluster.pool_name();
         let remedy = match error.errno {
-            libc::EBUSY => format!("somebody has it open: 'rados --pool {pool} listwatchers rbd_header.{id}' shows who, and a client that died lets go within 30 s"),
+            libc::EBUSY => format!("a client has it open: 'rados --pool {pool} listwatchers rbd_header.{id}' shows which; one that died lets go within 30 s"),
             libc::ENOTEMPTY => format!("it has snapshots: 'rbd snap ls --all --pool {pool} --image-id {id}' lists them"),
             _ => return error,
         };
