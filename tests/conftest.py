@@ -17,7 +17,7 @@ from tests.lab.ceph import OneNodeCeph
 from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
 from tests.lab.crucible import CrucibleLab, CrucibleStorage, crucible_bin
 from tests.lab.dom0 import Dom0, GuestDom0, LocalDom0
-from tests.lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
+from tests.lab.sm_source import SITE_PACKAGES, sm_source
 from tests.lab.tree import stage_sm
 from tests.lab.xapi.lab_pool import LabPool, Tree
 from tests.wheel import REPOSITORY, built_wheel
@@ -79,11 +79,11 @@ def new_guest_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 
 @pytest.fixture(scope="session")
 def driver_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of drivers that install.sh makes from the built wheel."""
+    """The root that install.sh makes from the built wheel."""
     root = tmp_path_factory.mktemp("installed")
     argv: list[str | Path] = [REPOSITORY / "install.sh", "--root", root, "--wheel", built_wheel()]
     subprocess.run(argv, check=True, capture_output=True, timeout=60)
-    return root / SM_DIR.lstrip("/")
+    return root
 
 
 @pytest.fixture(scope="session")

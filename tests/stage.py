@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.lab import LabError
 from tests.lab.dom0 import Dom0, GuestDom0
-from tests.lab.sm_source import SM_DIR, sm_source
+from tests.lab.sm_source import sm_source
 from tests.lab.tree import stage_sm
 from tests.lab.xapi.lab_pool import LabPool, Tree, XeError
 from tests.wheel import REPOSITORY, built_wheel
@@ -42,13 +42,13 @@ class Stage:
         return part
 
     def install(self) -> tuple[Path, Path]:
-        """SM's tree, and the driver's as install.sh makes it."""
+        """SM's tree, and the root that install.sh makes."""
         installed = self.part("installed")
         wheel = built_wheel()
         with self.timed(f"./install.sh --root … --wheel {wheel.name}"):
             install = [str(REPOSITORY / "install.sh"), "--root", str(installed), "--wheel", str(wheel)]
             subprocess.run(install, check=True, capture_output=True)
-            return stage_sm(sm_source(), self.part("sm")), installed / SM_DIR.lstrip("/")
+            return stage_sm(sm_source(), self.part("sm")), installed
 
     def start(self, names: Sequence[str]) -> list[GuestDom0]:
         """Start hosts that have a kernel of their own."""

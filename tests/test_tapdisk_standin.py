@@ -19,7 +19,7 @@ import pytest
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.dom0 import GuestDom0, LocalDom0
 from tests.lab.sm_source import stage_sm
-from tests.lab.tree import layout
+from tests.lab.tree import install_driver, layout
 from tests.lab.xapi import ApiError, Session, Settings, Xapi
 
 # Of the lab itself, and `test_plug.py` has disks on this tapdisk.
@@ -108,9 +108,7 @@ def write(text: str, device: str) -> str:
 def host(request: pytest.FixtureRequest, ceph: OneNodeCeph, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     tree = stage_sm(request.param, tmp_path_factory.mktemp("sm"))
     driver = tmp_path_factory.mktemp("driver")
-    (driver / "LabBlockSR.py").write_bytes((FIXTURES / "LabBlockSR.py").read_bytes())
-    (driver / "LabBlockSR.py").chmod(0o755)
-    (driver / "LabBlockSR").symlink_to("LabBlockSR.py")
+    install_driver(FIXTURES / "LabBlockSR.py", driver)
     pool = "tapdisk" if request.param is None else "tapdisk-real"
     ceph.create_pool(pool)
     with (
@@ -164,17 +162,56 @@ def test_a_snapshot_pauses_the_disk_that_is_active_and_lets_it_go_on(host: Host)
         assert host.image_starts_with("still-there")
 
 
-def test_a_disk_that_grew_while_it_was_paused_is_seen_to_have_grown(host: Host) -> None:
+def test_a_paused_tapdisk_has_its_image_closed(host: Host) -> None:
+    """blktap v4.0.8 drivers/tapdisk-vbd.c:989 tapdisk_vbd_pause calls tapdisk_vbd_close_vdi.
+
+    The state bits are those of tapdisk-vbd.h:49-58: PAUSED, QUIESCED, CLOSED.
+    """
     vdi = host.create_vdi()
-    with host.plugged(vdi) as device:
+    opened = f"ls /sys/block/{Path(host.disk).name}/holders"
+    with host.plugged(vdi):
+        (running,) = host.tapdisks
+        assert int(running["state"], 16) == 0
+        assert host.shell(opened) != ""
+        host.plugin("pause", vdi)
+        (paused,) = host.tapdisks
+        assert int(paused["state"], 16) == 0x2A
+        assert paused["args"] == running["args"], "its name stays"
+        assert host.shell(opened) == ""
+        host.plugin("unpause", vdi)
+        assert host.tapdisks == [running]
+        assert host.shell(opened) != ""
+
+
+def test_a_disk_that_grew_while_it_was_paused_does_not_go_on(host: Host) -> None:
+    """blktap v4.0.8 drivers/tapdisk-vbd.c:1032-1047 tapdisk_vbd_resume: EMEDIUMTYPE, it stays paused."""
+    vdi = host.create_vdi()
+    with host.plugged(vdi):
         host.plugin("pause", vdi)
         host.ceph.rbd("resize", "--size", "128M", "--no-progress", host.image)
         try:
             assert host.wait_for(lambda: host.shell(f"blockdev --getsize64 {host.disk}").strip() == str(128 * MIB))
-            host.plugin("unpause", vdi)
-            assert host.shell(f"blockdev --getsize64 {device}").strip() == str(128 * MIB)
+            with pytest.raises(ApiError):
+                host.plugin("unpause", vdi)
+            (tapdisk,) = host.tapdisks
+            assert int(tapdisk["state"], 16) == 0x22A
         finally:
             host.ceph.rbd("resize", "--size", "64M", "--allow-shrink", "--no-progress", host.image)
+        assert host.wait_for(lambda: host.shell(f"blockdev --getsize64 {host.disk}").strip() == str(64 * MIB))
+        assert host.plugin("unpause", vdi) == "True"
+
+
+def test_a_tapdisk_on_the_same_path_serves_the_next_activation(host: Host) -> None:
+    """sm v3.2.12 drivers/blktap2.py VDI._tap_activate: Tapdisk.find_by_path finds one, and none is launched."""
+    vdi = host.create_vdi()
+    (device,) = host.shell("tap-ctl allocate").split()
+    minor = re.sub(r"\D", "", device.rpartition("-")[2] if "tapdisk-" in device else device.rpartition("tapdev")[2])
+    pid = host.shell("tap-ctl spawn").strip()
+    host.shell(f"tap-ctl attach -p {pid} -m {minor} && tap-ctl open -p {pid} -m {minor} -a aio:{host.disk}")
+    with host.plugged(vdi):
+        (tapdisk,) = host.tapdisks
+        assert tapdisk["pid"] == pid
+    assert host.tapdisks == []
 
 
 def test_a_disk_that_is_only_read_cannot_be_written_to(host: Host) -> None:

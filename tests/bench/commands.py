@@ -24,10 +24,10 @@ _BARE = f"{SM_DIR}/bare-imports"
 
 
 def install(root: Path) -> Path:
-    """Install the built wheel below a new root: its folder of drivers."""
+    """Install the built wheel below a new root, and return the root."""
     argv: list[str | Path] = [REPOSITORY / "install.sh", "--root", root, "--wheel", built_wheel()]
     subprocess.run(argv, check=True, capture_output=True, timeout=60)
-    return root / SM_DIR.lstrip("/")
+    return root
 
 
 def whole_commands(folder: Path, ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> dict[str, Samples]:

@@ -21,7 +21,9 @@ _STAND_IN = _LAB / "sm"
 _TAPDISK = _LAB / "tapdisk"
 
 SM_DIR = "/opt/xensource/sm"
-PLUGIN_DIR = "/etc/xapi.d/plugins"
+XAPI_DIR = "/etc/xapi.d"
+PLUGIN_DIR = f"{XAPI_DIR}/plugins"
+HOOK_DIR = f"{XAPI_DIR}/host-post-declare-dead"
 # Stands for the site-packages of dom0's interpreter; the agent's PYTHONPATH names it.
 SITE_PACKAGES = "/opt/xensource/site-packages"
 _LIBEXEC = "/usr/libexec/sm"
@@ -65,6 +67,7 @@ def stage_sm(source: Path | None, root: Path, python: str | None = None) -> Path
         shutil.copytree(_from_pypi(python), site_packages, dirs_exist_ok=True)
     # comes with xapi, not with SM
     _install(_STAND_IN / "XenAPIPlugin.py", site_packages / "XenAPIPlugin.py", 0o644)
+    _install(_STAND_IN / "10resetvdis", below(root, HOOK_DIR) / "10resetvdis", 0o755)
     _stage_tapdisk(root, minors)
     _name_interpreter(root, python)
     return root
@@ -92,6 +95,7 @@ def _stage_stand_in(root: Path) -> None:
     for pattern in ("*.py", "*.xml"):
         _copy_files(_STAND_IN, below(root, SM_DIR), pattern)
     (below(root, SM_DIR) / "XenAPIPlugin.py").unlink()
+    (below(root, SM_DIR) / "resetvdis.py").chmod(0o755)
     for plugin in ("tapdisk-pause", "on-slave"):
         _install(_STAND_IN / plugin, below(root, PLUGIN_DIR) / plugin, 0o755)
 
@@ -136,7 +140,7 @@ def _stage_tapdisk(root: Path, minors: str) -> None:
 
 def _name_interpreter(root: Path, python: str) -> None:
     """Make what xapi executes run on `python`, whatever the machine's own is."""
-    for folder in (SM_DIR, PLUGIN_DIR, _LIBEXEC, f"{_LIBEXEC}/drivers"):
+    for folder in (SM_DIR, PLUGIN_DIR, HOOK_DIR, _LIBEXEC, f"{_LIBEXEC}/drivers"):
         for file in below(root, folder).glob("*"):
             if file.is_symlink() or not file.is_file():
                 continue

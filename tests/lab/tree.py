@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tests.lab import LabError
 from tests.lab.dom0 import Dom0, GuestDom0
-from tests.lab.sm_source import PLUGIN_DIR, SITE_PACKAGES, SM_DIR, stage_sm
+from tests.lab.sm_source import PLUGIN_DIR, SITE_PACKAGES, SM_DIR, XAPI_DIR, below, stage_sm
 
-__all__ = ["PLUGIN_DIR", "SITE_PACKAGES", "SM_DIR", "XAPI_SOCKET", "layout", "stage_sm"]
+__all__ = ["PLUGIN_DIR", "SITE_PACKAGES", "SM_DIR", "XAPI_SOCKET", "install_driver", "layout", "stage_sm"]
 
 XAPI_SOCKET = "/var/lib/xcp/xapi"
 
@@ -48,7 +48,8 @@ def layout(
     """Make a freshly started host a dom0.
 
     sm_tree       from `stage_sm`, copied to the root
-    driver_tree   the driver as installed, copied to the SM folder; None for a host without
+    driver_tree   the root that install.sh makes: its SM folder and its /etc/xapi.d are copied; None for a
+                  host without the driver
     ceph_conf     text of /etc/ceph/ceph.conf; None for a host that knows no cluster
     keyring       the keyring of the user the host may be
     xapi          address and port the host's xapi socket leads to
@@ -59,10 +60,9 @@ def layout(
     dom0.put("/etc/xensource-inventory", inventory.encode())
     dom0.put_tree(sm_tree, "/")
     if driver_tree is not None:
-        dom0.put_tree(driver_tree, SM_DIR)
-        beside = driver_tree.parents[SM_DIR.count("/") - 1] / "etc" / "xapi.d"
-        if beside.is_dir():
-            dom0.put_tree(beside, "/etc/xapi.d")
+        for folder in (SM_DIR, XAPI_DIR):
+            if below(driver_tree, folder).is_dir():
+                dom0.put_tree(below(driver_tree, folder), folder)
     if ceph_conf is not None:
         dom0.put("/etc/ceph/ceph.conf", ceph_conf.encode())
     if keyring is not None:
@@ -73,6 +73,15 @@ def layout(
         # Only a host with block devices has use for a tapdisk, or can have one.
         dom0.exec(["tapdisk-prepare"]).check()
     dom0.preload(_preloadable(sm_tree), [SM_DIR, SITE_PACKAGES])
+
+
+def install_driver(file: Path, root: Path) -> None:
+    """Install a driver of the tests' own below `root`, as install.sh installs one: the file and its link."""
+    installed = below(root, SM_DIR) / file.name
+    installed.parent.mkdir(parents=True, exist_ok=True)
+    installed.write_bytes(file.read_bytes())
+    installed.chmod(0o755)
+    installed.with_suffix("").symlink_to(file.name)
 
 
 def _preloadable(sm_tree: Path) -> list[str]:

@@ -118,7 +118,9 @@ class VDI:
     def compose(self, sr_uuid, vdi1, vdi2):
         raise xs_errors.XenError("Unimplemented")
 
-    def _do_snapshot(self, sr_uuid, vdi_uuid, snapType, cloneOp=False, secondary=None, cbtlog=None):
+    def _do_snapshot(
+        self, sr_uuid, vdi_uuid, snapType, cloneOp=False, secondary=None, cbtlog=None, is_mirror_destination=False
+    ):
         raise xs_errors.XenError("Unimplemented")
 
     def _get_blocktracking_status(self, uuid=None):
@@ -144,7 +146,12 @@ class VDI:
             driver_params.get("type"), SNAPSHOT_DOUBLE
         )
         cbtlog = self._get_cbt_logpath(self.uuid) if self._get_blocktracking_status() else None
-        return self._do_snapshot(sr_uuid, vdi_uuid, kind, secondary=driver_params.get("mirror") or None, cbtlog=cbtlog)
+        secondary = driver_params.get("mirror") or None
+        # one argument more than SM passed before QCOW2
+        destination = bool(driver_params.get("base_mirror")) and not secondary
+        return self._do_snapshot(
+            sr_uuid, vdi_uuid, kind, secondary=secondary, cbtlog=cbtlog, is_mirror_destination=destination
+        )
 
     def data_destroy(self, sr_uuid, vdi_uuid):
         if not self.session.xenapi.VDI.get_is_a_snapshot(self.sr.srcmd.params["vdi_ref"]):

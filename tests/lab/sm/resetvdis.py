@@ -1,4 +1,7 @@
+#!/usr/bin/python3
 """Stand-in for SM's resetvdis: clearing what VDI records say about hosts that have them open."""
+
+import sys
 
 import lock
 import util
@@ -63,3 +66,20 @@ def reset_vdi(session, vdi_uuid, force, term_output=True, writable=True):
         session.xenapi.VDI.remove_from_sm_config(vdi_ref, key)
         say(f"Cleared {vdi_uuid} on host {host}")
     return clean
+
+
+def main(arguments):
+    """`resetvdis.py [all] HOST_UUID SR_UUID [--master]`, or `resetvdis.py single VDI_UUID [--force]`."""
+    session = util.get_localAPI_session()
+    try:
+        if arguments[0] == "single":
+            reset_vdi(session, arguments[1], force="--force" in arguments[2:])
+        else:
+            host_uuid, sr_uuid, *flags = arguments[1:] if arguments[0] == "all" else arguments
+            reset_sr(session, host_uuid, sr_uuid, "--master" in flags)
+    finally:
+        session.xenapi.session.logout()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

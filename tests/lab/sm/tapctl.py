@@ -1,9 +1,11 @@
 """Stand-in for the part of SM's blktap2 that drives tapdisk processes through tap-ctl."""
 
+import errno
 import os
 import re
 import signal
 import subprocess
+import time
 
 import util
 
@@ -65,6 +67,7 @@ class Tapdisk:
     """A tapdisk process with one disk open, as ``tap-ctl list`` shows it."""
 
     TYPES = ["aio", "vhd", "qcow2"]
+    # of the bits that tap-ctl shows; a paused one also is quiesced (0x8) and closed (0x2)
     PAUSED = 0x20
     PAUSE_REQUESTED = 0x10
 
@@ -124,7 +127,7 @@ class Tapdisk:
             util.pread2(["cgclassify", str(pid)])
             TapCtl.run("attach", "-p", pid, "-m", minor)
             undo.append(lambda: TapCtl.run("detach", "-p", pid, "-m", minor))
-            TapCtl.run("open", "-p", pid, "-m", minor, "-a", arg, *(["-R"] if options.get("rdonly") else []))
+            cls._open(pid, minor, arg, ["-R"] if options.get("rdonly") else [])
             undo.append(lambda: TapCtl.run("close", "-p", pid, "-m", minor, "-t", 120))
             tapdisk = cls.from_minor(minor)
             util.set_scheduler_sysfs_node(f"/sys/dev/block/{cls.major()}:{minor}", ["none", "noop"])
@@ -138,6 +141,18 @@ class Tapdisk:
             if isinstance(error, TapCtl.CommandFailure):
                 raise TapdiskFailed(arg, error) from error
             raise
+
+    @staticmethod
+    def _open(pid, minor, arg, flags):
+        """What may pass is tried again, as SM does: five times, a second apart."""
+        for attempt in range(6):
+            try:
+                TapCtl.run("open", "-p", pid, "-m", minor, "-a", arg, *flags)
+                return
+            except TapCtl.CommandFailure as error:
+                if attempt == 5 or error.status not in (errno.EIO, errno.EROFS, errno.EAGAIN):
+                    raise
+            time.sleep(1)
 
     def shutdown(self):
         TapCtl.run("close", "-p", self.pid, "-m", self.minor, "-t", 120)

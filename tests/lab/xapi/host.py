@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import xmlrpc.client
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from xml.parsers.expat import ExpatError
 
 from tests.lab.xapi.datapath import Datapaths
 from tests.lab.xapi.errors import ApiError
-from tests.lab.xapi.hooks import Hooks
-from tests.lab.xapi.pool import Pool
+from tests.lab.xapi.liveness import Liveness
+from tests.lab.xapi.pool import CALLER, Pool
 from tests.lab.xapi.sr import PbdCalls
 from tests.lab.xapi.tasks import Tasks, now
 from tests.lab.xapi.vm import VmCalls
@@ -21,7 +22,7 @@ PLUGIN_DIR = "/etc/xapi.d/plugins"
 class HostCalls:
     """The XenAPI class host."""
 
-    API = ("call_plugin", "declare_dead", "destroy")
+    API = ("call_plugin", "declare_dead", "destroy", "disable", "enable")
 
     def __init__(self, pool: Pool, vms: VmCalls, pbds: PbdCalls, datapaths: Datapaths, tasks: Tasks) -> None:
         self._pool = pool
@@ -29,18 +30,22 @@ class HostCalls:
         self._pbds = pbds
         self._datapaths = datapaths
         self._tasks = tasks
-        self._hooks = Hooks(pool)
+        self.liveness = Liveness(pool, vms, pbds)
+        self.declare_dead = self.liveness.declare_dead
+        self.destroy = self.liveness.destroy
 
-    def started(self, host: str) -> list[str]:
+    def started(self, host: str, *, plug: bool = True) -> list[str]:
         """The host's toolstack has just started, after a boot: look at the drivers, plug the SRs.
 
-        Whatever ran there before is gone.  Returns the plug tasks, whose failures xapi only notes.
+        Whatever ran there before is gone.  Returns the plug tasks, whose failures xapi only notes; without
+        `plug` the host is up, and its SRs are not plugged yet.
         """
         db = self._pool.db
         self._reset(host)
-        db.set("host_metrics", db.get("host", host, "metrics"), "live", True)
-        db.set("host", host, "enabled", True)
+        self.liveness.returned(host)
         self._pool.load_drivers(host)
+        if not plug:
+            return []
         return [self._tasks.run("Async.PBD.plug", self._pbds.plug, pbd) for pbd in db.find("PBD", host=host)]
 
     def _reset(self, host: str) -> None:
@@ -58,78 +63,45 @@ class HostCalls:
         self._datapaths.forget_host(host)
 
     def call_plugin(self, host: str, plugin: str, function: str, args: Mapping[str, str]) -> str:
-        """Run a plugin on a host, with a session of its own, and return the string it answers."""
+        """Run a plugin on a host and return the string it answers.
+
+        On the master the plugin gets the caller's own session (xapi_host.ml:1496); for another host xapi makes
+        one that lasts as long as the call (message_forwarding.ml:84-98).
+        """
         path = f"{PLUGIN_DIR}/{plugin}"
-        machine = self._pool.machines[host]
-        if machine.exec(["test", "-x", path]).returncode != 0:
+        self._pool.require_live(host)
+        if self._pool.execute(host, ["test", "-e", path]).returncode != 0:
             raise ApiError("XENAPI_MISSING_PLUGIN", plugin)
-        session = self._pool.db.create("session", auth_user_name="root", originator="plugin")
-        call = xmlrpc.client.dumps((session, dict(args)), methodname=function)
-        done = self._pool.plugin(host, path, call)
+        with self._plugin_session(host) as session:
+            call = xmlrpc.client.dumps((session, dict(args)), methodname=function)
+            done = self._pool.plugin(host, path, call)
         stdout = done.stdout.decode(errors="replace")
         if done.returncode != 0:
             stderr = done.stderr.decode(errors="replace")
-            raise ApiError("XENAPI_PLUGIN_FAILURE", "non-zero exit", stdout, stderr)
+            what = "non-zero exit" if done.returncode > 0 else f"signal: {-done.returncode}"
+            raise ApiError("XENAPI_PLUGIN_FAILURE", what, stdout, stderr)
         return _plugin_answer(stdout)
 
-    def declare_dead(self, host: str) -> None:
-        """Take a host as dead.
-
-        xapi_host.ml:1160 (e2ee48d): refused while the host replies; the pre hook; its VMs are halted;
-        it is disabled; the post hook.  `host_metrics.live` is not touched.
-        """
-        self._require_dead(host)
-        self._hooks.run("host-pre-declare-dead", host, "user")
-        self._reset(host)
+    def disable(self, host: str, _auto_enable: bool = True) -> None:
+        """Let no VM start on the host."""
         self._pool.db.set("host", host, "enabled", False)
-        self._hooks.run("host-post-declare-dead", host, "user")
 
-    def destroy(self, host: str) -> None:
-        """Forget a host for good (`xe host-forget`).
+    def enable(self, host: str) -> None:
+        """Let VMs start on the host again."""
+        self._pool.db.set("host", host, "enabled", True)
 
-        xapi_host.ml:1135 (e2ee48d): as declare_dead, with both hooks before the record goes.
-        """
-        db = self._pool.db
-        self._require_dead(host)
-        control_domain = db.get("host", host, "control_domain")
-        if any(vm != control_domain for vm in db.find("VM", resident_on=host)):
-            raise ApiError("HOST_HAS_RESIDENT_VMS", host)
-        for hook in ("host-pre-declare-dead", "host-post-declare-dead"):
-            self._hooks.run(hook, host, "dbdestroy")
-        self._reset(host)
-        for pbd in db.find("PBD", host=host):
-            db.destroy("PBD", pbd)
-        db.destroy("host", host)
-        db.destroy("VM", control_domain)
-
-    def fence(self, host: str) -> None:
-        """What HA does once a host has left the liveset.
-
-        xapi_ha_vm_failover.ml:1305-1366: the pre hook, live:=false, VMs halted, the post hook.  An
-        exception of the pre hook is logged, and skips live:=false and the post hook.
-        """
-        db = self._pool.db
-        try:
-            self._hooks.run("host-pre-declare-dead", host, "fenced")
-        except ApiError:
-            self._reset(host)
+    @contextmanager
+    def _plugin_session(self, host: str) -> Iterator[str]:
+        db, caller = self._pool.db, CALLER.get()
+        if host == self._pool.master and caller:
+            yield caller
             return
-        db.set("host_metrics", db.get("host", host, "metrics"), "live", False)
-        self._reset(host)
-        self._hooks.run("host-post-declare-dead", host, "fenced")
-
-    def miss_heartbeats(self, host: str) -> None:
-        """What xapi does without HA if a host was silent for 600 s: no hook runs.
-
-        db_gc.ml:117-126, `host_assumed_dead_interval`.
-        """
-        db = self._pool.db
-        db.set("host_metrics", db.get("host", host, "metrics"), "live", False)
-
-    def _require_dead(self, host: str) -> None:
-        """xapi_host.ml:1109 precheck_destroy_declare_dead"""
-        if host == self._pool.master or self._hooks.replies(host):
-            raise ApiError("HOST_IS_LIVE", host)
+        session = db.create("session", auth_user_name="", originator="plugin")
+        try:
+            yield session
+        finally:
+            if db.exists("session", session):
+                db.destroy("session", session)
 
 
 class SecretCalls:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.lab.dom0 import Completed, Dom0
-from tests.lab.tree import SM_DIR, layout
+from tests.lab.tree import SM_DIR, XAPI_SOCKET, layout
 from tests.lab.xapi.cli.main import run
 from tests.lab.xapi.pool import Settings
 from tests.lab.xapi.server import Xapi
@@ -100,17 +101,65 @@ class LabPool:
             if host.is_running:
                 host.put(path, data, mode)
 
-    def power_on(self, host: Dom0) -> None:
-        """Start a host of the pool that was powered off; its SRs are plugged again.
+    def power_on(self, host: Dom0, *, plug: bool = True) -> None:
+        """Start a host of the pool that was powered off; its SRs are plugged again, if `plug`.
 
         Raises `XeError` with the first plug that failed.
         """
         host.start()
         self._lay_out(host)
         with self.xapi.session() as session:
-            for task in self.xapi.host_started(session.host.get_by_uuid(host.uuid)):
+            for task in self.xapi.host_started(self.ref(host), plug=plug):
                 if session.task.get_status(task) != "success":
                     raise XeError(f"{host.name}: {session.task.get_error_info(task)}")
+
+    # How hosts die, beside `host.kill()`, of which xapi learns nothing
+
+    def miss_heartbeats(self, host: Dom0) -> None:
+        """No heartbeat of the host has come for 600 s, whether it runs or not."""
+        self.xapi.liveness.miss_heartbeats(self.ref(host))
+
+    def fence(self, host: Dom0) -> None:
+        """HA: the host has left the live set, its watchdog has powered it off, and the master acts on that."""
+        if host.is_running:
+            host.kill()
+        self.xapi.liveness.fence(self.ref(host))
+
+    def shut_down(self, host: Dom0) -> None:
+        """`xe host-disable` and `xe host-shutdown`."""
+        self.xe("host-disable", f"uuid={host.uuid}")
+        self.xapi.liveness.shut_down(self.ref(host))
+        host.kill()
+
+    @contextmanager
+    def cut_off(self, host: Dom0) -> Iterator[None]:
+        """Meanwhile the management network to a host is down: it runs, and neither it nor xapi reaches the other."""
+        away = f"{XAPI_SOCKET}.cut-off"
+        ref = self.ref(host)
+        host.exec(["mv", XAPI_SOCKET, away]).check()
+        self.xapi.pool.cut_off.add(ref)
+        try:
+            yield
+        finally:
+            self.xapi.pool.cut_off.discard(ref)
+            if host.is_running:
+                host.exec(["mv", away, XAPI_SOCKET]).check()
+
+    def join(self, host: Dom0) -> None:
+        """Take a running host into the pool; it gets the shared SRs, as the master has them, and plugs them."""
+        self._lay_out(host)
+        ref = self.xapi.add_host(host)
+        if host not in self.hosts:
+            self.hosts.append(host)
+        with self.xapi.session() as session:
+            for sr in session.SR.get_all():
+                config = session.PBD.get_device_config(self.xapi.pool.pbd(sr, self.xapi.pool.master))
+                pbd = session.PBD.create({"host": ref, "SR": sr, "device_config": config})
+                session.PBD.plug(pbd)
+
+    def ref(self, host: Dom0) -> str:
+        """The host's reference; `ApiError` UUID_INVALID if the pool does not know it."""
+        return self.xapi.pool.db.by_uuid("host", host.uuid)
 
     def commands_since(self, mark: int) -> Sequence[tuple[str, str]]:
         """Which SM commands ran, as (host, command), after the first `mark` of `xapi.commands`."""

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from tests.lab.xapi.machine import Machine, read_inventory
 from tests.lab.xapi.schema import NULL
 
 SM_USER = "__sm__backend"
+# The session of the call of the XenAPI that is being answered.
+CALLER: ContextVar[str] = ContextVar("CALLER", default="")
 _ENVIRONMENT = {"ORIGINATOR": "SM"}
 
 
@@ -61,6 +64,8 @@ class Pool:
     def __post_init__(self) -> None:
         self.db = Database()
         self.machines: dict[str, Machine] = {}
+        # Hosts that xapi cannot reach, though they run.
+        self.cut_off: set[str] = set()
         self.drivers: dict[str, dict[str, features.Driver]] = {}
         self.commands: list[Command] = []
         self._calls: dict[str, list[str]] = {}
@@ -134,6 +139,36 @@ class Pool:
                 configuration=driver.configuration,
                 driver_filename=driver.filename,
             )
+
+    def forget_host(self, host: str) -> None:
+        """Drop what is kept of a host whose record is gone."""
+        del self.machines[host]
+        self.drivers.pop(host, None)
+        self.cut_off.discard(host)
+
+    # Which hosts can be reached
+
+    def is_live(self, host: str) -> bool:
+        """host_metrics.live, which heartbeats and HA set: not whether the host runs."""
+        return bool(self.db.get("host_metrics", self.db.get("host", host, "metrics"), "live"))
+
+    def require_live(self, host: str) -> None:
+        """Refuse to forward a call to a host that is not live (message_forwarding.ml:127-134, v25.33.2)."""
+        if host != self.master and not self.is_live(host):
+            raise ApiError("HOST_OFFLINE", host)
+
+    def contact(self, host: str) -> Machine:
+        """The machine of a host, unless the network to it is cut."""
+        if host in self.cut_off:
+            raise ApiError("CANNOT_CONTACT_HOST", host)
+        return self.machines[host]
+
+    def execute(self, host: str, argv: Sequence[str]) -> sm_exec.DriverReply:
+        """Run a command on a host; CANNOT_CONTACT_HOST where that is not possible."""
+        try:
+            return self.contact(host).exec(argv)
+        except (OSError, LabError) as error:
+            raise ApiError("CANNOT_CONTACT_HOST", host, str(error)) from error
 
     # What an SR's type can do
 
@@ -224,7 +259,8 @@ class Pool:
         }
 
     def _execute(self, host: str, path: str, command: str, params: dict[str, Any]) -> Any:
-        machine = self.machines[host]
+        self.require_live(host)
+        machine = self.contact(host)
         began = time.monotonic()
         failure = ""
         try:
@@ -248,7 +284,7 @@ class Pool:
 
     def _on_host(self, host: str, argv: list[str]) -> sm_exec.DriverReply:
         try:
-            return self.machines[host].sm(argv, self.settings.sm_timeout, env=_ENVIRONMENT)
+            return self.contact(host).sm(argv, self.settings.sm_timeout, env=_ENVIRONMENT)
         except (OSError, LabError) as error:
             raise ApiError("CANNOT_CONTACT_HOST", host, str(error)) from error
 

@@ -17,8 +17,9 @@ from tests.lab.ports import AddressLease
 from tests.lab.xapi.calls import Calls
 from tests.lab.xapi.client import Session
 from tests.lab.xapi.errors import ApiError, Unimplemented
+from tests.lab.xapi.liveness import Liveness
 from tests.lab.xapi.machine import Machine
-from tests.lab.xapi.pool import Command, Pool, Settings
+from tests.lab.xapi.pool import CALLER, Command, Pool, Settings
 from tests.lab.xapi.wire import incoming
 
 _LOG = logging.getLogger(__name__)
@@ -106,12 +107,17 @@ class Xapi:
         """Look again at which drivers a host has, as `xe-toolstack-restart` makes xapi do."""
         self.pool.load_drivers(host)
 
-    def host_started(self, host: str) -> list[str]:
-        """Take a host up again that was powered off: its SRs are plugged, nothing else is.
+    def host_started(self, host: str, *, plug: bool = True) -> list[str]:
+        """Take a host up again that was powered off: its SRs are plugged if `plug`, nothing else is.
 
         Returns the references of the plugs' tasks.
         """
-        return self.calls.hosts.started(host)
+        return self.calls.hosts.started(host, plug=plug)
+
+    @property
+    def liveness(self) -> Liveness:
+        """What happens to hosts without a call of the XenAPI: missed heartbeats, HA, a clean shutdown."""
+        return self.calls.hosts.liveness
 
     def write_lab_file(self, path: Path) -> None:
         """Write the file by which `xe` finds this xapi (through the variable SMBLOCK_LAB)."""
@@ -138,6 +144,7 @@ class Xapi:
             raise ApiError("SESSION_INVALID", str(params[0]) if params else "")
         session, *rest = params
         self.pool.note_call(session, method)
+        CALLER.set(session)
         if method in _LOGOUT:
             return db.destroy("session", session)
         if method.startswith("Async."):

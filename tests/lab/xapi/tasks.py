@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import datetime
 import threading
 from collections.abc import Callable
@@ -25,7 +26,8 @@ class Tasks:
     def start(self, name: str, call: Callable[..., Any], *params: Any) -> str:
         """Run in the background; returns the task's reference at once."""
         task = self._new(name)
-        threading.Thread(target=self._finish, args=(task, call, params), name=name, daemon=True).start()
+        inside = contextvars.copy_context()
+        threading.Thread(target=inside.run, args=(self._finish, task, call, params), name=name, daemon=True).start()
         return task
 
     def run(self, name: str, call: Callable[..., Any], *params: Any) -> str:

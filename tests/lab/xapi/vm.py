@@ -56,6 +56,8 @@ class VmCalls:
         """
         db = self._pool.db
         self._require_state(vm, "Halted")
+        if not db.get("host", host, "enabled"):
+            raise ApiError("HOST_DISABLED", host)
         disks = sorted(self._disks(vm), key=lambda vbd: db.get("VBD", vbd, "mode") != "RW")
         started: list[str] = []
         for vbd in disks:

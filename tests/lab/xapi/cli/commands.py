@@ -233,4 +233,6 @@ COMMANDS: dict[str, Command] = {
     "secret-create": _secret_create,
     "host-declare-dead": _on("host", "declare_dead"),
     "host-forget": _on("host", "destroy"),
+    "host-disable": _on("host", "disable"),
+    "host-enable": _on("host", "enable"),
 }
