@@ -39,7 +39,10 @@ def plugged(disk: Disk, one: Dom0) -> Iterator[tuple[Disk, str]]:
 
 
 def paused_tapdisks(host: Dom0) -> int:
-    return host.exec(["tap-ctl", "list"]).check().count(b"state=0x20")
+    """How many tapdisks have the bit 0x20 (paused) in their state."""
+    words = host.exec(["tap-ctl", "list"]).check().decode().split()
+    states = [int(word.partition("=")[2], 16) for word in words if word.startswith("state=")]
+    return sum(1 for state in states if state & 0x20)
 
 
 def call_plugin(disk: Disk, host: Dom0, plugin: str, function: str, **args: str) -> str:

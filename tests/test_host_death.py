@@ -18,7 +18,7 @@ LAST_WORDS = b"last" * (MIB // 4)
 
 @dataclass(frozen=True)
 class Crash:
-    """What the host had plugged, and had written to, when its power failed: two images, one volume."""
+    """The disks of VMs that ran on the host, and had written, when its power failed: two images, one volume."""
 
     needed: Disk
     waiting: Disk
@@ -35,7 +35,8 @@ def crash(
     crucible_sr = crucible_guests.create_sr("volumes")
     crash = Crash(Disk.create(sr), Disk.create(sr), Vdi(crucible_sr, volume.uuid))
     for disk in (crash.needed, crash.waiting, crash.volume):
-        device = disk.device(two, disk.plug(two))
+        _, vbd = disk.start_vm(two)
+        device = disk.device(two, vbd)
         write(two, device, LAST_WORDS)
         two.exec(["sync", device]).check()
     two.kill()

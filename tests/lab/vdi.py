@@ -34,6 +34,13 @@ class Vdi(Generic[SrT]):
         return self.sr.lab.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={self.uuid}", "device=autodetect",
                               f"mode={mode}")  # fmt: skip
 
+    def start_vm(self, host: Dom0) -> tuple[str, str]:
+        """Start a VM with the disk on a host: the VM's uuid, and its VBD's."""
+        vm = self.sr.lab.xe("vm-create", "name-label=guest")
+        vbd = self.attach_to(vm)
+        self.sr.lab.xe("vm-start", f"uuid={vm}", f"on={host.name}")
+        return vm, vbd
+
     def plug(self, host: Dom0, mode: str = "RW") -> str:
         """Plug it into a host's control domain: the VBD's uuid.  A VBD that fails to plug goes."""
         vbd = self.attach_to(host.control_domain_uuid, mode)

@@ -4,12 +4,12 @@
 //! the disk has not changed since: a hundred disks from one template cost one snapshot. Two things tell
 //! whether it has. The epoch in its record changes with all that smblock does to the disk, and costs
 //! nothing. What was written to the image by hand changes no epoch: so the image is compared with the
-//! snapshot before each further clone ([decision 40]). Once the disk has changed the base is of no use.
+//! snapshot before each further clone ([decision 27]). Once the disk has changed the base is of no use.
 //! The next clone replaces it; the next scan removes one whose epoch is over. With clones it lives on
 //! in Ceph, out of sight, until the last of them goes. Of a disk that is in use there is no base: it
 //! goes on changing.
 //!
-//! [decision 40]: ../../../../docs/decisions/0040-compare-before-cloning.md
+//! [decision 27]: ../../../../docs/decisions/0027-compare-before-cloning.md
 //!
 //! Removing a base takes two steps, the snapshot and the record's word for it. After the first
 //! alone the record names a snapshot that does not exist: cloning it fails, and is done again with

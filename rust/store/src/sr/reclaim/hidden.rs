@@ -5,9 +5,9 @@
 //! object without data that keeps its name. Ceph removes no whiteout with the snapshot, and a purge
 //! looks only at the objects that the image's size has room for: of an emptied image, at none. So the key
 //! of the hidden image keeps the size that its head had, and the image gets that size back, which
-//! writes its header alone, before it goes to the trash. Until then the whiteouts stay ([decision 42]).
+//! writes its header alone, before it goes to the trash. Until then the whiteouts stay ([decision 29]).
 //!
-//! [decision 42]: ../../../../../docs/decisions/0042-whiteouts-of-emptied-clones.md
+//! [decision 29]: ../../../../../docs/decisions/0029-whiteouts-of-emptied-clones.md
 
 use super::named::Named;
 use super::pending::{self, HoldUp};
