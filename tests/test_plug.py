@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.lab import krbd
 from tests.lab.cephrbd import CephSr, RbdPool
 from tests.lab.disk import MIB, Disk, read, write
 from tests.lab.dom0 import Dom0
+from tests.lab.xapi import ApiError
 
 KEPT = b"kept" * (MIB // 4)
 
@@ -92,6 +93,8 @@ def test_a_disk_has_the_queue_and_the_options_that_its_image_has_when_mapped_by_
 
 @pytest.mark.slow  # hostdev shows as much of its maps
 def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Dom0) -> None:
+    """SM refuses it where the disk has a tapdisk, by the tag; blkback has no tags, and the driver is asked."""
+
     def devices_and_links() -> list[str]:
         # SM notes an attach in a file beside the link, where the folder is there already.
         return [trace for trace in disk.traces(one) if not trace.endswith(".attach_info")]
@@ -99,9 +102,9 @@ def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Do
     with disk.plugged(one) as device:
         before = devices_and_links()
         write(one, device, KEPT)
-        disk.forget_tags()
         disk.command(one, "vdi_attach", "true")
-        disk.command(one, "vdi_activate", "true")
+        with suppress(ApiError):
+            disk.command(one, "vdi_activate", "true")
         assert devices_and_links() == before
         assert read(one, device, MIB) == KEPT
 

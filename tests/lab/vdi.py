@@ -55,6 +55,17 @@ class Vdi(Generic[SrT]):
         self.sr.lab.xe("vbd-unplug", f"uuid={vbd}")
         self.sr.lab.xe("vbd-destroy", f"uuid={vbd}")
 
+    def start_vm(self, host: Dom0) -> str:
+        """Start a VM of its own with it on a host: the VBD's uuid.
+
+        What a host had plugged into its control domain stays plugged for xapi until the host boots again; a VM
+        is halted when its host is declared dead, and the disk is free for another host.
+        """
+        vm = self.sr.lab.xe("vm-create", "name-label=guest")
+        vbd = self.attach_to(vm)
+        self.sr.lab.xe("vm-start", f"uuid={vm}", f"on={host.name}")
+        return vbd
+
     @contextmanager
     def plugged(self, host: Dom0, mode: str = "RW") -> Iterator[str]:
         """Meanwhile it is plugged into a host's control domain: the path of the device a VM gets."""
@@ -92,14 +103,6 @@ class Vdi(Generic[SrT]):
         except ApiError as refused:
             return str(refused.__cause__)
         raise AssertionError(f"{name} {' '.join(args)}: was to be refused, and answered {answer!r}")
-
-    def forget_tags(self) -> None:
-        """Drop SM's own record of who has the disk open, as a crash of SM may."""
-        with self.sr.lab.xapi.session() as session:
-            vdi = session.VDI.get_by_uuid(self.uuid)
-            for key in session.VDI.get_sm_config(vdi):
-                if key.startswith("host_"):
-                    session.VDI.remove_from_sm_config(vdi, key)
 
 
 def read(host: Dom0, device: str, size: int, offset: int = 0) -> bytes:

@@ -63,6 +63,7 @@ class Session:
         self.transport = transport
         self._proxy = xmlrpc.client.ServerProxy(uri, transport, allow_none=True)
         self._session = None
+        self._logged_in = None
         self.xenapi = _Calls(self, "")
 
     @property
@@ -73,14 +74,22 @@ class Session:
         answer = getattr(self._proxy, method)(*params)
         if answer["Status"] == "Success":
             return answer["Value"]
-        if answer["ErrorDescription"][0] == "SESSION_INVALID":
+        if answer["ErrorDescription"][0] != "SESSION_INVALID":
+            raise Failure(answer["ErrorDescription"])
+        # who logged in does so again and retries; who was given a session has lost it
+        if self._logged_in is None or self._relogins == 3:
             raise xmlrpc.client.Fault(401, "You must log in")
-        raise Failure(answer["ErrorDescription"])
+        self._relogins += 1
+        self._login(*self._logged_in)
+        return self._call(method, (self._session,) + params[1:])
 
     def _login(self, method, args):
+        self._logged_in = None
         self._session = self._call("session." + method, args)
+        self._logged_in, self._relogins = (method, args), 0
 
     def _logout(self):
+        self._logged_in = None
         try:
             self._call("session.logout", (self._session,))
         finally:

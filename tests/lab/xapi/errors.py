@@ -20,6 +20,13 @@ class ApiError(Exception):
         return f"{self.code}: [ {'; '.join(self.params)} ]"
 
 
+class ToolstackGone(BaseException):
+    """The xapi that a call was made to is gone: its caller gets no reply, and nothing of the call goes on.
+
+    Not an `Exception`: no handler of the calls may take it for a failure and act on it.
+    """
+
+
 class Unimplemented(Exception):
     """The driver answered fault 38: xapi falls back to another way, where it knows one."""
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from tests.lab import LabError
 from tests.lab.xapi import features, sm_exec
 from tests.lab.xapi.database import Database
-from tests.lab.xapi.errors import ApiError
+from tests.lab.xapi.errors import ApiError, ToolstackGone
 from tests.lab.xapi.machine import Machine, read_inventory
 from tests.lab.xapi.schema import NULL
 
@@ -22,6 +23,8 @@ SM_USER = "__sm__backend"
 # The session of the call of the XenAPI that is being answered.
 CALLER: ContextVar[str] = ContextVar("CALLER", default="")
 _ENVIRONMENT = {"ORIGINATOR": "SM"}
+# How soon a call notices that its xapi is gone.
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class Pool:
         self.drivers: dict[str, dict[str, features.Driver]] = {}
         self.commands: list[Command] = []
         self._calls: dict[str, list[str]] = {}
+        # Set when the xapi of a host goes away: {host: event}.
+        self._gone: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+        self._orphans: list[threading.Thread] = []
         self._locks: defaultdict[tuple[str, str], threading.RLock] = defaultdict(threading.RLock)
         self._locks_guard = threading.Lock()
         self.ref = self.db.create("pool", name_label="lab")
@@ -283,10 +289,55 @@ class Pool:
             )
 
     def _on_host(self, host: str, argv: list[str]) -> sm_exec.DriverReply:
-        try:
-            return self.contact(host).sm(argv, self.settings.sm_timeout, env=_ENVIRONMENT)
-        except (OSError, LabError) as error:
-            raise ApiError("CANNOT_CONTACT_HOST", host, str(error)) from error
+        """Run it on the host; it lives on if the xapi that waits for it goes away."""
+        machine, came, gone = self.contact(host), queue.SimpleQueue[Any](), self._gone[host]
+        master_gone = self._gone[self.master]
+
+        def run() -> None:
+            try:
+                came.put(machine.sm(argv, self.settings.sm_timeout, env=_ENVIRONMENT))
+            except (OSError, LabError) as error:
+                came.put(ApiError("CANNOT_CONTACT_HOST", host, str(error)))
+
+        command = threading.Thread(target=run, name=f"{machine.name}: {argv[0]}", daemon=True)
+        command.start()
+        while True:
+            with suppress(queue.Empty):
+                reply = came.get(timeout=_LOOK_SECONDS)
+                if isinstance(reply, ApiError):
+                    raise reply
+                return cast(sm_exec.DriverReply, reply)
+            if master_gone.is_set():
+                self._orphans.append(command)
+                raise ToolstackGone
+            if gone.is_set():
+                self._orphans.append(command)
+                raise ApiError("CANNOT_CONTACT_HOST", host)
+
+    def lose_toolstack(self, host: str) -> None:
+        """The xapi of a host ends, as xe-toolstack-restart makes it, and comes back.
+
+        Commands that run on its hosts live on.  With the master's xapi go the locks of every operation, and all
+        sessions: they are kept in no database file (datamodel.ml:239-241 PersistNothing, v25.33.2).  With
+        another one's goes what it waited for; the session of its command is a row of the master's, and stays.
+        """
+        self._gone.pop(host, threading.Event()).set()
+        if host != self.master:
+            return
+        with self._locks_guard:
+            self._locks = defaultdict(threading.RLock)
+        for session in self.db.refs("session"):
+            with suppress(ApiError):
+                self.db.destroy("session", session)
+
+    def join_orphans(self, seconds: float) -> None:
+        """Wait for the commands that no xapi waits for any more."""
+        end = time.monotonic() + seconds
+        for command in self._orphans:
+            command.join(max(0.0, end - time.monotonic()))
+            if command.is_alive():
+                raise LabError(f"{command.name}: still running after {seconds} s")
+        self._orphans.clear()
 
     def plugin(self, host: str, path: str, call: str) -> sm_exec.DriverReply:
         """Run an xapi plugin (`call` is its XML-RPC argument) on a host."""
@@ -304,10 +355,24 @@ class Pool:
         self._calls[session] = []
         try:
             yield session
+        except ToolstackGone:
+            raise  # nothing logs it out
+        except ApiError as error:
+            if error.code == "CANNOT_CONTACT_HOST":
+                raise  # nor here: the session is the one of the host's own xapi
+            self._log_out(session)
+            raise
+        except BaseException:
+            self._log_out(session)
+            raise
+        else:
+            self._log_out(session)
         finally:
-            del self._calls[session]
-            if self.db.exists("session", session):
-                self.db.destroy("session", session)
+            self._calls.pop(session, None)
+
+    def _log_out(self, session: str) -> None:
+        with suppress(ApiError):
+            self.db.destroy("session", session)
 
     # Serialisation
 

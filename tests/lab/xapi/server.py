@@ -16,7 +16,7 @@ from typing import Any
 from tests.lab.ports import AddressLease
 from tests.lab.xapi.calls import Calls
 from tests.lab.xapi.client import Session
-from tests.lab.xapi.errors import ApiError, Unimplemented
+from tests.lab.xapi.errors import ApiError, ToolstackGone, Unimplemented
 from tests.lab.xapi.liveness import Liveness
 from tests.lab.xapi.machine import Machine
 from tests.lab.xapi.pool import CALLER, Command, Pool, Settings
@@ -104,7 +104,11 @@ class Xapi:
         return Session(self.address)
 
     def restart_toolstack(self, host: str) -> None:
-        """Look again at which drivers a host has, as `xe-toolstack-restart` makes xapi do."""
+        """`xe-toolstack-restart` on a host: its xapi forgets what it waits for, and looks at the drivers again.
+
+        Calls under way get no reply if the host is the master, and fail else; see `Pool.lose_toolstack`.
+        """
+        self.pool.lose_toolstack(host)
         self.pool.load_drivers(host)
 
     def host_started(self, host: str, *, plug: bool = True) -> list[str]:
@@ -131,6 +135,8 @@ class Xapi:
         except Unimplemented as error:
             description = ["UNIMPLEMENTED_IN_SM_BACKEND", str(error)]
             return {"Status": "Failure", "ErrorDescription": description}
+        except ToolstackGone:
+            raise
         except Exception as error:
             _LOG.exception("%s failed inside the xapi stand-in", method)
             return {"Status": "Failure", "ErrorDescription": ["INTERNAL_ERROR", repr(error)]}
@@ -182,7 +188,11 @@ class _Handler(BaseHTTPRequestHandler):
         """One call: any path, as xapi takes them."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         params, method = xmlrpc.client.loads(body)
-        reply = self.server.answer(method or "", params)
+        try:
+            reply = self.server.answer(method or "", params)
+        except ToolstackGone:
+            self.close_connection = True
+            return
         data = xmlrpc.client.dumps((reply,), methodresponse=True).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/xml")

@@ -6,10 +6,11 @@ import contextvars
 import datetime
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tests.lab.xapi.database import Database
-from tests.lab.xapi.errors import ApiError, Unimplemented
+from tests.lab.xapi.errors import ApiError, ToolstackGone, Unimplemented
 
 
 def now() -> str:
@@ -27,7 +28,8 @@ class Tasks:
         """Run in the background; returns the task's reference at once."""
         task = self._new(name)
         inside = contextvars.copy_context()
-        threading.Thread(target=inside.run, args=(self._finish, task, call, params), name=name, daemon=True).start()
+        beside = threading.Thread(target=inside.run, args=(self._run, task, call, params), name=name, daemon=True)
+        beside.start()
         return task
 
     def run(self, name: str, call: Callable[..., Any], *params: Any) -> str:
@@ -35,6 +37,10 @@ class Tasks:
         task = self._new(name)
         self._finish(task, call, params)
         return task
+
+    def _run(self, task: str, call: Callable[..., Any], params: tuple[Any, ...]) -> None:
+        with suppress(ToolstackGone):
+            self._finish(task, call, params)
 
     def _new(self, name: str) -> str:
         return self._db.create("task", name_label=name, created=now())
@@ -49,6 +55,10 @@ class Tasks:
         except Unimplemented as error:
             db.set("task", task, "error_info", ["UNIMPLEMENTED_IN_SM_BACKEND", str(error)])
             status = "failure"
+        except ToolstackGone:
+            # xapi cancels at its start what it had under way (cancel_tasks.ml:157-176)
+            db.set("task", task, "status", "cancelled")
+            raise
         else:
             db.set("task", task, "result", f"<value>{result}</value>" if result else "")
             status = "success"
