@@ -55,9 +55,9 @@ class Sleds:
         named = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in keeper.processes_naming(self.token)}
         return [pid for pid, words in named.items() if words.split(b"\0")[0] == first]
 
-    def ask(self, command: str, sr: str = SR, **volumes: Any) -> subprocess.CompletedProcess[bytes]:
+    def ask(self, command: str, sr: str = SR, **more: Any) -> subprocess.CompletedProcess[bytes]:
         """Run the provisioner, as the driver does."""
-        request = {"version": 1, "command": command, "sr": sr, "config": self.config, **volumes}
+        request = {"version": 1, "command": command, "sr": sr, "config": self.config, **more}
         return run(
             [lab_python(), PROVISIONER],
             timeout=100,
@@ -206,10 +206,14 @@ def test_a_sled_that_does_not_answer_is_an_error_and_never_a_shorter_list(three:
 
 def test_what_was_made_of_a_volume_that_fails_is_removed_everywhere(three: Sleds) -> None:
     asked = wanted()
-    # Two sleds take a port each, of this one machine; the third finds none.
-    three.config["ports"] = "3810-3811"
-    complaint = three.refused("create", volume=asked)
-    assert "all ports from 3810 to 3811 are taken" in complaint
+    # Two regions are made, the third is not.
+    full = three.folder / "full"
+    room = " || ".join(f"mkdir {three.folder}/region{number} 2>/dev/null" for number in (1, 2))
+    full.write_text(f'#!/bin/sh\n[ "$1" != create ] || {room} || {{ echo the disk is full; exit 1; }}\n')
+    full.write_text(full.read_text() + f'exec {three.token} "$@"\n')
+    full.chmod(0o755)
+    complaint = three.refused("create", volume=asked, config={**three.config, "downstairs": str(full)})
+    assert "full create: the disk is full" in complaint
     assert three.done("list")["volumes"] == []
     assert three.running() == []
     for number in (1, 2, 3):

@@ -74,6 +74,13 @@ def _parser():
     fence.add_argument("--yes", action="store_true", help="the host's VMs are to be started elsewhere")
     _add_device_config(fence)
     fence.set_defaults(run=_fence)
+
+    accept = commands.add_parser("accept", help="let a Crucible volume have the regions and the key that it has now")
+    accept.add_argument("--sr", required=True, metavar="UUID")
+    accept.add_argument("--vdi", required=True, metavar="UUID")
+    accept.add_argument("--yes", action="store_true", help="all three targets and the key are the volume's own")
+    _add_device_config(accept)
+    accept.set_defaults(run=_accept)
     return parser
 
 
@@ -185,6 +192,19 @@ def _fence(options):
             print("blocklisted %s: all clients of that address" % address)
     if not addresses:
         print("it has claimed no disk of the SR: there was no client to blocklist")
+    return 0
+
+
+def _accept(options):
+    if not options.yes:
+        print("smblock-admin: another volume's region would be overwritten: check the targets, then add --yes")
+        return 2
+    config = dict(options.device_config)
+    if not crucible.is_meant(config):
+        print("smblock-admin: accept is for SRs of type crucible: give device-config:volumes or :provisioner")
+        return 2
+    crucible.accept(options.sr, options.vdi, config)
+    print("the next activation records the regions and the key that it finds")
     return 0
 
 

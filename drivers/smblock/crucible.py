@@ -5,7 +5,7 @@ import os
 import uuid
 
 from smblock._core import CrucibleSr, Error, serve_crucible
-from smblock.hosts import declared_dead
+from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, failure_code
 from smblock.sm import as_sm_error, util
 from smblock.vdi import CoreVDI
 
@@ -13,6 +13,11 @@ from smblock.vdi import CoreVDI
 RUNNER = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "smblock-crucible-server")]
 
 NO_SR = "00000000-0000-0000-0000-000000000000"
+
+NO_SUCH_OBJECT = ("UUID_INVALID", "HANDLE_INVALID")
+
+# Key of host.other_config: the boot id of the host, in the boot in which it last plugged or used an SR.
+BOOT = "smblock_boot"
 
 # The driver's own keys in a VDI's sm_config.
 PREFIX = "crucible_"
@@ -32,7 +37,7 @@ class Xapi:
         try:
             return self._vdi.get_sm_config(self._vdi.get_by_uuid(vdi_uuid))
         except Exception as error:
-            if _code(error) in ("UUID_INVALID", "HANDLE_INVALID"):
+            if failure_code(error) in NO_SUCH_OBJECT:
                 return None
             raise
 
@@ -41,7 +46,7 @@ class Xapi:
         try:
             self._vdi.add_to_sm_config(self._vdi.get_by_uuid(vdi_uuid), key, value)
         except Exception as error:
-            if _code(error) == "MAP_DUPLICATE_KEY":
+            if failure_code(error) == "MAP_DUPLICATE_KEY":
                 return False
             raise
         return True
@@ -55,8 +60,36 @@ class Xapi:
         records = self._vdi.get_all_records_where('field "SR" = "%s"' % sr_ref)
         return {record["uuid"]: record["sm_config"] for record in records.values()}
 
-    def is_declared_dead(self, host_uuid):
-        return declared_dead(self._session, host_uuid)
+    def pool_uuid(self):
+        (pool,) = self._session.xenapi.pool.get_all_records().values()
+        return pool["uuid"]
+
+    def host_state(self, host_uuid):
+        """Whether a host was declared dead, and the boot it has published; None if XAPI has no such host.
+
+        `host_metrics.live` is not asked: that XAPI has not heard from a host does not stop its servers.
+        """
+        host = self._session.xenapi.host
+        try:
+            noted = host.get_other_config(host.get_by_uuid(host_uuid))
+        except Exception as error:
+            if failure_code(error) in NO_SUCH_HOST:
+                return None
+            raise
+        return DECLARED_DEAD in noted, noted.get(BOOT)
+
+    def publish_boot(self, boot_id):
+        """Lets all hosts see in which boot this one is: claims of an earlier one are over."""
+        host = self._session.xenapi.host
+        me = host.get_by_uuid(util.get_this_host())
+        if host.get_other_config(me).get(BOOT) != boot_id:
+            host.remove_from_other_config(me, BOOT)
+            host.add_to_other_config(me, BOOT, boot_id)
+
+    def revive(self, host_uuid):
+        """Removes the note that a host was declared dead."""
+        host = self._session.xenapi.host
+        host.remove_from_other_config(host.get_by_uuid(host_uuid), DECLARED_DEAD)
 
     def tell(self, vdi_uuid, title, text):
         self._session.xenapi.message.create(title, PRIORITY, "VDI", vdi_uuid, text)
@@ -68,12 +101,6 @@ class Xapi:
     @property
     def _vdi(self):
         return self._session.xenapi.VDI
-
-
-def _code(error):
-    """The code of a failure that XAPI has answered with."""
-    details = getattr(error, "details", None)
-    return details[0] if details else None
 
 
 class OwnKeys:
@@ -140,6 +167,13 @@ def release(sr_uuid, vdi_uuid, device_config):
     with _local_session() as session:
         core = CrucibleSr(sr_uuid, util.get_this_host(), device_config, Xapi(session, sr_uuid), RUNNER)
         return core.release_vdi(vdi_uuid)
+
+
+def accept(sr_uuid, vdi_uuid, device_config):
+    """Forgets which regions and which key a volume was served with."""
+    with _local_session() as session:
+        core = CrucibleSr(sr_uuid, util.get_this_host(), device_config, Xapi(session, sr_uuid), RUNNER)
+        core.accept_vdi(vdi_uuid)
 
 
 @contextlib.contextmanager

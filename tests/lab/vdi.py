@@ -35,7 +35,11 @@ class Vdi(Generic[SrT]):
                               f"mode={mode}")  # fmt: skip
 
     def start_vm(self, host: Dom0) -> tuple[str, str]:
-        """Start a VM with the disk on a host: the VM's uuid, and its VBD's."""
+        """Start a VM with the disk on a host: the VM's uuid, and its VBD's.
+
+        What a host had plugged into its control domain stays plugged for xapi until the host boots again; a VM
+        is halted when its host is declared dead, and the disk is free for another host.
+        """
         vm = self.sr.lab.xe("vm-create", "name-label=guest")
         vbd = self.attach_to(vm)
         self.sr.lab.xe("vm-start", f"uuid={vm}", f"on={host.name}")
@@ -54,17 +58,6 @@ class Vdi(Generic[SrT]):
     def unplug(self, vbd: str) -> None:
         self.sr.lab.xe("vbd-unplug", f"uuid={vbd}")
         self.sr.lab.xe("vbd-destroy", f"uuid={vbd}")
-
-    def start_vm(self, host: Dom0) -> str:
-        """Start a VM of its own with it on a host: the VBD's uuid.
-
-        What a host had plugged into its control domain stays plugged for xapi until the host boots again; a VM
-        is halted when its host is declared dead, and the disk is free for another host.
-        """
-        vm = self.sr.lab.xe("vm-create", "name-label=guest")
-        vbd = self.attach_to(vm)
-        self.sr.lab.xe("vm-start", f"uuid={vm}", f"on={host.name}")
-        return vbd
 
     @contextmanager
     def plugged(self, host: Dom0, mode: str = "RW") -> Iterator[str]:

@@ -22,6 +22,11 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    /// What it reports although it did what was asked.
+    pub(crate) fn remarks(&self) -> String {
+        String::from_utf8_lossy(self.stderr.trim_ascii()).into_owned()
+    }
+
     /// What it says about itself, for an error: the last lines of stderr, of stdout if that is
     /// empty, and how it ended.
     pub(crate) fn complaint(&self) -> String {

@@ -7,6 +7,7 @@
 //! description = "made on 2026-08-04"       # optional
 //! size = 10737418240                        # bytes
 //! targets = ["10.0.0.1:3810", "10.0.0.2:3810", "10.0.0.3:3810"]
+//! regions = ["<uuid>", "<uuid>", "<uuid>"]  # optional: the uuid in each region's region.json
 //! generation = 1790000000                   # optional: the highest generation ever used by hand
 //! key_file = "/etc/smblock/web1.key"        # or key_secret = "<uuid of a secret in XAPI>"
 //! ```

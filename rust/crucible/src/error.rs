@@ -233,7 +233,7 @@ pub enum Error {
     Provisioner {
         /// The program.
         path: PathBuf,
-        /// `create`, `delete`, `copy` or `list`.
+        /// `create`, `delete`, `copy`, `list` or `find`.
         command: &'static str,
         /// `volume UUID`, or what was listed.
         what: String,

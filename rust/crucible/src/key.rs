@@ -6,7 +6,9 @@ use std::path::Path;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use secrecy::zeroize::Zeroizing;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::Error;
 
@@ -43,10 +45,28 @@ pub fn parse(text: &str, origin: &str) -> Result<SecretString, Error> {
     }
 }
 
+/// What a key is recognised by: a hash of the volume's UUID and the key, which leads back to neither a
+/// key nor another volume with the same key. A key is 32 random bytes, so no list of likely keys helps.
+///
+/// # Errors
+/// [`Error::Key`] if the text is no key.
+pub fn fingerprint(volume: &Uuid, key: &SecretString) -> Result<String, Error> {
+    let bytes = STANDARD.decode(key.expose_secret()).map(Zeroizing::new);
+    let bytes = bytes.map_err(|_| Error::Key {
+        origin: format!("the key of volume {volume}"),
+        found: "something that is not base64".to_owned(),
+    })?;
+    let mut hash = Sha256::new();
+    hash.update(b"smblock fingerprint of a Crucible volume's key\n");
+    hash.update(volume.as_bytes());
+    hash.update(bytes.as_slice());
+    let hash = hash.finalize();
+    Ok(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
 
     #[test]
     fn a_key_is_taken_as_openssl_prints_it() {
@@ -54,6 +74,20 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), format!("{key}\n")).unwrap();
         assert_eq!(read(file.path()).unwrap().expose_secret(), key);
+    }
+
+    #[test]
+    fn a_fingerprint_tells_keys_and_volumes_apart_and_has_no_key_in_it() {
+        let text = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let key = parse(text, "a test").unwrap();
+        let other = parse(&STANDARD.encode([7; 32]), "a test").unwrap();
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let print = fingerprint(&one, &key).unwrap();
+        assert_eq!(print, fingerprint(&one, &key).unwrap());
+        assert_eq!(print.len(), 64);
+        assert!(!print.contains("000102030405"), "{print}");
+        assert_ne!(print, fingerprint(&two, &key).unwrap());
+        assert_ne!(print, fingerprint(&one, &other).unwrap());
     }
 
     #[test]

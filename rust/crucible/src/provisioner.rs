@@ -9,6 +9,7 @@
 //!  "source": {VOLUME}, "volume": {"uuid": "<uuid of the copy>", "name": "...", "description": "...", "size": 10737418240}}
 //! {"version": 1, "command": "delete", "sr": "<uuid>", "config": {}, "volume": {VOLUME}}
 //! {"version": 1, "command": "list", "sr": "<uuid>", "config": {}}
+//! {"version": 1, "command": "find", "sr": "<uuid>", "config": {}, "volume": {"uuid": "<uuid>"}}
 //! ```
 //!
 //! and answers on stdout with one JSON object, then exits with 0:
@@ -17,17 +18,23 @@
 //! {"volume": {VOLUME}}                                          create, copy
 //! {}                                                            delete
 //! {"volumes": [{VOLUME}, ...], "total": 1000000, "free": 5000}  list; bytes, or null
+//! {"volume": {VOLUME}}                                          find; or {"volume": null}
 //! ```
 //!
 //! `{VOLUME}` has the fields of a `[[volume]]` of [`crate::declaration`]: `uuid`, `name`, `size` and
-//! `targets`; optional `description`, `generation`, and `key_file` or `key_secret`. `config` is what
+//! `targets`; optional `description`, `generation`, `regions`, and `key_file` or `key_secret`. `config` is what
 //! the SR's device-config names `provisioner_...`, without that prefix.
+//!
+//! `find` is what every activation asks. It needs no reply of a storage server that has no part in the
+//! volume, and `null` only if the volume certainly does not exist. `list` fails if its list could be
+//! short.
 //!
 //! A new volume has to be written with zeros by whoever makes it: of a block that never was written
 //! Crucible's NBD server "reads" what its last request has left, and programs that copy to a new disk
 //! leave out zeros.
 //!
-//! Exit with another code is a failure; stderr says why, to the administrator. A command may come
+//! Exit with another code is a failure; stderr says why, to the administrator. What stderr says of a
+//! success goes to the log. A command may come
 //! again after a failure or a timeout: `create` and `copy` of a UUID that exists answer that volume,
 //! `delete` of one that does not answers `{}`.
 
@@ -95,11 +102,19 @@ enum Wanted {
         size: u64,
     },
     Existing(Written),
+    Known {
+        uuid: Uuid,
+    },
 }
 
 #[derive(Deserialize)]
 struct Made {
     volume: Written,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    volume: Option<Written>,
 }
 
 #[derive(Deserialize)]
@@ -187,6 +202,25 @@ impl Provisioner {
         })
     }
 
+    /// One volume of the SR; `None` if there is none of that UUID.
+    ///
+    /// # Errors
+    /// [`Error::Provisioner`]; the volume may exist.
+    pub fn find(&self, uuid: &Uuid) -> Result<Option<Volume>, Error> {
+        let what = format!("volume {uuid}");
+        let known = Some(Wanted::Known { uuid: *uuid });
+        let found: Found = self.run("find", &what, None, known, self.deadline)?;
+        let Some(written) = found.volume else {
+            return Ok(None);
+        };
+        let volume = self.accept("find", &what, written)?;
+        if volume.uuid != *uuid {
+            let reason = format!("it answered with volume {}", volume.uuid);
+            return Err(self.failed("find", &what, reason));
+        }
+        Ok(Some(volume))
+    }
+
     fn make(
         &self,
         command: &'static str,
@@ -239,6 +273,9 @@ impl Provisioner {
             .map_err(|error| self.failed(command, what, error.to_string()))?;
         if !output.success {
             return Err(self.failed(command, what, output.complaint()));
+        }
+        for line in output.remarks().lines() {
+            log::warn!("provisioner {}: {command}: {line}", self.path.display());
         }
         serde_json::from_slice(&output.stdout).map_err(|error| {
             let reason = format!("its answer is not what was asked for: {error}");

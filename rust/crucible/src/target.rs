@@ -15,7 +15,7 @@ use crate::deadline::Deadline;
 use crate::http;
 
 /// From a downstairs' data port to the one on which it tells about its region.
-pub(crate) const REPAIR_PORT_OFFSET: u16 = 4000;
+pub const REPAIR_PORT_OFFSET: u16 = 4000;
 
 /// What is known of one downstairs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,12 +58,11 @@ impl RegionInfo {
     }
 }
 
-/// Asks one downstairs, within `deadline` for everything.
+/// Asks one downstairs, within `deadline` for everything. One whose process is frozen accepts
+/// connections, since the kernel does that, and replies to nothing: it is down.
 pub fn probe(target: SocketAddr, deadline: Duration) -> TargetState {
     let deadline = Deadline::after(deadline);
-    // connect_timeout refuses to wait for no time at all.
-    let left = deadline.left().max(Duration::from_millis(1));
-    if let Err(error) = TcpStream::connect_timeout(&target, left) {
+    if let Err(error) = TcpStream::connect_timeout(&target, least(deadline.left())) {
         return TargetState::Down(error.to_string());
     }
     let mut repair = target;
@@ -71,13 +70,34 @@ pub fn probe(target: SocketAddr, deadline: Duration) -> TargetState {
         return TargetState::Down(format!("port {} is none of a downstairs", target.port()));
     };
     repair.set_port(port);
+    // A firewall may allow the data port alone. What is not told is then no failure.
+    if let Err(error) = TcpStream::connect_timeout(&repair, least(deadline.left() / 2)) {
+        log::info!("http://{repair} cannot be asked: {error}");
+        return TargetState::Up {
+            read_only: None,
+            size: None,
+            encrypted: None,
+            region: None,
+        };
+    }
     let region: Option<RegionInfo> = ask(repair, "/region-info", deadline);
+    let read_only = ask(repair, "/region-mode", deadline);
+    if region.is_none() && read_only.is_none() && deadline.passed() {
+        return TargetState::Down(
+            "it accepts connections and does not reply: its process is frozen".to_owned(),
+        );
+    }
     TargetState::Up {
-        read_only: ask(repair, "/region-mode", deadline),
+        read_only,
         size: region.as_ref().and_then(RegionInfo::size),
         encrypted: region.as_ref().map(|region| region.encrypted),
         region: region.and_then(|region| region.uuid),
     }
+}
+
+/// connect_timeout refuses to wait for no time at all.
+fn least(time: Duration) -> Duration {
+    time.max(Duration::from_millis(1))
 }
 
 /// Asks all of them at once; the answers are in the order of the targets.
@@ -98,7 +118,7 @@ pub fn probe_all(targets: &[SocketAddr], deadline: Duration) -> Vec<TargetState>
     })
 }
 
-/// A firewall may allow the data port alone: what is not told is no failure, only less to go by.
+/// A newer Crucible may tell something else: that is no failure, only less to go by.
 fn ask<T: DeserializeOwned>(repair: SocketAddr, path: &str, deadline: Deadline) -> Option<T> {
     match http::get(repair, path, deadline.left()) {
         Ok(answer) => Some(answer),

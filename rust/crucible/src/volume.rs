@@ -26,6 +26,9 @@ pub struct Volume {
     pub size: u64,
     /// The data ports of the three downstairs. No volume shares one with another.
     pub targets: [SocketAddr; 3],
+    /// The UUIDs of its regions, in any order, if they are declared. Regions that were created by
+    /// hand may have one UUID in common.
+    pub regions: Option<[Uuid; 3]>,
     /// The highest generation ever used by hand; 0 if none is known. The first one the driver uses
     /// is above it.
     pub generation_floor: u64,
@@ -54,6 +57,8 @@ pub(crate) struct Written {
     targets: Vec<String>,
     #[serde(default)]
     generation: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    regions: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +106,7 @@ impl TryFrom<Written> for Volume {
             description: written.description,
             size,
             targets: targets(&written.targets)?,
+            regions: regions(&written.regions)?,
             generation_floor: written.generation,
             key: key(written.key_file, written.key_secret)?,
         })
@@ -121,6 +127,12 @@ impl From<&Volume> for Written {
             size: volume.size,
             targets: volume.targets.iter().map(ToString::to_string).collect(),
             generation: volume.generation_floor,
+            regions: volume
+                .regions
+                .iter()
+                .flatten()
+                .map(ToString::to_string)
+                .collect(),
             key_file,
             key_secret,
         }
@@ -162,6 +174,26 @@ fn targets(written: &[String]) -> Result<[SocketAddr; 3], Mistake> {
         );
     }
     Ok(targets)
+}
+
+fn regions(written: &[String]) -> Result<Option<[Uuid; 3]>, Mistake> {
+    if written.is_empty() {
+        return Ok(None);
+    }
+    let regions = written
+        .iter()
+        .map(|text| uuid("regions", text))
+        .collect::<Result<Vec<_>, _>>()?;
+    match <[Uuid; 3]>::try_from(regions) {
+        Ok(regions) => Ok(Some(regions)),
+        Err(other) => mistake(
+            "regions",
+            format!(
+                "{} regions: write the `uuid` of region.json of each of the three, or none",
+                other.len()
+            ),
+        ),
+    }
 }
 
 fn target(text: &str) -> Result<SocketAddr, Mistake> {

@@ -71,6 +71,7 @@ fn volume(uuid: Uuid, first: u16) -> Volume {
         description: "a disk".to_owned(),
         size: 10 << 20,
         targets: [1, 2, 3].map(|node| ([10, 0, 0, node], first).into()),
+        regions: None,
         generation_floor: 41,
         key: None,
     }
@@ -124,6 +125,43 @@ fn all_volumes_are_listed_with_the_room_there_is() {
     let listing = script.provisioner.list().unwrap();
     assert_eq!(listing.volumes, [volume(WEB, 3810), volume(COPY, 3820)]);
     assert_eq!((listing.total, listing.free), (Some(1000), None));
+}
+
+#[test]
+fn one_volume_is_found_without_a_list() {
+    let script = Script::answering(&json!({"volume": written(WEB, 3810)}));
+    assert_eq!(
+        script.provisioner.find(&WEB).unwrap(),
+        Some(volume(WEB, 3810))
+    );
+    let request = script.request();
+    assert_eq!(request["command"], json!("find"));
+    assert_eq!(request["volume"], json!({"uuid": WEB}));
+    let other = script.provisioner.find(&COPY).unwrap_err().to_string();
+    assert!(other.contains("it answered with volume 2222"), "{other}");
+    let none = Script::answering(&json!({"volume": null}));
+    assert_eq!(none.provisioner.find(&WEB).unwrap(), None);
+}
+
+#[test]
+fn a_volume_may_have_the_uuids_of_its_three_regions() {
+    let mut with_regions = written(WEB, 3810);
+    with_regions["regions"] = json!([WEB, WEB, WEB]);
+    let script = Script::answering(&json!({"volume": with_regions}));
+    let found = script.provisioner.find(&WEB).unwrap().unwrap();
+    assert_eq!(found.regions, Some([WEB; 3]));
+    script.provisioner.delete(&found).unwrap();
+    assert_eq!(
+        script.request()["volume"]["regions"],
+        json!([WEB, WEB, WEB])
+    );
+    with_regions["regions"] = json!([WEB]);
+    let script = Script::answering(&json!({"volume": with_regions}));
+    let error = script.provisioner.find(&WEB).unwrap_err().to_string();
+    assert!(
+        error.contains("regions: 1 regions: write the `uuid`"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -111,9 +111,15 @@ fn storage_servers_that_hang_are_waited_for_together_and_not_for_long() {
     let _data = targets.map(|target| TcpListener::bind(target).unwrap());
     let _repair = targets.map(|target| TcpListener::bind(repair(target)).unwrap());
     let begin = Instant::now();
-    probe_all(&targets, Duration::from_millis(300));
+    let states = probe_all(&targets, Duration::from_millis(300));
     let took = begin.elapsed();
     assert!(took < Duration::from_millis(800), "{took:?}");
+    for state in states {
+        assert!(
+            matches!(&state, TargetState::Down(why) if why.contains("does not reply")),
+            "{state:?}"
+        );
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@ use pyo3::wrap_pyfunction;
 use store::check::CheckLine;
 use store::crucible::config::Config;
 use store::crucible::dom0::Dom0;
-use store::crucible::{Registry, Result as StoreResult, SmConfig, Sources, Usage, Volumes};
+use store::crucible::{
+    HostState, Registry, Result as StoreResult, SmConfig, Sources, Usage, Volumes,
+};
 use store::host::HostError;
 use store::xapi::ScannedVdi;
 use uuid::Uuid;
@@ -79,8 +81,26 @@ impl Registry for PythonRegistry {
         vdis.collect()
     }
 
-    fn is_declared_dead(&self, host: &str) -> store::host::Result<bool> {
-        self.call("is_declared_dead", &[host])
+    fn pool(&self) -> store::host::Result<String> {
+        self.call("pool_uuid", &[])
+    }
+
+    fn host(&self, host: &str) -> store::host::Result<Option<HostState>> {
+        let known: Option<(bool, Option<String>)> = self.call("host_state", &[host])?;
+        Ok(known.map(|(declared_dead, boot_id)| HostState {
+            declared_dead,
+            boot_id,
+        }))
+    }
+
+    fn publish_boot(&self, boot_id: &str) -> store::host::Result<()> {
+        let answer = self.call::<PyObject>("publish_boot", &[boot_id]);
+        answer.map(drop)
+    }
+
+    fn revive(&self, host: &str) -> store::host::Result<()> {
+        let answer = self.call::<PyObject>("revive", &[host]);
+        answer.map(drop)
     }
 
     fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> store::host::Result<()> {
@@ -191,7 +211,7 @@ impl CrucibleSr {
         let known = attached("SR.scan", || convert::xapi_vdis(records))?;
         let scan = self.run(py, "SR.scan", |sr| {
             let scan = sr.scan(&known)?;
-            sr.tell_health(&known);
+            sr.tell_health(&scan.listing, &known);
             Ok(scan)
         })?;
         let vdis = scan.vdis.iter().map(|vdi| vdi_attributes(py, vdi));
@@ -271,6 +291,14 @@ impl CrucibleSr {
         let uuid = convert::uuid("VDI", vdi_uuid)?;
         let claim = self.run(py, "VDI.release", |sr| sr.break_claim(&uuid))?;
         Ok(claim.map(|claim| claim.host))
+    }
+
+    /// Forgets which regions and which key a volume was served with: the next activation records those
+    /// that it finds.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn accept_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.accept", |sr| sr.accept(&uuid))
     }
 }
 

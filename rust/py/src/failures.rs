@@ -54,9 +54,12 @@ fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
         CrucibleError::Registry { .. } | CrucibleError::Catalogue { .. } => "SRUnavailable",
         CrucibleError::Machine { source, .. } if source.is_busy() => "VDIInUse",
         CrucibleError::Machine { .. } | CrucibleError::TargetsDown { .. } => "VDIUnavailable",
-        CrucibleError::VdiInUse { .. } | CrucibleError::Outrun { .. } => "VDIInUse",
+        CrucibleError::VdiInUse { .. }
+        | CrucibleError::Outrun { .. }
+        | CrucibleError::UnknownHost { .. } => "VDIInUse",
+        CrucibleError::DeclaredDead { .. } | CrucibleError::WrongKey { .. } => "VDIUnavailable",
         CrucibleError::VolumeMissing { .. } | CrucibleError::VdiUnknown { .. } => "VDIMissing",
-        CrucibleError::Damaged { .. } => "MetadataError",
+        CrucibleError::Damaged { .. } | CrucibleError::Unreadable { .. } => "MetadataError",
         CrucibleError::SrInUse { .. } => "SRInUse",
         CrucibleError::SrNotEmpty { .. } => "SRNotEmpty",
         CrucibleError::NoProvisioner { .. } => "Unimplemented",

@@ -13,9 +13,9 @@ impl Volumes<'_> {
     /// Serves a volume on this host: its block device, the same however often it is asked. One that
     /// is only read needs the claim too, since Crucible has one client for each volume.
     pub fn activate(&self, vdi: &Uuid, writable: bool) -> Result<Device> {
+        self.settle_leftovers();
         let _alone = self.lock(vdi)?;
-        let listing = self.catalogue.list()?;
-        let (volume, _) = listing.find(vdi)?;
+        let (volume, _) = &self.catalogue.find(vdi)?;
         let log = self.log(vdi)?;
         if let Some(device) = self.served(volume, &log, writable)? {
             return Ok(device);
@@ -24,9 +24,11 @@ impl Volumes<'_> {
         // or the device is of no use any more.
         self.clear(vdi)?;
         self.close(&log)?;
+        let key = self.require_key(volume)?;
         let states = self.preflight(volume)?;
         self.record_regions(volume, &states)?;
-        self.serve(volume, writable).map_err(|e| self.undo(vdi, e))
+        let served = self.serve(volume, writable, key.as_deref());
+        served.map_err(|e| self.undo(vdi, e))
     }
 
     /// Takes a volume's device and server off this host, and gives its claim back. Does the rest
@@ -67,6 +69,7 @@ impl Volumes<'_> {
             Server::Running {
                 generation,
                 serving: Ok(()),
+                ..
             } => generation == claim.generation,
             _ => false,
         })
@@ -144,17 +147,20 @@ impl Volumes<'_> {
         Err(Error::TargetsDown { vdi, targets })
     }
 
-    fn serve(&self, volume: &Volume, writable: bool) -> Result<Device> {
+    fn serve(&self, volume: &Volume, writable: bool, key: Option<&str>) -> Result<Device> {
         let vdi = volume.uuid;
         let reserved = self.machine.reserve(volume);
         reserved.doing(|| format!("preparing a server for VDI {vdi}"))?;
         // Read again: closing has added to it.
         let Claim { generation, .. } = self.claim(volume, &self.log(&vdi)?)?;
-        let started = self.machine.start(volume, generation);
+        let started = self.machine.start(volume, generation, key);
         let doing = || format!("starting a server for VDI {vdi} with generation {generation}");
         started.doing(doing)?;
         let device = self.machine.connect(volume, !writable);
-        device.doing(|| format!("connecting a device to VDI {vdi}"))
+        let device = device.doing(|| format!("connecting a device to VDI {vdi}"))?;
+        // Reading with the key has succeeded, and nobody has the device yet.
+        self.record_key(volume, key)?;
+        Ok(device)
     }
 }
 

@@ -28,8 +28,13 @@ pub struct Listing {
 /// Where an SR's volumes are on record. Every failure to read is an error: a list without those
 /// volumes would have XAPI forget their disks.
 pub trait Catalogue {
-    /// All volumes.
+    /// All volumes. An error if that could be a part of them.
     fn list(&self) -> Result<Listing>;
+    /// The volume behind a VDI, by what only its own storage machines have to say.
+    ///
+    /// # Errors
+    /// [`Error::VolumeMissing`]: there is certainly none.
+    fn find(&self, vdi: &Uuid) -> Result<(Volume, Source)>;
     /// Has a volume made. Its size may be larger than asked for.
     fn create(&self, vdi: &Uuid, name: &str, size: u64) -> Result<Volume>;
     /// Has a full copy made of a volume that nobody uses meanwhile.
@@ -40,7 +45,10 @@ pub trait Catalogue {
 
 impl Listing {
     /// The volume behind a VDI.
-    pub(super) fn find(&self, vdi: &Uuid) -> Result<&(Volume, Source)> {
+    ///
+    /// # Errors
+    /// [`Error::VolumeMissing`]
+    pub fn find(&self, vdi: &Uuid) -> Result<&(Volume, Source)> {
         let found = self.volumes.iter().find(|(volume, _)| volume.uuid == *vdi);
         found.ok_or(Error::VolumeMissing { vdi: *vdi })
     }

@@ -4,16 +4,18 @@ use ::crucible::Volume;
 use uuid::Uuid;
 
 use super::error::{Context, Error, Result};
-use super::log::{released_key, Claim, Log};
+use super::log::{released_key, Claim, Log, SmConfig};
 use super::Volumes;
 
 impl Volumes<'_> {
     pub(super) fn log(&self, vdi: &Uuid) -> Result<Log> {
-        let sm_config = self
-            .registry
-            .sm_config(vdi)
-            .registering(|| format!("reading who has VDI {vdi}"))?;
-        Log::read(vdi, &sm_config.ok_or(Error::VdiUnknown { vdi: *vdi })?)
+        Log::read(vdi, &self.sm_config(vdi)?)
+    }
+
+    pub(super) fn sm_config(&self, vdi: &Uuid) -> Result<SmConfig> {
+        let sm_config = self.registry.sm_config(vdi);
+        let sm_config = sm_config.registering(|| format!("reading who has VDI {vdi}"))?;
+        sm_config.ok_or(Error::VdiUnknown { vdi: *vdi })
     }
 
     /// Whether a claim is this host's, of this boot.
@@ -35,25 +37,62 @@ impl Volumes<'_> {
     }
 
     /// Sees to it that no claim on a volume is open, given that this host runs no server for it:
-    /// its own claims are over then, and those of dead hosts.
+    /// its own claims are over then, and those that [`Self::is_over`] finds.
     ///
     /// # Errors
-    /// [`Error::VdiInUse`]: another host's claim holds.
+    /// [`Error::VdiInUse`]: another host's claim holds. [`Error::UnknownHost`]: nobody can tell.
     pub(super) fn close(&self, log: &Log) -> Result<()> {
         let Some(claim) = log.open() else {
             return Ok(());
         };
-        if !self.has_claimed(log) && !self.is_declared_dead(claim)? {
+        if !self.has_claimed(log) && !self.is_over(claim)? {
             return Err(claim.in_use());
         }
         self.release(claim)
     }
 
-    pub(super) fn is_declared_dead(&self, claim: &Claim) -> Result<bool> {
-        let doing = || format!("asking whether host {} is dead", claim.host);
-        self.registry
-            .is_declared_dead(&claim.host)
-            .registering(doing)
+    /// Whether another host's claim certainly holds no more: the one judgement of other hosts.
+    ///
+    /// - The host was declared dead, as smblock's hook has noted in XAPI. That XAPI has not heard from
+    ///   it (`host_metrics.live`) proves nothing.
+    /// - It has published another boot than the claim's.
+    /// - XAPI does not know it any more, and the claim was made in this pool.
+    ///
+    /// Of a host that lives in the claim's boot the claim holds; to ask that host itself belongs here.
+    fn is_over(&self, claim: &Claim) -> Result<bool> {
+        let doing = || {
+            format!(
+                "asking about host {}, which has VDI {}",
+                claim.host, claim.vdi
+            )
+        };
+        let Some(host) = self.registry.host(&claim.host).registering(doing)? else {
+            let pool = self.registry.pool().registering(doing)?;
+            if claim.pool.as_ref() == Some(&pool) {
+                return Ok(true);
+            }
+            return Err(claim.of_another_pool());
+        };
+        let booted = host.boot_id.is_some_and(|boot| boot != claim.boot_id);
+        Ok(host.declared_dead || booted)
+    }
+
+    /// Lets the other hosts judge the claim that this host is about to make. Without its boot, or with
+    /// an old note that it is dead, they would take the claim for one that is over.
+    fn present(&self) -> Result<String> {
+        let me = self.machine.identity();
+        let doing = || format!("telling XAPI in which boot host {} is", me.host);
+        let known = self.registry.host(&me.host).registering(doing)?;
+        if known.as_ref().is_some_and(|host| host.declared_dead) {
+            return Err(Error::DeclaredDead {
+                host: me.host.clone(),
+            });
+        }
+        let published = known.and_then(|host| host.boot_id);
+        if published.as_ref() != Some(&me.boot_id) {
+            self.registry.publish_boot(&me.boot_id).registering(doing)?;
+        }
+        self.registry.pool().registering(doing)
     }
 
     /// Claims a volume, as its log was read last.
@@ -62,8 +101,9 @@ impl Volumes<'_> {
             return Err(claim.in_use());
         }
         let vdi = &volume.uuid;
-        let now = self.machine.now();
-        let (key, claim) = log.next(vdi, self.machine.identity(), volume.generation_floor, now);
+        let pool = self.present()?;
+        let (me, now) = (self.machine.identity(), self.machine.now());
+        let (key, claim) = log.next(vdi, me, pool, volume.generation_floor, now);
         let value = serde_json::to_string(&claim).map_err(|e| Error::Damaged {
             vdi: *vdi,
             key: key.clone(),
@@ -122,7 +162,6 @@ impl Volumes<'_> {
                 log => break log?,
             }
         };
-        self.forget_regions(vdi)?;
         let claim = log.open().cloned();
         claim.iter().try_for_each(|claim| self.release(claim))?;
         Ok(claim)

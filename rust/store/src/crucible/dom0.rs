@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io::Read;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -26,7 +26,7 @@ use crate::host::{HostError, Result};
 const RUN: &str = "/run/smblock/crucible";
 /// How long a target may take to answer. An error that names it must reach the administrator
 /// before he gives up.
-const TARGET_DEADLINE: Duration = Duration::from_secs(5);
+const TARGET_DEADLINE: Duration = Duration::from_secs(4);
 const INFO_DEADLINE: Duration = Duration::from_secs(3);
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -36,6 +36,11 @@ pub(super) const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
 const LOCK_DEADLINE: Duration = Duration::from_secs(120);
 /// Bytes that are read to try a key: no volume has smaller blocks.
 const BLOCK: usize = 512;
+/// How many places of a volume are read to try its key, besides the first ones.
+const PLACES: u64 = 64;
+/// Where something is written first: a partition table, and the first partition.
+const FIRST_PLACES: [u64; 2] = [0, 1 << 20];
+const KEY_POLL: Duration = Duration::from_millis(50);
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// Reads a secret of XAPI. An error is XAPI's text.
@@ -116,10 +121,7 @@ fn io_failure(doing: &str, path: &Path, error: &std::io::Error) -> HostError {
 
 /// Keeps every other process of this host from working on that volume until the file is dropped.
 pub(super) fn lock(run: &Path, vdi: &Uuid) -> Result<File> {
-    let path = run.join(format!("{vdi}.lock"));
-    let made = fs::create_dir_all(run);
-    made.map_err(|e| io_failure("make", run, &e))?;
-    let file = File::create(&path).map_err(|e| io_failure("open", &path, &e))?;
+    let (file, path) = lock_file(run, vdi)?;
     let end = Instant::now() + LOCK_DEADLINE;
     loop {
         match file.try_lock() {
@@ -140,25 +142,58 @@ pub(super) fn lock(run: &Path, vdi: &Uuid) -> Result<File> {
     }
 }
 
-/// Reads the first block of an encrypted volume. A server takes any key, and finds only at the first
-/// read that it is not the one which the volume was written with.
-fn check_key(device: &Path) -> Result<()> {
+fn lock_file(run: &Path, vdi: &Uuid) -> Result<(File, PathBuf)> {
+    let path = run.join(format!("{vdi}.lock"));
+    let made = fs::create_dir_all(run);
+    made.map_err(|e| io_failure("make", run, &e))?;
+    let file = File::create(&path).map_err(|e| io_failure("open", &path, &e))?;
+    Ok((file, path))
+}
+
+/// Reads some places of an encrypted volume. A server takes any key, and ends at the first block that it
+/// cannot decrypt with it: `ended` returns how, without waiting.
+fn check_key(device: &Path, size: u64, ended: impl Fn() -> Result<Option<String>>) -> Result<()> {
     let (sender, answer) = mpsc::channel();
     let path = device.to_owned();
-    // The kernel may sit on it, and nobody waits for the answer then.
+    // The kernel may wait for a server that is gone, and nobody waits for the answer then.
     thread::spawn(move || {
-        let read = File::open(path).and_then(|mut file| file.read_exact(&mut [0; BLOCK]));
+        let read = File::open(path).and_then(|file| {
+            let mut places = places(size);
+            places.try_for_each(|place| file.read_exact_at(&mut [0; BLOCK], place))
+        });
         let _ = sender.send(read);
     });
     let doing = "read (the volume's key may be another than it was written with)";
-    match answer.recv_timeout(DEVICE_DEADLINE) {
-        Ok(read) => read.map_err(|e| io_failure(doing, device, &e)),
-        Err(_) => Err(io_failure(
-            doing,
-            device,
-            &std::io::Error::from_raw_os_error(libc::ETIMEDOUT),
-        )),
+    let end = Instant::now() + DEVICE_DEADLINE;
+    loop {
+        match answer.recv_timeout(KEY_POLL) {
+            Ok(read) => return read.map_err(|e| io_failure(doing, device, &e)),
+            Err(_) => {
+                if let Some(how) = ended()? {
+                    return Err(failure(format!(
+                        "cannot {doing} {}: its server has ended: {how}",
+                        device.display()
+                    )));
+                }
+            }
+        }
+        if Instant::now() >= end {
+            let late = std::io::Error::from_raw_os_error(libc::ETIMEDOUT);
+            return Err(io_failure(doing, device, &late));
+        }
     }
+}
+
+/// Offsets all over a volume, each where a whole block can be read.
+fn places(size: u64) -> impl Iterator<Item = u64> {
+    let last = size.saturating_sub(BLOCK as u64);
+    let spread = (1..=PLACES).map(move |n| last / PLACES * n);
+    let aligned = spread.map(|place| place - place % BLOCK as u64);
+    FIRST_PLACES
+        .into_iter()
+        .chain(aligned)
+        .filter(move |place| *place <= last)
+        .chain([last])
 }
 
 impl From<::crucible::Error> for HostError {
@@ -195,6 +230,21 @@ impl Machine for Dom0<'_> {
         Ok(Box::new(lock(&self.run, vdi)?))
     }
 
+    fn try_lock(&self, vdi: &Uuid) -> Result<Option<Box<dyn Any>>> {
+        let (file, path) = lock_file(&self.run, vdi)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(io_failure("lock", &path, &e)),
+        }
+    }
+
+    fn fingerprint(&self, volume: &Volume) -> Result<Option<String>> {
+        let key = self.key(volume)?;
+        let print = key.map(|key| key::fingerprint(&volume.uuid, &key));
+        Ok(print.transpose()?)
+    }
+
     fn check_program(&self) -> Result<()> {
         Ok(server::Server::check_binary(&self.program)?)
     }
@@ -217,14 +267,18 @@ impl Machine for Dom0<'_> {
             Status::Ended(ended) => Server::Ended {
                 how: ended.to_string(),
             },
-            Status::Running(state) => Server::Running {
-                generation: state.generation,
-                serving: match control::info(state.control, INFO_DEADLINE) {
-                    Ok(info) if info.state == UpstairsState::Active => Ok(()),
-                    Ok(info) => Err(info.to_string()),
-                    Err(e) => Err(e.to_string()),
-                },
-            },
+            Status::Running(state) => {
+                let (serving, downstairs) = match control::info(state.control, INFO_DEADLINE) {
+                    Ok(info) if info.state == UpstairsState::Active => (Ok(()), info.downstairs),
+                    Ok(info) => (Err(info.to_string()), info.downstairs),
+                    Err(e) => (Err(e.to_string()), Vec::new()),
+                };
+                Server::Running {
+                    generation: state.generation,
+                    serving,
+                    downstairs,
+                }
+            }
         })
     }
 
@@ -235,7 +289,14 @@ impl Machine for Dom0<'_> {
         Ok(())
     }
 
-    fn start(&self, volume: &Volume, generation: u64) -> Result<()> {
+    fn start(&self, volume: &Volume, generation: u64, fingerprint: Option<&str>) -> Result<()> {
+        let key = self.key(volume)?;
+        let print = key.as_ref().map(|key| key::fingerprint(&volume.uuid, key));
+        if print.transpose()?.as_deref() != fingerprint {
+            return Err(failure(
+                "the volume's key has just been replaced".to_owned(),
+            ));
+        }
         // Those that were reserved, unless somebody has taken them since.
         let ports = Ports::new(&self.run).reserve(&volume.uuid)?;
         let server = self.at(&volume.uuid);
@@ -246,7 +307,7 @@ impl Machine for Dom0<'_> {
             generation,
             nbd: ports.nbd,
             control: ports.control,
-            key: self.key(volume)?,
+            key,
         })?;
         server.start(self.launcher.as_ref())?;
         server.wait_ready(READY_DEADLINE)?;
@@ -278,7 +339,13 @@ impl Machine for Dom0<'_> {
             deadline: DEVICE_DEADLINE,
         })?;
         if volume.key.is_some() {
-            check_key(&device.device)?;
+            check_key(&device.device, volume.size, || {
+                Ok(match self.at(&volume.uuid).status()? {
+                    Status::Running(_) => None,
+                    Status::Absent => Some("it is gone".to_owned()),
+                    Status::Ended(ended) => Some(ended.to_string()),
+                })
+            })?;
         }
         Ok(device.into())
     }

@@ -51,6 +51,30 @@ pub enum Error {
         /// UTC time.
         since: String,
     },
+    /// Another pool's host has the volume, or one that nobody can tell about.
+    #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and XAPI does not know that host. Once its server certainly does not run, release the claim with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
+    UnknownHost {
+        /// The volume.
+        vdi: Uuid,
+        /// The host's UUID.
+        host: String,
+        /// The pool's UUID, if the claim has it.
+        pool: String,
+        /// UTC time.
+        since: String,
+    },
+    /// This host was declared dead, and other hosts may have its disks.
+    #[error("this host ({host}) was declared dead, and other hosts may use its disks: plug the SR again here (xe pbd-unplug, xe pbd-plug)")]
+    DeclaredDead {
+        /// The host's UUID.
+        host: String,
+    },
+    /// The key is not the one that the volume was served with before.
+    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. Nothing was started. Put the right key where key_file or key_secret of the volume points; if the volume was made anew with this key, run 'smblock-admin accept' for the VDI")]
+    WrongKey {
+        /// The volume.
+        vdi: Uuid,
+    },
     /// Two hosts reached for the volume at once, and this one was second.
     #[error(
         "VDI {vdi} is in use: another host claimed it at the same moment. Nothing was started here"
@@ -86,6 +110,16 @@ pub enum Error {
         vdi: Uuid,
         /// The key.
         key: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A record of the volume's regions or key cannot be read.
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so nobody can say whether its regions and its key are its own. Check the targets that are declared for it, then run 'smblock-admin accept' for the VDI")]
+    Unreadable {
+        /// The VDI.
+        vdi: Uuid,
+        /// The key.
+        key: &'static str,
         /// What is wrong with it.
         detail: String,
     },

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::error::{Context, Result};
 use super::log::{Claim, Log, SmConfig};
 use super::machine::Server;
-use super::Volumes;
+use super::{activate, Listing, Volumes};
 use crate::xapi::XapiVdi;
 
 /// Where a VDI's `sm_config` keeps what was told last. Nothing is there while all is well.
@@ -28,11 +28,7 @@ pub(super) type States = BTreeMap<SocketAddr, TargetState>;
 impl Volumes<'_> {
     /// Looks at the targets of every volume and at the servers of this host, and has XAPI tell what
     /// has changed. Whatever fails here is logged: it must not keep the SR from being scanned.
-    pub fn tell_health(&self, known: &[XapiVdi]) {
-        let listing = match self.catalogue.list() {
-            Ok(listing) => listing,
-            Err(e) => return ::log::warn!("SR {}: nobody knows how it is: {e}", self.sr),
-        };
+    pub fn tell_health(&self, listing: &Listing, known: &[XapiVdi]) {
         let volumes: Vec<_> = listing.volumes.iter().map(|(volume, _)| volume).collect();
         let states = self.states(&volumes);
         for volume in volumes {
@@ -87,13 +83,19 @@ impl Volumes<'_> {
             ));
         }
         let log = Log::read(&volume.uuid, sm_config)?;
+        problems.extend(self.mismatches(volume, states, log.open().is_some())?);
         let settled = |claim: &&Claim| claim.since + UNDER_WAY < self.machine.now();
         let ours = log.open().filter(|claim| self.is_ours(claim));
         if let Some(claim) = ours.filter(settled) {
             let trouble = match self.server(&claim.vdi)? {
                 Server::Running {
-                    serving: Ok(()), ..
-                } => return Ok(problems),
+                    serving: Ok(()),
+                    downstairs,
+                    ..
+                } => {
+                    problems.extend(away(volume, &downstairs));
+                    return Ok(problems);
+                }
                 Server::Running {
                     serving: Err(why), ..
                 } => {
@@ -109,6 +111,32 @@ impl Volumes<'_> {
             problems.push(format!(
                 "{trouble}. Its I/O fails until it is unplugged and plugged again"
             ));
+        }
+        Ok(problems)
+    }
+
+    /// What differs between a volume as it is declared and as its targets serve it, so that it could
+    /// not be plugged. The regions of one that is `claimed` may be read-only, since they are copied.
+    fn mismatches(&self, volume: &Volume, states: &States, claimed: bool) -> Result<Vec<String>> {
+        let unknown = TargetState::Down("it was not asked".to_owned());
+        let found = volume.targets.iter().map(|target| states.get(target));
+        let found: Vec<_> = found
+            .map(|state| state.unwrap_or(&unknown).clone())
+            .collect();
+        let regions = self.wrong_regions(volume, &found)?;
+        let mut problems = Vec::new();
+        for ((target, state), region) in volume.targets.iter().zip(&found).zip(regions) {
+            let unusable = match state {
+                TargetState::Down(_) => None,
+                TargetState::Up {
+                    read_only: Some(true),
+                    ..
+                } if claimed => None,
+                TargetState::Up { .. } => activate::unusable(volume, state),
+            };
+            if let Some(why) = unusable.or(region) {
+                problems.push(format!("target {target} {why}: the disk cannot be plugged"));
+            }
         }
         Ok(problems)
     }
@@ -131,4 +159,22 @@ impl Volumes<'_> {
         self.registry.add(vdi, KEY, now).registering(doing)?;
         Ok(())
     }
+}
+
+/// Which targets a server that serves does without, by what it says itself. A target may reply while
+/// the server's connection to it does not work.
+fn away(volume: &Volume, downstairs: &[String]) -> Option<String> {
+    let states = volume.targets.iter().zip(downstairs);
+    let away = states.filter(|(_, state)| *state != "active");
+    let away: Vec<_> = away
+        .map(|(target, state)| {
+            ::log::warn!(
+                "VDI {}: its server's target {target} is {state}",
+                volume.uuid
+            );
+            let (kind, _) = state.split_once(' ').unwrap_or((state, ""));
+            format!("{target} ({kind})")
+        })
+        .collect();
+    (!away.is_empty()).then(|| format!("its server works without: {}", away.join(", ")))
 }

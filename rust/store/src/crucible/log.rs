@@ -46,18 +46,35 @@ pub struct Claim {
     pub boot_id: String,
     /// When, in seconds since 1970 by that host's clock.
     pub since: u64,
+    /// UUID of the pool that the host was in. Claims of versions that did not record it have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 impl Claim {
     /// What others are told.
     pub(super) fn in_use(&self) -> Error {
-        let since = UNIX_EPOCH + Duration::from_secs(self.since);
         Error::VdiInUse {
             vdi: self.vdi,
             host: self.host.clone(),
             generation: self.generation,
-            since: humantime::format_rfc3339_seconds(since).to_string(),
+            since: self.since(),
         }
+    }
+
+    /// The same if XAPI does not know the host, and this pool has never had it.
+    pub(super) fn of_another_pool(&self) -> Error {
+        Error::UnknownHost {
+            vdi: self.vdi,
+            host: self.host.clone(),
+            since: self.since(),
+            pool: self.pool.clone().unwrap_or_else(|| "unknown".to_owned()),
+        }
+    }
+
+    fn since(&self) -> String {
+        let since = UNIX_EPOCH + Duration::from_secs(self.since);
+        humantime::format_rfc3339_seconds(since).to_string()
     }
 }
 
@@ -115,7 +132,14 @@ impl Log {
 
     /// What `me` would add to have the volume next: the key and the claim. `floor` is the highest
     /// generation that the volume is known to have had outside this log.
-    pub(super) fn next(&self, vdi: &Uuid, me: &Identity, floor: u64, now: u64) -> (String, Claim) {
+    pub(super) fn next(
+        &self,
+        vdi: &Uuid,
+        me: &Identity,
+        pool: String,
+        floor: u64,
+        now: u64,
+    ) -> (String, Claim) {
         let (number, spent) = self
             .last
             .as_ref()
@@ -126,6 +150,7 @@ impl Log {
             host: me.host.clone(),
             boot_id: me.boot_id.clone(),
             since: now,
+            pool: Some(pool),
         };
         (format!("{CLAIM}{}", number + 1), claim)
     }
@@ -156,9 +181,10 @@ mod tests {
     }
 
     fn add(sm_config: &mut SmConfig, floor: u64, now: u64) -> Claim {
-        let (key, claim) = Log::read(&VDI, sm_config)
-            .unwrap()
-            .next(&VDI, &me(), floor, now);
+        let (key, claim) =
+            Log::read(&VDI, sm_config)
+                .unwrap()
+                .next(&VDI, &me(), "pool".to_owned(), floor, now);
         let value = serde_json::to_string(&claim).unwrap();
         assert_eq!(sm_config.insert(key, value), None);
         claim
@@ -176,8 +202,8 @@ mod tests {
     #[test]
     fn two_hosts_that_read_the_same_log_race_for_the_same_key() {
         let log = Log::default();
-        let (mine, _) = log.next(&VDI, &me(), 0, 1_000);
-        let (theirs, _) = log.next(&VDI, &me(), 0, 2_000);
+        let (mine, _) = log.next(&VDI, &me(), "pool".to_owned(), 0, 1_000);
+        let (theirs, _) = log.next(&VDI, &me(), "pool".to_owned(), 0, 2_000);
         assert_eq!(mine, theirs);
     }
 

@@ -32,6 +32,8 @@ pub enum Server {
         /// Whether it serves the volume: `Err` says what it does instead (it waits for targets, or
         /// another server has taken the volume from it).
         serving: std::result::Result<(), String>,
+        /// What it does with each target, in their order; empty if it does not say.
+        downstairs: Vec<String>,
     },
     /// No process, but what it left.
     Ended {
@@ -62,6 +64,10 @@ pub trait Machine {
     /// Keeps every other process of this host from working on that volume until the answer is
     /// dropped.
     fn lock(&self, vdi: &Uuid) -> Result<Box<dyn Any>>;
+    /// The same without waiting: `None` if another process works on the volume.
+    fn try_lock(&self, vdi: &Uuid) -> Result<Option<Box<dyn Any>>>;
+    /// What the volume's key is recognised by; `None` if the volume has no key.
+    fn fingerprint(&self, volume: &Volume) -> Result<Option<String>>;
 
     /// Whether the server's program can be run here and listens where it is told to.
     fn check_program(&self) -> Result<()>;
@@ -75,8 +81,8 @@ pub trait Machine {
     /// nothing.
     fn reserve(&self, volume: &Volume) -> Result<()>;
     /// Starts a server on the reserved ports, with that generation, and waits until it serves the
-    /// volume. Where it does not, it may still run.
-    fn start(&self, volume: &Volume, generation: u64) -> Result<()>;
+    /// volume. If it does not, it may still run. The volume's key must be the one of that fingerprint.
+    fn start(&self, volume: &Volume, generation: u64, fingerprint: Option<&str>) -> Result<()>;
     /// Stops the server. It is certainly gone afterwards, and cannot come back.
     fn stop(&self, vdi: &Uuid) -> Result<()>;
     /// Removes the run folder and frees the ports of a server that is gone.

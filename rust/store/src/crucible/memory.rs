@@ -14,7 +14,9 @@ use ::crucible::Volume;
 use nix::libc;
 use uuid::Uuid;
 
-use super::{Catalogue, Device, Identity, Listing, Registry, SmConfig, Source};
+use super::{
+    Catalogue, Device, HostState as KnownHost, Identity, Listing, Registry, SmConfig, Source,
+};
 use crate::host::{HostError, Result};
 
 pub use self::machine::MemoryMachine;
@@ -26,6 +28,10 @@ pub struct World {
     pub now: Cell<u64>,
     /// Whether servers that are started fail to serve.
     pub servers_fail: Cell<bool>,
+    /// Whether not all storage machines reply: no list of volumes is whole.
+    pub a_sled_is_away: Cell<bool>,
+    /// UUID of the pool whose XAPI this is.
+    pub pool: RefCell<String>,
 }
 
 #[derive(Default)]
@@ -35,6 +41,16 @@ struct State {
     declared_dead: BTreeSet<String>,
     messages: Vec<(Uuid, String)>,
     down: BTreeSet<SocketAddr>,
+    /// The boot that each host has published.
+    published: BTreeMap<String, String>,
+    /// Hosts that XAPI does not know any more.
+    forgotten: BTreeSet<String>,
+    /// The key that each host has for a volume.
+    keys: BTreeMap<(String, Uuid), String>,
+    /// What a server says about its targets.
+    downstairs: Vec<String>,
+    /// The size of each target's region, if it tells.
+    sizes: BTreeMap<SocketAddr, u64>,
     /// The region that each target serves, if it tells.
     regions: BTreeMap<SocketAddr, Uuid>,
     hosts: BTreeMap<String, HostState>,
@@ -76,6 +92,8 @@ impl World {
             state: RefCell::new(state),
             now: Cell::new(1_790_000_000),
             servers_fail: Cell::new(false),
+            a_sled_is_away: Cell::new(false),
+            pool: RefCell::new("pool".to_owned()),
         }
     }
 
@@ -112,9 +130,25 @@ impl World {
             .insert(name.to_owned());
     }
 
-    /// XAPI hears from a host again.
+    /// The note that a host was declared dead is removed, and nothing else.
     pub fn comes_back(&self, name: &str) {
         self.state.borrow_mut().declared_dead.remove(name);
+    }
+
+    /// XAPI forgets a host, which does not run.
+    pub fn forget_host(&self, name: &str) {
+        self.state.borrow_mut().forgotten.insert(name.to_owned());
+    }
+
+    /// A host has that key for a volume.
+    pub fn set_key(&self, host: &str, vdi: &Uuid, key: &str) {
+        let mut state = self.state.borrow_mut();
+        state.keys.insert((host.to_owned(), *vdi), key.to_owned());
+    }
+
+    /// A process works on a volume on that host until what is returned is dropped.
+    pub fn work_on(&self, host: &str, vdi: &Uuid) -> Box<dyn std::any::Any> {
+        super::Machine::lock(&self.host(host), vdi).unwrap_or_else(|e| Box::new(e.message))
     }
 
     /// XAPI forgets a VDI and hears of it again.
@@ -140,6 +174,16 @@ impl World {
         self.state.borrow_mut().regions.insert(target, region);
     }
 
+    /// Lets a target's region be of that size.
+    pub fn set_size(&self, target: SocketAddr, size: u64) {
+        self.state.borrow_mut().sizes.insert(target, size);
+    }
+
+    /// Lets servers say that about their targets.
+    pub fn set_downstairs(&self, states: [&str; 3]) {
+        self.state.borrow_mut().downstairs = states.map(str::to_owned).to_vec();
+    }
+
     /// A target stops replying, or replies again.
     pub fn set_down(&self, target: SocketAddr, down: bool) {
         let mut state = self.state.borrow_mut();
@@ -161,6 +205,14 @@ impl World {
             if let Some(device) = host.devices.get_mut(vdi) {
                 device.connected = false;
             }
+        }
+    }
+
+    /// A host has a volume's server without a device, as after a kill between the two.
+    pub fn lose_device(&self, host: &str, vdi: &Uuid) {
+        let mut state = self.state.borrow_mut();
+        if let Some(host) = state.hosts.get_mut(host) {
+            host.devices.remove(vdi);
         }
     }
 
@@ -248,8 +300,32 @@ impl Registry for World {
         Ok(self.state.borrow().xapi.clone().into_iter().collect())
     }
 
-    fn is_declared_dead(&self, host: &str) -> Result<bool> {
-        Ok(self.state.borrow().declared_dead.contains(host))
+    fn pool(&self) -> Result<String> {
+        Ok(self.pool.borrow().clone())
+    }
+
+    fn host(&self, host: &str) -> Result<Option<KnownHost>> {
+        let state = self.state.borrow();
+        if state.forgotten.contains(host) {
+            return Ok(None);
+        }
+        Ok(Some(KnownHost {
+            declared_dead: state.declared_dead.contains(host),
+            boot_id: state.published.get(host).cloned(),
+        }))
+    }
+
+    fn publish_boot(&self, boot_id: &str) -> Result<()> {
+        // A boot is named after its host here.
+        let host = boot_id.rsplit_once('-').map_or(boot_id, |(host, _)| host);
+        let mut state = self.state.borrow_mut();
+        state.published.insert(host.to_owned(), boot_id.to_owned());
+        Ok(())
+    }
+
+    fn revive(&self, host: &str) -> Result<()> {
+        self.state.borrow_mut().declared_dead.remove(host);
+        Ok(())
     }
 
     fn tell(&self, vdi: &Uuid, title: &str, _text: &str) -> Result<()> {
@@ -261,11 +337,24 @@ impl Registry for World {
 
 impl Catalogue for World {
     fn list(&self) -> super::Result<Listing> {
+        if self.a_sled_is_away.get() {
+            return Err(super::Error::NoProvisioner {
+                what: "list disks: a sled is away",
+            });
+        }
         Ok(Listing {
             volumes: self.state.borrow().volumes.clone(),
             total: None,
             free: None,
         })
+    }
+
+    fn find(&self, vdi: &Uuid) -> super::Result<(Volume, Source)> {
+        let state = self.state.borrow();
+        let found = state.volumes.iter().find(|(volume, _)| volume.uuid == *vdi);
+        found
+            .cloned()
+            .ok_or(super::Error::VolumeMissing { vdi: *vdi })
     }
 
     fn create(&self, _vdi: &Uuid, _name: &str, _size: u64) -> super::Result<Volume> {

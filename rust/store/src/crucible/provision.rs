@@ -12,40 +12,41 @@ use crate::xapi::ScannedVdi;
 impl Volumes<'_> {
     /// `vdi_introduce`
     pub fn introduce(&self, vdi: &Uuid) -> Result<ScannedVdi> {
-        let listing = self.catalogue.list()?;
-        let (volume, _) = listing.find(vdi)?;
-        Ok(new_to_xapi(volume))
+        self.settle_leftovers();
+        Ok(new_to_xapi(&self.catalogue.find(vdi)?.0))
     }
 
     /// `vdi_create`: answers the size in bytes, which is never less than asked for.
     pub fn create(&self, vdi: &Uuid, name: &str, size: u64) -> Result<u64> {
+        self.settle_leftovers();
         Ok(self.catalogue.create(vdi, name, size)?.size)
     }
 
     /// `vdi_delete`: the volume goes with its data. Claimed first, so that no host can start a
     /// server for it meanwhile. One that is on record nowhere is deleted already.
     pub fn delete(&self, vdi: &Uuid) -> Result<()> {
+        self.settle_leftovers();
         let _alone = self.lock(vdi)?;
-        let listing = self.catalogue.list()?;
-        let Ok((volume, source)) = listing.find(vdi) else {
-            return Ok(());
+        let (volume, source) = match self.catalogue.find(vdi) {
+            Err(Error::VolumeMissing { .. }) => return Ok(()),
+            found => found?,
         };
-        if *source == Source::Declared {
+        if source == Source::Declared {
             return Err(Error::Declared { vdi: *vdi });
         }
-        self.claim_unused(volume)?;
-        let deleted = self.catalogue.delete(volume);
+        self.claim_unused(&volume)?;
+        let deleted = self.catalogue.delete(&volume);
         deleted.map_err(|e| self.undo(vdi, e))
     }
 
     /// `vdi_clone`: a full copy, of which the time grows with the size. The source is claimed
     /// meanwhile, so that nobody writes to it.
     pub fn copy(&self, vdi: &Uuid, new: &Uuid) -> Result<ScannedVdi> {
+        self.settle_leftovers();
         let _alone = self.lock(vdi)?;
-        let listing = self.catalogue.list()?;
-        let (source, _) = listing.find(vdi)?;
-        let claim = self.claim_unused(source)?;
-        let copied = self.catalogue.copy(source, new);
+        let (source, _) = self.catalogue.find(vdi)?;
+        let claim = self.claim_unused(&source)?;
+        let copied = self.catalogue.copy(&source, new);
         let copy = copied.map_err(|e| self.undo(vdi, e))?;
         self.release(&claim)?;
         Ok(new_to_xapi(&copy))

@@ -2,31 +2,49 @@
 //!
 //! A server that finds another volume's region behind one of its targets takes it for a copy that was
 //! left behind, and overwrites it, or is overwritten by it: both volumes are lost, without an error.
-//! So the UUIDs of the three regions belong to the volume. They are recorded in the VDI's `sm_config`
-//! (key `crucible_regions`) when it is first served, and compared before each server is started.
+//! So the UUIDs of the three regions belong to the volume. They are declared (`regions`), or recorded
+//! in the VDI's `sm_config` (key `crucible_regions`) when it is first served, and compared before each
+//! server is started.
 //!
-//! Before there is a record, three regions belong together if they have one UUID, as regions have that
-//! are created by hand with the same `--uuid`, or three different ones, as a provisioner's have. Two
-//! that are alike and one that is not are never a volume's. A region that another VDI of the SR has
-//! recorded is refused.
+//! Without either, three regions belong together if they have one UUID, as regions have that are created
+//! by hand with the same `--uuid`, or three different ones, as a provisioner's have. Two that are alike
+//! and one that is not are never a volume's. A region that another VDI of the SR has recorded is refused.
 //!
-//! If a region was replaced on purpose, `smblock-admin release` removes the record.
+//! If a region was replaced on purpose, [`Volumes::accept`] removes the record.
 
-use ::crucible::target::TargetState;
+use ::crucible::target::{TargetState, REPAIR_PORT_OFFSET};
 use ::crucible::Volume;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::error::{Context, Result};
+use super::error::{Context, Error, Result};
 use super::log::SmConfig;
 use super::Volumes;
 
 const REGIONS: &str = "crucible_regions";
 
+/// It names its VDI: XAPI may copy a VDI's maps to another.
+#[derive(Serialize, Deserialize)]
+struct Recorded {
+    vdi: Uuid,
+    regions: Vec<Uuid>,
+}
+
 /// The regions that a VDI has recorded, in any order; `None` if it has none.
-fn recorded(sm_config: &SmConfig) -> Option<Vec<Uuid>> {
-    let text = sm_config.get(REGIONS)?;
-    let regions = text.split(',').map(|uuid| uuid.parse().ok());
-    regions.collect()
+fn recorded(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<Vec<Uuid>>> {
+    let Some(text) = sm_config.get(REGIONS) else {
+        return Ok(None);
+    };
+    let recorded: Recorded = serde_json::from_str(text).map_err(|e| unreadable(vdi, &e))?;
+    Ok((recorded.vdi == *vdi).then_some(recorded.regions))
+}
+
+fn unreadable(vdi: &Uuid, error: &serde_json::Error) -> Error {
+    Error::Unreadable {
+        vdi: *vdi,
+        key: REGIONS,
+        detail: error.to_string(),
+    }
 }
 
 fn region_of(state: &TargetState) -> Option<Uuid> {
@@ -56,7 +74,7 @@ fn wrong_regions(
         match own {
             Some(own) if !own.contains(region) => Some(format!(
                 "serves region {region}, which is not one of this volume's; if it was replaced on \
-                 purpose, run 'smblock-admin release' for the VDI"
+                 purpose, run 'smblock-admin accept' for the VDI"
             )),
             Some(own) if count(&known, region) > count(own, region) => {
                 Some(format!("serves region {region}, as another target does"))
@@ -82,32 +100,50 @@ impl Volumes<'_> {
     ) -> Result<Vec<Option<String>>> {
         let vdis = self.registry.vdis();
         let vdis = vdis.registering(|| "reading whose regions are known".to_owned())?;
-        let mut own = None;
+        let mut own = volume.regions.map(|regions| regions.to_vec());
         let mut others = Vec::new();
         for (vdi, sm_config) in vdis {
-            match recorded(&sm_config) {
-                Some(regions) if vdi == volume.uuid => own = Some(regions),
-                Some(regions) => others.push((vdi, regions)),
-                None => {}
+            if vdi == volume.uuid {
+                own = match own {
+                    None => recorded(&vdi, &sm_config)?,
+                    declared => declared,
+                };
+                continue;
+            }
+            match recorded(&vdi, &sm_config) {
+                Ok(Some(regions)) => others.push((vdi, regions)),
+                Ok(None) => {}
+                // It keeps its own VDI from being plugged, and no other.
+                Err(e) => ::log::warn!("{e}"),
             }
         }
         let found: Vec<_> = states.iter().map(region_of).collect();
-        Ok(wrong_regions(&found, own.as_deref(), &others))
+        let mut wrong = wrong_regions(&found, own.as_deref(), &others);
+        for ((wrong, state), target) in wrong.iter_mut().zip(states).zip(volume.targets) {
+            let hidden = matches!(state, TargetState::Up { region: None, .. });
+            if hidden && own.is_some() {
+                let port = target.port() + REPAIR_PORT_OFFSET;
+                *wrong = Some(format!(
+                    "does not tell which region it serves: let this host reach its port {port}"
+                ));
+            }
+        }
+        Ok(wrong)
     }
 
     /// Records the regions that the volume is about to be served from, if they are known.
     pub(super) fn record_regions(&self, volume: &Volume, states: &[TargetState]) -> Result<()> {
-        let found: Option<Vec<String>> = states
-            .iter()
-            .map(|state| region_of(state).map(|region| region.to_string()))
-            .collect();
-        let Some(found) = found else {
+        let vdi = &volume.uuid;
+        let regions: Option<Vec<Uuid>> = states.iter().map(region_of).collect();
+        let (Some(regions), None) = (regions, recorded(vdi, &self.sm_config(vdi)?)?) else {
             return Ok(());
         };
-        let vdi = &volume.uuid;
-        // If the key exists, it was compared before.
-        let added = self.registry.add(vdi, REGIONS, &found.join(","));
-        added.registering(|| format!("recording the regions of VDI {vdi}"))?;
+        let value = serde_json::to_string(&Recorded { vdi: *vdi, regions });
+        let value = value.map_err(|e| unreadable(vdi, &e))?;
+        let doing = || format!("recording the regions of VDI {vdi}");
+        // A value that was copied from another VDI is in the way.
+        self.registry.remove(vdi, REGIONS).registering(doing)?;
+        self.registry.add(vdi, REGIONS, &value).registering(doing)?;
         Ok(())
     }
 

@@ -6,6 +6,15 @@ use uuid::Uuid;
 use super::log::SmConfig;
 use crate::host::Result;
 
+/// What XAPI has about a host of the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostState {
+    /// Whether smblock's hook has noted that the host was declared dead.
+    pub declared_dead: bool,
+    /// The boot that the host has published last, by [`Registry::publish_boot`].
+    pub boot_id: Option<String>,
+}
+
 /// The SR's part of XAPI's database. Errors carry XAPI's text; one that leaves open whether a change
 /// was made has errno `ETIMEDOUT`.
 pub trait Registry {
@@ -17,8 +26,14 @@ pub trait Registry {
     fn remove(&self, vdi: &Uuid, key: &str) -> Result<()>;
     /// The SR's VDIs and their `sm_config`.
     fn vdis(&self) -> Result<Vec<(Uuid, SmConfig)>>;
-    /// Whether XAPI has declared that host dead.
-    fn is_declared_dead(&self, host: &str) -> Result<bool>;
+    /// UUID of the pool.
+    fn pool(&self) -> Result<String>;
+    /// A host of the pool; `None` if XAPI has no such host (any more).
+    fn host(&self, host: &str) -> Result<Option<HostState>>;
+    /// Lets all hosts see in which boot this host is.
+    fn publish_boot(&self, boot_id: &str) -> Result<()>;
+    /// Removes the note that a host was declared dead: the host itself does, when it has nothing left.
+    fn revive(&self, host: &str) -> Result<()>;
     /// Tells the administrator about a VDI, as a message of XAPI.
     fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()>;
 }

@@ -17,6 +17,8 @@ pub struct Scan {
     pub vdis: Vec<ScannedVdi>,
     /// How much it holds.
     pub usage: Usage,
+    /// Where all of that is on record.
+    pub listing: Listing,
 }
 
 /// Bytes of an SR.
@@ -34,6 +36,7 @@ impl Volumes<'_> {
     /// `sr_scan`: all volumes, as XAPI is to know them. `known` is what XAPI knows. One that is on
     /// record no more stays as long as a host has claimed it: its claims would go with the VDI.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
+        self.settle_leftovers();
         let listing = self.catalogue.list()?;
         let volumes = listing.volumes.iter().map(|(volume, _)| volume);
         let mut vdis: Vec<_> = volumes.map(|volume| scanned(volume, known)).collect();
@@ -60,11 +63,13 @@ impl Volumes<'_> {
         Ok(Scan {
             vdis,
             usage: usage(&listing),
+            listing,
         })
     }
 
     /// `sr_update`
     pub fn usage(&self) -> Result<Usage> {
+        self.settle_leftovers();
         Ok(usage(&self.catalogue.list()?))
     }
 }

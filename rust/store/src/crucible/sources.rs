@@ -61,6 +61,21 @@ impl Catalogue for Sources {
         Ok(listing)
     }
 
+    fn find(&self, vdi: &Uuid) -> Result<(Volume, Source)> {
+        if let Some(path) = &self.volumes {
+            let mut declared = declaration::read(path)?.into_iter();
+            if let Some(volume) = declared.find(|volume| volume.uuid == *vdi) {
+                return Ok((volume, Source::Declared));
+            }
+        }
+        let found = match &self.provisioner {
+            Some(provisioner) => provisioner.find(vdi)?,
+            None => None,
+        };
+        let found = found.ok_or(Error::VolumeMissing { vdi: *vdi })?;
+        Ok((found, Source::Provisioned))
+    }
+
     fn create(&self, vdi: &Uuid, name: &str, size: u64) -> Result<Volume> {
         Ok(self.provisioner("create disks")?.create(vdi, name, size)?)
     }

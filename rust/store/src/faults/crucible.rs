@@ -8,7 +8,7 @@ use ::crucible::Volume;
 use uuid::Uuid;
 
 use super::{change, read, Call, Faults};
-use crate::crucible::{Device, Identity, Machine, Registry, Server, SmConfig};
+use crate::crucible::{Device, HostState, Identity, Machine, Registry, Server, SmConfig};
 use crate::host::Result;
 
 /// A [`Registry`] as a process with faults sees it.
@@ -53,11 +53,25 @@ impl Registry for FaultyRegistry<'_, '_> {
         self.call(&read("vdis", ""), |r| r.vdis())
     }
 
-    fn is_declared_dead(&self, host: &str) -> Result<bool> {
+    fn pool(&self) -> Result<String> {
+        self.call(&read("pool", ""), |r| r.pool())
+    }
+
+    fn host(&self, host: &str) -> Result<Option<HostState>> {
         let host = host.to_owned();
-        self.call(&read("is_declared_dead", ""), move |r| {
-            r.is_declared_dead(&host)
+        self.call(&read("host", ""), move |r| r.host(&host))
+    }
+
+    fn publish_boot(&self, boot_id: &str) -> Result<()> {
+        let boot_id = boot_id.to_owned();
+        self.call(&change("publish_boot", ""), move |r| {
+            r.publish_boot(&boot_id)
         })
+    }
+
+    fn revive(&self, host: &str) -> Result<()> {
+        let host = host.to_owned();
+        self.call(&change("revive", ""), move |r| r.revive(&host))
     }
 
     fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()> {
@@ -102,6 +116,16 @@ impl Machine for FaultyMachine<'_, '_> {
         self.call(&read("lock", ""), move |m| m.lock(&vdi))
     }
 
+    fn try_lock(&self, vdi: &Uuid) -> Result<Option<Box<dyn Any>>> {
+        let vdi = *vdi;
+        self.call(&read("try_lock", ""), move |m| m.try_lock(&vdi))
+    }
+
+    fn fingerprint(&self, volume: &Volume) -> Result<Option<String>> {
+        let volume = volume.clone();
+        self.call(&read("fingerprint", ""), move |m| m.fingerprint(&volume))
+    }
+
     fn check_program(&self) -> Result<()> {
         self.call(&read("check_program", ""), |m| m.check_program())
     }
@@ -124,9 +148,11 @@ impl Machine for FaultyMachine<'_, '_> {
         self.call(&change("reserve", ""), move |m| m.reserve(&volume))
     }
 
-    fn start(&self, volume: &Volume, generation: u64) -> Result<()> {
-        let volume = volume.clone();
-        self.call(&change("start", ""), move |m| m.start(&volume, generation))
+    fn start(&self, volume: &Volume, generation: u64, fingerprint: Option<&str>) -> Result<()> {
+        let (volume, key) = (volume.clone(), fingerprint.map(str::to_owned));
+        self.call(&change("start", ""), move |m| {
+            m.start(&volume, generation, key.as_deref())
+        })
     }
 
     fn stop(&self, vdi: &Uuid) -> Result<()> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{activate, deactivate, is_served_by, nothing_is_left, on, volume, world, SR, VDI};
 
 /// A process on a host, with faults.
-fn faulty<'w, T>(
+pub fn faulty<'w, T>(
     world: &'w World,
     machine: &'w MemoryMachine<'w>,
     faults: &Faults<'w>,
@@ -28,21 +28,34 @@ enum Operation {
     TakeOver,
     Deactivate,
     Attach,
+    /// Scan where a server of this host runs without a device.
+    Scan,
 }
 
 impl Operation {
-    const ALL: [Operation; 5] = [
+    const ALL: [Operation; 6] = [
         Operation::Activate,
         Operation::Recover,
         Operation::TakeOver,
         Operation::Deactivate,
         Operation::Attach,
+        Operation::Scan,
     ];
 
     fn prepare(self) -> World {
         let world = world();
+        for (number, target) in (1..).zip(volume().targets) {
+            world.set_region(target, Uuid::from_u128(number));
+        }
+        for host in ["a", "b"] {
+            world.set_key(host, &VDI, "key");
+        }
         match self {
             Operation::Activate => {}
+            Operation::Scan => {
+                activate(&world, "a").unwrap();
+                world.lose_device("a", &VDI);
+            }
             Operation::Recover | Operation::Attach => {
                 activate(&world, "a").unwrap();
                 world.kill_server("a", &VDI);
@@ -63,6 +76,7 @@ impl Operation {
         match self {
             Operation::Deactivate => sr.deactivate(&VDI),
             Operation::Attach => sr.attach_sr(),
+            Operation::Scan => sr.scan(&[]).map(drop),
             _ => sr.activate(&VDI, true).map(drop),
         }
     }
@@ -86,7 +100,7 @@ fn after_every_fault(then: impl Fn(&World, &str)) {
                         break;
                     };
                     // A host does what its processes ask while they wait, or not at all.
-                    let is_xapis = ["add", "remove"].contains(&call);
+                    let is_xapis = ["add", "remove", "publish_boot", "revive"].contains(&call);
                     if mode == Mode::Late && !is_xapis {
                         continue;
                     }

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod crashes;
+mod hosts;
+mod keys;
+mod leftovers;
 mod regions;
 
 use crucible::Volume;
@@ -22,6 +25,7 @@ fn volume() -> Volume {
         description: String::new(),
         size: 1 << 30,
         targets: [target(3810), target(3811), target(3812)],
+        regions: None,
         generation_floor: 0,
         key: None,
     }
@@ -250,7 +254,10 @@ fn what_is_wrong_with_a_disk_is_told_once_and_so_is_that_it_is_over() {
             size,
             fields,
         }];
-        on(&world, "a", |sr| sr.tell_health(&known));
+        on(&world, "a", |sr| {
+            let listing = sr.scan(&known).unwrap().listing;
+            sr.tell_health(&listing, &known);
+        });
         world.messages(&VDI)
     };
     activate(&world, "a").unwrap();

@@ -53,7 +53,8 @@ impl State {
             let Some(other) = host.servers.get_mut(vdi) else {
                 continue;
             };
-            if other.state == Life::Serving && !self.declared_dead.contains(name) {
+            let dead = self.declared_dead.contains(name) || self.forgotten.contains(name);
+            if other.state == Life::Serving && !dead {
                 let text = format!("{me} started a server while {name} had one");
                 self.broken.push(text);
             }
@@ -81,6 +82,16 @@ impl Machine for MemoryMachine<'_> {
         })
     }
 
+    fn try_lock(&self, vdi: &Uuid) -> Result<Option<Box<dyn Any>>> {
+        Ok(self.lock(vdi).ok())
+    }
+
+    fn fingerprint(&self, volume: &Volume) -> Result<Option<String>> {
+        let state = self.world.state.borrow();
+        let named = (self.identity.host.clone(), volume.uuid);
+        Ok(state.keys.get(&named).cloned())
+    }
+
     fn check_program(&self) -> Result<()> {
         Ok(())
     }
@@ -97,7 +108,7 @@ impl Machine for MemoryMachine<'_> {
             }
             TargetState::Up {
                 read_only: Some(false),
-                size: None,
+                size: state.sizes.get(target).copied(),
                 encrypted: None,
                 region: state.regions.get(target).copied(),
             }
@@ -106,6 +117,7 @@ impl Machine for MemoryMachine<'_> {
     }
 
     fn server(&self, vdi: &Uuid) -> Result<Server> {
+        let downstairs = self.world.state.borrow().downstairs.clone();
         self.change(|host| {
             let Some(server) = host.servers.get(vdi) else {
                 return Ok(if host.reserved.contains(vdi) {
@@ -128,6 +140,7 @@ impl Machine for MemoryMachine<'_> {
             Ok(Server::Running {
                 generation: server.generation,
                 serving,
+                downstairs,
             })
         })
     }
@@ -139,8 +152,11 @@ impl Machine for MemoryMachine<'_> {
         })
     }
 
-    fn start(&self, volume: &Volume, generation: u64) -> Result<()> {
+    fn start(&self, volume: &Volume, generation: u64, fingerprint: Option<&str>) -> Result<()> {
         let vdi = volume.uuid;
+        if self.fingerprint(volume)?.as_deref() != fingerprint {
+            return Err(failure("the key was replaced".to_owned(), libc::EIO));
+        }
         let reserved = self.change(|host| Ok(host.reserved.contains(&vdi)))?;
         if !reserved {
             return Err(failure("no ports are reserved".to_owned(), libc::ENOENT));

@@ -1,0 +1,95 @@
+//! Whether a volume's key is the one that the volume was written with.
+//!
+//! A server takes any key. It ends at the first block that it cannot decrypt, and writes all others: a
+//! volume of which little was written would take a second key, and be lost for both. So a fingerprint
+//! of the key belongs to the volume. It is recorded in the VDI's `sm_config` (key `crucible_key`) when
+//! the volume is first served, after some of it was read, and compared before each server is started.
+//!
+//! [`Volumes::accept`] removes the record, for an administrator who has made the volume anew.
+
+use ::crucible::Volume;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::error::{Context, Error, Result};
+use super::log::SmConfig;
+use super::Volumes;
+
+const KEY: &str = "crucible_key";
+
+/// It names its VDI: XAPI may copy a VDI's maps to another.
+#[derive(Serialize, Deserialize)]
+struct Recorded {
+    vdi: Uuid,
+    fingerprint: String,
+}
+
+fn recorded(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<String>> {
+    let Some(text) = sm_config.get(KEY) else {
+        return Ok(None);
+    };
+    let recorded: Recorded = serde_json::from_str(text).map_err(|e| damaged(vdi, &e))?;
+    Ok((recorded.vdi == *vdi).then_some(recorded.fingerprint))
+}
+
+fn damaged(vdi: &Uuid, error: &serde_json::Error) -> Error {
+    Error::Unreadable {
+        vdi: *vdi,
+        key: KEY,
+        detail: error.to_string(),
+    }
+}
+
+impl Volumes<'_> {
+    /// The fingerprint of a volume's key.
+    ///
+    /// # Errors
+    /// [`Error::WrongKey`]: it is not the key that was recorded.
+    pub(super) fn require_key(&self, volume: &Volume) -> Result<Option<String>> {
+        let vdi = &volume.uuid;
+        let read = self.machine.fingerprint(volume);
+        let found = read.doing(|| format!("reading the key of VDI {vdi}"))?;
+        let sm_config = self.sm_config(vdi)?;
+        match (&found, recorded(vdi, &sm_config)?) {
+            (Some(found), Some(recorded)) if *found != recorded => {
+                Err(Error::WrongKey { vdi: *vdi })
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// Records the fingerprint of the key that the volume is served with.
+    pub(super) fn record_key(&self, volume: &Volume, fingerprint: Option<&str>) -> Result<()> {
+        let (vdi, Some(fingerprint)) = (&volume.uuid, fingerprint) else {
+            return Ok(());
+        };
+        if let Some(recorded) = recorded(vdi, &self.sm_config(vdi)?)? {
+            return match recorded == fingerprint {
+                true => Ok(()),
+                false => Err(Error::WrongKey { vdi: *vdi }),
+            };
+        }
+        let value = Recorded {
+            vdi: *vdi,
+            fingerprint: fingerprint.to_owned(),
+        };
+        let value = serde_json::to_string(&value).map_err(|e| damaged(vdi, &e))?;
+        let doing = || format!("recording the key's fingerprint of VDI {vdi}");
+        // A value that was copied from another VDI is in the way.
+        self.registry.remove(vdi, KEY).registering(doing)?;
+        self.registry.add(vdi, KEY, &value).registering(doing)?;
+        Ok(())
+    }
+
+    /// Forgets which regions and which key a volume was served with, for an administrator who has
+    /// replaced them. The next activation records those that it finds.
+    pub fn accept(&self, vdi: &Uuid) -> Result<()> {
+        let _alone = self.lock(vdi)?;
+        if let Some(claim) = self.log(vdi)?.open() {
+            return Err(claim.in_use());
+        }
+        let removed = self.registry.remove(vdi, KEY);
+        removed.registering(|| format!("forgetting the key of VDI {vdi}"))?;
+        self.forget_regions(vdi)
+    }
+}
