@@ -188,7 +188,13 @@ def guests_rbd_pool(guests: CephRbdLab) -> RbdPool:
 
 @pytest.fixture(scope="session")
 def serves_phy(sm_tree: Path) -> bool:
-    """Whether SM connects block devices: up to SM 3 it does, SM 4 knows tapdisk only."""
+    """Whether SM connects block devices: SM 3 does, but for versions with QCOW2 that lack `phy` in cowutil.py.
+
+    SM 4 has tapdisk only.
+    """
+    cowutil = sm_tree / SM_DIR.lstrip("/") / "cowutil.py"
+    if cowutil.exists() and "VdiType.PHY" not in cowutil.read_text():
+        return False
     return not (sm_tree / SITE_PACKAGES.lstrip("/") / "sm").is_dir()
 
 

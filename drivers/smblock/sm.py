@@ -24,8 +24,27 @@ from smblock._core import Error
 __all__ = ["DATAPATHS", "SR", "VDI", "CoreSR", "Lock", "XenAPI", "as_sm_error", "blktap2", "fist_point"]
 __all__ += ["Error", "SRCommand", "take_over", "util", "xs_errors"]
 
-# How this SM connects a disk: xapi gets a tapdisk's NBD socket and, up to SM 3, a block device too.
-DATAPATHS = ("aio", "phy") if hasattr(blktap2.VDI, "BackendLink") else ("aio",)
+
+
+def _connects_devices():
+    """Whether this SM lets xapi have a block device beside a tapdisk's NBD socket: SM 3 does.
+
+    SM 3.2.12 with QCOW2 looks for a coalesce chain at each activation. Some of its versions do not know the type
+    `phy` there, and refuse every disk of it (blktap2.py, _check_journal_coalesce_chain).
+    """
+    if not hasattr(blktap2.VDI, "BackendLink"):
+        return False
+    if not hasattr(blktap2.VDI, "_check_journal_coalesce_chain"):
+        return True
+    try:
+        blktap2.getCowUtil("phy")
+    except Exception:
+        return False
+    return True
+
+
+# How this SM can connect a disk.
+DATAPATHS = ("aio", "phy") if _connects_devices() else ("aio",)
 
 # Where a command can be killed, to try what comes after it: where a snapshot has paused the disk's
 # tapdisk, and has been taken; and for each command where the core is done and XAPI not told yet.
