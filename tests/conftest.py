@@ -17,7 +17,7 @@ from tests.lab.ceph import OneNodeCeph
 from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
 from tests.lab.crucible import CrucibleLab, CrucibleStorage, crucible_bin
 from tests.lab.dom0 import Dom0, GuestDom0, LocalDom0
-from tests.lab.sm_source import SITE_PACKAGES, sm_source
+from tests.lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from tests.lab.tree import stage_sm
 from tests.lab.xapi.lab_pool import LabPool, Tree
 from tests.wheel import REPOSITORY, built_wheel

@@ -93,9 +93,47 @@ def test_a_disk_is_not_plugged_with_another_key_than_it_was_written_with_and_lea
     one.put(key_file, base64.b64encode(os.urandom(32)), 0o600)
     complaint = disk.refusal(one, "vdi_activate", "true")
     one.put(key_file, right, 0o600)
-    assert "the volume's key may be another than it was written with" in complaint
+    assert "its key is not the one that it was written with" in complaint
     assert traces(disk, one) == []
     assert open_claims(disk) == []
+
+
+def test_a_wrong_key_is_refused_within_seconds_before_any_key_is_recorded(disk: Vdi[CrucibleSr], one: Dom0) -> None:
+    key_file = f"/etc/smblock/{disk.uuid}.key"
+    right = one.get(key_file)
+    with disk.plugged(one) as device:
+        write(one, device, KEPT)
+    with disk.sr.lab.xapi.session() as session:
+        session.VDI.remove_from_sm_config(session.VDI.get_by_uuid(disk.uuid), "crucible_key")
+    one.put(key_file, base64.b64encode(os.urandom(32)), 0o600)
+    begin = time.monotonic()
+    complaint = disk.refusal(one, "vdi_activate", "true")
+    took = time.monotonic() - begin
+    one.put(key_file, right, 0o600)
+    assert "its server has ended" in complaint or "Input/output error" in complaint
+    assert "the volume's key may be another than it was written with" in complaint
+    assert took < 25, "the kernel alone waits for 30 s"
+    assert "crucible_key" not in sm_config(disk), "a key that reads nothing is not recorded"
+    assert traces(disk, one) == []
+    with disk.plugged(one) as device:
+        assert read(one, device, MIB) == KEPT
+    assert "crucible_key" in sm_config(disk)
+
+
+def test_a_target_that_freezes_under_a_plugged_disk_is_told_by_the_next_scan(
+    disk: Vdi[CrucibleSr], volume: Volume, one: Dom0
+) -> None:
+    with disk.plugged(one) as device:
+        volume.freeze(0)
+        try:
+            write(one, device, KEPT)
+            with disk.sr.lab.xapi.session() as session:
+                ref = session.VDI.get_by_uuid(disk.uuid)
+                disk.sr.scan()
+                told = session.VDI.get_sm_config(ref).get("crucible_health", "")
+        finally:
+            volume.thaw(0)
+        assert f"down: {volume.targets[0]}" in told
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import urllib.request
 import uuid as uuids
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -102,6 +103,13 @@ class Sleds:
                 server.kill()
 
 
+def region_of(target: str) -> str:
+    """The UUID of the region behind a target."""
+    address, _, port = target.rpartition(":")
+    with urllib.request.urlopen(f"http://{address}:{int(port) + 4000}/region-info", timeout=5) as reply:
+        return str(json.load(reply)["uuid"])
+
+
 def wanted(size: int = EXTENT, **more: str) -> dict[str, Any]:
     """A volume that is to be."""
     return {"uuid": str(uuids.uuid4()), "name": "web1 root", "description": "", "size": size, **more}
@@ -148,6 +156,7 @@ def test_a_volume_is_made_listed_written_and_removed_without_a_trace(local: Sled
     volume = local.create(EXTENT + 1, name='web1\'s "root" $(id)')
     assert volume["size"] == 2 * EXTENT
     assert len(set(volume["targets"])) == 3
+    assert volume["regions"] == [region_of(target) for target in volume["targets"]]
     listed = local.done("list")
     assert listed["volumes"] == [volume]
     assert listed["volumes"][0]["name"] == 'web1\'s "root" $(id)'

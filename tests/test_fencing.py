@@ -71,7 +71,14 @@ def blocklist(lab: CephRbdLab) -> str:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("state", ["holds-lock", "lost-lock", "reads"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param("holds-lock", marks=pytest.mark.slow),
+        "lost-lock",  # what Ceph itself does not cover
+        pytest.param("reads", marks=pytest.mark.slow),
+    ],
+)
 def test_a_host_that_was_declared_dead_never_writes_again(
     state: str, sr: CephSr, guests: CephRbdLab, one: Dom0, writer: GuestDom0
 ) -> None:

@@ -74,14 +74,26 @@ class Volume:
             raise LabError(f"downstairs {self.targets[index]}: not running")
         process.wait()
 
-    def start(self, index: int, mode: str = "rw") -> None:
-        """Start one downstairs, which reads and writes or only reads ("ro"), and wait for its answer."""
+    def start(self, index: int, mode: str = "rw", region: Path | None = None) -> None:
+        """Start one downstairs, which reads and writes or only reads ("ro"), and wait for its answer.
+
+        It serves that region, or its own.
+        """
         port = self.first_port + index
+        folder = str(region or self.region(index))
         process = self.storage.popen(
-            "run", "-a", self.storage.address, "-p", str(port), "-d", str(self._region(index)), "--mode", mode
+            "run", "-a", self.storage.address, "-p", str(port), "-d", folder, "--mode", mode
         )
         self._downstairs[index : index + 1] = [process]
         wait_for(lambda: _answers(self.storage.address, port), f"downstairs {self.targets[index]}")
+
+    def freeze(self, index: int) -> None:
+        """One downstairs does nothing more; its kernel accepts connections all the same."""
+        self._downstairs[index].send_signal(signal.SIGSTOP)
+
+    def thaw(self, index: int) -> None:
+        """It goes on."""
+        self._downstairs[index].send_signal(signal.SIGCONT)
 
     def create(self) -> None:
         """Make the regions and start all downstairs.
@@ -97,10 +109,11 @@ class Volume:
             sparse.truncate(self.size)
         words += ["--encrypted"] if self.key else ["--import-path", str(zeros)]
         for index in range(3):
-            self.storage.downstairs("create", "-d", str(self._region(index)), "-u", str(uuids.uuid4()), *words)
+            self.storage.downstairs("create", "-d", str(self.region(index)), "-u", str(uuids.uuid4()), *words)
             self.start(index)
 
-    def _region(self, index: int) -> Path:
+    def region(self, index: int) -> Path:
+        """The folder of one copy."""
         return self.storage.directory / self.uuid / str(index)
 
 

@@ -1,5 +1,6 @@
 //! One copy of a volume on disk: `region.json` as Crucible has it, and files of the stand-in's own:
-//! `data` (sparse), `written` (a byte for each block, not 0 once that was written), `version.json`.
+//! `data` (sparse), `written` (a byte for each block, not 0 once that was written), `keys` (sparse; eight
+//! bytes for each block, which tell the key that it was written with), `version.json`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -12,6 +13,8 @@ use uuid::Uuid;
 /// Largest file of an extent that Crucible makes, in bytes.
 const MAX_EXTENT_BYTES: u64 = 512 << 20;
 const IMPORT_PIECE: u64 = 4 << 20;
+/// What a server is told of a block that was written with another key than its own.
+pub const DECRYPTION_FAILED: &str = "decryption failed";
 
 /// A number of blocks, and how large one is as a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +72,11 @@ pub struct Region {
     version: Version,
     data: File,
     written: File,
+    keys: File,
 }
+
+/// What of a block's key is on disk, in bytes.
+const MARK: u64 = 8;
 
 impl Region {
     /// Make one; there must be none yet.
@@ -94,6 +101,7 @@ impl Region {
         fs::create_dir_all(folder)?;
         File::create(folder.join("data"))?.set_len(definition.size())?;
         File::create(folder.join("written"))?.set_len(definition.size() / block)?;
+        File::create(folder.join("keys"))?.set_len(definition.size() / block * MARK)?;
         replace(&folder.join("version.json"), &Version::default())?;
         replace(&file, &definition)?;
         Self::open(folder)
@@ -106,6 +114,7 @@ impl Region {
             version: parse(&folder.join("version.json"))?,
             data: open(&folder.join("data"))?,
             written: open(&folder.join("written"))?,
+            keys: open(&folder.join("keys"))?,
             folder: folder.to_owned(),
         })
     }
@@ -120,14 +129,31 @@ impl Region {
         &self.version
     }
 
-    /// `length` bytes at `offset`.  An error if they were written with another key.
+    /// `length` bytes at `offset`.  An error if one of their blocks was written with another key: of
+    /// blocks that never were nothing tells the key, as measured on Crucible.
     pub fn read(&self, offset: u64, length: usize, key: Option<u64>) -> io::Result<Vec<u8>> {
-        if self.version.key.is_some() && self.version.key != key {
-            return Err(io::Error::other("decryption failed"));
+        if let Some(own) = key {
+            let written = self.written(offset, length)?;
+            let marks = self.marks(offset, written.len())?;
+            let mut blocks = written.into_iter().zip(marks);
+            if blocks.any(|(written, mark)| written && mark != own) {
+                return Err(io::Error::other(DECRYPTION_FAILED));
+            }
         }
         let mut bytes = vec![0; length];
         self.data.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
+    }
+
+    /// For each of so many blocks from an offset the key it was written with.
+    fn marks(&self, offset: u64, blocks: usize) -> io::Result<Vec<u64>> {
+        let mut marks = vec![0; blocks * MARK as usize];
+        let start = offset / self.definition.block_size * MARK;
+        self.keys.read_exact_at(&mut marks, start)?;
+        let marks = marks.chunks_exact(MARK as usize);
+        Ok(marks
+            .map(|mark| mark.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+            .collect())
     }
 
     /// For each of these blocks whether it was ever written; offset and length in bytes.
@@ -177,6 +203,10 @@ impl Region {
         // Zeros that are written first need no room.
         if old.contains(&true) || bytes.iter().any(|byte| *byte != 0) {
             self.data.write_all_at(bytes, offset)?;
+        }
+        if let Some(key) = key {
+            let marks = key.to_be_bytes().repeat(blocks);
+            self.keys.write_all_at(&marks, offset / block * MARK)?;
         }
         self.written.write_all_at(&vec![1; blocks], offset / block)
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::region::{Definition, Version};
+use crate::region::{Definition, Version, DECRYPTION_FAILED};
 use crate::wire::{Identity, Reply, Request};
 pub use info::{Connecting, DsState, Info, UpState};
 use link::Link;
@@ -167,6 +167,11 @@ impl Upstairs {
                     span.copy(&read, &written, offset, bytes);
                     backlog.overlay(offset, bytes);
                     return Ok(());
+                }
+                Ok((Reply::Failed(why), _)) if why == DECRYPTION_FAILED => {
+                    // A key is refused in no other way: the server panics, which ends it.
+                    eprintln!("thread 'main' panicked: block at {}: {why}", span.start);
+                    std::process::abort()
                 }
                 Ok((reply, _)) => return Err(io::Error::other(format!("{reply:?}"))),
                 Err(_) => self.drop_link(*index, link),

@@ -142,6 +142,38 @@ fn an_encrypted_region_wants_a_key_and_the_one_it_was_written_with() {
 }
 
 #[test]
+fn a_wrong_key_ends_the_server_at_the_first_block_that_was_written_and_not_before() {
+    let other = "c2Vjb25kc2Vjb25kc2Vjb25kc2Vjb25kc2Vjb25kMTI=";
+    let volume = Volume::with(&["--encrypted"], &[]);
+    let mut server = volume.serve(0, 1);
+    let mut disk = server.connect();
+    disk.write(8 << 20, ONE).unwrap();
+    disk.flush().unwrap();
+    server.process.kill();
+    let mut wrong = volume.serve_with_key(1, 2, other);
+    let mut disk = wrong.connect();
+    disk.read(0, 4096).unwrap();
+    disk.write(0, ONE).unwrap();
+    disk.flush().unwrap();
+    disk.read(8 << 20, 4096).unwrap_err();
+    assert!(ended(&mut wrong.process), "it panics at block 2048");
+    // Block 0 has the other key now: the right one is refused for ever.
+    let mut right = volume.serve(2, 3);
+    let mut disk = right.connect();
+    assert!(disk.read(8 << 20, 4096).unwrap() == ONE);
+    disk.read(0, 4096).unwrap_err();
+    assert!(ended(&mut right.process), "it panics at block 0");
+}
+
+fn ended(process: &mut common::Process) -> bool {
+    let mut polls = 0..100;
+    polls.any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        process.has_ended().is_some()
+    })
+}
+
+#[test]
 fn the_key_is_printed_as_crucible_does() {
     let volume = Volume::with(&["--encrypted"], &[]);
     let (mut command, ..) = volume.command(0, 0);

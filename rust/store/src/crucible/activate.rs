@@ -133,7 +133,7 @@ impl Volumes<'_> {
         let checked = self.machine.check_program();
         checked.doing(|| format!("VDI {vdi} was not attached"))?;
         let states = self.machine.probe(&volume.targets);
-        let regions = self.wrong_regions(volume, &states)?;
+        let regions = self.wrong_regions(volume, &states, &self.vdis()?)?;
         let mut down = Vec::new();
         for ((target, state), region) in volume.targets.iter().zip(&states).zip(regions) {
             if let Some(why) = unusable(volume, state).or(region) {

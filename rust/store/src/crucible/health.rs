@@ -31,13 +31,17 @@ impl Volumes<'_> {
     pub fn tell_health(&self, listing: &Listing, known: &[XapiVdi]) {
         let volumes: Vec<_> = listing.volumes.iter().map(|(volume, _)| volume).collect();
         let states = self.states(&volumes);
+        let vdis = match self.vdis() {
+            Ok(vdis) => vdis,
+            Err(e) => return ::log::warn!("SR {}: nobody is told how it is: {e}", self.sr),
+        };
         for volume in volumes {
             let Some(vdi) = known.iter().find(|vdi| vdi.uuid == volume.uuid) else {
                 continue; // the next scan finds it in XAPI
             };
             let sm_config = &vdi.fields.sm_config;
             let told = self
-                .problems(volume, &states, sm_config)
+                .problems(volume, &states, sm_config, &vdis)
                 .and_then(|problems| self.tell(&volume.uuid, sm_config, &problems.join("; ")));
             if let Err(e) = told {
                 ::log::warn!("VDI {}: nobody is told how it is: {e}", volume.uuid);
@@ -59,6 +63,7 @@ impl Volumes<'_> {
         volume: &Volume,
         states: &States,
         sm_config: &SmConfig,
+        vdis: &[(Uuid, SmConfig)],
     ) -> Result<Vec<String>> {
         // What is told stays the same until something has changed; the log has the details.
         let mut down = Vec::new();
@@ -83,7 +88,7 @@ impl Volumes<'_> {
             ));
         }
         let log = Log::read(&volume.uuid, sm_config)?;
-        problems.extend(self.mismatches(volume, states, log.open().is_some())?);
+        problems.extend(self.mismatches(volume, states, log.open().is_some(), vdis)?);
         let settled = |claim: &&Claim| claim.since + UNDER_WAY < self.machine.now();
         let ours = log.open().filter(|claim| self.is_ours(claim));
         if let Some(claim) = ours.filter(settled) {
@@ -117,13 +122,19 @@ impl Volumes<'_> {
 
     /// What differs between a volume as it is declared and as its targets serve it, so that it could
     /// not be plugged. The regions of one that is `claimed` may be read-only, since they are copied.
-    fn mismatches(&self, volume: &Volume, states: &States, claimed: bool) -> Result<Vec<String>> {
+    fn mismatches(
+        &self,
+        volume: &Volume,
+        states: &States,
+        claimed: bool,
+        vdis: &[(Uuid, SmConfig)],
+    ) -> Result<Vec<String>> {
         let unknown = TargetState::Down("it was not asked".to_owned());
         let found = volume.targets.iter().map(|target| states.get(target));
         let found: Vec<_> = found
             .map(|state| state.unwrap_or(&unknown).clone())
             .collect();
-        let regions = self.wrong_regions(volume, &found)?;
+        let regions = self.wrong_regions(volume, &found, vdis)?;
         let mut problems = Vec::new();
         for ((target, state), region) in volume.targets.iter().zip(&found).zip(regions) {
             let unusable = match state {

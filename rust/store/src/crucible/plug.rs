@@ -93,7 +93,7 @@ impl Volumes<'_> {
         Ok(())
     }
 
-    fn vdis(&self) -> Result<Vec<(Uuid, SmConfig)>> {
+    pub(super) fn vdis(&self) -> Result<Vec<(Uuid, SmConfig)>> {
         let vdis = self.registry.vdis();
         vdis.registering(|| format!("listing the VDIs of SR {}", self.sr))
     }

@@ -92,26 +92,25 @@ fn wrong_regions(
 }
 
 impl Volumes<'_> {
-    /// What is wrong with the region of each target, in the order of the targets.
+    /// What is wrong with the region of each target, in the order of the targets. `vdis` are the SR's.
     pub(super) fn wrong_regions(
         &self,
         volume: &Volume,
         states: &[TargetState],
+        vdis: &[(Uuid, SmConfig)],
     ) -> Result<Vec<Option<String>>> {
-        let vdis = self.registry.vdis();
-        let vdis = vdis.registering(|| "reading whose regions are known".to_owned())?;
         let mut own = volume.regions.map(|regions| regions.to_vec());
         let mut others = Vec::new();
         for (vdi, sm_config) in vdis {
-            if vdi == volume.uuid {
+            if *vdi == volume.uuid {
                 own = match own {
-                    None => recorded(&vdi, &sm_config)?,
+                    None => recorded(vdi, sm_config)?,
                     declared => declared,
                 };
                 continue;
             }
-            match recorded(&vdi, &sm_config) {
-                Ok(Some(regions)) => others.push((vdi, regions)),
+            match recorded(vdi, sm_config) {
+                Ok(Some(regions)) => others.push((*vdi, regions)),
                 Ok(None) => {}
                 // It keeps its own VDI from being plugged, and no other.
                 Err(e) => ::log::warn!("{e}"),

@@ -173,6 +173,24 @@ impl Volume {
         server
     }
 
+    /// A server with another key than the volume's.
+    pub fn serve_with_key(&self, number: u16, generation: u64, key: &str) -> Server {
+        let (mut command, address, control) = self.command(number, generation);
+        let words = command.get_args().map(ToOwned::to_owned);
+        let words = words.map(|word| if word == KEY { key.into() } else { word });
+        let words: Vec<_> = words.collect();
+        command = Command::new(SERVER);
+        command.args(words).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Server {
+            process: Process(command.spawn().unwrap()),
+            address,
+            control,
+        };
+        until("a server to listen", || server.is_listening());
+        server
+    }
+
     /// A server that all three downstairs have turned away, and that waits to try again.
     pub fn turned_away(&self, number: u16, generation: u64) -> Server {
         let (mut command, address, control) = self.command(number, generation);

@@ -1,0 +1,215 @@
+"""A Crucible volume is not served with another volume's region, another key, a frozen target, or beside a host."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.lab.crucible import CrucibleLab, CrucibleSr, Volume, declaration, open_claims, sm_config
+from tests.lab.dom0 import Dom0
+from tests.lab.vdi import Vdi
+from tests.test_crucible_sr import leaves_nothing, messages
+
+KEY = base64.b64encode(b"k" * 32).decode()
+OTHER_KEY = base64.b64encode(b"o" * 32).decode()
+# These hosts have no NBD in their kernel: who gets as far as that has passed every check before.
+AS_FAR_AS_THE_KERNEL = "connecting a device"
+UNKNOWN = "9f0cf4b5-2a4c-4b7e-8f0b-6d9a6b1f7a01"
+
+
+@pytest.fixture(scope="module")
+def volume(crucible_lab: CrucibleLab) -> Volume:
+    return crucible_lab.storage.create_volume("web1 root")
+
+
+@pytest.fixture
+def sr(crucible_lab: CrucibleLab, volume: Volume) -> Iterator[CrucibleSr]:
+    crucible_lab.declare(volume)
+    sr = crucible_lab.create_sr("safety")
+    yield sr
+    sr.forget()
+
+
+@pytest.fixture
+def disk(sr: CrucibleSr, volume: Volume) -> Vdi[CrucibleSr]:
+    return Vdi(sr, volume.uuid)
+
+
+@pytest.fixture
+def host(crucible_lab: CrucibleLab) -> Dom0:
+    return crucible_lab.hosts[0]
+
+
+def refusal(disk: Vdi[CrucibleSr], host: Dom0) -> str:
+    return disk.refusal(host, "vdi_activate", "true")
+
+
+def digest(region: Path) -> str:
+    """Of all data of one copy. A folder's own files differ between Crucible's programs and the stand-in's."""
+    content = hashlib.sha256()
+    for file in sorted(region.rglob("*")):
+        if file.is_file():
+            content.update(file.read_bytes())
+    return content.hexdigest()
+
+
+def test_another_volumes_region_behind_a_target_is_refused_and_both_stay_whole(
+    disk: Vdi[CrucibleSr], volume: Volume, crucible_lab: CrucibleLab, host: Dom0
+) -> None:
+    assert AS_FAR_AS_THE_KERNEL in refusal(disk, host)
+    other = crucible_lab.storage.create_volume("web2 root")
+    other.stop(1)
+    volume.stop(2)
+    volume.start(2, region=other.region(1))
+    before = [digest(region) for region in (volume.region(0), other.region(1))]
+    with leaves_nothing(disk.sr, volume, host):
+        complaint = refusal(disk, host)
+    assert f"target {volume.targets[2]} serves region " in complaint
+    assert "which is not one of this volume's" in complaint
+    assert [digest(region) for region in (volume.region(0), other.region(1))] == before
+    disk.sr.scan()
+    assert f"target {volume.targets[2]} serves region " in messages(disk.sr, volume)[-1][1]
+    volume.stop(2)
+    volume.start(2)
+    assert AS_FAR_AS_THE_KERNEL in refusal(disk, host)
+
+
+def test_declared_regions_are_compared_before_a_volume_was_ever_served(
+    crucible_lab: CrucibleLab, volume: Volume, host: Dom0
+) -> None:
+    fresh = crucible_lab.storage.create_volume("web3 root")
+    text = declaration([fresh]) + f"regions = {[UNKNOWN] * 3!r}\n"
+    crucible_lab.pool.provide("/etc/smblock/volumes.toml", text.encode())
+    sr = crucible_lab.create_sr("declared regions")
+    with leaves_nothing(sr, fresh, host):
+        complaint = refusal(Vdi(sr, fresh.uuid), host)
+    assert complaint.count("which is not one of this volume's") == 3
+    sr.forget()
+
+
+def test_a_target_that_is_frozen_is_named_within_seconds_and_before_a_claim(
+    disk: Vdi[CrucibleSr], volume: Volume, host: Dom0
+) -> None:
+    claims = {key for key in sm_config(disk) if key.startswith("crucible_claim_")}
+    volume.freeze(1)
+    try:
+        begin = time.monotonic()
+        with leaves_nothing(disk.sr, volume, host):
+            complaint = refusal(disk, host)
+        assert time.monotonic() - begin < 10, "SM's own start included"
+        disk.sr.scan()
+        told = messages(disk.sr, volume)[-1][1]
+    finally:
+        volume.thaw(1)
+    assert f"target {volume.targets[1]} is down (it accepts connections and does not reply" in complaint
+    assert f"down: {volume.targets[1]}" in told
+    assert {key for key in sm_config(disk) if key.startswith("crucible_claim_")} == claims
+
+
+def test_a_scan_tells_that_a_declared_size_is_not_the_regions(
+    disk: Vdi[CrucibleSr], volume: Volume, crucible_lab: CrucibleLab
+) -> None:
+    crucible_lab.declare(replace(volume, size=2 * volume.size))
+    disk.sr.scan()
+    told = messages(disk.sr, volume)[-1][1]
+    assert f"target {volume.targets[0]} has a region of {volume.size} bytes" in told
+
+
+def test_a_key_that_is_not_the_recorded_one_is_refused_at_once(crucible_lab: CrucibleLab, host: Dom0) -> None:
+    volume = crucible_lab.storage.create_volume("secret", key=KEY)
+    crucible_lab.declare(volume)
+    sr = crucible_lab.create_sr("keys")
+    disk = Vdi(sr, volume.uuid)
+    fingerprint = _fingerprint(volume.uuid, KEY)
+    with sr.lab.xapi.session() as session:
+        record = json.dumps({"vdi": volume.uuid, "fingerprint": fingerprint})
+        session.VDI.add_to_sm_config(session.VDI.get_by_uuid(volume.uuid), "crucible_key", record)
+    assert AS_FAR_AS_THE_KERNEL in refusal(disk, host)
+    crucible_lab.declare(replace(volume, key=OTHER_KEY))
+    with leaves_nothing(sr, volume, host):
+        complaint = refusal(disk, host)
+    assert "its key is not the one that it was written with" in complaint
+    assert KEY not in json.dumps(sm_config(disk))
+    words = [f"--sr={sr.uuid}", f"--vdi={volume.uuid}", "device-config:volumes=/etc/smblock/volumes.toml"]
+    assert sr.lab.admin("accept", *words).returncode == 2, "not without --yes"
+    assert sr.lab.admin("accept", *words, "--yes").returncode == 0
+    assert AS_FAR_AS_THE_KERNEL in refusal(disk, host)
+    sr.forget()
+
+
+def _fingerprint(vdi: str, key: str) -> str:
+    """As rust/crucible/src/key.rs makes it."""
+    uuid = bytes.fromhex(vdi.replace("-", ""))
+    text = b"smblock fingerprint of a Crucible volume's key\n"
+    return hashlib.sha256(text + uuid + base64.b64decode(key)).hexdigest()
+
+
+def claim(disk: Vdi[CrucibleSr], host: str, boot_id: str, **more: str) -> None:
+    """A host has a disk, by XAPI's database."""
+    entries = {"vdi": disk.uuid, "generation": 1 << 40, "host": host, "boot_id": boot_id, "since": 0, **more}
+    with disk.sr.lab.xapi.session() as session:
+        ref = session.VDI.get_by_uuid(disk.uuid)
+        for key in session.VDI.get_sm_config(ref):
+            if key.startswith(("crucible_claim_", "crucible_released_")):
+                session.VDI.remove_from_sm_config(ref, key)
+        session.VDI.add_to_sm_config(ref, "crucible_claim_1", json.dumps(entries))
+
+
+def test_a_host_publishes_its_boot_and_a_claim_of_an_earlier_one_is_over(
+    disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
+) -> None:
+    one, two = crucible_lab.hosts
+    with disk.sr.lab.xapi.session() as session:
+        noted = session.host.get_other_config(session.host.get_by_uuid(two.uuid))
+    claim(disk, two.uuid, noted["smblock_boot"])
+    assert f"host {two.uuid} has claimed it" in refusal(disk, one)
+    claim(disk, two.uuid, "an earlier boot")
+    assert AS_FAR_AS_THE_KERNEL in refusal(disk, one)
+    assert open_claims(disk) == []
+
+
+def test_a_silent_host_keeps_its_disk_and_one_that_was_declared_dead_does_not(
+    disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
+) -> None:
+    one, two = crucible_lab.hosts
+    with disk.sr.lab.xapi.session() as session:
+        ref = session.host.get_by_uuid(two.uuid)
+        claim(disk, two.uuid, session.host.get_other_config(ref)["smblock_boot"])
+        session.host_metrics.set_live(session.host.get_metrics(ref), False)
+        try:
+            assert f"host {two.uuid} has claimed it" in refusal(disk, one)
+            session.host.add_to_other_config(ref, "smblock_declared_dead", "a test")
+            assert AS_FAR_AS_THE_KERNEL in refusal(disk, one)
+        finally:
+            session.host.remove_from_other_config(ref, "smblock_declared_dead")
+            session.host_metrics.set_live(session.host.get_metrics(ref), True)
+
+
+def test_a_claim_of_a_forgotten_host_is_over_and_one_of_another_pool_names_the_remedy(
+    disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
+) -> None:
+    one = crucible_lab.hosts[0]
+    claim(disk, UNKNOWN, "b", pool="another pool")
+    complaint = refusal(disk, one)
+    assert f"host {UNKNOWN} of pool another pool has claimed it" in complaint
+    assert "smblock-admin release --sr=UUID" in complaint
+    with disk.sr.lab.xapi.session() as session:
+        (pool,) = session.pool.get_all_records().values()
+    claim(disk, UNKNOWN, "b", pool=pool["uuid"])
+    assert AS_FAR_AS_THE_KERNEL in refusal(disk, one)
+
+
+def test_a_scan_releases_what_a_killed_command_of_its_host_has_claimed(
+    disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
+) -> None:
+    master = crucible_lab.hosts[0]
+    claim(disk, master.uuid, master.get("/proc/sys/kernel/random/boot_id").decode().strip())
+    disk.sr.scan()
+    assert open_claims(disk) == []
