@@ -65,11 +65,11 @@ def test_the_error_names_the_tagged_host_that_cannot_be_asked(
     disk: Disk, guests: CephRbdLab, one: Dom0, two: Dom0
 ) -> None:
     tag(disk, one)
-    one.exec(["mv", PLUGIN, "/root/plugin"]).check()
+    one.exec(["mv", PLUGIN, "/opt/plugin-away"]).check()
     try:
         refused = guests.refused("vbd-plug", f"uuid={disk.attach_to(two.control_domain_uuid)}")
     finally:
-        one.exec(["mv", "/root/plugin", PLUGIN]).check()
+        one.exec(["mv", "/opt/plugin-away", PLUGIN]).check()
     assert one.uuid in refused
     assert f"xe host-declare-dead uuid={one.uuid}" in refused
     assert disk.devices(two) == []
@@ -77,9 +77,9 @@ def test_the_error_names_the_tagged_host_that_cannot_be_asked(
 
 def test_two_hosts_read_a_disk_though_one_cannot_be_asked(disk: Disk, one: Dom0, two: Dom0) -> None:
     with disk.plugged(one, "RO"):
-        one.exec(["mv", PLUGIN, "/root/plugin"]).check()
+        one.exec(["mv", PLUGIN, "/opt/plugin-away"]).check()
         try:
             with disk.plugged(two, "RO"):
                 assert len(disk.devices(two)) == 1
         finally:
-            one.exec(["mv", "/root/plugin", PLUGIN]).check()
+            one.exec(["mv", "/opt/plugin-away", PLUGIN]).check()
