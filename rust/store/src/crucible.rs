@@ -27,6 +27,7 @@ mod machine;
 pub mod memory;
 mod plug;
 mod provision;
+mod recorded;
 mod regions;
 mod registry;
 pub mod runner;

@@ -13,31 +13,21 @@ use uuid::Uuid;
 
 use super::error::{Context, Error, Result};
 use super::log::SmConfig;
+use super::recorded::{recorded, Recorded};
 use super::Volumes;
 
-const KEY: &str = "crucible_key";
-
-/// It names its VDI: XAPI may copy a VDI's maps to another.
 #[derive(Serialize, Deserialize)]
-struct Recorded {
-    vdi: Uuid,
+struct Key {
     fingerprint: String,
 }
 
-fn recorded(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<String>> {
-    let Some(text) = sm_config.get(KEY) else {
-        return Ok(None);
-    };
-    let recorded: Recorded = serde_json::from_str(text).map_err(|e| damaged(vdi, &e))?;
-    Ok((recorded.vdi == *vdi).then_some(recorded.fingerprint))
+impl Recorded for Key {
+    const KEY: &'static str = "crucible_key";
+    const WHAT: &'static str = "key's fingerprint";
 }
 
-fn damaged(vdi: &Uuid, error: &serde_json::Error) -> Error {
-    Error::Unreadable {
-        vdi: *vdi,
-        key: KEY,
-        detail: error.to_string(),
-    }
+fn recorded_key(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<String>> {
+    Ok(recorded::<Key>(vdi, sm_config)?.map(|key| key.fingerprint))
 }
 
 impl Volumes<'_> {
@@ -50,7 +40,7 @@ impl Volumes<'_> {
         let read = self.machine.fingerprint(volume);
         let found = read.doing(|| format!("reading the key of VDI {vdi}"))?;
         let sm_config = self.sm_config(vdi)?;
-        match (&found, recorded(vdi, &sm_config)?) {
+        match (&found, recorded_key(vdi, &sm_config)?) {
             (Some(found), Some(recorded)) if *found != recorded => {
                 Err(Error::WrongKey { vdi: *vdi })
             }
@@ -63,22 +53,14 @@ impl Volumes<'_> {
         let (vdi, Some(fingerprint)) = (&volume.uuid, fingerprint) else {
             return Ok(());
         };
-        if let Some(recorded) = recorded(vdi, &self.sm_config(vdi)?)? {
+        if let Some(recorded) = recorded_key(vdi, &self.sm_config(vdi)?)? {
             return match recorded == fingerprint {
                 true => Ok(()),
                 false => Err(Error::WrongKey { vdi: *vdi }),
             };
         }
-        let value = Recorded {
-            vdi: *vdi,
-            fingerprint: fingerprint.to_owned(),
-        };
-        let value = serde_json::to_string(&value).map_err(|e| damaged(vdi, &e))?;
-        let doing = || format!("recording the key's fingerprint of VDI {vdi}");
-        // A value that was copied from another VDI is in the way.
-        self.registry.remove(vdi, KEY).registering(doing)?;
-        self.registry.add(vdi, KEY, &value).registering(doing)?;
-        Ok(())
+        let fingerprint = fingerprint.to_owned();
+        self.record(vdi, Key { fingerprint })
     }
 
     /// Forgets which regions and which key a volume was served with, for an administrator who has
@@ -88,7 +70,7 @@ impl Volumes<'_> {
         if let Some(claim) = self.log(vdi)?.open() {
             return Err(claim.in_use());
         }
-        let removed = self.registry.remove(vdi, KEY);
+        let removed = self.registry.remove(vdi, Key::KEY);
         removed.registering(|| format!("forgetting the key of VDI {vdi}"))?;
         self.forget_regions(vdi)
     }

@@ -17,34 +17,24 @@ use ::crucible::Volume;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::error::{Context, Error, Result};
+use super::error::{Context, Result};
 use super::log::SmConfig;
+use super::recorded::{recorded, Recorded};
 use super::Volumes;
 
-const REGIONS: &str = "crucible_regions";
-
-/// It names its VDI: XAPI may copy a VDI's maps to another.
 #[derive(Serialize, Deserialize)]
-struct Recorded {
-    vdi: Uuid,
+struct Regions {
     regions: Vec<Uuid>,
 }
 
-/// The regions that a VDI has recorded, in any order; `None` if it has none.
-fn recorded(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<Vec<Uuid>>> {
-    let Some(text) = sm_config.get(REGIONS) else {
-        return Ok(None);
-    };
-    let recorded: Recorded = serde_json::from_str(text).map_err(|e| unreadable(vdi, &e))?;
-    Ok((recorded.vdi == *vdi).then_some(recorded.regions))
+impl Recorded for Regions {
+    const KEY: &'static str = "crucible_regions";
+    const WHAT: &'static str = "regions";
 }
 
-fn unreadable(vdi: &Uuid, error: &serde_json::Error) -> Error {
-    Error::Unreadable {
-        vdi: *vdi,
-        key: REGIONS,
-        detail: error.to_string(),
-    }
+/// The regions that a VDI has recorded, in any order; `None` if it has none.
+fn recorded_regions(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<Vec<Uuid>>> {
+    Ok(recorded::<Regions>(vdi, sm_config)?.map(|recorded| recorded.regions))
 }
 
 fn region_of(state: &TargetState) -> Option<Uuid> {
@@ -104,12 +94,12 @@ impl Volumes<'_> {
         for (vdi, sm_config) in vdis {
             if *vdi == volume.uuid {
                 own = match own {
-                    None => recorded(vdi, sm_config)?,
+                    None => recorded_regions(vdi, sm_config)?,
                     declared => declared,
                 };
                 continue;
             }
-            match recorded(vdi, sm_config) {
+            match recorded_regions(vdi, sm_config) {
                 Ok(Some(regions)) => others.push((*vdi, regions)),
                 Ok(None) => {}
                 // It keeps its own VDI from being plugged, and no other.
@@ -134,21 +124,15 @@ impl Volumes<'_> {
     pub(super) fn record_regions(&self, volume: &Volume, states: &[TargetState]) -> Result<()> {
         let vdi = &volume.uuid;
         let regions: Option<Vec<Uuid>> = states.iter().map(region_of).collect();
-        let (Some(regions), None) = (regions, recorded(vdi, &self.sm_config(vdi)?)?) else {
+        let (Some(regions), None) = (regions, recorded_regions(vdi, &self.sm_config(vdi)?)?) else {
             return Ok(());
         };
-        let value = serde_json::to_string(&Recorded { vdi: *vdi, regions });
-        let value = value.map_err(|e| unreadable(vdi, &e))?;
-        let doing = || format!("recording the regions of VDI {vdi}");
-        // A value that was copied from another VDI is in the way.
-        self.registry.remove(vdi, REGIONS).registering(doing)?;
-        self.registry.add(vdi, REGIONS, &value).registering(doing)?;
-        Ok(())
+        self.record(vdi, Regions { regions })
     }
 
     /// Removes the record, for an administrator who has replaced a region.
     pub(super) fn forget_regions(&self, vdi: &Uuid) -> Result<()> {
-        let removed = self.registry.remove(vdi, REGIONS);
+        let removed = self.registry.remove(vdi, Regions::KEY);
         removed.registering(|| format!("forgetting the regions of VDI {vdi}"))
     }
 }
