@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 
 /// An address that no client of the cluster has: it is of a network for documentation (RFC 5737).
-const NOBODY: &str = "192.0.2.0:0/1";
+const UNUSED_ADDRESS: &str = "192.0.2.0:0/1";
 
 /// A client that is cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +24,9 @@ impl Cluster {
     ///
     /// The command: `ceph osd blocklist ls` (before Pacific `ceph osd blacklist ls`).
     pub fn blocklisted(&self) -> Result<Vec<BlocklistEntry>> {
-        let ask = |prefix: &str| self.mon_command(&json!({"prefix": prefix, "format": "json"}));
-        let listed = match ask("osd blocklist ls") {
-            // What a monitor returns for a command that it does not have.
-            Err(error) if error.errno() == Some(Errno::EINVAL as i32) => ask("osd blacklist ls")?,
-            other => other?,
-        };
+        let listed = in_either_spelling(|word| {
+            self.mon_command(&json!({"prefix": format!("osd {word} ls"), "format": "json"}))
+        })?;
         parse(&listed)
     }
 
@@ -40,21 +37,24 @@ impl Cluster {
     /// The command: `ceph osd blocklist add`.
     pub fn blocklist_reply(&self) -> Result<(String, Duration)> {
         let seconds = 1_u32;
-        let command = |spelling: &str| {
-            json!({
-                "prefix": format!("osd {spelling}"),
-                format!("{spelling}op"): "add",
-                "addr": NOBODY,
+        let reply = in_either_spelling(|word| {
+            self.mon_status(&json!({
+                "prefix": format!("osd {word}"),
+                format!("{word}op"): "add",
+                "addr": UNUSED_ADDRESS,
                 "expire": f64::from(seconds),
-            })
-        };
-        let reply = match self.mon_status(&command("blocklist")) {
-            Err(error) if error.errno() == Some(Errno::EINVAL as i32) => {
-                self.mon_status(&command("blacklist"))?
-            }
-            other => other?,
-        };
+            }))
+        })?;
         Ok((reply, Duration::from_secs(seconds.into())))
+    }
+}
+
+/// Runs a command with the word `blocklist`, and with `blacklist` on monitors before Pacific.
+fn in_either_spelling<T>(run: impl Fn(&str) -> Result<T>) -> Result<T> {
+    match run("blocklist") {
+        // What a monitor returns for a command that it does not have.
+        Err(error) if error.errno() == Some(Errno::EINVAL as i32) => run("blacklist"),
+        other => other,
     }
 }
 
