@@ -51,7 +51,7 @@ class CrucibleSR(CoreSR):
     @as_sm_error
     def load(self, sr_uuid):
         super().load(sr_uuid)
-        # A copy takes up to an hour: whoever plugs the SR must not wait for it.
+        # A copy takes up to an hour. A host that plugs the SR does not wait for it.
         self.ops_exclusive = [operation for operation in self.ops_exclusive if operation != "vdi_clone"]
         xapi = Xapi(self.session, sr_uuid)
         self.core = smblock.CrucibleSr(sr_uuid, util.get_this_host(), self.dconf, xapi, RUNNER)

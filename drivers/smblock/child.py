@@ -65,7 +65,7 @@ class Child:
 
 
 def close_streams():
-    """Lets go of the streams of whoever started this process: xapi reads them until all have closed them."""
+    """Closes the streams of the caller: xapi reads them until every process has closed them."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)

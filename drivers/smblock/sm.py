@@ -106,7 +106,7 @@ class CoreSR(SR.SR):
         self.core.detach()
 
     def has_succeeded(self):
-        """The command has: whatever watches over it is told here."""
+        """Runs after a command that succeeded. A driver ends the watch over the command here."""
 
     def after_command(self):
         """Whatever a command has left for later is started here."""

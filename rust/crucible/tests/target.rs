@@ -25,7 +25,7 @@ fn http(address: SocketAddr, answers: BTreeMap<&'static str, &'static str>) {
             let mut line = String::new();
             BufReader::new(&stream).read_line(&mut line).unwrap();
             let Some(path) = line.split(' ').nth(1) else {
-                continue; // only a look whether somebody listens
+                continue; // the client only tests the port
             };
             let (status, body) = match answers.get(path) {
                 Some(body) => ("200 OK", *body),
