@@ -51,11 +51,16 @@ demo-crucible: wheel ## Watch a Crucible volume being used on two hosts while on
 bench: wheel ## Measure the driver beside the rbd and ceph commands
 	$(BIN)/python -m tests.bench
 
+.PHONY: fuzz
+fuzz: deps ## Look for inputs that crash a parser: 10 million executions
+	@scripts/fuzz
+
 .PHONY: lint
 lint: wheel ## Check format, types, licences and dependencies
 	@scripts/install-prerequisites tests/requirements.txt tests/requirements-lint.txt
 	cargo fmt --all --check
 	cargo fmt $(ORACLE) --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy $(ORACLE) --target-dir target/oracle --all-targets --locked -- -D warnings
 	cargo deny --version 2>/dev/null | grep -q . || cargo install --locked --quiet cargo-deny@$(CARGO_DENY)

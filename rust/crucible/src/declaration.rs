@@ -44,7 +44,7 @@ pub fn read(path: &Path) -> Result<Vec<Volume>, Error> {
     })
 }
 
-fn parse(text: &str) -> Result<Vec<Volume>, (usize, String)> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Volume>, (usize, String)> {
     let declaration: Declaration = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let advice = match error.message() {

@@ -22,6 +22,8 @@ pub mod control;
 mod deadline;
 pub mod declaration;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 pub mod key;
 pub mod port;

@@ -188,13 +188,17 @@ impl Provisioner {
     pub fn list(&self) -> Result<Listing, Error> {
         let what = format!("the volumes of SR {}", self.sr);
         let listed: Listed = self.run("list", &what, None, None, self.deadline)?;
+        self.accept_list(&what, listed)
+    }
+
+    fn accept_list(&self, what: &str, listed: Listed) -> Result<Listing, Error> {
         let volumes = listed
             .volumes
             .into_iter()
-            .map(|written| self.accept("list", &what, written))
+            .map(|written| self.accept("list", what, written))
             .collect::<Result<Vec<_>, _>>()?;
         check_distinct(&volumes)
-            .map_err(|error| self.failed("list", &what, format!("in its answer, {error}")))?;
+            .map_err(|error| self.failed("list", what, format!("in its answer, {error}")))?;
         Ok(Listing {
             volumes,
             total: listed.total,
@@ -210,13 +214,17 @@ impl Provisioner {
         let what = format!("volume {uuid}");
         let known = Some(Wanted::Known { uuid: *uuid });
         let found: Found = self.run("find", &what, None, known, self.deadline)?;
+        self.accept_found(uuid, &what, found)
+    }
+
+    fn accept_found(&self, uuid: &Uuid, what: &str, found: Found) -> Result<Option<Volume>, Error> {
         let Some(written) = found.volume else {
             return Ok(None);
         };
-        let volume = self.accept("find", &what, written)?;
+        let volume = self.accept("find", what, written)?;
         if volume.uuid != *uuid {
             let reason = format!("it answered with volume {}", volume.uuid);
-            return Err(self.failed("find", &what, reason));
+            return Err(self.failed("find", what, reason));
         }
         Ok(Some(volume))
     }
@@ -290,5 +298,19 @@ impl Provisioner {
             what: what.to_owned(),
             reason,
         }
+    }
+}
+
+/// Reads a reply to `list`, and the same bytes as a reply to `find`.
+#[cfg(fuzzing)]
+pub(crate) fn read_reply(reply: &[u8]) {
+    let provisioner = Provisioner::new("fuzzing".into(), Uuid::nil(), BTreeMap::new());
+    if let Ok(listed) = serde_json::from_slice::<Listed>(reply) {
+        if let Ok(listing) = provisioner.accept_list("fuzzing", listed) {
+            assert!(check_distinct(&listing.volumes).is_ok());
+        }
+    }
+    if let Ok(found) = serde_json::from_slice::<Found>(reply) {
+        let _ = provisioner.accept_found(&Uuid::nil(), "fuzzing", found);
     }
 }

@@ -128,3 +128,11 @@ fn ask<T: DeserializeOwned>(repair: SocketAddr, path: &str, deadline: Deadline) 
         }
     }
 }
+
+/// Reads a reply to `/region-info`.
+#[cfg(fuzzing)]
+pub(crate) fn read_region_info(reply: &[u8]) {
+    if let Ok(region) = serde_json::from_slice::<RegionInfo>(reply) {
+        region.size();
+    }
+}

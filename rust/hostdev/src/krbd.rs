@@ -27,6 +27,11 @@ mod refusal;
 mod standin;
 mod unmap;
 mod writer;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    pub(crate) use super::kernel_log::relevant;
+    pub(crate) use super::keyring::decode;
+}
 
 use std::fs;
 use std::io;

@@ -12,6 +12,8 @@
 mod deadline;
 mod error;
 pub mod features;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod host;
 pub mod krbd;
 mod module;

@@ -33,6 +33,11 @@ mod record;
 #[cfg(test)]
 mod standin;
 mod sysfs;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    pub(crate) use super::handshake::{Stream, Wire, HAS_FLAGS};
+    pub(crate) use super::netlink::read_messages;
+}
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

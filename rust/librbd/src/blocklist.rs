@@ -59,7 +59,7 @@ fn in_either_spelling<T>(run: impl Fn(&str) -> Result<T>) -> Result<T> {
 }
 
 /// One list after another: of clients, and since Pacific another one of networks.
-fn parse(listed: &[u8]) -> Result<Vec<BlocklistEntry>> {
+pub(crate) fn parse(listed: &[u8]) -> Result<Vec<BlocklistEntry>> {
     let malformed = |reason: String| Error::Malformed {
         what: "`osd blocklist ls`".to_owned(),
         reason,

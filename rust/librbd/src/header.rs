@@ -84,26 +84,18 @@ impl Pool {
 impl Header<'_> {
     /// The size of the image's head in bytes.
     pub fn size(&self) -> Result<u64> {
-        let mut answer = self.ask(c"get_size", &CEPH_NOSNAP.to_le_bytes())?;
-        answer.take::<1>()?; // the order
-        answer.number()
+        self.ask(c"get_size", &CEPH_NOSNAP.to_le_bytes())?.size()
     }
 
     /// Whether the image's head shares data with a parent.
     pub fn has_parent(&self) -> Result<bool> {
-        let mut answer = self.ask(c"get_parent", &CEPH_NOSNAP.to_le_bytes())?;
-        let pool = answer.number()?.cast_signed();
-        answer.text()?; // the image's id
-        answer.number()?; // the snapshot's
-        Ok(pool >= 0 && answer.number()? > 0)
+        self.ask(c"get_parent", &CEPH_NOSNAP.to_le_bytes())?
+            .has_parent()
     }
 
     /// The numbers of the image's snapshots, those in the trash among them.
     pub fn snapshots(&self) -> Result<Vec<SnapId>> {
-        let mut answer = self.ask(c"get_snapcontext", &[])?;
-        answer.number()?; // the newest one's
-        let count = u32::from_le_bytes(answer.take()?);
-        (0..count).map(|_| answer.number().map(SnapId)).collect()
+        self.ask(c"get_snapcontext", &[])?.snapshots()
     }
 
     /// The name of a snapshot; for one in the trash, a generated one.
@@ -153,6 +145,24 @@ struct Answer {
 }
 
 impl Answer {
+    fn size(&mut self) -> Result<u64> {
+        self.take::<1>()?; // the order
+        self.number()
+    }
+
+    fn has_parent(&mut self) -> Result<bool> {
+        let pool = self.number()?.cast_signed();
+        self.text()?; // the image's id
+        self.number()?; // the snapshot's
+        Ok(pool >= 0 && self.number()? > 0)
+    }
+
+    fn snapshots(&mut self) -> Result<Vec<SnapId>> {
+        self.number()?; // the newest one's
+        let count = u32::from_le_bytes(self.take()?);
+        (0..count).map(|_| self.number().map(SnapId)).collect()
+    }
+
     fn slice(&mut self, length: usize) -> Result<&[u8]> {
         let end = self.read.saturating_add(length);
         let found = self.bytes.get(self.read..end);
@@ -177,6 +187,25 @@ impl Answer {
         let length = u32::from_le_bytes(self.take()?);
         let bytes = self.slice(usize::try_from(length).unwrap_or(usize::MAX))?;
         Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+/// Reads the bytes as each method of the header does.
+#[cfg(fuzzing)]
+pub(crate) fn read_in_every_way(bytes: &[u8]) {
+    let answer = || Answer {
+        what: "fuzzing".to_owned(),
+        bytes: bytes.to_vec(),
+        read: 0,
+    };
+    let _ = answer().size();
+    let _ = answer().has_parent();
+    if let Ok(snapshots) = answer().snapshots() {
+        assert!(snapshots.len() <= bytes.len());
+    }
+    if let Ok(text) = answer().text() {
+        // A byte that is not UTF-8 becomes three.
+        assert!(text.len() <= 3 * bytes.len());
     }
 }
 

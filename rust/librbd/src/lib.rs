@@ -43,6 +43,8 @@ mod connect;
 mod diff;
 mod error;
 mod ffi;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod header;
 mod image;
 mod images;

@@ -50,7 +50,7 @@ impl Cluster {
     }
 }
 
-fn parse(dump: &Value) -> Option<Vec<Monitor>> {
+pub(crate) fn parse(dump: &Value) -> Option<Vec<Monitor>> {
     dump.get("mons")?
         .as_array()?
         .iter()

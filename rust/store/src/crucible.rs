@@ -42,6 +42,13 @@ pub use self::registry::{HostState, Registry};
 pub use self::scan::{Scan, Usage};
 pub use self::sources::Sources;
 
+/// Reads what a VDI has recorded of its volume.
+#[cfg(fuzzing)]
+pub(crate) fn read_recorded(vdi: &uuid::Uuid, sm_config: &SmConfig) {
+    let _ = regions::recorded_regions(vdi, sm_config);
+    let _ = keys::recorded_key(vdi, sm_config);
+}
+
 use uuid::Uuid;
 
 /// An SR of type crucible, as one process on one host sees it.

@@ -14,6 +14,8 @@ pub mod dom0;
 pub mod error;
 pub mod faults;
 mod fence;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod host;
 pub mod image_features;
 mod journal;

@@ -56,7 +56,7 @@ impl KernelLog {
 }
 
 /// Picks from records as `/dev/kmsg` gives them: `priority,sequence,time,flags;message`.
-fn relevant(records: &str) -> Vec<String> {
+pub(crate) fn relevant(records: &str) -> Vec<String> {
     let mut messages: Vec<String> = Vec::new();
     for record in records.lines() {
         let Some((_, message)) = record.split_once(';') else {

@@ -23,7 +23,7 @@ impl KeyType for CephKey {
 }
 
 /// The bytes behind the base64 text of a keyring file: what the kernel's key type takes.
-pub(super) fn decode(user: &str, key: &SecretString) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(crate) fn decode(user: &str, key: &SecretString) -> Result<Zeroizing<Vec<u8>>, Error> {
     STANDARD
         .decode(key.expose_secret().trim())
         .ok()

@@ -31,7 +31,7 @@ const INFO_EXPORT: u16 = 0;
 const INFO_BLOCK_SIZE: u16 = 3;
 
 /// Flags of an export.
-pub(super) const HAS_FLAGS: u16 = 1;
+pub(crate) const HAS_FLAGS: u16 = 1;
 pub(super) const READ_ONLY: u16 = 2;
 pub(super) const SEND_FLUSH: u16 = 4;
 
@@ -40,7 +40,7 @@ const LONGEST: usize = 4096;
 
 /// What a server exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Export {
+pub(crate) struct Export {
     /// Bytes.
     pub size: u64,
     /// [`HAS_FLAGS`] and so on, as the kernel takes them too.
@@ -104,7 +104,7 @@ pub(super) fn negotiate(
     Ok((stream, export))
 }
 
-enum Failure {
+pub(crate) enum Failure {
     Io(io::Error),
     Refused { problem: String, errno: Errno },
 }
@@ -122,13 +122,26 @@ fn refused(problem: String) -> Failure {
     }
 }
 
-/// A connection whose every read and write ends by the deadline.
-struct Wire<'a> {
-    stream: &'a TcpStream,
-    end: Deadline,
+/// What a handshake is made over.
+pub(crate) trait Stream: Read + Write {
+    /// Lets each read and write from now on fail after `left`.
+    fn limit(&mut self, left: Duration) -> io::Result<()>;
 }
 
-impl Wire<'_> {
+impl Stream for &TcpStream {
+    fn limit(&mut self, left: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(left))?;
+        self.set_write_timeout(Some(left))
+    }
+}
+
+/// A connection whose every read and write ends by the deadline.
+pub(crate) struct Wire<S> {
+    pub(crate) stream: S,
+    pub(crate) end: Deadline,
+}
+
+impl<S: Stream> Wire<S> {
     fn left(&self) -> io::Result<Duration> {
         match self.end.left() {
             Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
@@ -136,7 +149,7 @@ impl Wire<'_> {
         }
     }
 
-    fn negotiate(&mut self, name: &str) -> Result<Export, Failure> {
+    pub(crate) fn negotiate(&mut self, name: &str) -> Result<Export, Failure> {
         let greeting = self.bytes::<8>()?;
         if &greeting != GREETING {
             return Err(refused(format!(
@@ -259,16 +272,16 @@ impl Wire<'_> {
     }
 }
 
-impl Read for Wire<'_> {
+impl<S: Stream> Read for Wire<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(self.left()?))?;
+        self.stream.limit(self.left()?)?;
         self.stream.read(buffer).map_err(timed_out)
     }
 }
 
-impl Write for Wire<'_> {
+impl<S: Stream> Write for Wire<S> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.limit(self.left()?)?;
         self.stream.write(buffer).map_err(timed_out)
     }
 

@@ -143,24 +143,36 @@ impl Netlink {
         let mut buffer = vec![0; ANSWER];
         loop {
             let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
-            let mut rest = &buffer[..length];
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<Answer>::deserialize(rest)
-                    .map_err(|error| io::Error::other(error.to_string()))?;
-                match message.payload {
-                    NetlinkPayload::Error(verdict) if verdict.code.is_none() => {
-                        return Ok(attributes)
-                    }
-                    NetlinkPayload::Error(verdict) => return Err(verdict.to_io()),
-                    NetlinkPayload::InnerMessage(Answer(more)) => attributes.extend(more),
-                    _ => {}
-                }
-                // Deserialized, so the header is there, and its length within the rest.
-                let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            if read_messages(&buffer[..length], &mut attributes)? {
+                return Ok(attributes);
             }
         }
     }
+}
+
+/// Adds the attributes of the messages in one datagram. Returns whether the kernel's verdict, a
+/// success, was among them.
+pub(crate) fn read_messages(datagram: &[u8], attributes: &mut Vec<Attribute>) -> io::Result<bool> {
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<Answer>::deserialize(rest)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        match message.payload {
+            NetlinkPayload::Error(verdict) if verdict.code.is_none() => return Ok(true),
+            NetlinkPayload::Error(verdict) => return Err(refusal(verdict.raw_code())),
+            NetlinkPayload::InnerMessage(Answer(more)) => attributes.extend(more),
+            _ => {}
+        }
+        // Deserialized, so the header is there, and its length within the rest.
+        let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// The error behind the negative errno of a verdict. `ErrorMessage::to_io` panics at `i32::MIN`.
+fn refusal(code: i32) -> io::Error {
+    io::Error::from_raw_os_error(code.saturating_neg())
 }
 
 /// Whether the kernel's answer means that another index may be free.
@@ -169,7 +181,7 @@ pub(super) fn is_taken(error: &io::Error) -> bool {
 }
 
 /// Kind and value.
-type Attribute = (u16, Vec<u8>);
+pub(crate) type Attribute = (u16, Vec<u8>);
 
 struct Request {
     family: u16,
@@ -219,4 +231,34 @@ fn nested(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
     let mut bytes = vec![0; inner.buffer_len()];
     inner.emit(&mut bytes);
     DefaultNla::new(kind | NLA_F_NESTED, bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A datagram with one message: a verdict of the kernel's.
+    fn verdict(code: i32) -> Vec<u8> {
+        let mut datagram = 36_u32.to_ne_bytes().to_vec(); // length
+        datagram.extend(2_u16.to_ne_bytes()); // NLMSG_ERROR
+        datagram.extend([0; 10]); // flags, sequence, port
+        datagram.extend(code.to_ne_bytes());
+        datagram.extend([0; 16]); // the header of the request
+        datagram
+    }
+
+    #[test]
+    fn a_verdict_is_a_success_or_the_errno_that_it_names() {
+        let read = |code| read_messages(&verdict(code), &mut Vec::new());
+        assert!(read(0).unwrap());
+        assert!(is_taken(&read(-(Errno::EBUSY as i32)).unwrap_err()));
+    }
+
+    #[test]
+    fn a_verdict_that_is_no_errno_is_an_error() {
+        for code in [i32::MIN, i32::MAX] {
+            assert!(read_messages(&verdict(code), &mut Vec::new()).is_err());
+        }
+    }
 }

@@ -26,7 +26,7 @@ impl Recorded for Key {
     const WHAT: &'static str = "key's fingerprint";
 }
 
-fn recorded_key(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<String>> {
+pub(super) fn recorded_key(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<String>> {
     Ok(recorded::<Key>(vdi, sm_config)?.map(|key| key.fingerprint))
 }
 

@@ -33,7 +33,7 @@ impl Recorded for Regions {
 }
 
 /// The regions that a VDI has recorded, in any order; `None` if it has none.
-fn recorded_regions(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<Vec<Uuid>>> {
+pub(super) fn recorded_regions(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<Vec<Uuid>>> {
     Ok(recorded::<Regions>(vdi, sm_config)?.map(|recorded| recorded.regions))
 }
 

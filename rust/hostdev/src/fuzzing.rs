@@ -1,0 +1,73 @@
+//! Entry points of `make fuzz`: each gives bytes to a parser of what the kernel or a server sends.
+//! None may panic.
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::deadline::Deadline;
+use crate::nbd::fuzzing::{read_messages, Stream, Wire, HAS_FLAGS};
+use crate::{features, krbd};
+
+/// A list of image features. What is understood is written and read again alike.
+pub fn image_features(text: &str) {
+    if let Ok(mask) = features::parse(text) {
+        let again = features::names(mask).join(",");
+        assert_eq!(features::parse(&again).ok(), Some(mask), "{text:?}");
+    }
+}
+
+/// A cephx key in base64.
+pub fn cephx_key(text: &str) {
+    if let Ok(bytes) = krbd::fuzzing::decode("fuzzing", &SecretString::from(text)) {
+        assert!(!bytes.is_empty());
+    }
+}
+
+/// Records of `/dev/kmsg` after a map was refused.
+pub fn kernel_log(records: &str) {
+    krbd::fuzzing::relevant(records);
+}
+
+/// The bytes that an NBD server sends during the handshake.
+pub fn nbd_handshake(sent: &[u8]) {
+    let mut wire = Wire {
+        stream: Script(sent),
+        end: Deadline::after(Duration::from_secs(60)),
+    };
+    if let Ok(export) = wire.negotiate("fuzzing") {
+        assert!(export.flags & HAS_FLAGS != 0);
+    }
+}
+
+/// A datagram from the kernel.
+pub fn netlink(datagram: &[u8]) {
+    let mut attributes = Vec::new();
+    let _ = read_messages(datagram, &mut attributes);
+}
+
+/// A server that sends what it sends, whatever it gets.
+struct Script<'a>(&'a [u8]);
+
+impl Read for Script<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Script<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Script<'_> {
+    fn limit(&mut self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+}
