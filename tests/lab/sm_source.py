@@ -2,8 +2,8 @@
 
 A checkout is of one of the generations that XCP-ng has shipped or will: modules in one flat folder
 (8.3, before and after QCOW2), or a package ``sm`` (4.x).  Whichever it is, it comes with a stand-in
-for tapdisk, which has no source outside a kernel of Xen's own, and for the few programs of a dom0
-that SM executes.
+for tapdisk, and for the few programs of a dom0 that SM executes. tapdisk 4 runs without Xen: SM 4 gets it
+if TAPDISK_BIN names it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from tests.lab.dom0 import lab_python
 _LAB = Path(__file__).parent
 _STAND_IN = _LAB / "sm"
 _TAPDISK = _LAB / "tapdisk"
+_REAL_TAPDISK = _TAPDISK / "real"
+# How SM 4 has tapdisk's minors: blktap 4 has no kernel driver, and names a minor by a file.
+_MINOR_FILES = "/run/blktap-control/tapdisk/tapdisk-"
 
 SM_DIR = "/opt/xensource/sm"
 XAPI_DIR = "/etc/xapi.d"
@@ -40,6 +43,20 @@ def sm_source() -> Path | None:
     return Path(named) if named else None
 
 
+def tapdisk_bin() -> Path | None:
+    """The folder that TAPDISK_BIN names, with tapdisk 4 and its tap-ctl, or None for the stand-in.
+
+    tap-ctl looks for tapdisk in the folder that it was configured with, not beside itself.
+    """
+    named = os.environ.get("TAPDISK_BIN")
+    return Path(named).resolve() if named else None
+
+
+def runs_real_tapdisk(source: Path | None) -> bool:
+    """Whether hosts with that SM run the real tapdisk: SM 4 does; older ones look for a kernel driver."""
+    return tapdisk_bin() is not None and source is not None and (source / "libs" / "sm").is_dir()
+
+
 def stage_sm(source: Path | None, root: Path, python: str | None = None) -> Path:
     """Lay out SM below the empty folder `root` as a dom0 has it; returns `root`.
 
@@ -55,8 +72,7 @@ def stage_sm(source: Path | None, root: Path, python: str | None = None) -> Path
         _stage_stand_in(root)
     elif (source / "libs" / "sm").is_dir():
         _stage_package(source, root)
-        # blktap 4 has no kernel driver, and names a minor by a file
-        minors = "/run/blktap-control/tapdisk/tapdisk-"
+        minors = _MINOR_FILES
     elif (source / "drivers" / "SRCommand.py").is_file():
         _stage_flat(source, root)
     else:
@@ -128,14 +144,16 @@ def _stage_package(source: Path, root: Path) -> None:
 
 
 def _stage_tapdisk(root: Path, minors: str) -> None:
-    for program, folder in (
-        ("tap-ctl", "usr/sbin"),
-        ("tapdisk-prepare", "usr/sbin"),
-        ("cgclassify", "usr/bin"),
-        ("uuidgen", "usr/bin"),
-    ):
-        _install(_TAPDISK / program, root / folder / program, 0o755)
-    (root / "etc" / "tapdisk-stand-in.conf").write_text(f"ALLOCATED={minors}\n")
+    real = tapdisk_bin() if minors == _MINOR_FILES else None
+    for program in ("cgclassify", "uuidgen"):
+        _install(_TAPDISK / program, root / "usr/bin" / program, 0o755)
+    for program in ("tap-ctl", "tapdisk-prepare"):
+        _install((_TAPDISK if real is None else _REAL_TAPDISK) / program, root / "usr/sbin" / program, 0o755)
+    if real is None:
+        (root / "etc" / "tapdisk-stand-in.conf").write_text(f"ALLOCATED={minors}\n")
+    else:
+        _install(_REAL_TAPDISK / "nbd-connect", root / "usr/libexec/tapdisk-real/nbd-connect", 0o755)
+        (root / "etc" / "tapdisk-real.conf").write_text(f"BIN={real}\n")
 
 
 def _name_interpreter(root: Path, python: str) -> None:

@@ -1,4 +1,6 @@
-"""tapdisk's stand-in on a real kernel, under SM's own blktap2: the stand-in's and a checkout's.
+"""tapdisk on a real kernel, under SM's own blktap2: the stand-in's and a checkout's.
+
+tapdisk is the lab's stand-in; with TAPDISK_BIN=FOLDER and an SM_SOURCE of SM 4 it is the real tapdisk 4.
 
 A guest's disk is an RBD image mapped by that kernel; what is written to it can be looked for in the
 image, past everything that is tested here.
@@ -18,7 +20,7 @@ import pytest
 
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.dom0 import GuestDom0, LocalDom0
-from tests.lab.sm_source import stage_sm
+from tests.lab.sm_source import runs_real_tapdisk, stage_sm
 from tests.lab.tree import install_driver, layout
 from tests.lab.xapi import ApiError, Session, Settings, Xapi
 
@@ -29,6 +31,8 @@ FIXTURES = Path(__file__).with_name("fixtures")
 FOLDER = "/tmp/sr"
 MIB = 1 << 20
 
+FOR_REAL = "give TAPDISK_BIN, and an SM 4 as SM_SOURCE"
+
 SOURCES = [pytest.param(None, id="stand-in")]
 if "SM_SOURCE" in os.environ:
     SOURCES.append(pytest.param(Path(os.environ["SM_SOURCE"]), id="real"))
@@ -37,8 +41,9 @@ if "SM_SOURCE" in os.environ:
 class Host:
     """A guest host with a disk in its kernel, and an SR whose VDIs are that disk."""
 
-    def __init__(self, dom0: GuestDom0, xapi: Xapi, ceph: OneNodeCeph, pool: str) -> None:
+    def __init__(self, dom0: GuestDom0, xapi: Xapi, ceph: OneNodeCeph, pool: str, *, is_real: bool) -> None:
         self.dom0, self.xapi, self.ceph, self.pool = dom0, xapi, ceph, pool
+        self.is_real = is_real  # tapdisk, that is
         self.session: Session = xapi.session()
         self.ref: str = self.session.host.get_all()[0]
         self.domain: str = self.session.host.get_control_domain(self.ref)
@@ -67,12 +72,24 @@ class Host:
             self.session.VBD.unplug(vbd)
             self.session.VBD.destroy(vbd)
 
+    def has_image_open(self) -> bool:
+        """Whether the one tapdisk of the host has its disk open."""
+        (tapdisk,) = self.tapdisks
+        if self.is_real:
+            return self.disk in self.shell(f"readlink /proc/{tapdisk['pid']}/fd/* || true").split()
+        return self.shell(f"ls /sys/block/{Path(self.disk).name}/holders") != ""
+
     def shell(self, script: str) -> str:
         return self.dom0.exec(["sh", "-c", script]).check().decode()
 
     @property
     def tapdisks(self) -> list[dict[str, str]]:
-        """The rows of `tap-ctl list`."""
+        """The rows of `tap-ctl list` that have a process."""
+        return [row for row in self.minors if "pid" in row]
+
+    @property
+    def minors(self) -> list[dict[str, str]]:
+        """The rows of `tap-ctl list`: one for each minor that is allocated."""
         rows = self.dom0.exec(["tap-ctl", "list"]).check().decode().splitlines()
         return [dict(re.findall(r"(\w+)=(\S+)", row)) for row in rows]
 
@@ -117,7 +134,7 @@ def host(request: pytest.FixtureRequest, ceph: OneNodeCeph, tmp_path_factory: py
     ):
         layout(dom0, sm_tree=tree, driver_tree=driver, ceph_conf=None, keyring=None, xapi=xapi.endpoint)
         xapi.add_host(dom0)
-        yield Host(dom0, xapi, ceph, pool)
+        yield Host(dom0, xapi, ceph, pool, is_real=runs_real_tapdisk(request.param))
     ceph.admin("osd", "pool", "delete", pool, pool, "--yes-i-really-really-mean-it")
 
 
@@ -168,19 +185,18 @@ def test_a_paused_tapdisk_has_its_image_closed(host: Host) -> None:
     The state bits are those of tapdisk-vbd.h:49-58: PAUSED, QUIESCED, CLOSED.
     """
     vdi = host.create_vdi()
-    opened = f"ls /sys/block/{Path(host.disk).name}/holders"
     with host.plugged(vdi):
         (running,) = host.tapdisks
         assert int(running["state"], 16) == 0
-        assert host.shell(opened) != ""
+        assert host.has_image_open()
         host.plugin("pause", vdi)
         (paused,) = host.tapdisks
         assert int(paused["state"], 16) == 0x2A
         assert paused["args"] == running["args"], "its name stays"
-        assert host.shell(opened) == ""
+        assert not host.has_image_open()
         host.plugin("unpause", vdi)
         assert host.tapdisks == [running]
-        assert host.shell(opened) != ""
+        assert host.has_image_open()
 
 
 def test_a_disk_that_grew_while_it_was_paused_does_not_go_on(host: Host) -> None:
@@ -212,6 +228,55 @@ def test_a_tapdisk_on_the_same_path_serves_the_next_activation(host: Host) -> No
         (tapdisk,) = host.tapdisks
         assert tapdisk["pid"] == pid
     assert host.tapdisks == []
+
+
+def test_a_killed_tapdisk_fails_the_io_and_the_next_activation_works(host: Host) -> None:
+    if not host.is_real:
+        pytest.skip(f"the stand-in's device is the kernel's own, and outlives its process: {FOR_REAL}")
+    vdi = host.create_vdi()
+    vbd = host.session.VBD.create({"VM": host.domain, "VDI": vdi, "mode": "RW"})
+    host.session.VBD.plug(vbd)
+    (tapdisk,) = host.tapdisks
+    device = f"/dev/xen/blktap-2/tapdev{tapdisk['minor']}"
+    host.shell(write("acknowledged", device))
+    host.shell(f"kill -9 {tapdisk['pid']}")
+    assert host.wait_for(lambda: host.shell(f"{write('lost', device)} || echo failed").rstrip().endswith("failed"))
+    host.session.VBD.unplug(vbd)
+    host.session.VBD.destroy(vbd)
+    assert host.minors == [{"minor": tapdisk["minor"]}], "it stays allocated"
+    assert host.image_starts_with("acknowledged")
+    with host.plugged(vdi) as device:
+        host.shell(write("again", device))
+        assert host.image_starts_with("again")
+    host.shell(f"tap-ctl free -m {tapdisk['minor']}")
+
+
+def test_a_disk_that_goes_on_with_a_mirror_writes_to_both(host: Host) -> None:
+    """blktap v4.0.8 control/tap-ctl.c:664 `unpause -2 SECONDARY`: what storage migration does."""
+    if not host.is_real:
+        pytest.skip(f"the stand-in plays no mirror: {FOR_REAL}")
+    vdi = host.create_vdi()
+    second = f"{host.pool}/second"
+    host.ceph.rbd("create", "--size", "64M", second)
+    order = f"{host.ceph.mon_host} name=admin,secret={host.ceph.key('admin')} {host.pool} second -"
+    host.dom0.exec(["tee", "/sys/bus/rbd/add_single_major"], input=order.encode()).check()
+    with host.plugged(vdi) as device:
+        (tapdisk,) = host.tapdisks
+        words = f"-p {tapdisk['pid']} -m {tapdisk['minor']}"
+        # The destination of a mirror is an NBD server: one more tapdisk, over the second image.
+        minor = host.shell("tap-ctl allocate").strip().rpartition("-")[2]
+        pid = host.shell("tap-ctl spawn").strip()
+        host.shell(f"tap-ctl attach -p {pid} -m {minor} && tap-ctl open -p {pid} -m {minor} -a aio:/dev/rbd1")
+        host.shell(f"tap-ctl pause {words}")
+        socket = f"/run/blktap-control/nbd-old{pid}.{minor}"  # its client speaks the old protocol
+        host.shell(f"tap-ctl unpause {words} -2 nbd:{socket}")
+        host.shell(write("mirrored", device))
+        host.shell(f"tap-ctl pause {words} && tap-ctl unpause {words} -2 null")
+        host.shell(write("alone", device))
+        host.shell(f"tap-ctl close -p {pid} -m {minor} && tap-ctl detach -p {pid} -m {minor}; tap-ctl free -m {minor}")
+    assert host.image_starts_with("alone")
+    exported = host.ceph.rbd("export", "--no-progress", second, "-")
+    assert exported.startswith("mirrored")
 
 
 def test_a_disk_that_is_only_read_cannot_be_written_to(host: Host) -> None:
