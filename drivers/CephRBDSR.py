@@ -68,6 +68,13 @@ class CephRBDSR(CoreSR):
     def create(self, uuid, size):
         self.core.create(*self._names(), DATAPATHS)
 
+    def check_sr(self, sr_uuid):
+        """SM's timer calls this every ten minutes on each host, and checks no further SR if it raises."""
+        try:
+            self.core.check()
+        except Exception:
+            util.logException("SR %s: checking whether this host is cut off" % sr_uuid)
+
     @as_sm_error
     def probe(self):
         return self.core.probe()

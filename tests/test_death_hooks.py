@@ -58,6 +58,13 @@ def note(sr: CephSr, host: Dom0) -> str:
     return str(other_config.get(NOTE, ""))
 
 
+def alerts_about(sr: CephSr) -> list[tuple[str, str]]:
+    """Names and texts of XAPI's messages about the SR."""
+    with sr.lab.xapi.session() as session:
+        records = session.message.get_all_records().values()
+    return [(record["name"], record["body"]) for record in records if record["obj_uuid"] == sr.uuid]
+
+
 def blocklist(sr: CephSr) -> str:
     return str(sr.lab.ceph.admin("osd", "blocklist", "ls"))
 
@@ -71,6 +78,13 @@ def test_a_hook_records_a_death_and_blocklists_the_hosts_clients(
     assert json.loads(note(sr, dead))["reason"] == reason
     assert read_key(sr, f"host.{dead.uuid}")["dead"]["reason"] == reason
     assert ADDRESS in blocklist(sr)
+    ((name, text),) = alerts_about(sr)
+    assert name == "SMBLOCK_HOST_FENCED"
+    for part in (dead.uuid, reason, ADDRESS, "(claimed)"):
+        assert part in text, text
+    for again in HOOKS:
+        run_hook(sr, again, "-hostuuid", dead.uuid, "-reason", reason)
+    assert len(alerts_about(sr)) == 1, "one for each declaration"
 
 
 @pytest.mark.parametrize("reason", ["clean-shutdown", "clean-reboot", "none"])

@@ -37,6 +37,18 @@ except OSError as error:
     with open(report, "w") as out:
         out.write("errno %d at %d" % (error.errno, number))
 """
+CHECK = """
+import sys
+sys.path.append("/opt/xensource/sm")
+try:
+    from sm import SR
+    from sm.core import util
+except ImportError:
+    import SR, util
+session = util.get_localAPI_session()
+SR.SR.from_uuid(session, sys.argv[1]).check_sr(sys.argv[1])
+session.xenapi.session.logout()
+"""
 REPORT = "/tmp/fenced-writer"
 # What a frozen host's kernel gets for a write once it goes on, at the latest.
 PATIENCE = 60.0
@@ -64,6 +76,19 @@ def start_writer(disk: Disk, host: Dom0, state: str) -> None:
     host.exec(["sh", "-c", start]).check()
     runs = f"for i in $(seq 300); do [ -e {REPORT}.runs ] && exit; sleep 0.1; done; cat {REPORT}* >&2; exit 1"
     host.exec(["sh", "-c", runs]).check()
+
+
+def check_sr(sr: CephSr, host: Dom0) -> None:
+    """As SM's sr_health_check.py does, which a timer starts on each host."""
+    host.put("/tmp/check-sr.py", CHECK.encode())
+    host.exec(["python3", "/tmp/check-sr.py", sr.uuid]).check()
+
+
+def cut_off_alerts(lab: CephRbdLab, host: Dom0) -> list[str]:
+    with lab.xapi.session() as session:
+        records = session.message.get_all_records().values()
+    records = [record for record in records if record["obj_uuid"] == host.uuid]
+    return [record["body"] for record in records if record["name"] == "SMBLOCK_HOST_CUT_OFF"]
 
 
 def blocklist(lab: CephRbdLab) -> str:
@@ -109,6 +134,12 @@ def test_a_host_that_was_declared_dead_never_writes_again(
     assert ended.startswith("errno "), ended
     assert read(one, device, MIB) == seen, "a write of the dead host arrived"
     assert read(one, device, MIB, MIB) == HERE
+    assert cut_off_alerts(guests, writer) == []
+    for _ in range(2):
+        check_sr(sr, writer)
+    (alert,) = cut_off_alerts(guests, writer)
+    for part in (writer.uuid, sr.uuid, disk.uuid, "(user)", *disk.devices(writer)):
+        assert part in alert, alert
     guests.xe("vm-shutdown", f"uuid={vm}")
 
 

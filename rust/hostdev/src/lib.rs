@@ -4,7 +4,7 @@
 //! udev and no librbd is needed. [`nbd`] connects the kernel to NBD servers, by netlink: no
 //! `nbd-client` is needed. [`host`] says whether a process of this host still lives, which
 //! is what decides if something it left behind may be taken over; [`sightings`] for how long this
-//! host has seen something unchanged.
+//! host has seen something unchanged; [`told`] what it has reported already.
 //!
 //! Every call that waits for the kernel takes a deadline. Sizes are bytes.
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod node;
 mod openers;
 pub mod sightings;
 mod state_file;
+pub mod told;
 
 pub use error::Error;
 pub use host::{boot_id, process_alive, process_start_time};
@@ -30,3 +31,4 @@ pub use module::Module;
 pub use nbd::{ConnectRequest, Nbd, NbdDevice};
 pub use secrecy::SecretString;
 pub use sightings::Sightings;
+pub use told::Told;

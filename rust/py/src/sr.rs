@@ -56,6 +56,13 @@ impl Sr {
         })
     }
 
+    fn maps_any(&self, py: Python<'_>, operation: &str) -> PyResult<bool> {
+        let sr = convert::uuid("SR", &self.uuid)?;
+        detached(py, operation, || {
+            maps_any_of(&sr).map_err(|e| failures::of_host("listing this host's devices", e))
+        })
+    }
+
     fn require_datapath(&self, operation: &str, sm_datapaths: &[String]) -> PyResult<()> {
         attached(operation, || {
             let checked = self.config.datapath().require(sm_datapaths);
@@ -137,14 +144,23 @@ impl Sr {
     /// `sr_detach`. Needs no cluster where no disk is mapped: an SR can be unplugged while that is away.
     #[pyo3(text_signature = "($self)")]
     fn detach(&self, py: Python<'_>) -> PyResult<()> {
-        let sr = convert::uuid("SR", &self.uuid)?;
-        let mapped = detached(py, "SR.detach", || {
-            maps_any_of(&sr).map_err(|e| failures::of_host("listing this host's devices", e))
-        })?;
-        if !mapped {
+        if !self.maps_any(py, "SR.detach")? {
             return Ok(());
         }
         self.run(py, "SR.detach", |sr| sr.detach_sr())
+    }
+
+    /// `check_sr`, which SM calls every ten minutes on each host: raises an alert if a disk of this host
+    /// was cut off. Needs no cluster if no disk is mapped.
+    #[pyo3(text_signature = "($self)")]
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.maps_any(py, "SR.check")? {
+            return Ok(());
+        }
+        self.run(py, "SR.check", |sr| {
+            sr.alert_if_cut_off();
+            Ok(())
+        })
     }
 
     /// `sr_probe`: the SRs in the pool, or, without a pool, the pools that could hold one; XML.

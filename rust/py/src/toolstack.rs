@@ -48,6 +48,17 @@ impl Toolstack for PythonToolstack {
         self.call("settle_host", &[host, &vdi.to_string()])
     }
 
+    fn alert(
+        &self,
+        name: &str,
+        priority: &str,
+        class: &str,
+        object: &str,
+        text: &str,
+    ) -> Reply<()> {
+        self.run("alert", &[name, priority, class, object, text])
+    }
+
     fn pause(&self, vdi: &Uuid) -> Reply<()> {
         self.run("pause", &[&vdi.to_string()])
     }

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
 use crate::host::{
-    Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
+    Alert, Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
+    Subject,
 };
 
 /// How long the kernel may take to map or unmap.
@@ -25,6 +26,15 @@ pub trait Toolstack {
     fn revive(&self) -> std::result::Result<(), String>;
     /// What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked.
     fn settle_host(&self, host: &str, vdi: &Uuid) -> std::result::Result<String, String>;
+    /// Creates a message of XAPI about an object of that class.
+    fn alert(
+        &self,
+        name: &str,
+        priority: &str,
+        class: &str,
+        object: &str,
+        text: &str,
+    ) -> std::result::Result<(), String>;
     /// Holds back a disk's I/O on whichever host it runs.
     fn pause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
     /// Lets a paused disk go on.
@@ -193,6 +203,26 @@ impl Host for Dom0<'_> {
 
     fn revive(&self) -> Result<()> {
         self.toolstack.revive().map_err(from_xapi)
+    }
+
+    fn alert(&self, facts: &[String], alert: &Alert) -> Result<()> {
+        let sr = alert.sr.to_string();
+        let (class, object) = match alert.subject {
+            Subject::Host => ("Host", self.owner.host.as_str()),
+            Subject::Sr => ("SR", sr.as_str()),
+        };
+        let (name, priority) = (alert.name, alert.priority.to_string());
+        let tell = || {
+            let told = self
+                .toolstack
+                .alert(name, &priority, class, object, &alert.text);
+            told.map_err(from_xapi)
+        };
+        let told = hostdev::Told::about(&sr).once(facts, tell)?;
+        if told {
+            log::warn!("raised the alert {name}: {}", alert.text);
+        }
+        Ok(())
     }
 
     fn pause_disk(&self, vdi: &Uuid) -> Result<()> {

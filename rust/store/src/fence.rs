@@ -24,6 +24,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use crate::alerts::all_clients_of;
 use crate::catalogue::{host_key, records, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
@@ -129,7 +130,9 @@ impl Repository<'_> {
             }
             // The hook could not reach the cluster. If the host acts meanwhile, it has changed its
             // record before: look again.
-            self.record_death(host, found.as_ref(), Some(boot_id), "declared in XAPI")?;
+            if self.record_death(host, found.as_ref(), Some(boot_id), "declared in XAPI")? {
+                self.alert_fenced(host);
+            }
         }
     }
 
@@ -224,6 +227,7 @@ impl Repository<'_> {
             }
         }
         self.blocklist_clients(host, &addresses)?;
+        self.alert_fenced(host);
         Ok(addresses.into_iter().collect())
     }
 
@@ -323,7 +327,13 @@ impl Repository<'_> {
     /// First in the catalogue, then in XAPI: if another host copies XAPI's note in between, this
     /// host has claimed nothing yet in that life, and begins another one.
     pub(crate) fn revive(&self) -> Result<()> {
-        while !self.begin_life(self.host_record(&self.host.owner().host)?.as_ref())? {}
+        loop {
+            let found = self.host_record(&self.host.owner().host)?;
+            self.alert_own_death(found.as_ref().map(|found| &found.record));
+            if self.begin_life(found.as_ref())? {
+                break;
+            }
+        }
         if !self.is_declared_dead_in_xapi()? {
             return Ok(());
         }
@@ -349,27 +359,5 @@ impl Repository<'_> {
             }
         }
         self.replace_host_record(&me.host, found, &mut record)
-    }
-}
-
-/// What the blocklist takes for every client of a client's IP address: `IP:0/0`.
-fn all_clients_of(address: &str) -> Option<String> {
-    let (ip, _port) = address.split('/').next()?.rsplit_once(':')?;
-    Some(format!("{ip}:0/0"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::all_clients_of;
-
-    #[test]
-    fn all_clients_of_an_address_have_its_ip() {
-        for (address, all) in [
-            ("192.0.2.1:0/1234", "192.0.2.1:0/0"),
-            ("192.0.2.1:6789/1", "192.0.2.1:0/0"),
-            ("[2001:db8::1]:0/99", "[2001:db8::1]:0/0"),
-        ] {
-            assert_eq!(all_clients_of(address).as_deref(), Some(all));
-        }
     }
 }

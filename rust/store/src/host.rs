@@ -119,6 +119,30 @@ impl HostError {
     }
 }
 
+/// What an alert is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// This host.
+    Host,
+    /// The SR.
+    Sr,
+}
+
+/// A message of XAPI to the administrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// XAPI's name of the message.
+    pub name: &'static str,
+    /// XAPI's priority: 2 if a service may fail, 3 for a warning.
+    pub priority: u8,
+    /// What it is about.
+    pub subject: Subject,
+    /// The SR.
+    pub sr: Uuid,
+    /// What happened, and what to do.
+    pub text: String,
+}
+
 /// Result of a call to this host.
 pub type Result<T> = std::result::Result<T, HostError>;
 
@@ -144,6 +168,9 @@ pub trait Host {
     fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>>;
     /// Removes XAPI's note that this host was declared dead.
     fn revive(&self) -> Result<()>;
+
+    /// Raises an alert, unless this host has raised one in this boot for each of the `facts`.
+    fn alert(&self, facts: &[String], alert: &Alert) -> Result<()>;
 
     /// Holds back the I/O of a disk on whichever host of the pool it runs. Not in use: nothing.
     fn pause_disk(&self, vdi: &Uuid) -> Result<()>;

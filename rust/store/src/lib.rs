@@ -4,6 +4,7 @@
 //! host it runs on through [`host::Host`].
 #![forbid(unsafe_code)]
 
+mod alerts;
 pub mod catalogue;
 pub mod ceph;
 pub mod check;

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use crate::cluster::{Entries, Watcher};
-use crate::host::{ImageKey, Mapped, Owner};
+use crate::host::{Alert, ImageKey, Mapped, Owner};
 use crate::image_features::ImageFeatures;
 
 pub use self::cluster::MemoryCluster;
@@ -53,6 +53,10 @@ struct State {
     hosts: BTreeMap<String, HostState>,
     /// Disks whose I/O is held back.
     paused: BTreeSet<Uuid>,
+    /// The messages of XAPI, with the hosts that made them.
+    alerts: Vec<(String, Alert)>,
+    /// XAPI takes no message.
+    without_messages: bool,
     /// Milliseconds since 1970.
     clock: u64,
     last_number: u64,

@@ -1,6 +1,8 @@
 //! What the driver promises about an SR and its VDIs, on the in-memory stand-in for Ceph.
 #![allow(clippy::unwrap_used)]
 
+#[path = "promises/alerts.rs"]
+mod alerts;
 #[path = "promises/catalogue.rs"]
 mod catalogue;
 #[path = "promises/fencing.rs"]

@@ -130,7 +130,11 @@ class MessageCalls:
         self._pool = pool
 
     def create(self, name: str, priority: str | int, cls: str, obj_uuid: str, body: str) -> str:
-        """Add an alert about an object."""
+        """Add an alert about an object, as xapi_message.ml does: UTF-8, and the object exists."""
+        table = {"Host": "host", "Pool": "pool"}.get(cls, cls)
+        if table not in ("VM", "host", "SR", "pool", "VDI"):
+            raise ApiError("INVALID_VALUE", "cls", cls)
+        self._pool.db.by_uuid(table, obj_uuid)
         return self._pool.db.create(
             "message",
             name=name,

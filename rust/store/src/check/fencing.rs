@@ -6,6 +6,7 @@ use hostdev::Krbd;
 use librbd::Cluster;
 
 use super::Outcome;
+use crate::alerts::is_cut_off;
 use crate::image_features::ImageFeatures;
 
 /// smblock compares no clocks of hosts. But logs, leases shown to people and cephx tickets do.
@@ -45,8 +46,9 @@ pub(super) fn cut_off(cluster: &Cluster, krbd: &Krbd) -> Outcome {
         (Err(error), _) => return Outcome::failed(error.to_string(), "ceph osd blocklist ls"),
         (_, Err(error)) => return Outcome::failed(error.to_string(), "ls /sys/bus/rbd/devices"),
     };
-    let listed = |address: &str| entries.iter().any(|entry| entry.address == address);
-    let dead = mappings.iter().filter(|m| listed(&m.client_address));
+    let blocklist: Vec<_> = entries.into_iter().map(|entry| entry.address).collect();
+    let dead = mappings.iter();
+    let dead = dead.filter(|m| is_cut_off(&blocklist, &m.client_address));
     let dead: Vec<_> = dead.map(|m| m.device.display().to_string()).collect();
     if dead.is_empty() {
         return Outcome::Ok("no device of this host is cut off".to_owned());

@@ -3,7 +3,9 @@
 use uuid::Uuid;
 
 use super::{change, read, Call, Faults};
-use crate::host::{Host, HostReply, MapRequest, Mapped, Membership, Owner, Result as HostResult};
+use crate::host::{
+    Alert, Host, HostReply, MapRequest, Mapped, Membership, Owner, Result as HostResult,
+};
 
 /// A [`Host`] as a process with faults sees it.
 pub struct FaultyHost<'f, 'w> {
@@ -67,6 +69,13 @@ impl Host for FaultyHost<'_, '_> {
 
     fn revive(&self) -> HostResult<()> {
         self.call(&change("revive", ""), |h| h.revive())
+    }
+
+    fn alert(&self, facts: &[String], alert: &Alert) -> HostResult<()> {
+        let owned = (facts.to_owned(), alert.clone());
+        self.call(&change("alert", alert.name), move |h| {
+            h.alert(&owned.0, &owned.1)
+        })
     }
 
     fn pause_disk(&self, vdi: &Uuid) -> HostResult<()> {

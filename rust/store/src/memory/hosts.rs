@@ -15,7 +15,7 @@ use super::report::{POOL_ID, POOL_NAME};
 use super::{State, World};
 use crate::cluster::Watcher;
 use crate::host::{
-    Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
+    Alert, Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
 };
 
 pub(super) fn failure(what: &str, object: impl Display, errno: i32) -> HostError {
@@ -242,6 +242,22 @@ impl Host for MemoryHost {
             host.settings.declared_dead = false;
             Ok(())
         })
+    }
+
+    fn alert(&self, facts: &[String], alert: &Alert) -> Result<()> {
+        let mut state = self.alive("alert", alert.name)?;
+        if state.without_messages {
+            return Err(failure("alert", alert.name, libc::ECONNREFUSED));
+        }
+        let host = state.hosts.get_mut(&self.owner.host);
+        let told = host.ok_or_else(|| failure("alert", alert.name, libc::ESRCH))?;
+        let before = told.told.len();
+        told.told.extend(facts.iter().cloned());
+        if told.told.len() > before {
+            let host = self.owner.host.clone();
+            state.alerts.push((host, alert.clone()));
+        }
+        Ok(())
     }
 
     fn supported_features(&self) -> Result<Option<u64>> {

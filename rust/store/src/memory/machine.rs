@@ -43,6 +43,8 @@ pub(super) struct HostState {
     pub maps: u64,
     /// What it has seen since when, in milliseconds since 1970.
     pub seen: BTreeMap<String, (String, u64)>,
+    /// The facts that it has raised alerts for.
+    pub told: BTreeSet<String>,
 }
 
 /// What a host does at the moment.
@@ -98,6 +100,7 @@ impl HostState {
             devices: BTreeMap::new(),
             maps: 0,
             seen: BTreeMap::new(),
+            told: BTreeSet::new(),
         }
     }
 

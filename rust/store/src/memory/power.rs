@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::machine::{HostState, Power};
 use super::{World, WATCH_TIMEOUT};
+use crate::host::Alert;
 
 impl World {
     /// Powers a host off and on again: its processes and devices are gone, and the watches of its
@@ -124,6 +125,16 @@ impl World {
     /// Whether the pool's users may cut other clients off.
     pub fn set_may_blocklist(&self, may: bool) {
         self.lock().pool.without_blocklist = !may;
+    }
+
+    /// Whether XAPI takes messages.
+    pub fn set_takes_messages(&self, takes: bool) {
+        self.lock().without_messages = !takes;
+    }
+
+    /// The alerts so far, with the hosts that raised them.
+    pub fn alerts(&self) -> Vec<(String, Alert)> {
+        self.lock().alerts.clone()
     }
 
     /// The addresses that are cut off.

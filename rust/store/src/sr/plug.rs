@@ -14,6 +14,7 @@ impl Repository<'_> {
         self.mark_deleting(false)?;
         let entries = self.read_catalogue()?;
         self.publish_boot(&entries)?;
+        self.alert_if_cut_off();
         if let Err(e) = self.cluster.may_blocklist() {
             log::warn!("SR {}: disks of a host that dies stay locked: {e}", self.sr);
         }

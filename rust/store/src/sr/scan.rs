@@ -37,6 +37,8 @@ impl Repository<'_> {
         if self.recover(self.intents(&entries))? > 0 {
             (images, entries) = self.survey()?;
         }
+        self.alert_own_death(self.host_in(&entries, &self.host.owner().host).as_ref());
+        self.alert_if_cut_off();
         let known: HashMap<Uuid, &XapiVdi> = known.iter().map(|v| (v.uuid, v)).collect();
         let mut scan = Scan {
             vdis: Vec::with_capacity(entries.len()),

@@ -14,6 +14,7 @@
 use uuid::Uuid;
 
 use super::claim::{label_of, Claimed};
+use crate::alerts::is_cut_off;
 use crate::catalogue::{image_prefix, Entry};
 use crate::cluster::ImageState;
 use crate::error::{Context, Error, Result};
@@ -153,7 +154,7 @@ impl Repository<'_> {
     }
 
     /// This host's devices that show images of the SR's pool.
-    fn devices_of_sr(&self, doing: &str) -> Result<Vec<Mapped>> {
+    pub(crate) fn devices_of_sr(&self, doing: &str) -> Result<Vec<Mapped>> {
         let mut found = self.host.mappings().doing(doing)?;
         let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
         found.retain(|m| m.key.fsid == fsid && m.key.pool_id == self.cluster.pool_id());
@@ -211,9 +212,12 @@ impl Repository<'_> {
             return Ok(());
         };
         let cut_off = self.cluster.blocklisted().doing("reading the blocklist")?;
-        let cut_off = cut_off.contains(&mapped.client_address);
+        let cut_off = is_cut_off(&cut_off, &mapped.client_address);
         if !(cut_off || all) {
             return Ok(());
+        }
+        if cut_off {
+            self.alert_if_cut_off();
         }
         match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
             Err(e) if e.is_busy() && cut_off => Err(Error::Blocklisted {

@@ -12,6 +12,7 @@
 //! A kernel's watch that is left over was made outside smblock, and may be a writer's. Watches of
 //! librbd (another command, a backup tool, a monitoring tool) prove no second writer.
 
+use crate::alerts::is_cut_off;
 use crate::catalogue::{reader_prefix, records_under, Stored};
 use crate::cluster::{Entries, Swap, Watcher};
 use crate::error::{Context, Error, Result};
@@ -32,7 +33,7 @@ impl Repository<'_> {
         let own = self.host.mappings().doing("listing this host's devices")?;
         foreign.retain(|w| own.iter().all(|m| m.client_id != w.client_id));
         let cut_off = self.cluster.blocklisted().doing("reading the blocklist")?;
-        foreign.retain(|w| !cut_off.contains(&w.address));
+        foreign.retain(|w| !is_cut_off(&cut_off, &w.address));
         let notes = self.cluster.read(&self.object(), &reader_prefix(&image.id));
         let notes = notes.doing(&format!("reading who reads image {}", image.name))?;
         match first_unexplained(&foreign, &notes, &image.id) {

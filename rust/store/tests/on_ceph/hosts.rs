@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use store::host::{Host, HostError, HostReply, MapRequest, Mapped, Membership, Owner, Result};
+use store::host::{
+    Alert, Host, HostError, HostReply, MapRequest, Mapped, Membership, Owner, Result,
+};
 use uuid::Uuid;
 
 /// All hosts of a pool.
@@ -109,6 +111,10 @@ impl Host for HostStandIn {
     }
 
     fn revive(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn alert(&self, _facts: &[String], _alert: &Alert) -> Result<()> {
         Ok(())
     }
 

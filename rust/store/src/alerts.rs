@@ -1,0 +1,240 @@
+//! Alerts of XAPI about hosts that were declared dead.
+//!
+//! A host that was declared dead and runs all the same cannot write any more: the VMs on it get I/O
+//! errors. It raises an alert as soon as one of its commands sees that: it begins a new life, or a
+//! device of it has a kernel client that is on the blocklist. The host that recorded the declaration
+//! raises another one. An alert that cannot be raised is logged, and the command goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use crate::catalogue::{host_key, records, Stored, VDI_PREFIX};
+use crate::cluster::Entries;
+use crate::error::{Context, Result};
+use crate::host::{Alert, Mapped, Subject};
+use crate::record::{Death, HostRecord, VdiRecord};
+use crate::Repository;
+
+const CUT_OFF: &str = "SMBLOCK_HOST_CUT_OFF";
+const FENCED: &str = "SMBLOCK_HOST_FENCED";
+/// XAPI's priorities.
+const MAJOR: u8 = 2;
+const WARNING: u8 = 3;
+
+impl Repository<'_> {
+    /// Raises an alert if a device of this host was cut off from the cluster. Asks the cluster only if this host has a device of the SR.
+    pub fn alert_if_cut_off(&self) {
+        self.alert_cut_off(None);
+    }
+
+    /// Raises an alert if this host, by its record in the catalogue, was declared dead in this boot.
+    pub(crate) fn alert_own_death(&self, own: Option<&HostRecord>) {
+        // Without a boot in the record, the declaration may be of an earlier boot.
+        let own = own.filter(|own| own.boot_id.is_some());
+        let death = own.and_then(|own| self.death_in(own));
+        if death.is_some() {
+            self.alert_cut_off(death);
+        }
+    }
+
+    /// The life that this host has lost, by its own record.
+    fn death_in<'r>(&self, own: &'r HostRecord) -> Option<(u32, &'r Death)> {
+        let death = own.death_of(&self.host.owner().boot_id, own.life);
+        death.map(|death| (own.life, death))
+    }
+
+    /// Raises an alert if a device of this host was cut off. `ended`: the life that this host has lost by that declaration.
+    fn alert_cut_off(&self, ended: Option<(u32, &Death)>) {
+        if let Err(e) = self.try_alert_cut_off(ended) {
+            log::warn!(
+                "SR {}: the alert {CUT_OFF} was not raised: {e}; the next command tries again",
+                self.sr
+            );
+        }
+    }
+
+    fn try_alert_cut_off(&self, ended: Option<(u32, &Death)>) -> Result<()> {
+        let devices = self.cut_off_devices()?;
+        if devices.is_empty() && ended.is_none() {
+            return Ok(());
+        }
+        let entries = self.read_catalogue()?;
+        let me = &self.host.owner().host;
+        let own = self.host_in(&entries, me);
+        let ended = ended.or(own.as_ref().and_then(|own| self.death_in(own)));
+        let addresses: BTreeSet<_> = devices.iter().map(|d| d.client_address.clone()).collect();
+        let mut facts: Vec<String> = addresses.iter().cloned().collect();
+        facts.extend(ended.map(|(life, _)| format!("life {life}")));
+        let names = names(&entries);
+        let disks = devices.iter().map(|device| {
+            let label = device.label.as_ref().and_then(|label| label.parse().ok());
+            let vdi = label.or_else(|| self.vdi_of_image_name(&device.image_name));
+            let vdi = vdi.map_or(device.image_name.clone(), |vdi| named(&names, &vdi));
+            format!("{vdi} at {}", device.device.display())
+        });
+        let disks: Vec<_> = disks.collect();
+        let why = match ended {
+            Some((_, death)) => format!("Host {me} was declared dead ({})", death.reason),
+            None => format!("Host {me} was taken for dead"),
+        };
+        let text = if disks.is_empty() {
+            format!("{why}, and works again. It has no device of SR {} that is cut off: nothing has to be done.", self.sr)
+        } else {
+            format!(
+                "{why}. Its kernel clients {} are on the blocklist of the Ceph cluster of SR {}: all I/O on these disks ends with errors, and what was not written yet is lost: {}. Shut down the VMs that use them on this host (xe vm-shutdown force=true) and start them again, or reboot this host.",
+                join(&addresses),
+                self.sr,
+                disks.join("; ")
+            )
+        };
+        self.raise(CUT_OFF, MAJOR, Subject::Host, &facts, text)
+    }
+
+    /// This host's devices of the SR whose kernel client is on the blocklist.
+    fn cut_off_devices(&self) -> Result<Vec<Mapped>> {
+        let doing = "looking for devices of this host that are cut off";
+        let mappings = self.host.mappings().doing(doing)?;
+        if mappings.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut devices = self.devices_of_sr(doing)?;
+        devices.retain(|device| self.vdi_of_image_name(&device.image_name).is_some());
+        if devices.is_empty() {
+            return Ok(devices);
+        }
+        let blocklist = self.cluster.blocklisted().doing("reading the blocklist")?;
+        devices.retain(|device| is_cut_off(&blocklist, &device.client_address));
+        Ok(devices)
+    }
+
+    /// Raises an alert that this host has recorded another one's death, unless it has done so before.
+    pub(crate) fn alert_fenced(&self, host: &str) {
+        if let Err(e) = self.try_alert_fenced(host) {
+            log::warn!("SR {}: the alert {FENCED} was not raised: {e}", self.sr);
+        }
+    }
+
+    fn try_alert_fenced(&self, host: &str) -> Result<()> {
+        let entries = self.read_catalogue()?;
+        let Some(record) = self.host_in(&entries, host) else {
+            return Ok(());
+        };
+        let Some(death) = &record.dead else {
+            return Ok(()); // it acts again
+        };
+        let names = names(&entries);
+        let (mut disks, mut addresses) = (Vec::new(), BTreeSet::new());
+        for stored in records::<VdiRecord>(&entries, VDI_PREFIX) {
+            if let Some(claim) = stored.record.claim.filter(|c| c.owner.host == host) {
+                disks.push(named(&names, &stored.record.uuid));
+                addresses.extend(claim.addresses);
+            }
+        }
+        let taken = match disks.as_slice() {
+            [] => "It had no disk of the SR in use.".to_owned(),
+            disks => format!(
+                "Its kernel clients are cut off from the Ceph cluster before other hosts use its disks: {} on the blocklist; {}. If that host runs all the same, its VMs get I/O errors: shut them down there, or reboot it.",
+                join(&addresses),
+                disks.join("; ")
+            ),
+        };
+        let text = format!(
+            "Host {host} was declared dead ({}), and host {} has recorded that in SR {}. {taken}",
+            death.reason,
+            self.host.owner().host,
+            self.sr
+        );
+        let boot = record.boot_id.as_deref().unwrap_or_default();
+        let facts = [format!("{host} {boot} life {}", record.life)];
+        self.raise(FENCED, WARNING, Subject::Sr, &facts, text)
+    }
+
+    fn raise(
+        &self,
+        name: &'static str,
+        priority: u8,
+        subject: Subject,
+        facts: &[String],
+        text: String,
+    ) -> Result<()> {
+        let alert = Alert {
+            name,
+            priority,
+            subject,
+            sr: self.sr,
+            text,
+        };
+        let raised = self.host.alert(facts, &alert);
+        raised.doing(&format!("creating a message of XAPI: {}", alert.text))
+    }
+
+    pub(crate) fn host_in(&self, entries: &Entries, host: &str) -> Option<HostRecord> {
+        let bytes = entries.get(&host_key(host))?.clone();
+        let stored = Stored::<HostRecord>::parse(bytes);
+        stored
+            .map(|stored| stored.record)
+            .inspect_err(|e| log::warn!("SR {}: the record of host {host}: {e}", self.sr))
+            .ok()
+    }
+}
+
+/// Whether a client is on the blocklist, alone or with all clients of its IP address.
+pub(crate) fn is_cut_off(blocklist: &[String], address: &str) -> bool {
+    let all = all_clients_of(address);
+    blocklist
+        .iter()
+        .any(|entry| entry == address || Some(entry) == all.as_ref())
+}
+
+/// What the blocklist takes for every client of a client's IP address: `IP:0/0`.
+pub(crate) fn all_clients_of(address: &str) -> Option<String> {
+    let (ip, _port) = address.split('/').next()?.rsplit_once(':')?;
+    Some(format!("{ip}:0/0"))
+}
+
+fn names(entries: &Entries) -> BTreeMap<Uuid, String> {
+    let vdis = records::<VdiRecord>(entries, VDI_PREFIX).map(|stored| stored.record);
+    vdis.map(|vdi| (vdi.uuid, vdi.xapi.name_label)).collect()
+}
+
+fn named(names: &BTreeMap<Uuid, String>, vdi: &Uuid) -> String {
+    match names.get(vdi).filter(|name| !name.is_empty()) {
+        Some(name) => format!("VDI {vdi} ({name})"),
+        None => format!("VDI {vdi}"),
+    }
+}
+
+fn join(addresses: &BTreeSet<String>) -> String {
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    addresses.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{all_clients_of, is_cut_off};
+
+    #[test]
+    fn all_clients_of_an_address_have_its_ip() {
+        for (address, all) in [
+            ("192.0.2.1:0/1234", "192.0.2.1:0/0"),
+            ("192.0.2.1:6789/1", "192.0.2.1:0/0"),
+            ("[2001:db8::1]:0/99", "[2001:db8::1]:0/0"),
+        ] {
+            assert_eq!(all_clients_of(address).as_deref(), Some(all));
+        }
+    }
+
+    #[test]
+    fn an_entry_for_a_whole_address_cuts_off_each_client_of_it() {
+        let blocklist = ["192.0.2.1:0/0".to_owned(), "192.0.2.2:0/7".to_owned()];
+        for (address, cut_off) in [
+            ("192.0.2.1:0/1234", true),
+            ("192.0.2.2:0/7", true),
+            ("192.0.2.2:0/8", false),
+            ("192.0.2.11:0/1234", false),
+        ] {
+            assert_eq!(is_cut_off(&blocklist, address), cut_off, "{address}");
+        }
+    }
+}
