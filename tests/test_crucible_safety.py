@@ -7,11 +7,14 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.lab import wait_for
 from tests.lab.crucible import CrucibleLab, CrucibleSr, Volume, declaration, open_claims, sm_config
 from tests.lab.dom0 import Dom0
 from tests.lab.vdi import Vdi
@@ -162,14 +165,52 @@ def claim(disk: Vdi[CrucibleSr], host: str, boot_id: str, **more: str) -> None:
         session.VDI.add_to_sm_config(ref, "crucible_claim_1", json.dumps(entries))
 
 
+def boot_of(host: Dom0) -> str:
+    return host.get("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+@contextmanager
+def at_work(host: Dom0, disk: Vdi[CrucibleSr]) -> Iterator[None]:
+    """Meanwhile a command works on the disk on that host: a copy, for example."""
+    lock = f"/run/smblock/crucible/{disk.uuid}.lock"
+    host.exec(["mkdir", "-p", "/run/smblock/crucible"]).check()
+    with ThreadPoolExecutor() as beside:
+        hold = f"touch {lock}.held; while [ -e {lock}.held ]; do sleep 0.1; done"
+        held = beside.submit(host.exec, ["flock", lock, "sh", "-c", hold], timeout=120)
+        wait_for(lambda: host.exec(["test", "-e", f"{lock}.held"]).returncode == 0, "the lock to be held")
+        try:
+            yield
+        finally:
+            host.exec(["rm", f"{lock}.held"]).check()
+            held.result()
+
+
+def test_a_living_host_gives_up_what_a_killed_command_claimed_if_asked(
+    disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
+) -> None:
+    one, two = crucible_lab.hosts
+    claim(disk, two.uuid, boot_of(two))
+    with at_work(two, disk):
+        complaint = refusal(disk, one)
+        assert "The host runs and uses the disk: unplug it there" in complaint
+        assert open_claims(disk) == [1 << 40]
+    assert AS_FAR_AS_THE_KERNEL in refusal(disk, one)
+    assert open_claims(disk) == []
+    claim(disk, two.uuid, boot_of(two))
+    args = {"sr": disk.sr.uuid, "vdi": disk.uuid}
+    with disk.sr.lab.xapi.session() as session:
+        reply = session.host.call_plugin(session.host.get_by_uuid(two.uuid), "smblock", "settle", args)
+    assert json.loads(reply) == {"boot_id": boot_of(two), "in_use": False}
+    assert open_claims(disk) == [], "it has released its claim before it replied"
+
+
 def test_a_host_publishes_its_boot_and_a_claim_of_an_earlier_one_is_over(
     disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
 ) -> None:
     one, two = crucible_lab.hosts
-    with disk.sr.lab.xapi.session() as session:
-        noted = session.host.get_other_config(session.host.get_by_uuid(two.uuid))
-    claim(disk, two.uuid, noted["smblock_boot"])
-    assert f"host {two.uuid} has claimed it" in refusal(disk, one)
+    claim(disk, two.uuid, boot_of(two))
+    with at_work(two, disk):
+        assert f"host {two.uuid} has claimed it" in refusal(disk, one)
     claim(disk, two.uuid, "an earlier boot")
     assert AS_FAR_AS_THE_KERNEL in refusal(disk, one)
     assert open_claims(disk) == []
@@ -184,7 +225,10 @@ def test_a_silent_host_keeps_its_disk_and_one_that_was_declared_dead_does_not(
         claim(disk, two.uuid, session.host.get_other_config(ref)["smblock_boot"])
         session.host_metrics.set_live(session.host.get_metrics(ref), False)
         try:
-            assert f"host {two.uuid} has claimed it" in refusal(disk, one)
+            complaint = refusal(disk, one)
+            assert f"host {two.uuid} has claimed it" in complaint
+            assert "cannot be asked whether it uses the disk: if it is down for good" in complaint
+            assert f"xe host-declare-dead uuid={two.uuid}" in complaint
             session.host.add_to_other_config(ref, "smblock_declared_dead", "a test")
             assert AS_FAR_AS_THE_KERNEL in refusal(disk, one)
         finally:

@@ -5,7 +5,7 @@ import os
 import uuid
 
 from smblock._core import CrucibleSr, Error, serve_crucible
-from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, failure_code
+from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, Hosts, failure_code
 from smblock.sm import as_sm_error, util
 from smblock.vdi import CoreVDI
 
@@ -77,6 +77,10 @@ class Xapi:
                 return None
             raise
         return DECLARED_DEAD in noted, noted.get(BOOT)
+
+    def settle_host(self, host_uuid, vdi_uuid):
+        """What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked."""
+        return Hosts(lambda: self._session, self._sr_uuid).settle_host(host_uuid, vdi_uuid)
 
     def publish_boot(self, boot_id):
         """Lets all hosts see in which boot this one is: claims of an earlier one are over."""

@@ -141,7 +141,7 @@ class LocalVdi:
             for link in self._links:
                 util.force_unlink(link.path() + ".attach_info")
                 link.unlink()
-        if _settle(core, self.vdi_uuid):
+        if core.settle_vdi(self.vdi_uuid):
             return True
         self._phy.unlink()
         return False
@@ -161,12 +161,3 @@ class LocalVdi:
                 return False
             raise
         return True
-
-
-def _settle(core, vdi_uuid):
-    """Unmaps the VDI's device if that is not open, and gives the claim back. Returns whether it is."""
-    settle = getattr(core, "settle_vdi", None)
-    if settle is not None:
-        return settle(vdi_uuid)
-    core.deactivate_vdi(vdi_uuid)
-    return False

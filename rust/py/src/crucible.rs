@@ -14,7 +14,7 @@ use store::crucible::dom0::Dom0;
 use store::crucible::{
     HostState, Registry, Result as StoreResult, SmConfig, Sources, Usage, Volumes,
 };
-use store::host::HostError;
+use store::host::{HostError, HostReply};
 use store::xapi::ScannedVdi;
 use uuid::Uuid;
 
@@ -91,6 +91,11 @@ impl Registry for PythonRegistry {
             declared_dead,
             boot_id,
         }))
+    }
+
+    fn ask(&self, host: &str, vdi: &Uuid) -> store::host::Result<Option<HostReply>> {
+        let reply: String = self.call("settle_host", &[host, &vdi.to_string()])?;
+        HostReply::parse(host, &reply)
     }
 
     fn publish_boot(&self, boot_id: &str) -> store::host::Result<()> {
@@ -274,6 +279,14 @@ impl CrucibleSr {
     fn deactivate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
         let uuid = convert::uuid("VDI", vdi_uuid)?;
         self.run(py, "VDI.deactivate", |sr| sr.deactivate(&uuid))
+    }
+
+    /// Removes what a killed command of this host left of a VDI: its device, its server, and the claim.
+    /// Returns whether this host uses the VDI. The caller is as that of `Sr.settle_vdi`.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn settle_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<bool> {
+        let uuid = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, "VDI.settle", |sr| sr.settle_vdi(&uuid))
     }
 
     /// Each part that the SR needs on this host as a line of text, and whether it would work.

@@ -6,8 +6,8 @@
 //!
 //! 1. A server is started only under an open claim of this host, with the claim's generation, at
 //!    most once.
-//! 2. A claim is released only when its server is certainly gone, by its own host or, once that host
-//!    was declared dead, has booted since or is forgotten, by any.
+//! 2. A claim is released only when its server is certainly gone: by its own host, also if another host
+//!    asks it; or by any host, once that host was declared dead, has booted since or is forgotten.
 //! 3. Whatever can be known to fail is looked at before a claim is taken.
 //!
 //! [`Volumes`] knows XAPI as a [`Registry`], this host as a [`Machine`] and the list of volumes as a
@@ -35,7 +35,7 @@ mod scan;
 mod sources;
 
 pub use self::catalogue::{Catalogue, Listing, Source};
-pub use self::error::{Error, Result};
+pub use self::error::{Error, Hold, Result};
 pub use self::log::{Claim, Log, SmConfig, KEY_PREFIX};
 pub use self::machine::{Device, Identity, Machine, Server};
 pub use self::registry::{HostState, Registry};

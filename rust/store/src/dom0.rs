@@ -190,15 +190,7 @@ impl Host for Dom0<'_> {
 
     fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>> {
         let reply = self.toolstack.settle_host(host, vdi).map_err(from_xapi)?;
-        if reply.is_empty() {
-            return Ok(None);
-        }
-        let parsed = serde_json::from_str(&reply);
-        parsed.map(Some).map_err(|e| {
-            from_xapi(format!(
-                "the plugin smblock of host {host} replied {reply:?}: {e}; install the same version of smblock on all hosts"
-            ))
-        })
+        HostReply::parse(host, &reply)
     }
 
     fn revive(&self) -> Result<()> {

@@ -97,6 +97,24 @@ pub struct HostReply {
     pub in_use: bool,
 }
 
+impl HostReply {
+    /// Reads the reply of a host's plugin, which is JSON; empty if the host cannot be asked.
+    ///
+    /// # Errors
+    /// It is not a reply.
+    pub fn parse(host: &str, reply: &str) -> Result<Option<Self>> {
+        if reply.is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_str(reply).map(Some).map_err(|e| HostError {
+            message: format!(
+                "the plugin smblock of host {host} replied {reply:?}: {e}; install the same version of smblock on all hosts"
+            ),
+            errno: None,
+        })
+    }
+}
+
 /// What a call to this host's kernel answers when it did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]

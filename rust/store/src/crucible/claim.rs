@@ -3,9 +3,19 @@
 use ::crucible::Volume;
 use uuid::Uuid;
 
-use super::error::{Context, Error, Result};
+use super::error::{Context, Error, Hold, Result};
 use super::log::{released_key, Claim, Log, SmConfig};
 use super::Volumes;
+
+/// What is known about another host's claim.
+enum Verdict {
+    /// It is over: this host may release it.
+    Over,
+    /// Its host has released it.
+    Settled,
+    /// It counts.
+    Holds(Hold),
+}
 
 impl Volumes<'_> {
     pub(super) fn log(&self, vdi: &Uuid) -> Result<Log> {
@@ -37,7 +47,7 @@ impl Volumes<'_> {
     }
 
     /// Sees to it that no claim on a volume is open, given that this host runs no server for it:
-    /// its own claims are over then, and those that [`Self::is_over`] finds.
+    /// its own claims are over then, and those that [`Self::judge`] finds.
     ///
     /// # Errors
     /// [`Error::VdiInUse`]: another host's claim holds. [`Error::UnknownHost`]: nobody can tell.
@@ -45,21 +55,29 @@ impl Volumes<'_> {
         let Some(claim) = log.open() else {
             return Ok(());
         };
-        if !self.has_claimed(log) && !self.is_over(claim)? {
-            return Err(claim.in_use());
+        if self.has_claimed(log) {
+            return self.release(claim);
         }
-        self.release(claim)
+        match self.judge(claim)? {
+            Verdict::Over => self.release(claim),
+            Verdict::Holds(hold) => Err(claim.in_use(hold)),
+            // The host has released it. What is open now is a later claim.
+            Verdict::Settled => match self.log(&claim.vdi)?.open() {
+                None => Ok(()),
+                Some(now) => Err(now.in_use(Hold::InUse)),
+            },
+        }
     }
 
     /// Whether another host's claim certainly holds no more: the one judgement of other hosts.
     ///
     /// - The host was declared dead, as smblock's hook has noted in XAPI. That XAPI has not heard from
     ///   it (`host_metrics.live`) proves nothing.
-    /// - It has published another boot than the claim's.
+    /// - It has published another boot than the claim's, or replies with another one.
     /// - XAPI does not know it any more, and the claim was made in this pool.
-    ///
-    /// Of a host that lives in the claim's boot the claim holds; to ask that host itself belongs here.
-    fn is_over(&self, claim: &Claim) -> Result<bool> {
+    /// - The host itself replies that it does not use the volume. It has removed its server and its device
+    ///   before, if a killed command had left them, and then released its claim.
+    fn judge(&self, claim: &Claim) -> Result<Verdict> {
         let doing = || {
             format!(
                 "asking about host {}, which has VDI {}",
@@ -69,12 +87,43 @@ impl Volumes<'_> {
         let Some(host) = self.registry.host(&claim.host).registering(doing)? else {
             let pool = self.registry.pool().registering(doing)?;
             if claim.pool.as_ref() == Some(&pool) {
-                return Ok(true);
+                return Ok(Verdict::Over);
             }
             return Err(claim.of_another_pool());
         };
-        let booted = host.boot_id.is_some_and(|boot| boot != claim.boot_id);
-        Ok(host.declared_dead || booted)
+        let other_boot = |boot: &String| *boot != claim.boot_id;
+        if host.declared_dead || host.boot_id.as_ref().is_some_and(other_boot) {
+            return Ok(Verdict::Over);
+        }
+        Ok(match self.registry.ask(&claim.host, &claim.vdi) {
+            Err(e) => Verdict::Holds(Hold::Failed(e.message)),
+            Ok(None) => Verdict::Holds(Hold::Silent),
+            Ok(Some(reply)) if other_boot(&reply.boot_id) => Verdict::Over,
+            Ok(Some(reply)) if reply.in_use => Verdict::Holds(Hold::InUse),
+            Ok(Some(_)) => Verdict::Settled,
+        })
+    }
+
+    /// Removes what a killed command of this host left of a volume: device, server, claim. Returns whether
+    /// this host uses the volume: its device is open, or another command works on it. The caller has made
+    /// sure that SM has not activated the VDI here, and holds SM's lock of it.
+    pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
+        let doing = || format!("looking whether another command works on VDI {vdi}");
+        let Some(_alone) = self.machine.try_lock(vdi).doing(doing)? else {
+            return Ok(true);
+        };
+        // Before its server is touched: a server that waits for its targets may serve a VM again.
+        match self.machine.disconnect(vdi) {
+            Err(e) if e.is_busy() => return Ok(true),
+            // The server takes no flush. It is stopped first, then the device goes.
+            Err(e) => ::log::warn!("VDI {vdi}: its device stays until its server is gone: {e}"),
+            Ok(()) => {}
+        }
+        match self.clear(vdi).and_then(|()| self.log(vdi)) {
+            Err(e) if e.errno() == Some(nix::libc::EBUSY) => Ok(true),
+            Err(Error::VdiUnknown { .. }) => Ok(false),
+            log => self.release_ours(&log?).map(|()| false),
+        }
     }
 
     /// Lets the other hosts judge the claim that this host is about to make. Without its boot, or with
@@ -98,7 +147,7 @@ impl Volumes<'_> {
     /// Claims a volume, as its log was read last.
     pub(super) fn claim(&self, volume: &Volume, log: &Log) -> Result<Claim> {
         if let Some(claim) = log.open() {
-            return Err(claim.in_use());
+            return Err(claim.in_use(Hold::InUse));
         }
         let vdi = &volume.uuid;
         let pool = self.present()?;
@@ -115,7 +164,7 @@ impl Volumes<'_> {
         // others have had the volume since the log was read. The last claim is never removed.
         match self.log(vdi)?.open() {
             Some(winner) if *winner == claim => {}
-            Some(winner) => return Err(winner.in_use()),
+            Some(winner) => return Err(winner.in_use(Hold::InUse)),
             None => return Err(Error::Outrun { vdi: *vdi }),
         }
         self.forget(vdi, log);

@@ -7,6 +7,17 @@ use crate::host::HostError;
 /// Result of an operation on an SR of type crucible or on one of its volumes.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Why a claim counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// A command of this host works under it, or its host replies that it uses the volume.
+    InUse,
+    /// Its host cannot be asked, and was not declared dead.
+    Silent,
+    /// Its host was asked and cannot tell.
+    Failed(String),
+}
+
 /// Why an operation was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,7 +51,7 @@ pub enum Error {
     #[error(transparent)]
     Catalogue(#[from] ::crucible::Error),
     /// Another host, or this one, has the volume.
-    #[error("VDI {vdi} is in use: host {host} has claimed it since {since} (generation {generation}), and a second server would fence the first. Unplug it there; if that host is dead, declare it dead (xe host-declare-dead), and only if its server certainly does not run, release the claim with 'smblock-admin release'")]
+    #[error("VDI {vdi} is in use: host {host} has claimed it since {since} (generation {generation}), and a second server would fence the first. {}", advise_on_hold(.hold, .host))]
     VdiInUse {
         /// The volume.
         vdi: Uuid,
@@ -50,6 +61,8 @@ pub enum Error {
         generation: u64,
         /// UTC time.
         since: String,
+        /// Why the claim counts.
+        hold: Hold,
     },
     /// Another pool's host has the volume, or one that nobody can tell about.
     #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and XAPI does not know that host. Once its server certainly does not run, release the claim with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
@@ -160,6 +173,20 @@ impl Error {
             Error::Registry { source, .. } | Error::Machine { source, .. } => source.errno,
             Error::NotUndone { first, .. } => first.errno(),
             _ => None,
+        }
+    }
+}
+
+/// What an administrator can do about a claim that counts.
+fn advise_on_hold(hold: &Hold, host: &str) -> String {
+    let dead = format!(
+        "if it is down for good, or its power is off, run 'xe host-declare-dead uuid={host}', then try again; only if its server certainly does not run, release the claim with 'smblock-admin release'"
+    );
+    match hold {
+        Hold::InUse => "The host runs and uses the disk: unplug it there".to_owned(),
+        Hold::Silent => format!("The host cannot be asked whether it uses the disk: {dead}"),
+        Hold::Failed(why) => {
+            format!("The host was asked whether it uses the disk, and cannot tell ({why}): look at its SMlog; {dead}")
         }
     }
 }

@@ -11,7 +11,7 @@ use ::crucible::Volume;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::error::{Context, Error, Result};
+use super::error::{Context, Error, Hold, Result};
 use super::log::SmConfig;
 use super::recorded::{recorded, Recorded};
 use super::Volumes;
@@ -67,9 +67,11 @@ impl Volumes<'_> {
     /// replaced them. The next activation records those that it finds.
     pub fn accept(&self, vdi: &Uuid) -> Result<()> {
         let _alone = self.lock(vdi)?;
-        if let Some(claim) = self.log(vdi)?.open() {
-            return Err(claim.in_use());
+        let log = self.log(vdi)?;
+        if let Some(claim) = log.open().filter(|_| self.has_claimed(&log)) {
+            return Err(claim.in_use(Hold::InUse));
         }
+        self.close(&log)?;
         let removed = self.registry.remove(vdi, Key::KEY);
         removed.registering(|| format!("forgetting the key of VDI {vdi}"))?;
         self.forget_regions(vdi)

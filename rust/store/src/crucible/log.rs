@@ -22,7 +22,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::error::{Error, Result};
+use super::error::{Error, Hold, Result};
 use super::machine::Identity;
 
 /// What every key of this driver in a VDI's `sm_config` begins with.
@@ -53,12 +53,13 @@ pub struct Claim {
 
 impl Claim {
     /// What others are told.
-    pub(super) fn in_use(&self) -> Error {
+    pub(super) fn in_use(&self, hold: Hold) -> Error {
         Error::VdiInUse {
             vdi: self.vdi,
             host: self.host.clone(),
             generation: self.generation,
             since: self.since(),
+            hold,
         }
     }
 

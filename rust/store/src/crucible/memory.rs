@@ -4,6 +4,7 @@
 //! started with a generation that had been used: what never may happen, whatever fails or dies.
 
 mod machine;
+mod registry;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +12,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use ::crucible::Volume;
-use nix::libc;
 use uuid::Uuid;
 
-use super::{
-    Catalogue, Device, HostState as KnownHost, Identity, Listing, Registry, SmConfig, Source,
-};
-use crate::host::{HostError, Result};
+use super::{Catalogue, Device, Identity, Listing, SmConfig, Source};
+use crate::host::HostError;
 
 pub use self::machine::MemoryMachine;
 
@@ -28,6 +26,8 @@ pub struct World {
     pub now: Cell<u64>,
     /// Whether servers that are started fail to serve.
     pub servers_fail: Cell<bool>,
+    /// Whether hosts that are asked fail to find out.
+    pub plugins_fail: Cell<bool>,
     /// Whether not all storage machines reply: no list of volumes is whole.
     pub a_sled_is_away: Cell<bool>,
     /// UUID of the pool whose XAPI this is.
@@ -43,6 +43,8 @@ struct State {
     down: BTreeSet<SocketAddr>,
     /// The boot that each host has published.
     published: BTreeMap<String, String>,
+    /// Hosts that XAPI cannot reach.
+    silent: BTreeSet<String>,
     /// Hosts that XAPI does not know any more.
     forgotten: BTreeSet<String>,
     /// The key that each host has for a volume.
@@ -65,6 +67,8 @@ struct HostState {
     servers: BTreeMap<Uuid, Process>,
     devices: BTreeMap<Uuid, Device>,
     open: BTreeSet<Uuid>,
+    /// VDIs that SM has activated, or is activating, there.
+    used: BTreeSet<Uuid>,
     locked: Rc<RefCell<BTreeSet<Uuid>>>,
 }
 
@@ -92,6 +96,7 @@ impl World {
             state: RefCell::new(state),
             now: Cell::new(1_790_000_000),
             servers_fail: Cell::new(false),
+            plugins_fail: Cell::new(false),
             a_sled_is_away: Cell::new(false),
             pool: RefCell::new("pool".to_owned()),
         }
@@ -227,6 +232,34 @@ impl World {
         }
     }
 
+    /// SM has activated a VDI on a host, or is about to; or no more.
+    pub fn set_used(&self, host: &str, vdi: &Uuid, used: bool) {
+        let mut state = self.state.borrow_mut();
+        let vdis = &mut state.hosts.entry(host.to_owned()).or_default().used;
+        if used {
+            vdis.insert(*vdi);
+        } else {
+            vdis.remove(vdi);
+        }
+    }
+
+    /// Whether it has.
+    pub fn is_used(&self, host: &str, vdi: &Uuid) -> bool {
+        let state = self.state.borrow();
+        let host = state.hosts.get(host);
+        host.is_some_and(|host| host.used.contains(vdi))
+    }
+
+    /// XAPI can reach a host, or not.
+    pub fn set_reachable(&self, host: &str, reachable: bool) {
+        let mut state = self.state.borrow_mut();
+        if reachable {
+            state.silent.remove(host);
+        } else {
+            state.silent.insert(host.to_owned());
+        }
+    }
+
     /// What must never happen and did.
     pub fn broken(&self) -> Vec<String> {
         self.state.borrow().broken.clone()
@@ -270,68 +303,6 @@ fn failure(message: String, errno: i32) -> HostError {
     HostError {
         message,
         errno: Some(errno),
-    }
-}
-
-impl Registry for World {
-    fn sm_config(&self, vdi: &Uuid) -> Result<Option<SmConfig>> {
-        Ok(self.state.borrow().xapi.get(vdi).cloned())
-    }
-
-    fn add(&self, vdi: &Uuid, key: &str, value: &str) -> Result<bool> {
-        let mut state = self.state.borrow_mut();
-        let unknown = || failure(format!("UUID_INVALID VDI {vdi}"), libc::ENOENT);
-        let sm_config = state.xapi.get_mut(vdi).ok_or_else(unknown)?;
-        if sm_config.contains_key(key) {
-            return Ok(false);
-        }
-        sm_config.insert(key.to_owned(), value.to_owned());
-        Ok(true)
-    }
-
-    fn remove(&self, vdi: &Uuid, key: &str) -> Result<()> {
-        if let Some(sm_config) = self.state.borrow_mut().xapi.get_mut(vdi) {
-            sm_config.remove(key);
-        }
-        Ok(())
-    }
-
-    fn vdis(&self) -> Result<Vec<(Uuid, SmConfig)>> {
-        Ok(self.state.borrow().xapi.clone().into_iter().collect())
-    }
-
-    fn pool(&self) -> Result<String> {
-        Ok(self.pool.borrow().clone())
-    }
-
-    fn host(&self, host: &str) -> Result<Option<KnownHost>> {
-        let state = self.state.borrow();
-        if state.forgotten.contains(host) {
-            return Ok(None);
-        }
-        Ok(Some(KnownHost {
-            declared_dead: state.declared_dead.contains(host),
-            boot_id: state.published.get(host).cloned(),
-        }))
-    }
-
-    fn publish_boot(&self, boot_id: &str) -> Result<()> {
-        // A boot is named after its host here.
-        let host = boot_id.rsplit_once('-').map_or(boot_id, |(host, _)| host);
-        let mut state = self.state.borrow_mut();
-        state.published.insert(host.to_owned(), boot_id.to_owned());
-        Ok(())
-    }
-
-    fn revive(&self, host: &str) -> Result<()> {
-        self.state.borrow_mut().declared_dead.remove(host);
-        Ok(())
-    }
-
-    fn tell(&self, vdi: &Uuid, title: &str, _text: &str) -> Result<()> {
-        let mut state = self.state.borrow_mut();
-        state.messages.push((*vdi, title.to_owned()));
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use ::crucible::Volume;
 use uuid::Uuid;
 
-use super::error::{Error, Result};
+use super::error::{Error, Hold, Result};
 use super::log::Claim;
 use super::scan::new_fields;
 use super::{Source, Volumes};
@@ -63,7 +63,9 @@ impl Volumes<'_> {
 
     fn refuse_if_served(&self, vdi: &Uuid) -> Result<()> {
         match self.log(vdi)?.open() {
-            Some(claim) if self.is_ours(claim) && self.serves(claim)? => Err(claim.in_use()),
+            Some(claim) if self.is_ours(claim) && self.serves(claim)? => {
+                Err(claim.in_use(Hold::InUse))
+            }
             _ => Ok(()),
         }
     }

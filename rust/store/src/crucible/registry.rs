@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use super::log::SmConfig;
-use crate::host::Result;
+use crate::host::{HostReply, Result};
 
 /// What XAPI has about a host of the pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub trait Registry {
     fn pool(&self) -> Result<String>;
     /// A host of the pool; `None` if XAPI has no such host (any more).
     fn host(&self, host: &str) -> Result<Option<HostState>>;
+    /// Asks another host whether it uses a VDI. It removes what a killed command left of the VDI there, and
+    /// releases its claim, before it replies that it does not. `None`: it cannot be asked.
+    fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>>;
     /// Lets all hosts see in which boot this host is.
     fn publish_boot(&self, boot_id: &str) -> Result<()>;
     /// Removes the note that a host was declared dead: the host itself does, when it has nothing left.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{change, read, Call, Faults};
 use crate::crucible::{Device, HostState, Identity, Machine, Registry, Server, SmConfig};
-use crate::host::Result;
+use crate::host::{HostReply, Result};
 
 /// A [`Registry`] as a process with faults sees it.
 pub struct FaultyRegistry<'f, 'w> {
@@ -60,6 +60,11 @@ impl Registry for FaultyRegistry<'_, '_> {
     fn host(&self, host: &str) -> Result<Option<HostState>> {
         let host = host.to_owned();
         self.call(&read("host", ""), move |r| r.host(&host))
+    }
+
+    fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>> {
+        let (host, vdi) = (host.to_owned(), *vdi);
+        self.call(&change("ask", ""), move |r| r.ask(&host, &vdi))
     }
 
     fn publish_boot(&self, boot_id: &str) -> Result<()> {

@@ -1,11 +1,14 @@
 //! Whatever fails, gets lost, or dies, and whoever comes in between.
 
 use store::crucible::memory::{MemoryMachine, World};
-use store::crucible::{Error, Result, Volumes};
+use store::crucible::{Result, Volumes};
 use store::faults::{Calls, Faults, FaultyMachine, FaultyRegistry, Mode, Plan};
 use uuid::Uuid;
 
-use crate::{activate, deactivate, is_served_by, nothing_is_left, on, volume, world, SR, VDI};
+use crate::{
+    activate, activation, deactivate, is_served_by, nothing_is_left, on, refused, volume, world,
+    SR, VDI,
+};
 
 /// A process on a host, with faults.
 pub fn faulty<'w, T>(
@@ -30,16 +33,22 @@ enum Operation {
     Attach,
     /// Scan where a server of this host runs without a device.
     Scan,
+    /// Activate where another host has such a server, and is asked.
+    Ask,
+    /// What the plugin does on a host that is asked.
+    Settle,
 }
 
 impl Operation {
-    const ALL: [Operation; 6] = [
+    const ALL: [Operation; 8] = [
         Operation::Activate,
         Operation::Recover,
         Operation::TakeOver,
         Operation::Deactivate,
         Operation::Attach,
         Operation::Scan,
+        Operation::Ask,
+        Operation::Settle,
     ];
 
     fn prepare(self) -> World {
@@ -52,9 +61,11 @@ impl Operation {
         }
         match self {
             Operation::Activate => {}
-            Operation::Scan => {
+            Operation::Scan => leave_server(&world, "a"),
+            Operation::Ask => leave_server(&world, "b"),
+            Operation::Settle => {
                 activate(&world, "a").unwrap();
-                world.lose_device("a", &VDI);
+                world.set_used("a", &VDI, false);
             }
             Operation::Recover | Operation::Attach => {
                 activate(&world, "a").unwrap();
@@ -67,6 +78,7 @@ impl Operation {
             }
             Operation::Deactivate => {
                 activate(&world, "a").unwrap();
+                world.set_used("a", &VDI, false);
             }
         }
         world
@@ -74,12 +86,30 @@ impl Operation {
 
     fn run(self, sr: &Volumes<'_>) -> Result<()> {
         match self {
+            Operation::Settle => sr.settle_vdi(&VDI).map(drop),
             Operation::Deactivate => sr.deactivate(&VDI),
             Operation::Attach => sr.attach_sr(),
             Operation::Scan => sr.scan(&[]).map(drop),
             _ => sr.activate(&VDI, true).map(drop),
         }
     }
+
+    /// Runs it as SM does.
+    fn under_sm(self, world: &World, run: impl FnOnce() -> Result<()>) -> Result<()> {
+        match self {
+            Operation::Deactivate | Operation::Attach | Operation::Scan | Operation::Settle => {
+                run()
+            }
+            _ => activation(world, "a", run),
+        }
+    }
+}
+
+/// A host has a volume's claim and server, and SM knows of nothing: its command was killed.
+fn leave_server(world: &World, host: &str) {
+    activate(world, host).unwrap();
+    world.lose_device(host, &VDI);
+    world.set_used(host, &VDI, false);
 }
 
 /// Runs every operation with every fault; `then` is what comes after it. A request to XAPI that is
@@ -94,13 +124,15 @@ fn after_every_fault(then: impl Fn(&World, &str)) {
                     let machine = world.host("a");
                     let calls = Calls::Changes;
                     let faults = Faults::plan(Plan { calls, nth, mode });
-                    let outcome = faulty(&world, &machine, &faults, |sr| operation.run(sr));
+                    let run = || faulty(&world, &machine, &faults, |sr| operation.run(sr));
+                    let outcome = operation.under_sm(&world, run);
                     let Some(call) = faults.hit() else {
                         outcome.unwrap();
                         break;
                     };
                     // A host does what its processes ask while they wait, or not at all.
-                    let is_xapis = ["add", "remove", "publish_boot", "revive"].contains(&call);
+                    let is_xapis =
+                        ["add", "remove", "ask", "publish_boot", "revive"].contains(&call);
                     if mode == Mode::Late && !is_xapis {
                         continue;
                     }
@@ -158,11 +190,7 @@ fn another_host_takes_over_once_the_first_was_declared_dead_and_keeps_the_disk()
         activate(world, "b").unwrap_or_else(|e| panic!("{at}: {e}"));
         world.comes_back("a");
         on(world, "a", |sr| sr.attach_sr()).unwrap();
-        let refused = activate(world, "a");
-        assert!(
-            matches!(refused, Err(Error::VdiInUse { .. })),
-            "{at}: {refused:?}"
-        );
+        refused(activate(world, "a"), at);
         is_served_by(world, "b", at);
     });
 }
@@ -173,7 +201,9 @@ fn of_two_hosts_that_activate_at_once_at_most_one_gets_the_disk() {
         let world = world();
         let machine = world.host("a");
         let faults = Faults::interrupted(nth, || drop(activate(&world, "b")));
-        let first = faulty(&world, &machine, &faults, |sr| sr.activate(&VDI, true));
+        let first = activation(&world, "a", || {
+            faulty(&world, &machine, &faults, |sr| sr.activate(&VDI, true))
+        });
         let last = faults.calls() <= nth;
         let at = format!("b activates before call {nth} of a, which gets {first:?}");
         let winner = world.serving(&VDI);
@@ -203,7 +233,9 @@ fn a_host_that_was_slow_to_claim_starts_no_server_where_others_have_had_the_disk
             }
             drop(activate(&world, "b"));
         });
-        let first = faulty(&world, &machine, &faults, |sr| sr.activate(&VDI, true));
+        let first = activation(&world, "a", || {
+            faulty(&world, &machine, &faults, |sr| sr.activate(&VDI, true))
+        });
         let last = faults.calls() <= nth;
         let at = format!("b comes and goes before call {nth} of a, which gets {first:?}");
         let winner = if first.is_ok() { "a" } else { "b" };
@@ -222,6 +254,7 @@ fn a_host_that_activates_while_another_lets_go_waits_its_turn() {
     for nth in 0.. {
         let world = world();
         activate(&world, "a").unwrap();
+        world.set_used("a", &VDI, false);
         let machine = world.host("a");
         let faults = Faults::interrupted(nth, || drop(activate(&world, "b")));
         faulty(&world, &machine, &faults, |sr| sr.deactivate(&VDI)).unwrap();

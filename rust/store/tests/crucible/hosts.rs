@@ -1,21 +1,21 @@
 //! When the claim of another host is over, and when it holds.
 
-use store::crucible::Error;
+use store::crucible::{Error, Hold};
 
-use super::{activate, deactivate, is_served_by, nothing_is_left, on, world, Registry, VDI};
+use super::{
+    activate, deactivate, is_served_by, nothing_is_left, on, refused, world, Registry, VDI,
+};
 
 #[test]
 fn a_host_that_is_silent_keeps_its_disk_until_it_is_declared_dead() {
     let world = world();
     activate(&world, "a").unwrap();
-    world.power_cycle("a");
+    world.set_reachable("a", false);
     for _ in 0..2 {
-        let refused = activate(&world, "b");
-        assert!(
-            matches!(refused, Err(Error::VdiInUse { .. })),
-            "{refused:?}"
-        );
+        let hold = refused(activate(&world, "b"), "a is silent");
+        assert_eq!(hold, Hold::Silent);
     }
+    world.power_cycle("a");
     world.declare_dead("a");
     activate(&world, "b").unwrap();
     is_served_by(&world, "b", "after the declaration");
@@ -38,11 +38,7 @@ fn a_claim_in_the_boot_that_its_host_has_published_holds() {
     world.publish_boot("a-0").unwrap();
     world.power_cycle("a");
     activate(&world, "a").unwrap();
-    let refused = activate(&world, "b");
-    assert!(
-        matches!(refused, Err(Error::VdiInUse { .. })),
-        "{refused:?}"
-    );
+    refused(activate(&world, "b"), "a has published its boot");
     is_served_by(&world, "a", "although XAPI knew another boot before");
 }
 
@@ -93,9 +89,70 @@ fn a_host_that_was_declared_dead_claims_nothing_before_it_plugs_the_sr() {
     nothing_is_left(&world, "after the refusal");
     on(&world, "a", |sr| sr.attach_sr()).unwrap();
     activate(&world, "a").unwrap();
-    let refused = activate(&world, "b");
-    assert!(
-        matches!(refused, Err(Error::VdiInUse { .. })),
-        "{refused:?}"
-    );
+    super::refused(activate(&world, "b"), "a lives again");
+}
+
+#[test]
+fn a_host_that_lives_gives_up_what_a_killed_command_left_when_it_is_asked() {
+    type Leave = fn(&store::crucible::memory::World);
+    let cases: [(&str, Leave); 3] = [
+        ("a claim, a server and a device", |_| {}),
+        ("no device", |world| world.lose_device("a", &VDI)),
+        ("a dead server", |world| world.kill_server("a", &VDI)),
+    ];
+    for (name, leave) in cases {
+        let world = world();
+        activate(&world, "a").unwrap();
+        // SM has let go: its links are gone.
+        world.set_used("a", &VDI, false);
+        leave(&world);
+        activate(&world, "b").unwrap_or_else(|e| panic!("{name}: {e}"));
+        is_served_by(&world, "b", name);
+        deactivate(&world, "b");
+        nothing_is_left(&world, name);
+    }
+}
+
+#[test]
+fn a_host_that_uses_the_disk_keeps_it_when_it_is_asked() {
+    let world = world();
+    activate(&world, "a").unwrap();
+    let error = activate(&world, "b").unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("unplug it there"), "{text}");
+    assert_eq!(refused::<()>(Err(error), "in use"), Hold::InUse);
+    // Without SM's links, but open: by hand, for example.
+    world.set_used("a", &VDI, false);
+    world.set_open("a", &VDI, true);
+    assert_eq!(refused(activate(&world, "b"), "open"), Hold::InUse);
+    world.set_open("a", &VDI, false);
+    let working = world.work_on("a", &VDI);
+    assert_eq!(refused(activate(&world, "b"), "at work"), Hold::InUse);
+    is_served_by(&world, "a", "after three refusals");
+    drop(working);
+    activate(&world, "b").unwrap();
+}
+
+#[test]
+fn a_host_that_cannot_tell_keeps_its_disk_and_the_error_has_its_reason() {
+    let world = world();
+    activate(&world, "a").unwrap();
+    world.set_used("a", &VDI, false);
+    world.plugins_fail.set(true);
+    let error = activate(&world, "b").unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("the plugin failed"), "{text}");
+    assert!(text.contains("xe host-declare-dead uuid=a"), "{text}");
+    let hold = refused::<()>(Err(error), "a cannot tell");
+    assert!(matches!(hold, Hold::Failed(_)), "{hold:?}");
+    is_served_by(&world, "a", "after the refusal");
+}
+
+#[test]
+fn a_boot_that_only_the_host_itself_tells_ends_its_claims_too() {
+    let world = world();
+    activate(&world, "a").unwrap();
+    world.power_cycle("a");
+    activate(&world, "b").unwrap();
+    is_served_by(&world, "b", "after a's boot");
 }

@@ -10,7 +10,7 @@ mod regions;
 
 use crucible::Volume;
 use store::crucible::memory::World;
-use store::crucible::{Device, Error, Log, Registry, Result, Volumes};
+use store::crucible::{Device, Error, Hold, Log, Registry, Result, Volumes};
 use store::xapi::{XapiFields, XapiVdi};
 use uuid::Uuid;
 
@@ -42,10 +42,31 @@ fn on<T>(world: &World, host: &str, work: impl FnOnce(&Volumes<'_>) -> T) -> T {
 }
 
 fn activate(world: &World, host: &str) -> Result<Device> {
-    on(world, host, |sr| sr.activate(&VDI, true))
+    activation(world, host, || {
+        on(world, host, |sr| sr.activate(&VDI, true))
+    })
+}
+
+/// An activation, as SM does it: there is a note of it meanwhile, and links after it.
+fn activation<T>(world: &World, host: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = world.is_used(host, &VDI);
+    world.set_used(host, &VDI, true);
+    let done = work();
+    world.set_used(host, &VDI, before || done.is_ok());
+    done
+}
+
+/// A host is refused the volume, since another one has it.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(done: Result<T>, at: &str) -> Hold {
+    match done {
+        Err(Error::VdiInUse { hold, .. }) => hold,
+        other => panic!("{at}: {other:?}"),
+    }
 }
 
 fn deactivate(world: &World, host: &str) {
+    world.set_used(host, &VDI, false);
     on(world, host, |sr| sr.deactivate(&VDI)).unwrap();
 }
 
@@ -161,13 +182,10 @@ fn a_server_that_died_is_replaced_by_the_next_plug_but_not_under_an_open_device(
 #[test]
 fn reading_needs_the_disk_for_oneself_too() {
     let world = world();
-    let device = on(&world, "a", |sr| sr.activate(&VDI, false)).unwrap();
+    let read = || on(&world, "a", |sr| sr.activate(&VDI, false));
+    let device = activation(&world, "a", read).unwrap();
     assert!(device.read_only);
-    let refused = on(&world, "b", |sr| sr.activate(&VDI, false));
-    assert!(
-        matches!(refused, Err(Error::VdiInUse { .. })),
-        "{refused:?}"
-    );
+    refused(on(&world, "b", |sr| sr.activate(&VDI, false)), "a reads");
 }
 
 #[test]
@@ -192,11 +210,7 @@ fn an_old_entry_that_sm_puts_back_changes_nothing() {
         world.add(&VDI, &key, &value).unwrap();
     }
     is_served_by(&world, "b", "with the old claim in place");
-    let refused = activate(&world, "a");
-    assert!(
-        matches!(refused, Err(Error::VdiInUse { .. })),
-        "{refused:?}"
-    );
+    refused(activate(&world, "a"), "b has it");
 }
 
 #[test]
@@ -215,12 +229,10 @@ fn an_sr_is_not_unplugged_under_a_disk_in_use() {
 fn only_an_administrator_breaks_the_claim_of_a_host_that_is_not_declared_dead() {
     let world = world();
     activate(&world, "a").unwrap();
+    world.set_reachable("a", false);
+    let hold = refused(activate(&world, "b"), "a is silent");
+    assert_eq!(hold, Hold::Silent);
     world.power_cycle("a");
-    let refused = activate(&world, "b");
-    assert!(
-        matches!(refused, Err(Error::VdiInUse { .. })),
-        "{refused:?}"
-    );
     let broken = on(&world, "b", |sr| sr.break_claim(&VDI)).unwrap();
     assert_eq!(broken.unwrap().host, "a");
     activate(&world, "b").unwrap();
