@@ -12,8 +12,16 @@ TIMEOUT = 5  # seconds that each command of systemd may take
 def start_unit(unit, command):
     """A unit is no child of xapi's, and its name keeps a second one from starting. Returns whether it
     was started: False if there is one. Raises `OSError` or `subprocess.SubprocessError`."""
-    # One that was killed would keep its name. (systemd-run --collect is newer than XCP-ng 8.3.)
+    if _run_unit(unit, command):
+        return True
+    # One that failed keeps its name until this. (systemd-run --collect is newer than XCP-ng 8.3.)
     _run(["systemctl", "reset-failed", unit])
+    return _run_unit(unit, command)
+
+
+def _run_unit(unit, command):
+    """False: there is a unit of that name."""
+    # A service of its own, not a scope: a scope would keep this process's environment and streams.
     done = _run(["systemd-run", "--unit=" + unit, *command])
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode != 0 and "already" not in said:

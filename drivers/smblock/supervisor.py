@@ -32,7 +32,10 @@ def supervise(sr_uuid, vdi_uuid, token, pid, started):
 def main():
     kind, sr_uuid, vdi_uuid, name = sys.argv[1:5]
     token = Token(vdi_uuid, name)
-    if kind == "disk":
-        guard(sr_uuid, vdi_uuid, token)
-    else:
-        supervise(sr_uuid, vdi_uuid, token, int(sys.argv[5]), int(sys.argv[6]))
+    try:
+        if kind == "disk":
+            guard(sr_uuid, vdi_uuid, token)
+        else:
+            supervise(sr_uuid, vdi_uuid, token, int(sys.argv[5]), int(sys.argv[6]))
+    except Exception:  # a unit that fails stays in systemd's list until somebody resets it
+        util.logException("%s of VDI %s" % ("guard" if kind == "disk" else "supervisor", vdi_uuid))

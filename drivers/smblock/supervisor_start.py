@@ -20,5 +20,6 @@ def start(sr_uuid, vdi_uuid):
     try:
         detached.start("smblock-supervisor-%s.service" % uuid.uuid4(), command)
     except (OSError, subprocess.SubprocessError) as error:
-        util.SMlog("VDI %s: no supervisor was started: %s" % (vdi_uuid, error))
+        util.SMlog("supervisor: systemd did not start it (%s): it runs without" % error)
+        detached.start_process(command)
     return token
