@@ -26,12 +26,15 @@ from tests.lab import LabError, keeper, run
 from tests.lab.ports import AddressLease
 
 MONITOR_PORT = 6789
+_MONITOR_PORT_V2 = 3300
 _DAEMON_PORTS = (6800, 6999)
 _STORE_BYTES = 8 << 30  # apparent: memory and sparse files are taken as they are written
 _CONF_TEMPLATE = Path(__file__).with_name("ceph.conf.in")
 _DEADLINE = 30.0
 
 Pace = Literal["fast", "default"]
+# Which versions of the messenger the daemons speak.
+Messenger = Literal["v1", "v2", "both"]
 
 # How long the monitors gather changes before they commit them, in seconds: (paxos_propose_interval,
 # paxos_min_wait).  A snapshot waits for such a commit, so the pace is its latency.
@@ -44,7 +47,7 @@ _DAEMON_CAPS = {
 
 
 class OneNodeCeph:
-    """A cluster of one monitor, `osds` OSDs and a manager, up while the `with` block lasts.
+    """A cluster of one monitor or more, `osds` OSDs and a manager, up while the `with` block lasts.
 
     directory      a folder of the cluster's own; created, and removed at the end
     store          "memstore" (fast; data is gone when an OSD stops) or "bluestore"
@@ -52,6 +55,8 @@ class OneNodeCeph:
     min_compat     `require-min-compat-client` to set, or None to leave Ceph's own default
     monitor_pace   "fast" for tests, "default" to measure what a production cluster would do
     pool           name of a first pool, initialised for RBD; None for none
+    monitors       their names, one letter each; all have one address, and ports of their own
+    messenger      which versions of the messenger all daemons speak
     """
 
     def __init__(
@@ -64,11 +69,15 @@ class OneNodeCeph:
         min_compat: str | None = "mimic",
         monitor_pace: Pace = "fast",
         pool: str | None = "rbd",
+        monitors: str = "a",
+        messenger: Messenger = "v1",
     ) -> None:
         self.directory = Path(directory).resolve()
         self.conf = self.directory / "ceph.conf"
         self.fsid = str(uuid.uuid4())
         self.pool = pool
+        self.monitors = monitors
+        self._messenger: Messenger = messenger
         self._osds = osds
         self._store = store
         self._mgr = mgr
@@ -122,9 +131,20 @@ class OneNodeCeph:
         """The monitor as the kernel takes it: ADDRESS:PORT."""
         return f"{self.address}:{MONITOR_PORT}"
 
+    def monitor_addresses(self, name: str = "a") -> str:
+        """All addresses of one monitor, as Ceph writes them: [v2:ADDRESS:PORT,v1:ADDRESS:PORT]."""
+        number = self.monitors.index(name)
+        ports = {"v2": _MONITOR_PORT_V2 + number, "v1": MONITOR_PORT + number}
+        spoken = [version for version in ports if self._messenger in (version, "both")]
+        return "[" + ",".join(f"{version}:{self.address}:{ports[version]}" for version in spoken) + "]"
+
+    @property
+    def _all_monitors(self) -> str:
+        return ",".join(self.monitor_addresses(name) for name in self.monitors)
+
     def client_conf(self) -> str:
         """Text of a client's /etc/ceph/ceph.conf, as an administrator would copy it to a host."""
-        return f"[global]\nfsid = {self.fsid}\nmon_host = [v1:{self.mon_host}]\n"
+        return f"[global]\nfsid = {self.fsid}\nmon_host = {self._all_monitors}\n"
 
     def key(self, name: str) -> str:
         """The secret of `client.<name>`."""
@@ -208,14 +228,22 @@ class OneNodeCeph:
 
     # Trouble
 
-    def stop_monitor(self) -> None:
-        """The monitor dies; clients get no answer until `start_monitor()`."""
-        self._signal("mon.a", signal.SIGKILL)
+    def stop_monitor(self, name: str = "a") -> None:
+        """A monitor dies; clients of the only one get no answer until `start_monitor()`."""
+        self._signal(f"mon.{name}", signal.SIGKILL)
 
-    def start_monitor(self) -> None:
-        """Start the monitor and wait until it answers."""
-        self._start("ceph-mon", "a")
+    def start_monitor(self, name: str = "a") -> None:
+        """Start a monitor and wait until one answers."""
+        self._start("ceph-mon", name)
         self.admin("mon", "stat")
+
+    def pause_monitor(self, name: str = "a") -> None:
+        """Stop a monitor in its tracks: it accepts connections, and is silent."""
+        self._signal(f"mon.{name}", signal.SIGSTOP)
+
+    def resume_monitor(self, name: str = "a") -> None:
+        """Let a paused monitor go on."""
+        self._signal(f"mon.{name}", signal.SIGCONT)
 
     def pause_osd(self, number: int = 0) -> None:
         """Stop one OSD in its tracks: requests to it hang, its connections stay."""
@@ -260,7 +288,10 @@ class OneNodeCeph:
         settings = {
             "fsid": self.fsid,
             "address": self.address,
-            "monitor_port": MONITOR_PORT,
+            "monitors": self._all_monitors,
+            "monitor_names": ",".join(self.monitors),
+            "speaks_v1": str(self._messenger != "v2").lower(),
+            "speaks_v2": str(self._messenger != "v1").lower(),
             "daemon_port_first": _DAEMON_PORTS[0],
             "daemon_port_last": _DAEMON_PORTS[1],
             "directory": self.directory,
@@ -270,8 +301,9 @@ class OneNodeCeph:
             "fast_min_wait": wait,
         }
         self.conf.write_text(Template(_CONF_TEMPLATE.read_text()).substitute(settings))
-        self._make_monitor()
-        self._start("ceph-mon", "a")
+        self._make_monitors()
+        for name in self.monitors:
+            self._start("ceph-mon", name)
         if self._mgr:
             self.start_mgr()
         for number in range(self._osds):
@@ -283,8 +315,8 @@ class OneNodeCeph:
         if self._pace != "fast":
             self.set_monitor_pace(self._pace)
 
-    def _make_monitor(self) -> None:
-        # All keys go into the monitor's first keyring: it saves an `auth add` per daemon.
+    def _make_monitors(self) -> None:
+        # All keys go into the monitors' first keyring: it saves an `auth add` per daemon.
         every = {"mon": "allow *", "osd": "allow *", "mgr": "allow *"}
         users = {"mon.": {"mon": "allow *"}, "client.admin": every, "mgr.x": _DAEMON_CAPS["mgr.x"]}
         users.update({f"osd.{number}": _DAEMON_CAPS["osd"] for number in range(self._osds)})
@@ -299,9 +331,12 @@ class OneNodeCeph:
             with first.open("ab") as keyring:
                 keyring.write(own.read_bytes())
         monmap = self.directory / "monmap"
-        address = f"[v1:{self.mon_host}]"
-        run(["monmaptool", "--create", "--fsid", self.fsid, "--addv", "a", address, monmap], timeout=_DEADLINE)
-        self._start("ceph-mon", "a", "--mkfs", "--monmap", str(monmap), "--keyring", str(first))
+        words = [word for name in self.monitors for word in ("--addv", name, self.monitor_addresses(name))]
+        run(["monmaptool", "--create", "--fsid", self.fsid, *words, monmap], timeout=_DEADLINE)
+        for name in self.monitors:
+            (self.directory / "mon" / name).mkdir()
+            (self.directory / f"mon.{name}.keyring").write_bytes((self.directory / "mon.a.keyring").read_bytes())
+            self._start("ceph-mon", name, "--mkfs", "--monmap", str(monmap), "--keyring", str(first))
 
     def _add_osd(self, number: int) -> None:
         osd_uuid = str(uuid.uuid4())
