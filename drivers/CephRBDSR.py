@@ -33,6 +33,7 @@ CONFIGURATION = [
     ["mon_host", "the monitors' addresses (default: those in Ceph's configuration file)"],
     ["datapath", "aio (tapdisk, default) or phy (blkback)"],
     ["image_features", "features of new images (default: layering,exclusive-lock)"],
+    ["ms_mode", "how kernels talk to Ceph: legacy, crc, secure, prefer-crc or prefer-secure (default: by kernel)"],
 ]
 
 DRIVER_INFO = {

@@ -11,7 +11,7 @@ import pytest
 from tests.lab.cephrbd import CephRbdLab, RbdPool
 from tests.lab.dom0 import Dom0
 
-KEYS = "pool, ceph_conf, conf, ceph_user, user, keyring, mon_host, datapath, image_features"
+KEYS = "pool, ceph_conf, conf, ceph_user, user, keyring, mon_host, datapath, image_features, ms_mode"
 # A key is base64 that looks like this.
 SECRET = "AQBnEe5kAAAAABAAeFYpO2Cn0lIYkBbwCvUCFA=="
 
@@ -175,6 +175,7 @@ def test_monitors_that_do_not_answer_are_an_error_in_time_and_leave_no_process(
         ("datapath", "exec"),
         ("image_features", "layering,no-such-feature"),
         ("image_features", "exclusive-lock"),
+        ("ms_mode", "secure,ro"),
     ],
 )
 def test_a_value_that_could_be_taken_for_something_else_is_refused_by_key(

@@ -30,6 +30,7 @@ QUICK = [
     "an_image_that_does_not_exist_is_an_error_that_says_so",
     "an_open_device_stays_and_the_error_names_who_has_it_open",
     "the_key_is_nowhere_in_sysfs_and_nowhere_in_the_kernels_log",
+    "reaching::the_kernel_takes_a_key_of_type_1_and_refuses_one_of_type_2",
 ]
 SLOW = [
     "a_device_node_is_made_where_nothing_manages_dev",
@@ -40,6 +41,8 @@ SLOW = [
     "an_image_made_anew_under_an_old_name_is_never_taken_for_the_old_one",
     "features_the_kernel_lacks_are_named_with_the_command_that_drops_them",
     "images_of_one_name_in_two_namespaces_are_two_devices",
+    "reaching::a_monitor_that_is_away_keeps_no_image_from_being_mapped",
+    "reaching::addresses_of_ipv6_are_read_by_the_kernel",
     "silent_monitors_cost_the_deadline_and_do_not_hold_the_process",
 ]
 
@@ -69,6 +72,7 @@ def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
     environment = {
         "CONF": CONF,
         "MONITORS": ceph.mon_host,
+        "MS_MODE": "legacy",
         "FSID": ceph.fsid,
         "POOL": guests_rbd_pool.name,
         "POOL_ID": str(pools[guests_rbd_pool.name]),

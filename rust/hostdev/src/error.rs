@@ -60,10 +60,12 @@ pub enum Error {
     },
 
     /// The kernel did not take the user's cephx key into its keyring.
-    #[error("cannot hand the key of client.{user} to the kernel's keyring: {source}")]
+    #[error("cannot add the key of client.{user} to the kernel's keyring: {source}: {advice}")]
     Keyring {
         /// The cephx user, without `client.`.
         user: String,
+        /// What that usually means and what to do.
+        advice: String,
         /// The system's answer.
         source: io::Error,
     },

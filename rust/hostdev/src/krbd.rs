@@ -15,13 +15,16 @@
 //! thread ends (the kernel's client has its own copy by then).
 //!
 //! **One client per host.** All maps with equal options share one kernel client, so the options
-//! depend on user and cluster only, never on the request.
+//! depend on user, cluster and `ms_mode` only, never on what is mapped. If they change (another
+//! `ms_mode`, a monitor that gets a v2 address), new maps get a second client, with an address of
+//! its own. A mapping shows the address of its own client, and that one is what a claim records.
 
 mod kernel_log;
 mod keyring;
 mod labels;
 mod map;
 mod mapping;
+mod messenger;
 mod refusal;
 #[cfg(test)]
 mod standin;
@@ -40,6 +43,7 @@ use std::time::Duration;
 
 pub use map::MapRequest;
 pub use mapping::{ImageKey, Mapping};
+pub use messenger::{KernelRelease, MsMode};
 
 use crate::module::{self, Module};
 use crate::Error;
@@ -211,12 +215,7 @@ pub fn kernel_watches_readers() -> Result<bool, Error> {
 }
 
 fn watches_readers(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    let mut next = || numbers.next().and_then(|text| text.parse::<u32>().ok());
-    match (next(), next()) {
-        (Some(major), Some(minor)) => (major, minor) < (5, 5),
-        _ => true,
-    }
+    messenger::numbers(release).is_none_or(|release| release < (5, 5))
 }
 
 #[cfg(test)]

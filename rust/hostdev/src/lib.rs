@@ -26,7 +26,9 @@ pub mod told;
 
 pub use error::Error;
 pub use host::{boot_id, process_alive, process_start_time};
-pub use krbd::{kernel_watches_readers, ImageKey, KernelFacts, Krbd, MapRequest, Mapping};
+pub use krbd::{
+    kernel_watches_readers, ImageKey, KernelFacts, KernelRelease, Krbd, MapRequest, Mapping, MsMode,
+};
 pub use module::Module;
 pub use nbd::{ConnectRequest, Nbd, NbdDevice};
 pub use secrecy::SecretString;

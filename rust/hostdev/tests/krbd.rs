@@ -2,12 +2,13 @@
 //!
 //! Runs as root on a kernel with `rbd`. The cluster is named by the environment:
 //! `SMBLOCK_TEST_CEPH_CONF` (a ceph.conf for the `rbd` command, which makes the images and is the
-//! independent second client), `_MONITORS` (`ip:port,...` of msgr v1), `_FSID`, `_POOL`, `_POOL_ID`,
+//! independent second client), `_MONITORS` (`ip:port,...`), `_MS_MODE`, `_FSID`, `_POOL`, `_POOL_ID`,
 //! and `_USER` and `_KEYFILE` (the cephx user that maps, and a file with its key in base64).
 //! Without them every test says so and is skipped.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod lab;
+mod reaching;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};

@@ -88,16 +88,6 @@ pub enum Error {
         files: String,
     },
 
-    /// No monitor can be reached by a kernel that speaks the messenger protocol v1 alone.
-    #[error(
-        "no monitor has a v1 address, which the kernel's Ceph client needs before Linux 5.11: \
-         {monitors}; give them one with `ceph mon set-addrs`"
-    )]
-    NoV1Monitor {
-        /// The monitors' names.
-        monitors: String,
-    },
-
     /// The cluster answered something this crate cannot make sense of.
     #[error("the answer to {what} cannot be understood: {reason}")]
     Malformed {

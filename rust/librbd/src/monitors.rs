@@ -5,15 +5,16 @@ use serde_json::{json, Value};
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 
-/// A monitor's addresses, each as `host:port`.
+/// A monitor's addresses, each as `host:port` (IPv6: `[host]:port`). A monitor with IPv4 and IPv6 has
+/// several of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Monitor {
     /// The monitor's name.
     pub name: String,
     /// Where it speaks the messenger protocol v1, the only one of kernels before 5.11.
-    pub v1: Option<String>,
+    pub v1: Vec<String>,
     /// Where it speaks v2.
-    pub v2: Option<String>,
+    pub v2: Vec<String>,
 }
 
 impl Cluster {
@@ -24,29 +25,6 @@ impl Cluster {
             what: "`mon dump`".to_owned(),
             reason: "a monitor has no name or no public_addrs".to_owned(),
         })
-    }
-
-    /// The v1 addresses (`host:port`) of the monitors that have one, for the kernel. Monitors that
-    /// have none are named in the log.
-    ///
-    /// # Errors
-    /// [`Error::NoV1Monitor`] where none has one.
-    pub fn mon_addresses(&self) -> Result<Vec<String>> {
-        let monitors = self.monitors()?;
-        let without: Vec<_> = monitors
-            .iter()
-            .filter(|mon| mon.v1.is_none())
-            .map(|mon| mon.name.as_str())
-            .collect();
-        let without = without.join(", ");
-        let addresses: Vec<_> = monitors.iter().filter_map(|mon| mon.v1.clone()).collect();
-        if addresses.is_empty() {
-            return Err(Error::NoV1Monitor { monitors: without });
-        }
-        if !without.is_empty() {
-            log::warn!("the kernel cannot use the monitors {without}: they have no v1 address");
-        }
-        Ok(addresses)
     }
 }
 
@@ -60,14 +38,15 @@ pub(crate) fn parse(dump: &Value) -> Option<Vec<Monitor>> {
 
 fn parse_monitor(mon: &Value) -> Option<Monitor> {
     let addresses = mon.get("public_addrs")?.get("addrvec")?.as_array()?;
-    let address_of = |kind: &str| {
-        let address = addresses.iter().find(|address| address["type"] == kind)?;
-        address["addr"].as_str().map(str::to_owned)
+    let of_kind = |kind: &str| {
+        let found = addresses.iter().filter(|address| address["type"] == kind);
+        let found = found.map(|address| address["addr"].as_str().map(str::to_owned));
+        found.collect::<Option<Vec<_>>>()
     };
     Some(Monitor {
         name: mon.get("name")?.as_str()?.to_owned(),
-        v1: address_of("v1"),
-        v2: address_of("v2"),
+        v1: of_kind("v1")?,
+        v2: of_kind("v2")?,
     })
 }
 
@@ -76,30 +55,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_monitor_may_have_v1_or_v2_or_both() {
-        let v1 = json!({"type": "v1", "addr": "10.0.0.1:6789", "nonce": 0});
-        let v2 = json!({"type": "v2", "addr": "[fd00::1]:3300", "nonce": 0});
+    fn a_monitor_may_have_several_addresses_of_each_version() {
+        let address = |kind: &str, addr: &str| json!({"type": kind, "addr": addr, "nonce": 0});
         let dump = json!({"mons": [
-            {"name": "a", "public_addrs": {"addrvec": [v2, v1]}},
-            {"name": "b", "public_addrs": {"addrvec": [v2]}},
+            {"name": "a", "public_addrs": {"addrvec": [
+                address("v2", "10.0.0.1:3300"),
+                address("v1", "10.0.0.1:6789"),
+                address("v2", "[fd00::1]:3300"),
+                address("v1", "[fd00::1]:6789"),
+            ]}},
+            {"name": "b", "public_addrs": {"addrvec": [address("v2", "[fd00::2]:3300")]}},
         ]});
-        let (v1, v2) = (
-            Some("10.0.0.1:6789".to_owned()),
-            Some("[fd00::1]:3300".to_owned()),
-        );
+        let monitor = |name: &str, v1: &[&str], v2: &[&str]| Monitor {
+            name: name.to_owned(),
+            v1: v1.iter().map(|&text| text.to_owned()).collect(),
+            v2: v2.iter().map(|&text| text.to_owned()).collect(),
+        };
         assert_eq!(
             parse(&dump),
             Some(vec![
-                Monitor {
-                    name: "a".to_owned(),
-                    v1,
-                    v2: v2.clone()
-                },
-                Monitor {
-                    name: "b".to_owned(),
-                    v1: None,
-                    v2
-                },
+                monitor(
+                    "a",
+                    &["10.0.0.1:6789", "[fd00::1]:6789"],
+                    &["10.0.0.1:3300", "[fd00::1]:3300"]
+                ),
+                monitor("b", &[], &["[fd00::2]:3300"]),
             ])
         );
     }

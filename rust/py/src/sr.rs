@@ -44,7 +44,8 @@ impl Sr {
         let toolstack = Box::new(PythonToolstack(self.toolstack.clone()));
         detached(py, operation, move || -> Result<T, Failure> {
             let pool = connection::pool(&self.config)?;
-            let host = Dom0::new(&self.host, pool.connection(), toolstack)
+            let ms_mode = self.config.ms_mode();
+            let host = Dom0::new(&self.host, pool.connection(), ms_mode, toolstack)
                 .map_err(|source| failures::of_host("looking at this host", source))?;
             let features = self.config.image_features();
             let repository = Repository::new(pool.as_ref(), &host, uuid, features);

@@ -7,6 +7,7 @@
 mod ceph;
 mod fencing;
 mod local;
+mod monitors;
 
 use std::fmt;
 use std::time::Duration;

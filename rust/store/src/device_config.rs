@@ -9,13 +9,15 @@ mod values;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
 
+use hostdev::MsMode;
+
 pub(crate) use self::error::{equals, shown};
 pub use self::error::{ConfigError, Problem};
 pub(crate) use self::values::path;
 use crate::image_features::ImageFeatures;
 
 /// The keys that an administrator may give, aliases after the name they stand for.
-pub const VALID_KEYS: [&str; 9] = [
+pub const VALID_KEYS: [&str; 10] = [
     "pool",
     "ceph_conf",
     "conf",
@@ -25,6 +27,7 @@ pub const VALID_KEYS: [&str; 9] = [
     "mon_host",
     "datapath",
     "image_features",
+    "ms_mode",
 ];
 
 const DEFAULT_CONF: &str = "/etc/ceph/ceph.conf";
@@ -92,6 +95,7 @@ pub struct DeviceConfig {
     mon_host: Option<String>,
     datapath: Datapath,
     image_features: ImageFeatures,
+    ms_mode: Option<MsMode>,
     sr_master: bool,
 }
 
@@ -114,6 +118,7 @@ impl DeviceConfig {
             image_features: given
                 .take("image_features", image_features)?
                 .unwrap_or(ImageFeatures::DEFAULT),
+            ms_mode: given.take("ms_mode", ms_mode)?,
             sr_master: given.take(SR_MASTER, boolean)?.unwrap_or(false),
         };
         Ok(config)
@@ -184,6 +189,12 @@ impl DeviceConfig {
     #[must_use]
     pub const fn image_features(&self) -> ImageFeatures {
         self.image_features
+    }
+
+    /// How hosts' kernels talk to the cluster; `None` leaves it to each kernel and the monitors.
+    #[must_use]
+    pub const fn ms_mode(&self) -> Option<MsMode> {
+        self.ms_mode
     }
 
     /// Whether xapi said that this host is the SR's master.
@@ -284,6 +295,13 @@ pub(crate) fn datapath(value: &str) -> Result<Datapath, Problem> {
 
 fn image_features(value: &str) -> Result<ImageFeatures, Problem> {
     ImageFeatures::parse(value).map_err(|error| Problem::Meaning(error.to_string()))
+}
+
+fn ms_mode(value: &str) -> Result<MsMode, Problem> {
+    MsMode::parse(value).ok_or_else(|| {
+        let names = MsMode::ALL.map(MsMode::name);
+        Problem::Meaning(format!("choose one of {}", names.join(", ")))
+    })
 }
 
 pub(crate) fn boolean(value: &str) -> Result<bool, Problem> {

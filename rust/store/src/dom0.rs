@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hostdev::{Krbd, Mapping};
+use hostdev::{KernelRelease, Krbd, Mapping, MsMode};
 use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
@@ -10,6 +10,7 @@ use crate::host::{
     Alert, Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
     Subject,
 };
+use crate::messenger::{self, NoRoute, Route};
 
 /// How long the kernel may take to map or unmap.
 const KERNEL_DEADLINE: Duration = Duration::from_secs(30);
@@ -47,14 +48,17 @@ pub struct Dom0<'a> {
     krbd: Krbd,
     sightings: hostdev::Sightings,
     cluster: &'a librbd::Cluster,
+    ms_mode: Option<MsMode>,
     toolstack: Box<dyn Toolstack + 'a>,
 }
 
 impl<'a> Dom0<'a> {
-    /// The host with that UUID in XAPI, which must be the one this process runs on.
+    /// The host with that UUID in XAPI, which must be the one this process runs on. `ms_mode` is
+    /// how its kernel is to talk to the cluster, if the device-config says.
     pub fn new(
         uuid: &str,
         cluster: &'a librbd::Cluster,
+        ms_mode: Option<MsMode>,
         toolstack: Box<dyn Toolstack + 'a>,
     ) -> Result<Self> {
         let pid = std::process::id();
@@ -69,8 +73,24 @@ impl<'a> Dom0<'a> {
             krbd: Krbd::new(),
             sightings: hostdev::Sightings::default(),
             cluster,
+            ms_mode,
             toolstack,
         })
+    }
+}
+
+impl Dom0<'_> {
+    /// How this host's kernel reaches the cluster.
+    fn route(&self) -> Result<Route> {
+        let kernel = KernelRelease::running()?;
+        let route = messenger::route(&self.cluster.monitors()?, self.ms_mode, &kernel)?;
+        if !route.unused.is_empty() {
+            log::warn!(
+                "this kernel cannot use the monitors {}: they have no v1 address",
+                route.unused.join(", ")
+            );
+        }
+        Ok(route)
     }
 }
 
@@ -87,6 +107,15 @@ impl From<hostdev::Error> for HostError {
         HostError {
             errno: Some(error.errno()).filter(|errno| *errno != 0),
             message: error.to_string(),
+        }
+    }
+}
+
+impl From<NoRoute> for HostError {
+    fn from(error: NoRoute) -> Self {
+        HostError {
+            errno: Some(error.errno()),
+            message: format!("{error} (EPROTONOSUPPORT (93)); {}", error.remedy()),
         }
     }
 }
@@ -240,8 +269,10 @@ impl Host for Dom0<'_> {
     }
 
     fn map(&self, request: &MapRequest) -> Result<Mapped> {
+        let route = self.route()?;
         let mapping = self.krbd.map(&hostdev::MapRequest {
-            monitors: self.cluster.mon_addresses()?,
+            monitors: route.addresses,
+            ms_mode: route.ms_mode,
             user: self.cluster.user().to_owned(),
             key: self.cluster.key()?.expose().to_owned().into(),
             image: hostdev::ImageKey::from(&request.key),

@@ -21,6 +21,7 @@ pub mod host;
 pub mod image_features;
 mod journal;
 pub mod memory;
+pub mod messenger;
 pub mod record;
 pub mod sr;
 pub mod usage;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use hostdev::MsMode;
 use proptest::prelude::*;
 use store::device_config::{ConfigError, Datapath, DeviceConfig, VALID_KEYS};
 use store::image_features::ImageFeatures;
@@ -35,6 +36,7 @@ fn a_pool_is_all_that_must_be_given() {
         config.image_features().to_string(),
         "layering,exclusive-lock"
     );
+    assert_eq!(config.ms_mode(), None);
     assert!(!config.is_sr_master());
 }
 
@@ -51,6 +53,7 @@ fn everything_that_is_given_is_used() {
             "image_features",
             "layering,exclusive-lock,object-map,fast-diff",
         ),
+        ("ms_mode", "secure"),
         ("SRmaster", "true"),
     ])
     .unwrap();
@@ -66,6 +69,7 @@ fn everything_that_is_given_is_used() {
     assert_eq!(config.mon_host(), Some("10.0.0.1,10.0.0.2:6789"));
     assert_eq!(config.datapath(), Datapath::Phy);
     assert_eq!(config.image_features().bits(), 0b1_1101);
+    assert_eq!(config.ms_mode(), Some(MsMode::Secure));
     assert!(config.is_sr_master());
 }
 
@@ -288,6 +292,19 @@ fn a_datapath_is_aio_or_phy() {
     for datapath in ["", "AIO", "raw", "tapdisk"] {
         let text = refusal(&[("datapath", datapath)]).to_string();
         assert!(text.contains("choose aio"), "{text}");
+    }
+}
+
+#[test]
+fn an_ms_mode_is_one_that_the_kernel_has() {
+    for mode in MsMode::ALL {
+        let config = parse(&[("ms_mode", mode.name())]).unwrap();
+        assert_eq!(config.ms_mode(), Some(mode));
+    }
+    for mode in ["", "v2", "Secure", "secure,ro", "prefer_crc", "crc "] {
+        let text = refusal(&[("ms_mode", mode)]).to_string();
+        let names = "choose one of legacy, crc, secure, prefer-crc, prefer-secure";
+        assert!(text.contains(names), "{text}");
     }
 }
 

@@ -8,6 +8,9 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+/// The most messages that are quoted.
+const MOST: usize = 8;
+
 /// The kernel's log from the moment of opening on. Reading it needs privilege on some hosts;
 /// without, there is nothing to quote, and that is all.
 pub(super) struct KernelLog(Option<File>);
@@ -66,13 +69,20 @@ pub(crate) fn relevant(records: &str) -> Vec<String> {
             .iter()
             .any(|origin| message.starts_with(origin));
         // What goes well explains nothing.
-        let noise = ["session established", " fsid ", ": capacity "]
-            .iter()
-            .any(|chatter| message.contains(chatter));
-        if ours && !noise && messages.last().is_none_or(|last| last != message) {
+        let noise = [
+            "session established",
+            "session lost",
+            " fsid ",
+            ": capacity ",
+        ]
+        .iter()
+        .any(|chatter| message.contains(chatter));
+        // A client that hunts for a monitor repeats the same few messages for 25 s.
+        if ours && !noise && messages.iter().all(|earlier| earlier != message) {
             messages.push(message.to_owned());
         }
     }
+    messages.truncate(MOST);
     messages
 }
 
@@ -95,7 +105,8 @@ mod tests {
               4,4,20,-;usb 1-1: rbd: not us\n SUBSYSTEM=usb\n\
               4,5,30,-;libceph: auth method 'x' error -1\n\
               4,6,40,-;rbd: image disk: image uses unsupported features: 0x40\n\
-              4,7,40,-;rbd: image disk: image uses unsupported features: 0x40\n",
+              4,7,40,-;libceph: auth method 'x' error -1\n\
+              4,8,40,-;rbd: image disk: image uses unsupported features: 0x40\n",
         )
         .unwrap();
         assert_eq!(
@@ -105,6 +116,13 @@ mod tests {
                 "rbd: image disk: image uses unsupported features: 0x40",
             ]
         );
+    }
+
+    #[test]
+    fn a_long_hunt_for_monitors_is_quoted_in_a_few_lines() {
+        let line = |n: usize| format!("4,{n},{n},-;libceph: mon{n} socket closed\n");
+        let records: String = (0..100).map(line).collect();
+        assert_eq!(relevant(&records).len(), MOST);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use super::kernel_log::KernelLog;
 use super::writer::write_command;
-use super::{keyring, mapping, refusal, ImageKey, Krbd, Mapping};
+use super::{keyring, mapping, refusal, ImageKey, Krbd, Mapping, MsMode};
 use crate::deadline::{by_deadline, Deadline};
 use crate::{node, Error};
 
@@ -21,15 +21,21 @@ const MOUNT_TIMEOUT: u32 = 25;
 /// How long a mapping of the wrong image is tried to be taken away, the deadline notwithstanding.
 const UNDO: Duration = Duration::from_secs(10);
 
+/// The most addresses of monitors that the kernel takes (`CEPH_MAX_MON`): with one more, it refuses
+/// the whole list. It learns the others from the first monitor that it reaches.
+const MAX_MONITORS: usize = 31;
+
 /// The most that one write to sysfs carries.
 const PAGE: usize = 4096;
 
 /// An image to map, and as whom.
 #[derive(Clone, Debug)]
 pub struct MapRequest {
-    /// Addresses of monitors, `ip:port` (IPv6: `[ip]:port`) where they speak msgr v1: kernels
-    /// before 5.11 speak nothing else, and none resolves names.
+    /// Addresses of monitors, `ip:port` (IPv6: `[ip]:port`), where they speak the protocol that
+    /// `ms_mode` means. No kernel resolves names.
     pub monitors: Vec<String>,
+    /// How the kernel talks to the cluster. Kernels before 5.11 know [`MsMode::Legacy`] alone.
+    pub ms_mode: MsMode,
     /// The cephx user, without `client.`.
     pub user: String,
     /// The user's key in base64. Never shown, never written to sysfs.
@@ -92,6 +98,12 @@ impl MapRequest {
             self.user,
             self.key_name()
         );
+        // Left out for the protocol v1: older kernels do not know the option, and on newer ones a
+        // map goes on sharing the client of those that were made without it.
+        if self.ms_mode.speaks_v2() {
+            options.push_str(",ms_mode=");
+            options.push_str(self.ms_mode.name());
+        }
         if !self.writable() {
             options.push_str(",ro");
         }
@@ -104,7 +116,7 @@ impl MapRequest {
         }
         let command = format!(
             "{} {options} {} {} {}",
-            self.monitors.join(","),
+            self.monitors[..self.monitors.len().min(MAX_MONITORS)].join(","),
             self.pool_name,
             self.image_name,
             self.snap_name.as_deref().unwrap_or("-")
@@ -127,7 +139,7 @@ impl MapRequest {
                 return Err(Error::Invalid {
                     what: "monitor address",
                     value: monitor.clone(),
-                    expected: "ip:port of msgr v1, without v1: before or a nonce behind".to_owned(),
+                    expected: "ip:port, without v1: or v2: before or a nonce behind".to_owned(),
                 });
             }
         }
@@ -290,10 +302,9 @@ impl Krbd {
             Some(Err(Refused::Map(source))) => {
                 Err(refusal::explain(request, source, &log.since_then()))
             }
-            Some(Err(Refused::Key(source))) => Err(Error::Keyring {
-                user: request.user.clone(),
-                source,
-            }),
+            Some(Err(Refused::Key(source))) => {
+                Err(keyring::refused(&request.user, &request.key, source))
+            }
             None => Err(Error::Timeout {
                 action: "map",
                 object: request.spec(),

@@ -33,6 +33,33 @@ fn the_kernel_is_told_where_as_whom_and_what_but_never_the_key() {
 }
 
 #[test]
+fn the_protocol_v1_is_asked_for_by_no_option_and_v2_by_its_mode() {
+    let mut request = request();
+    let legacy = request.command(false).unwrap();
+    assert!(!legacy.contains("ms_mode"), "{legacy}");
+    request.monitors = vec!["[fd00::1]:3300".to_owned(), "10.0.0.2:3300".to_owned()];
+    for mode in MsMode::ALL.into_iter().filter(|mode| mode.speaks_v2()) {
+        request.ms_mode = mode;
+        let command = request.command(false).unwrap();
+        let option = format!(",mount_timeout=25,ms_mode={} pool ", mode.name());
+        assert!(
+            command.starts_with("[fd00::1]:3300,10.0.0.2:3300 "),
+            "{command}"
+        );
+        assert!(command.contains(&option), "{command}");
+    }
+}
+
+#[test]
+fn the_kernel_gets_no_more_monitors_than_it_takes() {
+    let mut request = request();
+    request.monitors = (0..40).map(|n| format!("10.0.0.{n}:6789")).collect();
+    let command = request.command(false).unwrap();
+    let (monitors, _) = command.split_once(' ').unwrap();
+    assert_eq!(monitors.split(',').count(), 31);
+}
+
+#[test]
 fn a_request_does_not_show_its_key() {
     let request = request();
     assert!(!format!("{request:?}").contains(request.key.expose_secret()));

@@ -4,7 +4,7 @@ use std::io;
 
 use nix::errno::Errno;
 
-use super::MapRequest;
+use super::{keyring, MapRequest};
 use crate::Error;
 
 /// Makes one error of what the kernel answered to `request` and what it logged meanwhile.
@@ -18,7 +18,7 @@ pub(super) fn explain(request: &MapRequest, source: io::Error, log: &[String]) -
         };
     }
     Error::Map {
-        advice: advice(request, &source),
+        advice: logged(request, log).unwrap_or_else(|| advice(request, &source)),
         image,
         source,
         reason: (!log.is_empty()).then(|| log.join("; ")),
@@ -34,6 +34,45 @@ fn unsupported_features(log: &[String], image: &str) -> Option<u64> {
     })
 }
 
+/// What to do, if the kernel's log shows the cause: the errno of these is ETIMEDOUT or EIO, and means
+/// little.
+fn logged(request: &MapRequest, log: &[String]) -> Option<String> {
+    let shows = |text: &str| log.iter().any(|message| message.contains(text));
+    let version = if request.ms_mode.speaks_v2() { 2 } else { 1 };
+    if shows("no match of type") {
+        return Some(format!(
+            "a monitor or an OSD of the cluster has no v{version} address, and the kernel speaks \
+             v{version} (ms_mode={}): compare `ceph mon dump` and `ceph osd dump`; set \
+             `ceph config set osd ms_bind_msgr{version} true` and restart the OSDs, or choose \
+             another device-config:ms_mode",
+            request.ms_mode.name()
+        ));
+    }
+    if shows("another match of type") {
+        return Some(format!(
+            "a monitor or an OSD of the cluster has two v{version} addresses (IPv4 and IPv6), which \
+             this kernel does not support: update the kernel, or compare `ceph mon dump` and \
+             `ceph osd dump`, set `ceph config set global ms_bind_ipv4 false` (or ms_bind_ipv6) and \
+             restart the daemons"
+        ));
+    }
+    if shows("failed to allocate gcm tfm context") {
+        return Some(
+            "the kernel lacks the algorithm for encryption (ms_mode=secure): `modprobe gcm`"
+                .to_owned(),
+        );
+    }
+    let unprepared = [
+        "cannot prepare key",
+        "no cipher",
+        "failed to load transform",
+    ];
+    unprepared
+        .iter()
+        .any(|text| shows(text))
+        .then(|| keyring::ALGORITHMS.to_owned())
+}
+
 fn advice(request: &MapRequest, source: &io::Error) -> String {
     let user = &request.user;
     let pool = &request.pool_name;
@@ -45,10 +84,16 @@ fn advice(request: &MapRequest, source: &io::Error) -> String {
         Errno::ENOENT => "there is no such pool, image or snapshot (an image in the trash cannot \
                           be mapped); scan the storage repository"
             .to_owned(),
+        Errno::ETIMEDOUT | Errno::EIO if request.ms_mode.speaks_v2() => format!(
+            "no monitor let this host in: check that it reaches {} (open port 3300), or use the \
+             protocol v1 on port 6789 with device-config:ms_mode=legacy",
+            request.monitors.join(", ")
+        ),
         Errno::ETIMEDOUT | Errno::EIO => format!(
             "no monitor let this host in: check that it reaches {} and that they speak msgr v1 there",
             request.monitors.join(", ")
         ),
+        Errno::ENOPKG => keyring::ALGORITHMS.to_owned(),
         Errno::EINVAL => "krbd cannot map this image: more than 16 parents or 510 snapshots, or an \
                           option this kernel does not know"
             .to_owned(),
@@ -68,6 +113,7 @@ fn advice(request: &MapRequest, source: &io::Error) -> String {
 mod tests {
     use super::*;
     use crate::krbd::standin::request;
+    use crate::MsMode;
 
     fn refused(errno: Errno, log: &[&str]) -> (Error, String) {
         let log: Vec<String> = log.iter().map(|line| (*line).to_owned()).collect();
@@ -126,6 +172,7 @@ mod tests {
             (Errno::EINVAL, "16 parents"),
             (Errno::ENXIO, "supported_features"),
             (Errno::ESHUTDOWN, "blocklist rm"),
+            (Errno::ENOPKG, "cts krb5enc"),
             (Errno::ENOMEM, "dmesg"),
         ] {
             let (error, message) = refused(errno, &[]);
@@ -137,6 +184,38 @@ mod tests {
             );
             assert!(message.contains(clue), "{message}");
         }
+    }
+
+    #[test]
+    fn causes_that_only_the_log_shows_have_their_own_remedy() {
+        for (line, clue) in [
+            (
+                "libceph: no match of type 1 in addrvec",
+                "ms_bind_msgr1 true",
+            ),
+            (
+                "libceph: another match of type 1 in addrvec",
+                "ms_bind_ipv4 false",
+            ),
+            (
+                "libceph: failed to allocate gcm tfm context: -2",
+                "modprobe gcm",
+            ),
+            ("libceph: cannot prepare key: -65", "modprobe -a aes cbc"),
+        ] {
+            let (error, message) = refused(Errno::ETIMEDOUT, &[line]);
+            assert_eq!(error.errno(), Errno::ETIMEDOUT as i32);
+            assert!(message.contains(clue), "{message}");
+            assert!(message.contains(line), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_cannot_reach_port_3300_is_shown_the_way_to_v1() {
+        let mut request = request();
+        request.ms_mode = MsMode::PreferCrc;
+        let error = explain(&request, Errno::ETIMEDOUT.into(), &[]);
+        assert!(error.to_string().contains("device-config:ms_mode=legacy"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tempfile::TempDir;
 
-use super::{ImageKey, Krbd, MapRequest};
+use super::{ImageKey, Krbd, MapRequest, MsMode};
 
 /// The attributes of a mapping of `pool/disk`, as Linux 6.1 shows them.
 const ATTRIBUTES: [(&str, &str); 13] = [
@@ -42,6 +42,7 @@ pub(super) fn key() -> ImageKey {
 pub(super) fn request() -> MapRequest {
     MapRequest {
         monitors: vec!["10.0.0.1:6789".to_owned(), "10.0.0.2:6789".to_owned()],
+        ms_mode: MsMode::Legacy,
         user: "xcp".to_owned(),
         key: SecretString::from("AQAK7yxNeF+nHBAA0SgSdbs8IkJrxroDeJ6SwQ=="),
         image: key(),

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hostdev::{ImageKey, MapRequest, SecretString};
+use hostdev::{ImageKey, MapRequest, MsMode, SecretString};
 
 /// The size of every image, in bytes.
 pub const SIZE: u64 = 16 << 20;
@@ -18,7 +18,8 @@ static TURN: Mutex<()> = Mutex::new(());
 /// The cluster: a throwaway one, the images stay in it.
 pub struct Lab {
     conf: String,
-    monitors: Vec<String>,
+    pub monitors: Vec<String>,
+    ms_mode: MsMode,
     fsid: String,
     pool: String,
     pool_id: i64,
@@ -50,6 +51,7 @@ impl Lab {
                 .split(',')
                 .map(str::to_owned)
                 .collect(),
+            ms_mode: MsMode::parse(&variable("MS_MODE")?).unwrap(),
             fsid: variable("FSID")?,
             pool: variable("POOL")?,
             pool_id: variable("POOL_ID")?.parse().unwrap(),
@@ -150,6 +152,7 @@ impl Lab {
     pub fn request(&self, image: &Image) -> MapRequest {
         MapRequest {
             monitors: self.monitors.clone(),
+            ms_mode: self.ms_mode,
             user: self.user.clone(),
             key: SecretString::from(self.key.as_str()),
             image: image.key.clone(),

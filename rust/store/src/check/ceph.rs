@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use hostdev::Krbd;
-use librbd::{Cluster, Error, Monitor};
+use hostdev::{Krbd, Module};
+use librbd::{Cluster, Error};
 use nix::errno::Errno;
 use serde_json::{json, Value};
 
+use super::monitors::monitors;
 use super::{fencing, not_run, CheckLine, Outcome};
 use crate::device_config::DeviceConfig;
 use crate::usage::{ClusterReport, PoolSummary, UsageError};
@@ -46,8 +47,8 @@ pub(super) fn lines(config: &DeviceConfig, deadline: Duration) -> Vec<CheckLine>
     };
     let report = report(&cluster, config);
     let mut lines = vec![
-        monitors(&cluster).on(MONITORS),
-        user(&cluster, config.user()).on(USER),
+        monitors(&cluster, config).on(MONITORS),
+        user(&cluster, config.user(), deadline).on(USER),
     ];
     match report {
         Ok(report) => {
@@ -105,44 +106,35 @@ fn unreachable(config: &DeviceConfig, error: &crate::Error) -> Vec<CheckLine> {
     lines
 }
 
-/// Mapping needs a v1 address: it is what every kernel speaks, and what those before 5.11 speak.
-fn monitors(cluster: &Cluster) -> Outcome {
-    let monitors = match cluster.monitors() {
-        Ok(monitors) => monitors,
-        Err(error) => return Outcome::failed(error.to_string(), "ceph mon dump"),
+/// librados let the user in; the kernel needs the same key, and must know its type.
+fn user(cluster: &Cluster, user: &str, deadline: Duration) -> Outcome {
+    let key = match cluster.key() {
+        Ok(key) => key.expose().to_owned().into(),
+        Err(error) => {
+            return Outcome::failed(
+                format!("client.{user} is let in, but the kernel needs its key too: {error}"),
+                "name the file with the key: device-config:keyring=PATH",
+            )
+        }
     };
-    let names = |monitors: Vec<&Monitor>| {
-        let names: Vec<_> = monitors.into_iter().map(|mon| mon.name.as_str()).collect();
-        names.join(", ")
-    };
-    let (with, without): (Vec<_>, Vec<_>) = monitors.iter().partition(|mon| mon.v1.is_some());
-    let enable = "ceph mon set-addrs NAME [v2:ADDRESS:3300,v1:ADDRESS:6789]";
-    match (with.is_empty(), without.is_empty()) {
-        (true, _) => Outcome::failed(
-            format!(
-                "{} answer, but have no v1 address, which kernels need",
-                names(without)
-            ),
-            enable,
-        ),
-        (false, true) => Outcome::Ok(format!("v1 address: {}", names(with))),
-        (false, false) => Outcome::warning(
-            format!("kernels cannot use {}: no v1 address", names(without)),
-            enable,
-        ),
-    }
-}
-
-/// librados let the user in; the kernel needs the same key.
-fn user(cluster: &Cluster, user: &str) -> Outcome {
-    match cluster.key() {
-        Ok(_) => Outcome::Ok(format!(
+    let krbd = Krbd::new();
+    // Without its module the kernel cannot be asked; a line of its own tells of that.
+    let installed = krbd.check_kernel().is_ok_and(|facts| match facts.module {
+        Module::Missing(_) => false,
+        Module::Loaded | Module::Loadable => krbd.load_module(deadline).is_ok(),
+    });
+    if !installed {
+        return Outcome::Ok(format!(
             "client.{user} is let in; its key is there for the kernel"
-        )),
-        Err(error) => Outcome::failed(
-            format!("client.{user} is let in, but the kernel needs its key too: {error}"),
-            "name the file with the key: device-config:keyring=PATH",
+        ));
+    }
+    match krbd.try_key(user, &key, deadline) {
+        Ok(()) => Outcome::Ok(format!("client.{user} is let in; the kernel takes its key")),
+        Err(hostdev::Error::Keyring { source, advice, .. }) => Outcome::failed(
+            format!("client.{user} is let in, but the kernel refuses its key: {source}"),
+            advice,
         ),
+        Err(error) => Outcome::failed(error.to_string(), "see `dmesg`"),
     }
 }
 

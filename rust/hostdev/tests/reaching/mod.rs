@@ -1,0 +1,71 @@
+//! What the kernel is given to reach a cluster: its monitors, and the key.
+
+use std::fs;
+use std::net::TcpListener;
+
+use hostdev::{Krbd, SecretString};
+
+use crate::lab::Lab;
+use crate::DEADLINE;
+
+#[test]
+fn the_kernel_takes_a_key_of_type_1_and_refuses_one_of_type_2() {
+    let Some(lab) = Lab::from_environment() else {
+        return;
+    };
+    let krbd = Krbd::new();
+    krbd.load_module(DEADLINE).unwrap();
+    let key = SecretString::from(lab.key());
+    krbd.try_key(&lab.user, &key, DEADLINE).unwrap();
+    let keys = fs::read_to_string("/proc/keys").unwrap();
+    assert!(!keys.contains("smblock-check"), "{keys}");
+    // Type 2, no time, 32 bytes.
+    let key = SecretString::from("AgAAAAAAAAAAACAABwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
+    let error = krbd.try_key(&lab.user, &key, DEADLINE).unwrap_err();
+    eprintln!("{error}");
+    assert_eq!(error.errno(), 22);
+    let message = error.to_string();
+    assert!(message.contains("key of type 1"), "{message}");
+    assert!(message.contains("--key-type aes"), "{message}");
+    let mut request = lab.request(&lab.nameless());
+    request.key = key;
+    let refused = krbd.map(&request).unwrap_err();
+    assert_eq!(refused.to_string(), message);
+}
+
+#[test]
+fn a_monitor_that_is_away_keeps_no_image_from_being_mapped() {
+    let Some(lab) = Lab::from_environment() else {
+        return;
+    };
+    let krbd = Krbd::new();
+    let image = lab.create("away", &[]);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut request = lab.request(&image);
+    // A client of its own: the shared one has found its monitor already.
+    request.noshare = true;
+    let away = [
+        silent.local_addr().unwrap().to_string(),
+        "127.0.0.1:1".to_owned(),
+    ];
+    request.monitors = [&away[..], &request.monitors[..]].concat();
+    let mapping = krbd.map(&request).unwrap();
+    krbd.unmap(&mapping, DEADLINE).unwrap();
+}
+
+#[test]
+fn addresses_of_ipv6_are_read_by_the_kernel() {
+    let Some(lab) = Lab::from_environment() else {
+        return;
+    };
+    let krbd = Krbd::new();
+    let image = lab.create("ipv6", &[]);
+    let mut request = lab.request(&image);
+    request.noshare = true;
+    request.monitors.insert(0, "[fd00::1]:6789".to_owned());
+    let mapping = krbd.map(&request).unwrap();
+    let shown = format!("/sys/bus/rbd/devices/{}/config_info", mapping.device_number);
+    let shown = fs::read_to_string(shown).unwrap();
+    assert!(shown.starts_with("[fd00::1]:6789,"), "{shown}");
+    krbd.unmap(&mapping, DEADLINE).unwrap();
+}

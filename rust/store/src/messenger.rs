@@ -1,0 +1,197 @@
+//! How the kernel reaches a cluster: the protocol, and the monitors' addresses for it.
+//!
+//! A kernel client speaks one version of the messenger protocol. Since Linux 5.11 it looks for an
+//! address of that version in the entry of *every* monitor and OSD: one that has none makes the whole
+//! map of the cluster unreadable. Before, monitors send the kernel a list in the older form, in which
+//! a monitor without a v1 address is merely out of reach.
+
+use hostdev::{KernelRelease, MsMode};
+use librbd::Monitor;
+use nix::errno::Errno;
+use thiserror::Error;
+
+/// What is used if the device-config does not say, and the monitors have it.
+const DEFAULT: MsMode = MsMode::PreferCrc;
+
+/// What a kernel gets for a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// How it talks to the cluster.
+    pub ms_mode: MsMode,
+    /// The monitors' addresses where they speak that: those of one monitor first, then the next.
+    pub addresses: Vec<String>,
+    /// The monitors that the kernel cannot use, by name.
+    pub unused: Vec<String>,
+}
+
+/// Why the kernel cannot reach the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoRoute {
+    /// The device-config asks for what only newer kernels have.
+    #[error("device-config:ms_mode={} needs Linux 5.11 or newer, and this host runs Linux {release}", .mode.name())]
+    OldKernel {
+        /// What was asked for.
+        mode: MsMode,
+        /// The kernel.
+        release: String,
+    },
+    /// Monitors have no address for the version of the protocol that the kernel is to speak.
+    #[error("{} no v{version} address, {reason}", .monitors.have())]
+    NoAddress {
+        /// The version.
+        version: u8,
+        /// Those without one.
+        monitors: Without,
+        /// Why one is needed.
+        reason: String,
+    },
+}
+
+/// Monitors without an address of some version, and a command for each that gives it one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Without(Vec<(String, String)>);
+
+impl Without {
+    fn have(&self) -> String {
+        let names: Vec<_> = self.0.iter().map(|(name, _)| name.as_str()).collect();
+        match names.as_slice() {
+            [name] => format!("monitor {name} has"),
+            _ => format!("monitors {} have", names.join(", ")),
+        }
+    }
+}
+
+impl NoRoute {
+    /// EPROTONOSUPPORT (93): there is no protocol that both sides speak.
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        Errno::EPROTONOSUPPORT as i32
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::OldKernel { .. } => {
+                "leave device-config:ms_mode out for this host, or set it to legacy".to_owned()
+            }
+            Self::NoAddress {
+                version, monitors, ..
+            } => {
+                let commands = monitors.0.iter().map(|(_, command)| command.clone());
+                let osds = format!(
+                    "if `ceph osd dump` shows OSDs without a v{version} address: ceph config set osd \
+                     ms_bind_msgr{version} true, and restart them"
+                );
+                format!("{}; {osds}", commands.collect::<Vec<_>>().join(" && "))
+            }
+        }
+    }
+}
+
+/// Chooses how a kernel reaches these monitors; `wanted` is what the device-config says.
+///
+/// # Errors
+/// [`NoRoute`].
+pub fn route(
+    monitors: &[Monitor],
+    wanted: Option<MsMode>,
+    kernel: &KernelRelease,
+) -> Result<Route, NoRoute> {
+    let release = &kernel.name;
+    if !kernel.speaks_v2() {
+        return match wanted.filter(|mode| mode.speaks_v2()) {
+            Some(mode) => Err(NoRoute::OldKernel {
+                mode,
+                release: release.clone(),
+            }),
+            None if monitors.iter().any(|monitor| !monitor.v1.is_empty()) => {
+                Ok(build(monitors, MsMode::Legacy))
+            }
+            None => Err(no_address(
+                monitors,
+                1,
+                format!("and Linux {release} cannot use v2 (Linux 5.11 can)"),
+            )),
+        };
+    }
+    match wanted {
+        Some(mode) if all_have(monitors, version(mode)) => Ok(build(monitors, mode)),
+        Some(mode) => Err(no_address(
+            monitors,
+            version(mode),
+            format!("which device-config:ms_mode={} needs", mode.name()),
+        )),
+        None if all_have(monitors, 2) => Ok(build(monitors, DEFAULT)),
+        None if all_have(monitors, 1) => Ok(build(monitors, MsMode::Legacy)),
+        None => Err(no_address(
+            monitors,
+            2,
+            "and others have no v1 address: the kernel uses one version for all".to_owned(),
+        )),
+    }
+}
+
+/// The version of the protocol.
+const fn version(mode: MsMode) -> u8 {
+    if mode.speaks_v2() {
+        2
+    } else {
+        1
+    }
+}
+
+fn addresses(monitor: &Monitor, version: u8) -> &[String] {
+    match version {
+        1 => &monitor.v1,
+        _ => &monitor.v2,
+    }
+}
+
+fn all_have(monitors: &[Monitor], version: u8) -> bool {
+    let has = |monitor| !addresses(monitor, version).is_empty();
+    monitors.iter().all(has)
+}
+
+fn build(monitors: &[Monitor], ms_mode: MsMode) -> Route {
+    let of = |monitor| addresses(monitor, version(ms_mode));
+    let unused = monitors.iter().filter(|monitor| of(monitor).is_empty());
+    Route {
+        ms_mode,
+        addresses: monitors.iter().flat_map(of).cloned().collect(),
+        unused: unused.map(|monitor| monitor.name.clone()).collect(),
+    }
+}
+
+fn no_address(monitors: &[Monitor], version: u8, reason: String) -> NoRoute {
+    let without = monitors
+        .iter()
+        .filter(|monitor| addresses(monitor, version).is_empty());
+    NoRoute::NoAddress {
+        version,
+        monitors: Without(without.map(|m| (m.name.clone(), enable(m))).collect()),
+        reason,
+    }
+}
+
+/// The command that gives a monitor both versions. It restarts the monitor by itself.
+fn enable(monitor: &Monitor) -> String {
+    let hosts = monitor.v2.iter().chain(&monitor.v1).filter_map(|address| {
+        let (host, _) = address.rsplit_once(':')?;
+        Some(host)
+    });
+    let port = |addresses: &[String], default: &str| {
+        let port = addresses.first().and_then(|a| a.rsplit_once(':'));
+        port.map_or_else(|| default.to_owned(), |(_, port)| port.to_owned())
+    };
+    let host = hosts.into_iter().next().unwrap_or("ADDRESS");
+    let (v2, v1) = (port(&monitor.v2, "3300"), port(&monitor.v1, "6789"));
+    format!(
+        "ceph mon set-addrs {} '[v2:{host}:{v2},v1:{host}:{v1}]'",
+        monitor.name
+    )
+}
+
+#[cfg(test)]
+#[path = "messenger_tests.rs"]
+mod tests;
