@@ -16,6 +16,7 @@ import pytest
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
 from tests.lab.crucible import CrucibleLab, CrucibleStorage, crucible_bin
+from tests.lab.disk import Disk
 from tests.lab.dom0 import Dom0, GuestDom0, LocalDom0
 from tests.lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from tests.lab.tree import stage_sm
@@ -238,6 +239,20 @@ def rbd_pool(new_rbd_pool: Callable[[], RbdPool]) -> Iterator[RbdPool]:
 def sr(rbd_pool: RbdPool) -> CephSr:
     """An SR of the test's own, in a pool of its own."""
     return rbd_pool.create_sr()
+
+
+@pytest.fixture
+def disk(sr: CephSr) -> Iterator[Disk]:
+    """A disk of the test's own, in the SR of its file."""
+    disk = Disk.create(sr)
+    yield disk
+    disk.destroy()
+
+
+@pytest.fixture
+def own_sr(shared_rbd_pool: RbdPool) -> CephSr:
+    """An SR of the test's own, in the pool of all."""
+    return shared_rbd_pool.create_sr("own")
 
 
 _numbers = itertools.count(1)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started
     def token(vdi_uuid: str, name: str) -> SimpleNamespace:
         return SimpleNamespace(put=lambda: started.tokens.append(f"{vdi_uuid}.{name}"))
 
-    stubs = {
+    stubs: dict[str, dict[str, Any]] = {
         "guard": {"PROGRAM": str(started.program), "Token": token},
         "local": {"process_started": lambda pid: 7},
         "sm": {"util": SimpleNamespace(SMlog=started.logged.append)},
@@ -134,7 +135,7 @@ def test_a_guard_that_fails_leaves_no_failed_unit(started: Started, monkeypatch:
     def fail(*_: object) -> None:
         raise OSError("no such disk")
 
-    stubs = {"core": {"core_of": None}, "hosts": {"LocalSession": None}}
+    stubs: dict[str, dict[str, Any]] = {"core": {"core_of": None}, "hosts": {"LocalSession": None}}
     for name, members in stubs.items():
         stub = ModuleType(f"smblock.{name}")
         vars(stub).update(members)

@@ -23,13 +23,6 @@ def sr(guests_rbd_pool: RbdPool) -> CephSr:
     return guests_rbd_pool.create_sr("failed")
 
 
-@pytest.fixture
-def disk(sr: CephSr) -> Iterator[Disk]:
-    disk = Disk.create(sr)
-    yield disk
-    disk.destroy()
-
-
 @contextmanager
 def no_tapdisk(host: Dom0) -> Iterator[None]:
     """Meanwhile no tapdisk can be started on the host."""

@@ -25,13 +25,6 @@ def sr(guests_rbd_pool: RbdPool) -> CephSr:
 
 
 @pytest.fixture
-def disk(sr: CephSr) -> Iterator[Disk]:
-    disk = Disk.create(sr)
-    yield disk
-    disk.destroy()
-
-
-@pytest.fixture
 def plugged(disk: Disk, one: Dom0) -> Iterator[tuple[Disk, str]]:
     """A disk that the first host has plugged, and its device."""
     with disk.plugged(one) as device:

@@ -1,113 +1,39 @@
-"""Snapshots, clones and reverts, as an administrator sees them through `xe`, on a real cluster.
+"""Snapshots and clones, as an administrator sees them through `xe`, on a real cluster.
 
-Disks are at rest here; `test_snapshots_plugged.py` has those that run.
+Disks are at rest here; `test_snapshots_plugged.py` has those that run, `test_reverts.py` has reverts.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import struct
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
-from tests.lab import run, wait_for
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from tests.lab.cephrbd import CephSr, RbdPool
+from tests.lab.copies import (
+    NULL,
+    SIZE,
+    content,
+    disk_of,
+    disk_with,
+    require_nothing_left,
+    revert_vm,
+    row,
+    snapshot_vm,
+    vm_with,
+    write,
+)
 from tests.lab.disk import MIB, Disk
 from tests.lab.dom0 import Dom0
 from tests.lab.sr import fist_point
 from tests.lab.xapi import ApiError
-
-SIZE = 8 * MIB
-NULL = "OpaqueRef:NULL"
 
 
 @pytest.fixture(scope="module")
 def sr(shared_sr: CephSr) -> CephSr:
     """One SR for the tests that do not look at what is left at the end."""
     return shared_sr
-
-
-@pytest.fixture
-def own_sr(shared_rbd_pool: RbdPool) -> CephSr:
-    """An SR of the test's own, in the pool of all."""
-    return shared_rbd_pool.create_sr("own")
-
-
-@pytest.fixture
-def xapi_that_reverts(lab: CephRbdLab) -> Iterator[None]:
-    """Meanwhile xapi is one that knows VDI_REVERT, as xapi does since 26.16."""
-    pool = lab.xapi.pool
-    pool.settings.revert = True
-    pool.load_drivers(pool.master)
-    yield
-    pool.settings.revert = False
-    pool.load_drivers(pool.master)
-
-
-def content(seed: int) -> bytes:
-    """What a disk may hold; another for each `seed`."""
-    return random.Random(seed).randbytes(SIZE)
-
-
-def write(disk: Disk, data: bytes) -> None:
-    """Write to the beginning of a disk's image, as a VM would."""
-    image = f"{disk.sr.pool.name}/{disk.record()['volume']['image']['name']}"
-    diff = b"rbd diff v1\nw" + struct.pack("<QQ", 0, len(data)) + data + b"e"
-    run(["rbd", "--conf", disk.sr.lab.ceph.conf, "import-diff", "--no-progress", "-", image], timeout=60, input=diff)
-
-
-def disk_with(sr: CephSr, data: bytes, name: str = "disk") -> Disk:
-    """A new disk that holds `data`."""
-    disk = Disk(sr, sr.create_vdi(name, str(SIZE)))
-    write(disk, data)
-    return disk
-
-
-def row(disk: Disk) -> dict[str, Any]:
-    """What XAPI says about a VDI; `snapshot_of` as a uuid, or None."""
-    with disk.sr.lab.xapi.session() as session:
-        record = dict(session.VDI.get_record(session.VDI.get_by_uuid(disk.uuid)))
-        of = record["snapshot_of"]
-        record["snapshot_of"] = None if of == NULL else session.VDI.get_uuid(of)
-    return record
-
-
-def vm_with(disk: Disk) -> str:
-    """A halted VM that has the disk: its uuid."""
-    vm = disk.sr.lab.xe("vm-create", "name-label=guest")
-    disk.attach_to(vm)
-    return vm
-
-
-def disk_of(vm: str, sr: CephSr) -> Disk:
-    """The one disk of a VM."""
-    return Disk(sr, sr.lab.xe("vbd-list", f"vm-uuid={vm}", "params=vdi-uuid", "--minimal"))
-
-
-def snapshot_vm(vm: str, sr: CephSr) -> tuple[str, Disk]:
-    """`xe vm-snapshot`: the snapshot's uuid, and that of its disk."""
-    snapshot = sr.lab.xe("vm-snapshot", f"uuid={vm}", "new-name-label=before")
-    return snapshot, disk_of(snapshot, sr)
-
-
-def revert_vm(snapshot: str, sr: CephSr) -> None:
-    sr.lab.xe("snapshot-revert", f"snapshot-uuid={snapshot}")
-
-
-def require_nothing_left(sr: CephSr) -> None:
-    """Wait until the cluster has freed all that was deleted; what is left then was leaked."""
-
-    def is_empty() -> bool:
-        sr.scan()
-        images = [image for image in sr.pool.images() if sr.uuid in image]
-        return not images and sr.uuid not in sr.pool.trash() and sr.catalogue_keys() == {"sr"}
-
-    assert sr.vdis() == set()
-    wait_for(is_empty, "the SR's last image to go", seconds=60)
 
 
 # What they are
@@ -276,79 +202,6 @@ def test_an_sr_does_not_touch_the_snapshots_and_clones_of_another_in_its_pool(ow
     assert {vdi: vdi.export() for vdi in family} == family
 
 
-# Reverts
-
-
-def test_a_vm_reverts_again_and_again_as_xapi_has_always_done_it(own_sr: CephSr) -> None:
-    disk = disk_with(own_sr, content(1), "root disk")
-    vm = vm_with(disk)
-    first, first_disk = snapshot_vm(vm, own_sr)
-    write(disk, content(2))
-    second, second_disk = snapshot_vm(vm, own_sr)
-    write(disk, content(3))
-    for snapshot, held in ((first, content(1)), (second, content(2)), (first, content(1))):
-        before = disk_of(vm, own_sr)
-        revert_vm(snapshot, own_sr)
-        now = disk_of(vm, own_sr)
-        assert now.export() == held
-        assert row(now)["name_label"] == "root disk"
-        assert own_sr.vdis() == {now.uuid, first_disk.uuid, second_disk.uuid} != {before.uuid}
-        assert [row(vdi)["snapshot_of"] for vdi in (first_disk, second_disk)] == [now.uuid] * 2
-    assert [vdi.export() for vdi in (first_disk, second_disk)] == [content(1), content(2)]
-
-    own_sr.scan()  # it was told to no driver whose snapshots they are now
-    own_sr.forget()
-    own_sr.pool.introduce_sr(own_sr.uuid)
-    assert [row(vdi)["snapshot_of"] for vdi in (first_disk, second_disk)] == [now.uuid] * 2
-    for vdi in (now, first_disk, second_disk):
-        vdi.destroy()
-    require_nothing_left(own_sr)
-
-
-@pytest.mark.usefixtures("xapi_that_reverts")
-def test_a_disk_that_is_reverted_keeps_its_uuid_and_its_name(own_sr: CephSr) -> None:
-    lab = own_sr.lab
-    disk = disk_with(own_sr, content(1), "root disk")
-    vm = vm_with(disk)
-    first, first_disk = snapshot_vm(vm, own_sr)
-    write(disk, content(2))
-    second, second_disk = snapshot_vm(vm, own_sr)
-    lab.xe("vdi-resize", f"uuid={disk.uuid}", f"disk-size={2 * SIZE}")
-    lab.xe("vdi-param-set", f"uuid={disk.uuid}", "name-label=renamed")
-    mark = len(lab.xapi.commands)
-    for snapshot, held in ((first, content(1)), (second, content(2)), (first, content(1))):
-        revert_vm(snapshot, own_sr)
-        assert disk_of(vm, own_sr) == disk
-        assert disk.export() == held
-        said = row(disk)
-        assert (said["name_label"], said["virtual_size"], said["read_only"]) == ("renamed", str(SIZE), False)
-    assert [name for _, name in lab.commands_since(mark)] == ["vdi_revert"] * 3
-    assert [vdi.export() for vdi in (first_disk, second_disk)] == [content(1), content(2)]
-    assert [row(vdi)["snapshot_of"] for vdi in (first_disk, second_disk)] == [disk.uuid] * 2
-    own_sr.scan()
-    assert row(disk)["virtual_size"] == str(SIZE)
-    for vdi in (first_disk, disk, second_disk):
-        vdi.destroy()
-    require_nothing_left(own_sr)
-
-
-def test_a_disk_that_forgets_its_changes_starts_as_it_was(own_sr: CephSr) -> None:
-    lab = own_sr.lab
-    disk = disk_with(own_sr, content(1))
-    lab.xe("vdi-param-set", f"uuid={disk.uuid}", "on-boot=reset")
-    assert own_sr.vdis() == {disk.uuid}
-    assert "VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION" in lab.refused("vdi-snapshot", f"uuid={disk.uuid}")
-    for seed in (2, 3):
-        disk.command(lab.hosts[1], "vdi_epoch_begin")  # its VM starts there
-        assert disk.export() == content(1)
-        write(disk, content(seed))
-    lab.xe("vdi-param-set", f"uuid={disk.uuid}", "on-boot=persist")
-    disk.command(lab.hosts[1], "vdi_epoch_begin")
-    assert disk.export() == content(3)
-    disk.destroy()
-    require_nothing_left(own_sr)
-
-
 # What is refused
 
 
@@ -456,22 +309,4 @@ def test_a_copy_that_was_killed_before_xapi_heard_of_it_is_found_by_a_scan(own_s
     assert row(found)["snapshot_of"] == (disk.uuid if command == "snapshot" else None)
     for vdi in (disk, found):
         vdi.destroy()
-    require_nothing_left(own_sr)
-
-
-@pytest.mark.usefixtures("xapi_that_reverts")
-def test_a_revert_and_a_deletion_that_were_killed_are_done_all_the_same(own_sr: CephSr) -> None:
-    lab = own_sr.lab
-    disk = disk_with(own_sr, content(1))
-    snapshot, its_disk = snapshot_vm(vm_with(disk), own_sr)
-    lab.xe("vdi-resize", f"uuid={disk.uuid}", f"disk-size={2 * SIZE}")
-    with fist_point(lab.hosts[0], "vdi_revert"):
-        assert "VM_REVERT_FAILED" in lab.refused("snapshot-revert", f"snapshot-uuid={snapshot}")
-    with fist_point(lab.hosts[0], "vdi_delete"):
-        lab.refused("vdi-destroy", f"uuid={its_disk.uuid}")
-    own_sr.scan()
-    assert own_sr.vdis() == {disk.uuid}
-    assert row(disk)["virtual_size"] == str(SIZE)
-    assert disk.export() == content(1)
-    disk.destroy()
     require_nothing_left(own_sr)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
@@ -16,13 +14,6 @@ PLUGIN = "/etc/xapi.d/plugins/smblock"
 @pytest.fixture(scope="module")
 def sr(guests_rbd_pool: RbdPool) -> CephSr:
     return guests_rbd_pool.create_sr("tagged")
-
-
-@pytest.fixture
-def disk(sr: CephSr) -> Iterator[Disk]:
-    disk = Disk.create(sr)
-    yield disk
-    disk.destroy()
 
 
 def add_key(disk: Disk, key: str, value: str) -> None:

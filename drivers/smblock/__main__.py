@@ -53,10 +53,7 @@ def _parser():
     reclaim.set_defaults(run=_reclaim)
 
     release = commands.add_parser("release", help="drop the claim of a host that certainly does not run any more")
-    release.add_argument("--sr", required=True, metavar="UUID")
-    release.add_argument("--vdi", required=True, metavar="UUID")
-    release.add_argument("--yes", action="store_true", help="that host is off: it cannot write to the disk")
-    _add_device_config(release)
+    _add_vdi(release, "that host is off: it cannot write to the disk")
     release.set_defaults(run=_release)
 
     fence = commands.add_parser(
@@ -76,12 +73,16 @@ def _parser():
     fence.set_defaults(run=_fence)
 
     accept = commands.add_parser("accept", help="let a Crucible volume have the regions and the key that it has now")
-    accept.add_argument("--sr", required=True, metavar="UUID")
-    accept.add_argument("--vdi", required=True, metavar="UUID")
-    accept.add_argument("--yes", action="store_true", help="all three targets and the key are the volume's own")
-    _add_device_config(accept)
+    _add_vdi(accept, "all three targets and the key are the volume's own")
     accept.set_defaults(run=_accept)
     return parser
+
+
+def _add_vdi(parser, yes_means):
+    parser.add_argument("--sr", required=True, metavar="UUID")
+    parser.add_argument("--vdi", required=True, metavar="UUID")
+    parser.add_argument("--yes", action="store_true", help=yes_means)
+    _add_device_config(parser)
 
 
 def _add_device_config(parser):
