@@ -93,6 +93,25 @@ impl Header<'_> {
             .has_parent()
     }
 
+    /// The feature bits (`RBD_FEATURE_*`).
+    pub fn features(&self) -> Result<u64> {
+        let mut argument = CEPH_NOSNAP.to_le_bytes().to_vec();
+        argument.push(1); // for reading: nothing is refused
+        self.ask(c"get_features", &argument)?.number()
+    }
+
+    /// The operation feature bits (`RBD_OPERATION_FEATURE_*`).
+    pub fn op_features(&self) -> Result<u64> {
+        self.ask(c"op_features_get", &[])?.number()
+    }
+
+    /// Whether a snapshot is protected (or is about to lose its protection): then it cannot be
+    /// removed.
+    pub fn is_protected(&self, id: SnapId) -> Result<bool> {
+        let mut answer = self.ask(c"get_protection_status", &id.0.to_le_bytes())?;
+        Ok(answer.take::<1>()? != [0])
+    }
+
     /// The numbers of the image's snapshots, those in the trash among them.
     pub fn snapshots(&self) -> Result<Vec<SnapId>> {
         self.ask(c"get_snapcontext", &[])?.snapshots()

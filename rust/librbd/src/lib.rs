@@ -45,6 +45,7 @@ mod error;
 mod ffi;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod group;
 mod header;
 mod image;
 mod images;
@@ -69,6 +70,7 @@ pub use blocklist::BlocklistEntry;
 pub use clone::{LinkedImage, Parent};
 pub use cluster::Cluster;
 pub use error::{Error, Result};
+pub use group::{Group, GroupSnapshot};
 pub use header::Header;
 pub use image::{Image, ImageInfo, ImageRef};
 pub use images::{CreateOptions, ImageEntry};

@@ -48,6 +48,9 @@ crate::ffi::function_table! {
         ) -> c_int;
         fn rados_buffer_free(buf: *mut c_char);
         fn rados_pool_list(cluster: rados_t, buf: *mut c_char, len: usize) -> c_int;
+        fn rados_pool_reverse_lookup(
+            cluster: rados_t, id: i64, buf: *mut c_char, maxlen: usize,
+        ) -> c_int;
         fn rados_ioctx_create(
             cluster: rados_t, pool_name: *const c_char, ioctx: *mut rados_ioctx_t,
         ) -> c_int;

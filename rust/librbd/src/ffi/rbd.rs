@@ -97,6 +97,21 @@ pub(crate) struct rbd_image_watcher_t {
     pub(crate) cookie: u64,
 }
 
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub(crate) struct rbd_group_info_t {
+    pub(crate) name: *mut c_char,
+    pub(crate) pool: i64,
+}
+
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub(crate) struct rbd_snap_group_namespace_t {
+    pub(crate) group_pool: i64,
+    pub(crate) group_name: *mut c_char,
+    pub(crate) group_snap_name: *mut c_char,
+}
+
 crate::ffi::function_table! {
     /// The functions of librbd.so.1.
     Rbd
@@ -205,6 +220,24 @@ crate::ffi::function_table! {
             io: rados_ioctx_t, id: *const c_char, force: bool, cb: librbd_progress_fn_t,
             cbdata: *mut c_void,
         ) -> c_int;
+        fn rbd_get_group(
+            image: rbd_image_t, group_info: *mut rbd_group_info_t, group_info_size: usize,
+        ) -> c_int;
+        fn rbd_group_info_cleanup(
+            group_info: *mut rbd_group_info_t, group_info_size: usize,
+        ) -> c_int;
+        fn rbd_snap_get_group_namespace(
+            image: rbd_image_t, snap_id: u64, group_snap: *mut rbd_snap_group_namespace_t,
+            group_snap_size: usize,
+        ) -> c_int;
+        fn rbd_snap_group_namespace_cleanup(
+            group_spec: *mut rbd_snap_group_namespace_t, group_snap_size: usize,
+        ) -> c_int;
+        fn rbd_group_image_remove_by_id(
+            group_p: rados_ioctx_t, group_name: *const c_char, image_p: rados_ioctx_t,
+            image_id: *const c_char,
+        ) -> c_int;
+        fn rbd_snap_get_limit(image: rbd_image_t, limit: *mut u64) -> c_int;
         fn rbd_trash_restore(io: rados_ioctx_t, id: *const c_char, name: *const c_char) -> c_int;
     }
     optional {

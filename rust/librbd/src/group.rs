@@ -1,0 +1,139 @@
+//! Groups of images: what an image is a member of, and taking it out.
+
+use std::mem::{size_of, MaybeUninit};
+
+use crate::buffer::{c_string, copy_text, text_of_unknown_length};
+use crate::cluster::Cluster;
+use crate::error::{check, Result};
+use crate::ffi::rbd::{rbd_group_info_t, rbd_snap_group_namespace_t};
+use crate::image::Image;
+use crate::pool::Pool;
+use crate::snapshot::SnapId;
+
+/// A group of images. Its images may be in other pools than the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The number of the pool that the group is in.
+    pub pool_id: i64,
+    /// The group's name.
+    pub name: String,
+}
+
+/// The snapshot of a group that a snapshot of an image is a part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSnapshot {
+    /// The group.
+    pub group: Group,
+    /// The name of the group's snapshot.
+    pub name: String,
+}
+
+impl Image {
+    /// The group that the image is a member of; also of an image in the trash.
+    ///
+    /// Implements: `int rbd_get_group(rbd_image_t image, rbd_group_info_t *group_info, size_t
+    /// group_info_size)`; the name is given back with `int rbd_group_info_cleanup(rbd_group_info_t
+    /// *group_info, size_t group_info_size)`.
+    pub fn group(&self) -> Result<Option<Group>> {
+        let mut info = MaybeUninit::<rbd_group_info_t>::zeroed();
+        let size = size_of::<rbd_group_info_t>();
+        // SAFETY: the image is open; `info` is as large as is said.
+        let got = unsafe {
+            self.rbd()
+                .rbd_get_group(self.raw(), info.as_mut_ptr(), size)
+        };
+        self.check("rbd_get_group", got)?;
+        // SAFETY: it was filled; the name is copied before it is freed, once.
+        let group = unsafe {
+            let group = Group {
+                pool_id: info.assume_init_ref().pool,
+                name: copy_text(info.assume_init_ref().name),
+            };
+            self.rbd().rbd_group_info_cleanup(info.as_mut_ptr(), size);
+            group
+        };
+        Ok((group.pool_id >= 0).then_some(group))
+    }
+
+    /// What snapshot of a group a snapshot in that namespace is a part of.
+    ///
+    /// Implements: `int rbd_snap_get_group_namespace(rbd_image_t image, uint64_t snap_id,
+    /// rbd_snap_group_namespace_t *group_snap, size_t group_snap_size)`; the names are given back
+    /// with `int rbd_snap_group_namespace_cleanup(rbd_snap_group_namespace_t *group_spec, size_t
+    /// group_snap_size)`.
+    pub fn group_snapshot(&self, id: SnapId) -> Result<GroupSnapshot> {
+        let mut found = MaybeUninit::<rbd_snap_group_namespace_t>::zeroed();
+        let size = size_of::<rbd_snap_group_namespace_t>();
+        // SAFETY: the image is open; `found` is as large as is said.
+        let got = unsafe {
+            let rbd = self.rbd();
+            rbd.rbd_snap_get_group_namespace(self.raw(), id.0, found.as_mut_ptr(), size)
+        };
+        self.check("rbd_snap_get_group_namespace", got)?;
+        // SAFETY: it was filled; the names are copied before they are freed, once.
+        Ok(unsafe {
+            let filled = found.assume_init_ref();
+            let snapshot = GroupSnapshot {
+                group: Group {
+                    pool_id: filled.group_pool,
+                    name: copy_text(filled.group_name),
+                },
+                name: copy_text(filled.group_snap_name),
+            };
+            let rbd = self.rbd();
+            rbd.rbd_snap_group_namespace_cleanup(found.as_mut_ptr(), size);
+            snapshot
+        })
+    }
+
+    /// How many snapshots the image may have, if it has a limit.
+    ///
+    /// Implements: `int rbd_snap_get_limit(rbd_image_t image, uint64_t *limit)`.
+    pub fn snapshot_limit(&self) -> Result<Option<u64>> {
+        let mut limit = 0;
+        // SAFETY: the image is open; `limit` is valid for writing.
+        let got = unsafe { self.rbd().rbd_snap_get_limit(self.raw(), &mut limit) };
+        self.check("rbd_snap_get_limit", got)?;
+        Ok((limit < u64::MAX).then_some(limit))
+    }
+}
+
+impl Pool {
+    /// Takes an image of this pool out of a group, also one in the trash. One that is not a member
+    /// stays so.
+    ///
+    /// Implements: `int rbd_group_image_remove_by_id(rados_ioctx_t group_p, const char *group_name,
+    /// rados_ioctx_t image_p, const char *image_id)`.
+    pub fn leave_group(&self, group_pool: &Pool, group: &str, image_id: &str) -> Result<()> {
+        let (c_group, c_id) = (c_string("group", group)?, c_string("image id", image_id)?);
+        // SAFETY: both ioctxs are valid; both texts are C strings.
+        let removed = unsafe {
+            self.rbd()?.rbd_group_image_remove_by_id(
+                group_pool.raw(),
+                c_group.as_ptr(),
+                self.raw(),
+                c_id.as_ptr(),
+            )
+        };
+        let object = || format!("{} (image id {image_id})", group_pool.path(group));
+        check("rbd_group_image_remove_by_id", object, removed).map(|_| ())
+    }
+}
+
+impl Cluster {
+    /// The name of the pool with that number.
+    ///
+    /// Implements: `int rados_pool_reverse_lookup(rados_t cluster, int64_t id, char *buf, size_t
+    /// maxlen)`.
+    pub fn pool_name(&self, id: i64) -> Result<String> {
+        text_of_unknown_length(128, |buffer, length| {
+            // SAFETY: the connection is up; `buffer` is valid for `length` bytes.
+            let got = unsafe {
+                self.library()
+                    .rados
+                    .rados_pool_reverse_lookup(self.raw(), id, buffer, length)
+            };
+            check("rados_pool_reverse_lookup", || format!("pool id {id}"), got)
+        })
+    }
+}
