@@ -86,6 +86,7 @@ fn sm_key(error: &Error) -> &'static str {
         | Error::VdiBusy { .. }
         | Error::ClaimLost { .. } => "VDIInUse",
         Error::FenceFailed { .. } | Error::Blocklisted { .. } => "VDIUnavailable",
+        Error::ByHand(_) => "VDIUnavailable",
         Error::ImageMissing { .. } | Error::ImageShrunk { .. } | Error::SnapshotMissing { .. } => {
             "VDIUnavailable"
         }

@@ -1,6 +1,7 @@
 //! A pool of a real Ceph cluster, through librados and librbd.
 
 mod comparison;
+mod inspection;
 mod monitors;
 mod progress;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use librbd::{
     ConnectOptions, CreateOptions, ImageRef, OmapUpdate, SnapId, SnapshotKind, SnapshotRef,
+    TrashSource,
 };
 use serde_json::json;
 
@@ -85,14 +87,17 @@ impl CephPool {
         Ok(id)
     }
 
-    fn snapshots_of(image: &librbd::Image) -> Result<Vec<SnapshotState>> {
-        let snapshots = image.snapshots()?.into_iter().map(|s| SnapshotState {
-            id: s.id.0,
-            removed: matches!(s.kind, SnapshotKind::Trash { .. }),
-            name: s.name,
-            size: s.size,
+    fn snapshots_of(&self, image: &librbd::Image) -> Result<Vec<SnapshotState>> {
+        let snapshots = image.snapshots()?.into_iter().map(|s| {
+            Ok(SnapshotState {
+                id: s.id.0,
+                removed: matches!(s.kind, SnapshotKind::Trash { .. }),
+                origin: self.origin(image, &s)?,
+                name: s.name,
+                size: s.size,
+            })
         });
-        Ok(snapshots.collect())
+        snapshots.collect()
     }
 
     fn watchers_of(image: &librbd::Image) -> Result<Vec<Watcher>> {
@@ -104,9 +109,9 @@ impl CephPool {
         Ok(watchers.collect())
     }
 
-    fn state(image: &librbd::Image) -> Result<ImageState> {
+    fn state(&self, image: &librbd::Image) -> Result<ImageState> {
         Ok(ImageState {
-            snapshots: Self::snapshots_of(image)?,
+            snapshots: self.snapshots_of(image)?,
             has_parent: image.parent()?.is_some(),
             id: image.id()?,
             name: image.name()?,
@@ -237,7 +242,7 @@ impl Cluster for CephPool {
             let was_removed = |s: &SnapshotState| s.id == snapshot_id && s.removed;
             // EBUSY is the answer for one that was removed before and that clones still need.
             if error.errno() == Some(nix::libc::EBUSY)
-                && Self::snapshots_of(&image)?.iter().any(was_removed)
+                && self.snapshots_of(&image)?.iter().any(was_removed)
             {
                 return Err(ClusterError::new(
                     "rbd_snap_remove_by_id",
@@ -282,7 +287,7 @@ impl Cluster for CephPool {
     fn users(&self, id: &str) -> Result<ImageUsers> {
         let image = self.open_image(id, true)?;
         Ok(ImageUsers {
-            snapshots: Self::snapshots_of(&image)?,
+            snapshots: self.snapshots_of(&image)?,
             watchers: Self::watchers_of(&image)?,
         })
     }
@@ -297,7 +302,7 @@ impl Cluster for CephPool {
     }
 
     fn image(&self, id: &str) -> Result<ImageState> {
-        Self::state(&self.open_image(id, true)?)
+        self.state(&self.open_image(id, true)?)
     }
 
     fn image_by_name(&self, name: &str) -> Result<ImageState> {
@@ -308,7 +313,7 @@ impl Cluster for CephPool {
         {
             return Err(ClusterError::new("rbd_open", name, nix::libc::ENOENT));
         }
-        Self::state(&self.pool.image_open(&ImageRef::Name(name), true)?)
+        self.state(&self.pool.image_open(&ImageRef::Name(name), true)?)
     }
 
     fn grow_image(&self, id: &str, size: u64) -> Result<()> {
@@ -330,6 +335,7 @@ impl Cluster for CephPool {
         let entries = entries.into_iter().map(|e| TrashedImage {
             id: e.id,
             name: e.name,
+            migrating: e.source == TrashSource::Migration,
         });
         Ok(entries.collect())
     }

@@ -5,7 +5,11 @@
 //! Every method is one step as far as crash safety goes: callers must be safe when it was not
 //! applied, when it was, and when the answer was lost.
 
+mod inspection;
+
 use std::collections::BTreeMap;
+
+pub use self::inspection::{Condition, Inspection, MIGRATING, NON_PRIMARY};
 
 /// Entries of an object's omap.
 pub type Entries = BTreeMap<String, Vec<u8>>;
@@ -149,6 +153,23 @@ pub struct SnapshotState {
     pub size: u64,
     /// Removed, and kept by Ceph until its last clone goes: it cannot be mapped or cloned.
     pub removed: bool,
+    /// What it is.
+    pub origin: Origin,
+}
+
+/// What a snapshot is: the RBD namespace of snapshots that it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// An ordinary one.
+    User,
+    /// Removed, and kept for its clones.
+    Removed,
+    /// A part of that snapshot of a group, `POOL/GROUP@SNAPSHOT`.
+    Group(String),
+    /// Mirroring has made it.
+    Mirror,
+    /// Another one, by its number in librbd.
+    Other(i32),
 }
 
 /// The one image-meta key this driver writes.
@@ -193,6 +214,8 @@ pub struct TrashedImage {
     pub id: String,
     /// The name it had.
     pub name: String,
+    /// It is the source of a migration that is not committed yet.
+    pub migrating: bool,
 }
 
 /// Hears how far a long call is: how much is done, of how much in all, in a unit of the call's own.
@@ -200,7 +223,7 @@ pub struct TrashedImage {
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
-pub trait Cluster {
+pub trait Cluster: Inspection {
     /// The cluster's fsid.
     fn fsid(&self) -> Result<String>;
     /// The pool's id.

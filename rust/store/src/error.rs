@@ -1,5 +1,8 @@
 //! What can go wrong, in words for the administrator who reads it at three in the morning.
 
+mod advice;
+mod by_hand;
+
 use uuid::Uuid;
 
 use crate::cluster::ClusterError;
@@ -7,6 +10,9 @@ use crate::fence::Hold;
 use crate::host::HostError;
 use crate::record::Unreadable;
 use crate::usage::{NoRoom, UsageError};
+
+use self::advice::advise_on_hold;
+pub use self::by_hand::ByHand;
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -209,10 +215,12 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is smaller than the VDI.
-    #[error("VDI {vdi}: image {image} has {actual} bytes but the VDI {expected}: it was shrunk outside this driver. Grow it back ('rbd resize --size {expected}B POOL/{image}', with the SR's pool; what it lost reads as zeros), then try again")]
+    #[error("VDI {vdi}: image {image} has {actual} bytes but the VDI {expected}: it was shrunk outside this driver. Grow it back ('rbd resize --size {expected}B {pool}/{image}'; what it lost reads as zeros), then try again")]
     ImageShrunk {
         /// The VDI.
         vdi: Uuid,
+        /// The image's pool.
+        pool: String,
         /// The image's name.
         image: String,
         /// Bytes the image has.
@@ -220,6 +228,9 @@ pub enum Error {
         /// Bytes the VDI has.
         expected: u64,
     },
+    /// The image was changed outside this driver.
+    #[error(transparent)]
+    ByHand(#[from] ByHand),
     /// The image has features that this kernel cannot map.
     #[error("VDI {vdi}: this host's kernel cannot map image {image}: it lacks the features {features}. Drop them: rbd feature disable {pool}/{image} {features}")]
     Features {
@@ -352,22 +363,6 @@ impl Error {
             Error::Cluster { source, .. } => source.is_unknown(),
             Error::Host { source, .. } => source.is_unknown(),
             _ => false,
-        }
-    }
-}
-
-/// What an administrator can do about a claim that counts.
-fn advise_on_hold(hold: &Hold, host: &str) -> String {
-    match hold {
-        Hold::InUse => "The host runs and uses the disk: unplug it there".to_owned(),
-        Hold::Silent => format!(
-            "The host cannot be reached, and it was not declared dead, so it may be writing. If it is down for good, or its power is off, run 'xe host-declare-dead uuid={host}', then try again"
-        ),
-        Hold::OtherPool(pool) => {
-            let pool = pool.as_deref().unwrap_or("unknown");
-            format!(
-                "That host is not a member of this pool (the claim is of XAPI pool {pool}), so the SR may be in use there. If all hosts of that pool are off, run 'smblock-admin fence --host {host}' with --sr and the SR's device-config, then try again"
-            )
         }
     }
 }

@@ -10,6 +10,7 @@
 mod cluster;
 mod crucible;
 mod host;
+mod inspection;
 
 use std::cell::{Cell, RefCell};
 

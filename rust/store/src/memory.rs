@@ -14,6 +14,7 @@
 mod by_hand;
 mod cluster;
 mod hosts;
+mod inspection;
 mod machine;
 mod pool;
 mod power;

@@ -1,5 +1,6 @@
 //! What can be done with an SR.
 
+pub(crate) mod adopt;
 pub mod create;
 pub mod delete;
 pub mod plug;

@@ -3,6 +3,7 @@
 
 pub mod activate;
 mod base;
+mod by_hand;
 pub mod claim;
 pub mod clone;
 pub mod create;

@@ -106,7 +106,8 @@ fn the_data_of_a_deleted_disk_is_freed_while_its_snapshot_and_their_clones_stay_
     let waits = HoldUp::Snapshots {
         vdis: 1,
         by_clones: 1,
-        foreign: 0,
+        foreign: Vec::new(),
+        path: format!("rbd/{}", lab.image_name(&snapshot)),
     };
     assert_eq!(pending(&lab)[0].holds_up, Some(waits));
     assert!(!lab

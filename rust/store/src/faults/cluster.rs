@@ -20,7 +20,7 @@ impl<'f, 'w> FaultyCluster<'f, 'w> {
         FaultyCluster { inner, faults }
     }
 
-    fn call<T>(
+    pub(super) fn call<T>(
         &self,
         call: &Call<'_>,
         apply: impl Fn(&dyn Cluster) -> ClusterResult<T> + 'w,

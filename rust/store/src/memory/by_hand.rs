@@ -1,7 +1,8 @@
 //! What an administrator does to images with `rbd`, past the driver.
 
-use super::pool::TRASH_OBJECT;
+use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
 use super::World;
+use crate::cluster::{Origin, MIGRATING};
 
 impl World {
     /// `rbd trash mv`. Returns the image's id.
@@ -34,6 +35,166 @@ impl World {
             new.clone_into(&mut image.name);
         }
         pool.directory.insert(new.to_owned(), id);
+    }
+
+    /// Does something to the image of that name.
+    fn with_image(&self, name: &str, act: impl FnOnce(&mut Image)) {
+        let pool = &mut self.lock().pool;
+        let id = pool.directory.get(name);
+        if let Some(image) = id.and_then(|id| pool.images.get_mut(id)) {
+            act(image);
+        }
+    }
+
+    /// `rbd group image add`, of a group of the image's pool.
+    pub fn add_to_group(&self, name: &str, group: &str) {
+        self.with_image(name, |image| image.group = Some(group.to_owned()));
+    }
+
+    /// Whether the driver's user may change groups. They may be in a pool that it has no rights in.
+    pub fn set_groups_open(&self, open: bool) {
+        self.lock().pool.closed_groups = !open;
+    }
+
+    /// `rbd snap create` (or what makes a snapshot in another namespace). Returns the snapshot's id.
+    pub fn snapshot_by_hand(&self, name: &str, snapshot: &str, origin: Origin) -> u64 {
+        let id = self.lock().number();
+        self.with_image(name, |image| {
+            let taken = ImageSnapshot::of(image, id, snapshot, origin);
+            image.snapshots.push(taken);
+        });
+        id
+    }
+
+    /// `rbd snap protect` and `rbd snap unprotect`, of every snapshot of an image.
+    pub fn protect_snapshots(&self, name: &str, protect: bool) {
+        self.with_image(name, |image| {
+            for snapshot in &mut image.snapshots {
+                snapshot.protected = protect;
+            }
+        });
+    }
+
+    /// `rbd snap rm`, or what removes those of another namespace: of every snapshot of an image.
+    pub fn remove_snapshots(&self, name: &str) {
+        self.with_image(name, |image| image.snapshots.clear());
+    }
+
+    /// `rbd clone`, of each snapshot of an image, to `to.<number>`.
+    pub fn clone_by_hand(&self, name: &str, to: &str) {
+        let mut state = self.lock();
+        let Some(id) = state.pool.directory.get(name).cloned() else {
+            return;
+        };
+        for snapshot in state.pool.images[&id].snapshots.clone() {
+            let number = state.number();
+            let mut image = Image::new(&format!("{to}.{number}"), snapshot.size, 1, None);
+            image.parent = Some((id.clone(), snapshot.id));
+            image.content = snapshot.content;
+            state.pool.insert(&format!("c{number:x}"), image);
+        }
+    }
+
+    /// `rbd flatten`.
+    pub fn flatten_by_hand(&self, name: &str) {
+        let pool = &mut self.lock().pool;
+        if let Some(id) = pool.directory.get(name).cloned() {
+            pool.flatten(&id);
+        }
+    }
+
+    /// `rbd snap limit set`, and with `None` `rbd snap limit clear`.
+    pub fn limit_snapshots(&self, name: &str, limit: Option<u64>) {
+        self.with_image(name, |image| image.limit = limit);
+    }
+
+    /// `rbd feature enable`, `rbd mirror image demote` and others that change an image's features.
+    pub fn set_features(&self, name: &str, features: u64) {
+        self.with_image(name, |image| image.features = features);
+    }
+
+    /// `rbd image-meta set`, and with `None` `rbd image-meta remove`, of the driver's key.
+    pub fn set_image_meta(&self, name: &str, meta: Option<&str>) {
+        self.with_image(name, |image| image.meta = meta.map(str::to_owned));
+    }
+
+    /// `rbd rm` and `rbd import` of a copy, which keeps the image-meta if it was exported with
+    /// `--export-format 2`. Snapshots keep their names and get other ids. Returns the new id.
+    pub fn import_over(&self, name: &str, keeps_meta: bool) -> Option<String> {
+        let mut state = self.lock();
+        let old = state.pool.directory.remove(name)?;
+        let mut image = state.pool.images.remove(&old)?;
+        image.meta = image.meta.filter(|_| keeps_meta);
+        for at in 0..image.snapshots.len() {
+            image.snapshots[at].id = state.number();
+        }
+        let id = format!("i{:x}", state.number());
+        state.pool.insert(&id, image);
+        Some(id)
+    }
+
+    /// `rbd migration prepare POOL/IMAGE POOL/IMAGE`: another image takes the name, and the source
+    /// goes to the trash. Returns the new image's id.
+    pub fn prepare_migration(&self, name: &str) -> Option<String> {
+        let mut state = self.lock();
+        let old = state.pool.directory.remove(name)?;
+        let source = state.pool.images.get_mut(&old)?;
+        source.features |= MIGRATING;
+        let mut image = source.clone();
+        for at in 0..image.snapshots.len() {
+            image.snapshots[at].id = state.number();
+        }
+        let id = format!("m{:x}", state.number());
+        // The clones get the new image for a parent.
+        let relinked = state.pool.images[&old]
+            .snapshots
+            .iter()
+            .zip(&image.snapshots);
+        let relinked: Vec<_> = relinked.map(|(old, new)| (old.id, new.id)).collect();
+        state.pool.relink(&old, &id, &relinked);
+        state.pool.trash.insert(old.clone());
+        state.pool.migrations.insert(old, id.clone());
+        state.pool.insert(&id, image);
+        Some(id)
+    }
+
+    /// `rbd migration execute` and `commit`: the source goes.
+    pub fn commit_migration(&self, name: &str) {
+        self.end_migration(name, |pool, old, new| {
+            pool.images.remove(old);
+            if let Some(image) = pool.images.get_mut(new) {
+                image.features &= !MIGRATING;
+            }
+        });
+    }
+
+    /// `rbd migration abort`: the source gets its name back.
+    pub fn abort_migration(&self, name: &str) {
+        self.end_migration(name, |pool, old, new| {
+            let moved = pool.images.remove(new);
+            let back = moved.into_iter().flat_map(|image| image.snapshots);
+            let kept = pool.images[old].snapshots.iter();
+            let back: Vec<_> = back.zip(kept).map(|(new, old)| (new.id, old.id)).collect();
+            pool.relink(new, old, &back);
+            if let Some(image) = pool.images.get_mut(old) {
+                image.features &= !MIGRATING;
+                pool.directory.insert(image.name.clone(), old.to_owned());
+            }
+        });
+    }
+
+    fn end_migration(&self, name: &str, end: impl FnOnce(&mut Pool, &str, &str)) {
+        let pool = &mut self.lock().pool;
+        let Some(new) = pool.directory.get(name).cloned() else {
+            return;
+        };
+        let mut migrations = pool.migrations.iter();
+        let Some(old) = migrations.find(|m| *m.1 == new).map(|m| m.0.clone()) else {
+            return;
+        };
+        pool.migrations.remove(&old);
+        pool.trash.remove(&old);
+        end(pool, &old, &new);
     }
 
     /// Writes to an image that no host has mapped, as `rbd import-diff` or `rbd-nbd` does.

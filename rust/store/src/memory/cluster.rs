@@ -9,7 +9,7 @@ use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
 use super::report::{self, POOL_ID, POOL_NAME};
 use super::{State, World};
 use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageHeader, ImageState, ImageUsers, Progress, Result,
+    Cluster, ClusterError, Entries, ImageHeader, ImageState, ImageUsers, Origin, Progress, Result,
     SnapshotState, Swap, TrashedImage, Watcher,
 };
 
@@ -36,7 +36,7 @@ impl MemoryCluster {
         }
     }
 
-    fn request(&self, call: &str, object: &str) -> Result<MutexGuard<'_, State>> {
+    pub(super) fn request(&self, call: &str, object: &str) -> Result<MutexGuard<'_, State>> {
         let state = self.world.lock();
         if state.pool.unreachable {
             return Err(ClusterError::new(call, object, libc::ETIMEDOUT));
@@ -71,6 +71,10 @@ fn snapshot_state(snapshot: &ImageSnapshot) -> SnapshotState {
         name: snapshot.name.clone(),
         size: snapshot.size,
         removed: snapshot.removed,
+        origin: match snapshot.removed {
+            true => Origin::Removed,
+            false => snapshot.origin.clone(),
+        },
     }
 }
 
@@ -201,17 +205,20 @@ impl Cluster for MemoryCluster {
         let Some(image) = state.pool.images.get_mut(image_id) else {
             return fail(libc::ENOENT);
         };
+        if image.is_read_only() {
+            return fail(libc::EROFS);
+        }
         if image.snapshots.iter().any(|s| s.name == name && !s.removed) {
             return fail(libc::EEXIST);
         }
-        image.snapshots.push(ImageSnapshot {
-            id,
-            name: name.to_owned(),
-            size: image.size,
-            content: image.content,
-            removed: false,
-            parent: image.parent.clone(),
-        });
+        if image
+            .limit
+            .is_some_and(|limit| image.snapshots.len() as u64 >= limit)
+        {
+            return fail(libc::EDQUOT);
+        }
+        let taken = ImageSnapshot::of(image, id, name, Origin::User);
+        image.snapshots.push(taken);
         Ok(id)
     }
 
@@ -221,7 +228,12 @@ impl Cluster for MemoryCluster {
         let image = pool.images.get_mut(image_id).ok_or_else(missing)?;
         let mut snapshots = image.snapshots.iter_mut();
         let snapshot = snapshots.find(|s| s.id == snapshot_id && !s.removed);
-        snapshot.ok_or_else(missing)?.removed = true;
+        let snapshot = snapshot.ok_or_else(missing)?;
+        if snapshot.protected {
+            let errno = libc::EBUSY;
+            return Err(ClusterError::new("remove_snapshot", image_id, errno));
+        }
+        snapshot.removed = true;
         pool.drop_removed(image_id, snapshot_id);
         Ok(())
     }
@@ -324,6 +336,7 @@ impl Cluster for MemoryCluster {
         }
         match pool.images.get_mut(id) {
             None => fail(libc::ENOENT),
+            Some(image) if image.is_read_only() => fail(libc::EROFS),
             Some(image) if size < image.size => fail(libc::EINVAL),
             Some(image) => {
                 image.size = size;
@@ -349,6 +362,10 @@ impl Cluster for MemoryCluster {
             }
             pool.objects.insert(TRASH_OBJECT.to_owned(), Entries::new());
         }
+        let id = pool.directory.get(name).ok_or_else(missing)?;
+        if pool.images.get(id).is_some_and(Image::is_read_only) {
+            return Err(ClusterError::new("trash_image", name, libc::EROFS));
+        }
         let id = pool.directory.remove(name).ok_or_else(missing)?;
         pool.trash.insert(id);
         Ok(())
@@ -361,6 +378,7 @@ impl Cluster for MemoryCluster {
             name.map(|name| TrashedImage {
                 id: id.clone(),
                 name,
+                migrating: state.pool.migrations.contains_key(id),
             })
         };
         Ok(state.pool.trash.iter().filter_map(named).collect())
@@ -427,9 +445,13 @@ impl Cluster for MemoryCluster {
         }
         pool.audit_purge(id);
         if pool.purge(id) {
-            Ok(())
-        } else {
-            fail(libc::EBUSY)
+            return Ok(());
+        }
+        match pool.images.get(id) {
+            Some(image) if image.is_read_only() => fail(libc::EROFS),
+            Some(image) if image.group.is_some() => fail(libc::EMLINK),
+            Some(image) if !image.snapshots.is_empty() => fail(libc::ENOTEMPTY),
+            _ => fail(libc::EBUSY),
         }
     }
 

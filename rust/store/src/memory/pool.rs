@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::libc;
 
-use crate::cluster::{Entries, Swap, Watcher};
+use crate::cluster::{Entries, Origin, Swap, Watcher};
 
 /// The object that an image's way to the trash needs, and that a full pool does not let be made.
 pub(super) const TRASH_OBJECT: &str = "rbd_trash";
@@ -22,6 +22,10 @@ pub(super) struct Image {
     /// Up to which size in bytes there may be whiteouts: those of objects that it shared with its
     /// parent when its head was emptied under a snapshot.
     pub whiteouts: u64,
+    /// `POOL/GROUP`, if it is a member of a group.
+    pub group: Option<String>,
+    /// How many snapshots it may have.
+    pub limit: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub(super) struct ImageSnapshot {
     pub size: u64,
     pub content: u64,
     pub removed: bool,
+    pub protected: bool,
+    pub origin: Origin,
     /// The image's parent when it was taken, which flattening the image does not change.
     pub parent: Option<(String, u64)>,
 }
@@ -46,6 +52,24 @@ impl Image {
             snapshots: Vec::new(),
             parent: None,
             whiteouts: 0,
+            group: None,
+            limit: None,
+        }
+    }
+}
+
+impl ImageSnapshot {
+    /// A snapshot of what an image holds now.
+    pub fn of(image: &Image, id: u64, name: &str, origin: Origin) -> Self {
+        ImageSnapshot {
+            id,
+            name: name.to_owned(),
+            size: image.size,
+            content: image.content,
+            removed: false,
+            protected: false,
+            origin,
+            parent: image.parent.clone(),
         }
     }
 }
@@ -73,6 +97,11 @@ pub(super) struct Pool {
     pub blocklist: BTreeMap<String, u64>,
     /// The user may not add to it: its caps are too old.
     pub without_blocklist: bool,
+    /// The user may not change groups: they are in a pool that it has no rights in.
+    pub closed_groups: bool,
+    /// The source of each migration that is not committed, by its id, and the image that takes its
+    /// place.
+    pub migrations: BTreeMap<String, String>,
     pub quota_bytes: u64,
     pub stored: u64,
     pub full: bool,
@@ -166,8 +195,8 @@ impl Pool {
 
     /// Frees a trashed image; `false` where somebody watches it or it has snapshots.
     pub fn purge(&mut self, id: &str) -> bool {
-        let has_snapshots = self.images.get(id).is_some_and(|i| !i.snapshots.is_empty());
-        if has_snapshots || !self.watchers(id).is_empty() {
+        let stays = |i: &Image| !i.snapshots.is_empty() || i.group.is_some() || i.is_read_only();
+        if self.images.get(id).is_some_and(stays) || !self.watchers(id).is_empty() {
             return false;
         }
         self.trash.remove(id);
@@ -205,6 +234,19 @@ impl Pool {
         };
         if let Some((parent, snapshot)) = image.snapshots.remove(index).parent {
             self.drop_removed(&parent, snapshot);
+        }
+    }
+
+    /// Gives the clones of an image's snapshots those of another one for parents.
+    pub fn relink(&mut self, from: &str, to: &str, snapshots: &[(u64, u64)]) {
+        for image in self.images.values_mut() {
+            let own = image.snapshots.iter_mut().map(|s| &mut s.parent);
+            for parent in own.chain([&mut image.parent]).flatten() {
+                let new = snapshots.iter().find(|(old, _)| *old == parent.1);
+                if let (true, Some((_, new))) = (parent.0 == from, new) {
+                    *parent = (to.to_owned(), *new);
+                }
+            }
         }
     }
 

@@ -24,10 +24,12 @@
 //! No image is purged that a key of the catalogue names, whoever moved it to the trash: each purge, and
 //! each request to the manager for one, follows a fresh look at the whole catalogue.
 
+mod group;
 mod hidden;
 mod lease;
 mod named;
 pub mod pending;
+mod snapshots;
 mod trash;
 
 use std::collections::BTreeSet;
@@ -102,6 +104,7 @@ impl Repository<'_> {
         let trash = self.look_at_trash(entries)?;
         self.forget_marks(&trash.gone)?;
         let mut for_manager = Vec::new();
+        let mut failed = None;
         for pending in self.pending_among(trash, entries, false)? {
             match &pending.kind {
                 _ if pending.holds_up.is_some() => {}
@@ -111,6 +114,11 @@ impl Repository<'_> {
                     match self.discard_hidden(&pending.image) {
                         // It stays hidden until there is room. Its data is freed.
                         Err(Error::Cluster { source, .. }) if source.is_full() => continue,
+                        // Another one does not wait for it.
+                        Err(e @ Error::ByHand(_)) => {
+                            failed = Some(e);
+                            continue;
+                        }
                         other => other?,
                     }
                     for_manager.push(Kind::Trashed.of(&pending.image));
@@ -128,7 +136,7 @@ impl Repository<'_> {
         if self.worker_among(entries).is_some() {
             self.needs_worker.set(false);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Asks the manager to do what is pending. That it does not answer costs space for a while and

@@ -4,13 +4,15 @@
 //! looked up on its own and does not exist, and whatever cannot be read is an error or is
 //! reported as XAPI knows it.
 
+mod sizes;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use uuid::Uuid;
 
 use crate::catalogue::{hidden_key, image_prefix, intent_key, vdi_key, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::record::{ImageMeta, Intent, Unreadable, VdiRecord};
 use crate::usage::PoolUsage;
 use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
@@ -39,6 +41,9 @@ impl Repository<'_> {
         }
         self.alert_own_death(self.host_in(&entries, &self.host.owner().host).as_ref());
         self.alert_if_cut_off();
+        if self.adopt_moved(&entries, &images)? > 0 {
+            (images, entries) = self.survey()?;
+        }
         let known: HashMap<Uuid, &XapiVdi> = known.iter().map(|v| (v.uuid, v)).collect();
         let mut scan = Scan {
             vdis: Vec::with_capacity(entries.len()),
@@ -46,6 +51,7 @@ impl Repository<'_> {
             warnings: Vec::new(),
             without_disk: HashSet::new(),
         };
+        self.take_sizes(&mut entries, &mut scan)?;
         for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
             let Some(uuid) = key.strip_prefix(VDI_PREFIX) else {
                 break;
@@ -96,12 +102,21 @@ impl Repository<'_> {
         let image = record.volume.image();
         if !images.contains_key(&image.id) {
             match self.cluster.image(&image.id) {
-                Ok(_) => scan.warn(format!(
-                    "image {} of VDI {} is in the trash, or has lost its name: it cannot be attached. 'rbd trash restore --pool {} {}' brings it back",
-                    image.name, record.uuid, self.cluster.pool_name(), image.id
-                )),
-                Err(e) if e.is_not_found() => return self.forget(stored, known.is_some(), scan),
-                Err(e) => return Err(e).doing(&format!("looking for image {}", image.name)),
+                Ok(found) => scan.warn(match self.refusal_of(&image.name, found.features) {
+                    Some(refusal) => format!("VDI {}: {refusal}", record.uuid),
+                    None => format!(
+                        "image {} of VDI {} is in the trash, or has lost its name: it cannot be attached. 'rbd trash restore --pool {} {}' brings it back",
+                        image.name, record.uuid, self.cluster.pool_name(), image.id
+                    ),
+                }),
+                Err(e) if !e.is_not_found() => {
+                    return Err(e).doing(&format!("looking for image {}", image.name));
+                }
+                // Another image has its name: the administrator decides whether it is the disk.
+                Err(_) => match self.explain_missing(record.uuid, image) {
+                    Error::ByHand(reason) => scan.warn(reason.to_string()),
+                    _ => return self.forget(stored, known.is_some(), scan),
+                },
             }
         }
         let mut xapi = record.xapi.clone();

@@ -56,7 +56,8 @@ impl Repository<'_> {
             let base = self.current_base(&stored.record)?;
             let done = match (&stored.record.volume, base) {
                 (Volume::Snapshot { snapshot, .. }, _) => {
-                    self.clone_snapshot(stored, snapshot, new)?
+                    let cloned = self.clone_snapshot(stored, snapshot, new);
+                    cloned.map_err(|error| self.explain_missing_source(&stored.record, error))?
                 }
                 (Volume::Head { .. }, Some(base)) => {
                     match self.clone_snapshot(stored, base, new) {
@@ -82,6 +83,7 @@ impl Repository<'_> {
         snapshot: &SnapshotRef,
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
+        let size = self.size_of(&source.record)?;
         let image_name = self.first_image_name(new);
         let Some(intent) = self.begin_image(new, &image_name, Some(source))? else {
             return Ok(None);
@@ -96,6 +98,7 @@ impl Repository<'_> {
             }
         };
         let mut record = clone_of(&source.record, image, source.record.depth, new);
+        record.size = size;
         let bytes = record.seal();
         self.finish(new, &intent, None, |swap, _| {
             swap.expect::<VdiRecord>(vdi_key(new), None)
@@ -114,7 +117,7 @@ impl Repository<'_> {
         let disk = &source.record;
         self.require_new(new)?;
         self.require_room(&format!("VDI {} was not cloned", disk.uuid))?;
-        let depth = self.require_short_chain(disk)?;
+        let (depth, size) = self.require_short_chain(disk)?;
         let image_name = self.first_image_name(new);
         self.require_free_name(new, &image_name)?;
         let creation = Action::CreateDisk {
@@ -136,6 +139,7 @@ impl Repository<'_> {
         match self.clone_by_snapshot(disk, parent, new) {
             Ok((image, base)) => {
                 let mut record = clone_of(disk, image, depth, new);
+                record.size = size;
                 let bytes = record.seal();
                 let new = (new, bytes.as_slice());
                 self.finish_copy(&disk.uuid, &intent, source, new, Some(&reserved), |disk| {
@@ -173,7 +177,9 @@ impl Repository<'_> {
         let id = self.cluster.create_snapshot(&parent.id, &name);
         let snapshot = SnapshotRef {
             name,
-            id: id.doing(&doing)?,
+            id: id
+                .doing(&doing)
+                .map_err(|error| self.explain_refusal(parent, error))?,
         };
         let image_name = self.first_image_name(new);
         let xapi = disk.xapi.for_clone();

@@ -40,6 +40,9 @@ impl Repository<'_> {
                 self.forget_reset_point(vdi)?;
                 continue;
             }
+            if self.require_deletable(&stored.record)? {
+                continue;
+            }
             let action = match stored.record.volume.clone() {
                 Volume::Head { image } => Action::DeleteDisk {
                     image,
@@ -67,7 +70,7 @@ pub(crate) fn complete(
             if let Some(base) = base {
                 repository.remove_snapshot(image, base.id)?;
             }
-            if repository.is_needed(image)? {
+            if repository.is_needed(image)? || !repository.leaves_group(image)? {
                 let bytes = HiddenRecord::new(image.clone()).seal();
                 repository.leave_to_worker(); // its own data, or to wait for a client that died
                 return repository.finish(vdi, intent, None, |swap, _| {

@@ -15,6 +15,9 @@ impl Repository<'_> {
         let vdi = record.uuid;
         let image = record.volume.image();
         let state = self.found(record, self.cluster.image(&image.id))?;
+        if let Some(refusal) = self.refusal_of(&state.name, state.features) {
+            return Err(refusal.into());
+        }
         let actual = match record.volume.snapshot() {
             None => state.size,
             Some(wanted) => {
@@ -29,7 +32,7 @@ impl Repository<'_> {
                     .size
             }
         };
-        require_whole(record, actual)?;
+        self.require_whole(record, actual)?;
         Ok(state)
     }
 
@@ -37,21 +40,25 @@ impl Repository<'_> {
     pub(crate) fn image_header(&self, record: &VdiRecord) -> Result<ImageHeader> {
         let header = self.cluster.header(&record.volume.image().id);
         let header = self.found(record, header)?;
-        require_whole(record, header.size)?;
+        self.require_whole(record, header.size)?;
         Ok(header)
     }
 
     fn found<T>(&self, record: &VdiRecord, looked_up: crate::cluster::Result<T>) -> Result<T> {
         let image = record.volume.image();
         match looked_up {
-            Err(e) if e.is_not_found() => Err(Error::ImageMissing {
-                vdi: record.uuid,
-                image: image.name.clone(),
-                id: image.id.clone(),
-                pool: self.cluster.pool_name().to_owned(),
-            }),
+            Err(e) if e.is_not_found() => Err(self.explain_missing(record.uuid, image)),
             other => other.doing(&format!("looking at image {}", image.name)),
         }
+    }
+
+    /// The size in bytes of a VDI's clones. The image of a disk may have been grown by hand.
+    pub(crate) fn size_of(&self, record: &VdiRecord) -> Result<u64> {
+        if record.volume.snapshot().is_some() {
+            return Ok(record.size);
+        }
+        let size = self.cluster.size(&record.volume.image().id);
+        self.found(record, size)
     }
 
     /// The VDI's record, which must exist.
@@ -81,17 +88,18 @@ impl Repository<'_> {
         let rest = name.strip_prefix(&image_prefix(&self.sr))?;
         rest.split('.').next()?.parse().ok()
     }
-}
 
-/// Refuses what has lost its end: the image was made smaller by somebody else.
-fn require_whole(record: &VdiRecord, actual: u64) -> Result<()> {
-    if actual >= record.size {
-        return Ok(());
+    /// Refuses what has lost its end: the image was made smaller by somebody else.
+    pub(crate) fn require_whole(&self, record: &VdiRecord, actual: u64) -> Result<()> {
+        if actual >= record.size {
+            return Ok(());
+        }
+        Err(Error::ImageShrunk {
+            vdi: record.uuid,
+            pool: self.cluster.pool_name().to_owned(),
+            image: record.volume.image().name.clone(),
+            actual,
+            expected: record.size,
+        })
     }
-    Err(Error::ImageShrunk {
-        vdi: record.uuid,
-        image: record.volume.image().name.clone(),
-        actual,
-        expected: record.size,
-    })
 }

@@ -46,7 +46,7 @@ impl Repository<'_> {
                 }
                 continue;
             }
-            let depth = self.require_short_chain(&stored.record)?;
+            let (depth, _) = self.require_short_chain(&stored.record)?;
             let name = format!("reset.{}", Uuid::new_v4());
             let taken = self.begin_snapshot(vdi, &entry, image, &name, false)?;
             let Some((intent, snapshot)) = taken else {

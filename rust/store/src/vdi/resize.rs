@@ -61,7 +61,7 @@ impl Repository<'_> {
             if actual < size {
                 if let Err(error) = self.grow(&image, size) {
                     self.complete_after(&error, vdi, &intent, &image);
-                    return Err(error);
+                    return Err(self.explain_refusal(&image, error));
                 }
             }
             self.record_size(vdi, &intent, Some(stored.clone()), size)?;

@@ -57,7 +57,9 @@ impl Repository<'_> {
                 depth: source.record.depth,
             };
             let unchanged = |swap: Swap| swap.expect(vdi_key(snapshot), Some(source));
-            if let Some(record) = self.exchange(vdi, &entry, &origin, unchanged)? {
+            let reverted = self.exchange(vdi, &entry, &origin, unchanged);
+            let reverted = reverted.map_err(|e| self.explain_missing_source(&source.record, e))?;
+            if let Some(record) = reverted {
                 return Ok(record);
             }
         }

@@ -71,7 +71,7 @@ impl Repository<'_> {
         image: &ImageRef,
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
-        let depth = self.require_short_chain(&source.record)?;
+        let (depth, size) = self.require_short_chain(&source.record)?;
         let (name, runs) = (new.to_string(), source.record.claim.is_some());
         let Some((intent, snapshot)) = self.begin_snapshot(vdi, entry, image, &name, runs)? else {
             return Ok(None);
@@ -81,6 +81,7 @@ impl Repository<'_> {
             snapshot,
         };
         let mut record = self.snapshot_of(&source.record, volume, depth, new);
+        record.size = size;
         let bytes = record.seal();
         self.finish_copy(vdi, &intent, source, (new, &bytes), None, |_| {})?;
         Ok(Some(record))
@@ -104,7 +105,8 @@ impl Repository<'_> {
         let Some(intent) = self.begin(vdi, entry, action, |swap| swap)? else {
             return Ok(None);
         };
-        match self.snapshot_paused(vdi, &intent, image, name) {
+        let taken = self.snapshot_paused(vdi, &intent, image, name);
+        match taken.map_err(|error| self.explain_refusal(image, error)) {
             Ok(id) => {
                 let name = name.to_owned();
                 Ok(Some((intent, SnapshotRef { name, id })))
@@ -196,9 +198,10 @@ impl Repository<'_> {
         }
     }
 
-    /// Refuses what would end in an image that no kernel can map; answers how many parents the
-    /// disk's image has. One that was flattened has none, whatever was recorded.
-    pub(crate) fn require_short_chain(&self, source: &VdiRecord) -> Result<u32> {
+    /// Refuses what would end in an image that no kernel can map. Returns how many parents the
+    /// disk's image has, and its size. One that was flattened has none, whatever was recorded; one
+    /// that was grown by hand is larger than its disk.
+    pub(crate) fn require_short_chain(&self, source: &VdiRecord) -> Result<(u32, u64)> {
         let image = source.volume.image();
         let header = self.image_header(source)?;
         let depth = if header.has_parent { source.depth } else { 0 };
@@ -216,7 +219,7 @@ impl Repository<'_> {
                 count: header.snapshots,
             });
         }
-        Ok(depth)
+        Ok((depth, header.size))
     }
 
     /// Removes an image's snapshot of that name, where there is one.
@@ -236,7 +239,7 @@ impl Repository<'_> {
     pub(crate) fn remove_snapshot(&self, image: &ImageRef, id: u64) -> Result<()> {
         match self.cluster.remove_snapshot(&image.id, id) {
             Err(e) if e.is_not_found() => Ok(()),
-            other => other.doing(&format!("removing snapshot {id} of image {}", image.name)),
+            other => other.map_err(|error| self.explain_kept_snapshot(image, id, error)),
         }
     }
 }

@@ -75,6 +75,10 @@ impl Repository<'_> {
         match self.trash_hidden(&hidden) {
             // A deletion never fails for want of room: the next scan tries again.
             Err(Error::Cluster { source, .. }) if source.is_full() => Ok(None),
+            Err(e @ Error::ByHand(_)) => {
+                log::error!("{e}");
+                Ok(None)
+            }
             other => other.map(|()| Some(hidden.record.image)),
         }
     }
@@ -92,6 +96,7 @@ impl Repository<'_> {
         if let Some(size) = hidden.record.size {
             self.give_size_back(image, size)?;
         }
+        self.leave_group(image)?;
         self.move_to_trash(image)?;
         let key = hidden_key(&image.id);
         let swap = Swap::default().expect(key.clone(), Some(hidden));

@@ -1,6 +1,5 @@
 //! What is still to be done before all space is given back, and what it waits for.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use uuid::Uuid;
@@ -9,7 +8,7 @@ use super::named::Named;
 use super::trash::Trash;
 use super::SOFT_DEPTH;
 use crate::catalogue::{records, Stored, HIDDEN_PREFIX, VDI_PREFIX};
-use crate::cluster::{Entries, SnapshotState};
+use crate::cluster::Entries;
 use crate::error::{Context, Result};
 use crate::record::{HiddenRecord, ImageRef, VdiRecord};
 use crate::Repository;
@@ -59,8 +58,11 @@ pub enum HoldUp {
         vdis: usize,
         /// Snapshots that were deleted and that only clones keep.
         by_clones: usize,
-        /// Snapshots that this driver knows nothing of.
-        foreign: usize,
+        /// The commands that remove the snapshots which this driver has not taken, or that list
+        /// them.
+        foreign: Vec<String>,
+        /// The image, `POOL/IMAGE`.
+        path: String,
     },
     /// Clients have the image open, or died less than 30 s ago.
     Open {
@@ -80,6 +82,13 @@ pub enum HoldUp {
         pool: String,
         /// The image's id.
         id: String,
+    },
+    /// The image is being migrated, and a VDI's record names it.
+    Migrating {
+        /// The record's key in the catalogue.
+        key: String,
+        /// The image, `POOL/IMAGE`.
+        image: String,
     },
     /// The image is in the trash, smblock has not moved it there, and nothing names it.
     Outside {
@@ -150,17 +159,27 @@ impl fmt::Display for HoldUp {
                 vdis,
                 by_clones,
                 foreign,
+                path,
             } => {
                 f.write_str("it goes with the last of its snapshots: ")?;
                 write!(f, "{vdis} VDI(s), {by_clones} that only clones need")?;
-                match foreign {
-                    0 => Ok(()),
-                    _ => write!(
-                        f,
-                        ", {foreign} that this driver did not take ('rbd snap ls' of the image lists them)"
-                    ),
+                if *by_clones > 0 {
+                    write!(f, " ('rbd children --all {path}' lists the clones)")?;
                 }
+                if foreign.is_empty() {
+                    return Ok(());
+                }
+                let count = foreign.len();
+                write!(
+                    f,
+                    ", {count} that smblock has not taken ('rbd snap ls --all {path}' lists them; to remove them: {})",
+                    foreign.join("; ")
+                )
             }
+            HoldUp::Migrating { key, image } => write!(
+                f,
+                "it is being migrated, and the key {key} of the catalogue names it: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back"
+            ),
             HoldUp::Open { address } => write!(
                 f,
                 "client {address} has it open: it goes when that one closes it, or 30 s after it died"
@@ -189,25 +208,11 @@ impl fmt::Display for HoldUp {
 }
 
 /// The disks among a catalogue's entries, as far as they can be read.
-pub(super) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>> + '_ {
+pub(crate) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>> + '_ {
     records(entries, VDI_PREFIX).filter(|stored: &Stored<VdiRecord>| {
         let volume = &stored.record.volume;
         volume.snapshot().is_none()
     })
-}
-
-fn who_needs(image: &ImageRef, snapshots: &[SnapshotState], entries: &Entries) -> HoldUp {
-    let known: BTreeSet<u64> = records::<VdiRecord>(entries, VDI_PREFIX)
-        .filter(|vdi| vdi.record.volume.image().id == image.id)
-        .filter_map(|vdi| vdi.record.volume.snapshot().map(|snapshot| snapshot.id))
-        .collect();
-    let (removed, present): (Vec<_>, Vec<_>) = snapshots.iter().partition(|s| s.removed);
-    let vdis = present.iter().filter(|s| known.contains(&s.id)).count();
-    HoldUp::Snapshots {
-        vdis,
-        by_clones: removed.len(),
-        foreign: present.len() - vdis,
-    }
 }
 
 impl Repository<'_> {
@@ -267,7 +272,7 @@ impl Repository<'_> {
             (0, 1..) if !waiting => return Ok(None),
             (0, 1..) => match self.cluster.users(&image.id) {
                 Err(e) if e.is_not_found() => return Ok(None), // freed this moment
-                users => Some(who_needs(image, &users.doing(&doing)?.snapshots, entries)),
+                users => Some(self.who_needs(image, &users.doing(&doing)?.snapshots, entries)?),
             },
             _ => self.who_has_open(image)?,
         };

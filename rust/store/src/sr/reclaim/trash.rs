@@ -97,6 +97,10 @@ impl Repository<'_> {
         };
         let holds_up = match named.reason_to_keep(&image.id, &image.name) {
             Some(Reason::NamedBy(key)) if !key.starts_with(VDI_PREFIX) => return None,
+            Some(Reason::NamedBy(key)) if image.migrating => {
+                let (key, image) = (key, self.image_path(&image.name));
+                Some(HoldUp::Migrating { key, image })
+            }
             Some(Reason::NamedBy(key)) => Some(HoldUp::Named { key, pool, id }),
             _ if kind == Kind::TrashedOutside => Some(HoldUp::Outside { pool, id }),
             Some(Reason::Unreadable(key)) => Some(self.unreadable(key)),
@@ -166,7 +170,7 @@ impl Repository<'_> {
                 image.id
             ),
         })?;
-        match self.cluster.purge(&image.id, progress) {
+        match self.purge_outside_group(image, progress)? {
             Err(e) if e.is_not_found() => {} // the manager was faster
             other => other
                 .map_err(|e| self.with_remedy(&image.id, e))

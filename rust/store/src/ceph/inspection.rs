@@ -1,0 +1,78 @@
+//! What was done to the images of a real pool by hand.
+
+use librbd::{Group, SnapId, Snapshot, SnapshotKind};
+
+use super::CephPool;
+use crate::cluster::{Condition, Inspection, Origin, Result};
+
+/// `RBD_OPERATION_FEATURE_GROUP`: the image is a member of a group.
+const IN_GROUP: u64 = 1 << 2;
+
+impl CephPool {
+    /// What a snapshot of an image is.
+    pub(super) fn origin(&self, image: &librbd::Image, snapshot: &Snapshot) -> Result<Origin> {
+        Ok(match &snapshot.kind {
+            SnapshotKind::User => Origin::User,
+            SnapshotKind::Trash { .. } => Origin::Removed,
+            SnapshotKind::Mirror => Origin::Mirror,
+            SnapshotKind::Group => {
+                let found = image.group_snapshot(snapshot.id)?;
+                let group = self.path_of(&found.group)?;
+                Origin::Group(format!("{group}@{}", found.name))
+            }
+            SnapshotKind::Other(number) => Origin::Other(*number),
+        })
+    }
+
+    fn path_of(&self, group: &Group) -> Result<String> {
+        let pool = self.cluster.pool_name(group.pool_id)?;
+        Ok(format!("{pool}/{}", group.name))
+    }
+
+    fn group_of(&self, id: &str) -> Result<Option<Group>> {
+        if self.pool.header(id).op_features()? & IN_GROUP == 0 {
+            return Ok(None);
+        }
+        Ok(self.open_image(id, true)?.group()?)
+    }
+}
+
+impl Inspection for CephPool {
+    fn size(&self, id: &str) -> Result<u64> {
+        Ok(self.pool.header(id).size()?)
+    }
+
+    fn features(&self, id: &str) -> Result<u64> {
+        Ok(self.pool.header(id).features()?)
+    }
+
+    fn is_protected(&self, id: &str, snapshot_id: u64) -> Result<bool> {
+        Ok(self.pool.header(id).is_protected(SnapId(snapshot_id))?)
+    }
+
+    fn condition(&self, id: &str) -> Result<Condition> {
+        let image = self.open_image(id, true)?;
+        Ok(Condition {
+            name: image.name()?,
+            features: image.features()?,
+            snapshots: image.snapshots()?.len(),
+            limit: image.snapshot_limit()?,
+        })
+    }
+
+    fn group(&self, id: &str) -> Result<Option<String>> {
+        let group = self.group_of(id)?;
+        group.map(|group| self.path_of(&group)).transpose()
+    }
+
+    fn leave_group(&self, id: &str) -> Result<()> {
+        let Some(group) = self.group_of(id)? else {
+            return Ok(());
+        };
+        if group.pool_id == self.pool.id() {
+            return Ok(self.pool.leave_group(&self.pool, &group.name, id)?);
+        }
+        let pool = self.cluster.pool(&self.cluster.pool_name(group.pool_id)?)?;
+        Ok(self.pool.leave_group(&pool, &group.name, id)?)
+    }
+}

@@ -1,0 +1,19 @@
+//! What an administrator can do about an error.
+
+use crate::fence::Hold;
+
+/// What an administrator can do about a claim that counts.
+pub(super) fn advise_on_hold(hold: &Hold, host: &str) -> String {
+    match hold {
+        Hold::InUse => "The host runs and uses the disk: unplug it there".to_owned(),
+        Hold::Silent => format!(
+            "The host cannot be reached, and it was not declared dead, so it may be writing. If it is down for good, or its power is off, run 'xe host-declare-dead uuid={host}', then try again"
+        ),
+        Hold::OtherPool(pool) => {
+            let pool = pool.as_deref().unwrap_or("unknown");
+            format!(
+                "That host is not a member of this pool (the claim is of XAPI pool {pool}), so the SR may be in use there. If all hosts of that pool are off, run 'smblock-admin fence --host {host}' with --sr and the SR's device-config, then try again"
+            )
+        }
+    }
+}

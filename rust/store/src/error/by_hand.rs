@@ -1,0 +1,93 @@
+//! What was done to an image by hand, outside smblock, and how to undo it.
+
+use uuid::Uuid;
+
+/// Why an image is refused that was changed outside smblock. `image` is `POOL/IMAGE`.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ByHand {
+    /// A migration was prepared.
+    #[error("image {image} is being migrated ('rbd migration prepare'), and cannot be used before that has ended: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back. Then run 'xe sr-scan uuid={sr}'")]
+    Migrating {
+        /// The image.
+        image: String,
+        /// The SR.
+        sr: Uuid,
+    },
+    /// The image is a mirror's copy.
+    #[error("image {image} is demoted: it is the copy of a mirror, and takes no changes. If no other cluster uses it, run 'rbd mirror image promote {image}', then try again")]
+    Demoted {
+        /// The image.
+        image: String,
+    },
+    /// The snapshot is protected.
+    #[error("snapshot {image}@{snapshot} is protected ('rbd snap protect'), and cannot be removed. 'rbd children {image}@{snapshot}' lists the clones that need it; without clones, run 'rbd snap unprotect {image}@{snapshot}', then try again")]
+    Protected {
+        /// The image.
+        image: String,
+        /// The snapshot.
+        snapshot: String,
+    },
+    /// The image may not have another snapshot.
+    #[error("image {image} has {snapshots} snapshots and a limit of {limit} ('rbd snap limit set'): no snapshot was taken. 'rbd snap limit clear {image}' removes the limit")]
+    SnapshotLimit {
+        /// The image.
+        image: String,
+        /// Snapshots that it has.
+        snapshots: usize,
+        /// Snapshots that it may have.
+        limit: u64,
+    },
+    /// The image does not exist, and another one has its name.
+    #[error("VDI {vdi}: its image (id {lost}) does not exist any more; the image that is called {image} now (id {found}) was made outside smblock and was left alone. If it is to be the disk, run {adopt} and 'xe sr-scan uuid={sr}'; else rename it ('rbd rename'), and destroy the VDI", adopt = advise_to_adopt(.image, .sr, .disk))]
+    Replaced {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image.
+        image: String,
+        /// The id that the VDI's image had.
+        lost: String,
+        /// The id of the image of that name.
+        found: String,
+        /// The SR.
+        sr: Uuid,
+        /// The VDI that the image was made for.
+        disk: Uuid,
+    },
+    /// The image was made anew, and is ours.
+    #[error("VDI {vdi}: its image {image} has another id now ({found}): it was migrated or imported outside smblock. 'xe sr-scan uuid={sr}' takes it over, unless the disk is in use or another operation on it is under way")]
+    Moved {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image.
+        image: String,
+        /// The id that it has now.
+        found: String,
+        /// The SR.
+        sr: Uuid,
+    },
+    /// The image cannot be taken out of its group.
+    #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), group_name = name_of(.group))]
+    InGroup {
+        /// The image's id.
+        id: String,
+        /// The image's pool.
+        pool: String,
+        /// `POOL/GROUP`.
+        group: String,
+        /// What the cluster said.
+        source: Box<crate::cluster::ClusterError>,
+    },
+}
+
+fn pool_of(group: &str) -> &str {
+    group.split_once('/').map_or("", |(pool, _)| pool)
+}
+
+fn name_of(group: &str) -> &str {
+    group.split_once('/').map_or(group, |(_, name)| name)
+}
+
+/// The command that makes an image the one of a VDI.
+fn advise_to_adopt(image: &str, sr: &Uuid, disk: &Uuid) -> String {
+    format!("rbd image-meta set {image} smblock '{{\"sr\":\"{sr}\",\"vdi\":\"{disk}\"}}'")
+}

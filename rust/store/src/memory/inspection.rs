@@ -1,0 +1,70 @@
+//! What was done to the images of the stand-in by hand.
+
+use nix::libc;
+
+use super::cluster::MemoryCluster;
+use super::pool::Image;
+use crate::cluster::{ClusterError, Condition, Inspection, Result, MIGRATING, NON_PRIMARY};
+
+impl MemoryCluster {
+    fn look<T>(&self, call: &str, id: &str, at: impl FnOnce(&Image) -> T) -> Result<T> {
+        let state = self.request(call, id)?;
+        let image = state.pool.images.get(id);
+        let image = image.ok_or_else(|| ClusterError::new(call, id, libc::ENOENT))?;
+        Ok(at(image))
+    }
+}
+
+impl Image {
+    /// Whether the cluster refuses to change the image.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.features & (MIGRATING | NON_PRIMARY) != 0
+    }
+}
+
+impl Inspection for MemoryCluster {
+    fn size(&self, id: &str) -> Result<u64> {
+        self.look("size", id, |image| image.size)
+    }
+
+    fn features(&self, id: &str) -> Result<u64> {
+        self.look("features", id, |image| image.features)
+    }
+
+    fn is_protected(&self, id: &str, snapshot_id: u64) -> Result<bool> {
+        let found = self.look("is_protected", id, |image| {
+            let mut snapshots = image.snapshots.iter();
+            let snapshot = snapshots.find(|s| s.id == snapshot_id);
+            snapshot.map(|snapshot| snapshot.protected)
+        })?;
+        found.ok_or_else(|| ClusterError::new("is_protected", id, libc::ENOENT))
+    }
+
+    fn condition(&self, id: &str) -> Result<Condition> {
+        self.look("condition", id, |image| Condition {
+            name: image.name.clone(),
+            features: image.features,
+            snapshots: image.snapshots.len(),
+            limit: image.limit,
+        })
+    }
+
+    fn group(&self, id: &str) -> Result<Option<String>> {
+        // The header of an image that does not exist is a member of nothing.
+        match self.look("group", id, |image| image.group.clone()) {
+            Err(e) if e.is_not_found() => Ok(None),
+            other => other,
+        }
+    }
+
+    fn leave_group(&self, id: &str) -> Result<()> {
+        let pool = &mut self.request("leave_group", id)?.pool;
+        if pool.closed_groups {
+            return Err(ClusterError::new("leave_group", id, libc::EPERM));
+        }
+        if let Some(image) = pool.images.get_mut(id) {
+            image.group = None;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! An image that has another id than the catalogue has: it was migrated in place (`rbd migration`), or
+//! removed and imported again.
+//!
+//! The image is the same one if it has the name that the lost image had, and an image-meta that
+//! names this SR and the VDI that the name was made for. Migrations and copies keep the image-meta.
+//! Snapshots keep their names, and get other ids.
+//!
+//! One swap writes the new ids to every record that names the lost image: its disk, the snapshots
+//! of it that are VDIs, its reset points, and its `hidden` key. No record is changed while one of the
+//! VDIs is claimed or an operation on one is under way: then the next scan does it. Until then the
+//! VDIs stay listed, and using them is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::catalogue::{hidden_key, intent_key, records, vdi_key, Stored, VDI_PREFIX};
+use crate::cluster::{Entries, ImageState, Swap, MIGRATING};
+use crate::error::{Context, Result};
+use crate::record::{BaseSnapshot, HiddenRecord, ImageRef, Intent, SnapshotRef, VdiRecord, Volume};
+use crate::Repository;
+
+/// What has the name of an image that does not exist any more.
+pub(crate) enum Successor {
+    /// Nothing.
+    None,
+    /// The same image, with that id now.
+    Ours(String),
+    /// Another image, with that id.
+    Foreign(String),
+    /// A migration is under way.
+    Migrating,
+}
+
+/// The part of an image-meta that says whose the image is.
+#[derive(Deserialize)]
+struct Owner {
+    sr: Uuid,
+    vdi: Uuid,
+}
+
+impl Repository<'_> {
+    /// Takes over the images that have other ids now. `images` is the pool's directory. Returns how
+    /// many records were changed.
+    pub(crate) fn adopt_moved(
+        &self,
+        entries: &Entries,
+        images: &BTreeMap<String, String>,
+    ) -> Result<usize> {
+        let names: BTreeSet<&String> = images.values().collect();
+        let named = records::<VdiRecord>(entries, VDI_PREFIX).map(|stored| {
+            let image = stored.record.volume.image();
+            (image.id.clone(), image.clone())
+        });
+        let mut adopted = 0;
+        for (id, image) in named.collect::<BTreeMap<_, _>>() {
+            if images.contains_key(&id) || !names.contains(&image.name) {
+                continue;
+            }
+            match self.cluster.features(&id) {
+                Err(e) if e.is_not_found() => adopted += self.adopt(&image)?,
+                other => {
+                    other.doing(&format!("looking for image {}", image.name))?;
+                }
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// What has the name of an image that does not exist any more.
+    pub(crate) fn successor_of(&self, lost: &ImageRef) -> Result<Successor> {
+        Ok(match self.image_named_as(lost)? {
+            None => Successor::None,
+            Some(found) if found.features & MIGRATING != 0 => Successor::Migrating,
+            Some(found) if self.is_ours(&found) => Successor::Ours(found.id),
+            Some(found) => Successor::Foreign(found.id),
+        })
+    }
+
+    fn image_named_as(&self, lost: &ImageRef) -> Result<Option<ImageState>> {
+        match self.cluster.image_by_name(&lost.name) {
+            Err(e) if e.is_not_found() => Ok(None),
+            other => {
+                let found = other.doing(&format!("looking for an image named {}", lost.name))?;
+                Ok(Some(found).filter(|found| found.id != lost.id))
+            }
+        }
+    }
+
+    fn is_ours(&self, found: &ImageState) -> bool {
+        let owner = found.meta.as_deref().map(serde_json::from_str::<Owner>);
+        let made_for = self.vdi_of_image_name(&found.name);
+        matches!(owner, Some(Ok(owner)) if owner.sr == self.sr && Some(owner.vdi) == made_for)
+    }
+
+    /// Takes over the image that has another id than the catalogue has. Returns how many records
+    /// were changed: none if there is no such image, or one of its VDIs is busy.
+    pub(crate) fn adopt(&self, lost: &ImageRef) -> Result<usize> {
+        let Some(found) = self.image_named_as(lost)? else {
+            return Ok(0);
+        };
+        if found.features & MIGRATING != 0 || !self.is_ours(&found) {
+            return Ok(0);
+        }
+        let entries = self.read_catalogue()?;
+        let mut swap = Swap::default();
+        for stored in records::<VdiRecord>(&entries, VDI_PREFIX) {
+            let Some(mut record) = moved(&stored.record, lost, &found) else {
+                continue;
+            };
+            let (vdi, key) = (record.uuid, vdi_key(&record.uuid));
+            if record.claim.is_some() || entries.contains_key(&intent_key(&vdi)) {
+                log::warn!(
+                    "image {} (id {}) has another id now ({}): the catalogue keeps the old one while VDI {vdi} is in use",
+                    lost.name, lost.id, found.id
+                );
+                return Ok(0);
+            }
+            swap = swap
+                .expect(key.clone(), Some(&stored))
+                .expect::<Intent>(intent_key(&vdi), None)
+                .write(key, &mut record);
+        }
+        let key = hidden_key(&lost.id);
+        if let Some(Ok(stored)) = entries
+            .get(&key)
+            .cloned()
+            .map(Stored::<HiddenRecord>::parse)
+        {
+            let mut hidden = HiddenRecord::new(reference(&found));
+            swap = swap.expect(key.clone(), Some(&stored)).erase(key);
+            swap = swap.write(hidden_key(&found.id), &mut hidden);
+        }
+        let changed = swap.set.len();
+        if changed == 0 || !self.commit(&format!("taking over image {}", found.name), &swap)? {
+            return Ok(0);
+        }
+        log::warn!(
+            "SR {}: image {} has the id {} now, and had {}: it was migrated or imported outside smblock. {changed} record(s) were changed",
+            self.sr, found.name, found.id, lost.id
+        );
+        Ok(changed)
+    }
+}
+
+fn reference(found: &ImageState) -> ImageRef {
+    ImageRef {
+        name: found.name.clone(),
+        id: found.id.clone(),
+    }
+}
+
+/// A record that names the lost image, with the ids of the one that was found.
+fn moved(record: &VdiRecord, lost: &ImageRef, found: &ImageState) -> Option<VdiRecord> {
+    let snapshot = |old: &SnapshotRef| {
+        let mut snapshots = found.snapshots.iter();
+        let new = snapshots.find(|s| s.name == old.name && !s.removed)?;
+        Some(SnapshotRef {
+            name: old.name.clone(),
+            id: new.id,
+        })
+    };
+    let mut moved = record.clone();
+    let image = reference(found);
+    if record.volume.image().id == lost.id {
+        moved.volume = match &record.volume {
+            Volume::Head { .. } => Volume::Head { image },
+            // Ids are never used again: one without a successor stays missing.
+            Volume::Snapshot { snapshot: old, .. } => Volume::Snapshot {
+                image,
+                snapshot: snapshot(old).unwrap_or_else(|| old.clone()),
+            },
+        };
+        moved.epoch += 1;
+        // Its epoch is over: the next scan removes it.
+        moved.base = record.base.as_ref().and_then(|base| {
+            snapshot(&base.snapshot).map(|snapshot| BaseSnapshot {
+                snapshot,
+                epoch: base.epoch,
+            })
+        });
+    }
+    if let Some(point) = record
+        .reset_point
+        .as_ref()
+        .filter(|p| p.image.id == lost.id)
+    {
+        moved.reset_point = snapshot(&point.snapshot).map(|snapshot| {
+            let mut point = point.clone();
+            (point.image, point.snapshot) = (reference(found), snapshot);
+            point
+        });
+    }
+    (moved != *record).then_some(moved)
+}

@@ -1,0 +1,76 @@
+//! Which snapshots of a hidden image wait for whom, and how those are removed that smblock has not
+//! taken.
+
+use std::collections::BTreeSet;
+
+use super::pending::HoldUp;
+use crate::catalogue::{records, VDI_PREFIX};
+use crate::cluster::{Entries, Origin, SnapshotState};
+use crate::error::{Context, Result};
+use crate::record::{ImageRef, VdiRecord};
+use crate::Repository;
+
+impl Repository<'_> {
+    pub(super) fn who_needs(
+        &self,
+        image: &ImageRef,
+        snapshots: &[SnapshotState],
+        entries: &Entries,
+    ) -> Result<HoldUp> {
+        let known = known_snapshots(image, entries);
+        let (removed, present): (Vec<_>, Vec<_>) = snapshots.iter().partition(|s| s.removed);
+        let (vdis, foreign): (Vec<_>, Vec<_>) =
+            present.into_iter().partition(|s| known.contains(&s.id));
+        // The name that it has now: it may have been renamed.
+        let name = self.cluster.image_name(&image.id);
+        let name = name.doing(&format!("looking for the name of image {}", image.name))?;
+        let path = self.image_path(name.as_ref().unwrap_or(&image.name));
+        let commands = foreign.into_iter().map(|s| self.removal(image, &path, s));
+        Ok(HoldUp::Snapshots {
+            vdis: vdis.len(),
+            by_clones: removed.len(),
+            foreign: commands.collect::<Result<_>>()?,
+            path,
+        })
+    }
+
+    /// The command that removes a snapshot.
+    fn removal(&self, image: &ImageRef, path: &str, snapshot: &SnapshotState) -> Result<String> {
+        let remove = format!("'rbd snap rm {path}@{}'", snapshot.name);
+        Ok(match &snapshot.origin {
+            Origin::Group(group) => format!("'rbd group snap rm {group}' (group snapshot)"),
+            Origin::Mirror => format!("'rbd mirror image disable {path}' (mirror snapshot)"),
+            Origin::Removed | Origin::Other(_) => {
+                format!("snapshot id {} of another namespace", snapshot.id)
+            }
+            Origin::User => match self.cluster.is_protected(&image.id, snapshot.id) {
+                Err(e) if e.is_not_found() => remove,
+                other => {
+                    let doing = format!("looking at the snapshots of image {}", image.name);
+                    match other.doing(&doing)? {
+                        true => format!("'rbd snap unprotect {path}@{}', {remove}", snapshot.name),
+                        false => remove,
+                    }
+                }
+            },
+        })
+    }
+}
+
+/// The ids of an image's snapshots that a record names.
+fn known_snapshots(image: &ImageRef, entries: &Entries) -> BTreeSet<u64> {
+    let vdis = records::<VdiRecord>(entries, VDI_PREFIX);
+    let snapshots = vdis.flat_map(|stored| {
+        let record = stored.record;
+        let point = record
+            .reset_point
+            .map(|point| (point.image, point.snapshot));
+        let volume = record.volume;
+        let own = volume
+            .snapshot()
+            .map(|snapshot| (volume.image().clone(), snapshot.clone()));
+        own.into_iter().chain(point)
+    });
+    let of_image = snapshots.filter(|(of, _)| of.id == image.id);
+    of_image.map(|(_, snapshot)| snapshot.id).collect()
+}

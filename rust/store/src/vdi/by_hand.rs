@@ -1,0 +1,168 @@
+//! Images that were changed outside smblock: an operation that this makes impossible is refused with
+//! the command that undoes it.
+//!
+//! What costs a request is asked for only if the cluster has refused something, except before a
+//! deletion: its first step cannot be taken back.
+
+use nix::libc;
+use uuid::Uuid;
+
+use crate::cluster::{ClusterError, MIGRATING, NON_PRIMARY};
+use crate::error::{ByHand, Context, Error, Result};
+use crate::record::{ImageRef, VdiRecord};
+use crate::sr::adopt::Successor;
+use crate::Repository;
+
+impl Repository<'_> {
+    /// The path of an image, as `rbd` takes it.
+    pub(crate) fn image_path(&self, name: &str) -> String {
+        format!("{}/{name}", self.cluster.pool_name())
+    }
+
+    /// Why an image with those features is not used.
+    pub(crate) fn refusal_of(&self, name: &str, features: u64) -> Option<ByHand> {
+        let image = self.image_path(name);
+        if features & MIGRATING != 0 {
+            return Some(ByHand::Migrating { image, sr: self.sr });
+        }
+        (features & NON_PRIMARY != 0).then_some(ByHand::Demoted { image })
+    }
+
+    /// What the cluster's refusal to change an image or to take a snapshot of it means, if that
+    /// was caused by hand.
+    pub(crate) fn explain_refusal(&self, image: &ImageRef, error: Error) -> Error {
+        let errno = error.errno();
+        if !matches!(errno, Some(libc::EROFS | libc::EDQUOT)) {
+            return error;
+        }
+        let Ok(found) = self.cluster.condition(&image.id) else {
+            return error;
+        };
+        if let Some(refusal) = self.refusal_of(&found.name, found.features) {
+            return refusal.into();
+        }
+        match found.limit {
+            Some(limit) if errno == Some(libc::EDQUOT) && found.snapshots as u64 >= limit => {
+                Error::ByHand(ByHand::SnapshotLimit {
+                    image: self.image_path(&found.name),
+                    snapshots: found.snapshots,
+                    limit,
+                })
+            }
+            _ => error,
+        }
+    }
+
+    /// What it means that a snapshot cannot be removed.
+    pub(crate) fn explain_kept_snapshot(
+        &self,
+        image: &ImageRef,
+        id: u64,
+        error: ClusterError,
+    ) -> Error {
+        match self.protected(image, id) {
+            Ok(Some(protected)) if error.errno == libc::EBUSY => protected.into(),
+            _ => {
+                let doing = format!("removing snapshot {id} of image {}", image.name);
+                self.explain_refusal(
+                    image,
+                    Error::Cluster {
+                        doing,
+                        source: error,
+                    },
+                )
+            }
+        }
+    }
+
+    fn protected(&self, image: &ImageRef, id: u64) -> Result<Option<ByHand>> {
+        let doing = format!(
+            "looking whether snapshot {id} of image {} is protected",
+            image.name
+        );
+        match self.cluster.is_protected(&image.id, id) {
+            Err(e) if e.is_not_found() => return Ok(None),
+            Ok(false) => return Ok(None),
+            other => other.doing(&doing)?,
+        };
+        let state = self.cluster.image(&image.id).doing(&doing)?;
+        let found = state.snapshots.into_iter().find(|s| s.id == id);
+        Ok(Some(ByHand::Protected {
+            image: self.image_path(&state.name),
+            snapshot: found.map_or_else(|| id.to_string(), |snapshot| snapshot.name),
+        }))
+    }
+
+    /// What it means that the image of a VDI does not exist.
+    pub(crate) fn explain_missing(&self, vdi: Uuid, image: &ImageRef) -> Error {
+        match self.successor_of(image) {
+            Ok(Successor::Ours(found)) => Error::ByHand(ByHand::Moved {
+                vdi,
+                image: self.image_path(&image.name),
+                found,
+                sr: self.sr,
+            }),
+            Ok(Successor::Foreign(found)) => self.replaced(vdi, image, found).into(),
+            Ok(Successor::Migrating) => ByHand::Migrating {
+                image: self.image_path(&image.name),
+                sr: self.sr,
+            }
+            .into(),
+            Ok(Successor::None) | Err(_) => Error::ImageMissing {
+                vdi,
+                image: image.name.clone(),
+                id: image.id.clone(),
+                pool: self.cluster.pool_name().to_owned(),
+            },
+        }
+    }
+
+    /// What it means that the source of a clone, a snapshot, does not exist.
+    pub(crate) fn explain_missing_source(&self, source: &VdiRecord, error: Error) -> Error {
+        if !matches!(&error, Error::Cluster { source, .. } if source.is_not_found()) {
+            return error;
+        }
+        match self.image_state(source) {
+            Err(
+                reason @ (Error::SnapshotMissing { .. }
+                | Error::ImageMissing { .. }
+                | Error::ByHand(_)),
+            ) => reason,
+            _ => error,
+        }
+    }
+
+    pub(crate) fn replaced(&self, vdi: Uuid, image: &ImageRef, found: String) -> ByHand {
+        ByHand::Replaced {
+            vdi,
+            image: self.image_path(&image.name),
+            lost: image.id.clone(),
+            found,
+            sr: self.sr,
+            disk: self.vdi_of_image_name(&image.name).unwrap_or(vdi),
+        }
+    }
+
+    /// Refuses to delete what would be left behind. Returns whether the record has changed: its
+    /// image had another id.
+    pub(crate) fn require_deletable(&self, record: &VdiRecord) -> Result<bool> {
+        let image = record.volume.image();
+        let doing = format!("looking at image {}", image.name);
+        match self.cluster.features(&image.id) {
+            Err(e) if e.is_not_found() => return self.adopt(image).map(|adopted| adopted > 0),
+            other => {
+                let features = other.doing(&doing)?;
+                if let Some(refusal) = self.refusal_of(&image.name, features) {
+                    return Err(refusal.into());
+                }
+            }
+        }
+        let base = record.base.as_ref().map(|base| &base.snapshot);
+        for snapshot in record.volume.snapshot().into_iter().chain(base) {
+            if let Some(protected) = self.protected(image, snapshot.id)? {
+                return Err(protected.into());
+            }
+        }
+        Ok(false)
+    }
+}
