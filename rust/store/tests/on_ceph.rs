@@ -9,6 +9,8 @@
 //! about devices. `-- --ignored` goes through every crash point instead of a sample.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[path = "on_ceph/by_hand.rs"]
+mod by_hand;
 #[path = "on_ceph/crashes.rs"]
 mod crashes;
 #[path = "on_ceph/hosts.rs"]

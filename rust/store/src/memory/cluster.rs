@@ -211,10 +211,7 @@ impl Cluster for MemoryCluster {
         if image.snapshots.iter().any(|s| s.name == name && !s.removed) {
             return fail(libc::EEXIST);
         }
-        if image
-            .limit
-            .is_some_and(|limit| image.snapshots.len() as u64 >= limit)
-        {
+        if image.is_at_limit() {
             return fail(libc::EDQUOT);
         }
         let taken = ImageSnapshot::of(image, id, name, Origin::User);

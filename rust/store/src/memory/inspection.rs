@@ -16,6 +16,12 @@ impl MemoryCluster {
 }
 
 impl Image {
+    /// Whether the cluster refuses another snapshot. It takes the first one whatever the limit is.
+    pub(super) fn is_at_limit(&self) -> bool {
+        let count = self.snapshots.len() as u64;
+        count > 0 && self.limit.is_some_and(|limit| count >= limit)
+    }
+
     /// Whether the cluster refuses to change the image.
     pub(super) fn is_read_only(&self) -> bool {
         self.features & (MIGRATING | NON_PRIMARY) != 0

@@ -100,7 +100,8 @@ fn clones_made_by_hand_keep_a_deleted_snapshot_and_are_named() {
 fn a_snapshot_limit_is_named_and_leaves_nothing_unfinished() {
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);
-    lab.world.limit_snapshots(&name, Some(0));
+    lab.snapshot(&disk);
+    lab.world.limit_snapshots(&name, Some(1));
     let new = Uuid::new_v4();
     for refusal in [
         refused(&lab, |sr| sr.snapshot_vdi(&disk, &new)),
@@ -108,7 +109,7 @@ fn a_snapshot_limit_is_named_and_leaves_nothing_unfinished() {
         refused(&lab, |sr| sr.reset_vdi(&disk)),
     ] {
         let command = format!("'rbd snap limit clear rbd/{name}'");
-        assert_says(&refusal, &["limit of 0", &command]);
+        assert_says(&refusal, &["limit of 1", &command]);
     }
     assert_eq!(lab.keys("op."), [""; 0]);
     assert_eq!(lab.world.snapshot().images.len(), 1);

@@ -97,6 +97,11 @@ impl Lab {
         })
     }
 
+    /// The pool's name.
+    pub fn pool(&self) -> &str {
+        &self.pool
+    }
+
     /// A process on a host, with a connection of its own.
     pub fn process(&self, host: &str) -> Process {
         let cluster = open(&self.config, &self.pool);
