@@ -169,9 +169,7 @@ def test_a_killed_workers_work_is_gone_on_with_at_once_and_only_one_works_at_a_t
 
     status, lines = reclaim(alone)
     assert status == 0
-    assert lines[-1] == f"done     {alone.image(vdi)}: its space is free"
-    percents = [int(line.rpartition(" ")[2].rstrip("%")) for line in lines[:-1] if line.startswith("progress ")]
-    assert percents and percents == sorted(percents) and percents[-1] <= 100
+    assert lines == [f"done     {alone.image(vdi)}: its space is free"]
     assert is_empty(alone)
 
 
@@ -225,9 +223,7 @@ def test_a_disk_with_many_parents_is_flattened_in_the_background(fixture: str, r
 
 
 @pytest.fixture
-def starter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], tuple[list[str], list[str]]]]:
+def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], tuple[list[str], list[str]]]]:
     """Starts a worker where systemd-run is that script: what was executed, and what was logged."""
     # The package without its core.
     package = ModuleType("smblock")

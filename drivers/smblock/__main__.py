@@ -5,15 +5,16 @@ import contextlib
 import os
 import signal
 import sys
-import time
 
 from smblock import Error, Sr, __version__, check, crucible
 from smblock.hosts import LocalSession
 from smblock.local import LOCK_SECONDS, LocalVdi, vdi_lock
 from smblock.pause import Toolstack
+from smblock.progress import Progress, print_state
 from smblock.sm import DATAPATHS, util
 
 PREFIX = "device-config:"
+NOTHING = "nothing pending"
 
 
 def main(arguments=None):
@@ -113,37 +114,24 @@ def _check(options):
 def _reclaim(options):
     sr = _sr(options)
     if options.list:
-        for image, what, holds_up in sr.pending():
-            _print_state("waits" if holds_up else "pending", image, "; ".join(filter(None, [what, holds_up])))
+        pending = sr.pending()
+        if not pending:
+            print(NOTHING)
+        for image, what, holds_up in pending:
+            print_state("waits" if holds_up else "pending", image, "; ".join(filter(None, [what, holds_up])))
         return 0
     # It may be stopped anywhere: Python's own handler would wait for the core to come back.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if options.background:
         os.nice(19)
-    failed = sr.reclaim(_log_state if options.background else _print_progress())
+    progress = Progress(sys.stdout)
+    failed = sr.reclaim(_log_state if options.background else progress.report)
+    if not (options.background or progress.reports):
+        print(NOTHING)
     return 1 if failed else 0
 
 
-def _print_state(state, image, text):
-    print("%-8s %s: %s" % (state, image, text), flush=True)
-
-
-def _print_progress():
-    """Prints what reclaim says: how far it is at most once a second."""
-    last = 0.0
-
-    def report(state, image, text):
-        nonlocal last
-        if state == "progress":
-            if time.monotonic() - last < 1:
-                return
-            last = time.monotonic()
-        _print_state(state, image, text)
-
-    return report
-
-
-def _log_state(state, image, text):
+def _log_state(state, image, text, _done, _total):
     if state in ("done", "failed"):
         util.SMlog("reclaim: %s %s: %s" % (state, image, text))
 

@@ -25,7 +25,6 @@ __all__ = ["DATAPATHS", "SR", "VDI", "CoreSR", "Lock", "XenAPI", "as_sm_error", 
 __all__ += ["Error", "SRCommand", "take_over", "util", "xs_errors"]
 
 
-
 def _connects_devices():
     """Whether this SM lets xapi have a block device beside a tapdisk's NBD socket: SM 3 does.
 

@@ -61,11 +61,14 @@ fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
         CrucibleError::VolumeMissing { .. } | CrucibleError::VdiUnknown { .. } => "VDIMissing",
         CrucibleError::Damaged { .. } | CrucibleError::Unreadable { .. } => "MetadataError",
         CrucibleError::SrInUse { .. } => "SRInUse",
-        CrucibleError::SrNotEmpty { .. } => "SRNotEmpty",
+        CrucibleError::SrNotEmpty { .. } => NOT_EMPTY,
         CrucibleError::NoProvisioner { .. } => "Unimplemented",
         CrucibleError::Declared { .. } => "VDIDelete",
     }
 }
+
+/// xapi drops the text of SRNotEmpty, which says what the SR still holds and how to free it.
+const NOT_EMPTY: &str = "SMGeneral";
 
 /// The name in SM's `XE_SR_ERRORCODES.xml`. xapi gives some of them names of its own (VDI_IN_USE,
 /// SR_NOT_EMPTY, …) and shows the others as SR_BACKEND_FAILURE_n with the text.
@@ -93,7 +96,7 @@ fn sm_key(error: &Error) -> &'static str {
         Error::ChainTooLong { .. } | Error::TooManySnapshots { .. } => "SnapshotChainTooLong",
         Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
         Error::SrExists { .. } => "SRExists",
-        Error::SrNotEmpty { .. } => "SRNotEmpty",
+        Error::SrNotEmpty { .. } => NOT_EMPTY,
         Error::SrInUse { .. } | Error::SrDeleting { .. } | Error::WorkerRuns { .. } => "SRInUse",
         Error::VdiMissing { .. } => "VDIMissing",
         Error::VdiExists { .. } | Error::ForeignImage { .. } => "VDIExists",

@@ -16,6 +16,7 @@ mod failures;
 mod logging;
 mod panic;
 mod probe;
+mod reclaim;
 mod sr;
 mod toolstack;
 

@@ -8,7 +8,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use store::device_config::{Datapath, DeviceConfig};
 use store::dom0::{maps_any_of, Dom0};
-use store::sr::reclaim::{Pending, Report};
 use store::usage::PoolUsage;
 use store::vdi::create::NewDisk;
 use store::Repository;
@@ -366,14 +365,16 @@ impl Sr {
     }
 
     /// Frees here and now whatever can be freed, and flattens long chains. `report` is called with
-    /// "progress", "done", "failed" or "waits", an image's name and a text; answers how much failed.
+    /// "progress", "done", "failed" or "waits", an image's name, a text, how much is done, and of how
+    /// much. The text of a progress is the unit: "objects" or "bytes". Returns how much failed.
     #[pyo3(text_signature = "($self, report)")]
     fn reclaim(&self, py: Python<'_>, report: PyObject) -> PyResult<usize> {
         self.run(py, "SR.reclaim", |sr| {
             sr.reclaim(|pending, step| {
-                let (state, text) = describe(pending, &step);
+                let (state, text, (done, total)) = crate::reclaim::describe(pending, &step);
                 let image = pending.image.name.as_str();
-                let told = Python::with_gil(|py| report.call1(py, (state, image, text)));
+                let arguments = (state, image, text, done, total);
+                let told = Python::with_gil(|py| report.call1(py, arguments));
                 if let Err(e) = told {
                     log::warn!("nobody hears that image {image} is {state}: {e}");
                 }
@@ -391,21 +392,6 @@ impl Sr {
             (pending.image.name, pending.kind.to_string(), holds_up)
         });
         Ok(texts.collect())
-    }
-}
-
-fn describe(pending: &Pending, report: &Report<'_>) -> (&'static str, String) {
-    match report {
-        Report::Progress(done, total) => {
-            let percent = u128::from(*done) * 100 / u128::from(*total).max(1);
-            ("progress", format!("{percent}%"))
-        }
-        Report::Done => ("done", pending.kind.done().to_owned()),
-        Report::Failed(error) => ("failed", error.to_string()),
-        Report::Waits => {
-            let holds_up = pending.holds_up.as_ref().map(ToString::to_string);
-            ("waits", holds_up.unwrap_or_default())
-        }
     }
 }
 

@@ -230,7 +230,7 @@ pub enum Error {
     },
     /// The image was changed outside this driver.
     #[error(transparent)]
-    ByHand(#[from] ByHand),
+    ByHand(Box<ByHand>),
     /// The image has features that this kernel cannot map.
     #[error("VDI {vdi}: this host's kernel cannot map image {image}: it lacks the features {features}. Drop them: rbd feature disable {pool}/{image} {features}")]
     Features {

@@ -75,7 +75,7 @@ pub enum ByHand {
         /// `POOL/GROUP`.
         group: String,
         /// What the cluster said.
-        source: Box<crate::cluster::ClusterError>,
+        source: crate::cluster::ClusterError,
     },
 }
 
@@ -90,4 +90,10 @@ fn name_of(group: &str) -> &str {
 /// The command that makes an image the one of a VDI.
 fn advise_to_adopt(image: &str, sr: &Uuid, disk: &Uuid) -> String {
     format!("rbd image-meta set {image} smblock '{{\"sr\":\"{sr}\",\"vdi\":\"{disk}\"}}'")
+}
+
+impl From<ByHand> for super::Error {
+    fn from(reason: ByHand) -> Self {
+        super::Error::ByHand(Box::new(reason))
+    }
 }

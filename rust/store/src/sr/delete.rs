@@ -16,10 +16,14 @@ use uuid::Uuid;
 use crate::catalogue::{
     directory_key, image_prefix, under, Stored, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
-use crate::cluster::{Entries, Swap};
+use crate::cluster::{Entries, Swap, TrashedImage};
 use crate::error::{Context, Error, Result};
 use crate::record::{Record, SrRecord};
+use crate::sr::reclaim::pending::Bytes;
 use crate::Repository;
+
+/// How many images a refusal names.
+const NAMED: usize = 5;
 
 impl Repository<'_> {
     /// Deletes an SR without VDIs. One that does not exist is deleted already.
@@ -107,7 +111,8 @@ impl Repository<'_> {
         let prefix = image_prefix(&self.sr);
         let images = self.cluster.images().doing("listing the pool's images")?;
         let images = images.values().filter(|n| n.starts_with(&prefix)).count();
-        let (trashed, kept) = self.count_trashed(&entries)?;
+        let (freed, kept) = self.split_trashed(&entries)?;
+        let trashed = freed.len() + kept.len();
         if (vdis, operations, images, trashed) == (0, 0, 0, 0) {
             return Ok(());
         }
@@ -117,23 +122,39 @@ impl Repository<'_> {
             operations,
             images,
             trashed,
-            outside: advise_on_trash(self.cluster.pool_name(), &kept),
+            outside: self.advise_on_trash(&freed, &kept),
         })
     }
-}
 
-/// What to do about images in the trash that smblock has not moved there, and so does not free.
-fn advise_on_trash(pool: &str, ids: &[String]) -> String {
-    if ids.is_empty() {
-        return String::new();
+    /// Which images in the trash are still to be freed, and what to do about those that smblock has
+    /// not moved there, and so does not free.
+    fn advise_on_trash(&self, freed: &[TrashedImage], kept: &[TrashedImage]) -> String {
+        let pool = self.cluster.pool_name();
+        let mut advice = String::new();
+        if !freed.is_empty() {
+            let names = freed.iter().take(NAMED).map(|image| {
+                let (name, id) = (&image.name, &image.id);
+                match self.cluster.size(id) {
+                    Ok(size) => format!("{name} (id {id}, {})", Bytes(size)),
+                    Err(_) => format!("{name} (id {id})"), // freed this moment
+                }
+            });
+            let names: Vec<_> = names.collect();
+            advice += &format!(". Still to be freed: {}", names.join(", "));
+            if freed.len() > NAMED {
+                advice += &format!(" and {} more", freed.len() - NAMED);
+            }
+        }
+        if !kept.is_empty() {
+            let remove = kept.iter();
+            let remove = remove.map(|image| format!("'rbd trash rm --pool {pool} {}'", image.id));
+            let remove: Vec<_> = remove.collect();
+            advice += &format!(
+                ". {} of those in the trash were moved there outside smblock, which does not free them: remove each with its data ({}), or restore and rename it",
+                kept.len(),
+                remove.join(", ")
+            );
+        }
+        advice
     }
-    let remove: Vec<_> = ids
-        .iter()
-        .map(|id| format!("'rbd trash rm --pool {pool} {id}'"))
-        .collect();
-    format!(
-        ". {} of those in the trash were moved there outside smblock, which does not free them: remove each with its data ({}), or restore and rename it",
-        ids.len(),
-        remove.join(", ")
-    )
 }

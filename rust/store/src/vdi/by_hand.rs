@@ -43,11 +43,12 @@ impl Repository<'_> {
         }
         match found.limit {
             Some(limit) if errno == Some(libc::EDQUOT) && found.snapshots as u64 >= limit => {
-                Error::ByHand(ByHand::SnapshotLimit {
+                ByHand::SnapshotLimit {
                     image: self.image_path(&found.name),
                     snapshots: found.snapshots,
                     limit,
-                })
+                }
+                .into()
             }
             _ => error,
         }
@@ -96,12 +97,13 @@ impl Repository<'_> {
     /// What it means that the image of a VDI does not exist.
     pub(crate) fn explain_missing(&self, vdi: Uuid, image: &ImageRef) -> Error {
         match self.successor_of(image) {
-            Ok(Successor::Ours(found)) => Error::ByHand(ByHand::Moved {
+            Ok(Successor::Ours(found)) => ByHand::Moved {
                 vdi,
                 image: self.image_path(&image.name),
                 found,
                 sr: self.sr,
-            }),
+            }
+            .into(),
             Ok(Successor::Foreign(found)) => self.replaced(vdi, image, found).into(),
             Ok(Successor::Migrating) => ByHand::Migrating {
                 image: self.image_path(&image.name),

@@ -37,7 +37,7 @@ impl Repository<'_> {
                 id: image.id.clone(),
                 pool: self.cluster.pool_name().to_owned(),
                 group,
-                source: Box::new(source),
+                source,
             }
             .into()),
         }

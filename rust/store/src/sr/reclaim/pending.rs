@@ -22,6 +22,25 @@ pub struct Pending {
     pub kind: Kind,
     /// What has to happen first; `None`: it can be done now.
     pub holds_up: Option<HoldUp>,
+    /// The virtual size in bytes of what is to be done; 0 if it takes no time.
+    pub size: u64,
+}
+
+/// A size in bytes, as a person reads it.
+pub(crate) struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+        let Some((unit, shift)) = units.into_iter().find(|(_, shift)| self.0 >> shift > 0) else {
+            return write!(f, "{} bytes", self.0);
+        };
+        let tenths = (u128::from(self.0) * 10) >> shift;
+        match tenths % 10 {
+            0 => write!(f, "{} {unit}", tenths / 10),
+            tenth => write!(f, "{}.{tenth} {unit}", tenths / 10),
+        }
+    }
 }
 
 /// What is to be done about an image.
@@ -110,10 +129,15 @@ pub enum HoldUp {
 
 impl Kind {
     pub(super) fn of(self, image: &ImageRef) -> Pending {
+        let size = match self {
+            Kind::Hidden { size, .. } => size,
+            _ => 0,
+        };
         Pending {
             image: image.clone(),
             kind: self,
             holds_up: None,
+            size,
         }
     }
 }
@@ -128,8 +152,8 @@ impl fmt::Display for Kind {
             Kind::Hidden { size: 0, .. } => f.write_str("deleted, and its own data is freed"),
             Kind::Hidden { size, .. } => write!(
                 f,
-                "deleted, and others need its snapshots; its own data (of {} GiB virtual size) is to be freed",
-                size.div_ceil(1 << 30)
+                "deleted, and others need its snapshots; its own data (of {} virtual size) is to be freed",
+                Bytes(*size)
             ),
             Kind::LongChain { vdi, depth } => write!(
                 f,
@@ -219,7 +243,20 @@ impl Repository<'_> {
     /// What is still to be done, and what waits. Changes nothing.
     pub fn pending(&self) -> Result<Vec<Pending>> {
         let entries = self.read_catalogue()?;
-        self.pending_among(self.look_at_trash(&entries)?, &entries, true)
+        let mut pending = self.pending_among(self.look_at_trash(&entries)?, &entries, true)?;
+        for each in &mut pending {
+            if matches!(each.kind, Kind::Trashed | Kind::LongChain { .. }) {
+                each.size = match self.cluster.size(&each.image.id) {
+                    Err(e) if e.is_not_found() => 0,
+                    other => {
+                        other.doing(&format!("reading the size of image {}", each.image.name))?
+                    }
+                };
+            }
+        }
+        // The smallest first: a large one takes hours, and the others need not wait for it.
+        pending.sort_by_key(|each| each.size);
+        Ok(pending)
     }
 
     /// `waiting`: also the hidden images that only wait for their snapshots to go, each with who

@@ -59,13 +59,14 @@ impl Repository<'_> {
         Ok(trashed)
     }
 
-    /// How many of this SR's images are in the trash, and the ids of those that it does not free.
-    pub(crate) fn count_trashed(&self, entries: &Entries) -> Result<(usize, Vec<String>)> {
-        let trashed = self.trashed_among(entries)?;
-        let kept = trashed
-            .iter()
-            .filter(|image| mark_of(&image.id, entries).is_none());
-        Ok((trashed.len(), kept.map(|image| image.id.clone()).collect()))
+    /// This SR's images in the trash: those that are still to be freed, and those that it does not
+    /// free.
+    pub(crate) fn split_trashed(
+        &self,
+        entries: &Entries,
+    ) -> Result<(Vec<TrashedImage>, Vec<TrashedImage>)> {
+        let trashed = self.trashed_among(entries)?.into_iter();
+        Ok(trashed.partition(|image| mark_of(&image.id, entries).is_some()))
     }
 
     /// What the trash holds, beside catalogue entries that were read before it.

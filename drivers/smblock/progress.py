@@ -1,0 +1,82 @@
+"""What smblock-admin reclaim prints while it works."""
+
+import time
+
+# How often the line of a terminal changes, in seconds.
+REFRESH_SECONDS = 0.5
+
+
+def print_state(state, image, text):
+    print("%-8s %s: %s" % (state, image, text), flush=True)
+
+
+class Progress:
+    """Prints one line for each image that is done, failed or waits.
+
+    On a terminal, one more line says how far the image at work is, and changes in its place.
+    """
+
+    def __init__(self, out, clock=time.monotonic):
+        self.out = out
+        self.clock = clock
+        self.image = None
+        self.since = self.last = 0.0
+        self.first = self.width = self.reports = 0
+
+    def report(self, state, image, text, done, total):
+        self.reports += 1
+        if state != "progress":
+            self._erase()
+            self.image = None
+            print("%-8s %s: %s" % (state, image, text), file=self.out, flush=True)
+        elif self.out.isatty():
+            self._show(image, text, done, total)
+
+    def _show(self, image, unit, done, total):
+        now = self.clock()
+        if image != self.image:
+            self.image, self.since, self.first = image, now, done
+        elif now - self.last < REFRESH_SECONDS:
+            return
+        self.last = now
+        line = "freeing  %s: %s" % (image, self._describe(unit, done, total, now - self.since))
+        self.out.write("\r" + line.ljust(self.width))
+        self.out.flush()
+        self.width = len(line)
+
+    def _describe(self, unit, done, total, seconds):
+        words = ["%d%%" % (done * 100 // max(total, 1)), amount(done, total, unit)]
+        rate = (done - self.first) / seconds if seconds > 0 else 0
+        if rate > 0:
+            words.append("%s/s" % one(rate, unit))
+            words.append("%s left" % duration((total - done) / rate))
+        return ", ".join(words)
+
+    def _erase(self):
+        if self.width:
+            self.out.write("\r" + " " * self.width + "\r")
+            self.width = 0
+
+
+def one(number, unit):
+    if unit != "bytes":
+        return "%d %s" % (number, unit)
+    for name in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return "%.4g %s" % (number, name)
+        number /= 1024
+    return "%.4g TiB" % number
+
+
+def amount(done, total, unit):
+    if unit == "bytes":
+        return "%s of %s" % (one(done, unit), one(total, unit))
+    return "%d of %d %s" % (done, total, unit)
+
+
+def duration(seconds):
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return "%d h %d min" % (hours, minutes)
+    return "%d min %d s" % (minutes, seconds) if minutes else "%d s" % seconds
