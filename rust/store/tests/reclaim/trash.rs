@@ -312,3 +312,33 @@ fn a_scan_looks_again_right_before_it_asks_the_manager() {
         let _scan = sr.scan(&[]);
     });
 }
+
+#[test]
+fn a_refusal_to_destroy_an_sr_names_what_is_still_to_be_freed() {
+    let lab = alone();
+    let small = lab.create(16 << 20);
+    let (name, id) = (lab.image_name(&small), lab.image_id(&small));
+    delete(&lab, &small);
+    let refused = lab.run(A, |sr| sr.delete_sr()).unwrap_err().to_string();
+    let named = format!("Still to be freed: {name} (id {id}, 16 MiB)");
+    assert!(refused.contains(&named), "{refused}");
+}
+
+#[test]
+fn the_smallest_images_are_freed_first() {
+    let lab = alone();
+    let sizes = [3 * GIB, GIB, 2 * GIB];
+    let disks = sizes.map(|size| lab.create(size));
+    let names = disks.map(|disk| lab.image_name(&disk));
+    disks.iter().for_each(|disk| delete(&lab, disk));
+    let mut freed = Vec::new();
+    lab.run(A, |sr| {
+        sr.reclaim(|pending, report| {
+            if let Report::Done = report {
+                freed.push(pending.image.name.clone());
+            }
+        })
+    })
+    .unwrap();
+    assert_eq!(freed, [&names[1], &names[2], &names[0]].map(String::clone));
+}

@@ -330,3 +330,18 @@ impl Repository<'_> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Bytes;
+
+    #[test]
+    fn sizes_are_not_rounded_up() {
+        let sizes = [0, 512, 16 << 20, 3 << 29, 64 << 40];
+        let texts = sizes.map(|size| Bytes(size).to_string());
+        assert_eq!(
+            texts,
+            ["0 bytes", "512 bytes", "16 MiB", "1.5 GiB", "64 TiB"]
+        );
+    }
+}
