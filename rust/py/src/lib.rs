@@ -16,7 +16,6 @@ mod failures;
 mod logging;
 mod panic;
 mod probe;
-mod reclaim;
 mod sr;
 mod toolstack;
 

@@ -1,21 +1,23 @@
 //! `smblock._core.Sr`: what the SM drivers call, one method for each of SM's.
 
+mod run;
+mod shape;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use store::device_config::{Datapath, DeviceConfig};
-use store::dom0::{maps_any_of, Dom0};
-use store::usage::PoolUsage;
+use store::device_config::DeviceConfig;
 use store::vdi::create::NewDisk;
-use store::Repository;
 
+use self::shape::{describe, sr_attributes};
 use crate::error::Failure;
 use crate::panic::{attached, detached};
-use crate::toolstack::PythonToolstack;
-use crate::{connection, convert, failures};
+use crate::{convert, failures};
+
+pub use self::shape::sm_config;
 
 /// An SR of type cephrbd, as one SM command on one host sees it. Making one checks the
 /// device-config; the cluster is reached by the first call that needs it.
@@ -31,54 +33,6 @@ pub struct Sr {
 
 /// XAPI's `on_boot` of a disk that forgets its changes whenever its VM starts.
 const FORGETS: &str = "reset";
-
-impl Sr {
-    fn run<T: Send>(
-        &self,
-        py: Python<'_>,
-        operation: &str,
-        work: impl FnOnce(&Repository<'_>) -> store::Result<T> + Send,
-    ) -> PyResult<T> {
-        let uuid = convert::uuid("SR", &self.uuid)?;
-        let toolstack = Box::new(PythonToolstack(self.toolstack.clone()));
-        detached(py, operation, move || -> Result<T, Failure> {
-            let pool = connection::pool(&self.config)?;
-            let ms_mode = self.config.ms_mode();
-            let host = Dom0::new(&self.host, pool.connection(), ms_mode, toolstack)
-                .map_err(|source| failures::of_host("looking at this host", source))?;
-            let features = self.config.image_features();
-            let repository = Repository::new(pool.as_ref(), &host, uuid, features);
-            let result = work(&repository);
-            if repository.needs_worker() {
-                self.needs_worker.store(true, Ordering::Relaxed);
-            }
-            Ok(result?)
-        })
-    }
-
-    fn maps_any(&self, py: Python<'_>, operation: &str) -> PyResult<bool> {
-        let sr = convert::uuid("SR", &self.uuid)?;
-        detached(py, operation, || {
-            maps_any_of(&sr).map_err(|e| failures::of_host("listing this host's devices", e))
-        })
-    }
-
-    fn require_datapath(&self, operation: &str, sm_datapaths: &[String]) -> PyResult<()> {
-        attached(operation, || {
-            let checked = self.config.datapath().require(sm_datapaths);
-            Ok(checked.map_err(Failure::from)?)
-        })
-    }
-}
-
-/// What a VDI's `sm_config` must hold: without `backend-kind`, xapi would have a disk of type `phy`
-/// served by tapdisk's backend, which never connects.
-pub fn sm_config(datapath: Datapath) -> HashMap<&'static str, &'static str> {
-    match datapath {
-        Datapath::Aio => HashMap::new(),
-        Datapath::Phy => HashMap::from([("backend-kind", "vbd")]),
-    }
-}
 
 #[pymethods]
 impl Sr {
@@ -371,7 +325,7 @@ impl Sr {
     fn reclaim(&self, py: Python<'_>, report: PyObject) -> PyResult<usize> {
         self.run(py, "SR.reclaim", |sr| {
             sr.reclaim(|pending, step| {
-                let (state, text, (done, total)) = crate::reclaim::describe(pending, &step);
+                let (state, text, (done, total)) = describe(pending, &step);
                 let image = pending.image.name.as_str();
                 let arguments = (state, image, text, done, total);
                 let told = Python::with_gil(|py| report.call1(py, arguments));
@@ -393,15 +347,4 @@ impl Sr {
         });
         Ok(texts.collect())
     }
-}
-
-/// What SM's `SR` objects call these things. What is not known keeps XAPI's last value.
-fn sr_attributes(py: Python<'_>, usage: &PoolUsage, allocated: u64) -> PyResult<PyObject> {
-    let attributes = PyDict::new(py);
-    attributes.set_item("virtual_allocation", allocated)?;
-    if let Some(total) = usage.total() {
-        attributes.set_item("physical_size", total)?;
-        attributes.set_item("physical_utilisation", usage.stored)?;
-    }
-    Ok(attributes.into())
 }
