@@ -4,7 +4,8 @@
 //! udev and no librbd is needed. [`nbd`] connects the kernel to NBD servers, by netlink: no
 //! `nbd-client` is needed. [`host`] says whether a process of this host still lives, which
 //! is what decides if something it left behind may be taken over; [`sightings`] for how long this
-//! host has seen something unchanged; [`told`] what it has reported already.
+//! host has seen something unchanged; [`told`] what it has reported already; [`notebook`] keeps notes
+//! for later commands.
 //!
 //! Every call that waits for the kernel takes a deadline. Sizes are bytes.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod krbd;
 mod module;
 pub mod nbd;
 mod node;
+pub mod notebook;
 mod openers;
 pub mod sightings;
 mod state_file;
@@ -31,6 +33,7 @@ pub use krbd::{
 };
 pub use module::Module;
 pub use nbd::{ConnectRequest, Nbd, NbdDevice};
+pub use notebook::Notebook;
 pub use secrecy::SecretString;
 pub use sightings::Sightings;
 pub use told::Told;

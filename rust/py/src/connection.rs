@@ -22,15 +22,21 @@ struct Open {
 
 static OPEN: Mutex<Option<Open>> = Mutex::new(None);
 
-/// The pool that a device-config names, connected at the first call.
-pub fn pool(config: &DeviceConfig) -> Result<Arc<CephPool>, crate::error::Failure> {
+/// The pool that a device-config names, connected at the first call. `explain` says what became of
+/// a pool that does not exist.
+pub fn pool(
+    config: &DeviceConfig,
+    explain: impl FnOnce(store::Error, &librbd::Cluster) -> store::Error,
+) -> Result<Arc<CephPool>, crate::error::Failure> {
     let name = config.require_pool()?;
     // What a thread that panicked left here is still a whole connection, or none.
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(found) = open.as_ref().filter(|open| open.config.connects_as(config)) {
         return Ok(found.pool.clone());
     }
-    let pool = Arc::new(CephPool::open(connect(config, DEADLINE)?, name)?);
+    let cluster = connect(config, DEADLINE)?;
+    let opened = CephPool::open(cluster.clone(), name);
+    let pool = Arc::new(opened.map_err(|error| explain(error, &cluster))?);
     *open = Some(Open {
         config: config.clone(),
         pool: pool.clone(),

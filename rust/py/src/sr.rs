@@ -13,9 +13,9 @@ use store::device_config::DeviceConfig;
 use store::vdi::create::NewDisk;
 
 use self::shape::{describe, sr_attributes};
+use crate::convert;
 use crate::error::Failure;
 use crate::panic::{attached, detached};
-use crate::{convert, failures};
 
 pub use self::shape::sm_config;
 
@@ -95,13 +95,13 @@ impl Sr {
         self.run(py, "SR.attach", |sr| sr.attach_sr())
     }
 
-    /// `sr_detach`. Needs no cluster where no disk is mapped: an SR can be unplugged while that is away.
+    /// `sr_detach`. Needs no cluster: an SR can be unplugged while that is away.
     #[pyo3(text_signature = "($self)")]
     fn detach(&self, py: Python<'_>) -> PyResult<()> {
         if !self.maps_any(py, "SR.detach")? {
             return Ok(());
         }
-        self.run(py, "SR.detach", |sr| sr.detach_sr())
+        self.unplug_sr(py)
     }
 
     /// `check_sr`, which SM calls every ten minutes on each host: raises an alert if a disk of this host
@@ -262,11 +262,11 @@ impl Sr {
             .map(|mapped| mapped.device.display().to_string())
     }
 
-    /// Unmaps a VDI on this host.
+    /// Unmaps a VDI on this host. That its claim could not be given back is only logged.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn deactivate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
         let uuid = convert::uuid("VDI", vdi_uuid)?;
-        self.run(py, "VDI.deactivate", |sr| sr.deactivate_vdi(&uuid))
+        self.unplug_vdi(py, &uuid)
     }
 
     /// Drops whoever's claim on a VDI; answers whose it was (the host's UUID), or None.

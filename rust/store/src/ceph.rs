@@ -47,6 +47,20 @@ pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd
     librbd::Cluster::connect(&options).map_err(|source| Error::Unreachable { source })
 }
 
+/// The cluster's pools, by id, as far as they can be listed.
+#[must_use]
+pub fn pools(cluster: &librbd::Cluster) -> BTreeMap<i64, String> {
+    let names = cluster.pool_names().unwrap_or_else(|e| {
+        log::warn!("the pools cannot be listed: {e}");
+        Vec::new()
+    });
+    let found = names.into_iter().filter_map(|name| {
+        let pool = cluster.pool(&name).ok()?;
+        Some((pool.id(), name))
+    });
+    found.collect()
+}
+
 /// One pool, opened by this process.
 pub struct CephPool {
     cluster: librbd::Cluster,
@@ -60,7 +74,7 @@ impl CephPool {
             Ok(pool) => Ok(CephPool { cluster, pool }),
             Err(e) if e.is_not_found() => Err(Error::PoolMissing {
                 pool: name.to_owned(),
-                present: cluster.pool_names().unwrap_or_default().join(", "),
+                present: pools(&cluster),
             }),
             Err(source) => Err(Error::Unreachable { source }),
         }

@@ -47,20 +47,16 @@ pub struct Dom0<'a> {
     owner: Owner,
     krbd: Krbd,
     sightings: hostdev::Sightings,
-    cluster: &'a librbd::Cluster,
+    notebook: hostdev::Notebook,
+    cluster: Option<&'a librbd::Cluster>,
     ms_mode: Option<MsMode>,
     toolstack: Box<dyn Toolstack + 'a>,
 }
 
 impl<'a> Dom0<'a> {
-    /// The host with that UUID in XAPI, which must be the one this process runs on. `ms_mode` is
-    /// how its kernel is to talk to the cluster, if the device-config says.
-    pub fn new(
-        uuid: &str,
-        cluster: &'a librbd::Cluster,
-        ms_mode: Option<MsMode>,
-        toolstack: Box<dyn Toolstack + 'a>,
-    ) -> Result<Self> {
+    /// The host with that UUID in XAPI, which must be the one this process runs on. It maps nothing
+    /// before it has a connection ([`Dom0::connected`]).
+    pub fn new(uuid: &str, toolstack: Box<dyn Toolstack + 'a>) -> Result<Self> {
         let pid = std::process::id();
         let started = hostdev::process_start_time(pid)?.unwrap_or_default();
         Ok(Dom0 {
@@ -72,18 +68,30 @@ impl<'a> Dom0<'a> {
             },
             krbd: Krbd::new(),
             sightings: hostdev::Sightings::default(),
-            cluster,
-            ms_mode,
+            notebook: hostdev::Notebook::default(),
+            cluster: None,
+            ms_mode: None,
             toolstack,
         })
+    }
+
+    /// The same host, which maps images of that cluster. `ms_mode` is how its kernel is to talk to the
+    /// cluster, if the device-config has it.
+    #[must_use]
+    pub fn connected(self, cluster: &'a librbd::Cluster, ms_mode: Option<MsMode>) -> Self {
+        Dom0 {
+            cluster: Some(cluster),
+            ms_mode,
+            ..self
+        }
     }
 }
 
 impl Dom0<'_> {
     /// How this host's kernel reaches the cluster.
-    fn route(&self) -> Result<Route> {
+    fn route(&self, cluster: &librbd::Cluster) -> Result<Route> {
         let kernel = KernelRelease::running()?;
-        let route = messenger::route(&self.cluster.monitors()?, self.ms_mode, &kernel)?;
+        let route = messenger::route(&cluster.monitors()?, self.ms_mode, &kernel)?;
         if !route.unused.is_empty() {
             log::warn!(
                 "this kernel cannot use the monitors {}: they have no v1 address",
@@ -202,6 +210,14 @@ impl Host for Dom0<'_> {
         Ok(self.sightings.seen_for(key, value)?)
     }
 
+    fn note(&self, name: &str, text: Option<&str>) -> Result<()> {
+        Ok(self.notebook.write(name, text)?)
+    }
+
+    fn noted(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.notebook.read(name)?)
+    }
+
     fn pool(&self) -> Result<String> {
         self.toolstack.pool_uuid().map_err(from_xapi)
     }
@@ -269,12 +285,16 @@ impl Host for Dom0<'_> {
     }
 
     fn map(&self, request: &MapRequest) -> Result<Mapped> {
-        let route = self.route()?;
+        let cluster = self.cluster.ok_or_else(|| HostError {
+            message: format!("cannot map {}: no connection", request.image_name),
+            errno: Some(nix::libc::ENOTCONN),
+        })?;
+        let route = self.route(cluster)?;
         let mapping = self.krbd.map(&hostdev::MapRequest {
             monitors: route.addresses,
             ms_mode: route.ms_mode,
-            user: self.cluster.user().to_owned(),
-            key: self.cluster.key()?.expose().to_owned().into(),
+            user: cluster.user().to_owned(),
+            key: cluster.key()?.expose().to_owned().into(),
             image: hostdev::ImageKey::from(&request.key),
             pool_name: request.pool_name.clone(),
             image_name: request.image_name.clone(),

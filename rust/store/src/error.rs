@@ -2,6 +2,9 @@
 
 mod advice;
 mod by_hand;
+mod context;
+
+use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
@@ -13,6 +16,7 @@ use crate::usage::{NoRoom, UsageError};
 
 use self::advice::advise_on_hold;
 pub use self::by_hand::ByHand;
+pub(crate) use self::context::Context;
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -43,11 +47,35 @@ pub enum Error {
         source: librbd::Error,
     },
     /// The cluster has no such pool.
-    #[error("the Ceph cluster has no pool {pool}; it has: {present}. Check device-config:pool")]
+    #[error("the Ceph cluster has no pool {pool}; it has: {}. Check device-config:pool", present.values().cloned().collect::<Vec<_>>().join(", "))]
     PoolMissing {
         /// The name that was asked for.
         pool: String,
-        /// The names that exist.
+        /// The pools that exist, by id.
+        present: BTreeMap<i64, String>,
+    },
+    /// The pool that the SR is in has another name.
+    #[error("SR {sr}: the pool with id {id} of this SR is now called {now}, not {pool}. Give it its name back: ceph osd pool rename {now} {pool}. Or unplug the SR on every host, then destroy its PBDs and make them anew with device-config:pool={now}; the caps of the user must name that pool too. Nothing was changed")]
+    PoolRenamed {
+        /// The SR.
+        sr: Uuid,
+        /// The pool's id.
+        id: i64,
+        /// Its name in the device-config.
+        pool: String,
+        /// Its name now.
+        now: String,
+    },
+    /// The pool that the SR was in does not exist any more.
+    #[error("SR {sr} was in pool {was} with id {id}, which was deleted with all disks in it; the cluster now has: {present}. A pool of the same name that was made anew is not that pool. Nothing was changed")]
+    PoolDeleted {
+        /// The SR.
+        sr: Uuid,
+        /// The pool's id.
+        id: i64,
+        /// The name that it had.
+        was: String,
+        /// The names of the pools that exist.
         present: String,
     },
     /// The pool is not meant for RBD images.
@@ -364,28 +392,5 @@ impl Error {
             Error::Host { source, .. } => source.is_unknown(),
             _ => false,
         }
-    }
-}
-
-/// Says what a failing call was for.
-pub(crate) trait Context<T> {
-    fn doing(self, what: &str) -> Result<T>;
-}
-
-impl<T> Context<T> for std::result::Result<T, ClusterError> {
-    fn doing(self, what: &str) -> Result<T> {
-        self.map_err(|source| Error::Cluster {
-            doing: what.to_owned(),
-            source,
-        })
-    }
-}
-
-impl<T> Context<T> for std::result::Result<T, HostError> {
-    fn doing(self, what: &str) -> Result<T> {
-        self.map_err(|source| Error::Host {
-            doing: what.to_owned(),
-            source,
-        })
     }
 }

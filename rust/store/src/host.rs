@@ -22,7 +22,7 @@ pub struct Owner {
 
 /// Which image, or which snapshot of it, a device shows. Names play no part: a mapping remembers
 /// the name that it was made with, which another image may carry by now.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageKey {
     /// The cluster's fsid.
     pub fsid: String,
@@ -177,6 +177,11 @@ pub trait Host {
     /// Seconds since this host first found `value` under `key`, without another value in between,
     /// in this boot. Counts by a clock that is never set.
     fn seen_for(&self, key: &str, value: &str) -> Result<u64>;
+
+    /// Keeps a text under a name on this host, also across a boot. `None` removes it.
+    fn note(&self, name: &str, text: Option<&str>) -> Result<()>;
+    /// The text that is kept under a name.
+    fn noted(&self, name: &str) -> Result<Option<String>>;
 
     /// The UUID of the XAPI pool that this host is a member of.
     fn pool(&self) -> Result<String>;

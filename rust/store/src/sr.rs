@@ -3,6 +3,7 @@
 pub(crate) mod adopt;
 pub mod create;
 pub mod delete;
+pub mod place;
 pub mod plug;
 pub mod probe;
 pub mod reclaim;

@@ -14,6 +14,7 @@ pub mod reset;
 pub mod resize;
 pub mod revert;
 pub mod snapshot;
+pub mod unplug;
 pub mod update;
 
 use crate::error::{Error, Result};

@@ -102,7 +102,10 @@ fn survive(
     let result = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));
     let call = faults.hit().expect("the call was never made");
     if result.is_ok() && !faults.killed() {
-        scene.check_success(operation);
+        match operation {
+            Operation::Deactivate => scene.check_unmapped(),
+            _ => scene.check_success(operation),
+        }
     }
     scene.check_writers();
     scene.check_purges();

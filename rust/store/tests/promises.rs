@@ -18,5 +18,7 @@ mod room;
 #[path = "promises/sr.rs"]
 mod sr;
 mod support;
+#[path = "promises/unplug.rs"]
+mod unplug;
 #[path = "promises/vdi.rs"]
 mod vdi;

@@ -4,7 +4,10 @@ use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 use store::dom0::{maps_any_of, Dom0};
+use store::sr::place::Place;
+use store::vdi::unplug;
 use store::Repository;
+use uuid::Uuid;
 
 use super::Sr;
 use crate::error::Failure;
@@ -13,6 +16,7 @@ use crate::toolstack::PythonToolstack;
 use crate::{connection, convert, failures};
 
 impl Sr {
+    /// Does something with the SR on the cluster.
     pub(super) fn run<T: Send>(
         &self,
         py: Python<'_>,
@@ -20,23 +24,74 @@ impl Sr {
         work: impl FnOnce(&Repository<'_>) -> store::Result<T> + Send,
     ) -> PyResult<T> {
         let uuid = convert::uuid("SR", &self.uuid)?;
+        detached(py, operation, move || self.on_cluster(&uuid, work))
+    }
+
+    fn on_cluster<T>(
+        &self,
+        uuid: &Uuid,
+        work: impl FnOnce(&Repository<'_>) -> store::Result<T>,
+    ) -> Result<T, Failure> {
+        let host = self.host()?;
+        let place = Place::of(&host, uuid);
+        let explain =
+            |error: store::Error, cluster: &librbd::Cluster| match (&place, cluster.fsid()) {
+                (Some(place), Ok(fsid)) => {
+                    place.explain(uuid, error, (&fsid, &store::ceph::pools(cluster)))
+                }
+                _ => error,
+            };
+        let pool = connection::pool(&self.config, explain)?;
+        let host = host.connected(pool.connection(), self.config.ms_mode());
+        let features = self.config.image_features();
+        let repository = Repository::new(pool.as_ref(), &host, *uuid, features);
+        let result = work(&repository);
+        if repository.needs_worker() {
+            self.needs_worker.store(true, Ordering::Relaxed);
+        }
+        Ok(result.map_err(|error| match error {
+            store::Error::SrMissing { .. } => explain(error, pool.connection()),
+            other => other,
+        })?)
+    }
+
+    fn host(&self) -> Result<Dom0<'_>, Failure> {
         let toolstack = Box::new(PythonToolstack(self.toolstack.clone()));
-        detached(py, operation, move || -> Result<T, Failure> {
-            let pool = connection::pool(&self.config)?;
-            let host = Dom0::new(
-                &self.host,
-                pool.connection(),
-                self.config.ms_mode(),
-                toolstack,
-            )
-            .map_err(|source| failures::of_host("looking at this host", source))?;
-            let features = self.config.image_features();
-            let repository = Repository::new(pool.as_ref(), &host, uuid, features);
-            let result = work(&repository);
-            if repository.needs_worker() {
-                self.needs_worker.store(true, Ordering::Relaxed);
+        Dom0::new(&self.host, toolstack)
+            .map_err(|source| failures::of_host("looking at this host", source))
+    }
+
+    /// Unmaps a VDI, whatever the cluster does, and then gives its claim back if the cluster lets it.
+    pub(super) fn unplug_vdi(&self, py: Python<'_>, vdi: &Uuid) -> PyResult<()> {
+        let sr = convert::uuid("SR", &self.uuid)?;
+        detached(py, "VDI.deactivate", || -> Result<(), Failure> {
+            unplug::unmap_vdi(&self.host()?, &sr, vdi)?;
+            // The inner error is of this host: the VDI is still mapped. The outer one is of a cluster or
+            // a pool that cannot be used.
+            match self.on_cluster(&sr, |repository| Ok(repository.deactivate_vdi(vdi))) {
+                Ok(deactivated) => Ok(deactivated?),
+                Err(failure) => {
+                    unplug::warn_of_claim(&sr, vdi, &failure.message);
+                    Ok(())
+                }
             }
-            Ok(result?)
+        })
+    }
+
+    /// Unmaps what is idle of an SR, whatever the cluster does. Refused while a device is open.
+    pub(super) fn unplug_sr(&self, py: Python<'_>) -> PyResult<()> {
+        let sr = convert::uuid("SR", &self.uuid)?;
+        detached(py, "SR.detach", || -> Result<(), Failure> {
+            match self.on_cluster(&sr, |repository| Ok(repository.detach_sr())) {
+                Ok(detached) => Ok(detached?),
+                Err(failure) => {
+                    log::warn!(
+                        "SR {sr}: {}; its idle devices are unmapped",
+                        failure.message
+                    );
+                    Ok(unplug::unmap_sr(&self.host()?, &sr)?)
+                }
+            }
         })
     }
 

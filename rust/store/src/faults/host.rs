@@ -53,6 +53,19 @@ impl Host for FaultyHost<'_, '_> {
         })
     }
 
+    fn note(&self, name: &str, text: Option<&str>) -> HostResult<()> {
+        let owned = (name.to_owned(), text.map(ToOwned::to_owned));
+        // No outcome depends on a note: a lost one is a failing read.
+        self.call(&read("note", name), move |h| {
+            h.note(&owned.0, owned.1.as_deref())
+        })
+    }
+
+    fn noted(&self, name: &str) -> HostResult<Option<String>> {
+        let owned = name.to_owned();
+        self.call(&read("noted", name), move |h| h.noted(&owned))
+    }
+
     fn pool(&self) -> HostResult<String> {
         self.call(&read("pool", ""), |h| h.pool())
     }

@@ -204,6 +204,23 @@ impl Host for MemoryHost {
         })
     }
 
+    fn note(&self, name: &str, text: Option<&str>) -> Result<()> {
+        self.with_host("note", name, |host| {
+            let notes = &mut host.settings.notes;
+            match text {
+                Some(text) => drop(notes.insert(name.to_owned(), text.to_owned())),
+                None => drop(notes.remove(name)),
+            }
+            Ok(())
+        })
+    }
+
+    fn noted(&self, name: &str) -> Result<Option<String>> {
+        self.with_host("read the note", name, |host| {
+            Ok(host.settings.notes.get(name).cloned())
+        })
+    }
+
     fn pool(&self) -> Result<String> {
         self.with_host("ask XAPI about", "the pool", |host| {
             Ok(host.settings.pool.clone())

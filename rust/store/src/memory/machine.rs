@@ -69,6 +69,8 @@ pub(super) struct Settings {
     pub declared_dead: bool,
     /// XAPI can reach it.
     pub reachable: bool,
+    /// What it has noted for its later commands.
+    pub notes: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -80,6 +82,7 @@ impl Default for Settings {
             pool: "pool".to_owned(),
             declared_dead: false,
             reachable: true,
+            notes: BTreeMap::new(),
         }
     }
 }

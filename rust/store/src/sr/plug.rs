@@ -4,6 +4,7 @@ use crate::catalogue::{image_prefix, intent_key, Stored, INTENT_PREFIX};
 use crate::cluster::Entries;
 use crate::error::{Context, Error, Result};
 use crate::record::Intent;
+use crate::vdi::unplug::unmap_sr;
 use crate::Repository;
 use uuid::Uuid;
 
@@ -13,6 +14,7 @@ impl Repository<'_> {
     pub fn attach_sr(&self) -> Result<()> {
         self.mark_deleting(false)?;
         let entries = self.read_catalogue()?;
+        self.note_place();
         self.publish_boot(&entries)?;
         self.alert_if_cut_off();
         if let Err(e) = self.cluster.may_blocklist() {
@@ -42,9 +44,16 @@ impl Repository<'_> {
         Ok(())
     }
 
-    /// Refused while a VDI of the SR is mapped on this host.
+    /// Refused while a VDI of the SR is mapped on this host. If the catalogue cannot be read, only a
+    /// device that is open counts.
     pub fn detach_sr(&self) -> Result<()> {
-        self.drop_stale_devices()?;
+        match self.drop_stale_devices() {
+            Err(e) if !matches!(e, Error::Host { .. }) => {
+                log::warn!("SR {}: {e}; its idle devices are unmapped", self.sr);
+                return unmap_sr(self.host, &self.sr);
+            }
+            other => other?,
+        }
         let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
         let prefix = image_prefix(&self.sr);
         let mappings = self.host.mappings().doing("listing this host's devices")?;

@@ -1,4 +1,4 @@
-//! Activating a VDI on this host, and deactivating it.
+//! Activating a VDI on this host.
 //!
 //! For writing: the claim is taken, the image is mapped, the image's other kernels are looked at, and
 //! the address that it was mapped with is recorded in the claim. Only then is the device returned. A
@@ -24,9 +24,9 @@ use crate::record::VdiRecord;
 use crate::Repository;
 
 /// How long a device may be busy when it is unmapped, in seconds: udev looks at new devices.
-const UNMAP_SECONDS: u64 = 30;
+pub(super) const UNMAP_SECONDS: u64 = 30;
 /// The same for what is only removed if it is not in use.
-const UNMAP_IDLE_SECONDS: u64 = 2;
+pub(super) const UNMAP_IDLE_SECONDS: u64 = 2;
 
 impl Repository<'_> {
     /// Maps a VDI, and returns its device, which stays the same for each further call. Is not refused
@@ -91,12 +91,6 @@ impl Repository<'_> {
         mapped
     }
 
-    /// Unmaps a VDI and gives its claim back. One that is not mapped is deactivated already.
-    pub fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()> {
-        let entry = self.entry(vdi)?;
-        self.unmap_devices(vdi, entry.vdi.as_ref().map(|s| &s.record), |_| true)
-    }
-
     /// Removes what a killed command of this host left of a VDI: a device that is not open, the note
     /// of a reader, and the claim. Returns whether the VDI is in use on this host. The caller has made
     /// sure that no tapdisk serves the VDI (a paused one has its device closed), and holds SM's lock.
@@ -117,7 +111,7 @@ impl Repository<'_> {
     }
 
     /// Unmaps those devices of a VDI, then gives its claim back.
-    fn unmap_devices(
+    pub(super) fn unmap_devices(
         &self,
         vdi: &Uuid,
         record: Option<&VdiRecord>,
@@ -197,10 +191,12 @@ impl Repository<'_> {
             noshare,
             label: label_of(record),
         };
-        self.host.map(&request).doing(&format!(
+        let mapped = self.host.map(&request).doing(&format!(
             "mapping image {} of VDI {}",
             image.name, record.uuid
-        ))
+        ))?;
+        self.note_device(record, &mapped);
+        Ok(mapped)
     }
 
     /// Removes a device of the VDI that must not be used: its kernel client was cut off, because this

@@ -20,6 +20,7 @@ pub struct Hosts(Rc<RefCell<State>>);
 struct State {
     /// Seconds that every host's clock is ahead of this machine's.
     ahead: u64,
+    notes: std::collections::BTreeMap<(String, String), String>,
     /// Processes so far: their start times.
     started: u64,
     running: BTreeSet<u64>,
@@ -96,6 +97,21 @@ impl Host for HostStandIn {
             *seen = (value.to_owned(), now);
         }
         Ok(now - seen.1)
+    }
+
+    fn note(&self, name: &str, text: Option<&str>) -> Result<()> {
+        let key = (self.owner.host.clone(), name.to_owned());
+        let notes = &mut self.hosts.0.borrow_mut().notes;
+        match text {
+            Some(text) => drop(notes.insert(key, text.to_owned())),
+            None => drop(notes.remove(&key)),
+        }
+        Ok(())
+    }
+
+    fn noted(&self, name: &str) -> Result<Option<String>> {
+        let key = (self.owner.host.clone(), name.to_owned());
+        Ok(self.hosts.0.borrow().notes.get(&key).cloned())
     }
 
     fn pool(&self) -> Result<String> {

@@ -1,0 +1,78 @@
+//! What this host notes for its later commands, a file for each note. Notes outlive a boot.
+
+use std::path::PathBuf;
+
+use crate::{state_file, Error};
+
+/// The notes of this host.
+#[derive(Clone, Debug)]
+pub struct Notebook(PathBuf);
+
+impl Default for Notebook {
+    fn default() -> Self {
+        Self::at("/var/lib/smblock/notes".into())
+    }
+}
+
+impl Notebook {
+    /// Kept in that directory.
+    #[must_use]
+    pub fn at(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    /// Writes a note in place of the one of that name; `None` removes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, name: &str, text: Option<&str>) -> Result<(), Error> {
+        let path = self.path(name);
+        match text {
+            Some(text) => state_file::write(&path, &text),
+            None => state_file::remove(&path),
+        }
+    }
+
+    /// The note of that name. A damaged one counts as none.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn read(&self, name: &str) -> Result<Option<String>, Error> {
+        state_file::read(&self.path(name))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        let name: String = name
+            .chars()
+            .map(|c| if plain(c) { c } else { '_' })
+            .collect();
+        self.0.join(format!("note.{name}"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_until_it_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = Notebook::at(folder.path().join("notes"));
+        assert_eq!(notes.read("sr.1").unwrap(), None);
+        notes.write("sr.1", None).unwrap();
+        notes.write("sr.1", Some("{\"a\":1}")).unwrap();
+        notes.write("sr.2", Some("two")).unwrap();
+        assert_eq!(notes.read("sr.1").unwrap().unwrap(), "{\"a\":1}");
+        notes.write("sr.1", None).unwrap();
+        assert_eq!(notes.read("sr.1").unwrap(), None);
+        assert_eq!(notes.read("sr.2").unwrap().unwrap(), "two");
+    }
+
+    #[test]
+    fn a_name_cannot_leave_the_directory() {
+        let path = Notebook::at("/x".into()).path("../../etc/passwd");
+        assert_eq!(path, PathBuf::from("/x/note..._.._etc_passwd"));
+    }
+}

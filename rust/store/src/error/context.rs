@@ -1,0 +1,28 @@
+//! What a failing call was for.
+
+use super::{Error, Result};
+use crate::cluster::ClusterError;
+use crate::host::HostError;
+
+/// Says what a failing call was for.
+pub(crate) trait Context<T> {
+    fn doing(self, what: &str) -> Result<T>;
+}
+
+impl<T> Context<T> for std::result::Result<T, ClusterError> {
+    fn doing(self, what: &str) -> Result<T> {
+        self.map_err(|source| Error::Cluster {
+            doing: what.to_owned(),
+            source,
+        })
+    }
+}
+
+impl<T> Context<T> for std::result::Result<T, HostError> {
+    fn doing(self, what: &str) -> Result<T> {
+        self.map_err(|source| Error::Host {
+            doing: what.to_owned(),
+            source,
+        })
+    }
+}

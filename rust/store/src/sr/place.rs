@@ -1,0 +1,153 @@
+//! Which pool an SR was in when this host plugged it, so that a pool that was renamed or made anew
+//! is recognised.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::Repository;
+
+/// The pool that an SR was in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The cluster's fsid.
+    pub fsid: String,
+    /// The pool's id, which stays when the pool is renamed.
+    pub pool_id: i64,
+    /// The pool's name then.
+    pub pool: String,
+}
+
+fn note_name(sr: &Uuid) -> String {
+    format!("sr.{sr}")
+}
+
+impl Place {
+    /// Where this host has found an SR before.
+    pub fn of(host: &dyn Host, sr: &Uuid) -> Option<Self> {
+        let noted = host.noted(&note_name(sr)).unwrap_or_else(|e| {
+            log::warn!("SR {sr}: {e}");
+            None
+        });
+        serde_json::from_str(&noted?).ok()
+    }
+
+    /// The error that says what became of the pool. `now`: the cluster's fsid, and the pools that it
+    /// has, by id.
+    #[must_use]
+    pub fn explain(&self, sr: &Uuid, error: Error, now: (&str, &BTreeMap<i64, String>)) -> Error {
+        let (fsid, pools) = now;
+        let pool = match &error {
+            Error::PoolMissing { pool, .. } | Error::SrMissing { pool, .. } => pool.clone(),
+            _ => return error,
+        };
+        if fsid != self.fsid || pools.is_empty() {
+            return error;
+        }
+        match pools.get(&self.pool_id) {
+            Some(same) if *same == pool => error,
+            Some(renamed) => Error::PoolRenamed {
+                sr: *sr,
+                id: self.pool_id,
+                pool,
+                now: renamed.clone(),
+            },
+            None => Error::PoolDeleted {
+                sr: *sr,
+                id: self.pool_id,
+                was: self.pool.clone(),
+                present: pools.values().cloned().collect::<Vec<_>>().join(", "),
+            },
+        }
+    }
+}
+
+impl Repository<'_> {
+    /// Notes where the SR is. Without the note later errors say less.
+    pub(crate) fn note_place(&self) {
+        let noted = self.cluster.fsid().map(|fsid| Place {
+            fsid,
+            pool_id: self.cluster.pool_id(),
+            pool: self.cluster.pool_name().to_owned(),
+        });
+        let place = match noted {
+            Ok(place) => place,
+            Err(e) => {
+                log::warn!("SR {}: {e}", self.sr);
+                return;
+            }
+        };
+        if Place::of(self.host, &self.sr).as_ref() == Some(&place) {
+            return;
+        }
+        let text = serde_json::to_string(&place).unwrap_or_default();
+        if let Err(e) = self.host.note(&note_name(&self.sr), Some(&text)) {
+            log::warn!("SR {}: {e}", self.sr);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(pools: &[(i64, &str)], fsid: &str, error: fn(String) -> Error) -> String {
+        let place = Place {
+            fsid: "f".to_owned(),
+            pool_id: 7,
+            pool: "vms".to_owned(),
+        };
+        let pools = pools.iter().map(|(id, name)| (*id, (*name).to_owned()));
+        let error = error("vms".to_owned());
+        place
+            .explain(&Uuid::nil(), error, (fsid, &pools.collect()))
+            .to_string()
+    }
+
+    fn no_pool(pool: String) -> Error {
+        Error::PoolMissing {
+            pool,
+            present: BTreeMap::from([(9, "other".to_owned())]),
+        }
+    }
+
+    fn no_sr(pool: String) -> Error {
+        Error::SrMissing {
+            sr: Uuid::nil(),
+            pool,
+        }
+    }
+
+    #[test]
+    fn a_renamed_pool_is_found_by_its_id() {
+        for error in [no_pool, no_sr] {
+            let text = explained(&[(7, "vms-renamed"), (8, "vms")], "f", error);
+            assert!(
+                text.contains("the pool with id 7 of this SR is now called vms-renamed"),
+                "{text}"
+            );
+            assert!(
+                text.contains("ceph osd pool rename vms-renamed vms"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pool_made_anew_is_told_from_the_deleted_one() {
+        let text = explained(&[(8, "vms")], "f", no_sr);
+        assert!(text.contains("pool vms with id 7"), "{text}");
+        assert!(text.contains("was deleted"), "{text}");
+    }
+
+    #[test]
+    fn another_cluster_or_the_same_pool_changes_no_error() {
+        for (pools, fsid) in [(&[(7, "x")][..], "g"), (&[(7, "vms")][..], "f")] {
+            let text = explained(pools, fsid, no_sr);
+            assert!(text.contains("holds no SR"), "{text}");
+        }
+    }
+}

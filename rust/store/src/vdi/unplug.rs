@@ -1,0 +1,137 @@
+//! Unmapping without the cluster.
+//!
+//! A device goes before anything else, and what it shows is found on this host alone: by its label,
+//! by the note of its map, or, without either, by the name of its image. So a disk can
+//! be unplugged when its pool is gone or has another name, when the catalogue is lost, or when the
+//! cluster refuses this host. The kernel flushes before it unmaps: a device with writes that the
+//! cluster has not acknowledged stays, and the unmap fails at its deadline.
+//!
+//! The claim is given back after that, if the cluster allows it. If not, the disk is unplugged all
+//! the same. Another host that wants it asks this one, which gives the claim back then.
+
+use uuid::Uuid;
+
+use super::activate::{UNMAP_IDLE_SECONDS, UNMAP_SECONDS};
+use crate::catalogue::image_prefix;
+use crate::error::{Context, Error, Result};
+use crate::host::{Host, ImageKey, Mapped};
+use crate::record::VdiRecord;
+use crate::Repository;
+
+/// The name of the note of which image a VDI's device shows.
+fn note_name(sr: &Uuid, vdi: &Uuid) -> String {
+    format!("device.{sr}.{vdi}")
+}
+
+/// What a VDI's own image is called, whatever it was reverted to.
+fn own_prefix(sr: &Uuid, vdi: &Uuid) -> String {
+    format!("{}{vdi}.", image_prefix(sr))
+}
+
+/// Unmaps a VDI on this host, with every device that it has. One that is not mapped is unmapped
+/// already.
+///
+/// # Errors
+/// [`Error::Host`]: a device is open, or the kernel did not unmap it in time.
+pub fn unmap_vdi(host: &dyn Host, sr: &Uuid, vdi: &Uuid) -> Result<()> {
+    let name = note_name(sr, vdi);
+    let noted = host.noted(&name).unwrap_or_else(|e| {
+        log::warn!("VDI {vdi}: {e}");
+        None
+    });
+    let noted: Option<ImageKey> = noted.and_then(|text| serde_json::from_str(&text).ok());
+    let (prefix, label) = (own_prefix(sr, vdi), vdi.to_string());
+    let is_certain = |mapped: &Mapped| {
+        mapped.label.as_ref() == Some(&label)
+            || mapped.label.is_none() && noted.as_ref() == Some(&mapped.key)
+    };
+    let has_name =
+        |mapped: &Mapped| mapped.key.snap_id.is_none() && mapped.image_name.starts_with(&prefix);
+    let mappings = host.mappings();
+    let mappings = mappings.doing(&format!("looking for the device of VDI {vdi}"))?;
+    let certain = mappings.iter().any(is_certain);
+    let is_shown = |mapped: &&Mapped| is_certain(mapped) || !certain && has_name(mapped);
+    for mapped in mappings.iter().filter(is_shown) {
+        let unmapped = host.unmap(mapped, UNMAP_SECONDS);
+        unmapped.doing(&format!("unmapping VDI {vdi}"))?;
+    }
+    if noted.is_some() {
+        if let Err(e) = host.note(&name, None) {
+            log::warn!("VDI {vdi}: {e}");
+        }
+    }
+    Ok(())
+}
+
+/// Unmaps what this host has of an SR whose catalogue cannot be read, and what is not open.
+///
+/// # Errors
+/// [`Error::SrInUse`]: a device is open.
+pub fn unmap_sr(host: &dyn Host, sr: &Uuid) -> Result<()> {
+    let prefix = image_prefix(sr);
+    let mappings = host.mappings().doing("listing this host's devices")?;
+    for mapped in mappings {
+        let Some(rest) = mapped.image_name.strip_prefix(&prefix) else {
+            continue;
+        };
+        let vdi = rest.split_once('.').map_or(rest, |(vdi, _)| vdi);
+        match host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
+            Err(e) if e.is_busy() => {
+                return Err(Error::SrInUse {
+                    sr: *sr,
+                    vdi: mapped.label.unwrap_or_else(|| vdi.to_owned()),
+                    device: mapped.device.display().to_string(),
+                })
+            }
+            other => other.doing(&format!("unmapping {}", mapped.device.display()))?,
+        }
+        log::warn!("unmapped {}: it was idle", mapped.device.display());
+    }
+    Ok(())
+}
+
+/// Logs that a VDI is unplugged, and that its claim stays.
+pub fn warn_of_claim(sr: &Uuid, vdi: &Uuid, why: &dyn std::fmt::Display) {
+    log::warn!(
+        "VDI {vdi} is unmapped, but this host's claim on it was not released: {why}. If another \
+         host activates the VDI, it asks this host, which then releases the claim; so does the next \
+         xe pbd-plug here. By hand: smblock-admin release --sr {sr} --vdi {vdi} --yes, with the SR's \
+         device-config"
+    );
+}
+
+impl Repository<'_> {
+    /// Unmaps a VDI, then gives its claim back. One that is not mapped is deactivated already.
+    ///
+    /// # Errors
+    /// [`Error::Host`]: it is still mapped. That the claim was not released is logged, and no error.
+    pub fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()> {
+        unmap_vdi(self.host, &self.sr, vdi)?;
+        match self.give_back(vdi) {
+            Err(e) if !matches!(e, Error::Host { .. }) => {
+                warn_of_claim(&self.sr, vdi, &e);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn give_back(&self, vdi: &Uuid) -> Result<()> {
+        let entry = self.entry(vdi)?;
+        self.unmap_devices(vdi, entry.vdi.as_ref().map(|s| &s.record), |_| true)
+    }
+
+    /// Notes which image a VDI's device shows. A device with a label needs no note.
+    pub(super) fn note_device(&self, record: &VdiRecord, mapped: &Mapped) {
+        if mapped.label.is_some() {
+            return;
+        }
+        let text = serde_json::to_string(&mapped.key).unwrap_or_default();
+        let noted = self
+            .host
+            .note(&note_name(&self.sr, &record.uuid), Some(&text));
+        if let Err(e) = noted {
+            log::warn!("VDI {}: {e}", record.uuid);
+        }
+    }
+}
