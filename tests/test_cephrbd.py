@@ -44,6 +44,11 @@ def test_probing_without_a_pool_lists_those_that_could_hold_an_sr_with_free_and_
     pools = {entry.findtext("name"): entry for entry in found.iter("Pool")}
     assert found.tag == "PoolList"
     assert pool not in pools
+    others = {name: entry.findtext("refused", "") for name, entry in pools.items() if name != rbd_pool.name}
+    assert "rbd" in others
+    for name, refused in others.items():
+        assert refused == f"client.{rbd_pool.user} lacks the cap osd 'profile rbd pool={name}'"
+    assert pools[rbd_pool.name].findtext("refused") is None
     mine = pools[rbd_pool.name]
     assert int(mine.findtext("quota", "")) == 3 * GIB
     assert 0 < int(mine.findtext("free", "")) <= 3 * GIB

@@ -38,6 +38,7 @@ def _parser():
     commands.required = True
 
     checks = commands.add_parser("check", help="look at every part that an SR needs on this host, before creating one")
+    checks.add_argument("--json", action="store_true", help="print one JSON object")
     _add_device_config(checks)
     checks.set_defaults(run=_check)
 
@@ -105,10 +106,23 @@ def _device_config_pair(text):
 
 def _check(options):
     config = dict(options.device_config)
-    lines, healthy = (crucible.check if crucible.is_meant(config) else check)(config, DATAPATHS)
-    for line in lines:
-        print(line)
+    check_it = crucible.check if crucible.is_meant(config) else check
+    report, healthy = check_it(config, DATAPATHS, _other_srs(options), options.json)
+    print(report)
     return 0 if healthy else 1
+
+
+def _other_srs(options):
+    """The device-configs of this host's SRs of type cephrbd, as far as XAPI can be asked."""
+    try:
+        xenapi = options.session().xenapi
+        here = util.get_this_host_ref(options.session())
+        srs = xenapi.SR.get_all_records_where('field "type" = "cephrbd"')
+        pbds = xenapi.PBD.get_all_records_where('field "host" = "%s"' % here)
+        return [pbd["device_config"] for pbd in pbds.values() if pbd["SR"] in srs]
+    except Exception:
+        util.logException("check: asking XAPI for this host's other SRs")
+        return []
 
 
 def _reclaim(options):

@@ -161,9 +161,9 @@ def is_meant(device_config):
     return "volumes" in device_config or "provisioner" in device_config
 
 
-def check(device_config, datapaths):
+def check(device_config, datapaths, others, as_json):
     """As smblock.check, before there is an SR."""
-    return CrucibleSr(NO_SR, util.get_this_host(), device_config, None, RUNNER).check(datapaths)
+    return CrucibleSr(NO_SR, util.get_this_host(), device_config, None, RUNNER).check(datapaths, as_json)
 
 
 def release(sr_uuid, vdi_uuid, device_config):

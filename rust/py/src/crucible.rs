@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::wrap_pyfunction;
-use store::check::CheckLine;
 use store::crucible::config::Config;
 use store::crucible::dom0::Dom0;
 use store::crucible::{
@@ -289,13 +288,18 @@ impl CrucibleSr {
         self.run(py, "VDI.settle", |sr| sr.settle_vdi(&uuid))
     }
 
-    /// Each part that the SR needs on this host as a line of text, and whether it would work.
-    #[pyo3(text_signature = "($self, sm_datapaths)")]
-    fn check(&self, py: Python<'_>, sm_datapaths: Vec<String>) -> PyResult<(Vec<String>, bool)> {
+    /// A report on each part that the SR needs on this host, as text or as JSON, and whether it would
+    /// work.
+    #[pyo3(text_signature = "($self, sm_datapaths, as_json)")]
+    fn check(
+        &self,
+        py: Python<'_>,
+        sm_datapaths: Vec<String>,
+        as_json: bool,
+    ) -> PyResult<(String, bool)> {
         self.require_datapath("check", &sm_datapaths)?;
         let lines = self.run(py, "check", |sr| Ok(sr.check()))?;
-        let healthy = !lines.iter().any(CheckLine::is_failure);
-        Ok((lines.iter().map(ToString::to_string).collect(), healthy))
+        Ok(crate::check::shown(lines, as_json))
     }
 
     /// Drops whoever's claim on a VDI; answers whose it was (the host's UUID), or None.

@@ -1,8 +1,9 @@
 //! Which of SM's errors each failure of the store becomes: one table, total over the enum.
 
+use store::caps::Caps;
 use store::crucible::config::ConfigError as CrucibleConfigError;
 use store::crucible::Error as CrucibleError;
-use store::device_config::ConfigError;
+use store::device_config::{ConfigError, DeviceConfig};
 use store::Error;
 
 use crate::error::Failure;
@@ -106,6 +107,16 @@ fn sm_key(error: &Error) -> &'static str {
         Error::Usage(source) => source.sm_error(),
         Error::Damaged { .. } => "MetadataError",
     }
+}
+
+/// A failure with what an administrator can do about the caps of the user, if they may be the cause.
+pub fn with_advice(error: Error, config: &DeviceConfig) -> Failure {
+    let advice = Caps::new(config, &[]).advise(&error);
+    let mut failure = Failure::from(error);
+    if let Some(advice) = advice {
+        failure.message = format!("{}; {advice}", failure.message);
+    }
+    failure
 }
 
 /// A failure of this host's kernel outside the store's own operations.

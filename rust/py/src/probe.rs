@@ -8,6 +8,7 @@ use store::sr::probe::{find_pools, find_srs};
 
 use crate::connection::DEADLINE;
 use crate::error::{Failure, SM_GENERAL};
+use crate::failures::with_advice;
 
 /// The SRs of a pool. Element names are SM's own (`util.SRtoXML`).
 #[derive(Serialize)]
@@ -43,14 +44,18 @@ struct FoundPool {
     #[serde(skip_serializing_if = "Option::is_none")]
     quota: Option<u64>,
     used: u64,
+    /// Why an SR cannot be in it with this device-config.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
 }
 
 /// With a pool: the SRs in it. Without: the pools that could hold one.
 pub fn probe(config: &DeviceConfig) -> Result<String, Failure> {
     let cluster = connect(config, DEADLINE)?;
     let Some(pool) = config.pool() else {
-        let pools = find_pools(&cluster)?;
-        let pools = pools.into_iter().map(|pool| FoundPool {
+        let pools = find_pools(&cluster, config.user()).map_err(|e| with_advice(e, config))?;
+        let pools = pools.into_iter().map(|(pool, refused)| FoundPool {
+            refused,
             free: pool.usage.free(),
             quota: pool.usage.quota_bytes,
             used: pool.usage.stored,
@@ -62,7 +67,7 @@ pub fn probe(config: &DeviceConfig) -> Result<String, Failure> {
     };
     let pool = CephPool::open(cluster, pool)?;
     let size = store::sr::update::pool_summary(&pool)?.usage.total();
-    let srs = find_srs(&pool as &dyn Cluster)?;
+    let srs = find_srs(&pool as &dyn Cluster).map_err(|e| with_advice(e, config))?;
     let srs = srs.into_iter().map(|sr| FoundSr {
         uuid: sr.uuid.to_string(),
         size,

@@ -4,10 +4,12 @@
 //! Nothing is changed but that the kernel's rbd module is loaded: what a user may do is found out
 //! by requests that an authorised cluster refuses for another reason. One connection is made. Every wait has a deadline.
 
+mod caps;
 mod ceph;
 mod fencing;
 mod local;
 mod monitors;
+mod report;
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +17,10 @@ use std::time::Duration;
 use hostdev::Krbd;
 use librbd::ConnectOptions;
 
+use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
+
+pub use self::report::CheckReport;
 
 /// What one part of the check came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,19 +105,28 @@ impl fmt::Display for CheckLine {
     }
 }
 
-/// Checks this host, and the cluster as seen from it, with the driver's own deadline.
+/// Checks this host, and the cluster as seen from it, with the driver's own deadline. `others`: the
+/// device-configs of this host's other SRs, whose pools the same user must go on serving.
 #[must_use]
-pub fn check(config: &DeviceConfig) -> Vec<CheckLine> {
-    check_within(config, ConnectOptions::DEFAULT_TIMEOUT)
+pub fn check(config: &DeviceConfig, others: &[DeviceConfig]) -> Vec<CheckLine> {
+    check_beside(config, others, ConnectOptions::DEFAULT_TIMEOUT)
 }
 
 /// The same with another `deadline` for connecting and for each request after that.
 #[must_use]
 pub fn check_within(config: &DeviceConfig, deadline: Duration) -> Vec<CheckLine> {
+    check_beside(config, &[], deadline)
+}
+
+fn check_beside(
+    config: &DeviceConfig,
+    others: &[DeviceConfig],
+    deadline: Duration,
+) -> Vec<CheckLine> {
     let mut lines = local::prerequisites(config);
     let blocked = lines.iter().find(|line| line.is_failure());
     let cluster = match blocked {
-        None => ceph::lines(config, deadline),
+        None => ceph::lines(config, &Caps::new(config, others), deadline),
         Some(line) => not_run(
             &ceph::TOPICS,
             &format!("{} has to be mended first", line.topic),

@@ -16,7 +16,7 @@ pub type Entries = BTreeMap<String, Vec<u8>>;
 
 /// What a call to the cluster answers when it did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{call} on {object}: {}{}{}", describe_errno(*.errno), .detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default(), advise_cap(.call, *.errno))]
+#[error("{call} on {object}: {}{}", describe_errno(*.errno), .detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default())]
 pub struct ClusterError {
     /// The librados or librbd function, or what stands for it.
     pub call: String,
@@ -40,23 +40,6 @@ fn describe_errno(errno: i32) -> String {
             format!("{} ({known:?}, errno {errno})", known.desc())
         }
     }
-}
-
-/// The cap that the user lacks, where the cluster did not let it make the call.
-fn advise_cap(call: &str, errno: i32) -> String {
-    if !matches!(errno, nix::libc::EPERM | nix::libc::EACCES) {
-        return String::new();
-    }
-    let cap = match call {
-        // EPERM is its answer for an image that may not be freed yet.
-        "rbd_trash_remove" => return String::new(),
-        "rados_mon_command" | "rados_blocklist_add" => "mon 'profile rbd'",
-        "rados_mgr_command" => "mgr 'profile rbd pool=POOL'",
-        _ => "osd 'profile rbd pool=POOL'",
-    };
-    format!(
-        "; the user lacks the cap {cap}: 'smblock-admin check' prints the command that grants it"
-    )
 }
 
 impl ClusterError {

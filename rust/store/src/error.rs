@@ -12,6 +12,7 @@ use crate::cluster::ClusterError;
 use crate::fence::Hold;
 use crate::host::HostError;
 use crate::record::Unreadable;
+use crate::size::Size;
 use crate::usage::{NoRoom, UsageError};
 
 use self::advice::advise_on_hold;
@@ -243,7 +244,7 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is smaller than the VDI.
-    #[error("VDI {vdi}: image {image} has {actual} bytes but the VDI {expected}: it was shrunk outside this driver. Grow it back ('rbd resize --size {expected}B {pool}/{image}'; what it lost reads as zeros), then try again")]
+    #[error("VDI {vdi}: image {image} has {} but the VDI {}: it was shrunk outside this driver. Grow it back ('rbd resize --size {expected}B {pool}/{image}'; what it lost reads as zeros), then try again", Size(*actual), Size(*expected))]
     ImageShrunk {
         /// The VDI.
         vdi: Uuid,
@@ -272,7 +273,7 @@ pub enum Error {
         features: String,
     },
     /// A size that no image can have.
-    #[error("a VDI of {size} bytes cannot be made: sizes go from 1 byte to {max} bytes")]
+    #[error("a VDI of {size} bytes cannot be made: sizes go from 1 byte to {}", Size(*max))]
     BadSize {
         /// Bytes asked for.
         size: i128,
@@ -281,7 +282,7 @@ pub enum Error {
     },
     /// A VDI cannot become smaller.
     #[error(
-        "VDI {vdi} has {current} bytes and cannot shrink to {size}: shrinking would destroy data"
+        "VDI {vdi} has {} and cannot shrink to {}: shrinking would destroy data", Size(*current), Size(*size)
     )]
     Shrink {
         /// The VDI.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod alerts;
+pub mod caps;
 pub mod catalogue;
 pub mod ceph;
 pub mod check;
@@ -23,6 +24,7 @@ mod journal;
 pub mod memory;
 pub mod messenger;
 pub mod record;
+pub mod size;
 pub mod sr;
 pub mod usage;
 pub mod vdi;

@@ -12,7 +12,7 @@
 
 mod report;
 
-use std::fmt;
+use crate::size::Size;
 
 use thiserror::Error;
 
@@ -211,12 +211,12 @@ impl NoRoom {
     /// What leaves no room.
     #[must_use]
     pub fn found(&self) -> String {
-        let left = Mebibytes(self.left);
+        let left = Size(self.left);
         let kept = match self.left {
             0 => String::new(),
             _ => format!(
                 ", less than the {} kept for the disks that exist",
-                Mebibytes(self.reserve)
+                Size(self.reserve)
             ),
         };
         match self.bound {
@@ -251,13 +251,5 @@ impl NoRoom {
             }
         };
         format!("destroy VDIs, or {widen}")
-    }
-}
-
-struct Mebibytes(u64);
-
-impl fmt::Display for Mebibytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB", self.0 >> 20)
     }
 }

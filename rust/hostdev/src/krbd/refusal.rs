@@ -101,8 +101,8 @@ fn advice(request: &MapRequest, source: &io::Error) -> String {
                          with /sys/bus/rbd/supported_features"
             .to_owned(),
         Errno::ESHUTDOWN => "this host's kernel client is on the cluster's blocklist, and a new \
-                             one was refused too: see `ceph osd blocklist ls` for this host's \
-                             addresses, and have them removed (`ceph osd blocklist rm`)"
+                             one was refused too: `ceph osd dump` lists the blocklist at its end; \
+                             wait until the entries of this host's addresses expire"
             .to_owned(),
         _ => "see `dmesg`".to_owned(),
     }

@@ -49,10 +49,11 @@ impl Sr {
         if repository.needs_worker() {
             self.needs_worker.store(true, Ordering::Relaxed);
         }
-        Ok(result.map_err(|error| match error {
+        let explained = result.map_err(|error| match error {
             store::Error::SrMissing { .. } => explain(error, pool.connection()),
             other => other,
-        })?)
+        });
+        explained.map_err(|error| failures::with_advice(error, &self.config))
     }
 
     fn host(&self) -> Result<Dom0<'_>, Failure> {

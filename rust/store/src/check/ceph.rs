@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use hostdev::{Krbd, Module};
-use librbd::{Cluster, Error};
+use librbd::Cluster;
 use nix::errno::Errno;
 use serde_json::{json, Value};
 
 use super::monitors::monitors;
-use super::{fencing, not_run, CheckLine, Outcome};
+use super::{caps, fencing, not_run, CheckLine, Outcome};
+use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
+use crate::size::Size;
 use crate::usage::{ClusterReport, PoolSummary, UsageError};
 
 const MONITORS: &str = "monitors";
@@ -23,6 +25,9 @@ const APPLICATION: &str = "pool application";
 const ROOM: &str = "pool usage";
 const OSD_CAPS: &str = "osd caps";
 const MGR_CAPS: &str = "mgr caps";
+
+/// From how much on a name is taken for another one with a mistake, of 1.
+const SIMILAR: f64 = 0.6;
 
 /// Every part, in the order of the report.
 pub(super) const TOPICS: [&str; 11] = [
@@ -40,23 +45,23 @@ pub(super) const TOPICS: [&str; 11] = [
 ];
 
 /// One line for each of [`TOPICS`].
-pub(super) fn lines(config: &DeviceConfig, deadline: Duration) -> Vec<CheckLine> {
+pub(super) fn lines(config: &DeviceConfig, granted: &Caps, deadline: Duration) -> Vec<CheckLine> {
     let cluster = match crate::ceph::connect(config, deadline) {
         Ok(cluster) => cluster,
-        Err(error) => return unreachable(config, &error),
+        Err(error) => return unreachable(config, granted, &error),
     };
-    let report = report(&cluster, config);
+    let report = report(&cluster, granted);
     let mut lines = vec![
         monitors(&cluster, config).on(MONITORS),
         user(&cluster, config.user(), deadline).on(USER),
     ];
     match report {
         Ok(report) => {
-            lines.push(mon_caps(&cluster, config).on(MON_CAPS));
+            lines.push(caps::mon(&cluster, granted).on(MON_CAPS));
             lines.push(fencing::clock(&cluster).on(CLOCK));
             lines.push(fencing::cut_off(&cluster, &Krbd::new()).on(CUT_OFF));
             lines.push(fencing::lock(config.image_features()).on(LOCK));
-            lines.extend(pool_lines(&cluster, &report, config));
+            lines.extend(pool_lines(&cluster, &report, config, granted));
         }
         Err(outcome) => {
             lines.push(outcome.on(MON_CAPS));
@@ -67,7 +72,7 @@ pub(super) fn lines(config: &DeviceConfig, deadline: Duration) -> Vec<CheckLine>
 }
 
 /// The monitors refused the user, or there was nobody to ask, or no key to ask with.
-fn unreachable(config: &DeviceConfig, error: &crate::Error) -> Vec<CheckLine> {
+fn unreachable(config: &DeviceConfig, granted: &Caps, error: &crate::Error) -> Vec<CheckLine> {
     let user = config.user();
     let found = match error {
         crate::Error::Unreachable { source } => source.to_string(),
@@ -78,7 +83,7 @@ fn unreachable(config: &DeviceConfig, error: &crate::Error) -> Vec<CheckLine> {
             || format!("/etc/ceph/ceph.client.{user}.keyring"),
             |path| path.display().to_string(),
         );
-        let make = grant("get-or-create", config);
+        let make = granted.make();
         let remedy = format!(
             "on a node of the cluster: ceph auth get client.{user}; put what it prints into \
              {keyring} here, mode 0600. If there is no such user: {make}"
@@ -138,16 +143,12 @@ fn user(cluster: &Cluster, user: &str, deadline: Duration) -> Outcome {
     }
 }
 
-/// That usage can be read is known already; a dead client has to be cut off too.
-fn mon_caps(cluster: &Cluster, config: &DeviceConfig) -> Outcome {
-    let refused = crate::ceph::may_blocklist(cluster).err();
-    match refused {
-        None => Outcome::Ok("usage can be read, a dead client can be cut off".to_owned()),
-        Some(error) => refusal(&error, config),
-    }
-}
-
-fn pool_lines(cluster: &Cluster, report: &ClusterReport, config: &DeviceConfig) -> Vec<CheckLine> {
+fn pool_lines(
+    cluster: &Cluster,
+    report: &ClusterReport,
+    config: &DeviceConfig,
+    granted: &Caps,
+) -> Vec<CheckLine> {
     let pool = match pool(report, config) {
         Ok(pool) => pool,
         Err(outcome) => {
@@ -161,8 +162,8 @@ fn pool_lines(cluster: &Cluster, report: &ClusterReport, config: &DeviceConfig) 
         Outcome::Ok(format!("{} exists, id {}", pool.name, pool.id)).on(POOL),
         application(&pool).on(APPLICATION),
         room(&pool).on(ROOM),
-        osd_caps(cluster, &pool.name, config).on(OSD_CAPS),
-        mgr_caps(cluster, &pool.name, config).on(MGR_CAPS),
+        caps::osd(cluster, &pool.name, report, granted).on(OSD_CAPS),
+        caps::mgr(cluster, &pool.name, granted).on(MGR_CAPS),
     ]
 }
 
@@ -183,10 +184,25 @@ fn pool(report: &ClusterReport, config: &DeviceConfig) -> Result<PoolSummary, Ou
         )),
         Ok(summary) => Ok(summary),
         Err(UsageError::PoolMissing { candidates, .. }) => Err(Outcome::failed(
-            format!("there is no pool {name}; {}", list(candidates)),
-            format!("ceph osd pool create {name} && ceph osd pool application enable {name} rbd"),
+            format!("there is no pool {name}; {}", list(candidates.clone())),
+            missing_pool(name, &candidates),
         )),
         Err(error) => Err(Outcome::failed(error.to_string(), "ceph osd dump")),
+    }
+}
+
+/// A pool with a similar name was meant, if there is one: then none is to be made.
+pub(crate) fn missing_pool(name: &str, candidates: &[String]) -> String {
+    let similarity = |other: &&String| strsim::normalized_damerau_levenshtein(name, other);
+    let best = candidates
+        .iter()
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    match best.filter(|other| similarity(other) >= SIMILAR) {
+        Some(meant) => format!("did you mean device-config:pool={meant}?"),
+        None => format!(
+            "name one of them in device-config:pool; or, for a new pool: ceph osd pool create {name} 32 \
+             && ceph osd pool application enable {name} rbd"
+        ),
     }
 }
 
@@ -205,15 +221,14 @@ fn room(pool: &PoolSummary) -> Outcome {
     if let Err(full) = usage.room_for_growth() {
         return Outcome::failed(full.found(), full.remedy());
     }
-    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     let quota = match (usage.quota_bytes, usage.quota_objects) {
         (None, None) => "no quota".to_owned(),
-        (Some(bytes), None) => format!("quota {}", mib(bytes)),
+        (Some(bytes), None) => format!("quota {}", Size(bytes)),
         (None, Some(objects)) => format!("quota {objects} objects"),
-        (Some(bytes), Some(objects)) => format!("quota {} and {objects} objects", mib(bytes)),
+        (Some(bytes), Some(objects)) => format!("quota {} and {objects} objects", Size(bytes)),
     };
     let found = match (usage.free(), usage.total()) {
-        (Some(free), Some(total)) => format!("{} free of {}, {quota}", mib(free), mib(total)),
+        (Some(free), Some(total)) => format!("{} free of {}, {quota}", Size(free), Size(total)),
         _ => quota,
     };
     if usage.stats_known {
@@ -221,86 +236,17 @@ fn room(pool: &PoolSummary) -> Outcome {
     }
     Outcome::warning(
         format!("{found}; the cluster has no statistics of the pool yet"),
-        "if that lasts, no manager is running: ceph mgr stat",
+        "if that lasts, no manager is running: ceph -s",
     )
 }
 
-/// Reads, lists and writes what is not there: each needs its cap before it finds nothing to do.
-fn osd_caps(cluster: &Cluster, pool: &str, config: &DeviceConfig) -> Outcome {
-    let absent = format!("smblock.check.{}", uuid::Uuid::new_v4());
-    let attempt = || -> librbd::Result<()> {
-        let pool = cluster.pool(pool)?;
-        pool.object_exists(&absent)?;
-        pool.image_list()?;
-        match pool.remove_object(&absent) {
-            Err(error) if error.is_not_found() => Ok(()),
-            other => other,
-        }
-    };
-    match attempt() {
-        Ok(()) => Outcome::Ok(format!("{pool} can be read, listed and written")),
-        Err(error) => refusal(&error, config),
-    }
-}
-
-/// Only a warning: without the manager deleted disks keep their space until a scan finds it back, or
-/// until `smblock-admin reclaim` frees it.
-fn mgr_caps(cluster: &Cluster, pool: &str, config: &DeviceConfig) -> Outcome {
-    let wait = "ceph mgr stat; its module rbd_support needs some seconds after a start";
-    match cluster.mgr_command(&json!({"prefix": "rbd task list", "pool_spec": pool})) {
-        Ok(answer) => match serde_json::from_slice::<Vec<Value>>(&answer) {
-            Ok(tasks) => Outcome::Ok(format!(
-                "the manager frees deleted disks in the background; {} waiting",
-                tasks.len()
-            )),
-            Err(error) => Outcome::warning(
-                format!("the manager gave no list of its tasks ({error})"),
-                wait,
-            ),
-        },
-        Err(error) if is_denied(&error) => Outcome::warning(
-            format!("the manager may not be asked to free deleted disks: {error}"),
-            grant("caps", config),
-        ),
-        Err(error) => Outcome::warning(
-            format!("the manager does not free deleted disks now: {error}"),
-            wait,
-        ),
-    }
-}
-
-fn report(cluster: &Cluster, config: &DeviceConfig) -> Result<ClusterReport, Outcome> {
+fn report(cluster: &Cluster, granted: &Caps) -> Result<ClusterReport, Outcome> {
     let ask = |command: Value| {
         let reply = cluster.mon_command(&command);
-        reply.map_err(|error| refusal(&error, config))
+        reply.map_err(|error| caps::refusal(error, granted))
     };
     let df = ask(json!({"prefix": "df", "detail": "detail", "format": "json"}))?;
     let osd_dump = ask(json!({"prefix": "osd dump", "format": "json"}))?;
     ClusterReport::parse(&df, &osd_dump)
         .map_err(|error| Outcome::failed(error.to_string(), "ceph versions"))
-}
-
-fn is_denied(error: &Error) -> bool {
-    [Errno::EPERM, Errno::EACCES]
-        .iter()
-        .any(|&errno| error.errno() == Some(errno as i32))
-}
-
-/// A request that the user may not make, or that got no answer.
-fn refusal(error: &Error, config: &DeviceConfig) -> Outcome {
-    let remedy = match is_denied(error) {
-        true => grant("caps", config),
-        false => "see what is down or inactive: ceph health detail".to_owned(),
-    };
-    Outcome::failed(error.to_string(), remedy)
-}
-
-/// The one command that gives the user what this driver needs, and nothing more.
-fn grant(verb: &str, config: &DeviceConfig) -> String {
-    let pool = config.pool().unwrap_or("POOL");
-    format!(
-        "ceph auth {verb} client.{} mon 'profile rbd' osd 'profile rbd pool={pool}' \
-         mgr 'profile rbd pool={pool}'",
-        config.user()
-    )
 }

@@ -43,7 +43,7 @@ pub(super) fn clock(cluster: &Cluster) -> Outcome {
 pub(super) fn cut_off(cluster: &Cluster, krbd: &Krbd) -> Outcome {
     let (entries, mappings) = match (cluster.blocklisted(), krbd.mappings()) {
         (Ok(entries), Ok(mappings)) => (entries, mappings),
-        (Err(error), _) => return Outcome::failed(error.to_string(), "ceph osd blocklist ls"),
+        (Err(error), _) => return Outcome::failed(error.to_string(), "ceph osd dump"),
         (_, Err(error)) => return Outcome::failed(error.to_string(), "ls /sys/bus/rbd/devices"),
     };
     let blocklist: Vec<_> = entries.into_iter().map(|entry| entry.address).collect();

@@ -19,7 +19,7 @@ use crate::catalogue::{
 use crate::cluster::{Entries, Swap, TrashedImage};
 use crate::error::{Context, Error, Result};
 use crate::record::{Record, SrRecord};
-use crate::sr::reclaim::pending::Bytes;
+use crate::size::Size;
 use crate::Repository;
 
 /// How many images a refusal names.
@@ -135,7 +135,7 @@ impl Repository<'_> {
             let names = freed.iter().take(NAMED).map(|image| {
                 let (name, id) = (&image.name, &image.id);
                 match self.cluster.size(id) {
-                    Ok(size) => format!("{name} (id {id}, {})", Bytes(size)),
+                    Ok(size) => format!("{name} (id {id}, {})", Size(size)),
                     Err(_) => format!("{name} (id {id})"), // freed this moment
                 }
             });

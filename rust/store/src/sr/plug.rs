@@ -18,7 +18,7 @@ impl Repository<'_> {
         self.publish_boot(&entries)?;
         self.alert_if_cut_off();
         if let Err(e) = self.cluster.may_blocklist() {
-            log::warn!("SR {}: disks of a host that dies stay locked: {e}", self.sr);
+            log::warn!("SR {}: disks of a host that dies stay locked, since its user may not cut clients off: {e}. 'smblock-admin check' prints the command that grants the cap", self.sr);
         }
         self.recover(self.intents(&entries))?;
         self.release_earlier_boots(&entries)?;

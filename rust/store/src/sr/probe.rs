@@ -2,9 +2,11 @@
 
 use uuid::Uuid;
 
+use crate::caps::Caps;
 use crate::catalogue::{catalogue_object, DIRECTORY, SR_KEY};
 use crate::ceph;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterError};
+use crate::device_config::DeviceConfig;
 use crate::error::{Context, Result};
 use crate::record::{Record, SrRecord};
 use crate::usage::{ClusterReport, PoolSummary};
@@ -39,9 +41,97 @@ pub fn find_srs(cluster: &dyn Cluster) -> Result<Vec<SrRecord>> {
     Ok(found)
 }
 
-/// The pools of a cluster that could hold an SR.
-pub fn find_pools(cluster: &librbd::Cluster) -> Result<Vec<PoolSummary>> {
+/// The pools of a cluster that are meant for RBD, each with the reason why an SR cannot be in it.
+pub fn find_pools(
+    cluster: &librbd::Cluster,
+    user: &str,
+) -> Result<Vec<(PoolSummary, Option<String>)>> {
     let df = ceph::df(cluster).doing("asking how full the pools are")?;
     let dump = ceph::osd_dump(cluster).doing("asking for the pools and their quotas")?;
-    Ok(ClusterReport::parse(&df, &dump)?.sr_pools())
+    let pools = ClusterReport::parse(&df, &dump)?.sr_pools();
+    Ok(judged(pools, |pool| may_use(cluster, user, pool)))
+}
+
+/// Why a pool cannot be used, if so. `may_use` is not asked any more once it has waited in vain.
+fn judged(
+    pools: Vec<PoolSummary>,
+    may_use: impl Fn(&str) -> std::result::Result<(), Refusal>,
+) -> Vec<(PoolSummary, Option<String>)> {
+    let mut waited = false;
+    let mut judge = |pool: &PoolSummary| {
+        let named = [("pool".to_owned(), pool.name.clone())];
+        if let Err(error) = DeviceConfig::parse(named) {
+            return Some(error.to_string());
+        }
+        if waited {
+            return Some("not looked at: the OSDs of another pool did not reply".to_owned());
+        }
+        let refusal = may_use(&pool.name).err()?;
+        waited = refusal.waited;
+        Some(refusal.text)
+    };
+    let pools = pools.into_iter();
+    pools
+        .map(|pool| (judge(&pool), pool))
+        .map(|(why, pool)| (pool, why))
+        .collect()
+}
+
+/// Why a user cannot use a pool.
+struct Refusal {
+    text: String,
+    waited: bool,
+}
+
+fn may_use(cluster: &librbd::Cluster, user: &str, pool: &str) -> std::result::Result<(), Refusal> {
+    let found = cluster
+        .pool(pool)
+        .and_then(|open| open.object_exists(DIRECTORY));
+    let error = match found {
+        Ok(_) => return Ok(()),
+        Err(error) => ClusterError::from(error),
+    };
+    let text = match Caps::of(user, pool).lacks(&error) {
+        Some(lacks) => lacks,
+        None => error.to_string(),
+    };
+    Err(Refusal {
+        text,
+        waited: error.is_unknown(),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_that_cannot_serve_bear_the_reason() {
+        let names = ["vms", "a b", "others", "silent", "last"];
+        let pools = names.iter().enumerate().map(|(id, name)| {
+            format!(
+                r#"{{"pool":{id},"pool_name":"{name}","type":1,"flags_names":"","quota_max_bytes":0,
+                "quota_max_objects":0,"application_metadata":{{"rbd":{{}}}}}}"#
+            )
+        });
+        let dump = format!(r#"{{"pools":[{}]}}"#, pools.collect::<Vec<_>>().join(","));
+        let df = br#"{"stats":{"total_bytes":0},"pools":[]}"#;
+        let report = ClusterReport::parse(df, dump.as_bytes()).unwrap();
+        let judged = judged(report.sr_pools(), |pool| match pool {
+            "vms" => Ok(()),
+            _ => Err(Refusal {
+                text: format!("no cap for {pool}"),
+                waited: pool == "silent",
+            }),
+        });
+        let why: Vec<_> = judged.iter().map(|(_, why)| why.as_deref()).collect();
+        assert_eq!(why[0], None);
+        assert!(why[1].unwrap().contains("device-config:pool"), "{why:?}");
+        assert_eq!(
+            why[2..4],
+            [Some("no cap for others"), Some("no cap for silent")]
+        );
+        assert!(why[4].unwrap().contains("not looked at"), "{why:?}");
+    }
 }

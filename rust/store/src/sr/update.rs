@@ -4,8 +4,10 @@ use crate::catalogue::{records, VDI_PREFIX};
 use crate::cluster::Cluster;
 use crate::error::{Context, Error, Result};
 use crate::record::VdiRecord;
+use crate::size::Size;
 use crate::usage::{ClusterReport, PoolSummary, PoolUsage};
 use crate::Repository;
+use uuid::Uuid;
 
 /// A pool as its administrator has set it up, and how full it is.
 pub fn pool_summary(cluster: &dyn Cluster) -> Result<PoolSummary> {
@@ -60,7 +62,22 @@ impl Repository<'_> {
 
     /// Refuses what makes the SR grow while the pool is nearly full: Ceph enforces a quota seconds
     /// late, and then blocks every writer for ever.
-    pub(crate) fn require_room(&self, consequence: &str) -> Result<()> {
-        require_room_in(&self.usage()?, consequence)
+    pub(crate) fn require_room(&self, consequence: &str) -> Result<PoolUsage> {
+        let usage = self.usage()?;
+        require_room_in(&usage, consequence)?;
+        Ok(usage)
+    }
+
+    /// Logs that a disk is larger than the pool. It is allowed: images are thin.
+    pub(crate) fn warn_if_oversized(&self, vdi: &Uuid, size: u64, usage: &PoolUsage) {
+        if let Some(total) = usage.total().filter(|total| *total < size) {
+            log::warn!(
+                "VDI {vdi} has {}, and pool {} takes {} in all: its VM is stopped by write errors or \
+                 waits for ever once the pool is full",
+                Size(size),
+                usage.pool,
+                Size(total)
+            );
+        }
     }
 }

@@ -43,7 +43,7 @@ pub enum UsageError {
     /// The cluster has no such pool.
     #[error(
         "the cluster has no pool '{pool}'; its pools for RBD: {}. Check device-config:pool, or \
-         make it: ceph osd pool create {pool} && ceph osd pool application enable {pool} rbd",
+         make it: ceph osd pool create {pool} 32 && ceph osd pool application enable {pool} rbd",
         if .candidates.is_empty() { "none".to_owned() } else { .candidates.join(", ") }
     )]
     PoolMissing {
@@ -97,6 +97,15 @@ struct DfPoolStats {
 #[derive(Debug, Clone, Deserialize)]
 struct OsdDump {
     pools: Vec<DumpPool>,
+    #[serde(default)]
+    osds: Vec<DumpOsd>,
+    #[serde(default)]
+    flags: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct DumpOsd {
+    up: u8,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -159,6 +168,20 @@ impl ClusterReport {
         let mut pools = self.pools();
         pools.retain(PoolSummary::can_hold_sr);
         pools
+    }
+
+    /// How many OSDs are up, and how many there are.
+    #[must_use]
+    pub fn osds(&self) -> (usize, usize) {
+        let osds = &self.osd_dump.osds;
+        (osds.iter().filter(|osd| osd.up != 0).count(), osds.len())
+    }
+
+    /// The flag that holds back the I/O of all clients, where it is set.
+    #[must_use]
+    pub fn pause(&self) -> Option<&str> {
+        let mut flags = self.osd_dump.flags.split(',');
+        flags.find(|flag| matches!(*flag, "pauserd" | "pausewr"))
     }
 
     fn find(&self, name: &str) -> Result<&DumpPool, UsageError> {

@@ -227,7 +227,7 @@ impl Repository<'_> {
 
     fn warn_if_full(&self, vdi: &Uuid) {
         match self.require_room(&format!("VDI {vdi} is attached all the same")) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(e @ Error::NoRoom { .. }) => {
                 log::warn!("{e}; its writes will be held back by Ceph once the pool is full");
             }

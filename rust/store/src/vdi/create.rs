@@ -35,7 +35,8 @@ impl Repository<'_> {
     pub fn create_disk(&self, new: &NewDisk) -> Result<VdiRecord> {
         let vdi = new.uuid;
         let size = super::disk_size(new.size)?;
-        self.require_room(&format!("VDI {vdi} was not created"))?;
+        let usage = self.require_room(&format!("VDI {vdi} was not created"))?;
+        self.warn_if_oversized(&vdi, size, &usage);
         let image_name = self.first_image_name(&vdi);
         let intent = loop {
             if let Some(intent) = self.begin_image(&vdi, &image_name, None)? {

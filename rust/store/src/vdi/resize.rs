@@ -45,7 +45,8 @@ impl Repository<'_> {
                 return Ok(current);
             }
             self.refuse_if_in_use(&stored.record)?;
-            self.require_room(&format!("VDI {vdi} was not resized"))?;
+            let usage = self.require_room(&format!("VDI {vdi} was not resized"))?;
+            self.warn_if_oversized(vdi, size, &usage);
             if stored.record.reset_point.is_some() {
                 self.forget_reset_point(vdi)?;
                 continue;

@@ -11,6 +11,7 @@ use crate::catalogue::{records, Stored, HIDDEN_PREFIX, VDI_PREFIX};
 use crate::cluster::Entries;
 use crate::error::{Context, Result};
 use crate::record::{HiddenRecord, ImageRef, VdiRecord};
+use crate::size::Size;
 use crate::Repository;
 
 /// Something that reclaim does, or that it waits for.
@@ -24,23 +25,6 @@ pub struct Pending {
     pub holds_up: Option<HoldUp>,
     /// The virtual size in bytes of what is to be done; 0 if it takes no time.
     pub size: u64,
-}
-
-/// A size in bytes, as a person reads it.
-pub(crate) struct Bytes(pub u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-        let Some((unit, shift)) = units.into_iter().find(|(_, shift)| self.0 >> shift > 0) else {
-            return write!(f, "{} bytes", self.0);
-        };
-        let tenths = (u128::from(self.0) * 10) >> shift;
-        match tenths % 10 {
-            0 => write!(f, "{} {unit}", tenths / 10),
-            tenth => write!(f, "{}.{tenth} {unit}", tenths / 10),
-        }
-    }
 }
 
 /// What is to be done about an image.
@@ -153,7 +137,7 @@ impl fmt::Display for Kind {
             Kind::Hidden { size, .. } => write!(
                 f,
                 "deleted, and others need its snapshots; its own data (of {} virtual size) is to be freed",
-                Bytes(*size)
+                Size(*size)
             ),
             Kind::LongChain { vdi, depth } => write!(
                 f,
@@ -328,20 +312,5 @@ impl Repository<'_> {
         Ok(first.map(|watcher| HoldUp::Open {
             address: watcher.address,
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Bytes;
-
-    #[test]
-    fn sizes_are_not_rounded_up() {
-        let sizes = [0, 512, 16 << 20, 3 << 29, 64 << 40];
-        let texts = sizes.map(|size| Bytes(size).to_string());
-        assert_eq!(
-            texts,
-            ["0 bytes", "512 bytes", "16 MiB", "1.5 GiB", "64 TiB"]
-        );
     }
 }

@@ -1,0 +1,89 @@
+"""A disk is unplugged although its pool has another name, is gone, or refuses this host."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from tests.lab.disk import Disk, write
+from tests.lab.dom0 import Dom0
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def sr(guests: CephRbdLab) -> Iterator[CephSr]:
+    """An SR in a pool of its own, which the test takes away."""
+    number = next(_numbers)
+    pool = RbdPool(guests, name=f"vms-unplug-{number}", user=f"xcp-unplug-{number}")
+    guests.ceph.create_pool(pool.name)
+    guests.hand_out(guests.ceph.create_user(pool.user, pool.name))
+    sr = pool.create_sr("unplug")
+    yield sr
+    for pbd in guests.list("pbd", f"sr-uuid={sr.uuid}"):
+        guests.xe("pbd-unplug", f"uuid={pbd}")
+    guests.xe("sr-forget", f"uuid={sr.uuid}")
+
+
+def start_vm(disk: Disk, host: Dom0) -> tuple[str, str]:
+    """A VM that runs with the disk, and its VBD."""
+    lab = disk.sr.lab
+    vm = lab.xe("vm-create", "name-label=guest")
+    vbd = disk.attach_to(vm)
+    lab.xe("vm-start", f"uuid={vm}", f"on={host.name}")
+    write(host, disk.device(host, vbd), b"data" * 1024)
+    return vm, vbd
+
+
+def shut_down(disk: Disk, vm: str) -> None:
+    lab = disk.sr.lab
+    lab.xe("vm-shutdown", f"uuid={vm}")
+    lab.xe("vm-destroy", f"uuid={vm}")
+
+
+def test_a_vm_is_shut_down_after_its_pool_was_renamed(sr: CephSr, one: Dom0, two: Dom0) -> None:
+    lab, pool = sr.lab, sr.pool
+    disk = Disk.create(sr)
+    vm, _ = start_vm(disk, one)
+    lab.ceph.admin("osd", "pool", "rename", pool.name, pool.name + "-renamed")
+    refused = lab.refused("sr-scan", f"uuid={sr.uuid}")
+    pool_id = refused.partition("the pool with id ")[2].partition(" ")[0]
+    assert f"the pool with id {pool_id} of this SR is now called {pool.name}-renamed" in refused
+    assert f"ceph osd pool rename {pool.name}-renamed {pool.name}" in refused
+    shut_down(disk, vm)
+    assert disk.traces(one) == []
+    log = one.get("/var/log/SMlog").decode(errors="replace")
+    assert f"VDI {disk.uuid} is unmapped, but this host's claim on it was not released" in log
+    lab.ceph.admin("osd", "pool", "rename", pool.name + "-renamed", pool.name)
+    assert disk.claimed_by() == one.uuid
+    with disk.plugged(two):  # it asks the first host, which runs
+        assert disk.claimed_by() == two.uuid
+    sr.destroy_vdi(disk.uuid)
+    pool.delete()
+
+
+@pytest.mark.slow  # the same way as above
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_vm_is_shut_down_after_its_pool_was_deleted(sr: CephSr, one: Dom0, anew: bool) -> None:
+    lab, pool = sr.lab, sr.pool
+    disk = Disk.create(sr)
+    vm, _ = start_vm(disk, one)
+    lab.ceph.admin("osd", "pool", "delete", pool.name, pool.name, "--yes-i-really-really-mean-it")
+    if anew:
+        lab.ceph.create_pool(pool.name)
+    assert "which was deleted with all disks in it" in lab.refused("sr-scan", f"uuid={sr.uuid}")
+    shut_down(disk, vm)
+    assert disk.traces(one) == []
+
+
+@pytest.mark.slow  # the same way as above
+def test_a_vm_is_shut_down_after_its_key_was_revoked(sr: CephSr, one: Dom0) -> None:
+    lab, pool = sr.lab, sr.pool
+    disk = Disk.create(sr)
+    vm, _ = start_vm(disk, one)
+    lab.ceph.admin("auth", "rm", f"client.{pool.user}")
+    shut_down(disk, vm)
+    assert disk.traces(one) == []
