@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import pytest
 
@@ -21,7 +23,9 @@ def check(lab: CephRbdLab, *words: str) -> tuple[int, dict[str, tuple[str, str]]
     done = lab.admin("check", *words)
     report: dict[str, tuple[str, str]] = {}
     topic = ""
-    for line in done.stdout.decode().splitlines():
+    *lines, summary = done.stdout.decode().splitlines()
+    assert re.fullmatch(r"\d+ ok, \d+ warnings, \d+ failed, \d+ not run", summary)
+    for line in lines:
         if line.startswith(" "):
             report[topic] = (report[topic][0], report[topic][1] + "\n" + line.strip())
         else:
@@ -67,7 +71,7 @@ def test_the_check_changes_nothing_in_the_pool(lab: CephRbdLab, pool_of_this_fil
     [
         ("ceph_conf=/etc/ceph/none.conf", "ceph.conf", "ceph config generate-minimal-conf"),
         ("keyring=/etc/ceph/none.keyring", "keyring", "ceph auth get client."),
-        ("pool=no-such-pool", "pool", "ceph osd pool create no-such-pool"),
+        ("pool=no-such-pool", "pool", "ceph osd pool create no-such-pool 32"),
         ("ceph_user=nobody-here", "user", "ceph auth get-or-create client.nobody-here mon 'profile rbd'"),
     ],
 )
@@ -101,7 +105,43 @@ def test_a_missing_osd_cap_is_failed_with_the_command_that_grants_it(
     status, report = check(lab, *RbdPool(lab, name, user).device_config)
     assert status == 1
     assert report["osd caps"][0] == "FAILED"
-    assert f"-> ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool={name}'" in report["osd caps"][1]
+    remedy = report["osd caps"][1].partition("-> ")[2]
+    assert f"ceph auth get client.{user};" in remedy
+    assert "replaces all caps of the user" in remedy
+    assert f"ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool={name}'" in remedy
+
+
+def test_the_printed_caps_keep_the_pools_of_the_hosts_other_srs(sr: CephSr, pool: str) -> None:
+    lab, rbd_pool = sr.lab, sr.pool
+    user = rbd_pool.user
+    _, report = check(lab, *RbdPool(lab, pool, user).device_config)
+    verdict, text = report["osd caps"]
+    assert verdict == "FAILED"
+    both = ", ".join(f"profile rbd pool={name}" for name in sorted([pool, rbd_pool.name]))
+    command = f"auth caps client.{user} mon 'profile rbd' osd '{both}' mgr '{both}'"
+    assert text.endswith("ceph " + command)
+    lab.ceph.admin(*shlex.split(command))
+    status, report = check(lab, *RbdPool(lab, pool, user).device_config)
+    assert report["osd caps"][0] == "ok"
+    sr.scan()
+
+
+def test_a_mistyped_pool_is_not_made_but_corrected(lab: CephRbdLab, pool_of_this_file: RbdPool) -> None:
+    name = pool_of_this_file.name
+    _, report = check(lab, *RbdPool(lab, name.replace("vms", "vsm"), pool_of_this_file.user).device_config)
+    verdict, text = report["pool"]
+    assert verdict == "FAILED"
+    assert f"-> did you mean device-config:pool={name}?" in text
+    assert "osd pool create" not in text
+
+
+def test_the_report_as_json_has_the_verdict_of_each_part(lab: CephRbdLab, pool_of_this_file: RbdPool) -> None:
+    done = lab.admin("check", "--json", *pool_of_this_file.device_config)
+    report = json.loads(done.stdout)
+    parts = {part["topic"]: part for part in report["parts"]}
+    assert parts["osd caps"]["verdict"] == "ok"
+    assert report["ok"] == sum(part["verdict"] == "ok" for part in parts.values())
+    assert done.returncode == (1 if report["failed"] else 0)
 
 
 def test_a_key_that_others_can_read_is_a_warning(lab: CephRbdLab, pool_of_this_file: RbdPool) -> None:

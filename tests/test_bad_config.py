@@ -120,7 +120,8 @@ def test_a_missing_osd_cap_is_named(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     profile = f"profile rbd pool={rbd_pool.name}"
     user = lab.user("no-osd-cap", mon="profile rbd", mgr=profile)
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": user})
-    assert "the user lacks the cap osd 'profile rbd pool=" in complaint
+    assert f"client.{user} lacks the cap osd 'profile rbd pool={rbd_pool.name}'" in complaint
+    assert f"ceph auth get client.{user};" in complaint
     assert "smblock-admin check" in complaint
 
 
@@ -131,6 +132,15 @@ def test_a_missing_mon_cap_is_named(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     assert "SR_BACKEND_FAILURE_47" in refused(lab, config)
     report = lab.admin("check", *RbdPool(lab, rbd_pool.name, user).device_config).stdout.decode()
     assert f"client.{user} mon 'profile rbd' osd 'profile rbd pool={rbd_pool.name}'" in report
+
+
+def test_caps_of_old_releases_are_refused_when_an_sr_is_created(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+    osd = f"allow class-read object_prefix rbd_children, allow rwx pool={rbd_pool.name}"
+    user = lab.user("old-caps", mon="allow r", osd=osd)
+    complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": user})
+    assert f"client.{user} lacks the cap mon 'profile rbd'" in complaint
+    assert f"ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool={rbd_pool.name}'" in complaint
+    assert "a host that dies must be cut off" in complaint
 
 
 def test_a_missing_mgr_cap_is_named_by_the_check_and_disks_can_be_used_all_the_same(
