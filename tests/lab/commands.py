@@ -25,6 +25,7 @@ PLACEHOLDERS = {
     "BYTES": "1073741824",
     "OBJECTS": "1000",
     "NAME": "a",
+    "VALUE": "value",
     "[v2:ADDRESS:3300,v1:ADDRESS:6789]": "[v2:192.0.2.1:3300,v1:192.0.2.1:6789]",
     "UUID2": "6f4bd5a2",
     "UUID3": "6f4bd5a3",
@@ -52,7 +53,6 @@ PLACEHOLDERS = {
 COMPLETED = {
     "ceph auth get-key": "ceph auth get-key client.reader",
     "ceph mon set-addrs": "ceph mon set-addrs a [v2:192.0.2.1:3300,v1:192.0.2.1:6789]",
-    "rados setomapval": "rados -p no-such-pool setomapval object key value",
     "rbd resize --size 0": "rbd resize --size 0 no-such-pool/image",
     "rados ls": "rados -p no-such-pool ls",
     "ceph auth get-or-create {}": "ceph auth get-or-create client.new mon 'profile rbd' osd 'profile rbd pool=a'",

@@ -179,6 +179,7 @@ impl Repository<'_> {
         let host = bytes.map(Stored::parse).transpose();
         let host = host.map_err(|source| Error::Damaged {
             sr: self.sr,
+            pool: self.cluster.pool_name().to_owned(),
             key,
             source,
         })?;
@@ -191,6 +192,7 @@ impl Repository<'_> {
             let key = key.to_owned();
             move |source| Error::Damaged {
                 sr: self.sr,
+                pool: self.cluster.pool_name().to_owned(),
                 key,
                 source,
             }

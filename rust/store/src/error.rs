@@ -354,10 +354,12 @@ pub enum Error {
     #[error(transparent)]
     Usage(#[from] UsageError),
     /// A catalogue value cannot be read.
-    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was left as it is; no other VDI is affected. A copy can be written back with 'rados setomapval'; to give the entry up, which leaves its image alone: 'rados -p POOL rmomapkey smblock.sr.{sr} {key}'")]
+    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was left as it is; no other VDI is affected. A copy can be written back with 'rados -p {pool} setomapval smblock.sr.{sr} {key} VALUE'; to give the entry up, which leaves its image alone: 'rados -p {pool} rmomapkey smblock.sr.{sr} {key}'")]
     Damaged {
         /// The SR.
         sr: Uuid,
+        /// The pool.
+        pool: String,
         /// The omap key.
         key: String,
         /// What is wrong with it.

@@ -269,6 +269,7 @@ impl Repository<'_> {
             .transpose()
             .map_err(|source| Error::Damaged {
                 sr: self.sr,
+                pool: self.cluster.pool_name().to_owned(),
                 key,
                 source,
             })
@@ -299,6 +300,7 @@ impl Repository<'_> {
         let found = entries.get(&key).cloned().map(Stored::parse).transpose();
         let found = found.map_err(|source| Error::Damaged {
             sr: self.sr,
+            pool: self.cluster.pool_name().to_owned(),
             key,
             source,
         })?;

@@ -129,6 +129,7 @@ impl Repository<'_> {
         let hidden = value.map(Stored::parse).transpose();
         hidden.map_err(|source| Error::Damaged {
             sr: self.sr,
+            pool: self.cluster.pool_name().to_owned(),
             key,
             source,
         })
