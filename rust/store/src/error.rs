@@ -3,6 +3,7 @@
 mod advice;
 mod by_hand;
 mod context;
+mod pools;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use crate::usage::{NoRoom, UsageError};
 use self::advice::advise_on_hold;
 pub use self::by_hand::ByHand;
 pub(crate) use self::context::Context;
+use self::pools::{advise_on_pool, names};
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -48,7 +50,11 @@ pub enum Error {
         source: librbd::Error,
     },
     /// The cluster has no such pool.
-    #[error("the Ceph cluster has no pool {pool}; it has: {}. Check device-config:pool", present.values().cloned().collect::<Vec<_>>().join(", "))]
+    #[error(
+        "the Ceph cluster has no pool {pool}; it has: {}. {}",
+        names(present),
+        advise_on_pool(pool, present)
+    )]
     PoolMissing {
         /// The name that was asked for.
         pool: String,

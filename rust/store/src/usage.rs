@@ -11,12 +11,14 @@
 //!   Hence the reserve: see [`RESERVE`].
 
 mod report;
+mod similar;
 
 use crate::size::Size;
 
 use thiserror::Error;
 
 pub use self::report::{ClusterReport, PoolSummary, UsageError};
+pub(crate) use self::similar::{instead_of, meant};
 
 /// Room, in bytes, that nothing new may be started on: what eight seconds (the longest that a
 /// quota was seen to lag) at 128 MiB/s write, so that what runs already has a chance to be seen

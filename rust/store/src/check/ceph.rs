@@ -12,7 +12,7 @@ use super::{caps, fencing, not_run, CheckLine, Outcome};
 use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
 use crate::size::Size;
-use crate::usage::{ClusterReport, PoolSummary, UsageError};
+use crate::usage::{instead_of, ClusterReport, PoolSummary, UsageError};
 
 const MONITORS: &str = "monitors";
 const USER: &str = "user";
@@ -25,9 +25,6 @@ const APPLICATION: &str = "pool application";
 const ROOM: &str = "pool usage";
 const OSD_CAPS: &str = "osd caps";
 const MGR_CAPS: &str = "mgr caps";
-
-/// From how much on a name is taken for another one with a mistake, of 1.
-const SIMILAR: f64 = 0.6;
 
 /// Every part, in the order of the report.
 pub(super) const TOPICS: [&str; 11] = [
@@ -185,24 +182,9 @@ fn pool(report: &ClusterReport, config: &DeviceConfig) -> Result<PoolSummary, Ou
         Ok(summary) => Ok(summary),
         Err(UsageError::PoolMissing { candidates, .. }) => Err(Outcome::failed(
             format!("there is no pool {name}; {}", list(candidates.clone())),
-            missing_pool(name, &candidates),
+            instead_of(name, &candidates),
         )),
         Err(error) => Err(Outcome::failed(error.to_string(), "ceph osd dump")),
-    }
-}
-
-/// A pool with a similar name was meant, if there is one: then none is to be made.
-pub(crate) fn missing_pool(name: &str, candidates: &[String]) -> String {
-    let similarity = |other: &&String| strsim::normalized_damerau_levenshtein(name, other);
-    let best = candidates
-        .iter()
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    match best.filter(|other| similarity(other) >= SIMILAR) {
-        Some(meant) => format!("did you mean device-config:pool={meant}?"),
-        None => format!(
-            "name one of them in device-config:pool; or, for a new pool: ceph osd pool create {name} 32 \
-             && ceph osd pool application enable {name} rbd"
-        ),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{Full, PoolUsage};
+use super::{instead_of, Full, PoolUsage};
 
 /// `ceph df detail` and `ceph osd dump` of one cluster, taken one after the other.
 #[derive(Debug, Clone)]
@@ -42,9 +42,9 @@ impl PoolSummary {
 pub enum UsageError {
     /// The cluster has no such pool.
     #[error(
-        "the cluster has no pool '{pool}'; its pools for RBD: {}. Check device-config:pool, or \
-         make it: ceph osd pool create {pool} 32 && ceph osd pool application enable {pool} rbd",
-        if .candidates.is_empty() { "none".to_owned() } else { .candidates.join(", ") }
+        "the cluster has no pool '{pool}'; its pools for RBD: {}; {}",
+        if .candidates.is_empty() { "none".to_owned() } else { .candidates.join(", ") },
+        instead_of(.pool, .candidates)
     )]
     PoolMissing {
         /// The pool that was asked for.
