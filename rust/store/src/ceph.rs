@@ -22,7 +22,7 @@ use crate::device_config::DeviceConfig;
 use crate::error::Error;
 
 pub(crate) use self::monitors::may_blocklist;
-pub use self::monitors::{df, osd_dump};
+pub use self::monitors::{df, osd_dump, pools};
 use self::progress::with_progress;
 
 /// What the directory of images is made of: librbd keeps each image's id in an object of this name.
@@ -45,20 +45,6 @@ pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd
         ..ConnectOptions::new(config.user())
     };
     librbd::Cluster::connect(&options).map_err(|source| Error::Unreachable { source })
-}
-
-/// The cluster's pools, by id, as far as they can be listed.
-#[must_use]
-pub fn pools(cluster: &librbd::Cluster) -> BTreeMap<i64, String> {
-    let names = cluster.pool_names().unwrap_or_else(|e| {
-        log::warn!("the pools cannot be listed: {e}");
-        Vec::new()
-    });
-    let found = names.into_iter().filter_map(|name| {
-        let pool = cluster.pool(&name).ok()?;
-        Some((pool.id(), name))
-    });
-    found.collect()
 }
 
 /// One pool, opened by this process.

@@ -1,5 +1,7 @@
 //! What only the monitors know.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::cluster::Result;
@@ -36,4 +38,18 @@ pub fn df(cluster: &librbd::Cluster) -> Result<Vec<u8>> {
 pub fn osd_dump(cluster: &librbd::Cluster) -> Result<Vec<u8>> {
     let command = json!({"prefix": "osd dump", "format": "json"});
     Ok(cluster.mon_command(&command)?)
+}
+
+/// The cluster's pools, by id, as far as they can be listed.
+#[must_use]
+pub fn pools(cluster: &librbd::Cluster) -> BTreeMap<i64, String> {
+    let names = cluster.pool_names().unwrap_or_else(|e| {
+        log::warn!("the pools cannot be listed: {e}");
+        Vec::new()
+    });
+    let found = names.into_iter().filter_map(|name| {
+        let pool = cluster.pool(&name).ok()?;
+        Some((pool.id(), name))
+    });
+    found.collect()
 }
