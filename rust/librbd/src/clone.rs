@@ -10,7 +10,7 @@ use crate::ffi::rbd::{rbd_linked_image_spec_t, rbd_snap_spec_t};
 use crate::image::{Image, ImageRef};
 use crate::images::{CreateOptions, RawOptions};
 use crate::pool::Pool;
-use crate::progress::{progress_data, trampoline, Progress};
+use crate::progress::{trampoline, Progress};
 use crate::snapshot::{SnapId, SnapshotRef};
 
 /// An image at the other end of a clone's link.
@@ -64,27 +64,33 @@ impl Pool {
         let c_parent = c_string("parent image", &parent_name)?;
         let c_snap = c_string("snapshot name", &snap_name)?;
         let c_child = c_string("image name", child_name)?;
-        let options = RawOptions::new(self, options)?;
-        options.set_clone_format_2()?;
-        // SAFETY: ioctx and options are valid; the names are C strings.
-        let made = unsafe {
-            self.rbd()?.rbd_clone3(
-                self.raw(),
-                c_parent.as_ptr(),
-                c_snap.as_ptr(),
-                self.raw(),
-                c_child.as_ptr(),
-                options.raw,
-            )
-        };
-        let object = || {
-            let parent = self.path(&parent_name);
-            format!(
-                "{} (a clone of {parent}@{snap_name})",
-                self.path(child_name)
-            )
-        };
-        check("rbd_clone3", object, made).map(|_| ())
+        let parent = self.path(&parent_name);
+        let object = format!(
+            "{} (a clone of {parent}@{snap_name})",
+            self.path(child_name)
+        );
+        let (pool, options) = (self.clone(), options.clone());
+        let made = self.cluster().change_in_time("rbd_clone3", &object, {
+            let object = object.clone();
+            move || {
+                let options = RawOptions::new(&pool, &options)?;
+                options.set_clone_format_2()?;
+                let rbd = pool.rbd()?;
+                // SAFETY: ioctx and options are valid; the names are C strings.
+                let made = unsafe {
+                    rbd.rbd_clone3(
+                        pool.raw(),
+                        c_parent.as_ptr(),
+                        c_snap.as_ptr(),
+                        pool.raw(),
+                        c_child.as_ptr(),
+                        options.raw,
+                    )
+                };
+                check("rbd_clone3", || object, made).map(|_| ())
+            }
+        });
+        made.map_err(|error| self.explain_silence(error))
     }
 
     fn clone_source(
@@ -122,6 +128,10 @@ impl Image {
     /// rbd_linked_image_spec_cleanup(rbd_linked_image_spec_t *image)` and `void
     /// rbd_snap_spec_cleanup(rbd_snap_spec_t *snap)`.
     pub fn parent(&self) -> Result<Option<Parent>> {
+        self.read("rbd_get_parent", Self::parent_now)
+    }
+
+    fn parent_now(&self) -> Result<Option<Parent>> {
         let mut image = MaybeUninit::<rbd_linked_image_spec_t>::zeroed();
         let mut snap = MaybeUninit::<rbd_snap_spec_t>::zeroed();
         // SAFETY: the image is open; both are valid for writing.
@@ -154,6 +164,10 @@ impl Image {
     /// size_t *max_images)`; the strings are given back with `void
     /// rbd_linked_image_spec_list_cleanup(rbd_linked_image_spec_t *images, size_t num_images)`.
     pub fn children(&self) -> Result<Vec<LinkedImage>> {
+        self.read("rbd_list_children3", Self::children_now)
+    }
+
+    fn children_now(&self) -> Result<Vec<LinkedImage>> {
         let rbd = self.rbd();
         // SAFETY: the image is open; rbd_list_children3 fills as `list` wants it, with C strings
         // that rbd_linked_image_spec_list_cleanup frees.
@@ -180,13 +194,13 @@ impl Image {
     /// Implements: `int rbd_flatten_with_progress(rbd_image_t image, librbd_progress_fn_t cb, void
     /// *cbdata)`.
     pub fn flatten(&self, progress: Progress<'_>) -> Result<()> {
-        // SAFETY: the image is open; the progress outlives the call.
-        let done = unsafe {
-            let data = progress_data(&progress);
-            self.rbd()
-                .rbd_flatten_with_progress(self.raw(), trampoline, data)
-        };
-        self.check("rbd_flatten_with_progress", done).map(|_| ())
+        const CALL: &str = "rbd_flatten_with_progress";
+        self.long_change(CALL, progress, |image, beats| {
+            let (rbd, data) = (image.rbd(), beats.data());
+            // SAFETY: the image is open; the beats outlive the call.
+            let done = unsafe { rbd.rbd_flatten_with_progress(image.raw(), trampoline, data) };
+            image.check(CALL, done).map(|_| ())
+        })
     }
 }
 

@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::buffer::{c_string, copy_text, text_of_unknown_length, texts_of};
+use crate::deadline::{within, Patience};
 use crate::error::{check, Error, Result};
 use crate::ffi::rados::rados_t;
 use crate::keyring;
 use crate::library::Library;
 use crate::options::Secret;
+
+/// How long closing a connection may take.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// A connection to a cluster. Clones share it; the last one to go closes it.
 #[derive(Clone)]
@@ -26,6 +30,8 @@ pub(crate) struct Handle {
     pub(crate) raw: rados_t,
     /// The full name of the user: `client.xcp`.
     pub(crate) user: String,
+    /// How long its calls may take.
+    pub(crate) patience: Patience,
 }
 
 // SAFETY: librados documents a `rados_t` as usable from any thread and locks inside it. Options
@@ -34,11 +40,31 @@ unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
 
+/// A `rados_t` that is about to be closed.
+struct Last(rados_t);
+
+// SAFETY: as for `Handle`.
+unsafe impl Send for Last {}
+
+// A method, so that a closure takes the whole of it and not its pointer.
+impl Last {
+    fn shut_down(self, library: &Library) {
+        // SAFETY: the handle is valid, and this is its last use: pools hold the `Arc` it was in.
+        unsafe { library.rados.rados_shutdown(self.0) };
+    }
+}
+
 impl Drop for Handle {
     /// Implements: `void rados_shutdown(rados_t cluster)`.
     fn drop(&mut self) {
-        // SAFETY: the handle is valid, and this is its last use: pools hold the `Arc` it is in.
-        unsafe { self.library.rados.rados_shutdown(self.raw) };
+        let (library, last) = (self.library, Last(self.raw));
+        let closed = within(SHUTDOWN, move || last.shut_down(library));
+        if !matches!(closed, Ok(Some(()))) {
+            log::warn!(
+                "the connection to {} was not closed in time",
+                self.describe()
+            );
+        }
     }
 }
 
@@ -61,8 +87,12 @@ impl Handle {
 }
 
 impl Cluster {
-    pub(crate) fn from_handle(handle: Handle) -> Self {
-        Self(Arc::new(handle))
+    pub(crate) fn from_handle(handle: Arc<Handle>) -> Self {
+        Self(handle)
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.0.patience
     }
 
     pub(crate) fn raw(&self) -> rados_t {
@@ -125,6 +155,13 @@ impl Cluster {
     ///
     /// Implements: `int rados_pool_list(rados_t cluster, char *buf, size_t len)`.
     pub fn pool_names(&self) -> Result<Vec<String>> {
+        let cluster = self.clone();
+        self.read_in_time("rados_pool_list", &self.0.describe(), move || {
+            cluster.pool_names_now()
+        })
+    }
+
+    fn pool_names_now(&self) -> Result<Vec<String>> {
         let mut bytes = vec![0_u8; 1024];
         loop {
             // SAFETY: the connection is up; the buffer is valid for its length.
@@ -151,6 +188,13 @@ impl Cluster {
     /// expire_seconds)`, and before Pacific `int rados_blacklist_add(rados_t cluster,
     /// char *client_address, uint32_t expire_seconds)`.
     pub fn blocklist(&self, address: &str, duration: Duration) -> Result<()> {
+        let (cluster, owned) = (self.clone(), address.to_owned());
+        self.read_in_time("rados_blocklist_add", address, move || {
+            cluster.blocklist_now(&owned, duration)
+        })
+    }
+
+    fn blocklist_now(&self, address: &str, duration: Duration) -> Result<()> {
         let text = c_string("client address", address)?;
         let seconds = u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1);
         let rados = &self.library().rados;

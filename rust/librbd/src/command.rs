@@ -35,13 +35,19 @@ impl Cluster {
     /// char *inbuf, size_t inbuflen, char **outbuf, size_t *outbuflen, char **outs,
     /// size_t *outslen)`; the answer is given back with `void rados_buffer_free(char *buf)`.
     pub fn mon_command(&self, command: &Value) -> Result<Vec<u8>> {
+        self.ask_in_time("rados_mon_command", Rados::rados_mon_command, command)
+            .map(|(answer, _)| answer)
+    }
+
+    /// As [`Cluster::mon_command`], without a deadline but librados' own.
+    pub(crate) fn mon_command_now(&self, command: &Value) -> Result<Vec<u8>> {
         self.command("rados_mon_command", Rados::rados_mon_command, command)
             .map(|(answer, _)| answer)
     }
 
     /// As [`Cluster::mon_command`]; returns the monitors' status text instead.
     pub(crate) fn mon_status(&self, command: &Value) -> Result<String> {
-        self.command("rados_mon_command", Rados::rados_mon_command, command)
+        self.ask_in_time("rados_mon_command", Rados::rados_mon_command, command)
             .map(|(_, status)| status)
     }
 
@@ -52,8 +58,25 @@ impl Cluster {
     /// char *inbuf, size_t inbuflen, char **outbuf, size_t *outbuflen, char **outs,
     /// size_t *outslen)`.
     pub fn mgr_command(&self, command: &Value) -> Result<Vec<u8>> {
+        self.ask_in_time("rados_mgr_command", Rados::rados_mgr_command, command)
+            .map(|(answer, _)| answer)
+    }
+
+    /// As [`Cluster::mgr_command`], without a deadline but librados' own.
+    pub(crate) fn mgr_command_now(&self, command: &Value) -> Result<Vec<u8>> {
         self.command("rados_mgr_command", Rados::rados_mgr_command, command)
             .map(|(answer, _)| answer)
+    }
+
+    fn ask_in_time(
+        &self,
+        call: &'static str,
+        send: Send,
+        command: &Value,
+    ) -> Result<(Vec<u8>, String)> {
+        let object = format!("`{}`", command["prefix"].as_str().unwrap_or_default());
+        let (cluster, command) = (self.clone(), command.clone());
+        self.read_in_time(call, &object, move || cluster.command(call, send, &command))
     }
 
     /// The answer, and the status text.

@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::path::Path;
 use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
 use crate::buffer::c_string;
 use crate::cluster::{Cluster, Handle};
+use crate::deadline::{no_thread, within, Patience};
 use crate::error::{check, Error, Result};
 use crate::library::Library;
 use crate::options::ConnectOptions;
@@ -56,11 +59,26 @@ impl Cluster {
         }
         let handle = create(Library::load()?, options)?;
         configure(&handle, options)?;
-        // SAFETY: the handle was made by rados_create2 and is not connected yet.
-        let connected = unsafe { handle.library.rados.rados_connect(handle.raw) };
-        check("rados_connect", || handle.describe(), connected)
-            .map_err(|error| explain(error, options))?;
+        let handle = Arc::new(handle);
+        connect_in_time(&handle).map_err(|error| explain(error, options))?;
         Ok(Self::from_handle(handle))
+    }
+}
+
+/// Connects by the deadline. Nautilus' librados tries ten times, for `client_mount_timeout` each.
+fn connect_in_time(handle: &Arc<Handle>) -> Result<()> {
+    let (shared, limit) = (handle.clone(), handle.patience.limit());
+    let connected = within(limit, move || {
+        // SAFETY: the handle was made by rados_create2 and is not connected yet.
+        unsafe { shared.library.rados.rados_connect(shared.raw) }
+    });
+    match connected {
+        Ok(Some(connected)) => check("rados_connect", || handle.describe(), connected).map(|_| ()),
+        Ok(None) => {
+            let late = -(Errno::ETIMEDOUT as i32);
+            check("rados_connect", || handle.describe(), late).map(|_| ())
+        }
+        Err(error) => Err(no_thread("rados_connect", &handle.describe(), &error)),
     }
 }
 
@@ -90,7 +108,12 @@ fn create(library: &'static Library, options: &ConnectOptions) -> Result<Handle>
             .rados_create2(&mut raw, c"ceph".as_ptr(), name.as_ptr(), 0)
     };
     check("rados_create2", || user.clone(), created)?;
-    Ok(Handle { library, raw, user })
+    Ok(Handle {
+        library,
+        raw,
+        user,
+        patience: Patience::new(Duration::from_secs(options.timeout_seconds())),
+    })
 }
 
 fn configure(handle: &Handle, options: &ConnectOptions) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What of an image has changed since a snapshot.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_void, CStr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -23,6 +23,12 @@ impl Image {
     /// *arg)`.
     pub fn differs_from(&self, snapshot: &str, offset: u64, length: u64) -> Result<bool> {
         let name = c_string("snapshot name", snapshot)?;
+        self.read("rbd_diff_iterate2", move |image| {
+            image.differs_from_now(&name, offset, length)
+        })
+    }
+
+    fn differs_from_now(&self, name: &CStr, offset: u64, length: u64) -> Result<bool> {
         let found = AtomicBool::new(false);
         let data = std::ptr::from_ref(&found).cast_mut().cast();
         let (without_parent, whole_objects) = (0, 1);

@@ -70,6 +70,18 @@ pub enum Error {
         detail: Option<String>,
     },
 
+    /// The image may have no more snapshots.
+    #[error(
+        "no snapshot of {image} can be taken: it has its limit of {limit} snapshots; \
+         remove snapshots, or remove the limit: rbd snap limit clear {image}"
+    )]
+    SnapshotLimit {
+        /// The image's pool and name.
+        image: String,
+        /// How many it may have.
+        limit: u64,
+    },
+
     /// An argument that no call can be made with.
     #[error("the {argument} cannot be used: {reason}")]
     BadArgument {
@@ -152,6 +164,17 @@ impl Error {
 
     fn is_call_errno(&self, wanted: Errno) -> bool {
         matches!(self, Self::Call { errno, .. } if *errno == wanted as i32)
+    }
+
+    /// Adds what was found out about a failed call, after what it said itself.
+    pub(crate) fn adding(mut self, text: &str) -> Self {
+        if let Self::Call { detail, .. } = &mut self {
+            *detail = Some(match detail.take() {
+                None => text.to_owned(),
+                Some(known) => format!("{known}; {text}"),
+            });
+        }
+        self
     }
 
     /// Adds what the caller knows about a failed call.

@@ -35,6 +35,10 @@ impl Image {
     /// group_info_size)`; the name is given back with `int rbd_group_info_cleanup(rbd_group_info_t
     /// *group_info, size_t group_info_size)`.
     pub fn group(&self) -> Result<Option<Group>> {
+        self.read("rbd_get_group", Self::group_now)
+    }
+
+    fn group_now(&self) -> Result<Option<Group>> {
         let mut info = MaybeUninit::<rbd_group_info_t>::zeroed();
         let size = size_of::<rbd_group_info_t>();
         // SAFETY: the image is open; `info` is as large as is said.
@@ -62,6 +66,12 @@ impl Image {
     /// with `int rbd_snap_group_namespace_cleanup(rbd_snap_group_namespace_t *group_spec, size_t
     /// group_snap_size)`.
     pub fn group_snapshot(&self, id: SnapId) -> Result<GroupSnapshot> {
+        self.read("rbd_snap_get_group_namespace", move |image| {
+            image.group_snapshot_now(id)
+        })
+    }
+
+    fn group_snapshot_now(&self, id: SnapId) -> Result<GroupSnapshot> {
         let mut found = MaybeUninit::<rbd_snap_group_namespace_t>::zeroed();
         let size = size_of::<rbd_snap_group_namespace_t>();
         // SAFETY: the image is open; `found` is as large as is said.
@@ -90,6 +100,10 @@ impl Image {
     ///
     /// Implements: `int rbd_snap_get_limit(rbd_image_t image, uint64_t *limit)`.
     pub fn snapshot_limit(&self) -> Result<Option<u64>> {
+        self.read("rbd_snap_get_limit", Self::snapshot_limit_now)
+    }
+
+    pub(crate) fn snapshot_limit_now(&self) -> Result<Option<u64>> {
         let mut limit = 0;
         // SAFETY: the image is open; `limit` is valid for writing.
         let got = unsafe { self.rbd().rbd_snap_get_limit(self.raw(), &mut limit) };
@@ -105,18 +119,23 @@ impl Pool {
     /// Implements: `int rbd_group_image_remove_by_id(rados_ioctx_t group_p, const char *group_name,
     /// rados_ioctx_t image_p, const char *image_id)`.
     pub fn leave_group(&self, group_pool: &Pool, group: &str, image_id: &str) -> Result<()> {
+        const CALL: &str = "rbd_group_image_remove_by_id";
         let (c_group, c_id) = (c_string("group", group)?, c_string("image id", image_id)?);
-        // SAFETY: both ioctxs are valid; both texts are C strings.
-        let removed = unsafe {
-            self.rbd()?.rbd_group_image_remove_by_id(
-                group_pool.raw(),
-                c_group.as_ptr(),
-                self.raw(),
-                c_id.as_ptr(),
-            )
-        };
-        let object = || format!("{} (image id {image_id})", group_pool.path(group));
-        check("rbd_group_image_remove_by_id", object, removed).map(|_| ())
+        let object = format!("{} (image id {image_id})", group_pool.path(group));
+        let (of_group, of_image, named) = (group_pool.clone(), self.clone(), object.clone());
+        self.cluster().change_in_time(CALL, &object, move || {
+            let rbd = of_image.rbd()?;
+            // SAFETY: both ioctxs are valid; both texts are C strings.
+            let removed = unsafe {
+                rbd.rbd_group_image_remove_by_id(
+                    of_group.raw(),
+                    c_group.as_ptr(),
+                    of_image.raw(),
+                    c_id.as_ptr(),
+                )
+            };
+            check(CALL, || named, removed).map(|_| ())
+        })
     }
 }
 

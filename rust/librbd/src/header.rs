@@ -10,11 +10,14 @@ use nix::errno::Errno;
 
 use crate::error::{check, Error, Result};
 use crate::ffi::rbd::CEPH_NOSNAP;
+use crate::locks::{Lock, LockOwner};
 use crate::pool::{object_name, Pool};
 use crate::snapshot::SnapId;
 use crate::write_op::WriteOp;
 
 const CLASS: &CStr = c"rbd";
+/// The name of the one lock that librbd, kernels and `rbd lock add` use.
+const LOCK_NAME: &str = "rbd_lock";
 /// Room for an answer. Only lists of snapshots are longer than one name: they get more.
 const ANSWER: usize = 4096;
 
@@ -39,13 +42,18 @@ impl Pool {
         Header { pool: self, id }
     }
 
-    /// Calls a method of class `rbd` that changes nothing, again where the answer needs more room.
+    fn ask(&self, oid: &str, method: &CStr, argument: &[u8]) -> Result<Answer> {
+        self.ask_class(CLASS, oid, method, argument)
+    }
+
+    /// Calls a method of a class that changes nothing, again where the answer needs more room.
     ///
     /// Implements: `int rados_exec(rados_ioctx_t io, const char *oid, const char *cls, const
     /// char *method, const char *in_buf, size_t in_len, char *buf, size_t out_len)`.
-    fn ask(&self, oid: &str, method: &CStr, argument: &[u8]) -> Result<Answer> {
+    fn ask_class(&self, class: &CStr, oid: &str, method: &CStr, argument: &[u8]) -> Result<Answer> {
         let c_oid = object_name(oid)?;
-        let object = || format!("{} (rbd.{})", self.path(oid), method.to_string_lossy());
+        let (text, called) = (class.to_string_lossy(), method.to_string_lossy());
+        let object = || format!("{} ({text}.{called})", self.path(oid));
         let mut room = ANSWER;
         loop {
             let mut bytes = vec![0_u8; room];
@@ -55,7 +63,7 @@ impl Pool {
                 self.rados().rados_exec(
                     self.raw(),
                     c_oid.as_ptr(),
-                    CLASS.as_ptr(),
+                    class.as_ptr(),
                     method.as_ptr(),
                     argument.as_ptr().cast::<c_char>(),
                     argument.len(),
@@ -68,7 +76,8 @@ impl Pool {
                     room *= 16;
                 }
                 other => {
-                    bytes.truncate(usize::try_from(other?).unwrap_or_default());
+                    let length = other.map_err(|error| self.explain_silence(error))?;
+                    bytes.truncate(usize::try_from(length).unwrap_or_default());
                     let what = object();
                     return Ok(Answer {
                         what,
@@ -128,6 +137,38 @@ impl Header<'_> {
             }
             other => other?.text(),
         }
+    }
+
+    /// The lock on the image.
+    pub fn lock(&self) -> Result<Lock> {
+        // An operation of class `lock`: version, oldest version that can read it, length, the text.
+        let name = LOCK_NAME.as_bytes();
+        let mut argument = vec![1, 1];
+        argument.extend((name.len() as u32 + 4).to_le_bytes());
+        argument.extend((name.len() as u32).to_le_bytes());
+        argument.extend(name);
+        let object = self.object();
+        let mut answer = self
+            .pool
+            .ask_class(c"lock", &object, c"get_info", &argument)?;
+        answer.enter()?;
+        let count = u32::from_le_bytes(answer.take()?);
+        let mut owners = Vec::new();
+        for _ in 0..count {
+            answer.enter()?;
+            answer.take::<1>()?; // the kind of the client: always `client`
+            let client = answer.number()?;
+            let cookie = answer.text()?;
+            owners.push(LockOwner {
+                client: format!("client.{client}"),
+                cookie,
+            });
+            let rest = answer.enter()?; // until when it holds, from where, and a description
+            answer.slice(rest)?;
+        }
+        answer.take::<1>()?; // whether it is shared
+        let tag = answer.text()?;
+        Ok(Lock { owners, tag })
     }
 
     /// Sets a key of the image's metadata, which may be there already. Only for an image that
@@ -196,6 +237,12 @@ impl Answer {
         let mut taken = [0; LENGTH];
         taken.copy_from_slice(self.slice(LENGTH)?);
         Ok(taken)
+    }
+
+    /// The length of the structure that begins here.
+    fn enter(&mut self) -> Result<usize> {
+        self.take::<2>()?; // its version, and the oldest one that can read it
+        Ok(usize::try_from(u32::from_le_bytes(self.take()?)).unwrap_or(usize::MAX))
     }
 
     fn number(&mut self) -> Result<u64> {

@@ -8,18 +8,30 @@ use crate::error::{check, Result};
 use crate::ffi::rbd::{
     rbd_image_options_t, rbd_image_spec_t, Rbd, RBD_IMAGE_OPTION_CLONE_FORMAT,
     RBD_IMAGE_OPTION_DATA_POOL, RBD_IMAGE_OPTION_FEATURES, RBD_IMAGE_OPTION_FORMAT,
-    RBD_IMAGE_OPTION_ORDER,
+    RBD_IMAGE_OPTION_JOURNAL_ORDER, RBD_IMAGE_OPTION_JOURNAL_POOL,
+    RBD_IMAGE_OPTION_JOURNAL_SPLAY_WIDTH, RBD_IMAGE_OPTION_ORDER, RBD_IMAGE_OPTION_STRIPE_COUNT,
+    RBD_IMAGE_OPTION_STRIPE_UNIT,
 };
 use crate::pool::Pool;
 
-/// How a new image is made.
+/// Objects of 4 MiB.
+const ORDER: u8 = 22;
+
+/// `RBD_FEATURE_JOURNALING`, and librbd's own values for a journal.
+const JOURNALING: u64 = 1 << 6;
+const JOURNAL_ORDER: u64 = 24;
+const JOURNAL_SPLAY_WIDTH: u64 = 4;
+
+/// How a new image is made. No default of the cluster's plays a part: those of `ceph config set`, of
+/// `rbd config pool set`, of the configuration file and of `CEPH_ARGS` are overridden, each by an
+/// option of the image itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CreateOptions {
     /// Feature bits (`RBD_FEATURE_*`), exactly these; `data-pool` is added where there is one.
     pub features: u64,
-    /// Object size as a power of two; 0 for the cluster's default (22: 4 MiB).
+    /// Object size as a power of two; 0 for 22: 4 MiB.
     pub order: u8,
-    /// The pool that takes the data, where it is not the image's own.
+    /// The pool that takes the data, if it is not the image's own.
     pub data_pool: Option<String>,
 }
 
@@ -48,11 +60,22 @@ impl RawOptions {
         let made = Self { rbd, raw };
         made.set_number(RBD_IMAGE_OPTION_FORMAT, 2)?;
         made.set_number(RBD_IMAGE_OPTION_FEATURES, options.features)?;
-        if options.order != 0 {
-            made.set_number(RBD_IMAGE_OPTION_ORDER, options.order.into())?;
-        }
-        if let Some(data_pool) = &options.data_pool {
-            made.set_text(RBD_IMAGE_OPTION_DATA_POOL, data_pool)?;
+        let order = if options.order == 0 {
+            ORDER
+        } else {
+            options.order
+        };
+        made.set_number(RBD_IMAGE_OPTION_ORDER, order.into())?;
+        // Whole objects, one after the other: no striping.
+        made.set_number(RBD_IMAGE_OPTION_STRIPE_UNIT, 1 << order)?;
+        made.set_number(RBD_IMAGE_OPTION_STRIPE_COUNT, 1)?;
+        // An empty name stands for the default. The image's own pool stands for none.
+        let data_pool = options.data_pool.as_deref().unwrap_or(pool.name());
+        made.set_text(RBD_IMAGE_OPTION_DATA_POOL, data_pool)?;
+        if options.features & JOURNALING != 0 {
+            made.set_number(RBD_IMAGE_OPTION_JOURNAL_ORDER, JOURNAL_ORDER)?;
+            made.set_number(RBD_IMAGE_OPTION_JOURNAL_SPLAY_WIDTH, JOURNAL_SPLAY_WIDTH)?;
+            made.set_text(RBD_IMAGE_OPTION_JOURNAL_POOL, pool.name())?;
         }
         Ok(made)
     }
@@ -117,14 +140,19 @@ impl Pool {
     /// Implements: `int rbd_create4(rados_ioctx_t io, const char *name, uint64_t size,
     /// rbd_image_options_t opts)`.
     pub fn image_create(&self, name: &str, size: u64, options: &CreateOptions) -> Result<()> {
+        let (pool, path, options) = (self.clone(), self.path(name), options.clone());
         let c_name = c_string("image name", name)?;
-        let options = RawOptions::new(self, options)?;
-        // SAFETY: ioctx and options are valid; the name is a C string.
-        let made = unsafe {
-            self.rbd()?
-                .rbd_create4(self.raw(), c_name.as_ptr(), size, options.raw)
-        };
-        check("rbd_create4", || self.path(name), made).map(|_| ())
+        let made = self.cluster().change_in_time("rbd_create4", &path, {
+            let path = path.clone();
+            move || {
+                let options = RawOptions::new(&pool, &options)?;
+                let (rbd, io, name) = (pool.rbd()?, pool.raw(), c_name.as_ptr());
+                // SAFETY: ioctx and options are valid; the name is a C string.
+                let made = unsafe { rbd.rbd_create4(io, name, size, options.raw) };
+                check("rbd_create4", || path, made).map(|_| ())
+            }
+        });
+        made.map_err(|error| self.explain_silence(error))
     }
 
     /// The name by which the directory knows the image with that id; `None` where it is not there,
@@ -151,6 +179,10 @@ impl Pool {
     /// the strings are given back with `void rbd_image_spec_list_cleanup(rbd_image_spec_t *images,
     /// size_t num_images)`.
     pub fn image_list(&self) -> Result<Vec<ImageEntry>> {
+        self.list_in_time("rbd_list2", DIRECTORY, Self::image_list_now)
+    }
+
+    fn image_list_now(&self) -> Result<Vec<ImageEntry>> {
         let rbd = self.rbd()?;
         // SAFETY: the ioctx is valid; rbd_list2 fills as `list` wants it, with C strings that
         // rbd_image_spec_list_cleanup frees.

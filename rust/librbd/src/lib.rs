@@ -18,16 +18,16 @@
 //!   handle can outlive what it depends on, and none is closed twice.
 //! * **Threads.** Clusters, pools and images may be used from several threads: librados and librbd
 //!   lock inside. What is not safe in C (changing an ioctx in use) has no safe function here.
-//! * **Deadlines.** Every call to a cluster ends within the connection's timeout for each round
-//!   trip it makes: with OSDs that do not answer, closing a written image takes two of them. A
-//!   change that is not answered may have been made, see [`Error::is_outcome_unknown`].
+//! * **Deadlines.** Every call to a cluster ends within the connection's timeout and two seconds, by
+//!   this host's clock (an error that is explained takes three more), whatever the libraries do; of a long call, each piece of it. A change without
+//!   a result may have been made, or may still be, see [`Error::is_outcome_unknown`].
 //! * **A full pool.** Pools are opened so that operations which free room, or need none, go on when
 //!   the quota is reached; the others fail with EDQUOT instead of blocking.
 //! * **Secrets** are masked wherever they could be printed, see [`Secret`].
 //!
 //! # What is not claimed
 //!
-//! A call under way cannot be cancelled. Nothing here keeps a second writer off an image. Names
+//! A call under way cannot be cancelled: one that is late is left behind, and ends with the process. Nothing here keeps a second writer off an image. Names
 //! and texts of a cluster that are not UTF-8 are shown with replacement characters (omap keys are
 //! refused). A process that forks must not use a connection of its parent in the child.
 //!
@@ -40,6 +40,8 @@ mod clone;
 mod cluster;
 mod command;
 mod connect;
+mod contents;
+mod deadline;
 mod diff;
 mod error;
 mod ffi;
@@ -52,6 +54,7 @@ mod images;
 mod in_flight;
 mod keyring;
 mod library;
+mod locks;
 mod meta;
 mod monitors;
 mod objects;
@@ -69,13 +72,15 @@ mod write_op;
 pub use blocklist::BlocklistEntry;
 pub use clone::{LinkedImage, Parent};
 pub use cluster::Cluster;
+pub use contents::ImageInfo;
 pub use error::{Error, Result};
 pub use group::{Group, GroupSnapshot};
 pub use header::Header;
-pub use image::{Image, ImageInfo, ImageRef};
+pub use image::{Image, ImageRef};
 pub use images::{CreateOptions, ImageEntry};
 pub use in_flight::guard_exit;
 pub use library::{Library, Versions};
+pub use locks::{Lock, LockOwner};
 pub use monitors::Monitor;
 pub use omap::{OmapPage, OmapUpdate};
 pub use options::{ConnectOptions, Secret};

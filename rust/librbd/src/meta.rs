@@ -15,6 +15,13 @@ impl Image {
     /// Implements: `int rbd_metadata_get(rbd_image_t image, const char *key, char *value,
     /// size_t *val_len)`.
     pub fn metadata_get(&self, key: &str) -> Result<Option<String>> {
+        let key = key.to_owned();
+        self.read("rbd_metadata_get", move |image| {
+            image.metadata_get_now(&key)
+        })
+    }
+
+    fn metadata_get_now(&self, key: &str) -> Result<Option<String>> {
         let c_key = c_string("metadata key", key)?;
         let mut length = 1024;
         loop {
@@ -41,12 +48,12 @@ impl Image {
     pub fn metadata_set(&self, key: &str, value: &str) -> Result<()> {
         let c_key = c_string("metadata key", key)?;
         let c_value = c_string("metadata value", value)?;
-        // SAFETY: the image is open; both are C strings.
-        let set = unsafe {
-            self.rbd()
-                .rbd_metadata_set(self.raw(), c_key.as_ptr(), c_value.as_ptr())
-        };
-        self.check("rbd_metadata_set", set).map(|_| ())
+        self.change("rbd_metadata_set", move |image| {
+            let (rbd, key, value) = (image.rbd(), c_key.as_ptr(), c_value.as_ptr());
+            // SAFETY: the image is open; both are C strings.
+            let set = unsafe { rbd.rbd_metadata_set(image.raw(), key, value) };
+            image.check("rbd_metadata_set", set).map(|_| ())
+        })
     }
 
     /// Removes `key`.
@@ -57,9 +64,11 @@ impl Image {
     /// Implements: `int rbd_metadata_remove(rbd_image_t image, const char *key)`.
     pub fn metadata_remove(&self, key: &str) -> Result<()> {
         let c_key = c_string("metadata key", key)?;
-        // SAFETY: the image is open; the key is a C string.
-        let removed = unsafe { self.rbd().rbd_metadata_remove(self.raw(), c_key.as_ptr()) };
-        self.check("rbd_metadata_remove", removed).map(|_| ())
+        self.change("rbd_metadata_remove", move |image| {
+            // SAFETY: the image is open; the key is a C string.
+            let removed = unsafe { image.rbd().rbd_metadata_remove(image.raw(), c_key.as_ptr()) };
+            image.check("rbd_metadata_remove", removed).map(|_| ())
+        })
     }
 
     /// All pairs.
@@ -79,6 +88,13 @@ impl Image {
     /// Implements: `int rbd_metadata_list(rbd_image_t image, const char *start, uint64_t max,
     /// char *keys, size_t *key_len, char *values, size_t *vals_len)`.
     fn metadata_page(&self, after: &str) -> Result<Vec<(String, String)>> {
+        let after = after.to_owned();
+        self.read("rbd_metadata_list", move |image| {
+            image.metadata_page_now(&after)
+        })
+    }
+
+    fn metadata_page_now(&self, after: &str) -> Result<Vec<(String, String)>> {
         let start = c_string("metadata key", after)?;
         let (mut keys_length, mut values_length) = (4096, 4096);
         loop {

@@ -22,7 +22,7 @@ impl Pool {
         match check("rados_stat", || self.path(oid), found) {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(self.explain_silence(error)),
         }
     }
 
@@ -46,6 +46,8 @@ impl Pool {
         let c_oid = object_name(oid)?;
         // SAFETY: the ioctx is valid; the name is a C string.
         let removed = unsafe { self.rados().rados_remove(self.raw(), c_oid.as_ptr()) };
-        check("rados_remove", || self.path(oid), removed).map(|_| ())
+        check("rados_remove", || self.path(oid), removed)
+            .map(|_| ())
+            .map_err(|error| self.explain_silence(error))
     }
 }

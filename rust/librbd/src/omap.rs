@@ -183,7 +183,9 @@ impl<'pool> ReadOp<'pool> {
             pool.rados()
                 .rados_read_op_operate(self.raw, pool.raw(), c_oid.as_ptr(), 0)
         };
-        check("rados_read_op_operate", || self.pool.path(oid), done).map(|_| ())
+        check("rados_read_op_operate", || self.pool.path(oid), done)
+            .map(|_| ())
+            .map_err(|error| self.pool.explain_silence(error))
     }
 }
 

@@ -57,6 +57,14 @@ impl Pool {
     /// char *nspace)`, `void rados_set_pool_full_try(rados_ioctx_t io)`, and before Octopus `void
     /// rados_set_osdmap_full_try(rados_ioctx_t io)`.
     fn open(cluster: &Cluster, name: &str, namespace: &str) -> Result<Self> {
+        let (connection, owned) = (cluster.clone(), (name.to_owned(), namespace.to_owned()));
+        let object = format!("the pool {name}");
+        cluster.read_in_time("rados_ioctx_create", &object, move || {
+            Self::open_now(&connection, &owned.0, &owned.1)
+        })
+    }
+
+    fn open_now(cluster: &Cluster, name: &str, namespace: &str) -> Result<Self> {
         let (c_name, c_namespace) = (c_string("pool", name)?, c_string("namespace", namespace)?);
         let rados = &cluster.library().rados;
         let mut raw = ptr::null_mut();

@@ -62,14 +62,22 @@ impl Image {
     ///
     /// # Errors
     /// [`Error::is_already_there`] where the name is taken; EROFS where another client holds the
-    /// exclusive lock and does not let go.
+    /// exclusive lock and does not let go; [`Error::SnapshotLimit`].
     ///
     /// Implements: `int rbd_snap_create(rbd_image_t image, const char *snapname)`.
     pub fn snapshot_create(&self, name: &str) -> Result<SnapId> {
         let c_name = c_string("snapshot name", name)?;
-        // SAFETY: the image is open; the name is a C string.
-        let made = unsafe { self.rbd().rbd_snap_create(self.raw(), c_name.as_ptr()) };
-        self.check("rbd_snap_create", made)?;
+        self.change("rbd_snap_create", move |image| {
+            // SAFETY: the image is open; the name is a C string.
+            let made = unsafe { image.rbd().rbd_snap_create(image.raw(), c_name.as_ptr()) };
+            match image.check("rbd_snap_create", made) {
+                // Also the errno of a quota that is reached.
+                Err(error) if error.errno() == Some(Errno::EDQUOT as i32) => {
+                    Err(image.snapshot_limit_or(error))
+                }
+                other => other.map(|_| ()),
+            }
+        })?;
         self.snapshot_id(name)
     }
 
@@ -81,6 +89,11 @@ impl Image {
     /// Implements: `int rbd_snap_get_id(rbd_image_t image, const char *snapname,
     /// uint64_t *snap_id)` where librbd has it (Octopus).
     pub fn snapshot_id(&self, name: &str) -> Result<SnapId> {
+        let name = name.to_owned();
+        self.read("rbd_snap_get_id", move |image| image.snapshot_id_now(&name))
+    }
+
+    fn snapshot_id_now(&self, name: &str) -> Result<SnapId> {
         let c_name = c_string("snapshot name", name)?;
         let mut id = 0;
         // SAFETY: the image is open; the name is a C string; `id` is valid for writing.
@@ -97,7 +110,7 @@ impl Image {
     }
 
     fn find_snapshot(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Snapshot> {
-        let found = self.snapshots()?.into_iter().find(wanted);
+        let found = self.snapshots_now()?.into_iter().find(wanted);
         found.ok_or_else(|| Error::Call {
             call: "rbd_snap_list",
             object: self.path().to_owned(),
@@ -115,9 +128,11 @@ impl Image {
     ///
     /// Implements: `int rbd_snap_remove_by_id(rbd_image_t image, uint64_t snap_id)`.
     pub fn snapshot_remove(&self, id: SnapId) -> Result<()> {
-        // SAFETY: the image is open.
-        let removed = unsafe { self.rbd().rbd_snap_remove_by_id(self.raw(), id.0) };
-        self.check("rbd_snap_remove_by_id", removed).map(|_| ())
+        self.change("rbd_snap_remove_by_id", move |image| {
+            // SAFETY: the image is open.
+            let removed = unsafe { image.rbd().rbd_snap_remove_by_id(image.raw(), id.0) };
+            image.check("rbd_snap_remove_by_id", removed).map(|_| ())
+        })
     }
 
     /// All snapshots of the image, oldest first, those in the trash among them.
@@ -125,6 +140,10 @@ impl Image {
     /// Implements: `int rbd_snap_list(rbd_image_t image, rbd_snap_info_t *snaps, int *max_snaps)`;
     /// the strings are given back with `void rbd_snap_list_end(rbd_snap_info_t *snaps)`.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        self.read("rbd_snap_list", Self::snapshots_now)
+    }
+
+    fn snapshots_now(&self) -> Result<Vec<Snapshot>> {
         let mut room: c_int = 64;
         let listed: Vec<(SnapId, u64, String)> = loop {
             let mut infos: Vec<rbd_snap_info_t> = Vec::new();
@@ -204,8 +223,10 @@ impl Image {
     /// Implements: `int rbd_snap_set_by_id(rbd_image_t image, uint64_t snap_id)`.
     pub fn set_snapshot(&mut self, id: Option<SnapId>) -> Result<()> {
         let id = id.map_or(CEPH_NOSNAP, |id| id.0);
-        // SAFETY: the image is open, and `&mut` keeps other threads from reading meanwhile.
-        let set = unsafe { self.rbd().rbd_snap_set_by_id(self.raw(), id) };
-        self.check("rbd_snap_set_by_id", set).map(|_| ())
+        self.read("rbd_snap_set_by_id", move |image| {
+            // SAFETY: the image is open, and `&mut` keeps other threads from reading meanwhile.
+            let set = unsafe { image.rbd().rbd_snap_set_by_id(image.raw(), id) };
+            image.check("rbd_snap_set_by_id", set).map(|_| ())
+        })
     }
 }

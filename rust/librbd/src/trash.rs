@@ -3,8 +3,9 @@
 use crate::buffer::{c_string, copy_text, list};
 use crate::error::{check, Result};
 use crate::ffi::rbd::rbd_trash_image_info_t;
+use crate::image::ImageRef;
 use crate::pool::Pool;
-use crate::progress::{progress_data, trampoline, Progress};
+use crate::progress::{trampoline, Progress};
 
 /// The object that lists the trash.
 const TRASH_OBJECT: &str = "rbd_trash";
@@ -67,15 +68,24 @@ impl Pool {
     /// Moves an image to the trash, to be kept there for `delay` seconds at least. Its clones go on
     /// working; its snapshots can no longer be cloned or mapped.
     ///
+    /// # Errors
+    /// EBUSY if somebody has set a lock on it by hand.
+    ///
     /// Implements: `int rbd_trash_move(rados_ioctx_t io, const char *name, uint64_t delay)`.
     pub fn trash_move(&self, name: &str, delay: u64) -> Result<()> {
+        let (pool, path) = (self.clone(), self.path(name));
         let c_name = c_string("image name", name)?;
-        // SAFETY: the ioctx is valid; the name is a C string.
-        let moved = unsafe {
-            self.rbd()?
-                .rbd_trash_move(self.raw(), c_name.as_ptr(), delay)
-        };
-        check("rbd_trash_move", || self.path(name), moved).map(|_| ())
+        let moved = self.cluster().change_in_time("rbd_trash_move", &path, {
+            let (path, owned) = (path.clone(), name.to_owned());
+            move || {
+                pool.refuse_if_locked("rbd_trash_move", &owned)?;
+                let (rbd, name) = (pool.rbd()?, c_name.as_ptr());
+                // SAFETY: the ioctx is valid; the name is a C string.
+                let moved = unsafe { rbd.rbd_trash_move(pool.raw(), name, delay) };
+                check("rbd_trash_move", || path, moved).map(|_| ())
+            }
+        });
+        moved.map_err(|error| self.explain(&ImageRef::Name(name), error))
     }
 
     /// What is in the trash.
@@ -84,6 +94,10 @@ impl Pool {
     /// size_t *num_entries)`; the strings are given back with `void
     /// rbd_trash_list_cleanup(rbd_trash_image_info_t *trash_entries, size_t num_entries)`.
     pub fn trash_list(&self) -> Result<Vec<TrashEntry>> {
+        self.list_in_time("rbd_trash_list", TRASH_OBJECT, Self::trash_list_now)
+    }
+
+    fn trash_list_now(&self) -> Result<Vec<TrashEntry>> {
         let rbd = self.rbd()?;
         // SAFETY: the ioctx is valid; rbd_trash_list fills as `list` wants it, with C strings that
         // rbd_trash_list_cleanup frees.
@@ -117,23 +131,21 @@ impl Pool {
     /// Implements: `int rbd_trash_remove_with_progress(rados_ioctx_t io, const char *id, bool
     /// force, librbd_progress_fn_t cb, void *cbdata)`.
     pub fn trash_remove(&self, id: &str, force: bool, progress: Progress<'_>) -> Result<()> {
+        const CALL: &str = "rbd_trash_remove_with_progress";
+        let (pool, path) = (self.clone(), self.path(&format!("id {id}")));
         let c_id = c_string("image id", id)?;
-        // SAFETY: the ioctx is valid; the id is a C string; the progress outlives the call.
-        let removed = unsafe {
-            self.rbd()?.rbd_trash_remove_with_progress(
-                self.raw(),
-                c_id.as_ptr(),
-                force,
-                trampoline,
-                progress_data(&progress),
-            )
-        };
-        check(
-            "rbd_trash_remove_with_progress",
-            || self.path(&format!("id {id}")),
-            removed,
-        )
-        .map(|_| ())
+        let removed = self.cluster().long_change_in_time(CALL, &path, progress, {
+            let path = path.clone();
+            move |beats| {
+                let (rbd, io, id) = (pool.rbd()?, pool.raw(), c_id.as_ptr());
+                // SAFETY: the ioctx is valid; the id is a C string; the beats outlive the call.
+                let removed = unsafe {
+                    rbd.rbd_trash_remove_with_progress(io, id, force, trampoline, beats.data())
+                };
+                check(CALL, || path, removed).map(|_| ())
+            }
+        });
+        removed.map_err(|error| self.explain(&ImageRef::Id(id), error))
     }
 
     /// Takes an image out of the trash, under `name`.
@@ -143,17 +155,18 @@ impl Pool {
     ///
     /// Implements: `int rbd_trash_restore(rados_ioctx_t io, const char *id, const char *name)`.
     pub fn trash_restore(&self, id: &str, name: &str) -> Result<()> {
+        const CALL: &str = "rbd_trash_restore";
+        let (pool, path) = (self.clone(), self.path(&format!("id {id}")));
         let (c_id, c_name) = (c_string("image id", id)?, c_string("image name", name)?);
-        // SAFETY: the ioctx is valid; both are C strings.
-        let restored = unsafe {
-            self.rbd()?
-                .rbd_trash_restore(self.raw(), c_id.as_ptr(), c_name.as_ptr())
-        };
-        check(
-            "rbd_trash_restore",
-            || self.path(&format!("id {id}")),
-            restored,
-        )
-        .map(|_| ())
+        let restored = self.cluster().change_in_time(CALL, &path, {
+            let path = path.clone();
+            move || {
+                let (rbd, id, name) = (pool.rbd()?, c_id.as_ptr(), c_name.as_ptr());
+                // SAFETY: the ioctx is valid; both are C strings.
+                let restored = unsafe { rbd.rbd_trash_restore(pool.raw(), id, name) };
+                check(CALL, || path, restored).map(|_| ())
+            }
+        });
+        restored.map_err(|error| self.explain(&ImageRef::Id(id), error))
     }
 }

@@ -24,6 +24,11 @@ impl Image {
     /// size_t *max_watchers)`; the strings are given back with `void
     /// rbd_watchers_list_cleanup(rbd_image_watcher_t *watchers, size_t num_watchers)`.
     pub fn watchers(&self) -> Result<Vec<Watcher>> {
+        self.read("rbd_watchers_list", Self::watchers_now)
+    }
+
+    /// As [`Image::watchers`], without a deadline.
+    pub(crate) fn watchers_now(&self) -> Result<Vec<Watcher>> {
         let rbd = self.rbd();
         // SAFETY: the image is open; rbd_watchers_list fills as `list` wants it, with C strings
         // that rbd_watchers_list_cleanup frees.

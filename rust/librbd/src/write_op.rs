@@ -140,7 +140,9 @@ impl<'pool> WriteOp<'pool> {
             pool.rados()
                 .rados_write_op_operate(self.raw, pool.raw(), c_oid.as_ptr(), now, 0)
         };
-        check("rados_write_op_operate", || self.pool.path(oid), done).map(|_| ())
+        check("rados_write_op_operate", || self.pool.path(oid), done)
+            .map(|_| ())
+            .map_err(|error| self.pool.explain_silence(error))
     }
 }
 

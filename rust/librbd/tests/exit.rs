@@ -11,7 +11,6 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use lab::Lab;
-use librbd::guard_exit;
 use serde_json::json;
 
 /// Set for a process that is to exit; its value is the case.
@@ -53,9 +52,6 @@ fn a_process_exits_as_its_case_says() {
     let answer = lab.cluster.mgr_command_within(&command, patience).unwrap();
     assert_eq!(answer.is_some(), case == "answered");
     drop(lab);
-    if case != "unguarded" {
-        guard_exit();
-    }
     std::process::exit(STATUS);
 }
 
@@ -65,11 +61,9 @@ fn a_process_ends_without_destructors_while_a_request_is_in_flight() {
         return;
     }
     let text = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
-    let guarded = exit_as("guarded");
-    assert_eq!(guarded.status.code(), Some(STATUS), "{}", text(&guarded));
-    assert!(!text(&guarded).contains(TORN_DOWN));
-    let unguarded = exit_as("unguarded");
-    assert!(text(&unguarded).contains(TORN_DOWN), "{}", text(&unguarded));
+    let left = exit_as("given up");
+    assert_eq!(left.status.code(), Some(STATUS), "{}", text(&left));
+    assert!(!text(&left).contains(TORN_DOWN));
     let answered = exit_as("answered");
     assert_eq!(answered.status.code(), Some(STATUS), "{}", text(&answered));
     assert!(text(&answered).contains(TORN_DOWN));

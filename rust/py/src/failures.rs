@@ -77,7 +77,9 @@ fn sm_key(error: &Error) -> &'static str {
     match error {
         Error::Cluster { source, .. } if source.is_full() => "SRNoSpace",
         // An image or a snapshot that somebody has removed; a pool or an SR has errors of its own.
-        Error::Cluster { source, .. } if source.is_not_found() => "VDIUnavailable",
+        Error::Cluster { source, .. } if source.is_not_found() || source.is_about_image() => {
+            "VDIUnavailable"
+        }
         Error::Cluster { .. } | Error::Unexpected { .. } | Error::Unreachable { .. } => {
             "SRUnavailable"
         }

@@ -1,9 +1,9 @@
 //! A pool of a real Ceph cluster, through librados and librbd.
 
 mod comparison;
+mod error;
 mod inspection;
 mod monitors;
-mod progress;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,6 @@ use crate::error::Error;
 
 pub(crate) use self::monitors::may_blocklist;
 pub use self::monitors::{df, osd_dump, pools};
-use self::progress::with_progress;
 
 /// What the directory of images is made of: librbd keeps each image's id in an object of this name.
 const ID_OBJECT_PREFIX: &str = "rbd_id.";
@@ -119,30 +118,6 @@ impl CephPool {
             features: image.features()?,
             meta: image.metadata_get(META_KEY)?,
         })
-    }
-}
-
-impl From<librbd::Error> for ClusterError {
-    fn from(error: librbd::Error) -> Self {
-        match error {
-            librbd::Error::Call {
-                call,
-                object,
-                errno,
-                detail,
-            } => ClusterError {
-                call: call.to_owned(),
-                object,
-                errno,
-                detail,
-            },
-            other => ClusterError {
-                call: "librbd".to_owned(),
-                object: "this host".to_owned(),
-                errno: other.errno().unwrap_or(0),
-                detail: Some(other.to_string()),
-            },
-        }
     }
 }
 
@@ -318,12 +293,16 @@ impl Cluster for CephPool {
 
     fn grow_image(&self, id: &str, size: u64) -> Result<()> {
         let image = self.open_image(id, false)?;
-        image.resize(size, false, &|_, _| {})?;
+        image.resize(size, false, &mut |_, _| {})?;
         Ok(image.close()?)
     }
 
     fn watchers(&self, id: &str) -> Result<Vec<Watcher>> {
         Self::watchers_of(&self.open_image(id, true)?)
+    }
+
+    fn require_unlocked(&self, id: &str) -> Result<()> {
+        Ok(self.pool.require_unlocked(id)?)
     }
 
     fn trash_image(&self, name: &str) -> Result<()> {
@@ -345,7 +324,7 @@ impl Cluster for CephPool {
     }
 
     fn purge(&self, id: &str, progress: Progress<'_>) -> Result<()> {
-        with_progress(progress, |heard| self.pool.trash_remove(id, false, heard))
+        Ok(self.pool.trash_remove(id, false, progress)?)
     }
 
     fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()> {
@@ -354,7 +333,7 @@ impl Cluster for CephPool {
         let mut left = total;
         while left > 0 {
             left = left.saturating_sub(SHRINK_STEP);
-            image.resize(left, true, &|_, _| {})?;
+            image.resize(left, true, &mut |_, _| {})?;
             progress(total - left, total);
         }
         Ok(image.close()?)
@@ -362,7 +341,7 @@ impl Cluster for CephPool {
 
     fn flatten_image(&self, id: &str, progress: Progress<'_>) -> Result<()> {
         let image = self.open_image(id, false)?;
-        with_progress(progress, |heard| image.flatten(heard))?;
+        image.flatten(progress)?;
         Ok(image.close()?)
     }
 

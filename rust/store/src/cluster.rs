@@ -75,6 +75,19 @@ impl ClusterError {
             || (self.errno == nix::libc::EBADMSG && self.call.starts_with("rbd_"))
     }
 
+    /// What takes a snapshot.
+    pub(crate) const SNAPSHOT: &'static str = "rbd_snap_create";
+
+    /// The image it is about cannot be changed now, for a reason that its own state is: a lock, another
+    /// client, a demotion, a limit. Nothing else of the pool is affected.
+    pub fn is_about_image(&self) -> bool {
+        match self.errno {
+            nix::libc::EROFS | nix::libc::EBUSY => true,
+            0 => self.call == Self::SNAPSHOT,
+            _ => false,
+        }
+    }
+
     /// The pool or the cluster has no room left.
     pub fn is_full(&self) -> bool {
         matches!(self.errno, nix::libc::EDQUOT | nix::libc::ENOSPC)
@@ -276,6 +289,9 @@ pub trait Cluster: Inspection {
     fn grow_image(&self, id: &str, size: u64) -> Result<()>;
     /// Who watches the image.
     fn watchers(&self, id: &str) -> Result<Vec<Watcher>>;
+    /// Refuses (EBUSY) an image that somebody has locked by hand, as `rbd lock add` does: nothing of
+    /// it can be changed. ENOENT: it does not exist.
+    fn require_unlocked(&self, id: &str) -> Result<()>;
     /// Moves an image to the trash. ENOENT: no image of that name is in the directory.
     fn trash_image(&self, name: &str) -> Result<()>;
     /// What is in the trash.

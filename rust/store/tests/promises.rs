@@ -11,6 +11,8 @@ mod fencing;
 mod hosts;
 #[path = "promises/leases.rs"]
 mod leases;
+#[path = "promises/locks.rs"]
+mod locks;
 #[path = "promises/readers.rs"]
 mod readers;
 #[path = "promises/room.rs"]

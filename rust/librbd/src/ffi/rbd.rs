@@ -22,6 +22,11 @@ pub(crate) type rbd_diff_callback_t =
 pub(crate) const RBD_IMAGE_OPTION_FORMAT: c_int = 0;
 pub(crate) const RBD_IMAGE_OPTION_FEATURES: c_int = 1;
 pub(crate) const RBD_IMAGE_OPTION_ORDER: c_int = 2;
+pub(crate) const RBD_IMAGE_OPTION_STRIPE_UNIT: c_int = 3;
+pub(crate) const RBD_IMAGE_OPTION_STRIPE_COUNT: c_int = 4;
+pub(crate) const RBD_IMAGE_OPTION_JOURNAL_ORDER: c_int = 5;
+pub(crate) const RBD_IMAGE_OPTION_JOURNAL_SPLAY_WIDTH: c_int = 6;
+pub(crate) const RBD_IMAGE_OPTION_JOURNAL_POOL: c_int = 7;
 pub(crate) const RBD_IMAGE_OPTION_DATA_POOL: c_int = 10;
 pub(crate) const RBD_IMAGE_OPTION_CLONE_FORMAT: c_int = 12;
 
@@ -194,6 +199,12 @@ crate::ffi::function_table! {
             image: rbd_image_t, fromsnapname: *const c_char, ofs: u64, len: u64,
             include_parent: u8, whole_object: u8, cb: rbd_diff_callback_t, arg: *mut c_void,
         ) -> c_int;
+        fn rbd_snap_get_limit(image: rbd_image_t, limit: *mut u64) -> c_int;
+        fn rbd_list_lockers(
+            image: rbd_image_t, exclusive: *mut c_int, tag: *mut c_char, tag_len: *mut usize,
+            clients: *mut c_char, clients_len: *mut usize, cookies: *mut c_char,
+            cookies_len: *mut usize, addrs: *mut c_char, addrs_len: *mut usize,
+        ) -> ssize_t;
         fn rbd_snap_set_by_id(image: rbd_image_t, snap_id: u64) -> c_int;
         fn rbd_metadata_get(
             image: rbd_image_t, key: *const c_char, value: *mut c_char, val_len: *mut usize,
@@ -237,7 +248,6 @@ crate::ffi::function_table! {
             group_p: rados_ioctx_t, group_name: *const c_char, image_p: rados_ioctx_t,
             image_id: *const c_char,
         ) -> c_int;
-        fn rbd_snap_get_limit(image: rbd_image_t, limit: *mut u64) -> c_int;
         fn rbd_trash_restore(io: rados_ioctx_t, id: *const c_char, name: *const c_char) -> c_int;
     }
     optional {

@@ -1,7 +1,5 @@
 //! Clones of format 2: of snapshots that need no protection and may be removed.
 
-use std::sync::Mutex;
-
 use librbd::{Error, Image, ImageRef, SnapshotKind, SnapshotRef};
 
 use crate::lab::{plain, Lab};
@@ -105,21 +103,20 @@ fn a_flattened_clone_has_its_data_and_no_parent() {
     let clone = lab.pool.image_open(&ImageRef::Name(&child), false).unwrap();
     let id = clone.id().unwrap();
     assert!(lab.pool.header(&id).has_parent().unwrap());
-    let heard = Mutex::new(Vec::new());
+    let mut heard = Vec::new();
     clone
-        .flatten(&|done, total| heard.lock().unwrap().push((done, total)))
+        .flatten(&mut |done, total| heard.push((done, total)))
         .unwrap();
     assert_eq!(clone.parent().unwrap(), None);
     assert!(!lab.pool.header(&id).has_parent().unwrap());
     let objects = clone.info().unwrap().num_objects;
-    let heard = heard.into_inner().unwrap();
     assert!(!heard.is_empty());
     let all_fit = heard.iter().all(|h| h.0 <= objects && h.1 == objects);
     assert!(all_fit, "of {objects} objects: {heard:?}");
     lab.remove(&name);
     assert_eq!(text(&clone), "original");
     assert_eq!(
-        clone.flatten(&|_, _| {}).unwrap_err().errno(),
+        clone.flatten(&mut |_, _| {}).unwrap_err().errno(),
         Some(22),
         "it has no parent any more"
     );
@@ -140,7 +137,7 @@ fn a_flattened_clone_has_no_parent_even_where_its_snapshot_has_one() {
         .unwrap();
     let clone = lab.pool.image_open(&ImageRef::Name(&child), false).unwrap();
     clone.snapshot_create("before").unwrap();
-    clone.flatten(&|_, _| {}).unwrap();
+    clone.flatten(&mut |_, _| {}).unwrap();
     assert_eq!(clone.parent().unwrap(), None);
     let header = lab.pool.header(&clone.id().unwrap()).has_parent();
     assert!(!header.unwrap());

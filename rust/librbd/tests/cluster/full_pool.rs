@@ -2,83 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use librbd::{Cluster, ConnectOptions, ImageRef, Pool, Secret};
-use serde_json::{json, Value};
-
-use crate::lab::{options, plain, MIB};
-
-/// A pool of its own, and a user with the rights of an ordinary one there.
-struct Arena {
-    admin: Cluster,
-    options: ConnectOptions,
-    pool: String,
-}
-
-impl Arena {
-    fn make() -> Option<Self> {
-        let options = options("SMBLOCK_TEST_CEPH_ADMIN")?;
-        let admin = Cluster::connect(&options).unwrap();
-        let pool = format!("test-full-{}", admin.instance_id());
-        let user = format!("client.{pool}");
-        command(
-            &admin,
-            json!({"prefix": "osd pool create", "pool": pool, "pg_num": 8}),
-        );
-        command(
-            &admin,
-            json!({"prefix": "osd pool application enable", "pool": pool, "app": "rbd"}),
-        );
-        let profile = format!("profile rbd pool={pool}");
-        let caps = ["mon", "profile rbd", "osd", &profile, "mgr", &profile];
-        let added = command(
-            &admin,
-            json!({"prefix": "auth get-or-create", "entity": user, "caps": caps, "format": "json"}),
-        );
-        let added: Value = serde_json::from_slice(&added).unwrap();
-        let key = Some(Secret::new(added[0]["key"].as_str().unwrap()));
-        let options = ConnectOptions {
-            user: pool.clone(),
-            key,
-            ..options
-        };
-        Some(Self {
-            admin,
-            options,
-            pool,
-        })
-    }
-
-    fn quota(&self, bytes: u64) {
-        let (field, val) = ("max_bytes", bytes.to_string());
-        command(
-            &self.admin,
-            json!({"prefix": "osd pool set-quota", "pool": self.pool, "field": field, "val": val}),
-        );
-    }
-
-    fn user(&self) -> Pool {
-        Cluster::connect(&self.options)
-            .unwrap()
-            .pool(&self.pool)
-            .unwrap()
-    }
-}
-
-impl Drop for Arena {
-    fn drop(&mut self) {
-        command(
-            &self.admin,
-            json!({"prefix": "osd pool rm", "pool": self.pool, "pool2": self.pool,
-                   "yes_i_really_really_mean_it": true}),
-        );
-        let user = format!("client.{}", self.pool);
-        command(&self.admin, json!({"prefix": "auth rm", "entity": user}));
-    }
-}
-
-fn command(admin: &Cluster, command: Value) -> Vec<u8> {
-    admin.mon_command(&command).unwrap()
-}
+use crate::arena::Arena;
+use crate::lab::{plain, MIB};
+use librbd::{ImageRef, Pool};
 
 /// Writes until the cluster notices that the quota is reached, which takes it some seconds. Each
 /// write goes to an object of its own, as one that needs no more room would not be refused.
@@ -99,7 +25,9 @@ fn fill(pool: &Pool, name: &str) {
 
 #[test]
 fn on_a_full_pool_nothing_blocks_and_everything_can_be_deleted() {
-    let Some(arena) = Arena::make() else { return };
+    let Some(arena) = Arena::make("full") else {
+        return;
+    };
     let pool = arena.user();
     pool.ensure_trash_object().unwrap();
     pool.omap_create("catalogue", &[("a".to_owned(), b"1".to_vec())])
@@ -120,11 +48,11 @@ fn on_a_full_pool_nothing_blocks_and_everything_can_be_deleted() {
     let snap = image.snapshot_create("s").unwrap();
     image.snapshot_remove(snap).unwrap();
     let id = image.id().unwrap();
-    image.resize(0, true, &|_, _| {}).unwrap();
+    image.resize(0, true, &mut |_, _| {}).unwrap();
     image.close().unwrap();
     // And so does deleting.
     pool.trash_move("full", 0).unwrap();
-    pool.trash_remove(&id, true, &|_, _| {}).unwrap();
+    pool.trash_remove(&id, true, &mut |_, _| {}).unwrap();
     pool.trash_move("spare", 0).unwrap();
     pool.remove_object("catalogue").unwrap();
     assert!(

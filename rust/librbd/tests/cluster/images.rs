@@ -101,13 +101,16 @@ fn what_is_written_is_read_by_the_next_one() {
 fn an_image_is_made_smaller_only_on_purpose() {
     let Some(lab) = Lab::connect() else { return };
     let (name, image) = lab.image("resized");
-    image.resize(64 * MIB, false, &|_, _| {}).unwrap();
+    image.resize(64 * MIB, false, &mut |_, _| {}).unwrap();
     assert_eq!(
-        image.resize(MIB, false, &|_, _| {}).unwrap_err().errno(),
+        image
+            .resize(MIB, false, &mut |_, _| {})
+            .unwrap_err()
+            .errno(),
         Some(22)
     );
     assert_eq!(image.size().unwrap(), 64 * MIB);
-    image.resize(0, true, &|_, _| {}).unwrap();
+    image.resize(0, true, &mut |_, _| {}).unwrap();
     assert_eq!(image.size().unwrap(), 0);
     drop(image);
     lab.remove(&name);

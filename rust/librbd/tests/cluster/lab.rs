@@ -77,7 +77,7 @@ impl Lab {
         let id = image.id().unwrap();
         image.close().unwrap();
         self.pool.trash_move(name, 0).unwrap();
-        self.pool.trash_remove(&id, true, &|_, _| {}).unwrap();
+        self.pool.trash_remove(&id, true, &mut |_, _| {}).unwrap();
     }
 }
 

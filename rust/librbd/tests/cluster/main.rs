@@ -9,11 +9,14 @@
 //! may do that, in `SMBLOCK_TEST_CEPH_ADMIN`. What cannot run says that it was skipped, and why.
 #![allow(clippy::unwrap_used)]
 
+mod arena;
 mod clones;
 mod connection;
+mod deadlines;
 mod full_pool;
 mod images;
 mod lab;
+mod locks;
 mod omap;
 mod snapshots;
 mod trash;

@@ -11,7 +11,7 @@ fn a_snapshot_keeps_what_was_there() {
     image.write_at(0, b"old").unwrap();
     let id = image.snapshot_create("first").unwrap();
     image.write_at(0, b"new").unwrap();
-    image.resize(0, true, &|_, _| {}).unwrap();
+    image.resize(0, true, &mut |_, _| {}).unwrap();
 
     image.set_snapshot(Some(id)).unwrap();
     let mut data = [0; 3];
@@ -86,8 +86,8 @@ fn an_image_differs_from_a_snapshot_where_it_was_written_or_discarded() {
 
     image.snapshot_create("full").unwrap();
     assert!(!image.differs_from("full", 0, 8 * MIB).unwrap());
-    image.resize(4 * MIB, true, &|_, _| {}).unwrap();
-    image.resize(8 * MIB, false, &|_, _| {}).unwrap();
+    image.resize(4 * MIB, true, &mut |_, _| {}).unwrap();
+    image.resize(8 * MIB, false, &mut |_, _| {}).unwrap();
     assert!(image.differs_from("full", 0, 8 * MIB).unwrap());
     let missing = image.differs_from("none", 0, 8 * MIB).unwrap_err();
     assert!(missing.is_not_found(), "{missing}");

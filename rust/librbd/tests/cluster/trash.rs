@@ -29,7 +29,10 @@ fn an_image_in_the_trash_can_be_restored_until_it_is_removed() {
         .image_open(&ImageRef::Name(&name), true)
         .unwrap_err()
         .is_not_found());
-    let early = lab.pool.trash_remove(&id, false, &|_, _| {}).unwrap_err();
+    let early = lab
+        .pool
+        .trash_remove(&id, false, &mut |_, _| {})
+        .unwrap_err();
     assert_eq!(early.errno(), Some(1), "before its time: {early}");
 
     let new_name = lab.name("restored");
@@ -42,11 +45,11 @@ fn an_image_in_the_trash_can_be_restored_until_it_is_removed() {
     image.close().unwrap();
 
     lab.pool.trash_move(&new_name, 3_600).unwrap();
-    lab.pool.trash_remove(&id, true, &|_, _| {}).unwrap();
+    lab.pool.trash_remove(&id, true, &mut |_, _| {}).unwrap();
     assert_eq!(entry(&lab, &id), None);
     assert!(lab
         .pool
-        .trash_remove(&id, true, &|_, _| {})
+        .trash_remove(&id, true, &mut |_, _| {})
         .unwrap_err()
         .is_not_found());
 }
@@ -77,11 +80,14 @@ fn a_parent_in_the_trash_carries_its_clones_until_they_are_gone() {
         (id.as_str(), true)
     );
     clone.close().unwrap();
-    let error = lab.pool.trash_remove(&id, true, &|_, _| {}).unwrap_err();
+    let error = lab
+        .pool
+        .trash_remove(&id, true, &mut |_, _| {})
+        .unwrap_err();
     assert!(entry(&lab, &id).is_some(), "it is kept: {error}");
 
     lab.remove(&child);
-    lab.pool.trash_remove(&id, true, &|_, _| {}).unwrap();
+    lab.pool.trash_remove(&id, true, &mut |_, _| {}).unwrap();
     assert_eq!(entry(&lab, &id), None);
 }
 

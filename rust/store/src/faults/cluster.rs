@@ -209,6 +209,13 @@ impl Cluster for FaultyCluster<'_, '_> {
         self.call(&read("watchers", id), move |c| c.watchers(&owned))
     }
 
+    fn require_unlocked(&self, id: &str) -> ClusterResult<()> {
+        let owned = id.to_owned();
+        self.call(&read("require_unlocked", id), move |c| {
+            c.require_unlocked(&owned)
+        })
+    }
+
     fn trash_image(&self, name: &str) -> ClusterResult<()> {
         let owned = name.to_owned();
         self.call(&change("trash_image", name), move |c| c.trash_image(&owned))

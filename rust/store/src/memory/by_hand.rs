@@ -197,6 +197,15 @@ impl World {
         end(pool, &old, &new);
     }
 
+    /// `rbd lock add`, or with `None` `rbd lock rm`.
+    pub fn lock_by_hand(&self, name: &str, lock: Option<&str>) {
+        let pool = &mut self.lock().pool;
+        let id = pool.directory.get(name);
+        if let Some(image) = id.and_then(|id| pool.images.get_mut(id)) {
+            image.lock = lock.map(str::to_owned);
+        }
+    }
+
     /// Writes to an image that no host has mapped, as `rbd import-diff` or `rbd-nbd` does.
     pub fn write_by_hand(&self, name: &str, content: u64) {
         let pool = &mut self.lock().pool;

@@ -36,6 +36,19 @@ impl MemoryCluster {
         }
     }
 
+    /// As [`MemoryCluster::request`], for a change that an image's lock is needed for.
+    fn request_lock(&self, call: &str, id: &str) -> Result<MutexGuard<'_, State>> {
+        let state = self.request(call, id)?;
+        let image = state.pool.images.get(id);
+        match image.and_then(|image| image.lock.as_deref()) {
+            None => Ok(state),
+            Some(lock) => Err(ClusterError {
+                detail: Some(format!("rbd lock rm {POOL_NAME}/IMAGE '{lock}'")),
+                ..ClusterError::new(call, id, libc::EBUSY)
+            }),
+        }
+    }
+
     pub(super) fn request(&self, call: &str, object: &str) -> Result<MutexGuard<'_, State>> {
         let state = self.world.lock();
         if state.pool.unreachable {
@@ -200,7 +213,7 @@ impl Cluster for MemoryCluster {
 
     fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64> {
         let fail = |errno| Err(ClusterError::new("create_snapshot", image_id, errno));
-        let mut state = self.request("create_snapshot", image_id)?;
+        let mut state = self.request_lock("create_snapshot", image_id)?;
         let id = state.number();
         let Some(image) = state.pool.images.get_mut(image_id) else {
             return fail(libc::ENOENT);
@@ -221,7 +234,7 @@ impl Cluster for MemoryCluster {
 
     fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()> {
         let missing = || ClusterError::new("remove_snapshot", image_id, libc::ENOENT);
-        let pool = &mut self.request("remove_snapshot", image_id)?.pool;
+        let pool = &mut self.request_lock("remove_snapshot", image_id)?.pool;
         let image = pool.images.get_mut(image_id).ok_or_else(missing)?;
         let mut snapshots = image.snapshots.iter_mut();
         let snapshot = snapshots.find(|s| s.id == snapshot_id && !s.removed);
@@ -327,7 +340,7 @@ impl Cluster for MemoryCluster {
 
     fn grow_image(&self, id: &str, size: u64) -> Result<()> {
         let fail = |errno| Err(ClusterError::new("grow_image", id, errno));
-        let pool = &mut self.request("grow_image", id)?.pool;
+        let pool = &mut self.request_lock("grow_image", id)?.pool;
         if pool.full {
             return fail(libc::EDQUOT);
         }
@@ -350,6 +363,14 @@ impl Cluster for MemoryCluster {
         Ok(state.pool.watchers(id))
     }
 
+    fn require_unlocked(&self, id: &str) -> Result<()> {
+        let state = self.request_lock("require_unlocked", id)?;
+        match state.pool.images.contains_key(id) {
+            true => Ok(()),
+            false => Err(ClusterError::new("require_unlocked", id, libc::ENOENT)),
+        }
+    }
+
     fn trash_image(&self, name: &str) -> Result<()> {
         let missing = || ClusterError::new("trash_image", name, libc::ENOENT);
         let pool = &mut self.request("trash_image", name)?.pool;
@@ -359,11 +380,15 @@ impl Cluster for MemoryCluster {
             }
             pool.objects.insert(TRASH_OBJECT.to_owned(), Entries::new());
         }
-        let id = pool.directory.get(name).ok_or_else(missing)?;
-        if pool.images.get(id).is_some_and(Image::is_read_only) {
+        let id = pool.directory.get(name).cloned().ok_or_else(missing)?;
+        let image = pool.images.get(&id);
+        if image.is_some_and(Image::is_read_only) {
             return Err(ClusterError::new("trash_image", name, libc::EROFS));
         }
-        let id = pool.directory.remove(name).ok_or_else(missing)?;
+        if image.is_some_and(|image| image.lock.is_some()) {
+            return Err(ClusterError::new("trash_image", name, libc::EBUSY));
+        }
+        pool.directory.remove(name);
         pool.trash.insert(id);
         Ok(())
     }
@@ -410,7 +435,7 @@ impl Cluster for MemoryCluster {
 
     fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()> {
         progress(0, 1); // which may ask for something: nothing is locked yet
-        let pool = &mut self.request("empty_image", id)?.pool;
+        let pool = &mut self.request_lock("empty_image", id)?.pool;
         let image = pool.images.get_mut(id);
         let image = image.ok_or_else(|| ClusterError::new("empty_image", id, libc::ENOENT))?;
         if image.parent.is_some() && !image.snapshots.is_empty() {
@@ -422,7 +447,7 @@ impl Cluster for MemoryCluster {
 
     fn flatten_image(&self, id: &str, _progress: Progress<'_>) -> Result<()> {
         let fail = |errno| Err(ClusterError::new("flatten_image", id, errno));
-        let pool = &mut self.request("flatten_image", id)?.pool;
+        let pool = &mut self.request_lock("flatten_image", id)?.pool;
         match pool.images.get(id) {
             None => fail(libc::ENOENT),
             Some(image) if image.parent.is_none() => fail(libc::EINVAL),
@@ -436,7 +461,7 @@ impl Cluster for MemoryCluster {
 
     fn purge(&self, id: &str, _progress: Progress<'_>) -> Result<()> {
         let fail = |errno| Err(ClusterError::new("purge", id, errno));
-        let pool = &mut self.request("purge", id)?.pool;
+        let pool = &mut self.request_lock("purge", id)?.pool;
         if !pool.trash.contains(id) {
             return fail(libc::ENOENT);
         }

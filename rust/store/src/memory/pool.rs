@@ -26,6 +26,8 @@ pub(super) struct Image {
     pub group: Option<String>,
     /// How many snapshots it may have.
     pub limit: Option<u64>,
+    /// The id of a lock that somebody has set by hand.
+    pub lock: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,7 @@ impl Image {
             whiteouts: 0,
             group: None,
             limit: None,
+            lock: None,
         }
     }
 }

@@ -20,13 +20,23 @@
 use uuid::Uuid;
 
 use crate::catalogue::{hidden_key, under, vdi_key, Stored, VDI_PREFIX};
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::record::{
     Action, HiddenRecord, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
 };
 use crate::Repository;
 
 impl Repository<'_> {
+    /// Refuses a VDI whose image somebody has locked by hand, while it is still a VDI: the deletion
+    /// could not go on after its first step.
+    fn require_unlocked(&self, record: &VdiRecord) -> Result<()> {
+        let image = record.volume.image();
+        match self.cluster.require_unlocked(&image.id) {
+            Err(e) if e.is_not_found() => Ok(()), // removed outside this driver
+            other => other.doing(&format!("deleting VDI {}", record.uuid)),
+        }
+    }
+
     /// Deletes a VDI. One that does not exist is deleted already.
     pub fn delete_vdi(&self, vdi: &Uuid) -> Result<()> {
         loop {
@@ -36,6 +46,7 @@ impl Repository<'_> {
                 return Ok(());
             };
             self.refuse_if_in_use(&stored.record)?;
+            self.require_unlocked(&stored.record)?;
             if stored.record.reset_point.is_some() {
                 self.forget_reset_point(vdi)?;
                 continue;

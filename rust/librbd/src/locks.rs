@@ -1,0 +1,323 @@
+//! What keeps an image from being changed: locks set by hand, other clients, a demotion.
+//!
+//! librbd takes an image's exclusive lock for most changes, and lets go when another client asks. A
+//! lock that `rbd lock add` or another program has set is never given back on request: librbd returns
+//! EROFS, or tries again without end.
+
+use std::ffi::c_int;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use serde_json::json;
+
+use crate::buffer::{is_too_short, text_of, texts_of};
+use crate::deadline::within;
+use crate::error::{Error, Result};
+use crate::image::{Image, ImageRef, OwnedRef};
+use crate::pool::Pool;
+use crate::watchers::Watcher;
+
+/// How long finding out why a call failed may take.
+const LOOK: Duration = Duration::from_millis(1500);
+
+/// The tag and the beginning of the cookies of librbd's and krbd's own lock.
+const OWN_TAG: &str = "internal";
+const OWN_COOKIE: &str = "auto ";
+
+/// `RBD_FEATURE_NON_PRIMARY`.
+const NON_PRIMARY: u64 = 1 << 10;
+
+/// The lock on an image's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// Who holds it, `client.4123`; more than one if it is shared.
+    pub owners: Vec<LockOwner>,
+    /// Its tag; of the automatic one: `internal`.
+    pub tag: String,
+}
+
+/// A client that holds a lock, or held it when it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockOwner {
+    /// Its name: `client.4123`.
+    pub client: String,
+    /// The lock's id, as `rbd lock rm` takes it.
+    pub cookie: String,
+}
+
+impl Lock {
+    /// The first owner, if librbd and the kernel did not take the lock themselves: it stays until it
+    /// is removed.
+    pub fn set_by_hand(&self) -> Option<&LockOwner> {
+        let mut owners = self.owners.iter();
+        owners.find(|owner| self.tag != OWN_TAG || !owner.cookie.starts_with(OWN_COOKIE))
+    }
+
+    /// The error of a call that this lock keeps from changing an image: `path` is its pool and name.
+    pub(crate) fn refuse(&self, call: &'static str, path: &str) -> Result<()> {
+        match self.set_by_hand() {
+            None => Ok(()),
+            Some(owner) => Err(Error::Call {
+                call,
+                object: path.to_owned(),
+                errno: Errno::EBUSY as i32,
+                detail: Some(owner.remedy(path)),
+            }),
+        }
+    }
+}
+
+impl LockOwner {
+    /// Which lock it is, and the command that removes it from the image `path`.
+    pub fn remedy(&self, path: &str) -> String {
+        let (client, cookie) = (&self.client, &self.cookie);
+        format!(
+            "{client} holds the lock '{cookie}', which was set by hand and does not end by itself; \
+             if its owner does not need it any more, remove it: \
+             rbd lock rm {path} '{cookie}' {client}"
+        )
+    }
+}
+
+impl Image {
+    /// The lock on the image, as of when it was opened or last read again; that of librbd or of a
+    /// kernel, too.
+    ///
+    /// Implements: `ssize_t rbd_list_lockers(rbd_image_t image, int *exclusive, char *tag,
+    /// size_t *tag_len, char *clients, size_t *clients_len, char *cookies, size_t *cookies_len, char
+    /// *addrs, size_t *addrs_len)`.
+    pub fn lock(&self) -> Result<Lock> {
+        self.read("rbd_list_lockers", Self::lock_now)
+    }
+
+    /// As [`Image::lock`], without a deadline.
+    pub(crate) fn lock_now(&self) -> Result<Lock> {
+        let mut room = [256_usize; 4];
+        loop {
+            let mut exclusive: c_int = 0;
+            let [mut tag, mut clients, mut cookies, mut addresses] = room.map(|n| vec![0_u8; n]);
+            let mut lengths = room;
+            let [tag_length, clients_length, cookies_length, addresses_length] = &mut lengths;
+            // SAFETY: the image is open; the buffers are as long as is said.
+            let listed = unsafe {
+                self.rbd().rbd_list_lockers(
+                    self.raw(),
+                    &mut exclusive,
+                    tag.as_mut_ptr().cast(),
+                    tag_length,
+                    clients.as_mut_ptr().cast(),
+                    clients_length,
+                    cookies.as_mut_ptr().cast(),
+                    cookies_length,
+                    addresses.as_mut_ptr().cast(),
+                    addresses_length,
+                )
+            };
+            match self.check("rbd_list_lockers", listed as i64) {
+                // More may come before the next call.
+                Err(error) if is_too_short(&error) => {
+                    room = [0, 1, 2, 3].map(|n| room[n].max(lengths[n]) + 64);
+                }
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    // A cookie may be empty, a client's name is not.
+                    let cookies = cookies.split(|&byte| byte == 0).map(text_of);
+                    let owners = texts_of(&clients).into_iter().zip(cookies);
+                    return Ok(Lock {
+                        owners: owners
+                            .map(|(client, cookie)| LockOwner { client, cookie })
+                            .collect(),
+                        tag: text_of(&tag),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The pool and the name of the image, as `rbd` takes them.
+    fn spec(&self) -> Result<String> {
+        Ok(self.pool().path(&self.name()?))
+    }
+
+    /// Refuses a call that a lock set by hand keeps from changing the image.
+    pub(crate) fn refuse_if_locked(&self, call: &'static str) -> Result<()> {
+        let lock = self.lock_now()?;
+        match lock.set_by_hand() {
+            None => Ok(()),
+            Some(_) => lock.refuse(call, &self.spec()?),
+        }
+    }
+
+    /// As [`Pool::explain`], for a call on this image.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match self.id() {
+            Ok(id) => self.pool().explain(&ImageRef::Id(&id), error),
+            Err(_) => error,
+        }
+    }
+
+    /// [`Error::SnapshotLimit`] if the image has as many snapshots as `rbd snap limit set` allows;
+    /// `other` if not.
+    pub(crate) fn snapshot_limit_or(&self, other: Error) -> Error {
+        match (self.snapshot_limit_now(), self.snapshots(), self.spec()) {
+            (Ok(Some(limit)), Ok(taken), Ok(image)) if limit <= taken.len() as u64 => {
+                Error::SnapshotLimit { image, limit }
+            }
+            _ => other,
+        }
+    }
+
+    /// What keeps the image from being changed, if that can be seen.
+    fn obstacle(&self) -> Result<Option<String>> {
+        let spec = self.spec()?;
+        if let Some(owner) = self.lock_now()?.set_by_hand() {
+            return Ok(Some(owner.remedy(&spec)));
+        }
+        if self.features_now()? & NON_PRIMARY != 0 {
+            return Ok(Some(demoted(&spec)));
+        }
+        let own = self.pool().cluster().instance_id();
+        let watchers: Vec<Watcher> = self.watchers_now()?;
+        let others = watchers
+            .iter()
+            .filter(|watcher| u64::try_from(watcher.client_id) != Ok(own));
+        let others: Vec<_> = others
+            .map(|watcher| format!("client.{} ({})", watcher.client_id, watcher.address))
+            .collect();
+        Ok((!others.is_empty()).then(|| {
+            let others = others.join(", ");
+            format!("these clients have it open, and may hold its lock: {others}")
+        }))
+    }
+}
+
+/// The image was demoted, or is a copy that rbd-mirror keeps.
+fn demoted(spec: &str) -> String {
+    format!(
+        "it is not primary, so it cannot be changed: rbd mirror image promote {spec} makes it primary"
+    )
+}
+
+impl Pool {
+    /// Adds to the error of a call that was to change an image what keeps it from being changed.
+    pub(crate) fn explain(&self, image: &ImageRef<'_>, error: Error) -> Error {
+        let is = |errno: Errno| error.errno() == Some(errno as i32);
+        if !is(Errno::ETIMEDOUT) && !is(Errno::EROFS) {
+            return error;
+        }
+        let (pool, image) = (self.clone(), OwnedRef::from(*image));
+        let seen = within(LOOK, move || {
+            let opened = pool.image_open_now(&image.borrow(), true)?;
+            opened.obstacle()
+        });
+        match seen {
+            Ok(Some(Ok(Some(obstacle)))) => error.adding(&obstacle),
+            Ok(Some(Ok(None))) => error,
+            _ => self.explain_silence(error),
+        }
+    }
+
+    /// Adds to an error of OSDs that did not reply in time whether the monitors do.
+    pub(crate) fn explain_silence(&self, error: Error) -> Error {
+        if !error.is_timed_out() {
+            return error;
+        }
+        let cluster = self.cluster().clone();
+        let asked = within(LOOK, move || {
+            cluster.mon_command_now(&json!({"prefix": "osd stat", "format": "json"}))
+        });
+        let pool = self.name();
+        match asked {
+            Ok(Some(reply)) if !matches!(&reply, Err(e) if e.is_timed_out()) => {
+                error.adding(&format!(
+                "the monitors reply, the OSDs of pool {pool} do not: run 'ceph health detail' on a \
+                 node of the cluster; OSDs newer than Quincy do not reply either if the user lacks \
+                 the cap osd 'profile rbd pool={pool}'"
+            ))
+            }
+            _ => error.adding(
+                "neither the monitors nor the OSDs reply: check the network between this host and \
+                 the cluster, then run 'ceph health detail' on a node of the cluster",
+            ),
+        }
+    }
+
+    /// Whether the image with that id can be changed as far as locks go: one request.
+    ///
+    /// # Errors
+    /// EBUSY if somebody has set a lock on it by hand, with the command that removes it.
+    pub fn require_unlocked(&self, id: &str) -> Result<()> {
+        let lock = self.header(id).lock()?;
+        if lock.set_by_hand().is_none() {
+            return Ok(());
+        }
+        let name = self.image_name(id)?;
+        let path = name.map_or_else(|| self.path(&format!("id {id}")), |name| self.path(&name));
+        lock.refuse("rbd_list_lockers", &path)
+    }
+
+    /// Refuses a call that a lock set by hand keeps from changing the image called `name`.
+    pub(crate) fn refuse_if_locked(&self, call: &'static str, name: &str) -> Result<()> {
+        match self.image_id(name)? {
+            Some(id) => self.header(&id).lock()?.refuse(call, &self.path(name)),
+            None => Ok(()), // the call itself returns ENOENT
+        }
+    }
+
+    /// Makes a list of something in this pool, by the deadline. `object` holds it.
+    pub(crate) fn list_in_time<T: Send + 'static>(
+        &self,
+        call: &'static str,
+        object: &str,
+        list: impl FnOnce(&Pool) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (pool, path) = (self.clone(), self.path(object));
+        let listed = self
+            .cluster()
+            .read_in_time(call, &path, move || list(&pool));
+        listed.map_err(|error| self.explain_silence(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock(tag: &str, cookie: &str) -> Lock {
+        Lock {
+            owners: vec![LockOwner {
+                client: "client.4123".to_owned(),
+                cookie: cookie.to_owned(),
+            }],
+            tag: tag.to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_the_automatic_lock_is_not_set_by_hand() {
+        assert_eq!(lock("internal", "auto 94").set_by_hand(), None);
+        for by_hand in [
+            lock("", "mylock"),
+            lock("internal", "x"),
+            lock("", "auto 1"),
+        ] {
+            assert!(by_hand.set_by_hand().is_some(), "{by_hand:?}");
+        }
+        let none = Lock {
+            owners: vec![],
+            tag: String::new(),
+        };
+        assert_eq!(none.set_by_hand(), None);
+    }
+
+    #[test]
+    fn a_refusal_names_the_lock_and_the_command_that_removes_it() {
+        let refused = lock("", "my lock").refuse("rbd_trash_move", "vms/a");
+        let text = refused.map_err(|error| error.to_string()).unwrap_err();
+        assert!(text.contains("EBUSY"), "{text}");
+        assert!(
+            text.contains("rbd lock rm vms/a 'my lock' client.4123"),
+            "{text}"
+        );
+    }
+}
