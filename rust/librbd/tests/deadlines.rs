@@ -1,6 +1,6 @@
 //! A cluster that does not answer: an error within the deadline, and no hang afterwards.
 //!
-//! Needs no cluster, only its client libraries.
+//! Needs no cluster, only its client libraries, of whatever release from Nautilus on.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write;
@@ -21,7 +21,7 @@ fn fails_in_time(port: u16) {
     }
     let options = ConnectOptions {
         mon_host: Some(format!("v1:127.0.0.1:{port}")),
-        key: Some(Secret::new("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==")),
+        key: Some(Secret::new("AQAAAAAAAAAAABAAAAECAwQFBgcICQoLDA0ODw==")),
         timeout: TIMEOUT,
         ..ConnectOptions::new("nobody")
     };

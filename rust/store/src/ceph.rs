@@ -80,6 +80,7 @@ impl CephPool {
     fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
         let id = self.pool.image_id(name)?;
         let id = id.ok_or_else(|| ClusterError::new("rbd_open", name, nix::libc::ENOENT))?;
+        self.require_own_data(name, &id)?;
         if !meta.is_empty() {
             self.pool.header(&id).metadata_set(META_KEY, meta)?;
         }

@@ -6,6 +6,7 @@
 
 mod caps;
 mod ceph;
+mod defaults;
 mod fencing;
 mod local;
 mod monitors;

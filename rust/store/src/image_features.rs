@@ -67,6 +67,9 @@ impl ImageFeatures {
     /// Every write goes to a journal first. No kernel can map such an image so far.
     pub const JOURNALING: Self = Self(1 << 6);
 
+    /// The image was demoted, or rbd-mirror keeps it as a copy: it can be read, not changed.
+    pub const NON_PRIMARY: Self = Self(1 << 10);
+
     /// What an SR's images get where nothing else was asked for: every kernel from 4.9 on maps
     /// them, and the lock makes a snapshot of a disk in use consistent.
     pub const DEFAULT: Self = Self(Self::LAYERING.0 | Self::EXCLUSIVE_LOCK.0);

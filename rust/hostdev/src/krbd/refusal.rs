@@ -147,7 +147,7 @@ mod tests {
         );
         assert!(!message.contains("feature disable"), "{message}");
         assert!(
-            message.contains("data-pool, 0x400 cannot be dropped"),
+            message.contains("data-pool, non-primary cannot be dropped"),
             "{message}"
         );
     }

@@ -18,7 +18,7 @@ fn rbd(arena: &Arena, words: &[&str]) -> Command {
     command
 }
 
-fn run(arena: &Arena, words: &[&str]) {
+pub fn run(arena: &Arena, words: &[&str]) {
     let done = rbd(arena, words).output().unwrap();
     assert!(done.status.success(), "{done:?}");
 }

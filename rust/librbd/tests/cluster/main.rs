@@ -13,6 +13,7 @@ mod arena;
 mod clones;
 mod connection;
 mod deadlines;
+mod defaults;
 mod full_pool;
 mod images;
 mod lab;

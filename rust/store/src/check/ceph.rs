@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use serde_json::{json, Value};
 
 use super::monitors::monitors;
-use super::{caps, fencing, not_run, CheckLine, Outcome};
+use super::{caps, defaults, fencing, not_run, CheckLine, Outcome};
 use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
 use crate::size::Size;
@@ -156,7 +156,7 @@ fn pool_lines(
         }
     };
     vec![
-        Outcome::Ok(format!("{} exists, id {}", pool.name, pool.id)).on(POOL),
+        defaults::pool(cluster, &pool).on(POOL),
         application(&pool).on(APPLICATION),
         room(&pool).on(ROOM),
         caps::osd(cluster, &pool.name, report, granted).on(OSD_CAPS),

@@ -3,6 +3,7 @@
 use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
 use super::World;
 use crate::cluster::{Origin, MIGRATING};
+use crate::image_features::ImageFeatures;
 
 impl World {
     /// `rbd trash mv`. Returns the image's id.
@@ -203,6 +204,15 @@ impl World {
         let id = pool.directory.get(name);
         if let Some(image) = id.and_then(|id| pool.images.get_mut(id)) {
             image.lock = lock.map(str::to_owned);
+        }
+    }
+
+    /// `rbd mirror image demote`.
+    pub fn demote(&self, name: &str) {
+        let pool = &mut self.lock().pool;
+        let id = pool.directory.get(name);
+        if let Some(image) = id.and_then(|id| pool.images.get_mut(id)) {
+            image.features |= ImageFeatures::NON_PRIMARY.bits();
         }
     }
 

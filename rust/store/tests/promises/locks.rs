@@ -1,6 +1,7 @@
-//! A lock that somebody has set on an image by hand: what it keeps from being done, and what not.
+//! A lock that somebody has set on an image by hand, or a demotion: what it keeps from being done.
 
 use nix::libc;
+use store::image_features::ImageFeatures;
 use store::{Error, Repository};
 use uuid::Uuid;
 
@@ -72,4 +73,17 @@ fn a_deletion_that_meets_a_lock_half_way_is_finished_without_the_lock() {
     lab.run(A, |sr| sr.delete_vdi(&snapshot)).unwrap();
     lab.settle();
     assert!(lab.world.snapshot().sizes.is_empty());
+}
+
+#[test]
+fn a_demoted_disk_is_refused_with_the_command_that_promotes_it() {
+    let (lab, vdi) = Lab::with_disk();
+    let kernel = ImageFeatures::DEFAULT;
+    lab.world.set_supported_features(A, Some(kernel));
+    lab.world.demote(&lab.image_name(&vdi));
+    let error = lab.activate(A, &vdi).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::NotPrimary { .. }), "{text}");
+    assert!(text.contains("rbd mirror image promote"), "{text}");
+    assert!(!text.contains("feature disable"), "{text}");
 }
