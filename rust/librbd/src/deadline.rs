@@ -279,3 +279,64 @@ pub(crate) fn no_thread(call: &'static str, object: &str, error: &io::Error) -> 
         detail: Some("no thread can be started for it".to_owned()),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    const SOON: Duration = Duration::from_millis(20);
+    const LATER: Duration = Duration::from_secs(20);
+
+    /// Waits until what other threads do has come true.
+    fn comes_true(holds: impl Fn() -> bool) {
+        let end = Instant::now() + LATER;
+        while !holds() {
+            assert!(Instant::now() < end, "it does not come true");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_result_in_time_is_returned_and_a_late_one_is_dropped() {
+        assert_eq!(within(LATER, || 7).unwrap(), Some(7));
+        let (go, gone) = mpsc::channel::<()>();
+        let result = Arc::new(());
+        let owned = result.clone();
+        let late = within(SOON, move || {
+            let _ended = gone.recv();
+            owned
+        });
+        assert_eq!(late.unwrap(), None);
+        assert_eq!(
+            Arc::strong_count(&result),
+            2,
+            "the thread keeps what it owns"
+        );
+        go.send(()).unwrap();
+        comes_true(|| Arc::strong_count(&result) == 1);
+    }
+
+    #[test]
+    fn a_change_that_was_given_up_is_known_until_it_ends() {
+        let patience = Patience::new(Duration::from_secs(25));
+        assert_eq!(patience.limit(), Duration::from_secs(27));
+        let (go, gone) = mpsc::channel::<()>();
+        let call = Call::start(move || gone.recv()).unwrap();
+        assert!(call.wait(SOON).is_none());
+        let late = patience.late_change("rbd_trash_move on vms/a".to_owned());
+        assert!(call.give_up(Some(late)).is_none());
+        let known = patience.first_late();
+        assert_eq!(known.as_deref(), Some("rbd_trash_move on vms/a"));
+        go.send(()).unwrap();
+        comes_true(|| patience.first_late().is_none());
+    }
+
+    #[test]
+    fn a_panic_of_a_call_is_its_callers() {
+        let caught = catch_unwind(|| within(LATER, || panic!("in the call")));
+        let text = caught.unwrap_err().downcast::<&str>();
+        assert_eq!(*text.unwrap(), "in the call");
+    }
+}

@@ -1,0 +1,89 @@
+"""What was done to an image by hand keeps it from being changed: the error says what, and soon."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tests.lab.cephrbd import CephSr
+
+# README's promise for a command.
+DEADLINE_SECONDS = 30.0
+
+
+def lock(sr: CephSr, vdi: str) -> tuple[str, str]:
+    """Lock a disk's image with `rbd lock add`: its pool and name, and the command that removes the lock."""
+    spec = f"{sr.pool.name}/{sr.image(vdi)}"
+    sr.lab.ceph.rbd("lock", "add", spec, "mylock")
+    (held,) = json.loads(sr.lab.ceph.rbd("lock", "ls", "--format", "json", spec))
+    return spec, f"rbd lock rm {spec} 'mylock' {held['locker']}"
+
+
+def unlock(sr: CephSr, remedy: str) -> None:
+    sr.lab.ceph.rbd(*remedy.replace("'", "").split()[1:])
+
+
+def test_a_disk_locked_by_hand_is_refused_by_name_and_holds_up_no_other(sr: CephSr) -> None:
+    vdi = sr.create_vdi("locked", "64MiB")
+    _, remedy = lock(sr, vdi)
+    start = time.monotonic()
+    changes = (
+        ("vdi-destroy", f"uuid={vdi}"),
+        ("vdi-snapshot", f"uuid={vdi}"),
+        ("vdi-clone", f"uuid={vdi}"),
+        ("vdi-resize", f"uuid={vdi}", "disk-size=128MiB"),
+    )
+    for words in changes:
+        refused = sr.lab.refused(*words)
+        assert remedy in refused, words
+        assert "not available" not in refused, words
+    other = sr.create_vdi("other")
+    sr.scan()
+    assert sr.vdis() == {vdi, other}
+    sr.destroy_vdi(other)
+    assert time.monotonic() - start < DEADLINE_SECONDS
+
+    unlock(sr, remedy)
+    sr.lab.xe("vdi-resize", f"uuid={vdi}", "disk-size=128MiB")
+    sr.destroy_vdi(vdi)
+    sr.scan()
+    assert sr.vdis() == set()
+
+
+def test_the_limit_of_a_disks_snapshots_is_named_and_is_no_lack_of_space(sr: CephSr) -> None:
+    vdi = sr.create_vdi()
+    spec = f"{sr.pool.name}/{sr.image(vdi)}"
+    sr.lab.ceph.rbd("snap", "limit", "set", spec, "--limit", "1")
+    sr.lab.xe("vdi-snapshot", f"uuid={vdi}")
+    refused = sr.lab.refused("vdi-snapshot", f"uuid={vdi}")
+    assert f"rbd snap limit clear {spec}" in refused
+    assert "insufficient space" not in refused
+
+
+def test_a_demoted_disk_is_refused_with_the_command_that_promotes_it(sr: CephSr) -> None:
+    vdi = sr.create_vdi()
+    spec = f"{sr.pool.name}/{sr.image(vdi)}"
+    sr.lab.ceph.rbd("mirror", "pool", "enable", sr.pool.name, "image")
+    sr.lab.ceph.rbd("mirror", "image", "enable", spec, "snapshot")
+    sr.lab.ceph.rbd("mirror", "image", "demote", spec)
+    refused = sr.lab.refused("vdi-resize", f"uuid={vdi}", "disk-size=2GiB")
+    assert f"rbd mirror image promote {spec}" in refused
+    assert "not available" not in refused
+    sr.lab.ceph.rbd("mirror", "image", "promote", spec)
+    sr.lab.xe("vdi-resize", f"uuid={vdi}", "disk-size=2GiB")
+    sr.lab.ceph.rbd("mirror", "image", "disable", spec)
+    sr.lab.ceph.rbd("mirror", "pool", "disable", sr.pool.name)
+
+
+def test_a_data_pool_that_the_cluster_defaults_to_gets_no_disk(sr: CephSr) -> None:
+    ceph, user = sr.lab.ceph, "client"
+    ceph.create_pool("elsewhere")
+    ceph.admin("config", "set", user, "rbd_default_data_pool", "elsewhere")
+    try:
+        vdi = sr.create_vdi()
+        checked = sr.lab.admin("check", *sr.pool.device_config).stdout.decode()
+    finally:
+        ceph.admin("config", "rm", user, "rbd_default_data_pool")
+        ceph.admin("osd", "pool", "delete", "elsewhere", "elsewhere", "--yes-i-really-really-mean-it")
+    assert "data_pool" not in sr.pool.image_info(sr.image(vdi))
+    assert "rbd_default_data_pool=elsewhere" in checked
