@@ -201,8 +201,11 @@ fn demoted(spec: &str) -> String {
 impl Pool {
     /// Adds to the error of a call that was to change an image what keeps it from being changed.
     pub(crate) fn explain(&self, image: &ImageRef<'_>, error: Error) -> Error {
-        let is = |errno: Errno| error.errno() == Some(errno as i32);
-        if !is(Errno::ETIMEDOUT) && !is(Errno::EROFS) {
+        // EBUSY of other calls than this one is not about the lock.
+        let is_busy = matches!(&error, Error::Call { call: "rbd_trash_move", errno, detail: None, .. }
+            if *errno == Errno::EBUSY as i32);
+        let is_read_only = error.errno() == Some(Errno::EROFS as i32);
+        if !error.is_timed_out() && !is_read_only && !is_busy {
             return error;
         }
         let (pool, image) = (self.clone(), OwnedRef::from(*image));

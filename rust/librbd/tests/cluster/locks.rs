@@ -13,6 +13,8 @@ use crate::lab::{plain, MIB};
 fn rbd(arena: &Arena, words: &[&str]) -> Command {
     let conf = arena.options.conf.as_deref().unwrap_or(Path::new(""));
     let mut command = Command::new("rbd");
+    // The command has libraries of its own, whichever the tests were given.
+    command.env_remove("LD_LIBRARY_PATH");
     command.arg("--conf").arg(conf).args(["--id", "admin"]);
     command.args(words);
     command

@@ -87,3 +87,25 @@ fn a_demoted_disk_is_refused_with_the_command_that_promotes_it() {
     assert!(text.contains("rbd mirror image promote"), "{text}");
     assert!(!text.contains("feature disable"), "{text}");
 }
+
+#[test]
+fn a_locked_hidden_image_stops_no_scan_and_is_freed_without_the_lock() {
+    let lab = Lab::new();
+    let vdi = lab.create(GIB);
+    let name = lab.image_name(&vdi);
+    let snapshot = lab.snapshot(&vdi);
+    let clone = lab.clone_of(&snapshot);
+    for gone in [snapshot, vdi] {
+        lab.run(A, |sr| sr.delete_vdi(&gone)).unwrap();
+    }
+    lab.world.lock_by_hand(&name, Some("mylock"));
+    lab.run(A, |sr| sr.delete_vdi(&clone)).unwrap();
+    lab.run(A, |sr| sr.reclaim(|_, _| {})).unwrap();
+    assert!(lab.scan(B).unwrap().vdis.is_empty());
+    assert_eq!(lab.world.snapshot().sizes.len(), 1, "the locked one stays");
+
+    lab.world.lock_by_hand(&name, None);
+    lab.scan(B).unwrap();
+    lab.settle();
+    assert!(lab.world.snapshot().sizes.is_empty());
+}
