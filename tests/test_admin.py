@@ -72,7 +72,7 @@ def test_the_check_changes_nothing_in_the_pool(lab: CephRbdLab, pool_of_this_fil
         ("ceph_conf=/etc/ceph/none.conf", "ceph.conf", "ceph config generate-minimal-conf"),
         ("keyring=/etc/ceph/none.keyring", "keyring", "ceph auth get client."),
         ("pool=no-such-pool", "pool", "ceph osd pool create no-such-pool 32"),
-        ("ceph_user=nobody-here", "user", "ceph auth get-or-create client.nobody-here mon 'profile rbd'"),
+        ("ceph_user=nobody-here", "keyring", "ceph auth get-or-create client.nobody-here mon 'profile rbd'"),
     ],
 )
 def test_each_broken_part_is_failed_with_its_remedy_and_what_hangs_on_it_is_not_run(

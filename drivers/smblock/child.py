@@ -6,6 +6,8 @@ import select
 import signal
 import time
 
+from smblock import reply
+
 
 class ChildError(Exception):
     """The work failed, or was not done in time."""
@@ -69,6 +71,7 @@ def close_streams():
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
+    reply.release(null)
     os.close(null)
 
 

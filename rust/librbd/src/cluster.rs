@@ -2,9 +2,6 @@
 
 use std::ffi::{c_char, CString};
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +10,9 @@ use crate::buffer::{c_string, copy_text, text_of_unknown_length, texts_of};
 use crate::deadline::{within, Patience};
 use crate::error::{check, Error, Result};
 use crate::ffi::rados::rados_t;
-use crate::keyring;
 use crate::library::Library;
 use crate::options::Secret;
+use crate::sources::Sources;
 
 /// How long closing a connection may take.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -83,6 +80,29 @@ impl Handle {
                 .rados_conf_set(self.raw, name.as_ptr(), value.as_ptr())
         };
         check("rados_conf_set", || option.to_owned(), set).map(|_| ())
+    }
+
+    /// The value of a configuration option; `None` if it is empty, or there is no such option.
+    ///
+    /// Implements: `int rados_conf_get(rados_t cluster, const char *option, char *buf, size_t
+    /// len)`.
+    pub(crate) fn conf_get(&self, option: &str) -> Result<Option<String>> {
+        let name: CString = c_string("option", option)?;
+        let value = text_of_unknown_length(256, |buffer, length| {
+            // SAFETY: the handle is valid; `buffer` is valid for `length` bytes.
+            let got = unsafe {
+                self.library
+                    .rados
+                    .rados_conf_get(self.raw, name.as_ptr(), buffer, length)
+            };
+            check("rados_conf_get", || option.to_owned(), got)
+        });
+        match value {
+            Ok(text) if text.is_empty() => Ok(None),
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -211,66 +231,23 @@ impl Cluster {
         check("rados_blacklist_add", || address.to_owned(), added).map(|_| ())
     }
 
-    /// The value of a configuration option; `None` where it is empty, or there is no such option.
-    ///
-    /// Implements: `int rados_conf_get(rados_t cluster, const char *option, char *buf, size_t
-    /// len)`.
+    /// The value of a configuration option; `None` if it is empty, or there is no such option.
     pub fn conf_get(&self, option: &str) -> Result<Option<String>> {
-        let name: CString = c_string("option", option)?;
-        let value = text_of_unknown_length(256, |buffer, length| {
-            // SAFETY: the handle is valid; `buffer` is valid for `length` bytes.
-            let got = unsafe {
-                self.library()
-                    .rados
-                    .rados_conf_get(self.raw(), name.as_ptr(), buffer, length)
-            };
-            check("rados_conf_get", || option.to_owned(), got)
-        });
-        match value {
-            Ok(text) if text.is_empty() => Ok(None),
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.0.conf_get(option)
     }
 
-    /// The key this connection's user has, base64, as the kernel needs it: where librados found
-    /// it, which is the option `key`, the file in `keyfile`, or the files in `keyring`.
+    /// The key this connection's user has, base64, as the kernel needs it: from where librados takes it,
+    /// which is the option `key`, the file in `keyfile`, or the first file in `keyring` that exists.
     ///
     /// # Errors
-    /// [`Error::NoKey`] where none of them has it; [`Error::File`] for one that cannot be read.
+    /// [`Error::NoKey`] if none of them has it; [`Error::File`] for one that cannot be read.
     pub fn key(&self) -> Result<Secret> {
-        if let Some(key) = self.conf_get("key")? {
-            return Ok(Secret::new(key));
-        }
-        if let Some(file) = self.conf_get("keyfile")? {
-            return read("key file", Path::new(&file)).map(|text| Secret::new(text.trim()));
-        }
-        let option = self.conf_get("keyring")?.unwrap_or_default();
-        for file in keyring::files(&option) {
-            match read("keyring", Path::new(file)) {
-                Ok(text) => {
-                    if let Some(key) = keyring::find_key(&text, &self.0.user) {
-                        return Ok(key);
-                    }
-                }
-                Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::NoKey {
-            user: self.0.user.clone(),
-            files: option,
-        })
+        let mut sources = Sources::default();
+        sources.judge_key(&self.0)?;
+        let files = sources.key_places();
+        let user = self.0.user.clone();
+        sources.key.ok_or(Error::NoKey { user, files })
     }
-}
-
-fn read(role: &'static str, path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|source| Error::File {
-        role,
-        path: path.to_owned(),
-        source,
-    })
 }
 
 impl fmt::Debug for Cluster {

@@ -1,6 +1,5 @@
 //! Making a connection: configuration first, deadlines before anything is sent.
 
-use std::fs::File;
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
@@ -10,10 +9,12 @@ use nix::errno::Errno;
 
 use crate::buffer::c_string;
 use crate::cluster::{Cluster, Handle};
+use crate::connection_failure::ConnectionFailure;
 use crate::deadline::{no_thread, within, Patience};
 use crate::error::{check, Error, Result};
 use crate::library::Library;
 use crate::options::ConnectOptions;
+use crate::sources::{conf_path, Sources};
 
 /// What this crate needs of any connection, whatever the configuration file says: nothing on
 /// stderr (it is the calling program's), no admin socket left in the file system, and no cache
@@ -49,18 +50,14 @@ impl Cluster {
     /// char *path)`, `int rados_conf_set(rados_t cluster, const char *option, const char *value)`,
     /// `int rados_connect(rados_t cluster)`.
     pub fn connect(options: &ConnectOptions) -> Result<Self> {
-        for (role, path) in [
-            ("Ceph configuration", &options.conf),
-            ("keyring", &options.keyring),
-        ] {
-            if let Some(path) = path {
-                check_readable(role, path)?;
-            }
+        let (handle, sources) = prepare(options)?;
+        if let Some(error) = sources.error() {
+            return Err(error);
         }
-        let handle = create(Library::load()?, options)?;
-        configure(&handle, options)?;
+        // If librados ends the process, this is the last line of the log.
+        log::info!("connecting as client.{}: {sources}", options.user);
         let handle = Arc::new(handle);
-        connect_in_time(&handle).map_err(|error| explain(error, options))?;
+        connect_in_time(&handle).map_err(|call| no_connection(call, sources, options))?;
         Ok(Self::from_handle(handle))
     }
 }
@@ -82,19 +79,27 @@ fn connect_in_time(handle: &Arc<Handle>) -> Result<()> {
     }
 }
 
-/// librados takes an unreadable file for an absent one, or fails with a bare errno.
-fn check_readable(role: &'static str, path: &Path) -> Result<()> {
-    let attempt = File::open(path).and_then(|file| file.metadata());
-    match attempt {
-        Ok(metadata) if metadata.is_dir() => Err(std::io::Error::from(Errno::EISDIR)),
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
+/// Judges the files that a connection would be made with, and makes none.
+///
+/// # Errors
+/// [`Error::File`] for a file that cannot be read. A file that librados cannot use is no error.
+pub fn inspect(options: &ConnectOptions) -> Result<Sources> {
+    prepare(options).map(|(_, sources)| sources)
+}
+
+/// A handle with all its options, if librados can use the configuration file.
+fn prepare(options: &ConnectOptions) -> Result<(Handle, Sources)> {
+    let handle = create(Library::load()?, options)?;
+    let mut sources = Sources::judge_conf(&handle, options)?;
+    if sources.error().is_none() {
+        configure(&handle, options)?;
+        sources.judge_key(&handle)?;
     }
-    .map_err(|source| Error::File {
-        role,
-        path: path.to_owned(),
-        source,
-    })
+    Ok((handle, sources))
+}
+
+fn no_connection(call: Error, sources: Sources, options: &ConnectOptions) -> Error {
+    Error::NoConnection(Box::new(ConnectionFailure::new(call, sources, options)))
 }
 
 fn create(library: &'static Library, options: &ConnectOptions) -> Result<Handle> {
@@ -138,7 +143,8 @@ fn configure(handle: &Handle, options: &ConnectOptions) -> Result<()> {
 }
 
 fn read_file(handle: &Handle, options: &ConnectOptions) -> Result<()> {
-    let path = match &options.conf {
+    let file = conf_path(options);
+    let path = match &file {
         Some(path) => Some(c_string("conf", path_text("conf", path)?)?),
         None if options.mon_host.is_some() => return Ok(()),
         None => None,
@@ -148,9 +154,9 @@ fn read_file(handle: &Handle, options: &ConnectOptions) -> Result<()> {
         let path = path.as_ref().map_or(ptr::null(), |path| path.as_ptr());
         handle.library.rados.rados_conf_read_file(handle.raw, path)
     };
-    let object = || match &options.conf {
+    let object = || match &file {
         Some(path) => path.display().to_string(),
-        None => "the default Ceph configuration (CEPH_CONF, /etc/ceph/ceph.conf)".to_owned(),
+        None => "the default Ceph configuration, /etc/ceph/ceph.conf".to_owned(),
     };
     check("rados_conf_read_file", object, read).map(|_| ())
 }
@@ -162,31 +168,27 @@ fn path_text<'path>(argument: &'static str, path: &'path Path) -> Result<&'path 
     })
 }
 
-/// What an administrator does about a connection that failed.
-fn explain(error: Error, options: &ConnectOptions) -> Error {
-    let user = &options.user;
-    let advice = match error.errno().map(Errno::from_raw) {
-        Some(Errno::ETIMEDOUT) => Some(format!(
-            "no monitor answered within {} s; check mon_host, the network and the monitors",
-            options.timeout_seconds()
-        )),
-        // Pacific's answer: without a key it has no method left to authenticate with.
-        Some(Errno::ENOENT | Errno::EOPNOTSUPP) => Some(format!(
-            "no key for client.{user} was found, or mon_host is not set; check keyring and mon_host"
-        )),
-        Some(Errno::EACCES | Errno::EPERM | Errno::EINVAL) => Some(format!(
-            "the monitors refuse client.{user}; compare its key with `ceph auth get client.{user}`"
-        )),
-        _ => None,
-    };
-    error.with_detail(|| advice)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use nix::errno::Errno;
     use std::path::PathBuf;
+
+    /// What librados makes of a configuration that nothing has judged: `accepted` with its `mon_host`, or
+    /// `refused`.
+    pub(crate) fn unjudged_read(path: &Path, user: &str) -> String {
+        let mut options = ConnectOptions::new(user);
+        options.conf = Some(path.to_owned());
+        let handle = create(Library::load().unwrap(), &options).unwrap();
+        match read_file(&handle, &options) {
+            Ok(()) => format!(
+                "accepted {}",
+                handle.conf_get("mon_host").unwrap().unwrap_or_default()
+            ),
+            Err(error) => format!("refused: {error}"),
+        }
+    }
 
     #[test]
     fn a_configuration_that_is_not_there_is_named_with_the_reason() {
@@ -208,5 +210,108 @@ mod tests {
         options.keyring = Some(PathBuf::from("/"));
         let error = Cluster::connect(&options).unwrap_err();
         assert!(error.to_string().contains("keyring /: EISDIR"), "{error}");
+    }
+
+    /// Files for a connection: a configuration with `mon_host`, and a keyring.
+    fn files(name: &str, conf: &str, keyring: &str) -> (PathBuf, ConnectOptions) {
+        let folder = std::env::temp_dir().join(format!("smblock-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut options = ConnectOptions::new("xcp");
+        options.timeout = std::time::Duration::from_secs(1);
+        for (file, text, option) in [
+            ("ceph.conf", conf, &mut options.conf),
+            ("keyring", keyring, &mut options.keyring),
+        ] {
+            let path = folder.join(file);
+            std::fs::write(&path, text).unwrap();
+            *option = Some(path);
+        }
+        (folder, options)
+    }
+
+    const KEYRING: &str = "[client.xcp]\nkey = AQDcyUFl8V0bBxAAh0dOYfrUyrCbPZZJ6A0jTQ==\n";
+
+    #[test]
+    #[ignore = "a process of the next test's"]
+    #[allow(clippy::print_stdout)]
+    fn sources_are_printed() {
+        let conf = "[global]\nmon_host = 192.0.2.1\n";
+        let (folder, mut options) = files("environment", conf, KEYRING);
+        options.keyring = None;
+        println!("found: {}", inspect(&options).unwrap());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_environment_changes_no_connection() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--ignored",
+                "--exact",
+                "--nocapture",
+                "connect::tests::sources_are_printed",
+            ])
+            .env(
+                "CEPH_ARGS",
+                "--mon_host 192.0.2.99 --keyring /nonexistent/arguments",
+            )
+            .env("CEPH_CONF", "/nonexistent/ceph.conf")
+            .env("CEPH_KEYRING", "/nonexistent/keyring")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&child.stdout);
+        assert!(text.contains("monitors 192.0.2.1, key in"), "{text}");
+        assert!(!text.contains("nonexistent"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_aborts_librados_is_an_error_with_its_line() {
+        let (folder, options) = files("abort", "[global]\nmon_host =\u{a0}192.0.2.1\n", KEYRING);
+        let text = Cluster::connect(&options).unwrap_err().to_string();
+        assert!(text.contains("ceph.conf: line 2: byte 11"), "{text}");
+        assert!(text.contains("fix: LC_ALL=C sed -i"), "{text}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_error_of_connecting_has_its_cause() {
+        use crate::Cause;
+        let newer =
+            "[client.xcp]\nkey = AgCJZYhqAAAAACAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+        for (conf, keyring, cause, text) in [
+            (
+                "mon_host = 127.0.0.1:1",
+                KEYRING,
+                Cause::Silent,
+                "tried 127.0.0.1:1 (mon_host in /",
+            ),
+            (
+                "mon-host = 127.0.0.1:1",
+                KEYRING,
+                Cause::NoMonitors,
+                "line 2: librados has no option mon-host",
+            ),
+            (
+                "mon_host = nosuch.invalid",
+                KEYRING,
+                Cause::UnknownHosts(vec!["nosuch.invalid".to_owned()]),
+                "the host name nosuch.invalid does not resolve",
+            ),
+            (
+                "mon_host = 127.0.0.1:1",
+                newer,
+                Cause::KeyType,
+                "is of type 2",
+            ),
+        ] {
+            let (folder, options) = files("cause", &format!("[global]\n{conf}\n"), keyring);
+            let error = Cluster::connect(&options).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+            assert!(
+                matches!(&error, Error::NoConnection(found) if found.cause == cause),
+                "{error:?}"
+            );
+            std::fs::remove_dir_all(folder).unwrap();
+        }
     }
 }

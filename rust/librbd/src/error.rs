@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use crate::connection_failure::ConnectionFailure;
+use crate::files::Fault;
+
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -52,6 +55,21 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+
+    /// A local file that the connection needs holds what librados cannot read.
+    #[error("cannot use the {role} {path}: {fault}; fix: {}", .fault.fix)]
+    BadFile {
+        /// What the file is: `Ceph configuration`, `keyring`.
+        role: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: Box<Fault>,
+    },
+
+    /// No connection was made.
+    #[error(transparent)]
+    NoConnection(Box<ConnectionFailure>),
 
     /// A call of librados or librbd failed.
     #[error(
@@ -116,6 +134,7 @@ impl Error {
         match self {
             Self::Call { errno, .. } => Some(*errno),
             Self::File { source, .. } => source.raw_os_error(),
+            Self::NoConnection(failure) => failure.errno(),
             _ => None,
         }
     }
@@ -163,7 +182,8 @@ impl Error {
     }
 
     fn is_call_errno(&self, wanted: Errno) -> bool {
-        matches!(self, Self::Call { errno, .. } if *errno == wanted as i32)
+        let of_call = matches!(self, Self::Call { .. } | Self::NoConnection(_));
+        of_call && self.errno() == Some(wanted as i32)
     }
 
     /// Adds what was found out about a failed call, after what it said itself.

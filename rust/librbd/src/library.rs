@@ -55,6 +55,7 @@ impl Library {
         if let Some(library) = LIBRARY.get() {
             return Ok(library);
         }
+        ignore_environment();
         let opened = Self::open(RADOS)?;
         Ok(LIBRARY.get_or_init(|| opened))
     }
@@ -106,6 +107,20 @@ impl Library {
         }
         let opened = LoadedRbd::open(RBD)?;
         Ok(self.rbd.get_or_init(|| opened))
+    }
+}
+
+/// Variables that librados takes options from. They are stronger than a configuration file, and a connection
+/// is what its caller and the files say.
+const VARIABLES: [&str; 4] = ["CEPH_ARGS", "CEPH_CONF", "CEPH_KEYRING", "CEPH_LIB"];
+
+/// Removes them, before any thread of librados exists.
+fn ignore_environment() {
+    for name in VARIABLES {
+        if std::env::var_os(name).is_some() {
+            log::info!("the environment variable {name} is ignored");
+            std::env::remove_var(name);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use pyo3::wrap_pyfunction;
 use store::check::{CheckLine, CheckReport};
 use store::device_config::DeviceConfig;
 
+use crate::connection::keep_reply;
 use crate::error::Failure;
 use crate::panic::detached;
 
@@ -24,6 +25,7 @@ fn check(
     detached(py, "check", || -> Result<_, Failure> {
         let config = DeviceConfig::parse(device_config)?;
         config.datapath().require(&sm_datapaths)?;
+        keep_reply();
         // One that cannot be read serves no SR.
         let others = others
             .into_iter()

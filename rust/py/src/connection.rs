@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use store::ceph::{connect, CephPool};
+use store::ceph::CephPool;
 use store::device_config::DeviceConfig;
 
 /// How long each call to the cluster may take: whoever waits for a cluster that does not answer
@@ -34,7 +34,7 @@ pub fn pool(
     if let Some(found) = open.as_ref().filter(|open| open.config.connects_as(config)) {
         return Ok(found.pool.clone());
     }
-    let cluster = connect(config, DEADLINE)?;
+    let cluster = connect(config)?;
     let opened = CephPool::open(cluster.clone(), name);
     let pool = Arc::new(opened.map_err(|error| explain(error, &cluster))?);
     *open = Some(Open {
@@ -42,6 +42,20 @@ pub fn pool(
         pool: pool.clone(),
     });
     Ok(pool)
+}
+
+/// A connection to the cluster that a device-config names.
+pub fn connect(config: &DeviceConfig) -> Result<librbd::Cluster, store::Error> {
+    keep_reply();
+    store::ceph::connect(config, DEADLINE)
+}
+
+/// Keeps what librados prints to stdout out of xapi's reply, from now on. Called without the GIL.
+pub fn keep_reply() {
+    let keep = |py: Python<'_>| py.import("smblock.reply")?.call_method0("keep").map(|_| ());
+    if let Err(error) = Python::with_gil(keep) {
+        log::warn!("stdout is open to libraries: {error}");
+    }
 }
 
 #[pyfunction]

@@ -1,12 +1,12 @@
 //! What `sr_probe` answers, in the XML that SM and its clients know.
 
 use serde::Serialize;
-use store::ceph::{connect, CephPool};
+use store::ceph::CephPool;
 use store::cluster::Cluster;
 use store::device_config::DeviceConfig;
 use store::sr::probe::{find_pools, find_srs};
 
-use crate::connection::DEADLINE;
+use crate::connection::connect;
 use crate::error::{Failure, SM_GENERAL};
 use crate::failures::with_advice;
 
@@ -51,7 +51,7 @@ struct FoundPool {
 
 /// With a pool: the SRs in it. Without: the pools that could hold one.
 pub fn probe(config: &DeviceConfig) -> Result<String, Failure> {
-    let cluster = connect(config, DEADLINE)?;
+    let cluster = connect(config)?;
     let Some(pool) = config.pool() else {
         let pools = find_pools(&cluster, config.user()).map_err(|e| with_advice(e, config))?;
         let pools = pools.into_iter().map(|(pool, refused)| FoundPool {

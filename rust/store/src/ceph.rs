@@ -1,6 +1,7 @@
 //! A pool of a real Ceph cluster, through librados and librbd.
 
 mod comparison;
+pub(crate) mod connection;
 mod error;
 mod inspection;
 mod monitors;
@@ -36,14 +37,22 @@ const SHRINK_STEP: u64 = 16 << 30;
 
 /// Connects to the cluster that a device-config names.
 pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd::Cluster> {
-    let options = ConnectOptions {
+    let options = connect_options(config, timeout);
+    librbd::Cluster::connect(&options).map_err(|source| Error::Unreachable {
+        fix: connection::fix(&source, config),
+        source,
+    })
+}
+
+/// How a device-config's cluster is reached.
+pub(crate) fn connect_options(config: &DeviceConfig, timeout: Duration) -> ConnectOptions {
+    ConnectOptions {
         conf: config.ceph_conf().map(ToOwned::to_owned),
         keyring: config.keyring().map(ToOwned::to_owned),
         mon_host: config.mon_host().map(ToOwned::to_owned),
         timeout,
         ..ConnectOptions::new(config.user())
-    };
-    librbd::Cluster::connect(&options).map_err(|source| Error::Unreachable { source })
+    }
 }
 
 /// One pool, opened by this process.
@@ -61,7 +70,7 @@ impl CephPool {
                 pool: name.to_owned(),
                 present: pools(&cluster),
             }),
-            Err(source) => Err(Error::Unreachable { source }),
+            Err(source) => Err(Error::Unreachable { source, fix: None }),
         }
     }
 

@@ -8,9 +8,11 @@ mod caps;
 mod ceph;
 mod defaults;
 mod fencing;
+mod files;
 mod local;
 mod monitors;
 mod report;
+mod unreachable;
 
 use std::fmt;
 use std::time::Duration;
@@ -124,7 +126,7 @@ fn check_beside(
     others: &[DeviceConfig],
     deadline: Duration,
 ) -> Vec<CheckLine> {
-    let mut lines = local::prerequisites(config);
+    let mut lines = local::prerequisites(config, &Caps::new(config, others).make(), deadline);
     let blocked = lines.iter().find(|line| line.is_failure());
     let cluster = match blocked {
         None => ceph::lines(config, &Caps::new(config, others), deadline),
@@ -133,7 +135,13 @@ fn check_beside(
             &format!("{} has to be mended first", line.topic),
         ),
     };
-    lines.extend(cluster);
+    for line in cluster {
+        // What connecting found out about a file stands on the line of that file.
+        match lines.iter_mut().find(|other| other.topic == line.topic) {
+            Some(other) => *other = line,
+            None => lines.push(line),
+        }
+    }
     lines.extend(local::kernel(config, &Krbd::new(), deadline));
     lines
 }

@@ -173,6 +173,17 @@ impl DeviceConfig {
         self.keyring.as_deref()
     }
 
+    /// Where librados looks for the user's key first, if nothing names a file.
+    pub(crate) fn default_keyring(&self) -> PathBuf {
+        PathBuf::from(format!("/etc/ceph/ceph.client.{}.keyring", self.user))
+    }
+
+    /// Whether the cluster is the one of `/etc/ceph/ceph.conf`.
+    pub(crate) fn is_default_cluster(&self) -> bool {
+        let conf = self.ceph_conf.as_deref();
+        self.mon_host.is_none() && conf.is_none_or(|conf| conf == Path::new(DEFAULT_CONF))
+    }
+
     /// The monitors, in Ceph's own notation; `None` leaves them to Ceph's configuration.
     #[must_use]
     pub fn mon_host(&self) -> Option<&str> {
@@ -250,6 +261,11 @@ impl Given {
                 problem,
             })
     }
+}
+
+/// Whether a pool of this name can be named in a device-config.
+pub(crate) fn is_pool_name(name: &str) -> bool {
+    values::pool(name).is_ok()
 }
 
 fn known(key: &str) -> Option<&'static str> {

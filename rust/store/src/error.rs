@@ -44,8 +44,10 @@ pub enum Error {
         source: HostError,
     },
     /// The cluster cannot be reached as that user.
-    #[error("the Ceph cluster cannot be used: {source}. 'smblock-admin check' with the same device-config looks at each part on this host")]
+    #[error("the Ceph cluster cannot be used: {source}{}. 'smblock-admin check' with the same device-config looks at each part on this host", .fix.as_ref().map(|fix| format!(". Fix: {fix}")).unwrap_or_default())]
     Unreachable {
+        /// How to fix it, if that is known.
+        fix: Option<String>,
         /// What is wrong.
         source: librbd::Error,
     },
@@ -397,7 +399,7 @@ impl Error {
         match self {
             Error::Cluster { source, .. } if source.errno != 0 => Some(source.errno),
             Error::Host { source, .. } => source.errno,
-            Error::Unreachable { source } => source.errno(),
+            Error::Unreachable { source, .. } => source.errno(),
             _ => None,
         }
     }

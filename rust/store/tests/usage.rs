@@ -1,7 +1,7 @@
 //! The room in a pool, as the replies of a real cluster (Ceph 16.2) tell it.
 #![allow(clippy::unwrap_used)]
 
-use store::usage::{Bound, ClusterReport, Full, PoolUsage, UsageError, RESERVE};
+use store::usage::{Bound, ClusterReport, Full, PoolSummary, PoolUsage, UsageError, RESERVE};
 
 const MIB: u64 = 1 << 20;
 
@@ -168,6 +168,25 @@ fn only_replicated_pools_for_rbd_can_hold_an_sr() {
     let erasure = report.summary("ecdata").unwrap();
     assert!(erasure.application_rbd && erasure.erasure);
     assert!(!report.summary("bare").unwrap().application_rbd);
+}
+
+#[test]
+fn a_pool_that_no_device_config_can_name_holds_no_sr() {
+    let report = report!("quota-full");
+    let pool = report.summary("rbd").unwrap();
+    for (name, can_hold) in [
+        ("vms", true),
+        ("a b", false),
+        ("a/b", false),
+        ("a@b", false),
+        ("-a", false),
+    ] {
+        let pool = PoolSummary {
+            name: name.to_owned(),
+            ..pool.clone()
+        };
+        assert_eq!(pool.can_hold_sr(), can_hold, "{name}");
+    }
 }
 
 #[test]

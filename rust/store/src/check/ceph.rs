@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use hostdev::{Krbd, Module};
 use librbd::Cluster;
-use nix::errno::Errno;
 use serde_json::{json, Value};
 
 use super::monitors::monitors;
-use super::{caps, defaults, fencing, not_run, CheckLine, Outcome};
+use super::{caps, defaults, fencing, not_run, unreachable, CheckLine, Outcome};
 use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
 use crate::size::Size;
 use crate::usage::{instead_of, ClusterReport, PoolSummary, UsageError};
 
-const MONITORS: &str = "monitors";
-const USER: &str = "user";
+pub(super) const MONITORS: &str = "monitors";
+pub(super) const USER: &str = "user";
 const MON_CAPS: &str = "mon caps";
 const CLOCK: &str = "clock";
 const CUT_OFF: &str = "blocklist";
@@ -45,7 +44,7 @@ pub(super) const TOPICS: [&str; 11] = [
 pub(super) fn lines(config: &DeviceConfig, granted: &Caps, deadline: Duration) -> Vec<CheckLine> {
     let cluster = match crate::ceph::connect(config, deadline) {
         Ok(cluster) => cluster,
-        Err(error) => return unreachable(config, granted, &error),
+        Err(error) => return unreachable::lines(config, &granted.make(), &error),
     };
     let report = report(&cluster, granted);
     let mut lines = vec![
@@ -65,46 +64,6 @@ pub(super) fn lines(config: &DeviceConfig, granted: &Caps, deadline: Duration) -
             lines.extend(not_run(&TOPICS[lines.len()..], "the mon caps come first"));
         }
     }
-    lines
-}
-
-/// The monitors refused the user, or there was nobody to ask, or no key to ask with.
-fn unreachable(config: &DeviceConfig, granted: &Caps, error: &crate::Error) -> Vec<CheckLine> {
-    let user = config.user();
-    let found = match error {
-        crate::Error::Unreachable { source } => source.to_string(),
-        other => other.to_string(),
-    };
-    let no_entry = || {
-        let keyring = config.keyring().map_or_else(
-            || format!("/etc/ceph/ceph.client.{user}.keyring"),
-            |path| path.display().to_string(),
-        );
-        let make = granted.make();
-        let remedy = format!(
-            "on a node of the cluster: ceph auth get client.{user}; put what it prints into \
-             {keyring} here, mode 0600. If there is no such user: {make}"
-        );
-        Outcome::failed(&found, remedy).on(USER)
-    };
-    let mut lines = match error.errno().map(Errno::from_raw) {
-        Some(Errno::EACCES | Errno::EPERM) => {
-            let monitors = Outcome::Ok("they answer".to_owned());
-            vec![monitors.on(MONITORS), no_entry()]
-        }
-        Some(Errno::ENOENT | Errno::EOPNOTSUPP) => {
-            let mut lines = not_run(&[MONITORS], "they were not asked");
-            lines.push(no_entry());
-            lines
-        }
-        _ => vec![Outcome::failed(
-            found,
-            "compare mon_host (ceph.conf or device-config) with 'ceph mon dump' on a node of the \
-             cluster; open ports 6789 and 3300 (monitors), 6800 to 7300 (OSDs) to this host",
-        )
-        .on(MONITORS)],
-    };
-    lines.extend(not_run(&TOPICS[lines.len()..], "there is no connection"));
     lines
 }
 

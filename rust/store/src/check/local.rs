@@ -3,29 +3,44 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use hostdev::{Krbd, Module};
 use librbd::Library;
 
-use super::{not_run, CheckLine, Outcome};
+use super::{files, not_run, CheckLine, Outcome};
+use crate::ceph::{connect_options, connection};
 use crate::device_config::DeviceConfig;
 use crate::image_features::ImageFeatures;
 
 const LIBRARY: &str = "client library";
-const CONF: &str = "ceph.conf";
-const KEYRING: &str = "keyring";
+pub(super) const CONF: &str = "ceph.conf";
+pub(super) const KEYRING: &str = "keyring";
 const KERNEL: &str = "kernel module";
 const FEATURES: &str = "image features";
 
 /// What must be there before a connection can be tried.
-pub(super) fn prerequisites(config: &DeviceConfig) -> Vec<CheckLine> {
-    vec![
-        library().on(LIBRARY),
-        conf(config.ceph_conf()).on(CONF),
-        keyring(config).on(KEYRING),
-    ]
+/// `make_user`: the command that makes the user.
+pub(super) fn prerequisites(
+    config: &DeviceConfig,
+    make_user: &str,
+    deadline: Duration,
+) -> Vec<CheckLine> {
+    let library = library();
+    let sources = match library {
+        Outcome::Ok(_) => librbd::inspect(&connect_options(config, deadline)).ok(),
+        _ => None,
+    };
+    // Without: the library cannot be opened, or a file cannot be read, which is found again.
+    let (conf, keyring) = match &sources {
+        Some(sources) => (
+            files::conf(sources),
+            files::keyring(sources, config, make_user),
+        ),
+        None => (conf(config.ceph_conf()), keyring(config)),
+    };
+    vec![library.on(LIBRARY), conf.on(CONF), keyring.on(KEYRING)]
 }
 
 fn library() -> Outcome {
@@ -68,34 +83,22 @@ fn conf(path: Option<&Path>) -> Outcome {
     }
 }
 
-/// The user's keyring: the one that was named, or the first of those that Ceph looks for, which
-/// need not be there: whether a key was found shows when connecting.
+/// The user's keyring, if librados cannot be asked for it.
 fn keyring(config: &DeviceConfig) -> Outcome {
-    let user = config.user();
-    let default = PathBuf::from(format!("/etc/ceph/ceph.client.{user}.keyring"));
-    let path = config.keyring().unwrap_or(&default);
-    let shown = path.display();
-    match regular_file(path) {
-        Ok(mode) if mode & 0o077 != 0 => Outcome::warning(
-            format!("{shown} can be read by others than its owner"),
-            format!("chmod 600 {shown}"),
+    let path = config
+        .keyring()
+        .map_or_else(|| config.default_keyring(), Path::to_owned);
+    match regular_file(&path) {
+        Ok(_) => Outcome::Ok(format!("{} can be read", path.display())),
+        Err(error) => Outcome::failed(
+            format!("{} cannot be read: {error}", path.display()),
+            connection::get_key(None, config),
         ),
-        Ok(_) => Outcome::Ok(format!("{shown} can be read")),
-        Err(error) if config.keyring().is_some() => Outcome::failed(
-            format!("{shown} cannot be read: {error}"),
-            format!(
-                "on a node of the cluster: ceph auth get client.{user}; put what it prints \
-                     into {shown} here, mode 0600"
-            ),
-        ),
-        Err(error) => Outcome::Ok(format!(
-            "{shown}: {error}; Ceph's configuration has to name another file"
-        )),
     }
 }
 
 /// The mode of a file that can be read and is one: a device or a pipe would never end.
-fn regular_file(path: &Path) -> io::Result<u32> {
+pub(super) fn regular_file(path: &Path) -> io::Result<u32> {
     let metadata = path.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{instead_of, Full, PoolUsage};
+use crate::device_config::is_pool_name;
 
 /// `ceph df detail` and `ceph osd dump` of one cluster, taken one after the other.
 #[derive(Debug, Clone)]
@@ -30,10 +31,10 @@ pub struct PoolSummary {
 }
 
 impl PoolSummary {
-    /// Whether an SR can be made in the pool as it is.
+    /// Whether an SR can be made in the pool as it is: a device-config can name it, too.
     #[must_use]
-    pub const fn can_hold_sr(&self) -> bool {
-        self.application_rbd && !self.erasure
+    pub fn can_hold_sr(&self) -> bool {
+        self.application_rbd && !self.erasure && is_pool_name(&self.name)
     }
 }
 

@@ -1,0 +1,277 @@
+//! Why a connection was not made, and with which monitors, files and key it was tried.
+
+use std::fmt;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use crate::error::Error;
+use crate::options::ConnectOptions;
+use crate::sources::Sources;
+
+/// How long the names of monitors are looked up again, to find those that do not resolve.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a connection failed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing names the monitors.
+    NoMonitors,
+    /// These names of monitors do not resolve.
+    UnknownHosts(Vec<String>),
+    /// There is no key of the user.
+    NoKey,
+    /// A key is of a type that this librados does not have.
+    KeyType,
+    /// No monitor replied in time.
+    Silent,
+    /// The monitors refuse the user, or the key.
+    Refused,
+    /// Anything else.
+    Other,
+}
+
+/// A connection that was not made.
+#[derive(Debug)]
+pub struct ConnectionFailure {
+    /// Why.
+    pub cause: Cause,
+    /// What it was tried with.
+    pub sources: Sources,
+    user: String,
+    seconds: u64,
+    call: Error,
+}
+
+impl ConnectionFailure {
+    pub(crate) fn new(call: Error, sources: Sources, options: &ConnectOptions) -> Self {
+        Self {
+            cause: cause(&call, &sources),
+            sources,
+            user: format!("client.{}", options.user),
+            seconds: options.timeout_seconds(),
+            call,
+        }
+    }
+
+    /// The error number, positive.
+    pub fn errno(&self) -> Option<i32> {
+        self.call.errno()
+    }
+
+    /// The file in which the monitors are named, unless the caller named them.
+    pub fn conf(&self) -> Option<&PathBuf> {
+        self.sources.conf.as_ref().map(|conf| &conf.path)
+    }
+
+    /// The file that the user's key is taken from.
+    pub fn key_file(&self) -> Option<&Path> {
+        self.sources
+            .keyring
+            .as_ref()
+            .map(|file| file.path.as_path())
+    }
+
+    /// The monitors that were tried, and where they are named.
+    fn monitors(&self) -> String {
+        match &self.sources.monitors {
+            Some(monitors) => format!("{monitors} ({})", self.place()),
+            None => self.place(),
+        }
+    }
+
+    fn place(&self) -> String {
+        match self.conf() {
+            Some(path) if !self.sources.monitors_were_given => {
+                format!("mon_host in {}", path.display())
+            }
+            _ => "the given mon_host".to_owned(),
+        }
+    }
+
+    /// The fault of the file that has, or should have, the user's key.
+    fn key_fault(&self) -> Option<String> {
+        let file = self.sources.keyring.as_ref()?;
+        let fault = file.refusal.as_ref()?;
+        Some(format!("; {}: {fault}", file.path.display()))
+    }
+
+    fn reason(&self) -> Option<String> {
+        let user = &self.user;
+        let key_file = || {
+            let file = self.sources.keyring.as_ref();
+            file.map_or_else(String::new, |file| format!(" in {}", file.path.display()))
+        };
+        Some(match &self.cause {
+            Cause::NoMonitors => {
+                let conf = self.sources.conf.as_ref();
+                let warning = conf.and_then(|conf| conf.warnings.first());
+                let warning = warning.map_or_else(String::new, |fault| format!("; {fault}"));
+                match conf {
+                    Some(conf) => {
+                        format!("mon_host is not set in {}{warning}", conf.path.display())
+                    }
+                    None => "mon_host is not set".to_owned(),
+                }
+            }
+            Cause::UnknownHosts(names) => format!(
+                "the host name {} does not resolve on this host; it is from {}",
+                names.join(", "),
+                self.place()
+            ),
+            Cause::NoKey => format!(
+                "no key of {user} was found; looked at {}{}",
+                self.sources.key_places(),
+                self.key_fault().unwrap_or_default()
+            ),
+            Cause::KeyType => {
+                let (user, number) = self.sources.newer_key.as_ref()?;
+                format!(
+                    "the key of {user}{} is of type {number}, which this librados does not have",
+                    key_file()
+                )
+            }
+            Cause::Silent => format!(
+                "no monitor answered within {} s; tried {}",
+                self.seconds,
+                self.monitors()
+            ),
+            Cause::Refused => format!(
+                "the monitors refuse {user} with the key{}; tried {}",
+                key_file(),
+                self.monitors()
+            ),
+            Cause::Other => format!("tried {}", self.monitors()),
+        })
+    }
+}
+
+impl std::error::Error for ConnectionFailure {}
+
+impl fmt::Display for ConnectionFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason() {
+            Some(reason) => write!(f, "{} ({reason})", self.call),
+            None => self.call.fmt(f),
+        }
+    }
+}
+
+fn cause(call: &Error, sources: &Sources) -> Cause {
+    let Some(errno) = call.errno().map(Errno::from_raw) else {
+        return Cause::Other;
+    };
+    if errno == Errno::ETIMEDOUT {
+        return Cause::Silent;
+    }
+    let Some(monitors) = &sources.monitors else {
+        if errno == Errno::ENOENT && !sources.has_other_monitors {
+            return Cause::NoMonitors;
+        }
+        return of_user(errno, sources);
+    };
+    if matches!(errno, Errno::EINVAL | Errno::ENOENT) {
+        let unknown = unknown_hosts(monitors);
+        if !unknown.is_empty() {
+            return Cause::UnknownHosts(unknown);
+        }
+    }
+    of_user(errno, sources)
+}
+
+fn of_user(errno: Errno, sources: &Sources) -> Cause {
+    let is_refusal = matches!(errno, Errno::EACCES | Errno::EPERM | Errno::EINVAL);
+    match errno {
+        Errno::EIO if sources.newer_key.is_some() => Cause::KeyType,
+        Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EIO if sources.key.is_none() => Cause::NoKey,
+        _ if is_refusal && sources.key.is_none() => Cause::NoKey,
+        Errno::EINVAL if sources.newer_key.is_some() => Cause::KeyType,
+        _ if is_refusal => Cause::Refused,
+        _ => Cause::Other,
+    }
+}
+
+/// The names in `mon_host` that do not resolve. One whose lookup takes too long is not among them.
+fn unknown_hosts(mon_host: &str) -> Vec<String> {
+    let until = Instant::now() + PATIENCE;
+    let lookups: Vec<_> = host_names(mon_host)
+        .into_iter()
+        .map(|name| {
+            let (sender, receiver) = mpsc::channel();
+            let host = name.clone();
+            // The resolver has deadlines of its own, and cannot be stopped.
+            std::thread::spawn(move || sender.send((host.as_str(), 0).to_socket_addrs().is_err()));
+            (name, receiver)
+        })
+        .collect();
+    let failed = lookups.into_iter().filter(|(_, receiver)| {
+        let left = until.saturating_duration_since(Instant::now());
+        receiver.recv_timeout(left).unwrap_or(false)
+    });
+    failed.map(|(name, _)| name).collect()
+}
+
+/// What is no address in `mon_host`.
+fn host_names(mon_host: &str) -> Vec<String> {
+    let separators = |c: char| ",; \t".contains(c);
+    let mut names = Vec::new();
+    for entry in mon_host.split(separators) {
+        let entry = entry.trim_start_matches('[');
+        let entry = ["v1:", "v2:", "any:"]
+            .iter()
+            .find_map(|messenger| entry.strip_prefix(messenger))
+            .unwrap_or(entry);
+        let entry = entry.split('/').next().unwrap_or_default();
+        let entry = entry.trim_start_matches('[');
+        let is_address = |text: &str| text.trim_end_matches(']').parse::<IpAddr>().is_ok();
+        if is_address(entry) || entry.contains("]:") {
+            continue;
+        }
+        let host = entry
+            .trim_end_matches(']')
+            .split(':')
+            .next()
+            .unwrap_or_default();
+        if !host.is_empty() && !is_address(host) && !names.iter().any(|name| name == host) {
+            names.push(host.to_owned());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_are_told_from_addresses() {
+        for (mon_host, names) in [
+            ("192.0.2.1,192.0.2.2:6789", vec![]),
+            (
+                "[v2:192.0.2.1:3300/0,v1:192.0.2.1:6789/0] 192.0.2.2",
+                vec![],
+            ),
+            (
+                "fd00::1 [fd00::2]:6789 [v2:[fd00::3]:3300,v1:[fd00::3]:6789]",
+                vec![],
+            ),
+            (
+                "mon1 mon2:6789, mon1;v1:mon3.example.test:6789",
+                vec!["mon1", "mon2", "mon3.example.test"],
+            ),
+            ("[v2:mon1:3300/0,v1:mon1:6789/0]", vec!["mon1"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(host_names(mon_host), names, "{mon_host}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_found() {
+        let found = unknown_hosts("127.0.0.1,localhost,nosuch.invalid");
+        assert_eq!(found, ["nosuch.invalid"]);
+    }
+}

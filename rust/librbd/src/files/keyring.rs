@@ -1,0 +1,157 @@
+//! What librados makes of a keyring.
+
+use std::path::Path;
+
+use super::fault::{explain, is_key, key_alone, line_number, Kind};
+use super::grammar::{Contents, Setting};
+use super::{grammar, lines, Dialect, Fault, Key, Verdict};
+
+/// What a keyring has for one user.
+#[derive(Debug, Default)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    /// The user's key: base64, and what it is.
+    pub(crate) key: Option<(String, Key)>,
+    /// A user with a key of another type than 1, and that type. An older librados refuses the whole file.
+    pub(crate) newer: Option<(String, u16)>,
+}
+
+/// The types of an entity. librados refuses a file with a section of another name.
+const TYPES: [&str; 6] = ["auth", "mon", "osd", "mds", "mgr", "client"];
+
+/// Judges the text of `path` for the user `entity`: `client.xcp`.
+pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) -> Judgement {
+    let mut found = Judgement::default();
+    let contents = match dialect {
+        Dialect::Grammar => match grammar::parse(text) {
+            Ok(contents) => contents,
+            // librados tries a binary form first, which no Ceph of this age writes.
+            Err(grammar::Stop::Refused(_)) if text.contains(&0) => return found,
+            Err(stop) => {
+                found.verdict.aborts = matches!(stop, grammar::Stop::Abort(_));
+                found.verdict.refusal = Some(explain(text, stop, path, Kind::Keyring(entity)));
+                return found;
+            }
+        },
+        Dialect::Lines => {
+            let (contents, left_out) = lines::parse(text);
+            found.verdict.warnings = super::left_out(text, &left_out, path);
+            contents
+        }
+    };
+    found.verdict.refusal = refusal(text, path, entity, &contents);
+    let settings = contents.settings.iter().rev();
+    let keys: Vec<_> = settings.filter(|setting| setting.key == "key").collect();
+    let own = keys.iter().find(|setting| setting.section == entity);
+    found.key = own.map(|setting| (setting.value.clone(), Key::read(&setting.value)));
+    found.newer = keys.iter().find_map(|setting| {
+        let number = Key::read(&setting.value)
+            .type_number()
+            .filter(|&number| number > 1)?;
+        Some((setting.section.clone(), number))
+    });
+    if found.key.is_none() && is_key(text) {
+        let (reason, fix) = key_alone(path, entity);
+        found.verdict.missing = Some(Fault {
+            line: Some(1),
+            reason,
+            fix,
+        });
+    } else if found.key.is_none() {
+        found.verdict.missing = Some(missing(path, entity, &contents));
+    }
+    found
+}
+
+/// Why librados does not load the keyring at all, for any user.
+fn refusal(text: &[u8], path: &Path, entity: &str, contents: &Contents) -> Option<Fault> {
+    let shown = path.display();
+    let again = || {
+        format!("on a node of the cluster: ceph auth get {entity}; put what it prints into {shown}")
+    };
+    let heading = |(name, offset): &(String, usize)| {
+        let (reason, fix) = match name {
+            name if is_entity(name) => return None,
+            name if name.starts_with('{') => (
+                "the file is JSON".to_owned(),
+                format!("on a node of the cluster, without -f json: ceph auth get {entity}; put what it prints into {shown}"),
+            ),
+            name => (
+                format!("{} is no user: librados refuses the whole file", shown_name(name)),
+                format!("write [{entity}], without blanks inside, or remove the section"),
+            ),
+        };
+        Some(Fault {
+            line: Some(line_number(text, *offset)),
+            reason,
+            fix,
+        })
+    };
+    if let Some(fault) = contents.sections.iter().find_map(heading) {
+        return Some(fault);
+    }
+    contents.settings.iter().find_map(|setting| {
+        // Where a setting stands twice, the last one counts.
+        let is_last =
+            |other: &&Setting| (&other.section, &other.key) == (&setting.section, &setting.key);
+        let last = contents.settings.iter().rev().find(is_last);
+        if setting.section == "global" || last.is_some_and(|last| last.offset != setting.offset) {
+            return None;
+        }
+        let (reason, fix) = match setting.key.as_str() {
+            "key" => (Key::read(&setting.value).fault()?.to_owned(), again()),
+            "auid" => return None,
+            caps if caps.strip_prefix("caps_").is_some_and(|of| !of.is_empty()) => return None,
+            // Not repeated: it may be anything, also a key with the name behind it.
+            _ => (
+                "a keyring holds lines of the names key and 'caps TYPE' only".to_owned(),
+                again(),
+            ),
+        };
+        Some(Fault {
+            line: Some(line_number(text, setting.offset)),
+            reason,
+            fix,
+        })
+    })
+}
+
+/// A heading that may be repeated: one that is a key is not.
+fn shown_name(name: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || " .-_@".contains(c);
+    match name.len() < 40 && name.chars().all(harmless) {
+        true => format!("[{name}]"),
+        false => "the section heading".to_owned(),
+    }
+}
+
+fn is_entity(name: &str) -> bool {
+    let entity = name.split_once('.');
+    name == "global" || entity.is_some_and(|(kind, _)| TYPES.contains(&kind))
+}
+
+fn missing(path: &Path, entity: &str, contents: &Contents) -> Fault {
+    let others: Vec<_> = contents
+        .sections
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| *name != "global" && *name != entity && is_entity(name))
+        .collect();
+    let has_section = contents.sections.iter().any(|(name, _)| name == entity);
+    let reason = match (has_section, others.is_empty()) {
+        (true, _) => format!("section [{entity}] has no key"),
+        (false, true) => format!("the file has no section [{entity}]"),
+        (false, false) => format!(
+            "the file has no section [{entity}]; it has {}",
+            others.join(", ")
+        ),
+    };
+    Fault {
+        line: None,
+        reason,
+        fix: format!(
+            "on a node of the cluster: ceph auth get {entity}; put what it prints into {}",
+            path.display()
+        ),
+    }
+}

@@ -1,0 +1,185 @@
+//! What an administrator does about a connection that failed, in the words of the device-config.
+
+use std::path::{Path, PathBuf};
+
+use librbd::{Cause, ConnectionFailure, Error};
+
+use crate::device_config::DeviceConfig;
+
+/// The fix of an error of connecting. `None`: the error's own text has it, or there is none.
+pub(crate) fn fix(error: &Error, config: &DeviceConfig) -> Option<String> {
+    match error {
+        Error::NoConnection(failure) => of_failure(failure, config),
+        _ => None,
+    }
+}
+
+/// The fix of a connection that was not made.
+pub(crate) fn of_failure(failure: &ConnectionFailure, config: &DeviceConfig) -> Option<String> {
+    let user = config.user();
+    match &failure.cause {
+        Cause::NoMonitors => Some(name_monitors(failure.conf().map(PathBuf::as_path))),
+        Cause::UnknownHosts(names) => {
+            let name = names.first()?;
+            Some(format!(
+                "see what 'getent hosts {name}' prints; correct the name, DNS or /etc/hosts, or write the \
+                 addresses that 'ceph mon dump' prints on a node of the cluster"
+            ))
+        }
+        Cause::KeyType => Some(make_aes_key(user)),
+        Cause::NoKey | Cause::Refused => Some(get_key(failure.key_file(), config)),
+        Cause::Silent => Some(
+            "compare the addresses with 'ceph mon dump' on a node of the cluster; open ports 6789 and 3300 \
+             (monitors), 6800 to 7300 (OSDs) to this host"
+                .to_owned(),
+        ),
+        Cause::Other => None,
+    }
+}
+
+/// How a configuration file gets the monitors.
+pub(crate) fn name_monitors(conf: Option<&Path>) -> String {
+    let conf = conf.unwrap_or(Path::new("/etc/ceph/ceph.conf")).display();
+    format!(
+        "on a node of the cluster: ceph config generate-minimal-conf; put what it prints into {conf} here, or \
+         give device-config:mon_host=ADDRESS,ADDRESS"
+    )
+}
+
+/// How a user gets a key that every librados and every kernel has.
+pub(crate) fn make_aes_key(user: &str) -> String {
+    format!(
+        "on a node of the cluster: ceph mon set auth_allowed_ciphers aes,aes256k; ceph config set mon \
+         mon_auth_allow_insecure_key true; then make a user with a key of type 1 (in place of client.{user}): \
+         ceph auth get-or-create client.NAME CAPS --key-type aes"
+    )
+}
+
+/// How this host gets the user's key. `used` is the file that librados takes it from now.
+pub(crate) fn get_key(used: Option<&Path>, config: &DeviceConfig) -> String {
+    let user = config.user();
+    let place = place_for_key(used, config);
+    let file = place.file.display();
+    let get = format!(
+        "on a node of the cluster: ceph auth get client.{user}; put what it prints into {file} here, mode 0600"
+    );
+    match (place.is_new, place.file.exists()) {
+        (false, _) => get,
+        (true, true) => {
+            format!("device-config:keyring={file}, if that file has this cluster's key")
+        }
+        (true, false) => format!("{get}, and give device-config:keyring={file}"),
+    }
+}
+
+struct Place {
+    file: PathBuf,
+    /// The device-config has to name the file.
+    is_new: bool,
+}
+
+/// The file for the user's key. A default file may hold the key for another cluster: it is proposed for the
+/// cluster of the default configuration alone.
+fn place_for_key(used: Option<&Path>, config: &DeviceConfig) -> Place {
+    let user = config.user();
+    let named = |file: &Path, is_new| Place {
+        file: file.to_owned(),
+        is_new,
+    };
+    if let Some(file) = config.keyring() {
+        return named(file, false);
+    }
+    let default = config.default_keyring();
+    let folder = Path::new("/etc/ceph");
+    let is_shared = |file: &Path| {
+        let shared = ["ceph.keyring", "keyring", "keyring.bin"].map(|name| folder.join(name));
+        file == default || shared.iter().any(|name| name == file)
+    };
+    match used {
+        // Ceph's configuration names it.
+        Some(file) if !is_shared(file) => named(file, false),
+        _ if !config.is_default_cluster() => {
+            let cluster = config.ceph_conf().and_then(Path::file_stem);
+            let cluster = cluster.and_then(|stem| stem.to_str());
+            let cluster = cluster.filter(|stem| *stem != "ceph").unwrap_or("other");
+            named(
+                &folder.join(format!("{cluster}.client.{user}.keyring")),
+                true,
+            )
+        }
+        Some(file) => named(file, false),
+        None => named(&default, false),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn advice(pairs: &[(&str, &str)], used: Option<&str>) -> String {
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let config = DeviceConfig::parse(pairs).unwrap();
+        get_key(used.map(Path::new), &config)
+    }
+
+    #[test]
+    fn the_advice_for_a_key_names_the_file_in_use() {
+        let default = "/etc/ceph/ceph.client.xcp.keyring";
+        for (pairs, used, file) in [
+            (&[("user", "xcp")][..], None, default),
+            (&[("user", "xcp")][..], Some(default), default),
+            (&[("user", "xcp")][..], Some("/srv/keyring"), "/srv/keyring"),
+            (
+                &[("user", "xcp"), ("conf", "/etc/ceph/ceph.conf")][..],
+                None,
+                default,
+            ),
+            (
+                &[("user", "xcp"), ("keyring", "/srv/k")][..],
+                Some("/srv/k"),
+                "/srv/k",
+            ),
+        ] {
+            let text = advice(pairs, used);
+            assert!(
+                text.ends_with(&format!("into {file} here, mode 0600")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_advice_for_a_second_cluster_names_a_file_of_its_own() {
+        let shared = [
+            "/etc/ceph/ceph.client.xcp.keyring",
+            "/etc/ceph/keyring",
+            "/etc/ceph/ceph.keyring",
+        ];
+        for used in shared.map(Some).into_iter().chain([None]) {
+            for (pair, file) in [
+                (
+                    ("conf", "/etc/ceph/nosuch-backup.conf"),
+                    "/etc/ceph/nosuch-backup.client.xcp.keyring",
+                ),
+                (
+                    ("mon_host", "192.0.2.1"),
+                    "/etc/ceph/other.client.xcp.keyring",
+                ),
+                (
+                    ("conf", "/srv/ceph.conf"),
+                    "/etc/ceph/other.client.xcp.keyring",
+                ),
+            ] {
+                let text = advice(&[("user", "xcp"), pair], used);
+                assert!(text.contains(&format!("into {file} here")), "{text}");
+                assert!(
+                    text.ends_with(&format!("device-config:keyring={file}")),
+                    "{text}"
+                );
+            }
+        }
+    }
+}
