@@ -65,7 +65,8 @@ def oracle(ceph: OneNodeCeph) -> Oracle:
 def two_entries_an_answer(ceph: OneNodeCeph) -> Iterator[None]:
     """Lets the OSD answer with two omap entries at a time, where 1,024 are usual."""
     option = "osd_max_omap_entries_per_request"
-    usual = ceph.admin("tell", "osd.0", "config", "get", option)[option]
+    answer = ceph.admin("tell", "osd.0", "config", "get", option)
+    usual = str(answer[option] if isinstance(answer, dict) else answer)  # Nautilus prints the value alone
     ceph.admin("tell", "osd.0", "config", "set", option, "2")
     yield
     ceph.admin("tell", "osd.0", "config", "set", option, usual)

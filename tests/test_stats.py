@@ -23,7 +23,7 @@ def no_manager(lab: CephRbdLab) -> Iterator[Callable[[], None]]:
         if away:
             lab.ceph.start_mgr()
             away = False
-            wait_for(lambda: bool(lab.ceph.admin("mgr", "stat")["available"]), "the manager")
+            wait_for(lambda: bool(lab.ceph.admin("mgr", "dump")["available"]), "the manager")
 
     lab.ceph.stop_mgr()
     yield back

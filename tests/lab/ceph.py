@@ -31,6 +31,7 @@ _DAEMON_PORTS = (6800, 6999)
 _STORE_BYTES = 8 << 30  # apparent: memory and sparse files are taken as they are written
 _CONF_TEMPLATE = Path(__file__).with_name("ceph.conf.in")
 _DEADLINE = 30.0
+_PLACEMENT_GROUPS = "8"  # Nautilus has no default for a pool
 
 Pace = Literal["fast", "default"]
 # Which versions of the messenger the daemons speak.
@@ -166,11 +167,12 @@ class OneNodeCeph:
 
     def rbd(self, *args: str, user: str = "admin", timeout: float = _DEADLINE) -> str:
         """Run `rbd ARGS`, as the administrator or as another user of this cluster: its output."""
-        return run(["rbd", "--conf", self.conf, "--id", user, *args], timeout=timeout).stdout.decode()
+        output = run(["rbd", "--conf", self.conf, "--id", user, *args], timeout=timeout).stdout
+        return output.decode(errors="replace")  # `rbd export` prints what a disk holds
 
     def create_pool(self, name: str, application: str | None = "rbd", init: bool = True) -> None:
         """Create a pool; `init` prepares it for RBD, as its administrator does once."""
-        self.admin("osd", "pool", "create", name)
+        self.admin("osd", "pool", "create", name, _PLACEMENT_GROUPS)
         if application is not None and not (init and application == "rbd"):
             self.admin("osd", "pool", "application", "enable", name, application)
         if init:
@@ -222,8 +224,8 @@ class OneNodeCeph:
             elif line.startswith("paxos_min_wait"):
                 text[number] = f"paxos_min_wait = {wait}\n"
         self.conf.write_text("".join(text))
-        self.admin("tell", "mon.a", "config", "set", "paxos_propose_interval", str(interval))
-        self.admin("tell", "mon.a", "config", "set", "paxos_min_wait", str(wait))
+        # Nautilus' monitors take no `config set`.
+        self.admin("tell", "mon.a", "injectargs", f"--paxos_propose_interval={interval}", f"--paxos_min_wait={wait}")
         self._pace = pace
 
     # Trouble

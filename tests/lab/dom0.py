@@ -45,6 +45,14 @@ def lab_python() -> str:
     return os.environ.get("LAB_PYTHON", "/usr/bin/python3")
 
 
+def lab_root() -> str:
+    """The root folder whose programs and libraries every dom0 has: LAB_ROOT, or this machine's own.
+
+    Another one is that of a Debian suite, with its Ceph client and its Python: see `tests.compat`.
+    """
+    return os.environ.get("LAB_ROOT", "/")
+
+
 @dataclass(frozen=True)
 class Completed:
     """What came of a process on a dom0; `returncode` is negative for the signal that killed it."""
@@ -226,8 +234,8 @@ class Dom0(abc.ABC):
 class LocalDom0(Dom0):
     """This machine as another host: its own processes, host name, start, and files.
 
-    Its /etc, /opt, /run, /usr, /var start as the machine's and keep to themselves what is written
-    there; /dev is bare; the rest, such as /tmp, is shared.  There is no kernel RBD client.
+    Its /etc, /opt, /run, /usr, /var start as the machine's (or LAB_ROOT's) and keep to themselves what is
+    written there; /dev is bare; the rest, such as /tmp, is shared.  There is no kernel RBD client.
     Needs root, or the right to make user namespaces.
 
     in_memory   `sm` starts with SM's modules in memory, in a tenth of the time; else each call starts
@@ -248,7 +256,7 @@ class LocalDom0(Dom0):
                 "unshare", *user, "--mount", "--propagation", "private", "--uts",
                 # The agent is process 1: with it, the kernel ends every process of this host.
                 "--pid", "--mount-proc", "--fork", "--kill-child",
-                str(_NAMESPACE), str(self._directory / "scratch"), self.name, str(uuid.uuid4()),
+                str(_NAMESPACE), str(self._directory / "scratch"), self.name, str(uuid.uuid4()), lab_root(),
                 lab_python(), str(AGENT), "--fd", str(listener.fileno()), "--host", self._process_token,
             ]  # fmt: skip
             with (self._directory / "console").open("wb") as console:
@@ -288,8 +296,8 @@ class LocalDom0(Dom0):
 class GuestDom0(Dom0):
     """A virtual machine as another host: Debian's kernel with its RBD, NBD and device mapper.
 
-    Its files are this machine's as they were at the start, and its own from then on; /run and /tmp
-    are empty.  Servers of the lab have the address they have outside.  `sm` starts from an agent
+    Its files are this machine's (or LAB_ROOT's) as they were at the start, and its own from then on; /run
+    and /tmp are empty.  Servers of the lab have the address they have outside.  `sm` starts from an agent
     that has SM's modules in memory, which starting Python on an emulated processor asks for.
 
     memory     in MiB
@@ -329,7 +337,7 @@ class GuestDom0(Dom0):
                 "-serial", f"file:{self._directory / 'console'}",
                 "-netdev", f"user,id=net,hostfwd=tcp:{self.address}:{_AGENT_PORT}-10.0.2.15:{_AGENT_PORT}",
                 "-device", "virtio-net-pci,netdev=net",
-                "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
+                "-virtfs", f"local,path={lab_root()},mount_tag=root,security_model=none,readonly=on,multidevs=remap",
                 "-kernel", str(boot.kernel), "-initrd", str(initrd),
                 # no_timer_check: the kernel's test of its timer, and a panic, where emulation is late.
                 # tsc=unstable: time is the HPET's, which is qemu's own. On a busy machine the kernel gauges

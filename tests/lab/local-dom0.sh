@@ -2,11 +2,13 @@
 # The inside of a local dom0: called in new mount, pid and uts namespaces, it gives this host a tree
 # of its own over the machine's, and then becomes COMMAND.  All of it goes with the namespaces.
 #
-#   local-dom0.sh SCRATCH NAME BOOT_ID COMMAND...
+#   local-dom0.sh SCRATCH NAME BOOT_ID ROOT COMMAND...
+#
+# The folders of the tree are those of ROOT: / for this machine's own, or the root of another Debian suite.
 set -eu
 
-scratch=$1 name=$2 boot_id=$3
-shift 3
+scratch=$1 name=$2 boot_id=$3 root=${4%/}
+shift 4
 
 mount -t tmpfs -o mode=755 tmpfs "$scratch"
 
@@ -36,7 +38,7 @@ mkdir etc opt run usr var etc.work opt.work run.work usr.work var.work
 # A folder made here is this host's root's to write to, in a user namespace as well.
 mkdir -p etc/ceph run/lock usr/bin usr/libexec usr/sbin usr/share var/lib var/log
 for part in etc opt run usr var; do
-    mount -t overlay -o "lowerdir=/$part,upperdir=./$part,workdir=./$part.work" overlay "/$part"
+    mount -t overlay -o "lowerdir=$root/$part,upperdir=./$part,workdir=./$part.work" overlay "/$part"
 done
 cd /
 
