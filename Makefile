@@ -39,6 +39,14 @@ test-slow: wheel ## Run the tests that `make test` leaves out because they take 
 test-crucible: wheel ## Run every test of Crucible volumes, with CRUCIBLE_BIN=FOLDER on the programs there
 	$(BIN)/pytest -m 'slow or not slow' tests/test_*crucible*.py tests/test_host_death.py
 
+.PHONY: test-compat
+test-compat: wheel ## Test with the Ceph, kernels and Pythons of Debian 11 to unstable; write docs/user/compatibility.md
+	$(BIN)/python -m tests.compat.run
+
+.PHONY: test-compat-small
+test-compat-small: wheel ## Test with the oldest client and kernel and the newest Ceph cluster
+	$(BIN)/python -m tests.compat.run --small
+
 .PHONY: demo
 demo: wheel ## Watch a disk being created, written on one host, read on another, destroyed
 	$(BIN)/python -m tests.demo

@@ -1,0 +1,144 @@
+"""What is combined with what. A cell is one run of pytest with other programs behind the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.compat.versions import CLIENT_LIMIT, KERNEL_LIMIT, NEWEST, OLDEST, PYTHONS, SUITES
+
+Keys = Literal["aes", "aes256k"]
+
+# Control plane: what xapi and an administrator ask of an SR.
+_CORE = ("tests/test_cephrbd.py", "tests/test_admin.py", "tests/test_bad_config.py")
+_WHOLE = (
+    *_CORE, "tests/test_snapshots.py", "tests/test_reclaim.py", "tests/test_vdi_creation.py", "tests/test_trash.py",
+    "tests/test_quota.py",
+)  # fmt: skip
+# Data path: disks that kernels map, write and read.
+_PLUG = ("tests/test_plug.py",)
+_DATA = (*_PLUG, "tests/test_claims.py", "tests/test_snapshots_plugged.py", "tests/test_hostdev_in_guest.py")
+_ROUND_TRIP = (
+    "tests/test_cephrbd.py::test_an_sr_is_plugged_on_every_host_and_has_the_size_of_its_pool",
+    "tests/test_cephrbd.py::test_a_forgotten_sr_comes_back_with_every_disk_name_and_description",
+    "tests/test_cephrbd.py::test_after_its_destruction_the_pool_is_as_it_was",
+)
+_DEADLINES = ("tests/compat/deadlines.py",)
+# These wait for `rbd task`, which the manager of Debian 13 lacks: "PyO3 modules do not yet support subinterpreters".
+_NEEDS_TASKS = (
+    "tests/test_reclaim.py",
+    "tests/test_quota.py",
+    "tests/test_trash.py",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination.
+
+    table, row, column   where its result is printed
+    tests                arguments of pytest
+    client, server       the suites whose librados, and whose Ceph daemons, are used
+    kernel               the suite of the guests' kernel; None if no guest is used
+    python               the version of CPython of the hosts; None for that of the client's suite
+    keys                 the type of the cluster's keys
+    impossible           why Ceph or Linux itself does not support this; such a cell is not run
+    note                 what of it is left out, and why
+    """
+
+    name: str
+    table: str
+    row: str
+    column: str
+    tests: tuple[str, ...]
+    client: str = "bookworm"
+    server: str = "bookworm"
+    kernel: str | None = None
+    python: str | None = None
+    keys: Keys = "aes"
+    impossible: str = ""
+    note: str = ""
+
+
+CLIENTS = "Client libraries and clusters"
+KERNELS = "Kernels"
+KEYS = "Key types"
+PYTHON = "Python"
+DEADLINES = "Deadlines of librados"
+
+
+def all_cells() -> list[Cell]:
+    """Every cell, in the order in which they are run."""
+    return [*_clients_and_servers(), *_deadlines(), *_kernels(), *_keys(), *_pythons()]
+
+
+def small_cells() -> list[Cell]:
+    """The oldest client, the newest cluster and the oldest kernel."""
+    wanted = {f"client-{SUITES[OLDEST].ceph}-server-{SUITES[NEWEST].ceph}", f"kernel-{SUITES[OLDEST].kernel}"}
+    return [cell for cell in all_cells() if cell.name in wanted]
+
+
+def _clients_and_servers() -> Iterator[Cell]:
+    for client, theirs in SUITES.items():
+        for server, its in SUITES.items():
+            extreme = {client, server} == {OLDEST, NEWEST}
+            tests: tuple[str, ...] = _WHOLE if client == server or extreme else _CORE
+            note = ""
+            if server == "trixie" and tests == _WHOLE:
+                tests = tuple(file for file in _WHOLE if file not in _NEEDS_TASKS)
+                note = "without the tests that need `rbd task`, which the manager of Debian 13 does not load"
+            yield Cell(
+                name=f"client-{theirs.ceph}-server-{its.ceph}", table=CLIENTS,
+                row=f"librados {theirs.ceph}", column=f"cluster {its.ceph}",
+                tests=tests, client=client, server=server, note=note,
+            )  # fmt: skip
+
+
+def _deadlines() -> Iterator[Cell]:
+    for suite, its in SUITES.items():
+        yield Cell(
+            name=f"deadlines-{its.ceph}", table=DEADLINES, row=f"librados {its.ceph}", column="silent or dead monitor",
+            tests=_DEADLINES, client=suite,
+        )  # fmt: skip
+
+
+def _kernels() -> Iterator[Cell]:
+    for suite, its in SUITES.items():
+        yield Cell(
+            name=f"kernel-{its.kernel}", table=KERNELS, row=f"Linux {its.kernel}", column="data path",
+            tests=_DATA, kernel=suite,
+        )  # fmt: skip
+
+
+def _keys() -> Iterator[Cell]:
+    row = f"aes256k (type 2, the default of Ceph {SUITES[NEWEST].ceph})"
+    for suite, its in SUITES.items():
+        yield Cell(
+            name=f"keys-aes256k-client-{its.ceph}", table=KEYS, row=row, column=f"librados {its.ceph}",
+            tests=_CORE, client=suite, server=NEWEST, keys="aes256k",
+            impossible="" if suite == NEWEST else CLIENT_LIMIT,
+        )  # fmt: skip
+    for suite, its in SUITES.items():
+        yield Cell(
+            name=f"keys-aes256k-kernel-{its.kernel}", table=KEYS, row=row, column=f"Linux {its.kernel}",
+            tests=_PLUG, client=NEWEST, server=NEWEST, kernel=suite, keys="aes256k",
+            impossible="" if suite == NEWEST else KERNEL_LIMIT,
+        )  # fmt: skip
+    for suite in (OLDEST, NEWEST):
+        its = SUITES[suite]
+        yield Cell(
+            name=f"keys-aes-kernel-{its.kernel}", table=KEYS, row=f"aes (type 1) on Ceph {SUITES[NEWEST].ceph}",
+            column=f"Linux {its.kernel}", tests=_PLUG, server=NEWEST, kernel=suite,
+        )  # fmt: skip
+
+
+def _pythons() -> Iterator[Cell]:
+    by_suite = {its.python: suite for suite, its in SUITES.items()}
+    for version in PYTHONS:
+        # The Python of a suite is tested with the libraries of that suite, the others with this machine's.
+        suite = by_suite.get(version)
+        yield Cell(
+            name=f"python-{version}", table=PYTHON, row=f"Python {version}", column="wheel and one SR",
+            tests=_ROUND_TRIP, client=suite or "bookworm", python=None if suite else version,
+        )  # fmt: skip

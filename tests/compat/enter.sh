@@ -1,0 +1,27 @@
+#!/bin/sh
+# Runs COMMAND in a mount namespace and a network namespace of its own, with the machine's /proc, /sys, /dev
+# and SHARED in each root folder. Everything it mounts and every address ends with it.
+#
+#   enter.sh SHARED ROOT... -- COMMAND...
+set -eu
+
+if [ "${SMBLOCK_COMPAT_INSIDE:-}" != yes ]; then
+    SMBLOCK_COMPAT_INSIDE=yes exec unshare --mount --propagation private --net "$0" "$@"
+fi
+unset SMBLOCK_COMPAT_INSIDE
+
+shared=$1
+shift
+while [ "$1" != -- ]; do
+    for folder in /proc /sys /dev "$shared"; do
+        mkdir -p "$1$folder"
+        mount --rbind "$folder" "$1$folder"
+    done
+    shift
+done
+shift
+
+ip link set lo up
+# Every address of this network is this machine's own: an IPv6 counterpart of 127.0.0.0/8.
+ip -6 route add local fd53:6d62::/32 dev lo
+exec "$@"

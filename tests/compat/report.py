@@ -1,0 +1,90 @@
+"""The table that is printed, and docs/user/compatibility.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tests.compat.cells import CLIENTS, DEADLINES, KERNELS, KEYS, PYTHON, Cell, all_cells
+from tests.compat.results import Result
+from tests.wheel import REPOSITORY
+
+_PAGE = REPOSITORY / "docs" / "user" / "compatibility.md"
+_INTRODUCTION = """\
+# Compatibility
+
+`make test-compat` runs the tests of smblock with the versions of Ceph, Linux and Python that Debian 11, 12, 13
+and unstable ship, and writes this page. Each field has the result, the number of tests, and the day of the run.
+`failed` names the tests below the table. `not supported` is a limit of Ceph or Linux, not of smblock.
+"""
+_ABOUT = {
+    CLIENTS: "Rows are the client libraries on the hosts, columns the version of the cluster, whose keys have the type "
+    "`aes`. The tests are those of the control plane.",
+    DEADLINES: "A call to a cluster without a working monitor ends within its deadline.",
+    KERNELS: "Disks are plugged, written, snapshotted and moved between two hosts with this kernel. The cluster and "
+    "the client libraries are 16.2.",
+    KEYS: "A cluster of Ceph 20.2 makes keys of type `aes256k` unless it is configured otherwise. README describes how "
+    "it makes a key of type `aes` for older hosts.",
+    PYTHON: "The wheel is loaded, and an SR is created, used, forgotten, introduced again and destroyed.",
+}
+
+
+def table(results: Sequence[Result]) -> str:
+    """One line for each cell."""
+    width = max((len(result.cell) for result in results), default=0)
+    return "\n".join(f"{result.cell:{width}}  {result.outcome:13}  {result.text}" for result in results)
+
+
+def write(results: Mapping[str, Result]) -> None:
+    """Write the page from every result that is kept."""
+    _PAGE.parent.mkdir(parents=True, exist_ok=True)
+    _PAGE.write_text(page(results))
+
+
+def page(results: Mapping[str, Result]) -> str:
+    """The text of the page."""
+    cells = all_cells()
+    parts = [_INTRODUCTION]
+    for name in dict.fromkeys(cell.table for cell in cells):
+        parts.append(_section(name, [cell for cell in cells if cell.table == name], results))
+    return "\n".join(parts)
+
+
+def _section(name: str, cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
+    columns = list(dict.fromkeys(cell.column for cell in cells))
+    lines = [f"## {name}", "", _ABOUT[name], "", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row in dict.fromkeys(cell.row for cell in cells):
+        here = {cell.column: cell for cell in cells if cell.row == row}
+        fields = [_field(here[column], results) if column in here else "" for column in columns]
+        lines.append(f"| {row} | " + " | ".join(fields) + " |")
+    notes = [f"- {cell.row}, {cell.column}: {cell.note}." for cell in cells if cell.note]
+    for cell in cells:
+        result = results.get(cell.name)
+        if result is not None and result.outcome == "failed":
+            failed = ", ".join(f"`{test}`" for test in result.failures) or result.text
+            notes.append(f"- {cell.row}, {cell.column}: failed: {failed}.")
+        if result is not None and result.outcome == "not supported":
+            notes.append(f"- {cell.row}, {cell.column}: {result.text}.")
+    versions = _versions(cells, results)
+    return "\n".join([*lines, "", *notes, *([""] if notes else []), *([versions, ""] if versions else [])])
+
+
+def _field(cell: Cell, results: Mapping[str, Result]) -> str:
+    result = results.get(cell.name)
+    if result is None:
+        return "not tried"
+    if result.outcome == "not supported":
+        return "not supported"
+    if result.outcome == "absent":
+        return "not tried"
+    return f"{result.outcome}, {result.text}, {result.date}"
+
+
+def _versions(cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
+    """The full versions that were used in a table."""
+    found: dict[str, set[str]] = {}
+    for cell in cells:
+        for what, version in (results[cell.name].versions if cell.name in results else {}).items():
+            found.setdefault(what, set()).add(version)
+    order = lambda version: [int(part) for part in version.split(".") if part.isdecimal()]  # noqa: E731
+    texts = [f"{what} {', '.join(sorted(versions, key=order))}" for what, versions in found.items()]
+    return f"Full versions: {'; '.join(texts)}." if texts else ""

@@ -1,0 +1,38 @@
+"""The results of the cells, kept in the cache from one run to the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+from tests.compat.roots import compat_cache
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a cell: `date` as YYYY-MM-DD, `text` the counts or the reason."""
+
+    cell: str
+    date: str
+    outcome: str
+    text: str
+    failures: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def store(result: Result) -> None:
+    """Keep a result; it replaces the cell's earlier one."""
+    folder = compat_cache() / "results"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{result.cell}.json").write_text(json.dumps(dataclasses.asdict(result), indent=1))
+
+
+def load() -> dict[str, Result]:
+    """Every result that is kept, by the name of its cell."""
+    found = {}
+    for path in sorted((compat_cache() / "results").glob("*.json")):
+        values = json.loads(path.read_text())
+        found[values["cell"]] = Result(**{**values, "failures": tuple(values["failures"])})
+    return found

@@ -1,0 +1,28 @@
+"""The programs of another suite's Ceph, as a folder to put first in PATH.
+
+`tests.lab.ceph` then makes its cluster with that Ceph; nothing else of the lab changes.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+_PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-mgr", "ceph", "rbd", "rados", "ceph-authtool", "monmaptool")
+# Ceph 20 makes keys of type 2 (aes256k) unless a new cluster is told otherwise; older clients lack that type.
+OLD_KEYS = {
+    "ceph-authtool": ("--key-type", "aes"),
+    "monmaptool": (
+        "--auth-allowed-ciphers", "aes,aes256k", "--auth-service-cipher", "aes", "--auth-preferred-cipher", "aes",
+    ),
+}  # fmt: skip
+
+
+def write_programs(folder: Path, root: Path, options: dict[str, tuple[str, ...]]) -> None:
+    """Write a script for each program into `folder`, which runs it in `root` with the options for it added."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for program in _PROGRAMS:
+        words = shlex.join(["chroot", str(root), f"/usr/bin/{program}", *options.get(program, ())])
+        script = folder / program
+        script.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        script.chmod(0o755)

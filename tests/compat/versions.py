@@ -1,0 +1,28 @@
+"""The versions that are tried, and the Debian suites that have them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What Debian ships in one suite."""
+
+    ceph: str
+    kernel: str
+    python: str
+
+
+SUITES = {
+    "bullseye": Suite(ceph="14.2", kernel="5.10", python="3.9"),
+    "bookworm": Suite(ceph="16.2", kernel="6.1", python="3.11"),
+    "trixie": Suite(ceph="18.2", kernel="6.12", python="3.13"),
+    "sid": Suite(ceph="20.2", kernel="7.2", python="3.14"),
+}
+OLDEST, NEWEST = "bullseye", "sid"
+PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+
+# What Ceph and Linux themselves do not support.
+CLIENT_LIMIT = "librados before 20.2 has no keys of type aes256k"
+KERNEL_LIMIT = "Linux before 7.0 has no keys of type aes256k"
