@@ -93,10 +93,12 @@ def _run_pytest(cell: Cell, scratch: Path) -> tuple[str, str, tuple[str, ...]]:
     environment = _environment(cell, scratch, client, server)
     used = sorted({str(root) for root in (client, server) if root is not None})
     junit = scratch / "junit.xml"
+    several = len({test.partition("::")[0] for test in cell.tests}) > 1
+    workers = ["--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder"] if several else []
     argv = [
         str(_ENTER), tempfile.gettempdir(), *used, "--",
-        sys.executable, "-m", "pytest", "--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder",
-        "-p", "no:cacheprovider", f"--basetemp={scratch}/tests", f"--junitxml={junit}", *cell.tests,
+        sys.executable, "-m", "pytest", *workers, "-p", "no:cacheprovider",
+        f"--basetemp={scratch}/tests", f"--junitxml={junit}", *cell.tests,
     ]  # fmt: skip
     with _log(cell.name).open("wb") as log:
         subprocess.run(
