@@ -93,7 +93,10 @@ def test_a_secret_in_the_device_config_is_refused_and_never_repeated(
     [
         ({"ceph_conf": "/etc/ceph/no-such.conf"}, "/etc/ceph/no-such.conf"),
         ({"keyring": "/etc/ceph/no-such.keyring"}, "/etc/ceph/no-such.keyring"),
-        ({"ceph_user": "nobody-here"}, "no key of client.nobody-here was found; looked at /etc/ceph/ceph.client.nobody-here.keyring,"),
+        (
+            {"ceph_user": "nobody-here"},
+            "no key of client.nobody-here was found; looked at /etc/ceph/ceph.client.nobody-here.keyring,",
+        ),
     ],
     ids=["conf", "keyring", "user's keyring"],
 )

@@ -20,3 +20,25 @@ pub fn blocklist(reply: &[u8]) {
 pub fn header(reply: &[u8]) {
     crate::header::read_in_every_way(reply);
 }
+
+/// A configuration and a keyring of Ceph's, in both dialects. A fault's line is a line of the text, and
+/// no key of the text is in a fault.
+pub fn ceph_files(text: &[u8]) {
+    use crate::files::{judge_conf, judge_keyring, Dialect, Fault, Verdict};
+
+    let path = std::path::Path::new("/etc/ceph/fuzzing");
+    let lines = text.split(|byte| *byte == b'\n').count();
+    let check = |fault: &Fault| {
+        assert!(fault.line.is_none_or(|line| (1..=lines).contains(&line)));
+        let _ = fault.to_string();
+    };
+    let check_all = |verdict: &Verdict| {
+        verdict.refusal.iter().for_each(check);
+        verdict.missing.iter().for_each(check);
+        verdict.warnings.iter().for_each(check);
+    };
+    for dialect in [Dialect::Lines, Dialect::Grammar] {
+        check_all(&judge_conf(text, path, "client.fuzzing", dialect));
+        check_all(&judge_keyring(text, path, "client.fuzzing", dialect).verdict);
+    }
+}
