@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.compat.versions import CLIENT_LIMIT, KERNEL_LIMIT, NEWEST, OLDEST, PYTHONS, SUITES
+from tests.compat.versions import CLIENT_LIMIT, KERNEL_LIMIT, MESSENGER_LIMIT, NEWEST, OLDEST, PYTHONS, SUITES
+from tests.lab.ceph import Messenger, Network
 
 Keys = Literal["aes", "aes256k"]
 
@@ -25,6 +26,7 @@ _ROUND_TRIP = (
     "tests/test_cephrbd.py::test_a_forgotten_sr_comes_back_with_every_disk_name_and_description",
     "tests/test_cephrbd.py::test_after_its_destruction_the_pool_is_as_it_was",
 )
+_COPY = ("tests/test_plug.py::test_a_disk_written_on_one_host_is_read_on_the_other_byte_for_byte",)
 _DEADLINES = ("tests/compat/deadlines.py",)
 # These wait for `rbd task`, which the manager of Debian 13 lacks: "PyO3 modules do not yet support subinterpreters".
 _NEEDS_TASKS = (
@@ -44,6 +46,7 @@ class Cell:
     kernel               the suite of the guests' kernel; None if no guest is used
     python               the version of CPython of the hosts; None for that of the client's suite
     keys                 the type of the cluster's keys
+    messenger, network   the versions of Ceph's messenger, and the internet protocols, of the monitors
     impossible           why Ceph or Linux itself does not support this; such a cell is not run
     note                 what of it is left out, and why
     """
@@ -58,6 +61,8 @@ class Cell:
     kernel: str | None = None
     python: str | None = None
     keys: Keys = "aes"
+    messenger: Messenger = "v1"
+    network: Network = "ipv4"
     impossible: str = ""
     note: str = ""
 
@@ -67,11 +72,12 @@ KERNELS = "Kernels"
 KEYS = "Key types"
 PYTHON = "Python"
 DEADLINES = "Deadlines of librados"
+MONITORS = "Monitors"
 
 
 def all_cells() -> list[Cell]:
     """Every cell, in the order in which they are run."""
-    return [*_clients_and_servers(), *_deadlines(), *_kernels(), *_keys(), *_pythons()]
+    return [*_clients_and_servers(), *_deadlines(), *_kernels(), *_keys(), *_monitors(), *_pythons()]
 
 
 def small_cells() -> list[Cell]:
@@ -134,6 +140,43 @@ def _keys() -> Iterator[Cell]:
             name=f"keys-aes-kernel-{its.kernel}", table=KEYS, row=f"aes (type 1) on Ceph {SUITES[NEWEST].ceph}",
             column=f"Linux {its.kernel}", tests=_PLUG, server=NEWEST, kernel=suite,
         )  # fmt: skip
+
+
+def _monitors() -> Iterator[Cell]:
+    kinds: list[tuple[str, str, Messenger, Network]] = [
+        ("v1", "messenger v1", "v1", "ipv4"),
+        ("v2", "messenger v2", "v2", "ipv4"),
+        ("v1-v2", "messenger v1 and v2", "both", "ipv4"),
+        ("ipv6", "IPv6", "both", "ipv6"),
+        ("ipv4-ipv6", "IPv4 and IPv6", "both", "both"),
+    ]
+    kernel = "bookworm"
+    for name, row, messenger, network in kinds:
+        for oldest in (False, True):
+            if oldest and (messenger, network) != ("v2", "ipv4"):
+                continue
+            linux = SUITES[OLDEST if oldest else kernel].kernel
+            yield Cell(
+                name=f"monitors-{name}-kernel-{linux}", table=MONITORS, row=row, column=f"Linux {linux}",
+                tests=_COPY, kernel=OLDEST if oldest else kernel, messenger=messenger, network=network,
+                impossible=MESSENGER_LIMIT if oldest else "",
+            )  # fmt: skip
+        for suite in (OLDEST, "bookworm", NEWEST):
+            its = SUITES[suite]
+            yield Cell(
+                name=f"monitors-{name}-client-{its.ceph}", table=MONITORS, row=row, column=f"librados {its.ceph}",
+                tests=_ROUND_TRIP, client=suite, messenger=messenger, network=network,
+            )  # fmt: skip
+    for suite in (OLDEST, "bookworm", NEWEST):
+        its = SUITES[suite]
+        yield Cell(
+            name=f"monitors-three-client-{its.ceph}", table=MONITORS, row="three, one of them down or frozen",
+            column=f"librados {its.ceph}", tests=("tests/compat/monitors.py",), client=suite,
+        )  # fmt: skip
+    yield Cell(
+        name="monitors-three-kernel-6.1", table=MONITORS, row="three, one of them down or frozen", column="Linux 6.1",
+        tests=("tests/test_messenger.py", "-m", "slow or not slow"), kernel=kernel,
+    )  # fmt: skip
 
 
 def _pythons() -> Iterator[Cell]:

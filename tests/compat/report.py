@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tests.compat.cells import CLIENTS, DEADLINES, KERNELS, KEYS, PYTHON, Cell, all_cells
+from tests.compat.cells import CLIENTS, DEADLINES, KERNELS, KEYS, MONITORS, PYTHON, Cell, all_cells
 from tests.compat.results import Result
 from tests.wheel import REPOSITORY
 
@@ -24,6 +24,8 @@ _ABOUT = {
     "the client libraries are 16.2.",
     KEYS: "A cluster of Ceph 20.2 makes keys of type `aes256k` unless it is configured otherwise. README describes how "
     "it makes a key of type `aes` for older hosts.",
+    MONITORS: "The cluster is of 16.2. With each kernel a disk is written on one host and read on another; with each "
+    "client library an SR is created, used, forgotten, introduced again and destroyed.",
     PYTHON: "The wheel is loaded, and an SR is created, used, forgotten, introduced again and destroyed.",
 }
 

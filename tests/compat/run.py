@@ -93,7 +93,7 @@ def _run_pytest(cell: Cell, scratch: Path) -> tuple[str, str, tuple[str, ...]]:
     environment = _environment(cell, scratch, client, server)
     used = sorted({str(root) for root in (client, server) if root is not None})
     junit = scratch / "junit.xml"
-    several = len({test.partition("::")[0] for test in cell.tests}) > 1
+    several = len({test.partition("::")[0] for test in cell.tests if test.startswith("tests/")}) > 1
     workers = ["--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder"] if several else []
     argv = [
         str(_ENTER), tempfile.gettempdir(), *used, "--",
@@ -114,6 +114,7 @@ def _environment(cell: Cell, scratch: Path, client: Path | None, server: Path | 
     environment = dict(os.environ)
     for name in ("LAB_ROOT", "LAB_PYTHON", "KERNEL_ROOT"):
         environment.pop(name, None)
+    environment.update(LAB_MESSENGER=cell.messenger, LAB_NETWORK=cell.network)
     if client is not None:
         environment["LAB_ROOT"] = str(client)
     if server is not None:

@@ -25,4 +25,5 @@ PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
 # What Ceph and Linux themselves do not support.
 CLIENT_LIMIT = "librados before 20.2 has no keys of type aes256k"
+MESSENGER_LIMIT = "Linux before 5.11 speaks version 1 of the messenger only"
 KERNEL_LIMIT = "Linux before 7.0 has no keys of type aes256k"

@@ -12,6 +12,7 @@ many run side by side.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import Template
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from tests.lab import LabError, keeper, run
 from tests.lab.ports import AddressLease
@@ -36,6 +37,8 @@ _PLACEMENT_GROUPS = "8"  # Nautilus has no default for a pool
 Pace = Literal["fast", "default"]
 # Which versions of the messenger the daemons speak.
 Messenger = Literal["v1", "v2", "both"]
+# Which internet protocols the monitors use. The other daemons have one address: the IPv4 one of "both".
+Network = Literal["ipv4", "ipv6", "both"]
 
 # How long the monitors gather changes before they commit them, in seconds: (paxos_propose_interval,
 # paxos_min_wait).  A snapshot waits for such a commit, so the pace is its latency.
@@ -57,7 +60,9 @@ class OneNodeCeph:
     monitor_pace   "fast" for tests, "default" to measure what a production cluster would do
     pool           name of a first pool, initialised for RBD; None for none
     monitors       their names, one letter each; all have one address, and ports of their own
-    messenger      which versions of the messenger all daemons speak
+    messenger      which versions of the messenger all daemons speak; LAB_MESSENGER if None, else v1
+
+    LAB_NETWORK says which internet protocols they use; without it, it is IPv4.
     """
 
     def __init__(
@@ -71,14 +76,15 @@ class OneNodeCeph:
         monitor_pace: Pace = "fast",
         pool: str | None = "rbd",
         monitors: str = "a",
-        messenger: Messenger = "v1",
+        messenger: Messenger | None = None,
     ) -> None:
         self.directory = Path(directory).resolve()
         self.conf = self.directory / "ceph.conf"
         self.fsid = str(uuid.uuid4())
         self.pool = pool
         self.monitors = monitors
-        self._messenger: Messenger = messenger
+        self._messenger: Messenger = messenger or cast("Messenger", os.environ.get("LAB_MESSENGER", "v1"))
+        self._network = cast("Network", os.environ.get("LAB_NETWORK", "ipv4"))
         self._osds = osds
         self._store = store
         self._mgr = mgr
@@ -122,10 +128,15 @@ class OneNodeCeph:
 
     @property
     def address(self) -> str:
-        """The loopback address all daemons listen on."""
+        """The loopback address all daemons listen on, the first if they have two; in brackets if it is IPv6."""
+        return self._addresses[0]
+
+    @property
+    def _addresses(self) -> list[str]:
         if self._lease is None:
             raise LabError(f"{self.directory}: the cluster is not up")
-        return self._lease.address
+        both = {"ipv4": self._lease.address, "ipv6": self._lease.address_v6}
+        return [address for kind, address in both.items() if self._network in (kind, "both")]
 
     @property
     def mon_host(self) -> str:
@@ -137,7 +148,8 @@ class OneNodeCeph:
         number = self.monitors.index(name)
         ports = {"v2": _MONITOR_PORT_V2 + number, "v1": MONITOR_PORT + number}
         spoken = [version for version in ports if self._messenger in (version, "both")]
-        return "[" + ",".join(f"{version}:{self.address}:{ports[version]}" for version in spoken) + "]"
+        every = [f"{version}:{address}:{ports[version]}" for address in self._addresses for version in spoken]
+        return "[" + ",".join(every) + "]"
 
     @property
     def _all_monitors(self) -> str:
@@ -289,7 +301,10 @@ class OneNodeCeph:
         interval, wait = _PACES["fast"]
         settings = {
             "fsid": self.fsid,
-            "address": self.address,
+            "address": self.address.strip("[]"),
+            "daemons_use_ipv4": str(self._network != "ipv6").lower(),
+            "daemons_use_ipv6": str(self._network == "ipv6").lower(),
+            "monitors_use_ipv6": str(self._network != "ipv4").lower(),
             "monitors": self._all_monitors,
             "monitor_names": ",".join(self.monitors),
             "speaks_v1": str(self._messenger != "v2").lower(),

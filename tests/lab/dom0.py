@@ -315,6 +315,7 @@ class GuestDom0(Dom0):
             "TOKEN": self._token,
             "PORT": _AGENT_PORT,
             "PYTHON": lab_python(),
+            "IPV6": "no" if os.environ.get("LAB_NETWORK", "ipv4") == "ipv4" else "yes",
         }
         text = "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items())
         boot = image.prepare(cache_folder())

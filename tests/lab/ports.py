@@ -44,6 +44,12 @@ class AddressLease:
             f"is a server bound to 0.0.0.0:{_LEASE_PORT}?"
         )
 
+    @property
+    def address_v6(self) -> str:
+        """The IPv6 counterpart, in brackets; only the network namespace of `tests/compat/enter.sh` has it."""
+        third, fourth = self.address.split(".")[2:]
+        return f"[fd53:6d62::{int(third):x}:{int(fourth):x}]"
+
     def release(self) -> None:
         """Give the address back; calling it twice is harmless."""
         self._held.close()

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
 # First process of a guest of the lab: puts this machine's files under a tmpfs, makes that the root,
-# and becomes the agent.  What it is told comes in /settings: NAME, TOKEN, PORT, PYTHON.
+# and becomes the agent.  What it is told comes in /settings: NAME, TOKEN, PORT, PYTHON, IPV6.
 set -eu
 /bin/busybox mkdir -p /bin /proc /sys /dev /ro /rw /newroot
 /bin/busybox --install -s /bin
@@ -27,6 +27,12 @@ echo 1 >/proc/sys/net/ipv4/conf/eth0/route_localnet
 ip route add default via 10.0.2.2 dev eth0
 # In the table that is asked first, where it goes before the 127.0.0.0/8 that came with lo.
 ip route add 127.1.0.0/16 via 10.0.2.2 dev eth0 table local
+
+if [ "$IPV6" = yes ]; then
+    echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad
+    ip -6 addr add fec0::15/64 dev eth0
+    ip -6 route add default via fec0::2 dev eth0
+fi
 
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576,cache=loose,ro root /ro
 mount -t tmpfs tmpfs /rw
