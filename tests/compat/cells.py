@@ -144,7 +144,6 @@ def _keys() -> Iterator[Cell]:
 
 def _monitors() -> Iterator[Cell]:
     kinds: list[tuple[str, str, Messenger, Network]] = [
-        ("v1", "messenger v1", "v1", "ipv4"),
         ("v2", "messenger v2", "v2", "ipv4"),
         ("v1-v2", "messenger v1 and v2", "both", "ipv4"),
         ("ipv6", "IPv6", "both", "ipv6"),

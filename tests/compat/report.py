@@ -24,8 +24,9 @@ _ABOUT = {
     "the client libraries are 16.2.",
     KEYS: "A cluster of Ceph 20.2 makes keys of type `aes256k` unless it is configured otherwise. README describes how "
     "it makes a key of type `aes` for older hosts.",
-    MONITORS: "The cluster is of 16.2. With each kernel a disk is written on one host and read on another; with each "
-    "client library an SR is created, used, forgotten, introduced again and destroyed.",
+    MONITORS: "The cluster is of 16.2; that of the other tables has one monitor, with messenger v1 and IPv4. With each "
+    "kernel a disk is written on one host and read on another; with each client library an SR is created, used, "
+    "forgotten, introduced again and destroyed.",
     PYTHON: "The wheel is loaded, and an SR is created, used, forgotten, introduced again and destroyed.",
 }
 
