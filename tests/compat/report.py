@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from tests.compat.cells import CLIENTS, DEADLINES, KERNELS, KEYS, MONITORS, PYTHON, Cell, all_cells
@@ -88,6 +89,9 @@ def _versions(cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
     for cell in cells:
         for what, version in (results[cell.name].versions if cell.name in results else {}).items():
             found.setdefault(what, set()).add(version)
-    order = lambda version: [int(part) for part in version.split(".") if part.isdecimal()]  # noqa: E731
-    texts = [f"{what} {', '.join(sorted(versions, key=order))}" for what, versions in found.items()]
+    texts = [f"{what} {', '.join(sorted(versions, key=_by_number))}" for what, versions in found.items()]
     return f"Full versions: {'; '.join(texts)}." if texts else ""
+
+
+def _by_number(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]

@@ -11,6 +11,7 @@ import datetime
 import fnmatch
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,8 @@ def main() -> int:
     if options.list:
         print("\n".join(cell.name for cell in cells))
         return 0
+    # As for ^C: the cell's processes and its scratch folder go.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("test-compat: ended by SIGTERM"))
     return _run_all(cells)
 
 
@@ -158,7 +161,8 @@ def _versions(cell: Cell) -> dict[str, str]:
 def _package(suite: str, package: str) -> str:
     root = roots.root(suite) or Path("/")
     argv = ["dpkg-query", f"--admindir={root}/var/lib/dpkg", "-W", "-f", "${source:Upstream-Version}", package]
-    return run(argv, timeout=60).stdout.decode()
+    version = run(argv, timeout=60).stdout.decode()
+    return version.partition("+")[0]  # Debian's own mark follows
 
 
 def _log(name: str) -> Path:
