@@ -41,10 +41,12 @@ test-crucible: wheel ## Run every test of Crucible volumes, with CRUCIBLE_BIN=FO
 
 .PHONY: test-compat
 test-compat: wheel ## Test with the Ceph, kernels and Pythons of Debian 11 to unstable; write docs/user/compatibility.md
+	cargo fetch --locked --quiet # the cells have no network
 	$(BIN)/python -m tests.compat.run
 
 .PHONY: test-compat-small
 test-compat-small: wheel ## Test with the oldest client and kernel and the newest Ceph cluster
+	cargo fetch --locked --quiet
 	$(BIN)/python -m tests.compat.run --small
 
 .PHONY: demo

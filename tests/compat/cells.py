@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from tests.compat.versions import CLIENT_LIMIT, KERNEL_LIMIT, MESSENGER_LIMIT, NEWEST, OLDEST, PYTHONS, SUITES
+from tests.compat.versions import CLIENT_LIMIT, KERNEL_LIMIT, MESSENGER_LIMIT, NEWEST, OLDEST, SUITES
 from tests.lab.ceph import Messenger, Network
+from tests.wheel import VERSIONS
 
 Keys = Literal["aes", "aes256k"]
 
@@ -25,6 +26,11 @@ _ROUND_TRIP = (
     "tests/test_cephrbd.py::test_an_sr_is_plugged_on_every_host_and_has_the_size_of_its_pool",
     "tests/test_cephrbd.py::test_a_forgotten_sr_comes_back_with_every_disk_name_and_description",
     "tests/test_cephrbd.py::test_after_its_destruction_the_pool_is_as_it_was",
+)
+_WHEEL = (
+    "test_it_imports_and_prints_nothing_because_stdout_is_xapis_reply",
+    "test_its_error_is_an_ordinary_exception_with_sms_name_and_errno",
+    "test_it_imports_on_a_host_without_ceph",
 )
 _COPY = ("tests/test_plug.py::test_a_disk_written_on_one_host_is_read_on_the_other_byte_for_byte",)
 _DEADLINES = ("tests/compat/deadlines.py",)
@@ -81,9 +87,13 @@ def all_cells() -> list[Cell]:
 
 
 def small_cells() -> list[Cell]:
-    """The oldest client, the newest cluster and the oldest kernel."""
-    wanted = {f"client-{SUITES[OLDEST].ceph}-server-{SUITES[NEWEST].ceph}", f"kernel-{SUITES[OLDEST].kernel}"}
-    return [cell for cell in all_cells() if cell.name in wanted]
+    """The oldest client, the newest cluster and the oldest kernel, with fewer tests."""
+    client = f"client-{SUITES[OLDEST].ceph}-server-{SUITES[NEWEST].ceph}"
+    tests = {client: _CORE, f"kernel-{SUITES[OLDEST].kernel}": _PLUG}
+    # A name of their own: they are no result of the whole cells.
+    return [
+        replace(cell, name=f"small-{cell.name}", tests=tests[cell.name]) for cell in all_cells() if cell.name in tests
+    ]
 
 
 def _clients_and_servers() -> Iterator[Cell]:
@@ -180,10 +190,11 @@ def _monitors() -> Iterator[Cell]:
 
 def _pythons() -> Iterator[Cell]:
     by_suite = {its.python: suite for suite, its in SUITES.items()}
-    for version in PYTHONS:
+    for version in VERSIONS:
         # The Python of a suite is tested with the libraries of that suite, the others with this machine's.
         suite = by_suite.get(version)
+        wheel = () if suite else tuple(f"tests/test_wheel.py::{test}[{version}]" for test in _WHEEL)
         yield Cell(
             name=f"python-{version}", table=PYTHON, row=f"Python {version}", column="wheel and one SR",
-            tests=_ROUND_TRIP, client=suite or "bookworm", python=None if suite else version,
+            tests=(*_ROUND_TRIP, *wheel), client=suite or "bookworm", python=None if suite else version,
         )  # fmt: skip

@@ -6,6 +6,7 @@ that ends with the process that needs them: outside of it a root is a plain fold
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -62,10 +63,12 @@ def root(suite: str) -> Path | None:
         return None
     recipe = hashlib.sha256(repr((_PACKAGES, _APT_SETTINGS, _SCRIPT.read_text())).encode()).hexdigest()[:12]
     folder = compat_cache() / f"root-{suite}-{recipe}"
-    if not folder.is_dir():
-        for old in compat_cache().glob(f"root-{suite}-*"):
-            remove(old)
-        _make(suite, folder)
+    with (compat_cache() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes a root, another one waits for it
+        if not folder.is_dir():
+            for old in compat_cache().glob(f"root-{suite}-*"):
+                remove(old)
+            _make(suite, folder)
     return folder
 
 

@@ -82,9 +82,9 @@ def _run(cell: Cell) -> Result:
         return Result(cell.name, today, "absent", f"this machine has no CPython {cell.python}")
     began = time.monotonic()
     try:
+        versions = _versions(cell)  # makes what the cell needs: inside there is no network
         with tempfile.TemporaryDirectory(prefix="smblock-compat-") as scratch:
             outcome = _run_pytest(cell, Path(scratch))
-        versions = _versions(cell)
     except (LabError, OSError, subprocess.TimeoutExpired) as error:
         outcome, versions = ("failed", str(error), ()), {}
     seconds = time.monotonic() - began
@@ -149,13 +149,15 @@ def _versions(cell: Cell) -> dict[str, str]:
     found = {"librados": _package(cell.client, "librados2"), "Ceph": _package(cell.server, "ceph-mon")}
     found["Python"] = cell.python or _package(cell.client, "python3")
     if cell.kernel is not None:
-        environment = roots.root(cell.kernel)
-        os.environ["KERNEL_ROOT"] = str(environment or "/")
-        kernel = image.prepare(cache_folder()).kernel.read_bytes()
-        del os.environ["KERNEL_ROOT"]
-        release = re.search(rb"Linux version \S+ .*?Debian (\S+)", kernel)
-        found["Linux"] = release.group(1).decode() if release else "unknown"
+        found["Linux"] = _kernel_release(cell.kernel)
     return found
+
+
+def _kernel_release(suite: str) -> str:
+    """Debian's version of a suite's kernel. The guests' image is made if it is absent, which takes the network."""
+    kernel = image.prepare(cache_folder(), str(roots.root(suite) or "/")).kernel.read_bytes()
+    found = re.search(rb"Linux version \S+ .*?Debian (\S+)", kernel)
+    return found.group(1).decode() if found else "unknown"
 
 
 def _package(suite: str, package: str) -> str:

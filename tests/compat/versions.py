@@ -21,7 +21,6 @@ SUITES = {
     "sid": Suite(ceph="20.2", kernel="7.2", python="3.14"),
 }
 OLDEST, NEWEST = "bullseye", "sid"
-PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
 # What Ceph and Linux themselves do not support.
 CLIENT_LIMIT = "librados before 20.2 has no keys of type aes256k"

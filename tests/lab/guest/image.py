@@ -46,9 +46,12 @@ class Image:
     initrd: Path
 
 
-def prepare(cache: Path) -> Image:
-    """The guests' image from the folder `cache`; made there on the first call, with apt's help."""
-    root = os.environ.get("KERNEL_ROOT", "/")
+def prepare(cache: Path, root: str | None = None) -> Image:
+    """The guests' image from the folder `cache`; made there on the first call, with apt's help.
+
+    root    the root folder whose apt gives the kernel; KERNEL_ROOT if None, else this machine's
+    """
+    root = root or os.environ.get("KERNEL_ROOT", "/")
     recipe = hashlib.sha256(repr((_MODULES, root)).encode()).hexdigest()[:16]
     folder = cache / f"guest-{recipe}"
     image = Image(folder / "vmlinux", folder / "initrd.cpio")
