@@ -133,12 +133,17 @@ def _environment(cell: Cell, scratch: Path, client: Path | None, server: Path | 
 
 def _judge(junit: Path) -> tuple[str, str, tuple[str, ...]]:
     """The outcome, the counts and the failed tests of a run of pytest."""
-    cases = list(ElementTree.parse(junit).iter("testcase"))
-    bad = {
-        case.get("name", "?") for case in cases if case.find("failure") is not None or case.find("error") is not None
-    }
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    passed = len(cases) - len(bad) - skipped
+    found: dict[str, set[str]] = {"all": set(), "bad": set(), "skipped": set()}
+    # A test that fails, and whose fixtures fail after it, is there twice.
+    for case in ElementTree.parse(junit).iter("testcase"):
+        name = case.get("name", "?")
+        found["all"].add(name)
+        if case.find("failure") is not None or case.find("error") is not None:
+            found["bad"].add(name)
+        if case.find("skipped") is not None:
+            found["skipped"].add(name)
+    bad, skipped = found["bad"], len(found["skipped"])
+    passed = len(found["all"] - bad - found["skipped"])
     text = f"{passed} passed" + (f", {len(bad)} failed" if bad else "") + (f", {skipped} skipped" if skipped else "")
     # A run in which no test ran proves nothing.
     return "passed" if passed and not bad else "failed", text, tuple(sorted(bad))
