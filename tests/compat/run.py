@@ -122,7 +122,7 @@ def _environment(cell: Cell, scratch: Path, client: Path | None, server: Path | 
         environment["LAB_ROOT"] = str(client)
     if server is not None:
         choose_old_keys = cell.keys == "aes" and cell.server == NEWEST  # the others make no other ones
-        servers.write_programs(scratch / "bin", server, servers.OLD_KEYS if choose_old_keys else {})
+        servers.write_programs(scratch / "bin", cell.server, server, servers.OLD_KEYS if choose_old_keys else {})
         environment["PATH"] = f"{scratch}/bin:{environment['PATH']}"
     if cell.kernel is not None and (kernel := roots.root(cell.kernel)) is not None:
         environment["KERNEL_ROOT"] = str(kernel)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from tests.compat.versions import OLDEST
+
 _PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-mgr", "ceph", "rbd", "rados", "ceph-authtool", "monmaptool")
 # Ceph 20 makes keys of type 2 (aes256k) unless a new cluster is told otherwise; older clients lack that type.
 OLD_KEYS = {
@@ -17,12 +19,22 @@ OLD_KEYS = {
     ),
 }  # fmt: skip
 
+# Nautilus has `ceph osd blacklist`, which Pacific renamed.
+_OLD_WORD = """\
+for word do
+    shift
+    [ "$word" != blocklist ] || word=blacklist
+    set -- "$@" "$word"
+done
+"""
 
-def write_programs(folder: Path, root: Path, options: dict[str, tuple[str, ...]]) -> None:
-    """Write a script for each program into `folder`, which runs it in `root` with the options for it added."""
+
+def write_programs(folder: Path, suite: str, root: Path, options: dict[str, tuple[str, ...]]) -> None:
+    """Write a script for each program, which runs that of a suite's root folder with the options added."""
     folder.mkdir(parents=True, exist_ok=True)
     for program in _PROGRAMS:
         words = shlex.join(["chroot", str(root), f"/usr/bin/{program}", *options.get(program, ())])
         script = folder / program
-        script.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        translation = _OLD_WORD if program == "ceph" and suite == OLDEST else ""
+        script.write_text(f'#!/bin/sh\n{translation}exec {words} "$@"\n')
         script.chmod(0o755)
