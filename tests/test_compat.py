@@ -35,12 +35,13 @@ def test_the_page_shows_results_failures_limits_and_what_was_not_tried() -> None
     results = {
         first.name: Result(first.name, "2026-01-02", "passed", "11 passed", versions={"Linux": "5.10.223-1"}),
         second.name: Result(second.name, "2026-01-03", "failed", "10 passed, 1 failed", ("test_of_a_disk",)),
-        third.name: Result(third.name, "2026-01-04", "not supported", "no such kernel"),
+        third.name: Result(third.name, "2026-01-04", "absent", "no such kernel"),
     }
     text = report.page(results)
     assert f"| {first.row} | passed, 11 passed, 2026-01-02 |" in text
     assert f"| {second.row} | failed, 10 passed, 1 failed, 2026-01-03 |" in text
     assert f"- {second.row}, {second.column}: failed: `test_of_a_disk`." in text
-    assert f"- {third.row}, {third.column}: no such kernel." in text
+    assert f"| {third.row} | not tried |" in text
+    assert "| not supported |" in text
+    assert "- Not supported: Linux before 7.0 has no keys of type aes256k." in text
     assert "Full versions: Linux 5.10.223-1." in text
-    assert "not tried" in text

@@ -23,8 +23,8 @@ _ABOUT = {
     DEADLINES: "A call to a cluster without a working monitor ends within its deadline.",
     KERNELS: "Disks are plugged, written, snapshotted and moved between two hosts with this kernel. The cluster and "
     "the client libraries are 16.2.",
-    KEYS: "A cluster of Ceph 20.2 makes keys of type `aes256k` unless it is configured otherwise. README describes how "
-    "it makes a key of type `aes` for older hosts.",
+    KEYS: "A cluster of Ceph 20.2 makes keys of type `aes256k` unless it is configured otherwise. Such a cluster "
+    "makes a key of type `aes` with `--key-type aes`, if its monitors allow that type.",
     MONITORS: "The cluster is of 16.2; that of the other tables has one monitor, with messenger v1 and IPv4. With each "
     "kernel a disk is written on one host and read on another; with each client library an SR is created, used, "
     "forgotten, introduced again and destroyed.",
@@ -66,19 +66,17 @@ def _section(name: str, cells: Sequence[Cell], results: Mapping[str, Result]) ->
         if result is not None and result.outcome == "failed":
             failed = ", ".join(f"`{test}`" for test in result.failures) or result.text
             notes.append(f"- {cell.row}, {cell.column}: failed: {failed}.")
-        if result is not None and result.outcome == "not supported":
-            notes.append(f"- {cell.row}, {cell.column}: {result.text}.")
+    for reason in dict.fromkeys(cell.impossible for cell in cells if cell.impossible):
+        notes.append(f"- Not supported: {reason}.")
     versions = _versions(cells, results)
     return "\n".join([*lines, "", *notes, *([""] if notes else []), *([versions, ""] if versions else [])])
 
 
 def _field(cell: Cell, results: Mapping[str, Result]) -> str:
     result = results.get(cell.name)
-    if result is None:
-        return "not tried"
-    if result.outcome == "not supported":
+    if cell.impossible:
         return "not supported"
-    if result.outcome == "absent":
+    if result is None or result.outcome == "absent":
         return "not tried"
     return f"{result.outcome}, {result.text}, {result.date}"
 
@@ -88,7 +86,7 @@ def _versions(cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
     found: dict[str, set[str]] = {}
     for cell in cells:
         for what, version in (results[cell.name].versions if cell.name in results else {}).items():
-            found.setdefault(what, set()).add(version)
+            found.setdefault(what, set()).add(version.partition("+")[0])
     texts = [f"{what} {', '.join(sorted(versions, key=_by_number))}" for what, versions in found.items()]
     return f"Full versions: {'; '.join(texts)}." if texts else ""
 

@@ -161,7 +161,7 @@ def _versions(cell: Cell) -> dict[str, str]:
 def _kernel_release(suite: str) -> str:
     """Debian's version of a suite's kernel. The guests' image is made if it is absent, which takes the network."""
     kernel = image.prepare(cache_folder(), str(roots.root(suite) or "/")).kernel.read_bytes()
-    found = re.search(rb"Linux version \S+ .*?Debian (\S+)", kernel)
+    found = re.search(rb"Linux version [^\n\0]*? #\d+ SMP[ A-Z_]* Debian (\S+)", kernel)
     return found.group(1).decode() if found else "unknown"
 
 
