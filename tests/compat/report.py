@@ -60,7 +60,7 @@ def _section(name: str, cells: Sequence[Cell], results: Mapping[str, Result]) ->
         here = {cell.column: cell for cell in cells if cell.row == row}
         fields = [_field(here[column], results) if column in here else "" for column in columns]
         lines.append(f"| {row} | " + " | ".join(fields) + " |")
-    notes = [f"- {cell.row}, {cell.column}: {cell.note}." for cell in cells if cell.note]
+    notes = _notes(cells)
     for cell in cells:
         result = results.get(cell.name)
         if result is not None and result.outcome == "failed":
@@ -93,3 +93,12 @@ def _versions(cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
 
 def _by_number(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
+
+
+def _notes(cells: Sequence[Cell]) -> list[str]:
+    """What was left out, with the fields that it was left out of."""
+    where: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.note:
+            where.setdefault(cell.note, []).append(f"{cell.row}, {cell.column}")
+    return [f"- {'; '.join(places)}: {note}." for note, places in where.items()]
