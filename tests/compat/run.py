@@ -136,7 +136,7 @@ def _judge(junit: Path) -> tuple[str, str, tuple[str, ...]]:
     found: dict[str, set[str]] = {"all": set(), "bad": set(), "skipped": set()}
     # A test that fails, and whose fixtures fail after it, is there twice.
     for case in ElementTree.parse(junit).iter("testcase"):
-        name = case.get("name", "?")
+        name = f"{case.get('classname')}::{case.get('name')}"
         found["all"].add(name)
         if case.find("failure") is not None or case.find("error") is not None:
             found["bad"].add(name)
@@ -146,7 +146,7 @@ def _judge(junit: Path) -> tuple[str, str, tuple[str, ...]]:
     passed = len(found["all"] - bad - found["skipped"])
     text = f"{passed} passed" + (f", {len(bad)} failed" if bad else "") + (f", {skipped} skipped" if skipped else "")
     # A run in which no test ran proves nothing.
-    return "passed" if passed and not bad else "failed", text, tuple(sorted(bad))
+    return "passed" if passed and not bad else "failed", text, tuple(sorted(name.partition("::")[2] for name in bad))
 
 
 def _versions(cell: Cell) -> dict[str, str]:
