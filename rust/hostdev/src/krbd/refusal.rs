@@ -171,7 +171,7 @@ mod tests {
             (Errno::ETIMEDOUT, "10.0.0.1:6789, 10.0.0.2:6789"),
             (Errno::EINVAL, "16 parents"),
             (Errno::ENXIO, "supported_features"),
-            (Errno::ESHUTDOWN, "blocklist rm"),
+            (Errno::ESHUTDOWN, "`ceph osd dump` lists the blocklist"),
             (Errno::ENOPKG, "cts krb5enc"),
             (Errno::ENOMEM, "dmesg"),
         ] {
