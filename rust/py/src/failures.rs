@@ -87,7 +87,7 @@ fn sm_key(error: &Error) -> &'static str {
             "SRUnavailable"
         }
         Error::PoolRenamed { .. } | Error::PoolDeleted { .. } => "SRUnavailable",
-        Error::Host { .. } | Error::Features { .. } | Error::NotPrimary { .. } => "VDIUnavailable",
+        Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
         Error::ForeignKernel { .. }
         | Error::VdiInUse { .. }
         | Error::VdiBusy { .. }

@@ -280,16 +280,6 @@ pub enum Error {
         /// The names of the features, with commas.
         features: String,
     },
-    /// The image cannot be changed, since another cluster has the primary copy.
-    #[error("VDI {vdi}: image {image} is not primary: it was demoted, or rbd-mirror keeps it as a copy of another cluster's. Once the other copy is demoted or lost, make this one primary: rbd mirror image promote {pool}/{image}")]
-    NotPrimary {
-        /// The VDI.
-        vdi: Uuid,
-        /// The image's name.
-        image: String,
-        /// The pool.
-        pool: String,
-    },
     /// A size that no image can have.
     #[error("a VDI of {size} bytes cannot be made: sizes go from 1 byte to {}", Size(*max))]
     BadSize {

@@ -14,7 +14,7 @@ pub enum ByHand {
         sr: Uuid,
     },
     /// The image is a mirror's copy.
-    #[error("image {image} is demoted: it is the copy of a mirror, and takes no changes. If no other cluster uses it, run 'rbd mirror image promote {image}', then try again")]
+    #[error("image {image} is demoted: it is the copy of a mirror, and takes no changes. Once the primary copy is demoted or lost, run 'rbd mirror image promote {image}', then try again")]
     Demoted {
         /// The image.
         image: String,

@@ -48,7 +48,7 @@ pub fn find_pools(
 ) -> Result<Vec<(PoolSummary, Option<String>)>> {
     let df = ceph::df(cluster).doing("asking how full the pools are")?;
     let dump = ceph::osd_dump(cluster).doing("asking for the pools and their quotas")?;
-    let pools = ClusterReport::parse(&df, &dump)?.sr_pools();
+    let pools = ClusterReport::parse(&df, &dump)?.rbd_pools();
     Ok(judged(pools, |pool| may_use(cluster, user, pool)))
 }
 
@@ -118,7 +118,7 @@ mod tests {
         let dump = format!(r#"{{"pools":[{}]}}"#, pools.collect::<Vec<_>>().join(","));
         let df = br#"{"stats":{"total_bytes":0},"pools":[]}"#;
         let report = ClusterReport::parse(df, dump.as_bytes()).unwrap();
-        let judged = judged(report.sr_pools(), |pool| match pool {
+        let judged = judged(report.rbd_pools(), |pool| match pool {
             "vms" => Ok(()),
             _ => Err(Refusal {
                 text: format!("no cap for {pool}"),

@@ -171,6 +171,14 @@ impl ClusterReport {
         pools
     }
 
+    /// The replicated pools for RBD, also those that no device-config can name.
+    #[must_use]
+    pub fn rbd_pools(&self) -> Vec<PoolSummary> {
+        let mut pools = self.pools();
+        pools.retain(|pool| pool.application_rbd && !pool.erasure);
+        pools
+    }
+
     /// How many OSDs are up, and how many there are.
     #[must_use]
     pub fn osds(&self) -> (usize, usize) {

@@ -167,13 +167,6 @@ impl Repository<'_> {
         if lacking.is_empty() {
             return Ok(());
         }
-        if lacking.contains(ImageFeatures::NON_PRIMARY) {
-            return Err(Error::NotPrimary {
-                vdi: *vdi,
-                image: image.name.clone(),
-                pool: self.cluster.pool_name().to_owned(),
-            });
-        }
         Err(Error::Features {
             vdi: *vdi,
             image: image.name.clone(),
