@@ -220,6 +220,13 @@ def test_a_host_is_not_released_from_a_disk_that_it_uses(sr: CephSr) -> None:
     refused = sr.lab.admin(*words, host=1)
     assert refused.returncode == 1
     assert b"this host uses VDI" in refused.stderr
+    elsewhere = sr.lab.admin(*words)
+    assert elsewhere.returncode == 1, "that host replies that it uses the disk"
+    for part in ("was not released", host.uuid, "unplug it there", "--force"):
+        assert part in elsewhere.stderr.decode()
+    warned = sr.lab.admin(*(word for word in words if word != "--yes"), "--force")
+    assert warned.returncode == 2
+    assert b"two hosts destroy the disk's content" in warned.stdout
     host.exec(["rm", link]).check()
     assert sr.lab.admin(*words, host=1).check() == b"no host has claimed it now\n"
     sr.destroy_vdi(claimed)

@@ -56,6 +56,11 @@ def _parser():
 
     release = commands.add_parser("release", help="drop the claim of a host that certainly does not run any more")
     _add_vdi(release, "that host is off: it cannot write to the disk")
+    release.add_argument(
+        "--force",
+        action="store_true",
+        help="ask neither the host nor the image's watchers: a host that still writes destroys the disk's content",
+    )
     release.set_defaults(run=_release)
 
     fence = commands.add_parser(
@@ -152,14 +157,21 @@ def _log_state(state, image, text, _done, _total):
 
 def _release(options):
     if not options.yes:
-        print("smblock-admin: a host that still runs would go on writing: make sure that it is off, then add --yes")
+        if options.force:
+            print("smblock-admin: --force does not ask the host that has claimed the disk. If that host still writes,")
+            print("two hosts destroy the disk's content. Switch its power off first, then add --yes")
+        else:
+            print("smblock-admin: a host that still runs would go on writing: make sure that it is off, then add --yes")
         return 2
     config = dict(options.device_config)
     is_crucible = crucible.is_meant(config)
     if not _settle_here(options, None if is_crucible else _sr(options)):
         return 1
     sr_uuid, vdi_uuid = options.sr, options.vdi
-    host = crucible.release(sr_uuid, vdi_uuid, config) if is_crucible else _sr(options).release_vdi(vdi_uuid)
+    if is_crucible:
+        host = crucible.release(sr_uuid, vdi_uuid, config, options.force)
+    else:
+        host = _sr(options).release_vdi(vdi_uuid, options.force)
     print("no host has claimed it now" if host is None else "released the claim of host %s" % host)
     return 0
 

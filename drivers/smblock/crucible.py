@@ -166,11 +166,11 @@ def check(device_config, datapaths, others, as_json):
     return CrucibleSr(NO_SR, util.get_this_host(), device_config, None, RUNNER).check(datapaths, as_json)
 
 
-def release(sr_uuid, vdi_uuid, device_config):
-    """Drops the claim on a volume; answers the UUID of the host that had it, or None."""
+def release(sr_uuid, vdi_uuid, device_config, force):
+    """Releases the claim on a volume. Returns the UUID of the host that had it, or None."""
     with _local_session() as session:
         core = CrucibleSr(sr_uuid, util.get_this_host(), device_config, Xapi(session, sr_uuid), RUNNER)
-        return core.release_vdi(vdi_uuid)
+        return core.release_vdi(vdi_uuid, force)
 
 
 def accept(sr_uuid, vdi_uuid, device_config):

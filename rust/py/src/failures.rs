@@ -56,6 +56,7 @@ fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
         CrucibleError::Machine { source, .. } if source.is_busy() => "VDIInUse",
         CrucibleError::Machine { .. } | CrucibleError::TargetsDown { .. } => "VDIUnavailable",
         CrucibleError::VdiInUse { .. }
+        | CrucibleError::NotReleased { .. }
         | CrucibleError::Outrun { .. }
         | CrucibleError::UnknownHost { .. } => "VDIInUse",
         CrucibleError::DeclaredDead { .. } | CrucibleError::WrongKey { .. } => "VDIUnavailable",
@@ -91,6 +92,7 @@ fn sm_key(error: &Error) -> &'static str {
         Error::ForeignKernel { .. }
         | Error::VdiInUse { .. }
         | Error::VdiBusy { .. }
+        | Error::NotReleased { .. }
         | Error::ClaimLost { .. } => "VDIInUse",
         Error::FenceFailed { .. } | Error::Blocklisted { .. } => "VDIUnavailable",
         Error::ByHand(_) => "VDIUnavailable",

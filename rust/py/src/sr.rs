@@ -269,11 +269,11 @@ impl Sr {
         self.unplug_vdi(py, &uuid)
     }
 
-    /// Drops whoever's claim on a VDI; answers whose it was (the host's UUID), or None.
-    #[pyo3(text_signature = "($self, vdi_uuid)")]
-    fn release_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<Option<String>> {
+    /// Releases the claim on a VDI, of any host. Returns that host's UUID, or None.
+    #[pyo3(text_signature = "($self, vdi_uuid, force)")]
+    fn release_vdi(&self, py: Python<'_>, vdi_uuid: &str, force: bool) -> PyResult<Option<String>> {
         let uuid = convert::uuid("VDI", vdi_uuid)?;
-        let claim = self.run(py, "VDI.release", |sr| sr.break_claim(&uuid))?;
+        let claim = self.run(py, "VDI.release", |sr| sr.break_claim(&uuid, force))?;
         Ok(claim.map(|claim| claim.owner.host))
     }
 

@@ -179,6 +179,12 @@ pub enum Error {
         /// Why the claim counts.
         hold: Hold,
     },
+    /// An administrator is to make sure of something before the claim is released.
+    #[error("the claim was not released: {source}. Only if that host certainly writes no more: 'smblock-admin release --force' releases it without these checks, and two hosts that write destroy the disk's content")]
+    NotReleased {
+        /// [`Error::VdiInUse`].
+        source: Box<Error>,
+    },
     /// The claim was taken while the image was being mapped.
     #[error("VDI {vdi}: this host was declared dead, or its claim was released, while {device} was being mapped. The device was removed; try again")]
     ClaimLost {

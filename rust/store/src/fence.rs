@@ -74,6 +74,8 @@ pub enum Hold {
     Silent,
     /// The host is not a member of this pool; the claim was made in that one, or in an unknown one.
     OtherPool(Option<String>),
+    /// This kernel client of the claim watches the image.
+    Watched(String),
 }
 
 /// What is known about another host's claim.

@@ -10,6 +10,7 @@ pub mod create;
 pub mod delete;
 mod image;
 mod readers;
+mod release;
 pub mod reset;
 pub mod resize;
 pub mod revert;

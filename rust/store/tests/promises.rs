@@ -15,6 +15,8 @@ mod leases;
 mod locks;
 #[path = "promises/readers.rs"]
 mod readers;
+#[path = "promises/release.rs"]
+mod release;
 #[path = "promises/room.rs"]
 mod room;
 #[path = "promises/sr.rs"]

@@ -198,10 +198,14 @@ impl Volumes<'_> {
         }
     }
 
-    /// Drops whoever's claim on a volume; answers whose it was. Entries that cannot be read go, too.
-    /// For an administrator who knows that no host runs a server for it: nothing else keeps two from
-    /// running.
-    pub fn break_claim(&self, vdi: &Uuid) -> Result<Option<Claim>> {
+    /// Releases the claim on a volume, of any host. Returns the claim. Entries that cannot be read are removed.
+    ///
+    /// `force` asks nothing about the host: if it still runs a server, the next one fences it.
+    ///
+    /// # Errors
+    /// [`Error::NotReleased`]: the claim's host is a member of this pool, was not declared dead, and uses
+    /// the volume or does not reply.
+    pub fn break_claim(&self, vdi: &Uuid, force: bool) -> Result<Option<Claim>> {
         let log = loop {
             match self.log(vdi) {
                 Err(Error::Damaged { key, .. }) => {
@@ -212,7 +216,19 @@ impl Volumes<'_> {
             }
         };
         let claim = log.open().cloned();
-        claim.iter().try_for_each(|claim| self.release(claim))?;
+        let done = match force {
+            true => claim.iter().try_for_each(|claim| self.release(claim)),
+            false => self.close(&log),
+        };
+        match (done, &claim) {
+            // XAPI cannot be asked about hosts of another pool: the administrator is the one who can tell.
+            (Err(Error::UnknownHost { .. }), Some(claim)) => self.release(claim)?,
+            (Err(source @ Error::VdiInUse { .. }), _) => {
+                let source = Box::new(source);
+                return Err(Error::NotReleased { source });
+            }
+            (done, _) => done?,
+        }
         Ok(claim)
     }
 }

@@ -64,6 +64,12 @@ pub enum Error {
         /// Why the claim counts.
         hold: Hold,
     },
+    /// An administrator is to make sure of something before the claim is released.
+    #[error("the claim was not released: {source}. Only if that host certainly runs no server: 'smblock-admin release --force' releases it without these checks, and the disk fails under a VM that still uses it there")]
+    NotReleased {
+        /// [`Error::VdiInUse`].
+        source: Box<Error>,
+    },
     /// Another pool's host has the volume, or one that nobody can tell about.
     #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and XAPI does not know that host. Once its server certainly does not run, release the claim with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
     UnknownHost {
@@ -180,7 +186,7 @@ impl Error {
 /// What an administrator can do about a claim that counts.
 fn advise_on_hold(hold: &Hold, host: &str) -> String {
     let dead = format!(
-        "if it is down for good, or its power is off, run 'xe host-declare-dead uuid={host}', then try again; only if its server certainly does not run, release the claim with 'smblock-admin release'"
+        "if it is down for good, or its power is off, run 'xe host-declare-dead uuid={host}', then try again"
     );
     match hold {
         Hold::InUse => "The host runs and uses the disk: unplug it there".to_owned(),

@@ -258,22 +258,7 @@ impl Repository<'_> {
         Ok(())
     }
 
-    /// Drops a VDI's claim, of any host. Returns the claim. For an administrator who knows that the
-    /// host does not run: nothing keeps that host from writing if it does.
-    pub fn break_claim(&self, vdi: &Uuid) -> Result<Option<Claim>> {
-        loop {
-            let entry = self.entry(vdi)?;
-            let stored = self.present(&entry, vdi)?;
-            let Some(claim) = stored.record.claim.clone() else {
-                return Ok(None);
-            };
-            if self.drop_claim(vdi, stored)? {
-                return Ok(Some(claim));
-            }
-        }
-    }
-
-    fn drop_claim(&self, vdi: &Uuid, stored: &Stored<VdiRecord>) -> Result<bool> {
+    pub(super) fn drop_claim(&self, vdi: &Uuid, stored: &Stored<VdiRecord>) -> Result<bool> {
         let mut record = stored.record.clone();
         record.claim = None;
         let swap = Swap::default()
@@ -293,7 +278,7 @@ pub(crate) fn label_of(record: &VdiRecord) -> Option<String> {
     snapshot.map(|_| record.uuid.to_string())
 }
 
-fn in_use(vdi: Uuid, claim: &Claim, hold: Hold) -> Error {
+pub(super) fn in_use(vdi: Uuid, claim: &Claim, hold: Hold) -> Error {
     Error::VdiInUse {
         vdi,
         host: claim.owner.host.clone(),

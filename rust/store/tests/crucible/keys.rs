@@ -53,7 +53,7 @@ fn an_administrator_makes_a_new_key_the_volumes_but_not_while_it_is_used() {
 #[test]
 fn a_release_keeps_the_key_of_the_volume() {
     let world = written();
-    on(&world, "b", |sr| sr.break_claim(&VDI)).unwrap();
+    on(&world, "b", |sr| sr.break_claim(&VDI, false)).unwrap();
     world.set_key("b", &VDI, "wrong");
     let refused = activate(&world, "b").unwrap_err();
     assert!(matches!(refused, Error::WrongKey { .. }), "{refused}");

@@ -232,11 +232,36 @@ fn only_an_administrator_breaks_the_claim_of_a_host_that_is_not_declared_dead() 
     world.set_reachable("a", false);
     let hold = refused(activate(&world, "b"), "a is silent");
     assert_eq!(hold, Hold::Silent);
+    let text = not_released(&world);
+    assert!(text.contains("xe host-declare-dead uuid=a"), "{text}");
     world.power_cycle("a");
-    let broken = on(&world, "b", |sr| sr.break_claim(&VDI)).unwrap();
+    let broken = on(&world, "b", |sr| sr.break_claim(&VDI, true)).unwrap();
     assert_eq!(broken.unwrap().host, "a");
     activate(&world, "b").unwrap();
     is_served_by(&world, "b", "after the claim was broken");
+}
+
+/// The text with which host b refuses to release the claim, which stays.
+fn not_released(world: &World) -> String {
+    let before = open_claim(world);
+    let refused = on(world, "b", |sr| sr.break_claim(&VDI, false)).unwrap_err();
+    assert_eq!(open_claim(world), before);
+    assert!(matches!(refused, Error::NotReleased { .. }), "{refused}");
+    refused.to_string()
+}
+
+#[test]
+fn a_release_is_refused_while_the_living_host_uses_the_volume() {
+    let world = world();
+    activate(&world, "a").unwrap();
+    world.set_used("a", &VDI, true);
+    let text = not_released(&world);
+    assert!(text.contains("unplug it there"), "{text}");
+    is_served_by(&world, "a", "after the refusal");
+    world.power_cycle("a");
+    world.declare_dead("a");
+    let broken = on(&world, "b", |sr| sr.break_claim(&VDI, false)).unwrap();
+    assert_eq!(broken.unwrap().host, "a");
 }
 
 #[test]
@@ -245,7 +270,10 @@ fn a_log_that_cannot_be_read_stops_everybody_until_an_administrator_clears_it() 
     world.add(&VDI, "crucible_claim_1", "{").unwrap();
     let refused = activate(&world, "a");
     assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
-    assert_eq!(on(&world, "a", |sr| sr.break_claim(&VDI)).unwrap(), None);
+    assert_eq!(
+        on(&world, "a", |sr| sr.break_claim(&VDI, false)).unwrap(),
+        None
+    );
     activate(&world, "a").unwrap();
     is_served_by(&world, "a", "after the entry was removed");
 }

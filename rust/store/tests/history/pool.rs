@@ -325,7 +325,7 @@ impl Pool {
                     _ if holder == host => self.used.contains_key(&(host, disk)),
                     Hold::InUse => self.used.contains_key(&(holder, disk)),
                     Hold::Silent => self.is_silent(holder) && !self.is_declared_dead(holder),
-                    Hold::OtherPool(_) => false,
+                    Hold::OtherPool(_) | Hold::Watched(_) => false,
                 }
             }
             Error::FenceFailed { .. } => !self.blocklisting,

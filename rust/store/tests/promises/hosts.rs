@@ -180,7 +180,10 @@ fn a_claim_that_an_administrator_breaks_is_free_for_all() {
     lab.activate(A, &vdi).unwrap();
     lab.world.reboot(A);
     lab.world.advance_seconds(31);
-    let broken = lab.run(B, |sr| sr.break_claim(&vdi)).unwrap().unwrap();
+    let broken = lab
+        .run(B, |sr| sr.break_claim(&vdi, false))
+        .unwrap()
+        .unwrap();
     assert_eq!(broken.owner.host, A);
     lab.activate(B, &vdi).unwrap();
 }
