@@ -201,6 +201,9 @@ def test_a_disk_claimed_by_another_host_is_released_only_by_who_says_that_host_i
     assert b"add --yes" in asked.stdout
 
     assert "in use" in lab.refused("vdi-destroy", f"uuid={claimed}")
+    shown = lab.refused("vdi-resize", f"uuid={claimed}", "disk-size=2GiB")
+    assert f"VDI {claimed} is in use: host {STRANGER} has claimed it for writing since" in shown
+    assert "the claim is of XAPI pool" in shown
     assert sr.image(claimed) in sr.pool.images()
 
     done = lab.admin(*words, "--yes")

@@ -161,7 +161,8 @@ class OtherHost:
         name = self._sr.session.xenapi.host.get_name_label(self._host_ref)
         what = "VDI %s %s in use on host %s (%s)" % (vdi_uuid, "is" if in_use else "may be", name, self._uuid)
         if in_use:
-            return xs_errors.XenError("VDIInUse", opterr=what + ": detach it there")
+            # Not VDIInUse: xapi drops its text.
+            return xs_errors.XenError("VDIUnavailable", opterr=what + ": detach it there")
         fix = "start that host and its toolstack, with smblock installed; or, if the host is certainly off, run: "
         fix += "xe host-declare-dead uuid=%s" % self._uuid
         return xs_errors.XenError("VDIUnavailable", opterr="%s, which does not reply: %s" % (what, fix))

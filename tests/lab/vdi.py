@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from tests.lab.dom0 import Dom0
 from tests.lab.sr import LabSr
 from tests.lab.xapi import ApiError
+from tests.lab.xapi.cli.failures import explain
 
 MIB = 1 << 20
 
@@ -90,11 +91,11 @@ class Vdi(Generic[SrT]):
         return pool.sm(pool.db.by_uuid("host", host.uuid), name, sr=sr, vdi=vdi, args=args)
 
     def refusal(self, host: Dom0, name: str, *args: str) -> str:
-        """The driver's words where it refuses a command, of which xapi passes on less."""
+        """What `xe` shows of the driver's refusal of a command."""
         try:
             answer = self.command(host, name, *args)
         except ApiError as refused:
-            return str(refused.__cause__)
+            return explain(refused)
         raise AssertionError(f"{name} {' '.join(args)}: was to be refused, and answered {answer!r}")
 
 

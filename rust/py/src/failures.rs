@@ -6,7 +6,7 @@ use store::crucible::Error as CrucibleError;
 use store::device_config::{ConfigError, DeviceConfig};
 use store::Error;
 
-use crate::error::Failure;
+use crate::error::{Failure, SM_GENERAL};
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
@@ -63,17 +63,13 @@ fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
         CrucibleError::VolumeMissing { .. } | CrucibleError::VdiUnknown { .. } => "VDIMissing",
         CrucibleError::Damaged { .. } | CrucibleError::Unreadable { .. } => "MetadataError",
         CrucibleError::SrInUse { .. } => "SRInUse",
-        CrucibleError::SrNotEmpty { .. } => NOT_EMPTY,
+        CrucibleError::SrNotEmpty { .. } => "SRNotEmpty",
         CrucibleError::NoProvisioner { .. } => "Unimplemented",
         CrucibleError::Declared { .. } => "VDIDelete",
     }
 }
 
-/// xapi drops the text of SRNotEmpty, which says what the SR still holds and how to free it.
-const NOT_EMPTY: &str = "SMGeneral";
-
-/// The name in SM's `XE_SR_ERRORCODES.xml`. xapi gives some of them names of its own (VDI_IN_USE,
-/// SR_NOT_EMPTY, …) and shows the others as SR_BACKEND_FAILURE_n with the text.
+/// The name in SM's `XE_SR_ERRORCODES.xml`, before [`key_for`].
 fn sm_key(error: &Error) -> &'static str {
     match error {
         Error::Cluster { source, .. } if source.is_full() => "SRNoSpace",
@@ -102,7 +98,7 @@ fn sm_key(error: &Error) -> &'static str {
         Error::ChainTooLong { .. } | Error::TooManySnapshots { .. } => "SnapshotChainTooLong",
         Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
         Error::SrExists { .. } => "SRExists",
-        Error::SrNotEmpty { .. } => NOT_EMPTY,
+        Error::SrNotEmpty { .. } => "SRNotEmpty",
         Error::SrInUse { .. } | Error::SrDeleting { .. } | Error::WorkerRuns { .. } => "SRInUse",
         Error::VdiMissing { .. } => "VDIMissing",
         Error::VdiExists { .. } | Error::ForeignImage { .. } => "VDIExists",
@@ -123,10 +119,53 @@ pub fn with_advice(error: Error, config: &DeviceConfig) -> Failure {
     failure
 }
 
+/// The error that reaches `xe` with its text, for an operation (`"VDI.resize"`).
+///
+/// xapi drops the text of four errors, and shows a code of its own instead: VDIInUse (VDI_IN_USE), SRInUse
+/// (SR_DEVICE_IN_USE), SRNotEmpty (SR_"SRNotEmpty") and VDIMissing (VDI_MISSING). It shows every other one as
+/// SR_BACKEND_FAILURE_n with the text. So one of the four is used only if a client acts on the code.
+pub fn key_for(operation: &str, key: &'static str) -> &'static str {
+    match (operation, key) {
+        // Xen Orchestra tries a deletion again for a while if the code is VDI_IN_USE.
+        ("VDI.delete", "VDIInUse") => key,
+        (_, "VDIInUse") => "VDIUnavailable",
+        (_, "SRInUse") => "SRUnavailable",
+        (_, "SRNotEmpty") => SM_GENERAL,
+        ("VDI.activate", "VDIMissing") => "VDIUnavailable",
+        _ => key,
+    }
+}
+
 /// A failure of this host's kernel outside the store's own operations.
 pub fn of_host(doing: &str, source: store::host::HostError) -> Failure {
     Failure::from(Error::Host {
         doing: doing.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key_for;
+
+    #[test]
+    fn every_error_keeps_its_text_unless_a_client_acts_on_the_code() {
+        for (operation, key, shown) in [
+            ("VDI.delete", "VDIInUse", "VDIInUse"),
+            ("VDI.activate", "VDIInUse", "VDIUnavailable"),
+            ("VDI.snapshot", "VDIInUse", "VDIUnavailable"),
+            ("VDI.clone", "VDIInUse", "VDIUnavailable"),
+            ("VDI.resize", "VDIInUse", "VDIUnavailable"),
+            ("VDI.revert", "VDIInUse", "VDIUnavailable"),
+            ("SR.detach", "SRInUse", "SRUnavailable"),
+            ("SR.attach", "SRInUse", "SRUnavailable"),
+            ("SR.delete", "SRInUse", "SRUnavailable"),
+            ("SR.delete", "SRNotEmpty", "SMGeneral"),
+            ("VDI.activate", "VDIMissing", "VDIUnavailable"),
+            ("VDI.delete", "VDIMissing", "VDIMissing"),
+            ("VDI.create", "SRNoSpace", "SRNoSpace"),
+        ] {
+            assert_eq!(key_for(operation, key), shown, "{operation}: {key}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use std::panic::{catch_unwind, set_hook, AssertUnwindSafe, PanicHookInfo};
 use pyo3::prelude::*;
 
 use crate::error::{Failure, SM_GENERAL};
+use crate::failures::key_for;
 
 thread_local! {
     /// Where the last panic of this thread happened: the hook knows, `catch_unwind` does not.
@@ -52,8 +53,11 @@ where
     Failure: From<E>,
 {
     attached(operation, || {
-        py.allow_threads(work)
-            .map_err(|error| Failure::from(error).into())
+        py.allow_threads(work).map_err(|error| {
+            let failure = Failure::from(error);
+            let key = key_for(operation, failure.key);
+            Failure { key, ..failure }.into()
+        })
     })
 }
 
