@@ -164,7 +164,8 @@ def requests_under_way(host: Dom0) -> int:
 
 
 def messages(disk: Vdi[CrucibleSr]) -> set[str]:
-    """The names of XAPI's messages about a disk."""
+    """The names of XAPI's messages about the SR that name the disk."""
     with disk.sr.lab.xapi.session() as session:
         records = session.message.get_all_records().values()
-    return {record["name"] for record in records if record["obj_uuid"] == disk.uuid}
+    about = [record for record in records if (record["cls"], record["obj_uuid"]) == ("SR", disk.sr.uuid)]
+    return {record["name"] for record in about if record["body"].startswith(f"VDI {disk.uuid} (")}

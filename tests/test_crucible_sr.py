@@ -321,8 +321,9 @@ def is_active(control: str) -> bool:
 
 
 def messages(sr: CrucibleSr, volume: Volume) -> list[tuple[str, str]]:
-    """Names and texts of XAPI's messages about a disk, in the order in which they came."""
+    """Names and texts of XAPI's messages about the SR that name the disk, in the order in which they came."""
     with sr.lab.xapi.session() as session:
         records = session.message.get_all_records().values()
-        about = [record for record in records if record["obj_uuid"] == volume.uuid]
-    return [(record["name"], record["body"]) for record in about]
+        about = [record for record in records if (record["cls"], record["obj_uuid"]) == ("SR", sr.uuid)]
+    named = f"VDI {volume.uuid} ({volume.name}): "
+    return [(record["name"], record["body"]) for record in about if record["body"].startswith(named)]

@@ -96,7 +96,11 @@ class Xapi:
         host.remove_from_other_config(host.get_by_uuid(host_uuid), DECLARED_DEAD)
 
     def tell(self, vdi_uuid, title, text):
-        self._session.xenapi.message.create(title, PRIORITY, "VDI", vdi_uuid, text)
+        """Raises an alert on the VDI's SR: Xen Orchestra shows no message about a VDI."""
+        vdi = self._vdi.get_by_uuid(vdi_uuid)
+        sr_uuid = self._sr_uuid or self._session.xenapi.SR.get_uuid(self._vdi.get_SR(vdi))
+        about = "VDI %s (%s): %s" % (vdi_uuid, self._vdi.get_name_label(vdi), text)
+        self._session.xenapi.message.create(title, PRIORITY, "SR", sr_uuid, about)
 
     def secret(self, secret_uuid):
         secret = self._session.xenapi.secret
