@@ -3,8 +3,8 @@
     python -m tests.demo_crucible
 
 Starts the three downstairs of a volume and two dom0s in small virtual machines, installs the driver
-there, and types the `xe` lines an administrator would, each with its time. Crucible's programs are the
-stand-in's, unless CRUCIBLE_BIN names a folder of the real ones. Everything is gone afterwards.
+there, and types the `xe` lines an administrator would, each with its time. Crucible's programs are
+simulators, unless CRUCIBLE_BIN names a folder of other ones. Everything is gone afterwards.
 """
 
 from __future__ import annotations
@@ -28,15 +28,26 @@ class Demo(Stage):
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         super().__init__(folder, stack)
-        programs = "Crucible's own" if "CRUCIBLE_BIN" in os.environ else "the stand-in's, for Crucible's"
-        with self.timed(f"three downstairs, each with a copy of one volume (programs: {programs})"):
-            storage = stack.enter_context(CrucibleStorage(self.part("crucible"), crucible_bin()))
+        binaries = self.find_programs()
+        with self.timed("three downstairs, each with a copy of one volume"):
+            storage = stack.enter_context(CrucibleStorage(self.part("crucible"), binaries))
             self.volume = storage.create_volume("disk", SIZE)
         sm, driver = self.install()
         with self.timed("two dom0s, each a virtual machine with a kernel of its own"):
             self.hosts = self.start(["host1", "host2"])
             self.open_pool(self.hosts, Tree(sm, driver))
             CrucibleLab(self.pool, storage).declare(self.volume)
+
+    def find_programs(self) -> Path:
+        """The folder of the programs that play Crucible; names what they are before a build that takes minutes."""
+        named = os.environ.get("CRUCIBLE_BIN")
+        if named:
+            print(f"# Programs: those in CRUCIBLE_BIN={named}")
+            return crucible_bin()
+        print("# Programs: simulators of Crucible's downstairs and NBD server, from tests/crucible-standin.")
+        print("# CRUCIBLE_BIN=FOLDER runs those of a folder instead.")
+        with self.timed("cargo build --package=crucible-standin (the first build takes minutes)"):
+            return crucible_bin()
 
     def kill_copy(self, index: int) -> None:
         """One downstairs dies."""
