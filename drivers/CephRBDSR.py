@@ -15,6 +15,7 @@ import smblock  # noqa: E402
 from smblock import worker  # noqa: E402
 from smblock.command import run  # noqa: E402
 from smblock.pause import Toolstack  # noqa: E402
+from smblock.shared import warn_unless_shared  # noqa: E402
 from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, take_over, util  # noqa: E402
 from smblock.vdi import SnapshotVDI  # noqa: E402
 
@@ -68,6 +69,7 @@ class CephRBDSR(CoreSR):
     @as_sm_error
     def create(self, uuid, size):
         self.core.create(*self._names(), DATAPATHS)
+        warn_unless_shared(self)
 
     def check_sr(self, sr_uuid):
         """SM's timer calls this every ten minutes on each host, and checks no further SR if it raises."""

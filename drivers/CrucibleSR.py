@@ -14,6 +14,7 @@ sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filen
 import smblock  # noqa: E402
 from smblock.command import run  # noqa: E402
 from smblock.crucible import RUNNER, CrucibleVDI, Xapi  # noqa: E402
+from smblock.shared import warn_unless_shared  # noqa: E402
 from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, take_over, util  # noqa: E402
 
 CAPABILITIES = [
@@ -63,6 +64,7 @@ class CrucibleSR(CoreSR):
     @as_sm_error
     def create(self, uuid, size):
         self.core.create(DATAPATHS)
+        warn_unless_shared(self)
 
     @as_sm_error
     def scan(self, uuid):

@@ -33,7 +33,7 @@ DELETE: Calls = {
 # In the order in which they are done; SM's own start comes on top of each.
 TABLE: Mapping[str, Calls] = {
     "sr_probe": {},
-    "sr_create": {"SR.get_name_description": 1, "SR.get_name_label": 1},
+    "sr_create": {"SR.get_name_description": 1, "SR.get_name_label": 1, "SR.get_shared": 1},
     # SM's: the hosts that have a disk of the SR, and the first scan. The driver's: whether this host was
     # declared dead.
     "sr_attach": Counter({"SR.get_by_uuid": 1, "SR.add_to_other_config": 1, "VDI.get_all_records_where": 1,
