@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import time
 
 try:  # sm 4: a package
     from sm import SR, VDI, SRCommand, blktap2
@@ -85,11 +86,34 @@ OPS_EXCLUSIVE = ["sr_create", "sr_delete", "sr_attach", "sr_detach", "sr_scan", 
 OPS_EXCLUSIVE += ["vdi_introduce", "vdi_delete", "vdi_snapshot", "vdi_clone", "vdi_resize", "vdi_revert"]
 
 
+class SrLock:
+    """SM's lock of an SR on this host. A command that waits for it logs that, and for how long.
+
+    The wait has no deadline of its own. It ends with the command that has the lock, and that one has deadlines.
+    """
+
+    def __init__(self, sr_uuid):
+        self._sr_uuid = sr_uuid
+        self._lock = Lock("sr", sr_uuid)
+
+    def acquire(self):
+        if self._lock.acquireNoblock():
+            return
+        lock = "/var/lock/sm/%s/sr" % self._sr_uuid
+        util.SMlog("SR %s: waiting for another command of this host, which holds %s" % (self._sr_uuid, lock))
+        began = time.monotonic()
+        self._lock.acquire()
+        util.SMlog("SR %s: waited %.1f s for %s" % (self._sr_uuid, time.monotonic() - began, lock))
+
+    def __getattr__(self, name):
+        return getattr(self._lock, name)
+
+
 class CoreSR(SR.SR):
     """An SR whose object has a core: self.core does what SM asks of it."""
 
     def load(self, sr_uuid):
-        self.lock = Lock("sr", sr_uuid)
+        self.lock = SrLock(sr_uuid)
         self.ops_exclusive = OPS_EXCLUSIVE
 
     @as_sm_error
