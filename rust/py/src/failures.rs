@@ -122,7 +122,7 @@ pub fn with_advice(error: Error, config: &DeviceConfig) -> Failure {
 /// The error that reaches `xe` with its text, for an operation (`"VDI.resize"`).
 ///
 /// xapi drops the text of four errors, and shows a code of its own instead: VDIInUse (VDI_IN_USE), SRInUse
-/// (SR_DEVICE_IN_USE), SRNotEmpty (SR_"SRNotEmpty") and VDIMissing (VDI_MISSING). It shows every other one as
+/// (SR_DEVICE_IN_USE), SRNotEmpty (SR_NOT_EMPTY) and VDIMissing (VDI_MISSING). It shows every other one as
 /// SR_BACKEND_FAILURE_n with the text. So one of the four is used only if a client acts on the code.
 pub fn key_for(operation: &str, key: &'static str) -> &'static str {
     match (operation, key) {
