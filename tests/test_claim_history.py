@@ -1,0 +1,55 @@
+"""A random history of two hosts with kernels of their own: no disk ever has two writers, and none is lost.
+
+The hosts activate two disks, are killed while they do, freeze, lose their networks, are declared dead, boot, and
+set their clocks by days; the disks are snapshotted and reverted. What each writer finds on its disk when it gets
+it, and as long as it has it, is recorded and judged: `tests/history`.
+
+SMBLOCK_HISTORY_SEED repeats a history, SMBLOCK_HISTORY_STEPS sets its length.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.history.plan import plan
+from tests.history.pool import history_pool
+from tests.lab.cephrbd import CephRbdLab, RbdPool
+from tests.lab.disk import Disk
+from tests.lab.dom0 import Dom0, GuestDom0
+
+STEPS = 300
+
+
+@pytest.fixture
+def disks(guests: CephRbdLab, guests_rbd_pool: RbdPool, serves_phy: bool) -> Iterator[list[Disk]]:
+    """One disk is connected by blkback, where SM can, and is guarded by the claim alone; the other one by tapdisk."""
+    datapaths = ["phy" if serves_phy else "aio", "aio"]
+    settings = guests.xapi.pool.settings
+    settings.revert = True
+    guests.xapi.pool.load_drivers(guests.xapi.pool.master)
+    yield [
+        Disk.create(guests_rbd_pool.create_sr(f"history-{number}", f"device-config:datapath={datapath}"))
+        for number, datapath in enumerate(datapaths)
+    ]
+    settings.revert = False
+    guests.xapi.pool.load_drivers(guests.xapi.pool.master)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * 60 * 60)
+def test_a_disk_never_has_two_writers_on_real_kernels(
+    guests: CephRbdLab, one: Dom0, two: Dom0, disks: list[Disk], tmp_path: Path
+) -> None:
+    assert isinstance(one, GuestDom0)
+    assert isinstance(two, GuestDom0)
+    seed = int(os.environ.get("SMBLOCK_HISTORY_SEED") or random.SystemRandom().randrange(1 << 32))
+    steps = int(os.environ.get("SMBLOCK_HISTORY_STEPS") or STEPS)
+    log = tmp_path / "history"
+    print(f"SMBLOCK_HISTORY_SEED={seed} SMBLOCK_HISTORY_STEPS={steps}; the history is in {log}")
+    with history_pool(guests, [one, two], disks, log) as pool:
+        pool.run(plan(seed, steps))
