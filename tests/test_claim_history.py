@@ -22,19 +22,23 @@ from tests.lab.cephrbd import CephRbdLab, RbdPool
 from tests.lab.disk import Disk
 from tests.lab.dom0 import Dom0, GuestDom0
 
-STEPS = 300
+STEPS = 200
 
 
 @pytest.fixture
 def disks(guests: CephRbdLab, guests_rbd_pool: RbdPool, serves_phy: bool) -> Iterator[list[Disk]]:
-    """One disk is connected by blkback, where SM can, and is guarded by the claim alone; the other one by tapdisk."""
-    datapaths = ["phy" if serves_phy else "aio", "aio"]
+    """Two disks, of SRs that differ in what guards them besides the driver.
+
+    The first one is connected by blkback, where SM can: no tag of SM's keeps a host away. It has no exclusive
+    lock: no kernel breaks the lock of a host whose watch has ended, and has that host blocklisted. The second one
+    is the usual disk.
+    """
+    first = [f"device-config:datapath={'phy' if serves_phy else 'aio'}", "device-config:image_features=layering"]
     settings = guests.xapi.pool.settings
     settings.revert = True
     guests.xapi.pool.load_drivers(guests.xapi.pool.master)
     yield [
-        Disk.create(guests_rbd_pool.create_sr(f"history-{number}", f"device-config:datapath={datapath}"))
-        for number, datapath in enumerate(datapaths)
+        Disk.create(guests_rbd_pool.create_sr(f"history-{number}", *words)) for number, words in enumerate((first, []))
     ]
     settings.revert = False
     guests.xapi.pool.load_drivers(guests.xapi.pool.master)
