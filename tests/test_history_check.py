@@ -83,6 +83,9 @@ GOOD = {
         s1=(1, 1), s2=(1, 2), s3=(1, 3)),
     "a dead host is cut off": [*TOOK_OVER, stopped(1, 2, 108, (A,)), read(2, 1, s1=(2, 1), s2=(1, 2))],
     "a refusal is true": [activated(1, 0, A), refused(IN_USE), refused(SILENT, (FROZEN, WELL))],
+    "a snapshot that failed keeps a disk from a revert while its host is silent": [
+        activated(1, 0, A),
+        refused("tapdisk-pause did not unpause the disk", (FROZEN, WELL), op="revert", host=None)],
     "a disk is reverted": [*snapshotted(), ended(1), REVERTED, activated(2, 1, B), read(2, s1=(1, 1))],
     "a host is told that it was cut off": [
         *TOOK_OVER, refused(f"its kernel client {A} is on the cluster's blocklist", host=0, blocklist=[A])],
@@ -110,6 +113,10 @@ BAD = {
     "a host that was declared dead is called silent": ("without a true reason", [
         activated(1, 0, A), {"event": "declared", "host": 0}, refused(SILENT, (FROZEN, WELL))]),
     "a refusal gives no reason": ("without a true reason", [refused("Connection timed out")]),
+    "a host that was not cut off is taken for a stranger": (
+        "without a true reason", [
+            activated(1, 0, A), {"event": "declared", "host": 0},
+            refused(f"already mapped by another host's kernel ({A}), outside smblock", (FROZEN, WELL))]),
     "a deactivation fails": ("without a true reason", [activated(1, 1, A), refused("locked", op="deactivate")]),
     "a disk is reverted under its writer": ("was reverted under session 1", [*snapshotted(), REVERTED]),
     "a reverted disk holds what it held before": (

@@ -37,7 +37,7 @@ _SILENT = re.compile(rf"{_HOST} has claimed it for writing .*cannot be reached|"
                      r"may be in use on host [^(]*\((?P<tagged>[0-9])\), which does not reply")  # fmt: skip
 _UNASKED = re.compile(rf"asking {_HOST}")
 _CUT_OFF = re.compile(r"its kernel client (?P<address>\S+) is on the cluster's blocklist")
-_FOREIGN = re.compile(r"already mapped by another host's kernel \((?P<address>[^)]+)\)")
+_PAUSE = re.compile(r"tapdisk-pause did not (un)?pause the disk")
 _NO_REPLY = re.compile(r"HOST_OFFLINE|CANNOT_CONTACT_HOST")
 
 
@@ -192,7 +192,7 @@ class Checker:
         text, faults, own = event["text"], event["faults"], event.get("host")
         if own is not None and (_silent(faults[own]) or faults[own]["no_storage"]):
             return bool(_NO_REPLY.search(text)) or faults[own]["no_storage"]
-        if event["op"] == "snapshot":  # of the master: it may need each host that has the disk open
+        if event["op"] == "snapshot" or _PAUSE.search(text):  # it may need each host that has the disk open
             return any(_silent(host) or host["no_storage"] for host in faults)
         if found := _IN_USE.search(text):
             holder = int(found["host"] or found["tagged"])
@@ -205,9 +205,7 @@ class Checker:
             return bool(faults[int(found["host"])]["no_storage"])
         if found := _CUT_OFF.search(text):
             return own is not None and found["address"] in event["blocklist"] and self._has_open(own, event["disk"])
-        if found := _FOREIGN.search(text):
-            return any(session.address == found["address"] for session in self._sessions.values())
-        return False
+        return False  # among them a kernel that has mapped the image outside smblock: none has
 
     def _has_open(self, host: int, disk: int) -> bool:
         return any((s.host, s.disk, s.ended) == (host, disk, False) for s in self._sessions.values())

@@ -16,13 +16,15 @@ CLOCK_SECONDS = 2 * 24 * 60 * 60
 # Where a command of a host dies; the others are commands of the SR's master.
 ACTIVATION_POINTS = ("vdi_activate", "vdi_activate_done")
 SNAPSHOT_POINTS = ("vdi_snapshot_paused", "vdi_snapshot_taken", "vdi_snapshot")
+# How a host falls silent that writes: it stops, XAPI does not reach it, or the cluster does not either.
+SILENCES = ("freeze", "cut", "cut-both")
 
 
 @dataclass(frozen=True)
 class Step:
     """One step. `host` and `disk` are numbers; which of the others count depends on `op`.
 
-    how      the fist point of a killed command
+    how      the fist point of a killed command. take-over: how the host falls silent.
     flag     freeze: XAPI misses the host's heartbeats at once. interrupt: the host is declared dead meanwhile.
     amount   clock: seconds ahead. wait: seconds. interrupt: seconds until the host freezes.
     """
@@ -102,6 +104,13 @@ class Planner:
     def _race(self, op: str) -> Step | None:
         return Step(op, disk=self._random.randrange(DISKS)) if all(h.works for h in self._hosts) else None
 
+    def _take_over(self, op: str) -> Step | None:
+        if not all(host.works for host in self._hosts):
+            return None
+        host, disk = self._random.randrange(HOSTS), self._random.randrange(DISKS)
+        self._holders[disk] = 1 - host
+        return Step(op, host, disk, self._random.choice(SILENCES))
+
     def _interrupt(self, op: str) -> Step | None:
         if not all(host.works for host in self._hosts):
             return None
@@ -154,9 +163,10 @@ class Planner:
 
 
 _WEIGHTS = {
-    "activate": 26, "deactivate": 20, "killed": 7, "race": 10, "interrupt": 9, "snapshot": 4, "killed-snapshot": 4,
-    "revert": 4, "killed-revert": 2, "freeze": 7, "thaw": 18, "cut": 5, "join": 16, "cut-storage": 4,
-    "join-storage": 22, "declare": 14, "power-off": 2, "power-on": 30, "reboot": 2, "clock": 5, "wait": 3,
+    "activate": 26, "deactivate": 20, "killed": 7, "race": 10, "interrupt": 9, "take-over": 16, "snapshot": 4,
+    "killed-snapshot": 4, "revert": 4, "killed-revert": 2, "freeze": 7, "thaw": 18, "cut": 5, "join": 16,
+    "cut-storage": 4, "join-storage": 22, "declare": 14, "power-off": 2, "power-on": 30, "reboot": 2, "clock": 5,
+    "wait": 3,
 }  # fmt: skip
 
 _MAKERS: dict[str, Callable[[Planner, str], Step | None]] = {
@@ -165,6 +175,7 @@ _MAKERS: dict[str, Callable[[Planner, str], Step | None]] = {
     "deactivate": Planner._deactivate,
     "race": Planner._race,
     "interrupt": Planner._interrupt,
+    "take-over": Planner._take_over,
     "snapshot": Planner._by_master,
     "killed-snapshot": Planner._by_master,
     "revert": Planner._by_master,

@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.history import writer
 from tests.history.check import END_SECONDS, violations
 from tests.history.plan import SNAPSHOT_POINTS, Step
+from tests.history.session import Session
 from tests.history.trouble import Trouble
 from tests.lab import LabError
 from tests.lab.cephrbd import CephRbdLab
@@ -28,28 +29,8 @@ from tests.lab.sr import fist_point
 from tests.lab.xapi import ApiError
 from tests.lab.xapi.lab_pool import XeError
 
-_FOLDER = "/run/history"
-_WRITER = f"{_FOLDER}/writer.py"
-# Seconds for a writer to read its disk for the first time, and to end.
-_WRITER_SECONDS = 120
 _SNAPSHOTS = 2
 _KILLED = "received signal: 9"
-
-
-@dataclass
-class Session:
-    """A writer on a host, and how much of its log has been read."""
-
-    number: int
-    host: int
-    disk: int
-    address: str = ""
-    seen: int = 0
-    writes: bool = True
-
-    @property
-    def log(self) -> str:
-        return f"{_FOLDER}/{self.number}"
 
 
 class HistoryPool:
@@ -123,6 +104,7 @@ class HistoryPool:
             "deactivate": lambda: self._deactivate(host, step.disk),
             "race": lambda: self._race(step.disk),
             "interrupt": lambda: self._interrupt(step),
+            "take-over": lambda: self._take_over(step),
             "snapshot": lambda: self._snapshot(step),
             "killed-snapshot": lambda: self._snapshot(step),
             "revert": lambda: self._revert(step),
@@ -165,6 +147,27 @@ class HistoryPool:
             finally:
                 self.trouble.thaw(step.host)
             self._finish(step.host, step.disk, command.result(), during=True)
+
+    def _take_over(self, step: Step) -> None:
+        """A host that writes falls silent and is declared dead. The other one gets the disk, the first goes on."""
+        host, disk, trouble = step.host, step.disk, self.trouble
+        self._free(1 - host, disk)
+        self._activate(host, disk)
+        if step.how == "freeze":
+            trouble.freeze(host, missed=True)
+        else:
+            trouble.cut(host)
+        if step.how == "cut-both":
+            trouble.cut_storage(host)
+        self._declare(host)
+        self._activate(1 - host, disk)
+        if step.how == "freeze":
+            trouble.thaw(host)
+        else:
+            trouble.join(host)
+        if step.how == "cut-both":
+            trouble.join_storage(host)
+        time.sleep(2 * writer.READ_SECONDS)  # what the first host had under way arrives, or fails
 
     # Activation
 
@@ -216,39 +219,25 @@ class HistoryPool:
 
     def _start_writer(self, host: int, disk: int, about: dict[str, Any]) -> None:
         self._sessions += 1
-        session = Session(self._sessions, host, disk)
-        vdi, dom0 = self._disks[disk], self._hosts[host]
-        sr = vdi.sr.uuid
-        dom0.put(_WRITER, Path(writer.__file__).read_bytes())
-        words = [str(session.number), sr, vdi.uuid, f"smblock.{sr}.{vdi.uuid}.", session.log]
-        start = f"setsid python3 {_WRITER} {' '.join(words)} </dev/null >{session.log}.out 2>&1 &"
-        dom0.exec(["sh", "-c", start]).check()
-        try:
-            self._wait_for_line(session, "address")
-        except LabError as error:
-            raise LabError(f"{error}; {dom0.get(session.log + '.out').decode()}") from error
-        session.address = json.loads(dom0.get(session.log).decode().splitlines()[0])["address"]
+        vdi = self._disks[disk]
+        session = Session(self._sessions, host, disk, self._hosts[host])
+        session.start(vdi)
         owner = vdi.claimed_by()
         numbers = {each.uuid: number for number, each in enumerate(self._hosts)}
         self._open.append(session)
         self._note("activated", session=session.number, address=session.address, blocklist=self._blocklist(),
                    claimed_by=None if owner is None else numbers.get(owner, owner), **about)  # fmt: skip
         if not self.trouble.faults[host].no_storage:
-            self._wait_for_line(session, "acked")
+            session.wait_for("acked")
         self._collect(session)
-
-    def _wait_for_line(self, session: Session, word: str) -> None:
-        look = f"for i in $(seq {_WRITER_SECONDS * 5}); do grep -q '\"{word}\"' {session.log} && exit; sleep 0.2; done"
-        done = self._hosts[session.host].exec(["sh", "-c", f"{look}; exit 1"], timeout=_WRITER_SECONDS + 60)
-        if done.returncode != 0:
-            raise LabError(f"session {session.number}: no {word} in {_WRITER_SECONDS} s")
 
     def _deactivate(self, host: int, disk: int) -> None:
         session = self._session_of(host, disk)
         began = time.monotonic()
         try:
             if session is not None:
-                self._stop_writer(session)
+                session.stop()
+                self._collect(session)
             self._disks[disk].command(self._hosts[host], "vdi_deactivate")
         except (ApiError, LabError) as error:
             self.counts["deactivations refused"] += 1
@@ -259,11 +248,6 @@ class HistoryPool:
         self._note("ran", op="deactivate", host=host, disk=disk, seconds=round(time.monotonic() - began, 1))
         if session is not None:
             self._close(session, "deactivated")
-
-    def _stop_writer(self, session: Session) -> None:
-        self._hosts[session.host].put(f"{session.log}.stop", b"")
-        self._wait_for_line(session, "errno")
-        self._collect(session)
 
     def _close(self, session: Session, why: str) -> None:
         self._open.remove(session)
@@ -278,11 +262,7 @@ class HistoryPool:
                 self._collect(session)
 
     def _collect(self, session: Session) -> None:
-        argv = ["tail", "-c", f"+{session.seen + 1}", session.log]
-        new = self._hosts[session.host].exec(argv).check()
-        new = new[: new.rfind(b"\n") + 1]
-        session.seen += len(new)
-        for line in map(json.loads, new.splitlines()):
+        for line in session.new_lines():
             if "slots" in line:
                 self.counts["readings"] += 1
                 self._note("read", session=session.number, **line)

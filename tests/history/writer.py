@@ -20,7 +20,7 @@ SLOTS = 32
 STRIDE = 512 << 10
 BLOCK = 4096
 READ_SECONDS = 4.0
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.04
 _BUS = "/sys/bus/rbd/devices"
 
 
