@@ -193,7 +193,7 @@ def test_a_snapshot_taken_by_hand_keeps_a_deleted_disk_and_is_told(sr: CephSr) -
     wait_for(lambda: sr.pool.image_info(sr.image(vdi))["size"] == 0, "the disk's own data to be freed")
     status, (line,) = reclaim(sr)
     assert (status, line.partition(":")[0]) == (0, f"waits    {sr.image(vdi)}")
-    assert "1 that this driver did not take ('rbd snap ls'" in line
+    assert f"'rbd snap rm {path}@by-hand'" in line
     sr.lab.ceph.rbd("snap", "rm", f"{path}@by-hand")
     sr.scan()
     wait_for(scanned(sr, lambda: is_empty(sr)), "the manager to free it")

@@ -143,7 +143,7 @@ def _reclaim(options):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if options.background:
         os.nice(19)
-    progress = Progress(sys.stdout)
+    progress = Progress()
     failed = sr.reclaim(_log_state if options.background else progress.report)
     if not (options.background or progress.reports):
         print(NOTHING)

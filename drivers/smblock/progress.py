@@ -1,5 +1,6 @@
 """What smblock-admin reclaim prints while it works."""
 
+import sys
 import time
 
 # How often the line of a terminal changes, in seconds.
@@ -16,12 +17,17 @@ class Progress:
     On a terminal, one more line says how far the image at work is, and changes in its place.
     """
 
-    def __init__(self, out, clock=time.monotonic):
-        self.out = out
+    def __init__(self, out=None, clock=time.monotonic):
+        self._out = out
         self.clock = clock
         self.image = None
         self.since = self.last = 0.0
         self.first = self.width = self.reports = 0
+
+    @property
+    def out(self):
+        # The first connection gives this process another stdout.
+        return self._out or sys.stdout
 
     def report(self, state, image, text, done, total):
         self.reports += 1

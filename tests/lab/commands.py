@@ -36,6 +36,7 @@ PLACEHOLDERS = {
     "{user}": "reader",
     "{image}": "image",
     "{depth}": "1",
+    "{version}": "1",
     "{features}": "journaling",
     "{expected}": "1048576",
     "{id}": "10226b8b4567",

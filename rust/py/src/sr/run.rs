@@ -66,12 +66,17 @@ impl Sr {
     pub(super) fn unplug_vdi(&self, py: Python<'_>, vdi: &Uuid) -> PyResult<()> {
         let sr = convert::uuid("SR", &self.uuid)?;
         detached(py, "VDI.deactivate", || -> Result<(), Failure> {
-            unplug::unmap_vdi(&self.host()?, &sr, vdi)?;
+            let found = unplug::unmap_vdi(&self.host()?, &sr, vdi)?;
             // The inner error is of this host: the VDI is still mapped. The outer one is of a cluster or
             // a pool that cannot be used.
-            match self.on_cluster(&sr, |repository| Ok(repository.deactivate_vdi(vdi))) {
+            match self.on_cluster(&sr, |repository| {
+                Ok(repository.release_unplugged(vdi, found))
+            }) {
                 Ok(deactivated) => Ok(deactivated?),
                 Err(failure) => {
+                    if !found {
+                        unplug::unmap_named(&self.host()?, &sr, vdi)?;
+                    }
                     unplug::warn_of_claim(&sr, vdi, &failure.message);
                     Ok(())
                 }

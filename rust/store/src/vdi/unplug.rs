@@ -28,39 +28,53 @@ fn own_prefix(sr: &Uuid, vdi: &Uuid) -> String {
     format!("{}{vdi}.", image_prefix(sr))
 }
 
-/// Unmaps a VDI on this host, with every device that it has. One that is not mapped is unmapped
-/// already.
+/// Unmaps the devices of a VDI that bear its label or are in the note of its map. Returns whether there
+/// were any.
 ///
 /// # Errors
 /// [`Error::Host`]: a device is open, or the kernel did not unmap it in time.
-pub fn unmap_vdi(host: &dyn Host, sr: &Uuid, vdi: &Uuid) -> Result<()> {
+pub fn unmap_vdi(host: &dyn Host, sr: &Uuid, vdi: &Uuid) -> Result<bool> {
     let name = note_name(sr, vdi);
     let noted = host.noted(&name).unwrap_or_else(|e| {
         log::warn!("VDI {vdi}: {e}");
         None
     });
     let noted: Option<ImageKey> = noted.and_then(|text| serde_json::from_str(&text).ok());
-    let (prefix, label) = (own_prefix(sr, vdi), vdi.to_string());
-    let is_certain = |mapped: &Mapped| {
+    let label = vdi.to_string();
+    let found = unmap_where(host, vdi, |mapped| {
         mapped.label.as_ref() == Some(&label)
             || mapped.label.is_none() && noted.as_ref() == Some(&mapped.key)
-    };
-    let has_name =
-        |mapped: &Mapped| mapped.key.snap_id.is_none() && mapped.image_name.starts_with(&prefix);
-    let mappings = host.mappings();
-    let mappings = mappings.doing(&format!("looking for the device of VDI {vdi}"))?;
-    let certain = mappings.iter().any(is_certain);
-    let is_shown = |mapped: &&Mapped| is_certain(mapped) || !certain && has_name(mapped);
-    for mapped in mappings.iter().filter(is_shown) {
-        let unmapped = host.unmap(mapped, UNMAP_SECONDS);
-        unmapped.doing(&format!("unmapping VDI {vdi}"))?;
-    }
+    })?;
     if noted.is_some() {
         if let Err(e) = host.note(&name, None) {
             log::warn!("VDI {vdi}: {e}");
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Unmaps what has the name of a VDI's image. Only for a VDI without a note whose record cannot be read:
+/// an image that was made by hand may have that name, too.
+///
+/// # Errors
+/// As [`unmap_vdi`].
+pub fn unmap_named(host: &dyn Host, sr: &Uuid, vdi: &Uuid) -> Result<()> {
+    let prefix = own_prefix(sr, vdi);
+    let has_name =
+        |mapped: &Mapped| mapped.key.snap_id.is_none() && mapped.image_name.starts_with(&prefix);
+    unmap_where(host, vdi, has_name).map(|_| ())
+}
+
+fn unmap_where(host: &dyn Host, vdi: &Uuid, is_shown: impl Fn(&Mapped) -> bool) -> Result<bool> {
+    let mappings = host.mappings();
+    let mappings = mappings.doing(&format!("looking for the device of VDI {vdi}"))?;
+    let mut found = false;
+    for mapped in mappings.iter().filter(|mapped| is_shown(mapped)) {
+        let unmapped = host.unmap(mapped, UNMAP_SECONDS);
+        unmapped.doing(&format!("unmapping VDI {vdi}"))?;
+        found = true;
+    }
+    Ok(found)
 }
 
 /// Unmaps what this host has of an SR whose catalogue cannot be read, and what is not open.
@@ -106,9 +120,20 @@ impl Repository<'_> {
     /// # Errors
     /// [`Error::Host`]: it is still mapped. That the claim was not released is logged, and no error.
     pub fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()> {
-        unmap_vdi(self.host, &self.sr, vdi)?;
+        let found = unmap_vdi(self.host, &self.sr, vdi)?;
+        self.release_unplugged(vdi, found)
+    }
+
+    /// The second half of [`Repository::deactivate_vdi`], after [`unmap_vdi`], which has returned `found`.
+    ///
+    /// # Errors
+    /// As [`Repository::deactivate_vdi`].
+    pub fn release_unplugged(&self, vdi: &Uuid, found: bool) -> Result<()> {
         match self.give_back(vdi) {
             Err(e) if !matches!(e, Error::Host { .. }) => {
+                if !found {
+                    unmap_named(self.host, &self.sr, vdi)?;
+                }
                 warn_of_claim(&self.sr, vdi, &e);
                 Ok(())
             }

@@ -187,7 +187,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
     (
         "VDI.clone of a disk, the next one",
         &[
-            ("rados_exec", 3),
+            ("rados_exec", 4),
             ("rados_read_op_operate", 3),
             ("rados_stat", 1),
             ("rados_write_op_operate", 3),
@@ -305,7 +305,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
     (
         "VDI.delete of a parent",
         &[
-            ("rados_exec", 1),
+            ("rados_exec", 2),
             ("rados_read_op_operate", 1),
             ("rados_write_op_operate", 2),
             ("rbd_close", 1),

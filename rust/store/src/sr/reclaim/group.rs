@@ -19,7 +19,12 @@ impl Repository<'_> {
     pub(super) fn leave_group(&self, image: &ImageRef) -> Result<()> {
         let doing = format!("looking for the group of image {}", image.name);
         // Who may not even look up the name of the group's pool gets no name.
-        let Some(group) = self.cluster.group(&image.id).doing(&doing)? else {
+        let group = match self.cluster.group(&image.id) {
+            // An image that was removed by hand is a member of nothing.
+            Err(e) if e.is_not_found() => return Ok(()),
+            other => other.doing(&doing)?,
+        };
+        let Some(group) = group else {
             return Ok(());
         };
         match self.cluster.leave_group(&image.id) {
