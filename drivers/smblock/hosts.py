@@ -49,14 +49,14 @@ class LocalSession:
 
 
 @contextlib.contextmanager
-def _bounded(session, seconds):
+def bounded(session, seconds):
     """The session over a connection of its own, whose calls end after that time."""
-    bounded = XenAPI.xapi_local()
-    bounded._session = session._session
+    own = XenAPI.xapi_local()
+    own._session = session._session
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
-        yield bounded
+        yield own
     finally:
         socket.setdefaulttimeout(before)
 
@@ -64,8 +64,8 @@ def _bounded(session, seconds):
 def call_plugin(session, host_ref, function, args, seconds=PLUGIN_DEADLINE):
     """What the plugin `smblock` of a host returns; None, with a line in SMlog, if it cannot be asked."""
     try:
-        with _bounded(session, seconds) as bounded:
-            return bounded.xenapi.host.call_plugin(host_ref, PLUGIN, function, args)
+        with bounded(session, seconds) as own:
+            return own.xenapi.host.call_plugin(host_ref, PLUGIN, function, args)
     except Exception as error:
         timed_out = isinstance(error, socket.timeout)
         if not timed_out and failure_code(error) not in CANNOT_BE_ASKED:
@@ -120,8 +120,8 @@ class Hosts:
         host.remove_from_other_config(host.get_by_uuid(util.get_this_host()), DECLARED_DEAD)
 
     def alert(self, name, priority, cls, object_uuid, text):
-        with _bounded(self._session, ALERT_DEADLINE) as bounded:
-            bounded.xenapi.message.create(name, priority, cls, object_uuid, text)
+        with bounded(self._session, ALERT_DEADLINE) as own:
+            own.xenapi.message.create(name, priority, cls, object_uuid, text)
 
     def settle_host(self, host_uuid, vdi_uuid):
         """What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked."""

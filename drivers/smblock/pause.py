@@ -7,11 +7,17 @@ let the disk go on if this process dies.
 import uuid
 
 from smblock import supervisor_start
-from smblock.hosts import Hosts, call_plugin
+from smblock.hosts import Hosts, bounded, call_plugin
 from smblock.sm import blktap2, fist_point, util
 from smblock.tags import PAUSED, Tags, hosts_of
 
 GUARD_DEADLINE = 20  # seconds for a host to start or end a guard
+# Seconds for a host to pause or unpause a disk. SM has no deadline for it, xapi one of many minutes, and a
+# tapdisk whose I/O is stuck does neither.
+PAUSE_DEADLINE = 30
+
+
+NOT_DONE = "tapdisk-pause did not %s VDI %s within %d s; /var/log/SMlog of the host that runs the disk has the reason"
 
 
 class Toolstack(Hosts):
@@ -31,9 +37,8 @@ class Toolstack(Hosts):
         tags.drop(PAUSED, found)
         self._guards.start(vdi_uuid, found)
         self._supervisors.append(supervisor_start.start(self._sr_uuid, vdi_uuid))
-        paused = blktap2.VDI.tap_pause(self._session, self._sr_uuid, vdi_uuid)
-        if not paused:
-            raise util.SMException("tapdisk-pause did not pause the disk: SMlog of the host that runs it says why")
+        if not self._ask_hosts(blktap2.VDI.tap_pause, vdi_uuid):
+            raise util.SMException(NOT_DONE % ("pause", vdi_uuid, PAUSE_DEADLINE))
         # From here on no host activates the disk; one may have done so just before.
         self._guards.start(vdi_uuid, tags.read())
         fist_point("vdi_snapshot_paused")
@@ -41,17 +46,21 @@ class Toolstack(Hosts):
     def unpause(self, vdi_uuid):
         """Lets a disk's tapdisk go on, also if it does already."""
         fist_point("vdi_snapshot_taken")
-        session = self._session
-        if not blktap2.VDI.tap_unpause(session, self._sr_uuid, vdi_uuid):
-            self._unpause_running(session, vdi_uuid)
+        if not self._ask_hosts(blktap2.VDI.tap_unpause, vdi_uuid):
+            self._unpause_running(vdi_uuid)
         self._guards.end(vdi_uuid)
 
-    def _unpause_running(self, session, vdi_uuid):
+    def _unpause_running(self, vdi_uuid):
         """SM unpauses no tapdisk that is not paused; of one that runs it shows that it can be."""
-        if not blktap2.VDI.tap_refresh(session, self._sr_uuid, vdi_uuid):
-            raise util.SMException("tapdisk-pause did not unpause the disk: SMlog of the host that runs it says why")
-        vdi = session.xenapi.VDI
+        if not self._ask_hosts(blktap2.VDI.tap_refresh, vdi_uuid):
+            raise util.SMException(NOT_DONE % ("unpause", vdi_uuid, PAUSE_DEADLINE))
+        vdi = self._session.xenapi.VDI
         vdi.remove_from_sm_config(vdi.get_by_uuid(vdi_uuid), PAUSED)
+
+    def _ask_hosts(self, function, vdi_uuid):
+        """Whether the hosts that run the disk did what a function of SM's asks of them, each in time."""
+        with bounded(self._session, PAUSE_DEADLINE) as session:
+            return function(session, self._sr_uuid, vdi_uuid)
 
     def command_succeeded(self):
         """Nothing is left for a supervisor."""
