@@ -27,6 +27,8 @@ class Toolstack(Hosts):
         super().__init__(session, sr_uuid)
         self._guards = Guards(session, sr_uuid)
         self._supervisors = []
+        # Disks with a call that a host may still run: its pause can arrive after this command.
+        self._unsettled = set()
 
     def pause(self, vdi_uuid):
         """Holds back the I/O of a disk's tapdisk, on whichever host it runs."""
@@ -48,19 +50,26 @@ class Toolstack(Hosts):
         fist_point("vdi_snapshot_taken")
         if not self._ask_hosts(blktap2.VDI.tap_unpause, vdi_uuid):
             self._unpause_running(vdi_uuid)
-        self._guards.end(vdi_uuid)
+        if vdi_uuid not in self._unsettled:
+            self._guards.end(vdi_uuid)
 
     def _unpause_running(self, vdi_uuid):
         """SM unpauses no tapdisk that is not paused; of one that runs it shows that it can be."""
+        vdi = self._session.xenapi.VDI
+        vdi_ref = vdi.get_by_uuid(vdi_uuid)
+        # A refresh is a pause and an unpause: if it outlasts this command, a guard resumes the disk.
+        self._guards.start(vdi_uuid, Tags(self._session, vdi_ref).read())
         if not self._ask_hosts(blktap2.VDI.tap_refresh, vdi_uuid):
             raise util.SMException(NOT_DONE % ("unpause", vdi_uuid, PAUSE_DEADLINE))
-        vdi = self._session.xenapi.VDI
-        vdi.remove_from_sm_config(vdi.get_by_uuid(vdi_uuid), PAUSED)
+        vdi.remove_from_sm_config(vdi_ref, PAUSED)
 
     def _ask_hosts(self, function, vdi_uuid):
         """Whether the hosts that run the disk did what a function of SM's asks of them, each in time."""
         with bounded(self._session, PAUSE_DEADLINE) as session:
-            return function(session, self._sr_uuid, vdi_uuid)
+            done = function(session, self._sr_uuid, vdi_uuid)
+        if not done and function != blktap2.VDI.tap_unpause:
+            self._unsettled.add(vdi_uuid)
+        return done
 
     def command_succeeded(self):
         """Nothing is left for a supervisor."""
