@@ -10,7 +10,8 @@ from pathlib import Path
 
 # Texts that look like a command and are none.
 NO_COMMANDS = (
-    "rbd task ",  # of the manager's module, without `ceph` before it
+    "rbd task",  # of the manager's module, without `ceph` before it
+    "ceph command",
     "rbd loaded",
     "rbd export)",
     "ceph device-config:",
@@ -37,6 +38,24 @@ PLACEHOLDERS = {
     "{image}": "image",
     "{depth}": "1",
     "{version}": "1",
+    "{entity}": "client.reader",
+    "{path}": "no-such-pool/image",
+    "{spec}": "no-such-pool/image",
+    "{cookie}": "cookie",
+    "{client}": "client.4711",
+    "{lock}": "lock client.4711",
+    "{POOL_NAME}": "no-such-pool",
+    "{option}": "rbd_default_data_pool",
+    "{snapshot}": "snapshot",
+    "{group_pool}": "no-such-pool",
+    "{group_name}": "group",
+    "{group}": "no-such-pool/group@snapshot",
+    "{disk}": "6f4bd5a2",
+    "{{": "{",
+    "}}": "}",
+    '\\"': '"',
+    "{host}:{v2}": "192.0.2.1:3300",
+    "{host}:{v1}": "192.0.2.1:6789",
     "{features}": "journaling",
     "{expected}": "1048576",
     "{id}": "10226b8b4567",
@@ -56,12 +75,16 @@ COMPLETED = {
     "ceph mon set-addrs": "ceph mon set-addrs a [v2:192.0.2.1:3300,v1:192.0.2.1:6789]",
     "rbd resize --size 0": "rbd resize --size 0 no-such-pool/image",
     "rados ls": "rados -p no-such-pool ls",
+    "ceph auth get-or-create client.NAME CAPS --key-type aes": (
+        "ceph auth get-or-create client.new mon 'profile rbd' osd 'profile rbd pool=a'"
+    ),
     "ceph auth get-or-create {}": "ceph auth get-or-create client.new mon 'profile rbd' osd 'profile rbd pool=a'",
     "ceph auth caps {}": "ceph auth caps client.new mon 'profile rbd' osd 'profile rbd pool=a, profile rbd pool=b'",
     "rbd feature disable {image} {}": "rbd feature disable no-such-pool/image journaling",
 }
 # The words after which running text goes on behind a command without quotes.
-PROSE = {"shows", "lists", "and", "or", "to", "on", "is", "are", "of", "with", "for", "in", "which", "prints", "there"}
+PROSE = {"shows", "lists", "makes", "prints", "and", "or", "to", "on", "is", "are", "of", "with", "for", "in", "which"}
+PROSE |= {"there"}
 
 _START = re.compile(r"(?<![\w./\-])(?<!profile )(?:ceph|rbd|rados) (?=[-a-z{])")
 _END = re.compile(r"`|\n|;|&&|\||,(?=\s)|\(|\)|\.(?=\s|$)|:(?=\s|$)|\"|→|->|\t|  +")
@@ -139,10 +162,11 @@ def texts_of(path: Path) -> Iterator[str]:
 def sources(repository: Path) -> Iterator[Path]:
     """The files whose texts reach an administrator."""
     yield repository / "README.md"
-    yield from sorted(repository.glob("docs/**/*.md"))
+    yield from sorted(repository.glob("docs/user/**/*.md"))
     yield from sorted(repository.glob("drivers/**/*.py"))
     for path in sorted(repository.glob("rust/*/src/**/*.rs")):
-        if not path.stem.endswith("tests"):
+        # The model in memory reaches no administrator.
+        if not path.stem.endswith("tests") and not {"memory", "tests"} & set(path.parts):
             yield path
 
 
