@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 # Shell scripts have no suffix here: they are found by their first line.
-SHELL_SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- ':!docs')
+SHELL_SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- ':!docs' ':!*.py')
 CARGO_DENY := 0.20.2
 # A workspace of its own: docs/decisions/0006-own-librados-binding.md
 ORACLE := --manifest-path tests/oracle/Cargo.toml
