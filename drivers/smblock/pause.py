@@ -65,10 +65,13 @@ class Toolstack(Hosts):
 
     def _ask_hosts(self, function, vdi_uuid):
         """Whether the hosts that run the disk did what a function of SM's asks of them, each in time."""
+        pauses = function != blktap2.VDI.tap_unpause and vdi_uuid not in self._unsettled
+        if pauses:
+            self._unsettled.add(vdi_uuid)  # also if the function raises an error
         with bounded(self._session, PAUSE_DEADLINE) as session:
             done = function(session, self._sr_uuid, vdi_uuid)
-        if not done and function != blktap2.VDI.tap_unpause:
-            self._unsettled.add(vdi_uuid)
+        if done and pauses:
+            self._unsettled.discard(vdi_uuid)
         return done
 
     def command_succeeded(self):

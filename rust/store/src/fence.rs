@@ -184,7 +184,7 @@ impl Repository<'_> {
         }
     }
 
-    fn blocklist_clients<'c>(
+    pub(crate) fn blocklist_clients<'c>(
         &self,
         host: &str,
         addresses: impl IntoIterator<Item = &'c String>,

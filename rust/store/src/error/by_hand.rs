@@ -65,6 +65,20 @@ pub enum ByHand {
         /// The SR.
         sr: Uuid,
     },
+    /// The image was made anew, and may not be whole yet.
+    #[error("VDI {vdi}: its image {image} has another id now ({found}), and client {address} has it open: it may still be imported or copied. When that has ended, run 'xe sr-scan uuid={sr}', which takes it over")]
+    Open {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image.
+        image: String,
+        /// The id that it has now.
+        found: String,
+        /// Who has it open.
+        address: String,
+        /// The SR.
+        sr: Uuid,
+    },
     /// The image cannot be taken out of its group.
     #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), group_name = name_of(.group))]
     InGroup {

@@ -2,7 +2,7 @@
 
 use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
 use super::World;
-use crate::cluster::{Origin, MIGRATING};
+use crate::cluster::{Origin, Watcher, MIGRATING};
 use crate::image_features::ImageFeatures;
 
 impl World {
@@ -205,6 +205,28 @@ impl World {
         if let Some(image) = id.and_then(|id| pool.images.get_mut(id)) {
             image.lock = lock.map(str::to_owned);
         }
+    }
+
+    /// A process with librbd opens the image for writing, as `rbd import` has it until it ends. Returns
+    /// the client's address.
+    pub fn open_by_hand(&self, name: &str) -> String {
+        let mut state = self.lock();
+        let client_id = state.number();
+        let watcher = Watcher {
+            address: format!("10.0.0.99:0/{client_id}"),
+            client_id,
+            cookie: 1,
+        };
+        let address = watcher.address.clone();
+        if let Some(id) = state.pool.directory.get(name).cloned() {
+            state.pool.watch(&id, watcher);
+        }
+        address
+    }
+
+    /// That process ends.
+    pub fn close_by_hand(&self, address: &str) {
+        self.lock().pool.unwatch(address, 1);
     }
 
     /// `rbd mirror image demote`.

@@ -27,6 +27,8 @@ pub(crate) enum Successor {
     None,
     /// The same image, with that id now.
     Ours(String),
+    /// An image with that id, which a client has open: it may still be imported or copied.
+    Open { id: String, address: String },
     /// Another image, with that id.
     Foreign(String),
     /// A migration is under way.
@@ -73,9 +75,23 @@ impl Repository<'_> {
         Ok(match self.image_named_as(lost)? {
             None => Successor::None,
             Some(found) if found.features & MIGRATING != 0 => Successor::Migrating,
-            Some(found) if self.is_ours(&found) => Successor::Ours(found.id),
+            Some(found) if self.is_ours(&found) => match self.who_writes(&found)? {
+                Some(address) => Successor::Open {
+                    id: found.id,
+                    address,
+                },
+                None => Successor::Ours(found.id),
+            },
             Some(found) => Successor::Foreign(found.id),
         })
+    }
+
+    /// The address of a client that has an image open for writing. `rbd import` and `rbd cp` set the
+    /// image-meta first, and write snapshots and data after it.
+    fn who_writes(&self, found: &ImageState) -> Result<Option<String>> {
+        let doing = format!("listing the watchers of image {}", found.name);
+        let watchers = self.cluster.watchers(&found.id).doing(&doing)?;
+        Ok(watchers.into_iter().next().map(|watcher| watcher.address))
     }
 
     fn image_named_as(&self, lost: &ImageRef) -> Result<Option<ImageState>> {
@@ -100,7 +116,10 @@ impl Repository<'_> {
         let Some(found) = self.image_named_as(lost)? else {
             return Ok(0);
         };
-        if found.features & MIGRATING != 0 || !self.is_ours(&found) {
+        if found.features & MIGRATING != 0
+            || !self.is_ours(&found)
+            || self.who_writes(&found)?.is_some()
+        {
             return Ok(0);
         }
         let entries = self.read_catalogue()?;

@@ -115,7 +115,10 @@ impl Repository<'_> {
                 // Another image has its name: the administrator decides whether it is the disk.
                 Err(_) => match self.explain_missing(record.uuid, image) {
                     Error::ByHand(reason) => scan.warn(reason.to_string()),
-                    _ => return self.forget(stored, known.is_some(), scan),
+                    Error::ImageMissing { .. } => {
+                        return self.forget(stored, known.is_some(), scan)
+                    }
+                    error => return Err(error),
                 },
             }
         }

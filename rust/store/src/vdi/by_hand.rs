@@ -104,13 +104,22 @@ impl Repository<'_> {
                 sr: self.sr,
             }
             .into(),
+            Ok(Successor::Open { id, address }) => ByHand::Open {
+                vdi,
+                image: self.image_path(&image.name),
+                found: id,
+                address,
+                sr: self.sr,
+            }
+            .into(),
             Ok(Successor::Foreign(found)) => self.replaced(vdi, image, found).into(),
             Ok(Successor::Migrating) => ByHand::Migrating {
                 image: self.image_path(&image.name),
                 sr: self.sr,
             }
             .into(),
-            Ok(Successor::None) | Err(_) => Error::ImageMissing {
+            Err(error) => error,
+            Ok(Successor::None) => Error::ImageMissing {
                 vdi,
                 image: image.name.clone(),
                 id: image.id.clone(),

@@ -60,7 +60,14 @@ impl Repository<'_> {
             }
         };
         let hold = match hold {
-            None => self.watch_of(record, claim)?.map(Hold::Watched),
+            None => {
+                let watch = self.watch_of(record, claim)?;
+                if watch.is_none() {
+                    // A kernel whose network is down for 30 s watches nothing, and comes back.
+                    self.blocklist_clients(&claim.owner.host, &claim.addresses)?;
+                }
+                watch.map(Hold::Watched)
+            }
             hold => hold,
         };
         hold.map_or(Ok(()), |hold| {

@@ -168,11 +168,17 @@ impl Repository<'_> {
             self.host.pause_disk(vdi).doing(&doing)?;
         }
         let taken = self.cluster.create_snapshot(&image.id, name);
+        let taken = taken.doing(&format!("taking a snapshot of image {}", image.name));
         if paused {
             let doing = format!("letting VDI {vdi} go on after a snapshot");
-            self.host.resume_disk(vdi).doing(&doing)?;
+            match (self.host.resume_disk(vdi).doing(&doing), &taken) {
+                (Ok(()), _) => {}
+                // Whether the snapshot may still be taken decides what is undone.
+                (Err(resume), Err(_)) => log::warn!("VDI {vdi}: {resume}"),
+                (Err(resume), Ok(_)) => return Err(resume),
+            }
         }
-        taken.doing(&format!("taking a snapshot of image {}", image.name))
+        taken
     }
 
     /// As [`Repository::undo_after`]; a disk that may be paused goes on in any case.

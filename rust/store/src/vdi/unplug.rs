@@ -29,7 +29,7 @@ fn own_prefix(sr: &Uuid, vdi: &Uuid) -> String {
 }
 
 /// Unmaps the devices of a VDI that bear its label or are in the note of its map. Returns whether there
-/// were any.
+/// were any, or a note.
 ///
 /// # Errors
 /// [`Error::Host`]: a device is open, or the kernel did not unmap it in time.
@@ -50,7 +50,7 @@ pub fn unmap_vdi(host: &dyn Host, sr: &Uuid, vdi: &Uuid) -> Result<bool> {
             log::warn!("VDI {vdi}: {e}");
         }
     }
-    Ok(found)
+    Ok(found || noted.is_some())
 }
 
 /// Unmaps what has the name of a VDI's image. Only for a VDI without a note whose record cannot be read:

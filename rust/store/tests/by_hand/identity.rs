@@ -1,7 +1,9 @@
 //! Images that have another id, another name, or none.
 
 use super::*;
-use support::B;
+use nix::libc;
+use store::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
+use support::{repository, B};
 
 /// A disk with a snapshot and a clone's base, and its image's name.
 fn family() -> (Lab, Uuid, Uuid, String) {
@@ -126,6 +128,51 @@ fn an_image_imported_over_with_its_image_meta_is_taken_over() {
     lab.scan(A).unwrap();
     assert_eq!(lab.image_id(&disk), id);
     assert_whole(&lab, &disk, &snapshot);
+}
+
+#[test]
+fn an_image_that_is_still_imported_is_not_taken_over() {
+    let (lab, disk, snapshot, name) = family();
+    lab.world.import_over(&name, true).unwrap();
+    let importer = lab.world.open_by_hand(&name);
+    let before = lab.record(&disk);
+    let scan = lab.scan(A).unwrap();
+    assert_eq!(scan.vdis.len(), 3);
+    assert_says(&scan.warnings.concat(), &[&importer, "xe sr-scan"]);
+    let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
+    assert_says(&refusal, &[&importer, "may still be imported"]);
+    assert_eq!(lab.record(&disk), before);
+    lab.world.close_by_hand(&importer);
+    lab.scan(A).unwrap();
+    assert_whole(&lab, &disk, &snapshot);
+}
+
+#[test]
+fn a_scan_whose_reads_fail_drops_no_vdi() {
+    for nth in 0.. {
+        let (lab, disk, _, name) = family();
+        lab.world.import_over(&name, false).unwrap();
+        let process = lab.process(A);
+        let faults = Faults::plan(Plan {
+            calls: Calls::Reads,
+            nth,
+            mode: Mode::Fails(libc::ETIMEDOUT),
+        });
+        let cluster = FaultyCluster::new(&process.cluster, &faults);
+        let scan = repository(&cluster, &process.host, lab.sr).scan(&[]);
+        if let Ok(scan) = scan {
+            assert_eq!(scan.vdis.len(), 3, "read {nth}: {:?}", faults.hit());
+        }
+        assert!(
+            lab.record(&disk).is_some(),
+            "read {nth}: {:?}",
+            faults.hit()
+        );
+        if faults.hit().is_none() {
+            assert!(nth > 3);
+            break;
+        }
+    }
 }
 
 #[test]

@@ -71,6 +71,8 @@ fn a_release_is_refused_while_another_pools_kernel_watches_the_image() {
     lab.world.advance_seconds(31);
     let claim = lab.run(C, |sr| sr.break_claim(&vdi, false)).unwrap();
     assert_eq!(claim.unwrap().owner.host, A);
+    // A kernel that was only cut off for 30 s watches nothing, too.
+    assert_eq!(lab.world.blocklist(), from_ref(&mapped.client_address));
 }
 
 #[test]
