@@ -95,21 +95,6 @@ impl Image {
             snapshot
         })
     }
-
-    /// How many snapshots the image may have, if it has a limit.
-    ///
-    /// Implements: `int rbd_snap_get_limit(rbd_image_t image, uint64_t *limit)`.
-    pub fn snapshot_limit(&self) -> Result<Option<u64>> {
-        self.read("rbd_snap_get_limit", Self::snapshot_limit_now)
-    }
-
-    pub(crate) fn snapshot_limit_now(&self) -> Result<Option<u64>> {
-        let mut limit = 0;
-        // SAFETY: the image is open; `limit` is valid for writing.
-        let got = unsafe { self.rbd().rbd_snap_get_limit(self.raw(), &mut limit) };
-        self.check("rbd_snap_get_limit", got)?;
-        Ok((limit < u64::MAX).then_some(limit))
-    }
 }
 
 impl Pool {

@@ -156,6 +156,17 @@ impl Image {
         }
     }
 
+    /// How many snapshots the image may have, if it has a limit.
+    ///
+    /// Implements: `int rbd_snap_get_limit(rbd_image_t image, uint64_t *limit)`.
+    fn snapshot_limit_now(&self) -> Result<Option<u64>> {
+        let mut limit = 0;
+        // SAFETY: the image is open; `limit` is valid for writing.
+        let got = unsafe { self.rbd().rbd_snap_get_limit(self.raw(), &mut limit) };
+        self.check("rbd_snap_get_limit", got)?;
+        Ok((limit < u64::MAX).then_some(limit))
+    }
+
     /// [`Error::SnapshotLimit`] if the image has as many snapshots as `rbd snap limit set` allows;
     /// `other` if not.
     pub(crate) fn snapshot_limit_or(&self, other: Error) -> Error {
@@ -234,8 +245,7 @@ impl Pool {
             Ok(Some(reply)) if !matches!(&reply, Err(e) if e.is_timed_out()) => {
                 error.adding(&format!(
                 "the monitors reply, the OSDs of pool {pool} do not: run 'ceph health detail' on a \
-                 node of the cluster; OSDs newer than Quincy do not reply either if the user lacks \
-                 the cap osd 'profile rbd pool={pool}'"
+                 node of the cluster"
             ))
             }
             _ => error.adding(
@@ -248,7 +258,7 @@ impl Pool {
     /// Whether the image with that id can be changed as far as locks go: one request.
     ///
     /// # Errors
-    /// EBUSY if somebody has set a lock on it by hand, with the command that removes it.
+    /// EBUSY if a lock was set on it by hand, with the command that removes it.
     pub fn require_unlocked(&self, id: &str) -> Result<()> {
         let lock = self.header(id).lock()?;
         if lock.set_by_hand().is_none() {

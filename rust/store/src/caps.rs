@@ -137,6 +137,8 @@ fn cause(call: &str, errno: i32) -> Option<Cause> {
         // It returns EPERM for an image that may not be freed yet.
         _ if call == "rbd_trash_remove" => None,
         nix::libc::EPERM | nix::libc::EACCES => Some(Cause::Denied),
+        // A user without caps does not get as far as librbd's calls. Those wait for a lock, too.
+        nix::libc::ETIMEDOUT if call.starts_with("rbd_") => None,
         nix::libc::ETIMEDOUT if service(call) == Service::Osd => Some(Cause::DeniedOrDown),
         _ => None,
     }
@@ -199,6 +201,7 @@ mod tests {
             ("rados_mon_command", ETIMEDOUT),
             ("rados_mgr_command", ETIMEDOUT),
             ("rados_stat", EIO),
+            ("rbd_trash_move", ETIMEDOUT),
             ("rbd_trash_remove", EPERM),
         ] {
             let none = caps().advise_on(&ClusterError::new(call, "x", errno));

@@ -9,7 +9,7 @@ mod inspection;
 
 use std::collections::BTreeMap;
 
-pub use self::inspection::{Condition, Inspection, MIGRATING, NON_PRIMARY};
+pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
 
 /// Entries of an object's omap.
 pub type Entries = BTreeMap<String, Vec<u8>>;
@@ -289,7 +289,7 @@ pub trait Cluster: Inspection {
     fn grow_image(&self, id: &str, size: u64) -> Result<()>;
     /// Who watches the image.
     fn watchers(&self, id: &str) -> Result<Vec<Watcher>>;
-    /// Refuses (EBUSY) an image that somebody has locked by hand, as `rbd lock add` does: nothing of
+    /// Refuses (EBUSY) an image that was locked by hand, as `rbd lock add` does: nothing of
     /// it can be changed. ENOENT: it does not exist.
     fn require_unlocked(&self, id: &str) -> Result<()>;
     /// Moves an image to the trash. ENOENT: no image of that name is in the directory.

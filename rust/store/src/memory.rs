@@ -12,6 +12,7 @@
 //! asks for: crashes, reboots, quotas, damage.
 
 mod by_hand;
+mod client;
 mod cluster;
 mod hosts;
 mod inspection;
@@ -30,7 +31,7 @@ use crate::cluster::{Entries, Watcher};
 use crate::host::{Alert, ImageKey, Mapped, Owner};
 use crate::image_features::ImageFeatures;
 
-pub use self::cluster::MemoryCluster;
+pub use self::client::MemoryCluster;
 pub use self::hosts::MemoryHost;
 pub use self::pool::Snapshot;
 

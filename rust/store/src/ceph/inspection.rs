@@ -3,7 +3,7 @@
 use librbd::{Group, SnapId, Snapshot, SnapshotKind};
 
 use super::CephPool;
-use crate::cluster::{Condition, Inspection, Origin, Result};
+use crate::cluster::{Inspection, Origin, Result};
 
 /// `RBD_OPERATION_FEATURE_GROUP`: the image is a member of a group.
 const IN_GROUP: u64 = 1 << 2;
@@ -48,16 +48,6 @@ impl Inspection for CephPool {
 
     fn is_protected(&self, id: &str, snapshot_id: u64) -> Result<bool> {
         Ok(self.pool.header(id).is_protected(SnapId(snapshot_id))?)
-    }
-
-    fn condition(&self, id: &str) -> Result<Condition> {
-        let image = self.open_image(id, true)?;
-        Ok(Condition {
-            name: image.name()?,
-            features: image.features()?,
-            snapshots: image.snapshots()?.len(),
-            limit: image.snapshot_limit()?,
-        })
     }
 
     fn group(&self, id: &str) -> Result<Option<String>> {

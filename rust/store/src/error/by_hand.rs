@@ -27,16 +27,6 @@ pub enum ByHand {
         /// The snapshot.
         snapshot: String,
     },
-    /// The image may not have another snapshot.
-    #[error("image {image} has {snapshots} snapshots and a limit of {limit} ('rbd snap limit set'): no snapshot was taken. 'rbd snap limit clear {image}' removes the limit")]
-    SnapshotLimit {
-        /// The image.
-        image: String,
-        /// Snapshots that it has.
-        snapshots: usize,
-        /// Snapshots that it may have.
-        limit: u64,
-    },
     /// The image does not exist, and another one has its name.
     #[error("VDI {vdi}: its image (id {lost}) does not exist any more; the image that is called {image} now (id {found}) was made outside smblock and was left alone. If it is to be the disk, run {adopt} and 'xe sr-scan uuid={sr}'; else rename it ('rbd rename'), and destroy the VDI", adopt = advise_to_adopt(.image, .sr, .disk))]
     Replaced {

@@ -2,7 +2,7 @@
 
 use super::cluster::FaultyCluster;
 use super::{change, read};
-use crate::cluster::{Condition, Inspection, Result};
+use crate::cluster::{Inspection, Result};
 
 impl Inspection for FaultyCluster<'_, '_> {
     fn size(&self, id: &str) -> Result<u64> {
@@ -20,11 +20,6 @@ impl Inspection for FaultyCluster<'_, '_> {
         self.call(&read("is_protected", id), move |c| {
             c.is_protected(&owned, snapshot_id)
         })
-    }
-
-    fn condition(&self, id: &str) -> Result<Condition> {
-        let owned = id.to_owned();
-        self.call(&read("condition", id), move |c| c.condition(&owned))
     }
 
     fn group(&self, id: &str) -> Result<Option<String>> {

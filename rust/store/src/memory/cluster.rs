@@ -1,94 +1,20 @@
-//! A client of the pool.
+//! What a client asks of the pool.
 
 use std::collections::BTreeMap;
-use std::sync::MutexGuard;
 
 use nix::libc;
 
+use super::client::{fsid, MemoryCluster};
 use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
 use super::report::{self, POOL_ID, POOL_NAME};
-use super::{State, World};
 use crate::cluster::{
     Cluster, ClusterError, Entries, ImageHeader, ImageState, ImageUsers, Origin, Progress, Result,
-    SnapshotState, Swap, TrashedImage, Watcher,
+    Swap, TrashedImage, Watcher,
 };
-
-/// The fsid of the stand-in's only cluster.
-const FSID: &str = "5b0c0ffe-0000-4000-8000-000000000001";
-
-/// A client of a [`World`]'s pool.
-#[derive(Clone)]
-pub struct MemoryCluster {
-    world: World,
-    address: String,
-}
-
-pub(super) fn fsid() -> String {
-    FSID.to_owned()
-}
-
-impl MemoryCluster {
-    pub(super) fn new(world: World) -> Self {
-        let nonce = world.lock().number();
-        MemoryCluster {
-            world,
-            address: format!("127.0.0.1:0/{nonce}"),
-        }
-    }
-
-    /// As [`MemoryCluster::request`], for a change that an image's lock is needed for.
-    fn request_lock(&self, call: &str, id: &str) -> Result<MutexGuard<'_, State>> {
-        let state = self.request(call, id)?;
-        let image = state.pool.images.get(id);
-        match image.and_then(|image| image.lock.as_deref()) {
-            None => Ok(state),
-            Some(lock) => Err(ClusterError {
-                detail: Some(format!("rbd lock rm {POOL_NAME}/IMAGE '{lock}'")),
-                ..ClusterError::new(call, id, libc::EBUSY)
-            }),
-        }
-    }
-
-    pub(super) fn request(&self, call: &str, object: &str) -> Result<MutexGuard<'_, State>> {
-        let state = self.world.lock();
-        if state.pool.unreachable {
-            return Err(ClusterError::new(call, object, libc::ETIMEDOUT));
-        }
-        if state.pool.blocklist.contains_key(&self.address) {
-            return Err(ClusterError::new(call, object, libc::ESHUTDOWN));
-        }
-        Ok(state)
-    }
-}
 
 fn entries<'p>(pool: &'p Pool, call: &str, object: &str) -> Result<&'p Entries> {
     let entries = pool.objects.get(object);
     entries.ok_or_else(|| ClusterError::new(call, object, libc::ENOENT))
-}
-
-fn state(id: &str, image: &Image) -> ImageState {
-    ImageState {
-        id: id.to_owned(),
-        name: image.name.clone(),
-        size: image.size,
-        features: image.features,
-        meta: image.meta.clone(),
-        snapshots: image.snapshots.iter().map(snapshot_state).collect(),
-        has_parent: image.parent.is_some(),
-    }
-}
-
-fn snapshot_state(snapshot: &ImageSnapshot) -> SnapshotState {
-    SnapshotState {
-        id: snapshot.id,
-        name: snapshot.name.clone(),
-        size: snapshot.size,
-        removed: snapshot.removed,
-        origin: match snapshot.removed {
-            true => Origin::Removed,
-            false => snapshot.origin.clone(),
-        },
-    }
 }
 
 impl Cluster for MemoryCluster {
@@ -224,8 +150,9 @@ impl Cluster for MemoryCluster {
         if image.snapshots.iter().any(|s| s.name == name && !s.removed) {
             return fail(libc::EEXIST);
         }
-        if image.is_at_limit() {
-            return fail(libc::EDQUOT);
+        if let Some(limit) = image.reached_limit() {
+            let image = format!("{POOL_NAME}/{}", image.name);
+            return Err(librbd::Error::SnapshotLimit { image, limit }.into());
         }
         let taken = ImageSnapshot::of(image, id, name, Origin::User);
         image.snapshots.push(taken);
@@ -252,9 +179,7 @@ impl Cluster for MemoryCluster {
         let missing = || ClusterError::new("is_unchanged_since", image_id, libc::ENOENT);
         let state = self.request("is_unchanged_since", image_id)?;
         let image = state.pool.images.get(image_id).ok_or_else(missing)?;
-        let mut snapshots = image.snapshots.iter();
-        let found = snapshots.find(|s| s.id == snapshot_id && !s.removed);
-        let snapshot = found.ok_or_else(missing)?;
+        let snapshot = image.snapshot(snapshot_id).ok_or_else(missing)?;
         Ok((snapshot.content, snapshot.size) == (image.content, image.size))
     }
 
@@ -276,9 +201,7 @@ impl Cluster for MemoryCluster {
         let Some(image) = state.pool.images.get(parent.0) else {
             return fail(libc::ENOENT);
         };
-        let mut snapshots = image.snapshots.iter();
-        let found = snapshots.find(|s| s.id == parent.1 && !s.removed);
-        let Some(snapshot) = found.cloned() else {
+        let Some(snapshot) = image.snapshot(parent.1).cloned() else {
             return fail(libc::ENOENT);
         };
         // librbd copies the parent's image-meta to the clone.
@@ -313,10 +236,7 @@ impl Cluster for MemoryCluster {
     }
 
     fn header(&self, id: &str) -> Result<ImageHeader> {
-        let request = self.request("header", id)?;
-        let image = request.pool.images.get(id);
-        let image = image.ok_or_else(|| ClusterError::new("header", id, libc::ENOENT))?;
-        Ok(ImageHeader {
+        self.look("header", id, |image| ImageHeader {
             size: image.size,
             has_parent: image.parent.is_some(),
             snapshots: image.snapshots.len(),
@@ -324,10 +244,7 @@ impl Cluster for MemoryCluster {
     }
 
     fn image(&self, id: &str) -> Result<ImageState> {
-        let request = self.request("image", id)?;
-        let image = request.pool.images.get(id);
-        let image = image.ok_or_else(|| ClusterError::new("image", id, libc::ENOENT))?;
-        Ok(state(id, image))
+        self.look("image", id, |image| image.state(id))
     }
 
     fn image_by_name(&self, name: &str) -> Result<ImageState> {
@@ -335,7 +252,7 @@ impl Cluster for MemoryCluster {
         let missing = || ClusterError::new("image_by_name", name, libc::ENOENT);
         let id = request.pool.directory.get(name).ok_or_else(missing)?;
         let image = request.pool.images.get(id).ok_or_else(missing)?;
-        Ok(state(id, image))
+        Ok(image.state(id))
     }
 
     fn grow_image(&self, id: &str, size: u64) -> Result<()> {

@@ -9,7 +9,7 @@ use std::sync::MutexGuard;
 use nix::errno::Errno;
 use nix::libc;
 
-use super::cluster::fsid;
+use super::client::fsid;
 use super::machine::{Device, HostState, Kernel, FIRST_KERNEL_COOKIE};
 use super::report::{POOL_ID, POOL_NAME};
 use super::{State, World};

@@ -2,24 +2,16 @@
 
 use nix::libc;
 
-use super::cluster::MemoryCluster;
+use super::client::MemoryCluster;
 use super::pool::Image;
-use crate::cluster::{ClusterError, Condition, Inspection, Result, MIGRATING, NON_PRIMARY};
-
-impl MemoryCluster {
-    fn look<T>(&self, call: &str, id: &str, at: impl FnOnce(&Image) -> T) -> Result<T> {
-        let state = self.request(call, id)?;
-        let image = state.pool.images.get(id);
-        let image = image.ok_or_else(|| ClusterError::new(call, id, libc::ENOENT))?;
-        Ok(at(image))
-    }
-}
+use crate::cluster::{ClusterError, Inspection, Result, MIGRATING, NON_PRIMARY};
 
 impl Image {
-    /// Whether the cluster refuses another snapshot. It takes the first one whatever the limit is.
-    pub(super) fn is_at_limit(&self) -> bool {
+    /// The limit of snapshots, if the cluster refuses another one. It takes the first one whatever the
+    /// limit is.
+    pub(super) fn reached_limit(&self) -> Option<u64> {
         let count = self.snapshots.len() as u64;
-        count > 0 && self.limit.is_some_and(|limit| count >= limit)
+        self.limit.filter(|&limit| count > 0 && count >= limit)
     }
 
     /// Whether the cluster refuses to change the image.
@@ -44,15 +36,6 @@ impl Inspection for MemoryCluster {
             snapshot.map(|snapshot| snapshot.protected)
         })?;
         found.ok_or_else(|| ClusterError::new("is_protected", id, libc::ENOENT))
-    }
-
-    fn condition(&self, id: &str) -> Result<Condition> {
-        self.look("condition", id, |image| Condition {
-            name: image.name.clone(),
-            features: image.features,
-            snapshots: image.snapshots.len(),
-            limit: image.limit,
-        })
     }
 
     fn group(&self, id: &str) -> Result<Option<String>> {

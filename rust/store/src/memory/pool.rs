@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::libc;
 
-use crate::cluster::{Entries, Origin, Swap, Watcher};
+use crate::cluster::{Entries, ImageState, Origin, SnapshotState, Swap, Watcher};
 
 /// The object that an image's way to the trash needs, and that a full pool does not let be made.
 pub(super) const TRASH_OBJECT: &str = "rbd_trash";
@@ -26,7 +26,7 @@ pub(super) struct Image {
     pub group: Option<String>,
     /// How many snapshots it may have.
     pub limit: Option<u64>,
-    /// The id of a lock that somebody has set by hand.
+    /// The id of a lock that was set by hand.
     pub lock: Option<String>,
 }
 
@@ -59,9 +59,40 @@ impl Image {
             lock: None,
         }
     }
+
+    /// A snapshot that was not removed.
+    pub fn snapshot(&self, id: u64) -> Option<&ImageSnapshot> {
+        self.snapshots.iter().find(|s| s.id == id && !s.removed)
+    }
+
+    /// What a client sees of it.
+    pub fn state(&self, id: &str) -> ImageState {
+        ImageState {
+            id: id.to_owned(),
+            name: self.name.clone(),
+            size: self.size,
+            features: self.features,
+            meta: self.meta.clone(),
+            snapshots: self.snapshots.iter().map(ImageSnapshot::state).collect(),
+            has_parent: self.parent.is_some(),
+        }
+    }
 }
 
 impl ImageSnapshot {
+    fn state(&self) -> SnapshotState {
+        SnapshotState {
+            id: self.id,
+            name: self.name.clone(),
+            size: self.size,
+            removed: self.removed,
+            origin: match self.removed {
+                true => Origin::Removed,
+                false => self.origin.clone(),
+            },
+        }
+    }
+
     /// A snapshot of what an image holds now.
     pub fn of(image: &Image, id: u64, name: &str, origin: Origin) -> Self {
         ImageSnapshot {

@@ -28,30 +28,17 @@ impl Repository<'_> {
         (features & NON_PRIMARY != 0).then_some(ByHand::Demoted { image })
     }
 
-    /// What the cluster's refusal to change an image or to take a snapshot of it means, if that
-    /// was caused by hand.
+    /// What the cluster's refusal to change an image means, if that was caused by hand. Of a limit of
+    /// snapshots, librbd's own error says so.
     pub(crate) fn explain_refusal(&self, image: &ImageRef, error: Error) -> Error {
-        let errno = error.errno();
-        if !matches!(errno, Some(libc::EROFS | libc::EDQUOT)) {
+        if error.errno() != Some(libc::EROFS) {
             return error;
         }
-        let Ok(found) = self.cluster.condition(&image.id) else {
+        let Ok(found) = self.cluster.image(&image.id) else {
             return error;
         };
-        if let Some(refusal) = self.refusal_of(&found.name, found.features) {
-            return refusal.into();
-        }
-        match found.limit {
-            Some(limit) if errno == Some(libc::EDQUOT) && found.snapshots as u64 >= limit => {
-                ByHand::SnapshotLimit {
-                    image: self.image_path(&found.name),
-                    snapshots: found.snapshots,
-                    limit,
-                }
-                .into()
-            }
-            _ => error,
-        }
+        let refusal = self.refusal_of(&found.name, found.features);
+        refusal.map_or(error, Error::from)
     }
 
     /// What it means that a snapshot cannot be removed.

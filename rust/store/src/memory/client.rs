@@ -1,0 +1,66 @@
+//! A client of the pool, and what keeps each of its requests from being made.
+
+use std::sync::MutexGuard;
+
+use nix::libc;
+
+use super::pool::Image;
+use super::report::POOL_NAME;
+use super::{State, World};
+use crate::cluster::{ClusterError, Result};
+
+/// The fsid of the stand-in's only cluster.
+const FSID: &str = "5b0c0ffe-0000-4000-8000-000000000001";
+
+/// A client of a [`World`]'s pool.
+#[derive(Clone)]
+pub struct MemoryCluster {
+    world: World,
+    pub(super) address: String,
+}
+
+pub(super) fn fsid() -> String {
+    FSID.to_owned()
+}
+
+impl MemoryCluster {
+    pub(super) fn new(world: World) -> Self {
+        let nonce = world.lock().number();
+        MemoryCluster {
+            world,
+            address: format!("127.0.0.1:0/{nonce}"),
+        }
+    }
+
+    /// As [`MemoryCluster::request`], for a change that an image's lock is needed for.
+    pub(super) fn request_lock(&self, call: &str, id: &str) -> Result<MutexGuard<'_, State>> {
+        let state = self.request(call, id)?;
+        let image = state.pool.images.get(id);
+        match image.and_then(|image| image.lock.as_deref()) {
+            None => Ok(state),
+            Some(lock) => Err(ClusterError {
+                detail: Some(format!("rbd lock rm {POOL_NAME}/IMAGE '{lock}'")),
+                ..ClusterError::new(call, id, libc::EBUSY)
+            }),
+        }
+    }
+
+    pub(super) fn request(&self, call: &str, object: &str) -> Result<MutexGuard<'_, State>> {
+        let state = self.world.lock();
+        if state.pool.unreachable {
+            return Err(ClusterError::new(call, object, libc::ETIMEDOUT));
+        }
+        if state.pool.blocklist.contains_key(&self.address) {
+            return Err(ClusterError::new(call, object, libc::ESHUTDOWN));
+        }
+        Ok(state)
+    }
+
+    /// What an image is.
+    pub(super) fn look<T>(&self, call: &str, id: &str, at: impl FnOnce(&Image) -> T) -> Result<T> {
+        let state = self.request(call, id)?;
+        let image = state.pool.images.get(id);
+        let image = image.ok_or_else(|| ClusterError::new(call, id, libc::ENOENT))?;
+        Ok(at(image))
+    }
+}
