@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use crate::alerts::all_clients_of;
+use crate::blocklist::all_clients_of;
 use crate::catalogue::{host_key, records, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};

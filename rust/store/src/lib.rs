@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod alerts;
+mod blocklist;
 pub mod caps;
 pub mod catalogue;
 pub mod ceph;

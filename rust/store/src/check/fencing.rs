@@ -6,7 +6,7 @@ use hostdev::Krbd;
 use librbd::Cluster;
 
 use super::Outcome;
-use crate::alerts::is_cut_off;
+use crate::blocklist::is_cut_off;
 use crate::image_features::ImageFeatures;
 
 /// smblock compares no clocks of hosts. But logs, leases shown to people and cephx tickets do.

@@ -14,7 +14,7 @@
 use uuid::Uuid;
 
 use super::claim::{label_of, Claimed};
-use crate::alerts::is_cut_off;
+use crate::blocklist::is_cut_off;
 use crate::catalogue::{image_prefix, Entry};
 use crate::cluster::ImageState;
 use crate::error::{Context, Error, Result};

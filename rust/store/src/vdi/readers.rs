@@ -12,7 +12,7 @@
 //! A kernel's watch that is left over was made outside smblock, and may be a writer's. Watches of
 //! librbd (another command, a backup tool, a monitoring tool) prove no second writer.
 
-use crate::alerts::is_cut_off;
+use crate::blocklist::is_cut_off;
 use crate::catalogue::{reader_prefix, records_under, Stored};
 use crate::cluster::{Entries, Swap, Watcher};
 use crate::error::{Context, Error, Result};

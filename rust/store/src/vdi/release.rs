@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::claim::in_use;
-use crate::alerts::is_cut_off;
+use crate::blocklist::is_cut_off;
 use crate::error::{Context, Error, Result};
 use crate::fence::{Hold, Verdict};
 use crate::record::{Claim, VdiRecord};
