@@ -89,7 +89,7 @@ impl NoRoute {
     }
 }
 
-/// Chooses how a kernel reaches these monitors; `wanted` is what the device-config says.
+/// Chooses how a kernel reaches these monitors; `wanted` is what the device-config has.
 ///
 /// # Errors
 /// [`NoRoute`].
@@ -116,10 +116,10 @@ pub fn route(
         };
     }
     match wanted {
-        Some(mode) if all_have(monitors, version(mode)) => Ok(build(monitors, mode)),
+        Some(mode) if all_have(monitors, mode.version()) => Ok(build(monitors, mode)),
         Some(mode) => Err(no_address(
             monitors,
-            version(mode),
+            mode.version(),
             format!("which device-config:ms_mode={} needs", mode.name()),
         )),
         None if all_have(monitors, 2) => Ok(build(monitors, DEFAULT)),
@@ -129,15 +129,6 @@ pub fn route(
             2,
             "and others have no v1 address: the kernel uses one version for all".to_owned(),
         )),
-    }
-}
-
-/// The version of the protocol.
-const fn version(mode: MsMode) -> u8 {
-    if mode.speaks_v2() {
-        2
-    } else {
-        1
     }
 }
 
@@ -154,7 +145,7 @@ fn all_have(monitors: &[Monitor], version: u8) -> bool {
 }
 
 fn build(monitors: &[Monitor], ms_mode: MsMode) -> Route {
-    let of = |monitor| addresses(monitor, version(ms_mode));
+    let of = |monitor| addresses(monitor, ms_mode.version());
     let unused = monitors.iter().filter(|monitor| of(monitor).is_empty());
     Route {
         ms_mode,

@@ -55,6 +55,16 @@ impl MsMode {
     pub const fn speaks_v2(self) -> bool {
         !matches!(self, Self::Legacy)
     }
+
+    /// The version of the protocol that the kernel speaks: 1 or 2.
+    #[must_use]
+    pub const fn version(self) -> u8 {
+        if self.speaks_v2() {
+            2
+        } else {
+            1
+        }
+    }
 }
 
 /// A kernel, as far as its way to talk to a cluster depends on its release.

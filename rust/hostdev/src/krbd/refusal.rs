@@ -38,7 +38,7 @@ fn unsupported_features(log: &[String], image: &str) -> Option<u64> {
 /// little.
 fn logged(request: &MapRequest, log: &[String]) -> Option<String> {
     let shows = |text: &str| log.iter().any(|message| message.contains(text));
-    let version = if request.ms_mode.speaks_v2() { 2 } else { 1 };
+    let version = request.ms_mode.version();
     if shows("no match of type") {
         return Some(format!(
             "a monitor or an OSD of the cluster has no v{version} address, and the kernel speaks \

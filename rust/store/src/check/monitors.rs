@@ -35,7 +35,7 @@ pub(super) fn monitors(cluster: &Cluster, config: &DeviceConfig) -> Outcome {
 }
 
 fn judge(monitors: &[Monitor], route: &Route, silent: &[String], osds: &[String]) -> Outcome {
-    let version = if route.ms_mode.speaks_v2() { 2 } else { 1 };
+    let version = route.ms_mode.version();
     let mode = route.ms_mode.name();
     if silent.len() == route.addresses.len() {
         let port = if version == 2 { 3300 } else { 6789 };
@@ -106,11 +106,7 @@ fn accepts(address: &str) -> bool {
 
 /// The OSDs that are up without an address of the version that the kernel is to speak.
 fn osds_out_of_reach(dump: &[u8], route: &Route) -> Vec<String> {
-    let kind = if route.ms_mode.speaks_v2() {
-        "v2"
-    } else {
-        "v1"
-    };
+    let kind = format!("v{}", route.ms_mode.version());
     let dump: Value = serde_json::from_slice(dump).unwrap_or_default();
     let osds = dump["osds"].as_array().map_or(&[][..], Vec::as_slice);
     let lacks = |osd: &&Value| {
