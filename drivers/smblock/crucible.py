@@ -80,7 +80,7 @@ class Xapi:
 
     def settle_host(self, host_uuid, vdi_uuid):
         """What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked."""
-        return Hosts(lambda: self._session, self._sr_uuid).settle_host(host_uuid, vdi_uuid)
+        return self._hosts(self._sr_uuid).settle_host(host_uuid, vdi_uuid)
 
     def publish_boot(self, boot_id):
         """Lets all hosts see in which boot this one is: claims of an earlier one are over."""
@@ -100,7 +100,10 @@ class Xapi:
         vdi = self._vdi.get_by_uuid(vdi_uuid)
         sr_uuid = self._sr_uuid or self._session.xenapi.SR.get_uuid(self._vdi.get_SR(vdi))
         about = "VDI %s (%s): %s" % (vdi_uuid, self._vdi.get_name_label(vdi), text)
-        self._session.xenapi.message.create(title, PRIORITY, "SR", sr_uuid, about)
+        self._hosts(sr_uuid).alert(title, PRIORITY, "SR", sr_uuid, about)
+
+    def _hosts(self, sr_uuid):
+        return Hosts(lambda: self._session, sr_uuid)
 
     def secret(self, secret_uuid):
         secret = self._session.xenapi.secret

@@ -7,14 +7,14 @@ import time
 REFRESH_SECONDS = 0.5
 
 
-def print_state(state, image, text):
-    print("%-8s %s: %s" % (state, image, text), flush=True)
+def print_state(state, image, text, out=None):
+    print("%-8s %s: %s" % (state, image, text), file=out, flush=True)
 
 
 class Progress:
     """Prints one line for each image that is done, failed or waits.
 
-    On a terminal, one more line says how far the image at work is, and changes in its place.
+    On a terminal, one more line shows how far the image at work is, and changes in its place.
     """
 
     def __init__(self, out=None, clock=time.monotonic):
@@ -34,7 +34,7 @@ class Progress:
         if state != "progress":
             self._erase()
             self.image = None
-            print("%-8s %s: %s" % (state, image, text), file=self.out, flush=True)
+            print_state(state, image, text, self.out)
         elif self.out.isatty():
             self._show(image, text, done, total)
 
