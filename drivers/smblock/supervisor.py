@@ -37,5 +37,5 @@ def main():
             guard(sr_uuid, vdi_uuid, token)
         else:
             supervise(sr_uuid, vdi_uuid, token, int(sys.argv[5]), int(sys.argv[6]))
-    except Exception:  # a unit that fails stays in systemd's list until somebody resets it
+    except Exception:  # a unit that fails stays in systemd's list until it is reset
         util.logException("%s of VDI %s" % ("guard" if kind == "disk" else "supervisor", vdi_uuid))

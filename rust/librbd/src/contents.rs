@@ -10,7 +10,7 @@ use crate::ffi::rbd::rbd_image_info_t;
 use crate::image::Image;
 use crate::progress::{trampoline, Progress};
 
-/// What an image's header says about its layout.
+/// What an image's header has about its layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInfo {
     /// Size in bytes (of the snapshot, where the image is read at one).

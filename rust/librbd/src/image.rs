@@ -148,7 +148,7 @@ unsafe impl Send for Closing {}
 
 impl Closing {
     fn close(self) -> i32 {
-        // SAFETY: `raw` is open, and nobody else has it any more.
+        // SAFETY: `raw` is open, and no other owner is left.
         unsafe { self.rbd.rbd_close(self.raw) }
     }
 }
@@ -185,7 +185,7 @@ impl Open {
 }
 
 impl Image {
-    /// Closes the image and says whether that went well. It is closed even if it did not.
+    /// Closes the image and returns whether that succeeded. It is closed even if not.
     ///
     /// # Errors
     /// EBUSY if a call on it that was given up has not ended: that one closes it.
@@ -230,7 +230,7 @@ impl Image {
         done.map_err(|error| self.pool().explain_silence(error))
     }
 
-    /// Makes a call that changes this image, by the deadline. The error says what keeps it from
+    /// Makes a call that changes this image, by the deadline. The error names what keeps it from
     /// being changed.
     pub(crate) fn change<T: Send + 'static>(
         &self,

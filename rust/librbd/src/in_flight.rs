@@ -24,7 +24,7 @@ extern "C" {
     fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
 }
 
-/// A call that nobody waits for, until this is dropped.
+/// A call for which no caller waits, until this is dropped.
 pub(crate) struct InFlight(());
 
 impl InFlight {

@@ -69,7 +69,7 @@ impl Pool {
     /// working; its snapshots can no longer be cloned or mapped.
     ///
     /// # Errors
-    /// EBUSY if somebody has set a lock on it by hand.
+    /// EBUSY if a lock was set on it by hand.
     ///
     /// Implements: `int rbd_trash_move(rados_ioctx_t io, const char *name, uint64_t delay)`.
     pub fn trash_move(&self, name: &str, delay: u64) -> Result<()> {

@@ -22,7 +22,7 @@ struct Open {
 
 static OPEN: Mutex<Option<Open>> = Mutex::new(None);
 
-/// The pool that a device-config names, connected at the first call. `explain` says what became of
+/// The pool that a device-config names, connected at the first call. `explain` adds what became of
 /// a pool that does not exist.
 pub fn pool(
     config: &DeviceConfig,

@@ -41,7 +41,7 @@ impl Key {
         }
     }
 
-    /// The type that the key says it has, if it can be decoded.
+    /// The type of the key, if it can be decoded.
     pub(crate) const fn type_number(self) -> Option<u16> {
         match self {
             Self::Empty => Some(0),

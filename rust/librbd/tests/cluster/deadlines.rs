@@ -1,4 +1,4 @@
-//! Every call ends by its deadline: with OSDs that do not reply, and with a lock that nobody gives back.
+//! Every call ends by its deadline: with OSDs that do not reply, and with a lock that is not given back.
 
 use std::thread;
 use std::time::{Duration, Instant};

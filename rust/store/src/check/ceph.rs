@@ -79,7 +79,7 @@ fn user(cluster: &Cluster, user: &str, deadline: Duration) -> Outcome {
         }
     };
     let krbd = Krbd::new();
-    // Without its module the kernel cannot be asked; a line of its own tells of that.
+    // Without its module the kernel cannot be asked; another line of the report is about that.
     let installed = krbd.check_kernel().is_ok_and(|facts| match facts.module {
         Module::Missing(_) => false,
         Module::Loaded | Module::Loadable => krbd.load_module(deadline).is_ok(),

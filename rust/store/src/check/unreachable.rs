@@ -8,7 +8,7 @@ use super::{not_run, CheckLine, Outcome};
 use crate::ceph::connection;
 use crate::device_config::DeviceConfig;
 
-/// No connection. A fault of a file is told on that file's line, in place of the one that is there.
+/// No connection. A fault of a file replaces the line that is about that file.
 pub(super) fn lines(
     config: &DeviceConfig,
     make_user: &str,

@@ -35,7 +35,7 @@ pub(crate) enum Successor {
     Migrating,
 }
 
-/// The part of an image-meta that says whose the image is.
+/// The part of an image-meta with the owner of the image.
 #[derive(Deserialize)]
 struct Owner {
     sr: Uuid,

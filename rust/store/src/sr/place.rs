@@ -35,7 +35,7 @@ impl Place {
         serde_json::from_str(&noted?).ok()
     }
 
-    /// The error that says what became of the pool. `now`: the cluster's fsid, and the pools that it
+    /// The error with what became of the pool. `now`: the cluster's fsid, and the pools that it
     /// has, by id.
     #[must_use]
     pub fn explain(&self, sr: &Uuid, error: Error, now: (&str, &BTreeMap<i64, String>)) -> Error {

@@ -27,7 +27,7 @@ use crate::record::{
 use crate::Repository;
 
 impl Repository<'_> {
-    /// Refuses a VDI whose image somebody has locked by hand, while it is still a VDI: the deletion
+    /// Refuses a VDI whose image was locked by hand, while it is still a VDI: the deletion
     /// could not go on after its first step.
     fn require_unlocked(&self, record: &VdiRecord) -> Result<()> {
         let image = record.volume.image();

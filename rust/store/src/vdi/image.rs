@@ -89,7 +89,7 @@ impl Repository<'_> {
         rest.split('.').next()?.parse().ok()
     }
 
-    /// Refuses what has lost its end: the image was made smaller by somebody else.
+    /// Refuses what has lost its end: the image was made smaller outside smblock.
     pub(crate) fn require_whole(&self, record: &VdiRecord, actual: u64) -> Result<()> {
         if actual >= record.size {
             return Ok(());

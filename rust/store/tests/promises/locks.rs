@@ -1,4 +1,4 @@
-//! A lock that somebody has set on an image by hand, or a demotion: what it keeps from being done.
+//! A lock that was set on an image by hand, or a demotion: what it keeps from being done.
 
 use nix::libc;
 use store::image_features::ImageFeatures;
