@@ -29,6 +29,7 @@ from tests.bench.sides import Access, Driver, Reference
 from tests.lab import LabError, run
 from tests.lab.ceph import OneNodeCeph
 from tests.lab.dom0 import lab_python
+from tests.lab.sm_source import SM_DIR, below
 from tests.wheel import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "performance.md"
@@ -128,6 +129,8 @@ def _prepare(ceph: OneNodeCeph, pool: str) -> Access:
     user = f"bench-{pool}"
     ceph.create_pool(pool)
     ceph.set_quota(pool, max_bytes=QUOTA)
+    # The reference asks for the pool's quota, and fails until the manager has reported on the pool.
+    ceph.wait_pool_stats(pool)
     conf = ceph.directory / "client.conf"
     conf.write_text(ceph.client_conf())
     return Access(conf, user, ceph.create_user(user, pool), pool)
@@ -144,7 +147,7 @@ def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int, finding
     def trash() -> str:
         return ceph.rbd("trash", "ls", "--all", access.pool)
 
-    core = Driver(driver, access, sr)
+    core = Driver(below(driver, SM_DIR), access, sr)
     core.run(["create", "bench", "", ["aio"]])
     return Bench(core, Reference(access), rounds, trash, journal, findings or Findings())
 
