@@ -50,14 +50,18 @@ impl Repository<'_> {
         entries: &Entries,
         images: &BTreeMap<String, String>,
     ) -> Result<usize> {
+        let lost: BTreeMap<_, _> = records::<VdiRecord>(entries, VDI_PREFIX)
+            .map(|stored| stored.record.volume.image().clone())
+            .filter(|image| !images.contains_key(&image.id))
+            .map(|image| (image.id.clone(), image))
+            .collect();
+        if lost.is_empty() {
+            return Ok(0);
+        }
         let names: BTreeSet<&String> = images.values().collect();
-        let named = records::<VdiRecord>(entries, VDI_PREFIX).map(|stored| {
-            let image = stored.record.volume.image();
-            (image.id.clone(), image.clone())
-        });
         let mut adopted = 0;
-        for (id, image) in named.collect::<BTreeMap<_, _>>() {
-            if images.contains_key(&id) || !names.contains(&image.name) {
+        for (id, image) in lost {
+            if !names.contains(&image.name) {
                 continue;
             }
             match self.cluster.features(&id) {

@@ -1,5 +1,6 @@
 //! What is still to be done before all space is given back, and what it waits for.
 
+use std::cell::LazyCell;
 use std::fmt;
 
 use uuid::Uuid;
@@ -252,7 +253,7 @@ impl Repository<'_> {
         waiting: bool,
     ) -> Result<Vec<Pending>> {
         let mut pending = trash.pending;
-        let named = Named::by(entries);
+        let named = LazyCell::new(|| Named::by(entries));
         for hidden in records::<HiddenRecord>(entries, HIDDEN_PREFIX) {
             let mut hidden = self.hidden(&hidden.record.image, entries, waiting)?;
             if let (Some(key), Some(hidden)) = (named.unreadable(), &mut hidden) {

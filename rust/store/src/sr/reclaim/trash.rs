@@ -9,6 +9,8 @@
 //! An image of this SR in the trash that has no mark was moved there by hand, or by smblock 0.1.0
 //! or older. It is listed, and left alone. So is a marked one that a key of the catalogue names.
 
+use std::cell::LazyCell;
+
 use nix::libc;
 
 use super::named::{Named, Reason};
@@ -71,8 +73,9 @@ impl Repository<'_> {
 
     /// What the trash holds, beside catalogue entries that were read before it.
     pub(super) fn look_at_trash(&self, entries: &Entries) -> Result<Trash> {
-        let named = Named::by(entries);
         let trashed = self.trashed_among(entries)?;
+        // Reading what the catalogue names parses all of it: most scans find an empty trash.
+        let named = LazyCell::new(|| Named::by(entries));
         let is_there = |id: &String| trashed.iter().any(|image| image.id == *id);
         let mut gone: Vec<_> = records::<TrashRecord>(entries, TRASH_PREFIX).collect();
         gone.retain(|mark| !is_there(&mark.record.image.id));

@@ -3,37 +3,25 @@
 //! A disk gets the size that its image has grown to: a plug shows it anyway. One whose image is
 //! smaller than the disk is reported, and keeps its size: plugging it is refused.
 //!
-//! Each image costs a request, so a scan looks at [`AT_ONCE`] disks at most. The next scans look at
+//! Each image costs a request, so a scan looks at [`AT_ONCE`] records at most. The next scans look at
 //! the others.
 
 use super::Scan;
-use crate::catalogue::{intent_key, vdi_key, Stored};
+use crate::catalogue::{intent_key, under, vdi_key, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Result};
 use crate::record::{Intent, VdiRecord};
-use crate::sr::reclaim::pending::heads;
 use crate::Repository;
 
-/// How many images a scan looks at.
+/// How many records a scan looks at.
 pub const AT_ONCE: usize = 32;
-/// How often a scan begins at another disk, in seconds: as often as it looks at some.
+/// The time in seconds after which a scan looks at the next records.
 const ROUND_SECONDS: u64 = 30;
 
 impl Repository<'_> {
     /// Writes the sizes of images that have grown to the catalogue, and to `entries`.
     pub(super) fn take_sizes(&self, entries: &mut Entries, scan: &mut Scan) -> Result<()> {
-        // A disk that forgets its changes gets its size back with its next start.
-        let lasting = |stored: &Stored<VdiRecord>| stored.record.reset_point.is_none();
-        let disks: Vec<_> = heads(entries).filter(lasting).collect();
-        let count = disks.len().max(1);
-        let first = usize::try_from(self.host.now() / ROUND_SECONDS).unwrap_or(0) % count;
-        let first = (first * AT_ONCE) % count;
-        for stored in disks
-            .iter()
-            .cycle()
-            .skip(first)
-            .take(AT_ONCE.min(disks.len()))
-        {
+        for stored in &self.disks_of_this_round(entries) {
             let record = &stored.record;
             let image = record.volume.image();
             let size = match self.cluster.size(&image.id) {
@@ -47,6 +35,22 @@ impl Repository<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The disks among the [`AT_ONCE`] records that this scan looks at.
+    fn disks_of_this_round(&self, entries: &Entries) -> Vec<Stored<VdiRecord>> {
+        // Only these records are parsed: all those of a large SR take tens of MiB.
+        let count = under(entries, VDI_PREFIX).count();
+        let round = usize::try_from(self.host.now() / ROUND_SECONDS).unwrap_or(0);
+        let first = round % count.div_ceil(AT_ONCE).max(1) * AT_ONCE;
+        under(entries, VDI_PREFIX)
+            .skip(first)
+            .take(AT_ONCE)
+            .filter_map(|(_, value)| Stored::<VdiRecord>::parse(value.clone()).ok())
+            .filter(|stored| stored.record.volume.snapshot().is_none())
+            // A disk that forgets its changes gets its size back with its next start.
+            .filter(|stored| stored.record.reset_point.is_none())
+            .collect()
     }
 
     fn take_size(
