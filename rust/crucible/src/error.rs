@@ -4,6 +4,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use hostos::json_file::ReadError;
+use hostos::FileError;
 use uuid::Uuid;
 
 use crate::server::Ended;
@@ -139,7 +141,7 @@ pub enum Error {
         /// The volume.
         volume: Uuid,
         /// The server, or the process that looks after it.
-        pid: i32,
+        pid: u32,
     },
 
     /// The process that looks after a server could not be started.
@@ -209,7 +211,7 @@ pub enum Error {
     #[error("cannot send {signal} to pid {pid}: {source}")]
     Signal {
         /// The process.
-        pid: i32,
+        pid: u32,
         /// The signal.
         signal: &'static str,
         /// The system's answer.
@@ -225,7 +227,7 @@ pub enum Error {
         /// The volume.
         volume: Uuid,
         /// The process.
-        pid: i32,
+        pid: u32,
     },
 
     /// The provisioner failed.
@@ -259,6 +261,30 @@ impl Error {
             | Error::Start { source, .. }
             | Error::Signal { source, .. } => source.raw_os_error().unwrap_or(0),
             _ => 0,
+        }
+    }
+}
+
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Self {
+        let FileError {
+            action,
+            path,
+            source,
+        } = error;
+        Error::File {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::File(error) => error.into(),
+            ReadError::Damaged { path, line, column } => Error::Garbled { path, line, column },
         }
     }
 }

@@ -17,9 +17,7 @@
 //! a volume's key.
 #![forbid(unsafe_code)]
 
-mod command;
 pub mod control;
-mod deadline;
 pub mod declaration;
 mod error;
 #[cfg(fuzzing)]
@@ -27,7 +25,6 @@ pub mod fuzzing;
 mod http;
 pub mod key;
 pub mod port;
-mod process;
 pub mod provisioner;
 pub mod route;
 pub mod server;
@@ -35,6 +32,5 @@ pub mod target;
 mod volume;
 
 pub use error::Error;
-pub use process::Process;
 pub use secrecy::SecretString;
 pub use volume::{check_distinct, KeySource, Volume};

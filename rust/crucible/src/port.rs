@@ -3,16 +3,15 @@
 //! A server that finds its port taken has taken its volume from the running user before it notices:
 //! ports are reserved, and seen to be free, before anything is started.
 
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hostos::{files, json_file, Deadline, LockFile};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::deadline::Deadline;
 use crate::server::{self, folder};
 use crate::Error;
 
@@ -81,7 +80,7 @@ impl Ports {
         }
         for pair in candidates(volume).map(|port| self.pair(port)) {
             if !taken.contains(&pair) && is_free(&pair)? {
-                folder::write(&own.join(FILE), &pair)?;
+                json_file::write(&own.join(FILE), &pair)?;
                 return Ok(pair);
             }
         }
@@ -98,7 +97,7 @@ impl Ports {
     /// # Errors
     /// [`Error::File`]
     pub fn release(&self, volume: &Uuid) -> Result<(), Error> {
-        folder::remove_file(&folder::path(&self.root, volume).join(FILE))
+        Ok(files::remove(&folder::path(&self.root, volume).join(FILE))?)
     }
 
     fn pair(&self, port: u16) -> Reserved {
@@ -109,7 +108,7 @@ impl Ports {
         }
     }
 
-    fn lock(&self) -> Result<File, Error> {
+    fn lock(&self) -> Result<LockFile, Error> {
         folder::lock(
             &self.root.join("ports.lock"),
             Deadline::after(LOCK_DEADLINE),
@@ -129,7 +128,7 @@ fn candidates(volume: &Uuid) -> impl Iterator<Item = u16> {
 }
 
 fn read(folder: &Path) -> Result<Option<Reserved>, Error> {
-    folder::read(&folder.join(FILE))
+    Ok(json_file::read(&folder.join(FILE))?)
 }
 
 /// Binds as the server will: a port in TIME_WAIT is free to both.

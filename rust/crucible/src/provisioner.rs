@@ -42,12 +42,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hostos::command;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::volume::{check_distinct, Mistake, Written};
-use crate::{command, Error, Volume};
+use crate::{Error, Volume};
 
 /// The protocol above.
 const VERSION: u32 = 1;

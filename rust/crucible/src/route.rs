@@ -8,7 +8,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::command;
+use hostos::command;
+
 use crate::port::ADDRESS;
 
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -42,9 +42,9 @@ pub use launcher::{Detached, Launcher, Systemd};
 pub use serve::serve;
 pub use spec::{Ended, How, Spec, State, Status};
 
-use crate::command;
-use crate::deadline::Deadline;
-use crate::{process, Error, Process};
+use hostos::{command, files, json_file, process, Deadline, LockFile, Process};
+
+use crate::Error;
 
 const SPEC: &str = "spec.json";
 const STATE: &str = "state.json";
@@ -90,10 +90,10 @@ impl Server {
         let _lock = self.lock(Deadline::after(LOCK_DEADLINE))?;
         self.refuse_if_running()?;
         // In this order: a runner that comes late never finds a spec without the mark of its use.
-        folder::remove_file(&self.file(SPEC))?;
-        folder::remove_file(&self.file(EXIT))?;
-        folder::remove_file(&self.file(STATE))?;
-        folder::write(&self.file(SPEC), spec)
+        files::remove(&self.file(SPEC))?;
+        files::remove(&self.file(EXIT))?;
+        files::remove(&self.file(STATE))?;
+        Ok(json_file::write(&self.file(SPEC), spec)?)
     }
 
     /// Starts the runner, which starts what [`Self::prepare`] noted. It does not wait for either:
@@ -110,13 +110,13 @@ impl Server {
     /// # Errors
     /// [`Error::File`], [`Error::Garbled`]: it is then not known to be gone.
     pub fn status(&self) -> Result<Status, Error> {
-        if let Some(ended) = folder::read(&self.file(EXIT))? {
+        if let Some(ended) = json_file::read(&self.file(EXIT))? {
             return Ok(Status::Ended(ended));
         }
-        let Some(mut state) = folder::read::<State>(&self.file(STATE))? else {
+        let Some(mut state) = json_file::read::<State>(&self.file(STATE))? else {
             return Ok(Status::Absent);
         };
-        if state.runner.alive()? {
+        if state.runner.is_alive()? {
             return Ok(Status::Running(state));
         }
         state.server = self.left_behind(&state)?.pop();
@@ -124,7 +124,7 @@ impl Server {
             return Ok(Status::Running(state));
         }
         // The runner may have written it since.
-        let ended = folder::read(&self.file(EXIT))?;
+        let ended = json_file::read(&self.file(EXIT))?;
         Ok(Status::Ended(ended.unwrap_or_else(Ended::unseen)))
     }
 
@@ -190,7 +190,7 @@ impl Server {
         self.folder.join(name)
     }
 
-    fn lock(&self, deadline: Deadline) -> Result<fs::File, Error> {
+    fn lock(&self, deadline: Deadline) -> Result<LockFile, Error> {
         folder::lock(&self.file(LOCK), deadline)
     }
 
@@ -199,7 +199,7 @@ impl Server {
     fn left_behind(&self, state: &State) -> Result<Vec<Process>, Error> {
         let mut found = match &state.server {
             Some(server) => Vec::from([server.clone()]),
-            None => match folder::read::<Spec>(&self.file(SPEC))? {
+            None => match json_file::read::<Spec>(&self.file(SPEC))? {
                 Some(spec) => {
                     let arguments = spec.arguments();
                     process::find(&state.runner, |line| {
@@ -210,7 +210,7 @@ impl Server {
             },
         };
         // One that is not known to be gone counts as alive.
-        found.retain(|process| process.alive().unwrap_or(true));
+        found.retain(|process| process.is_alive().unwrap_or(true));
         Ok(found)
     }
 }

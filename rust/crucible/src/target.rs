@@ -7,11 +7,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use hostos::Deadline;
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::deadline::Deadline;
 use crate::http;
 
 /// From a downstairs' data port to the one on which it tells about its region.

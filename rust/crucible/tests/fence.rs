@@ -26,7 +26,7 @@ fn a_fenced_server_is_ended_and_says_that_it_was_fenced_also_where_it_ignores_si
     for (host, server) in [&polite, &stubborn].into_iter().zip(&servers) {
         let ended = host.ended();
         assert_eq!((&ended.how, ended.asked), (&How::Fenced, false));
-        assert!(!server.alive().unwrap());
+        assert!(!server.is_alive().unwrap());
         let text = ended.to_string();
         assert!(text.starts_with("it was fenced: another server"), "{text}");
         assert!(!text.contains("request completed"), "{text}");

@@ -12,7 +12,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crucible::server::{all, Detached, How, Launcher, Server, Spec, State, Status};
-use crucible::{Error, Process};
+use crucible::Error;
+use hostos::Process;
 use nix::sys::signal::Signal;
 use uuid::Uuid;
 
@@ -29,14 +30,14 @@ fn a_started_server_is_ready_is_known_and_is_gone_when_stopped() {
     let state = host.ready();
     assert_eq!((state.generation, state.nbd), (7, host.ports.nbd));
     let server = state.server.unwrap();
-    assert!(server.alive().unwrap() && state.runner.alive().unwrap());
+    assert!(server.is_alive().unwrap() && state.runner.is_alive().unwrap());
     // Nobody who signals the session of this process reaches it.
-    let runner = procfs::process::Process::new(state.runner.pid).unwrap();
-    assert_eq!(runner.stat().unwrap().session, state.runner.pid);
+    let runner = procfs::process::Process::new(state.runner.pid.cast_signed()).unwrap();
+    assert_eq!(runner.stat().unwrap().session, runner.pid());
     assert_eq!(all(host.root.path()).unwrap(), [host.volume]);
 
     host.server.stop(SOON).unwrap();
-    assert!(!server.alive().unwrap());
+    assert!(!server.is_alive().unwrap());
     wait_for_end(&state.runner);
     assert!(nobody_listens(&host));
     let ended = host.ended();
@@ -178,7 +179,7 @@ fn a_server_that_does_not_listen_to_sigterm_is_killed() {
     let host = Host::new(9, "stubborn");
     let server = host.ready().server.unwrap();
     host.server.stop(Duration::from_secs(1)).unwrap();
-    assert!(!server.alive().unwrap());
+    assert!(!server.is_alive().unwrap());
     assert!(nobody_listens(&host));
 }
 
@@ -210,7 +211,7 @@ fn a_server_whose_runner_was_killed_is_found_and_stopped() {
     let removal = host.server.remove().unwrap_err();
     assert!(matches!(removal, Error::StillRunning { .. }), "{removal}");
     host.server.stop(SOON).unwrap();
-    assert!(!server.alive().unwrap());
+    assert!(!server.is_alive().unwrap());
     assert_eq!(host.ended().how, How::Unseen);
 }
 
@@ -232,7 +233,7 @@ fn a_server_whose_runner_was_killed_before_it_noted_the_server_is_found_and_stop
     .unwrap();
     assert_eq!(host.running(), state);
     host.server.stop(SOON).unwrap();
-    assert!(!server.alive().unwrap());
+    assert!(!server.is_alive().unwrap());
     assert!(nobody_listens(&host));
 }
 
@@ -344,7 +345,7 @@ fn a_runner_that_tells_about_the_end_of_its_server_is_let_alone_and_can_be_ended
     send(&state.server.unwrap(), Signal::SIGKILL);
     assert_eq!(host.ended().how, How::Killed(9));
     host.server.stop(SOON).unwrap();
-    assert!(state.runner.alive().unwrap());
+    assert!(state.runner.is_alive().unwrap());
     host.server.remove().unwrap();
     send(&state.runner, Signal::SIGTERM);
     wait_for_end(&state.runner);
@@ -381,7 +382,7 @@ fn only_a_program_with_an_address_option_is_accepted() {
 
 fn wait_for_end(process: &Process) {
     for _ in 0..500 {
-        if !process.alive().unwrap() {
+        if !process.is_alive().unwrap() {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));

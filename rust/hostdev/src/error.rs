@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hostos::FileError;
 use nix::errno::Errno;
 
 use crate::features;
@@ -206,6 +207,21 @@ impl Error {
             Self::OtherImage { .. } => Errno::ESTALE as i32,
             Self::Busy { .. } => Errno::EBUSY as i32,
             Self::Timeout { .. } => Errno::ETIMEDOUT as i32,
+        }
+    }
+}
+
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Self {
+        let FileError {
+            action,
+            path,
+            source,
+        } = error;
+        Self::Io {
+            action,
+            path,
+            source,
         }
     }
 }

@@ -4,9 +4,9 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use hostos::Deadline;
 use secrecy::SecretString;
 
-use crate::deadline::Deadline;
 use crate::nbd::fuzzing::{read_messages, Stream, Wire, HAS_FLAGS};
 use crate::{features, krbd};
 

@@ -1,12 +1,12 @@
 //! Modules of the running kernel.
 
 use std::fs;
-use std::io::Read;
+use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::deadline::Deadline;
+use hostos::command;
+
 use crate::Error;
 
 /// By its path: xapi gives its drivers no PATH to rely on.
@@ -40,38 +40,21 @@ pub(crate) fn load(
         return Ok(());
     }
     let missing = |reason: String| Error::ModuleMissing { module, reason };
-    let end = Deadline::after(deadline);
-    let mut child = Command::new(MODPROBE)
-        .arg(module)
-        .args(parameters)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| missing(format!("cannot run {MODPROBE}: {error}")))?;
-    let waiting = |error| missing(format!("cannot wait for modprobe: {error}"));
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(waiting)? {
-            break status;
-        }
-        if end.passed() {
-            // Not waited for: one that hangs inside the kernel would keep this call as well.
-            child.kill().map_err(waiting)?;
-            return Err(Error::Timeout {
-                action: "load",
-                object: format!("kernel module {module}"),
-                waited: deadline,
-                advice: "modprobe was stopped; see `dmesg`".to_owned(),
-            });
-        }
-        end.sleep(Duration::from_millis(10));
-    };
-    let mut said = String::new();
-    if let Some(mut stderr) = child.stderr.take() {
-        stderr.read_to_string(&mut said).map_err(waiting)?;
-    }
-    if !status.success() {
-        return Err(missing(format!("modprobe: {} ({status})", said.trim())));
+    let arguments = [&[module], parameters].concat();
+    let output =
+        command::run(Path::new(MODPROBE), &arguments, Vec::new(), deadline).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::TimedOut => Error::Timeout {
+                    action: "load",
+                    object: format!("kernel module {module}"),
+                    waited: deadline,
+                    advice: "modprobe was stopped; see `dmesg`".to_owned(),
+                },
+                _ => missing(format!("cannot run {MODPROBE}: {error}")),
+            }
+        })?;
+    if !output.success {
+        return Err(missing(format!("modprobe: {}", output.complaint())));
     }
     if !is_loaded(sign)? {
         return Err(missing(format!(

@@ -45,7 +45,9 @@ use std::time::Duration;
 
 pub use connect::ConnectRequest;
 
-use crate::{boot_id, module, Error};
+use hostos::boot_id;
+
+use crate::{module, Error};
 use record::{Record, Records};
 
 const MODULE: &str = "nbd";

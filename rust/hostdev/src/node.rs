@@ -6,10 +6,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
+use hostos::Deadline;
 use nix::errno::Errno;
 use nix::sys::stat::{makedev, mknod, Mode, SFlag};
 
-use crate::deadline::Deadline;
 use crate::Error;
 
 /// How long whoever manages `/dev` (devtmpfs does it at once, udev soon) is given to make a node.
@@ -27,7 +27,7 @@ pub(crate) fn ensure(path: &Path, major: u32, minor: u32, end: Deadline) -> Resu
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io("look at", path, error)),
     };
-    let grace = Deadline::after(GRACE.min(end.left()));
+    let grace = end.at_most(GRACE);
     while !is_ours()? {
         if grace.passed() {
             return make(path, rdev);
@@ -61,7 +61,7 @@ pub(crate) fn await_udev(path: &Path, major: u32, minor: u32, end: Deadline) {
         return;
     }
     let record = format!("/run/udev/data/b{major}:{minor}");
-    let patience = Deadline::after(UDEV.min(end.left()));
+    let patience = end.at_most(UDEV);
     while !Path::new(&record).exists() {
         if patience.passed() {
             log::info!("udev has not handled {} yet", path.display());

@@ -5,10 +5,9 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use hostos::Deadline;
 use nix::sys::stat::makedev;
 use procfs::process::{all_processes, FDTarget, Process};
-
-use crate::deadline::Deadline;
 
 /// How many a message names.
 const NAMED: usize = 8;

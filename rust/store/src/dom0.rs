@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostdev::{KernelRelease, Krbd, Mapping, MsMode};
+use hostos::{FileError, Notebook, Process, Sightings, Told};
 use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
@@ -46,8 +47,8 @@ pub trait Toolstack {
 pub struct Dom0<'a> {
     owner: Owner,
     krbd: Krbd,
-    sightings: hostdev::Sightings,
-    notebook: hostdev::Notebook,
+    sightings: Sightings,
+    notebook: Notebook,
     cluster: Option<&'a librbd::Cluster>,
     ms_mode: Option<MsMode>,
     toolstack: Box<dyn Toolstack + 'a>,
@@ -57,18 +58,17 @@ impl<'a> Dom0<'a> {
     /// The host with that UUID in XAPI, which must be the one this process runs on. It maps nothing
     /// before it has a connection ([`Dom0::connected`]).
     pub fn new(uuid: &str, toolstack: Box<dyn Toolstack + 'a>) -> Result<Self> {
-        let pid = std::process::id();
-        let started = hostdev::process_start_time(pid)?.unwrap_or_default();
+        let this = Process::this()?;
         Ok(Dom0 {
             owner: Owner {
                 host: uuid.to_owned(),
-                boot_id: hostdev::boot_id()?,
-                pid,
-                started,
+                boot_id: this.boot_id,
+                pid: this.pid,
+                started: this.start_time,
             },
             krbd: Krbd::new(),
-            sightings: hostdev::Sightings::default(),
-            notebook: hostdev::Notebook::default(),
+            sightings: Sightings::default(),
+            notebook: Notebook::default(),
             cluster: None,
             ms_mode: None,
             toolstack,
@@ -114,6 +114,15 @@ impl From<hostdev::Error> for HostError {
     fn from(error: hostdev::Error) -> Self {
         HostError {
             errno: Some(error.errno()).filter(|errno| *errno != 0),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<FileError> for HostError {
+    fn from(error: FileError) -> Self {
+        HostError {
+            errno: error.errno(),
             message: error.to_string(),
         }
     }
@@ -194,10 +203,12 @@ impl Host for Dom0<'_> {
         if owner.host != self.owner.host {
             return false;
         }
-        if owner.boot_id != self.owner.boot_id {
-            return true;
-        }
-        match hostdev::process_alive(owner.pid, owner.started) {
+        let process = Process {
+            boot_id: owner.boot_id.clone(),
+            pid: owner.pid,
+            start_time: owner.started,
+        };
+        match process.is_alive() {
             Ok(alive) => !alive,
             Err(e) => {
                 log::warn!("cannot tell whether process {} runs: {e}", owner.pid);
@@ -255,7 +266,7 @@ impl Host for Dom0<'_> {
                 .alert(name, &priority, class, object, &alert.text);
             told.map_err(from_xapi)
         };
-        let told = hostdev::Told::about(&sr).once(facts, tell)?;
+        let told = Told::about(&sr).once(facts, tell)?;
         if told {
             log::warn!("raised the alert {name}: {}", alert.text);
         }

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use hostos::command;
 use uuid::Uuid;
 
-use crate::{command, Error};
+use crate::Error;
 
 /// Where a detached runner writes what it could not log, in its run folder.
 pub(super) const LOG: &str = "runner.log";

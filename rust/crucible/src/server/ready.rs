@@ -5,13 +5,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hostos::Deadline;
+use hostos::Process;
 use procfs::net::TcpState;
 use procfs::process::{self, FDTarget};
 
 use super::{Server, Status};
 use crate::control::{self, Info, UpstairsState};
-use crate::deadline::Deadline;
-use crate::{Error, Process};
+use crate::Error;
 
 const POLL: Duration = Duration::from_millis(30);
 /// How long one answer of the upstairs may take.
@@ -88,7 +89,7 @@ fn ready(
 
 /// Whether that very process listens on that address.
 fn listens(server: &Process, address: SocketAddr) -> procfs::ProcResult<bool> {
-    let process = process::Process::new(server.pid)?;
+    let process = process::Process::new(server.pid.cast_signed())?;
     let sockets: Vec<u64> = match address {
         SocketAddr::V4(_) => process.tcp()?,
         SocketAddr::V6(_) => process.tcp6()?,

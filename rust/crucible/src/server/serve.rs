@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use hostos::{json_file, Deadline, Process};
 use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::{setsid, Pid};
@@ -26,8 +27,7 @@ use signal_hook::iterator::Signals;
 
 use super::mask::Mask;
 use super::{fence, folder, Ended, How, Spec, State, EXIT, LOCK, LOCK_DEADLINE, SPEC, STATE};
-use crate::deadline::Deadline;
-use crate::{Error, Process};
+use crate::Error;
 
 /// How long a server that was told to end may take: it has nothing to save.
 const GRACE: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ pub fn serve(folder: &Path, log: &mut dyn FnMut(&str)) -> Result<Ended, Error> {
         Err(errno) => log(&format!("cannot make a session of its own: {errno}")),
     }
     let _lock = folder::lock(&folder.join(LOCK), Deadline::after(LOCK_DEADLINE))?;
-    let spec: Spec = folder::read(&folder.join(SPEC))?.ok_or_else(|| Error::NothingToServe {
+    let spec: Spec = json_file::read(&folder.join(SPEC))?.ok_or_else(|| Error::NothingToServe {
         folder: folder.to_owned(),
     })?;
     if folder.join(STATE).exists() {
@@ -89,7 +89,7 @@ pub fn serve(folder: &Path, log: &mut dyn FnMut(&str)) -> Result<Ended, Error> {
         Ok(ended) => ended.clone(),
         Err(error) => Ended::new(How::NotStarted(error.to_string()), false, runner.last()),
     };
-    folder::write(&folder.join(EXIT), &ended)?;
+    json_file::write(&folder.join(EXIT), &ended)?;
     over.store(true, Ordering::SeqCst);
     result
 }
@@ -151,7 +151,7 @@ impl Runner<'_> {
             control: self.spec.control,
         };
         let path = self.folder.join(STATE);
-        folder::write(&path, &state)?;
+        json_file::write(&path, &state)?;
         let mut command = Command::new(&self.spec.server);
         command.args(self.spec.arguments());
         if let Some(key) = &self.spec.key {
@@ -177,14 +177,14 @@ impl Runner<'_> {
         if let Some(stderr) = child.stderr.take() {
             forward(stderr, self.mask.clone(), sender);
         }
-        let noted = Process::of(pid(&child).as_raw()).and_then(|server| {
+        let noted = Process::of(child.id()).and_then(|server| {
             state.server = server;
-            folder::write(&path, &state)
+            json_file::write(&path, &state)
         });
         if let Err(error) = noted {
             // A server nobody knows of must not be.
             self.kill(&mut child);
-            return Err(error);
+            return Err(error.into());
         }
         (self.log)(&format!(
             "server of volume {} started: pid {}, generation {}, on {}",

@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hostos::Process;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
-
-use crate::Process;
 
 /// What to start.
 #[derive(Clone, Debug, Serialize, Deserialize)]

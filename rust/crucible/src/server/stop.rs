@@ -12,11 +12,11 @@
 
 use std::time::Duration;
 
+use hostos::{files, json_file, Deadline, Process};
 use nix::sys::signal::Signal;
 
-use super::{folder, Server, State, EXIT, SPEC, STATE};
-use crate::deadline::Deadline;
-use crate::{Error, Process};
+use super::{Server, State, EXIT, SPEC, STATE};
+use crate::Error;
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -49,11 +49,11 @@ impl Server {
                 self.kill(&server, deadline)?;
             }
         }
-        folder::remove_file(&self.file(SPEC))
+        Ok(files::remove(&self.file(SPEC))?)
     }
 
     fn state(&self) -> Result<Option<State>, Error> {
-        folder::read(&self.file(STATE))
+        Ok(json_file::read(&self.file(STATE))?)
     }
 
     fn end(&self, state: &State, limit: Duration, deadline: Deadline) -> Result<(), Error> {
@@ -62,16 +62,16 @@ impl Server {
         if over() {
             return Ok(());
         }
-        if state.runner.alive()? {
-            state.runner.signal(Signal::SIGTERM)?;
+        if state.runner.is_alive()? {
+            send(&state.runner, Signal::SIGTERM)?;
         } else if let Some(server) = &state.server {
-            server.signal(Signal::SIGTERM)?;
+            send(server, Signal::SIGTERM)?;
         }
         let polite = Deadline::after(limit / 2);
         // The server first: its runner then still notes how it ended.
         let all = || state.server.iter().chain([&state.runner]);
         for process in all() {
-            while !over() && process.alive()? && !polite.passed() {
+            while !over() && process.is_alive()? && !polite.passed() {
                 polite.sleep(POLL);
             }
         }
@@ -82,8 +82,8 @@ impl Server {
     }
 
     fn kill(&self, process: &Process, deadline: Deadline) -> Result<(), Error> {
-        process.signal(Signal::SIGKILL)?;
-        while process.alive()? {
+        send(process, Signal::SIGKILL)?;
+        while process.is_alive()? {
             if deadline.passed() {
                 return Err(Error::NotGone {
                     volume: self.volume,
@@ -94,4 +94,12 @@ impl Server {
         }
         Ok(())
     }
+}
+
+fn send(process: &Process, signal: Signal) -> Result<(), Error> {
+    process.signal(signal).map_err(|source| Error::Signal {
+        pid: process.pid,
+        signal: signal.as_str(),
+        source,
+    })
 }

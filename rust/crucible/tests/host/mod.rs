@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crucible::port::{Ports, Reserved};
 use crucible::server::{Detached, Ended, Server, Spec, State, Status};
-use crucible::{Process, SecretString};
+use crucible::SecretString;
+use hostos::Process;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -113,5 +114,5 @@ pub fn runner() -> Detached {
 }
 
 pub fn send(process: &Process, signal: Signal) {
-    kill(Pid::from_raw(process.pid), signal).unwrap();
+    kill(Pid::from_raw(process.pid.cast_signed()), signal).unwrap();
 }

@@ -4,13 +4,13 @@ use std::io;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
+use hostos::deadline::{by_deadline, Deadline};
 use keyutils::{Key, KeyType, Keyring, SpecialKeyring};
 use nix::errno::Errno;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Krbd;
-use crate::deadline::{by_deadline, Deadline};
 use crate::Error;
 
 /// The type of keys with 32 bytes (AES-256), which Ceph 20 makes by default.

@@ -8,20 +8,16 @@
 //! A process that is killed between the map and the label leaves a device without one. No label ever
 //! gets such a device: another one is made, and this one is removed as left over.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use hostos::{files, json_file, Deadline, LockFile};
 use serde::{Deserialize, Serialize};
 
 use super::{ImageKey, Krbd, Mapping};
-use crate::deadline::Deadline;
-use crate::{state_file, Error};
-
-const RETRY: Duration = Duration::from_millis(20);
+use crate::Error;
 
 #[derive(Serialize, Deserialize)]
 struct Label {
@@ -31,7 +27,7 @@ struct Label {
 }
 
 /// While this lives, no other process of smblock maps, unmaps or labels a device of this host.
-pub(super) struct HostLock(#[allow(dead_code, reason = "it is held, not used")] Flock<File>);
+pub(super) struct HostLock(#[allow(dead_code, reason = "it is held, not used")] LockFile);
 
 impl Krbd {
     /// Waits for its turn among the processes of smblock on this host.
@@ -39,35 +35,17 @@ impl Krbd {
     /// # Errors
     /// [`Error::Timeout`]; [`Error::Io`].
     pub(super) fn lock(&self, end: Deadline, limit: Duration) -> Result<HostLock, Error> {
-        state_file::create_directory(&self.run)?;
+        files::create_directory(&self.run)?;
         let path = self.run.join("lock");
-        let failed = |error| Error::io("lock", &path, error);
-        let open = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
-        let mut file = open.map_err(failed)?;
-        loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(HostLock(lock)),
-                Err((unlocked, Errno::EWOULDBLOCK)) if !end.passed() => {
-                    file = unlocked;
-                    end.sleep(RETRY);
-                }
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    return Err(Error::Timeout {
-                        action: "lock",
-                        object: path.display().to_string(),
-                        waited: limit,
-                        advice: "another process of smblock maps or unmaps a device of this host; \
-                                 `fuser -v` of that file shows which"
-                            .to_owned(),
-                    })
-                }
-                Err((_, errno)) => return Err(failed(errno.into())),
-            }
-        }
+        let lock = LockFile::acquire(&path, end)?;
+        lock.map(HostLock).ok_or_else(|| Error::Timeout {
+            action: "lock",
+            object: path.display().to_string(),
+            waited: limit,
+            advice: "another process of smblock maps or unmaps a device of this host; \
+                     `fuser -v` of that file shows which"
+                .to_owned(),
+        })
     }
 
     fn label_path(&self, device_number: u32) -> PathBuf {
@@ -86,7 +64,7 @@ impl Krbd {
         device_number: u32,
         key: &ImageKey,
     ) -> Result<Option<String>, Error> {
-        let found: Option<Label> = state_file::read(&self.label_path(device_number))?;
+        let found: Option<Label> = json_file::read_unless_damaged(&self.label_path(device_number))?;
         let found = found
             .filter(|label| label.key == *key && Some(label.inode) == self.inode(device_number));
         Ok(found.map(|label| label.label))
@@ -104,12 +82,13 @@ impl Krbd {
             key: mapping.key.clone(),
             inode,
         };
-        state_file::write(&self.label_path(number), &label)
+        files::create_directory(&self.run)?;
+        Ok(json_file::write(&self.label_path(number), &label)?)
     }
 
     /// Removes the label of a device that is gone.
     pub(super) fn forget_label(&self, device_number: u32) {
-        if let Err(e) = state_file::remove(&self.label_path(device_number)) {
+        if let Err(e) = files::remove(&self.label_path(device_number)) {
             log::warn!("{e}; it means nothing any more");
         }
     }

@@ -4,13 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hostos::deadline::{by_deadline, Deadline};
 use nix::errno::Errno;
 use secrecy::SecretString;
 
 use super::kernel_log::KernelLog;
 use super::writer::write_command;
 use super::{keyring, mapping, refusal, ImageKey, Krbd, Mapping, MsMode};
-use crate::deadline::{by_deadline, Deadline};
 use crate::{node, Error};
 
 /// After how many seconds the kernel itself gives up on monitors that do not answer: all that time

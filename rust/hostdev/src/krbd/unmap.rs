@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use hostos::deadline::{by_deadline, Deadline};
 use nix::errno::Errno;
 
 use super::writer::write_command;
 use super::{Krbd, Mapping};
-use crate::deadline::{by_deadline, Deadline};
 use crate::openers::BlockDevice;
 use crate::Error;
 

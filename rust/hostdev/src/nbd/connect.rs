@@ -8,14 +8,15 @@ use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::Duration;
 
+use hostos::deadline::{by_deadline, Deadline};
+use hostos::Process;
 use nix::errno::Errno;
 
 use super::handshake::{self, Export};
 use super::netlink::{is_taken, Connect, Netlink};
 use super::record::{check_identifier, Owner, Record};
 use super::{Found, Nbd, NbdDevice, BACKEND, FIRST};
-use crate::deadline::{by_deadline, Deadline};
-use crate::{boot_id, node, Error};
+use crate::{node, Error};
 
 /// After which time without an answer the server counts as dead: far beyond what a server needs
 /// that waits for its storage to come back. Kernels before 5.4 need one, theirs is half a minute.
@@ -184,14 +185,18 @@ impl Nbd {
                 server: request.address,
                 source,
             })?;
+        let process = Process::this()?;
         Ok(Record {
             identifier: request.identifier.clone(),
             index: FIRST,
-            boot_id: boot_id()?,
+            boot_id: process.boot_id,
             address: request.address,
             export: request.export.clone(),
             socket: socket.ino(),
-            owner: Owner::this_process()?,
+            owner: Owner {
+                pid: process.pid,
+                start_time: process.start_time,
+            },
             connection: None,
         })
     }

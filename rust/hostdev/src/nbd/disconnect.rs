@@ -4,13 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
+use hostos::deadline::{by_deadline, Call, Deadline};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::connect::no_family;
 use super::netlink::Netlink;
 use super::{Found, Nbd, NbdDevice};
-use crate::deadline::{by_deadline, Call, Deadline};
 use crate::openers::BlockDevice;
 use crate::Error;
 
@@ -76,7 +76,7 @@ impl Nbd {
             return Ok(None);
         }
         let node = &found.device.device;
-        let patience = Deadline::after(PATIENCE.min(end.left()));
+        let patience = end.at_most(PATIENCE);
         found.ensure_node(end)?;
         let mut openers = self.openers(found, end);
         loop {
@@ -152,7 +152,7 @@ impl Nbd {
         }
         // The kernel keeps what is left of the connection for as long as the device is open.
         drop(held);
-        let patience = Deadline::after(PATIENCE.min(end.left()));
+        let patience = end.at_most(PATIENCE);
         while !self.is_over(found)? {
             if patience.passed() {
                 let openers = self.openers(found, end);
@@ -214,7 +214,7 @@ impl Found {
         let failed = |error| Error::io("use", &self.device.device, error);
         let call = Call::start(work).map_err(failed)?;
         loop {
-            let soon = Deadline::after(RETRY.min(end.left()));
+            let soon = end.at_most(RETRY);
             if let Some(answer) = call.answer(soon).map_err(failed)? {
                 return Ok(Answer::Done(answer));
             }

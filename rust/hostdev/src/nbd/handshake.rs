@@ -6,9 +6,9 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use hostos::Deadline;
 use nix::errno::Errno;
 
-use crate::deadline::Deadline;
 use crate::Error;
 
 const GREETING: &[u8; 8] = b"NBDMAGIC";

@@ -105,11 +105,13 @@ fn dead_process() -> record::Owner {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let pid = child.id();
-    let start_time = crate::process_start_time(pid).unwrap().unwrap();
+    let process = hostos::Process::of(child.id()).unwrap().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    record::Owner { pid, start_time }
+    record::Owner {
+        pid: process.pid,
+        start_time: process.start_time,
+    }
 }
 
 #[test]

@@ -9,18 +9,16 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use hostos::{files, json_file, Process};
 use procfs::net::{tcp, tcp6, TcpState};
 use procfs::{ProcError, ProcResult};
 use serde::{Deserialize, Serialize};
 
-use crate::{host, Error};
+use crate::Error;
 
 const SUFFIX: &str = ".json";
-const ASKED: &str = "asked";
-const MADE: &str = "made";
 const LONGEST: usize = 64;
 
 /// A connection that was asked for, or made.
@@ -49,15 +47,6 @@ pub(super) struct Owner {
     pub start_time: u64,
 }
 
-impl Owner {
-    pub(super) fn this_process() -> Result<Self, Error> {
-        let pid = std::process::id();
-        // Of this process, it is always there.
-        let start_time = host::process_start_time(pid)?.unwrap_or_default();
-        Ok(Self { pid, start_time })
-    }
-}
-
 impl Record {
     /// Whether this record is of the connection that the device of its index has now. `named` is
     /// whether the kernel itself gives that device the record's identifier.
@@ -71,8 +60,12 @@ impl Record {
 
     /// Whether the socket outlived the process that opened it: then the kernel holds it.
     fn was_left_to_the_kernel(&self) -> Result<bool, Error> {
-        Ok(!host::process_alive(self.owner.pid, self.owner.start_time)?
-            && self.socket_state()?.is_some())
+        let owner = Process {
+            boot_id: self.boot_id.clone(),
+            pid: self.owner.pid,
+            start_time: self.owner.start_time,
+        };
+        Ok(!owner.is_alive()? && self.socket_state()?.is_some())
     }
 
     /// Whether the connection to the server is up.
@@ -148,51 +141,13 @@ impl Records {
 
     /// Replaces the record of that identifier.
     pub(super) fn write(&self, record: &Record) -> Result<(), Error> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |error| Error::io("write", &path, error)
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.0)
-            .map_err(failed(&self.0))?;
-        let stage = if record.connection.is_none() {
-            ASKED
-        } else {
-            MADE
-        };
-        let path = self.path(&record.identifier);
-        let fresh = self.fresh(&record.identifier, stage);
-        let text =
-            serde_json::to_vec(record).map_err(|error| failed(&path)(io::Error::from(error)))?;
-        fs::write(&fresh, text)
-            .and_then(|()| fs::rename(&fresh, &path))
-            .map_err(failed(&path))
+        files::create_directory(&self.0)?;
+        Ok(json_file::write(&self.path(&record.identifier), record)?)
     }
 
     /// Removes the record; that there is none is a success.
     pub(super) fn remove(&self, identifier: &str) -> Result<(), Error> {
-        let path = self.path(identifier);
-        for path in [
-            self.fresh(identifier, ASKED),
-            self.fresh(identifier, MADE),
-            path,
-        ] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path, error))
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Where a record is written before it takes its place. What a killed process leaves there
-    /// means nothing.
-    fn fresh(&self, identifier: &str, stage: &str) -> PathBuf {
-        self.0.join(format!(".{identifier}.{stage}"))
+        Ok(json_file::remove_with_leftovers(&self.path(identifier))?)
     }
 
     fn path(&self, identifier: &str) -> PathBuf {

@@ -26,9 +26,7 @@ fn what_a_process_left_that_was_killed_while_writing_means_nothing_and_goes_with
     records
         .write(&Connection::new().record(64, Some(7)))
         .unwrap();
-    for stage in [ASKED, MADE] {
-        fs::write(sysfs.path(&format!("run/.volume.{stage}")), "{\"ide").unwrap();
-    }
+    fs::write(sysfs.path("run/.volume.json.a1B2c3"), "{\"ide").unwrap();
     assert_eq!(records.all().unwrap().len(), 1);
     records.remove("volume").unwrap();
     assert_eq!(fs::read_dir(sysfs.path("run")).unwrap().count(), 0);

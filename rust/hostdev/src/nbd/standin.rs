@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use hostos::Process;
 use tempfile::TempDir;
 
 use super::record::{Owner, Record, Records};
@@ -83,14 +84,18 @@ impl Connection {
     /// The record of a device connected through it.
     pub(super) fn record(&self, index: u32, connection: Option<u64>) -> Record {
         let socket: OwnedFd = self.stream.as_fd().try_clone_to_owned().unwrap();
+        let process = Process::this().unwrap();
         Record {
             identifier: "volume".to_owned(),
             index,
-            boot_id: crate::boot_id().unwrap(),
+            boot_id: process.boot_id,
             address: self.address,
             export: String::new(),
             socket: fs::File::from(socket).metadata().unwrap().ino(),
-            owner: Owner::this_process().unwrap(),
+            owner: Owner {
+                pid: process.pid,
+                start_time: process.start_time,
+            },
             connection,
         }
     }

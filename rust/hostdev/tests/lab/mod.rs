@@ -84,7 +84,7 @@ impl Lab {
 
     /// A name that no other run uses: a guest has the same pids after every boot.
     fn unique(name: &str) -> String {
-        let boot = hostdev::boot_id().unwrap();
+        let boot = hostos::boot_id().unwrap();
         format!("krbd-test-{}-{}-{name}", &boot[..8], std::process::id())
     }
 

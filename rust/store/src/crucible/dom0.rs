@@ -2,13 +2,11 @@
 
 use std::any::Any;
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::crucible::control::{self, UpstairsState};
 use ::crucible::port::Ports;
@@ -16,6 +14,8 @@ use ::crucible::server::{self, Detached, Launcher, Spec, Status, Systemd};
 use ::crucible::target::{self, TargetState};
 use ::crucible::{key, route, KeySource, SecretString, Volume};
 use hostdev::nbd::{ConnectRequest, Nbd, NbdDevice};
+use hostos::deadline::Call;
+use hostos::{files, Deadline, LockFile};
 use nix::libc;
 use uuid::Uuid;
 
@@ -41,7 +41,6 @@ const PLACES: u64 = 64;
 /// Where something is written first: a partition table, and the first partition.
 const FIRST_PLACES: [u64; 2] = [0, 1 << 20];
 const KEY_POLL: Duration = Duration::from_millis(50);
-const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// Reads a secret of XAPI. An error is XAPI's text.
 pub type ReadSecret<'a> = dyn Fn(&Uuid) -> std::result::Result<String, String> + 'a;
@@ -73,7 +72,7 @@ impl<'a> Dom0<'a> {
         Ok(Dom0 {
             identity: Identity {
                 host: uuid.to_owned(),
-                boot_id: hostdev::boot_id()?,
+                boot_id: hostos::boot_id()?,
             },
             program: program.to_owned(),
             launcher,
@@ -119,67 +118,53 @@ fn io_failure(doing: &str, path: &Path, error: &std::io::Error) -> HostError {
     }
 }
 
-/// Keeps every other process of this host from working on that volume until the file is dropped.
-pub(super) fn lock(run: &Path, vdi: &Uuid) -> Result<File> {
-    let (file, path) = lock_file(run, vdi)?;
-    let end = Instant::now() + LOCK_DEADLINE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(LOCK_POLL),
-            Err(TryLockError::WouldBlock) => {
-                return Err(HostError {
-                    message: format!(
-                        "{} is still locked after {} s: see by which process with 'fuser -v {0}'",
-                        path.display(),
-                        LOCK_DEADLINE.as_secs()
-                    ),
-                    errno: Some(libc::ETIMEDOUT),
-                })
-            }
-            Err(TryLockError::Error(e)) => return Err(io_failure("lock", &path, &e)),
-        }
-    }
+/// Keeps every other process of this host from working on that volume until this is dropped.
+pub(super) fn lock(run: &Path, vdi: &Uuid) -> Result<LockFile> {
+    let path = lock_path(run, vdi)?;
+    let lock = LockFile::acquire(&path, Deadline::after(LOCK_DEADLINE))?;
+    lock.ok_or_else(|| HostError {
+        message: format!(
+            "{} is still locked after {} s: see by which process with 'fuser -v {0}'",
+            path.display(),
+            LOCK_DEADLINE.as_secs()
+        ),
+        errno: Some(libc::ETIMEDOUT),
+    })
 }
 
-fn lock_file(run: &Path, vdi: &Uuid) -> Result<(File, PathBuf)> {
-    let path = run.join(format!("{vdi}.lock"));
-    let made = fs::create_dir_all(run);
-    made.map_err(|e| io_failure("make", run, &e))?;
-    let file = File::create(&path).map_err(|e| io_failure("open", &path, &e))?;
-    Ok((file, path))
+fn lock_path(run: &Path, vdi: &Uuid) -> Result<PathBuf> {
+    files::create_directory(run)?;
+    Ok(run.join(format!("{vdi}.lock")))
 }
 
 /// Reads some places of an encrypted volume. A server takes any key, and ends at the first block that it
 /// cannot decrypt with it: `ended` returns how, without waiting.
 fn check_key(device: &Path, size: u64, ended: impl Fn() -> Result<Option<String>>) -> Result<()> {
-    let (sender, answer) = mpsc::channel();
     let path = device.to_owned();
-    // The kernel may wait for a server that is gone, and nobody waits for the answer then.
-    thread::spawn(move || {
-        let read = File::open(path).and_then(|file| {
-            let mut places = places(size);
-            places.try_for_each(|place| file.read_exact_at(&mut [0; BLOCK], place))
-        });
-        let _ = sender.send(read);
-    });
     let doing = "read (the volume's key may be another than it was written with)";
-    let end = Instant::now() + DEVICE_DEADLINE;
+    let failed = |e: &std::io::Error| io_failure(doing, device, e);
+    // The kernel may wait for a server that is gone, and nobody waits for the answer then.
+    let reading = Call::start(move || {
+        let file = File::open(path)?;
+        places(size).try_for_each(|place| file.read_exact_at(&mut [0; BLOCK], place))
+    });
+    let reading = reading.map_err(|e| failed(&e))?;
+    let end = Deadline::after(DEVICE_DEADLINE);
     loop {
-        match answer.recv_timeout(KEY_POLL) {
-            Ok(read) => return read.map_err(|e| io_failure(doing, device, &e)),
-            Err(_) => {
-                if let Some(how) = ended()? {
-                    return Err(failure(format!(
-                        "cannot {doing} {}: its server has ended: {how}",
-                        device.display()
-                    )));
-                }
-            }
+        if let Some(read) = reading
+            .answer(end.at_most(KEY_POLL))
+            .map_err(|e| failed(&e))?
+        {
+            return read.map_err(|e| failed(&e));
         }
-        if Instant::now() >= end {
-            let late = std::io::Error::from_raw_os_error(libc::ETIMEDOUT);
-            return Err(io_failure(doing, device, &late));
+        if let Some(how) = ended()? {
+            return Err(failure(format!(
+                "cannot {doing} {}: its server has ended: {how}",
+                device.display()
+            )));
+        }
+        if end.passed() {
+            return Err(failed(&std::io::Error::from_raw_os_error(libc::ETIMEDOUT)));
         }
     }
 }
@@ -231,12 +216,8 @@ impl Machine for Dom0<'_> {
     }
 
     fn try_lock(&self, vdi: &Uuid) -> Result<Option<Box<dyn Any>>> {
-        let (file, path) = lock_file(&self.run, vdi)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(e)) => Err(io_failure("lock", &path, &e)),
-        }
+        let lock = LockFile::try_acquire(&lock_path(&self.run, vdi)?)?;
+        Ok(lock.map(|lock| Box::new(lock) as Box<dyn Any>))
     }
 
     fn fingerprint(&self, volume: &Volume) -> Result<Option<String>> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{state_file, Error};
+use crate::{files, json_file, FileError};
 
 /// The notes of this host.
 #[derive(Clone, Debug)]
@@ -24,21 +24,24 @@ impl Notebook {
     /// Writes a note in place of the one of that name; `None` removes it.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn write(&self, name: &str, text: Option<&str>) -> Result<(), Error> {
+    /// [`FileError`].
+    pub fn write(&self, name: &str, text: Option<&str>) -> Result<(), FileError> {
         let path = self.path(name);
         match text {
-            Some(text) => state_file::write(&path, &text),
-            None => state_file::remove(&path),
+            Some(text) => {
+                files::create_directory(&self.0)?;
+                json_file::write(&path, &text)
+            }
+            None => files::remove(&path),
         }
     }
 
     /// The note of that name. A damaged one counts as none.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn read(&self, name: &str) -> Result<Option<String>, Error> {
-        state_file::read(&self.path(name))
+    /// [`FileError`].
+    pub fn read(&self, name: &str) -> Result<Option<String>, FileError> {
+        json_file::read_unless_damaged(&self.path(name))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -1,14 +1,11 @@
 //! What this host has reported in this boot, so that each event is reported once.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::PathBuf;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::{boot_id, state_file, Error};
+use crate::{boot_id, files, json_file, FileError, LockFile};
 
 #[derive(Serialize, Deserialize)]
 struct Facts {
@@ -31,8 +28,8 @@ impl Told {
     /// reports nothing, and returns `false`.
     ///
     /// # Errors
-    /// That of `tell`, or [`Error::Io`] if the file cannot be used.
-    pub fn once<E: From<Error>>(
+    /// That of `tell`, or [`FileError`] if the file cannot be used.
+    pub fn once<E: From<FileError>>(
         &self,
         facts: &[String],
         tell: impl FnOnce() -> Result<(), E>,
@@ -41,7 +38,7 @@ impl Told {
             return Ok(false);
         };
         let boot_id = boot_id()?;
-        let found: Option<Facts> = state_file::read(&self.0)?;
+        let found: Option<Facts> = json_file::read_unless_damaged(&self.0)?;
         let mut told = found.filter(|found| found.boot_id == boot_id);
         let known = told.get_or_insert_with(|| Facts {
             boot_id,
@@ -53,22 +50,16 @@ impl Told {
             return Ok(false);
         }
         tell()?;
-        state_file::write(&self.0, known)?;
+        json_file::write(&self.0, known)?;
         Ok(true)
     }
 
-    fn lock(&self) -> Result<Option<Flock<File>>, Error> {
+    fn lock(&self) -> Result<Option<LockFile>, FileError> {
         let path = self.0.with_extension("lock");
         if let Some(directory) = path.parent() {
-            state_file::create_directory(directory)?;
+            files::create_directory(directory)?;
         }
-        let file = File::options().create(true).append(true).open(&path);
-        let file = file.map_err(|error| Error::io("open", &path, error))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(lock)),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(Error::io("lock", &path, errno.into())),
-        }
+        LockFile::try_acquire(&path)
     }
 }
 
@@ -85,9 +76,13 @@ mod tests {
     fn a_fact_is_reported_once_and_again_if_the_report_failed() {
         let folder = tempfile::tempdir().unwrap();
         let told = Told(folder.path().join("told").join("sr"));
-        let done = |names: &[&str]| told.once(&facts(names), || Ok::<(), Error>(())).unwrap();
+        let done = |names: &[&str]| {
+            told.once(&facts(names), || Ok::<(), FileError>(()))
+                .unwrap()
+        };
         let failed = told.once(&facts(&["a"]), || {
-            Err(Error::io("tell", &told.0, Errno::EIO.into()))
+            let failure = std::io::Error::from_raw_os_error(nix::libc::EIO);
+            Err(FileError::new("tell", &told.0, failure))
         });
         failed.unwrap_err();
         assert!(done(&["a"]));
@@ -102,8 +97,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = Told(folder.path().join("sr"));
         let outer = told.once(&facts(&["a"]), || {
-            assert!(!told.once(&facts(&["a"]), || Ok::<(), Error>(()))?);
-            Ok::<(), Error>(())
+            assert!(!told.once(&facts(&["a"]), || Ok::<(), FileError>(()))?);
+            Ok::<(), FileError>(())
         });
         assert!(outer.unwrap());
     }
@@ -116,7 +111,9 @@ mod tests {
             boot_id: "another".to_owned(),
             facts: ["a".to_owned()].into(),
         };
-        state_file::write(&told.0, &other).unwrap();
-        assert!(told.once(&facts(&["a"]), || Ok::<(), Error>(())).unwrap());
+        json_file::write(&told.0, &other).unwrap();
+        assert!(told
+            .once(&facts(&["a"]), || Ok::<(), FileError>(()))
+            .unwrap());
     }
 }

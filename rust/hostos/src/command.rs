@@ -7,29 +7,31 @@ use std::time::Duration;
 use subprocess::unix::JobExt;
 use subprocess::{Exec, ExecExt, Redirection};
 
-use crate::deadline::Deadline;
+use crate::Deadline;
 
 /// Far above what any of these programs has to say; more of it is an error.
 const OUTPUT_LIMIT: usize = 64 << 20;
 
 /// What a program said and how it ended.
-pub(crate) struct Output {
-    pub(crate) success: bool,
+pub struct Output {
+    /// Whether it exited with status 0.
+    pub success: bool,
     /// `exit status 1`, `signal 9`, ...
-    pub(crate) status: String,
-    pub(crate) stdout: Vec<u8>,
+    pub status: String,
+    /// What it wrote to stdout.
+    pub stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
 impl Output {
     /// What it reports although it did what was asked.
-    pub(crate) fn remarks(&self) -> String {
+    pub fn remarks(&self) -> String {
         String::from_utf8_lossy(self.stderr.trim_ascii()).into_owned()
     }
 
     /// What it says about itself, for an error: the last lines of stderr, of stdout if that is
     /// empty, and how it ended.
-    pub(crate) fn complaint(&self) -> String {
+    pub fn complaint(&self) -> String {
         const LINES: usize = 10;
         let text = match self.stderr.trim_ascii() {
             [] => self.stdout.trim_ascii(),
@@ -43,7 +45,10 @@ impl Output {
 }
 
 /// Runs a program with that input. At the deadline it is killed, with everything it started.
-pub(crate) fn run(
+///
+/// # Errors
+/// If it cannot be run, does not end in time (`TimedOut`) or writes too much.
+pub fn run(
     program: &Path,
     arguments: &[&str],
     input: Vec<u8>,

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use nix::time::{clock_gettime, ClockId};
 use serde::{Deserialize, Serialize};
 
-use crate::{boot_id, state_file, Error};
+use crate::{boot_id, files, json_file, FileError};
 
 /// A sighting that is not renewed for so long is of something that is gone.
 const FORGET: Duration = Duration::from_secs(24 * 60 * 60);
@@ -44,11 +44,11 @@ impl Sightings {
     /// this boot. 0 if it is the first time.
     ///
     /// # Errors
-    /// [`Error::Io`] if the clock or the directory cannot be used.
-    pub fn seen_for(&self, key: &str, value: &str) -> Result<u64, Error> {
+    /// [`FileError`] if the clock or the directory cannot be used.
+    pub fn seen_for(&self, key: &str, value: &str) -> Result<u64, FileError> {
         let path = self.0.join(file_name(key));
         let (now, boot_id) = (boot_seconds()?, boot_id()?);
-        let found: Option<Sighting> = state_file::read(&path)?;
+        let found: Option<Sighting> = json_file::read_unless_damaged(&path)?;
         let same = found.filter(|s| s.value == value && s.boot_id == boot_id && s.since <= now);
         if let Some(sighting) = same {
             return Ok(now - sighting.since);
@@ -58,7 +58,8 @@ impl Sightings {
             boot_id,
             since: now,
         };
-        state_file::write(&path, &sighting)?;
+        files::create_directory(&self.0)?;
+        json_file::write(&path, &sighting)?;
         self.forget_old();
         Ok(0)
     }
@@ -72,7 +73,7 @@ impl Sightings {
             let modified = entry.metadata().and_then(|file| file.modified());
             let age = modified.map(|time| SystemTime::now().duration_since(time));
             if matches!(age, Ok(Ok(age)) if age > FORGET) {
-                if let Err(e) = state_file::remove(&entry.path()) {
+                if let Err(e) = files::remove(&entry.path()) {
                     log::debug!("{e}");
                 }
             }
@@ -81,9 +82,9 @@ impl Sightings {
 }
 
 /// Seconds since this host booted, with the time that it was suspended.
-fn boot_seconds() -> Result<u64, Error> {
+fn boot_seconds() -> Result<u64, FileError> {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map_err(|errno| Error::io("read", Path::new("CLOCK_BOOTTIME"), errno.into()))?;
+        .map_err(|errno| FileError::new("read", Path::new("CLOCK_BOOTTIME"), errno.into()))?;
     Ok(u64::try_from(time.tv_sec()).unwrap_or_default())
 }
 
@@ -110,7 +111,7 @@ mod tests {
         let age = |since: u64| {
             let boot_id = boot_id().unwrap();
             let value = "a".to_owned();
-            state_file::write(
+            json_file::write(
                 &path,
                 &Sighting {
                     value,
@@ -140,7 +141,7 @@ mod tests {
             boot_id: "another".to_owned(),
             since: 0,
         };
-        state_file::write(&path, &other).unwrap();
+        json_file::write(&path, &other).unwrap();
         assert_eq!(sightings.seen_for("k", "v").unwrap(), 0);
     }
 

@@ -1,4 +1,4 @@
-//! One moment in time that several steps of a call share, and calls that the kernel may sit on.
+//! A moment in time that several steps of a call share, and calls that the kernel may never return from.
 
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -7,38 +7,45 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
 
-/// The moment by which a call must be over; `None` where it lies beyond what the clock can express.
+/// The moment by which a call must be over; `None` if it lies beyond what the clock can express.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Option<Instant>);
+pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    pub(crate) fn after(limit: Duration) -> Self {
+    /// That long from now.
+    pub fn after(limit: Duration) -> Self {
         Self(Instant::now().checked_add(limit))
     }
 
     /// What is left; zero once the moment has passed.
-    pub(crate) fn left(self) -> Duration {
+    pub fn left(self) -> Duration {
         self.0.map_or(Duration::MAX, |end| {
             end.saturating_duration_since(Instant::now())
         })
     }
 
-    pub(crate) fn passed(self) -> bool {
+    /// The earlier of this moment and that long from now.
+    pub fn at_most(self, limit: Duration) -> Self {
+        Self::after(self.left().min(limit))
+    }
+
+    /// Whether the moment has passed.
+    pub fn passed(self) -> bool {
         self.left().is_zero()
     }
 
     /// Sleeps for `pause`, or for what is left if that is less.
-    pub(crate) fn sleep(self, pause: Duration) {
+    pub fn sleep(self, pause: Duration) {
         std::thread::sleep(pause.min(self.left()));
     }
 }
 
-/// What `work` answers, done on a thread of its own; `None` if it has not by the deadline. The
-/// thread is then left behind: it ends when the kernel answers, or with the process.
+/// Runs `work` on a thread of its own and returns its result; `None` if there is none by the deadline.
+/// The thread is then left behind: it ends when the kernel returns, or with the process.
 ///
 /// # Errors
 /// If there can be no such thread: nothing was done.
-pub(crate) fn by_deadline<T: Send + 'static>(
+pub fn by_deadline<T: Send + 'static>(
     end: Deadline,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
@@ -46,12 +53,14 @@ pub(crate) fn by_deadline<T: Send + 'static>(
 }
 
 /// Something that a thread of its own asks the kernel; left behind when this is dropped.
-pub(crate) struct Call<T>(mpsc::Receiver<nix::Result<T>>);
+pub struct Call<T>(mpsc::Receiver<nix::Result<T>>);
 
 impl<T: Send + 'static> Call<T> {
+    /// Runs `work` on a thread of its own.
+    ///
     /// # Errors
     /// If there can be no such thread: nothing was done.
-    pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
+    pub fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         let (sender, receiver) = mpsc::sync_channel(1);
         thread::Builder::new()
             .name("kernel-call".to_owned())
@@ -66,8 +75,11 @@ impl<T: Send + 'static> Call<T> {
         Ok(Self(receiver))
     }
 
-    /// Its answer; `None` if there is none by the deadline.
-    pub(crate) fn answer(&self, end: Deadline) -> io::Result<Option<T>> {
+    /// Its result; `None` if there is none by the deadline. It can then be asked for again.
+    ///
+    /// # Errors
+    /// If the thread could not do it.
+    pub fn answer(&self, end: Deadline) -> io::Result<Option<T>> {
         match self.0.recv_timeout(end.left()) {
             Ok(outcome) => Ok(Some(outcome?)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
