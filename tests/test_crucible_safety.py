@@ -148,7 +148,7 @@ def test_a_key_that_is_not_the_recorded_one_is_refused_at_once(crucible_lab: Cru
 
 
 def _fingerprint(vdi: str, key: str) -> str:
-    """As rust/crucible/src/key.rs makes it."""
+    """As rust/crucible-host/src/key.rs makes it."""
     uuid = bytes.fromhex(vdi.replace("-", ""))
     text = b"smblock fingerprint of a Crucible volume's key\n"
     return hashlib.sha256(text + uuid + base64.b64decode(key)).hexdigest()

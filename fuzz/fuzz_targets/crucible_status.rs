@@ -1,4 +1,4 @@
 //! `/info` of a Crucible server and `/region-info` of a storage server.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|reply: &[u8]| crucible::fuzzing::status(reply));
+libfuzzer_sys::fuzz_target!(|reply: &[u8]| crucible_host::fuzzing::status(reply));

@@ -3,5 +3,5 @@
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     hostdev::fuzzing::cephx_key(text);
-    crucible::fuzzing::volume_key(text);
+    crucible_host::fuzzing::volume_key(text);
 });

@@ -1,4 +1,4 @@
 //! What a provisioner prints.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|reply: &[u8]| crucible::fuzzing::provisioner(reply));
+libfuzzer_sys::fuzz_target!(|reply: &[u8]| crucible_host::fuzzing::provisioner(reply));

@@ -1,7 +1,7 @@
 //! A volume gets a server and a device on this host, and loses them again.
 
-use ::crucible::target::TargetState;
-use ::crucible::Volume;
+use crucible_host::target::TargetState;
+use crucible_host::Volume;
 use uuid::Uuid;
 
 use super::error::{Context, Error, Result};

@@ -1,6 +1,6 @@
 //! Which volumes an SR has: those that a file declares, and those that a provisioner made.
 
-use ::crucible::Volume;
+use crucible_host::Volume;
 use uuid::Uuid;
 
 use super::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Taking and giving back the right to run a volume's server.
 
-use ::crucible::Volume;
+use crucible_host::Volume;
 use uuid::Uuid;
 
 use super::error::{Context, Error, Hold, Result};

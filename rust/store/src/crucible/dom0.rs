@@ -8,11 +8,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ::crucible::control::{self, UpstairsState};
-use ::crucible::port::Ports;
-use ::crucible::server::{self, Detached, Launcher, Spec, Status, Systemd};
-use ::crucible::target::{self, TargetState};
-use ::crucible::{key, route, KeySource, SecretString, Volume};
+use crucible_host::control::{self, UpstairsState};
+use crucible_host::port::Ports;
+use crucible_host::server::{self, Detached, Launcher, Spec, Status, Systemd};
+use crucible_host::target::{self, TargetState};
+use crucible_host::{key, route, KeySource, SecretString, Volume};
 use hostdev::nbd::{ConnectRequest, Nbd, NbdDevice};
 use hostos::deadline::Call;
 use hostos::{files, Deadline, LockFile};
@@ -181,8 +181,8 @@ fn places(size: u64) -> impl Iterator<Item = u64> {
         .chain([last])
 }
 
-impl From<::crucible::Error> for HostError {
-    fn from(error: ::crucible::Error) -> Self {
+impl From<crucible_host::Error> for HostError {
+    fn from(error: crucible_host::Error) -> Self {
         HostError {
             errno: Some(error.errno()).filter(|errno| *errno != 0),
             message: error.to_string(),

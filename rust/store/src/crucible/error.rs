@@ -49,7 +49,7 @@ pub enum Error {
     },
     /// The list of volumes cannot be read, or a volume not made or deleted.
     #[error(transparent)]
-    Catalogue(#[from] ::crucible::Error),
+    Catalogue(#[from] crucible_host::Error),
     /// Another host, or this one, has the volume.
     #[error("VDI {vdi} is in use: host {host} has claimed it since {since} (generation {generation}), and a second server would fence the first. {}", advise_on_hold(.hold, .host))]
     VdiInUse {

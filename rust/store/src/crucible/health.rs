@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use ::crucible::target::TargetState;
-use ::crucible::Volume;
+use crucible_host::target::TargetState;
+use crucible_host::Volume;
 use uuid::Uuid;
 
 use super::error::{Context, Result};

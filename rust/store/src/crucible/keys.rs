@@ -7,7 +7,7 @@
 //!
 //! [`Volumes::accept`] removes the record, for an administrator who has made the volume anew.
 
-use ::crucible::Volume;
+use crucible_host::Volume;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -5,8 +5,8 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ::crucible::target::TargetState;
-use ::crucible::Volume;
+use crucible_host::target::TargetState;
+use crucible_host::Volume;
 use uuid::Uuid;
 
 use crate::host::Result;

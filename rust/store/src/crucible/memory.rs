@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use ::crucible::Volume;
+use crucible_host::Volume;
 use uuid::Uuid;
 
 use super::{Catalogue, Device, Identity, Listing, SmConfig, Source};

@@ -1,6 +1,6 @@
 //! Volumes are introduced, made, copied and deleted.
 
-use ::crucible::Volume;
+use crucible_host::Volume;
 use uuid::Uuid;
 
 use super::error::{Error, Hold, Result};

@@ -12,8 +12,8 @@
 //!
 //! If a region was replaced on purpose, [`Volumes::accept`] removes the record.
 
-use ::crucible::target::{TargetState, REPAIR_PORT_OFFSET};
-use ::crucible::Volume;
+use crucible_host::target::{TargetState, REPAIR_PORT_OFFSET};
+use crucible_host::Volume;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

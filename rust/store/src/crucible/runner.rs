@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ::crucible::server::{self, Ended};
+use crucible_host::server::{self, Ended};
 use hostdev::nbd::Nbd;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! What the SR tells XAPI about itself.
 
-use ::crucible::Volume;
+use crucible_host::Volume;
 
 use super::error::Result;
 use super::log::Log;

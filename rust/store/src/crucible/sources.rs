@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use ::crucible::declaration;
-use ::crucible::provisioner::Provisioner;
-use ::crucible::Volume;
+use crucible_host::declaration;
+use crucible_host::provisioner::Provisioner;
+use crucible_host::Volume;
 use uuid::Uuid;
 
 use super::config::Config;

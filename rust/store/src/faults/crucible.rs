@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::net::SocketAddr;
 
-use ::crucible::target::TargetState;
-use ::crucible::Volume;
+use crucible_host::target::TargetState;
+use crucible_host::Volume;
 use uuid::Uuid;
 
 use super::{change, read, Call, Faults};

@@ -8,7 +8,7 @@ mod keys;
 mod leftovers;
 mod regions;
 
-use crucible::Volume;
+use crucible_host::Volume;
 use store::crucible::memory::World;
 use store::crucible::{Device, Error, Hold, Log, Registry, Result, Volumes};
 use store::xapi::{XapiFields, XapiVdi};

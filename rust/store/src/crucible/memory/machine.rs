@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use ::crucible::target::TargetState;
-use ::crucible::Volume;
+use crucible_host::target::TargetState;
+use crucible_host::Volume;
 use nix::libc;
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ mod host;
 
 use std::time::Duration;
 
-use crucible::server::How;
+use crucible_host::server::How;
 use nix::sys::signal::Signal;
 
 use host::{send, Host};

@@ -7,9 +7,9 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crucible::port::{Ports, Reserved};
-use crucible::server::{Detached, Ended, Server, Spec, State, Status};
-use crucible::SecretString;
+use crucible_host::port::{Ports, Reserved};
+use crucible_host::server::{Detached, Ended, Server, Spec, State, Status};
+use crucible_host::SecretString;
 use hostos::Process;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;

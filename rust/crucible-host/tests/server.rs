@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crucible::server::{all, Detached, How, Launcher, Server, Spec, State, Status};
-use crucible::Error;
+use crucible_host::server::{all, Detached, How, Launcher, Server, Spec, State, Status};
+use crucible_host::Error;
 use hostos::Process;
 use nix::sys::signal::Signal;
 use uuid::Uuid;

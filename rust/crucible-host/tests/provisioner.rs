@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crucible::provisioner::Provisioner;
-use crucible::{Error, KeySource, Volume};
+use crucible_host::provisioner::Provisioner;
+use crucible_host::{Error, KeySource, Volume};
 use procfs::process::Process;
 use serde_json::{json, Value};
 use tempfile::TempDir;

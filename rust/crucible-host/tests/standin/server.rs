@@ -38,7 +38,7 @@ fn main() {
         Some("quick-ack") => {
             log::set_logger(&Warnings).unwrap();
             log::set_max_level(log::LevelFilter::Warn);
-            crucible::route::quick_ack();
+            crucible_host::route::quick_ack();
         }
         Some("measure") => println!("{}", measure().as_micros()),
         Some("--help") => help(&arguments[0]),
@@ -62,7 +62,7 @@ impl log::Log for Warnings {
 }
 
 fn run(folder: &Path) {
-    let ended = crucible::server::serve(folder, &mut |line| eprintln!("{line}"));
+    let ended = crucible_host::server::serve(folder, &mut |line| eprintln!("{line}"));
     if let Err(error) = ended {
         eprintln!("{error}");
         process::exit(1);
@@ -82,7 +82,7 @@ fn help(name: &str) {
 /// The median time of a request that is answered as a Crucible server does it: in three writes,
 /// each of which TCP may hold back.
 fn measure() -> Duration {
-    let server = TcpListener::bind((crucible::port::ADDRESS, 20_000)).unwrap();
+    let server = TcpListener::bind((crucible_host::port::ADDRESS, 20_000)).unwrap();
     let address = server.local_addr().unwrap();
     thread::spawn(move || {
         let (mut stream, _) = server.accept().unwrap();

@@ -8,8 +8,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crucible::target::{probe, probe_all, TargetState};
-use crucible::{control, Error};
+use crucible_host::target::{probe, probe_all, TargetState};
+use crucible_host::{control, Error};
 
 const REGION: &str = r#"{"block_size":4096,"extent_size":{"value":4096,"shift":12},"extent_count":16,
     "uuid":"12345678-1234-4234-8234-123456789abc","encrypted":true,"database_read_version":1,
