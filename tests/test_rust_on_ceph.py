@@ -19,9 +19,9 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def cluster_tests() -> list[str]:
-    """The test programs of the crates librbd and store that ask for a cluster."""
+    """The test programs of the crates librbd and sr-ceph that ask for a cluster."""
     found = set()
-    for crate in ("librbd", "store"):
+    for crate in ("librbd", "sr-ceph"):
         folder = REPOSITORY / "rust" / crate / "tests"
         for file in folder.rglob("*.rs"):
             if re.search("SMBLOCK_TEST_POOL|Lab::connect", file.read_text()):

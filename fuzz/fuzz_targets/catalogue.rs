@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use store::record::{
+use sr_ceph::record::{
     HiddenRecord, HostRecord, ImageMeta, Intent, ReaderRecord, Record, SrRecord, TrashRecord,
     VdiRecord,
 };

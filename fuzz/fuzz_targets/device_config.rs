@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use store::crucible::config::Config;
-use store::device_config::DeviceConfig;
+use sr_ceph::device_config::DeviceConfig;
+use sr_crucible::config::Config;
 
 fn is_plain(text: &str) -> bool {
     !text.starts_with('-') && !text.contains(|c: char| c.is_control() || "'\"\\$`;".contains(c))

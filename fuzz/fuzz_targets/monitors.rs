@@ -1,7 +1,7 @@
 //! Replies of the monitors: `mon dump`, `osd blocklist ls`, and `df detail` with `osd dump`.
 #![no_main]
 
-use store::usage::ClusterReport;
+use sr_ceph::usage::ClusterReport;
 
 libfuzzer_sys::fuzz_target!(|reply: &[u8]| {
     librbd::fuzzing::mon_dump(reply);

@@ -4,5 +4,5 @@
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    store::fuzzing::crucible_sm_config(&pairs.collect());
+    sr_crucible::fuzzing::sm_config(&pairs.collect());
 });

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use hostos::json_file::ReadError;
-use hostos::FileError;
+use hostos::{FileError, HasErrno};
 use uuid::Uuid;
 
 use crate::server::Ended;
@@ -252,15 +252,16 @@ impl Error {
             source,
         }
     }
+}
 
-    /// The errno behind it; 0 if there is none.
-    pub fn errno(&self) -> i32 {
+impl HasErrno for Error {
+    fn errno(&self) -> Option<i32> {
         match self {
             Error::File { source, .. }
             | Error::Listen { source, .. }
             | Error::Start { source, .. }
-            | Error::Signal { source, .. } => source.raw_os_error().unwrap_or(0),
-            _ => 0,
+            | Error::Signal { source, .. } => source.raw_os_error(),
+            _ => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hostos::FileError;
+use hostos::{FileError, HasErrno};
 use nix::errno::Errno;
 
 use crate::features;
@@ -208,6 +208,12 @@ impl Error {
             Self::Busy { .. } => Errno::EBUSY as i32,
             Self::Timeout { .. } => Errno::ETIMEDOUT as i32,
         }
+    }
+}
+
+impl HasErrno for Error {
+    fn errno(&self) -> Option<i32> {
+        Some(Error::errno(self))
     }
 }
 

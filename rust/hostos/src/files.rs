@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::HasErrno;
+
 /// A file or a directory could not be read, written, created, ...
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}: {source}")]
@@ -26,9 +28,10 @@ impl FileError {
             source,
         }
     }
+}
 
-    /// The errno of the system's error; `None` if it has none.
-    pub fn errno(&self) -> Option<i32> {
+impl HasErrno for FileError {
+    fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()
     }
 }

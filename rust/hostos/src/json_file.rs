@@ -126,6 +126,7 @@ fn leftover_prefix(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HasErrno;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

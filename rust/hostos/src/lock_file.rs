@@ -55,6 +55,7 @@ fn open(path: &Path) -> Result<File, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HasErrno;
 
     #[test]
     fn a_lock_is_acquired_once_its_holder_drops_it() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
 use pyo3::wrap_pyfunction;
-use store::check::{CheckLine, CheckReport};
-use store::device_config::DeviceConfig;
+use sr::check::{CheckLine, CheckReport};
+use sr_ceph::device_config::DeviceConfig;
 
 use crate::connection::keep_reply;
 use crate::error::Failure;
@@ -31,7 +31,7 @@ fn check(
             .into_iter()
             .filter_map(|other| DeviceConfig::parse(other).ok());
         let others: Vec<_> = others.collect();
-        Ok(shown(store::check::check(&config, &others), as_json))
+        Ok(shown(sr_ceph::check::check(&config, &others), as_json))
     })
 }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use store::ceph::CephPool;
-use store::device_config::DeviceConfig;
+use sr_ceph::ceph::CephPool;
+use sr_ceph::device_config::DeviceConfig;
 
 /// How long each call to the cluster may take: whoever waits for a cluster that does not answer
 /// gets SM's reply within 30 s.
@@ -26,7 +26,7 @@ static OPEN: Mutex<Option<Open>> = Mutex::new(None);
 /// a pool that does not exist.
 pub fn pool(
     config: &DeviceConfig,
-    explain: impl FnOnce(store::Error, &librbd::Cluster) -> store::Error,
+    explain: impl FnOnce(sr_ceph::Error, &librbd::Cluster) -> sr_ceph::Error,
 ) -> Result<Arc<CephPool>, crate::error::Failure> {
     let name = config.require_pool()?;
     // What a thread that panicked left here is still a whole connection, or none.
@@ -45,9 +45,9 @@ pub fn pool(
 }
 
 /// A connection to the cluster that a device-config names.
-pub fn connect(config: &DeviceConfig) -> Result<librbd::Cluster, store::Error> {
+pub fn connect(config: &DeviceConfig) -> Result<librbd::Cluster, sr_ceph::Error> {
     keep_reply();
-    store::ceph::connect(config, DEADLINE)
+    sr_ceph::ceph::connect(config, DEADLINE)
 }
 
 /// Keeps what librados prints to stdout out of xapi's reply, from now on. Called without the GIL.

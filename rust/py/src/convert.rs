@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::once_cell::GILOnceCell;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use store::xapi::{lasting_sm_config, ScannedVdi, XapiFields, XapiVdi};
+use sr::xapi::{lasting_sm_config, ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
 /// A UUID from Python; a `ValueError` names what it is.

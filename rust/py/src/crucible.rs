@@ -8,18 +8,17 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::wrap_pyfunction;
-use store::crucible::config::Config;
-use store::crucible::dom0::Dom0;
-use store::crucible::{
-    HostState, Registry, Result as StoreResult, SmConfig, Sources, Usage, Volumes,
-};
-use store::host::{HostError, HostReply};
-use store::xapi::ScannedVdi;
+use sr::host::{HostError, HostReply};
+use sr::xapi::ScannedVdi;
+use sr_crucible::config::Config;
+use sr_crucible::dom0::Dom0;
+use sr_crucible::{HostState, Registry, Result as SrResult, SmConfig, Sources, Usage, Volumes};
 use uuid::Uuid;
 
+use crate::convert;
 use crate::error::Failure;
 use crate::panic::{attached, detached};
-use crate::{convert, sr};
+use crate::sr::sm_config;
 
 /// An SR of type crucible, as one SM command on one host sees it. Making one checks the
 /// device-config; nothing else is looked at before the first call that needs it.
@@ -55,20 +54,20 @@ impl PythonRegistry {
 }
 
 impl Registry for PythonRegistry {
-    fn sm_config(&self, vdi: &Uuid) -> store::host::Result<Option<SmConfig>> {
+    fn sm_config(&self, vdi: &Uuid) -> sr::host::Result<Option<SmConfig>> {
         self.call("sm_config", &[&vdi.to_string()])
     }
 
-    fn add(&self, vdi: &Uuid, key: &str, value: &str) -> store::host::Result<bool> {
+    fn add(&self, vdi: &Uuid, key: &str, value: &str) -> sr::host::Result<bool> {
         self.call("add", &[&vdi.to_string(), key, value])
     }
 
-    fn remove(&self, vdi: &Uuid, key: &str) -> store::host::Result<()> {
+    fn remove(&self, vdi: &Uuid, key: &str) -> sr::host::Result<()> {
         let answer = self.call::<PyObject>("remove", &[&vdi.to_string(), key]);
         answer.map(drop)
     }
 
-    fn vdis(&self) -> store::host::Result<Vec<(Uuid, SmConfig)>> {
+    fn vdis(&self) -> sr::host::Result<Vec<(Uuid, SmConfig)>> {
         let vdis: HashMap<String, SmConfig> = self.call("vdis", &[])?;
         let vdis = vdis.into_iter().map(|(text, sm_config)| {
             let uuid = text.parse().map_err(|_| HostError {
@@ -80,11 +79,11 @@ impl Registry for PythonRegistry {
         vdis.collect()
     }
 
-    fn pool(&self) -> store::host::Result<String> {
+    fn pool(&self) -> sr::host::Result<String> {
         self.call("pool_uuid", &[])
     }
 
-    fn host(&self, host: &str) -> store::host::Result<Option<HostState>> {
+    fn host(&self, host: &str) -> sr::host::Result<Option<HostState>> {
         let known: Option<(bool, Option<String>)> = self.call("host_state", &[host])?;
         Ok(known.map(|(declared_dead, boot_id)| HostState {
             declared_dead,
@@ -92,22 +91,22 @@ impl Registry for PythonRegistry {
         }))
     }
 
-    fn ask(&self, host: &str, vdi: &Uuid) -> store::host::Result<Option<HostReply>> {
+    fn ask(&self, host: &str, vdi: &Uuid) -> sr::host::Result<Option<HostReply>> {
         let reply: String = self.call("settle_host", &[host, &vdi.to_string()])?;
         HostReply::parse(host, &reply)
     }
 
-    fn publish_boot(&self, boot_id: &str) -> store::host::Result<()> {
+    fn publish_boot(&self, boot_id: &str) -> sr::host::Result<()> {
         let answer = self.call::<PyObject>("publish_boot", &[boot_id]);
         answer.map(drop)
     }
 
-    fn revive(&self, host: &str) -> store::host::Result<()> {
+    fn revive(&self, host: &str) -> sr::host::Result<()> {
         let answer = self.call::<PyObject>("revive", &[host]);
         answer.map(drop)
     }
 
-    fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> store::host::Result<()> {
+    fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> sr::host::Result<()> {
         let answer = self.call::<PyObject>("tell", &[&vdi.to_string(), title, text]);
         answer.map(drop)
     }
@@ -118,7 +117,7 @@ impl CrucibleSr {
         &self,
         py: Python<'_>,
         operation: &str,
-        work: impl FnOnce(&Volumes<'_>) -> StoreResult<T> + Send,
+        work: impl FnOnce(&Volumes<'_>) -> SrResult<T> + Send,
     ) -> PyResult<T> {
         let uuid = convert::uuid("SR", &self.uuid)?;
         let registry = PythonRegistry(self.xapi.clone());
@@ -174,7 +173,7 @@ impl CrucibleSr {
     /// What every VDI's `sm_config` must hold besides XAPI's and this driver's own keys.
     #[getter]
     fn sm_config(&self) -> HashMap<&'static str, &'static str> {
-        sr::sm_config(self.config.datapath)
+        sm_config(self.config.datapath)
     }
 
     /// `sr_create`. Refused where SM on this host does not connect disks the way that the
@@ -346,7 +345,7 @@ fn serve_crucible(py: Python<'_>, folder: PathBuf, log: PyObject) -> PyResult<Op
                 ::log::warn!("a line of a server is logged nowhere else: {line} ({e})");
             }
         };
-        let ended = store::crucible::runner::serve(&folder, &mut say)?;
+        let ended = sr_crucible::runner::serve(&folder, &mut say)?;
         Ok((!ended.asked).then(|| ended.to_string()))
     })
 }

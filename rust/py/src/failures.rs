@@ -1,10 +1,11 @@
-//! Which of SM's errors each failure of the store becomes: one table, total over the enum.
+//! Which of SM's errors each failure of an SR becomes: one table, total over the enum.
 
-use store::caps::Caps;
-use store::crucible::config::ConfigError as CrucibleConfigError;
-use store::crucible::Error as CrucibleError;
-use store::device_config::{ConfigError, DeviceConfig};
-use store::Error;
+use sr::device_config::Refused;
+use sr_ceph::caps::Caps;
+use sr_ceph::device_config::{ConfigError, DeviceConfig};
+use sr_ceph::Error;
+use sr_crucible::config::ConfigError as CrucibleConfigError;
+use sr_crucible::Error as CrucibleError;
 
 use crate::error::{Failure, SM_GENERAL};
 
@@ -13,6 +14,16 @@ impl From<Error> for Failure {
         Failure {
             key: sm_key(&error),
             errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(error: Refused) -> Self {
+        Failure {
+            key: error.sm_error(),
+            errno: None,
             message: error.to_string(),
         }
     }
@@ -136,8 +147,8 @@ pub fn key_for(operation: &str, key: &'static str) -> &'static str {
     }
 }
 
-/// A failure of this host's kernel outside the store's own operations.
-pub fn of_host(doing: &str, source: store::host::HostError) -> Failure {
+/// A failure of this host's kernel outside an SR's own operations.
+pub fn of_host(doing: &str, source: sr::host::HostError) -> Failure {
     Failure::from(Error::Host {
         doing: doing.to_owned(),
         source,

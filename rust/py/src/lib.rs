@@ -1,4 +1,4 @@
-//! `smblock._core`: the store as Python sees it.
+//! `smblock._core`: SRs as Python sees them.
 //!
 //! Only conversions live here. Every function that Python can call goes through one of the two doors
 //! of [`panic`], so that whatever happens in Rust reaches SM as `smblock.Error`, an ordinary

@@ -1,10 +1,10 @@
 //! What `sr_probe` answers, in the XML that SM and its clients know.
 
 use serde::Serialize;
-use store::ceph::CephPool;
-use store::cluster::Cluster;
-use store::device_config::DeviceConfig;
-use store::sr::probe::{find_pools, find_srs};
+use sr_ceph::ceph::CephPool;
+use sr_ceph::cluster::Cluster;
+use sr_ceph::device_config::DeviceConfig;
+use sr_ceph::sr::probe::{find_pools, find_srs};
 
 use crate::connection::connect;
 use crate::error::{Failure, SM_GENERAL};
@@ -66,7 +66,7 @@ pub fn probe(config: &DeviceConfig) -> Result<String, Failure> {
         });
     };
     let pool = CephPool::open(cluster, pool)?;
-    let size = store::sr::update::pool_summary(&pool)?.usage.total();
+    let size = sr_ceph::sr::update::pool_summary(&pool)?.usage.total();
     let srs = find_srs(&pool as &dyn Cluster).map_err(|e| with_advice(e, config))?;
     let srs = srs.into_iter().map(|sr| FoundSr {
         uuid: sr.uuid.to_string(),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use store::device_config::DeviceConfig;
-use store::vdi::create::NewDisk;
+use sr_ceph::device_config::DeviceConfig;
+use sr_ceph::vdi::create::NewDisk;
 
 use self::shape::{describe, sr_attributes};
 use crate::convert;

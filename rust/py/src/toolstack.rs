@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use store::dom0::Toolstack;
+use sr_ceph::dom0::Toolstack;
 use uuid::Uuid;
 
 /// The Python object `Toolstack` of the SM drivers.

@@ -1,12 +1,12 @@
-//! How a method of [`Sr`] reaches the store.
+//! How a method of [`Sr`] reaches its SR.
 
 use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
-use store::dom0::{maps_any_of, Dom0};
-use store::sr::place::Place;
-use store::vdi::unplug;
-use store::Repository;
+use sr_ceph::dom0::{maps_any_of, Dom0};
+use sr_ceph::sr::place::Place;
+use sr_ceph::vdi::unplug;
+use sr_ceph::Repository;
 use uuid::Uuid;
 
 use super::Sr;
@@ -21,7 +21,7 @@ impl Sr {
         &self,
         py: Python<'_>,
         operation: &str,
-        work: impl FnOnce(&Repository<'_>) -> store::Result<T> + Send,
+        work: impl FnOnce(&Repository<'_>) -> sr_ceph::Result<T> + Send,
     ) -> PyResult<T> {
         let uuid = convert::uuid("SR", &self.uuid)?;
         detached(py, operation, move || self.on_cluster(&uuid, work))
@@ -30,14 +30,14 @@ impl Sr {
     fn on_cluster<T>(
         &self,
         uuid: &Uuid,
-        work: impl FnOnce(&Repository<'_>) -> store::Result<T>,
+        work: impl FnOnce(&Repository<'_>) -> sr_ceph::Result<T>,
     ) -> Result<T, Failure> {
         let host = self.host()?;
         let place = Place::of(&host, uuid);
         let explain =
-            |error: store::Error, cluster: &librbd::Cluster| match (&place, cluster.fsid()) {
+            |error: sr_ceph::Error, cluster: &librbd::Cluster| match (&place, cluster.fsid()) {
                 (Some(place), Ok(fsid)) => {
-                    place.explain(uuid, error, (&fsid, &store::ceph::pools(cluster)))
+                    place.explain(uuid, error, (&fsid, &sr_ceph::ceph::pools(cluster)))
                 }
                 _ => error,
             };
@@ -50,7 +50,7 @@ impl Sr {
             self.needs_worker.store(true, Ordering::Relaxed);
         }
         let explained = result.map_err(|error| match error {
-            store::Error::SrMissing { .. } => explain(error, pool.connection()),
+            sr_ceph::Error::SrMissing { .. } => explain(error, pool.connection()),
             other => other,
         });
         explained.map_err(|error| failures::with_advice(error, &self.config))

@@ -1,12 +1,12 @@
-//! What the store returns, in SM's words.
+//! What an SR returns, in SM's words.
 
 use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use store::device_config::Datapath;
-use store::sr::reclaim::{Kind, Pending, Report};
-use store::usage::PoolUsage;
+use sr::device_config::Datapath;
+use sr_ceph::sr::reclaim::{Kind, Pending, Report};
+use sr_ceph::usage::PoolUsage;
 
 /// What a VDI's `sm_config` must hold: without `backend-kind`, xapi would have a disk of type `phy`
 /// served by tapdisk's backend, which never connects.

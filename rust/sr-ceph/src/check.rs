@@ -1,0 +1,69 @@
+//! The administrator's pre-flight: whether this host can serve an SR with a device-config, part by
+//! part, and for each part that it cannot, the command that mends it.
+//!
+//! Nothing is changed but that the kernel's rbd module is loaded: what a user may do is found out
+//! by requests that an authorised cluster refuses for another reason. One connection is made. Every wait has a deadline.
+
+mod caps;
+mod ceph;
+mod defaults;
+mod fencing;
+mod files;
+mod local;
+mod monitors;
+mod unreachable;
+
+use std::time::Duration;
+
+use hostdev::Krbd;
+use librbd::ConnectOptions;
+use sr::check::{CheckLine, Outcome};
+
+use crate::caps::Caps;
+use crate::device_config::DeviceConfig;
+
+/// Checks this host, and the cluster as seen from it, with the driver's own deadline. `others`: the
+/// device-configs of this host's other SRs, whose pools the same user must go on serving.
+#[must_use]
+pub fn check(config: &DeviceConfig, others: &[DeviceConfig]) -> Vec<CheckLine> {
+    check_beside(config, others, ConnectOptions::DEFAULT_TIMEOUT)
+}
+
+/// The same with another `deadline` for connecting and for each request after that.
+#[must_use]
+pub fn check_within(config: &DeviceConfig, deadline: Duration) -> Vec<CheckLine> {
+    check_beside(config, &[], deadline)
+}
+
+fn check_beside(
+    config: &DeviceConfig,
+    others: &[DeviceConfig],
+    deadline: Duration,
+) -> Vec<CheckLine> {
+    let mut lines = local::prerequisites(config, &Caps::new(config, others).make(), deadline);
+    let blocked = lines.iter().find(|line| line.is_failure());
+    let cluster = match blocked {
+        None => ceph::lines(config, &Caps::new(config, others), deadline),
+        Some(line) => not_run(
+            &ceph::TOPICS,
+            &format!("{} has to be mended first", line.topic),
+        ),
+    };
+    for line in cluster {
+        // What connecting found out about a file stands on the line of that file.
+        match lines.iter_mut().find(|other| other.topic == line.topic) {
+            Some(other) => *other = line,
+            None => lines.push(line),
+        }
+    }
+    lines.extend(local::kernel(config, &Krbd::new(), deadline));
+    lines
+}
+
+fn not_run(topics: &[&'static str], because: &str) -> Vec<CheckLine> {
+    let line = |&topic| {
+        let because = because.to_owned();
+        Outcome::NotRun { because }.on(topic)
+    };
+    topics.iter().map(line).collect()
+}

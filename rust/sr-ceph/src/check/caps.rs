@@ -1,0 +1,104 @@
+//! What the user may do, found out by requests that change nothing.
+
+use librbd::{Cluster, Error};
+use nix::errno::Errno;
+use serde_json::{json, Value};
+use sr::check::Outcome;
+
+use crate::caps::Caps;
+use crate::cluster::ClusterError;
+use crate::usage::ClusterReport;
+
+/// That usage can be read is known already; a dead client has to be cut off too.
+pub(super) fn mon(cluster: &Cluster, caps: &Caps) -> Outcome {
+    let refused = crate::ceph::may_blocklist(cluster).err();
+    match refused {
+        None => Outcome::Ok("usage can be read, a dead client can be cut off".to_owned()),
+        Some(error) => refusal(error, caps),
+    }
+}
+
+/// Reads, lists and writes what is not there: each needs its cap before it finds nothing to do.
+pub(super) fn osd(cluster: &Cluster, pool: &str, report: &ClusterReport, caps: &Caps) -> Outcome {
+    let absent = format!("smblock.check.{}", uuid::Uuid::new_v4());
+    let attempt = || -> librbd::Result<()> {
+        let pool = cluster.pool(pool)?;
+        pool.object_exists(&absent)?;
+        pool.image_list()?;
+        match pool.remove_object(&absent) {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    };
+    match attempt() {
+        Ok(()) => Outcome::Ok(format!("{pool} can be read, listed and written")),
+        Err(error) if error.errno() == Some(Errno::ETIMEDOUT as i32) => {
+            no_reply(error, report, caps)
+        }
+        Err(error) => refusal(error, caps),
+    }
+}
+
+/// The OSDs did not reply, and the monitors do.
+fn no_reply(error: Error, report: &ClusterReport, caps: &Caps) -> Outcome {
+    let found = error.to_string();
+    let (up, all) = report.osds();
+    if let Some(flag) = report.pause() {
+        return Outcome::failed(
+            format!("{found}; the cluster's flag {flag} holds all clients' I/O back"),
+            "ceph osd unpause",
+        );
+    }
+    if up == 0 {
+        return Outcome::failed(
+            format!("{found}; none of {all} OSDs is up"),
+            "see why: ceph health detail",
+        );
+    }
+    let remedy = caps.advise_on(&ClusterError::from(error));
+    Outcome::failed(
+        format!("{found}; {up} of {all} OSDs are up"),
+        remedy.unwrap_or_default(),
+    )
+}
+
+/// Only a warning: without the manager deleted disks keep their space until a scan finds it back, or
+/// until `smblock-admin reclaim` frees it.
+pub(super) fn mgr(cluster: &Cluster, pool: &str, caps: &Caps) -> Outcome {
+    let wait = "ceph -s shows the manager; its module rbd_support needs some seconds after a start";
+    match cluster.mgr_command(&json!({"prefix": "rbd task list", "pool_spec": pool})) {
+        Ok(answer) => match serde_json::from_slice::<Vec<Value>>(&answer) {
+            Ok(tasks) => Outcome::Ok(format!(
+                "the manager frees deleted disks in the background; {} waiting",
+                tasks.len()
+            )),
+            Err(error) => Outcome::warning(
+                format!("the manager gave no list of its tasks ({error})"),
+                wait,
+            ),
+        },
+        Err(error) if is_denied(&error) => Outcome::warning(
+            format!("the manager may not be asked to free deleted disks: {error}"),
+            caps.grant(),
+        ),
+        Err(error) => Outcome::warning(
+            format!("the manager does not free deleted disks now: {error}"),
+            wait,
+        ),
+    }
+}
+
+fn is_denied(error: &Error) -> bool {
+    [Errno::EPERM, Errno::EACCES]
+        .iter()
+        .any(|&errno| error.errno() == Some(errno as i32))
+}
+
+/// A request that the user may not make, or that got no answer.
+pub(super) fn refusal(error: Error, caps: &Caps) -> Outcome {
+    let remedy = match is_denied(&error) {
+        true => caps.grant(),
+        false => "see what is down or inactive: ceph health detail".to_owned(),
+    };
+    Outcome::failed(error.to_string(), remedy)
+}

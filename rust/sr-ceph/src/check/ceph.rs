@@ -1,0 +1,194 @@
+//! What the cluster has to bring, as seen with this user from this host.
+
+use std::time::Duration;
+
+use hostdev::{Krbd, Module};
+use librbd::Cluster;
+use serde_json::{json, Value};
+use sr::check::{CheckLine, Outcome};
+
+use super::monitors::monitors;
+use super::{caps, defaults, fencing, not_run, unreachable};
+use crate::caps::Caps;
+use crate::device_config::DeviceConfig;
+use crate::size::Size;
+use crate::usage::{instead_of, ClusterReport, PoolSummary, UsageError};
+
+pub(super) const MONITORS: &str = "monitors";
+pub(super) const USER: &str = "user";
+const MON_CAPS: &str = "mon caps";
+const CLOCK: &str = "clock";
+const CUT_OFF: &str = "blocklist";
+const LOCK: &str = "exclusive lock";
+const POOL: &str = "pool";
+const APPLICATION: &str = "pool application";
+const ROOM: &str = "pool usage";
+const OSD_CAPS: &str = "osd caps";
+const MGR_CAPS: &str = "mgr caps";
+
+/// Every part, in the order of the report.
+pub(super) const TOPICS: [&str; 11] = [
+    MONITORS,
+    USER,
+    MON_CAPS,
+    CLOCK,
+    CUT_OFF,
+    LOCK,
+    POOL,
+    APPLICATION,
+    ROOM,
+    OSD_CAPS,
+    MGR_CAPS,
+];
+
+/// One line for each of [`TOPICS`].
+pub(super) fn lines(config: &DeviceConfig, granted: &Caps, deadline: Duration) -> Vec<CheckLine> {
+    let cluster = match crate::ceph::connect(config, deadline) {
+        Ok(cluster) => cluster,
+        Err(error) => return unreachable::lines(config, &granted.make(), &error),
+    };
+    let report = report(&cluster, granted);
+    let mut lines = vec![
+        monitors(&cluster, config).on(MONITORS),
+        user(&cluster, config.user(), deadline).on(USER),
+    ];
+    match report {
+        Ok(report) => {
+            lines.push(caps::mon(&cluster, granted).on(MON_CAPS));
+            lines.push(fencing::clock(&cluster).on(CLOCK));
+            lines.push(fencing::cut_off(&cluster, &Krbd::new()).on(CUT_OFF));
+            lines.push(fencing::lock(config.image_features()).on(LOCK));
+            lines.extend(pool_lines(&cluster, &report, config, granted));
+        }
+        Err(outcome) => {
+            lines.push(outcome.on(MON_CAPS));
+            lines.extend(not_run(&TOPICS[lines.len()..], "the mon caps come first"));
+        }
+    }
+    lines
+}
+
+/// librados let the user in; the kernel needs the same key, and must know its type.
+fn user(cluster: &Cluster, user: &str, deadline: Duration) -> Outcome {
+    let key = match cluster.key() {
+        Ok(key) => key.expose().to_owned().into(),
+        Err(error) => {
+            return Outcome::failed(
+                format!("client.{user} is let in, but the kernel needs its key too: {error}"),
+                "name the file with the key: device-config:keyring=PATH",
+            )
+        }
+    };
+    let krbd = Krbd::new();
+    // Without its module the kernel cannot be asked; another line of the report is about that.
+    let installed = krbd.check_kernel().is_ok_and(|facts| match facts.module {
+        Module::Missing(_) => false,
+        Module::Loaded | Module::Loadable => krbd.load_module(deadline).is_ok(),
+    });
+    if !installed {
+        return Outcome::Ok(format!(
+            "client.{user} is let in; its key is there for the kernel"
+        ));
+    }
+    match krbd.try_key(user, &key, deadline) {
+        Ok(()) => Outcome::Ok(format!("client.{user} is let in; the kernel takes its key")),
+        Err(hostdev::Error::Keyring { source, advice, .. }) => Outcome::failed(
+            format!("client.{user} is let in, but the kernel refuses its key: {source}"),
+            advice,
+        ),
+        Err(error) => Outcome::failed(error.to_string(), "see `dmesg`"),
+    }
+}
+
+fn pool_lines(
+    cluster: &Cluster,
+    report: &ClusterReport,
+    config: &DeviceConfig,
+    granted: &Caps,
+) -> Vec<CheckLine> {
+    let pool = match pool(report, config) {
+        Ok(pool) => pool,
+        Err(outcome) => {
+            let mut lines = vec![outcome.on(POOL)];
+            let rest = [APPLICATION, ROOM, OSD_CAPS, MGR_CAPS];
+            lines.extend(not_run(&rest, "the pool comes first"));
+            return lines;
+        }
+    };
+    vec![
+        defaults::pool(cluster, &pool).on(POOL),
+        application(&pool).on(APPLICATION),
+        room(&pool).on(ROOM),
+        caps::osd(cluster, &pool.name, report, granted).on(OSD_CAPS),
+        caps::mgr(cluster, &pool.name, granted).on(MGR_CAPS),
+    ]
+}
+
+fn pool(report: &ClusterReport, config: &DeviceConfig) -> Result<PoolSummary, Outcome> {
+    let list = |names: Vec<String>| match names.is_empty() {
+        true => "the cluster has none for RBD".to_owned(),
+        false => format!("those for RBD are: {}", names.join(", ")),
+    };
+    let Some(name) = config.pool() else {
+        let names = report.sr_pools().into_iter().map(|pool| pool.name);
+        let found = format!("none was named; {}", list(names.collect()));
+        return Err(Outcome::failed(found, "device-config:pool=NAME"));
+    };
+    match report.summary(name) {
+        Ok(summary) if summary.erasure => Err(Outcome::failed(
+            format!("{name} is erasure coded, and takes no image headers"),
+            "name a replicated pool: device-config:pool=NAME",
+        )),
+        Ok(summary) => Ok(summary),
+        Err(UsageError::PoolMissing { candidates, .. }) => Err(Outcome::failed(
+            format!("there is no pool {name}; {}", list(candidates.clone())),
+            instead_of(name, &candidates),
+        )),
+        Err(error) => Err(Outcome::failed(error.to_string(), "ceph osd dump")),
+    }
+}
+
+fn application(pool: &PoolSummary) -> Outcome {
+    if pool.application_rbd {
+        return Outcome::Ok("rbd is enabled".to_owned());
+    }
+    Outcome::failed(
+        format!("{} is not enabled for rbd", pool.name),
+        format!("ceph osd pool application enable {} rbd", pool.name),
+    )
+}
+
+fn room(pool: &PoolSummary) -> Outcome {
+    let usage = &pool.usage;
+    if let Err(full) = usage.room_for_growth() {
+        return Outcome::failed(full.found(), full.remedy());
+    }
+    let quota = match (usage.quota_bytes, usage.quota_objects) {
+        (None, None) => "no quota".to_owned(),
+        (Some(bytes), None) => format!("quota {}", Size(bytes)),
+        (None, Some(objects)) => format!("quota {objects} objects"),
+        (Some(bytes), Some(objects)) => format!("quota {} and {objects} objects", Size(bytes)),
+    };
+    let found = match (usage.free(), usage.total()) {
+        (Some(free), Some(total)) => format!("{} free of {}, {quota}", Size(free), Size(total)),
+        _ => quota,
+    };
+    if usage.stats_known {
+        return Outcome::Ok(found);
+    }
+    Outcome::warning(
+        format!("{found}; the cluster has no statistics of the pool yet"),
+        "if that lasts, no manager is running: ceph -s",
+    )
+}
+
+fn report(cluster: &Cluster, granted: &Caps) -> Result<ClusterReport, Outcome> {
+    let ask = |command: Value| {
+        let reply = cluster.mon_command(&command);
+        reply.map_err(|error| caps::refusal(error, granted))
+    };
+    let df = ask(json!({"prefix": "df", "detail": "detail", "format": "json"}))?;
+    let osd_dump = ask(json!({"prefix": "osd dump", "format": "json"}))?;
+    ClusterReport::parse(&df, &osd_dump)
+        .map_err(|error| Outcome::failed(error.to_string(), "ceph versions"))
+}

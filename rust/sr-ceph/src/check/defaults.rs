@@ -1,0 +1,47 @@
+//! Defaults for new images that the cluster, its configuration file or the environment sets.
+
+use librbd::Cluster;
+use sr::check::Outcome;
+
+use crate::usage::PoolSummary;
+
+/// Options for new images, and Ceph's own value of each. smblock gives each image all of them itself.
+const DEFAULTS: [(&str, &str); 5] = [
+    ("rbd_default_data_pool", ""),
+    ("rbd_default_order", "22"),
+    ("rbd_default_stripe_unit", "0"),
+    ("rbd_default_stripe_count", "0"),
+    ("rbd_default_clone_format", "auto"),
+];
+
+/// That the pool is there, and which defaults are set that disks do not follow.
+pub(super) fn pool(cluster: &Cluster, pool: &PoolSummary) -> Outcome {
+    let there = format!("{} exists, id {}", pool.name, pool.id);
+    let value = |option| cluster.conf_get(option).ok().flatten().unwrap_or_default();
+    let set: Vec<_> = DEFAULTS
+        .iter()
+        .map(|(option, usual)| (*option, value(option), *usual))
+        .filter(|(_, found, usual)| found != usual)
+        .collect();
+    if set.is_empty() {
+        return Outcome::Ok(there);
+    }
+    let texts: Vec<_> = set
+        .iter()
+        .map(|(option, found, _)| format!("{option}={found}"))
+        .collect();
+    let texts = texts.join(", ");
+    let commands: Vec<_> = set
+        .iter()
+        .map(|(option, ..)| format!("ceph config rm client {option}"))
+        .collect();
+    let commands = commands.join("; ");
+    Outcome::warning(
+        format!(
+            "{there}; {texts} is set for new images: disks of smblock are made without it, and keep \
+             their data in {}",
+            pool.name
+        ),
+        format!("if nothing else needs it: {commands}; or take it out of ceph.conf"),
+    )
+}

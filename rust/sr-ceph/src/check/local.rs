@@ -1,0 +1,162 @@
+//! What this host has to bring: Ceph's client libraries and files, and the kernel's RBD client.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use hostdev::{Krbd, Module};
+use librbd::Library;
+use sr::check::{CheckLine, Outcome};
+
+use super::{files, not_run};
+use crate::ceph::{connect_options, connection};
+use crate::device_config::DeviceConfig;
+use crate::image_features::ImageFeatures;
+
+const LIBRARY: &str = "client library";
+pub(super) const CONF: &str = "ceph.conf";
+pub(super) const KEYRING: &str = "keyring";
+const KERNEL: &str = "kernel module";
+const FEATURES: &str = "image features";
+
+/// What must be there before a connection can be tried.
+/// `make_user`: the command that makes the user.
+pub(super) fn prerequisites(
+    config: &DeviceConfig,
+    make_user: &str,
+    deadline: Duration,
+) -> Vec<CheckLine> {
+    let library = library();
+    let sources = match library {
+        Outcome::Ok(_) => librbd::inspect(&connect_options(config, deadline)).ok(),
+        _ => None,
+    };
+    // Without: the library cannot be opened, or a file cannot be read, which is found again.
+    let (conf, keyring) = match &sources {
+        Some(sources) => (
+            files::conf(sources),
+            files::keyring(sources, config, make_user),
+        ),
+        None => (conf(config.ceph_conf()), keyring(config)),
+    };
+    vec![library.on(LIBRARY), conf.on(CONF), keyring.on(KEYRING)]
+}
+
+fn library() -> Outcome {
+    match Library::load().and_then(Library::versions) {
+        Ok(versions) => {
+            let (rados, rbd) = (versions.rados, versions.rbd);
+            Outcome::Ok(format!(
+                "librados {}.{}.{} ({}), librbd {}.{}.{} ({})",
+                rados.0,
+                rados.1,
+                rados.2,
+                versions.rados_path.display(),
+                rbd.0,
+                rbd.1,
+                rbd.2,
+                versions.rbd_path.display()
+            ))
+        }
+        Err(error) => Outcome::failed(
+            error.to_string(),
+            "yum install ceph-common (XCP-ng), apt install ceph-common (Debian)",
+        ),
+    }
+}
+
+fn conf(path: Option<&Path>) -> Outcome {
+    let Some(path) = path else {
+        return Outcome::Ok("none: device-config:mon_host names the monitors".to_owned());
+    };
+    match regular_file(path) {
+        Ok(_) => Outcome::Ok(format!("{} can be read", path.display())),
+        Err(error) => Outcome::failed(
+            format!("{} cannot be read: {error}", path.display()),
+            format!(
+                "on a node of the cluster: ceph config generate-minimal-conf; put what it prints \
+                 into {} here, or name another file: device-config:ceph_conf=PATH",
+                path.display()
+            ),
+        ),
+    }
+}
+
+/// The user's keyring, if librados cannot be asked for it.
+fn keyring(config: &DeviceConfig) -> Outcome {
+    let path = config
+        .keyring()
+        .map_or_else(|| config.default_keyring(), Path::to_owned);
+    match regular_file(&path) {
+        Ok(_) => Outcome::Ok(format!("{} can be read", path.display())),
+        Err(error) => Outcome::failed(
+            format!("{} cannot be read: {error}", path.display()),
+            connection::get_key(None, config),
+        ),
+    }
+}
+
+/// The mode of a file that can be read and is one: a device or a pipe would never end.
+pub(super) fn regular_file(path: &Path) -> io::Result<u32> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(path)?;
+    Ok(metadata.mode())
+}
+
+/// The kernel's RBD client, loaded if need be, and whether it can map what the SR will make.
+pub(super) fn kernel(config: &DeviceConfig, krbd: &Krbd, deadline: Duration) -> Vec<CheckLine> {
+    let module = module(krbd, deadline);
+    let features = match module {
+        Outcome::Ok(_) => vec![features(config, krbd).on(FEATURES)],
+        _ => not_run(&[FEATURES], "the kernel module has to be mended first"),
+    };
+    let mut lines = vec![module.on(KERNEL)];
+    lines.extend(features);
+    lines
+}
+
+fn module(krbd: &Krbd, deadline: Duration) -> Outcome {
+    let install = "install the kernel's package that has rbd.ko, then: modprobe rbd";
+    let facts = match krbd.check_kernel() {
+        Ok(facts) => facts,
+        Err(error) => return Outcome::failed(error.to_string(), "mount /sys and /proc"),
+    };
+    let release = facts.release;
+    match facts.module {
+        Module::Loaded => Outcome::Ok(format!("Linux {release} has rbd loaded")),
+        Module::Missing(reason) => {
+            Outcome::failed(format!("Linux {release} has no rbd: {reason}"), install)
+        }
+        Module::Loadable => match krbd.load_module(deadline) {
+            Ok(()) => Outcome::Ok(format!("Linux {release} has rbd; it is loaded now")),
+            Err(error) => Outcome::failed(error.to_string(), install),
+        },
+    }
+}
+
+fn features(config: &DeviceConfig, krbd: &Krbd) -> Outcome {
+    let wanted = config.image_features();
+    let supported = match krbd.supported_features() {
+        Ok(Some(bits)) => ImageFeatures::from_bits(bits),
+        Ok(None) => {
+            return Outcome::warning(
+                format!("this kernel does not tell which it supports; new images get {wanted}"),
+                "if activation fails: device-config:image_features=layering",
+            )
+        }
+        Err(error) => return Outcome::failed(error.to_string(), "ls -l /sys/bus/rbd"),
+    };
+    let lacking = wanted.minus(supported);
+    if lacking.is_empty() {
+        return Outcome::Ok(format!("this kernel can map {wanted}"));
+    }
+    Outcome::failed(
+        format!("this kernel cannot map {lacking}; it can map {supported}"),
+        format!("device-config:image_features={}", wanted.minus(lacking)),
+    )
+}

@@ -1,0 +1,60 @@
+//! What a check shows if no connection is made.
+
+use librbd::{Cause, Error};
+use sr::check::{CheckLine, Outcome};
+
+use super::ceph::{MONITORS, TOPICS, USER};
+use super::local::{CONF, KEYRING};
+use super::not_run;
+use crate::ceph::connection;
+use crate::device_config::DeviceConfig;
+
+/// No connection. A fault of a file replaces the line that is about that file.
+pub(super) fn lines(
+    config: &DeviceConfig,
+    make_user: &str,
+    error: &crate::Error,
+) -> Vec<CheckLine> {
+    let found = match error {
+        crate::Error::Unreachable { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    let failure = match error {
+        crate::Error::Unreachable {
+            source: Error::NoConnection(failure),
+            ..
+        } => Some(failure),
+        _ => None,
+    };
+    let fix = failure.and_then(|failure| connection::of_failure(failure, config));
+    let fix = fix.unwrap_or_else(|| {
+        "on a node of the cluster: ceph -s; ceph mon dump; and see /var/log/SMlog here".to_owned()
+    });
+    let topic = failure.map_or(MONITORS, |failure| match failure.cause {
+        Cause::NoMonitors => CONF,
+        Cause::UnknownHosts(_) if !failure.sources.monitors_were_given => CONF,
+        Cause::NoKey | Cause::KeyType => KEYRING,
+        Cause::Refused => USER,
+        Cause::UnknownHosts(_) | Cause::Silent | Cause::Other => MONITORS,
+    });
+    let mut lines = Vec::new();
+    let fix = match topic {
+        USER | KEYRING => format!("{fix}. If there is no such user: {make_user}"),
+        _ => fix,
+    };
+    let failed = Outcome::failed(found, fix).on(topic);
+    match topic {
+        MONITORS => lines.push(failed),
+        USER => {
+            lines.push(Outcome::Ok("they reply".to_owned()).on(MONITORS));
+            lines.push(failed);
+        }
+        _ => {
+            lines.push(failed);
+            lines.extend(not_run(&TOPICS, &format!("{topic} comes first")));
+            return lines;
+        }
+    }
+    lines.extend(not_run(&TOPICS[lines.len()..], "there is no connection"));
+    lines
+}

@@ -1,0 +1,259 @@
+//! An SR's `device-config`: what the administrator typed, parsed and checked once.
+//!
+//! Whatever a [`DeviceConfig`] holds is safe to hand to librados, to the kernel and to an error
+//! message: see [`values`] for what is refused and why.
+
+mod error;
+mod values;
+
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::path::{Path, PathBuf};
+
+use hostdev::MsMode;
+use sr::device_config::{boolean, is_secret, path, Datapath, Problem, Refused, SR_MASTER};
+
+pub use self::error::ConfigError;
+use crate::image_features::ImageFeatures;
+
+/// The keys that an administrator may give, aliases after the name they stand for.
+pub const VALID_KEYS: [&str; 10] = [
+    "pool",
+    "ceph_conf",
+    "conf",
+    "ceph_user",
+    "user",
+    "keyring",
+    "mon_host",
+    "datapath",
+    "image_features",
+    "ms_mode",
+];
+
+const DEFAULT_CONF: &str = "/etc/ceph/ceph.conf";
+const DEFAULT_USER: &str = "admin";
+
+/// A checked device-config.
+///
+/// ```
+/// use sr_ceph::device_config::DeviceConfig;
+///
+/// let config = DeviceConfig::parse([("pool".to_owned(), "vms".to_owned())])?;
+/// assert_eq!(config.require_pool()?, "vms");
+/// assert_eq!(config.user(), "admin");
+/// # Ok::<(), sr_ceph::device_config::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceConfig {
+    pool: Option<String>,
+    ceph_conf: Option<PathBuf>,
+    user: String,
+    keyring: Option<PathBuf>,
+    mon_host: Option<String>,
+    datapath: Datapath,
+    image_features: ImageFeatures,
+    ms_mode: Option<MsMode>,
+    sr_master: bool,
+}
+
+impl DeviceConfig {
+    /// Parses the pairs that xapi passes.
+    ///
+    /// # Errors
+    /// The first key or value, in the order of their names, that cannot be used.
+    pub fn parse(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut given = Given::sort(pairs)?;
+        let config = Self {
+            pool: given.take("pool", values::pool)?,
+            ceph_conf: given.take("ceph_conf", path)?,
+            user: given
+                .take("ceph_user", values::user)?
+                .unwrap_or_else(|| DEFAULT_USER.to_owned()),
+            keyring: given.take("keyring", path)?,
+            mon_host: given.take("mon_host", values::mon_host)?,
+            datapath: given
+                .take("datapath", Datapath::parse)?
+                .unwrap_or(Datapath::Aio),
+            image_features: given
+                .take("image_features", image_features)?
+                .unwrap_or(ImageFeatures::DEFAULT),
+            ms_mode: given.take("ms_mode", ms_mode)?,
+            sr_master: given.take(SR_MASTER, boolean)?.unwrap_or(false),
+        };
+        Ok(config)
+    }
+
+    /// Whether both are the same but for xapi's own key: SM reads a PBD again in the middle of a command.
+    #[must_use]
+    pub fn connects_as(&self, other: &DeviceConfig) -> bool {
+        let sr_master = other.sr_master;
+        let same = DeviceConfig {
+            sr_master,
+            ..self.clone()
+        };
+        same == *other
+    }
+
+    /// The pool; only a probe may do without.
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        self.pool.as_deref()
+    }
+
+    /// The pool, for every command that works on an SR.
+    ///
+    /// # Errors
+    /// [`ConfigError::PoolMissing`].
+    pub fn require_pool(&self) -> Result<&str, ConfigError> {
+        self.pool().ok_or(ConfigError::PoolMissing)
+    }
+
+    /// Ceph's configuration file on this host; `None` where none was named, the default one is
+    /// absent, and `mon_host` makes up for it.
+    #[must_use]
+    pub fn ceph_conf(&self) -> Option<&Path> {
+        let default = Path::new(DEFAULT_CONF);
+        match &self.ceph_conf {
+            Some(named) => Some(named),
+            None if self.mon_host.is_some() && !default.exists() => None,
+            None => Some(default),
+        }
+    }
+
+    /// The cephx user's id, without `client.`.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The file with the user's key; `None` leaves it to Ceph's configuration and search path.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&Path> {
+        self.keyring.as_deref()
+    }
+
+    /// Where librados looks for the user's key first, if nothing names a file.
+    pub(crate) fn default_keyring(&self) -> PathBuf {
+        PathBuf::from(format!("/etc/ceph/ceph.client.{}.keyring", self.user))
+    }
+
+    /// Whether the cluster is the one of `/etc/ceph/ceph.conf`.
+    pub(crate) fn is_default_cluster(&self) -> bool {
+        let conf = self.ceph_conf.as_deref();
+        self.mon_host.is_none() && conf.is_none_or(|conf| conf == Path::new(DEFAULT_CONF))
+    }
+
+    /// The monitors, in Ceph's own notation; `None` leaves them to Ceph's configuration.
+    #[must_use]
+    pub fn mon_host(&self) -> Option<&str> {
+        self.mon_host.as_deref()
+    }
+
+    /// How disks are connected to guests.
+    #[must_use]
+    pub const fn datapath(&self) -> Datapath {
+        self.datapath
+    }
+
+    /// What new images get. Whether a host's kernel can map them is known only there.
+    #[must_use]
+    pub const fn image_features(&self) -> ImageFeatures {
+        self.image_features
+    }
+
+    /// How hosts' kernels talk to the cluster; `None` leaves it to each kernel and the monitors.
+    #[must_use]
+    pub const fn ms_mode(&self) -> Option<MsMode> {
+        self.ms_mode
+    }
+
+    /// Whether xapi said that this host is the SR's master.
+    #[must_use]
+    pub const fn is_sr_master(&self) -> bool {
+        self.sr_master
+    }
+}
+
+/// The pairs under the name that each key stands for, with the spelling that was used.
+struct Given(BTreeMap<&'static str, (&'static str, String)>);
+
+impl Given {
+    fn sort(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut sorted = BTreeMap::new();
+        for (key, value) in pairs {
+            let Some(spelling) = known(&key) else {
+                return Err(if is_secret(&key) {
+                    ConfigError::Secret { key }
+                } else {
+                    ConfigError::UnknownKey { key }
+                });
+            };
+            match sorted.entry(stands_for(spelling)) {
+                Entry::Vacant(free) => {
+                    free.insert((spelling, value));
+                }
+                Entry::Occupied(taken) if taken.get().1 == value => {}
+                Entry::Occupied(taken) => {
+                    return Err(ConfigError::Conflict {
+                        first: taken.get().0,
+                        second: spelling,
+                    })
+                }
+            }
+        }
+        Ok(Self(sorted))
+    }
+
+    fn take<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Problem>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some((key, value)) = self.0.remove(name) else {
+            return Ok(None);
+        };
+        parse(&value).map(Some).map_err(|problem| {
+            ConfigError::Refused(Refused {
+                key: key.to_owned(),
+                value: (!may_be_secret(name, &value)).then_some(value),
+                problem,
+            })
+        })
+    }
+}
+
+/// Whether a pool of this name can be named in a device-config.
+pub(crate) fn is_pool_name(name: &str) -> bool {
+    values::pool(name).is_ok()
+}
+
+fn known(key: &str) -> Option<&'static str> {
+    VALID_KEYS
+        .into_iter()
+        .chain([SR_MASTER])
+        .find(|&valid| valid == key)
+}
+
+fn stands_for(key: &'static str) -> &'static str {
+    match key {
+        "conf" => "ceph_conf",
+        "user" => "ceph_user",
+        other => other,
+    }
+}
+
+/// Whether a refused value could be the key itself, put in place of the path to its file or of
+/// the user it belongs to. Ceph's keys are base64 that ends with an equals sign.
+fn may_be_secret(name: &str, value: &str) -> bool {
+    name == "keyring" || value.ends_with('=')
+}
+
+fn image_features(value: &str) -> Result<ImageFeatures, Problem> {
+    ImageFeatures::parse(value).map_err(|error| Problem::Meaning(error.to_string()))
+}
+
+fn ms_mode(value: &str) -> Result<MsMode, Problem> {
+    MsMode::parse(value).ok_or_else(|| {
+        let names = MsMode::ALL.map(MsMode::name);
+        Problem::Meaning(format!("choose one of {}", names.join(", ")))
+    })
+}

@@ -1,0 +1,62 @@
+//! What is wrong with a device-config, and what the administrator types instead.
+
+use sr::device_config::{shown, Refused};
+use thiserror::Error;
+
+use super::VALID_KEYS;
+
+/// Why a device-config cannot be used. Every text says what to do about it, none contains the
+/// value of a key that is unknown, of `keyring`, or of one that smells of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// The command needs a pool, and none was named.
+    #[error(
+        "device-config:pool is missing: name the Ceph pool of this SR \
+         (device-config:pool=NAME); sr-probe without a pool lists those that can hold one"
+    )]
+    PoolMissing,
+
+    /// A key that means nothing to this driver.
+    #[error("device-config:{} is unknown; the valid keys are: {}", shown(key), VALID_KEYS.join(", "))]
+    UnknownKey {
+        /// The key as it was given.
+        key: String,
+    },
+
+    /// A secret was given, which SM would write to its log on every command.
+    #[error(
+        "device-config:{} is refused: SM logs the device-config, so a secret must not be in it; \
+         put the key into a keyring file on each host \
+         (/etc/ceph/ceph.client.USER.keyring, or device-config:keyring=PATH)",
+        shown(key)
+    )]
+    Secret {
+        /// The key as it was given.
+        key: String,
+    },
+
+    /// Two spellings of one setting, or one given twice, with different values.
+    #[error("device-config:{first} and device-config:{second} differ: give only one of them")]
+    Conflict {
+        /// The spelling seen first.
+        first: &'static str,
+        /// The spelling seen second, perhaps the same.
+        second: &'static str,
+    },
+
+    /// A value that cannot be used.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl ConfigError {
+    /// The name of this error in SM's `XE_SR_ERRORCODES.xml`.
+    #[must_use]
+    pub const fn sm_error(&self) -> &'static str {
+        match self {
+            Self::PoolMissing => "ConfigParamsMissing",
+            Self::Refused(refused) => refused.sm_error(),
+            Self::UnknownKey { .. } | Self::Secret { .. } | Self::Conflict { .. } => "InvalidArg",
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The real host: its kernel's RBD devices, its processes, its clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hostdev::{KernelRelease, Krbd, Mapping, MsMode};
+use hostos::{Notebook, Process, Sightings, Told};
+use uuid::Uuid;
+
+use crate::catalogue::image_prefix;
+use crate::host::{
+    Alert, Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
+    Subject,
+};
+use crate::messenger::{self, NoRoute, Route};
+
+/// How long the kernel may take to map or unmap.
+const KERNEL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What only XAPI knows or can do. An error is its text.
+pub trait Toolstack {
+    /// This pool's UUID.
+    fn pool_uuid(&self) -> std::result::Result<String, String>;
+    /// Whether this pool has a host with that UUID.
+    fn knows_host(&self, host: &str) -> std::result::Result<bool, String>;
+    /// Whether smblock's hook has noted that the host was declared dead.
+    fn declared_dead(&self, host: &str) -> std::result::Result<bool, String>;
+    /// Removes that note from this host.
+    fn revive(&self) -> std::result::Result<(), String>;
+    /// What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked.
+    fn settle_host(&self, host: &str, vdi: &Uuid) -> std::result::Result<String, String>;
+    /// Creates a message of XAPI about an object of that class.
+    fn alert(
+        &self,
+        name: &str,
+        priority: &str,
+        class: &str,
+        object: &str,
+        text: &str,
+    ) -> std::result::Result<(), String>;
+    /// Holds back a disk's I/O on whichever host it runs.
+    fn pause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
+    /// Lets a paused disk go on.
+    fn unpause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
+}
+
+/// This host, mapping images of one cluster as one user.
+pub struct Dom0<'a> {
+    owner: Owner,
+    krbd: Krbd,
+    sightings: Sightings,
+    notebook: Notebook,
+    cluster: Option<&'a librbd::Cluster>,
+    ms_mode: Option<MsMode>,
+    toolstack: Box<dyn Toolstack + 'a>,
+}
+
+impl<'a> Dom0<'a> {
+    /// The host with that UUID in XAPI, which must be the one this process runs on. It maps nothing
+    /// before it has a connection ([`Dom0::connected`]).
+    pub fn new(uuid: &str, toolstack: Box<dyn Toolstack + 'a>) -> Result<Self> {
+        let this = Process::this()?;
+        Ok(Dom0 {
+            owner: Owner {
+                host: uuid.to_owned(),
+                boot_id: this.boot_id,
+                pid: this.pid,
+                started: this.start_time,
+            },
+            krbd: Krbd::new(),
+            sightings: Sightings::default(),
+            notebook: Notebook::default(),
+            cluster: None,
+            ms_mode: None,
+            toolstack,
+        })
+    }
+
+    /// The same host, which maps images of that cluster. `ms_mode` is how its kernel is to talk to the
+    /// cluster, if the device-config has it.
+    #[must_use]
+    pub fn connected(self, cluster: &'a librbd::Cluster, ms_mode: Option<MsMode>) -> Self {
+        Dom0 {
+            cluster: Some(cluster),
+            ms_mode,
+            ..self
+        }
+    }
+}
+
+impl Dom0<'_> {
+    /// How this host's kernel reaches the cluster.
+    fn route(&self, cluster: &librbd::Cluster) -> Result<Route> {
+        let kernel = KernelRelease::running()?;
+        let route = messenger::route(
+            &cluster.monitors().map_err(from_ceph)?,
+            self.ms_mode,
+            &kernel,
+        )?;
+        if !route.unused.is_empty() {
+            log::warn!(
+                "this kernel cannot use the monitors {}: they have no v1 address",
+                route.unused.join(", ")
+            );
+        }
+        Ok(route)
+    }
+}
+
+/// Whether this host's kernel maps any image of an SR. Asks no cluster: the names of images bear
+/// their SR's UUID, and whose image exactly a device shows is looked at where there is one.
+pub fn maps_any_of(sr: &Uuid) -> Result<bool> {
+    let prefix = image_prefix(sr);
+    let mappings = Krbd::new().mappings()?;
+    Ok(mappings.iter().any(|m| m.image_name.starts_with(&prefix)))
+}
+
+impl From<NoRoute> for HostError {
+    fn from(error: NoRoute) -> Self {
+        HostError {
+            errno: Some(error.errno()),
+            message: format!("{error} (EPROTONOSUPPORT (93)); {}", error.remedy()),
+        }
+    }
+}
+
+fn from_ceph(error: librbd::Error) -> HostError {
+    HostError {
+        errno: error.errno(),
+        message: error.to_string(),
+    }
+}
+
+impl From<Mapping> for Mapped {
+    fn from(mapping: Mapping) -> Self {
+        Mapped {
+            device: mapping.device,
+            key: ImageKey {
+                fsid: mapping.key.fsid,
+                pool_id: mapping.key.pool_id,
+                image_id: mapping.key.image_id,
+                snap_id: mapping.key.snap_id,
+            },
+            image_name: mapping.image_name,
+            size: mapping.size,
+            read_only: mapping.read_only,
+            client_address: mapping.client_address,
+            client_id: mapping.client_id,
+            label: mapping.label,
+        }
+    }
+}
+
+impl From<&ImageKey> for hostdev::ImageKey {
+    fn from(key: &ImageKey) -> Self {
+        hostdev::ImageKey {
+            fsid: key.fsid.clone(),
+            pool_id: key.pool_id,
+            namespace: String::new(),
+            image_id: key.image_id.clone(),
+            snap_id: key.snap_id,
+        }
+    }
+}
+
+fn from_xapi(message: String) -> HostError {
+    HostError {
+        message,
+        errno: None,
+    }
+}
+
+impl Host for Dom0<'_> {
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn now(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
+    }
+
+    fn pause(&self, milliseconds: u64) {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+    }
+
+    fn is_gone(&self, owner: &Owner) -> bool {
+        if owner.host != self.owner.host {
+            return false;
+        }
+        let process = Process {
+            boot_id: owner.boot_id.clone(),
+            pid: owner.pid,
+            start_time: owner.started,
+        };
+        match process.is_alive() {
+            Ok(alive) => !alive,
+            Err(e) => {
+                log::warn!("cannot tell whether process {} runs: {e}", owner.pid);
+                false
+            }
+        }
+    }
+
+    fn seen_for(&self, key: &str, value: &str) -> Result<u64> {
+        Ok(self.sightings.seen_for(key, value)?)
+    }
+
+    fn note(&self, name: &str, text: Option<&str>) -> Result<()> {
+        Ok(self.notebook.write(name, text)?)
+    }
+
+    fn noted(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.notebook.read(name)?)
+    }
+
+    fn pool(&self) -> Result<String> {
+        self.toolstack.pool_uuid().map_err(from_xapi)
+    }
+
+    fn membership(&self, host: &str) -> Result<Membership> {
+        if !self.toolstack.knows_host(host).map_err(from_xapi)? {
+            return Ok(Membership::Unknown);
+        }
+        Ok(if self.toolstack.declared_dead(host).map_err(from_xapi)? {
+            Membership::DeclaredDead
+        } else {
+            Membership::Member
+        })
+    }
+
+    fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>> {
+        let reply = self.toolstack.settle_host(host, vdi).map_err(from_xapi)?;
+        HostReply::parse(host, &reply)
+    }
+
+    fn revive(&self) -> Result<()> {
+        self.toolstack.revive().map_err(from_xapi)
+    }
+
+    fn alert(&self, facts: &[String], alert: &Alert) -> Result<()> {
+        let sr = alert.sr.to_string();
+        let (class, object) = match alert.subject {
+            Subject::Host => ("Host", self.owner.host.as_str()),
+            Subject::Sr => ("SR", sr.as_str()),
+        };
+        let (name, priority) = (alert.name, alert.priority.to_string());
+        let tell = || {
+            let told = self
+                .toolstack
+                .alert(name, &priority, class, object, &alert.text);
+            told.map_err(from_xapi)
+        };
+        let told = Told::about(&sr).once(facts, tell)?;
+        if told {
+            log::warn!("raised the alert {name}: {}", alert.text);
+        }
+        Ok(())
+    }
+
+    fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
+        self.toolstack.pause(vdi).map_err(from_xapi)
+    }
+
+    fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
+        self.toolstack.unpause(vdi).map_err(from_xapi)
+    }
+
+    fn supported_features(&self) -> Result<Option<u64>> {
+        self.krbd.load_module(KERNEL_DEADLINE)?;
+        Ok(self.krbd.supported_features()?)
+    }
+
+    fn watches_readers(&self) -> Result<bool> {
+        Ok(hostdev::kernel_watches_readers()?)
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapped>> {
+        let mappings = self.krbd.mappings()?;
+        Ok(mappings.into_iter().map(Mapped::from).collect())
+    }
+
+    fn map(&self, request: &MapRequest) -> Result<Mapped> {
+        let cluster = self.cluster.ok_or_else(|| HostError {
+            message: format!("cannot map {}: no connection", request.image_name),
+            errno: Some(nix::libc::ENOTCONN),
+        })?;
+        let route = self.route(cluster)?;
+        let mapping = self.krbd.map(&hostdev::MapRequest {
+            monitors: route.addresses,
+            ms_mode: route.ms_mode,
+            user: cluster.user().to_owned(),
+            key: cluster.key().map_err(from_ceph)?.expose().to_owned().into(),
+            image: hostdev::ImageKey::from(&request.key),
+            pool_name: request.pool_name.clone(),
+            image_name: request.image_name.clone(),
+            snap_name: request.snap_name.clone(),
+            read_only: request.read_only,
+            noshare: request.noshare,
+            label: request.label.clone(),
+            deadline: KERNEL_DEADLINE,
+        })?;
+        Ok(mapping.into())
+    }
+
+    fn unmap(&self, mapped: &Mapped, seconds: u64) -> Result<()> {
+        let key = hostdev::ImageKey::from(&mapped.key);
+        for mapping in self.krbd.find(&key)? {
+            if mapping.device == mapped.device {
+                self.krbd.unmap(&mapping, Duration::from_secs(seconds))?;
+            }
+        }
+        Ok(())
+    }
+}

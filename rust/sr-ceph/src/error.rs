@@ -1,0 +1,413 @@
+//! What can go wrong, in words for the administrator who reads it at three in the morning.
+
+mod advice;
+mod by_hand;
+mod context;
+mod pools;
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use self::advice::advise_on_hold;
+use crate::cluster::ClusterError;
+use crate::fence::Hold;
+use crate::host::HostError;
+use crate::record::Unreadable;
+use crate::size::Size;
+use crate::usage::{NoRoom, UsageError};
+
+pub use self::by_hand::ByHand;
+pub(crate) use self::context::Context;
+use self::pools::{advise_on_pool, names};
+
+/// Result of an operation on an SR or a VDI.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation on an SR or a VDI was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster did not do what was asked.
+    #[error("{doing}: {source}")]
+    Cluster {
+        /// What this driver was about.
+        doing: String,
+        /// What the cluster answered.
+        source: ClusterError,
+    },
+    /// This host's kernel did not do what was asked.
+    #[error("{doing}: {source}")]
+    Host {
+        /// What this driver was about.
+        doing: String,
+        /// What the kernel answered.
+        source: HostError,
+    },
+    /// The cluster cannot be reached as that user.
+    #[error("the Ceph cluster cannot be used: {source}{}. 'smblock-admin check' with the same device-config looks at each part on this host", .fix.as_ref().map(|fix| format!(". Fix: {fix}")).unwrap_or_default())]
+    Unreachable {
+        /// How to fix it, if that is known.
+        fix: Option<String>,
+        /// What is wrong.
+        source: librbd::Error,
+    },
+    /// The cluster has no such pool.
+    #[error(
+        "the Ceph cluster has no pool {pool}; it has: {}. {}",
+        names(present),
+        advise_on_pool(pool, present)
+    )]
+    PoolMissing {
+        /// The name that was asked for.
+        pool: String,
+        /// The pools that exist, by id.
+        present: BTreeMap<i64, String>,
+    },
+    /// The pool that the SR is in has another name.
+    #[error("SR {sr}: the pool with id {id} of this SR is now called {now}, not {pool}. Give it its name back: ceph osd pool rename {now} {pool}. Or unplug the SR on every host, then destroy its PBDs and make them anew with device-config:pool={now}; the caps of the user must name that pool too. Nothing was changed")]
+    PoolRenamed {
+        /// The SR.
+        sr: Uuid,
+        /// The pool's id.
+        id: i64,
+        /// Its name in the device-config.
+        pool: String,
+        /// Its name now.
+        now: String,
+    },
+    /// The pool that the SR was in does not exist any more.
+    #[error("SR {sr} was in pool {was} with id {id}, which was deleted with all disks in it; the cluster now has: {present}. A pool of the same name that was made anew is not that pool. Nothing was changed")]
+    PoolDeleted {
+        /// The SR.
+        sr: Uuid,
+        /// The pool's id.
+        id: i64,
+        /// The name that it had.
+        was: String,
+        /// The names of the pools that exist.
+        present: String,
+    },
+    /// The pool is not meant for RBD images.
+    #[error("pool {pool} is not enabled for RBD: if it may hold VM disks, run 'ceph osd pool application enable {pool} rbd'; nothing was changed")]
+    PoolNotForRbd {
+        /// The pool.
+        pool: String,
+    },
+    /// The pool holds no such SR.
+    #[error("pool {pool} holds no SR {sr}: its catalogue object smblock.sr.{sr} does not exist. Check device-config:pool with 'xe sr-probe'; nothing was changed")]
+    SrMissing {
+        /// The SR.
+        sr: Uuid,
+        /// The pool that was looked at.
+        pool: String,
+    },
+    /// The pool holds that SR already.
+    #[error("pool {pool} already holds SR {sr}: introduce it with 'xe sr-introduce' instead of creating it")]
+    SrExists {
+        /// The SR.
+        sr: Uuid,
+        /// The pool.
+        pool: String,
+    },
+    /// The SR cannot be deleted yet.
+    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash that are still being freed. Destroy its VDIs first, or forget the SR to keep them; space being freed can be waited for with 'smblock-admin reclaim'{outside}")]
+    SrNotEmpty {
+        /// The SR.
+        sr: Uuid,
+        /// VDIs in the catalogue.
+        vdis: usize,
+        /// Entries in the journal.
+        operations: usize,
+        /// Images with the SR's name prefix.
+        images: usize,
+        /// Images of the SR in the trash.
+        trashed: usize,
+        /// What to do about those of them that smblock has not moved there.
+        outside: String,
+    },
+    /// The SR's disks are in use on this host.
+    #[error("SR {sr} still has {device} mapped on this host for VDI {vdi}: unplug it first")]
+    SrInUse {
+        /// The SR.
+        sr: Uuid,
+        /// The VDI, or the image's name where none is known.
+        vdi: String,
+        /// The device.
+        device: String,
+    },
+    /// Another process frees the SR's space already.
+    #[error("process {pid} on host {host} frees the space of SR {sr} already: 'smblock-admin reclaim --list' shows what is left")]
+    WorkerRuns {
+        /// The SR.
+        sr: Uuid,
+        /// The host's UUID.
+        host: String,
+        /// The process.
+        pid: u32,
+    },
+    /// The SR is being deleted.
+    #[error("SR {sr} is being deleted: nothing can be created in it")]
+    SrDeleting {
+        /// The SR.
+        sr: Uuid,
+    },
+    /// The catalogue holds no such VDI.
+    #[error("SR {sr} has no VDI {vdi}")]
+    VdiMissing {
+        /// The SR.
+        sr: Uuid,
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// The catalogue holds that VDI already.
+    #[error("SR {sr} already has a VDI {vdi}")]
+    VdiExists {
+        /// The SR.
+        sr: Uuid,
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// Another host, or this one, uses the VDI.
+    #[error("VDI {vdi} is in use: host {host} has claimed it for writing since {since}. {}", advise_on_hold(.hold, .host))]
+    VdiInUse {
+        /// The VDI.
+        vdi: Uuid,
+        /// The host's UUID.
+        host: String,
+        /// UTC time.
+        since: String,
+        /// Why the claim counts.
+        hold: Hold,
+    },
+    /// An administrator is to make sure of something before the claim is released.
+    #[error("the claim was not released: {source}. Only if that host certainly writes no more: 'smblock-admin release --force' releases it without these checks, and two hosts that write destroy the disk's content")]
+    NotReleased {
+        /// [`Error::VdiInUse`].
+        source: Box<Error>,
+    },
+    /// The claim was taken while the image was being mapped.
+    #[error("VDI {vdi}: this host was declared dead, or its claim was released, while {device} was being mapped. The device was removed; try again")]
+    ClaimLost {
+        /// The VDI.
+        vdi: Uuid,
+        /// The device.
+        device: String,
+    },
+    /// A dead host could not be cut off.
+    #[error("host {host} does not run any more, but its client {address} could not be put on the cluster's blocklist: {source}. Nothing was taken from it, because it may still write")]
+    FenceFailed {
+        /// The host's UUID.
+        host: String,
+        /// The address of its kernel client.
+        address: String,
+        /// What the cluster returned.
+        source: Box<ClusterError>,
+    },
+    /// This host was cut off from the cluster, and a device of it is still open.
+    #[error("VDI {vdi}: {device} is of no use any more: its kernel client {address} is on the cluster's blocklist, because this host was taken for dead. Shut down the VM that has it open (I/O errors are expected), then start it again; or reboot this host")]
+    Blocklisted {
+        /// The VDI.
+        vdi: Uuid,
+        /// The device.
+        device: String,
+        /// The address of the kernel client.
+        address: String,
+    },
+    /// Another operation on the VDI is under way.
+    #[error("VDI {vdi}: {what} by process {pid} on host {host} is under way and was waited for in vain; try again")]
+    VdiBusy {
+        /// The VDI.
+        vdi: Uuid,
+        /// What is under way.
+        what: &'static str,
+        /// The host's UUID.
+        host: String,
+        /// The process.
+        pid: u32,
+    },
+    /// A kernel that is not this host's has the image mapped, without a claim.
+    #[error("VDI {vdi}: image {image} is already mapped by another host's kernel ({address}), outside smblock. It was not attached: two writers would corrupt the disk. Unmap it there ('rbd device unmap'); if that host is down, its watch ends within 30 s")]
+    ForeignKernel {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The address of that kernel's client.
+        address: String,
+    },
+    /// An image of the name that is needed exists and is not this VDI's.
+    #[error("VDI {vdi}: an image named {image} already exists in pool {pool} and is not in the catalogue; it was left alone. Rename or remove it, then try again")]
+    ForeignImage {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The pool.
+        pool: String,
+    },
+    /// The image behind a VDI is gone.
+    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed outside this driver. 'rbd trash ls --all' shows whether it can be restored")]
+    ImageMissing {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The image's id.
+        id: String,
+        /// The pool.
+        pool: String,
+    },
+    /// The image behind a VDI is smaller than the VDI.
+    #[error("VDI {vdi}: image {image} has {} but the VDI {}: it was shrunk outside this driver. Grow it back ('rbd resize --size {expected}B {pool}/{image}'; what it lost reads as zeros), then try again", Size(*actual), Size(*expected))]
+    ImageShrunk {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's pool.
+        pool: String,
+        /// The image's name.
+        image: String,
+        /// Bytes the image has.
+        actual: u64,
+        /// Bytes the VDI has.
+        expected: u64,
+    },
+    /// The image was changed outside this driver.
+    #[error(transparent)]
+    ByHand(Box<ByHand>),
+    /// The image has features that this kernel cannot map.
+    #[error("VDI {vdi}: this host's kernel cannot map image {image}: it lacks the features {features}. Drop them: rbd feature disable {pool}/{image} {features}")]
+    Features {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The pool.
+        pool: String,
+        /// The names of the features, with commas.
+        features: String,
+    },
+    /// A size that no image can have.
+    #[error("a VDI of {size} bytes cannot be made: sizes go from 1 byte to {}", Size(*max))]
+    BadSize {
+        /// Bytes asked for.
+        size: i128,
+        /// The largest size in bytes.
+        max: u64,
+    },
+    /// A VDI cannot become smaller.
+    #[error(
+        "VDI {vdi} has {} and cannot shrink to {}: shrinking would destroy data", Size(*current), Size(*size)
+    )]
+    Shrink {
+        /// The VDI.
+        vdi: Uuid,
+        /// Bytes it has.
+        current: u64,
+        /// Bytes asked for.
+        size: u64,
+    },
+    /// A snapshot takes no writes.
+    #[error("VDI {vdi} is a snapshot: it can be read and cloned, not {refused}")]
+    ReadOnly {
+        /// The VDI.
+        vdi: Uuid,
+        /// What was asked for.
+        refused: &'static str,
+    },
+    /// Only a disk can be reverted, and only to a snapshot.
+    #[error("VDI {vdi} cannot be reverted to VDI {snapshot}: the first must be a disk and the second a snapshot; nothing was changed")]
+    NotRevertible {
+        /// What was to be reverted.
+        vdi: Uuid,
+        /// What it was to become.
+        snapshot: Uuid,
+    },
+    /// One more clone of a clone, and no kernel could map the disk.
+    #[error("VDI {vdi}: its image {image} has {depth} parents, one behind the other, and a kernel maps 16 at most; make it stand alone (which copies its data) with 'rbd flatten {pool}/{image}', or copy the VDI")]
+    ChainTooLong {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The pool.
+        pool: String,
+        /// Parents.
+        depth: u32,
+    },
+    /// One more snapshot, and no kernel could map the disk.
+    #[error(
+        "VDI {vdi} has {count} snapshots, and a kernel maps a disk with 510 at most: destroy some"
+    )]
+    TooManySnapshots {
+        /// The VDI.
+        vdi: Uuid,
+        /// Snapshots of its image.
+        count: usize,
+    },
+    /// The snapshot behind a VDI is gone.
+    #[error(
+        "VDI {vdi}: image {image} has no snapshot {snapshot}: it was removed outside this driver"
+    )]
+    SnapshotMissing {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The snapshot's name.
+        snapshot: String,
+    },
+    /// The pool has no room.
+    #[error("{consequence}: {source}")]
+    NoRoom {
+        /// What was not done, or done all the same.
+        consequence: String,
+        /// Which limit is near.
+        source: NoRoom,
+    },
+    /// The cluster's report of its usage cannot be read.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// A catalogue value cannot be read.
+    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was left as it is; no other VDI is affected. A copy can be written back with 'rados -p {pool} setomapval smblock.sr.{sr} {key} VALUE'; to give the entry up, which leaves its image alone: 'rados -p {pool} rmomapkey smblock.sr.{sr} {key}'")]
+    Damaged {
+        /// The SR.
+        sr: Uuid,
+        /// The pool.
+        pool: String,
+        /// The omap key.
+        key: String,
+        /// What is wrong with it.
+        source: Unreadable,
+    },
+    /// The cluster's answer makes no sense.
+    #[error("{doing}: {detail}")]
+    Unexpected {
+        /// What this driver was about.
+        doing: String,
+        /// What it got.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// The errno behind it, positive, where there is one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Cluster { source, .. } if source.errno != 0 => Some(source.errno),
+            Error::Host { source, .. } => source.errno,
+            Error::Unreachable { source, .. } => source.errno(),
+            _ => None,
+        }
+    }
+}
+
+impl Error {
+    /// Nobody can say whether what failed was done, or still will be.
+    pub(crate) fn is_unknown(&self) -> bool {
+        match self {
+            Error::Cluster { source, .. } => source.is_unknown(),
+            Error::Host { source, .. } => source.is_unknown(),
+            _ => false,
+        }
+    }
+}

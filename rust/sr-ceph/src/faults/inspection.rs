@@ -1,0 +1,35 @@
+//! The faults of a process that finds out what was done to images by hand.
+
+use sr::faults::{change, read};
+
+use super::cluster::FaultyCluster;
+use crate::cluster::{Inspection, Result};
+
+impl Inspection for FaultyCluster<'_, '_> {
+    fn size(&self, id: &str) -> Result<u64> {
+        let owned = id.to_owned();
+        self.call(&read("size", id), move |c| c.size(&owned))
+    }
+
+    fn features(&self, id: &str) -> Result<u64> {
+        let owned = id.to_owned();
+        self.call(&read("features", id), move |c| c.features(&owned))
+    }
+
+    fn is_protected(&self, id: &str, snapshot_id: u64) -> Result<bool> {
+        let owned = id.to_owned();
+        self.call(&read("is_protected", id), move |c| {
+            c.is_protected(&owned, snapshot_id)
+        })
+    }
+
+    fn group(&self, id: &str) -> Result<Option<String>> {
+        let owned = id.to_owned();
+        self.call(&read("group", id), move |c| c.group(&owned))
+    }
+
+    fn leave_group(&self, id: &str) -> Result<()> {
+        let owned = id.to_owned();
+        self.call(&change("leave_group", id), move |c| c.leave_group(&owned))
+    }
+}

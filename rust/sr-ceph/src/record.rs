@@ -1,0 +1,369 @@
+//! What the catalogue holds: records of an SR, of its VDIs, and of operations under way, as
+//! versioned JSON.
+
+use serde::{Deserialize, Serialize};
+use sr::xapi::{ScannedVdi, XapiFields};
+use uuid::Uuid;
+
+use crate::host::Owner;
+
+/// The version of the records that this code writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+
+/// A catalogue value that is not a record this code can read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unreadable {
+    /// Not the JSON of a record.
+    #[error("it is not a valid record: {0}")]
+    Malformed(String),
+    /// Written by a newer smblock.
+    #[error("its version is {0}, and this smblock reads up to {VERSION}: install the smblock that wrote it")]
+    Newer(u32),
+}
+
+/// A record that is stored as JSON with a version and a nonce.
+pub trait Record: Serialize + for<'de> Deserialize<'de> {
+    /// The version it was written with.
+    fn version(&self) -> u32;
+    /// The nonce it was written with.
+    fn nonce(&self) -> Uuid;
+    /// Gives it a fresh nonce, so that no two writes are alike and a lost reply can be resolved
+    /// by reading again.
+    fn renew(&mut self);
+
+    /// Reads a catalogue value.
+    fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Header {
+            version: u32,
+        }
+        let header: Header =
+            serde_json::from_slice(bytes).map_err(|e| Unreadable::Malformed(e.to_string()))?;
+        if header.version > VERSION {
+            return Err(Unreadable::Newer(header.version));
+        }
+        serde_json::from_slice(bytes).map_err(|e| Unreadable::Malformed(e.to_string()))
+    }
+
+    /// The catalogue value, with a fresh nonce.
+    fn seal(&mut self) -> Vec<u8> {
+        self.renew();
+        // The records are plain structs with string keys, on which serde_json cannot fail; and an
+        // empty value is one that no cluster takes.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+macro_rules! record {
+    ($type:ty) => {
+        impl Record for $type {
+            fn version(&self) -> u32 {
+                self.version
+            }
+            fn nonce(&self) -> Uuid {
+                self.nonce
+            }
+            fn renew(&mut self) {
+                self.version = VERSION;
+                self.nonce = Uuid::new_v4();
+            }
+        }
+    };
+}
+
+mod hosts;
+
+pub use hosts::{Claim, Death, HostRecord, ReaderRecord};
+
+/// The SR itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SrRecord {
+    version: u32,
+    nonce: Uuid,
+    /// The SR's UUID.
+    pub uuid: Uuid,
+    /// Its name in XAPI, when last seen there.
+    pub name_label: String,
+    /// Its description in XAPI, when last seen there.
+    pub name_description: String,
+    /// Seconds since 1970 when it was created.
+    pub created: u64,
+    /// Set while it is being deleted: nothing may be created in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleting: bool,
+}
+record!(SrRecord);
+
+impl SrRecord {
+    /// A new SR.
+    pub fn new(uuid: Uuid, name_label: &str, name_description: &str, created: u64) -> Self {
+        SrRecord {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            uuid,
+            name_label: name_label.to_owned(),
+            name_description: name_description.to_owned(),
+            created,
+            deleting: false,
+        }
+    }
+}
+
+/// An image of the pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// The name, which never changes and means nothing.
+    pub name: String,
+    /// The id, by which it is addressed.
+    pub id: String,
+}
+
+/// What holds a VDI's blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Volume {
+    /// The head of an image: a disk.
+    Head {
+        /// The image.
+        image: ImageRef,
+    },
+    /// A snapshot of an image. Several VDIs can be the same one.
+    Snapshot {
+        /// The image, whose head need not be a VDI any more.
+        image: ImageRef,
+        /// The snapshot.
+        snapshot: SnapshotRef,
+    },
+}
+
+/// A snapshot of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRef {
+    /// The name it was made with.
+    pub name: String,
+    /// The id, by which it is addressed.
+    pub id: u64,
+}
+
+/// A snapshot that clones of a disk share, as long as the disk has not changed since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseSnapshot {
+    /// The snapshot, which is no VDI.
+    #[serde(flatten)]
+    pub snapshot: SnapshotRef,
+    /// The disk's epoch when it was taken.
+    pub epoch: u64,
+}
+
+/// What a disk that forgets its changes goes back to at the next start of its VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetPoint {
+    /// The image, whose head need not be the disk any more.
+    pub image: ImageRef,
+    /// The snapshot, which is no VDI.
+    pub snapshot: SnapshotRef,
+    /// How many parents the image has, one behind the other.
+    pub depth: u32,
+}
+
+impl Volume {
+    /// The image that holds the blocks.
+    pub fn image(&self) -> &ImageRef {
+        match self {
+            Volume::Head { image } | Volume::Snapshot { image, .. } => image,
+        }
+    }
+
+    /// The snapshot, where it is one.
+    pub fn snapshot(&self) -> Option<&SnapshotRef> {
+        match self {
+            Volume::Head { .. } => None,
+            Volume::Snapshot { snapshot, .. } => Some(snapshot),
+        }
+    }
+}
+
+/// A VDI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VdiRecord {
+    version: u32,
+    nonce: Uuid,
+    /// The VDI's UUID, which is its location too.
+    pub uuid: Uuid,
+    /// What holds its blocks.
+    pub volume: Volume,
+    /// Virtual size in bytes.
+    pub size: u64,
+    /// What XAPI knows about it.
+    pub xapi: XapiFields,
+    /// Who may write to it.
+    pub claim: Option<Claim>,
+    /// Raised by each claim, resize and revert: tells whether the content can have changed since.
+    pub epoch: u64,
+    /// What its clones are made of. See `vdi/base.rs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseSnapshot>,
+    /// What it goes back to at each start of its VM. See `vdi/reset.rs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_point: Option<ResetPoint>,
+    /// How many parents its image has, one behind the other.
+    #[serde(default)]
+    pub depth: u32,
+}
+record!(VdiRecord);
+
+impl VdiRecord {
+    /// A VDI that nobody has claimed yet.
+    pub fn new(uuid: Uuid, volume: Volume, size: u64, xapi: XapiFields) -> Self {
+        VdiRecord {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            uuid,
+            volume,
+            size,
+            xapi,
+            claim: None,
+            epoch: 0,
+            base: None,
+            reset_point: None,
+            depth: 0,
+        }
+    }
+
+    /// The same, with an image that has so many parents.
+    pub fn with_depth(self, depth: u32) -> Self {
+        VdiRecord { depth, ..self }
+    }
+}
+
+/// As XAPI gets to know a VDI that was just made.
+impl From<VdiRecord> for ScannedVdi {
+    fn from(record: VdiRecord) -> Self {
+        ScannedVdi {
+            uuid: record.uuid,
+            size: record.size,
+            xapi: record.xapi,
+            known_to_xapi: false,
+        }
+    }
+}
+
+mod images;
+
+pub use images::{HiddenRecord, TrashRecord};
+
+/// What an image says about itself in its image-meta, so that the catalogue can be rebuilt from
+/// the images alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageMeta {
+    /// The version of this text.
+    pub version: u32,
+    /// The SR that the image belongs to.
+    pub sr: Uuid,
+    /// The VDI that it was made for.
+    pub vdi: Uuid,
+    /// What XAPI knew about the VDI when it was made.
+    pub xapi: XapiFields,
+}
+
+/// What an operation under way is about to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum Action {
+    /// See `vdi/create.rs`.
+    CreateDisk {
+        /// The name of the image that is being made.
+        image_name: String,
+    },
+    /// See `vdi/snapshot.rs`.
+    Snapshot {
+        /// The image that the snapshot is taken of.
+        image: ImageRef,
+        /// The snapshot's name.
+        snapshot_name: String,
+        /// Whether the disk was to be paused for it: then it must not stay so.
+        paused: bool,
+    },
+    /// See `vdi/clone.rs`.
+    CloneDisk {
+        /// The image that is cloned.
+        image: ImageRef,
+        /// The snapshot that the clone is made of.
+        snapshot_name: String,
+    },
+    /// See `vdi/revert.rs`.
+    Revert {
+        /// The name of the image that is being made.
+        image_name: String,
+    },
+    /// See `vdi/delete.rs`.
+    DeleteSnapshot {
+        /// The image.
+        image: ImageRef,
+        /// The snapshot.
+        snapshot: SnapshotRef,
+    },
+    /// See `vdi/delete.rs`.
+    DeleteDisk {
+        /// The image that goes to the trash.
+        image: ImageRef,
+        /// Its snapshot that only clones are made of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<SnapshotRef>,
+    },
+    /// See `vdi/resize.rs`.
+    Grow {
+        /// The image that grows.
+        image: ImageRef,
+        /// The size in bytes that was asked for.
+        size: u64,
+    },
+}
+
+impl Action {
+    /// What an administrator calls it.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Action::CreateDisk { .. } => "creation of the disk",
+            Action::Snapshot { .. } => "snapshot of the disk",
+            Action::CloneDisk { .. } => "cloning of the disk",
+            Action::Revert { .. } => "revert of the disk",
+            Action::DeleteSnapshot { .. } => "deletion of the snapshot",
+            Action::DeleteDisk { .. } => "deletion of the disk",
+            Action::Grow { .. } => "resize of the disk",
+        }
+    }
+}
+
+/// The journal's entry for an operation under way: who does what, and until when nobody else
+/// may step in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    version: u32,
+    nonce: Uuid,
+    /// The process that does it.
+    pub owner: Owner,
+    /// That process's address in the cluster, to be blocklisted before anybody else acts.
+    pub address: String,
+    /// Seconds since 1970, by the owner's clock, when the owner expects to be done. Other hosts do
+    /// not judge by it: clocks differ. It stays for administrators and for older versions.
+    pub lease_until: u64,
+    /// What it does.
+    #[serde(flatten)]
+    pub action: Action,
+}
+record!(Intent);
+
+impl Intent {
+    /// A new entry.
+    pub fn new(owner: Owner, address: String, lease_until: u64, action: Action) -> Self {
+        Intent {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            owner,
+            address,
+            lease_until,
+            action,
+        }
+    }
+}

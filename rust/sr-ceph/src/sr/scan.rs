@@ -1,0 +1,264 @@
+//! Scanning an SR.
+//!
+//! What a scan leaves out, XAPI forgets, with its name: so nothing is left out but what was
+//! looked up on its own and does not exist, and whatever cannot be read is an error or is
+//! reported as XAPI knows it.
+
+mod sizes;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
+use uuid::Uuid;
+
+use crate::catalogue::{hidden_key, image_prefix, intent_key, vdi_key, Stored, VDI_PREFIX};
+use crate::cluster::{Entries, Swap};
+use crate::error::{Context, Error, Result};
+use crate::record::{ImageMeta, Intent, Unreadable, VdiRecord};
+use crate::usage::PoolUsage;
+use crate::Repository;
+
+/// What a scan found.
+#[derive(Debug)]
+pub struct Scan {
+    /// Every VDI of the SR.
+    pub vdis: Vec<ScannedVdi>,
+    /// How full the pool is.
+    pub usage: PoolUsage,
+    /// What an administrator should look at, one sentence each.
+    pub warnings: Vec<String>,
+    /// Snapshots that XAPI knows, but not what they are snapshots of.
+    without_disk: HashSet<Uuid>,
+}
+
+impl Repository<'_> {
+    /// Reads the catalogue, finishes what dead processes left, takes over what XAPI knows, and
+    /// lists the VDIs. `known` is every VDI that XAPI's database has in this SR.
+    pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
+        let (mut images, mut entries) = self.survey()?;
+        if self.recover(self.intents(&entries))? > 0 {
+            (images, entries) = self.survey()?;
+        }
+        self.alert_own_death(self.host_in(&entries, &self.host.owner().host).as_ref());
+        self.alert_if_cut_off();
+        if self.adopt_moved(&entries, &images)? > 0 {
+            (images, entries) = self.survey()?;
+        }
+        let known: HashMap<Uuid, &XapiVdi> = known.iter().map(|v| (v.uuid, v)).collect();
+        let mut scan = Scan {
+            vdis: Vec::with_capacity(entries.len()),
+            usage: self.usage()?,
+            warnings: Vec::new(),
+            without_disk: HashSet::new(),
+        };
+        self.take_sizes(&mut entries, &mut scan)?;
+        for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
+            let Some(uuid) = key.strip_prefix(VDI_PREFIX) else {
+                break;
+            };
+            let Ok(uuid) = uuid.parse::<Uuid>() else {
+                scan.warn(format!("{key} in the catalogue is not a VDI's key"));
+                continue;
+            };
+            let vdi = match Stored::parse(value.clone()) {
+                Ok(stored) => self.scan_vdi(&stored, known.get(&uuid), &images, &mut scan)?,
+                Err(reason) => {
+                    let found = self.describe_damaged(uuid, known.get(&uuid), &images)?;
+                    scan.warn(self.warn_of_damage(uuid, &reason, found.is_some()));
+                    found
+                }
+            };
+            scan.vdis.extend(vdi);
+        }
+        self.report_orphans(&entries, &images, &mut scan);
+        let bases = self.drop_stale_bases(&entries);
+        for tidied in [bases, self.tidy(&entries, || Ok(scan.usage.clone()))] {
+            if let Err(e) = tidied {
+                scan.warn(format!("what nobody needs any more stays for now: {e}"));
+            }
+        }
+        for warning in &scan.warnings {
+            log::warn!("SR {}: {warning}", self.sr);
+        }
+        Ok(scan)
+    }
+
+    /// The pool's images and the catalogue. The images first: of a VDI that is deleted in between
+    /// there is then no record. The other way round there would be one, whose image is found in
+    /// the trash, and the scan would bring the VDI back.
+    fn survey(&self) -> Result<(BTreeMap<String, String>, Entries)> {
+        let images = self.cluster.images().doing("listing the pool's images")?;
+        Ok((images, self.read_catalogue()?))
+    }
+
+    fn scan_vdi(
+        &self,
+        stored: &Stored<VdiRecord>,
+        known: Option<&&XapiVdi>,
+        images: &BTreeMap<String, String>,
+        scan: &mut Scan,
+    ) -> Result<Option<ScannedVdi>> {
+        let record = &stored.record;
+        let image = record.volume.image();
+        if !images.contains_key(&image.id) {
+            match self.cluster.image(&image.id) {
+                Ok(found) => scan.warn(match self.refusal_of(&image.name, found.features) {
+                    Some(refusal) => format!("VDI {}: {refusal}", record.uuid),
+                    None => format!(
+                        "image {} of VDI {} is in the trash, or has lost its name: it cannot be attached. 'rbd trash restore --pool {} {}' brings it back",
+                        image.name, record.uuid, self.cluster.pool_name(), image.id
+                    ),
+                }),
+                Err(e) if !e.is_not_found() => {
+                    return Err(e).doing(&format!("looking for image {}", image.name));
+                }
+                // Another image has its name: the administrator decides whether it is the disk.
+                Err(_) => match self.explain_missing(record.uuid, image) {
+                    Error::ByHand(reason) => scan.warn(reason.to_string()),
+                    Error::ImageMissing { .. } => {
+                        return self.forget(stored, known.is_some(), scan)
+                    }
+                    error => return Err(error),
+                },
+            }
+        }
+        let mut xapi = record.xapi.clone();
+        if let Some(known) = known {
+            // Where the record was changed meanwhile, whoever did that knows better; the next
+            // scan copies the rest.
+            self.copy_fields(stored, &known.fields)?;
+            xapi = known.fields.after(&record.xapi);
+            if xapi.snapshot_of != known.fields.snapshot_of {
+                scan.without_disk.insert(record.uuid);
+            }
+        }
+        Ok(Some(ScannedVdi {
+            uuid: record.uuid,
+            size: record.size,
+            xapi,
+            known_to_xapi: known.is_some(),
+        }))
+    }
+
+    /// Drops the record of a VDI whose image was looked up and does not exist.
+    fn forget(
+        &self,
+        stored: &Stored<VdiRecord>,
+        known_to_xapi: bool,
+        scan: &mut Scan,
+    ) -> Result<Option<ScannedVdi>> {
+        let record = &stored.record;
+        let swap = Swap::default()
+            .expect(vdi_key(&record.uuid), Some(stored))
+            .expect::<Intent>(intent_key(&record.uuid), None)
+            .erase(vdi_key(&record.uuid));
+        if self.commit(&format!("forgetting VDI {}", record.uuid), &swap)? {
+            let image = record.volume.image();
+            scan.warn(format!(
+                "VDI {} ({:?}) is gone: its image {} (id {}) was removed outside this driver",
+                record.uuid, record.xapi.name_label, image.name, image.id
+            ));
+            return Ok(None);
+        }
+        // Changed this very moment: the record's new state is for the next scan.
+        Ok(Some(ScannedVdi {
+            uuid: record.uuid,
+            size: record.size,
+            xapi: record.xapi.clone(),
+            known_to_xapi,
+        }))
+    }
+
+    /// A VDI whose record cannot be read is reported as XAPI knows it, or as its image does. `None`:
+    /// neither XAPI nor the pool's directory has it.
+    fn describe_damaged(
+        &self,
+        uuid: Uuid,
+        known: Option<&&XapiVdi>,
+        images: &BTreeMap<String, String>,
+    ) -> Result<Option<ScannedVdi>> {
+        if let Some(known) = known {
+            return Ok(Some(ScannedVdi {
+                uuid,
+                size: known.size,
+                xapi: known.fields.clone(),
+                known_to_xapi: true,
+            }));
+        }
+        let doing = format!("describing VDI {uuid}, whose record is damaged, from its image");
+        let prefix = format!("{}{uuid}.", image_prefix(&self.sr));
+        let id = images.iter().find(|(_, name)| name.starts_with(&prefix));
+        let Some((id, _)) = id else {
+            return Ok(None);
+        };
+        let image = match self.cluster.image(id) {
+            Err(e) if e.is_not_found() => return Ok(None), // removed this moment
+            other => other.doing(&doing)?,
+        };
+        let meta = image.meta.as_deref().map(serde_json::from_str::<ImageMeta>);
+        let xapi = match meta {
+            Some(Ok(meta)) => meta.xapi,
+            _ => XapiFields::default(),
+        };
+        Ok(Some(ScannedVdi {
+            uuid,
+            size: image.size,
+            xapi,
+            known_to_xapi: false,
+        }))
+    }
+
+    fn warn_of_damage(&self, uuid: Uuid, reason: &Unreadable, is_listed: bool) -> String {
+        let damaged = format!("the catalogue's record of VDI {uuid} is damaged: {reason}");
+        if is_listed {
+            return damaged;
+        }
+        let (pool, object, key) = (self.cluster.pool_name(), self.object(), vdi_key(&uuid));
+        format!(
+            "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To give the record up: 'rados -p {pool} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
+        )
+    }
+
+    /// Images that bear this SR's name and that neither a VDI nor an operation knows, nor the list
+    /// of those that only others depend on.
+    fn report_orphans(
+        &self,
+        entries: &Entries,
+        images: &BTreeMap<String, String>,
+        scan: &mut Scan,
+    ) {
+        let prefix = image_prefix(&self.sr);
+        for (id, name) in images.iter().filter(|(_, name)| name.starts_with(&prefix)) {
+            let made_for = self.vdi_of_image_name(name);
+            let known = entries.contains_key(&hidden_key(id))
+                || made_for.is_some_and(|vdi| {
+                    entries.contains_key(&vdi_key(&vdi)) || entries.contains_key(&intent_key(&vdi))
+                });
+            if !known {
+                scan.warn(format!(
+                    "image {name} bears this SR's name but is not in its catalogue; it was left alone"
+                ));
+            }
+        }
+    }
+}
+
+impl Scan {
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// The disk of each snapshot of which XAPI does not know it, where the SR still has that disk.
+    pub fn lineage(&self) -> HashMap<Uuid, Uuid> {
+        let listed: HashSet<Uuid> = self.vdis.iter().map(|vdi| vdi.uuid).collect();
+        let unknown = self.vdis.iter();
+        let unknown = unknown.filter(|v| !v.known_to_xapi || self.without_disk.contains(&v.uuid));
+        let of = unknown.filter_map(|vdi| Some((vdi.uuid, vdi.xapi.snapshot_of?)));
+        of.filter(|(_, disk)| listed.contains(disk)).collect()
+    }
+
+    /// Sum of the VDIs' virtual sizes in bytes.
+    pub fn virtual_allocation(&self) -> u64 {
+        self.vdis.iter().map(|vdi| vdi.size).sum()
+    }
+}

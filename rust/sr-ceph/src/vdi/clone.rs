@@ -1,0 +1,245 @@
+//! Cloning: a disk that shares the blocks of another VDI until it writes its own.
+//!
+//! Of a snapshot:
+//! 1. The intent, with the new image's name, goes into the catalogue: the same as for a new disk,
+//!    and undone in the same way.
+//! 2. The image is cloned, then its image-meta is set.
+//! 3. One swap writes the new VDI's record and removes the intent.
+//!
+//! Of a disk, there must be a snapshot to clone first:
+//! 1. Two intents, in one swap: one at the disk, so that nothing else happens to it meanwhile, and
+//!    that of a creation at the new VDI, so that nobody else makes it.
+//! 2. A snapshot is taken, and the image is cloned from it.
+//! 3. One swap writes the new VDI's record, names the snapshot in the disk's record as the *base* of
+//!    its clones, and removes both intents.
+//!
+//! Whoever finds the intents removes the snapshot for the one, and the new image for the other. The
+//! next clones are made of the base, in the first way, if the disk still holds the same (see
+//! `vdi/base.rs`).
+//!
+//! If a snapshot goes while it is being cloned, cloning it fails; nothing is left.
+
+use sr::xapi::XapiFields;
+use uuid::Uuid;
+
+use crate::catalogue::{image_prefix, intent_key, vdi_key, Entry, Stored};
+use crate::error::{Context, Error, Result};
+use crate::record::{
+    Action, BaseSnapshot, ImageMeta, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
+    VERSION,
+};
+use crate::Repository;
+
+impl Repository<'_> {
+    /// Makes a disk of the UUID `new` with the content that `source` has now.
+    ///
+    /// A clone of a snapshot is not refused for want of room before the pool is really full: XAPI's
+    /// revert destroys the disk first, and what would be refused is the disk's new life.
+    pub fn clone_vdi(&self, source: &Uuid, new: &Uuid) -> Result<VdiRecord> {
+        self.clone_any(source, new, false)
+    }
+
+    /// As [`Repository::clone_vdi`], of a disk that is to keep its changes: a reset point that it
+    /// still has is forgotten first.
+    pub fn clone_lasting_vdi(&self, source: &Uuid, new: &Uuid) -> Result<VdiRecord> {
+        self.clone_any(source, new, true)
+    }
+
+    fn clone_any(&self, source: &Uuid, new: &Uuid, lasts: bool) -> Result<VdiRecord> {
+        loop {
+            let entry = self.turn(source)?;
+            let stored = self.present(&entry, source)?;
+            if lasts && stored.record.reset_point.is_some() {
+                self.forget_reset_point(source)?;
+                continue;
+            }
+            let base = self.current_base(&stored.record)?;
+            let done = match (&stored.record.volume, base) {
+                (Volume::Snapshot { snapshot, .. }, _) => {
+                    let cloned = self.clone_snapshot(stored, snapshot, new);
+                    cloned.map_err(|error| self.explain_missing_source(&stored.record, error))?
+                }
+                (Volume::Head { .. }, Some(base)) => {
+                    match self.clone_snapshot(stored, base, new) {
+                        // Removed outside this driver, or the disk was changed this moment.
+                        Err(Error::Cluster { source: e, .. }) if e.is_not_found() => {
+                            self.drop_base(source, stored)?;
+                            None
+                        }
+                        other => other?,
+                    }
+                }
+                (Volume::Head { image }, None) => self.clone_head(&entry, stored, image, new)?,
+            };
+            if let Some(record) = done {
+                return Ok(record);
+            }
+        }
+    }
+
+    fn clone_snapshot(
+        &self,
+        source: &Stored<VdiRecord>,
+        snapshot: &SnapshotRef,
+        new: &Uuid,
+    ) -> Result<Option<VdiRecord>> {
+        let size = self.size_of(&source.record)?;
+        let image_name = self.first_image_name(new);
+        let Some(intent) = self.begin_image(new, &image_name, Some(source))? else {
+            return Ok(None);
+        };
+        let parent = (source.record.volume.image(), snapshot.id);
+        let xapi = source.record.xapi.for_clone();
+        let image = match self.make_clone(parent, &image_name, new, &xapi) {
+            Ok(image) => image,
+            Err(error) => {
+                self.undo_after(&error, new, &intent, &image_name);
+                return Err(error);
+            }
+        };
+        let mut record = clone_of(&source.record, image, source.record.depth, new);
+        record.size = size;
+        let bytes = record.seal();
+        self.finish(new, &intent, None, |swap, _| {
+            swap.expect::<VdiRecord>(vdi_key(new), None)
+                .put(vdi_key(new), bytes.clone())
+        })?;
+        Ok(Some(record))
+    }
+
+    fn clone_head(
+        &self,
+        entry: &Entry,
+        source: &Stored<VdiRecord>,
+        parent: &ImageRef,
+        new: &Uuid,
+    ) -> Result<Option<VdiRecord>> {
+        let disk = &source.record;
+        self.require_new(new)?;
+        self.require_room(&format!("VDI {} was not cloned", disk.uuid))?;
+        let (depth, size) = self.require_short_chain(disk)?;
+        let image_name = self.first_image_name(new);
+        self.require_free_name(new, &image_name)?;
+        let creation = Action::CreateDisk {
+            image_name: image_name.clone(),
+        };
+        let reserved = self.intend(&format!("reserving VDI {new}"), creation)?;
+        let action = Action::CloneDisk {
+            image: parent.clone(),
+            snapshot_name: format!("clone.{new}"),
+        };
+        let intent = self.begin(&disk.uuid, entry, action, |swap| {
+            swap.expect::<VdiRecord>(vdi_key(new), None)
+                .expect::<Intent>(intent_key(new), None)
+                .put(intent_key(new), reserved.bytes.clone())
+        })?;
+        let Some(intent) = intent else {
+            return Ok(None);
+        };
+        match self.clone_by_snapshot(disk, parent, new) {
+            Ok((image, base)) => {
+                let mut record = clone_of(disk, image, depth, new);
+                record.size = size;
+                let bytes = record.seal();
+                let new = (new, bytes.as_slice());
+                self.finish_copy(&disk.uuid, &intent, source, new, Some(&reserved), |disk| {
+                    disk.depth = depth;
+                    disk.base.clone_from(&base);
+                })?;
+                Ok(Some(record))
+            }
+            Err(error) => {
+                self.undo_after(&error, new, &reserved, &image_name);
+                if !error.is_unknown() {
+                    if let Err(e) = undo(self, &disk.uuid, &intent) {
+                        log::warn!(
+                            "VDI {}: its unfinished clone will be undone later: {e}",
+                            disk.uuid
+                        );
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn clone_by_snapshot(
+        &self,
+        disk: &VdiRecord,
+        parent: &ImageRef,
+        new: &Uuid,
+    ) -> Result<(ImageRef, Option<BaseSnapshot>)> {
+        if let Some(stale) = &disk.base {
+            self.remove_snapshot(parent, stale.snapshot.id)?;
+        }
+        let name = format!("clone.{new}");
+        let doing = format!("taking a snapshot of image {} to clone it", parent.name);
+        let id = self.cluster.create_snapshot(&parent.id, &name);
+        let snapshot = SnapshotRef {
+            name,
+            id: id
+                .doing(&doing)
+                .map_err(|error| self.explain_refusal(parent, error))?,
+        };
+        let image_name = self.first_image_name(new);
+        let xapi = disk.xapi.for_clone();
+        let image = self.make_clone((parent, snapshot.id), &image_name, new, &xapi)?;
+        if disk.claim.is_some() {
+            self.remove_snapshot(parent, snapshot.id)?;
+            return Ok((image, None));
+        }
+        let epoch = disk.epoch;
+        Ok((image, Some(BaseSnapshot { snapshot, epoch })))
+    }
+
+    /// Clones a snapshot to an image for the VDI `vdi`.
+    pub(crate) fn make_clone(
+        &self,
+        (parent, snapshot): (&ImageRef, u64),
+        name: &str,
+        vdi: &Uuid,
+        xapi: &XapiFields,
+    ) -> Result<ImageRef> {
+        let doing = format!("cloning image {} to {name}", parent.name);
+        let meta = ImageMeta {
+            version: VERSION,
+            sr: self.sr,
+            vdi: *vdi,
+            xapi: xapi.clone(),
+        };
+        let text = meta.to_text(&doing)?;
+        let from = (parent.id.as_str(), snapshot);
+        let id = self
+            .cluster
+            .clone_image(from, name, self.image_features, &text);
+        Ok(ImageRef {
+            name: name.to_owned(),
+            id: id.doing(&doing)?,
+        })
+    }
+
+    /// The name of the first image that a VDI gets.
+    pub(crate) fn first_image_name(&self, vdi: &Uuid) -> String {
+        format!("{}{vdi}.0", image_prefix(&self.sr))
+    }
+}
+
+/// The record of a clone, whose parent has `depth` parents.
+fn clone_of(source: &VdiRecord, image: ImageRef, depth: u32, new: &Uuid) -> VdiRecord {
+    let volume = Volume::Head { image };
+    let xapi = source.xapi.for_clone();
+    VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth + 1)
+}
+
+/// Removes the snapshot that the cloning of a disk that did not finish has left. The image is the
+/// new VDI's, and goes with the intent there.
+pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+    if let Action::CloneDisk {
+        image,
+        snapshot_name,
+    } = &intent.record.action
+    {
+        repository.remove_snapshot_named(image, snapshot_name)?;
+    }
+    repository.finish(vdi, intent, None, |swap, _| swap)
+}

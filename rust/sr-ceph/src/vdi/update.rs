@@ -1,0 +1,55 @@
+//! Copying what XAPI knows about a VDI into the catalogue.
+//!
+//! Names, `snapshot_of` and times are XAPI's while the SR is plugged: it repoints siblings in its
+//! own database without telling any driver. The catalogue's copy speaks when the SR is introduced
+//! again. What XAPI does not have for the moment is not lost there: see [`XapiFields::after`].
+
+use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
+use uuid::Uuid;
+
+use crate::catalogue::{vdi_key, Stored};
+use crate::cluster::Swap;
+use crate::error::Result;
+use crate::record::VdiRecord;
+use crate::Repository;
+
+impl Repository<'_> {
+    /// Takes over what XAPI knows about one VDI.
+    pub fn update_vdi(&self, vdi: &XapiVdi) -> Result<()> {
+        loop {
+            let entry = self.entry(&vdi.uuid)?;
+            let stored = self.present(&entry, &vdi.uuid)?;
+            if self.copy_fields(stored, &vdi.fields)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the catalogue knows about a VDI; it must be there, and its image too.
+    pub fn introduce_vdi(&self, vdi: &Uuid) -> Result<ScannedVdi> {
+        let entry = self.turn(vdi)?;
+        let record = self.present(&entry, vdi)?.record.clone();
+        self.image_state(&record)?;
+        Ok(record.into())
+    }
+
+    /// Writes XAPI's fields to a record where they differ. `false`: the record has changed since
+    /// it was read.
+    pub(crate) fn copy_fields(
+        &self,
+        stored: &Stored<VdiRecord>,
+        fields: &XapiFields,
+    ) -> Result<bool> {
+        let fields = fields.after(&stored.record.xapi);
+        if stored.record.xapi == fields {
+            return Ok(true);
+        }
+        let mut record = stored.record.clone();
+        record.xapi = fields;
+        let key = vdi_key(&record.uuid);
+        let swap = Swap::default()
+            .expect(key.clone(), Some(stored))
+            .write(key, &mut record);
+        self.commit(&format!("updating VDI {}", record.uuid), &swap)
+    }
+}

@@ -1,0 +1,71 @@
+//! Features, image-meta and demotion.
+
+use sr_ceph::cluster::NON_PRIMARY;
+use sr_ceph::image_features::ImageFeatures;
+
+use super::*;
+
+#[test]
+fn a_demoted_disk_is_refused_with_the_command_that_promotes_it() {
+    let (lab, disk) = Lab::with_disk();
+    let snapshot = lab.snapshot(&disk);
+    let name = lab.image_name(&disk);
+    let features = ImageFeatures::DEFAULT.bits();
+    lab.world.set_features(&name, features | NON_PRIMARY);
+    let new = Uuid::new_v4();
+    let before = lab.world.snapshot();
+    for refusal in [
+        refused(&lab, |sr| sr.activate_vdi(&disk, true)),
+        refused(&lab, |sr| sr.activate_vdi(&snapshot, false)),
+        refused(&lab, |sr| sr.snapshot_vdi(&disk, &new)),
+        refused(&lab, |sr| sr.clone_vdi(&disk, &new)),
+        refused(&lab, |sr| sr.resize_vdi(&disk, i128::from(2 * GIB))),
+        refused(&lab, |sr| sr.delete_vdi(&disk)),
+        refused(&lab, |sr| sr.delete_vdi(&snapshot)),
+    ] {
+        let promote = format!("'rbd mirror image promote rbd/{name}'");
+        assert_says(&refusal, &["demoted", &promote]);
+    }
+    assert_eq!(lab.keys("op."), [""; 0]);
+    let after = lab.world.snapshot();
+    assert_eq!(
+        (after.images, after.snapshots),
+        (before.images, before.snapshots)
+    );
+    assert_eq!(lab.vdis(A).len(), 2);
+    lab.world.set_features(&name, features);
+    lab.clear();
+}
+
+#[test]
+fn a_feature_enabled_by_hand_is_named_with_its_removal() {
+    let (lab, disk) = Lab::with_disk();
+    let name = lab.image_name(&disk);
+    lab.world
+        .set_supported_features(A, Some(ImageFeatures::DEFAULT));
+    for feature in [ImageFeatures::JOURNALING, ImageFeatures::DEEP_FLATTEN] {
+        let features = ImageFeatures::DEFAULT.bits() | feature.bits();
+        lab.world.set_features(&name, features);
+        let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
+        assert_says(
+            &refusal,
+            &[&format!("rbd feature disable rbd/{name} {feature}")],
+        );
+        lab.snapshot(&disk);
+    }
+    lab.world.set_features(&name, ImageFeatures::DEFAULT.bits());
+    lab.activate(A, &disk).unwrap();
+}
+
+#[test]
+fn a_disk_without_its_image_meta_works_and_is_deleted() {
+    let (lab, disk) = Lab::with_disk();
+    lab.world.set_image_meta(&lab.image_name(&disk), None);
+    let snapshot = lab.snapshot(&disk);
+    let clone = lab.clone_of(&snapshot);
+    lab.activate(A, &disk).unwrap();
+    lab.deactivate(A, &disk).unwrap();
+    assert_eq!(lab.scan(A).unwrap().warnings, [""; 0]);
+    assert_eq!(lab.content(&clone), Some(1));
+    lab.clear();
+}

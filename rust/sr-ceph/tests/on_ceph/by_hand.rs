@@ -1,0 +1,201 @@
+//! What an administrator does with `rbd`, done with `rbd`; and the commands that the driver prints, typed
+//! as they are printed.
+
+use std::process::Command;
+
+use sr_ceph::sr::reclaim::Report;
+use uuid::Uuid;
+
+use super::lab::{Lab, A, B, MIB, SIZE};
+
+/// Runs `rbd` as the cluster's administrator; returns what it prints.
+fn rbd(words: &[&str]) -> String {
+    let conf = std::env::var("SMBLOCK_TEST_CEPH_CONF").unwrap();
+    let admin = std::env::var("SMBLOCK_TEST_CEPH_ADMIN").unwrap_or_else(|_| "admin".to_owned());
+    let mut command = Command::new("timeout");
+    command.args(["60", "rbd", "--conf", &conf, "--id", &admin]);
+    let done = command.args(words).output().unwrap();
+    let errors = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "rbd {words:?}: {errors}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// The commands of `rbd` in a text that start so, which are printed between quotes.
+fn printed(text: &str, start: &str) -> Vec<String> {
+    let quoted = text.split('\'').skip(1).step_by(2);
+    let commands: Vec<_> = quoted.filter(|word| word.starts_with(start)).collect();
+    assert!(!commands.is_empty(), "{start:?} is not in: {text}");
+    commands.into_iter().map(str::to_owned).collect()
+}
+
+/// Types the commands of a text that start so.
+fn type_in(text: &str, start: &str) {
+    for command in printed(text, start) {
+        let words: Vec<_> = command.split(' ').skip(1).collect();
+        rbd(&words);
+    }
+}
+
+impl Lab {
+    /// `POOL/IMAGE` of a VDI.
+    fn path(&self, vdi: &Uuid) -> String {
+        let record = self.record(vdi).unwrap();
+        format!("{}/{}", self.pool(), record.volume.image().name)
+    }
+
+    fn refused<T: std::fmt::Debug>(
+        &self,
+        command: impl FnOnce(&sr_ceph::Repository<'_>) -> sr_ceph::Result<T>,
+    ) -> String {
+        self.run(A, command).unwrap_err().to_string()
+    }
+
+    /// What waits, and why, once all that can be freed is.
+    fn waits(&self) -> String {
+        let mut waits = String::new();
+        self.run(B, |sr| {
+            sr.reclaim(|pending, report| {
+                if let Report::Waits = report {
+                    let holds_up = pending.holds_up.as_ref().unwrap();
+                    waits += &holds_up.to_string();
+                }
+            })
+        })
+        .unwrap();
+        waits
+    }
+
+    fn delete(&self, vdi: &Uuid) {
+        self.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
+    }
+}
+
+#[test]
+fn members_of_groups_are_freed_and_leave_them() {
+    let Some(lab) = Lab::connect() else { return };
+    let group = format!("{}/g-{}", lab.pool(), Uuid::new_v4());
+    rbd(&["group", "create", &group]);
+    let disk = lab.disk("member", &[1, 2, 3]);
+    rbd(&["group", "image", "add", &group, &lab.path(&disk)]);
+    lab.delete(&disk);
+
+    // One that became a member of it past the driver, in the trash.
+    let trashed = lab.disk("trashed", &[1, 2, 3]);
+    let (path, snapshot) = (lab.path(&trashed), lab.snapshot(&trashed));
+    lab.delete(&trashed);
+    rbd(&["group", "image", "add", &group, &path]);
+    lab.delete(&snapshot);
+    lab.end();
+    assert_eq!(rbd(&["group", "image", "ls", &group]), "");
+    rbd(&["group", "rm", &group]);
+}
+
+#[test]
+fn snapshots_of_groups_and_mirrors_go_with_the_commands_printed() {
+    let Some(lab) = Lab::connect() else { return };
+    let group = format!("{}/g-{}", lab.pool(), Uuid::new_v4());
+    let disk = lab.disk("backed up", &[1, 2, 3]);
+    let path = lab.path(&disk);
+    rbd(&["group", "create", &group]);
+    rbd(&["group", "image", "add", &group, &path]);
+    rbd(&["group", "snap", "create", &format!("{group}@monday")]);
+    rbd(&["mirror", "pool", "enable", lab.pool(), "image"]);
+    rbd(&["mirror", "image", "enable", &path, "snapshot"]);
+    rbd(&["snap", "create", &format!("{path}@own")]);
+    rbd(&["snap", "protect", &format!("{path}@own")]);
+    lab.delete(&disk);
+    let waits = lab.waits();
+    for start in [
+        "rbd group snap rm",
+        "rbd mirror image disable",
+        "rbd snap unprotect",
+        "rbd snap rm",
+    ] {
+        type_in(&waits, start);
+    }
+    lab.end();
+    rbd(&[
+        "mirror",
+        "pool",
+        "disable",
+        &path[..path.find('/').unwrap()],
+    ]);
+    rbd(&["group", "rm", &group]);
+}
+
+#[test]
+fn a_migrated_disk_keeps_its_snapshots_and_its_content() {
+    let Some(lab) = Lab::connect() else { return };
+    let disk = lab.disk("migrated", &[1, 2, 3]);
+    let snapshot = lab.snapshot(&disk);
+    lab.fill(&disk, &[4, 5, 6]);
+    let path = lab.path(&disk);
+    let id = lab.record(&disk).unwrap().volume.image().id.clone();
+    rbd(&["migration", "prepare", "--object-size", "8M", &path, &path]);
+    let new = Uuid::new_v4();
+    for refusal in [
+        lab.refused(|sr| sr.activate_vdi(&disk, true)),
+        lab.refused(|sr| sr.activate_vdi(&snapshot, false)),
+        lab.refused(|sr| sr.snapshot_vdi(&disk, &new)),
+        lab.refused(|sr| sr.clone_vdi(&disk, &new)),
+        lab.refused(|sr| sr.resize_vdi(&disk, i128::from(2 * SIZE))),
+        lab.refused(|sr| sr.delete_vdi(&disk)),
+    ] {
+        printed(&refusal, "rbd migration abort");
+    }
+    let scan = lab.run(B, |sr| sr.scan(&[])).unwrap();
+    assert_eq!(scan.vdis.len(), 2);
+    let warnings = scan.warnings.concat();
+    printed(&lab.waits(), "rbd migration commit");
+    let restart = warnings.rfind("VDI").unwrap(); // one of the two warnings
+    type_in(&warnings[restart..], "rbd migration execute");
+    type_in(&warnings[restart..], "rbd migration commit");
+
+    assert_eq!(lab.run(B, |sr| sr.scan(&[])).unwrap().vdis.len(), 2);
+    assert_ne!(lab.record(&disk).unwrap().volume.image().id, id);
+    assert_eq!(lab.content(&disk), [4, 5, 6]);
+    assert_eq!(lab.content(&snapshot), [1, 2, 3]);
+    lab.run(A, |sr| sr.revert_vdi(&disk, &snapshot)).unwrap();
+    assert_eq!(lab.content(&disk), [1, 2, 3]);
+    lab.run(B, |sr| sr.scan(&[])).unwrap();
+    lab.check_clean();
+    lab.delete(&disk);
+    lab.delete(&snapshot);
+    lab.end();
+}
+
+#[test]
+fn limits_protection_and_sizes_are_refused_with_what_undoes_them() {
+    let Some(lab) = Lab::connect() else { return };
+    let disk = lab.disk("treated", &[1, 2, 3]);
+    let path = lab.path(&disk);
+    let new = Uuid::new_v4();
+    let snapshot = lab.snapshot(&disk);
+    rbd(&["snap", "limit", "set", &path, "--limit", "1"]);
+    let refusal = lab.refused(|sr| sr.snapshot_vdi(&disk, &new));
+    type_in(&refusal, "rbd snap limit clear");
+    let second = lab.snapshot(&disk);
+    lab.delete(&second);
+
+    rbd(&["snap", "protect", &format!("{path}@{snapshot}")]);
+    let refusal = lab.refused(|sr| sr.delete_vdi(&snapshot));
+    type_in(&refusal, "rbd snap unprotect");
+    lab.delete(&snapshot);
+
+    let size = format!("{}M", (SIZE - 4 * MIB) / MIB);
+    rbd(&["resize", "--allow-shrink", "--size", &size, &path]);
+    let refusal = lab.refused(|sr| sr.resize_vdi(&disk, i128::from(2 * SIZE)));
+    let warnings = lab.run(B, |sr| sr.scan(&[])).unwrap().warnings.concat();
+    assert_eq!(
+        printed(&warnings, "rbd resize"),
+        printed(&refusal, "rbd resize")
+    );
+    type_in(&refusal, "rbd resize");
+
+    rbd(&["resize", "--size", &format!("{}M", 2 * SIZE / MIB), &path]);
+    lab.run(B, |sr| sr.scan(&[])).unwrap();
+    assert_eq!(lab.record(&disk).unwrap().size, 2 * SIZE);
+    lab.check_clean();
+    lab.delete(&disk);
+    lab.end();
+}

@@ -1,0 +1,195 @@
+//! A stand-in for the hosts of a pool: their clock, their processes, what XAPI has paused, and
+//! which devices their kernels would have. Nothing is mapped.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sr_ceph::host::{
+    Alert, Host, HostError, HostReply, MapRequest, Mapped, Membership, Owner, Result,
+};
+use uuid::Uuid;
+
+/// All hosts of a pool.
+#[derive(Clone, Default)]
+pub struct Hosts(Rc<RefCell<State>>);
+
+#[derive(Default)]
+struct State {
+    /// Seconds that every host's clock is ahead of this machine's.
+    ahead: u64,
+    notes: std::collections::BTreeMap<(String, String), String>,
+    /// Processes so far: their start times.
+    started: u64,
+    running: BTreeSet<u64>,
+    paused: BTreeSet<Uuid>,
+    devices: BTreeMap<String, Vec<Mapped>>,
+    /// What each host has seen since when, in seconds since 1970.
+    seen: BTreeMap<(String, String), (String, u64)>,
+}
+
+impl Hosts {
+    /// Starts a process on a host.
+    pub fn start(&self, host: &str) -> HostStandIn {
+        let mut state = self.0.borrow_mut();
+        state.started += 1;
+        let started = state.started;
+        state.running.insert(started);
+        HostStandIn {
+            hosts: self.clone(),
+            owner: Owner {
+                host: host.to_owned(),
+                boot_id: "first".to_owned(),
+                pid: std::process::id(),
+                started,
+            },
+        }
+    }
+
+    /// The process runs no more.
+    pub fn end(&self, owner: &Owner) {
+        self.0.borrow_mut().running.remove(&owner.started);
+    }
+
+    /// Lets time pass, for all hosts.
+    pub fn advance_seconds(&self, seconds: u64) {
+        self.0.borrow_mut().ahead += seconds;
+    }
+
+    /// Disks whose I/O is held back.
+    pub fn paused(&self) -> BTreeSet<Uuid> {
+        self.0.borrow().paused.clone()
+    }
+}
+
+/// A process on one of the hosts.
+pub struct HostStandIn {
+    hosts: Hosts,
+    owner: Owner,
+}
+
+impl Host for HostStandIn {
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn now(&self) -> u64 {
+        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        real.as_secs() + self.hosts.0.borrow().ahead
+    }
+
+    fn pause(&self, milliseconds: u64) {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+    }
+
+    fn is_gone(&self, owner: &Owner) -> bool {
+        owner.host == self.owner.host && !self.hosts.0.borrow().running.contains(&owner.started)
+    }
+
+    fn seen_for(&self, key: &str, value: &str) -> Result<u64> {
+        let now = self.now();
+        let mut state = self.hosts.0.borrow_mut();
+        let key = (self.owner.host.clone(), key.to_owned());
+        let seen = state.seen.entry(key).or_default();
+        if seen.0 != value {
+            *seen = (value.to_owned(), now);
+        }
+        Ok(now - seen.1)
+    }
+
+    fn note(&self, name: &str, text: Option<&str>) -> Result<()> {
+        let key = (self.owner.host.clone(), name.to_owned());
+        let notes = &mut self.hosts.0.borrow_mut().notes;
+        match text {
+            Some(text) => drop(notes.insert(key, text.to_owned())),
+            None => drop(notes.remove(&key)),
+        }
+        Ok(())
+    }
+
+    fn noted(&self, name: &str) -> Result<Option<String>> {
+        let key = (self.owner.host.clone(), name.to_owned());
+        Ok(self.hosts.0.borrow().notes.get(&key).cloned())
+    }
+
+    fn pool(&self) -> Result<String> {
+        Ok("pool".to_owned())
+    }
+
+    fn membership(&self, _host: &str) -> Result<Membership> {
+        Ok(Membership::Member)
+    }
+
+    fn ask(&self, _host: &str, _vdi: &Uuid) -> Result<Option<HostReply>> {
+        Ok(None)
+    }
+
+    fn revive(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn alert(&self, _facts: &[String], _alert: &Alert) -> Result<()> {
+        Ok(())
+    }
+
+    fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
+        self.hosts.0.borrow_mut().paused.insert(*vdi);
+        Ok(())
+    }
+
+    fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
+        self.hosts.0.borrow_mut().paused.remove(vdi);
+        Ok(())
+    }
+
+    fn supported_features(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn watches_readers(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn mappings(&self) -> Result<Vec<Mapped>> {
+        let state = self.hosts.0.borrow();
+        let devices = state.devices.get(&self.owner.host);
+        Ok(devices.cloned().unwrap_or_default())
+    }
+
+    fn map(&self, request: &MapRequest) -> Result<Mapped> {
+        let mut state = self.hosts.0.borrow_mut();
+        let devices = state.devices.entry(self.owner.host.clone()).or_default();
+        let same = |d: &&Mapped| d.key == request.key && d.label == request.label;
+        if let Some(device) = devices.iter().find(same) {
+            return Ok(device.clone());
+        }
+        let mapped = Mapped {
+            device: PathBuf::from(format!("/dev/rbd-{}", request.key.image_id)),
+            key: request.key.clone(),
+            image_name: request.image_name.clone(),
+            size: 0,
+            read_only: request.read_only,
+            client_address: String::new(),
+            client_id: 0,
+            label: request.label.clone(),
+        };
+        devices.push(mapped.clone());
+        Ok(mapped)
+    }
+
+    fn unmap(&self, mapped: &Mapped, _seconds: u64) -> Result<()> {
+        let mut state = self.hosts.0.borrow_mut();
+        let devices = state.devices.entry(self.owner.host.clone()).or_default();
+        let before = devices.len();
+        devices.retain(|device| device != mapped);
+        if devices.len() == before {
+            return Err(HostError {
+                message: format!("{} is not mapped", mapped.device.display()),
+                errno: Some(nix::libc::ENOENT),
+            });
+        }
+        Ok(())
+    }
+}

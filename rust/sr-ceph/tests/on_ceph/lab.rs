@@ -1,0 +1,264 @@
+//! One SR in a pool of a real cluster, and the processes that use it.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use librbd::{ImageRef, SnapId};
+use sr::xapi::XapiFields;
+use sr_ceph::catalogue::{catalogue_object, image_prefix};
+use sr_ceph::ceph::{connect, CephPool};
+use sr_ceph::cluster::{Cluster, Entries};
+use sr_ceph::device_config::DeviceConfig;
+use sr_ceph::faults::{Faults, FaultyCluster, FaultyHost};
+use sr_ceph::host::Host;
+use sr_ceph::image_features::ImageFeatures;
+use sr_ceph::record::{Record, VdiRecord};
+use sr_ceph::vdi::create::NewDisk;
+use sr_ceph::Repository;
+use uuid::Uuid;
+
+use super::hosts::{HostStandIn, Hosts};
+use super::pool::device_config;
+
+pub const A: &str = "host-a";
+pub const B: &str = "host-b";
+pub const MIB: u64 = 1 << 20;
+/// Size in bytes of a disk that is made.
+pub const SIZE: u64 = 12 * MIB;
+/// Longer than any lease, in seconds.
+const LEASE_OVER: u64 = 121;
+
+/// Blocks that are written and compared: one in each of the objects that a new disk has.
+pub const BLOCKS: usize = 3;
+const BLOCK_BYTES: usize = 4096;
+const OBJECT_BYTES: u64 = 4 * MIB;
+
+/// What the blocks of a disk hold, a number each.
+pub type Content = [u64; BLOCKS];
+
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The manager frees one image after the other.
+const FREED: Duration = Duration::from_secs(120);
+
+/// A process of the driver: a client of its own, on a host.
+pub struct Process {
+    pub cluster: CephPool,
+    pub host: HostStandIn,
+}
+
+/// A pool with one SR in it.
+pub struct Lab {
+    pub hosts: Hosts,
+    pub sr: Uuid,
+    /// Looks on, and prepares what is not under test.
+    pub observer: CephPool,
+    /// The clients that processes were.
+    pub clients: RefCell<BTreeSet<u64>>,
+    config: DeviceConfig,
+    pool: String,
+}
+
+pub fn named(name: &str) -> XapiFields {
+    XapiFields {
+        name_label: name.to_owned(),
+        ty: "user".into(),
+        managed: true,
+        ..XapiFields::default()
+    }
+}
+
+pub fn new_disk(uuid: Uuid, name: &str) -> NewDisk {
+    NewDisk {
+        uuid,
+        size: i128::from(SIZE),
+        xapi: named(name),
+    }
+}
+
+impl Lab {
+    /// A new SR in the pool that the environment names; without it the test says that it is skipped.
+    pub fn connect() -> Option<Self> {
+        let lab = Lab::of(Uuid::new_v4())?;
+        lab.prepare(|sr| sr.create_sr("ceph", "")).unwrap();
+        Some(lab)
+    }
+
+    /// The SR of that UUID in that pool.
+    pub fn of(sr: Uuid) -> Option<Self> {
+        let (config, pool) = device_config()?;
+        Some(Lab {
+            hosts: Hosts::default(),
+            sr,
+            observer: open(&config, &pool),
+            clients: RefCell::default(),
+            config,
+            pool,
+        })
+    }
+
+    /// The pool's name.
+    pub fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    /// A process on a host, with a connection of its own.
+    pub fn process(&self, host: &str) -> Process {
+        let cluster = open(&self.config, &self.pool);
+        let client = cluster.connection().instance_id();
+        self.clients.borrow_mut().insert(client);
+        Process {
+            cluster,
+            host: self.hosts.start(host),
+        }
+    }
+
+    /// Both hosts look at what is under way, and then it stays so for longer than a lease.
+    pub fn let_leases_end(&self) {
+        for host in [A, B] {
+            self.run(host, |sr| sr.look_at_journal()).unwrap();
+        }
+        self.hosts.advance_seconds(LEASE_OVER);
+    }
+
+    /// Runs one command as a process of its own on that host, from connecting to its end.
+    pub fn run<T>(&self, host: &str, command: impl FnOnce(&Repository<'_>) -> T) -> T {
+        let (process, faults) = (self.process(host), Faults::none());
+        self.as_process(&process, &faults, command)
+    }
+
+    /// Runs a command as that process, which then ends; its connection stays, as that of a killed
+    /// process does.
+    pub fn as_process<'w, T>(
+        &self,
+        process: &'w Process,
+        faults: &Faults<'w>,
+        command: impl FnOnce(&Repository<'_>) -> T,
+    ) -> T {
+        let cluster = FaultyCluster::new(&process.cluster, faults);
+        let host = FaultyHost::new(&process.host, faults);
+        let result = command(&self.repository(&cluster, &host));
+        self.hosts.end(process.host.owner());
+        result
+    }
+
+    /// Does something on host A that is not under test, on the observer's connection.
+    pub fn prepare<T>(&self, command: impl FnOnce(&Repository<'_>) -> T) -> T {
+        let host = self.hosts.start(A);
+        let result = command(&self.repository(&self.observer, &host));
+        self.hosts.end(host.owner());
+        result
+    }
+
+    fn repository<'a>(&self, cluster: &'a dyn Cluster, host: &'a dyn Host) -> Repository<'a> {
+        Repository::new(cluster, host, self.sr, ImageFeatures::DEFAULT)
+    }
+
+    /// A new disk that holds this.
+    pub fn disk(&self, name: &str, content: &Content) -> Uuid {
+        let uuid = Uuid::new_v4();
+        self.prepare(|sr| sr.create_disk(&new_disk(uuid, name)))
+            .unwrap();
+        self.fill(&uuid, content);
+        uuid
+    }
+
+    pub fn snapshot(&self, vdi: &Uuid) -> Uuid {
+        let new = Uuid::new_v4();
+        self.prepare(|sr| sr.snapshot_vdi(vdi, &new)).unwrap();
+        new
+    }
+
+    pub fn clone_of(&self, vdi: &Uuid) -> Uuid {
+        let new = Uuid::new_v4();
+        self.prepare(|sr| sr.clone_vdi(vdi, &new)).unwrap();
+        new
+    }
+
+    /// Writes to a disk, as a VM that runs on host A and then stops.
+    pub fn fill(&self, vdi: &Uuid, content: &Content) {
+        self.prepare(|sr| sr.activate_vdi(vdi, true)).unwrap();
+        self.write(vdi, content);
+        self.prepare(|sr| sr.deactivate_vdi(vdi)).unwrap();
+    }
+
+    /// Writes to a disk that is in use.
+    pub fn write(&self, vdi: &Uuid, content: &Content) {
+        let image = self.open_image(vdi, false);
+        for (number, value) in content.iter().enumerate() {
+            let block = value.to_le_bytes().repeat(BLOCK_BYTES / 8);
+            image
+                .write_at(number as u64 * OBJECT_BYTES, &block)
+                .unwrap();
+        }
+        image.close().unwrap();
+    }
+
+    /// What a VDI holds.
+    pub fn content(&self, vdi: &Uuid) -> Content {
+        let image = self.open_image(vdi, true);
+        let mut content = [0; BLOCKS];
+        for (number, value) in content.iter_mut().enumerate() {
+            let mut block = [0; BLOCK_BYTES];
+            let read = image.read_at(number as u64 * OBJECT_BYTES, &mut block);
+            assert_eq!(read.unwrap(), BLOCK_BYTES);
+            let (first, rest) = block.split_first_chunk().unwrap();
+            assert!(rest.chunks(8).all(|word| word == first), "{vdi}: torn");
+            *value = u64::from_le_bytes(*first);
+        }
+        content
+    }
+
+    /// A librbd handle to what holds a VDI's blocks, of the observer's.
+    pub fn open_image(&self, vdi: &Uuid, read_only: bool) -> librbd::Image {
+        self.open_image_as(&self.observer, vdi, read_only)
+    }
+
+    /// The same, of another client's.
+    pub fn open_image_as(&self, client: &CephPool, vdi: &Uuid, read_only: bool) -> librbd::Image {
+        let volume = self.record(vdi).unwrap().volume;
+        let pool = client.connection().pool(&self.pool).unwrap();
+        let id = ImageRef::Id(&volume.image().id);
+        let mut image = pool.image_open(&id, read_only).unwrap();
+        if let Some(snapshot) = volume.snapshot() {
+            image.set_snapshot(Some(SnapId(snapshot.id))).unwrap();
+        }
+        image
+    }
+
+    /// The whole catalogue.
+    pub fn catalogue(&self) -> Entries {
+        let object = catalogue_object(&self.sr);
+        self.observer.read(&object, "").unwrap()
+    }
+
+    pub fn record(&self, vdi: &Uuid) -> Option<VdiRecord> {
+        let (object, key) = (catalogue_object(&self.sr), format!("vdi.{vdi}"));
+        let entries = self.observer.get(&object, &[&key]).unwrap();
+        Some(VdiRecord::parse(entries.get(&key)?).unwrap())
+    }
+
+    /// Deletes the SR, whose VDIs are all deleted. All that they held is given back by scans, as XAPI
+    /// makes them, and by the manager that these ask.
+    pub fn end(self) {
+        let end = Instant::now() + FREED;
+        let left = |sr: &Repository<'_>| {
+            assert!(sr.scan(&[]).unwrap().vdis.is_empty(), "VDIs are left");
+            let images = self.observer.images().unwrap();
+            let ours = |name: &String| name.starts_with(&image_prefix(&self.sr));
+            images.into_values().any(|name| ours(&name)) || !sr.trashed_images().unwrap().is_empty()
+        };
+        while self.prepare(left) {
+            assert!(
+                Instant::now() < end,
+                "images are left, or nobody frees them"
+            );
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        self.prepare(|sr| sr.delete_sr()).unwrap();
+    }
+}
+
+fn open(config: &DeviceConfig, pool: &str) -> CephPool {
+    CephPool::open(connect(config, DEADLINE).unwrap(), pool).unwrap()
+}

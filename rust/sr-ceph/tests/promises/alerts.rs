@@ -1,0 +1,148 @@
+//! What the administrator is told about a host that was declared dead.
+
+use sr_ceph::host::{Alert, Mapped, Subject};
+use uuid::Uuid;
+
+use crate::support::{Lab, A, B, GIB};
+
+const CUT_OFF: &str = "SMBLOCK_HOST_CUT_OFF";
+const FENCED: &str = "SMBLOCK_HOST_FENCED";
+
+/// A disk that host A uses, and its device there.
+fn used_by_a() -> (Lab, Uuid, Mapped) {
+    let lab = Lab::new();
+    lab.run(A, |sr| sr.attach_sr()).unwrap();
+    let vdi = lab.create(GIB);
+    let mapped = lab.activate(A, &vdi).unwrap();
+    lab.world.set_open(A, &mapped.device, true);
+    (lab, vdi, mapped)
+}
+
+fn alerts(lab: &Lab, name: &str) -> Vec<(String, Alert)> {
+    let mut alerts = lab.world.alerts();
+    alerts.retain(|(_, alert)| alert.name == name);
+    alerts
+}
+
+/// What host A tells of itself.
+fn cut_off(lab: &Lab) -> Vec<Alert> {
+    let alerts = alerts(lab, CUT_OFF).into_iter();
+    alerts
+        .inspect(|(host, alert)| {
+            assert_eq!(host, A);
+            assert_eq!(alert.subject, Subject::Host);
+        })
+        .map(|(_, alert)| alert)
+        .collect()
+}
+
+#[test]
+fn each_command_of_a_cut_off_host_raises_one_alert_that_names_its_disks() {
+    type Command = fn(&Lab, &Uuid);
+    let commands: [(&str, Command); 4] = [
+        ("scan", |lab, _| {
+            drop(lab.run(A, |sr| sr.scan(&[])).unwrap())
+        }),
+        ("attach", |lab, _| lab.run(A, |sr| sr.attach_sr()).unwrap()),
+        ("activate", |lab, vdi| drop(lab.activate(A, vdi))),
+        ("check", |lab, _| lab.run(A, |sr| sr.alert_if_cut_off())),
+    ];
+    for (name, command) in commands {
+        let (lab, vdi, mapped) = used_by_a();
+        command(&lab, &vdi);
+        assert!(lab.world.alerts().is_empty(), "{name}: A is not cut off");
+        lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
+        command(&lab, &vdi);
+        let told = cut_off(&lab);
+        assert_eq!(told.len(), 1, "{name}: {told:?}");
+        let device = mapped.device.display().to_string();
+        let parts = [A, "fenced", &mapped.client_address, &lab.sr.to_string()];
+        for part in parts.into_iter().chain([vdi.to_string().as_str(), &device]) {
+            assert!(told[0].text.contains(part), "{name}: {part}: {told:?}");
+        }
+        for (_, again) in commands {
+            again(&lab, &vdi);
+        }
+        assert_eq!(cut_off(&lab).len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_second_declaration_raises_a_second_alert() {
+    let (lab, vdi, mapped) = used_by_a();
+    for times in 1..3 {
+        lab.run(B, |sr| sr.declare_dead(A, "user")).unwrap();
+        lab.activate(A, &vdi).unwrap_err();
+        assert_eq!(cut_off(&lab).len(), times);
+        lab.world.set_open(A, &mapped.device, false);
+        let again = lab.activate(A, &vdi).unwrap();
+        lab.world.set_open(A, &again.device, true);
+    }
+}
+
+#[test]
+fn a_host_without_open_disks_tells_that_it_was_declared_dead() {
+    let (lab, vdi, mapped) = used_by_a();
+    lab.world.set_open(A, &mapped.device, false);
+    lab.deactivate(A, &vdi).unwrap();
+    lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
+    lab.activate(A, &vdi).unwrap();
+    let told = cut_off(&lab);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].text.contains("nothing has to be done"), "{told:?}");
+}
+
+#[test]
+fn a_host_that_booted_after_its_death_raises_no_alert() {
+    let (lab, vdi, _) = used_by_a();
+    lab.world.power_off(A);
+    lab.run(B, |sr| sr.declare_dead(A, "user")).unwrap();
+    lab.world.reboot(A);
+    lab.run(A, |sr| sr.attach_sr()).unwrap();
+    lab.activate(A, &vdi).unwrap();
+    assert_eq!(cut_off(&lab), []);
+}
+
+#[test]
+fn an_alert_that_xapi_refuses_fails_no_command_and_comes_later() {
+    let (lab, vdi, mapped) = used_by_a();
+    lab.world.set_takes_messages(false);
+    lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
+    lab.run(A, |sr| sr.attach_sr()).unwrap();
+    lab.run(A, |sr| sr.scan(&[])).unwrap();
+    assert_eq!(lab.world.alerts(), []);
+    lab.world.set_takes_messages(true);
+    lab.run(A, |sr| sr.scan(&[])).unwrap();
+    assert_eq!(cut_off(&lab).len(), 1);
+    lab.world.set_open(A, &mapped.device, false);
+    lab.activate(A, &vdi).unwrap();
+}
+
+#[test]
+fn who_records_a_death_raises_one_alert_with_the_disks() {
+    let (lab, vdi, mapped) = used_by_a();
+    for _ in 0..2 {
+        lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
+    }
+    let told = alerts(&lab, FENCED);
+    assert_eq!(told.len(), 1);
+    let (host, alert) = &told[0];
+    assert_eq!((host.as_str(), alert.subject), (B, Subject::Sr));
+    for part in [A, B, &vdi.to_string(), &mapped.client_address, "fenced"] {
+        assert!(alert.text.contains(part), "{part}: {alert:?}");
+    }
+}
+
+#[test]
+fn a_declaration_that_the_hook_could_not_record_is_told_by_who_does() {
+    let (lab, vdi, mapped) = used_by_a();
+    let other = lab.create(GIB);
+    lab.world.declare_dead(A, true);
+    lab.activate(B, &vdi).unwrap();
+    lab.activate(B, &other).unwrap();
+    let told = alerts(&lab, FENCED);
+    assert_eq!(told.len(), 1);
+    let text = &told[0].1.text;
+    assert!(text.contains(&vdi.to_string()), "{text}");
+    assert!(text.contains(&mapped.client_address), "{text}");
+}

@@ -1,0 +1,234 @@
+//! Taking and giving back the right to run a volume's server.
+
+use crucible_host::Volume;
+use uuid::Uuid;
+
+use super::claim_log::{released_key, Claim, Log, SmConfig};
+use super::error::{Context, Error, Hold, Result};
+use super::Volumes;
+
+/// What is known about another host's claim.
+enum Verdict {
+    /// It is over: this host may release it.
+    Over,
+    /// Its host has released it.
+    Settled,
+    /// It counts.
+    Holds(Hold),
+}
+
+impl Volumes<'_> {
+    pub(super) fn log(&self, vdi: &Uuid) -> Result<Log> {
+        Log::read(vdi, &self.sm_config(vdi)?)
+    }
+
+    pub(super) fn sm_config(&self, vdi: &Uuid) -> Result<SmConfig> {
+        let sm_config = self.registry.sm_config(vdi);
+        let sm_config = sm_config.registering(|| format!("reading who has VDI {vdi}"))?;
+        sm_config.ok_or(Error::VdiUnknown { vdi: *vdi })
+    }
+
+    /// Whether a claim is this host's, of this boot.
+    pub(super) fn is_ours(&self, claim: &Claim) -> bool {
+        let me = self.machine.identity();
+        claim.host == me.host && claim.boot_id == me.boot_id
+    }
+
+    /// Whether this host has an open claim, of this boot or of an earlier one.
+    pub(super) fn has_claimed(&self, log: &Log) -> bool {
+        log.open()
+            .is_some_and(|claim| claim.host == self.machine.identity().host)
+    }
+
+    /// Gives back this host's claim, if it has one. It must run no server for the volume.
+    pub(super) fn release_ours(&self, log: &Log) -> Result<()> {
+        let ours = log.open().filter(|_| self.has_claimed(log));
+        ours.map_or(Ok(()), |claim| self.release(claim))
+    }
+
+    /// Sees to it that no claim on a volume is open, given that this host runs no server for it:
+    /// its own claims are over then, and those that [`Self::judge`] finds.
+    ///
+    /// # Errors
+    /// [`Error::VdiInUse`]: another host's claim holds. [`Error::UnknownHost`]: nobody can tell.
+    pub(super) fn close(&self, log: &Log) -> Result<()> {
+        let Some(claim) = log.open() else {
+            return Ok(());
+        };
+        if self.has_claimed(log) {
+            return self.release(claim);
+        }
+        match self.judge(claim)? {
+            Verdict::Over => self.release(claim),
+            Verdict::Holds(hold) => Err(claim.in_use(hold)),
+            // The host has released it. What is open now is a later claim.
+            Verdict::Settled => match self.log(&claim.vdi)?.open() {
+                None => Ok(()),
+                Some(now) => Err(now.in_use(Hold::InUse)),
+            },
+        }
+    }
+
+    /// Whether another host's claim certainly holds no more: the one judgement of other hosts.
+    ///
+    /// - The host was declared dead, as smblock's hook has noted in XAPI. That XAPI has not heard from
+    ///   it (`host_metrics.live`) proves nothing.
+    /// - It has published another boot than the claim's, or replies with another one.
+    /// - XAPI does not know it any more, and the claim was made in this pool.
+    /// - The host itself replies that it does not use the volume. It has removed its server and its device
+    ///   before, if a killed command had left them, and then released its claim.
+    fn judge(&self, claim: &Claim) -> Result<Verdict> {
+        let doing = || {
+            format!(
+                "asking about host {}, which has VDI {}",
+                claim.host, claim.vdi
+            )
+        };
+        let Some(host) = self.registry.host(&claim.host).registering(doing)? else {
+            let pool = self.registry.pool().registering(doing)?;
+            if claim.pool.as_ref() == Some(&pool) {
+                return Ok(Verdict::Over);
+            }
+            return Err(claim.of_another_pool());
+        };
+        let other_boot = |boot: &String| *boot != claim.boot_id;
+        if host.declared_dead || host.boot_id.as_ref().is_some_and(other_boot) {
+            return Ok(Verdict::Over);
+        }
+        Ok(match self.registry.ask(&claim.host, &claim.vdi) {
+            Err(e) => Verdict::Holds(Hold::Failed(e.message)),
+            Ok(None) => Verdict::Holds(Hold::Silent),
+            Ok(Some(reply)) if other_boot(&reply.boot_id) => Verdict::Over,
+            Ok(Some(reply)) if reply.in_use => Verdict::Holds(Hold::InUse),
+            Ok(Some(_)) => Verdict::Settled,
+        })
+    }
+
+    /// Removes what a killed command of this host left of a volume: device, server, claim. Returns whether
+    /// this host uses the volume: its device is open, or another command works on it. The caller has made
+    /// sure that SM has not activated the VDI here, and holds SM's lock of it.
+    pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
+        let doing = || format!("looking whether another command works on VDI {vdi}");
+        let Some(_alone) = self.machine.try_lock(vdi).doing(doing)? else {
+            return Ok(true);
+        };
+        // Before its server is touched: a server that waits for its targets may serve a VM again.
+        match self.machine.disconnect(vdi) {
+            Err(e) if e.is_busy() => return Ok(true),
+            // The server takes no flush. It is stopped first, then the device goes.
+            Err(e) => log::warn!("VDI {vdi}: its device stays until its server is gone: {e}"),
+            Ok(()) => {}
+        }
+        match self.clear(vdi).and_then(|()| self.log(vdi)) {
+            Err(e) if e.errno() == Some(nix::libc::EBUSY) => Ok(true),
+            Err(Error::VdiUnknown { .. }) => Ok(false),
+            log => self.release_ours(&log?).map(|()| false),
+        }
+    }
+
+    /// Lets the other hosts judge the claim that this host is about to make. Without its boot, or with
+    /// an old note that it is dead, they would take the claim for one that is over.
+    fn present(&self) -> Result<String> {
+        let me = self.machine.identity();
+        let doing = || format!("telling XAPI in which boot host {} is", me.host);
+        let known = self.registry.host(&me.host).registering(doing)?;
+        if known.as_ref().is_some_and(|host| host.declared_dead) {
+            return Err(Error::DeclaredDead {
+                host: me.host.clone(),
+            });
+        }
+        let published = known.and_then(|host| host.boot_id);
+        if published.as_ref() != Some(&me.boot_id) {
+            self.registry.publish_boot(&me.boot_id).registering(doing)?;
+        }
+        self.registry.pool().registering(doing)
+    }
+
+    /// Claims a volume, as its log was read last.
+    pub(super) fn claim(&self, volume: &Volume, log: &Log) -> Result<Claim> {
+        if let Some(claim) = log.open() {
+            return Err(claim.in_use(Hold::InUse));
+        }
+        let vdi = &volume.uuid;
+        let pool = self.present()?;
+        let (me, now) = (self.machine.identity(), self.machine.now());
+        let (key, claim) = log.next(vdi, me, pool, volume.generation_floor, now);
+        let value = serde_json::to_string(&claim).map_err(|e| Error::Damaged {
+            vdi: *vdi,
+            key: key.clone(),
+            detail: e.to_string(),
+        })?;
+        let added = self.registry.add(vdi, &key, &value);
+        added.registering(|| format!("claiming VDI {vdi}"))?;
+        // That the key was new is not enough: it may have been there and removed again, where
+        // others have had the volume since the log was read. The last claim is never removed.
+        match self.log(vdi)?.open() {
+            Some(winner) if *winner == claim => {}
+            Some(winner) => return Err(winner.in_use(Hold::InUse)),
+            None => return Err(Error::Outrun { vdi: *vdi }),
+        }
+        self.forget(vdi, log);
+        Ok(claim)
+    }
+
+    /// Says that a claim is over. Its server must be certainly gone.
+    pub(super) fn release(&self, claim: &Claim) -> Result<()> {
+        let me = &self.machine.identity().host;
+        if *me != claim.host {
+            log::warn!(
+                "VDI {}: the claim of host {}, generation {}, counts no more",
+                claim.vdi,
+                claim.host,
+                claim.generation
+            );
+        }
+        let key = released_key(claim.generation);
+        // Where the key exists, somebody has said the same before.
+        let added = self.registry.add(&claim.vdi, &key, me);
+        added.registering(|| format!("releasing VDI {}", claim.vdi))?;
+        Ok(())
+    }
+
+    /// Removes entries that a newer claim has made meaningless. Those that stay change nothing.
+    fn forget(&self, vdi: &Uuid, log: &Log) {
+        for key in log.keys() {
+            if let Err(e) = self.registry.remove(vdi, key) {
+                log::warn!("VDI {vdi}: the old entry {key} stays in its sm-config: {e}");
+            }
+        }
+    }
+
+    /// Releases the claim on a volume, of any host. Returns the claim. Entries that cannot be read are removed.
+    ///
+    /// `force` asks nothing about the host: if it still runs a server, the next one fences it.
+    ///
+    /// # Errors
+    /// [`Error::NotReleased`]: the claim's host is a member of this pool, was not declared dead, and uses
+    /// the volume or does not reply.
+    pub fn break_claim(&self, vdi: &Uuid, force: bool) -> Result<Option<Claim>> {
+        let log = loop {
+            match self.log(vdi) {
+                Err(Error::Damaged { key, .. }) => {
+                    let removed = self.registry.remove(vdi, &key);
+                    removed.registering(|| format!("removing {key} from VDI {vdi}"))?;
+                }
+                log => break log?,
+            }
+        };
+        let claim = log.open().cloned();
+        let done = match force {
+            true => claim.iter().try_for_each(|claim| self.release(claim)),
+            false => self.close(&log),
+        };
+        match (done, &claim) {
+            // XAPI cannot be asked about hosts of another pool: the administrator is the one who can tell.
+            (Err(Error::UnknownHost { .. }), Some(claim)) => self.release(claim)?,
+            (Err(source @ Error::VdiInUse { .. }), _) => {
+                let source = Box::new(source);
+                return Err(Error::NotReleased { source });
+            }
+            (done, _) => done?,
+        }
+        Ok(claim)
+    }
+}

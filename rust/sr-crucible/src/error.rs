@@ -1,0 +1,221 @@
+//! What can go wrong with a volume of Crucible, in words for the administrator.
+
+use sr::host::HostError;
+use uuid::Uuid;
+
+/// Result of an operation on an SR of type crucible or on one of its volumes.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a claim counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// A command of this host works under it, or its host replies that it uses the volume.
+    InUse,
+    /// Its host cannot be asked, and was not declared dead.
+    Silent,
+    /// Its host was asked and cannot tell.
+    Failed(String),
+}
+
+/// Why an operation was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// XAPI did not do what was asked.
+    #[error("{doing}: XAPI answered: {source}")]
+    Registry {
+        /// What this driver was about.
+        doing: String,
+        /// XAPI's text.
+        source: HostError,
+    },
+    /// This host did not do what was asked.
+    #[error("{doing}: {source}")]
+    Machine {
+        /// What this driver was about.
+        doing: String,
+        /// What went wrong.
+        source: HostError,
+    },
+    /// What could not be undone, after a failure that is told first.
+    #[error("{first}. On top of that, {second}: VDI {vdi} stays claimed by this host until it is activated here again or the SR is plugged again")]
+    NotUndone {
+        /// The volume.
+        vdi: Uuid,
+        /// The first failure.
+        first: Box<Error>,
+        /// The second.
+        second: Box<Error>,
+    },
+    /// The list of volumes cannot be read, or a volume not made or deleted.
+    #[error(transparent)]
+    Catalogue(#[from] crucible_host::Error),
+    /// Another host, or this one, has the volume.
+    #[error("VDI {vdi} is in use: host {host} has claimed it since {since} (generation {generation}), and a second server would fence the first. {}", advise_on_hold(.hold, .host))]
+    VdiInUse {
+        /// The volume.
+        vdi: Uuid,
+        /// The host's UUID.
+        host: String,
+        /// The claim's generation.
+        generation: u64,
+        /// UTC time.
+        since: String,
+        /// Why the claim counts.
+        hold: Hold,
+    },
+    /// An administrator is to make sure of something before the claim is released.
+    #[error("the claim was not released: {source}. Only if that host certainly runs no server: 'smblock-admin release --force' releases it without these checks, and the disk fails under a VM that still uses it there")]
+    NotReleased {
+        /// [`Error::VdiInUse`].
+        source: Box<Error>,
+    },
+    /// Another pool's host has the volume, or one that nobody can tell about.
+    #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and XAPI does not know that host. Once its server certainly does not run, release the claim with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
+    UnknownHost {
+        /// The volume.
+        vdi: Uuid,
+        /// The host's UUID.
+        host: String,
+        /// The pool's UUID, if the claim has it.
+        pool: String,
+        /// UTC time.
+        since: String,
+    },
+    /// This host was declared dead, and other hosts may have its disks.
+    #[error("this host ({host}) was declared dead, and other hosts may use its disks: plug the SR again here (xe pbd-unplug, xe pbd-plug)")]
+    DeclaredDead {
+        /// The host's UUID.
+        host: String,
+    },
+    /// The key is not the one that the volume was served with before.
+    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. Nothing was started. Put the right key where key_file or key_secret of the volume points; if the volume was made anew with this key, run 'smblock-admin accept' for the VDI")]
+    WrongKey {
+        /// The volume.
+        vdi: Uuid,
+    },
+    /// Two hosts reached for the volume at once, and this one was second.
+    #[error(
+        "VDI {vdi} is in use: another host claimed it at the same moment. Nothing was started here"
+    )]
+    Outrun {
+        /// The volume.
+        vdi: Uuid,
+    },
+    /// Not all three targets can serve.
+    #[error("VDI {vdi} was not attached: {targets}. A server starts with all three targets only, and waits for ever where one is missing: put right what runs there, or what is declared about it, then plug the disk again")]
+    TargetsDown {
+        /// The volume.
+        vdi: Uuid,
+        /// Which do not, and why.
+        targets: String,
+    },
+    /// The SR has no such volume.
+    #[error("VDI {vdi}: no volume of that UUID is declared in device-config:volumes, nor known to device-config:provisioner")]
+    VolumeMissing {
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// XAPI has no record to keep a claim in.
+    #[error("VDI {vdi} is unknown to XAPI, which keeps who uses it: scan the SR (xe sr-scan)")]
+    VdiUnknown {
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// An entry of the log of claims cannot be read.
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so nobody can say which host has the disk. Once no host of the pool certainly runs a server for it, remove the entry with 'smblock-admin release'")]
+    Damaged {
+        /// The VDI.
+        vdi: Uuid,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A record of the volume's regions or key cannot be read.
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so nobody can say whether its regions and its key are its own. Check the targets that are declared for it, then run 'smblock-admin accept' for the VDI")]
+    Unreadable {
+        /// The VDI.
+        vdi: Uuid,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The SR's disks are in use on this host.
+    #[error("SR {sr} still serves VDI {vdi} on this host: unplug it first")]
+    SrInUse {
+        /// The SR.
+        sr: Uuid,
+        /// The VDI.
+        vdi: Uuid,
+    },
+    /// Volumes are left.
+    #[error("SR {sr} is not empty: its provisioner still has {volumes} volume(s). Destroy them first, or forget the SR (xe sr-forget) to keep them")]
+    SrNotEmpty {
+        /// The SR.
+        sr: Uuid,
+        /// How many.
+        volumes: usize,
+    },
+    /// There is no program that makes volumes.
+    #[error("this SR cannot {what}: Crucible itself has no service that does it. Name a program that does with device-config:provisioner, or prepare the three regions by hand and declare the volume in the file of device-config:volumes")]
+    NoProvisioner {
+        /// "create disks", …
+        what: &'static str,
+    },
+    /// A declared volume is not this driver's to delete.
+    #[error("VDI {vdi} is declared in device-config:volumes and its regions were prepared by hand: take it out of that file and scan the SR, then remove the regions by hand. Nothing was deleted")]
+    Declared {
+        /// The VDI.
+        vdi: Uuid,
+    },
+}
+
+impl Error {
+    /// The errno behind it, positive, where there is one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Registry { source, .. } | Error::Machine { source, .. } => source.errno,
+            Error::NotUndone { first, .. } => first.errno(),
+            _ => None,
+        }
+    }
+}
+
+/// What an administrator can do about a claim that counts.
+fn advise_on_hold(hold: &Hold, host: &str) -> String {
+    let dead = format!(
+        "if it is down for good, or its power is off, run 'xe host-declare-dead uuid={host}', then try again"
+    );
+    match hold {
+        Hold::InUse => "The host runs and uses the disk: unplug it there".to_owned(),
+        Hold::Silent => format!("The host cannot be asked whether it uses the disk: {dead}"),
+        Hold::Failed(why) => {
+            format!("The host was asked whether it uses the disk, and cannot tell ({why}): look at its SMlog; {dead}")
+        }
+    }
+}
+
+/// Says what a failing call was for.
+pub(super) trait Context<T> {
+    /// A call to XAPI.
+    fn registering(self, what: impl FnOnce() -> String) -> Result<T>;
+    /// A call to this host.
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Context<T> for sr::host::Result<T> {
+    fn registering(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Registry {
+            doing: what(),
+            source,
+        })
+    }
+
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Machine {
+            doing: what(),
+            source,
+        })
+    }
+}

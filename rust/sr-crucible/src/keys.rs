@@ -1,0 +1,79 @@
+//! Whether a volume's key is the one that the volume was written with.
+//!
+//! A server takes any key. It ends at the first block that it cannot decrypt, and writes all others: a
+//! volume of which little was written would take a second key, and be lost for both. So a fingerprint
+//! of the key belongs to the volume. It is recorded in the VDI's `sm_config` (key `crucible_key`) when
+//! the volume is first served, after some of it was read, and compared before each server is started.
+//!
+//! [`Volumes::accept`] removes the record, for an administrator who has made the volume anew.
+
+use crucible_host::Volume;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::claim_log::SmConfig;
+use super::error::{Context, Error, Hold, Result};
+use super::recorded::{recorded, Recorded};
+use super::Volumes;
+
+#[derive(Serialize, Deserialize)]
+struct Key {
+    fingerprint: String,
+}
+
+impl Recorded for Key {
+    const KEY: &'static str = "crucible_key";
+    const WHAT: &'static str = "key's fingerprint";
+}
+
+pub(super) fn recorded_key(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<String>> {
+    Ok(recorded::<Key>(vdi, sm_config)?.map(|key| key.fingerprint))
+}
+
+impl Volumes<'_> {
+    /// The fingerprint of a volume's key.
+    ///
+    /// # Errors
+    /// [`Error::WrongKey`]: it is not the key that was recorded.
+    pub(super) fn require_key(&self, volume: &Volume) -> Result<Option<String>> {
+        let vdi = &volume.uuid;
+        let read = self.machine.fingerprint(volume);
+        let found = read.doing(|| format!("reading the key of VDI {vdi}"))?;
+        let sm_config = self.sm_config(vdi)?;
+        match (&found, recorded_key(vdi, &sm_config)?) {
+            (Some(found), Some(recorded)) if *found != recorded => {
+                Err(Error::WrongKey { vdi: *vdi })
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// Records the fingerprint of the key that the volume is served with.
+    pub(super) fn record_key(&self, volume: &Volume, fingerprint: Option<&str>) -> Result<()> {
+        let (vdi, Some(fingerprint)) = (&volume.uuid, fingerprint) else {
+            return Ok(());
+        };
+        if let Some(recorded) = recorded_key(vdi, &self.sm_config(vdi)?)? {
+            return match recorded == fingerprint {
+                true => Ok(()),
+                false => Err(Error::WrongKey { vdi: *vdi }),
+            };
+        }
+        let fingerprint = fingerprint.to_owned();
+        self.record(vdi, Key { fingerprint })
+    }
+
+    /// Forgets which regions and which key a volume was served with, for an administrator who has
+    /// replaced them. The next activation records those that it finds.
+    pub fn accept(&self, vdi: &Uuid) -> Result<()> {
+        let _alone = self.lock(vdi)?;
+        let log = self.log(vdi)?;
+        if let Some(claim) = log.open().filter(|_| self.has_claimed(&log)) {
+            return Err(claim.in_use(Hold::InUse));
+        }
+        self.close(&log)?;
+        let removed = self.registry.remove(vdi, Key::KEY);
+        removed.registering(|| format!("forgetting the key of VDI {vdi}"))?;
+        self.forget_regions(vdi)
+    }
+}

@@ -1,0 +1,81 @@
+//! SRs of type crucible: one server process and one NBD device for each volume in use.
+//!
+//! What keeps two hosts from running a server for one volume is the log of claims in XAPI
+//! ([`claim_log`]); Crucible's generations are the second line, and only hold where no server is ever
+//! started with one that was used before. The rules here:
+//!
+//! 1. A server is started only under an open claim of this host, with the claim's generation, at
+//!    most once.
+//! 2. A claim is released only when its server is certainly gone: by its own host, also if another host
+//!    asks it; or by any host, once that host was declared dead, has booted since or is forgotten.
+//! 3. Whatever can be known to fail is looked at before a claim is taken.
+//!
+//! [`Volumes`] knows XAPI as a [`Registry`], this host as a [`Machine`] and the list of volumes as a
+//! [`Catalogue`].
+#![forbid(unsafe_code)]
+
+mod activate;
+mod catalogue;
+mod check;
+mod claim;
+mod claim_log;
+pub mod config;
+pub mod dom0;
+mod error;
+pub mod faults;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod health;
+mod keys;
+mod machine;
+pub mod memory;
+mod plug;
+mod provision;
+mod recorded;
+mod regions;
+mod registry;
+pub mod runner;
+mod scan;
+mod sources;
+
+pub use self::catalogue::{Catalogue, Listing, Source};
+pub use self::claim_log::{Claim, Log, SmConfig, KEY_PREFIX};
+pub use self::error::{Error, Hold, Result};
+pub use self::machine::{Device, Identity, Machine, Server};
+pub use self::registry::{HostState, Registry};
+pub use self::scan::{Scan, Usage};
+pub use self::sources::Sources;
+
+/// Reads what a VDI has recorded of its volume.
+#[cfg(fuzzing)]
+fn read_recorded(vdi: &uuid::Uuid, sm_config: &SmConfig) {
+    let _ = regions::recorded_regions(vdi, sm_config);
+    let _ = keys::recorded_key(vdi, sm_config);
+}
+
+use uuid::Uuid;
+
+/// An SR of type crucible, as one process on one host sees it.
+pub struct Volumes<'a> {
+    registry: &'a dyn Registry,
+    machine: &'a dyn Machine,
+    catalogue: &'a dyn Catalogue,
+    sr: Uuid,
+}
+
+impl<'a> Volumes<'a> {
+    /// The SR of that UUID.
+    pub fn new(
+        registry: &'a dyn Registry,
+        machine: &'a dyn Machine,
+        catalogue: &'a dyn Catalogue,
+        sr: Uuid,
+    ) -> Self {
+        Volumes {
+            registry,
+            machine,
+            catalogue,
+            sr,
+        }
+    }
+}

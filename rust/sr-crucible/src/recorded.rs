@@ -1,0 +1,54 @@
+//! What the driver records of a volume when it is first served, in the VDI's `sm_config`.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::claim_log::SmConfig;
+use super::error::{Context, Error, Result};
+use super::Volumes;
+
+/// A value that is recorded under a key of its own.
+pub(super) trait Recorded: Serialize + DeserializeOwned {
+    const KEY: &'static str;
+    /// What it is, for error messages.
+    const WHAT: &'static str;
+}
+
+/// The recorded text. It names its VDI: XAPI may copy a VDI's maps to another.
+#[derive(Serialize, Deserialize)]
+struct OfVdi<T> {
+    vdi: Uuid,
+    #[serde(flatten)]
+    value: T,
+}
+
+fn unreadable<T: Recorded>(vdi: &Uuid, error: &serde_json::Error) -> Error {
+    Error::Unreadable {
+        vdi: *vdi,
+        key: T::KEY,
+        detail: error.to_string(),
+    }
+}
+
+/// The value that a VDI has recorded; `None` if it has none, or only another VDI's.
+pub(super) fn recorded<T: Recorded>(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<T>> {
+    let Some(text) = sm_config.get(T::KEY) else {
+        return Ok(None);
+    };
+    let of: OfVdi<T> = serde_json::from_str(text).map_err(|e| unreadable::<T>(vdi, &e))?;
+    Ok((of.vdi == *vdi).then_some(of.value))
+}
+
+impl Volumes<'_> {
+    /// Records a value of a VDI that has none.
+    pub(super) fn record<T: Recorded>(&self, vdi: &Uuid, value: T) -> Result<()> {
+        let text = serde_json::to_string(&OfVdi { vdi: *vdi, value });
+        let text = text.map_err(|e| unreadable::<T>(vdi, &e))?;
+        let doing = || format!("recording the {} of VDI {vdi}", T::WHAT);
+        // A value that was copied from another VDI is in the way.
+        self.registry.remove(vdi, T::KEY).registering(doing)?;
+        self.registry.add(vdi, T::KEY, &text).registering(doing)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! What the SR tells XAPI about itself.
+
+use crucible_host::Volume;
+use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
+
+use super::claim_log::Log;
+use super::error::Result;
+use super::{Listing, Volumes};
+
+/// XAPI's null reference.
+const NULL_REF: &str = "OpaqueRef:NULL";
+
+/// What a scan has found.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// Every VDI that the SR holds.
+    pub vdis: Vec<ScannedVdi>,
+    /// How much it holds.
+    pub usage: Usage,
+    /// Where all of that is on record.
+    pub listing: Listing,
+}
+
+/// Bytes of an SR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// The sizes of all volumes: their space is taken from the beginning.
+    pub allocated: u64,
+    /// What the storage machines hold, where the provisioner says; else what is allocated.
+    pub total: u64,
+    /// What is taken of that.
+    pub used: u64,
+}
+
+impl Volumes<'_> {
+    /// `sr_scan`: all volumes, as XAPI is to know them. `known` is what XAPI knows. One that is on
+    /// record no more stays as long as a host has claimed it: its claims would go with the VDI.
+    pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
+        self.settle_leftovers();
+        let listing = self.catalogue.list()?;
+        let volumes = listing.volumes.iter().map(|(volume, _)| volume);
+        let mut vdis: Vec<_> = volumes.map(|volume| scanned(volume, known)).collect();
+        for vdi in known {
+            if listing.find(&vdi.uuid).is_ok() {
+                continue;
+            }
+            if Log::read(&vdi.uuid, &vdi.fields.sm_config)?
+                .open()
+                .is_some()
+            {
+                log::warn!(
+                    "VDI {} is in no list of volumes any more, but in use: it stays in SR {} until it is unplugged",
+                    vdi.uuid, self.sr
+                );
+                vdis.push(ScannedVdi {
+                    uuid: vdi.uuid,
+                    size: vdi.size,
+                    xapi: vdi.fields.clone(),
+                    known_to_xapi: true,
+                });
+            }
+        }
+        Ok(Scan {
+            vdis,
+            usage: usage(&listing),
+            listing,
+        })
+    }
+
+    /// `sr_update`
+    pub fn usage(&self) -> Result<Usage> {
+        self.settle_leftovers();
+        Ok(usage(&self.catalogue.list()?))
+    }
+}
+
+fn usage(listing: &Listing) -> Usage {
+    let sizes = listing.volumes.iter().map(|(volume, _)| volume.size);
+    let allocated = sizes.fold(0, u64::saturating_add);
+    let total = listing.total.unwrap_or(allocated);
+    let used = listing
+        .free
+        .map_or(allocated, |free| total.saturating_sub(free));
+    Usage {
+        allocated,
+        total,
+        used,
+    }
+}
+
+fn scanned(volume: &Volume, known: &[XapiVdi]) -> ScannedVdi {
+    let known = known.iter().find(|vdi| vdi.uuid == volume.uuid);
+    ScannedVdi {
+        uuid: volume.uuid,
+        size: volume.size,
+        xapi: known.map_or_else(|| new_fields(volume), |vdi| vdi.fields.clone()),
+        known_to_xapi: known.is_some(),
+    }
+}
+
+/// What XAPI is to know about a volume that it does not know yet.
+pub(super) fn new_fields(volume: &Volume) -> XapiFields {
+    XapiFields {
+        name_label: volume.name.clone(),
+        name_description: volume.description.clone(),
+        ty: "user".to_owned(),
+        managed: true,
+        metadata_of_pool: NULL_REF.to_owned(),
+        snapshot_time: sr::xapi::NO_TIME.to_owned(),
+        ..XapiFields::default()
+    }
+}

@@ -1,0 +1,74 @@
+//! What the `device-config` of every SR has in common: rules for values, and the datapath.
+
+mod refused;
+mod rules;
+
+pub use self::refused::{equals, shown, Problem, Refused};
+pub use self::rules::{boolean, characters, no_leading_dash, path};
+
+/// The one key that xapi itself adds to every device-config: whether this host is the one that
+/// runs the SR's commands.
+pub const SR_MASTER: &str = "SRmaster";
+
+/// How a disk's blocks get from the guest to its block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Datapath {
+    /// Through tapdisk: can be paused, so a snapshot of a running disk is quiesced.
+    Aio,
+    /// Through the kernel's blkback, without a process between.
+    Phy,
+}
+
+impl Datapath {
+    /// Reads the value of `device-config:datapath`.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn parse(value: &str) -> Result<Self, Problem> {
+        match value {
+            "aio" => Ok(Self::Aio),
+            "phy" => Ok(Self::Phy),
+            _ => Err(Problem::Meaning(
+                "choose aio (through tapdisk, the default) or phy (through blkback)".to_owned(),
+            )),
+        }
+    }
+
+    /// As in `device-config:datapath=` and in SM's VDI type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aio => "aio",
+            Self::Phy => "phy",
+        }
+    }
+
+    /// Refuses a way to connect disks that SM on this host does not have; `served` are those it has.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn require(self, served: &[String]) -> Result<(), Refused> {
+        if served.iter().any(|name| name == self.name()) {
+            return Ok(());
+        }
+        Err(Refused {
+            key: "datapath".to_owned(),
+            value: Some(self.name().to_owned()),
+            problem: Problem::Meaning(format!(
+                "SM on this host connects disks by {} only, and such a disk would never reach \
+                 its VM; give one of these, or leave the key out",
+                served.join(", ")
+            )),
+        })
+    }
+}
+
+/// Whether an unknown key's name says that its value is secret. That of `keyring`, however it is
+/// spelled, is a path.
+pub fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    !key.contains("keyring")
+        && ["key", "secret", "passw", "token", "credential"]
+            .iter()
+            .any(|word| key.contains(word))
+}

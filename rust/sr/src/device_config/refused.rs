@@ -1,0 +1,67 @@
+//! A value of a device-config that cannot be used, and what the administrator types instead.
+
+use thiserror::Error;
+
+/// A value that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("device-config:{key}{} is refused: {problem}", equals(value.as_deref()))]
+pub struct Refused {
+    /// The key as it was given.
+    pub key: String,
+    /// The value; absent where it might be a secret put in the wrong place.
+    pub value: Option<String>,
+    /// What is wrong with it, and what is right.
+    pub problem: Problem,
+}
+
+impl Refused {
+    /// The name of this error in SM's `XE_SR_ERRORCODES.xml`.
+    #[must_use]
+    pub const fn sm_error(&self) -> &'static str {
+        match self.problem {
+            Problem::BadCharacter { .. } => "BadCharacter",
+            Problem::Empty | Problem::TooLong { .. } | Problem::Meaning(_) => "InvalidArg",
+        }
+    }
+}
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// `key=` with nothing behind it.
+    #[error("it is empty; leave the key out to get the default")]
+    Empty,
+    /// Longer than the limit, in bytes.
+    #[error("it has more than {limit} bytes")]
+    TooLong {
+        /// The longest that is accepted, in bytes.
+        limit: usize,
+    },
+    /// A character that would be read as a separator, an option or worse further on.
+    #[error("it contains {}; use only {allowed}", shown(&bad.to_string()))]
+    BadCharacter {
+        /// The first such character.
+        bad: char,
+        /// What may stand there instead.
+        allowed: &'static str,
+    },
+    /// The characters are fine, the meaning is not.
+    #[error("{0}")]
+    Meaning(String),
+}
+
+/// `='value'`, or nothing.
+pub fn equals(value: Option<&str>) -> String {
+    value.map_or_else(String::new, |value| format!("={}", shown(value)))
+}
+
+/// Text of unknown origin made fit for a log line and for XML: one line, no control characters,
+/// not too long, quoted.
+pub fn shown(text: &str) -> String {
+    const LIMIT: usize = 64;
+    let mut cut: String = text.chars().take(LIMIT).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    format!("'{}'", cut.escape_debug())
+}

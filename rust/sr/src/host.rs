@@ -1,0 +1,65 @@
+//! A failed call to this host, and another host's reply about a VDI.
+
+use hostos::HasErrno;
+use serde::Deserialize;
+
+/// Result of a call to this host.
+pub type Result<T> = std::result::Result<T, HostError>;
+
+/// What a call to this host's kernel answers when it did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct HostError {
+    /// What failed, on which device or image, and what to do about it.
+    pub message: String,
+    /// Positive errno, where there was one.
+    pub errno: Option<i32>,
+}
+
+impl HostError {
+    /// Somebody has the device open.
+    pub fn is_busy(&self) -> bool {
+        self.errno == Some(nix::libc::EBUSY)
+    }
+
+    /// Nobody can say whether the call was applied, or still will be.
+    pub fn is_unknown(&self) -> bool {
+        self.errno == Some(nix::libc::ETIMEDOUT)
+    }
+}
+
+impl<E: HasErrno> From<E> for HostError {
+    fn from(error: E) -> Self {
+        HostError {
+            errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// What another host replies about a VDI.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct HostReply {
+    /// Its current boot.
+    pub boot_id: String,
+    /// Whether it uses the VDI. If not, it has also removed what a killed command left of it.
+    pub in_use: bool,
+}
+
+impl HostReply {
+    /// Reads the reply of a host's plugin, which is JSON; empty if the host cannot be asked.
+    ///
+    /// # Errors
+    /// It is not a reply.
+    pub fn parse(host: &str, reply: &str) -> Result<Option<Self>> {
+        if reply.is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_str(reply).map(Some).map_err(|e| HostError {
+            message: format!(
+                "the plugin smblock of host {host} replied {reply:?}: {e}; install the same version of smblock on all hosts"
+            ),
+            errno: None,
+        })
+    }
+}

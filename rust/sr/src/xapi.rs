@@ -1,0 +1,149 @@
+//! What XAPI's database and an SR tell each other about VDIs.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What XAPI knows about a VDI. XAPI's word counts while the SR is plugged; the catalogue's copy
+/// speaks when the SR is introduced again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct XapiFields {
+    /// `name_label`
+    pub name_label: String,
+    /// `name_description`
+    pub name_description: String,
+    /// `type`: user, system, ephemeral, …
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// `read_only`
+    pub read_only: bool,
+    /// `sharable`
+    pub sharable: bool,
+    /// `managed`
+    pub managed: bool,
+    /// `metadata_of_pool`, a reference
+    pub metadata_of_pool: String,
+    /// `is_a_snapshot`
+    pub is_a_snapshot: bool,
+    /// `snapshot_of`, as a UUID
+    pub snapshot_of: Option<Uuid>,
+    /// `snapshot_time`, as XML-RPC writes it (`20261121T08:00:00Z`)
+    pub snapshot_time: String,
+    /// `sm_config` without the keys that belong to a running host
+    pub sm_config: BTreeMap<String, String>,
+}
+
+/// `snapshot_time` of what is no snapshot.
+pub const NO_TIME: &str = "19700101T00:00:00Z";
+
+impl XapiFields {
+    /// What XAPI is to know about a snapshot that is taken of this VDI at that time (seconds since
+    /// 1970), until it says something else.
+    pub fn for_snapshot(&self, of: Uuid, now: u64) -> Self {
+        let time = UNIX_EPOCH + Duration::from_secs(now);
+        XapiFields {
+            read_only: true,
+            is_a_snapshot: true,
+            snapshot_of: Some(of),
+            snapshot_time: humantime::format_rfc3339_seconds(time)
+                .to_string()
+                .replace('-', ""),
+            ..self.clone()
+        }
+    }
+
+    /// What the catalogue is to hold now that XAPI has these fields, where it held `before`.
+    ///
+    /// A snapshot keeps the disk that it is a snapshot of, if XAPI has none, or one that is not in
+    /// reach: XAPI has none for a moment while it introduces the SR's VDIs, and drops its reference
+    /// when the disk is gone. A disk that is gone does no harm here, since no other VDI gets its UUID.
+    pub fn after(&self, before: &Self) -> Self {
+        let kept = before.snapshot_of.filter(|_| self.is_a_snapshot);
+        XapiFields {
+            snapshot_of: self.snapshot_of.or(kept),
+            ..self.clone()
+        }
+    }
+
+    /// What XAPI is to know about a clone of this VDI.
+    pub fn for_clone(&self) -> Self {
+        XapiFields {
+            read_only: false,
+            is_a_snapshot: false,
+            snapshot_of: None,
+            snapshot_time: NO_TIME.to_owned(),
+            ..self.clone()
+        }
+    }
+}
+
+/// A VDI as XAPI's database has it.
+#[derive(Debug, Clone)]
+pub struct XapiVdi {
+    /// The VDI's UUID.
+    pub uuid: Uuid,
+    /// `virtual_size` in bytes.
+    pub size: u64,
+    /// The rest.
+    pub fields: XapiFields,
+}
+
+/// A VDI that the SR holds.
+#[derive(Debug, Clone)]
+pub struct ScannedVdi {
+    /// The VDI's UUID, which is its location too.
+    pub uuid: Uuid,
+    /// Virtual size in bytes.
+    pub size: u64,
+    /// What XAPI knows about it, or knew when it last had it.
+    pub xapi: XapiFields,
+    /// Whether XAPI's database has it.
+    pub known_to_xapi: bool,
+}
+
+/// `sm_config` without what belongs to a running host or to another part of SM, and would be
+/// wrong after the SR was introduced elsewhere.
+pub fn lasting_sm_config(sm_config: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    const TRANSIENT: [&str; 9] = [
+        "paused",
+        "activating",
+        "relinking",
+        "base_mirror",
+        "on_boot",
+        "caching",
+        "import_task",
+        "key_hash",
+        "backend-kind",
+    ];
+    sm_config
+        .into_iter()
+        .filter(|(key, _)| {
+            !TRANSIENT.contains(&key.as_str())
+                && !key.starts_with("host_")
+                && !key.starts_with("read-caching-")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_a_running_host_is_not_remembered() {
+        let sm_config = [
+            ("host_OpaqueRef:1", "RW"),
+            ("paused", "true"),
+            ("read-caching-enabled-on-1", "false"),
+            ("vhd-parent", "abc"),
+        ];
+        let sm_config = sm_config
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
+        let kept: Vec<_> = lasting_sm_config(sm_config).into_keys().collect();
+        assert_eq!(kept, ["vhd-parent"]);
+    }
+}
