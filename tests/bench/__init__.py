@@ -8,5 +8,5 @@ commands     whole SM commands, on the stand-ins for sm and xapi
 datapath     maps, and fio on what is mapped, in a virtual machine
 goals        the goals, and what came of them
 plot         the picture, as SVG
-report       docs/performance.md, and README's part
+report       docs/dev/performance.md, and README's part
 """

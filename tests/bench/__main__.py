@@ -32,7 +32,7 @@ from tests.lab.dom0 import lab_python
 from tests.lab.sm_source import SM_DIR, below
 from tests.wheel import REPOSITORY
 
-PAGE = REPOSITORY / "docs" / "performance.md"
+PAGE = REPOSITORY / "docs" / "dev" / "performance.md"
 README = REPOSITORY / "README.md"
 QUOTA = 4 << 30
 
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=20, help="samples of each operation (default: 20)")
     parser.add_argument("--small", action="store_true", help="scan 10 and 100 VDIs only, to try the bench itself")
     parser.add_argument("--store", choices=("memstore", "bluestore"), default="memstore", help="the OSD's store")
-    parser.add_argument("--output", type=Path, default=PAGE, help="the page to write (default: docs/performance.md)")
+    parser.add_argument("--output", type=Path, default=PAGE, help="the page to write (default: docs/dev/performance.md)")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""docs/performance.md, its plot, and what README shows of them."""
+"""docs/dev/performance.md, its plot, and what README shows of them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def whole(findings: Findings, commands: dict[str, Samples]) -> Table:
 
 
 def page(findings: Findings, commands: dict[str, Samples], machine: Machine, command: str) -> str:
-    """docs/performance.md"""
+    """docs/dev/performance.md"""
     sections = [
         "# Performance",
         f"Written by `{command}`, which starts a Ceph cluster of its own and measures the driver beside the `rbd` and\n"
@@ -185,7 +185,7 @@ def readme(text: str, findings: Findings) -> str:
         [name, f"1/{pair.ratio:.2g}" if pair.ratio < 10 else f"1/{pair.ratio:.0f}"] for name, pair in felt.items()
     ]
     table[-1][1] += "; its space is freed in the background"
-    inside = "![ratios, and the time of a scan](docs/performance.svg)\n\n" + markdown(table)
+    inside = "![ratios, and the time of a scan](docs/dev/performance.svg)\n\n" + markdown(table)
     marks = re.compile("(<!-- bench -->\n).*(\n<!-- /bench -->)", re.DOTALL)
     if not marks.search(text):
         raise LabError("README has no marks <!-- bench --> and <!-- /bench -->")
