@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=20, help="samples of each operation (default: 20)")
     parser.add_argument("--small", action="store_true", help="scan 10 and 100 VDIs only, to try the bench itself")
     parser.add_argument("--store", choices=("memstore", "bluestore"), default="memstore", help="the OSD's store")
-    parser.add_argument("--output", type=Path, default=PAGE, help="the page to write (default: docs/dev/performance.md)")
+    parser.add_argument("--output", type=Path, default=PAGE, help="the page (default: docs/dev/performance.md)")
     return parser
 
 
