@@ -11,17 +11,32 @@ ORACLE := --manifest-path tests/oracle/Cargo.toml
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
 .PHONY: help
-help: ## Say what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+help: ## List the targets
+	@sed -n -e 's/^##@ /\n/p' -e 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 27
 
+##@ Try it
+.PHONY: demo
+demo: wheel ## Show the life of a disk: created, written on one host, read on another, destroyed
+	$(BIN)/python -m tests.demo
+
+.PHONY: demo-crucible
+demo-crucible: wheel ## Show a Crucible volume in use on two hosts while one of its copies dies
+	$(BIN)/python -m tests.demo_crucible
+
+.PHONY: lab
+lab: wheel ## Open a shell with a Ceph cluster, two hosts and xe; HOSTS=local starts quicker, without kernels
+	@$(BIN)/python -m tests.lab_shell $(if $(HOSTS),--hosts $(HOSTS))
+
+##@ Build
 .PHONY: deps
 deps: ## Install what is missing here: Debian packages, Rust, Python tools in .venv
-	@scripts/install-prerequisites
+	@scripts/install-prerequisites </dev/null # stdin is for make lab
 
 .PHONY: wheel
 wheel: deps ## Build target/wheels/smblock-*.whl and prove that it loads in a dom0
-	@scripts/build-wheel
+	@scripts/build-wheel </dev/null
 
+##@ Test
 .PHONY: test
 test: export CARGO_INCREMENTAL = 0
 test: wheel ## Run every test: Rust's, then those on a real Ceph and a real kernel
@@ -49,14 +64,7 @@ test-compat-small: wheel ## Test with the oldest client and kernel and the newes
 	cargo fetch --locked --quiet
 	$(BIN)/python -m tests.compat.run --small
 
-.PHONY: demo
-demo: wheel ## Watch a disk being created, written on one host, read on another, destroyed
-	$(BIN)/python -m tests.demo
-
-.PHONY: demo-crucible
-demo-crucible: wheel ## Watch a Crucible volume being used on two hosts while one of its copies dies
-	$(BIN)/python -m tests.demo_crucible
-
+##@ Develop
 .PHONY: bench
 bench: wheel ## Measure the driver beside the rbd and ceph commands
 	$(BIN)/python -m tests.bench
@@ -66,7 +74,7 @@ fuzz: deps ## Look for inputs that crash a parser: 10 million executions
 	@scripts/fuzz
 
 .PHONY: lint
-lint: wheel ## Check format, types, licences and dependencies
+lint: wheel ## Check formats, types, licences, dependencies, and links between pages
 	@scripts/install-prerequisites tests/requirements.txt tests/requirements-lint.txt
 	cargo fmt --all --check
 	cargo fmt $(ORACLE) --check
@@ -80,6 +88,7 @@ lint: wheel ## Check format, types, licences and dependencies
 	shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_links.py
 	$(BIN)/pytest tests/test_wheel.py -k 'stub or syntax'
 
 .PHONY: clean
