@@ -4,7 +4,8 @@
 
 Starts a one-node Ceph with a pool and a user for it, and two hosts with the driver. In the shell, `xe` is the
 pool's, `ceph`, `rbd` and `rados` use the cluster as its administrator, and `host1 COMMAND` runs a command on
-that host. Without a terminal the shell reads commands from stdin. Everything is gone afterwards.
+that host. `host1 --power-off` and `host1 --power-on` do what they say. Without a terminal the shell reads
+commands from stdin. Everything is gone afterwards.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ Two hosts, {{hosts}}, and a Ceph cluster with the pool {POOL} and the user clien
   rbd ls {POOL}
   {{first}} smblock-admin check device-config:pool={POOL} device-config:ceph_user={USER}
 
-{{first}} COMMAND runs a command on that host. 'exit' ends the shell and removes everything.
+{{first}} COMMAND runs a command on that host, {{first}} --power-off and --power-on do what they say.
+'exit' ends the shell and removes everything.
 """
 WITHOUT_KERNEL = "These hosts have no kernel of their own: no disk can be plugged. 'make lab' without HOSTS has.\n"
 
@@ -50,8 +52,9 @@ WITHOUT_KERNEL = "These hosts have no kernel of their own: no disk can be plugge
 class HostCommands:
     """Runs commands on the lab's hosts for the programs `host1`, `host2`, …: see `tests.lab.on_host`."""
 
-    def __init__(self, hosts: list[Dom0], path: Path) -> None:
-        self._hosts = {host.name: host for host in hosts}
+    def __init__(self, pool: LabPool, path: Path) -> None:
+        self._pool = pool
+        self._hosts = {host.name: host for host in pool.hosts}
         self._listener = Listener(str(path), "AF_UNIX")
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -73,10 +76,21 @@ class HostCommands:
         with connection, suppress(EOFError, OSError):  # the program was interrupted
             name, command = connection.recv()
             try:
-                done = self._hosts[name].exec(["sh", "-c", f"PATH=$PATH:{SM_DIR}; {command}"], timeout=COMMAND_SECONDS)
-                connection.send((done.returncode, done.stdout, done.stderr))
+                connection.send(self._execute(self._hosts[name], command))
             except Exception as error:  # whatever it is, the program waits for a reply
                 connection.send((1, b"", f"{error}\n".encode()))
+
+    def _execute(self, host: Dom0, command: str) -> tuple[int, bytes, bytes]:
+        if command == "--power-off":
+            host.kill()
+        elif command == "--power-on":
+            self._pool.power_on(host)
+        elif not host.is_running:
+            return 1, b"", f"{host.name} is powered off: '{host.name} --power-on' starts it\n".encode()
+        else:
+            done = host.exec(["sh", "-c", f"PATH=$PATH:{SM_DIR}; {command}"], timeout=COMMAND_SECONDS)
+            return done.returncode, done.stdout, done.stderr
+        return 0, b"", b""
 
 
 def programs(hosts: list[Dom0], folder: Path) -> None:
@@ -111,7 +125,7 @@ def run_shell(pool: LabPool, ceph_conf: Path, folder: Path, stdin: bytes | None 
         LAB_FILE: str(pool.lab_file),
         SOCKET: str(folder / "hosts"),
     }
-    with HostCommands(pool.hosts, folder / "hosts"):
+    with HostCommands(pool, folder / "hosts"):
         done = subprocess.run(shell, env=environment, input=stdin, check=False)
     # The status of an interactive shell is that of its last command: no failure of the lab.
     return 0 if interactive else done.returncode

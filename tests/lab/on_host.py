@@ -10,7 +10,7 @@ from multiprocessing.connection import Client
 def main(host: str, *words: str) -> int:
     """The words are joined and read by a shell, as ssh does it. The command has no stdin."""
     if not words:
-        print(f"usage: {host} COMMAND", file=sys.stderr)
+        print(f"usage: {host} COMMAND | --power-off | --power-on", file=sys.stderr)
         return 2
     with Client(os.environ["SMBLOCK_LAB_HOSTS"], "AF_UNIX") as connection:
         connection.send((host, " ".join(words)))
