@@ -1,0 +1,102 @@
+"""README and the pages for users name what exists: commands of `xe`, `smblock-admin` and `make`, and error texts.
+
+Commands of Ceph are in test_printed_commands.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.cephrbd import CephRbdLab
+from tests.lab.xapi.cli.commands import COMMANDS
+from tests.wheel import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs" / "user").glob("*.md"))]
+# Commands of the real `xe` that the lab's has not.
+REAL_ONLY = {"vdi-export", "pool-emergency-transition-to-master", "pool-recover-slaves"}
+_CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+
+
+def code_of(page: Path) -> Iterator[str]:
+    """The code of a page, with each continued line in one."""
+    for found in _CODE.finditer(page.read_text()):
+        yield re.sub(r"\\\n\s*", "", found[0])
+
+
+def typed(program: str) -> set[str]:
+    """What follows a program's name in the code of all pages, to the end of its line."""
+    pattern = re.compile(rf"(?<![\w-])(?:\S*/)?{program} ([^\n`#;)|']+)")
+    return {found[1].strip() for page in PAGES for code in code_of(page) for found in pattern.finditer(code)}
+
+
+def test_each_xe_command_of_the_pages_exists_in_the_lab() -> None:
+    commands = {words.split()[0] for words in typed("xe")}
+    assert len(commands) > 20
+    known = set(COMMANDS) | REAL_ONLY
+    unknown = {name for name in commands - known if not is_record_command(name)}
+    assert not unknown
+
+
+def is_record_command(name: str) -> bool:
+    """Whether `xe` has such a command for a class of objects: sr-list, host-param-get, …"""
+    return bool(re.fullmatch(r"(sr|sm|pbd|vdi|vbd|vm|host)-(list|param-(list|get|set|add|remove))", name))
+
+
+@pytest.fixture(scope="module")
+def usages(lab: CephRbdLab) -> dict[str, str]:
+    """The help text of each command of smblock-admin."""
+    text = lab.admin("--help").check().decode()
+    names = re.search(r"\{([\w,-]+)\}", text)
+    assert names is not None
+    return {name: lab.admin(name, "--help").check().decode() for name in names[1].split(",")} | {"": text}
+
+
+def test_each_option_of_smblock_admin_in_the_pages_exists(usages: dict[str, str]) -> None:
+    lines = typed("smblock-admin")
+    assert len(lines) > 8
+    for line in lines:
+        name = line.split()[0]
+        usage = usages["" if name.startswith("-") else name]
+        for option in re.findall(r"(?<!\S)--[a-z-]+", line):
+            assert f"{option} " in usage or f"{option}\n" in usage or f"{option}]" in usage, line
+
+
+def test_each_target_of_make_in_the_pages_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    typed_targets = {words.split()[0] for words in typed("make")}
+    assert {"demo", "lab", "wheel"} <= typed_targets
+    assert typed_targets <= targets
+
+
+def words_of_code() -> str:
+    """The text of the sources in which errors are made, each line and each string joined to the next."""
+    sources = [*REPOSITORY.glob("rust/*/src/**/*.rs"), *REPOSITORY.glob("drivers/**/*.py")]
+    text = " ".join(path.read_text() for path in sorted(sources))
+    return " ".join(re.sub(r"\\\n\s*|\\(?=[\"'])", "", text).split())
+
+
+def quotes() -> Iterator[tuple[str, str]]:
+    """The texts that the pages quote, each with its page."""
+    for page in PAGES:
+        for quote in re.findall(r"(?:^> ?.*\n)+", page.read_text(), re.MULTILINE):
+            yield page.name, " ".join(re.sub(r"^> ?", "", quote, flags=re.MULTILINE).split())
+
+
+# What a text is made of besides its own words: names, numbers, what a page leaves out, and where two texts meet.
+_FILLED = re.compile(r"[:;.] |\bor |\S*(?:[\d…]|smblock\.|vms|client\.xcp|object-map|ETIMEDOUT|VDI|SR|MiB)\S*")
+
+
+def test_the_texts_that_the_pages_quote_are_those_of_the_code() -> None:
+    code, checked, unknown = words_of_code(), 0, []
+    for page, quote in quotes():
+        for run in _FILLED.sub("\0", quote).split("\0"):
+            words = run.strip(" ,.;:()'")
+            if len(words.split()) > 3:
+                checked += 1
+                unknown += [f"{page}: no text of the code has: {words}"] if words not in code else []
+    assert not unknown, "\n".join(unknown)
+    assert checked > 15
