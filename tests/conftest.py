@@ -201,7 +201,7 @@ def serves_phy(sm_tree: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def new_rbd_pool(lab: CephRbdLab) -> Callable[[], RbdPool]:
-    """Makes a pool of the cluster with its one user, whose rights are those that README asks for."""
+    """Makes a pool of the cluster with its one user, whose rights are those that docs/user/ceph-setup.md lists."""
 
     def make() -> RbdPool:
         number = next(_numbers)

@@ -7,7 +7,7 @@ import time
 
 from tests.lab.cephrbd import CephSr
 
-# README's promise for a command.
+# What docs/user/operations.md promises for a command.
 DEADLINE_SECONDS = 30.0
 
 

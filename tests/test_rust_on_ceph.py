@@ -32,7 +32,7 @@ def cluster_tests() -> list[str]:
 
 @pytest.fixture
 def environment(ceph: OneNodeCeph, pool: str) -> Iterator[dict[str, str]]:
-    """What the tests need to know: a pool, and a user with the rights that README asks for."""
+    """What the tests need to know: a pool, and a user with the rights that docs/user/ceph-setup.md lists."""
     wait_for(ceph.takes_tasks, "the manager to take tasks")
     user = f"rust-{pool}"
     keyring = ceph.create_user(user, pool)

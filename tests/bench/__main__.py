@@ -125,7 +125,7 @@ def _scan_sizes(options: argparse.Namespace) -> dict[int, int]:
 
 
 def _prepare(ceph: OneNodeCeph, pool: str) -> Access:
-    """A pool with a quota and its one user, whose rights are those that README asks for."""
+    """A pool with a quota and its one user, whose rights are those that docs/user/ceph-setup.md lists."""
     user = f"bench-{pool}"
     ceph.create_pool(pool)
     ceph.set_quota(pool, max_bytes=QUOTA)

@@ -1,7 +1,7 @@
 """The driver at work: a pool of hosts with it installed, a Ceph cluster, and SRs in its pools.
 
 Everything goes the way an administrator's does: `xe`, `smblock-admin`, and a cephx user with the
-rights that README asks for.  Only the lab itself, to look and to do harm, is `client.admin`.
+rights that docs/user/ceph-setup.md lists.  Only the lab itself, to look and to do harm, is `client.admin`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 //! SMBLOCK_TEST_CEPH_CONF=…/ceph.conf SMBLOCK_TEST_CEPH_USER=xcp SMBLOCK_TEST_POOL=rbd \
 //!     cargo test -p sr-ceph --test on_ceph
 //! ```
-//! The user needs what README asks for, and no more. Every process is a client of its own, and what
+//! The user needs what docs/user/ceph-setup.md lists, and no more. Every process is a client of its own, and what
 //! it dies in is chosen as in memory; hosts and their kernels are stand-ins, since nothing here is
 //! about devices. `-- --ignored` goes through every crash point instead of a sample.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]

@@ -5,7 +5,7 @@
 //! SMBLOCK_TEST_CEPH_CONF=…/ceph.conf SMBLOCK_TEST_CEPH_USER=xcp SMBLOCK_TEST_POOL=rbd \
 //!     cargo test -p sr-ceph --test round_trips
 //! ```
-//! The user needs what README asks for, and no more. The host is a stand-in: what its kernel asks the
+//! The user needs what docs/user/ceph-setup.md lists, and no more. The host is a stand-in: what its kernel asks the
 //! cluster is not counted. Alone in its process: the counters are one for all. An operation that got
 //! cheaper fails too, so that the table stays true.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
