@@ -168,7 +168,7 @@ def main() -> int:
         print(HINTS.format(hosts=" and ".join(names), first=names[0]) + (WITHOUT_KERNEL if local else ""), flush=True)
         status = run_shell(lab.pool, lab.cluster.conf, lab.part("shell"))
 
-    return perform(show) or status
+    return perform(show, "lab") or status
 
 
 if __name__ == "__main__":

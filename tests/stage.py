@@ -115,12 +115,12 @@ def require(true: bool, otherwise: str) -> None:
         raise DemoFailed(otherwise)
 
 
-def perform(demo: Callable[[Path, ExitStack], None]) -> int:
+def perform(demo: Callable[[Path, ExitStack], None], name: str = "demo") -> int:
     """Run a demo with a folder and a stack of its own; the program's exit status."""
     try:
         with tempfile.TemporaryDirectory(prefix="smblock-demo-") as folder, ExitStack() as stack:
             demo(Path(folder), stack)
     except (DemoFailed, LabError, XeError, subprocess.CalledProcessError) as failure:
-        print(f"\nThe demo failed: {failure}", file=sys.stderr)
+        print(f"\nThe {name} failed: {failure}", file=sys.stderr)
         return 1
     return 0
