@@ -1,10 +1,11 @@
-"""README and the pages for users name what exists: commands of `xe`, `smblock-admin` and `make`, and error texts.
+"""README and the pages for users name what exists: commands, keys of device-config, alerts and error texts.
 
 Commands of Ceph are in test_printed_commands.py.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,29 @@ def test_each_target_of_make_in_the_pages_exists() -> None:
     typed_targets = {words.split()[0] for words in typed("make")}
     assert {"demo", "lab", "wheel"} <= typed_targets
     assert typed_targets <= targets
+
+
+@pytest.mark.parametrize(("driver", "page"), [("CephRBDSR", "device-config"), ("CrucibleSR", "crucible")])
+def test_the_table_of_a_page_has_each_key_of_the_driver(driver: str, page: str) -> None:
+    module = ast.parse((REPOSITORY / "drivers" / f"{driver}.py").read_text())
+    (configuration,) = (
+        node.value
+        for node in module.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CONFIGURATION"
+    )
+    keys = [key for key, _ in ast.literal_eval(configuration)]
+    text = (REPOSITORY / "docs" / "user" / f"{page}.md").read_text()
+    table = text[text.index("| key | default | meaning |") :].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == keys
+
+
+def test_the_pages_name_each_alert() -> None:
+    alert = re.compile(r'"(SMBLOCK_(?!TEST_|LAB|CACHE)[A-Z_]+)"')
+    sources = [*REPOSITORY.glob("rust/*/src/**/*.rs"), *REPOSITORY.glob("drivers/**/*.py")]
+    alerts = {name for path in sources for name in alert.findall(path.read_text())}
+    text = (REPOSITORY / "docs" / "user" / "operations.md").read_text()
+    assert {"SMBLOCK_HOST_FENCED", "SMBLOCK_SR_NOT_SHARED"} <= alerts
+    assert alerts == set(re.findall(r"SMBLOCK_[A-Z_]+", text))
 
 
 def words_of_code() -> str:
