@@ -164,24 +164,20 @@ def _release(options):
             print("smblock-admin: a host that still runs would go on writing: make sure that it is off, then add --yes")
         return 2
     config = dict(options.device_config)
-    is_crucible = crucible.is_meant(config)
-    if not _settle_here(options, None if is_crucible else _sr(options)):
+    core = crucible.core_of(options.session(), options.sr, config) if crucible.is_meant(config) else _sr(options)
+    if not _settle_here(options, core):
         return 1
-    sr_uuid, vdi_uuid = options.sr, options.vdi
-    if is_crucible:
-        host = crucible.release(sr_uuid, vdi_uuid, config, options.force)
-    else:
-        host = _sr(options).release_vdi(vdi_uuid, options.force)
+    host = core.release_vdi(options.vdi, options.force)
     print("no host has claimed it now" if host is None else "released the claim of host %s" % host)
     return 0
 
 
-def _settle_here(options, sr):
+def _settle_here(options, core):
     """Removes what this host has of a disk that it does not use. False: it uses the disk."""
     local = LocalVdi(options.sr, options.vdi)
     with vdi_lock(options.vdi, LOCK_SECONDS) as locked:
-        in_use = not locked or (local.is_served() if sr is None else local.settle(sr))
-        if not in_use and sr is not None:
+        in_use = not locked or local.settle(core)
+        if not in_use:
             local.note.remove()
     if in_use:
         why = "this host uses VDI %s: unplug it, or shut its VM down, instead" % options.vdi
@@ -218,7 +214,7 @@ def _accept(options):
     if not crucible.is_meant(config):
         print("smblock-admin: accept is for SRs of type crucible: give device-config:volumes or :provisioner")
         return 2
-    crucible.accept(options.sr, options.vdi, config)
+    crucible.core_of(options.session(), options.sr, config).accept_vdi(options.vdi)
     print("the next activation records the regions and the key that it finds")
     return 0
 

@@ -1,6 +1,6 @@
 """The core of an SR, for what xapi does not start as an SM command."""
 
-from smblock import CrucibleSr, Sr, crucible
+from smblock import Sr, crucible
 from smblock.pause import Toolstack
 from smblock.sm import util
 
@@ -15,6 +15,5 @@ def core_of(session, sr_uuid):
         raise util.SMException("SR %s has no PBD: its device-config is unknown" % sr_uuid)
     config = pbds[0]["device_config"]
     if crucible.is_meant(config):
-        xapi = crucible.Xapi(session, sr_uuid)
-        return CrucibleSr(sr_uuid, util.get_this_host(), config, xapi, crucible.RUNNER)
+        return crucible.core_of(session, sr_uuid, config)
     return Sr(sr_uuid, util.get_this_host(), config, Toolstack(lambda: session, sr_uuid))

@@ -173,18 +173,9 @@ def check(device_config, datapaths, others, as_json):
     return CrucibleSr(NO_SR, util.get_this_host(), device_config, None, RUNNER).check(datapaths, as_json)
 
 
-def release(sr_uuid, vdi_uuid, device_config, force):
-    """Releases the claim on a volume. Returns the UUID of the host that had it, or None."""
-    with _local_session() as session:
-        core = CrucibleSr(sr_uuid, util.get_this_host(), device_config, Xapi(session, sr_uuid), RUNNER)
-        return core.release_vdi(vdi_uuid, force)
-
-
-def accept(sr_uuid, vdi_uuid, device_config):
-    """Forgets which regions and which key a volume was served with."""
-    with _local_session() as session:
-        core = CrucibleSr(sr_uuid, util.get_this_host(), device_config, Xapi(session, sr_uuid), RUNNER)
-        core.accept_vdi(vdi_uuid)
+def core_of(session, sr_uuid, device_config):
+    """The core of an SR on this host."""
+    return CrucibleSr(sr_uuid, util.get_this_host(), device_config, Xapi(session, sr_uuid), RUNNER)
 
 
 @contextlib.contextmanager

@@ -69,6 +69,7 @@ fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
         CrucibleError::VdiInUse { .. }
         | CrucibleError::NotReleased { .. }
         | CrucibleError::Outrun { .. }
+        | CrucibleError::UsedHere { .. }
         | CrucibleError::UnknownHost { .. } => "VDIInUse",
         CrucibleError::DeclaredDead { .. } | CrucibleError::WrongKey { .. } => "VDIUnavailable",
         CrucibleError::VolumeMissing { .. } | CrucibleError::VdiUnknown { .. } => "VDIMissing",

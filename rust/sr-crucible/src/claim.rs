@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::claim_log::{released_key, Claim, Log, SmConfig};
 use super::error::{Context, Error, Hold, Result};
+use super::machine::Server;
 use super::Volumes;
 
 /// What is known about another host's claim.
@@ -122,6 +123,10 @@ impl Volumes<'_> {
         match self.clear(vdi).and_then(|()| self.log(vdi)) {
             Err(e) if e.errno() == Some(nix::libc::EBUSY) => Ok(true),
             Err(Error::VdiUnknown { .. }) => Ok(false),
+            Err(e @ Error::Damaged { .. }) => {
+                log::warn!("VDI {vdi}: this host does not use it, and releases no claim: {e}");
+                Ok(false)
+            }
             log => self.release_ours(&log?).map(|()| false),
         }
     }
@@ -203,9 +208,14 @@ impl Volumes<'_> {
     /// `force` asks nothing about the host: if it still runs a server, the next one fences it.
     ///
     /// # Errors
+    /// [`Error::UsedHere`]: this host has a server or a device of the volume, or a command works on it.
     /// [`Error::NotReleased`]: the claim's host is a member of this pool, was not declared dead, and uses
     /// the volume or does not reply.
     pub fn break_claim(&self, vdi: &Uuid, force: bool) -> Result<Option<Claim>> {
+        let _alone = match force {
+            true => None,
+            false => Some(self.require_idle(vdi)?),
+        };
         let log = loop {
             match self.log(vdi) {
                 Err(Error::Damaged { key, .. }) => {
@@ -230,5 +240,18 @@ impl Volumes<'_> {
             (done, _) => done?,
         }
         Ok(claim)
+    }
+
+    /// Makes sure that this host does not use a volume, until what is returned is dropped.
+    fn require_idle(&self, vdi: &Uuid) -> Result<Box<dyn std::any::Any>> {
+        let doing = || format!("looking whether another command works on VDI {vdi}");
+        let Some(alone) = self.machine.try_lock(vdi).doing(doing)? else {
+            return Err(Error::UsedHere { vdi: *vdi });
+        };
+        let serves = matches!(self.server(vdi)?, Server::Running { .. });
+        if serves || self.device(vdi)?.is_some() {
+            return Err(Error::UsedHere { vdi: *vdi });
+        }
+        Ok(alone)
     }
 }

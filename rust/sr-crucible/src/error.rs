@@ -69,6 +69,12 @@ pub enum Error {
         /// [`Error::VdiInUse`].
         source: Box<Error>,
     },
+    /// This host has a server or a device of the volume, or a command works on it.
+    #[error("the claim was not released: this host uses VDI {vdi}. Unplug the disk here, or shut its VM down, then try again")]
+    UsedHere {
+        /// The volume.
+        vdi: Uuid,
+    },
     /// Another pool's host has the volume, or one that nobody can tell about.
     #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and XAPI does not know that host. Once its server certainly does not run, release the claim with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
     UnknownHost {

@@ -7,6 +7,7 @@ mod hosts;
 mod keys;
 mod leftovers;
 mod regions;
+mod release;
 
 use crucible_host::Volume;
 use sr::xapi::{XapiFields, XapiVdi};
