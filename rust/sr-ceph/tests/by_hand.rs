@@ -10,6 +10,8 @@ mod features;
 mod groups;
 #[path = "by_hand/identity.rs"]
 mod identity;
+#[path = "by_hand/moved.rs"]
+mod moved;
 #[path = "by_hand/sizes.rs"]
 mod sizes;
 #[path = "by_hand/snapshots.rs"]

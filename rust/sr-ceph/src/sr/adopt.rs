@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::catalogue::{hidden_key, intent_key, records, vdi_key, Stored, VDI_PREFIX};
+use crate::catalogue::{
+    hidden_key, intent_key, records, vdi_key, Stored, HIDDEN_PREFIX, VDI_PREFIX,
+};
 use crate::cluster::{Entries, ImageState, Swap, MIGRATING};
 use crate::error::{Context, Result};
 use crate::record::{BaseSnapshot, HiddenRecord, ImageRef, Intent, SnapshotRef, VdiRecord, Volume};
@@ -50,8 +52,12 @@ impl Repository<'_> {
         entries: &Entries,
         images: &BTreeMap<String, String>,
     ) -> Result<usize> {
-        let lost: BTreeMap<_, _> = records::<VdiRecord>(entries, VDI_PREFIX)
-            .map(|stored| stored.record.volume.image().clone())
+        let disks = records::<VdiRecord>(entries, VDI_PREFIX);
+        let disks = disks.map(|stored| stored.record.volume.image().clone());
+        let hidden = records::<HiddenRecord>(entries, HIDDEN_PREFIX);
+        let hidden = hidden.map(|stored| stored.record.image);
+        let lost: BTreeMap<_, _> = disks
+            .chain(hidden)
             .filter(|image| !images.contains_key(&image.id))
             .map(|image| (image.id.clone(), image))
             .collect();
@@ -88,6 +94,25 @@ impl Repository<'_> {
             },
             Some(found) => Successor::Foreign(found.id),
         })
+    }
+
+    /// The image that a deletion goes on with, if the image that it names does not exist any more: the
+    /// same one, with another id. `None`: the image was removed.
+    ///
+    /// # Errors
+    /// [`ByHand`](crate::error::ByHand): it is being migrated, or may still be imported.
+    pub(crate) fn moved_to(&self, lost: &ImageRef) -> Result<Option<ImageRef>> {
+        match self.successor_of(lost)? {
+            Successor::None | Successor::Foreign(_) => Ok(None),
+            Successor::Ours(id) => Ok(Some(ImageRef {
+                name: lost.name.clone(),
+                id,
+            })),
+            Successor::Open { .. } | Successor::Migrating => {
+                let vdi = self.vdi_of_image_name(&lost.name).unwrap_or_default();
+                Err(self.explain_missing(vdi, lost))
+            }
+        }
     }
 
     /// The address of a client that has an image open for writing. `rbd import` and `rbd cp` set the

@@ -86,11 +86,16 @@ impl Repository<'_> {
     /// Whether anything depends on an image, or anybody has it open: also a client that died a
     /// moment ago, which nobody who deletes is to wait for. Nobody needs one that does not exist.
     pub(crate) fn is_needed(&self, image: &ImageRef) -> Result<bool> {
+        Ok(self.is_used(image)?.unwrap_or(false))
+    }
+
+    /// As [`Repository::is_needed`]; `None`: the image does not exist.
+    pub(crate) fn is_used(&self, image: &ImageRef) -> Result<Option<bool>> {
         match self.cluster.users(&image.id) {
-            Err(e) if e.is_not_found() => Ok(false),
+            Err(e) if e.is_not_found() => Ok(None),
             other => other
                 .doing(&format!("looking for who needs image {}", image.name))
-                .map(|users| !(users.snapshots.is_empty() && users.watchers.is_empty())),
+                .map(|users| Some(!(users.snapshots.is_empty() && users.watchers.is_empty()))),
         }
     }
 

@@ -72,7 +72,7 @@ impl Repository<'_> {
             .expect(vdi_key(vdi), Some(stored))
             .expect::<Intent>(intent_key(vdi), None)
             .write(vdi_key(vdi), &mut record);
-        self.remove_snapshot(record.volume.image(), base.snapshot.id)?;
+        self.remove_snapshot_of_moved(record.volume.image(), &base.snapshot)?;
         self.commit(
             &format!("forgetting what clones of VDI {vdi} are made of"),
             &swap,

@@ -142,12 +142,19 @@ impl Repository<'_> {
     }
 
     /// Refuses to delete what would be left behind. Returns whether the record has changed: its
-    /// image had another id.
+    /// image had another id. If the catalogue cannot take that over yet, since another VDI of the
+    /// image is in use, the deletion finds the image itself.
     pub(crate) fn require_deletable(&self, record: &VdiRecord) -> Result<bool> {
         let image = record.volume.image();
         let doing = format!("looking at image {}", image.name);
         match self.cluster.features(&image.id) {
-            Err(e) if e.is_not_found() => return self.adopt(image).map(|adopted| adopted > 0),
+            Err(e) if e.is_not_found() => {
+                let adopted = self.adopt(image)? > 0;
+                if !adopted {
+                    self.moved_to(image)?;
+                }
+                return Ok(adopted);
+            }
             other => {
                 let features = other.doing(&doing)?;
                 if let Some(refusal) = self.refusal_of(&image.name, features) {

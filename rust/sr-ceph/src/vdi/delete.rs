@@ -47,11 +47,11 @@ impl Repository<'_> {
             };
             self.refuse_if_in_use(&stored.record)?;
             self.require_unlocked(&stored.record)?;
-            if stored.record.reset_point.is_some() {
-                self.forget_reset_point(vdi)?;
+            if self.require_deletable(&stored.record)? {
                 continue;
             }
-            if self.require_deletable(&stored.record)? {
+            if stored.record.reset_point.is_some() {
+                self.forget_reset_point(vdi)?;
                 continue;
             }
             let action = match stored.record.volume.clone() {
@@ -78,10 +78,22 @@ pub(crate) fn complete(
 ) -> Result<()> {
     let trashed = match &intent.record.action {
         Action::DeleteDisk { image, base } => {
-            if let Some(base) = base {
-                repository.remove_snapshot(image, base.id)?;
-            }
-            if repository.is_needed(image)? || !repository.leaves_group(image)? {
+            let image = &match base {
+                Some(base) => repository.remove_snapshot_of_moved(image, base)?,
+                None => image.clone(),
+            };
+            let (image, needed) = match repository.is_used(image)? {
+                Some(used) => (image.clone(), used),
+                None => match repository.moved_to(image)? {
+                    None => (image.clone(), false),
+                    Some(moved) => {
+                        let needed = repository.is_needed(&moved)?;
+                        (moved, needed)
+                    }
+                },
+            };
+            let image = &image;
+            if needed || !repository.leaves_group(image)? {
                 let bytes = HiddenRecord::new(image.clone()).seal();
                 repository.leave_to_worker(); // its own data, or to wait for a client that died
                 return repository.finish(vdi, intent, None, |swap, _| {
@@ -117,18 +129,19 @@ fn drop_snapshot(
     let needed = under(&entries, VDI_PREFIX).any(|(_, value)| {
         // A record that cannot be read might be the same snapshot.
         VdiRecord::parse(value).map_or(true, |record| {
+            let of = record.volume.image();
+            // Also by name: the record may have the ids that the image has now, or those that it had.
             record.uuid != *vdi
-                && record.volume.image().id == image.id
-                && record
-                    .volume
-                    .snapshot()
-                    .is_some_and(|s| s.id == snapshot.id)
+                && record.volume.snapshot().is_some_and(|s| {
+                    of.id == image.id && s.id == snapshot.id
+                        || of.name == image.name && s.name == snapshot.name
+                })
         })
     });
     if needed {
         return Ok(None);
     }
-    repository.remove_snapshot(image, snapshot.id)?;
+    let image = repository.remove_snapshot_of_moved(image, snapshot)?;
     match entries.remove(&hidden_key(&image.id)).map(Stored::parse) {
         Some(Ok(hidden)) => repository.discard_if_free(hidden),
         Some(Err(_)) | None => Ok(None), // a scan reports what is damaged

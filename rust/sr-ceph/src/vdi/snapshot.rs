@@ -241,6 +241,26 @@ impl Repository<'_> {
         }
     }
 
+    /// Removes a snapshot of an image that may have another id now. Returns the image as it is.
+    pub(crate) fn remove_snapshot_of_moved(
+        &self,
+        image: &ImageRef,
+        snapshot: &SnapshotRef,
+    ) -> Result<ImageRef> {
+        match self.cluster.remove_snapshot(&image.id, snapshot.id) {
+            Err(e) if e.is_not_found() => {}
+            other => {
+                let kept = |error| self.explain_kept_snapshot(image, snapshot.id, error);
+                return other.map_err(kept).map(|()| image.clone());
+            }
+        }
+        let Some(moved) = self.moved_to(image)? else {
+            return Ok(image.clone());
+        };
+        self.remove_snapshot_named(&moved, &snapshot.name)?;
+        Ok(moved)
+    }
+
     /// Removes a snapshot; one that is not there was removed before.
     pub(crate) fn remove_snapshot(&self, image: &ImageRef, id: u64) -> Result<()> {
         match self.cluster.remove_snapshot(&image.id, id) {

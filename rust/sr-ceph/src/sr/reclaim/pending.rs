@@ -10,7 +10,7 @@ use super::trash::Trash;
 use super::SOFT_DEPTH;
 use crate::catalogue::{records, Stored, HIDDEN_PREFIX, VDI_PREFIX};
 use crate::cluster::Entries;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::record::{HiddenRecord, ImageRef, VdiRecord};
 use crate::size::Size;
 use crate::Repository;
@@ -286,7 +286,12 @@ impl Repository<'_> {
         let doing = format!("looking at hidden image {}", image.name);
         let (size, snapshots) = match self.cluster.header(&image.id) {
             Ok(header) => (header.size, header.snapshots),
-            Err(e) if e.is_not_found() => (0, 0),
+            Err(e) if e.is_not_found() => match self.moved_to(image) {
+                Ok(None) => (0, 0),
+                // The next scan takes the image over, once that is possible.
+                Ok(Some(_)) | Err(Error::ByHand(_)) => return Ok(None),
+                Err(e) => return Err(e),
+            },
             Err(e) => return Err(e).doing(&doing),
         };
         let kind = Kind::Hidden { size, snapshots };

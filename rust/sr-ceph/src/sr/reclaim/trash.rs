@@ -16,7 +16,7 @@ use nix::libc;
 use super::named::{Named, Reason};
 use super::pending::{HoldUp, Kind, Pending};
 use crate::catalogue::{image_prefix, records, Stored, VDI_PREFIX};
-use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
+use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage, MIGRATING};
 use crate::error::{Context, Error, Result};
 use crate::record::{ImageRef, Record, TrashRecord};
 use crate::Repository;
@@ -128,13 +128,19 @@ impl Repository<'_> {
     /// there is what counts: it may have been renamed, and another image may have its name.
     pub(crate) fn move_to_trash(&self, image: &ImageRef) -> Result<()> {
         let doing = format!("moving image {} to the trash", image.name);
-        if let Some(name) = self.cluster.image_name(&image.id).doing(&doing)? {
-            match self.cluster.trash_image(&name) {
-                Err(e) if e.is_not_found() => {}
-                other => other.doing(&doing)?,
-            }
+        let Some(name) = self.cluster.image_name(&image.id).doing(&doing)? else {
+            // A migration moves its source to the trash, and may bring it back.
+            return match self.cluster.features(&image.id) {
+                Err(e) if e.is_not_found() => Ok(()),
+                features => self
+                    .refusal_of(&image.name, features.doing(&doing)? & MIGRATING)
+                    .map_or(Ok(()), |refusal| Err(refusal.into())),
+            };
+        };
+        match self.cluster.trash_image(&name) {
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other.doing(&doing),
         }
-        Ok(())
     }
 
     /// Looks again which images may be purged, right before they are: the mark of each that may.
