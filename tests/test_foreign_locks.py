@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 
+from tests.lab import run, wait_for
 from tests.lab.cephrbd import CephSr
+from tests.lab.commands import commands_in
 
 # What docs/user/operations.md promises for a command.
 DEADLINE_SECONDS = 30.0
@@ -48,6 +51,20 @@ def test_a_disk_locked_by_hand_is_refused_by_name_and_holds_up_no_other(sr: Ceph
     sr.destroy_vdi(vdi)
     sr.scan()
     assert sr.vdis() == set()
+
+
+def test_a_lock_on_an_image_in_the_trash_is_removed_by_the_printed_command(sr: CephSr) -> None:
+    vdi = sr.create_vdi("locked", "64MiB")
+    spec = f"{sr.pool.name}/{sr.image(vdi)}"
+    ident = str(sr.pool.image_info(sr.image(vdi))["id"])
+    sr.lab.ceph.rbd("trash", "mv", spec)
+    sr.pool.rados("lock", "get", f"rbd_header.{ident}", "rbd_lock", "--lock-cookie", "my lock")
+    refused = sr.lab.refused("vdi-destroy", f"uuid={vdi}")
+    (command,) = (c for c in commands_in(refused) if " lock " in c)
+    program, *words = shlex.split(command)
+    run([program, "--conf", sr.lab.ceph.conf, *words], timeout=30)
+    sr.destroy_vdi(vdi)
+    wait_for(lambda: ident not in sr.pool.trash(), "the image to be freed")
 
 
 def test_the_limit_of_a_disks_snapshots_is_named_and_is_no_lack_of_space(sr: CephSr) -> None:

@@ -45,6 +45,7 @@ PLACEHOLDERS = {
     "{client}": "client.4711",
     "{lock}": "lock client.4711",
     "{POOL_NAME}": "no-such-pool",
+    "{LOCK_NAME}": "rbd_lock",
     "{option}": "rbd_default_data_pool",
     "{snapshot}": "snapshot",
     "{group_pool}": "no-such-pool",

@@ -17,7 +17,7 @@ use crate::write_op::WriteOp;
 
 const CLASS: &CStr = c"rbd";
 /// The name of the one lock that librbd, kernels and `rbd lock add` use.
-const LOCK_NAME: &str = "rbd_lock";
+pub(crate) const LOCK_NAME: &str = "rbd_lock";
 /// Room for an answer. Only lists of snapshots are longer than one name: they get more.
 const ANSWER: usize = 4096;
 

@@ -5,6 +5,7 @@
 //! EROFS, or tries again without end.
 
 use std::ffi::c_int;
+use std::fmt;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -13,6 +14,7 @@ use serde_json::json;
 use crate::buffer::{is_too_short, text_of, texts_of};
 use crate::deadline::within;
 use crate::error::{Error, Result};
+use crate::header::LOCK_NAME;
 use crate::image::{Image, ImageRef, OwnedRef};
 use crate::pool::Pool;
 use crate::watchers::Watcher;
@@ -53,29 +55,52 @@ impl Lock {
         owners.find(|owner| self.tag != OWN_TAG || !owner.cookie.starts_with(OWN_COOKIE))
     }
 
-    /// The error of a call that this lock keeps from changing an image: `path` is its pool and name.
-    pub(crate) fn refuse(&self, call: &'static str, path: &str) -> Result<()> {
+    /// The error of a call that this lock keeps from changing an image.
+    fn refuse(&self, call: &'static str, place: &Place) -> Result<()> {
         match self.set_by_hand() {
             None => Ok(()),
             Some(owner) => Err(Error::Call {
                 call,
-                object: path.to_owned(),
+                object: place.to_string(),
                 errno: Errno::EBUSY as i32,
-                detail: Some(owner.remedy(path)),
+                detail: Some(owner.remedy(place)),
             }),
         }
     }
 }
 
 impl LockOwner {
-    /// Which lock it is, and the command that removes it from the image `path`.
-    pub fn remedy(&self, path: &str) -> String {
+    /// Which lock it is, and the command that removes it.
+    fn remedy(&self, place: &Place) -> String {
         let (client, cookie) = (&self.client, &self.cookie);
+        let remove = match place {
+            Place::Named(path) => format!("rbd lock rm {path} '{cookie}' {client}"),
+            // `rbd lock` takes no image id.
+            Place::Unnamed { pool, id } => format!(
+                "rados -p {pool} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie '{cookie}'"
+            ),
+        };
         format!(
             "{client} holds the lock '{cookie}', which was set by hand and does not end by itself; \
-             if its owner does not need it any more, remove it: \
-             rbd lock rm {path} '{cookie}' {client}"
+             if its owner does not need it any more, remove it: {remove}"
         )
+    }
+}
+
+/// How a command of Ceph's finds an image.
+enum Place {
+    /// By its pool and name, `POOL/IMAGE`.
+    Named(String),
+    /// By its id: it is in the trash, or has lost its name.
+    Unnamed { pool: String, id: String },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Named(path) => f.write_str(path),
+            Place::Unnamed { pool, id } => write!(f, "{pool}/id {id}"),
+        }
     }
 }
 
@@ -144,7 +169,7 @@ impl Image {
         let lock = self.lock_now()?;
         match lock.set_by_hand() {
             None => Ok(()),
-            Some(_) => lock.refuse(call, &self.spec()?),
+            Some(_) => lock.refuse(call, &self.pool().place_of(&self.id()?)?),
         }
     }
 
@@ -182,7 +207,7 @@ impl Image {
     fn obstacle(&self) -> Result<Option<String>> {
         let spec = self.spec()?;
         if let Some(owner) = self.lock_now()?.set_by_hand() {
-            return Ok(Some(owner.remedy(&spec)));
+            return Ok(Some(owner.remedy(&self.pool().place_of(&self.id()?)?)));
         }
         if self.features_now()? & NON_PRIMARY != 0 {
             return Ok(Some(demoted(&spec)));
@@ -264,15 +289,26 @@ impl Pool {
         if lock.set_by_hand().is_none() {
             return Ok(());
         }
-        let name = self.image_name(id)?;
-        let path = name.map_or_else(|| self.path(&format!("id {id}")), |name| self.path(&name));
-        lock.refuse("rbd_list_lockers", &path)
+        lock.refuse("rbd_list_lockers", &self.place_of(id)?)
+    }
+
+    fn place_of(&self, id: &str) -> Result<Place> {
+        Ok(match self.image_name(id)? {
+            Some(name) => Place::Named(self.path(&name)),
+            None => Place::Unnamed {
+                pool: self.name().to_owned(),
+                id: id.to_owned(),
+            },
+        })
     }
 
     /// Refuses a call that a lock set by hand keeps from changing the image called `name`.
     pub(crate) fn refuse_if_locked(&self, call: &'static str, name: &str) -> Result<()> {
         match self.image_id(name)? {
-            Some(id) => self.header(&id).lock()?.refuse(call, &self.path(name)),
+            Some(id) => {
+                let place = Place::Named(self.path(name));
+                self.header(&id).lock()?.refuse(call, &place)
+            }
             None => Ok(()), // the call itself returns ENOENT
         }
     }
@@ -325,12 +361,18 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_lock_and_the_command_that_removes_it() {
-        let refused = lock("", "my lock").refuse("rbd_trash_move", "vms/a");
-        let text = refused.map_err(|error| error.to_string()).unwrap_err();
-        assert!(text.contains("EBUSY"), "{text}");
-        assert!(
-            text.contains("rbd lock rm vms/a 'my lock' client.4123"),
-            "{text}"
-        );
+        let unnamed = Place::Unnamed {
+            pool: "vms".to_owned(),
+            id: "10a4".to_owned(),
+        };
+        for (place, command) in [
+            (Place::Named("vms/a".to_owned()), "rbd lock rm vms/a 'my lock' client.4123"),
+            (unnamed, "rados -p vms lock break rbd_header.10a4 rbd_lock client.4123 --lock-cookie 'my lock'"),
+        ] {
+            let refused = lock("", "my lock").refuse("rbd_trash_move", &place);
+            let text = refused.map_err(|error| error.to_string()).unwrap_err();
+            assert!(text.contains("EBUSY"), "{text}");
+            assert!(text.contains(command), "{text}");
+        }
     }
 }
