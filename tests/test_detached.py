@@ -68,7 +68,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started
         return SimpleNamespace(put=lambda: started.tokens.append(f"{vdi_uuid}.{name}"))
 
     stubs: dict[str, dict[str, Any]] = {
-        "guard": {"PROGRAM": str(started.program), "Token": token},
+        "guard": {"PROGRAM": str(started.program), "SUPERVISOR": "command-", "Token": token},
         "local": {"process_started": lambda pid: 7},
         "sm": {"util": SimpleNamespace(SMlog=started.logged.append)},
     }

@@ -5,7 +5,7 @@ import subprocess
 import uuid
 
 from smblock import detached
-from smblock.guard import PROGRAM, Token
+from smblock.guard import PROGRAM, SUPERVISOR, Token
 from smblock.local import process_started
 from smblock.sm import util
 
@@ -13,7 +13,7 @@ from smblock.sm import util
 def start(sr_uuid, vdi_uuid):
     """It is wanted until the token that this returns is removed."""
     pid = os.getpid()
-    name = "command-%d" % pid
+    name = SUPERVISOR + str(pid)
     token = Token(vdi_uuid, name)
     token.put()
     command = [PROGRAM, "command", sr_uuid, vdi_uuid, name, str(pid), str(process_started(pid))]
