@@ -5,32 +5,19 @@ A cluster of three monitors, beside the session's own, which speaks v1 alone.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from tests.lab import LabError, krbd
 from tests.lab.ceph import OneNodeCeph
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from tests.lab.cephrbd import CephRbdLab, CephSr, OtherPool, RbdPool
 from tests.lab.disk import MIB, Disk, read, write
 from tests.lab.dom0 import Dom0
 
-CONF = "/etc/ceph/three.conf"
-KEYRING = "/etc/ceph/three.keyring"
 DATA = b"data" * (MIB // 4)
 PREFER_CRC = "ms_mode=prefer-crc"
-
-
-@dataclass(frozen=True)
-class ThreePool(RbdPool):
-    """A pool of the cluster with three monitors."""
-
-    @property
-    def device_config(self) -> list[str]:
-        return [*super().device_config, f"device-config:ceph_conf={CONF}", f"device-config:keyring={KEYRING}"]
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +28,7 @@ def three(new_cluster: Callable[..., OneNodeCeph]) -> Iterator[OneNodeCeph]:
 
 @pytest.fixture(scope="module")
 def three_pool(three: OneNodeCeph, guests: CephRbdLab) -> RbdPool:
-    lab = copy.copy(guests)
-    lab.ceph = three
-    lab.provide(CONF, three.client_conf().encode())
-    three.create_pool("vms")
-    lab.provide(KEYRING, three.create_user("xcp", "vms").read_bytes(), mode=0o600)
-    return ThreePool(lab, "vms", "xcp")
+    return OtherPool.create(guests, three, "three")
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,7 @@ class OneNodeCeph:
     pool           name of a first pool, initialised for RBD; None for none
     monitors       their names, one letter each; all have one address, and ports of their own
     messenger      which versions of the messenger all daemons speak; LAB_MESSENGER if None, else v1
+    encrypted      whether the daemons take encrypted connections only, which v2 alone has
 
     LAB_NETWORK says which internet protocols they use; without it, it is IPv4.
     """
@@ -77,6 +78,7 @@ class OneNodeCeph:
         pool: str | None = "rbd",
         monitors: str = "a",
         messenger: Messenger | None = None,
+        encrypted: bool = False,
     ) -> None:
         self.directory = Path(directory).resolve()
         self.conf = self.directory / "ceph.conf"
@@ -84,6 +86,7 @@ class OneNodeCeph:
         self.pool = pool
         self.monitors = monitors
         self._messenger: Messenger = messenger or cast("Messenger", os.environ.get("LAB_MESSENGER", "v1"))
+        self._encrypted = encrypted
         self._network = cast("Network", os.environ.get("LAB_NETWORK", "ipv4"))
         self._osds = osds
         self._store = store
@@ -307,6 +310,9 @@ class OneNodeCeph:
             "monitors_use_ipv6": str(self._network != "ipv4").lower(),
             "monitors": self._all_monitors,
             "monitor_names": ",".join(self.monitors),
+            # Ceph's own defaults, from Nautilus on.
+            "modes": "secure" if self._encrypted else "crc secure",
+            "monitors_modes": "secure" if self._encrypted else "secure crc",
             "speaks_v1": str(self._messenger != "v2").lower(),
             "speaks_v2": str(self._messenger != "v1").lower(),
             "daemon_port_first": _DAEMON_PORTS[0],

@@ -6,6 +6,7 @@ rights that docs/user/ceph-setup.md lists.  Only the lab itself, to look and to 
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,6 +100,32 @@ class RbdPool:
     def trash(self) -> str:
         """What `rbd trash ls` prints."""
         return self.lab.ceph.rbd("trash", "ls", "--all", self.name).strip()
+
+
+@dataclass(frozen=True)
+class OtherPool(RbdPool):
+    """A pool of another cluster than the one that the hosts know by default; `cluster` names its files there."""
+
+    cluster: str
+
+    @classmethod
+    def create(cls, lab: CephRbdLab, ceph: OneNodeCeph, cluster: str) -> OtherPool:
+        """A pool of `ceph` with a user of its own."""
+        view = copy.copy(lab)
+        view.ceph = ceph
+        pool = cls(view, "vms", "xcp", cluster)
+        ceph.create_pool(pool.name)
+        view.provide(pool._file("conf"), ceph.client_conf().encode())
+        view.provide(pool._file("keyring"), ceph.create_user(pool.user, pool.name).read_bytes(), mode=0o600)
+        return pool
+
+    @property
+    def device_config(self) -> list[str]:
+        files = [f"device-config:ceph_conf={self._file('conf')}", f"device-config:keyring={self._file('keyring')}"]
+        return [*super().device_config, *files]
+
+    def _file(self, kind: str) -> str:
+        return f"/etc/ceph/{self.cluster}.{kind}"
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,18 @@ _BUSYBOX = "busybox-static"
 _DOWNLOAD_SECONDS = 300.0
 
 # What the guest loads at boot, each after those it depends on. The guest has no modprobe that would load ciphers
-# on demand: Ceph's keys of type 1 need aes and cbc, those of type 2 (kernel 7.x) cts and krb5enc.
+# on demand: Ceph's keys of type 1 need aes and cbc, those of type 2 (kernel 7.x) cts and krb5enc; encrypted connections
+# (ms_mode=secure) need gcm, ghash and ctr.
 _MODULES = (
     "virtio_pci", "virtio_net", "9p", "9pnet_virtio", "overlay",
     "crc32c_generic", "aes_generic", "cbc", "cts", "authenc", "krb5enc", "camellia_generic", "cmac",
+    "ctr", "ghash_generic", "gcm",
     "rbd", "nbd", "ext4", "dm_mod", "dm_snapshot",
 )  # fmt: skip
 # Some kernels have these built in, or do without them; all have the others as modules.
 _NOT_ALWAYS = {
     "virtio_pci", "crc32c_generic", "aes_generic", "cbc", "cts", "authenc", "krb5enc", "camellia_generic", "cmac",
+    "ctr", "ghash_generic", "gcm",
 }  # fmt: skip
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _XZ = b"\xfd7zXZ\0"

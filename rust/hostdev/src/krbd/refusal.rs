@@ -62,6 +62,15 @@ fn logged(request: &MapRequest, log: &[String]) -> Option<String> {
                 .to_owned(),
         );
     }
+    if shows("' not allowed") {
+        return Some(format!(
+            "the cluster takes no connections with ms_mode={}: choose another \
+             device-config:ms_mode (prefer-crc and prefer-secure take what the cluster demands), or \
+             compare `ceph config get mon ms_mon_service_mode` and `ceph config get osd \
+             ms_service_mode`",
+            request.ms_mode.name()
+        ));
+    }
     let unprepared = [
         "cannot prepare key",
         "no cipher",
@@ -200,6 +209,14 @@ mod tests {
             (
                 "libceph: failed to allocate gcm tfm context: -2",
                 "modprobe gcm",
+            ),
+            (
+                "libceph: preferred mode 'crc' not allowed",
+                "choose another device-config:ms_mode",
+            ),
+            (
+                "libceph: fallback mode 'crc' not allowed",
+                "`ceph config get osd ms_service_mode`",
             ),
             ("libceph: cannot prepare key: -65", "modprobe -a aes cbc"),
         ] {
