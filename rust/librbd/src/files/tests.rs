@@ -117,8 +117,13 @@ fn opinion(text: &[u8]) -> Read {
     }
 }
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 fn compare(name: &str, texts: &[Vec<u8>]) {
-    for (text, read) in texts.iter().zip(read_all(name, texts)) {
+    for (text, mut read) in texts.iter().zip(read_all(name, texts)) {
+        if text.starts_with(BYTE_ORDER_MARK) && read == Read::Refused {
+            read = Read::Aborted; // librados 18 refuses what older ones abort at
+        }
         assert_eq!(opinion(text), read, "{:?}", String::from_utf8_lossy(text));
     }
 }

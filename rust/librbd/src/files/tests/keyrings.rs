@@ -207,8 +207,10 @@ fn a_keyring_is_judged_as_ceph_loads_it() {
             .unwrap();
         assert_eq!(judged.verdict.refusal.is_none(), *loads, "{text:?}");
         assert_eq!(list.status.success(), *loads, "{text:?}: {list:?}");
+        // Ceph 18 refuses a byte-order mark, at which older versions abort.
+        let refuses_mark = text.starts_with('\u{feff}') && list.status.signal().is_none();
         assert_eq!(
-            list.status.signal().is_some(),
+            list.status.signal().is_some() || refuses_mark,
             judged.verdict.aborts,
             "{text:?}"
         );
