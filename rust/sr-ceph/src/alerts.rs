@@ -60,7 +60,7 @@ impl Repository<'_> {
         if devices.is_empty() && ended.is_none() {
             return Ok(());
         }
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let me = &self.host.owner().host;
         let own = self.host_in(&entries, me);
         let ended = ended.or(own.as_ref().and_then(|own| self.death_in(own)));
@@ -117,7 +117,7 @@ impl Repository<'_> {
     }
 
     fn try_alert_fenced(&self, host: &str) -> Result<()> {
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let Some(record) = self.host_in(&entries, host) else {
             return Ok(());
         };

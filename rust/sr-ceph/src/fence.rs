@@ -212,7 +212,7 @@ impl Repository<'_> {
             }
         }
         // Read after the declaration: what the host claims from here on belongs to a later life.
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let declared = entries.get(&host_key(host)).cloned();
         let declared = declared.and_then(|bytes| Stored::<HostRecord>::parse(bytes).ok());
         let mut addresses = BTreeSet::new();
@@ -264,17 +264,12 @@ impl Repository<'_> {
     /// What the catalogue has about a host.
     pub(crate) fn host_record(&self, host: &str) -> Result<Option<Stored<HostRecord>>> {
         let key = host_key(host);
-        let mut entries = self.read_keys(&[&key])?;
+        let mut entries = self.catalogue.read_keys(&[&key])?;
         let bytes = entries.remove(&key);
         bytes
             .map(Stored::parse)
             .transpose()
-            .map_err(|source| Error::Damaged {
-                sr: self.sr,
-                pool: self.cluster.pool_name().to_owned(),
-                key,
-                source,
-            })
+            .map_err(|source| self.catalogue.damaged(&key, source))
     }
 
     /// The catalogue's key for this host.
@@ -292,7 +287,8 @@ impl Repository<'_> {
         let swap = Swap::default()
             .expect(key.clone(), found)
             .put(key, record.seal());
-        self.commit(&format!("updating the record of host {host}"), &swap)
+        self.catalogue
+            .commit(&format!("updating the record of host {host}"), &swap)
     }
 
     /// Publishes this host's boot, so that others know that what it had claimed before is over. A
@@ -300,12 +296,7 @@ impl Repository<'_> {
     pub(crate) fn publish_boot(&self, entries: &Entries) -> Result<()> {
         let key = self.own_key();
         let found = entries.get(&key).cloned().map(Stored::parse).transpose();
-        let found = found.map_err(|source| Error::Damaged {
-            sr: self.sr,
-            pool: self.cluster.pool_name().to_owned(),
-            key,
-            source,
-        })?;
+        let found = found.map_err(|source| self.catalogue.damaged(&key, source))?;
         if found.is_some() && !self.must_revive(found.as_ref())? {
             return Ok(());
         }

@@ -39,7 +39,7 @@ impl Repository<'_> {
     pub(crate) fn turn(&self, vdi: &Uuid) -> Result<Entry> {
         let mut waited = 0;
         loop {
-            let entry = self.entry(vdi)?;
+            let entry = self.catalogue.entry(vdi)?;
             let Some(intent) = &entry.intent else {
                 return Ok(entry);
             };
@@ -81,7 +81,7 @@ impl Repository<'_> {
             .expect(vdi_key(vdi), entry.vdi.as_ref())
             .expect::<Intent>(intent_key(vdi), None)
             .put(intent_key(vdi), intent.bytes.clone());
-        let written = self.commit(&doing, &also(swap))?;
+        let written = self.catalogue.commit(&doing, &also(swap))?;
         Ok(written.then_some(intent))
     }
 
@@ -111,7 +111,10 @@ impl Repository<'_> {
             let swap = Swap::default()
                 .expect(intent_key(vdi), Some(intent))
                 .erase(intent_key(vdi));
-            if self.commit(&doing, &also(swap, record.as_ref()))? {
+            if self
+                .catalogue
+                .commit(&doing, &also(swap, record.as_ref()))?
+            {
                 return Ok(());
             }
             let entry = self.entry_under(vdi, intent, &doing)?;
@@ -150,7 +153,7 @@ impl Repository<'_> {
             .write(vdi_key(vdi), record)
             .write(intent_key(vdi), &mut intended);
         let bytes = swap.set[&intent_key(vdi)].clone();
-        let written = self.commit(&doing, &swap)?;
+        let written = self.catalogue.commit(&doing, &swap)?;
         Ok(written.then_some(Stored {
             bytes,
             record: intended,
@@ -164,7 +167,7 @@ impl Repository<'_> {
         intent: &Stored<Intent>,
         doing: &str,
     ) -> Result<Entry> {
-        let entry = self.entry(vdi)?;
+        let entry = self.catalogue.entry(vdi)?;
         let found = entry.intent.as_ref();
         if found.is_some_and(|found| found.bytes == intent.bytes) {
             return Ok(entry);
@@ -232,7 +235,7 @@ impl Repository<'_> {
         let swap = Swap::default()
             .expect(intent_key(vdi), Some(found))
             .put(intent_key(vdi), mine.bytes.clone());
-        if !self.commit(&doing, &swap)? {
+        if !self.catalogue.commit(&doing, &swap)? {
             return Ok(()); // somebody else was faster
         }
         self.complete(vdi, &mine)

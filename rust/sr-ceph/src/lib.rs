@@ -34,6 +34,7 @@ use std::cell::Cell;
 
 use uuid::Uuid;
 
+use catalogue::Catalogue;
 use cluster::Cluster;
 use host::Host;
 use image_features::ImageFeatures;
@@ -43,6 +44,7 @@ use image_features::ImageFeatures;
 pub struct Repository<'a> {
     cluster: &'a dyn Cluster,
     host: &'a dyn Host,
+    catalogue: Catalogue<'a>,
     sr: Uuid,
     image_features: u64,
     needs_worker: Cell<bool>,
@@ -59,6 +61,7 @@ impl<'a> Repository<'a> {
         Repository {
             cluster,
             host,
+            catalogue: Catalogue::new(cluster, sr),
             sr,
             image_features: image_features.bits(),
             needs_worker: Cell::new(false),

@@ -151,7 +151,7 @@ impl Repository<'_> {
         {
             return Ok(0);
         }
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let mut swap = Swap::default();
         for stored in records::<VdiRecord>(&entries, VDI_PREFIX) {
             let Some(mut record) = moved(&stored.record, lost, &found) else {
@@ -181,7 +181,11 @@ impl Repository<'_> {
             swap = swap.write(hidden_key(&found.id), &mut hidden);
         }
         let changed = swap.set.len();
-        if changed == 0 || !self.commit(&format!("taking over image {}", found.name), &swap)? {
+        if changed == 0
+            || !self
+                .catalogue
+                .commit(&format!("taking over image {}", found.name), &swap)?
+        {
             return Ok(0);
         }
         log::warn!(

@@ -24,7 +24,10 @@ impl Repository<'_> {
         self.enter_directory(&doing)?;
         let mut record = SrRecord::new(self.sr, name_label, name_description, self.host.now());
         let entries = Entries::from([(SR_KEY.to_owned(), record.seal())]);
-        match self.cluster.create_object(&self.object(), &entries) {
+        match self
+            .cluster
+            .create_object(&self.catalogue.object(), &entries)
+        {
             Err(e) if e.is_exists() => Err(Error::SrExists {
                 sr: self.sr,
                 pool: self.cluster.pool_name().to_owned(),

@@ -2,10 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, intent_key, Stored, INTENT_PREFIX};
-use crate::cluster::Entries;
+use crate::catalogue::{image_prefix, intent_key};
 use crate::error::{Context, Error, Result};
-use crate::record::Intent;
 use crate::vdi::unplug::unmap_sr;
 use crate::Repository;
 
@@ -13,15 +11,15 @@ impl Repository<'_> {
     /// Checks that the SR is there, finishes what dead processes left in it, gives back what this
     /// host had claimed before it booted, and removes devices that a crash left on this host.
     pub fn attach_sr(&self) -> Result<()> {
-        self.mark_deleting(false)?;
-        let entries = self.read_catalogue()?;
+        self.catalogue.mark_deleting(false)?;
+        let entries = self.catalogue.read()?;
         self.note_place();
         self.publish_boot(&entries)?;
         self.alert_if_cut_off();
         if let Err(e) = self.cluster.may_blocklist() {
             log::warn!("SR {}: disks of a host that dies stay locked, since its user may not cut clients off: {e}. 'smblock-admin check' prints the command that grants the cap", self.sr);
         }
-        self.recover(self.intents(&entries))?;
+        self.recover(self.catalogue.intents(&entries))?;
         self.release_earlier_boots(&entries)?;
         self.drop_stale_devices()?;
         self.erase_stale_notes(&entries)?;
@@ -30,15 +28,15 @@ impl Repository<'_> {
 
     /// Finishes or undoes what a dead process left unfinished on one VDI, now.
     pub fn recover_vdi(&self, vdi: &Uuid) -> Result<()> {
-        let intent = self.entry(vdi)?.intent;
+        let intent = self.catalogue.entry(vdi)?.intent;
         self.recover(intent.map(|intent| (*vdi, intent)).into_iter().collect())
             .map(drop)
     }
 
     /// Looks at what is under way, so that this host can tell later for how long it has not changed.
     pub fn look_at_journal(&self) -> Result<()> {
-        let entries = self.read_catalogue()?;
-        for (vdi, intent) in self.intents(&entries) {
+        let entries = self.catalogue.read()?;
+        for (vdi, intent) in self.catalogue.intents(&entries) {
             self.seen_for(&intent_key(&vdi), &intent.record);
         }
         self.look_at_worker(&entries);
@@ -73,21 +71,5 @@ impl Repository<'_> {
                 device: mapped.device.display().to_string(),
             }),
         }
-    }
-
-    /// The operations under way, as far as their entries can be read.
-    pub(crate) fn intents(&self, entries: &Entries) -> Vec<(Uuid, Stored<Intent>)> {
-        let mut intents = Vec::new();
-        for (key, value) in entries.range(INTENT_PREFIX.to_owned()..) {
-            let Some(vdi) = key.strip_prefix(INTENT_PREFIX) else {
-                break;
-            };
-            match (vdi.parse(), Stored::parse(value.clone())) {
-                (Ok(vdi), Ok(intent)) if intent_key(&vdi) == *key => intents.push((vdi, intent)),
-                (_, Err(e)) => log::error!("SR {}: journal entry {key}: {e}", self.sr),
-                _ => log::error!("SR {}: {key} is not a journal entry's key", self.sr),
-            }
-        }
-        intents
     }
 }

@@ -288,7 +288,7 @@ impl Repository<'_> {
             Ok(state) if state.has_parent => return Ok(false),
             other => other.doing(&format!("looking at image {}", image.name))?,
         };
-        let entry = self.entry(vdi)?;
+        let entry = self.catalogue.entry(vdi)?;
         let still = entry.vdi.filter(|vdi| vdi.record.volume.image() == image);
         if let Some(stored) = still {
             let mut record: VdiRecord = stored.record.clone().with_depth(0);
@@ -296,7 +296,8 @@ impl Repository<'_> {
                 .expect(vdi_key(vdi), Some(&stored))
                 .put(vdi_key(vdi), record.seal());
             // Where it does not apply, the next look finds the disk again.
-            self.commit(&format!("noting that VDI {vdi} stands alone"), &swap)?;
+            self.catalogue
+                .commit(&format!("noting that VDI {vdi} stands alone"), &swap)?;
         }
         Ok(true)
     }

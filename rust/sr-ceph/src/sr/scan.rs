@@ -36,7 +36,7 @@ impl Repository<'_> {
     /// lists the VDIs. `known` is every VDI that XAPI's database has in this SR.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
         let (mut images, mut entries) = self.survey()?;
-        if self.recover(self.intents(&entries))? > 0 {
+        if self.recover(self.catalogue.intents(&entries))? > 0 {
             (images, entries) = self.survey()?;
         }
         self.alert_own_death(self.host_in(&entries, &self.host.owner().host).as_ref());
@@ -88,7 +88,7 @@ impl Repository<'_> {
     /// the trash, and the scan would bring the VDI back.
     fn survey(&self) -> Result<(BTreeMap<String, String>, Entries)> {
         let images = self.cluster.images().doing("listing the pool's images")?;
-        Ok((images, self.read_catalogue()?))
+        Ok((images, self.catalogue.read()?))
     }
 
     fn scan_vdi(
@@ -152,7 +152,10 @@ impl Repository<'_> {
             .expect(vdi_key(&record.uuid), Some(stored))
             .expect::<Intent>(intent_key(&record.uuid), None)
             .erase(vdi_key(&record.uuid));
-        if self.commit(&format!("forgetting VDI {}", record.uuid), &swap)? {
+        if self
+            .catalogue
+            .commit(&format!("forgetting VDI {}", record.uuid), &swap)?
+        {
             let image = record.volume.image();
             scan.warn(format!(
                 "VDI {} ({:?}) is gone: its image {} (id {}) was removed outside this driver",
@@ -213,7 +216,11 @@ impl Repository<'_> {
         if is_listed {
             return damaged;
         }
-        let (pool, object, key) = (self.cluster.pool_name(), self.object(), vdi_key(&uuid));
+        let (pool, object, key) = (
+            self.cluster.pool_name(),
+            self.catalogue.object(),
+            vdi_key(&uuid),
+        );
         format!(
             "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To give the record up: 'rados -p {pool} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
         )

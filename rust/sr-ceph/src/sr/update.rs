@@ -29,11 +29,11 @@ impl Repository<'_> {
     /// Takes over the SR's name from XAPI.
     pub fn update_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
         loop {
-            let stored = self.sr_record()?;
+            let stored = self.catalogue.sr_record()?;
             let mut record = stored.record.clone();
             record.name_label = name_label.to_owned();
             record.name_description = name_description.to_owned();
-            if record == stored.record || self.replace_sr_record(&stored, &mut record)? {
+            if record == stored.record || self.catalogue.replace_sr_record(&stored, &mut record)? {
                 return Ok(());
             }
         }
@@ -47,7 +47,7 @@ impl Repository<'_> {
     /// Sum of the virtual sizes of the SR's VDIs in bytes. A VDI whose record cannot be read is
     /// not counted; a scan reports it.
     pub fn virtual_allocation(&self) -> Result<u64> {
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let vdis = records::<VdiRecord>(&entries, VDI_PREFIX);
         Ok(vdis.map(|stored| stored.record.size).sum())
     }

@@ -33,8 +33,8 @@ impl Repository<'_> {
     /// if the pool is full: a VM that migrates must find its disk.
     pub fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<Mapped> {
         loop {
-            let entry = self.entry(vdi)?;
-            let record = &self.present(&entry, vdi)?.record;
+            let entry = self.catalogue.entry(vdi)?;
+            let record = &self.catalogue.present(&entry, vdi)?.record;
             let image = self.image_state(record)?;
             self.require_features(vdi, &image)?;
             self.warn_if_full(vdi);
@@ -95,7 +95,7 @@ impl Repository<'_> {
     /// of a reader, and the claim. Returns whether the VDI is in use on this host. The caller has made
     /// sure that no tapdisk serves the VDI (a paused one has its device closed), and holds SM's lock.
     pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
-        let entry = self.entry(vdi)?;
+        let entry = self.catalogue.entry(vdi)?;
         let record = entry.vdi.as_ref().map(|s| &s.record);
         for mapped in self.devices_of(vdi, record)? {
             match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
@@ -267,7 +267,7 @@ impl Repository<'_> {
         let Some(vdi) = self.vdi_of_image_name(&mapped.image_name) else {
             return Ok(false);
         };
-        let stored = match self.entry(&vdi) {
+        let stored = match self.catalogue.entry(&vdi) {
             Ok(Entry { vdi: None, .. }) => return Ok(false),
             Ok(Entry {
                 vdi: Some(stored), ..

@@ -125,7 +125,7 @@ impl Repository<'_> {
     pub(crate) fn claim(&self, vdi: &Uuid, volume: &Volume) -> Result<Option<Claimed>> {
         loop {
             let (entry, host) = self.entry_and_self(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             if stored.record.volume != *volume {
                 return Ok(None);
             }
@@ -160,7 +160,10 @@ impl Repository<'_> {
                 .expect(vdi_key(vdi), Some(stored))
                 .expect(self.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
-            if self.commit(&format!("claiming VDI {vdi}"), &swap)? {
+            if self
+                .catalogue
+                .commit(&format!("claiming VDI {vdi}"), &swap)?
+            {
                 let bytes = swap.set[&vdi_key(vdi)].clone();
                 let stored = Stored { bytes, record };
                 return Ok(Some(Claimed {
@@ -201,20 +204,23 @@ impl Repository<'_> {
                 .expect(vdi_key(vdi), Some(&stored))
                 .expect(self.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
-            if self.commit(&format!("confirming the claim on VDI {vdi}"), &swap)? {
+            if self
+                .catalogue
+                .commit(&format!("confirming the claim on VDI {vdi}"), &swap)?
+            {
                 return Ok(());
             }
             // Something else of the record has changed, or the claim was taken.
             let entry;
             (entry, host) = self.entry_and_self(vdi)?;
-            stored = self.present(&entry, vdi)?.clone();
+            stored = self.catalogue.present(&entry, vdi)?.clone();
         }
     }
 
     /// Gives this host's claim back. Claims of others, and VDIs that are gone, are left alone.
     pub(crate) fn release(&self, vdi: &Uuid) -> Result<()> {
         loop {
-            let Some(stored) = self.entry(vdi)?.vdi else {
+            let Some(stored) = self.catalogue.entry(vdi)?.vdi else {
                 return Ok(());
             };
             let me = self.host.owner();
@@ -264,11 +270,12 @@ impl Repository<'_> {
         let swap = Swap::default()
             .expect(vdi_key(vdi), Some(stored))
             .write(vdi_key(vdi), &mut record);
-        self.commit(&format!("releasing the claim on VDI {vdi}"), &swap)
+        self.catalogue
+            .commit(&format!("releasing the claim on VDI {vdi}"), &swap)
     }
 
     fn entry_and_self(&self, vdi: &Uuid) -> Result<(Entry, Option<Stored<HostRecord>>)> {
-        self.entry_and_host(vdi, &self.host.owner().host)
+        self.catalogue.entry_and_host(vdi, &self.host.owner().host)
     }
 }
 

@@ -48,7 +48,7 @@ impl Repository<'_> {
     fn clone_any(&self, source: &Uuid, new: &Uuid, lasts: bool) -> Result<VdiRecord> {
         loop {
             let entry = self.turn(source)?;
-            let stored = self.present(&entry, source)?;
+            let stored = self.catalogue.present(&entry, source)?;
             if lasts && stored.record.reset_point.is_some() {
                 self.forget_reset_point(source)?;
                 continue;

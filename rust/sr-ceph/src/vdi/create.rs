@@ -160,7 +160,7 @@ pub(crate) fn undo(
         .expect(key.clone(), Some(intent))
         .put(key, bytes.clone());
     let doing = format!("undoing the creation of VDI {vdi}");
-    if !repository.commit(&doing, &swap)? {
+    if !repository.catalogue.commit(&doing, &swap)? {
         return Err(Error::Unexpected {
             doing,
             detail: "another process took it over".into(),

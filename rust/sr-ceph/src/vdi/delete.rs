@@ -125,7 +125,7 @@ fn drop_snapshot(
     image: &ImageRef,
     snapshot: &SnapshotRef,
 ) -> Result<Option<ImageRef>> {
-    let mut entries = repository.read_catalogue()?;
+    let mut entries = repository.catalogue.read()?;
     let needed = under(&entries, VDI_PREFIX).any(|(_, value)| {
         // A record that cannot be read might be the same snapshot.
         VdiRecord::parse(value).map_or(true, |record| {

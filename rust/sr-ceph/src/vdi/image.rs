@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, Entry, Stored};
+use crate::catalogue::image_prefix;
 use crate::cluster::{ImageHeader, ImageState};
 use crate::error::{Context, Error, Result};
 use crate::host::ImageKey;
@@ -59,18 +59,6 @@ impl Repository<'_> {
         }
         let size = self.cluster.size(&record.volume.image().id);
         self.found(record, size)
-    }
-
-    /// The VDI's record, which must exist.
-    pub(crate) fn present<'e>(
-        &self,
-        entry: &'e Entry,
-        vdi: &Uuid,
-    ) -> Result<&'e Stored<VdiRecord>> {
-        entry.vdi.as_ref().ok_or(Error::VdiMissing {
-            sr: self.sr,
-            vdi: *vdi,
-        })
     }
 
     /// What a device shows if it shows that volume.

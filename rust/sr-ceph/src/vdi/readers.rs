@@ -34,7 +34,9 @@ impl Repository<'_> {
         foreign.retain(|w| own.iter().all(|m| m.client_id != w.client_id));
         let cut_off = self.cluster.blocklisted().doing("reading the blocklist")?;
         foreign.retain(|w| !is_cut_off(&cut_off, &w.address));
-        let notes = self.cluster.read(&self.object(), &reader_prefix(&image.id));
+        let notes = self
+            .cluster
+            .read(&self.catalogue.object(), &reader_prefix(&image.id));
         let notes = notes.doing(&format!("reading who reads image {}", image.name))?;
         match first_unexplained(&foreign, &notes, &image.id) {
             None => Ok(()),
@@ -75,7 +77,7 @@ impl Repository<'_> {
     fn write_note(&self, record: &VdiRecord, note: &mut ReaderRecord) -> Result<()> {
         let swap = Swap::default().put(self.note_key(record), note.seal());
         let doing = format!("noting that this host reads VDI {}", record.uuid);
-        self.commit(&doing, &swap).map(drop)
+        self.catalogue.commit(&doing, &swap).map(drop)
     }
 
     /// Erases this host's note, once the VDI is unmapped.
@@ -85,7 +87,7 @@ impl Repository<'_> {
         }
         let swap = Swap::default().erase(self.note_key(record));
         let doing = format!("noting that this host does not read VDI {}", record.uuid);
-        self.commit(&doing, &swap).map(drop)
+        self.catalogue.commit(&doing, &swap).map(drop)
     }
 
     fn kernel_watches_readers(&self) -> Result<bool> {
@@ -120,7 +122,7 @@ impl Repository<'_> {
         }
         // If one has changed meanwhile, a command of this host is at work: the next one erases them.
         let doing = "erasing this host's notes of what it read before";
-        self.commit(doing, &swap).map(drop)
+        self.catalogue.commit(doing, &swap).map(drop)
     }
 }
 

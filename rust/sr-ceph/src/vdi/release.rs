@@ -21,8 +21,8 @@ impl Repository<'_> {
     pub fn break_claim(&self, vdi: &Uuid, force: bool) -> Result<Option<Claim>> {
         let mut released = None;
         loop {
-            let entry = self.entry(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let entry = self.catalogue.entry(vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             let Some(claim) = stored.record.claim.clone() else {
                 return Ok(released);
             };

@@ -27,7 +27,7 @@ impl Repository<'_> {
     pub fn reset_vdi(&self, vdi: &Uuid) -> Result<()> {
         loop {
             let entry = self.turn(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             let Volume::Head { image } = &stored.record.volume else {
                 return Err(Error::ReadOnly {
                     vdi: *vdi,
@@ -73,7 +73,7 @@ impl Repository<'_> {
     pub fn forget_reset_point(&self, vdi: &Uuid) -> Result<()> {
         loop {
             let entry = self.turn(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             let mut record = stored.record.clone();
             let Some(point) = record.reset_point.take() else {
                 return Ok(());

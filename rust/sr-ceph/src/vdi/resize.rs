@@ -23,7 +23,7 @@ impl Repository<'_> {
         let size = super::disk_size(requested)?;
         loop {
             let entry = self.turn(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             let current = stored.record.size;
             if stored.record.volume.snapshot().is_some() {
                 return Err(Error::ReadOnly {
@@ -119,6 +119,6 @@ pub(crate) fn complete(
         Err(e) if e.is_not_found() => return repository.finish(vdi, intent, None, |swap, _| swap),
         Err(e) => return Err(e).doing(&format!("reading the size of image {}", image.name)),
     };
-    let record = repository.entry(vdi)?.vdi;
+    let record = repository.catalogue.entry(vdi)?.vdi;
     repository.record_size(vdi, intent, record, size)
 }

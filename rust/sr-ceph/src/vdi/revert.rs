@@ -36,9 +36,9 @@ impl Repository<'_> {
     pub fn revert_vdi(&self, vdi: &Uuid, snapshot: &Uuid) -> Result<VdiRecord> {
         loop {
             let source = self.turn(snapshot)?;
-            let source = self.present(&source, snapshot)?;
+            let source = self.catalogue.present(&source, snapshot)?;
             let entry = self.turn(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             if stored.record.reset_point.is_some() {
                 self.forget_reset_point(vdi)?;
                 continue;
@@ -74,7 +74,7 @@ impl Repository<'_> {
         origin: &Origin<'_>,
         also: impl FnOnce(Swap) -> Swap,
     ) -> Result<Option<VdiRecord>> {
-        let disk = &self.present(entry, vdi)?.record;
+        let disk = &self.catalogue.present(entry, vdi)?.record;
         self.refuse_if_in_use(disk)?;
         let old = disk.volume.image();
         let image_name = self.next_image_name(vdi, old);
@@ -113,7 +113,7 @@ impl Repository<'_> {
     ) -> Result<(VdiRecord, Stored<Intent>)> {
         loop {
             let entry = self.entry_under(vdi, intent, &format!("reverting VDI {vdi}"))?;
-            let stored = self.present(&entry, vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             self.refuse_if_in_use(&stored.record)?;
             let mut record = stored.record.clone().with_depth(origin.depth + 1);
             record.volume = Volume::Head { image: new.clone() };

@@ -33,7 +33,7 @@ impl Repository<'_> {
         self.require_room(&format!("no snapshot of VDI {vdi} was taken"))?;
         loop {
             let entry = self.turn(vdi)?;
-            let source = self.present(&entry, vdi)?;
+            let source = self.catalogue.present(&entry, vdi)?;
             let done = match &source.record.volume {
                 Volume::Snapshot { .. } => self.same_snapshot(vdi, &entry, source, new)?,
                 Volume::Head { image } => self.take_snapshot(vdi, &entry, source, image, new)?,
@@ -59,7 +59,9 @@ impl Repository<'_> {
             .expect::<Intent>(intent_key(vdi), None)
             .expect::<VdiRecord>(vdi_key(new), None)
             .write(vdi_key(new), &mut record);
-        let written = self.commit(&format!("recording the snapshot {new}"), &swap)?;
+        let written = self
+            .catalogue
+            .commit(&format!("recording the snapshot {new}"), &swap)?;
         Ok(written.then_some(record))
     }
 

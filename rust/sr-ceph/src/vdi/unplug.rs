@@ -142,7 +142,7 @@ impl Repository<'_> {
     }
 
     fn give_back(&self, vdi: &Uuid) -> Result<()> {
-        let entry = self.entry(vdi)?;
+        let entry = self.catalogue.entry(vdi)?;
         self.unmap_devices(vdi, entry.vdi.as_ref().map(|s| &s.record), |_| true)
     }
 

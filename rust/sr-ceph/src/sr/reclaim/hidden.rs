@@ -21,7 +21,7 @@ impl Repository<'_> {
     /// Frees the data of a hidden image's own head, having looked again that it is no VDI's.
     pub(super) fn empty(&self, image: &ImageRef, progress: Progress<'_>) -> Result<()> {
         let doing = format!("freeing the data of hidden image {}", image.name);
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let Some(hidden) = self.hidden_among(&entries, &image.id)? else {
             return Ok(()); // in the trash by now
         };
@@ -63,7 +63,7 @@ impl Repository<'_> {
         let key = hidden_key(&image.id);
         let swap = Swap::default().expect(key.clone(), Some(&hidden));
         let doing = format!("noting the size of hidden image {}", image.name);
-        self.commit(&doing, &swap.write(key, &mut record))
+        self.catalogue.commit(&doing, &swap.write(key, &mut record))
     }
 
     /// Moves a hidden image to the trash, if nothing depends on it any more. Returns the image if it
@@ -85,7 +85,7 @@ impl Repository<'_> {
 
     /// Moves a hidden image that nothing depends on any more to the trash.
     pub(super) fn discard_hidden(&self, image: &ImageRef) -> Result<()> {
-        match self.hidden_among(&self.read_catalogue()?, &image.id)? {
+        match self.hidden_among(&self.catalogue.read()?, &image.id)? {
             None => Ok(()),
             Some(hidden) => self.trash_hidden(&hidden),
         }
@@ -102,7 +102,8 @@ impl Repository<'_> {
         let swap = Swap::default().expect(key.clone(), Some(hidden));
         let swap = swap.erase(key).mark_trashed(image);
         // If the swap does not apply, another process has done it.
-        self.commit(&format!("forgetting hidden image {}", image.name), &swap)?;
+        self.catalogue
+            .commit(&format!("forgetting hidden image {}", image.name), &swap)?;
         Ok(())
     }
 
@@ -127,12 +128,7 @@ impl Repository<'_> {
         let key = hidden_key(image_id);
         let value = entries.get(&key).cloned();
         let hidden = value.map(Stored::parse).transpose();
-        hidden.map_err(|source| Error::Damaged {
-            sr: self.sr,
-            pool: self.cluster.pool_name().to_owned(),
-            key,
-            source,
-        })
+        hidden.map_err(|source| self.catalogue.damaged(&key, source))
     }
 
     /// What an unreadable value of the catalogue keeps from being freed.
@@ -140,7 +136,7 @@ impl Repository<'_> {
         HoldUp::Unreadable {
             key,
             pool: self.cluster.pool_name().to_owned(),
-            catalogue: self.object(),
+            catalogue: self.catalogue.object(),
         }
     }
 }

@@ -64,7 +64,7 @@ impl<'r> Worker<'r> {
     pub(super) fn start(repository: &'r Repository<'_>) -> Result<Self> {
         let doing = "starting to free space";
         loop {
-            let entries = repository.read_catalogue()?;
+            let entries = repository.catalogue.read()?;
             if let Some(owner) = repository.worker_among(&entries) {
                 return Err(Error::WorkerRuns {
                     sr: repository.sr,
@@ -98,7 +98,7 @@ impl<'r> Worker<'r> {
             let bytes = record.seal();
             let mut swap = Swap::default().put(WORKER_KEY.to_owned(), bytes.clone());
             swap.expect.insert(WORKER_KEY.to_owned(), found);
-            if repository.commit(doing, &swap)? {
+            if repository.catalogue.commit(doing, &swap)? {
                 let stored = RefCell::new(Stored { bytes, record });
                 return Ok(Worker { repository, stored });
             }
@@ -121,7 +121,7 @@ impl<'r> Worker<'r> {
             .expect(WORKER_KEY.to_owned(), Some(&*stored))
             .put(WORKER_KEY.to_owned(), bytes.clone());
         let doing = "going on freeing space";
-        if !self.repository.commit(doing, &swap)? {
+        if !self.repository.catalogue.commit(doing, &swap)? {
             return Err(Error::Unexpected {
                 doing: doing.to_owned(),
                 detail:
@@ -146,7 +146,11 @@ impl<'r> Worker<'r> {
         let swap = Swap::default()
             .expect(WORKER_KEY.to_owned(), Some(&stored))
             .erase(WORKER_KEY.to_owned());
-        if let Err(e) = self.repository.commit("ending to free space", &swap) {
+        if let Err(e) = self
+            .repository
+            .catalogue
+            .commit("ending to free space", &swap)
+        {
             log::warn!("the next worker starts when this one's lease is over: {e}");
         }
     }

@@ -227,7 +227,7 @@ pub(crate) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>
 impl Repository<'_> {
     /// What is still to be done, and what waits. Changes nothing.
     pub fn pending(&self) -> Result<Vec<Pending>> {
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let mut pending = self.pending_among(self.look_at_trash(&entries)?, &entries, true)?;
         for each in &mut pending {
             if matches!(each.kind, Kind::Trashed | Kind::LongChain { .. }) {

@@ -49,7 +49,7 @@ impl Repository<'_> {
     /// This SR's images in the trash, whoever moved them there: those that bear its name, and those
     /// that have a mark.
     pub fn trashed_images(&self) -> Result<Vec<TrashedImage>> {
-        self.trashed_among(&self.read_catalogue()?)
+        self.trashed_among(&self.catalogue.read()?)
     }
 
     fn trashed_among(&self, entries: &Entries) -> Result<Vec<TrashedImage>> {
@@ -148,7 +148,7 @@ impl Repository<'_> {
         &self,
         images: &[ImageRef],
     ) -> Result<Vec<Option<Stored<TrashRecord>>>> {
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let named = Named::by(&entries);
         let marks = images.iter().map(|image| {
             let kept = named.reason_to_keep(&image.id, &image.name);
@@ -200,7 +200,8 @@ impl Repository<'_> {
         });
         // If the swap does not apply, another process has removed one of them; the next scan removes
         // the others.
-        self.commit("removing the marks of images that are freed", &swap)?;
+        self.catalogue
+            .commit("removing the marks of images that are freed", &swap)?;
         Ok(())
     }
 

@@ -67,7 +67,7 @@ impl Repository<'_> {
             .write(key.clone(), &mut record);
         let doing = format!("taking over the size of VDI {}", record.uuid);
         // If the swap does not apply, the record has changed: the next scan looks again.
-        if self.commit(&doing, &swap)? {
+        if self.catalogue.commit(&doing, &swap)? {
             log::warn!(
                 "VDI {}: its image {} was grown outside smblock, from {} to {size} bytes: the disk has that size now",
                 record.uuid, record.volume.image().name, stored.record.size
