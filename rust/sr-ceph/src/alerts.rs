@@ -70,7 +70,7 @@ impl Repository<'_> {
         let names = names(&entries);
         let disks = devices.iter().map(|device| {
             let label = device.label.as_ref().and_then(|label| label.parse().ok());
-            let vdi = label.or_else(|| self.vdi_of_image_name(&device.image_name));
+            let vdi = label.or_else(|| self.images.vdi_of_name(&device.image_name));
             let vdi = vdi.map_or(device.image_name.clone(), |vdi| named(&names, &vdi));
             format!("{vdi} at {}", device.device.display())
         });
@@ -100,7 +100,7 @@ impl Repository<'_> {
             return Ok(Vec::new());
         }
         let mut devices = self.devices_of_sr(doing)?;
-        devices.retain(|device| self.vdi_of_image_name(&device.image_name).is_some());
+        devices.retain(|device| self.images.vdi_of_name(&device.image_name).is_some());
         if devices.is_empty() {
             return Ok(devices);
         }

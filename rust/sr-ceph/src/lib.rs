@@ -17,6 +17,7 @@ pub mod error;
 pub mod faults;
 mod fence;
 pub mod host;
+mod image;
 pub mod image_features;
 mod journal;
 pub mod memory;
@@ -37,6 +38,7 @@ use uuid::Uuid;
 use catalogue::Catalogue;
 use cluster::Cluster;
 use host::Host;
+use image::Images;
 use image_features::ImageFeatures;
 
 /// One SR in one pool, as one process on one host sees it. What can be done with it is in
@@ -46,7 +48,7 @@ pub struct Repository<'a> {
     host: &'a dyn Host,
     catalogue: Catalogue<'a>,
     sr: Uuid,
-    image_features: u64,
+    images: Images<'a>,
     needs_worker: Cell<bool>,
 }
 
@@ -63,7 +65,7 @@ impl<'a> Repository<'a> {
             host,
             catalogue: Catalogue::new(cluster, sr),
             sr,
-            image_features: image_features.bits(),
+            images: Images::new(cluster, sr, image_features),
             needs_worker: Cell::new(false),
         }
     }

@@ -3,12 +3,10 @@
 
 pub mod activate;
 mod base;
-mod by_hand;
 pub mod claim;
 pub mod clone;
 pub mod create;
 pub mod delete;
-mod image;
 mod readers;
 mod release;
 pub mod reset;

@@ -66,7 +66,8 @@ impl Repository<'_> {
             Some(mapped) => Err(Error::SrInUse {
                 sr: self.sr,
                 vdi: self
-                    .vdi_of_image_name(&mapped.image_name)
+                    .images
+                    .vdi_of_name(&mapped.image_name)
                     .map_or(mapped.image_name, |vdi| vdi.to_string()),
                 device: mapped.device.display().to_string(),
             }),

@@ -24,7 +24,6 @@
 //! No image is purged that a key of the catalogue names, whoever moved it to the trash: each purge, and
 //! each request to the manager for one, follows a fresh look at the whole catalogue.
 
-mod group;
 mod hidden;
 mod lease;
 mod named;
@@ -81,22 +80,6 @@ impl Repository<'_> {
     /// Asks the manager to free an image that smblock moved to the trash and marked.
     pub(crate) fn free_trashed(&self, image: &ImageRef) {
         self.hand_over([Kind::Trashed.of(image)], || self.usage());
-    }
-
-    /// Whether anything depends on an image, or anybody has it open: also a client that died a
-    /// moment ago, which nobody who deletes is to wait for. Nobody needs one that does not exist.
-    pub(crate) fn is_needed(&self, image: &ImageRef) -> Result<bool> {
-        Ok(self.is_used(image)?.unwrap_or(false))
-    }
-
-    /// As [`Repository::is_needed`]; `None`: the image does not exist.
-    pub(crate) fn is_used(&self, image: &ImageRef) -> Result<Option<bool>> {
-        match self.cluster.users(&image.id) {
-            Err(e) if e.is_not_found() => Ok(None),
-            other => other
-                .doing(&format!("looking for who needs image {}", image.name))
-                .map(|users| Some(!(users.snapshots.is_empty() && users.watchers.is_empty()))),
-        }
     }
 
     /// Does what takes no time about what is pending, and hands the rest to the manager, or leaves

@@ -102,7 +102,7 @@ impl Repository<'_> {
         let image = record.volume.image();
         if !images.contains_key(&image.id) {
             match self.cluster.image(&image.id) {
-                Ok(found) => scan.warn(match self.refusal_of(&image.name, found.features) {
+                Ok(found) => scan.warn(match self.images.refusal_of(&image.name, found.features) {
                     Some(refusal) => format!("VDI {}: {refusal}", record.uuid),
                     None => format!(
                         "image {} of VDI {} is in the trash, or has lost its name: it cannot be attached. 'rbd trash restore --pool {} {}' brings it back",
@@ -113,7 +113,7 @@ impl Repository<'_> {
                     return Err(e).doing(&format!("looking for image {}", image.name));
                 }
                 // Another image has its name: the administrator decides whether it is the disk.
-                Err(_) => match self.explain_missing(record.uuid, image) {
+                Err(_) => match self.images.explain_missing(record.uuid, image) {
                     Error::ByHand(reason) => scan.warn(reason.to_string()),
                     Error::ImageMissing { .. } => {
                         return self.forget(stored, known.is_some(), scan)
@@ -236,7 +236,7 @@ impl Repository<'_> {
     ) {
         let prefix = image_prefix(&self.sr);
         for (id, name) in images.iter().filter(|(_, name)| name.starts_with(&prefix)) {
-            let made_for = self.vdi_of_image_name(name);
+            let made_for = self.images.vdi_of_name(name);
             let known = entries.contains_key(&hidden_key(id))
                 || made_for.is_some_and(|vdi| {
                     entries.contains_key(&vdi_key(&vdi)) || entries.contains_key(&intent_key(&vdi))

@@ -35,7 +35,7 @@ impl Repository<'_> {
         loop {
             let entry = self.catalogue.entry(vdi)?;
             let record = &self.catalogue.present(&entry, vdi)?.record;
-            let image = self.image_state(record)?;
+            let image = self.images.state(record)?;
             self.require_features(vdi, &image)?;
             self.warn_if_full(vdi);
             if !writable {
@@ -183,7 +183,7 @@ impl Repository<'_> {
         noshare: bool,
     ) -> Result<Mapped> {
         let request = MapRequest {
-            key: self.image_key(&record.volume)?,
+            key: self.images.key(&record.volume)?,
             pool_name: self.cluster.pool_name().to_owned(),
             image_name: image.name.clone(),
             snap_name: record.volume.snapshot().map(|s| s.name.clone()),
@@ -264,7 +264,7 @@ impl Repository<'_> {
     }
 
     fn is_claimed_here(&self, mapped: &Mapped) -> Result<bool> {
-        let Some(vdi) = self.vdi_of_image_name(&mapped.image_name) else {
+        let Some(vdi) = self.images.vdi_of_name(&mapped.image_name) else {
             return Ok(false);
         };
         let stored = match self.catalogue.entry(&vdi) {
@@ -281,7 +281,7 @@ impl Repository<'_> {
             }
             Err(e) => return Err(e),
         };
-        let same_image = self.image_key(&stored.record.volume)? == mapped.key;
+        let same_image = self.images.key(&stored.record.volume)? == mapped.key;
         let me = self.host.owner();
         Ok(same_image
             && stored

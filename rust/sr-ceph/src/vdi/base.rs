@@ -72,7 +72,8 @@ impl Repository<'_> {
             .expect(vdi_key(vdi), Some(stored))
             .expect::<Intent>(intent_key(vdi), None)
             .write(vdi_key(vdi), &mut record);
-        self.remove_snapshot_of_moved(record.volume.image(), &base.snapshot)?;
+        self.images
+            .remove_snapshot_of_moved(record.volume.image(), &base.snapshot)?;
         self.catalogue.commit(
             &format!("forgetting what clones of VDI {vdi} are made of"),
             &swap,

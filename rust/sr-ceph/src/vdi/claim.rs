@@ -95,7 +95,7 @@ impl Repository<'_> {
     }
 
     fn is_mapped_here(&self, record: &VdiRecord) -> Result<bool> {
-        let key = self.image_key(&record.volume)?;
+        let key = self.images.key(&record.volume)?;
         let doing = format!("looking for a device of VDI {}", record.uuid);
         let mappings = self.host.mappings().doing(&doing)?;
         let label = label_of(record);

@@ -19,14 +19,12 @@
 //!
 //! If a snapshot goes while it is being cloned, cloning it fails; nothing is left.
 
-use sr::xapi::XapiFields;
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, intent_key, vdi_key, Entry, Stored};
+use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
 use crate::error::{Context, Error, Result};
 use crate::record::{
-    Action, BaseSnapshot, ImageMeta, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
-    VERSION,
+    Action, BaseSnapshot, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
 };
 use crate::Repository;
 
@@ -57,7 +55,9 @@ impl Repository<'_> {
             let done = match (&stored.record.volume, base) {
                 (Volume::Snapshot { snapshot, .. }, _) => {
                     let cloned = self.clone_snapshot(stored, snapshot, new);
-                    cloned.map_err(|error| self.explain_missing_source(&stored.record, error))?
+                    cloned.map_err(|error| {
+                        self.images.explain_missing_source(&stored.record, error)
+                    })?
                 }
                 (Volume::Head { .. }, Some(base)) => {
                     match self.clone_snapshot(stored, base, new) {
@@ -83,14 +83,14 @@ impl Repository<'_> {
         snapshot: &SnapshotRef,
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
-        let size = self.size_of(&source.record)?;
-        let image_name = self.first_image_name(new);
+        let size = self.images.size_of(&source.record)?;
+        let image_name = self.images.first_name(new);
         let Some(intent) = self.begin_image(new, &image_name, Some(source))? else {
             return Ok(None);
         };
         let parent = (source.record.volume.image(), snapshot.id);
         let xapi = source.record.xapi.for_clone();
-        let image = match self.make_clone(parent, &image_name, new, &xapi) {
+        let image = match self.images.make_clone(parent, &image_name, new, &xapi) {
             Ok(image) => image,
             Err(error) => {
                 self.undo_after(&error, new, &intent, &image_name);
@@ -118,8 +118,8 @@ impl Repository<'_> {
         self.require_new(new)?;
         self.require_room(&format!("VDI {} was not cloned", disk.uuid))?;
         let (depth, size) = self.require_short_chain(disk)?;
-        let image_name = self.first_image_name(new);
-        self.require_free_name(new, &image_name)?;
+        let image_name = self.images.first_name(new);
+        self.images.require_free_name(new, &image_name)?;
         let creation = Action::CreateDisk {
             image_name: image_name.clone(),
         };
@@ -170,7 +170,7 @@ impl Repository<'_> {
         new: &Uuid,
     ) -> Result<(ImageRef, Option<BaseSnapshot>)> {
         if let Some(stale) = &disk.base {
-            self.remove_snapshot(parent, stale.snapshot.id)?;
+            self.images.remove_snapshot(parent, stale.snapshot.id)?;
         }
         let name = format!("clone.{new}");
         let doing = format!("taking a snapshot of image {} to clone it", parent.name);
@@ -179,48 +179,19 @@ impl Repository<'_> {
             name,
             id: id
                 .doing(&doing)
-                .map_err(|error| self.explain_refusal(parent, error))?,
+                .map_err(|error| self.images.explain_refusal(parent, error))?,
         };
-        let image_name = self.first_image_name(new);
+        let image_name = self.images.first_name(new);
         let xapi = disk.xapi.for_clone();
-        let image = self.make_clone((parent, snapshot.id), &image_name, new, &xapi)?;
+        let image = self
+            .images
+            .make_clone((parent, snapshot.id), &image_name, new, &xapi)?;
         if disk.claim.is_some() {
-            self.remove_snapshot(parent, snapshot.id)?;
+            self.images.remove_snapshot(parent, snapshot.id)?;
             return Ok((image, None));
         }
         let epoch = disk.epoch;
         Ok((image, Some(BaseSnapshot { snapshot, epoch })))
-    }
-
-    /// Clones a snapshot to an image for the VDI `vdi`.
-    pub(crate) fn make_clone(
-        &self,
-        (parent, snapshot): (&ImageRef, u64),
-        name: &str,
-        vdi: &Uuid,
-        xapi: &XapiFields,
-    ) -> Result<ImageRef> {
-        let doing = format!("cloning image {} to {name}", parent.name);
-        let meta = ImageMeta {
-            version: VERSION,
-            sr: self.sr,
-            vdi: *vdi,
-            xapi: xapi.clone(),
-        };
-        let text = meta.to_text(&doing)?;
-        let from = (parent.id.as_str(), snapshot);
-        let id = self
-            .cluster
-            .clone_image(from, name, self.image_features, &text);
-        Ok(ImageRef {
-            name: name.to_owned(),
-            id: id.doing(&doing)?,
-        })
-    }
-
-    /// The name of the first image that a VDI gets.
-    pub(crate) fn first_image_name(&self, vdi: &Uuid) -> String {
-        format!("{}{vdi}.0", image_prefix(&self.sr))
     }
 }
 
@@ -239,7 +210,9 @@ pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Inte
         snapshot_name,
     } = &intent.record.action
     {
-        repository.remove_snapshot_named(image, snapshot_name)?;
+        repository
+            .images
+            .remove_snapshot_named(image, snapshot_name)?;
     }
     repository.finish(vdi, intent, None, |swap, _| swap)
 }

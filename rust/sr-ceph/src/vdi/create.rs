@@ -37,7 +37,7 @@ impl Repository<'_> {
         let size = super::disk_size(new.size)?;
         let usage = self.require_room(&format!("VDI {vdi} was not created"))?;
         self.warn_if_oversized(&vdi, size, &usage);
-        let image_name = self.first_image_name(&vdi);
+        let image_name = self.images.first_name(&vdi);
         let intent = loop {
             if let Some(intent) = self.begin_image(&vdi, &image_name, None)? {
                 break intent;
@@ -50,7 +50,7 @@ impl Repository<'_> {
             vdi,
             xapi: new.xapi.clone(),
         };
-        let id = match self.make_image(&image_name, size, &meta) {
+        let id = match self.images.make(&image_name, size, &meta) {
             Ok(id) => id,
             Err(error) => {
                 self.undo_after(&error, &vdi, &intent, &image_name);
@@ -88,7 +88,7 @@ impl Repository<'_> {
         if entry.sr.record.deleting {
             return Err(Error::SrDeleting { sr: self.sr });
         }
-        self.require_free_name(vdi, image_name)?;
+        self.images.require_free_name(vdi, image_name)?;
         let action = Action::CreateDisk {
             image_name: image_name.to_owned(),
         };
@@ -96,27 +96,6 @@ impl Repository<'_> {
             None => swap,
             Some(source) => swap.expect(vdi_key(&source.record.uuid), Some(source)),
         })
-    }
-
-    /// Refuses a name that an image has: what is found under it later is then this driver's own.
-    pub(crate) fn require_free_name(&self, vdi: &Uuid, image_name: &str) -> Result<()> {
-        match self.cluster.image_by_name(image_name) {
-            Err(e) if e.is_not_found() => Ok(()),
-            Err(e) => Err(e).doing("looking for an image of the same name"),
-            Ok(_) => Err(Error::ForeignImage {
-                vdi: *vdi,
-                image: image_name.to_owned(),
-                pool: self.cluster.pool_name().to_owned(),
-            }),
-        }
-    }
-
-    fn make_image(&self, name: &str, size: u64, meta: &ImageMeta) -> Result<String> {
-        let doing = format!("creating image {name} of {size} bytes");
-        let text = meta.to_text(&doing)?;
-        self.cluster
-            .create_image(name, size, self.image_features, &text)
-            .doing(&doing)
     }
 
     /// Takes back what a failed creation made. Where that fails too, or where nobody can say
@@ -191,16 +170,6 @@ fn unfinished_image(
             name: image.name,
             id: image.id,
         })),
-    }
-}
-
-impl ImageMeta {
-    /// What goes into the image-meta.
-    pub(crate) fn to_text(&self, doing: &str) -> Result<String> {
-        serde_json::to_string(self).map_err(|e| Error::Unexpected {
-            doing: doing.to_owned(),
-            detail: e.to_string(),
-        })
     }
 }
 

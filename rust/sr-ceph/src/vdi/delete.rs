@@ -37,6 +37,36 @@ impl Repository<'_> {
         }
     }
 
+    /// Refuses to delete what would be left behind. Returns whether the record has changed: its
+    /// image had another id. If the catalogue cannot take that over yet, since another VDI of the
+    /// image is in use, the deletion finds the image itself.
+    fn require_deletable(&self, record: &VdiRecord) -> Result<bool> {
+        let image = record.volume.image();
+        let doing = format!("looking at image {}", image.name);
+        match self.cluster.features(&image.id) {
+            Err(e) if e.is_not_found() => {
+                let adopted = self.adopt(image)? > 0;
+                if !adopted {
+                    self.images.moved_to(image)?;
+                }
+                return Ok(adopted);
+            }
+            other => {
+                let features = other.doing(&doing)?;
+                if let Some(refusal) = self.images.refusal_of(&image.name, features) {
+                    return Err(refusal.into());
+                }
+            }
+        }
+        let base = record.base.as_ref().map(|base| &base.snapshot);
+        for snapshot in record.volume.snapshot().into_iter().chain(base) {
+            if let Some(protected) = self.images.protected(image, snapshot.id)? {
+                return Err(protected.into());
+            }
+        }
+        Ok(false)
+    }
+
     /// Deletes a VDI. One that does not exist is deleted already.
     pub fn delete_vdi(&self, vdi: &Uuid) -> Result<()> {
         loop {
@@ -79,28 +109,28 @@ pub(crate) fn complete(
     let trashed = match &intent.record.action {
         Action::DeleteDisk { image, base } => {
             let image = &match base {
-                Some(base) => repository.remove_snapshot_of_moved(image, base)?,
+                Some(base) => repository.images.remove_snapshot_of_moved(image, base)?,
                 None => image.clone(),
             };
-            let (image, needed) = match repository.is_used(image)? {
+            let (image, needed) = match repository.images.is_used(image)? {
                 Some(used) => (image.clone(), used),
-                None => match repository.moved_to(image)? {
+                None => match repository.images.moved_to(image)? {
                     None => (image.clone(), false),
                     Some(moved) => {
-                        let needed = repository.is_needed(&moved)?;
+                        let needed = repository.images.is_needed(&moved)?;
                         (moved, needed)
                     }
                 },
             };
             let image = &image;
-            if needed || !repository.leaves_group(image)? {
+            if needed || !repository.images.leaves_group(image)? {
                 let bytes = HiddenRecord::new(image.clone()).seal();
                 repository.leave_to_worker(); // its own data, or to wait for a client that died
                 return repository.finish(vdi, intent, None, |swap, _| {
                     swap.put(hidden_key(&image.id), bytes.clone())
                 });
             }
-            repository.move_to_trash(image)?;
+            repository.images.move_to_trash(image)?;
             repository.finish(vdi, intent, None, |swap, _| swap.mark_trashed(image))?;
             Some(image.clone())
         }
@@ -141,7 +171,9 @@ fn drop_snapshot(
     if needed {
         return Ok(None);
     }
-    let image = repository.remove_snapshot_of_moved(image, snapshot)?;
+    let image = repository
+        .images
+        .remove_snapshot_of_moved(image, snapshot)?;
     match entries.remove(&hidden_key(&image.id)).map(Stored::parse) {
         Some(Ok(hidden)) => repository.discard_if_free(hidden),
         Some(Err(_)) | None => Ok(None), // a scan reports what is damaged

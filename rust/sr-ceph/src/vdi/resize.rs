@@ -39,7 +39,7 @@ impl Repository<'_> {
                 });
             }
             // An image that was grown by hand is not shrunk: the disk gets its size.
-            let actual = self.image_header(&stored.record)?.size;
+            let actual = self.images.header(&stored.record)?.size;
             let size = size.max(actual);
             if size == current {
                 return Ok(current);
@@ -62,7 +62,7 @@ impl Repository<'_> {
             if actual < size {
                 if let Err(error) = self.grow(&image, size) {
                     self.complete_after(&error, vdi, &intent, &image);
-                    return Err(self.explain_refusal(&image, error));
+                    return Err(self.images.explain_refusal(&image, error));
                 }
             }
             self.record_size(vdi, &intent, Some(stored.clone()), size)?;

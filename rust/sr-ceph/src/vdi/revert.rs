@@ -13,7 +13,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, vdi_key, Entry, Stored};
+use crate::catalogue::{vdi_key, Entry, Stored};
 use crate::cluster::Swap;
 use crate::error::{Error, Result};
 use crate::record::{Action, ImageRef, Intent, VdiRecord, Volume};
@@ -58,7 +58,8 @@ impl Repository<'_> {
             };
             let unchanged = |swap: Swap| swap.expect(vdi_key(snapshot), Some(source));
             let reverted = self.exchange(vdi, &entry, &origin, unchanged);
-            let reverted = reverted.map_err(|e| self.explain_missing_source(&source.record, e))?;
+            let reverted =
+                reverted.map_err(|e| self.images.explain_missing_source(&source.record, e))?;
             if let Some(record) = reverted {
                 return Ok(record);
             }
@@ -77,8 +78,8 @@ impl Repository<'_> {
         let disk = &self.catalogue.present(entry, vdi)?.record;
         self.refuse_if_in_use(disk)?;
         let old = disk.volume.image();
-        let image_name = self.next_image_name(vdi, old);
-        self.require_free_name(vdi, &image_name)?;
+        let image_name = self.images.next_name(vdi, old);
+        self.images.require_free_name(vdi, &image_name)?;
         let action = Action::Revert {
             image_name: image_name.clone(),
         };
@@ -86,6 +87,7 @@ impl Repository<'_> {
             return Ok(None);
         };
         let reverted = self
+            .images
             .make_clone(origin.snapshot, &image_name, vdi, &disk.xapi)
             .and_then(|image| self.repoint(vdi, &intent, origin, old, &image));
         match reverted {
@@ -127,12 +129,5 @@ impl Repository<'_> {
                 return Ok((record, intent));
             }
         }
-    }
-
-    /// The name of the image that a VDI gets after that one.
-    fn next_image_name(&self, vdi: &Uuid, image: &ImageRef) -> String {
-        let number = image.name.rsplit('.').next().and_then(|n| n.parse().ok());
-        let number = number.unwrap_or(0u64) + 1;
-        format!("{}{vdi}.{number}", image_prefix(&self.sr))
     }
 }

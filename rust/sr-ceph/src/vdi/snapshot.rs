@@ -108,7 +108,7 @@ impl Repository<'_> {
             return Ok(None);
         };
         let taken = self.snapshot_paused(vdi, &intent, image, name);
-        match taken.map_err(|error| self.explain_refusal(image, error)) {
+        match taken.map_err(|error| self.images.explain_refusal(image, error)) {
             Ok(id) => {
                 let name = name.to_owned();
                 Ok(Some((intent, SnapshotRef { name, id })))
@@ -211,7 +211,7 @@ impl Repository<'_> {
     /// that was grown by hand is larger than its disk.
     pub(crate) fn require_short_chain(&self, source: &VdiRecord) -> Result<(u32, u64)> {
         let image = source.volume.image();
-        let header = self.image_header(source)?;
+        let header = self.images.header(source)?;
         let depth = if header.has_parent { source.depth } else { 0 };
         if depth > MAX_DEPTH {
             return Err(Error::ChainTooLong {
@@ -229,47 +229,6 @@ impl Repository<'_> {
         }
         Ok((depth, header.size))
     }
-
-    /// Removes an image's snapshot of that name, where there is one.
-    pub(crate) fn remove_snapshot_named(&self, image: &ImageRef, name: &str) -> Result<()> {
-        let doing = format!("removing snapshot {name} of image {}", image.name);
-        let snapshots = match self.cluster.users(&image.id) {
-            Err(e) if e.is_not_found() => return Ok(()),
-            other => other.doing(&doing)?.snapshots,
-        };
-        match snapshots.iter().find(|s| s.name == name && !s.removed) {
-            None => Ok(()),
-            Some(snapshot) => self.remove_snapshot(image, snapshot.id),
-        }
-    }
-
-    /// Removes a snapshot of an image that may have another id now. Returns the image as it is.
-    pub(crate) fn remove_snapshot_of_moved(
-        &self,
-        image: &ImageRef,
-        snapshot: &SnapshotRef,
-    ) -> Result<ImageRef> {
-        match self.cluster.remove_snapshot(&image.id, snapshot.id) {
-            Err(e) if e.is_not_found() => {}
-            other => {
-                let kept = |error| self.explain_kept_snapshot(image, snapshot.id, error);
-                return other.map_err(kept).map(|()| image.clone());
-            }
-        }
-        let Some(moved) = self.moved_to(image)? else {
-            return Ok(image.clone());
-        };
-        self.remove_snapshot_named(&moved, &snapshot.name)?;
-        Ok(moved)
-    }
-
-    /// Removes a snapshot; one that is not there was removed before.
-    pub(crate) fn remove_snapshot(&self, image: &ImageRef, id: u64) -> Result<()> {
-        match self.cluster.remove_snapshot(&image.id, id) {
-            Err(e) if e.is_not_found() => Ok(()),
-            other => other.map_err(|error| self.explain_kept_snapshot(image, id, error)),
-        }
-    }
 }
 
 /// Takes back what a snapshot that did not finish has left, and lets the disk go on.
@@ -281,7 +240,9 @@ pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Inte
         ..
     } = &intent.record.action
     {
-        repository.remove_snapshot_named(image, snapshot_name)?;
+        repository
+            .images
+            .remove_snapshot_named(image, snapshot_name)?;
     }
     repository.finish(vdi, intent, None, |swap, _| swap)
 }

@@ -29,7 +29,7 @@ impl Repository<'_> {
     pub fn introduce_vdi(&self, vdi: &Uuid) -> Result<ScannedVdi> {
         let entry = self.turn(vdi)?;
         let record = self.catalogue.present(&entry, vdi)?.record.clone();
-        self.image_state(&record)?;
+        self.images.state(&record)?;
         Ok(record.into())
     }
 

@@ -69,7 +69,7 @@ impl Repository<'_> {
     /// Moves a hidden image to the trash, if nothing depends on it any more. Returns the image if it
     /// did: the caller asks to have it freed, once no intent names it.
     pub(crate) fn discard_if_free(&self, hidden: Stored<HiddenRecord>) -> Result<Option<ImageRef>> {
-        if self.is_needed(&hidden.record.image)? {
+        if self.images.is_needed(&hidden.record.image)? {
             return Ok(None);
         }
         match self.trash_hidden(&hidden) {
@@ -96,8 +96,8 @@ impl Repository<'_> {
         if let Some(size) = hidden.record.size {
             self.give_size_back(image, size)?;
         }
-        self.leave_group(image)?;
-        self.move_to_trash(image)?;
+        self.images.leave_group(image)?;
+        self.images.move_to_trash(image)?;
         let key = hidden_key(&image.id);
         let swap = Swap::default().expect(key.clone(), Some(hidden));
         let swap = swap.erase(key).mark_trashed(image);

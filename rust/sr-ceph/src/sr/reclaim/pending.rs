@@ -286,7 +286,7 @@ impl Repository<'_> {
         let doing = format!("looking at hidden image {}", image.name);
         let (size, snapshots) = match self.cluster.header(&image.id) {
             Ok(header) => (header.size, header.snapshots),
-            Err(e) if e.is_not_found() => match self.moved_to(image) {
+            Err(e) if e.is_not_found() => match self.images.moved_to(image) {
                 Ok(None) => (0, 0),
                 // The next scan takes the image over, once that is possible.
                 Ok(Some(_)) | Err(Error::ByHand(_)) => return Ok(None),

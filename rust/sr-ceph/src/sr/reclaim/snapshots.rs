@@ -24,7 +24,7 @@ impl Repository<'_> {
         // The name that it has now: it may have been renamed.
         let name = self.cluster.image_name(&image.id);
         let name = name.doing(&format!("looking for the name of image {}", image.name))?;
-        let path = self.image_path(name.as_ref().unwrap_or(&image.name));
+        let path = self.images.path(name.as_ref().unwrap_or(&image.name));
         let commands = foreign.into_iter().map(|s| self.removal(image, &path, s));
         Ok(HoldUp::Snapshots {
             vdis: vdis.len(),

@@ -16,7 +16,7 @@ use nix::libc;
 use super::named::{Named, Reason};
 use super::pending::{HoldUp, Kind, Pending};
 use crate::catalogue::{image_prefix, records, Stored, VDI_PREFIX};
-use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage, MIGRATING};
+use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
 use crate::error::{Context, Error, Result};
 use crate::record::{ImageRef, Record, TrashRecord};
 use crate::Repository;
@@ -102,7 +102,7 @@ impl Repository<'_> {
         let holds_up = match named.reason_to_keep(&image.id, &image.name) {
             Some(Reason::NamedBy(key)) if !key.starts_with(VDI_PREFIX) => return None,
             Some(Reason::NamedBy(key)) if image.migrating => {
-                let (key, image) = (key, self.image_path(&image.name));
+                let (key, image) = (key, self.images.path(&image.name));
                 Some(HoldUp::Migrating { key, image })
             }
             Some(Reason::NamedBy(key)) => Some(HoldUp::Named { key, pool, id }),
@@ -119,28 +119,6 @@ impl Repository<'_> {
             holds_up,
             ..kind.of(&image)
         })
-    }
-
-    /// Moves an image to the trash. The caller writes the mark in the swap that takes away what
-    /// names the image.
-    ///
-    /// An image whose id is not in the directory any more was moved before. The name that it has
-    /// there is what counts: it may have been renamed, and another image may have its name.
-    pub(crate) fn move_to_trash(&self, image: &ImageRef) -> Result<()> {
-        let doing = format!("moving image {} to the trash", image.name);
-        let Some(name) = self.cluster.image_name(&image.id).doing(&doing)? else {
-            // A migration moves its source to the trash, and may bring it back.
-            return match self.cluster.features(&image.id) {
-                Err(e) if e.is_not_found() => Ok(()),
-                features => self
-                    .refusal_of(&image.name, features.doing(&doing)? & MIGRATING)
-                    .map_or(Ok(()), |refusal| Err(refusal.into())),
-            };
-        };
-        match self.cluster.trash_image(&name) {
-            Err(e) if e.is_not_found() => Ok(()),
-            other => other.doing(&doing),
-        }
     }
 
     /// Looks again which images may be purged, right before they are: the mark of each that may.
@@ -180,7 +158,7 @@ impl Repository<'_> {
                 image.id
             ),
         })?;
-        match self.purge_outside_group(image, progress)? {
+        match self.images.purge_outside_group(image, progress)? {
             Err(e) if e.is_not_found() => {} // the manager was faster
             other => other
                 .map_err(|e| self.with_remedy(&image.id, e))

@@ -28,7 +28,7 @@ impl Repository<'_> {
                 Err(e) if e.is_not_found() => continue, // reported below, or deleted this moment
                 other => other.doing(&format!("reading the size of image {}", image.name))?,
             };
-            if let Err(e) = self.require_whole(record, size) {
+            if let Err(e) = self.images.require_whole(record, size) {
                 scan.warn(e.to_string());
             } else if size > record.size {
                 self.take_size(stored, size, entries)?;
