@@ -28,6 +28,7 @@ use crate::blocklist::all_clients_of;
 use crate::catalogue::{host_key, records, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
+use crate::hold::Hold;
 use crate::host::{Membership, Owner};
 use crate::record::{Claim, Death, HostRecord, Record, VdiRecord};
 use crate::Repository;
@@ -63,19 +64,6 @@ impl Grounds {
             Grounds::Unused => "the host does not use the VDI".to_owned(),
         }
     }
-}
-
-/// Why a claim of another host counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hold {
-    /// The host replies that it uses the VDI.
-    InUse,
-    /// The host cannot be asked, and was not declared dead.
-    Silent,
-    /// The host is not a member of this pool; the claim was made in that one, or in an unknown one.
-    OtherPool(Option<String>),
-    /// This kernel client of the claim watches the image.
-    Watched(String),
 }
 
 /// What is known about another host's claim.

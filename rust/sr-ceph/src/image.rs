@@ -41,6 +41,11 @@ impl<'a> Images<'a> {
         }
     }
 
+    /// The name of the pool.
+    pub(crate) fn pool_name(&self) -> &'a str {
+        self.cluster.pool_name()
+    }
+
     /// The name of the first image that a VDI gets.
     pub(crate) fn first_name(&self, vdi: &Uuid) -> String {
         format!("{}{vdi}.0", image_prefix(&self.sr))

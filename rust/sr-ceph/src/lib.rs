@@ -9,6 +9,7 @@ mod blocklist;
 pub mod caps;
 pub mod catalogue;
 pub mod ceph;
+pub mod chain;
 pub mod check;
 pub mod cluster;
 pub mod device_config;
@@ -16,6 +17,7 @@ pub mod dom0;
 pub mod error;
 pub mod faults;
 mod fence;
+mod hold;
 pub mod host;
 mod image;
 pub mod image_features;
@@ -23,13 +25,14 @@ mod journal;
 pub mod memory;
 pub mod messenger;
 pub mod record;
+mod room;
 pub mod size;
 pub mod sr;
 pub mod usage;
 pub mod vdi;
 
 pub use error::{Error, Result};
-pub use fence::Hold;
+pub use hold::Hold;
 
 use std::cell::Cell;
 

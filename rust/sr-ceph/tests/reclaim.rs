@@ -10,9 +10,10 @@ mod trash;
 mod workers;
 
 use nix::libc;
+use sr_ceph::chain::SOFT_DEPTH;
 use sr_ceph::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
 use sr_ceph::host::Host;
-use sr_ceph::sr::reclaim::{HoldUp, Kind, Pending, Report, SOFT_DEPTH};
+use sr_ceph::sr::reclaim::{HoldUp, Kind, Pending, Report};
 use sr_ceph::{Error, Result};
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! What an administrator can do about an error.
 
-use crate::fence::Hold;
+use crate::hold::Hold;
 
 /// What an administrator can do about a claim that counts.
 pub(super) fn advise_on_hold(hold: &Hold, host: &str) -> String {

@@ -11,13 +11,13 @@ use crate::catalogue::{directory_key, DIRECTORY, SR_KEY};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{Record, SrRecord};
-use crate::Repository;
+use crate::{room, Repository};
 
 impl Repository<'_> {
     /// Makes an empty SR.
     pub fn create_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
         let doing = format!("creating SR {}", self.sr);
-        self.require_usable_pool(&format!("SR {} was not created", self.sr))?;
+        room::require_usable_pool(self.cluster, &format!("SR {} was not created", self.sr))?;
         let allowed = self.cluster.may_blocklist();
         allowed.doing(&format!("{doing}: a host that dies must be cut off"))?;
         self.cluster.prepare_trash().doing(&doing)?;

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | an image in the trash that smblock moved there (key `trash.<id>`, see `reclaim/trash.rs`) | purge it | the snapshot that it was cloned from may go, and free a hidden image |
 //! | a hidden image (key `hidden.<id>`), which no VDI is the head of and whose snapshots others need | make its head empty, which leaves snapshots and clones what they are (see `reclaim/hidden.rs`) | it waits for the last of them, and goes to the trash |
-//! | a disk with more than [`SOFT_DEPTH`] parents, one behind the other | flatten it | its record says that it has none |
+//! | a disk with more than [`SOFT_DEPTH`](crate::chain::SOFT_DEPTH) parents, one behind the other | flatten it | its record says that it has none |
 //!
 //! Flattening a disk frees the chain of its head and not of its snapshots: a parent goes when the
 //! last snapshot that needs it does.
@@ -41,13 +41,9 @@ use crate::cluster::{Entries, Progress, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{ImageRef, Record, VdiRecord};
 use crate::usage::PoolUsage;
-use crate::Repository;
+use crate::{room, Repository};
 
 pub use self::pending::{HoldUp, Kind, Pending};
-
-/// Parents that a disk may have, one behind the other, before it is flattened in the background:
-/// each costs a look when a block is read that none of them has.
-pub const SOFT_DEPTH: u32 = 8;
 
 /// How long a worker waits for clients that have an image open: Ceph forgets a dead one after 30 s.
 const DEATH_MILLISECONDS: u64 = 40_000;
@@ -251,7 +247,10 @@ impl Repository<'_> {
 
     fn flatten(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {
         let image = &pending.image;
-        self.require_room(&format!("image {} was not flattened", image.name))?;
+        room::require(
+            self.cluster,
+            &format!("image {} was not flattened", image.name),
+        )?;
         match self.cluster.flatten_image(&image.id, progress) {
             Err(e) if e.is_not_found() => return Ok(()),
             Err(e) if e.errno == libc::EINVAL => {} // has no parent any more

@@ -21,7 +21,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::{MapRequest, Mapped};
 use crate::image_features::ImageFeatures;
 use crate::record::VdiRecord;
-use crate::Repository;
+use crate::{room, Repository};
 
 /// How long a device may be busy when it is unmapped, in seconds: udev looks at new devices.
 pub(super) const UNMAP_SECONDS: u64 = 30;
@@ -226,7 +226,7 @@ impl Repository<'_> {
     }
 
     fn warn_if_full(&self, vdi: &Uuid) {
-        match self.require_room(&format!("VDI {vdi} is attached all the same")) {
+        match room::require(self.cluster, &format!("VDI {vdi} is attached all the same")) {
             Ok(_) => {}
             Err(e @ Error::NoRoom { .. }) => {
                 log::warn!("{e}; its writes will be held back by Ceph once the pool is full");

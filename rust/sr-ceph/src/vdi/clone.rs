@@ -26,7 +26,7 @@ use crate::error::{Context, Error, Result};
 use crate::record::{
     Action, BaseSnapshot, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
 };
-use crate::Repository;
+use crate::{chain, room, Repository};
 
 impl Repository<'_> {
     /// Makes a disk of the UUID `new` with the content that `source` has now.
@@ -116,8 +116,8 @@ impl Repository<'_> {
     ) -> Result<Option<VdiRecord>> {
         let disk = &source.record;
         self.require_new(new)?;
-        self.require_room(&format!("VDI {} was not cloned", disk.uuid))?;
-        let (depth, size) = self.require_short_chain(disk)?;
+        room::require(self.cluster, &format!("VDI {} was not cloned", disk.uuid))?;
+        let (depth, size) = chain::require_short(&self.images, disk)?;
         let image_name = self.images.first_name(new);
         self.images.require_free_name(new, &image_name)?;
         let creation = Action::CreateDisk {

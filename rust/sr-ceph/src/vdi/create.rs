@@ -17,7 +17,7 @@ use crate::catalogue::{intent_key, vdi_key, Stored};
 use crate::cluster::{ImageState, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord, Volume, VERSION};
-use crate::Repository;
+use crate::{room, Repository};
 
 /// A disk to make.
 #[derive(Debug, Clone)]
@@ -35,8 +35,8 @@ impl Repository<'_> {
     pub fn create_disk(&self, new: &NewDisk) -> Result<VdiRecord> {
         let vdi = new.uuid;
         let size = super::disk_size(new.size)?;
-        let usage = self.require_room(&format!("VDI {vdi} was not created"))?;
-        self.warn_if_oversized(&vdi, size, &usage);
+        let usage = room::require(self.cluster, &format!("VDI {vdi} was not created"))?;
+        room::warn_if_oversized(&vdi, size, &usage);
         let image_name = self.images.first_name(&vdi);
         let intent = loop {
             if let Some(intent) = self.begin_image(&vdi, &image_name, None)? {

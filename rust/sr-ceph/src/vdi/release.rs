@@ -5,7 +5,8 @@ use uuid::Uuid;
 use super::claim::in_use;
 use crate::blocklist::is_cut_off;
 use crate::error::{Context, Error, Result};
-use crate::fence::{Hold, Verdict};
+use crate::fence::Verdict;
+use crate::hold::Hold;
 use crate::record::{Claim, VdiRecord};
 use crate::Repository;
 

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::record::{Action, ResetPoint, Volume};
 use crate::vdi::delete;
 use crate::vdi::revert::Origin;
-use crate::Repository;
+use crate::{chain, Repository};
 
 impl Repository<'_> {
     /// The disk's VM starts, and the disk is to be what it was at the first such start. Refused
@@ -46,7 +46,7 @@ impl Repository<'_> {
                 }
                 continue;
             }
-            let (depth, _) = self.require_short_chain(&stored.record)?;
+            let (depth, _) = chain::require_short(&self.images, &stored.record)?;
             let name = format!("reset.{}", Uuid::new_v4());
             let taken = self.begin_snapshot(vdi, &entry, image, &name, false)?;
             let Some((intent, snapshot)) = taken else {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::catalogue::{vdi_key, Stored};
 use crate::error::{Context, Error, Result};
 use crate::record::{Action, ImageRef, Intent, VdiRecord};
-use crate::Repository;
+use crate::{room, Repository};
 
 impl Repository<'_> {
     /// Grows a disk to at least `requested` bytes; the size it has then. Shrinking is refused.
@@ -45,8 +45,8 @@ impl Repository<'_> {
                 return Ok(current);
             }
             self.refuse_if_in_use(&stored.record)?;
-            let usage = self.require_room(&format!("VDI {vdi} was not resized"))?;
-            self.warn_if_oversized(vdi, size, &usage);
+            let usage = room::require(self.cluster, &format!("VDI {vdi} was not resized"))?;
+            room::warn_if_oversized(vdi, size, &usage);
             if stored.record.reset_point.is_some() {
                 self.forget_reset_point(vdi)?;
                 continue;

@@ -17,20 +17,13 @@ use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
 use crate::cluster::Swap;
 use crate::error::{Context, Error, Result};
 use crate::record::{Action, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume};
-use crate::Repository;
-
-/// Parents that an image can have, one behind the other: krbd maps 16. A snapshot is refused
-/// before that, so that every snapshot there is can be cloned, and the clone be mapped.
-pub const MAX_DEPTH: u32 = 14;
-
-/// Snapshots that an image can have: krbd maps an image with 510.
-pub const MAX_SNAPSHOTS: usize = 500;
+use crate::{chain, room, Repository};
 
 impl Repository<'_> {
     /// Makes a VDI of the UUID `new` that stays what `vdi` is now.
     pub fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid) -> Result<VdiRecord> {
         self.require_new(new)?;
-        self.require_room(&format!("no snapshot of VDI {vdi} was taken"))?;
+        room::require(self.cluster, &format!("no snapshot of VDI {vdi} was taken"))?;
         loop {
             let entry = self.turn(vdi)?;
             let source = self.catalogue.present(&entry, vdi)?;
@@ -73,7 +66,7 @@ impl Repository<'_> {
         image: &ImageRef,
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
-        let (depth, size) = self.require_short_chain(&source.record)?;
+        let (depth, size) = chain::require_short(&self.images, &source.record)?;
         let (name, runs) = (new.to_string(), source.record.claim.is_some());
         let Some((intent, snapshot)) = self.begin_snapshot(vdi, entry, image, &name, runs)? else {
             return Ok(None);
@@ -204,30 +197,6 @@ impl Repository<'_> {
                 vdi: *vdi,
             }),
         }
-    }
-
-    /// Refuses what would end in an image that no kernel can map. Returns how many parents the
-    /// disk's image has, and its size. One that was flattened has none, whatever was recorded; one
-    /// that was grown by hand is larger than its disk.
-    pub(crate) fn require_short_chain(&self, source: &VdiRecord) -> Result<(u32, u64)> {
-        let image = source.volume.image();
-        let header = self.images.header(source)?;
-        let depth = if header.has_parent { source.depth } else { 0 };
-        if depth > MAX_DEPTH {
-            return Err(Error::ChainTooLong {
-                vdi: source.uuid,
-                image: image.name.clone(),
-                pool: self.cluster.pool_name().to_owned(),
-                depth,
-            });
-        }
-        if header.snapshots >= MAX_SNAPSHOTS {
-            return Err(Error::TooManySnapshots {
-                vdi: source.uuid,
-                count: header.snapshots,
-            });
-        }
-        Ok((depth, header.size))
     }
 }
 

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::named::Named;
 use super::trash::Trash;
-use super::SOFT_DEPTH;
 use crate::catalogue::{records, Stored, HIDDEN_PREFIX, VDI_PREFIX};
+use crate::chain::SOFT_DEPTH;
 use crate::cluster::Entries;
 use crate::error::{Context, Error, Result};
 use crate::record::{HiddenRecord, ImageRef, VdiRecord};
