@@ -44,6 +44,11 @@ impl<'a> Catalogue<'a> {
         Catalogue { cluster, sr }
     }
 
+    /// The SR.
+    pub(crate) fn sr(&self) -> Uuid {
+        self.sr
+    }
+
     /// The name of its object.
     pub(crate) fn object(&self) -> String {
         catalogue_object(&self.sr)

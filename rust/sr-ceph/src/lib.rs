@@ -25,6 +25,7 @@ mod journal;
 pub mod memory;
 pub mod messenger;
 pub mod record;
+mod recovery;
 mod room;
 pub mod size;
 pub mod sr;
@@ -43,6 +44,7 @@ use cluster::Cluster;
 use host::Host;
 use image::Images;
 use image_features::ImageFeatures;
+use journal::Journal;
 
 /// One SR in one pool, as one process on one host sees it. What can be done with it is in
 /// [`sr`] and [`vdi`].
@@ -70,6 +72,16 @@ impl<'a> Repository<'a> {
             sr,
             images: Images::new(cluster, sr, image_features),
             needs_worker: Cell::new(false),
+        }
+    }
+
+    /// The journal, with what ends the operations of others.
+    pub(crate) fn journal(&self) -> Journal<'_> {
+        Journal {
+            catalogue: self.catalogue,
+            cluster: self.cluster,
+            host: self.host,
+            recovery: self,
         }
     }
 }

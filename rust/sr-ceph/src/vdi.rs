@@ -13,6 +13,7 @@ pub mod reset;
 pub mod resize;
 pub mod revert;
 pub mod snapshot;
+pub(crate) mod steps;
 pub mod unplug;
 pub mod update;
 

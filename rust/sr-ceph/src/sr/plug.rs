@@ -37,7 +37,7 @@ impl Repository<'_> {
     pub fn look_at_journal(&self) -> Result<()> {
         let entries = self.catalogue.read()?;
         for (vdi, intent) in self.catalogue.intents(&entries) {
-            self.seen_for(&intent_key(&vdi), &intent.record);
+            self.journal().seen_for(&intent_key(&vdi), &intent.record);
         }
         self.look_at_worker(&entries);
         Ok(())

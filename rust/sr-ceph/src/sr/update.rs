@@ -1,7 +1,6 @@
 //! What an SR says about itself: its usage and its name.
 
 use crate::catalogue::{records, VDI_PREFIX};
-use crate::cluster::Cluster;
 use crate::error::Result;
 use crate::record::VdiRecord;
 use crate::usage::PoolUsage;

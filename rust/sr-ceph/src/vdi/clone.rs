@@ -45,7 +45,7 @@ impl Repository<'_> {
 
     fn clone_any(&self, source: &Uuid, new: &Uuid, lasts: bool) -> Result<VdiRecord> {
         loop {
-            let entry = self.turn(source)?;
+            let entry = self.journal().acquire(source)?;
             let stored = self.catalogue.present(&entry, source)?;
             if lasts && stored.record.reset_point.is_some() {
                 self.forget_reset_point(source)?;
@@ -100,7 +100,7 @@ impl Repository<'_> {
         let mut record = clone_of(&source.record, image, source.record.depth, new);
         record.size = size;
         let bytes = record.seal();
-        self.finish(new, &intent, None, |swap, _| {
+        self.journal().finish(new, &intent, None, |swap, _| {
             swap.expect::<VdiRecord>(vdi_key(new), None)
                 .put(vdi_key(new), bytes.clone())
         })?;
@@ -115,7 +115,7 @@ impl Repository<'_> {
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
         let disk = &source.record;
-        self.require_new(new)?;
+        self.journal().require_new(new)?;
         room::require(self.cluster, &format!("VDI {} was not cloned", disk.uuid))?;
         let (depth, size) = chain::require_short(&self.images, disk)?;
         let image_name = self.images.first_name(new);
@@ -123,12 +123,14 @@ impl Repository<'_> {
         let creation = Action::CreateDisk {
             image_name: image_name.clone(),
         };
-        let reserved = self.intend(&format!("reserving VDI {new}"), creation)?;
+        let reserved = self
+            .journal()
+            .intend(&format!("reserving VDI {new}"), creation)?;
         let action = Action::CloneDisk {
             image: parent.clone(),
             snapshot_name: format!("clone.{new}"),
         };
-        let intent = self.begin(&disk.uuid, entry, action, |swap| {
+        let intent = self.journal().begin(&disk.uuid, entry, action, |swap| {
             swap.expect::<VdiRecord>(vdi_key(new), None)
                 .expect::<Intent>(intent_key(new), None)
                 .put(intent_key(new), reserved.bytes.clone())
@@ -142,10 +144,17 @@ impl Repository<'_> {
                 record.size = size;
                 let bytes = record.seal();
                 let new = (new, bytes.as_slice());
-                self.finish_copy(&disk.uuid, &intent, source, new, Some(&reserved), |disk| {
-                    disk.depth = depth;
-                    disk.base.clone_from(&base);
-                })?;
+                self.journal().finish_copy(
+                    &disk.uuid,
+                    &intent,
+                    source,
+                    new,
+                    Some(&reserved),
+                    |disk| {
+                        disk.depth = depth;
+                        disk.base.clone_from(&base);
+                    },
+                )?;
                 Ok(Some(record))
             }
             Err(error) => {
@@ -214,5 +223,7 @@ pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Inte
             .images
             .remove_snapshot_named(image, snapshot_name)?;
     }
-    repository.finish(vdi, intent, None, |swap, _| swap)
+    repository
+        .journal()
+        .finish(vdi, intent, None, |swap, _| swap)
 }

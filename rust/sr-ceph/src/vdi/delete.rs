@@ -19,11 +19,10 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{hidden_key, under, vdi_key, Stored, VDI_PREFIX};
+use crate::catalogue::vdi_key;
 use crate::error::{Context, Result};
-use crate::record::{
-    Action, HiddenRecord, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
-};
+use crate::record::{Action, VdiRecord, Volume};
+use crate::vdi::steps::disposal;
 use crate::Repository;
 
 impl Repository<'_> {
@@ -70,7 +69,7 @@ impl Repository<'_> {
     /// Deletes a VDI. One that does not exist is deleted already.
     pub fn delete_vdi(&self, vdi: &Uuid) -> Result<()> {
         loop {
-            let entry = self.turn(vdi)?;
+            let entry = self.journal().acquire(vdi)?;
             let Some(stored) = &entry.vdi else {
                 log::info!("VDI {vdi} is not in SR {}: nothing to delete", self.sr);
                 return Ok(());
@@ -91,91 +90,12 @@ impl Repository<'_> {
                 },
                 Volume::Snapshot { image, snapshot } => Action::DeleteSnapshot { image, snapshot },
             };
-            if let Some(intent) =
-                self.begin(vdi, &entry, action, |swap| swap.erase(vdi_key(vdi)))?
+            if let Some(intent) = self
+                .journal()
+                .begin(vdi, &entry, action, |swap| swap.erase(vdi_key(vdi)))?
             {
-                return complete(self, vdi, &intent);
+                return disposal::complete(self, vdi, &intent);
             }
         }
-    }
-}
-
-/// Brings a deletion to its end.
-pub(crate) fn complete(
-    repository: &Repository<'_>,
-    vdi: &Uuid,
-    intent: &Stored<Intent>,
-) -> Result<()> {
-    let trashed = match &intent.record.action {
-        Action::DeleteDisk { image, base } => {
-            let image = &match base {
-                Some(base) => repository.images.remove_snapshot_of_moved(image, base)?,
-                None => image.clone(),
-            };
-            let (image, needed) = match repository.images.is_used(image)? {
-                Some(used) => (image.clone(), used),
-                None => match repository.images.moved_to(image)? {
-                    None => (image.clone(), false),
-                    Some(moved) => {
-                        let needed = repository.images.is_needed(&moved)?;
-                        (moved, needed)
-                    }
-                },
-            };
-            let image = &image;
-            if needed || !repository.images.leaves_group(image)? {
-                let bytes = HiddenRecord::new(image.clone()).seal();
-                repository.leave_to_worker(); // its own data, or to wait for a client that died
-                return repository.finish(vdi, intent, None, |swap, _| {
-                    swap.put(hidden_key(&image.id), bytes.clone())
-                });
-            }
-            repository.images.move_to_trash(image)?;
-            repository.finish(vdi, intent, None, |swap, _| swap.mark_trashed(image))?;
-            Some(image.clone())
-        }
-        Action::DeleteSnapshot { image, snapshot } => {
-            let trashed = drop_snapshot(repository, vdi, image, snapshot)?;
-            repository.finish(vdi, intent, None, |swap, _| swap)?;
-            trashed
-        }
-        _ => return repository.finish(vdi, intent, None, |swap, _| swap),
-    };
-    if let Some(image) = trashed {
-        repository.free_trashed(&image); // nothing names it any more
-    }
-    Ok(())
-}
-
-/// Removes a snapshot that no other VDI is. Returns the hidden image that nothing needs any more
-/// then, which is in the trash.
-fn drop_snapshot(
-    repository: &Repository<'_>,
-    vdi: &Uuid,
-    image: &ImageRef,
-    snapshot: &SnapshotRef,
-) -> Result<Option<ImageRef>> {
-    let mut entries = repository.catalogue.read()?;
-    let needed = under(&entries, VDI_PREFIX).any(|(_, value)| {
-        // A record that cannot be read might be the same snapshot.
-        VdiRecord::parse(value).map_or(true, |record| {
-            let of = record.volume.image();
-            // Also by name: the record may have the ids that the image has now, or those that it had.
-            record.uuid != *vdi
-                && record.volume.snapshot().is_some_and(|s| {
-                    of.id == image.id && s.id == snapshot.id
-                        || of.name == image.name && s.name == snapshot.name
-                })
-        })
-    });
-    if needed {
-        return Ok(None);
-    }
-    let image = repository
-        .images
-        .remove_snapshot_of_moved(image, snapshot)?;
-    match entries.remove(&hidden_key(&image.id)).map(Stored::parse) {
-        Some(Ok(hidden)) => repository.discard_if_free(hidden),
-        Some(Err(_)) | None => Ok(None), // a scan reports what is damaged
     }
 }

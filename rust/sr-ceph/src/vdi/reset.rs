@@ -16,9 +16,8 @@ use uuid::Uuid;
 
 use crate::catalogue::vdi_key;
 use crate::error::{Error, Result};
-use crate::record::{Action, ResetPoint, Volume};
-use crate::vdi::delete;
-use crate::vdi::revert::Origin;
+use crate::record::{ResetPoint, Volume};
+use crate::vdi::steps::replace_image::Origin;
 use crate::{chain, Repository};
 
 impl Repository<'_> {
@@ -26,7 +25,7 @@ impl Repository<'_> {
     /// while it is in use; never for want of room.
     pub fn reset_vdi(&self, vdi: &Uuid) -> Result<()> {
         loop {
-            let entry = self.turn(vdi)?;
+            let entry = self.journal().acquire(vdi)?;
             let stored = self.catalogue.present(&entry, vdi)?;
             let Volume::Head { image } = &stored.record.volume else {
                 return Err(Error::ReadOnly {
@@ -41,7 +40,10 @@ impl Repository<'_> {
                     size: stored.record.size,
                     depth: point.depth,
                 };
-                if self.exchange(vdi, &entry, &origin, |swap| swap)?.is_some() {
+                if self
+                    .replace_image(vdi, &entry, &origin, |swap| swap)?
+                    .is_some()
+                {
                     return Ok(());
                 }
                 continue;
@@ -57,37 +59,17 @@ impl Repository<'_> {
                 snapshot,
                 depth,
             };
-            return self.finish(vdi, &intent, Some(stored.clone()), |swap, stored| {
-                let Some(stored) = stored else {
-                    return swap;
-                };
-                let mut record = stored.record.clone();
-                record.reset_point = Some(point.clone());
-                swap.expect(vdi_key(vdi), Some(stored))
-                    .write(vdi_key(vdi), &mut record)
-            });
-        }
-    }
-
-    /// The disk keeps its changes from now on, or is to have another reset point.
-    pub fn forget_reset_point(&self, vdi: &Uuid) -> Result<()> {
-        loop {
-            let entry = self.turn(vdi)?;
-            let stored = self.catalogue.present(&entry, vdi)?;
-            let mut record = stored.record.clone();
-            let Some(point) = record.reset_point.take() else {
-                return Ok(());
-            };
-            let action = Action::DeleteSnapshot {
-                image: point.image,
-                snapshot: point.snapshot,
-            };
-            let intent = self.begin(vdi, &entry, action, |swap| {
-                swap.write(vdi_key(vdi), &mut record)
-            })?;
-            if let Some(intent) = intent {
-                return delete::complete(self, vdi, &intent);
-            }
+            return self
+                .journal()
+                .finish(vdi, &intent, Some(stored.clone()), |swap, stored| {
+                    let Some(stored) = stored else {
+                        return swap;
+                    };
+                    let mut record = stored.record.clone();
+                    record.reset_point = Some(point.clone());
+                    swap.expect(vdi_key(vdi), Some(stored))
+                        .write(vdi_key(vdi), &mut record)
+                });
         }
     }
 }

@@ -22,7 +22,7 @@ impl Repository<'_> {
     pub fn resize_vdi(&self, vdi: &Uuid, requested: i128) -> Result<u64> {
         let size = super::disk_size(requested)?;
         loop {
-            let entry = self.turn(vdi)?;
+            let entry = self.journal().acquire(vdi)?;
             let stored = self.catalogue.present(&entry, vdi)?;
             let current = stored.record.size;
             if stored.record.volume.snapshot().is_some() {
@@ -56,7 +56,7 @@ impl Repository<'_> {
                 image: image.clone(),
                 size,
             };
-            let Some(intent) = self.begin(vdi, &entry, action, |swap| swap)? else {
+            let Some(intent) = self.journal().begin(vdi, &entry, action, |swap| swap)? else {
                 continue;
             };
             if actual < size {
@@ -93,16 +93,17 @@ impl Repository<'_> {
         record: Option<Stored<VdiRecord>>,
         size: u64,
     ) -> Result<()> {
-        self.finish(vdi, intent, record, |swap, record| match record {
-            None => swap,
-            Some(stored) => {
-                let mut record = stored.record.clone();
-                record.epoch += u64::from(record.size != size);
-                record.size = size;
-                swap.expect(vdi_key(vdi), Some(stored))
-                    .write(vdi_key(vdi), &mut record)
-            }
-        })
+        self.journal()
+            .finish(vdi, intent, record, |swap, record| match record {
+                None => swap,
+                Some(stored) => {
+                    let mut record = stored.record.clone();
+                    record.epoch += u64::from(record.size != size);
+                    record.size = size;
+                    swap.expect(vdi_key(vdi), Some(stored))
+                        .write(vdi_key(vdi), &mut record)
+                }
+            })
     }
 }
 
@@ -116,7 +117,11 @@ pub(crate) fn complete(
     let size = match repository.cluster.image(&image.id) {
         Ok(state) => state.size,
         // Removed outside this driver: the scan reports that; the intent must not stay for ever.
-        Err(e) if e.is_not_found() => return repository.finish(vdi, intent, None, |swap, _| swap),
+        Err(e) if e.is_not_found() => {
+            return repository
+                .journal()
+                .finish(vdi, intent, None, |swap, _| swap)
+        }
         Err(e) => return Err(e).doing(&format!("reading the size of image {}", image.name)),
     };
     let record = repository.catalogue.entry(vdi)?.vdi;

@@ -27,7 +27,7 @@ impl Repository<'_> {
 
     /// What the catalogue knows about a VDI; it must be there, and its image too.
     pub fn introduce_vdi(&self, vdi: &Uuid) -> Result<ScannedVdi> {
-        let entry = self.turn(vdi)?;
+        let entry = self.journal().acquire(vdi)?;
         let record = self.catalogue.present(&entry, vdi)?.record.clone();
         self.images.state(&record)?;
         Ok(record.into())

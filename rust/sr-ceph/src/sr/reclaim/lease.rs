@@ -111,7 +111,12 @@ impl<'r> Worker<'r> {
     /// Another worker has taken over.
     pub(super) fn renew(&self) -> Result<()> {
         let mut stored = self.stored.borrow_mut();
-        if self.repository.seen_for(WORKER_KEY, &stored.record) < RENEW_SECONDS {
+        if self
+            .repository
+            .journal()
+            .seen_for(WORKER_KEY, &stored.record)
+            < RENEW_SECONDS
+        {
             return Ok(());
         }
         let mut record = stored.record.clone();
@@ -161,8 +166,8 @@ impl Repository<'_> {
     pub(super) fn worker_among(&self, entries: &Entries) -> Option<Owner> {
         let value = entries.get(WORKER_KEY)?;
         let record = Stored::<WorkerRecord>::parse(value.clone()).ok()?.record;
-        let over =
-            self.seen_for(WORKER_KEY, &record) >= LEASE_SECONDS || self.is_dead(&record.owner);
+        let over = self.journal().seen_for(WORKER_KEY, &record) >= LEASE_SECONDS
+            || self.is_dead(&record.owner);
         (!over).then_some(record.owner)
     }
 
