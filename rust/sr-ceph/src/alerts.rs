@@ -99,7 +99,7 @@ impl Repository<'_> {
         if mappings.is_empty() {
             return Ok(Vec::new());
         }
-        let mut devices = self.devices_of_sr(doing)?;
+        let mut devices = self.devices.of_sr(doing)?;
         devices.retain(|device| self.images.vdi_of_name(&device.image_name).is_some());
         if devices.is_empty() {
             return Ok(devices);

@@ -13,6 +13,7 @@ pub mod chain;
 pub mod check;
 pub mod cluster;
 pub mod device_config;
+mod devices;
 pub mod dom0;
 pub mod error;
 pub mod faults;
@@ -41,6 +42,7 @@ use uuid::Uuid;
 
 use catalogue::Catalogue;
 use cluster::Cluster;
+use devices::Devices;
 use host::Host;
 use image::Images;
 use image_features::ImageFeatures;
@@ -54,6 +56,7 @@ pub struct Repository<'a> {
     catalogue: Catalogue<'a>,
     sr: Uuid,
     images: Images<'a>,
+    devices: Devices<'a>,
     needs_worker: Cell<bool>,
 }
 
@@ -65,12 +68,14 @@ impl<'a> Repository<'a> {
         sr: Uuid,
         image_features: ImageFeatures,
     ) -> Self {
+        let images = Images::new(cluster, sr, image_features);
         Repository {
             cluster,
             host,
             catalogue: Catalogue::new(cluster, sr),
             sr,
-            images: Images::new(cluster, sr, image_features),
+            images,
+            devices: Devices::new(cluster, host, images, sr),
             needs_worker: Cell::new(false),
         }
     }

@@ -2,8 +2,10 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, intent_key};
+use crate::catalogue::{image_prefix, intent_key, Entry};
+use crate::devices::UNMAP_IDLE_SECONDS;
 use crate::error::{Context, Error, Result};
+use crate::host::Mapped;
 use crate::vdi::unplug::unmap_sr;
 use crate::Repository;
 
@@ -72,5 +74,60 @@ impl Repository<'_> {
                 device: mapped.device.display().to_string(),
             }),
         }
+    }
+
+    /// Removes devices of this SR that nobody on this host has claimed: what a crash left. One
+    /// that is open is in use, read-only, and stays.
+    fn drop_stale_devices(&self) -> Result<()> {
+        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
+        let prefix = image_prefix(&self.sr);
+        let mappings = self.host.mappings().doing("listing this host's devices")?;
+        for mapped in mappings {
+            let ours = mapped.key.fsid == fsid
+                && mapped.key.pool_id == self.cluster.pool_id()
+                && mapped.image_name.starts_with(&prefix);
+            if !ours || self.is_claimed_here(&mapped)? {
+                continue;
+            }
+            match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
+                Ok(()) => log::warn!(
+                    "unmapped {}: it was left behind and shows image {}",
+                    mapped.device.display(),
+                    mapped.image_name
+                ),
+                Err(e) if e.is_busy() => {
+                    log::info!("{} is in use and stays", mapped.device.display());
+                }
+                Err(e) => log::warn!("{} stays mapped: {e}", mapped.device.display()),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_claimed_here(&self, mapped: &Mapped) -> Result<bool> {
+        let Some(vdi) = self.images.vdi_of_name(&mapped.image_name) else {
+            return Ok(false);
+        };
+        let stored = match self.catalogue.entry(&vdi) {
+            Ok(Entry { vdi: None, .. }) => return Ok(false),
+            Ok(Entry {
+                vdi: Some(stored), ..
+            }) => stored,
+            Err(e @ Error::Damaged { .. }) => {
+                log::error!(
+                    "{} stays mapped, since nobody can say whose it is: {e}",
+                    mapped.device.display()
+                );
+                return Ok(true);
+            }
+            Err(e) => return Err(e),
+        };
+        let same_image = self.images.key(&stored.record.volume)? == mapped.key;
+        let me = self.host.owner();
+        Ok(same_image
+            && stored
+                .record
+                .claim
+                .is_some_and(|c| c.owner.host == me.host && c.owner.boot_id == me.boot_id))
     }
 }

@@ -64,7 +64,7 @@ impl Repository<'_> {
             ClaimState::Free | ClaimState::Earlier(_) => Ok(()),
             ClaimState::Foreign(claim) => self.require_over(&record.uuid, &claim).map(drop),
             ClaimState::Ours => {
-                let mapped = self.is_mapped_here(record)?;
+                let mapped = self.devices.is_mapped(record)?;
                 match &record.claim {
                     Some(claim) if mapped || self.is_at_work(&claim.owner) => {
                         Err(in_use(record.uuid, claim, Hold::InUse))
@@ -88,21 +88,11 @@ impl Repository<'_> {
 
     /// Snapshots are not claimed: only this host's own devices can be seen.
     fn refuse_if_mapped(&self, record: &VdiRecord) -> Result<()> {
-        if self.is_mapped_here(record)? {
+        if self.devices.is_mapped(record)? {
             let here = self.new_claim(0)?;
             return Err(in_use(record.uuid, &here, Hold::InUse));
         }
         Ok(())
-    }
-
-    fn is_mapped_here(&self, record: &VdiRecord) -> Result<bool> {
-        let key = self.images.key(&record.volume)?;
-        let doing = format!("looking for a device of VDI {}", record.uuid);
-        let mappings = self.host.mappings().doing(&doing)?;
-        let label = label_of(record);
-        Ok(mappings
-            .iter()
-            .any(|mapped| mapped.key == key && mapped.label == label))
     }
 
     /// Whether another process of this host, which has claimed a VDI, may be about to map it.
@@ -257,7 +247,7 @@ impl Repository<'_> {
             };
             if self.claim_state(record) == ClaimState::Ours
                 && self.host.is_gone(&claim.owner)
-                && !self.is_mapped_here(record)?
+                && !self.devices.is_mapped(record)?
             {
                 self.drop_claim(&record.uuid, &stored)?;
             }
@@ -278,12 +268,6 @@ impl Repository<'_> {
     fn entry_and_self(&self, vdi: &Uuid) -> Result<(Entry, Option<Stored<HostRecord>>)> {
         self.catalogue.entry_and_host(vdi, &self.host.owner().host)
     }
-}
-
-/// The label of a VDI's device: a snapshot can be several VDIs, and each has a device of its own.
-pub(crate) fn label_of(record: &VdiRecord) -> Option<String> {
-    let snapshot = record.volume.snapshot();
-    snapshot.map(|_| record.uuid.to_string())
 }
 
 pub(super) fn in_use(vdi: Uuid, claim: &Claim, hold: Hold) -> Error {
