@@ -5,6 +5,7 @@ pub(crate) mod connection;
 mod error;
 mod inspection;
 mod monitors;
+mod origin;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -89,7 +90,7 @@ impl CephPool {
     fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
         let id = self.pool.image_id(name)?;
         let id = id.ok_or_else(|| ClusterError::new("rbd_open", name, nix::libc::ENOENT))?;
-        self.require_own_data(name, &id)?;
+        error::require_own_data(&self.pool, name, &id)?;
         if !meta.is_empty() {
             self.pool.header(&id).metadata_set(META_KEY, meta)?;
         }
@@ -101,7 +102,7 @@ impl CephPool {
             Ok(SnapshotState {
                 id: s.id.0,
                 removed: matches!(s.kind, SnapshotKind::Trash { .. }),
-                origin: self.origin(image, &s)?,
+                origin: origin::origin(&self.cluster, image, &s)?,
                 name: s.name,
                 size: s.size,
             })
