@@ -25,7 +25,7 @@ pub(crate) use self::keys::{
     directory_key, hidden_key, host_key, intent_key, reader_prefix, vdi_key, HIDDEN_PREFIX,
     INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
-pub(crate) use self::stored::{records, records_under, under, Entry, Stored};
+pub(crate) use self::stored::{heads, records, records_under, under, Entry, Stored};
 
 use crate::cluster::{Cluster, ClusterError, Entries, Swap};
 use crate::error::{Context, Error, Result};

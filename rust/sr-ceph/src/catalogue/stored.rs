@@ -51,6 +51,14 @@ pub(crate) fn records_under<'e, T: Record>(
         .filter_map(|(key, value)| Some((key, Stored::parse(value.clone()).ok()?)))
 }
 
+/// The disks among a catalogue's entries, as far as they can be read.
+pub(crate) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>> + '_ {
+    records(entries, super::VDI_PREFIX).filter(|stored: &Stored<VdiRecord>| {
+        let volume = &stored.record.volume;
+        volume.snapshot().is_none()
+    })
+}
+
 impl Swap {
     /// Expects the key to hold what was read.
     pub(crate) fn expect<T>(mut self, key: String, stored: Option<&Stored<T>>) -> Self {

@@ -25,7 +25,7 @@ const NAMED: usize = 5;
 impl Repository<'_> {
     /// Deletes an SR without VDIs. One that does not exist is deleted already.
     pub fn delete_sr(&self) -> Result<()> {
-        self.tidy_before_deletion();
+        self.collect_garbage_before_deletion();
         while !self.remove_catalogue()? {
             log::info!("SR {} was changed while it was being deleted", self.sr);
         }
@@ -62,9 +62,9 @@ impl Repository<'_> {
     }
 
     /// Images that only waited for others to go are none that keep an SR from being deleted.
-    fn tidy_before_deletion(&self) {
+    fn collect_garbage_before_deletion(&self) {
         let entries = self.catalogue.read();
-        let tidied = entries.and_then(|entries| self.tidy(&entries, || self.usage()));
+        let tidied = entries.and_then(|entries| self.collect_garbage(&entries, || self.usage()));
         if let Err(e) = tidied {
             log::warn!(
                 "SR {}: what nobody needs any more stays for now: {e}",

@@ -35,14 +35,14 @@ impl Repository<'_> {
     /// Reads the catalogue, finishes what dead processes left, takes over what XAPI knows, and
     /// lists the VDIs. `known` is every VDI that XAPI's database has in this SR.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
-        let (mut images, mut entries) = self.survey()?;
+        let (mut images, mut entries) = self.read_inventory()?;
         if self.recover(self.catalogue.intents(&entries))? > 0 {
-            (images, entries) = self.survey()?;
+            (images, entries) = self.read_inventory()?;
         }
         self.alert_own_death(self.host_in(&entries, &self.host.owner().host).as_ref());
         self.alert_if_cut_off();
         if self.adopt_moved(&entries, &images)? > 0 {
-            (images, entries) = self.survey()?;
+            (images, entries) = self.read_inventory()?;
         }
         let known: HashMap<Uuid, &XapiVdi> = known.iter().map(|v| (v.uuid, v)).collect();
         let mut scan = Scan {
@@ -51,7 +51,7 @@ impl Repository<'_> {
             warnings: Vec::new(),
             without_disk: HashSet::new(),
         };
-        self.take_sizes(&mut entries, &mut scan)?;
+        scan.warnings.extend(self.take_sizes(&mut entries)?);
         for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
             let Some(uuid) = key.strip_prefix(VDI_PREFIX) else {
                 break;
@@ -72,7 +72,10 @@ impl Repository<'_> {
         }
         self.report_orphans(&entries, &images, &mut scan);
         let bases = self.drop_stale_bases(&entries);
-        for tidied in [bases, self.tidy(&entries, || Ok(scan.usage.clone()))] {
+        for tidied in [
+            bases,
+            self.collect_garbage(&entries, || Ok(scan.usage.clone())),
+        ] {
             if let Err(e) = tidied {
                 scan.warn(format!("what nobody needs any more stays for now: {e}"));
             }
@@ -86,7 +89,7 @@ impl Repository<'_> {
     /// The pool's images and the catalogue. The images first: of a VDI that is deleted in between
     /// there is then no record. The other way round there would be one, whose image is found in
     /// the trash, and the scan would bring the VDI back.
-    fn survey(&self) -> Result<(BTreeMap<String, String>, Entries)> {
+    fn read_inventory(&self) -> Result<(BTreeMap<String, String>, Entries)> {
         let images = self.cluster.images().doing("listing the pool's images")?;
         Ok((images, self.catalogue.read()?))
     }

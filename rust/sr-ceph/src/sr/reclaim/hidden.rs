@@ -10,8 +10,8 @@
 //! [decision 29]: ../../../../../docs/decisions/0029-whiteouts-of-emptied-clones.md
 
 use super::named::Named;
-use super::pending::{self, HoldUp};
-use crate::catalogue::{hidden_key, Stored};
+use super::pending::Blocker;
+use crate::catalogue::{heads, hidden_key, Stored};
 use crate::cluster::{Entries, Progress, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{HiddenRecord, ImageRef};
@@ -30,9 +30,12 @@ impl Repository<'_> {
             detail,
         };
         if let Some(key) = Named::by(&entries).unreadable() {
-            return Err(refused(self.unreadable(key.to_owned()).to_string()));
+            return Err(refused(
+                Blocker::unreadable(&self.catalogue, self.cluster.pool_name(), key.to_owned())
+                    .to_string(),
+            ));
         }
-        if pending::heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
+        if heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
             let key = hidden_key(&image.id);
             return Err(refused(format!(
                 "a VDI uses it: the key {key} of the catalogue is wrong and was left alone"
@@ -129,14 +132,5 @@ impl Repository<'_> {
         let value = entries.get(&key).cloned();
         let hidden = value.map(Stored::parse).transpose();
         hidden.map_err(|source| self.catalogue.damaged(&key, source))
-    }
-
-    /// What an unreadable value of the catalogue keeps from being freed.
-    pub(super) fn unreadable(&self, key: String) -> HoldUp {
-        HoldUp::Unreadable {
-            key,
-            pool: self.cluster.pool_name().to_owned(),
-            catalogue: self.catalogue.object(),
-        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::pending::HoldUp;
+use super::pending::Blocker;
 use crate::catalogue::{records, VDI_PREFIX};
 use crate::cluster::{Entries, Origin, SnapshotState};
 use crate::error::{Context, Result};
@@ -16,7 +16,7 @@ impl Repository<'_> {
         image: &ImageRef,
         snapshots: &[SnapshotState],
         entries: &Entries,
-    ) -> Result<HoldUp> {
+    ) -> Result<Blocker> {
         let known = known_snapshots(image, entries);
         let (removed, present): (Vec<_>, Vec<_>) = snapshots.iter().partition(|s| s.removed);
         let (vdis, foreign): (Vec<_>, Vec<_>) =
@@ -26,7 +26,7 @@ impl Repository<'_> {
         let name = name.doing(&format!("looking for the name of image {}", image.name))?;
         let path = self.images.path(name.as_ref().unwrap_or(&image.name));
         let commands = foreign.into_iter().map(|s| self.removal(image, &path, s));
-        Ok(HoldUp::Snapshots {
+        Ok(Blocker::Snapshots {
             vdis: vdis.len(),
             by_clones: removed.len(),
             foreign: commands.collect::<Result<_>>()?,

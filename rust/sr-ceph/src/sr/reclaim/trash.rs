@@ -14,7 +14,7 @@ use std::cell::LazyCell;
 use nix::libc;
 
 use super::named::{Named, Reason};
-use super::pending::{HoldUp, Kind, Pending};
+use super::pending::{Blocker, Kind, Pending};
 use crate::catalogue::{image_prefix, records, Stored, VDI_PREFIX};
 use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
 use crate::error::{Context, Error, Result};
@@ -103,13 +103,21 @@ impl Repository<'_> {
             Some(Reason::NamedBy(key)) if !key.starts_with(VDI_PREFIX) => return None,
             Some(Reason::NamedBy(key)) if image.migrating => {
                 let (key, image) = (key, self.images.path(&image.name));
-                Some(HoldUp::Migrating { key, image })
+                Some(Blocker::Migrating { key, image })
             }
-            Some(Reason::NamedBy(key)) => Some(HoldUp::Named { key, pool, id }),
-            _ if kind == Kind::TrashedOutside => Some(HoldUp::Outside { pool, id }),
-            Some(Reason::Unreadable(key)) => Some(self.unreadable(key)),
+            Some(Reason::NamedBy(key)) => Some(Blocker::Named { key, pool, id }),
+            _ if kind == Kind::TrashedOutside => Some(Blocker::Outside { pool, id }),
+            Some(Reason::Unreadable(key)) => Some(Blocker::unreadable(
+                &self.catalogue,
+                self.cluster.pool_name(),
+                key,
+            )),
             None if readable => None,
-            None => Some(self.unreadable(key)),
+            None => Some(Blocker::unreadable(
+                &self.catalogue,
+                self.cluster.pool_name(),
+                key,
+            )),
         };
         let image = ImageRef {
             name: image.name,
