@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use crate::blocklist::is_cut_off;
-use crate::catalogue::{host_key, records, Stored, VDI_PREFIX};
-use crate::cluster::Entries;
+use crate::catalogue::{host_key, records, Catalogue, Stored, VDI_PREFIX};
+use crate::cluster::{Cluster, Entries};
+use crate::devices::Devices;
 use crate::error::{Context, Result};
-use crate::host::{Alert, Mapped, Subject};
+use crate::host::{Alert, Host, Mapped, Subject};
+use crate::image::Images;
 use crate::record::{Death, HostRecord, VdiRecord};
 use crate::Repository;
 
@@ -23,7 +25,18 @@ const FENCED: &str = "SMBLOCK_HOST_FENCED";
 const MAJOR: u8 = 2;
 const WARNING: u8 = 3;
 
-impl Repository<'_> {
+/// What raises the alerts of one SR on this host.
+#[derive(Clone, Copy)]
+pub(crate) struct Alerts<'a> {
+    pub catalogue: Catalogue<'a>,
+    pub cluster: &'a dyn Cluster,
+    pub host: &'a dyn Host,
+    pub images: Images<'a>,
+    pub devices: Devices<'a>,
+    pub sr: Uuid,
+}
+
+impl Alerts<'_> {
     /// Raises an alert if a device of this host was cut off from the cluster. Asks the cluster only if this host has a device of the SR.
     pub fn alert_if_cut_off(&self) {
         self.alert_cut_off(None);
@@ -177,6 +190,14 @@ impl Repository<'_> {
             .map(|stored| stored.record)
             .inspect_err(|e| log::warn!("SR {}: the record of host {host}: {e}", self.sr))
             .ok()
+    }
+}
+
+impl Repository<'_> {
+    /// Raises an alert if a device of this host was cut off from the cluster. Sends a request to the
+    /// cluster only if this host has a device of the SR.
+    pub fn alert_if_cut_off(&self) {
+        self.alerts.alert_if_cut_off();
     }
 }
 

@@ -24,12 +24,13 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use crate::alerts::Alerts;
 use crate::blocklist::all_clients_of;
-use crate::catalogue::{host_key, records, Stored, VDI_PREFIX};
-use crate::cluster::{Entries, Swap};
+use crate::catalogue::{host_key, records, Catalogue, Stored, VDI_PREFIX};
+use crate::cluster::{Cluster, Entries, Swap};
 use crate::error::{Context, Error, Result};
 use crate::hold::Hold;
-use crate::host::{Membership, Owner};
+use crate::host::{Host, Membership, Owner};
 use crate::record::{Claim, Death, HostRecord, Record, VdiRecord};
 use crate::Repository;
 
@@ -75,7 +76,16 @@ pub(crate) enum Verdict {
     Over(Grounds),
 }
 
-impl Repository<'_> {
+/// Judges the claims of other hosts, and cuts hosts off.
+#[derive(Clone, Copy)]
+pub(crate) struct Fence<'a> {
+    pub catalogue: Catalogue<'a>,
+    pub cluster: &'a dyn Cluster,
+    pub host: &'a dyn Host,
+    pub alerts: Alerts<'a>,
+}
+
+impl Fence<'_> {
     /// Judges another host's claim on a VDI. Changes nothing but the catalogue's word on a host that
     /// XAPI has as declared dead.
     pub(crate) fn judge(&self, vdi: &Uuid, claim: &Claim) -> Result<Verdict> {
@@ -121,7 +131,7 @@ impl Repository<'_> {
             // The hook could not reach the cluster. If the host acts meanwhile, it has changed its
             // record before: look again.
             if self.record_death(host, found.as_ref(), Some(boot_id), "declared in XAPI")? {
-                self.alert_fenced(host);
+                self.alerts.alert_fenced(host);
             }
         }
     }
@@ -217,7 +227,7 @@ impl Repository<'_> {
             }
         }
         self.blocklist_clients(host, &addresses)?;
-        self.alert_fenced(host);
+        self.alerts.alert_fenced(host);
         Ok(addresses.into_iter().collect())
     }
 
@@ -312,7 +322,8 @@ impl Repository<'_> {
     pub(crate) fn revive(&self) -> Result<()> {
         loop {
             let found = self.host_record(&self.host.owner().host)?;
-            self.alert_own_death(found.as_ref().map(|found| &found.record));
+            self.alerts
+                .alert_own_death(found.as_ref().map(|found| &found.record));
             if self.begin_life(found.as_ref())? {
                 break;
             }
@@ -342,5 +353,20 @@ impl Repository<'_> {
             }
         }
         self.replace_host_record(&me.host, found, &mut record)
+    }
+}
+
+impl Repository<'_> {
+    /// Records that a host is dead, and cuts off every kernel client that it has mapped a disk of this
+    /// SR with. Returns their addresses. Repeated, it does the same again.
+    pub fn declare_dead(&self, host: &str, reason: &str) -> Result<Vec<String>> {
+        self.fence.declare_dead(host, reason)
+    }
+
+    /// Cuts off every client of the IP addresses that these clients have, also those that start later.
+    /// Returns what was put on the blocklist. It is the wrong tool for a host that is to come back
+    /// soon, and for one that runs OSDs.
+    pub fn blocklist_hosts(&self, addresses: &[String]) -> Result<Vec<String>> {
+        self.fence.blocklist_hosts(addresses)
     }
 }

@@ -249,3 +249,123 @@ impl Journal<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::catalogue::SR_KEY;
+    use crate::cluster::Entries;
+    use crate::memory::{MemoryCluster, MemoryHost, World};
+    use crate::record::SrRecord;
+
+    /// A process of the driver, without any operation.
+    struct Process {
+        cluster: MemoryCluster,
+        host: MemoryHost,
+        sr: Uuid,
+        /// Whether owners count as gone.
+        gone: bool,
+        recovered: RefCell<Vec<Uuid>>,
+    }
+
+    impl Process {
+        fn new(world: &World, host: &str, sr: Uuid, gone: bool) -> Self {
+            Process {
+                cluster: world.client(),
+                host: world.process(host),
+                sr,
+                gone,
+                recovered: RefCell::default(),
+            }
+        }
+
+        fn journal(&self) -> Journal<'_> {
+            Journal {
+                catalogue: Catalogue::new(&self.cluster, self.sr),
+                cluster: &self.cluster,
+                host: &self.host,
+                recovery: self,
+            }
+        }
+
+        fn begin(&self, vdi: &Uuid) -> Option<Stored<Intent>> {
+            let journal = self.journal();
+            let entry = journal.catalogue.entry(vdi).unwrap();
+            let image_name = "image".to_owned();
+            let action = Action::CreateDisk { image_name };
+            journal.begin(vdi, &entry, action, |swap| swap).unwrap()
+        }
+    }
+
+    impl Recovery for Process {
+        fn may_take_over(&self, _: &Uuid, _: &Intent) -> bool {
+            self.gone
+        }
+
+        fn take_over(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+            self.recovered.borrow_mut().push(*vdi);
+            self.journal().finish(vdi, intent, None, |swap, _| swap)
+        }
+    }
+
+    fn sr(world: &World) -> Uuid {
+        let uuid = Uuid::new_v4();
+        let process = Process::new(world, "host-a", uuid, false);
+        let record = SrRecord::new(uuid, "ceph", "", 0).seal();
+        let object = process.journal().catalogue.object();
+        let entries = Entries::from([(SR_KEY.to_owned(), record)]);
+        process.cluster.create_object(&object, &entries).unwrap();
+        uuid
+    }
+
+    #[test]
+    fn acquire_waits_for_a_living_owner_and_names_it() {
+        let (world, vdi) = (World::new(), Uuid::new_v4());
+        let sr = sr(&world);
+        let owner = Process::new(&world, "host-a", sr, false);
+        owner.begin(&vdi).unwrap();
+        let other = Process::new(&world, "host-b", sr, false);
+        let before = other.host.now();
+        let error = other.journal().acquire(&vdi).unwrap_err();
+        assert!(
+            matches!(&error, Error::VdiBusy { host, .. } if host == "host-a"),
+            "{error}"
+        );
+        assert_eq!(
+            other.host.now() - before,
+            super::WAIT_MILLISECONDS / 1000,
+            "seconds"
+        );
+        assert!(other.recovered.borrow().is_empty());
+    }
+
+    #[test]
+    fn acquire_recovers_what_a_gone_owner_left() {
+        let (world, vdi) = (World::new(), Uuid::new_v4());
+        let sr = sr(&world);
+        Process::new(&world, "host-a", sr, false)
+            .begin(&vdi)
+            .unwrap();
+        let other = Process::new(&world, "host-b", sr, true);
+        let entry = other.journal().acquire(&vdi).unwrap();
+        assert!(entry.intent.is_none());
+        assert_eq!(*other.recovered.borrow(), [vdi]);
+    }
+
+    #[test]
+    fn a_vdi_has_one_intent_until_it_is_finished() {
+        let (world, vdi) = (World::new(), Uuid::new_v4());
+        let sr = sr(&world);
+        let owner = Process::new(&world, "host-a", sr, false);
+        let intent = owner.begin(&vdi).unwrap();
+        assert!(owner.begin(&vdi).is_none());
+        let journal = owner.journal();
+        journal.finish(&vdi, &intent, None, |swap, _| swap).unwrap();
+        assert!(owner.begin(&vdi).is_some());
+        let late = journal.finish(&vdi, &intent, None, |swap, _| swap);
+        assert!(late.is_err(), "another intent has taken its place");
+    }
+}

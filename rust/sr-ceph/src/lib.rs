@@ -40,16 +40,21 @@ use std::cell::Cell;
 
 use uuid::Uuid;
 
+use alerts::Alerts;
 use catalogue::Catalogue;
 use cluster::Cluster;
 use devices::Devices;
+use fence::Fence;
 use host::Host;
 use image::Images;
 use image_features::ImageFeatures;
 use journal::Journal;
+use vdi::claim::Claims;
+use vdi::readers::Readers;
 
 /// One SR in one pool, as one process on one host sees it. What can be done with it is in
-/// [`sr`] and [`vdi`].
+/// [`sr`] and [`vdi`]; what the operations share is in the fields. Each field is used without the others,
+/// and none of them uses an operation.
 pub struct Repository<'a> {
     cluster: &'a dyn Cluster,
     host: &'a dyn Host,
@@ -57,6 +62,10 @@ pub struct Repository<'a> {
     sr: Uuid,
     images: Images<'a>,
     devices: Devices<'a>,
+    alerts: Alerts<'a>,
+    fence: Fence<'a>,
+    claims: Claims<'a>,
+    readers: Readers<'a>,
     needs_worker: Cell<bool>,
 }
 
@@ -68,14 +77,45 @@ impl<'a> Repository<'a> {
         sr: Uuid,
         image_features: ImageFeatures,
     ) -> Self {
+        let catalogue = Catalogue::new(cluster, sr);
         let images = Images::new(cluster, sr, image_features);
+        let devices = Devices::new(cluster, host, images, sr);
+        let alerts = Alerts {
+            catalogue,
+            cluster,
+            host,
+            images,
+            devices,
+            sr,
+        };
+        let fence = Fence {
+            catalogue,
+            cluster,
+            host,
+            alerts,
+        };
+        let claims = Claims {
+            catalogue,
+            host,
+            devices,
+            fence,
+        };
+        let readers = Readers {
+            catalogue,
+            cluster,
+            host,
+        };
         Repository {
             cluster,
             host,
-            catalogue: Catalogue::new(cluster, sr),
+            catalogue,
             sr,
             images,
-            devices: Devices::new(cluster, host, images, sr),
+            devices,
+            alerts,
+            fence,
+            claims,
+            readers,
             needs_worker: Cell::new(false),
         }
     }

@@ -1,4 +1,5 @@
-//! Recovery: an operation that its owner left unfinished is taken over, and finished or undone.
+//! Recovery: an operation that its owner left unfinished is taken over, and finished or undone. This file
+//! is above all operations: they reach it through the journal alone, see [`Recovery`].
 //!
 //! **Taking over.** An entry names its owner. Another process may act only if the owner is known to
 //! be gone: a process of this host that does not run any more, or a process of a host that is dead
@@ -22,7 +23,7 @@ use crate::Repository;
 
 impl Recovery for Repository<'_> {
     fn may_take_over(&self, vdi: &Uuid, intent: &Intent) -> bool {
-        self.journal().is_lease_over(vdi, intent) || self.is_dead(&intent.owner)
+        self.journal().is_lease_over(vdi, intent) || self.fence.is_dead(&intent.owner)
     }
 
     fn take_over(&self, vdi: &Uuid, found: &Stored<Intent>) -> Result<()> {

@@ -7,7 +7,7 @@ pub mod claim;
 pub mod clone;
 pub mod create;
 pub mod delete;
-mod readers;
+pub(crate) mod readers;
 mod release;
 pub mod reset;
 pub mod resize;

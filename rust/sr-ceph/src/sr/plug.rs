@@ -16,16 +16,16 @@ impl Repository<'_> {
         self.catalogue.mark_deleting(false)?;
         let entries = self.catalogue.read()?;
         self.note_place();
-        self.publish_boot(&entries)?;
-        self.alert_if_cut_off();
+        self.fence.publish_boot(&entries)?;
+        self.alerts.alert_if_cut_off();
         if let Err(e) = self.cluster.may_blocklist() {
             log::warn!("SR {}: disks of a host that dies stay locked, since its user may not cut clients off: {e}. 'smblock-admin check' prints the command that grants the cap", self.sr);
         }
         self.recover(self.catalogue.intents(&entries))?;
-        self.release_earlier_boots(&entries)?;
+        self.claims.release_earlier_boots(&entries)?;
         self.drop_stale_devices()?;
-        self.erase_stale_notes(&entries)?;
-        self.release_unmapped(&entries)
+        self.readers.erase_stale_notes(&entries)?;
+        self.claims.release_unmapped(&entries)
     }
 
     /// Finishes or undoes what a dead process left unfinished on one VDI, now.

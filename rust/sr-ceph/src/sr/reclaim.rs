@@ -26,8 +26,8 @@
 
 mod flatten;
 mod hidden;
-mod inventory;
 mod lease;
+mod lookup;
 mod manager;
 mod named;
 pub mod pending;

@@ -39,8 +39,12 @@ impl Repository<'_> {
         if self.recover(self.catalogue.intents(&entries))? > 0 {
             (images, entries) = self.read_inventory()?;
         }
-        self.alert_own_death(self.host_in(&entries, &self.host.owner().host).as_ref());
-        self.alert_if_cut_off();
+        self.alerts.alert_own_death(
+            self.alerts
+                .host_in(&entries, &self.host.owner().host)
+                .as_ref(),
+        );
+        self.alerts.alert_if_cut_off();
         if self.adopt_moved(&entries, &images)? > 0 {
             (images, entries) = self.read_inventory()?;
         }

@@ -42,7 +42,7 @@ impl Repository<'_> {
                     refused: "attached for writing",
                 });
             }
-            if let Some(claimed) = self.claim(vdi, &record.volume)? {
+            if let Some(claimed) = self.claims.claim(vdi, &record.volume)? {
                 return self.map_for_writing(vdi, &claimed, &image);
             }
         }
@@ -66,22 +66,22 @@ impl Repository<'_> {
         let record = &claimed.stored.record;
         self.drop_useless_device(record, claimed.fenced)?;
         let mapped = self.map(record, image, false, claimed.fenced)?;
-        self.refuse_foreign_kernel(record, &mapped)?;
-        self.confirm(claimed, &mapped)?;
+        self.readers.refuse_foreign_kernel(record, &mapped)?;
+        self.claims.confirm(claimed, &mapped)?;
         Ok(mapped)
     }
 
     /// Maps a VDI read-only. On a kernel that watches what it reads, a note of that comes first.
     fn map_for_reading(&self, record: &VdiRecord, image: &ImageState) -> Result<Mapped> {
         self.drop_useless_device(record, false)?;
-        let mut note = self.note_reader(record)?;
+        let mut note = self.readers.note_reader(record)?;
         let mapped = self.map(record, image, true, false);
         match (&mapped, note.as_mut()) {
             (_, None) => {}
-            (Ok(mapped), Some(note)) => self.complete_note(record, note, mapped)?,
+            (Ok(mapped), Some(note)) => self.readers.complete_note(record, note, mapped)?,
             // It may be mapped after all: then the note is needed.
             (Err(e), Some(_)) if e.is_unknown() => {}
-            (Err(_), Some(_)) => self.erase_note(record)?,
+            (Err(_), Some(_)) => self.readers.erase_note(record)?,
         }
         mapped
     }
@@ -144,7 +144,7 @@ impl Repository<'_> {
             return Ok(());
         }
         if cut_off {
-            self.alert_if_cut_off();
+            self.alerts.alert_if_cut_off();
         }
         match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
             Err(e) if e.is_busy() && cut_off => Err(Error::Blocklisted {

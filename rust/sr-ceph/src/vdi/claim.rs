@@ -12,14 +12,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use crate::catalogue::{records, vdi_key, Entry, Stored, VDI_PREFIX};
+use crate::catalogue::{records, vdi_key, Catalogue, Entry, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
+use crate::devices::Devices;
 use crate::error::{Context, Error, Result};
-use crate::fence::{Grounds, Verdict};
+use crate::fence::{Fence, Grounds, Verdict};
 use crate::hold::Hold;
-use crate::host::{Mapped, Owner};
+use crate::host::{Host, Mapped, Owner};
 use crate::record::{Claim, HostRecord, VdiRecord, Volume};
-use crate::Repository;
 
 /// What a VDI's claim means to this host.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +43,16 @@ pub(crate) struct Claimed {
     pub fenced: bool,
 }
 
-impl Repository<'_> {
+/// This host's claims on the VDIs of one SR, and what other claims mean to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Claims<'a> {
+    pub catalogue: Catalogue<'a>,
+    pub host: &'a dyn Host,
+    pub devices: Devices<'a>,
+    pub fence: Fence<'a>,
+}
+
+impl Claims<'_> {
     fn claim_state(&self, record: &VdiRecord) -> ClaimState {
         let me = self.host.owner();
         match &record.claim {
@@ -77,10 +86,10 @@ impl Repository<'_> {
 
     /// Refuses while another host's claim counts. If it does not, cuts that host off.
     fn require_over(&self, vdi: &Uuid, claim: &Claim) -> Result<Grounds> {
-        match self.judge(vdi, claim)? {
+        match self.fence.judge(vdi, claim)? {
             Verdict::Holds(hold) => Err(in_use(*vdi, claim, hold)),
             Verdict::Over(grounds) => {
-                self.fence_claim(vdi, claim, &grounds)?;
+                self.fence.fence_claim(vdi, claim, &grounds)?;
                 Ok(grounds)
             }
         }
@@ -123,8 +132,8 @@ impl Repository<'_> {
             let ours = self.claim_state(&stored.record) == ClaimState::Ours;
             let dead = host.as_ref().is_some_and(|h| h.record.dead.is_some());
             // A claim that this host has had since before its death counts no more.
-            if dead || (!ours && self.must_revive(host.as_ref())?) {
-                self.revive()?;
+            if dead || (!ours && self.fence.must_revive(host.as_ref())?) {
+                self.fence.revive()?;
                 continue;
             }
             let life = host.as_ref().map_or(0, |host| host.record.life);
@@ -135,7 +144,7 @@ impl Repository<'_> {
                 // still be on its way, and must not find the record as it was.
                 ClaimState::Ours => (!stored.record.claim.as_ref().is_some_and(current), false),
                 ClaimState::Earlier(claim) => {
-                    self.fence_earlier_boot(vdi, &claim);
+                    self.fence.fence_earlier_boot(vdi, &claim);
                     (true, false)
                 }
                 ClaimState::Free => (true, false),
@@ -149,7 +158,7 @@ impl Repository<'_> {
             record.claim = Some(claim);
             let swap = Swap::default()
                 .expect(vdi_key(vdi), Some(stored))
-                .expect(self.own_key(), host.as_ref())
+                .expect(self.fence.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
             if self
                 .catalogue
@@ -193,7 +202,7 @@ impl Repository<'_> {
             ours.addresses.push(mapped.client_address.clone());
             let swap = Swap::default()
                 .expect(vdi_key(vdi), Some(&stored))
-                .expect(self.own_key(), host.as_ref())
+                .expect(self.fence.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
             if self
                 .catalogue
@@ -230,7 +239,7 @@ impl Repository<'_> {
     pub(crate) fn release_earlier_boots(&self, entries: &Entries) -> Result<()> {
         for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
             if let ClaimState::Earlier(claim) = self.claim_state(&stored.record) {
-                self.fence_earlier_boot(&stored.record.uuid, &claim);
+                self.fence.fence_earlier_boot(&stored.record.uuid, &claim);
                 // If the record has changed meanwhile, the other process has judged the claim.
                 self.drop_claim(&stored.record.uuid, &stored)?;
             }
@@ -255,7 +264,7 @@ impl Repository<'_> {
         Ok(())
     }
 
-    pub(super) fn drop_claim(&self, vdi: &Uuid, stored: &Stored<VdiRecord>) -> Result<bool> {
+    pub(crate) fn drop_claim(&self, vdi: &Uuid, stored: &Stored<VdiRecord>) -> Result<bool> {
         let mut record = stored.record.clone();
         record.claim = None;
         let swap = Swap::default()

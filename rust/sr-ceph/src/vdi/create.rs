@@ -5,8 +5,8 @@
 //! 3. One swap writes the VDI's record and removes the intent.
 //!
 //! Until step 3 XAPI does not know the VDI and nobody can have written to it, so whoever finds the
-//! intent undoes it: one swap turns it into the deletion of the image of that name, with the image's
-//! id, and `vdi/delete.rs` does the rest. That no image of that name existed is checked before step
+//! intent undoes it (`vdi/steps/new_image.rs`): one swap turns it into the deletion of the image of
+//! that name, with the image's id, and `vdi/steps/disposal.rs` does the rest. That no image of that name existed is checked before step
 //! 1, so what is found after it was made by step 2; and an image whose image-meta names another VDI
 //! is left alone all the same.
 

@@ -10,7 +10,7 @@
 //! 3. The intent is removed. The same swap writes the key of a hidden image, or the mark of an image
 //!    in the trash (`sr/reclaim/trash.rs`). Then the cluster's manager is asked to free it.
 //!
-//! Whoever finds the intent repeats steps 2 and 3; all is idempotent. How the space is given back
+//! Whoever finds the intent repeats steps 2 and 3 (`vdi/steps/disposal.rs`); all is idempotent. How the space is given back
 //! is told in `sr/reclaim.rs`.
 //!
 //! **Hidden images.** An image without a VDI whose snapshots are still needed stays in the pool's
@@ -74,7 +74,7 @@ impl Repository<'_> {
                 log::info!("VDI {vdi} is not in SR {}: nothing to delete", self.sr);
                 return Ok(());
             };
-            self.refuse_if_in_use(&stored.record)?;
+            self.claims.refuse_if_in_use(&stored.record)?;
             self.require_unlocked(&stored.record)?;
             if self.require_deletable(&stored.record)? {
                 continue;

@@ -13,14 +13,21 @@
 //! librbd (another command, a backup tool, a monitoring tool) prove no second writer.
 
 use crate::blocklist::is_cut_off;
-use crate::catalogue::{reader_prefix, records_under, Stored};
-use crate::cluster::{Entries, Swap, Watcher};
+use crate::catalogue::{reader_prefix, records_under, Catalogue, Stored};
+use crate::cluster::{Cluster, Entries, Swap, Watcher};
 use crate::error::{Context, Error, Result};
-use crate::host::Mapped;
+use crate::host::{Host, Mapped};
 use crate::record::{ReaderRecord, Record, VdiRecord};
-use crate::Repository;
 
-impl Repository<'_> {
+/// This host's notes of what it reads, and what the notes of other hosts mean to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Readers<'a> {
+    pub catalogue: Catalogue<'a>,
+    pub cluster: &'a dyn Cluster,
+    pub host: &'a dyn Host,
+}
+
+impl Readers<'_> {
     /// Refuses a disk that another kernel may write to.
     pub(crate) fn refuse_foreign_kernel(&self, record: &VdiRecord, mapped: &Mapped) -> Result<()> {
         let image = record.volume.image();

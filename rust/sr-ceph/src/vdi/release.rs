@@ -37,7 +37,7 @@ impl Repository<'_> {
                 self.require_released(&stored.record, &claim)?;
             }
             // Asked by the judgement, the host may have released its claim itself.
-            if self.drop_claim(vdi, stored)? {
+            if self.claims.drop_claim(vdi, stored)? {
                 return Ok(Some(claim));
             }
             released = Some(claim);
@@ -47,14 +47,14 @@ impl Repository<'_> {
     /// Refuses while the claim's host may write. If its claim is over, cuts the host off.
     fn require_released(&self, record: &VdiRecord, claim: &Claim) -> Result<()> {
         let hold = if claim.owner.host == self.host.owner().host {
-            match self.refuse_if_in_use(record) {
+            match self.claims.refuse_if_in_use(record) {
                 Err(Error::VdiInUse { hold, .. }) => Some(hold),
                 other => return other,
             }
         } else {
-            match self.judge(&record.uuid, claim)? {
+            match self.fence.judge(&record.uuid, claim)? {
                 Verdict::Over(grounds) => {
-                    return self.fence_claim(&record.uuid, claim, &grounds);
+                    return self.fence.fence_claim(&record.uuid, claim, &grounds);
                 }
                 Verdict::Holds(Hold::OtherPool(_)) => None,
                 Verdict::Holds(hold) => Some(hold),
@@ -65,7 +65,8 @@ impl Repository<'_> {
                 let watch = self.watch_of(record, claim)?;
                 if watch.is_none() {
                     // A kernel whose network is down for 30 s watches nothing, and comes back.
-                    self.blocklist_clients(&claim.owner.host, &claim.addresses)?;
+                    self.fence
+                        .blocklist_clients(&claim.owner.host, &claim.addresses)?;
                 }
                 watch.map(Hold::Watched)
             }

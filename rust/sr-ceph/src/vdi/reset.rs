@@ -9,7 +9,7 @@
 //! that it has changed `on_boot`; but it says what it is with every command, it clones the disk
 //! when it changes it to `reset`, and every start of a VM says so too.
 //!
-//! Forgetting it is the deletion of a snapshot (`vdi/delete.rs`), whose intent is written in the same
+//! Forgetting it (`vdi/steps/reset_point.rs`) is the deletion of a snapshot, whose intent is written in the same
 //! swap that takes its name out of the record.
 
 use uuid::Uuid;
@@ -33,7 +33,7 @@ impl Repository<'_> {
                     refused: "reset",
                 });
             };
-            self.refuse_if_in_use(&stored.record)?;
+            self.claims.refuse_if_in_use(&stored.record)?;
             if let Some(point) = &stored.record.reset_point {
                 let origin = Origin {
                     snapshot: (&point.image, point.snapshot.id),

@@ -44,7 +44,7 @@ impl Repository<'_> {
             if size == current {
                 return Ok(current);
             }
-            self.refuse_if_in_use(&stored.record)?;
+            self.claims.refuse_if_in_use(&stored.record)?;
             let usage = room::require(self.cluster, &format!("VDI {vdi} was not resized"))?;
             room::warn_if_oversized(vdi, size, &usage);
             if stored.record.reset_point.is_some() {

@@ -8,6 +8,8 @@
 //! 4. The old image goes the way of a deleted disk's: to the trash, or hidden while its snapshots
 //!    are needed. The intent is removed.
 //!
+//! The steps are in `vdi/steps/replace_image.rs`: a reset takes them too.
+//!
 //! Up to step 3 the disk is what it was, and whoever finds the intent undoes it as a creation;
 //! from there on it is reverted, and whoever finds the intent does step 4.
 

@@ -149,9 +149,9 @@ impl Repository<'_> {
             }
         }
         if let Some(record) = record {
-            self.erase_note(record)?;
+            self.readers.erase_note(record)?;
         }
-        self.release(vdi)?;
+        self.claims.release(vdi)?;
         Ok(false)
     }
 
@@ -168,8 +168,8 @@ impl Repository<'_> {
             unmapped.doing(&format!("unmapping VDI {vdi}"))?;
         }
         if let Some(record) = record {
-            self.erase_note(record)?;
+            self.readers.erase_note(record)?;
         }
-        self.release(vdi)
+        self.claims.release(vdi)
     }
 }

@@ -167,7 +167,7 @@ impl Repository<'_> {
         let value = entries.get(WORKER_KEY)?;
         let record = Stored::<WorkerRecord>::parse(value.clone()).ok()?.record;
         let over = self.journal().seen_for(WORKER_KEY, &record) >= LEASE_SECONDS
-            || self.is_dead(&record.owner);
+            || self.fence.is_dead(&record.owner);
         (!over).then_some(record.owner)
     }
 

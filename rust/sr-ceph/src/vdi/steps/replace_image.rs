@@ -31,7 +31,7 @@ impl Repository<'_> {
         also: impl FnOnce(Swap) -> Swap,
     ) -> Result<Option<VdiRecord>> {
         let disk = &self.catalogue.present(entry, vdi)?.record;
-        self.refuse_if_in_use(disk)?;
+        self.claims.refuse_if_in_use(disk)?;
         let old = disk.volume.image();
         let image_name = self.images.next_name(vdi, old);
         self.images.require_free_name(vdi, &image_name)?;
@@ -73,7 +73,7 @@ impl Repository<'_> {
                 .journal()
                 .entry_under(vdi, intent, &format!("reverting VDI {vdi}"))?;
             let stored = self.catalogue.present(&entry, vdi)?;
-            self.refuse_if_in_use(&stored.record)?;
+            self.claims.refuse_if_in_use(&stored.record)?;
             let mut record = stored.record.clone().with_depth(origin.depth + 1);
             record.volume = Volume::Head { image: new.clone() };
             record.size = origin.size;
