@@ -6,8 +6,9 @@
 //! 3. One swap writes the new VDI's record and removes the intent.
 //!
 //! Until step 3 XAPI does not know the new VDI, so whoever finds the intent undoes it
-//! (`vdi/steps/new_snapshot.rs`): the disk goes on, if it was to be paused, and a snapshot of that name is removed. The intent is no lock that
-//! pausing could wait for: whoever pauses or resumes a disk asks the cluster nothing.
+//! (`vdi/steps/new_snapshot.rs`): the disk goes on, if it was to be paused, and a snapshot of that name
+//! is removed. The intent is no lock that pausing could wait for: whoever pauses or resumes a disk asks
+//! the cluster nothing.
 //!
 //! Of a snapshot: nothing can write to it, so the new VDI is the same one, by one swap.
 
