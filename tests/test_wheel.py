@@ -159,6 +159,14 @@ def test_a_wheel_for_a_newer_python_is_not_shipped(changed: Callable[..., Path],
     assert "PyModule_GetNameObject" in done.stderr
 
 
+def test_a_wheel_with_simulators_is_not_shipped(changed: Callable[..., Path]) -> None:
+    binary = zipfile.ZipFile(built_wheel()).read(BINARY)
+    simulating = binary.replace(b"smblock for hosts, without simulators", b"smblock with simulators, for tests on")
+    done = check(changed({BINARY: simulating}))
+    assert done.returncode == 1
+    assert "holds simulators" in done.stderr
+
+
 def test_a_wheel_with_a_stray_file_is_not_shipped(changed: Callable[..., Path]) -> None:
     done = check(changed({"smblock/notes.txt": b"left over"}))
     assert done.returncode == 1

@@ -14,11 +14,13 @@ pub mod cluster;
 pub mod device_config;
 pub mod dom0;
 pub mod error;
+#[cfg(feature = "sim")]
 pub mod faults;
 mod fence;
 pub mod host;
 pub mod image_features;
 mod journal;
+#[cfg(feature = "sim")]
 pub mod memory;
 pub mod messenger;
 pub mod record;

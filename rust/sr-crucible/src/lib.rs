@@ -22,12 +22,14 @@ mod claim_log;
 pub mod config;
 pub mod dom0;
 mod error;
+#[cfg(feature = "sim")]
 pub mod faults;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;
 mod keys;
 mod machine;
+#[cfg(feature = "sim")]
 pub mod memory;
 mod plug;
 mod provision;

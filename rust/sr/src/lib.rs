@@ -5,7 +5,7 @@
 //! - [`device_config`]: rules for values, and the datapath.
 //! - [`check`]: the lines of the administrator's pre-flight, and its report.
 //! - [`errno`]: an errno as an administrator reads it.
-//! - [`faults`]: faults on demand, for the tests.
+//! - `faults`, with the feature `sim`: faults on demand, for the tests.
 //!
 //! This crate has no notion of Ceph, of Crucible, or of Python.
 #![forbid(unsafe_code)]
@@ -13,6 +13,14 @@
 pub mod check;
 pub mod device_config;
 pub mod errno;
+#[cfg(feature = "sim")]
 pub mod faults;
 pub mod host;
 pub mod xapi;
+
+/// What this build is for, in words that `scripts/check_wheel.py` looks for in the driver's binary.
+pub const PURPOSE: &str = if cfg!(feature = "sim") {
+    "smblock with simulators, for tests only"
+} else {
+    "smblock for hosts, without simulators"
+};
