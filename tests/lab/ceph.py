@@ -370,4 +370,5 @@ class OneNodeCeph:
 
     def _start(self, program: str, name: str, *args: str) -> None:
         """Run a daemon; it goes to the background by itself, once it is ready to be talked to."""
-        run([program, "--conf", self.conf, "--id", name, *args], timeout=_DEADLINE)
+        # As systemd starts it: the OSD of Debian 13 looks for its classes in lib/x86_64-linux-gnu, a relative path.
+        run([program, "--conf", self.conf, "--id", name, *args], timeout=_DEADLINE, cwd="/")
