@@ -246,7 +246,7 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is gone.
-    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed outside this driver. 'rbd trash ls --all' shows whether it can be restored")]
+    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed or migrated to another pool, outside this driver. 'rbd trash ls --all {pool}' shows whether it can be restored. If it is in pool POOL2, bring it back: 'rbd migration prepare POOL2/{image} {pool}/{image}', then 'rbd migration execute {pool}/{image}', 'rbd migration commit {pool}/{image}' and 'xe sr-scan'. If it is lost, run 'xe vdi-destroy uuid={vdi}'")]
     ImageMissing {
         /// The VDI.
         vdi: Uuid,

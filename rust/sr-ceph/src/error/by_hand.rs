@@ -6,7 +6,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ByHand {
     /// A migration was prepared.
-    #[error("image {image} is being migrated ('rbd migration prepare'), and cannot be used before that has ended: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back. Then run 'xe sr-scan uuid={sr}'")]
+    #[error("image {image} is being migrated ('rbd migration prepare'), and cannot be used before that has ended: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back. Take it back if it goes to another pool: the disk can be used in this pool only. Then run 'xe sr-scan uuid={sr}'")]
     Migrating {
         /// The image.
         image: String,

@@ -184,6 +184,28 @@ impl World {
         });
     }
 
+    /// `rbd migration prepare`, `execute` and `commit`, to another pool.
+    pub fn migrate_away(&self, name: &str) {
+        let pool = &mut self.lock().pool;
+        let id = pool.directory.remove(name);
+        if let Some(image) = id.and_then(|id| pool.images.remove(&id)) {
+            pool.elsewhere.insert(name.to_owned(), image);
+        }
+    }
+
+    /// The same back to this pool: image and snapshots get other ids.
+    pub fn migrate_back(&self, name: &str) {
+        let mut state = self.lock();
+        let Some(mut image) = state.pool.elsewhere.remove(name) else {
+            return;
+        };
+        for at in 0..image.snapshots.len() {
+            image.snapshots[at].id = state.number();
+        }
+        let id = format!("m{:x}", state.number());
+        state.pool.insert(&id, image);
+    }
+
     fn end_migration(&self, name: &str, end: impl FnOnce(&mut Pool, &str, &str)) {
         let pool = &mut self.lock().pool;
         let Some(new) = pool.directory.get(name).cloned() else {

@@ -136,6 +136,8 @@ pub(super) struct Pool {
     /// The source of each migration that is not committed, by its id, and the image that takes its
     /// place.
     pub migrations: BTreeMap<String, String>,
+    /// Images that were migrated to another pool, by name.
+    pub elsewhere: BTreeMap<String, Image>,
     pub quota_bytes: u64,
     pub stored: u64,
     pub full: bool,

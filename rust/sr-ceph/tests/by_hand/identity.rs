@@ -123,6 +123,23 @@ fn an_image_migrated_under_a_claim_is_taken_over_after_its_end() {
 }
 
 #[test]
+fn a_disk_migrated_to_another_pool_stays_listed_until_it_is_back() {
+    let (lab, disk, snapshot, name) = family();
+    lab.world.migrate_away(&name);
+    let before = lab.record(&disk);
+    let scan = lab.scan(A).unwrap();
+    assert_eq!(scan.vdis.len(), 3);
+    let back = format!("'rbd migration prepare POOL2/{name} rbd/{name}'");
+    assert_says(&scan.warnings.concat(), &[&back, "xe vdi-destroy"]);
+    let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
+    assert_says(&refusal, &[&back]);
+    assert_eq!(lab.record(&disk).unwrap().volume, before.unwrap().volume);
+    lab.world.migrate_back(&name);
+    lab.scan(A).unwrap();
+    assert_whole(&lab, &disk, &snapshot);
+}
+
+#[test]
 fn an_image_imported_over_with_its_image_meta_is_taken_over() {
     let (lab, disk, snapshot, name) = family();
     let id = lab.world.import_over(&name, true).unwrap();
