@@ -1,4 +1,5 @@
-//! What keeps an image from being changed: locks set by hand, other clients, a demotion.
+//! What keeps an image from being changed: locks set by hand, other clients. (A demotion and a migration
+//! are for the caller to find out: they show in the image's features.)
 //!
 //! librbd takes an image's exclusive lock for most changes, and lets go when another client asks. A
 //! lock that `rbd lock add` or another program has set is never given back on request: librbd returns
@@ -25,9 +26,6 @@ const LOOK: Duration = Duration::from_millis(1500);
 /// The tag and the beginning of the cookies of librbd's and krbd's own lock.
 const OWN_TAG: &str = "internal";
 const OWN_COOKIE: &str = "auto ";
-
-/// `RBD_FEATURE_NON_PRIMARY`.
-const NON_PRIMARY: u64 = 1 << 10;
 
 /// The lock on an image's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,12 +203,8 @@ impl Image {
 
     /// What keeps the image from being changed, if that can be seen.
     fn obstacle(&self) -> Result<Option<String>> {
-        let spec = self.spec()?;
         if let Some(owner) = self.lock_now()?.set_by_hand() {
             return Ok(Some(owner.remedy(&self.pool().place_of(&self.id()?)?)));
-        }
-        if self.features_now()? & NON_PRIMARY != 0 {
-            return Ok(Some(demoted(&spec)));
         }
         let own = self.pool().cluster().instance_id();
         let watchers: Vec<Watcher> = self.watchers_now()?;
@@ -225,13 +219,6 @@ impl Image {
             format!("these clients have it open, and may hold its lock: {others}")
         }))
     }
-}
-
-/// The image was demoted, or is a copy that rbd-mirror keeps.
-fn demoted(spec: &str) -> String {
-    format!(
-        "it is not primary, so it cannot be changed: rbd mirror image promote {spec} makes it primary"
-    )
 }
 
 impl Pool {

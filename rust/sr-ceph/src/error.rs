@@ -17,7 +17,7 @@ use crate::record::Unreadable;
 use crate::size::Size;
 use crate::usage::{NoRoom, UsageError};
 
-pub use self::by_hand::ByHand;
+pub use self::by_hand::{ByHand, Migrating};
 pub(crate) use self::context::Context;
 use self::pools::{advise_on_pool, names};
 

@@ -2,17 +2,22 @@
 
 use uuid::Uuid;
 
+/// A migration of an image is under way. Whoever waits for its end is told the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("image {image} is being migrated ('rbd migration prepare'), and cannot be used before that has ended: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back. Take it back if it goes to another pool: the disk can be used in this pool only. Then run 'xe sr-scan uuid={sr}'")]
+pub struct Migrating {
+    /// The image, `POOL/IMAGE`.
+    pub image: String,
+    /// The SR.
+    pub sr: Uuid,
+}
+
 /// Why an image is refused that was changed outside smblock. `image` is `POOL/IMAGE`.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ByHand {
     /// A migration was prepared.
-    #[error("image {image} is being migrated ('rbd migration prepare'), and cannot be used before that has ended: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back. Take it back if it goes to another pool: the disk can be used in this pool only. Then run 'xe sr-scan uuid={sr}'")]
-    Migrating {
-        /// The image.
-        image: String,
-        /// The SR.
-        sr: Uuid,
-    },
+    #[error(transparent)]
+    Migrating(#[from] Migrating),
     /// The image is a mirror's copy.
     #[error("image {image} is demoted: it is the copy of a mirror, and takes no changes. Once the primary copy is demoted or lost, run 'rbd mirror image promote {image}', then try again")]
     Demoted {

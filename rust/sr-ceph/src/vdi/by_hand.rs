@@ -8,7 +8,7 @@ use nix::libc;
 use uuid::Uuid;
 
 use crate::cluster::{ClusterError, MIGRATING, NON_PRIMARY};
-use crate::error::{ByHand, Context, Error, Result};
+use crate::error::{ByHand, Context, Error, Migrating, Result};
 use crate::record::{ImageRef, VdiRecord};
 use crate::sr::adopt::Successor;
 use crate::Repository;
@@ -19,11 +19,19 @@ impl Repository<'_> {
         format!("{}/{name}", self.cluster.pool_name())
     }
 
+    /// The migration of an image that is under way.
+    pub(crate) fn migrating(&self, name: &str) -> Migrating {
+        Migrating {
+            image: self.image_path(name),
+            sr: self.sr,
+        }
+    }
+
     /// Why an image with those features is not used.
     pub(crate) fn refusal_of(&self, name: &str, features: u64) -> Option<ByHand> {
         let image = self.image_path(name);
         if features & MIGRATING != 0 {
-            return Some(ByHand::Migrating { image, sr: self.sr });
+            return Some(self.migrating(name).into());
         }
         (features & NON_PRIMARY != 0).then_some(ByHand::Demoted { image })
     }
@@ -100,11 +108,7 @@ impl Repository<'_> {
             }
             .into(),
             Ok(Successor::Foreign(found)) => self.replaced(vdi, image, found).into(),
-            Ok(Successor::Migrating) => ByHand::Migrating {
-                image: self.image_path(&image.name),
-                sr: self.sr,
-            }
-            .into(),
+            Ok(Successor::Migrating) => ByHand::from(self.migrating(&image.name)).into(),
             Err(error) => error,
             Ok(Successor::None) => Error::ImageMissing {
                 vdi,

@@ -10,7 +10,7 @@ use super::trash::Trash;
 use super::SOFT_DEPTH;
 use crate::catalogue::{records, Stored, HIDDEN_PREFIX, VDI_PREFIX};
 use crate::cluster::Entries;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Migrating, Result};
 use crate::record::{HiddenRecord, ImageRef, VdiRecord};
 use crate::size::Size;
 use crate::Repository;
@@ -88,12 +88,7 @@ pub enum HoldUp {
         id: String,
     },
     /// The image is being migrated, and a VDI's record names it.
-    Migrating {
-        /// The record's key in the catalogue.
-        key: String,
-        /// The image, `POOL/IMAGE`.
-        image: String,
-    },
+    Migrating(Migrating),
     /// The image is in the trash, smblock has not moved it there, and nothing names it.
     Outside {
         /// The pool.
@@ -185,10 +180,7 @@ impl fmt::Display for HoldUp {
                     foreign.join("; ")
                 )
             }
-            HoldUp::Migrating { key, image } => write!(
-                f,
-                "it is being migrated, and the key {key} of the catalogue names it: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back"
-            ),
+            HoldUp::Migrating(migrating) => migrating.fmt(f),
             HoldUp::Open { address } => write!(
                 f,
                 "client {address} has it open: it goes when that one closes it, or 30 s after it died"

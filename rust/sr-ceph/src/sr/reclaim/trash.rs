@@ -101,9 +101,8 @@ impl Repository<'_> {
         };
         let holds_up = match named.reason_to_keep(&image.id, &image.name) {
             Some(Reason::NamedBy(key)) if !key.starts_with(VDI_PREFIX) => return None,
-            Some(Reason::NamedBy(key)) if image.migrating => {
-                let (key, image) = (key, self.image_path(&image.name));
-                Some(HoldUp::Migrating { key, image })
+            Some(Reason::NamedBy(_)) if image.migrating => {
+                Some(HoldUp::Migrating(self.migrating(&image.name)))
             }
             Some(Reason::NamedBy(key)) => Some(HoldUp::Named { key, pool, id }),
             _ if kind == Kind::TrashedOutside => Some(HoldUp::Outside { pool, id }),
@@ -139,7 +138,10 @@ impl Repository<'_> {
         };
         match self.cluster.trash_image(&name) {
             Err(e) if e.is_not_found() => Ok(()),
-            other => other.doing(&doing),
+            other => {
+                let moved = other.doing(&doing);
+                moved.map_err(|error| self.explain_refusal(image, error))
+            }
         }
     }
 
