@@ -25,7 +25,7 @@ use pyo3::prelude::*;
 fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     panic::keep_report_for_error();
     logging::install();
-    module.add("__doc__", ::sr::PURPOSE)?;
+    module.setattr("__doc__", ::sr::PURPOSE)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("Error", error::class(py)?)?;
     module.add_class::<sr::Sr>()?;
