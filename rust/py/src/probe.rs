@@ -10,44 +10,9 @@ use crate::connection::connect;
 use crate::error::{Failure, SM_GENERAL};
 use crate::failures::with_advice;
 
-/// The SRs of a pool. Element names are SM's own (`util.SRtoXML`).
-#[derive(Serialize)]
-#[serde(rename = "SRlist")]
-struct SrList {
-    #[serde(rename = "SR")]
-    srs: Vec<FoundSr>,
-}
+mod xml;
 
-#[derive(Serialize)]
-struct FoundSr {
-    #[serde(rename = "UUID")]
-    uuid: String,
-    #[serde(rename = "Size", skip_serializing_if = "Option::is_none")]
-    size: Option<u64>,
-    name_label: String,
-    name_description: String,
-}
-
-/// The pools of a cluster that could hold an SR. All sizes in bytes.
-#[derive(Serialize)]
-#[serde(rename = "PoolList")]
-struct PoolList {
-    #[serde(rename = "Pool")]
-    pools: Vec<FoundPool>,
-}
-
-#[derive(Serialize)]
-struct FoundPool {
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    free: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    quota: Option<u64>,
-    used: u64,
-    /// Why an SR cannot be in it with this device-config.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
-}
+use self::xml::{FoundPool, FoundSr, PoolList, SrList};
 
 /// With a pool: the SRs in it. Without: the pools that could hold one.
 pub fn probe(config: &DeviceConfig) -> Result<String, Failure> {
@@ -78,13 +43,9 @@ pub fn probe(config: &DeviceConfig) -> Result<String, Failure> {
 }
 
 fn xml(list: &impl Serialize) -> Result<String, Failure> {
-    let mut text = String::from("<?xml version=\"1.0\" ?>\n");
-    let mut serializer = quick_xml::se::Serializer::new(&mut text);
-    serializer.indent('\t', 1);
-    list.serialize(serializer).map_err(|e| Failure {
+    xml::write(list).map_err(|e| Failure {
         key: SM_GENERAL,
         errno: None,
         message: format!("writing the answer to sr_probe: {e}"),
-    })?;
-    Ok(text)
+    })
 }
