@@ -74,6 +74,42 @@ pub enum ByHand {
         /// The SR.
         sr: Uuid,
     },
+    /// The image is in the trash.
+    #[error("image {image} of VDI {vdi} is in the trash: it cannot be attached. 'rbd trash restore --pool {pool} {id}' brings it back")]
+    Trashed {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The image's id.
+        id: String,
+        /// The pool.
+        pool: String,
+    },
+    /// The pool's directory does not list the image.
+    #[error("VDI {vdi}: image {image} (id {id}) exists, but the directory of pool {pool} (object rbd_directory) does not list it, so it cannot be opened. Write its two entries back: printf '{}' | rados -p {pool} setomapval rbd_directory id_{id}; printf '{}' | rados -p {pool} setomapval rbd_directory name_{image}", directory_value(.image), directory_value(.id))]
+    Unlisted {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The image's id.
+        id: String,
+        /// The pool.
+        pool: String,
+    },
+    /// Something that the image needs does not exist.
+    #[error("VDI {vdi}: image {image} (id {id}) exists, but cannot be opened (ENOENT): its name, its parent or its data pool does not exist. The keys parent and data_pool_id in 'rados -p {pool} listomapvals rbd_header.{id}' name the latter two. Bring back what is missing, or destroy the VDI")]
+    Incomplete {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The image's id.
+        id: String,
+        /// The pool.
+        pool: String,
+    },
     /// The image cannot be taken out of its group.
     #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), group_name = name_of(.group))]
     InGroup {
@@ -94,6 +130,13 @@ fn pool_of(group: &str) -> &str {
 
 fn name_of(group: &str) -> &str {
     group.split_once('/').map_or(group, |(_, name)| name)
+}
+
+/// A value of RBD's directory, as `printf` takes it: the length of the text in four bytes, and the text.
+fn directory_value(text: &str) -> String {
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let octal = length.iter().map(|byte| format!("\\{byte:03o}"));
+    octal.chain([text.to_owned()]).collect()
 }
 
 /// The command that makes an image the one of a VDI.

@@ -26,6 +26,24 @@ impl World {
         }
     }
 
+    /// `rados rm rbd_directory`: the pool forgets the names of its images.
+    pub fn lose_directory(&self) {
+        self.lock().pool.directory.clear();
+    }
+
+    /// `rados rm rbd_header.ID`.
+    pub fn lose_header(&self, id: &str) {
+        self.lock().pool.images.remove(id);
+    }
+
+    /// `rados setomapval rbd_directory` of an image's two entries.
+    pub fn list_again(&self, id: &str) {
+        let pool = &mut self.lock().pool;
+        if let Some(image) = pool.images.get(id) {
+            pool.directory.insert(image.name.clone(), id.to_owned());
+        }
+    }
+
     /// `rbd rename`.
     pub fn rename_image(&self, name: &str, new: &str) {
         let pool = &mut self.lock().pool;

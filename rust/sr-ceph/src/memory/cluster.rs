@@ -244,7 +244,7 @@ impl Cluster for MemoryCluster {
     }
 
     fn image(&self, id: &str) -> Result<ImageState> {
-        self.look("image", id, |image| image.state(id))
+        self.open("image", id, |image| image.state(id))
     }
 
     fn image_by_name(&self, name: &str) -> Result<ImageState> {
@@ -274,7 +274,7 @@ impl Cluster for MemoryCluster {
 
     fn watchers(&self, id: &str) -> Result<Vec<Watcher>> {
         let state = self.request("watchers", id)?;
-        if !state.pool.images.contains_key(id) {
+        if state.pool.openable(id).is_none() {
             return Err(ClusterError::new("watchers", id, libc::ENOENT));
         }
         Ok(state.pool.watchers(id))

@@ -101,14 +101,10 @@ impl Repository<'_> {
         let record = &stored.record;
         let image = record.volume.image();
         if !images.contains_key(&image.id) {
-            match self.cluster.image(&image.id) {
-                Ok(found) => scan.warn(match self.refusal_of(&image.name, found.features) {
-                    Some(refusal) => format!("VDI {}: {refusal}", record.uuid),
-                    None => format!(
-                        "image {} of VDI {} is in the trash, or has lost its name: it cannot be attached. 'rbd trash restore --pool {} {}' brings it back",
-                        image.name, record.uuid, self.cluster.pool_name(), image.id
-                    ),
-                }),
+            // The header is asked: opening an image fails with ENOENT if only its name, or its parent,
+            // does not exist.
+            match self.cluster.features(&image.id) {
+                Ok(features) => scan.warn(self.explain_unlisted(record.uuid, image, features)),
                 Err(e) if !e.is_not_found() => {
                     return Err(e).doing(&format!("looking for image {}", image.name));
                 }
