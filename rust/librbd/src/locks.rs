@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::header::LOCK_NAME;
 use crate::image::{Image, ImageRef, OwnedRef};
 use crate::pool::Pool;
+use crate::shell::quoted;
 use crate::watchers::Watcher;
 
 /// How long finding out why a call failed may take.
@@ -71,11 +72,16 @@ impl LockOwner {
     /// Which lock it is, and the command that removes it.
     fn remedy(&self, place: &Place) -> String {
         let (client, cookie) = (&self.client, &self.cookie);
+        let lock = quoted(cookie);
         let remove = match place {
-            Place::Named(path) => format!("rbd lock rm {path} '{cookie}' {client}"),
+            Place::Named(path) => {
+                let end_of_options = if cookie.starts_with('-') { "-- " } else { "" };
+                format!("rbd lock rm {end_of_options}{} {lock} {client}", quoted(path))
+            }
             // `rbd lock` takes no image id.
             Place::Unnamed { pool, id } => format!(
-                "rados -p {pool} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie '{cookie}'"
+                "rados -p {} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie {lock}",
+                quoted(pool)
             ),
         };
         format!(

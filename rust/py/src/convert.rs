@@ -9,6 +9,8 @@ use pyo3::types::{PyDict, PyString};
 use sr::xapi::{lasting_sm_config, ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
+use crate::text::for_xml;
+
 /// A UUID from Python; a `ValueError` names what it is.
 pub fn uuid(what: &str, text: &str) -> PyResult<Uuid> {
     text.parse()
@@ -132,8 +134,8 @@ pub fn attributes(py: Python<'_>, vdi: &ScannedVdi) -> PyResult<PyObject> {
         uuid.into(),
         vdi.size.into_py(py),
         0.into_py(py),
-        xapi.name_label.to_object(py),
-        xapi.name_description.to_object(py),
+        for_xml(&xapi.name_label).to_object(py),
+        for_xml(&xapi.name_description).to_object(py),
         xapi.ty.to_object(py),
         xapi.read_only.into_py(py),
         xapi.sharable.into_py(py),

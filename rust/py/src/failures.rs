@@ -95,7 +95,9 @@ fn sm_key(error: &Error) -> &'static str {
         Error::PoolMissing { .. } | Error::PoolNotForRbd { .. } | Error::SrMissing { .. } => {
             "SRUnavailable"
         }
-        Error::PoolRenamed { .. } | Error::PoolDeleted { .. } => "SRUnavailable",
+        Error::PoolErasure { .. } | Error::PoolRenamed { .. } | Error::PoolDeleted { .. } => {
+            "SRUnavailable"
+        }
         Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
         Error::ForeignKernel { .. }
         | Error::VdiInUse { .. }

@@ -17,6 +17,7 @@ mod logging;
 mod panic;
 mod probe;
 mod sr;
+mod text;
 mod toolstack;
 
 use pyo3::prelude::*;

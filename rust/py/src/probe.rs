@@ -9,6 +9,7 @@ use sr_ceph::sr::probe::{find_pools, find_srs};
 use crate::connection::connect;
 use crate::error::{Failure, SM_GENERAL};
 use crate::failures::with_advice;
+use crate::text::for_xml;
 
 mod xml;
 
@@ -20,11 +21,11 @@ pub fn probe(config: &DeviceConfig) -> Result<String, Failure> {
     let Some(pool) = config.pool() else {
         let pools = find_pools(&cluster, config.user()).map_err(|e| with_advice(e, config))?;
         let pools = pools.into_iter().map(|(pool, refused)| FoundPool {
-            refused,
+            refused: refused.map(|text| for_xml(&text).into_owned()),
             free: pool.usage.free(),
             quota: pool.usage.quota_bytes,
             used: pool.usage.stored,
-            name: pool.name,
+            name: for_xml(&pool.name).into_owned(),
         });
         return xml(&PoolList {
             pools: pools.collect(),
@@ -36,8 +37,8 @@ pub fn probe(config: &DeviceConfig) -> Result<String, Failure> {
     let srs = srs.into_iter().map(|sr| FoundSr {
         uuid: sr.uuid.to_string(),
         size,
-        name_label: sr.name_label,
-        name_description: sr.name_description,
+        name_label: for_xml(&sr.name_label).into_owned(),
+        name_description: for_xml(&sr.name_description).into_owned(),
     });
     xml(&SrList { srs: srs.collect() })
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use self::advice::advise_on_hold;
+use self::advice::{advise_on_damage, advise_on_hold};
 use crate::cluster::ClusterError;
 use crate::fence::Hold;
 use crate::host::HostError;
@@ -90,6 +90,12 @@ pub enum Error {
     /// The pool is not meant for RBD images.
     #[error("pool {pool} is not enabled for RBD: if it may hold VM disks, run 'ceph osd pool application enable {pool} rbd'; nothing was changed")]
     PoolNotForRbd {
+        /// The pool.
+        pool: String,
+    },
+    /// The pool is erasure coded.
+    #[error("pool {pool} is erasure coded, and takes no image headers: name a replicated pool with device-config:pool; nothing was changed")]
+    PoolErasure {
         /// The pool.
         pool: String,
     },
@@ -368,7 +374,7 @@ pub enum Error {
     #[error(transparent)]
     Usage(#[from] UsageError),
     /// A catalogue value cannot be read.
-    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was left as it is; no other VDI is affected. A copy can be written back with 'rados -p {pool} setomapval smblock.sr.{sr} {key} VALUE'; to give the entry up, which leaves its image alone: 'rados -p {pool} rmomapkey smblock.sr.{sr} {key}'")]
+    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was left as it is{}", advise_on_damage(.sr, .pool, .key, .source))]
     Damaged {
         /// The SR.
         sr: Uuid,

@@ -25,12 +25,10 @@ pub enum ByHand {
         image: String,
     },
     /// The snapshot is protected.
-    #[error("snapshot {image}@{snapshot} is protected ('rbd snap protect'), and cannot be removed. 'rbd children {image}@{snapshot}' lists the clones that need it; without clones, run 'rbd snap unprotect {image}@{snapshot}', then try again")]
+    #[error("snapshot {spec} is protected ('rbd snap protect'), and cannot be removed. 'rbd children {spec}' lists the clones that need it; without clones, run 'rbd snap unprotect {spec}', then try again")]
     Protected {
-        /// The image.
-        image: String,
         /// The snapshot.
-        snapshot: String,
+        spec: String,
     },
     /// The image does not exist, and another one has its name.
     #[error("VDI {vdi}: its image (id {lost}) does not exist any more; the image that is called {image} now (id {found}) was made outside smblock and was left alone. If it is to be the disk, run {adopt} and 'xe sr-scan uuid={sr}'; else rename it ('rbd rename'), and destroy the VDI", adopt = advise_to_adopt(.image, .sr, .disk))]
@@ -111,7 +109,7 @@ pub enum ByHand {
         pool: String,
     },
     /// The image cannot be taken out of its group.
-    #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), group_name = name_of(.group))]
+    #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), group_name = librbd::quoted(name_of(.group)))]
     InGroup {
         /// The image's id.
         id: String,

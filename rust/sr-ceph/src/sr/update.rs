@@ -58,6 +58,9 @@ impl Repository<'_> {
         if !pool.application_rbd {
             return Err(Error::PoolNotForRbd { pool: pool.name });
         }
+        if pool.erasure {
+            return Err(Error::PoolErasure { pool: pool.name });
+        }
         require_room_in(&pool.usage, consequence)
     }
 

@@ -14,9 +14,15 @@ use crate::sr::adopt::Successor;
 use crate::Repository;
 
 impl Repository<'_> {
-    /// The path of an image, as `rbd` takes it.
+    /// The path of an image, as a shell takes it.
     pub(crate) fn image_path(&self, name: &str) -> String {
-        format!("{}/{name}", self.cluster.pool_name())
+        librbd::quoted(&format!("{}/{name}", self.cluster.pool_name()))
+    }
+
+    /// The path of a snapshot, as a shell takes it.
+    pub(crate) fn snapshot_path(&self, image: &str, snapshot: &str) -> String {
+        let pool = self.cluster.pool_name();
+        librbd::quoted(&format!("{pool}/{image}@{snapshot}"))
     }
 
     /// The migration of an image that is under way.
@@ -83,9 +89,9 @@ impl Repository<'_> {
         };
         let state = self.cluster.image(&image.id).doing(&doing)?;
         let found = state.snapshots.into_iter().find(|s| s.id == id);
+        let snapshot = found.map_or_else(|| id.to_string(), |snapshot| snapshot.name);
         Ok(Some(ByHand::Protected {
-            image: self.image_path(&state.name),
-            snapshot: found.map_or_else(|| id.to_string(), |snapshot| snapshot.name),
+            spec: self.snapshot_path(&state.name, &snapshot),
         }))
     }
 
