@@ -76,7 +76,10 @@ impl LockOwner {
         let remove = match place {
             Place::Named(path) => {
                 let end_of_options = if cookie.starts_with('-') { "-- " } else { "" };
-                format!("rbd lock rm {end_of_options}{} {lock} {client}", quoted(path))
+                format!(
+                    "rbd lock rm {end_of_options}{} {lock} {client}",
+                    quoted(path)
+                )
             }
             // `rbd lock` takes no image id.
             Place::Unnamed { pool, id } => format!(

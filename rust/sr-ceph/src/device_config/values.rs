@@ -63,5 +63,3 @@ pub(super) fn mon_host(value: &str) -> Result<String, Problem> {
             .to_owned(),
     ))
 }
-
-}
