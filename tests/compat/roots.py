@@ -155,7 +155,7 @@ def _make(suite: str, folder: Path) -> None:
         what = f"exit status {status}" if status is not None else f"not complete after {_MAKE_SECONDS:.0f} s"
         wait_for(lambda: not mounts_below(new), f"{new} to have no mounts", 20)
         remove(new)
-        raise UnavailableError(f"root of {suite}: {what}; the log is {log}, and ends with: {_last_lines(log)}")
+        raise UnavailableError(f"root of {suite}: {what}; its log ends with: {_last_lines(log)}")
     new.rename(folder)
 
 

@@ -90,7 +90,7 @@ def _make_roots(cells: Sequence[Cell]) -> dict[str, str]:
         try:
             roots.require_entry(suite)
         except roots.UnavailableError as error:
-            print(f"{suite}: not available: {error}", flush=True)
+            print(f"{suite}: not available: {error}; logs are in {roots.compat_cache()}", flush=True)
             return str(error)
         print(f"{suite}: {roots.root(suite)}, in {time.monotonic() - began:.0f} s", flush=True)
         return None
