@@ -53,11 +53,11 @@ pub(crate) fn of_failure(failure: &ConnectionFailure, config: &DeviceConfig) -> 
             get_key(failure.key_file(), config),
             Caps::new(config, &[]).grant()
         )),
-        Cause::Silent => Some(
+        // A monitor of Ceph 20 may close a connection of messenger v1 before its refusal of a key is sent.
+        Cause::Silent => Some(format!(
             "compare the addresses with 'ceph mon dump' on a node of the cluster; open ports 6789 and 3300 \
-             (monitors), 6800 to 7300 (OSDs) to this host"
-                .to_owned(),
-        ),
+             (monitors), 6800 to 7300 (OSDs) to this host; compare the key with 'ceph auth get client.{user}'"
+        )),
         Cause::Other => None,
     }
 }
