@@ -23,7 +23,7 @@ from string import Template
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
-from tests.lab import LabError, keeper, run
+from tests.lab import LabError, keeper, run, wait_for
 from tests.lab.ports import AddressLease
 
 MONITOR_PORT = 6789
@@ -285,6 +285,13 @@ class OneNodeCeph:
         except LabError:
             return False
         return True
+
+    def tasks_error(self) -> str:
+        """Why this manager never frees what it is asked to; empty if it does, or will soon."""
+        wait_for(lambda: self.admin("mgr", "dump")["available"], "a manager")
+        modules = {module["name"]: module for module in self.admin("mgr", "dump")["available_modules"]}
+        module = modules["rbd_support"]
+        return "" if module["can_run"] else f"module rbd_support: {module['error_string']}"
 
     def _signal(self, daemon: str, number: signal.Signals) -> None:
         pid = int((self.directory / "run" / f"{daemon}.pid").read_text())
