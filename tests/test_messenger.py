@@ -5,8 +5,6 @@ A cluster of three monitors, beside the session's own, which speaks v1 alone.
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
