@@ -3,6 +3,7 @@
 //! - [`xapi`]: what XAPI's database and an SR tell each other about VDIs.
 //! - [`host`]: a failed call to this host, and another host's reply about a VDI.
 //! - [`device_config`]: rules for values, and the datapath.
+//! - [`engine`]: what a storage manager asks of an SR and its VDIs, as a trait of all SR types.
 //! - [`check`]: the lines of the administrator's pre-flight, and its report.
 //! - [`errno`]: an errno as an administrator reads it.
 //! - `faults`, with the feature `sim`: faults on demand, for the tests.
@@ -12,6 +13,7 @@
 
 pub mod check;
 pub mod device_config;
+pub mod engine;
 pub mod errno;
 #[cfg(feature = "sim")]
 pub mod faults;
