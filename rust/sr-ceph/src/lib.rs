@@ -13,6 +13,7 @@ pub mod check;
 pub mod cluster;
 pub mod device_config;
 pub mod dom0;
+pub mod engine;
 pub mod error;
 #[cfg(feature = "sim")]
 pub mod faults;
