@@ -77,6 +77,7 @@ fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
         CrucibleError::SrInUse { .. } => "SRInUse",
         CrucibleError::SrNotEmpty { .. } => "SRNotEmpty",
         CrucibleError::NoProvisioner { .. } => "Unimplemented",
+        CrucibleError::BadSize { .. } => "VDISize",
         CrucibleError::Declared { .. } => "VDIDelete",
     }
 }

@@ -21,6 +21,7 @@ mod claim;
 mod claim_log;
 pub mod config;
 pub mod dom0;
+pub mod engine;
 mod error;
 #[cfg(feature = "sim")]
 pub mod faults;
