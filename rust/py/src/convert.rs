@@ -6,6 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::once_cell::GILOnceCell;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use sr::engine::SrType;
 use sr::xapi::{lasting_sm_config, ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
@@ -119,8 +120,8 @@ const ATTRIBUTES: [&str; 13] = [
     "snapshot_time",
 ];
 
-/// A VDI as SM's object for it has it, attribute names and values.
-pub fn attributes(py: Python<'_>, vdi: &ScannedVdi) -> PyResult<PyObject> {
+/// A VDI of an SR of that type as SM's object for it has it, attribute names and values.
+pub fn attributes(py: Python<'_>, vdi: &ScannedVdi, sr_type: &SrType) -> PyResult<PyObject> {
     // The same strings for all VDIs: a copy for each would take a seventh of what a scan needs.
     static NAMES: GILOnceCell<Vec<Py<PyString>>> = GILOnceCell::new();
     let names = NAMES.get_or_init(py, || {
@@ -133,7 +134,7 @@ pub fn attributes(py: Python<'_>, vdi: &ScannedVdi) -> PyResult<PyObject> {
         uuid.into(),
         uuid.into(),
         vdi.size.into_py(py),
-        0.into_py(py),
+        sr_type.utilisation(vdi.size).into_py(py),
         for_xml(&xapi.name_label).to_object(py),
         for_xml(&xapi.name_description).to_object(py),
         xapi.ty.to_object(py),

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::text::for_xml;
+
 /// The SRs of a pool. Element names are SM's own (`util.SRtoXML`).
 #[derive(Serialize)]
 #[serde(rename = "SRlist")]
@@ -41,22 +43,13 @@ pub struct FoundPool {
     pub refused: Option<String>,
 }
 
-/// The text of a list. A character that XML 1.0 cannot have, not even escaped, becomes U+FFFD: with it,
-/// xapi could read none of the list.
+/// The text of a list, without the characters that XML does not have: with one, xapi could read none of it.
 pub fn write(list: &impl Serialize) -> Result<String, quick_xml::SeError> {
     let mut text = String::from("<?xml version=\"1.0\" ?>\n");
     let mut serializer = quick_xml::se::Serializer::new(&mut text);
     serializer.indent('\t', 1);
     list.serialize(serializer)?;
-    Ok(text.replace(|c| !is_allowed(c), "\u{FFFD}"))
-}
-
-fn is_allowed(c: char) -> bool {
-    match c {
-        '\t' | '\n' | '\r' => true,
-        '\u{FFFE}' | '\u{FFFF}' => false,
-        c => c >= ' ',
-    }
+    Ok(for_xml(&text).into_owned())
 }
 
 #[cfg(test)]
@@ -74,7 +67,7 @@ mod tests {
             }],
         };
         let text = write(&list).map_err(|e| e.to_string()).unwrap_or_default();
-        let shown = "<name_label>a\u{FFFD}\u{FFFD}&lt;b&gt;&amp;\u{FFFD}ü</name_label>";
+        let shown = "<name_label>a\\u{1}\\u{0}&lt;b&gt;&amp;\\u{ffff}ü</name_label>";
         assert!(text.contains(shown), "{text}");
     }
 }

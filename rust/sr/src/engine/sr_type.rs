@@ -51,6 +51,31 @@ pub enum Capability {
 }
 
 impl Capability {
+    /// All of them.
+    pub const ALL: [Capability; 21] = [
+        Self::SrProbe,
+        Self::SrUpdate,
+        Self::ThinProvisioning,
+        Self::LargeVdi,
+        Self::AtomicPause,
+        Self::VdiCreate,
+        Self::VdiDelete,
+        Self::VdiIntroduce,
+        Self::VdiUpdate,
+        Self::VdiResize,
+        Self::VdiAttach,
+        Self::VdiDetach,
+        Self::VdiActivate,
+        Self::VdiDeactivate,
+        Self::VdiSnapshot,
+        Self::VdiClone,
+        Self::VdiRevert,
+        Self::VdiResetOnBoot,
+        Self::Fence,
+        Self::Reclaim,
+        Self::Accept,
+    ];
+
     /// The name that SM has for it, or smblock's own, which is in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
