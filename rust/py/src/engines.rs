@@ -3,7 +3,6 @@
 use std::error::Error as StdError;
 use std::ffi::OsString;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use sr::device_config::Refused;
 use sr::engine::{Engine, Error, Pairs, SrType};
@@ -22,14 +21,15 @@ const UNIMPLEMENTED: &str = "Unimplemented";
 const SR_TYPES: [&SrType; 2] = [&sr_ceph::engine::SR_TYPE, &sr_crucible::engine::SR_TYPE];
 
 /// The SR type of that name.
-pub fn sr_type(name: &str) -> PyResult<&'static SrType> {
+pub fn sr_type(name: &str) -> Result<&'static SrType, Failure> {
     let found = SR_TYPES.into_iter().find(|sr_type| sr_type.name == name);
-    found.ok_or_else(|| {
-        let names = SR_TYPES.map(|sr_type| sr_type.name);
-        PyValueError::new_err(format!(
-            "{name:?} is no SR type; the SR types are: {}",
-            names.join(", ")
-        ))
+    found.ok_or_else(|| Failure {
+        key: UNIMPLEMENTED,
+        errno: None,
+        message: format!(
+            "smblock has no SRs of type {name:?}, only of type {}",
+            SR_TYPES.map(|sr_type| sr_type.name).join(" and ")
+        ),
     })
 }
 

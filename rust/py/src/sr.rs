@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 use sr::engine::{Engine, OnBoot, Pairs, SrName, SrType};
 use uuid::Uuid;
 
+use crate::convert::RequestedSize;
 use crate::error::Failure;
 use crate::panic::{attached, detached};
 use crate::shapes::{describe, Pending, Scan};
@@ -161,10 +162,16 @@ impl Sr {
     /// `vdi_create`: takes the rest from SM's `VDI` object. Returns the size in bytes, which is never less
     /// than asked.
     #[pyo3(text_signature = "($self, vdi_uuid, size, vdi)")]
-    fn create_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: i128, vdi: &PyAny) -> PyResult<u64> {
+    fn create_vdi(
+        &self,
+        py: Python<'_>,
+        vdi_uuid: &str,
+        size: RequestedSize,
+        vdi: &PyAny,
+    ) -> PyResult<u64> {
         let xapi = attached("VDI.create", || convert::fields_of(vdi))?;
         self.run_on(py, "VDI.create", vdi_uuid, |sr, vdi| {
-            sr.create_vdi(vdi, size, xapi)
+            sr.create_vdi(vdi, size.0, xapi)
         })
     }
 
@@ -220,9 +227,9 @@ impl Sr {
 
     /// `vdi_resize`: returns the size in bytes, which is never less than asked.
     #[pyo3(text_signature = "($self, vdi_uuid, size)")]
-    fn resize_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: i128) -> PyResult<u64> {
+    fn resize_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: RequestedSize) -> PyResult<u64> {
         self.run_on(py, "VDI.resize", vdi_uuid, |sr, vdi| {
-            sr.resize_vdi(vdi, size)
+            sr.resize_vdi(vdi, size.0)
         })
     }
 

@@ -164,3 +164,11 @@ fn the_capabilities_of_each_type_are_these() {
         ]
     );
 }
+
+#[test]
+fn an_sr_of_another_drivers_type_is_refused_with_the_types() {
+    let failure = sr_type("lvm").unwrap_err();
+    for part in ["lvm", "cephrbd", "crucible"] {
+        assert!(failure.message.contains(part), "{failure:?}");
+    }
+}
