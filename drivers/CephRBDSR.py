@@ -19,23 +19,7 @@ from smblock.shared import warn_unless_shared  # noqa: E402
 from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, take_over, util  # noqa: E402
 from smblock.vdi import SnapshotVDI  # noqa: E402
 
-CAPABILITIES = [
-    *("SR_PROBE", "SR_UPDATE", "THIN_PROVISIONING", "LARGE_VDI", "ATOMIC_PAUSE"),
-    *("VDI_CREATE", "VDI_DELETE", "VDI_INTRODUCE", "VDI_UPDATE", "VDI_RESIZE"),
-    *("VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE", "VDI_DEACTIVATE"),
-    *("VDI_SNAPSHOT", "VDI_CLONE", "VDI_REVERT", "VDI_RESET_ON_BOOT/2"),
-]
-
-CONFIGURATION = [
-    ["pool", "Ceph pool that holds the disks (required)"],
-    ["ceph_conf", "Ceph's configuration file on each host (default: /etc/ceph/ceph.conf)"],
-    ["ceph_user", "cephx user without 'client.' (default: admin)"],
-    ["keyring", "file with that user's key (default: where Ceph's configuration says)"],
-    ["mon_host", "the monitors' addresses (default: those in Ceph's configuration file)"],
-    ["datapath", "aio (tapdisk, default) or phy (blkback)"],
-    ["image_features", "features of new images (default: layering,exclusive-lock)"],
-    ["ms_mode", "how kernels talk to Ceph: legacy, crc, secure, prefer-crc or prefer-secure (default: by kernel)"],
-]
+SR_TYPE = "cephrbd"
 
 DRIVER_INFO = {
     "name": "Ceph RBD",
@@ -44,8 +28,8 @@ DRIVER_INFO = {
     "copyright": "(C) 2026 the smblock authors, LGPL-2.1",
     "driver_version": smblock.__version__,
     "required_api_version": "1.0",
-    "capabilities": CAPABILITIES,
-    "configuration": CONFIGURATION,
+    "capabilities": smblock.capabilities(SR_TYPE),
+    "configuration": smblock.configuration(SR_TYPE),
 }
 
 
@@ -54,13 +38,13 @@ class CephRBDSR(CoreSR):
 
     @staticmethod
     def handles(type):
-        return type == "cephrbd"
+        return type == SR_TYPE
 
     @as_sm_error
     def load(self, sr_uuid):
         super().load(sr_uuid)
         self.toolstack = Toolstack(lambda: self.session, sr_uuid)
-        self.core = smblock.Sr(sr_uuid, util.get_this_host(), self.dconf, self.toolstack)
+        self.core = smblock.Sr(SR_TYPE, sr_uuid, util.get_this_host(), self.dconf, self.toolstack)
         self.sr_vditype = self.core.vdi_type
 
     def vdi(self, uuid):
@@ -68,7 +52,7 @@ class CephRBDSR(CoreSR):
 
     @as_sm_error
     def create(self, uuid, size):
-        self.core.create(*self._names(), DATAPATHS)
+        self.core.create(DATAPATHS, *self._names())
         warn_unless_shared(self)
 
     def check_sr(self, sr_uuid):
@@ -81,17 +65,6 @@ class CephRBDSR(CoreSR):
     @as_sm_error
     def probe(self):
         return self.core.probe()
-
-    @as_sm_error
-    def scan(self, uuid):
-        vdis, lineage, attributes = self.core.scan(self.own_vdi_records())
-        take_over(self, attributes)
-        for found in vdis:
-            self.vdis[found["uuid"]] = take_over(self.vdi(found["uuid"]), found)
-        super().scan(uuid)
-        vdi = self.session.xenapi.VDI
-        for snapshot, disk in lineage.items():
-            vdi.set_snapshot_of(vdi.get_by_uuid(snapshot), vdi.get_by_uuid(disk))
 
     @as_sm_error
     def update(self, uuid):

@@ -13,22 +13,11 @@ sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filen
 
 import smblock  # noqa: E402
 from smblock.command import run  # noqa: E402
-from smblock.crucible import RUNNER, CrucibleVDI, Xapi  # noqa: E402
+from smblock.crucible import CrucibleVDI, Xapi  # noqa: E402
 from smblock.shared import warn_unless_shared  # noqa: E402
 from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, take_over, util  # noqa: E402
 
-CAPABILITIES = [
-    *("SR_UPDATE", "ATOMIC_PAUSE"),
-    *("VDI_CREATE", "VDI_DELETE", "VDI_CLONE", "VDI_INTRODUCE", "VDI_UPDATE"),
-    *("VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE", "VDI_DEACTIVATE"),
-]
-
-CONFIGURATION = [
-    ["volumes", "file that declares the volumes, the same on every host"],
-    ["provisioner", "program that makes, copies and deletes volumes (one of both is required)"],
-    ["server", "Crucible's NBD server (default: /usr/local/bin/crucible-nbd-server)"],
-    ["datapath", "aio (tapdisk, default) or phy (blkback)"],
-]
+SR_TYPE = "crucible"
 
 DRIVER_INFO = {
     "name": "Oxide Crucible",
@@ -37,8 +26,8 @@ DRIVER_INFO = {
     "copyright": "(C) 2026 the smblock authors, LGPL-2.1",
     "driver_version": smblock.__version__,
     "required_api_version": "1.0",
-    "capabilities": CAPABILITIES,
-    "configuration": CONFIGURATION,
+    "capabilities": smblock.capabilities(SR_TYPE),
+    "configuration": smblock.configuration(SR_TYPE),
 }
 
 
@@ -47,7 +36,7 @@ class CrucibleSR(CoreSR):
 
     @staticmethod
     def handles(type):
-        return type == "crucible"
+        return type == SR_TYPE
 
     @as_sm_error
     def load(self, sr_uuid):
@@ -55,7 +44,7 @@ class CrucibleSR(CoreSR):
         # A copy takes up to an hour. A host that plugs the SR does not wait for it.
         self.ops_exclusive = [operation for operation in self.ops_exclusive if operation != "vdi_clone"]
         xapi = Xapi(self.session, sr_uuid)
-        self.core = smblock.CrucibleSr(sr_uuid, util.get_this_host(), self.dconf, xapi, RUNNER)
+        self.core = smblock.Sr(SR_TYPE, sr_uuid, util.get_this_host(), self.dconf, xapi)
         self.sr_vditype = self.core.vdi_type
 
     def vdi(self, uuid):
@@ -65,14 +54,6 @@ class CrucibleSR(CoreSR):
     def create(self, uuid, size):
         self.core.create(DATAPATHS)
         warn_unless_shared(self)
-
-    @as_sm_error
-    def scan(self, uuid):
-        vdis, attributes = self.core.scan(self.own_vdi_records())
-        take_over(self, attributes)
-        for found in vdis:
-            self.vdis[found["uuid"]] = take_over(self.vdi(found["uuid"]), found)
-        super().scan(uuid)
 
     @as_sm_error
     def update(self, uuid):

@@ -15,6 +15,9 @@ from zipfile import ZipFile
 GLIBC_TAG = "manylinux_2_17_x86_64"
 WHEEL_TAGS = "cp36-abi3-manylinux2014_x86_64"
 BINARY = "smblock/_core.abi3.so"
+# What sr::PURPOSE of rust/sr is in a build without the feature "sim", and with it.
+FOR_HOSTS = b"smblock for hosts, without simulators"
+FOR_TESTS = b"smblock with simulators, for tests only"
 PACKAGE = Path(__file__).parent.parent / "drivers" / "smblock"
 
 
@@ -60,13 +63,21 @@ def content_faults(wheel: Path) -> list[str]:
     return [f"holds {sorted(found)}, not {sorted(expected)}"] if found != expected else []
 
 
+def simulator_faults(wheel: Path) -> list[str]:
+    with ZipFile(wheel) as archive:
+        binary = archive.read(BINARY)
+    if FOR_HOSTS in binary and FOR_TESTS not in binary:
+        return []
+    return ['holds simulators: build it without the Cargo feature "sim" of sr, sr-ceph and sr-crucible']
+
+
 def main(wheel: Path) -> int:
     faults = [] if wheel.stem.endswith(WHEEL_TAGS) else [f"is not tagged {WHEEL_TAGS}"]
-    faults += content_faults(wheel) + glibc_faults(wheel) + python_faults(wheel)
+    faults += content_faults(wheel) + glibc_faults(wheel) + python_faults(wheel) + simulator_faults(wheel)
     for fault in faults:
         print(f"{wheel.name} {fault}", file=sys.stderr)
     if not faults:
-        print(f"{wheel.name}: glibc 2.17, Python 3.6 and later, no library but libc's own")
+        print(f"{wheel.name}: glibc 2.17, Python 3.6 and later, no library but libc's own, no simulator")
     return 1 if faults else 0
 
 

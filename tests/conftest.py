@@ -43,6 +43,19 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneNodeCeph]:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def tasks_error(ceph: OneNodeCeph) -> str:
+    """Why the manager of this Ceph has no `rbd task`; empty if it has."""
+    return ceph.tasks_error()
+
+
+@pytest.fixture(autouse=True)
+def _skip_without_tasks(request: pytest.FixtureRequest) -> None:
+    """Skips a test marked `needs_tasks` if the manager has no `rbd task`."""
+    if request.node.get_closest_marker("needs_tasks") and (error := request.getfixturevalue("tasks_error")):
+        pytest.skip(f"this Ceph's manager has no `rbd task`: {error}")
+
+
 @pytest.fixture
 def pool(ceph: OneNodeCeph) -> Iterator[str]:
     """A pool of the test's own, prepared for RBD, gone afterwards."""

@@ -35,6 +35,7 @@ def check(lab: CephRbdLab, *words: str) -> tuple[int, dict[str, tuple[str, str]]
     return done.returncode, report
 
 
+@pytest.mark.needs_tasks
 def test_on_a_healthy_host_every_line_is_ok_but_those_of_a_kernel_that_is_not_there(
     lab: CephRbdLab, pool_of_this_file: RbdPool
 ) -> None:

@@ -167,10 +167,12 @@ def test_an_sr_can_be_unplugged_while_the_cluster_is_down(sr: CephSr) -> None:
     assert sr.names() == {"survivor"}
 
 
-def test_a_disk_whose_image_was_removed_by_hand_disappears_while_the_others_stay(sr: CephSr) -> None:
+def test_a_disk_whose_image_was_removed_by_hand_is_listed_until_it_is_destroyed(sr: CephSr) -> None:
     lost, kept = sr.create_vdi("lost"), sr.create_vdi("kept")
     sr.lab.ceph.rbd("rm", f"{sr.pool.name}/{sr.image(lost)}")
     sr.scan()
+    assert sr.names() == {"lost", "kept"}
+    sr.destroy_vdi(lost)
     assert sr.vdis() == {kept}
     sr.forget()
     assert sr.pool.introduce_sr(sr.uuid).vdis() == {kept}

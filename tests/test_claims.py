@@ -155,5 +155,5 @@ def test_a_disk_whose_image_was_removed_by_hand_is_said_to_be_and_can_be_destroy
     disk.sr.lab.ceph.rbd("rm", "--no-progress", disk.image)
     said = refused(disk, one)
     assert f"its image {disk.sr.image(disk.uuid)}" in said
-    assert "was removed outside this driver" in said
+    assert "was removed or migrated to another pool" in said
     assert disk.claimed_by() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 
@@ -65,6 +66,32 @@ def test_a_lock_on_an_image_in_the_trash_is_removed_by_the_printed_command(sr: C
     run([program, "--conf", sr.lab.ceph.conf, *words], timeout=30)
     sr.destroy_vdi(vdi)
     wait_for(lambda: ident not in sr.pool.trash(), "the image to be freed")
+
+
+def test_a_lock_of_any_name_is_removed_by_the_printed_command(sr: CephSr) -> None:
+    vdi = sr.create_vdi("locked", "64MiB")
+    for name in ("it's", "-dash", "ctl\x01x"):
+        sr.lab.ceph.rbd("lock", "add", "--", f"{sr.pool.name}/{sr.image(vdi)}", name)
+        refused = sr.lab.refused("vdi-resize", f"uuid={vdi}", "disk-size=128MiB")
+        _, _, rest = refused.partition("remove it: rbd ")
+        command = f"rbd --conf {sr.lab.ceph.conf} {rest.rpartition(')]')[0]}"
+        run(["bash", "-c", command], timeout=30)
+    sr.lab.xe("vdi-resize", f"uuid={vdi}", "disk-size=128MiB")
+
+
+def test_disks_stay_when_the_pool_loses_its_directory(sr: CephSr) -> None:
+    disks = {sr.create_vdi("one", "64MiB"), sr.create_vdi("two", "64MiB")}
+    sr.pool.rados("setomapval", sr.catalogue, "stray", "no record")
+    sr.pool.rados("rm", "rbd_directory")
+    sr.scan()
+    assert sr.vdis() == disks
+    for vdi in disks:
+        refused = sr.lab.refused("vdi-snapshot", f"uuid={vdi}")
+        commands = re.findall(r"(printf '.*?' \| rados) (-p \S+ setomapval rbd_directory \S+?)(?=;|\]|$)", refused)
+        for printf, words in commands:
+            run(["bash", "-c", f"{printf} --conf {sr.lab.ceph.conf} {words}"], timeout=30)
+        sr.lab.xe("vdi-snapshot", f"uuid={vdi}")
+    assert sr.pool.images() == {sr.image(vdi) for vdi in disks}
 
 
 def test_the_limit_of_a_disks_snapshots_is_named_and_is_no_lack_of_space(sr: CephSr) -> None:

@@ -20,6 +20,9 @@ from tests.lab.cephrbd import CephRbdLab, RbdPool, wait_for
 from tests.lab.disk import Disk
 from tests.lab.dom0 import Completed, LocalDom0, lab_python
 
+# Without `rbd task`, what deletes starts a worker, which is another process's work.
+pytestmark = pytest.mark.needs_tasks
+
 # A call that another thread's interrupts is two lines in the trace: "unfinished", then "resumed".
 _EXECVE = re.compile(r'execve\("([^"]+)"')
 _SOCKET = re.compile(r"(?:socket\(| socket resumed>).* = (\d+)$")
@@ -106,7 +109,6 @@ def traces(
 
 def _live(pool: RbdPool) -> None:
     lab = pool.lab
-    # Else what deletes starts a worker, which is another process's work.
     wait_for(lab.ceph.takes_tasks, "the manager to take tasks")
     lab.xe("sr-probe", "type=cephrbd", f"device-config:ceph_user={pool.user}")
     sr = pool.create_sr()

@@ -50,4 +50,16 @@ def test_a_host_whose_plugin_is_silent_holds_up_no_command(function: str, disk: 
     before = time.monotonic()
     done = one.exec(["python3", "-c", script], timeout=60)
     assert time.monotonic() - before < 25, "less than the plugin takes"
-    assert f"tapdisk-pause did not {function} VDI {disk.uuid} within 2 s" in done.stdout.decode(), done
+    said = done.stdout.decode()
+    assert f"tapdisk-pause did not {function} VDI {disk.uuid} within 2 s" in said, done
+    assert f"SMlog of host {silent.uuid}" in said, done
+
+
+@pytest.mark.parametrize("function", ["pause", "unpause"])
+def test_a_plugin_that_fails_at_once_is_not_said_to_be_silent(function: str, disk: Disk, silent: Dom0) -> None:
+    silent.put(PLUGIN, b"#!/bin/sh\nexit 1\n", mode=0o755)
+    script = ASK.format(sm=SM_DIR, site=SITE_PACKAGES, sr=disk.sr.uuid, vdi=disk.uuid, function=function)
+    said = disk.sr.lab.hosts[0].exec(["python3", "-c", script], timeout=60).stdout.decode()
+    assert f"tapdisk-pause failed to {function} VDI {disk.uuid}" in said
+    assert f"SMlog of host {silent.uuid}" in said
+    assert "within" not in said

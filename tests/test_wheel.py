@@ -73,8 +73,10 @@ def test_its_error_is_an_ordinary_exception_with_sms_name_and_errno(python: Path
     assert done.stdout == "<class 'smblock.Error'> pool gone SMGeneral None\n", done.stderr
 
 
-def test_importing_it_opens_neither_ceph_nor_a_socket(python: Path, installed: Path) -> None:
-    trace = run(["strace", "-f", "-e", "trace=openat,open,socket", python, "-c", "import smblock"], installed)
+def test_driver_info_opens_neither_ceph_nor_a_socket(python: Path, installed: Path) -> None:
+    code = "import smblock\nfor sr_type in 'cephrbd', 'crucible':\n"
+    code += "    assert smblock.capabilities(sr_type) and smblock.configuration(sr_type)"
+    trace = run(["strace", "-f", "-e", "trace=openat,open,socket", python, "-c", code], installed)
     assert trace.returncode == 0, trace.stderr
     assert BINARY in trace.stderr
     for sign in ("librados", "librbd", "ceph.conf", "socket("):
@@ -96,6 +98,13 @@ def test_its_stub_says_what_its_binary_does(installed: Path, tmp_path: Path) -> 
         [stubtest, "smblock._core"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_its_stub_describes_every_class_method_and_function() -> None:
+    module = ast.parse((REPOSITORY / "drivers" / "smblock" / "_core.pyi").read_text())
+    described = [node for node in ast.walk(module) if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+    assert len(described) > 60
+    assert [node.name for node in described if not ast.get_docstring(node)] == []
 
 
 def test_its_binary_links_libc_alone_and_exports_only_its_module(installed: Path) -> None:
@@ -157,6 +166,14 @@ def test_a_wheel_for_a_newer_python_is_not_shipped(changed: Callable[..., Path],
     done = check(changed({BINARY: library.read_bytes()}))
     assert done.returncode == 1
     assert "PyModule_GetNameObject" in done.stderr
+
+
+def test_a_wheel_with_simulators_is_not_shipped(changed: Callable[..., Path]) -> None:
+    binary = zipfile.ZipFile(built_wheel()).read(BINARY)
+    simulating = binary.replace(b"smblock for hosts, without simulators", b"smblock with simulators, for tests on")
+    done = check(changed({BINARY: simulating}))
+    assert done.returncode == 1
+    assert "holds simulators" in done.stderr
 
 
 def test_a_wheel_with_a_stray_file_is_not_shipped(changed: Callable[..., Path]) -> None:

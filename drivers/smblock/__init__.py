@@ -4,6 +4,6 @@ Importing it opens no library, no cluster and no file: xapi asks drivers what th
 without Ceph too.
 """
 
-from smblock._core import CrucibleSr, Error, Sr, __version__, check
+from smblock._core import Error, Sr, __version__, capabilities, check, configuration, sr_type_of
 
-__all__ = ["CrucibleSr", "Error", "Sr", "__version__", "check"]
+__all__ = ["Error", "Sr", "__version__", "capabilities", "check", "configuration", "sr_type_of"]

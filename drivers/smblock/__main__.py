@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 
-from smblock import Error, Sr, __version__, check, crucible
+from smblock import Error, __version__, check, sr_type_of
+from smblock.core import open_core, sr_of
 from smblock.hosts import LocalSession
 from smblock.local import LOCK_SECONDS, LocalVdi, vdi_lock
-from smblock.pause import Toolstack
 from smblock.progress import Progress, print_state
 from smblock.sm import DATAPATHS, util
 
@@ -111,18 +111,18 @@ def _device_config_pair(text):
 
 def _check(options):
     config = dict(options.device_config)
-    check_it = crucible.check if crucible.is_meant(config) else check
-    report, healthy = check_it(config, DATAPATHS, _other_srs(options), options.json)
-    print(report)
-    return 0 if healthy else 1
+    sr_type = sr_type_of(config)
+    report = check(sr_type, config, DATAPATHS, _other_srs(options, sr_type), options.json)
+    print(report.text)
+    return 0 if report.healthy else 1
 
 
-def _other_srs(options):
-    """The device-configs of this host's SRs of type cephrbd, as far as XAPI can be asked."""
+def _other_srs(options, sr_type):
+    """The device-configs of this host's SRs of a type, as far as XAPI can be asked."""
     try:
         xenapi = options.session().xenapi
         here = util.get_this_host_ref(options.session())
-        srs = xenapi.SR.get_all_records_where('field "type" = "cephrbd"')
+        srs = xenapi.SR.get_all_records_where('field "type" = "%s"' % sr_type)
         pbds = xenapi.PBD.get_all_records_where('field "host" = "%s"' % here)
         return [pbd["device_config"] for pbd in pbds.values() if pbd["SR"] in srs]
     except Exception:
@@ -136,8 +136,9 @@ def _reclaim(options):
         pending = sr.pending()
         if not pending:
             print(NOTHING)
-        for image, what, holds_up in pending:
-            print_state("waits" if holds_up else "pending", image, "; ".join(filter(None, [what, holds_up])))
+        for item in pending:
+            text = "; ".join(filter(None, [item.work, item.waits_for]))
+            print_state("waits" if item.waits_for else "pending", item.image, text)
         return 0
     # It may be stopped anywhere: Python's own handler would wait for the core to come back.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -163,8 +164,7 @@ def _release(options):
         else:
             print("smblock-admin: a host that still runs would go on writing: make sure that it is off, then add --yes")
         return 2
-    config = dict(options.device_config)
-    core = crucible.core_of(options.session(), options.sr, config) if crucible.is_meant(config) else _sr(options)
+    core = _sr(options)
     if not _settle_here(options, core):
         return 1
     host = core.release_vdi(options.vdi, options.force)
@@ -186,14 +186,12 @@ def _settle_here(options, core):
 
 
 def _fence(options):
-    if crucible.is_meant(dict(options.device_config)):
-        print("smblock-admin: fence is for SRs of type cephrbd; of a Crucible volume use release", file=sys.stderr)
-        return 1
+    sr = _sr(options)
+    sr.require("fence")
     if not options.yes:
         print("smblock-admin: the host's running VMs lose their disks of this SR: make sure that they are to, then")
         print("add --yes")
         return 2
-    sr = _sr(options)
     addresses = sr.declare_dead(options.host, "smblock-admin fence")
     print("host %s is declared dead in SR %s" % (options.host, options.sr))
     for address in addresses:
@@ -210,17 +208,26 @@ def _accept(options):
     if not options.yes:
         print("smblock-admin: another volume's region would be overwritten: check the targets, then add --yes")
         return 2
-    config = dict(options.device_config)
-    if not crucible.is_meant(config):
-        print("smblock-admin: accept is for SRs of type crucible: give device-config:volumes or :provisioner")
-        return 2
-    crucible.core_of(options.session(), options.sr, config).accept_vdi(options.vdi)
+    _sr(options).accept_vdi(options.vdi)
     print("the next activation records the regions and the key that it finds")
     return 0
 
 
 def _sr(options):
-    return Sr(options.sr, util.get_this_host(), dict(options.device_config), Toolstack(options.session, options.sr))
+    """The core of the SR, of the type that XAPI has. An SR that XAPI does not have is of the type of its keys."""
+    config = dict(options.device_config)
+    return open_core(_sr_type(options) or sr_type_of(config), options.session, options.sr, config)
+
+
+def _sr_type(options):
+    try:
+        found = sr_of(options.session(), options.sr)
+    except Exception:
+        util.logException("SR %s: asking XAPI for its type" % options.sr)
+        return None
+    finally:
+        options.session.close()  # the work may take hours; what needs XAPI then opens another session
+    return found and found[1]
 
 
 if __name__ == "__main__":

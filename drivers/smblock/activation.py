@@ -11,7 +11,7 @@ import time
 
 from smblock.hosts import NO_SUCH_HOST, call_plugin, declared_dead, failure_code
 from smblock.local import LOCK_SECONDS, LocalVdi, Note, vdi_lock
-from smblock.sm import Error, fist_point, util, xs_errors
+from smblock.sm import Error, XenAPI, fist_point, util, xs_errors
 from smblock.tags import ACTIVATING, HOST_TAG, PAUSED, Tags, hosts_of
 
 # Seconds. SM tags a VDI with `activating` and then with its host, one call of XAPI after the other.
@@ -40,6 +40,9 @@ class Activation:
             fist_point("vdi_activate_done")
         except BaseException as error:
             self._undo(error)
+            refusal = self._lost_race(error)
+            if refusal is not None:
+                raise refusal from error
             raise
         if self._is_new:
             self._local.note.remove()
@@ -90,14 +93,19 @@ class Activation:
         if ACTIVATING not in tags:
             return
         # Another host may have set it just now, and is about to tag the VDI.
+        tags = self._wait_for_tag()
+        if ACTIVATING in tags and not hosts_of(tags):
+            util.SMlog("VDI %s: the key activating is left over" % self._vdi_uuid)
+            self._tags.drop(ACTIVATING, tags)
+
+    def _wait_for_tag(self):
+        """The tags, once a host that is `activating` the VDI has tagged it."""
         end = time.monotonic() + TAG_SECONDS
-        while ACTIVATING in tags and not hosts_of(tags):
-            if time.monotonic() > end:
-                util.SMlog("VDI %s: the key activating is left over" % self._vdi_uuid)
-                self._tags.drop(ACTIVATING, tags)
-                return
+        tags = self._tags.read()
+        while ACTIVATING in tags and not hosts_of(tags) and time.monotonic() < end:
             time.sleep(0.5)
             tags = self._tags.read()
+        return tags
 
     def _undo(self, error):
         """Removes what this activation made. If that fails, the note has the next command do it."""
@@ -114,6 +122,21 @@ class Activation:
         except Exception as another:
             util.logException("VDI %s: undoing an activation" % self._vdi_uuid)
             util.SMlog("VDI %s: its activation failed (%s), and undoing it too: %s" % (self._vdi_uuid, error, another))
+
+    def _lost_race(self, error):
+        """The refusal that names the host which has tagged the VDI after this activation looked, if one did.
+        SM's own error names neither the host nor a remedy."""
+        if not isinstance(error, (util.SMException, XenAPI.Failure)):
+            return None
+        try:
+            for host_ref in hosts_of(self._wait_for_tag()):
+                host = OtherHost(self._sr, host_ref)
+                in_use = host_ref != self._sr.host_ref and host.uses(self._vdi_uuid)
+                if in_use is None or in_use:
+                    return host.refusal(self._vdi_uuid, in_use)
+        except Exception:
+            util.logException("VDI %s: looking for the host that has it" % self._vdi_uuid)
+        return None
 
 
 def _timed_out(error):

@@ -1,19 +1,35 @@
 """The core of an SR, for what xapi does not start as an SM command."""
 
-from smblock import Sr, crucible
+from smblock._core import Sr
+from smblock.crucible import Xapi
 from smblock.pause import Toolstack
 from smblock.sm import util
+
+CRUCIBLE = "crucible"
 
 
 def core_of(session, sr_uuid):
     """The core of an SR, as the device-config of this host's PBD has it, or any host's."""
-    sr_ref = session.xenapi.SR.get_by_uuid(sr_uuid)
+    found = sr_of(session, sr_uuid)
+    if found is None:
+        raise util.SMException("XAPI has no SR %s: list the SRs with xe sr-list" % sr_uuid)
+    sr_ref, sr_type = found
     here = util.get_this_host_ref(session)
     pbds = session.xenapi.PBD.get_all_records_where('field "SR" = "%s"' % sr_ref)
     pbds = sorted(pbds.values(), key=lambda pbd: pbd["host"] != here)
     if not pbds:
         raise util.SMException("SR %s has no PBD: its device-config is unknown" % sr_uuid)
-    config = pbds[0]["device_config"]
-    if crucible.is_meant(config):
-        return crucible.core_of(session, sr_uuid, config)
-    return Sr(sr_uuid, util.get_this_host(), config, Toolstack(lambda: session, sr_uuid))
+    return open_core(sr_type, lambda: session, sr_uuid, pbds[0]["device_config"])
+
+
+def sr_of(session, sr_uuid):
+    """XAPI's reference to an SR, and the SR's type; None if XAPI has no such SR."""
+    for sr_ref, sr in session.xenapi.SR.get_all_records_where('field "uuid" = "%s"' % sr_uuid).items():
+        return sr_ref, sr["type"]
+    return None
+
+
+def open_core(sr_type, session, sr_uuid, device_config):
+    """The core of an SR of that type on this host. `session` returns the XAPI session if it is needed."""
+    toolstack = Xapi(session(), sr_uuid) if sr_type == CRUCIBLE else Toolstack(session, sr_uuid)
+    return Sr(sr_type, sr_uuid, util.get_this_host(), device_config, toolstack)

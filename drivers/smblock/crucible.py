@@ -2,17 +2,14 @@
 
 import contextlib
 import os
-import uuid
 
-from smblock._core import CrucibleSr, Error, serve_crucible
+from smblock._core import Error, serve_crucible
 from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, Hosts, failure_code
-from smblock.sm import as_sm_error, util
+from smblock.sm import util
 from smblock.vdi import CoreVDI
 
 # The program that looks after one server; its run folder is added.
 RUNNER = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "smblock-crucible-server")]
-
-NO_SR = "00000000-0000-0000-0000-000000000000"
 
 NO_SUCH_OBJECT = ("UUID_INVALID", "HANDLE_INVALID")
 
@@ -27,6 +24,8 @@ PRIORITY = "2"  # of messages: something is degraded, and may get worse
 
 class Xapi:
     """XAPI's database and secrets, for the core. VDIs, hosts and secrets are named by UUID."""
+
+    runner = RUNNER
 
     def __init__(self, session, sr_uuid):
         self._session = session
@@ -135,13 +134,8 @@ class CrucibleVDI(CoreVDI):
         super().load(vdi_uuid)
         self.sm_config_keep = OwnKeys(self.sm_config_keep)
 
-    @as_sm_error
-    def clone(self, sr_uuid, vdi_uuid):
-        new = self.sr.vdi(str(uuid.uuid4()))
-        return new._introduce(self.sr.core.copy_vdi(vdi_uuid, new.uuid))
-
     def update(self, sr_uuid, vdi_uuid):
-        """XAPI keeps names and descriptions, and nobody else."""
+        """XAPI alone keeps names and descriptions: there is no record to read."""
 
 
 def run_server(folder):
@@ -161,21 +155,6 @@ def run_server(folder):
     except Exception as error:  # XAPI may be what has failed; the log has it all the same
         util.SMlog("crucible: %s (and XAPI is not told: %s)" % (text, error))
     return 1
-
-
-def is_meant(device_config):
-    """Whether a device-config is that of an SR of type crucible."""
-    return "volumes" in device_config or "provisioner" in device_config
-
-
-def check(device_config, datapaths, others, as_json):
-    """As smblock.check, before there is an SR."""
-    return CrucibleSr(NO_SR, util.get_this_host(), device_config, None, RUNNER).check(datapaths, as_json)
-
-
-def core_of(session, sr_uuid, device_config):
-    """The core of an SR on this host."""
-    return CrucibleSr(sr_uuid, util.get_this_host(), device_config, Xapi(session, sr_uuid), RUNNER)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Before a disk is paused, its hosts get a guard and this host a supervisor (guard
 let the disk go on if this process dies.
 """
 
+import time
 import uuid
 
 from smblock import supervisor_start
@@ -17,7 +18,8 @@ GUARD_DEADLINE = 20  # seconds for a host to start or end a guard
 PAUSE_DEADLINE = 30
 
 
-NOT_DONE = "tapdisk-pause did not %s VDI %s within %d s; /var/log/SMlog of the host that runs the disk has the reason"
+TIMED_OUT = "tapdisk-pause did not %s VDI %s within %d s; /var/log/SMlog of host %s has the reason"
+FAILED = "tapdisk-pause failed to %s VDI %s; /var/log/SMlog of host %s has the reason"
 
 
 class Toolstack(Hosts):
@@ -29,6 +31,7 @@ class Toolstack(Hosts):
         self._supervisors = []
         # Disks with a call that a host may still run: its pause can arrive after this command.
         self._unsettled = set()
+        self._timed_out = False
 
     def pause(self, vdi_uuid):
         """Holds back the I/O of a disk's tapdisk, on whichever host it runs."""
@@ -40,7 +43,7 @@ class Toolstack(Hosts):
         self._guards.start(vdi_uuid, found)
         self._supervisors.append(supervisor_start.start(self._sr_uuid, vdi_uuid))
         if not self._ask_hosts(blktap2.VDI.tap_pause, vdi_uuid):
-            raise util.SMException(NOT_DONE % ("pause", vdi_uuid, PAUSE_DEADLINE))
+            raise self._not_done("pause", vdi_uuid, found)
         # From here on no host activates the disk; one may have done so just before.
         self._guards.start(vdi_uuid, tags.read())
         fist_point("vdi_snapshot_paused")
@@ -58,9 +61,10 @@ class Toolstack(Hosts):
         vdi = self._session.xenapi.VDI
         vdi_ref = vdi.get_by_uuid(vdi_uuid)
         # A refresh is a pause and an unpause: if it outlasts this command, a guard resumes the disk.
-        self._guards.start(vdi_uuid, Tags(self._session, vdi_ref).read())
+        found = Tags(self._session, vdi_ref).read()
+        self._guards.start(vdi_uuid, found)
         if not self._ask_hosts(blktap2.VDI.tap_refresh, vdi_uuid):
-            raise util.SMException(NOT_DONE % ("unpause", vdi_uuid, PAUSE_DEADLINE))
+            raise self._not_done("unpause", vdi_uuid, found)
         vdi.remove_from_sm_config(vdi_ref, PAUSED)
 
     def _ask_hosts(self, function, vdi_uuid):
@@ -68,11 +72,22 @@ class Toolstack(Hosts):
         pauses = function != blktap2.VDI.tap_unpause and vdi_uuid not in self._unsettled
         if pauses:
             self._unsettled.add(vdi_uuid)  # also if the function raises an error
+        began = time.monotonic()
         with bounded(self._session, PAUSE_DEADLINE) as session:
             done = function(session, self._sr_uuid, vdi_uuid)
+        # SM logs the failure of a host, and returns that there was one.
+        self._timed_out = time.monotonic() - began >= PAUSE_DEADLINE
         if done and pauses:
             self._unsettled.discard(vdi_uuid)
         return done
+
+    def _not_done(self, what, vdi_uuid, tags):
+        """The error of the last call of `_ask_hosts`."""
+        host = self._session.xenapi.host
+        hosts = " or ".join(host.get_uuid(host_ref) for host_ref in hosts_of(tags))
+        if self._timed_out:
+            return util.SMException(TIMED_OUT % (what, vdi_uuid, PAUSE_DEADLINE, hosts))
+        return util.SMException(FAILED % (what, vdi_uuid, hosts))
 
     def command_succeeded(self):
         """Nothing is left for a supervisor."""

@@ -128,6 +128,17 @@ class CoreSR(SR.SR):
     def detach(self, uuid):
         self.core.detach()
 
+    @as_sm_error
+    def scan(self, uuid):
+        found = self.core.scan(self.own_vdi_records())
+        take_over(self, found.sr)
+        for attributes in found.vdis:
+            self.vdis[attributes["uuid"]] = take_over(self.vdi(attributes["uuid"]), attributes)
+        super().scan(uuid)
+        vdi = self.session.xenapi.VDI
+        for snapshot, disk in found.lineage.items():
+            vdi.set_snapshot_of(vdi.get_by_uuid(snapshot), vdi.get_by_uuid(disk))
+
     def has_succeeded(self):
         """Runs after a command that succeeded. A driver ends the watch over the command here."""
 

@@ -46,33 +46,6 @@ class CoreVDI(VDI.VDI):
     def detach(self, sr_uuid, vdi_uuid):
         self.sr.core.deactivate_vdi(vdi_uuid)
 
-    def begin_epoch(self):
-        """The VM of a disk starts, which matters to those alone that can forget their changes."""
-
-    def activate(self, sr_uuid, vdi_uuid):
-        """The device is there since attach; tapdisk needs no options."""
-
-    def deactivate(self, sr_uuid, vdi_uuid):
-        """The device goes with detach."""
-
-    def _introduce(self, attributes):
-        take_over(self, attributes)
-        self.sm_config = dict(self.sm_config, **self.sr.core.sm_config)
-        self._db_introduce()
-        return self.get_params()
-
-
-class SnapshotVDI(CoreVDI):
-    """A disk that can be snapshotted, cloned and resized, or a snapshot of one."""
-
-    @as_sm_error
-    def snapshot(self, sr_uuid, vdi_uuid):
-        new = self.sr.vdi(str(uuid.uuid4()))
-        new.snapshot_of = self.sr.srcmd.params["vdi_ref"]
-        made = self.sr.core.snapshot_vdi(vdi_uuid, new.uuid)
-        fist_point("vdi_snapshot")
-        return new._introduce(made)
-
     @as_sm_error
     def clone(self, sr_uuid, vdi_uuid):
         new = self.sr.vdi(str(uuid.uuid4()))
@@ -83,6 +56,33 @@ class SnapshotVDI(CoreVDI):
     @as_sm_error
     def begin_epoch(self):
         self.sr.core.begin_epoch(self.uuid, self._on_boot())
+
+    def activate(self, sr_uuid, vdi_uuid):
+        """The device is there since attach; tapdisk needs no options."""
+
+    def deactivate(self, sr_uuid, vdi_uuid):
+        """The device goes with detach."""
+
+    def _on_boot(self):
+        return self.sr.srcmd.params.get("vdi_on_boot", "persist")
+
+    def _introduce(self, attributes):
+        take_over(self, attributes)
+        self.sm_config = dict(self.sm_config, **self.sr.core.sm_config)
+        self._db_introduce()
+        return self.get_params()
+
+
+class SnapshotVDI(CoreVDI):
+    """A disk that can be snapshotted and resized, or a snapshot of one."""
+
+    @as_sm_error
+    def snapshot(self, sr_uuid, vdi_uuid):
+        new = self.sr.vdi(str(uuid.uuid4()))
+        new.snapshot_of = self.sr.srcmd.params["vdi_ref"]
+        made = self.sr.core.snapshot_vdi(vdi_uuid, new.uuid)
+        fist_point("vdi_snapshot")
+        return new._introduce(made)
 
     @as_sm_error
     def revert(self, sr_uuid, snapshot_uuid):
@@ -113,6 +113,3 @@ class SnapshotVDI(CoreVDI):
             except Failure as failure:
                 util.SMlog("VDI %s: what it is a snapshot of stays as it is known: %s" % (self.uuid, failure))
         return uuids
-
-    def _on_boot(self):
-        return self.sr.srcmd.params.get("vdi_on_boot", "persist")

@@ -58,7 +58,7 @@ def call(sr: Any, name: str, arguments: list) -> Any:
         with ThreadPoolExecutor(THREADS) as threads:
             list(threads.map(lambda uuid: sr.create_vdi(uuid, size, Disk(uuid)), uuids))
     elif name == "scan":
-        return len(sr.scan(arguments[0])[0])
+        return len(sr.scan(arguments[0]).vdis)
     else:
         getattr(sr, name)(*arguments)
     return None
@@ -81,7 +81,7 @@ def main() -> None:
     time.sleep(max(0.0, request.get("start_at", 0.0) - time.monotonic()))
     began = time.perf_counter()
     moment = time.monotonic()
-    sr = smblock.Sr(request["sr"], HOST, request["device_config"], None)
+    sr = smblock.Sr("cephrbd", request["sr"], HOST, request["device_config"], None)
     calls, listed = [], None
     for name, *arguments in request["calls"]:
         start = time.perf_counter()

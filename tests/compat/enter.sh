@@ -22,7 +22,9 @@ done
 shift
 
 ip link set lo up
-# Every address of this network is this machine's own: an IPv6 counterpart of 127.0.0.0/8.
-ip -6 route add local fd53:6d62::/32 dev lo
-echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
+if [ "${LAB_NETWORK:-ipv4}" != ipv4 ]; then
+    # Every address of this network is this machine's own: an IPv6 counterpart of 127.0.0.0/8.
+    ip -6 route add local fd53:6d62::/32 dev lo
+    echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
+fi
 exec "$@"

@@ -14,8 +14,9 @@ _INTRODUCTION = """\
 # Compatibility
 
 `make test-compat` runs the tests of smblock with the versions of Ceph, Linux and Python that Debian 11, 12, 13
-and unstable ship, and writes this page. Each field has the result, the number of tests, and the day of the run.
-`failed` names the tests below the table. `not supported` is a limit of Ceph or Linux, not of smblock.
+and unstable ship, and writes this page. Each field has the number of tests that passed and the day of the run.
+Failed and skipped tests are named below their table. `not supported` is a limit of Ceph or Linux, not of smblock; its
+test shows that smblock refuses it with an error that names the cause and the fix.
 """
 _ABOUT = {
     CLIENTS: "Rows are the client libraries on the hosts, columns the version of the cluster, whose keys have the type "
@@ -60,13 +61,8 @@ def _section(name: str, cells: Sequence[Cell], results: Mapping[str, Result]) ->
         here = {cell.column: cell for cell in cells if cell.row == row}
         fields = [_field(here[column], results) if column in here else "" for column in columns]
         lines.append(f"| {row} | " + " | ".join(fields) + " |")
-    notes = _notes(cells)
-    for cell in cells:
-        result = results.get(cell.name)
-        if result is not None and result.outcome == "failed":
-            failed = ", ".join(f"`{test}`" for test in result.failures) or result.text
-            notes.append(f"- {cell.row}, {cell.column}: failed: {failed}.")
-    for reason in dict.fromkeys(cell.impossible for cell in cells if cell.impossible):
+    notes = _notes(cells, results)
+    for reason in dict.fromkeys(cell.limit for cell in cells if cell.limit):
         notes.append(f"- Not supported: {reason}.")
     versions = _versions(cells, results)
     return "\n".join([*lines, "", *notes, *([""] if notes else []), *([versions, ""] if versions else [])])
@@ -74,11 +70,13 @@ def _section(name: str, cells: Sequence[Cell], results: Mapping[str, Result]) ->
 
 def _field(cell: Cell, results: Mapping[str, Result]) -> str:
     result = results.get(cell.name)
-    if cell.impossible:
-        return "not supported"
-    if result is None or result.outcome == "absent":
-        return "not tried"
-    return f"{result.outcome}, {result.text}, {result.date}"
+    if result is None or result.outcome == "skipped":
+        text = "not tried"
+    else:
+        text = f"{result.text}, {result.date}"
+        if result.outcome != "passed":
+            text = f"failed: {text}"
+    return f"not supported; its error: {text}" if cell.limit else text
 
 
 def _versions(cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
@@ -95,10 +93,18 @@ def _by_number(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
-def _notes(cells: Sequence[Cell]) -> list[str]:
-    """What was left out, with the fields that it was left out of."""
+def _notes(cells: Sequence[Cell], results: Mapping[str, Result]) -> list[str]:
+    """What was left out, skipped or failed; each with the fields that it is true of."""
     where: dict[str, list[str]] = {}
     for cell in cells:
-        if cell.note:
-            where.setdefault(cell.note, []).append(f"{cell.row}, {cell.column}")
+        result = results.get(cell.name)
+        notes = [cell.note] if cell.note else []
+        if result is not None:
+            if result.outcome == "failed":
+                notes.append("failed: " + (", ".join(f"`{test}`" for test in result.failures) or result.text))
+            if result.outcome == "skipped":
+                notes.append(f"not tried: {result.text}")
+            notes += [f"skipped: `{test}`: {reason}" for test, reason in result.skips.items()]
+        for note in notes:
+            where.setdefault(note, []).append(f"{cell.row}, {cell.column}")
     return [f"- {'; '.join(places)}: {note}." for note, places in where.items()]

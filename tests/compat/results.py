@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from tests.compat.roots import compat_cache
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a cell: `date` as YYYY-MM-DD, `text` the counts or the reason."""
+    """What became of a cell.
+
+    date       as YYYY-MM-DD
+    outcome    passed, failed, or skipped (this machine lacks what it needs)
+    text       the counts, or the reason
+    failures   the tests that failed
+    skips      the tests that were skipped, each with its reason
+    versions   what was used, each with its full version
+    """
 
     cell: str
     date: str
     outcome: str
     text: str
     failures: tuple[str, ...] = ()
-    versions: dict[str, str] = field(default_factory=dict)
+    skips: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @classmethod
+    def now(
+        cls, cell: str, outcome: str, text: str, failures: tuple[str, ...] = (), skips: Mapping[str, str] | None = None
+    ) -> Self:
+        """A result of today."""
+        return cls(cell, datetime.date.today().isoformat(), outcome, text, failures, skips or {})
 
 
 def store(result: Result) -> None:

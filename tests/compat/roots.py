@@ -11,13 +11,19 @@ import functools
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
-from tests.lab import LabError, cache_folder, run
+from tests.lab import LabError, cache_folder, run, wait_for
 
 _SCRIPT = Path(__file__).with_name("make-root.sh")
-_MAKE_SECONDS = 1500.0
+_ENTER = Path(__file__).with_name("enter.sh")
+_MAKE_SECONDS = 900.0  # one takes 1 to 2 minutes on an idle machine
 _APT_SETTINGS = """\
 Acquire::Check-Valid-Until "false";
 Acquire::GzipIndexes "true";
@@ -28,6 +34,10 @@ _PACKAGES = (
     "ceph-mon", "ceph-osd", "ceph-mgr", "ceph-common", "librados2", "librbd1", "python3-rados", "python3-rbd",
     "python3", "procps", "strace", "kmod", "dmsetup", "e2fsprogs", "iproute2", "uuid-runtime", "unzip",
 )  # fmt: skip
+
+
+class UnavailableError(LabError):
+    """This machine cannot provide what a cell needs; the message says what, and why."""
 
 
 def compat_cache() -> Path:
@@ -47,29 +57,59 @@ def host_suite() -> str:
 
 
 def mirror() -> str:
-    """The mirror of Debian that this machine's apt uses."""
-    wanted = "$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)"
-    listed = run(["apt-get", "indextargets", "--format", wanted, "Created-By: Packages"], timeout=60).stdout.decode()
+    """The mirror of Debian: SMBLOCK_MIRROR, or the one that this machine's apt uses."""
+    if named := os.environ.get("SMBLOCK_MIRROR"):
+        return named
+    fields = "$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)"
+    words = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
+    try:
+        listed = run(words, timeout=60).stdout.decode()
+    except LabError as error:
+        raise UnavailableError(f"no mirror of Debian: {error}") from error
     rows = [line.split(" ") for line in listed.splitlines()]
     found = [row[1] for row in rows if row[0] == "Debian" and row[3] == "main" and "-" not in row[2]]
     if not found:
-        raise LabError("apt of this machine has no Debian mirror; check /etc/apt/sources.list and run `apt-get update`")
+        raise UnavailableError(
+            "apt of this machine has no Debian mirror; check /etc/apt/sources.list and run `apt-get update`"
+        )
     return found[0]
 
 
 def root(suite: str) -> Path | None:
-    """The root folder of a suite, made if it is absent; None for this machine's own suite."""
+    """The root folder of a suite, made if it is absent; None for this machine's own suite.
+
+    UnavailableError if this machine cannot make it.
+    """
     if suite == host_suite():
         return None
     recipe = hashlib.sha256(repr((_PACKAGES, _APT_SETTINGS, _SCRIPT.read_text())).encode()).hexdigest()[:12]
     folder = compat_cache() / f"root-{suite}-{recipe}"
-    with (compat_cache() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes a root, another one waits for it
+    with (compat_cache() / f"lock-{suite}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one thread makes a root, others wait for it
         if not folder.is_dir():
             for old in compat_cache().glob(f"root-{suite}-*"):
                 remove(old)
             _make(suite, folder)
     return folder
+
+
+def enter(roots: Sequence[Path], *command: str | Path) -> list[str]:
+    """The command line that runs a command with the machine's files mounted in each root."""
+    return [str(_ENTER), tempfile.gettempdir(), *map(str, roots), "--", *map(str, command)]
+
+
+def require_entry(suite: str) -> None:
+    """Make the root of a suite if it is absent. UnavailableError if no program in it can be run here.
+
+    A container may forbid what that takes: mount, chroot, a network namespace.
+    """
+    folder = root(suite)
+    if folder is None:
+        return
+    try:
+        run(enter([folder], "chroot", folder, "/bin/true"), timeout=60)
+    except LabError as error:
+        raise UnavailableError(f"root of {suite}: no program in it can be run: {error}") from error
 
 
 def remove(folder: Path) -> None:
@@ -99,23 +139,43 @@ def mounts_below(folder: Path) -> list[str]:
 
 def _make(suite: str, folder: Path) -> None:
     if shutil.which("debootstrap") is None:
-        raise LabError("debootstrap: not installed; on Debian: apt install debootstrap")
+        raise UnavailableError("debootstrap: not installed; on Debian: apt install debootstrap")
     if os.geteuid() != 0:
-        raise LabError("root folders of other suites: only root can make them; run make test-compat as root")
+        raise UnavailableError("only root can make the root folders of other suites; run this as root")
     new = folder.with_name(folder.name + ".new")
     remove(new)
-    settings = compat_cache() / "apt.conf"
+    settings = compat_cache() / f"apt-{suite}.conf"
     settings.write_text(_APT_SETTINGS + _proxies())
-    log = compat_cache() / f"root-{suite}.log"
     namespace = ["unshare", "--mount", "--propagation", "private"]
+    argv = [*namespace, str(_SCRIPT), suite, str(new), mirror(), str(settings), *_PACKAGES]
+    log = compat_cache() / f"root-{suite}.log"
     with log.open("wb") as output:
-        status = subprocess.run(
-            [*namespace, str(_SCRIPT), suite, str(new), mirror(), str(settings), *_PACKAGES],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=_MAKE_SECONDS, check=False,
-        ).returncode  # fmt: skip
+        status = _run_in_time(argv, output)
     if status != 0:
-        raise LabError(f"root of {suite}: exit status {status}; the log is {log}")
+        what = f"exit status {status}" if status is not None else f"not complete after {_MAKE_SECONDS:.0f} s"
+        wait_for(lambda: not mounts_below(new), f"{new} to have no mounts", 20)
+        remove(new)
+        raise UnavailableError(f"root of {suite}: {what}; its log ends with: {_last_lines(log)}")
     new.rename(folder)
+
+
+def _run_in_time(argv: Sequence[str], output: IO[bytes]) -> int | None:
+    """Run a command with its output in a file: its exit status, or None if it was killed as too late."""
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    try:
+        return process.wait(_MAKE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        # A session of its own: no child outlives the wait, however that ends.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _last_lines(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " / ".join(lines[-3:]) or "nothing"
 
 
 def _proxies() -> str:

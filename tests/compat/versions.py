@@ -22,7 +22,7 @@ SUITES = {
 }
 OLDEST, NEWEST = "bullseye", "sid"
 
-# What Ceph and Linux themselves do not support.
+# What Ceph and Linux themselves do not support; tests/compat/refusals.py shows it.
 CLIENT_LIMIT = "librados before 20.2 has no keys of type aes256k"
 MESSENGER_LIMIT = "Linux before 5.11 speaks version 1 of the messenger only"
 KERNEL_LIMIT = "Linux before 7.0 has no keys of type aes256k"

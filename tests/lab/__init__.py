@@ -34,6 +34,7 @@ def run(
     env: Mapping[str, str] | None = None,
     input: bytes = b"",
     check: bool = True,
+    cwd: str | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command of the lab's own with a deadline in seconds.
 
@@ -41,7 +42,7 @@ def run(
     """
     words = [os.fspath(word) for word in argv]
     try:
-        done = subprocess.run(words, check=False, capture_output=True, timeout=timeout, env=env, input=input)
+        done = subprocess.run(words, check=False, capture_output=True, timeout=timeout, env=env, input=input, cwd=cwd)
     except subprocess.TimeoutExpired as late:
         raise LabError(f"{' '.join(words)}: no answer in {timeout} s") from late
     except OSError as error:

@@ -23,7 +23,7 @@ from string import Template
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
-from tests.lab import LabError, keeper, run
+from tests.lab import LabError, keeper, run, wait_for
 from tests.lab.ports import AddressLease
 
 MONITOR_PORT = 6789
@@ -286,6 +286,13 @@ class OneNodeCeph:
             return False
         return True
 
+    def tasks_error(self) -> str:
+        """Why this manager never frees what it is asked to; empty if it does, or will soon."""
+        wait_for(lambda: self.admin("mgr", "dump")["available"], "a manager")
+        modules = {module["name"]: module for module in self.admin("mgr", "dump")["available_modules"]}
+        module = modules["rbd_support"]
+        return "" if module["can_run"] else f"module rbd_support: {module['error_string']}"
+
     def _signal(self, daemon: str, number: signal.Signals) -> None:
         pid = int((self.directory / "run" / f"{daemon}.pid").read_text())
         if not keeper.kill(pid, str(self.conf), number):
@@ -370,4 +377,5 @@ class OneNodeCeph:
 
     def _start(self, program: str, name: str, *args: str) -> None:
         """Run a daemon; it goes to the background by itself, once it is ready to be talked to."""
-        run([program, "--conf", self.conf, "--id", name, *args], timeout=_DEADLINE)
+        # As systemd starts it: the OSD of Debian 13 looks for its classes in lib/x86_64-linux-gnu, a relative path.
+        run([program, "--conf", self.conf, "--id", name, *args], timeout=_DEADLINE, cwd="/")

@@ -118,7 +118,9 @@ impl Cluster {
         let text = String::from_utf8_lossy(status.bytes()).trim().to_owned();
         check(call, || format!("`{prefix}`"), -result.abs())
             .map_err(|error| error.with_detail(|| (!text.is_empty()).then(|| text.clone())))?;
-        Ok((answer.bytes().to_vec(), text))
+        // The name of a pool that is not UTF-8 makes the whole reply no JSON.
+        let answer = String::from_utf8_lossy(answer.bytes()).into_owned();
+        Ok((answer.into_bytes(), text))
     }
 
     /// The answer to a monitor command, as JSON.

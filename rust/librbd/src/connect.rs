@@ -27,6 +27,14 @@ const FIXED: [(&str, &str); 5] = [
     ("rbd_cache", "false"),
 ];
 
+/// The same for options that older versions do not have: plugins of librbd, which may not be installed
+/// on this host (then no image can be opened), or keep data on it.
+const FIXED_IF_KNOWN: [(&str, &str); 3] = [
+    ("rbd_plugins", ""),
+    ("rbd_persistent_cache_mode", "disabled"),
+    ("rbd_parent_cache_enabled", "false"),
+];
+
 /// Each of these is "wait for ever" by default, or minutes. Set before connecting, as librados
 /// reads them then.
 const DEADLINES: [&str; 3] = [
@@ -126,6 +134,12 @@ fn configure(handle: &Handle, options: &ConnectOptions) -> Result<()> {
     for (option, value) in FIXED {
         handle.conf_set(option, value)?;
     }
+    for (option, value) in FIXED_IF_KNOWN {
+        match handle.conf_set(option, value) {
+            Err(error) if error.is_not_found() => {}
+            other => other?,
+        }
+    }
     let timeout = options.timeout_seconds().to_string();
     for option in DEADLINES {
         handle.conf_set(option, &timeout)?;
@@ -212,6 +226,19 @@ pub(crate) mod tests {
         assert!(error.to_string().contains("keyring /: EISDIR"), "{error}");
     }
 
+    #[test]
+    fn a_file_that_is_far_too_long_is_not_read() {
+        let (folder, options) = files("long", "[global]\n", KEYRING);
+        let path = options.keyring.clone().unwrap();
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(1 << 40)
+            .unwrap();
+        let error = Cluster::connect(&options).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::EFBIG as i32), "{error}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
     /// Files for a connection: a configuration with `mon_host`, and a keyring.
     fn files(name: &str, conf: &str, keyring: &str) -> (PathBuf, ConnectOptions) {
         let folder = std::env::temp_dir().join(format!("smblock-{name}-{}", std::process::id()));
@@ -296,6 +323,16 @@ pub(crate) mod tests {
                 KEYRING,
                 Cause::UnknownHosts(vec!["nosuch.invalid".to_owned()]),
                 "the host name nosuch.invalid does not resolve",
+            ),
+            (
+                "mon_host = 127.0.0.1:port",
+                KEYRING,
+                Cause::BadMonitors(
+                    "127.0.0.1:port is neither ADDRESS, ADDRESS:PORT nor \
+                     [v2:ADDRESS:PORT,v1:ADDRESS:PORT]"
+                        .to_owned(),
+                ),
+                "it is from mon_host in /",
             ),
             (
                 "mon_host = 127.0.0.1:1",

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use crate::error::Error;
+use crate::mon_host;
 use crate::options::ConnectOptions;
 use crate::sources::Sources;
 
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Cause {
     /// Nothing names the monitors.
     NoMonitors,
+    /// An entry of `mon_host` names no monitor: what is wrong with it.
+    BadMonitors(String),
     /// These names of monitors do not resolve.
     UnknownHosts(Vec<String>),
     /// There is no key of the user.
@@ -30,6 +33,8 @@ pub enum Cause {
     Silent,
     /// The monitors refuse the user, or the key.
     Refused,
+    /// The monitors and this client have no method of authentication in common.
+    NoMethod,
     /// Anything else.
     Other,
 }
@@ -117,6 +122,7 @@ impl ConnectionFailure {
                     None => "mon_host is not set".to_owned(),
                 }
             }
+            Cause::BadMonitors(fault) => format!("{fault}; it is from {}", self.place()),
             Cause::UnknownHosts(names) => format!(
                 "the host name {} does not resolve on this host; it is from {}",
                 names.join(", "),
@@ -134,14 +140,23 @@ impl ConnectionFailure {
                     key_file()
                 )
             }
-            Cause::Silent => format!(
-                "no monitor answered within {} s; tried {}",
-                self.seconds,
-                self.monitors()
-            ),
+            Cause::Silent => {
+                let monitors = self.sources.monitors.as_deref().unwrap_or_default();
+                let fault = mon_host::fault(monitors).or_else(|| mon_host::suspicion(monitors));
+                format!(
+                    "no monitor answered within {} s; tried {}{}",
+                    self.seconds,
+                    self.monitors(),
+                    fault.map_or_else(String::new, |fault| format!("; {fault}"))
+                )
+            }
             Cause::Refused => format!(
                 "the monitors refuse {user} with the key{}; tried {}",
                 key_file(),
+                self.monitors()
+            ),
+            Cause::NoMethod => format!(
+                "the monitors take none of the methods in auth_client_required; tried {}",
                 self.monitors()
             ),
             Cause::Other => format!("tried {}", self.monitors()),
@@ -174,6 +189,9 @@ fn cause(call: &Error, sources: &Sources) -> Cause {
         return of_user(errno, sources);
     };
     if matches!(errno, Errno::EINVAL | Errno::ENOENT) {
+        if let Some(fault) = mon_host::fault(monitors) {
+            return Cause::BadMonitors(fault);
+        }
         let unknown = unknown_hosts(monitors);
         if !unknown.is_empty() {
             return Cause::UnknownHosts(unknown);
@@ -189,6 +207,7 @@ fn of_user(errno: Errno, sources: &Sources) -> Cause {
         Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EIO if sources.key.is_none() => Cause::NoKey,
         _ if is_refusal && sources.key.is_none() => Cause::NoKey,
         Errno::EINVAL if sources.newer_key.is_some() => Cause::KeyType,
+        Errno::EOPNOTSUPP => Cause::NoMethod,
         _ if is_refusal => Cause::Refused,
         _ => Cause::Other,
     }

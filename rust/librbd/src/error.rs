@@ -91,7 +91,8 @@ pub enum Error {
     /// The image may have no more snapshots.
     #[error(
         "no snapshot of {image} can be taken: it has its limit of {limit} snapshots; \
-         remove snapshots, or remove the limit: 'rbd snap limit clear {image}'"
+         remove snapshots, or remove the limit: 'rbd snap limit clear {}'",
+        crate::shell::quoted(image)
     )]
     SnapshotLimit {
         /// The image's pool and name.

@@ -28,8 +28,7 @@
 //! # What is not claimed
 //!
 //! A call under way cannot be cancelled: one that is late is left behind, and ends with the process. Nothing here keeps a second writer off an image. Names
-//! and texts of a cluster that are not UTF-8 are shown with replacement characters (omap keys are
-//! refused). A process that forks must not use a connection of its parent in the child.
+//! and texts of a cluster that are not UTF-8 are shown with replacement characters. A process that forks must not use a connection of its parent in the child.
 //!
 //! `unsafe` is limited to the calls into C, each with the reason why it is sound.
 
@@ -57,6 +56,7 @@ mod in_flight;
 mod library;
 mod locks;
 mod meta;
+mod mon_host;
 mod monitors;
 mod objects;
 mod omap;
@@ -65,6 +65,7 @@ mod pool;
 mod progress;
 #[cfg(test)]
 mod prototypes;
+mod shell;
 mod snapshot;
 mod sources;
 mod trash;
@@ -86,12 +87,14 @@ pub use images::{CreateOptions, ImageEntry};
 pub use in_flight::guard_exit;
 pub use library::{Library, Versions};
 pub use locks::{Lock, LockOwner};
+pub use mon_host::{is_mon_host_entry, mon_host_entries};
 pub use monitors::Monitor;
-pub use omap::{OmapPage, OmapUpdate};
+pub use omap::{OmapCursor, OmapPage, OmapUpdate};
 pub use options::{ConnectOptions, Secret};
 pub use pool::Pool;
 pub use progress::Progress;
+pub use shell::quoted;
 pub use snapshot::{SnapId, Snapshot, SnapshotKind, SnapshotRef};
-pub use sources::{CephFile, Sources};
+pub use sources::{CephFile, Sources, CONF, KEYRING};
 pub use trash::{TrashEntry, TrashSource};
 pub use watchers::Watcher;

@@ -1,4 +1,5 @@
-//! What keeps an image from being changed: locks set by hand, other clients, a demotion.
+//! What keeps an image from being changed: locks set by hand, other clients. (A demotion and a migration
+//! are for the caller to find out: they show in the image's features.)
 //!
 //! librbd takes an image's exclusive lock for most changes, and lets go when another client asks. A
 //! lock that `rbd lock add` or another program has set is never given back on request: librbd returns
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::header::LOCK_NAME;
 use crate::image::{Image, ImageRef, OwnedRef};
 use crate::pool::Pool;
+use crate::shell::quoted;
 use crate::watchers::Watcher;
 
 /// How long finding out why a call failed may take.
@@ -25,9 +27,6 @@ const LOOK: Duration = Duration::from_millis(1500);
 /// The tag and the beginning of the cookies of librbd's and krbd's own lock.
 const OWN_TAG: &str = "internal";
 const OWN_COOKIE: &str = "auto ";
-
-/// `RBD_FEATURE_NON_PRIMARY`.
-const NON_PRIMARY: u64 = 1 << 10;
 
 /// The lock on an image's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,11 +72,19 @@ impl LockOwner {
     /// Which lock it is, and the command that removes it.
     fn remedy(&self, place: &Place) -> String {
         let (client, cookie) = (&self.client, &self.cookie);
+        let lock = quoted(cookie);
         let remove = match place {
-            Place::Named(path) => format!("rbd lock rm {path} '{cookie}' {client}"),
+            Place::Named(path) => {
+                let end_of_options = if cookie.starts_with('-') { "-- " } else { "" };
+                format!(
+                    "rbd lock rm {end_of_options}{} {lock} {client}",
+                    quoted(path)
+                )
+            }
             // `rbd lock` takes no image id.
             Place::Unnamed { pool, id } => format!(
-                "rados -p {pool} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie '{cookie}'"
+                "rados -p {} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie {lock}",
+                quoted(pool)
             ),
         };
         format!(
@@ -205,12 +212,8 @@ impl Image {
 
     /// What keeps the image from being changed, if that can be seen.
     fn obstacle(&self) -> Result<Option<String>> {
-        let spec = self.spec()?;
         if let Some(owner) = self.lock_now()?.set_by_hand() {
             return Ok(Some(owner.remedy(&self.pool().place_of(&self.id()?)?)));
-        }
-        if self.features_now()? & NON_PRIMARY != 0 {
-            return Ok(Some(demoted(&spec)));
         }
         let own = self.pool().cluster().instance_id();
         let watchers: Vec<Watcher> = self.watchers_now()?;
@@ -225,13 +228,6 @@ impl Image {
             format!("these clients have it open, and may hold its lock: {others}")
         }))
     }
-}
-
-/// The image was demoted, or is a copy that rbd-mirror keeps.
-fn demoted(spec: &str) -> String {
-    format!(
-        "it is not primary, so it cannot be changed: rbd mirror image promote {spec} makes it primary"
-    )
 }
 
 impl Pool {

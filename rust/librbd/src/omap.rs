@@ -1,11 +1,11 @@
 //! Key-value pairs on an object: created, paged through, and changed by compare-and-swap.
 
 use std::collections::BTreeMap;
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, CString};
 use std::ptr;
 
 use crate::buffer::{c_string, c_strings, pointers};
-use crate::error::{check, Error, Result};
+use crate::error::{check, Result};
 use crate::ffi::rados::{rados_omap_iter_t, rados_read_op_t};
 use crate::pool::{object_name, Pool};
 use crate::write_op::WriteOp;
@@ -15,8 +15,22 @@ use crate::write_op::WriteOp;
 pub struct OmapPage {
     /// Keys and values, in the order of the keys' bytes.
     pub entries: Vec<(String, Vec<u8>)>,
-    /// There are more: ask again, after the last key of this page.
-    pub more: bool,
+    /// Where the next page begins, if there is one.
+    pub next: Option<OmapCursor>,
+}
+
+/// The last key of a page, which need not be UTF-8.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OmapCursor(CString);
+
+impl OmapCursor {
+    /// Behind that key.
+    ///
+    /// # Errors
+    /// A key with a NUL byte.
+    pub fn behind(key: &str) -> Result<Self> {
+        c_string("key", key).map(Self)
+    }
 }
 
 /// A change of an object's pairs that is made as a whole, if what it expects is so.
@@ -42,9 +56,9 @@ impl Pool {
         op.operate(oid)
     }
 
-    /// Up to `max` pairs whose keys start with `prefix` and come after the key `after` (empty:
-    /// from the first). The OSD ends a page earlier where it wants to, commonly at 1,024 pairs:
-    /// only [`OmapPage::more`] says whether that was all.
+    /// Up to `max` pairs whose keys start with `prefix` and come after `after` (the default: from the
+    /// first). The OSD may end a page earlier, commonly at 1,024 pairs: only [`OmapPage::next`] says
+    /// whether that was all. A key that is not UTF-8 has replacement characters.
     ///
     /// # Errors
     /// [`Error::is_not_found`] where there is no such object.
@@ -52,8 +66,14 @@ impl Pool {
     /// Implements: `void rados_read_op_omap_get_vals2(rados_read_op_t read_op, const
     /// char *start_after, const char *filter_prefix, uint64_t max_return, rados_omap_iter_t *iter,
     /// unsigned char *pmore, int *prval)`.
-    pub fn omap_page(&self, oid: &str, after: &str, prefix: &str, max: u64) -> Result<OmapPage> {
-        let (after, prefix) = (c_string("key", after)?, c_string("key prefix", prefix)?);
+    pub fn omap_page(
+        &self,
+        oid: &str,
+        after: &OmapCursor,
+        prefix: &str,
+        max: u64,
+    ) -> Result<OmapPage> {
+        let (after, prefix) = (&after.0, c_string("key prefix", prefix)?);
         let mut op = ReadOp::new(self);
         let (mut more, mut code) = (0, 0);
         // SAFETY: the op is valid; librados copies the strings; `pairs.raw`, `more` and `code` stay
@@ -71,9 +91,12 @@ impl Pool {
         }
         op.operate(oid)?;
         check("rados_read_op_omap_get_vals2", || self.path(oid), code)?;
+        let (entries, last) = op.pairs.collect(oid)?;
+        // A key ends at its first NUL byte here: behind one with such a byte, no page can begin.
+        let last = last.and_then(|key| CString::new(key).ok());
         Ok(OmapPage {
-            entries: op.pairs.collect(oid)?,
-            more: more != 0,
+            entries,
+            next: last.filter(|_| more != 0).map(OmapCursor),
         })
     }
 
@@ -105,7 +128,7 @@ impl Pool {
             || self.path(oid),
             code,
         )?;
-        Ok(op.pairs.collect(oid)?.into_iter().collect())
+        Ok(op.pairs.collect(oid)?.0.into_iter().collect())
     }
 
     /// Makes a change as one operation of the OSD: all of it, or none where anything is not as
@@ -197,6 +220,9 @@ impl Drop for ReadOp<'_> {
     }
 }
 
+/// Pairs, and the last key as it is.
+type Collected = (Vec<(String, Vec<u8>)>, Option<Vec<u8>>);
+
 /// The pairs that a read op fills; null until the read is described.
 struct Pairs<'pool> {
     pool: &'pool Pool,
@@ -206,8 +232,9 @@ struct Pairs<'pool> {
 impl Pairs<'_> {
     /// Implements: `int rados_omap_get_next2(rados_omap_iter_t iter, char **key, char **val,
     /// size_t *key_len, size_t *val_len)`.
-    fn collect(&mut self, oid: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    fn collect(&mut self, oid: &str) -> Result<Collected> {
         let mut entries = Vec::new();
+        let mut last = None;
         loop {
             let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
             let (mut key_length, mut value_length) = (0, 0);
@@ -223,16 +250,13 @@ impl Pairs<'_> {
             };
             check("rados_omap_get_next2", || self.pool.path(oid), got)?;
             if key.is_null() {
-                return Ok(entries);
+                return Ok((entries, last));
             }
             // SAFETY: both point into the iterator, which outlives this copy.
             let (key, value) =
                 unsafe { (copy_bytes(key, key_length), copy_bytes(value, value_length)) };
-            let key = String::from_utf8(key).map_err(|error| Error::Malformed {
-                what: format!("the keys of {}", self.pool.path(oid)),
-                reason: format!("a key is not UTF-8: {:?}", error.as_bytes()),
-            })?;
-            entries.push((key, value));
+            entries.push((String::from_utf8_lossy(&key).into_owned(), value));
+            last = Some(key);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +13,14 @@ use crate::error::{Error, Result};
 use crate::files::{self, judge_conf, judge_keyring, Dialect, Fault, Judgement, Key, Verdict};
 use crate::options::{ConnectOptions, Secret};
 
-const CONF: &str = "Ceph configuration";
-const KEYRING: &str = "keyring";
+/// The role of a configuration file.
+pub const CONF: &str = "Ceph configuration";
+/// The role of a keyring.
+pub const KEYRING: &str = "keyring";
 const KEY_FILE: &str = "key file";
+
+/// No such file is longer, in bytes. librados reads all of it, and so does this.
+const LONGEST: u64 = 1 << 20;
 
 /// librados' own search, without the variable `CEPH_CONF`.
 const DEFAULT_CONFS: [&str; 3] = ["/etc/ceph/ceph.conf", "~/.ceph/ceph.conf", "ceph.conf"];
@@ -245,13 +250,23 @@ fn can_be_opened(path: &Path) -> bool {
     metadata.is_ok_and(|found| !found.is_file() || fs::File::open(path).is_ok())
 }
 
+fn read_to_limit(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let file = fs::File::open(path)?;
+    file.take(LONGEST + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > LONGEST {
+        true => Err(io::Error::from(Errno::EFBIG)),
+        false => Ok(text),
+    }
+}
+
 /// The text of a file. `None`: it is a device, such as `/dev/null`, and holds none.
 fn read_regular(role: &'static str, path: &Path) -> Result<Option<Vec<u8>>> {
     let read = || {
         let metadata = path.metadata()?;
         match metadata.file_type() {
             kind if kind.is_dir() => Err(io::Error::from(Errno::EISDIR)),
-            kind if kind.is_file() => fs::read(path).map(Some),
+            kind if kind.is_file() => read_to_limit(path).map(Some),
             kind if kind.is_char_device() => Ok(None),
             _ => Err(io::Error::other("it is not a regular file")),
         }

@@ -8,7 +8,7 @@ mod lab;
 use std::collections::BTreeMap;
 
 use lab::Lab;
-use librbd::{calls, OmapUpdate};
+use librbd::{calls, OmapCursor, OmapUpdate};
 
 /// The calls that `operation` made, but for those that only prepare or give back memory.
 fn cost(operation: impl FnOnce()) -> BTreeMap<&'static str, u64> {
@@ -31,7 +31,14 @@ fn reading_pairs_and_changing_them_is_one_operation_each() {
     let created = cost(|| lab.pool.omap_create(&object, &pairs).unwrap());
     assert_eq!(created, BTreeMap::from([("rados_write_op_operate", 1)]));
 
-    let read = cost(|| assert!(!lab.pool.omap_page(&object, "", "", 100).unwrap().more));
+    let read = cost(|| {
+        assert!(lab
+            .pool
+            .omap_page(&object, &OmapCursor::default(), "", 100)
+            .unwrap()
+            .next
+            .is_none())
+    });
     assert_eq!(read, BTreeMap::from([("rados_read_op_operate", 1)]));
 
     let update = OmapUpdate {

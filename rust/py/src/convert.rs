@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pyo3::exceptions::PyValueError;
+use pyo3::class::basic::CompareOp;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::once_cell::GILOnceCell;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use sr::engine::SrType;
 use sr::xapi::{lasting_sm_config, ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
+
+use crate::text::for_xml;
 
 /// A UUID from Python; a `ValueError` names what it is.
 pub fn uuid(what: &str, text: &str) -> PyResult<Uuid> {
@@ -83,6 +87,24 @@ pub fn fields_of(vdi: &PyAny) -> PyResult<XapiFields> {
     })
 }
 
+/// A size in bytes that XAPI asks for. Python's numbers have no limit: one that is too far from any size
+/// becomes the nearest number here, which is refused as a size.
+pub struct RequestedSize(pub i128);
+
+impl<'source> FromPyObject<'source> for RequestedSize {
+    fn extract(number: &'source PyAny) -> PyResult<Self> {
+        Python::with_gil(|py| match number.extract() {
+            Err(e) if e.is_instance::<PyOverflowError>(py) => Ok(RequestedSize(
+                match number.rich_compare(0, CompareOp::Lt)?.is_true()? {
+                    true => i128::MIN,
+                    false => i128::MAX,
+                },
+            )),
+            size => size.map(RequestedSize),
+        })
+    }
+}
+
 /// XML-RPC carries 64-bit numbers as strings.
 fn size(record: &PyDict) -> PyResult<u64> {
     let text: String = field(record, "virtual_size")?;
@@ -117,8 +139,8 @@ const ATTRIBUTES: [&str; 13] = [
     "snapshot_time",
 ];
 
-/// A VDI as SM's object for it has it, attribute names and values.
-pub fn attributes(py: Python<'_>, vdi: &ScannedVdi) -> PyResult<PyObject> {
+/// A VDI of an SR of that type as SM's object for it has it, attribute names and values.
+pub fn attributes(py: Python<'_>, vdi: &ScannedVdi, sr_type: &SrType) -> PyResult<PyObject> {
     // The same strings for all VDIs: a copy for each would take a seventh of what a scan needs.
     static NAMES: GILOnceCell<Vec<Py<PyString>>> = GILOnceCell::new();
     let names = NAMES.get_or_init(py, || {
@@ -131,9 +153,9 @@ pub fn attributes(py: Python<'_>, vdi: &ScannedVdi) -> PyResult<PyObject> {
         uuid.into(),
         uuid.into(),
         vdi.size.into_py(py),
-        0.into_py(py),
-        xapi.name_label.to_object(py),
-        xapi.name_description.to_object(py),
+        sr_type.utilisation(vdi.size).into_py(py),
+        for_xml(&xapi.name_label).to_object(py),
+        for_xml(&xapi.name_description).to_object(py),
         xapi.ty.to_object(py),
         xapi.read_only.into_py(py),
         xapi.sharable.into_py(py),
@@ -151,4 +173,27 @@ pub fn attributes(py: Python<'_>, vdi: &ScannedVdi) -> PyResult<PyObject> {
         attributes.set_item("sm_config", xapi.sm_config.clone())?;
     }
     Ok(attributes.into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_python_is_a_size_that_can_be_refused() {
+        pyo3::prepare_freethreaded_python();
+        Python::with_gil(|py| {
+            let size = |text| {
+                let number = py.eval(text, None, None).unwrap();
+                number.extract::<RequestedSize>().unwrap().0
+            };
+            assert_eq!(size("1 << 30"), 1 << 30);
+            assert_eq!(size("-1"), -1);
+            assert_eq!(size("2 ** 200"), i128::MAX);
+            assert_eq!(size("-(2 ** 200)"), i128::MIN);
+            let text = py.eval("'1'", None, None).unwrap();
+            assert!(text.extract::<RequestedSize>().is_err());
+        });
+    }
 }

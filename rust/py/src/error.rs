@@ -3,6 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use crate::text::for_xml;
+
 /// SM's name for a failure that has no better one: an error inside smblock itself.
 pub const SM_GENERAL: &str = "SMGeneral";
 
@@ -44,7 +46,7 @@ pub struct Failure {
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         Python::with_gil(|py| {
-            let error = python::Error::new_err(failure.message);
+            let error = python::Error::new_err(for_xml(&failure.message).into_owned());
             let value = error.instance(py);
             let filled = value
                 .setattr("key", failure.key)
@@ -85,6 +87,20 @@ mod tests {
                 16
             );
             assert_eq!(value.str().unwrap().to_str().unwrap(), failure().message);
+        });
+    }
+
+    #[test]
+    fn an_error_holds_no_character_that_a_reply_cannot_have() {
+        pyo3::prepare_freethreaded_python();
+        Python::with_gil(|py| {
+            let message = "the lock 'ctl\u{1}x'".to_owned();
+            let error = PyErr::from(Failure {
+                message,
+                ..failure()
+            });
+            let text = error.instance(py).str().unwrap().to_str().unwrap();
+            assert_eq!(text, "the lock 'ctl\\u{1}x'");
         });
     }
 

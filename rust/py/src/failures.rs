@@ -1,8 +1,7 @@
 //! Which of SM's errors each failure of an SR becomes: one table, total over the enum.
 
 use sr::device_config::Refused;
-use sr_ceph::caps::Caps;
-use sr_ceph::device_config::{ConfigError, DeviceConfig};
+use sr_ceph::device_config::ConfigError;
 use sr_ceph::Error;
 use sr_crucible::config::ConfigError as CrucibleConfigError;
 use sr_crucible::Error as CrucibleError;
@@ -77,6 +76,7 @@ fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
         CrucibleError::SrInUse { .. } => "SRInUse",
         CrucibleError::SrNotEmpty { .. } => "SRNotEmpty",
         CrucibleError::NoProvisioner { .. } => "Unimplemented",
+        CrucibleError::BadSize { .. } => "VDISize",
         CrucibleError::Declared { .. } => "VDIDelete",
     }
 }
@@ -95,7 +95,9 @@ fn sm_key(error: &Error) -> &'static str {
         Error::PoolMissing { .. } | Error::PoolNotForRbd { .. } | Error::SrMissing { .. } => {
             "SRUnavailable"
         }
-        Error::PoolRenamed { .. } | Error::PoolDeleted { .. } => "SRUnavailable",
+        Error::PoolErasure { .. } | Error::PoolRenamed { .. } | Error::PoolDeleted { .. } => {
+            "SRUnavailable"
+        }
         Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
         Error::ForeignKernel { .. }
         | Error::VdiInUse { .. }
@@ -121,16 +123,6 @@ fn sm_key(error: &Error) -> &'static str {
     }
 }
 
-/// A failure with what an administrator can do about the caps of the user, if they may be the cause.
-pub fn with_advice(error: Error, config: &DeviceConfig) -> Failure {
-    let advice = Caps::new(config, &[]).advise(&error);
-    let mut failure = Failure::from(error);
-    if let Some(advice) = advice {
-        failure.message = format!("{}; {advice}", failure.message);
-    }
-    failure
-}
-
 /// The error that reaches `xe` with its text, for an operation (`"VDI.resize"`).
 ///
 /// xapi drops the text of four errors, and shows a code of its own instead: VDIInUse (VDI_IN_USE), SRInUse
@@ -146,14 +138,6 @@ pub fn key_for(operation: &str, key: &'static str) -> &'static str {
         ("VDI.activate", "VDIMissing") => "VDIUnavailable",
         _ => key,
     }
-}
-
-/// A failure of this host's kernel outside an SR's own operations.
-pub fn of_host(doing: &str, source: sr::host::HostError) -> Failure {
-    Failure::from(Error::Host {
-        doing: doing.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

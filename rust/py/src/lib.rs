@@ -7,16 +7,19 @@
 //! Importing the module opens nothing: Ceph's libraries, the cluster and the log are reached on first
 //! use, because xapi asks each driver for its `DRIVER_INFO` on hosts where none of them exists.
 
-mod check;
 mod connection;
 mod convert;
-mod crucible;
+mod engines;
 mod error;
 mod failures;
 mod logging;
 mod panic;
 mod probe;
+mod serve;
+mod shapes;
 mod sr;
+mod sr_types;
+mod text;
 mod toolstack;
 
 use pyo3::prelude::*;
@@ -25,11 +28,15 @@ use pyo3::prelude::*;
 fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     panic::keep_report_for_error();
     logging::install();
+    module.setattr("__doc__", ::sr::PURPOSE)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("Error", error::class(py)?)?;
     module.add_class::<sr::Sr>()?;
-    crucible::add_to(module)?;
-    check::add_to(module)?;
+    module.add_class::<shapes::Scan>()?;
+    module.add_class::<shapes::Pending>()?;
+    module.add_class::<shapes::Report>()?;
+    sr_types::add_to(module)?;
+    serve::add_to(module)?;
     connection::close_at_exit(py, module)?;
     Ok(())
 }

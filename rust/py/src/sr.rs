@@ -1,55 +1,72 @@
-//! `smblock._core.Sr`: what the SM drivers call, one method for each of SM's.
+//! `smblock._core.Sr`: what the SM drivers call, one method for each of SM's, for every SR type.
 
-mod run;
-mod shape;
-
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use sr_ceph::device_config::DeviceConfig;
-use sr_ceph::vdi::create::NewDisk;
+use sr::engine::{Engine, OnBoot, Pairs, SrName, SrType};
+use uuid::Uuid;
 
-use self::shape::{describe, sr_attributes};
-use crate::convert;
+use crate::convert::RequestedSize;
 use crate::error::Failure;
 use crate::panic::{attached, detached};
+use crate::shapes::{describe, Pending, Scan};
+use crate::{convert, engines, probe, shapes};
 
-pub use self::shape::sm_config;
-
-/// An SR of type cephrbd, as one SM command on one host sees it. Making one checks the
-/// device-config; the cluster is reached by the first call that needs it.
+/// An SR of any type, as one SM command on one host sees it. Making one checks the device-config; the
+/// first call that needs the storage opens it.
 #[pyclass(module = "smblock._core")]
-#[pyo3(text_signature = "(sr_uuid, host_uuid, device_config, toolstack)")]
+#[pyo3(text_signature = "(sr_type, sr_uuid, host_uuid, device_config, toolstack)")]
 pub struct Sr {
+    /// As SM has it: not a UUID if there is no SR yet.
     uuid: String,
-    host: String,
-    config: DeviceConfig,
-    toolstack: Arc<PyObject>,
-    needs_worker: AtomicBool,
+    engine: Box<dyn Engine>,
 }
 
-/// XAPI's `on_boot` of a disk that forgets its changes whenever its VM starts.
-const FORGETS: &str = "reset";
+impl Sr {
+    /// Does something with the SR, which must have a UUID.
+    fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        operation: &str,
+        work: impl FnOnce(&dyn Engine) -> sr::engine::Result<T> + Send,
+    ) -> PyResult<T> {
+        convert::uuid("SR", &self.uuid)?;
+        detached(py, operation, || work(self.engine.as_ref()))
+    }
+
+    /// Does something with a VDI.
+    fn run_on<T: Send>(
+        &self,
+        py: Python<'_>,
+        operation: &str,
+        vdi_uuid: &str,
+        work: impl FnOnce(&dyn Engine, &Uuid) -> sr::engine::Result<T> + Send,
+    ) -> PyResult<T> {
+        let vdi = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, operation, |sr| work(sr, &vdi))
+    }
+
+    fn sr_type(&self) -> &'static SrType {
+        self.engine.sr_type()
+    }
+}
 
 #[pymethods]
 impl Sr {
     #[new]
     fn new(
+        sr_type: &str,
         sr_uuid: String,
         host_uuid: String,
-        device_config: BTreeMap<String, String>,
+        device_config: Pairs,
         toolstack: PyObject,
     ) -> PyResult<Self> {
         attached("SR.load", || {
+            let uuid = sr_uuid.parse().unwrap_or_default();
             Ok(Sr {
                 uuid: sr_uuid,
-                host: host_uuid,
-                config: DeviceConfig::parse(device_config).map_err(Failure::from)?,
-                toolstack: Arc::new(toolstack),
-                needs_worker: AtomicBool::new(false),
+                engine: engines::open(sr_type, uuid, host_uuid, device_config, toolstack)?,
             })
         })
     }
@@ -57,135 +74,124 @@ impl Sr {
     /// SM's type of every VDI: `aio` (tapdisk) or `phy` (the kernel's blkback).
     #[getter]
     fn vdi_type(&self) -> &'static str {
-        self.config.datapath().name()
+        self.engine.datapath().name()
     }
 
-    /// What every VDI's `sm_config` must hold besides XAPI's own keys.
+    /// What every VDI's `sm_config` must hold besides XAPI's own keys and those of the SR type.
     #[getter]
     fn sm_config(&self) -> HashMap<&'static str, &'static str> {
-        sm_config(self.config.datapath())
+        self.engine.datapath().sm_config().iter().copied().collect()
     }
 
-    /// `sr_create`. Refused where SM on this host does not connect disks the way that the
-    /// device-config asks for.
-    #[pyo3(text_signature = "($self, name_label, name_description, sm_datapaths)")]
+    /// Raises an error if the SR type does not have a capability, given by its name.
+    #[pyo3(text_signature = "($self, capability)")]
+    fn require(&self, py: Python<'_>, capability: &str) -> PyResult<()> {
+        let capability = shapes::capability(capability)?;
+        detached(py, "require", || self.sr_type().require(capability))
+    }
+
+    /// `sr_create`. Refused if SM on this host does not connect disks in the way that the device-config
+    /// asks for. The SR type may keep the name.
+    #[args(name_label = "\"\"", name_description = "\"\"")]
+    #[pyo3(text_signature = "($self, sm_datapaths, name_label=\"\", name_description=\"\")")]
     fn create(
         &self,
         py: Python<'_>,
+        sm_datapaths: Vec<String>,
         name_label: &str,
         name_description: &str,
-        sm_datapaths: Vec<String>,
     ) -> PyResult<()> {
-        self.require_datapath("SR.create", &sm_datapaths)?;
-        self.run(py, "SR.create", |sr| {
-            sr.create_sr(name_label, name_description)
-        })
+        let name = name(name_label, name_description);
+        self.run(py, "SR.create", |sr| sr.create(&name, &sm_datapaths))
     }
 
     /// `sr_delete`
     #[pyo3(text_signature = "($self)")]
     fn delete(&self, py: Python<'_>) -> PyResult<()> {
-        self.run(py, "SR.delete", |sr| sr.delete_sr())
+        self.run(py, "SR.delete", |sr| sr.delete())
     }
 
     /// `sr_attach`. Refused as `create` is.
     #[pyo3(text_signature = "($self, sm_datapaths)")]
     fn attach(&self, py: Python<'_>, sm_datapaths: Vec<String>) -> PyResult<()> {
-        self.require_datapath("SR.attach", &sm_datapaths)?;
-        self.run(py, "SR.attach", |sr| sr.attach_sr())
+        self.run(py, "SR.attach", |sr| sr.attach(&sm_datapaths))
     }
 
-    /// `sr_detach`. Needs no cluster: an SR can be unplugged while that is away.
+    /// `sr_detach`
     #[pyo3(text_signature = "($self)")]
     fn detach(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.maps_any(py, "SR.detach")? {
-            return Ok(());
-        }
-        self.unplug_sr(py)
+        self.run(py, "SR.detach", |sr| sr.detach())
     }
 
-    /// `check_sr`, which SM calls every ten minutes on each host: raises an alert if a disk of this host
-    /// was cut off. Needs no cluster if no disk is mapped.
+    /// `check_sr`, which SM calls every ten minutes on each host.
     #[pyo3(text_signature = "($self)")]
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.maps_any(py, "SR.check")? {
-            return Ok(());
-        }
-        self.run(py, "SR.check", |sr| {
-            sr.alert_if_cut_off();
-            Ok(())
+        self.run(py, "SR.check", |sr| sr.check())
+    }
+
+    /// `sr_probe`: the SRs, or the places that could hold one; XML.
+    #[pyo3(text_signature = "($self)")]
+    fn probe(&self, py: Python<'_>) -> PyResult<String> {
+        detached(py, "SR.probe", || -> Result<_, Failure> {
+            probe::xml(self.engine.probe()?)
         })
     }
 
-    /// `sr_probe`: the SRs in the pool, or, without a pool, the pools that could hold one; XML.
-    #[pyo3(text_signature = "($self)")]
-    fn probe(&self, py: Python<'_>) -> PyResult<String> {
-        detached(py, "SR.probe", || crate::probe::probe(&self.config))
-    }
-
-    /// `sr_scan`: takes XAPI's records of the SR's VDIs by reference; answers the attributes of
-    /// every VDI in the SR, for each snapshot that is new to XAPI its disk, and the SR's attributes.
+    /// `sr_scan`: takes XAPI's records of the SR's VDIs by reference.
     #[pyo3(text_signature = "($self, records)")]
-    fn scan(
-        &self,
-        py: Python<'_>,
-        records: HashMap<String, &PyDict>,
-    ) -> PyResult<(Vec<PyObject>, HashMap<String, String>, PyObject)> {
+    fn scan(&self, py: Python<'_>, records: HashMap<String, &PyDict>) -> PyResult<Scan> {
         let known = attached("SR.scan", || convert::xapi_vdis(records))?;
         let scan = self.run(py, "SR.scan", |sr| sr.scan(&known))?;
-        let vdis = scan.vdis.iter().map(|vdi| convert::attributes(py, vdi));
-        let usage = sr_attributes(py, &scan.usage, scan.virtual_allocation())?;
-        let lineage = scan.lineage().into_iter();
-        let lineage = lineage.map(|(snapshot, disk)| (snapshot.to_string(), disk.to_string()));
-        Ok((vdis.collect::<PyResult<_>>()?, lineage.collect(), usage))
+        Scan::of(py, scan, self.sr_type())
     }
 
-    /// `sr_update`: takes the SR's name from XAPI; answers the SR's attributes.
-    #[pyo3(text_signature = "($self, name_label, name_description)")]
+    /// `sr_update`: takes the SR's name from XAPI. Returns the SR's attributes.
+    #[args(name_label = "\"\"", name_description = "\"\"")]
+    #[pyo3(text_signature = "($self, name_label=\"\", name_description=\"\")")]
     fn update(
         &self,
         py: Python<'_>,
         name_label: &str,
         name_description: &str,
     ) -> PyResult<PyObject> {
-        let (usage, allocated) = self.run(py, "SR.update", |sr| {
-            sr.update_sr(name_label, name_description)?;
-            Ok((sr.usage()?, sr.virtual_allocation()?))
-        })?;
-        sr_attributes(py, &usage, allocated)
+        let name = name(name_label, name_description);
+        let usage = self.run(py, "SR.update", |sr| sr.update(&name))?;
+        shapes::sr_attributes(py, &usage)
     }
 
-    /// `vdi_create`: takes the rest from SM's `VDI` object; answers the size in bytes, which is
-    /// never less than asked.
+    /// `vdi_create`: takes the rest from SM's `VDI` object. Returns the size in bytes, which is never less
+    /// than asked.
     #[pyo3(text_signature = "($self, vdi_uuid, size, vdi)")]
-    fn create_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: i128, vdi: &PyAny) -> PyResult<u64> {
+    fn create_vdi(
+        &self,
+        py: Python<'_>,
+        vdi_uuid: &str,
+        size: RequestedSize,
+        vdi: &PyAny,
+    ) -> PyResult<u64> {
         let xapi = attached("VDI.create", || convert::fields_of(vdi))?;
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        self.run(py, "VDI.create", |sr| {
-            sr.create_disk(&NewDisk { uuid, size, xapi })
-                .map(|record| record.size)
+        self.run_on(py, "VDI.create", vdi_uuid, |sr, vdi| {
+            sr.create_vdi(vdi, size.0, xapi)
         })
     }
 
     /// `vdi_delete`
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn delete_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        self.run(py, "VDI.delete", |sr| sr.delete_vdi(&uuid))
+        self.run_on(py, "VDI.delete", vdi_uuid, |sr, vdi| sr.delete_vdi(vdi))
     }
 
-    /// `vdi_snapshot`: answers the new VDI's attributes.
+    /// `vdi_snapshot`: returns the new VDI's attributes.
     #[pyo3(text_signature = "($self, vdi_uuid, new_uuid)")]
     fn snapshot_vdi(&self, py: Python<'_>, vdi_uuid: &str, new_uuid: &str) -> PyResult<PyObject> {
-        let (uuid, new) = (
-            convert::uuid("VDI", vdi_uuid)?,
-            convert::uuid("VDI", new_uuid)?,
-        );
-        let record = self.run(py, "VDI.snapshot", |sr| sr.snapshot_vdi(&uuid, &new))?;
-        convert::attributes(py, &record.into())
+        let new = convert::uuid("VDI", new_uuid)?;
+        let made = self.run_on(py, "VDI.snapshot", vdi_uuid, |sr, vdi| {
+            sr.snapshot_vdi(vdi, &new)
+        })?;
+        convert::attributes(py, &made, self.sr_type())
     }
 
-    /// `vdi_clone`: answers the new VDI's attributes. Takes XAPI's `on_boot` of the source.
+    /// `vdi_clone`: returns the new VDI's attributes. Takes XAPI's `on_boot` of the source.
     #[pyo3(text_signature = "($self, vdi_uuid, new_uuid, on_boot)")]
     fn clone_vdi(
         &self,
@@ -194,41 +200,37 @@ impl Sr {
         new_uuid: &str,
         on_boot: &str,
     ) -> PyResult<PyObject> {
-        let (uuid, new) = (
-            convert::uuid("VDI", vdi_uuid)?,
-            convert::uuid("VDI", new_uuid)?,
-        );
-        let record = self.run(py, "VDI.clone", |sr| match on_boot {
-            FORGETS => sr.clone_vdi(&uuid, &new),
-            _ => sr.clone_lasting_vdi(&uuid, &new),
+        let (new, on_boot) = (convert::uuid("VDI", new_uuid)?, OnBoot::of(on_boot));
+        let made = self.run_on(py, "VDI.clone", vdi_uuid, |sr, vdi| {
+            sr.clone_vdi(vdi, &new, on_boot)
         })?;
-        convert::attributes(py, &record.into())
+        convert::attributes(py, &made, self.sr_type())
     }
 
     /// `vdi_epoch_begin`: the VM of a disk starts. Takes XAPI's `on_boot` of the disk.
     #[pyo3(text_signature = "($self, vdi_uuid, on_boot)")]
     fn begin_epoch(&self, py: Python<'_>, vdi_uuid: &str, on_boot: &str) -> PyResult<()> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        self.run(py, "VDI.epoch_begin", |sr| match on_boot {
-            FORGETS => sr.reset_vdi(&uuid),
-            _ => sr.forget_reset_point(&uuid),
+        let on_boot = OnBoot::of(on_boot);
+        self.run_on(py, "VDI.epoch_begin", vdi_uuid, |sr, vdi| {
+            sr.begin_epoch(vdi, on_boot)
         })
     }
 
-    /// `vdi_revert`: answers the disk's size in bytes, which is the snapshot's.
+    /// `vdi_revert`: returns the disk's size in bytes, which is the snapshot's.
     #[pyo3(text_signature = "($self, vdi_uuid, snapshot_uuid)")]
     fn revert_vdi(&self, py: Python<'_>, vdi_uuid: &str, snapshot_uuid: &str) -> PyResult<u64> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
         let snapshot = convert::uuid("VDI", snapshot_uuid)?;
-        self.run(py, "VDI.revert", |sr| sr.revert_vdi(&uuid, &snapshot))
-            .map(|record| record.size)
+        self.run_on(py, "VDI.revert", vdi_uuid, |sr, vdi| {
+            sr.revert_vdi(vdi, &snapshot)
+        })
     }
 
-    /// `vdi_resize`: answers the size in bytes, which is never less than asked.
+    /// `vdi_resize`: returns the size in bytes, which is never less than asked.
     #[pyo3(text_signature = "($self, vdi_uuid, size)")]
-    fn resize_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: i128) -> PyResult<u64> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        self.run(py, "VDI.resize", |sr| sr.resize_vdi(&uuid, size))
+    fn resize_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: RequestedSize) -> PyResult<u64> {
+        self.run_on(py, "VDI.resize", vdi_uuid, |sr, vdi| {
+            sr.resize_vdi(vdi, size.0)
+        })
     }
 
     /// `vdi_update`: takes XAPI's record of the VDI, by reference, and the UUIDs of the disks that
@@ -241,56 +243,62 @@ impl Sr {
         disks: HashMap<String, String>,
     ) -> PyResult<()> {
         let vdis = attached("VDI.update", || convert::xapi_vdis_beside(records, &disks))?;
-        self.run(py, "VDI.update", |sr| {
-            vdis.iter().try_for_each(|vdi| sr.update_vdi(vdi))
-        })
+        self.run(py, "VDI.update", |sr| sr.update_vdis(&vdis))
     }
 
     /// `vdi_introduce`: the attributes of a VDI that the SR holds.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn introduce_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<PyObject> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        let vdi = self.run(py, "VDI.introduce", |sr| sr.introduce_vdi(&uuid))?;
-        convert::attributes(py, &vdi)
+        let vdi = self.run_on(py, "VDI.introduce", vdi_uuid, |sr, vdi| {
+            sr.introduce_vdi(vdi)
+        })?;
+        convert::attributes(py, &vdi, self.sr_type())
     }
 
-    /// Maps a VDI on this host: the path of its block device, the same however often it is asked.
+    /// Connects a VDI to this host. Returns the path of its block device, the same however often it is
+    /// called.
     #[pyo3(text_signature = "($self, vdi_uuid, writable)")]
     fn activate_vdi(&self, py: Python<'_>, vdi_uuid: &str, writable: bool) -> PyResult<String> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        self.run(py, "VDI.activate", |sr| sr.activate_vdi(&uuid, writable))
-            .map(|mapped| mapped.device.display().to_string())
+        let device = self.run_on(py, "VDI.activate", vdi_uuid, |sr, vdi| {
+            sr.activate_vdi(vdi, writable)
+        })?;
+        Ok(device.display().to_string())
     }
 
-    /// Unmaps a VDI on this host. That its claim could not be given back is only logged.
+    /// Disconnects a VDI from this host.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn deactivate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        self.unplug_vdi(py, &uuid)
+        self.run_on(py, "VDI.deactivate", vdi_uuid, |sr, vdi| {
+            sr.deactivate_vdi(vdi)
+        })
     }
 
     /// Releases the claim on a VDI, of any host. Returns that host's UUID, or None.
     #[pyo3(text_signature = "($self, vdi_uuid, force)")]
     fn release_vdi(&self, py: Python<'_>, vdi_uuid: &str, force: bool) -> PyResult<Option<String>> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        let claim = self.run(py, "VDI.release", |sr| sr.break_claim(&uuid, force))?;
-        Ok(claim.map(|claim| claim.owner.host))
+        self.run_on(py, "VDI.release", vdi_uuid, |sr, vdi| {
+            sr.release_vdi(vdi, force)
+        })
     }
 
-    /// Removes what a killed command of this host left of a VDI: a device that is not open, and the
-    /// claim. Returns whether this host uses the VDI. The caller holds SM's lock of the VDI, and has
-    /// made sure that no tapdisk serves it: a paused one has its device closed.
+    /// Removes what a killed command of this host left of a VDI. Returns whether this host uses the VDI.
+    /// The caller holds SM's lock of the VDI, and has made sure that no tapdisk serves it: a paused one
+    /// has its device closed.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn settle_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<bool> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        self.run(py, "VDI.settle", |sr| sr.settle_vdi(&uuid))
+        self.run_on(py, "VDI.settle", vdi_uuid, |sr, vdi| sr.settle_vdi(vdi))
     }
 
-    /// Finishes or undoes what a dead process left unfinished on a VDI, and lets the disk go on.
+    /// Finishes or undoes what a dead process left unfinished on a VDI, and resumes the disk.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn recover_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
-        let uuid = convert::uuid("VDI", vdi_uuid)?;
-        self.run(py, "VDI.recover", |sr| sr.recover_vdi(&uuid))
+        self.run_on(py, "VDI.recover", vdi_uuid, |sr, vdi| sr.recover_vdi(vdi))
+    }
+
+    /// Forgets which storage a volume was served with: the next activation records what it finds.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn accept_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
+        self.run_on(py, "VDI.accept", vdi_uuid, |sr, vdi| sr.accept_vdi(vdi))
     }
 
     /// Records that a host is dead, and puts its kernel's clients on the cluster's blocklist. Returns
@@ -311,40 +319,38 @@ impl Sr {
         })
     }
 
-    /// Whether what was called so far found data to be freed that the cluster's manager does not
-    /// take: then `smblock-admin reclaim` is to be started in the background.
+    /// Whether what was called so far has left space to be freed: then `smblock-admin reclaim` is to be
+    /// started in the background.
     #[getter]
     fn needs_worker(&self) -> bool {
-        self.needs_worker.load(Ordering::Relaxed)
+        self.engine.needs_worker()
     }
 
-    /// Frees here and now whatever can be freed, and flattens long chains. `report` is called with
-    /// "progress", "done", "failed" or "waits", an image's name, a text, how much is done, and of how
-    /// much. The text of a progress is the unit: "objects" or "bytes". Returns how much failed.
+    /// Frees all space that can be freed now. `report` is called with "progress", "done", "failed" or
+    /// "waits", an image's name, a text, how much is done, and of how much. The text of a progress is the
+    /// unit: "objects" or "bytes". Returns how much failed.
     #[pyo3(text_signature = "($self, report)")]
     fn reclaim(&self, py: Python<'_>, report: PyObject) -> PyResult<usize> {
         self.run(py, "SR.reclaim", |sr| {
-            sr.reclaim(|pending, step| {
-                let (state, text, (done, total)) = describe(pending, &step);
-                let image = pending.image.name.as_str();
-                let arguments = (state, image, text, done, total);
+            sr.reclaim(&mut |step| {
+                let (state, text, (done, total)) = describe(&step.state);
+                let arguments = (state, step.object, text, done, total);
                 let told = Python::with_gil(|py| report.call1(py, arguments));
                 if let Err(e) = told {
-                    log::warn!("nobody hears that image {image} is {state}: {e}");
+                    log::warn!("{} is {state}, which was not reported: {e}", step.object);
                 }
             })
         })
     }
 
-    /// What is still to be freed or flattened: an image's name, what is to be done about it, and
-    /// what that waits for, or None.
+    /// What is still to be freed or flattened.
     #[pyo3(text_signature = "($self)")]
-    fn pending(&self, py: Python<'_>) -> PyResult<Vec<(String, String, Option<String>)>> {
-        let pending = self.run(py, "SR.pending", |sr| sr.pending())?.into_iter();
-        let texts = pending.map(|pending| {
-            let holds_up = pending.holds_up.map(|holds_up| holds_up.to_string());
-            (pending.image.name, pending.kind.to_string(), holds_up)
-        });
-        Ok(texts.collect())
+    fn pending(&self, py: Python<'_>) -> PyResult<Vec<Pending>> {
+        let pending = self.run(py, "SR.pending", |sr| sr.pending())?;
+        Ok(pending.into_iter().map(Pending::from).collect())
     }
+}
+
+fn name<'a>(label: &'a str, description: &'a str) -> SrName<'a> {
+    SrName { label, description }
 }

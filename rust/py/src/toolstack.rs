@@ -1,13 +1,15 @@
-//! What only XAPI knows or can do, through a Python object that has a session with it.
+//! What only XAPI and SM know or can do, through a Python object that has a session with XAPI.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use pyo3::prelude::*;
+use sr::host::{HostError, HostReply};
 use sr_ceph::dom0::Toolstack;
+use sr_crucible::{HostState, Registry, SmConfig};
 use uuid::Uuid;
 
-/// The Python object `Toolstack` of the SM drivers.
-pub struct PythonToolstack(pub Arc<PyObject>);
+/// The Python object `Toolstack` of an SR type's driver.
+pub struct PythonToolstack(pub PyObject);
 
 type Reply<T> = Result<T, String>;
 
@@ -65,5 +67,72 @@ impl Toolstack for PythonToolstack {
 
     fn unpause(&self, vdi: &Uuid) -> Reply<()> {
         self.run("unpause", &[&vdi.to_string()])
+    }
+}
+
+/// As the engine of type crucible takes an error of XAPI.
+fn registered<T>(reply: Reply<T>) -> sr::host::Result<T> {
+    reply.map_err(|message| HostError {
+        message,
+        errno: None,
+    })
+}
+
+impl Registry for PythonToolstack {
+    fn sm_config(&self, vdi: &Uuid) -> sr::host::Result<Option<SmConfig>> {
+        registered(self.call("sm_config", &[&vdi.to_string()]))
+    }
+
+    fn add(&self, vdi: &Uuid, key: &str, value: &str) -> sr::host::Result<bool> {
+        registered(self.call("add", &[&vdi.to_string(), key, value]))
+    }
+
+    fn remove(&self, vdi: &Uuid, key: &str) -> sr::host::Result<()> {
+        registered(self.run("remove", &[&vdi.to_string(), key]))
+    }
+
+    fn vdis(&self) -> sr::host::Result<Vec<(Uuid, SmConfig)>> {
+        let vdis: HashMap<String, SmConfig> = registered(self.call("vdis", &[]))?;
+        let vdis = vdis.into_iter().map(|(text, sm_config)| {
+            let uuid = text.parse();
+            let uuid = uuid.map_err(|_| format!("{text:?} is not the UUID of a VDI"));
+            Ok((registered(uuid)?, sm_config))
+        });
+        vdis.collect()
+    }
+
+    fn pool(&self) -> sr::host::Result<String> {
+        registered(self.call("pool_uuid", &[]))
+    }
+
+    fn host(&self, host: &str) -> sr::host::Result<Option<HostState>> {
+        let known: Option<(bool, Option<String>)> = registered(self.call("host_state", &[host]))?;
+        Ok(known.map(|(declared_dead, boot_id)| HostState {
+            declared_dead,
+            boot_id,
+        }))
+    }
+
+    fn ask(&self, host: &str, vdi: &Uuid) -> sr::host::Result<Option<HostReply>> {
+        let reply: String = registered(self.call("settle_host", &[host, &vdi.to_string()]))?;
+        HostReply::parse(host, &reply)
+    }
+
+    fn publish_boot(&self, boot_id: &str) -> sr::host::Result<()> {
+        registered(self.run("publish_boot", &[boot_id]))
+    }
+
+    fn revive(&self, host: &str) -> sr::host::Result<()> {
+        registered(self.run("revive", &[host]))
+    }
+
+    fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> sr::host::Result<()> {
+        registered(self.run("tell", &[&vdi.to_string(), title, text]))
+    }
+}
+
+impl sr_crucible::engine::Toolstack for PythonToolstack {
+    fn secret(&self, secret: &Uuid) -> Reply<String> {
+        self.call("secret", &[&secret.to_string()])
     }
 }

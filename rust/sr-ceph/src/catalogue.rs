@@ -14,7 +14,7 @@
 //!
 //! A second object, [`DIRECTORY`], one per pool, names the SRs that live there.
 
-mod keys;
+pub(crate) mod keys;
 mod sr;
 mod stored;
 

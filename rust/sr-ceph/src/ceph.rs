@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use librbd::{
-    ConnectOptions, CreateOptions, ImageRef, OmapUpdate, SnapId, SnapshotKind, SnapshotRef,
-    TrashSource,
+    ConnectOptions, CreateOptions, ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind,
+    SnapshotRef, TrashSource,
 };
 use serde_json::json;
 
+use crate::caps::Caps;
 use crate::cluster::{
     Cluster, ClusterError, Entries, ImageHeader, ImageState, ImageUsers, Progress, Result,
     SnapshotState, Swap, TrashedImage, Watcher, META_KEY,
@@ -71,7 +72,14 @@ impl CephPool {
                 pool: name.to_owned(),
                 present: pools(&cluster),
             }),
-            Err(source) => Err(Error::Unreachable { source, fix: None }),
+            Err(source) => Err(Error::Unreachable {
+                fix: Some(format!(
+                    "see 'ceph health detail' on a node of the cluster; if it is healthy, the monitors \
+                     keep the map of the OSDs back: {}",
+                    Caps::of(cluster.user(), name).grant()
+                )),
+                source,
+            }),
         }
     }
 
@@ -81,7 +89,8 @@ impl CephPool {
     }
 
     fn open_image(&self, id: &str, read_only: bool) -> Result<librbd::Image> {
-        Ok(self.pool.image_open(&ImageRef::Id(id), read_only)?)
+        let opened = self.pool.image_open(&ImageRef::Id(id), read_only);
+        opened.map_err(|error| error::explain_open(&self.pool, error.into()))
     }
 
     /// Sets the image-meta of an image that was just made; answers its id. An empty one stands for
@@ -170,16 +179,13 @@ impl Cluster for CephPool {
 
     fn read(&self, object: &str, prefix: &str) -> Result<Entries> {
         let mut entries = Entries::new();
-        let mut after = String::new();
+        let mut after = OmapCursor::default();
         loop {
             let page = self.pool.omap_page(object, &after, prefix, u64::MAX)?;
-            let Some((last, _)) = page.entries.last() else {
-                return Ok(entries);
-            };
-            after.clone_from(last);
             entries.extend(page.entries);
-            if !page.more {
-                return Ok(entries);
+            match page.next {
+                Some(next) => after = next,
+                None => return Ok(entries),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The part of a Ceph cluster that an SR stands on: one pool, as a trait.
 //!
-//! Two implementations: [`crate::ceph`] (librados and librbd) and [`crate::memory`] (a model of
+//! Two implementations: [`crate::ceph`] (librados and librbd) and `crate::memory` (a model of
 //! their behaviour, for tests in which every call can fail or be the last before a crash).
 //! Every method is one step as far as crash safety goes: callers must be safe when it was not
 //! applied, when it was, and when the answer was lost.

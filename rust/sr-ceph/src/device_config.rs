@@ -29,8 +29,8 @@ pub const VALID_KEYS: [&str; 10] = [
     "ms_mode",
 ];
 
-const DEFAULT_CONF: &str = "/etc/ceph/ceph.conf";
-const DEFAULT_USER: &str = "admin";
+pub(crate) const DEFAULT_CONF: &str = "/etc/ceph/ceph.conf";
+pub(crate) const DEFAULT_USER: &str = "admin";
 
 /// A checked device-config.
 ///

@@ -51,13 +51,13 @@ pub struct Dom0<'a> {
     notebook: Notebook,
     cluster: Option<&'a librbd::Cluster>,
     ms_mode: Option<MsMode>,
-    toolstack: Box<dyn Toolstack + 'a>,
+    toolstack: &'a dyn Toolstack,
 }
 
 impl<'a> Dom0<'a> {
     /// The host with that UUID in XAPI, which must be the one this process runs on. It maps nothing
     /// before it has a connection ([`Dom0::connected`]).
-    pub fn new(uuid: &str, toolstack: Box<dyn Toolstack + 'a>) -> Result<Self> {
+    pub fn new(uuid: &str, toolstack: &'a dyn Toolstack) -> Result<Self> {
         let this = Process::this()?;
         Ok(Dom0 {
             owner: Owner {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use self::advice::advise_on_hold;
+use self::advice::{advise_on_damage, advise_on_hold};
 use crate::cluster::ClusterError;
 use crate::hold::Hold;
 use crate::host::HostError;
@@ -17,7 +17,7 @@ use crate::record::Unreadable;
 use crate::size::Size;
 use crate::usage::{NoRoom, UsageError};
 
-pub use self::by_hand::ByHand;
+pub use self::by_hand::{ByHand, Migrating};
 pub(crate) use self::context::Context;
 use self::pools::{advise_on_pool, names};
 
@@ -90,6 +90,12 @@ pub enum Error {
     /// The pool is not meant for RBD images.
     #[error("pool {pool} is not enabled for RBD: if it may hold VM disks, run 'ceph osd pool application enable {pool} rbd'; nothing was changed")]
     PoolNotForRbd {
+        /// The pool.
+        pool: String,
+    },
+    /// The pool is erasure coded.
+    #[error("pool {pool} is erasure coded, and takes no image headers: name a replicated pool with device-config:pool; nothing was changed")]
+    PoolErasure {
         /// The pool.
         pool: String,
     },
@@ -246,7 +252,7 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is gone.
-    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed outside this driver. 'rbd trash ls --all' shows whether it can be restored")]
+    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed or migrated to another pool, outside this driver. 'rbd trash ls --all {pool}' shows whether it can be restored. If it is in pool POOL2, bring it back: 'rbd migration prepare POOL2/{image} {pool}/{image}', then 'rbd migration execute {pool}/{image}', 'rbd migration commit {pool}/{image}' and 'xe sr-scan'. If it is lost, run 'xe vdi-destroy uuid={vdi}'")]
     ImageMissing {
         /// The VDI.
         vdi: Uuid,
@@ -368,7 +374,7 @@ pub enum Error {
     #[error(transparent)]
     Usage(#[from] UsageError),
     /// A catalogue value cannot be read.
-    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was left as it is; no other VDI is affected. A copy can be written back with 'rados -p {pool} setomapval smblock.sr.{sr} {key} VALUE'; to give the entry up, which leaves its image alone: 'rados -p {pool} rmomapkey smblock.sr.{sr} {key}'")]
+    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was left as it is{}", advise_on_damage(.sr, .pool, .key, .source))]
     Damaged {
         /// The SR.
         sr: Uuid,

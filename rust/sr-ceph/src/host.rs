@@ -1,6 +1,6 @@
 //! The host that a command runs on, as a trait: its identity, its processes, its clock and its
 //! block devices. The real one stands on the crate `hostdev` ([`crate::dom0`]); the in-memory one
-//! is in [`crate::memory`].
+//! is in `crate::memory`.
 
 use std::path::PathBuf;
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
 use crate::cluster::Cluster;
-use crate::error::{Context, Result};
+use crate::error::{Context, Migrating, Result};
 use crate::host::ImageKey;
 use crate::image_features::ImageFeatures;
 use crate::record::{ImageRef, Volume};
@@ -64,9 +64,23 @@ impl<'a> Images<'a> {
         rest.split('.').next()?.parse().ok()
     }
 
-    /// The path of an image, as `rbd` takes it.
+    /// The path of an image, as a shell takes it.
     pub(crate) fn path(&self, name: &str) -> String {
-        format!("{}/{name}", self.cluster.pool_name())
+        librbd::quoted(&format!("{}/{name}", self.cluster.pool_name()))
+    }
+
+    /// The path of a snapshot, as a shell takes it.
+    pub(crate) fn snapshot_path(&self, image: &str, snapshot: &str) -> String {
+        let pool = self.cluster.pool_name();
+        librbd::quoted(&format!("{pool}/{image}@{snapshot}"))
+    }
+
+    /// The migration of an image that is under way.
+    pub(crate) fn migrating(&self, name: &str) -> Migrating {
+        Migrating {
+            image: self.path(name),
+            sr: self.sr,
+        }
     }
 
     /// What a device shows if it shows that volume.

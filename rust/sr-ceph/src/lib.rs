@@ -15,7 +15,9 @@ pub mod cluster;
 pub mod device_config;
 mod devices;
 pub mod dom0;
+pub mod engine;
 pub mod error;
+#[cfg(feature = "sim")]
 pub mod faults;
 mod fence;
 mod hold;
@@ -23,6 +25,7 @@ pub mod host;
 mod image;
 pub mod image_features;
 mod journal;
+#[cfg(feature = "sim")]
 pub mod memory;
 pub mod messenger;
 pub mod record;

@@ -30,6 +30,9 @@ pub(crate) fn require_usable_pool(cluster: &dyn Cluster, consequence: &str) -> R
     if !pool.application_rbd {
         return Err(Error::PoolNotForRbd { pool: pool.name });
     }
+    if pool.erasure {
+        return Err(Error::PoolErasure { pool: pool.name });
+    }
     require_room_in(&pool.usage, consequence)
 }
 

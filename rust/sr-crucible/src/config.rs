@@ -10,7 +10,7 @@ pub const VALID_KEYS: [&str; 4] = ["volumes", "provisioner", "server", "datapath
 /// What the keys begin with that are the provisioner's own.
 pub const PROVISIONER_PREFIX: &str = "provisioner_";
 
-const DEFAULT_SERVER: &str = "/usr/local/bin/crucible-nbd-server";
+pub(crate) const DEFAULT_SERVER: &str = "/usr/local/bin/crucible-nbd-server";
 
 /// A checked device-config.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -163,6 +163,16 @@ pub enum Error {
         /// How many.
         volumes: usize,
     },
+    /// No volume can have that size.
+    #[error(
+        "a disk of {size} bytes cannot be created: the size must be between 1 and {max} bytes"
+    )]
+    BadSize {
+        /// Bytes asked for.
+        size: i128,
+        /// The largest size in bytes.
+        max: u64,
+    },
     /// There is no program that makes volumes.
     #[error("this SR cannot {what}: Crucible itself has no service that does it. Name a program that does with device-config:provisioner, or prepare the three regions by hand and declare the volume in the file of device-config:volumes")]
     NoProvisioner {

@@ -21,13 +21,16 @@ mod claim;
 mod claim_log;
 pub mod config;
 pub mod dom0;
+pub mod engine;
 mod error;
+#[cfg(feature = "sim")]
 pub mod faults;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;
 mod keys;
 mod machine;
+#[cfg(feature = "sim")]
 pub mod memory;
 mod plug;
 mod provision;

@@ -9,6 +9,9 @@ use super::error::{Error, Hold, Result};
 use super::scan::new_fields;
 use super::{Source, Volumes};
 
+/// The largest disk in bytes: XAPI keeps a disk's size as a signed number of 64 bits.
+pub const MAX_SIZE: u64 = i64::MAX as u64;
+
 impl Volumes<'_> {
     /// `vdi_introduce`
     pub fn introduce(&self, vdi: &Uuid) -> Result<ScannedVdi> {
@@ -16,8 +19,12 @@ impl Volumes<'_> {
         Ok(new_to_xapi(&self.catalogue.find(vdi)?.0))
     }
 
-    /// `vdi_create`: answers the size in bytes, which is never less than asked for.
-    pub fn create(&self, vdi: &Uuid, name: &str, size: u64) -> Result<u64> {
+    /// `vdi_create`: returns the size in bytes, which is never less than asked for.
+    ///
+    /// # Errors
+    /// [`Error::BadSize`]: no volume can have that size. Nothing was asked of the provisioner.
+    pub fn create(&self, vdi: &Uuid, name: &str, size: i128) -> Result<u64> {
+        let size = volume_size(size)?;
         self.settle_leftovers();
         Ok(self.catalogue.create(vdi, name, size)?.size)
     }
@@ -68,6 +75,17 @@ impl Volumes<'_> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The size that a provisioner is asked for.
+fn volume_size(size: i128) -> Result<u64> {
+    match u64::try_from(size) {
+        Ok(bytes @ 1..=MAX_SIZE) => Ok(bytes),
+        _ => Err(Error::BadSize {
+            size,
+            max: MAX_SIZE,
+        }),
     }
 }
 

@@ -43,6 +43,16 @@ impl Datapath {
         }
     }
 
+    /// Keys that the `sm_config` of every VDI must have. Without `backend-kind`, xapi has a disk of type
+    /// `phy` served by tapdisk's backend, which never connects.
+    #[must_use]
+    pub const fn sm_config(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Aio => &[],
+            Self::Phy => &[("backend-kind", "vbd")],
+        }
+    }
+
     /// Refuses a way to connect disks that SM on this host does not have; `served` are those it has.
     ///
     /// # Errors

@@ -3,16 +3,26 @@
 //! - [`xapi`]: what XAPI's database and an SR tell each other about VDIs.
 //! - [`host`]: a failed call to this host, and another host's reply about a VDI.
 //! - [`device_config`]: rules for values, and the datapath.
+//! - [`engine`]: what a storage manager asks of an SR and its VDIs, as a trait of all SR types.
 //! - [`check`]: the lines of the administrator's pre-flight, and its report.
 //! - [`errno`]: an errno as an administrator reads it.
-//! - [`faults`]: faults on demand, for the tests.
+//! - `faults`, with the feature `sim`: faults on demand, for the tests.
 //!
 //! This crate has no notion of Ceph, of Crucible, or of Python.
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod device_config;
+pub mod engine;
 pub mod errno;
+#[cfg(feature = "sim")]
 pub mod faults;
 pub mod host;
 pub mod xapi;
+
+/// What this build is for, in words that `scripts/check_wheel.py` looks for in the driver's binary.
+pub const PURPOSE: &str = if cfg!(feature = "sim") {
+    "smblock with simulators, for tests only"
+} else {
+    "smblock for hosts, without simulators"
+};

@@ -26,7 +26,14 @@ pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) ->
         Dialect::Grammar => match grammar::parse(text) {
             Ok(contents) => contents,
             // librados tries a binary form first, which no Ceph of this age writes.
-            Err(grammar::Stop::Refused(_)) if text.contains(&0) => return found,
+            Err(grammar::Stop::Refused(_)) if text.contains(&0) => {
+                found.verdict.missing = Some(Fault {
+                    line: None,
+                    reason: "the file holds a NUL byte: it is no text".to_owned(),
+                    fix: get_again(path, entity),
+                });
+                return found;
+            }
             Err(stop) => {
                 found.verdict.aborts = matches!(stop, grammar::Stop::Abort(_));
                 found.verdict.refusal = Some(explain(text, stop, path, Kind::Keyring(entity)));
@@ -66,9 +73,7 @@ pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) ->
 /// Why librados does not load the keyring at all, for any user.
 fn refusal(text: &[u8], path: &Path, entity: &str, contents: &Contents) -> Option<Fault> {
     let shown = path.display();
-    let again = || {
-        format!("on a node of the cluster: ceph auth get {entity}; put what it prints into {shown}")
-    };
+    let again = || get_again(path, entity);
     let heading = |(name, offset): &(String, usize)| {
         let (reason, fix) = match name {
             name if is_entity(name) => return None,
@@ -149,9 +154,11 @@ fn missing(path: &Path, entity: &str, contents: &Contents) -> Fault {
     Fault {
         line: None,
         reason,
-        fix: format!(
-            "on a node of the cluster: ceph auth get {entity}; put what it prints into {}",
-            path.display()
-        ),
+        fix: get_again(path, entity),
     }
+}
+
+fn get_again(path: &Path, entity: &str) -> String {
+    let shown = path.display();
+    format!("on a node of the cluster: ceph auth get {entity}; put what it prints into {shown}")
 }

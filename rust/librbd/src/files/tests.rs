@@ -117,14 +117,20 @@ fn opinion(text: &[u8]) -> Read {
     }
 }
 
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// Whether this librados ends with SIGABRT at a character that its assertions forbid. That of Debian
+/// 13 is built without assertions: it refuses such a file, or accepts it with a senseless value.
+fn asserts(name: &str) -> bool {
+    let name = format!("{name}-asserts");
+    read_all(&name, &["[global]\nmon_host =\u{a0}a\n".into()]) == [Read::Aborted]
+}
 
 fn compare(name: &str, texts: &[Vec<u8>]) {
-    for (text, mut read) in texts.iter().zip(read_all(name, texts)) {
-        if text.starts_with(BYTE_ORDER_MARK) && read == Read::Refused {
-            read = Read::Aborted; // librados 18 refuses what older ones abort at
+    let asserts = asserts(name);
+    for (text, read) in texts.iter().zip(read_all(name, texts)) {
+        let opinion = opinion(text);
+        if asserts || opinion != Read::Aborted {
+            assert_eq!(opinion, read, "{:?}", String::from_utf8_lossy(text));
         }
-        assert_eq!(opinion(text), read, "{:?}", String::from_utf8_lossy(text));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pairs on an object.
 
-use librbd::{OmapUpdate, Pool};
+use librbd::{OmapCursor, OmapUpdate, Pool};
 
 use crate::lab::Lab;
 
@@ -62,7 +62,7 @@ fn an_object_that_is_not_there_is_an_error_and_not_an_empty_one() {
     let object = lab.name("absent");
     assert!(lab
         .pool
-        .omap_page(&object, "", "", 10)
+        .omap_page(&object, &OmapCursor::default(), "", 10)
         .unwrap_err()
         .is_not_found());
     assert!(lab
@@ -98,17 +98,17 @@ fn all_pairs_are_found_whatever_the_cluster_takes_for_a_page() {
     all.push(pair("journal.1", "intent"));
     lab.pool.omap_create(&object, &all).unwrap();
 
-    let (mut found, mut after, mut pages) = (Vec::new(), String::new(), 0);
+    let (mut found, mut after, mut pages) = (Vec::new(), OmapCursor::default(), 0);
     loop {
         let page = lab
             .pool
             .omap_page(&object, &after, "vdi.", u64::MAX)
             .unwrap();
-        after.clone_from(&page.entries.last().unwrap().0);
         found.extend(page.entries);
         pages += 1;
-        if !page.more {
-            break;
+        match page.next {
+            Some(next) => after = next,
+            None => break,
         }
     }
     all.pop();
@@ -118,7 +118,8 @@ fn all_pairs_are_found_whatever_the_cluster_takes_for_a_page() {
         "the OSD gave 2,500 pairs at once: this cluster does not test paging"
     );
 
-    let page = lab.pool.omap_page(&object, "vdi.02497", "vdi.", 2).unwrap();
+    let behind = OmapCursor::behind("vdi.02497").unwrap();
+    let page = lab.pool.omap_page(&object, &behind, "vdi.", 2).unwrap();
     assert_eq!(
         page.entries,
         [pair("vdi.02498", "record"), pair("vdi.02499", "record")]
@@ -139,12 +140,15 @@ fn a_change_is_made_where_everything_is_as_expected() {
         remove: vec!["b".to_owned(), "never-there".to_owned()],
     };
     lab.pool.omap_update(&object, &update).unwrap();
-    let page = lab.pool.omap_page(&object, "", "", 10).unwrap();
+    let page = lab
+        .pool
+        .omap_page(&object, &OmapCursor::default(), "", 10)
+        .unwrap();
     assert_eq!(
         page.entries,
         [pair("a", "2"), pair("c", "1"), pair("new", "2")]
     );
-    assert!(!page.more);
+    assert_eq!(page.next, None);
     lab.pool.remove_object(&object).unwrap();
 }
 
@@ -169,7 +173,10 @@ fn nothing_is_changed_where_one_thing_is_not_as_expected() {
         };
         let error = lab.pool.omap_update(&object, &update).unwrap_err();
         assert!(error.is_compare_failed(), "{one:?}: {error}");
-        let page = lab.pool.omap_page(&object, "", "", 10).unwrap();
+        let page = lab
+            .pool
+            .omap_page(&object, &OmapCursor::default(), "", 10)
+            .unwrap();
         assert_eq!(page.entries, [pair("a", "1"), pair("b", "1")], "{one:?}");
     }
     lab.pool.remove_object(&object).unwrap();

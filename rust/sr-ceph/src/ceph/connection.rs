@@ -4,12 +4,22 @@ use std::path::{Path, PathBuf};
 
 use librbd::{Cause, ConnectionFailure, Error};
 
+use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
 
 /// The fix of an error of connecting. `None`: the error's own text has it, or there is none.
 pub(crate) fn fix(error: &Error, config: &DeviceConfig) -> Option<String> {
     match error {
         Error::NoConnection(failure) => of_failure(failure, config),
+        Error::File { role, path, .. } if *role == librbd::CONF => Some(name_monitors(Some(path))),
+        Error::File { role, path, .. } if *role == librbd::KEYRING => {
+            Some(get_key(Some(path), config))
+        }
+        Error::File { path, .. } => Some(format!(
+            "on a node of the cluster: ceph auth get-key client.{}; put what it prints into {} here",
+            config.user(),
+            path.display()
+        )),
         _ => None,
     }
 }
@@ -26,13 +36,28 @@ pub(crate) fn of_failure(failure: &ConnectionFailure, config: &DeviceConfig) -> 
                  addresses that 'ceph mon dump' prints on a node of the cluster"
             ))
         }
-        Cause::KeyType => Some(make_aes_key(user)),
-        Cause::NoKey | Cause::Refused => Some(get_key(failure.key_file(), config)),
-        Cause::Silent => Some(
-            "compare the addresses with 'ceph mon dump' on a node of the cluster; open ports 6789 and 3300 \
-             (monitors), 6800 to 7300 (OSDs) to this host"
+        Cause::BadMonitors(_) => Some(
+            "write the addresses that 'ceph mon dump' prints on a node of the cluster; an IPv6 address \
+             with a port is [ADDRESS]:PORT"
                 .to_owned(),
         ),
+        Cause::NoMethod => Some(
+            "take auth_client_required out of Ceph's configuration on this host, and on a node of the \
+             cluster: ceph config rm client auth_client_required"
+                .to_owned(),
+        ),
+        Cause::KeyType => Some(make_aes_key(user)),
+        Cause::NoKey => Some(get_key(failure.key_file(), config)),
+        Cause::Refused => Some(format!(
+            "{}. If that key is there already, the user lacks caps: {}",
+            get_key(failure.key_file(), config),
+            Caps::new(config, &[]).grant()
+        )),
+        // A monitor of Ceph 20 may close a connection of messenger v1 before its refusal of a key is sent.
+        Cause::Silent => Some(format!(
+            "compare the addresses with 'ceph mon dump' on a node of the cluster; open ports 6789 and 3300 \
+             (monitors), 6800 to 7300 (OSDs) to this host; compare the key with 'ceph auth get client.{user}'"
+        )),
         Cause::Other => None,
     }
 }

@@ -37,6 +37,19 @@ impl From<Error> for ClusterError {
 /// `RBD_FEATURE_STRIPINGV2` and `RBD_FEATURE_DATA_POOL`.
 const FOREIGN_LAYOUT: u64 = 1 << 1 | 1 << 7;
 
+/// Adds to the error of opening an image what it means that librbd lacks a function.
+pub(super) fn explain_open(pool: &librbd::Pool, mut error: ClusterError) -> ClusterError {
+    if error.errno == nix::libc::ENOSYS {
+        let pool = pool.name();
+        error.detail = Some(format!(
+            "the pool or the image asks for a plugin that librbd does not have on this host; \
+             for the pool: 'rbd config pool rm {pool} rbd_plugins'; \
+             'rbd config pool ls {pool}' lists all settings"
+        ));
+    }
+    error
+}
+
 /// Refuses an image that was just made and keeps its data elsewhere, or in stripes: the user has
 /// no rights in another pool, and the kernel of a host may know no stripes.
 pub(super) fn require_own_data(

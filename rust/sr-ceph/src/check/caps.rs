@@ -18,20 +18,23 @@ pub(super) fn mon(cluster: &Cluster, caps: &Caps) -> Outcome {
     }
 }
 
-/// Reads, lists and writes what is not there: each needs its cap before it finds nothing to do.
+/// Reads, lists, executes and writes what is not there: each needs its cap before it finds nothing to do.
 pub(super) fn osd(cluster: &Cluster, pool: &str, report: &ClusterReport, caps: &Caps) -> Outcome {
     let absent = format!("smblock.check.{}", uuid::Uuid::new_v4());
     let attempt = || -> librbd::Result<()> {
         let pool = cluster.pool(pool)?;
         pool.object_exists(&absent)?;
         pool.image_list()?;
+        pool.image_id(&absent)?; // runs a class method
         match pool.remove_object(&absent) {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,
         }
     };
     match attempt() {
-        Ok(()) => Outcome::Ok(format!("{pool} can be read, listed and written")),
+        Ok(()) => Outcome::Ok(format!(
+            "{pool} can be read, listed and written, and its classes called"
+        )),
         Err(error) if error.errno() == Some(Errno::ETIMEDOUT as i32) => {
             no_reply(error, report, caps)
         }

@@ -24,17 +24,29 @@ pub(super) fn lines(
         } => Some(failure),
         _ => None,
     };
-    let fix = failure.and_then(|failure| connection::of_failure(failure, config));
+    let fix = match error {
+        crate::Error::Unreachable { source, .. } => connection::fix(source, config),
+        _ => None,
+    };
     let fix = fix.unwrap_or_else(|| {
         "on a node of the cluster: ceph -s; ceph mon dump; and see /var/log/SMlog here".to_owned()
     });
     let topic = failure.map_or(MONITORS, |failure| match failure.cause {
-        Cause::NoMonitors => CONF,
-        Cause::UnknownHosts(_) if !failure.sources.monitors_were_given => CONF,
+        Cause::NoMonitors | Cause::NoMethod => CONF,
+        Cause::UnknownHosts(_) | Cause::BadMonitors(_) if !failure.sources.monitors_were_given => {
+            CONF
+        }
         Cause::NoKey | Cause::KeyType => KEYRING,
         Cause::Refused => USER,
-        Cause::UnknownHosts(_) | Cause::Silent | Cause::Other => MONITORS,
+        Cause::UnknownHosts(_) | Cause::BadMonitors(_) | Cause::Silent | Cause::Other => MONITORS,
     });
+    let topic = match error {
+        crate::Error::Unreachable {
+            source: Error::File { role, .. },
+            ..
+        } if *role == librbd::KEYRING => KEYRING,
+        _ => topic,
+    };
     let mut lines = Vec::new();
     let fix = match topic {
         USER | KEYRING => format!("{fix}. If there is no such user: {make_user}"),

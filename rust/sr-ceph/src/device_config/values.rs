@@ -6,8 +6,6 @@
 //! that error messages advise (quotes, leading dash). So each kind has the characters that are
 //! known to be harmless everywhere, and the rest is refused here, once.
 
-use std::net::IpAddr;
-
 use sr::device_config::{characters, no_leading_dash, Problem};
 
 const POOL_LIMIT: usize = 255;
@@ -55,7 +53,8 @@ pub(super) fn mon_host(value: &str) -> Result<String, Problem> {
         |c| c.is_ascii_alphanumeric() || ".-:,[]/".contains(c),
         "addresses separated by commas, without spaces",
     )?;
-    if items(value).is_some_and(|monitors| monitors.into_iter().all(is_monitor)) {
+    let monitors = librbd::mon_host_entries(value, |c| c == ',');
+    if monitors.is_some_and(|list| list.into_iter().all(librbd::is_mon_host_entry)) {
         return Ok(value.to_owned());
     }
     Err(Problem::Meaning(
@@ -63,73 +62,4 @@ pub(super) fn mon_host(value: &str) -> Result<String, Problem> {
          [v2:ADDRESS:PORT,v1:ADDRESS:PORT]"
             .to_owned(),
     ))
-}
-
-/// Splits at the commas outside brackets; `None` where the brackets do not match.
-fn items(list: &str) -> Option<Vec<&str>> {
-    let mut items = Vec::new();
-    let mut depth = 0_u32;
-    let mut start = 0;
-    for (at, byte) in list.bytes().enumerate() {
-        match byte {
-            b'[' => depth += 1,
-            b']' => depth = depth.checked_sub(1)?,
-            b',' if depth == 0 => {
-                items.push(&list[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    items.push(&list[start..]);
-    (depth == 0).then_some(items)
-}
-
-fn is_monitor(item: &str) -> bool {
-    let group = || item.strip_prefix('[')?.strip_suffix(']').and_then(items);
-    // An address first: [fd00::1]:6789 begins with a bracket and is no group.
-    is_address(item) || group().is_some_and(|group| group.into_iter().all(is_address))
-}
-
-/// `[v1:|v2:|any:]HOST[:PORT][/NONCE]`
-fn is_address(text: &str) -> bool {
-    let text = ["v1:", "v2:", "any:"]
-        .iter()
-        .find_map(|messenger| text.strip_prefix(messenger))
-        .unwrap_or(text);
-    let text = match text.split_once('/') {
-        Some((_, nonce)) if nonce.parse::<u32>().is_err() => return false,
-        Some((address, _)) => address,
-        None => text,
-    };
-    if text.parse::<IpAddr>().is_ok() {
-        return true; // before looking for a port: a bare IPv6 address is full of colons
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (text, None),
-    };
-    if port.is_some_and(|port| !matches!(port.parse::<u16>(), Ok(1..))) {
-        return false;
-    }
-    match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-        Some(bracketed) => bracketed.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => is_host_name(host),
-    }
-}
-
-/// A DNS name or an IPv4 address. All digits and dots is an address, so 10.0.0 is neither.
-fn is_host_name(host: &str) -> bool {
-    if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return host.parse::<std::net::Ipv4Addr>().is_ok();
-    }
-    host.len() <= 253
-        && host.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        })
 }

@@ -1,6 +1,10 @@
 //! What an administrator can do about an error.
 
+use uuid::Uuid;
+
+use crate::catalogue::keys::SR_KEY;
 use crate::hold::Hold;
+use crate::record::Unreadable;
 
 /// What an administrator can do about a claim that counts.
 pub(super) fn advise_on_hold(hold: &Hold, host: &str) -> String {
@@ -17,6 +21,19 @@ pub(super) fn advise_on_hold(hold: &Hold, host: &str) -> String {
         }
         Hold::Watched(address) => format!(
             "Its kernel client {address} watches the image, so it may be writing: unplug the disk there. If the host is off, the watch ends within 30 s: try again then, or cut the host off with 'smblock-admin fence --host {host}' and the SR's device-config"
+        ),
+    }
+}
+
+/// What an administrator can do about a value of the catalogue that cannot be read.
+pub(super) fn advise_on_damage(sr: &Uuid, pool: &str, key: &str, source: &Unreadable) -> String {
+    match source {
+        Unreadable::Newer(_) => "; no other VDI is affected".to_owned(),
+        Unreadable::Malformed(_) if key == SR_KEY => format!(
+            ", and no VDI of the SR can be used until it is written back: 'rados -p {pool} setomapval smblock.sr.{sr} {key} '{{\"version\":1,\"nonce\":\"{sr}\",\"uuid\":\"{sr}\",\"name_label\":\"\",\"name_description\":\"\",\"created\":0}}''"
+        ),
+        Unreadable::Malformed(_) => format!(
+            "; no other VDI is affected. A copy can be written back with 'rados -p {pool} setomapval smblock.sr.{sr} {key} VALUE'; to give the entry up, which leaves its image alone: 'rados -p {pool} rmomapkey smblock.sr.{sr} {key}'"
         ),
     }
 }

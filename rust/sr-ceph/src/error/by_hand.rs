@@ -2,17 +2,22 @@
 
 use uuid::Uuid;
 
+/// A migration of an image is under way. Whoever waits for its end is told the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("image {image} is being migrated ('rbd migration prepare'), and cannot be used before that has ended: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back. Take it back if it goes to another pool: the disk can be used in this pool only. Then run 'xe sr-scan uuid={sr}'")]
+pub struct Migrating {
+    /// The image, `POOL/IMAGE`.
+    pub image: String,
+    /// The SR.
+    pub sr: Uuid,
+}
+
 /// Why an image is refused that was changed outside smblock. `image` is `POOL/IMAGE`.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ByHand {
     /// A migration was prepared.
-    #[error("image {image} is being migrated ('rbd migration prepare'), and cannot be used before that has ended: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back. Then run 'xe sr-scan uuid={sr}'")]
-    Migrating {
-        /// The image.
-        image: String,
-        /// The SR.
-        sr: Uuid,
-    },
+    #[error(transparent)]
+    Migrating(#[from] Migrating),
     /// The image is a mirror's copy.
     #[error("image {image} is demoted: it is the copy of a mirror, and takes no changes. Once the primary copy is demoted or lost, run 'rbd mirror image promote {image}', then try again")]
     Demoted {
@@ -20,12 +25,10 @@ pub enum ByHand {
         image: String,
     },
     /// The snapshot is protected.
-    #[error("snapshot {image}@{snapshot} is protected ('rbd snap protect'), and cannot be removed. 'rbd children {image}@{snapshot}' lists the clones that need it; without clones, run 'rbd snap unprotect {image}@{snapshot}', then try again")]
+    #[error("snapshot {spec} is protected ('rbd snap protect'), and cannot be removed. 'rbd children {spec}' lists the clones that need it; without clones, run 'rbd snap unprotect {spec}', then try again")]
     Protected {
-        /// The image.
-        image: String,
         /// The snapshot.
-        snapshot: String,
+        spec: String,
     },
     /// The image does not exist, and another one has its name.
     #[error("VDI {vdi}: its image (id {lost}) does not exist any more; the image that is called {image} now (id {found}) was made outside smblock and was left alone. If it is to be the disk, run {adopt} and 'xe sr-scan uuid={sr}'; else rename it ('rbd rename'), and destroy the VDI", adopt = advise_to_adopt(.image, .sr, .disk))]
@@ -69,8 +72,44 @@ pub enum ByHand {
         /// The SR.
         sr: Uuid,
     },
+    /// The image is in the trash.
+    #[error("image {image} of VDI {vdi} is in the trash: it cannot be attached. 'rbd trash restore --pool {pool} {id}' brings it back")]
+    Trashed {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The image's id.
+        id: String,
+        /// The pool.
+        pool: String,
+    },
+    /// The pool's directory does not list the image.
+    #[error("VDI {vdi}: image {image} (id {id}) exists, but the directory of pool {pool} (object rbd_directory) does not list it, so it cannot be opened. Write its two entries back: printf '{}' | rados -p {pool} setomapval rbd_directory id_{id}; printf '{}' | rados -p {pool} setomapval rbd_directory name_{image}", directory_value(.image), directory_value(.id))]
+    Unlisted {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The image's id.
+        id: String,
+        /// The pool.
+        pool: String,
+    },
+    /// Something that the image needs does not exist.
+    #[error("VDI {vdi}: image {image} (id {id}) exists, but cannot be opened (ENOENT): its name, its parent or its data pool does not exist. The keys parent and data_pool_id in 'rados -p {pool} listomapvals rbd_header.{id}' name the latter two. Bring back what is missing, or destroy the VDI")]
+    Incomplete {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image's name.
+        image: String,
+        /// The image's id.
+        id: String,
+        /// The pool.
+        pool: String,
+    },
     /// The image cannot be taken out of its group.
-    #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), group_name = name_of(.group))]
+    #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), group_name = librbd::quoted(name_of(.group)))]
     InGroup {
         /// The image's id.
         id: String,
@@ -89,6 +128,13 @@ fn pool_of(group: &str) -> &str {
 
 fn name_of(group: &str) -> &str {
     group.split_once('/').map_or(group, |(_, name)| name)
+}
+
+/// A value of RBD's directory, as `printf` takes it: the length of the text in four bytes, and the text.
+fn directory_value(text: &str) -> String {
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let octal = length.iter().map(|byte| format!("\\{byte:03o}"));
+    octal.chain([text.to_owned()]).collect()
 }
 
 /// The command that makes an image the one of a VDI.

@@ -40,7 +40,10 @@ impl Images<'_> {
         };
         match self.cluster.trash_image(&name) {
             Err(e) if e.is_not_found() => Ok(()),
-            other => other.doing(&doing),
+            other => {
+                let moved = other.doing(&doing);
+                moved.map_err(|error| self.explain_refusal(image, error))
+            }
         }
     }
 }

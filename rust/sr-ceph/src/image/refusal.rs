@@ -16,7 +16,7 @@ impl Images<'_> {
     pub(crate) fn refusal_of(&self, name: &str, features: u64) -> Option<ByHand> {
         let image = self.path(name);
         if features & MIGRATING != 0 {
-            return Some(ByHand::Migrating { image, sr: self.sr });
+            return Some(self.migrating(name).into());
         }
         (features & NON_PRIMARY != 0).then_some(ByHand::Demoted { image })
     }
@@ -69,9 +69,9 @@ impl Images<'_> {
         };
         let state = self.cluster.image(&image.id).doing(&doing)?;
         let found = state.snapshots.into_iter().find(|s| s.id == id);
+        let snapshot = found.map_or_else(|| id.to_string(), |snapshot| snapshot.name);
         Ok(Some(ByHand::Protected {
-            image: self.path(&state.name),
-            snapshot: found.map_or_else(|| id.to_string(), |snapshot| snapshot.name),
+            spec: self.snapshot_path(&state.name, &snapshot),
         }))
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Images;
-use crate::cluster::{ImageState, MIGRATING};
+use crate::cluster::{ImageState, TrashedImage, MIGRATING};
 use crate::error::{ByHand, Context, Error, Result};
 use crate::record::ImageRef;
 
@@ -111,17 +111,58 @@ impl Images<'_> {
             }
             .into(),
             Ok(Successor::Foreign(found)) => self.replaced(vdi, image, found).into(),
-            Ok(Successor::Migrating) => ByHand::Migrating {
-                image: self.path(&image.name),
-                sr: self.sr,
-            }
-            .into(),
+            Ok(Successor::Migrating) => ByHand::from(self.migrating(&image.name)).into(),
             Err(error) => error,
-            Ok(Successor::None) => Error::ImageMissing {
+            Ok(Successor::None) => match self.cluster.features(&image.id) {
+                Err(e) if e.is_not_found() => Error::ImageMissing {
+                    vdi,
+                    image: image.name.clone(),
+                    id: image.id.clone(),
+                    pool: self.cluster.pool_name().to_owned(),
+                },
+                Err(source) => Error::Cluster {
+                    doing: format!("looking for image {}", image.name),
+                    source,
+                },
+                Ok(_) => self.explain_unopened(vdi, image).into(),
+            },
+        }
+    }
+
+    /// What it means that the image of a VDI, which exists, is not in the pool's directory.
+    pub(crate) fn explain_unlisted(&self, vdi: Uuid, image: &ImageRef, features: u64) -> String {
+        match self.refusal_of(&image.name, features) {
+            Some(refusal) => format!("VDI {vdi}: {refusal}"),
+            None => self.explain_unopened(vdi, image).to_string(),
+        }
+    }
+
+    /// Why an image that exists cannot be used. If the cluster does not say which it is, the cause named is
+    /// that the image is in the trash.
+    fn explain_unopened(&self, vdi: Uuid, image: &ImageRef) -> ByHand {
+        let (name, id) = (image.name.clone(), image.id.clone());
+        let pool = self.cluster.pool_name().to_owned();
+        let is_trashed = |trash: Vec<TrashedImage>| trash.iter().any(|found| found.id == id);
+        if self.cluster.trash().map_or(true, is_trashed) {
+            return ByHand::Trashed {
                 vdi,
-                image: image.name.clone(),
-                id: image.id.clone(),
-                pool: self.cluster.pool_name().to_owned(),
+                image: name,
+                id,
+                pool,
+            };
+        }
+        match self.cluster.image_name(&image.id) {
+            Ok(None) => ByHand::Unlisted {
+                vdi,
+                image: name,
+                id,
+                pool,
+            },
+            _ => ByHand::Incomplete {
+                vdi,
+                image: name,
+                id,
+                pool,
             },
         }
     }

@@ -26,6 +26,24 @@ impl World {
         }
     }
 
+    /// `rados rm rbd_directory`: the pool forgets the names of its images.
+    pub fn lose_directory(&self) {
+        self.lock().pool.directory.clear();
+    }
+
+    /// `rados rm rbd_header.ID`.
+    pub fn lose_header(&self, id: &str) {
+        self.lock().pool.images.remove(id);
+    }
+
+    /// `rados setomapval rbd_directory` of an image's two entries.
+    pub fn list_again(&self, id: &str) {
+        let pool = &mut self.lock().pool;
+        if let Some(image) = pool.images.get(id) {
+            pool.directory.insert(image.name.clone(), id.to_owned());
+        }
+    }
+
     /// `rbd rename`.
     pub fn rename_image(&self, name: &str, new: &str) {
         let pool = &mut self.lock().pool;
@@ -182,6 +200,28 @@ impl World {
                 pool.directory.insert(image.name.clone(), old.to_owned());
             }
         });
+    }
+
+    /// `rbd migration prepare`, `execute` and `commit`, to another pool.
+    pub fn migrate_away(&self, name: &str) {
+        let pool = &mut self.lock().pool;
+        let id = pool.directory.remove(name);
+        if let Some(image) = id.and_then(|id| pool.images.remove(&id)) {
+            pool.elsewhere.insert(name.to_owned(), image);
+        }
+    }
+
+    /// The same back to this pool: image and snapshots get other ids.
+    pub fn migrate_back(&self, name: &str) {
+        let mut state = self.lock();
+        let Some(mut image) = state.pool.elsewhere.remove(name) else {
+            return;
+        };
+        for at in 0..image.snapshots.len() {
+            image.snapshots[at].id = state.number();
+        }
+        let id = format!("m{:x}", state.number());
+        state.pool.insert(&id, image);
     }
 
     fn end_migration(&self, name: &str, end: impl FnOnce(&mut Pool, &str, &str)) {

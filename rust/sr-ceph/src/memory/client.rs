@@ -63,4 +63,13 @@ impl MemoryCluster {
         let image = image.ok_or_else(|| ClusterError::new(call, id, libc::ENOENT))?;
         Ok(at(image))
     }
+
+    /// The same of an image that is opened for it. librbd looks its name up in the directory and in the
+    /// trash, and opens its parents: without them it returns ENOENT, too.
+    pub(super) fn open<T>(&self, call: &str, id: &str, at: impl FnOnce(&Image) -> T) -> Result<T> {
+        let state = self.request(call, id)?;
+        let opened = state.pool.openable(id);
+        let image = opened.ok_or_else(|| ClusterError::new(call, id, libc::ENOENT))?;
+        Ok(at(image))
+    }
 }

@@ -244,7 +244,7 @@ impl Cluster for MemoryCluster {
     }
 
     fn image(&self, id: &str) -> Result<ImageState> {
-        self.look("image", id, |image| image.state(id))
+        self.open("image", id, |image| image.state(id))
     }
 
     fn image_by_name(&self, name: &str) -> Result<ImageState> {
@@ -274,7 +274,7 @@ impl Cluster for MemoryCluster {
 
     fn watchers(&self, id: &str) -> Result<Vec<Watcher>> {
         let state = self.request("watchers", id)?;
-        if !state.pool.images.contains_key(id) {
+        if state.pool.openable(id).is_none() {
             return Err(ClusterError::new("watchers", id, libc::ENOENT));
         }
         Ok(state.pool.watchers(id))
@@ -355,6 +355,9 @@ impl Cluster for MemoryCluster {
         let pool = &mut self.request_lock("empty_image", id)?.pool;
         let image = pool.images.get_mut(id);
         let image = image.ok_or_else(|| ClusterError::new("empty_image", id, libc::ENOENT))?;
+        if image.is_read_only() {
+            return Err(ClusterError::new("empty_image", id, libc::EROFS));
+        }
         if image.parent.is_some() && !image.snapshots.is_empty() {
             image.whiteouts = image.whiteouts.max(image.size);
         }
@@ -368,6 +371,7 @@ impl Cluster for MemoryCluster {
         match pool.images.get(id) {
             None => fail(libc::ENOENT),
             Some(image) if image.parent.is_none() => fail(libc::EINVAL),
+            Some(image) if image.is_read_only() => fail(libc::EROFS),
             Some(_) if pool.full => fail(libc::EDQUOT),
             Some(_) => {
                 pool.flatten(id);

@@ -136,6 +136,8 @@ pub(super) struct Pool {
     /// The source of each migration that is not committed, by its id, and the image that takes its
     /// place.
     pub migrations: BTreeMap<String, String>,
+    /// Images that were migrated to another pool, by name.
+    pub elsewhere: BTreeMap<String, Image>,
     pub quota_bytes: u64,
     pub stored: u64,
     pub full: bool,
@@ -148,6 +150,18 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// The image, if librbd can open it by its id: the directory or the trash has its name, and each of
+    /// its parents exists.
+    pub(super) fn openable(&self, id: &str) -> Option<&Image> {
+        let image = self.images.get(id)?;
+        let is_named = self.trash.contains(id) || self.directory.values().any(|found| found == id);
+        let mut parent = image.parent.as_ref();
+        while let Some((of, _)) = parent {
+            parent = self.images.get(of)?.parent.as_ref();
+        }
+        is_named.then_some(image)
+    }
+
     pub fn insert(&mut self, id: &str, image: Image) {
         self.directory.insert(image.name.clone(), id.to_owned());
         self.images.insert(id.to_owned(), image);

@@ -178,12 +178,13 @@ impl Repository<'_> {
 
     fn work_on(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {
         let image = &pending.image;
-        match &pending.kind {
+        let done = match &pending.kind {
             Kind::Trashed => self.purge(image, progress),
             Kind::TrashedOutside => Ok(()),
             Kind::Hidden { snapshots: 0, .. } => self.discard_hidden(image),
             Kind::Hidden { .. } => self.empty(image, progress),
             Kind::LongChain { .. } => self.flatten(pending, progress),
-        }
+        };
+        done.map_err(|error| self.images.explain_refusal(image, error))
     }
 }

@@ -1,7 +1,7 @@
 //! Scanning an SR.
 //!
-//! What a scan leaves out, XAPI forgets, with its name: so nothing is left out but what was
-//! looked up on its own and does not exist, and whatever cannot be read is an error or is
+//! What a scan leaves out, XAPI forgets, with its name. So each VDI of the catalogue is listed, also one
+//! whose image does not exist: it may be in another pool. What cannot be read is an error, or is
 //! reported as XAPI knows it.
 
 mod sizes;
@@ -12,9 +12,9 @@ use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
 use crate::catalogue::{hidden_key, image_prefix, intent_key, vdi_key, Stored, VDI_PREFIX};
-use crate::cluster::{Entries, Swap};
+use crate::cluster::Entries;
 use crate::error::{Context, Error, Result};
-use crate::record::{ImageMeta, Intent, Unreadable, VdiRecord};
+use crate::record::{ImageMeta, Unreadable, VdiRecord};
 use crate::usage::PoolUsage;
 use crate::Repository;
 
@@ -108,22 +108,19 @@ impl Repository<'_> {
         let record = &stored.record;
         let image = record.volume.image();
         if !images.contains_key(&image.id) {
-            match self.cluster.image(&image.id) {
-                Ok(found) => scan.warn(match self.images.refusal_of(&image.name, found.features) {
-                    Some(refusal) => format!("VDI {}: {refusal}", record.uuid),
-                    None => format!(
-                        "image {} of VDI {} is in the trash, or has lost its name: it cannot be attached. 'rbd trash restore --pool {} {}' brings it back",
-                        image.name, record.uuid, self.cluster.pool_name(), image.id
-                    ),
-                }),
+            // The header is asked: opening an image fails with ENOENT if only its name, or its parent,
+            // does not exist.
+            match self.cluster.features(&image.id) {
+                Ok(features) => {
+                    scan.warn(self.images.explain_unlisted(record.uuid, image, features));
+                }
                 Err(e) if !e.is_not_found() => {
                     return Err(e).doing(&format!("looking for image {}", image.name));
                 }
-                // Another image has its name: the administrator decides whether it is the disk.
+                // The administrator decides whether it is lost.
                 Err(_) => match self.images.explain_missing(record.uuid, image) {
-                    Error::ByHand(reason) => scan.warn(reason.to_string()),
-                    Error::ImageMissing { .. } => {
-                        return self.forget(stored, known.is_some(), scan)
+                    reason @ (Error::ByHand(_) | Error::ImageMissing { .. }) => {
+                        scan.warn(reason.to_string());
                     }
                     error => return Err(error),
                 },
@@ -144,38 +141,6 @@ impl Repository<'_> {
             size: record.size,
             xapi,
             known_to_xapi: known.is_some(),
-        }))
-    }
-
-    /// Drops the record of a VDI whose image was looked up and does not exist.
-    fn forget(
-        &self,
-        stored: &Stored<VdiRecord>,
-        known_to_xapi: bool,
-        scan: &mut Scan,
-    ) -> Result<Option<ScannedVdi>> {
-        let record = &stored.record;
-        let swap = Swap::default()
-            .expect(vdi_key(&record.uuid), Some(stored))
-            .expect::<Intent>(intent_key(&record.uuid), None)
-            .erase(vdi_key(&record.uuid));
-        if self
-            .catalogue
-            .commit(&format!("forgetting VDI {}", record.uuid), &swap)?
-        {
-            let image = record.volume.image();
-            scan.warn(format!(
-                "VDI {} ({:?}) is gone: its image {} (id {}) was removed outside this driver",
-                record.uuid, record.xapi.name_label, image.name, image.id
-            ));
-            return Ok(None);
-        }
-        // Changed this very moment: the record's new state is for the next scan.
-        Ok(Some(ScannedVdi {
-            uuid: record.uuid,
-            size: record.size,
-            xapi: record.xapi.clone(),
-            known_to_xapi,
         }))
     }
 

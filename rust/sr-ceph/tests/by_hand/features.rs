@@ -38,6 +38,39 @@ fn a_demoted_disk_is_refused_with_the_command_that_promotes_it() {
 }
 
 #[test]
+fn a_demoted_image_whose_data_is_to_be_freed_is_named_with_its_promotion() {
+    let (lab, disk) = Lab::with_disk();
+    lab.world.set_manager(false);
+    let (name, snapshot) = (lab.image_name(&disk), lab.snapshot(&disk));
+    let features = ImageFeatures::DEFAULT.bits();
+    delete(&lab, &disk);
+    let promote = format!("'rbd mirror image promote rbd/{name}'");
+    // Its head is to be emptied, and then the image is to go to the trash.
+    for with_snapshot in [true, false] {
+        if !with_snapshot {
+            lab.world.set_features(&name, features);
+            lab.world.remove_snapshots(&name);
+        }
+        lab.world.set_features(&name, features | NON_PRIMARY);
+        let mut failures = String::new();
+        let reclaimed = lab.run(A, |sr| {
+            sr.reclaim(|_, report| {
+                if let sr_ceph::sr::reclaim::Report::Failed(error) = report {
+                    failures.push_str(&error.to_string());
+                }
+            })
+        });
+        assert_eq!(reclaimed.unwrap(), 1);
+        assert_says(&failures, &["demoted", &promote]);
+    }
+    assert_eq!(lab.scan(A).unwrap().vdis.len(), 1, "the scan goes on");
+    lab.world.set_features(&name, features);
+    delete(&lab, &snapshot);
+    lab.world.set_manager(true);
+    lab.clear();
+}
+
+#[test]
 fn a_feature_enabled_by_hand_is_named_with_its_removal() {
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);

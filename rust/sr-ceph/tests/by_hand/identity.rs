@@ -123,6 +123,23 @@ fn an_image_migrated_under_a_claim_is_taken_over_after_its_end() {
 }
 
 #[test]
+fn a_disk_migrated_to_another_pool_stays_listed_until_it_is_back() {
+    let (lab, disk, snapshot, name) = family();
+    lab.world.migrate_away(&name);
+    let before = lab.record(&disk);
+    let scan = lab.scan(A).unwrap();
+    assert_eq!(scan.vdis.len(), 3);
+    let back = format!("'rbd migration prepare POOL2/{name} rbd/{name}'");
+    assert_says(&scan.warnings.concat(), &[&back, "xe vdi-destroy"]);
+    let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
+    assert_says(&refusal, &[&back]);
+    assert_eq!(lab.record(&disk).unwrap().volume, before.unwrap().volume);
+    lab.world.migrate_back(&name);
+    lab.scan(A).unwrap();
+    assert_whole(&lab, &disk, &snapshot);
+}
+
+#[test]
 fn an_image_imported_over_with_its_image_meta_is_taken_over() {
     let (lab, disk, snapshot, name) = family();
     let id = lab.world.import_over(&name, true).unwrap();
@@ -231,4 +248,41 @@ fn a_renamed_disk_works_under_its_new_name_and_is_deleted() {
     let (lab, disk, snapshot, name) = family();
     lab.world.rename_image(&name, "vm-db");
     assert_whole(&lab, &disk, &snapshot);
+}
+
+#[test]
+fn a_scan_keeps_the_disks_of_a_pool_that_lost_its_directory() {
+    let (lab, disk, snapshot, name) = family();
+    let (id, count) = (lab.image_id(&disk), lab.vdis(A).len());
+    let listed = lab.world.snapshot().images;
+    lab.world.lose_directory();
+    let scan = lab.scan(A).unwrap();
+    assert_eq!(scan.vdis.len(), count);
+    let length = name.len();
+    let value = format!("printf '\\{length:03o}\\000\\000\\000{name}'");
+    let command = format!("{value} | rados -p rbd setomapval rbd_directory id_{id}");
+    assert_says(&scan.warnings.concat(), &[&command]);
+    let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
+    assert_says(&refusal, &[&command]);
+    for id in listed.values() {
+        lab.world.list_again(id);
+    }
+    assert_whole(&lab, &disk, &snapshot);
+}
+
+#[test]
+fn a_scan_keeps_a_clone_in_the_trash_whose_parent_is_gone() {
+    let (lab, disk, snapshot, _) = family();
+    let clone = lab.clone_of(&snapshot);
+    lab.world.lose_header(&lab.image_id(&disk));
+    let (name, id) = (lab.image_name(&clone), lab.image_id(&clone));
+    let refusal = refused(&lab, |sr| sr.activate_vdi(&clone, true));
+    assert_says(&refusal, &[&format!("listomapvals rbd_header.{id}'")]);
+    lab.world.move_to_trash(&name);
+    let scan = lab.scan(A).unwrap();
+    assert!(scan.vdis.iter().any(|vdi| vdi.uuid == clone));
+    assert_says(
+        &scan.warnings.concat(),
+        &[&format!("'rbd trash restore --pool rbd {id}'")],
+    );
 }

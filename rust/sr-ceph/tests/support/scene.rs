@@ -45,6 +45,8 @@ pub struct Scene {
 /// The disks of dead processes.
 #[derive(Default)]
 struct Left {
+    /// Their images were removed by hand: each stays listed.
+    removed: Vec<Uuid>,
     /// Were there, and are to stay as they were.
     disks: Vec<Uuid>,
     /// Were there, and may be gone.
@@ -155,6 +157,7 @@ impl Scene {
         lab.world.map_by_hand(A, &lab.image_name(&growing)).unwrap();
         lab.let_leases_end();
         *self.left.borrow_mut() = Left {
+            removed: vec![removed],
             disks: vec![growing],
             deleting: vec![deleting],
             creating: vec![creating],

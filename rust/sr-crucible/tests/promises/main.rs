@@ -8,6 +8,7 @@ mod keys;
 mod leftovers;
 mod regions;
 mod release;
+mod sizes;
 
 use crucible_host::Volume;
 use sr::xapi::{XapiFields, XapiVdi};

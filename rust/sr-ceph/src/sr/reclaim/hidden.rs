@@ -119,7 +119,10 @@ impl Repository<'_> {
         };
         match self.cluster.grow_image(&image.id, size) {
             Err(e) if e.is_not_found() => Ok(()),
-            other => other.doing(&doing),
+            other => {
+                let grown = other.doing(&doing);
+                grown.map_err(|error| self.images.explain_refusal(image, error))
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::catalogue::Catalogue;
 use crate::chain::SOFT_DEPTH;
+use crate::error::Migrating;
 use crate::record::ImageRef;
 use crate::size::Size;
 
@@ -82,12 +83,7 @@ pub enum Blocker {
         id: String,
     },
     /// The image is being migrated, and a VDI's record names it.
-    Migrating {
-        /// The record's key in the catalogue.
-        key: String,
-        /// The image, `POOL/IMAGE`.
-        image: String,
-    },
+    Migrating(Migrating),
     /// The image is in the trash, smblock has not moved it there, and nothing names it.
     Outside {
         /// The pool.
@@ -179,10 +175,7 @@ impl fmt::Display for Blocker {
                     foreign.join("; ")
                 )
             }
-            Blocker::Migrating { key, image } => write!(
-                f,
-                "it is being migrated, and the key {key} of the catalogue names it: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back"
-            ),
+            Blocker::Migrating(migrating) => migrating.fmt(f),
             Blocker::Open { address } => write!(
                 f,
                 "client {address} has it open: it goes when that one closes it, or 30 s after it died"

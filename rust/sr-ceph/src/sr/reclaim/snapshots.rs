@@ -24,8 +24,9 @@ impl Repository<'_> {
         // The name that it has now: it may have been renamed.
         let name = self.cluster.image_name(&image.id);
         let name = name.doing(&format!("looking for the name of image {}", image.name))?;
-        let path = self.images.path(name.as_ref().unwrap_or(&image.name));
-        let commands = foreign.into_iter().map(|s| self.removal(image, &path, s));
+        let name = name.as_ref().unwrap_or(&image.name);
+        let path = self.images.path(name);
+        let commands = foreign.into_iter().map(|s| self.removal(image, name, s));
         Ok(Blocker::Snapshots {
             vdis: vdis.len(),
             by_clones: removed.len(),
@@ -35,10 +36,17 @@ impl Repository<'_> {
     }
 
     /// The command that removes a snapshot.
-    fn removal(&self, image: &ImageRef, path: &str, snapshot: &SnapshotState) -> Result<String> {
-        let remove = format!("'rbd snap rm {path}@{}'", snapshot.name);
+    fn removal(&self, image: &ImageRef, name: &str, snapshot: &SnapshotState) -> Result<String> {
+        let (path, spec) = (
+            self.images.path(name),
+            self.images.snapshot_path(name, &snapshot.name),
+        );
+        let remove = format!("'rbd snap rm {spec}'");
         Ok(match &snapshot.origin {
-            Origin::Group(group) => format!("'rbd group snap rm {group}' (group snapshot)"),
+            Origin::Group(group) => {
+                let group = librbd::quoted(group);
+                format!("'rbd group snap rm {group}' (group snapshot)")
+            }
             Origin::Mirror => format!("'rbd mirror image disable {path}' (mirror snapshot)"),
             Origin::Removed | Origin::Other(_) => {
                 format!("snapshot id {} of another namespace", snapshot.id)
@@ -48,7 +56,7 @@ impl Repository<'_> {
                 other => {
                     let doing = format!("looking at the snapshots of image {}", image.name);
                     match other.doing(&doing)? {
-                        true => format!("'rbd snap unprotect {path}@{}', {remove}", snapshot.name),
+                        true => format!("'rbd snap unprotect {spec}', {remove}"),
                         false => remove,
                     }
                 }

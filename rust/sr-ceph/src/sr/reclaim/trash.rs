@@ -101,9 +101,8 @@ impl Repository<'_> {
         };
         let holds_up = match named.reason_to_keep(&image.id, &image.name) {
             Some(Reason::NamedBy(key)) if !key.starts_with(VDI_PREFIX) => return None,
-            Some(Reason::NamedBy(key)) if image.migrating => {
-                let (key, image) = (key, self.images.path(&image.name));
-                Some(Blocker::Migrating { key, image })
+            Some(Reason::NamedBy(_)) if image.migrating => {
+                Some(Blocker::Migrating(self.images.migrating(&image.name)))
             }
             Some(Reason::NamedBy(key)) => Some(Blocker::Named { key, pool, id }),
             _ if kind == Kind::TrashedOutside => Some(Blocker::Outside { pool, id }),

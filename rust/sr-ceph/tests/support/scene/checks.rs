@@ -103,6 +103,9 @@ impl Scene {
         self.check_bystander();
         assert!(self.lab.world.paused().is_empty(), "a disk stays paused");
         let left = self.left.borrow();
+        for vdi in &left.removed {
+            assert!(self.lab.record(vdi).is_some(), "{vdi} is not listed");
+        }
         for vdi in &left.creating {
             assert_eq!(self.lab.record(vdi), None, "{vdi} came back");
         }
@@ -122,6 +125,10 @@ impl Scene {
         for (uuid, record) in self.records() {
             let image = record.volume.image();
             let found = pool.images.get(&image.name);
+            if self.left.borrow().removed.contains(&uuid) {
+                assert_eq!(found, None);
+                continue;
+            }
             assert_eq!(found, Some(&image.id), "lost: {uuid}");
             assert!(!record.xapi.name_label.is_empty(), "no name: {uuid}");
             match record.volume.snapshot() {

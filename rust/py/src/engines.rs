@@ -1,0 +1,126 @@
+//! Which SR types there are, and how an error of an SR type becomes SM's.
+
+use std::error::Error as StdError;
+use std::ffi::OsString;
+
+use pyo3::prelude::*;
+use sr::device_config::Refused;
+use sr::engine::{Engine, Error, Pairs, SrType};
+use sr_ceph::engine::CephSr;
+use sr_crucible::engine::CrucibleSr;
+use uuid::Uuid;
+
+use crate::connection::keep_reply;
+use crate::error::{Failure, SM_GENERAL};
+use crate::toolstack::PythonToolstack;
+
+/// SM's name of an error for what a driver does not have.
+const UNIMPLEMENTED: &str = "Unimplemented";
+
+/// All SR types. The first one is that of a device-config that no type recognises.
+const SR_TYPES: [&SrType; 2] = [&sr_ceph::engine::SR_TYPE, &sr_crucible::engine::SR_TYPE];
+
+/// The SR type of that name.
+pub fn sr_type(name: &str) -> Result<&'static SrType, Failure> {
+    let found = SR_TYPES.into_iter().find(|sr_type| sr_type.name == name);
+    found.ok_or_else(|| Failure {
+        key: UNIMPLEMENTED,
+        errno: None,
+        message: format!(
+            "smblock has no SRs of type {name:?}, only of type {}",
+            SR_TYPES.map(|sr_type| sr_type.name).join(" and ")
+        ),
+    })
+}
+
+/// The SR type that a device-config is meant for, by its keys. A key of a later type counts more.
+pub fn sr_type_of(device_config: &Pairs) -> &'static SrType {
+    let mut types = SR_TYPES.into_iter().rev();
+    let found = types.find(|sr_type| sr_type.is_meant_by(device_config));
+    found.unwrap_or(SR_TYPES[0])
+}
+
+/// Makes the engine of an SR. Opens nothing.
+pub fn open(
+    sr_type_name: &str,
+    sr: Uuid,
+    host: String,
+    device_config: Pairs,
+    toolstack: PyObject,
+) -> PyResult<Box<dyn Engine>> {
+    let sr_type = sr_type(sr_type_name)?;
+    if sr_type.name == sr_crucible::engine::SR_TYPE.name {
+        let runner = runner(&toolstack)?;
+        let toolstack = Box::new(PythonToolstack(toolstack));
+        let opened = CrucibleSr::new(sr, host, device_config, toolstack, runner);
+        return boxed(opened);
+    }
+    let toolstack = Box::new(PythonToolstack(toolstack));
+    boxed(CephSr::new(sr, host, device_config, toolstack, keep_reply))
+}
+
+fn boxed<E: Engine + 'static>(opened: sr::engine::Result<E>) -> PyResult<Box<dyn Engine>> {
+    Ok(Box::new(opened.map_err(Failure::from)?))
+}
+
+/// The command that looks after a server, which a pre-flight does not need.
+fn runner(toolstack: &PyObject) -> PyResult<Vec<OsString>> {
+    Python::with_gil(|py| {
+        if toolstack.is_none(py) {
+            return Ok(Vec::new());
+        }
+        let runner: Vec<String> = toolstack.getattr(py, "runner")?.extract(py)?;
+        Ok(runner.into_iter().map(OsString::from).collect())
+    })
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unsupported { .. } => Failure {
+                key: UNIMPLEMENTED,
+                errno: None,
+                message: error.to_string(),
+            },
+            Error::Failed { source, advice } => {
+                let mut failure = of_sr_type(source);
+                if let Some(advice) = advice {
+                    failure.message = format!("{}; {advice}", failure.message);
+                }
+                failure
+            }
+        }
+    }
+}
+
+/// Reads an error by its type. The table of each type is in [`crate::failures`].
+fn of_sr_type(error: Box<dyn StdError + Send + Sync>) -> Failure {
+    let error = match error.downcast::<sr_ceph::Error>() {
+        Ok(error) => return Failure::from(*error),
+        Err(error) => error,
+    };
+    let error = match error.downcast::<sr_crucible::Error>() {
+        Ok(error) => return Failure::from(*error),
+        Err(error) => error,
+    };
+    let error = match error.downcast::<sr_ceph::device_config::ConfigError>() {
+        Ok(error) => return Failure::from(*error),
+        Err(error) => error,
+    };
+    let error = match error.downcast::<sr_crucible::config::ConfigError>() {
+        Ok(error) => return Failure::from(*error),
+        Err(error) => error,
+    };
+    match error.downcast::<Refused>() {
+        Ok(error) => Failure::from(*error),
+        Err(error) => Failure {
+            key: SM_GENERAL,
+            errno: None,
+            message: error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

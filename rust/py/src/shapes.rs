@@ -1,0 +1,105 @@
+//! What the methods of [`crate::sr::Sr`] return, in SM's words.
+
+use std::collections::HashMap;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use sr::engine::{self, Capability, SrType, State, Usage};
+
+use crate::convert;
+
+/// What a scan has found.
+#[pyclass(module = "smblock._core")]
+pub struct Scan {
+    /// The attributes of every VDI in the SR.
+    #[pyo3(get)]
+    vdis: Vec<PyObject>,
+    /// For each snapshot that is new to XAPI, its disk, as UUIDs.
+    #[pyo3(get)]
+    lineage: HashMap<String, String>,
+    /// The SR's attributes.
+    #[pyo3(get)]
+    sr: PyObject,
+}
+
+impl Scan {
+    /// Of an SR of that type.
+    pub fn of(py: Python<'_>, scan: engine::Scan, sr_type: &SrType) -> PyResult<Self> {
+        let vdis = scan.vdis.iter();
+        let vdis = vdis.map(|vdi| convert::attributes(py, vdi, sr_type));
+        let lineage = scan.lineage.iter();
+        let lineage = lineage.map(|(snapshot, disk)| (snapshot.to_string(), disk.to_string()));
+        Ok(Scan {
+            vdis: vdis.collect::<PyResult<_>>()?,
+            lineage: lineage.collect(),
+            sr: sr_attributes(py, &scan.usage)?,
+        })
+    }
+}
+
+/// Work that frees space.
+#[pyclass(module = "smblock._core")]
+pub struct Pending {
+    /// The image's name.
+    #[pyo3(get)]
+    image: String,
+    /// What is to be done.
+    #[pyo3(get)]
+    work: String,
+    /// What has to happen first, or None.
+    #[pyo3(get)]
+    waits_for: Option<String>,
+}
+
+impl From<engine::Pending> for Pending {
+    fn from(pending: engine::Pending) -> Self {
+        Pending {
+            image: pending.object,
+            work: pending.work,
+            waits_for: pending.waits_for,
+        }
+    }
+}
+
+/// What a check of this host has found.
+#[pyclass(module = "smblock._core")]
+pub struct Report {
+    /// The report.
+    #[pyo3(get)]
+    pub text: String,
+    /// Whether an SR works here.
+    #[pyo3(get)]
+    pub healthy: bool,
+}
+
+/// The state, its text, and how much is done, of how much. See [`crate::sr::Sr`]'s `reclaim`.
+pub fn describe(state: &State) -> (&'static str, &str, (u64, u64)) {
+    let (name, text) = match state {
+        State::Progress { done, total, unit } => {
+            return ("progress", unit.name(), (*done, *total));
+        }
+        State::Done(result) => ("done", *result),
+        State::Failed(error) => ("failed", error.as_str()),
+        State::Waits(what) => ("waits", what.as_str()),
+    };
+    (name, text, (0, 0))
+}
+
+/// What SM's `SR` objects call these things. What is not known keeps XAPI's last value.
+pub fn sr_attributes(py: Python<'_>, usage: &Usage) -> PyResult<PyObject> {
+    let attributes = PyDict::new(py);
+    attributes.set_item("virtual_allocation", usage.allocated)?;
+    if let Some(total) = usage.total {
+        attributes.set_item("physical_size", total)?;
+        attributes.set_item("physical_utilisation", usage.used)?;
+    }
+    Ok(attributes.into())
+}
+
+/// The capability of that name.
+pub fn capability(name: &str) -> PyResult<Capability> {
+    let mut all = Capability::ALL.into_iter();
+    let found = all.find(|capability| capability.name() == name);
+    found.ok_or_else(|| PyValueError::new_err(format!("{name:?} is no capability")))
+}

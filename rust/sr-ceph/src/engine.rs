@@ -1,0 +1,337 @@
+//! SRs of type cephrbd behind the border to the fronts, [`sr::engine::Engine`].
+//!
+//! Each operation makes a [`Repository`] on the one connection of this process. Unplugging needs no
+//! cluster: see [`crate::vdi::unplug`].
+
+mod config_keys;
+mod connection;
+mod findings;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sr::check::CheckLine;
+use sr::device_config::Datapath;
+use sr::engine::{
+    Capability, Engine, EngineError, OnBoot, Pairs, Pending, Probe, Result, Scan, SrName, SrType,
+    Step, Usage,
+};
+use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
+use uuid::Uuid;
+
+use crate::caps::Caps;
+use crate::device_config::{ConfigError, DeviceConfig};
+use crate::dom0::{maps_any_of, Dom0, Toolstack};
+use crate::error::{Context, Error};
+use crate::sr::place::Place;
+use crate::vdi::create::NewDisk;
+use crate::vdi::unplug;
+use crate::Repository;
+
+pub use self::connection::close_connection;
+
+/// SRs of type cephrbd.
+pub static SR_TYPE: SrType = SrType {
+    name: "cephrbd",
+    capabilities: &[
+        Capability::SrProbe,
+        Capability::SrUpdate,
+        Capability::ThinProvisioning,
+        Capability::LargeVdi,
+        Capability::AtomicPause,
+        Capability::VdiCreate,
+        Capability::VdiDelete,
+        Capability::VdiIntroduce,
+        Capability::VdiUpdate,
+        Capability::VdiResize,
+        Capability::VdiAttach,
+        Capability::VdiDetach,
+        Capability::VdiActivate,
+        Capability::VdiDeactivate,
+        Capability::VdiSnapshot,
+        Capability::VdiClone,
+        Capability::VdiRevert,
+        Capability::VdiResetOnBoot,
+        Capability::Fence,
+        Capability::Reclaim,
+    ],
+    configuration: &config_keys::CONFIG_KEYS,
+    marks: &["pool"],
+    instead: &[(
+        Capability::Accept,
+        "only SRs of type crucible have volumes to accept: give device-config:volumes or :provisioner",
+    )],
+};
+
+impl EngineError for Error {}
+impl EngineError for ConfigError {}
+
+/// An SR of type cephrbd, as one process on one host sees it. The first call that needs the cluster
+/// connects.
+pub struct CephSr {
+    sr: Uuid,
+    host: String,
+    config: DeviceConfig,
+    toolstack: Box<dyn Toolstack + Send + Sync>,
+    before_connecting: fn(),
+    needs_worker: AtomicBool,
+}
+
+impl CephSr {
+    /// The SR of that UUID, which need not exist yet, on the host of that UUID. Ceph's libraries print to
+    /// stdout: `before_connecting` is called before they are loaded.
+    ///
+    /// # Errors
+    /// The device-config cannot be used.
+    pub fn new(
+        sr: Uuid,
+        host: String,
+        device_config: Pairs,
+        toolstack: Box<dyn Toolstack + Send + Sync>,
+        before_connecting: fn(),
+    ) -> Result<Self> {
+        Ok(CephSr {
+            sr,
+            host,
+            config: DeviceConfig::parse(device_config)?,
+            toolstack,
+            before_connecting,
+            needs_worker: AtomicBool::new(false),
+        })
+    }
+
+    /// Works on the SR on its cluster.
+    fn run<T>(&self, work: impl FnOnce(&Repository<'_>) -> crate::Result<T>) -> Result<T> {
+        let host = self.dom0()?;
+        let place = Place::of(&host, &self.sr);
+        let explain = |error: Error, cluster: &librbd::Cluster| match (&place, cluster.fsid()) {
+            (Some(place), Ok(fsid)) => {
+                let now = (fsid.as_str(), &crate::ceph::pools(cluster));
+                place.explain(&self.sr, error, now)
+            }
+            _ => error,
+        };
+        let pool = connection::pool(&self.config, self.before_connecting, explain)?;
+        let host = host.connected(pool.connection(), self.config.ms_mode());
+        let features = self.config.image_features();
+        let repository = Repository::new(pool.as_ref(), &host, self.sr, features);
+        let result = work(&repository);
+        if repository.needs_worker() {
+            self.needs_worker.store(true, Ordering::Relaxed);
+        }
+        let explained = result.map_err(|error| match error {
+            Error::SrMissing { .. } => explain(error, pool.connection()),
+            other => other,
+        });
+        explained.map_err(|error| self.advised(error))
+    }
+
+    /// The error with what an administrator can do about the caps of the user, if they may be the cause.
+    fn advised(&self, error: Error) -> sr::engine::Error {
+        sr::engine::Error::Failed {
+            advice: Caps::new(&self.config, &[]).advise(&error),
+            source: Box::new(error),
+        }
+    }
+
+    fn dom0(&self) -> Result<Dom0<'_>> {
+        Ok(Dom0::new(&self.host, self.toolstack.as_ref()).doing("looking at this host")?)
+    }
+
+    /// Whether a disk of the SR is mapped on this host.
+    fn maps_any(&self) -> Result<bool> {
+        Ok(maps_any_of(&self.sr).doing("listing this host's devices")?)
+    }
+}
+
+impl Engine for CephSr {
+    fn sr_type(&self) -> &'static SrType {
+        &SR_TYPE
+    }
+
+    fn datapath(&self) -> Datapath {
+        self.config.datapath()
+    }
+
+    fn create(&self, name: &SrName<'_>, datapaths: &[String]) -> Result<()> {
+        self.require_datapath(datapaths)?;
+        self.run(|sr| sr.create_sr(name.label, name.description))
+    }
+
+    fn delete(&self) -> Result<()> {
+        self.run(|sr| sr.delete_sr())
+    }
+
+    fn attach(&self, datapaths: &[String]) -> Result<()> {
+        self.require_datapath(datapaths)?;
+        self.run(|sr| sr.attach_sr())
+    }
+
+    /// Needs no cluster: an SR can be unplugged while the cluster is away. Unmaps what is idle, and is
+    /// refused while a device is open.
+    fn detach(&self) -> Result<()> {
+        if !self.maps_any()? {
+            return Ok(());
+        }
+        match self.run(|sr| Ok(sr.detach_sr())) {
+            Ok(detached) => Ok(detached?),
+            Err(error) => {
+                log::warn!("SR {}: {error}; its idle devices are unmapped", self.sr);
+                Ok(unplug::unmap_sr(&self.dom0()?, &self.sr)?)
+            }
+        }
+    }
+
+    /// Raises an alert if a disk of this host was cut off. Needs no cluster if no disk is mapped.
+    fn check(&self) -> Result<()> {
+        if !self.maps_any()? {
+            return Ok(());
+        }
+        self.run(|sr| {
+            sr.alert_if_cut_off();
+            Ok(())
+        })
+    }
+
+    fn preflight(&self, datapaths: &[String], others: &[Pairs]) -> Result<Vec<CheckLine>> {
+        self.require_datapath(datapaths)?;
+        (self.before_connecting)();
+        // A device-config that cannot be read serves no SR.
+        let others = others.iter().cloned();
+        let others: Vec<_> = others.flat_map(DeviceConfig::parse).collect();
+        Ok(crate::check::check(&self.config, &others))
+    }
+
+    /// With a pool: the SRs in it. Without: the pools that could hold one.
+    fn probe(&self) -> Result<Probe> {
+        let cluster = connection::connect(&self.config, self.before_connecting)?;
+        match self.config.pool() {
+            Some(pool) => {
+                let pool = crate::ceph::CephPool::open(cluster, pool)?;
+                findings::srs(&pool).map_err(|error| self.advised(error))
+            }
+            None => {
+                let pools = findings::pools(&cluster, self.config.user());
+                pools.map_err(|error| self.advised(error))
+            }
+        }
+    }
+
+    fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
+        self.run(|sr| sr.scan(known)).map(Scan::from)
+    }
+
+    fn update(&self, name: &SrName<'_>) -> Result<Usage> {
+        self.run(|sr| {
+            sr.update_sr(name.label, name.description)?;
+            Ok(findings::usage(&sr.usage()?, sr.virtual_allocation()?))
+        })
+    }
+
+    fn declare_dead(&self, host: &str, reason: &str) -> Result<Vec<String>> {
+        self.run(|sr| sr.declare_dead(host, reason))
+    }
+
+    fn blocklist_hosts(&self, addresses: &[String]) -> Result<Vec<String>> {
+        self.run(|sr| sr.blocklist_hosts(addresses))
+    }
+
+    fn needs_worker(&self) -> bool {
+        self.needs_worker.load(Ordering::Relaxed)
+    }
+
+    fn reclaim(&self, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
+        self.run(|sr| sr.reclaim(|pending, step| report(&findings::step(pending, &step))))
+    }
+
+    fn pending(&self) -> Result<Vec<Pending>> {
+        let pending = self.run(|sr| sr.pending())?;
+        Ok(pending.into_iter().map(Pending::from).collect())
+    }
+
+    fn create_vdi(&self, vdi: &Uuid, size: i128, xapi: XapiFields) -> Result<u64> {
+        let uuid = *vdi;
+        self.run(|sr| {
+            sr.create_disk(&NewDisk { uuid, size, xapi })
+                .map(|record| record.size)
+        })
+    }
+
+    fn delete_vdi(&self, vdi: &Uuid) -> Result<()> {
+        self.run(|sr| sr.delete_vdi(vdi))
+    }
+
+    fn introduce_vdi(&self, vdi: &Uuid) -> Result<ScannedVdi> {
+        self.run(|sr| sr.introduce_vdi(vdi))
+    }
+
+    fn update_vdis(&self, vdis: &[XapiVdi]) -> Result<()> {
+        self.run(|sr| vdis.iter().try_for_each(|vdi| sr.update_vdi(vdi)))
+    }
+
+    /// A reset point is part of a disk that forgets its changes, and is dropped from one that keeps them.
+    fn clone_vdi(&self, vdi: &Uuid, new: &Uuid, on_boot: OnBoot) -> Result<ScannedVdi> {
+        let cloned = self.run(|sr| match on_boot {
+            OnBoot::Reset => sr.clone_vdi(vdi, new),
+            OnBoot::Persist => sr.clone_lasting_vdi(vdi, new),
+        });
+        cloned.map(ScannedVdi::from)
+    }
+
+    fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid) -> Result<ScannedVdi> {
+        self.run(|sr| sr.snapshot_vdi(vdi, new))
+            .map(ScannedVdi::from)
+    }
+
+    fn revert_vdi(&self, vdi: &Uuid, snapshot: &Uuid) -> Result<u64> {
+        self.run(|sr| sr.revert_vdi(vdi, snapshot))
+            .map(|record| record.size)
+    }
+
+    fn resize_vdi(&self, vdi: &Uuid, size: i128) -> Result<u64> {
+        self.run(|sr| sr.resize_vdi(vdi, size))
+    }
+
+    fn begin_epoch(&self, vdi: &Uuid, on_boot: OnBoot) -> Result<()> {
+        self.run(|sr| match on_boot {
+            OnBoot::Reset => sr.reset_vdi(vdi),
+            OnBoot::Persist => sr.forget_reset_point(vdi),
+        })
+    }
+
+    fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<PathBuf> {
+        self.run(|sr| sr.activate_vdi(vdi, writable))
+            .map(|mapped| mapped.device)
+    }
+
+    /// Unmaps the VDI without the cluster, and then gives its claim back if the cluster allows it. A claim
+    /// that stays is only logged.
+    fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()> {
+        let found = unplug::unmap_vdi(&self.dom0()?, &self.sr, vdi)?;
+        // The inner error is of this host: the VDI is still mapped. The outer one is of a cluster or a pool
+        // that cannot be used.
+        match self.run(|sr| Ok(sr.release_unplugged(vdi, found))) {
+            Ok(deactivated) => Ok(deactivated?),
+            Err(error) => {
+                if !found {
+                    unplug::unmap_named(&self.dom0()?, &self.sr, vdi)?;
+                }
+                unplug::warn_of_claim(&self.sr, vdi, &error);
+                Ok(())
+            }
+        }
+    }
+
+    fn release_vdi(&self, vdi: &Uuid, force: bool) -> Result<Option<String>> {
+        let claim = self.run(|sr| sr.break_claim(vdi, force))?;
+        Ok(claim.map(|claim| claim.owner.host))
+    }
+
+    fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
+        self.run(|sr| sr.settle_vdi(vdi))
+    }
+
+    fn recover_vdi(&self, vdi: &Uuid) -> Result<()> {
+        self.run(|sr| sr.recover_vdi(vdi))
+    }
+}

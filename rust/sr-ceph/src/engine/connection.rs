@@ -1,0 +1,61 @@
+//! The one connection of this process.
+//!
+//! SM builds the SR's object again in the middle of some commands (blktap2 refreshes its target), and a
+//! command must make at most one connection. So the connection belongs to the process. The front closes
+//! it at the end, since librados must not run while the process is torn down.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sr::engine::Result;
+
+use crate::ceph::CephPool;
+use crate::device_config::DeviceConfig;
+use crate::error::Error;
+
+/// How long each call to the cluster may take. If the cluster does not reply, SM replies within 30 s.
+const DEADLINE: Duration = Duration::from_secs(25);
+
+struct Open {
+    config: DeviceConfig,
+    pool: Arc<CephPool>,
+}
+
+static OPEN: Mutex<Option<Open>> = Mutex::new(None);
+
+/// The pool that a device-config names, connected at the first call. `explain` adds what became of a
+/// pool that does not exist.
+pub(super) fn pool(
+    config: &DeviceConfig,
+    before: fn(),
+    explain: impl FnOnce(Error, &librbd::Cluster) -> Error,
+) -> Result<Arc<CephPool>> {
+    let name = config.require_pool()?;
+    // What a thread that panicked left here is still a whole connection, or none.
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = open.as_ref().filter(|open| open.config.connects_as(config)) {
+        return Ok(found.pool.clone());
+    }
+    let cluster = connect(config, before)?;
+    let opened = CephPool::open(cluster.clone(), name);
+    let pool = Arc::new(opened.map_err(|error| explain(error, &cluster))?);
+    *open = Some(Open {
+        config: config.clone(),
+        pool: pool.clone(),
+    });
+    Ok(pool)
+}
+
+/// Connects to the cluster that a device-config names. `before` is called before Ceph's libraries are
+/// loaded.
+pub(super) fn connect(config: &DeviceConfig, before: fn()) -> Result<librbd::Cluster> {
+    before();
+    Ok(crate::ceph::connect(config, DEADLINE)?)
+}
+
+/// Closes the connection of this process. Called before the process ends.
+pub fn close_connection() {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // A request that the manager has not answered may still hold it open.
+    librbd::guard_exit();
+}

@@ -1,0 +1,89 @@
+//! What is found on a cluster, in the words of every SR type.
+
+use sr::engine::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
+
+use crate::ceph::CephPool;
+use crate::error::Result;
+use crate::sr::probe::{find_pools, find_srs};
+use crate::sr::reclaim::{self, Kind, Report};
+use crate::sr::scan;
+use crate::sr::update::pool_summary;
+use crate::usage::PoolUsage;
+
+/// `allocated`: the sum of the virtual sizes of the SR's VDIs.
+pub(super) fn usage(usage: &PoolUsage, allocated: u64) -> Usage {
+    Usage {
+        allocated,
+        total: usage.total(),
+        used: usage.stored,
+    }
+}
+
+impl From<scan::Scan> for Scan {
+    fn from(scan: scan::Scan) -> Self {
+        Scan {
+            lineage: scan.lineage().into_iter().collect(),
+            usage: usage(&scan.usage, scan.virtual_allocation()),
+            vdis: scan.vdis,
+        }
+    }
+}
+
+/// The SRs in a pool.
+pub(super) fn srs(pool: &CephPool) -> Result<Probe> {
+    let size = pool_summary(pool)?.usage.total();
+    let srs = find_srs(pool)?.into_iter().map(|sr| FoundSr {
+        uuid: sr.uuid,
+        size,
+        name_label: sr.name_label,
+        name_description: sr.name_description,
+    });
+    Ok(Probe::Srs(srs.collect()))
+}
+
+/// The pools of a cluster that could hold an SR.
+pub(super) fn pools(cluster: &librbd::Cluster, user: &str) -> Result<Probe> {
+    let pools = find_pools(cluster, user)?.into_iter();
+    let pools = pools.map(|(pool, refused)| Place {
+        refused,
+        free: pool.usage.free(),
+        quota: pool.usage.quota_bytes,
+        used: pool.usage.stored,
+        name: pool.name,
+    });
+    Ok(Probe::Places(pools.collect()))
+}
+
+/// How far the work on an image is.
+pub(super) fn step<'a>(pending: &'a reclaim::Pending, report: &Report<'_>) -> Step<'a> {
+    let state = match report {
+        Report::Progress(done, total) => State::Progress {
+            done: *done,
+            total: *total,
+            unit: match pending.kind {
+                Kind::Hidden { .. } => Unit::Bytes,
+                _ => Unit::Objects,
+            },
+        },
+        Report::Done => State::Done(pending.kind.done()),
+        Report::Failed(error) => State::Failed(error.to_string()),
+        Report::Waits => {
+            let holds_up = pending.holds_up.as_ref().map(ToString::to_string);
+            State::Waits(holds_up.unwrap_or_default())
+        }
+    };
+    Step {
+        object: &pending.image.name,
+        state,
+    }
+}
+
+impl From<reclaim::Pending> for Pending {
+    fn from(pending: reclaim::Pending) -> Self {
+        Pending {
+            object: pending.image.name,
+            work: pending.kind.to_string(),
+            waits_for: pending.holds_up.map(|holds_up| holds_up.to_string()),
+        }
+    }
+}

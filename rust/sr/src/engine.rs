@@ -1,0 +1,215 @@
+//! What a storage manager asks of an SR and its VDIs, for every SR type.
+//!
+//! [`Engine`] is the border between fronts and SR types. A front translates the calls of one storage
+//! manager: `rust/py` and `drivers/` are the front of SM. An SR type implements [`Engine`] in a crate
+//! of its own, and states what it supports in an [`SrType`]. Everything that both kinds of front would
+//! decide in the same way is decided below this border.
+
+mod error;
+mod findings;
+mod sr_type;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use crate::check::CheckLine;
+use crate::device_config::Datapath;
+use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
+
+pub use self::error::{EngineError, Error, Result};
+pub use self::findings::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
+pub use self::sr_type::{Capability, ConfigKey, SrType};
+
+/// The pairs of a device-config.
+pub type Pairs = BTreeMap<String, String>;
+
+/// What XAPI calls an SR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SrName<'a> {
+    /// `name_label`
+    pub label: &'a str,
+    /// `name_description`
+    pub description: &'a str,
+}
+
+/// What happens to the changes of a disk when its VM starts: XAPI's `on_boot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBoot {
+    /// The disk keeps its changes.
+    Persist,
+    /// The disk forgets its changes.
+    Reset,
+}
+
+impl OnBoot {
+    /// Reads XAPI's word. Every word but `reset` is [`OnBoot::Persist`].
+    #[must_use]
+    pub fn of(word: &str) -> Self {
+        match word {
+            "reset" => Self::Reset,
+            _ => Self::Persist,
+        }
+    }
+}
+
+/// One SR of any type, as one process on one host sees it.
+///
+/// Making an engine checks the device-config and opens nothing. Each call has deadlines of its own. All
+/// sizes are in bytes. A method that has a default body needs the [`Capability`] that its error names.
+///
+/// # Errors
+/// Each operation returns [`Error::Failed`] with the error of its SR type, and [`Error::Unsupported`] if
+/// the SR type does not have the operation.
+pub trait Engine: Send + Sync {
+    /// What the SR type supports.
+    fn sr_type(&self) -> &'static SrType;
+
+    /// How disks are connected to guests, by the device-config.
+    fn datapath(&self) -> Datapath;
+
+    /// Refuses a datapath that the storage manager of this host does not have. `served` are the names of
+    /// those that it has.
+    ///
+    /// # Errors
+    /// The device-config asks for another one.
+    fn require_datapath(&self, served: &[String]) -> Result<()> {
+        Ok(self.datapath().require(served)?)
+    }
+
+    /// Creates the SR. `datapaths`: as in [`Engine::require_datapath`].
+    fn create(&self, name: &SrName<'_>, datapaths: &[String]) -> Result<()>;
+
+    /// Deletes the SR, which must be empty.
+    fn delete(&self) -> Result<()>;
+
+    /// Plugs the SR on this host. `datapaths`: as in [`Engine::require_datapath`].
+    fn attach(&self, datapaths: &[String]) -> Result<()>;
+
+    /// Unplugs the SR on this host. Refused while a disk of it is in use here.
+    fn detach(&self) -> Result<()>;
+
+    /// Looks for what an administrator must know about this host, and raises alerts. SM's timer asks it
+    /// of each host every ten minutes.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Checks each part that the SR needs on this host, also before the SR exists. `others`: the
+    /// device-configs of this host's other SRs of the same type.
+    fn preflight(&self, datapaths: &[String], others: &[Pairs]) -> Result<Vec<CheckLine>>;
+
+    /// Finds SRs, or places where one can be created.
+    fn probe(&self) -> Result<Probe> {
+        Err(self.sr_type().lacks(Capability::SrProbe))
+    }
+
+    /// Lists all VDIs of the SR. `known`: every VDI that XAPI has in this SR.
+    fn scan(&self, known: &[XapiVdi]) -> Result<Scan>;
+
+    /// Takes over the SR's name from XAPI. Returns how full the SR is.
+    fn update(&self, name: &SrName<'_>) -> Result<Usage>;
+
+    /// Records that a host is dead and cuts it off from the SR's disks. Returns the addresses that were
+    /// cut off.
+    fn declare_dead(&self, host: &str, reason: &str) -> Result<Vec<String>> {
+        let _ = (host, reason);
+        Err(self.sr_type().lacks(Capability::Fence))
+    }
+
+    /// Cuts off every client of the IP addresses of those clients, also later ones. Returns what was cut
+    /// off.
+    fn blocklist_hosts(&self, addresses: &[String]) -> Result<Vec<String>> {
+        let _ = addresses;
+        Err(self.sr_type().lacks(Capability::Fence))
+    }
+
+    /// Returns whether an operation of this engine has left space to be freed by [`Engine::reclaim`].
+    fn needs_worker(&self) -> bool {
+        false
+    }
+
+    /// Frees all space that can be freed now. Calls `report` for each step. Returns how many steps failed.
+    fn reclaim(&self, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
+        let _ = report;
+        Err(self.sr_type().lacks(Capability::Reclaim))
+    }
+
+    /// Returns what [`Engine::reclaim`] has to do, and what waits for something else.
+    fn pending(&self) -> Result<Vec<Pending>> {
+        Err(self.sr_type().lacks(Capability::Reclaim))
+    }
+
+    /// Creates a disk of at least `size` bytes. `xapi`: what XAPI has about it. Returns the disk's size.
+    fn create_vdi(&self, vdi: &Uuid, size: i128, xapi: XapiFields) -> Result<u64>;
+
+    /// Deletes a VDI. One that does not exist is deleted already.
+    fn delete_vdi(&self, vdi: &Uuid) -> Result<()>;
+
+    /// Returns a VDI that the SR has and XAPI does not.
+    fn introduce_vdi(&self, vdi: &Uuid) -> Result<ScannedVdi>;
+
+    /// Takes over what XAPI has about VDIs.
+    fn update_vdis(&self, vdis: &[XapiVdi]) -> Result<()>;
+
+    /// Creates the disk `new` with the content that a VDI has now. `on_boot` is that of the VDI.
+    fn clone_vdi(&self, vdi: &Uuid, new: &Uuid, on_boot: OnBoot) -> Result<ScannedVdi> {
+        let _ = (vdi, new, on_boot);
+        Err(self.sr_type().lacks(Capability::VdiClone))
+    }
+
+    /// Takes the snapshot `new` of a VDI.
+    fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid) -> Result<ScannedVdi> {
+        let _ = (vdi, new);
+        Err(self.sr_type().lacks(Capability::VdiSnapshot))
+    }
+
+    /// Gives a disk the content of a snapshot. Returns the disk's size.
+    fn revert_vdi(&self, vdi: &Uuid, snapshot: &Uuid) -> Result<u64> {
+        let _ = (vdi, snapshot);
+        Err(self.sr_type().lacks(Capability::VdiRevert))
+    }
+
+    /// Makes a disk at least `size` bytes large. Returns the disk's size.
+    fn resize_vdi(&self, vdi: &Uuid, size: i128) -> Result<u64> {
+        let _ = (vdi, size);
+        Err(self.sr_type().lacks(Capability::VdiResize))
+    }
+
+    /// Prepares a disk for the start of its VM.
+    fn begin_epoch(&self, vdi: &Uuid, on_boot: OnBoot) -> Result<()> {
+        let _ = vdi;
+        match on_boot {
+            OnBoot::Persist => Ok(()),
+            OnBoot::Reset => Err(self.sr_type().lacks(Capability::VdiResetOnBoot)),
+        }
+    }
+
+    /// Connects a VDI to this host. Returns its block device: the same one however often it is called.
+    fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<PathBuf>;
+
+    /// Disconnects a VDI from this host. One that is not connected is disconnected already.
+    fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()>;
+
+    /// Releases the claim on a VDI, of any host. `force` does not check whether that host still uses the
+    /// VDI. Returns that host's UUID.
+    fn release_vdi(&self, vdi: &Uuid, force: bool) -> Result<Option<String>>;
+
+    /// Removes what a killed command of this host left of a VDI. Returns whether this host uses the VDI.
+    /// The caller holds SM's lock of the VDI, and has made sure that no tapdisk serves it.
+    fn settle_vdi(&self, vdi: &Uuid) -> Result<bool>;
+
+    /// Finishes or undoes an operation on a VDI that a dead process left unfinished. An SR type without
+    /// such operations has nothing to do.
+    fn recover_vdi(&self, vdi: &Uuid) -> Result<()> {
+        let _ = vdi;
+        Ok(())
+    }
+
+    /// Forgets what identifies the storage behind a VDI. The next activation records what it finds.
+    fn accept_vdi(&self, vdi: &Uuid) -> Result<()> {
+        let _ = vdi;
+        Err(self.sr_type().lacks(Capability::Accept))
+    }
+}

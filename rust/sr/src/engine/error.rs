@@ -1,0 +1,45 @@
+//! Why an operation of an engine was refused or failed.
+
+use crate::device_config::Refused;
+
+use super::sr_type::Capability;
+
+/// Result of an operation of an engine.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The error of an SR type. A front reads it from [`Error::Failed`] by its type.
+pub trait EngineError: std::error::Error + Send + Sync + 'static {}
+
+impl EngineError for Refused {}
+
+/// Why an operation was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The SR type does not have the operation.
+    #[error("an SR of type {sr_type} cannot {}: it lacks the capability {}{}", .capability.does(), .capability.name(), .instead.map(|instead| format!("; {instead}")).unwrap_or_default())]
+    Unsupported {
+        /// The SR type's name.
+        sr_type: &'static str,
+        /// What it lacks.
+        capability: Capability,
+        /// What an administrator can do instead, if there is something.
+        instead: Option<&'static str>,
+    },
+    /// The SR type's own error.
+    #[error("{source}{}", .advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default())]
+    Failed {
+        /// The error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What an administrator can do about it, if the error does not have it.
+        advice: Option<String>,
+    },
+}
+
+impl<E: EngineError> From<E> for Error {
+    fn from(error: E) -> Self {
+        Error::Failed {
+            source: Box::new(error),
+            advice: None,
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What is known of an SR type without an SR: its name, its capabilities and its device-config.
+
+use super::error::{Error, Result};
+use super::Pairs;
+
+/// Something that an SR type can support.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    /// Finding SRs, or places for one.
+    SrProbe,
+    /// Taking over a new name of the SR, and returning how full it is.
+    SrUpdate,
+    /// A disk takes only the space that was written to.
+    ThinProvisioning,
+    /// Disks above 2 TiB.
+    LargeVdi,
+    /// A disk is connected by its activation alone, and can be paused.
+    AtomicPause,
+    /// Creating disks.
+    VdiCreate,
+    /// Deleting VDIs.
+    VdiDelete,
+    /// Introducing VDIs that XAPI does not have.
+    VdiIntroduce,
+    /// Taking over a VDI's new name.
+    VdiUpdate,
+    /// Making disks larger.
+    VdiResize,
+    /// The first half of connecting a disk.
+    VdiAttach,
+    /// The second half of disconnecting a disk.
+    VdiDetach,
+    /// The second half of connecting a disk.
+    VdiActivate,
+    /// The first half of disconnecting a disk.
+    VdiDeactivate,
+    /// Taking snapshots.
+    VdiSnapshot,
+    /// Cloning VDIs.
+    VdiClone,
+    /// Giving a disk the content of a snapshot.
+    VdiRevert,
+    /// Disks that forget their changes when their VM starts.
+    VdiResetOnBoot,
+    /// Cutting a dead host off from the SR's disks.
+    Fence,
+    /// Freeing space after a deletion has returned.
+    Reclaim,
+    /// Accepting other storage behind a volume.
+    Accept,
+}
+
+impl Capability {
+    /// All of them.
+    pub const ALL: [Capability; 21] = [
+        Self::SrProbe,
+        Self::SrUpdate,
+        Self::ThinProvisioning,
+        Self::LargeVdi,
+        Self::AtomicPause,
+        Self::VdiCreate,
+        Self::VdiDelete,
+        Self::VdiIntroduce,
+        Self::VdiUpdate,
+        Self::VdiResize,
+        Self::VdiAttach,
+        Self::VdiDetach,
+        Self::VdiActivate,
+        Self::VdiDeactivate,
+        Self::VdiSnapshot,
+        Self::VdiClone,
+        Self::VdiRevert,
+        Self::VdiResetOnBoot,
+        Self::Fence,
+        Self::Reclaim,
+        Self::Accept,
+    ];
+
+    /// The name that SM has for it, or smblock's own, which is in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// What an SR with the capability can do, as in "it can *take snapshots*".
+    #[must_use]
+    pub const fn does(self) -> &'static str {
+        self.words().1
+    }
+
+    /// Whether SM has a name for it.
+    #[must_use]
+    pub const fn is_sms(self) -> bool {
+        !matches!(self, Self::Fence | Self::Reclaim | Self::Accept)
+    }
+
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::SrProbe => ("SR_PROBE", "find SRs"),
+            Self::SrUpdate => ("SR_UPDATE", "return how full it is"),
+            Self::ThinProvisioning => ("THIN_PROVISIONING", "store only what was written"),
+            Self::LargeVdi => ("LARGE_VDI", "have disks above 2 TiB"),
+            Self::AtomicPause => ("ATOMIC_PAUSE", "pause a disk"),
+            Self::VdiCreate => ("VDI_CREATE", "create disks"),
+            Self::VdiDelete => ("VDI_DELETE", "delete VDIs"),
+            Self::VdiIntroduce => ("VDI_INTRODUCE", "introduce VDIs"),
+            Self::VdiUpdate => ("VDI_UPDATE", "take over a VDI's new name"),
+            Self::VdiResize => ("VDI_RESIZE", "resize disks"),
+            Self::VdiAttach => ("VDI_ATTACH", "attach VDIs"),
+            Self::VdiDetach => ("VDI_DETACH", "detach VDIs"),
+            Self::VdiActivate => ("VDI_ACTIVATE", "activate VDIs"),
+            Self::VdiDeactivate => ("VDI_DEACTIVATE", "deactivate VDIs"),
+            Self::VdiSnapshot => ("VDI_SNAPSHOT", "take snapshots"),
+            Self::VdiClone => ("VDI_CLONE", "clone VDIs"),
+            Self::VdiRevert => ("VDI_REVERT", "revert disks to snapshots"),
+            Self::VdiResetOnBoot => ("VDI_RESET_ON_BOOT/2", "reset disks when their VM starts"),
+            Self::Fence => ("fence", "cut a host off from its disks"),
+            Self::Reclaim => ("reclaim", "free space in the background"),
+            Self::Accept => ("accept", "accept other storage behind a volume"),
+        }
+    }
+}
+
+/// A key that an administrator may give in the device-config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfigKey {
+    /// The key.
+    pub name: &'static str,
+    /// Other spellings of the key.
+    pub aliases: &'static [&'static str],
+    /// What the value is.
+    pub description: &'static str,
+    /// The value that stands for a key that was not given, if there is one.
+    pub default: Option<&'static str>,
+}
+
+impl ConfigKey {
+    /// A key without a value that could stand for it.
+    #[must_use]
+    pub const fn new(name: &'static str, description: &'static str) -> Self {
+        ConfigKey {
+            name,
+            aliases: &[],
+            description,
+            default: None,
+        }
+    }
+
+    /// The same with other spellings.
+    #[must_use]
+    pub const fn or(self, aliases: &'static [&'static str]) -> Self {
+        ConfigKey { aliases, ..self }
+    }
+
+    /// The same with the value that stands for it.
+    #[must_use]
+    pub const fn default(self, value: &'static str) -> Self {
+        ConfigKey {
+            default: Some(value),
+            ..self
+        }
+    }
+
+    /// Returns the description with the default.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self.default {
+            Some(value) => format!("{} (default: {value})", self.description),
+            None => self.description.to_owned(),
+        }
+    }
+}
+
+/// An SR type.
+#[derive(Debug)]
+pub struct SrType {
+    /// XAPI's name of the type.
+    pub name: &'static str,
+    /// What it supports.
+    pub capabilities: &'static [Capability],
+    /// The keys of its device-config.
+    pub configuration: &'static [ConfigKey],
+    /// Keys that no other type has. Each device-config of an SR of this type has one of them.
+    pub marks: &'static [&'static str],
+    /// What an administrator does instead of something that the type does not support.
+    pub instead: &'static [(Capability, &'static str)],
+}
+
+impl SrType {
+    /// Whether it supports something.
+    #[must_use]
+    pub fn supports(&self, capability: Capability) -> bool {
+        self.capabilities.contains(&capability)
+    }
+
+    /// The error of an operation that the type does not have.
+    #[must_use]
+    pub fn lacks(&self, capability: Capability) -> Error {
+        let instead = self.instead.iter().find(|(of, _)| *of == capability);
+        Error::Unsupported {
+            sr_type: self.name,
+            capability,
+            instead: instead.map(|(_, instead)| *instead),
+        }
+    }
+
+    /// Refuses what the type does not support.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub fn require(&self, capability: Capability) -> Result<()> {
+        match self.supports(capability) {
+            true => Ok(()),
+            false => Err(self.lacks(capability)),
+        }
+    }
+
+    /// Bytes that a new VDI of a virtual size takes from the beginning.
+    #[must_use]
+    pub fn utilisation(&self, size: u64) -> u64 {
+        match self.supports(Capability::ThinProvisioning) {
+            true => 0,
+            false => size,
+        }
+    }
+
+    /// Whether a device-config is one of this type, by its keys. For a device-config without an SR: the
+    /// type of an SR is in XAPI.
+    #[must_use]
+    pub fn is_meant_by(&self, device_config: &Pairs) -> bool {
+        self.marks
+            .iter()
+            .any(|mark| device_config.contains_key(*mark))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static PLAIN: SrType = SrType {
+        name: "plain",
+        capabilities: &[Capability::VdiCreate],
+        configuration: &[],
+        marks: &["shelf"],
+        instead: &[(Capability::VdiClone, "copy the VDI")],
+    };
+
+    #[test]
+    fn an_error_names_the_capability_that_is_lacking_and_what_to_do() {
+        let text = |capability| PLAIN.require(capability).map_err(|e| e.to_string());
+        assert_eq!(text(Capability::VdiCreate), Ok(()));
+        assert_eq!(
+            text(Capability::VdiSnapshot),
+            Err(
+                "an SR of type plain cannot take snapshots: it lacks the capability VDI_SNAPSHOT"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            text(Capability::VdiClone),
+            Err("an SR of type plain cannot clone VDIs: it lacks the capability VDI_CLONE; copy the VDI".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_disk_that_is_not_thin_takes_its_whole_size() {
+        assert_eq!(PLAIN.utilisation(7), 7);
+    }
+
+    #[test]
+    fn a_device_config_is_recognised_by_a_key_of_the_type() {
+        let pairs = |key: &str| Pairs::from([(key.to_owned(), "x".to_owned())]);
+        assert!(PLAIN.is_meant_by(&pairs("shelf")));
+        assert!(!PLAIN.is_meant_by(&pairs("pool")));
+    }
+}
