@@ -45,6 +45,9 @@ impl Repository<'_> {
     /// What the cluster's refusal to change an image means, if that was caused by hand. Of a limit of
     /// snapshots, librbd's own error says so.
     pub(crate) fn explain_refusal(&self, image: &ImageRef, error: Error) -> Error {
+        if error.errno() == Some(libc::ENOENT) {
+            return self.explain_not_found(image, error);
+        }
         if error.errno() != Some(libc::EROFS) {
             return error;
         }
@@ -53,6 +56,17 @@ impl Repository<'_> {
         };
         let refusal = self.refusal_of(&found.name, found.features);
         refusal.map_or(error, Error::from)
+    }
+
+    /// What it means that an image cannot be opened, if the pool's directory does not have it.
+    fn explain_not_found(&self, image: &ImageRef, error: Error) -> Error {
+        match (
+            self.vdi_of_image_name(&image.name),
+            self.cluster.image_name(&image.id),
+        ) {
+            (Some(vdi), Ok(None)) => self.explain_missing(vdi, image),
+            _ => error,
+        }
     }
 
     /// What it means that a snapshot cannot be removed.
