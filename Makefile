@@ -89,6 +89,7 @@ lint: wheel ## Check formats, types, licences, dependencies, and links between p
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python scripts/check_links.py
+	$(BIN)/python scripts/check_circles.py $(addsuffix /src,$(addprefix rust/,hostos crucible-host sr-ceph))
 	$(BIN)/pytest tests/test_wheel.py -k 'stub or syntax'
 
 .PHONY: clean

@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use crate::blocklist::is_cut_off;
-use crate::catalogue::{host_key, records, Stored, VDI_PREFIX};
-use crate::cluster::Entries;
+use crate::catalogue::{host_key, records, Catalogue, Stored, VDI_PREFIX};
+use crate::cluster::{Cluster, Entries};
+use crate::devices::Devices;
 use crate::error::{Context, Result};
-use crate::host::{Alert, Mapped, Subject};
+use crate::host::{Alert, Host, Mapped, Subject};
+use crate::image::Images;
 use crate::record::{Death, HostRecord, VdiRecord};
 use crate::Repository;
 
@@ -23,7 +25,18 @@ const FENCED: &str = "SMBLOCK_HOST_FENCED";
 const MAJOR: u8 = 2;
 const WARNING: u8 = 3;
 
-impl Repository<'_> {
+/// What raises the alerts of one SR on this host.
+#[derive(Clone, Copy)]
+pub(crate) struct Alerts<'a> {
+    pub catalogue: Catalogue<'a>,
+    pub cluster: &'a dyn Cluster,
+    pub host: &'a dyn Host,
+    pub images: Images<'a>,
+    pub devices: Devices<'a>,
+    pub sr: Uuid,
+}
+
+impl Alerts<'_> {
     /// Raises an alert if a device of this host was cut off from the cluster. Asks the cluster only if this host has a device of the SR.
     pub fn alert_if_cut_off(&self) {
         self.alert_cut_off(None);
@@ -60,7 +73,7 @@ impl Repository<'_> {
         if devices.is_empty() && ended.is_none() {
             return Ok(());
         }
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let me = &self.host.owner().host;
         let own = self.host_in(&entries, me);
         let ended = ended.or(own.as_ref().and_then(|own| self.death_in(own)));
@@ -70,7 +83,7 @@ impl Repository<'_> {
         let names = names(&entries);
         let disks = devices.iter().map(|device| {
             let label = device.label.as_ref().and_then(|label| label.parse().ok());
-            let vdi = label.or_else(|| self.vdi_of_image_name(&device.image_name));
+            let vdi = label.or_else(|| self.images.vdi_of_name(&device.image_name));
             let vdi = vdi.map_or(device.image_name.clone(), |vdi| named(&names, &vdi));
             format!("{vdi} at {}", device.device.display())
         });
@@ -99,8 +112,8 @@ impl Repository<'_> {
         if mappings.is_empty() {
             return Ok(Vec::new());
         }
-        let mut devices = self.devices_of_sr(doing)?;
-        devices.retain(|device| self.vdi_of_image_name(&device.image_name).is_some());
+        let mut devices = self.devices.of_sr(doing)?;
+        devices.retain(|device| self.images.vdi_of_name(&device.image_name).is_some());
         if devices.is_empty() {
             return Ok(devices);
         }
@@ -117,7 +130,7 @@ impl Repository<'_> {
     }
 
     fn try_alert_fenced(&self, host: &str) -> Result<()> {
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let Some(record) = self.host_in(&entries, host) else {
             return Ok(());
         };
@@ -177,6 +190,14 @@ impl Repository<'_> {
             .map(|stored| stored.record)
             .inspect_err(|e| log::warn!("SR {}: the record of host {host}: {e}", self.sr))
             .ok()
+    }
+}
+
+impl Repository<'_> {
+    /// Raises an alert if a device of this host was cut off from the cluster. Sends a request to the
+    /// cluster only if this host has a device of the SR.
+    pub fn alert_if_cut_off(&self) {
+        self.alerts.alert_if_cut_off();
     }
 }
 

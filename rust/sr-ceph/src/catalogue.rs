@@ -8,148 +8,54 @@
 //! | `op.<uuid>`    | [`Intent`](crate::record::Intent), by VDI   |
 //! | `hidden.<id>`  | [`HiddenRecord`](crate::record::HiddenRecord), by image |
 //! | `host.<uuid>`  | [`HostRecord`], by host: its boot, and whether it was declared dead |
-//! | `reader.<image id>.<host>.<vdi>` | [`ReaderRecord`](crate::record::ReaderRecord): a read-only map on an old kernel |
+//! | `reader.<image id>.<host>.<vdi>` | [`ReaderRecord`](crate::record::ReaderRecord)(crate::record::ReaderRecord): a read-only map on an old kernel |
 //! | `trash.<id>`   | [`TrashRecord`](crate::record::TrashRecord), by image |
 //! | `worker`       | who frees the SR's space at the moment, see `sr/reclaim/lease.rs` |
 //!
 //! A second object, [`DIRECTORY`], one per pool, names the SRs that live there.
 
+pub(crate) mod keys;
+mod sr;
+mod stored;
+
 use uuid::Uuid;
 
-use crate::cluster::{ClusterError, Entries, Swap};
+pub use self::keys::{catalogue_object, image_prefix, DIRECTORY};
+pub(crate) use self::keys::{
+    directory_key, hidden_key, host_key, intent_key, reader_prefix, vdi_key, HIDDEN_PREFIX,
+    INTENT_PREFIX, SR_KEY, VDI_PREFIX,
+};
+pub(crate) use self::stored::{heads, records, records_under, under, Entry, Stored};
+
+use crate::cluster::{Cluster, ClusterError, Entries, Swap};
 use crate::error::{Context, Error, Result};
-use crate::record::{HostRecord, Intent, Record, SrRecord, Unreadable, VdiRecord};
-use crate::Repository;
+use crate::record::{HostRecord, Unreadable, VdiRecord};
 
-/// The object that lists the SRs of a pool: an omap key `sr.<uuid>` for each.
-pub const DIRECTORY: &str = "smblock.directory";
-/// The catalogue's key for the SR itself.
-pub(crate) const SR_KEY: &str = "sr";
-/// What the keys of VDIs start with.
-pub(crate) const VDI_PREFIX: &str = "vdi.";
-/// What the keys of operations under way start with.
-pub(crate) const INTENT_PREFIX: &str = "op.";
-
-/// Name of an SR's catalogue object.
-pub fn catalogue_object(sr: &Uuid) -> String {
-    format!("smblock.sr.{sr}")
+/// The catalogue of one SR. It knows keys and records, and no operation.
+#[derive(Clone, Copy)]
+pub(crate) struct Catalogue<'a> {
+    cluster: &'a dyn Cluster,
+    sr: Uuid,
 }
 
-/// What the names of all images of an SR start with.
-pub fn image_prefix(sr: &Uuid) -> String {
-    format!("smblock.{sr}.")
-}
-
-/// The directory's key for an SR.
-pub(crate) fn directory_key(sr: &Uuid) -> String {
-    format!("sr.{sr}")
-}
-
-/// What the keys of hidden images start with.
-pub(crate) const HIDDEN_PREFIX: &str = "hidden.";
-
-pub(crate) fn hidden_key(image_id: &str) -> String {
-    format!("{HIDDEN_PREFIX}{image_id}")
-}
-
-/// The key of a host, by its UUID in XAPI.
-pub(crate) fn host_key(host: &str) -> String {
-    format!("host.{host}")
-}
-
-/// What the keys of an image's readers start with.
-pub(crate) fn reader_prefix(image_id: &str) -> String {
-    format!("reader.{image_id}.")
-}
-
-pub(crate) fn vdi_key(vdi: &Uuid) -> String {
-    format!("{VDI_PREFIX}{vdi}")
-}
-
-pub(crate) fn intent_key(vdi: &Uuid) -> String {
-    format!("{INTENT_PREFIX}{vdi}")
-}
-
-/// A record together with the bytes it was read from, which a compare-and-swap expects.
-#[derive(Debug, Clone)]
-pub(crate) struct Stored<T> {
-    pub bytes: Vec<u8>,
-    pub record: T,
-}
-
-impl<T: Record> Stored<T> {
-    pub fn parse(bytes: Vec<u8>) -> std::result::Result<Self, Unreadable> {
-        let record = T::parse(&bytes)?;
-        Ok(Stored { bytes, record })
-    }
-}
-
-/// What the catalogue says about one VDI, read in one operation.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub sr: Stored<SrRecord>,
-    pub vdi: Option<Stored<VdiRecord>>,
-    pub intent: Option<Stored<Intent>>,
-}
-
-/// A catalogue's entries whose keys start with `prefix`.
-pub(crate) fn under<'e>(
-    entries: &'e Entries,
-    prefix: &'static str,
-) -> impl Iterator<Item = (&'e String, &'e Vec<u8>)> {
-    let keys = entries.range(prefix.to_owned()..);
-    keys.take_while(move |(key, _)| key.starts_with(prefix))
-}
-
-/// The records under `prefix`. What cannot be read is left out: the scan reports it.
-pub(crate) fn records<'e, T: Record>(
-    entries: &'e Entries,
-    prefix: &'static str,
-) -> impl Iterator<Item = Stored<T>> + 'e {
-    under(entries, prefix).filter_map(|(_, value)| Stored::parse(value.clone()).ok())
-}
-
-/// The records under `prefix`, each with its key.
-pub(crate) fn records_under<'e, T: Record>(
-    entries: &'e Entries,
-    prefix: &'static str,
-) -> impl Iterator<Item = (&'e String, Stored<T>)> + 'e {
-    under(entries, prefix)
-        .filter_map(|(key, value)| Some((key, Stored::parse(value.clone()).ok()?)))
-}
-
-impl Swap {
-    /// Expects the key to hold what was read.
-    pub(crate) fn expect<T>(mut self, key: String, stored: Option<&Stored<T>>) -> Self {
-        self.expect.insert(key, stored.map(|s| s.bytes.clone()));
-        self
+impl<'a> Catalogue<'a> {
+    /// The catalogue of that SR, which need not exist yet.
+    pub(crate) fn new(cluster: &'a dyn Cluster, sr: Uuid) -> Self {
+        Catalogue { cluster, sr }
     }
 
-    /// Writes a record, with a fresh nonce.
-    pub(crate) fn write<T: Record>(self, key: String, record: &mut T) -> Self {
-        self.put(key, record.seal())
+    /// The SR.
+    pub(crate) fn sr(&self) -> Uuid {
+        self.sr
     }
 
-    /// Writes a value.
-    pub(crate) fn put(mut self, key: String, value: Vec<u8>) -> Self {
-        self.set.insert(key, value);
-        self
-    }
-
-    /// Removes a key.
-    pub(crate) fn erase(mut self, key: String) -> Self {
-        self.remove.push(key);
-        self
-    }
-}
-
-impl Repository<'_> {
+    /// The name of its object.
     pub(crate) fn object(&self) -> String {
         catalogue_object(&self.sr)
     }
 
     /// Every entry of the catalogue. A missing object is an error, never an empty SR.
-    pub(crate) fn read_catalogue(&self) -> Result<Entries> {
+    pub(crate) fn read(&self) -> Result<Entries> {
         self.cluster
             .read(&self.object(), "")
             .map_err(|e| self.catalogue_error(e))
@@ -177,12 +83,7 @@ impl Repository<'_> {
         let mut entries = self.read_keys(&[SR_KEY, &vdi_key(vdi), &intent_key(vdi), &key])?;
         let bytes = entries.remove(&key);
         let host = bytes.map(Stored::parse).transpose();
-        let host = host.map_err(|source| Error::Damaged {
-            sr: self.sr,
-            pool: self.cluster.pool_name().to_owned(),
-            key,
-            source,
-        })?;
+        let host = host.map_err(|source| self.damaged(&key, source))?;
         Ok((self.take_entry(vdi, &mut entries)?, host))
     }
 
@@ -190,12 +91,7 @@ impl Repository<'_> {
         let (vdi_key, intent_key) = (vdi_key(vdi), intent_key(vdi));
         let damaged = |key: &str| {
             let key = key.to_owned();
-            move |source| Error::Damaged {
-                sr: self.sr,
-                pool: self.cluster.pool_name().to_owned(),
-                key,
-                source,
-            }
+            move |source| self.damaged(&key, source)
         };
         let sr = entries
             .remove(SR_KEY)
@@ -267,5 +163,27 @@ impl Repository<'_> {
                 source,
             }
         }
+    }
+
+    /// The error of a value that cannot be read.
+    pub(crate) fn damaged(&self, key: &str, source: Unreadable) -> Error {
+        Error::Damaged {
+            sr: self.sr,
+            pool: self.cluster.pool_name().to_owned(),
+            key: key.to_owned(),
+            source,
+        }
+    }
+
+    /// The VDI's record, which must exist.
+    pub(crate) fn present<'e>(
+        &self,
+        entry: &'e Entry,
+        vdi: &Uuid,
+    ) -> Result<&'e Stored<VdiRecord>> {
+        entry.vdi.as_ref().ok_or(Error::VdiMissing {
+            sr: self.sr,
+            vdi: *vdi,
+        })
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod connection;
 mod error;
 mod inspection;
 mod monitors;
+mod origin;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -89,7 +90,7 @@ impl CephPool {
 
     fn open_image(&self, id: &str, read_only: bool) -> Result<librbd::Image> {
         let opened = self.pool.image_open(&ImageRef::Id(id), read_only);
-        opened.map_err(|error| self.explain_open(error.into()))
+        opened.map_err(|error| error::explain_open(&self.pool, error.into()))
     }
 
     /// Sets the image-meta of an image that was just made; answers its id. An empty one stands for
@@ -98,7 +99,7 @@ impl CephPool {
     fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
         let id = self.pool.image_id(name)?;
         let id = id.ok_or_else(|| ClusterError::new("rbd_open", name, nix::libc::ENOENT))?;
-        self.require_own_data(name, &id)?;
+        error::require_own_data(&self.pool, name, &id)?;
         if !meta.is_empty() {
             self.pool.header(&id).metadata_set(META_KEY, meta)?;
         }
@@ -110,7 +111,7 @@ impl CephPool {
             Ok(SnapshotState {
                 id: s.id.0,
                 removed: matches!(s.kind, SnapshotKind::Trash { .. }),
-                origin: self.origin(image, &s)?,
+                origin: origin::origin(&self.cluster, image, &s)?,
                 name: s.name,
                 size: s.size,
             })

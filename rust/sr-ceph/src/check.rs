@@ -11,13 +11,14 @@ mod fencing;
 mod files;
 mod local;
 mod monitors;
+mod topics;
 mod unreachable;
 
 use std::time::Duration;
 
 use hostdev::Krbd;
 use librbd::ConnectOptions;
-use sr::check::{CheckLine, Outcome};
+use sr::check::CheckLine;
 
 use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
@@ -44,8 +45,8 @@ fn check_beside(
     let blocked = lines.iter().find(|line| line.is_failure());
     let cluster = match blocked {
         None => ceph::lines(config, &Caps::new(config, others), deadline),
-        Some(line) => not_run(
-            &ceph::TOPICS,
+        Some(line) => topics::not_run(
+            &topics::TOPICS,
             &format!("{} has to be mended first", line.topic),
         ),
     };
@@ -58,12 +59,4 @@ fn check_beside(
     }
     lines.extend(local::kernel(config, &Krbd::new(), deadline));
     lines
-}
-
-fn not_run(topics: &[&'static str], because: &str) -> Vec<CheckLine> {
-    let line = |&topic| {
-        let because = because.to_owned();
-        Outcome::NotRun { because }.on(topic)
-    };
-    topics.iter().map(line).collect()
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use self::advice::{advise_on_damage, advise_on_hold};
 use crate::cluster::ClusterError;
-use crate::fence::Hold;
+use crate::hold::Hold;
 use crate::host::HostError;
 use crate::record::Unreadable;
 use crate::size::Size;

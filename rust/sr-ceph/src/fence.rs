@@ -24,11 +24,13 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use crate::alerts::Alerts;
 use crate::blocklist::all_clients_of;
-use crate::catalogue::{host_key, records, Stored, VDI_PREFIX};
-use crate::cluster::{Entries, Swap};
+use crate::catalogue::{host_key, records, Catalogue, Stored, VDI_PREFIX};
+use crate::cluster::{Cluster, Entries, Swap};
 use crate::error::{Context, Error, Result};
-use crate::host::{Membership, Owner};
+use crate::hold::Hold;
+use crate::host::{Host, Membership, Owner};
 use crate::record::{Claim, Death, HostRecord, Record, VdiRecord};
 use crate::Repository;
 
@@ -65,19 +67,6 @@ impl Grounds {
     }
 }
 
-/// Why a claim of another host counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hold {
-    /// The host replies that it uses the VDI.
-    InUse,
-    /// The host cannot be asked, and was not declared dead.
-    Silent,
-    /// The host is not a member of this pool; the claim was made in that one, or in an unknown one.
-    OtherPool(Option<String>),
-    /// This kernel client of the claim watches the image.
-    Watched(String),
-}
-
 /// What is known about another host's claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -87,7 +76,16 @@ pub(crate) enum Verdict {
     Over(Grounds),
 }
 
-impl Repository<'_> {
+/// Judges the claims of other hosts, and cuts hosts off.
+#[derive(Clone, Copy)]
+pub(crate) struct Fence<'a> {
+    pub catalogue: Catalogue<'a>,
+    pub cluster: &'a dyn Cluster,
+    pub host: &'a dyn Host,
+    pub alerts: Alerts<'a>,
+}
+
+impl Fence<'_> {
     /// Judges another host's claim on a VDI. Changes nothing but the catalogue's word on a host that
     /// XAPI has as declared dead.
     pub(crate) fn judge(&self, vdi: &Uuid, claim: &Claim) -> Result<Verdict> {
@@ -133,7 +131,7 @@ impl Repository<'_> {
             // The hook could not reach the cluster. If the host acts meanwhile, it has changed its
             // record before: look again.
             if self.record_death(host, found.as_ref(), Some(boot_id), "declared in XAPI")? {
-                self.alert_fenced(host);
+                self.alerts.alert_fenced(host);
             }
         }
     }
@@ -212,7 +210,7 @@ impl Repository<'_> {
             }
         }
         // Read after the declaration: what the host claims from here on belongs to a later life.
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let declared = entries.get(&host_key(host)).cloned();
         let declared = declared.and_then(|bytes| Stored::<HostRecord>::parse(bytes).ok());
         let mut addresses = BTreeSet::new();
@@ -229,7 +227,7 @@ impl Repository<'_> {
             }
         }
         self.blocklist_clients(host, &addresses)?;
-        self.alert_fenced(host);
+        self.alerts.alert_fenced(host);
         Ok(addresses.into_iter().collect())
     }
 
@@ -264,17 +262,12 @@ impl Repository<'_> {
     /// What the catalogue has about a host.
     pub(crate) fn host_record(&self, host: &str) -> Result<Option<Stored<HostRecord>>> {
         let key = host_key(host);
-        let mut entries = self.read_keys(&[&key])?;
+        let mut entries = self.catalogue.read_keys(&[&key])?;
         let bytes = entries.remove(&key);
         bytes
             .map(Stored::parse)
             .transpose()
-            .map_err(|source| Error::Damaged {
-                sr: self.sr,
-                pool: self.cluster.pool_name().to_owned(),
-                key,
-                source,
-            })
+            .map_err(|source| self.catalogue.damaged(&key, source))
     }
 
     /// The catalogue's key for this host.
@@ -292,7 +285,8 @@ impl Repository<'_> {
         let swap = Swap::default()
             .expect(key.clone(), found)
             .put(key, record.seal());
-        self.commit(&format!("updating the record of host {host}"), &swap)
+        self.catalogue
+            .commit(&format!("updating the record of host {host}"), &swap)
     }
 
     /// Publishes this host's boot, so that others know that what it had claimed before is over. A
@@ -300,12 +294,7 @@ impl Repository<'_> {
     pub(crate) fn publish_boot(&self, entries: &Entries) -> Result<()> {
         let key = self.own_key();
         let found = entries.get(&key).cloned().map(Stored::parse).transpose();
-        let found = found.map_err(|source| Error::Damaged {
-            sr: self.sr,
-            pool: self.cluster.pool_name().to_owned(),
-            key,
-            source,
-        })?;
+        let found = found.map_err(|source| self.catalogue.damaged(&key, source))?;
         if found.is_some() && !self.must_revive(found.as_ref())? {
             return Ok(());
         }
@@ -333,7 +322,8 @@ impl Repository<'_> {
     pub(crate) fn revive(&self) -> Result<()> {
         loop {
             let found = self.host_record(&self.host.owner().host)?;
-            self.alert_own_death(found.as_ref().map(|found| &found.record));
+            self.alerts
+                .alert_own_death(found.as_ref().map(|found| &found.record));
             if self.begin_life(found.as_ref())? {
                 break;
             }
@@ -363,5 +353,20 @@ impl Repository<'_> {
             }
         }
         self.replace_host_record(&me.host, found, &mut record)
+    }
+}
+
+impl Repository<'_> {
+    /// Records that a host is dead, and cuts off every kernel client that it has mapped a disk of this
+    /// SR with. Returns their addresses. Repeated, it does the same again.
+    pub fn declare_dead(&self, host: &str, reason: &str) -> Result<Vec<String>> {
+        self.fence.declare_dead(host, reason)
+    }
+
+    /// Cuts off every client of the IP addresses that these clients have, also those that start later.
+    /// Returns what was put on the blocklist. It is the wrong tool for a host that is to come back
+    /// soon, and for one that runs OSDs.
+    pub fn blocklist_hosts(&self, addresses: &[String]) -> Result<Vec<String>> {
+        self.fence.blocklist_hosts(addresses)
     }
 }

@@ -1,25 +1,19 @@
 //! The journal: who is about to do what to which VDI, written in the same atomic change as the
-//! record it touches, and how an operation that nobody finished is taken over.
+//! record it touches.
 //!
 //! There is at most one entry per VDI. It serialises operations on one VDI across all hosts, and
 //! operations on different VDIs never wait for each other.
 //!
-//! **Taking over.** An entry names its owner. Another process may act only if the owner is known to
-//! be gone: a process of this host that does not run any more, or a process of a host that is dead
-//! (`fence.rs`); or if this host has seen the entry unchanged for [`LEASE_SECONDS`], by a clock of its
-//! own that is never set. Clocks of different hosts are never compared: they differ by minutes, and
-//! jump. Before it acts, it puts the *owner's* address on the cluster's blocklist. Without that, an
-//! owner that was merely slow could wake up and go on with stale knowledge, and requests it has sent
-//! could still be applied; and a dead client's lock and watch would hold up the next operation on
-//! the image for 10 to 30 s. A wrong guess costs the owner its operation, and never any data.
+//! The journal does not know what an operation does. What ends an operation that its owner left
+//! unfinished is in `recovery.rs`, which the journal reaches through [`Recovery`].
 
 use uuid::Uuid;
 
-use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
-use crate::cluster::Swap;
+use crate::catalogue::{intent_key, vdi_key, Catalogue, Entry, Stored};
+use crate::cluster::{Cluster, Swap};
 use crate::error::{Context, Error, Result};
+use crate::host::Host;
 use crate::record::{Action, Intent, Record, VdiRecord};
-use crate::{vdi, Repository};
 
 /// How long a host must have seen an entry unchanged before it may take the operation over. Longer
 /// than the deadlines of all its calls together in the usual case.
@@ -30,28 +24,46 @@ pub const LEASE_SECONDS: u64 = 120;
 pub(crate) const TAKE_OVER_SECONDS: u32 = 60 * 60;
 
 /// How long an operation waits for another one on the same VDI.
-const TURN_MILLISECONDS: u64 = 30_000;
-const TURN_POLL_MILLISECONDS: u64 = 50;
+const WAIT_MILLISECONDS: u64 = 30_000;
+const WAIT_POLL_MILLISECONDS: u64 = 50;
 
-impl Repository<'_> {
+/// Ends the operations that their owners left unfinished.
+pub(crate) trait Recovery {
+    /// Whether the owner of an operation is gone, so that this process may take the operation over.
+    /// May ask XAPI about the owner's host.
+    fn may_take_over(&self, vdi: &Uuid, intent: &Intent) -> bool;
+    /// Takes an operation over, and finishes or undoes it.
+    fn take_over(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()>;
+}
+
+/// The journal of one SR, as this process writes it.
+#[derive(Clone, Copy)]
+pub(crate) struct Journal<'a> {
+    pub catalogue: Catalogue<'a>,
+    pub cluster: &'a dyn Cluster,
+    pub host: &'a dyn Host,
+    pub recovery: &'a dyn Recovery,
+}
+
+impl Journal<'_> {
     /// Reads a VDI's entry once no operation on it is under way: waits for living owners, takes
     /// over from dead ones.
-    pub(crate) fn turn(&self, vdi: &Uuid) -> Result<Entry> {
+    pub(crate) fn acquire(&self, vdi: &Uuid) -> Result<Entry> {
         let mut waited = 0;
         loop {
-            let entry = self.entry(vdi)?;
+            let entry = self.catalogue.entry(vdi)?;
             let Some(intent) = &entry.intent else {
                 return Ok(entry);
             };
             // Another host is judged once: that asks XAPI.
             let gone = if waited == 0 {
-                self.may_take_over(vdi, &intent.record)
+                self.recovery.may_take_over(vdi, &intent.record)
             } else {
                 self.host.is_gone(&intent.record.owner) || self.is_lease_over(vdi, &intent.record)
             };
             if gone {
-                self.take_over(vdi, intent)?;
-            } else if waited >= TURN_MILLISECONDS {
+                self.recovery.take_over(vdi, intent)?;
+            } else if waited >= WAIT_MILLISECONDS {
                 return Err(Error::VdiBusy {
                     vdi: *vdi,
                     what: intent.record.action.describe(),
@@ -59,9 +71,20 @@ impl Repository<'_> {
                     pid: intent.record.owner.pid,
                 });
             } else {
-                self.host.pause(TURN_POLL_MILLISECONDS);
-                waited += TURN_POLL_MILLISECONDS;
+                self.host.pause(WAIT_POLL_MILLISECONDS);
+                waited += WAIT_POLL_MILLISECONDS;
             }
+        }
+    }
+
+    /// Refuses to make a VDI that is there, once nobody is about to make it.
+    pub(crate) fn require_new(&self, vdi: &Uuid) -> Result<()> {
+        match self.acquire(vdi)?.vdi {
+            None => Ok(()),
+            Some(_) => Err(Error::VdiExists {
+                sr: self.catalogue.sr(),
+                vdi: *vdi,
+            }),
         }
     }
 
@@ -81,7 +104,7 @@ impl Repository<'_> {
             .expect(vdi_key(vdi), entry.vdi.as_ref())
             .expect::<Intent>(intent_key(vdi), None)
             .put(intent_key(vdi), intent.bytes.clone());
-        let written = self.commit(&doing, &also(swap))?;
+        let written = self.catalogue.commit(&doing, &also(swap))?;
         Ok(written.then_some(intent))
     }
 
@@ -111,7 +134,10 @@ impl Repository<'_> {
             let swap = Swap::default()
                 .expect(intent_key(vdi), Some(intent))
                 .erase(intent_key(vdi));
-            if self.commit(&doing, &also(swap, record.as_ref()))? {
+            if self
+                .catalogue
+                .commit(&doing, &also(swap, record.as_ref()))?
+            {
                 return Ok(());
             }
             let entry = self.entry_under(vdi, intent, &doing)?;
@@ -126,6 +152,38 @@ impl Repository<'_> {
             }
             record = entry.vdi;
         }
+    }
+
+    /// Writes a new VDI's record and removes the intent at the disk that it was made from. That
+    /// one's record is written anew, with what `also` changes: a request to begin that arrives
+    /// late must not find it as it was. `reserved` is the intent at the new VDI, where there is one.
+    pub(crate) fn finish_copy(
+        &self,
+        disk: &Uuid,
+        intent: &Stored<Intent>,
+        source: &Stored<VdiRecord>,
+        (new, bytes): (&Uuid, &[u8]),
+        reserved: Option<&Stored<Intent>>,
+        also: impl Fn(&mut VdiRecord),
+    ) -> Result<()> {
+        self.finish(disk, intent, Some(source.clone()), |swap, source| {
+            let mut swap = swap
+                .expect::<VdiRecord>(vdi_key(new), None)
+                .put(vdi_key(new), bytes.to_vec());
+            if reserved.is_some() {
+                let key = intent_key(new);
+                swap = swap.expect(key.clone(), reserved).erase(key);
+            }
+            match source {
+                None => swap,
+                Some(source) => {
+                    let mut record = source.record.clone();
+                    also(&mut record);
+                    swap.expect(vdi_key(disk), Some(source))
+                        .write(vdi_key(disk), &mut record)
+                }
+            }
+        })
     }
 
     /// Replaces an intent by what is left to do once the VDI's record, now `found`, has become
@@ -150,7 +208,7 @@ impl Repository<'_> {
             .write(vdi_key(vdi), record)
             .write(intent_key(vdi), &mut intended);
         let bytes = swap.set[&intent_key(vdi)].clone();
-        let written = self.commit(&doing, &swap)?;
+        let written = self.catalogue.commit(&doing, &swap)?;
         Ok(written.then_some(Stored {
             bytes,
             record: intended,
@@ -164,7 +222,7 @@ impl Repository<'_> {
         intent: &Stored<Intent>,
         doing: &str,
     ) -> Result<Entry> {
-        let entry = self.entry(vdi)?;
+        let entry = self.catalogue.entry(vdi)?;
         let found = entry.intent.as_ref();
         if found.is_some_and(|found| found.bytes == intent.bytes) {
             return Ok(entry);
@@ -175,82 +233,139 @@ impl Repository<'_> {
         })
     }
 
-    /// Finishes or undoes every operation that its owner left behind. Those of living owners are
-    /// left to them. One that cannot be recovered now keeps nobody from the other VDIs of the SR:
-    /// whoever comes next tries again.
-    pub(crate) fn recover(&self, intents: Vec<(Uuid, Stored<Intent>)>) -> Result<usize> {
-        let mut recovered = 0;
-        for (vdi, intent) in intents {
-            if !self.may_take_over(&vdi, &intent.record) {
-                continue;
-            }
-            recovered += 1;
-            match self.take_over(&vdi, &intent) {
-                // The next one would wait as long for a cluster that does not answer.
-                Err(e) if e.is_unknown() => return Err(e),
-                Err(e) => log::error!("VDI {vdi}: what was left unfinished stays so for now: {e}"),
-                Ok(()) => {}
-            }
-        }
-        Ok(recovered)
-    }
-
-    fn may_take_over(&self, vdi: &Uuid, intent: &Intent) -> bool {
-        self.is_lease_over(vdi, intent) || self.is_dead(&intent.owner)
-    }
-
-    fn is_lease_over(&self, vdi: &Uuid, intent: &Intent) -> bool {
+    /// Whether this host has seen an entry unchanged for so long that its owner counts as gone.
+    pub(crate) fn is_lease_over(&self, vdi: &Uuid, intent: &Intent) -> bool {
         self.seen_for(&intent_key(vdi), intent) >= LEASE_SECONDS
     }
 
     /// For how many seconds this host has seen a record of the catalogue unchanged: 0 if that cannot
     /// be found out.
     pub(crate) fn seen_for(&self, key: &str, record: &impl Record) -> u64 {
-        let key = format!("{}.{key}", self.sr);
+        let key = format!("{}.{key}", self.catalogue.sr());
         let seen = self.host.seen_for(&key, &record.nonce().to_string());
         seen.unwrap_or_else(|e| {
             log::warn!("cannot tell for how long {key} is unchanged: {e}");
             0
         })
     }
+}
 
-    fn take_over(&self, vdi: &Uuid, found: &Stored<Intent>) -> Result<()> {
-        let left = &found.record;
-        let what = left.action.describe();
-        let doing = format!("taking over the {what} {vdi}");
-        log::warn!(
-            "{doing}: process {} on host {} left it unfinished",
-            left.owner.pid,
-            left.owner.host
-        );
-        let address = self.cluster.address().doing(&doing)?;
-        if left.address != address {
-            let cut_off = self.cluster.blocklist(&left.address, TAKE_OVER_SECONDS);
-            cut_off.doing(&doing)?;
-        }
-        let mine = self.intend(&doing, left.action.clone())?;
-        let swap = Swap::default()
-            .expect(intent_key(vdi), Some(found))
-            .put(intent_key(vdi), mine.bytes.clone());
-        if !self.commit(&doing, &swap)? {
-            return Ok(()); // somebody else was faster
-        }
-        self.complete(vdi, &mine)
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::catalogue::SR_KEY;
+    use crate::cluster::Entries;
+    use crate::memory::{MemoryCluster, MemoryHost, World};
+    use crate::record::SrRecord;
+
+    /// A process of the driver, without any operation.
+    struct Process {
+        cluster: MemoryCluster,
+        host: MemoryHost,
+        sr: Uuid,
+        /// Whether owners count as gone.
+        gone: bool,
+        recovered: RefCell<Vec<Uuid>>,
     }
 
-    /// Brings an operation that stopped after any of its steps to one of its two ends.
-    fn complete(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
-        match &intent.record.action {
-            // Until a revert has repointed its disk, it has only made an image.
-            Action::CreateDisk { image_name } | Action::Revert { image_name } => {
-                vdi::create::undo(self, vdi, intent, image_name)
+    impl Process {
+        fn new(world: &World, host: &str, sr: Uuid, gone: bool) -> Self {
+            Process {
+                cluster: world.client(),
+                host: world.process(host),
+                sr,
+                gone,
+                recovered: RefCell::default(),
             }
-            Action::Snapshot { .. } => vdi::snapshot::undo(self, vdi, intent),
-            Action::CloneDisk { .. } => vdi::clone::undo(self, vdi, intent),
-            Action::DeleteDisk { .. } | Action::DeleteSnapshot { .. } => {
-                vdi::delete::complete(self, vdi, intent)
-            }
-            Action::Grow { image, .. } => vdi::resize::complete(self, vdi, intent, image),
         }
+
+        fn journal(&self) -> Journal<'_> {
+            Journal {
+                catalogue: Catalogue::new(&self.cluster, self.sr),
+                cluster: &self.cluster,
+                host: &self.host,
+                recovery: self,
+            }
+        }
+
+        fn begin(&self, vdi: &Uuid) -> Option<Stored<Intent>> {
+            let journal = self.journal();
+            let entry = journal.catalogue.entry(vdi).unwrap();
+            let image_name = "image".to_owned();
+            let action = Action::CreateDisk { image_name };
+            journal.begin(vdi, &entry, action, |swap| swap).unwrap()
+        }
+    }
+
+    impl Recovery for Process {
+        fn may_take_over(&self, _: &Uuid, _: &Intent) -> bool {
+            self.gone
+        }
+
+        fn take_over(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+            self.recovered.borrow_mut().push(*vdi);
+            self.journal().finish(vdi, intent, None, |swap, _| swap)
+        }
+    }
+
+    fn sr(world: &World) -> Uuid {
+        let uuid = Uuid::new_v4();
+        let process = Process::new(world, "host-a", uuid, false);
+        let record = SrRecord::new(uuid, "ceph", "", 0).seal();
+        let object = process.journal().catalogue.object();
+        let entries = Entries::from([(SR_KEY.to_owned(), record)]);
+        process.cluster.create_object(&object, &entries).unwrap();
+        uuid
+    }
+
+    #[test]
+    fn acquire_waits_for_a_living_owner_and_names_it() {
+        let (world, vdi) = (World::new(), Uuid::new_v4());
+        let sr = sr(&world);
+        let owner = Process::new(&world, "host-a", sr, false);
+        owner.begin(&vdi).unwrap();
+        let other = Process::new(&world, "host-b", sr, false);
+        let before = other.host.now();
+        let error = other.journal().acquire(&vdi).unwrap_err();
+        assert!(
+            matches!(&error, Error::VdiBusy { host, .. } if host == "host-a"),
+            "{error}"
+        );
+        assert_eq!(
+            other.host.now() - before,
+            super::WAIT_MILLISECONDS / 1000,
+            "seconds"
+        );
+        assert!(other.recovered.borrow().is_empty());
+    }
+
+    #[test]
+    fn acquire_recovers_what_a_gone_owner_left() {
+        let (world, vdi) = (World::new(), Uuid::new_v4());
+        let sr = sr(&world);
+        Process::new(&world, "host-a", sr, false)
+            .begin(&vdi)
+            .unwrap();
+        let other = Process::new(&world, "host-b", sr, true);
+        let entry = other.journal().acquire(&vdi).unwrap();
+        assert!(entry.intent.is_none());
+        assert_eq!(*other.recovered.borrow(), [vdi]);
+    }
+
+    #[test]
+    fn a_vdi_has_one_intent_until_it_is_finished() {
+        let (world, vdi) = (World::new(), Uuid::new_v4());
+        let sr = sr(&world);
+        let owner = Process::new(&world, "host-a", sr, false);
+        let intent = owner.begin(&vdi).unwrap();
+        assert!(owner.begin(&vdi).is_none());
+        let journal = owner.journal();
+        journal.finish(&vdi, &intent, None, |swap, _| swap).unwrap();
+        assert!(owner.begin(&vdi).is_some());
+        let late = journal.finish(&vdi, &intent, None, |swap, _| swap);
+        assert!(late.is_err(), "another intent has taken its place");
     }
 }

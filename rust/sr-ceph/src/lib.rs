@@ -9,45 +9,66 @@ mod blocklist;
 pub mod caps;
 pub mod catalogue;
 pub mod ceph;
+pub mod chain;
 pub mod check;
 pub mod cluster;
 pub mod device_config;
+mod devices;
 pub mod dom0;
 pub mod engine;
 pub mod error;
 #[cfg(feature = "sim")]
 pub mod faults;
 mod fence;
+mod hold;
 pub mod host;
+mod image;
 pub mod image_features;
 mod journal;
 #[cfg(feature = "sim")]
 pub mod memory;
 pub mod messenger;
 pub mod record;
+mod recovery;
+mod room;
 pub mod size;
 pub mod sr;
 pub mod usage;
 pub mod vdi;
 
 pub use error::{Error, Result};
-pub use fence::Hold;
+pub use hold::Hold;
 
 use std::cell::Cell;
 
 use uuid::Uuid;
 
+use alerts::Alerts;
+use catalogue::Catalogue;
 use cluster::Cluster;
+use devices::Devices;
+use fence::Fence;
 use host::Host;
+use image::Images;
 use image_features::ImageFeatures;
+use journal::Journal;
+use vdi::claim::Claims;
+use vdi::readers::Readers;
 
 /// One SR in one pool, as one process on one host sees it. What can be done with it is in
-/// [`sr`] and [`vdi`].
+/// [`sr`] and [`vdi`]; what the operations share is in the fields. Each field is used without the others,
+/// and none of them uses an operation.
 pub struct Repository<'a> {
     cluster: &'a dyn Cluster,
     host: &'a dyn Host,
+    catalogue: Catalogue<'a>,
     sr: Uuid,
-    image_features: u64,
+    images: Images<'a>,
+    devices: Devices<'a>,
+    alerts: Alerts<'a>,
+    fence: Fence<'a>,
+    claims: Claims<'a>,
+    readers: Readers<'a>,
     needs_worker: Cell<bool>,
 }
 
@@ -59,12 +80,56 @@ impl<'a> Repository<'a> {
         sr: Uuid,
         image_features: ImageFeatures,
     ) -> Self {
+        let catalogue = Catalogue::new(cluster, sr);
+        let images = Images::new(cluster, sr, image_features);
+        let devices = Devices::new(cluster, host, images, sr);
+        let alerts = Alerts {
+            catalogue,
+            cluster,
+            host,
+            images,
+            devices,
+            sr,
+        };
+        let fence = Fence {
+            catalogue,
+            cluster,
+            host,
+            alerts,
+        };
+        let claims = Claims {
+            catalogue,
+            host,
+            devices,
+            fence,
+        };
+        let readers = Readers {
+            catalogue,
+            cluster,
+            host,
+        };
         Repository {
             cluster,
             host,
+            catalogue,
             sr,
-            image_features: image_features.bits(),
+            images,
+            devices,
+            alerts,
+            fence,
+            claims,
+            readers,
             needs_worker: Cell::new(false),
+        }
+    }
+
+    /// The journal, with what ends the operations of others.
+    pub(crate) fn journal(&self) -> Journal<'_> {
+        Journal {
+            catalogue: self.catalogue,
+            cluster: self.cluster,
+            host: self.host,
+            recovery: self,
         }
     }
 }

@@ -3,18 +3,17 @@
 
 pub mod activate;
 mod base;
-mod by_hand;
 pub mod claim;
 pub mod clone;
 pub mod create;
 pub mod delete;
-mod image;
-mod readers;
+pub(crate) mod readers;
 mod release;
 pub mod reset;
 pub mod resize;
 pub mod revert;
 pub mod snapshot;
+pub(crate) mod steps;
 pub mod unplug;
 pub mod update;
 

@@ -7,7 +7,7 @@ mod support;
 #[path = "copies/trees.rs"]
 mod trees;
 
-use sr_ceph::vdi::snapshot::MAX_DEPTH;
+use sr_ceph::chain::MAX_DEPTH;
 use sr_ceph::Error;
 use uuid::Uuid;
 

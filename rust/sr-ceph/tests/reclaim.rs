@@ -10,9 +10,10 @@ mod trash;
 mod workers;
 
 use nix::libc;
+use sr_ceph::chain::SOFT_DEPTH;
 use sr_ceph::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
 use sr_ceph::host::Host;
-use sr_ceph::sr::reclaim::{HoldUp, Kind, Pending, Report, SOFT_DEPTH};
+use sr_ceph::sr::reclaim::{Blocker, Kind, Pending, Report};
 use sr_ceph::{Error, Result};
 use uuid::Uuid;
 
@@ -103,7 +104,7 @@ fn the_data_of_a_deleted_disk_is_freed_while_its_snapshot_and_their_clones_stay_
         assert_eq!(lab.record(&kept).unwrap().size, GIB);
     }
     // What it waits for is told, and no worker is started for that.
-    let waits = HoldUp::Snapshots {
+    let waits = Blocker::Snapshots {
         vdis: 1,
         by_clones: 1,
         foreign: Vec::new(),
@@ -228,7 +229,7 @@ fn a_disk_with_a_long_chain_of_parents_is_flattened_while_it_is_not_in_use() {
     let disk = all[all.len() - 1];
     let snapshot = lab.snapshot(&disk);
     lab.activate(B, &disk).unwrap();
-    let in_use = HoldUp::InUse { host: B.to_owned() };
+    let in_use = Blocker::InUse { host: B.to_owned() };
     assert_eq!(pending(&lab)[0].holds_up, Some(in_use));
     assert!(!asks(&lab, |sr| sr.scan(&[])), "a running VM is left alone");
     assert_eq!(reclaim(&lab), 0);
@@ -332,5 +333,5 @@ fn no_head_is_emptied_while_a_record_cannot_be_read() {
     assert_eq!(reclaim(&lab), 0);
     assert_eq!(lab.world.snapshot().sizes[&image], GIB);
     let holds_up = pending(&lab).remove(0).holds_up.unwrap();
-    assert!(matches!(holds_up, HoldUp::Unreadable { .. }), "{holds_up}");
+    assert!(matches!(holds_up, Blocker::Unreadable { .. }), "{holds_up}");
 }

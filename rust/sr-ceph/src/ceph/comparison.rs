@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use librbd::{Image, SnapshotKind};
 use nix::libc;
 
+use crate::chain::MAX_SNAPSHOTS;
 use crate::cluster::{ClusterError, Result};
-use crate::vdi::snapshot::MAX_SNAPSHOTS;
 
 /// How much of an image is compared at a time, in bytes.
 const STEP: u64 = 16 << 30;

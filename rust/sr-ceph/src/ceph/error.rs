@@ -37,36 +37,38 @@ impl From<Error> for ClusterError {
 /// `RBD_FEATURE_STRIPINGV2` and `RBD_FEATURE_DATA_POOL`.
 const FOREIGN_LAYOUT: u64 = 1 << 1 | 1 << 7;
 
-impl super::CephPool {
-    /// Adds to the error of opening an image what it means that librbd lacks a function.
-    pub(super) fn explain_open(&self, mut error: ClusterError) -> ClusterError {
-        if error.errno == nix::libc::ENOSYS {
-            let pool = self.pool.name();
-            error.detail = Some(format!(
-                "the pool or the image asks for a plugin that librbd does not have on this host; \
-                 for the pool: 'rbd config pool rm {pool} rbd_plugins'; \
-                 'rbd config pool ls {pool}' lists all settings"
-            ));
-        }
-        error
+/// Adds to the error of opening an image what it means that librbd lacks a function.
+pub(super) fn explain_open(pool: &librbd::Pool, mut error: ClusterError) -> ClusterError {
+    if error.errno == nix::libc::ENOSYS {
+        let pool = pool.name();
+        error.detail = Some(format!(
+            "the pool or the image asks for a plugin that librbd does not have on this host; \
+             for the pool: 'rbd config pool rm {pool} rbd_plugins'; \
+             'rbd config pool ls {pool}' lists all settings"
+        ));
     }
+    error
+}
 
-    /// Refuses an image that was just made and keeps its data elsewhere, or in stripes: the user has
-    /// no rights in another pool, and the kernel of a host may know no stripes.
-    pub(super) fn require_own_data(&self, name: &str, id: &str) -> Result<(), ClusterError> {
-        if self.pool.header(id).features()? & FOREIGN_LAYOUT == 0 {
-            return Ok(());
-        }
-        Err(ClusterError {
-            detail: Some(
-                "the image got a data pool or stripes that were not asked for, and is removed; \
-                 see rbd_default_data_pool, rbd_default_stripe_unit and rbd_default_stripe_count in \
-                 'ceph config dump' and in 'rbd config pool ls POOL'"
-                    .to_owned(),
-            ),
-            ..ClusterError::new("rbd_create4", name, 0)
-        })
+/// Refuses an image that was just made and keeps its data elsewhere, or in stripes: the user has
+/// no rights in another pool, and the kernel of a host may know no stripes.
+pub(super) fn require_own_data(
+    pool: &librbd::Pool,
+    name: &str,
+    id: &str,
+) -> Result<(), ClusterError> {
+    if pool.header(id).features()? & FOREIGN_LAYOUT == 0 {
+        return Ok(());
     }
+    Err(ClusterError {
+        detail: Some(
+            "the image got a data pool or stripes that were not asked for, and is removed; \
+             see rbd_default_data_pool, rbd_default_stripe_unit and rbd_default_stripe_count in \
+             'ceph config dump' and in 'rbd config pool ls POOL'"
+                .to_owned(),
+        ),
+        ..ClusterError::new("rbd_create4", name, 0)
+    })
 }
 
 #[cfg(test)]

@@ -1,34 +1,15 @@
 //! What was done to the images of a real pool by hand.
 
-use librbd::{Group, SnapId, Snapshot, SnapshotKind};
+use librbd::{Group, SnapId};
 
+use super::origin::path_of;
 use super::CephPool;
-use crate::cluster::{Inspection, Origin, Result};
+use crate::cluster::{Inspection, Result};
 
 /// `RBD_OPERATION_FEATURE_GROUP`: the image is a member of a group.
 const IN_GROUP: u64 = 1 << 2;
 
 impl CephPool {
-    /// What a snapshot of an image is.
-    pub(super) fn origin(&self, image: &librbd::Image, snapshot: &Snapshot) -> Result<Origin> {
-        Ok(match &snapshot.kind {
-            SnapshotKind::User => Origin::User,
-            SnapshotKind::Trash { .. } => Origin::Removed,
-            SnapshotKind::Mirror => Origin::Mirror,
-            SnapshotKind::Group => {
-                let found = image.group_snapshot(snapshot.id)?;
-                let group = self.path_of(&found.group)?;
-                Origin::Group(format!("{group}@{}", found.name))
-            }
-            SnapshotKind::Other(number) => Origin::Other(*number),
-        })
-    }
-
-    fn path_of(&self, group: &Group) -> Result<String> {
-        let pool = self.cluster.pool_name(group.pool_id)?;
-        Ok(format!("{pool}/{}", group.name))
-    }
-
     fn group_of(&self, id: &str) -> Result<Option<Group>> {
         if self.pool.header(id).op_features()? & IN_GROUP == 0 {
             return Ok(None);
@@ -52,7 +33,9 @@ impl Inspection for CephPool {
 
     fn group(&self, id: &str) -> Result<Option<String>> {
         let group = self.group_of(id)?;
-        group.map(|group| self.path_of(&group)).transpose()
+        group
+            .map(|group| path_of(&self.cluster, &group))
+            .transpose()
     }
 
     fn leave_group(&self, id: &str) -> Result<()> {

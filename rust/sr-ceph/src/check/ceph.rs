@@ -8,38 +8,15 @@ use serde_json::{json, Value};
 use sr::check::{CheckLine, Outcome};
 
 use super::monitors::monitors;
-use super::{caps, defaults, fencing, not_run, unreachable};
+use super::topics::{
+    not_run, APPLICATION, CLOCK, CUT_OFF, LOCK, MGR_CAPS, MONITORS, MON_CAPS, OSD_CAPS, POOL, ROOM,
+    TOPICS, USER,
+};
+use super::{caps, defaults, fencing, unreachable};
 use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
 use crate::size::Size;
 use crate::usage::{instead_of, ClusterReport, PoolSummary, UsageError};
-
-pub(super) const MONITORS: &str = "monitors";
-pub(super) const USER: &str = "user";
-const MON_CAPS: &str = "mon caps";
-const CLOCK: &str = "clock";
-const CUT_OFF: &str = "blocklist";
-const LOCK: &str = "exclusive lock";
-const POOL: &str = "pool";
-const APPLICATION: &str = "pool application";
-const ROOM: &str = "pool usage";
-const OSD_CAPS: &str = "osd caps";
-const MGR_CAPS: &str = "mgr caps";
-
-/// Every part, in the order of the report.
-pub(super) const TOPICS: [&str; 11] = [
-    MONITORS,
-    USER,
-    MON_CAPS,
-    CLOCK,
-    CUT_OFF,
-    LOCK,
-    POOL,
-    APPLICATION,
-    ROOM,
-    OSD_CAPS,
-    MGR_CAPS,
-];
 
 /// One line for each of [`TOPICS`].
 pub(super) fn lines(config: &DeviceConfig, granted: &Caps, deadline: Duration) -> Vec<CheckLine> {

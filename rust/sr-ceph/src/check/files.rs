@@ -1,9 +1,13 @@
 //! Ceph's files on this host, as librados will read them.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use librbd::{CephFile, Sources};
 use sr::check::Outcome;
 
-use super::local::regular_file;
 use crate::ceph::connection::{get_key, make_aes_key, name_monitors};
 use crate::device_config::DeviceConfig;
 
@@ -116,4 +120,14 @@ fn judged(file: &CephFile) -> Option<Outcome> {
         format!("{shown}, {}", warnings.join("; ")),
         first.fix.clone(),
     ))
+}
+
+/// The mode of a file that can be read and is one: a device or a pipe would never end.
+pub(super) fn regular_file(path: &Path) -> io::Result<u32> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(path)?;
+    Ok(metadata.mode())
 }

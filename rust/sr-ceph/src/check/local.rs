@@ -1,8 +1,5 @@
 //! What this host has to bring: Ceph's client libraries and files, and the kernel's RBD client.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,14 +7,13 @@ use hostdev::{Krbd, Module};
 use librbd::Library;
 use sr::check::{CheckLine, Outcome};
 
-use super::{files, not_run};
+use super::files::{self, regular_file};
+use super::topics::{not_run, CONF, KEYRING};
 use crate::ceph::{connect_options, connection};
 use crate::device_config::DeviceConfig;
 use crate::image_features::ImageFeatures;
 
 const LIBRARY: &str = "client library";
-pub(super) const CONF: &str = "ceph.conf";
-pub(super) const KEYRING: &str = "keyring";
 const KERNEL: &str = "kernel module";
 const FEATURES: &str = "image features";
 
@@ -96,16 +92,6 @@ fn keyring(config: &DeviceConfig) -> Outcome {
             connection::get_key(None, config),
         ),
     }
-}
-
-/// The mode of a file that can be read and is one: a device or a pipe would never end.
-pub(super) fn regular_file(path: &Path) -> io::Result<u32> {
-    let metadata = path.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    File::open(path)?;
-    Ok(metadata.mode())
 }
 
 /// The kernel's RBD client, loaded if need be, and whether it can map what the SR will make.

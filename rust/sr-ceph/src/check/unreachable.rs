@@ -3,9 +3,7 @@
 use librbd::{Cause, Error};
 use sr::check::{CheckLine, Outcome};
 
-use super::ceph::{MONITORS, TOPICS, USER};
-use super::local::{CONF, KEYRING};
-use super::not_run;
+use super::topics::{not_run, CONF, KEYRING, MONITORS, TOPICS, USER};
 use crate::ceph::connection;
 use crate::device_config::DeviceConfig;
 

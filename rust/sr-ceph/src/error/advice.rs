@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::SR_KEY;
-use crate::fence::Hold;
+use crate::catalogue::keys::SR_KEY;
+use crate::hold::Hold;
 use crate::record::Unreadable;
 
 /// What an administrator can do about a claim that counts.

@@ -12,37 +12,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
-use uuid::Uuid;
-
 use crate::catalogue::{
     hidden_key, intent_key, records, vdi_key, Stored, HIDDEN_PREFIX, VDI_PREFIX,
 };
-use crate::cluster::{Entries, ImageState, Swap, MIGRATING};
+use crate::cluster::{Entries, ImageState, Swap};
 use crate::error::{Context, Result};
+use crate::image::Successor;
 use crate::record::{BaseSnapshot, HiddenRecord, ImageRef, Intent, SnapshotRef, VdiRecord, Volume};
 use crate::Repository;
-
-/// What has the name of an image that does not exist any more.
-pub(crate) enum Successor {
-    /// Nothing.
-    None,
-    /// The same image, with that id now.
-    Ours(String),
-    /// An image with that id, which a client has open: it may still be imported or copied.
-    Open { id: String, address: String },
-    /// Another image, with that id.
-    Foreign(String),
-    /// A migration is under way.
-    Migrating,
-}
-
-/// The part of an image-meta with the owner of the image.
-#[derive(Deserialize)]
-struct Owner {
-    sr: Uuid,
-    vdi: Uuid,
-}
 
 impl Repository<'_> {
     /// Takes over the images that have other ids now. `images` is the pool's directory. Returns how
@@ -80,78 +57,13 @@ impl Repository<'_> {
         Ok(adopted)
     }
 
-    /// What has the name of an image that does not exist any more.
-    pub(crate) fn successor_of(&self, lost: &ImageRef) -> Result<Successor> {
-        Ok(match self.image_named_as(lost)? {
-            None => Successor::None,
-            Some(found) if found.features & MIGRATING != 0 => Successor::Migrating,
-            Some(found) if self.is_ours(&found) => match self.who_writes(&found)? {
-                Some(address) => Successor::Open {
-                    id: found.id,
-                    address,
-                },
-                None => Successor::Ours(found.id),
-            },
-            Some(found) => Successor::Foreign(found.id),
-        })
-    }
-
-    /// The image that a deletion goes on with, if the image that it names does not exist any more: the
-    /// same one, with another id. `None`: the image was removed.
-    ///
-    /// # Errors
-    /// [`ByHand`](crate::error::ByHand): it is being migrated, or may still be imported.
-    pub(crate) fn moved_to(&self, lost: &ImageRef) -> Result<Option<ImageRef>> {
-        match self.successor_of(lost)? {
-            Successor::None | Successor::Foreign(_) => Ok(None),
-            Successor::Ours(id) => Ok(Some(ImageRef {
-                name: lost.name.clone(),
-                id,
-            })),
-            Successor::Open { .. } | Successor::Migrating => {
-                let vdi = self.vdi_of_image_name(&lost.name).unwrap_or_default();
-                Err(self.explain_missing(vdi, lost))
-            }
-        }
-    }
-
-    /// The address of a client that has an image open for writing. `rbd import` and `rbd cp` set the
-    /// image-meta first, and write snapshots and data after it.
-    fn who_writes(&self, found: &ImageState) -> Result<Option<String>> {
-        let doing = format!("listing the watchers of image {}", found.name);
-        let watchers = self.cluster.watchers(&found.id).doing(&doing)?;
-        Ok(watchers.into_iter().next().map(|watcher| watcher.address))
-    }
-
-    fn image_named_as(&self, lost: &ImageRef) -> Result<Option<ImageState>> {
-        match self.cluster.image_by_name(&lost.name) {
-            Err(e) if e.is_not_found() => Ok(None),
-            other => {
-                let found = other.doing(&format!("looking for an image named {}", lost.name))?;
-                Ok(Some(found).filter(|found| found.id != lost.id))
-            }
-        }
-    }
-
-    fn is_ours(&self, found: &ImageState) -> bool {
-        let owner = found.meta.as_deref().map(serde_json::from_str::<Owner>);
-        let made_for = self.vdi_of_image_name(&found.name);
-        matches!(owner, Some(Ok(owner)) if owner.sr == self.sr && Some(owner.vdi) == made_for)
-    }
-
     /// Takes over the image that has another id than the catalogue has. Returns how many records
     /// were changed: none if there is no such image, or one of its VDIs is busy.
     pub(crate) fn adopt(&self, lost: &ImageRef) -> Result<usize> {
-        let Some(found) = self.image_named_as(lost)? else {
+        let Successor::Ours(found) = self.images.successor_of(lost)? else {
             return Ok(0);
         };
-        if found.features & MIGRATING != 0
-            || !self.is_ours(&found)
-            || self.who_writes(&found)?.is_some()
-        {
-            return Ok(0);
-        }
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let mut swap = Swap::default();
         for stored in records::<VdiRecord>(&entries, VDI_PREFIX) {
             let Some(mut record) = moved(&stored.record, lost, &found) else {
@@ -181,7 +93,11 @@ impl Repository<'_> {
             swap = swap.write(hidden_key(&found.id), &mut hidden);
         }
         let changed = swap.set.len();
-        if changed == 0 || !self.commit(&format!("taking over image {}", found.name), &swap)? {
+        if changed == 0
+            || !self
+                .catalogue
+                .commit(&format!("taking over image {}", found.name), &swap)?
+        {
             return Ok(0);
         }
         log::warn!(

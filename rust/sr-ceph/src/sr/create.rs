@@ -11,20 +11,23 @@ use crate::catalogue::{directory_key, DIRECTORY, SR_KEY};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{Record, SrRecord};
-use crate::Repository;
+use crate::{room, Repository};
 
 impl Repository<'_> {
     /// Makes an empty SR.
     pub fn create_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
         let doing = format!("creating SR {}", self.sr);
-        self.require_usable_pool(&format!("SR {} was not created", self.sr))?;
+        room::require_usable_pool(self.cluster, &format!("SR {} was not created", self.sr))?;
         let allowed = self.cluster.may_blocklist();
         allowed.doing(&format!("{doing}: a host that dies must be cut off"))?;
         self.cluster.prepare_trash().doing(&doing)?;
         self.enter_directory(&doing)?;
         let mut record = SrRecord::new(self.sr, name_label, name_description, self.host.now());
         let entries = Entries::from([(SR_KEY.to_owned(), record.seal())]);
-        match self.cluster.create_object(&self.object(), &entries) {
+        match self
+            .cluster
+            .create_object(&self.catalogue.object(), &entries)
+        {
             Err(e) if e.is_exists() => Err(Error::SrExists {
                 sr: self.sr,
                 pool: self.cluster.pool_name().to_owned(),

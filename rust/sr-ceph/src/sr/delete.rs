@@ -11,14 +11,11 @@
 //! a directory key without a catalogue, which is no SR. Only what bears this SR's UUID is touched:
 //! never the pool, never an image.
 
-use uuid::Uuid;
-
 use crate::catalogue::{
-    directory_key, image_prefix, under, Stored, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
+    directory_key, image_prefix, under, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
 use crate::cluster::{Entries, Swap, TrashedImage};
 use crate::error::{Context, Error, Result};
-use crate::record::{Record, SrRecord};
 use crate::size::Size;
 use crate::Repository;
 
@@ -28,7 +25,7 @@ const NAMED: usize = 5;
 impl Repository<'_> {
     /// Deletes an SR without VDIs. One that does not exist is deleted already.
     pub fn delete_sr(&self) -> Result<()> {
-        self.tidy_before_deletion();
+        self.collect_garbage_before_deletion();
         while !self.remove_catalogue()? {
             log::info!("SR {} was changed while it was being deleted", self.sr);
         }
@@ -41,18 +38,21 @@ impl Repository<'_> {
 
     /// `false`: the SR's record was changed after it was marked; look again.
     fn remove_catalogue(&self) -> Result<bool> {
-        let marked = match self.mark_deleting(true) {
+        let marked = match self.catalogue.mark_deleting(true) {
             Err(Error::SrMissing { .. }) => return Ok(true),
             other => other?,
         };
         if let Err(refusal) = self.require_empty() {
-            if let Err(e) = self.mark_deleting(false) {
+            if let Err(e) = self.catalogue.mark_deleting(false) {
                 log::warn!("SR {} stays marked until it is attached: {e}", self.sr);
             }
             return Err(refusal);
         }
         let expect = Entries::from([(SR_KEY.to_owned(), marked.bytes)]);
-        match self.cluster.remove_object(&self.object(), &expect) {
+        match self
+            .cluster
+            .remove_object(&self.catalogue.object(), &expect)
+        {
             Err(e) if e.is_not_found() => Ok(true),
             Err(e) if e.is_conflict() => Ok(false),
             other => other
@@ -61,41 +61,10 @@ impl Repository<'_> {
         }
     }
 
-    /// Sets or clears the mark that nothing may be created; the record with it.
-    pub(crate) fn mark_deleting(&self, deleting: bool) -> Result<Stored<SrRecord>> {
-        loop {
-            let stored = self.sr_record()?;
-            if stored.record.deleting == deleting {
-                return Ok(stored);
-            }
-            let mut record = stored.record.clone();
-            record.deleting = deleting;
-            // Read again even where it was written: what is answered is what stands there.
-            self.replace_sr_record(&stored, &mut record)?;
-        }
-    }
-
-    /// The SR's own record.
-    pub(crate) fn sr_record(&self) -> Result<Stored<SrRecord>> {
-        self.entry(&Uuid::nil()).map(|entry| entry.sr)
-    }
-
-    /// `false`: somebody else wrote it meanwhile.
-    pub(crate) fn replace_sr_record(
-        &self,
-        stored: &Stored<SrRecord>,
-        record: &mut SrRecord,
-    ) -> Result<bool> {
-        let swap = Swap::default()
-            .expect(SR_KEY.to_owned(), Some(stored))
-            .put(SR_KEY.to_owned(), record.seal());
-        self.commit(&format!("updating SR {}", self.sr), &swap)
-    }
-
     /// Images that only waited for others to go are none that keep an SR from being deleted.
-    fn tidy_before_deletion(&self) {
-        let entries = self.read_catalogue();
-        let tidied = entries.and_then(|entries| self.tidy(&entries, || self.usage()));
+    fn collect_garbage_before_deletion(&self) {
+        let entries = self.catalogue.read();
+        let tidied = entries.and_then(|entries| self.collect_garbage(&entries, || self.usage()));
         if let Err(e) = tidied {
             log::warn!(
                 "SR {}: what nobody needs any more stays for now: {e}",
@@ -105,7 +74,7 @@ impl Repository<'_> {
     }
 
     fn require_empty(&self) -> Result<()> {
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let count = |prefix| under(&entries, prefix).count();
         let (vdis, operations) = (count(VDI_PREFIX), count(INTENT_PREFIX));
         let prefix = image_prefix(&self.sr);

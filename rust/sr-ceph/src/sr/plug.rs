@@ -2,10 +2,10 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, intent_key, Stored, INTENT_PREFIX};
-use crate::cluster::Entries;
+use crate::catalogue::{image_prefix, intent_key, Entry};
+use crate::devices::UNMAP_IDLE_SECONDS;
 use crate::error::{Context, Error, Result};
-use crate::record::Intent;
+use crate::host::Mapped;
 use crate::vdi::unplug::unmap_sr;
 use crate::Repository;
 
@@ -13,33 +13,33 @@ impl Repository<'_> {
     /// Checks that the SR is there, finishes what dead processes left in it, gives back what this
     /// host had claimed before it booted, and removes devices that a crash left on this host.
     pub fn attach_sr(&self) -> Result<()> {
-        self.mark_deleting(false)?;
-        let entries = self.read_catalogue()?;
+        self.catalogue.mark_deleting(false)?;
+        let entries = self.catalogue.read()?;
         self.note_place();
-        self.publish_boot(&entries)?;
-        self.alert_if_cut_off();
+        self.fence.publish_boot(&entries)?;
+        self.alerts.alert_if_cut_off();
         if let Err(e) = self.cluster.may_blocklist() {
             log::warn!("SR {}: disks of a host that dies stay locked, since its user may not cut clients off: {e}. 'smblock-admin check' prints the command that grants the cap", self.sr);
         }
-        self.recover(self.intents(&entries))?;
-        self.release_earlier_boots(&entries)?;
+        self.recover(self.catalogue.intents(&entries))?;
+        self.claims.release_earlier_boots(&entries)?;
         self.drop_stale_devices()?;
-        self.erase_stale_notes(&entries)?;
-        self.release_unmapped(&entries)
+        self.readers.erase_stale_notes(&entries)?;
+        self.claims.release_unmapped(&entries)
     }
 
     /// Finishes or undoes what a dead process left unfinished on one VDI, now.
     pub fn recover_vdi(&self, vdi: &Uuid) -> Result<()> {
-        let intent = self.entry(vdi)?.intent;
+        let intent = self.catalogue.entry(vdi)?.intent;
         self.recover(intent.map(|intent| (*vdi, intent)).into_iter().collect())
             .map(drop)
     }
 
     /// Looks at what is under way, so that this host can tell later for how long it has not changed.
     pub fn look_at_journal(&self) -> Result<()> {
-        let entries = self.read_catalogue()?;
-        for (vdi, intent) in self.intents(&entries) {
-            self.seen_for(&intent_key(&vdi), &intent.record);
+        let entries = self.catalogue.read()?;
+        for (vdi, intent) in self.catalogue.intents(&entries) {
+            self.journal().seen_for(&intent_key(&vdi), &intent.record);
         }
         self.look_at_worker(&entries);
         Ok(())
@@ -68,26 +68,66 @@ impl Repository<'_> {
             Some(mapped) => Err(Error::SrInUse {
                 sr: self.sr,
                 vdi: self
-                    .vdi_of_image_name(&mapped.image_name)
+                    .images
+                    .vdi_of_name(&mapped.image_name)
                     .map_or(mapped.image_name, |vdi| vdi.to_string()),
                 device: mapped.device.display().to_string(),
             }),
         }
     }
 
-    /// The operations under way, as far as their entries can be read.
-    pub(crate) fn intents(&self, entries: &Entries) -> Vec<(Uuid, Stored<Intent>)> {
-        let mut intents = Vec::new();
-        for (key, value) in entries.range(INTENT_PREFIX.to_owned()..) {
-            let Some(vdi) = key.strip_prefix(INTENT_PREFIX) else {
-                break;
-            };
-            match (vdi.parse(), Stored::parse(value.clone())) {
-                (Ok(vdi), Ok(intent)) if intent_key(&vdi) == *key => intents.push((vdi, intent)),
-                (_, Err(e)) => log::error!("SR {}: journal entry {key}: {e}", self.sr),
-                _ => log::error!("SR {}: {key} is not a journal entry's key", self.sr),
+    /// Removes devices of this SR that nobody on this host has claimed: what a crash left. One
+    /// that is open is in use, read-only, and stays.
+    fn drop_stale_devices(&self) -> Result<()> {
+        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
+        let prefix = image_prefix(&self.sr);
+        let mappings = self.host.mappings().doing("listing this host's devices")?;
+        for mapped in mappings {
+            let ours = mapped.key.fsid == fsid
+                && mapped.key.pool_id == self.cluster.pool_id()
+                && mapped.image_name.starts_with(&prefix);
+            if !ours || self.is_claimed_here(&mapped)? {
+                continue;
+            }
+            match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
+                Ok(()) => log::warn!(
+                    "unmapped {}: it was left behind and shows image {}",
+                    mapped.device.display(),
+                    mapped.image_name
+                ),
+                Err(e) if e.is_busy() => {
+                    log::info!("{} is in use and stays", mapped.device.display());
+                }
+                Err(e) => log::warn!("{} stays mapped: {e}", mapped.device.display()),
             }
         }
-        intents
+        Ok(())
+    }
+
+    fn is_claimed_here(&self, mapped: &Mapped) -> Result<bool> {
+        let Some(vdi) = self.images.vdi_of_name(&mapped.image_name) else {
+            return Ok(false);
+        };
+        let stored = match self.catalogue.entry(&vdi) {
+            Ok(Entry { vdi: None, .. }) => return Ok(false),
+            Ok(Entry {
+                vdi: Some(stored), ..
+            }) => stored,
+            Err(e @ Error::Damaged { .. }) => {
+                log::error!(
+                    "{} stays mapped, since nobody can say whose it is: {e}",
+                    mapped.device.display()
+                );
+                return Ok(true);
+            }
+            Err(e) => return Err(e),
+        };
+        let same_image = self.images.key(&stored.record.volume)? == mapped.key;
+        let me = self.host.owner();
+        Ok(same_image
+            && stored
+                .record
+                .claim
+                .is_some_and(|c| c.owner.host == me.host && c.owner.boot_id == me.boot_id))
     }
 }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | an image in the trash that smblock moved there (key `trash.<id>`, see `reclaim/trash.rs`) | purge it | the snapshot that it was cloned from may go, and free a hidden image |
 //! | a hidden image (key `hidden.<id>`), which no VDI is the head of and whose snapshots others need | make its head empty, which leaves snapshots and clones what they are (see `reclaim/hidden.rs`) | it waits for the last of them, and goes to the trash |
-//! | a disk with more than [`SOFT_DEPTH`] parents, one behind the other | flatten it | its record says that it has none |
+//! | a disk with more than [`SOFT_DEPTH`](crate::chain::SOFT_DEPTH) parents, one behind the other | flatten it | its record says that it has none |
 //!
 //! Flattening a disk frees the chain of its head and not of its snapshots: a parent goes when the
 //! last snapshot that needs it does.
@@ -24,9 +24,11 @@
 //! No image is purged that a key of the catalogue names, whoever moved it to the trash: each purge, and
 //! each request to the manager for one, follows a fresh look at the whole catalogue.
 
-mod group;
+mod flatten;
 mod hidden;
 mod lease;
+mod lookup;
+mod manager;
 mod named;
 pub mod pending;
 mod snapshots;
@@ -37,18 +39,12 @@ use std::collections::BTreeSet;
 use nix::libc;
 
 use self::lease::Worker;
-use crate::catalogue::vdi_key;
-use crate::cluster::{Entries, Progress, Swap};
-use crate::error::{Context, Error, Result};
-use crate::record::{ImageRef, Record, VdiRecord};
+use crate::cluster::{Entries, Progress};
+use crate::error::{Error, Result};
 use crate::usage::PoolUsage;
 use crate::Repository;
 
-pub use self::pending::{HoldUp, Kind, Pending};
-
-/// Parents that a disk may have, one behind the other, before it is flattened in the background:
-/// each costs a look when a block is read that none of them has.
-pub const SOFT_DEPTH: u32 = 8;
+pub use self::pending::{Blocker, Kind, Pending};
 
 /// How long a worker waits for clients that have an image open: Ceph forgets a dead one after 30 s.
 const DEATH_MILLISECONDS: u64 = 40_000;
@@ -74,34 +70,9 @@ impl Repository<'_> {
         self.needs_worker.get()
     }
 
-    pub(crate) fn leave_to_worker(&self) {
-        self.needs_worker.set(true);
-    }
-
-    /// Asks the manager to free an image that smblock moved to the trash and marked.
-    pub(crate) fn free_trashed(&self, image: &ImageRef) {
-        self.hand_over([Kind::Trashed.of(image)], || self.usage());
-    }
-
-    /// Whether anything depends on an image, or anybody has it open: also a client that died a
-    /// moment ago, which nobody who deletes is to wait for. Nobody needs one that does not exist.
-    pub(crate) fn is_needed(&self, image: &ImageRef) -> Result<bool> {
-        Ok(self.is_used(image)?.unwrap_or(false))
-    }
-
-    /// As [`Repository::is_needed`]; `None`: the image does not exist.
-    pub(crate) fn is_used(&self, image: &ImageRef) -> Result<Option<bool>> {
-        match self.cluster.users(&image.id) {
-            Err(e) if e.is_not_found() => Ok(None),
-            other => other
-                .doing(&format!("looking for who needs image {}", image.name))
-                .map(|users| Some(!(users.snapshots.is_empty() && users.watchers.is_empty()))),
-        }
-    }
-
     /// Does what takes no time about what is pending, and hands the rest to the manager, or leaves
     /// it to a worker.
-    pub(crate) fn tidy(
+    pub(crate) fn collect_garbage(
         &self,
         entries: &Entries,
         usage: impl FnOnce() -> Result<PoolUsage>,
@@ -136,62 +107,12 @@ impl Repository<'_> {
                 }
             }
         }
-        self.hand_over(for_manager, usage);
+        self.ask_manager(for_manager, usage);
         // One at work looks again before it ends.
         if self.worker_among(entries).is_some() {
             self.needs_worker.set(false);
         }
         failed.map_or(Ok(()), Err)
-    }
-
-    /// Asks the manager to do what is pending. That it does not answer costs space for a while and
-    /// nothing else. It is not asked again then, since each request waits for it.
-    ///
-    /// In a full pool it is not asked: its own writes there would wait until there is room, and
-    /// with them all that it was asked to free in any pool.
-    fn hand_over(
-        &self,
-        pending: impl IntoIterator<Item = Pending>,
-        usage: impl FnOnce() -> Result<PoolUsage>,
-    ) {
-        let pending: Vec<_> = pending.into_iter().collect();
-        if pending.is_empty() {
-            return;
-        }
-        let refusal = match usage() {
-            Err(e) => Some(e.to_string()),
-            Ok(usage) if usage.full.is_some() => Some(format!("pool {} is full", usage.pool)),
-            Ok(_) => self.ask_for_all(pending),
-        };
-        if let Some(reason) = refusal {
-            log::warn!(
-                "SR {}: a worker frees space, not the cluster's manager: {reason}",
-                self.sr
-            );
-            self.leave_to_worker();
-        }
-    }
-
-    /// Why the manager does not take it all.
-    fn ask_for_all(&self, pending: Vec<Pending>) -> Option<String> {
-        let pending = match self.without_needed(pending) {
-            Err(e) => return Some(e.to_string()),
-            Ok(pending) => pending,
-        };
-        let mut asked = pending.iter().map(|each| self.ask_manager(each));
-        asked.find_map(|asked| asked.err().map(|e| e.to_string()))
-    }
-
-    fn ask_manager(&self, pending: &Pending) -> crate::cluster::Result<()> {
-        let asked = match pending.kind {
-            Kind::LongChain { .. } => self.cluster.schedule_flatten(&pending.image.name),
-            Kind::Trashed => self.cluster.schedule_purge(&pending.image.id),
-            Kind::TrashedOutside | Kind::Hidden { .. } => Ok(()), // not the manager's
-        };
-        match asked {
-            Err(e) if e.is_not_found() => Ok(()), // done meanwhile
-            other => other,
-        }
     }
 
     /// Does all that is pending, here and now, until nothing changes any more: what was purged may
@@ -221,7 +142,7 @@ impl Repository<'_> {
                 pending.partition(|pending| pending.holds_up.is_some())
             };
             doable.retain(|pending| !failed.contains(&pending.image.id));
-            let held_open = |p: &Pending| matches!(p.holds_up, Some(HoldUp::Open { .. }));
+            let held_open = |p: &Pending| matches!(p.holds_up, Some(Blocker::Open { .. }));
             if doable.is_empty() && waiting.iter().any(held_open) && waited < DEATH_MILLISECONDS {
                 worker.renew()?;
                 self.host.pause(DEATH_POLL_MILLISECONDS);
@@ -264,41 +185,6 @@ impl Repository<'_> {
             Kind::Hidden { .. } => self.empty(image, progress),
             Kind::LongChain { .. } => self.flatten(pending, progress),
         };
-        done.map_err(|error| self.explain_refusal(image, error))
-    }
-
-    fn flatten(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {
-        let image = &pending.image;
-        self.require_room(&format!("image {} was not flattened", image.name))?;
-        match self.cluster.flatten_image(&image.id, progress) {
-            Err(e) if e.is_not_found() => return Ok(()),
-            Err(e) if e.errno == libc::EINVAL => {} // has no parent any more
-            other => other.doing(&format!("flattening image {}", image.name))?,
-        }
-        self.note_if_flat(pending).map(|_| ())
-    }
-
-    /// Whether a disk stands alone by now; then its record says so from here on.
-    fn note_if_flat(&self, pending: &Pending) -> Result<bool> {
-        let Kind::LongChain { vdi, .. } = &pending.kind else {
-            return Ok(false);
-        };
-        let image = &pending.image;
-        match self.cluster.image(&image.id) {
-            Err(e) if e.is_not_found() => return Ok(true),
-            Ok(state) if state.has_parent => return Ok(false),
-            other => other.doing(&format!("looking at image {}", image.name))?,
-        };
-        let entry = self.entry(vdi)?;
-        let still = entry.vdi.filter(|vdi| vdi.record.volume.image() == image);
-        if let Some(stored) = still {
-            let mut record: VdiRecord = stored.record.clone().with_depth(0);
-            let swap = Swap::default()
-                .expect(vdi_key(vdi), Some(&stored))
-                .put(vdi_key(vdi), record.seal());
-            // Where it does not apply, the next look finds the disk again.
-            self.commit(&format!("noting that VDI {vdi} stands alone"), &swap)?;
-        }
-        Ok(true)
+        done.map_err(|error| self.images.explain_refusal(image, error))
     }
 }

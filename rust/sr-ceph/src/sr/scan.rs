@@ -35,14 +35,18 @@ impl Repository<'_> {
     /// Reads the catalogue, finishes what dead processes left, takes over what XAPI knows, and
     /// lists the VDIs. `known` is every VDI that XAPI's database has in this SR.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
-        let (mut images, mut entries) = self.survey()?;
-        if self.recover(self.intents(&entries))? > 0 {
-            (images, entries) = self.survey()?;
+        let (mut images, mut entries) = self.read_inventory()?;
+        if self.recover(self.catalogue.intents(&entries))? > 0 {
+            (images, entries) = self.read_inventory()?;
         }
-        self.alert_own_death(self.host_in(&entries, &self.host.owner().host).as_ref());
-        self.alert_if_cut_off();
+        self.alerts.alert_own_death(
+            self.alerts
+                .host_in(&entries, &self.host.owner().host)
+                .as_ref(),
+        );
+        self.alerts.alert_if_cut_off();
         if self.adopt_moved(&entries, &images)? > 0 {
-            (images, entries) = self.survey()?;
+            (images, entries) = self.read_inventory()?;
         }
         let known: HashMap<Uuid, &XapiVdi> = known.iter().map(|v| (v.uuid, v)).collect();
         let mut scan = Scan {
@@ -51,7 +55,7 @@ impl Repository<'_> {
             warnings: Vec::new(),
             without_disk: HashSet::new(),
         };
-        self.take_sizes(&mut entries, &mut scan)?;
+        scan.warnings.extend(self.take_sizes(&mut entries)?);
         for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
             let Some(uuid) = key.strip_prefix(VDI_PREFIX) else {
                 break;
@@ -72,7 +76,10 @@ impl Repository<'_> {
         }
         self.report_orphans(&entries, &images, &mut scan);
         let bases = self.drop_stale_bases(&entries);
-        for tidied in [bases, self.tidy(&entries, || Ok(scan.usage.clone()))] {
+        for tidied in [
+            bases,
+            self.collect_garbage(&entries, || Ok(scan.usage.clone())),
+        ] {
             if let Err(e) = tidied {
                 scan.warn(format!("what nobody needs any more stays for now: {e}"));
             }
@@ -86,9 +93,9 @@ impl Repository<'_> {
     /// The pool's images and the catalogue. The images first: of a VDI that is deleted in between
     /// there is then no record. The other way round there would be one, whose image is found in
     /// the trash, and the scan would bring the VDI back.
-    fn survey(&self) -> Result<(BTreeMap<String, String>, Entries)> {
+    fn read_inventory(&self) -> Result<(BTreeMap<String, String>, Entries)> {
         let images = self.cluster.images().doing("listing the pool's images")?;
-        Ok((images, self.read_catalogue()?))
+        Ok((images, self.catalogue.read()?))
     }
 
     fn scan_vdi(
@@ -104,12 +111,14 @@ impl Repository<'_> {
             // The header is asked: opening an image fails with ENOENT if only its name, or its parent,
             // does not exist.
             match self.cluster.features(&image.id) {
-                Ok(features) => scan.warn(self.explain_unlisted(record.uuid, image, features)),
+                Ok(features) => {
+                    scan.warn(self.images.explain_unlisted(record.uuid, image, features));
+                }
                 Err(e) if !e.is_not_found() => {
                     return Err(e).doing(&format!("looking for image {}", image.name));
                 }
                 // The administrator decides whether it is lost.
-                Err(_) => match self.explain_missing(record.uuid, image) {
+                Err(_) => match self.images.explain_missing(record.uuid, image) {
                     reason @ (Error::ByHand(_) | Error::ImageMissing { .. }) => {
                         scan.warn(reason.to_string());
                     }
@@ -179,7 +188,11 @@ impl Repository<'_> {
         if is_listed {
             return damaged;
         }
-        let (pool, object, key) = (self.cluster.pool_name(), self.object(), vdi_key(&uuid));
+        let (pool, object, key) = (
+            self.cluster.pool_name(),
+            self.catalogue.object(),
+            vdi_key(&uuid),
+        );
         format!(
             "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To give the record up: 'rados -p {pool} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
         )
@@ -195,7 +208,7 @@ impl Repository<'_> {
     ) {
         let prefix = image_prefix(&self.sr);
         for (id, name) in images.iter().filter(|(_, name)| name.starts_with(&prefix)) {
-            let made_for = self.vdi_of_image_name(name);
+            let made_for = self.images.vdi_of_name(name);
             let known = entries.contains_key(&hidden_key(id))
                 || made_for.is_some_and(|vdi| {
                     entries.contains_key(&vdi_key(&vdi)) || entries.contains_key(&intent_key(&vdi))

@@ -13,29 +13,24 @@
 
 use uuid::Uuid;
 
-use super::claim::{label_of, Claimed};
+use super::claim::Claimed;
 use crate::blocklist::is_cut_off;
-use crate::catalogue::{image_prefix, Entry};
 use crate::cluster::ImageState;
+use crate::devices::{label_of, shows, UNMAP_IDLE_SECONDS};
 use crate::error::{Context, Error, Result};
 use crate::host::{MapRequest, Mapped};
 use crate::image_features::ImageFeatures;
 use crate::record::VdiRecord;
-use crate::Repository;
-
-/// How long a device may be busy when it is unmapped, in seconds: udev looks at new devices.
-pub(super) const UNMAP_SECONDS: u64 = 30;
-/// The same for what is only removed if it is not in use.
-pub(super) const UNMAP_IDLE_SECONDS: u64 = 2;
+use crate::{room, Repository};
 
 impl Repository<'_> {
     /// Maps a VDI, and returns its device, which stays the same for each further call. Is not refused
     /// if the pool is full: a VM that migrates must find its disk.
     pub fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<Mapped> {
         loop {
-            let entry = self.entry(vdi)?;
-            let record = &self.present(&entry, vdi)?.record;
-            let image = self.image_state(record)?;
+            let entry = self.catalogue.entry(vdi)?;
+            let record = &self.catalogue.present(&entry, vdi)?.record;
+            let image = self.images.state(record)?;
             self.require_features(vdi, &image)?;
             self.warn_if_full(vdi);
             if !writable {
@@ -47,7 +42,7 @@ impl Repository<'_> {
                     refused: "attached for writing",
                 });
             }
-            if let Some(claimed) = self.claim(vdi, &record.volume)? {
+            if let Some(claimed) = self.claims.claim(vdi, &record.volume)? {
                 return self.map_for_writing(vdi, &claimed, &image);
             }
         }
@@ -55,7 +50,7 @@ impl Repository<'_> {
 
     fn map_for_writing(&self, vdi: &Uuid, claimed: &Claimed, image: &ImageState) -> Result<Mapped> {
         let record = &claimed.stored.record;
-        let devices = self.devices_of(vdi, Some(record))?;
+        let devices = self.devices.of_vdi(vdi, Some(record))?;
         let result = self.map_claimed(claimed, image);
         // A device that was there before this activation may be in use: it stays, whatever was found.
         // A new one goes, also one that the kernel made after all when its deadline was over.
@@ -71,88 +66,24 @@ impl Repository<'_> {
         let record = &claimed.stored.record;
         self.drop_useless_device(record, claimed.fenced)?;
         let mapped = self.map(record, image, false, claimed.fenced)?;
-        self.refuse_foreign_kernel(record, &mapped)?;
-        self.confirm(claimed, &mapped)?;
+        self.readers.refuse_foreign_kernel(record, &mapped)?;
+        self.claims.confirm(claimed, &mapped)?;
         Ok(mapped)
     }
 
     /// Maps a VDI read-only. On a kernel that watches what it reads, a note of that comes first.
     fn map_for_reading(&self, record: &VdiRecord, image: &ImageState) -> Result<Mapped> {
         self.drop_useless_device(record, false)?;
-        let mut note = self.note_reader(record)?;
+        let mut note = self.readers.note_reader(record)?;
         let mapped = self.map(record, image, true, false);
         match (&mapped, note.as_mut()) {
             (_, None) => {}
-            (Ok(mapped), Some(note)) => self.complete_note(record, note, mapped)?,
+            (Ok(mapped), Some(note)) => self.readers.complete_note(record, note, mapped)?,
             // It may be mapped after all: then the note is needed.
             (Err(e), Some(_)) if e.is_unknown() => {}
-            (Err(_), Some(_)) => self.erase_note(record)?,
+            (Err(_), Some(_)) => self.readers.erase_note(record)?,
         }
         mapped
-    }
-
-    /// Removes what a killed command of this host left of a VDI: a device that is not open, the note
-    /// of a reader, and the claim. Returns whether the VDI is in use on this host. The caller has made
-    /// sure that no tapdisk serves the VDI (a paused one has its device closed), and holds SM's lock.
-    pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
-        let entry = self.entry(vdi)?;
-        let record = entry.vdi.as_ref().map(|s| &s.record);
-        for mapped in self.devices_of(vdi, record)? {
-            match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
-                Err(e) if e.is_busy() => return Ok(true),
-                other => other.doing(&format!("unmapping VDI {vdi}"))?,
-            }
-        }
-        if let Some(record) = record {
-            self.erase_note(record)?;
-        }
-        self.release(vdi)?;
-        Ok(false)
-    }
-
-    /// Unmaps those devices of a VDI, then gives its claim back.
-    pub(super) fn unmap_devices(
-        &self,
-        vdi: &Uuid,
-        record: Option<&VdiRecord>,
-        wanted: impl Fn(&Mapped) -> bool,
-    ) -> Result<()> {
-        let devices = self.devices_of(vdi, record)?;
-        for mapped in devices.iter().filter(|mapped| wanted(mapped)) {
-            let unmapped = self.host.unmap(mapped, UNMAP_SECONDS);
-            unmapped.doing(&format!("unmapping VDI {vdi}"))?;
-        }
-        if let Some(record) = record {
-            self.erase_note(record)?;
-        }
-        self.release(vdi)
-    }
-
-    /// This host's devices of a VDI, also those that show an image which it had before it was
-    /// reverted. Of one that is gone from the catalogue only the name that its image was mapped
-    /// with is left to recognise them by, and the label of a snapshot's.
-    fn devices_of(&self, vdi: &Uuid, record: Option<&VdiRecord>) -> Result<Vec<Mapped>> {
-        let mut found = self.devices_of_sr(&format!("looking for the device of VDI {vdi}"))?;
-        let prefix = format!("{}{vdi}.", image_prefix(&self.sr));
-        let label = vdi.to_string();
-        found.retain(|mapped| {
-            let image = record.map(|record| record.volume.image());
-            let shown = record.is_some_and(|record| shows(mapped, record));
-            let labelled = mapped.label.as_ref() == Some(&label);
-            let was_shown = mapped.key.snap_id.is_none()
-                && mapped.image_name.starts_with(&prefix)
-                && image.is_none_or(|image| image.name != mapped.image_name);
-            shown || labelled || was_shown
-        });
-        Ok(found)
-    }
-
-    /// This host's devices that show images of the SR's pool.
-    pub(crate) fn devices_of_sr(&self, doing: &str) -> Result<Vec<Mapped>> {
-        let mut found = self.host.mappings().doing(doing)?;
-        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
-        found.retain(|m| m.key.fsid == fsid && m.key.pool_id == self.cluster.pool_id());
-        Ok(found)
     }
 
     fn require_features(&self, vdi: &Uuid, image: &ImageState) -> Result<()> {
@@ -183,7 +114,7 @@ impl Repository<'_> {
         noshare: bool,
     ) -> Result<Mapped> {
         let request = MapRequest {
-            key: self.image_key(&record.volume)?,
+            key: self.images.key(&record.volume)?,
             pool_name: self.cluster.pool_name().to_owned(),
             image_name: image.name.clone(),
             snap_name: record.volume.snapshot().map(|s| s.name.clone()),
@@ -195,7 +126,7 @@ impl Repository<'_> {
             "mapping image {} of VDI {}",
             image.name, record.uuid
         ))?;
-        self.note_device(record, &mapped);
+        self.devices.note(record, &mapped);
         Ok(mapped)
     }
 
@@ -203,7 +134,7 @@ impl Repository<'_> {
     /// host was taken for dead; or, `all`, it is older than a fence.
     fn drop_useless_device(&self, record: &VdiRecord, all: bool) -> Result<()> {
         let doing = format!("looking for the device of VDI {}", record.uuid);
-        let devices = self.devices_of_sr(&doing)?;
+        let devices = self.devices.of_sr(&doing)?;
         let Some(mapped) = devices.into_iter().find(|mapped| shows(mapped, record)) else {
             return Ok(());
         };
@@ -213,7 +144,7 @@ impl Repository<'_> {
             return Ok(());
         }
         if cut_off {
-            self.alert_if_cut_off();
+            self.alerts.alert_if_cut_off();
         }
         match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
             Err(e) if e.is_busy() && cut_off => Err(Error::Blocklisted {
@@ -226,7 +157,7 @@ impl Repository<'_> {
     }
 
     fn warn_if_full(&self, vdi: &Uuid) {
-        match self.require_room(&format!("VDI {vdi} is attached all the same")) {
+        match room::require(self.cluster, &format!("VDI {vdi} is attached all the same")) {
             Ok(_) => {}
             Err(e @ Error::NoRoom { .. }) => {
                 log::warn!("{e}; its writes will be held back by Ceph once the pool is full");
@@ -234,66 +165,4 @@ impl Repository<'_> {
             Err(e) => log::warn!("VDI {vdi}: cannot tell how full the pool is: {e}"),
         }
     }
-
-    /// Removes devices of this SR that nobody on this host has claimed: what a crash left. One
-    /// that is open is in use, read-only, and stays.
-    pub(crate) fn drop_stale_devices(&self) -> Result<()> {
-        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
-        let prefix = image_prefix(&self.sr);
-        let mappings = self.host.mappings().doing("listing this host's devices")?;
-        for mapped in mappings {
-            let ours = mapped.key.fsid == fsid
-                && mapped.key.pool_id == self.cluster.pool_id()
-                && mapped.image_name.starts_with(&prefix);
-            if !ours || self.is_claimed_here(&mapped)? {
-                continue;
-            }
-            match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
-                Ok(()) => log::warn!(
-                    "unmapped {}: it was left behind and shows image {}",
-                    mapped.device.display(),
-                    mapped.image_name
-                ),
-                Err(e) if e.is_busy() => {
-                    log::info!("{} is in use and stays", mapped.device.display());
-                }
-                Err(e) => log::warn!("{} stays mapped: {e}", mapped.device.display()),
-            }
-        }
-        Ok(())
-    }
-
-    fn is_claimed_here(&self, mapped: &Mapped) -> Result<bool> {
-        let Some(vdi) = self.vdi_of_image_name(&mapped.image_name) else {
-            return Ok(false);
-        };
-        let stored = match self.entry(&vdi) {
-            Ok(Entry { vdi: None, .. }) => return Ok(false),
-            Ok(Entry {
-                vdi: Some(stored), ..
-            }) => stored,
-            Err(e @ Error::Damaged { .. }) => {
-                log::error!(
-                    "{} stays mapped, since nobody can say whose it is: {e}",
-                    mapped.device.display()
-                );
-                return Ok(true);
-            }
-            Err(e) => return Err(e),
-        };
-        let same_image = self.image_key(&stored.record.volume)? == mapped.key;
-        let me = self.host.owner();
-        Ok(same_image
-            && stored
-                .record
-                .claim
-                .is_some_and(|c| c.owner.host == me.host && c.owner.boot_id == me.boot_id))
-    }
-}
-
-/// Whether a device shows what a VDI is.
-fn shows(mapped: &Mapped, record: &VdiRecord) -> bool {
-    mapped.key.image_id == record.volume.image().id
-        && mapped.key.snap_id == record.volume.snapshot().map(|s| s.id)
-        && mapped.label == label_of(record)
 }

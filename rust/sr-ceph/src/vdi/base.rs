@@ -53,7 +53,7 @@ impl Repository<'_> {
     pub(crate) fn drop_stale_bases(&self, entries: &Entries) -> Result<()> {
         for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
             if stored.record.base.is_some() && stored.record.usable_base().is_none() {
-                let entry = self.entry(&stored.record.uuid)?;
+                let entry = self.catalogue.entry(&stored.record.uuid)?;
                 if let (Some(now), None) = (&entry.vdi, &entry.intent) {
                     self.drop_base(&stored.record.uuid, now)?;
                 }
@@ -72,8 +72,9 @@ impl Repository<'_> {
             .expect(vdi_key(vdi), Some(stored))
             .expect::<Intent>(intent_key(vdi), None)
             .write(vdi_key(vdi), &mut record);
-        self.remove_snapshot_of_moved(record.volume.image(), &base.snapshot)?;
-        self.commit(
+        self.images
+            .remove_snapshot_of_moved(record.volume.image(), &base.snapshot)?;
+        self.catalogue.commit(
             &format!("forgetting what clones of VDI {vdi} are made of"),
             &swap,
         )?;

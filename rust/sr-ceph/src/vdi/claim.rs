@@ -12,13 +12,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use crate::catalogue::{records, vdi_key, Entry, Stored, VDI_PREFIX};
+use crate::catalogue::{records, vdi_key, Catalogue, Entry, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
+use crate::devices::Devices;
 use crate::error::{Context, Error, Result};
-use crate::fence::{Grounds, Hold, Verdict};
-use crate::host::{Mapped, Owner};
+use crate::fence::{Fence, Grounds, Verdict};
+use crate::hold::Hold;
+use crate::host::{Host, Mapped, Owner};
 use crate::record::{Claim, HostRecord, VdiRecord, Volume};
-use crate::Repository;
 
 /// What a VDI's claim means to this host.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +43,16 @@ pub(crate) struct Claimed {
     pub fenced: bool,
 }
 
-impl Repository<'_> {
+/// This host's claims on the VDIs of one SR, and what other claims mean to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Claims<'a> {
+    pub catalogue: Catalogue<'a>,
+    pub host: &'a dyn Host,
+    pub devices: Devices<'a>,
+    pub fence: Fence<'a>,
+}
+
+impl Claims<'_> {
     fn claim_state(&self, record: &VdiRecord) -> ClaimState {
         let me = self.host.owner();
         match &record.claim {
@@ -63,7 +73,7 @@ impl Repository<'_> {
             ClaimState::Free | ClaimState::Earlier(_) => Ok(()),
             ClaimState::Foreign(claim) => self.require_over(&record.uuid, &claim).map(drop),
             ClaimState::Ours => {
-                let mapped = self.is_mapped_here(record)?;
+                let mapped = self.devices.is_mapped(record)?;
                 match &record.claim {
                     Some(claim) if mapped || self.is_at_work(&claim.owner) => {
                         Err(in_use(record.uuid, claim, Hold::InUse))
@@ -76,10 +86,10 @@ impl Repository<'_> {
 
     /// Refuses while another host's claim counts. If it does not, cuts that host off.
     fn require_over(&self, vdi: &Uuid, claim: &Claim) -> Result<Grounds> {
-        match self.judge(vdi, claim)? {
+        match self.fence.judge(vdi, claim)? {
             Verdict::Holds(hold) => Err(in_use(*vdi, claim, hold)),
             Verdict::Over(grounds) => {
-                self.fence_claim(vdi, claim, &grounds)?;
+                self.fence.fence_claim(vdi, claim, &grounds)?;
                 Ok(grounds)
             }
         }
@@ -87,21 +97,11 @@ impl Repository<'_> {
 
     /// Snapshots are not claimed: only this host's own devices can be seen.
     fn refuse_if_mapped(&self, record: &VdiRecord) -> Result<()> {
-        if self.is_mapped_here(record)? {
+        if self.devices.is_mapped(record)? {
             let here = self.new_claim(0)?;
             return Err(in_use(record.uuid, &here, Hold::InUse));
         }
         Ok(())
-    }
-
-    fn is_mapped_here(&self, record: &VdiRecord) -> Result<bool> {
-        let key = self.image_key(&record.volume)?;
-        let doing = format!("looking for a device of VDI {}", record.uuid);
-        let mappings = self.host.mappings().doing(&doing)?;
-        let label = label_of(record);
-        Ok(mappings
-            .iter()
-            .any(|mapped| mapped.key == key && mapped.label == label))
     }
 
     /// Whether another process of this host, which has claimed a VDI, may be about to map it.
@@ -125,15 +125,15 @@ impl Repository<'_> {
     pub(crate) fn claim(&self, vdi: &Uuid, volume: &Volume) -> Result<Option<Claimed>> {
         loop {
             let (entry, host) = self.entry_and_self(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             if stored.record.volume != *volume {
                 return Ok(None);
             }
             let ours = self.claim_state(&stored.record) == ClaimState::Ours;
             let dead = host.as_ref().is_some_and(|h| h.record.dead.is_some());
             // A claim that this host has had since before its death counts no more.
-            if dead || (!ours && self.must_revive(host.as_ref())?) {
-                self.revive()?;
+            if dead || (!ours && self.fence.must_revive(host.as_ref())?) {
+                self.fence.revive()?;
                 continue;
             }
             let life = host.as_ref().map_or(0, |host| host.record.life);
@@ -144,7 +144,7 @@ impl Repository<'_> {
                 // still be on its way, and must not find the record as it was.
                 ClaimState::Ours => (!stored.record.claim.as_ref().is_some_and(current), false),
                 ClaimState::Earlier(claim) => {
-                    self.fence_earlier_boot(vdi, &claim);
+                    self.fence.fence_earlier_boot(vdi, &claim);
                     (true, false)
                 }
                 ClaimState::Free => (true, false),
@@ -158,9 +158,12 @@ impl Repository<'_> {
             record.claim = Some(claim);
             let swap = Swap::default()
                 .expect(vdi_key(vdi), Some(stored))
-                .expect(self.own_key(), host.as_ref())
+                .expect(self.fence.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
-            if self.commit(&format!("claiming VDI {vdi}"), &swap)? {
+            if self
+                .catalogue
+                .commit(&format!("claiming VDI {vdi}"), &swap)?
+            {
                 let bytes = swap.set[&vdi_key(vdi)].clone();
                 let stored = Stored { bytes, record };
                 return Ok(Some(Claimed {
@@ -199,22 +202,25 @@ impl Repository<'_> {
             ours.addresses.push(mapped.client_address.clone());
             let swap = Swap::default()
                 .expect(vdi_key(vdi), Some(&stored))
-                .expect(self.own_key(), host.as_ref())
+                .expect(self.fence.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
-            if self.commit(&format!("confirming the claim on VDI {vdi}"), &swap)? {
+            if self
+                .catalogue
+                .commit(&format!("confirming the claim on VDI {vdi}"), &swap)?
+            {
                 return Ok(());
             }
             // Something else of the record has changed, or the claim was taken.
             let entry;
             (entry, host) = self.entry_and_self(vdi)?;
-            stored = self.present(&entry, vdi)?.clone();
+            stored = self.catalogue.present(&entry, vdi)?.clone();
         }
     }
 
     /// Gives this host's claim back. Claims of others, and VDIs that are gone, are left alone.
     pub(crate) fn release(&self, vdi: &Uuid) -> Result<()> {
         loop {
-            let Some(stored) = self.entry(vdi)?.vdi else {
+            let Some(stored) = self.catalogue.entry(vdi)?.vdi else {
                 return Ok(());
             };
             let me = self.host.owner();
@@ -233,7 +239,7 @@ impl Repository<'_> {
     pub(crate) fn release_earlier_boots(&self, entries: &Entries) -> Result<()> {
         for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
             if let ClaimState::Earlier(claim) = self.claim_state(&stored.record) {
-                self.fence_earlier_boot(&stored.record.uuid, &claim);
+                self.fence.fence_earlier_boot(&stored.record.uuid, &claim);
                 // If the record has changed meanwhile, the other process has judged the claim.
                 self.drop_claim(&stored.record.uuid, &stored)?;
             }
@@ -250,7 +256,7 @@ impl Repository<'_> {
             };
             if self.claim_state(record) == ClaimState::Ours
                 && self.host.is_gone(&claim.owner)
-                && !self.is_mapped_here(record)?
+                && !self.devices.is_mapped(record)?
             {
                 self.drop_claim(&record.uuid, &stored)?;
             }
@@ -258,24 +264,19 @@ impl Repository<'_> {
         Ok(())
     }
 
-    pub(super) fn drop_claim(&self, vdi: &Uuid, stored: &Stored<VdiRecord>) -> Result<bool> {
+    pub(crate) fn drop_claim(&self, vdi: &Uuid, stored: &Stored<VdiRecord>) -> Result<bool> {
         let mut record = stored.record.clone();
         record.claim = None;
         let swap = Swap::default()
             .expect(vdi_key(vdi), Some(stored))
             .write(vdi_key(vdi), &mut record);
-        self.commit(&format!("releasing the claim on VDI {vdi}"), &swap)
+        self.catalogue
+            .commit(&format!("releasing the claim on VDI {vdi}"), &swap)
     }
 
     fn entry_and_self(&self, vdi: &Uuid) -> Result<(Entry, Option<Stored<HostRecord>>)> {
-        self.entry_and_host(vdi, &self.host.owner().host)
+        self.catalogue.entry_and_host(vdi, &self.host.owner().host)
     }
-}
-
-/// The label of a VDI's device: a snapshot can be several VDIs, and each has a device of its own.
-pub(crate) fn label_of(record: &VdiRecord) -> Option<String> {
-    let snapshot = record.volume.snapshot();
-    snapshot.map(|_| record.uuid.to_string())
 }
 
 pub(super) fn in_use(vdi: Uuid, claim: &Claim, hold: Hold) -> Error {

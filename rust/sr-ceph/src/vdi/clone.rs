@@ -19,16 +19,14 @@
 //!
 //! If a snapshot goes while it is being cloned, cloning it fails; nothing is left.
 
-use sr::xapi::XapiFields;
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, intent_key, vdi_key, Entry, Stored};
+use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
 use crate::error::{Context, Error, Result};
 use crate::record::{
-    Action, BaseSnapshot, ImageMeta, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
-    VERSION,
+    Action, BaseSnapshot, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
 };
-use crate::Repository;
+use crate::{chain, room, Repository};
 
 impl Repository<'_> {
     /// Makes a disk of the UUID `new` with the content that `source` has now.
@@ -47,8 +45,8 @@ impl Repository<'_> {
 
     fn clone_any(&self, source: &Uuid, new: &Uuid, lasts: bool) -> Result<VdiRecord> {
         loop {
-            let entry = self.turn(source)?;
-            let stored = self.present(&entry, source)?;
+            let entry = self.journal().acquire(source)?;
+            let stored = self.catalogue.present(&entry, source)?;
             if lasts && stored.record.reset_point.is_some() {
                 self.forget_reset_point(source)?;
                 continue;
@@ -57,7 +55,9 @@ impl Repository<'_> {
             let done = match (&stored.record.volume, base) {
                 (Volume::Snapshot { snapshot, .. }, _) => {
                     let cloned = self.clone_snapshot(stored, snapshot, new);
-                    cloned.map_err(|error| self.explain_missing_source(&stored.record, error))?
+                    cloned.map_err(|error| {
+                        self.images.explain_missing_source(&stored.record, error)
+                    })?
                 }
                 (Volume::Head { .. }, Some(base)) => {
                     match self.clone_snapshot(stored, base, new) {
@@ -83,14 +83,14 @@ impl Repository<'_> {
         snapshot: &SnapshotRef,
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
-        let size = self.size_of(&source.record)?;
-        let image_name = self.first_image_name(new);
+        let size = self.images.size_of(&source.record)?;
+        let image_name = self.images.first_name(new);
         let Some(intent) = self.begin_image(new, &image_name, Some(source))? else {
             return Ok(None);
         };
         let parent = (source.record.volume.image(), snapshot.id);
         let xapi = source.record.xapi.for_clone();
-        let image = match self.make_clone(parent, &image_name, new, &xapi) {
+        let image = match self.images.make_clone(parent, &image_name, new, &xapi) {
             Ok(image) => image,
             Err(error) => {
                 self.undo_after(&error, new, &intent, &image_name);
@@ -100,7 +100,7 @@ impl Repository<'_> {
         let mut record = clone_of(&source.record, image, source.record.depth, new);
         record.size = size;
         let bytes = record.seal();
-        self.finish(new, &intent, None, |swap, _| {
+        self.journal().finish(new, &intent, None, |swap, _| {
             swap.expect::<VdiRecord>(vdi_key(new), None)
                 .put(vdi_key(new), bytes.clone())
         })?;
@@ -115,20 +115,22 @@ impl Repository<'_> {
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
         let disk = &source.record;
-        self.require_new(new)?;
-        self.require_room(&format!("VDI {} was not cloned", disk.uuid))?;
-        let (depth, size) = self.require_short_chain(disk)?;
-        let image_name = self.first_image_name(new);
-        self.require_free_name(new, &image_name)?;
+        self.journal().require_new(new)?;
+        room::require(self.cluster, &format!("VDI {} was not cloned", disk.uuid))?;
+        let (depth, size) = chain::require_short(&self.images, disk)?;
+        let image_name = self.images.first_name(new);
+        self.images.require_free_name(new, &image_name)?;
         let creation = Action::CreateDisk {
             image_name: image_name.clone(),
         };
-        let reserved = self.intend(&format!("reserving VDI {new}"), creation)?;
+        let reserved = self
+            .journal()
+            .intend(&format!("reserving VDI {new}"), creation)?;
         let action = Action::CloneDisk {
             image: parent.clone(),
             snapshot_name: format!("clone.{new}"),
         };
-        let intent = self.begin(&disk.uuid, entry, action, |swap| {
+        let intent = self.journal().begin(&disk.uuid, entry, action, |swap| {
             swap.expect::<VdiRecord>(vdi_key(new), None)
                 .expect::<Intent>(intent_key(new), None)
                 .put(intent_key(new), reserved.bytes.clone())
@@ -142,10 +144,17 @@ impl Repository<'_> {
                 record.size = size;
                 let bytes = record.seal();
                 let new = (new, bytes.as_slice());
-                self.finish_copy(&disk.uuid, &intent, source, new, Some(&reserved), |disk| {
-                    disk.depth = depth;
-                    disk.base.clone_from(&base);
-                })?;
+                self.journal().finish_copy(
+                    &disk.uuid,
+                    &intent,
+                    source,
+                    new,
+                    Some(&reserved),
+                    |disk| {
+                        disk.depth = depth;
+                        disk.base.clone_from(&base);
+                    },
+                )?;
                 Ok(Some(record))
             }
             Err(error) => {
@@ -170,7 +179,7 @@ impl Repository<'_> {
         new: &Uuid,
     ) -> Result<(ImageRef, Option<BaseSnapshot>)> {
         if let Some(stale) = &disk.base {
-            self.remove_snapshot(parent, stale.snapshot.id)?;
+            self.images.remove_snapshot(parent, stale.snapshot.id)?;
         }
         let name = format!("clone.{new}");
         let doing = format!("taking a snapshot of image {} to clone it", parent.name);
@@ -179,48 +188,19 @@ impl Repository<'_> {
             name,
             id: id
                 .doing(&doing)
-                .map_err(|error| self.explain_refusal(parent, error))?,
+                .map_err(|error| self.images.explain_refusal(parent, error))?,
         };
-        let image_name = self.first_image_name(new);
+        let image_name = self.images.first_name(new);
         let xapi = disk.xapi.for_clone();
-        let image = self.make_clone((parent, snapshot.id), &image_name, new, &xapi)?;
+        let image = self
+            .images
+            .make_clone((parent, snapshot.id), &image_name, new, &xapi)?;
         if disk.claim.is_some() {
-            self.remove_snapshot(parent, snapshot.id)?;
+            self.images.remove_snapshot(parent, snapshot.id)?;
             return Ok((image, None));
         }
         let epoch = disk.epoch;
         Ok((image, Some(BaseSnapshot { snapshot, epoch })))
-    }
-
-    /// Clones a snapshot to an image for the VDI `vdi`.
-    pub(crate) fn make_clone(
-        &self,
-        (parent, snapshot): (&ImageRef, u64),
-        name: &str,
-        vdi: &Uuid,
-        xapi: &XapiFields,
-    ) -> Result<ImageRef> {
-        let doing = format!("cloning image {} to {name}", parent.name);
-        let meta = ImageMeta {
-            version: VERSION,
-            sr: self.sr,
-            vdi: *vdi,
-            xapi: xapi.clone(),
-        };
-        let text = meta.to_text(&doing)?;
-        let from = (parent.id.as_str(), snapshot);
-        let id = self
-            .cluster
-            .clone_image(from, name, self.image_features, &text);
-        Ok(ImageRef {
-            name: name.to_owned(),
-            id: id.doing(&doing)?,
-        })
-    }
-
-    /// The name of the first image that a VDI gets.
-    pub(crate) fn first_image_name(&self, vdi: &Uuid) -> String {
-        format!("{}{vdi}.0", image_prefix(&self.sr))
     }
 }
 
@@ -239,7 +219,11 @@ pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Inte
         snapshot_name,
     } = &intent.record.action
     {
-        repository.remove_snapshot_named(image, snapshot_name)?;
+        repository
+            .images
+            .remove_snapshot_named(image, snapshot_name)?;
     }
-    repository.finish(vdi, intent, None, |swap, _| swap)
+    repository
+        .journal()
+        .finish(vdi, intent, None, |swap, _| swap)
 }

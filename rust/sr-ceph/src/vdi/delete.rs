@@ -10,7 +10,7 @@
 //! 3. The intent is removed. The same swap writes the key of a hidden image, or the mark of an image
 //!    in the trash (`sr/reclaim/trash.rs`). Then the cluster's manager is asked to free it.
 //!
-//! Whoever finds the intent repeats steps 2 and 3; all is idempotent. How the space is given back
+//! Whoever finds the intent repeats steps 2 and 3 (`vdi/steps/disposal.rs`); all is idempotent. How the space is given back
 //! is told in `sr/reclaim.rs`.
 //!
 //! **Hidden images.** An image without a VDI whose snapshots are still needed stays in the pool's
@@ -19,11 +19,10 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{hidden_key, under, vdi_key, Stored, VDI_PREFIX};
+use crate::catalogue::vdi_key;
 use crate::error::{Context, Result};
-use crate::record::{
-    Action, HiddenRecord, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
-};
+use crate::record::{Action, VdiRecord, Volume};
+use crate::vdi::steps::disposal;
 use crate::Repository;
 
 impl Repository<'_> {
@@ -37,15 +36,45 @@ impl Repository<'_> {
         }
     }
 
+    /// Refuses to delete what would be left behind. Returns whether the record has changed: its
+    /// image had another id. If the catalogue cannot take that over yet, since another VDI of the
+    /// image is in use, the deletion finds the image itself.
+    fn require_deletable(&self, record: &VdiRecord) -> Result<bool> {
+        let image = record.volume.image();
+        let doing = format!("looking at image {}", image.name);
+        match self.cluster.features(&image.id) {
+            Err(e) if e.is_not_found() => {
+                let adopted = self.adopt(image)? > 0;
+                if !adopted {
+                    self.images.moved_to(image)?;
+                }
+                return Ok(adopted);
+            }
+            other => {
+                let features = other.doing(&doing)?;
+                if let Some(refusal) = self.images.refusal_of(&image.name, features) {
+                    return Err(refusal.into());
+                }
+            }
+        }
+        let base = record.base.as_ref().map(|base| &base.snapshot);
+        for snapshot in record.volume.snapshot().into_iter().chain(base) {
+            if let Some(protected) = self.images.protected(image, snapshot.id)? {
+                return Err(protected.into());
+            }
+        }
+        Ok(false)
+    }
+
     /// Deletes a VDI. One that does not exist is deleted already.
     pub fn delete_vdi(&self, vdi: &Uuid) -> Result<()> {
         loop {
-            let entry = self.turn(vdi)?;
+            let entry = self.journal().acquire(vdi)?;
             let Some(stored) = &entry.vdi else {
                 log::info!("VDI {vdi} is not in SR {}: nothing to delete", self.sr);
                 return Ok(());
             };
-            self.refuse_if_in_use(&stored.record)?;
+            self.claims.refuse_if_in_use(&stored.record)?;
             self.require_unlocked(&stored.record)?;
             if self.require_deletable(&stored.record)? {
                 continue;
@@ -61,89 +90,12 @@ impl Repository<'_> {
                 },
                 Volume::Snapshot { image, snapshot } => Action::DeleteSnapshot { image, snapshot },
             };
-            if let Some(intent) =
-                self.begin(vdi, &entry, action, |swap| swap.erase(vdi_key(vdi)))?
+            if let Some(intent) = self
+                .journal()
+                .begin(vdi, &entry, action, |swap| swap.erase(vdi_key(vdi)))?
             {
-                return complete(self, vdi, &intent);
+                return disposal::complete(self, vdi, &intent);
             }
         }
-    }
-}
-
-/// Brings a deletion to its end.
-pub(crate) fn complete(
-    repository: &Repository<'_>,
-    vdi: &Uuid,
-    intent: &Stored<Intent>,
-) -> Result<()> {
-    let trashed = match &intent.record.action {
-        Action::DeleteDisk { image, base } => {
-            let image = &match base {
-                Some(base) => repository.remove_snapshot_of_moved(image, base)?,
-                None => image.clone(),
-            };
-            let (image, needed) = match repository.is_used(image)? {
-                Some(used) => (image.clone(), used),
-                None => match repository.moved_to(image)? {
-                    None => (image.clone(), false),
-                    Some(moved) => {
-                        let needed = repository.is_needed(&moved)?;
-                        (moved, needed)
-                    }
-                },
-            };
-            let image = &image;
-            if needed || !repository.leaves_group(image)? {
-                let bytes = HiddenRecord::new(image.clone()).seal();
-                repository.leave_to_worker(); // its own data, or to wait for a client that died
-                return repository.finish(vdi, intent, None, |swap, _| {
-                    swap.put(hidden_key(&image.id), bytes.clone())
-                });
-            }
-            repository.move_to_trash(image)?;
-            repository.finish(vdi, intent, None, |swap, _| swap.mark_trashed(image))?;
-            Some(image.clone())
-        }
-        Action::DeleteSnapshot { image, snapshot } => {
-            let trashed = drop_snapshot(repository, vdi, image, snapshot)?;
-            repository.finish(vdi, intent, None, |swap, _| swap)?;
-            trashed
-        }
-        _ => return repository.finish(vdi, intent, None, |swap, _| swap),
-    };
-    if let Some(image) = trashed {
-        repository.free_trashed(&image); // nothing names it any more
-    }
-    Ok(())
-}
-
-/// Removes a snapshot that no other VDI is. Returns the hidden image that nothing needs any more
-/// then, which is in the trash.
-fn drop_snapshot(
-    repository: &Repository<'_>,
-    vdi: &Uuid,
-    image: &ImageRef,
-    snapshot: &SnapshotRef,
-) -> Result<Option<ImageRef>> {
-    let mut entries = repository.read_catalogue()?;
-    let needed = under(&entries, VDI_PREFIX).any(|(_, value)| {
-        // A record that cannot be read might be the same snapshot.
-        VdiRecord::parse(value).map_or(true, |record| {
-            let of = record.volume.image();
-            // Also by name: the record may have the ids that the image has now, or those that it had.
-            record.uuid != *vdi
-                && record.volume.snapshot().is_some_and(|s| {
-                    of.id == image.id && s.id == snapshot.id
-                        || of.name == image.name && s.name == snapshot.name
-                })
-        })
-    });
-    if needed {
-        return Ok(None);
-    }
-    let image = repository.remove_snapshot_of_moved(image, snapshot)?;
-    match entries.remove(&hidden_key(&image.id)).map(Stored::parse) {
-        Some(Ok(hidden)) => repository.discard_if_free(hidden),
-        Some(Err(_)) | None => Ok(None), // a scan reports what is damaged
     }
 }

@@ -13,14 +13,21 @@
 //! librbd (another command, a backup tool, a monitoring tool) prove no second writer.
 
 use crate::blocklist::is_cut_off;
-use crate::catalogue::{reader_prefix, records_under, Stored};
-use crate::cluster::{Entries, Swap, Watcher};
+use crate::catalogue::{reader_prefix, records_under, Catalogue, Stored};
+use crate::cluster::{Cluster, Entries, Swap, Watcher};
 use crate::error::{Context, Error, Result};
-use crate::host::Mapped;
+use crate::host::{Host, Mapped};
 use crate::record::{ReaderRecord, Record, VdiRecord};
-use crate::Repository;
 
-impl Repository<'_> {
+/// This host's notes of what it reads, and what the notes of other hosts mean to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Readers<'a> {
+    pub catalogue: Catalogue<'a>,
+    pub cluster: &'a dyn Cluster,
+    pub host: &'a dyn Host,
+}
+
+impl Readers<'_> {
     /// Refuses a disk that another kernel may write to.
     pub(crate) fn refuse_foreign_kernel(&self, record: &VdiRecord, mapped: &Mapped) -> Result<()> {
         let image = record.volume.image();
@@ -34,7 +41,9 @@ impl Repository<'_> {
         foreign.retain(|w| own.iter().all(|m| m.client_id != w.client_id));
         let cut_off = self.cluster.blocklisted().doing("reading the blocklist")?;
         foreign.retain(|w| !is_cut_off(&cut_off, &w.address));
-        let notes = self.cluster.read(&self.object(), &reader_prefix(&image.id));
+        let notes = self
+            .cluster
+            .read(&self.catalogue.object(), &reader_prefix(&image.id));
         let notes = notes.doing(&format!("reading who reads image {}", image.name))?;
         match first_unexplained(&foreign, &notes, &image.id) {
             None => Ok(()),
@@ -75,7 +84,7 @@ impl Repository<'_> {
     fn write_note(&self, record: &VdiRecord, note: &mut ReaderRecord) -> Result<()> {
         let swap = Swap::default().put(self.note_key(record), note.seal());
         let doing = format!("noting that this host reads VDI {}", record.uuid);
-        self.commit(&doing, &swap).map(drop)
+        self.catalogue.commit(&doing, &swap).map(drop)
     }
 
     /// Erases this host's note, once the VDI is unmapped.
@@ -85,7 +94,7 @@ impl Repository<'_> {
         }
         let swap = Swap::default().erase(self.note_key(record));
         let doing = format!("noting that this host does not read VDI {}", record.uuid);
-        self.commit(&doing, &swap).map(drop)
+        self.catalogue.commit(&doing, &swap).map(drop)
     }
 
     fn kernel_watches_readers(&self) -> Result<bool> {
@@ -120,7 +129,7 @@ impl Repository<'_> {
         }
         // If one has changed meanwhile, a command of this host is at work: the next one erases them.
         let doing = "erasing this host's notes of what it read before";
-        self.commit(doing, &swap).map(drop)
+        self.catalogue.commit(doing, &swap).map(drop)
     }
 }
 

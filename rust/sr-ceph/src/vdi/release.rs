@@ -5,7 +5,8 @@ use uuid::Uuid;
 use super::claim::in_use;
 use crate::blocklist::is_cut_off;
 use crate::error::{Context, Error, Result};
-use crate::fence::{Hold, Verdict};
+use crate::fence::Verdict;
+use crate::hold::Hold;
 use crate::record::{Claim, VdiRecord};
 use crate::Repository;
 
@@ -21,8 +22,8 @@ impl Repository<'_> {
     pub fn break_claim(&self, vdi: &Uuid, force: bool) -> Result<Option<Claim>> {
         let mut released = None;
         loop {
-            let entry = self.entry(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let entry = self.catalogue.entry(vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             let Some(claim) = stored.record.claim.clone() else {
                 return Ok(released);
             };
@@ -36,7 +37,7 @@ impl Repository<'_> {
                 self.require_released(&stored.record, &claim)?;
             }
             // Asked by the judgement, the host may have released its claim itself.
-            if self.drop_claim(vdi, stored)? {
+            if self.claims.drop_claim(vdi, stored)? {
                 return Ok(Some(claim));
             }
             released = Some(claim);
@@ -46,14 +47,14 @@ impl Repository<'_> {
     /// Refuses while the claim's host may write. If its claim is over, cuts the host off.
     fn require_released(&self, record: &VdiRecord, claim: &Claim) -> Result<()> {
         let hold = if claim.owner.host == self.host.owner().host {
-            match self.refuse_if_in_use(record) {
+            match self.claims.refuse_if_in_use(record) {
                 Err(Error::VdiInUse { hold, .. }) => Some(hold),
                 other => return other,
             }
         } else {
-            match self.judge(&record.uuid, claim)? {
+            match self.fence.judge(&record.uuid, claim)? {
                 Verdict::Over(grounds) => {
-                    return self.fence_claim(&record.uuid, claim, &grounds);
+                    return self.fence.fence_claim(&record.uuid, claim, &grounds);
                 }
                 Verdict::Holds(Hold::OtherPool(_)) => None,
                 Verdict::Holds(hold) => Some(hold),
@@ -64,7 +65,8 @@ impl Repository<'_> {
                 let watch = self.watch_of(record, claim)?;
                 if watch.is_none() {
                     // A kernel whose network is down for 30 s watches nothing, and comes back.
-                    self.blocklist_clients(&claim.owner.host, &claim.addresses)?;
+                    self.fence
+                        .blocklist_clients(&claim.owner.host, &claim.addresses)?;
                 }
                 watch.map(Hold::Watched)
             }

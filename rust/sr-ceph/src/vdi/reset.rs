@@ -9,44 +9,46 @@
 //! that it has changed `on_boot`; but it says what it is with every command, it clones the disk
 //! when it changes it to `reset`, and every start of a VM says so too.
 //!
-//! Forgetting it is the deletion of a snapshot (`vdi/delete.rs`), whose intent is written in the same
+//! Forgetting it (`vdi/steps/reset_point.rs`) is the deletion of a snapshot, whose intent is written in the same
 //! swap that takes its name out of the record.
 
 use uuid::Uuid;
 
 use crate::catalogue::vdi_key;
 use crate::error::{Error, Result};
-use crate::record::{Action, ResetPoint, Volume};
-use crate::vdi::delete;
-use crate::vdi::revert::Origin;
-use crate::Repository;
+use crate::record::{ResetPoint, Volume};
+use crate::vdi::steps::replace_image::Origin;
+use crate::{chain, Repository};
 
 impl Repository<'_> {
     /// The disk's VM starts, and the disk is to be what it was at the first such start. Refused
     /// while it is in use; never for want of room.
     pub fn reset_vdi(&self, vdi: &Uuid) -> Result<()> {
         loop {
-            let entry = self.turn(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let entry = self.journal().acquire(vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             let Volume::Head { image } = &stored.record.volume else {
                 return Err(Error::ReadOnly {
                     vdi: *vdi,
                     refused: "reset",
                 });
             };
-            self.refuse_if_in_use(&stored.record)?;
+            self.claims.refuse_if_in_use(&stored.record)?;
             if let Some(point) = &stored.record.reset_point {
                 let origin = Origin {
                     snapshot: (&point.image, point.snapshot.id),
                     size: stored.record.size,
                     depth: point.depth,
                 };
-                if self.exchange(vdi, &entry, &origin, |swap| swap)?.is_some() {
+                if self
+                    .replace_image(vdi, &entry, &origin, |swap| swap)?
+                    .is_some()
+                {
                     return Ok(());
                 }
                 continue;
             }
-            let (depth, _) = self.require_short_chain(&stored.record)?;
+            let (depth, _) = chain::require_short(&self.images, &stored.record)?;
             let name = format!("reset.{}", Uuid::new_v4());
             let taken = self.begin_snapshot(vdi, &entry, image, &name, false)?;
             let Some((intent, snapshot)) = taken else {
@@ -57,37 +59,17 @@ impl Repository<'_> {
                 snapshot,
                 depth,
             };
-            return self.finish(vdi, &intent, Some(stored.clone()), |swap, stored| {
-                let Some(stored) = stored else {
-                    return swap;
-                };
-                let mut record = stored.record.clone();
-                record.reset_point = Some(point.clone());
-                swap.expect(vdi_key(vdi), Some(stored))
-                    .write(vdi_key(vdi), &mut record)
-            });
-        }
-    }
-
-    /// The disk keeps its changes from now on, or is to have another reset point.
-    pub fn forget_reset_point(&self, vdi: &Uuid) -> Result<()> {
-        loop {
-            let entry = self.turn(vdi)?;
-            let stored = self.present(&entry, vdi)?;
-            let mut record = stored.record.clone();
-            let Some(point) = record.reset_point.take() else {
-                return Ok(());
-            };
-            let action = Action::DeleteSnapshot {
-                image: point.image,
-                snapshot: point.snapshot,
-            };
-            let intent = self.begin(vdi, &entry, action, |swap| {
-                swap.write(vdi_key(vdi), &mut record)
-            })?;
-            if let Some(intent) = intent {
-                return delete::complete(self, vdi, &intent);
-            }
+            return self
+                .journal()
+                .finish(vdi, &intent, Some(stored.clone()), |swap, stored| {
+                    let Some(stored) = stored else {
+                        return swap;
+                    };
+                    let mut record = stored.record.clone();
+                    record.reset_point = Some(point.clone());
+                    swap.expect(vdi_key(vdi), Some(stored))
+                        .write(vdi_key(vdi), &mut record)
+                });
         }
     }
 }

@@ -15,15 +15,15 @@ use uuid::Uuid;
 use crate::catalogue::{vdi_key, Stored};
 use crate::error::{Context, Error, Result};
 use crate::record::{Action, ImageRef, Intent, VdiRecord};
-use crate::Repository;
+use crate::{room, Repository};
 
 impl Repository<'_> {
     /// Grows a disk to at least `requested` bytes; the size it has then. Shrinking is refused.
     pub fn resize_vdi(&self, vdi: &Uuid, requested: i128) -> Result<u64> {
         let size = super::disk_size(requested)?;
         loop {
-            let entry = self.turn(vdi)?;
-            let stored = self.present(&entry, vdi)?;
+            let entry = self.journal().acquire(vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
             let current = stored.record.size;
             if stored.record.volume.snapshot().is_some() {
                 return Err(Error::ReadOnly {
@@ -39,14 +39,14 @@ impl Repository<'_> {
                 });
             }
             // An image that was grown by hand is not shrunk: the disk gets its size.
-            let actual = self.image_header(&stored.record)?.size;
+            let actual = self.images.header(&stored.record)?.size;
             let size = size.max(actual);
             if size == current {
                 return Ok(current);
             }
-            self.refuse_if_in_use(&stored.record)?;
-            let usage = self.require_room(&format!("VDI {vdi} was not resized"))?;
-            self.warn_if_oversized(vdi, size, &usage);
+            self.claims.refuse_if_in_use(&stored.record)?;
+            let usage = room::require(self.cluster, &format!("VDI {vdi} was not resized"))?;
+            room::warn_if_oversized(vdi, size, &usage);
             if stored.record.reset_point.is_some() {
                 self.forget_reset_point(vdi)?;
                 continue;
@@ -56,13 +56,13 @@ impl Repository<'_> {
                 image: image.clone(),
                 size,
             };
-            let Some(intent) = self.begin(vdi, &entry, action, |swap| swap)? else {
+            let Some(intent) = self.journal().begin(vdi, &entry, action, |swap| swap)? else {
                 continue;
             };
             if actual < size {
                 if let Err(error) = self.grow(&image, size) {
                     self.complete_after(&error, vdi, &intent, &image);
-                    return Err(self.explain_refusal(&image, error));
+                    return Err(self.images.explain_refusal(&image, error));
                 }
             }
             self.record_size(vdi, &intent, Some(stored.clone()), size)?;
@@ -93,16 +93,17 @@ impl Repository<'_> {
         record: Option<Stored<VdiRecord>>,
         size: u64,
     ) -> Result<()> {
-        self.finish(vdi, intent, record, |swap, record| match record {
-            None => swap,
-            Some(stored) => {
-                let mut record = stored.record.clone();
-                record.epoch += u64::from(record.size != size);
-                record.size = size;
-                swap.expect(vdi_key(vdi), Some(stored))
-                    .write(vdi_key(vdi), &mut record)
-            }
-        })
+        self.journal()
+            .finish(vdi, intent, record, |swap, record| match record {
+                None => swap,
+                Some(stored) => {
+                    let mut record = stored.record.clone();
+                    record.epoch += u64::from(record.size != size);
+                    record.size = size;
+                    swap.expect(vdi_key(vdi), Some(stored))
+                        .write(vdi_key(vdi), &mut record)
+                }
+            })
     }
 }
 
@@ -116,9 +117,13 @@ pub(crate) fn complete(
     let size = match repository.cluster.image(&image.id) {
         Ok(state) => state.size,
         // Removed outside this driver: the scan reports that; the intent must not stay for ever.
-        Err(e) if e.is_not_found() => return repository.finish(vdi, intent, None, |swap, _| swap),
+        Err(e) if e.is_not_found() => {
+            return repository
+                .journal()
+                .finish(vdi, intent, None, |swap, _| swap)
+        }
         Err(e) => return Err(e).doing(&format!("reading the size of image {}", image.name)),
     };
-    let record = repository.entry(vdi)?.vdi;
+    let record = repository.catalogue.entry(vdi)?.vdi;
     repository.record_size(vdi, intent, record, size)
 }

@@ -11,22 +11,12 @@
 
 use uuid::Uuid;
 
-use super::activate::{UNMAP_IDLE_SECONDS, UNMAP_SECONDS};
 use crate::catalogue::image_prefix;
+use crate::devices::{note_name, own_prefix, UNMAP_IDLE_SECONDS, UNMAP_SECONDS};
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, ImageKey, Mapped};
 use crate::record::VdiRecord;
 use crate::Repository;
-
-/// The name of the note of which image a VDI's device shows.
-fn note_name(sr: &Uuid, vdi: &Uuid) -> String {
-    format!("device.{sr}.{vdi}")
-}
-
-/// What a VDI's own image is called, whatever it was reverted to.
-fn own_prefix(sr: &Uuid, vdi: &Uuid) -> String {
-    format!("{}{vdi}.", image_prefix(sr))
-}
 
 /// Unmaps the devices of a VDI that bear its label or are in the note of its map. Returns whether there
 /// were any, or a note.
@@ -142,21 +132,44 @@ impl Repository<'_> {
     }
 
     fn give_back(&self, vdi: &Uuid) -> Result<()> {
-        let entry = self.entry(vdi)?;
+        let entry = self.catalogue.entry(vdi)?;
         self.unmap_devices(vdi, entry.vdi.as_ref().map(|s| &s.record), |_| true)
     }
 
-    /// Notes which image a VDI's device shows. A device with a label needs no note.
-    pub(super) fn note_device(&self, record: &VdiRecord, mapped: &Mapped) {
-        if mapped.label.is_some() {
-            return;
+    /// Removes what a killed command of this host left of a VDI: a device that is not open, the note
+    /// of a reader, and the claim. Returns whether the VDI is in use on this host. The caller has made
+    /// sure that no tapdisk serves the VDI (a paused one has its device closed), and holds SM's lock.
+    pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
+        let entry = self.catalogue.entry(vdi)?;
+        let record = entry.vdi.as_ref().map(|s| &s.record);
+        for mapped in self.devices.of_vdi(vdi, record)? {
+            match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
+                Err(e) if e.is_busy() => return Ok(true),
+                other => other.doing(&format!("unmapping VDI {vdi}"))?,
+            }
         }
-        let text = serde_json::to_string(&mapped.key).unwrap_or_default();
-        let noted = self
-            .host
-            .note(&note_name(&self.sr, &record.uuid), Some(&text));
-        if let Err(e) = noted {
-            log::warn!("VDI {}: {e}", record.uuid);
+        if let Some(record) = record {
+            self.readers.erase_note(record)?;
         }
+        self.claims.release(vdi)?;
+        Ok(false)
+    }
+
+    /// Unmaps those devices of a VDI, then gives its claim back.
+    pub(crate) fn unmap_devices(
+        &self,
+        vdi: &Uuid,
+        record: Option<&VdiRecord>,
+        wanted: impl Fn(&Mapped) -> bool,
+    ) -> Result<()> {
+        let devices = self.devices.of_vdi(vdi, record)?;
+        for mapped in devices.iter().filter(|mapped| wanted(mapped)) {
+            let unmapped = self.host.unmap(mapped, UNMAP_SECONDS);
+            unmapped.doing(&format!("unmapping VDI {vdi}"))?;
+        }
+        if let Some(record) = record {
+            self.readers.erase_note(record)?;
+        }
+        self.claims.release(vdi)
     }
 }

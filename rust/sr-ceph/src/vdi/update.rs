@@ -17,8 +17,8 @@ impl Repository<'_> {
     /// Takes over what XAPI knows about one VDI.
     pub fn update_vdi(&self, vdi: &XapiVdi) -> Result<()> {
         loop {
-            let entry = self.entry(&vdi.uuid)?;
-            let stored = self.present(&entry, &vdi.uuid)?;
+            let entry = self.catalogue.entry(&vdi.uuid)?;
+            let stored = self.catalogue.present(&entry, &vdi.uuid)?;
             if self.copy_fields(stored, &vdi.fields)? {
                 return Ok(());
             }
@@ -27,9 +27,9 @@ impl Repository<'_> {
 
     /// What the catalogue knows about a VDI; it must be there, and its image too.
     pub fn introduce_vdi(&self, vdi: &Uuid) -> Result<ScannedVdi> {
-        let entry = self.turn(vdi)?;
-        let record = self.present(&entry, vdi)?.record.clone();
-        self.image_state(&record)?;
+        let entry = self.journal().acquire(vdi)?;
+        let record = self.catalogue.present(&entry, vdi)?.record.clone();
+        self.images.state(&record)?;
         Ok(record.into())
     }
 
@@ -50,6 +50,7 @@ impl Repository<'_> {
         let swap = Swap::default()
             .expect(key.clone(), Some(stored))
             .write(key, &mut record);
-        self.commit(&format!("updating VDI {}", record.uuid), &swap)
+        self.catalogue
+            .commit(&format!("updating VDI {}", record.uuid), &swap)
     }
 }

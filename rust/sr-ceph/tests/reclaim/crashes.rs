@@ -86,7 +86,7 @@ fn a_disk_whose_host_just_died_is_deleted_at_once_and_freed_when_ceph_has_notice
     assert!(matches!(
         pending(&lab)[..],
         [Pending {
-            holds_up: Some(HoldUp::Open { .. }),
+            holds_up: Some(Blocker::Open { .. }),
             ..
         }]
     ));

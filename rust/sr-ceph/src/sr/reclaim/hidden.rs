@@ -10,8 +10,8 @@
 //! [decision 29]: ../../../../../docs/decisions/0029-whiteouts-of-emptied-clones.md
 
 use super::named::Named;
-use super::pending::{self, HoldUp};
-use crate::catalogue::{hidden_key, Stored};
+use super::pending::Blocker;
+use crate::catalogue::{heads, hidden_key, Stored};
 use crate::cluster::{Entries, Progress, Swap};
 use crate::error::{Context, Error, Result};
 use crate::record::{HiddenRecord, ImageRef};
@@ -21,7 +21,7 @@ impl Repository<'_> {
     /// Frees the data of a hidden image's own head, having looked again that it is no VDI's.
     pub(super) fn empty(&self, image: &ImageRef, progress: Progress<'_>) -> Result<()> {
         let doing = format!("freeing the data of hidden image {}", image.name);
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let Some(hidden) = self.hidden_among(&entries, &image.id)? else {
             return Ok(()); // in the trash by now
         };
@@ -30,9 +30,12 @@ impl Repository<'_> {
             detail,
         };
         if let Some(key) = Named::by(&entries).unreadable() {
-            return Err(refused(self.unreadable(key.to_owned()).to_string()));
+            return Err(refused(
+                Blocker::unreadable(&self.catalogue, self.cluster.pool_name(), key.to_owned())
+                    .to_string(),
+            ));
         }
-        if pending::heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
+        if heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
             let key = hidden_key(&image.id);
             return Err(refused(format!(
                 "a VDI uses it: the key {key} of the catalogue is wrong and was left alone"
@@ -63,13 +66,13 @@ impl Repository<'_> {
         let key = hidden_key(&image.id);
         let swap = Swap::default().expect(key.clone(), Some(&hidden));
         let doing = format!("noting the size of hidden image {}", image.name);
-        self.commit(&doing, &swap.write(key, &mut record))
+        self.catalogue.commit(&doing, &swap.write(key, &mut record))
     }
 
     /// Moves a hidden image to the trash, if nothing depends on it any more. Returns the image if it
     /// did: the caller asks to have it freed, once no intent names it.
     pub(crate) fn discard_if_free(&self, hidden: Stored<HiddenRecord>) -> Result<Option<ImageRef>> {
-        if self.is_needed(&hidden.record.image)? {
+        if self.images.is_needed(&hidden.record.image)? {
             return Ok(None);
         }
         match self.trash_hidden(&hidden) {
@@ -85,7 +88,7 @@ impl Repository<'_> {
 
     /// Moves a hidden image that nothing depends on any more to the trash.
     pub(super) fn discard_hidden(&self, image: &ImageRef) -> Result<()> {
-        match self.hidden_among(&self.read_catalogue()?, &image.id)? {
+        match self.hidden_among(&self.catalogue.read()?, &image.id)? {
             None => Ok(()),
             Some(hidden) => self.trash_hidden(&hidden),
         }
@@ -96,13 +99,14 @@ impl Repository<'_> {
         if let Some(size) = hidden.record.size {
             self.give_size_back(image, size)?;
         }
-        self.leave_group(image)?;
-        self.move_to_trash(image)?;
+        self.images.leave_group(image)?;
+        self.images.move_to_trash(image)?;
         let key = hidden_key(&image.id);
         let swap = Swap::default().expect(key.clone(), Some(hidden));
         let swap = swap.erase(key).mark_trashed(image);
         // If the swap does not apply, another process has done it.
-        self.commit(&format!("forgetting hidden image {}", image.name), &swap)?;
+        self.catalogue
+            .commit(&format!("forgetting hidden image {}", image.name), &swap)?;
         Ok(())
     }
 
@@ -117,7 +121,7 @@ impl Repository<'_> {
             Err(e) if e.is_not_found() => Ok(()),
             other => {
                 let grown = other.doing(&doing);
-                grown.map_err(|error| self.explain_refusal(image, error))
+                grown.map_err(|error| self.images.explain_refusal(image, error))
             }
         }
     }
@@ -130,20 +134,6 @@ impl Repository<'_> {
         let key = hidden_key(image_id);
         let value = entries.get(&key).cloned();
         let hidden = value.map(Stored::parse).transpose();
-        hidden.map_err(|source| Error::Damaged {
-            sr: self.sr,
-            pool: self.cluster.pool_name().to_owned(),
-            key,
-            source,
-        })
-    }
-
-    /// What an unreadable value of the catalogue keeps from being freed.
-    pub(super) fn unreadable(&self, key: String) -> HoldUp {
-        HoldUp::Unreadable {
-            key,
-            pool: self.cluster.pool_name().to_owned(),
-            catalogue: self.object(),
-        }
+        hidden.map_err(|source| self.catalogue.damaged(&key, source))
     }
 }

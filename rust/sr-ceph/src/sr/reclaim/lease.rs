@@ -64,7 +64,7 @@ impl<'r> Worker<'r> {
     pub(super) fn start(repository: &'r Repository<'_>) -> Result<Self> {
         let doing = "starting to free space";
         loop {
-            let entries = repository.read_catalogue()?;
+            let entries = repository.catalogue.read()?;
             if let Some(owner) = repository.worker_among(&entries) {
                 return Err(Error::WorkerRuns {
                     sr: repository.sr,
@@ -98,7 +98,7 @@ impl<'r> Worker<'r> {
             let bytes = record.seal();
             let mut swap = Swap::default().put(WORKER_KEY.to_owned(), bytes.clone());
             swap.expect.insert(WORKER_KEY.to_owned(), found);
-            if repository.commit(doing, &swap)? {
+            if repository.catalogue.commit(doing, &swap)? {
                 let stored = RefCell::new(Stored { bytes, record });
                 return Ok(Worker { repository, stored });
             }
@@ -111,7 +111,12 @@ impl<'r> Worker<'r> {
     /// Another worker has taken over.
     pub(super) fn renew(&self) -> Result<()> {
         let mut stored = self.stored.borrow_mut();
-        if self.repository.seen_for(WORKER_KEY, &stored.record) < RENEW_SECONDS {
+        if self
+            .repository
+            .journal()
+            .seen_for(WORKER_KEY, &stored.record)
+            < RENEW_SECONDS
+        {
             return Ok(());
         }
         let mut record = stored.record.clone();
@@ -121,7 +126,7 @@ impl<'r> Worker<'r> {
             .expect(WORKER_KEY.to_owned(), Some(&*stored))
             .put(WORKER_KEY.to_owned(), bytes.clone());
         let doing = "going on freeing space";
-        if !self.repository.commit(doing, &swap)? {
+        if !self.repository.catalogue.commit(doing, &swap)? {
             return Err(Error::Unexpected {
                 doing: doing.to_owned(),
                 detail:
@@ -146,7 +151,11 @@ impl<'r> Worker<'r> {
         let swap = Swap::default()
             .expect(WORKER_KEY.to_owned(), Some(&stored))
             .erase(WORKER_KEY.to_owned());
-        if let Err(e) = self.repository.commit("ending to free space", &swap) {
+        if let Err(e) = self
+            .repository
+            .catalogue
+            .commit("ending to free space", &swap)
+        {
             log::warn!("the next worker starts when this one's lease is over: {e}");
         }
     }
@@ -157,8 +166,8 @@ impl Repository<'_> {
     pub(super) fn worker_among(&self, entries: &Entries) -> Option<Owner> {
         let value = entries.get(WORKER_KEY)?;
         let record = Stored::<WorkerRecord>::parse(value.clone()).ok()?.record;
-        let over =
-            self.seen_for(WORKER_KEY, &record) >= LEASE_SECONDS || self.is_dead(&record.owner);
+        let over = self.journal().seen_for(WORKER_KEY, &record) >= LEASE_SECONDS
+            || self.fence.is_dead(&record.owner);
         (!over).then_some(record.owner)
     }
 

@@ -1,19 +1,14 @@
 //! What is still to be done before all space is given back, and what it waits for.
 
-use std::cell::LazyCell;
 use std::fmt;
 
 use uuid::Uuid;
 
-use super::named::Named;
-use super::trash::Trash;
-use super::SOFT_DEPTH;
-use crate::catalogue::{records, Stored, HIDDEN_PREFIX, VDI_PREFIX};
-use crate::cluster::Entries;
-use crate::error::{Context, Error, Migrating, Result};
-use crate::record::{HiddenRecord, ImageRef, VdiRecord};
+use crate::catalogue::Catalogue;
+use crate::chain::SOFT_DEPTH;
+use crate::error::Migrating;
+use crate::record::ImageRef;
 use crate::size::Size;
-use crate::Repository;
 
 /// Something that reclaim does, or that it waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +18,7 @@ pub struct Pending {
     /// What is to be done.
     pub kind: Kind,
     /// What has to happen first; `None`: it can be done now.
-    pub holds_up: Option<HoldUp>,
+    pub holds_up: Option<Blocker>,
     /// The virtual size in bytes of what is to be done; 0 if it takes no time.
     pub size: u64,
 }
@@ -55,7 +50,7 @@ pub enum Kind {
 
 /// What has to happen before something can be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HoldUp {
+pub enum Blocker {
     /// Others depend on the image.
     Snapshots {
         /// Snapshots of it that are VDIs.
@@ -156,10 +151,10 @@ impl Kind {
     }
 }
 
-impl fmt::Display for HoldUp {
+impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HoldUp::Snapshots {
+            Blocker::Snapshots {
                 vdis,
                 by_clones,
                 foreign,
@@ -180,23 +175,23 @@ impl fmt::Display for HoldUp {
                     foreign.join("; ")
                 )
             }
-            HoldUp::Migrating(migrating) => migrating.fmt(f),
-            HoldUp::Open { address } => write!(
+            Blocker::Migrating(migrating) => migrating.fmt(f),
+            Blocker::Open { address } => write!(
                 f,
                 "client {address} has it open: it goes when that one closes it, or 30 s after it died"
             ),
-            HoldUp::InUse { host } => {
+            Blocker::InUse { host } => {
                 write!(f, "host {host} uses it: it is done while it is not in use")
             }
-            HoldUp::Named { key, pool, id } => write!(
+            Blocker::Named { key, pool, id } => write!(
                 f,
                 "the key {key} of the catalogue names it: 'rbd trash restore --pool {pool} {id}' brings it back"
             ),
-            HoldUp::Outside { pool, id } => write!(
+            Blocker::Outside { pool, id } => write!(
                 f,
                 "'rbd trash restore --pool {pool} {id}' brings it back, 'rbd trash rm --pool {pool} {id}' removes it with its data"
             ),
-            HoldUp::Unreadable {
+            Blocker::Unreadable {
                 key,
                 pool,
                 catalogue,
@@ -208,107 +203,13 @@ impl fmt::Display for HoldUp {
     }
 }
 
-/// The disks among a catalogue's entries, as far as they can be read.
-pub(crate) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>> + '_ {
-    records(entries, VDI_PREFIX).filter(|stored: &Stored<VdiRecord>| {
-        let volume = &stored.record.volume;
-        volume.snapshot().is_none()
-    })
-}
-
-impl Repository<'_> {
-    /// What is still to be done, and what waits. Changes nothing.
-    pub fn pending(&self) -> Result<Vec<Pending>> {
-        let entries = self.read_catalogue()?;
-        let mut pending = self.pending_among(self.look_at_trash(&entries)?, &entries, true)?;
-        for each in &mut pending {
-            if matches!(each.kind, Kind::Trashed | Kind::LongChain { .. }) {
-                each.size = match self.cluster.size(&each.image.id) {
-                    Err(e) if e.is_not_found() => 0,
-                    other => {
-                        other.doing(&format!("reading the size of image {}", each.image.name))?
-                    }
-                };
-            }
+impl Blocker {
+    /// A value of the catalogue that cannot be read.
+    pub(super) fn unreadable(catalogue: &Catalogue<'_>, pool: &str, key: String) -> Self {
+        Blocker::Unreadable {
+            key,
+            pool: pool.to_owned(),
+            catalogue: catalogue.object(),
         }
-        // The smallest first: a large one takes hours, and the others need not wait for it.
-        pending.sort_by_key(|each| each.size);
-        Ok(pending)
-    }
-
-    /// `waiting`: also the hidden images that only wait for their snapshots to go, each with who
-    /// holds it up. That takes opening it.
-    pub(super) fn pending_among(
-        &self,
-        trash: Trash,
-        entries: &Entries,
-        waiting: bool,
-    ) -> Result<Vec<Pending>> {
-        let mut pending = trash.pending;
-        let named = LazyCell::new(|| Named::by(entries));
-        for hidden in records::<HiddenRecord>(entries, HIDDEN_PREFIX) {
-            let mut hidden = self.hidden(&hidden.record.image, entries, waiting)?;
-            if let (Some(key), Some(hidden)) = (named.unreadable(), &mut hidden) {
-                hidden.holds_up = Some(self.unreadable(key.to_owned()));
-            }
-            pending.extend(hidden);
-        }
-        for disk in heads(entries).filter(|disk| disk.record.depth > SOFT_DEPTH) {
-            let VdiRecord { uuid, depth, .. } = disk.record;
-            let kind = Kind::LongChain { vdi: uuid, depth };
-            let claim = disk.record.claim.as_ref();
-            pending.push(Pending {
-                // Flattening is safe beside a kernel that has the disk mapped, but takes the
-                // image's lock from it again and again: a running VM would feel that.
-                holds_up: claim.map(|claim| HoldUp::InUse {
-                    host: claim.owner.host.clone(),
-                }),
-                ..kind.of(disk.record.volume.image())
-            });
-        }
-        Ok(pending)
-    }
-
-    fn hidden(
-        &self,
-        image: &ImageRef,
-        entries: &Entries,
-        waiting: bool,
-    ) -> Result<Option<Pending>> {
-        let doing = format!("looking at hidden image {}", image.name);
-        let (size, snapshots) = match self.cluster.header(&image.id) {
-            Ok(header) => (header.size, header.snapshots),
-            Err(e) if e.is_not_found() => match self.moved_to(image) {
-                Ok(None) => (0, 0),
-                // The next scan takes the image over, once that is possible.
-                Ok(Some(_)) | Err(Error::ByHand(_)) => return Ok(None),
-                Err(e) => return Err(e),
-            },
-            Err(e) => return Err(e).doing(&doing),
-        };
-        let kind = Kind::Hidden { size, snapshots };
-        let holds_up = match (size, snapshots) {
-            (0, 1..) if !waiting => return Ok(None),
-            (0, 1..) => match self.cluster.users(&image.id) {
-                Err(e) if e.is_not_found() => return Ok(None), // freed this moment
-                users => Some(self.who_needs(image, &users.doing(&doing)?.snapshots, entries)?),
-            },
-            _ => self.who_has_open(image)?,
-        };
-        Ok(Some(Pending {
-            holds_up,
-            ..kind.of(image)
-        }))
-    }
-
-    fn who_has_open(&self, image: &ImageRef) -> Result<Option<HoldUp>> {
-        let watchers = match self.cluster.watchers(&image.id) {
-            Err(e) if e.is_not_found() => return Ok(None),
-            other => other.doing(&format!("listing the watchers of image {}", image.name))?,
-        };
-        let first = watchers.into_iter().next();
-        Ok(first.map(|watcher| HoldUp::Open {
-            address: watcher.address,
-        }))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::pending::HoldUp;
+use super::pending::Blocker;
 use crate::catalogue::{records, VDI_PREFIX};
 use crate::cluster::{Entries, Origin, SnapshotState};
 use crate::error::{Context, Result};
@@ -16,7 +16,7 @@ impl Repository<'_> {
         image: &ImageRef,
         snapshots: &[SnapshotState],
         entries: &Entries,
-    ) -> Result<HoldUp> {
+    ) -> Result<Blocker> {
         let known = known_snapshots(image, entries);
         let (removed, present): (Vec<_>, Vec<_>) = snapshots.iter().partition(|s| s.removed);
         let (vdis, foreign): (Vec<_>, Vec<_>) =
@@ -25,9 +25,9 @@ impl Repository<'_> {
         let name = self.cluster.image_name(&image.id);
         let name = name.doing(&format!("looking for the name of image {}", image.name))?;
         let name = name.as_ref().unwrap_or(&image.name);
-        let path = self.image_path(name);
+        let path = self.images.path(name);
         let commands = foreign.into_iter().map(|s| self.removal(image, name, s));
-        Ok(HoldUp::Snapshots {
+        Ok(Blocker::Snapshots {
             vdis: vdis.len(),
             by_clones: removed.len(),
             foreign: commands.collect::<Result<_>>()?,
@@ -38,8 +38,8 @@ impl Repository<'_> {
     /// The command that removes a snapshot.
     fn removal(&self, image: &ImageRef, name: &str, snapshot: &SnapshotState) -> Result<String> {
         let (path, spec) = (
-            self.image_path(name),
-            self.snapshot_path(name, &snapshot.name),
+            self.images.path(name),
+            self.images.snapshot_path(name, &snapshot.name),
         );
         let remove = format!("'rbd snap rm {spec}'");
         Ok(match &snapshot.origin {

@@ -14,9 +14,9 @@ use std::cell::LazyCell;
 use nix::libc;
 
 use super::named::{Named, Reason};
-use super::pending::{HoldUp, Kind, Pending};
+use super::pending::{Blocker, Kind, Pending};
 use crate::catalogue::{image_prefix, records, Stored, VDI_PREFIX};
-use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage, MIGRATING};
+use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
 use crate::error::{Context, Error, Result};
 use crate::record::{ImageRef, Record, TrashRecord};
 use crate::Repository;
@@ -49,7 +49,7 @@ impl Repository<'_> {
     /// This SR's images in the trash, whoever moved them there: those that bear its name, and those
     /// that have a mark.
     pub fn trashed_images(&self) -> Result<Vec<TrashedImage>> {
-        self.trashed_among(&self.read_catalogue()?)
+        self.trashed_among(&self.catalogue.read()?)
     }
 
     fn trashed_among(&self, entries: &Entries) -> Result<Vec<TrashedImage>> {
@@ -102,13 +102,21 @@ impl Repository<'_> {
         let holds_up = match named.reason_to_keep(&image.id, &image.name) {
             Some(Reason::NamedBy(key)) if !key.starts_with(VDI_PREFIX) => return None,
             Some(Reason::NamedBy(_)) if image.migrating => {
-                Some(HoldUp::Migrating(self.migrating(&image.name)))
+                Some(Blocker::Migrating(self.images.migrating(&image.name)))
             }
-            Some(Reason::NamedBy(key)) => Some(HoldUp::Named { key, pool, id }),
-            _ if kind == Kind::TrashedOutside => Some(HoldUp::Outside { pool, id }),
-            Some(Reason::Unreadable(key)) => Some(self.unreadable(key)),
+            Some(Reason::NamedBy(key)) => Some(Blocker::Named { key, pool, id }),
+            _ if kind == Kind::TrashedOutside => Some(Blocker::Outside { pool, id }),
+            Some(Reason::Unreadable(key)) => Some(Blocker::unreadable(
+                &self.catalogue,
+                self.cluster.pool_name(),
+                key,
+            )),
             None if readable => None,
-            None => Some(self.unreadable(key)),
+            None => Some(Blocker::unreadable(
+                &self.catalogue,
+                self.cluster.pool_name(),
+                key,
+            )),
         };
         let image = ImageRef {
             name: image.name,
@@ -120,37 +128,12 @@ impl Repository<'_> {
         })
     }
 
-    /// Moves an image to the trash. The caller writes the mark in the swap that takes away what
-    /// names the image.
-    ///
-    /// An image whose id is not in the directory any more was moved before. The name that it has
-    /// there is what counts: it may have been renamed, and another image may have its name.
-    pub(crate) fn move_to_trash(&self, image: &ImageRef) -> Result<()> {
-        let doing = format!("moving image {} to the trash", image.name);
-        let Some(name) = self.cluster.image_name(&image.id).doing(&doing)? else {
-            // A migration moves its source to the trash, and may bring it back.
-            return match self.cluster.features(&image.id) {
-                Err(e) if e.is_not_found() => Ok(()),
-                features => self
-                    .refusal_of(&image.name, features.doing(&doing)? & MIGRATING)
-                    .map_or(Ok(()), |refusal| Err(refusal.into())),
-            };
-        };
-        match self.cluster.trash_image(&name) {
-            Err(e) if e.is_not_found() => Ok(()),
-            other => {
-                let moved = other.doing(&doing);
-                moved.map_err(|error| self.explain_refusal(image, error))
-            }
-        }
-    }
-
     /// Looks again which images may be purged, right before they are: the mark of each that may.
     pub(super) fn purgeable(
         &self,
         images: &[ImageRef],
     ) -> Result<Vec<Option<Stored<TrashRecord>>>> {
-        let entries = self.read_catalogue()?;
+        let entries = self.catalogue.read()?;
         let named = Named::by(&entries);
         let marks = images.iter().map(|image| {
             let kept = named.reason_to_keep(&image.id, &image.name);
@@ -182,7 +165,7 @@ impl Repository<'_> {
                 image.id
             ),
         })?;
-        match self.purge_outside_group(image, progress)? {
+        match self.images.purge_outside_group(image, progress)? {
             Err(e) if e.is_not_found() => {} // the manager was faster
             other => other
                 .map_err(|e| self.with_remedy(&image.id, e))
@@ -202,7 +185,8 @@ impl Repository<'_> {
         });
         // If the swap does not apply, another process has removed one of them; the next scan removes
         // the others.
-        self.commit("removing the marks of images that are freed", &swap)?;
+        self.catalogue
+            .commit("removing the marks of images that are freed", &swap)?;
         Ok(())
     }
 

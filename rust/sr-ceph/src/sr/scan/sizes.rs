@@ -6,7 +6,6 @@
 //! Each image costs a request, so a scan looks at [`AT_ONCE`] records at most. The next scans look at
 //! the others.
 
-use super::Scan;
 use crate::catalogue::{intent_key, under, vdi_key, Stored, VDI_PREFIX};
 use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Result};
@@ -19,8 +18,10 @@ pub const AT_ONCE: usize = 32;
 const ROUND_SECONDS: u64 = 30;
 
 impl Repository<'_> {
-    /// Writes the sizes of images that have grown to the catalogue, and to `entries`.
-    pub(super) fn take_sizes(&self, entries: &mut Entries, scan: &mut Scan) -> Result<()> {
+    /// Writes the sizes of images that have grown to the catalogue, and to `entries`. Returns what an
+    /// administrator should look at.
+    pub(super) fn take_sizes(&self, entries: &mut Entries) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
         for stored in &self.disks_of_this_round(entries) {
             let record = &stored.record;
             let image = record.volume.image();
@@ -28,13 +29,13 @@ impl Repository<'_> {
                 Err(e) if e.is_not_found() => continue, // reported below, or deleted this moment
                 other => other.doing(&format!("reading the size of image {}", image.name))?,
             };
-            if let Err(e) = self.require_whole(record, size) {
-                scan.warn(e.to_string());
+            if let Err(e) = self.images.require_whole(record, size) {
+                warnings.push(e.to_string());
             } else if size > record.size {
                 self.take_size(stored, size, entries)?;
             }
         }
-        Ok(())
+        Ok(warnings)
     }
 
     /// The disks among the [`AT_ONCE`] records that this scan looks at.
@@ -67,7 +68,7 @@ impl Repository<'_> {
             .write(key.clone(), &mut record);
         let doing = format!("taking over the size of VDI {}", record.uuid);
         // If the swap does not apply, the record has changed: the next scan looks again.
-        if self.commit(&doing, &swap)? {
+        if self.catalogue.commit(&doing, &swap)? {
             log::warn!(
                 "VDI {}: its image {} was grown outside smblock, from {} to {size} bytes: the disk has that size now",
                 record.uuid, record.volume.image().name, stored.record.size

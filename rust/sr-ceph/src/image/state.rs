@@ -1,17 +1,13 @@
 //! The image behind a VDI: what it is, and whether it is whole.
 
-use uuid::Uuid;
-
-use crate::catalogue::{image_prefix, Entry, Stored};
+use super::Images;
 use crate::cluster::{ImageHeader, ImageState};
 use crate::error::{Context, Error, Result};
-use crate::host::ImageKey;
-use crate::record::{VdiRecord, Volume};
-use crate::Repository;
+use crate::record::VdiRecord;
 
-impl Repository<'_> {
+impl Images<'_> {
     /// The image behind a VDI, which must exist and hold all of it.
-    pub(crate) fn image_state(&self, record: &VdiRecord) -> Result<ImageState> {
+    pub(crate) fn state(&self, record: &VdiRecord) -> Result<ImageState> {
         let vdi = record.uuid;
         let image = record.volume.image();
         let state = self.found(record, self.cluster.image(&image.id))?;
@@ -37,7 +33,7 @@ impl Repository<'_> {
     }
 
     /// What the header of a disk's image says; the image must exist and hold all of the disk.
-    pub(crate) fn image_header(&self, record: &VdiRecord) -> Result<ImageHeader> {
+    pub(crate) fn header(&self, record: &VdiRecord) -> Result<ImageHeader> {
         let header = self.cluster.header(&record.volume.image().id);
         let header = self.found(record, header)?;
         self.require_whole(record, header.size)?;
@@ -61,34 +57,6 @@ impl Repository<'_> {
         self.found(record, size)
     }
 
-    /// The VDI's record, which must exist.
-    pub(crate) fn present<'e>(
-        &self,
-        entry: &'e Entry,
-        vdi: &Uuid,
-    ) -> Result<&'e Stored<VdiRecord>> {
-        entry.vdi.as_ref().ok_or(Error::VdiMissing {
-            sr: self.sr,
-            vdi: *vdi,
-        })
-    }
-
-    /// What a device shows if it shows that volume.
-    pub(crate) fn image_key(&self, volume: &Volume) -> Result<ImageKey> {
-        Ok(ImageKey {
-            fsid: self.cluster.fsid().doing("asking for the cluster's fsid")?,
-            pool_id: self.cluster.pool_id(),
-            image_id: volume.image().id.clone(),
-            snap_id: volume.snapshot().map(|snapshot| snapshot.id),
-        })
-    }
-
-    /// The VDI that an image of this SR was made for.
-    pub(crate) fn vdi_of_image_name(&self, name: &str) -> Option<Uuid> {
-        let rest = name.strip_prefix(&image_prefix(&self.sr))?;
-        rest.split('.').next()?.parse().ok()
-    }
-
     /// Refuses what has lost its end: the image was made smaller outside smblock.
     pub(crate) fn require_whole(&self, record: &VdiRecord, actual: u64) -> Result<()> {
         if actual >= record.size {
@@ -101,5 +69,20 @@ impl Repository<'_> {
             actual,
             expected: record.size,
         })
+    }
+
+    /// What it means that the source of a clone, a snapshot, does not exist.
+    pub(crate) fn explain_missing_source(&self, source: &VdiRecord, error: Error) -> Error {
+        if !matches!(&error, Error::Cluster { source, .. } if source.is_not_found()) {
+            return error;
+        }
+        match self.state(source) {
+            Err(
+                reason @ (Error::SnapshotMissing { .. }
+                | Error::ImageMissing { .. }
+                | Error::ByHand(_)),
+            ) => reason,
+            _ => error,
+        }
     }
 }

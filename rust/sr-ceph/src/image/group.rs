@@ -9,14 +9,14 @@
 
 use nix::libc;
 
+use super::Images;
 use crate::cluster::{ClusterError, Progress};
 use crate::error::{ByHand, Context, Error, Result};
 use crate::record::ImageRef;
-use crate::Repository;
 
-impl Repository<'_> {
+impl Images<'_> {
     /// Takes an image out of the group that it is a member of.
-    pub(super) fn leave_group(&self, image: &ImageRef) -> Result<()> {
+    pub(crate) fn leave_group(&self, image: &ImageRef) -> Result<()> {
         let doing = format!("looking for the group of image {}", image.name);
         // Who may not even look up the name of the group's pool gets no name.
         let group = match self.cluster.group(&image.id) {
@@ -48,7 +48,7 @@ impl Repository<'_> {
         }
     }
 
-    /// As [`Repository::leave_group`]; `false` if the image stays a member.
+    /// As [`Images::leave_group`]; `false` if the image stays a member.
     pub(crate) fn leaves_group(&self, image: &ImageRef) -> Result<bool> {
         match self.leave_group(image) {
             Err(e @ Error::ByHand(_)) => {
@@ -60,7 +60,7 @@ impl Repository<'_> {
     }
 
     /// Purges an image in the trash, which leaves its group for it.
-    pub(super) fn purge_outside_group(
+    pub(crate) fn purge_outside_group(
         &self,
         image: &ImageRef,
         progress: Progress<'_>,

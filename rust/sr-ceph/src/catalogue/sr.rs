@@ -1,0 +1,57 @@
+//! The SR's own record, and the operations that are under way in it.
+
+use uuid::Uuid;
+
+use super::{intent_key, Catalogue, Stored, INTENT_PREFIX, SR_KEY};
+use crate::cluster::{Entries, Swap};
+use crate::error::Result;
+use crate::record::{Intent, Record, SrRecord};
+
+impl Catalogue<'_> {
+    /// Sets or clears the mark that nothing may be created; the record with it.
+    pub(crate) fn mark_deleting(&self, deleting: bool) -> Result<Stored<SrRecord>> {
+        loop {
+            let stored = self.sr_record()?;
+            if stored.record.deleting == deleting {
+                return Ok(stored);
+            }
+            let mut record = stored.record.clone();
+            record.deleting = deleting;
+            // Read again also if it was written: the record that is returned is the stored one.
+            self.replace_sr_record(&stored, &mut record)?;
+        }
+    }
+
+    /// The SR's own record.
+    pub(crate) fn sr_record(&self) -> Result<Stored<SrRecord>> {
+        self.entry(&Uuid::nil()).map(|entry| entry.sr)
+    }
+
+    /// `false`: somebody else wrote it meanwhile.
+    pub(crate) fn replace_sr_record(
+        &self,
+        stored: &Stored<SrRecord>,
+        record: &mut SrRecord,
+    ) -> Result<bool> {
+        let swap = Swap::default()
+            .expect(SR_KEY.to_owned(), Some(stored))
+            .put(SR_KEY.to_owned(), record.seal());
+        self.commit(&format!("updating SR {}", self.sr), &swap)
+    }
+
+    /// The operations under way, as far as their entries can be read.
+    pub(crate) fn intents(&self, entries: &Entries) -> Vec<(Uuid, Stored<Intent>)> {
+        let mut intents = Vec::new();
+        for (key, value) in entries.range(INTENT_PREFIX.to_owned()..) {
+            let Some(vdi) = key.strip_prefix(INTENT_PREFIX) else {
+                break;
+            };
+            match (vdi.parse(), Stored::parse(value.clone())) {
+                (Ok(vdi), Ok(intent)) if intent_key(&vdi) == *key => intents.push((vdi, intent)),
+                (_, Err(e)) => log::error!("SR {}: journal entry {key}: {e}", self.sr),
+                _ => log::error!("SR {}: {key} is not a journal entry's key", self.sr),
+            }
+        }
+        intents
+    }
+}

@@ -1,0 +1,85 @@
+//! Records as they stand in the catalogue, and the changes that expect them so.
+
+use crate::cluster::{Entries, Swap};
+use crate::record::{Intent, Record, SrRecord, Unreadable, VdiRecord};
+
+/// A record together with the bytes it was read from, which a compare-and-swap expects.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored<T> {
+    pub bytes: Vec<u8>,
+    pub record: T,
+}
+
+impl<T: Record> Stored<T> {
+    pub fn parse(bytes: Vec<u8>) -> std::result::Result<Self, Unreadable> {
+        let record = T::parse(&bytes)?;
+        Ok(Stored { bytes, record })
+    }
+}
+
+/// What the catalogue says about one VDI, read in one operation.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub sr: Stored<SrRecord>,
+    pub vdi: Option<Stored<VdiRecord>>,
+    pub intent: Option<Stored<Intent>>,
+}
+
+/// A catalogue's entries whose keys start with `prefix`.
+pub(crate) fn under<'e>(
+    entries: &'e Entries,
+    prefix: &'static str,
+) -> impl Iterator<Item = (&'e String, &'e Vec<u8>)> {
+    let keys = entries.range(prefix.to_owned()..);
+    keys.take_while(move |(key, _)| key.starts_with(prefix))
+}
+
+/// The records under `prefix`. What cannot be read is left out: the scan reports it.
+pub(crate) fn records<'e, T: Record>(
+    entries: &'e Entries,
+    prefix: &'static str,
+) -> impl Iterator<Item = Stored<T>> + 'e {
+    under(entries, prefix).filter_map(|(_, value)| Stored::parse(value.clone()).ok())
+}
+
+/// The records under `prefix`, each with its key.
+pub(crate) fn records_under<'e, T: Record>(
+    entries: &'e Entries,
+    prefix: &'static str,
+) -> impl Iterator<Item = (&'e String, Stored<T>)> + 'e {
+    under(entries, prefix)
+        .filter_map(|(key, value)| Some((key, Stored::parse(value.clone()).ok()?)))
+}
+
+/// The disks among a catalogue's entries, as far as they can be read.
+pub(crate) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>> + '_ {
+    records(entries, super::VDI_PREFIX).filter(|stored: &Stored<VdiRecord>| {
+        let volume = &stored.record.volume;
+        volume.snapshot().is_none()
+    })
+}
+
+impl Swap {
+    /// Expects the key to hold what was read.
+    pub(crate) fn expect<T>(mut self, key: String, stored: Option<&Stored<T>>) -> Self {
+        self.expect.insert(key, stored.map(|s| s.bytes.clone()));
+        self
+    }
+
+    /// Writes a record, with a fresh nonce.
+    pub(crate) fn write<T: Record>(self, key: String, record: &mut T) -> Self {
+        self.put(key, record.seal())
+    }
+
+    /// Writes a value.
+    pub(crate) fn put(mut self, key: String, value: Vec<u8>) -> Self {
+        self.set.insert(key, value);
+        self
+    }
+
+    /// Removes a key.
+    pub(crate) fn erase(mut self, key: String) -> Self {
+        self.remove.push(key);
+        self
+    }
+}

@@ -1,0 +1,95 @@
+//! The images of an SR: their names, and what is done to one without the catalogue.
+//!
+//! Nothing here reads or writes the catalogue: an operation looks up which image is meant, and states in
+//! its own plan why each step is safe.
+
+mod discard;
+mod group;
+mod make;
+mod refusal;
+mod snapshots;
+mod state;
+mod successor;
+
+pub(crate) use self::successor::Successor;
+
+use uuid::Uuid;
+
+use crate::catalogue::image_prefix;
+use crate::cluster::Cluster;
+use crate::error::{Context, Migrating, Result};
+use crate::host::ImageKey;
+use crate::image_features::ImageFeatures;
+use crate::record::{ImageRef, Volume};
+
+/// The images of one SR in one pool.
+#[derive(Clone, Copy)]
+pub(crate) struct Images<'a> {
+    cluster: &'a dyn Cluster,
+    sr: Uuid,
+    /// The features of new images.
+    features: ImageFeatures,
+}
+
+impl<'a> Images<'a> {
+    /// The images of that SR. New ones get `features`.
+    pub(crate) fn new(cluster: &'a dyn Cluster, sr: Uuid, features: ImageFeatures) -> Self {
+        Images {
+            cluster,
+            sr,
+            features,
+        }
+    }
+
+    /// The name of the pool.
+    pub(crate) fn pool_name(&self) -> &'a str {
+        self.cluster.pool_name()
+    }
+
+    /// The name of the first image that a VDI gets.
+    pub(crate) fn first_name(&self, vdi: &Uuid) -> String {
+        format!("{}{vdi}.0", image_prefix(&self.sr))
+    }
+
+    /// The name of the image that a VDI gets after that one.
+    pub(crate) fn next_name(&self, vdi: &Uuid, image: &ImageRef) -> String {
+        let number = image.name.rsplit('.').next().and_then(|n| n.parse().ok());
+        let number = number.unwrap_or(0u64) + 1;
+        format!("{}{vdi}.{number}", image_prefix(&self.sr))
+    }
+
+    /// The VDI that an image of this SR was made for.
+    pub(crate) fn vdi_of_name(&self, name: &str) -> Option<Uuid> {
+        let rest = name.strip_prefix(&image_prefix(&self.sr))?;
+        rest.split('.').next()?.parse().ok()
+    }
+
+    /// The path of an image, as a shell takes it.
+    pub(crate) fn path(&self, name: &str) -> String {
+        librbd::quoted(&format!("{}/{name}", self.cluster.pool_name()))
+    }
+
+    /// The path of a snapshot, as a shell takes it.
+    pub(crate) fn snapshot_path(&self, image: &str, snapshot: &str) -> String {
+        let pool = self.cluster.pool_name();
+        librbd::quoted(&format!("{pool}/{image}@{snapshot}"))
+    }
+
+    /// The migration of an image that is under way.
+    pub(crate) fn migrating(&self, name: &str) -> Migrating {
+        Migrating {
+            image: self.path(name),
+            sr: self.sr,
+        }
+    }
+
+    /// What a device shows if it shows that volume.
+    pub(crate) fn key(&self, volume: &Volume) -> Result<ImageKey> {
+        Ok(ImageKey {
+            fsid: self.cluster.fsid().doing("asking for the cluster's fsid")?,
+            pool_id: self.cluster.pool_id(),
+            image_id: volume.image().id.clone(),
+            snap_id: volume.snapshot().map(|snapshot| snapshot.id),
+        })
+    }
+}

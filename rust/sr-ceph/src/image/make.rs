@@ -1,0 +1,68 @@
+//! Making images, each with an image-meta that names its VDI.
+
+use sr::xapi::XapiFields;
+use uuid::Uuid;
+
+use super::Images;
+use crate::error::{Context, Error, Result};
+use crate::record::{ImageMeta, ImageRef, VERSION};
+
+impl Images<'_> {
+    /// Refuses a name that an image has: what is found under it later is then this driver's own.
+    pub(crate) fn require_free_name(&self, vdi: &Uuid, image_name: &str) -> Result<()> {
+        match self.cluster.image_by_name(image_name) {
+            Err(e) if e.is_not_found() => Ok(()),
+            Err(e) => Err(e).doing("looking for an image of the same name"),
+            Ok(_) => Err(Error::ForeignImage {
+                vdi: *vdi,
+                image: image_name.to_owned(),
+                pool: self.cluster.pool_name().to_owned(),
+            }),
+        }
+    }
+
+    /// Makes an image of that size. Returns its id.
+    pub(crate) fn make(&self, name: &str, size: u64, meta: &ImageMeta) -> Result<String> {
+        let doing = format!("creating image {name} of {size} bytes");
+        let text = meta.to_text(&doing)?;
+        self.cluster
+            .create_image(name, size, self.features.bits(), &text)
+            .doing(&doing)
+    }
+
+    /// Clones a snapshot to an image for the VDI `vdi`.
+    pub(crate) fn make_clone(
+        &self,
+        (parent, snapshot): (&ImageRef, u64),
+        name: &str,
+        vdi: &Uuid,
+        xapi: &XapiFields,
+    ) -> Result<ImageRef> {
+        let doing = format!("cloning image {} to {name}", parent.name);
+        let meta = ImageMeta {
+            version: VERSION,
+            sr: self.sr,
+            vdi: *vdi,
+            xapi: xapi.clone(),
+        };
+        let text = meta.to_text(&doing)?;
+        let from = (parent.id.as_str(), snapshot);
+        let id = self
+            .cluster
+            .clone_image(from, name, self.features.bits(), &text);
+        Ok(ImageRef {
+            name: name.to_owned(),
+            id: id.doing(&doing)?,
+        })
+    }
+}
+
+impl ImageMeta {
+    /// What goes into the image-meta.
+    pub(crate) fn to_text(&self, doing: &str) -> Result<String> {
+        serde_json::to_string(self).map_err(|e| Error::Unexpected {
+            doing: doing.to_owned(),
+            detail: e.to_string(),
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! Images that were changed outside smblock: an operation that this makes impossible is refused with
+//! the command that undoes it.
+//!
+//! What costs a request is asked for only if the cluster has refused something, except before a
+//! deletion: its first step cannot be taken back.
+
+use nix::libc;
+
+use super::Images;
+use crate::cluster::{ClusterError, MIGRATING, NON_PRIMARY};
+use crate::error::{ByHand, Context, Error, Result};
+use crate::record::ImageRef;
+
+impl Images<'_> {
+    /// Why an image with those features is not used.
+    pub(crate) fn refusal_of(&self, name: &str, features: u64) -> Option<ByHand> {
+        let image = self.path(name);
+        if features & MIGRATING != 0 {
+            return Some(self.migrating(name).into());
+        }
+        (features & NON_PRIMARY != 0).then_some(ByHand::Demoted { image })
+    }
+
+    /// What the cluster's refusal to change an image means, if that was caused by hand. Of a limit of
+    /// snapshots, librbd's own error says so.
+    pub(crate) fn explain_refusal(&self, image: &ImageRef, error: Error) -> Error {
+        if error.errno() == Some(libc::ENOENT) {
+            return self.explain_not_found(image, error);
+        }
+        if error.errno() != Some(libc::EROFS) {
+            return error;
+        }
+        let Ok(found) = self.cluster.image(&image.id) else {
+            return error;
+        };
+        let refusal = self.refusal_of(&found.name, found.features);
+        refusal.map_or(error, Error::from)
+    }
+
+    /// What it means that an image cannot be opened, if the pool's directory does not have it.
+    fn explain_not_found(&self, image: &ImageRef, error: Error) -> Error {
+        let vdi = self.vdi_of_name(&image.name);
+        match (vdi, self.cluster.image_name(&image.id)) {
+            (Some(vdi), Ok(None)) => self.explain_missing(vdi, image),
+            _ => error,
+        }
+    }
+
+    /// What it means that a snapshot cannot be removed.
+    pub(crate) fn explain_kept_snapshot(
+        &self,
+        image: &ImageRef,
+        id: u64,
+        error: ClusterError,
+    ) -> Error {
+        match self.protected(image, id) {
+            Ok(Some(protected)) if error.errno == libc::EBUSY => protected.into(),
+            _ => {
+                let doing = format!("removing snapshot {id} of image {}", image.name);
+                self.explain_refusal(
+                    image,
+                    Error::Cluster {
+                        doing,
+                        source: error,
+                    },
+                )
+            }
+        }
+    }
+
+    /// The refusal that the protection of a snapshot is, if it has one.
+    pub(crate) fn protected(&self, image: &ImageRef, id: u64) -> Result<Option<ByHand>> {
+        let doing = format!(
+            "looking whether snapshot {id} of image {} is protected",
+            image.name
+        );
+        match self.cluster.is_protected(&image.id, id) {
+            Err(e) if e.is_not_found() => return Ok(None),
+            Ok(false) => return Ok(None),
+            other => other.doing(&doing)?,
+        };
+        let state = self.cluster.image(&image.id).doing(&doing)?;
+        let found = state.snapshots.into_iter().find(|s| s.id == id);
+        let snapshot = found.map_or_else(|| id.to_string(), |snapshot| snapshot.name);
+        Ok(Some(ByHand::Protected {
+            spec: self.snapshot_path(&state.name, &snapshot),
+        }))
+    }
+}

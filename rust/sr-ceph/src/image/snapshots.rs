@@ -1,0 +1,48 @@
+//! Removing snapshots of images, also of an image that has another id by now.
+
+use super::Images;
+use crate::error::{Context, Result};
+use crate::record::{ImageRef, SnapshotRef};
+
+impl Images<'_> {
+    /// Removes an image's snapshot of that name, where there is one.
+    pub(crate) fn remove_snapshot_named(&self, image: &ImageRef, name: &str) -> Result<()> {
+        let doing = format!("removing snapshot {name} of image {}", image.name);
+        let snapshots = match self.cluster.users(&image.id) {
+            Err(e) if e.is_not_found() => return Ok(()),
+            other => other.doing(&doing)?.snapshots,
+        };
+        match snapshots.iter().find(|s| s.name == name && !s.removed) {
+            None => Ok(()),
+            Some(snapshot) => self.remove_snapshot(image, snapshot.id),
+        }
+    }
+
+    /// Removes a snapshot of an image that may have another id now. Returns the image as it is.
+    pub(crate) fn remove_snapshot_of_moved(
+        &self,
+        image: &ImageRef,
+        snapshot: &SnapshotRef,
+    ) -> Result<ImageRef> {
+        match self.cluster.remove_snapshot(&image.id, snapshot.id) {
+            Err(e) if e.is_not_found() => {}
+            other => {
+                let kept = |error| self.explain_kept_snapshot(image, snapshot.id, error);
+                return other.map_err(kept).map(|()| image.clone());
+            }
+        }
+        let Some(moved) = self.moved_to(image)? else {
+            return Ok(image.clone());
+        };
+        self.remove_snapshot_named(&moved, &snapshot.name)?;
+        Ok(moved)
+    }
+
+    /// Removes a snapshot; one that is not there was removed before.
+    pub(crate) fn remove_snapshot(&self, image: &ImageRef, id: u64) -> Result<()> {
+        match self.cluster.remove_snapshot(&image.id, id) {
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other.map_err(|error| self.explain_kept_snapshot(image, id, error)),
+        }
+    }
+}

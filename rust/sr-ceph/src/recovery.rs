@@ -1,0 +1,90 @@
+//! Recovery: an operation that its owner left unfinished is taken over, and finished or undone. This file
+//! is above all operations: they reach it through the journal alone, see [`Recovery`].
+//!
+//! **Taking over.** An entry names its owner. Another process may act only if the owner is known to
+//! be gone: a process of this host that does not run any more, or a process of a host that is dead
+//! (`fence.rs`); or if this host has seen the entry unchanged for [`LEASE_SECONDS`], by a clock of its
+//! own that is never set. Clocks of different hosts are never compared: they differ by minutes, and
+//! jump. Before it acts, it puts the *owner's* address on the cluster's blocklist. Without that, an
+//! owner that was merely slow could wake up and go on with stale knowledge, and requests it has sent
+//! could still be applied; and a dead client's lock and watch would hold up the next operation on
+//! the image for 10 to 30 s. A wrong guess costs the owner its operation, and never any data.
+
+use uuid::Uuid;
+
+use crate::catalogue::{intent_key, Stored};
+use crate::cluster::Swap;
+use crate::error::{Context, Result};
+use crate::journal::{Recovery, TAKE_OVER_SECONDS};
+use crate::record::{Action, Intent};
+use crate::vdi::steps::{disposal, new_image, new_snapshot};
+use crate::vdi::{clone, resize};
+use crate::Repository;
+
+impl Recovery for Repository<'_> {
+    fn may_take_over(&self, vdi: &Uuid, intent: &Intent) -> bool {
+        self.journal().is_lease_over(vdi, intent) || self.fence.is_dead(&intent.owner)
+    }
+
+    fn take_over(&self, vdi: &Uuid, found: &Stored<Intent>) -> Result<()> {
+        let left = &found.record;
+        let what = left.action.describe();
+        let doing = format!("taking over the {what} {vdi}");
+        log::warn!(
+            "{doing}: process {} on host {} left it unfinished",
+            left.owner.pid,
+            left.owner.host
+        );
+        let address = self.cluster.address().doing(&doing)?;
+        if left.address != address {
+            let cut_off = self.cluster.blocklist(&left.address, TAKE_OVER_SECONDS);
+            cut_off.doing(&doing)?;
+        }
+        let mine = self.journal().intend(&doing, left.action.clone())?;
+        let swap = Swap::default()
+            .expect(intent_key(vdi), Some(found))
+            .put(intent_key(vdi), mine.bytes.clone());
+        if !self.catalogue.commit(&doing, &swap)? {
+            return Ok(()); // somebody else was faster
+        }
+        self.complete(vdi, &mine)
+    }
+}
+
+impl Repository<'_> {
+    /// Finishes or undoes every operation that its owner left behind. Those of living owners are
+    /// left to them. One that cannot be recovered now keeps nobody from the other VDIs of the SR:
+    /// whoever comes next tries again.
+    pub(crate) fn recover(&self, intents: Vec<(Uuid, Stored<Intent>)>) -> Result<usize> {
+        let mut recovered = 0;
+        for (vdi, intent) in intents {
+            if !self.may_take_over(&vdi, &intent.record) {
+                continue;
+            }
+            recovered += 1;
+            match self.take_over(&vdi, &intent) {
+                // The next one would wait as long for a cluster that does not answer.
+                Err(e) if e.is_unknown() => return Err(e),
+                Err(e) => log::error!("VDI {vdi}: what was left unfinished stays so for now: {e}"),
+                Ok(()) => {}
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// Brings an operation that stopped after any of its steps to one of its two ends.
+    fn complete(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+        match &intent.record.action {
+            // Until a revert has repointed its disk, it has only made an image.
+            Action::CreateDisk { image_name } | Action::Revert { image_name } => {
+                new_image::undo(self, vdi, intent, image_name)
+            }
+            Action::Snapshot { .. } => new_snapshot::undo(self, vdi, intent),
+            Action::CloneDisk { .. } => clone::undo(self, vdi, intent),
+            Action::DeleteDisk { .. } | Action::DeleteSnapshot { .. } => {
+                disposal::complete(self, vdi, intent)
+            }
+            Action::Grow { image, .. } => resize::complete(self, vdi, intent, image),
+        }
+    }
+}

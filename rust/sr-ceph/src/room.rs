@@ -1,0 +1,58 @@
+//! Free space: how full the pool is, and what is refused while it is nearly full.
+//!
+//! How much is kept for the disks that exist is in [`crate::usage`].
+
+use uuid::Uuid;
+
+use crate::cluster::Cluster;
+use crate::error::{Context, Error, Result};
+use crate::size::Size;
+use crate::usage::{ClusterReport, PoolSummary, PoolUsage};
+
+/// A pool as its administrator has set it up, and how full it is.
+pub fn pool_summary(cluster: &dyn Cluster) -> Result<PoolSummary> {
+    let df = cluster.df().doing("asking how full the pool is")?;
+    let dump = cluster.osd_dump();
+    let dump = dump.doing("asking for the pool's quota")?;
+    Ok(ClusterReport::parse(&df, &dump)?.summary(cluster.pool_name())?)
+}
+
+fn require_room_in(usage: &PoolUsage, consequence: &str) -> Result<()> {
+    usage.room_for_growth().map_err(|source| Error::NoRoom {
+        consequence: consequence.to_owned(),
+        source,
+    })
+}
+
+/// Refuses a pool that its administrator has not meant for RBD images, or that has no room.
+pub(crate) fn require_usable_pool(cluster: &dyn Cluster, consequence: &str) -> Result<()> {
+    let pool = pool_summary(cluster)?;
+    if !pool.application_rbd {
+        return Err(Error::PoolNotForRbd { pool: pool.name });
+    }
+    if pool.erasure {
+        return Err(Error::PoolErasure { pool: pool.name });
+    }
+    require_room_in(&pool.usage, consequence)
+}
+
+/// Refuses what makes the SR grow while the pool is nearly full: Ceph enforces a quota seconds
+/// late, and then blocks every writer for ever.
+pub(crate) fn require(cluster: &dyn Cluster, consequence: &str) -> Result<PoolUsage> {
+    let usage = pool_summary(cluster)?.usage;
+    require_room_in(&usage, consequence)?;
+    Ok(usage)
+}
+
+/// Logs that a disk is larger than the pool. It is allowed: images are thin.
+pub(crate) fn warn_if_oversized(vdi: &Uuid, size: u64, usage: &PoolUsage) {
+    if let Some(total) = usage.total().filter(|total| *total < size) {
+        log::warn!(
+            "VDI {vdi} has {}, and pool {} takes {} in all: its VM is stopped by write errors or \
+             waits for ever once the pool is full",
+            Size(size),
+            usage.pool,
+            Size(total)
+        );
+    }
+}

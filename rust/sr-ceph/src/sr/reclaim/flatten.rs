@@ -1,0 +1,51 @@
+//! Disks with long chains of parents: they are flattened, and their records state that.
+
+use nix::libc;
+
+use super::pending::{Kind, Pending};
+use crate::catalogue::vdi_key;
+use crate::cluster::{Progress, Swap};
+use crate::error::{Context, Result};
+use crate::record::{Record, VdiRecord};
+use crate::{room, Repository};
+
+impl Repository<'_> {
+    pub(super) fn flatten(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {
+        let image = &pending.image;
+        room::require(
+            self.cluster,
+            &format!("image {} was not flattened", image.name),
+        )?;
+        match self.cluster.flatten_image(&image.id, progress) {
+            Err(e) if e.is_not_found() => return Ok(()),
+            Err(e) if e.errno == libc::EINVAL => {} // has no parent any more
+            other => other.doing(&format!("flattening image {}", image.name))?,
+        }
+        self.note_if_flat(pending).map(|_| ())
+    }
+
+    /// Whether a disk stands alone by now; then its record says so from here on.
+    pub(super) fn note_if_flat(&self, pending: &Pending) -> Result<bool> {
+        let Kind::LongChain { vdi, .. } = &pending.kind else {
+            return Ok(false);
+        };
+        let image = &pending.image;
+        match self.cluster.image(&image.id) {
+            Err(e) if e.is_not_found() => return Ok(true),
+            Ok(state) if state.has_parent => return Ok(false),
+            other => other.doing(&format!("looking at image {}", image.name))?,
+        };
+        let entry = self.catalogue.entry(vdi)?;
+        let still = entry.vdi.filter(|vdi| vdi.record.volume.image() == image);
+        if let Some(stored) = still {
+            let mut record: VdiRecord = stored.record.clone().with_depth(0);
+            let swap = Swap::default()
+                .expect(vdi_key(vdi), Some(&stored))
+                .put(vdi_key(vdi), record.seal());
+            // Where it does not apply, the next look finds the disk again.
+            self.catalogue
+                .commit(&format!("noting that VDI {vdi} stands alone"), &swap)?;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,114 @@
+//! Looking for what is still to be done before all space is given back.
+
+use std::cell::LazyCell;
+
+use super::named::Named;
+use super::pending::{Blocker, Kind, Pending};
+use super::trash::Trash;
+use crate::catalogue::{heads, records, HIDDEN_PREFIX};
+use crate::chain::SOFT_DEPTH;
+use crate::cluster::Entries;
+use crate::error::{Context, Error, Result};
+use crate::record::{HiddenRecord, ImageRef, VdiRecord};
+use crate::Repository;
+
+impl Repository<'_> {
+    /// What is still to be done, and what waits. Changes nothing.
+    pub fn pending(&self) -> Result<Vec<Pending>> {
+        let entries = self.catalogue.read()?;
+        let mut pending = self.pending_among(self.look_at_trash(&entries)?, &entries, true)?;
+        for each in &mut pending {
+            if matches!(each.kind, Kind::Trashed | Kind::LongChain { .. }) {
+                each.size = match self.cluster.size(&each.image.id) {
+                    Err(e) if e.is_not_found() => 0,
+                    other => {
+                        other.doing(&format!("reading the size of image {}", each.image.name))?
+                    }
+                };
+            }
+        }
+        // The smallest first: a large one takes hours, and the others need not wait for it.
+        pending.sort_by_key(|each| each.size);
+        Ok(pending)
+    }
+
+    /// `waiting`: also the hidden images that only wait for their snapshots to go, each with who
+    /// holds it up. That takes opening it.
+    pub(super) fn pending_among(
+        &self,
+        trash: Trash,
+        entries: &Entries,
+        waiting: bool,
+    ) -> Result<Vec<Pending>> {
+        let mut pending = trash.pending;
+        let named = LazyCell::new(|| Named::by(entries));
+        for hidden in records::<HiddenRecord>(entries, HIDDEN_PREFIX) {
+            let mut hidden = self.hidden(&hidden.record.image, entries, waiting)?;
+            if let (Some(key), Some(hidden)) = (named.unreadable(), &mut hidden) {
+                hidden.holds_up = Some(Blocker::unreadable(
+                    &self.catalogue,
+                    self.cluster.pool_name(),
+                    key.to_owned(),
+                ));
+            }
+            pending.extend(hidden);
+        }
+        for disk in heads(entries).filter(|disk| disk.record.depth > SOFT_DEPTH) {
+            let VdiRecord { uuid, depth, .. } = disk.record;
+            let kind = Kind::LongChain { vdi: uuid, depth };
+            let claim = disk.record.claim.as_ref();
+            pending.push(Pending {
+                // Flattening is safe beside a kernel that has the disk mapped, but takes the
+                // image's lock from it again and again: a running VM would feel that.
+                holds_up: claim.map(|claim| Blocker::InUse {
+                    host: claim.owner.host.clone(),
+                }),
+                ..kind.of(disk.record.volume.image())
+            });
+        }
+        Ok(pending)
+    }
+
+    fn hidden(
+        &self,
+        image: &ImageRef,
+        entries: &Entries,
+        waiting: bool,
+    ) -> Result<Option<Pending>> {
+        let doing = format!("looking at hidden image {}", image.name);
+        let (size, snapshots) = match self.cluster.header(&image.id) {
+            Ok(header) => (header.size, header.snapshots),
+            Err(e) if e.is_not_found() => match self.images.moved_to(image) {
+                Ok(None) => (0, 0),
+                // The next scan takes the image over, once that is possible.
+                Ok(Some(_)) | Err(Error::ByHand(_)) => return Ok(None),
+                Err(e) => return Err(e),
+            },
+            Err(e) => return Err(e).doing(&doing),
+        };
+        let kind = Kind::Hidden { size, snapshots };
+        let holds_up = match (size, snapshots) {
+            (0, 1..) if !waiting => return Ok(None),
+            (0, 1..) => match self.cluster.users(&image.id) {
+                Err(e) if e.is_not_found() => return Ok(None), // freed this moment
+                users => Some(self.who_needs(image, &users.doing(&doing)?.snapshots, entries)?),
+            },
+            _ => self.who_has_open(image)?,
+        };
+        Ok(Some(Pending {
+            holds_up,
+            ..kind.of(image)
+        }))
+    }
+
+    fn who_has_open(&self, image: &ImageRef) -> Result<Option<Blocker>> {
+        let watchers = match self.cluster.watchers(&image.id) {
+            Err(e) if e.is_not_found() => return Ok(None),
+            other => other.doing(&format!("listing the watchers of image {}", image.name))?,
+        };
+        let first = watchers.into_iter().next();
+        Ok(first.map(|watcher| Blocker::Open {
+            address: watcher.address,
+        }))
+    }
+}

@@ -1,0 +1,68 @@
+//! The cluster's manager, ceph-mgr, is asked to free space. What it does not take is left to a worker.
+
+use super::pending::{Kind, Pending};
+use crate::error::Result;
+use crate::record::ImageRef;
+use crate::usage::PoolUsage;
+use crate::Repository;
+
+impl Repository<'_> {
+    pub(crate) fn leave_to_worker(&self) {
+        self.needs_worker.set(true);
+    }
+
+    /// Asks the manager to free an image that smblock moved to the trash and marked.
+    pub(crate) fn free_trashed(&self, image: &ImageRef) {
+        self.ask_manager([Kind::Trashed.of(image)], || self.usage());
+    }
+
+    /// Asks the manager to do what is pending. That it does not answer costs space for a while and
+    /// nothing else. It is not asked again then, since each request waits for it.
+    ///
+    /// In a full pool it is not asked: its own writes there would wait until there is room, and
+    /// with them all that it was asked to free in any pool.
+    pub(super) fn ask_manager(
+        &self,
+        pending: impl IntoIterator<Item = Pending>,
+        usage: impl FnOnce() -> Result<PoolUsage>,
+    ) {
+        let pending: Vec<_> = pending.into_iter().collect();
+        if pending.is_empty() {
+            return;
+        }
+        let refusal = match usage() {
+            Err(e) => Some(e.to_string()),
+            Ok(usage) if usage.full.is_some() => Some(format!("pool {} is full", usage.pool)),
+            Ok(_) => self.ask_for_all(pending),
+        };
+        if let Some(reason) = refusal {
+            log::warn!(
+                "SR {}: a worker frees space, not the cluster's manager: {reason}",
+                self.sr
+            );
+            self.leave_to_worker();
+        }
+    }
+
+    /// Why the manager does not take it all.
+    fn ask_for_all(&self, pending: Vec<Pending>) -> Option<String> {
+        let pending = match self.without_needed(pending) {
+            Err(e) => return Some(e.to_string()),
+            Ok(pending) => pending,
+        };
+        let mut asked = pending.iter().map(|each| self.ask_for(each));
+        asked.find_map(|asked| asked.err().map(|e| e.to_string()))
+    }
+
+    fn ask_for(&self, pending: &Pending) -> crate::cluster::Result<()> {
+        let asked = match pending.kind {
+            Kind::LongChain { .. } => self.cluster.schedule_flatten(&pending.image.name),
+            Kind::Trashed => self.cluster.schedule_purge(&pending.image.id),
+            Kind::TrashedOutside | Kind::Hidden { .. } => Ok(()), // not the manager's
+        };
+        match asked {
+            Err(e) if e.is_not_found() => Ok(()), // done meanwhile
+            other => other,
+        }
+    }
+}

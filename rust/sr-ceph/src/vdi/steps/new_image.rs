@@ -1,0 +1,129 @@
+//! A new image for a VDI, until a record of the catalogue names it: a step of a creation, of a clone, and
+//! of a revert. `vdi/create.rs` states why it may be stopped anywhere.
+
+use uuid::Uuid;
+
+use super::disposal;
+use crate::catalogue::{intent_key, vdi_key, Stored};
+use crate::cluster::{ImageState, Swap};
+use crate::error::{Context, Error, Result};
+use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord};
+use crate::Repository;
+
+impl Repository<'_> {
+    /// Writes the intent to make an image for a new VDI, as long as the VDI that it is made from
+    /// stays what it is. `None`: something has changed; look again.
+    pub(crate) fn begin_image(
+        &self,
+        vdi: &Uuid,
+        image_name: &str,
+        source: Option<&Stored<VdiRecord>>,
+    ) -> Result<Option<Stored<Intent>>> {
+        let entry = self.journal().acquire(vdi)?;
+        if entry.vdi.is_some() {
+            return Err(Error::VdiExists {
+                sr: self.sr,
+                vdi: *vdi,
+            });
+        }
+        if entry.sr.record.deleting {
+            return Err(Error::SrDeleting { sr: self.sr });
+        }
+        self.images.require_free_name(vdi, image_name)?;
+        let action = Action::CreateDisk {
+            image_name: image_name.to_owned(),
+        };
+        self.journal()
+            .begin(vdi, &entry, action, |swap| match source {
+                None => swap,
+                Some(source) => swap.expect(vdi_key(&source.record.uuid), Some(source)),
+            })
+    }
+
+    /// Takes back what a failed creation made. Where that fails too, or where nobody can say
+    /// whether a request will still be applied, the intent stays for whoever takes over.
+    pub(crate) fn undo_after(
+        &self,
+        error: &Error,
+        vdi: &Uuid,
+        intent: &Stored<Intent>,
+        image_name: &str,
+    ) {
+        let undone = match error {
+            _ if error.is_unknown() => return,
+            // Somebody else's image, made since it was looked for: it is not ours to remove.
+            Error::Cluster { source, .. } if source.is_exists() => {
+                self.journal().finish(vdi, intent, None, |swap, _| swap)
+            }
+            _ => undo(self, vdi, intent, image_name),
+        };
+        if let Err(e) = undone {
+            log::warn!("VDI {vdi}: its unfinished creation will be undone later: {e}");
+        }
+    }
+}
+
+/// Takes back what a creation that did not finish has left: deletes the image, by its id from here on.
+pub(crate) fn undo(
+    repository: &Repository<'_>,
+    vdi: &Uuid,
+    intent: &Stored<Intent>,
+    image_name: &str,
+) -> Result<()> {
+    let Some(image) = unfinished_image(repository, vdi, image_name)? else {
+        return repository
+            .journal()
+            .finish(vdi, intent, None, |swap, _| swap);
+    };
+    let mut deletion = intent.record.clone();
+    deletion.action = Action::DeleteDisk { image, base: None };
+    let bytes = deletion.seal();
+    let key = intent_key(vdi);
+    let swap = Swap::default()
+        .expect(key.clone(), Some(intent))
+        .put(key, bytes.clone());
+    let doing = format!("undoing the creation of VDI {vdi}");
+    if !repository.catalogue.commit(&doing, &swap)? {
+        return Err(Error::Unexpected {
+            doing,
+            detail: "another process took it over".into(),
+        });
+    }
+    let deletion = Stored {
+        bytes,
+        record: deletion,
+    };
+    disposal::complete(repository, vdi, &deletion)
+}
+
+/// The image that was being made for a VDI, unless it is another's.
+fn unfinished_image(
+    repository: &Repository<'_>,
+    vdi: &Uuid,
+    image_name: &str,
+) -> Result<Option<ImageRef>> {
+    let doing = format!("undoing the creation of VDI {vdi}");
+    match repository.cluster.image_by_name(image_name) {
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e).doing(&doing),
+        Ok(image) if is_of_another(&image, &repository.sr, vdi) => {
+            log::warn!("{doing}: image {image_name} belongs to somebody else; left alone");
+            Ok(None)
+        }
+        Ok(image) => Ok(Some(ImageRef {
+            name: image.name,
+            id: image.id,
+        })),
+    }
+}
+
+fn is_of_another(image: &ImageState, sr: &Uuid, vdi: &Uuid) -> bool {
+    let Some(text) = image.meta.as_deref() else {
+        return false;
+    };
+    match serde_json::from_str::<ImageMeta>(text) {
+        // A clone has its parent's image-meta until it gets its own.
+        Ok(meta) => meta.sr != *sr || (meta.vdi != *vdi && !image.has_parent),
+        Err(_) => true,
+    }
+}

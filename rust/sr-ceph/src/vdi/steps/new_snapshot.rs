@@ -1,0 +1,106 @@
+//! A snapshot of a disk's image, until a record of the catalogue names it. `vdi/snapshot.rs` states why
+//! it may be stopped anywhere.
+
+use uuid::Uuid;
+
+use crate::catalogue::{Entry, Stored};
+use crate::error::{Context, Error, Result};
+use crate::record::{Action, ImageRef, Intent, SnapshotRef};
+use crate::Repository;
+
+impl Repository<'_> {
+    /// Takes a snapshot of a disk, which is paused meanwhile where it runs; the caller finishes the
+    /// intent. `None`: the disk has changed; look again.
+    pub(crate) fn begin_snapshot(
+        &self,
+        vdi: &Uuid,
+        entry: &Entry,
+        image: &ImageRef,
+        name: &str,
+        runs: bool,
+    ) -> Result<Option<(Stored<Intent>, SnapshotRef)>> {
+        let action = Action::Snapshot {
+            image: image.clone(),
+            snapshot_name: name.to_owned(),
+            paused: runs,
+        };
+        let Some(intent) = self.journal().begin(vdi, entry, action, |swap| swap)? else {
+            return Ok(None);
+        };
+        let taken = self.snapshot_paused(vdi, &intent, image, name);
+        match taken.map_err(|error| self.images.explain_refusal(image, error)) {
+            Ok(id) => {
+                let name = name.to_owned();
+                Ok(Some((intent, SnapshotRef { name, id })))
+            }
+            Err(error) => {
+                self.undo_snapshot_after(&error, vdi, &intent);
+                Err(error)
+            }
+        }
+    }
+
+    fn snapshot_paused(
+        &self,
+        vdi: &Uuid,
+        intent: &Stored<Intent>,
+        image: &ImageRef,
+        name: &str,
+    ) -> Result<u64> {
+        let paused = matches!(intent.record.action, Action::Snapshot { paused: true, .. });
+        if paused {
+            let doing = format!("pausing VDI {vdi} for a snapshot");
+            self.host.pause_disk(vdi).doing(&doing)?;
+        }
+        let taken = self.cluster.create_snapshot(&image.id, name);
+        let taken = taken.doing(&format!("taking a snapshot of image {}", image.name));
+        if paused {
+            let doing = format!("letting VDI {vdi} go on after a snapshot");
+            match (self.host.resume_disk(vdi).doing(&doing), &taken) {
+                (Ok(()), _) => {}
+                // Whether the snapshot may still be taken decides what is undone.
+                (Err(resume), Err(_)) => log::warn!("VDI {vdi}: {resume}"),
+                (Err(resume), Ok(_)) => return Err(resume),
+            }
+        }
+        taken
+    }
+
+    /// As [`Repository::undo_after`]; a disk that may be paused goes on in any case.
+    fn undo_snapshot_after(&self, error: &Error, vdi: &Uuid, intent: &Stored<Intent>) {
+        let undone = if error.is_unknown() {
+            resume(self, vdi, intent)
+        } else {
+            undo(self, vdi, intent)
+        };
+        if let Err(e) = undone {
+            log::warn!("VDI {vdi}: its unfinished snapshot will be undone later: {e}");
+        }
+    }
+}
+
+/// Takes back what a snapshot that did not finish has left, and lets the disk go on.
+pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+    resume(repository, vdi, intent)?;
+    if let Action::Snapshot {
+        image,
+        snapshot_name,
+        ..
+    } = &intent.record.action
+    {
+        repository
+            .images
+            .remove_snapshot_named(image, snapshot_name)?;
+    }
+    repository
+        .journal()
+        .finish(vdi, intent, None, |swap, _| swap)
+}
+
+fn resume(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+    if !matches!(intent.record.action, Action::Snapshot { paused: true, .. }) {
+        return Ok(());
+    }
+    let doing = format!("letting VDI {vdi} go on after an unfinished snapshot");
+    repository.host.resume_disk(vdi).doing(&doing)
+}

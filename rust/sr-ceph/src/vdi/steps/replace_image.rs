@@ -1,0 +1,93 @@
+//! Another image for a disk: a clone of a snapshot. A step of a revert and of a reset; `vdi/revert.rs` states
+//! why it may be stopped anywhere.
+
+use uuid::Uuid;
+
+use super::disposal;
+use crate::catalogue::{Entry, Stored};
+use crate::cluster::Swap;
+use crate::error::Result;
+use crate::record::{Action, ImageRef, Intent, VdiRecord, Volume};
+use crate::Repository;
+
+/// What a disk is to become: a snapshot of an image.
+pub(crate) struct Origin<'o> {
+    /// The image, and the snapshot's id.
+    pub snapshot: (&'o ImageRef, u64),
+    /// Size in bytes.
+    pub size: u64,
+    /// How many parents the image has, one behind the other.
+    pub depth: u32,
+}
+
+impl Repository<'_> {
+    /// Gives a disk at rest a clone of `origin` for an image, as long as `also` holds.
+    /// `None`: something has changed; look again.
+    pub(crate) fn replace_image(
+        &self,
+        vdi: &Uuid,
+        entry: &Entry,
+        origin: &Origin<'_>,
+        also: impl FnOnce(Swap) -> Swap,
+    ) -> Result<Option<VdiRecord>> {
+        let disk = &self.catalogue.present(entry, vdi)?.record;
+        self.claims.refuse_if_in_use(disk)?;
+        let old = disk.volume.image();
+        let image_name = self.images.next_name(vdi, old);
+        self.images.require_free_name(vdi, &image_name)?;
+        let action = Action::Revert {
+            image_name: image_name.clone(),
+        };
+        let Some(intent) = self.journal().begin(vdi, entry, action, also)? else {
+            return Ok(None);
+        };
+        let reverted = self
+            .images
+            .make_clone(origin.snapshot, &image_name, vdi, &disk.xapi)
+            .and_then(|image| self.repoint(vdi, &intent, origin, old, &image));
+        match reverted {
+            Ok((record, intent)) => {
+                if let Err(e) = disposal::complete(self, vdi, &intent) {
+                    log::warn!("VDI {vdi} is reverted; its old image goes later: {e}");
+                }
+                Ok(Some(record))
+            }
+            Err(error) => {
+                self.undo_after(&error, vdi, &intent, &image_name);
+                Err(error)
+            }
+        }
+    }
+
+    /// Points the disk at its new image, unless somebody has claimed it meanwhile.
+    fn repoint(
+        &self,
+        vdi: &Uuid,
+        intent: &Stored<Intent>,
+        origin: &Origin<'_>,
+        old: &ImageRef,
+        new: &ImageRef,
+    ) -> Result<(VdiRecord, Stored<Intent>)> {
+        loop {
+            let entry = self
+                .journal()
+                .entry_under(vdi, intent, &format!("reverting VDI {vdi}"))?;
+            let stored = self.catalogue.present(&entry, vdi)?;
+            self.claims.refuse_if_in_use(&stored.record)?;
+            let mut record = stored.record.clone().with_depth(origin.depth + 1);
+            record.volume = Volume::Head { image: new.clone() };
+            record.size = origin.size;
+            record.epoch += 1;
+            let next = Action::DeleteDisk {
+                image: old.clone(),
+                base: record.base.take().map(|base| base.snapshot),
+            };
+            if let Some(intent) = self
+                .journal()
+                .proceed(vdi, intent, stored, &mut record, next)?
+            {
+                return Ok((record, intent));
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Forgetting a disk's reset point. `vdi/reset.rs` states what a reset point is, and why it may be stopped
+//! anywhere.
+
+use uuid::Uuid;
+
+use super::disposal;
+use crate::catalogue::vdi_key;
+use crate::error::Result;
+use crate::record::Action;
+use crate::Repository;
+
+impl Repository<'_> {
+    /// The disk keeps its changes from now on, or is to have another reset point.
+    pub fn forget_reset_point(&self, vdi: &Uuid) -> Result<()> {
+        loop {
+            let entry = self.journal().acquire(vdi)?;
+            let stored = self.catalogue.present(&entry, vdi)?;
+            let mut record = stored.record.clone();
+            let Some(point) = record.reset_point.take() else {
+                return Ok(());
+            };
+            let action = Action::DeleteSnapshot {
+                image: point.image,
+                snapshot: point.snapshot,
+            };
+            let intent = self.journal().begin(vdi, &entry, action, |swap| {
+                swap.write(vdi_key(vdi), &mut record)
+            })?;
+            if let Some(intent) = intent {
+                return disposal::complete(self, vdi, &intent);
+            }
+        }
+    }
+}
