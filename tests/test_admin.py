@@ -41,13 +41,15 @@ def test_on_a_healthy_host_every_line_is_ok_but_those_of_a_kernel_that_is_not_th
 ) -> None:
     lab.ceph.wait_pool_stats(pool_of_this_file.name)
     _, report = check(lab, *pool_of_this_file.device_config)
+    # The first two bytes of a key are its type: other hosts may not have type 2, which Ceph 20 makes by default.
+    has_newer_key = lab.ceph.key(pool_of_this_file.user).startswith("Ag")
     assert {topic: verdict for topic, (verdict, _) in report.items() if topic not in KERNEL} == {
         "client library": "ok",
         "blocklist": "ok",
         "clock": "ok",
         "exclusive lock": "ok",
         "ceph.conf": "ok",
-        "keyring": "ok",
+        "keyring": "warning" if has_newer_key else "ok",
         "monitors": "ok",
         "user": "ok",
         "mon caps": "ok",

@@ -150,6 +150,7 @@ def test_a_scan_while_the_cluster_is_down_is_an_error_and_xapi_forgets_nothing(s
         lab.ceph.start_monitor()
     assert time.monotonic() - began < 38  # 30 s for the monitors, the rest for Python and SM
     assert "SR_BACKEND_FAILURE_47" in complaint
+    assert f"compare the key with 'ceph auth get client.{sr.pool.user}'" in complaint
     assert "smblock-admin check" in complaint
     assert sr.names() == {"survivor"}
     sr.scan()

@@ -125,6 +125,18 @@ def test_an_administrator_drops_the_claim_of_a_host_that_certainly_does_not_run(
     assert sr.lab.admin(*words, "--yes").stdout == b"no host has claimed it now\n"
 
 
+def test_smblock_admin_takes_the_type_of_an_sr_from_xapi(sr: CrucibleSr) -> None:
+    of_sr = [f"--sr={sr.uuid}", "--yes"]
+    refused = sr.lab.admin("fence", *of_sr, "--host=elsewhere", f"device-config:volumes={VOLUMES}")
+    assert refused.returncode == 1
+    assert b"an SR of type crucible cannot cut a host off" in refused.stderr
+    assert b"'smblock-admin release'" in refused.stderr
+    refused = sr.lab.admin("fence", *of_sr, "--host=elsewhere", "device-config:pool=vms")
+    assert b"device-config:'pool' is unknown; the valid keys are: volumes" in refused.stderr
+    unknown = ["--sr=00000000-0000-4000-8000-000000000000", "--host=elsewhere", f"device-config:volumes={VOLUMES}"]
+    assert b"an SR of type crucible" in sr.lab.admin("fence", *unknown).stderr, "by its keys"
+
+
 def test_a_provisioner_makes_copies_and_deletes_disks_beside_declared_ones(
     crucible_lab: CrucibleLab, volumes: list[Volume]
 ) -> None:

@@ -20,7 +20,7 @@ def lock(sr: CephSr, vdi: str) -> tuple[str, str]:
     spec = f"{sr.pool.name}/{sr.image(vdi)}"
     sr.lab.ceph.rbd("lock", "add", spec, "mylock")
     (held,) = json.loads(sr.lab.ceph.rbd("lock", "ls", "--format", "json", spec))
-    return spec, f"rbd lock rm {spec} 'mylock' {held['locker']}"
+    return spec, f"rbd lock rm {spec} mylock {held['locker']}"
 
 
 def unlock(sr: CephSr, remedy: str) -> None:

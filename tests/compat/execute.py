@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -16,6 +17,10 @@ from tests.wheel import REPOSITORY, pythons
 
 _CELL_SECONDS = 1800.0
 _running: set[subprocess.Popen[bytes]] = set()
+
+
+class KilledError(Exception):
+    """The run of a cell was killed, which is no result."""
 
 
 def run_pytest(cell: Cell, scratch: Path) -> Result:
@@ -43,6 +48,8 @@ def run_pytest(cell: Cell, scratch: Path) -> Result:
             process.kill()
             process.wait()
             _running.discard(process)
+    if not junit.exists() and status == -signal.SIGKILL:
+        raise KilledError(cell.name)
     if not junit.exists():
         return Result.now(cell.name, "failed", f"pytest ended with status {status} before any result")
     return judge(cell.name, junit)

@@ -33,7 +33,9 @@ fn engines() -> Vec<Box<dyn Engine>> {
 }
 
 /// Every operation that needs a capability which some type lacks.
-fn operations() -> BTreeMap<&'static str, fn(&dyn Engine) -> sr::engine::Result<()>> {
+type Operation = fn(&dyn Engine) -> sr::engine::Result<()>;
+
+fn operations() -> BTreeMap<&'static str, Operation> {
     let mut operations = BTreeMap::<&str, fn(&dyn Engine) -> sr::engine::Result<()>>::new();
     let mut add = |capability: Capability, operation| {
         operations.insert(capability.name(), operation);

@@ -56,6 +56,21 @@ pub(super) fn keyring(sources: &Sources, config: &DeviceConfig, make_user: &str)
     if let Some(outcome) = judged(file) {
         return outcome;
     }
+    match regular_file(&file.path) {
+        Ok(mode) if mode & 0o077 != 0 => {
+            return Outcome::warning(
+                format!("{shown} can be read by others than its owner"),
+                format!("chmod 600 {shown}"),
+            );
+        }
+        Ok(_) => {}
+        Err(error) => {
+            return Outcome::failed(
+                format!("{shown} cannot be read: {error}"),
+                get_key(Some(&file.path), config),
+            );
+        }
+    }
     if let Some((other, number)) = &sources.newer_key {
         return Outcome::warning(
             format!(
@@ -65,17 +80,7 @@ pub(super) fn keyring(sources: &Sources, config: &DeviceConfig, make_user: &str)
             make_aes_key(user),
         );
     }
-    match regular_file(&file.path) {
-        Ok(mode) if mode & 0o077 != 0 => Outcome::warning(
-            format!("{shown} can be read by others than its owner"),
-            format!("chmod 600 {shown}"),
-        ),
-        Ok(_) => Outcome::Ok(format!("{shown} has the key of client.{user}")),
-        Err(error) => Outcome::failed(
-            format!("{shown} cannot be read: {error}"),
-            get_key(Some(&file.path), config),
-        ),
-    }
+    Outcome::Ok(format!("{shown} has the key of client.{user}"))
 }
 
 fn get_or_make_key(used: Option<&CephFile>, config: &DeviceConfig, make_user: &str) -> String {

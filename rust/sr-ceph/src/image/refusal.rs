@@ -24,6 +24,9 @@ impl Images<'_> {
     /// What the cluster's refusal to change an image means, if that was caused by hand. Of a limit of
     /// snapshots, librbd's own error says so.
     pub(crate) fn explain_refusal(&self, image: &ImageRef, error: Error) -> Error {
+        if error.errno() == Some(libc::ENOENT) {
+            return self.explain_not_found(image, error);
+        }
         if error.errno() != Some(libc::EROFS) {
             return error;
         }
@@ -32,6 +35,15 @@ impl Images<'_> {
         };
         let refusal = self.refusal_of(&found.name, found.features);
         refusal.map_or(error, Error::from)
+    }
+
+    /// What it means that an image cannot be opened, if the pool's directory does not have it.
+    fn explain_not_found(&self, image: &ImageRef, error: Error) -> Error {
+        let vdi = self.vdi_of_name(&image.name);
+        match (vdi, self.cluster.image_name(&image.id)) {
+            (Some(vdi), Ok(None)) => self.explain_missing(vdi, image),
+            _ => error,
+        }
     }
 
     /// What it means that a snapshot cannot be removed.
