@@ -16,8 +16,8 @@ pub(crate) use self::successor::Successor;
 use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
-use crate::cluster::Cluster;
-use crate::error::{Context, Migrating, Result};
+use crate::cluster::{Cluster, MIGRATING, NON_PRIMARY};
+use crate::error::{ByHand, Context, Migrating, Result};
 use crate::host::ImageKey;
 use crate::image_features::ImageFeatures;
 use crate::record::{ImageRef, Volume};
@@ -81,6 +81,15 @@ impl<'a> Images<'a> {
             image: self.path(name),
             sr: self.sr,
         }
+    }
+
+    /// Why an image with those features is not used.
+    pub(crate) fn refusal_of(&self, name: &str, features: u64) -> Option<ByHand> {
+        let image = self.path(name);
+        if features & MIGRATING != 0 {
+            return Some(self.migrating(name).into());
+        }
+        (features & NON_PRIMARY != 0).then_some(ByHand::Demoted { image })
     }
 
     /// What a device shows if it shows that volume.

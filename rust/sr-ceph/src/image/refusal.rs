@@ -7,20 +7,11 @@
 use nix::libc;
 
 use super::Images;
-use crate::cluster::{ClusterError, MIGRATING, NON_PRIMARY};
+use crate::cluster::ClusterError;
 use crate::error::{ByHand, Context, Error, Result};
 use crate::record::ImageRef;
 
 impl Images<'_> {
-    /// Why an image with those features is not used.
-    pub(crate) fn refusal_of(&self, name: &str, features: u64) -> Option<ByHand> {
-        let image = self.path(name);
-        if features & MIGRATING != 0 {
-            return Some(self.migrating(name).into());
-        }
-        (features & NON_PRIMARY != 0).then_some(ByHand::Demoted { image })
-    }
-
     /// What the cluster's refusal to change an image means, if that was caused by hand. Of a limit of
     /// snapshots, librbd's own error says so.
     pub(crate) fn explain_refusal(&self, image: &ImageRef, error: Error) -> Error {
