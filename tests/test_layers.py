@@ -13,7 +13,7 @@ import pytest
 
 from tests.wheel import REPOSITORY
 
-# What each crate of the driver may depend on. From the top downwards; docs/architecture.md draws it.
+# What each crate of the driver may depend on. From the top downwards; docs/dev/architecture.md draws it.
 BELOW = {
     "smblock-py": {"sr-ceph", "sr-crucible", "sr", "librbd"},
     "sr-ceph": {"sr", "librbd", "hostdev", "hostos"},
