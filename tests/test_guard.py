@@ -113,6 +113,8 @@ def host(guard: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     monkeypatch.setattr(guard, "time", types.SimpleNamespace(monotonic=lambda: host.now, sleep=host.sleep))
     monkeypatch.setattr(guard, "threading", types.SimpleNamespace(Thread=InLine))
     monkeypatch.setattr(guard, "minor_of", lambda *_: 3)
+    # A guard is a process of its own: it sets the timeout of all its sockets, which must not last here.
+    monkeypatch.setattr(guard.socket, "setdefaulttimeout", lambda _: None)
     guard.blktap2.Tapdisk.get = host.get
     guard.util.force_unlink = lambda path: Path(path).unlink(missing_ok=True)
     session = mock.MagicMock()

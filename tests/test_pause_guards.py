@@ -24,6 +24,7 @@ class Stack:
         self.calls: list[str] = []
         session = mock.MagicMock()
         session.xenapi.VDI.get_sm_config.return_value = dict(TAGS)
+        session.xenapi.host.get_uuid.return_value = "host-uuid"
         self.toolstack = pause.Toolstack(lambda: session, "sr-uuid")
         for name in ("tap_pause", "tap_unpause", "tap_refresh"):
             setattr(pause.blktap2.VDI, name, self._sm(name, replies.get(name, True)))

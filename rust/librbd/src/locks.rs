@@ -71,25 +71,26 @@ impl Lock {
 impl LockOwner {
     /// Which lock it is, and the command that removes it.
     fn remedy(&self, place: &Place) -> String {
-        let (client, cookie) = (&self.client, &self.cookie);
-        let lock = quoted(cookie);
+        let (client, cookie) = (&self.client, quoted(&self.cookie));
         let remove = match place {
             Place::Named(path) => {
-                let end_of_options = if cookie.starts_with('-') { "-- " } else { "" };
-                format!(
-                    "rbd lock rm {end_of_options}{} {lock} {client}",
-                    quoted(path)
-                )
+                let path = quoted(path);
+                // A name that starts with a dash looks like an option.
+                match self.cookie.starts_with('-') {
+                    true => format!("rbd lock rm -- {path} {cookie} {client}"),
+                    false => format!("rbd lock rm {path} {cookie} {client}"),
+                }
             }
             // `rbd lock` takes no image id.
-            Place::Unnamed { pool, id } => format!(
-                "rados -p {} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie {lock}",
-                quoted(pool)
-            ),
+            Place::Unnamed { pool, id } => {
+                let pool = quoted(pool);
+                format!("rados -p {pool} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie {cookie}")
+            }
         };
         format!(
-            "{client} holds the lock '{cookie}', which was set by hand and does not end by itself; \
-             if its owner does not need it any more, remove it: {remove}"
+            "{client} holds the lock '{}', which was set by hand and does not end by itself; \
+             if its owner does not need it any more, remove it: {remove}",
+            self.cookie
         )
     }
 }
