@@ -23,7 +23,8 @@ fn the_kernel_takes_a_key_of_type_1_and_refuses_one_of_type_2() {
     let key = SecretString::from("AgAAAAAAAAAAACAABwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
     let error = krbd.try_key(&lab.user, &key, DEADLINE).unwrap_err();
     eprintln!("{error}");
-    assert_eq!(error.errno(), 22);
+    // EINVAL of Linux 6.1; ENOTSUPP of Linux 5.10, which has no name outside the kernel.
+    assert!([22, 524].contains(&error.errno()), "{error}");
     let message = error.to_string();
     assert!(message.contains("key of type 1"), "{message}");
     assert!(message.contains("--key-type aes"), "{message}");
