@@ -34,6 +34,21 @@ pub enum Cause {
     Other,
 }
 
+impl Cause {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::NoMonitors => "SMB-L020",
+            Self::UnknownHosts(_) => "SMB-L021",
+            Self::NoKey => "SMB-L022",
+            Self::KeyType => "SMB-L023",
+            Self::Silent => "SMB-L024",
+            Self::Refused => "SMB-L025",
+            Self::Other => "SMB-L026",
+        }
+    }
+}
+
 /// A connection that was not made.
 #[derive(Debug)]
 pub struct ConnectionFailure {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use hostos::errno::{describe, describe_io};
 use nix::errno::Errno;
 
 use crate::connection_failure::ConnectionFailure;
@@ -74,7 +75,7 @@ pub enum Error {
     /// A call of librados or librbd failed.
     #[error(
         "{call} failed on {object}: {}{}",
-        describe_errno(*.errno),
+        describe(*.errno),
         .detail.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
     )]
     Call {
@@ -129,6 +130,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::LibraryMissing { .. } => "SMB-L001",
+            Self::SymbolMissing { .. } => "SMB-L002",
+            Self::File { .. } => "SMB-L003",
+            Self::BadFile { .. } => "SMB-L004",
+            Self::NoConnection(failure) => failure.cause.id(),
+            Self::Call { .. } => "SMB-L005",
+            Self::SnapshotLimit { .. } => "SMB-L006",
+            Self::BadArgument { .. } => "SMB-L007",
+            Self::NoKey { .. } => "SMB-L008",
+            Self::Malformed { .. } => "SMB-L009",
+        }
+    }
+
     /// The error number (positive), where a call or a file gave one.
     pub fn errno(&self) -> Option<i32> {
         match self {
@@ -208,20 +225,6 @@ impl Error {
         }
         self
     }
-}
-
-/// The name and meaning of an error number: `ENOENT (2): No such file or directory`.
-fn describe_errno(errno: i32) -> String {
-    match Errno::from_raw(errno) {
-        Errno::UnknownErrno => format!("errno {errno}"),
-        known => format!("{known:?} ({errno}): {}", known.desc()),
-    }
-}
-
-fn describe_io(error: &io::Error) -> String {
-    error
-        .raw_os_error()
-        .map_or_else(|| error.to_string(), describe_errno)
 }
 
 /// Turns a C result (negative: an errno) into the number or an error.

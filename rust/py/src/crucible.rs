@@ -48,6 +48,7 @@ impl PythonRegistry {
             answer.map_err(|e| HostError {
                 message: e.to_string(),
                 errno: None,
+                id: None,
             })
         })
     }
@@ -73,6 +74,7 @@ impl Registry for PythonRegistry {
             let uuid = text.parse().map_err(|_| HostError {
                 message: format!("{text:?} is not the UUID of a VDI"),
                 errno: None,
+                id: None,
             })?;
             Ok((uuid, sm_config))
         });

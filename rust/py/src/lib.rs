@@ -12,6 +12,9 @@ mod connection;
 mod convert;
 mod crucible;
 mod error;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod error_page;
 mod failures;
 mod logging;
 mod panic;

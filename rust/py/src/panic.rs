@@ -61,9 +61,13 @@ where
     })
 }
 
+/// The id of an error inside smblock itself, in docs/user/errors.md.
+pub const INTERNAL: &str = "SMB-P001";
+
 fn from_panic(operation: &str, payload: &(dyn Any + Send)) -> Failure {
     let place = PLACE.with(|slot| slot.borrow_mut().take());
     Failure {
+        id: Some(INTERNAL),
         key: SM_GENERAL,
         errno: None,
         message: format!(
@@ -167,6 +171,7 @@ mod tests {
                     .join()
                     .map(drop)
                     .map_err(|_| Failure {
+                        id: None,
                         key: SM_GENERAL,
                         errno: None,
                         message: "thread".to_owned(),

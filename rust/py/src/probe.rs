@@ -82,6 +82,7 @@ fn xml(list: &impl Serialize) -> Result<String, Failure> {
     let mut serializer = quick_xml::se::Serializer::new(&mut text);
     serializer.indent('\t', 1);
     list.serialize(serializer).map_err(|e| Failure {
+        id: Some(crate::panic::INTERNAL),
         key: SM_GENERAL,
         errno: None,
         message: format!("writing the answer to sr_probe: {e}"),

@@ -33,9 +33,9 @@ fn describe_errno(errno: i32) -> String {
         0 => "failed".to_owned(),
         // librados gives this errno for a client that was put on the blocklist.
         nix::libc::ESHUTDOWN => {
-            "this client was put on the cluster's blocklist (ESHUTDOWN, errno 108)".to_owned()
+            "ESHUTDOWN (108): this client was put on the cluster's blocklist".to_owned()
         }
-        _ => sr::errno::describe(errno),
+        _ => hostos::errno::describe(errno),
     }
 }
 

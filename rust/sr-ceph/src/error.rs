@@ -2,8 +2,11 @@
 
 mod advice;
 mod by_hand;
+mod changed;
 mod context;
+mod ids;
 mod pools;
+mod rollback;
 
 use std::collections::BTreeMap;
 
@@ -13,13 +16,16 @@ use self::advice::advise_on_hold;
 use crate::cluster::ClusterError;
 use crate::fence::Hold;
 use crate::host::HostError;
+use crate::journal::LEASE_SECONDS;
 use crate::record::Unreadable;
 use crate::size::Size;
 use crate::usage::{NoRoom, UsageError};
 
 pub use self::by_hand::ByHand;
+pub use self::changed::Changed;
 pub(crate) use self::context::Context;
 use self::pools::{advise_on_pool, names};
+use self::rollback::describe_rollback;
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -379,35 +385,26 @@ pub enum Error {
         /// What is wrong with it.
         source: Unreadable,
     },
-    /// The cluster's answer makes no sense.
-    #[error("{doing}: {detail}")]
-    Unexpected {
-        /// What this driver was about.
+    /// Another process changed what the operation works on.
+    #[error(transparent)]
+    Changed(#[from] Changed),
+    /// A record cannot be written as JSON. This is a bug in smblock.
+    #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
+    Encoding {
+        /// What this driver did.
         doing: String,
-        /// What it got.
-        detail: String,
+        /// Why not.
+        source: serde_json::Error,
     },
-}
-
-impl Error {
-    /// The errno behind it, positive, where there is one.
-    pub fn errno(&self) -> Option<i32> {
-        match self {
-            Error::Cluster { source, .. } if source.errno != 0 => Some(source.errno),
-            Error::Host { source, .. } => source.errno,
-            Error::Unreachable { source, .. } => source.errno(),
-            _ => None,
-        }
-    }
-}
-
-impl Error {
-    /// Nobody can say whether what failed was done, or still will be.
-    pub(crate) fn is_unknown(&self) -> bool {
-        match self {
-            Error::Cluster { source, .. } => source.is_unknown(),
-            Error::Host { source, .. } => source.is_unknown(),
-            _ => false,
-        }
-    }
+    /// An operation failed, and so did its rollback.
+    #[error("{first}. {}. The next command on VDI {vdi} finishes the rollback: at once on this host, after {LEASE_SECONDS} s on another", describe_rollback(.first, .second.as_deref()))]
+    NotUndone {
+        /// The VDI.
+        vdi: Uuid,
+        /// Why the operation failed.
+        first: Box<Error>,
+        /// Why the rollback failed; `None` if it was not tried, because the outcome of the operation is
+        /// unknown.
+        second: Option<Box<Error>>,
+    },
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
 use crate::cluster::Swap;
-use crate::error::{Context, Error, Result};
+use crate::error::{Changed, Context, Error, Result};
 use crate::record::{Action, Intent, Record, VdiRecord};
 use crate::{vdi, Repository};
 
@@ -119,10 +119,7 @@ impl Repository<'_> {
                 now.as_ref().map(|s| &s.bytes) == record.as_ref().map(|s| &s.bytes)
             };
             if unchanged(&entry.vdi) {
-                return Err(Error::Unexpected {
-                    doing,
-                    detail: "the catalogue holds something else than was expected; whoever takes the operation over undoes it".into(),
-                });
+                return Err(Changed::Catalogue { doing }.into());
             }
             record = entry.vdi;
         }
@@ -169,10 +166,11 @@ impl Repository<'_> {
         if found.is_some_and(|found| found.bytes == intent.bytes) {
             return Ok(entry);
         }
-        Err(Error::Unexpected {
+        Err(Changed::LeaseLost {
             doing: doing.to_owned(),
-            detail: "another process took the operation over, since this one held it for longer than its lease; look at the VDI again before repeating it".into(),
-        })
+            lease: LEASE_SECONDS,
+        }
+        .into())
     }
 
     /// Finishes or undoes every operation that its owner left behind. Those of living owners are

@@ -51,12 +51,13 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The name of this error in SM's `XE_SR_ERRORCODES.xml`.
-    pub const fn sm_error(&self) -> &'static str {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const fn id(&self) -> &'static str {
         match self {
-            Self::NoVolumes => "ConfigParamsMissing",
-            Self::Refused(refused) => refused.sm_error(),
-            Self::UnknownKey { .. } | Self::Secret { .. } => "InvalidArg",
+            Self::NoVolumes => "SMB-D020",
+            Self::UnknownKey { .. } => "SMB-D021",
+            Self::Secret { .. } => "SMB-D022",
+            Self::Refused(refused) => refused.id(),
         }
     }
 }

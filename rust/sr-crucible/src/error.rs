@@ -178,6 +178,38 @@ pub enum Error {
 }
 
 impl Error {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Registry { source, .. } => match source.id {
+                Some(id) => id,
+                None => "SMB-X001",
+            },
+            Self::Machine { source, .. } => match source.id {
+                Some(id) => id,
+                None => "SMB-X002",
+            },
+            Self::NotUndone { .. } => "SMB-X003",
+            Self::Catalogue(source) => source.id(),
+            Self::VdiInUse { .. } => "SMB-X004",
+            Self::NotReleased { .. } => "SMB-X005",
+            Self::UsedHere { .. } => "SMB-X006",
+            Self::UnknownHost { .. } => "SMB-X007",
+            Self::DeclaredDead { .. } => "SMB-X008",
+            Self::WrongKey { .. } => "SMB-X009",
+            Self::Outrun { .. } => "SMB-X010",
+            Self::TargetsDown { .. } => "SMB-X011",
+            Self::VolumeMissing { .. } => "SMB-X012",
+            Self::VdiUnknown { .. } => "SMB-X013",
+            Self::Damaged { .. } => "SMB-X014",
+            Self::Unreadable { .. } => "SMB-X015",
+            Self::SrInUse { .. } => "SMB-X016",
+            Self::SrNotEmpty { .. } => "SMB-X017",
+            Self::NoProvisioner { .. } => "SMB-X018",
+            Self::Declared { .. } => "SMB-X019",
+        }
+    }
+
     /// The errno behind it, positive, where there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {

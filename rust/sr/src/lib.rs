@@ -4,7 +4,6 @@
 //! - [`host`]: a failed call to this host, and another host's reply about a VDI.
 //! - [`device_config`]: rules for values, and the datapath.
 //! - [`check`]: the lines of the administrator's pre-flight, and its report.
-//! - [`errno`]: an errno as an administrator reads it.
 //! - [`faults`]: faults on demand, for the tests.
 //!
 //! This crate has no notion of Ceph, of Crucible, or of Python.
@@ -12,7 +11,6 @@
 
 pub mod check;
 pub mod device_config;
-pub mod errno;
 pub mod faults;
 pub mod host;
 pub mod xapi;

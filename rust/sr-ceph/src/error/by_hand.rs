@@ -83,6 +83,21 @@ pub enum ByHand {
     },
 }
 
+impl ByHand {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::Migrating { .. } => "SMB-C110",
+            Self::Demoted { .. } => "SMB-C111",
+            Self::Protected { .. } => "SMB-C112",
+            Self::Replaced { .. } => "SMB-C113",
+            Self::Moved { .. } => "SMB-C114",
+            Self::Open { .. } => "SMB-C115",
+            Self::InGroup { .. } => "SMB-C116",
+        }
+    }
+}
+
 fn pool_of(group: &str) -> &str {
     group.split_once('/').map_or("", |(pool, _)| pool)
 }

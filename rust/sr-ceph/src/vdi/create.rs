@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use crate::catalogue::{intent_key, vdi_key, Stored};
 use crate::cluster::{ImageState, Swap};
-use crate::error::{Context, Error, Result};
+use crate::error::{Changed, Context, Error, Result};
+use crate::journal::LEASE_SECONDS;
 use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord, Volume, VERSION};
 use crate::Repository;
 
@@ -53,8 +54,7 @@ impl Repository<'_> {
         let id = match self.make_image(&image_name, size, &meta) {
             Ok(id) => id,
             Err(error) => {
-                self.undo_after(&error, &vdi, &intent, &image_name);
-                return Err(error);
+                return Err(self.undo_after(error, &vdi, &intent, &image_name));
             }
         };
         let image = ImageRef {
@@ -119,26 +119,24 @@ impl Repository<'_> {
             .doing(&doing)
     }
 
-    /// Takes back what a failed creation made. Where that fails too, or where nobody can say
-    /// whether a request will still be applied, the intent stays for whoever takes over.
+    /// Rolls a failed creation back. If that fails too, or if a request may still be applied, the
+    /// intent stays for the next command, and the returned error states so.
     pub(crate) fn undo_after(
         &self,
-        error: &Error,
+        error: Error,
         vdi: &Uuid,
         intent: &Stored<Intent>,
         image_name: &str,
-    ) {
-        let undone = match error {
-            _ if error.is_unknown() => return,
-            // Somebody else's image, made since it was looked for: it is not ours to remove.
+    ) -> Error {
+        let undone = match &error {
+            _ if error.is_unknown() => None,
+            // An image that another client made since the name was looked up: it is not ours to remove.
             Error::Cluster { source, .. } if source.is_exists() => {
-                self.finish(vdi, intent, None, |swap, _| swap)
+                Some(self.finish(vdi, intent, None, |swap, _| swap))
             }
-            _ => undo(self, vdi, intent, image_name),
+            _ => Some(undo(self, vdi, intent, image_name)),
         };
-        if let Err(e) = undone {
-            log::warn!("VDI {vdi}: its unfinished creation will be undone later: {e}");
-        }
+        error.after_rollback(vdi, undone)
     }
 }
 
@@ -161,10 +159,11 @@ pub(crate) fn undo(
         .put(key, bytes.clone());
     let doing = format!("undoing the creation of VDI {vdi}");
     if !repository.commit(&doing, &swap)? {
-        return Err(Error::Unexpected {
+        return Err(Changed::LeaseLost {
             doing,
-            detail: "another process took it over".into(),
-        });
+            lease: LEASE_SECONDS,
+        }
+        .into());
     }
     let deletion = Stored {
         bytes,
@@ -197,9 +196,9 @@ fn unfinished_image(
 impl ImageMeta {
     /// What goes into the image-meta.
     pub(crate) fn to_text(&self, doing: &str) -> Result<String> {
-        serde_json::to_string(self).map_err(|e| Error::Unexpected {
+        serde_json::to_string(self).map_err(|source| Error::Encoding {
             doing: doing.to_owned(),
-            detail: e.to_string(),
+            source,
         })
     }
 }

@@ -13,7 +13,7 @@ use super::named::Named;
 use super::pending::{self, HoldUp};
 use crate::catalogue::{hidden_key, Stored};
 use crate::cluster::{Entries, Progress, Swap};
-use crate::error::{Context, Error, Result};
+use crate::error::{Changed, Context, Error, Result};
 use crate::record::{HiddenRecord, ImageRef};
 use crate::Repository;
 
@@ -25,18 +25,17 @@ impl Repository<'_> {
         let Some(hidden) = self.hidden_among(&entries, &image.id)? else {
             return Ok(()); // in the trash by now
         };
-        let refused = |detail| Error::Unexpected {
-            doing: doing.clone(),
-            detail,
-        };
         if let Some(key) = Named::by(&entries).unreadable() {
-            return Err(refused(self.unreadable(key.to_owned()).to_string()));
+            let (image, reason) = (
+                image.name.clone(),
+                self.unreadable(key.to_owned()).to_string(),
+            );
+            return Err(Changed::Unreadable { image, reason }.into());
         }
         if pending::heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
             let key = hidden_key(&image.id);
-            return Err(refused(format!(
-                "a VDI uses it: the key {key} of the catalogue is wrong and was left alone"
-            )));
+            let image = image.name.clone();
+            return Err(Changed::Hidden { image, key }.into());
         }
         if !self.note_size(hidden)? {
             return Ok(()); // the key has changed: the next look finds out
