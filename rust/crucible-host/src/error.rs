@@ -44,7 +44,7 @@ pub enum Error {
     /// Another process of this host holds that file.
     #[error(
         "{path} is locked by another process of this host: see which with `fuser -v {path}`, \
-         and try again when it is done"
+         and try again when that process has ended"
     )]
     Locked {
         /// The file.
@@ -87,8 +87,8 @@ pub enum Error {
 
     /// An upstairs does not say what it does.
     #[error(
-        "no answer about the upstairs from http://{address}/info: {reason}; \
-         the log of this host's SM has what its server said"
+        "no reply from the upstairs at http://{address}/info: {reason}; \
+         see the server's output in /var/log/SMlog"
     )]
     Control {
         /// The server's control address.
@@ -100,7 +100,7 @@ pub enum Error {
     /// All ports are taken.
     #[error(
         "no two neighbouring ports are free on {address} between {first} and {last} for volume \
-         {volume}: see who has them with `ss -ltnp src {address}`"
+         {volume}: see which processes use them with `ss -ltnp src {address}`"
     )]
     NoPort {
         /// The volume.

@@ -157,7 +157,7 @@ pub enum Error {
         advice: &'static str,
     },
 
-    /// Somebody has the device open.
+    /// A process has the device open.
     #[error("{} is still in use after {}: {}", .device.display(), seconds(*.waited), opened_by(.openers))]
     Busy {
         /// The device.
@@ -170,7 +170,7 @@ pub enum Error {
 
     /// The deadline passed before the kernel answered. What was asked may still happen, until the
     /// calling process ends.
-    #[error("cannot {action} {object}: no answer after {}; {advice}", seconds(*.waited))]
+    #[error("cannot {action} {object}: no reply after {}; {advice}", seconds(*.waited))]
     Timeout {
         /// `map`, `unmap`, ...
         action: &'static str,
@@ -267,7 +267,7 @@ fn seconds(time: Duration) -> String {
 
 fn opened_by(openers: &[String]) -> String {
     if openers.is_empty() {
-        "nothing on this host shows who has it open (another mount namespace, or the kernel itself)"
+        "no process of this host shows it open (it may be open in another mount namespace, or in the kernel)"
             .to_owned()
     } else {
         format!("opened by {}", openers.join(", "))

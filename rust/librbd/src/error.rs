@@ -91,7 +91,7 @@ pub enum Error {
 
     /// The image may have no more snapshots.
     #[error(
-        "no snapshot of {image} can be taken: it has its limit of {limit} snapshots; \
+        "cannot take a snapshot of {image}: its limit of {limit} snapshots is reached; \
          remove snapshots, or remove the limit: 'rbd snap limit clear {image}'"
     )]
     SnapshotLimit {
@@ -111,7 +111,7 @@ pub enum Error {
     },
 
     /// None of the keyring files has the user's key.
-    #[error("there is no key of {user} in {files}")]
+    #[error("{files} contain no key of {user}")]
     NoKey {
         /// The user, with `client.`.
         user: String,
@@ -120,7 +120,7 @@ pub enum Error {
     },
 
     /// The cluster answered something this crate cannot make sense of.
-    #[error("the answer to {what} cannot be understood: {reason}")]
+    #[error("the reply to {what} cannot be read: {reason}")]
     Malformed {
         /// What was asked.
         what: String,

@@ -65,9 +65,6 @@ impl From<CrucibleConfigError> for Failure {
     }
 }
 
-#[cfg(test)]
-fn of_panic_placeholder() {}
-
 fn of_refused(problem: &Problem) -> &'static str {
     match problem {
         Problem::BadCharacter { .. } => "BadCharacter",

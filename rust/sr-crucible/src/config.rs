@@ -40,7 +40,7 @@ pub enum ConfigError {
         key: String,
     },
     /// A secret was given, which SM would write to its log on every command.
-    #[error("device-config:{} is refused: SM logs the device-config, so a secret must not be in it; the key of an encrypted volume belongs into a file of each host (key_file) or a secret of XAPI (key_secret), which the list of volumes names", shown(key))]
+    #[error("device-config:{} is refused: SM logs the device-config, so a secret must not be in it; put the key of an encrypted volume into a file on each host (key_file) or a secret of XAPI (key_secret), and name that in the list of volumes", shown(key))]
     Secret {
         /// The key as it was given.
         key: String,

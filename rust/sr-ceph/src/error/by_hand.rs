@@ -6,7 +6,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ByHand {
     /// A migration was prepared.
-    #[error("image {image} is being migrated ('rbd migration prepare'), and cannot be used before that has ended: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back. Then run 'xe sr-scan uuid={sr}'")]
+    #[error("image {image} is being migrated ('rbd migration prepare') and cannot be used until the migration ends. To finish it, run 'rbd migration execute {image}' and 'rbd migration commit {image}'; to cancel it, run 'rbd migration abort {image}'. Then run 'xe sr-scan uuid={sr}'")]
     Migrating {
         /// The image.
         image: String,
@@ -14,7 +14,7 @@ pub enum ByHand {
         sr: Uuid,
     },
     /// The image is a mirror's copy.
-    #[error("image {image} is demoted: it is the copy of a mirror, and takes no changes. Once the primary copy is demoted or lost, run 'rbd mirror image promote {image}', then try again")]
+    #[error("image {image} is demoted: it is a mirrored copy, which is read-only. Once the primary copy is demoted or lost, run 'rbd mirror image promote {image}', then try again")]
     Demoted {
         /// The image.
         image: String,
@@ -28,7 +28,7 @@ pub enum ByHand {
         snapshot: String,
     },
     /// The image does not exist, and another one has its name.
-    #[error("VDI {vdi}: its image (id {lost}) does not exist any more; the image that is called {image} now (id {found}) was made outside smblock and was left alone. If it is to be the disk, run {adopt} and 'xe sr-scan uuid={sr}'; else rename it ('rbd rename'), and destroy the VDI", adopt = advise_to_adopt(.image, .sr, .disk))]
+    #[error("VDI {vdi}: its image (id {lost}) no longer exists. The image named {image} (id {found}) was created outside smblock and was not changed. To use it as the disk, run {adopt} and 'xe sr-scan uuid={sr}'. Otherwise rename it ('rbd rename') and destroy the VDI", adopt = advise_to_adopt(.image, .sr, .disk))]
     Replaced {
         /// The VDI.
         vdi: Uuid,
