@@ -18,19 +18,31 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What a connection failed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// Nothing names the monitors.
+    /// Neither the Ceph configuration nor the device-config names the monitors.
+    ///
+    /// Fix: Set `mon_host` in /etc/ceph/ceph.conf, or set device-config:mon_host.
     NoMonitors,
     /// These names of monitors do not resolve.
+    ///
+    /// Fix: Use IP addresses in `mon_host`, or fix the DNS of this host.
     UnknownHosts(Vec<String>),
-    /// There is no key of the user.
+    /// No keyring file of this host has a key of the user.
+    ///
+    /// Fix: Copy the output of `ceph auth get client.USER` to /etc/ceph/ceph.client.USER.keyring on this host.
     NoKey,
-    /// A key is of a type that this librados does not have.
+    /// The key is of a type that this librados does not support.
+    ///
+    /// Fix: Create a user with a key of type aes, or update ceph-common on this host.
     KeyType,
     /// No monitor replied in time.
+    ///
+    /// Fix: Compare the addresses with `ceph mon dump`, and open ports 3300 and 6789 of the monitors to this host.
     Silent,
-    /// The monitors refuse the user, or the key.
+    /// The monitors refused the user or its key.
+    ///
+    /// Fix: Compare the key with `ceph auth get client.USER` on a node of the cluster.
     Refused,
-    /// Anything else.
+    /// The connection failed for another reason, which the text names.
     Other,
 }
 

@@ -179,13 +179,12 @@ impl Error {
 
     /// **Whether a change was made is unknown**: the cluster may have made it, or may still make
     /// it. Read again before doing anything about it.
-    ///
-    /// That is so after ETIMEDOUT, and after EBADMSG from librbd: of its operations that take
-    /// several steps, some go on after a step without an answer, and fail to decode nothing.
+    /// See [`is_outcome_unknown`].
     pub fn is_outcome_unknown(&self) -> bool {
-        let undecodable = matches!(self, Self::Call { call, .. } if call.starts_with("rbd_"))
-            && self.is_call_errno(Errno::EBADMSG);
-        undecodable || self.is_timed_out()
+        match self {
+            Self::Call { call, errno, .. } => is_outcome_unknown(call, *errno),
+            _ => self.is_timed_out(),
+        }
     }
 
     /// The pool's quota is reached (EDQUOT) or the cluster is full (ENOSPC).
@@ -225,6 +224,13 @@ impl Error {
         }
         self
     }
+}
+
+/// Whether the outcome of a failed call is unknown: after ETIMEDOUT, and after EBADMSG from librbd. Some of
+/// librbd's operations with several steps go on after a step without a reply, and then fail to decode it.
+#[must_use]
+pub fn is_outcome_unknown(call: &str, errno: i32) -> bool {
+    errno == Errno::ETIMEDOUT as i32 || (errno == Errno::EBADMSG as i32 && call.starts_with("rbd_"))
 }
 
 /// Turns a C result (negative: an errno) into the number or an error.

@@ -114,7 +114,7 @@ fn of_crucible(error: &CrucibleError) -> &'static str {
 fn of_ceph(error: &Error) -> &'static str {
     match error {
         Error::NotUndone { first, .. } => of_ceph(first),
-        Error::Cluster { source, .. } if source.is_full() => "SRNoSpace",
+        Error::Cluster { source, .. } if source.is_out_of_space() => "SRNoSpace",
         // A removed image or snapshot. A missing pool or SR has an error of its own.
         Error::Cluster { source, .. } if source.is_not_found() || source.is_about_image() => {
             "VDIUnavailable"

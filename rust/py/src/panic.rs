@@ -138,7 +138,10 @@ mod tests {
     fn a_panic_without_the_gil_reaches_sm_as_an_ordinary_error() {
         let (key, message) = caught_by_sm("panics_without_the_gil");
         assert_eq!(key, SM_GENERAL);
-        assert!(message.starts_with("SR.scan: internal error"), "{message}");
+        assert!(
+            message.starts_with("SMB-P001: SR.scan: internal error"),
+            "{message}"
+        );
         assert!(message.contains("index 7 out of range"), "{message}");
         assert!(message.contains("panic.rs:"), "{message}");
     }

@@ -220,8 +220,8 @@ impl Repository<'_> {
         let object = self.object();
         match self.cluster.swap(&object, swap) {
             Ok(()) => Ok(true),
-            Err(e) if e.is_conflict() => Ok(false),
-            Err(e) if e.is_unknown() => self.commit_again(doing, swap, e),
+            Err(e) if e.is_compare_failed() => Ok(false),
+            Err(e) if e.is_outcome_unknown() => self.commit_again(doing, swap, e),
             Err(e) => Err(e).doing(doing),
         }
     }
@@ -234,7 +234,7 @@ impl Repository<'_> {
         match self.cluster.swap(&self.object(), swap) {
             Ok(()) => Ok(true),
             // The first request arrived between the look and the second one; or somebody else's.
-            Err(e) if e.is_conflict() => Ok(self.was_applied(swap)),
+            Err(e) if e.is_compare_failed() => Ok(self.was_applied(swap)),
             Err(_) => Err(lost).doing(doing),
         }
     }

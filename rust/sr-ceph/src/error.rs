@@ -33,7 +33,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why an operation on an SR or a VDI was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The cluster did not do what was asked.
+    /// A call to the Ceph cluster failed. The text has the call, the object and the errno.
+    ///
+    /// Fix: Run `smblock-admin check` with the SR's device-config, and `ceph health detail` on a node of the
+    /// cluster.
     #[error("{doing}: {source}")]
     Cluster {
         /// What this driver was about.
@@ -41,7 +44,9 @@ pub enum Error {
         /// What the cluster answered.
         source: ClusterError,
     },
-    /// This host's kernel did not do what was asked.
+    /// A call to this host, or to XAPI, failed.
+    ///
+    /// Fix: See `dmesg` and /var/log/SMlog, and run `smblock-admin check` with the SR's device-config.
     #[error("{doing}: {source}")]
     Host {
         /// What this driver was about.
@@ -397,7 +402,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// An operation failed, and so did its rollback.
-    #[error("{first}. {}. The next command on VDI {vdi} finishes the rollback: at once on this host, after {LEASE_SECONDS} s on another", describe_rollback(.first, .second.as_deref()))]
+    #[error("{first}. {}. The next command on VDI {vdi} finishes the rollback: at once on this host, after {LEASE_SECONDS} s on another", describe_rollback(.second.as_deref(), .first))]
     NotUndone {
         /// The VDI.
         vdi: Uuid,

@@ -88,7 +88,7 @@ pub enum Error {
         since: String,
     },
     /// This host was declared dead, and other hosts may have its disks.
-    #[error("this host ({host}) was declared dead, and other hosts may use its disks: plug the SR again here (xe pbd-unplug, xe pbd-plug)")]
+    #[error("this host ({host}) was declared dead, and other hosts may use its disks: plug the SR again here, with 'xe pbd-unplug' and 'xe pbd-plug'")]
     DeclaredDead {
         /// The host's UUID.
         host: String,

@@ -25,7 +25,7 @@ impl HostError {
     }
 
     /// Nobody can say whether the call was applied, or still will be.
-    pub fn is_unknown(&self) -> bool {
+    pub fn is_outcome_unknown(&self) -> bool {
         self.errno == Some(nix::libc::ETIMEDOUT)
     }
 }

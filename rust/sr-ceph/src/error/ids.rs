@@ -72,11 +72,11 @@ impl Error {
     }
 
     /// The outcome is unknown: what failed may have been done, or may still be done.
-    pub(crate) fn is_unknown(&self) -> bool {
+    pub(crate) fn is_outcome_unknown(&self) -> bool {
         match self {
-            Error::Cluster { source, .. } => source.is_unknown(),
-            Error::Host { source, .. } => source.is_unknown(),
-            Error::NotUndone { first, .. } => first.is_unknown(),
+            Error::Cluster { source, .. } => source.is_outcome_unknown(),
+            Error::Host { source, .. } => source.is_outcome_unknown(),
+            Error::NotUndone { first, .. } => first.is_outcome_unknown(),
             _ => false,
         }
     }

@@ -31,7 +31,7 @@ impl Error {
     }
 }
 
-pub(super) fn describe_rollback(first: &Error, second: Option<&Error>) -> String {
+pub(super) fn describe_rollback(second: Option<&Error>, first: &Error) -> String {
     let first = first.id();
     match second {
         Some(second) => format!(

@@ -54,7 +54,7 @@ impl Repository<'_> {
         let expect = Entries::from([(SR_KEY.to_owned(), marked.bytes)]);
         match self.cluster.remove_object(&self.object(), &expect) {
             Err(e) if e.is_not_found() => Ok(true),
-            Err(e) if e.is_conflict() => Ok(false),
+            Err(e) if e.is_compare_failed() => Ok(false),
             other => other
                 .map(|()| true)
                 .doing(&format!("removing the catalogue of SR {}", self.sr)),

@@ -148,7 +148,7 @@ impl Repository<'_> {
                 Ok(Some(record))
             }
             Err(error) => {
-                let is_unknown = error.is_unknown();
+                let is_unknown = error.is_outcome_unknown();
                 let error = self.undo_after(error, new, &reserved, &image_name);
                 let undone = (!is_unknown).then(|| undo(self, &disk.uuid, &intent));
                 Err(error.after_rollback(&disk.uuid, undone))

@@ -129,9 +129,9 @@ impl Repository<'_> {
         image_name: &str,
     ) -> Error {
         let undone = match &error {
-            _ if error.is_unknown() => None,
+            _ if error.is_outcome_unknown() => None,
             // An image that another client made since the name was looked up: it is not ours to remove.
-            Error::Cluster { source, .. } if source.is_exists() => {
+            Error::Cluster { source, .. } if source.is_already_there() => {
                 Some(self.finish(vdi, intent, None, |swap, _| swap))
             }
             _ => Some(undo(self, vdi, intent, image_name)),

@@ -180,7 +180,7 @@ impl Repository<'_> {
 
     /// As [`Repository::undo_after`]; a disk that may be paused goes on in any case.
     fn undo_snapshot_after(&self, error: Error, vdi: &Uuid, intent: &Stored<Intent>) -> Error {
-        let undone = if error.is_unknown() {
+        let undone = if error.is_outcome_unknown() {
             resume(self, vdi, intent).err().map(Err)
         } else {
             Some(undo(self, vdi, intent))

@@ -73,7 +73,7 @@ impl Repository<'_> {
         }
         match self.trash_hidden(&hidden) {
             // A deletion never fails for want of room: the next scan tries again.
-            Err(Error::Cluster { source, .. }) if source.is_full() => Ok(None),
+            Err(Error::Cluster { source, .. }) if source.is_out_of_space() => Ok(None),
             Err(e @ Error::ByHand(_)) => {
                 log::error!("{e}");
                 Ok(None)
