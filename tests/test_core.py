@@ -49,7 +49,7 @@ def result(installed: Path, expression: str) -> Any:
 def test_a_size_that_no_volume_can_have_is_refused_with_sms_error(installed: Path, size: str) -> None:
     key, text = result(installed, f"sr('crucible', {CRUCIBLE}).create_vdi(VDI, {size}, DISK)")
     assert key == "VDISize"
-    assert "the size must be between 1 and 9223372036854775807 bytes" in text
+    assert "the size must be from 1 to 9223372036854775807 bytes" in text
 
 
 def test_an_operation_that_a_type_lacks_names_the_capability(installed: Path) -> None:

@@ -212,7 +212,7 @@ def test_a_chain_that_no_kernel_could_map_is_refused_with_what_to_do(sr: CephSr)
     for command in ("vdi-snapshot", "vdi-clone"):
         complaint = sr.lab.refused(command, f"uuid={clone.uuid}")
         assert "SR_BACKEND_FAILURE_109" in complaint
-        assert "has 15 parents, one behind the other, and a kernel maps 16 at most" in complaint
+        assert "has a clone chain of 15 parents, and kernels map at most 16" in complaint
         assert "rbd flatten" in complaint
 
 

@@ -64,7 +64,7 @@ impl Repository<'_> {
             recovered += 1;
             match self.take_over(&vdi, &intent) {
                 // The next one would wait as long for a cluster that does not answer.
-                Err(e) if e.is_unknown() => return Err(e),
+                Err(e) if e.is_outcome_unknown() => return Err(e),
                 Err(e) => log::error!("VDI {vdi}: what was left unfinished stays so for now: {e}"),
                 Ok(()) => {}
             }

@@ -33,7 +33,7 @@ pub(super) fn advise_on_damage(sr: &Uuid, pool: &str, key: &str, source: &Unread
             ", and no VDI of the SR can be used until it is written back: 'rados -p {pool} setomapval smblock.sr.{sr} {key} '{{\"version\":1,\"nonce\":\"{sr}\",\"uuid\":\"{sr}\",\"name_label\":\"\",\"name_description\":\"\",\"created\":0}}''"
         ),
         Unreadable::Malformed(_) => format!(
-            "; no other VDI is affected. A copy can be written back with 'rados -p {pool} setomapval smblock.sr.{sr} {key} VALUE'; to give the entry up, which leaves its image alone: 'rados -p {pool} rmomapkey smblock.sr.{sr} {key}'"
+            "; no other VDI is affected. To write a copy back, run 'rados -p {pool} setomapval smblock.sr.{sr} {key} VALUE'. To remove the entry and keep its image, run 'rados -p {pool} rmomapkey smblock.sr.{sr} {key}'"
         ),
     }
 }
