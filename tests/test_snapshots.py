@@ -251,7 +251,7 @@ def test_a_snapshot_that_was_removed_by_hand_is_named_and_can_be_deleted(sr: Cep
     assert kept.clone().export() == content(1)
 
 
-def test_a_disk_whose_image_was_removed_by_hand_goes_with_its_snapshots_and_no_other(sr: CephSr) -> None:
+def test_a_disk_removed_by_hand_and_its_snapshot_stay_until_destroyed(sr: CephSr) -> None:
     lab = sr.lab
     lost, kept = Disk.create(sr, SIZE), disk_with(sr, content(1))
     of_lost, of_kept = lost.snapshot(), kept.snapshot()
@@ -259,6 +259,10 @@ def test_a_disk_whose_image_was_removed_by_hand_goes_with_its_snapshots_and_no_o
     lab.ceph.rbd("rm", "--no-progress", lost.image)
     with pytest.raises(ApiError, match="SR_BACKEND_FAILURE_46"):
         lost.command(lab.hosts[0], "vdi_snapshot")
+    sr.scan()
+    assert {lost.uuid, of_lost.uuid, kept.uuid, of_kept.uuid} <= sr.vdis()
+    of_lost.destroy()
+    lost.destroy()
     sr.scan()
     assert sr.vdis() & {lost.uuid, of_lost.uuid, kept.uuid, of_kept.uuid} == {kept.uuid, of_kept.uuid}
     assert of_kept.clone().export() == content(1)

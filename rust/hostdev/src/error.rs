@@ -168,7 +168,7 @@ pub enum Error {
         openers: Vec<String>,
     },
 
-    /// The deadline passed before the kernel answered. What was asked may still happen, until the
+    /// The deadline passed before the kernel replied. What was asked may still happen, until the
     /// calling process ends.
     #[error("cannot {action} {object}: no reply after {}; {advice}", seconds(*.waited))]
     Timeout {

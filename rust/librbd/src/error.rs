@@ -120,7 +120,7 @@ pub enum Error {
         files: String,
     },
 
-    /// The cluster answered something this crate cannot make sense of.
+    /// The reply of the cluster cannot be read.
     #[error("the reply to {what} cannot be read: {reason}")]
     Malformed {
         /// What was asked.

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use self::advice::{advise_on_damage, advise_on_hold};
+use self::advice::{advise_on_damage, advise_on_hold, describe_rollback};
 use crate::cluster::ClusterError;
 use crate::hold::Hold;
 use crate::host::HostError;
-use crate::journal::LEASE_SECONDS;
+use crate::lease::LEASE_SECONDS;
 use crate::record::Unreadable;
 use crate::size::Size;
 use crate::usage::{NoRoom, UsageError};
@@ -25,7 +25,6 @@ pub use self::by_hand::{ByHand, Migrating};
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;
 use self::pools::{advise_on_pool, names};
-use self::rollback::describe_rollback;
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -408,7 +407,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// An operation failed, and so did its rollback.
-    #[error("{first}. {}. The next command on VDI {vdi} finishes the rollback: at once on this host, after {LEASE_SECONDS} s on another", describe_rollback(.second.as_deref(), .first))]
+    #[error("{first}. {rollback}. The next command on VDI {vdi} finishes the rollback: at once on this host, after {LEASE_SECONDS} s on another", rollback = describe_rollback(.first.id(), .second.as_ref().map(|e| (e.id(), e.to_string()))))]
     NotUndone {
         /// The VDI.
         vdi: Uuid,

@@ -13,11 +13,8 @@ use crate::catalogue::{intent_key, vdi_key, Catalogue, Entry, Stored};
 use crate::cluster::{Cluster, Swap};
 use crate::error::{Changed, Context, Error, Result};
 use crate::host::Host;
+use crate::lease::LEASE_SECONDS;
 use crate::record::{Action, Intent, Record, VdiRecord};
-
-/// How long a host must have seen an entry unchanged before it may take the operation over. Longer
-/// than the deadlines of all its calls together in the usual case.
-pub const LEASE_SECONDS: u64 = 120;
 
 /// How long the blocklist keeps the owner of an operation that was taken over. A process of this
 /// driver lives for seconds.

@@ -75,7 +75,7 @@ pub enum Error {
         /// The volume.
         vdi: Uuid,
     },
-    /// Another pool's host has the volume, or one that nobody can tell about.
+    /// Another pool's host has the volume, or a host that XAPI does not have.
     #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and that host is not in this pool. Make sure that its server is stopped, then release the claim with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
     UnknownHost {
         /// The volume.

@@ -30,16 +30,3 @@ impl Error {
         }
     }
 }
-
-pub(super) fn describe_rollback(second: Option<&Error>, first: &Error) -> String {
-    let first = first.id();
-    match second {
-        Some(second) => format!(
-            "The rollback of {first} also failed ({}: {second})",
-            second.id()
-        ),
-        None => {
-            format!("The outcome of {first} is unknown, so the operation was not rolled back yet")
-        }
-    }
-}

@@ -13,7 +13,8 @@ use crate::catalogue::Stored;
 use crate::cluster::{Entries, Swap};
 use crate::error::{Changed, Context, Error, Result};
 use crate::host::Owner;
-use crate::journal::{LEASE_SECONDS, TAKE_OVER_SECONDS};
+use crate::journal::TAKE_OVER_SECONDS;
+use crate::lease::LEASE_SECONDS;
 use crate::record::{Record, VERSION};
 use crate::Repository;
 

@@ -7,7 +7,7 @@ use super::disposal;
 use crate::catalogue::{intent_key, vdi_key, Stored};
 use crate::cluster::{ImageState, Swap};
 use crate::error::{Changed, Context, Error, Result};
-use crate::journal::LEASE_SECONDS;
+use crate::lease::LEASE_SECONDS;
 use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord};
 use crate::Repository;
 
