@@ -49,12 +49,13 @@ def result(installed: Path, expression: str) -> Any:
 def test_a_size_that_no_volume_can_have_is_refused_with_sms_error(installed: Path, size: str) -> None:
     key, text = result(installed, f"sr('crucible', {CRUCIBLE}).create_vdi(VDI, {size}, DISK)")
     assert key == "VDISize"
-    assert "the size must be between 1 and 9223372036854775807 bytes" in text
+    assert "the size must be from 1 to 9223372036854775807 bytes" in text
 
 
 def test_an_operation_that_a_type_lacks_names_the_capability(installed: Path) -> None:
     key, text = result(installed, f"sr('crucible', {CRUCIBLE}).snapshot_vdi(VDI, VDI)")
     assert (key, "VDI_SNAPSHOT" in text) == ("Unimplemented", True)
+    assert text.startswith("SMB-P002: ")
     key, text = result(installed, f"sr('crucible', {CRUCIBLE}).require('fence')")
     assert (key, "smblock-admin release" in text) == ("Unimplemented", True)
     assert result(installed, f"sr('cephrbd', {CEPHRBD}).require('fence')") is None
@@ -63,6 +64,7 @@ def test_an_operation_that_a_type_lacks_names_the_capability(installed: Path) ->
 def test_an_unknown_sr_type_is_refused_with_those_that_exist(installed: Path) -> None:
     _, text = result(installed, f"sr('lvm', {CEPHRBD})")
     assert "cephrbd and crucible" in text
+    assert text.startswith("SMB-P003: ")
 
 
 def test_the_type_of_a_device_config_is_that_of_its_keys(installed: Path) -> None:

@@ -21,7 +21,7 @@ BELOW = {
     "sr": {"hostos"},
     "crucible-host": {"hostos"},
     "hostdev": {"hostos"},
-    "librbd": set(),
+    "librbd": {"hostos"},
     "hostos": set(),
 }
 # These may be named in one crate alone.

@@ -25,6 +25,8 @@ __version__: str
 class Error(Exception):
     """A storage operation failed; str(error) states what, on which object, and what to do about it."""
 
+    # The id of the error in docs/user/errors.md ("SMB-C015"), or None.
+    id: str | None
     # The name of SM's error, as in XE_SR_ERRORCODES.xml: "VDIInUse", "SRNoSpace", ...
     key: str
     # The errno of the call that failed, positive, or None.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use hostos::errno::describe_io;
 use hostos::json_file::ReadError;
 use hostos::{FileError, HasErrno};
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use crate::server::Ended;
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder could not be read, written, made, ...
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {}", describe_io(.source))]
     File {
         /// `read`, `write`, ...
         action: &'static str,
@@ -43,7 +44,7 @@ pub enum Error {
     /// Another process of this host holds that file.
     #[error(
         "{path} is locked by another process of this host: see which with `fuser -v {path}`, \
-         and try again when it is done"
+         and try again when that process has ended"
     )]
     Locked {
         /// The file.
@@ -86,8 +87,8 @@ pub enum Error {
 
     /// An upstairs does not say what it does.
     #[error(
-        "no answer about the upstairs from http://{address}/info: {reason}; \
-         the log of this host's SM has what its server said"
+        "no reply from the upstairs at http://{address}/info: {reason}; \
+         see the server's output in /var/log/SMlog"
     )]
     Control {
         /// The server's control address.
@@ -99,7 +100,7 @@ pub enum Error {
     /// All ports are taken.
     #[error(
         "no two neighbouring ports are free on {address} between {first} and {last} for volume \
-         {volume}: see who has them with `ss -ltnp src {address}`"
+         {volume}: see which processes use them with `ss -ltnp src {address}`"
     )]
     NoPort {
         /// The volume.
@@ -113,7 +114,7 @@ pub enum Error {
     },
 
     /// Nothing can listen on an address.
-    #[error("cannot listen on {address}: {source}; is the loopback interface up (`ip address show lo`)?")]
+    #[error("cannot listen on {address}: {}; is the loopback interface up (`ip address show lo`)?", describe_io(.source))]
     Listen {
         /// The address and port.
         address: SocketAddr,
@@ -177,7 +178,7 @@ pub enum Error {
     },
 
     /// The server's process could not be made.
-    #[error("cannot start {server} for volume {volume}: {source}")]
+    #[error("cannot start {server} for volume {volume}: {}", describe_io(.source))]
     Start {
         /// The volume.
         volume: Uuid,
@@ -208,7 +209,7 @@ pub enum Error {
     },
 
     /// A signal could not be sent.
-    #[error("cannot send {signal} to pid {pid}: {source}")]
+    #[error("cannot send {signal} to pid {pid}: {}", describe_io(.source))]
     Signal {
         /// The process.
         pid: u32,
@@ -245,6 +246,32 @@ pub enum Error {
 }
 
 impl Error {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::File { .. } => FileError::ID,
+            Self::Garbled { .. } => "SMB-X101",
+            Self::Locked { .. } => "SMB-X102",
+            Self::Declaration { .. } => "SMB-X103",
+            Self::Conflict { .. } => "SMB-X104",
+            Self::Key { .. } => "SMB-X105",
+            Self::Control { .. } => "SMB-X106",
+            Self::NoPort { .. } => "SMB-X107",
+            Self::Listen { .. } => "SMB-X108",
+            Self::Binary { .. } => "SMB-X109",
+            Self::StillRunning { .. } => "SMB-X110",
+            Self::Launch { .. } => "SMB-X111",
+            Self::NothingToServe { .. } => "SMB-X112",
+            Self::ServedAlready { .. } => "SMB-X113",
+            Self::Start { .. } => "SMB-X114",
+            Self::EndedEarly { .. } => "SMB-X115",
+            Self::NotReady { .. } => "SMB-X116",
+            Self::Signal { .. } => "SMB-X117",
+            Self::NotGone { .. } => "SMB-X118",
+            Self::Provisioner { .. } => "SMB-X119",
+        }
+    }
+
     pub(crate) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
         Error::File {
             action,
@@ -263,6 +290,10 @@ impl HasErrno for Error {
             | Error::Signal { source, .. } => source.raw_os_error(),
             _ => None,
         }
+    }
+
+    fn id(&self) -> Option<&'static str> {
+        Some(Error::id(self))
     }
 }
 

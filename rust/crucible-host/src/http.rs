@@ -36,6 +36,9 @@ pub(crate) fn get<T: DeserializeOwned>(
                 .limit(BODY_LIMIT)
                 .read_to_vec()
         })
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| match error {
+            ureq::Error::Io(error) => hostos::errno::describe_io(&error),
+            other => other.to_string(),
+        })?;
     serde_json::from_slice(&body).map_err(|error| format!("unexpected answer: {error}"))
 }

@@ -211,6 +211,6 @@ mod tests {
         ports.address = Ipv4Addr::new(192, 0, 2, 1);
         let error = ports.reserve(&volume(1)).unwrap_err().to_string();
         assert!(error.contains("192.0.2.1:21994"), "{error}");
-        assert!(error.contains("os error 99"), "{error}");
+        assert!(error.contains("EADDRNOTAVAIL (99)"), "{error}");
     }
 }

@@ -279,7 +279,7 @@ impl Provisioner {
         let input = serde_json::to_vec(&request)
             .map_err(|error| self.failed(command, what, error.to_string()))?;
         let output = command::run(&self.path, &[], input, deadline)
-            .map_err(|error| self.failed(command, what, error.to_string()))?;
+            .map_err(|error| self.failed(command, what, hostos::errno::describe_io(&error)))?;
         if !output.success {
             return Err(self.failed(command, what, output.complaint()));
         }

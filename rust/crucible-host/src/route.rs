@@ -34,7 +34,7 @@ pub fn quick_ack() {
     let failure = match command::run(ip, &arguments, Vec::new(), DEADLINE) {
         Ok(output) if output.success => return,
         Ok(output) => output.complaint(),
-        Err(error) => error.to_string(),
+        Err(error) => hostos::errno::describe_io(&error),
     };
     log::warn!(
         "volumes are slow: `{} {}` failed: {failure}",

@@ -152,8 +152,12 @@ impl Server {
             path: path.to_owned(),
             reason,
         };
-        let help = command::run(path, &["--help"], Vec::new(), HELP_DEADLINE)
-            .map_err(|error| unusable(format!("cannot run it: {error}")))?;
+        let help = command::run(path, &["--help"], Vec::new(), HELP_DEADLINE).map_err(|error| {
+            unusable(format!(
+                "cannot run it: {}",
+                hostos::errno::describe_io(&error)
+            ))
+        })?;
         if !help.success {
             return Err(unusable(format!("--help failed: {}", help.complaint())));
         }

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use hostos::errno::describe_io;
 use hostos::Deadline;
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
@@ -63,7 +64,7 @@ impl RegionInfo {
 pub fn probe(target: SocketAddr, deadline: Duration) -> TargetState {
     let deadline = Deadline::after(deadline);
     if let Err(error) = TcpStream::connect_timeout(&target, least(deadline.left())) {
-        return TargetState::Down(error.to_string());
+        return TargetState::Down(describe_io(&error));
     }
     let mut repair = target;
     let Some(port) = target.port().checked_add(REPAIR_PORT_OFFSET) else {
@@ -72,7 +73,7 @@ pub fn probe(target: SocketAddr, deadline: Duration) -> TargetState {
     repair.set_port(port);
     // A firewall may allow the data port alone. What is not told is then no failure.
     if let Err(error) = TcpStream::connect_timeout(&repair, least(deadline.left() / 2)) {
-        log::info!("http://{repair} cannot be asked: {error}");
+        log::info!("http://{repair} does not reply: {}", describe_io(&error));
         return TargetState::Up {
             read_only: None,
             size: None,

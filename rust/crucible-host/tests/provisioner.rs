@@ -241,7 +241,7 @@ fn what_a_failing_provisioner_says_is_in_the_error() {
     script.provisioner.path = "/nonexistent".into();
     let text = script.provisioner.list().unwrap_err().to_string();
     assert!(
-        text.contains("/nonexistent") && text.contains("os error 2"),
+        text.contains("/nonexistent") && text.contains("ENOENT (2)"),
         "{text}"
     );
 }

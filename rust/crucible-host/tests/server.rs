@@ -103,7 +103,7 @@ fn a_program_that_cannot_be_executed_is_reported_and_nothing_runs() {
     host.start();
     let error = host.server.wait_ready(SOON).unwrap_err().to_string();
     assert!(
-        error.contains("/nonexistent/nbd-server") && error.contains("os error 2"),
+        error.contains("/nonexistent/nbd-server") && error.contains("ENOENT (2)"),
         "{error}"
     );
     assert!(matches!(host.ended().how, How::NotStarted(_)));
@@ -368,7 +368,7 @@ fn only_a_program_with_an_address_option_is_accepted() {
         .unwrap_err()
         .to_string();
     assert!(
-        missing.contains("/nonexistent") && missing.contains("os error 2"),
+        missing.contains("/nonexistent") && missing.contains("ENOENT (2)"),
         "{missing}"
     );
     let other = Server::check_binary(Path::new("/bin/true"))

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hostos::errno::describe_io;
 use hostos::{FileError, HasErrno};
 use nix::errno::Errno;
 
@@ -28,7 +29,7 @@ pub enum Error {
     },
 
     /// A file of the kernel's could not be read or written.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {}", describe_io(.source))]
     Io {
         /// `read`, `write to`, ...
         action: &'static str,
@@ -61,7 +62,7 @@ pub enum Error {
     },
 
     /// The kernel did not take the user's cephx key into its keyring.
-    #[error("cannot add the key of client.{user} to the kernel's keyring: {source}: {advice}")]
+    #[error("cannot add the key of client.{user} to the kernel's keyring: {}: {advice}", describe_io(.source))]
     Keyring {
         /// The cephx user, without `client.`.
         user: String,
@@ -72,7 +73,7 @@ pub enum Error {
     },
 
     /// The kernel refused to map an image.
-    #[error("cannot map {image}: {source}: {advice}{}", kernel_log(.reason.as_deref()))]
+    #[error("cannot map {image}: {}: {advice}{}", describe_io(.source), kernel_log(.reason.as_deref()))]
     Map {
         /// `pool/image`, `pool/namespace/image@snapshot`, ...
         image: String,
@@ -124,7 +125,7 @@ pub enum Error {
     },
 
     /// An NBD server could not be reached, or the connection to it broke during the handshake.
-    #[error("cannot {action} the NBD server at {server}: {source}; check that it runs and listens there")]
+    #[error("cannot {action} the NBD server at {server}: {}; check that it runs and listens there", describe_io(.source))]
     NbdServer {
         /// `connect to`, `negotiate with`.
         action: &'static str,
@@ -146,7 +147,7 @@ pub enum Error {
     },
 
     /// The kernel's NBD client refused.
-    #[error("the kernel cannot {action}: {source}: {advice}")]
+    #[error("the kernel cannot {action}: {}: {advice}", describe_io(.source))]
     NbdKernel {
         /// `connect /dev/nbd64 to the NBD server at 127.0.0.1:20000`, ...
         action: String,
@@ -156,7 +157,7 @@ pub enum Error {
         advice: &'static str,
     },
 
-    /// Somebody has the device open.
+    /// A process has the device open.
     #[error("{} is still in use after {}: {}", .device.display(), seconds(*.waited), opened_by(.openers))]
     Busy {
         /// The device.
@@ -167,9 +168,9 @@ pub enum Error {
         openers: Vec<String>,
     },
 
-    /// The deadline passed before the kernel answered. What was asked may still happen, until the
+    /// The deadline passed before the kernel replied. What was asked may still happen, until the
     /// calling process ends.
-    #[error("cannot {action} {object}: no answer after {}; {advice}", seconds(*.waited))]
+    #[error("cannot {action} {object}: no reply after {}; {advice}", seconds(*.waited))]
     Timeout {
         /// `map`, `unmap`, ...
         action: &'static str,
@@ -188,6 +189,26 @@ impl Error {
             action,
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::ModuleMissing { .. } => "SMB-H002",
+            Self::Io { .. } => FileError::ID,
+            Self::Unreadable { .. } => "SMB-H003",
+            Self::Invalid { .. } => "SMB-H004",
+            Self::Keyring { .. } => "SMB-H005",
+            Self::Map { .. } => "SMB-H006",
+            Self::UnsupportedFeatures { .. } => "SMB-H007",
+            Self::OtherImage { .. } => "SMB-H008",
+            Self::NoDevice { .. } => "SMB-H009",
+            Self::NbdServer { .. } => "SMB-H010",
+            Self::NbdExport { .. } => "SMB-H011",
+            Self::NbdKernel { .. } => "SMB-H012",
+            Self::Busy { .. } => "SMB-H013",
+            Self::Timeout { .. } => "SMB-H014",
         }
     }
 
@@ -214,6 +235,10 @@ impl Error {
 impl HasErrno for Error {
     fn errno(&self) -> Option<i32> {
         Some(Error::errno(self))
+    }
+
+    fn id(&self) -> Option<&'static str> {
+        Some(Error::id(self))
     }
 }
 
@@ -242,7 +267,7 @@ fn seconds(time: Duration) -> String {
 
 fn opened_by(openers: &[String]) -> String {
     if openers.is_empty() {
-        "nothing on this host shows who has it open (another mount namespace, or the kernel itself)"
+        "no process of this host shows it open (it may be open in another mount namespace, or in the kernel)"
             .to_owned()
     } else {
         format!("opened by {}", openers.join(", "))

@@ -50,7 +50,10 @@ pub(crate) fn load(
                     waited: deadline,
                     advice: "modprobe was stopped; see `dmesg`".to_owned(),
                 },
-                _ => missing(format!("cannot run {MODPROBE}: {error}")),
+                _ => missing(format!(
+                    "cannot run {MODPROBE}: {}",
+                    hostos::errno::describe_io(&error)
+                )),
             }
         })?;
     if !output.success {
@@ -71,6 +74,10 @@ pub(crate) fn installed(module: &str, release: &str) -> Module {
     match fs::read_to_string(&path) {
         Ok(list) if list.contains(&format!("/{module}.ko")) => Module::Loadable,
         Ok(_) => Module::Missing(format!("{} does not list {module}", path.display())),
-        Err(error) => Module::Missing(format!("cannot read {}: {error}", path.display())),
+        Err(error) => Module::Missing(format!(
+            "cannot read {}: {}",
+            path.display(),
+            hostos::errno::describe_io(&error)
+        )),
     }
 }

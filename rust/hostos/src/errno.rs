@@ -1,7 +1,52 @@
-//! Errors that an errno stands behind.
+//! The one form of an errno in texts, and errors that have one.
+
+use std::io;
+
+use nix::errno::Errno;
 
 /// An error of this host.
 pub trait HasErrno: std::error::Error {
     /// The errno behind it, positive; `None` if there is none.
     fn errno(&self) -> Option<i32>;
+
+    /// The id of the error in docs/user/errors.md; `None` if it has none.
+    fn id(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// `ENOENT (2): No such file or directory`.
+#[must_use]
+pub fn describe(errno: i32) -> String {
+    match Errno::from_raw(errno) {
+        Errno::UnknownErrno => format!("errno {errno}"),
+        known => format!("{known:?} ({errno}): {}", known.desc()),
+    }
+}
+
+/// As [`describe`]; the error's own text if it has no errno. The standard library's text of an errno
+/// ends with "(os error 2)".
+#[must_use]
+pub fn describe_io(error: &io::Error) -> String {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.to_string(), describe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errno_has_its_name_its_number_and_its_text() {
+        assert_eq!(describe(2), "ENOENT (2): No such file or directory");
+        assert_eq!(describe(4242), "errno 4242");
+    }
+
+    #[test]
+    fn an_io_error_without_an_errno_keeps_its_text() {
+        assert_eq!(describe_io(&io::Error::other("no header")), "no header");
+        let failed = io::Error::from_raw_os_error(nix::libc::EACCES);
+        assert_eq!(describe_io(&failed), "EACCES (13): Permission denied");
+    }
 }

@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::HasErrno;
+use crate::errno::{describe_io, HasErrno};
 
 /// A file or a directory could not be read, written, created, ...
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {path}: {source}")]
+#[error("cannot {action} {path}: {}", describe_io(.source))]
 pub struct FileError {
     /// `read`, `write`, ...
     pub action: &'static str,
@@ -20,6 +20,9 @@ pub struct FileError {
 }
 
 impl FileError {
+    /// The id of this error in docs/user/errors.md, also of the variants that it becomes in other crates.
+    pub const ID: &'static str = "SMB-H001";
+
     /// An error of that action on that file.
     pub fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self {
@@ -33,6 +36,10 @@ impl FileError {
 impl HasErrno for FileError {
     fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()
+    }
+
+    fn id(&self) -> Option<&'static str> {
+        Some(Self::ID)
     }
 }
 

@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(error.errno(), Some(nix::libc::ENOENT));
         assert!(error
             .to_string()
-            .contains("/nonexistent/state.json: No such"));
+            .contains("/nonexistent/state.json: ENOENT (2): No such"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! - [`deadline`]: a moment that several steps share, and calls that the kernel may never return from.
 //! - [`process`]: a process that no other can be taken for, and whether it still runs.
 //! - [`command`]: a program, run to its end or to a deadline.
-//! - [`HasErrno`]: an error that an errno stands behind, whichever crate it is of.
+//! - [`errno`]: the one form of an errno in texts, and [`HasErrno`], an error that has one.
 //! - [`LockFile`]: a lock between processes, with a deadline.
 //! - [`json_file`]: a JSON file that is replaced as a whole.
 //! - [`Sightings`], [`Told`], [`Notebook`]: what this host remembers between short-lived processes.
@@ -13,7 +13,7 @@
 
 pub mod command;
 pub mod deadline;
-mod errno;
+pub mod errno;
 pub mod files;
 pub mod json_file;
 mod lock_file;

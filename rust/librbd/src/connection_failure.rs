@@ -19,24 +19,57 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What a connection failed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// Nothing names the monitors.
+    /// Neither the Ceph configuration nor the device-config names the monitors.
+    ///
+    /// Fix: Set `mon_host` in /etc/ceph/ceph.conf, or set device-config:mon_host.
     NoMonitors,
-    /// An entry of `mon_host` names no monitor: what is wrong with it.
+    /// An entry of `mon_host` is not the address of a monitor.
+    ///
+    /// Fix: Correct `mon_host` in the file, or in the device-config, that the text names.
     BadMonitors(String),
     /// These names of monitors do not resolve.
+    ///
+    /// Fix: Use IP addresses in `mon_host`, or fix the DNS of this host.
     UnknownHosts(Vec<String>),
-    /// There is no key of the user.
+    /// No keyring file of this host has a key of the user.
+    ///
+    /// Fix: Copy the output of `ceph auth get client.USER` to /etc/ceph/ceph.client.USER.keyring on this host.
     NoKey,
-    /// A key is of a type that this librados does not have.
+    /// The key is of a type that this librados does not support.
+    ///
+    /// Fix: Create a user with a key of type aes, or update ceph-common on this host.
     KeyType,
     /// No monitor replied in time.
+    ///
+    /// Fix: Compare the addresses with `ceph mon dump`, and open ports 3300 and 6789 of the monitors to this host.
     Silent,
-    /// The monitors refuse the user, or the key.
+    /// The monitors refused the user or its key.
+    ///
+    /// Fix: Compare the key with `ceph auth get client.USER` on a node of the cluster.
     Refused,
     /// The monitors and this client have no method of authentication in common.
+    ///
+    /// Fix: Set `auth_client_required = cephx` in /etc/ceph/ceph.conf on this host.
     NoMethod,
-    /// Anything else.
+    /// The connection failed for another reason, which the text names.
     Other,
+}
+
+impl Cause {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::NoMonitors => "SMB-L020",
+            Self::UnknownHosts(_) => "SMB-L021",
+            Self::NoKey => "SMB-L022",
+            Self::KeyType => "SMB-L023",
+            Self::Silent => "SMB-L024",
+            Self::Refused => "SMB-L025",
+            Self::Other => "SMB-L026",
+            Self::BadMonitors(_) => "SMB-L027",
+            Self::NoMethod => "SMB-L028",
+        }
+    }
 }
 
 /// A connection that was not made.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use hostos::errno::{describe, describe_io};
 use nix::errno::Errno;
 
 use crate::connection_failure::ConnectionFailure;
@@ -74,7 +75,7 @@ pub enum Error {
     /// A call of librados or librbd failed.
     #[error(
         "{call} failed on {object}: {}{}",
-        describe_errno(*.errno),
+        describe(*.errno),
         .detail.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
     )]
     Call {
@@ -90,7 +91,7 @@ pub enum Error {
 
     /// The image may have no more snapshots.
     #[error(
-        "no snapshot of {image} can be taken: it has its limit of {limit} snapshots; \
+        "cannot take a snapshot of {image}: its limit of {limit} snapshots is reached; \
          remove snapshots, or remove the limit: 'rbd snap limit clear {}'",
         crate::shell::quoted(image)
     )]
@@ -111,7 +112,7 @@ pub enum Error {
     },
 
     /// None of the keyring files has the user's key.
-    #[error("there is no key of {user} in {files}")]
+    #[error("{files} contain no key of {user}")]
     NoKey {
         /// The user, with `client.`.
         user: String,
@@ -119,8 +120,8 @@ pub enum Error {
         files: String,
     },
 
-    /// The cluster answered something this crate cannot make sense of.
-    #[error("the answer to {what} cannot be understood: {reason}")]
+    /// The reply of the cluster cannot be read.
+    #[error("the reply to {what} cannot be read: {reason}")]
     Malformed {
         /// What was asked.
         what: String,
@@ -130,6 +131,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::LibraryMissing { .. } => "SMB-L001",
+            Self::SymbolMissing { .. } => "SMB-L002",
+            Self::File { .. } => "SMB-L003",
+            Self::BadFile { .. } => "SMB-L004",
+            Self::NoConnection(failure) => failure.cause.id(),
+            Self::Call { .. } => "SMB-L005",
+            Self::SnapshotLimit { .. } => "SMB-L006",
+            Self::BadArgument { .. } => "SMB-L007",
+            Self::NoKey { .. } => "SMB-L008",
+            Self::Malformed { .. } => "SMB-L009",
+        }
+    }
+
     /// The error number (positive), where a call or a file gave one.
     pub fn errno(&self) -> Option<i32> {
         match self {
@@ -163,13 +180,12 @@ impl Error {
 
     /// **Whether a change was made is unknown**: the cluster may have made it, or may still make
     /// it. Read again before doing anything about it.
-    ///
-    /// That is so after ETIMEDOUT, and after EBADMSG from librbd: of its operations that take
-    /// several steps, some go on after a step without an answer, and fail to decode nothing.
+    /// See [`is_outcome_unknown`].
     pub fn is_outcome_unknown(&self) -> bool {
-        let undecodable = matches!(self, Self::Call { call, .. } if call.starts_with("rbd_"))
-            && self.is_call_errno(Errno::EBADMSG);
-        undecodable || self.is_timed_out()
+        match self {
+            Self::Call { call, errno, .. } => is_outcome_unknown(call, *errno),
+            _ => self.is_timed_out(),
+        }
     }
 
     /// The pool's quota is reached (EDQUOT) or the cluster is full (ENOSPC).
@@ -211,18 +227,11 @@ impl Error {
     }
 }
 
-/// The name and meaning of an error number: `ENOENT (2): No such file or directory`.
-fn describe_errno(errno: i32) -> String {
-    match Errno::from_raw(errno) {
-        Errno::UnknownErrno => format!("errno {errno}"),
-        known => format!("{known:?} ({errno}): {}", known.desc()),
-    }
-}
-
-fn describe_io(error: &io::Error) -> String {
-    error
-        .raw_os_error()
-        .map_or_else(|| error.to_string(), describe_errno)
+/// Whether the outcome of a failed call is unknown: after ETIMEDOUT, and after EBADMSG from librbd. Some of
+/// librbd's operations with several steps go on after a step without a reply, and then fail to decode it.
+#[must_use]
+pub fn is_outcome_unknown(call: &str, errno: i32) -> bool {
+    errno == Errno::ETIMEDOUT as i32 || (errno == Errno::EBADMSG as i32 && call.starts_with("rbd_"))
 }
 
 /// Turns a C result (negative: an errno) into the number or an error.

@@ -78,7 +78,7 @@ pub use cluster::Cluster;
 pub use connect::inspect;
 pub use connection_failure::{Cause, ConnectionFailure};
 pub use contents::ImageInfo;
-pub use error::{Error, Result};
+pub use error::{is_outcome_unknown, Error, Result};
 pub use files::Fault;
 pub use group::{Group, GroupSnapshot};
 pub use header::Header;

@@ -12,10 +12,24 @@ use uuid::Uuid;
 
 use crate::connection::keep_reply;
 use crate::error::{Failure, SM_GENERAL};
+use crate::failures::of_engine;
+use crate::panic::INTERNAL;
 use crate::toolstack::PythonToolstack;
 
-/// SM's name of an error for what a driver does not have.
-const UNIMPLEMENTED: &str = "Unimplemented";
+/// smblock does not have the SR type.
+///
+/// Fix: Run the command for an SR of one of the types that the text names.
+#[derive(Debug, thiserror::Error)]
+#[error("smblock has no SRs of type {name:?}, only of type {known}")]
+pub struct UnknownType {
+    name: String,
+    known: String,
+}
+
+impl UnknownType {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const ID: &'static str = "SMB-P003";
+}
 
 /// All SR types. The first one is that of a device-config that no type recognises.
 const SR_TYPES: [&SrType; 2] = [&sr_ceph::engine::SR_TYPE, &sr_crucible::engine::SR_TYPE];
@@ -23,13 +37,12 @@ const SR_TYPES: [&SrType; 2] = [&sr_ceph::engine::SR_TYPE, &sr_crucible::engine:
 /// The SR type of that name.
 pub fn sr_type(name: &str) -> Result<&'static SrType, Failure> {
     let found = SR_TYPES.into_iter().find(|sr_type| sr_type.name == name);
-    found.ok_or_else(|| Failure {
-        key: UNIMPLEMENTED,
-        errno: None,
-        message: format!(
-            "smblock has no SRs of type {name:?}, only of type {}",
-            SR_TYPES.map(|sr_type| sr_type.name).join(" and ")
-        ),
+    found.ok_or_else(|| {
+        let unknown = UnknownType {
+            name: name.to_owned(),
+            known: SR_TYPES.map(|sr_type| sr_type.name).join(" and "),
+        };
+        Failure::from(unknown)
     })
 }
 
@@ -78,7 +91,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Unsupported { .. } => Failure {
-                key: UNIMPLEMENTED,
+                id: error.id(),
+                key: of_engine(&error),
                 errno: None,
                 message: error.to_string(),
             },
@@ -114,6 +128,7 @@ fn of_sr_type(error: Box<dyn StdError + Send + Sync>) -> Failure {
     match error.downcast::<Refused>() {
         Ok(error) => Failure::from(*error),
         Err(error) => Failure {
+            id: Some(INTERNAL),
             key: SM_GENERAL,
             errno: None,
             message: error.to_string(),

@@ -12,6 +12,7 @@ const DOC: &str = "\
 A storage operation failed.
 
 str(error)  what failed, on which object, and what to do about it
+error.id    the id of the error in docs/user/errors.md (\"SMB-C015\"), or None
 error.key   the name of SM's error, as in XE_SR_ERRORCODES.xml (\"VDIInUse\", \"SRNoSpace\", ...)
 error.errno the errno of the call that failed, or None";
 
@@ -21,11 +22,12 @@ mod python {
 
 /// The class `smblock.Error`, a subclass of `Exception`.
 ///
-/// `key` and `errno` have defaults on the class, so that they exist on every instance, also on one
+/// `id`, `key` and `errno` have defaults on the class, so that they exist on every instance, also on one
 /// that Python code raises itself.
 pub fn class(py: Python<'_>) -> PyResult<&PyType> {
     let class = py.get_type::<python::Error>();
     class.setattr("__doc__", DOC)?;
+    class.setattr("id", py.None())?;
     class.setattr("key", SM_GENERAL)?;
     class.setattr("errno", py.None())?;
     Ok(class)
@@ -34,6 +36,8 @@ pub fn class(py: Python<'_>) -> PyResult<&PyType> {
 /// What becomes a `smblock.Error` at the border: Rust errors of the layers below convert into this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    /// The id of the error in docs/user/errors.md. The text begins with it.
+    pub id: Option<&'static str>,
     /// The name of an error in SM's `XE_SR_ERRORCODES.xml`. SM turns a name that it does not know
     /// into "unknown key", which tells the administrator nothing.
     pub key: &'static str,
@@ -43,13 +47,24 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// The text that reaches `xe` and SMlog: `SMB-C015: VDI ... is in use: ...`.
+    fn text(&self) -> String {
+        match self.id {
+            Some(id) => format!("{id}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
+}
+
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         Python::with_gil(|py| {
-            let error = python::Error::new_err(for_xml(&failure.message).into_owned());
+            let error = python::Error::new_err(for_xml(&failure.text()).into_owned());
             let value = error.instance(py);
             let filled = value
-                .setattr("key", failure.key)
+                .setattr("id", failure.id)
+                .and_then(|()| value.setattr("key", failure.key))
                 .and_then(|()| value.setattr("errno", failure.errno));
             // Only out of memory gets here; that error then says more than a half-filled one.
             filled.err().unwrap_or(error)
@@ -65,6 +80,7 @@ mod tests {
 
     fn failure() -> Failure {
         Failure {
+            id: Some("SMB-C015"),
             key: "VDIInUse",
             errno: Some(16),
             message: "VDI 1234 is in use on host h2; shut down the VM there".to_owned(),
@@ -72,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_carries_sms_name_the_errno_and_the_message() {
+    fn an_error_carries_its_id_sms_name_the_errno_and_the_message() {
         pyo3::prepare_freethreaded_python();
         Python::with_gil(|py| {
             class(py).unwrap();
@@ -86,7 +102,13 @@ mod tests {
                 value.getattr("errno").unwrap().extract::<i32>().unwrap(),
                 16
             );
-            assert_eq!(value.str().unwrap().to_str().unwrap(), failure().message);
+            assert_eq!(
+                value.getattr("id").unwrap().extract::<&str>().unwrap(),
+                "SMB-C015"
+            );
+            let text = value.str().unwrap();
+            let text = text.to_str().unwrap();
+            assert_eq!(text, format!("SMB-C015: {}", failure().message));
         });
     }
 
@@ -100,7 +122,7 @@ mod tests {
                 ..failure()
             });
             let text = error.instance(py).str().unwrap().to_str().unwrap();
-            assert_eq!(text, "the lock 'ctl\\u{1}x'");
+            assert_eq!(text, "SMB-C015: the lock 'ctl\\u{1}x'");
         });
     }
 

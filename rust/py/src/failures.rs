@@ -1,18 +1,44 @@
-//! Which of SM's errors each failure of an SR becomes: one table, total over the enum.
+//! Which of SM's errors each failure becomes. This is the only place with SM's names: a total match over
+//! each enum, without a wildcard.
 
-use sr::device_config::Refused;
+use sr::device_config::{Problem, Refused};
+use sr::engine::Error as EngineError;
 use sr_ceph::device_config::ConfigError;
 use sr_ceph::Error;
 use sr_crucible::config::ConfigError as CrucibleConfigError;
 use sr_crucible::Error as CrucibleError;
 
+use crate::engines::UnknownType;
 use crate::error::{Failure, SM_GENERAL};
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure {
-            key: sm_key(&error),
+            id: Some(error.id()),
+            key: of_ceph(&error),
             errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<CrucibleError> for Failure {
+    fn from(error: CrucibleError) -> Self {
+        Failure {
+            id: Some(error.id()),
+            key: of_crucible(&error),
+            errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<UnknownType> for Failure {
+    fn from(error: UnknownType) -> Self {
+        Failure {
+            id: Some(UnknownType::ID),
+            key: "Unimplemented",
+            errno: None,
             message: error.to_string(),
         }
     }
@@ -21,7 +47,8 @@ impl From<Error> for Failure {
 impl From<Refused> for Failure {
     fn from(error: Refused) -> Self {
         Failure {
-            key: error.sm_error(),
+            id: Some(error.id()),
+            key: of_refused(&error.problem),
             errno: None,
             message: error.to_string(),
         }
@@ -31,7 +58,8 @@ impl From<Refused> for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Failure {
-            key: error.sm_error(),
+            id: Some(error.id()),
+            key: of_ceph_config(&error),
             errno: None,
             message: error.to_string(),
         }
@@ -41,27 +69,50 @@ impl From<ConfigError> for Failure {
 impl From<CrucibleConfigError> for Failure {
     fn from(error: CrucibleConfigError) -> Self {
         Failure {
-            key: error.sm_error(),
+            id: Some(error.id()),
+            key: of_crucible_config(&error),
             errno: None,
             message: error.to_string(),
         }
     }
 }
 
-impl From<CrucibleError> for Failure {
-    fn from(error: CrucibleError) -> Self {
-        Failure {
-            key: sm_key_of_crucible(&error),
-            errno: error.errno(),
-            message: error.to_string(),
-        }
+/// An error of an SR type itself is in the table of that type.
+pub fn of_engine(error: &EngineError) -> &'static str {
+    match error {
+        EngineError::Unsupported { .. } => "Unimplemented",
+        EngineError::Failed { .. } => SM_GENERAL,
     }
 }
 
-/// As [`sm_key`], for SRs of type crucible.
-fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
+fn of_refused(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::BadCharacter { .. } => "BadCharacter",
+        Problem::Empty | Problem::TooLong { .. } | Problem::Meaning(_) => "InvalidArg",
+    }
+}
+
+fn of_ceph_config(error: &ConfigError) -> &'static str {
     match error {
-        CrucibleError::NotUndone { first, .. } => sm_key_of_crucible(first),
+        ConfigError::PoolMissing => "ConfigParamsMissing",
+        ConfigError::UnknownKey { .. }
+        | ConfigError::Secret { .. }
+        | ConfigError::Conflict { .. } => "InvalidArg",
+        ConfigError::Refused(refused) => of_refused(&refused.problem),
+    }
+}
+
+fn of_crucible_config(error: &CrucibleConfigError) -> &'static str {
+    match error {
+        CrucibleConfigError::NoVolumes => "ConfigParamsMissing",
+        CrucibleConfigError::UnknownKey { .. } | CrucibleConfigError::Secret { .. } => "InvalidArg",
+        CrucibleConfigError::Refused(refused) => of_refused(&refused.problem),
+    }
+}
+
+fn of_crucible(error: &CrucibleError) -> &'static str {
+    match error {
+        CrucibleError::NotUndone { first, .. } => of_crucible(first),
         CrucibleError::Registry { .. } | CrucibleError::Catalogue { .. } => "SRUnavailable",
         CrucibleError::Machine { source, .. } if source.is_busy() => "VDIInUse",
         CrucibleError::Machine { .. } | CrucibleError::TargetsDown { .. } => "VDIUnavailable",
@@ -81,17 +132,18 @@ fn sm_key_of_crucible(error: &CrucibleError) -> &'static str {
     }
 }
 
-/// The name in SM's `XE_SR_ERRORCODES.xml`, before [`key_for`].
-fn sm_key(error: &Error) -> &'static str {
+fn of_ceph(error: &Error) -> &'static str {
     match error {
-        Error::Cluster { source, .. } if source.is_full() => "SRNoSpace",
-        // An image or a snapshot that somebody has removed; a pool or an SR has errors of its own.
+        Error::NotUndone { first, .. } => of_ceph(first),
+        Error::Cluster { source, .. } if source.is_out_of_space() => "SRNoSpace",
+        // A removed image or snapshot. A missing pool or SR has an error of its own.
         Error::Cluster { source, .. } if source.is_not_found() || source.is_about_image() => {
             "VDIUnavailable"
         }
-        Error::Cluster { .. } | Error::Unexpected { .. } | Error::Unreachable { .. } => {
-            "SRUnavailable"
-        }
+        Error::Cluster { .. }
+        | Error::Changed(_)
+        | Error::Encoding { .. }
+        | Error::Unreachable { .. } => "SRUnavailable",
         Error::PoolMissing { .. } | Error::PoolNotForRbd { .. } | Error::SrMissing { .. } => {
             "SRUnavailable"
         }
@@ -117,8 +169,8 @@ fn sm_key(error: &Error) -> &'static str {
         Error::VdiMissing { .. } => "VDIMissing",
         Error::VdiExists { .. } | Error::ForeignImage { .. } => "VDIExists",
         Error::BadSize { .. } | Error::Shrink { .. } => "VDISize",
-        Error::NoRoom { source, .. } => source.sm_error(),
-        Error::Usage(source) => source.sm_error(),
+        Error::NoRoom { .. } => "SRNoSpace",
+        Error::Usage(_) => "SRUnavailable",
         Error::Damaged { .. } => "MetadataError",
     }
 }

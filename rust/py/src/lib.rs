@@ -11,6 +11,9 @@ mod connection;
 mod convert;
 mod engines;
 mod error;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod error_page;
 mod failures;
 mod logging;
 mod panic;

@@ -61,9 +61,13 @@ where
     })
 }
 
+/// The id of an error inside smblock itself, in docs/user/errors.md.
+pub const INTERNAL: &str = "SMB-P001";
+
 fn from_panic(operation: &str, payload: &(dyn Any + Send)) -> Failure {
     let place = PLACE.with(|slot| slot.borrow_mut().take());
     Failure {
+        id: Some(INTERNAL),
         key: SM_GENERAL,
         errno: None,
         message: format!(
@@ -134,7 +138,10 @@ mod tests {
     fn a_panic_without_the_gil_reaches_sm_as_an_ordinary_error() {
         let (key, message) = caught_by_sm("panics_without_the_gil");
         assert_eq!(key, SM_GENERAL);
-        assert!(message.starts_with("SR.scan: internal error"), "{message}");
+        assert!(
+            message.starts_with("SMB-P001: SR.scan: internal error"),
+            "{message}"
+        );
         assert!(message.contains("index 7 out of range"), "{message}");
         assert!(message.contains("panic.rs:"), "{message}");
     }
@@ -167,6 +174,7 @@ mod tests {
                     .join()
                     .map(drop)
                     .map_err(|_| Failure {
+                        id: None,
                         key: SM_GENERAL,
                         errno: None,
                         message: "thread".to_owned(),

@@ -46,6 +46,7 @@ impl From<Place> for FoundPool {
 
 fn write(list: &impl Serialize) -> Result<String, Failure> {
     xml::write(list).map_err(|e| Failure {
+        id: Some(crate::panic::INTERNAL),
         key: SM_GENERAL,
         errno: None,
         message: format!("writing the reply to sr_probe: {e}"),

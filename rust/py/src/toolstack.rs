@@ -75,6 +75,7 @@ fn registered<T>(reply: Reply<T>) -> sr::host::Result<T> {
     reply.map_err(|message| HostError {
         message,
         errno: None,
+        id: None,
     })
 }
 

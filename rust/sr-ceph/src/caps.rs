@@ -90,7 +90,7 @@ impl Caps {
     /// What an administrator can do about an error for which caps may be the cause.
     #[must_use]
     pub fn advise(&self, error: &Error) -> Option<String> {
-        let Error::Cluster { source, .. } = error else {
+        let Error::Cluster { source, .. } = error.cause() else {
             return None;
         };
         self.advise_on(source)

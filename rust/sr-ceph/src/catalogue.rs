@@ -116,8 +116,8 @@ impl<'a> Catalogue<'a> {
         let object = self.object();
         match self.cluster.swap(&object, swap) {
             Ok(()) => Ok(true),
-            Err(e) if e.is_conflict() => Ok(false),
-            Err(e) if e.is_unknown() => self.commit_again(doing, swap, e),
+            Err(e) if e.is_compare_failed() => Ok(false),
+            Err(e) if e.is_outcome_unknown() => self.commit_again(doing, swap, e),
             Err(e) => Err(e).doing(doing),
         }
     }
@@ -130,7 +130,7 @@ impl<'a> Catalogue<'a> {
         match self.cluster.swap(&self.object(), swap) {
             Ok(()) => Ok(true),
             // The first request arrived between the look and the second one; or somebody else's.
-            Err(e) if e.is_conflict() => Ok(self.was_applied(swap)),
+            Err(e) if e.is_compare_failed() => Ok(self.was_applied(swap)),
             Err(_) => Err(lost).doing(doing),
         }
     }

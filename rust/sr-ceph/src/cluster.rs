@@ -33,9 +33,9 @@ fn describe_errno(errno: i32) -> String {
         0 => "failed".to_owned(),
         // librados gives this errno for a client that was put on the blocklist.
         nix::libc::ESHUTDOWN => {
-            "this client was put on the cluster's blocklist (ESHUTDOWN, errno 108)".to_owned()
+            "ESHUTDOWN (108): this client was put on the cluster's blocklist".to_owned()
         }
-        _ => sr::errno::describe(errno),
+        _ => hostos::errno::describe(errno),
     }
 }
 
@@ -56,20 +56,18 @@ impl ClusterError {
     }
 
     /// The object or image exists already.
-    pub fn is_exists(&self) -> bool {
+    pub fn is_already_there(&self) -> bool {
         self.errno == nix::libc::EEXIST
     }
 
     /// A compare-and-swap found another value than the expected one.
-    pub fn is_conflict(&self) -> bool {
+    pub fn is_compare_failed(&self) -> bool {
         self.errno == nix::libc::ECANCELED
     }
 
-    /// Nobody can say whether the call was applied, or still will be. librbd answers EBADMSG
-    /// where the acknowledgement of a change it had sent to other clients stayed away.
-    pub fn is_unknown(&self) -> bool {
-        self.errno == nix::libc::ETIMEDOUT
-            || (self.errno == nix::libc::EBADMSG && self.call.starts_with("rbd_"))
+    /// The call may have been applied, or may still be applied: [`librbd::is_outcome_unknown`].
+    pub fn is_outcome_unknown(&self) -> bool {
+        librbd::is_outcome_unknown(&self.call, self.errno)
     }
 
     /// What takes a snapshot.
@@ -86,7 +84,7 @@ impl ClusterError {
     }
 
     /// The pool or the cluster has no room left.
-    pub fn is_full(&self) -> bool {
+    pub fn is_out_of_space(&self) -> bool {
         matches!(self.errno, nix::libc::EDQUOT | nix::libc::ENOSPC)
     }
 }

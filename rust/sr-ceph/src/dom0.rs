@@ -119,6 +119,7 @@ impl From<NoRoute> for HostError {
         HostError {
             errno: Some(error.errno()),
             message: format!("{error} (EPROTONOSUPPORT (93)); {}", error.remedy()),
+            id: Some(error.id()),
         }
     }
 }
@@ -127,6 +128,7 @@ fn from_ceph(error: librbd::Error) -> HostError {
     HostError {
         errno: error.errno(),
         message: error.to_string(),
+        id: Some(error.id()),
     }
 }
 
@@ -166,6 +168,7 @@ fn from_xapi(message: String) -> HostError {
     HostError {
         message,
         errno: None,
+        id: None,
     }
 }
 
@@ -283,6 +286,7 @@ impl Host for Dom0<'_> {
         let cluster = self.cluster.ok_or_else(|| HostError {
             message: format!("cannot map {}: no connection", request.image_name),
             errno: Some(nix::libc::ENOTCONN),
+            id: None,
         })?;
         let route = self.route(cluster)?;
         let mapping = self.krbd.map(&hostdev::MapRequest {

@@ -1,23 +1,28 @@
-//! What can go wrong, in words for the administrator who reads it at three in the morning.
+//! What can go wrong, in the words of an administrator.
 
 mod advice;
 mod by_hand;
+mod changed;
 mod context;
+mod ids;
 mod pools;
+mod rollback;
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use self::advice::{advise_on_damage, advise_on_hold};
+use self::advice::{advise_on_damage, advise_on_hold, describe_rollback};
 use crate::cluster::ClusterError;
 use crate::hold::Hold;
 use crate::host::HostError;
+use crate::lease::LEASE_SECONDS;
 use crate::record::Unreadable;
 use crate::size::Size;
 use crate::usage::{NoRoom, UsageError};
 
 pub use self::by_hand::{ByHand, Migrating};
+pub use self::changed::Changed;
 pub(crate) use self::context::Context;
 use self::pools::{advise_on_pool, names};
 
@@ -27,7 +32,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why an operation on an SR or a VDI was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The cluster did not do what was asked.
+    /// A call to the Ceph cluster failed. The text has the call, the object and the errno.
+    ///
+    /// Fix: Run `smblock-admin check` with the SR's device-config, and `ceph health detail` on a node of the
+    /// cluster.
     #[error("{doing}: {source}")]
     Cluster {
         /// What this driver was about.
@@ -35,7 +43,9 @@ pub enum Error {
         /// What the cluster answered.
         source: ClusterError,
     },
-    /// This host's kernel did not do what was asked.
+    /// A call to this host, or to XAPI, failed.
+    ///
+    /// Fix: See `dmesg` and /var/log/SMlog, and run `smblock-admin check` with the SR's device-config.
     #[error("{doing}: {source}")]
     Host {
         /// What this driver was about.
@@ -44,7 +54,7 @@ pub enum Error {
         source: HostError,
     },
     /// The cluster cannot be reached as that user.
-    #[error("the Ceph cluster cannot be used: {source}{}. 'smblock-admin check' with the same device-config looks at each part on this host", .fix.as_ref().map(|fix| format!(". Fix: {fix}")).unwrap_or_default())]
+    #[error("the Ceph cluster cannot be used: {source}{}. Run 'smblock-admin check' with the same device-config on this host", .fix.as_ref().map(|fix| format!(". Fix: {fix}")).unwrap_or_default())]
     Unreachable {
         /// How to fix it, if that is known.
         fix: Option<String>,
@@ -53,9 +63,9 @@ pub enum Error {
     },
     /// The cluster has no such pool.
     #[error(
-        "the Ceph cluster has no pool {pool}; it has: {}. {}",
+        "the Ceph cluster has no pool {pool}; it has: {}. {advice}",
         names(present),
-        advise_on_pool(pool, present)
+        advice = advise_on_pool(pool, present)
     )]
     PoolMissing {
         /// The name that was asked for.
@@ -64,7 +74,7 @@ pub enum Error {
         present: BTreeMap<i64, String>,
     },
     /// The pool that the SR is in has another name.
-    #[error("SR {sr}: the pool with id {id} of this SR is now called {now}, not {pool}. Give it its name back: ceph osd pool rename {now} {pool}. Or unplug the SR on every host, then destroy its PBDs and make them anew with device-config:pool={now}; the caps of the user must name that pool too. Nothing was changed")]
+    #[error("SR {sr}: the pool with id {id} of this SR is now called {now}, not {pool}. Give it its name back: ceph osd pool rename {now} {pool}. Or unplug the SR on every host, then destroy its PBDs and create them again with device-config:pool={now}. The caps of the user must name that pool too. Nothing was changed")]
     PoolRenamed {
         /// The SR.
         sr: Uuid,
@@ -76,7 +86,7 @@ pub enum Error {
         now: String,
     },
     /// The pool that the SR was in does not exist any more.
-    #[error("SR {sr} was in pool {was} with id {id}, which was deleted with all disks in it; the cluster now has: {present}. A pool of the same name that was made anew is not that pool. Nothing was changed")]
+    #[error("SR {sr} was in pool {was} with id {id}, which was deleted with all disks in it; the cluster now has: {present}. A new pool of the same name is not that pool. Nothing was changed")]
     PoolDeleted {
         /// The SR.
         sr: Uuid,
@@ -88,13 +98,13 @@ pub enum Error {
         present: String,
     },
     /// The pool is not meant for RBD images.
-    #[error("pool {pool} is not enabled for RBD: if it may hold VM disks, run 'ceph osd pool application enable {pool} rbd'; nothing was changed")]
+    #[error("pool {pool} is not enabled for RBD: to allow VM disks in it, run 'ceph osd pool application enable {pool} rbd'. Nothing was changed")]
     PoolNotForRbd {
         /// The pool.
         pool: String,
     },
     /// The pool is erasure coded.
-    #[error("pool {pool} is erasure coded, and takes no image headers: name a replicated pool with device-config:pool; nothing was changed")]
+    #[error("pool {pool} is erasure coded, and cannot hold image headers: name a replicated pool with device-config:pool. Nothing was changed")]
     PoolErasure {
         /// The pool.
         pool: String,
@@ -116,7 +126,7 @@ pub enum Error {
         pool: String,
     },
     /// The SR cannot be deleted yet.
-    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash that are still being freed. Destroy its VDIs first, or forget the SR to keep them; space being freed can be waited for with 'smblock-admin reclaim'{outside}")]
+    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash. Destroy its VDIs first, or forget the SR to keep them. Run 'smblock-admin reclaim' to wait for space to be freed{outside}")]
     SrNotEmpty {
         /// The SR.
         sr: Uuid,
@@ -142,7 +152,7 @@ pub enum Error {
         device: String,
     },
     /// Another process frees the SR's space already.
-    #[error("process {pid} on host {host} frees the space of SR {sr} already: 'smblock-admin reclaim --list' shows what is left")]
+    #[error("process {pid} on host {host} already frees the space of SR {sr}. Run 'smblock-admin reclaim --list' to see what is left")]
     WorkerRuns {
         /// The SR.
         sr: Uuid,
@@ -186,13 +196,13 @@ pub enum Error {
         hold: Hold,
     },
     /// An administrator is to make sure of something before the claim is released.
-    #[error("the claim was not released: {source}. Only if that host certainly writes no more: 'smblock-admin release --force' releases it without these checks, and two hosts that write destroy the disk's content")]
+    #[error("the claim was not released: {source}. If you are sure that the host is powered off, run 'smblock-admin release --force', which skips these checks. Two hosts that write to one disk corrupt it")]
     NotReleased {
         /// [`Error::VdiInUse`].
         source: Box<Error>,
     },
     /// The claim was taken while the image was being mapped.
-    #[error("VDI {vdi}: this host was declared dead, or its claim was released, while {device} was being mapped. The device was removed; try again")]
+    #[error("VDI {vdi}: this host lost its claim while {device} was being mapped: it was declared dead, or the claim was released. The device was removed. Try again")]
     ClaimLost {
         /// The VDI.
         vdi: Uuid,
@@ -200,7 +210,7 @@ pub enum Error {
         device: String,
     },
     /// A dead host could not be cut off.
-    #[error("host {host} does not run any more, but its client {address} could not be put on the cluster's blocklist: {source}. Nothing was taken from it, because it may still write")]
+    #[error("host {host} is down, but its client {address} could not be added to the cluster's blocklist: {source}. Its claims were kept, because it may still write. Give the user the cap mon 'profile rbd', then try again")]
     FenceFailed {
         /// The host's UUID.
         host: String,
@@ -210,7 +220,7 @@ pub enum Error {
         source: Box<ClusterError>,
     },
     /// This host was cut off from the cluster, and a device of it is still open.
-    #[error("VDI {vdi}: {device} is of no use any more: its kernel client {address} is on the cluster's blocklist, because this host was taken for dead. Shut down the VM that has it open (I/O errors are expected), then start it again; or reboot this host")]
+    #[error("VDI {vdi}: all I/O of {device} fails, because its kernel client {address} is on the cluster's blocklist. This host was declared dead. Shut down the VM that uses the disk and start it again, or reboot this host")]
     Blocklisted {
         /// The VDI.
         vdi: Uuid,
@@ -220,7 +230,7 @@ pub enum Error {
         address: String,
     },
     /// Another operation on the VDI is under way.
-    #[error("VDI {vdi}: {what} by process {pid} on host {host} is under way and was waited for in vain; try again")]
+    #[error("VDI {vdi}: timed out while waiting: {what} by process {pid} on host {host} is under way. Try again")]
     VdiBusy {
         /// The VDI.
         vdi: Uuid,
@@ -242,7 +252,7 @@ pub enum Error {
         address: String,
     },
     /// An image of the name that is needed exists and is not this VDI's.
-    #[error("VDI {vdi}: an image named {image} already exists in pool {pool} and is not in the catalogue; it was left alone. Rename or remove it, then try again")]
+    #[error("VDI {vdi}: an image named {image} already exists in pool {pool} and is not in the catalogue. It was not changed. Rename it ('rbd rename') or remove it ('rbd rm'), then try again")]
     ForeignImage {
         /// The VDI.
         vdi: Uuid,
@@ -264,7 +274,7 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is smaller than the VDI.
-    #[error("VDI {vdi}: image {image} has {} but the VDI {}: it was shrunk outside this driver. Grow it back ('rbd resize --size {expected}B {pool}/{image}'; what it lost reads as zeros), then try again", Size(*actual), Size(*expected))]
+    #[error("VDI {vdi}: image {image} has {} but the VDI {}: it was shrunk outside this driver. Grow it again with 'rbd resize --size {expected}B {pool}/{image}' (the lost part reads as zeros), then try again", Size(*actual), Size(*expected))]
     ImageShrunk {
         /// The VDI.
         vdi: Uuid,
@@ -281,7 +291,7 @@ pub enum Error {
     #[error(transparent)]
     ByHand(Box<ByHand>),
     /// The image has features that this kernel cannot map.
-    #[error("VDI {vdi}: this host's kernel cannot map image {image}: it lacks the features {features}. Drop them: rbd feature disable {pool}/{image} {features}")]
+    #[error("VDI {vdi}: this host's kernel cannot map image {image}: it lacks the features {features}. Disable them: rbd feature disable {pool}/{image} {features}")]
     Features {
         /// The VDI.
         vdi: Uuid,
@@ -293,7 +303,7 @@ pub enum Error {
         features: String,
     },
     /// A size that no image can have.
-    #[error("a VDI of {size} bytes cannot be made: sizes go from 1 byte to {}", Size(*max))]
+    #[error("cannot create a VDI of {size} bytes: the size must be from 1 byte to {}", Size(*max))]
     BadSize {
         /// Bytes asked for.
         size: i128,
@@ -313,7 +323,7 @@ pub enum Error {
         size: u64,
     },
     /// A snapshot takes no writes.
-    #[error("VDI {vdi} is a snapshot: it can be read and cloned, not {refused}")]
+    #[error("VDI {vdi} is a snapshot: it can be read and cloned, but not {refused}")]
     ReadOnly {
         /// The VDI.
         vdi: Uuid,
@@ -329,7 +339,7 @@ pub enum Error {
         snapshot: Uuid,
     },
     /// One more clone of a clone, and no kernel could map the disk.
-    #[error("VDI {vdi}: its image {image} has {depth} parents, one behind the other, and a kernel maps 16 at most; make it stand alone (which copies its data) with 'rbd flatten {pool}/{image}', or copy the VDI")]
+    #[error("VDI {vdi}: its image {image} has a clone chain of {depth} parents, and kernels map at most 16. Flatten it (which copies its data) with 'rbd flatten {pool}/{image}', or copy the VDI")]
     ChainTooLong {
         /// The VDI.
         vdi: Uuid,
@@ -342,7 +352,7 @@ pub enum Error {
     },
     /// One more snapshot, and no kernel could map the disk.
     #[error(
-        "VDI {vdi} has {count} snapshots, and a kernel maps a disk with 510 at most: destroy some"
+        "VDI {vdi} has {count} snapshots, and kernels map disks with at most 510. Destroy snapshots with 'xe vdi-destroy'"
     )]
     TooManySnapshots {
         /// The VDI.
@@ -352,7 +362,7 @@ pub enum Error {
     },
     /// The snapshot behind a VDI is gone.
     #[error(
-        "VDI {vdi}: image {image} has no snapshot {snapshot}: it was removed outside this driver"
+        "VDI {vdi}: image {image} has no snapshot {snapshot}: it was removed outside this driver. Destroy the VDI with 'xe vdi-destroy uuid={vdi}'"
     )]
     SnapshotMissing {
         /// The VDI.
@@ -374,7 +384,7 @@ pub enum Error {
     #[error(transparent)]
     Usage(#[from] UsageError),
     /// A catalogue value cannot be read.
-    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was left as it is{}", advise_on_damage(.sr, .pool, .key, .source))]
+    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was not changed{advice}", advice = advise_on_damage(.sr, .pool, .key, .source))]
     Damaged {
         /// The SR.
         sr: Uuid,
@@ -385,35 +395,26 @@ pub enum Error {
         /// What is wrong with it.
         source: Unreadable,
     },
-    /// The cluster's answer makes no sense.
-    #[error("{doing}: {detail}")]
-    Unexpected {
-        /// What this driver was about.
+    /// Another process changed what the operation works on.
+    #[error(transparent)]
+    Changed(#[from] Changed),
+    /// A record cannot be written as JSON. This is a bug in smblock.
+    #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
+    Encoding {
+        /// What this driver did.
         doing: String,
-        /// What it got.
-        detail: String,
+        /// Why not.
+        source: serde_json::Error,
     },
-}
-
-impl Error {
-    /// The errno behind it, positive, where there is one.
-    pub fn errno(&self) -> Option<i32> {
-        match self {
-            Error::Cluster { source, .. } if source.errno != 0 => Some(source.errno),
-            Error::Host { source, .. } => source.errno,
-            Error::Unreachable { source, .. } => source.errno(),
-            _ => None,
-        }
-    }
-}
-
-impl Error {
-    /// Nobody can say whether what failed was done, or still will be.
-    pub(crate) fn is_unknown(&self) -> bool {
-        match self {
-            Error::Cluster { source, .. } => source.is_unknown(),
-            Error::Host { source, .. } => source.is_unknown(),
-            _ => false,
-        }
-    }
+    /// An operation failed, and so did its rollback.
+    #[error("{first}. {rollback}. The next command on VDI {vdi} finishes the rollback: at once on this host, after {LEASE_SECONDS} s on another", rollback = describe_rollback(.first.id(), .second.as_ref().map(|e| (e.id(), e.to_string()))))]
+    NotUndone {
+        /// The VDI.
+        vdi: Uuid,
+        /// Why the operation failed.
+        first: Box<Error>,
+        /// Why the rollback failed; `None` if it was not tried, because the outcome of the operation is
+        /// unknown.
+        second: Option<Box<Error>>,
+    },
 }

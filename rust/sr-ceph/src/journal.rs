@@ -11,13 +11,10 @@ use uuid::Uuid;
 
 use crate::catalogue::{intent_key, vdi_key, Catalogue, Entry, Stored};
 use crate::cluster::{Cluster, Swap};
-use crate::error::{Context, Error, Result};
+use crate::error::{Changed, Context, Error, Result};
 use crate::host::Host;
+use crate::lease::LEASE_SECONDS;
 use crate::record::{Action, Intent, Record, VdiRecord};
-
-/// How long a host must have seen an entry unchanged before it may take the operation over. Longer
-/// than the deadlines of all its calls together in the usual case.
-pub const LEASE_SECONDS: u64 = 120;
 
 /// How long the blocklist keeps the owner of an operation that was taken over. A process of this
 /// driver lives for seconds.
@@ -145,10 +142,7 @@ impl Journal<'_> {
                 now.as_ref().map(|s| &s.bytes) == record.as_ref().map(|s| &s.bytes)
             };
             if unchanged(&entry.vdi) {
-                return Err(Error::Unexpected {
-                    doing,
-                    detail: "the catalogue holds something else than was expected; whoever takes the operation over undoes it".into(),
-                });
+                return Err(Changed::Catalogue { doing }.into());
             }
             record = entry.vdi;
         }
@@ -227,10 +221,11 @@ impl Journal<'_> {
         if found.is_some_and(|found| found.bytes == intent.bytes) {
             return Ok(entry);
         }
-        Err(Error::Unexpected {
+        Err(Changed::LeaseLost {
             doing: doing.to_owned(),
-            detail: "another process took the operation over, since this one held it for longer than its lease; look at the VDI again before repeating it".into(),
-        })
+            lease: LEASE_SECONDS,
+        }
+        .into())
     }
 
     /// Whether this host has seen an entry unchanged for so long that its owner counts as gone.

@@ -25,6 +25,7 @@ pub mod host;
 mod image;
 pub mod image_features;
 mod journal;
+mod lease;
 #[cfg(feature = "sim")]
 pub mod memory;
 pub mod messenger;

@@ -47,6 +47,16 @@ pub enum NoRoute {
     },
 }
 
+impl NoRoute {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::OldKernel { .. } => "SMB-C105",
+            Self::NoAddress { .. } => "SMB-C106",
+        }
+    }
+}
+
 /// Monitors without an address of some version, and a command for each that gives it one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Without(Vec<(String, String)>);

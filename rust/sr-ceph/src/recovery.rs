@@ -3,7 +3,7 @@
 //!
 //! **Taking over.** An entry names its owner. Another process may act only if the owner is known to
 //! be gone: a process of this host that does not run any more, or a process of a host that is dead
-//! (`fence.rs`); or if this host has seen the entry unchanged for [`LEASE_SECONDS`], by a clock of its
+//! (`fence.rs`); or if this host has seen the entry unchanged for [`LEASE_SECONDS`](crate::lease::LEASE_SECONDS), by a clock of its
 //! own that is never set. Clocks of different hosts are never compared: they differ by minutes, and
 //! jump. Before it acts, it puts the *owner's* address on the cluster's blocklist. Without that, an
 //! owner that was merely slow could wake up and go on with stale knowledge, and requests it has sent
@@ -64,7 +64,7 @@ impl Repository<'_> {
             recovered += 1;
             match self.take_over(&vdi, &intent) {
                 // The next one would wait as long for a cluster that does not answer.
-                Err(e) if e.is_unknown() => return Err(e),
+                Err(e) if e.is_outcome_unknown() => return Err(e),
                 Err(e) => log::error!("VDI {vdi}: what was left unfinished stays so for now: {e}"),
                 Ok(()) => {}
             }

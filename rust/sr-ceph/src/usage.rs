@@ -204,11 +204,8 @@ impl PoolUsage {
 }
 
 impl NoRoom {
-    /// The name of this error in SM's `XE_SR_ERRORCODES.xml`; XAPI knows it as lack of space.
-    #[must_use]
-    pub const fn sm_error(&self) -> &'static str {
-        "SRNoSpace"
-    }
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const ID: &'static str = "SMB-C100";
 
     /// What leaves no room.
     #[must_use]

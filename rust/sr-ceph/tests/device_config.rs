@@ -77,14 +77,14 @@ fn everything_that_is_given_is_used() {
 #[test]
 fn a_missing_pool_is_reported_with_what_to_type() {
     let error = parse(&[]).unwrap().require_pool().unwrap_err();
-    assert_eq!(error.sm_error(), "ConfigParamsMissing");
+    assert_eq!(error.id(), "SMB-D001");
     assert!(error.to_string().contains("device-config:pool=NAME"));
 }
 
 #[test]
 fn an_unknown_key_is_answered_with_the_list_of_valid_ones() {
     let error = refusal(&[("pool", "vms"), ("Pool", "other"), ("prefix", "x")]);
-    assert_eq!(error.sm_error(), "InvalidArg");
+    assert_eq!(error.id(), "SMB-D002");
     let text = error.to_string();
     assert!(text.contains("'Pool'"), "{text}");
     for key in VALID_KEYS {
@@ -311,8 +311,8 @@ fn an_ms_mode_is_one_that_the_kernel_has() {
 
 #[test]
 fn bad_characters_have_the_error_that_sm_has_for_them() {
-    assert_eq!(refusal(&[("pool", "a b")]).sm_error(), "BadCharacter");
-    assert_eq!(refusal(&[("pool", "-a")]).sm_error(), "InvalidArg");
+    assert_eq!(refusal(&[("pool", "a b")]).id(), "SMB-D012");
+    assert_eq!(refusal(&[("pool", "-a")]).id(), "SMB-D013");
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn a_data_path_that_sm_does_not_have_is_refused_with_those_it_has() {
     let served = ["aio".to_owned()];
     let phy = parse(&[("pool", "vms"), ("datapath", "phy")]).unwrap();
     let refused = phy.datapath().require(&served).unwrap_err();
-    assert_eq!(refused.sm_error(), "InvalidArg");
+    assert_eq!(refused.id(), "SMB-D013");
     let text = refused.to_string();
     assert!(text.contains("device-config:datapath='phy'"), "{text}");
     assert!(text.contains("by aio only"), "{text}");

@@ -40,7 +40,7 @@ pub enum ConfigError {
         key: String,
     },
     /// A secret was given, which SM would write to its log on every command.
-    #[error("device-config:{} is refused: SM logs the device-config, so a secret must not be in it; the key of an encrypted volume belongs into a file of each host (key_file) or a secret of XAPI (key_secret), which the list of volumes names", shown(key))]
+    #[error("device-config:{} is refused: SM logs the device-config, so a secret must not be in it; put the key of an encrypted volume into a file on each host (key_file) or a secret of XAPI (key_secret), and name that in the list of volumes", shown(key))]
     Secret {
         /// The key as it was given.
         key: String,
@@ -51,12 +51,13 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The name of this error in SM's `XE_SR_ERRORCODES.xml`.
-    pub const fn sm_error(&self) -> &'static str {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const fn id(&self) -> &'static str {
         match self {
-            Self::NoVolumes => "ConfigParamsMissing",
-            Self::Refused(refused) => refused.sm_error(),
-            Self::UnknownKey { .. } | Self::Secret { .. } => "InvalidArg",
+            Self::NoVolumes => "SMB-D020",
+            Self::UnknownKey { .. } => "SMB-D021",
+            Self::Secret { .. } => "SMB-D022",
+            Self::Refused(refused) => refused.id(),
         }
     }
 }

@@ -108,13 +108,19 @@ pub(super) fn failure(message: String) -> HostError {
     HostError {
         message,
         errno: None,
+        id: None,
     }
 }
 
 fn io_failure(doing: &str, path: &Path, error: &std::io::Error) -> HostError {
     HostError {
-        message: format!("cannot {doing} {}: {error}", path.display()),
+        message: format!(
+            "cannot {doing} {}: {}",
+            path.display(),
+            hostos::errno::describe_io(error)
+        ),
         errno: error.raw_os_error(),
+        id: None,
     }
 }
 
@@ -129,6 +135,7 @@ pub(super) fn lock(run: &Path, vdi: &Uuid) -> Result<LockFile> {
             LOCK_DEADLINE.as_secs()
         ),
         errno: Some(libc::ETIMEDOUT),
+        id: None,
     })
 }
 

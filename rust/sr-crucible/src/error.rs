@@ -21,7 +21,7 @@ pub enum Hold {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// XAPI did not do what was asked.
-    #[error("{doing}: XAPI answered: {source}")]
+    #[error("{doing}: XAPI returned: {source}")]
     Registry {
         /// What this driver was about.
         doing: String,
@@ -37,7 +37,7 @@ pub enum Error {
         source: HostError,
     },
     /// What could not be undone, after a failure that is told first.
-    #[error("{first}. On top of that, {second}: VDI {vdi} stays claimed by this host until it is activated here again or the SR is plugged again")]
+    #[error("{first}. The rollback of {} also failed ({}: {second}). VDI {vdi} stays claimed by this host until it is attached here again or the SR is plugged again", .first.id(), .second.id())]
     NotUndone {
         /// The volume.
         vdi: Uuid,
@@ -64,7 +64,7 @@ pub enum Error {
         hold: Hold,
     },
     /// An administrator is to make sure of something before the claim is released.
-    #[error("the claim was not released: {source}. Only if that host certainly runs no server: 'smblock-admin release --force' releases it without these checks, and the disk fails under a VM that still uses it there")]
+    #[error("the claim was not released: {source}. If you are sure that the host runs no server of it, run 'smblock-admin release --force', which skips these checks. A VM that still uses the disk there loses it")]
     NotReleased {
         /// [`Error::VdiInUse`].
         source: Box<Error>,
@@ -75,8 +75,8 @@ pub enum Error {
         /// The volume.
         vdi: Uuid,
     },
-    /// Another pool's host has the volume, or one that nobody can tell about.
-    #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and XAPI does not know that host. Once its server certainly does not run, release the claim with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
+    /// Another pool's host has the volume, or a host that XAPI does not have.
+    #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and that host is not in this pool. Make sure that its server is stopped, then release the claim with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
     UnknownHost {
         /// The volume.
         vdi: Uuid,
@@ -88,27 +88,27 @@ pub enum Error {
         since: String,
     },
     /// This host was declared dead, and other hosts may have its disks.
-    #[error("this host ({host}) was declared dead, and other hosts may use its disks: plug the SR again here (xe pbd-unplug, xe pbd-plug)")]
+    #[error("this host ({host}) was declared dead, and other hosts may use its disks: plug the SR again here, with 'xe pbd-unplug' and 'xe pbd-plug'")]
     DeclaredDead {
         /// The host's UUID.
         host: String,
     },
     /// The key is not the one that the volume was served with before.
-    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. Nothing was started. Put the right key where key_file or key_secret of the volume points; if the volume was made anew with this key, run 'smblock-admin accept' for the VDI")]
+    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. No server was started. Put the right key into key_file or key_secret of the volume. If the volume was created again with this key, run 'smblock-admin accept' for the VDI")]
     WrongKey {
         /// The volume.
         vdi: Uuid,
     },
     /// Two hosts reached for the volume at once, and this one was second.
     #[error(
-        "VDI {vdi} is in use: another host claimed it at the same moment. Nothing was started here"
+        "VDI {vdi} is in use: another host claimed it at the same time. No server was started on this host"
     )]
     Outrun {
         /// The volume.
         vdi: Uuid,
     },
     /// Not all three targets can serve.
-    #[error("VDI {vdi} was not attached: {targets}. A server starts with all three targets only, and waits for ever where one is missing: put right what runs there, or what is declared about it, then plug the disk again")]
+    #[error("VDI {vdi} was not attached: {targets}. All three targets must be up to start the server. Fix the failed target or its entry in the volumes file, then plug the disk again")]
     TargetsDown {
         /// The volume.
         vdi: Uuid,
@@ -116,19 +116,19 @@ pub enum Error {
         targets: String,
     },
     /// The SR has no such volume.
-    #[error("VDI {vdi}: no volume of that UUID is declared in device-config:volumes, nor known to device-config:provisioner")]
+    #[error("VDI {vdi}: neither the file of device-config:volumes nor device-config:provisioner has a volume of that UUID")]
     VolumeMissing {
         /// The VDI.
         vdi: Uuid,
     },
     /// XAPI has no record to keep a claim in.
-    #[error("VDI {vdi} is unknown to XAPI, which keeps who uses it: scan the SR (xe sr-scan)")]
+    #[error("XAPI has no VDI {vdi}, in whose record claims are kept. Scan the SR (xe sr-scan)")]
     VdiUnknown {
         /// The VDI.
         vdi: Uuid,
     },
     /// An entry of the log of claims cannot be read.
-    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so nobody can say which host has the disk. Once no host of the pool certainly runs a server for it, remove the entry with 'smblock-admin release'")]
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so it is unknown which host has the disk. Make sure that no host of the pool runs a server for it, then remove the entry with 'smblock-admin release'")]
     Damaged {
         /// The VDI.
         vdi: Uuid,
@@ -138,7 +138,7 @@ pub enum Error {
         detail: String,
     },
     /// A record of the volume's regions or key cannot be read.
-    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so nobody can say whether its regions and its key are its own. Check the targets that are declared for it, then run 'smblock-admin accept' for the VDI")]
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so its regions and its key cannot be verified. Check the targets that are declared for it, then run 'smblock-admin accept' for the VDI")]
     Unreadable {
         /// The VDI.
         vdi: Uuid,
@@ -164,9 +164,7 @@ pub enum Error {
         volumes: usize,
     },
     /// No volume can have that size.
-    #[error(
-        "a disk of {size} bytes cannot be created: the size must be between 1 and {max} bytes"
-    )]
+    #[error("cannot create a disk of {size} bytes: the size must be from 1 to {max} bytes")]
     BadSize {
         /// Bytes asked for.
         size: i128,
@@ -174,13 +172,13 @@ pub enum Error {
         max: u64,
     },
     /// There is no program that makes volumes.
-    #[error("this SR cannot {what}: Crucible itself has no service that does it. Name a program that does with device-config:provisioner, or prepare the three regions by hand and declare the volume in the file of device-config:volumes")]
+    #[error("this SR cannot {what}: Crucible has no API for it. Name a provisioner program with device-config:provisioner, or prepare the three regions by hand and declare the volume in the file of device-config:volumes")]
     NoProvisioner {
         /// "create disks", …
         what: &'static str,
     },
     /// A declared volume is not this driver's to delete.
-    #[error("VDI {vdi} is declared in device-config:volumes and its regions were prepared by hand: take it out of that file and scan the SR, then remove the regions by hand. Nothing was deleted")]
+    #[error("VDI {vdi} is declared in device-config:volumes and its regions were prepared by hand. Remove it from that file and scan the SR, then remove the regions by hand. Nothing was deleted")]
     Declared {
         /// The VDI.
         vdi: Uuid,
@@ -188,6 +186,39 @@ pub enum Error {
 }
 
 impl Error {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Registry { source, .. } => match source.id {
+                Some(id) => id,
+                None => "SMB-X001",
+            },
+            Self::Machine { source, .. } => match source.id {
+                Some(id) => id,
+                None => "SMB-X002",
+            },
+            Self::NotUndone { .. } => "SMB-X003",
+            Self::Catalogue(source) => source.id(),
+            Self::VdiInUse { .. } => "SMB-X004",
+            Self::NotReleased { .. } => "SMB-X005",
+            Self::UsedHere { .. } => "SMB-X006",
+            Self::UnknownHost { .. } => "SMB-X007",
+            Self::DeclaredDead { .. } => "SMB-X008",
+            Self::WrongKey { .. } => "SMB-X009",
+            Self::Outrun { .. } => "SMB-X010",
+            Self::TargetsDown { .. } => "SMB-X011",
+            Self::VolumeMissing { .. } => "SMB-X012",
+            Self::VdiUnknown { .. } => "SMB-X013",
+            Self::Damaged { .. } => "SMB-X014",
+            Self::Unreadable { .. } => "SMB-X015",
+            Self::SrInUse { .. } => "SMB-X016",
+            Self::SrNotEmpty { .. } => "SMB-X017",
+            Self::NoProvisioner { .. } => "SMB-X018",
+            Self::Declared { .. } => "SMB-X019",
+            Self::BadSize { .. } => "SMB-X020",
+        }
+    }
+
     /// The errno behind it, positive, where there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {

@@ -303,6 +303,7 @@ fn failure(message: String, errno: i32) -> HostError {
     HostError {
         message,
         errno: Some(errno),
+        id: None,
     }
 }
 

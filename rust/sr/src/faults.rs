@@ -98,6 +98,7 @@ impl Failure for HostError {
         HostError {
             message: format!("{call} {object}: errno {errno}"),
             errno: Some(errno),
+            id: None,
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct HostError {
     pub message: String,
     /// Positive errno, where there was one.
     pub errno: Option<i32>,
+    /// The id of the error in docs/user/errors.md, if it has one of its own.
+    pub id: Option<&'static str>,
 }
 
 impl HostError {
@@ -23,7 +25,7 @@ impl HostError {
     }
 
     /// Nobody can say whether the call was applied, or still will be.
-    pub fn is_unknown(&self) -> bool {
+    pub fn is_outcome_unknown(&self) -> bool {
         self.errno == Some(nix::libc::ETIMEDOUT)
     }
 }
@@ -33,6 +35,7 @@ impl<E: HasErrno> From<E> for HostError {
         HostError {
             errno: error.errno(),
             message: error.to_string(),
+            id: error.id(),
         }
     }
 }
@@ -60,6 +63,7 @@ impl HostReply {
                 "the plugin smblock of host {host} replied {reply:?}: {e}; install the same version of smblock on all hosts"
             ),
             errno: None,
+            id: None,
         })
     }
 }

@@ -5,7 +5,6 @@
 //! - [`device_config`]: rules for values, and the datapath.
 //! - [`engine`]: what a storage manager asks of an SR and its VDIs, as a trait of all SR types.
 //! - [`check`]: the lines of the administrator's pre-flight, and its report.
-//! - [`errno`]: an errno as an administrator reads it.
 //! - `faults`, with the feature `sim`: faults on demand, for the tests.
 //!
 //! This crate has no notion of Ceph, of Crucible, or of Python.
@@ -14,7 +13,6 @@
 pub mod check;
 pub mod device_config;
 pub mod engine;
-pub mod errno;
 #[cfg(feature = "sim")]
 pub mod faults;
 pub mod host;

@@ -63,7 +63,7 @@ fn start_unit(systemctl: &Path, volume: &Uuid) -> Result<(), Error> {
             reason,
         };
         let output = command::run(systemctl, &[verb, &unit], Vec::new(), DEADLINE)
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| failed(hostos::errno::describe_io(&error)))?;
         // A unit that never failed is not loaded, and cannot be reset.
         if !output.success && verb == "restart" {
             return Err(failed(output.complaint()));
@@ -108,7 +108,7 @@ impl Launcher for Detached {
             .stderr(also)
             .spawn()
             .map(drop)
-            .map_err(|error| failed(error.to_string()))
+            .map_err(|error| failed(hostos::errno::describe_io(&error)))
     }
 }
 

@@ -83,7 +83,9 @@ fn ready(
              script, let it `exec` the real one",
             server.pid
         )),
-        Err(error) => Err(format!("cannot tell who listens on {nbd}: {error}")),
+        Err(error) => Err(format!(
+            "cannot find which process listens on {nbd}: {error}"
+        )),
     }
 }
 

@@ -233,7 +233,10 @@ impl Runner<'_> {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    (self.log)(&format!("cannot wait for the server: {error}"));
+                    (self.log)(&format!(
+                        "cannot wait for the server: {}",
+                        hostos::errno::describe_io(&error)
+                    ));
                     self.kill(&mut child);
                     break How::Unseen;
                 }
@@ -289,8 +292,9 @@ impl Runner<'_> {
     fn kill(&mut self, child: &mut Child) {
         if let Err(error) = child.kill().and_then(|()| child.wait()) {
             (self.log)(&format!(
-                "cannot end the server, pid {}: {error}",
-                child.id()
+                "cannot end the server, pid {}: {}",
+                child.id(),
+                hostos::errno::describe_io(&error)
             ));
         }
     }

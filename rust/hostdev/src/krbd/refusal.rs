@@ -188,7 +188,7 @@ mod tests {
             assert_eq!(error.errno(), errno as i32);
             assert!(message.contains("pool/disk"), "{message}");
             assert!(
-                message.contains(&format!("os error {}", errno as i32)),
+                message.contains(&format!("({}): ", errno as i32)),
                 "{message}"
             );
             assert!(message.contains(clue), "{message}");

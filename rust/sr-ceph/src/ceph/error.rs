@@ -81,7 +81,7 @@ mod tests {
             image: "vms/a".to_owned(),
             limit: 3,
         });
-        assert!(!error.is_full() && error.is_about_image() && !error.is_unknown());
+        assert!(!error.is_out_of_space() && error.is_about_image() && !error.is_outcome_unknown());
         let text = error.to_string();
         assert!(text.contains("rbd snap limit clear vms/a"), "{text}");
     }

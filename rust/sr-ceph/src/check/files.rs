@@ -66,7 +66,10 @@ pub(super) fn keyring(sources: &Sources, config: &DeviceConfig, make_user: &str)
         Ok(_) => {}
         Err(error) => {
             return Outcome::failed(
-                format!("{shown} cannot be read: {error}"),
+                format!(
+                    "cannot read {shown}: {}",
+                    hostos::errno::describe_io(&error)
+                ),
                 get_key(Some(&file.path), config),
             );
         }

@@ -70,7 +70,11 @@ fn conf(path: Option<&Path>) -> Outcome {
     match regular_file(path) {
         Ok(_) => Outcome::Ok(format!("{} can be read", path.display())),
         Err(error) => Outcome::failed(
-            format!("{} cannot be read: {error}", path.display()),
+            format!(
+                "cannot read {}: {}",
+                path.display(),
+                hostos::errno::describe_io(&error)
+            ),
             format!(
                 "on a node of the cluster: ceph config generate-minimal-conf; put what it prints \
                  into {} here, or name another file: device-config:ceph_conf=PATH",
@@ -88,7 +92,11 @@ fn keyring(config: &DeviceConfig) -> Outcome {
     match regular_file(&path) {
         Ok(_) => Outcome::Ok(format!("{} can be read", path.display())),
         Err(error) => Outcome::failed(
-            format!("{} cannot be read: {error}", path.display()),
+            format!(
+                "cannot read {}: {}",
+                path.display(),
+                hostos::errno::describe_io(&error)
+            ),
             connection::get_key(None, config),
         ),
     }

@@ -50,13 +50,14 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The name of this error in SM's `XE_SR_ERRORCODES.xml`.
-    #[must_use]
-    pub const fn sm_error(&self) -> &'static str {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const fn id(&self) -> &'static str {
         match self {
-            Self::PoolMissing => "ConfigParamsMissing",
-            Self::Refused(refused) => refused.sm_error(),
-            Self::UnknownKey { .. } | Self::Secret { .. } | Self::Conflict { .. } => "InvalidArg",
+            Self::PoolMissing => "SMB-D001",
+            Self::UnknownKey { .. } => "SMB-D002",
+            Self::Secret { .. } => "SMB-D003",
+            Self::Conflict { .. } => "SMB-D004",
+            Self::Refused(refused) => refused.id(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an administrator can do about an error.
+//! What an administrator can do about an error, and what became of its rollback.
 
 use uuid::Uuid;
 
@@ -33,7 +33,18 @@ pub(super) fn advise_on_damage(sr: &Uuid, pool: &str, key: &str, source: &Unread
             ", and no VDI of the SR can be used until it is written back: 'rados -p {pool} setomapval smblock.sr.{sr} {key} '{{\"version\":1,\"nonce\":\"{sr}\",\"uuid\":\"{sr}\",\"name_label\":\"\",\"name_description\":\"\",\"created\":0}}''"
         ),
         Unreadable::Malformed(_) => format!(
-            "; no other VDI is affected. A copy can be written back with 'rados -p {pool} setomapval smblock.sr.{sr} {key} VALUE'; to give the entry up, which leaves its image alone: 'rados -p {pool} rmomapkey smblock.sr.{sr} {key}'"
+            "; no other VDI is affected. To write a copy back, run 'rados -p {pool} setomapval smblock.sr.{sr} {key} VALUE'. To remove the entry and keep its image, run 'rados -p {pool} rmomapkey smblock.sr.{sr} {key}'"
         ),
+    }
+}
+
+/// What became of the rollback of the error with the id `first`: the id and the text of its own error, or
+/// `None` if it was not tried.
+pub(super) fn describe_rollback(first: &str, second: Option<(&str, String)>) -> String {
+    match second {
+        Some((id, text)) => format!("The rollback of {first} also failed ({id}: {text})"),
+        None => {
+            format!("The outcome of {first} is unknown, so the operation was not rolled back yet")
+        }
     }
 }

@@ -2,14 +2,19 @@
 
 use uuid::Uuid;
 
-/// A migration of an image is under way. Whoever waits for its end is told the same.
+/// The image is being migrated. An image that waits in the trash for the end of a migration has this reason too.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("image {image} is being migrated ('rbd migration prepare'), and cannot be used before that has ended: 'rbd migration execute {image}' and 'rbd migration commit {image}' finish the migration, 'rbd migration abort {image}' takes it back. Take it back if it goes to another pool: the disk can be used in this pool only. Then run 'xe sr-scan uuid={sr}'")]
+#[error("image {image} is being migrated ('rbd migration prepare') and cannot be used until the migration ends. To finish it, run 'rbd migration execute {image}' and 'rbd migration commit {image}'; to cancel it, run 'rbd migration abort {image}'. Cancel it if it goes to another pool: the disk can be used in this pool only. Then run 'xe sr-scan uuid={sr}'")]
 pub struct Migrating {
     /// The image, `POOL/IMAGE`.
     pub image: String,
     /// The SR.
     pub sr: Uuid,
+}
+
+impl Migrating {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    const ID: &'static str = "SMB-C110";
 }
 
 /// Why an image is refused that was changed outside smblock. `image` is `POOL/IMAGE`.
@@ -19,7 +24,7 @@ pub enum ByHand {
     #[error(transparent)]
     Migrating(#[from] Migrating),
     /// The image is a mirror's copy.
-    #[error("image {image} is demoted: it is the copy of a mirror, and takes no changes. Once the primary copy is demoted or lost, run 'rbd mirror image promote {image}', then try again")]
+    #[error("image {image} is demoted: it is a mirrored copy, which is read-only. Once the primary copy is demoted or lost, run 'rbd mirror image promote {image}', then try again")]
     Demoted {
         /// The image.
         image: String,
@@ -31,7 +36,7 @@ pub enum ByHand {
         spec: String,
     },
     /// The image does not exist, and another one has its name.
-    #[error("VDI {vdi}: its image (id {lost}) does not exist any more; the image that is called {image} now (id {found}) was made outside smblock and was left alone. If it is to be the disk, run {adopt} and 'xe sr-scan uuid={sr}'; else rename it ('rbd rename'), and destroy the VDI", adopt = advise_to_adopt(.image, .sr, .disk))]
+    #[error("VDI {vdi}: its image (id {lost}) no longer exists. The image named {image} (id {found}) was created outside smblock and was not changed. To use it as the disk, run {adopt} and 'xe sr-scan uuid={sr}'. Otherwise rename it ('rbd rename') and destroy the VDI", adopt = advise_to_adopt(.image, .sr, .disk))]
     Replaced {
         /// The VDI.
         vdi: Uuid,
@@ -85,7 +90,7 @@ pub enum ByHand {
         pool: String,
     },
     /// The pool's directory does not list the image.
-    #[error("VDI {vdi}: image {image} (id {id}) exists, but the directory of pool {pool} (object rbd_directory) does not list it, so it cannot be opened. Write its two entries back: printf '{}' | rados -p {pool} setomapval rbd_directory id_{id}; printf '{}' | rados -p {pool} setomapval rbd_directory name_{image}", directory_value(.image), directory_value(.id))]
+    #[error("VDI {vdi}: image {image} (id {id}) exists, but the directory of pool {pool} (object rbd_directory) does not list it, so it cannot be opened. Write its two entries back: printf '{name_value}' | rados -p {pool} setomapval rbd_directory id_{id}; printf '{id_value}' | rados -p {pool} setomapval rbd_directory name_{image}", name_value = directory_value(.image), id_value = directory_value(.id))]
     Unlisted {
         /// The VDI.
         vdi: Uuid,
@@ -120,6 +125,24 @@ pub enum ByHand {
         /// What the cluster said.
         source: crate::cluster::ClusterError,
     },
+}
+
+impl ByHand {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::Migrating(_) => Migrating::ID,
+            Self::Demoted { .. } => "SMB-C111",
+            Self::Protected { .. } => "SMB-C112",
+            Self::Replaced { .. } => "SMB-C113",
+            Self::Moved { .. } => "SMB-C114",
+            Self::Open { .. } => "SMB-C115",
+            Self::InGroup { .. } => "SMB-C116",
+            Self::Trashed { .. } => "SMB-C117",
+            Self::Unlisted { .. } => "SMB-C118",
+            Self::Incomplete { .. } => "SMB-C119",
+        }
+    }
 }
 
 fn pool_of(group: &str) -> &str {

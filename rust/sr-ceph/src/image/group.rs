@@ -35,7 +35,7 @@ impl Images<'_> {
                 );
                 Ok(())
             }
-            Err(e) if e.is_unknown() => {
+            Err(e) if e.is_outcome_unknown() => {
                 Err(e).doing(&format!("taking image {} out of group {group}", image.name))
             }
             Err(source) => Err(ByHand::InGroup {

@@ -60,9 +60,9 @@ impl Images<'_> {
 impl ImageMeta {
     /// What goes into the image-meta.
     pub(crate) fn to_text(&self, doing: &str) -> Result<String> {
-        serde_json::to_string(self).map_err(|e| Error::Unexpected {
+        serde_json::to_string(self).map_err(|source| Error::Encoding {
             doing: doing.to_owned(),
-            detail: e.to_string(),
+            source,
         })
     }
 }

@@ -114,7 +114,7 @@ impl Cluster for MemoryCluster {
 
     fn prepare_trash(&self) -> Result<()> {
         match self.create_object(TRASH_OBJECT, &Entries::new()) {
-            Err(e) if e.is_exists() => Ok(()),
+            Err(e) if e.is_already_there() => Ok(()),
             other => other,
         }
     }

@@ -21,6 +21,7 @@ pub(super) fn failure(what: &str, object: impl Display, errno: i32) -> HostError
     HostError {
         message: format!("cannot {what} {object}: {}", Errno::from_raw(errno).desc()),
         errno: Some(errno),
+        id: None,
     }
 }
 

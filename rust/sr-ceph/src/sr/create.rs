@@ -28,7 +28,7 @@ impl Repository<'_> {
             .cluster
             .create_object(&self.catalogue.object(), &entries)
         {
-            Err(e) if e.is_exists() => Err(Error::SrExists {
+            Err(e) if e.is_already_there() => Err(Error::SrExists {
                 sr: self.sr,
                 pool: self.cluster.pool_name().to_owned(),
             }),
@@ -41,7 +41,7 @@ impl Repository<'_> {
         let value = self.sr.to_string().into_bytes();
         let entries = Entries::from([(key, value)]);
         match self.cluster.create_object(DIRECTORY, &entries) {
-            Err(e) if e.is_exists() => {
+            Err(e) if e.is_already_there() => {
                 let swap = Swap {
                     set: entries,
                     ..Swap::default()

@@ -54,7 +54,7 @@ impl Repository<'_> {
             .remove_object(&self.catalogue.object(), &expect)
         {
             Err(e) if e.is_not_found() => Ok(true),
-            Err(e) if e.is_conflict() => Ok(false),
+            Err(e) if e.is_compare_failed() => Ok(false),
             other => other
                 .map(|()| true)
                 .doing(&format!("removing the catalogue of SR {}", self.sr)),

@@ -97,7 +97,7 @@ fn may_use(cluster: &librbd::Cluster, user: &str, pool: &str) -> std::result::Re
     };
     Err(Refusal {
         text,
-        waited: error.is_unknown(),
+        waited: error.is_outcome_unknown(),
     })
 }
 

@@ -89,7 +89,7 @@ impl Repository<'_> {
                 Kind::Hidden { snapshots: 0, .. } => {
                     match self.discard_hidden(&pending.image) {
                         // It stays hidden until there is room. Its data is freed.
-                        Err(Error::Cluster { source, .. }) if source.is_full() => continue,
+                        Err(Error::Cluster { source, .. }) if source.is_out_of_space() => continue,
                         // Another one does not wait for it.
                         Err(e @ Error::ByHand(_)) => {
                             failed = Some(e);
@@ -164,7 +164,7 @@ impl Repository<'_> {
                 match self.work_on(&pending, &mut progress) {
                     Ok(()) => report(&pending, Report::Done),
                     // Everything else would fail in the same way, after as long a wait.
-                    Err(e) if e.is_unknown() || e.errno() == Some(libc::ESHUTDOWN) => {
+                    Err(e) if e.is_outcome_unknown() || e.errno() == Some(libc::ESHUTDOWN) => {
                         return Err(e)
                     }
                     Err(e) => {

@@ -64,10 +64,12 @@ pub enum UsageError {
 }
 
 impl UsageError {
-    /// The name of this error in SM's `XE_SR_ERRORCODES.xml`.
-    #[must_use]
-    pub const fn sm_error(&self) -> &'static str {
-        "SRUnavailable"
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::PoolMissing { .. } => "SMB-C101",
+            Self::Reply { .. } => "SMB-C102",
+        }
     }
 }
 

@@ -80,7 +80,7 @@ impl Repository<'_> {
             (_, None) => {}
             (Ok(mapped), Some(note)) => self.readers.complete_note(record, note, mapped)?,
             // It may be mapped after all: then the note is needed.
-            (Err(e), Some(_)) if e.is_unknown() => {}
+            (Err(e), Some(_)) if e.is_outcome_unknown() => {}
             (Err(_), Some(_)) => self.readers.erase_note(record)?,
         }
         mapped

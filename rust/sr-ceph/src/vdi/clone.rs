@@ -22,7 +22,7 @@
 use uuid::Uuid;
 
 use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::record::{
     Action, BaseSnapshot, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
 };
@@ -62,7 +62,7 @@ impl Repository<'_> {
                 (Volume::Head { .. }, Some(base)) => {
                     match self.clone_snapshot(stored, base, new) {
                         // Removed outside this driver, or the disk was changed this moment.
-                        Err(Error::Cluster { source: e, .. }) if e.is_not_found() => {
+                        Err(error) if error.is_missing_in_cluster() => {
                             self.drop_base(source, stored)?;
                             None
                         }
@@ -93,8 +93,7 @@ impl Repository<'_> {
         let image = match self.images.make_clone(parent, &image_name, new, &xapi) {
             Ok(image) => image,
             Err(error) => {
-                self.undo_after(&error, new, &intent, &image_name);
-                return Err(error);
+                return Err(self.undo_after(error, new, &intent, &image_name));
             }
         };
         let mut record = clone_of(&source.record, image, source.record.depth, new);
@@ -158,16 +157,10 @@ impl Repository<'_> {
                 Ok(Some(record))
             }
             Err(error) => {
-                self.undo_after(&error, new, &reserved, &image_name);
-                if !error.is_unknown() {
-                    if let Err(e) = undo(self, &disk.uuid, &intent) {
-                        log::warn!(
-                            "VDI {}: its unfinished clone will be undone later: {e}",
-                            disk.uuid
-                        );
-                    }
-                }
-                Err(error)
+                let is_unknown = error.is_outcome_unknown();
+                let error = self.undo_after(error, new, &reserved, &image_name);
+                let undone = (!is_unknown).then(|| undo(self, &disk.uuid, &intent));
+                Err(error.after_rollback(&disk.uuid, undone))
             }
         }
     }

@@ -52,8 +52,7 @@ impl Repository<'_> {
         let id = match self.images.make(&image_name, size, &meta) {
             Ok(id) => id,
             Err(error) => {
-                self.undo_after(&error, &vdi, &intent, &image_name);
-                return Err(error);
+                return Err(self.undo_after(error, &vdi, &intent, &image_name));
             }
         };
         let image = ImageRef {

@@ -78,7 +78,7 @@ impl Repository<'_> {
     /// Removes the intent of a growth that the cluster has refused. If the outcome is unknown, it stays
     /// for whoever takes over.
     fn complete_after(&self, error: &Error, vdi: &Uuid, intent: &Stored<Intent>, image: &ImageRef) {
-        if error.is_unknown() {
+        if error.is_outcome_unknown() {
             return;
         }
         if let Err(e) = complete(self, vdi, intent, image) {

@@ -108,7 +108,8 @@ fn is_surprise(error: &Error) -> bool {
         error,
         Error::Cluster { .. }
             | Error::Host { .. }
-            | Error::Unexpected { .. }
+            | Error::Changed(_)
+            | Error::NotUndone { .. }
             | Error::ImageMissing { .. }
             | Error::SnapshotMissing { .. }
     )

@@ -155,7 +155,8 @@ impl Model {
             // before, and its image is hidden.
             Error::ForeignImage { .. } => !self.settled() || !self.lab.keys("hidden.").is_empty(),
             Error::Cluster { source, .. } => {
-                source.is_exists() && !(self.settled() && self.lab.keys("hidden.").is_empty())
+                source.is_already_there()
+                    && !(self.settled() && self.lab.keys("hidden.").is_empty())
             }
             // A disk that is open to read is not mapped for writing as well.
             Error::Host { source, .. } => {

@@ -188,6 +188,7 @@ impl Host for HostStandIn {
             return Err(HostError {
                 message: format!("{} is not mapped", mapped.device.display()),
                 errno: Some(nix::libc::ENOENT),
+                id: None,
             });
         }
         Ok(())

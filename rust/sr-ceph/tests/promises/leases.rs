@@ -135,3 +135,50 @@ fn an_operation_under_way_elsewhere_is_waited_for_and_then_named() {
         "{error}"
     );
 }
+
+/// The error of a creation in which the nth change goes wrong like that.
+fn failed_creation(lab: &Lab, vdi: Uuid, nth: usize, mode: Mode) -> Error {
+    let (process, mut failed) = (lab.process(A), None);
+    let calls = Calls::Changes;
+    let faults = Faults::plan(Plan { calls, nth, mode });
+    with(&process, &faults, lab.sr, |sr| {
+        failed = sr.create_disk(&crate::support::new_disk(vdi, GIB)).err();
+    });
+    lab.world.kill(process.host.owner());
+    failed.unwrap()
+}
+
+#[test]
+fn a_failed_rollback_is_in_the_error_and_the_next_command_finishes_it() {
+    // The first change is the intent, the second the image. A client that is killed fails in all that follows.
+    let cases = [
+        (
+            Mode::KilledInside,
+            "rollback of SMB-C001 also failed (SMB-C001: ",
+        ),
+        (Mode::Late, "outcome of SMB-C001 is unknown"),
+    ];
+    for (mode, clue) in cases {
+        let (lab, vdi) = (Lab::new(), Uuid::new_v4());
+        let error = failed_creation(&lab, vdi, 1, mode);
+        assert!(
+            matches!(error, Error::NotUndone { .. }),
+            "{mode:?}: {error}"
+        );
+        assert_eq!(error.id(), "SMB-C035");
+        assert_eq!(error.errno(), error.cause().errno());
+        let text = error.to_string();
+        assert!(text.contains(clue), "{mode:?}: {text}");
+        assert!(text.contains("after 120 s on another"), "{mode:?}: {text}");
+        lab.run(A, |sr| sr.create_disk(&crate::support::new_disk(vdi, GIB)))
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_rollback_that_succeeds_leaves_the_error_as_it_is() {
+    let (lab, vdi) = (Lab::new(), Uuid::new_v4());
+    let error = failed_creation(&lab, vdi, 1, Mode::Fails(nix::libc::EIO));
+    assert!(matches!(error, Error::Cluster { .. }), "{error}");
+    assert_eq!(lab.keys("op.").len(), 0);
+}

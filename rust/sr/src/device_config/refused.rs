@@ -15,13 +15,10 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// The name of this error in SM's `XE_SR_ERRORCODES.xml`.
+    /// The id of this error in docs/user/errors.md. An id is never used again.
     #[must_use]
-    pub const fn sm_error(&self) -> &'static str {
-        match self.problem {
-            Problem::BadCharacter { .. } => "BadCharacter",
-            Problem::Empty | Problem::TooLong { .. } | Problem::Meaning(_) => "InvalidArg",
-        }
+    pub const fn id(&self) -> &'static str {
+        self.problem.id()
     }
 }
 
@@ -48,6 +45,18 @@ pub enum Problem {
     /// The characters are fine, the meaning is not.
     #[error("{0}")]
     Meaning(String),
+}
+
+impl Problem {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    const fn id(&self) -> &'static str {
+        match self {
+            Self::Empty => "SMB-D010",
+            Self::TooLong { .. } => "SMB-D011",
+            Self::BadCharacter { .. } => "SMB-D012",
+            Self::Meaning(_) => "SMB-D013",
+        }
+    }
 }
 
 /// `='value'`, or nothing.

@@ -16,6 +16,9 @@ impl EngineError for Refused {}
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The SR type does not have the operation.
+    ///
+    /// Fix: The text has the alternative, if there is one. `xe sm-list type=TYPE params=capabilities` lists
+    /// what the SR type has.
     #[error("an SR of type {sr_type} cannot {}: it lacks the capability {}{}", .capability.does(), .capability.name(), .instead.map(|instead| format!("; {instead}")).unwrap_or_default())]
     Unsupported {
         /// The SR type's name.
@@ -33,6 +36,16 @@ pub enum Error {
         /// What an administrator can do about it, if the error does not have it.
         advice: Option<String>,
     },
+}
+
+impl Error {
+    /// The id of this error in docs/user/errors.md; `None`: it is the id of the error that this one contains.
+    pub const fn id(&self) -> Option<&'static str> {
+        match self {
+            Self::Unsupported { .. } => Some("SMB-P002"),
+            Self::Failed { .. } => None,
+        }
+    }
 }
 
 impl<E: EngineError> From<E> for Error {

@@ -13,7 +13,7 @@ use super::named::Named;
 use super::pending::Blocker;
 use crate::catalogue::{heads, hidden_key, Stored};
 use crate::cluster::{Entries, Progress, Swap};
-use crate::error::{Context, Error, Result};
+use crate::error::{Changed, Context, Error, Result};
 use crate::record::{HiddenRecord, ImageRef};
 use crate::Repository;
 
@@ -25,21 +25,16 @@ impl Repository<'_> {
         let Some(hidden) = self.hidden_among(&entries, &image.id)? else {
             return Ok(()); // in the trash by now
         };
-        let refused = |detail| Error::Unexpected {
-            doing: doing.clone(),
-            detail,
-        };
         if let Some(key) = Named::by(&entries).unreadable() {
-            return Err(refused(
-                Blocker::unreadable(&self.catalogue, self.cluster.pool_name(), key.to_owned())
-                    .to_string(),
-            ));
+            let reason =
+                Blocker::unreadable(&self.catalogue, self.cluster.pool_name(), key.to_owned());
+            let (image, reason) = (image.name.clone(), reason.to_string());
+            return Err(Changed::Unreadable { image, reason }.into());
         }
         if heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
             let key = hidden_key(&image.id);
-            return Err(refused(format!(
-                "a VDI uses it: the key {key} of the catalogue is wrong and was left alone"
-            )));
+            let image = image.name.clone();
+            return Err(Changed::Hidden { image, key }.into());
         }
         if !self.note_size(hidden)? {
             return Ok(()); // the key has changed: the next look finds out
@@ -77,7 +72,7 @@ impl Repository<'_> {
         }
         match self.trash_hidden(&hidden) {
             // A deletion never fails for want of room: the next scan tries again.
-            Err(Error::Cluster { source, .. }) if source.is_full() => Ok(None),
+            Err(Error::Cluster { source, .. }) if source.is_out_of_space() => Ok(None),
             Err(e @ Error::ByHand(_)) => {
                 log::error!("{e}");
                 Ok(None)

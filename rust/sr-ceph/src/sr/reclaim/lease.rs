@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use crate::catalogue::Stored;
 use crate::cluster::{Entries, Swap};
-use crate::error::{Context, Error, Result};
+use crate::error::{Changed, Context, Error, Result};
 use crate::host::Owner;
-use crate::journal::{LEASE_SECONDS, TAKE_OVER_SECONDS};
+use crate::journal::TAKE_OVER_SECONDS;
+use crate::lease::LEASE_SECONDS;
 use crate::record::{Record, VERSION};
 use crate::Repository;
 
@@ -127,12 +128,10 @@ impl<'r> Worker<'r> {
             .put(WORKER_KEY.to_owned(), bytes.clone());
         let doing = "going on freeing space";
         if !self.repository.catalogue.commit(doing, &swap)? {
-            return Err(Error::Unexpected {
-                doing: doing.to_owned(),
-                detail:
-                    "another process does it by now, since this one did not renew its lease in time"
-                        .into(),
-            });
+            return Err(Changed::Worker {
+                sr: self.repository.sr,
+            }
+            .into());
         }
         *stored = Stored { bytes, record };
         Ok(())

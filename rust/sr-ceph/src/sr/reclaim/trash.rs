@@ -17,7 +17,7 @@ use super::named::{Named, Reason};
 use super::pending::{Blocker, Kind, Pending};
 use crate::catalogue::{image_prefix, records, Stored, VDI_PREFIX};
 use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
-use crate::error::{Context, Error, Result};
+use crate::error::{Changed, Context, Result};
 use crate::record::{ImageRef, Record, TrashRecord};
 use crate::Repository;
 
@@ -158,12 +158,9 @@ impl Repository<'_> {
     pub(super) fn purge(&self, image: &ImageRef, progress: Progress<'_>) -> Result<()> {
         let doing = format!("freeing image {}", image.name);
         let mark = self.purgeable(std::slice::from_ref(image))?.remove(0);
-        let mark = mark.ok_or_else(|| Error::Unexpected {
-            doing: doing.clone(),
-            detail: format!(
-                "the catalogue has changed: the image is not to be freed any more, and stays in the trash (id {})",
-                image.id
-            ),
+        let mark = mark.ok_or_else(|| Changed::Trashed {
+            image: image.name.clone(),
+            id: image.id.clone(),
         })?;
         match self.images.purge_outside_group(image, progress)? {
             Err(e) if e.is_not_found() => {} // the manager was faster

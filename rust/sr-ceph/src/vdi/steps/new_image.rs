@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::disposal;
 use crate::catalogue::{intent_key, vdi_key, Stored};
 use crate::cluster::{ImageState, Swap};
-use crate::error::{Context, Error, Result};
+use crate::error::{Changed, Context, Error, Result};
+use crate::lease::LEASE_SECONDS;
 use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord};
 use crate::Repository;
 
@@ -40,26 +41,24 @@ impl Repository<'_> {
             })
     }
 
-    /// Takes back what a failed creation made. Where that fails too, or where nobody can say
-    /// whether a request will still be applied, the intent stays for whoever takes over.
+    /// Rolls a failed creation back. If that fails too, or if a request may still be applied, the
+    /// intent stays for the next command, and the returned error states so.
     pub(crate) fn undo_after(
         &self,
-        error: &Error,
+        error: Error,
         vdi: &Uuid,
         intent: &Stored<Intent>,
         image_name: &str,
-    ) {
-        let undone = match error {
-            _ if error.is_unknown() => return,
-            // Somebody else's image, made since it was looked for: it is not ours to remove.
-            Error::Cluster { source, .. } if source.is_exists() => {
-                self.journal().finish(vdi, intent, None, |swap, _| swap)
+    ) -> Error {
+        let undone = match &error {
+            _ if error.is_outcome_unknown() => None,
+            // An image that another client made since the name was looked up: it is not ours to remove.
+            Error::Cluster { source, .. } if source.is_already_there() => {
+                Some(self.journal().finish(vdi, intent, None, |swap, _| swap))
             }
-            _ => undo(self, vdi, intent, image_name),
+            _ => Some(undo(self, vdi, intent, image_name)),
         };
-        if let Err(e) = undone {
-            log::warn!("VDI {vdi}: its unfinished creation will be undone later: {e}");
-        }
+        error.after_rollback(vdi, undone)
     }
 }
 
@@ -84,10 +83,11 @@ pub(crate) fn undo(
         .put(key, bytes.clone());
     let doing = format!("undoing the creation of VDI {vdi}");
     if !repository.catalogue.commit(&doing, &swap)? {
-        return Err(Error::Unexpected {
+        return Err(Changed::LeaseLost {
             doing,
-            detail: "another process took it over".into(),
-        });
+            lease: LEASE_SECONDS,
+        }
+        .into());
     }
     let deletion = Stored {
         bytes,

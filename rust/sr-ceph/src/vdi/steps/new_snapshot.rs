@@ -33,10 +33,7 @@ impl Repository<'_> {
                 let name = name.to_owned();
                 Ok(Some((intent, SnapshotRef { name, id })))
             }
-            Err(error) => {
-                self.undo_snapshot_after(&error, vdi, &intent);
-                Err(error)
-            }
+            Err(error) => Err(self.undo_snapshot_after(error, vdi, &intent)),
         }
     }
 
@@ -67,15 +64,13 @@ impl Repository<'_> {
     }
 
     /// As [`Repository::undo_after`]; a disk that may be paused goes on in any case.
-    fn undo_snapshot_after(&self, error: &Error, vdi: &Uuid, intent: &Stored<Intent>) {
-        let undone = if error.is_unknown() {
-            resume(self, vdi, intent)
+    fn undo_snapshot_after(&self, error: Error, vdi: &Uuid, intent: &Stored<Intent>) -> Error {
+        let undone = if error.is_outcome_unknown() {
+            resume(self, vdi, intent).err().map(Err)
         } else {
-            undo(self, vdi, intent)
+            Some(undo(self, vdi, intent))
         };
-        if let Err(e) = undone {
-            log::warn!("VDI {vdi}: its unfinished snapshot will be undone later: {e}");
-        }
+        error.after_rollback(vdi, undone)
     }
 }
 

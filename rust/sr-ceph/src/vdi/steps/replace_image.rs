@@ -52,10 +52,7 @@ impl Repository<'_> {
                 }
                 Ok(Some(record))
             }
-            Err(error) => {
-                self.undo_after(&error, vdi, &intent, &image_name);
-                Err(error)
-            }
+            Err(error) => Err(self.undo_after(error, vdi, &intent, &image_name)),
         }
     }
 

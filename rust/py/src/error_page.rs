@@ -1,0 +1,373 @@
+//! `docs/user/errors.md`: every error with an id, read from the sources of the enums. The page is up to
+//! date if the tests pass; `UPDATE=1 cargo test -p smblock-py error_page` writes it.
+
+mod rules;
+mod source;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use self::source::{arms_of, errors_of, ids_of, Variant};
+use crate::error::SM_GENERAL;
+use crate::failures::key_for;
+use crate::panic::INTERNAL;
+
+/// Which arms of the table in failures.rs give SM's names of an enum's errors.
+enum Names {
+    /// The arms of its own variants, in that function.
+    Own(&'static str),
+    /// The arms of these variants, which contain it: function and variant.
+    Of(&'static [(&'static str, &'static str)]),
+}
+
+/// An enum or a struct whose errors have ids.
+struct Origin {
+    file: &'static str,
+    /// The file with its function `id`, if that is another one.
+    ids: Option<&'static str>,
+    item: &'static str,
+    names: Names,
+}
+
+const fn origin(file: &'static str, item: &'static str, names: Names) -> Origin {
+    Origin {
+        file,
+        ids: None,
+        item,
+        names,
+    }
+}
+
+const UNREACHABLE: Names = Names::Of(&[("of_ceph", "Unreachable")]);
+const HOST: Names = Names::Of(&[("of_ceph", "Host"), ("of_crucible", "Machine")]);
+
+/// The sections of the page.
+const SECTIONS: [(&str, &[Origin]); 5] = [
+    (
+        "SRs of type cephrbd: SMB-C",
+        &[
+            Origin {
+                ids: Some("sr-ceph/src/error/ids.rs"),
+                ..origin("sr-ceph/src/error.rs", "Error", Names::Own("of_ceph"))
+            },
+            origin(
+                "sr-ceph/src/usage.rs",
+                "NoRoom",
+                Names::Of(&[("of_ceph", "NoRoom")]),
+            ),
+            origin(
+                "sr-ceph/src/usage/report.rs",
+                "UsageError",
+                Names::Of(&[("of_ceph", "Usage")]),
+            ),
+            origin(
+                "sr-ceph/src/messenger.rs",
+                "NoRoute",
+                Names::Of(&[("of_ceph", "Host")]),
+            ),
+            origin(
+                "sr-ceph/src/error/by_hand.rs",
+                "Migrating",
+                Names::Of(&[("of_ceph", "ByHand")]),
+            ),
+            origin(
+                "sr-ceph/src/error/by_hand.rs",
+                "ByHand",
+                Names::Of(&[("of_ceph", "ByHand")]),
+            ),
+            origin(
+                "sr-ceph/src/error/changed.rs",
+                "Changed",
+                Names::Of(&[("of_ceph", "Changed")]),
+            ),
+        ],
+    ),
+    (
+        "SRs of type crucible: SMB-X",
+        &[
+            origin(
+                "sr-crucible/src/error.rs",
+                "Error",
+                Names::Own("of_crucible"),
+            ),
+            origin(
+                "crucible-host/src/error.rs",
+                "Error",
+                Names::Of(&[("of_crucible", "Catalogue"), ("of_crucible", "Machine")]),
+            ),
+        ],
+    ),
+    (
+        "The device-config: SMB-D",
+        &[
+            origin(
+                "sr-ceph/src/device_config/error.rs",
+                "ConfigError",
+                Names::Own("of_ceph_config"),
+            ),
+            origin(
+                "sr/src/device_config/refused.rs",
+                "Problem",
+                Names::Own("of_refused"),
+            ),
+            origin(
+                "sr-crucible/src/config.rs",
+                "ConfigError",
+                Names::Own("of_crucible_config"),
+            ),
+        ],
+    ),
+    (
+        "The host: SMB-H",
+        &[
+            origin("hostos/src/files.rs", "FileError", HOST),
+            origin("hostdev/src/error.rs", "Error", HOST),
+        ],
+    ),
+    (
+        "The connection to Ceph: SMB-L",
+        &[
+            origin("librbd/src/error.rs", "Error", UNREACHABLE),
+            origin("librbd/src/connection_failure.rs", "Cause", UNREACHABLE),
+        ],
+    ),
+];
+
+/// The errors of no SR type.
+const OWN: [Origin; 2] = [
+    origin("sr/src/engine/error.rs", "Error", Names::Own("of_engine")),
+    origin(
+        "py/src/engines.rs",
+        "UnknownType",
+        Names::Of(&[("of_engine", "Unsupported")]),
+    ),
+];
+
+/// The error of a panic, which no enum has.
+fn internal() -> Entry {
+    Entry {
+        id: INTERNAL.to_owned(),
+        place: "py INTERNAL".to_owned(),
+        variant: Variant {
+            name: "INTERNAL".to_owned(),
+            text: None,
+            literal: String::new(),
+            cause: "A bug in smblock.".to_owned(),
+            fix: Some(
+                "Report it with /var/log/SMlog. The text names the place in the sources."
+                    .to_owned(),
+            ),
+            io_fields: Vec::new(),
+        },
+        names: vec![SM_GENERAL.to_owned()],
+    }
+}
+
+/// All errors, by section.
+fn sections() -> Vec<(&'static str, Vec<Entry>)> {
+    let mut all: Vec<_> = SECTIONS
+        .iter()
+        .map(|(heading, origins)| (*heading, entries(origins)))
+        .collect();
+    let mut own = vec![internal()];
+    own.extend(entries(&OWN));
+    all.push(("smblock itself: SMB-P", own));
+    all
+}
+
+const INTRODUCTION: &str = "\
+# Errors
+
+<!-- Written by `UPDATE=1 cargo test -p smblock-py error_page`. Change the sources instead. -->
+
+The text of each error that `xe`, `smblock-admin` and SMlog show begins with an id. Search this page for it.
+An id keeps its meaning for ever, and is the attribute `id` of the Python exception `smblock.Error`. Words in
+braces stand for what the text is about. Steps for common problems are in
+[troubleshooting](troubleshooting.md).
+
+The last line of an entry is the code that `xe` shows, and SM's name for it. XAPI replaces the text of four of
+SM's errors by one of its own; smblock uses another name for these, but for a VDI that is in use while it is
+destroyed (`VDI_IN_USE`).
+";
+
+/// One error of the page.
+struct Entry {
+    id: String,
+    /// Where it is in the sources: `sr-ceph Error::VdiInUse`.
+    place: String,
+    variant: Variant,
+    names: Vec<String>,
+}
+
+fn rust() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(file: &str) -> syn::File {
+    let path = rust().join(file);
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    syn::parse_file(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn entries(origins: &[Origin]) -> Vec<Entry> {
+    let table = arms_of(&read("py/src/failures.rs"));
+    let mut entries = Vec::new();
+    for origin in origins {
+        let file = read(origin.file);
+        let ids = ids_of(
+            &origin.ids.map_or_else(|| read(origin.file), read),
+            origin.item,
+        );
+        let library = origin.file.split('/').next().unwrap();
+        for variant in errors_of(&file, origin.item) {
+            let place = format!("{library} {}::{}", origin.item, variant.name);
+            let id = match ids.get(&variant.name) {
+                Some(Some(id)) => id.clone(),
+                Some(None) => continue, // that of the error which it contains
+                None => panic!("{place} has no id"),
+            };
+            let arms: Vec<_> = match origin.names {
+                Names::Own(function) => vec![(function, variant.name.as_str())],
+                Names::Of(arms) => arms.to_vec(),
+            };
+            let mut names = Vec::new();
+            for (function, arm) in arms {
+                let found = table
+                    .iter()
+                    .filter(|of| of.function == function && of.variant == arm);
+                for name in found.flat_map(|of| of.name.clone()) {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+            }
+            entries.push(Entry {
+                id,
+                place,
+                variant,
+                names,
+            });
+        }
+    }
+    entries.sort_by(|a, b| a.id.cmp(&b.id));
+    entries
+}
+
+/// SM's numbers, by name.
+fn numbers() -> BTreeMap<String, String> {
+    let path = rust().join("../tests/lab/sm/XE_SR_ERRORCODES.xml");
+    let text = fs::read_to_string(path).unwrap();
+    let between = |line: &str, tag: &str| {
+        let from = line.split_once(&format!("<{tag}>"))?.1;
+        Some(from.split_once(&format!("</{tag}>"))?.0.to_owned())
+    };
+    let lines = text.lines();
+    lines
+        .filter_map(|line| Some((between(line, "name")?, between(line, "value")?)))
+        .collect()
+}
+
+/// `SR_BACKEND_FAILURE_46 (VDIUnavailable)`.
+fn code(name: &str, numbers: &BTreeMap<String, String>) -> String {
+    let shown = key_for("", Box::leak(name.to_owned().into_boxed_str()));
+    if shown == "VDIMissing" {
+        return "`VDI_MISSING` (VDIMissing)".to_owned();
+    }
+    format!("`SR_BACKEND_FAILURE_{}` ({shown})", numbers[shown])
+}
+
+fn page() -> String {
+    let numbers = numbers();
+    let mut page = INTRODUCTION.to_owned();
+    for (heading, entries) in sections() {
+        write!(page, "\n## {heading}\n").unwrap();
+        for entry in entries {
+            write!(page, "\n### {}\n\n", entry.id).unwrap();
+            if let Some(text) = &entry.variant.text {
+                write!(page, "```text\n{text}\n```\n\n").unwrap();
+            }
+            writeln!(page, "**Cause.** {}", entry.variant.cause).unwrap();
+            if let Some(fix) = &entry.variant.fix {
+                write!(page, "\n**Fix.** {fix}\n").unwrap();
+            }
+            let mut codes: Vec<_> = entry
+                .names
+                .iter()
+                .map(|name| code(name, &numbers))
+                .collect();
+            codes.dedup();
+            let codes = match codes.as_slice() {
+                [] => "the code of the first failure".to_owned(),
+                _ => codes.join(" or "),
+            };
+            write!(page, "\n`xe`: {codes}.\n").unwrap();
+        }
+    }
+    page
+}
+
+/// The committed ids, with the error that each stands for. A line is never changed or removed: an error
+/// that does not exist any more keeps its line, so that its id is not used again.
+const IDS: &str = "py/src/error_page/ids.txt";
+
+fn update() -> bool {
+    std::env::var_os("UPDATE").is_some()
+}
+
+#[test]
+fn the_page_of_errors_is_up_to_date() {
+    let path = rust().join("../docs/user/errors.md");
+    let page = page();
+    if update() {
+        fs::write(&path, &page).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    let differs = page
+        .lines()
+        .zip(committed.lines())
+        .find(|(new, old)| new != old);
+    assert!(
+        page == committed,
+        "run UPDATE=1 cargo test -p smblock-py error_page; first difference: {differs:?}"
+    );
+}
+
+#[test]
+fn an_id_never_gets_another_meaning() {
+    let path = rust().join(IDS);
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let mut committed = BTreeMap::new();
+    for line in text.lines() {
+        let (id, place) = line.split_once(' ').unwrap();
+        assert!(
+            committed.insert(id.to_owned(), place.to_owned()).is_none(),
+            "{id} stands twice"
+        );
+    }
+    for (_, entries) in sections() {
+        for entry in entries {
+            let place = committed.entry(entry.id.clone()).or_insert_with(|| {
+                assert!(
+                    update(),
+                    "run UPDATE=1 cargo test -p smblock-py error_page: {} is new",
+                    entry.id
+                );
+                entry.place.clone()
+            });
+            assert_eq!(
+                *place, entry.place,
+                "{} is the id of another error",
+                entry.id
+            );
+        }
+    }
+    if update() {
+        let lines: Vec<_> = committed
+            .iter()
+            .map(|(id, place)| format!("{id} {place}\n"))
+            .collect();
+        fs::write(&path, lines.concat()).unwrap();
+    }
+}

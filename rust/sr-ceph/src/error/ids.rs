@@ -1,0 +1,84 @@
+//! The ids of errors, and what callers ask about an error.
+
+use super::Error;
+use crate::usage::NoRoom;
+
+impl Error {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Cluster { .. } => "SMB-C001",
+            Self::Host { source, .. } => match source.id {
+                Some(id) => id,
+                None => "SMB-C002",
+            },
+            Self::Unreachable { source, .. } => source.id(),
+            Self::PoolMissing { .. } => "SMB-C003",
+            Self::PoolRenamed { .. } => "SMB-C004",
+            Self::PoolDeleted { .. } => "SMB-C005",
+            Self::PoolNotForRbd { .. } => "SMB-C006",
+            Self::SrMissing { .. } => "SMB-C007",
+            Self::SrExists { .. } => "SMB-C008",
+            Self::SrNotEmpty { .. } => "SMB-C009",
+            Self::SrInUse { .. } => "SMB-C010",
+            Self::WorkerRuns { .. } => "SMB-C011",
+            Self::SrDeleting { .. } => "SMB-C012",
+            Self::VdiMissing { .. } => "SMB-C013",
+            Self::VdiExists { .. } => "SMB-C014",
+            Self::VdiInUse { .. } => "SMB-C015",
+            Self::NotReleased { .. } => "SMB-C016",
+            Self::ClaimLost { .. } => "SMB-C017",
+            Self::FenceFailed { .. } => "SMB-C018",
+            Self::Blocklisted { .. } => "SMB-C019",
+            Self::VdiBusy { .. } => "SMB-C020",
+            Self::ForeignKernel { .. } => "SMB-C021",
+            Self::ForeignImage { .. } => "SMB-C022",
+            Self::ImageMissing { .. } => "SMB-C023",
+            Self::ImageShrunk { .. } => "SMB-C024",
+            Self::ByHand(reason) => reason.id(),
+            Self::Features { .. } => "SMB-C025",
+            Self::BadSize { .. } => "SMB-C026",
+            Self::Shrink { .. } => "SMB-C027",
+            Self::ReadOnly { .. } => "SMB-C028",
+            Self::NotRevertible { .. } => "SMB-C029",
+            Self::ChainTooLong { .. } => "SMB-C030",
+            Self::TooManySnapshots { .. } => "SMB-C031",
+            Self::SnapshotMissing { .. } => "SMB-C032",
+            Self::NoRoom { .. } => NoRoom::ID,
+            Self::Usage(source) => source.id(),
+            Self::Damaged { .. } => "SMB-C033",
+            Self::Changed(reason) => reason.id(),
+            Self::Encoding { .. } => "SMB-C034",
+            Self::NotUndone { .. } => "SMB-C035",
+            Self::PoolErasure { .. } => "SMB-C036",
+        }
+    }
+}
+
+impl Error {
+    /// The errno behind it, positive, where there is one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Cluster { source, .. } if source.errno != 0 => Some(source.errno),
+            Error::Host { source, .. } => source.errno,
+            Error::Unreachable { source, .. } => source.errno(),
+            Error::NotUndone { first, .. } => first.errno(),
+            _ => None,
+        }
+    }
+
+    /// The cluster has no such image, snapshot or object.
+    pub(crate) fn is_missing_in_cluster(&self) -> bool {
+        matches!(self.cause(), Error::Cluster { source, .. } if source.is_not_found())
+    }
+
+    /// The outcome is unknown: what failed may have been done, or may still be done.
+    pub(crate) fn is_outcome_unknown(&self) -> bool {
+        match self {
+            Error::Cluster { source, .. } => source.is_outcome_unknown(),
+            Error::Host { source, .. } => source.is_outcome_unknown(),
+            Error::NotUndone { first, .. } => first.is_outcome_unknown(),
+            _ => false,
+        }
+    }
+}
