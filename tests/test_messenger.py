@@ -115,10 +115,10 @@ def test_a_check_names_the_protocol_and_a_monitor_that_is_away(
 
 
 def has_quorum_without_v1(three: OneNodeCeph) -> bool:
-    """Whether all monitors are in the quorum of a map that has no v1 address; the quorum before is of an older map."""
+    """Whether most monitors are in the quorum of a map without v1 addresses; an older map has another quorum."""
     status = three.admin("quorum_status")
     addresses = [address for mon in status["monmap"]["mons"] for address in mon["public_addrs"]["addrvec"]]
-    return len(status["quorum"]) == 3 and all(address["type"] == "v2" for address in addresses)
+    return len(status["quorum"]) >= 2 and all(address["type"] == "v2" for address in addresses)
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_monitors_of_one_version_each_have_an_error_with_the_command(sr: CephSr,
     # The monitors' own ports: all three have one address.
     three.admin("mon", "set-addrs", "b", f"[v2:{three.address}:3301]")
     three.admin("mon", "set-addrs", "c", f"[v2:{three.address}:3302]")
-    wait_for(lambda: has_quorum_without_v1(three), "a quorum of all monitors, without v1", 60)
+    wait_for(lambda: has_quorum_without_v1(three), "a quorum of monitors without v1", 60)
     with disk.plugged(one):
         assert PREFER_CRC in krbd.options(one, the_device(disk, one))
         write(one, the_device(disk, one), DATA)
