@@ -54,6 +54,14 @@ def test_probing_without_a_pool_lists_those_that_could_hold_an_sr_with_free_and_
     assert 0 < int(mine.findtext("free", "")) <= 3 * GIB
 
 
+def test_a_probe_leaves_notes_of_activations_of_any_sr_alone(rbd_pool: RbdPool) -> None:
+    note = f"/run/smblock/activating/{uuid.uuid4()}/{uuid.uuid4()}"
+    for host in rbd_pool.lab.hosts:
+        host.put(note, b"{}")
+    assert list(probe(rbd_pool.lab, *rbd_pool.device_config)) == []
+    assert all(host.get(note) == b"{}" for host in rbd_pool.lab.hosts)
+
+
 def test_probing_a_pool_finds_the_srs_in_it_with_their_names(rbd_pool: RbdPool) -> None:
     lab = rbd_pool.lab
     assert list(probe(lab, *rbd_pool.device_config)) == []

@@ -194,6 +194,8 @@ class OtherHost:
 def settle_killed(sr):
     """Removes what killed activations of this host left in an SR. What cannot be removed waits for the
     next command."""
+    if not sr.uuid:
+        return  # sr_probe: there is no SR
     for vdi_uuid in Note.all(sr.uuid):
         local = LocalVdi(sr.uuid, vdi_uuid)
         if not local.left_behind():

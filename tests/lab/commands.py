@@ -28,6 +28,7 @@ PLACEHOLDERS = {
     "NAME": "a",
     "VALUE": "value",
     "[v2:ADDRESS:3300,v1:ADDRESS:6789]": "[v2:192.0.2.1:3300,v1:192.0.2.1:6789]",
+    "USER": "reader",
     "UUID2": "6f4bd5a2",
     "UUID3": "6f4bd5a3",
     "UUID": "6f4bd5a1",
