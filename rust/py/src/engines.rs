@@ -107,33 +107,29 @@ impl From<Error> for Failure {
     }
 }
 
-/// Reads an error by its type. The table of each type is in [`crate::failures`].
-fn of_sr_type(error: Box<dyn StdError + Send + Sync>) -> Failure {
-    let error = match error.downcast::<sr_ceph::Error>() {
-        Ok(error) => return Failure::from(*error),
-        Err(error) => error,
-    };
-    let error = match error.downcast::<sr_crucible::Error>() {
-        Ok(error) => return Failure::from(*error),
-        Err(error) => error,
-    };
-    let error = match error.downcast::<sr_ceph::device_config::ConfigError>() {
-        Ok(error) => return Failure::from(*error),
-        Err(error) => error,
-    };
-    let error = match error.downcast::<sr_crucible::config::ConfigError>() {
-        Ok(error) => return Failure::from(*error),
-        Err(error) => error,
-    };
-    match error.downcast::<Refused>() {
-        Ok(error) => Failure::from(*error),
-        Err(error) => Failure {
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// The failure of an error of an SR type. The table of each type is in [`crate::failures`].
+fn of_sr_type(error: Source) -> Failure {
+    of::<sr_ceph::Error>(error)
+        .or_else(of::<sr_crucible::Error>)
+        .or_else(of::<sr_ceph::device_config::ConfigError>)
+        .or_else(of::<sr_crucible::config::ConfigError>)
+        .or_else(of::<Refused>)
+        .unwrap_or_else(|error| Failure {
             id: Some(INTERNAL),
             key: SM_GENERAL,
             errno: None,
             message: error.to_string(),
-        },
-    }
+        })
+}
+
+/// The failure of an error of type `E`; the error itself if it is of another type.
+fn of<E: StdError + 'static>(error: Source) -> Result<Failure, Source>
+where
+    Failure: From<E>,
+{
+    error.downcast::<E>().map(|error| Failure::from(*error))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub enum Error {
         /// What went wrong.
         source: HostError,
     },
-    /// What could not be undone, after a failure that is told first.
+    /// An operation failed, and its rollback failed too.
     #[error("{first}. The rollback of {} also failed ({}: {second}). VDI {vdi} stays claimed by this host until it is attached here again or the SR is plugged again", .first.id(), .second.id())]
     NotUndone {
         /// The volume.
