@@ -1,10 +1,9 @@
 """What SRs of type crucible have beside their core: XAPI's database, and servers' processes."""
 
-import contextlib
 import os
 
 from smblock._core import Error, serve_crucible
-from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, Hosts, failure_code
+from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, Hosts, LocalSession, failure_code
 from smblock.sm import util
 from smblock.vdi import CoreVDI
 
@@ -139,7 +138,7 @@ class CrucibleVDI(CoreVDI):
 
 
 def run_server(folder):
-    """Serves a volume until its server ends; tells XAPI where nobody has asked for that."""
+    """Serves a volume until its server ends. Raises an alert if the server ended by itself. Returns the exit status."""
     try:
         died = serve_crucible(folder, lambda line: util.SMlog("crucible: " + line))
     except Error as error:
@@ -150,17 +149,8 @@ def run_server(folder):
     vdi_uuid = os.path.basename(os.path.normpath(folder))
     text = "The server of this disk on host %s ended: %s. Its I/O fails" % (util.get_this_host(), died)
     try:
-        with _local_session() as session:
+        with LocalSession() as session:
             Xapi(session, None).tell(vdi_uuid, SERVER_DIED, text + " until it is unplugged and plugged again.")
     except Exception as error:  # XAPI may be what has failed; the log has it all the same
         util.SMlog("crucible: %s (and XAPI is not told: %s)" % (text, error))
     return 1
-
-
-@contextlib.contextmanager
-def _local_session():
-    session = util.get_localAPI_session()
-    try:
-        yield session
-    finally:
-        session.xenapi.session.logout()
