@@ -14,9 +14,9 @@ sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filen
 import smblock  # noqa: E402
 from smblock import worker  # noqa: E402
 from smblock.command import run  # noqa: E402
-from smblock.pause import Toolstack  # noqa: E402
+from smblock.pause import CephXapi  # noqa: E402
 from smblock.shared import warn_unless_shared  # noqa: E402
-from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, take_over, util  # noqa: E402
+from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, set_attributes, util  # noqa: E402
 from smblock.vdi import SnapshotVDI  # noqa: E402
 
 SR_TYPE = "cephrbd"
@@ -43,8 +43,8 @@ class CephRBDSR(CoreSR):
     @as_sm_error
     def load(self, sr_uuid):
         super().load(sr_uuid)
-        self.toolstack = Toolstack(lambda: self.session, sr_uuid)
-        self.core = smblock.Sr(SR_TYPE, sr_uuid, util.get_this_host(), self.dconf, self.toolstack)
+        self.xapi = CephXapi(lambda: self.session, sr_uuid)
+        self.core = smblock.Sr(SR_TYPE, sr_uuid, util.get_this_host(), self.dconf, self.xapi)
         self.sr_vditype = self.core.vdi_type
 
     def vdi(self, uuid):
@@ -68,11 +68,11 @@ class CephRBDSR(CoreSR):
 
     @as_sm_error
     def update(self, uuid):
-        take_over(self, self.core.update(*self._names()))
+        set_attributes(self, self.core.update(*self._names()))
         self._db_update()
 
     def has_succeeded(self):
-        self.toolstack.command_succeeded()
+        self.xapi.command_succeeded()
 
     def after_command(self):
         if self.core.needs_worker:

@@ -13,9 +13,9 @@ sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filen
 
 import smblock  # noqa: E402
 from smblock.command import run  # noqa: E402
-from smblock.crucible import CrucibleVDI, Xapi  # noqa: E402
+from smblock.crucible import CrucibleVDI, CrucibleXapi  # noqa: E402
 from smblock.shared import warn_unless_shared  # noqa: E402
-from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, take_over, util  # noqa: E402
+from smblock.sm import DATAPATHS, SR, CoreSR, as_sm_error, set_attributes, util  # noqa: E402
 
 SR_TYPE = "crucible"
 
@@ -43,7 +43,7 @@ class CrucibleSR(CoreSR):
         super().load(sr_uuid)
         # A copy takes up to an hour. A host that plugs the SR does not wait for it.
         self.ops_exclusive = [operation for operation in self.ops_exclusive if operation != "vdi_clone"]
-        xapi = Xapi(self.session, sr_uuid)
+        xapi = CrucibleXapi(self.session, sr_uuid)
         self.core = smblock.Sr(SR_TYPE, sr_uuid, util.get_this_host(), self.dconf, xapi)
         self.sr_vditype = self.core.vdi_type
 
@@ -57,7 +57,7 @@ class CrucibleSR(CoreSR):
 
     @as_sm_error
     def update(self, uuid):
-        take_over(self, self.core.update())
+        set_attributes(self, self.core.update())
         self._db_update()
 
 

@@ -94,14 +94,14 @@ def test_no_source_names_a_crate_that_is_not_below_it_or_is_unsafe() -> None:
 @pytest.mark.parametrize(
     ("crate", "planted", "wrong"),
     [
-        ("sr-ceph", "use sr_crucible::Volumes;", ["sr-crucible"]),
+        ("sr-ceph", "use sr_crucible::CrucibleSr;", ["sr-crucible"]),
         ("sr-crucible", "fn f() -> sr_ceph::Result<()> {}", ["sr-ceph"]),
         ("hostos", "use hostdev::Krbd;", ["hostdev"]),
         ("sr", "use pyo3::prelude::*;", ["pyo3"]),
         ("hostdev", "let name = ::sr::xapi::NO_TIME;", ["sr"]),
         ("hostdev", "unsafe { f() }", ["unsafe"]),
         ("librbd", "unsafe { f() }", []),
-        ("sr-ceph", '// sr_crucible::Volumes is unsafe\nlet text = "sr_crucible:: unsafe";', []),
+        ("sr-ceph", '// sr_crucible::CrucibleSr is unsafe\nlet text = "sr_crucible:: unsafe";', []),
         ("smblock-py", "use crate::sr::Sr;", []),
     ],
 )

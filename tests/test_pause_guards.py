@@ -18,14 +18,14 @@ VDI, TAGS = "vdi-uuid", {"host_one": "RW"}
 
 
 class Stack:
-    """A toolstack whose calls of SM and of the plugin are recorded; SM's functions return what `replies` has."""
+    """A XAPI whose calls of SM and of the plugin are recorded; SM's functions return what `replies` has."""
 
     def __init__(self, pause: Any, replies: dict[str, bool]) -> None:
         self.calls: list[str] = []
         session = mock.MagicMock()
         session.xenapi.VDI.get_sm_config.return_value = dict(TAGS)
         session.xenapi.host.get_uuid.return_value = "host-uuid"
-        self.toolstack = pause.Toolstack(lambda: session, "sr-uuid")
+        self.xapi = pause.CephXapi(lambda: session, "sr-uuid")
         for name in ("tap_pause", "tap_unpause", "tap_refresh"):
             setattr(pause.blktap2.VDI, name, self._sm(name, replies.get(name, True)))
         pause.call_plugin = self._plugin
@@ -60,16 +60,16 @@ def pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_a_guard_ends_with_a_pause_that_returned(pause: Any) -> None:
     stack = Stack(pause, {})
-    stack.toolstack.pause(VDI)
-    stack.toolstack.unpause(VDI)
+    stack.xapi.pause(VDI)
+    stack.xapi.unpause(VDI)
     assert stack.calls == ["guard_pause", "tap_pause", "tap_unpause", "end_guard"]
 
 
 def test_a_guard_outlives_a_pause_that_did_not_return(pause: Any) -> None:
     stack = Stack(pause, {"tap_pause": False, "tap_unpause": False})
     with pytest.raises(pause.util.SMException):
-        stack.toolstack.pause(VDI)
-    stack.toolstack.unpause(VDI)
+        stack.xapi.pause(VDI)
+    stack.xapi.unpause(VDI)
     assert "end_guard" not in stack.calls
 
 
@@ -77,6 +77,6 @@ def test_a_guard_outlives_a_pause_that_did_not_return(pause: Any) -> None:
 def test_a_refresh_has_a_guard(refreshes: bool, pause: Any) -> None:
     stack = Stack(pause, {"tap_unpause": False, "tap_refresh": refreshes})
     with contextlib.nullcontext() if refreshes else pytest.raises(pause.util.SMException):
-        stack.toolstack.unpause(VDI)
+        stack.xapi.unpause(VDI)
     assert stack.calls.index("guard_pause") < stack.calls.index("tap_refresh")
     assert ("end_guard" in stack.calls) == refreshes

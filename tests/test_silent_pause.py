@@ -19,9 +19,9 @@ sys.path[:0] = [{sm!r}, {site!r}]
 from smblock import pause
 from smblock.sm import util
 pause.PAUSE_DEADLINE = 2
-toolstack = pause.Toolstack(util.get_localAPI_session, {sr!r})
+xapi = pause.CephXapi(util.get_localAPI_session, {sr!r})
 try:
-    getattr(toolstack, {function!r})({vdi!r})
+    getattr(xapi, {function!r})({vdi!r})
 except Exception as error:
     print(error)
     sys.stdout.flush()

@@ -131,7 +131,7 @@ def serve_crucible(folder: str, log: Callable[[str], object]) -> str | None:
     """
 
 @type_check_only
-class Toolstack(Protocol):
+class CephXapi(Protocol):
     """What only XAPI and SM can do, for an SR of type cephrbd. UUIDs in; what fails raises any exception."""
 
     def pool_uuid(self) -> str:
@@ -152,7 +152,7 @@ class Toolstack(Protocol):
         """Resumes the I/O of a disk."""
 
 @type_check_only
-class CrucibleToolstack(Protocol):
+class CrucibleXapi(Protocol):
     """XAPI's database, for an SR of type crucible. UUIDs in; what fails raises any exception."""
 
     # The command that looks after one server; the server's run folder is added.
@@ -194,7 +194,7 @@ class Sr:
         sr_uuid: str,
         host_uuid: str,
         device_config: Mapping[str, str],
-        toolstack: Toolstack | CrucibleToolstack | None,
+        xapi: CephXapi | CrucibleXapi | None,
     ) -> Sr:
         """Checks the device-config, and opens nothing. `sr_uuid` is read by the first method that needs an SR.
 

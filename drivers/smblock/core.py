@@ -1,8 +1,8 @@
 """The core of an SR, for what xapi does not start as an SM command."""
 
 from smblock._core import Sr
-from smblock.crucible import Xapi
-from smblock.pause import Toolstack
+from smblock.crucible import CrucibleXapi
+from smblock.pause import CephXapi
 from smblock.sm import util
 
 CRUCIBLE = "crucible"
@@ -31,5 +31,5 @@ def sr_of(session, sr_uuid):
 
 def open_core(sr_type, session, sr_uuid, device_config):
     """The core of an SR of that type on this host. `session` returns the XAPI session if it is needed."""
-    toolstack = Xapi(session(), sr_uuid) if sr_type == CRUCIBLE else Toolstack(session, sr_uuid)
-    return Sr(sr_type, sr_uuid, util.get_this_host(), device_config, toolstack)
+    xapi = CrucibleXapi(session(), sr_uuid) if sr_type == CRUCIBLE else CephXapi(session, sr_uuid)
+    return Sr(sr_type, sr_uuid, util.get_this_host(), device_config, xapi)

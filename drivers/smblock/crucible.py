@@ -21,7 +21,7 @@ SERVER_DIED = "SMBLOCK_CRUCIBLE_SERVER_DIED"
 PRIORITY = "2"  # of messages: something is degraded, and may get worse
 
 
-class Xapi:
+class CrucibleXapi:
     """XAPI's database and secrets, for the core. VDIs, hosts and secrets are named by UUID."""
 
     runner = RUNNER
@@ -150,7 +150,7 @@ def run_server(folder):
     text = "The server of this disk on host %s ended: %s. Its I/O fails" % (util.get_this_host(), died)
     try:
         with LocalSession() as session:
-            Xapi(session, None).tell(vdi_uuid, SERVER_DIED, text + " until it is unplugged and plugged again.")
+            CrucibleXapi(session, None).tell(vdi_uuid, SERVER_DIED, text + " until it is unplugged and plugged again.")
     except Exception as error:  # XAPI may be what has failed; the log has it all the same
         util.SMlog("crucible: %s (and XAPI is not told: %s)" % (text, error))
     return 1

@@ -82,7 +82,7 @@ def declared_dead(session, host_uuid):
 
 
 class Hosts:
-    """The part of the core's `Toolstack` that is about the pool and its hosts.
+    """The part of the core's `CephXapi` that is about the pool and its hosts.
 
     session   returns the XAPI session, when it is called
     sr_uuid   the SR

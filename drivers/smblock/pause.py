@@ -22,7 +22,7 @@ TIMED_OUT = "tapdisk-pause did not %s VDI %s within %d s; /var/log/SMlog of host
 FAILED = "tapdisk-pause failed to %s VDI %s; /var/log/SMlog of host %s has the reason"
 
 
-class Toolstack(Hosts):
+class CephXapi(Hosts):
     """What only XAPI and SM know or can do, for the core."""
 
     def __init__(self, session, sr_uuid):

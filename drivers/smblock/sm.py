@@ -23,7 +23,7 @@ import XenAPI
 from smblock._core import Error
 
 __all__ = ["DATAPATHS", "SR", "VDI", "CoreSR", "Lock", "XenAPI", "as_sm_error", "blktap2", "fist_point"]
-__all__ += ["Error", "SRCommand", "take_over", "util", "xs_errors"]
+__all__ += ["Error", "SRCommand", "set_attributes", "util", "xs_errors"]
 
 
 def _connects_devices():
@@ -73,7 +73,7 @@ def as_sm_error(method):
     return wrapper
 
 
-def take_over(target, attributes):
+def set_attributes(target, attributes):
     """Puts what the core says about an SR or a VDI on SM's object for it."""
     for name, value in attributes.items():
         setattr(target, name, value)
@@ -131,9 +131,9 @@ class CoreSR(SR.SR):
     @as_sm_error
     def scan(self, uuid):
         found = self.core.scan(self.own_vdi_records())
-        take_over(self, found.sr)
+        set_attributes(self, found.sr)
         for attributes in found.vdis:
-            self.vdis[attributes["uuid"]] = take_over(self.vdi(attributes["uuid"]), attributes)
+            self.vdis[attributes["uuid"]] = set_attributes(self.vdi(attributes["uuid"]), attributes)
         super().scan(uuid)
         vdi = self.session.xenapi.VDI
         for snapshot, disk in found.lineage.items():

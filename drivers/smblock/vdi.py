@@ -5,7 +5,7 @@ import uuid
 from XenAPI import Failure
 
 from smblock.local import LocalVdi
-from smblock.sm import VDI, as_sm_error, fist_point, take_over, util
+from smblock.sm import VDI, as_sm_error, fist_point, set_attributes, util
 
 NULL = "OpaqueRef:NULL"
 
@@ -67,7 +67,7 @@ class CoreVDI(VDI.VDI):
         return self.sr.srcmd.params.get("vdi_on_boot", "persist")
 
     def _introduce(self, attributes):
-        take_over(self, attributes)
+        set_attributes(self, attributes)
         self.sm_config = dict(self.sm_config, **self.sr.core.sm_config)
         self._db_introduce()
         return self.get_params()

@@ -6,15 +6,15 @@ use std::ffi::OsString;
 use pyo3::prelude::*;
 use sr::device_config::Refused;
 use sr::engine::{Engine, Error, Pairs, SrType};
-use sr_ceph::engine::CephSr;
-use sr_crucible::engine::CrucibleSr;
+use sr_ceph::engine::CephEngine;
+use sr_crucible::engine::CrucibleEngine;
 use uuid::Uuid;
 
 use crate::connection::keep_reply;
 use crate::error::{Failure, SM_GENERAL};
 use crate::failures::of_engine;
 use crate::panic::INTERNAL;
-use crate::toolstack::PythonToolstack;
+use crate::xapi::PythonXapi;
 
 /// smblock does not have the SR type.
 ///
@@ -59,17 +59,17 @@ pub fn open(
     sr: Uuid,
     host: String,
     device_config: Pairs,
-    toolstack: PyObject,
+    xapi: PyObject,
 ) -> PyResult<Box<dyn Engine>> {
     let sr_type = sr_type(sr_type_name)?;
     if sr_type.name == sr_crucible::engine::SR_TYPE.name {
-        let runner = runner(&toolstack)?;
-        let toolstack = Box::new(PythonToolstack(toolstack));
-        let opened = CrucibleSr::new(sr, host, device_config, toolstack, runner);
+        let runner = runner(&xapi)?;
+        let xapi = Box::new(PythonXapi(xapi));
+        let opened = CrucibleEngine::new(sr, host, device_config, xapi, runner);
         return boxed(opened);
     }
-    let toolstack = Box::new(PythonToolstack(toolstack));
-    boxed(CephSr::new(sr, host, device_config, toolstack, keep_reply))
+    let xapi = Box::new(PythonXapi(xapi));
+    boxed(CephEngine::new(sr, host, device_config, xapi, keep_reply))
 }
 
 fn boxed<E: Engine + 'static>(opened: sr::engine::Result<E>) -> PyResult<Box<dyn Engine>> {
@@ -77,12 +77,12 @@ fn boxed<E: Engine + 'static>(opened: sr::engine::Result<E>) -> PyResult<Box<dyn
 }
 
 /// The command that looks after a server, which a pre-flight does not need.
-fn runner(toolstack: &PyObject) -> PyResult<Vec<OsString>> {
+fn runner(xapi: &PyObject) -> PyResult<Vec<OsString>> {
     Python::with_gil(|py| {
-        if toolstack.is_none(py) {
+        if xapi.is_none(py) {
             return Ok(Vec::new());
         }
-        let runner: Vec<String> = toolstack.getattr(py, "runner")?.extract(py)?;
+        let runner: Vec<String> = xapi.getattr(py, "runner")?.extract(py)?;
         Ok(runner.into_iter().map(OsString::from).collect())
     })
 }

@@ -41,7 +41,7 @@ const fn origin(file: &'static str, item: &'static str, names: Names) -> Origin 
 }
 
 const UNREACHABLE: Names = Names::Of(&[("of_ceph", "Unreachable")]);
-const HOST: Names = Names::Of(&[("of_ceph", "Host"), ("of_crucible", "Machine")]);
+const HOST: Names = Names::Of(&[("of_ceph", "Host"), ("of_crucible", "Host")]);
 
 /// The sections of the page.
 const SECTIONS: [(&str, &[Origin]); 5] = [
@@ -95,7 +95,7 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
             origin(
                 "crucible-host/src/error.rs",
                 "Error",
-                Names::Of(&[("of_crucible", "Catalogue"), ("of_crucible", "Machine")]),
+                Names::Of(&[("of_crucible", "Inventory"), ("of_crucible", "Host")]),
             ),
         ],
     ),

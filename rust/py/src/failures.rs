@@ -113,9 +113,9 @@ fn of_crucible_config(error: &CrucibleConfigError) -> &'static str {
 fn of_crucible(error: &CrucibleError) -> &'static str {
     match error {
         CrucibleError::NotUndone { first, .. } => of_crucible(first),
-        CrucibleError::Registry { .. } | CrucibleError::Catalogue { .. } => "SRUnavailable",
-        CrucibleError::Machine { source, .. } if source.is_busy() => "VDIInUse",
-        CrucibleError::Machine { .. } | CrucibleError::TargetsDown { .. } => "VDIUnavailable",
+        CrucibleError::Xapi { .. } | CrucibleError::Inventory { .. } => "SRUnavailable",
+        CrucibleError::Host { source, .. } if source.is_busy() => "VDIInUse",
+        CrucibleError::Host { .. } | CrucibleError::TargetsDown { .. } => "VDIUnavailable",
         CrucibleError::VdiInUse { .. }
         | CrucibleError::NotReleased { .. }
         | CrucibleError::Outrun { .. }
@@ -135,12 +135,12 @@ fn of_crucible(error: &CrucibleError) -> &'static str {
 fn of_ceph(error: &Error) -> &'static str {
     match error {
         Error::NotUndone { first, .. } => of_ceph(first),
-        Error::Cluster { source, .. } if source.is_out_of_space() => "SRNoSpace",
+        Error::Ceph { source, .. } if source.is_out_of_space() => "SRNoSpace",
         // A removed image or snapshot. A missing pool or SR has an error of its own.
-        Error::Cluster { source, .. } if source.is_not_found() || source.is_about_image() => {
+        Error::Ceph { source, .. } if source.is_not_found() || source.is_about_image() => {
             "VDIUnavailable"
         }
-        Error::Cluster { .. }
+        Error::Ceph { .. }
         | Error::Changed(_)
         | Error::Encoding { .. }
         | Error::Unreachable { .. } => "SRUnavailable",

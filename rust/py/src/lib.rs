@@ -23,7 +23,7 @@ mod shapes;
 mod sr;
 mod sr_types;
 mod text;
-mod toolstack;
+mod xapi;
 
 use pyo3::prelude::*;
 

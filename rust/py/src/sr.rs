@@ -16,7 +16,7 @@ use crate::{convert, engines, probe, shapes};
 /// An SR of any type, as one SM command on one host sees it. Making one checks the device-config; the
 /// first call that needs the storage opens it.
 #[pyclass(module = "smblock._core")]
-#[pyo3(text_signature = "(sr_type, sr_uuid, host_uuid, device_config, toolstack)")]
+#[pyo3(text_signature = "(sr_type, sr_uuid, host_uuid, device_config, xapi)")]
 pub struct Sr {
     /// As SM has it: not a UUID if there is no SR yet.
     uuid: String,
@@ -60,13 +60,13 @@ impl Sr {
         sr_uuid: String,
         host_uuid: String,
         device_config: Pairs,
-        toolstack: PyObject,
+        xapi: PyObject,
     ) -> PyResult<Self> {
         attached("SR.load", || {
             let uuid = sr_uuid.parse().unwrap_or_default();
             Ok(Sr {
                 uuid: sr_uuid,
-                engine: engines::open(sr_type, uuid, host_uuid, device_config, toolstack)?,
+                engine: engines::open(sr_type, uuid, host_uuid, device_config, xapi)?,
             })
         })
     }

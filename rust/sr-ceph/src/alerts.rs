@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use crate::blocklist::is_cut_off;
 use crate::catalogue::{host_key, records, Catalogue, Stored, VDI_PREFIX};
-use crate::cluster::{Cluster, Entries};
 use crate::devices::Devices;
 use crate::error::{Context, Result};
 use crate::host::{Alert, Host, Mapped, Subject};
 use crate::image::Images;
+use crate::pool::{Entries, Pool};
 use crate::record::{Death, HostRecord, VdiRecord};
-use crate::Repository;
+use crate::CephSr;
 
 const CUT_OFF: &str = "SMBLOCK_HOST_CUT_OFF";
 const FENCED: &str = "SMBLOCK_HOST_FENCED";
@@ -29,7 +29,7 @@ const WARNING: u8 = 3;
 #[derive(Clone, Copy)]
 pub(crate) struct Alerts<'a> {
     pub catalogue: Catalogue<'a>,
-    pub cluster: &'a dyn Cluster,
+    pub pool: &'a dyn Pool,
     pub host: &'a dyn Host,
     pub images: Images<'a>,
     pub devices: Devices<'a>,
@@ -117,7 +117,7 @@ impl Alerts<'_> {
         if devices.is_empty() {
             return Ok(devices);
         }
-        let blocklist = self.cluster.blocklisted().doing("reading the blocklist")?;
+        let blocklist = self.pool.blocklisted().doing("reading the blocklist")?;
         devices.retain(|device| is_cut_off(&blocklist, &device.client_address));
         Ok(devices)
     }
@@ -193,7 +193,7 @@ impl Alerts<'_> {
     }
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Raises an alert if a device of this host was cut off from the cluster. Sends a request to the
     /// cluster only if this host has a device of the SR.
     pub fn alert_if_cut_off(&self) {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::cluster::ClusterError;
 use crate::device_config::DeviceConfig;
 use crate::error::Error;
+use crate::pool::PoolError;
 
 /// A user, and the pools that it serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,13 +90,13 @@ impl Caps {
     /// What an administrator can do about an error for which caps may be the cause.
     #[must_use]
     pub fn advise(&self, error: &Error) -> Option<String> {
-        let Error::Cluster { source, .. } = error.cause() else {
+        let Error::Ceph { source, .. } = error.cause() else {
             return None;
         };
         self.advise_on(source)
     }
 
-    pub(crate) fn advise_on(&self, error: &ClusterError) -> Option<String> {
+    pub(crate) fn advise_on(&self, error: &PoolError) -> Option<String> {
         let lacks = self.lacks(error)?;
         Some(format!(
             "{lacks}: {}. 'smblock-admin check' shows whether that is enough",
@@ -105,7 +105,7 @@ impl Caps {
     }
 
     /// Which cap the user lacks, or may lack, if that can be the cause of an error.
-    pub(crate) fn lacks(&self, error: &ClusterError) -> Option<String> {
+    pub(crate) fn lacks(&self, error: &PoolError) -> Option<String> {
         let (user, pool) = (&self.user, &self.pool);
         let cap = match service(&error.call) {
             Service::Mon => "mon 'profile rbd'".to_owned(),
@@ -183,7 +183,7 @@ mod tests {
             ("rados_mon_command", EACCES, "mon 'profile rbd'"),
             ("rados_mgr_command", EACCES, "mgr 'profile rbd pool=vms'"),
         ] {
-            let text = caps().advise_on(&ClusterError::new(call, "x", errno));
+            let text = caps().advise_on(&PoolError::new(call, "x", errno));
             let text = text.unwrap();
             let named = format!("client.xcp lacks the cap {cap}");
             assert!(text.starts_with(&named), "{text}");
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn an_osd_that_does_not_reply_may_be_a_missing_cap() {
-        let error = ClusterError::new("rados_write_op_operate", "rbd_trash", ETIMEDOUT);
+        let error = PoolError::new("rados_write_op_operate", "rbd_trash", ETIMEDOUT);
         let text = caps().advise_on(&error).unwrap();
         assert!(text.contains("ceph health detail"), "{text}");
         let cap = "client.xcp lacks the cap osd 'profile rbd pool=vms'";
@@ -204,7 +204,7 @@ mod tests {
             ("rbd_trash_move", ETIMEDOUT),
             ("rbd_trash_remove", EPERM),
         ] {
-            let none = caps().advise_on(&ClusterError::new(call, "x", errno));
+            let none = caps().advise_on(&PoolError::new(call, "x", errno));
             assert_eq!(none, None, "{call}");
         }
     }

@@ -27,21 +27,21 @@ pub(crate) use self::keys::{
 };
 pub(crate) use self::stored::{heads, records, records_under, under, Entry, Stored};
 
-use crate::cluster::{Cluster, ClusterError, Entries, Swap};
 use crate::error::{Context, Error, Result};
+use crate::pool::{Entries, Pool, PoolError, Transaction};
 use crate::record::{HostRecord, Unreadable, VdiRecord};
 
 /// The catalogue of one SR. It knows keys and records, and no operation.
 #[derive(Clone, Copy)]
 pub(crate) struct Catalogue<'a> {
-    cluster: &'a dyn Cluster,
+    pool: &'a dyn Pool,
     sr: Uuid,
 }
 
 impl<'a> Catalogue<'a> {
     /// The catalogue of that SR, which need not exist yet.
-    pub(crate) fn new(cluster: &'a dyn Cluster, sr: Uuid) -> Self {
-        Catalogue { cluster, sr }
+    pub(crate) fn new(pool: &'a dyn Pool, sr: Uuid) -> Self {
+        Catalogue { pool, sr }
     }
 
     /// The SR.
@@ -56,14 +56,14 @@ impl<'a> Catalogue<'a> {
 
     /// Every entry of the catalogue. A missing object is an error, never an empty SR.
     pub(crate) fn read(&self) -> Result<Entries> {
-        self.cluster
+        self.pool
             .read(&self.object(), "")
             .map_err(|e| self.catalogue_error(e))
     }
 
     /// These keys of the catalogue, as far as they exist.
     pub(crate) fn read_keys(&self, keys: &[&str]) -> Result<Entries> {
-        let read = self.cluster.get(&self.object(), keys);
+        let read = self.pool.get(&self.object(), keys);
         read.map_err(|e| self.catalogue_error(e))
     }
 
@@ -112,38 +112,43 @@ impl<'a> Catalogue<'a> {
     /// more: whichever of the two comes second finds other values than it expects. If that reply
     /// is lost too, nobody can say what will be: that is an error, and what the journal holds
     /// stays for whoever takes over.
-    pub(crate) fn commit(&self, doing: &str, swap: &Swap) -> Result<bool> {
+    pub(crate) fn commit(&self, doing: &str, transaction: &Transaction) -> Result<bool> {
         let object = self.object();
-        match self.cluster.swap(&object, swap) {
+        match self.pool.transaction(&object, transaction) {
             Ok(()) => Ok(true),
             Err(e) if e.is_compare_failed() => Ok(false),
-            Err(e) if e.is_outcome_unknown() => self.commit_again(doing, swap, e),
+            Err(e) if e.is_outcome_unknown() => self.commit_again(doing, transaction, e),
             Err(e) => Err(e).doing(doing),
         }
     }
 
-    fn commit_again(&self, doing: &str, swap: &Swap, lost: ClusterError) -> Result<bool> {
+    fn commit_again(
+        &self,
+        doing: &str,
+        transaction: &Transaction,
+        lost: PoolError,
+    ) -> Result<bool> {
         log::warn!("{doing}: {lost}; looking whether it was applied");
-        if self.was_applied(swap) {
+        if self.was_applied(transaction) {
             return Ok(true);
         }
-        match self.cluster.swap(&self.object(), swap) {
+        match self.pool.transaction(&self.object(), transaction) {
             Ok(()) => Ok(true),
             // The first request arrived between the look and the second one; or somebody else's.
-            Err(e) if e.is_compare_failed() => Ok(self.was_applied(swap)),
+            Err(e) if e.is_compare_failed() => Ok(self.was_applied(transaction)),
             Err(_) => Err(lost).doing(doing),
         }
     }
 
-    fn was_applied(&self, swap: &Swap) -> bool {
-        let keys: Vec<&str> = swap
+    fn was_applied(&self, transaction: &Transaction) -> bool {
+        let keys: Vec<&str> = transaction
             .set
             .keys()
-            .chain(&swap.remove)
+            .chain(&transaction.remove)
             .map(String::as_str)
             .collect();
-        match self.cluster.get(&self.object(), &keys) {
-            Ok(found) => found == swap.set,
+        match self.pool.get(&self.object(), &keys) {
+            Ok(found) => found == transaction.set,
             Err(e) => {
                 log::warn!("cannot read {} again: {e}", self.object());
                 false
@@ -151,14 +156,14 @@ impl<'a> Catalogue<'a> {
         }
     }
 
-    fn catalogue_error(&self, source: ClusterError) -> Error {
+    fn catalogue_error(&self, source: PoolError) -> Error {
         if source.is_not_found() {
             Error::SrMissing {
                 sr: self.sr,
-                pool: self.cluster.pool_name().to_owned(),
+                pool: self.pool.pool_name().to_owned(),
             }
         } else {
-            Error::Cluster {
+            Error::Ceph {
                 doing: format!("reading the catalogue of SR {}", self.sr),
                 source,
             }
@@ -169,7 +174,7 @@ impl<'a> Catalogue<'a> {
     pub(crate) fn damaged(&self, key: &str, source: Unreadable) -> Error {
         Error::Damaged {
             sr: self.sr,
-            pool: self.cluster.pool_name().to_owned(),
+            pool: self.pool.pool_name().to_owned(),
             key: key.to_owned(),
             source,
         }

@@ -17,12 +17,12 @@ use librbd::{
 use serde_json::json;
 
 use crate::caps::Caps;
-use crate::cluster::{
-    Cluster, ClusterError, Entries, ImageHeader, ImageState, ImageUsers, Progress, Result,
-    SnapshotState, Swap, TrashedImage, Watcher, META_KEY,
-};
 use crate::device_config::DeviceConfig;
 use crate::error::Error;
+use crate::pool::{
+    Entries, ImageHeader, ImageState, ImageUsers, Pool, PoolError, Progress, Result, SnapshotState,
+    Transaction, TrashedImage, Watcher, META_KEY,
+};
 
 pub(crate) use self::monitors::may_blocklist;
 pub use self::monitors::{df, osd_dump, pools};
@@ -98,7 +98,7 @@ impl CephPool {
     /// opened: that takes as long as making it.
     fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
         let id = self.pool.image_id(name)?;
-        let id = id.ok_or_else(|| ClusterError::new("rbd_open", name, nix::libc::ENOENT))?;
+        let id = id.ok_or_else(|| PoolError::new("rbd_open", name, nix::libc::ENOENT))?;
         error::require_own_data(&self.pool, name, &id)?;
         if !meta.is_empty() {
             self.pool.header(&id).metadata_set(META_KEY, meta)?;
@@ -141,7 +141,7 @@ impl CephPool {
     }
 }
 
-impl Cluster for CephPool {
+impl Pool for CephPool {
     fn fsid(&self) -> Result<String> {
         Ok(self.cluster.fsid()?)
     }
@@ -194,11 +194,11 @@ impl Cluster for CephPool {
         Ok(self.pool.omap_get(object, keys)?)
     }
 
-    fn swap(&self, object: &str, swap: &Swap) -> Result<()> {
+    fn transaction(&self, object: &str, transaction: &Transaction) -> Result<()> {
         let update = OmapUpdate {
-            expect: swap.expect.clone().into_iter().collect(),
-            set: swap.set.clone().into_iter().collect(),
-            remove: swap.remove.clone(),
+            expect: transaction.expect.clone().into_iter().collect(),
+            set: transaction.set.clone().into_iter().collect(),
+            remove: transaction.remove.clone(),
         };
         Ok(self.pool.omap_update(object, &update)?)
     }
@@ -236,7 +236,7 @@ impl Cluster for CephPool {
             if error.errno() == Some(nix::libc::EBUSY)
                 && self.snapshots_of(&image)?.iter().any(was_removed)
             {
-                return Err(ClusterError::new(
+                return Err(PoolError::new(
                     "rbd_snap_remove_by_id",
                     image_id,
                     nix::libc::ENOENT,
@@ -303,7 +303,7 @@ impl Cluster for CephPool {
             .pool
             .object_exists(&format!("{ID_OBJECT_PREFIX}{name}"))?
         {
-            return Err(ClusterError::new("rbd_open", name, nix::libc::ENOENT));
+            return Err(PoolError::new("rbd_open", name, nix::libc::ENOENT));
         }
         self.state(&self.pool.image_open(&ImageRef::Name(name), true)?)
     }
@@ -385,12 +385,12 @@ impl CephPool {
             .mgr_command_within(&command, MANAGER_PATIENCE)?
         {
             Some(_) => Ok(()),
-            None => Err(ClusterError {
+            None => Err(PoolError {
                 detail: Some(format!(
                     "the manager did not answer within {} s",
                     MANAGER_PATIENCE.as_secs()
                 )),
-                ..ClusterError::new(prefix, image, nix::libc::ETIMEDOUT)
+                ..PoolError::new(prefix, image, nix::libc::ETIMEDOUT)
             }),
         }
     }

@@ -3,10 +3,10 @@
 use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
-use crate::cluster::Cluster;
 use crate::error::{Context, Result};
 use crate::host::{Host, Mapped};
 use crate::image::Images;
+use crate::pool::Pool;
 use crate::record::VdiRecord;
 
 /// How long a device may be busy when it is unmapped, in seconds: udev looks at new devices.
@@ -17,7 +17,7 @@ pub(crate) const UNMAP_IDLE_SECONDS: u64 = 2;
 /// This host's devices of one SR.
 #[derive(Clone, Copy)]
 pub(crate) struct Devices<'a> {
-    cluster: &'a dyn Cluster,
+    pool: &'a dyn Pool,
     host: &'a dyn Host,
     images: Images<'a>,
     sr: Uuid,
@@ -26,13 +26,13 @@ pub(crate) struct Devices<'a> {
 impl<'a> Devices<'a> {
     /// The devices on `host` that show `images` of that SR.
     pub(crate) fn new(
-        cluster: &'a dyn Cluster,
+        pool: &'a dyn Pool,
         host: &'a dyn Host,
         images: Images<'a>,
         sr: Uuid,
     ) -> Self {
         Devices {
-            cluster,
+            pool,
             host,
             images,
             sr,
@@ -42,8 +42,8 @@ impl<'a> Devices<'a> {
     /// This host's devices that show images of the SR's pool.
     pub(crate) fn of_sr(&self, doing: &str) -> Result<Vec<Mapped>> {
         let mut found = self.host.mappings().doing(doing)?;
-        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
-        found.retain(|m| m.key.fsid == fsid && m.key.pool_id == self.cluster.pool_id());
+        let fsid = self.pool.fsid().doing("asking for the cluster's fsid")?;
+        found.retain(|m| m.key.fsid == fsid && m.key.pool_id == self.pool.pool_id());
         Ok(found)
     }
 

@@ -17,7 +17,7 @@ use crate::messenger::{self, NoRoute, Route};
 const KERNEL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What only XAPI knows or can do. An error is its text.
-pub trait Toolstack {
+pub trait Xapi {
     /// This pool's UUID.
     fn pool_uuid(&self) -> std::result::Result<String, String>;
     /// Whether this pool has a host with that UUID.
@@ -51,13 +51,13 @@ pub struct Dom0<'a> {
     notebook: Notebook,
     cluster: Option<&'a librbd::Cluster>,
     ms_mode: Option<MsMode>,
-    toolstack: &'a dyn Toolstack,
+    xapi: &'a dyn Xapi,
 }
 
 impl<'a> Dom0<'a> {
     /// The host with that UUID in XAPI, which must be the one this process runs on. It maps nothing
     /// before it has a connection ([`Dom0::connected`]).
-    pub fn new(uuid: &str, toolstack: &'a dyn Toolstack) -> Result<Self> {
+    pub fn new(uuid: &str, xapi: &'a dyn Xapi) -> Result<Self> {
         let this = Process::this()?;
         Ok(Dom0 {
             owner: Owner {
@@ -71,7 +71,7 @@ impl<'a> Dom0<'a> {
             notebook: Notebook::default(),
             cluster: None,
             ms_mode: None,
-            toolstack,
+            xapi,
         })
     }
 
@@ -217,14 +217,14 @@ impl Host for Dom0<'_> {
     }
 
     fn pool(&self) -> Result<String> {
-        self.toolstack.pool_uuid().map_err(from_xapi)
+        self.xapi.pool_uuid().map_err(from_xapi)
     }
 
     fn membership(&self, host: &str) -> Result<Membership> {
-        if !self.toolstack.knows_host(host).map_err(from_xapi)? {
+        if !self.xapi.knows_host(host).map_err(from_xapi)? {
             return Ok(Membership::Unknown);
         }
-        Ok(if self.toolstack.declared_dead(host).map_err(from_xapi)? {
+        Ok(if self.xapi.declared_dead(host).map_err(from_xapi)? {
             Membership::DeclaredDead
         } else {
             Membership::Member
@@ -232,12 +232,12 @@ impl Host for Dom0<'_> {
     }
 
     fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>> {
-        let reply = self.toolstack.settle_host(host, vdi).map_err(from_xapi)?;
+        let reply = self.xapi.settle_host(host, vdi).map_err(from_xapi)?;
         HostReply::parse(host, &reply)
     }
 
     fn revive(&self) -> Result<()> {
-        self.toolstack.revive().map_err(from_xapi)
+        self.xapi.revive().map_err(from_xapi)
     }
 
     fn alert(&self, facts: &[String], alert: &Alert) -> Result<()> {
@@ -248,9 +248,7 @@ impl Host for Dom0<'_> {
         };
         let (name, priority) = (alert.name, alert.priority.to_string());
         let tell = || {
-            let told = self
-                .toolstack
-                .alert(name, &priority, class, object, &alert.text);
+            let told = self.xapi.alert(name, &priority, class, object, &alert.text);
             told.map_err(from_xapi)
         };
         let told = Told::about(&sr).once(facts, tell)?;
@@ -261,11 +259,11 @@ impl Host for Dom0<'_> {
     }
 
     fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.toolstack.pause(vdi).map_err(from_xapi)
+        self.xapi.pause(vdi).map_err(from_xapi)
     }
 
     fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.toolstack.unpause(vdi).map_err(from_xapi)
+        self.xapi.unpause(vdi).map_err(from_xapi)
     }
 
     fn supported_features(&self) -> Result<Option<u64>> {

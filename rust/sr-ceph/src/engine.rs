@@ -1,6 +1,6 @@
 //! SRs of type cephrbd behind the border to the fronts, [`sr::engine::Engine`].
 //!
-//! Each operation makes a [`Repository`] on the one connection of this process. Unplugging needs no
+//! Each operation makes a [`CephSr`] on the one connection of this process. Unplugging needs no
 //! cluster: see [`crate::vdi::unplug`].
 
 mod config_keys;
@@ -21,12 +21,12 @@ use uuid::Uuid;
 
 use crate::caps::Caps;
 use crate::device_config::{ConfigError, DeviceConfig};
-use crate::dom0::{maps_any_of, Dom0, Toolstack};
+use crate::dom0::{maps_any_of, Dom0, Xapi};
 use crate::error::{Context, Error};
 use crate::sr::place::Place;
 use crate::vdi::create::NewDisk;
 use crate::vdi::unplug;
-use crate::Repository;
+use crate::CephSr;
 
 pub use self::connection::close_connection;
 
@@ -68,16 +68,16 @@ impl EngineError for ConfigError {}
 
 /// An SR of type cephrbd, as one process on one host sees it. The first call that needs the cluster
 /// connects.
-pub struct CephSr {
+pub struct CephEngine {
     sr: Uuid,
     host: String,
     config: DeviceConfig,
-    toolstack: Box<dyn Toolstack + Send + Sync>,
+    xapi: Box<dyn Xapi + Send + Sync>,
     before_connecting: fn(),
     needs_worker: AtomicBool,
 }
 
-impl CephSr {
+impl CephEngine {
     /// The SR of that UUID, which need not exist yet, on the host of that UUID. Ceph's libraries print to
     /// stdout: `before_connecting` is called before they are loaded.
     ///
@@ -87,21 +87,21 @@ impl CephSr {
         sr: Uuid,
         host: String,
         device_config: Pairs,
-        toolstack: Box<dyn Toolstack + Send + Sync>,
+        xapi: Box<dyn Xapi + Send + Sync>,
         before_connecting: fn(),
     ) -> Result<Self> {
-        Ok(CephSr {
+        Ok(CephEngine {
             sr,
             host,
             config: DeviceConfig::parse(device_config)?,
-            toolstack,
+            xapi,
             before_connecting,
             needs_worker: AtomicBool::new(false),
         })
     }
 
     /// Works on the SR on its cluster.
-    fn run<T>(&self, work: impl FnOnce(&Repository<'_>) -> crate::Result<T>) -> Result<T> {
+    fn run<T>(&self, work: impl FnOnce(&CephSr<'_>) -> crate::Result<T>) -> Result<T> {
         let host = self.dom0()?;
         let place = Place::of(&host, &self.sr);
         let explain = |error: Error, cluster: &librbd::Cluster| match (&place, cluster.fsid()) {
@@ -114,9 +114,9 @@ impl CephSr {
         let pool = connection::pool(&self.config, self.before_connecting, explain)?;
         let host = host.connected(pool.connection(), self.config.ms_mode());
         let features = self.config.image_features();
-        let repository = Repository::new(pool.as_ref(), &host, self.sr, features);
-        let result = work(&repository);
-        if repository.needs_worker() {
+        let ceph_sr = CephSr::new(pool.as_ref(), &host, self.sr, features);
+        let result = work(&ceph_sr);
+        if ceph_sr.needs_worker() {
             self.needs_worker.store(true, Ordering::Relaxed);
         }
         let explained = result.map_err(|error| match error {
@@ -135,7 +135,7 @@ impl CephSr {
     }
 
     fn dom0(&self) -> Result<Dom0<'_>> {
-        Ok(Dom0::new(&self.host, self.toolstack.as_ref()).doing("looking at this host")?)
+        Ok(Dom0::new(&self.host, self.xapi.as_ref()).doing("looking at this host")?)
     }
 
     /// Whether a disk of the SR is mapped on this host.
@@ -144,7 +144,7 @@ impl CephSr {
     }
 }
 
-impl Engine for CephSr {
+impl Engine for CephEngine {
     fn sr_type(&self) -> &'static SrType {
         &SR_TYPE
     }

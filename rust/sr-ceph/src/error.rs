@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use self::advice::{advise_on_damage, advise_on_hold, describe_rollback};
-use crate::cluster::ClusterError;
 use crate::hold::Hold;
 use crate::host::HostError;
 use crate::lease::LEASE_SECONDS;
+use crate::pool::PoolError;
 use crate::record::Unreadable;
 use crate::size::Size;
 use crate::usage::{NoRoom, UsageError};
@@ -37,11 +37,11 @@ pub enum Error {
     /// Fix: Run `smblock-admin check` with the SR's device-config, and `ceph health detail` on a node of the
     /// cluster.
     #[error("{doing}: {source}")]
-    Cluster {
+    Ceph {
         /// What this driver was about.
         doing: String,
         /// What the cluster answered.
-        source: ClusterError,
+        source: PoolError,
     },
     /// A call to this host, or to XAPI, failed.
     ///
@@ -217,7 +217,7 @@ pub enum Error {
         /// The address of its kernel client.
         address: String,
         /// What the cluster returned.
-        source: Box<ClusterError>,
+        source: Box<PoolError>,
     },
     /// This host was cut off from the cluster, and a device of it is still open.
     #[error("VDI {vdi}: all I/O of {device} fails, because its kernel client {address} is on the cluster's blocklist. This host was declared dead. Shut down the VM that uses the disk and start it again, or reboot this host")]

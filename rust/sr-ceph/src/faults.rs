@@ -1,21 +1,21 @@
 //! What a process of this driver sees of a cluster and a host, until a chosen call goes wrong: a
 //! decorator for each trait, before the gate that all of them share ([`sr::faults`]).
 
-mod cluster;
 mod host;
 mod inspection;
+mod pool;
 
 pub use sr::faults::{Calls, Faults, Mode, Plan};
 
-pub use self::cluster::FaultyCluster;
 pub use self::host::FaultyHost;
+pub use self::pool::FaultyPool;
 
 use sr::faults::Failure;
 
-use crate::cluster::ClusterError;
+use crate::pool::PoolError;
 
-impl Failure for ClusterError {
+impl Failure for PoolError {
     fn failure(call: &'static str, object: &str, errno: i32) -> Self {
-        ClusterError::new(call, object, errno)
+        PoolError::new(call, object, errno)
     }
 }

@@ -27,12 +27,12 @@ use uuid::Uuid;
 use crate::alerts::Alerts;
 use crate::blocklist::all_clients_of;
 use crate::catalogue::{host_key, records, Catalogue, Stored, VDI_PREFIX};
-use crate::cluster::{Cluster, Entries, Swap};
 use crate::error::{Context, Error, Result};
 use crate::hold::Hold;
 use crate::host::{Host, Membership, Owner};
+use crate::pool::{Entries, Pool, Transaction};
 use crate::record::{Claim, Death, HostRecord, Record, VdiRecord};
-use crate::Repository;
+use crate::CephSr;
 
 /// How long a fenced client stays cut off. Longer than any host that was cut off keeps what it
 /// wanted to write.
@@ -80,7 +80,7 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy)]
 pub(crate) struct Fence<'a> {
     pub catalogue: Catalogue<'a>,
-    pub cluster: &'a dyn Cluster,
+    pub pool: &'a dyn Pool,
     pub host: &'a dyn Host,
     pub alerts: Alerts<'a>,
 }
@@ -188,7 +188,7 @@ impl Fence<'_> {
         addresses: impl IntoIterator<Item = &'c String>,
     ) -> Result<()> {
         for address in addresses {
-            let done = self.cluster.blocklist(address, FENCE_SECONDS);
+            let done = self.pool.blocklist(address, FENCE_SECONDS);
             done.map_err(|source| Error::FenceFailed {
                 host: host.to_owned(),
                 address: address.clone(),
@@ -282,11 +282,11 @@ impl Fence<'_> {
         record: &mut HostRecord,
     ) -> Result<bool> {
         let key = host_key(host);
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(key.clone(), found)
             .put(key, record.seal());
         self.catalogue
-            .commit(&format!("updating the record of host {host}"), &swap)
+            .commit(&format!("updating the record of host {host}"), &transaction)
     }
 
     /// Publishes this host's boot, so that others know that what it had claimed before is over. A
@@ -356,7 +356,7 @@ impl Fence<'_> {
     }
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Records that a host is dead, and cuts off every kernel client that it has mapped a disk of this
     /// SR with. Returns their addresses. Repeated, it does the same again.
     pub fn declare_dead(&self, host: &str, reason: &str) -> Result<Vec<String>> {

@@ -16,16 +16,16 @@ pub(crate) use self::successor::Successor;
 use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
-use crate::cluster::{Cluster, MIGRATING, NON_PRIMARY};
 use crate::error::{ByHand, Context, Migrating, Result};
 use crate::host::ImageKey;
 use crate::image_features::ImageFeatures;
+use crate::pool::{Pool, MIGRATING, NON_PRIMARY};
 use crate::record::{ImageRef, Volume};
 
 /// The images of one SR in one pool.
 #[derive(Clone, Copy)]
 pub(crate) struct Images<'a> {
-    cluster: &'a dyn Cluster,
+    pool: &'a dyn Pool,
     sr: Uuid,
     /// The features of new images.
     features: ImageFeatures,
@@ -33,17 +33,13 @@ pub(crate) struct Images<'a> {
 
 impl<'a> Images<'a> {
     /// The images of that SR. New ones get `features`.
-    pub(crate) fn new(cluster: &'a dyn Cluster, sr: Uuid, features: ImageFeatures) -> Self {
-        Images {
-            cluster,
-            sr,
-            features,
-        }
+    pub(crate) fn new(pool: &'a dyn Pool, sr: Uuid, features: ImageFeatures) -> Self {
+        Images { pool, sr, features }
     }
 
     /// The name of the pool.
     pub(crate) fn pool_name(&self) -> &'a str {
-        self.cluster.pool_name()
+        self.pool.pool_name()
     }
 
     /// The name of the first image that a VDI gets.
@@ -66,12 +62,12 @@ impl<'a> Images<'a> {
 
     /// The path of an image, as a shell takes it.
     pub(crate) fn path(&self, name: &str) -> String {
-        librbd::quoted(&format!("{}/{name}", self.cluster.pool_name()))
+        librbd::quoted(&format!("{}/{name}", self.pool.pool_name()))
     }
 
     /// The path of a snapshot, as a shell takes it.
     pub(crate) fn snapshot_path(&self, image: &str, snapshot: &str) -> String {
-        let pool = self.cluster.pool_name();
+        let pool = self.pool.pool_name();
         librbd::quoted(&format!("{pool}/{image}@{snapshot}"))
     }
 
@@ -95,8 +91,8 @@ impl<'a> Images<'a> {
     /// What a device shows if it shows that volume.
     pub(crate) fn key(&self, volume: &Volume) -> Result<ImageKey> {
         Ok(ImageKey {
-            fsid: self.cluster.fsid().doing("asking for the cluster's fsid")?,
-            pool_id: self.cluster.pool_id(),
+            fsid: self.pool.fsid().doing("asking for the cluster's fsid")?,
+            pool_id: self.pool.pool_id(),
             image_id: volume.image().id.clone(),
             snap_id: volume.snapshot().map(|snapshot| snapshot.id),
         })

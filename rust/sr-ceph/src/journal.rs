@@ -10,15 +10,15 @@
 use uuid::Uuid;
 
 use crate::catalogue::{intent_key, vdi_key, Catalogue, Entry, Stored};
-use crate::cluster::{Cluster, Swap};
 use crate::error::{Changed, Context, Error, Result};
 use crate::host::Host;
 use crate::lease::LEASE_SECONDS;
+use crate::pool::{Pool, Transaction};
 use crate::record::{Action, Intent, Record, VdiRecord};
 
 /// How long the blocklist keeps the owner of an operation that was taken over. A process of this
 /// driver lives for seconds.
-pub(crate) const TAKE_OVER_SECONDS: u32 = 60 * 60;
+pub(crate) const RECOVERY_BLOCKLIST_SECONDS: u32 = 60 * 60;
 
 /// How long an operation waits for another one on the same VDI.
 const WAIT_MILLISECONDS: u64 = 30_000;
@@ -28,16 +28,16 @@ const WAIT_POLL_MILLISECONDS: u64 = 50;
 pub(crate) trait Recovery {
     /// Whether the owner of an operation is gone, so that this process may take the operation over.
     /// May ask XAPI about the owner's host.
-    fn may_take_over(&self, vdi: &Uuid, intent: &Intent) -> bool;
+    fn may_recover(&self, vdi: &Uuid, intent: &Intent) -> bool;
     /// Takes an operation over, and finishes or undoes it.
-    fn take_over(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()>;
+    fn recover(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()>;
 }
 
 /// The journal of one SR, as this process writes it.
 #[derive(Clone, Copy)]
 pub(crate) struct Journal<'a> {
     pub catalogue: Catalogue<'a>,
-    pub cluster: &'a dyn Cluster,
+    pub pool: &'a dyn Pool,
     pub host: &'a dyn Host,
     pub recovery: &'a dyn Recovery,
 }
@@ -54,12 +54,12 @@ impl Journal<'_> {
             };
             // Another host is judged once: that asks XAPI.
             let gone = if waited == 0 {
-                self.recovery.may_take_over(vdi, &intent.record)
+                self.recovery.may_recover(vdi, &intent.record)
             } else {
                 self.host.is_gone(&intent.record.owner) || self.is_lease_over(vdi, &intent.record)
             };
             if gone {
-                self.recovery.take_over(vdi, intent)?;
+                self.recovery.recover(vdi, intent)?;
             } else if waited >= WAIT_MILLISECONDS {
                 return Err(Error::VdiBusy {
                     vdi: *vdi,
@@ -92,22 +92,22 @@ impl Journal<'_> {
         vdi: &Uuid,
         entry: &Entry,
         action: Action,
-        also: impl FnOnce(Swap) -> Swap,
+        also: impl FnOnce(Transaction) -> Transaction,
     ) -> Result<Option<Stored<Intent>>> {
         let doing = format!("writing down the {} {vdi}", action.describe());
         let intent = self.intend(&doing, action)?;
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(crate::catalogue::SR_KEY.into(), Some(&entry.sr))
             .expect(vdi_key(vdi), entry.vdi.as_ref())
             .expect::<Intent>(intent_key(vdi), None)
             .put(intent_key(vdi), intent.bytes.clone());
-        let written = self.catalogue.commit(&doing, &also(swap))?;
+        let written = self.catalogue.commit(&doing, &also(transaction))?;
         Ok(written.then_some(intent))
     }
 
     /// An intent of this process, which is yet to be written.
     pub(crate) fn intend(&self, doing: &str, action: Action) -> Result<Stored<Intent>> {
-        let address = self.cluster.address().doing(doing)?;
+        let address = self.pool.address().doing(doing)?;
         let lease = self.host.now() + LEASE_SECONDS;
         let mut record = Intent::new(self.host.owner().clone(), address, lease, action);
         let bytes = record.seal();
@@ -124,16 +124,16 @@ impl Journal<'_> {
         vdi: &Uuid,
         intent: &Stored<Intent>,
         mut record: Option<Stored<VdiRecord>>,
-        also: impl Fn(Swap, Option<&Stored<VdiRecord>>) -> Swap,
+        also: impl Fn(Transaction, Option<&Stored<VdiRecord>>) -> Transaction,
     ) -> Result<()> {
         let doing = format!("finishing the {} {vdi}", intent.record.action.describe());
         loop {
-            let swap = Swap::default()
+            let transaction = Transaction::default()
                 .expect(intent_key(vdi), Some(intent))
                 .erase(intent_key(vdi));
             if self
                 .catalogue
-                .commit(&doing, &also(swap, record.as_ref()))?
+                .commit(&doing, &also(transaction, record.as_ref()))?
             {
                 return Ok(());
             }
@@ -160,20 +160,21 @@ impl Journal<'_> {
         reserved: Option<&Stored<Intent>>,
         also: impl Fn(&mut VdiRecord),
     ) -> Result<()> {
-        self.finish(disk, intent, Some(source.clone()), |swap, source| {
-            let mut swap = swap
+        self.finish(disk, intent, Some(source.clone()), |transaction, source| {
+            let mut transaction = transaction
                 .expect::<VdiRecord>(vdi_key(new), None)
                 .put(vdi_key(new), bytes.to_vec());
             if reserved.is_some() {
                 let key = intent_key(new);
-                swap = swap.expect(key.clone(), reserved).erase(key);
+                transaction = transaction.expect(key.clone(), reserved).erase(key);
             }
             match source {
-                None => swap,
+                None => transaction,
                 Some(source) => {
                     let mut record = source.record.clone();
                     also(&mut record);
-                    swap.expect(vdi_key(disk), Some(source))
+                    transaction
+                        .expect(vdi_key(disk), Some(source))
                         .write(vdi_key(disk), &mut record)
                 }
             }
@@ -196,13 +197,13 @@ impl Journal<'_> {
         );
         let mut intended = intent.record.clone();
         intended.action = next;
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(intent_key(vdi), Some(intent))
             .expect(vdi_key(vdi), Some(found))
             .write(vdi_key(vdi), record)
             .write(intent_key(vdi), &mut intended);
-        let bytes = swap.set[&intent_key(vdi)].clone();
-        let written = self.catalogue.commit(&doing, &swap)?;
+        let bytes = transaction.set[&intent_key(vdi)].clone();
+        let written = self.catalogue.commit(&doing, &transaction)?;
         Ok(written.then_some(Stored {
             bytes,
             record: intended,
@@ -252,13 +253,13 @@ mod tests {
 
     use super::*;
     use crate::catalogue::SR_KEY;
-    use crate::cluster::Entries;
-    use crate::memory::{MemoryCluster, MemoryHost, World};
+    use crate::memory::{MemoryHost, MemoryPool, Sim};
+    use crate::pool::Entries;
     use crate::record::SrRecord;
 
     /// A process of the driver, without any operation.
     struct Process {
-        cluster: MemoryCluster,
+        pool: MemoryPool,
         host: MemoryHost,
         sr: Uuid,
         /// Whether owners count as gone.
@@ -267,10 +268,10 @@ mod tests {
     }
 
     impl Process {
-        fn new(world: &World, host: &str, sr: Uuid, gone: bool) -> Self {
+        fn new(sim: &Sim, host: &str, sr: Uuid, gone: bool) -> Self {
             Process {
-                cluster: world.client(),
-                host: world.process(host),
+                pool: sim.client(),
+                host: sim.process(host),
                 sr,
                 gone,
                 recovered: RefCell::default(),
@@ -279,8 +280,8 @@ mod tests {
 
         fn journal(&self) -> Journal<'_> {
             Journal {
-                catalogue: Catalogue::new(&self.cluster, self.sr),
-                cluster: &self.cluster,
+                catalogue: Catalogue::new(&self.pool, self.sr),
+                pool: &self.pool,
                 host: &self.host,
                 recovery: self,
             }
@@ -291,38 +292,41 @@ mod tests {
             let entry = journal.catalogue.entry(vdi).unwrap();
             let image_name = "image".to_owned();
             let action = Action::CreateDisk { image_name };
-            journal.begin(vdi, &entry, action, |swap| swap).unwrap()
+            journal
+                .begin(vdi, &entry, action, |transaction| transaction)
+                .unwrap()
         }
     }
 
     impl Recovery for Process {
-        fn may_take_over(&self, _: &Uuid, _: &Intent) -> bool {
+        fn may_recover(&self, _: &Uuid, _: &Intent) -> bool {
             self.gone
         }
 
-        fn take_over(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+        fn recover(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
             self.recovered.borrow_mut().push(*vdi);
-            self.journal().finish(vdi, intent, None, |swap, _| swap)
+            self.journal()
+                .finish(vdi, intent, None, |transaction, _| transaction)
         }
     }
 
-    fn sr(world: &World) -> Uuid {
+    fn sr(sim: &Sim) -> Uuid {
         let uuid = Uuid::new_v4();
-        let process = Process::new(world, "host-a", uuid, false);
+        let process = Process::new(sim, "host-a", uuid, false);
         let record = SrRecord::new(uuid, "ceph", "", 0).seal();
         let object = process.journal().catalogue.object();
         let entries = Entries::from([(SR_KEY.to_owned(), record)]);
-        process.cluster.create_object(&object, &entries).unwrap();
+        process.pool.create_object(&object, &entries).unwrap();
         uuid
     }
 
     #[test]
     fn acquire_waits_for_a_living_owner_and_names_it() {
-        let (world, vdi) = (World::new(), Uuid::new_v4());
-        let sr = sr(&world);
-        let owner = Process::new(&world, "host-a", sr, false);
+        let (sim, vdi) = (Sim::new(), Uuid::new_v4());
+        let sr = sr(&sim);
+        let owner = Process::new(&sim, "host-a", sr, false);
         owner.begin(&vdi).unwrap();
-        let other = Process::new(&world, "host-b", sr, false);
+        let other = Process::new(&sim, "host-b", sr, false);
         let before = other.host.now();
         let error = other.journal().acquire(&vdi).unwrap_err();
         assert!(
@@ -339,12 +343,10 @@ mod tests {
 
     #[test]
     fn acquire_recovers_what_a_gone_owner_left() {
-        let (world, vdi) = (World::new(), Uuid::new_v4());
-        let sr = sr(&world);
-        Process::new(&world, "host-a", sr, false)
-            .begin(&vdi)
-            .unwrap();
-        let other = Process::new(&world, "host-b", sr, true);
+        let (sim, vdi) = (Sim::new(), Uuid::new_v4());
+        let sr = sr(&sim);
+        Process::new(&sim, "host-a", sr, false).begin(&vdi).unwrap();
+        let other = Process::new(&sim, "host-b", sr, true);
         let entry = other.journal().acquire(&vdi).unwrap();
         assert!(entry.intent.is_none());
         assert_eq!(*other.recovered.borrow(), [vdi]);
@@ -352,15 +354,17 @@ mod tests {
 
     #[test]
     fn a_vdi_has_one_intent_until_it_is_finished() {
-        let (world, vdi) = (World::new(), Uuid::new_v4());
-        let sr = sr(&world);
-        let owner = Process::new(&world, "host-a", sr, false);
+        let (sim, vdi) = (Sim::new(), Uuid::new_v4());
+        let sr = sr(&sim);
+        let owner = Process::new(&sim, "host-a", sr, false);
         let intent = owner.begin(&vdi).unwrap();
         assert!(owner.begin(&vdi).is_none());
         let journal = owner.journal();
-        journal.finish(&vdi, &intent, None, |swap, _| swap).unwrap();
+        journal
+            .finish(&vdi, &intent, None, |transaction, _| transaction)
+            .unwrap();
         assert!(owner.begin(&vdi).is_some());
-        let late = journal.finish(&vdi, &intent, None, |swap, _| swap);
+        let late = journal.finish(&vdi, &intent, None, |transaction, _| transaction);
         assert!(late.is_err(), "another intent has taken its place");
     }
 }

@@ -1,6 +1,6 @@
 //! SRs of type cephrbd: what an SR and a VDI are on a Ceph pool: catalogue, journal, claim, usage.
 //!
-//! Knows no Python, no XenAPI and no sysfs path. It sees Ceph through [`cluster::Cluster`] and the
+//! Knows no Python, no XenAPI and no sysfs path. It sees Ceph through [`pool::Pool`] and the
 //! host it runs on through [`host::Host`].
 #![forbid(unsafe_code)]
 
@@ -11,7 +11,6 @@ pub mod catalogue;
 pub mod ceph;
 pub mod chain;
 pub mod check;
-pub mod cluster;
 pub mod device_config;
 mod devices;
 pub mod dom0;
@@ -29,6 +28,7 @@ mod lease;
 #[cfg(feature = "sim")]
 pub mod memory;
 pub mod messenger;
+pub mod pool;
 pub mod record;
 mod recovery;
 mod room;
@@ -46,21 +46,21 @@ use uuid::Uuid;
 
 use alerts::Alerts;
 use catalogue::Catalogue;
-use cluster::Cluster;
 use devices::Devices;
 use fence::Fence;
 use host::Host;
 use image::Images;
 use image_features::ImageFeatures;
 use journal::Journal;
+use pool::Pool;
 use vdi::claim::Claims;
 use vdi::readers::Readers;
 
 /// One SR in one pool, as one process on one host sees it. What can be done with it is in
 /// [`sr`] and [`vdi`]; what the operations share is in the fields. Each field is used without the others,
 /// and none of them uses an operation.
-pub struct Repository<'a> {
-    cluster: &'a dyn Cluster,
+pub struct CephSr<'a> {
+    pool: &'a dyn Pool,
     host: &'a dyn Host,
     catalogue: Catalogue<'a>,
     sr: Uuid,
@@ -73,20 +73,20 @@ pub struct Repository<'a> {
     needs_worker: Cell<bool>,
 }
 
-impl<'a> Repository<'a> {
+impl<'a> CephSr<'a> {
     /// The SR of that UUID, which need not exist yet. New images get `image_features`.
     pub fn new(
-        cluster: &'a dyn Cluster,
+        pool: &'a dyn Pool,
         host: &'a dyn Host,
         sr: Uuid,
         image_features: ImageFeatures,
     ) -> Self {
-        let catalogue = Catalogue::new(cluster, sr);
-        let images = Images::new(cluster, sr, image_features);
-        let devices = Devices::new(cluster, host, images, sr);
+        let catalogue = Catalogue::new(pool, sr);
+        let images = Images::new(pool, sr, image_features);
+        let devices = Devices::new(pool, host, images, sr);
         let alerts = Alerts {
             catalogue,
-            cluster,
+            pool,
             host,
             images,
             devices,
@@ -94,7 +94,7 @@ impl<'a> Repository<'a> {
         };
         let fence = Fence {
             catalogue,
-            cluster,
+            pool,
             host,
             alerts,
         };
@@ -106,11 +106,11 @@ impl<'a> Repository<'a> {
         };
         let readers = Readers {
             catalogue,
-            cluster,
+            pool,
             host,
         };
-        Repository {
-            cluster,
+        CephSr {
+            pool,
             host,
             catalogue,
             sr,
@@ -128,7 +128,7 @@ impl<'a> Repository<'a> {
     pub(crate) fn journal(&self) -> Journal<'_> {
         Journal {
             catalogue: self.catalogue,
-            cluster: self.cluster,
+            pool: self.pool,
             host: self.host,
             recovery: self,
         }

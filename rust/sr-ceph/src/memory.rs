@@ -7,17 +7,17 @@
 //! kernels may map one image and both write, a removed snapshot lives on for its clones. No more
 //! than that: a disk's content is one number.
 //!
-//! [`World`] is what everybody shares; it hands out clients of the pool
-//! ([`MemoryCluster`]) and processes on hosts ([`MemoryHost`]), and does to them what no driver
+//! [`Sim`] is what everybody shares; it hands out clients of the pool
+//! ([`MemoryPool`]) and processes on hosts ([`MemoryHost`]), and does to them what no driver
 //! asks for: crashes, reboots, quotas, damage.
 
 mod by_hand;
 mod client;
-mod cluster;
 mod hosts;
 mod inspection;
 mod machine;
 mod pool;
+mod pool_state;
 mod power;
 mod report;
 
@@ -27,16 +27,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use crate::cluster::{Entries, Watcher};
 use crate::host::{Alert, ImageKey, Mapped, Owner};
 use crate::image_features::ImageFeatures;
+use crate::pool::{Entries, Watcher};
 
-pub use self::client::MemoryCluster;
+pub use self::client::MemoryPool;
 pub use self::hosts::MemoryHost;
-pub use self::pool::Snapshot;
+pub use self::pool_state::Snapshot;
 
 use self::machine::HostState;
-use self::pool::{Image, Pool};
+use self::pool_state::{Image, PoolState};
 
 /// How long a dead client's watch stays, in milliseconds, as on a cluster with default settings.
 const WATCH_TIMEOUT: u64 = 30_000;
@@ -45,13 +45,13 @@ const WATCH_TIMEOUT: u64 = 30_000;
 ///
 /// Clones are the same world.
 #[derive(Clone, Default)]
-pub struct World {
+pub struct Sim {
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    pool: Pool,
+    pool: PoolState,
     hosts: BTreeMap<String, HostState>,
     /// Disks whose I/O is held back.
     paused: BTreeSet<Uuid>,
@@ -78,12 +78,12 @@ impl State {
     }
 }
 
-impl World {
+impl Sim {
     /// An empty pool named `rbd`, without a quota, at noon of a day in 2026.
     pub fn new() -> Self {
-        let world = World::default();
-        world.lock().clock = 1_795_262_400_000;
-        world
+        let sim = Sim::default();
+        sim.lock().clock = 1_795_262_400_000;
+        sim
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -91,8 +91,8 @@ impl World {
     }
 
     /// A new client of the pool, with an address of its own.
-    pub fn client(&self) -> MemoryCluster {
-        MemoryCluster::new(self.clone())
+    pub fn client(&self) -> MemoryPool {
+        MemoryPool::new(self.clone())
     }
 
     /// A new process on a host, which boots if it was not known before.

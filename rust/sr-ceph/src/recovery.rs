@@ -13,20 +13,20 @@
 use uuid::Uuid;
 
 use crate::catalogue::{intent_key, Stored};
-use crate::cluster::Swap;
 use crate::error::{Context, Result};
-use crate::journal::{Recovery, TAKE_OVER_SECONDS};
+use crate::journal::{Recovery, RECOVERY_BLOCKLIST_SECONDS};
+use crate::pool::Transaction;
 use crate::record::{Action, Intent};
 use crate::vdi::steps::{disposal, new_image, new_snapshot};
 use crate::vdi::{clone, resize};
-use crate::Repository;
+use crate::CephSr;
 
-impl Recovery for Repository<'_> {
-    fn may_take_over(&self, vdi: &Uuid, intent: &Intent) -> bool {
+impl Recovery for CephSr<'_> {
+    fn may_recover(&self, vdi: &Uuid, intent: &Intent) -> bool {
         self.journal().is_lease_over(vdi, intent) || self.fence.is_dead(&intent.owner)
     }
 
-    fn take_over(&self, vdi: &Uuid, found: &Stored<Intent>) -> Result<()> {
+    fn recover(&self, vdi: &Uuid, found: &Stored<Intent>) -> Result<()> {
         let left = &found.record;
         let what = left.action.describe();
         let doing = format!("taking over the {what} {vdi}");
@@ -35,34 +35,36 @@ impl Recovery for Repository<'_> {
             left.owner.pid,
             left.owner.host
         );
-        let address = self.cluster.address().doing(&doing)?;
+        let address = self.pool.address().doing(&doing)?;
         if left.address != address {
-            let cut_off = self.cluster.blocklist(&left.address, TAKE_OVER_SECONDS);
+            let cut_off = self
+                .pool
+                .blocklist(&left.address, RECOVERY_BLOCKLIST_SECONDS);
             cut_off.doing(&doing)?;
         }
         let mine = self.journal().intend(&doing, left.action.clone())?;
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(intent_key(vdi), Some(found))
             .put(intent_key(vdi), mine.bytes.clone());
-        if !self.catalogue.commit(&doing, &swap)? {
+        if !self.catalogue.commit(&doing, &transaction)? {
             return Ok(()); // somebody else was faster
         }
         self.complete(vdi, &mine)
     }
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Finishes or undoes every operation that its owner left behind. Those of living owners are
     /// left to them. One that cannot be recovered now keeps nobody from the other VDIs of the SR:
     /// whoever comes next tries again.
-    pub(crate) fn recover(&self, intents: Vec<(Uuid, Stored<Intent>)>) -> Result<usize> {
+    pub(crate) fn recover_all(&self, intents: Vec<(Uuid, Stored<Intent>)>) -> Result<usize> {
         let mut recovered = 0;
         for (vdi, intent) in intents {
-            if !self.may_take_over(&vdi, &intent.record) {
+            if !self.may_recover(&vdi, &intent.record) {
                 continue;
             }
             recovered += 1;
-            match self.take_over(&vdi, &intent) {
+            match self.recover(&vdi, &intent) {
                 // The next one would wait as long for a cluster that does not answer.
                 Err(e) if e.is_outcome_unknown() => return Err(e),
                 Err(e) => log::error!("VDI {vdi}: what was left unfinished stays so for now: {e}"),

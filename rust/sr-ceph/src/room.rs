@@ -4,17 +4,17 @@
 
 use uuid::Uuid;
 
-use crate::cluster::Cluster;
 use crate::error::{Context, Error, Result};
+use crate::pool::Pool;
 use crate::size::Size;
 use crate::usage::{ClusterReport, PoolSummary, PoolUsage};
 
 /// A pool as its administrator has set it up, and how full it is.
-pub fn pool_summary(cluster: &dyn Cluster) -> Result<PoolSummary> {
-    let df = cluster.df().doing("asking how full the pool is")?;
-    let dump = cluster.osd_dump();
+pub fn pool_summary(pool: &dyn Pool) -> Result<PoolSummary> {
+    let df = pool.df().doing("asking how full the pool is")?;
+    let dump = pool.osd_dump();
     let dump = dump.doing("asking for the pool's quota")?;
-    Ok(ClusterReport::parse(&df, &dump)?.summary(cluster.pool_name())?)
+    Ok(ClusterReport::parse(&df, &dump)?.summary(pool.pool_name())?)
 }
 
 fn require_room_in(usage: &PoolUsage, consequence: &str) -> Result<()> {
@@ -25,8 +25,8 @@ fn require_room_in(usage: &PoolUsage, consequence: &str) -> Result<()> {
 }
 
 /// Refuses a pool that its administrator has not meant for RBD images, or that has no room.
-pub(crate) fn require_usable_pool(cluster: &dyn Cluster, consequence: &str) -> Result<()> {
-    let pool = pool_summary(cluster)?;
+pub(crate) fn require_usable_pool(pool: &dyn Pool, consequence: &str) -> Result<()> {
+    let pool = pool_summary(pool)?;
     if !pool.application_rbd {
         return Err(Error::PoolNotForRbd { pool: pool.name });
     }
@@ -38,8 +38,8 @@ pub(crate) fn require_usable_pool(cluster: &dyn Cluster, consequence: &str) -> R
 
 /// Refuses what makes the SR grow while the pool is nearly full: Ceph enforces a quota seconds
 /// late, and then blocks every writer for ever.
-pub(crate) fn require(cluster: &dyn Cluster, consequence: &str) -> Result<PoolUsage> {
-    let usage = pool_summary(cluster)?.usage;
+pub(crate) fn require(pool: &dyn Pool, consequence: &str) -> Result<PoolUsage> {
+    let usage = pool_summary(pool)?.usage;
     require_room_in(&usage, consequence)?;
     Ok(usage)
 }

@@ -29,7 +29,7 @@ fn delete(lab: &Lab, vdi: &Uuid) {
 /// The refusal of a command.
 fn refused<T: std::fmt::Debug>(
     lab: &Lab,
-    command: impl FnOnce(sr_ceph::Repository<'_>) -> sr_ceph::Result<T>,
+    command: impl FnOnce(sr_ceph::CephSr<'_>) -> sr_ceph::Result<T>,
 ) -> String {
     lab.run(A, command).unwrap_err().to_string()
 }

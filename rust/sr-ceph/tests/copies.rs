@@ -33,7 +33,7 @@ fn a_running_disk_is_paused_for_its_snapshot_and_goes_on() {
     let disk = lab.create(GIB);
     lab.activate(B, &disk).unwrap();
     lab.snapshot(&disk);
-    assert!(lab.world.paused().is_empty());
+    assert!(lab.sim.paused().is_empty());
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn a_snapshot_is_attached_read_only_beside_its_running_disk() {
         "{refused:?}"
     );
     lab.deactivate(B, &snapshot).unwrap();
-    assert!(lab.world.devices(B).is_empty());
-    assert_eq!(lab.world.devices(A).len(), 1);
+    assert!(lab.sim.devices(B).is_empty());
+    assert_eq!(lab.sim.devices(A).len(), 1);
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn two_vdis_of_one_snapshot_have_a_device_each() {
         (attach(&snapshot), attach(&twin)),
         (device.clone(), other.clone())
     );
-    lab.world.set_open(B, &other, true);
+    lab.sim.set_open(B, &other, true);
     lab.deactivate(B, &snapshot).unwrap();
-    let left = lab.world.devices(B).into_iter().map(|d| d.device);
+    let left = lab.sim.devices(B).into_iter().map(|d| d.device);
     assert_eq!(left.collect::<Vec<_>>(), std::slice::from_ref(&other));
-    lab.world.set_open(B, &other, false);
+    lab.sim.set_open(B, &other, false);
     lab.deactivate(B, &twin).unwrap();
-    assert!(lab.world.devices(B).is_empty());
+    assert!(lab.sim.devices(B).is_empty());
 }

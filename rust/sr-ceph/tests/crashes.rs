@@ -18,7 +18,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use sr_ceph::faults::{Calls, Faults, Mode, Plan};
 use sr_ceph::Error;
 
-use support::scene::{Operation, Scene, Setting, READ_FAULTS};
+use support::fixture::{Fixture, Operation, Setting, READ_FAULTS};
 use support::{A, B};
 
 /// Whether the kernels watch what they read is the third part.
@@ -65,11 +65,11 @@ fn plan(calls: Calls, nth: usize, mode: Mode) -> Plan {
 
 /// Runs an operation without faults; how many calls change something, and how many there are.
 fn count((setting, operation, old): Case) -> (usize, usize) {
-    let scene = Scene::with_kernels(setting, old);
-    let (process, faults) = (scene.lab.process(A), Faults::none());
-    let result = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));
+    let fixture = Fixture::with_kernels(setting, old);
+    let (process, faults) = (fixture.lab.process(A), Faults::none());
+    let result = fixture.as_process(&process, &faults, |sr| fixture.perform(operation, &sr));
     result.unwrap();
-    scene.check_success(operation);
+    fixture.check_success(operation);
     (faults.changes(), faults.calls())
 }
 
@@ -96,52 +96,54 @@ fn survive(
     recovery: Recovery,
     arrival: Arrival,
 ) -> &'static str {
-    let scene = Scene::with_kernels(setting, old);
-    let process = scene.lab.process(A);
+    let fixture = Fixture::with_kernels(setting, old);
+    let process = fixture.lab.process(A);
     let faults = Faults::plan(plan);
-    let result = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));
+    let result = fixture.as_process(&process, &faults, |sr| fixture.perform(operation, &sr));
     let call = faults.hit().expect("the call was never made");
     if result.is_ok() && !faults.killed() {
         match operation {
-            Operation::Deactivate => scene.check_unmapped(),
-            _ => scene.check_success(operation),
+            Operation::Deactivate => fixture.check_unmapped(),
+            _ => fixture.check_success(operation),
         }
     }
-    scene.check_writers();
-    scene.check_purges();
+    fixture.check_writers();
+    fixture.check_purges();
     if by_xapi(&faults) || arrival == Arrival::BeforeRecovery {
         faults.deliver();
     }
     let repeat = || {
         if setting == Setting::Rebooted {
-            scene.lab.world.advance_seconds(31); // if the old kernel could not be cut off
+            fixture.lab.sim.advance_seconds(31); // if the old kernel could not be cut off
         }
-        scene.lab.run(A, |sr| match scene.perform(operation, &sr) {
-            Err(Error::VdiExists { .. }) if operation.creates() => {}
-            other => other.unwrap(),
-        });
-        scene.check_success(operation);
+        fixture
+            .lab
+            .run(A, |sr| match fixture.perform(operation, &sr) {
+                Err(Error::VdiExists { .. }) if operation.creates() => {}
+                other => other.unwrap(),
+            });
+        fixture.check_success(operation);
     };
     match recovery {
         Recovery::ElsewhereLater => {
-            scene.lab.let_leases_end();
-            scene.lab.scan(B).map(|_| ()).unwrap();
-            scene.check_clean();
+            fixture.lab.let_leases_end();
+            fixture.lab.scan(B).map(|_| ()).unwrap();
+            fixture.check_clean();
         }
         Recovery::HereAtOnce => {
-            scene.lab.scan(A).map(|_| ()).unwrap();
-            scene.check_clean();
+            fixture.lab.scan(A).map(|_| ()).unwrap();
+            fixture.check_clean();
         }
         Recovery::Repeated => repeat(),
     }
     faults.deliver();
     repeat();
-    scene.check_writers();
-    scene.check_host();
-    scene.lab.scan(B).map(|_| ()).unwrap();
-    scene.check_clean();
+    fixture.check_writers();
+    fixture.check_host();
+    fixture.lab.scan(B).map(|_| ()).unwrap();
+    fixture.check_clean();
     if recovery == Recovery::ElsewhereLater {
-        scene.check_end();
+        fixture.check_end();
     }
     call
 }

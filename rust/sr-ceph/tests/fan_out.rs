@@ -3,15 +3,15 @@
 
 mod support;
 
-use sr_ceph::cluster::Cluster;
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
+use sr_ceph::faults::{Calls, Faults, FaultyPool, Mode, Plan};
+use sr_ceph::pool::Pool;
 use uuid::Uuid;
 
-use support::{repository, Lab, A, B, GIB};
+use support::{ceph_sr, Lab, A, B, GIB};
 
 /// Snapshots that can be seen, of all images.
 fn snapshots(lab: &Lab) -> usize {
-    let pool = lab.world.snapshot();
+    let pool = lab.sim.snapshot();
     pool.snapshots.iter().filter(|(_, _, gone)| !gone).count()
 }
 
@@ -48,7 +48,7 @@ fn a_running_disk_is_cloned_as_it_is_each_time() {
     let (lab, disk) = Lab::with_disk();
     let device = lab.activate(B, &disk).unwrap().device;
     let first = lab.clone_of(&disk);
-    lab.world.write(B, &device, 2).unwrap();
+    lab.sim.write(B, &device, 2).unwrap();
     let second = lab.clone_of(&disk);
     lab.deactivate(B, &disk).unwrap();
     let third = lab.clone_of(&disk);
@@ -74,7 +74,7 @@ fn a_base_that_was_removed_by_hand_is_made_again() {
     let (lab, disk) = Lab::with_disk();
     lab.clone_of(&disk);
     let base = lab.record(&disk).unwrap().base.unwrap().snapshot.id;
-    let by_hand = lab.world.client();
+    let by_hand = lab.sim.client();
     by_hand.remove_snapshot(&lab.image_id(&disk), base).unwrap();
     let clone = lab.clone_of(&disk);
     assert_eq!(lab.content(&clone), Some(1));
@@ -85,7 +85,7 @@ fn a_base_that_was_removed_by_hand_is_made_again() {
 fn a_clone_has_what_was_written_to_its_disks_image_by_hand() {
     let (lab, disk) = Lab::with_disk();
     let first = lab.clone_of(&disk);
-    lab.world.write_by_hand(&lab.image_name(&disk), 2);
+    lab.sim.write_by_hand(&lab.image_name(&disk), 2);
     let second = lab.clone_of(&disk);
     let third = lab.clone_of(&disk);
     let contents = [first, second, third].map(|vdi| lab.content(&vdi));
@@ -122,20 +122,20 @@ fn whatever_change_a_further_clone_dies_in_nothing_is_left() {
                 match next {
                     Next::Shares => {}
                     Next::RenewsAfterHand => {
-                        lab.world.write_by_hand(&lab.image_name(&disk), content);
+                        lab.sim.write_by_hand(&lab.image_name(&disk), content);
                     }
                     Next::Renews | Next::Scan => lab.write(&disk, content),
                 }
                 let new = Uuid::new_v4();
                 let (process, calls) = (lab.process(A), Calls::Changes);
                 let faults = Faults::plan(Plan { calls, nth, mode });
-                let cluster = FaultyCluster::new(&process.cluster, &faults);
-                let sr = repository(&cluster, &process.host, lab.sr);
+                let pool = FaultyPool::new(&process.pool, &faults);
+                let sr = ceph_sr(&pool, &process.host, lab.sr);
                 let told = match next {
                     Next::Scan => sr.scan(&[]).is_ok(),
                     _ => sr.clone_vdi(&disk, &new).is_ok(),
                 };
-                lab.world.kill(sr_ceph::host::Host::owner(&process.host));
+                lab.sim.kill(sr_ceph::host::Host::owner(&process.host));
                 reached |= faults.hit().is_some();
                 points += usize::from(faults.hit().is_some());
                 faults.deliver();

@@ -13,7 +13,7 @@ mod support;
 
 use proptest::prelude::*;
 
-use pool::Pool;
+use pool::XapiPool;
 use seed::seed;
 
 const HOSTS: usize = 3;
@@ -128,7 +128,7 @@ proptest! {
         old_kernels in any::<bool>(),
         steps in prop::collection::vec(step(), STEPS),
     ) {
-        let mut pool = Pool::new(old_kernels);
+        let mut pool = XapiPool::new(old_kernels);
         for step in &steps {
             pool.take(step);
             pool.check_writers();

@@ -13,6 +13,8 @@
 mod by_hand;
 #[path = "on_ceph/crashes.rs"]
 mod crashes;
+#[path = "on_ceph/fixture.rs"]
+mod fixture;
 #[path = "on_ceph/hosts.rs"]
 mod hosts;
 #[path = "on_ceph/inspection.rs"]
@@ -25,5 +27,3 @@ mod lab;
 mod model;
 #[path = "on_ceph/pool.rs"]
 mod pool;
-#[path = "on_ceph/scene.rs"]
-mod scene;

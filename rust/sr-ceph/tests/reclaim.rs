@@ -11,13 +11,13 @@ mod workers;
 
 use nix::libc;
 use sr_ceph::chain::SOFT_DEPTH;
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
+use sr_ceph::faults::{Calls, Faults, FaultyPool, Mode, Plan};
 use sr_ceph::host::Host;
 use sr_ceph::sr::reclaim::{Blocker, Kind, Pending, Report};
 use sr_ceph::{Error, Result};
 use uuid::Uuid;
 
-use support::{repository, Lab, A, B, GIB, LEASE_OVER};
+use support::{ceph_sr, Lab, A, B, GIB, LEASE_OVER};
 
 fn delete(lab: &Lab, vdi: &Uuid) {
     lab.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
@@ -35,7 +35,7 @@ fn pending(lab: &Lab) -> Vec<Pending> {
 /// A lab whose cluster has no manager.
 fn alone() -> Lab {
     let lab = Lab::new();
-    lab.world.set_manager(false);
+    lab.sim.set_manager(false);
     lab
 }
 
@@ -51,15 +51,15 @@ fn chain(lab: &Lab, length: u32) -> Vec<Uuid> {
 
 /// Writes a record of the catalogue under a key, with one of its fields changed.
 fn forge(lab: &Lab, from: &str, key: &str, field: &str, value: serde_json::Value) {
-    let catalogue = lab.world.object(&lab.catalogue()).unwrap();
+    let catalogue = lab.sim.object(&lab.catalogue()).unwrap();
     let mut record: serde_json::Value = serde_json::from_slice(&catalogue[from]).unwrap();
     record[field] = value;
     let text = record.to_string();
-    lab.world.put(&lab.catalogue(), key, text.as_bytes());
+    lab.sim.put(&lab.catalogue(), key, text.as_bytes());
 }
 
 fn is_empty(lab: &Lab) -> bool {
-    let pool = lab.world.snapshot();
+    let pool = lab.sim.snapshot();
     let left = lab.keys("hidden.").len() + lab.keys("worker").len() + lab.keys("op.").len();
     pool.sizes.is_empty() && left == 0
 }
@@ -71,7 +71,7 @@ fn without_a_manager_all_levels_of_a_deleted_family_are_freed_in_one_go() {
         delete(&lab, &vdi);
     }
     assert_eq!(reclaim(&lab), 0);
-    assert!(is_empty(&lab), "{:?}", lab.world.snapshot());
+    assert!(is_empty(&lab), "{:?}", lab.sim.snapshot());
     lab.run(A, |sr| sr.delete_sr()).unwrap();
 }
 
@@ -80,7 +80,7 @@ fn the_data_of_a_deleted_disk_is_freed_while_its_snapshot_and_their_clones_stay_
     let lab = Lab::new();
     let disk = lab.create(GIB);
     let device = lab.activate(A, &disk).unwrap().device;
-    lab.world.write(A, &device, 7).unwrap();
+    lab.sim.write(A, &device, 7).unwrap();
     lab.deactivate(A, &disk).unwrap();
     let image = lab.image_id(&disk);
     let snapshot = lab.snapshot(&disk);
@@ -97,8 +97,8 @@ fn the_data_of_a_deleted_disk_is_freed_while_its_snapshot_and_their_clones_stay_
     assert_eq!(pending(&lab)[0].kind, kind);
     assert_eq!(pending(&lab)[0].holds_up, None);
     assert_eq!(reclaim(&lab), 0);
-    assert_eq!(lab.world.snapshot().sizes[&image], 0);
-    assert_eq!(lab.world.snapshot().images.len(), 3);
+    assert_eq!(lab.sim.snapshot().sizes[&image], 0);
+    assert_eq!(lab.sim.snapshot().images.len(), 3);
     for kept in [snapshot, clone, clone_of_gone] {
         assert_eq!(lab.content(&kept), Some(7));
         assert_eq!(lab.record(&kept).unwrap().size, GIB);
@@ -123,7 +123,7 @@ fn the_data_of_a_deleted_disk_is_freed_while_its_snapshot_and_their_clones_stay_
 }
 
 /// Whether whoever does that asks for a worker.
-fn asks<T>(lab: &Lab, act: impl Fn(&sr_ceph::Repository<'_>) -> Result<T>) -> bool {
+fn asks<T>(lab: &Lab, act: impl Fn(&sr_ceph::CephSr<'_>) -> Result<T>) -> bool {
     lab.run(A, |sr| {
         act(&sr).unwrap();
         sr.needs_worker()
@@ -148,13 +148,13 @@ fn a_worker_is_asked_for_where_the_manager_does_not_do_it_all_and_only_there() {
     assert!(!asks(&lab, |sr| sr.scan(&[])), "only its snapshot keeps it");
     assert!(!asks(&lab, |sr| sr.delete_vdi(&snapshot)));
 
-    lab.world.set_full(true);
+    lab.sim.set_full(true);
     assert!(asks(&lab, |sr| sr.delete_vdi(&in_full_pool)));
-    lab.world.set_full(false);
-    lab.world.set_manager(false);
+    lab.sim.set_full(false);
+    lab.sim.set_manager(false);
     assert!(asks(&lab, |sr| sr.delete_vdi(&alone)));
     assert!(asks(&lab, |sr| sr.scan(&[])));
-    lab.world.set_manager(true);
+    lab.sim.set_manager(true);
     assert!(!asks(&lab, |sr| sr.scan(&[])), "the manager is back");
 }
 
@@ -173,8 +173,8 @@ fn a_manager_that_does_not_answer_is_asked_once_however_much_there_is_to_free() 
     disks.iter().for_each(|disk| delete(&lab, disk));
     let process = lab.process(A);
     let faults = Faults::none();
-    let cluster = FaultyCluster::new(&process.cluster, &faults);
-    let scan = repository(&cluster, &process.host, lab.sr).scan(&[]);
+    let pool = FaultyPool::new(&process.pool, &faults);
+    let scan = ceph_sr(&pool, &process.host, lab.sr).scan(&[]);
     assert_eq!(scan.unwrap().warnings, [""; 0]);
     assert_eq!(faults.changes(), 1, "each request waits for an answer");
 }
@@ -185,7 +185,7 @@ fn images_that_only_waited_for_each_other_do_not_keep_an_sr_from_being_deleted()
     for vdi in chain(&lab, 1) {
         delete(&lab, &vdi);
     }
-    lab.world.run_manager(); // which frees the clone, and with it the parent's snapshot
+    lab.sim.run_manager(); // which frees the clone, and with it the parent's snapshot
     let refused = lab.run(A, |sr| sr.delete_sr());
     let freeing = matches!(
         refused,
@@ -196,7 +196,7 @@ fn images_that_only_waited_for_each_other_do_not_keep_an_sr_from_being_deleted()
         })
     );
     assert!(freeing, "{refused:?}");
-    lab.world.run_manager();
+    lab.sim.run_manager();
     lab.run(A, |sr| sr.delete_sr()).unwrap();
 }
 
@@ -206,7 +206,7 @@ fn what_somebody_has_open_is_passed_over_and_the_rest_is_freed() {
     let (watched, free) = (lab.create(GIB), lab.create(GIB));
     let image = lab.image_id(&watched);
     delete(&lab, &watched);
-    lab.world.open_with_librbd(&image);
+    lab.sim.open_with_librbd(&image);
     delete(&lab, &free);
     let mut failures = Vec::new();
     let left = lab.run(A, |sr| {
@@ -218,7 +218,7 @@ fn what_somebody_has_open_is_passed_over_and_the_rest_is_freed() {
     });
     assert_eq!(left.unwrap(), 1);
     assert_eq!(failures, [(image.clone(), Some(libc::EBUSY))]);
-    let left: Vec<_> = lab.world.snapshot().sizes.into_keys().collect();
+    let left: Vec<_> = lab.sim.snapshot().sizes.into_keys().collect();
     assert_eq!(left, [image]);
 }
 
@@ -250,7 +250,7 @@ fn a_disk_with_a_long_chain_of_parents_is_flattened_while_it_is_not_in_use() {
     delete(&lab, &snapshot);
     reclaim(&lab);
     assert_eq!(lab.keys("hidden."), [""; 0]);
-    assert_eq!(lab.world.snapshot().sizes.len(), 1);
+    assert_eq!(lab.sim.snapshot().sizes.len(), 1);
 }
 
 #[test]
@@ -259,21 +259,21 @@ fn a_manager_flattens_what_a_scan_finds_and_the_next_scan_notes_it() {
     let all = chain(&lab, SOFT_DEPTH + 1);
     let disk = all[all.len() - 1];
     assert!(!asks(&lab, |sr| sr.scan(&[])));
-    lab.world.run_manager();
+    lab.sim.run_manager();
     assert_eq!(lab.record(&disk).unwrap().depth, SOFT_DEPTH + 1);
     lab.scan(A).unwrap();
     assert_eq!(lab.record(&disk).unwrap().depth, 0);
-    assert_eq!(lab.world.snapshot().to_flatten.len(), 0);
+    assert_eq!(lab.sim.snapshot().to_flatten.len(), 0);
 }
 
 #[test]
 fn no_disk_is_flattened_into_a_full_pool() {
     let lab = alone();
     let all = chain(&lab, SOFT_DEPTH + 1);
-    lab.world.set_full(true);
+    lab.sim.set_full(true);
     assert_eq!(reclaim(&lab), 1);
     assert_eq!(pending(&lab).len(), 1);
-    lab.world.set_full(false);
+    lab.sim.set_full(false);
     assert_eq!(reclaim(&lab), 0);
     assert_eq!(lab.record(&all[all.len() - 1]).unwrap().depth, 0);
 }
@@ -291,14 +291,14 @@ fn an_image_that_a_disk_uses_is_not_emptied_whatever_the_catalogue_says() {
     let image = serde_json::json!({"name": name, "id": id});
     forge(&lab, &hidden, &format!("hidden.{id}"), "image", image);
     assert_eq!(reclaim(&lab), 1);
-    assert_eq!(lab.world.snapshot().sizes[&id], GIB);
+    assert_eq!(lab.sim.snapshot().sizes[&id], GIB);
 }
 
 #[test]
 fn a_clone_whose_head_was_emptied_leaves_no_objects_when_it_is_purged() {
     for has_manager in [true, false] {
         let lab = Lab::new();
-        lab.world.set_manager(has_manager);
+        lab.sim.set_manager(has_manager);
         let [disk, snapshot, clone] = chain(&lab, 1)[..] else {
             unreachable!("a disk, its snapshot and a clone")
         };
@@ -306,18 +306,18 @@ fn a_clone_whose_head_was_emptied_leaves_no_objects_when_it_is_purged() {
         delete(&lab, &clone);
         assert_eq!(reclaim(&lab), 0);
         // No room to give it its size back: deleting its snapshot works all the same.
-        lab.world.set_full(true);
+        lab.sim.set_full(true);
         delete(&lab, &of_clone);
         lab.scan(A).unwrap();
         assert_eq!(lab.keys("hidden.").len(), 1);
-        lab.world.set_full(false);
+        lab.sim.set_full(false);
         for vdi in [snapshot, disk] {
             delete(&lab, &vdi);
         }
         lab.settle();
         reclaim(&lab);
-        assert_eq!(lab.world.leaks(), [""; 0]);
-        assert!(is_empty(&lab), "{:?}", lab.world.snapshot());
+        assert_eq!(lab.sim.leaks(), [""; 0]);
+        assert!(is_empty(&lab), "{:?}", lab.sim.snapshot());
     }
 }
 
@@ -329,9 +329,9 @@ fn no_head_is_emptied_while_a_record_cannot_be_read() {
     lab.snapshot(&disk);
     delete(&lab, &disk);
     let key = format!("vdi.{}", Uuid::new_v4());
-    lab.world.put(&lab.catalogue(), &key, b"{");
+    lab.sim.put(&lab.catalogue(), &key, b"{");
     assert_eq!(reclaim(&lab), 0);
-    assert_eq!(lab.world.snapshot().sizes[&image], GIB);
+    assert_eq!(lab.sim.snapshot().sizes[&image], GIB);
     let holds_up = pending(&lab).remove(0).holds_up.unwrap();
     assert!(matches!(holds_up, Blocker::Unreadable { .. }), "{holds_up}");
 }

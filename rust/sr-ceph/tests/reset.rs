@@ -3,11 +3,11 @@
 
 mod support;
 
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
+use sr_ceph::faults::{Calls, Faults, FaultyPool, Mode, Plan};
 use sr_ceph::Error;
 use uuid::Uuid;
 
-use support::{repository, Lab, A, B, GIB};
+use support::{ceph_sr, Lab, A, B, GIB};
 
 /// The VM starts, which tells the driver that its disk forgets, and its disk is overwritten.
 fn run_vm(lab: &Lab, vdi: &Uuid, content: u64) {
@@ -23,7 +23,7 @@ fn every_start_finds_the_disk_as_the_first_one_did() {
         assert_eq!(lab.content(&disk), Some(1));
         lab.write(&disk, content);
     }
-    assert_eq!(lab.world.snapshot().images.len(), 2, "old images are left");
+    assert_eq!(lab.sim.snapshot().images.len(), 2, "old images are left");
     lab.clear();
 }
 
@@ -80,8 +80,8 @@ fn a_running_disk_is_not_reset() {
 #[test]
 fn a_full_pool_keeps_no_vm_from_starting() {
     let (lab, disk) = Lab::with_disk();
-    lab.world.set_quota(GIB);
-    lab.world.set_stored(GIB - 1);
+    lab.sim.set_quota(GIB);
+    lab.sim.set_stored(GIB - 1);
     lab.run(A, |sr| sr.reset_vdi(&disk)).unwrap();
 }
 
@@ -113,14 +113,14 @@ fn whatever_change_a_start_dies_in_the_disk_is_right_at_the_next_one() {
                 let process = lab.process(A);
                 let calls = Calls::Changes;
                 let faults = Faults::plan(Plan { calls, nth, mode });
-                let cluster = FaultyCluster::new(&process.cluster, &faults);
-                let sr = repository(&cluster, &process.host, lab.sr);
+                let pool = FaultyPool::new(&process.pool, &faults);
+                let sr = ceph_sr(&pool, &process.host, lab.sr);
                 let told = match step {
                     Step::FirstStart | Step::LaterStart => sr.reset_vdi(&disk),
                     Step::Forget => sr.forget_reset_point(&disk),
                     Step::Delete => sr.delete_vdi(&disk),
                 };
-                lab.world.kill(sr_ceph::host::Host::owner(&process.host));
+                lab.sim.kill(sr_ceph::host::Host::owner(&process.host));
                 reached |= faults.hit().is_some();
                 points += usize::from(faults.hit().is_some());
                 faults.deliver();

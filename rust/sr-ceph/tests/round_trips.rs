@@ -20,7 +20,7 @@ use sr_ceph::ceph::{connect, CephPool};
 use sr_ceph::image_features::ImageFeatures;
 use sr_ceph::record::VdiRecord;
 use sr_ceph::vdi::create::NewDisk;
-use sr_ceph::Repository;
+use sr_ceph::CephSr;
 use uuid::Uuid;
 
 #[path = "on_ceph/hosts.rs"]
@@ -104,12 +104,12 @@ fn known(record: &VdiRecord) -> XapiVdi {
 }
 
 /// Frees the data of hidden images, as a worker does.
-fn empty_heads(sr: &Repository<'_>) {
+fn empty_heads(sr: &CephSr<'_>) {
     sr.reclaim(|_, _| {}).unwrap();
 }
 
 /// Frees what was deleted, with the manager or against it.
-fn empty_trash(sr: &Repository<'_>) {
+fn empty_trash(sr: &CephSr<'_>) {
     let end = Instant::now() + DEADLINE;
     loop {
         while !sr.trashed_images().unwrap().is_empty() {
@@ -134,12 +134,12 @@ fn no_operation_makes_a_call_that_is_not_in_the_table() {
         CephPool::open(connect(&config, DEADLINE).unwrap(), &pool).unwrap()
     });
     let host = hosts::Hosts::default().start("host");
-    let repository = |sr| Repository::new(&pool, &host, sr, ImageFeatures::DEFAULT);
+    let ceph_sr = |sr| CephSr::new(&pool, &host, sr, ImageFeatures::DEFAULT);
 
     // The first SR of a pool makes what all have in common.
-    let first = repository(Uuid::new_v4());
+    let first = ceph_sr(Uuid::new_v4());
     first.create_sr("first", "").unwrap();
-    let sr = repository(Uuid::new_v4());
+    let sr = ceph_sr(Uuid::new_v4());
     ledger.enter("SR.create", || sr.create_sr("second", "").unwrap());
     ledger.enter("SR.attach", || sr.attach_sr().unwrap());
 

@@ -6,16 +6,16 @@ use uuid::Uuid;
 
 use super::claim_log::{Claim, Log};
 use super::error::{Context, Error, Result};
-use super::machine::{Device, Server};
-use super::Volumes;
+use super::host::{Device, Server};
+use super::CrucibleSr;
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     /// Serves a volume on this host: its block device, the same however often it is asked. One that
     /// is only read needs the claim too, since Crucible has one client for each volume.
     pub fn activate(&self, vdi: &Uuid, writable: bool) -> Result<Device> {
         self.settle_leftovers();
         let _alone = self.lock(vdi)?;
-        let (volume, _) = &self.catalogue.find(vdi)?;
+        let (volume, _) = &self.inventory.find(vdi)?;
         let log = self.log(vdi)?;
         if let Some(device) = self.served(volume, &log, writable)? {
             return Ok(device);
@@ -46,7 +46,7 @@ impl Volumes<'_> {
 
     pub(super) fn lock(&self, vdi: &Uuid) -> Result<Box<dyn std::any::Any>> {
         let doing = || format!("waiting for another command on VDI {vdi}");
-        self.machine.lock(vdi).doing(doing)
+        self.host.lock(vdi).doing(doing)
     }
 
     /// The device that serves the volume already, as it was asked for.
@@ -77,12 +77,12 @@ impl Volumes<'_> {
 
     pub(super) fn server(&self, vdi: &Uuid) -> Result<Server> {
         let doing = || format!("looking for a server of VDI {vdi} on this host");
-        self.machine.server(vdi).doing(doing)
+        self.host.server(vdi).doing(doing)
     }
 
     pub(super) fn device(&self, vdi: &Uuid) -> Result<Option<Device>> {
         let doing = || format!("looking for a device of VDI {vdi} on this host");
-        self.machine.device(vdi).doing(doing)
+        self.host.device(vdi).doing(doing)
     }
 
     /// Removes whatever serves a volume on this host. The device goes first, since the kernel
@@ -98,18 +98,18 @@ impl Volumes<'_> {
         if serving {
             self.disconnect(vdi)?;
         }
-        let stopped = self.machine.stop(vdi);
+        let stopped = self.host.stop(vdi);
         stopped.doing(|| format!("stopping the server of VDI {vdi}"))?;
         if !serving {
             self.disconnect(vdi)?;
         }
-        let removed = self.machine.remove(vdi);
+        let removed = self.host.remove(vdi);
         removed.doing(|| format!("removing what the server of VDI {vdi} left"))
     }
 
     fn disconnect(&self, vdi: &Uuid) -> Result<()> {
         let doing = || format!("removing the device of VDI {vdi}");
-        self.machine.disconnect(vdi).doing(doing)
+        self.host.disconnect(vdi).doing(doing)
     }
 
     /// Clears up after a failed activation; answers the error to report. A generation that was
@@ -130,9 +130,9 @@ impl Volumes<'_> {
     /// Looks at everything that a start would fail for.
     fn preflight(&self, volume: &Volume) -> Result<Vec<TargetState>> {
         let vdi = volume.uuid;
-        let checked = self.machine.check_program();
+        let checked = self.host.check_program();
         checked.doing(|| format!("VDI {vdi} was not attached"))?;
-        let states = self.machine.probe(&volume.targets);
+        let states = self.host.probe(&volume.targets);
         let regions = self.wrong_regions(volume, &states, &self.vdis()?)?;
         let mut down = Vec::new();
         for ((target, state), region) in volume.targets.iter().zip(&states).zip(regions) {
@@ -149,14 +149,14 @@ impl Volumes<'_> {
 
     fn serve(&self, volume: &Volume, writable: bool, key: Option<&str>) -> Result<Device> {
         let vdi = volume.uuid;
-        let reserved = self.machine.reserve(volume);
+        let reserved = self.host.reserve(volume);
         reserved.doing(|| format!("preparing a server for VDI {vdi}"))?;
         // Read again: closing has added to it.
         let Claim { generation, .. } = self.claim(volume, &self.log(&vdi)?)?;
-        let started = self.machine.start(volume, generation, key);
+        let started = self.host.start(volume, generation, key);
         let doing = || format!("starting a server for VDI {vdi} with generation {generation}");
         started.doing(doing)?;
-        let device = self.machine.connect(volume, !writable);
+        let device = self.host.connect(volume, !writable);
         let device = device.doing(|| format!("connecting a device to VDI {vdi}"))?;
         // Reading with the key has succeeded, and nobody has the device yet.
         self.record_key(volume, key)?;

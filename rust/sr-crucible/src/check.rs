@@ -3,17 +3,17 @@
 use sr::check::{CheckLine, Outcome};
 
 use super::activate::unusable;
-use super::{Listing, Volumes};
+use super::{CrucibleSr, Listing};
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     /// Looks at the lists, the server's program, the kernel and every target. Nothing is changed but
     /// that the kernel's nbd module is loaded.
     pub fn check(&self) -> Vec<CheckLine> {
-        let program = match self.machine.check_program() {
+        let program = match self.host.check_program() {
             Ok(()) => Outcome::Ok("it can be run, and has --address".to_owned()),
             Err(e) => Outcome::failed(e.message, "that option is not in every build of it"),
         };
-        let kernel = match self.machine.check_kernel() {
+        let kernel = match self.host.check_kernel() {
             Ok(()) => Outcome::Ok("it has nbd".to_owned()),
             Err(e) => Outcome::failed(
                 e.message,
@@ -21,7 +21,7 @@ impl Volumes<'_> {
             ),
         };
         let mut lines = vec![program.on("server"), kernel.on("kernel")];
-        match self.catalogue.list() {
+        match self.inventory.list() {
             Ok(listing) => {
                 let found = format!("{} volume(s)", listing.volumes.len());
                 lines.push(Outcome::Ok(found).on("volumes"));

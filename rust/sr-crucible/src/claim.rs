@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::claim_log::{released_key, Claim, Log, SmConfig};
 use super::error::{Context, Error, Hold, Result};
-use super::machine::Server;
-use super::Volumes;
+use super::host::Server;
+use super::CrucibleSr;
 
 /// What is known about another host's claim.
 enum Verdict {
@@ -18,27 +18,27 @@ enum Verdict {
     Holds(Hold),
 }
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     pub(super) fn log(&self, vdi: &Uuid) -> Result<Log> {
         Log::read(vdi, &self.sm_config(vdi)?)
     }
 
     pub(super) fn sm_config(&self, vdi: &Uuid) -> Result<SmConfig> {
-        let sm_config = self.registry.sm_config(vdi);
+        let sm_config = self.xapi.sm_config(vdi);
         let sm_config = sm_config.registering(|| format!("reading who has VDI {vdi}"))?;
         sm_config.ok_or(Error::VdiUnknown { vdi: *vdi })
     }
 
     /// Whether a claim is this host's, of this boot.
     pub(super) fn is_ours(&self, claim: &Claim) -> bool {
-        let me = self.machine.identity();
+        let me = self.host.id();
         claim.host == me.host && claim.boot_id == me.boot_id
     }
 
     /// Whether this host has an open claim, of this boot or of an earlier one.
     pub(super) fn has_claimed(&self, log: &Log) -> bool {
         log.open()
-            .is_some_and(|claim| claim.host == self.machine.identity().host)
+            .is_some_and(|claim| claim.host == self.host.id().host)
     }
 
     /// Gives back this host's claim, if it has one. It must run no server for the volume.
@@ -85,8 +85,8 @@ impl Volumes<'_> {
                 claim.host, claim.vdi
             )
         };
-        let Some(host) = self.registry.host(&claim.host).registering(doing)? else {
-            let pool = self.registry.pool().registering(doing)?;
+        let Some(host) = self.xapi.host(&claim.host).registering(doing)? else {
+            let pool = self.xapi.pool().registering(doing)?;
             if claim.pool.as_ref() == Some(&pool) {
                 return Ok(Verdict::Over);
             }
@@ -96,7 +96,7 @@ impl Volumes<'_> {
         if host.declared_dead || host.boot_id.as_ref().is_some_and(other_boot) {
             return Ok(Verdict::Over);
         }
-        Ok(match self.registry.ask(&claim.host, &claim.vdi) {
+        Ok(match self.xapi.ask(&claim.host, &claim.vdi) {
             Err(e) => Verdict::Holds(Hold::Failed(e.message)),
             Ok(None) => Verdict::Holds(Hold::Silent),
             Ok(Some(reply)) if other_boot(&reply.boot_id) => Verdict::Over,
@@ -110,11 +110,11 @@ impl Volumes<'_> {
     /// sure that SM has not activated the VDI here, and holds SM's lock of it.
     pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
         let doing = || format!("looking whether another command works on VDI {vdi}");
-        let Some(_alone) = self.machine.try_lock(vdi).doing(doing)? else {
+        let Some(_alone) = self.host.try_lock(vdi).doing(doing)? else {
             return Ok(true);
         };
         // Before its server is touched: a server that waits for its targets may serve a VM again.
-        match self.machine.disconnect(vdi) {
+        match self.host.disconnect(vdi) {
             Err(e) if e.is_busy() => return Ok(true),
             // The server takes no flush. It is stopped first, then the device goes.
             Err(e) => log::warn!("VDI {vdi}: its device stays until its server is gone: {e}"),
@@ -134,9 +134,9 @@ impl Volumes<'_> {
     /// Lets the other hosts judge the claim that this host is about to make. Without its boot, or with
     /// an old note that it is dead, they would take the claim for one that is over.
     fn present(&self) -> Result<String> {
-        let me = self.machine.identity();
+        let me = self.host.id();
         let doing = || format!("telling XAPI in which boot host {} is", me.host);
-        let known = self.registry.host(&me.host).registering(doing)?;
+        let known = self.xapi.host(&me.host).registering(doing)?;
         if known.as_ref().is_some_and(|host| host.declared_dead) {
             return Err(Error::DeclaredDead {
                 host: me.host.clone(),
@@ -144,9 +144,9 @@ impl Volumes<'_> {
         }
         let published = known.and_then(|host| host.boot_id);
         if published.as_ref() != Some(&me.boot_id) {
-            self.registry.publish_boot(&me.boot_id).registering(doing)?;
+            self.xapi.publish_boot(&me.boot_id).registering(doing)?;
         }
-        self.registry.pool().registering(doing)
+        self.xapi.pool().registering(doing)
     }
 
     /// Claims a volume, as its log was read last.
@@ -156,14 +156,14 @@ impl Volumes<'_> {
         }
         let vdi = &volume.uuid;
         let pool = self.present()?;
-        let (me, now) = (self.machine.identity(), self.machine.now());
+        let (me, now) = (self.host.id(), self.host.now());
         let (key, claim) = log.next(vdi, me, pool, volume.generation_floor, now);
         let value = serde_json::to_string(&claim).map_err(|e| Error::Damaged {
             vdi: *vdi,
             key: key.clone(),
             detail: e.to_string(),
         })?;
-        let added = self.registry.add(vdi, &key, &value);
+        let added = self.xapi.add(vdi, &key, &value);
         added.registering(|| format!("claiming VDI {vdi}"))?;
         // That the key was new is not enough: it may have been there and removed again, where
         // others have had the volume since the log was read. The last claim is never removed.
@@ -178,7 +178,7 @@ impl Volumes<'_> {
 
     /// Says that a claim is over. Its server must be certainly gone.
     pub(super) fn release(&self, claim: &Claim) -> Result<()> {
-        let me = &self.machine.identity().host;
+        let me = &self.host.id().host;
         if *me != claim.host {
             log::warn!(
                 "VDI {}: the claim of host {}, generation {}, counts no more",
@@ -189,7 +189,7 @@ impl Volumes<'_> {
         }
         let key = released_key(claim.generation);
         // Where the key exists, somebody has said the same before.
-        let added = self.registry.add(&claim.vdi, &key, me);
+        let added = self.xapi.add(&claim.vdi, &key, me);
         added.registering(|| format!("releasing VDI {}", claim.vdi))?;
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Volumes<'_> {
     /// Removes entries that a newer claim has made meaningless. Those that stay change nothing.
     fn forget(&self, vdi: &Uuid, log: &Log) {
         for key in log.keys() {
-            if let Err(e) = self.registry.remove(vdi, key) {
+            if let Err(e) = self.xapi.remove(vdi, key) {
                 log::warn!("VDI {vdi}: the old entry {key} stays in its sm-config: {e}");
             }
         }
@@ -219,7 +219,7 @@ impl Volumes<'_> {
         let log = loop {
             match self.log(vdi) {
                 Err(Error::Damaged { key, .. }) => {
-                    let removed = self.registry.remove(vdi, &key);
+                    let removed = self.xapi.remove(vdi, &key);
                     removed.registering(|| format!("removing {key} from VDI {vdi}"))?;
                 }
                 log => break log?,
@@ -245,7 +245,7 @@ impl Volumes<'_> {
     /// Makes sure that this host does not use a volume, until what is returned is dropped.
     fn require_idle(&self, vdi: &Uuid) -> Result<Box<dyn std::any::Any>> {
         let doing = || format!("looking whether another command works on VDI {vdi}");
-        let Some(alone) = self.machine.try_lock(vdi).doing(doing)? else {
+        let Some(alone) = self.host.try_lock(vdi).doing(doing)? else {
             return Err(Error::UsedHere { vdi: *vdi });
         };
         let serves = matches!(self.server(vdi)?, Server::Running { .. });

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::{Error, Hold, Result};
-use super::machine::Identity;
+use super::host::HostId;
 
 /// What every key of this driver in a VDI's `sm_config` begins with.
 pub const KEY_PREFIX: &str = "crucible_";
@@ -136,7 +136,7 @@ impl Log {
     pub(super) fn next(
         &self,
         vdi: &Uuid,
-        me: &Identity,
+        me: &HostId,
         pool: String,
         floor: u64,
         now: u64,
@@ -174,8 +174,8 @@ mod tests {
 
     const VDI: Uuid = Uuid::from_u128(1);
 
-    fn me() -> Identity {
-        Identity {
+    fn me() -> HostId {
+        HostId {
             host: "host-1".to_owned(),
             boot_id: "boot-1".to_owned(),
         }

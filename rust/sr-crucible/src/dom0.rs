@@ -20,7 +20,7 @@ use nix::libc;
 use sr::host::{HostError, Result};
 use uuid::Uuid;
 
-use super::machine::{Device, Identity, Machine, Server};
+use super::host::{Device, Host, HostId, Server};
 
 /// Where servers have their run folders: a boot of the host empties it.
 const RUN: &str = "/run/smblock/crucible";
@@ -47,7 +47,7 @@ pub type ReadSecret<'a> = dyn Fn(&Uuid) -> std::result::Result<String, String> +
 
 /// This host.
 pub struct Dom0<'a> {
-    identity: Identity,
+    id: HostId,
     program: PathBuf,
     launcher: Box<dyn Launcher>,
     run: PathBuf,
@@ -70,7 +70,7 @@ impl<'a> Dom0<'a> {
             Box::new(Detached { command: runner })
         };
         Ok(Dom0 {
-            identity: Identity {
+            id: HostId {
                 host: uuid.to_owned(),
                 boot_id: hostos::boot_id()?,
             },
@@ -199,9 +199,9 @@ impl From<NbdDevice> for Device {
     }
 }
 
-impl Machine for Dom0<'_> {
-    fn identity(&self) -> &Identity {
-        &self.identity
+impl Host for Dom0<'_> {
+    fn id(&self) -> &HostId {
+        &self.id
     }
 
     fn now(&self) -> u64 {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::config::{Config, ConfigError, DEFAULT_SERVER};
 use super::dom0::Dom0;
 use super::error::{Context, Error};
-use super::{scan, Registry, Sources, Volumes};
+use super::{scan, CrucibleSr, Sources, Xapi};
 
 /// SRs of type crucible.
 pub static SR_TYPE: SrType = SrType {
@@ -63,7 +63,7 @@ impl EngineError for Error {}
 impl EngineError for ConfigError {}
 
 /// XAPI, for volumes of Crucible.
-pub trait Toolstack: Registry + Send + Sync {
+pub trait XapiSession: Xapi + Send + Sync {
     /// Reads a secret of XAPI. An error is XAPI's text.
     ///
     /// # Errors
@@ -72,15 +72,15 @@ pub trait Toolstack: Registry + Send + Sync {
 }
 
 /// An SR of type crucible, as one process on one host sees it.
-pub struct CrucibleSr {
+pub struct CrucibleEngine {
     sr: Uuid,
     host: String,
     config: Config,
-    toolstack: Box<dyn Toolstack>,
+    xapi: Box<dyn XapiSession>,
     runner: Vec<OsString>,
 }
 
-impl CrucibleSr {
+impl CrucibleEngine {
     /// The SR of that UUID on the host of that UUID. `runner` is the command that looks after the server of
     /// a volume, to which the server's run folder is added.
     ///
@@ -90,27 +90,30 @@ impl CrucibleSr {
         sr: Uuid,
         host: String,
         device_config: Pairs,
-        toolstack: Box<dyn Toolstack>,
+        xapi: Box<dyn XapiSession>,
         runner: Vec<OsString>,
     ) -> sr::engine::Result<Self> {
-        Ok(CrucibleSr {
+        Ok(CrucibleEngine {
             sr,
             host,
             config: Config::parse(device_config)?,
-            toolstack,
+            xapi,
             runner,
         })
     }
 
     /// Works on the SR's volumes.
-    fn run<T>(&self, work: impl FnOnce(&Volumes<'_>) -> Result<T, Error>) -> sr::engine::Result<T> {
-        let read_secret = |secret: &Uuid| self.toolstack.secret(secret);
+    fn run<T>(
+        &self,
+        work: impl FnOnce(&CrucibleSr<'_>) -> Result<T, Error>,
+    ) -> sr::engine::Result<T> {
+        let read_secret = |secret: &Uuid| self.xapi.secret(secret);
         let (server, runner) = (&self.config.server, self.runner.clone());
-        let machine = Dom0::new(&self.host, server, runner, Box::new(read_secret));
-        let machine = machine.doing(|| "looking at this host".to_owned())?;
+        let host = Dom0::new(&self.host, server, runner, Box::new(read_secret));
+        let host = host.doing(|| "looking at this host".to_owned())?;
         let sources = Sources::new(&self.config, self.sr);
-        let registry: &dyn Registry = self.toolstack.as_ref();
-        Ok(work(&Volumes::new(registry, &machine, &sources, self.sr))?)
+        let xapi: &dyn Xapi = self.xapi.as_ref();
+        Ok(work(&CrucibleSr::new(xapi, &host, &sources, self.sr))?)
     }
 }
 
@@ -124,7 +127,7 @@ impl From<scan::Usage> for Usage {
     }
 }
 
-impl Engine for CrucibleSr {
+impl Engine for CrucibleEngine {
     fn sr_type(&self) -> &'static SrType {
         &SR_TYPE
     }

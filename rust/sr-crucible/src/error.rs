@@ -22,7 +22,7 @@ pub enum Hold {
 pub enum Error {
     /// XAPI did not do what was asked.
     #[error("{doing}: XAPI returned: {source}")]
-    Registry {
+    Xapi {
         /// What this driver was about.
         doing: String,
         /// XAPI's text.
@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// This host did not do what was asked.
     #[error("{doing}: {source}")]
-    Machine {
+    Host {
         /// What this driver was about.
         doing: String,
         /// What went wrong.
@@ -48,7 +48,7 @@ pub enum Error {
     },
     /// The list of volumes cannot be read, or a volume not made or deleted.
     #[error(transparent)]
-    Catalogue(#[from] crucible_host::Error),
+    Inventory(#[from] crucible_host::Error),
     /// Another host, or this one, has the volume.
     #[error("VDI {vdi} is in use: host {host} has claimed it since {since} (generation {generation}), and a second server would fence the first. {}", advise_on_hold(.hold, .host))]
     VdiInUse {
@@ -189,16 +189,16 @@ impl Error {
     /// The id of this error in docs/user/errors.md. An id is never used again.
     pub fn id(&self) -> &'static str {
         match self {
-            Self::Registry { source, .. } => match source.id {
+            Self::Xapi { source, .. } => match source.id {
                 Some(id) => id,
                 None => "SMB-X001",
             },
-            Self::Machine { source, .. } => match source.id {
+            Self::Host { source, .. } => match source.id {
                 Some(id) => id,
                 None => "SMB-X002",
             },
             Self::NotUndone { .. } => "SMB-X003",
-            Self::Catalogue(source) => source.id(),
+            Self::Inventory(source) => source.id(),
             Self::VdiInUse { .. } => "SMB-X004",
             Self::NotReleased { .. } => "SMB-X005",
             Self::UsedHere { .. } => "SMB-X006",
@@ -222,7 +222,7 @@ impl Error {
     /// The errno behind it, positive, where there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Error::Registry { source, .. } | Error::Machine { source, .. } => source.errno,
+            Error::Xapi { source, .. } | Error::Host { source, .. } => source.errno,
             Error::NotUndone { first, .. } => first.errno(),
             _ => None,
         }
@@ -253,14 +253,14 @@ pub(super) trait Context<T> {
 
 impl<T> Context<T> for sr::host::Result<T> {
     fn registering(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| Error::Registry {
+        self.map_err(|source| Error::Xapi {
             doing: what(),
             source,
         })
     }
 
     fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| Error::Machine {
+        self.map_err(|source| Error::Host {
             doing: what(),
             source,
         })

@@ -9,31 +9,27 @@ use sr::faults::{change, read, Call, Faults};
 use sr::host::{HostReply, Result};
 use uuid::Uuid;
 
-use crate::{Device, HostState, Identity, Machine, Registry, Server, SmConfig};
+use crate::{Device, Host, HostId, HostState, Server, SmConfig, Xapi};
 
-/// A [`Registry`] as a process with faults sees it.
-pub struct FaultyRegistry<'f, 'w> {
-    inner: &'w dyn Registry,
+/// A [`Xapi`] as a process with faults sees it.
+pub struct FaultyXapi<'f, 'w> {
+    inner: &'w dyn Xapi,
     faults: &'f Faults<'w>,
 }
 
-impl<'f, 'w> FaultyRegistry<'f, 'w> {
+impl<'f, 'w> FaultyXapi<'f, 'w> {
     /// Puts faults before a registry.
-    pub fn new(inner: &'w dyn Registry, faults: &'f Faults<'w>) -> Self {
-        FaultyRegistry { inner, faults }
+    pub fn new(inner: &'w dyn Xapi, faults: &'f Faults<'w>) -> Self {
+        FaultyXapi { inner, faults }
     }
 
-    fn call<T>(
-        &self,
-        call: &Call<'_>,
-        apply: impl Fn(&dyn Registry) -> Result<T> + 'w,
-    ) -> Result<T> {
+    fn call<T>(&self, call: &Call<'_>, apply: impl Fn(&dyn Xapi) -> Result<T> + 'w) -> Result<T> {
         let inner = self.inner;
         self.faults.pass(call, move || apply(inner), || Ok(()))
     }
 }
 
-impl Registry for FaultyRegistry<'_, '_> {
+impl Xapi for FaultyXapi<'_, '_> {
     fn sm_config(&self, vdi: &Uuid) -> Result<Option<SmConfig>> {
         let vdi = *vdi;
         self.call(&read("sm_config", ""), move |r| r.sm_config(&vdi))
@@ -85,31 +81,27 @@ impl Registry for FaultyRegistry<'_, '_> {
     }
 }
 
-/// A [`Machine`] as a process with faults sees it.
-pub struct FaultyMachine<'f, 'w> {
-    inner: &'w dyn Machine,
+/// A [`Host`] as a process with faults sees it.
+pub struct FaultyHost<'f, 'w> {
+    inner: &'w dyn Host,
     faults: &'f Faults<'w>,
 }
 
-impl<'f, 'w> FaultyMachine<'f, 'w> {
+impl<'f, 'w> FaultyHost<'f, 'w> {
     /// Puts faults before a machine.
-    pub fn new(inner: &'w dyn Machine, faults: &'f Faults<'w>) -> Self {
-        FaultyMachine { inner, faults }
+    pub fn new(inner: &'w dyn Host, faults: &'f Faults<'w>) -> Self {
+        FaultyHost { inner, faults }
     }
 
-    fn call<T>(
-        &self,
-        call: &Call<'_>,
-        apply: impl Fn(&dyn Machine) -> Result<T> + 'w,
-    ) -> Result<T> {
+    fn call<T>(&self, call: &Call<'_>, apply: impl Fn(&dyn Host) -> Result<T> + 'w) -> Result<T> {
         let inner = self.inner;
         self.faults.pass(call, move || apply(inner), || Ok(()))
     }
 }
 
-impl Machine for FaultyMachine<'_, '_> {
-    fn identity(&self) -> &Identity {
-        self.inner.identity()
+impl Host for FaultyHost<'_, '_> {
+    fn id(&self) -> &HostId {
+        self.inner.id()
     }
 
     fn now(&self) -> u64 {

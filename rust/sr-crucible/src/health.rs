@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::claim_log::{Claim, Log, SmConfig};
 use super::error::{Context, Result};
-use super::machine::Server;
-use super::{activate, Listing, Volumes};
+use super::host::Server;
+use super::{activate, CrucibleSr, Listing};
 
 /// Where a VDI's `sm_config` keeps what was told last. Nothing is there while all is well.
 const KEY: &str = "crucible_health";
@@ -25,7 +25,7 @@ const AT_ONCE: usize = 96;
 
 pub(super) type States = BTreeMap<SocketAddr, TargetState>;
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     /// Looks at the targets of every volume and at the servers of this host, and has XAPI tell what
     /// has changed. Whatever fails here is logged: it must not keep the SR from being scanned.
     pub fn tell_health(&self, listing: &Listing, known: &[XapiVdi]) {
@@ -54,7 +54,7 @@ impl Volumes<'_> {
         let targets: Vec<_> = targets.into_iter().collect();
         let answers = targets
             .chunks(AT_ONCE)
-            .flat_map(|part| self.machine.probe(part));
+            .flat_map(|part| self.host.probe(part));
         targets.iter().copied().zip(answers).collect()
     }
 
@@ -82,14 +82,14 @@ impl Volumes<'_> {
             problems.push(format!("down: {}: {consequence}", down.join(", ")));
         }
         let machines: BTreeSet<IpAddr> = volume.targets.iter().map(SocketAddr::ip).collect();
-        if let (1, Some(machine)) = (machines.len(), machines.first()) {
+        if let (1, Some(host)) = (machines.len(), machines.first()) {
             problems.push(format!(
-                "all three targets are on {machine}: the disk is lost with that machine"
+                "all three targets are on {host}: the disk is lost with that machine"
             ));
         }
         let log = Log::read(&volume.uuid, sm_config)?;
         problems.extend(self.mismatches(volume, states, log.open().is_some(), vdis)?);
-        let settled = |claim: &&Claim| claim.since + UNDER_WAY < self.machine.now();
+        let settled = |claim: &&Claim| claim.since + UNDER_WAY < self.host.now();
         let ours = log.open().filter(|claim| self.is_ours(claim));
         if let Some(claim) = ours.filter(settled) {
             let trouble = match self.server(&claim.vdi)? {
@@ -158,16 +158,16 @@ impl Volumes<'_> {
             return Ok(());
         }
         let doing = || format!("telling that VDI {vdi} is {now:?}");
-        self.registry.remove(vdi, KEY).registering(doing)?;
+        self.xapi.remove(vdi, KEY).registering(doing)?;
         if now.is_empty() {
             return self
-                .registry
+                .xapi
                 .tell(vdi, RECOVERED, "all is well again")
                 .registering(doing);
         }
         log::warn!("VDI {vdi}: {now}");
-        self.registry.tell(vdi, DEGRADED, now).registering(doing)?;
-        self.registry.add(vdi, KEY, now).registering(doing)?;
+        self.xapi.tell(vdi, DEGRADED, now).registering(doing)?;
+        self.xapi.add(vdi, KEY, now).registering(doing)?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! of the key belongs to the volume. It is recorded in the VDI's `sm_config` (key `crucible_key`) when
 //! the volume is first served, after some of it was read, and compared before each server is started.
 //!
-//! [`Volumes::accept`] removes the record, for an administrator who has made the volume anew.
+//! [`CrucibleSr::accept`] removes the record, for an administrator who has made the volume anew.
 
 use crucible_host::Volume;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::claim_log::SmConfig;
 use super::error::{Context, Error, Hold, Result};
 use super::recorded::{recorded, Recorded};
-use super::Volumes;
+use super::CrucibleSr;
 
 #[derive(Serialize, Deserialize)]
 struct Key {
@@ -30,14 +30,14 @@ pub(super) fn recorded_key(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<St
     Ok(recorded::<Key>(vdi, sm_config)?.map(|key| key.fingerprint))
 }
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     /// The fingerprint of a volume's key.
     ///
     /// # Errors
     /// [`Error::WrongKey`]: it is not the key that was recorded.
     pub(super) fn require_key(&self, volume: &Volume) -> Result<Option<String>> {
         let vdi = &volume.uuid;
-        let read = self.machine.fingerprint(volume);
+        let read = self.host.fingerprint(volume);
         let found = read.doing(|| format!("reading the key of VDI {vdi}"))?;
         let sm_config = self.sm_config(vdi)?;
         match (&found, recorded_key(vdi, &sm_config)?) {
@@ -72,7 +72,7 @@ impl Volumes<'_> {
             return Err(claim.in_use(Hold::InUse));
         }
         self.close(&log)?;
-        let removed = self.registry.remove(vdi, Key::KEY);
+        let removed = self.xapi.remove(vdi, Key::KEY);
         removed.registering(|| format!("forgetting the key of VDI {vdi}"))?;
         self.forget_regions(vdi)
     }

@@ -10,12 +10,11 @@
 //!    asks it; or by any host, once that host was declared dead, has booted since or is forgotten.
 //! 3. Whatever can be known to fail is looked at before a claim is taken.
 //!
-//! [`Volumes`] knows XAPI as a [`Registry`], this host as a [`Machine`] and the list of volumes as a
-//! [`Catalogue`].
+//! [`CrucibleSr`] knows XAPI as a [`Xapi`], this host as a [`Host`] and the list of volumes as a
+//! [`Inventory`].
 #![forbid(unsafe_code)]
 
 mod activate;
-mod catalogue;
 mod check;
 mod claim;
 mod claim_log;
@@ -28,26 +27,27 @@ pub mod faults;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;
+mod host;
+mod inventory;
 mod keys;
-mod machine;
 #[cfg(feature = "sim")]
 pub mod memory;
 mod plug;
 mod provision;
 mod recorded;
 mod regions;
-mod registry;
 pub mod runner;
 mod scan;
 mod sources;
+mod xapi;
 
-pub use self::catalogue::{Catalogue, Listing, Source};
 pub use self::claim_log::{Claim, Log, SmConfig, KEY_PREFIX};
 pub use self::error::{Error, Hold, Result};
-pub use self::machine::{Device, Identity, Machine, Server};
-pub use self::registry::{HostState, Registry};
+pub use self::host::{Device, Host, HostId, Server};
+pub use self::inventory::{Inventory, Listing, Source};
 pub use self::scan::{Scan, Usage};
 pub use self::sources::Sources;
+pub use self::xapi::{HostState, Xapi};
 
 /// Reads what a VDI has recorded of its volume.
 #[cfg(fuzzing)]
@@ -59,25 +59,25 @@ fn read_recorded(vdi: &uuid::Uuid, sm_config: &SmConfig) {
 use uuid::Uuid;
 
 /// An SR of type crucible, as one process on one host sees it.
-pub struct Volumes<'a> {
-    registry: &'a dyn Registry,
-    machine: &'a dyn Machine,
-    catalogue: &'a dyn Catalogue,
+pub struct CrucibleSr<'a> {
+    xapi: &'a dyn Xapi,
+    host: &'a dyn Host,
+    inventory: &'a dyn Inventory,
     sr: Uuid,
 }
 
-impl<'a> Volumes<'a> {
+impl<'a> CrucibleSr<'a> {
     /// The SR of that UUID.
     pub fn new(
-        registry: &'a dyn Registry,
-        machine: &'a dyn Machine,
-        catalogue: &'a dyn Catalogue,
+        xapi: &'a dyn Xapi,
+        host: &'a dyn Host,
+        inventory: &'a dyn Inventory,
         sr: Uuid,
     ) -> Self {
-        Volumes {
-            registry,
-            machine,
-            catalogue,
+        CrucibleSr {
+            xapi,
+            host,
+            inventory,
             sr,
         }
     }

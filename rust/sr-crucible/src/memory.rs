@@ -1,10 +1,10 @@
 //! XAPI, hosts and Crucible's storage in memory: what the promises of this crate are tried on.
 //!
-//! [`World::broken`] holds every moment in which two servers of one volume were live, or one was
+//! [`Sim::broken`] holds every moment in which two servers of one volume were live, or one was
 //! started with a generation that had been used: what never may happen, whatever fails or dies.
 
-mod machine;
-mod registry;
+mod host;
+mod xapi;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +15,12 @@ use crucible_host::Volume;
 use sr::host::HostError;
 use uuid::Uuid;
 
-use super::{Catalogue, Device, Identity, Listing, SmConfig, Source};
+use super::{Device, HostId, Inventory, Listing, SmConfig, Source};
 
-pub use self::machine::MemoryMachine;
+pub use self::host::MemoryHost;
 
 /// Everything outside the processes of this driver.
-pub struct World {
+pub struct Sim {
     state: RefCell<State>,
     /// Every host's clock, in seconds since 1970.
     pub now: Cell<u64>,
@@ -84,7 +84,7 @@ enum Life {
     Dead,
 }
 
-impl World {
+impl Sim {
     /// The volumes that are declared. XAPI knows their VDIs, and nobody uses them.
     pub fn new(volumes: Vec<Volume>) -> Self {
         let state = State {
@@ -92,7 +92,7 @@ impl World {
             volumes: volumes.into_iter().map(|v| (v, Source::Declared)).collect(),
             ..State::default()
         };
-        World {
+        Sim {
             state: RefCell::new(state),
             now: Cell::new(1_790_000_000),
             servers_fail: Cell::new(false),
@@ -103,17 +103,14 @@ impl World {
     }
 
     /// A process on that host, in its current boot.
-    pub fn host(&self, name: &str) -> MemoryMachine<'_> {
+    pub fn host(&self, name: &str) -> MemoryHost<'_> {
         let mut state = self.state.borrow_mut();
         let host = state.hosts.entry(name.to_owned()).or_default();
-        let identity = Identity {
+        let id = HostId {
             host: name.to_owned(),
             boot_id: format!("{name}-{}", host.boots),
         };
-        MemoryMachine {
-            world: self,
-            identity,
-        }
+        MemoryHost { sim: self, id }
     }
 
     /// Cuts a host's power. It is up again at once; declared dead it stays until
@@ -153,7 +150,7 @@ impl World {
 
     /// A process works on a volume on that host until what is returned is dropped.
     pub fn work_on(&self, host: &str, vdi: &Uuid) -> Box<dyn std::any::Any> {
-        super::Machine::lock(&self.host(host), vdi).unwrap_or_else(|e| Box::new(e.message))
+        super::Host::lock(&self.host(host), vdi).unwrap_or_else(|e| Box::new(e.message))
     }
 
     /// XAPI forgets a VDI and hears of it again.
@@ -307,7 +304,7 @@ fn failure(message: String, errno: i32) -> HostError {
     }
 }
 
-impl Catalogue for World {
+impl Inventory for Sim {
     fn list(&self) -> super::Result<Listing> {
         if self.a_sled_is_away.get() {
             return Err(super::Error::NoProvisioner {

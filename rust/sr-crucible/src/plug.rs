@@ -4,13 +4,13 @@ use uuid::Uuid;
 
 use super::claim_log::{Log, SmConfig};
 use super::error::{Context, Error, Result};
-use super::machine::Server;
-use super::{Source, Volumes};
+use super::host::Server;
+use super::{CrucibleSr, Source};
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     /// `sr_create`: the volumes must be readable, and nothing is written.
     pub fn create_sr(&self) -> Result<()> {
-        self.catalogue.list()?;
+        self.inventory.list()?;
         Ok(())
     }
 
@@ -25,10 +25,10 @@ impl Volumes<'_> {
             }
         }
         // In this order: what this host had before it was declared dead is gone by now.
-        let me = self.machine.identity();
-        let published = self.registry.publish_boot(&me.boot_id);
+        let me = self.host.id();
+        let published = self.xapi.publish_boot(&me.boot_id);
         published.registering(|| "telling XAPI in which boot this host is".to_owned())?;
-        let revived = self.registry.revive(&me.host);
+        let revived = self.xapi.revive(&me.host);
         revived.registering(|| "telling XAPI that this host is not dead".to_owned())
     }
 
@@ -54,7 +54,7 @@ impl Volumes<'_> {
             return Ok(());
         }
         let doing = || format!("looking whether another command works on VDI {vdi}");
-        let Some(_alone) = self.machine.try_lock(vdi).doing(doing)? else {
+        let Some(_alone) = self.host.try_lock(vdi).doing(doing)? else {
             return Ok(()); // it is no leftover
         };
         let log = self.log(vdi)?;
@@ -79,7 +79,7 @@ impl Volumes<'_> {
     /// `sr_delete`: refused while there are volumes that a provisioner made. Declared ones are not
     /// this driver's to delete, nor to keep an SR for.
     pub fn delete_sr(&self) -> Result<()> {
-        let listing = self.catalogue.list()?;
+        let listing = self.inventory.list()?;
         let left = listing.volumes.iter();
         let volumes = left
             .filter(|(_, source)| *source == Source::Provisioned)
@@ -94,7 +94,7 @@ impl Volumes<'_> {
     }
 
     pub(super) fn vdis(&self) -> Result<Vec<(Uuid, SmConfig)>> {
-        let vdis = self.registry.vdis();
+        let vdis = self.xapi.vdis();
         vdis.registering(|| format!("listing the VDIs of SR {}", self.sr))
     }
 

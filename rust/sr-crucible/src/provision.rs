@@ -7,16 +7,16 @@ use uuid::Uuid;
 use super::claim_log::Claim;
 use super::error::{Error, Hold, Result};
 use super::scan::new_fields;
-use super::{Source, Volumes};
+use super::{CrucibleSr, Source};
 
 /// The largest disk in bytes: XAPI keeps a disk's size as a signed number of 64 bits.
 pub const MAX_SIZE: u64 = i64::MAX as u64;
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     /// `vdi_introduce`
     pub fn introduce(&self, vdi: &Uuid) -> Result<ScannedVdi> {
         self.settle_leftovers();
-        Ok(new_to_xapi(&self.catalogue.find(vdi)?.0))
+        Ok(new_to_xapi(&self.inventory.find(vdi)?.0))
     }
 
     /// `vdi_create`: returns the size in bytes, which is never less than asked for.
@@ -26,7 +26,7 @@ impl Volumes<'_> {
     pub fn create(&self, vdi: &Uuid, name: &str, size: i128) -> Result<u64> {
         let size = volume_size(size)?;
         self.settle_leftovers();
-        Ok(self.catalogue.create(vdi, name, size)?.size)
+        Ok(self.inventory.create(vdi, name, size)?.size)
     }
 
     /// `vdi_delete`: the volume goes with its data. Claimed first, so that no host can start a
@@ -34,7 +34,7 @@ impl Volumes<'_> {
     pub fn delete(&self, vdi: &Uuid) -> Result<()> {
         self.settle_leftovers();
         let _alone = self.lock(vdi)?;
-        let (volume, source) = match self.catalogue.find(vdi) {
+        let (volume, source) = match self.inventory.find(vdi) {
             Err(Error::VolumeMissing { .. }) => return Ok(()),
             found => found?,
         };
@@ -42,7 +42,7 @@ impl Volumes<'_> {
             return Err(Error::Declared { vdi: *vdi });
         }
         self.claim_unused(&volume)?;
-        let deleted = self.catalogue.delete(&volume);
+        let deleted = self.inventory.delete(&volume);
         deleted.map_err(|e| self.undo(vdi, e))
     }
 
@@ -51,9 +51,9 @@ impl Volumes<'_> {
     pub fn copy(&self, vdi: &Uuid, new: &Uuid) -> Result<ScannedVdi> {
         self.settle_leftovers();
         let _alone = self.lock(vdi)?;
-        let (source, _) = self.catalogue.find(vdi)?;
+        let (source, _) = self.inventory.find(vdi)?;
         let claim = self.claim_unused(&source)?;
-        let copied = self.catalogue.copy(&source, new);
+        let copied = self.inventory.copy(&source, new);
         let copy = copied.map_err(|e| self.undo(vdi, e))?;
         self.release(&claim)?;
         Ok(new_to_xapi(&copy))

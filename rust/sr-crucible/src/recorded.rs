@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::claim_log::SmConfig;
 use super::error::{Context, Error, Result};
-use super::Volumes;
+use super::CrucibleSr;
 
 /// A value that is recorded under a key of its own.
 pub(super) trait Recorded: Serialize + DeserializeOwned {
@@ -40,15 +40,15 @@ pub(super) fn recorded<T: Recorded>(vdi: &Uuid, sm_config: &SmConfig) -> Result<
     Ok((of.vdi == *vdi).then_some(of.value))
 }
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     /// Records a value of a VDI that has none.
     pub(super) fn record<T: Recorded>(&self, vdi: &Uuid, value: T) -> Result<()> {
         let text = serde_json::to_string(&OfVdi { vdi: *vdi, value });
         let text = text.map_err(|e| unreadable::<T>(vdi, &e))?;
         let doing = || format!("recording the {} of VDI {vdi}", T::WHAT);
         // A value that was copied from another VDI is in the way.
-        self.registry.remove(vdi, T::KEY).registering(doing)?;
-        self.registry.add(vdi, T::KEY, &text).registering(doing)?;
+        self.xapi.remove(vdi, T::KEY).registering(doing)?;
+        self.xapi.add(vdi, T::KEY, &text).registering(doing)?;
         Ok(())
     }
 }

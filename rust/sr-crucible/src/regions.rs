@@ -10,7 +10,7 @@
 //! by hand with the same `--uuid`, or three different ones, as a provisioner's have. Two that are alike
 //! and one that is not are never a volume's. A region that another VDI of the SR has recorded is refused.
 //!
-//! If a region was replaced on purpose, [`Volumes::accept`] removes the record.
+//! If a region was replaced on purpose, [`CrucibleSr::accept`] removes the record.
 
 use crucible_host::target::{TargetState, REPAIR_PORT_OFFSET};
 use crucible_host::Volume;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::claim_log::SmConfig;
 use super::error::{Context, Result};
 use super::recorded::{recorded, Recorded};
-use super::Volumes;
+use super::CrucibleSr;
 
 #[derive(Serialize, Deserialize)]
 struct Regions {
@@ -81,7 +81,7 @@ fn wrong_regions(
         .collect()
 }
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     /// What is wrong with the region of each target, in the order of the targets. `vdis` are the SR's.
     pub(super) fn wrong_regions(
         &self,
@@ -132,7 +132,7 @@ impl Volumes<'_> {
 
     /// Removes the record, for an administrator who has replaced a region.
     pub(super) fn forget_regions(&self, vdi: &Uuid) -> Result<()> {
-        let removed = self.registry.remove(vdi, Regions::KEY);
+        let removed = self.xapi.remove(vdi, Regions::KEY);
         removed.registering(|| format!("forgetting the regions of VDI {vdi}"))
     }
 }

@@ -5,7 +5,7 @@ use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 
 use super::claim_log::Log;
 use super::error::Result;
-use super::{Listing, Volumes};
+use super::{CrucibleSr, Listing};
 
 /// XAPI's null reference.
 const NULL_REF: &str = "OpaqueRef:NULL";
@@ -32,12 +32,12 @@ pub struct Usage {
     pub used: u64,
 }
 
-impl Volumes<'_> {
+impl CrucibleSr<'_> {
     /// `sr_scan`: all volumes, as XAPI is to know them. `known` is what XAPI knows. One that is on
     /// record no more stays as long as a host has claimed it: its claims would go with the VDI.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
         self.settle_leftovers();
-        let listing = self.catalogue.list()?;
+        let listing = self.inventory.list()?;
         let volumes = listing.volumes.iter().map(|(volume, _)| volume);
         let mut vdis: Vec<_> = volumes.map(|volume| scanned(volume, known)).collect();
         for vdi in known {
@@ -70,7 +70,7 @@ impl Volumes<'_> {
     /// `sr_update`
     pub fn usage(&self) -> Result<Usage> {
         self.settle_leftovers();
-        Ok(usage(&self.catalogue.list()?))
+        Ok(usage(&self.inventory.list()?))
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::config::Config;
 use super::error::{Error, Result};
-use super::{Catalogue, Listing, Source};
+use super::{Inventory, Listing, Source};
 
 /// What a device-config names.
 pub struct Sources {
@@ -38,7 +38,7 @@ impl Sources {
     }
 }
 
-impl Catalogue for Sources {
+impl Inventory for Sources {
     fn list(&self) -> Result<Listing> {
         let mut listing = Listing::default();
         if let Some(path) = &self.volumes {

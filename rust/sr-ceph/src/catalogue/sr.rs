@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use super::{intent_key, Catalogue, Stored, INTENT_PREFIX, SR_KEY};
-use crate::cluster::{Entries, Swap};
 use crate::error::Result;
+use crate::pool::{Entries, Transaction};
 use crate::record::{Intent, Record, SrRecord};
 
 impl Catalogue<'_> {
@@ -33,10 +33,10 @@ impl Catalogue<'_> {
         stored: &Stored<SrRecord>,
         record: &mut SrRecord,
     ) -> Result<bool> {
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(SR_KEY.to_owned(), Some(stored))
             .put(SR_KEY.to_owned(), record.seal());
-        self.commit(&format!("updating SR {}", self.sr), &swap)
+        self.commit(&format!("updating SR {}", self.sr), &transaction)
     }
 
     /// The operations under way, as far as their entries can be read.

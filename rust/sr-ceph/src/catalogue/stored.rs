@@ -1,6 +1,6 @@
 //! Records as they stand in the catalogue, and the changes that expect them so.
 
-use crate::cluster::{Entries, Swap};
+use crate::pool::{Entries, Transaction};
 use crate::record::{Intent, Record, SrRecord, Unreadable, VdiRecord};
 
 /// A record together with the bytes it was read from, which a compare-and-swap expects.
@@ -59,7 +59,7 @@ pub(crate) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>
     })
 }
 
-impl Swap {
+impl Transaction {
     /// Expects the key to hold what was read.
     pub(crate) fn expect<T>(mut self, key: String, stored: Option<&Stored<T>>) -> Self {
         self.expect.insert(key, stored.map(|s| s.bytes.clone()));

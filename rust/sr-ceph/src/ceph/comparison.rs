@@ -6,7 +6,7 @@ use librbd::{Image, SnapshotKind};
 use nix::libc;
 
 use crate::chain::MAX_SNAPSHOTS;
-use crate::cluster::{ClusterError, Result};
+use crate::pool::{PoolError, Result};
 
 /// How much of an image is compared at a time, in bytes.
 const STEP: u64 = 16 << 30;
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The same if the image has so many snapshots that one more is to be avoided.
 const PATIENCE_IF_MANY: Duration = Duration::from_secs(15);
 
-/// See [`is_unchanged_since`](crate::cluster::Cluster::is_unchanged_since).
+/// See [`is_unchanged_since`](crate::pool::Pool::is_unchanged_since).
 pub(super) fn is_unchanged(image: &Image, image_id: &str, snapshot_id: u64) -> Result<bool> {
     let snapshots = image.snapshots()?;
     let patience = if snapshots.len() < MAX_SNAPSHOTS / 2 {
@@ -28,7 +28,7 @@ pub(super) fn is_unchanged(image: &Image, image_id: &str, snapshot_id: u64) -> R
     let mut snapshots = snapshots.into_iter();
     let found = snapshots.find(|s| s.id.0 == snapshot_id && s.kind == SnapshotKind::User);
     let Some(snapshot) = found else {
-        return Err(ClusterError::new("rbd_snap_list", image_id, libc::ENOENT));
+        return Err(PoolError::new("rbd_snap_list", image_id, libc::ENOENT));
     };
     let (size, start) = (image.size()?, Instant::now());
     if snapshot.size != size {

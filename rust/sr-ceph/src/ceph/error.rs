@@ -2,9 +2,9 @@
 
 use librbd::Error;
 
-use crate::cluster::ClusterError;
+use crate::pool::PoolError;
 
-impl From<Error> for ClusterError {
+impl From<Error> for PoolError {
     fn from(error: Error) -> Self {
         match error {
             Error::Call {
@@ -12,19 +12,19 @@ impl From<Error> for ClusterError {
                 object,
                 errno,
                 detail,
-            } => ClusterError {
+            } => PoolError {
                 call: call.to_owned(),
                 object,
                 errno,
                 detail,
             },
-            Error::SnapshotLimit { ref image, .. } => ClusterError {
-                call: ClusterError::SNAPSHOT.to_owned(),
+            Error::SnapshotLimit { ref image, .. } => PoolError {
+                call: PoolError::SNAPSHOT.to_owned(),
                 object: image.clone(),
                 errno: 0,
                 detail: Some(error.to_string()),
             },
-            other => ClusterError {
+            other => PoolError {
                 call: "librbd".to_owned(),
                 object: "this host".to_owned(),
                 errno: other.errno().unwrap_or(0),
@@ -38,7 +38,7 @@ impl From<Error> for ClusterError {
 const FOREIGN_LAYOUT: u64 = 1 << 1 | 1 << 7;
 
 /// Adds to the error of opening an image what it means that librbd lacks a function.
-pub(super) fn explain_open(pool: &librbd::Pool, mut error: ClusterError) -> ClusterError {
+pub(super) fn explain_open(pool: &librbd::Pool, mut error: PoolError) -> PoolError {
     if error.errno == nix::libc::ENOSYS {
         let pool = pool.name();
         error.detail = Some(format!(
@@ -52,22 +52,18 @@ pub(super) fn explain_open(pool: &librbd::Pool, mut error: ClusterError) -> Clus
 
 /// Refuses an image that was just made and keeps its data elsewhere, or in stripes: the user has
 /// no rights in another pool, and the kernel of a host may know no stripes.
-pub(super) fn require_own_data(
-    pool: &librbd::Pool,
-    name: &str,
-    id: &str,
-) -> Result<(), ClusterError> {
+pub(super) fn require_own_data(pool: &librbd::Pool, name: &str, id: &str) -> Result<(), PoolError> {
     if pool.header(id).features()? & FOREIGN_LAYOUT == 0 {
         return Ok(());
     }
-    Err(ClusterError {
+    Err(PoolError {
         detail: Some(
             "the image got a data pool or stripes that were not asked for, and is removed; \
              see rbd_default_data_pool, rbd_default_stripe_unit and rbd_default_stripe_count in \
              'ceph config dump' and in 'rbd config pool ls POOL'"
                 .to_owned(),
         ),
-        ..ClusterError::new("rbd_create4", name, 0)
+        ..PoolError::new("rbd_create4", name, 0)
     })
 }
 
@@ -77,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_limit_of_an_images_snapshots_is_no_lack_of_room() {
-        let error = ClusterError::from(Error::SnapshotLimit {
+        let error = PoolError::from(Error::SnapshotLimit {
             image: "vms/a".to_owned(),
             limit: 3,
         });

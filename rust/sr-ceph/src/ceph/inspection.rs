@@ -4,7 +4,7 @@ use librbd::{Group, SnapId};
 
 use super::origin::path_of;
 use super::CephPool;
-use crate::cluster::{Inspection, Result};
+use crate::pool::{Inspection, Result};
 
 /// `RBD_OPERATION_FEATURE_GROUP`: the image is a member of a group.
 const IN_GROUP: u64 = 1 << 2;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::cluster::Result;
+use crate::pool::Result;
 
 /// Asks whether the user may put clients on the blocklist, without doing it.
 ///

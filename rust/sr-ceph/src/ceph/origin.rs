@@ -2,7 +2,7 @@
 
 use librbd::{Group, Snapshot, SnapshotKind};
 
-use crate::cluster::{Origin, Result};
+use crate::pool::{Origin, Result};
 
 /// What a snapshot of an image is.
 pub(super) fn origin(

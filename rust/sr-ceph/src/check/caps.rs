@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 use sr::check::Outcome;
 
 use crate::caps::Caps;
-use crate::cluster::ClusterError;
+use crate::pool::PoolError;
 use crate::usage::ClusterReport;
 
 /// That usage can be read is known already; a dead client has to be cut off too.
@@ -58,7 +58,7 @@ fn no_reply(error: Error, report: &ClusterReport, caps: &Caps) -> Outcome {
             "see why: ceph health detail",
         );
     }
-    let remedy = caps.advise_on(&ClusterError::from(error));
+    let remedy = caps.advise_on(&PoolError::from(error));
     Outcome::failed(
         format!("{found}; {up} of {all} OSDs are up"),
         remedy.unwrap_or_default(),

@@ -123,7 +123,7 @@ pub enum ByHand {
         /// `POOL/GROUP`.
         group: String,
         /// What the cluster said.
-        source: crate::cluster::ClusterError,
+        source: crate::pool::PoolError,
     },
 }
 

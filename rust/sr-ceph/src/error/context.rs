@@ -1,17 +1,17 @@
 //! What a failing call was for.
 
 use super::{Error, Result};
-use crate::cluster::ClusterError;
 use crate::host::HostError;
+use crate::pool::PoolError;
 
 /// Says what a failing call was for.
 pub(crate) trait Context<T> {
     fn doing(self, what: &str) -> Result<T>;
 }
 
-impl<T> Context<T> for std::result::Result<T, ClusterError> {
+impl<T> Context<T> for std::result::Result<T, PoolError> {
     fn doing(self, what: &str) -> Result<T> {
-        self.map_err(|source| Error::Cluster {
+        self.map_err(|source| Error::Ceph {
             doing: what.to_owned(),
             source,
         })

@@ -7,7 +7,7 @@ impl Error {
     /// The id of this error in docs/user/errors.md. An id is never used again.
     pub fn id(&self) -> &'static str {
         match self {
-            Self::Cluster { .. } => "SMB-C001",
+            Self::Ceph { .. } => "SMB-C001",
             Self::Host { source, .. } => match source.id {
                 Some(id) => id,
                 None => "SMB-C002",
@@ -59,7 +59,7 @@ impl Error {
     /// The errno behind it, positive, where there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Error::Cluster { source, .. } if source.errno != 0 => Some(source.errno),
+            Error::Ceph { source, .. } if source.errno != 0 => Some(source.errno),
             Error::Host { source, .. } => source.errno,
             Error::Unreachable { source, .. } => source.errno(),
             Error::NotUndone { first, .. } => first.errno(),
@@ -69,13 +69,13 @@ impl Error {
 
     /// The cluster has no such image, snapshot or object.
     pub(crate) fn is_missing_in_cluster(&self) -> bool {
-        matches!(self.cause(), Error::Cluster { source, .. } if source.is_not_found())
+        matches!(self.cause(), Error::Ceph { source, .. } if source.is_not_found())
     }
 
     /// The outcome is unknown: what failed may have been done, or may still be done.
     pub(crate) fn is_outcome_unknown(&self) -> bool {
         match self {
-            Error::Cluster { source, .. } => source.is_outcome_unknown(),
+            Error::Ceph { source, .. } => source.is_outcome_unknown(),
             Error::Host { source, .. } => source.is_outcome_unknown(),
             Error::NotUndone { first, .. } => first.is_outcome_unknown(),
             _ => false,

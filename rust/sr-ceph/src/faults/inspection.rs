@@ -2,10 +2,10 @@
 
 use sr::faults::{change, read};
 
-use super::cluster::FaultyCluster;
-use crate::cluster::{Inspection, Result};
+use super::pool::FaultyPool;
+use crate::pool::{Inspection, Result};
 
-impl Inspection for FaultyCluster<'_, '_> {
+impl Inspection for FaultyPool<'_, '_> {
     fn size(&self, id: &str) -> Result<u64> {
         let owned = id.to_owned();
         self.call(&read("size", id), move |c| c.size(&owned))

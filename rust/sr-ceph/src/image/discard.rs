@@ -1,8 +1,8 @@
 //! Before an image goes: who needs it, and the way to the trash.
 
 use super::Images;
-use crate::cluster::MIGRATING;
 use crate::error::{Context, Result};
+use crate::pool::MIGRATING;
 use crate::record::ImageRef;
 
 impl Images<'_> {
@@ -14,7 +14,7 @@ impl Images<'_> {
 
     /// As [`Images::is_needed`]; `None`: the image does not exist.
     pub(crate) fn is_used(&self, image: &ImageRef) -> Result<Option<bool>> {
-        match self.cluster.users(&image.id) {
+        match self.pool.users(&image.id) {
             Err(e) if e.is_not_found() => Ok(None),
             other => other
                 .doing(&format!("looking for who needs image {}", image.name))
@@ -29,16 +29,16 @@ impl Images<'_> {
     /// there is what counts: it may have been renamed, and another image may have its name.
     pub(crate) fn move_to_trash(&self, image: &ImageRef) -> Result<()> {
         let doing = format!("moving image {} to the trash", image.name);
-        let Some(name) = self.cluster.image_name(&image.id).doing(&doing)? else {
+        let Some(name) = self.pool.image_name(&image.id).doing(&doing)? else {
             // A migration moves its source to the trash, and may bring it back.
-            return match self.cluster.features(&image.id) {
+            return match self.pool.features(&image.id) {
                 Err(e) if e.is_not_found() => Ok(()),
                 features => self
                     .refusal_of(&image.name, features.doing(&doing)? & MIGRATING)
                     .map_or(Ok(()), |refusal| Err(refusal.into())),
             };
         };
-        match self.cluster.trash_image(&name) {
+        match self.pool.trash_image(&name) {
             Err(e) if e.is_not_found() => Ok(()),
             other => {
                 let moved = other.doing(&doing);

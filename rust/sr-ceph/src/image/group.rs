@@ -10,8 +10,8 @@
 use nix::libc;
 
 use super::Images;
-use crate::cluster::{ClusterError, Progress};
 use crate::error::{ByHand, Context, Error, Result};
+use crate::pool::{PoolError, Progress};
 use crate::record::ImageRef;
 
 impl Images<'_> {
@@ -19,7 +19,7 @@ impl Images<'_> {
     pub(crate) fn leave_group(&self, image: &ImageRef) -> Result<()> {
         let doing = format!("looking for the group of image {}", image.name);
         // Who may not even look up the name of the group's pool gets no name.
-        let group = match self.cluster.group(&image.id) {
+        let group = match self.pool.group(&image.id) {
             // An image that was removed by hand is a member of nothing.
             Err(e) if e.is_not_found() => return Ok(()),
             other => other.doing(&doing)?,
@@ -27,7 +27,7 @@ impl Images<'_> {
         let Some(group) = group else {
             return Ok(());
         };
-        match self.cluster.leave_group(&image.id) {
+        match self.pool.leave_group(&image.id) {
             Ok(()) => {
                 log::warn!(
                     "image {} was taken out of group {group}: its disk was deleted",
@@ -40,7 +40,7 @@ impl Images<'_> {
             }
             Err(source) => Err(ByHand::InGroup {
                 id: image.id.clone(),
-                pool: self.cluster.pool_name().to_owned(),
+                pool: self.pool.pool_name().to_owned(),
                 group,
                 source,
             }
@@ -64,11 +64,11 @@ impl Images<'_> {
         &self,
         image: &ImageRef,
         progress: Progress<'_>,
-    ) -> Result<std::result::Result<(), ClusterError>> {
-        match self.cluster.purge(&image.id, progress) {
+    ) -> Result<std::result::Result<(), PoolError>> {
+        match self.pool.purge(&image.id, progress) {
             Err(e) if e.errno == libc::EMLINK => {
                 self.leave_group(image)?;
-                Ok(self.cluster.purge(&image.id, progress))
+                Ok(self.pool.purge(&image.id, progress))
             }
             other => Ok(other),
         }

@@ -10,13 +10,13 @@ use crate::record::{ImageMeta, ImageRef, VERSION};
 impl Images<'_> {
     /// Refuses a name that an image has: what is found under it later is then this driver's own.
     pub(crate) fn require_free_name(&self, vdi: &Uuid, image_name: &str) -> Result<()> {
-        match self.cluster.image_by_name(image_name) {
+        match self.pool.image_by_name(image_name) {
             Err(e) if e.is_not_found() => Ok(()),
             Err(e) => Err(e).doing("looking for an image of the same name"),
             Ok(_) => Err(Error::ForeignImage {
                 vdi: *vdi,
                 image: image_name.to_owned(),
-                pool: self.cluster.pool_name().to_owned(),
+                pool: self.pool.pool_name().to_owned(),
             }),
         }
     }
@@ -25,7 +25,7 @@ impl Images<'_> {
     pub(crate) fn make(&self, name: &str, size: u64, meta: &ImageMeta) -> Result<String> {
         let doing = format!("creating image {name} of {size} bytes");
         let text = meta.to_text(&doing)?;
-        self.cluster
+        self.pool
             .create_image(name, size, self.features.bits(), &text)
             .doing(&doing)
     }
@@ -48,7 +48,7 @@ impl Images<'_> {
         let text = meta.to_text(&doing)?;
         let from = (parent.id.as_str(), snapshot);
         let id = self
-            .cluster
+            .pool
             .clone_image(from, name, self.features.bits(), &text);
         Ok(ImageRef {
             name: name.to_owned(),

@@ -7,8 +7,8 @@
 use nix::libc;
 
 use super::Images;
-use crate::cluster::ClusterError;
 use crate::error::{ByHand, Context, Error, Result};
+use crate::pool::PoolError;
 use crate::record::ImageRef;
 
 impl Images<'_> {
@@ -21,7 +21,7 @@ impl Images<'_> {
         if error.errno() != Some(libc::EROFS) {
             return error;
         }
-        let Ok(found) = self.cluster.image(&image.id) else {
+        let Ok(found) = self.pool.image(&image.id) else {
             return error;
         };
         let refusal = self.refusal_of(&found.name, found.features);
@@ -31,7 +31,7 @@ impl Images<'_> {
     /// What it means that an image cannot be opened, if the pool's directory does not have it.
     fn explain_not_found(&self, image: &ImageRef, error: Error) -> Error {
         let vdi = self.vdi_of_name(&image.name);
-        match (vdi, self.cluster.image_name(&image.id)) {
+        match (vdi, self.pool.image_name(&image.id)) {
             (Some(vdi), Ok(None)) => self.explain_missing(vdi, image),
             _ => error,
         }
@@ -42,7 +42,7 @@ impl Images<'_> {
         &self,
         image: &ImageRef,
         id: u64,
-        error: ClusterError,
+        error: PoolError,
     ) -> Error {
         match self.protected(image, id) {
             Ok(Some(protected)) if error.errno == libc::EBUSY => protected.into(),
@@ -50,7 +50,7 @@ impl Images<'_> {
                 let doing = format!("removing snapshot {id} of image {}", image.name);
                 self.explain_refusal(
                     image,
-                    Error::Cluster {
+                    Error::Ceph {
                         doing,
                         source: error,
                     },
@@ -65,12 +65,12 @@ impl Images<'_> {
             "looking whether snapshot {id} of image {} is protected",
             image.name
         );
-        match self.cluster.is_protected(&image.id, id) {
+        match self.pool.is_protected(&image.id, id) {
             Err(e) if e.is_not_found() => return Ok(None),
             Ok(false) => return Ok(None),
             other => other.doing(&doing)?,
         };
-        let state = self.cluster.image(&image.id).doing(&doing)?;
+        let state = self.pool.image(&image.id).doing(&doing)?;
         let found = state.snapshots.into_iter().find(|s| s.id == id);
         let snapshot = found.map_or_else(|| id.to_string(), |snapshot| snapshot.name);
         Ok(Some(ByHand::Protected {

@@ -8,7 +8,7 @@ impl Images<'_> {
     /// Removes an image's snapshot of that name, where there is one.
     pub(crate) fn remove_snapshot_named(&self, image: &ImageRef, name: &str) -> Result<()> {
         let doing = format!("removing snapshot {name} of image {}", image.name);
-        let snapshots = match self.cluster.users(&image.id) {
+        let snapshots = match self.pool.users(&image.id) {
             Err(e) if e.is_not_found() => return Ok(()),
             other => other.doing(&doing)?.snapshots,
         };
@@ -24,7 +24,7 @@ impl Images<'_> {
         image: &ImageRef,
         snapshot: &SnapshotRef,
     ) -> Result<ImageRef> {
-        match self.cluster.remove_snapshot(&image.id, snapshot.id) {
+        match self.pool.remove_snapshot(&image.id, snapshot.id) {
             Err(e) if e.is_not_found() => {}
             other => {
                 let kept = |error| self.explain_kept_snapshot(image, snapshot.id, error);
@@ -40,7 +40,7 @@ impl Images<'_> {
 
     /// Removes a snapshot; one that is not there was removed before.
     pub(crate) fn remove_snapshot(&self, image: &ImageRef, id: u64) -> Result<()> {
-        match self.cluster.remove_snapshot(&image.id, id) {
+        match self.pool.remove_snapshot(&image.id, id) {
             Err(e) if e.is_not_found() => Ok(()),
             other => other.map_err(|error| self.explain_kept_snapshot(image, id, error)),
         }

@@ -1,8 +1,8 @@
 //! The image behind a VDI: what it is, and whether it is whole.
 
 use super::Images;
-use crate::cluster::{ImageHeader, ImageState};
 use crate::error::{Context, Error, Result};
+use crate::pool::{ImageHeader, ImageState};
 use crate::record::VdiRecord;
 
 impl Images<'_> {
@@ -10,7 +10,7 @@ impl Images<'_> {
     pub(crate) fn state(&self, record: &VdiRecord) -> Result<ImageState> {
         let vdi = record.uuid;
         let image = record.volume.image();
-        let state = self.found(record, self.cluster.image(&image.id))?;
+        let state = self.found(record, self.pool.image(&image.id))?;
         if let Some(refusal) = self.refusal_of(&state.name, state.features) {
             return Err(refusal.into());
         }
@@ -34,13 +34,13 @@ impl Images<'_> {
 
     /// What the header of a disk's image says; the image must exist and hold all of the disk.
     pub(crate) fn header(&self, record: &VdiRecord) -> Result<ImageHeader> {
-        let header = self.cluster.header(&record.volume.image().id);
+        let header = self.pool.header(&record.volume.image().id);
         let header = self.found(record, header)?;
         self.require_whole(record, header.size)?;
         Ok(header)
     }
 
-    fn found<T>(&self, record: &VdiRecord, looked_up: crate::cluster::Result<T>) -> Result<T> {
+    fn found<T>(&self, record: &VdiRecord, looked_up: crate::pool::Result<T>) -> Result<T> {
         let image = record.volume.image();
         match looked_up {
             Err(e) if e.is_not_found() => Err(self.explain_missing(record.uuid, image)),
@@ -53,7 +53,7 @@ impl Images<'_> {
         if record.volume.snapshot().is_some() {
             return Ok(record.size);
         }
-        let size = self.cluster.size(&record.volume.image().id);
+        let size = self.pool.size(&record.volume.image().id);
         self.found(record, size)
     }
 
@@ -64,7 +64,7 @@ impl Images<'_> {
         }
         Err(Error::ImageShrunk {
             vdi: record.uuid,
-            pool: self.cluster.pool_name().to_owned(),
+            pool: self.pool.pool_name().to_owned(),
             image: record.volume.image().name.clone(),
             actual,
             expected: record.size,
@@ -73,7 +73,7 @@ impl Images<'_> {
 
     /// What it means that the source of a clone, a snapshot, does not exist.
     pub(crate) fn explain_missing_source(&self, source: &VdiRecord, error: Error) -> Error {
-        if !matches!(&error, Error::Cluster { source, .. } if source.is_not_found()) {
+        if !matches!(&error, Error::Ceph { source, .. } if source.is_not_found()) {
             return error;
         }
         match self.state(source) {

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Images;
-use crate::cluster::{ImageState, TrashedImage, MIGRATING};
 use crate::error::{ByHand, Context, Error, Result};
+use crate::pool::{ImageState, TrashedImage, MIGRATING};
 use crate::record::ImageRef;
 
 /// What has the name of an image that does not exist any more.
@@ -72,12 +72,12 @@ impl Images<'_> {
     /// image-meta first, and write snapshots and data after it.
     fn who_writes(&self, found: &ImageState) -> Result<Option<String>> {
         let doing = format!("listing the watchers of image {}", found.name);
-        let watchers = self.cluster.watchers(&found.id).doing(&doing)?;
+        let watchers = self.pool.watchers(&found.id).doing(&doing)?;
         Ok(watchers.into_iter().next().map(|watcher| watcher.address))
     }
 
     fn image_named_as(&self, lost: &ImageRef) -> Result<Option<ImageState>> {
-        match self.cluster.image_by_name(&lost.name) {
+        match self.pool.image_by_name(&lost.name) {
             Err(e) if e.is_not_found() => Ok(None),
             other => {
                 let found = other.doing(&format!("looking for an image named {}", lost.name))?;
@@ -113,14 +113,14 @@ impl Images<'_> {
             Ok(Successor::Foreign(found)) => self.replaced(vdi, image, found).into(),
             Ok(Successor::Migrating) => ByHand::from(self.migrating(&image.name)).into(),
             Err(error) => error,
-            Ok(Successor::None) => match self.cluster.features(&image.id) {
+            Ok(Successor::None) => match self.pool.features(&image.id) {
                 Err(e) if e.is_not_found() => Error::ImageMissing {
                     vdi,
                     image: image.name.clone(),
                     id: image.id.clone(),
-                    pool: self.cluster.pool_name().to_owned(),
+                    pool: self.pool.pool_name().to_owned(),
                 },
-                Err(source) => Error::Cluster {
+                Err(source) => Error::Ceph {
                     doing: format!("looking for image {}", image.name),
                     source,
                 },
@@ -141,9 +141,9 @@ impl Images<'_> {
     /// that the image is in the trash.
     fn explain_unopened(&self, vdi: Uuid, image: &ImageRef) -> ByHand {
         let (name, id) = (image.name.clone(), image.id.clone());
-        let pool = self.cluster.pool_name().to_owned();
+        let pool = self.pool.pool_name().to_owned();
         let is_trashed = |trash: Vec<TrashedImage>| trash.iter().any(|found| found.id == id);
-        if self.cluster.trash().map_or(true, is_trashed) {
+        if self.pool.trash().map_or(true, is_trashed) {
             return ByHand::Trashed {
                 vdi,
                 image: name,
@@ -151,7 +151,7 @@ impl Images<'_> {
                 pool,
             };
         }
-        match self.cluster.image_name(&image.id) {
+        match self.pool.image_name(&image.id) {
             Ok(None) => ByHand::Unlisted {
                 vdi,
                 image: name,

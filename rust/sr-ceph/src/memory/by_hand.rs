@@ -1,11 +1,11 @@
 //! What an administrator does to images with `rbd`, past the driver.
 
-use super::pool::{Image, ImageSnapshot, Pool, TRASH_OBJECT};
-use super::World;
-use crate::cluster::{Origin, Watcher, MIGRATING};
+use super::pool_state::{Image, ImageSnapshot, PoolState, TRASH_OBJECT};
+use super::Sim;
 use crate::image_features::ImageFeatures;
+use crate::pool::{Origin, Watcher, MIGRATING};
 
-impl World {
+impl Sim {
     /// `rbd trash mv`. Returns the image's id.
     pub fn move_to_trash(&self, name: &str) -> Option<String> {
         let pool = &mut self.lock().pool;
@@ -224,7 +224,7 @@ impl World {
         state.pool.insert(&id, image);
     }
 
-    fn end_migration(&self, name: &str, end: impl FnOnce(&mut Pool, &str, &str)) {
+    fn end_migration(&self, name: &str, end: impl FnOnce(&mut PoolState, &str, &str)) {
         let pool = &mut self.lock().pool;
         let Some(new) = pool.directory.get(name).cloned() else {
             return;

@@ -4,18 +4,18 @@ use std::sync::MutexGuard;
 
 use nix::libc;
 
-use super::pool::Image;
+use super::pool_state::Image;
 use super::report::POOL_NAME;
-use super::{State, World};
-use crate::cluster::{ClusterError, Result};
+use super::{Sim, State};
+use crate::pool::{PoolError, Result};
 
 /// The fsid of the stand-in's only cluster.
 const FSID: &str = "5b0c0ffe-0000-4000-8000-000000000001";
 
-/// A client of a [`World`]'s pool.
+/// A client of a [`Sim`]'s pool.
 #[derive(Clone)]
-pub struct MemoryCluster {
-    world: World,
+pub struct MemoryPool {
+    sim: Sim,
     pub(super) address: String,
 }
 
@@ -23,35 +23,35 @@ pub(super) fn fsid() -> String {
     FSID.to_owned()
 }
 
-impl MemoryCluster {
-    pub(super) fn new(world: World) -> Self {
-        let nonce = world.lock().number();
-        MemoryCluster {
-            world,
+impl MemoryPool {
+    pub(super) fn new(sim: Sim) -> Self {
+        let nonce = sim.lock().number();
+        MemoryPool {
+            sim,
             address: format!("127.0.0.1:0/{nonce}"),
         }
     }
 
-    /// As [`MemoryCluster::request`], for a change that an image's lock is needed for.
+    /// As [`MemoryPool::request`], for a change that an image's lock is needed for.
     pub(super) fn request_lock(&self, call: &str, id: &str) -> Result<MutexGuard<'_, State>> {
         let state = self.request(call, id)?;
         let image = state.pool.images.get(id);
         match image.and_then(|image| image.lock.as_deref()) {
             None => Ok(state),
-            Some(lock) => Err(ClusterError {
+            Some(lock) => Err(PoolError {
                 detail: Some(format!("rbd lock rm {POOL_NAME}/IMAGE '{lock}'")),
-                ..ClusterError::new(call, id, libc::EBUSY)
+                ..PoolError::new(call, id, libc::EBUSY)
             }),
         }
     }
 
     pub(super) fn request(&self, call: &str, object: &str) -> Result<MutexGuard<'_, State>> {
-        let state = self.world.lock();
+        let state = self.sim.lock();
         if state.pool.unreachable {
-            return Err(ClusterError::new(call, object, libc::ETIMEDOUT));
+            return Err(PoolError::new(call, object, libc::ETIMEDOUT));
         }
         if state.pool.blocklist.contains_key(&self.address) {
-            return Err(ClusterError::new(call, object, libc::ESHUTDOWN));
+            return Err(PoolError::new(call, object, libc::ESHUTDOWN));
         }
         Ok(state)
     }
@@ -60,7 +60,7 @@ impl MemoryCluster {
     pub(super) fn look<T>(&self, call: &str, id: &str, at: impl FnOnce(&Image) -> T) -> Result<T> {
         let state = self.request(call, id)?;
         let image = state.pool.images.get(id);
-        let image = image.ok_or_else(|| ClusterError::new(call, id, libc::ENOENT))?;
+        let image = image.ok_or_else(|| PoolError::new(call, id, libc::ENOENT))?;
         Ok(at(image))
     }
 
@@ -69,7 +69,7 @@ impl MemoryCluster {
     pub(super) fn open<T>(&self, call: &str, id: &str, at: impl FnOnce(&Image) -> T) -> Result<T> {
         let state = self.request(call, id)?;
         let opened = state.pool.openable(id);
-        let image = opened.ok_or_else(|| ClusterError::new(call, id, libc::ENOENT))?;
+        let image = opened.ok_or_else(|| PoolError::new(call, id, libc::ENOENT))?;
         Ok(at(image))
     }
 }

@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::client::fsid;
 use super::machine::{Device, HostState, Kernel, FIRST_KERNEL_COOKIE};
 use super::report::{POOL_ID, POOL_NAME};
-use super::{State, World};
-use crate::cluster::Watcher;
+use super::{Sim, State};
 use crate::host::{
     Alert, Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
 };
+use crate::pool::Watcher;
 
 pub(super) fn failure(what: &str, object: impl Display, errno: i32) -> HostError {
     HostError {
@@ -25,17 +25,17 @@ pub(super) fn failure(what: &str, object: impl Display, errno: i32) -> HostError
     }
 }
 
-/// A process on a host of a [`World`].
+/// A process on a host of a [`Sim`].
 #[derive(Clone)]
 pub struct MemoryHost {
-    world: World,
+    sim: Sim,
     owner: Owner,
 }
 
 impl MemoryHost {
-    pub(super) fn start(world: World, host: &str) -> Self {
+    pub(super) fn start(sim: Sim, host: &str) -> Self {
         let owner = {
-            let mut state = world.lock();
+            let mut state = sim.lock();
             if !state.hosts.contains_key(host) {
                 let booted = HostState::boot(&mut state);
                 state.hosts.insert(host.to_owned(), booted);
@@ -55,12 +55,12 @@ impl MemoryHost {
                 started: process.1,
             }
         };
-        MemoryHost { world, owner }
+        MemoryHost { sim, owner }
     }
 
     /// The world, as long as this process can do anything in it.
     fn alive(&self, what: &str, object: impl Display) -> Result<MutexGuard<'_, State>> {
-        let state = self.world.lock();
+        let state = self.sim.lock();
         match state.hosts.get(&self.owner.host) {
             Some(host) if host.runs() && host.boot_id == self.owner.boot_id => Ok(state),
             _ => Err(failure(what, object, libc::ESRCH)),
@@ -173,21 +173,21 @@ impl Host for MemoryHost {
     }
 
     fn now(&self) -> u64 {
-        let state = self.world.lock();
+        let state = self.sim.lock();
         let host = state.hosts.get(&self.owner.host);
         let skew = host.map_or(0, |host| host.settings.skew);
         (state.clock / 1000).saturating_add_signed(skew)
     }
 
     fn pause(&self, milliseconds: u64) {
-        self.world.lock().advance(milliseconds);
+        self.sim.lock().advance(milliseconds);
     }
 
     fn is_gone(&self, owner: &Owner) -> bool {
         if owner.host != self.owner.host {
             return false;
         }
-        let state = self.world.lock();
+        let state = self.sim.lock();
         state.hosts.get(&owner.host).is_none_or(|host| {
             host.boot_id != owner.boot_id || !host.processes.contains(&(owner.pid, owner.started))
         })

@@ -2,9 +2,9 @@
 
 use nix::libc;
 
-use super::client::MemoryCluster;
-use super::pool::Image;
-use crate::cluster::{ClusterError, Inspection, Result, MIGRATING, NON_PRIMARY};
+use super::client::MemoryPool;
+use super::pool_state::Image;
+use crate::pool::{Inspection, PoolError, Result, MIGRATING, NON_PRIMARY};
 
 impl Image {
     /// The limit of snapshots, if the cluster refuses another one. It takes the first one whatever the
@@ -20,7 +20,7 @@ impl Image {
     }
 }
 
-impl Inspection for MemoryCluster {
+impl Inspection for MemoryPool {
     fn size(&self, id: &str) -> Result<u64> {
         self.look("size", id, |image| image.size)
     }
@@ -35,7 +35,7 @@ impl Inspection for MemoryCluster {
             let snapshot = snapshots.find(|s| s.id == snapshot_id);
             snapshot.map(|snapshot| snapshot.protected)
         })?;
-        found.ok_or_else(|| ClusterError::new("is_protected", id, libc::ENOENT))
+        found.ok_or_else(|| PoolError::new("is_protected", id, libc::ENOENT))
     }
 
     fn group(&self, id: &str) -> Result<Option<String>> {
@@ -49,7 +49,7 @@ impl Inspection for MemoryCluster {
     fn leave_group(&self, id: &str) -> Result<()> {
         let pool = &mut self.request("leave_group", id)?.pool;
         if pool.closed_groups {
-            return Err(ClusterError::new("leave_group", id, libc::EPERM));
+            return Err(PoolError::new("leave_group", id, libc::EPERM));
         }
         if let Some(image) = pool.images.get_mut(id) {
             image.group = None;

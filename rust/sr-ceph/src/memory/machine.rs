@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::hosts::failure;
 use super::State;
-use crate::cluster::Watcher;
 use crate::host::{Mapped, Result};
 use crate::image_features::ImageFeatures;
+use crate::pool::Watcher;
 
 /// Kernel clients number their watches from here.
 pub(super) const FIRST_KERNEL_COOKIE: u64 = 0xffff_0000_0000_0001;

@@ -1,364 +1,404 @@
-//! The pool's state.
+//! What a client asks of the pool.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use nix::libc;
 
-use crate::cluster::{Entries, ImageState, Origin, SnapshotState, Swap, Watcher};
+use super::client::{fsid, MemoryPool};
+use super::pool_state::{Image, ImageSnapshot, PoolState, TRASH_OBJECT};
+use super::report::{self, POOL_ID, POOL_NAME};
+use crate::pool::{
+    Entries, ImageHeader, ImageState, ImageUsers, Origin, Pool, PoolError, Progress, Result,
+    Transaction, TrashedImage, Watcher,
+};
 
-/// The object that an image's way to the trash needs, and that a full pool does not let be made.
-pub(super) const TRASH_OBJECT: &str = "rbd_trash";
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Image {
-    pub name: String,
-    pub size: u64,
-    pub features: u64,
-    pub meta: Option<String>,
-    pub content: u64,
-    pub snapshots: Vec<ImageSnapshot>,
-    /// The image and the snapshot that it was cloned from.
-    pub parent: Option<(String, u64)>,
-    /// Up to which size in bytes there may be whiteouts: those of objects that it shared with its
-    /// parent when its head was emptied under a snapshot.
-    pub whiteouts: u64,
-    /// `POOL/GROUP`, if it is a member of a group.
-    pub group: Option<String>,
-    /// How many snapshots it may have.
-    pub limit: Option<u64>,
-    /// The id of a lock that was set by hand.
-    pub lock: Option<String>,
+fn entries<'p>(pool: &'p PoolState, call: &str, object: &str) -> Result<&'p Entries> {
+    let entries = pool.objects.get(object);
+    entries.ok_or_else(|| PoolError::new(call, object, libc::ENOENT))
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ImageSnapshot {
-    pub id: u64,
-    pub name: String,
-    pub size: u64,
-    pub content: u64,
-    pub removed: bool,
-    pub protected: bool,
-    pub origin: Origin,
-    /// The image's parent when it was taken, which flattening the image does not change.
-    pub parent: Option<(String, u64)>,
-}
-
-impl Image {
-    pub fn new(name: &str, size: u64, features: u64, meta: Option<&str>) -> Self {
-        Image {
-            name: name.to_owned(),
-            size,
-            features,
-            meta: meta.map(str::to_owned),
-            content: 0,
-            snapshots: Vec::new(),
-            parent: None,
-            whiteouts: 0,
-            group: None,
-            limit: None,
-            lock: None,
-        }
+impl Pool for MemoryPool {
+    fn fsid(&self) -> Result<String> {
+        self.request("fsid", POOL_NAME).map(|_| fsid())
     }
 
-    /// A snapshot that was not removed.
-    pub fn snapshot(&self, id: u64) -> Option<&ImageSnapshot> {
-        self.snapshots.iter().find(|s| s.id == id && !s.removed)
+    fn pool_id(&self) -> i64 {
+        POOL_ID
     }
 
-    /// What a client sees of it.
-    pub fn state(&self, id: &str) -> ImageState {
-        ImageState {
-            id: id.to_owned(),
-            name: self.name.clone(),
-            size: self.size,
-            features: self.features,
-            meta: self.meta.clone(),
-            snapshots: self.snapshots.iter().map(ImageSnapshot::state).collect(),
-            has_parent: self.parent.is_some(),
-        }
-    }
-}
-
-impl ImageSnapshot {
-    fn state(&self) -> SnapshotState {
-        SnapshotState {
-            id: self.id,
-            name: self.name.clone(),
-            size: self.size,
-            removed: self.removed,
-            origin: match self.removed {
-                true => Origin::Removed,
-                false => self.origin.clone(),
-            },
-        }
+    fn pool_name(&self) -> &str {
+        POOL_NAME
     }
 
-    /// A snapshot of what an image holds now.
-    pub fn of(image: &Image, id: u64, name: &str, origin: Origin) -> Self {
-        ImageSnapshot {
-            id,
-            name: name.to_owned(),
-            size: image.size,
-            content: image.content,
-            removed: false,
-            protected: false,
-            origin,
-            parent: image.parent.clone(),
-        }
-    }
-}
-
-struct Watch {
-    image_id: String,
-    watcher: Watcher,
-    /// When the cluster forgets it, in milliseconds since 1970: its client is dead.
-    ends: Option<u64>,
-}
-
-#[derive(Default)]
-pub(super) struct Pool {
-    pub objects: BTreeMap<String, Entries>,
-    /// By id, those in the trash too.
-    pub images: BTreeMap<String, Image>,
-    /// Id by name, without those in the trash.
-    pub directory: BTreeMap<String, String>,
-    pub trash: BTreeSet<String>,
-    pub scheduled: BTreeSet<String>,
-    /// Ids of the images that the manager was asked to flatten.
-    pub to_flatten: BTreeSet<String>,
-    pub without_manager: bool,
-    /// Until when, in milliseconds since 1970, by address.
-    pub blocklist: BTreeMap<String, u64>,
-    /// The user may not add to it: its caps are too old.
-    pub without_blocklist: bool,
-    /// The user may not change groups: they are in a pool that it has no rights in.
-    pub closed_groups: bool,
-    /// The source of each migration that is not committed, by its id, and the image that takes its
-    /// place.
-    pub migrations: BTreeMap<String, String>,
-    /// Images that were migrated to another pool, by name.
-    pub elsewhere: BTreeMap<String, Image>,
-    pub quota_bytes: u64,
-    pub stored: u64,
-    pub full: bool,
-    pub unreachable: bool,
-    /// See [`World::wrong_purges`](super::World::wrong_purges).
-    pub wrong_purges: Vec<String>,
-    /// See [`World::leaks`](super::World::leaks).
-    pub leaks: Vec<String>,
-    watches: Vec<Watch>,
-}
-
-impl Pool {
-    /// The image, if librbd can open it by its id: the directory or the trash has its name, and each of
-    /// its parents exists.
-    pub(super) fn openable(&self, id: &str) -> Option<&Image> {
-        let image = self.images.get(id)?;
-        let is_named = self.trash.contains(id) || self.directory.values().any(|found| found == id);
-        let mut parent = image.parent.as_ref();
-        while let Some((of, _)) = parent {
-            parent = self.images.get(of)?.parent.as_ref();
-        }
-        is_named.then_some(image)
+    fn address(&self) -> Result<String> {
+        self.request("address", POOL_NAME)
+            .map(|_| self.address.clone())
     }
 
-    pub fn insert(&mut self, id: &str, image: Image) {
-        self.directory.insert(image.name.clone(), id.to_owned());
-        self.images.insert(id.to_owned(), image);
-    }
-
-    /// Applies a compare-and-swap, or returns the errno.
-    pub fn swap(&mut self, object: &str, swap: &Swap) -> Result<(), i32> {
-        let stored = self.objects.get_mut(object).ok_or(libc::ENOENT)?;
-        // A missing key compares equal to an empty value.
-        let empty = Vec::new();
-        let holds = |(key, expected): (&String, &Option<Vec<u8>>)| {
-            stored.get(key).unwrap_or(&empty) == expected.as_ref().unwrap_or(&empty)
-        };
-        if !swap.expect.iter().all(holds) {
-            return Err(libc::ECANCELED);
+    fn blocklist(&self, address: &str, seconds: u32) -> Result<()> {
+        let mut state = self.request("blocklist", address)?;
+        if state.pool.without_blocklist {
+            return Err(PoolError::new("rados_blocklist_add", address, libc::EACCES));
         }
-        for key in &swap.remove {
-            stored.remove(key);
-        }
-        stored.extend(swap.set.clone());
+        let until = state.clock + u64::from(seconds) * 1000;
+        state.pool.blocklist(address, until);
         Ok(())
     }
 
-    pub fn watch(&mut self, image_id: &str, watcher: Watcher) {
-        self.watches.push(Watch {
-            image_id: image_id.to_owned(),
-            watcher,
-            ends: None,
-        });
-    }
-
-    pub fn unwatch(&mut self, address: &str, cookie: u64) {
-        self.watches
-            .retain(|w| w.watcher.address != address || w.watcher.cookie != cookie);
-    }
-
-    /// The client is dead: the cluster notices at that time.
-    pub fn abandon_watches(&mut self, address: &str, ends: u64) {
-        let abandoned = self.watches.iter_mut();
-        for watch in abandoned.filter(|w| w.watcher.address == address) {
-            watch.ends = Some(ends);
+    fn may_blocklist(&self) -> Result<()> {
+        let state = self.request("may_blocklist", POOL_NAME)?;
+        match state.pool.without_blocklist {
+            true => Err(PoolError::new(
+                "rados_mon_command",
+                "osd blocklist",
+                libc::EACCES,
+            )),
+            false => Ok(()),
         }
     }
 
-    /// The client is back before the cluster has noticed, or connects anew.
-    pub fn resume_watches(&mut self, address: &str) {
-        let resumed = self.watches.iter_mut();
-        for watch in resumed.filter(|w| w.watcher.address == address) {
-            watch.ends = None;
+    fn blocklisted(&self) -> Result<Vec<String>> {
+        let state = self.request("blocklisted", POOL_NAME)?;
+        Ok(state.pool.blocklist.keys().cloned().collect())
+    }
+
+    fn create_object(&self, object: &str, entries: &Entries) -> Result<()> {
+        let fail = |errno| Err(PoolError::new("create_object", object, errno));
+        let pool = &mut self.request("create_object", object)?.pool;
+        if pool.objects.contains_key(object) {
+            return fail(libc::EEXIST);
         }
-    }
-
-    pub fn expire(&mut self, now: u64) {
-        self.blocklist.retain(|_, until| now < *until);
-        self.watches
-            .retain(|w| w.ends.is_none_or(|ends| now < ends));
-    }
-
-    pub fn watchers(&self, image_id: &str) -> Vec<Watcher> {
-        let watches = self.watches.iter().filter(|w| w.image_id == image_id);
-        watches.map(|w| w.watcher.clone()).collect()
-    }
-
-    /// The blocklist takes a client's watches with it.
-    pub fn blocklist(&mut self, address: &str, until: u64) {
-        self.blocklist.insert(address.to_owned(), until);
-        self.watches.retain(|w| w.watcher.address != address);
-    }
-
-    /// Notes a purge, or a request for one, of an image that an object's omap still names.
-    pub fn audit_purge(&mut self, id: &str) {
-        let named = format!("\"id\":\"{id}\"");
-        let entries = self.objects.values().flatten();
-        let mut others = entries.filter(|(key, _)| !key.starts_with("trash."));
-        if others.any(|(_, value)| String::from_utf8_lossy(value).contains(&named)) {
-            self.wrong_purges.push(id.to_owned());
+        if pool.full {
+            return fail(libc::EDQUOT);
         }
+        pool.objects.insert(object.to_owned(), entries.clone());
+        Ok(())
     }
 
-    /// Frees a trashed image; `false` where somebody watches it or it has snapshots.
-    pub fn purge(&mut self, id: &str) -> bool {
-        let stays = |i: &Image| !i.snapshots.is_empty() || i.group.is_some() || i.is_read_only();
-        if self.images.get(id).is_some_and(stays) || !self.watchers(id).is_empty() {
-            return false;
-        }
-        self.trash.remove(id);
-        self.scheduled.remove(id);
-        let purged = self.images.remove(id);
-        // A purge looks at the objects that the image's size has room for.
-        if purged
-            .as_ref()
-            .is_some_and(|image| image.size < image.whiteouts)
+    fn read(&self, object: &str, prefix: &str) -> Result<Entries> {
+        let state = self.request("read", object)?;
+        let mut found = entries(&state.pool, "read", object)?.clone();
+        found.retain(|key, _| key.starts_with(prefix));
+        Ok(found)
+    }
+
+    fn get(&self, object: &str, keys: &[&str]) -> Result<Entries> {
+        let state = self.request("get", object)?;
+        let stored = entries(&state.pool, "get", object)?;
+        let found = keys.iter().filter_map(|key| stored.get_key_value(*key));
+        Ok(found.map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    fn transaction(&self, object: &str, transaction: &Transaction) -> Result<()> {
+        let pool = &mut self.request("swap", object)?.pool;
+        let applied = pool.transaction(object, transaction);
+        applied.map_err(|errno| PoolError::new("swap", object, errno))
+    }
+
+    fn remove_object(&self, object: &str, expect: &Entries) -> Result<()> {
+        let pool = &mut self.request("remove_object", object)?.pool;
+        let stored = entries(pool, "remove_object", object)?;
+        if expect
+            .iter()
+            .any(|(key, value)| stored.get(key) != Some(value))
         {
-            self.leaks.push(id.to_owned());
+            return Err(PoolError::new("remove_object", object, libc::ECANCELED));
         }
-        let parent = purged.and_then(|image| image.parent);
-        if let Some((parent_id, snapshot_id)) = parent {
-            self.drop_removed(&parent_id, snapshot_id);
-        }
-        true
+        pool.objects.remove(object);
+        Ok(())
     }
 
-    /// A removed snapshot goes with its last clone, and then perhaps the one that it depends on.
-    pub fn drop_removed(&mut self, image_id: &str, snapshot_id: u64) {
-        let parent = Some((image_id.to_owned(), snapshot_id));
-        let needs = |image: &Image| {
-            image.parent == parent || image.snapshots.iter().any(|s| s.parent == parent)
-        };
-        if self.images.values().any(needs) {
-            return;
-        }
-        let Some(image) = self.images.get_mut(image_id) else {
-            return;
-        };
-        let mut snapshots = image.snapshots.iter();
-        let Some(index) = snapshots.position(|s| s.id == snapshot_id && s.removed) else {
-            return;
-        };
-        if let Some((parent, snapshot)) = image.snapshots.remove(index).parent {
-            self.drop_removed(&parent, snapshot);
+    fn prepare_trash(&self) -> Result<()> {
+        match self.create_object(TRASH_OBJECT, &Entries::new()) {
+            Err(e) if e.is_already_there() => Ok(()),
+            other => other,
         }
     }
 
-    /// Gives the clones of an image's snapshots those of another one for parents.
-    pub fn relink(&mut self, from: &str, to: &str, snapshots: &[(u64, u64)]) {
-        for image in self.images.values_mut() {
-            let own = image.snapshots.iter_mut().map(|s| &mut s.parent);
-            for parent in own.chain([&mut image.parent]).flatten() {
-                let new = snapshots.iter().find(|(old, _)| *old == parent.1);
-                if let (true, Some((_, new))) = (parent.0 == from, new) {
-                    *parent = (to.to_owned(), *new);
-                }
+    /// An empty `meta` stands for an image that got none: a crash inside librbd's steps.
+    fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String> {
+        let fail = |errno| Err(PoolError::new("create_image", name, errno));
+        let mut state = self.request("create_image", name)?;
+        if state.pool.directory.contains_key(name) {
+            return fail(libc::EEXIST);
+        }
+        if state.pool.full {
+            return fail(libc::EDQUOT);
+        }
+        let id = format!("{:x}", state.number());
+        let meta = Some(meta).filter(|meta| !meta.is_empty());
+        state
+            .pool
+            .insert(&id, Image::new(name, size, features, meta));
+        Ok(id)
+    }
+
+    fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64> {
+        let fail = |errno| Err(PoolError::new("create_snapshot", image_id, errno));
+        let mut state = self.request_lock("create_snapshot", image_id)?;
+        let id = state.number();
+        let Some(image) = state.pool.images.get_mut(image_id) else {
+            return fail(libc::ENOENT);
+        };
+        if image.is_read_only() {
+            return fail(libc::EROFS);
+        }
+        if image.snapshots.iter().any(|s| s.name == name && !s.removed) {
+            return fail(libc::EEXIST);
+        }
+        if let Some(limit) = image.reached_limit() {
+            let image = format!("{POOL_NAME}/{}", image.name);
+            return Err(librbd::Error::SnapshotLimit { image, limit }.into());
+        }
+        let taken = ImageSnapshot::of(image, id, name, Origin::User);
+        image.snapshots.push(taken);
+        Ok(id)
+    }
+
+    fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()> {
+        let missing = || PoolError::new("remove_snapshot", image_id, libc::ENOENT);
+        let pool = &mut self.request_lock("remove_snapshot", image_id)?.pool;
+        let image = pool.images.get_mut(image_id).ok_or_else(missing)?;
+        let mut snapshots = image.snapshots.iter_mut();
+        let snapshot = snapshots.find(|s| s.id == snapshot_id && !s.removed);
+        let snapshot = snapshot.ok_or_else(missing)?;
+        if snapshot.protected {
+            let errno = libc::EBUSY;
+            return Err(PoolError::new("remove_snapshot", image_id, errno));
+        }
+        snapshot.removed = true;
+        pool.drop_removed(image_id, snapshot_id);
+        Ok(())
+    }
+
+    fn is_unchanged_since(&self, image_id: &str, snapshot_id: u64) -> Result<bool> {
+        let missing = || PoolError::new("is_unchanged_since", image_id, libc::ENOENT);
+        let state = self.request("is_unchanged_since", image_id)?;
+        let image = state.pool.images.get(image_id).ok_or_else(missing)?;
+        let snapshot = image.snapshot(snapshot_id).ok_or_else(missing)?;
+        Ok((snapshot.content, snapshot.size) == (image.content, image.size))
+    }
+
+    fn clone_image(
+        &self,
+        parent: (&str, u64),
+        name: &str,
+        features: u64,
+        meta: &str,
+    ) -> Result<String> {
+        let fail = |errno| Err(PoolError::new("clone_image", name, errno));
+        let mut state = self.request("clone_image", name)?;
+        if state.pool.directory.contains_key(name) {
+            return fail(libc::EEXIST);
+        }
+        if state.pool.full {
+            return fail(libc::EDQUOT);
+        }
+        let Some(image) = state.pool.images.get(parent.0) else {
+            return fail(libc::ENOENT);
+        };
+        let Some(snapshot) = image.snapshot(parent.1).cloned() else {
+            return fail(libc::ENOENT);
+        };
+        // librbd copies the parent's image-meta to the clone.
+        let inherited = image.meta.clone();
+        let meta = Some(meta.to_owned()).filter(|meta| !meta.is_empty());
+        let meta = meta.or(inherited);
+        let id = format!("{:x}", state.number());
+        let mut image = Image::new(name, snapshot.size, features, meta.as_deref());
+        image.content = snapshot.content;
+        image.parent = Some((parent.0.to_owned(), parent.1));
+        state.pool.insert(&id, image);
+        Ok(id)
+    }
+
+    fn images(&self) -> Result<BTreeMap<String, String>> {
+        let state = self.request("images", POOL_NAME)?;
+        let directory = state.pool.directory.iter();
+        Ok(directory
+            .map(|(name, id)| (id.clone(), name.clone()))
+            .collect())
+    }
+
+    fn image_name(&self, id: &str) -> Result<Option<String>> {
+        Ok(self.images()?.remove(id))
+    }
+
+    fn users(&self, id: &str) -> Result<ImageUsers> {
+        Ok(ImageUsers {
+            snapshots: self.image(id)?.snapshots,
+            watchers: self.watchers(id)?,
+        })
+    }
+
+    fn header(&self, id: &str) -> Result<ImageHeader> {
+        self.look("header", id, |image| ImageHeader {
+            size: image.size,
+            has_parent: image.parent.is_some(),
+            snapshots: image.snapshots.len(),
+        })
+    }
+
+    fn image(&self, id: &str) -> Result<ImageState> {
+        self.open("image", id, |image| image.state(id))
+    }
+
+    fn image_by_name(&self, name: &str) -> Result<ImageState> {
+        let request = self.request("image_by_name", name)?;
+        let missing = || PoolError::new("image_by_name", name, libc::ENOENT);
+        let id = request.pool.directory.get(name).ok_or_else(missing)?;
+        let image = request.pool.images.get(id).ok_or_else(missing)?;
+        Ok(image.state(id))
+    }
+
+    fn grow_image(&self, id: &str, size: u64) -> Result<()> {
+        let fail = |errno| Err(PoolError::new("grow_image", id, errno));
+        let pool = &mut self.request_lock("grow_image", id)?.pool;
+        if pool.full {
+            return fail(libc::EDQUOT);
+        }
+        match pool.images.get_mut(id) {
+            None => fail(libc::ENOENT),
+            Some(image) if image.is_read_only() => fail(libc::EROFS),
+            Some(image) if size < image.size => fail(libc::EINVAL),
+            Some(image) => {
+                image.size = size;
+                Ok(())
             }
         }
     }
 
-    /// Makes a clone stand alone; its snapshots keep its parent.
-    pub fn flatten(&mut self, id: &str) {
-        let parent = self.images.get_mut(id).and_then(|i| i.parent.take());
-        if let Some((parent, snapshot)) = parent {
-            self.drop_removed(&parent, snapshot);
+    fn watchers(&self, id: &str) -> Result<Vec<Watcher>> {
+        let state = self.request("watchers", id)?;
+        if state.pool.openable(id).is_none() {
+            return Err(PoolError::new("watchers", id, libc::ENOENT));
+        }
+        Ok(state.pool.watchers(id))
+    }
+
+    fn require_unlocked(&self, id: &str) -> Result<()> {
+        let state = self.request_lock("require_unlocked", id)?;
+        match state.pool.images.contains_key(id) {
+            true => Ok(()),
+            false => Err(PoolError::new("require_unlocked", id, libc::ENOENT)),
         }
     }
 
-    pub fn run_manager(&mut self) {
-        for id in std::mem::take(&mut self.to_flatten) {
-            self.flatten(&id);
+    fn trash_image(&self, name: &str) -> Result<()> {
+        let missing = || PoolError::new("trash_image", name, libc::ENOENT);
+        let pool = &mut self.request("trash_image", name)?.pool;
+        if !pool.objects.contains_key(TRASH_OBJECT) {
+            if pool.full {
+                return Err(missing()); // so misleading an errno is what librbd answers
+            }
+            pool.objects.insert(TRASH_OBJECT.to_owned(), Entries::new());
         }
-        for id in self.scheduled.clone() {
-            if self.trash.contains(&id) {
-                self.audit_purge(&id);
-                self.purge(&id);
-            } else {
-                self.scheduled.remove(&id);
+        let id = pool.directory.get(name).cloned().ok_or_else(missing)?;
+        let image = pool.images.get(&id);
+        if image.is_some_and(Image::is_read_only) {
+            return Err(PoolError::new("trash_image", name, libc::EROFS));
+        }
+        if image.is_some_and(|image| image.lock.is_some()) {
+            return Err(PoolError::new("trash_image", name, libc::EBUSY));
+        }
+        pool.directory.remove(name);
+        pool.trash.insert(id);
+        Ok(())
+    }
+
+    fn trash(&self) -> Result<Vec<TrashedImage>> {
+        let state = self.request("trash", TRASH_OBJECT)?;
+        let named = |id: &String| {
+            let name = state.pool.images.get(id).map(|image| image.name.clone());
+            name.map(|name| TrashedImage {
+                id: id.clone(),
+                name,
+                migrating: state.pool.migrations.contains_key(id),
+            })
+        };
+        Ok(state.pool.trash.iter().filter_map(named).collect())
+    }
+
+    fn schedule_purge(&self, id: &str) -> Result<()> {
+        let fail = |errno| Err(PoolError::new("schedule_purge", id, errno));
+        let pool = &mut self.request("schedule_purge", id)?.pool;
+        if pool.without_manager {
+            return fail(libc::ETIMEDOUT);
+        }
+        if !pool.trash.contains(id) {
+            return fail(libc::ENOENT);
+        }
+        pool.audit_purge(id);
+        pool.scheduled.insert(id.to_owned());
+        Ok(())
+    }
+
+    fn schedule_flatten(&self, name: &str) -> Result<()> {
+        let fail = |errno| Err(PoolError::new("schedule_flatten", name, errno));
+        let pool = &mut self.request("schedule_flatten", name)?.pool;
+        if pool.without_manager {
+            return fail(libc::ETIMEDOUT);
+        }
+        let Some(id) = pool.directory.get(name).cloned() else {
+            return fail(libc::ENOENT);
+        };
+        pool.to_flatten.insert(id);
+        Ok(())
+    }
+
+    fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()> {
+        progress(0, 1); // which may ask for something: nothing is locked yet
+        let pool = &mut self.request_lock("empty_image", id)?.pool;
+        let image = pool.images.get_mut(id);
+        let image = image.ok_or_else(|| PoolError::new("empty_image", id, libc::ENOENT))?;
+        if image.is_read_only() {
+            return Err(PoolError::new("empty_image", id, libc::EROFS));
+        }
+        if image.parent.is_some() && !image.snapshots.is_empty() {
+            image.whiteouts = image.whiteouts.max(image.size);
+        }
+        (image.size, image.content) = (0, 0);
+        Ok(())
+    }
+
+    fn flatten_image(&self, id: &str, _progress: Progress<'_>) -> Result<()> {
+        let fail = |errno| Err(PoolError::new("flatten_image", id, errno));
+        let pool = &mut self.request_lock("flatten_image", id)?.pool;
+        match pool.images.get(id) {
+            None => fail(libc::ENOENT),
+            Some(image) if image.parent.is_none() => fail(libc::EINVAL),
+            Some(image) if image.is_read_only() => fail(libc::EROFS),
+            Some(_) if pool.full => fail(libc::EDQUOT),
+            Some(_) => {
+                pool.flatten(id);
+                Ok(())
             }
         }
     }
 
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            objects: self.objects.clone(),
-            images: self.directory.clone(),
-            sizes: self
-                .images
-                .iter()
-                .map(|(id, i)| (id.clone(), i.size))
-                .collect(),
-            snapshots: self
-                .images
-                .iter()
-                .flat_map(|(id, i)| i.snapshots.iter().map(|s| (id.clone(), s.id, s.removed)))
-                .collect(),
-            trash: self.trash.clone(),
-            scheduled: self.scheduled.clone(),
-            to_flatten: self.to_flatten.clone(),
-            blocklist: self.blocklist.keys().cloned().collect(),
+    fn purge(&self, id: &str, _progress: Progress<'_>) -> Result<()> {
+        let fail = |errno| Err(PoolError::new("purge", id, errno));
+        let pool = &mut self.request_lock("purge", id)?.pool;
+        if !pool.trash.contains(id) {
+            return fail(libc::ENOENT);
+        }
+        pool.audit_purge(id);
+        if pool.purge(id) {
+            return Ok(());
+        }
+        match pool.images.get(id) {
+            Some(image) if image.is_read_only() => fail(libc::EROFS),
+            Some(image) if image.group.is_some() => fail(libc::EMLINK),
+            Some(image) if !image.snapshots.is_empty() => fail(libc::ENOTEMPTY),
+            _ => fail(libc::EBUSY),
         }
     }
-}
 
-/// What a pool holds at one moment, for comparing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Omap by object.
-    pub objects: BTreeMap<String, Entries>,
-    /// Image id by name, without the trash.
-    pub images: BTreeMap<String, String>,
-    /// Size in bytes by image id, with the trash.
-    pub sizes: BTreeMap<String, u64>,
-    /// Snapshots by image id and id, and whether only clones keep them.
-    pub snapshots: BTreeSet<(String, u64, bool)>,
-    /// Ids of the images in the trash.
-    pub trash: BTreeSet<String>,
-    /// Ids of those that the manager was asked to free.
-    pub scheduled: BTreeSet<String>,
-    /// Ids of the images that it was asked to flatten.
-    pub to_flatten: BTreeSet<String>,
-    /// Addresses that are cut off.
-    pub blocklist: BTreeSet<String>,
+    fn df(&self) -> Result<Vec<u8>> {
+        Ok(report::df(&self.request("df", POOL_NAME)?.pool))
+    }
+
+    fn osd_dump(&self) -> Result<Vec<u8>> {
+        Ok(report::osd_dump(&self.request("osd_dump", POOL_NAME)?.pool))
+    }
 }

@@ -3,10 +3,10 @@
 use uuid::Uuid;
 
 use super::machine::{HostState, Power};
-use super::{World, WATCH_TIMEOUT};
+use super::{Sim, WATCH_TIMEOUT};
 use crate::host::Alert;
 
-impl World {
+impl Sim {
     /// Powers a host off and on again: its processes and devices are gone, and the watches of its
     /// kernel last until they time out.
     pub fn reboot(&self, host: &str) {

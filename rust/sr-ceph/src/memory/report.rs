@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::pool::Pool;
+use super::pool_state::PoolState;
 
 pub(super) const POOL_NAME: &str = "rbd";
 pub(super) const POOL_ID: i64 = 2;
 const CAPACITY: u64 = 1 << 40;
 
-pub(super) fn df(pool: &Pool) -> Vec<u8> {
+pub(super) fn df(pool: &PoolState) -> Vec<u8> {
     json!({
         "stats": {"total_bytes": CAPACITY, "total_avail_bytes": CAPACITY},
         "pools": [{
@@ -29,7 +29,7 @@ pub(super) fn df(pool: &Pool) -> Vec<u8> {
     .into_bytes()
 }
 
-pub(super) fn osd_dump(pool: &Pool) -> Vec<u8> {
+pub(super) fn osd_dump(pool: &PoolState) -> Vec<u8> {
     let flags = if pool.full {
         "hashpspool,full,selfmanaged_snaps,full_quota"
     } else {

@@ -15,13 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::catalogue::{
     hidden_key, intent_key, records, vdi_key, Stored, HIDDEN_PREFIX, VDI_PREFIX,
 };
-use crate::cluster::{Entries, ImageState, Swap};
 use crate::error::{Context, Result};
 use crate::image::Successor;
+use crate::pool::{Entries, ImageState, Transaction};
 use crate::record::{BaseSnapshot, HiddenRecord, ImageRef, Intent, SnapshotRef, VdiRecord, Volume};
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Takes over the images that have other ids now. `images` is the pool's directory. Returns how
     /// many records were changed.
     pub(crate) fn adopt_moved(
@@ -47,7 +47,7 @@ impl Repository<'_> {
             if !names.contains(&image.name) {
                 continue;
             }
-            match self.cluster.features(&id) {
+            match self.pool.features(&id) {
                 Err(e) if e.is_not_found() => adopted += self.adopt(&image)?,
                 other => {
                     other.doing(&format!("looking for image {}", image.name))?;
@@ -64,7 +64,7 @@ impl Repository<'_> {
             return Ok(0);
         };
         let entries = self.catalogue.read()?;
-        let mut swap = Swap::default();
+        let mut transaction = Transaction::default();
         for stored in records::<VdiRecord>(&entries, VDI_PREFIX) {
             let Some(mut record) = moved(&stored.record, lost, &found) else {
                 continue;
@@ -77,7 +77,7 @@ impl Repository<'_> {
                 );
                 return Ok(0);
             }
-            swap = swap
+            transaction = transaction
                 .expect(key.clone(), Some(&stored))
                 .expect::<Intent>(intent_key(&vdi), None)
                 .write(key, &mut record);
@@ -89,14 +89,14 @@ impl Repository<'_> {
             .map(Stored::<HiddenRecord>::parse)
         {
             let mut hidden = HiddenRecord::new(reference(&found));
-            swap = swap.expect(key.clone(), Some(&stored)).erase(key);
-            swap = swap.write(hidden_key(&found.id), &mut hidden);
+            transaction = transaction.expect(key.clone(), Some(&stored)).erase(key);
+            transaction = transaction.write(hidden_key(&found.id), &mut hidden);
         }
-        let changed = swap.set.len();
+        let changed = transaction.set.len();
         if changed == 0
             || !self
                 .catalogue
-                .commit(&format!("taking over image {}", found.name), &swap)?
+                .commit(&format!("taking over image {}", found.name), &transaction)?
         {
             return Ok(0);
         }

@@ -8,29 +8,26 @@
 //! it, and deleting or creating an SR of that UUID cleans it up.
 
 use crate::catalogue::{directory_key, DIRECTORY, SR_KEY};
-use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Error, Result};
+use crate::pool::{Entries, Transaction};
 use crate::record::{Record, SrRecord};
-use crate::{room, Repository};
+use crate::{room, CephSr};
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Makes an empty SR.
     pub fn create_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
         let doing = format!("creating SR {}", self.sr);
-        room::require_usable_pool(self.cluster, &format!("SR {} was not created", self.sr))?;
-        let allowed = self.cluster.may_blocklist();
+        room::require_usable_pool(self.pool, &format!("SR {} was not created", self.sr))?;
+        let allowed = self.pool.may_blocklist();
         allowed.doing(&format!("{doing}: a host that dies must be cut off"))?;
-        self.cluster.prepare_trash().doing(&doing)?;
+        self.pool.prepare_trash().doing(&doing)?;
         self.enter_directory(&doing)?;
         let mut record = SrRecord::new(self.sr, name_label, name_description, self.host.now());
         let entries = Entries::from([(SR_KEY.to_owned(), record.seal())]);
-        match self
-            .cluster
-            .create_object(&self.catalogue.object(), &entries)
-        {
+        match self.pool.create_object(&self.catalogue.object(), &entries) {
             Err(e) if e.is_already_there() => Err(Error::SrExists {
                 sr: self.sr,
-                pool: self.cluster.pool_name().to_owned(),
+                pool: self.pool.pool_name().to_owned(),
             }),
             other => other.doing(&doing),
         }
@@ -40,13 +37,13 @@ impl Repository<'_> {
         let key = directory_key(&self.sr);
         let value = self.sr.to_string().into_bytes();
         let entries = Entries::from([(key, value)]);
-        match self.cluster.create_object(DIRECTORY, &entries) {
+        match self.pool.create_object(DIRECTORY, &entries) {
             Err(e) if e.is_already_there() => {
-                let swap = Swap {
+                let transaction = Transaction {
                     set: entries,
-                    ..Swap::default()
+                    ..Transaction::default()
                 };
-                self.cluster.swap(DIRECTORY, &swap).doing(doing)
+                self.pool.transaction(DIRECTORY, &transaction).doing(doing)
             }
             other => other.doing(doing),
         }

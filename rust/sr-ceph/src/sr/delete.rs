@@ -14,23 +14,23 @@
 use crate::catalogue::{
     directory_key, image_prefix, under, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
-use crate::cluster::{Entries, Swap, TrashedImage};
 use crate::error::{Context, Error, Result};
+use crate::pool::{Entries, Transaction, TrashedImage};
 use crate::size::Size;
-use crate::Repository;
+use crate::CephSr;
 
 /// How many images a refusal names.
 const NAMED: usize = 5;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Deletes an SR without VDIs. One that does not exist is deleted already.
     pub fn delete_sr(&self) -> Result<()> {
         self.collect_garbage_before_deletion();
         while !self.remove_catalogue()? {
             log::info!("SR {} was changed while it was being deleted", self.sr);
         }
-        let swap = Swap::default().erase(directory_key(&self.sr));
-        match self.cluster.swap(DIRECTORY, &swap) {
+        let transaction = Transaction::default().erase(directory_key(&self.sr));
+        match self.pool.transaction(DIRECTORY, &transaction) {
             Err(e) if e.is_not_found() => Ok(()),
             other => other.doing("removing the SR from the pool's directory"),
         }
@@ -49,10 +49,7 @@ impl Repository<'_> {
             return Err(refusal);
         }
         let expect = Entries::from([(SR_KEY.to_owned(), marked.bytes)]);
-        match self
-            .cluster
-            .remove_object(&self.catalogue.object(), &expect)
-        {
+        match self.pool.remove_object(&self.catalogue.object(), &expect) {
             Err(e) if e.is_not_found() => Ok(true),
             Err(e) if e.is_compare_failed() => Ok(false),
             other => other
@@ -78,7 +75,7 @@ impl Repository<'_> {
         let count = |prefix| under(&entries, prefix).count();
         let (vdis, operations) = (count(VDI_PREFIX), count(INTENT_PREFIX));
         let prefix = image_prefix(&self.sr);
-        let images = self.cluster.images().doing("listing the pool's images")?;
+        let images = self.pool.images().doing("listing the pool's images")?;
         let images = images.values().filter(|n| n.starts_with(&prefix)).count();
         let (freed, kept) = self.split_trashed(&entries)?;
         let trashed = freed.len() + kept.len();
@@ -98,12 +95,12 @@ impl Repository<'_> {
     /// Which images in the trash are still to be freed, and what to do about those that smblock has
     /// not moved there, and so does not free.
     fn advise_on_trash(&self, freed: &[TrashedImage], kept: &[TrashedImage]) -> String {
-        let pool = self.cluster.pool_name();
+        let pool = self.pool.pool_name();
         let mut advice = String::new();
         if !freed.is_empty() {
             let names = freed.iter().take(NAMED).map(|image| {
                 let (name, id) = (&image.name, &image.id);
-                match self.cluster.size(id) {
+                match self.pool.size(id) {
                     Ok(size) => format!("{name} (id {id}, {})", Size(size)),
                     Err(_) => format!("{name} (id {id})"), // freed this moment
                 }

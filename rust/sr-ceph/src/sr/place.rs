@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::host::Host;
-use crate::Repository;
+use crate::CephSr;
 
 /// The pool that an SR was in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,13 +65,13 @@ impl Place {
     }
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Notes where the SR is. Without the note later errors say less.
     pub(crate) fn note_place(&self) {
-        let noted = self.cluster.fsid().map(|fsid| Place {
+        let noted = self.pool.fsid().map(|fsid| Place {
             fsid,
-            pool_id: self.cluster.pool_id(),
-            pool: self.cluster.pool_name().to_owned(),
+            pool_id: self.pool.pool_id(),
+            pool: self.pool.pool_name().to_owned(),
         });
         let place = match noted {
             Ok(place) => place,

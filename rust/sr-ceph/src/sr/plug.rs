@@ -7,9 +7,9 @@ use crate::devices::UNMAP_IDLE_SECONDS;
 use crate::error::{Context, Error, Result};
 use crate::host::Mapped;
 use crate::vdi::unplug::unmap_sr;
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Checks that the SR is there, finishes what dead processes left in it, gives back what this
     /// host had claimed before it booted, and removes devices that a crash left on this host.
     pub fn attach_sr(&self) -> Result<()> {
@@ -18,10 +18,10 @@ impl Repository<'_> {
         self.note_place();
         self.fence.publish_boot(&entries)?;
         self.alerts.alert_if_cut_off();
-        if let Err(e) = self.cluster.may_blocklist() {
+        if let Err(e) = self.pool.may_blocklist() {
             log::warn!("SR {}: disks of a host that dies stay locked, since its user may not cut clients off: {e}. 'smblock-admin check' prints the command that grants the cap", self.sr);
         }
-        self.recover(self.catalogue.intents(&entries))?;
+        self.recover_all(self.catalogue.intents(&entries))?;
         self.claims.release_earlier_boots(&entries)?;
         self.drop_stale_devices()?;
         self.readers.erase_stale_notes(&entries)?;
@@ -31,7 +31,7 @@ impl Repository<'_> {
     /// Finishes or undoes what a dead process left unfinished on one VDI, now.
     pub fn recover_vdi(&self, vdi: &Uuid) -> Result<()> {
         let intent = self.catalogue.entry(vdi)?.intent;
-        self.recover(intent.map(|intent| (*vdi, intent)).into_iter().collect())
+        self.recover_all(intent.map(|intent| (*vdi, intent)).into_iter().collect())
             .map(drop)
     }
 
@@ -55,12 +55,12 @@ impl Repository<'_> {
             }
             other => other?,
         }
-        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
+        let fsid = self.pool.fsid().doing("asking for the cluster's fsid")?;
         let prefix = image_prefix(&self.sr);
         let mappings = self.host.mappings().doing("listing this host's devices")?;
         let left = mappings.into_iter().find(|m| {
             m.key.fsid == fsid
-                && m.key.pool_id == self.cluster.pool_id()
+                && m.key.pool_id == self.pool.pool_id()
                 && m.image_name.starts_with(&prefix)
         });
         match left {
@@ -79,12 +79,12 @@ impl Repository<'_> {
     /// Removes devices of this SR that nobody on this host has claimed: what a crash left. One
     /// that is open is in use, read-only, and stays.
     fn drop_stale_devices(&self) -> Result<()> {
-        let fsid = self.cluster.fsid().doing("asking for the cluster's fsid")?;
+        let fsid = self.pool.fsid().doing("asking for the cluster's fsid")?;
         let prefix = image_prefix(&self.sr);
         let mappings = self.host.mappings().doing("listing this host's devices")?;
         for mapped in mappings {
             let ours = mapped.key.fsid == fsid
-                && mapped.key.pool_id == self.cluster.pool_id()
+                && mapped.key.pool_id == self.pool.pool_id()
                 && mapped.image_name.starts_with(&prefix);
             if !ours || self.is_claimed_here(&mapped)? {
                 continue;

@@ -5,15 +5,15 @@ use uuid::Uuid;
 use crate::caps::Caps;
 use crate::catalogue::{catalogue_object, DIRECTORY, SR_KEY};
 use crate::ceph;
-use crate::cluster::{Cluster, ClusterError};
 use crate::device_config::DeviceConfig;
 use crate::error::{Context, Result};
+use crate::pool::{Pool, PoolError};
 use crate::record::{Record, SrRecord};
 use crate::usage::{ClusterReport, PoolSummary};
 
 /// The SRs that live in the pool. A pool without a directory holds none.
-pub fn find_srs(cluster: &dyn Cluster) -> Result<Vec<SrRecord>> {
-    let directory = match cluster.read(DIRECTORY, "sr.") {
+pub fn find_srs(pool: &dyn Pool) -> Result<Vec<SrRecord>> {
+    let directory = match pool.read(DIRECTORY, "sr.") {
         Err(e) if e.is_not_found() => return Ok(Vec::new()),
         other => other.doing("reading the pool's directory of SRs")?,
     };
@@ -24,7 +24,7 @@ pub fn find_srs(cluster: &dyn Cluster) -> Result<Vec<SrRecord>> {
             continue;
         };
         let doing = format!("reading the catalogue of SR {uuid}");
-        let mut entries = match cluster.get(&catalogue_object(&uuid), &[SR_KEY]) {
+        let mut entries = match pool.get(&catalogue_object(&uuid), &[SR_KEY]) {
             Err(e) if e.is_not_found() => {
                 log::info!("SR {uuid} was never completely created, or is deleted");
                 continue;
@@ -89,7 +89,7 @@ fn may_use(cluster: &librbd::Cluster, user: &str, pool: &str) -> std::result::Re
         .and_then(|open| open.object_exists(DIRECTORY));
     let error = match found {
         Ok(_) => return Ok(()),
-        Err(error) => ClusterError::from(error),
+        Err(error) => PoolError::from(error),
     };
     let text = match Caps::of(user, pool).lacks(&error) {
         Some(lacks) => lacks,

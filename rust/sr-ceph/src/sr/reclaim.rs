@@ -15,7 +15,7 @@
 //! The cluster's manager is asked first, by whoever deletes and by every scan. It can purge and
 //! flatten; it cannot empty a head, frees nothing in a full pool, and may be absent. What it does not
 //! take is the work of one *worker* per SR, a process that outlives the command which found it needed
-//! ([`Repository::needs_worker`]) and ends when nothing is left that it can do.
+//! ([`CephSr::needs_worker`]) and ends when nothing is left that it can do.
 //!
 //! Each step may be stopped anywhere and repeated: a purge or a flatten begins again and finds most
 //! of it done, a head is emptied piece by piece. A hidden image goes to the trash before one swap
@@ -39,10 +39,10 @@ use std::collections::BTreeSet;
 use nix::libc;
 
 use self::lease::Worker;
-use crate::cluster::{Entries, Progress};
 use crate::error::{Error, Result};
+use crate::pool::{Entries, Progress};
 use crate::usage::PoolUsage;
-use crate::Repository;
+use crate::CephSr;
 
 pub use self::pending::{Blocker, Kind, Pending};
 
@@ -63,7 +63,7 @@ pub enum Report<'r> {
     Waits,
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Whether this process found, or left, data to be freed that the cluster's manager did not
     /// take: then a worker is to be started.
     pub fn needs_worker(&self) -> bool {
@@ -89,7 +89,7 @@ impl Repository<'_> {
                 Kind::Hidden { snapshots: 0, .. } => {
                     match self.discard_hidden(&pending.image) {
                         // It stays hidden until there is room. Its data is freed.
-                        Err(Error::Cluster { source, .. }) if source.is_out_of_space() => continue,
+                        Err(Error::Ceph { source, .. }) if source.is_out_of_space() => continue,
                         // Another one does not wait for it.
                         Err(e @ Error::ByHand(_)) => {
                             failed = Some(e);

@@ -12,11 +12,11 @@ use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
 use crate::catalogue::{hidden_key, image_prefix, intent_key, vdi_key, Stored, VDI_PREFIX};
-use crate::cluster::Entries;
 use crate::error::{Context, Error, Result};
+use crate::pool::Entries;
 use crate::record::{ImageMeta, Unreadable, VdiRecord};
 use crate::usage::PoolUsage;
-use crate::Repository;
+use crate::CephSr;
 
 /// What a scan found.
 #[derive(Debug)]
@@ -31,12 +31,12 @@ pub struct Scan {
     without_disk: HashSet<Uuid>,
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Reads the catalogue, finishes what dead processes left, takes over what XAPI knows, and
     /// lists the VDIs. `known` is every VDI that XAPI's database has in this SR.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
         let (mut images, mut entries) = self.read_inventory()?;
-        if self.recover(self.catalogue.intents(&entries))? > 0 {
+        if self.recover_all(self.catalogue.intents(&entries))? > 0 {
             (images, entries) = self.read_inventory()?;
         }
         self.alerts.alert_own_death(
@@ -94,7 +94,7 @@ impl Repository<'_> {
     /// there is then no record. The other way round there would be one, whose image is found in
     /// the trash, and the scan would bring the VDI back.
     fn read_inventory(&self) -> Result<(BTreeMap<String, String>, Entries)> {
-        let images = self.cluster.images().doing("listing the pool's images")?;
+        let images = self.pool.images().doing("listing the pool's images")?;
         Ok((images, self.catalogue.read()?))
     }
 
@@ -110,7 +110,7 @@ impl Repository<'_> {
         if !images.contains_key(&image.id) {
             // The header is asked: opening an image fails with ENOENT if only its name, or its parent,
             // does not exist.
-            match self.cluster.features(&image.id) {
+            match self.pool.features(&image.id) {
                 Ok(features) => {
                     scan.warn(self.images.explain_unlisted(record.uuid, image, features));
                 }
@@ -166,7 +166,7 @@ impl Repository<'_> {
         let Some((id, _)) = id else {
             return Ok(None);
         };
-        let image = match self.cluster.image(id) {
+        let image = match self.pool.image(id) {
             Err(e) if e.is_not_found() => return Ok(None), // removed this moment
             other => other.doing(&doing)?,
         };
@@ -189,7 +189,7 @@ impl Repository<'_> {
             return damaged;
         }
         let (pool, object, key) = (
-            self.cluster.pool_name(),
+            self.pool.pool_name(),
             self.catalogue.object(),
             vdi_key(&uuid),
         );

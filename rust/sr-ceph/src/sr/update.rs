@@ -4,11 +4,11 @@ use crate::catalogue::{records, VDI_PREFIX};
 use crate::error::Result;
 use crate::record::VdiRecord;
 use crate::usage::PoolUsage;
-use crate::Repository;
+use crate::CephSr;
 
 pub use crate::room::pool_summary;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Takes over the SR's name from XAPI.
     pub fn update_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
         loop {
@@ -24,7 +24,7 @@ impl Repository<'_> {
 
     /// How full the pool is, with its quota.
     pub fn usage(&self) -> Result<PoolUsage> {
-        pool_summary(self.cluster).map(|pool| pool.usage)
+        pool_summary(self.pool).map(|pool| pool.usage)
     }
 
     /// Sum of the virtual sizes of the SR's VDIs in bytes. A VDI whose record cannot be read is

@@ -15,15 +15,15 @@ use uuid::Uuid;
 
 use super::claim::Claimed;
 use crate::blocklist::is_cut_off;
-use crate::cluster::ImageState;
 use crate::devices::{label_of, shows, UNMAP_IDLE_SECONDS};
 use crate::error::{Context, Error, Result};
 use crate::host::{MapRequest, Mapped};
 use crate::image_features::ImageFeatures;
+use crate::pool::ImageState;
 use crate::record::VdiRecord;
-use crate::{room, Repository};
+use crate::{room, CephSr};
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Maps a VDI, and returns its device, which stays the same for each further call. Is not refused
     /// if the pool is full: a VM that migrates must find its disk.
     pub fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<Mapped> {
@@ -101,7 +101,7 @@ impl Repository<'_> {
         Err(Error::Features {
             vdi: *vdi,
             image: image.name.clone(),
-            pool: self.cluster.pool_name().to_owned(),
+            pool: self.pool.pool_name().to_owned(),
             features: lacking.to_string(),
         })
     }
@@ -115,7 +115,7 @@ impl Repository<'_> {
     ) -> Result<Mapped> {
         let request = MapRequest {
             key: self.images.key(&record.volume)?,
-            pool_name: self.cluster.pool_name().to_owned(),
+            pool_name: self.pool.pool_name().to_owned(),
             image_name: image.name.clone(),
             snap_name: record.volume.snapshot().map(|s| s.name.clone()),
             read_only,
@@ -138,7 +138,7 @@ impl Repository<'_> {
         let Some(mapped) = devices.into_iter().find(|mapped| shows(mapped, record)) else {
             return Ok(());
         };
-        let cut_off = self.cluster.blocklisted().doing("reading the blocklist")?;
+        let cut_off = self.pool.blocklisted().doing("reading the blocklist")?;
         let cut_off = is_cut_off(&cut_off, &mapped.client_address);
         if !(cut_off || all) {
             return Ok(());
@@ -157,7 +157,7 @@ impl Repository<'_> {
     }
 
     fn warn_if_full(&self, vdi: &Uuid) {
-        match room::require(self.cluster, &format!("VDI {vdi} is attached all the same")) {
+        match room::require(self.pool, &format!("VDI {vdi} is attached all the same")) {
             Ok(_) => {}
             Err(e @ Error::NoRoom { .. }) => {
                 log::warn!("{e}; its writes will be held back by Ceph once the pool is full");

@@ -18,10 +18,10 @@
 use uuid::Uuid;
 
 use crate::catalogue::{intent_key, records, vdi_key, Stored, VDI_PREFIX};
-use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Result};
+use crate::pool::{Entries, Transaction};
 use crate::record::{Intent, SnapshotRef, VdiRecord};
-use crate::Repository;
+use crate::CephSr;
 
 impl VdiRecord {
     /// The snapshot that this disk's next clone can be made of, if its image has not been changed by
@@ -32,7 +32,7 @@ impl VdiRecord {
     }
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// The snapshot that a disk's next clone can be made of.
     pub(crate) fn current_base<'r>(&self, disk: &'r VdiRecord) -> Result<Option<&'r SnapshotRef>> {
         let Some(base) = disk.usable_base() else {
@@ -43,7 +43,7 @@ impl Repository<'_> {
             "comparing image {} with its snapshot {}",
             image.name, base.name
         );
-        match self.cluster.is_unchanged_since(&image.id, base.id) {
+        match self.pool.is_unchanged_since(&image.id, base.id) {
             Err(e) if e.is_not_found() => Ok(None), // removed outside this driver
             other => Ok(other.doing(&doing)?.then_some(base)),
         }
@@ -68,7 +68,7 @@ impl Repository<'_> {
         let Some(base) = record.base.take() else {
             return Ok(());
         };
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(vdi_key(vdi), Some(stored))
             .expect::<Intent>(intent_key(vdi), None)
             .write(vdi_key(vdi), &mut record);
@@ -76,7 +76,7 @@ impl Repository<'_> {
             .remove_snapshot_of_moved(record.volume.image(), &base.snapshot)?;
         self.catalogue.commit(
             &format!("forgetting what clones of VDI {vdi} are made of"),
-            &swap,
+            &transaction,
         )?;
         Ok(())
     }

@@ -13,12 +13,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use uuid::Uuid;
 
 use crate::catalogue::{records, vdi_key, Catalogue, Entry, Stored, VDI_PREFIX};
-use crate::cluster::{Entries, Swap};
 use crate::devices::Devices;
 use crate::error::{Context, Error, Result};
 use crate::fence::{Fence, Grounds, Verdict};
 use crate::hold::Hold;
 use crate::host::{Host, Mapped, Owner};
+use crate::pool::{Entries, Transaction};
 use crate::record::{Claim, HostRecord, VdiRecord, Volume};
 
 /// What a VDI's claim means to this host.
@@ -156,15 +156,15 @@ impl Claims<'_> {
                 (claim.since, claim.addresses) = (before.since, before.addresses);
             }
             record.claim = Some(claim);
-            let swap = Swap::default()
+            let transaction = Transaction::default()
                 .expect(vdi_key(vdi), Some(stored))
                 .expect(self.fence.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
             if self
                 .catalogue
-                .commit(&format!("claiming VDI {vdi}"), &swap)?
+                .commit(&format!("claiming VDI {vdi}"), &transaction)?
             {
-                let bytes = swap.set[&vdi_key(vdi)].clone();
+                let bytes = transaction.set[&vdi_key(vdi)].clone();
                 let stored = Stored { bytes, record };
                 return Ok(Some(Claimed {
                     stored,
@@ -200,13 +200,13 @@ impl Claims<'_> {
                 });
             };
             ours.addresses.push(mapped.client_address.clone());
-            let swap = Swap::default()
+            let transaction = Transaction::default()
                 .expect(vdi_key(vdi), Some(&stored))
                 .expect(self.fence.own_key(), host.as_ref())
                 .write(vdi_key(vdi), &mut record);
             if self
                 .catalogue
-                .commit(&format!("confirming the claim on VDI {vdi}"), &swap)?
+                .commit(&format!("confirming the claim on VDI {vdi}"), &transaction)?
             {
                 return Ok(());
             }
@@ -267,11 +267,11 @@ impl Claims<'_> {
     pub(crate) fn drop_claim(&self, vdi: &Uuid, stored: &Stored<VdiRecord>) -> Result<bool> {
         let mut record = stored.record.clone();
         record.claim = None;
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(vdi_key(vdi), Some(stored))
             .write(vdi_key(vdi), &mut record);
         self.catalogue
-            .commit(&format!("releasing the claim on VDI {vdi}"), &swap)
+            .commit(&format!("releasing the claim on VDI {vdi}"), &transaction)
     }
 
     fn entry_and_self(&self, vdi: &Uuid) -> Result<(Entry, Option<Stored<HostRecord>>)> {

@@ -26,9 +26,9 @@ use crate::error::{Context, Result};
 use crate::record::{
     Action, BaseSnapshot, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
 };
-use crate::{chain, room, Repository};
+use crate::{chain, room, CephSr};
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Makes a disk of the UUID `new` with the content that `source` has now.
     ///
     /// A clone of a snapshot is not refused for want of room before the pool is really full: XAPI's
@@ -37,7 +37,7 @@ impl Repository<'_> {
         self.clone_any(source, new, false)
     }
 
-    /// As [`Repository::clone_vdi`], of a disk that is to keep its changes: a reset point that it
+    /// As [`CephSr::clone_vdi`], of a disk that is to keep its changes: a reset point that it
     /// still has is forgotten first.
     pub fn clone_lasting_vdi(&self, source: &Uuid, new: &Uuid) -> Result<VdiRecord> {
         self.clone_any(source, new, true)
@@ -99,10 +99,12 @@ impl Repository<'_> {
         let mut record = clone_of(&source.record, image, source.record.depth, new);
         record.size = size;
         let bytes = record.seal();
-        self.journal().finish(new, &intent, None, |swap, _| {
-            swap.expect::<VdiRecord>(vdi_key(new), None)
-                .put(vdi_key(new), bytes.clone())
-        })?;
+        self.journal()
+            .finish(new, &intent, None, |transaction, _| {
+                transaction
+                    .expect::<VdiRecord>(vdi_key(new), None)
+                    .put(vdi_key(new), bytes.clone())
+            })?;
         Ok(Some(record))
     }
 
@@ -115,7 +117,7 @@ impl Repository<'_> {
     ) -> Result<Option<VdiRecord>> {
         let disk = &source.record;
         self.journal().require_new(new)?;
-        room::require(self.cluster, &format!("VDI {} was not cloned", disk.uuid))?;
+        room::require(self.pool, &format!("VDI {} was not cloned", disk.uuid))?;
         let (depth, size) = chain::require_short(&self.images, disk)?;
         let image_name = self.images.first_name(new);
         self.images.require_free_name(new, &image_name)?;
@@ -129,11 +131,14 @@ impl Repository<'_> {
             image: parent.clone(),
             snapshot_name: format!("clone.{new}"),
         };
-        let intent = self.journal().begin(&disk.uuid, entry, action, |swap| {
-            swap.expect::<VdiRecord>(vdi_key(new), None)
-                .expect::<Intent>(intent_key(new), None)
-                .put(intent_key(new), reserved.bytes.clone())
-        })?;
+        let intent = self
+            .journal()
+            .begin(&disk.uuid, entry, action, |transaction| {
+                transaction
+                    .expect::<VdiRecord>(vdi_key(new), None)
+                    .expect::<Intent>(intent_key(new), None)
+                    .put(intent_key(new), reserved.bytes.clone())
+            })?;
         let Some(intent) = intent else {
             return Ok(None);
         };
@@ -176,7 +181,7 @@ impl Repository<'_> {
         }
         let name = format!("clone.{new}");
         let doing = format!("taking a snapshot of image {} to clone it", parent.name);
-        let id = self.cluster.create_snapshot(&parent.id, &name);
+        let id = self.pool.create_snapshot(&parent.id, &name);
         let snapshot = SnapshotRef {
             name,
             id: id
@@ -206,17 +211,15 @@ fn clone_of(source: &VdiRecord, image: ImageRef, depth: u32, new: &Uuid) -> VdiR
 
 /// Removes the snapshot that the cloning of a disk that did not finish has left. The image is the
 /// new VDI's, and goes with the intent there.
-pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+pub(crate) fn undo(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
     if let Action::CloneDisk {
         image,
         snapshot_name,
     } = &intent.record.action
     {
-        repository
-            .images
-            .remove_snapshot_named(image, snapshot_name)?;
+        ceph_sr.images.remove_snapshot_named(image, snapshot_name)?;
     }
-    repository
+    ceph_sr
         .journal()
-        .finish(vdi, intent, None, |swap, _| swap)
+        .finish(vdi, intent, None, |transaction, _| transaction)
 }

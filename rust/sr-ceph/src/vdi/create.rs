@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::catalogue::vdi_key;
 use crate::error::Result;
 use crate::record::{ImageMeta, ImageRef, Record, VdiRecord, Volume, VERSION};
-use crate::{room, Repository};
+use crate::{room, CephSr};
 
 /// A disk to make.
 #[derive(Debug, Clone)]
@@ -29,12 +29,12 @@ pub struct NewDisk {
     pub xapi: XapiFields,
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Makes a disk of at least the size asked for.
     pub fn create_disk(&self, new: &NewDisk) -> Result<VdiRecord> {
         let vdi = new.uuid;
         let size = super::disk_size(new.size)?;
-        let usage = room::require(self.cluster, &format!("VDI {vdi} was not created"))?;
+        let usage = room::require(self.pool, &format!("VDI {vdi} was not created"))?;
         room::warn_if_oversized(&vdi, size, &usage);
         let image_name = self.images.first_name(&vdi);
         let intent = loop {
@@ -61,10 +61,12 @@ impl Repository<'_> {
         };
         let mut record = VdiRecord::new(vdi, Volume::Head { image }, size, new.xapi.clone());
         let bytes = record.seal();
-        self.journal().finish(&vdi, &intent, None, |swap, _| {
-            swap.expect::<VdiRecord>(vdi_key(&vdi), None)
-                .put(vdi_key(&vdi), bytes.clone())
-        })?;
+        self.journal()
+            .finish(&vdi, &intent, None, |transaction, _| {
+                transaction
+                    .expect::<VdiRecord>(vdi_key(&vdi), None)
+                    .put(vdi_key(&vdi), bytes.clone())
+            })?;
         Ok(record)
     }
 }

@@ -23,14 +23,14 @@ use crate::catalogue::vdi_key;
 use crate::error::{Context, Result};
 use crate::record::{Action, VdiRecord, Volume};
 use crate::vdi::steps::disposal;
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Refuses a VDI whose image was locked by hand, while it is still a VDI: the deletion
     /// could not go on after its first step.
     fn require_unlocked(&self, record: &VdiRecord) -> Result<()> {
         let image = record.volume.image();
-        match self.cluster.require_unlocked(&image.id) {
+        match self.pool.require_unlocked(&image.id) {
             Err(e) if e.is_not_found() => Ok(()), // removed outside this driver
             other => other.doing(&format!("deleting VDI {}", record.uuid)),
         }
@@ -42,7 +42,7 @@ impl Repository<'_> {
     fn require_deletable(&self, record: &VdiRecord) -> Result<bool> {
         let image = record.volume.image();
         let doing = format!("looking at image {}", image.name);
-        match self.cluster.features(&image.id) {
+        match self.pool.features(&image.id) {
             Err(e) if e.is_not_found() => {
                 let adopted = self.adopt(image)? > 0;
                 if !adopted {
@@ -90,10 +90,9 @@ impl Repository<'_> {
                 },
                 Volume::Snapshot { image, snapshot } => Action::DeleteSnapshot { image, snapshot },
             };
-            if let Some(intent) = self
-                .journal()
-                .begin(vdi, &entry, action, |swap| swap.erase(vdi_key(vdi)))?
-            {
+            if let Some(intent) = self.journal().begin(vdi, &entry, action, |transaction| {
+                transaction.erase(vdi_key(vdi))
+            })? {
                 return disposal::complete(self, vdi, &intent);
             }
         }

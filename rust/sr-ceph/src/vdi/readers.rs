@@ -14,16 +14,16 @@
 
 use crate::blocklist::is_cut_off;
 use crate::catalogue::{reader_prefix, records_under, Catalogue, Stored};
-use crate::cluster::{Cluster, Entries, Swap, Watcher};
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, Mapped};
+use crate::pool::{Entries, Pool, Transaction, Watcher};
 use crate::record::{ReaderRecord, Record, VdiRecord};
 
 /// This host's notes of what it reads, and what the notes of other hosts mean to it.
 #[derive(Clone, Copy)]
 pub(crate) struct Readers<'a> {
     pub catalogue: Catalogue<'a>,
-    pub cluster: &'a dyn Cluster,
+    pub pool: &'a dyn Pool,
     pub host: &'a dyn Host,
 }
 
@@ -32,17 +32,17 @@ impl Readers<'_> {
     pub(crate) fn refuse_foreign_kernel(&self, record: &VdiRecord, mapped: &Mapped) -> Result<()> {
         let image = record.volume.image();
         let doing = format!("listing the watchers of image {}", image.name);
-        let mut foreign = self.cluster.watchers(&image.id).doing(&doing)?;
+        let mut foreign = self.pool.watchers(&image.id).doing(&doing)?;
         foreign.retain(|w| w.is_kernel() && w.client_id != mapped.client_id);
         if foreign.is_empty() {
             return Ok(());
         }
         let own = self.host.mappings().doing("listing this host's devices")?;
         foreign.retain(|w| own.iter().all(|m| m.client_id != w.client_id));
-        let cut_off = self.cluster.blocklisted().doing("reading the blocklist")?;
+        let cut_off = self.pool.blocklisted().doing("reading the blocklist")?;
         foreign.retain(|w| !is_cut_off(&cut_off, &w.address));
         let notes = self
-            .cluster
+            .pool
             .read(&self.catalogue.object(), &reader_prefix(&image.id));
         let notes = notes.doing(&format!("reading who reads image {}", image.name))?;
         match first_unexplained(&foreign, &notes, &image.id) {
@@ -82,9 +82,9 @@ impl Readers<'_> {
     }
 
     fn write_note(&self, record: &VdiRecord, note: &mut ReaderRecord) -> Result<()> {
-        let swap = Swap::default().put(self.note_key(record), note.seal());
+        let transaction = Transaction::default().put(self.note_key(record), note.seal());
         let doing = format!("noting that this host reads VDI {}", record.uuid);
-        self.catalogue.commit(&doing, &swap).map(drop)
+        self.catalogue.commit(&doing, &transaction).map(drop)
     }
 
     /// Erases this host's note, once the VDI is unmapped.
@@ -92,9 +92,9 @@ impl Readers<'_> {
         if !self.kernel_watches_readers()? {
             return Ok(());
         }
-        let swap = Swap::default().erase(self.note_key(record));
+        let transaction = Transaction::default().erase(self.note_key(record));
         let doing = format!("noting that this host does not read VDI {}", record.uuid);
-        self.catalogue.commit(&doing, &swap).map(drop)
+        self.catalogue.commit(&doing, &transaction).map(drop)
     }
 
     fn kernel_watches_readers(&self) -> Result<bool> {
@@ -115,21 +115,23 @@ impl Readers<'_> {
                     && m.label.as_ref().is_none_or(|own| *own == label)
             })
         };
-        let mut swap = Swap::default();
+        let mut transaction = Transaction::default();
         for (key, stored) in records_under::<ReaderRecord>(entries, "reader.") {
             let note = &stored.record;
             let earlier = note.owner.boot_id != me.boot_id;
             let killed = self.host.is_gone(&note.owner) && !is_mapped(key, note);
             if note.owner.host == me.host && (earlier || killed) {
-                swap = swap.expect(key.clone(), Some(&stored)).erase(key.clone());
+                transaction = transaction
+                    .expect(key.clone(), Some(&stored))
+                    .erase(key.clone());
             }
         }
-        if swap.remove.is_empty() {
+        if transaction.remove.is_empty() {
             return Ok(());
         }
         // If one has changed meanwhile, a command of this host is at work: the next one erases them.
         let doing = "erasing this host's notes of what it read before";
-        self.catalogue.commit(doing, &swap).map(drop)
+        self.catalogue.commit(doing, &transaction).map(drop)
     }
 }
 

@@ -8,9 +8,9 @@ use crate::error::{Context, Error, Result};
 use crate::fence::Verdict;
 use crate::hold::Hold;
 use crate::record::{Claim, VdiRecord};
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Releases a VDI's claim, of any host. Returns the claim.
     ///
     /// `force` asks nothing about the host and cuts nothing off: if the host still writes, and another
@@ -82,7 +82,7 @@ impl Repository<'_> {
     fn watch_of(&self, record: &VdiRecord, claim: &Claim) -> Result<Option<String>> {
         let image = record.volume.image();
         let doing = format!("listing the watchers of image {}", image.name);
-        let watchers = match self.cluster.watchers(&image.id) {
+        let watchers = match self.pool.watchers(&image.id) {
             Err(e) if e.is_not_found() => return Ok(None),
             watchers => watchers.doing(&doing)?,
         };
@@ -93,7 +93,7 @@ impl Repository<'_> {
         if of_claim.peek().is_none() {
             return Ok(None);
         }
-        let cut_off = self.cluster.blocklisted().doing("reading the blocklist")?;
+        let cut_off = self.pool.blocklisted().doing("reading the blocklist")?;
         let writer = of_claim.find(|w| !is_cut_off(&cut_off, &w.address));
         Ok(writer.map(|w| w.address))
     }

@@ -18,9 +18,9 @@ use crate::catalogue::vdi_key;
 use crate::error::{Error, Result};
 use crate::record::{ResetPoint, Volume};
 use crate::vdi::steps::replace_image::Origin;
-use crate::{chain, Repository};
+use crate::{chain, CephSr};
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// The disk's VM starts, and the disk is to be what it was at the first such start. Refused
     /// while it is in use; never for want of room.
     pub fn reset_vdi(&self, vdi: &Uuid) -> Result<()> {
@@ -41,7 +41,7 @@ impl Repository<'_> {
                     depth: point.depth,
                 };
                 if self
-                    .replace_image(vdi, &entry, &origin, |swap| swap)?
+                    .replace_image(vdi, &entry, &origin, |transaction| transaction)?
                     .is_some()
                 {
                     return Ok(());
@@ -59,17 +59,21 @@ impl Repository<'_> {
                 snapshot,
                 depth,
             };
-            return self
-                .journal()
-                .finish(vdi, &intent, Some(stored.clone()), |swap, stored| {
+            return self.journal().finish(
+                vdi,
+                &intent,
+                Some(stored.clone()),
+                |transaction, stored| {
                     let Some(stored) = stored else {
-                        return swap;
+                        return transaction;
                     };
                     let mut record = stored.record.clone();
                     record.reset_point = Some(point.clone());
-                    swap.expect(vdi_key(vdi), Some(stored))
+                    transaction
+                        .expect(vdi_key(vdi), Some(stored))
                         .write(vdi_key(vdi), &mut record)
-                });
+                },
+            );
         }
     }
 }

@@ -15,9 +15,9 @@ use uuid::Uuid;
 use crate::catalogue::{vdi_key, Stored};
 use crate::error::{Context, Error, Result};
 use crate::record::{Action, ImageRef, Intent, VdiRecord};
-use crate::{room, Repository};
+use crate::{room, CephSr};
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Grows a disk to at least `requested` bytes; the size it has then. Shrinking is refused.
     pub fn resize_vdi(&self, vdi: &Uuid, requested: i128) -> Result<u64> {
         let size = super::disk_size(requested)?;
@@ -45,7 +45,7 @@ impl Repository<'_> {
                 return Ok(current);
             }
             self.claims.refuse_if_in_use(&stored.record)?;
-            let usage = room::require(self.cluster, &format!("VDI {vdi} was not resized"))?;
+            let usage = room::require(self.pool, &format!("VDI {vdi} was not resized"))?;
             room::warn_if_oversized(vdi, size, &usage);
             if stored.record.reset_point.is_some() {
                 self.forget_reset_point(vdi)?;
@@ -56,7 +56,10 @@ impl Repository<'_> {
                 image: image.clone(),
                 size,
             };
-            let Some(intent) = self.journal().begin(vdi, &entry, action, |swap| swap)? else {
+            let Some(intent) = self
+                .journal()
+                .begin(vdi, &entry, action, |transaction| transaction)?
+            else {
                 continue;
             };
             if actual < size {
@@ -71,7 +74,7 @@ impl Repository<'_> {
     }
 
     fn grow(&self, image: &ImageRef, size: u64) -> Result<()> {
-        let grown = self.cluster.grow_image(&image.id, size);
+        let grown = self.pool.grow_image(&image.id, size);
         grown.doing(&format!("growing image {} to {size} bytes", image.name))
     }
 
@@ -94,13 +97,14 @@ impl Repository<'_> {
         size: u64,
     ) -> Result<()> {
         self.journal()
-            .finish(vdi, intent, record, |swap, record| match record {
-                None => swap,
+            .finish(vdi, intent, record, |transaction, record| match record {
+                None => transaction,
                 Some(stored) => {
                     let mut record = stored.record.clone();
                     record.epoch += u64::from(record.size != size);
                     record.size = size;
-                    swap.expect(vdi_key(vdi), Some(stored))
+                    transaction
+                        .expect(vdi_key(vdi), Some(stored))
                         .write(vdi_key(vdi), &mut record)
                 }
             })
@@ -109,21 +113,21 @@ impl Repository<'_> {
 
 /// Brings a resize to its end: the record gets the size that the image has.
 pub(crate) fn complete(
-    repository: &Repository<'_>,
+    ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
     intent: &Stored<Intent>,
     image: &ImageRef,
 ) -> Result<()> {
-    let size = match repository.cluster.image(&image.id) {
+    let size = match ceph_sr.pool.image(&image.id) {
         Ok(state) => state.size,
         // Removed outside this driver: the scan reports that; the intent must not stay for ever.
         Err(e) if e.is_not_found() => {
-            return repository
+            return ceph_sr
                 .journal()
-                .finish(vdi, intent, None, |swap, _| swap)
+                .finish(vdi, intent, None, |transaction, _| transaction)
         }
         Err(e) => return Err(e).doing(&format!("reading the size of image {}", image.name)),
     };
-    let record = repository.catalogue.entry(vdi)?.vdi;
-    repository.record_size(vdi, intent, record, size)
+    let record = ceph_sr.catalogue.entry(vdi)?.vdi;
+    ceph_sr.record_size(vdi, intent, record, size)
 }

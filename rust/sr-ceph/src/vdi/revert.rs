@@ -16,13 +16,13 @@
 use uuid::Uuid;
 
 use crate::catalogue::vdi_key;
-use crate::cluster::Swap;
 use crate::error::{Error, Result};
+use crate::pool::Transaction;
 use crate::record::{VdiRecord, Volume};
 use crate::vdi::steps::replace_image::Origin;
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Gives a disk the content and the size of a snapshot; takes as long for 1 GiB as for 64 TiB.
     /// Refused while the disk is in use, and not for want of room before the pool is really full.
     pub fn revert_vdi(&self, vdi: &Uuid, snapshot: &Uuid) -> Result<VdiRecord> {
@@ -48,7 +48,8 @@ impl Repository<'_> {
                 size: source.record.size,
                 depth: source.record.depth,
             };
-            let unchanged = |swap: Swap| swap.expect(vdi_key(snapshot), Some(source));
+            let unchanged =
+                |transaction: Transaction| transaction.expect(vdi_key(snapshot), Some(source));
             let reverted = self.replace_image(vdi, &entry, &origin, unchanged);
             let reverted =
                 reverted.map_err(|e| self.images.explain_missing_source(&source.record, e))?;

@@ -15,16 +15,16 @@
 use uuid::Uuid;
 
 use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
-use crate::cluster::Swap;
 use crate::error::Result;
+use crate::pool::Transaction;
 use crate::record::{ImageRef, Intent, Record, VdiRecord, Volume};
-use crate::{chain, room, Repository};
+use crate::{chain, room, CephSr};
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Makes a VDI of the UUID `new` that stays what `vdi` is now.
     pub fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid) -> Result<VdiRecord> {
         self.journal().require_new(new)?;
-        room::require(self.cluster, &format!("no snapshot of VDI {vdi} was taken"))?;
+        room::require(self.pool, &format!("no snapshot of VDI {vdi} was taken"))?;
         loop {
             let entry = self.journal().acquire(vdi)?;
             let source = self.catalogue.present(&entry, vdi)?;
@@ -47,7 +47,7 @@ impl Repository<'_> {
     ) -> Result<Option<VdiRecord>> {
         let volume = source.record.volume.clone();
         let mut record = self.snapshot_of(&source.record, volume, source.record.depth, new);
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(crate::catalogue::SR_KEY.into(), Some(&entry.sr))
             .expect(vdi_key(vdi), Some(source))
             .expect::<Intent>(intent_key(vdi), None)
@@ -55,7 +55,7 @@ impl Repository<'_> {
             .write(vdi_key(new), &mut record);
         let written = self
             .catalogue
-            .commit(&format!("recording the snapshot {new}"), &swap)?;
+            .commit(&format!("recording the snapshot {new}"), &transaction)?;
         Ok(written.then_some(record))
     }
 

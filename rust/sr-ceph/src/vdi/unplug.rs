@@ -16,7 +16,7 @@ use crate::devices::{note_name, own_prefix, UNMAP_IDLE_SECONDS, UNMAP_SECONDS};
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, ImageKey, Mapped};
 use crate::record::VdiRecord;
-use crate::Repository;
+use crate::CephSr;
 
 /// Unmaps the devices of a VDI that bear its label or are in the note of its map. Returns whether there
 /// were any, or a note.
@@ -104,7 +104,7 @@ pub fn warn_of_claim(sr: &Uuid, vdi: &Uuid, why: &dyn std::fmt::Display) {
     );
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Unmaps a VDI, then gives its claim back. One that is not mapped is deactivated already.
     ///
     /// # Errors
@@ -114,10 +114,10 @@ impl Repository<'_> {
         self.release_unplugged(vdi, found)
     }
 
-    /// The second half of [`Repository::deactivate_vdi`], after [`unmap_vdi`], which has returned `found`.
+    /// The second half of [`CephSr::deactivate_vdi`], after [`unmap_vdi`], which has returned `found`.
     ///
     /// # Errors
-    /// As [`Repository::deactivate_vdi`].
+    /// As [`CephSr::deactivate_vdi`].
     pub fn release_unplugged(&self, vdi: &Uuid, found: bool) -> Result<()> {
         match self.give_back(vdi) {
             Err(e) if !matches!(e, Error::Host { .. }) => {

@@ -8,12 +8,12 @@ use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
 use crate::catalogue::{vdi_key, Stored};
-use crate::cluster::Swap;
 use crate::error::Result;
+use crate::pool::Transaction;
 use crate::record::VdiRecord;
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Takes over what XAPI knows about one VDI.
     pub fn update_vdi(&self, vdi: &XapiVdi) -> Result<()> {
         loop {
@@ -47,10 +47,10 @@ impl Repository<'_> {
         let mut record = stored.record.clone();
         record.xapi = fields;
         let key = vdi_key(&record.uuid);
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(key.clone(), Some(stored))
             .write(key, &mut record);
         self.catalogue
-            .commit(&format!("updating VDI {}", record.uuid), &swap)
+            .commit(&format!("updating VDI {}", record.uuid), &transaction)
     }
 }

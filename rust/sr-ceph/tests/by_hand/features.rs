@@ -1,7 +1,7 @@
 //! Features, image-meta and demotion.
 
-use sr_ceph::cluster::NON_PRIMARY;
 use sr_ceph::image_features::ImageFeatures;
+use sr_ceph::pool::NON_PRIMARY;
 
 use super::*;
 
@@ -11,9 +11,9 @@ fn a_demoted_disk_is_refused_with_the_command_that_promotes_it() {
     let snapshot = lab.snapshot(&disk);
     let name = lab.image_name(&disk);
     let features = ImageFeatures::DEFAULT.bits();
-    lab.world.set_features(&name, features | NON_PRIMARY);
+    lab.sim.set_features(&name, features | NON_PRIMARY);
     let new = Uuid::new_v4();
-    let before = lab.world.snapshot();
+    let before = lab.sim.snapshot();
     for refusal in [
         refused(&lab, |sr| sr.activate_vdi(&disk, true)),
         refused(&lab, |sr| sr.activate_vdi(&snapshot, false)),
@@ -27,20 +27,20 @@ fn a_demoted_disk_is_refused_with_the_command_that_promotes_it() {
         assert_says(&refusal, &["demoted", &promote]);
     }
     assert_eq!(lab.keys("op."), [""; 0]);
-    let after = lab.world.snapshot();
+    let after = lab.sim.snapshot();
     assert_eq!(
         (after.images, after.snapshots),
         (before.images, before.snapshots)
     );
     assert_eq!(lab.vdis(A).len(), 2);
-    lab.world.set_features(&name, features);
+    lab.sim.set_features(&name, features);
     lab.clear();
 }
 
 #[test]
 fn a_demoted_image_whose_data_is_to_be_freed_is_named_with_its_promotion() {
     let (lab, disk) = Lab::with_disk();
-    lab.world.set_manager(false);
+    lab.sim.set_manager(false);
     let (name, snapshot) = (lab.image_name(&disk), lab.snapshot(&disk));
     let features = ImageFeatures::DEFAULT.bits();
     delete(&lab, &disk);
@@ -48,10 +48,10 @@ fn a_demoted_image_whose_data_is_to_be_freed_is_named_with_its_promotion() {
     // Its head is to be emptied, and then the image is to go to the trash.
     for with_snapshot in [true, false] {
         if !with_snapshot {
-            lab.world.set_features(&name, features);
-            lab.world.remove_snapshots(&name);
+            lab.sim.set_features(&name, features);
+            lab.sim.remove_snapshots(&name);
         }
-        lab.world.set_features(&name, features | NON_PRIMARY);
+        lab.sim.set_features(&name, features | NON_PRIMARY);
         let mut failures = String::new();
         let reclaimed = lab.run(A, |sr| {
             sr.reclaim(|_, report| {
@@ -64,9 +64,9 @@ fn a_demoted_image_whose_data_is_to_be_freed_is_named_with_its_promotion() {
         assert_says(&failures, &["demoted", &promote]);
     }
     assert_eq!(lab.scan(A).unwrap().vdis.len(), 1, "the scan goes on");
-    lab.world.set_features(&name, features);
+    lab.sim.set_features(&name, features);
     delete(&lab, &snapshot);
-    lab.world.set_manager(true);
+    lab.sim.set_manager(true);
     lab.clear();
 }
 
@@ -74,11 +74,11 @@ fn a_demoted_image_whose_data_is_to_be_freed_is_named_with_its_promotion() {
 fn a_feature_enabled_by_hand_is_named_with_its_removal() {
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);
-    lab.world
+    lab.sim
         .set_supported_features(A, Some(ImageFeatures::DEFAULT));
     for feature in [ImageFeatures::JOURNALING, ImageFeatures::DEEP_FLATTEN] {
         let features = ImageFeatures::DEFAULT.bits() | feature.bits();
-        lab.world.set_features(&name, features);
+        lab.sim.set_features(&name, features);
         let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
         assert_says(
             &refusal,
@@ -86,14 +86,14 @@ fn a_feature_enabled_by_hand_is_named_with_its_removal() {
         );
         lab.snapshot(&disk);
     }
-    lab.world.set_features(&name, ImageFeatures::DEFAULT.bits());
+    lab.sim.set_features(&name, ImageFeatures::DEFAULT.bits());
     lab.activate(A, &disk).unwrap();
 }
 
 #[test]
 fn a_disk_without_its_image_meta_works_and_is_deleted() {
     let (lab, disk) = Lab::with_disk();
-    lab.world.set_image_meta(&lab.image_name(&disk), None);
+    lab.sim.set_image_meta(&lab.image_name(&disk), None);
     let snapshot = lab.snapshot(&disk);
     let clone = lab.clone_of(&snapshot);
     lab.activate(A, &disk).unwrap();

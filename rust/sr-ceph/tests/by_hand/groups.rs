@@ -5,8 +5,7 @@ use super::*;
 #[test]
 fn a_deleted_disk_leaves_its_group_and_is_freed() {
     let (lab, disk) = Lab::with_disk();
-    lab.world
-        .add_to_group(&lab.image_name(&disk), "rbd/nightly");
+    lab.sim.add_to_group(&lab.image_name(&disk), "rbd/nightly");
     delete(&lab, &disk);
     lab.clear();
 }
@@ -15,8 +14,7 @@ fn a_deleted_disk_leaves_its_group_and_is_freed() {
 fn a_hidden_image_leaves_its_group_with_its_last_snapshot() {
     let (lab, disk) = Lab::with_disk();
     let snapshot = lab.snapshot(&disk);
-    lab.world
-        .add_to_group(&lab.image_name(&disk), "rbd/nightly");
+    lab.sim.add_to_group(&lab.image_name(&disk), "rbd/nightly");
     delete(&lab, &disk);
     delete(&lab, &snapshot);
     lab.clear();
@@ -25,16 +23,16 @@ fn a_hidden_image_leaves_its_group_with_its_last_snapshot() {
 #[test]
 fn reclaim_takes_an_image_in_the_trash_out_of_its_group() {
     let lab = Lab::new();
-    lab.world.set_manager(false);
+    lab.sim.set_manager(false);
     let disk = lab.create(GIB);
     let name = lab.image_name(&disk);
     delete(&lab, &disk);
-    lab.world
-        .restore_from_trash(lab.world.snapshot().trash.first().unwrap());
-    lab.world.add_to_group(&name, "rbd/nightly");
-    lab.world.move_to_trash(&name);
+    lab.sim
+        .restore_from_trash(lab.sim.snapshot().trash.first().unwrap());
+    lab.sim.add_to_group(&name, "rbd/nightly");
+    lab.sim.move_to_trash(&name);
     assert_eq!(lab.run(A, |sr| sr.reclaim(|_, _| {})).unwrap(), 0);
-    assert!(lab.world.snapshot().trash.is_empty());
+    assert!(lab.sim.snapshot().trash.is_empty());
 }
 
 #[test]
@@ -43,12 +41,12 @@ fn a_disk_that_cannot_leave_its_group_is_kept_until_it_can() {
     let (disk, other) = (lab.create(GIB), lab.create(GIB));
     let name = lab.image_name(&disk);
     let id = lab.image_id(&disk);
-    lab.world.add_to_group(&name, "backup/nightly");
-    lab.world.set_groups_open(false);
+    lab.sim.add_to_group(&name, "backup/nightly");
+    lab.sim.set_groups_open(false);
     delete(&lab, &disk);
     delete(&lab, &other);
     lab.settle();
-    let left = lab.world.snapshot();
+    let left = lab.sim.snapshot();
     assert_eq!(left.images.keys().collect::<Vec<_>>(), [&name]);
     assert!(left.trash.is_empty(), "{:?}", left.trash);
     let mut failures = Vec::new();
@@ -63,6 +61,6 @@ fn a_disk_that_cannot_leave_its_group_is_kept_until_it_can() {
     let remove =
         "rbd group image rm --group-pool backup --group nightly --image-pool rbd --image-id";
     assert_says(&failures.concat(), &[&format!("'{remove} {id}'")]);
-    lab.world.set_groups_open(true);
+    lab.sim.set_groups_open(true);
     lab.clear();
 }

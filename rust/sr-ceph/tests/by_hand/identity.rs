@@ -1,8 +1,8 @@
 //! Images that have another id, another name, or none.
 
 use nix::libc;
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
-use support::{repository, B};
+use sr_ceph::faults::{Calls, Faults, FaultyPool, Mode, Plan};
+use support::{ceph_sr, B};
 
 use super::*;
 
@@ -35,8 +35,8 @@ fn assert_whole(lab: &Lab, disk: &Uuid, snapshot: &Uuid) {
 #[test]
 fn a_scan_takes_over_an_image_that_was_migrated_in_place() {
     let (lab, disk, snapshot, name) = family();
-    let id = lab.world.prepare_migration(&name).unwrap();
-    lab.world.commit_migration(&name);
+    let id = lab.sim.prepare_migration(&name).unwrap();
+    lab.sim.commit_migration(&name);
     // The family's clone is made of a snapshot that migration moves with it; the model forgets it.
     lab.scan(A).unwrap();
     assert_eq!(lab.image_id(&disk), id);
@@ -48,8 +48,8 @@ fn a_scan_takes_over_an_image_that_was_migrated_in_place() {
 fn a_migration_under_way_is_named_and_its_disk_left_alone() {
     for abort in [false, true] {
         let (lab, disk, snapshot, name) = family();
-        lab.world.prepare_migration(&name).unwrap();
-        let before = lab.world.snapshot();
+        lab.sim.prepare_migration(&name).unwrap();
+        let before = lab.sim.snapshot();
         let new = Uuid::new_v4();
         for refusal in [
             refused(&lab, |sr| sr.activate_vdi(&disk, true)),
@@ -71,12 +71,12 @@ fn a_migration_under_way_is_named_and_its_disk_left_alone() {
         assert_says(&waiting(&lab).concat(), &["rbd migration abort"]);
         lab.settle();
         assert_eq!(lab.keys("op."), [""; 0]);
-        let after = lab.world.snapshot();
+        let after = lab.sim.snapshot();
         assert_eq!((after.images, after.trash), (before.images, before.trash));
         if abort {
-            lab.world.abort_migration(&name);
+            lab.sim.abort_migration(&name);
         } else {
-            lab.world.commit_migration(&name);
+            lab.sim.commit_migration(&name);
         }
         assert_whole(&lab, &disk, &snapshot);
     }
@@ -85,8 +85,8 @@ fn a_migration_under_way_is_named_and_its_disk_left_alone() {
 #[test]
 fn a_disk_migrated_since_the_last_scan_is_deleted_whole() {
     let (lab, disk, snapshot, name) = family();
-    lab.world.prepare_migration(&name).unwrap();
-    lab.world.commit_migration(&name);
+    lab.sim.prepare_migration(&name).unwrap();
+    lab.sim.commit_migration(&name);
     let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
     assert_says(&refusal, &["'xe sr-scan uuid="]);
     delete(&lab, &disk);
@@ -98,9 +98,9 @@ fn a_disk_migrated_since_the_last_scan_is_deleted_whole() {
 fn a_deleted_disk_whose_image_was_migrated_keeps_its_snapshot() {
     let (lab, disk, snapshot, name) = family();
     delete(&lab, &disk);
-    lab.world.prepare_migration(&name).unwrap();
+    lab.sim.prepare_migration(&name).unwrap();
     lab.scan(A).unwrap();
-    lab.world.commit_migration(&name);
+    lab.sim.commit_migration(&name);
     lab.scan(A).unwrap();
     assert_eq!(lab.content(&snapshot), Some(1));
     assert_eq!(lab.keys("hidden.").len(), 1);
@@ -111,8 +111,8 @@ fn a_deleted_disk_whose_image_was_migrated_keeps_its_snapshot() {
 fn an_image_migrated_under_a_claim_is_taken_over_after_its_end() {
     let (lab, disk, _, name) = family();
     lab.activate(A, &disk).unwrap();
-    lab.world.prepare_migration(&name).unwrap();
-    lab.world.commit_migration(&name);
+    lab.sim.prepare_migration(&name).unwrap();
+    lab.sim.commit_migration(&name);
     let scan = lab.scan(B).unwrap();
     assert_eq!(scan.vdis.len(), 3);
     assert_says(&scan.warnings.concat(), &["unless the disk is in use"]);
@@ -125,7 +125,7 @@ fn an_image_migrated_under_a_claim_is_taken_over_after_its_end() {
 #[test]
 fn a_disk_migrated_to_another_pool_stays_listed_until_it_is_back() {
     let (lab, disk, snapshot, name) = family();
-    lab.world.migrate_away(&name);
+    lab.sim.migrate_away(&name);
     let before = lab.record(&disk);
     let scan = lab.scan(A).unwrap();
     assert_eq!(scan.vdis.len(), 3);
@@ -134,7 +134,7 @@ fn a_disk_migrated_to_another_pool_stays_listed_until_it_is_back() {
     let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
     assert_says(&refusal, &[&back]);
     assert_eq!(lab.record(&disk).unwrap().volume, before.unwrap().volume);
-    lab.world.migrate_back(&name);
+    lab.sim.migrate_back(&name);
     lab.scan(A).unwrap();
     assert_whole(&lab, &disk, &snapshot);
 }
@@ -142,7 +142,7 @@ fn a_disk_migrated_to_another_pool_stays_listed_until_it_is_back() {
 #[test]
 fn an_image_imported_over_with_its_image_meta_is_taken_over() {
     let (lab, disk, snapshot, name) = family();
-    let id = lab.world.import_over(&name, true).unwrap();
+    let id = lab.sim.import_over(&name, true).unwrap();
     lab.scan(A).unwrap();
     assert_eq!(lab.image_id(&disk), id);
     assert_whole(&lab, &disk, &snapshot);
@@ -151,8 +151,8 @@ fn an_image_imported_over_with_its_image_meta_is_taken_over() {
 #[test]
 fn an_image_that_is_still_imported_is_not_taken_over() {
     let (lab, disk, snapshot, name) = family();
-    lab.world.import_over(&name, true).unwrap();
-    let importer = lab.world.open_by_hand(&name);
+    lab.sim.import_over(&name, true).unwrap();
+    let importer = lab.sim.open_by_hand(&name);
     let before = lab.record(&disk);
     let scan = lab.scan(A).unwrap();
     assert_eq!(scan.vdis.len(), 3);
@@ -160,7 +160,7 @@ fn an_image_that_is_still_imported_is_not_taken_over() {
     let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
     assert_says(&refusal, &[&importer, "may still be imported"]);
     assert_eq!(lab.record(&disk), before);
-    lab.world.close_by_hand(&importer);
+    lab.sim.close_by_hand(&importer);
     lab.scan(A).unwrap();
     assert_whole(&lab, &disk, &snapshot);
 }
@@ -169,15 +169,15 @@ fn an_image_that_is_still_imported_is_not_taken_over() {
 fn a_scan_whose_reads_fail_drops_no_vdi() {
     for nth in 0.. {
         let (lab, disk, _, name) = family();
-        lab.world.import_over(&name, false).unwrap();
+        lab.sim.import_over(&name, false).unwrap();
         let process = lab.process(A);
         let faults = Faults::plan(Plan {
             calls: Calls::Reads,
             nth,
             mode: Mode::Fails(libc::ETIMEDOUT),
         });
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
-        let scan = repository(&cluster, &process.host, lab.sr).scan(&[]);
+        let pool = FaultyPool::new(&process.pool, &faults);
+        let scan = ceph_sr(&pool, &process.host, lab.sr).scan(&[]);
         if let Ok(scan) = scan {
             assert_eq!(scan.vdis.len(), 3, "read {nth}: {:?}", faults.hit());
         }
@@ -196,8 +196,8 @@ fn a_scan_whose_reads_fail_drops_no_vdi() {
 #[test]
 fn an_image_of_the_same_name_without_image_meta_is_not_taken_over() {
     let (lab, disk, snapshot, name) = family();
-    let id = lab.world.import_over(&name, false).unwrap();
-    let before = lab.world.snapshot();
+    let id = lab.sim.import_over(&name, false).unwrap();
+    let before = lab.sim.snapshot();
     let scan = lab.scan(A).unwrap();
     assert_eq!(scan.vdis.len(), 3);
     let meta = format!("{{\"sr\":\"{}\",\"vdi\":\"{disk}\"}}", lab.sr);
@@ -212,9 +212,9 @@ fn an_image_of_the_same_name_without_image_meta_is_not_taken_over() {
     ] {
         assert_says(&refusal, &[&adopt]);
     }
-    assert_eq!(lab.world.snapshot().images, before.images);
+    assert_eq!(lab.sim.snapshot().images, before.images);
     // What it prints is what makes the image the disk again.
-    lab.world.set_image_meta(&name, Some(&meta));
+    lab.sim.set_image_meta(&name, Some(&meta));
     lab.scan(A).unwrap();
     assert_whole(&lab, &disk, &snapshot);
 }
@@ -223,18 +223,18 @@ fn an_image_of_the_same_name_without_image_meta_is_not_taken_over() {
 fn a_foreign_image_of_a_deleted_disks_name_is_left_alone() {
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);
-    lab.world.remove_image(&name);
-    let foreign = lab.world.create_foreign_image(&name, GIB);
+    lab.sim.remove_image(&name);
+    let foreign = lab.sim.create_foreign_image(&name, GIB);
     delete(&lab, &disk);
     lab.settle();
-    assert_eq!(lab.world.snapshot().images, [(name, foreign)].into());
+    assert_eq!(lab.sim.snapshot().images, [(name, foreign)].into());
 }
 
 #[test]
 fn a_snapshot_that_an_imported_image_lacks_is_missing_and_no_other() {
     let (lab, disk, snapshot, name) = family();
-    lab.world.remove_snapshots(&name);
-    lab.world.import_over(&name, true).unwrap();
+    lab.sim.remove_snapshots(&name);
+    lab.sim.import_over(&name, true).unwrap();
     lab.scan(A).unwrap();
     let refusal = refused(&lab, |sr| sr.activate_vdi(&snapshot, false));
     assert_says(&refusal, &["has no snapshot"]);
@@ -246,7 +246,7 @@ fn a_snapshot_that_an_imported_image_lacks_is_missing_and_no_other() {
 #[test]
 fn a_renamed_disk_works_under_its_new_name_and_is_deleted() {
     let (lab, disk, snapshot, name) = family();
-    lab.world.rename_image(&name, "vm-db");
+    lab.sim.rename_image(&name, "vm-db");
     assert_whole(&lab, &disk, &snapshot);
 }
 
@@ -254,8 +254,8 @@ fn a_renamed_disk_works_under_its_new_name_and_is_deleted() {
 fn a_scan_keeps_the_disks_of_a_pool_that_lost_its_directory() {
     let (lab, disk, snapshot, name) = family();
     let (id, count) = (lab.image_id(&disk), lab.vdis(A).len());
-    let listed = lab.world.snapshot().images;
-    lab.world.lose_directory();
+    let listed = lab.sim.snapshot().images;
+    lab.sim.lose_directory();
     let scan = lab.scan(A).unwrap();
     assert_eq!(scan.vdis.len(), count);
     let length = name.len();
@@ -265,7 +265,7 @@ fn a_scan_keeps_the_disks_of_a_pool_that_lost_its_directory() {
     let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
     assert_says(&refusal, &[&command]);
     for id in listed.values() {
-        lab.world.list_again(id);
+        lab.sim.list_again(id);
     }
     assert_whole(&lab, &disk, &snapshot);
 }
@@ -274,11 +274,11 @@ fn a_scan_keeps_the_disks_of_a_pool_that_lost_its_directory() {
 fn a_scan_keeps_a_clone_in_the_trash_whose_parent_is_gone() {
     let (lab, disk, snapshot, _) = family();
     let clone = lab.clone_of(&snapshot);
-    lab.world.lose_header(&lab.image_id(&disk));
+    lab.sim.lose_header(&lab.image_id(&disk));
     let (name, id) = (lab.image_name(&clone), lab.image_id(&clone));
     let refusal = refused(&lab, |sr| sr.activate_vdi(&clone, true));
     assert_says(&refusal, &[&format!("listomapvals rbd_header.{id}'")]);
-    lab.world.move_to_trash(&name);
+    lab.sim.move_to_trash(&name);
     let scan = lab.scan(A).unwrap();
     assert!(scan.vdis.iter().any(|vdi| vdi.uuid == clone));
     assert_says(

@@ -1,14 +1,14 @@
 //! What is deleted of an image that has another id now, before a scan could take the image over.
 
 use super::*;
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
+use sr_ceph::faults::{Calls, Faults, FaultyPool, Mode, Plan};
 use sr_ceph::host::Host;
-use support::{repository, B};
+use support::{ceph_sr, B};
 
 /// `rbd migration prepare`, `execute` and `commit`.
 fn migrate(lab: &Lab, name: &str) {
-    lab.world.prepare_migration(name).unwrap();
-    lab.world.commit_migration(name);
+    lab.sim.prepare_migration(name).unwrap();
+    lab.sim.commit_migration(name);
 }
 
 /// A disk that was reverted to its snapshot: the snapshot is in another image than the disk.
@@ -44,13 +44,13 @@ fn a_snapshot_of_a_moved_image_is_deleted_while_its_disk_is_resized() {
         nth: 1,
         mode: Mode::KilledBefore,
     });
-    let cluster = FaultyCluster::new(&process.cluster, &faults);
-    let sr = repository(&cluster, &process.host, lab.sr);
+    let pool = FaultyPool::new(&process.pool, &faults);
+    let sr = ceph_sr(&pool, &process.host, lab.sr);
     sr.resize_vdi(&disk, i128::from(2 * GIB)).unwrap_err();
     assert_eq!(lab.keys("op.").len(), 1);
     migrate(&lab, &lab.image_name(&disk));
     delete(&lab, &snapshot);
-    lab.world.kill(process.host.owner());
+    lab.sim.kill(process.host.owner());
     assert_eq!(lab.vdis(B).len(), 1);
     assert_eq!(lab.content(&disk), Some(1));
     lab.clear();
@@ -84,16 +84,16 @@ fn an_image_that_is_replaced_during_its_migration_is_deleted_after_it() {
     for abort in [false, true] {
         let (lab, disk, snapshot) = reverted();
         let name = lab.image_name(&disk);
-        lab.world.prepare_migration(&name).unwrap();
+        lab.sim.prepare_migration(&name).unwrap();
         lab.run(A, |sr| sr.revert_vdi(&disk, &snapshot)).unwrap();
         assert_eq!(lab.keys("op.").len(), 1);
         let new = Uuid::new_v4();
         let refusal = refused(&lab, |sr| sr.snapshot_vdi(&disk, &new));
         assert_says(&refusal, &["rbd migration abort"]);
         if abort {
-            lab.world.abort_migration(&name);
+            lab.sim.abort_migration(&name);
         } else {
-            lab.world.commit_migration(&name);
+            lab.sim.commit_migration(&name);
         }
         assert_eq!(lab.content(&disk), Some(1));
         lab.clear();
@@ -136,14 +136,14 @@ fn a_disk_whose_deletion_is_refused_keeps_its_reset_point() {
     let (lab, disk) = Lab::with_disk();
     lab.run(A, |sr| sr.reset_vdi(&disk)).unwrap();
     let name = lab.image_name(&disk);
-    lab.world.prepare_migration(&name).unwrap();
+    lab.sim.prepare_migration(&name).unwrap();
     let before = lab.record(&disk);
     assert_says(
         &refused(&lab, |sr| sr.delete_vdi(&disk)),
         &["rbd migration abort"],
     );
     assert_eq!(lab.record(&disk), before);
-    lab.world.commit_migration(&name);
+    lab.sim.commit_migration(&name);
     delete(&lab, &disk);
     lab.clear();
 }
@@ -152,13 +152,13 @@ fn a_disk_whose_deletion_is_refused_keeps_its_reset_point() {
 fn a_disk_whose_image_is_still_imported_is_not_deleted() {
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);
-    lab.world.import_over(&name, true).unwrap();
-    let importer = lab.world.open_by_hand(&name);
-    let before = (lab.record(&disk), lab.world.snapshot());
+    lab.sim.import_over(&name, true).unwrap();
+    let importer = lab.sim.open_by_hand(&name);
+    let before = (lab.record(&disk), lab.sim.snapshot());
     let refusal = refused(&lab, |sr| sr.delete_vdi(&disk));
     assert_says(&refusal, &[&importer, "may still be imported"]);
-    assert_eq!((lab.record(&disk), lab.world.snapshot()), before);
-    lab.world.close_by_hand(&importer);
+    assert_eq!((lab.record(&disk), lab.sim.snapshot()), before);
+    lab.sim.close_by_hand(&importer);
     delete(&lab, &disk);
     lab.clear();
 }

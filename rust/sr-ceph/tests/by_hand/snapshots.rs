@@ -1,6 +1,6 @@
 //! Snapshots that were made, protected, limited or removed.
 
-use sr_ceph::cluster::Origin;
+use sr_ceph::pool::Origin;
 
 use super::*;
 
@@ -9,13 +9,13 @@ fn a_protected_snapshot_is_not_deleted_and_the_refusal_says_how() {
     let (lab, disk) = Lab::with_disk();
     let snapshot = lab.snapshot(&disk);
     let name = lab.image_name(&disk);
-    lab.world.protect_snapshots(&name, true);
-    let before = lab.world.snapshot();
+    lab.sim.protect_snapshots(&name, true);
+    let before = lab.sim.snapshot();
     let refusal = refused(&lab, |sr| sr.delete_vdi(&snapshot));
     let unprotect = format!("'rbd snap unprotect rbd/{name}@{snapshot}'");
     assert_says(&refusal, &[&unprotect, "rbd children"]);
-    assert_eq!(lab.world.snapshot(), before);
-    lab.world.protect_snapshots(&name, false);
+    assert_eq!(lab.sim.snapshot(), before);
+    lab.sim.protect_snapshots(&name, false);
     delete(&lab, &snapshot);
     lab.clear();
 }
@@ -25,17 +25,17 @@ fn a_disk_whose_base_is_protected_is_not_deleted_half() {
     let (lab, disk) = Lab::with_disk();
     lab.clone_of(&disk);
     let name = lab.image_name(&disk);
-    lab.world.protect_snapshots(&name, true);
-    let before = lab.world.snapshot();
+    lab.sim.protect_snapshots(&name, true);
+    let before = lab.sim.snapshot();
     let refusal = refused(&lab, |sr| sr.delete_vdi(&disk));
     assert_says(
         &refusal,
         &[&format!("'rbd snap unprotect rbd/{name}@clone.")],
     );
-    assert_eq!(lab.world.snapshot(), before);
+    assert_eq!(lab.sim.snapshot(), before);
     lab.write(&disk, 2); // the base is stale
     lab.scan(A).unwrap();
-    lab.world.protect_snapshots(&name, false);
+    lab.sim.protect_snapshots(&name, false);
     lab.clear();
 }
 
@@ -43,12 +43,12 @@ fn a_disk_whose_base_is_protected_is_not_deleted_half() {
 fn each_foreign_snapshot_of_a_deleted_disk_is_listed_with_its_removal() {
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);
-    lab.world.snapshot_by_hand(&name, "kept", Origin::User);
-    lab.world.protect_snapshots(&name, true);
-    lab.world.snapshot_by_hand(&name, "by-hand", Origin::User);
+    lab.sim.snapshot_by_hand(&name, "kept", Origin::User);
+    lab.sim.protect_snapshots(&name, true);
+    lab.sim.snapshot_by_hand(&name, "by-hand", Origin::User);
     let group = Origin::Group("rbd/nightly@monday".to_owned());
-    lab.world.snapshot_by_hand(&name, ".group.1_a_b", group);
-    lab.world
+    lab.sim.snapshot_by_hand(&name, ".group.1_a_b", group);
+    lab.sim
         .snapshot_by_hand(&name, ".mirror.primary.x", Origin::Mirror);
     delete(&lab, &disk);
     lab.settle();
@@ -64,7 +64,7 @@ fn each_foreign_snapshot_of_a_deleted_disk_is_listed_with_its_removal() {
             &format!("'rbd mirror image disable rbd/{name}'"),
         ],
     );
-    lab.world.remove_snapshots(&name);
+    lab.sim.remove_snapshots(&name);
     lab.clear();
 }
 
@@ -73,7 +73,7 @@ fn clones_made_by_hand_keep_a_deleted_snapshot_and_are_named() {
     let (lab, disk) = Lab::with_disk();
     let snapshot = lab.snapshot(&disk);
     let name = lab.image_name(&disk);
-    lab.world.clone_by_hand(&name, "by-hand");
+    lab.sim.clone_by_hand(&name, "by-hand");
     delete(&lab, &snapshot);
     delete(&lab, &disk);
     lab.settle();
@@ -86,14 +86,14 @@ fn clones_made_by_hand_keep_a_deleted_snapshot_and_are_named() {
         )],
     );
     let clone = lab
-        .world
+        .sim
         .snapshot()
         .images
         .into_keys()
         .find(|n| n.starts_with("by-hand"));
-    lab.world.flatten_by_hand(&clone.unwrap());
+    lab.sim.flatten_by_hand(&clone.unwrap());
     lab.settle();
-    assert_eq!(lab.world.snapshot().images.len(), 1);
+    assert_eq!(lab.sim.snapshot().images.len(), 1);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_snapshot_limit_is_named_and_leaves_nothing_unfinished() {
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);
     lab.snapshot(&disk);
-    lab.world.limit_snapshots(&name, Some(1));
+    lab.sim.limit_snapshots(&name, Some(1));
     let new = Uuid::new_v4();
     for refusal in [
         refused(&lab, |sr| sr.snapshot_vdi(&disk, &new)),
@@ -112,8 +112,8 @@ fn a_snapshot_limit_is_named_and_leaves_nothing_unfinished() {
         assert_says(&refusal, &["limit of 1", &command]);
     }
     assert_eq!(lab.keys("op."), [""; 0]);
-    assert_eq!(lab.world.snapshot().images.len(), 1);
-    lab.world.limit_snapshots(&name, None);
+    assert_eq!(lab.sim.snapshot().images.len(), 1);
+    lab.sim.limit_snapshots(&name, None);
     lab.snapshot(&disk);
     lab.clear();
 }
@@ -122,7 +122,7 @@ fn a_snapshot_limit_is_named_and_leaves_nothing_unfinished() {
 fn a_snapshot_removed_by_hand_is_refused_and_can_be_destroyed() {
     let (lab, disk) = Lab::with_disk();
     let snapshot = lab.snapshot(&disk);
-    lab.world.remove_snapshots(&lab.image_name(&disk));
+    lab.sim.remove_snapshots(&lab.image_name(&disk));
     let new = Uuid::new_v4();
     for refusal in [
         refused(&lab, |sr| sr.activate_vdi(&snapshot, false)),
@@ -143,7 +143,7 @@ fn a_snapshot_removed_by_hand_is_refused_and_can_be_destroyed() {
 fn a_clone_is_taken_anew_if_its_base_was_removed_by_hand() {
     let (lab, disk) = Lab::with_disk();
     lab.clone_of(&disk);
-    lab.world.remove_snapshots(&lab.image_name(&disk));
+    lab.sim.remove_snapshots(&lab.image_name(&disk));
     let second = lab.clone_of(&disk);
     assert_eq!(lab.content(&second), Some(1));
     lab.clear();
@@ -154,7 +154,7 @@ fn a_disk_flattened_by_hand_counts_no_parents() {
     let (lab, disk) = Lab::with_disk();
     let snapshot = lab.snapshot(&disk);
     let clone = lab.clone_of(&snapshot);
-    lab.world.flatten_by_hand(&lab.image_name(&clone));
+    lab.sim.flatten_by_hand(&lab.image_name(&clone));
     let of_clone = lab.snapshot(&clone);
     assert_eq!(lab.record(&of_clone).unwrap().depth, 0);
     delete(&lab, &disk);

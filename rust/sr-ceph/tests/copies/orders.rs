@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sr_ceph::memory::{Snapshot, World};
+use sr_ceph::memory::{Sim, Snapshot};
 use uuid::Uuid;
 
 use crate::support::{new_disk, Lab, A, GIB};
@@ -36,7 +36,7 @@ fn vdi(number: usize) -> Uuid {
 impl Grown {
     fn new(tree: &Tree) -> Self {
         let lab = Lab {
-            world: World::new(),
+            sim: Sim::new(),
             sr: Uuid::from_u128(0),
         };
         lab.run(A, |sr| sr.create_sr("ceph", "")).unwrap();
@@ -101,7 +101,7 @@ impl Grown {
             let kept = (!gone.contains(&number)).then_some(*content);
             assert_eq!(self.lab.content(&vdi(number)), kept, "VDI {number}");
         }
-        let mut pool = self.lab.world.snapshot();
+        let mut pool = self.lab.sim.snapshot();
         for value in pool.objects.values_mut().flat_map(|o| o.values_mut()) {
             value.clear(); // no two writes are alike
         }
@@ -110,7 +110,7 @@ impl Grown {
 
     fn check_empty(&self) {
         self.lab.settle();
-        let pool = self.lab.world.snapshot();
+        let pool = self.lab.sim.snapshot();
         assert!(pool.images.is_empty(), "{:?}", pool.images);
         assert!(pool.sizes.is_empty(), "{:?}", pool.sizes);
         assert_eq!(self.lab.keys("hidden."), [""; 0]);

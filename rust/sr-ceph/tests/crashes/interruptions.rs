@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use sr_ceph::faults::Faults;
 
-use crate::support::scene::{Operation, Scene, Setting};
-use crate::support::{repository, A, B, GIB};
+use crate::support::fixture::{Fixture, Operation, Setting};
+use crate::support::{ceph_sr, A, B, GIB};
 use crate::{at, count};
 
 #[test]
@@ -46,41 +46,41 @@ fn interruptions(stride: usize) {
 }
 
 fn interrupt((setting, operation): (Setting, Operation), intruder: Operation, nth: usize) {
-    let scene = Scene::new(setting);
-    let other = scene.lab.process(B);
-    let process = scene.lab.process(A);
+    let fixture = Fixture::new(setting);
+    let other = fixture.lab.process(B);
+    let process = fixture.lab.process(A);
     let outcome = Cell::new(None);
     let faults = Faults::interrupted(nth, || {
-        let sr = repository(&other.cluster, &other.host, scene.lab.sr);
-        outcome.set(Some(scene.perform_on(B, intruder, &sr).is_ok()));
-        scene.check_writers();
+        let sr = ceph_sr(&other.pool, &other.host, fixture.lab.sr);
+        outcome.set(Some(fixture.perform_on(B, intruder, &sr).is_ok()));
+        fixture.check_writers();
     });
-    let result = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));
-    scene.check_writers();
-    scene.check_purges();
+    let result = fixture.as_process(&process, &faults, |sr| fixture.perform(operation, &sr));
+    fixture.check_writers();
+    fixture.check_purges();
     let done = |wanted| {
         (operation == wanted && result.is_ok())
             || (intruder == wanted && outcome.get() == Some(true))
     };
-    let record = |vdi| scene.lab.record(vdi);
+    let record = |vdi| fixture.lab.record(vdi);
     for (deletion, vdi) in [
-        (Operation::Delete, &scene.vdi),
-        (Operation::DeleteSnapshot, &scene.snapshot),
-        (Operation::DeleteClone, &scene.clone),
+        (Operation::Delete, &fixture.vdi),
+        (Operation::DeleteSnapshot, &fixture.snapshot),
+        (Operation::DeleteClone, &fixture.clone),
     ] {
         if done(deletion) {
             assert_eq!(record(vdi), None, "a deleted VDI is back");
         }
     }
     if Operation::ALL.into_iter().any(|o| o.creates() && done(o)) {
-        assert!(record(&scene.created).is_some(), "a created VDI is lost");
+        assert!(record(&fixture.created).is_some(), "a created VDI is lost");
     }
     if done(Operation::Resize) && !done(Operation::Delete) && !done(Operation::Revert) {
-        assert_eq!(record(&scene.vdi).unwrap().size, 2 * GIB);
+        assert_eq!(record(&fixture.vdi).unwrap().size, 2 * GIB);
     }
-    scene.lab.let_leases_end();
-    scene.lab.scan(B).map(|_| ()).unwrap();
-    scene.check_clean();
-    scene.check_host();
-    scene.check_end();
+    fixture.lab.let_leases_end();
+    fixture.lab.scan(B).map(|_| ()).unwrap();
+    fixture.check_clean();
+    fixture.check_host();
+    fixture.check_end();
 }

@@ -3,7 +3,7 @@
 use sr_ceph::faults::{Calls, Faults, Mode};
 use sr_ceph::Error;
 
-use crate::support::scene::{Operation, Scene, Setting};
+use crate::support::fixture::{Fixture, Operation, Setting};
 use crate::support::{A, B};
 use crate::{at, by_xapi, count, plan};
 
@@ -26,19 +26,20 @@ fn a_request_that_arrives_after_recovery_changes_nothing_that_a_journal_covers()
         let (setting, operation) = case;
         for nth in 0..count((setting, operation, false)).0 {
             at(&format!("{case:?} {nth}"), || {
-                let scene = Scene::new(setting);
-                let process = scene.lab.process(A);
+                let fixture = Fixture::new(setting);
+                let process = fixture.lab.process(A);
                 let faults = Faults::plan(plan(Calls::Changes, nth, Mode::Late));
-                let _told = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));
+                let _told =
+                    fixture.as_process(&process, &faults, |sr| fixture.perform(operation, &sr));
                 // The journal's first entry arrives late and finds nobody: that is a crash.
                 if nth == 0 || by_xapi(&faults) {
                     faults.deliver();
                 }
-                scene.lab.let_leases_end();
-                scene.lab.scan(B).map(|_| ()).unwrap();
-                let recovered = scene.lab.world.snapshot();
+                fixture.lab.let_leases_end();
+                fixture.lab.scan(B).map(|_| ()).unwrap();
+                let recovered = fixture.lab.sim.snapshot();
                 faults.deliver();
-                assert_eq!(scene.lab.world.snapshot(), recovered);
+                assert_eq!(fixture.lab.sim.snapshot(), recovered);
             });
         }
     }
@@ -49,19 +50,19 @@ fn a_release_that_arrives_late_does_not_free_a_disk_that_is_in_use_again() {
     let operation = Operation::Deactivate;
     let mut releases = 0;
     for nth in 0..count((Setting::Running, operation, false)).0 {
-        let scene = Scene::new(Setting::Running);
-        let process = scene.lab.process(A);
+        let fixture = Fixture::new(Setting::Running);
+        let process = fixture.lab.process(A);
         let faults = Faults::plan(plan(Calls::Changes, nth, Mode::Late));
-        let told = scene.as_process(&process, &faults, |sr| scene.perform(operation, &sr));
+        let told = fixture.as_process(&process, &faults, |sr| fixture.perform(operation, &sr));
         // A release without an answer is sent again: the first one is what arrives late.
         let released = faults.hit() == Some("swap");
         assert_eq!(told.is_ok(), released);
         releases += usize::from(released);
-        scene.lab.activate(A, &scene.vdi).unwrap();
+        fixture.lab.activate(A, &fixture.vdi).unwrap();
         faults.deliver();
         for refused in [
-            scene.lab.run(B, |sr| sr.delete_vdi(&scene.vdi)),
-            scene.lab.activate(B, &scene.vdi).map(|_| ()),
+            fixture.lab.run(B, |sr| sr.delete_vdi(&fixture.vdi)),
+            fixture.lab.activate(B, &fixture.vdi).map(|_| ()),
         ] {
             let refused_for_use = matches!(refused, Err(Error::VdiInUse { .. }));
             assert!(refused_for_use, "{nth}: {refused:?}");
@@ -74,13 +75,19 @@ fn a_release_that_arrives_late_does_not_free_a_disk_that_is_in_use_again() {
 fn a_disk_that_is_deleted_while_a_scan_begins_does_not_come_back() {
     // Before each of the two reads of which the list is made.
     for nth in 0..2 {
-        let scene = Scene::new(Setting::Disk);
-        let process = scene.lab.process(A);
+        let fixture = Fixture::new(Setting::Disk);
+        let process = fixture.lab.process(A);
         let faults = Faults::interrupted(nth, || {
-            scene.lab.run(B, |sr| sr.delete_vdi(&scene.vdi)).unwrap();
+            fixture
+                .lab
+                .run(B, |sr| sr.delete_vdi(&fixture.vdi))
+                .unwrap();
         });
-        let scan = scene.as_process(&process, &faults, |sr| sr.scan(&[]));
+        let scan = fixture.as_process(&process, &faults, |sr| sr.scan(&[]));
         let vdis = scan.unwrap().vdis;
-        assert!(vdis.iter().all(|vdi| vdi.uuid != scene.vdi), "before {nth}");
+        assert!(
+            vdis.iter().all(|vdi| vdi.uuid != fixture.vdi),
+            "before {nth}"
+        );
     }
 }

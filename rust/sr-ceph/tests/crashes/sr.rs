@@ -1,16 +1,16 @@
 //! Creating and deleting an SR.
 
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, Mode};
+use sr_ceph::faults::{Calls, Faults, FaultyPool, Mode};
 use sr_ceph::sr::probe::find_srs;
 use sr_ceph::Error;
 use uuid::Uuid;
 
-use crate::support::{new_disk, repository, Lab, A, B, GIB};
+use crate::support::{ceph_sr, new_disk, Lab, A, B, GIB};
 use crate::{at, plan};
 
 /// A pool is as it was before there was an SR.
 fn check_gone(lab: &Lab) {
-    let pool = lab.world.snapshot();
+    let pool = lab.sim.snapshot();
     assert!(!pool.objects.contains_key(&lab.catalogue()));
     assert!(pool
         .objects
@@ -24,8 +24,8 @@ fn creating_an_sr_can_be_repeated_or_undone_whatever_call_it_died_in() {
     let steps = {
         let lab = Lab::bare();
         let (process, faults) = (lab.process(A), Faults::none());
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
-        repository(&cluster, &process.host, lab.sr)
+        let pool = FaultyPool::new(&process.pool, &faults);
+        ceph_sr(&pool, &process.host, lab.sr)
             .create_sr("ceph", "")
             .unwrap();
         faults.changes()
@@ -37,10 +37,10 @@ fn creating_an_sr_can_be_repeated_or_undone_whatever_call_it_died_in() {
                     let lab = Lab::bare();
                     let process = lab.process(A);
                     let faults = Faults::plan(plan(Calls::Changes, nth, mode));
-                    let cluster = FaultyCluster::new(&process.cluster, &faults);
-                    let sr = repository(&cluster, &process.host, lab.sr);
+                    let pool = FaultyPool::new(&process.pool, &faults);
+                    let sr = ceph_sr(&pool, &process.host, lab.sr);
                     let told = sr.create_sr("ceph", "").is_ok();
-                    let found = find_srs(&lab.world.client()).unwrap().len();
+                    let found = find_srs(&lab.sim.client()).unwrap().len();
                     assert!(!told || found == 1);
                     faults.deliver();
                     if repeated {
@@ -48,11 +48,11 @@ fn creating_an_sr_can_be_repeated_or_undone_whatever_call_it_died_in() {
                             Ok(()) | Err(Error::SrExists { .. }) => {}
                             Err(e) => panic!("{e}"),
                         }
-                        assert_eq!(find_srs(&lab.world.client()).unwrap().len(), 1);
+                        assert_eq!(find_srs(&lab.sim.client()).unwrap().len(), 1);
                         lab.create(GIB);
                         let vdi = *lab.vdis(B).keys().next().unwrap();
                         lab.run(B, |sr| sr.delete_vdi(&vdi)).unwrap();
-                        lab.world.run_manager();
+                        lab.sim.run_manager();
                     }
                     lab.run(B, |sr| sr.delete_sr()).unwrap();
                     check_gone(&lab);
@@ -67,10 +67,8 @@ fn deleting_an_sr_can_be_repeated_or_given_up_whatever_call_it_died_in() {
     let steps = {
         let lab = Lab::new();
         let (process, faults) = (lab.process(A), Faults::none());
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
-        repository(&cluster, &process.host, lab.sr)
-            .delete_sr()
-            .unwrap();
+        let pool = FaultyPool::new(&process.pool, &faults);
+        ceph_sr(&pool, &process.host, lab.sr).delete_sr().unwrap();
         faults.changes()
     };
     for nth in 0..steps {
@@ -80,17 +78,17 @@ fn deleting_an_sr_can_be_repeated_or_given_up_whatever_call_it_died_in() {
                     let lab = Lab::new();
                     let process = lab.process(A);
                     let faults = Faults::plan(plan(Calls::Changes, nth, mode));
-                    let cluster = FaultyCluster::new(&process.cluster, &faults);
-                    let sr = repository(&cluster, &process.host, lab.sr);
+                    let pool = FaultyPool::new(&process.pool, &faults);
+                    let sr = ceph_sr(&pool, &process.host, lab.sr);
                     let told = sr.delete_sr().is_ok();
-                    let left = lab.world.object(&lab.catalogue()).is_some();
+                    let left = lab.sim.object(&lab.catalogue()).is_some();
                     assert!(!(told && left));
                     if given_up && left {
                         lab.run(B, |sr| sr.attach_sr()).unwrap();
                         let vdi = lab.create(GIB);
                         faults.deliver();
                         assert!(lab.vdis(B).contains_key(&vdi), "a disk is lost");
-                        let found = find_srs(&lab.world.client()).unwrap();
+                        let found = find_srs(&lab.sim.client()).unwrap();
                         assert_eq!(found.len(), 1, "the SR cannot be found again");
                         return;
                     }
@@ -111,12 +109,12 @@ fn a_disk_made_while_its_sr_is_being_deleted_is_never_lost() {
         let vdi = Uuid::new_v4();
         let made = std::cell::Cell::new(false);
         let faults = Faults::interrupted(nth, || {
-            let sr = repository(&other.cluster, &other.host, lab.sr);
+            let sr = ceph_sr(&other.pool, &other.host, lab.sr);
             let attached = sr.attach_sr().is_ok();
             made.set(attached && sr.create_disk(&new_disk(vdi, GIB)).is_ok());
         });
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
-        let deleted = repository(&cluster, &process.host, lab.sr).delete_sr();
+        let pool = FaultyPool::new(&process.pool, &faults);
+        let deleted = ceph_sr(&pool, &process.host, lab.sr).delete_sr();
         if made.get() {
             assert!(
                 lab.vdis(B).contains_key(&vdi),

@@ -20,7 +20,7 @@ struct Fate {
     cut: bool,
 }
 
-pub struct Pool {
+pub struct XapiPool {
     lab: Lab,
     disks: Vec<Uuid>,
     snapshots: Vec<Uuid>,
@@ -33,19 +33,19 @@ pub struct Pool {
     writes: u64,
 }
 
-impl Pool {
+impl XapiPool {
     pub fn new(old_kernels: bool) -> Self {
         let lab = Lab::new();
         for name in NAMES {
             lab.run(name, |sr| sr.attach_sr()).unwrap();
-            lab.world.set_old_kernel(name, old_kernels);
+            lab.sim.set_old_kernel(name, old_kernels);
         }
         let disks: Vec<_> = (0..DISKS).map(|_| lab.create(GIB)).collect();
         let snapshots: Vec<_> = disks.iter().map(|disk| lab.snapshot(disk)).collect();
         // A backup reads the first disk all the time.
         lab.run(NAMES[2], |sr| sr.activate_vdi(&snapshots[0], false))
             .unwrap();
-        Pool {
+        XapiPool {
             lab,
             disks,
             snapshots,
@@ -128,9 +128,9 @@ impl Pool {
         if self.used.remove(&(host, disk)).is_some() {
             // Also what the host had before the disk was reverted elsewhere, when it was dead.
             let made_for = self.disks[disk].to_string();
-            for device in self.lab.world.devices(NAMES[host]) {
+            for device in self.lab.sim.devices(NAMES[host]) {
                 if device.image_name.contains(&made_for) {
-                    self.lab.world.set_open(NAMES[host], &device.device, false);
+                    self.lab.sim.set_open(NAMES[host], &device.device, false);
                 }
             }
             self.lab.deactivate(NAMES[host], &self.disks[disk]).unwrap();
@@ -142,28 +142,28 @@ impl Pool {
     }
 
     fn happen(&mut self, event: Event) {
-        let world = &self.lab.world;
+        let sim = &self.lab.sim;
         match event {
             Event::Freeze(host) => {
-                world.freeze(NAMES[host]);
+                sim.freeze(NAMES[host]);
                 self.fates[host].frozen = true;
             }
             Event::Thaw(host) => {
-                world.thaw(NAMES[host]);
+                sim.thaw(NAMES[host]);
                 self.fates[host].frozen = false;
             }
             Event::Reboot(host) => {
-                world.reboot(NAMES[host]);
+                sim.reboot(NAMES[host]);
                 self.fates[host].frozen = false;
                 self.used.retain(|(on, _), _| *on != host);
             }
             Event::Cut { host, cut } => {
-                world.set_host_reachable(NAMES[host], !cut);
+                sim.set_host_reachable(NAMES[host], !cut);
                 self.fates[host].cut = cut;
             }
             // xapi refuses to declare a host dead that it can reach.
             Event::DeclareDead { host, hook } if self.is_silent(host) => {
-                world.declare_dead(NAMES[host], true);
+                sim.declare_dead(NAMES[host], true);
                 let other = (0..HOSTS).find(|other| *other != host && self.runs(*other));
                 if let (true, Some(other)) = (hook, other) {
                     let done = self
@@ -173,12 +173,12 @@ impl Pool {
                 }
             }
             Event::DeclareDead { .. } => {}
-            Event::Clock { host, ahead } => world.set_clock(NAMES[host], ahead),
+            Event::Clock { host, ahead } => sim.set_clock(NAMES[host], ahead),
             Event::Blocklisting(may) => {
-                world.set_may_blocklist(may);
+                sim.set_may_blocklist(may);
                 self.blocklisting = may;
             }
-            Event::Time(seconds) => world.advance_seconds(seconds),
+            Event::Time(seconds) => sim.advance_seconds(seconds),
         }
     }
 
@@ -188,11 +188,11 @@ impl Pool {
 
     /// Whether XAPI or the catalogue has the host's present life as dead.
     fn is_declared_dead(&self, host: usize) -> bool {
-        let entries = self.lab.world.object(&self.lab.catalogue()).unwrap();
+        let entries = self.lab.sim.object(&self.lab.catalogue()).unwrap();
         let record = entries.get(&format!("host.{}", NAMES[host]));
         let record = record.map(|bytes| HostRecord::parse(bytes).unwrap());
         let dead = record.is_some_and(|record| record.dead.is_some());
-        dead || self.lab.world.is_declared_dead(NAMES[host])
+        dead || self.lab.sim.is_declared_dead(NAMES[host])
     }
 
     fn activate(&mut self, host: usize, disk: usize, faults: Faults<'static>) {
@@ -206,8 +206,8 @@ impl Pool {
         });
         match done {
             Ok(mapped) => {
-                self.lab.world.set_used(NAMES[host], &vdi, true);
-                self.lab.world.set_open(NAMES[host], &mapped.device, true);
+                self.lab.sim.set_used(NAMES[host], &vdi, true);
+                self.lab.sim.set_open(NAMES[host], &mapped.device, true);
                 self.used.insert((host, disk), mapped.device);
             }
             Err(_) if faults.killed() => drop(self.killed.insert((host, disk))),
@@ -247,8 +247,8 @@ impl Pool {
         }
         match done {
             Ok(mapped) => {
-                self.lab.world.set_used(NAMES[host], &vdi, true);
-                self.lab.world.set_open(NAMES[host], &mapped.device, true);
+                self.lab.sim.set_used(NAMES[host], &vdi, true);
+                self.lab.sim.set_open(NAMES[host], &mapped.device, true);
                 self.used.insert((host, disk), mapped.device);
             }
             // What was true when it was refused may have ended since.
@@ -258,8 +258,8 @@ impl Pool {
     }
 
     /// The same pool, seen by whoever acts meanwhile.
-    fn outside(&self) -> Pool {
-        Pool {
+    fn outside(&self) -> XapiPool {
+        XapiPool {
             lab: self.lab.clone(),
             disks: self.disks.clone(),
             snapshots: self.snapshots.clone(),
@@ -273,12 +273,12 @@ impl Pool {
 
     /// The hosts whose writes to a disk the cluster applies now, frozen ones too.
     fn accepted(&self, disk: usize) -> Vec<usize> {
-        let cut_off = self.lab.world.blocklist();
+        let cut_off = self.lab.sim.blocklist();
         let image = self.lab.image_id(&self.disks[disk]);
         let using = self.used.iter().filter(|((_, of), _)| *of == disk);
         using
             .filter(|((host, _), device)| {
-                let devices = self.lab.world.devices(NAMES[*host]);
+                let devices = self.lab.sim.devices(NAMES[*host]);
                 devices.iter().any(|d| {
                     d.device == **device
                         && d.key.image_id == image
@@ -303,7 +303,7 @@ impl Pool {
                     self.writes += 1;
                     let device = &self.used[&(host, disk)];
                     self.lab
-                        .world
+                        .sim
                         .write(NAMES[host], device, self.writes)
                         .unwrap();
                     assert_eq!(self.lab.content(&vdi), Some(self.writes));
@@ -329,12 +329,12 @@ impl Pool {
                 }
             }
             Error::FenceFailed { .. } => !self.blocklisting,
-            Error::Blocklisted { address, .. } => self.lab.world.blocklist().contains(address),
+            Error::Blocklisted { address, .. } => self.lab.sim.blocklist().contains(address),
             Error::ForeignKernel { .. } => {
                 let image = self.lab.image_id(vdi);
-                let client = self.lab.world.client();
-                let watchers = sr_ceph::cluster::Cluster::watchers(&client, &image).unwrap();
-                watchers.iter().any(sr_ceph::cluster::Watcher::is_kernel)
+                let client = self.lab.sim.client();
+                let watchers = sr_ceph::pool::Pool::watchers(&client, &image).unwrap();
+                watchers.iter().any(sr_ceph::pool::Watcher::is_kernel)
             }
             _ => false,
         };
@@ -350,7 +350,7 @@ impl Pool {
         let claim = self.lab.record(vdi).unwrap().claim;
         let ours = claim.is_some_and(|claim| claim.owner.host == NAMES[host]);
         let image = self.lab.image_id(vdi);
-        let left = self.lab.world.devices(NAMES[host]).into_iter();
+        let left = self.lab.sim.devices(NAMES[host]).into_iter();
         let left: Vec<_> = left
             .filter(|d| d.key.image_id == image && !d.read_only)
             .collect();
@@ -373,7 +373,7 @@ impl Pool {
             self.stop(host, disk);
         }
         // The watch of a kernel that died before its address was known lasts so long.
-        self.lab.world.advance_seconds(31);
+        self.lab.sim.advance_seconds(31);
         for host in 0..HOSTS {
             for disk in 0..DISKS {
                 self.activate(host, disk, Faults::none());

@@ -1,13 +1,13 @@
 //! Running a command as a process of a host.
 
 use sr::xapi::{ScannedVdi, XapiVdi};
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, FaultyHost, Mode, Plan};
+use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
 use sr_ceph::host::{Host, Mapped};
-use sr_ceph::{Error, Repository, Result};
+use sr_ceph::{CephSr, Error, Result};
 use uuid::Uuid;
 
 use super::{Command, HOSTS};
-use crate::support::{new_disk, repository, Lab, Process, GIB};
+use crate::support::{ceph_sr, new_disk, Lab, Process, GIB};
 
 /// What a command that succeeded has answered.
 pub enum Done {
@@ -59,24 +59,24 @@ impl Actor {
 
     /// Runs a command to its end. `known` is what XAPI knows.
     pub fn run(self, lab: &Lab, command: Command, known: &[XapiVdi]) -> Answer {
-        let cluster = FaultyCluster::new(&self.process.cluster, self.faults);
+        let pool = FaultyPool::new(&self.process.pool, self.faults);
         let host = FaultyHost::new(&self.process.host, self.faults);
         let own = &self.process.host.owner().host;
         if let Command::Deactivate(vdi) = command {
-            lab.world.set_used(own, &uuid(vdi), false);
+            lab.sim.set_used(own, &uuid(vdi), false);
         }
-        let result = perform(&repository(&cluster, &host, lab.sr), command, known);
+        let result = perform(&ceph_sr(&pool, &host, lab.sr), command, known);
         if let (Ok(Done::Mapped(mapped)), Command::Activate { vdi, .. }) = (&result, command) {
-            lab.world.set_used(own, &uuid(vdi), !mapped.read_only);
+            lab.sim.set_used(own, &uuid(vdi), !mapped.read_only);
         }
-        lab.world.kill(self.process.host.owner());
+        lab.sim.kill(self.process.host.owner());
         let faulty = self.faults.killed() || (self.faults.hit().is_some() && result.is_err());
         let overtaken = self.crowded && matches!(&result, Err(error) if is_surprise(error));
         (!faulty && !overtaken).then_some(result)
     }
 }
 
-fn perform(sr: &Repository<'_>, command: Command, known: &[XapiVdi]) -> Result<Done> {
+fn perform(sr: &CephSr<'_>, command: Command, known: &[XapiVdi]) -> Result<Done> {
     let nothing = |()| Done::Nothing;
     match command {
         Command::Create(vdi) => sr
@@ -106,7 +106,7 @@ fn perform(sr: &Repository<'_>, command: Command, known: &[XapiVdi]) -> Result<D
 fn is_surprise(error: &Error) -> bool {
     matches!(
         error,
-        Error::Cluster { .. }
+        Error::Ceph { .. }
             | Error::Host { .. }
             | Error::Changed(_)
             | Error::NotUndone { .. }

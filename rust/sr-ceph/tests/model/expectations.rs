@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use sr::xapi::{XapiFields, XapiVdi};
-use sr_ceph::cluster::Cluster;
 use sr_ceph::faults::{Faults, Mode};
+use sr_ceph::pool::Pool;
 
 use super::commands::{uuid, Actor, Answer};
 use super::states::{Kind, Present, States};
@@ -84,27 +84,27 @@ impl Model {
                 if let Some(record) = self.lab.record(&uuid(vdi)) {
                     let name = &record.volume.image().name;
                     // Refused where a VM has it open to read.
-                    let mapped = self.lab.world.map_by_hand(HOSTS[host], name);
+                    let mapped = self.lab.sim.map_by_hand(HOSTS[host], name);
                     assert!(mapped.is_ok() || self.has_open(host));
                 }
             }
             Step::OpenWithLibrbd { vdi } => {
                 if let Some(record) = self.lab.record(&uuid(vdi)) {
-                    self.lab.world.open_with_librbd(&record.volume.image().id);
+                    self.lab.sim.open_with_librbd(&record.volume.image().id);
                 }
             }
             Step::Reboot { host } => self.power_cycle(host),
             Step::DeclareDead { host } => {
                 self.power_cycle(host);
-                self.lab.world.declare_dead(HOSTS[host], true);
+                self.lab.sim.declare_dead(HOSTS[host], true);
             }
-            Step::RunManager => self.lab.world.run_manager(),
+            Step::RunManager => self.lab.sim.run_manager(),
             Step::LeaseOver => self.lab.let_leases_end(),
         }
     }
 
     fn power_cycle(&mut self, host: usize) {
-        self.lab.world.reboot(HOSTS[host]);
+        self.lab.sim.reboot(HOSTS[host]);
         for vdi in &mut self.vdis {
             vdi.open.retain(|(on, _)| *on != host);
             if vdi.writer == Some(host) {
@@ -152,7 +152,7 @@ impl Model {
                     lab.let_leases_end();
                 }
                 for device in closed {
-                    lab.world.set_open(HOSTS[other], &device, false);
+                    lab.sim.set_open(HOSTS[other], &device, false);
                 }
                 let actor = Actor::new(&lab, other, Faults::none()).crowded();
                 *interrupted.borrow_mut() = Some(actor.run(&lab, meanwhile, &known));
@@ -198,7 +198,7 @@ impl Model {
     /// Before a VDI is deactivated, its VM has stopped.
     fn stop_vm(&mut self, host: usize, command: Command) {
         for device in self.devices_to_close(host, command) {
-            self.lab.world.set_open(HOSTS[host], &device, false);
+            self.lab.sim.set_open(HOSTS[host], &device, false);
         }
     }
 
@@ -221,13 +221,13 @@ impl Model {
         let vdi = &mut self.vdis[vdi];
         let Some(host) = vdi.writer else { return };
         let image = self.lab.image_id(&vdi_uuid);
-        let devices = self.lab.world.devices(HOSTS[host]);
+        let devices = self.lab.sim.devices(HOSTS[host]);
         let device = devices
             .iter()
             .find(|d| d.key.image_id == image && d.key.snap_id.is_none())
             .unwrap();
         self.lab
-            .world
+            .sim
             .write(HOSTS[host], &device.device, content)
             .unwrap();
         let states = vdi.states.present.iter();
@@ -246,10 +246,10 @@ impl Model {
 
     /// After every step.
     pub fn check(&mut self) {
-        let pool = self.lab.world.snapshot();
+        let pool = self.lab.sim.snapshot();
         let settled = self.settled();
         if settled {
-            assert!(self.lab.world.paused().is_empty(), "a disk stays paused");
+            assert!(self.lab.sim.paused().is_empty(), "a disk stays paused");
         }
         for (number, vdi) in self.vdis.iter_mut().enumerate() {
             let record = self.lab.record(&uuid(number));
@@ -309,9 +309,9 @@ impl Model {
         }
         self.close_librbd();
         self.lab.settle();
-        let pool = self.lab.world.snapshot();
+        let pool = self.lab.sim.snapshot();
         assert!(pool.sizes.is_empty(), "left: {pool:?}");
-        let devices = self.lab.world.all_devices();
+        let devices = self.lab.sim.all_devices();
         let none = devices.values().all(BTreeSet::is_empty);
         assert!(none, "left: {devices:?}");
         self.lab.run(A, |sr| sr.delete_sr()).unwrap();
@@ -319,8 +319,8 @@ impl Model {
 
     /// The tools that hold images open end.
     fn close_librbd(&self) {
-        let client = self.lab.world.client();
-        for image in self.lab.world.snapshot().sizes.keys() {
+        let client = self.lab.sim.client();
+        for image in self.lab.sim.snapshot().sizes.keys() {
             for watcher in client.watchers(image).unwrap() {
                 client.blocklist(&watcher.address, 3600).unwrap();
             }

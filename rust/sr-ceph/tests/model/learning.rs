@@ -101,12 +101,12 @@ impl Model {
                 vdi.writer.is_none_or(|writer| writer == host),
                 "a second writer"
             );
-            let elsewhere = self.lab.world.devices(HOSTS[1 - host]);
+            let elsewhere = self.lab.sim.devices(HOSTS[1 - host]);
             let writes = |d: &Mapped| !d.read_only && d.key == mapped.key;
             assert!(!elsewhere.iter().any(writes), "two kernels have the disk");
             vdi.writer = Some(host);
         }
-        self.lab.world.set_open(HOSTS[host], &mapped.device, true);
+        self.lab.sim.set_open(HOSTS[host], &mapped.device, true);
         vdi.open.push((host, mapped.device.clone()));
     }
 
@@ -144,7 +144,7 @@ impl Model {
             }
             Error::ForeignKernel { vdi, .. } => {
                 let image = self.lab.image_id(vdi);
-                let elsewhere = self.lab.world.devices(HOSTS[1 - host]);
+                let elsewhere = self.lab.sim.devices(HOSTS[1 - host]);
                 let mut writing = elsewhere.iter().filter(|d| !d.read_only);
                 let mapped = writing.any(|d| d.key.image_id == image);
                 // A kernel that is gone is a watcher for a while.
@@ -154,7 +154,7 @@ impl Model {
             // What a killed clone has made, and nobody has looked for yet; or the VDI had that UUID
             // before, and its image is hidden.
             Error::ForeignImage { .. } => !self.settled() || !self.lab.keys("hidden.").is_empty(),
-            Error::Cluster { source, .. } => {
+            Error::Ceph { source, .. } => {
                 source.is_already_there()
                     && !(self.settled() && self.lab.keys("hidden.").is_empty())
             }

@@ -45,7 +45,7 @@ impl Lab {
 
     fn refused<T: std::fmt::Debug>(
         &self,
-        command: impl FnOnce(&sr_ceph::Repository<'_>) -> sr_ceph::Result<T>,
+        command: impl FnOnce(&sr_ceph::CephSr<'_>) -> sr_ceph::Result<T>,
     ) -> String {
         self.run(A, command).unwrap_err().to_string()
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use sr_ceph::faults::{Calls, Faults, Mode, Plan};
 
+use super::fixture::{Fixture, Operation};
 use super::lab::{Lab, A, B};
-use super::scene::{Operation, Scene};
 
 /// What a recovery may take, from connecting to the end. It is to take 3 s on a machine that does
 /// nothing else; one that waits for a dead client's watch or lock takes 30 s.
@@ -71,17 +71,17 @@ impl Point {
 
     /// Dies there, and recovers; how long that takes.
     fn survive(self, lab: &Lab) -> Duration {
-        let scene = Scene::new(lab, self.operation);
+        let fixture = Fixture::new(lab, self.operation);
         let process = lab.process(A);
         let faults = Faults::plan(Plan {
             calls: Calls::Changes,
             nth: self.nth,
             mode: self.mode,
         });
-        let told = lab.as_process(&process, &faults, |sr| scene.perform(sr));
+        let told = lab.as_process(&process, &faults, |sr| fixture.perform(sr));
         assert!(faults.hit().is_some(), "the call was never made");
         if told.is_ok() && !faults.killed() {
-            scene.check_done();
+            fixture.check_done();
         }
         // XAPI's plugins pause and resume: their call may outlive its process, but not for a lease.
         let by_xapi = matches!(faults.hit(), Some("pause_disk" | "resume_disk"));
@@ -95,33 +95,33 @@ impl Point {
         match self.recovery {
             Recovery::ElsewhereLater => drop(lab.run(B, |sr| sr.scan(&[])).unwrap()),
             Recovery::HereAtOnce => drop(lab.run(A, |sr| sr.scan(&[])).unwrap()),
-            Recovery::Repeated => scene.repeat(),
+            Recovery::Repeated => fixture.repeat(),
         }
         let took = began.elapsed();
         faults.deliver();
         if self.recovery != Recovery::Repeated {
             lab.check_clean();
-            scene.check_contents();
-            scene.repeat();
+            fixture.check_contents();
+            fixture.repeat();
         }
         lab.run(B, |sr| sr.scan(&[])).unwrap();
         lab.check_clean();
-        scene.check_contents();
-        scene.clear();
+        fixture.check_contents();
+        fixture.clear();
         took
     }
 }
 
 /// How many changes an operation makes.
 fn changes(lab: &Lab, operation: Operation) -> usize {
-    let scene = Scene::new(lab, operation);
+    let fixture = Fixture::new(lab, operation);
     let (process, faults) = (lab.process(A), Faults::none());
-    lab.as_process(&process, &faults, |sr| scene.perform(sr))
+    lab.as_process(&process, &faults, |sr| fixture.perform(sr))
         .unwrap();
-    scene.check_done();
-    scene.check_contents();
+    fixture.check_done();
+    fixture.check_contents();
     lab.check_clean();
-    scene.clear();
+    fixture.clear();
     faults.changes()
 }
 

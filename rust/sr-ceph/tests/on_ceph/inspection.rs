@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sr_ceph::catalogue::image_prefix;
-use sr_ceph::cluster::{Cluster, ImageState};
+use sr_ceph::pool::{ImageState, Pool};
 use sr_ceph::record::{Record, VdiRecord};
 use uuid::Uuid;
 

@@ -32,11 +32,11 @@ fn victim() {
         nth: 1,
         mode: Mode::KilledBefore,
     });
-    let snapshot = |sr: &sr_ceph::Repository<'_>| sr.snapshot_vdi(&uuids[1], &uuids[2]);
+    let snapshot = |sr: &sr_ceph::CephSr<'_>| sr.snapshot_vdi(&uuids[1], &uuids[2]);
     lab.as_process(&process, &faults, snapshot).unwrap_err();
     assert_eq!(faults.hit(), Some("create_snapshot"));
     // As far as librbd gets with a snapshot before it asks the monitors for one.
-    let image = lab.open_image_as(&process.cluster, &uuids[1], false);
+    let image = lab.open_image_as(&process.pool, &uuids[1], false);
     image.write_at(0, &[0; 512]).unwrap();
     writeln!(std::io::stdout(), "{LOCKED}").unwrap();
     std::thread::sleep(Duration::from_secs(120));

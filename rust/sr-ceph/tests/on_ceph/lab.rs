@@ -8,14 +8,14 @@ use librbd::{ImageRef, SnapId};
 use sr::xapi::XapiFields;
 use sr_ceph::catalogue::{catalogue_object, image_prefix};
 use sr_ceph::ceph::{connect, CephPool};
-use sr_ceph::cluster::{Cluster, Entries};
 use sr_ceph::device_config::DeviceConfig;
-use sr_ceph::faults::{Faults, FaultyCluster, FaultyHost};
+use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::Host;
 use sr_ceph::image_features::ImageFeatures;
+use sr_ceph::pool::{Entries, Pool};
 use sr_ceph::record::{Record, VdiRecord};
 use sr_ceph::vdi::create::NewDisk;
-use sr_ceph::Repository;
+use sr_ceph::CephSr;
 use uuid::Uuid;
 
 use super::hosts::{HostStandIn, Hosts};
@@ -43,7 +43,7 @@ const FREED: Duration = Duration::from_secs(120);
 
 /// A process of the driver: a client of its own, on a host.
 pub struct Process {
-    pub cluster: CephPool,
+    pub pool: CephPool,
     pub host: HostStandIn,
 }
 
@@ -104,11 +104,11 @@ impl Lab {
 
     /// A process on a host, with a connection of its own.
     pub fn process(&self, host: &str) -> Process {
-        let cluster = open(&self.config, &self.pool);
-        let client = cluster.connection().instance_id();
+        let pool = open(&self.config, &self.pool);
+        let client = pool.connection().instance_id();
         self.clients.borrow_mut().insert(client);
         Process {
-            cluster,
+            pool,
             host: self.hosts.start(host),
         }
     }
@@ -122,7 +122,7 @@ impl Lab {
     }
 
     /// Runs one command as a process of its own on that host, from connecting to its end.
-    pub fn run<T>(&self, host: &str, command: impl FnOnce(&Repository<'_>) -> T) -> T {
+    pub fn run<T>(&self, host: &str, command: impl FnOnce(&CephSr<'_>) -> T) -> T {
         let (process, faults) = (self.process(host), Faults::none());
         self.as_process(&process, &faults, command)
     }
@@ -133,25 +133,25 @@ impl Lab {
         &self,
         process: &'w Process,
         faults: &Faults<'w>,
-        command: impl FnOnce(&Repository<'_>) -> T,
+        command: impl FnOnce(&CephSr<'_>) -> T,
     ) -> T {
-        let cluster = FaultyCluster::new(&process.cluster, faults);
+        let pool = FaultyPool::new(&process.pool, faults);
         let host = FaultyHost::new(&process.host, faults);
-        let result = command(&self.repository(&cluster, &host));
+        let result = command(&self.ceph_sr(&pool, &host));
         self.hosts.end(process.host.owner());
         result
     }
 
     /// Does something on host A that is not under test, on the observer's connection.
-    pub fn prepare<T>(&self, command: impl FnOnce(&Repository<'_>) -> T) -> T {
+    pub fn prepare<T>(&self, command: impl FnOnce(&CephSr<'_>) -> T) -> T {
         let host = self.hosts.start(A);
-        let result = command(&self.repository(&self.observer, &host));
+        let result = command(&self.ceph_sr(&self.observer, &host));
         self.hosts.end(host.owner());
         result
     }
 
-    fn repository<'a>(&self, cluster: &'a dyn Cluster, host: &'a dyn Host) -> Repository<'a> {
-        Repository::new(cluster, host, self.sr, ImageFeatures::DEFAULT)
+    fn ceph_sr<'a>(&self, pool: &'a dyn Pool, host: &'a dyn Host) -> CephSr<'a> {
+        CephSr::new(pool, host, self.sr, ImageFeatures::DEFAULT)
     }
 
     /// A new disk that holds this.
@@ -242,7 +242,7 @@ impl Lab {
     /// makes them, and by the manager that these ask.
     pub fn end(self) {
         let end = Instant::now() + FREED;
-        let left = |sr: &Repository<'_>| {
+        let left = |sr: &CephSr<'_>| {
             assert!(sr.scan(&[]).unwrap().vdis.is_empty(), "VDIs are left");
             let images = self.observer.images().unwrap();
             let ours = |name: &String| name.starts_with(&image_prefix(&self.sr));

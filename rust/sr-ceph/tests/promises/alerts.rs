@@ -14,12 +14,12 @@ fn used_by_a() -> (Lab, Uuid, Mapped) {
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     let vdi = lab.create(GIB);
     let mapped = lab.activate(A, &vdi).unwrap();
-    lab.world.set_open(A, &mapped.device, true);
+    lab.sim.set_open(A, &mapped.device, true);
     (lab, vdi, mapped)
 }
 
 fn alerts(lab: &Lab, name: &str) -> Vec<(String, Alert)> {
-    let mut alerts = lab.world.alerts();
+    let mut alerts = lab.sim.alerts();
     alerts.retain(|(_, alert)| alert.name == name);
     alerts
 }
@@ -50,7 +50,7 @@ fn each_command_of_a_cut_off_host_raises_one_alert_that_names_its_disks() {
     for (name, command) in commands {
         let (lab, vdi, mapped) = used_by_a();
         command(&lab, &vdi);
-        assert!(lab.world.alerts().is_empty(), "{name}: A is not cut off");
+        assert!(lab.sim.alerts().is_empty(), "{name}: A is not cut off");
         lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
         command(&lab, &vdi);
         let told = cut_off(&lab);
@@ -74,16 +74,16 @@ fn a_second_declaration_raises_a_second_alert() {
         lab.run(B, |sr| sr.declare_dead(A, "user")).unwrap();
         lab.activate(A, &vdi).unwrap_err();
         assert_eq!(cut_off(&lab).len(), times);
-        lab.world.set_open(A, &mapped.device, false);
+        lab.sim.set_open(A, &mapped.device, false);
         let again = lab.activate(A, &vdi).unwrap();
-        lab.world.set_open(A, &again.device, true);
+        lab.sim.set_open(A, &again.device, true);
     }
 }
 
 #[test]
 fn a_host_without_open_disks_tells_that_it_was_declared_dead() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.set_open(A, &mapped.device, false);
+    lab.sim.set_open(A, &mapped.device, false);
     lab.deactivate(A, &vdi).unwrap();
     lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
     lab.activate(A, &vdi).unwrap();
@@ -95,9 +95,9 @@ fn a_host_without_open_disks_tells_that_it_was_declared_dead() {
 #[test]
 fn a_host_that_booted_after_its_death_raises_no_alert() {
     let (lab, vdi, _) = used_by_a();
-    lab.world.power_off(A);
+    lab.sim.power_off(A);
     lab.run(B, |sr| sr.declare_dead(A, "user")).unwrap();
-    lab.world.reboot(A);
+    lab.sim.reboot(A);
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     lab.activate(A, &vdi).unwrap();
     assert_eq!(cut_off(&lab), []);
@@ -106,15 +106,15 @@ fn a_host_that_booted_after_its_death_raises_no_alert() {
 #[test]
 fn an_alert_that_xapi_refuses_fails_no_command_and_comes_later() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.set_takes_messages(false);
+    lab.sim.set_takes_messages(false);
     lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     lab.run(A, |sr| sr.scan(&[])).unwrap();
-    assert_eq!(lab.world.alerts(), []);
-    lab.world.set_takes_messages(true);
+    assert_eq!(lab.sim.alerts(), []);
+    lab.sim.set_takes_messages(true);
     lab.run(A, |sr| sr.scan(&[])).unwrap();
     assert_eq!(cut_off(&lab).len(), 1);
-    lab.world.set_open(A, &mapped.device, false);
+    lab.sim.set_open(A, &mapped.device, false);
     lab.activate(A, &vdi).unwrap();
 }
 
@@ -137,7 +137,7 @@ fn who_records_a_death_raises_one_alert_with_the_disks() {
 fn a_declaration_that_the_hook_could_not_record_is_told_by_who_does() {
     let (lab, vdi, mapped) = used_by_a();
     let other = lab.create(GIB);
-    lab.world.declare_dead(A, true);
+    lab.sim.declare_dead(A, true);
     lab.activate(B, &vdi).unwrap();
     lab.activate(B, &other).unwrap();
     let told = alerts(&lab, FENCED);

@@ -81,7 +81,7 @@ fn a_scan_of_2500_vdis_lists_every_one() {
     let made: Vec<Uuid> = (0..2500).map(|_| Uuid::new_v4()).collect();
     for uuid in &made {
         let disk = crate::support::new_disk(*uuid, GIB);
-        process.repository().create_disk(&disk).unwrap();
+        process.ceph_sr().create_disk(&disk).unwrap();
     }
     let listed = lab.vdis(B);
     assert_eq!(listed.len(), made.len());
@@ -94,7 +94,7 @@ fn damage(value: &[u8]) -> (Lab, Uuid, Uuid) {
     let (damaged, sound) = (lab.create(GIB), lab.create(2 * GIB));
     let known = lab.known(damaged, "precious");
     lab.run(A, |sr| sr.update_vdi(&known)).unwrap();
-    lab.world
+    lab.sim
         .put(&lab.catalogue(), &format!("vdi.{damaged}"), value);
     (lab, damaged, sound)
 }
@@ -113,7 +113,7 @@ fn a_damaged_record_is_reported_and_no_vdi_is_lost() {
         let sizes: Vec<_> = scan.vdis.iter().map(|v| (v.uuid, v.size)).collect();
         assert!(sizes.contains(&(damaged, GIB)) && sizes.contains(&(sound, 2 * GIB)));
         // Whoever would act on it is told, and nothing is changed.
-        let before = lab.world.snapshot();
+        let before = lab.sim.snapshot();
         for error in [
             lab.run(A, |sr| sr.delete_vdi(&damaged)).unwrap_err(),
             lab.activate(A, &damaged).map(|_| ()).unwrap_err(),
@@ -123,7 +123,7 @@ fn a_damaged_record_is_reported_and_no_vdi_is_lost() {
         ] {
             assert!(matches!(error, Error::Damaged { .. }), "{error}");
         }
-        assert_eq!(lab.world.snapshot(), before);
+        assert_eq!(lab.sim.snapshot(), before);
         lab.activate(A, &sound).unwrap();
         lab.deactivate(A, &sound).unwrap();
         lab.run(A, |sr| sr.delete_vdi(&sound)).unwrap();
@@ -144,7 +144,7 @@ fn a_scan_passes_over_a_damaged_record_that_nothing_else_knows() {
     let lab = Lab::new();
     let sound = lab.create(GIB);
     let key = format!("vdi.{}", Uuid::new_v4());
-    lab.world.put(&lab.catalogue(), &key, b"garbage");
+    lab.sim.put(&lab.catalogue(), &key, b"garbage");
     let scan = lab.scan(B).unwrap();
     let listed: Vec<_> = scan.vdis.iter().map(|vdi| vdi.uuid).collect();
     assert_eq!(listed, [sound]);
@@ -160,7 +160,7 @@ fn a_record_of_a_newer_version_is_refused_and_not_destroyed() {
     let error = lab.run(A, |sr| sr.delete_vdi(&newer)).unwrap_err();
     assert!(error.to_string().contains("version is 2"), "{error}");
     lab.run(A, |sr| sr.scan(&[lab.known(newer, "x")])).unwrap();
-    let entries = lab.world.object(&lab.catalogue()).unwrap();
+    let entries = lab.sim.object(&lab.catalogue()).unwrap();
     assert_eq!(entries[&format!("vdi.{newer}")], value);
 }
 
@@ -169,10 +169,10 @@ fn a_damaged_record_of_a_mapped_disk_does_not_keep_the_sr_from_being_attached() 
     let lab = Lab::new();
     let (vdi, sound) = (lab.create(GIB), lab.create(GIB));
     lab.activate(A, &vdi).unwrap();
-    lab.world.put(&lab.catalogue(), &format!("vdi.{vdi}"), b"{");
+    lab.sim.put(&lab.catalogue(), &format!("vdi.{vdi}"), b"{");
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     assert_eq!(
-        lab.world.devices(A).len(),
+        lab.sim.devices(A).len(),
         1,
         "nobody can say that it is not in use"
     );
@@ -183,7 +183,7 @@ fn a_damaged_record_of_a_mapped_disk_does_not_keep_the_sr_from_being_attached() 
 fn a_damaged_journal_entry_stops_only_its_own_vdi() {
     let lab = Lab::new();
     let (vdi, sound) = (lab.create(GIB), lab.create(GIB));
-    lab.world.put(&lab.catalogue(), &format!("op.{vdi}"), b"{");
+    lab.sim.put(&lab.catalogue(), &format!("op.{vdi}"), b"{");
     assert_eq!(lab.vdis(B).len(), 2);
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     let error = lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap_err();

@@ -13,7 +13,7 @@ fn used_by_a() -> (Lab, Uuid, Mapped) {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let mapped = lab.activate(A, &vdi).unwrap();
-    lab.world.write(A, &mapped.device, 1).unwrap();
+    lab.sim.write(A, &mapped.device, 1).unwrap();
     (lab, vdi, mapped)
 }
 
@@ -27,13 +27,13 @@ fn hold_of(error: Error) -> Hold {
 #[test]
 fn a_host_that_was_declared_dead_loses_its_disk_at_once_and_cannot_write() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.freeze(A);
-    lab.world.declare_dead(A, true);
+    lab.sim.freeze(A);
+    lab.sim.declare_dead(A, true);
     let here = lab.activate(B, &vdi).unwrap();
-    assert_eq!(lab.world.blocklist(), from_ref(&mapped.client_address));
-    lab.world.write(B, &here.device, 2).unwrap();
-    lab.world.thaw(A);
-    assert!(lab.world.write(A, &mapped.device, 3).is_err());
+    assert_eq!(lab.sim.blocklist(), from_ref(&mapped.client_address));
+    lab.sim.write(B, &here.device, 2).unwrap();
+    lab.sim.thaw(A);
+    assert!(lab.sim.write(A, &mapped.device, 3).is_err());
     assert_eq!(lab.content(&vdi), Some(2));
     let error = lab.activate(A, &vdi).unwrap_err();
     assert_eq!(hold_of(error), Hold::InUse);
@@ -42,8 +42,8 @@ fn a_host_that_was_declared_dead_loses_its_disk_at_once_and_cannot_write() {
 #[test]
 fn a_silent_host_keeps_its_disk_until_it_is_declared_dead() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.set_host_reachable(A, false);
-    lab.world.advance_seconds(24 * 60 * 60);
+    lab.sim.set_host_reachable(A, false);
+    lab.sim.advance_seconds(24 * 60 * 60);
     let error = lab.activate(B, &vdi).unwrap_err();
     let text = error.to_string();
     assert!(
@@ -52,8 +52,8 @@ fn a_silent_host_keeps_its_disk_until_it_is_declared_dead() {
     );
     assert!(!text.contains("release"), "{text}");
     assert_eq!(hold_of(error), Hold::Silent);
-    assert!(lab.world.blocklist().is_empty());
-    lab.world.write(A, &mapped.device, 4).unwrap();
+    assert!(lab.sim.blocklist().is_empty());
+    lab.sim.write(A, &mapped.device, 4).unwrap();
     for refused in [
         lab.run(B, |sr| sr.delete_vdi(&vdi)),
         lab.run(B, |sr| sr.resize_vdi(&vdi, i128::from(2 * GIB)))
@@ -66,8 +66,8 @@ fn a_silent_host_keeps_its_disk_until_it_is_declared_dead() {
 #[test]
 fn a_disk_is_refused_if_its_dead_host_cannot_be_blocklisted() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.declare_dead(A, true);
-    lab.world.set_may_blocklist(false);
+    lab.sim.declare_dead(A, true);
+    lab.sim.set_may_blocklist(false);
     let before = lab.record(&vdi);
     let error = lab.activate(B, &vdi).unwrap_err();
     assert!(matches!(error, Error::FenceFailed { .. }), "{error}");
@@ -76,7 +76,7 @@ fn a_disk_is_refused_if_its_dead_host_cannot_be_blocklisted() {
         "{error}"
     );
     assert_eq!(lab.record(&vdi), before);
-    assert!(lab.world.devices(B).is_empty());
+    assert!(lab.sim.devices(B).is_empty());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn the_hook_cuts_off_every_disk_of_the_host() {
     let (lab, vdi, mapped) = used_by_a();
     let dead = lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
     assert_eq!(dead, from_ref(&mapped.client_address));
-    assert!(lab.world.write(A, &mapped.device, 5).is_err());
+    assert!(lab.sim.write(A, &mapped.device, 5).is_err());
     lab.activate(B, &vdi).unwrap();
     let again = lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
     assert!(again.is_empty(), "B has the disk by now");
@@ -95,27 +95,23 @@ fn a_dead_hosts_disk_is_deleted_and_grown_elsewhere() {
     let (lab, vdi, _) = used_by_a();
     let other = lab.create(GIB);
     lab.activate(A, &other).unwrap();
-    lab.world.declare_dead(A, true);
+    lab.sim.declare_dead(A, true);
     lab.run(B, |sr| sr.resize_vdi(&vdi, i128::from(2 * GIB)))
         .unwrap();
     lab.run(B, |sr| sr.delete_vdi(&other)).unwrap();
-    assert_eq!(
-        lab.world.blocklist().len(),
-        1,
-        "one client serves both disks"
-    );
+    assert_eq!(lab.sim.blocklist().len(), 1, "one client serves both disks");
 }
 
 #[test]
 fn a_forgotten_member_loses_its_disks_and_a_host_of_another_pool_does_not() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.set_pool(A, "other");
+    lab.sim.set_pool(A, "other");
     lab.activate(B, &vdi).unwrap();
-    assert_eq!(lab.world.blocklist(), [mapped.client_address]);
+    assert_eq!(lab.sim.blocklist(), [mapped.client_address]);
 
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.kill(lab.process(C).host.owner());
-    lab.world.set_pool(C, "elsewhere");
+    lab.sim.kill(lab.process(C).host.owner());
+    lab.sim.set_pool(C, "elsewhere");
     let error = lab.activate(C, &vdi).unwrap_err();
     let text = error.to_string();
     assert!(
@@ -123,25 +119,25 @@ fn a_forgotten_member_loses_its_disks_and_a_host_of_another_pool_does_not() {
         "{text}"
     );
     assert_eq!(hold_of(error), Hold::OtherPool(Some("pool".to_owned())));
-    assert!(lab.world.blocklist().is_empty());
+    assert!(lab.sim.blocklist().is_empty());
     lab.run(C, |sr| sr.declare_dead(A, "administrator"))
         .unwrap();
     lab.activate(C, &vdi).unwrap();
-    assert!(lab.world.write(A, &mapped.device, 6).is_err());
+    assert!(lab.sim.write(A, &mapped.device, 6).is_err());
 }
 
 #[test]
 fn a_host_that_booted_without_plugging_the_sr_frees_its_disks() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.reboot(A);
+    lab.sim.reboot(A);
     lab.activate(B, &vdi).unwrap();
-    assert_eq!(lab.world.blocklist(), [mapped.client_address]);
+    assert_eq!(lab.sim.blocklist(), [mapped.client_address]);
 }
 
 #[test]
 fn a_host_that_boots_plugs_and_starts_without_waiting_for_old_watches() {
     let (lab, vdi, _) = used_by_a();
-    lab.world.reboot(A);
+    lab.sim.reboot(A);
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     assert_eq!(lab.record(&vdi).unwrap().claim, None);
     lab.activate(B, &vdi).unwrap();
@@ -153,14 +149,14 @@ fn a_host_that_boots_plugs_and_starts_without_waiting_for_old_watches() {
 fn a_clean_stop_blocklists_no_client() {
     let (lab, vdi, _) = used_by_a();
     lab.deactivate(A, &vdi).unwrap();
-    lab.world.power_off(A);
+    lab.sim.power_off(A);
     lab.activate(B, &vdi).unwrap();
-    assert!(lab.world.blocklist().is_empty());
+    assert!(lab.sim.blocklist().is_empty());
 }
 
 #[test]
 fn a_killed_activation_keeps_the_disk_from_no_other_host() {
-    use sr_ceph::faults::{Calls, Faults, FaultyCluster, FaultyHost, Mode, Plan};
+    use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
     for nth in 0.. {
         let lab = Lab::new();
         let vdi = lab.create(GIB);
@@ -170,18 +166,18 @@ fn a_killed_activation_keeps_the_disk_from_no_other_host() {
             nth,
             mode: Mode::KilledAfter,
         });
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
+        let pool = FaultyPool::new(&process.pool, &faults);
         let host = FaultyHost::new(&process.host, &faults);
-        let sr = crate::support::repository(&cluster, &host, lab.sr);
+        let sr = crate::support::ceph_sr(&pool, &host, lab.sr);
         let done = sr.activate_vdi(&vdi, true);
-        lab.world.kill(process.host.owner());
+        lab.sim.kill(process.host.owner());
         if done.is_ok() {
             assert!(nth >= 3, "claim, map, confirm");
             return;
         }
         lab.activate(B, &vdi).unwrap();
-        assert!(lab.world.devices(A).is_empty(), "change {nth}");
-        assert!(lab.world.blocklist().is_empty(), "A lives");
+        assert!(lab.sim.devices(A).is_empty(), "change {nth}");
+        assert!(lab.sim.blocklist().is_empty(), "A lives");
     }
 }
 
@@ -195,9 +191,9 @@ fn a_declaration_does_not_cover_what_a_host_claims_after_it_came_back() {
         again.client_address, mapped.client_address,
         "the old client is cut off"
     );
-    lab.world.write(A, &again.device, 7).unwrap();
+    lab.sim.write(A, &again.device, 7).unwrap();
     assert_eq!(hold_of(lab.activate(B, &second).unwrap_err()), Hold::InUse);
-    lab.world.set_host_reachable(A, false);
+    lab.sim.set_host_reachable(A, false);
     assert_eq!(hold_of(lab.activate(B, &second).unwrap_err()), Hold::Silent);
     // What it had before its death it has lost.
     lab.activate(B, &vdi).unwrap();
@@ -207,17 +203,17 @@ fn a_declaration_does_not_cover_what_a_host_claims_after_it_came_back() {
 fn a_host_that_comes_back_clears_the_note_that_only_xapi_has() {
     let (lab, vdi, _) = used_by_a();
     lab.deactivate(A, &vdi).unwrap();
-    lab.world.declare_dead(A, true);
+    lab.sim.declare_dead(A, true);
     lab.activate(A, &vdi).unwrap();
-    assert!(!lab.world.is_declared_dead(A));
-    lab.world.set_host_reachable(A, false);
+    assert!(!lab.sim.is_declared_dead(A));
+    lab.sim.set_host_reachable(A, false);
     assert_eq!(hold_of(lab.activate(B, &vdi).unwrap_err()), Hold::Silent);
 }
 
 #[test]
 fn a_cut_off_host_refuses_an_open_device_and_maps_anew_once_it_is_closed() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.set_open(A, &mapped.device, true);
+    lab.sim.set_open(A, &mapped.device, true);
     lab.run(B, |sr| sr.declare_dead(A, "user")).unwrap();
     let error = lab.activate(A, &vdi).unwrap_err();
     let address = &mapped.client_address;
@@ -225,14 +221,14 @@ fn a_cut_off_host_refuses_an_open_device_and_maps_anew_once_it_is_closed() {
         matches!(&error, Error::Blocklisted { address: cut_off, .. } if cut_off == address),
         "{error}"
     );
-    lab.world.set_open(A, &mapped.device, false);
+    lab.sim.set_open(A, &mapped.device, false);
     let again = lab.activate(A, &vdi).unwrap();
-    lab.world.write(A, &again.device, 8).unwrap();
+    lab.sim.write(A, &again.device, 8).unwrap();
 }
 
 #[test]
 fn a_declaration_in_the_middle_of_an_activation_leaves_one_writer() {
-    use sr_ceph::faults::{Faults, FaultyCluster, FaultyHost};
+    use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
     for nth in 0..40 {
         let lab = Lab::new();
         let vdi = lab.create(GIB);
@@ -240,37 +236,37 @@ fn a_declaration_in_the_middle_of_an_activation_leaves_one_writer() {
         let meanwhile = {
             let lab = lab.clone();
             move || {
-                lab.world.set_host_reachable(A, false);
+                lab.sim.set_host_reachable(A, false);
                 lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
                 match lab.activate(B, &vdi) {
-                    Ok(mapped) => lab.world.write(B, &mapped.device, 9).unwrap(),
+                    Ok(mapped) => lab.sim.write(B, &mapped.device, 9).unwrap(),
                     // A has mapped the image, and its address is not in the claim yet.
                     Err(error) => assert!(matches!(error, Error::ForeignKernel { .. }), "{error}"),
                 }
             }
         };
         let faults = Faults::interrupted(nth, meanwhile);
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
+        let pool = FaultyPool::new(&process.pool, &faults);
         let host = FaultyHost::new(&process.host, &faults);
-        let sr = crate::support::repository(&cluster, &host, lab.sr);
+        let sr = crate::support::ceph_sr(&pool, &host, lab.sr);
         let done = sr.activate_vdi(&vdi, true);
-        lab.world.kill(process.host.owner());
+        lab.sim.kill(process.host.owner());
         let acted = !lab.keys("host.").is_empty();
-        if acted && lab.world.devices(B).is_empty() {
+        if acted && lab.sim.devices(B).is_empty() {
             let mapped = lab.activate(B, &vdi).unwrap();
-            lab.world.write(B, &mapped.device, 9).unwrap();
+            lab.sim.write(B, &mapped.device, 9).unwrap();
         }
-        let has_b = !lab.world.devices(B).is_empty();
+        let has_b = !lab.sim.devices(B).is_empty();
         match done {
             Ok(mapped) if has_b => {
                 // A was done before the declaration: it cannot write any more.
-                assert!(lab.world.write(A, &mapped.device, 1).is_err(), "call {nth}");
+                assert!(lab.sim.write(A, &mapped.device, 1).is_err(), "call {nth}");
             }
             Ok(_) => return assert!(nth > 5, "the hook never acted"),
             Err(error) => {
                 assert!(has_b, "call {nth}: {error}");
-                let left = lab.world.devices(A).into_iter();
-                let writes = left.filter(|d| lab.world.write(A, &d.device, 1).is_ok());
+                let left = lab.sim.devices(A).into_iter();
+                let writes = left.filter(|d| lab.sim.write(A, &d.device, 1).is_ok());
                 assert_eq!(writes.count(), 0, "call {nth}: {error}");
             }
         }

@@ -10,10 +10,10 @@ fn what_one_host_wrote_the_next_one_finds() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let mapped = lab.activate(A, &vdi).unwrap();
-    lab.world.write(A, &mapped.device, 42).unwrap();
+    lab.sim.write(A, &mapped.device, 42).unwrap();
     lab.deactivate(A, &vdi).unwrap();
     lab.activate(B, &vdi).unwrap();
-    assert_eq!(lab.world.content(&lab.image_id(&vdi)), Some(42));
+    assert_eq!(lab.sim.content(&lab.image_id(&vdi)), Some(42));
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn activating_again_gives_the_same_device() {
     let device = lab.activate(A, &first).unwrap().device;
     lab.activate(A, &second).unwrap();
     assert_eq!(lab.activate(A, &first).unwrap().device, device);
-    assert_eq!(lab.world.devices(A).len(), 2);
+    assert_eq!(lab.sim.devices(A).len(), 2);
     lab.deactivate(A, &first).unwrap();
     lab.deactivate(A, &first).unwrap(); // again: deactivated already
     assert_eq!(lab.record(&first).unwrap().claim, None);
@@ -39,7 +39,7 @@ fn only_one_host_may_write() {
         matches!(&error, Error::VdiInUse { host, .. } if host == A),
         "{error}"
     );
-    assert!(lab.world.devices(B).is_empty());
+    assert!(lab.sim.devices(B).is_empty());
     let reader = lab.run(B, |sr| sr.activate_vdi(&vdi, false)).unwrap();
     assert!(reader.read_only);
     lab.deactivate(A, &vdi).unwrap();
@@ -51,7 +51,7 @@ fn a_disk_in_use_is_neither_deleted_nor_resized_anywhere() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     lab.activate(A, &vdi).unwrap();
-    let before = lab.world.snapshot();
+    let before = lab.sim.snapshot();
     for host in [A, B] {
         for error in [
             lab.run(host, |sr| sr.delete_vdi(&vdi)).unwrap_err(),
@@ -65,20 +65,20 @@ fn a_disk_in_use_is_neither_deleted_nor_resized_anywhere() {
             );
         }
     }
-    assert_eq!(lab.world.snapshot(), before);
+    assert_eq!(lab.sim.snapshot(), before);
 }
 
 #[test]
 fn a_kernel_that_has_the_image_mapped_behind_our_back_is_refused_and_nothing_stays() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
-    let foreign = lab.world.map_by_hand(B, &lab.image_name(&vdi)).unwrap();
+    let foreign = lab.sim.map_by_hand(B, &lab.image_name(&vdi)).unwrap();
     let error = lab.activate(A, &vdi).unwrap_err();
     assert!(
         matches!(&error, Error::ForeignKernel { address, .. } if *address == foreign.client_address),
         "{error}"
     );
-    assert!(lab.world.devices(A).is_empty());
+    assert!(lab.sim.devices(A).is_empty());
     assert_eq!(lab.record(&vdi).unwrap().claim, None);
 }
 
@@ -86,7 +86,7 @@ fn a_kernel_that_has_the_image_mapped_behind_our_back_is_refused_and_nothing_sta
 fn a_backup_that_reads_with_librbd_does_not_keep_a_vm_from_starting() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
-    lab.world.open_with_librbd(&lab.image_id(&vdi));
+    lab.sim.open_with_librbd(&lab.image_id(&vdi));
     lab.activate(A, &vdi).unwrap();
 }
 
@@ -94,20 +94,20 @@ fn a_backup_that_reads_with_librbd_does_not_keep_a_vm_from_starting() {
 fn a_stale_map_of_another_image_under_the_same_name_is_never_used() {
     let lab = Lab::new();
     let (stale, vdi) = (lab.create(GIB), lab.create(GIB));
-    let old = lab.world.map_by_hand(A, &lab.image_name(&stale)).unwrap();
-    lab.world
+    let old = lab.sim.map_by_hand(A, &lab.image_name(&stale)).unwrap();
+    lab.sim
         .forge_device_name(A, &old.device, &lab.image_name(&vdi));
     let mapped = lab.activate(A, &vdi).unwrap();
     assert_ne!(mapped.device, old.device);
     assert_eq!(mapped.key.image_id, lab.image_id(&vdi));
     lab.deactivate(A, &vdi).unwrap();
     assert_eq!(
-        lab.world.devices(A).len(),
+        lab.sim.devices(A).len(),
         1,
         "not ours to take away while it may be in use"
     );
     lab.run(A, |sr| sr.attach_sr()).unwrap();
-    assert!(lab.world.devices(A).is_empty());
+    assert!(lab.sim.devices(A).is_empty());
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_reused_uuid_never_shows_the_disk_that_was_deleted() {
 fn an_image_that_this_kernel_cannot_map_is_refused_with_the_features() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
-    lab.world
+    lab.sim
         .set_supported_features(A, Some(ImageFeatures::LAYERING));
     let error = lab.activate(A, &vdi).unwrap_err();
     assert!(error.to_string().contains("exclusive-lock"), "{error}");
@@ -140,11 +140,11 @@ fn a_busy_device_stays_and_so_does_its_claim() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let mapped = lab.activate(A, &vdi).unwrap();
-    lab.world.set_open(A, &mapped.device, true);
+    lab.sim.set_open(A, &mapped.device, true);
     let error = lab.deactivate(A, &vdi).unwrap_err();
     assert_eq!(error.errno(), Some(nix::libc::EBUSY));
     assert!(matches!(lab.activate(B, &vdi), Err(Error::VdiInUse { .. })));
-    lab.world.set_open(A, &mapped.device, false);
+    lab.sim.set_open(A, &mapped.device, false);
     lab.deactivate(A, &vdi).unwrap();
 }
 
@@ -153,8 +153,8 @@ fn a_host_that_rebooted_uses_its_disks_again() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     lab.activate(A, &vdi).unwrap();
-    lab.world.reboot(A);
-    lab.world.advance_seconds(31); // its old kernel's watch
+    lab.sim.reboot(A);
+    lab.sim.advance_seconds(31); // its old kernel's watch
     lab.activate(A, &vdi).unwrap();
     lab.deactivate(A, &vdi).unwrap();
     lab.activate(B, &vdi).unwrap();
@@ -166,8 +166,8 @@ fn a_host_that_rebooted_frees_its_disks_for_others_when_it_attaches_the_sr() {
     let (vdi, kept) = (lab.create(GIB), lab.create(GIB));
     lab.activate(A, &vdi).unwrap();
     lab.activate(B, &kept).unwrap();
-    lab.world.reboot(A);
-    lab.world.advance_seconds(31);
+    lab.sim.reboot(A);
+    lab.sim.advance_seconds(31);
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     lab.activate(B, &vdi).unwrap();
     assert!(lab.record(&kept).unwrap().claim.is_some());
@@ -178,8 +178,8 @@ fn a_claim_that_an_administrator_breaks_is_free_for_all() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     lab.activate(A, &vdi).unwrap();
-    lab.world.reboot(A);
-    lab.world.advance_seconds(31);
+    lab.sim.reboot(A);
+    lab.sim.advance_seconds(31);
     let broken = lab
         .run(B, |sr| sr.break_claim(&vdi, false))
         .unwrap()

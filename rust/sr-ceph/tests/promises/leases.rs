@@ -3,34 +3,29 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, FaultyHost, Mode, Plan};
+use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
 use sr_ceph::host::Host;
-use sr_ceph::{Error, Repository, Result};
+use sr_ceph::{CephSr, Error, Result};
 use uuid::Uuid;
 
-use crate::support::{repository, Lab, Process, A, B, GIB};
+use crate::support::{ceph_sr, Lab, Process, A, B, GIB};
 
 const TWO_DAYS: i64 = 2 * 24 * 60 * 60;
 
 /// Runs a command of a host whose process dies after its nth change.
-fn die<T>(lab: &Lab, host: &str, nth: usize, act: impl FnOnce(&Repository<'_>) -> Result<T>) {
+fn die<T>(lab: &Lab, host: &str, nth: usize, act: impl FnOnce(&CephSr<'_>) -> Result<T>) {
     let process = lab.process(host);
     let (calls, mode) = (Calls::Changes, Mode::KilledAfter);
     let faults = Faults::plan(Plan { calls, nth, mode });
     with(&process, &faults, lab.sr, |sr| drop(act(sr)));
     assert!(faults.killed());
-    lab.world.kill(process.host.owner());
+    lab.sim.kill(process.host.owner());
 }
 
-fn with<'w>(
-    process: &'w Process,
-    faults: &Faults<'w>,
-    sr: Uuid,
-    act: impl FnOnce(&Repository<'_>),
-) {
-    let cluster = FaultyCluster::new(&process.cluster, faults);
+fn with<'w>(process: &'w Process, faults: &Faults<'w>, sr: Uuid, act: impl FnOnce(&CephSr<'_>)) {
+    let pool = FaultyPool::new(&process.pool, faults);
     let host = FaultyHost::new(&process.host, faults);
-    act(&repository(&cluster, &host, sr));
+    act(&ceph_sr(&pool, &host, sr));
 }
 
 #[test]
@@ -40,17 +35,17 @@ fn an_activation_waits_for_no_unfinished_snapshot_and_resumes_nothing() {
     lab.activate(A, &disk).unwrap();
     let new = Uuid::new_v4();
     die(&lab, A, 2, |sr| sr.snapshot_vdi(&disk, &new)); // paused, and the snapshot is taken
-    assert!(lab.world.paused().contains(&disk));
+    assert!(lab.sim.paused().contains(&disk));
     lab.deactivate(A, &disk).unwrap();
-    let before = lab.world.snapshot().blocklist;
+    let before = lab.sim.snapshot().blocklist;
     let (process, faults) = (lab.process(B), Faults::none());
     with(&process, &faults, lab.sr, |sr| {
         drop(sr.activate_vdi(&disk, true).unwrap())
     });
     assert_eq!(faults.changes(), 3, "claim, map, confirm");
-    assert_eq!(lab.world.snapshot().blocklist, before);
+    assert_eq!(lab.sim.snapshot().blocklist, before);
     assert!(
-        lab.world.paused().contains(&disk),
+        lab.sim.paused().contains(&disk),
         "resuming waits for SM's lock of the VDI"
     );
     assert_eq!(lab.keys("op.").len(), 1);
@@ -62,11 +57,9 @@ fn an_activation_waits_for_no_clone_deletion_or_resize_of_others() {
     let disk = lab.create(GIB);
     let snapshot = lab.snapshot(&disk);
     for leave in [
-        |sr: &Repository<'_>, disk: &Uuid, _: &Uuid| sr.clone_vdi(disk, &Uuid::new_v4()).map(drop),
-        |sr: &Repository<'_>, _: &Uuid, snapshot: &Uuid| sr.delete_vdi(snapshot),
-        |sr: &Repository<'_>, disk: &Uuid, _: &Uuid| {
-            sr.resize_vdi(disk, i128::from(2 * GIB)).map(drop)
-        },
+        |sr: &CephSr<'_>, disk: &Uuid, _: &Uuid| sr.clone_vdi(disk, &Uuid::new_v4()).map(drop),
+        |sr: &CephSr<'_>, _: &Uuid, snapshot: &Uuid| sr.delete_vdi(snapshot),
+        |sr: &CephSr<'_>, disk: &Uuid, _: &Uuid| sr.resize_vdi(disk, i128::from(2 * GIB)).map(drop),
     ] {
         die(&lab, A, 0, |sr| leave(sr, &disk, &snapshot));
         lab.activate(B, &disk).unwrap();
@@ -79,9 +72,9 @@ fn an_activation_waits_for_no_clone_deletion_or_resize_of_others() {
 fn a_lease_from_the_future_ends_like_any_other() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
-    lab.world.set_clock(A, TWO_DAYS);
+    lab.sim.set_clock(A, TWO_DAYS);
     die(&lab, A, 0, |sr| sr.resize_vdi(&disk, i128::from(2 * GIB)));
-    lab.world.power_off(A);
+    lab.sim.power_off(A);
     lab.let_leases_end();
     lab.run(B, |sr| sr.resize_vdi(&disk, i128::from(3 * GIB)))
         .unwrap();
@@ -92,8 +85,8 @@ fn an_operation_of_a_dead_host_is_taken_over_at_once() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
     die(&lab, A, 0, |sr| sr.resize_vdi(&disk, i128::from(2 * GIB)));
-    lab.world.power_off(A);
-    lab.world.declare_dead(A, true);
+    lab.sim.power_off(A);
+    lab.sim.declare_dead(A, true);
     lab.run(B, |sr| sr.delete_vdi(&disk)).unwrap();
 }
 
@@ -104,7 +97,7 @@ fn clocks_that_differ_cut_off_no_living_owner() {
         for nth in 0..20 {
             let lab = Lab::new();
             let disk = lab.create(GIB);
-            lab.world.set_clock(B, ahead);
+            lab.sim.set_clock(B, ahead);
             let process = lab.process(A);
             let (meanwhile, under_way) = (lab.clone(), Rc::new(Cell::new(0)));
             let seen = Rc::clone(&under_way);
@@ -112,7 +105,7 @@ fn clocks_that_differ_cut_off_no_living_owner() {
                 seen.set(meanwhile.keys("op.").len());
                 meanwhile.scan(B).unwrap();
                 meanwhile.run(B, |sr| sr.attach_sr()).unwrap();
-                assert!(meanwhile.world.blocklist().is_empty());
+                assert!(meanwhile.sim.blocklist().is_empty());
             });
             let new = Uuid::new_v4();
             with(&process, &faults, lab.sr, |sr| {
@@ -144,7 +137,7 @@ fn failed_creation(lab: &Lab, vdi: Uuid, nth: usize, mode: Mode) -> Error {
     with(&process, &faults, lab.sr, |sr| {
         failed = sr.create_disk(&crate::support::new_disk(vdi, GIB)).err();
     });
-    lab.world.kill(process.host.owner());
+    lab.sim.kill(process.host.owner());
     failed.unwrap()
 }
 
@@ -179,6 +172,6 @@ fn a_failed_rollback_is_in_the_error_and_the_next_command_finishes_it() {
 fn a_rollback_that_succeeds_leaves_the_error_as_it_is() {
     let (lab, vdi) = (Lab::new(), Uuid::new_v4());
     let error = failed_creation(&lab, vdi, 1, Mode::Fails(nix::libc::EIO));
-    assert!(matches!(error, Error::Cluster { .. }), "{error}");
+    assert!(matches!(error, Error::Ceph { .. }), "{error}");
     assert_eq!(lab.keys("op.").len(), 0);
 }

@@ -1,17 +1,17 @@
 //! Readers are told from writers, on kernels that watch what they read and on those that do not.
 
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, FaultyHost, Mode, Plan};
+use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
 use sr_ceph::host::Host;
 use sr_ceph::Error;
 
-use crate::support::{repository, Lab, A, B, GIB};
+use crate::support::{ceph_sr, Lab, A, B, GIB};
 
 /// Both kinds of kernel, on all hosts.
 fn labs() -> [Lab; 2] {
     [false, true].map(|old| {
         let lab = Lab::new();
         for host in [A, B] {
-            lab.world.set_old_kernel(host, old);
+            lab.sim.set_old_kernel(host, old);
         }
         lab
     })
@@ -42,10 +42,10 @@ fn a_kernel_that_may_write_is_refused_beside_a_reader_too() {
         let disk = lab.create(GIB);
         let snapshot = lab.snapshot(&disk);
         lab.run(A, |sr| sr.activate_vdi(&snapshot, false)).unwrap();
-        lab.world.map_by_hand(A, &lab.image_name(&disk)).unwrap();
+        lab.sim.map_by_hand(A, &lab.image_name(&disk)).unwrap();
         let error = lab.activate(B, &disk).unwrap_err();
         assert!(matches!(error, Error::ForeignKernel { .. }), "{error}");
-        assert!(lab.world.devices(B).is_empty());
+        assert!(lab.sim.devices(B).is_empty());
         assert_eq!(lab.record(&disk).unwrap().claim, None);
     }
 }
@@ -54,16 +54,16 @@ fn a_kernel_that_may_write_is_refused_beside_a_reader_too() {
 fn a_reader_that_is_killed_anywhere_refuses_no_writer() {
     for nth in 0.. {
         let lab = Lab::new();
-        lab.world.set_old_kernel(A, true);
+        lab.sim.set_old_kernel(A, true);
         let disk = lab.create(GIB);
         let snapshot = lab.snapshot(&disk);
         let process = lab.process(A);
         let (calls, mode) = (Calls::Changes, Mode::KilledAfter);
         let faults = Faults::plan(Plan { calls, nth, mode });
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
+        let pool = FaultyPool::new(&process.pool, &faults);
         let host = FaultyHost::new(&process.host, &faults);
-        let done = repository(&cluster, &host, lab.sr).activate_vdi(&snapshot, false);
-        lab.world.kill(process.host.owner());
+        let done = ceph_sr(&pool, &host, lab.sr).activate_vdi(&snapshot, false);
+        lab.sim.kill(process.host.owner());
         lab.activate(B, &disk).unwrap();
         if done.is_ok() {
             assert_eq!(nth, 3, "note, map, note");
@@ -71,7 +71,7 @@ fn a_reader_that_is_killed_anywhere_refuses_no_writer() {
         }
         // The host's next plug leaves nothing of it.
         lab.run(A, |sr| sr.attach_sr()).unwrap();
-        assert!(lab.world.devices(A).is_empty());
+        assert!(lab.sim.devices(A).is_empty());
         assert_eq!(lab.keys("reader."), [""; 0], "change {nth}");
     }
 }
@@ -79,11 +79,11 @@ fn a_reader_that_is_killed_anywhere_refuses_no_writer() {
 #[test]
 fn a_reader_on_a_host_that_booted_leaves_no_note() {
     let lab = Lab::new();
-    lab.world.set_old_kernel(A, true);
+    lab.sim.set_old_kernel(A, true);
     let disk = lab.create(GIB);
     let snapshot = lab.snapshot(&disk);
     lab.run(A, |sr| sr.activate_vdi(&snapshot, false)).unwrap();
-    lab.world.reboot(A);
+    lab.sim.reboot(A);
     lab.activate(B, &disk).unwrap();
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     assert_eq!(lab.keys("reader."), [""; 0]);

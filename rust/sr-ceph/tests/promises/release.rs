@@ -37,42 +37,39 @@ fn a_release_is_refused_while_the_living_host_uses_the_disk() {
     assert_eq!(hold, Hold::InUse);
     assert!(text.contains("unplug it there"), "{text}");
     assert_eq!(refused(&lab, A, &vdi).0, Hold::InUse, "on the host itself");
-    lab.world.write(A, &mapped.device, 1).unwrap();
+    lab.sim.write(A, &mapped.device, 1).unwrap();
 }
 
 #[test]
 fn a_release_is_refused_while_a_silent_host_is_not_declared_dead() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.set_host_reachable(A, false);
+    lab.sim.set_host_reachable(A, false);
     let (hold, text) = refused(&lab, B, &vdi);
     assert_eq!(hold, Hold::Silent);
     for part in [&format!("xe host-declare-dead uuid={A}"), "--force"] {
         assert!(text.contains(part), "{text}");
     }
-    lab.world.declare_dead(A, true);
+    lab.sim.declare_dead(A, true);
     let claim = lab.run(B, |sr| sr.break_claim(&vdi, false)).unwrap();
     assert_eq!(claim.unwrap().owner.host, A);
-    assert_eq!(lab.world.blocklist(), from_ref(&mapped.client_address));
-    assert!(
-        lab.world.write(A, &mapped.device, 2).is_err(),
-        "A is cut off"
-    );
+    assert_eq!(lab.sim.blocklist(), from_ref(&mapped.client_address));
+    assert!(lab.sim.write(A, &mapped.device, 2).is_err(), "A is cut off");
 }
 
 #[test]
 fn a_release_is_refused_while_another_pools_kernel_watches_the_image() {
     let (lab, vdi, mapped) = used_by_a();
-    lab.world.kill(lab.process(C).host.owner());
-    lab.world.set_pool(C, "elsewhere");
+    lab.sim.kill(lab.process(C).host.owner());
+    lab.sim.set_pool(C, "elsewhere");
     let (hold, text) = refused(&lab, C, &vdi);
     assert_eq!(hold, Hold::Watched(mapped.client_address.clone()));
     assert!(text.contains(&mapped.client_address), "{text}");
-    lab.world.reboot(A);
-    lab.world.advance_seconds(31);
+    lab.sim.reboot(A);
+    lab.sim.advance_seconds(31);
     let claim = lab.run(C, |sr| sr.break_claim(&vdi, false)).unwrap();
     assert_eq!(claim.unwrap().owner.host, A);
     // A kernel that was only cut off for 30 s watches nothing, too.
-    assert_eq!(lab.world.blocklist(), from_ref(&mapped.client_address));
+    assert_eq!(lab.sim.blocklist(), from_ref(&mapped.client_address));
 }
 
 #[test]
@@ -81,5 +78,5 @@ fn a_release_by_force_asks_nothing() {
     let claim = lab.run(B, |sr| sr.break_claim(&vdi, true)).unwrap();
     assert_eq!(claim.unwrap().owner.host, A);
     assert!(lab.record(&vdi).unwrap().claim.is_none());
-    assert!(lab.world.blocklist().is_empty());
+    assert!(lab.sim.blocklist().is_empty());
 }

@@ -10,16 +10,16 @@ use crate::support::{new_disk, Lab, A, B, GIB};
 fn full() -> (Lab, Uuid) {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
-    lab.world.set_quota(10 * GIB);
-    lab.world.set_stored(10 * GIB);
-    lab.world.set_full(true);
+    lab.sim.set_quota(10 * GIB);
+    lab.sim.set_stored(10 * GIB);
+    lab.sim.set_full(true);
     (lab, vdi)
 }
 
 #[test]
 fn a_full_pool_takes_no_new_disk_and_says_so_at_once() {
     let (lab, _) = full();
-    let before = lab.world.snapshot();
+    let before = lab.sim.snapshot();
     let error = lab
         .run(A, |sr| sr.create_disk(&new_disk(Uuid::new_v4(), GIB)))
         .unwrap_err();
@@ -27,7 +27,7 @@ fn a_full_pool_takes_no_new_disk_and_says_so_at_once() {
         matches!(error, Error::NoRoom { .. }) && error.to_string().contains("set-quota"),
         "{error}"
     );
-    assert_eq!(lab.world.snapshot(), before);
+    assert_eq!(lab.sim.snapshot(), before);
 }
 
 #[test]
@@ -45,14 +45,14 @@ fn a_disk_in_a_full_pool_can_be_deleted_and_then_there_is_room() {
     let (lab, vdi) = full();
     lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap();
     // The manager's own writes would wait in a full pool, and hold up every other pool's.
-    assert!(lab.world.snapshot().scheduled.is_empty());
+    assert!(lab.sim.snapshot().scheduled.is_empty());
     lab.run(A, |sr| {
         sr.reclaim(|_, report| assert!(!matches!(report, Report::Failed(_))))
     })
     .unwrap();
-    assert!(lab.world.snapshot().sizes.is_empty());
-    lab.world.set_stored(0);
-    lab.world.set_full(false);
+    assert!(lab.sim.snapshot().sizes.is_empty());
+    lab.sim.set_stored(0);
+    lab.sim.set_full(false);
     lab.create(GIB);
 }
 
@@ -67,23 +67,23 @@ fn a_vm_on_a_full_pool_can_still_migrate() {
 #[test]
 fn a_pool_that_fills_while_a_disk_is_made_keeps_nothing_of_it() {
     let lab = Lab::new();
-    lab.world.set_full(false);
+    lab.sim.set_full(false);
     let process = lab.process(A);
-    let world = lab.world.clone();
+    let sim = lab.sim.clone();
     // The flag comes after the room was looked at.
-    let faults = sr_ceph::faults::Faults::interrupted(6, move || world.set_full(true));
-    let cluster = sr_ceph::faults::FaultyCluster::new(&process.cluster, &faults);
-    let sr = crate::support::repository(&cluster, &process.host, lab.sr);
+    let faults = sr_ceph::faults::Faults::interrupted(6, move || sim.set_full(true));
+    let pool = sr_ceph::faults::FaultyPool::new(&process.pool, &faults);
+    let sr = crate::support::ceph_sr(&pool, &process.host, lab.sr);
     let error = sr.create_disk(&new_disk(Uuid::new_v4(), GIB)).unwrap_err();
     assert_eq!(error.errno(), Some(nix::libc::EDQUOT), "{error}");
-    assert!(lab.world.snapshot().images.is_empty());
+    assert!(lab.sim.snapshot().images.is_empty());
     assert!(lab.keys("op.").is_empty() && lab.keys("vdi.").is_empty());
 }
 
 #[test]
 fn a_disk_larger_than_the_pool_is_thin_and_allowed() {
     let lab = Lab::new();
-    lab.world.set_quota(10 * GIB);
+    lab.sim.set_quota(10 * GIB);
     let vdi = lab.create(64 << 40);
     assert_eq!(lab.vdis(A)[&vdi], 64 << 40);
 }
@@ -91,8 +91,8 @@ fn a_disk_larger_than_the_pool_is_thin_and_allowed() {
 #[test]
 fn a_quota_bounds_the_room_that_a_scan_reports() {
     let lab = Lab::new();
-    lab.world.set_quota(10 * GIB);
-    lab.world.set_stored(4 * GIB);
+    lab.sim.set_quota(10 * GIB);
+    lab.sim.set_stored(4 * GIB);
     let usage = lab.scan(A).unwrap().usage;
     assert_eq!(usage.free(), Some(6 * GIB));
     assert_eq!(usage.total(), Some(10 * GIB));

@@ -1,6 +1,6 @@
 //! Creating, finding, attaching and deleting an SR.
 
-use sr_ceph::cluster::Cluster;
+use sr_ceph::pool::Pool;
 use sr_ceph::record::SrRecord;
 use sr_ceph::sr::probe::find_srs;
 use sr_ceph::Error;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::support::{Lab, A, B, GIB};
 
 fn found(lab: &Lab) -> Vec<SrRecord> {
-    find_srs(&lab.world.client()).unwrap()
+    find_srs(&lab.sim.client()).unwrap()
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn an_sr_that_exists_is_not_created_over() {
 fn a_missing_catalogue_is_an_error_and_never_an_empty_sr() {
     let lab = Lab::new();
     lab.create(GIB);
-    lab.world.remove_object(&lab.catalogue());
+    lab.sim.remove_object(&lab.catalogue());
     for error in [
         lab.scan(A).map(|_| ()).unwrap_err(),
         lab.run(A, |sr| sr.attach_sr()).unwrap_err(),
@@ -68,10 +68,10 @@ fn a_missing_catalogue_is_an_error_and_never_an_empty_sr() {
 fn a_scan_while_ceph_is_down_is_an_error_and_never_an_empty_list() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
-    lab.world.set_reachable(false);
+    lab.sim.set_reachable(false);
     let error = lab.scan(A).map(|_| ()).unwrap_err();
     assert_eq!(error.errno(), Some(nix::libc::ETIMEDOUT));
-    lab.world.set_reachable(true);
+    lab.sim.set_reachable(true);
     assert!(lab.vdis(A).contains_key(&vdi));
 }
 
@@ -98,7 +98,7 @@ fn an_sr_whose_space_is_still_being_freed_is_not_deleted() {
         matches!(error, Error::SrNotEmpty { trashed: 1, .. }),
         "{error}"
     );
-    lab.world.run_manager();
+    lab.sim.run_manager();
     lab.run(A, |sr| sr.delete_sr()).unwrap();
 }
 
@@ -106,23 +106,23 @@ fn an_sr_whose_space_is_still_being_freed_is_not_deleted() {
 fn an_sr_with_an_image_that_its_catalogue_does_not_know_is_not_deleted() {
     let lab = Lab::new();
     let name = format!("smblock.{}.{}.0", lab.sr, Uuid::new_v4());
-    lab.world.create_foreign_image(&name, GIB);
+    lab.sim.create_foreign_image(&name, GIB);
     let error = lab.run(A, |sr| sr.delete_sr()).unwrap_err();
     assert!(
         matches!(error, Error::SrNotEmpty { images: 1, .. }),
         "{error}"
     );
-    assert!(lab.world.snapshot().images.contains_key(&name));
+    assert!(lab.sim.snapshot().images.contains_key(&name));
 }
 
 #[test]
 fn deleting_an_sr_leaves_nothing_of_it_and_all_that_is_not_its_own() {
     let lab = Lab::bare();
-    lab.world.create_foreign_image("somebody-elses", GIB);
-    lab.world.client().prepare_trash().unwrap();
+    lab.sim.create_foreign_image("somebody-elses", GIB);
+    lab.sim.client().prepare_trash().unwrap();
     lab.run(A, |sr| sr.create_sr("ceph", "")).unwrap();
     lab.run(A, |sr| sr.delete_sr()).unwrap();
-    let after = lab.world.snapshot();
+    let after = lab.sim.snapshot();
     assert_eq!(
         after.images.into_keys().collect::<Vec<_>>(),
         ["somebody-elses"]
@@ -148,9 +148,9 @@ fn an_sr_with_a_disk_mapped_here_is_not_detached() {
 fn a_device_that_a_crash_left_is_dropped_when_the_sr_is_attached() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
-    lab.world.map_by_hand(A, &lab.image_name(&vdi)).unwrap();
+    lab.sim.map_by_hand(A, &lab.image_name(&vdi)).unwrap();
     lab.run(A, |sr| sr.attach_sr()).unwrap();
-    assert!(lab.world.devices(A).is_empty());
+    assert!(lab.sim.devices(A).is_empty());
 }
 
 #[test]
@@ -158,10 +158,10 @@ fn a_device_in_use_and_devices_of_others_stay_when_the_sr_is_attached() {
     let lab = Lab::new();
     let (used, claimed) = (lab.create(GIB), lab.create(GIB));
     let reader = lab.run(A, |sr| sr.activate_vdi(&used, false)).unwrap();
-    lab.world.set_open(A, &reader.device, true);
+    lab.sim.set_open(A, &reader.device, true);
     lab.activate(A, &claimed).unwrap();
-    lab.world.create_foreign_image("somebody-elses", GIB);
-    lab.world.map_by_hand(A, "somebody-elses").unwrap();
+    lab.sim.create_foreign_image("somebody-elses", GIB);
+    lab.sim.map_by_hand(A, "somebody-elses").unwrap();
     lab.run(A, |sr| sr.attach_sr()).unwrap();
-    assert_eq!(lab.world.devices(A).len(), 3);
+    assert_eq!(lab.sim.devices(A).len(), 3);
 }

@@ -8,12 +8,12 @@ use crate::support::{Lab, A, B, GIB};
 type Breakage = (fn(&Lab), fn(&Lab));
 
 const UNREACHABLE: Breakage = (
-    |lab| lab.world.set_reachable(false),
-    |lab| lab.world.set_reachable(true),
+    |lab| lab.sim.set_reachable(false),
+    |lab| lab.sim.set_reachable(true),
 );
 
 fn lose_catalogue(lab: &Lab) {
-    lab.world.remove_object(&lab.catalogue());
+    lab.sim.remove_object(&lab.catalogue());
 }
 
 #[test]
@@ -25,23 +25,23 @@ fn a_disk_is_unmapped_although_the_catalogue_is_lost() {
     lose_catalogue(&lab);
     assert!(matches!(lab.scan(A), Err(Error::SrMissing { .. })));
     lab.deactivate(A, &disk).unwrap();
-    let left = lab.world.devices(A);
+    let left = lab.sim.devices(A);
     assert_eq!(left.len(), 1, "the snapshot's device is another VDI's");
     lab.deactivate(A, &snapshot).unwrap();
-    assert!(lab.world.devices(A).is_empty());
+    assert!(lab.sim.devices(A).is_empty());
     lab.deactivate(A, &disk).unwrap(); // again
 }
 
 #[test]
 fn a_disk_of_an_image_with_a_foreign_name_is_unmapped_too() {
     let (lab, disk) = Lab::with_disk();
-    lab.world.rename_image(&lab.image_name(&disk), "vm-db");
+    lab.sim.rename_image(&lab.image_name(&disk), "vm-db");
     let other = lab.create(GIB);
     lab.activate(A, &disk).unwrap();
     lab.activate(A, &other).unwrap();
     lose_catalogue(&lab);
     lab.deactivate(A, &disk).unwrap();
-    let left = lab.world.devices(A);
+    let left = lab.sim.devices(A);
     assert_eq!(left.len(), 1);
     assert!(left[0].image_name.contains(&other.to_string()));
 }
@@ -50,16 +50,16 @@ fn a_disk_of_an_image_with_a_foreign_name_is_unmapped_too() {
 fn an_open_device_stays_although_the_catalogue_is_lost() {
     let (lab, disk) = Lab::with_disk();
     let mapped = lab.activate(A, &disk).unwrap();
-    lab.world.set_open(A, &mapped.device, true);
+    lab.sim.set_open(A, &mapped.device, true);
     lose_catalogue(&lab);
     let error = lab.deactivate(A, &disk).unwrap_err();
     assert_eq!(error.errno(), Some(nix::libc::EBUSY), "{error}");
     let error = lab.run(A, |sr| sr.detach_sr()).unwrap_err();
     assert!(error.to_string().contains(&disk.to_string()), "{error}");
-    assert_eq!(lab.world.devices(A).len(), 1);
-    lab.world.set_open(A, &mapped.device, false);
+    assert_eq!(lab.sim.devices(A).len(), 1);
+    lab.sim.set_open(A, &mapped.device, false);
     lab.run(A, |sr| sr.detach_sr()).unwrap();
-    assert!(lab.world.devices(A).is_empty());
+    assert!(lab.sim.devices(A).is_empty());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_claim_that_was_not_released_keeps_the_disk_from_no_host() {
         lab.activate(A, &disk).unwrap();
         break_it(&lab);
         lab.deactivate(A, &disk).unwrap();
-        assert!(lab.world.devices(A).is_empty());
+        assert!(lab.sim.devices(A).is_empty());
         repair(&lab);
         assert!(lab.record(&disk).unwrap().claim.is_some());
         if plugs_again {
@@ -78,7 +78,7 @@ fn a_claim_that_was_not_released_keeps_the_disk_from_no_host() {
             assert!(lab.record(&disk).unwrap().claim.is_none());
         }
         lab.activate(B, &disk).unwrap();
-        assert!(lab.world.blocklist().is_empty(), "A lives");
+        assert!(lab.sim.blocklist().is_empty(), "A lives");
     }
 }
 
@@ -89,7 +89,7 @@ fn a_claim_that_was_not_released_refuses_other_hosts_while_this_one_is_silent() 
     (UNREACHABLE.0)(&lab);
     lab.deactivate(A, &disk).unwrap();
     (UNREACHABLE.1)(&lab);
-    lab.world.set_host_reachable(A, false);
+    lab.sim.set_host_reachable(A, false);
     let error = lab.activate(B, &disk).unwrap_err();
     assert!(error.to_string().contains("cannot be reached"), "{error}");
 }

@@ -1,12 +1,12 @@
 //! Creating, resizing and deleting VDIs.
 
 use nix::libc;
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, Mode, Plan};
+use sr_ceph::faults::{Calls, Faults, FaultyPool, Mode, Plan};
 use sr_ceph::sr::reclaim::Report;
 use sr_ceph::Error;
 use uuid::Uuid;
 
-use crate::support::{named, new_disk, repository, Lab, A, B, GIB};
+use crate::support::{ceph_sr, named, new_disk, Lab, A, B, GIB};
 
 #[test]
 fn a_disk_is_listed_on_every_host_with_its_size() {
@@ -14,19 +14,19 @@ fn a_disk_is_listed_on_every_host_with_its_size() {
     let vdi = lab.create(GIB + 1);
     let size = lab.vdis(B)[&vdi];
     assert!(size > GIB, "never smaller than asked: {size}");
-    assert_eq!(lab.world.snapshot().sizes[&lab.image_id(&vdi)], size);
+    assert_eq!(lab.sim.snapshot().sizes[&lab.image_id(&vdi)], size);
 }
 
 #[test]
 fn a_uuid_that_is_taken_is_not_created_over() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
-    let before = lab.world.snapshot();
+    let before = lab.sim.snapshot();
     let error = lab
         .run(B, |sr| sr.create_disk(&new_disk(vdi, 2 * GIB)))
         .unwrap_err();
     assert!(matches!(error, Error::VdiExists { .. }), "{error}");
-    assert_eq!(lab.world.snapshot(), before);
+    assert_eq!(lab.sim.snapshot(), before);
 }
 
 #[test]
@@ -34,8 +34,8 @@ fn a_foreign_image_with_our_naming_is_left_alone() {
     let lab = Lab::new();
     let vdi = Uuid::new_v4();
     let name = format!("smblock.{}.{vdi}.0", lab.sr);
-    let id = lab.world.create_foreign_image(&name, GIB);
-    let before = lab.world.snapshot();
+    let id = lab.sim.create_foreign_image(&name, GIB);
+    let before = lab.sim.snapshot();
     let error = lab
         .run(A, |sr| sr.create_disk(&new_disk(vdi, GIB)))
         .unwrap_err();
@@ -47,8 +47,8 @@ fn a_foreign_image_with_our_naming_is_left_alone() {
         "{:?}",
         scan.warnings
     );
-    assert_eq!(lab.world.snapshot(), before);
-    assert!(lab.world.content(&id).is_some());
+    assert_eq!(lab.sim.snapshot(), before);
+    assert!(lab.sim.content(&id).is_some());
 }
 
 #[test]
@@ -81,9 +81,9 @@ fn a_deleted_disk_is_gone_at_once_and_its_space_soon() {
     let image = lab.image_id(&vdi);
     lab.run(B, |sr| sr.delete_vdi(&vdi)).unwrap();
     assert_eq!(lab.vdis(A).into_keys().collect::<Vec<_>>(), [other]);
-    lab.world.run_manager();
-    assert_eq!(lab.world.content(&image), None);
-    assert!(lab.world.content(&lab.image_id(&other)).is_some());
+    lab.sim.run_manager();
+    assert_eq!(lab.sim.content(&image), None);
+    assert!(lab.sim.content(&lab.image_id(&other)).is_some());
     lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap(); // again: deleted already
 }
 
@@ -92,9 +92,9 @@ fn the_space_of_a_disk_that_somebody_watches_is_freed_once_they_stop() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let image = lab.image_id(&vdi);
-    lab.world.open_with_librbd(&image);
+    lab.sim.open_with_librbd(&image);
     lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap();
-    lab.world.run_manager();
+    lab.sim.run_manager();
     let mut waits = 0;
     let left = lab
         .run(A, |sr| {
@@ -110,7 +110,7 @@ fn what_the_manager_does_not_free_can_be_freed_by_hand() {
     let vdi = lab.create(GIB);
     lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap();
     assert_eq!(lab.run(A, |sr| sr.reclaim(|_, _| ())).unwrap(), 0);
-    assert!(lab.world.snapshot().sizes.is_empty());
+    assert!(lab.sim.snapshot().sizes.is_empty());
 }
 
 #[test]
@@ -120,9 +120,9 @@ fn a_deleted_uuid_can_be_used_again() {
     lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap();
     lab.run(B, |sr| sr.create_disk(&new_disk(vdi, 2 * GIB)))
         .unwrap();
-    lab.world.run_manager();
+    lab.sim.run_manager();
     assert_eq!(lab.vdis(A)[&vdi], 2 * GIB);
-    assert!(lab.world.content(&lab.image_id(&vdi)).is_some());
+    assert!(lab.sim.content(&lab.image_id(&vdi)).is_some());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_disk_grows_and_never_shrinks() {
         .unwrap();
     assert_eq!(grown, 2 * GIB);
     assert_eq!(lab.vdis(A)[&vdi], 2 * GIB);
-    assert_eq!(lab.world.snapshot().sizes[&lab.image_id(&vdi)], 2 * GIB);
+    assert_eq!(lab.sim.snapshot().sizes[&lab.image_id(&vdi)], 2 * GIB);
     let error = lab
         .run(A, |sr| sr.resize_vdi(&vdi, i128::from(GIB)))
         .unwrap_err();
@@ -156,7 +156,7 @@ fn a_disk_whose_image_was_removed_by_hand_is_missed_by_name() {
     let lab = Lab::new();
     let (vdi, other) = (lab.create(GIB), lab.create(GIB));
     let name = lab.image_name(&vdi);
-    lab.world.remove_image(&name);
+    lab.sim.remove_image(&name);
     let error = lab.activate(A, &vdi).unwrap_err();
     assert!(matches!(error, Error::ImageMissing { .. }), "{error}");
     let scan = lab.scan(A).unwrap();
@@ -176,18 +176,18 @@ fn a_disk_whose_image_was_removed_by_hand_is_missed_by_name() {
 fn a_disk_that_was_shrunk_by_hand_is_not_activated() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
-    lab.world.resize_image(&lab.image_name(&vdi), GIB / 2);
+    lab.sim.resize_image(&lab.image_name(&vdi), GIB / 2);
     let error = lab.activate(A, &vdi).unwrap_err();
     assert!(matches!(error, Error::ImageShrunk { .. }), "{error}");
-    assert!(lab.world.devices(A).is_empty());
+    assert!(lab.sim.devices(A).is_empty());
 }
 
 #[test]
 fn a_disk_that_was_shrunk_by_hand_is_not_resized() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
-    lab.world.resize_image(&lab.image_name(&vdi), GIB / 2);
-    let before = lab.world.snapshot();
+    lab.sim.resize_image(&lab.image_name(&vdi), GIB / 2);
+    let before = lab.sim.snapshot();
     for size in [GIB, 2 * GIB] {
         let refused = lab.run(A, |sr| sr.resize_vdi(&vdi, i128::from(size)));
         assert!(
@@ -195,7 +195,7 @@ fn a_disk_that_was_shrunk_by_hand_is_not_resized() {
             "{refused:?}"
         );
     }
-    assert_eq!(lab.world.snapshot(), before);
+    assert_eq!(lab.sim.snapshot(), before);
 }
 
 #[test]
@@ -203,11 +203,11 @@ fn a_resize_takes_over_what_was_grown_by_hand() {
     for (asked, expected) in [(GIB, 2 * GIB), (GIB + GIB / 2, 2 * GIB), (3 * GIB, 3 * GIB)] {
         let lab = Lab::new();
         let vdi = lab.create(GIB);
-        lab.world.resize_image(&lab.image_name(&vdi), 2 * GIB);
+        lab.sim.resize_image(&lab.image_name(&vdi), 2 * GIB);
         let size = lab.run(A, |sr| sr.resize_vdi(&vdi, i128::from(asked)));
         assert_eq!(size.unwrap(), expected);
         assert_eq!(lab.record(&vdi).unwrap().size, expected);
-        assert_eq!(lab.world.snapshot().sizes[&lab.image_id(&vdi)], expected);
+        assert_eq!(lab.sim.snapshot().sizes[&lab.image_id(&vdi)], expected);
     }
 }
 
@@ -223,8 +223,8 @@ fn a_resize_that_the_cluster_refuses_leaves_no_intent() {
         mode: Mode::Fails(libc::EINVAL),
     };
     let faults = Faults::plan(plan);
-    let cluster = FaultyCluster::new(&process.cluster, &faults);
-    let sr = repository(&cluster, &process.host, lab.sr);
+    let pool = FaultyPool::new(&process.pool, &faults);
+    let sr = ceph_sr(&pool, &process.host, lab.sr);
     let refused = sr.resize_vdi(&vdi, i128::from(2 * GIB)).unwrap_err();
     assert_eq!(faults.hit(), Some("grow_image"));
     assert_eq!(refused.errno(), Some(libc::EINVAL));

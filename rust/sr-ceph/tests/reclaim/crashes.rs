@@ -25,7 +25,7 @@ fn check_done(lab: &Lab, kept: &[Uuid; 3]) {
     let open = pending(lab);
     assert!(open.iter().all(|p| p.holds_up.is_some()), "{open:?}");
     // The two disks, and the one image that they and the snapshot need.
-    let pool = lab.world.snapshot();
+    let pool = lab.sim.snapshot();
     assert_eq!(pool.sizes.len(), 3, "{:?}", pool.images);
     assert_eq!(lab.keys("hidden.").len(), 1);
     for vdi in kept {
@@ -44,8 +44,8 @@ fn whatever_call_reclaim_dies_in_the_next_one_frees_the_rest_and_nothing_else() 
         let (lab, kept) = full_of_work();
         let process = lab.process(A);
         let faults = Faults::none();
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
-        let left = repository(&cluster, &process.host, lab.sr).reclaim(|_, _| {});
+        let pool = FaultyPool::new(&process.pool, &faults);
+        let left = ceph_sr(&pool, &process.host, lab.sr).reclaim(|_, _| {});
         assert_eq!(left.unwrap(), 0);
         check_done(&lab, &kept);
         faults.calls()
@@ -57,10 +57,10 @@ fn whatever_call_reclaim_dies_in_the_next_one_frees_the_rest_and_nothing_else() 
             let process = lab.process(A);
             let calls = Calls::All;
             let faults = Faults::plan(Plan { calls, nth, mode });
-            let cluster = FaultyCluster::new(&process.cluster, &faults);
-            let _told = repository(&cluster, &process.host, lab.sr).reclaim(|_, _| {});
+            let pool = FaultyPool::new(&process.pool, &faults);
+            let _told = ceph_sr(&pool, &process.host, lab.sr).reclaim(|_, _| {});
             assert!(faults.hit().is_some(), "{nth} {mode:?} was never reached");
-            lab.world.kill(process.host.owner());
+            lab.sim.kill(process.host.owner());
             lab.let_leases_end();
             assert_eq!(
                 lab.run(B, |sr| sr.reclaim(|_, _| {})).unwrap(),
@@ -80,7 +80,7 @@ fn a_disk_whose_host_just_died_is_deleted_at_once_and_freed_when_ceph_has_notice
     let lab = Lab::new();
     let disk = lab.create(GIB);
     lab.activate(A, &disk).unwrap();
-    lab.world.reboot(A);
+    lab.sim.reboot(A);
     delete(&lab, &disk);
     assert_eq!(lab.record(&disk), None);
     assert!(matches!(
@@ -92,7 +92,7 @@ fn a_disk_whose_host_just_died_is_deleted_at_once_and_freed_when_ceph_has_notice
     ));
     assert!(lab.scan(B).unwrap().vdis.is_empty());
     assert_eq!(reclaim(&lab), 0);
-    assert!(is_empty(&lab), "{:?}", lab.world.snapshot());
+    assert!(is_empty(&lab), "{:?}", lab.sim.snapshot());
 }
 
 /// A deleted clone that a snapshot of it keeps, with an empty head or not yet, and that snapshot.
@@ -118,13 +118,13 @@ fn whatever_call_kills_who_empties_or_discards_a_clone_no_object_is_left() {
                 let process = lab.process(A);
                 let calls = Calls::All;
                 let faults = Faults::plan(Plan { calls, nth, mode });
-                let cluster = FaultyCluster::new(&process.cluster, &faults);
-                let sr = repository(&cluster, &process.host, lab.sr);
+                let pool = FaultyPool::new(&process.pool, &faults);
+                let sr = ceph_sr(&pool, &process.host, lab.sr);
                 if emptied {
                     let _told = sr.delete_vdi(&of_clone);
                 }
                 let _told = sr.reclaim(|_, _| {});
-                lab.world.kill(process.host.owner());
+                lab.sim.kill(process.host.owner());
                 lab.let_leases_end();
                 lab.run(B, |sr| sr.reclaim(|_, _| {})).unwrap();
                 faults.deliver();
@@ -133,9 +133,9 @@ fn whatever_call_kills_who_empties_or_discards_a_clone_no_object_is_left() {
                 }
                 reclaim(&lab);
                 let point = format!("{emptied} {nth} {mode:?}");
-                assert_eq!(lab.world.leaks(), [""; 0], "{point}");
-                assert_eq!(lab.world.wrong_purges(), [""; 0], "{point}");
-                assert!(is_empty(&lab), "{point}: {:?}", lab.world.snapshot());
+                assert_eq!(lab.sim.leaks(), [""; 0], "{point}");
+                assert_eq!(lab.sim.wrong_purges(), [""; 0], "{point}");
+                assert!(is_empty(&lab), "{point}: {:?}", lab.sim.snapshot());
                 assert_eq!(lab.keys("trash."), [""; 0], "{point}");
                 reached |= faults.hit().is_some();
                 points += usize::from(faults.hit().is_some());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sr_ceph::cluster::Cluster;
+use sr_ceph::pool::Pool;
 
 use super::*;
 
@@ -17,15 +17,15 @@ fn deleted(lab: &Lab) -> String {
 /// Everything that may purge does so.
 fn let_all_purge(lab: &Lab) {
     for present in [true, false] {
-        lab.world.set_manager(present);
+        lab.sim.set_manager(present);
         lab.scan(B).unwrap();
-        lab.world.run_manager();
+        lab.sim.run_manager();
         reclaim(lab);
     }
 }
 
 fn trash(lab: &Lab) -> Vec<String> {
-    lab.world.snapshot().trash.into_iter().collect()
+    lab.sim.snapshot().trash.into_iter().collect()
 }
 
 /// Gives an image in the trash the mark that smblock's own have.
@@ -35,7 +35,7 @@ fn forge_mark(lab: &Lab, id: &str) {
     });
     let key = format!("trash.{id}");
     let text = mark.to_string();
-    lab.world.put(&lab.catalogue(), &key, text.as_bytes());
+    lab.sim.put(&lab.catalogue(), &key, text.as_bytes());
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn reclaim_leaves_a_disk_that_was_moved_to_the_trash_by_hand() {
         let lab = Lab::new();
         let disk = lab.create(GIB);
         let name = lab.image_name(&disk);
-        let id = lab.world.move_to_trash(&name).unwrap();
+        let id = lab.sim.move_to_trash(&name).unwrap();
         if marked {
             forge_mark(&lab, &id);
         }
@@ -60,7 +60,7 @@ fn reclaim_leaves_a_disk_that_was_moved_to_the_trash_by_hand() {
         assert!(holds_up.contains(&restore), "{holds_up}");
         assert!(holds_up.contains(&format!("vdi.{disk}")), "{holds_up}");
 
-        lab.world.restore_from_trash(&id);
+        lab.sim.restore_from_trash(&id);
         lab.activate(A, &disk).unwrap();
     }
 }
@@ -69,7 +69,7 @@ fn reclaim_leaves_a_disk_that_was_moved_to_the_trash_by_hand() {
 type Naming = fn(&Lab, &str);
 
 fn put(lab: &Lab, key: &str, value: &serde_json::Value) {
-    lab.world
+    lab.sim
         .put(&lab.catalogue(), key, value.to_string().as_bytes());
 }
 
@@ -86,7 +86,7 @@ fn put_intent(lab: &Lab, action: serde_json::Value) {
 
 fn put_vdi(lab: &Lab, change: impl FnOnce(&mut serde_json::Value)) {
     let disk = lab.create(GIB);
-    let catalogue = lab.world.object(&lab.catalogue()).unwrap();
+    let catalogue = lab.sim.object(&lab.catalogue()).unwrap();
     let key = format!("vdi.{disk}");
     let mut record: serde_json::Value = serde_json::from_slice(&catalogue[&key]).unwrap();
     change(&mut record);
@@ -112,7 +112,7 @@ fn no_image_is_purged_that_any_key_of_the_catalogue_names() {
             });
         }),
         ("creation", |lab, id| {
-            let trashed = lab.world.client().trash().unwrap();
+            let trashed = lab.sim.client().trash().unwrap();
             let name = &trashed.iter().find(|image| image.id == id).unwrap().name;
             put_intent(
                 lab,
@@ -148,7 +148,7 @@ fn no_image_is_purged_that_any_key_of_the_catalogue_names() {
         }),
         ("unreadable record", |lab, _| {
             let key = format!("vdi.{}", Uuid::new_v4());
-            lab.world.put(&lab.catalogue(), &key, b"\xff");
+            lab.sim.put(&lab.catalogue(), &key, b"\xff");
         }),
         ("newer record", |lab, _| {
             let key = format!("vdi.{}", Uuid::new_v4());
@@ -156,10 +156,10 @@ fn no_image_is_purged_that_any_key_of_the_catalogue_names() {
         }),
         ("unreadable intent", |lab, _| {
             let key = format!("op.{}", Uuid::new_v4());
-            lab.world.put(&lab.catalogue(), &key, b"{");
+            lab.sim.put(&lab.catalogue(), &key, b"{");
         }),
         ("unreadable hidden key", |lab, _| {
-            lab.world.put(&lab.catalogue(), "hidden.1", b"null");
+            lab.sim.put(&lab.catalogue(), "hidden.1", b"null");
         }),
     ];
     for (what, name) in namings {
@@ -168,7 +168,7 @@ fn no_image_is_purged_that_any_key_of_the_catalogue_names() {
         name(&lab, &id);
         let_all_purge(&lab);
         assert_eq!(trash(&lab), [id], "{what}");
-        assert_eq!(lab.world.wrong_purges(), [""; 0], "{what}");
+        assert_eq!(lab.sim.wrong_purges(), [""; 0], "{what}");
     }
 }
 
@@ -176,7 +176,7 @@ fn no_image_is_purged_that_any_key_of_the_catalogue_names() {
 fn an_unreadable_value_is_named_as_what_keeps_space_from_being_freed() {
     let lab = alone();
     deleted(&lab);
-    lab.world.put(&lab.catalogue(), "hidden.1", b"null");
+    lab.sim.put(&lab.catalogue(), "hidden.1", b"null");
     let holds_up = pending(&lab).remove(0).holds_up.unwrap().to_string();
     let remove = format!("rados -p rbd rmomapkey {} hidden.1", lab.catalogue());
     assert!(holds_up.contains(&remove), "{holds_up}");
@@ -186,10 +186,10 @@ fn an_unreadable_value_is_named_as_what_keeps_space_from_being_freed() {
 fn reclaim_lists_images_moved_to_the_trash_by_hand_and_leaves_them() {
     let lab = Lab::new();
     let name = format!("smblock.{}.stray", lab.sr);
-    let id = lab.world.create_foreign_image(&name, GIB);
-    lab.world.move_to_trash(&name);
-    let other = lab.world.create_foreign_image("somebody-elses", GIB);
-    lab.world.move_to_trash("somebody-elses");
+    let id = lab.sim.create_foreign_image(&name, GIB);
+    lab.sim.move_to_trash(&name);
+    let other = lab.sim.create_foreign_image("somebody-elses", GIB);
+    lab.sim.move_to_trash("somebody-elses");
     let_all_purge(&lab);
     assert_eq!(trash(&lab), [id.clone(), other]);
     let [listed] = &pending(&lab)[..] else {
@@ -218,7 +218,7 @@ fn reclaim_lists_images_moved_to_the_trash_by_hand_and_leaves_them() {
 fn a_renamed_image_is_freed_when_its_disk_is_deleted() {
     let lab = alone();
     let disk = lab.create(GIB);
-    lab.world.rename_image(&lab.image_name(&disk), "vm-db");
+    lab.sim.rename_image(&lab.image_name(&disk), "vm-db");
     delete(&lab, &disk);
     assert_eq!(pending(&lab)[0].kind, Kind::Trashed);
     let refused = lab.run(A, |sr| sr.delete_sr());
@@ -232,12 +232,12 @@ fn a_renamed_image_is_freed_when_its_disk_is_deleted() {
 fn an_image_restored_from_the_trash_is_left_alone_from_then_on() {
     let lab = alone();
     let id = deleted(&lab);
-    lab.world.restore_from_trash(&id);
+    lab.sim.restore_from_trash(&id);
     let warnings = lab.scan(A).unwrap().warnings;
     assert!(warnings[0].contains("it was left alone"), "{warnings:?}");
     assert_eq!(lab.keys("trash."), [""; 0]);
-    let name = lab.world.snapshot().images.into_keys().next().unwrap();
-    lab.world.move_to_trash(&name);
+    let name = lab.sim.snapshot().images.into_keys().next().unwrap();
+    lab.sim.move_to_trash(&name);
     let_all_purge(&lab);
     assert_eq!(trash(&lab), [id]);
 }
@@ -247,7 +247,7 @@ fn the_mark_goes_when_the_manager_has_freed_the_image() {
     let lab = Lab::new();
     let id = deleted(&lab);
     assert_eq!(lab.keys("trash."), [format!("trash.{id}")]);
-    lab.world.run_manager();
+    lab.sim.run_manager();
     lab.scan(A).unwrap();
     assert_eq!(lab.keys("trash."), [""; 0]);
 }
@@ -255,18 +255,18 @@ fn the_mark_goes_when_the_manager_has_freed_the_image() {
 /// Runs `act` on a deleted disk's image again and again. Each time, before another call of it, the
 /// catalogue gets a record that names the image. Only a record that comes between the last look and
 /// the call that purges, or asks for it, is too late.
-fn check_last_look(call: &str, has_manager: bool, act: &dyn Fn(&sr_ceph::Repository<'_>)) {
+fn check_last_look(call: &str, has_manager: bool, act: &dyn Fn(&sr_ceph::CephSr<'_>)) {
     let new = || {
         let lab = alone();
         let id = deleted(&lab);
-        lab.world.set_manager(has_manager);
+        lab.sim.set_manager(has_manager);
         (lab, id)
     };
     let calls = {
         let (lab, _) = new();
         let (process, faults) = (lab.process(A), Faults::none());
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
-        act(&repository(&cluster, &process.host, lab.sr));
+        let pool = FaultyPool::new(&process.pool, &faults);
+        act(&ceph_sr(&pool, &process.host, lab.sr));
         faults.calls()
     };
     let mut late = BTreeSet::new();
@@ -276,8 +276,8 @@ fn check_last_look(call: &str, has_manager: bool, act: &dyn Fn(&sr_ceph::Reposit
         let process = lab.process(A);
         let (calls, mode) = (Calls::All, Mode::Fails(libc::EIO));
         let faults = Faults::plan(Plan { calls, nth, mode });
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
-        act(&repository(&cluster, &process.host, lab.sr));
+        let pool = FaultyPool::new(&process.pool, &faults);
+        act(&ceph_sr(&pool, &process.host, lab.sr));
         if faults.hit() == Some(call) {
             purging.insert(nth);
         }
@@ -289,9 +289,9 @@ fn check_last_look(call: &str, has_manager: bool, act: &dyn Fn(&sr_ceph::Reposit
         };
         let process = lab.process(A);
         let faults = Faults::interrupted(nth, name);
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
-        act(&repository(&cluster, &process.host, lab.sr));
-        if !lab.world.wrong_purges().is_empty() {
+        let pool = FaultyPool::new(&process.pool, &faults);
+        act(&ceph_sr(&pool, &process.host, lab.sr));
+        if !lab.sim.wrong_purges().is_empty() {
             late.insert(nth);
         }
     }

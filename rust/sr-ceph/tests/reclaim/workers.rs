@@ -36,11 +36,11 @@ fn a_worker_that_works_for_hours_stays_the_only_one() {
     }
     let process = lab.process(A);
     let faults = Faults::none();
-    let cluster = FaultyCluster::new(&process.cluster, &faults);
+    let pool = FaultyPool::new(&process.pool, &faults);
     let mut asked = 0;
-    let left = repository(&cluster, &process.host, lab.sr).reclaim(|_, report| {
+    let left = ceph_sr(&pool, &process.host, lab.sr).reclaim(|_, report| {
         if matches!(report, Report::Progress(..)) {
-            lab.world.advance_seconds(LEASE_OVER * 2 / 3);
+            lab.sim.advance_seconds(LEASE_OVER * 2 / 3);
             return;
         }
         let second = lab.run(B, |sr| sr.reclaim(|_, _| {}));
@@ -66,17 +66,17 @@ fn a_dead_workers_work_is_taken_over_here_at_once_and_elsewhere_after_its_lease(
             nth: 2,
             mode: Mode::KilledBefore,
         });
-        let cluster = FaultyCluster::new(&process.cluster, &faults);
-        let died = repository(&cluster, &process.host, lab.sr).reclaim(|_, _| {});
+        let pool = FaultyPool::new(&process.pool, &faults);
+        let died = ceph_sr(&pool, &process.host, lab.sr).reclaim(|_, _| {});
         assert!(died.is_err() && faults.killed());
-        lab.world.kill(process.host.owner());
+        lab.sim.kill(process.host.owner());
         if seconds > 0 {
             let early = lab.run(host, |sr| sr.reclaim(|_, _| {}));
             assert!(matches!(early, Err(Error::WorkerRuns { .. })), "{early:?}");
-            lab.world.advance_seconds(seconds);
+            lab.sim.advance_seconds(seconds);
         }
         assert_eq!(lab.run(host, |sr| sr.reclaim(|_, _| {})).unwrap(), 0);
-        assert!(is_empty(&lab), "{:?}", lab.world.snapshot());
-        assert_eq!(lab.world.snapshot().blocklist.len(), 1, "what it had open");
+        assert!(is_empty(&lab), "{:?}", lab.sim.snapshot());
+        assert_eq!(lab.sim.snapshot().blocklist.len(), 1, "what it had open");
     }
 }

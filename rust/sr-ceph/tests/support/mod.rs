@@ -1,19 +1,19 @@
 //! One SR in the in-memory stand-in for a pool, and the hosts that use it.
 #![allow(dead_code, clippy::unwrap_used)]
 
-pub mod scene;
+pub mod fixture;
 
 use std::collections::BTreeMap;
 
 use sr::xapi::{XapiFields, XapiVdi};
-use sr_ceph::cluster::Cluster;
 use sr_ceph::host::{Host, Mapped};
 use sr_ceph::image_features::ImageFeatures;
-use sr_ceph::memory::{MemoryCluster, MemoryHost, World};
+use sr_ceph::memory::{MemoryHost, MemoryPool, Sim};
+use sr_ceph::pool::Pool;
 use sr_ceph::record::{Record, VdiRecord};
 use sr_ceph::sr::scan::Scan;
 use sr_ceph::vdi::create::NewDisk;
-use sr_ceph::{Repository, Result};
+use sr_ceph::{CephSr, Result};
 use uuid::Uuid;
 
 pub const A: &str = "host-a";
@@ -26,25 +26,25 @@ pub const LEASE_OVER: u64 = 121;
 /// A pool and one SR in it.
 #[derive(Clone)]
 pub struct Lab {
-    pub world: World,
+    pub sim: Sim,
     pub sr: Uuid,
 }
 
 /// A process of the driver: a client of the pool, on a host.
 pub struct Process {
-    pub cluster: MemoryCluster,
+    pub pool: MemoryPool,
     pub host: MemoryHost,
     pub sr: Uuid,
 }
 
 impl Process {
-    pub fn repository(&self) -> Repository<'_> {
-        repository(&self.cluster, &self.host, self.sr)
+    pub fn ceph_sr(&self) -> CephSr<'_> {
+        ceph_sr(&self.pool, &self.host, self.sr)
     }
 }
 
-pub fn repository<'a>(cluster: &'a dyn Cluster, host: &'a dyn Host, sr: Uuid) -> Repository<'a> {
-    Repository::new(cluster, host, sr, ImageFeatures::DEFAULT)
+pub fn ceph_sr<'a>(pool: &'a dyn Pool, host: &'a dyn Host, sr: Uuid) -> CephSr<'a> {
+    CephSr::new(pool, host, sr, ImageFeatures::DEFAULT)
 }
 
 pub fn named(name: &str) -> XapiFields {
@@ -69,11 +69,11 @@ impl Lab {
     /// A pool without any SR.
     pub fn bare() -> Self {
         let lab = Lab {
-            world: World::new(),
+            sim: Sim::new(),
             sr: Uuid::new_v4(),
         };
         for host in [A, B] {
-            lab.world.kill(lab.process(host).host.owner()); // it has booted
+            lab.sim.kill(lab.process(host).host.owner()); // it has booted
         }
         lab
     }
@@ -87,17 +87,17 @@ impl Lab {
 
     pub fn process(&self, host: &str) -> Process {
         Process {
-            cluster: self.world.client(),
-            host: self.world.process(host),
+            pool: self.sim.client(),
+            host: self.sim.process(host),
             sr: self.sr,
         }
     }
 
     /// Runs one command to its end, as a process of its own on that host.
-    pub fn run<T>(&self, host: &str, command: impl FnOnce(Repository<'_>) -> T) -> T {
+    pub fn run<T>(&self, host: &str, command: impl FnOnce(CephSr<'_>) -> T) -> T {
         let process = self.process(host);
-        let result = command(process.repository());
-        self.world.kill(process.host.owner());
+        let result = command(process.ceph_sr());
+        self.sim.kill(process.host.owner());
         result
     }
 
@@ -123,7 +123,7 @@ impl Lab {
     /// Writes to a disk, on host A, where it does not run afterwards.
     pub fn write(&self, vdi: &Uuid, content: u64) {
         let device = self.activate(A, vdi).unwrap().device;
-        self.world.write(A, &device, content).unwrap();
+        self.sim.write(A, &device, content).unwrap();
         self.deactivate(A, vdi).unwrap();
     }
 
@@ -141,7 +141,7 @@ impl Lab {
             self.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
         }
         self.settle();
-        let pool = self.world.snapshot();
+        let pool = self.sim.snapshot();
         assert!(pool.images.is_empty() && pool.trash.is_empty());
         self.run(A, |sr| sr.delete_sr()).unwrap();
     }
@@ -149,16 +149,12 @@ impl Lab {
     /// Scans and lets the manager work until nothing changes any more.
     pub fn settle(&self) {
         let mut before = None;
-        while before != Some(self.world.snapshot()) {
-            before = Some(self.world.snapshot());
+        while before != Some(self.sim.snapshot()) {
+            before = Some(self.sim.snapshot());
             self.scan(B).unwrap();
-            self.world.run_manager();
+            self.sim.run_manager();
         }
-        assert_eq!(
-            self.world.wrong_purges(),
-            [""; 0],
-            "purged, and still named"
-        );
+        assert_eq!(self.sim.wrong_purges(), [""; 0], "purged, and still named");
     }
 
     /// What a VDI holds.
@@ -166,19 +162,19 @@ impl Lab {
         let volume = self.record(vdi)?.volume;
         let image = &volume.image().id;
         match volume.snapshot() {
-            None => self.world.content(image),
-            Some(snapshot) => self.world.snapshot_content(image, snapshot.id),
+            None => self.sim.content(image),
+            Some(snapshot) => self.sim.snapshot_content(image, snapshot.id),
         }
     }
 
     pub fn activate(&self, host: &str, vdi: &Uuid) -> Result<Mapped> {
         let mapped = self.run(host, |sr| sr.activate_vdi(vdi, true))?;
-        self.world.set_used(host, vdi, true);
+        self.sim.set_used(host, vdi, true);
         Ok(mapped)
     }
 
     pub fn deactivate(&self, host: &str, vdi: &Uuid) -> Result<()> {
-        self.world.set_used(host, vdi, false);
+        self.sim.set_used(host, vdi, false);
         self.run(host, |sr| sr.deactivate_vdi(vdi))
     }
 
@@ -188,7 +184,7 @@ impl Lab {
             // A catalogue that is away, or a cluster, is a test's own business.
             let _looked = self.run(host, |sr| sr.look_at_journal());
         }
-        self.world.advance_seconds(LEASE_OVER);
+        self.sim.advance_seconds(LEASE_OVER);
     }
 
     /// A scan for a XAPI that knows nothing.
@@ -207,7 +203,7 @@ impl Lab {
     }
 
     pub fn record(&self, vdi: &Uuid) -> Option<VdiRecord> {
-        let entries = self.world.object(&self.catalogue()).unwrap();
+        let entries = self.sim.object(&self.catalogue()).unwrap();
         let bytes = entries.get(&format!("vdi.{vdi}"))?;
         Some(VdiRecord::parse(bytes).unwrap())
     }
@@ -222,7 +218,7 @@ impl Lab {
 
     /// Omap keys of the catalogue that start so.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
-        let entries = self.world.object(&self.catalogue()).unwrap_or_default();
+        let entries = self.sim.object(&self.catalogue()).unwrap_or_default();
         let keys = entries.into_keys();
         keys.filter(|key| key.starts_with(prefix)).collect()
     }

@@ -1,26 +1,26 @@
 //! Whatever fails, gets lost, or dies, and whoever comes in between.
 
 use sr::faults::{Calls, Faults, Mode, Plan};
-use sr_crucible::faults::{FaultyMachine, FaultyRegistry};
-use sr_crucible::memory::{MemoryMachine, World};
-use sr_crucible::{Result, Volumes};
+use sr_crucible::faults::{FaultyHost, FaultyXapi};
+use sr_crucible::memory::{MemoryHost, Sim};
+use sr_crucible::{CrucibleSr, Result};
 use uuid::Uuid;
 
 use crate::{
-    activate, activation, deactivate, is_served_by, nothing_is_left, on, refused, volume, world,
-    SR, VDI,
+    activate, activation, deactivate, is_served_by, nothing_is_left, on, refused, sim, volume, SR,
+    VDI,
 };
 
 /// A process on a host, with faults.
 pub fn faulty<'w, T>(
-    world: &'w World,
-    machine: &'w MemoryMachine<'w>,
+    sim: &'w Sim,
+    host: &'w MemoryHost<'w>,
     faults: &Faults<'w>,
-    work: impl FnOnce(&Volumes<'_>) -> T,
+    work: impl FnOnce(&CrucibleSr<'_>) -> T,
 ) -> T {
-    let registry = FaultyRegistry::new(world, faults);
-    let machine = FaultyMachine::new(machine, faults);
-    work(&Volumes::new(&registry, &machine, world, SR))
+    let xapi = FaultyXapi::new(sim, faults);
+    let host = FaultyHost::new(host, faults);
+    work(&CrucibleSr::new(&xapi, &host, sim, SR))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,40 +52,40 @@ impl Operation {
         Operation::Settle,
     ];
 
-    fn prepare(self) -> World {
-        let world = world();
+    fn prepare(self) -> Sim {
+        let sim = sim();
         for (number, target) in (1..).zip(volume().targets) {
-            world.set_region(target, Uuid::from_u128(number));
+            sim.set_region(target, Uuid::from_u128(number));
         }
         for host in ["a", "b"] {
-            world.set_key(host, &VDI, "key");
+            sim.set_key(host, &VDI, "key");
         }
         match self {
             Operation::Activate => {}
-            Operation::Scan => leave_server(&world, "a"),
-            Operation::Ask => leave_server(&world, "b"),
+            Operation::Scan => leave_server(&sim, "a"),
+            Operation::Ask => leave_server(&sim, "b"),
             Operation::Settle => {
-                activate(&world, "a").unwrap();
-                world.set_used("a", &VDI, false);
+                activate(&sim, "a").unwrap();
+                sim.set_used("a", &VDI, false);
             }
             Operation::Recover | Operation::Attach => {
-                activate(&world, "a").unwrap();
-                world.kill_server("a", &VDI);
+                activate(&sim, "a").unwrap();
+                sim.kill_server("a", &VDI);
             }
             Operation::TakeOver => {
-                activate(&world, "b").unwrap();
-                world.power_cycle("b");
-                world.declare_dead("b");
+                activate(&sim, "b").unwrap();
+                sim.power_cycle("b");
+                sim.declare_dead("b");
             }
             Operation::Deactivate => {
-                activate(&world, "a").unwrap();
-                world.set_used("a", &VDI, false);
+                activate(&sim, "a").unwrap();
+                sim.set_used("a", &VDI, false);
             }
         }
-        world
+        sim
     }
 
-    fn run(self, sr: &Volumes<'_>) -> Result<()> {
+    fn run(self, sr: &CrucibleSr<'_>) -> Result<()> {
         match self {
             Operation::Settle => sr.settle_vdi(&VDI).map(drop),
             Operation::Deactivate => sr.deactivate(&VDI),
@@ -96,37 +96,37 @@ impl Operation {
     }
 
     /// Runs it as SM does.
-    fn under_sm(self, world: &World, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn under_sm(self, sim: &Sim, run: impl FnOnce() -> Result<()>) -> Result<()> {
         match self {
             Operation::Deactivate | Operation::Attach | Operation::Scan | Operation::Settle => {
                 run()
             }
-            _ => activation(world, "a", run),
+            _ => activation(sim, "a", run),
         }
     }
 }
 
 /// A host has a volume's claim and server, and SM knows of nothing: its command was killed.
-fn leave_server(world: &World, host: &str) {
-    activate(world, host).unwrap();
-    world.lose_device(host, &VDI);
-    world.set_used(host, &VDI, false);
+fn leave_server(sim: &Sim, host: &str) {
+    activate(sim, host).unwrap();
+    sim.lose_device(host, &VDI);
+    sim.set_used(host, &VDI, false);
 }
 
 /// Runs every operation with every fault; `then` is what comes after it. A request to XAPI that is
 /// late arrives before what comes after it, or in the end.
-fn after_every_fault(then: impl Fn(&World, &str)) {
+fn after_every_fault(then: impl Fn(&Sim, &str)) {
     let mut tried = 0;
     for operation in Operation::ALL {
         for mode in Mode::ALL {
             for late_is_last in [false, true] {
                 for nth in 0.. {
-                    let world = operation.prepare();
-                    let machine = world.host("a");
+                    let sim = operation.prepare();
+                    let host = sim.host("a");
                     let calls = Calls::Changes;
                     let faults = Faults::plan(Plan { calls, nth, mode });
-                    let run = || faulty(&world, &machine, &faults, |sr| operation.run(sr));
-                    let outcome = operation.under_sm(&world, run);
+                    let run = || faulty(&sim, &host, &faults, |sr| operation.run(sr));
+                    let outcome = operation.under_sm(&sim, run);
                     let Some(call) = faults.hit() else {
                         outcome.unwrap();
                         break;
@@ -141,9 +141,9 @@ fn after_every_fault(then: impl Fn(&World, &str)) {
                     if !late_is_last {
                         faults.deliver();
                     }
-                    then(&world, &at);
+                    then(&sim, &at);
                     faults.deliver();
-                    assert_eq!(world.broken(), Vec::<String>::new(), "{at}");
+                    assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
                     tried += 1;
                 }
             }
@@ -154,67 +154,67 @@ fn after_every_fault(then: impl Fn(&World, &str)) {
 
 #[test]
 fn whatever_fails_or_dies_the_same_host_can_go_on_and_leaves_nothing() {
-    after_every_fault(|world, at| {
-        activate(world, "a").unwrap_or_else(|e| panic!("{at}: {e}"));
-        is_served_by(world, "a", at);
-        deactivate(world, "a");
-        nothing_is_left(world, at);
+    after_every_fault(|sim, at| {
+        activate(sim, "a").unwrap_or_else(|e| panic!("{at}: {e}"));
+        is_served_by(sim, "a", at);
+        deactivate(sim, "a");
+        nothing_is_left(sim, at);
     });
 }
 
 #[test]
 fn whatever_fails_or_dies_unplugging_leaves_nothing() {
-    after_every_fault(|world, at| {
-        deactivate(world, "a");
-        world.comes_back("b");
-        on(world, "b", |sr| sr.attach_sr()).unwrap();
-        nothing_is_left(world, at);
+    after_every_fault(|sim, at| {
+        deactivate(sim, "a");
+        sim.comes_back("b");
+        on(sim, "b", |sr| sr.attach_sr()).unwrap();
+        nothing_is_left(sim, at);
     });
 }
 
 #[test]
 fn whatever_fails_or_dies_another_host_never_gets_a_disk_that_is_served() {
-    after_every_fault(|world, at| {
-        if activate(world, "b").is_ok() {
-            is_served_by(world, "b", at);
+    after_every_fault(|sim, at| {
+        if activate(sim, "b").is_ok() {
+            is_served_by(sim, "b", at);
         }
-        assert_eq!(world.broken(), Vec::<String>::new(), "{at}");
+        assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
     });
 }
 
 #[test]
 fn another_host_takes_over_once_the_first_was_declared_dead_and_keeps_the_disk() {
-    after_every_fault(|world, at| {
-        world.comes_back("b");
-        world.power_cycle("a");
-        world.declare_dead("a");
-        activate(world, "b").unwrap_or_else(|e| panic!("{at}: {e}"));
-        world.comes_back("a");
-        on(world, "a", |sr| sr.attach_sr()).unwrap();
-        refused(activate(world, "a"), at);
-        is_served_by(world, "b", at);
+    after_every_fault(|sim, at| {
+        sim.comes_back("b");
+        sim.power_cycle("a");
+        sim.declare_dead("a");
+        activate(sim, "b").unwrap_or_else(|e| panic!("{at}: {e}"));
+        sim.comes_back("a");
+        on(sim, "a", |sr| sr.attach_sr()).unwrap();
+        refused(activate(sim, "a"), at);
+        is_served_by(sim, "b", at);
     });
 }
 
 #[test]
 fn of_two_hosts_that_activate_at_once_at_most_one_gets_the_disk() {
     for nth in 0.. {
-        let world = world();
-        let machine = world.host("a");
-        let faults = Faults::interrupted(nth, || drop(activate(&world, "b")));
-        let first = activation(&world, "a", || {
-            faulty(&world, &machine, &faults, |sr| sr.activate(&VDI, true))
+        let sim = sim();
+        let host = sim.host("a");
+        let faults = Faults::interrupted(nth, || drop(activate(&sim, "b")));
+        let first = activation(&sim, "a", || {
+            faulty(&sim, &host, &faults, |sr| sr.activate(&VDI, true))
         });
         let last = faults.calls() <= nth;
         let at = format!("b activates before call {nth} of a, which gets {first:?}");
-        let winner = world.serving(&VDI);
+        let winner = sim.serving(&VDI);
         assert_eq!(winner.len(), 1, "{at}");
         let winner = winner[0].0.clone();
         assert_eq!(first.is_ok(), winner == "a", "{at}");
-        is_served_by(&world, &winner, &at);
-        deactivate(&world, "a");
-        deactivate(&world, "b");
-        nothing_is_left(&world, &at);
+        is_served_by(&sim, &winner, &at);
+        deactivate(&sim, "a");
+        deactivate(&sim, "b");
+        nothing_is_left(&sim, &at);
         if last {
             break;
         }
@@ -224,26 +224,26 @@ fn of_two_hosts_that_activate_at_once_at_most_one_gets_the_disk() {
 #[test]
 fn a_host_that_was_slow_to_claim_starts_no_server_where_others_have_had_the_disk_since() {
     for nth in 0.. {
-        let world = world();
-        let machine = world.host("a");
+        let sim = sim();
+        let host = sim.host("a");
         let faults = Faults::interrupted(nth, || {
             for _ in 0..2 {
-                if activate(&world, "b").is_ok() {
-                    deactivate(&world, "b");
+                if activate(&sim, "b").is_ok() {
+                    deactivate(&sim, "b");
                 }
             }
-            drop(activate(&world, "b"));
+            drop(activate(&sim, "b"));
         });
-        let first = activation(&world, "a", || {
-            faulty(&world, &machine, &faults, |sr| sr.activate(&VDI, true))
+        let first = activation(&sim, "a", || {
+            faulty(&sim, &host, &faults, |sr| sr.activate(&VDI, true))
         });
         let last = faults.calls() <= nth;
         let at = format!("b comes and goes before call {nth} of a, which gets {first:?}");
         let winner = if first.is_ok() { "a" } else { "b" };
-        is_served_by(&world, winner, &at);
-        deactivate(&world, "a");
-        deactivate(&world, "b");
-        nothing_is_left(&world, &at);
+        is_served_by(&sim, winner, &at);
+        deactivate(&sim, "a");
+        deactivate(&sim, "b");
+        nothing_is_left(&sim, &at);
         if last {
             break;
         }
@@ -253,16 +253,16 @@ fn a_host_that_was_slow_to_claim_starts_no_server_where_others_have_had_the_disk
 #[test]
 fn a_host_that_activates_while_another_lets_go_waits_its_turn() {
     for nth in 0.. {
-        let world = world();
-        activate(&world, "a").unwrap();
-        world.set_used("a", &VDI, false);
-        let machine = world.host("a");
-        let faults = Faults::interrupted(nth, || drop(activate(&world, "b")));
-        faulty(&world, &machine, &faults, |sr| sr.deactivate(&VDI)).unwrap();
+        let sim = sim();
+        activate(&sim, "a").unwrap();
+        sim.set_used("a", &VDI, false);
+        let host = sim.host("a");
+        let faults = Faults::interrupted(nth, || drop(activate(&sim, "b")));
+        faulty(&sim, &host, &faults, |sr| sr.deactivate(&VDI)).unwrap();
         let last = faults.calls() <= nth;
-        assert_eq!(world.broken(), Vec::<String>::new(), "call {nth}");
-        activate(&world, "b").unwrap();
-        is_served_by(&world, "b", &format!("call {nth}"));
+        assert_eq!(sim.broken(), Vec::<String>::new(), "call {nth}");
+        activate(&sim, "b").unwrap();
+        is_served_by(&sim, "b", &format!("call {nth}"));
         if last {
             break;
         }
@@ -272,17 +272,17 @@ fn a_host_that_activates_while_another_lets_go_waits_its_turn() {
 #[test]
 fn no_disk_is_copied_while_a_host_starts_to_use_it() {
     for nth in 0.. {
-        let world = World::new(vec![volume()]);
-        let machine = world.host("a");
-        let faults = Faults::interrupted(nth, || drop(activate(&world, "b")));
+        let sim = Sim::new(vec![volume()]);
+        let host = sim.host("a");
+        let faults = Faults::interrupted(nth, || drop(activate(&sim, "b")));
         let new = Uuid::from_u128(0xc0);
-        let copied = faulty(&world, &machine, &faults, |sr| sr.copy(&VDI, &new));
+        let copied = faulty(&sim, &host, &faults, |sr| sr.copy(&VDI, &new));
         let at = format!("b activates before call {nth} of a's copying: {copied:?}");
-        assert_eq!(world.broken(), Vec::<String>::new(), "{at}");
+        assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
         let last = faults.calls() <= nth;
-        deactivate(&world, "b");
-        on(&world, "a", |sr| sr.copy(&VDI, &Uuid::from_u128(0xc1))).unwrap();
-        nothing_is_left(&world, &at);
+        deactivate(&sim, "b");
+        on(&sim, "a", |sr| sr.copy(&VDI, &Uuid::from_u128(0xc1))).unwrap();
+        nothing_is_left(&sim, &at);
         if last {
             break;
         }
@@ -292,14 +292,14 @@ fn no_disk_is_copied_while_a_host_starts_to_use_it() {
 #[test]
 fn no_disk_is_deleted_while_a_host_starts_to_use_it() {
     for nth in 0.. {
-        let world = World::new(Vec::new());
-        world.provision(volume());
-        let machine = world.host("a");
-        let faults = Faults::interrupted(nth, || drop(activate(&world, "b")));
-        let deleted = faulty(&world, &machine, &faults, |sr| sr.delete(&VDI));
+        let sim = Sim::new(Vec::new());
+        sim.provision(volume());
+        let host = sim.host("a");
+        let faults = Faults::interrupted(nth, || drop(activate(&sim, "b")));
+        let deleted = faulty(&sim, &host, &faults, |sr| sr.delete(&VDI));
         let at = format!("b activates before call {nth} of a's deletion: {deleted:?}");
-        assert_eq!(world.broken(), Vec::<String>::new(), "{at}");
-        assert_ne!(deleted.is_ok(), !world.serving(&VDI).is_empty(), "{at}");
+        assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
+        assert_ne!(deleted.is_ok(), !sim.serving(&VDI).is_empty(), "{at}");
         if faults.calls() <= nth {
             break;
         }

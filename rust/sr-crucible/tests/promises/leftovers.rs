@@ -1,16 +1,16 @@
 //! What a killed command leaves is settled by the next command of its host, whichever that is.
 
 use sr::faults::{Calls, Faults, Mode, Plan};
-use sr_crucible::Volumes;
+use sr_crucible::CrucibleSr;
 use uuid::Uuid;
 
 use super::crashes::faulty;
-use super::{activate, nothing_is_left, on, open_claim, refused, volume, World, SR, VDI};
+use super::{activate, nothing_is_left, on, open_claim, refused, volume, Sim, SR, VDI};
 
 const OTHER: Uuid = Uuid::from_u128(0x7d2);
 
 /// A clone of the volume on host a was killed: its claim is there, and nothing else.
-fn after_a_killed_clone() -> World {
+fn after_a_killed_clone() -> Sim {
     let mut other = volume();
     other.uuid = OTHER;
     other
@@ -18,18 +18,18 @@ fn after_a_killed_clone() -> World {
         .iter_mut()
         .for_each(|target| target.set_port(target.port() + 10));
     for nth in 0.. {
-        let world = World::new(vec![volume(), other.clone()]);
-        kill_a_clone(&world, nth);
-        if open_claim(&world).is_some() {
-            return world;
+        let sim = Sim::new(vec![volume(), other.clone()]);
+        kill_a_clone(&sim, nth);
+        if open_claim(&sim).is_some() {
+            return sim;
         }
     }
     unreachable!("no clone has claimed its source")
 }
 
 /// Kills it after the change of that number.
-fn kill_a_clone(world: &World, nth: usize) {
-    let machine = world.host("a");
+fn kill_a_clone(sim: &Sim, nth: usize) {
+    let host = sim.host("a");
     let plan = Plan {
         calls: Calls::Changes,
         nth,
@@ -37,12 +37,12 @@ fn kill_a_clone(world: &World, nth: usize) {
     };
     let faults = Faults::plan(plan);
     let copy = Uuid::from_u128(0xc0);
-    faulty(world, &machine, &faults, |sr| sr.copy(&VDI, &copy)).unwrap_err();
+    faulty(sim, &host, &faults, |sr| sr.copy(&VDI, &copy)).unwrap_err();
 }
 
 #[test]
 fn every_command_settles_what_a_killed_clone_has_claimed() {
-    type Command = fn(&Volumes<'_>);
+    type Command = fn(&CrucibleSr<'_>);
     let commands: [(&str, Command); 7] = [
         ("scan", |sr| drop(sr.scan(&[]).unwrap())),
         ("update", |sr| {
@@ -59,46 +59,46 @@ fn every_command_settles_what_a_killed_clone_has_claimed() {
         ("attach", |sr| sr.attach_sr().unwrap()),
     ];
     for (name, command) in commands {
-        let world = after_a_killed_clone();
-        world.set_reachable("a", false);
-        refused(activate(&world, "b"), name);
-        world.set_reachable("a", true);
-        on(&world, "a", command);
-        nothing_is_left(&world, name);
-        activate(&world, "b").unwrap();
+        let sim = after_a_killed_clone();
+        sim.set_reachable("a", false);
+        refused(activate(&sim, "b"), name);
+        sim.set_reachable("a", true);
+        on(&sim, "a", command);
+        nothing_is_left(&sim, name);
+        activate(&sim, "b").unwrap();
     }
 }
 
 #[test]
 fn a_claim_that_a_command_works_under_is_left_alone() {
-    let world = after_a_killed_clone();
-    let working = world.work_on("a", &VDI);
-    on(&world, "a", |sr| sr.scan(&[])).unwrap();
-    assert_eq!(open_claim(&world).unwrap().0, "a");
+    let sim = after_a_killed_clone();
+    let working = sim.work_on("a", &VDI);
+    on(&sim, "a", |sr| sr.scan(&[])).unwrap();
+    assert_eq!(open_claim(&sim).unwrap().0, "a");
     drop(working);
-    on(&world, "a", |sr| sr.scan(&[])).unwrap();
-    assert_eq!(open_claim(&world), None);
+    on(&sim, "a", |sr| sr.scan(&[])).unwrap();
+    assert_eq!(open_claim(&sim), None);
 }
 
 #[test]
 fn a_server_that_died_under_its_device_is_left_for_the_unplug() {
-    let world = World::new(vec![volume()]);
-    activate(&world, "a").unwrap();
-    world.set_open("a", &VDI, true);
-    world.kill_server("a", &VDI);
-    let before = world.left(&VDI);
-    on(&world, "a", |sr| sr.scan(&[])).unwrap();
-    assert_eq!(world.left(&VDI), before);
-    assert_eq!(open_claim(&world).unwrap().0, "a");
+    let sim = Sim::new(vec![volume()]);
+    activate(&sim, "a").unwrap();
+    sim.set_open("a", &VDI, true);
+    sim.kill_server("a", &VDI);
+    let before = sim.left(&VDI);
+    on(&sim, "a", |sr| sr.scan(&[])).unwrap();
+    assert_eq!(sim.left(&VDI), before);
+    assert_eq!(open_claim(&sim).unwrap().0, "a");
 }
 
 #[test]
 fn a_disk_is_plugged_and_an_sr_too_while_no_list_can_be_had() {
-    let world = World::new(vec![volume()]);
-    world.a_sled_is_away.set(true);
-    on(&world, "a", |sr| sr.attach_sr()).unwrap();
-    activate(&world, "a").unwrap();
-    on(&world, "a", |sr| sr.scan(&[])).unwrap_err();
-    let error = on(&world, "a", |sr| sr.detach_sr()).unwrap_err();
+    let sim = Sim::new(vec![volume()]);
+    sim.a_sled_is_away.set(true);
+    on(&sim, "a", |sr| sr.attach_sr()).unwrap();
+    activate(&sim, "a").unwrap();
+    on(&sim, "a", |sr| sr.scan(&[])).unwrap_err();
+    let error = on(&sim, "a", |sr| sr.detach_sr()).unwrap_err();
     assert!(error.to_string().contains(&SR.to_string()), "{error}");
 }

@@ -12,8 +12,8 @@ mod sizes;
 
 use crucible_host::Volume;
 use sr::xapi::{XapiFields, XapiVdi};
-use sr_crucible::memory::World;
-use sr_crucible::{Device, Error, Hold, Log, Registry, Result, Volumes};
+use sr_crucible::memory::Sim;
+use sr_crucible::{CrucibleSr, Device, Error, Hold, Log, Result, Xapi};
 use uuid::Uuid;
 
 const VDI: Uuid = Uuid::from_u128(0x7d1);
@@ -33,28 +33,26 @@ fn volume() -> Volume {
     }
 }
 
-fn world() -> World {
-    World::new(vec![volume()])
+fn sim() -> Sim {
+    Sim::new(vec![volume()])
 }
 
 /// A process on a host, without faults.
-fn on<T>(world: &World, host: &str, work: impl FnOnce(&Volumes<'_>) -> T) -> T {
-    let machine = world.host(host);
-    work(&Volumes::new(world, &machine, world, SR))
+fn on<T>(sim: &Sim, host: &str, work: impl FnOnce(&CrucibleSr<'_>) -> T) -> T {
+    let host = sim.host(host);
+    work(&CrucibleSr::new(sim, &host, sim, SR))
 }
 
-fn activate(world: &World, host: &str) -> Result<Device> {
-    activation(world, host, || {
-        on(world, host, |sr| sr.activate(&VDI, true))
-    })
+fn activate(sim: &Sim, host: &str) -> Result<Device> {
+    activation(sim, host, || on(sim, host, |sr| sr.activate(&VDI, true)))
 }
 
 /// An activation, as SM does it: there is a note of it meanwhile, and links after it.
-fn activation<T>(world: &World, host: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = world.is_used(host, &VDI);
-    world.set_used(host, &VDI, true);
+fn activation<T>(sim: &Sim, host: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = sim.is_used(host, &VDI);
+    sim.set_used(host, &VDI, true);
     let done = work();
-    world.set_used(host, &VDI, before || done.is_ok());
+    sim.set_used(host, &VDI, before || done.is_ok());
     done
 }
 
@@ -67,227 +65,227 @@ fn refused<T: std::fmt::Debug>(done: Result<T>, at: &str) -> Hold {
     }
 }
 
-fn deactivate(world: &World, host: &str) {
-    world.set_used(host, &VDI, false);
-    on(world, host, |sr| sr.deactivate(&VDI)).unwrap();
+fn deactivate(sim: &Sim, host: &str) {
+    sim.set_used(host, &VDI, false);
+    on(sim, host, |sr| sr.deactivate(&VDI)).unwrap();
 }
 
-fn open_claim(world: &World) -> Option<(String, u64)> {
-    let log = Log::read(&VDI, &world.sm_config(&VDI).unwrap().unwrap()).unwrap();
+fn open_claim(sim: &Sim) -> Option<(String, u64)> {
+    let log = Log::read(&VDI, &sim.sm_config(&VDI).unwrap().unwrap()).unwrap();
     log.open()
         .map(|claim| (claim.host.clone(), claim.generation))
 }
 
 #[track_caller]
-fn nothing_is_left(world: &World, at: &str) {
-    assert_eq!(world.left(&VDI), Vec::<String>::new(), "{at}");
-    assert_eq!(open_claim(world), None, "{at}");
-    assert_eq!(world.broken(), Vec::<String>::new(), "{at}");
+fn nothing_is_left(sim: &Sim, at: &str) {
+    assert_eq!(sim.left(&VDI), Vec::<String>::new(), "{at}");
+    assert_eq!(open_claim(sim), None, "{at}");
+    assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
 }
 
 #[track_caller]
-fn is_served_by(world: &World, host: &str, at: &str) {
-    let serving = world.serving(&VDI);
+fn is_served_by(sim: &Sim, host: &str, at: &str) {
+    let serving = sim.serving(&VDI);
     assert_eq!(serving.len(), 1, "{at}: {serving:?}");
     assert_eq!(serving[0].0, host, "{at}");
-    assert_eq!(open_claim(world), Some(serving[0].clone()), "{at}");
-    assert_eq!(world.broken(), Vec::<String>::new(), "{at}");
+    assert_eq!(open_claim(sim), Some(serving[0].clone()), "{at}");
+    assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
 }
 
 #[test]
 fn a_host_that_was_declared_dead_and_runs_is_fenced_and_cleared_up_when_it_comes_back() {
-    let world = world();
-    activate(&world, "a").unwrap();
-    world.declare_dead("a");
-    activate(&world, "b").unwrap();
-    is_served_by(&world, "b", "after the take-over");
-    world.comes_back("a");
-    deactivate(&world, "a");
-    is_served_by(&world, "b", "after the first host has let go");
-    deactivate(&world, "b");
-    nothing_is_left(&world, "in the end");
+    let sim = sim();
+    activate(&sim, "a").unwrap();
+    sim.declare_dead("a");
+    activate(&sim, "b").unwrap();
+    is_served_by(&sim, "b", "after the take-over");
+    sim.comes_back("a");
+    deactivate(&sim, "a");
+    is_served_by(&sim, "b", "after the first host has let go");
+    deactivate(&sim, "b");
+    nothing_is_left(&sim, "in the end");
 }
 
 #[test]
 fn a_clock_that_is_set_back_a_day_makes_no_generation_twice() {
-    let world = world();
+    let sim = sim();
     for _ in 0..3 {
-        activate(&world, "a").unwrap();
-        deactivate(&world, "a");
-        world.now.set(world.now.get() - 86_400);
-        activate(&world, "b").unwrap();
-        deactivate(&world, "b");
+        activate(&sim, "a").unwrap();
+        deactivate(&sim, "a");
+        sim.now.set(sim.now.get() - 86_400);
+        activate(&sim, "b").unwrap();
+        deactivate(&sim, "b");
     }
-    nothing_is_left(&world, "in the end");
+    nothing_is_left(&sim, "in the end");
 }
 
 #[test]
 fn a_vdi_that_xapi_forgot_gets_higher_generations_than_before() {
-    let world = world();
-    activate(&world, "a").unwrap();
-    deactivate(&world, "a");
-    world.forget_and_introduce(&VDI);
-    world.now.set(world.now.get() + 1);
-    activate(&world, "b").unwrap();
-    is_served_by(&world, "b", "after the VDI was introduced again");
+    let sim = sim();
+    activate(&sim, "a").unwrap();
+    deactivate(&sim, "a");
+    sim.forget_and_introduce(&VDI);
+    sim.now.set(sim.now.get() + 1);
+    activate(&sim, "b").unwrap();
+    is_served_by(&sim, "b", "after the VDI was introduced again");
 }
 
 #[test]
 fn a_server_that_does_not_come_up_spends_its_generation_and_leaves_nothing() {
-    let world = world();
-    world.servers_fail.set(true);
+    let sim = sim();
+    sim.servers_fail.set(true);
     for host in ["a", "b", "a"] {
-        activate(&world, host).unwrap_err();
-        nothing_is_left(&world, host);
+        activate(&sim, host).unwrap_err();
+        nothing_is_left(&sim, host);
     }
-    world.servers_fail.set(false);
-    activate(&world, "b").unwrap();
-    is_served_by(&world, "b", "after the failures");
+    sim.servers_fail.set(false);
+    activate(&sim, "b").unwrap();
+    is_served_by(&sim, "b", "after the failures");
 }
 
 #[test]
 fn nothing_is_claimed_or_started_while_a_target_is_down_and_the_error_names_it() {
-    let world = world();
+    let sim = sim();
     let target = volume().targets[1];
-    world.set_down(target, true);
-    let error = activate(&world, "a").unwrap_err().to_string();
+    sim.set_down(target, true);
+    let error = activate(&sim, "a").unwrap_err().to_string();
     assert!(error.contains("192.0.2.1:3811 is down"), "{error}");
     assert!(!error.contains("3810"), "{error}");
-    assert_eq!(world.sm_config(&VDI).unwrap().unwrap().len(), 0);
-    nothing_is_left(&world, "after the refusal");
-    world.set_down(target, false);
-    activate(&world, "a").unwrap();
+    assert_eq!(sim.sm_config(&VDI).unwrap().unwrap().len(), 0);
+    nothing_is_left(&sim, "after the refusal");
+    sim.set_down(target, false);
+    activate(&sim, "a").unwrap();
 }
 
 #[test]
 fn plugging_twice_gives_the_same_device_and_starts_nothing() {
-    let world = world();
-    let device = activate(&world, "a").unwrap();
-    let before = open_claim(&world);
-    assert_eq!(activate(&world, "a").unwrap(), device);
-    assert_eq!(open_claim(&world), before);
+    let sim = sim();
+    let device = activate(&sim, "a").unwrap();
+    let before = open_claim(&sim);
+    assert_eq!(activate(&sim, "a").unwrap(), device);
+    assert_eq!(open_claim(&sim), before);
 }
 
 #[test]
 fn a_server_that_died_is_replaced_by_the_next_plug_but_not_under_an_open_device() {
-    let world = world();
-    activate(&world, "a").unwrap();
-    world.set_open("a", &VDI, true);
-    world.kill_server("a", &VDI);
-    let error = activate(&world, "a").unwrap_err();
+    let sim = sim();
+    activate(&sim, "a").unwrap();
+    sim.set_open("a", &VDI, true);
+    sim.kill_server("a", &VDI);
+    let error = activate(&sim, "a").unwrap_err();
     assert_eq!(error.errno(), Some(nix::libc::EBUSY), "{error}");
-    world.set_open("a", &VDI, false);
-    activate(&world, "a").unwrap();
-    is_served_by(&world, "a", "after the device was closed");
+    sim.set_open("a", &VDI, false);
+    activate(&sim, "a").unwrap();
+    is_served_by(&sim, "a", "after the device was closed");
 }
 
 #[test]
 fn reading_needs_the_disk_for_oneself_too() {
-    let world = world();
-    let read = || on(&world, "a", |sr| sr.activate(&VDI, false));
-    let device = activation(&world, "a", read).unwrap();
+    let sim = sim();
+    let read = || on(&sim, "a", |sr| sr.activate(&VDI, false));
+    let device = activation(&sim, "a", read).unwrap();
     assert!(device.read_only);
-    refused(on(&world, "b", |sr| sr.activate(&VDI, false)), "a reads");
+    refused(on(&sim, "b", |sr| sr.activate(&VDI, false)), "a reads");
 }
 
 #[test]
 fn the_log_of_a_disk_does_not_grow() {
-    let world = world();
+    let sim = sim();
     for _ in 0..20 {
-        activate(&world, "a").unwrap();
-        deactivate(&world, "a");
+        activate(&sim, "a").unwrap();
+        deactivate(&sim, "a");
     }
-    let keys = world.sm_config(&VDI).unwrap().unwrap().len();
+    let keys = sim.sm_config(&VDI).unwrap().unwrap().len();
     assert!(keys <= 2, "{keys} keys");
 }
 
 #[test]
 fn an_old_entry_that_sm_puts_back_changes_nothing() {
-    let world = world();
-    activate(&world, "a").unwrap();
-    let old = world.sm_config(&VDI).unwrap().unwrap();
-    deactivate(&world, "a");
-    activate(&world, "b").unwrap();
+    let sim = sim();
+    activate(&sim, "a").unwrap();
+    let old = sim.sm_config(&VDI).unwrap().unwrap();
+    deactivate(&sim, "a");
+    activate(&sim, "b").unwrap();
     for (key, value) in old {
-        world.add(&VDI, &key, &value).unwrap();
+        sim.add(&VDI, &key, &value).unwrap();
     }
-    is_served_by(&world, "b", "with the old claim in place");
-    refused(activate(&world, "a"), "b has it");
+    is_served_by(&sim, "b", "with the old claim in place");
+    refused(activate(&sim, "a"), "b has it");
 }
 
 #[test]
 fn an_sr_is_not_unplugged_under_a_disk_in_use() {
-    let world = world();
-    activate(&world, "a").unwrap();
-    let refused = on(&world, "a", |sr| sr.detach_sr());
+    let sim = sim();
+    activate(&sim, "a").unwrap();
+    let refused = on(&sim, "a", |sr| sr.detach_sr());
     assert!(matches!(refused, Err(Error::SrInUse { .. })), "{refused:?}");
-    is_served_by(&world, "a", "after the refusal");
-    on(&world, "b", |sr| sr.detach_sr()).unwrap();
-    on(&world, "a", |sr| sr.attach_sr()).unwrap();
-    is_served_by(&world, "a", "after plugging the SR again");
+    is_served_by(&sim, "a", "after the refusal");
+    on(&sim, "b", |sr| sr.detach_sr()).unwrap();
+    on(&sim, "a", |sr| sr.attach_sr()).unwrap();
+    is_served_by(&sim, "a", "after plugging the SR again");
 }
 
 #[test]
 fn only_an_administrator_breaks_the_claim_of_a_host_that_is_not_declared_dead() {
-    let world = world();
-    activate(&world, "a").unwrap();
-    world.set_reachable("a", false);
-    let hold = refused(activate(&world, "b"), "a is silent");
+    let sim = sim();
+    activate(&sim, "a").unwrap();
+    sim.set_reachable("a", false);
+    let hold = refused(activate(&sim, "b"), "a is silent");
     assert_eq!(hold, Hold::Silent);
-    let text = not_released(&world);
+    let text = not_released(&sim);
     assert!(text.contains("xe host-declare-dead uuid=a"), "{text}");
-    world.power_cycle("a");
-    let broken = on(&world, "b", |sr| sr.break_claim(&VDI, true)).unwrap();
+    sim.power_cycle("a");
+    let broken = on(&sim, "b", |sr| sr.break_claim(&VDI, true)).unwrap();
     assert_eq!(broken.unwrap().host, "a");
-    activate(&world, "b").unwrap();
-    is_served_by(&world, "b", "after the claim was broken");
+    activate(&sim, "b").unwrap();
+    is_served_by(&sim, "b", "after the claim was broken");
 }
 
 /// The text with which host b refuses to release the claim, which stays.
-fn not_released(world: &World) -> String {
-    let before = open_claim(world);
-    let refused = on(world, "b", |sr| sr.break_claim(&VDI, false)).unwrap_err();
-    assert_eq!(open_claim(world), before);
+fn not_released(sim: &Sim) -> String {
+    let before = open_claim(sim);
+    let refused = on(sim, "b", |sr| sr.break_claim(&VDI, false)).unwrap_err();
+    assert_eq!(open_claim(sim), before);
     assert!(matches!(refused, Error::NotReleased { .. }), "{refused}");
     refused.to_string()
 }
 
 #[test]
 fn a_release_is_refused_while_the_living_host_uses_the_volume() {
-    let world = world();
-    activate(&world, "a").unwrap();
-    world.set_used("a", &VDI, true);
-    let text = not_released(&world);
+    let sim = sim();
+    activate(&sim, "a").unwrap();
+    sim.set_used("a", &VDI, true);
+    let text = not_released(&sim);
     assert!(text.contains("unplug it there"), "{text}");
-    is_served_by(&world, "a", "after the refusal");
-    world.power_cycle("a");
-    world.declare_dead("a");
-    let broken = on(&world, "b", |sr| sr.break_claim(&VDI, false)).unwrap();
+    is_served_by(&sim, "a", "after the refusal");
+    sim.power_cycle("a");
+    sim.declare_dead("a");
+    let broken = on(&sim, "b", |sr| sr.break_claim(&VDI, false)).unwrap();
     assert_eq!(broken.unwrap().host, "a");
 }
 
 #[test]
 fn a_log_that_cannot_be_read_stops_everybody_until_an_administrator_clears_it() {
-    let world = world();
-    world.add(&VDI, "crucible_claim_1", "{").unwrap();
-    let refused = activate(&world, "a");
+    let sim = sim();
+    sim.add(&VDI, "crucible_claim_1", "{").unwrap();
+    let refused = activate(&sim, "a");
     assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
     assert_eq!(
-        on(&world, "a", |sr| sr.break_claim(&VDI, false)).unwrap(),
+        on(&sim, "a", |sr| sr.break_claim(&VDI, false)).unwrap(),
         None
     );
-    activate(&world, "a").unwrap();
-    is_served_by(&world, "a", "after the entry was removed");
+    activate(&sim, "a").unwrap();
+    is_served_by(&sim, "a", "after the entry was removed");
 }
 
 #[test]
 fn what_is_wrong_with_a_disk_is_told_once_and_so_is_that_it_is_over() {
     let mut volume = volume();
     volume.targets[0].set_ip([192, 0, 2, 2].into());
-    let world = World::new(vec![volume.clone()]);
+    let sim = Sim::new(vec![volume.clone()]);
     let scan = || {
         let fields = XapiFields {
-            sm_config: world.sm_config(&VDI).unwrap().unwrap(),
+            sm_config: sim.sm_config(&VDI).unwrap().unwrap(),
             ..XapiFields::default()
         };
         let size = volume.size;
@@ -296,32 +294,32 @@ fn what_is_wrong_with_a_disk_is_told_once_and_so_is_that_it_is_over() {
             size,
             fields,
         }];
-        on(&world, "a", |sr| {
+        on(&sim, "a", |sr| {
             let listing = sr.scan(&known).unwrap().listing;
             sr.tell_health(&listing, &known);
         });
-        world.messages(&VDI)
+        sim.messages(&VDI)
     };
-    activate(&world, "a").unwrap();
-    world.now.set(world.now.get() + 600);
+    activate(&sim, "a").unwrap();
+    sim.now.set(sim.now.get() + 600);
     assert_eq!(scan(), [""; 0]);
-    world.kill_server("a", &VDI);
+    sim.kill_server("a", &VDI);
     assert_eq!(scan(), ["SMBLOCK_CRUCIBLE_DEGRADED"]);
     assert_eq!(scan().len(), 1);
-    world.set_down(volume.targets[1], true);
+    sim.set_down(volume.targets[1], true);
     assert_eq!(scan().len(), 2);
-    world.set_down(volume.targets[1], false);
-    deactivate(&world, "a");
+    sim.set_down(volume.targets[1], false);
+    deactivate(&sim, "a");
     assert_eq!(scan().last().unwrap(), "SMBLOCK_CRUCIBLE_RECOVERED");
     assert_eq!(scan().len(), 3);
 }
 
 #[test]
 fn a_disk_that_is_in_use_stays_in_the_sr_when_its_volume_is_taken_off_the_list() {
-    let world = world();
-    activate(&world, "a").unwrap();
+    let sim = sim();
+    activate(&sim, "a").unwrap();
     let known = || {
-        let sm_config = world.sm_config(&VDI).unwrap().unwrap();
+        let sm_config = sim.sm_config(&VDI).unwrap().unwrap();
         let fields = XapiFields {
             sm_config,
             ..XapiFields::default()
@@ -332,9 +330,9 @@ fn a_disk_that_is_in_use_stays_in_the_sr_when_its_volume_is_taken_off_the_list()
             fields,
         }]
     };
-    world.take_off_the_list(&VDI);
-    let scan = || on(&world, "b", |sr| sr.scan(&known())).unwrap().vdis.len();
+    sim.take_off_the_list(&VDI);
+    let scan = || on(&sim, "b", |sr| sr.scan(&known())).unwrap().vdis.len();
     assert_eq!(scan(), 1);
-    deactivate(&world, "a");
+    deactivate(&sim, "a");
     assert_eq!(scan(), 0);
 }

@@ -4,51 +4,50 @@ use sr_crucible::Error;
 use uuid::Uuid;
 
 use super::{
-    activate, deactivate, nothing_is_left, on, volume, world, Registry, World, XapiFields, XapiVdi,
-    VDI,
+    activate, deactivate, nothing_is_left, on, sim, volume, Sim, Xapi, XapiFields, XapiVdi, VDI,
 };
 
 const FOREIGN: Uuid = Uuid::from_u128(0xf0);
 
 /// A world with a volume that was served before, from three regions of its own.
-fn served_before() -> World {
-    let world = world();
+fn served_before() -> Sim {
+    let sim = sim();
     for (number, target) in (1..).zip(volume().targets) {
-        world.set_region(target, Uuid::from_u128(number));
+        sim.set_region(target, Uuid::from_u128(number));
     }
-    activate(&world, "a").unwrap();
-    deactivate(&world, "a");
-    world
+    activate(&sim, "a").unwrap();
+    deactivate(&sim, "a");
+    sim
 }
 
 #[test]
 fn another_volumes_region_is_refused_before_anything_is_claimed() {
-    let world = served_before();
-    world.set_region(volume().targets[2], FOREIGN);
+    let sim = served_before();
+    sim.set_region(volume().targets[2], FOREIGN);
     for host in ["a", "b"] {
-        let error = activate(&world, host).unwrap_err();
+        let error = activate(&sim, host).unwrap_err();
         assert!(matches!(error, Error::TargetsDown { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(&volume().targets[2].to_string()), "{text}");
         assert!(text.contains(&FOREIGN.to_string()), "{text}");
-        nothing_is_left(&world, host);
+        nothing_is_left(&sim, host);
     }
 }
 
 #[test]
 fn a_region_that_was_replaced_on_purpose_is_accepted_once_an_administrator_says_so() {
-    let world = served_before();
-    world.set_region(volume().targets[0], FOREIGN);
-    activate(&world, "a").unwrap_err();
-    on(&world, "a", |sr| sr.accept(&VDI)).unwrap();
-    activate(&world, "a").unwrap();
+    let sim = served_before();
+    sim.set_region(volume().targets[0], FOREIGN);
+    activate(&sim, "a").unwrap_err();
+    on(&sim, "a", |sr| sr.accept(&VDI)).unwrap();
+    activate(&sim, "a").unwrap();
 }
 
 #[test]
 fn targets_that_tell_no_region_are_served_as_before() {
-    let world = world();
-    world.set_region(volume().targets[0], FOREIGN);
-    activate(&world, "a").unwrap();
+    let sim = sim();
+    sim.set_region(volume().targets[0], FOREIGN);
+    activate(&sim, "a").unwrap();
 }
 
 #[test]
@@ -56,51 +55,51 @@ fn a_declared_region_counts_before_the_volume_was_ever_served() {
     let mut volume = volume();
     volume.regions = Some([1, 2, 3].map(Uuid::from_u128));
     let targets = volume.targets;
-    let world = World::new(vec![volume]);
-    let hidden = activate(&world, "a").unwrap_err().to_string();
+    let sim = Sim::new(vec![volume]);
+    let hidden = activate(&sim, "a").unwrap_err().to_string();
     assert!(
         hidden.contains("does not tell which region it serves"),
         "{hidden}"
     );
     for (number, target) in (1..).zip(targets) {
-        world.set_region(target, Uuid::from_u128(number));
+        sim.set_region(target, Uuid::from_u128(number));
     }
-    world.set_region(targets[1], FOREIGN);
-    let foreign = activate(&world, "a").unwrap_err().to_string();
+    sim.set_region(targets[1], FOREIGN);
+    let foreign = activate(&sim, "a").unwrap_err().to_string();
     assert!(foreign.contains(&FOREIGN.to_string()), "{foreign}");
-    world.set_region(targets[1], Uuid::from_u128(2));
-    activate(&world, "a").unwrap();
+    sim.set_region(targets[1], Uuid::from_u128(2));
+    activate(&sim, "a").unwrap();
 }
 
 #[test]
 fn a_scan_tells_that_a_target_serves_another_volumes_region() {
-    let world = served_before();
-    world.set_region(volume().targets[2], FOREIGN);
-    let told = told_by_a_scan(&world);
+    let sim = served_before();
+    sim.set_region(volume().targets[2], FOREIGN);
+    let told = told_by_a_scan(&sim);
     assert!(told.contains(&FOREIGN.to_string()), "{told}");
 }
 
 #[test]
 fn a_scan_tells_a_size_that_is_not_the_declared_one() {
-    let world = world();
-    world.set_size(volume().targets[1], 1 << 20);
-    let told = told_by_a_scan(&world);
+    let sim = sim();
+    sim.set_size(volume().targets[1], 1 << 20);
+    let told = told_by_a_scan(&sim);
     assert!(
         told.contains("192.0.2.1:3811 has a region of 1048576 bytes"),
         "{told}"
     );
-    world.set_size(volume().targets[1], 1 << 30);
-    assert!(!told_by_a_scan(&world).contains("has a region of"));
+    sim.set_size(volume().targets[1], 1 << 30);
+    assert!(!told_by_a_scan(&sim).contains("has a region of"));
 }
 
 #[test]
 fn a_scan_tells_which_target_a_server_works_without() {
-    let world = world();
-    activate(&world, "a").unwrap();
-    world.now.set(world.now.get() + 600);
-    assert!(!told_by_a_scan(&world).contains("works without"));
-    world.set_downstairs(["active", "connecting (wait_quorum)", "active"]);
-    let told = told_by_a_scan(&world);
+    let sim = sim();
+    activate(&sim, "a").unwrap();
+    sim.now.set(sim.now.get() + 600);
+    assert!(!told_by_a_scan(&sim).contains("works without"));
+    sim.set_downstairs(["active", "connecting (wait_quorum)", "active"]);
+    let told = told_by_a_scan(&sim);
     assert!(
         told.contains("works without: 192.0.2.1:3811 (connecting)"),
         "{told}"
@@ -108,9 +107,9 @@ fn a_scan_tells_which_target_a_server_works_without() {
 }
 
 /// What the health of the volume is after a scan.
-fn told_by_a_scan(world: &World) -> String {
+fn told_by_a_scan(sim: &Sim) -> String {
     let fields = XapiFields {
-        sm_config: world.sm_config(&VDI).unwrap().unwrap(),
+        sm_config: sim.sm_config(&VDI).unwrap().unwrap(),
         ..XapiFields::default()
     };
     let known = [XapiVdi {
@@ -118,11 +117,11 @@ fn told_by_a_scan(world: &World) -> String {
         size: 1 << 30,
         fields,
     }];
-    on(world, "a", |sr| {
+    on(sim, "a", |sr| {
         let listing = sr.scan(&known).unwrap().listing;
         sr.tell_health(&listing, &known);
     });
-    let sm_config = world.sm_config(&VDI).unwrap().unwrap();
+    let sm_config = sim.sm_config(&VDI).unwrap().unwrap();
     sm_config
         .get("crucible_health")
         .cloned()

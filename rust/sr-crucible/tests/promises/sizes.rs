@@ -3,7 +3,7 @@
 use sr_crucible::Error;
 use uuid::Uuid;
 
-use super::{on, world};
+use super::{on, sim};
 
 const NEW: Uuid = Uuid::from_u128(0xc3);
 
@@ -11,7 +11,7 @@ const NEW: Uuid = Uuid::from_u128(0xc3);
 fn a_size_that_no_volume_can_have_is_refused_with_the_size() {
     let huge = i128::from(i64::MAX) + 1;
     for size in [i128::MIN, -1, 0, huge, i128::from(u64::MAX), i128::MAX] {
-        let refused = on(&world(), "a", |sr| sr.create(&NEW, "new", size)).unwrap_err();
+        let refused = on(&sim(), "a", |sr| sr.create(&NEW, "new", size)).unwrap_err();
         assert!(matches!(refused, Error::BadSize { .. }), "{refused}");
         assert!(refused.to_string().contains(&size.to_string()), "{refused}");
     }
@@ -20,7 +20,7 @@ fn a_size_that_no_volume_can_have_is_refused_with_the_size() {
 #[test]
 fn any_other_size_reaches_the_provisioner() {
     for size in [1, i128::from(i64::MAX)] {
-        let asked = on(&world(), "a", |sr| sr.create(&NEW, "new", size)).unwrap_err();
+        let asked = on(&sim(), "a", |sr| sr.create(&NEW, "new", size)).unwrap_err();
         assert!(matches!(asked, Error::NoProvisioner { .. }), "{asked}");
     }
 }

@@ -4,19 +4,19 @@ use nix::libc;
 
 use super::pending::{Kind, Pending};
 use crate::catalogue::vdi_key;
-use crate::cluster::{Progress, Swap};
 use crate::error::{Context, Result};
+use crate::pool::{Progress, Transaction};
 use crate::record::{Record, VdiRecord};
-use crate::{room, Repository};
+use crate::{room, CephSr};
 
-impl Repository<'_> {
+impl CephSr<'_> {
     pub(super) fn flatten(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {
         let image = &pending.image;
         room::require(
-            self.cluster,
+            self.pool,
             &format!("image {} was not flattened", image.name),
         )?;
-        match self.cluster.flatten_image(&image.id, progress) {
+        match self.pool.flatten_image(&image.id, progress) {
             Err(e) if e.is_not_found() => return Ok(()),
             Err(e) if e.errno == libc::EINVAL => {} // has no parent any more
             other => other.doing(&format!("flattening image {}", image.name))?,
@@ -30,7 +30,7 @@ impl Repository<'_> {
             return Ok(false);
         };
         let image = &pending.image;
-        match self.cluster.image(&image.id) {
+        match self.pool.image(&image.id) {
             Err(e) if e.is_not_found() => return Ok(true),
             Ok(state) if state.has_parent => return Ok(false),
             other => other.doing(&format!("looking at image {}", image.name))?,
@@ -39,12 +39,12 @@ impl Repository<'_> {
         let still = entry.vdi.filter(|vdi| vdi.record.volume.image() == image);
         if let Some(stored) = still {
             let mut record: VdiRecord = stored.record.clone().with_depth(0);
-            let swap = Swap::default()
+            let transaction = Transaction::default()
                 .expect(vdi_key(vdi), Some(&stored))
                 .put(vdi_key(vdi), record.seal());
             // Where it does not apply, the next look finds the disk again.
             self.catalogue
-                .commit(&format!("noting that VDI {vdi} stands alone"), &swap)?;
+                .commit(&format!("noting that VDI {vdi} stands alone"), &transaction)?;
         }
         Ok(true)
     }

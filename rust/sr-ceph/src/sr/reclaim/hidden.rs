@@ -12,12 +12,12 @@
 use super::named::Named;
 use super::pending::Blocker;
 use crate::catalogue::{heads, hidden_key, Stored};
-use crate::cluster::{Entries, Progress, Swap};
 use crate::error::{Changed, Context, Error, Result};
+use crate::pool::{Entries, Progress, Transaction};
 use crate::record::{HiddenRecord, ImageRef};
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Frees the data of a hidden image's own head, having looked again that it is no VDI's.
     pub(super) fn empty(&self, image: &ImageRef, progress: Progress<'_>) -> Result<()> {
         let doing = format!("freeing the data of hidden image {}", image.name);
@@ -27,7 +27,7 @@ impl Repository<'_> {
         };
         if let Some(key) = Named::by(&entries).unreadable() {
             let reason =
-                Blocker::unreadable(&self.catalogue, self.cluster.pool_name(), key.to_owned());
+                Blocker::unreadable(&self.catalogue, self.pool.pool_name(), key.to_owned());
             let (image, reason) = (image.name.clone(), reason.to_string());
             return Err(Changed::Unreadable { image, reason }.into());
         }
@@ -39,7 +39,7 @@ impl Repository<'_> {
         if !self.note_size(hidden)? {
             return Ok(()); // the key has changed: the next look finds out
         }
-        match self.cluster.empty_image(&image.id, progress) {
+        match self.pool.empty_image(&image.id, progress) {
             Err(e) if e.is_not_found() => Ok(()),
             other => other.doing(&doing),
         }
@@ -48,7 +48,7 @@ impl Repository<'_> {
     /// Has the key of a hidden clone keep the size of its head. `false`: the key has changed.
     fn note_size(&self, hidden: Stored<HiddenRecord>) -> Result<bool> {
         let image = &hidden.record.image;
-        let header = match self.cluster.header(&image.id) {
+        let header = match self.pool.header(&image.id) {
             Err(e) if e.is_not_found() => return Ok(true),
             other => other.doing(&format!("looking at hidden image {}", image.name))?,
         };
@@ -59,9 +59,10 @@ impl Repository<'_> {
         let mut record = hidden.record.clone();
         record.size = Some(header.size);
         let key = hidden_key(&image.id);
-        let swap = Swap::default().expect(key.clone(), Some(&hidden));
+        let transaction = Transaction::default().expect(key.clone(), Some(&hidden));
         let doing = format!("noting the size of hidden image {}", image.name);
-        self.catalogue.commit(&doing, &swap.write(key, &mut record))
+        self.catalogue
+            .commit(&doing, &transaction.write(key, &mut record))
     }
 
     /// Moves a hidden image to the trash, if nothing depends on it any more. Returns the image if it
@@ -72,7 +73,7 @@ impl Repository<'_> {
         }
         match self.trash_hidden(&hidden) {
             // A deletion never fails for want of room: the next scan tries again.
-            Err(Error::Cluster { source, .. }) if source.is_out_of_space() => Ok(None),
+            Err(Error::Ceph { source, .. }) if source.is_out_of_space() => Ok(None),
             Err(e @ Error::ByHand(_)) => {
                 log::error!("{e}");
                 Ok(None)
@@ -97,22 +98,24 @@ impl Repository<'_> {
         self.images.leave_group(image)?;
         self.images.move_to_trash(image)?;
         let key = hidden_key(&image.id);
-        let swap = Swap::default().expect(key.clone(), Some(hidden));
-        let swap = swap.erase(key).mark_trashed(image);
+        let transaction = Transaction::default().expect(key.clone(), Some(hidden));
+        let transaction = transaction.erase(key).mark_trashed(image);
         // If the swap does not apply, another process has done it.
-        self.catalogue
-            .commit(&format!("forgetting hidden image {}", image.name), &swap)?;
+        self.catalogue.commit(
+            &format!("forgetting hidden image {}", image.name),
+            &transaction,
+        )?;
         Ok(())
     }
 
     fn give_size_back(&self, image: &ImageRef, size: u64) -> Result<()> {
         let doing = format!("giving hidden image {} its size back", image.name);
-        match self.cluster.header(&image.id) {
+        match self.pool.header(&image.id) {
             Err(e) if e.is_not_found() => return Ok(()),
             Ok(header) if header.size >= size => return Ok(()),
             other => other.doing(&doing)?,
         };
-        match self.cluster.grow_image(&image.id, size) {
+        match self.pool.grow_image(&image.id, size) {
             Err(e) if e.is_not_found() => Ok(()),
             other => {
                 let grown = other.doing(&doing);

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::catalogue::Stored;
-use crate::cluster::{Entries, Swap};
 use crate::error::{Changed, Context, Error, Result};
 use crate::host::Owner;
-use crate::journal::TAKE_OVER_SECONDS;
+use crate::journal::RECOVERY_BLOCKLIST_SECONDS;
 use crate::lease::LEASE_SECONDS;
+use crate::pool::{Entries, Transaction};
 use crate::record::{Record, VERSION};
-use crate::Repository;
+use crate::CephSr;
 
 /// The catalogue's key for the worker.
 const WORKER_KEY: &str = "worker";
@@ -53,7 +53,7 @@ impl Record for WorkerRecord {
 
 /// This process, as the one worker of its SR.
 pub(super) struct Worker<'r> {
-    repository: &'r Repository<'r>,
+    ceph_sr: &'r CephSr<'r>,
     stored: RefCell<Stored<WorkerRecord>>,
 }
 
@@ -62,46 +62,46 @@ impl<'r> Worker<'r> {
     ///
     /// # Errors
     /// [`Error::WorkerRuns`] where another one is at work.
-    pub(super) fn start(repository: &'r Repository<'_>) -> Result<Self> {
+    pub(super) fn start(ceph_sr: &'r CephSr<'_>) -> Result<Self> {
         let doing = "starting to free space";
         loop {
-            let entries = repository.catalogue.read()?;
-            if let Some(owner) = repository.worker_among(&entries) {
+            let entries = ceph_sr.catalogue.read()?;
+            if let Some(owner) = ceph_sr.worker_among(&entries) {
                 return Err(Error::WorkerRuns {
-                    sr: repository.sr,
+                    sr: ceph_sr.sr,
                     host: owner.host,
                     pid: owner.pid,
                 });
             }
             let found = entries.get(WORKER_KEY).cloned();
-            let address = repository.cluster.address().doing(doing)?;
+            let address = ceph_sr.pool.address().doing(doing)?;
             if let Some(Ok(left)) = found.clone().map(Stored::<WorkerRecord>::parse) {
                 log::warn!(
                     "SR {}: process {} on host {} stopped freeing space half-way",
-                    repository.sr,
+                    ceph_sr.sr,
                     left.record.owner.pid,
                     left.record.owner.host
                 );
                 if left.record.address != address {
-                    let cut_off = repository
-                        .cluster
-                        .blocklist(&left.record.address, TAKE_OVER_SECONDS);
+                    let cut_off = ceph_sr
+                        .pool
+                        .blocklist(&left.record.address, RECOVERY_BLOCKLIST_SECONDS);
                     cut_off.doing(doing)?;
                 }
             }
             let mut record = WorkerRecord {
                 version: VERSION,
                 nonce: Uuid::new_v4(),
-                owner: repository.host.owner().clone(),
+                owner: ceph_sr.host.owner().clone(),
                 address,
-                lease_until: repository.host.now() + LEASE_SECONDS,
+                lease_until: ceph_sr.host.now() + LEASE_SECONDS,
             };
             let bytes = record.seal();
-            let mut swap = Swap::default().put(WORKER_KEY.to_owned(), bytes.clone());
-            swap.expect.insert(WORKER_KEY.to_owned(), found);
-            if repository.catalogue.commit(doing, &swap)? {
+            let mut transaction = Transaction::default().put(WORKER_KEY.to_owned(), bytes.clone());
+            transaction.expect.insert(WORKER_KEY.to_owned(), found);
+            if ceph_sr.catalogue.commit(doing, &transaction)? {
                 let stored = RefCell::new(Stored { bytes, record });
-                return Ok(Worker { repository, stored });
+                return Ok(Worker { ceph_sr, stored });
             }
         }
     }
@@ -112,24 +112,19 @@ impl<'r> Worker<'r> {
     /// Another worker has taken over.
     pub(super) fn renew(&self) -> Result<()> {
         let mut stored = self.stored.borrow_mut();
-        if self
-            .repository
-            .journal()
-            .seen_for(WORKER_KEY, &stored.record)
-            < RENEW_SECONDS
-        {
+        if self.ceph_sr.journal().seen_for(WORKER_KEY, &stored.record) < RENEW_SECONDS {
             return Ok(());
         }
         let mut record = stored.record.clone();
-        record.lease_until = self.repository.host.now() + LEASE_SECONDS;
+        record.lease_until = self.ceph_sr.host.now() + LEASE_SECONDS;
         let bytes = record.seal();
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(WORKER_KEY.to_owned(), Some(&*stored))
             .put(WORKER_KEY.to_owned(), bytes.clone());
         let doing = "going on freeing space";
-        if !self.repository.catalogue.commit(doing, &swap)? {
+        if !self.ceph_sr.catalogue.commit(doing, &transaction)? {
             return Err(Changed::Worker {
-                sr: self.repository.sr,
+                sr: self.ceph_sr.sr,
             }
             .into());
         }
@@ -147,20 +142,20 @@ impl<'r> Worker<'r> {
     /// Lets the next worker begin at once.
     pub(super) fn end(self) {
         let stored = self.stored.into_inner();
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(WORKER_KEY.to_owned(), Some(&stored))
             .erase(WORKER_KEY.to_owned());
         if let Err(e) = self
-            .repository
+            .ceph_sr
             .catalogue
-            .commit("ending to free space", &swap)
+            .commit("ending to free space", &transaction)
         {
             log::warn!("the next worker starts when this one's lease is over: {e}");
         }
     }
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// The worker that is at work, as far as anybody can say.
     pub(super) fn worker_among(&self, entries: &Entries) -> Option<Owner> {
         let value = entries.get(WORKER_KEY)?;
@@ -170,7 +165,7 @@ impl Repository<'_> {
         (!over).then_some(record.owner)
     }
 
-    /// As [`Repository::look_at_journal`], of the worker.
+    /// As [`CephSr::look_at_journal`], of the worker.
     pub(crate) fn look_at_worker(&self, entries: &Entries) {
         self.worker_among(entries);
     }

@@ -7,19 +7,19 @@ use super::pending::{Blocker, Kind, Pending};
 use super::trash::Trash;
 use crate::catalogue::{heads, records, HIDDEN_PREFIX};
 use crate::chain::SOFT_DEPTH;
-use crate::cluster::Entries;
 use crate::error::{Context, Error, Result};
+use crate::pool::Entries;
 use crate::record::{HiddenRecord, ImageRef, VdiRecord};
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// What is still to be done, and what waits. Changes nothing.
     pub fn pending(&self) -> Result<Vec<Pending>> {
         let entries = self.catalogue.read()?;
         let mut pending = self.pending_among(self.look_at_trash(&entries)?, &entries, true)?;
         for each in &mut pending {
             if matches!(each.kind, Kind::Trashed | Kind::LongChain { .. }) {
-                each.size = match self.cluster.size(&each.image.id) {
+                each.size = match self.pool.size(&each.image.id) {
                     Err(e) if e.is_not_found() => 0,
                     other => {
                         other.doing(&format!("reading the size of image {}", each.image.name))?
@@ -47,7 +47,7 @@ impl Repository<'_> {
             if let (Some(key), Some(hidden)) = (named.unreadable(), &mut hidden) {
                 hidden.holds_up = Some(Blocker::unreadable(
                     &self.catalogue,
-                    self.cluster.pool_name(),
+                    self.pool.pool_name(),
                     key.to_owned(),
                 ));
             }
@@ -76,7 +76,7 @@ impl Repository<'_> {
         waiting: bool,
     ) -> Result<Option<Pending>> {
         let doing = format!("looking at hidden image {}", image.name);
-        let (size, snapshots) = match self.cluster.header(&image.id) {
+        let (size, snapshots) = match self.pool.header(&image.id) {
             Ok(header) => (header.size, header.snapshots),
             Err(e) if e.is_not_found() => match self.images.moved_to(image) {
                 Ok(None) => (0, 0),
@@ -89,7 +89,7 @@ impl Repository<'_> {
         let kind = Kind::Hidden { size, snapshots };
         let holds_up = match (size, snapshots) {
             (0, 1..) if !waiting => return Ok(None),
-            (0, 1..) => match self.cluster.users(&image.id) {
+            (0, 1..) => match self.pool.users(&image.id) {
                 Err(e) if e.is_not_found() => return Ok(None), // freed this moment
                 users => Some(self.who_needs(image, &users.doing(&doing)?.snapshots, entries)?),
             },
@@ -102,7 +102,7 @@ impl Repository<'_> {
     }
 
     fn who_has_open(&self, image: &ImageRef) -> Result<Option<Blocker>> {
-        let watchers = match self.cluster.watchers(&image.id) {
+        let watchers = match self.pool.watchers(&image.id) {
             Err(e) if e.is_not_found() => return Ok(None),
             other => other.doing(&format!("listing the watchers of image {}", image.name))?,
         };

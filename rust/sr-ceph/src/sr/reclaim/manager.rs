@@ -4,9 +4,9 @@ use super::pending::{Kind, Pending};
 use crate::error::Result;
 use crate::record::ImageRef;
 use crate::usage::PoolUsage;
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     pub(crate) fn leave_to_worker(&self) {
         self.needs_worker.set(true);
     }
@@ -54,10 +54,10 @@ impl Repository<'_> {
         asked.find_map(|asked| asked.err().map(|e| e.to_string()))
     }
 
-    fn ask_for(&self, pending: &Pending) -> crate::cluster::Result<()> {
+    fn ask_for(&self, pending: &Pending) -> crate::pool::Result<()> {
         let asked = match pending.kind {
-            Kind::LongChain { .. } => self.cluster.schedule_flatten(&pending.image.name),
-            Kind::Trashed => self.cluster.schedule_purge(&pending.image.id),
+            Kind::LongChain { .. } => self.pool.schedule_flatten(&pending.image.name),
+            Kind::Trashed => self.pool.schedule_purge(&pending.image.id),
             Kind::TrashedOutside | Kind::Hidden { .. } => Ok(()), // not the manager's
         };
         match asked {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalogue::{under, HIDDEN_PREFIX, INTENT_PREFIX, VDI_PREFIX};
-use crate::cluster::Entries;
+use crate::pool::Entries;
 use crate::record::{Action, HiddenRecord, Intent, Record, VdiRecord};
 
 /// The images that a catalogue names, each with the key that does.

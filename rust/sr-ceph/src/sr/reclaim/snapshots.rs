@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use super::pending::Blocker;
 use crate::catalogue::{records, VDI_PREFIX};
-use crate::cluster::{Entries, Origin, SnapshotState};
 use crate::error::{Context, Result};
+use crate::pool::{Entries, Origin, SnapshotState};
 use crate::record::{ImageRef, VdiRecord};
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     pub(super) fn who_needs(
         &self,
         image: &ImageRef,
@@ -22,7 +22,7 @@ impl Repository<'_> {
         let (vdis, foreign): (Vec<_>, Vec<_>) =
             present.into_iter().partition(|s| known.contains(&s.id));
         // The name that it has now: it may have been renamed.
-        let name = self.cluster.image_name(&image.id);
+        let name = self.pool.image_name(&image.id);
         let name = name.doing(&format!("looking for the name of image {}", image.name))?;
         let name = name.as_ref().unwrap_or(&image.name);
         let path = self.images.path(name);
@@ -51,7 +51,7 @@ impl Repository<'_> {
             Origin::Removed | Origin::Other(_) => {
                 format!("snapshot id {} of another namespace", snapshot.id)
             }
-            Origin::User => match self.cluster.is_protected(&image.id, snapshot.id) {
+            Origin::User => match self.pool.is_protected(&image.id, snapshot.id) {
                 Err(e) if e.is_not_found() => remove,
                 other => {
                     let doing = format!("looking at the snapshots of image {}", image.name);

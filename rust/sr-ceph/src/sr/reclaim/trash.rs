@@ -16,10 +16,10 @@ use nix::libc;
 use super::named::{Named, Reason};
 use super::pending::{Blocker, Kind, Pending};
 use crate::catalogue::{image_prefix, records, Stored, VDI_PREFIX};
-use crate::cluster::{ClusterError, Entries, Progress, Swap, TrashedImage};
 use crate::error::{Changed, Context, Result};
+use crate::pool::{Entries, PoolError, Progress, Transaction, TrashedImage};
 use crate::record::{ImageRef, Record, TrashRecord};
-use crate::Repository;
+use crate::CephSr;
 
 /// What the keys of images that smblock moved to the trash start with.
 pub(crate) const TRASH_PREFIX: &str = "trash.";
@@ -37,7 +37,7 @@ pub(super) struct Trash {
     pub gone: Vec<Stored<TrashRecord>>,
 }
 
-impl Swap {
+impl Transaction {
     /// Marks an image as one that smblock has moved to the trash.
     pub(crate) fn mark_trashed(self, image: &ImageRef) -> Self {
         let mut mark = TrashRecord::new(image.clone());
@@ -45,7 +45,7 @@ impl Swap {
     }
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// This SR's images in the trash, whoever moved them there: those that bear its name, and those
     /// that have a mark.
     pub fn trashed_images(&self) -> Result<Vec<TrashedImage>> {
@@ -54,7 +54,7 @@ impl Repository<'_> {
 
     fn trashed_among(&self, entries: &Entries) -> Result<Vec<TrashedImage>> {
         let prefix = image_prefix(&self.sr);
-        let mut trashed = self.cluster.trash().doing("listing the trash")?;
+        let mut trashed = self.pool.trash().doing("listing the trash")?;
         trashed.retain(|image| {
             image.name.starts_with(&prefix) || entries.contains_key(&trash_key(&image.id))
         });
@@ -92,7 +92,7 @@ impl Repository<'_> {
     fn trashed(&self, image: TrashedImage, entries: &Entries, named: &Named) -> Option<Pending> {
         let key = trash_key(&image.id);
         let readable = mark_of(&image.id, entries).is_some();
-        let pool = self.cluster.pool_name().to_owned();
+        let pool = self.pool.pool_name().to_owned();
         let id = image.id.clone();
         let kind = if entries.contains_key(&key) {
             Kind::Trashed
@@ -108,13 +108,13 @@ impl Repository<'_> {
             _ if kind == Kind::TrashedOutside => Some(Blocker::Outside { pool, id }),
             Some(Reason::Unreadable(key)) => Some(Blocker::unreadable(
                 &self.catalogue,
-                self.cluster.pool_name(),
+                self.pool.pool_name(),
                 key,
             )),
             None if readable => None,
             None => Some(Blocker::unreadable(
                 &self.catalogue,
-                self.cluster.pool_name(),
+                self.pool.pool_name(),
                 key,
             )),
         };
@@ -176,25 +176,27 @@ impl Repository<'_> {
         if marks.is_empty() {
             return Ok(());
         }
-        let swap = marks.iter().fold(Swap::default(), |swap, mark| {
-            let key = trash_key(&mark.record.image.id);
-            swap.expect(key.clone(), Some(mark)).erase(key)
-        });
+        let transaction = marks
+            .iter()
+            .fold(Transaction::default(), |transaction, mark| {
+                let key = trash_key(&mark.record.image.id);
+                transaction.expect(key.clone(), Some(mark)).erase(key)
+            });
         // If the swap does not apply, another process has removed one of them; the next scan removes
         // the others.
         self.catalogue
-            .commit("removing the marks of images that are freed", &swap)?;
+            .commit("removing the marks of images that are freed", &transaction)?;
         Ok(())
     }
 
-    fn with_remedy(&self, id: &str, error: ClusterError) -> ClusterError {
-        let pool = self.cluster.pool_name();
+    fn with_remedy(&self, id: &str, error: PoolError) -> PoolError {
+        let pool = self.pool.pool_name();
         let remedy = match error.errno {
             libc::EBUSY => format!("a client has it open: 'rados --pool {pool} listwatchers rbd_header.{id}' shows which; one that died lets go within 30 s"),
             libc::ENOTEMPTY => format!("it has snapshots: 'rbd snap ls --all --pool {pool} --image-id {id}' lists them"),
             _ => return error,
         };
-        ClusterError {
+        PoolError {
             detail: Some(remedy),
             ..error
         }

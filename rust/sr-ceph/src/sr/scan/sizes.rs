@@ -7,17 +7,17 @@
 //! the others.
 
 use crate::catalogue::{intent_key, under, vdi_key, Stored, VDI_PREFIX};
-use crate::cluster::{Entries, Swap};
 use crate::error::{Context, Result};
+use crate::pool::{Entries, Transaction};
 use crate::record::{Intent, VdiRecord};
-use crate::Repository;
+use crate::CephSr;
 
 /// How many records a scan looks at.
 pub const AT_ONCE: usize = 32;
 /// The time in seconds after which a scan looks at the next records.
 const ROUND_SECONDS: u64 = 30;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Writes the sizes of images that have grown to the catalogue, and to `entries`. Returns what an
     /// administrator should look at.
     pub(super) fn take_sizes(&self, entries: &mut Entries) -> Result<Vec<String>> {
@@ -25,7 +25,7 @@ impl Repository<'_> {
         for stored in &self.disks_of_this_round(entries) {
             let record = &stored.record;
             let image = record.volume.image();
-            let size = match self.cluster.size(&image.id) {
+            let size = match self.pool.size(&image.id) {
                 Err(e) if e.is_not_found() => continue, // reported below, or deleted this moment
                 other => other.doing(&format!("reading the size of image {}", image.name))?,
             };
@@ -62,18 +62,18 @@ impl Repository<'_> {
     ) -> Result<()> {
         let (mut record, key) = (stored.record.clone(), vdi_key(&stored.record.uuid));
         (record.size, record.epoch) = (size, record.epoch + 1);
-        let swap = Swap::default()
+        let transaction = Transaction::default()
             .expect(key.clone(), Some(stored))
             .expect::<Intent>(intent_key(&record.uuid), None)
             .write(key.clone(), &mut record);
         let doing = format!("taking over the size of VDI {}", record.uuid);
         // If the swap does not apply, the record has changed: the next scan looks again.
-        if self.catalogue.commit(&doing, &swap)? {
+        if self.catalogue.commit(&doing, &transaction)? {
             log::warn!(
                 "VDI {}: its image {} was grown outside smblock, from {} to {size} bytes: the disk has that size now",
                 record.uuid, record.volume.image().name, stored.record.size
             );
-            if let Some(value) = swap.set.get(&key) {
+            if let Some(value) = transaction.set.get(&key) {
                 entries.insert(key, value.clone());
             }
         }

@@ -6,59 +6,59 @@ use uuid::Uuid;
 use crate::catalogue::{hidden_key, under, Stored, VDI_PREFIX};
 use crate::error::Result;
 use crate::record::{Action, HiddenRecord, ImageRef, Intent, Record, SnapshotRef, VdiRecord};
-use crate::Repository;
+use crate::CephSr;
 
 /// Brings a deletion to its end.
-pub(crate) fn complete(
-    repository: &Repository<'_>,
-    vdi: &Uuid,
-    intent: &Stored<Intent>,
-) -> Result<()> {
+pub(crate) fn complete(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
     let trashed = match &intent.record.action {
         Action::DeleteDisk { image, base } => {
             let image = &match base {
-                Some(base) => repository.images.remove_snapshot_of_moved(image, base)?,
+                Some(base) => ceph_sr.images.remove_snapshot_of_moved(image, base)?,
                 None => image.clone(),
             };
-            let (image, needed) = match repository.images.is_used(image)? {
+            let (image, needed) = match ceph_sr.images.is_used(image)? {
                 Some(used) => (image.clone(), used),
-                None => match repository.images.moved_to(image)? {
+                None => match ceph_sr.images.moved_to(image)? {
                     None => (image.clone(), false),
                     Some(moved) => {
-                        let needed = repository.images.is_needed(&moved)?;
+                        let needed = ceph_sr.images.is_needed(&moved)?;
                         (moved, needed)
                     }
                 },
             };
             let image = &image;
-            if needed || !repository.images.leaves_group(image)? {
+            if needed || !ceph_sr.images.leaves_group(image)? {
                 let bytes = HiddenRecord::new(image.clone()).seal();
-                repository.leave_to_worker(); // its own data, or to wait for a client that died
-                return repository.journal().finish(vdi, intent, None, |swap, _| {
-                    swap.put(hidden_key(&image.id), bytes.clone())
-                });
+                ceph_sr.leave_to_worker(); // its own data, or to wait for a client that died
+                return ceph_sr
+                    .journal()
+                    .finish(vdi, intent, None, |transaction, _| {
+                        transaction.put(hidden_key(&image.id), bytes.clone())
+                    });
             }
-            repository.images.move_to_trash(image)?;
-            repository
+            ceph_sr.images.move_to_trash(image)?;
+            ceph_sr
                 .journal()
-                .finish(vdi, intent, None, |swap, _| swap.mark_trashed(image))?;
+                .finish(vdi, intent, None, |transaction, _| {
+                    transaction.mark_trashed(image)
+                })?;
             Some(image.clone())
         }
         Action::DeleteSnapshot { image, snapshot } => {
-            let trashed = drop_snapshot(repository, vdi, image, snapshot)?;
-            repository
+            let trashed = drop_snapshot(ceph_sr, vdi, image, snapshot)?;
+            ceph_sr
                 .journal()
-                .finish(vdi, intent, None, |swap, _| swap)?;
+                .finish(vdi, intent, None, |transaction, _| transaction)?;
             trashed
         }
         _ => {
-            return repository
+            return ceph_sr
                 .journal()
-                .finish(vdi, intent, None, |swap, _| swap)
+                .finish(vdi, intent, None, |transaction, _| transaction)
         }
     };
     if let Some(image) = trashed {
-        repository.free_trashed(&image); // nothing names it any more
+        ceph_sr.free_trashed(&image); // nothing names it any more
     }
     Ok(())
 }
@@ -66,12 +66,12 @@ pub(crate) fn complete(
 /// Removes a snapshot that no other VDI is. Returns the hidden image that nothing needs any more
 /// then, which is in the trash.
 fn drop_snapshot(
-    repository: &Repository<'_>,
+    ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
     image: &ImageRef,
     snapshot: &SnapshotRef,
 ) -> Result<Option<ImageRef>> {
-    let mut entries = repository.catalogue.read()?;
+    let mut entries = ceph_sr.catalogue.read()?;
     let needed = under(&entries, VDI_PREFIX).any(|(_, value)| {
         // A record that cannot be read might be the same snapshot.
         VdiRecord::parse(value).map_or(true, |record| {
@@ -87,11 +87,9 @@ fn drop_snapshot(
     if needed {
         return Ok(None);
     }
-    let image = repository
-        .images
-        .remove_snapshot_of_moved(image, snapshot)?;
+    let image = ceph_sr.images.remove_snapshot_of_moved(image, snapshot)?;
     match entries.remove(&hidden_key(&image.id)).map(Stored::parse) {
-        Some(Ok(hidden)) => repository.discard_if_free(hidden),
+        Some(Ok(hidden)) => ceph_sr.discard_if_free(hidden),
         Some(Err(_)) | None => Ok(None), // a scan reports what is damaged
     }
 }

@@ -5,13 +5,13 @@ use uuid::Uuid;
 
 use super::disposal;
 use crate::catalogue::{intent_key, vdi_key, Stored};
-use crate::cluster::{ImageState, Swap};
 use crate::error::{Changed, Context, Error, Result};
 use crate::lease::LEASE_SECONDS;
+use crate::pool::{ImageState, Transaction};
 use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord};
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Writes the intent to make an image for a new VDI, as long as the VDI that it is made from
     /// stays what it is. `None`: something has changed; look again.
     pub(crate) fn begin_image(
@@ -35,9 +35,9 @@ impl Repository<'_> {
             image_name: image_name.to_owned(),
         };
         self.journal()
-            .begin(vdi, &entry, action, |swap| match source {
-                None => swap,
-                Some(source) => swap.expect(vdi_key(&source.record.uuid), Some(source)),
+            .begin(vdi, &entry, action, |transaction| match source {
+                None => transaction,
+                Some(source) => transaction.expect(vdi_key(&source.record.uuid), Some(source)),
             })
     }
 
@@ -50,39 +50,41 @@ impl Repository<'_> {
         intent: &Stored<Intent>,
         image_name: &str,
     ) -> Error {
-        let undone = match &error {
-            _ if error.is_outcome_unknown() => None,
-            // An image that another client made since the name was looked up: it is not ours to remove.
-            Error::Cluster { source, .. } if source.is_already_there() => {
-                Some(self.journal().finish(vdi, intent, None, |swap, _| swap))
-            }
-            _ => Some(undo(self, vdi, intent, image_name)),
-        };
+        let undone =
+            match &error {
+                _ if error.is_outcome_unknown() => None,
+                // An image that another client made since the name was looked up: it is not ours to remove.
+                Error::Ceph { source, .. } if source.is_already_there() => Some(
+                    self.journal()
+                        .finish(vdi, intent, None, |transaction, _| transaction),
+                ),
+                _ => Some(undo(self, vdi, intent, image_name)),
+            };
         error.after_rollback(vdi, undone)
     }
 }
 
 /// Takes back what a creation that did not finish has left: deletes the image, by its id from here on.
 pub(crate) fn undo(
-    repository: &Repository<'_>,
+    ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
     intent: &Stored<Intent>,
     image_name: &str,
 ) -> Result<()> {
-    let Some(image) = unfinished_image(repository, vdi, image_name)? else {
-        return repository
+    let Some(image) = unfinished_image(ceph_sr, vdi, image_name)? else {
+        return ceph_sr
             .journal()
-            .finish(vdi, intent, None, |swap, _| swap);
+            .finish(vdi, intent, None, |transaction, _| transaction);
     };
     let mut deletion = intent.record.clone();
     deletion.action = Action::DeleteDisk { image, base: None };
     let bytes = deletion.seal();
     let key = intent_key(vdi);
-    let swap = Swap::default()
+    let transaction = Transaction::default()
         .expect(key.clone(), Some(intent))
         .put(key, bytes.clone());
     let doing = format!("undoing the creation of VDI {vdi}");
-    if !repository.catalogue.commit(&doing, &swap)? {
+    if !ceph_sr.catalogue.commit(&doing, &transaction)? {
         return Err(Changed::LeaseLost {
             doing,
             lease: LEASE_SECONDS,
@@ -93,20 +95,20 @@ pub(crate) fn undo(
         bytes,
         record: deletion,
     };
-    disposal::complete(repository, vdi, &deletion)
+    disposal::complete(ceph_sr, vdi, &deletion)
 }
 
 /// The image that was being made for a VDI, unless it is another's.
 fn unfinished_image(
-    repository: &Repository<'_>,
+    ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
     image_name: &str,
 ) -> Result<Option<ImageRef>> {
     let doing = format!("undoing the creation of VDI {vdi}");
-    match repository.cluster.image_by_name(image_name) {
+    match ceph_sr.pool.image_by_name(image_name) {
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e).doing(&doing),
-        Ok(image) if is_of_another(&image, &repository.sr, vdi) => {
+        Ok(image) if is_of_another(&image, &ceph_sr.sr, vdi) => {
             log::warn!("{doing}: image {image_name} belongs to somebody else; left alone");
             Ok(None)
         }

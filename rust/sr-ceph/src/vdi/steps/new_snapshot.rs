@@ -6,9 +6,9 @@ use uuid::Uuid;
 use crate::catalogue::{Entry, Stored};
 use crate::error::{Context, Error, Result};
 use crate::record::{Action, ImageRef, Intent, SnapshotRef};
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Takes a snapshot of a disk, which is paused meanwhile where it runs; the caller finishes the
     /// intent. `None`: the disk has changed; look again.
     pub(crate) fn begin_snapshot(
@@ -24,7 +24,10 @@ impl Repository<'_> {
             snapshot_name: name.to_owned(),
             paused: runs,
         };
-        let Some(intent) = self.journal().begin(vdi, entry, action, |swap| swap)? else {
+        let Some(intent) = self
+            .journal()
+            .begin(vdi, entry, action, |transaction| transaction)?
+        else {
             return Ok(None);
         };
         let taken = self.snapshot_paused(vdi, &intent, image, name);
@@ -49,7 +52,7 @@ impl Repository<'_> {
             let doing = format!("pausing VDI {vdi} for a snapshot");
             self.host.pause_disk(vdi).doing(&doing)?;
         }
-        let taken = self.cluster.create_snapshot(&image.id, name);
+        let taken = self.pool.create_snapshot(&image.id, name);
         let taken = taken.doing(&format!("taking a snapshot of image {}", image.name));
         if paused {
             let doing = format!("letting VDI {vdi} go on after a snapshot");
@@ -63,7 +66,7 @@ impl Repository<'_> {
         taken
     }
 
-    /// As [`Repository::undo_after`]; a disk that may be paused goes on in any case.
+    /// As [`CephSr::undo_after`]; a disk that may be paused goes on in any case.
     fn undo_snapshot_after(&self, error: Error, vdi: &Uuid, intent: &Stored<Intent>) -> Error {
         let undone = if error.is_outcome_unknown() {
             resume(self, vdi, intent).err().map(Err)
@@ -75,27 +78,25 @@ impl Repository<'_> {
 }
 
 /// Takes back what a snapshot that did not finish has left, and lets the disk go on.
-pub(crate) fn undo(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
-    resume(repository, vdi, intent)?;
+pub(crate) fn undo(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+    resume(ceph_sr, vdi, intent)?;
     if let Action::Snapshot {
         image,
         snapshot_name,
         ..
     } = &intent.record.action
     {
-        repository
-            .images
-            .remove_snapshot_named(image, snapshot_name)?;
+        ceph_sr.images.remove_snapshot_named(image, snapshot_name)?;
     }
-    repository
+    ceph_sr
         .journal()
-        .finish(vdi, intent, None, |swap, _| swap)
+        .finish(vdi, intent, None, |transaction, _| transaction)
 }
 
-fn resume(repository: &Repository<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+fn resume(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
     if !matches!(intent.record.action, Action::Snapshot { paused: true, .. }) {
         return Ok(());
     }
     let doing = format!("letting VDI {vdi} go on after an unfinished snapshot");
-    repository.host.resume_disk(vdi).doing(&doing)
+    ceph_sr.host.resume_disk(vdi).doing(&doing)
 }

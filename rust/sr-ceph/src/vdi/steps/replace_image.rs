@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::disposal;
 use crate::catalogue::{Entry, Stored};
-use crate::cluster::Swap;
 use crate::error::Result;
+use crate::pool::Transaction;
 use crate::record::{Action, ImageRef, Intent, VdiRecord, Volume};
-use crate::Repository;
+use crate::CephSr;
 
 /// What a disk is to become: a snapshot of an image.
 pub(crate) struct Origin<'o> {
@@ -20,7 +20,7 @@ pub(crate) struct Origin<'o> {
     pub depth: u32,
 }
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// Gives a disk at rest a clone of `origin` for an image, as long as `also` holds.
     /// `None`: something has changed; look again.
     pub(crate) fn replace_image(
@@ -28,7 +28,7 @@ impl Repository<'_> {
         vdi: &Uuid,
         entry: &Entry,
         origin: &Origin<'_>,
-        also: impl FnOnce(Swap) -> Swap,
+        also: impl FnOnce(Transaction) -> Transaction,
     ) -> Result<Option<VdiRecord>> {
         let disk = &self.catalogue.present(entry, vdi)?.record;
         self.claims.refuse_if_in_use(disk)?;

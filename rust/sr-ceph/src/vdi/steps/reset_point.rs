@@ -7,9 +7,9 @@ use super::disposal;
 use crate::catalogue::vdi_key;
 use crate::error::Result;
 use crate::record::Action;
-use crate::Repository;
+use crate::CephSr;
 
-impl Repository<'_> {
+impl CephSr<'_> {
     /// The disk keeps its changes from now on, or is to have another reset point.
     pub fn forget_reset_point(&self, vdi: &Uuid) -> Result<()> {
         loop {
@@ -23,8 +23,8 @@ impl Repository<'_> {
                 image: point.image,
                 snapshot: point.snapshot,
             };
-            let intent = self.journal().begin(vdi, &entry, action, |swap| {
-                swap.write(vdi_key(vdi), &mut record)
+            let intent = self.journal().begin(vdi, &entry, action, |transaction| {
+                transaction.write(vdi_key(vdi), &mut record)
             })?;
             if let Some(intent) = intent {
                 return disposal::complete(self, vdi, &intent);

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sr::xapi::{XapiFields, XapiVdi};
 use sr_ceph::catalogue::image_prefix;
-use sr_ceph::cluster::{Cluster, Entries};
 use sr_ceph::faults::{Calls, Faults, Plan};
-use sr_ceph::{Repository, Result};
+use sr_ceph::pool::{Entries, Pool};
+use sr_ceph::{CephSr, Result};
 use uuid::Uuid;
 
 use super::expectations::{expect, Refusal, Vdi, Vdis};
@@ -30,7 +30,7 @@ type Told = (&'static str, Option<Result<()>>);
 
 /// All that a command can change in the pool.
 #[derive(Debug, PartialEq, Eq)]
-struct Pool {
+struct XapiPool {
     catalogue: Entries,
     images: BTreeMap<String, String>,
     snapshots: BTreeSet<(String, u64)>,
@@ -157,7 +157,7 @@ impl Run {
         }
     }
 
-    fn perform(&self, action: Action, sr: &Repository<'_>) -> Result<()> {
+    fn perform(&self, action: Action, sr: &CephSr<'_>) -> Result<()> {
         let uuid = |vdi: usize| &self.uuids[vdi];
         match action {
             Action::Create { vdi } => sr.create_disk(&new_disk(*uuid(vdi), "disk")).map(drop),
@@ -183,7 +183,7 @@ impl Run {
     /// ended, where everything is in order again.
     fn die(&self, host: usize, action: Action, plan: Plan, here: bool) -> Told {
         let (process, faults) = (self.lab.process(HOSTS[host]), Faults::plan(plan));
-        let perform = |sr: &Repository<'_>| self.perform(action, sr);
+        let perform = |sr: &CephSr<'_>| self.perform(action, sr);
         let told = self.lab.as_process(&process, &faults, perform);
         let Some(hit) = faults.hit() else {
             return ("lived", Some(told));
@@ -213,7 +213,7 @@ impl Run {
             self.lab.run(other, |sr| sr.scan(&[])).unwrap();
             *taken_over.borrow_mut() = at_work.then(|| self.pool());
         });
-        let perform = |sr: &Repository<'_>| self.perform(action, sr);
+        let perform = |sr: &CephSr<'_>| self.perform(action, sr);
         let told = self.lab.as_process(&process, &faults, perform);
         let Some(recovered) = taken_over.take() else {
             return ("lived", Some(told));
@@ -278,7 +278,7 @@ impl Run {
         describe.collect()
     }
 
-    fn pool(&self) -> Pool {
+    fn pool(&self) -> XapiPool {
         let mut images = self.lab.observer.images().unwrap();
         images.retain(|_, name| name.starts_with(&image_prefix(&self.lab.sr)));
         let mut snapshots = BTreeSet::new();
@@ -287,7 +287,7 @@ impl Run {
             let live = all.into_iter().filter(|s| !s.removed);
             snapshots.extend(live.map(|s| (id.clone(), s.id)));
         }
-        Pool {
+        XapiPool {
             catalogue: self.lab.catalogue(),
             images,
             snapshots,

@@ -1,6 +1,6 @@
 //! A disk, its snapshot and a clone of that, before an operation and after it.
 
-use sr_ceph::{Error, Repository, Result};
+use sr_ceph::{CephSr, Error, Result};
 use uuid::Uuid;
 
 use super::lab::{named, new_disk, Content, Lab, B, SIZE};
@@ -64,7 +64,7 @@ impl Operation {
 const FIRST: Content = [11, 12, 0];
 const SECOND: Content = [11, 22, 23];
 
-pub struct Scene<'l> {
+pub struct Fixture<'l> {
     lab: &'l Lab,
     operation: Operation,
     disk: Uuid,
@@ -73,7 +73,7 @@ pub struct Scene<'l> {
     created: Uuid,
 }
 
-impl<'l> Scene<'l> {
+impl<'l> Fixture<'l> {
     pub fn new(lab: &'l Lab, operation: Operation) -> Self {
         let disk = lab.disk("disk", &FIRST);
         let snapshot = operation.needs_snapshot().then(|| lab.snapshot(&disk));
@@ -88,7 +88,7 @@ impl<'l> Scene<'l> {
         if operation == Operation::DeleteSnapshot {
             lab.prepare(|sr| sr.delete_vdi(&disk)).unwrap();
         }
-        Scene {
+        Fixture {
             lab,
             operation,
             disk,
@@ -98,7 +98,7 @@ impl<'l> Scene<'l> {
         }
     }
 
-    pub fn perform(&self, sr: &Repository<'_>) -> Result<()> {
+    pub fn perform(&self, sr: &CephSr<'_>) -> Result<()> {
         let (disk, created) = (&self.disk, &self.created);
         let snapshot = || self.snapshot.unwrap();
         match self.operation {

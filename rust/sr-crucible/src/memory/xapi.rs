@@ -4,10 +4,10 @@ use nix::libc;
 use sr::host::{HostReply, Result};
 use uuid::Uuid;
 
-use super::{failure, World};
-use crate::{HostState as KnownHost, Machine, Registry, SmConfig, Volumes};
+use super::{failure, Sim};
+use crate::{CrucibleSr, Host, HostState as KnownHost, SmConfig, Xapi};
 
-impl Registry for World {
+impl Xapi for Sim {
     fn sm_config(&self, vdi: &Uuid) -> Result<Option<SmConfig>> {
         Ok(self.state.borrow().xapi.get(vdi).cloned())
     }
@@ -69,13 +69,13 @@ impl Registry for World {
         if self.plugins_fail.get() {
             return Err(failure("the plugin failed".to_owned(), libc::EIO));
         }
-        let machine = self.host(host);
+        let asked = self.host(host);
         // As the plugin does: SM's links and the note of an activation come first.
         let settled = match self.is_used(host, vdi) {
             true => Ok(true),
-            false => Volumes::new(self, &machine, self, Uuid::nil()).settle_vdi(vdi),
+            false => CrucibleSr::new(self, &asked, self, Uuid::nil()).settle_vdi(vdi),
         };
-        let boot_id = machine.identity().boot_id.clone();
+        let boot_id = asked.id().boot_id.clone();
         let reply = settled.map(|in_use| HostReply { boot_id, in_use });
         reply
             .map(Some)

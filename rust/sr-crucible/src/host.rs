@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// A host of the pool in one boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct HostId {
     /// The host's UUID in XAPI.
     pub host: String,
     /// `/proc/sys/kernel/random/boot_id`.
@@ -55,9 +55,9 @@ pub struct Device {
 }
 
 /// This host.
-pub trait Machine {
+pub trait Host {
     /// Which host this is.
-    fn identity(&self) -> &Identity;
+    fn id(&self) -> &HostId;
     /// Seconds since 1970.
     fn now(&self) -> u64;
     /// Keeps every other process of this host from working on that volume until the answer is

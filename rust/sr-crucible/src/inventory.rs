@@ -27,7 +27,7 @@ pub struct Listing {
 
 /// Where an SR's volumes are on record. Every failure to read is an error: a list without those
 /// volumes would have XAPI forget their disks.
-pub trait Catalogue {
+pub trait Inventory {
     /// All volumes. An error if that could be a part of them.
     fn list(&self) -> Result<Listing>;
     /// The volume behind a VDI, by what only its own storage machines have to say.

@@ -17,7 +17,7 @@ pub type Entries = BTreeMap<String, Vec<u8>>;
 /// What a call to the cluster answers when it did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{call} on {object}: {}{}", describe_errno(*.errno), .detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default())]
-pub struct ClusterError {
+pub struct PoolError {
     /// The librados or librbd function, or what stands for it.
     pub call: String,
     /// The image, object or pool it was about.
@@ -39,10 +39,10 @@ fn describe_errno(errno: i32) -> String {
     }
 }
 
-impl ClusterError {
+impl PoolError {
     /// An error of `call` on `object` with a positive errno.
     pub fn new(call: &str, object: &str, errno: i32) -> Self {
-        ClusterError {
+        PoolError {
             call: call.to_owned(),
             object: object.to_owned(),
             errno,
@@ -90,11 +90,11 @@ impl ClusterError {
 }
 
 /// Result of a call to the cluster.
-pub type Result<T> = std::result::Result<T, ClusterError>;
+pub type Result<T> = std::result::Result<T, PoolError>;
 
 /// One atomic change of an object's omap: nothing is written unless every expectation holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Swap {
+pub struct Transaction {
     /// What each key must hold; `None`: the key must be absent.
     pub expect: BTreeMap<String, Option<Vec<u8>>>,
     /// Keys to write. Values are never empty: a missing key compares equal to an empty one.
@@ -214,14 +214,14 @@ pub struct TrashedImage {
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
-pub trait Cluster: Inspection {
+pub trait Pool: Inspection {
     /// The cluster's fsid.
     fn fsid(&self) -> Result<String>;
     /// The pool's id.
     fn pool_id(&self) -> i64;
     /// The pool's name.
     fn pool_name(&self) -> &str;
-    /// This client's own address, in the form that [`Cluster::blocklist`] takes.
+    /// This client's own address, in the form that [`Pool::blocklist`] takes.
     fn address(&self) -> Result<String>;
     /// Cuts off the client with that address: none of its requests is applied any more, from when
     /// this returns until `seconds` later.
@@ -238,7 +238,7 @@ pub trait Cluster: Inspection {
     /// These omap entries, as far as they exist. ENOENT where the object is absent.
     fn get(&self, object: &str, keys: &[&str]) -> Result<Entries>;
     /// Applies one compare-and-swap. ECANCELED: an expectation did not hold, nothing was written.
-    fn swap(&self, object: &str, swap: &Swap) -> Result<()>;
+    fn transaction(&self, object: &str, transaction: &Transaction) -> Result<()>;
     /// Removes an object whose omap holds these entries, whatever else it holds. ECANCELED: it
     /// does not hold them, and nothing was removed.
     fn remove_object(&self, object: &str, expect: &Entries) -> Result<()>;
@@ -258,7 +258,7 @@ pub trait Cluster: Inspection {
     /// snapshot does not exist (any more).
     fn is_unchanged_since(&self, image_id: &str, snapshot_id: u64) -> Result<bool>;
     /// Makes an image that shares a snapshot's blocks, thin (clone format 2); answers its id. As
-    /// [`Cluster::create_image`] otherwise.
+    /// [`Pool::create_image`] otherwise.
     fn clone_image(
         &self,
         parent: (&str, u64),

@@ -13,13 +13,13 @@ use nix::libc;
 use sr::host::Result;
 use uuid::Uuid;
 
-use super::{failure, HostState, Life, Process, State, World};
-use crate::{Device, Identity, Machine, Server};
+use super::{failure, HostState, Life, Process, Sim, State};
+use crate::{Device, Host, HostId, Server};
 
 /// A process on a host.
-pub struct MemoryMachine<'w> {
-    pub(super) world: &'w World,
-    pub(super) identity: Identity,
+pub struct MemoryHost<'w> {
+    pub(super) sim: &'w Sim,
+    pub(super) id: HostId,
 }
 
 struct Locked {
@@ -33,10 +33,10 @@ impl Drop for Locked {
     }
 }
 
-impl MemoryMachine<'_> {
+impl MemoryHost<'_> {
     fn change<T>(&self, work: impl FnOnce(&mut HostState) -> Result<T>) -> Result<T> {
-        let mut state = self.world.state.borrow_mut();
-        let name = self.identity.host.clone();
+        let mut state = self.sim.state.borrow_mut();
+        let name = self.id.host.clone();
         work(state.hosts.entry(name).or_default())
     }
 }
@@ -63,13 +63,13 @@ impl State {
     }
 }
 
-impl Machine for MemoryMachine<'_> {
-    fn identity(&self) -> &Identity {
-        &self.identity
+impl Host for MemoryHost<'_> {
+    fn id(&self) -> &HostId {
+        &self.id
     }
 
     fn now(&self) -> u64 {
-        self.world.now.get()
+        self.sim.now.get()
     }
 
     fn lock(&self, vdi: &Uuid) -> Result<Box<dyn Any>> {
@@ -87,8 +87,8 @@ impl Machine for MemoryMachine<'_> {
     }
 
     fn fingerprint(&self, volume: &Volume) -> Result<Option<String>> {
-        let state = self.world.state.borrow();
-        let named = (self.identity.host.clone(), volume.uuid);
+        let state = self.sim.state.borrow();
+        let named = (self.id.host.clone(), volume.uuid);
         Ok(state.keys.get(&named).cloned())
     }
 
@@ -101,7 +101,7 @@ impl Machine for MemoryMachine<'_> {
     }
 
     fn probe(&self, targets: &[SocketAddr]) -> Vec<TargetState> {
-        let state = self.world.state.borrow();
+        let state = self.sim.state.borrow();
         let probed = targets.iter().map(|target| {
             if state.down.contains(target) {
                 return TargetState::Down("connection refused".to_owned());
@@ -117,7 +117,7 @@ impl Machine for MemoryMachine<'_> {
     }
 
     fn server(&self, vdi: &Uuid) -> Result<Server> {
-        let downstairs = self.world.state.borrow().downstairs.clone();
+        let downstairs = self.sim.state.borrow().downstairs.clone();
         self.change(|host| {
             let Some(server) = host.servers.get(vdi) else {
                 return Ok(if host.reserved.contains(vdi) {
@@ -161,14 +161,14 @@ impl Machine for MemoryMachine<'_> {
         if !reserved {
             return Err(failure("no ports are reserved".to_owned(), libc::ENOENT));
         }
-        let mut state = self.world.state.borrow_mut();
-        state.start(&self.identity.host, &vdi, generation);
-        let fails = self.world.servers_fail.get();
+        let mut state = self.sim.state.borrow_mut();
+        state.start(&self.id.host, &vdi, generation);
+        let fails = self.sim.servers_fail.get();
         let server = Process {
             generation,
             state: if fails { Life::Dead } else { Life::Serving },
         };
-        let host = state.hosts.entry(self.identity.host.clone()).or_default();
+        let host = state.hosts.entry(self.id.host.clone()).or_default();
         host.servers.insert(vdi, server);
         if fails {
             return Err(failure("the server ended".to_owned(), libc::EIO));

@@ -1,4 +1,4 @@
-//! The part of [`Cluster`](super::Cluster) that finds out what was done to an image by hand.
+//! The part of [`Pool`](super::Pool) that finds out what was done to an image by hand.
 
 use super::Result;
 use crate::image_features::ImageFeatures;
@@ -8,7 +8,7 @@ pub const NON_PRIMARY: u64 = ImageFeatures::NON_PRIMARY.bits();
 /// `RBD_FEATURE_MIGRATING`: a migration of the image was prepared, and not committed yet.
 pub const MIGRATING: u64 = 1 << 9;
 
-/// What was done to images by hand. See [`Cluster`](super::Cluster).
+/// What was done to images by hand. See [`Pool`](super::Pool).
 pub trait Inspection {
     /// The size of an image's head in bytes. Opens no image. ENOENT: it does not exist.
     fn size(&self, id: &str) -> Result<u64>;

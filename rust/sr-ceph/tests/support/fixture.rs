@@ -7,11 +7,11 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use nix::libc;
-use sr_ceph::faults::{Calls, Faults, FaultyCluster, FaultyHost, Mode, Plan};
-use sr_ceph::{Repository, Result};
+use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
+use sr_ceph::{CephSr, Result};
 use uuid::Uuid;
 
-use super::{new_disk, repository, Lab, Process, A, B, C, GIB};
+use super::{ceph_sr, new_disk, Lab, Process, A, B, C, GIB};
 
 pub use operation::{Operation, Setting};
 
@@ -27,7 +27,7 @@ const GROWN: u64 = GIB + GIB / 2;
 
 /// An SR with a disk that operations are about, one that runs on host B all the time, and, in
 /// some settings, what several dead processes left unfinished.
-pub struct Scene {
+pub struct Fixture {
     pub lab: Lab,
     pub setting: Setting,
     pub vdi: Uuid,
@@ -55,23 +55,23 @@ struct Left {
     creating: Vec<Uuid>,
 }
 
-impl Scene {
+impl Fixture {
     pub fn new(setting: Setting) -> Self {
-        Scene::with_kernels(setting, false)
+        Fixture::with_kernels(setting, false)
     }
 
     /// On kernels that watch what they read, or on newer ones.
     pub fn with_kernels(setting: Setting, old: bool) -> Self {
         let lab = Lab::new();
         for host in [A, B] {
-            lab.world.set_old_kernel(host, old);
+            lab.sim.set_old_kernel(host, old);
         }
         let bystander = lab.create(GIB);
         let device = lab.activate(B, &bystander).unwrap().device;
-        lab.world.write(B, &device, BYSTANDER_CONTENT).unwrap();
+        lab.sim.write(B, &device, BYSTANDER_CONTENT).unwrap();
         let vdi = lab.create(GIB);
         lab.write(&vdi, FIRST);
-        let mut scene = Scene {
+        let mut fixture = Fixture {
             lab,
             setting,
             vdi,
@@ -82,8 +82,8 @@ impl Scene {
             left: RefCell::default(),
             attempted: RefCell::default(),
         };
-        scene.prepare();
-        scene
+        fixture.prepare();
+        fixture
     }
 
     fn prepare(&mut self) {
@@ -96,28 +96,28 @@ impl Scene {
                 lab.write(&self.clone, CLONED);
             }
             lab.write(&vdi, SECOND);
-            let grow = |sr: Repository<'_>| sr.resize_vdi(&vdi, i128::from(GROWN));
+            let grow = |sr: CephSr<'_>| sr.resize_vdi(&vdi, i128::from(GROWN));
             lab.run(A, grow).unwrap();
         }
         match self.setting {
             Setting::Disk | Setting::Family => {}
             Setting::Deceased => {
                 let device = lab.activate(C, &vdi).unwrap().device;
-                lab.world.write(C, &device, FIRST).unwrap();
-                lab.world.freeze(C);
-                lab.world.declare_dead(C, true);
+                lab.sim.write(C, &device, FIRST).unwrap();
+                lab.sim.freeze(C);
+                lab.sim.declare_dead(C, true);
             }
             Setting::Rebooted => {
                 lab.activate(A, &vdi).unwrap();
-                lab.world.reboot(A);
+                lab.sim.reboot(A);
             }
             Setting::Running => drop(lab.activate(A, &vdi).unwrap()),
             Setting::Reading => {
-                let attach = |sr: Repository<'_>| sr.activate_vdi(&self.snapshot, false);
+                let attach = |sr: CephSr<'_>| sr.activate_vdi(&self.snapshot, false);
                 lab.run(A, attach).unwrap();
             }
             Setting::Reverted => {
-                let revert = |sr: Repository<'_>| sr.revert_vdi(&vdi, &self.snapshot);
+                let revert = |sr: CephSr<'_>| sr.revert_vdi(&vdi, &self.snapshot);
                 lab.run(A, revert).unwrap();
                 lab.write(&vdi, SECOND);
             }
@@ -129,11 +129,11 @@ impl Scene {
             Setting::Unfinished => self.leave_disks(),
             Setting::UnfinishedCopies => self.leave_copies(),
         }
-        lab.world.run_manager();
+        lab.sim.run_manager();
     }
 
     /// Runs a command whose process dies at its nth change.
-    fn die(&self, nth: usize, mode: Mode, act: &dyn Fn(&Repository<'_>) -> Result<()>) {
+    fn die(&self, nth: usize, mode: Mode, act: &dyn Fn(&CephSr<'_>) -> Result<()>) {
         let process = self.lab.process(A);
         let calls = Calls::Changes;
         let faults = Faults::plan(Plan { calls, nth, mode });
@@ -153,8 +153,8 @@ impl Scene {
             sr.resize_vdi(&growing, i128::from(2 * GIB)).map(drop)
         });
         let removed = lab.create(GIB);
-        lab.world.remove_image(&lab.image_name(&removed));
-        lab.world.map_by_hand(A, &lab.image_name(&growing)).unwrap();
+        lab.sim.remove_image(&lab.image_name(&removed));
+        lab.sim.map_by_hand(A, &lab.image_name(&growing)).unwrap();
         lab.let_leases_end();
         *self.left.borrow_mut() = Left {
             removed: vec![removed],
@@ -175,7 +175,7 @@ impl Scene {
         self.die(2, Mode::KilledAfter, &|sr| {
             sr.snapshot_vdi(&disks[0], &creating[0]).map(drop)
         });
-        assert!(lab.world.paused().contains(&disks[0]));
+        assert!(lab.sim.paused().contains(&disks[0]));
         lab.deactivate(A, &disks[0]).unwrap();
         self.die(3, Mode::KilledBefore, &|sr| {
             sr.clone_vdi(&self.vdi, &creating[1]).map(drop)
@@ -207,22 +207,22 @@ impl Scene {
         &self,
         process: &'w Process,
         faults: &Faults<'w>,
-        act: impl FnOnce(Repository<'_>) -> T,
+        act: impl FnOnce(CephSr<'_>) -> T,
     ) -> T {
         use sr_ceph::host::Host;
-        let cluster = FaultyCluster::new(&process.cluster, faults);
+        let pool = FaultyPool::new(&process.pool, faults);
         let host = FaultyHost::new(&process.host, faults);
-        let result = act(repository(&cluster, &host, self.lab.sr));
-        self.lab.world.kill(process.host.owner());
+        let result = act(ceph_sr(&pool, &host, self.lab.sr));
+        self.lab.sim.kill(process.host.owner());
         result
     }
 
-    pub fn perform(&self, operation: Operation, sr: &Repository<'_>) -> Result<()> {
+    pub fn perform(&self, operation: Operation, sr: &CephSr<'_>) -> Result<()> {
         self.perform_on(A, operation, sr)
     }
 
     /// Performs an operation as a process of that host.
-    pub fn perform_on(&self, host: &str, operation: Operation, sr: &Repository<'_>) -> Result<()> {
+    pub fn perform_on(&self, host: &str, operation: Operation, sr: &CephSr<'_>) -> Result<()> {
         self.attempted.borrow_mut().push(operation);
         let (vdi, created) = (&self.vdi, &self.created);
         match operation {
@@ -239,11 +239,11 @@ impl Scene {
             Operation::Resize => sr.resize_vdi(vdi, i128::from(2 * GIB)).map(drop),
             Operation::Activate => {
                 sr.activate_vdi(vdi, true)?;
-                self.lab.world.set_used(host, vdi, true);
+                self.lab.sim.set_used(host, vdi, true);
                 Ok(())
             }
             Operation::Deactivate => {
-                self.lab.world.set_used(host, vdi, false);
+                self.lab.sim.set_used(host, vdi, false);
                 sr.deactivate_vdi(vdi)
             }
             Operation::Rename => sr.update_vdi(&self.lab.known(*vdi, "renamed")),

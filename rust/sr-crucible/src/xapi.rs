@@ -11,13 +11,13 @@ use super::claim_log::SmConfig;
 pub struct HostState {
     /// Whether smblock's hook has noted that the host was declared dead.
     pub declared_dead: bool,
-    /// The boot that the host has published last, by [`Registry::publish_boot`].
+    /// The boot that the host has published last, by [`Xapi::publish_boot`].
     pub boot_id: Option<String>,
 }
 
 /// The SR's part of XAPI's database. Errors carry XAPI's text; one that leaves open whether a change
 /// was made has errno `ETIMEDOUT`.
-pub trait Registry {
+pub trait Xapi {
     /// A VDI's `sm_config`; `None` where XAPI has no such VDI.
     fn sm_config(&self, vdi: &Uuid) -> Result<Option<SmConfig>>;
     /// Adds a key to a VDI's `sm_config`; `false`: it exists, and was left as it is.

@@ -4,16 +4,15 @@ use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use sr::host::{HostError, HostReply};
-use sr_ceph::dom0::Toolstack;
-use sr_crucible::{HostState, Registry, SmConfig};
+use sr_crucible::{HostState, SmConfig};
 use uuid::Uuid;
 
-/// The Python object `Toolstack` of an SR type's driver.
-pub struct PythonToolstack(pub PyObject);
+/// The Python object `Xapi` of an SR type's driver.
+pub struct PythonXapi(pub PyObject);
 
 type Reply<T> = Result<T, String>;
 
-impl PythonToolstack {
+impl PythonXapi {
     /// Calls a method with strings; an exception becomes its text.
     fn call<T: for<'p> FromPyObject<'p>>(&self, method: &str, arguments: &[&str]) -> Reply<T> {
         Python::with_gil(|py| {
@@ -29,7 +28,7 @@ impl PythonToolstack {
     }
 }
 
-impl Toolstack for PythonToolstack {
+impl sr_ceph::dom0::Xapi for PythonXapi {
     fn pool_uuid(&self) -> Reply<String> {
         self.call("pool_uuid", &[])
     }
@@ -79,7 +78,7 @@ fn registered<T>(reply: Reply<T>) -> sr::host::Result<T> {
     })
 }
 
-impl Registry for PythonToolstack {
+impl sr_crucible::Xapi for PythonXapi {
     fn sm_config(&self, vdi: &Uuid) -> sr::host::Result<Option<SmConfig>> {
         registered(self.call("sm_config", &[&vdi.to_string()]))
     }
@@ -132,7 +131,7 @@ impl Registry for PythonToolstack {
     }
 }
 
-impl sr_crucible::engine::Toolstack for PythonToolstack {
+impl sr_crucible::engine::XapiSession for PythonXapi {
     fn secret(&self, secret: &Uuid) -> Reply<String> {
         self.call("secret", &[&secret.to_string()])
     }

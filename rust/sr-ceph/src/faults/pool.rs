@@ -4,28 +4,28 @@ use std::collections::BTreeMap;
 
 use sr::faults::{change, read, Call, Faults};
 
-use crate::cluster::{
-    Cluster, Entries, ImageHeader, ImageState, ImageUsers, Progress, Result as ClusterResult, Swap,
-    TrashedImage, Watcher,
+use crate::pool::{
+    Entries, ImageHeader, ImageState, ImageUsers, Pool, Progress, Result as PoolResult,
+    Transaction, TrashedImage, Watcher,
 };
 
-/// A [`Cluster`] as a process with faults sees it.
-pub struct FaultyCluster<'f, 'w> {
-    inner: &'w dyn Cluster,
+/// A [`Pool`] as a process with faults sees it.
+pub struct FaultyPool<'f, 'w> {
+    inner: &'w dyn Pool,
     faults: &'f Faults<'w>,
 }
 
-impl<'f, 'w> FaultyCluster<'f, 'w> {
+impl<'f, 'w> FaultyPool<'f, 'w> {
     /// Puts faults before a cluster.
-    pub fn new(inner: &'w dyn Cluster, faults: &'f Faults<'w>) -> Self {
-        FaultyCluster { inner, faults }
+    pub fn new(inner: &'w dyn Pool, faults: &'f Faults<'w>) -> Self {
+        FaultyPool { inner, faults }
     }
 
     pub(super) fn call<T>(
         &self,
         call: &Call<'_>,
-        apply: impl Fn(&dyn Cluster) -> ClusterResult<T> + 'w,
-    ) -> ClusterResult<T> {
+        apply: impl Fn(&dyn Pool) -> PoolResult<T> + 'w,
+    ) -> PoolResult<T> {
         let inner = self.inner;
         self.faults.pass(call, move || apply(inner), || Ok(()))
     }
@@ -35,8 +35,8 @@ impl<'f, 'w> FaultyCluster<'f, 'w> {
         &self,
         call: &Call<'_>,
         progress: Progress<'_>,
-        apply: impl Fn(&dyn Cluster) -> ClusterResult<()> + 'w,
-    ) -> ClusterResult<()> {
+        apply: impl Fn(&dyn Pool) -> PoolResult<()> + 'w,
+    ) -> PoolResult<()> {
         if !self.faults.killed() {
             progress(0, 1);
         }
@@ -44,8 +44,8 @@ impl<'f, 'w> FaultyCluster<'f, 'w> {
     }
 }
 
-impl Cluster for FaultyCluster<'_, '_> {
-    fn fsid(&self) -> ClusterResult<String> {
+impl Pool for FaultyPool<'_, '_> {
+    fn fsid(&self) -> PoolResult<String> {
         self.call(&read("fsid", ""), |c| c.fsid())
     }
 
@@ -57,38 +57,38 @@ impl Cluster for FaultyCluster<'_, '_> {
         self.inner.pool_name()
     }
 
-    fn address(&self) -> ClusterResult<String> {
+    fn address(&self) -> PoolResult<String> {
         self.call(&read("address", ""), |c| c.address())
     }
 
-    fn blocklist(&self, address: &str, seconds: u32) -> ClusterResult<()> {
+    fn blocklist(&self, address: &str, seconds: u32) -> PoolResult<()> {
         let owned = address.to_owned();
         self.call(&change("blocklist", address), move |c| {
             c.blocklist(&owned, seconds)
         })
     }
 
-    fn may_blocklist(&self) -> ClusterResult<()> {
+    fn may_blocklist(&self) -> PoolResult<()> {
         self.call(&read("may_blocklist", ""), |c| c.may_blocklist())
     }
 
-    fn blocklisted(&self) -> ClusterResult<Vec<String>> {
+    fn blocklisted(&self) -> PoolResult<Vec<String>> {
         self.call(&read("blocklisted", ""), |c| c.blocklisted())
     }
 
-    fn create_object(&self, object: &str, entries: &Entries) -> ClusterResult<()> {
+    fn create_object(&self, object: &str, entries: &Entries) -> PoolResult<()> {
         let owned = (object.to_owned(), entries.clone());
         self.call(&change("create_object", object), move |c| {
             c.create_object(&owned.0, &owned.1)
         })
     }
 
-    fn read(&self, object: &str, prefix: &str) -> ClusterResult<Entries> {
+    fn read(&self, object: &str, prefix: &str) -> PoolResult<Entries> {
         let owned = (object.to_owned(), prefix.to_owned());
         self.call(&read("read", object), move |c| c.read(&owned.0, &owned.1))
     }
 
-    fn get(&self, object: &str, keys: &[&str]) -> ClusterResult<Entries> {
+    fn get(&self, object: &str, keys: &[&str]) -> PoolResult<Entries> {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
         let owned = object.to_owned();
         self.call(&read("get", object), move |c| {
@@ -97,29 +97,25 @@ impl Cluster for FaultyCluster<'_, '_> {
         })
     }
 
-    fn swap(&self, object: &str, swap: &Swap) -> ClusterResult<()> {
-        let owned = (object.to_owned(), swap.clone());
-        self.call(&change("swap", object), move |c| c.swap(&owned.0, &owned.1))
+    fn transaction(&self, object: &str, transaction: &Transaction) -> PoolResult<()> {
+        let owned = (object.to_owned(), transaction.clone());
+        self.call(&change("swap", object), move |c| {
+            c.transaction(&owned.0, &owned.1)
+        })
     }
 
-    fn remove_object(&self, object: &str, expect: &Entries) -> ClusterResult<()> {
+    fn remove_object(&self, object: &str, expect: &Entries) -> PoolResult<()> {
         let owned = (object.to_owned(), expect.clone());
         self.call(&change("remove_object", object), move |c| {
             c.remove_object(&owned.0, &owned.1)
         })
     }
 
-    fn prepare_trash(&self) -> ClusterResult<()> {
+    fn prepare_trash(&self) -> PoolResult<()> {
         self.call(&change("prepare_trash", ""), |c| c.prepare_trash())
     }
 
-    fn create_image(
-        &self,
-        name: &str,
-        size: u64,
-        features: u64,
-        meta: &str,
-    ) -> ClusterResult<String> {
+    fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> PoolResult<String> {
         let inner = self.inner;
         let owned = (name.to_owned(), meta.to_owned());
         self.faults.pass(
@@ -129,21 +125,21 @@ impl Cluster for FaultyCluster<'_, '_> {
         )
     }
 
-    fn create_snapshot(&self, image_id: &str, name: &str) -> ClusterResult<u64> {
+    fn create_snapshot(&self, image_id: &str, name: &str) -> PoolResult<u64> {
         let owned = (image_id.to_owned(), name.to_owned());
         self.call(&change("create_snapshot", name), move |c| {
             c.create_snapshot(&owned.0, &owned.1)
         })
     }
 
-    fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> ClusterResult<()> {
+    fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> PoolResult<()> {
         let owned = image_id.to_owned();
         self.call(&change("remove_snapshot", image_id), move |c| {
             c.remove_snapshot(&owned, snapshot_id)
         })
     }
 
-    fn is_unchanged_since(&self, image_id: &str, snapshot_id: u64) -> ClusterResult<bool> {
+    fn is_unchanged_since(&self, image_id: &str, snapshot_id: u64) -> PoolResult<bool> {
         let owned = image_id.to_owned();
         self.call(&read("is_unchanged_since", image_id), move |c| {
             c.is_unchanged_since(&owned, snapshot_id)
@@ -156,7 +152,7 @@ impl Cluster for FaultyCluster<'_, '_> {
         name: &str,
         features: u64,
         meta: &str,
-    ) -> ClusterResult<String> {
+    ) -> PoolResult<String> {
         let inner = self.inner;
         let owned = (parent.0.to_owned(), name.to_owned(), meta.to_owned());
         let snapshot = parent.1;
@@ -167,105 +163,105 @@ impl Cluster for FaultyCluster<'_, '_> {
         )
     }
 
-    fn images(&self) -> ClusterResult<BTreeMap<String, String>> {
+    fn images(&self) -> PoolResult<BTreeMap<String, String>> {
         self.call(&read("images", ""), |c| c.images())
     }
 
-    fn image_name(&self, id: &str) -> ClusterResult<Option<String>> {
+    fn image_name(&self, id: &str) -> PoolResult<Option<String>> {
         let owned = id.to_owned();
         self.call(&read("image_name", id), move |c| c.image_name(&owned))
     }
 
-    fn users(&self, id: &str) -> ClusterResult<ImageUsers> {
+    fn users(&self, id: &str) -> PoolResult<ImageUsers> {
         let owned = id.to_owned();
         self.call(&read("users", id), move |c| c.users(&owned))
     }
 
-    fn header(&self, id: &str) -> ClusterResult<ImageHeader> {
+    fn header(&self, id: &str) -> PoolResult<ImageHeader> {
         let owned = id.to_owned();
         self.call(&read("header", id), move |c| c.header(&owned))
     }
 
-    fn image(&self, id: &str) -> ClusterResult<ImageState> {
+    fn image(&self, id: &str) -> PoolResult<ImageState> {
         let owned = id.to_owned();
         self.call(&read("image", id), move |c| c.image(&owned))
     }
 
-    fn image_by_name(&self, name: &str) -> ClusterResult<ImageState> {
+    fn image_by_name(&self, name: &str) -> PoolResult<ImageState> {
         let owned = name.to_owned();
         self.call(&read("image_by_name", name), move |c| {
             c.image_by_name(&owned)
         })
     }
 
-    fn grow_image(&self, id: &str, size: u64) -> ClusterResult<()> {
+    fn grow_image(&self, id: &str, size: u64) -> PoolResult<()> {
         let owned = id.to_owned();
         self.call(&change("grow_image", id), move |c| {
             c.grow_image(&owned, size)
         })
     }
 
-    fn watchers(&self, id: &str) -> ClusterResult<Vec<Watcher>> {
+    fn watchers(&self, id: &str) -> PoolResult<Vec<Watcher>> {
         let owned = id.to_owned();
         self.call(&read("watchers", id), move |c| c.watchers(&owned))
     }
 
-    fn require_unlocked(&self, id: &str) -> ClusterResult<()> {
+    fn require_unlocked(&self, id: &str) -> PoolResult<()> {
         let owned = id.to_owned();
         self.call(&read("require_unlocked", id), move |c| {
             c.require_unlocked(&owned)
         })
     }
 
-    fn trash_image(&self, name: &str) -> ClusterResult<()> {
+    fn trash_image(&self, name: &str) -> PoolResult<()> {
         let owned = name.to_owned();
         self.call(&change("trash_image", name), move |c| c.trash_image(&owned))
     }
 
-    fn trash(&self) -> ClusterResult<Vec<TrashedImage>> {
+    fn trash(&self) -> PoolResult<Vec<TrashedImage>> {
         self.call(&read("trash", ""), |c| c.trash())
     }
 
-    fn schedule_purge(&self, id: &str) -> ClusterResult<()> {
+    fn schedule_purge(&self, id: &str) -> PoolResult<()> {
         let owned = id.to_owned();
         self.call(&change("schedule_purge", id), move |c| {
             c.schedule_purge(&owned)
         })
     }
 
-    fn purge(&self, id: &str, progress: Progress<'_>) -> ClusterResult<()> {
+    fn purge(&self, id: &str, progress: Progress<'_>) -> PoolResult<()> {
         let owned = id.to_owned();
         self.long(&change("purge", id), progress, move |c| {
             c.purge(&owned, &mut |_, _| {})
         })
     }
 
-    fn empty_image(&self, id: &str, progress: Progress<'_>) -> ClusterResult<()> {
+    fn empty_image(&self, id: &str, progress: Progress<'_>) -> PoolResult<()> {
         let owned = id.to_owned();
         self.long(&change("empty_image", id), progress, move |c| {
             c.empty_image(&owned, &mut |_, _| {})
         })
     }
 
-    fn flatten_image(&self, id: &str, progress: Progress<'_>) -> ClusterResult<()> {
+    fn flatten_image(&self, id: &str, progress: Progress<'_>) -> PoolResult<()> {
         let owned = id.to_owned();
         self.long(&change("flatten_image", id), progress, move |c| {
             c.flatten_image(&owned, &mut |_, _| {})
         })
     }
 
-    fn schedule_flatten(&self, name: &str) -> ClusterResult<()> {
+    fn schedule_flatten(&self, name: &str) -> PoolResult<()> {
         let owned = name.to_owned();
         self.call(&change("schedule_flatten", name), move |c| {
             c.schedule_flatten(&owned)
         })
     }
 
-    fn df(&self) -> ClusterResult<Vec<u8>> {
+    fn df(&self) -> PoolResult<Vec<u8>> {
         self.call(&read("df", ""), |c| c.df())
     }
 
-    fn osd_dump(&self) -> ClusterResult<Vec<u8>> {
+    fn osd_dump(&self) -> PoolResult<Vec<u8>> {
         self.call(&read("osd_dump", ""), |c| c.osd_dump())
     }
 }
