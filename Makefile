@@ -7,7 +7,7 @@ BIN := .venv/bin
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- ':!docs' ':!*.py')
 CARGO_DENY := 0.20.2
 # A workspace of its own: docs/decisions/0006-own-librados-binding.md
-ORACLE := --manifest-path tests/oracle/Cargo.toml
+ORACLE := --manifest-path lab/oracle/Cargo.toml
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
 .PHONY: help
@@ -25,7 +25,7 @@ demo-crucible: wheel ## Show a Crucible volume in use on two hosts while one of 
 
 .PHONY: lab
 lab: wheel ## Open a shell with a Ceph cluster, two hosts and xe; HOSTS=local starts quicker, without kernels
-	@$(BIN)/python -m tests.lab_shell $(if $(HOSTS),--hosts $(HOSTS))
+	@$(BIN)/python -m lab.shell $(if $(HOSTS),--hosts $(HOSTS))
 
 ##@ Build
 .PHONY: deps
@@ -52,7 +52,7 @@ test-slow: wheel ## Run the tests that `make test` leaves out because they take 
 
 .PHONY: test-crucible
 test-crucible: wheel ## Run every test of Crucible volumes, with CRUCIBLE_BIN=FOLDER on the programs there
-	$(BIN)/pytest -m 'slow or not slow' tests/test_*crucible*.py tests/test_host_death.py
+	$(BIN)/pytest -m 'slow or not slow' {tests,lab/tests}/test_*crucible*.py tests/test_host_death.py
 
 .PHONY: test-compat
 test-compat: wheel ## Test with the Ceph, kernels and Pythons of Debian 11 to unstable; write docs/user/compatibility.md
@@ -96,4 +96,4 @@ lint: wheel ## Check formats, types, licences, dependencies, and links between p
 clean: ## Remove what was built; keep .venv
 	cargo clean
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find drivers scripts tests -name __pycache__ -prune -exec rm -r {} +
+	find drivers lab scripts tests -name __pycache__ -prune -exec rm -r {} +

@@ -15,9 +15,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.lab.ceph import OneNodeCeph
-from tests.lab.xapi.lab_pool import Tree
-from tests.stage import FILE, Stage, perform, require
+from lab.ceph import OneNodeCeph
+from lab.stage import FILE, Stage, perform, require
+from lab.xapi.lab_pool import Tree
 
 POOL = "vms"
 USER = "xcp"

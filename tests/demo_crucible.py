@@ -16,9 +16,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.lab.crucible import VOLUMES, CrucibleLab, CrucibleStorage, Volume, crucible_bin, declaration
-from tests.lab.xapi.lab_pool import Tree
-from tests.stage import FILE, Stage, perform, require
+from lab.crucible import VOLUMES, CrucibleLab, CrucibleStorage, Volume, crucible_bin, declaration
+from lab.stage import FILE, Stage, perform, require
+from lab.xapi.lab_pool import Tree
 
 SIZE = 64 << 20
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from tests.lab import keeper, run, wait_for
-from tests.lab.crucible import crucible_bin
-from tests.lab.dom0 import lab_python
-from tests.lab.ports import AddressLease
-from tests.wheel import REPOSITORY
+from lab import keeper, run, wait_for
+from lab.crucible import crucible_bin
+from lab.dom0 import lab_python
+from lab.ports import AddressLease
+from lab.wheel import REPOSITORY
 
 PROVISIONER = REPOSITORY / "drivers" / "smblock-crucible-provisioner"
 EXTENT = 64 << 20

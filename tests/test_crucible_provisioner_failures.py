@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import keeper, wait_for
-from tests.lab.dom0 import lab_python
+from lab import keeper, wait_for
+from lab.dom0 import lab_python
 from tests.test_crucible_provisioner import (  # noqa: F401
     FAKE_SSH,
     PROVISIONER,

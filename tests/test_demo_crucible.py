@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.stage import Stage
 from tests import demo_crucible
-from tests.stage import Stage
 
 
 @pytest.fixture

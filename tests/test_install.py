@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheel import REPOSITORY, built_wheel, pythons
+from lab.wheel import REPOSITORY, built_wheel, pythons
 
 SM_DIR = "opt/xensource/sm"
 UNIT = "etc/systemd/system/smblock-crucible@.service"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab
-from tests.lab.xapi.cli.commands import COMMANDS
-from tests.wheel import REPOSITORY, built_wheel, unpack
+from lab.cephrbd import CephRbdLab
+from lab.wheel import REPOSITORY, built_wheel, unpack
+from lab.xapi.cli.commands import COMMANDS
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs" / "user").glob("*.md"))]
 # Commands of the real `xe` that the lab's has not.

@@ -14,8 +14,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
-from tests.wheel import REPOSITORY
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
+from lab.wheel import REPOSITORY
 
 MIB = 1 << 20
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheel import REPOSITORY, VERSIONS, built_wheel, pythons, unpack
+from lab.wheel import REPOSITORY, VERSIONS, built_wheel, pythons, unpack
 
 BINARY = "smblock/_core.abi3.so"
 # Runs its arguments where the dynamic loader finds no Ceph: in a mount namespace whose library folder

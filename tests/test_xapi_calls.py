@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.lab.cephrbd import RbdPool
-from tests.lab.disk import MIB, Disk
-from tests.lab.sm_source import sm_source
+from lab.cephrbd import RbdPool
+from lab.disk import MIB, Disk
+from lab.sm_source import sm_source
 
 Calls = Mapping[str, int]
 

@@ -20,17 +20,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab import LabError, run
+from lab.ceph import OneNodeCeph
+from lab.dom0 import lab_python
+from lab.sm_source import SM_DIR, below
+from lab.wheel import REPOSITORY
 from tests.bench import report
 from tests.bench.commands import install, whole_commands
 from tests.bench.copies import Copies
 from tests.bench.datapath import data_path
 from tests.bench.rounds import GIB, TIB, Bench, Findings
 from tests.bench.sides import Access, Driver, Reference
-from tests.lab import LabError, run
-from tests.lab.ceph import OneNodeCeph
-from tests.lab.dom0 import lab_python
-from tests.lab.sm_source import SM_DIR, below
-from tests.wheel import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "dev" / "performance.md"
 README = REPOSITORY / "README.md"

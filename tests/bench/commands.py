@@ -7,16 +7,16 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from lab.ceph import OneNodeCeph
+from lab.dom0 import LocalDom0, lab_python
+from lab.sm_source import SM_DIR
+from lab.tree import stage_sm
+from lab.wheel import REPOSITORY, built_wheel
+from lab.xapi import Settings
+from lab.xapi.lab_pool import LabPool, Tree
+from lab.xapi.sm_exec import build_call
 from tests.bench.rounds import Samples
 from tests.bench.sides import Access
-from tests.lab.ceph import OneNodeCeph
-from tests.lab.dom0 import LocalDom0, lab_python
-from tests.lab.sm_source import SM_DIR
-from tests.lab.tree import stage_sm
-from tests.lab.xapi import Settings
-from tests.lab.xapi.lab_pool import LabPool, Tree
-from tests.lab.xapi.sm_exec import build_call
-from tests.wheel import REPOSITORY, built_wheel
 
 BARE_IMPORTS = "bare imports of sm"
 _DRIVER = f"{SM_DIR}/CephRBDSR"

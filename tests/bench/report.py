@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import LabError
 from tests.bench import goals
 from tests.bench.commands import BARE_IMPORTS
 from tests.bench.copies import AT_ONCE, CREATIONS, LIBRBD_CLONE, VDIS_OF_TEMPLATE
@@ -14,7 +15,6 @@ from tests.bench.goals import Table, markdown, ms
 from tests.bench.plot import Bar, plot
 from tests.bench.rounds import LOADING, Findings, Samples
 from tests.bench.sides import Access, Reference
-from tests.lab import LabError
 
 
 @dataclass(frozen=True)

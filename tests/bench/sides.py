@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.lab import LabError
-from tests.lab.dom0 import lab_python
+from lab import LabError
+from lab.dom0 import lab_python
 
 PROGRAM = Path(__file__).with_name("program.py")
 DEADLINE = 300.0
