@@ -67,7 +67,7 @@ test-compat-small: wheel ## Test with the oldest client and kernel and the newes
 ##@ Develop
 .PHONY: bench
 bench: wheel ## Measure the driver beside the rbd and ceph commands
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m bench
 
 .PHONY: fuzz
 fuzz: deps ## Look for inputs that crash a parser: 10 million executions
@@ -96,4 +96,4 @@ lint: wheel ## Check formats, types, licences, dependencies, and links between p
 clean: ## Remove what was built; keep .venv
 	cargo clean
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find drivers lab scripts tests -name __pycache__ -prune -exec rm -r {} +
+	find bench drivers lab scripts tests -name __pycache__ -prune -exec rm -r {} +

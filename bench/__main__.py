@@ -1,6 +1,6 @@
 """Measure the driver beside the `rbd` and `ceph` commands.
 
-    python -m tests.bench [--small] [--rounds N] [--store bluestore] [--output FILE]
+    python -m bench [--small] [--rounds N] [--store bluestore] [--output FILE]
 
 Starts a one-node Ceph of its own; everything is gone afterwards but the page it writes, the plot beside it,
 and, with the page at its usual place, README's part about it.
@@ -20,17 +20,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench import report
+from bench.commands import install, whole_commands
+from bench.copies import Copies
+from bench.datapath import data_path
+from bench.rounds import GIB, TIB, Bench, Findings
+from bench.sides import Access, Driver, Reference
 from lab import LabError, run
 from lab.ceph import OneNodeCeph
 from lab.dom0 import lab_python
 from lab.sm_source import SM_DIR, below
 from lab.wheel import REPOSITORY
-from tests.bench import report
-from tests.bench.commands import install, whole_commands
-from tests.bench.copies import Copies
-from tests.bench.datapath import data_path
-from tests.bench.rounds import GIB, TIB, Bench, Findings
-from tests.bench.sides import Access, Driver, Reference
 
 PAGE = REPOSITORY / "docs" / "dev" / "performance.md"
 README = REPOSITORY / "README.md"
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20, help="samples of each operation (default: 20)")
     parser.add_argument("--small", action="store_true", help="scan 10 and 100 VDIs only, to try the bench itself")
     parser.add_argument("--store", choices=("memstore", "bluestore"), default="memstore", help="the OSD's store")
@@ -112,7 +112,7 @@ def _command(options: argparse.Namespace) -> str:
     for name in ("rounds", "store"):
         if getattr(options, name) != usual.get_default(name):
             words.append(f"--{name} {getattr(options, name)}")
-    return " ".join(["python -m tests.bench", *words]) if words else "make bench"
+    return " ".join(["python -m bench", *words]) if words else "make bench"
 
 
 def _scan_sizes(options: argparse.Namespace) -> dict[int, int]:

@@ -7,6 +7,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from bench.rounds import Samples
+from bench.sides import Access
 from lab.ceph import OneNodeCeph
 from lab.dom0 import LocalDom0, lab_python
 from lab.sm_source import SM_DIR
@@ -15,8 +17,6 @@ from lab.wheel import REPOSITORY, built_wheel
 from lab.xapi import Settings
 from lab.xapi.lab_pool import LabPool, Tree
 from lab.xapi.sm_exec import build_call
-from tests.bench.rounds import Samples
-from tests.bench.sides import Access
 
 BARE_IMPORTS = "bare imports of sm"
 _DRIVER = f"{SM_DIR}/CephRBDSR"

@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from bench.rounds import GIB, TIB, Bench, Pair, Samples, names, side_by_side
+from bench.sides import DEADLINE, Access, Driver
 from lab import LabError
-from tests.bench.rounds import GIB, TIB, Bench, Pair, Samples, names, side_by_side
-from tests.bench.sides import DEADLINE, Access, Driver
 
 AT_ONCE = 8
 CREATIONS = 16

@@ -6,14 +6,14 @@ import json
 import time
 from pathlib import Path
 
+from bench.rounds import Pair, Samples
+from bench.sides import Access
 from lab import krbd
 from lab.ceph import OneNodeCeph
 from lab.dom0 import Dom0, GuestDom0
 from lab.tree import stage_sm
 from lab.xapi import Settings
 from lab.xapi.lab_pool import LabPool, Tree
-from tests.bench.rounds import Pair, Samples
-from tests.bench.sides import Access
 
 MAP, UNMAP = "map", "unmap"
 # What fio is to do: how, block size, bytes in all.

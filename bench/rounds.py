@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.sides import Answer, Driver, Footprint, Reference
 from lab import LabError
-from tests.bench.sides import Answer, Driver, Footprint, Reference
 
 GIB = 1 << 30
 TIB = 1 << 40

@@ -1,4 +1,4 @@
-"""The driver measured beside the `rbd` and `ceph` commands: `make bench`, or `python -m tests.bench --help`.
+"""The driver measured beside the `rbd` and `ceph` commands: `make bench`, or `python -m bench --help`.
 
 program      what runs in each process of its own: one call of the core, timed
 sides        the two rivals: the core, and the commands that CephRBDSR executes

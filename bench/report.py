@@ -7,14 +7,14 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import goals
+from bench.commands import BARE_IMPORTS
+from bench.copies import AT_ONCE, CREATIONS, LIBRBD_CLONE, VDIS_OF_TEMPLATE
+from bench.goals import Table, markdown, ms
+from bench.plot import Bar, plot
+from bench.rounds import LOADING, Findings, Samples
+from bench.sides import Access, Reference
 from lab import LabError
-from tests.bench import goals
-from tests.bench.commands import BARE_IMPORTS
-from tests.bench.copies import AT_ONCE, CREATIONS, LIBRBD_CLONE, VDIS_OF_TEMPLATE
-from tests.bench.goals import Table, markdown, ms
-from tests.bench.plot import Bar, plot
-from tests.bench.rounds import LOADING, Findings, Samples
-from tests.bench.sides import Access, Reference
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.bench.commands import BARE_IMPORTS
-from tests.bench.copies import AT_ONCE, CREATIONS, HUGE, LARGE, SMALL, VDIS_OF_TEMPLATE
-from tests.bench.datapath import MAP, UNMAP
-from tests.bench.rounds import Findings, Pair, Samples
+from bench.commands import BARE_IMPORTS
+from bench.copies import AT_ONCE, CREATIONS, HUGE, LARGE, SMALL, VDIS_OF_TEMPLATE
+from bench.datapath import MAP, UNMAP
+from bench.rounds import Findings, Pair, Samples
 
 MIB = 1 << 20
 # Operations that are to take this part of the reference's time, at most.
