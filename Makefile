@@ -17,11 +17,11 @@ help: ## List the targets
 ##@ Try it
 .PHONY: demo
 demo: wheel ## Show the life of a disk: created, written on one host, read on another, destroyed
-	$(BIN)/python -m tests.demo
+	$(BIN)/python -m demo
 
 .PHONY: demo-crucible
 demo-crucible: wheel ## Show a Crucible volume in use on two hosts while one of its copies dies
-	$(BIN)/python -m tests.demo_crucible
+	$(BIN)/python -m demo.crucible
 
 .PHONY: lab
 lab: wheel ## Open a shell with a Ceph cluster, two hosts and xe; HOSTS=local starts quicker, without kernels
@@ -96,4 +96,4 @@ lint: wheel ## Check formats, types, licences, dependencies, and links between p
 clean: ## Remove what was built; keep .venv
 	cargo clean
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find bench drivers lab scripts tests -name __pycache__ -prune -exec rm -r {} +
+	find bench demo drivers lab scripts tests -name __pycache__ -prune -exec rm -r {} +

@@ -1,6 +1,6 @@
 """A Crucible volume, shown: written on one host while one of its copies dies, and read on another.
 
-    python -m tests.demo_crucible
+    python -m demo.crucible
 
 Starts the three downstairs of a volume and two dom0s in small virtual machines, installs the driver
 there, and types the `xe` lines an administrator would, each with its time. Crucible's programs are

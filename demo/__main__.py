@@ -1,6 +1,6 @@
 """The main job, shown: a disk on a real Ceph is written on one host, read on another, reverted, cloned.
 
-    python -m tests.demo
+    python -m demo
 
 Starts a one-node Ceph and two dom0s in small virtual machines, installs the driver there, and types
 the `xe` lines an administrator would, each with its time. Everything is gone afterwards.
