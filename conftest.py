@@ -102,7 +102,7 @@ def driver_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sm_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SM as a dom0 has it: of the checkout that SM_SOURCE names, or the stand-in's."""
+    """SM as a dom0 has it: of the checkout that SM_SOURCE names, or the simulator's."""
     return stage_sm(sm_source(), tmp_path_factory.mktemp("sm"))
 
 

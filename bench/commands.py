@@ -1,4 +1,4 @@
-"""Whole SM commands, from their start to their reply, on the stand-ins for sm and xapi."""
+"""Whole SM commands, from their start to their reply, on the simulators of sm and xapi."""
 
 from __future__ import annotations
 

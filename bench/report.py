@@ -112,7 +112,7 @@ def page(findings: Findings, commands: dict[str, Samples], machine: Machine, com
         "its configuration, and for good. `make test` counts each operation's calls of librados and librbd.",
         markdown(footprints(findings)),
         "## Whole commands",
-        "From the start of a command's process to its reply, on the stand-ins for sm and xapi. The floor is common\n"
+        "From the start of a command's process to its reply, on the simulators of sm and xapi. The floor is common\n"
         "to every driver: Python and sm's own modules, longer with the real sm of a dom0. The last column is\n"
         "computed: the reference's own Python and its calls to XAPI are not in it.",
         markdown(whole(findings, commands)),

@@ -44,9 +44,9 @@ class Demo(Stage):
         if named:
             print(f"# Programs: those in CRUCIBLE_BIN={named}")
             return crucible_bin()
-        print("# Programs: simulators of Crucible's downstairs and NBD server, from tests/crucible-standin.")
+        print("# Programs: simulators of Crucible's downstairs and NBD server, from lab/crucible-sim.")
         print("# CRUCIBLE_BIN=FOLDER runs those of a folder instead.")
-        with self.timed("cargo build --package=crucible-standin (the first build takes minutes)"):
+        with self.timed("cargo build --package=crucible-sim (the first build takes minutes)"):
             return crucible_bin()
 
     def kill_copy(self, index: int) -> None:

@@ -1,7 +1,7 @@
 """The lab: a pool of XCP-ng hosts and a Ceph cluster, on one plain Debian machine.
 
 Ceph and the guests' kernel are the real ones.  What no plain machine can offer (xapi, sm, tapdisk)
-is played by a stand-in, and each is called one.
+has a simulator, and each is called one.
 
 Everything a lab part starts listens on loopback only, lives in one folder, and is swept away when
 the process that asked for it ends, however it ends: see `lab.keeper`.

@@ -1,6 +1,6 @@
 """Crucible volumes, the downstairs that keep them, and a pool of hosts with the driver for them.
 
-The programs are the stand-in's of tests/crucible-standin, or Crucible's own from the folder that
+The programs are those of lab/crucible-sim, or Crucible's own from the folder that
 CRUCIBLE_BIN names.
 """
 
@@ -38,12 +38,12 @@ _BUILD_SECONDS = 600.0
 
 
 def crucible_bin() -> Path:
-    """The folder of Crucible's programs: CRUCIBLE_BIN, or the stand-in's, built where that is due."""
+    """The folder of Crucible's programs: CRUCIBLE_BIN, or the simulator's, built where that is due."""
     named = os.environ.get("CRUCIBLE_BIN")
     if named:
         return Path(named)
     manifest = f"--manifest-path={_REPOSITORY}/Cargo.toml"
-    run(["cargo", "build", "--quiet", "--locked", manifest, "--package=crucible-standin"], timeout=_BUILD_SECONDS)
+    run(["cargo", "build", "--quiet", "--locked", manifest, "--package=crucible-sim"], timeout=_BUILD_SECONDS)
     return Path(os.environ.get("CARGO_TARGET_DIR", _REPOSITORY / "target")) / "debug"
 
 
@@ -121,7 +121,7 @@ class CrucibleStorage:
     """What keeps volumes: one address, with three downstairs for each, up while the `with` block lasts.
 
     directory      a folder of its own; created, and removed at the end
-    binaries       the folder of Crucible's programs, or the stand-in's
+    binaries       the folder of Crucible's programs, or the simulator's
     """
 
     def __init__(self, directory: Path, binaries: Path) -> None:

@@ -1,7 +1,7 @@
-"""SM on a dom0 of the lab: the project's stand-in, or the real thing from a checkout.
+"""SM on a dom0 of the lab: the project's simulator, or the real thing from a checkout.
 
 A checkout is of one of the generations that XCP-ng has shipped or will: modules in one flat folder
-(8.3, before and after QCOW2), or a package ``sm`` (4.x).  Whichever it is, it comes with a stand-in
+(8.3, before and after QCOW2), or a package ``sm`` (4.x).  Whichever it is, it comes with a simulator
 for tapdisk, and for the few programs of a dom0 that SM executes. tapdisk 4 runs without Xen: SM 4 gets it
 if TAPDISK_BIN names it.
 """
@@ -17,7 +17,7 @@ from lab import LabError, cache_folder, run
 from lab.dom0 import lab_python
 
 _LAB = Path(__file__).parent
-_STAND_IN = _LAB / "sm"
+_SIMULATOR = _LAB / "sm"
 _TAPDISK = _LAB / "tapdisk"
 _REAL_TAPDISK = _TAPDISK / "real"
 # How SM 4 has tapdisk's minors: blktap 4 has no kernel driver, and names a minor by a file.
@@ -38,13 +38,13 @@ _PIP_DEADLINE = 180.0
 
 
 def sm_source() -> Path | None:
-    """The checkout that SM_SOURCE names, or None for the stand-in."""
+    """The checkout that SM_SOURCE names, or None for the simulator."""
     named = os.environ.get("SM_SOURCE")
     return Path(named) if named else None
 
 
 def tapdisk_bin() -> Path | None:
-    """The folder that TAPDISK_BIN names, with tapdisk 4 and its tap-ctl, or None for the stand-in.
+    """The folder that TAPDISK_BIN names, with tapdisk 4 and its tap-ctl, or None for the simulator.
 
     tap-ctl looks for tapdisk in the folder that it was configured with, not beside itself.
     """
@@ -60,7 +60,7 @@ def runs_real_tapdisk(source: Path | None) -> bool:
 def stage_sm(source: Path | None, root: Path, python: str | None = None) -> Path:
     """Lay out SM below the empty folder `root` as a dom0 has it; returns `root`.
 
-    `source` is a checkout of SM, or None for the stand-in.  `python` is the interpreter that the
+    `source` is a checkout of SM, or None for the simulator.  `python` is the interpreter that the
     dom0 runs SM with, by default the lab's: the first lines of the files name it, and what comes
     from PyPI is built for it.  Raises `LabError` when the checkout is none of the known layouts.
     """
@@ -82,8 +82,8 @@ def stage_sm(source: Path | None, root: Path, python: str | None = None) -> Path
         _copy_files(source / "misc" / "fairlock", site_packages, "*.py")
         shutil.copytree(_from_pypi(python), site_packages, dirs_exist_ok=True)
     # comes with xapi, not with SM
-    _install(_STAND_IN / "XenAPIPlugin.py", site_packages / "XenAPIPlugin.py", 0o644)
-    _install(_STAND_IN / "10resetvdis", below(root, HOOK_DIR) / "10resetvdis", 0o755)
+    _install(_SIMULATOR / "XenAPIPlugin.py", site_packages / "XenAPIPlugin.py", 0o644)
+    _install(_SIMULATOR / "10resetvdis", below(root, HOOK_DIR) / "10resetvdis", 0o755)
     _stage_tapdisk(root, minors)
     _name_interpreter(root, python)
     return root
@@ -109,11 +109,11 @@ def _copy_files(source: Path, destination: Path, pattern: str, mode: int = 0o644
 
 def _stage_stand_in(root: Path) -> None:
     for pattern in ("*.py", "*.xml"):
-        _copy_files(_STAND_IN, below(root, SM_DIR), pattern)
+        _copy_files(_SIMULATOR, below(root, SM_DIR), pattern)
     (below(root, SM_DIR) / "XenAPIPlugin.py").unlink()
     (below(root, SM_DIR) / "resetvdis.py").chmod(0o755)
     for plugin in ("tapdisk-pause", "on-slave"):
-        _install(_STAND_IN / plugin, below(root, PLUGIN_DIR) / plugin, 0o755)
+        _install(_SIMULATOR / plugin, below(root, PLUGIN_DIR) / plugin, 0o755)
 
 
 def _stage_flat(source: Path, root: Path) -> None:
@@ -150,7 +150,7 @@ def _stage_tapdisk(root: Path, minors: str) -> None:
     for program in ("tap-ctl", "tapdisk-prepare"):
         _install((_TAPDISK if real is None else _REAL_TAPDISK) / program, root / "usr/sbin" / program, 0o755)
     if real is None:
-        (root / "etc" / "tapdisk-stand-in.conf").write_text(f"ALLOCATED={minors}\n")
+        (root / "etc" / "tapdisk-sim.conf").write_text(f"ALLOCATED={minors}\n")
     else:
         _install(_REAL_TAPDISK / "nbd-connect", root / "usr/libexec/tapdisk-real/nbd-connect", 0o755)
         (root / "etc" / "tapdisk-real.conf").write_text(f"BIN={real}\n")

@@ -55,7 +55,7 @@ def refusal(disk: Vdi[CrucibleSr], host: Dom0) -> str:
 
 
 def digest(region: Path) -> str:
-    """Of all data of one copy. A folder's own files differ between Crucible's programs and the stand-in's."""
+    """Of all data of one copy. A folder's own files differ between Crucible's programs and the simulator's."""
     content = hashlib.sha256()
     for file in sorted(region.rglob("*")):
         if file.is_file():

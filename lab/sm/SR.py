@@ -1,4 +1,4 @@
-"""Stand-in for SM's SR: the base class of storage repositories, and the scan that follows one."""
+"""Simulator of SM's SR: the base class of storage repositories, and the scan that follows one."""
 
 import copy
 import importlib.util

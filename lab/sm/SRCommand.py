@@ -1,4 +1,4 @@
-"""Stand-in for SM's SRCommand: one command of xapi, from argv to the answer on stdout.
+"""Simulator of SM's SRCommand: one command of xapi, from argv to the answer on stdout.
 
 xapi starts a driver with one argument, an XML-RPC call whose only parameter is a
 struct. The answer, or the fault, goes to stdout, and the exit status is 0 either way.

@@ -1,4 +1,4 @@
-"""Stand-in for SM's VDI: the base class of virtual disks, for a driver of raw block devices.
+"""Simulator of SM's VDI: the base class of virtual disks, for a driver of raw block devices.
 
 SM's own changed block tracking keeps log files beside image files; for a raw disk
 it is always off, and so it is here.

@@ -1,4 +1,4 @@
-"""Stand-in for the XenAPI module: calls to xapi over its local unix socket.
+"""Simulator of the XenAPI module: calls to xapi over its local unix socket.
 
 ``session.xenapi.VDI.get_uuid(ref)`` sends the XML-RPC method VDI.get_uuid with the
 session's reference in front; the answer is a struct {Status, Value} or

@@ -1,4 +1,4 @@
-"""Stand-in for xapi's XenAPIPlugin: what a host plugin in /etc/xapi.d/plugins runs.
+"""Simulator of xapi's XenAPIPlugin: what a host plugin in /etc/xapi.d/plugins runs.
 
 xapi starts the plugin with one argument, the XML-RPC call of one of its functions
 with (session reference, struct of strings), and reads the answer from its stdout.

@@ -1,4 +1,4 @@
-"""Stand-in for SM's blktap2: what lies between SRCommand and a driver's VDI for the data path.
+"""Simulator of SM's blktap2: what lies between SRCommand and a driver's VDI for the data path.
 
 A disk of type "aio" gets a tapdisk on the path that the driver's attach returned, one
 of type "phy" none. With the capability ATOMIC_PAUSE everything happens at activate,

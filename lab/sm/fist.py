@@ -1,4 +1,4 @@
-"""Stand-in for SM's fist points: places in the code where a file in /tmp makes a command fail."""
+"""Simulator of SM's fist points: places in the code where a file in /tmp makes a command fail."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Stand-in for the part of SM's blktap2 that gives each VDI fixed names on its host."""
+"""Simulator of the part of SM's blktap2 that gives each VDI fixed names on its host."""
 
 import grp
 import os

@@ -1,4 +1,4 @@
-"""Stand-in for SM's lock: named locks of one host, as fcntl locks on files.
+"""Simulator of SM's lock: named locks of one host, as fcntl locks on files.
 
 Lock(name, namespace) is the same object wherever one process asks for it, counts
 its holders, and is /var/lock/sm/<namespace>/<name> between processes. It says

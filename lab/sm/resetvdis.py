@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Stand-in for SM's resetvdis: clearing what VDI records say about hosts that have them open."""
+"""Simulator of SM's resetvdis: clearing what VDI records say about hosts that have them open."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Stand-in for the part of SM's blktap2 that drives tapdisk processes through tap-ctl."""
+"""Simulator of the part of SM's blktap2 that drives tapdisk processes through tap-ctl."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Stand-in for SM's util: the helpers that a raw-block SM driver and SM's own base classes use."""
+"""Simulator of SM's util: the helpers that a raw-block SM driver and SM's own base classes use."""
 
 import contextlib
 import copy

@@ -1,4 +1,4 @@
-"""Stand-in for SM's xs_errors: the errors an SM driver answers to xapi.
+"""Simulator of SM's xs_errors: the errors an SM driver answers to xapi.
 
 A driver raises ``XenError(name, opterr=...)``; the number and the text come from
 XE_SR_ERRORCODES.xml beside this file. A name that is not in there becomes code 1,

@@ -1,4 +1,4 @@
-"""What SM does for a driver, and to it: on the stand-in, and on the checkout that SM_SOURCE names.
+"""What SM does for a driver, and to it: on the simulator, and on the checkout that SM_SOURCE names.
 
 The same promises are asked of both, so that what a driver meets in the lab is what it meets on a host.
 """
@@ -25,7 +25,7 @@ FIXTURES = Path(__file__).with_name("fixtures")
 DRIVER = f"{SM_DIR}/LabBlockSR"
 MIB = 1 << 20
 
-SOURCES = [pytest.param(None, id="stand-in")]
+SOURCES = [pytest.param(None, id="simulator")]
 if "SM_SOURCE" in os.environ:
     SOURCES.append(pytest.param(Path(os.environ["SM_SOURCE"]), id="real"))
 

@@ -1,6 +1,6 @@
-"""tapdisk on a real kernel, under SM's own blktap2: the stand-in's and a checkout's.
+"""tapdisk on a real kernel, under SM's own blktap2: the simulator's and a checkout's.
 
-tapdisk is the lab's stand-in; with TAPDISK_BIN=FOLDER and an SM_SOURCE of SM 4 it is the real tapdisk 4.
+tapdisk is the lab's simulator; with TAPDISK_BIN=FOLDER and an SM_SOURCE of SM 4 it is the real tapdisk 4.
 
 A guest's disk is an RBD image mapped by that kernel; what is written to it can be looked for in the
 image, past everything that is tested here.
@@ -33,7 +33,7 @@ MIB = 1 << 20
 
 FOR_REAL = "give TAPDISK_BIN, and an SM 4 as SM_SOURCE"
 
-SOURCES = [pytest.param(None, id="stand-in")]
+SOURCES = [pytest.param(None, id="simulator")]
 if "SM_SOURCE" in os.environ:
     SOURCES.append(pytest.param(Path(os.environ["SM_SOURCE"]), id="real"))
 
@@ -232,7 +232,7 @@ def test_a_tapdisk_on_the_same_path_serves_the_next_activation(host: Host) -> No
 
 def test_a_killed_tapdisk_fails_the_io_and_the_next_activation_works(host: Host) -> None:
     if not host.is_real:
-        pytest.skip(f"the stand-in's device is the kernel's own, and outlives its process: {FOR_REAL}")
+        pytest.skip(f"the simulator's device is the kernel's own, and outlives its process: {FOR_REAL}")
     vdi = host.create_vdi()
     vbd = host.session.VBD.create({"VM": host.domain, "VDI": vdi, "mode": "RW"})
     host.session.VBD.plug(vbd)
@@ -254,7 +254,7 @@ def test_a_killed_tapdisk_fails_the_io_and_the_next_activation_works(host: Host)
 def test_a_disk_that_goes_on_with_a_mirror_writes_to_both(host: Host) -> None:
     """blktap v4.0.8 control/tap-ctl.c:664 `unpause -2 SECONDARY`: what storage migration does."""
     if not host.is_real:
-        pytest.skip(f"the stand-in plays no mirror: {FOR_REAL}")
+        pytest.skip(f"the simulator has no mirror: {FOR_REAL}")
     vdi = host.create_vdi()
     second = f"{host.pool}/second"
     host.ceph.rbd("create", "--size", "64M", second)

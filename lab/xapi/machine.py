@@ -1,4 +1,4 @@
-"""What the xapi stand-in asks of a host: a part of `lab.dom0.Dom0`."""
+"""What the xapi simulator asks of a host: a part of `lab.dom0.Dom0`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state every part of the xapi stand-in works on: database, hosts, locks, and SM execution."""
+"""The state every part of the xapi simulator works on: database, hosts, locks, and SM execution."""
 
 from __future__ import annotations
 

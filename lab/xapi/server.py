@@ -1,4 +1,4 @@
-"""The xapi stand-in: the XenAPI over XML-RPC on loopback, for SM, `xe` and tests."""
+"""The xapi simulator: the XenAPI over XML-RPC on loopback, for SM, `xe` and tests."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Xapi:
         except ToolstackGone:
             raise
         except Exception as error:
-            _LOG.exception("%s failed inside the xapi stand-in", method)
+            _LOG.exception("%s failed inside the xapi simulator", method)
             return {"Status": "Failure", "ErrorDescription": ["INTERNAL_ERROR", repr(error)]}
         return {"Status": "Success", "Value": "" if value is None else value}
 

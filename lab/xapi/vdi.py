@@ -124,7 +124,7 @@ class VdiCalls:
     def clone(self, vdi: str, driver_params: Mapping[str, str] | None = None) -> str:
         """vdi_clone and vdi_update.
 
-        The full copy xapi falls back to when the driver has no clone is not part of the stand-in: there
+        The full copy xapi falls back to when the driver has no clone is not part of the simulator: there
         the call fails with UNIMPLEMENTED_IN_SM_BACKEND.
         """
         sr = self._pool.db.get("VDI", vdi, "SR")

@@ -28,7 +28,7 @@ def outgoing_record(cls: str, record: Record) -> Record:
 
 
 def incoming(value: Any) -> Any:
-    """A parameter as the stand-in works with it: times become strings, all the way down."""
+    """A parameter as the simulator works with it: times become strings, all the way down."""
     if isinstance(value, DateTime):
         return str(value)
     if isinstance(value, dict):

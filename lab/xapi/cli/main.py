@@ -1,4 +1,4 @@
-"""The `xe` program: parse, call the xapi stand-in that SMBLOCK_LAB leads to, print."""
+"""The `xe` program: parse, call the xapi simulator that SMBLOCK_LAB leads to, print."""
 
 from __future__ import annotations
 

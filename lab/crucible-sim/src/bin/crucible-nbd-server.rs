@@ -1,10 +1,10 @@
-//! A stand-in for `crucible-nbd-server` with `--address`; see [`crucible_standin`].
+//! A simulator of `crucible-nbd-server` with `--address`; see [`crucible_sim`].
 
 #![allow(clippy::print_stderr, reason = "where a program says why it failed")]
 
 use std::process::ExitCode;
 
-use crucible_standin::nbd_server::WithAddress;
+use crucible_sim::nbd_server::WithAddress;
 
 fn main() -> ExitCode {
     match WithAddress::main() {

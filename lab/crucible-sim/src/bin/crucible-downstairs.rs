@@ -1,4 +1,4 @@
-//! A stand-in for `crucible-downstairs`; see [`crucible_standin`].
+//! A simulator of `crucible-downstairs`; see [`crucible_sim`].
 
 #![allow(clippy::print_stderr, reason = "where a program says why it failed")]
 
@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
-use crucible_standin::downstairs::Downstairs;
-use crucible_standin::region::{Blocks, Definition, Region};
-use crucible_standin::{http, repair};
+use crucible_sim::downstairs::Downstairs;
+use crucible_sim::region::{Blocks, Definition, Region};
+use crucible_sim::{http, repair};
 use uuid::Uuid;
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]

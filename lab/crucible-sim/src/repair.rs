@@ -23,14 +23,14 @@ pub fn answer(downstairs: &Arc<Downstairs>, path: &str) -> Answer {
         ["", "region-info"] => json(region.definition()),
         ["", "region-mode"] => json(&downstairs.is_read_only()),
         ["", "work"] => json(&true),
-        ["", "standin", ..] if !downstairs.is_read_only() => Err((
+        ["", "sim", ..] if !downstairs.is_read_only() => Err((
             409,
             "the region is open for writing: its data is for copying from a read-only downstairs"
                 .to_owned(),
         )),
-        ["", "standin", "version"] => json(region.version()),
-        ["", "standin", "allocated"] => json(&region.allocated().map_err(failed)?),
-        ["", "standin", "data", offset, length] => match (offset.parse(), length.parse()) {
+        ["", "sim", "version"] => json(region.version()),
+        ["", "sim", "allocated"] => json(&region.allocated().map_err(failed)?),
+        ["", "sim", "data", offset, length] => match (offset.parse(), length.parse()) {
             (Ok(offset), Ok(length)) => region
                 .read(offset, length, region.version().key)
                 .map_err(failed),
@@ -60,13 +60,13 @@ pub fn clone_region(region: &mut Region, source: SocketAddr) -> io::Result<()> {
             "region incompatible: it is {own:?}, the source {other:?}"
         )));
     }
-    let version: Version = fetch(source, "/standin/version")?;
-    for (start, length) in fetch::<Vec<(u64, u64)>>(source, "/standin/allocated")? {
+    let version: Version = fetch(source, "/sim/version")?;
+    for (start, length) in fetch::<Vec<(u64, u64)>>(source, "/sim/allocated")? {
         let end = start + length;
         let mut at = start;
         while at < end {
             let bytes = PIECE.min(end - at);
-            let piece = http::get(source, &format!("/standin/data/{at}/{bytes}"))?;
+            let piece = http::get(source, &format!("/sim/data/{at}/{bytes}"))?;
             region.write(at, &piece, version.key)?;
             at += bytes;
         }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{until, Volume};
-use crucible_standin::http;
+use crucible_sim::http;
 
 const ONE: &[u8] = &[1; 4096];
 const ZERO: &[u8] = &[0; 4096];

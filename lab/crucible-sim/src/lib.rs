@@ -1,4 +1,4 @@
-//! A **stand-in** for Crucible, Oxide's replicated block storage, for tests on one machine.
+//! A **simulator** of Crucible, Oxide's replicated block storage, for tests on one machine.
 //!
 //! Crucible's own programs are built from a workspace of hundreds of crates that a test run cannot
 //! wait for.  These two have their command lines, their HTTP answers and, as measured on the real

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crucible_standin::http;
+use crucible_sim::http;
 use nbd::client::{handshake, NbdClient};
 use tempfile::TempDir;
 
@@ -147,7 +147,7 @@ impl Volume {
             .args(["-g", &generation.to_string()])
             .args(["--address", &address.to_string()])
             .args(["--control", &control.to_string()])
-            .env("CRUCIBLE_STANDIN_RECONNECT_SECONDS", "0.2")
+            .env("CRUCIBLE_SIM_RECONNECT_SECONDS", "0.2")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -194,7 +194,7 @@ impl Volume {
     /// A server that all three downstairs have turned away, and that waits to try again.
     pub fn turned_away(&self, number: u16, generation: u64) -> Server {
         let (mut command, address, control) = self.command(number, generation);
-        command.env("CRUCIBLE_STANDIN_RECONNECT_SECONDS", "60");
+        command.env("CRUCIBLE_SIM_RECONNECT_SECONDS", "60");
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stderr.take().unwrap());
         assert_eq!(said.lines().take(3).count(), 3);

@@ -67,7 +67,7 @@ pub struct Info {
 }
 
 impl Info {
-    /// Of these states; the stand-in counts no jobs and no repairs.
+    /// Of these states; the simulator counts no jobs and no repairs.
     pub fn new(state: UpState, ds_state: Vec<DsState>) -> Self {
         let none = vec![0; ds_state.len()];
         Self {

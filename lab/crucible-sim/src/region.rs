@@ -1,4 +1,4 @@
-//! One copy of a volume on disk: `region.json` as Crucible has it, and files of the stand-in's own:
+//! One copy of a volume on disk: `region.json` as Crucible has it, and files of the simulator's own:
 //! `data` (sparse), `written` (a byte for each block, not 0 once that was written), `keys` (sparse; eight
 //! bytes for each block, which tell the key that it was written with), `version.json`.
 

@@ -1,4 +1,4 @@
-//! What the stand-in's two programs tell each other: a header in JSON, then bytes.
+//! What the simulator's two programs tell each other: a header in JSON, then bytes.
 
 use std::io::{self, Read, Write};
 
@@ -110,7 +110,7 @@ fn length(from: &mut impl Read) -> io::Result<usize> {
 fn bytes(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
     if length > LIMIT {
         return Err(io::Error::other(format!(
-            "a message of {length} bytes: not the stand-in's protocol"
+            "a message of {length} bytes: not the simulator's protocol"
         )));
     }
     let mut bytes = vec![0; length];

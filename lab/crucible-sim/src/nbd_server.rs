@@ -163,7 +163,7 @@ impl Seek for Disk {
     }
 }
 
-/// Tells keys apart; the stand-in keeps its data in the clear.
+/// Tells keys apart; the simulator keeps its data in the clear.
 fn key_mark(key: &str) -> Result<u64, String> {
     let bytes = STANDARD
         .decode(key)
@@ -178,7 +178,7 @@ fn key_mark(key: &str) -> Result<u64, String> {
 
 /// Ten seconds, as in Crucible, or what tests that cannot wait put into the environment.
 fn reconnect_delay() -> Result<Duration, String> {
-    const NAME: &str = "CRUCIBLE_STANDIN_RECONNECT_SECONDS";
+    const NAME: &str = "CRUCIBLE_SIM_RECONNECT_SECONDS";
     let seconds = env::var(NAME).unwrap_or_else(|_| "10".to_owned());
     let delay = seconds.parse().ok().map(Duration::try_from_secs_f64);
     match delay {
