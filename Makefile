@@ -96,4 +96,4 @@ lint: wheel ## Check formats, types, licences, dependencies, and links between p
 clean: ## Remove what was built; keep .venv
 	cargo clean
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find bench demo drivers lab scripts tests -name __pycache__ -prune -exec rm -r {} +
+	find bench demo drivers lab provisioners scripts tests -name __pycache__ -prune -exec rm -r {} +

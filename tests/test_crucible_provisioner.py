@@ -25,7 +25,7 @@ from lab.dom0 import lab_python
 from lab.ports import AddressLease
 from lab.wheel import REPOSITORY
 
-PROVISIONER = REPOSITORY / "drivers" / "smblock-crucible-provisioner"
+PROVISIONER = REPOSITORY / "provisioners" / "ssh" / "smblock-crucible-provisioner"
 EXTENT = 64 << 20
 SR = str(uuids.uuid4())
 FAKE_SSH = """#!/bin/sh
