@@ -7,7 +7,7 @@ BIN := .venv/bin
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- ':!docs' ':!*.py')
 CARGO_DENY := 0.20.2
 # A workspace of its own: docs/decisions/0006-own-librados-binding.md
-ORACLE := --manifest-path tests/oracle/Cargo.toml
+ORACLE := --manifest-path lab/oracle/Cargo.toml
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
 .PHONY: help
@@ -17,15 +17,15 @@ help: ## List the targets
 ##@ Try it
 .PHONY: demo
 demo: wheel ## Show the life of a disk: created, written on one host, read on another, destroyed
-	$(BIN)/python -m tests.demo
+	$(BIN)/python -m demo
 
 .PHONY: demo-crucible
 demo-crucible: wheel ## Show a Crucible volume in use on two hosts while one of its copies dies
-	$(BIN)/python -m tests.demo_crucible
+	$(BIN)/python -m demo.crucible
 
 .PHONY: lab
 lab: wheel ## Open a shell with a Ceph cluster, two hosts and xe; HOSTS=local starts quicker, without kernels
-	@$(BIN)/python -m tests.lab_shell $(if $(HOSTS),--hosts $(HOSTS))
+	@$(BIN)/python -m lab.shell $(if $(HOSTS),--hosts $(HOSTS))
 
 ##@ Build
 .PHONY: deps
@@ -52,7 +52,7 @@ test-slow: wheel ## Run the tests that `make test` leaves out because they take 
 
 .PHONY: test-crucible
 test-crucible: wheel ## Run every test of Crucible volumes, with CRUCIBLE_BIN=FOLDER on the programs there
-	$(BIN)/pytest -m 'slow or not slow' tests/test_*crucible*.py tests/test_host_death.py
+	$(BIN)/pytest -m 'slow or not slow' {tests,lab/tests}/test_*crucible*.py tests/test_host_death.py
 
 .PHONY: test-compat
 test-compat: wheel ## Test with the Ceph, kernels and Pythons of Debian 11 to unstable; write docs/user/compatibility.md
@@ -67,7 +67,7 @@ test-compat-small: wheel ## Test with the oldest client and kernel and the newes
 ##@ Develop
 .PHONY: bench
 bench: wheel ## Measure the driver beside the rbd and ceph commands
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m bench
 
 .PHONY: fuzz
 fuzz: deps ## Look for inputs that crash a parser: 10 million executions
@@ -96,4 +96,4 @@ lint: wheel ## Check formats, types, licences, dependencies, and links between p
 clean: ## Remove what was built; keep .venv
 	cargo clean
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find drivers scripts tests -name __pycache__ -prune -exec rm -r {} +
+	find bench demo drivers lab provisioners scripts tests -name __pycache__ -prune -exec rm -r {} +

@@ -120,7 +120,7 @@ for file in "$staging"/smblock/*; do
     *) put_file 644 "$file" "$root$sm_dir/smblock/${file##*/}" ;;
     esac
 done
-for file in "$here"/drivers/*; do
+for file in "$here"/provisioners/ssh/* "$here"/drivers/*; do
     [ -f "$file" ] || continue
     name=${file##*/}
     put_file 755 "$file" "$root$sm_dir/$name"

@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool
 
 KERNEL = ("kernel module", "image features")
 

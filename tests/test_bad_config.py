@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, RbdPool
-from tests.lab.dom0 import Dom0
+from lab.cephrbd import CephRbdLab, RbdPool
+from lab.dom0 import Dom0
 
 KEYS = "pool, ceph_conf, conf, ceph_user, user, keyring, mon_host, datapath, image_features, ms_mode"
 # A key is base64 that looks like this.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from tests.bench.goals import verdict
-from tests.bench.plot import Bar, plot
-from tests.bench.report import readme
-from tests.bench.rounds import Findings, Pair, Samples
-from tests.wheel import REPOSITORY
+from bench.goals import verdict
+from bench.plot import Bar, plot
+from bench.report import readme
+from bench.rounds import Findings, Pair, Samples
+from lab.wheel import REPOSITORY
 
 SVG = "{http://www.w3.org/2000/svg}"
 

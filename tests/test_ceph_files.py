@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, RbdPool
+from lab.cephrbd import CephRbdLab, RbdPool
 from tests.test_bad_config import refused
 
 FOREIGN_KEY = "AQDcyUFl8V0bBxAAh0dOYfrUyrCbPZZJ6A0jTQ=="

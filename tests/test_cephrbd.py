@@ -6,7 +6,7 @@ import time
 import uuid
 from xml.etree import ElementTree
 
-from tests.lab.cephrbd import STANDING_OBJECTS, CephRbdLab, CephSr, RbdPool, wait_for
+from lab.cephrbd import STANDING_OBJECTS, CephRbdLab, CephSr, RbdPool, wait_for
 
 GIB = 1 << 30
 

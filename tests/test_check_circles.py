@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheel import REPOSITORY
+from lab.wheel import REPOSITORY
 
 CHECK = REPOSITORY / "scripts" / "check_circles.py"
 LIB = "mod store;\nmod work;\nmod shared;\n\npub struct Engine;\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheel import REPOSITORY
+from lab.wheel import REPOSITORY
 
 # The check looks at this file too.
 DOCS = "docs"

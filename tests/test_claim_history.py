@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.cephrbd import CephRbdLab, RbdPool
+from lab.disk import Disk
+from lab.dom0 import Dom0, GuestDom0
 from tests.history.plan import plan
 from tests.history.pool import history_pool
-from tests.lab.cephrbd import CephRbdLab, RbdPool
-from tests.lab.disk import Disk
-from tests.lab.dom0 import Dom0, GuestDom0
 
 STEPS = 200
 

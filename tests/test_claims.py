@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import krbd
-from tests.lab.cephrbd import CephSr, RbdPool, wait_for
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0
-from tests.lab.xapi import ApiError
-from tests.lab.xapi.lab_pool import XeError
+from lab import krbd
+from lab.cephrbd import CephSr, RbdPool, wait_for
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0
+from lab.xapi import ApiError
+from lab.xapi.lab_pool import XeError
 
 KILLER = Path(__file__).with_name("fixtures") / "kill_after_map.py"
 

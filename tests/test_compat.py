@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from lab import LabError
+from lab.wheel import REPOSITORY
 from tests.compat import report
 from tests.compat.cells import all_cells, small_cells
 from tests.compat.execute import judge
 from tests.compat.results import Result
 from tests.compat.used import in_series, kernel_release
-from tests.lab import LabError
-from tests.wheel import REPOSITORY
 
 JUNIT = """<testsuites><testsuite>
 <testcase classname="tests.test_a" name="test_passes"/>

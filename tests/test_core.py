@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.wheel import built_wheel, unpack
+from lab.wheel import built_wheel, unpack
 
 CEPHRBD = {"pool": "vms", "ceph_conf": "/nonexistent/ceph.conf"}
 CRUCIBLE = {"volumes": "/nonexistent/volumes.toml"}

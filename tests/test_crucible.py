@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab import wait_for
-from tests.lab.crucible import CrucibleLab, CrucibleSr, Volume, open_claims, sm_config
-from tests.lab.dom0 import Dom0
-from tests.lab.vdi import MIB, Vdi, read, write
+from lab import wait_for
+from lab.crucible import CrucibleLab, CrucibleSr, Volume, open_claims, sm_config
+from lab.dom0 import Dom0
+from lab.vdi import MIB, Vdi, read, write
 
 RUN = "/run/smblock/crucible"
 KEPT = b"kept" * (MIB // 4)

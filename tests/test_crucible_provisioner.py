@@ -1,6 +1,6 @@
 """The provisioner that comes with the driver: volumes on sleds, made, copied, listed and removed.
 
-Regions and downstairs are those of the lab.  Where sleds are other machines, ssh is a stand-in: each
+Regions and downstairs are those of the lab.  Where sleds are other machines, ssh is a simulator: each
 sled is a folder of this machine, which is all that its commands see of the others' regions.
 """
 
@@ -19,17 +19,17 @@ from typing import Any
 
 import pytest
 
-from tests.lab import keeper, run, wait_for
-from tests.lab.crucible import crucible_bin
-from tests.lab.dom0 import lab_python
-from tests.lab.ports import AddressLease
-from tests.wheel import REPOSITORY
+from lab import keeper, run, wait_for
+from lab.crucible import crucible_bin
+from lab.dom0 import lab_python
+from lab.ports import AddressLease
+from lab.wheel import REPOSITORY
 
-PROVISIONER = REPOSITORY / "drivers" / "smblock-crucible-provisioner"
+PROVISIONER = REPOSITORY / "provisioners" / "ssh" / "smblock-crucible-provisioner"
 EXTENT = 64 << 20
 SR = str(uuids.uuid4())
 FAKE_SSH = """#!/bin/sh
-# A stand-in for ssh: the sled is a folder, seen where all sleds have theirs.
+# A simulator of ssh: the sled is a folder, seen where all sleds have theirs.
 while [ "$1" != -- ]; do shift; done
 [ -d "$SLEDS/$2" ] || { echo "ssh: connect to host $2 port 22: No route to host" >&2; exit 255; }
 exec unshare --mount sh -c 'mount --bind "$1" "$2" && exec sh -c "$3"' sh "$SLEDS/$2" "$SLEDS/dir" "$3"
@@ -124,7 +124,7 @@ def local(tmp_path: Path) -> Iterator[Sleds]:
 
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[Sleds]:
-    """Three sleds, over the stand-in for ssh."""
+    """Three sleds, over the simulator of ssh."""
     with ExitStack() as stack:
         sleds = _sleds(stack, tmp_path, ["root@sled1", "root@sled2", "root@sled3"])
         programs = sleds.folder / "bin"

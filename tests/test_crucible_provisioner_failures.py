@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import keeper, wait_for
-from tests.lab.dom0 import lab_python
+from lab import keeper, wait_for
+from lab.dom0 import lab_python
 from tests.test_crucible_provisioner import (  # noqa: F401
     FAKE_SSH,
     PROVISIONER,
@@ -31,7 +31,7 @@ READ_ONLY, WRITABLE = ["true"] * 3, ["false"] * 3
 
 @pytest.fixture
 def six(tmp_path: Path) -> Iterator[Sleds]:
-    """Six sleds, over the stand-in for ssh. A volume has its regions on three of them."""
+    """Six sleds, over the simulator of ssh. A volume has its regions on three of them."""
     names = [f"root@sled{number}" for number in range(1, 7)]
     with ExitStack() as stack:
         sleds = _sleds(stack, tmp_path, names)

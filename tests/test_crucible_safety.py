@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import wait_for
-from tests.lab.crucible import CrucibleLab, CrucibleSr, Volume, declaration, open_claims, sm_config
-from tests.lab.dom0 import Dom0
-from tests.lab.vdi import Vdi
+from lab import wait_for
+from lab.crucible import CrucibleLab, CrucibleSr, Volume, declaration, open_claims, sm_config
+from lab.dom0 import Dom0
+from lab.vdi import Vdi
 from tests.test_crucible_sr import leaves_nothing, messages
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -55,7 +55,7 @@ def refusal(disk: Vdi[CrucibleSr], host: Dom0) -> str:
 
 
 def digest(region: Path) -> str:
-    """Of all data of one copy. A folder's own files differ between Crucible's programs and the stand-in's."""
+    """Of all data of one copy. A folder's own files differ between Crucible's programs and the simulator's."""
     content = hashlib.sha256()
     for file in sorted(region.rglob("*")):
         if file.is_file():

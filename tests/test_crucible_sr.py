@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.lab import wait_for
-from tests.lab.crucible import SERVER, VOLUMES, CrucibleLab, CrucibleSr, Volume, declaration
-from tests.lab.dom0 import Completed, Dom0
-from tests.lab.sm_source import SM_DIR
-from tests.lab.vdi import Vdi
+from lab import wait_for
+from lab.crucible import SERVER, VOLUMES, CrucibleLab, CrucibleSr, Volume, declaration
+from lab.dom0 import Completed, Dom0
+from lab.sm_source import SM_DIR
+from lab.vdi import Vdi
 
 MIB = 1 << 20
 

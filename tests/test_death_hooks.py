@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.cephrbd import CephSr
-from tests.lab.dom0 import Dom0
+from lab.cephrbd import CephSr
+from lab.dom0 import Dom0
 
 NOTE = "smblock_declared_dead"
 ADDRESS = "192.0.2.7:0/123456"

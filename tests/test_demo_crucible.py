@@ -7,37 +7,37 @@ from pathlib import Path
 
 import pytest
 
-from tests import demo_crucible
-from tests.stage import Stage
+from demo import crucible
+from lab.stage import Stage
 
 
 @pytest.fixture
-def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> demo_crucible.Demo:
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> crucible.Demo:
     """A demo that has started nothing; a build of the simulators shows where in the output it runs."""
-    demo = object.__new__(demo_crucible.Demo)
+    demo = object.__new__(crucible.Demo)
     Stage.__init__(demo, tmp_path, ExitStack())
 
     def build() -> Path:
         print("[built]", end="")
         return tmp_path
 
-    monkeypatch.setattr(demo_crucible, "crucible_bin", build)
+    monkeypatch.setattr(crucible, "crucible_bin", build)
     return demo
 
 
 def test_the_demo_names_simulators_before_it_builds_them(
-    demo: demo_crucible.Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demo: crucible.Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CRUCIBLE_BIN", raising=False)
     demo.find_programs()
     before, built, _ = capsys.readouterr().out.partition("[built]")
     assert built
     assert "simulators of Crucible's" in before
-    assert "cargo build --package=crucible-standin" in before
+    assert "cargo build --package=crucible-sim" in before
 
 
 def test_the_demo_names_the_folder_of_programs_that_it_is_given(
-    demo: demo_crucible.Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demo: crucible.Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CRUCIBLE_BIN", "/somewhere")
     demo.find_programs()

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import wait_for
+from lab import wait_for
 
 REPOSITORY = Path(__file__).parents[1]
 SIMULATOR = r"""

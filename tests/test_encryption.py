@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.lab import krbd
-from tests.lab.ceph import OneNodeCeph
-from tests.lab.cephrbd import CephRbdLab, CephSr, OtherPool
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0
+from lab import krbd
+from lab.ceph import OneNodeCeph
+from lab.cephrbd import CephRbdLab, CephSr, OtherPool
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0
 
 pytestmark = pytest.mark.slow
 

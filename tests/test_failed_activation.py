@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0
-from tests.lab.sr import fist_point
-from tests.lab.xapi import ApiError
-from tests.lab.xapi.lab_pool import XeError
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0
+from lab.sr import fist_point
+from lab.xapi import ApiError
+from lab.xapi.lab_pool import XeError
 
 TAP_CTL = "/usr/sbin/tap-ctl"
 NOTES = "/run/smblock/activating"

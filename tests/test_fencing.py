@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0, GuestDom0
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0, GuestDom0
 
 HERE = b"here" * (MIB // 4)
 # Writes one block after the other, each with the next number, and notes how it ends.

@@ -7,9 +7,9 @@ import re
 import shlex
 import time
 
-from tests.lab import run, wait_for
-from tests.lab.cephrbd import CephSr
-from tests.lab.commands import commands_in
+from lab import run, wait_for
+from lab.cephrbd import CephSr
+from lab.commands import commands_in
 
 # What docs/user/operations.md promises for a command.
 DEADLINE_SECONDS = 30.0

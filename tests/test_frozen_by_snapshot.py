@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import wait_for
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0
-from tests.lab.sr import fist_point
+from lab import wait_for
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0
+from lab.sr import fist_point
 
 # Seconds. The driver's own are 5; an emulated host is slow.
 SOON = 20.0

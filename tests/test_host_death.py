@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, RbdPool
-from tests.lab.crucible import CrucibleLab, CrucibleSr, open_claims
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0
-from tests.lab.vdi import Vdi
+from lab.cephrbd import CephRbdLab, RbdPool
+from lab.crucible import CrucibleLab, CrucibleSr, open_claims
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0
+from lab.vdi import Vdi
 
 LAST_WORDS = b"last" * (MIB // 4)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.cephrbd import RbdPool
-from tests.lab.dom0 import Dom0
-from tests.wheel import REPOSITORY
+from lab.cephrbd import RbdPool
+from lab.dom0 import Dom0
+from lab.wheel import REPOSITORY
 
 PROGRAM = "/tmp/krbd-tests"
 NBD_PROGRAM = "/tmp/nbd-tests"

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheel import REPOSITORY, built_wheel, pythons
+from lab.wheel import REPOSITORY, built_wheel, pythons
 
 SM_DIR = "opt/xensource/sm"
 UNIT = "etc/systemd/system/smblock-crucible@.service"
 XAPI = REPOSITORY / "xapi"
-PROGRAMS = [path.name for path in (REPOSITORY / "drivers").iterdir() if path.is_file()]
+FOLDERS = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
+SOURCES = {path.name: path for folder in FOLDERS for path in folder.iterdir() if path.is_file()}
 # What xapi itself executes: its plugin and its hooks.
 XAPI_PROGRAMS = [f"etc/xapi.d/{path.relative_to(XAPI)}" for path in sorted(XAPI.glob("*/*"))]
 # A dom0's own Python is an old one.
@@ -57,7 +58,7 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     with zipfile.ZipFile(built_wheel()) as wheel:
         core = {name for name in wheel.namelist() if name.startswith("smblock/")}
     found = {str(path.relative_to(sm)) for path in sm.rglob("*") if not path.is_dir()}
-    assert found == core | {"CephRBDSR", "CrucibleSR", *PROGRAMS}
+    assert found == core | {"CephRBDSR", "CrucibleSR", *SOURCES}
     others = {path for path in files(tmp_path) if not path.startswith(SM_DIR)}
     assert others == {"etc/modules-load.d/smblock.conf", UNIT, *XAPI_PROGRAMS}
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
@@ -76,10 +77,10 @@ def test_systemd_finds_the_program_that_serves_crucible_volumes_where_it_was_ins
 def test_xapi_can_execute_the_driver_and_sm_finds_its_source_through_the_link(tmp_path: Path) -> None:
     sm = installed(tmp_path)
     assert os.readlink(sm / "CephRBDSR") == "CephRBDSR.py"
-    assert "CephRBDSR.py" in PROGRAMS
-    for name in PROGRAMS:
+    assert "CephRBDSR.py" in SOURCES
+    for name, source in SOURCES.items():
         assert stat.S_IMODE((sm / name).stat().st_mode) == 0o755
-        assert (sm / name).read_bytes() == (REPOSITORY / "drivers" / name).read_bytes()
+        assert (sm / name).read_bytes() == source.read_bytes()
 
 
 @pytest.mark.parametrize("sm_dir", ["/opt/xensource/sm", "/usr/libexec/sm/drivers"])
@@ -112,7 +113,7 @@ def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
 def test_a_dry_run_names_every_file_and_touches_none(tmp_path: Path) -> None:
     done = install(tmp_path, "--dry-run")
     assert done.returncode == 0
-    for name in (*PROGRAMS, "smblock/_core.abi3.so", "smblock/__init__.py"):
+    for name in (*SOURCES, "smblock/_core.abi3.so", "smblock/__init__.py"):
         assert f"would install {tmp_path}/{SM_DIR}/{name}\n" in done.stdout
     assert f"would link {tmp_path}/{SM_DIR}/CephRBDSR -> CephRBDSR.py\n" in done.stdout
     assert files(tmp_path) == {}

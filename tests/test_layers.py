@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.wheel import REPOSITORY
+from lab.wheel import REPOSITORY
 
 # What each crate of the driver may depend on. From the top downwards; docs/dev/architecture.md draws it.
 BELOW = {

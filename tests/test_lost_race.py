@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.disk import Disk
-from tests.lab.tree import SITE_PACKAGES, SM_DIR
+from lab.disk import Disk
+from lab.tree import SITE_PACKAGES, SM_DIR
 
 # An activation, in which `lose` stands for SM's part: the other host is faster.
 ACTIVATE = """

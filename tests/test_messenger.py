@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.lab import LabError, krbd, wait_for
-from tests.lab.ceph import OneNodeCeph
-from tests.lab.cephrbd import CephRbdLab, CephSr, OtherPool, RbdPool
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0
+from lab import LabError, krbd, wait_for
+from lab.ceph import OneNodeCeph
+from lab.cephrbd import CephRbdLab, CephSr, OtherPool, RbdPool
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0
 
 DATA = b"data" * (MIB // 4)
 PREFER_CRC = "ms_mode=prefer-crc"

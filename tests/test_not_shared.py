@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.cephrbd import RbdPool
-from tests.lab.crucible import VOLUMES, CrucibleLab
-from tests.lab.xapi.lab_pool import LabPool
+from lab.cephrbd import RbdPool
+from lab.crucible import VOLUMES, CrucibleLab
+from lab.xapi.lab_pool import LabPool
 
 NAME = "SMBLOCK_SR_NOT_SHARED"
 

@@ -1,6 +1,6 @@
 """What the driver writes to Ceph is what a client that shares no code with it reads.
 
-That client is `tests/oracle`: other Rust, on the crate `ceph` and a librados that the linker bound,
+That client is `lab/oracle`: other Rust, on the crate `ceph` and a librados that the linker bound,
 where the driver's own binding opens the library at run time.
 """
 
@@ -15,15 +15,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.lab import wait_for
-from tests.lab.ceph import OneNodeCeph
-from tests.lab.cephrbd import CephSr
-from tests.wheel import REPOSITORY
+from lab import wait_for
+from lab.ceph import OneNodeCeph
+from lab.cephrbd import CephSr
+from lab.wheel import REPOSITORY
 
 # The first test waits for the oracle to be built.
 pytestmark = pytest.mark.timeout(600)
 
-CRATE = REPOSITORY / "tests" / "oracle"
+CRATE = REPOSITORY / "lab" / "oracle"
 GIB = 1 << 30
 
 

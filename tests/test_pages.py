@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab
-from tests.lab.xapi.cli.commands import COMMANDS
-from tests.wheel import REPOSITORY, built_wheel, unpack
+from lab.cephrbd import CephRbdLab
+from lab.wheel import REPOSITORY, built_wheel, unpack
+from lab.xapi.cli.commands import COMMANDS
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs" / "user").glob("*.md"))]
 # Commands of the real `xe` that the lab's has not.
@@ -87,10 +87,15 @@ def test_the_table_of_a_page_has_each_key_of_the_sr_type(sr_type: str, page: str
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == keys
 
 
+def sources() -> list[Path]:
+    """The files of the code that ships."""
+    patterns = ("rust/*/src/**/*.rs", "drivers/**/*.py", "provisioners/**/*.py")
+    return [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
+
+
 def test_the_pages_name_each_alert() -> None:
     alert = re.compile(r'"(SMBLOCK_(?!TEST_|LAB|CACHE)[A-Z_]+)"')
-    sources = [*REPOSITORY.glob("rust/*/src/**/*.rs"), *REPOSITORY.glob("drivers/**/*.py")]
-    alerts = {name for path in sources for name in alert.findall(path.read_text())}
+    alerts = {name for path in sources() for name in alert.findall(path.read_text())}
     text = (REPOSITORY / "docs" / "user" / "operations.md").read_text()
     assert {"SMBLOCK_HOST_FENCED", "SMBLOCK_SR_NOT_SHARED"} <= alerts
     assert alerts == set(re.findall(r"SMBLOCK_[A-Z_]+", text))
@@ -98,8 +103,7 @@ def test_the_pages_name_each_alert() -> None:
 
 def words_of_code() -> str:
     """The text of the sources in which errors are made, each line and each string joined to the next."""
-    sources = [*REPOSITORY.glob("rust/*/src/**/*.rs"), *REPOSITORY.glob("drivers/**/*.py")]
-    text = " ".join(path.read_text() for path in sorted(sources))
+    text = " ".join(path.read_text() for path in sorted(sources()))
     return " ".join(re.sub(r"\\\n\s*|\\(?=[\"'])", "", text).split())
 
 

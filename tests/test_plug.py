@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.lab import krbd
-from tests.lab.cephrbd import CephSr, RbdPool
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0
-from tests.lab.xapi import ApiError
+from lab import krbd
+from lab.cephrbd import CephSr, RbdPool
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0
+from lab.xapi import ApiError
 
 KEPT = b"kept" * (MIB // 4)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.ceph import OneNodeCeph
-from tests.lab.commands import all_commands, commands_in, filled
-from tests.wheel import REPOSITORY
+from lab.ceph import OneNodeCeph
+from lab.commands import all_commands, commands_in, filled
+from lab.wheel import REPOSITORY
 
 # What only newer releases have, and only they need.
 NEWER = {"auth_allowed_ciphers": 20, "--key-type": 20}

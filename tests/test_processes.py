@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.lab.ceph import MONITOR_PORT, OneNodeCeph
-from tests.lab.cephrbd import CephRbdLab, RbdPool, wait_for
-from tests.lab.disk import Disk
-from tests.lab.dom0 import Completed, LocalDom0, lab_python
+from lab.ceph import MONITOR_PORT, OneNodeCeph
+from lab.cephrbd import CephRbdLab, RbdPool, wait_for
+from lab.disk import Disk
+from lab.dom0 import Completed, LocalDom0, lab_python
 
 # Without `rbd task`, what deletes starts a worker, which is another process's work.
 pytestmark = pytest.mark.needs_tasks

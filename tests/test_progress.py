@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.wheel import REPOSITORY
+from lab.wheel import REPOSITORY
 
 
 class Terminal(io.StringIO):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.cephrbd import CephSr, RbdPool, wait_for
+from lab.cephrbd import CephSr, RbdPool, wait_for
 
 MIB = 1 << 20
 GIB = 1 << 30

@@ -14,8 +14,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
-from tests.wheel import REPOSITORY
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
+from lab.wheel import REPOSITORY
 
 MIB = 1 << 20
 
@@ -223,7 +223,7 @@ def test_a_disk_with_many_parents_is_flattened_in_the_background(fixture: str, r
     wait_for(scanned(sr, lambda: record()["depth"] == 0), "the disk's record to say so")
 
 
-# Under systemd, of which only a stand-in is here.
+# Under systemd, of which only a simulator is here.
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr
-from tests.lab.copies import (
+from lab.cephrbd import CephRbdLab, CephSr
+from lab.copies import (
     SIZE,
     content,
     disk_of,
@@ -19,7 +19,7 @@ from tests.lab.copies import (
     vm_with,
     write,
 )
-from tests.lab.sr import fist_point
+from lab.sr import fist_point
 
 
 @pytest.fixture

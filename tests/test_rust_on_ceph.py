@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.ceph import OneNodeCeph
-from tests.lab.cephrbd import wait_for
-from tests.wheel import REPOSITORY
+from lab.ceph import OneNodeCeph
+from lab.cephrbd import wait_for
+from lab.wheel import REPOSITORY
 
 # By themselves they take seconds; the first run may have to build them.
 pytestmark = pytest.mark.timeout(600)

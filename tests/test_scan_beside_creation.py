@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.cephrbd import CephSr
-from tests.lab.disk import Disk
+from lab.cephrbd import CephSr
+from lab.disk import Disk
 
 CREATE = ["1048576", "orphan", "", "", "false", "19700101T00:00:00Z", "", "false"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.disk import Disk
-from tests.lab.dom0 import Dom0
-from tests.lab.tree import PLUGIN_DIR, SITE_PACKAGES, SM_DIR
+from lab.disk import Disk
+from lab.dom0 import Dom0
+from lab.tree import PLUGIN_DIR, SITE_PACKAGES, SM_DIR
 
 PLUGIN = f"{PLUGIN_DIR}/tapdisk-pause"
 # As xapi's own session of a command; the deadline is shortened, so that the test is short.

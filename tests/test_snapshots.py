@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab.cephrbd import CephSr, RbdPool
-from tests.lab.copies import (
+from lab.cephrbd import CephSr, RbdPool
+from lab.copies import (
     NULL,
     SIZE,
     content,
@@ -24,10 +24,10 @@ from tests.lab.copies import (
     vm_with,
     write,
 )
-from tests.lab.disk import MIB, Disk
-from tests.lab.dom0 import Dom0
-from tests.lab.sr import fist_point
-from tests.lab.xapi import ApiError
+from lab.disk import MIB, Disk
+from lab.dom0 import Dom0
+from lab.sr import fist_point
+from lab.xapi import ApiError
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.lab import krbd, wait_for
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0
-from tests.lab.sr import fist_point
-from tests.lab.tree import SM_DIR
+from lab import krbd, wait_for
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0
+from lab.sr import fist_point
+from lab.tree import SM_DIR
 
 OLD, NEW, NEWER, OTHER = (word * (MIB // 8) for word in (b"old old ", b"new new ", b"newer   ", b"other   "))
 EMPTY = bytes(MIB)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from tests.lab import wait_for
-from tests.lab.crucible import CrucibleLab
+from lab import wait_for
+from lab.crucible import CrucibleLab
 
 HOLD = (
     "import fcntl, os, sys, time\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
-from tests.lab.disk import Disk
-from tests.lab.dom0 import Dom0
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from lab.disk import Disk
+from lab.dom0 import Dom0
 
 PLUGIN = "/etc/xapi.d/plugins/smblock"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
 
 MIB = 1 << 20
 GIB = 1 << 30

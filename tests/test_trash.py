@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.lab.cephrbd import CephSr, wait_for
+from lab.cephrbd import CephSr, wait_for
 
 # In this time the manager, or a worker, purges an image that it is asked to purge.
 QUIET_SECONDS = 10.0

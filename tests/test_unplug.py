@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool
-from tests.lab.disk import Disk, write
-from tests.lab.dom0 import Dom0
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from lab.disk import Disk, write
+from lab.dom0 import Dom0
 
 _numbers = itertools.count(1)
 

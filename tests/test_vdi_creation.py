@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
-from tests.lab.xapi import ApiError
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
+from lab.xapi import ApiError
 
 GIB = 1 << 30
 TIB = 1 << 40

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheel import REPOSITORY, VERSIONS, built_wheel, pythons, unpack
+from lab.wheel import REPOSITORY, VERSIONS, built_wheel, pythons, unpack
 
 BINARY = "smblock/_core.abi3.so"
 # Runs its arguments where the dynamic loader finds no Ceph: in a mount namespace whose library folder
@@ -116,7 +116,8 @@ def test_its_binary_links_libc_alone_and_exports_only_its_module(installed: Path
 
 
 def test_what_ships_is_python_3_6_syntax() -> None:
-    shipped = [path for path in (REPOSITORY / "drivers").rglob("*") if path.is_file()]
+    folders = [REPOSITORY / "drivers", REPOSITORY / "provisioners"]
+    shipped = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     scripts = [path for path in shipped if path.suffix in {".py", ".pyi"} or path.read_bytes().startswith(PYTHON)]
     assert REPOSITORY / "drivers" / "smblock-admin" in scripts
     for path in scripts:

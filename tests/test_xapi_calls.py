@@ -1,4 +1,4 @@
-"""What each SM command asks of XAPI, counted in the xapi stand-in: as much as the table says, no more.
+"""What each SM command asks of XAPI, counted in the xapi simulator: as much as the table says, no more.
 
 XAPI answers all hosts and all their commands, one driver process each.  A command that got cheaper fails
 too, so that the table stays true.
@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.lab.cephrbd import RbdPool
-from tests.lab.disk import MIB, Disk
-from tests.lab.sm_source import sm_source
+from lab.cephrbd import RbdPool
+from lab.disk import MIB, Disk
+from lab.sm_source import sm_source
 
 Calls = Mapping[str, int]
 
@@ -63,7 +63,7 @@ TABLE: Mapping[str, Calls] = {
 def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
     """What each command in the life of an SR has asked."""
     if sm_source() is not None:
-        pytest.skip("the table is that of the stand-in for SM; each real SM has its own calls besides")
+        pytest.skip("the table is that of the simulator of SM; each real SM has its own calls besides")
     pool = shared_rbd_pool
     lab = pool.lab
     counted: dict[str, Counter[str]] = {}

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from lab.ceph import Messenger, Network
+from lab.wheel import VERSIONS
 from tests.compat.versions import CLIENT_LIMIT, KERNEL_LIMIT, MESSENGER_LIMIT, NEWEST, OLDEST, SUITES
-from tests.lab.ceph import Messenger, Network
-from tests.wheel import VERSIONS
 
 Keys = Literal["aes", "aes256k"]
 

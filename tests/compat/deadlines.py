@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.dom0 import lab_root
-from tests.wheel import REPOSITORY
+from lab.dom0 import lab_root
+from lab.wheel import REPOSITORY
 
 _TARGET = "x86_64-unknown-linux-gnu"
 # The oldest glibc of a dom0; that of this machine is newer than those of older suites.

@@ -9,11 +9,11 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from lab.wheel import REPOSITORY, pythons
 from tests.compat import roots, servers
 from tests.compat.cells import Cell
 from tests.compat.results import Result
 from tests.compat.versions import NEWEST
-from tests.wheel import REPOSITORY, pythons
 
 _CELL_SECONDS = 1800.0
 _running: set[subprocess.Popen[bytes]] = set()

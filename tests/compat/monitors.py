@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.ceph import OneNodeCeph
-from tests.lab.cephrbd import RbdPool, wait_for
+from lab.ceph import OneNodeCeph
+from lab.cephrbd import RbdPool, wait_for
 
 # The driver's own deadline for the monitors is 30 s, and each command connects anew.
 _COMMANDS, _COMMAND_SECONDS = 5, 38

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.cephrbd import CephRbdLab, RbdPool
-from tests.lab.disk import MIB, Disk, read, write
-from tests.lab.dom0 import Dom0
-from tests.lab.xapi.lab_pool import XeError
+from lab.cephrbd import CephRbdLab, RbdPool
+from lab.disk import MIB, Disk, read, write
+from lab.dom0 import Dom0
+from lab.xapi.lab_pool import XeError
 
 DATA = b"data" * (MIB // 4)
 

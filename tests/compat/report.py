@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from lab.wheel import REPOSITORY
 from tests.compat.cells import CLIENTS, DEADLINES, KERNELS, KEYS, MONITORS, PYTHON, Cell, all_cells
 from tests.compat.results import Result
-from tests.wheel import REPOSITORY
 
 _PAGE = REPOSITORY / "docs" / "user" / "compatibility.md"
 _INTRODUCTION = """\

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from tests.lab import LabError, cache_folder, run, wait_for
+from lab import LabError, cache_folder, run, wait_for
 
 _SCRIPT = Path(__file__).with_name("make-root.sh")
 _ENTER = Path(__file__).with_name("enter.sh")

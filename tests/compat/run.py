@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 
+from lab import LabError, cache_folder, run
+from lab.wheel import pythons
 from tests.compat import report, roots, used
 from tests.compat.cells import Cell, all_cells, small_cells
 from tests.compat.execute import log_path, run_pytest, stop_all
 from tests.compat.results import Result, load, store
-from tests.lab import LabError, cache_folder, run
-from tests.wheel import pythons
 
 _MINUTES, _GIB = 60, 8  # what all of it may take
 

@@ -1,6 +1,6 @@
 """The programs of another suite's Ceph, as a folder to put first in PATH.
 
-`tests.lab.ceph` then makes its cluster with that Ceph; nothing else of the lab changes.
+`lab.ceph` then makes its cluster with that Ceph; nothing else of the lab changes.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lab import LabError, cache_folder, run
+from lab.guest import image
 from tests.compat import roots
 from tests.compat.cells import Cell
 from tests.compat.versions import SUITES
-from tests.lab import LabError, cache_folder, run
-from tests.lab.guest import image
 
 
 def versions(cell: Cell) -> dict[str, str]:

@@ -16,18 +16,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lab import LabError
+from lab.cephrbd import CephRbdLab
+from lab.disk import Disk
+from lab.dom0 import GuestDom0
+from lab.sr import fist_point
+from lab.xapi import ApiError
+from lab.xapi.lab_pool import XeError
 from tests.history import writer
 from tests.history.check import END_SECONDS, violations
 from tests.history.plan import SNAPSHOT_POINTS, Step
 from tests.history.session import Session
 from tests.history.trouble import Trouble
-from tests.lab import LabError
-from tests.lab.cephrbd import CephRbdLab
-from tests.lab.disk import Disk
-from tests.lab.dom0 import GuestDom0
-from tests.lab.sr import fist_point
-from tests.lab.xapi import ApiError
-from tests.lab.xapi.lab_pool import XeError
 
 _SNAPSHOTS = 2
 _KILLED = "received signal: 9"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import LabError
+from lab.disk import Disk
+from lab.dom0 import GuestDom0
 from tests.history import writer
-from tests.lab import LabError
-from tests.lab.disk import Disk
-from tests.lab.dom0 import GuestDom0
 
 _FOLDER = "/run/history"
 _WRITER = f"{_FOLDER}/writer.py"

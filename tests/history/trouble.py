@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from lab.cephrbd import CephRbdLab
+from lab.dom0 import GuestDom0
 from tests.history.plan import Faults
-from tests.lab.cephrbd import CephRbdLab
-from tests.lab.dom0 import GuestDom0
 
 
 class Trouble:

@@ -257,7 +257,7 @@ fn entries(origins: &[Origin]) -> Vec<Entry> {
 
 /// SM's numbers, by name.
 fn numbers() -> BTreeMap<String, String> {
-    let path = rust().join("../tests/lab/sm/XE_SR_ERRORCODES.xml");
+    let path = rust().join("../lab/sm/XE_SR_ERRORCODES.xml");
     let text = fs::read_to_string(path).unwrap();
     let between = |line: &str, tag: &str| {
         let from = line.split_once(&format!("<{tag}>"))?.1;

@@ -1,0 +1,185 @@
+"""Measure the driver beside the `rbd` and `ceph` commands.
+
+    python -m bench [--small] [--rounds N] [--store bluestore] [--output FILE]
+
+Starts a one-node Ceph of its own; everything is gone afterwards but the page it writes, the plot beside it,
+and, with the page at its usual place, README's part about it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import report
+from bench.commands import install, whole_commands
+from bench.copies import Copies
+from bench.datapath import data_path
+from bench.rounds import GIB, TIB, Bench, Findings
+from bench.sides import Access, Driver, Reference
+from lab import LabError, run
+from lab.ceph import OneNodeCeph
+from lab.dom0 import lab_python
+from lab.sm_source import SM_DIR, below
+from lab.wheel import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "dev" / "performance.md"
+README = REPOSITORY / "README.md"
+QUOTA = 4 << 30
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="smblock-bench-") as folder:
+            text, findings = _measure(Path(folder), options)
+    except (LabError, subprocess.CalledProcessError) as failure:
+        print(f"The bench failed: {failure}", file=sys.stderr)
+        return 1
+    print(text)
+    options.output.write_text(text)
+    options.output.with_suffix(".svg").write_text(report.picture(findings))
+    if options.output == PAGE:
+        README.write_text(report.readme(README.read_text(), findings))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=20, help="samples of each operation (default: 20)")
+    parser.add_argument("--small", action="store_true", help="scan 10 and 100 VDIs only, to try the bench itself")
+    parser.add_argument("--store", choices=("memstore", "bluestore"), default="memstore", help="the OSD's store")
+    parser.add_argument("--output", type=Path, default=PAGE, help="the page (default: docs/dev/performance.md)")
+    return parser
+
+
+def _measure(folder: Path, options: argparse.Namespace) -> tuple[str, Findings]:
+    rounds = options.rounds
+    before = os.getloadavg()[0]
+    for name in ("root", "lab"):
+        (folder / name).mkdir()
+    driver = install(folder / "root")
+    with OneNodeCeph(folder / "ceph", store=options.store) as ceph:
+        _say("whole SM commands")
+        access = _prepare(ceph, "commands")
+        commands = whole_commands(folder / "lab", ceph, driver, access, rounds)
+        _say("create, resize, stat")
+        bench = _bench(ceph, driver, _prepare(ceph, "single"), rounds)
+        bench.single_operations()
+        _say("snapshots and clones")
+        access = _prepare(ceph, "copies")
+        bench = _bench(ceph, driver, access, rounds, bench.findings)
+        copies = _copies(ceph, bench, access)
+        copies.single_operations()
+        copies.template()
+        copies.at_once(min(rounds, 3))
+        copies.creations(max(1, rounds // 2))
+        _say("recovery")
+        bench.recovery(max(1, rounds // 2))
+        _say("maps and fio, in a virtual machine")
+        access = _prepare(ceph, "maps")
+        bench.findings.data_path = data_path(folder / "maps", ceph, driver, access, max(1, rounds // 4))
+        sizes = _scan_sizes(options)
+        _say(f"scans of up to {max(sizes):,} VDIs")
+        bench = _bench(ceph, driver, _prepare(ceph, "scans"), rounds, bench.findings)
+        bench.scans(sizes)
+        _say("delete, revert")
+        access = _prepare(ceph, "sizes")
+        bench = _bench(ceph, driver, access, rounds, bench.findings)
+        bench.delete("delete, 1 GiB", GIB, rounds)
+        # The reference takes half a minute, and so does the manager afterwards.
+        bench.delete("delete, 1 TiB", TIB, 1)
+        # Last: it leaves the manager work for minutes. One request at a time leaves room for others.
+        ceph.admin("config", "set", "mgr", "rbd_concurrent_management_ops", "1")
+        _copies(ceph, bench, access).sizes()
+    machine = _machine(options.store, before)
+    return report.page(bench.findings, commands, machine, _command(options)), bench.findings
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What measures the same again."""
+    words = ["--small"] if options.small else []
+    usual = _parser()
+    for name in ("rounds", "store"):
+        if getattr(options, name) != usual.get_default(name):
+            words.append(f"--{name} {getattr(options, name)}")
+    return " ".join(["python -m bench", *words]) if words else "make bench"
+
+
+def _scan_sizes(options: argparse.Namespace) -> dict[int, int]:
+    """How often the reference scans so many: at 4,000 images it takes ten seconds each time."""
+    rounds = options.rounds
+    sizes = {10: rounds, 100: rounds}
+    if not options.small:
+        sizes |= {1000: rounds, 4000: min(rounds, 3), 10000: 1}
+    return sizes
+
+
+def _prepare(ceph: OneNodeCeph, pool: str) -> Access:
+    """A pool with a quota and its one user, whose rights are those that docs/user/ceph-setup.md lists."""
+    user = f"bench-{pool}"
+    ceph.create_pool(pool)
+    ceph.set_quota(pool, max_bytes=QUOTA)
+    # The reference asks for the pool's quota, and fails until the manager has reported on the pool.
+    ceph.wait_pool_stats(pool)
+    conf = ceph.directory / "client.conf"
+    conf.write_text(ceph.client_conf())
+    return Access(conf, user, ceph.create_user(user, pool), pool)
+
+
+def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int, findings: Findings | None = None) -> Bench:
+    """Both rivals in a pool of theirs, with a new SR of ours."""
+    sr = str(uuid.uuid4())
+    rados = ["rados", "--conf", str(ceph.conf), "--pool", access.pool]
+
+    def journal() -> bool:
+        return b"op." in run([*rados, "listomapkeys", f"smblock.sr.{sr}"], timeout=30).stdout
+
+    def trash() -> str:
+        return ceph.rbd("trash", "ls", "--all", access.pool)
+
+    core = Driver(below(driver, SM_DIR), access, sr)
+    core.run(["create", "bench", "", ["aio"]])
+    return Bench(core, Reference(access), rounds, trash, journal, findings or Findings())
+
+
+def _copies(ceph: OneNodeCeph, bench: Bench, access: Access) -> Copies:
+    def snapshots(image: str) -> int:
+        return len(json.loads(ceph.rbd("snap", "ls", "--all", "--format", "json", f"{access.pool}/{image}")))
+
+    @contextmanager
+    def slow() -> Iterator[None]:
+        ceph.set_monitor_pace("default")
+        yield
+        ceph.set_monitor_pace("fast")
+
+    return Copies(bench, access, snapshots, slow)
+
+
+def _machine(store: str, load_before: float) -> report.Machine:
+    ask = "import platform; print(platform.python_version())"
+    return report.Machine(
+        cores=os.cpu_count() or 1,
+        kernel=platform.release().split("-")[0],
+        python=run([lab_python(), "-c", ask], timeout=10).stdout.decode().strip(),
+        ceph=" ".join(run(["ceph", "--version"], timeout=10).stdout.decode().split()[:3]),
+        store=store,
+        load=(load_before, os.getloadavg()[0]),
+    )
+
+
+def _say(what: str) -> None:
+    print(f"# {what} …", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""The two rivals: the driver's core, and the commands that the reference driver executes.
+
+The reference is CephRBDSR (github.com/benapetr/CephRBDSR, commit 5360985), which forks `rbd` and `ceph`
+for each step.  Its commands are issued here with its options and in its order, each beside its line in
+CephRBDSR.py; its Python around them, and its calls to XAPI, are not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import LabError
+from lab.dom0 import lab_python
+
+PROGRAM = Path(__file__).with_name("program.py")
+DEADLINE = 300.0
+MIB = 1 << 20
+# What each of several processes has to be ready.
+_START_SECONDS = 0.15
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a process with the core in it did.  Times in seconds; `began` by this machine's monotonic clock."""
+
+    imported: float
+    began: float
+    operation: float
+    calls: list[float]
+    listed: int | None
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What an operation does to the machine and to the monitors."""
+
+    processes: int
+    monitor_connections: int
+
+
+@dataclass(frozen=True)
+class Access:
+    """How both rivals reach their pool: the same file, the same user, the same key."""
+
+    conf: Path
+    user: str
+    keyring: Path
+    pool: str
+
+
+class Driver:
+    """The core, in a new process for each operation, as the shim has it for each SM command."""
+
+    def __init__(self, sm_dir: Path, access: Access, sr: str) -> None:
+        self._environment = {"PATH": os.defpath, "PYTHONPATH": str(sm_dir)}
+        self._argv = [lab_python(), str(PROGRAM)]
+        self._request = {
+            "sr": sr,
+            "device_config": {
+                "pool": access.pool,
+                "ceph_conf": str(access.conf),
+                "ceph_user": access.user,
+                "keyring": str(access.keyring),
+                # What the reference gives its images: no other image is slow to remove.
+                "image_features": "layering",
+            },
+        }
+
+    def run(self, *calls: Sequence[Any]) -> Answer:
+        """Calls of the core, one after the other, on one connection."""
+        return self._ask({"calls": calls})
+
+    def run_at_once(self, calls: Sequence[Sequence[Any]]) -> list[Answer]:
+        """One call each of as many processes at the same time, once Python has started in all of them."""
+        moment = time.monotonic() + _START_SECONDS * len(calls)
+        with ThreadPoolExecutor(len(calls)) as threads:
+            return list(threads.map(lambda call: self._ask({"calls": [call], "start_at": moment}), calls))
+
+    def image(self, vdi: str, number: int = 0) -> str:
+        """The name of the image that a disk has after so many reverts."""
+        return f"smblock.{self._request['sr']}.{vdi}.{number}"
+
+    def scan(self, known: Sequence[str], size: int) -> Answer:
+        """A scan for a XAPI that knows these disks already."""
+        answer = self._ask({"known": known, "size": size})
+        if answer.listed != len(known):
+            raise LabError(f"a scan of {len(known)} VDIs listed {answer.listed}")
+        return answer
+
+    def footprint(self, *calls: Sequence[Any]) -> Footprint:
+        """What calls do, in a process that is not counted: SM's own."""
+        found = _footprint([self._argv], self._environment, self._text({"calls": calls}))
+        return Footprint(found.processes - 1, found.monitor_connections)
+
+    def load(self, library: str) -> float:
+        """Seconds that opening a library takes, with all that it needs, in a process that does nothing else."""
+        ask = "import ctypes, time; t = time.perf_counter(); ctypes.CDLL({!r}); print(time.perf_counter() - t)"
+        return float(_run([lab_python(), "-c", ask.format(library)], self._environment))
+
+    def kill_after(self, seconds: float, *calls: Sequence[Any]) -> bool:
+        """Kill a process that long after it began to call the core: whether it was still at work."""
+        process = subprocess.Popen(
+            self._argv, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        with process:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(self._text({"calls": calls, "announce": True}))
+            process.stdin.close()
+            process.stdout.readline()
+            time.sleep(seconds)
+            process.kill()
+            return process.wait(DEADLINE) != 0
+
+    def _ask(self, what: dict[str, Any]) -> Answer:
+        done = _run(self._argv, self._environment, self._text(what))
+        return Answer(**json.loads(done))
+
+    def _text(self, what: dict[str, Any]) -> bytes:
+        return json.dumps({**self._request, **what}).encode()
+
+
+class Reference:
+    """The commands of the reference driver, each a process of its own."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._identity = ["-c", str(access.conf), "--id", access.user, "-k", str(access.keyring)]
+
+    @staticmethod
+    def image(vdi: str) -> str:
+        return f"vdi-{vdi}"
+
+    def stat(self) -> list[list[str]]:
+        """Of a pool with a quota; one without would take `ceph df detail` (:424) besides."""
+        return [self._ceph("osd", "pool", "get-quota", self._access.pool, "--format", "json")]  # :384
+
+    def create(self, vdi: str, size: int) -> list[list[str]]:
+        """The image, then the pool's usage."""
+        options = ["--size", str(size // MIB), "--image-format", "2", "--image-feature", "layering"]
+        return [
+            self._rbd("create", *options, self.image(vdi)),  # :603
+            *self.stat(),  # :619
+        ]
+
+    def resize(self, vdi: str, size: int) -> list[list[str]]:
+        """Growth, then the pool's usage."""
+        return [
+            self._rbd("resize", "--size", str(size // MIB), self.image(vdi)),  # :1028
+            *self.stat(),  # :1040
+        ]
+
+    def scan(self) -> list[list[str]]:
+        """Of a whole pool: every image in it is opened."""
+        return [self._rbd("ls", "-l", "--format", "json")]  # :225
+
+    def delete(self, vdi: str) -> list[list[str]]:
+        """Of a disk without snapshots."""
+        return [
+            self._rbd("snap", "ls", self.image(vdi), "--format", "json"),  # :671
+            self._rbd("rm", self.image(vdi)),  # :717
+        ]
+
+    def snapshot(self, vdi: str, snapshot: str) -> list[list[str]]:
+        """Of a disk; protected, as clones of the old format need it."""
+        spec = f"{self.image(vdi)}@snap-{snapshot}"
+        return [
+            self._rbd("snap", "create", spec),  # :848
+            self._rbd("snap", "protect", spec),  # :852
+        ]
+
+    def clone_of_snapshot(self, vdi: str, snapshot: str, clone: str) -> list[list[str]]:
+        """With the pool named, unlike there: else `rbd` puts the clone into its default one."""
+        words = ["--image", self.image(vdi), "--snap", f"snap-{snapshot}"]
+        return [self._rbd("clone", *words, "--dest-pool", self._access.pool, "--dest", self.image(clone))]  # :912
+
+    def clone_of_disk(self, vdi: str, snapshot: str, clone: str) -> list[list[str]]:
+        """By a snapshot made for it; the reference fails after these, and leaves both behind."""
+        spec = f"{self.image(vdi)}@snap-clone-temp-{snapshot}"
+        return [
+            self._rbd("snap", "create", spec),  # :948
+            self._rbd("snap", "protect", spec),  # :952
+            self._rbd("clone", spec, f"{self._access.pool}/{self.image(clone)}"),  # :956
+        ]
+
+    def revert(self, vdi: str, snapshot: str) -> list[list[str]]:
+        """Copies what the snapshot holds."""
+        words = ["--image", self.image(vdi), "--snap", f"snap-{snapshot}"]
+        return [self._rbd("snap", "rollback", *words)]  # :1080
+
+    def run(self, commands: Sequence[Sequence[str]]) -> float:
+        """Seconds that the commands take, one after the other."""
+        began = time.perf_counter()
+        for argv in commands:
+            _run(argv, dict(os.environ))
+        return time.perf_counter() - began
+
+    def run_at_once(self, sequences: Sequence[Sequence[Sequence[str]]]) -> float:
+        """Seconds that sequences take which all start at the same time."""
+        began = time.perf_counter()
+        with ThreadPoolExecutor(len(sequences)) as threads:
+            list(threads.map(self.run, sequences))
+        return time.perf_counter() - began
+
+    def footprint(self, commands: Sequence[Sequence[str]]) -> Footprint:
+        return _footprint(commands, dict(os.environ))
+
+    def _ceph(self, *words: str) -> list[str]:
+        return ["ceph", *self._identity, *words]
+
+    def _rbd(self, *words: str) -> list[str]:
+        return ["rbd", "--pool", self._access.pool, *self._identity, *words]
+
+
+def _run(argv: Sequence[str], environment: dict[str, str], text: bytes = b"") -> bytes:
+    done = subprocess.run(argv, env=environment, input=text, capture_output=True, timeout=DEADLINE, check=False)
+    if done.returncode != 0:
+        raise LabError(f"{' '.join(argv)}: exit status {done.returncode}: {done.stderr.decode(errors='replace')}")
+    return done.stdout
+
+
+def _footprint(commands: Sequence[Sequence[str]], environment: dict[str, str], text: bytes = b"") -> Footprint:
+    """Run commands under strace: what they execute, and how often they connect to a monitor."""
+    processes = connections = 0
+    for argv in commands:
+        with tempfile.TemporaryDirectory() as folder:
+            # A file for each thread: in one for all, calls of several are torn apart.
+            strace = ["strace", "-ff", "-qq", "-e", "trace=execve,connect", "-o", f"{folder}/trace", *argv]
+            _run(strace, environment, text)
+            lines = "".join(file.read_text(errors="replace") for file in Path(folder).iterdir())
+        processes += len(re.findall(r"^execve\(.* = 0$", lines, re.MULTILINE))
+        # Each is asked twice: once to connect, once whether it has.
+        connections += len(re.findall(r"^connect\(.*htons\(6789\).* EINPROGRESS", lines, re.MULTILINE))
+    return Footprint(processes, connections)

@@ -1,0 +1,150 @@
+"""The main job, shown: a disk on a real Ceph is written on one host, read on another, reverted, cloned.
+
+    python -m demo
+
+Starts a one-node Ceph and two dom0s in small virtual machines, installs the driver there, and types
+the `xe` lines an administrator would, each with its time. Everything is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from lab.ceph import OneNodeCeph
+from lab.stage import FILE, Stage, perform, require
+from lab.xapi.lab_pool import Tree
+
+POOL = "vms"
+USER = "xcp"
+QUOTA = 4 << 30
+DEVICE_CONFIG = ("device-config:pool=" + POOL, "device-config:ceph_user=" + USER)
+PURGE_SECONDS = 180.0
+
+
+class Demo(Stage):
+    """A cluster, a pool of two hosts, and somebody who types."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        super().__init__(folder, stack)
+        self.cluster = OneNodeCeph(self.part("ceph"))
+        sm, driver = self.install()
+        with self.timed("a real one-node Ceph; pool vms with a quota of 4 GiB; a user with the driver's rights"):
+            stack.enter_context(self.cluster)
+            self.cluster.create_pool(POOL)
+            self.cluster.set_quota(POOL, max_bytes=QUOTA)
+            keyring = self.cluster.create_user(USER, POOL)
+        with self.timed("two dom0s, each a virtual machine with a kernel of its own"):
+            self.hosts = self.start(["host1", "host2"])
+            self.open_pool(self.hosts, Tree(sm, driver, self.cluster.client_conf(), keyring))
+
+
+def show(demo: Demo) -> None:
+    """The life of a disk, from the making of its SR on."""
+    one, two = demo.hosts
+    before = contents(demo.cluster)
+
+    demo.xe("sr-probe", "type=cephrbd", "device-config:ceph_user=" + USER)
+    sr = demo.xe("sr-create", "type=cephrbd", "shared=true", "name-label=ceph", *DEVICE_CONFIG)
+    size = demo.xe("sr-param-get", f"uuid={sr}", "param-name=physical-size")
+    require(int(size) == QUOTA, f"the SR's size is {size}, the pool's quota {QUOTA}")
+
+    vdi = demo.xe("vdi-create", f"sr-uuid={sr}", "name-label=disk", "virtual-size=10GiB")
+    vbd, device = demo.plug(one, vdi)
+    demo.run(one, f"mkfs.ext4 -q {device} && mount {device} /mnt")
+    demo.run(one, f"head -c 4000000 /dev/urandom > {FILE} && sync {FILE}")
+    written = demo.checksum(one)
+    demo.run(one, "umount /mnt")
+    demo.unplug(vbd)
+
+    exported = sha256_in_export(demo)
+    require(exported == written, f"rbd export holds {exported}, host1 wrote {written}")
+    demo.xe("vdi-resize", f"uuid={vdi}", "disk-size=20GiB")
+
+    vbd, device = demo.plug(two, vdi)
+    demo.run(two, f"mount {device} /mnt")
+    require(demo.checksum(two) == written, "host2 has read something else than host1 wrote")
+    copies(demo, vdi, vbd, written)
+    wait_for_space(demo, sr)
+    demo.unplug_sr(sr)
+    demo.xe("sr-destroy", f"uuid={sr}")
+    after = contents(demo.cluster)
+    require(after == before, f"the pool held {before}, and now {after}")
+    print(f"$ rbd ls {POOL}; rbd trash ls --all {POOL}   # nothing, as before")
+
+    total = time.monotonic() - demo.started
+    print(
+        f"\nA 10 GiB disk was made, written on host1, grown, read on host2 with the same checksum\n"
+        f"({written[:16]}…, also found by rbd export), snapshotted there while it ran, overwritten,\n"
+        f"reverted and cloned. The clone ran on when disk and snapshot were destroyed.\n"
+        f"The pool is as it was. {total:.0f} s in all."
+    )
+
+
+def copies(demo: Demo, vdi: str, vbd: str, written: str) -> None:
+    """Snapshot, revert and clone a disk that host2 has mounted, through `vbd`; destroy everything."""
+    one, two = demo.hosts
+    vm = demo.pool.xe("vm-create", "name-label=guest")
+    demo.pool.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={vdi}", "device=autodetect")
+    before = demo.xe("vm-snapshot", f"uuid={vm}", "new-name-label=before")
+    demo.run(two, f"head -c 4000000 /dev/urandom > {FILE} && sync {FILE}")
+    require(demo.checksum(two) != written, "the file was not overwritten")
+    demo.run(two, "umount /mnt")
+    demo.unplug(vbd)
+
+    demo.xe("snapshot-revert", f"snapshot-uuid={before}")
+    disk, snapshot = (demo.pool.xe("vbd-list", f"vm-uuid={of}", "params=vdi-uuid", "--minimal") for of in (vm, before))
+    vbd, device = demo.plug(one, disk)
+    demo.run(one, f"mount {device} /mnt")
+    require(demo.checksum(one) == written, "the reverted disk does not hold what the snapshot does")
+    demo.run(one, "umount /mnt")
+    demo.unplug(vbd)
+
+    clone = demo.xe("vdi-clone", f"uuid={snapshot}", "new-name-label=clone")
+    demo.xe("vdi-list", "params=uuid,name-label,is-a-snapshot,virtual-size")
+    vbd, device = demo.plug(two, clone)
+    demo.run(two, f"mount {device} /mnt")
+    for parent in (disk, snapshot):
+        demo.xe("vdi-destroy", f"uuid={parent}")
+    demo.run(two, "echo 3 > /proc/sys/vm/drop_caches")
+    require(demo.checksum(two) == written, "the clone has lost what it shared with its parents")
+    demo.run(two, "umount /mnt")
+    demo.unplug(vbd)
+    demo.xe("vdi-destroy", f"uuid={clone}")
+
+
+def contents(cluster: OneNodeCeph) -> tuple[str, str]:
+    """The pool's images and its trash."""
+    return cluster.rbd("ls", POOL), cluster.rbd("trash", "ls", "--all", POOL)
+
+
+def sha256_in_export(demo: Demo) -> str:
+    """The file's checksum as an export of the image has it: read without driver, kernel and mount."""
+    image = demo.cluster.rbd("ls", POOL).strip()
+    export = demo.folder / "export"
+    demo.cluster.rbd("export", "--no-progress", f"{POOL}/{image}", str(export), timeout=180)
+    letter = subprocess.run(
+        ["/sbin/debugfs", "-R", f"cat /{Path(FILE).name}", str(export)], check=True, capture_output=True, timeout=60
+    ).stdout
+    export.unlink()
+    digest = hashlib.sha256(letter).hexdigest()
+    print(f"$ rbd export {POOL}/{image} export; debugfs -R 'cat /{Path(FILE).name}' export | sha256sum\n  {digest}  -")
+    return digest
+
+
+def wait_for_space(demo: Demo, sr: str) -> None:
+    """Deleting is instant; the space is freed afterwards, and a scan looks at what was kept for others."""
+    end = time.monotonic() + PURGE_SECONDS
+    with demo.timed("the cluster's manager frees the space in the background, while xapi scans the SR"):
+        while any(contents(demo.cluster)):
+            require(time.monotonic() < end, f"images are still there after {PURGE_SECONDS:.0f} s")
+            demo.pool.xe("sr-scan", f"uuid={sr}")
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    sys.exit(perform(lambda folder, stack: show(Demo(folder, stack))))

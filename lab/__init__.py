@@ -1,0 +1,62 @@
+"""The lab: a pool of XCP-ng hosts and a Ceph cluster, on one plain Debian machine.
+
+Ceph and the guests' kernel are the real ones.  What no plain machine can offer (xapi, sm, tapdisk)
+has a simulator, and each is called one.
+
+Everything a lab part starts listens on loopback only, lives in one folder, and is swept away when
+the process that asked for it ends, however it ends: see `lab.keeper`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+
+class LabError(RuntimeError):
+    """A lab part could not do what it was asked; the message says which, what and why."""
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: SMBLOCK_CACHE, or ~/.cache/smblock."""
+    folder = Path(os.environ.get("SMBLOCK_CACHE") or Path.home() / ".cache" / "smblock")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    input: bytes = b"",
+    check: bool = True,
+    cwd: str | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of the lab's own with a deadline in seconds.
+
+    Raises `LabError` with the command's own words when it fails (unless `check` is off) or is late.
+    """
+    words = [os.fspath(word) for word in argv]
+    try:
+        done = subprocess.run(words, check=False, capture_output=True, timeout=timeout, env=env, input=input, cwd=cwd)
+    except subprocess.TimeoutExpired as late:
+        raise LabError(f"{' '.join(words)}: no answer in {timeout} s") from late
+    except OSError as error:
+        raise LabError(f"{' '.join(words)}: {error}") from error
+    if check and done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
+        raise LabError(f"{' '.join(words)}: exit status {done.returncode}: {said}")
+    return done
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait for what others do in their own time; `LabError` when it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise LabError(f"waited {seconds} s in vain for {what}")
+        time.sleep(0.2)

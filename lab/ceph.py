@@ -1,0 +1,381 @@
+"""A real Ceph cluster on one node: the distribution's own daemons, in a folder, for one test run.
+
+    with OneNodeCeph(folder) as ceph:
+        keyring = ceph.create_user("xcp", "rbd")
+        ceph.rbd("create", "--size", "1G", "rbd/disk")
+
+It comes up in two seconds, needs no privileges, no systemd and no container, has cephx on, and
+leaves neither a process nor a file behind.  Each cluster has a loopback address to itself, so
+many run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from string import Template
+from types import TracebackType
+from typing import Any, Literal, Self, cast
+
+from lab import LabError, keeper, run, wait_for
+from lab.ports import AddressLease
+
+MONITOR_PORT = 6789
+_MONITOR_PORT_V2 = 3300
+_DAEMON_PORTS = (6800, 6999)
+_STORE_BYTES = 8 << 30  # apparent: memory and sparse files are taken as they are written
+_CONF_TEMPLATE = Path(__file__).with_name("ceph.conf.in")
+_DEADLINE = 30.0
+_PLACEMENT_GROUPS = "8"  # Nautilus has no default for a pool
+
+Pace = Literal["fast", "default"]
+# Which versions of the messenger the daemons speak.
+Messenger = Literal["v1", "v2", "both"]
+# Which internet protocols the monitors use. The other daemons have one address: the IPv4 one of "both".
+Network = Literal["ipv4", "ipv6", "both"]
+
+# How long the monitors gather changes before they commit them, in seconds: (paxos_propose_interval,
+# paxos_min_wait).  A snapshot waits for such a commit, so the pace is its latency.
+_PACES: Mapping[Pace, tuple[float, float]] = {"fast": (0.01, 0.001), "default": (1.0, 0.05)}
+
+_DAEMON_CAPS = {
+    "mgr.x": {"mon": "allow profile mgr", "osd": "allow *", "mds": "allow *"},
+    "osd": {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "allow *"},
+}
+
+
+class OneNodeCeph:
+    """A cluster of one monitor or more, `osds` OSDs and a manager, up while the `with` block lasts.
+
+    directory      a folder of the cluster's own; created, and removed at the end
+    store          "memstore" (fast; data is gone when an OSD stops) or "bluestore"
+    mgr            without a manager the cluster reports no usage at all
+    min_compat     `require-min-compat-client` to set, or None to leave Ceph's own default
+    monitor_pace   "fast" for tests, "default" to measure what a production cluster would do
+    pool           name of a first pool, initialised for RBD; None for none
+    monitors       their names, one letter each; all have one address, and ports of their own
+    messenger      which versions of the messenger all daemons speak; LAB_MESSENGER if None, else v1
+    encrypted      whether the daemons take encrypted connections only, which v2 alone has
+
+    LAB_NETWORK says which internet protocols they use; without it, it is IPv4.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        osds: int = 1,
+        store: Literal["memstore", "bluestore"] = "memstore",
+        mgr: bool = True,
+        min_compat: str | None = "mimic",
+        monitor_pace: Pace = "fast",
+        pool: str | None = "rbd",
+        monitors: str = "a",
+        messenger: Messenger | None = None,
+        encrypted: bool = False,
+    ) -> None:
+        self.directory = Path(directory).resolve()
+        self.conf = self.directory / "ceph.conf"
+        self.fsid = str(uuid.uuid4())
+        self.pool = pool
+        self.monitors = monitors
+        self._messenger: Messenger = messenger or cast("Messenger", os.environ.get("LAB_MESSENGER", "v1"))
+        self._encrypted = encrypted
+        self._network = cast("Network", os.environ.get("LAB_NETWORK", "ipv4"))
+        self._osds = osds
+        self._store = store
+        self._mgr = mgr
+        self._min_compat = min_compat
+        self._pace: Pace = monitor_pace
+        self._lease: AddressLease | None = None
+        self._keeper: keeper.Keeper | None = None
+
+    def __enter__(self) -> Self:
+        if shutil.which("ceph-mon") is None:
+            raise LabError("ceph-mon: not installed; on Debian: apt install ceph-mon ceph-osd ceph-mgr ceph-common")
+        self._lease = AddressLease()
+        try:
+            self._keeper = keeper.Keeper(self.directory, str(self.conf))
+            self._bring_up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the daemons and remove the folder; calling it twice is harmless."""
+        guard, self._keeper = self._keeper, None
+        lease, self._lease = self._lease, None
+        try:
+            if guard is not None:
+                guard.close()
+        finally:
+            if lease is not None:
+                lease.release()
+
+    # What a client needs to know
+
+    @property
+    def address(self) -> str:
+        """The loopback address all daemons listen on, the first if they have two; in brackets if it is IPv6."""
+        return self._addresses[0]
+
+    @property
+    def _addresses(self) -> list[str]:
+        if self._lease is None:
+            raise LabError(f"{self.directory}: the cluster is not up")
+        both = {"ipv4": self._lease.address, "ipv6": self._lease.address_v6}
+        return [address for kind, address in both.items() if self._network in (kind, "both")]
+
+    @property
+    def mon_host(self) -> str:
+        """The monitor as the kernel takes it: ADDRESS:PORT."""
+        return f"{self.address}:{MONITOR_PORT}"
+
+    def monitor_addresses(self, name: str = "a") -> str:
+        """All addresses of one monitor, as Ceph writes them: [v2:ADDRESS:PORT,v1:ADDRESS:PORT]."""
+        number = self.monitors.index(name)
+        ports = {"v2": _MONITOR_PORT_V2 + number, "v1": MONITOR_PORT + number}
+        spoken = [version for version in ports if self._messenger in (version, "both")]
+        every = [f"{version}:{address}:{ports[version]}" for address in self._addresses for version in spoken]
+        return "[" + ",".join(every) + "]"
+
+    @property
+    def _all_monitors(self) -> str:
+        return ",".join(self.monitor_addresses(name) for name in self.monitors)
+
+    def client_conf(self) -> str:
+        """Text of a client's /etc/ceph/ceph.conf, as an administrator would copy it to a host."""
+        return f"[global]\nfsid = {self.fsid}\nmon_host = {self._all_monitors}\n"
+
+    def key(self, name: str) -> str:
+        """The secret of `client.<name>`."""
+        return str(self.admin("auth", "get-key", f"client.{name}")["key"])
+
+    # Administration
+
+    def admin(self, *args: str, timeout: float = _DEADLINE) -> Any:
+        """Run `ceph ARGS` as the administrator: the parsed answer, or its text where it is no JSON."""
+        answer = run(
+            ["ceph", "--conf", self.conf, "--connect-timeout", str(int(timeout)), "--format", "json", *args],
+            timeout=timeout + 5,
+        ).stdout
+        text = answer.decode().strip()
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    def rbd(self, *args: str, user: str = "admin", timeout: float = _DEADLINE) -> str:
+        """Run `rbd ARGS`, as the administrator or as another user of this cluster: its output."""
+        output = run(["rbd", "--conf", self.conf, "--id", user, *args], timeout=timeout).stdout
+        return output.decode(errors="replace")  # `rbd export` prints what a disk holds
+
+    def create_pool(self, name: str, application: str | None = "rbd", init: bool = True) -> None:
+        """Create a pool; `init` prepares it for RBD, as its administrator does once."""
+        self.admin("osd", "pool", "create", name, _PLACEMENT_GROUPS)
+        if application is not None and not (init and application == "rbd"):
+            self.admin("osd", "pool", "application", "enable", name, application)
+        if init:
+            self.rbd("pool", "init", name)  # enables the application "rbd", too
+
+    def create_user(self, name: str, pool: str) -> Path:
+        """Create `client.<name>` with the rights the driver asks for, no more: its keyring."""
+        keyring = self.directory / f"client.{name}.keyring"
+        profile = f"profile rbd pool={pool}"
+        self.admin(
+            "auth", "get-or-create", f"client.{name}", "mon", "profile rbd", "osd", profile, "mgr", profile,
+            "--out-file", str(keyring), "--format", "plain",
+        )  # fmt: skip
+        keyring.chmod(0o600)
+        return keyring
+
+    def set_quota(self, pool: str, max_bytes: int | None = None, max_objects: int | None = None) -> None:
+        """Set the pool's quotas; None leaves one as it is, 0 lifts it."""
+        for field, value in (("max_bytes", max_bytes), ("max_objects", max_objects)):
+            if value is not None:
+                self.admin("osd", "pool", "set-quota", pool, field, str(value))
+
+    def wait_pool_stats(
+        self,
+        pool: str,
+        until: Callable[[Mapping[str, Any]], bool] = lambda stats: True,
+        timeout: float = 20.0,
+    ) -> Mapping[str, Any]:
+        """Wait until the manager reports the pool's usage and `until` holds for it: that usage.
+
+        The keys are those of `ceph df detail`: stored, objects, max_avail, quota_bytes, ...
+        """
+        end = time.monotonic() + timeout
+        while True:
+            pools = {entry["name"]: entry["stats"] for entry in self.admin("df", "detail")["pools"]}
+            if pool in pools and until(pools[pool]):
+                return dict(pools[pool])
+            if time.monotonic() > end:
+                raise LabError(f"pool {pool}: usage not as expected after {timeout} s: {pools.get(pool)}")
+            time.sleep(0.1)
+
+    def set_monitor_pace(self, pace: Pace) -> None:
+        """Let the monitor commit at another pace, from now on and after a restart."""
+        interval, wait = _PACES[pace]
+        text = self.conf.read_text().splitlines(keepends=True)
+        for number, line in enumerate(text):
+            if line.startswith("paxos_propose_interval"):
+                text[number] = f"paxos_propose_interval = {interval}\n"
+            elif line.startswith("paxos_min_wait"):
+                text[number] = f"paxos_min_wait = {wait}\n"
+        self.conf.write_text("".join(text))
+        # Nautilus' monitors take no `config set`.
+        self.admin("tell", "mon.a", "injectargs", f"--paxos_propose_interval={interval}", f"--paxos_min_wait={wait}")
+        self._pace = pace
+
+    # Trouble
+
+    def stop_monitor(self, name: str = "a") -> None:
+        """A monitor dies; clients of the only one get no answer until `start_monitor()`."""
+        self._signal(f"mon.{name}", signal.SIGKILL)
+
+    def start_monitor(self, name: str = "a") -> None:
+        """Start a monitor and wait until one answers."""
+        self._start("ceph-mon", name)
+        self.admin("mon", "stat")
+
+    def pause_monitor(self, name: str = "a") -> None:
+        """Stop a monitor in its tracks: it accepts connections, and is silent."""
+        self._signal(f"mon.{name}", signal.SIGSTOP)
+
+    def resume_monitor(self, name: str = "a") -> None:
+        """Let a paused monitor go on."""
+        self._signal(f"mon.{name}", signal.SIGCONT)
+
+    def pause_osd(self, number: int = 0) -> None:
+        """Stop one OSD in its tracks: requests to it hang, its connections stay."""
+        self._signal(f"osd.{number}", signal.SIGSTOP)
+
+    def resume_osd(self, number: int = 0) -> None:
+        """Let a paused OSD go on."""
+        self._signal(f"osd.{number}", signal.SIGCONT)
+
+    def stop_mgr(self) -> None:
+        """The manager dies: usage gets stale, `rbd task` finds nobody."""
+        self._signal("mgr.x", signal.SIGKILL)
+
+    def start_mgr(self) -> None:
+        """Start the manager; it reports usage some seconds later (`wait_pool_stats`)."""
+        self._start("ceph-mgr", "x")
+
+    def takes_tasks(self) -> bool:
+        """Whether the manager frees what it is asked to, as it does some seconds after its start."""
+        try:
+            self.admin("rbd", "task", "list")
+        except LabError:
+            return False
+        return True
+
+    def tasks_error(self) -> str:
+        """Why this manager never frees what it is asked to; empty if it does, or will soon."""
+        wait_for(lambda: self.admin("mgr", "dump")["available"], "a manager")
+        modules = {module["name"]: module for module in self.admin("mgr", "dump")["available_modules"]}
+        module = modules["rbd_support"]
+        return "" if module["can_run"] else f"module rbd_support: {module['error_string']}"
+
+    def _signal(self, daemon: str, number: signal.Signals) -> None:
+        pid = int((self.directory / "run" / f"{daemon}.pid").read_text())
+        if not keeper.kill(pid, str(self.conf), number):
+            raise LabError(f"{daemon} of {self.directory}: process {pid} is not running")
+        end = time.monotonic() + 5
+        while number == signal.SIGKILL and pid in keeper.processes_naming(str(self.conf)):
+            if time.monotonic() > end:
+                raise LabError(f"{daemon} of {self.directory}: process {pid} outlived SIGKILL by 5 s")
+            time.sleep(0.01)
+
+    # Bringing it up
+
+    def _bring_up(self) -> None:
+        for folder in ("run", "log", "mon", "mgr"):
+            (self.directory / folder).mkdir()
+        interval, wait = _PACES["fast"]
+        settings = {
+            "fsid": self.fsid,
+            "address": self.address.strip("[]"),
+            "daemons_use_ipv4": str(self._network != "ipv6").lower(),
+            "daemons_use_ipv6": str(self._network == "ipv6").lower(),
+            "monitors_use_ipv6": str(self._network != "ipv4").lower(),
+            "monitors": self._all_monitors,
+            "monitor_names": ",".join(self.monitors),
+            # Ceph's own defaults, from Nautilus on.
+            "modes": "secure" if self._encrypted else "crc secure",
+            "monitors_modes": "secure" if self._encrypted else "secure crc",
+            "speaks_v1": str(self._messenger != "v2").lower(),
+            "speaks_v2": str(self._messenger != "v1").lower(),
+            "daemon_port_first": _DAEMON_PORTS[0],
+            "daemon_port_last": _DAEMON_PORTS[1],
+            "directory": self.directory,
+            "store": self._store,
+            "store_bytes": _STORE_BYTES,
+            "fast_propose_interval": interval,
+            "fast_min_wait": wait,
+        }
+        self.conf.write_text(Template(_CONF_TEMPLATE.read_text()).substitute(settings))
+        self._make_monitors()
+        for name in self.monitors:
+            self._start("ceph-mon", name)
+        if self._mgr:
+            self.start_mgr()
+        for number in range(self._osds):
+            self._add_osd(number)
+        if self._min_compat is not None:
+            self.admin("osd", "set-require-min-compat-client", self._min_compat)
+        if self.pool is not None:
+            self.create_pool(self.pool)
+        if self._pace != "fast":
+            self.set_monitor_pace(self._pace)
+
+    def _make_monitors(self) -> None:
+        # All keys go into the monitors' first keyring: it saves an `auth add` per daemon.
+        every = {"mon": "allow *", "osd": "allow *", "mgr": "allow *"}
+        users = {"mon.": {"mon": "allow *"}, "client.admin": every, "mgr.x": _DAEMON_CAPS["mgr.x"]}
+        users.update({f"osd.{number}": _DAEMON_CAPS["osd"] for number in range(self._osds)})
+        first = self.directory / "mon.keyring"
+        for name, caps in users.items():
+            own = self.directory / ("mon.a.keyring" if name == "mon." else f"{name}.keyring")
+            words = [word for service, cap in caps.items() for word in ("--cap", service, cap)]
+            run(
+                ["ceph-authtool", "--create-keyring", own, "--gen-key", "--name", name, *words],
+                timeout=_DEADLINE,
+            )
+            with first.open("ab") as keyring:
+                keyring.write(own.read_bytes())
+        monmap = self.directory / "monmap"
+        words = [word for name in self.monitors for word in ("--addv", name, self.monitor_addresses(name))]
+        run(["monmaptool", "--create", "--fsid", self.fsid, *words, monmap], timeout=_DEADLINE)
+        for name in self.monitors:
+            (self.directory / "mon" / name).mkdir()
+            (self.directory / f"mon.{name}.keyring").write_bytes((self.directory / "mon.a.keyring").read_bytes())
+            self._start("ceph-mon", name, "--mkfs", "--monmap", str(monmap), "--keyring", str(first))
+
+    def _add_osd(self, number: int) -> None:
+        osd_uuid = str(uuid.uuid4())
+        (self.directory / "osd" / str(number)).mkdir(parents=True)
+        self.admin("osd", "new", osd_uuid, str(number))
+        self._start("ceph-osd", str(number), "--mkfs", "--osd-uuid", osd_uuid)
+        self._start("ceph-osd", str(number))
+
+    def _start(self, program: str, name: str, *args: str) -> None:
+        """Run a daemon; it goes to the background by itself, once it is ready to be talked to."""
+        # As systemd starts it: the OSD of Debian 13 looks for its classes in lib/x86_64-linux-gnu, a relative path.
+        run([program, "--conf", self.conf, "--id", name, *args], timeout=_DEADLINE, cwd="/")

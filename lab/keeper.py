@@ -1,0 +1,113 @@
+"""The keeper: ends what a lab part has started, also when the test process is killed.
+
+`Keeper(folder)` starts one small process that waits for the end of its standard input.  That end
+comes when `close()` is called and, the pipe being the kernel's, just as well when the test process
+dies of SIGKILL.  It then kills every process that names the part's *token* (a path inside the
+folder, hence nobody else's) as one of its arguments, and removes the folder.
+
+There is one way out, taken every time: the clean-up after a crash is the clean-up of every day.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lab import LabError
+
+_REAP_SECONDS = 20.0
+_REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class Keeper:
+    """Guards `folder` (created here, removed at the end) and the processes naming `token`."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise LabError(f"{folder}: not empty; a lab part removes its folder, so it wants one of its own")
+        self._process = subprocess.Popen(
+            # Not in the session of the terminal: ^C is for the tests, the keeper has to outlive them.
+            [sys.executable, "-m", "lab.keeper", str(folder), token],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            cwd=_REPOSITORY,
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """End the processes and remove the folder.  Raises `LabError` if that did not succeed."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            status = self._process.wait(timeout=_REAP_SECONDS + 10)
+        except subprocess.TimeoutExpired as late:
+            raise LabError(f"keeper {self._process.pid}: still cleaning up") from late
+        if status != 0:
+            raise LabError(f"keeper {self._process.pid}: left something behind, exit status {status}")
+
+
+def processes_naming(token: str) -> list[int]:
+    """Process ids of all living processes that have `token` as one of their arguments."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and int(entry.name) != os.getpid() and _names(int(entry.name), token):
+            found.append(int(entry.name))
+    return found
+
+
+def _names(pid: int, token: str) -> bool:
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False  # gone, or another user's: not ours either way
+    return os.fsencode(token) in arguments
+
+
+def kill(pid: int, token: str, number: int = signal.SIGKILL) -> bool:
+    """Signal `pid` if it still is the process that names `token`; whether it was.
+
+    A pidfd is taken before the name is checked, so a process id that was used again is never hit.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not _names(pid, token):
+            return False
+        signal.pidfd_send_signal(handle, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path, token: str) -> None:
+    """Kill what names `token`, wait until it is gone, remove `folder`."""
+    end = time.monotonic() + _REAP_SECONDS
+    # Again until none is left: a daemon may be forking just now.
+    while running := processes_naming(token):
+        for pid in running:
+            kill(pid, token)
+        if time.monotonic() > end:
+            raise LabError(f"{folder}: processes {running} outlived SIGKILL by {_REAP_SECONDS} s")
+        time.sleep(0.01)
+    shutil.rmtree(folder)
+
+
+def _main() -> None:
+    folder, token = Path(sys.argv[1]), sys.argv[2]
+    sys.stdin.buffer.read()
+    # The keeper itself names the token too: processes_naming() leaves out its own pid.
+    sweep(folder, token)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,1 @@
+"""The `xe` command line, as far as storage goes; `lab/xe` runs it."""

@@ -1,0 +1,178 @@
+"""A whole pool for tests: xapi, its hosts with sm and a driver on them, and `xe`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lab.dom0 import Completed, Dom0
+from lab.tree import SM_DIR, XAPI_SOCKET, layout
+from lab.xapi.cli.main import run
+from lab.xapi.pool import Settings
+from lab.xapi.server import Xapi
+
+
+class XeError(AssertionError):
+    """An `xe` command failed; the message is what it complained of."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What every host of the pool carries; see `lab.tree.layout`."""
+
+    sm: Path
+    driver: Path
+    ceph_conf: str | None = None
+    keyring: Path | None = None
+
+
+class LabPool:
+    """A pool of hosts that have been started already, up while the `with` block lasts.
+
+        with LocalDom0("one", folder) as one, LabPool([one], tree, lab_file) as pool:
+            sr = pool.xe("sr-create", "type=cephrbd", …)
+
+    The first host is the master.  `lab_file` is written, for the program `lab/xe`.
+    """
+
+    def __init__(self, hosts: Sequence[Dom0], tree: Tree, lab_file: Path, settings: Settings | None = None) -> None:
+        self.hosts = list(hosts)
+        self.xapi = Xapi(settings=settings)
+        self.lab_file = lab_file
+        self._tree = tree
+        self._provided: dict[str, tuple[bytes, int]] = {}
+
+    def __enter__(self) -> Self:
+        self.xapi.start()
+        try:
+            for host in self.hosts:
+                self._lay_out(host)
+                self.xapi.add_host(host)
+            self.xapi.write_lab_file(self.lab_file)
+        except BaseException:
+            self.xapi.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.xapi.stop()
+
+    def xe(self, *words: str) -> str:
+        """Type an `xe` command; its stdout without the last line's end.  Raises `XeError`."""
+        done = run(words, str(self.lab_file))
+        if done.status != 0:
+            raise XeError(done.stderr)
+        return done.stdout.rstrip("\n")
+
+    def refused(self, *words: str) -> str:
+        """Type an `xe` command that fails; what it complains of.  `AssertionError` if it does not."""
+        try:
+            done = self.xe(*words)
+        except XeError as complaint:
+            return str(complaint)
+        raise AssertionError(f"xe {' '.join(words)}: was to be refused, and said: {done!r}")
+
+    def get(self, kind: str, name: str, uuid: str) -> str:
+        """One parameter of an object."""
+        return self.xe(f"{kind}-param-get", f"uuid={uuid}", f"param-name={name}")
+
+    def list(self, kind: str, *words: str) -> list[str]:
+        """The uuids of the objects that match."""
+        found = self.xe(f"{kind}-list", *words, "--minimal")
+        return found.split(",") if found else []
+
+    def admin(self, *words: str, host: int = 0) -> Completed:
+        """Type `smblock-admin WORDS` on a host."""
+        return self.hosts[host].sm([f"{SM_DIR}/smblock-admin", *words])
+
+    def provide(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Put a file on every host, as an administrator does; also on one that starts later."""
+        self._provided[path] = (data, mode)
+        for host in self.hosts:
+            if host.is_running:
+                host.put(path, data, mode)
+
+    def power_on(self, host: Dom0, *, plug: bool = True) -> None:
+        """Start a host of the pool that was powered off; its SRs are plugged again, if `plug`.
+
+        Raises `XeError` with the first plug that failed.
+        """
+        host.start()
+        self._lay_out(host)
+        with self.xapi.session() as session:
+            for task in self.xapi.host_started(self.ref(host), plug=plug):
+                if session.task.get_status(task) != "success":
+                    raise XeError(f"{host.name}: {session.task.get_error_info(task)}")
+
+    # How hosts die, beside `host.kill()`, of which xapi learns nothing
+
+    def miss_heartbeats(self, host: Dom0) -> None:
+        """No heartbeat of the host has come for 600 s, whether it runs or not."""
+        self.xapi.liveness.miss_heartbeats(self.ref(host))
+
+    def fence(self, host: Dom0) -> None:
+        """HA: the host has left the live set, its watchdog has powered it off, and the master acts on that."""
+        if host.is_running:
+            host.kill()
+        self.xapi.liveness.fence(self.ref(host))
+
+    def shut_down(self, host: Dom0) -> None:
+        """`xe host-disable` and `xe host-shutdown`."""
+        self.xe("host-disable", f"uuid={host.uuid}")
+        self.xapi.liveness.shut_down(self.ref(host))
+        host.kill()
+
+    @contextmanager
+    def cut_off(self, host: Dom0) -> Iterator[None]:
+        """Meanwhile the management network to a host is down: it runs, and neither it nor xapi reaches the other."""
+        away = f"{XAPI_SOCKET}.cut-off"
+        ref = self.ref(host)
+        host.exec(["mv", XAPI_SOCKET, away]).check()
+        self.xapi.pool.cut_off.add(ref)
+        try:
+            yield
+        finally:
+            self.xapi.pool.cut_off.discard(ref)
+            if host.is_running:
+                host.exec(["mv", away, XAPI_SOCKET]).check()
+
+    def join(self, host: Dom0) -> None:
+        """Take a running host into the pool; it gets the shared SRs, as the master has them, and plugs them."""
+        self._lay_out(host)
+        ref = self.xapi.add_host(host)
+        if host not in self.hosts:
+            self.hosts.append(host)
+        with self.xapi.session() as session:
+            for sr in session.SR.get_all():
+                config = session.PBD.get_device_config(self.xapi.pool.pbd(sr, self.xapi.pool.master))
+                pbd = session.PBD.create({"host": ref, "SR": sr, "device_config": config})
+                session.PBD.plug(pbd)
+
+    def ref(self, host: Dom0) -> str:
+        """The host's reference; `ApiError` UUID_INVALID if the pool does not know it."""
+        return self.xapi.pool.db.by_uuid("host", host.uuid)
+
+    def commands_since(self, mark: int) -> Sequence[tuple[str, str]]:
+        """Which SM commands ran, as (host, command), after the first `mark` of `xapi.commands`."""
+        return [(command.host, command.name) for command in self.xapi.commands[mark:]]
+
+    def _lay_out(self, host: Dom0) -> None:
+        layout(
+            host,
+            sm_tree=self._tree.sm,
+            driver_tree=self._tree.driver,
+            ceph_conf=self._tree.ceph_conf,
+            keyring=self._tree.keyring,
+            xapi=self.xapi.endpoint,
+        )
+        for path, (data, mode) in self._provided.items():
+            host.put(path, data, mode)

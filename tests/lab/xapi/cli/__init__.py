@@ -1,1 +1,0 @@
-"""The `xe` command line, as far as storage goes; `tests/lab/xe` runs it."""
