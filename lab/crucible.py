@@ -81,9 +81,7 @@ class Volume:
         """
         port = self.first_port + index
         folder = str(region or self.region(index))
-        process = self.storage.popen(
-            "run", "-a", self.storage.address, "-p", str(port), "-d", folder, "--mode", mode
-        )
+        process = self.storage.popen("run", "-a", self.storage.address, "-p", str(port), "-d", folder, "--mode", mode)
         self._downstairs[index : index + 1] = [process]
         wait_for(lambda: _answers(self.storage.address, port), f"downstairs {self.targets[index]}")
 

@@ -89,9 +89,7 @@ def test_a_refused_activation_leaves_the_disk_to_its_host(disk: Disk, one: Dom0,
 
 
 @pytest.mark.parametrize("moment", ["vdi_activate", "vdi_activate_done"])
-def test_the_next_command_of_a_host_removes_a_killed_activation(
-    disk: Disk, sr: CephSr, one: Dom0, moment: str
-) -> None:
+def test_the_next_command_of_a_host_removes_a_killed_activation(disk: Disk, sr: CephSr, one: Dom0, moment: str) -> None:
     kill_activation(disk, one, moment)
     assert disk.claimed_by() == one.uuid
     assert "host_" in keys(disk)
@@ -130,9 +128,7 @@ def test_the_pool_destroys_the_disk_of_a_killed_activation(sr: CephSr, one: Dom0
     assert disk.traces(one) == []
 
 
-def test_an_administrator_releases_what_a_killed_activation_left(
-    disk: Disk, guests: CephRbdLab, one: Dom0
-) -> None:
+def test_an_administrator_releases_what_a_killed_activation_left(disk: Disk, guests: CephRbdLab, one: Dom0) -> None:
     kill_activation(disk, one, "vdi_activate")
     words = ["release", "--sr", disk.sr.uuid, "--vdi", disk.uuid, "--yes", *disk.sr.pool.device_config]
     guests.admin(*words, host=1).check()

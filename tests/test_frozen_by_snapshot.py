@@ -79,9 +79,7 @@ def test_a_disk_goes_on_after_its_snapshot_is_killed(
 
 
 @pytest.mark.timeout(600)
-def test_a_vm_shuts_down_after_the_snapshot_of_its_disk_is_killed(
-    disk: Disk, guests: CephRbdLab, one: Dom0
-) -> None:
+def test_a_vm_shuts_down_after_the_snapshot_of_its_disk_is_killed(disk: Disk, guests: CephRbdLab, one: Dom0) -> None:
     vm = guests.xe("vm-create", "name-label=guest")
     disk.attach_to(vm)
     guests.xe("vm-start", f"uuid={vm}", f"on={one.name}")

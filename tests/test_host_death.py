@@ -26,9 +26,7 @@ class Crash:
 
 
 @pytest.fixture(scope="module")
-def crash(
-    guests_rbd_pool: RbdPool, crucible_guests: CrucibleLab, guests: CephRbdLab, two: Dom0
-) -> Iterator[Crash]:
+def crash(guests_rbd_pool: RbdPool, crucible_guests: CrucibleLab, guests: CephRbdLab, two: Dom0) -> Iterator[Crash]:
     sr = guests_rbd_pool.create_sr("death")
     volume = crucible_guests.storage.create_volume("death")
     crucible_guests.declare(volume)

@@ -150,7 +150,7 @@ def test_the_built_wheel_passes_its_own_check() -> None:
 def test_a_wheel_for_a_newer_glibc_is_not_shipped(changed: Callable[..., Path], tmp_path: Path) -> None:
     library = tmp_path / "newer.so"
     # The library that gcc makes here: glibc 2.34 has a new version of dlsym, as of most of libdl.
-    source = "#include <dlfcn.h>\nvoid *PyInit__core(void) { return dlsym(0, \"\"); }\n"
+    source = '#include <dlfcn.h>\nvoid *PyInit__core(void) { return dlsym(0, ""); }\n'
     gcc = shutil.which("gcc")
     assert gcc
     subprocess.run([gcc, "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=source, text=True, check=True)
