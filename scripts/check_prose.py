@@ -93,9 +93,7 @@ def files(paths: list[str]) -> Iterator[Path]:
         path = Path(name)
         if name.startswith("docs/decisions/") or not path.is_file() or path.is_symlink():
             continue
-        if path.suffix in (".rs", ".py", ".pyi", ".md", ".sh") or path.name in ("Makefile", "run"):
-            yield path
-        elif not path.suffix and path.read_bytes().startswith(b"#!"):
+        if path.suffix in (".rs", ".py", ".pyi", ".md", ".sh") or path.name in ("Makefile", "run") or not path.suffix and path.read_bytes().startswith(b"#!"):
             yield path
 
 
