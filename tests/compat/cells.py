@@ -148,18 +148,19 @@ def _keys() -> Iterator[Cell]:
             tests=_CORE if suite == NEWEST else (refused,), client=suite, server=NEWEST, keys="aes256k",
             limit="" if suite == NEWEST else CLIENT_LIMIT,
         )  # fmt: skip
+    # The cells of the kernels test the data path; these test which keys a kernel can use.
     refused = f"{_REFUSALS}::test_a_kernel_without_a_keys_type_gets_a_key_that_works"
     for suite, its in SUITES.items():
         yield Cell(
             name=f"keys-aes256k-kernel-{its.kernel}", table=KEYS, row=row, column=f"Linux {its.kernel}",
-            tests=_PLUG if suite == NEWEST else (refused,), client=NEWEST, server=NEWEST, kernel=suite, keys="aes256k",
+            tests=_COPY if suite == NEWEST else (refused,), client=NEWEST, server=NEWEST, kernel=suite, keys="aes256k",
             limit="" if suite == NEWEST else KERNEL_LIMIT,
         )  # fmt: skip
     for suite in (OLDEST, NEWEST):
         its = SUITES[suite]
         yield Cell(
             name=f"keys-aes-kernel-{its.kernel}", table=KEYS, row=f"aes (type 1) on Ceph {SUITES[NEWEST].ceph}",
-            column=f"Linux {its.kernel}", tests=_PLUG, server=NEWEST, kernel=suite,
+            column=f"Linux {its.kernel}", tests=_COPY, server=NEWEST, kernel=suite,
         )  # fmt: skip
 
 
