@@ -12,6 +12,8 @@ mod groups;
 mod identity;
 #[path = "by_hand/moved.rs"]
 mod moved;
+#[path = "by_hand/records.rs"]
+mod records;
 #[path = "by_hand/sizes.rs"]
 mod sizes;
 #[path = "by_hand/snapshots.rs"]

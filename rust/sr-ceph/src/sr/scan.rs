@@ -5,13 +5,14 @@
 //! reported as XAPI knows it.
 
 mod sizes;
+mod unrecorded;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
-use crate::catalogue::{hidden_key, image_prefix, intent_key, vdi_key, Stored, VDI_PREFIX};
+use crate::catalogue::{image_prefix, vdi_key, Stored, VDI_PREFIX};
 use crate::error::{Context, Error, Result};
 use crate::pool::Entries;
 use crate::record::{ImageMeta, Unreadable, VdiRecord};
@@ -74,7 +75,7 @@ impl CephSr<'_> {
             };
             scan.vdis.extend(vdi);
         }
-        self.report_orphans(&entries, &images, &mut scan);
+        self.scan_unrecorded(&entries, &images, &known, &mut scan)?;
         let bases = self.drop_stale_bases(&entries);
         for tidied in [
             bases,
@@ -196,29 +197,6 @@ impl CephSr<'_> {
         format!(
             "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To give the record up: 'rados -p {pool} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
         )
-    }
-
-    /// Images that bear this SR's name and that neither a VDI nor an operation knows, nor the list
-    /// of those that only others depend on.
-    fn report_orphans(
-        &self,
-        entries: &Entries,
-        images: &BTreeMap<String, String>,
-        scan: &mut Scan,
-    ) {
-        let prefix = image_prefix(&self.sr);
-        for (id, name) in images.iter().filter(|(_, name)| name.starts_with(&prefix)) {
-            let made_for = self.images.vdi_of_name(name);
-            let known = entries.contains_key(&hidden_key(id))
-                || made_for.is_some_and(|vdi| {
-                    entries.contains_key(&vdi_key(&vdi)) || entries.contains_key(&intent_key(&vdi))
-                });
-            if !known {
-                scan.warn(format!(
-                    "image {name} bears this SR's name but is not in its catalogue; it was left alone"
-                ));
-            }
-        }
     }
 }
 
