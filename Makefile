@@ -6,6 +6,7 @@ BIN := .venv/bin
 # Shell scripts have no suffix here: they are found by their first line.
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- ':!docs' ':!*.py')
 CARGO_DENY := 0.20.2
+CARGO_MACHETE := 0.9.2
 # A workspace of its own: docs/decisions/0006-own-librados-binding.md
 ORACLE := --manifest-path lab/oracle/Cargo.toml
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
@@ -83,6 +84,9 @@ lint: wheel ## Check formats, types, licences, dependencies, and links between p
 	cargo clippy $(ORACLE) --target-dir target/oracle --all-targets --locked -- -D warnings
 	cargo deny --version 2>/dev/null | grep -q . || cargo install --locked --quiet cargo-deny@$(CARGO_DENY)
 	cargo deny --all-features check bans licenses sources
+	cargo machete --version 2>/dev/null | grep -qF $(CARGO_MACHETE) || \
+		cargo install --locked --quiet cargo-machete@$(CARGO_MACHETE)
+	cargo machete >target/machete.log 2>&1 || { cat target/machete.log; exit 1; } # unused dependencies
 	if [ -d "$(ADVISORIES)" ]; then cargo deny check --disable-fetch advisories; \
 	else echo "advisories not checked: no database; 'cargo deny fetch db' gets it where the network allows"; fi
 	shellcheck $(SHELL_SCRIPTS)
