@@ -57,7 +57,7 @@ pub(crate) fn load(
             }
         })?;
     if !output.success {
-        return Err(missing(format!("modprobe: {}", output.complaint())));
+        return Err(missing(format!("modprobe: {}", output.failure())));
     }
     if !is_loaded(sign)? {
         return Err(missing(format!(

@@ -215,7 +215,7 @@ impl Found {
         let call = Call::start(work).map_err(failed)?;
         loop {
             let soon = end.at_most(RETRY);
-            if let Some(answer) = call.answer(soon).map_err(failed)? {
+            if let Some(answer) = call.wait(soon).map_err(failed)? {
                 return Ok(Answer::Done(answer));
             }
             if self.is_dead()? {

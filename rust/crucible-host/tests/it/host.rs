@@ -1,6 +1,5 @@
-//! A host with one volume, and what its tests ask of it. The server is a stand-in
-//! (`standin/main.rs`); its runner, its folder and its end are real.
-#![allow(dead_code, reason = "each file of tests uses a part")]
+//! A host with one volume. The server is a simulator (`tests/sim/server.rs`); its supervisor and its runtime
+//! directory are real.
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
@@ -16,11 +15,11 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-pub const STANDIN: &str = env!("CARGO_BIN_EXE_crucible-server-standin");
+pub const SIM: &str = env!("CARGO_BIN_EXE_crucible-server-sim");
 pub const KEY: &str = "dGhpcyBpcyBhIGtleSBvZiAzMiBieXRlcywgcmVhbGx5IQ==";
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// One volume of one host, whose server has that name.
+/// One volume of one host.
 pub struct Host {
     pub root: TempDir,
     pub volume: Uuid,
@@ -30,12 +29,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// `last` is the last byte of the address of this host's loopback: each test has its own.
+    /// `last` is the last byte of the loopback address of the host, which no other test uses. The simulator
+    /// behaves according to `name`.
     pub fn new(last: u8, name: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let volume = Uuid::new_v4();
         let program = root.path().join(name);
-        symlink(STANDIN, &program).unwrap();
+        symlink(SIM, &program).unwrap();
         let ports = Ports {
             root: root.path().to_owned(),
             address: Ipv4Addr::new(127, 115, 110, last),
@@ -63,10 +63,10 @@ impl Host {
 
     pub fn start(&self) {
         self.server.prepare(&self.spec()).unwrap();
-        self.server.start(&runner()).unwrap();
+        self.server.start(&supervisor()).unwrap();
     }
 
-    /// Starts it, and answers what runs as soon as it can be used.
+    /// Starts the server, and returns its state when it is ready.
     pub fn ready(&self) -> State {
         self.start();
         self.server.wait_ready(SOON).unwrap();
@@ -80,7 +80,7 @@ impl Host {
         }
     }
 
-    /// How it ended, once it did.
+    /// Waits for the end of the server.
     pub fn ended(&self) -> Ended {
         let mut status = self.server.status().unwrap();
         for _ in 0..1500 {
@@ -94,7 +94,7 @@ impl Host {
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.server.folder().join(name)
+        self.server.directory().join(name)
     }
 }
 
@@ -107,9 +107,9 @@ impl Drop for Host {
     }
 }
 
-pub fn runner() -> Detached {
+pub fn supervisor() -> Detached {
     Detached {
-        command: [STANDIN, "serve"].map(Into::into).to_vec(),
+        command: [SIM, "serve"].map(Into::into).to_vec(),
     }
 }
 

@@ -1,6 +1,4 @@
-//! What is told about storage servers before anything is started. They are stand-ins that answer
-//! what real ones were seen to answer.
-#![allow(clippy::unwrap_used)]
+//! The state of storage servers. They are simulators that send replies of real ones.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -16,8 +14,8 @@ const REGION: &str = r#"{"block_size":4096,"extent_size":{"value":4096,"shift":1
     "database_write_version":1}"#;
 const SOON: Duration = Duration::from_secs(5);
 
-/// An HTTP server that gives those answers until the test ends.
-fn http(address: SocketAddr, answers: BTreeMap<&'static str, &'static str>) {
+/// An HTTP server that sends those replies until the test ends.
+fn http(address: SocketAddr, replies: BTreeMap<&'static str, &'static str>) {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
@@ -27,7 +25,7 @@ fn http(address: SocketAddr, answers: BTreeMap<&'static str, &'static str>) {
             let Some(path) = line.split(' ').nth(1) else {
                 continue; // the client only tests the port
             };
-            let (status, body) = match answers.get(path) {
+            let (status, body) = match replies.get(path) {
                 Some(body) => ("200 OK", *body),
                 None => ("404 Not Found", "{}"),
             };
@@ -42,7 +40,7 @@ fn http(address: SocketAddr, answers: BTreeMap<&'static str, &'static str>) {
     });
 }
 
-/// Each test has an address of its own.
+/// `last` is the last byte of the address, which no other test uses.
 fn target(last: u8) -> SocketAddr {
     ([127, 115, 112, last], 3810).into()
 }
@@ -52,7 +50,7 @@ fn repair(target: SocketAddr) -> SocketAddr {
 }
 
 #[test]
-fn a_storage_server_tells_what_it_keeps_without_an_upstairs() {
+fn a_storage_server_describes_its_region_without_an_upstairs() {
     let target = target(1);
     let _data = TcpListener::bind(target).unwrap();
     http(
@@ -73,7 +71,7 @@ fn a_storage_server_tells_what_it_keeps_without_an_upstairs() {
 }
 
 #[test]
-fn a_storage_server_that_tells_nothing_is_up_all_the_same() {
+fn a_storage_server_that_describes_nothing_is_up() {
     let target = target(2);
     let _data = TcpListener::bind(target).unwrap();
     let unknown = TargetState::Up {
@@ -91,7 +89,7 @@ fn a_storage_server_that_tells_nothing_is_up_all_the_same() {
 }
 
 #[test]
-fn a_storage_server_whose_second_port_a_firewall_closes_is_up() {
+fn a_storage_server_whose_http_port_is_closed_is_up() {
     let target = target(11);
     let _data = TcpListener::bind(target).unwrap();
     let state = probe(target, SOON);
@@ -102,7 +100,7 @@ fn a_storage_server_whose_second_port_a_firewall_closes_is_up() {
 }
 
 #[test]
-fn it_is_told_which_of_three_storage_servers_is_down() {
+fn a_probe_of_three_storage_servers_finds_the_one_that_is_down() {
     let targets = [target(3), target(4), target(5)];
     let _data = [targets[0], targets[2]].map(|target| TcpListener::bind(target).unwrap());
     let states = probe_all(&targets, SOON);
@@ -118,9 +116,9 @@ fn it_is_told_which_of_three_storage_servers_is_down() {
 }
 
 #[test]
-fn storage_servers_that_hang_are_waited_for_together_and_not_for_long() {
+fn three_storage_servers_that_hang_take_one_deadline() {
     let targets = [target(6), target(7), target(8)];
-    // They accept, and say nothing more.
+    // They accept, and send nothing.
     let _data = targets.map(|target| TcpListener::bind(target).unwrap());
     let _repair = targets.map(|target| TcpListener::bind(repair(target)).unwrap());
     let begin = Instant::now();
@@ -136,17 +134,17 @@ fn storage_servers_that_hang_are_waited_for_together_and_not_for_long() {
 }
 
 #[test]
-fn an_upstairs_that_does_not_answer_is_an_error_with_its_address() {
-    let nobody = target(9);
-    let error = control::info(nobody, SOON).unwrap_err();
+fn an_upstairs_that_does_not_reply_is_an_error_with_its_address() {
+    let unused = target(9);
+    let error = control::info(unused, SOON).unwrap_err();
     assert!(matches!(error, Error::Control { .. }));
     assert!(
         error.to_string().contains("http://127.115.112.9:3810/info"),
         "{error}"
     );
-    let _hanging = TcpListener::bind(nobody).unwrap();
+    let _hanging = TcpListener::bind(unused).unwrap();
     let begin = Instant::now();
-    control::info(nobody, Duration::from_millis(200)).unwrap_err();
+    control::info(unused, Duration::from_millis(200)).unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(1));
 
     http(target(10), BTreeMap::from([("/metrics", "")]));

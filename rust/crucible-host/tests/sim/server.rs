@@ -1,19 +1,19 @@
-//! What the tests start: `serve FOLDER` is a runner, `serve-and-tell FOLDER` one that has something
-//! to do after its server's end, `quick-ack` sets the route, `measure` tells how long such a server's
-//! answers take, anything else is a stand-in of crucible-nbd-server.
+//! The program that the tests start. `serve DIRECTORY` is a supervisor. `serve-and-report DIRECTORY` is one
+//! that runs for a minute after the end of its server. `quick-ack` sets the route. `measure` prints the
+//! latency of replies. With other arguments, it is a simulator of crucible-nbd-server.
 //!
-//! The stand-in takes the real one's options, prints them as that does (with the key), answers
-//! `/info` and listens, but speaks no NBD. The name it is called by says how it misbehaves:
+//! The simulator has the options of the real server, prints them as that does (with the key), replies to
+//! `/info` and listens, but speaks no NBD. Its name selects a fault:
 //!
 //! | name contains | |
 //! |---|---|
-//! | `refused` | its generation is too low: it says so and exits with 1 |
+//! | `refused` | its generation is too low: it prints that, and exits with 1 |
 //! | `waiting` | one downstairs is missing: it never listens |
-//! | `deaf` | it is active, and does not listen |
+//! | `deaf` | it is active, but does not listen |
 //! | `stubborn` | it ignores SIGTERM |
 //! | `upstream` | it has no `--address` |
 //!
-//! SIGUSR1 fences it: it goes on as Crucible does then, and says that it is not active.
+//! SIGUSR1 fences it: as a fenced server of Crucible, it keeps running and is not active.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -31,7 +31,7 @@ fn main() {
     let arguments: Vec<String> = env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("serve") => run(Path::new(&arguments[2])),
-        Some("serve-and-tell") => {
+        Some("serve-and-report") => {
             run(Path::new(&arguments[2]));
             thread::sleep(Duration::from_secs(60));
         }
@@ -46,7 +46,7 @@ fn main() {
     }
 }
 
-/// Prints what is logged.
+/// Prints the log.
 struct Warnings;
 
 impl log::Log for Warnings {
@@ -61,8 +61,8 @@ impl log::Log for Warnings {
     fn flush(&self) {}
 }
 
-fn run(folder: &Path) {
-    let ended = crucible_host::server::serve(folder, &mut |line| eprintln!("{line}"));
+fn run(directory: &Path) {
+    let ended = crucible_host::server::serve(directory, &mut |line| eprintln!("{line}"));
     if let Err(error) = ended {
         eprintln!("{error}");
         process::exit(1);
@@ -79,8 +79,8 @@ fn help(name: &str) {
     }
 }
 
-/// The median time of a request that is answered as a Crucible server does it: in three writes,
-/// each of which TCP may hold back.
+/// The median time of a request whose reply has three writes, as that of a Crucible server. TCP may delay
+/// each of them.
 fn measure() -> Duration {
     let server = TcpListener::bind((crucible_host::port::ADDRESS, 20_000)).unwrap();
     let address = server.local_addr().unwrap();
@@ -133,14 +133,14 @@ fn serve(arguments: &[String]) {
     let control = TcpListener::bind(address("--control")).unwrap();
     let inactive = Arc::new(AtomicBool::new(waiting));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&inactive)).unwrap();
-    let answers = thread::spawn(move || answer(&control, &inactive));
-    // As long as it lives, whether or not anything can be bound to it.
+    let replies = thread::spawn(move || reply(&control, &inactive));
+    // The socket stays open until the process ends.
     let deaf = waiting || name.contains("deaf");
     let _nbd = (!deaf).then(|| TcpListener::bind(address("--address")).unwrap());
-    answers.join().unwrap();
+    replies.join().unwrap();
 }
 
-fn answer(control: &TcpListener, inactive: &AtomicBool) {
+fn reply(control: &TcpListener, inactive: &AtomicBool) {
     for stream in control.incoming() {
         let body = if inactive.load(Ordering::SeqCst) {
             WAITING
@@ -158,7 +158,7 @@ fn answer(control: &TcpListener, inactive: &AtomicBool) {
         };
         println!(r#"{{"msg":"request completed","level":30,"task":"control"}}"#);
         let length = body.len();
-        // A client that does not wait for the answer is its own affair.
+        // It fails if the client does not wait for the reply.
         let _ = write!(
             stream,
             "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"

@@ -1,8 +1,5 @@
-//! What an administrator may rely on about the servers of a host. The server is a stand-in
-//! (`standin/main.rs`); its runner, its folder and its end are real.
-#![allow(clippy::unwrap_used)]
-
-mod host;
+//! The servers of a host. The server is a simulator (`tests/sim/server.rs`); its supervisor and its runtime
+//! directory are real.
 
 use std::fs;
 use std::net::TcpListener;
@@ -17,29 +14,29 @@ use hostos::Process;
 use nix::sys::signal::Signal;
 use uuid::Uuid;
 
-use host::{runner, send, Host, KEY, SOON, STANDIN};
+use crate::host::{send, supervisor, Host, KEY, SIM, SOON};
 
-fn nobody_listens(host: &Host) -> bool {
+fn ports_are_free(host: &Host) -> bool {
     TcpListener::bind(host.ports.nbd).is_ok() && TcpListener::bind(host.ports.control).is_ok()
 }
 
 #[test]
-fn a_started_server_is_ready_is_known_and_is_gone_when_stopped() {
+fn a_server_runs_from_its_start_to_its_stop() {
     let host = Host::new(1, "nbd-server");
     assert_eq!(host.server.status().unwrap(), Status::Absent);
     let state = host.ready();
     assert_eq!((state.generation, state.nbd), (7, host.ports.nbd));
     let server = state.server.unwrap();
-    assert!(server.is_alive().unwrap() && state.runner.is_alive().unwrap());
-    // Nobody who signals the session of this process reaches it.
-    let runner = procfs::process::Process::new(state.runner.pid.cast_signed()).unwrap();
-    assert_eq!(runner.stat().unwrap().session, runner.pid());
+    assert!(server.is_alive().unwrap() && state.supervisor.is_alive().unwrap());
+    // Signals to the session of this process do not reach it.
+    let supervisor = procfs::process::Process::new(state.supervisor.pid.cast_signed()).unwrap();
+    assert_eq!(supervisor.stat().unwrap().session, supervisor.pid());
     assert_eq!(all(host.root.path()).unwrap(), [host.volume]);
 
     host.server.stop(SOON).unwrap();
     assert!(!server.is_alive().unwrap());
-    wait_for_end(&state.runner);
-    assert!(nobody_listens(&host));
+    wait_for_end(&state.supervisor);
+    assert!(ports_are_free(&host));
     let ended = host.ended();
     assert!(ended.asked, "{ended:?}");
     assert_eq!(ended.how, How::Killed(15));
@@ -49,11 +46,11 @@ fn a_started_server_is_ready_is_known_and_is_gone_when_stopped() {
 }
 
 #[test]
-fn the_key_is_only_in_a_file_of_root_and_in_the_arguments_of_the_server() {
+fn no_file_has_the_key_after_the_stop() {
     let host = Host::new(2, "nbd-server");
     host.ready();
     host.server.stop(SOON).unwrap();
-    let log = fs::read_to_string(host.file("runner.log")).unwrap();
+    let log = fs::read_to_string(host.file("supervisor.log")).unwrap();
     assert!(
         log.contains("raw options: Opt { key: Some(\"<key>\")"),
         "{log}"
@@ -63,7 +60,7 @@ fn the_key_is_only_in_a_file_of_root_and_in_the_arguments_of_the_server() {
         ended.last_lines.iter().any(|line| line.contains("<key>")),
         "{ended:?}"
     );
-    for entry in fs::read_dir(host.server.folder()).unwrap() {
+    for entry in fs::read_dir(host.server.directory()).unwrap() {
         let path = entry.unwrap().path();
         assert_eq!(
             path.metadata().unwrap().permissions().mode() & 0o777,
@@ -75,13 +72,13 @@ fn the_key_is_only_in_a_file_of_root_and_in_the_arguments_of_the_server() {
             "{path:?}"
         );
     }
-    let folder = host.server.folder().metadata().unwrap();
-    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+    let directory = host.server.directory().metadata().unwrap();
+    assert_eq!(directory.permissions().mode() & 0o777, 0o700);
     assert!(!format!("{:?}", host.spec()).contains(KEY));
 }
 
 #[test]
-fn a_server_that_refuses_to_start_is_quoted_in_the_error() {
+fn the_error_of_a_failed_start_has_the_output_of_the_server() {
     let host = Host::new(3, "refused");
     host.start();
     let error = host.server.wait_ready(SOON).unwrap_err().to_string();
@@ -97,7 +94,7 @@ fn a_server_that_refuses_to_start_is_quoted_in_the_error() {
 }
 
 #[test]
-fn a_program_that_cannot_be_executed_is_reported_and_nothing_runs() {
+fn a_program_that_cannot_be_executed_is_an_error() {
     let mut host = Host::new(4, "nbd-server");
     host.program = PathBuf::from("/nonexistent/nbd-server");
     host.start();
@@ -110,7 +107,7 @@ fn a_program_that_cannot_be_executed_is_reported_and_nothing_runs() {
 }
 
 #[test]
-fn a_server_that_waits_for_a_downstairs_is_not_ready_and_the_error_says_for_which() {
+fn the_error_of_a_waiting_server_has_the_state_of_each_downstairs() {
     let host = Host::new(5, "waiting");
     host.start();
     let error = host
@@ -126,7 +123,7 @@ fn a_server_that_waits_for_a_downstairs_is_not_ready_and_the_error_says_for_whic
 }
 
 #[test]
-fn a_port_that_another_process_listens_on_is_never_taken_for_the_servers() {
+fn a_server_whose_port_another_process_uses_is_not_ready() {
     let host = Host::new(6, "deaf");
     let _squatter = TcpListener::bind(host.ports.nbd).unwrap();
     host.start();
@@ -139,16 +136,16 @@ fn a_port_that_another_process_listens_on_is_never_taken_for_the_servers() {
 }
 
 #[test]
-fn a_generation_is_started_once_whoever_tries_again() {
+fn a_generation_is_started_only_once() {
     let host = Host::new(7, "nbd-server");
     host.ready();
     let prepare = host.server.prepare(&host.spec()).unwrap_err();
     assert!(matches!(prepare, Error::StillRunning { .. }), "{prepare}");
     send(&host.running().server.unwrap(), Signal::SIGKILL);
     let before = host.ended();
-    let again = Command::new(STANDIN)
+    let again = Command::new(SIM)
         .arg("serve")
-        .arg(host.server.folder())
+        .arg(host.server.directory())
         .output()
         .unwrap();
     let text = String::from_utf8(again.stderr).unwrap();
@@ -156,12 +153,12 @@ fn a_generation_is_started_once_whoever_tries_again() {
         text.contains("generation 7") && text.contains("was used already"),
         "{text}"
     );
-    assert!(!again.status.success() && nobody_listens(&host));
+    assert!(!again.status.success() && ports_are_free(&host));
     assert_eq!(host.ended(), before);
 }
 
 #[test]
-fn a_volume_can_be_started_again_with_a_new_generation() {
+fn a_stopped_server_starts_again_with_a_new_generation() {
     let host = Host::new(8, "nbd-server");
     host.ready();
     host.server.stop(SOON).unwrap();
@@ -169,44 +166,44 @@ fn a_volume_can_be_started_again_with_a_new_generation() {
     spec.generation = 8;
     host.server.prepare(&spec).unwrap();
     assert_eq!(host.server.status().unwrap(), Status::Absent);
-    host.server.start(&runner()).unwrap();
+    host.server.start(&supervisor()).unwrap();
     host.server.wait_ready(SOON).unwrap();
     assert_eq!(host.running().generation, 8);
 }
 
 #[test]
-fn a_server_that_does_not_listen_to_sigterm_is_killed() {
+fn a_server_that_ignores_sigterm_is_killed() {
     let host = Host::new(9, "stubborn");
     let server = host.ready().server.unwrap();
     host.server.stop(Duration::from_secs(1)).unwrap();
     assert!(!server.is_alive().unwrap());
-    assert!(nobody_listens(&host));
+    assert!(ports_are_free(&host));
 }
 
 #[test]
-fn a_server_that_dies_is_told_from_one_that_was_stopped() {
+fn the_end_of_a_server_shows_whether_a_stop_was_requested() {
     let host = Host::new(10, "nbd-server");
     let server = host.ready().server.unwrap();
     send(&server, Signal::SIGKILL);
     let ended = host.ended();
     assert_eq!((ended.how, ended.asked), (How::Killed(9), false));
 
-    // As systemd does it at the shutdown of the host.
+    // As systemd does when the host shuts down.
     let host = Host::new(11, "nbd-server");
     let state = host.ready();
     send(&state.server.unwrap(), Signal::SIGTERM);
-    send(&state.runner, Signal::SIGTERM);
+    send(&state.supervisor, Signal::SIGTERM);
     let ended = host.ended();
     assert_eq!((ended.how, ended.asked), (How::Killed(15), true));
 }
 
 #[test]
-fn a_server_whose_runner_was_killed_is_found_and_stopped() {
+fn a_server_whose_supervisor_was_killed_is_stopped() {
     let host = Host::new(12, "nbd-server");
     let state = host.ready();
-    send(&state.runner, Signal::SIGKILL);
+    send(&state.supervisor, Signal::SIGKILL);
     let server = state.server.clone().unwrap();
-    wait_for_end(&state.runner);
+    wait_for_end(&state.supervisor);
     assert_eq!(host.running(), state);
     let removal = host.server.remove().unwrap_err();
     assert!(matches!(removal, Error::StillRunning { .. }), "{removal}");
@@ -216,47 +213,47 @@ fn a_server_whose_runner_was_killed_is_found_and_stopped() {
 }
 
 #[test]
-fn a_server_whose_runner_was_killed_before_it_noted_the_server_is_found_and_stopped() {
+fn a_server_whose_killed_supervisor_did_not_record_it_is_stopped() {
     let host = Host::new(13, "nbd-server");
     let state = host.ready();
     let server = state.server.clone().unwrap();
-    send(&state.runner, Signal::SIGKILL);
-    wait_for_end(&state.runner);
-    let unnoted = State {
+    send(&state.supervisor, Signal::SIGKILL);
+    wait_for_end(&state.supervisor);
+    let unrecorded = State {
         server: None,
         ..state.clone()
     };
     fs::write(
         host.file("state.json"),
-        serde_json::to_vec(&unnoted).unwrap(),
+        serde_json::to_vec(&unrecorded).unwrap(),
     )
     .unwrap();
     assert_eq!(host.running(), state);
     host.server.stop(SOON).unwrap();
     assert!(!server.is_alive().unwrap());
-    assert!(nobody_listens(&host));
+    assert!(ports_are_free(&host));
 }
 
-/// Starts a runner, and kills it that much later.
+/// Starts a supervisor, and kills it after that time.
 struct Killed(Duration);
 
 impl Launcher for Killed {
-    fn launch(&self, folder: &Path, _volume: &Uuid) -> Result<(), Error> {
-        let mut runner = Command::new(STANDIN)
+    fn launch(&self, directory: &Path, _volume: &Uuid) -> Result<(), Error> {
+        let mut supervisor = Command::new(SIM)
             .arg("serve")
-            .arg(folder)
+            .arg(directory)
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         std::thread::sleep(self.0);
-        runner.kill().unwrap();
-        runner.wait().unwrap();
+        supervisor.kill().unwrap();
+        supervisor.wait().unwrap();
         Ok(())
     }
 }
 
 #[test]
-fn whenever_a_runner_is_killed_nothing_runs_after_the_stop() {
+fn nothing_runs_after_the_stop_at_any_time_of_a_supervisors_death() {
     let host = Host::new(18, "nbd-server");
     let address = host.ports.nbd.to_string();
     let servers = || {
@@ -280,30 +277,30 @@ fn whenever_a_runner_is_killed_nothing_runs_after_the_stop() {
         host.server.stop(SOON).unwrap();
         assert_eq!(servers(), 0, "after {moment:?}");
     }
-    assert!(left_alone > 0, "no runner was killed late enough");
+    assert!(left_alone > 0, "no supervisor was killed late enough");
 }
 
 #[test]
-fn a_runner_that_comes_after_the_stop_starts_nothing() {
+fn a_supervisor_that_starts_after_the_stop_starts_no_server() {
     let host = Host::new(14, "nbd-server");
     host.server.prepare(&host.spec()).unwrap();
     host.server.stop(SOON).unwrap();
-    let late = Command::new(STANDIN)
+    let late = Command::new(SIM)
         .arg("serve")
-        .arg(host.server.folder())
+        .arg(host.server.directory())
         .output()
         .unwrap();
     let text = String::from_utf8(late.stderr).unwrap();
     assert!(text.contains("nothing to serve"), "{text}");
     assert_eq!(host.server.status().unwrap(), Status::Absent);
-    assert!(nobody_listens(&host));
+    assert!(ports_are_free(&host));
 }
 
 #[test]
-fn a_state_of_an_earlier_boot_is_no_running_server() {
+fn a_server_of_an_earlier_boot_does_not_run() {
     let host = Host::new(15, "nbd-server");
     let mut state = State {
-        runner: Process {
+        supervisor: Process {
             boot_id: "earlier".to_owned(),
             pid: 1,
             start_time: 0,
@@ -313,15 +310,15 @@ fn a_state_of_an_earlier_boot_is_no_running_server() {
         nbd: host.ports.nbd,
         control: host.ports.control,
     };
-    state.server = Some(state.runner.clone());
+    state.server = Some(state.supervisor.clone());
     fs::write(host.file("state.json"), serde_json::to_vec(&state).unwrap()).unwrap();
     assert!(matches!(host.server.status().unwrap(), Status::Ended(_)));
-    // It would be init that gets the signals.
+    // A stop that sent signals would send them to init.
     host.server.stop(SOON).unwrap();
 }
 
 #[test]
-fn a_damaged_file_is_an_error_and_never_no_server() {
+fn a_damaged_file_is_an_error() {
     let host = Host::new(16, "nbd-server");
     fs::write(host.file("state.json"), "{\"runner\":").unwrap();
     assert!(matches!(
@@ -333,31 +330,31 @@ fn a_damaged_file_is_an_error_and_never_no_server() {
 }
 
 #[test]
-fn a_runner_that_tells_about_the_end_of_its_server_is_let_alone_and_can_be_ended() {
+fn a_stop_does_not_end_a_supervisor_whose_server_had_ended() {
     let host = Host::new(19, "nbd-server");
     host.server.prepare(&host.spec()).unwrap();
-    let talkative = Detached {
-        command: [STANDIN, "serve-and-tell"].map(Into::into).to_vec(),
+    let reporting = Detached {
+        command: [SIM, "serve-and-report"].map(Into::into).to_vec(),
     };
-    host.server.start(&talkative).unwrap();
+    host.server.start(&reporting).unwrap();
     host.server.wait_ready(SOON).unwrap();
     let state = host.running();
     send(&state.server.unwrap(), Signal::SIGKILL);
     assert_eq!(host.ended().how, How::Killed(9));
     host.server.stop(SOON).unwrap();
-    assert!(state.runner.is_alive().unwrap());
+    assert!(state.supervisor.is_alive().unwrap());
     host.server.remove().unwrap();
-    send(&state.runner, Signal::SIGTERM);
-    wait_for_end(&state.runner);
+    send(&state.supervisor, Signal::SIGTERM);
+    wait_for_end(&state.supervisor);
 }
 
 #[test]
-fn only_a_program_with_an_address_option_is_accepted() {
+fn a_program_without_an_address_option_is_refused() {
     let host = Host::new(17, "nbd-server");
     Server::check_binary(&host.program).unwrap();
 
     let upstream = host.root.path().join("upstream");
-    symlink(STANDIN, &upstream).unwrap();
+    symlink(SIM, &upstream).unwrap();
     let text = Server::check_binary(&upstream).unwrap_err().to_string();
     assert!(
         text.contains("no --address") && text.contains("10809"),

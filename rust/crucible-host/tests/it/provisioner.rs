@@ -1,5 +1,4 @@
-//! What an operator who writes a provisioner, and an administrator who uses one, may rely on.
-#![allow(clippy::unwrap_used)]
+//! The protocol of provisioners.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,38 +17,38 @@ const SR: Uuid = uuid!("11111111-1111-4111-8111-111111111111");
 const WEB: Uuid = uuid!("22222222-2222-4222-8222-222222222222");
 const COPY: Uuid = uuid!("33333333-3333-4333-8333-333333333333");
 
-/// A provisioner that is a shell script, with a folder for it to write into.
+/// A provisioner that is a shell script, with a directory for its output.
 struct Script {
-    folder: TempDir,
+    directory: TempDir,
     provisioner: Provisioner,
 }
 
 impl Script {
-    /// A script that notes its request and its arguments, then does that.
-    fn new(does: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("provisioner");
+    /// A script that records its request and its arguments, then runs `commands`.
+    fn new(commands: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("provisioner");
         let text = format!(
-            "#!/bin/sh\ncd {}\ncat > request\necho \"$@\" > arguments\n{does}\n",
-            folder.path().display()
+            "#!/bin/sh\ncd {}\ncat > request\necho \"$@\" > arguments\n{commands}\n",
+            directory.path().display()
         );
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let config = BTreeMap::from([("pool".to_owned(), "tank".to_owned())]);
         let provisioner = Provisioner::new(path, SR, config);
         Script {
-            folder,
+            directory,
             provisioner,
         }
     }
 
-    /// A script that answers that.
-    fn answering(answer: &Value) -> Self {
-        Self::new(&format!("cat <<'END'\n{answer}\nEND"))
+    /// A script that sends that reply.
+    fn replying(reply: &Value) -> Self {
+        Self::new(&format!("cat <<'END'\n{reply}\nEND"))
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn request(&self) -> Value {
@@ -78,8 +77,8 @@ fn volume(uuid: Uuid, first: u16) -> Volume {
 }
 
 #[test]
-fn a_volume_is_made_as_asked_and_nothing_is_told_in_arguments() {
-    let script = Script::answering(&json!({"volume": written(WEB, 3810)}));
+fn create_gets_its_request_on_stdin_and_no_arguments() {
+    let script = Script::replying(&json!({"volume": written(WEB, 3810)}));
     let made = script
         .provisioner
         .create(&WEB, "web1 root", 10 << 20)
@@ -94,8 +93,8 @@ fn a_volume_is_made_as_asked_and_nothing_is_told_in_arguments() {
 }
 
 #[test]
-fn a_copy_is_asked_for_with_all_that_is_known_of_its_source() {
-    let script = Script::answering(&json!({"volume": written(COPY, 3820)}));
+fn copy_gets_all_fields_of_the_source() {
+    let script = Script::replying(&json!({"volume": written(COPY, 3820)}));
     let mut source = volume(WEB, 3810);
     source.key = Some(KeySource::Secret(SR));
     let copy = script.provisioner.copy(&source, &COPY).unwrap();
@@ -112,24 +111,24 @@ fn a_copy_is_asked_for_with_all_that_is_known_of_its_source() {
 }
 
 #[test]
-fn a_volume_is_deleted_with_all_that_is_known_of_it() {
-    let script = Script::answering(&json!({}));
+fn delete_gets_all_fields_of_the_volume() {
+    let script = Script::replying(&json!({}));
     script.provisioner.delete(&volume(WEB, 3810)).unwrap();
     assert_eq!(script.request()["volume"], written(WEB, 3810));
 }
 
 #[test]
-fn all_volumes_are_listed_with_the_room_there_is() {
+fn list_returns_all_volumes_and_the_free_space() {
     let volumes = json!([written(WEB, 3810), written(COPY, 3820)]);
-    let script = Script::answering(&json!({"volumes": volumes, "total": 1000, "free": null}));
+    let script = Script::replying(&json!({"volumes": volumes, "total": 1000, "free": null}));
     let listing = script.provisioner.list().unwrap();
     assert_eq!(listing.volumes, [volume(WEB, 3810), volume(COPY, 3820)]);
     assert_eq!((listing.total, listing.free), (Some(1000), None));
 }
 
 #[test]
-fn one_volume_is_found_without_a_list() {
-    let script = Script::answering(&json!({"volume": written(WEB, 3810)}));
+fn find_returns_one_volume() {
+    let script = Script::replying(&json!({"volume": written(WEB, 3810)}));
     assert_eq!(
         script.provisioner.find(&WEB).unwrap(),
         Some(volume(WEB, 3810))
@@ -138,8 +137,8 @@ fn one_volume_is_found_without_a_list() {
     assert_eq!(request["command"], json!("find"));
     assert_eq!(request["volume"], json!({"uuid": WEB}));
     let other = script.provisioner.find(&COPY).unwrap_err().to_string();
-    assert!(other.contains("it answered with volume 2222"), "{other}");
-    let none = Script::answering(&json!({"volume": null}));
+    assert!(other.contains("it replied with volume 2222"), "{other}");
+    let none = Script::replying(&json!({"volume": null}));
     assert_eq!(none.provisioner.find(&WEB).unwrap(), None);
 }
 
@@ -147,7 +146,7 @@ fn one_volume_is_found_without_a_list() {
 fn a_volume_may_have_the_uuids_of_its_three_regions() {
     let mut with_regions = written(WEB, 3810);
     with_regions["regions"] = json!([WEB, WEB, WEB]);
-    let script = Script::answering(&json!({"volume": with_regions}));
+    let script = Script::replying(&json!({"volume": with_regions}));
     let found = script.provisioner.find(&WEB).unwrap().unwrap();
     assert_eq!(found.regions, Some([WEB; 3]));
     script.provisioner.delete(&found).unwrap();
@@ -156,7 +155,7 @@ fn a_volume_may_have_the_uuids_of_its_three_regions() {
         json!([WEB, WEB, WEB])
     );
     with_regions["regions"] = json!([WEB]);
-    let script = Script::answering(&json!({"volume": with_regions}));
+    let script = Script::replying(&json!({"volume": with_regions}));
     let error = script.provisioner.find(&WEB).unwrap_err().to_string();
     assert!(
         error.contains("regions: 1 regions: write the `uuid`"),
@@ -165,7 +164,7 @@ fn a_volume_may_have_the_uuids_of_its_three_regions() {
 }
 
 #[test]
-fn a_list_with_one_unusable_volume_is_an_error_and_never_a_shorter_list() {
+fn a_list_with_one_unusable_volume_is_an_error() {
     let mut broken = written(COPY, 3820);
     broken["targets"][1] = json!("node2");
     let unusable = [
@@ -180,7 +179,7 @@ fn a_list_with_one_unusable_volume_is_an_error_and_never_a_shorter_list() {
         (json!([written(WEB, 3810), {"uuid": COPY}]), "missing field"),
     ];
     for (volumes, expected) in unusable {
-        let script = Script::answering(&json!({ "volumes": volumes }));
+        let script = Script::replying(&json!({ "volumes": volumes }));
         let error = script.provisioner.list().unwrap_err().to_string();
         assert!(
             error.contains(expected) && error.contains("list the volumes of SR 1111"),
@@ -193,15 +192,15 @@ fn a_list_with_one_unusable_volume_is_an_error_and_never_a_shorter_list() {
         .unwrap_err()
         .to_string();
     assert!(
-        silent.contains("its answer is not what was asked for"),
+        silent.contains("its reply to the command has another form"),
         "{silent}"
     );
 }
 
 #[test]
-fn an_answer_about_another_volume_or_a_smaller_one_is_refused() {
-    for answer in [written(COPY, 3810), written(WEB, 3810)] {
-        let script = Script::answering(&json!({ "volume": answer }));
+fn a_reply_with_another_volume_or_a_smaller_one_is_an_error() {
+    for reply in [written(COPY, 3810), written(WEB, 3810)] {
+        let script = Script::replying(&json!({ "volume": reply }));
         let error = script
             .provisioner
             .create(&WEB, "web1 root", 20 << 20)
@@ -216,7 +215,7 @@ fn an_answer_about_another_volume_or_a_smaller_one_is_refused() {
 }
 
 #[test]
-fn what_a_failing_provisioner_says_is_in_the_error() {
+fn the_error_has_the_stderr_of_the_provisioner() {
     let script = Script::new("echo half; echo 'tank: no space left' >&2; exit 3");
     let error = script
         .provisioner
@@ -247,11 +246,11 @@ fn what_a_failing_provisioner_says_is_in_the_error() {
 }
 
 #[test]
-fn a_provisioner_that_hangs_is_ended_with_everything_it_started() {
+fn a_provisioner_that_hangs_is_killed_with_its_children() {
     let mut script = Script::new("sleep 60 & echo $! > child; wait");
     script.provisioner.deadline = Duration::from_millis(300);
     let text = script.provisioner.list().unwrap_err().to_string();
-    assert!(text.contains("no end after 0.3 s"), "{text}");
+    assert!(text.contains("did not end within 0.3 s"), "{text}");
     let child = fs::read_to_string(script.file("child")).unwrap();
     let child: i32 = child.trim().parse().unwrap();
     let gone = || {
@@ -266,8 +265,8 @@ fn a_provisioner_that_hangs_is_ended_with_everything_it_started() {
 }
 
 #[test]
-fn a_provisioner_that_does_not_read_its_request_may_still_answer() {
-    let script = Script::answering(&json!({}));
+fn a_provisioner_need_not_read_its_request() {
+    let script = Script::replying(&json!({}));
     let text = fs::read_to_string(&script.provisioner.path).unwrap();
     fs::write(
         &script.provisioner.path,

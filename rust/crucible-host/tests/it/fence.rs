@@ -1,24 +1,21 @@
-//! What an administrator may rely on about a server that another host's has taken the volume from.
-#![allow(clippy::unwrap_used)]
-
-mod host;
+//! A server whose volume a server of another host has taken.
 
 use std::time::Duration;
 
 use crucible_host::server::How;
 use nix::sys::signal::Signal;
 
-use host::{send, Host};
+use crate::host::{send, Host};
 
-/// Enough for three looks at a server.
+/// Long enough for three polls of a server.
 const A_WHILE: Duration = Duration::from_millis(6500);
 
 #[test]
-fn a_fenced_server_is_ended_and_says_that_it_was_fenced_also_where_it_ignores_sigterm() {
+fn a_fenced_server_is_ended_even_if_it_ignores_sigterm() {
     let polite = Host::new(20, "nbd-server");
     let stubborn = Host::new(21, "stubborn");
     let servers = [&polite, &stubborn].map(|host| host.ready().server.unwrap());
-    // Once they were seen to be active.
+    // The supervisors find them active first.
     std::thread::sleep(A_WHILE);
     for server in &servers {
         send(server, Signal::SIGUSR1);
@@ -34,7 +31,7 @@ fn a_fenced_server_is_ended_and_says_that_it_was_fenced_also_where_it_ignores_si
 }
 
 #[test]
-fn a_server_that_does_not_answer_for_a_while_is_not_taken_for_fenced() {
+fn a_server_that_does_not_reply_for_a_while_is_not_fenced() {
     let host = Host::new(22, "nbd-server");
     let state = host.ready();
     let server = state.server.clone().unwrap();
