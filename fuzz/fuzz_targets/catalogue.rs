@@ -1,4 +1,4 @@
-//! Values of a catalogue and image-meta. What is read is written and read again alike.
+//! Values of a catalogue and of image-meta. A valid one is written and read again without a difference.
 #![no_main]
 
 use std::fmt::Debug;

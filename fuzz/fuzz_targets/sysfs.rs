@@ -1,4 +1,4 @@
-//! What the kernel shows of its RBD devices, and what this host has written beside it.
+//! The kernel's RBD devices in sysfs, and this host's labels of them.
 #![no_main]
 
 use std::fs;
@@ -29,8 +29,8 @@ fn root() -> &'static Path {
     static ROOT: OnceLock<TempDir> = OnceLock::new();
     let root = ROOT.get_or_init(|| {
         let root = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
-        for folder in ["sys/bus/rbd/devices/0", "sys/block/rbd0", "dev", "run"] {
-            fs::create_dir_all(root.path().join(folder)).expect("a directory");
+        for directory in ["sys/bus/rbd/devices/0", "sys/block/rbd0", "dev", "run"] {
+            fs::create_dir_all(root.path().join(directory)).expect("a directory");
         }
         root
     });
@@ -53,7 +53,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     write("run/rbd0.json", next());
     let krbd = Krbd::with_roots(root().join("sys"), root().join("dev"), root().join("run"));
     match krbd.mappings() {
-        // A device that is shown is an entry of the list, or an error.
+        // The list has each device, or the result is an error.
         Ok(found) => assert_eq!(found.len(), 1),
         Err(error) => {
             let _ = error.to_string();

@@ -1,4 +1,4 @@
-//! A stand-in for sysfs: the files in which a kernel shows its mappings, in a folder.
+//! A simulator of sysfs: the files of the kernel's mappings, in a temporary directory.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -27,7 +27,7 @@ const ATTRIBUTES: [(&str, &str); 13] = [
     ("snap_id", "18446744073709551614"),
 ];
 
-/// What [`ATTRIBUTES`] stand for.
+/// The identity of the image of [`ATTRIBUTES`].
 pub(super) fn key() -> ImageKey {
     ImageKey {
         fsid: "7f36e090-d7f8-4f09-8bb3-79ff299de9f4".to_owned(),
@@ -56,7 +56,7 @@ pub(super) fn request() -> MapRequest {
     }
 }
 
-/// The folder. It begins as that of a kernel with the module loaded and nothing mapped.
+/// The directory. At first, the module is loaded and nothing is mapped.
 pub(super) struct Sysfs(TempDir);
 
 impl Sysfs {
@@ -74,12 +74,12 @@ impl Sysfs {
         Krbd::with_roots(self.path("sys"), self.path("dev"), self.path("run"))
     }
 
-    /// A path in the folder.
+    /// A path in the directory.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
     }
 
-    /// Gives a file below `/sys` this text.
+    /// Writes a file below `/sys`.
     pub(super) fn write(&self, path: &str, text: &str) {
         let path = self.path("sys").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -99,9 +99,9 @@ impl Sysfs {
         }
     }
 
-    /// Shows a mapping of `pool/disk`, with what `differs`.
-    pub(super) fn map(&self, number: u32, differs: &[(&str, &str)]) {
-        for (name, value) in ATTRIBUTES.iter().chain(differs) {
+    /// Adds a mapping of `pool/disk`; `changed` replaces attributes.
+    pub(super) fn map(&self, number: u32, changed: &[(&str, &str)]) {
+        for (name, value) in ATTRIBUTES.iter().chain(changed) {
             self.write(
                 &format!("bus/rbd/devices/{number}/{name}"),
                 &format!("{value}\n"),

@@ -3,18 +3,18 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use super::standin::{Connection, Sysfs};
+use super::sim::{Connection, Sysfs};
 use super::*;
 
 #[test]
-fn where_nothing_is_connected_nothing_is_found() {
+fn a_host_without_connections_has_no_devices() {
     let sysfs = Sysfs::new();
     assert_eq!(sysfs.nbd().find("volume").unwrap(), None);
     assert_eq!(sysfs.nbd().devices().unwrap(), []);
 }
 
 #[test]
-fn a_device_is_found_by_its_identifier_with_all_that_sysfs_shows() {
+fn find_returns_a_device_by_its_identifier() {
     let sysfs = Sysfs::new();
     let connection = Connection::new();
     let number = sysfs.connect(64, None);
@@ -38,7 +38,7 @@ fn a_device_is_found_by_its_identifier_with_all_that_sysfs_shows() {
 }
 
 #[test]
-fn a_record_never_leads_to_a_connection_that_came_after_its_own() {
+fn a_record_of_an_earlier_connection_is_ignored() {
     let sysfs = Sysfs::new();
     let record = Connection::new().record(64, Some(sysfs.connect(64, None)));
     sysfs.records().write(&record).unwrap();
@@ -51,7 +51,7 @@ fn a_record_never_leads_to_a_connection_that_came_after_its_own() {
 }
 
 #[test]
-fn a_record_of_another_boot_leads_nowhere() {
+fn a_record_of_another_boot_is_ignored() {
     let sysfs = Sysfs::new();
     let mut record = Connection::new().record(64, Some(sysfs.connect(64, None)));
     record.boot_id = "0fd66a5f-0000-4000-8000-000000000000".to_owned();
@@ -60,7 +60,7 @@ fn a_record_of_another_boot_leads_nowhere() {
 }
 
 #[test]
-fn what_the_kernel_says_counts_more_than_a_record() {
+fn the_identifier_of_the_kernel_overrides_that_of_a_record() {
     let sysfs = Sysfs::new();
     let number = sysfs.connect(64, Some("smblock:other"));
     let record = Connection::new().record(64, Some(number));
@@ -71,7 +71,7 @@ fn what_the_kernel_says_counts_more_than_a_record() {
 }
 
 #[test]
-fn a_device_that_another_program_connected_is_none_of_ours() {
+fn a_device_of_another_program_is_not_listed() {
     let sysfs = Sysfs::new();
     sysfs.connect(0, None);
     sysfs.connect(64, Some("volume"));
@@ -79,13 +79,13 @@ fn a_device_that_another_program_connected_is_none_of_ours() {
 }
 
 #[test]
-fn a_connection_left_by_a_killed_process_is_found_while_only_the_kernel_can_hold_it() {
+fn the_connection_of_a_killed_process_is_found() {
     let sysfs = Sysfs::new();
     let connection = Connection::new();
     sysfs.connect(64, None);
     let mut record = connection.record(64, None);
     sysfs.records().write(&record).unwrap();
-    // The process that asks the kernel lives: the device may yet be another program's.
+    // The process that connects lives: another program may have connected the device.
     assert_eq!(sysfs.nbd().find("volume").unwrap(), None);
 
     record.owner = dead_process();
@@ -115,7 +115,7 @@ fn dead_process() -> record::Owner {
 }
 
 #[test]
-fn a_device_that_sysfs_shows_in_an_unknown_form_is_an_error() {
+fn a_device_in_an_unknown_form_is_an_error() {
     let sysfs = Sysfs::new();
     sysfs.connect(64, Some("smblock:volume"));
     fs::write(sysfs.path("sys/block/nbd64/size"), "many\n").unwrap();

@@ -10,7 +10,7 @@ const LIMIT: Duration = Duration::from_millis(300);
 const SIZE: u64 = 1 << 20;
 const FLAGS: u16 = HAS_FLAGS | SEND_FLUSH;
 
-/// A server for one client; what it does with it is the test's.
+/// A server for one client, whose behaviour the test gives.
 struct Server<T> {
     address: SocketAddr,
     thread: JoinHandle<T>,
@@ -25,21 +25,21 @@ impl<T: Send + 'static> Server<T> {
         }
     }
 
-    fn ask(&self, name: &str) -> Result<(TcpStream, Export), Error> {
+    fn negotiate(&self, name: &str) -> Result<(TcpStream, Export), Error> {
         negotiate(self.address, name, LIMIT, Deadline::after(LIMIT))
     }
 
     fn refusal(&self) -> Error {
-        self.ask("disk").unwrap_err()
+        self.negotiate("disk").unwrap_err()
     }
 }
 
 fn greet(client: &mut TcpStream, flags: u16) -> u32 {
     client.write_all(b"NBDMAGICIHAVEOPT").unwrap();
     client.write_all(&flags.to_be_bytes()).unwrap();
-    let mut answer = [0; 4];
-    client.read_exact(&mut answer).unwrap();
-    u32::from_be_bytes(answer)
+    let mut flags = [0; 4];
+    client.read_exact(&mut flags).unwrap();
+    u32::from_be_bytes(flags)
 }
 
 /// The option a client sends, and its data.
@@ -71,7 +71,7 @@ fn info_export() -> Vec<u8> {
 }
 
 #[test]
-fn a_server_that_knows_go_gives_size_flags_and_its_least_request() {
+fn a_server_with_option_go_sends_size_flags_and_smallest_request() {
     let server = Server::new(|mut client| {
         assert_eq!(greet(&mut client, 3), 3);
         let (kind, data) = option(&mut client);
@@ -88,7 +88,7 @@ fn a_server_that_knows_go_gives_size_flags_and_its_least_request() {
         reply(&mut client, OPT_GO, REP_ACK, &[]);
         client.write_all(b"first reply").unwrap();
     });
-    let (mut stream, found) = server.ask("disk").unwrap();
+    let (mut stream, found) = server.negotiate("disk").unwrap();
     server.thread.join().unwrap();
     let expected = Export {
         size: SIZE,
@@ -98,11 +98,11 @@ fn a_server_that_knows_go_gives_size_flags_and_its_least_request() {
     assert_eq!(found, expected);
     let mut rest = String::new();
     stream.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "first reply", "what follows is the kernel's to read");
+    assert_eq!(rest, "first reply", "the handshake read too much");
 }
 
 #[test]
-fn a_server_that_knows_export_name_alone_is_asked_that_way() {
+fn a_server_without_option_go_gets_option_export_name() {
     for (flags, zeroes) in [
         (FIXED_NEWSTYLE | NO_ZEROES, 0),
         (FIXED_NEWSTYLE, ZEROES),
@@ -119,7 +119,7 @@ fn a_server_that_knows_export_name_alone_is_asked_that_way() {
             client.write_all(&vec![0; zeroes]).unwrap();
             client.write_all(b"first reply").unwrap();
         });
-        let (mut stream, found) = server.ask("").unwrap();
+        let (mut stream, found) = server.negotiate("").unwrap();
         server.thread.join().unwrap();
         assert_eq!((found.size, found.least_request), (SIZE, None));
         let mut rest = String::new();
@@ -129,14 +129,14 @@ fn a_server_that_knows_export_name_alone_is_asked_that_way() {
 }
 
 #[test]
-fn the_kernel_gets_a_connection_without_delays_and_without_the_handshakes_timeouts() {
+fn the_kernel_gets_a_stream_without_delays_and_timeouts() {
     let server = Server::new(|mut client| {
         greet(&mut client, 3);
         option(&mut client);
         reply(&mut client, OPT_GO, REP_INFO, &info_export());
         reply(&mut client, OPT_GO, REP_ACK, &[]);
     });
-    let (stream, _) = server.ask("disk").unwrap();
+    let (stream, _) = server.negotiate("disk").unwrap();
     server.thread.join().unwrap();
     assert!(stream.nodelay().unwrap());
     assert_eq!(stream.read_timeout().unwrap(), None);
@@ -144,7 +144,7 @@ fn the_kernel_gets_a_connection_without_delays_and_without_the_handshakes_timeou
 }
 
 #[test]
-fn a_server_that_says_nothing_costs_the_deadline_and_no_more() {
+fn a_server_that_sends_nothing_fails_at_the_deadline() {
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let server = Server::new(move |_client| wait.recv().is_err());
     let started = Instant::now();
@@ -159,7 +159,7 @@ fn a_server_that_says_nothing_costs_the_deadline_and_no_more() {
 }
 
 #[test]
-fn a_server_that_sends_a_byte_now_and_then_costs_the_deadline_too() {
+fn a_server_that_sends_too_slowly_fails_at_the_deadline() {
     let server = Server::new(|mut client| {
         let slow = b"NBDMAGICIHAVEOPT";
         slow.iter().all(|byte| {
@@ -173,7 +173,7 @@ fn a_server_that_sends_a_byte_now_and_then_costs_the_deadline_too() {
 }
 
 #[test]
-fn nothing_that_listens_is_an_error_with_the_address() {
+fn the_error_without_a_server_has_the_address() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -183,11 +183,11 @@ fn nothing_that_listens_is_an_error_with_the_address() {
 }
 
 #[test]
-fn what_is_no_nbd_server_is_told_by_its_first_words() {
+fn a_program_that_is_no_nbd_server_is_refused() {
     let server = Server::new(|mut client| client.write_all(b"HTTP/1.1 400 Bad\r\n\r\n").unwrap());
     let message = server.refusal().to_string();
     assert!(message.contains("HTTP/1.1"), "{message}");
-    assert!(message.contains("another program"), "{message}");
+    assert!(message.contains("Another program"), "{message}");
 
     let old = Server::new(|mut client| {
         let magic = 0x0000_4202_8186_1253_u64.to_be_bytes();
@@ -198,7 +198,7 @@ fn what_is_no_nbd_server_is_told_by_its_first_words() {
 }
 
 #[test]
-fn a_server_that_hangs_up_in_the_middle_is_an_error() {
+fn a_server_that_closes_the_connection_early_is_an_error() {
     let server = Server::new(|mut client| client.write_all(b"NBDMAGICIHAV").unwrap());
     let error = server.refusal();
     assert!(matches!(error, Error::NbdServer { .. }), "{error}");
@@ -206,17 +206,17 @@ fn a_server_that_hangs_up_in_the_middle_is_an_error() {
 }
 
 #[test]
-fn a_server_without_that_export_is_an_error_with_its_name() {
-    let hangs_up = Server::new(|mut client| {
+fn the_error_of_a_missing_export_has_its_name() {
+    let closes = Server::new(|mut client| {
         greet(&mut client, 0);
         option(&mut client);
     });
-    let says_so = Server::new(|mut client| {
+    let replies = Server::new(|mut client| {
         greet(&mut client, 3);
         option(&mut client);
         reply(&mut client, OPT_GO, 0x8000_0006, b"no such disk");
     });
-    for server in [hangs_up, says_so] {
+    for server in [closes, replies] {
         let error = server.refusal();
         assert_eq!(error.errno(), 2, "{error}");
         assert!(error.to_string().contains("\"disk\""), "{error}");
@@ -224,7 +224,7 @@ fn a_server_without_that_export_is_an_error_with_its_name() {
 }
 
 #[test]
-fn a_refusal_is_told_in_the_servers_words() {
+fn the_error_quotes_the_refusal_of_the_server() {
     let server = Server::new(|mut client| {
         greet(&mut client, 3);
         option(&mut client);
@@ -236,20 +236,20 @@ fn a_refusal_is_told_in_the_servers_words() {
 }
 
 #[test]
-fn an_answer_that_is_not_nbd_is_refused_before_it_is_read_to_its_end() {
-    type Answer = fn(&mut TcpStream);
-    let answers: [Answer; 3] = [
+fn a_reply_that_is_not_nbd_is_an_error() {
+    type Reply = fn(&mut TcpStream);
+    let replies: [Reply; 3] = [
         |client| client.write_all(&[0xff; 20]).unwrap(),
         |client| reply(client, OPT_EXPORT_NAME, REP_ACK, &[]),
         |client| {
             reply(client, OPT_GO, REP_ACK, &[]);
         },
     ];
-    for answer in answers {
+    for send in replies {
         let server = Server::new(move |mut client| {
             greet(&mut client, 3);
             option(&mut client);
-            answer(&mut client);
+            send(&mut client);
             client
         });
         let error = server.refusal();
@@ -258,7 +258,7 @@ fn an_answer_that_is_not_nbd_is_refused_before_it_is_read_to_its_end() {
 }
 
 #[test]
-fn a_server_that_gives_no_flags_is_refused() {
+fn a_server_that_sends_invalid_flags_is_refused() {
     let server = Server::new(|mut client| {
         greet(&mut client, 2);
         option(&mut client);

@@ -1,27 +1,27 @@
-//! What the kernel is given to reach a cluster: its monitors, and the key.
+//! The connection of the kernel to a cluster: its monitors, and the key.
 
 use std::fs;
 use std::net::TcpListener;
 
 use hostdev::{Krbd, SecretString};
 
-use crate::lab::Lab;
-use crate::DEADLINE;
+use crate::cluster::Cluster;
+use crate::krbd::DEADLINE;
 
 #[test]
-fn the_kernel_takes_a_key_of_type_1_and_refuses_one_of_type_2() {
-    let Some(lab) = Lab::from_environment() else {
+fn the_kernel_accepts_a_key_of_type_1_and_refuses_one_of_type_2() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
     krbd.load_module(DEADLINE).unwrap();
-    let key = SecretString::from(lab.key());
-    krbd.try_key(&lab.user, &key, DEADLINE).unwrap();
+    let key = SecretString::from(cluster.key());
+    krbd.try_key(&cluster.user, &key, DEADLINE).unwrap();
     let keys = fs::read_to_string("/proc/keys").unwrap();
     assert!(!keys.contains("smblock-check"), "{keys}");
     // Type 2, no time, 32 bytes.
     let key = SecretString::from("AgAAAAAAAAAAACAABwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=");
-    let tried = krbd.try_key(&lab.user, &key, DEADLINE);
+    let tried = krbd.try_key(&cluster.user, &key, DEADLINE);
     if has_keys_of_type_2() {
         return tried.unwrap();
     }
@@ -32,7 +32,7 @@ fn the_kernel_takes_a_key_of_type_1_and_refuses_one_of_type_2() {
     let message = error.to_string();
     assert!(message.contains("key of type 1"), "{message}");
     assert!(message.contains("--key-type aes"), "{message}");
-    let mut request = lab.request(&lab.nameless());
+    let mut request = cluster.request(&cluster.nameless());
     request.key = key;
     let refused = krbd.map(&request).unwrap_err();
     assert_eq!(refused.to_string(), message);
@@ -45,15 +45,15 @@ fn has_keys_of_type_2() -> bool {
 }
 
 #[test]
-fn a_monitor_that_is_away_keeps_no_image_from_being_mapped() {
-    let Some(lab) = Lab::from_environment() else {
+fn an_image_is_mapped_although_a_monitor_is_down() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let image = lab.create("away", &[]);
+    let image = cluster.create("away", &[]);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut request = lab.request(&image);
-    // A client of its own: the shared one has found its monitor already.
+    let mut request = cluster.request(&image);
+    // A new client: the shared one is already connected to its monitor.
     request.noshare = true;
     let away = [
         silent.local_addr().unwrap().to_string(),
@@ -65,13 +65,13 @@ fn a_monitor_that_is_away_keeps_no_image_from_being_mapped() {
 }
 
 #[test]
-fn addresses_of_ipv6_are_read_by_the_kernel() {
-    let Some(lab) = Lab::from_environment() else {
+fn the_kernel_reads_ipv6_addresses() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let image = lab.create("ipv6", &[]);
-    let mut request = lab.request(&image);
+    let image = cluster.create("ipv6", &[]);
+    let mut request = cluster.request(&image);
     request.noshare = true;
     request.monitors.insert(0, "[fd00::1]:6789".to_owned());
     let mapping = krbd.map(&request).unwrap();

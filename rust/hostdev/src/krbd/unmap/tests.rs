@@ -5,7 +5,7 @@ use std::time::Instant;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::super::standin::Sysfs;
+use super::super::sim::Sysfs;
 use super::*;
 
 const LIMIT: Duration = Duration::from_millis(300);
@@ -16,7 +16,7 @@ fn mapped(sysfs: &Sysfs) -> Mapping {
 }
 
 #[test]
-fn a_mapping_is_taken_away_by_its_number() {
+fn unmap_writes_the_device_number() {
     let sysfs = Sysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.krbd().unmap(&mapping, LIMIT).unwrap();
@@ -25,7 +25,7 @@ fn a_mapping_is_taken_away_by_its_number() {
 }
 
 #[test]
-fn a_kernel_without_single_major_takes_the_plain_command() {
+fn unmap_uses_the_plain_command_without_single_major() {
     let sysfs = Sysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.remove("bus/rbd/remove_single_major");
@@ -34,7 +34,7 @@ fn a_kernel_without_single_major_takes_the_plain_command() {
 }
 
 #[test]
-fn a_mapping_that_is_gone_is_a_success_and_its_numbers_next_owner_is_left_alone() {
+fn unmap_of_a_gone_mapping_succeeds_and_unmaps_no_other_image() {
     let sysfs = Sysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.map(7, &[("image_id", "fedcba987654")]);
@@ -45,11 +45,11 @@ fn a_mapping_that_is_gone_is_a_success_and_its_numbers_next_owner_is_left_alone(
 }
 
 #[test]
-fn a_kernel_that_does_not_answer_costs_the_deadline_and_no_more() {
+fn unmap_fails_at_the_deadline_if_the_kernel_hangs() {
     let sysfs = Sysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.remove("bus/rbd/remove_single_major");
-    // Nobody reads from it: opening it for writing blocks for ever.
+    // No process reads from it: open for writing blocks without end.
     let silent = sysfs.path("sys/bus/rbd/remove_single_major");
     mkfifo(&silent, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     let started = Instant::now();
@@ -60,7 +60,7 @@ fn a_kernel_that_does_not_answer_costs_the_deadline_and_no_more() {
 }
 
 #[test]
-fn a_refusal_names_the_file_and_is_not_taken_for_success() {
+fn the_error_of_a_refused_unmap_names_the_file() {
     let sysfs = Sysfs::new();
     let mapping = mapped(&sysfs);
     for file in ["remove", "remove_single_major"] {
@@ -71,7 +71,7 @@ fn a_refusal_names_the_file_and_is_not_taken_for_success() {
 }
 
 #[test]
-fn those_who_have_a_device_open_are_found() {
+fn openers_lists_holders_and_processes() {
     let sysfs = Sysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.write("block/rbd7/holders/dm-3/dev", "253:3\n");

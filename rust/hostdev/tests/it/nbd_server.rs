@@ -1,5 +1,5 @@
-//! An NBD server for one client at a time that keeps its disk in memory: fixed newstyle with
-//! `NBD_OPT_EXPORT_NAME` alone, and flush.
+//! An NBD server with a disk in memory, for one client at a time. It supports fixed newstyle with
+//! `NBD_OPT_EXPORT_NAME` only, and flush.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ const WRITE: u16 = 1;
 const DISCONNECT: u16 = 2;
 const FLUSH: u16 = 3;
 
-/// The server. It ends with its client's connection cut when it is dropped.
+/// The server. When it is dropped, it closes its client's connection and ends.
 pub struct Server {
     pub address: SocketAddr,
     disk: Arc<Disk>,
@@ -31,7 +31,7 @@ struct Disk {
     client: Mutex<Option<TcpStream>>,
     requests: AtomicUsize,
     flushes: AtomicUsize,
-    farewells: AtomicUsize,
+    disconnects: AtomicUsize,
     hangs: AtomicBool,
     over: AtomicBool,
 }
@@ -53,34 +53,34 @@ impl Server {
                 if disk.over.load(Ordering::SeqCst) {
                     return;
                 }
-                // However a client leaves, the next one is served.
+                // An error of one client does not end the server.
                 let _ = disk.serve(client.unwrap());
             }
         });
         server
     }
 
-    /// How many requests have come.
+    /// The number of received requests.
     pub fn requests(&self) -> usize {
         self.disk.requests.load(Ordering::SeqCst)
     }
 
-    /// How many flushes it has carried out.
+    /// The number of completed flushes.
     pub fn flushes(&self) -> usize {
         self.disk.flushes.load(Ordering::SeqCst)
     }
 
-    /// How many clients have said goodbye.
-    pub fn farewells(&self) -> usize {
-        self.disk.farewells.load(Ordering::SeqCst)
+    /// The number of clients that disconnected.
+    pub fn disconnects(&self) -> usize {
+        self.disk.disconnects.load(Ordering::SeqCst)
     }
 
-    /// What the disk holds there.
-    pub fn holds(&self, offset: usize, length: usize) -> Vec<u8> {
+    /// The data of the disk.
+    pub fn data(&self, offset: usize, length: usize) -> Vec<u8> {
         self.disk.data.lock().unwrap()[offset..offset + length].to_vec()
     }
 
-    /// From now on it answers nothing.
+    /// Stops all replies.
     pub fn hang(&self) {
         self.disk.hangs.store(true, Ordering::SeqCst);
     }
@@ -121,7 +121,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Serves one request; whether more may follow.
+    /// Serves one request. Returns whether more may follow.
     fn request(&self, client: &mut TcpStream) -> io::Result<bool> {
         bytes::<6>(client)?;
         let command = u16::from_be_bytes(bytes(client)?);
@@ -141,7 +141,7 @@ impl Disk {
                 self.flushes.fetch_add(1, Ordering::SeqCst);
             }
             DISCONNECT => {
-                self.farewells.fetch_add(1, Ordering::SeqCst);
+                self.disconnects.fetch_add(1, Ordering::SeqCst);
                 return Ok(false);
             }
             other => panic!("the kernel sent command {other}, which was not offered"),

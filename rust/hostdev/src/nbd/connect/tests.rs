@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::handshake::{HAS_FLAGS, READ_ONLY, SEND_FLUSH};
-use super::super::standin::{Connection, Sysfs};
+use super::super::sim::{Connection, Sysfs};
 use super::*;
 
 const EXPORT: Export = Export {
@@ -26,7 +26,7 @@ fn some_request() -> ConnectRequest {
 }
 
 #[test]
-fn an_export_is_passed_on_with_the_servers_flags_and_as_read_only_when_asked() {
+fn the_kernel_gets_the_flags_of_the_server_and_of_the_request() {
     let mut request = some_request();
     assert_eq!(request.check(&EXPORT).unwrap(), EXPORT.flags);
     request.read_only = true;
@@ -36,7 +36,7 @@ fn an_export_is_passed_on_with_the_servers_flags_and_as_read_only_when_asked() {
 }
 
 #[test]
-fn an_export_of_another_size_is_refused_with_both_sizes() {
+fn the_error_of_a_wrong_size_has_both_sizes() {
     let mut request = some_request();
     request.size = Some(EXPORT.size * 2);
     let message = request.check(&EXPORT).unwrap_err().to_string();
@@ -46,7 +46,7 @@ fn an_export_of_another_size_is_refused_with_both_sizes() {
 }
 
 #[test]
-fn an_export_that_cannot_be_a_disk_is_refused() {
+fn an_export_with_an_unsupported_size_is_refused() {
     let mut request = some_request();
     request.size = None;
     let exports = [
@@ -67,7 +67,7 @@ fn an_export_that_cannot_be_a_disk_is_refused() {
 }
 
 #[test]
-fn an_export_for_reading_only_is_not_connected_for_writing() {
+fn a_read_only_export_is_refused_for_a_writable_request() {
     let mut request = some_request();
     let export = Export {
         flags: EXPORT.flags | READ_ONLY,
@@ -79,7 +79,7 @@ fn an_export_for_reading_only_is_not_connected_for_writing() {
 }
 
 #[test]
-fn a_server_without_flush_is_not_written_to() {
+fn a_server_without_flush_is_refused_for_a_writable_request() {
     let mut request = some_request();
     let export = Export {
         flags: HAS_FLAGS,
@@ -91,7 +91,7 @@ fn a_server_without_flush_is_not_written_to() {
 }
 
 #[test]
-fn only_a_device_that_is_just_what_is_asked_for_serves() {
+fn only_a_device_that_fulfils_the_request_serves_it() {
     let sysfs = Sysfs::new();
     let connection = Connection::new();
     let record = connection.record(64, Some(sysfs.connect(64, None)));
@@ -124,11 +124,11 @@ fn only_a_device_that_is_just_what_is_asked_for_serves() {
         assert!(!serves(&other), "{other:?}");
     }
     drop(connection);
-    assert!(!serves(&request), "a dead device serves nobody");
+    assert!(!serves(&request), "a dead device serves a request");
 }
 
 #[test]
-fn an_identifier_that_is_no_word_is_refused_before_anything_is_done() {
+fn connect_refuses_an_invalid_identifier() {
     let sysfs = Sysfs::new();
     let mut request = some_request();
     request.identifier = "../volume".to_owned();
@@ -138,7 +138,7 @@ fn an_identifier_that_is_no_word_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn a_free_index_is_one_that_nobody_is_connected_to_and_not_among_the_first() {
+fn a_free_index_is_not_connected_and_not_below_64() {
     let sysfs = Sysfs::new();
     let nbd = sysfs.nbd();
     assert_eq!(nbd.free_index(0).unwrap(), FIRST);

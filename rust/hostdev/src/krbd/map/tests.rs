@@ -5,13 +5,13 @@ use std::fs;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
-use super::super::standin::{request, Sysfs};
+use super::super::sim::{request, Sysfs};
 use super::*;
 
 type Spoil = fn(&mut MapRequest);
 
 #[test]
-fn the_kernel_is_told_where_as_whom_and_what_but_never_the_key() {
+fn the_map_command_has_all_options_but_no_key() {
     let mut request = request();
     let command = request.command(request.noshare).unwrap();
     assert_eq!(
@@ -33,7 +33,7 @@ fn the_kernel_is_told_where_as_whom_and_what_but_never_the_key() {
 }
 
 #[test]
-fn the_protocol_v1_is_asked_for_by_no_option_and_v2_by_its_mode() {
+fn the_map_command_has_ms_mode_for_protocol_v2_only() {
     let mut request = request();
     let legacy = request.command(false).unwrap();
     assert!(!legacy.contains("ms_mode"), "{legacy}");
@@ -51,7 +51,7 @@ fn the_protocol_v1_is_asked_for_by_no_option_and_v2_by_its_mode() {
 }
 
 #[test]
-fn the_kernel_gets_no_more_monitors_than_it_takes() {
+fn the_map_command_has_at_most_31_monitors() {
     let mut request = request();
     request.monitors = (0..40).map(|n| format!("10.0.0.{n}:6789")).collect();
     let command = request.command(false).unwrap();
@@ -60,13 +60,13 @@ fn the_kernel_gets_no_more_monitors_than_it_takes() {
 }
 
 #[test]
-fn a_request_does_not_show_its_key() {
+fn the_debug_text_of_a_request_hides_its_key() {
     let request = request();
     assert!(!format!("{request:?}").contains(request.key.expose_secret()));
 }
 
 #[test]
-fn the_deadline_does_not_decide_which_kernel_client_serves() {
+fn the_map_command_does_not_depend_on_the_deadline() {
     let mut patient = request();
     patient.deadline *= 100;
     assert_eq!(
@@ -77,7 +77,7 @@ fn the_deadline_does_not_decide_which_kernel_client_serves() {
 
 proptest! {
     #[test]
-    fn names_reach_the_kernel_as_they_are_or_not_at_all(
+    fn the_kernel_reads_each_accepted_name_unchanged(
         pool in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
         image in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
         user in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
@@ -89,7 +89,7 @@ proptest! {
         request.user = user.clone();
         request.image.namespace = namespace.clone();
         if let Ok(command) = request.command(request.noshare) {
-            // As the kernel takes it apart: at white space, then at commas.
+            // The kernel splits at white space, then at commas.
             let words: Vec<&str> = command.split_whitespace().collect();
             prop_assert_eq!(&words[2..], &[&pool, &image, "-"]);
             let options: Vec<&str> = words[1].split(',').collect();
@@ -100,7 +100,7 @@ proptest! {
 }
 
 #[test]
-fn what_the_kernel_would_misread_is_refused_before_anything_is_done() {
+fn a_value_that_the_kernel_would_misread_is_refused() {
     let sysfs = Sysfs::new();
     let spoil: [(&str, Spoil); 9] = [
         ("monitor address", |request| {
@@ -139,7 +139,7 @@ fn what_the_kernel_would_misread_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn a_mapping_that_allows_what_is_asked_is_used_and_one_that_does_not_is_replaced() {
+fn a_read_only_mapping_is_replaced_for_a_writable_request() {
     let sysfs = Sysfs::new();
     sysfs.map(0, &[]);
     sysfs.map(1, &[]);
@@ -168,7 +168,7 @@ fn a_mapping_that_allows_what_is_asked_is_used_and_one_that_does_not_is_replaced
 }
 
 #[test]
-fn a_label_finds_its_own_device_until_the_number_is_another_devices() {
+fn a_label_is_invalid_when_its_device_number_is_reused() {
     let sysfs = Sysfs::new();
     let krbd = sysfs.krbd();
     sysfs.map(0, &[]);
@@ -188,7 +188,7 @@ fn a_label_finds_its_own_device_until_the_number_is_another_devices() {
 }
 
 #[test]
-fn a_damaged_label_is_none() {
+fn a_damaged_label_counts_as_missing() {
     let sysfs = Sysfs::new();
     let krbd = sysfs.krbd();
     sysfs.map(0, &[]);
@@ -198,7 +198,7 @@ fn a_damaged_label_is_none() {
 }
 
 #[test]
-fn processes_of_smblock_take_turns() {
+fn the_lock_is_held_by_one_process_at_a_time() {
     let sysfs = Sysfs::new();
     let (krbd, soon) = (sysfs.krbd(), Duration::from_millis(50));
     let held = krbd.lock(Deadline::after(soon), soon).unwrap();
@@ -215,12 +215,12 @@ fn processes_of_smblock_take_turns() {
 }
 
 #[test]
-fn a_new_device_is_known_by_name_only_among_those_that_came_with_the_map() {
+fn only_a_device_that_appeared_during_the_map_is_found_by_name() {
     let sysfs = Sysfs::new();
     sysfs.map(0, &[("image_id", "fedcba987654")]);
     sysfs.map(1, &[]);
     let before = sysfs.krbd().mappings().unwrap();
-    // Another image's map, this one's, and a number that went from one image to another.
+    // A map of another image, a map of this one, and a number that another image has now.
     sysfs.map(2, &[("name", "other")]);
     sysfs.map(3, &[("image_id", "102210221022")]);
     sysfs.map(1, &[("image_id", "abcdefabcdef")]);
@@ -230,7 +230,7 @@ fn a_new_device_is_known_by_name_only_among_those_that_came_with_the_map() {
 }
 
 #[test]
-fn a_name_that_leads_to_another_image_leaves_nothing_mapped() {
+fn a_mapping_of_another_image_is_removed() {
     let sysfs = Sysfs::new();
     sysfs.map(3, &[("image_id", "102210221022")]);
     let end = Deadline::after(Duration::from_secs(5));

@@ -1,11 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::standin::{key, Sysfs};
+use super::super::sim::{key, Sysfs};
 use super::super::Module;
 use super::*;
 
 #[test]
-fn a_mapping_is_read_in_full() {
+fn a_mapping_has_all_attributes_of_sysfs() {
     let sysfs = Sysfs::new();
     sysfs.map(7, &[]);
     let expected = Mapping {
@@ -27,7 +27,7 @@ fn a_mapping_is_read_in_full() {
 }
 
 #[test]
-fn a_snapshot_in_a_namespace_is_another_identity_and_another_name() {
+fn a_snapshot_in_a_namespace_has_its_own_identity_and_name() {
     let sysfs = Sysfs::new();
     sysfs.map(0, &[]);
     sysfs.map(
@@ -50,7 +50,7 @@ fn a_snapshot_in_a_namespace_is_another_identity_and_another_name() {
 }
 
 #[test]
-fn images_are_told_apart_by_identity_where_their_names_are_equal() {
+fn find_distinguishes_images_of_one_name_by_identity() {
     let sysfs = Sysfs::new();
     sysfs.map(10, &[]);
     sysfs.map(2, &[("image_id", "fedcba987654")]);
@@ -73,7 +73,7 @@ fn images_are_told_apart_by_identity_where_their_names_are_equal() {
 }
 
 #[test]
-fn a_kernel_that_knows_no_namespaces_has_everything_in_the_default_one() {
+fn a_kernel_without_namespaces_maps_from_the_default_namespace() {
     let sysfs = Sysfs::new();
     sysfs.map(0, &[]);
     sysfs.remove("bus/rbd/devices/0/pool_ns");
@@ -81,7 +81,7 @@ fn a_kernel_that_knows_no_namespaces_has_everything_in_the_default_one() {
 }
 
 #[test]
-fn a_mapping_that_comes_or_goes_is_left_out_and_the_others_are_not() {
+fn an_incomplete_mapping_is_omitted_from_the_list() {
     let sysfs = Sysfs::new();
     sysfs.map(0, &[]);
     sysfs.map(1, &[]);
@@ -90,7 +90,7 @@ fn a_mapping_that_comes_or_goes_is_left_out_and_the_others_are_not() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_an_error_and_never_a_shorter_list() {
+fn a_mapping_in_an_unknown_form_is_an_error() {
     for (attribute, text) in [
         ("size", "large"),
         ("client_id", "4123"),
@@ -116,7 +116,7 @@ fn what_cannot_be_understood_is_an_error_and_never_a_shorter_list() {
 }
 
 #[test]
-fn without_the_module_nothing_is_mapped_and_the_check_says_why() {
+fn the_kernel_check_shows_a_missing_module() {
     let sysfs = Sysfs::new();
     sysfs.remove("bus/rbd");
     let krbd = sysfs.krbd();
@@ -128,7 +128,7 @@ fn without_the_module_nothing_is_mapped_and_the_check_says_why() {
 }
 
 #[test]
-fn a_module_too_old_to_tell_its_features_is_told_from_one_that_is_not_loaded() {
+fn a_loaded_module_may_lack_the_list_of_features() {
     let sysfs = Sysfs::new();
     let facts = sysfs.krbd().check_kernel().unwrap();
     assert_eq!(

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::standin::{Connection, Sysfs};
+use super::super::sim::{Connection, Sysfs};
 use super::*;
 
 #[test]
-fn a_record_is_read_back_as_it_was_written_and_replaced_as_a_whole() {
+fn a_record_is_written_replaced_and_removed() {
     let sysfs = Sysfs::new();
     let records = sysfs.records();
     assert_eq!(records.all().unwrap(), []);
@@ -20,7 +20,7 @@ fn a_record_is_read_back_as_it_was_written_and_replaced_as_a_whole() {
 }
 
 #[test]
-fn what_a_process_left_that_was_killed_while_writing_means_nothing_and_goes_with_the_record() {
+fn the_temporary_file_of_a_killed_writer_is_removed_with_the_record() {
     let sysfs = Sysfs::new();
     let records = sysfs.records();
     records
@@ -33,7 +33,7 @@ fn what_a_process_left_that_was_killed_while_writing_means_nothing_and_goes_with
 }
 
 #[test]
-fn a_record_that_cannot_be_read_is_an_error_that_names_the_file() {
+fn the_error_of_a_damaged_record_names_the_file() {
     let sysfs = Sysfs::new();
     fs::create_dir(sysfs.path("run")).unwrap();
     fs::write(sysfs.path("run/volume.json"), "{}").unwrap();
@@ -42,7 +42,7 @@ fn a_record_that_cannot_be_read_is_an_error_that_names_the_file() {
 }
 
 #[test]
-fn only_root_may_read_the_records() {
+fn only_root_can_read_the_records() {
     use std::os::unix::fs::PermissionsExt;
     let sysfs = Sysfs::new();
     let record = Connection::new().record(64, None);
@@ -68,7 +68,7 @@ fn a_connection_is_up_until_one_side_ends_it() {
 }
 
 #[test]
-fn an_identifier_is_a_plain_word() {
+fn an_identifier_has_only_letters_digits_and_hyphens() {
     check_identifier("0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9").unwrap();
     for wrong in ["", ".hidden", "a/b", "../up", "a b", &"x".repeat(65)] {
         let error = check_identifier(wrong).unwrap_err();

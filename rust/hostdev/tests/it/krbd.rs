@@ -1,14 +1,9 @@
-//! Promises kept by a real kernel and a real cluster.
+//! RBD images on a real kernel and a real cluster.
 //!
-//! Runs as root on a kernel with `rbd`. The cluster is named by the environment:
-//! `SMBLOCK_TEST_CEPH_CONF` (a ceph.conf for the `rbd` command, which makes the images and is the
-//! independent second client), `_MONITORS` (`ip:port,...`), `_MS_MODE`, `_FSID`, `_POOL`, `_POOL_ID`,
-//! and `_USER` and `_KEYFILE` (the cephx user that maps, and a file with its key in base64).
-//! Without them every test says so and is skipped.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-mod lab;
-mod reaching;
+//! The environment has the cluster: `SMBLOCK_TEST_CEPH_CONF` (a ceph.conf for the `rbd` command, which
+//! creates the images and is an independent second client), `_MONITORS` (`ip:port,...`), `_MS_MODE`,
+//! `_FSID`, `_POOL`, `_POOL_ID`, and `_USER` and `_KEYFILE` (the cephx user that maps, and a file with its
+//! key in base64).
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -18,28 +13,28 @@ use std::process::Command;
 use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
+use crate::cluster::{self, Cluster};
 use hostdev::{Error, Krbd, MapRequest, SecretString};
-use lab::Lab;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(2);
 const SILENT: &str = "SMBLOCK_TEST_SILENT_MONITOR";
 
 #[test]
-fn an_image_has_one_device_however_often_it_is_mapped() {
-    let Some(lab) = Lab::from_environment() else {
+fn repeated_maps_of_an_image_return_one_device() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let image = lab.create("again", &[]);
-    let request = lab.request(&image);
+    let image = cluster.create("again", &[]);
+    let request = cluster.request(&image);
     let first = krbd.map(&request).unwrap();
     assert!(fs::metadata(&first.device)
         .unwrap()
         .file_type()
         .is_block_device());
     assert_eq!(first.key, image.key);
-    assert_eq!((first.size, first.read_only), (lab::SIZE, false));
+    assert_eq!((first.size, first.read_only), (cluster::SIZE, false));
 
     let device = OpenOptions::new()
         .read(true)
@@ -67,37 +62,37 @@ fn an_image_has_one_device_however_often_it_is_mapped() {
 }
 
 #[test]
-fn the_key_is_nowhere_in_sysfs_and_nowhere_in_the_kernels_log() {
-    let Some(lab) = Lab::from_environment() else {
+fn the_key_is_neither_in_sysfs_nor_in_the_kernel_log() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let image = lab.create("secret", &[]);
-    let mapping = krbd.map(&lab.request(&image)).unwrap();
+    let image = cluster.create("secret", &[]);
+    let mapping = krbd.map(&cluster.request(&image)).unwrap();
     let shown = format!("/sys/bus/rbd/devices/{}/config_info", mapping.device_number);
     let shown = fs::read_to_string(shown).unwrap();
-    assert!(shown.contains(&lab.user), "{shown}");
-    assert!(!shown.contains(lab.key()), "the key is in config_info");
+    assert!(shown.contains(&cluster.user), "{shown}");
+    assert!(!shown.contains(cluster.key()), "the key is in config_info");
     let log = Command::new("dmesg").output().unwrap();
-    assert!(!String::from_utf8_lossy(&log.stdout).contains(lab.key()));
+    assert!(!String::from_utf8_lossy(&log.stdout).contains(cluster.key()));
     krbd.unmap(&mapping, DEADLINE).unwrap();
 }
 
 #[test]
-fn a_snapshot_is_read_only_and_beside_its_image() {
-    let Some(lab) = Lab::from_environment() else {
+fn a_snapshot_has_a_read_only_device_of_its_own() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let image = lab.create("snapped", &[]);
-    let snapshot = lab.snapshot(&image, "s1");
-    let head = krbd.map(&lab.request(&image)).unwrap();
-    let frozen = krbd.map(&lab.request(&snapshot)).unwrap();
+    let image = cluster.create("snapped", &[]);
+    let snapshot = cluster.snapshot(&image, "s1");
+    let head = krbd.map(&cluster.request(&image)).unwrap();
+    let frozen = krbd.map(&cluster.request(&snapshot)).unwrap();
     assert_ne!(head.device_number, frozen.device_number);
     assert!(frozen.read_only);
     assert_eq!(frozen.snap_name.as_deref(), Some("s1"));
-    assert_eq!(krbd.map(&lab.request(&snapshot)).unwrap(), frozen);
-    // Some kernels refuse to open it for writing, others to write.
+    assert_eq!(krbd.map(&cluster.request(&snapshot)).unwrap(), frozen);
+    // Some kernels refuse the open for writing, others the write.
     let refused = OpenOptions::new()
         .write(true)
         .open(&frozen.device)
@@ -113,17 +108,17 @@ fn a_snapshot_is_read_only_and_beside_its_image() {
 
 #[test]
 fn a_snapshot_has_a_device_for_each_label() {
-    let Some(lab) = Lab::from_environment() else {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let snapshot = lab.snapshot(&lab.create("labels", &[]), "s1");
+    let snapshot = cluster.snapshot(&cluster.create("labels", &[]), "s1");
     let labelled = |label: &str| MapRequest {
         label: Some(label.to_owned()),
-        ..lab.request(&snapshot)
+        ..cluster.request(&snapshot)
     };
-    // What a process leaves that is killed before it has written the label.
-    let unlabelled = krbd.map(&lab.request(&snapshot)).unwrap();
+    // A process that is killed before it writes the label leaves this.
+    let unlabelled = krbd.map(&cluster.request(&snapshot)).unwrap();
     let (two, one) = std::thread::scope(|scope| {
         let beside = scope.spawn(|| krbd.map(&labelled("one")).unwrap());
         (krbd.map(&labelled("two")).unwrap(), beside.join().unwrap())
@@ -143,13 +138,13 @@ fn a_snapshot_has_a_device_for_each_label() {
 }
 
 #[test]
-fn a_read_only_mapping_becomes_writable_when_asked_unless_it_is_in_use() {
-    let Some(lab) = Lab::from_environment() else {
+fn a_read_only_mapping_becomes_writable_if_it_is_not_in_use() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let image = lab.create("promoted", &[]);
-    let mut request = lab.request(&image);
+    let image = cluster.create("promoted", &[]);
+    let mut request = cluster.request(&image);
     request.read_only = true;
     let reader = krbd.map(&request).unwrap();
     assert!(reader.read_only);
@@ -169,19 +164,19 @@ fn a_read_only_mapping_becomes_writable_when_asked_unless_it_is_in_use() {
     assert_eq!(
         krbd.map(&request).unwrap(),
         writer,
-        "a writer serves a reader"
+        "a writable mapping serves a read-only request"
     );
     krbd.unmap(&writer, DEADLINE).unwrap();
 }
 
 #[test]
-fn an_open_device_stays_and_the_error_names_who_has_it_open() {
-    let Some(lab) = Lab::from_environment() else {
+fn an_open_device_stays_and_the_error_names_the_opener() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let image = lab.create("busy", &[]);
-    let mapping = krbd.map(&lab.request(&image)).unwrap();
+    let image = cluster.create("busy", &[]);
+    let mapping = krbd.map(&cluster.request(&image)).unwrap();
     let open = File::open(&mapping.device).unwrap();
     let error = krbd.unmap(&mapping, SOON).unwrap_err();
     eprintln!("{error}");
@@ -194,12 +189,12 @@ fn an_open_device_stays_and_the_error_names_who_has_it_open() {
 }
 
 #[test]
-fn a_wrong_key_is_refused_with_the_user_and_without_the_key() {
-    let Some(lab) = Lab::from_environment() else {
+fn the_error_of_a_wrong_key_has_the_user_but_no_key() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
-    let image = lab.create("refused", &[]);
-    let mut request = lab.request(&image);
+    let image = cluster.create("refused", &[]);
+    let mut request = cluster.request(&image);
     // The right form, type and length; another secret.
     let wrong = "AQAK7yxNeF+nHBAA0SgSdbs8IkJrxroDeJ6SwQ==";
     request.key = SecretString::from(wrong);
@@ -208,7 +203,7 @@ fn a_wrong_key_is_refused_with_the_user_and_without_the_key() {
     let message = error.to_string();
     assert!([1, 13].contains(&error.errno()), "{message}");
     assert!(
-        message.contains(&format!("client.{}", lab.user)),
+        message.contains(&format!("client.{}", cluster.user)),
         "{message}"
     );
     assert!(!message.contains(wrong), "{message}");
@@ -216,13 +211,13 @@ fn a_wrong_key_is_refused_with_the_user_and_without_the_key() {
 }
 
 #[test]
-fn silent_monitors_cost_the_deadline_and_do_not_hold_the_process() {
-    let Some(lab) = Lab::from_environment() else {
+fn a_map_with_silent_monitors_fails_at_the_deadline() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let limit = Duration::from_secs(3);
     if let Ok(address) = std::env::var(SILENT) {
-        let mut request = lab.request(&lab.nameless());
+        let mut request = cluster.request(&cluster.nameless());
         request.monitors = vec![address];
         request.deadline = limit;
         let started = Instant::now();
@@ -233,14 +228,14 @@ fn silent_monitors_cost_the_deadline_and_do_not_hold_the_process() {
         assert!(started.elapsed() < limit * 2, "{:?}", started.elapsed());
         return;
     }
-    // In a process of its own: the kernel goes on trying until that process ends.
+    // In a process of its own: the kernel keeps trying until that process ends.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let started = Instant::now();
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
-        .arg("silent_monitors_cost_the_deadline_and_do_not_hold_the_process")
+        .arg("krbd::a_map_with_silent_monitors_fails_at_the_deadline")
         .env(SILENT, silent.local_addr().unwrap().to_string())
-        .env(lab::NO_TURNS, "1")
+        .env(cluster::NO_LOCK, "1")
         .status()
         .unwrap();
     assert!(child.success());
@@ -248,42 +243,42 @@ fn silent_monitors_cost_the_deadline_and_do_not_hold_the_process() {
 }
 
 #[test]
-fn an_image_made_anew_under_an_old_name_is_never_taken_for_the_old_one() {
-    let Some(lab) = Lab::from_environment() else {
+fn a_new_image_with_an_old_name_gets_a_device_of_its_own() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let old = lab.create("anew", &[]);
-    let stale = krbd.map(&lab.request(&old)).unwrap();
-    lab.rbd(&["trash", "mv", &lab.spec(&old)]);
-    let new = lab.create("anew", &[]);
+    let old = cluster.create("anew", &[]);
+    let stale = krbd.map(&cluster.request(&old)).unwrap();
+    cluster.rbd(&["trash", "mv", &cluster.spec(&old)]);
+    let new = cluster.create("anew", &[]);
     assert_ne!(old.key, new.key);
 
-    let fresh = krbd.map(&lab.request(&new)).unwrap();
+    let fresh = krbd.map(&cluster.request(&new)).unwrap();
     assert_eq!(fresh.key, new.key);
     assert_ne!(fresh.device_number, stale.device_number);
     assert_eq!(krbd.find(&old.key).unwrap(), from_ref(&stale));
     assert_eq!(
-        krbd.map(&lab.request(&old)).unwrap(),
+        krbd.map(&cluster.request(&old)).unwrap(),
         stale,
         "it still serves the old image"
     );
     krbd.unmap(&stale, DEADLINE).unwrap();
     krbd.unmap(&fresh, DEADLINE).unwrap();
 
-    let error = krbd.map(&lab.request(&old)).unwrap_err();
+    let error = krbd.map(&cluster.request(&old)).unwrap_err();
     eprintln!("{error}");
     assert!(matches!(error, Error::OtherImage { .. }), "{error}");
     assert_eq!(
         krbd.find(&new.key).unwrap(),
         [],
-        "what was mapped by mistake stays mapped"
+        "the mapping of the wrong image stays"
     );
 }
 
 #[test]
-fn features_the_kernel_lacks_are_named_with_the_command_that_drops_them() {
-    let Some(lab) = Lab::from_environment() else {
+fn the_error_of_unsupported_features_has_a_command_that_works() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
@@ -292,36 +287,36 @@ fn features_the_kernel_lacks_are_named_with_the_command_that_drops_them() {
     assert_eq!(
         supported & 0x41,
         1,
-        "{supported:#x}: with journaling this proves nothing"
+        "{supported:#x}: the test needs a kernel without journaling"
     );
-    let image = lab.create(
+    let image = cluster.create(
         "journaled",
         &["--image-feature", "exclusive-lock,journaling"],
     );
-    let error = krbd.map(&lab.request(&image)).unwrap_err();
+    let error = krbd.map(&cluster.request(&image)).unwrap_err();
     eprintln!("{error}");
     let message = error.to_string();
     let (_, command) = message.split_once("`rbd ").unwrap();
     let (command, _) = command.split_once('`').unwrap();
     assert!(command.ends_with(" journaling"), "{message}");
-    lab.rbd(&command.split(' ').collect::<Vec<_>>());
-    let mapping = krbd.map(&lab.request(&image)).unwrap();
+    cluster.rbd(&command.split(' ').collect::<Vec<_>>());
+    let mapping = krbd.map(&cluster.request(&image)).unwrap();
     krbd.unmap(&mapping, DEADLINE).unwrap();
 }
 
 #[test]
-fn all_maps_of_a_host_share_one_client_unless_asked_otherwise() {
-    let Some(lab) = Lab::from_environment() else {
+fn all_maps_of_a_host_without_noshare_share_one_client() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let images = ["one", "two", "apart"].map(|name| lab.create(name, &[]));
-    let one = krbd.map(&lab.request(&images[0])).unwrap();
-    let mut request = lab.request(&images[1]);
+    let images = ["one", "two", "apart"].map(|name| cluster.create(name, &[]));
+    let one = krbd.map(&cluster.request(&images[0])).unwrap();
+    let mut request = cluster.request(&images[1]);
     request.deadline = DEADLINE / 2;
     request.read_only = true;
     let two = krbd.map(&request).unwrap();
-    let mut request = lab.request(&images[2]);
+    let mut request = cluster.request(&images[2]);
     request.noshare = true;
     let apart = krbd.map(&request).unwrap();
     assert_eq!(one.client_id, two.client_id);
@@ -333,42 +328,44 @@ fn all_maps_of_a_host_share_one_client_unless_asked_otherwise() {
 }
 
 #[test]
-fn an_image_that_does_not_exist_is_an_error_that_says_so() {
-    let Some(lab) = Lab::from_environment() else {
+fn the_error_of_a_missing_image_names_it() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
-    let error = Krbd::new().map(&lab.request(&lab.nameless())).unwrap_err();
+    let error = Krbd::new()
+        .map(&cluster.request(&cluster.nameless()))
+        .unwrap_err();
     eprintln!("{error}");
     assert_eq!(error.errno(), 2);
     assert!(error.to_string().contains("nameless"), "{error}");
 }
 
 #[test]
-fn images_of_one_name_in_two_namespaces_are_two_devices() {
-    let Some(lab) = Lab::from_environment() else {
+fn images_of_one_name_in_two_namespaces_have_two_devices() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let krbd = Krbd::new();
-    let outer = lab.create("twice", &[]);
-    let inner = lab.create_in(&lab.namespace("ns"), "twice", &[]);
-    let outer = krbd.map(&lab.request(&outer)).unwrap();
-    let inside = krbd.map(&lab.request(&inner)).unwrap();
+    let outer = cluster.create("twice", &[]);
+    let inner = cluster.create_in(&cluster.namespace("ns"), "twice", &[]);
+    let outer = krbd.map(&cluster.request(&outer)).unwrap();
+    let inside = krbd.map(&cluster.request(&inner)).unwrap();
     assert_eq!(inside.key, inner.key);
     assert_ne!(inside.device_number, outer.device_number);
-    assert_eq!(krbd.map(&lab.request(&inner)).unwrap(), inside);
+    assert_eq!(krbd.map(&cluster.request(&inner)).unwrap(), inside);
     krbd.unmap(&inside, DEADLINE).unwrap();
     krbd.unmap(&outer, DEADLINE).unwrap();
 }
 
 #[test]
-fn a_device_node_is_made_where_nothing_manages_dev() {
-    let Some(lab) = Lab::from_environment() else {
+fn map_creates_the_device_node_if_no_other_program_does() {
+    let Some(cluster) = Cluster::from_environment() else {
         return;
     };
     let dev = tempfile::tempdir().unwrap();
     let krbd = Krbd::with_roots("/sys".into(), dev.path().to_owned(), dev.path().join("run"));
-    let image = lab.create("unmanaged", &[]);
-    let mapping = krbd.map(&lab.request(&image)).unwrap();
+    let image = cluster.create("unmanaged", &[]);
+    let mapping = krbd.map(&cluster.request(&image)).unwrap();
     assert_eq!(mapping.device.parent(), Some(dev.path()));
     assert!(fs::metadata(&mapping.device)
         .unwrap()

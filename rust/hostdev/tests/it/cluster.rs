@@ -1,4 +1,4 @@
-//! The cluster that the environment names, and images in it.
+//! The cluster of the environment, and images in it.
 
 use std::fs;
 use std::process::Command;
@@ -9,14 +9,14 @@ use hostdev::{ImageKey, MapRequest, MsMode, SecretString};
 
 /// The size of every image, in bytes.
 pub const SIZE: u64 = 16 << 20;
-/// Set for a test that runs on behalf of another, which has its turn already.
-pub const NO_TURNS: &str = "SMBLOCK_TEST_NO_TURNS";
+/// Set for the child process of a test that holds the lock.
+pub const NO_LOCK: &str = "SMBLOCK_TEST_NO_LOCK";
 
-/// Tests take turns: a map that hangs in the kernel holds up every other one of the host.
-static TURN: Mutex<()> = Mutex::new(());
+/// One test at a time: a map that hangs in the kernel blocks every other map of the host.
+static LOCK: Mutex<()> = Mutex::new(());
 
-/// The cluster: a throwaway one, the images stay in it.
-pub struct Lab {
+/// The cluster. It is used for tests only: the images stay in it.
+pub struct Cluster {
     conf: String,
     pub monitors: Vec<String>,
     ms_mode: MsMode,
@@ -26,7 +26,7 @@ pub struct Lab {
     /// The cephx user that maps.
     pub user: String,
     key: String,
-    _turn: Option<MutexGuard<'static, ()>>,
+    _lock: Option<MutexGuard<'static, ()>>,
 }
 
 /// An image, or a snapshot of one.
@@ -36,8 +36,8 @@ pub struct Image {
     snap_name: Option<String>,
 }
 
-impl Lab {
-    /// `None`, and a word why, where the environment names no cluster.
+impl Cluster {
+    /// `None` with a message if the environment has no cluster.
     pub fn from_environment() -> Option<Self> {
         let variable = |name: &str| {
             let name = format!("SMBLOCK_TEST_CEPH_{name}");
@@ -60,9 +60,9 @@ impl Lab {
                 .unwrap()
                 .trim()
                 .to_owned(),
-            _turn: std::env::var_os(NO_TURNS)
+            _lock: std::env::var_os(NO_LOCK)
                 .is_none()
-                .then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner)),
+                .then(|| LOCK.lock().unwrap_or_else(PoisonError::into_inner)),
         })
     }
 
@@ -70,37 +70,37 @@ impl Lab {
         &self.key
     }
 
-    /// Runs `rbd`, which must succeed, and gives its output.
+    /// Runs `rbd`, which must succeed, and returns its output.
     pub fn rbd(&self, arguments: &[&str]) -> String {
         let output = Command::new("rbd")
             .args(["--conf", &self.conf])
             .args(arguments)
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "rbd {arguments:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "rbd {arguments:?}: {stderr}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A name that no other run uses: a guest has the same pids after every boot.
+    /// A name that no other run uses. The boot is part of it: a guest has the same pids after every boot.
     fn unique(name: &str) -> String {
         let boot = hostos::boot_id().unwrap();
         format!("krbd-test-{}-{}-{name}", &boot[..8], std::process::id())
     }
 
-    /// Makes an image; by default with the features every kernel maps.
+    /// Creates an image; by default with the features that every kernel supports.
     pub fn create(&self, name: &str, options: &[&str]) -> Image {
         self.create_in("", name, options)
     }
 
-    /// Makes a namespace.
+    /// Creates a namespace.
     pub fn namespace(&self, name: &str) -> String {
         let name = Self::unique(name);
         self.rbd(&["namespace", "create", &format!("{}/{name}", self.pool)]);
         name
     }
 
-    /// Makes an image in a namespace.
+    /// Creates an image in a namespace.
     pub fn create_in(&self, namespace: &str, name: &str, options: &[&str]) -> Image {
         let mut image = Image {
             key: self.key_of(""),
@@ -140,7 +140,7 @@ impl Lab {
         }
     }
 
-    /// The image by name, for `rbd`.
+    /// The image's name for `rbd`.
     pub fn spec(&self, image: &Image) -> String {
         match image.key.namespace.as_str() {
             "" => format!("{}/{}", self.pool, image.name),
@@ -148,7 +148,7 @@ impl Lab {
         }
     }
 
-    /// A map for writing, with time enough for an emulated machine.
+    /// A writable request, with a deadline for an emulated guest.
     pub fn request(&self, image: &Image) -> MapRequest {
         MapRequest {
             monitors: self.monitors.clone(),
@@ -166,7 +166,7 @@ impl Lab {
         }
     }
 
-    /// An image that is not there.
+    /// An image that does not exist.
     pub fn nameless(&self) -> Image {
         Image {
             key: self.key_of("000000000000"),

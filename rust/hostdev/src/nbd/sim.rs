@@ -1,4 +1,4 @@
-//! A stand-in for sysfs: the files in which a kernel shows its NBD devices, in a folder.
+//! A simulator of sysfs: the files of the kernel's NBD devices, in a temporary directory.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::record::{Owner, Record, Records};
 use super::Nbd;
 
-/// The folder. It begins as that of a kernel with the module loaded and nothing connected.
+/// The directory. At first, the module is loaded and nothing is connected.
 pub(super) struct Sysfs(TempDir);
 
 impl Sysfs {
@@ -32,12 +32,12 @@ impl Sysfs {
         Records::at(self.path("run"))
     }
 
-    /// A path in the folder.
+    /// A path in the directory.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
     }
 
-    /// Shows a device as connected anew; gives the number of that connection.
+    /// Gives a device a new connection, and returns its number.
     pub(super) fn connect(&self, index: u32, backend: Option<&str>) -> u64 {
         let block = self.path(&format!("sys/block/nbd{index}"));
         fs::create_dir_all(&block).unwrap();
@@ -48,7 +48,7 @@ impl Sysfs {
         if let Some(backend) = backend {
             fs::write(block.join("backend"), format!("{backend}\n")).unwrap();
         }
-        // Made beside the old one, so that it cannot get that one's inode.
+        // The new file is created while the old one exists, so that it gets another inode.
         fs::write(block.join("new"), "4711\n").unwrap();
         fs::rename(block.join("new"), block.join("pid")).unwrap();
         fs::metadata(block.join("pid")).unwrap().ino()
@@ -56,12 +56,12 @@ impl Sysfs {
 
     pub(super) fn disconnect(&self, index: u32) {
         let block = self.path(&format!("sys/block/nbd{index}"));
-        // Unlike sysfs, a folder would give its inode to the next file: so it stays in use.
+        // The old file stays, so that the next one gets another inode, as in sysfs.
         fs::rename(block.join("pid"), block.join("old")).unwrap();
     }
 }
 
-/// A connection to a server that says nothing.
+/// A connection to a server that sends nothing.
 pub(super) struct Connection {
     pub stream: TcpStream,
     pub address: SocketAddr,
@@ -81,7 +81,7 @@ impl Connection {
         }
     }
 
-    /// The record of a device connected through it.
+    /// Returns the record of a device with this connection.
     pub(super) fn record(&self, index: u32, connection: Option<u64>) -> Record {
         let socket: OwnedFd = self.stream.as_fd().try_clone_to_owned().unwrap();
         let process = Process::this().unwrap();
