@@ -1,13 +1,13 @@
-//! A pool whose quota is reached: what needs room fails at once, what frees it goes on.
+//! A pool whose quota is reached: operations that need space fail at once, those that free space succeed.
 
 use std::time::{Duration, Instant};
 
-use crate::arena::Arena;
-use crate::lab::{plain, MIB};
+use crate::fixture::{plain, MIB};
+use crate::own_pool::OwnPool;
 use librbd::{ImageRef, Pool};
 
-/// Writes until the cluster notices that the quota is reached, which takes it some seconds. Each
-/// write goes to an object of its own, as one that needs no more room would not be refused.
+/// Writes until the cluster detects that the quota is reached, which takes some seconds. Each write goes to a
+/// new object: the cluster accepts a write that needs no space.
 fn fill(pool: &Pool, name: &str) {
     let image = pool.image_open(&ImageRef::Name(name), false).unwrap();
     let info = image.info().unwrap();
@@ -24,24 +24,24 @@ fn fill(pool: &Pool, name: &str) {
 }
 
 #[test]
-fn on_a_full_pool_nothing_blocks_and_everything_can_be_deleted() {
-    let Some(arena) = Arena::make("full") else {
+fn images_of_a_full_pool_can_be_deleted() {
+    let Some(own) = OwnPool::create("full") else {
         return;
     };
-    let pool = arena.user();
+    let pool = own.user();
     pool.ensure_trash_object().unwrap();
     pool.omap_create("catalogue", &[("a".to_owned(), b"1".to_vec())])
         .unwrap();
     for name in ["full", "spare"] {
         pool.image_create(name, 16_384 * MIB, &plain()).unwrap();
     }
-    arena.quota(MIB);
+    own.quota(MIB);
     fill(&pool, "full");
 
     let start = Instant::now();
     let error = pool.image_create("one more", MIB, &plain()).unwrap_err();
     assert!(error.is_out_of_space(), "{error}");
-    // Looking, and what needs no room, goes on.
+    // Reads, and operations that need no space, succeed.
     assert_eq!(pool.image_list().unwrap().len(), 2);
     assert_eq!(pool.omap_get("catalogue", &["a"]).unwrap()["a"], b"1");
     let image = pool.image_open(&ImageRef::Name("full"), false).unwrap();
@@ -50,7 +50,7 @@ fn on_a_full_pool_nothing_blocks_and_everything_can_be_deleted() {
     let id = image.id().unwrap();
     image.resize(0, true, &mut |_, _| {}).unwrap();
     image.close().unwrap();
-    // And so does deleting.
+    // So do deletions.
     pool.trash_move("full", 0).unwrap();
     pool.trash_remove(&id, true, &mut |_, _| {}).unwrap();
     pool.trash_move("spare", 0).unwrap();

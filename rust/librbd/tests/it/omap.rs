@@ -1,8 +1,8 @@
-//! Pairs on an object.
+//! The omap of an object.
 
 use librbd::{OmapCursor, OmapUpdate, Pool};
 
-use crate::lab::Lab;
+use crate::fixture::Fixture;
 
 fn pair(key: &str, value: &str) -> (String, Vec<u8>) {
     (key.to_owned(), value.as_bytes().to_vec())
@@ -18,54 +18,68 @@ fn value(pool: &Pool, object: &str, key: &str) -> Option<String> {
 }
 
 #[test]
-fn an_object_that_changed_is_not_removed_as_if_it_had_not() {
-    let Some(lab) = Lab::connect() else { return };
-    let object = lab.name("changed");
+fn an_object_with_other_values_than_expected_is_not_removed() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let object = fixture.name("changed");
     let (old, new) = ([pair("sr", "old")], [pair("sr", "new")]);
-    lab.pool.omap_create(&object, &new).unwrap();
-    let error = lab.pool.omap_remove_object(&object, &old).unwrap_err();
+    fixture.pool.omap_create(&object, &new).unwrap();
+    let error = fixture.pool.omap_remove_object(&object, &old).unwrap_err();
     assert!(error.is_compare_failed(), "{error}");
-    assert_eq!(value(&lab.pool, &object, "sr").as_deref(), Some("new"));
-    lab.pool.omap_remove_object(&object, &new).unwrap();
-    assert!(!lab.pool.object_exists(&object).unwrap());
-    let error = lab.pool.omap_remove_object(&object, &new).unwrap_err();
+    assert_eq!(value(&fixture.pool, &object, "sr").as_deref(), Some("new"));
+    fixture.pool.omap_remove_object(&object, &new).unwrap();
+    assert!(!fixture.pool.object_exists(&object).unwrap());
+    let error = fixture.pool.omap_remove_object(&object, &new).unwrap_err();
     assert!(error.is_not_found(), "{error}");
 }
 
 #[test]
-fn an_object_is_made_once() {
-    let Some(lab) = Lab::connect() else { return };
-    let object = lab.name("once");
-    assert!(!lab.pool.object_exists(&object).unwrap());
-    lab.pool
+fn an_object_is_created_only_once() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let object = fixture.name("once");
+    assert!(!fixture.pool.object_exists(&object).unwrap());
+    fixture
+        .pool
         .omap_create(&object, &[pair("who", "first")])
         .unwrap();
-    let error = lab
+    let error = fixture
         .pool
         .omap_create(&object, &[pair("who", "second")])
         .unwrap_err();
     assert!(error.is_already_there(), "{error}");
-    assert!(lab
+    assert!(fixture
         .pool
         .create_object(&object)
         .unwrap_err()
         .is_already_there());
-    assert_eq!(value(&lab.pool, &object, "who").as_deref(), Some("first"));
-    lab.pool.remove_object(&object).unwrap();
-    assert!(!lab.pool.object_exists(&object).unwrap());
-    assert!(lab.pool.remove_object(&object).unwrap_err().is_not_found());
+    assert_eq!(
+        value(&fixture.pool, &object, "who").as_deref(),
+        Some("first")
+    );
+    fixture.pool.remove_object(&object).unwrap();
+    assert!(!fixture.pool.object_exists(&object).unwrap());
+    assert!(fixture
+        .pool
+        .remove_object(&object)
+        .unwrap_err()
+        .is_not_found());
 }
 
 #[test]
-fn an_object_that_is_not_there_is_an_error_and_not_an_empty_one() {
-    let Some(lab) = Lab::connect() else { return };
-    let object = lab.name("absent");
-    assert!(lab
+fn a_missing_object_is_not_found() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let object = fixture.name("absent");
+    assert!(fixture
         .pool
         .omap_page(&object, &OmapCursor::default(), "", 10)
         .unwrap_err()
         .is_not_found());
-    assert!(lab
+    assert!(fixture
         .pool
         .omap_get(&object, &["key"])
         .unwrap_err()
@@ -75,32 +89,34 @@ fn an_object_that_is_not_there_is_an_error_and_not_an_empty_one() {
         set: vec![pair("key", "value")],
         remove: Vec::new(),
     };
-    assert!(lab
+    assert!(fixture
         .pool
         .omap_update(&object, &update)
         .unwrap_err()
         .is_not_found());
-    assert!(lab
+    assert!(fixture
         .pool
         .omap_update(&object, &OmapUpdate::default())
         .unwrap_err()
         .is_not_found());
-    assert!(!lab.pool.object_exists(&object).unwrap());
+    assert!(!fixture.pool.object_exists(&object).unwrap());
 }
 
 #[test]
-fn all_pairs_are_found_whatever_the_cluster_takes_for_a_page() {
-    let Some(lab) = Lab::connect() else { return };
-    let object = lab.name("pages");
+fn all_pages_together_have_all_pairs() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let object = fixture.name("pages");
     let mut all: Vec<_> = (0..2_500)
         .map(|n| pair(&format!("vdi.{n:05}"), "record"))
         .collect();
     all.push(pair("journal.1", "intent"));
-    lab.pool.omap_create(&object, &all).unwrap();
+    fixture.pool.omap_create(&object, &all).unwrap();
 
     let (mut found, mut after, mut pages) = (Vec::new(), OmapCursor::default(), 0);
     loop {
-        let page = lab
+        let page = fixture
             .pool
             .omap_page(&object, &after, "vdi.", u64::MAX)
             .unwrap();
@@ -119,19 +135,22 @@ fn all_pairs_are_found_whatever_the_cluster_takes_for_a_page() {
     );
 
     let behind = OmapCursor::behind("vdi.02497").unwrap();
-    let page = lab.pool.omap_page(&object, &behind, "vdi.", 2).unwrap();
+    let page = fixture.pool.omap_page(&object, &behind, "vdi.", 2).unwrap();
     assert_eq!(
         page.entries,
         [pair("vdi.02498", "record"), pair("vdi.02499", "record")]
     );
-    lab.pool.remove_object(&object).unwrap();
+    fixture.pool.remove_object(&object).unwrap();
 }
 
 #[test]
-fn a_change_is_made_where_everything_is_as_expected() {
-    let Some(lab) = Lab::connect() else { return };
-    let object = lab.name("swap");
-    lab.pool
+fn a_change_is_made_if_all_values_are_as_expected() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let object = fixture.name("swap");
+    fixture
+        .pool
         .omap_create(&object, &[pair("a", "1"), pair("b", "1"), pair("c", "1")])
         .unwrap();
     let update = OmapUpdate {
@@ -139,8 +158,8 @@ fn a_change_is_made_where_everything_is_as_expected() {
         set: vec![pair("a", "2"), pair("new", "2")],
         remove: vec!["b".to_owned(), "never-there".to_owned()],
     };
-    lab.pool.omap_update(&object, &update).unwrap();
-    let page = lab
+    fixture.pool.omap_update(&object, &update).unwrap();
+    let page = fixture
         .pool
         .omap_page(&object, &OmapCursor::default(), "", 10)
         .unwrap();
@@ -149,14 +168,17 @@ fn a_change_is_made_where_everything_is_as_expected() {
         [pair("a", "2"), pair("c", "1"), pair("new", "2")]
     );
     assert_eq!(page.next, None);
-    lab.pool.remove_object(&object).unwrap();
+    fixture.pool.remove_object(&object).unwrap();
 }
 
 #[test]
-fn nothing_is_changed_where_one_thing_is_not_as_expected() {
-    let Some(lab) = Lab::connect() else { return };
-    let object = lab.name("no-swap");
-    lab.pool
+fn no_change_is_made_if_one_value_is_not_as_expected() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let object = fixture.name("no-swap");
+    fixture
+        .pool
         .omap_create(&object, &[pair("a", "1"), pair("b", "1")])
         .unwrap();
     let wrong = [
@@ -171,61 +193,69 @@ fn nothing_is_changed_where_one_thing_is_not_as_expected() {
             set: vec![pair("a", "2"), pair("c", "2")],
             remove: vec!["b".to_owned()],
         };
-        let error = lab.pool.omap_update(&object, &update).unwrap_err();
+        let error = fixture.pool.omap_update(&object, &update).unwrap_err();
         assert!(error.is_compare_failed(), "{one:?}: {error}");
-        let page = lab
+        let page = fixture
             .pool
             .omap_page(&object, &OmapCursor::default(), "", 10)
             .unwrap();
         assert_eq!(page.entries, [pair("a", "1"), pair("b", "1")], "{one:?}");
     }
-    lab.pool.remove_object(&object).unwrap();
+    fixture.pool.remove_object(&object).unwrap();
 }
 
 #[test]
-fn an_empty_value_is_refused_because_it_equals_a_missing_key() {
-    let Some(lab) = Lab::connect() else { return };
-    let object = lab.name("empty");
-    assert!(lab.pool.omap_create(&object, &[pair("a", "")]).is_err());
-    assert!(!lab.pool.object_exists(&object).unwrap());
-    lab.pool.omap_create(&object, &[pair("a", "1")]).unwrap();
+fn an_empty_value_is_refused() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let object = fixture.name("empty");
+    assert!(fixture.pool.omap_create(&object, &[pair("a", "")]).is_err());
+    assert!(!fixture.pool.object_exists(&object).unwrap());
+    fixture
+        .pool
+        .omap_create(&object, &[pair("a", "1")])
+        .unwrap();
     let set = OmapUpdate {
         set: vec![pair("a", "")],
         ..OmapUpdate::default()
     };
-    assert!(lab.pool.omap_update(&object, &set).is_err());
+    assert!(fixture.pool.omap_update(&object, &set).is_err());
     let expected = OmapUpdate {
         expect: vec![expect("b", Some(""))],
         ..OmapUpdate::default()
     };
-    let error = lab.pool.omap_update(&object, &expected).unwrap_err();
+    let error = fixture.pool.omap_update(&object, &expected).unwrap_err();
     assert!(
         error.to_string().contains("equals a missing key"),
         "{error}"
     );
-    assert_eq!(value(&lab.pool, &object, "a").as_deref(), Some("1"));
-    lab.pool.remove_object(&object).unwrap();
+    assert_eq!(value(&fixture.pool, &object, "a").as_deref(), Some("1"));
+    fixture.pool.remove_object(&object).unwrap();
 }
 
 #[test]
-fn of_many_who_change_the_same_value_at_once_none_loses_its_change() {
+fn concurrent_changes_of_one_value_are_all_made() {
     const THREADS: u32 = 6;
     const CHANGES: u32 = 20;
-    let Some(lab) = Lab::connect() else { return };
-    let object = lab.name("race");
-    lab.pool
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let object = fixture.name("race");
+    fixture
+        .pool
         .omap_create(&object, &[pair("count", "0")])
         .unwrap();
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
-            scope.spawn(|| (0..CHANGES).for_each(|_| increment(&lab.pool, &object)));
+            scope.spawn(|| (0..CHANGES).for_each(|_| increment(&fixture.pool, &object)));
         }
     });
     assert_eq!(
-        value(&lab.pool, &object, "count"),
+        value(&fixture.pool, &object, "count"),
         Some((THREADS * CHANGES).to_string())
     );
-    lab.pool.remove_object(&object).unwrap();
+    fixture.pool.remove_object(&object).unwrap();
 }
 
 fn increment(pool: &Pool, object: &str) {

@@ -1,8 +1,8 @@
-//! Clones of format 2: of snapshots that need no protection and may be removed.
+//! Clones of format 2: their snapshots need no protection and can be removed.
 
 use librbd::{Error, Image, ImageRef, SnapshotKind, SnapshotRef};
 
-use crate::lab::{plain, Lab};
+use crate::fixture::{plain, Fixture};
 
 fn text(image: &Image) -> String {
     let mut data = [0; 8];
@@ -11,25 +11,32 @@ fn text(image: &Image) -> String {
 }
 
 #[test]
-fn a_clone_of_a_snapshot_is_independent_and_knows_its_parent() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("parent");
+fn a_clone_has_its_own_data_and_a_parent() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("parent");
     image.write_at(0, b"original").unwrap();
     let snap = image.snapshot_create("s").unwrap();
     let parent_id = image.id().unwrap();
 
     // By ids and by names: the same clone.
-    let children = [lab.name("by-ids"), lab.name("by-names")];
+    let children = [fixture.name("by-ids"), fixture.name("by-names")];
     let (id, names) = (ImageRef::Id(&parent_id), ImageRef::Name(&name));
-    lab.pool
+    fixture
+        .pool
         .image_clone(&id, &SnapshotRef::Id(snap), &children[0], &plain())
         .unwrap();
-    lab.pool
+    fixture
+        .pool
         .image_clone(&names, &SnapshotRef::Name("s"), &children[1], &plain())
         .unwrap();
 
     for child in &children {
-        let clone = lab.pool.image_open(&ImageRef::Name(child), false).unwrap();
+        let clone = fixture
+            .pool
+            .image_open(&ImageRef::Name(child), false)
+            .unwrap();
         assert_eq!(text(&clone), "original");
         clone.write_at(0, b"its own!").unwrap();
         let parent = clone.parent().unwrap().unwrap();
@@ -37,7 +44,7 @@ fn a_clone_of_a_snapshot_is_independent_and_knows_its_parent() {
         assert_eq!(parent.image.image_name, name);
         assert_eq!(
             (parent.image.pool_id, parent.image.in_trash),
-            (lab.pool.id(), false)
+            (fixture.pool.id(), false)
         );
         assert_eq!((parent.snap_id, &*parent.snap_name), (snap, "s"));
     }
@@ -52,19 +59,22 @@ fn a_clone_of_a_snapshot_is_independent_and_knows_its_parent() {
     found.sort();
     assert_eq!(found, children);
     drop(image);
-    children.iter().for_each(|child| lab.remove(child));
-    lab.remove(&name);
+    children.iter().for_each(|child| fixture.remove(child));
+    fixture.remove(&name);
 }
 
 #[test]
-fn the_snapshot_under_a_clone_may_be_removed_and_goes_with_the_clone() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("parent");
+fn a_removed_snapshot_is_in_the_trash_until_its_clone_is_removed() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("parent");
     image.write_at(0, b"original").unwrap();
     let snap = image.snapshot_create("s").unwrap();
-    let child = lab.name("child");
+    let child = fixture.name("child");
     let (parent, at) = (ImageRef::Name(&name), SnapshotRef::Name("s"));
-    lab.pool
+    fixture
+        .pool
         .image_clone(&parent, &at, &child, &plain())
         .unwrap();
 
@@ -78,82 +88,100 @@ fn the_snapshot_under_a_clone_may_be_removed_and_goes_with_the_clone() {
             original_name: "s".to_owned()
         }
     );
-    let clone = lab.pool.image_open(&ImageRef::Name(&child), true).unwrap();
+    let clone = fixture
+        .pool
+        .image_open(&ImageRef::Name(&child), true)
+        .unwrap();
     assert_eq!(text(&clone), "original");
     drop(clone);
 
-    lab.remove(&child);
+    fixture.remove(&child);
     assert_eq!(image.snapshots().unwrap(), []);
     drop(image);
-    lab.remove(&name);
+    fixture.remove(&name);
 }
 
 #[test]
 fn a_flattened_clone_has_its_data_and_no_parent() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("parent");
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("parent");
     image.write_at(0, b"original").unwrap();
     image.snapshot_create("s").unwrap();
     drop(image);
-    let child = lab.name("child");
+    let child = fixture.name("child");
     let (parent, at) = (ImageRef::Name(&name), SnapshotRef::Name("s"));
-    lab.pool
+    fixture
+        .pool
         .image_clone(&parent, &at, &child, &plain())
         .unwrap();
-    let clone = lab.pool.image_open(&ImageRef::Name(&child), false).unwrap();
+    let clone = fixture
+        .pool
+        .image_open(&ImageRef::Name(&child), false)
+        .unwrap();
     let id = clone.id().unwrap();
-    assert!(lab.pool.header(&id).has_parent().unwrap());
-    let mut heard = Vec::new();
+    assert!(fixture.pool.header(&id).has_parent().unwrap());
+    let mut reports = Vec::new();
     clone
-        .flatten(&mut |done, total| heard.push((done, total)))
+        .flatten(&mut |done, total| reports.push((done, total)))
         .unwrap();
     assert_eq!(clone.parent().unwrap(), None);
-    assert!(!lab.pool.header(&id).has_parent().unwrap());
+    assert!(!fixture.pool.header(&id).has_parent().unwrap());
     let objects = clone.info().unwrap().num_objects;
-    assert!(!heard.is_empty());
-    let all_fit = heard.iter().all(|h| h.0 <= objects && h.1 == objects);
-    assert!(all_fit, "of {objects} objects: {heard:?}");
-    lab.remove(&name);
+    assert!(!reports.is_empty());
+    let all_fit = reports.iter().all(|r| r.0 <= objects && r.1 == objects);
+    assert!(all_fit, "of {objects} objects: {reports:?}");
+    fixture.remove(&name);
     assert_eq!(text(&clone), "original");
     assert_eq!(
         clone.flatten(&mut |_, _| {}).unwrap_err().errno(),
         Some(22),
-        "it has no parent any more"
+        "it has no parent"
     );
     drop(clone);
-    lab.remove(&child);
+    fixture.remove(&child);
 }
 
 #[test]
-fn a_flattened_clone_has_no_parent_even_where_its_snapshot_has_one() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("parent");
+fn a_flattened_clone_has_no_parent_even_if_its_snapshot_has_one() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("parent");
     image.snapshot_create("s").unwrap();
     drop(image);
-    let child = lab.name("child");
+    let child = fixture.name("child");
     let (parent, at) = (ImageRef::Name(&name), SnapshotRef::Name("s"));
-    lab.pool
+    fixture
+        .pool
         .image_clone(&parent, &at, &child, &plain())
         .unwrap();
-    let clone = lab.pool.image_open(&ImageRef::Name(&child), false).unwrap();
+    let clone = fixture
+        .pool
+        .image_open(&ImageRef::Name(&child), false)
+        .unwrap();
     clone.snapshot_create("before").unwrap();
     clone.flatten(&mut |_, _| {}).unwrap();
     assert_eq!(clone.parent().unwrap(), None);
-    let header = lab.pool.header(&clone.id().unwrap()).has_parent();
+    let header = fixture.pool.header(&clone.id().unwrap()).has_parent();
     assert!(!header.unwrap());
     drop(clone);
-    lab.remove(&child);
-    lab.remove(&name);
+    fixture.remove(&child);
+    fixture.remove(&name);
 }
 
 #[test]
-fn a_clone_of_what_is_not_there_says_so() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("parent");
+fn a_clone_of_a_missing_snapshot_or_image_is_not_found() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("parent");
     drop(image);
-    let child = lab.name("child");
+    let child = fixture.name("child");
     let clone = |parent: &str, snap: &SnapshotRef<'_>| -> Error {
-        lab.pool
+        fixture
+            .pool
             .image_clone(&ImageRef::Name(parent), snap, &child, &plain())
             .unwrap_err()
     };
@@ -165,11 +193,11 @@ fn a_clone_of_what_is_not_there_says_so() {
     for error in cases {
         assert!(error.is_not_found(), "{error}");
     }
-    assert!(lab
+    assert!(fixture
         .pool
         .image_list()
         .unwrap()
         .iter()
         .all(|entry| entry.name != child));
-    lab.remove(&name);
+    fixture.remove(&name);
 }

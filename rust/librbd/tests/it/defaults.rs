@@ -1,11 +1,11 @@
-//! Defaults for new images, wherever they are set, play no part.
+//! New images do not depend on the defaults of the cluster.
 
 use librbd::{Image, ImageRef, Pool, SnapshotRef};
 use serde_json::json;
 
-use crate::arena::{command, Arena};
-use crate::lab::{plain, FEATURES, MIB};
+use crate::fixture::{plain, FEATURES, MIB};
 use crate::locks::run;
+use crate::own_pool::{command, OwnPool};
 
 /// `RBD_FEATURE_OPERATIONS`: a clone, or the parent of one.
 const OPERATIONS: u64 = 256;
@@ -27,14 +27,14 @@ fn open(pool: &Pool, name: &str) -> Image {
 }
 
 #[test]
-fn images_are_made_the_same_whatever_defaults_the_cluster_has() {
-    let Some(arena) = Arena::make("defaults") else {
+fn new_images_do_not_depend_on_the_defaults_of_the_cluster() {
+    let Some(own) = OwnPool::create("defaults") else {
         return;
     };
-    let Some(other) = Arena::make("data") else {
+    let Some(other) = OwnPool::create("data") else {
         return;
     };
-    let user = format!("client.{}", arena.pool);
+    let user = format!("client.{}", own.pool);
     let defaults = [
         ("rbd_default_data_pool", other.pool.as_str()),
         ("rbd_default_order", "13"),
@@ -47,17 +47,21 @@ fn images_are_made_the_same_whatever_defaults_the_cluster_has() {
     ];
     for (name, value) in defaults {
         command(
-            &arena.admin,
+            &own.admin,
             json!({"prefix": "config set", "who": user, "name": name, "value": value}),
         );
-        // Of a pool there is no such option.
+        // A pool has no such option.
         if name != "rbd_default_format" {
-            run(&arena, &["config", "pool", "set", &arena.pool, name, value]);
+            run(&own, &["config", "pool", "set", &own.pool, name, value]);
         }
     }
-    let pool = arena.user();
+    let pool = own.user();
     let data_pool = pool.cluster().conf_get("rbd_default_data_pool").unwrap();
-    assert_eq!(data_pool.as_ref(), Some(&other.pool), "the defaults arrive");
+    assert_eq!(
+        data_pool.as_ref(),
+        Some(&other.pool),
+        "the connection has the defaults"
+    );
 
     pool.image_create("image", 64 * MIB, &plain()).unwrap();
     let image = open(&pool, "image");
@@ -81,7 +85,7 @@ fn images_are_made_the_same_whatever_defaults_the_cluster_has() {
     image.write_at(0, b"data").unwrap();
     for (name, _) in defaults {
         command(
-            &arena.admin,
+            &own.admin,
             json!({"prefix": "config rm", "who": user, "name": name}),
         );
     }

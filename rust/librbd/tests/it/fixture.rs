@@ -1,4 +1,4 @@
-//! The cluster that the tests run on, and names nobody else uses.
+//! The cluster of the tests, and unique names.
 
 use std::env;
 use std::io::Write;
@@ -11,7 +11,7 @@ use librbd::{Cluster, ConnectOptions, CreateOptions, Image, ImageRef, Pool};
 pub const FEATURES: u64 = 1 | 4;
 pub const MIB: u64 = 1 << 20;
 
-/// Says on the terminal, past the capture of passing tests, that a test did not run.
+/// Prints that a test was skipped to the terminal, also if the test harness captures the output.
 pub fn skip(reason: &str) {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
     let text = format!("\nskipped: {test}: {reason}\n");
@@ -19,13 +19,13 @@ pub fn skip(reason: &str) {
 }
 
 /// A connection and a pool, as an ordinary user.
-pub struct Lab {
+pub struct Fixture {
     pub options: ConnectOptions,
     pub cluster: Cluster,
     pub pool: Pool,
 }
 
-impl Lab {
+impl Fixture {
     pub fn connect() -> Option<Self> {
         let options = options("SMBLOCK_TEST_CEPH_USER")?;
         let Some(pool) = env::var("SMBLOCK_TEST_POOL").ok() else {
@@ -53,7 +53,7 @@ impl Lab {
         }
     }
 
-    /// A name that no other test, and no other run, uses.
+    /// A name that no other test and no other run uses.
     pub fn name(&self, what: &str) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl Lab {
         (name, image)
     }
 
-    /// Removes an image for good; nobody has it open any more.
+    /// Removes an image, which must not be open.
     pub fn remove(&self, name: &str) {
         let image = self.pool.image_open(&ImageRef::Name(name), false).unwrap();
         for snapshot in image.snapshots().unwrap() {
@@ -88,7 +88,7 @@ pub fn plain() -> CreateOptions {
     }
 }
 
-/// How to reach the test cluster as the user that `variable` names.
+/// The options for the test cluster, as the user in `variable`.
 pub fn options(variable: &str) -> Option<ConnectOptions> {
     match (env::var_os("SMBLOCK_TEST_CEPH_CONF"), env::var(variable)) {
         (Some(conf), Ok(user)) => {

@@ -2,12 +2,14 @@
 
 use librbd::{SnapId, SnapshotKind};
 
-use crate::lab::{Lab, MIB};
+use crate::fixture::{Fixture, MIB};
 
 #[test]
-fn a_snapshot_keeps_what_was_there() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, mut image) = lab.image("kept");
+fn a_snapshot_keeps_data_and_size() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, mut image) = fixture.image("kept");
     image.write_at(0, b"old").unwrap();
     let id = image.snapshot_create("first").unwrap();
     image.write_at(0, b"new").unwrap();
@@ -22,15 +24,17 @@ fn a_snapshot_keeps_what_was_there() {
     image.set_snapshot(None).unwrap();
     assert_eq!(image.size().unwrap(), 0);
     drop(image);
-    lab.remove(&name);
+    fixture.remove(&name);
 }
 
 #[test]
-fn snapshots_are_listed_however_many_there_are() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("many");
+fn a_long_list_of_snapshots_is_complete() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("many");
     assert_eq!(image.snapshots().unwrap(), []);
-    // The first room for them is 64, and one more is needed for the end of the list.
+    // The first buffer has 64 entries, and the list needs one more entry for its end.
     let made: Vec<SnapId> = (0..65)
         .map(|number| image.snapshot_create(&format!("s{number}")).unwrap())
         .collect();
@@ -43,13 +47,15 @@ fn snapshots_are_listed_however_many_there_are() {
     image.snapshot_remove(made[64]).unwrap();
     assert_eq!(image.snapshots().unwrap().len(), 64);
     drop(image);
-    lab.remove(&name);
+    fixture.remove(&name);
 }
 
 #[test]
-fn a_snapshot_has_one_name_and_is_removed_once() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("once");
+fn a_snapshot_number_is_never_used_again() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("once");
     let id = image.snapshot_create("s").unwrap();
     assert!(image.snapshot_create("s").unwrap_err().is_already_there());
     assert_eq!(image.snapshot_id("s").unwrap(), id);
@@ -62,18 +68,20 @@ fn a_snapshot_has_one_name_and_is_removed_once() {
         "a number is never used again"
     );
     drop(image);
-    lab.remove(&name);
+    fixture.remove(&name);
 }
 
 #[test]
-fn an_image_differs_from_a_snapshot_where_it_was_written_or_discarded() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("compared");
+fn an_image_differs_from_a_snapshot_if_it_was_written_or_discarded() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("compared");
     image.write_at(0, b"old").unwrap();
     image.snapshot_create("s").unwrap();
     let differs = |offset, length| image.differs_from("s", offset, length).unwrap();
     assert!(!differs(0, 8 * MIB));
-    // What makes no change of the data is none.
+    // A change of the metadata does not count.
     image.snapshot_create("later").unwrap();
     image.metadata_set("key", "value").unwrap();
     assert!(!differs(0, 8 * MIB));
@@ -92,5 +100,5 @@ fn an_image_differs_from_a_snapshot_where_it_was_written_or_discarded() {
     let missing = image.differs_from("none", 0, 8 * MIB).unwrap_err();
     assert!(missing.is_not_found(), "{missing}");
     drop(image);
-    lab.remove(&name);
+    fixture.remove(&name);
 }

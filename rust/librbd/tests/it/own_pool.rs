@@ -1,19 +1,19 @@
-//! A pool that one test may do anything to.
+//! A pool for one test.
 
 use librbd::{Cluster, ConnectOptions, Pool, Secret};
 use serde_json::{json, Value};
 
-use crate::lab::options;
+use crate::fixture::options;
 
-/// A pool of its own, and a user with the rights of an ordinary one there.
-pub struct Arena {
+/// A pool, and a user with the rights of an ordinary user in it.
+pub struct OwnPool {
     pub admin: Cluster,
     pub options: ConnectOptions,
     pub pool: String,
 }
 
-impl Arena {
-    pub fn make(what: &str) -> Option<Self> {
+impl OwnPool {
+    pub fn create(what: &str) -> Option<Self> {
         let options = options("SMBLOCK_TEST_CEPH_ADMIN")?;
         let admin = Cluster::connect(&options).unwrap();
         let pool = format!("test-{what}-{}", admin.instance_id());
@@ -62,7 +62,7 @@ impl Arena {
     }
 }
 
-impl Drop for Arena {
+impl Drop for OwnPool {
     fn drop(&mut self) {
         command(
             &self.admin,

@@ -1,4 +1,4 @@
-//! What keeps an image from being changed is found out, and named.
+//! The error of a change names the lock or the client that prevents it.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -6,37 +6,37 @@ use std::time::{Duration, Instant};
 
 use librbd::{ImageRef, Pool};
 
-use crate::arena::Arena;
-use crate::lab::{plain, MIB};
+use crate::fixture::{plain, MIB};
+use crate::own_pool::OwnPool;
 
 /// The command `rbd`, as the administrator.
-fn rbd(arena: &Arena, words: &[&str]) -> Command {
-    let conf = arena.options.conf.as_deref().unwrap_or(Path::new(""));
+fn rbd(own: &OwnPool, words: &[&str]) -> Command {
+    let conf = own.options.conf.as_deref().unwrap_or(Path::new(""));
     let mut command = Command::new("rbd");
-    // The command has libraries of its own, whichever the tests were given.
+    // The command uses the libraries of this host, even if the tests use others.
     command.env_remove("LD_LIBRARY_PATH");
     command.arg("--conf").arg(conf).args(["--id", "admin"]);
     command.args(words);
     command
 }
 
-pub fn run(arena: &Arena, words: &[&str]) {
-    let done = rbd(arena, words).output().unwrap();
+pub fn run(own: &OwnPool, words: &[&str]) {
+    let done = rbd(own, words).output().unwrap();
     assert!(done.status.success(), "{done:?}");
 }
 
 /// A client that has the exclusive lock of an image, and is stopped.
-pub struct Bench {
+pub struct FrozenClient {
     process: Child,
     client: String,
     address: String,
 }
 
-impl Bench {
-    pub fn freeze(arena: &Arena, pool: &Pool, id: &str) -> Self {
-        let image = format!("{}/image", arena.pool);
+impl FrozenClient {
+    pub fn freeze(own: &OwnPool, pool: &Pool, id: &str) -> Self {
+        let image = format!("{}/image", own.pool);
         let words = ["bench", "--io-type", "write", "--io-total", "100G", &image];
-        let mut command = rbd(arena, &words);
+        let mut command = rbd(own, &words);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null());
         let process = process.spawn().unwrap();
         let end = Instant::now() + Duration::from_secs(20);
@@ -66,28 +66,28 @@ impl Bench {
         self.client.clone()
     }
 
-    /// Ends it, and cuts it off, so that its lock holds up nobody.
-    pub fn end(mut self, arena: &Arena) {
+    /// Ends and fences it, so that its lock blocks no other client.
+    pub fn end(mut self, own: &OwnPool) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let minute = Duration::from_secs(60);
-        arena.admin.blocklist(&self.address, minute).unwrap();
+        own.admin.blocklist(&self.address, minute).unwrap();
     }
 }
 
 #[test]
-fn a_lock_set_by_hand_refuses_each_change_at_once_and_is_named() {
-    let Some(arena) = Arena::make("locked") else {
+fn a_lock_set_by_hand_refuses_each_change_at_once() {
+    let Some(own) = OwnPool::create("locked") else {
         return;
     };
-    let pool = arena.user();
+    let pool = own.user();
     pool.image_create("image", 8 * MIB, &plain()).unwrap();
     let id = pool.image_id("image").unwrap().unwrap();
     let image = pool.image_open(&ImageRef::Id(&id), false).unwrap();
     let snap = image.snapshot_create("before").unwrap();
-    image.close().unwrap(); // gives the automatic lock back
-    let spec = format!("{}/image", arena.pool);
-    run(&arena, &["lock", "add", &spec, "my lock"]);
+    image.close().unwrap(); // releases the automatic lock
+    let spec = format!("{}/image", own.pool);
+    run(&own, &["lock", "add", &spec, "my lock"]);
 
     let image = pool.image_open(&ImageRef::Id(&id), false).unwrap();
     let lock = pool.header(&id).lock().unwrap();
@@ -112,7 +112,7 @@ fn a_lock_set_by_hand_refuses_each_change_at_once_and_is_named() {
     assert_eq!(image.lock().unwrap(), lock);
     assert_eq!(image.snapshots().unwrap().len(), 1);
 
-    run(&arena, &["lock", "rm", &spec, "my lock", &owner.client]);
+    run(&own, &["lock", "rm", &spec, "my lock", &owner.client]);
     image.snapshot_remove(snap).unwrap();
     image.write_at(0, b"data").unwrap();
     let lock = pool.header(&id).lock().unwrap();
@@ -124,13 +124,13 @@ fn a_lock_set_by_hand_refuses_each_change_at_once_and_is_named() {
 
 #[test]
 fn the_limit_of_an_images_snapshots_is_not_a_quota() {
-    let Some(arena) = Arena::make("limit") else {
+    let Some(own) = OwnPool::create("limit") else {
         return;
     };
-    let pool = arena.user();
+    let pool = own.user();
     pool.image_create("image", 8 * MIB, &plain()).unwrap();
-    let spec = format!("{}/image", arena.pool);
-    run(&arena, &["snap", "limit", "set", &spec, "--limit", "1"]);
+    let spec = format!("{}/image", own.pool);
+    run(&own, &["snap", "limit", "set", &spec, "--limit", "1"]);
     let image = pool.image_open(&ImageRef::Name("image"), false).unwrap();
     image.snapshot_create("first").unwrap();
     let error = image.snapshot_create("second").unwrap_err();

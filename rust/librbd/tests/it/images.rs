@@ -1,31 +1,36 @@
-//! Images: what they are made with, what they tell, what is written to them.
+//! Images: their options, their properties and their data.
 
 use librbd::{CreateOptions, ImageRef, SnapId};
 
-use crate::lab::{plain, Lab, FEATURES, MIB};
+use crate::fixture::{plain, Fixture, FEATURES, MIB};
 
 #[test]
-fn an_image_is_what_it_was_made_as() {
-    let Some(lab) = Lab::connect() else { return };
-    let name = lab.name("made");
+fn a_new_image_has_the_requested_options() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let name = fixture.name("made");
     // One byte less than a MiB: sizes are never rounded.
     let size = 64 * MIB - 1;
     let options = CreateOptions {
         order: 20,
         ..plain()
     };
-    lab.pool.image_create(&name, size, &options).unwrap();
-    assert!(lab
+    fixture.pool.image_create(&name, size, &options).unwrap();
+    assert!(fixture
         .pool
         .image_create(&name, size, &options)
         .unwrap_err()
         .is_already_there());
 
-    let listed = lab.pool.image_list().unwrap();
+    let listed = fixture.pool.image_list().unwrap();
     let entry = listed.iter().find(|entry| entry.name == name).unwrap();
-    let known_as = lab.pool.image_name(&entry.id).unwrap();
+    let known_as = fixture.pool.image_name(&entry.id).unwrap();
     assert_eq!(known_as.as_deref(), Some(name.as_str()));
-    let image = lab.pool.image_open(&ImageRef::Id(&entry.id), true).unwrap();
+    let image = fixture
+        .pool
+        .image_open(&ImageRef::Id(&entry.id), true)
+        .unwrap();
     assert_eq!(image.id().unwrap(), entry.id);
     assert_eq!(image.name().unwrap(), name);
     assert_eq!(image.size().unwrap(), size);
@@ -38,11 +43,14 @@ fn an_image_is_what_it_was_made_as() {
     );
     assert_eq!(info.block_name_prefix, format!("rbd_data.{}", entry.id));
     image.close().unwrap();
-    assert_eq!(lab.pool.image_id(&name).unwrap(), Some(entry.id.clone()));
-    lab.remove(&name);
-    assert_eq!(lab.pool.image_id(&name).unwrap(), None);
-    assert_eq!(lab.pool.image_name(&entry.id).unwrap(), None);
-    assert!(lab
+    assert_eq!(
+        fixture.pool.image_id(&name).unwrap(),
+        Some(entry.id.clone())
+    );
+    fixture.remove(&name);
+    assert_eq!(fixture.pool.image_id(&name).unwrap(), None);
+    assert_eq!(fixture.pool.image_name(&entry.id).unwrap(), None);
+    assert!(fixture
         .pool
         .image_list()
         .unwrap()
@@ -51,14 +59,16 @@ fn an_image_is_what_it_was_made_as() {
 }
 
 #[test]
-fn an_image_that_is_not_there_is_not_found() {
-    let Some(lab) = Lab::connect() else { return };
+fn a_missing_image_is_not_found() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
     for reference in [
         ImageRef::Name("no-such-image"),
         ImageRef::Id("0123456789ab"),
     ] {
         for read_only in [true, false] {
-            let error = lab.pool.image_open(&reference, read_only).unwrap_err();
+            let error = fixture.pool.image_open(&reference, read_only).unwrap_err();
             assert!(error.is_not_found(), "{error}");
             assert!(
                 error.to_string().contains(&reference.to_string()),
@@ -69,11 +79,13 @@ fn an_image_that_is_not_there_is_not_found() {
 }
 
 #[test]
-fn what_is_written_is_read_by_the_next_one() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("data");
+fn another_client_reads_the_written_data() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("data");
     image.write_at(4 * MIB - 3, b"across two objects").unwrap();
-    let reader = lab.another();
+    let reader = fixture.another();
     let other = reader
         .pool
         .image_open(&ImageRef::Name(&name), true)
@@ -94,13 +106,15 @@ fn what_is_written_is_read_by_the_next_one() {
     let error = image.write_at(8 * MIB - 1, b"too much").unwrap_err();
     assert!(error.to_string().contains("only 1 of 8 bytes"), "{error}");
     drop((image, other));
-    lab.remove(&name);
+    fixture.remove(&name);
 }
 
 #[test]
-fn an_image_is_made_smaller_only_on_purpose() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("resized");
+fn an_image_shrinks_only_with_allow_shrink() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("resized");
     image.resize(64 * MIB, false, &mut |_, _| {}).unwrap();
     assert_eq!(
         image
@@ -113,13 +127,15 @@ fn an_image_is_made_smaller_only_on_purpose() {
     image.resize(0, true, &mut |_, _| {}).unwrap();
     assert_eq!(image.size().unwrap(), 0);
     drop(image);
-    lab.remove(&name);
+    fixture.remove(&name);
 }
 
 #[test]
-fn metadata_of_any_length_and_number_is_kept() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("meta");
+fn an_image_keeps_many_and_long_metadata() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("meta");
     let long = "x".repeat(3_000);
     for number in 0..150 {
         image
@@ -140,15 +156,17 @@ fn metadata_of_any_length_and_number_is_kept() {
     assert_eq!(image.metadata_get("key.149").unwrap(), None);
     assert!(image.metadata_remove("key.149").unwrap_err().is_not_found());
     drop(image);
-    lab.remove(&name);
+    fixture.remove(&name);
 }
 
 #[test]
-fn who_has_an_image_open_for_writing_is_known_and_readers_are_not() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("watched");
+fn the_watchers_of_an_image_are_its_writers() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("watched");
     image.close().unwrap();
-    let (writer, reader) = (lab.another(), lab.another());
+    let (writer, reader) = (fixture.another(), fixture.another());
     let read = reader
         .pool
         .image_open(&ImageRef::Name(&name), true)
@@ -168,26 +186,30 @@ fn who_has_an_image_open_for_writing_is_known_and_readers_are_not() {
     written.close().unwrap();
     assert_eq!(read.watchers().unwrap(), []);
     drop(read);
-    lab.remove(&name);
+    fixture.remove(&name);
 }
 
 #[test]
 fn an_open_image_keeps_its_connection() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("held");
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("held");
     image.close().unwrap();
-    let other = lab.another();
+    let other = fixture.another();
     let image = other.pool.image_open(&ImageRef::Name(&name), true).unwrap();
     drop(other);
     assert_eq!(image.size().unwrap(), 8 * MIB);
     drop(image);
-    lab.remove(&name);
+    fixture.remove(&name);
 }
 
 #[test]
-fn a_name_with_a_nul_byte_is_refused_before_the_cluster_is_asked() {
-    let Some(lab) = Lab::connect() else { return };
-    let error = lab
+fn a_name_with_a_nul_byte_is_refused() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let error = fixture
         .pool
         .image_create("two\0names", MIB, &plain())
         .unwrap_err();
@@ -196,11 +218,13 @@ fn a_name_with_a_nul_byte_is_refused_before_the_cluster_is_asked() {
 }
 
 #[test]
-fn a_header_says_without_opening_the_image_what_librbd_says_of_the_open_one() {
-    let Some(lab) = Lab::connect() else { return };
-    let (name, image) = lab.image("closed");
+fn a_header_has_the_same_properties_as_the_open_image() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("closed");
     let id = image.id().unwrap();
-    let header = lab.pool.header(&id);
+    let header = fixture.pool.header(&id);
     assert_eq!(header.size().unwrap(), image.size().unwrap());
     assert_eq!(header.snapshots().unwrap(), []);
     assert!(!header.has_parent().unwrap());
@@ -213,8 +237,8 @@ fn a_header_says_without_opening_the_image_what_librbd_says_of_the_open_one() {
     numbers.sort();
     let listed = image.snapshots().unwrap();
     assert_eq!(numbers, listed.iter().map(|s| s.id).collect::<Vec<_>>());
-    let told = numbers.iter().map(|id| header.snapshot_name(*id).unwrap());
-    assert_eq!(told.collect::<Vec<_>>(), names);
+    let found = numbers.iter().map(|id| header.snapshot_name(*id).unwrap());
+    assert_eq!(found.collect::<Vec<_>>(), names);
     let unknown = header.snapshot_name(SnapId(u64::MAX - 7)).unwrap_err();
     assert!(unknown.is_not_found(), "{unknown}");
 
@@ -225,7 +249,7 @@ fn a_header_says_without_opening_the_image_what_librbd_says_of_the_open_one() {
         .into_iter()
         .for_each(|id| image.snapshot_remove(id).unwrap());
     drop(image);
-    lab.remove(&name);
+    fixture.remove(&name);
     let gone = header.size().unwrap_err();
     assert!(gone.is_not_found(), "{gone}");
 }

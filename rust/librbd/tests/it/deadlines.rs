@@ -1,4 +1,4 @@
-//! Every call ends by its deadline: with OSDs that do not reply, and with a lock that is not given back.
+//! Every call ends by its deadline: with OSDs that do not reply, and with a lock that is not released.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use librbd::{Cluster, ConnectOptions, Error, ImageRef, OmapUpdate, Pool, Result};
 use serde_json::json;
 
-use crate::arena::{command, Arena};
-use crate::lab::{plain, MIB};
-use crate::locks::Bench;
+use crate::fixture::{plain, MIB};
+use crate::locks::FrozenClient;
+use crate::own_pool::{command, OwnPool};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The timeout and what is added to it, the time to explain the error, and some for a busy machine.
+/// The timeout and its extension, the time to explain the error, and a reserve for a busy host.
 const AT_MOST: Duration = Duration::from_secs(8);
 
 type Work = fn(&Pool) -> Result<()>;
 
-/// What is called while the OSDs do not reply, each on a connection of its own.
+/// The calls while the OSDs do not reply, each on a connection of its own.
 const CALLS: [(&str, Work); 12] = [
     ("omap_get", |pool| pool.omap_get("object", &["k"]).map(drop)),
     ("omap_update", |pool| {
@@ -51,37 +51,37 @@ fn ends_in_time(what: &str, work: impl FnOnce() -> Result<()>) -> Error {
     error
 }
 
-fn pool_of(arena: &Arena, options: &ConnectOptions) -> Pool {
+fn pool_of(own: &OwnPool, options: &ConnectOptions) -> Pool {
     let cluster = Cluster::connect(options).unwrap();
-    cluster.pool(&arena.pool).unwrap()
+    cluster.pool(&own.pool).unwrap()
 }
 
 #[test]
 fn every_call_ends_by_its_deadline_while_the_osds_do_not_reply() {
-    let Some(arena) = Arena::make("frozen") else {
+    let Some(own) = OwnPool::create("frozen") else {
         return;
     };
-    let before = arena.user();
+    let before = own.user();
     before
         .omap_create("object", &[("k".to_owned(), b"v".to_vec())])
         .unwrap();
     before.image_create("image", 8 * MIB, &plain()).unwrap();
     let options = ConnectOptions {
         timeout: TIMEOUT,
-        ..arena.options.clone()
+        ..own.options.clone()
     };
     let open = |read_only| {
-        let pool = pool_of(&arena, &options);
+        let pool = pool_of(&own, &options);
         pool.image_open(&ImageRef::Name("image"), read_only)
             .unwrap()
     };
     let (snapshot, resize, meta, seen) = (open(false), open(false), open(false), open(true));
-    let pools: Vec<_> = CALLS.iter().map(|_| pool_of(&arena, &options)).collect();
-    // Two copies on one OSD: no request to this pool is served.
+    let pools: Vec<_> = CALLS.iter().map(|_| pool_of(&own, &options)).collect();
+    // Two copies on one OSD: the OSD replies to no request to this pool.
     for var in ["size", "min_size"] {
         command(
-            &arena.admin,
-            json!({"prefix": "osd pool set", "pool": arena.pool, "var": var, "val": "2"}),
+            &own.admin,
+            json!({"prefix": "osd pool set", "pool": own.pool, "var": var, "val": "2"}),
         );
     }
     thread::scope(|scope| {
@@ -99,48 +99,48 @@ fn every_call_ends_by_its_deadline_while_the_osds_do_not_reply() {
         scope.spawn(|| ends_in_time("metadata", || meta.metadata_set("k", "v")));
         scope.spawn(|| ends_in_time("watchers", || seen.watchers().map(drop)));
     });
-    // Closing what was opened does not hang either.
+    // The close does not hang, either.
     let start = Instant::now();
     drop((snapshot, resize, meta, seen, pools));
     assert!(start.elapsed() < AT_MOST * 2, "{:?}", start.elapsed());
     for var in ["min_size", "size"] {
         command(
-            &arena.admin,
-            json!({"prefix": "osd pool set", "pool": arena.pool, "var": var, "val": "1",
+            &own.admin,
+            json!({"prefix": "osd pool set", "pool": own.pool, "var": var, "val": "1",
                    "yes_i_really_mean_it": true}),
         );
     }
 }
 
 #[test]
-fn a_frozen_client_with_the_lock_makes_changes_end_by_their_deadline() {
-    let Some(arena) = Arena::make("held") else {
+fn a_change_of_a_locked_image_ends_by_its_deadline() {
+    let Some(own) = OwnPool::create("held") else {
         return;
     };
-    let quick = arena.user();
+    let quick = own.user();
     quick.image_create("image", 64 * MIB, &plain()).unwrap();
     let id = quick.image_id("image").unwrap().unwrap();
-    let bench = Bench::freeze(&arena, &quick, &id);
+    let frozen = FrozenClient::freeze(&own, &quick, &id);
     let options = ConnectOptions {
         timeout: TIMEOUT,
-        ..arena.options.clone()
+        ..own.options.clone()
     };
-    let pool = pool_of(&arena, &options);
+    let pool = pool_of(&own, &options);
     let error = ends_in_time("trash_move", || pool.trash_move("image", 0));
     let text = error.to_string();
     assert!(text.contains("rbd_trash_move"), "{text}");
-    assert!(text.contains(&bench.client()), "{text}");
+    assert!(text.contains(&frozen.client()), "{text}");
     if error.errno() == Some(16) {
-        return bench.end(&arena); // Nautilus gives up by itself
+        return frozen.end(&own); // Nautilus returns before the deadline
     }
     assert!(error.is_outcome_unknown(), "{error}");
 
-    // Its effect may come late: nothing else is changed on this connection, and it can be read.
+    // Its effect may come late, so this connection refuses other changes, but not reads.
     let start = Instant::now();
     let refused = pool.image_create("other", MIB, &plain()).unwrap_err();
     assert!(refused.is_outcome_unknown(), "{refused}");
     assert!(refused.to_string().contains("has not ended"), "{refused}");
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(pool.image_id("other").unwrap(), None);
-    bench.end(&arena);
+    frozen.end(&own);
 }
