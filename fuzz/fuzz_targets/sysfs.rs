@@ -1,4 +1,4 @@
-//! The kernel's RBD devices in sysfs, and this host's labels of them.
+//! The kernel's files about its RBD devices, and this host's own files about them.
 #![no_main]
 
 use std::fs;
@@ -53,7 +53,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     write("run/rbd0.json", next());
     let krbd = Krbd::with_roots(root().join("sys"), root().join("dev"), root().join("run"));
     match krbd.mappings() {
-        // The list has each device, or the result is an error.
+        // A device that is shown is an entry of the list, or an error.
         Ok(found) => assert_eq!(found.len(), 1),
         Err(error) => {
             let _ = error.to_string();
