@@ -25,25 +25,25 @@ SECONDS = 120
 BUILD_SECONDS = 280
 
 QUICK = [
-    "a_wrong_key_is_refused_with_the_user_and_without_the_key",
-    "an_image_has_one_device_however_often_it_is_mapped",
-    "an_image_that_does_not_exist_is_an_error_that_says_so",
-    "an_open_device_stays_and_the_error_names_who_has_it_open",
-    "the_key_is_nowhere_in_sysfs_and_nowhere_in_the_kernels_log",
-    "reaching::the_kernel_takes_a_key_of_type_1_and_refuses_one_of_type_2",
+    "krbd::an_open_device_stays_and_the_error_names_the_opener",
+    "krbd::repeated_maps_of_an_image_return_one_device",
+    "krbd::the_error_of_a_missing_image_names_it",
+    "krbd::the_error_of_a_wrong_key_has_the_user_but_no_key",
+    "krbd::the_key_is_neither_in_sysfs_nor_in_the_kernel_log",
+    "reaching::the_kernel_accepts_a_key_of_type_1_and_refuses_one_of_type_2",
 ]
 SLOW = [
-    "a_device_node_is_made_where_nothing_manages_dev",
-    "a_read_only_mapping_becomes_writable_when_asked_unless_it_is_in_use",
-    "a_snapshot_has_a_device_for_each_label",
-    "a_snapshot_is_read_only_and_beside_its_image",
-    "all_maps_of_a_host_share_one_client_unless_asked_otherwise",
-    "an_image_made_anew_under_an_old_name_is_never_taken_for_the_old_one",
-    "features_the_kernel_lacks_are_named_with_the_command_that_drops_them",
-    "images_of_one_name_in_two_namespaces_are_two_devices",
-    "reaching::a_monitor_that_is_away_keeps_no_image_from_being_mapped",
-    "reaching::addresses_of_ipv6_are_read_by_the_kernel",
-    "silent_monitors_cost_the_deadline_and_do_not_hold_the_process",
+    "krbd::a_map_with_silent_monitors_fails_at_the_deadline",
+    "krbd::a_new_image_with_an_old_name_gets_a_device_of_its_own",
+    "krbd::a_read_only_mapping_becomes_writable_if_it_is_not_in_use",
+    "krbd::a_snapshot_has_a_device_for_each_label",
+    "krbd::a_snapshot_has_a_read_only_device_of_its_own",
+    "krbd::all_maps_of_a_host_without_noshare_share_one_client",
+    "krbd::images_of_one_name_in_two_namespaces_have_two_devices",
+    "krbd::map_creates_the_device_node_if_no_other_program_does",
+    "krbd::the_error_of_unsupported_features_has_a_command_that_works",
+    "reaching::an_image_is_mapped_although_a_monitor_is_down",
+    "reaching::the_kernel_reads_ipv6_addresses",
 ]
 
 
@@ -63,7 +63,7 @@ class Program:
 @pytest.fixture(scope="module")
 def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
     host, ceph = one, guests_rbd_pool.lab.ceph
-    host.put(PROGRAM, build("krbd").read_bytes(), mode=0o755)
+    host.put(PROGRAM, build().read_bytes(), mode=0o755)
     admin = f"[client.admin]\nkey = {ceph.key('admin')}\n"
     host.put(KEYRING, admin.encode(), mode=0o600)
     host.put(CONF, f"{ceph.client_conf()}keyring = {KEYRING}\n".encode())
@@ -83,9 +83,9 @@ def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
     host.exec(["rm", "-f", PROGRAM, CONF, KEYRING, KEY]).check()
 
 
-def build(name: str) -> Path:
-    """The test program that cargo builds, or has built, of one of hostdev's tests/*.rs."""
-    argv = ["cargo", "test", "--locked", "--no-run", "--package", "hostdev", "--test", name, "--message-format=json"]
+def build() -> Path:
+    """The test program of hostdev's tests/it. Cargo builds it if it is not up to date."""
+    argv = ["cargo", "test", "--locked", "--no-run", "--package", "hostdev", "--test", "it", "--message-format=json"]
     done = subprocess.run(argv, cwd=REPOSITORY, env=os.environ, capture_output=True, timeout=BUILD_SECONDS, check=True)
     messages = (json.loads(line) for line in done.stdout.splitlines())
     (program,) = (message["executable"] for message in messages if message.get("executable"))
@@ -94,7 +94,8 @@ def build(name: str) -> Path:
 
 def test_no_test_of_hostdev_is_forgotten(program: Program) -> None:
     listed = program.run("--list", "--format", "terse").split()
-    assert sorted(name.rstrip(":") for name in listed if name != "test") == sorted(QUICK + SLOW)
+    names = [name.rstrip(":") for name in listed if name != "test"]
+    assert sorted(name for name in names if not name.startswith("nbd::")) == sorted(QUICK + SLOW)
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -115,9 +116,9 @@ def check(program: Program, name: str) -> None:
 
 
 def test_hostdev_promises_for_nbd(one: Dom0) -> None:
-    """All of tests/nbd.rs at once: none of them is long, and they take turns anyway."""
-    one.put(NBD_PROGRAM, build("nbd").read_bytes(), mode=0o755)
-    done = one.exec([NBD_PROGRAM, "--nocapture"], env={"SMBLOCK_TEST_NBD": "1"}, timeout=SECONDS)
+    """All tests of the module nbd together: each is short, and they run one at a time."""
+    one.put(NBD_PROGRAM, build().read_bytes(), mode=0o755)
+    done = one.exec([NBD_PROGRAM, "nbd::", "--nocapture"], env={"SMBLOCK_TEST_NBD": "1"}, timeout=SECONDS)
     said = (done.check() + done.stderr).decode()
     one.exec(["rm", NBD_PROGRAM]).check()
     assert "test result: ok" in said

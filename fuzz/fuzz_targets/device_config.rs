@@ -1,5 +1,5 @@
-//! The device-config of an SR, of either type. What is accepted holds no character that another
-//! program could take for a separator, an option or the end of a line.
+//! The device-config of an SR, of both types. An accepted one has no character that another program reads as
+//! a separator, an option or the end of a line.
 #![no_main]
 
 use std::collections::BTreeMap;

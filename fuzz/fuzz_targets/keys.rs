@@ -1,4 +1,4 @@
-//! Keys in base64: those of cephx and those of encrypted volumes.
+//! Keys in base64: cephx keys, and keys of encrypted volumes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -1,4 +1,4 @@
-//! What an upstairs says about itself: `/info` of the server's control address.
+//! The state of an upstairs: `/info` of the server's control address.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,19 +9,19 @@ use serde_json::Value;
 
 use crate::{http, Error};
 
-/// The answer of `/info`.
+/// The reply to `/info`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Info {
     /// Whether it serves I/O.
     pub state: UpstairsState,
-    /// How it gets on with each of its downstairs, in the order of the targets it was started with:
+    /// The state of the connection to each downstairs, in the order of the `--target` options:
     /// `active`, `connecting (wait_quorum)`, `live_repair`, `stopping (disabled)`, ...
     #[serde(rename = "ds_state", deserialize_with = "downstairs_states")]
     pub downstairs: Vec<String>,
-    /// Requests it has not answered yet.
+    /// Requests that it has not replied to yet.
     #[serde(default)]
     pub up_jobs: usize,
-    /// Requests its downstairs have not finished yet.
+    /// Requests that its downstairs have not finished yet.
     #[serde(default)]
     pub ds_jobs: usize,
     /// Extents reconciled since the start, of [`Self::reconcile_needed`].
@@ -32,7 +32,7 @@ pub struct Info {
     pub reconcile_needed: usize,
 }
 
-/// What an upstairs does.
+/// The state of an upstairs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub enum UpstairsState {
@@ -42,7 +42,7 @@ pub enum UpstairsState {
     Active,
     /// It stops serving.
     Deactivating,
-    /// Something a newer Crucible says.
+    /// A state of a newer Crucible.
     Other(String),
 }
 
@@ -79,10 +79,10 @@ impl fmt::Display for Info {
     }
 }
 
-/// Asks the upstairs behind that control address.
+/// Gets the state of the upstairs at that control address.
 ///
 /// # Errors
-/// [`Error::Control`] if it gives no such answer in time.
+/// [`Error::Control`] if it sends no such reply in time.
 pub fn info(control: SocketAddr, deadline: Duration) -> Result<Info, Error> {
     http::get(control, "/info", deadline).map_err(|reason| Error::Control {
         address: control,
@@ -95,7 +95,8 @@ fn downstairs_states<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<S
     Ok(states.iter().map(tagged).collect())
 }
 
-/// `{"type": "connecting", "value": {"state": {"type": "wait_quorum"}, ...}}` and the like, in words.
+/// Returns `connecting (wait_quorum)` for `{"type": "connecting", "value": {"state": {"type":
+/// "wait_quorum"}, ...}}`.
 fn tagged(state: &Value) -> String {
     let name = |value: &Value| value.get("type")?.as_str().map(str::to_owned);
     let Some(outer) = name(state) else {
@@ -118,13 +119,13 @@ fn tagged(state: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn answer(text: &str) -> Info {
+    fn reply(text: &str) -> Info {
         serde_json::from_str(text).unwrap()
     }
 
     #[test]
-    fn an_active_upstairs_is_recognised_with_all_it_says() {
-        let info = answer(include_str!("../tests/standin/active.json"));
+    fn the_reply_of_an_active_upstairs_is_read_in_full() {
+        let info = reply(include_str!("../tests/sim/active.json"));
         assert_eq!(info.state, UpstairsState::Active);
         assert_eq!(info.downstairs, ["active", "active", "live_repair"]);
         assert_eq!((info.reconcile_done, info.reconcile_needed), (4, 4));
@@ -132,8 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn an_upstairs_that_waits_says_in_words_how_it_gets_on_with_each_downstairs() {
-        let info = answer(include_str!("../tests/standin/waiting.json"));
+    fn the_text_of_a_waiting_upstairs_has_the_state_of_each_downstairs() {
+        let info = reply(include_str!("../tests/sim/waiting.json"));
         assert_eq!(
             info.to_string(),
             "initializing, downstairs: connecting (wait_quorum), connecting (start), \
@@ -142,10 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_a_newer_crucible_knows_is_told_as_it_is_and_never_taken_for_active() {
-        let text =
-            include_str!("../tests/standin/active.json").replacen("active", "hibernating", 1);
-        let info = answer(&text);
+    fn an_unknown_state_of_an_upstairs_is_not_active() {
+        let text = include_str!("../tests/sim/active.json").replacen("active", "hibernating", 1);
+        let info = reply(&text);
         assert_eq!(info.state, UpstairsState::Other("hibernating".to_owned()));
         assert!(info.to_string().starts_with("hibernating"), "{info}");
     }

@@ -1,4 +1,4 @@
-//! The file in which an administrator declares volumes.
+//! The file that declares static volumes.
 //!
 //! ```toml
 //! [[volume]]
@@ -22,19 +22,18 @@ use toml::de::{DeTable, DeValue};
 use crate::volume::{conflict, Mistake, Written};
 use crate::{Error, Volume};
 
-/// The whole file. `volume` is not optional: an empty file is more likely one that is being written
-/// than a wish for an empty SR, which is spelled `volume = []`.
+/// The whole file. `volume` is required: an empty file is probably incomplete. `volume = []` declares
+/// no volumes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Declaration {
     volume: Vec<Written>,
 }
 
-/// Reads the volumes a file declares.
+/// Returns all volumes that a file declares.
 ///
 /// # Errors
-/// [`Error::File`] if it cannot be read, [`Error::Declaration`] for the first mistake in it, with
-/// its line: never a shorter list.
+/// [`Error::File`] if it cannot be read, [`Error::Declaration`] with the line of the first mistake.
 pub fn read(path: &Path) -> Result<Vec<Volume>, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::file("read", path, source))?;
     parse(&text).map_err(|(line, reason)| Error::Declaration {
@@ -73,7 +72,8 @@ fn place(text: &str, index: usize, mistake: Mistake) -> (usize, String) {
     (line_of(text, at), format!("{field}: {reason}"))
 }
 
-/// Where a field of the volume with that index stands; the volume itself, if it has no such field.
+/// Returns the position of a field of the volume with that index; the position of the volume if it has no
+/// such field.
 fn span_of(text: &str, index: usize, field: &str) -> Option<Range<usize>> {
     let document = DeTable::parse(text).ok()?;
     let DeValue::Array(volumes) = document.get_ref().get("volume")?.get_ref() else {
@@ -133,7 +133,7 @@ targets = [
     }
 
     #[test]
-    fn every_declared_volume_is_read_as_it_is_written() {
+    fn a_file_declares_all_its_volumes() {
         let volumes = parse(&format!("{WEB}{DATABASE}")).unwrap();
         let [web, database] = volumes.as_slice() else {
             panic!("{volumes:?}");
@@ -155,14 +155,14 @@ targets = [
     }
 
     #[test]
-    fn an_empty_file_is_a_mistake_and_never_an_sr_without_volumes() {
+    fn an_empty_file_is_a_mistake() {
         let (line, text) = parse("# being written\n").unwrap_err();
         assert_eq!(line, 1);
         assert!(text.contains("volume = []"), "{text}");
     }
 
     #[test]
-    fn a_mistake_is_told_with_its_line_and_with_what_to_write_instead() {
+    fn the_error_of_a_mistake_has_its_line_and_a_remedy() {
         assert_mistake("5a1c1e9e-", "", 3, "uuidgen");
         assert_mistake("\"web1 root\"", "\"\"", 4, "name is empty");
         assert_mistake("10737418240", "1000", 5, "a multiple of 512");
@@ -197,7 +197,7 @@ targets = [
     }
 
     #[test]
-    fn two_disks_that_would_write_over_each_other_are_a_mistake() {
+    fn two_volumes_with_one_target_or_one_uuid_are_a_mistake() {
         let both = format!(
             "{WEB}{}",
             DATABASE.replace("10.0.0.2:3820", "10.0.0.1:3810")

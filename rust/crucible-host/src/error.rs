@@ -16,21 +16,21 @@ use crate::server::Ended;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file or folder could not be read, written, made, ...
+    /// A file or a directory could not be read, written, created, ...
     #[error("cannot {action} {path}: {}", describe_io(.source))]
     File {
         /// `read`, `write`, ...
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// A file of a run folder holds something else than was written there.
+    /// A file of a runtime directory is damaged.
     #[error(
-        "{path} is damaged at line {line}, column {column}: stop the volume's server by hand \
-         (`ps axww | grep -- --control`), then remove that folder"
+        "{path} is damaged at line {line}, column {column}: find the volume's server with \
+         `ps axww | grep -- --control`, stop it with `kill PID`, then remove the directory of this file"
     )]
     Garbled {
         /// The file.
@@ -41,10 +41,10 @@ pub enum Error {
         column: usize,
     },
 
-    /// Another process of this host holds that file.
+    /// Another process of this host holds the lock.
     #[error(
-        "{path} is locked by another process of this host: see which with `fuser -v {path}`, \
-         and try again when that process has ended"
+        "another process of this host holds the lock {path}: `fuser -v {path}` shows the process; try \
+         again when it has ended"
     )]
     Locked {
         /// The file.
@@ -62,50 +62,50 @@ pub enum Error {
         reason: String,
     },
 
-    /// Two volumes have something in common that belongs to one.
+    /// Two volumes have the same UUID or target.
     #[error("volume {volume} ({name}): {reason}")]
     Conflict {
         /// The later one.
         volume: Uuid,
         /// Its name.
         name: String,
-        /// What both have, and whose it is.
+        /// The UUID or target, and the earlier volume that has it.
         reason: String,
     },
 
-    /// What should be a volume's key is none.
+    /// The text is not a volume's key.
     #[error(
-        "{origin} holds {found}, not a key: it takes 32 bytes in base64, as `openssl rand -base64 32` \
+        "{origin} contains {found}, not a key: a key is 32 bytes in base64, as `openssl rand -base64 32` \
          prints them"
     )]
     Key {
-        /// Where the text came from.
+        /// The file or secret with the text.
         origin: String,
-        /// What it is instead (never the text itself).
+        /// A description of the text, never the text itself.
         found: String,
     },
 
-    /// An upstairs does not say what it does.
+    /// An upstairs does not reply.
     #[error(
         "no reply from the upstairs at http://{address}/info: {reason}; \
-         see the server's output in /var/log/SMlog"
+         `grep -i crucible /var/log/SMlog` shows the server's output"
     )]
     Control {
         /// The server's control address.
         address: SocketAddr,
-        /// What happened instead.
+        /// Why there is no reply.
         reason: String,
     },
 
     /// All ports are taken.
     #[error(
         "no two neighbouring ports are free on {address} between {first} and {last} for volume \
-         {volume}: see which processes use them with `ss -ltnp src {address}`"
+         {volume}: `ss -ltnp src {address}` shows the processes that use them"
     )]
     NoPort {
         /// The volume.
         volume: Uuid,
-        /// Where servers listen.
+        /// The address that servers listen on.
         address: Ipv4Addr,
         /// The lowest port.
         first: u16,
@@ -113,12 +113,12 @@ pub enum Error {
         last: u16,
     },
 
-    /// Nothing can listen on an address.
-    #[error("cannot listen on {address}: {}; is the loopback interface up (`ip address show lo`)?", describe_io(.source))]
+    /// No process can listen on an address.
+    #[error("cannot listen on {address}: {}; check that the loopback interface is up: `ip address show lo`", describe_io(.source))]
     Listen {
         /// The address and port.
         address: SocketAddr,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
@@ -134,57 +134,60 @@ pub enum Error {
         reason: String,
     },
 
-    /// A server runs where none may.
+    /// A server still runs.
     #[error(
-        "a server of volume {volume} still runs on this host, pid {pid}: detach the VDI first"
+        "a server of volume {volume} still runs on this host, pid {pid}: detach the VDI first \
+         (`xe vbd-unplug uuid=VBD_UUID`)"
     )]
     StillRunning {
         /// The volume.
         volume: Uuid,
-        /// The server, or the process that looks after it.
+        /// The server, or its supervisor.
         pid: u32,
     },
 
-    /// The process that looks after a server could not be started.
-    #[error("cannot start what runs the server of volume {volume}, by {how}: {reason}")]
+    /// A server's supervisor could not be started.
+    #[error("cannot start the supervisor of the server of volume {volume} with {how}: {reason}")]
     Launch {
         /// The volume.
         volume: Uuid,
         /// The command.
         how: String,
-        /// What it said.
+        /// Its output.
         reason: String,
     },
 
-    /// A run folder has nothing to start.
+    /// A runtime directory has nothing to start.
     #[error(
-        "there is nothing to serve in {folder}: servers are started by attaching the VDI, not by hand"
+        "there is nothing to serve in {directory}: attach the VDI to start its server \
+         (`xe vbd-plug uuid=VBD_UUID`)"
     )]
     NothingToServe {
-        /// The run folder.
-        folder: PathBuf,
+        /// The runtime directory.
+        directory: PathBuf,
     },
 
-    /// A server was started from that folder before.
+    /// A server was started from that directory before.
     #[error(
-        "generation {generation} of volume {volume} was used already, and a server that asks for it \
-         again may let two hosts write at once: detach the VDI and attach it again instead"
+        "generation {generation} of volume {volume} was used already, and a second server with it could \
+         let two hosts write at once: detach the VDI and attach it again (`xe vbd-unplug uuid=VBD_UUID`, \
+         `xe vbd-plug uuid=VBD_UUID`)"
     )]
     ServedAlready {
         /// The volume.
         volume: Uuid,
-        /// The generation in its run folder.
+        /// The generation in its runtime directory.
         generation: u64,
     },
 
-    /// The server's process could not be made.
+    /// The server's process could not be created.
     #[error("cannot start {server} for volume {volume}: {}", describe_io(.source))]
     Start {
         /// The volume.
         volume: Uuid,
         /// The program.
         server: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
@@ -197,14 +200,14 @@ pub enum Error {
         ended: Ended,
     },
 
-    /// The server cannot be used yet, and the deadline has come.
+    /// The server is not ready at the deadline.
     #[error("the server of volume {volume} is not ready after {seconds} s: {waiting_for}")]
     NotReady {
         /// The volume.
         volume: Uuid,
-        /// How long it was waited for.
+        /// The length of the wait.
         seconds: u64,
-        /// What it waits for.
+        /// The condition that is missing.
         waiting_for: String,
     },
 
@@ -215,11 +218,11 @@ pub enum Error {
         pid: u32,
         /// The signal.
         signal: &'static str,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// A process does not go away.
+    /// A process does not end.
     #[error(
         "pid {pid}, a server of volume {volume}, is still there after SIGKILL: it hangs in the kernel \
          (`cat /proc/{pid}/stack`). Reboot this host before the volume is used anywhere else"
@@ -238,9 +241,9 @@ pub enum Error {
         path: PathBuf,
         /// `create`, `delete`, `copy`, `list` or `find`.
         command: &'static str,
-        /// `volume UUID`, or what was listed.
+        /// `volume UUID`, or `the volumes of SR UUID`.
         what: String,
-        /// What it said, or what is wrong with its answer.
+        /// Its stderr, or what is wrong with its reply.
         reason: String,
     },
 }

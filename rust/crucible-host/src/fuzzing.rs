@@ -1,5 +1,5 @@
-//! Entry points of `make fuzz`: each gives bytes to a parser of what an administrator, a provisioner or
-//! a program of Crucible's has written. None may panic.
+//! Entry points of `make fuzz`: each gives bytes to a parser of a file of an administrator, or of the output
+//! of a provisioner or a program of Crucible. None may panic.
 
 use crate::{check_distinct, control, declaration, key, provisioner, target};
 
@@ -16,7 +16,7 @@ pub fn volume_key(text: &str) {
     let _ = key::parse(text, "fuzzing");
 }
 
-/// What a provisioner prints.
+/// The output of a provisioner.
 pub fn provisioner(reply: &[u8]) {
     provisioner::read_reply(reply);
 }

@@ -1,7 +1,7 @@
-//! GET with a deadline, for the HTTP servers of Crucible's own parts.
+//! GET with a deadline, for the HTTP servers in Crucible's programs.
 //!
-//! They answer with chunked or plain bodies and with errors in JSON: the small client `ureq`, built
-//! without TLS, knows all of that and keeps one deadline over everything.
+//! They reply with chunked or plain bodies, and with errors in JSON. The client `ureq`, built without TLS,
+//! supports both, and has one deadline for the whole request.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 
-/// Far above anything these servers say about themselves.
+/// Far above the longest reply of these servers.
 const BODY_LIMIT: u64 = 1 << 20;
 
-/// The JSON that `http://server/path` answers within `deadline`; the error is one line of text.
+/// Returns the JSON of `http://server/path`; the error is one line of text.
 pub(crate) fn get<T: DeserializeOwned>(
     server: SocketAddr,
     path: &str,
@@ -21,7 +21,7 @@ pub(crate) fn get<T: DeserializeOwned>(
     let agent = Agent::new_with_config(
         Agent::config_builder()
             .timeout_global(Some(deadline))
-            // Not the proxy the environment may name: it cannot reach this host's loopback.
+            // A proxy of the environment cannot reach this host's loopback.
             .proxy(None)
             .max_redirects(0)
             .build(),
@@ -40,5 +40,5 @@ pub(crate) fn get<T: DeserializeOwned>(
             ureq::Error::Io(error) => hostos::errno::describe_io(&error),
             other => other.to_string(),
         })?;
-    serde_json::from_slice(&body).map_err(|error| format!("unexpected answer: {error}"))
+    serde_json::from_slice(&body).map_err(|error| format!("unexpected reply: {error}"))
 }

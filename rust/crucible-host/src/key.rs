@@ -12,19 +12,19 @@ use uuid::Uuid;
 
 use crate::Error;
 
-/// What Crucible takes: the key of AES-256.
+/// The length of a key of AES-256.
 const KEY_BYTES: usize = 32;
 
 /// Reads a key from a file.
 ///
 /// # Errors
-/// [`Error::File`] if it cannot be read, [`Error::Key`] if it holds something else.
+/// [`Error::File`] if it cannot be read, [`Error::Key`] if it contains no key.
 pub fn read(path: &Path) -> Result<SecretString, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::file("read", path, source))?;
     parse(&Zeroizing::new(text), &path.display().to_string())
 }
 
-/// Takes a key out of text; `origin` says in the error where that came from.
+/// Returns the key in `text`; the error names `origin`.
 ///
 /// # Errors
 /// [`Error::Key`] if it is not base64 of 32 bytes.
@@ -34,7 +34,7 @@ pub fn parse(text: &str, origin: &str) -> Result<SecretString, Error> {
         origin: origin.to_owned(),
         found,
     };
-    // What base64 says about wrong text quotes it.
+    // The error of base64 is dropped: it quotes the text.
     let bytes = STANDARD
         .decode(text)
         .map(Zeroizing::new)
@@ -45,8 +45,8 @@ pub fn parse(text: &str, origin: &str) -> Result<SecretString, Error> {
     }
 }
 
-/// What a key is recognised by: a hash of the volume's UUID and the key, which leads back to neither a
-/// key nor another volume with the same key. A key is 32 random bytes, so no list of likely keys helps.
+/// Returns a hash of the volume's UUID and the key. It reveals neither the key nor other volumes with the
+/// same key. A key is 32 random bytes, so an attacker cannot try all likely keys.
 ///
 /// # Errors
 /// [`Error::Key`] if the text is no key.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_taken_as_openssl_prints_it() {
+    fn a_key_file_contains_the_output_of_openssl() {
         let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), format!("{key}\n")).unwrap();
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_tells_keys_and_volumes_apart_and_has_no_key_in_it() {
+    fn a_fingerprint_depends_on_key_and_volume_and_hides_the_key() {
         let text = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
         let key = parse(text, "a test").unwrap();
         let other = parse(&STANDARD.encode([7; 32]), "a test").unwrap();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_without_being_quoted() {
+    fn the_error_of_a_wrong_key_does_not_quote_it() {
         for (text, found) in [
             ("not-a-key", "not base64"),
             ("c2hvcnQ=", "5 bytes"),

@@ -1,20 +1,18 @@
 //! Oxide Crucible volumes on this host.
 //!
-//! A volume is one region kept by three storage servers (*downstairs*). The host that uses it runs
-//! one `crucible-nbd-server`, whose *upstairs* is the region's only writer and which offers it as
-//! an NBD export on a loopback address. This crate knows
+//! Three storage servers (*downstairs*) keep the three regions of a volume. The host that uses the volume
+//! runs one `crucible-nbd-server`. Its *upstairs* is the only writer of the regions. The server offers the
+//! volume as an NBD export on a loopback address. This crate
 //!
-//! - which volumes there are: [`declaration`] (a file), [`provisioner`] (the operator's program);
-//! - what the storage servers and the upstairs say about themselves: [`target`], [`control`];
-//! - how a server is started, watched and certainly stopped on this host: [`port`], [`server`],
-//!   [`route`].
+//! - lists the volumes: [`declaration`] (a file), [`provisioner`] (the operator's program);
+//! - reads the state of the storage servers and of the upstairs: [`target`], [`control`];
+//! - starts, watches and stops servers on this host: [`port`], [`server`], [`route`].
 //!
-//! It does not know who may start one: **a start takes the volume away from whoever uses it**, even
-//! where the start itself then fails. The caller makes sure first that nobody does, and never
-//! gives the same generation twice.
+//! **A start takes the volume away from the host that uses it**, even if the start then fails. So the
+//! caller first makes sure that no host uses the volume, and never gives the same generation twice.
 //!
-//! Sizes are bytes. Every call that waits takes a deadline. No error and no line of a log contains
-//! a volume's key.
+//! Sizes are bytes. Every call that waits takes a deadline. No error and no log line contains a volume's
+//! key.
 #![forbid(unsafe_code)]
 
 pub mod control;

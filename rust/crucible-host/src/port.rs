@@ -1,7 +1,7 @@
 //! The loopback ports of this host's servers.
 //!
-//! A server that finds its port taken has taken its volume from the running user before it notices:
-//! ports are reserved, and seen to be free, before anything is started.
+//! A server takes its volume from the current user before it detects that its port is in use. So ports are
+//! reserved, and checked to be free, before a server starts.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -12,42 +12,42 @@ use hostos::{files, json_file, Deadline, LockFile};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::server::{self, folder};
+use crate::server::{self, runtime_directory};
 use crate::Error;
 
-/// Where servers listen: an address of this host's loopback that nothing else uses, so that the
-/// route to it can be given other properties ([`crate::route`]) than that to 127.0.0.1.
+/// The address that servers listen on. No other program uses this loopback address, so that its route can
+/// have other properties ([`crate::route`]) than the route to 127.0.0.1.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 115, 109, 1);
 
-/// The first port of the first pair; ports from 32768 are the kernel's to give away.
+/// The first port of the first pair. The kernel assigns ports from 32768 to clients.
 const FIRST: u16 = 20_000;
-/// Pairs of ports there are.
+/// The number of pairs of ports.
 const PAIRS: u16 = 1_000;
-/// How long another process of this host may look for ports.
+/// How long another process of this host may search for ports.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
-/// The reservation, in the volume's run folder: it goes where the folder goes.
+/// The reservation, a file of the volume's runtime directory.
 const FILE: &str = "ports.json";
 
-/// The ports of this host. A pair belongs to one volume, and is noted in its run folder.
+/// The ports of this host. A pair belongs to one volume, whose runtime directory records it.
 #[derive(Clone, Debug)]
 pub struct Ports {
-    /// The folder of all run folders, as for [`crate::server::Server::at`].
+    /// The parent of all runtime directories, as for [`crate::server::Server::at`].
     pub root: PathBuf,
-    /// Where servers listen: [`ADDRESS`], but for hosts that share one kernel.
+    /// The address that servers listen on: [`ADDRESS`], unless several hosts share one kernel.
     pub address: Ipv4Addr,
 }
 
 /// Two ports of one volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reserved {
-    /// Where the server offers the volume.
+    /// The address of the volume's NBD export.
     pub nbd: SocketAddr,
-    /// Where its upstairs tells about itself.
+    /// The address of the upstairs' `/info`.
     pub control: SocketAddr,
 }
 
 impl Ports {
-    /// The ports of the host whose run folders are in `root`.
+    /// Returns the ports of the host whose runtime directories are in `root`.
     pub fn new(root: &Path) -> Self {
         Ports {
             root: root.to_owned(),
@@ -55,17 +55,17 @@ impl Ports {
         }
     }
 
-    /// Reserves two ports for a volume. Both are free at this moment, and no other volume of this
-    /// host gets them until they are released. A reservation that the volume has already is kept
-    /// if its ports are free, and replaced otherwise. The volume's run folder is made if need be.
+    /// Reserves two ports for a volume. Both are free, and no other volume of this host gets them until
+    /// they are released. An earlier reservation of the volume stays if its ports are free; else it is
+    /// replaced. Creates the volume's runtime directory if it is missing.
     ///
     /// # Errors
-    /// [`Error::NoPort`] if none is free, [`Error::Listen`] if nothing can listen there,
-    /// [`Error::Locked`] if another process keeps looking, [`Error::File`].
+    /// [`Error::NoPort`] if none is free, [`Error::Listen`] if no process can listen on the address,
+    /// [`Error::Locked`] if another process searches for too long, [`Error::File`].
     pub fn reserve(&self, volume: &Uuid) -> Result<Reserved, Error> {
-        folder::make(&self.root)?;
+        runtime_directory::create(&self.root)?;
         let _lock = self.lock()?;
-        let own = folder::make(&folder::path(&self.root, volume))?;
+        let own = runtime_directory::create(&runtime_directory::path(&self.root, volume))?;
         if let Some(reserved) = read(&own)? {
             if is_free(&reserved)? {
                 return Ok(reserved);
@@ -76,7 +76,7 @@ impl Ports {
             .iter()
             .filter(|other| *other != volume)
         {
-            taken.extend(read(&folder::path(&self.root, other))?);
+            taken.extend(read(&runtime_directory::path(&self.root, other))?);
         }
         for pair in candidates(volume).map(|port| self.pair(port)) {
             if !taken.contains(&pair) && is_free(&pair)? {
@@ -92,12 +92,14 @@ impl Ports {
         })
     }
 
-    /// Gives up a volume's reservation. It is no error if there is none.
+    /// Removes a volume's reservation. Succeeds if there is none.
     ///
     /// # Errors
     /// [`Error::File`]
     pub fn release(&self, volume: &Uuid) -> Result<(), Error> {
-        Ok(files::remove(&folder::path(&self.root, volume).join(FILE))?)
+        Ok(files::remove(
+            &runtime_directory::path(&self.root, volume).join(FILE),
+        )?)
     }
 
     fn pair(&self, port: u16) -> Reserved {
@@ -109,15 +111,15 @@ impl Ports {
     }
 
     fn lock(&self) -> Result<LockFile, Error> {
-        folder::lock(
+        runtime_directory::lock(
             &self.root.join("ports.lock"),
             Deadline::after(LOCK_DEADLINE),
         )
     }
 }
 
-/// The first ports of all pairs. Each volume begins somewhere else: a port that was one volume's is
-/// not the first that the next one gets.
+/// Returns the first ports of all pairs. Each volume begins with another pair, so that a volume rarely gets
+/// a port that another one has just released.
 fn candidates(volume: &Uuid) -> impl Iterator<Item = u16> {
     let (_, low) = volume.as_u64_pair();
     (0..PAIRS).map(move |nth| {
@@ -127,11 +129,11 @@ fn candidates(volume: &Uuid) -> impl Iterator<Item = u16> {
     })
 }
 
-fn read(folder: &Path) -> Result<Option<Reserved>, Error> {
-    Ok(json_file::read(&folder.join(FILE))?)
+fn read(directory: &Path) -> Result<Option<Reserved>, Error> {
+    Ok(json_file::read(&directory.join(FILE))?)
 }
 
-/// Binds as the server will: a port in TIME_WAIT is free to both.
+/// Binds to the port with the options that the server uses: a port in TIME_WAIT is free for both.
 fn is_free(pair: &Reserved) -> Result<bool, Error> {
     for address in [pair.nbd, pair.control] {
         match TcpListener::bind(address) {
@@ -147,7 +149,7 @@ fn is_free(pair: &Reserved) -> Result<bool, Error> {
 mod tests {
     use super::*;
 
-    /// `last` is the last byte of the address: each test has its own.
+    /// `last` is the last byte of the address, which no other test uses.
     fn ports(root: &Path, last: u8) -> Ports {
         Ports {
             root: root.join("crucible"),
@@ -155,13 +157,13 @@ mod tests {
         }
     }
 
-    /// Volumes that begin at the last pair but two.
+    /// Volumes that begin at the third pair from the end.
     fn volume(number: u64) -> Uuid {
         Uuid::from_u64_pair(number, 997)
     }
 
     #[test]
-    fn no_two_volumes_get_the_same_port_and_each_keeps_its_own() {
+    fn each_volume_keeps_ports_of_its_own() {
         let root = tempfile::tempdir().unwrap();
         let ports = ports(root.path(), 1);
         let first = ports.reserve(&volume(1)).unwrap();
@@ -176,17 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn a_port_on_which_somebody_listens_is_given_to_nobody() {
+    fn a_port_in_use_is_not_reserved() {
         let root = tempfile::tempdir().unwrap();
         let ports = ports(root.path(), 2);
         let first = ports.reserve(&volume(1)).unwrap();
-        // Its own server, which was not stopped, or something else.
+        // Its own server, which was not stopped, or another program.
         let _server = TcpListener::bind(first.control).unwrap();
         assert_eq!(ports.reserve(&volume(1)).unwrap().nbd.port(), 21_996);
     }
 
     #[test]
-    fn reservations_at_the_same_time_do_not_meet() {
+    fn concurrent_reservations_get_different_ports() {
         let root = tempfile::tempdir().unwrap();
         let ports = ports(root.path(), 3);
         let mut given: Vec<u16> = std::thread::scope(|scope| {
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_whose_loopback_is_not_there_says_so() {
+    fn an_address_that_the_host_lacks_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         let mut ports = ports(root.path(), 4);
         // Not an address of this host: nothing can be bound to it.

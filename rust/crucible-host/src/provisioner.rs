@@ -1,6 +1,6 @@
-//! The operator's own program that makes and removes volumes on the storage servers.
+//! The operator's program that creates and removes volumes on the storage servers.
 //!
-//! It is run once for each command, without arguments, with one JSON object on stdin:
+//! smblock runs it once for each command, without arguments, with one JSON object on stdin:
 //!
 //! ```json
 //! {"version": 1, "command": "create", "sr": "<uuid>", "config": {"...": "..."},
@@ -12,7 +12,7 @@
 //! {"version": 1, "command": "find", "sr": "<uuid>", "config": {}, "volume": {"uuid": "<uuid>"}}
 //! ```
 //!
-//! and answers on stdout with one JSON object, then exits with 0:
+//! It writes one JSON object to stdout, then exits with 0:
 //!
 //! ```json
 //! {"volume": {VOLUME}}                                          create, copy
@@ -22,21 +22,19 @@
 //! ```
 //!
 //! `{VOLUME}` has the fields of a `[[volume]]` of [`crate::declaration`]: `uuid`, `name`, `size` and
-//! `targets`; optional `description`, `generation`, `regions`, and `key_file` or `key_secret`. `config` is what
-//! the SR's device-config names `provisioner_...`, without that prefix.
+//! `targets`; optional `description`, `generation`, `regions`, and `key_file` or `key_secret`. `config`
+//! has the keys `provisioner_NAME` of the SR's device-config, each as `NAME`.
 //!
-//! `find` is what every activation asks. It needs no reply of a storage server that has no part in the
-//! volume, and `null` only if the volume certainly does not exist. `list` fails if its list could be
-//! short.
+//! Every activation runs `find`. It must not depend on storage servers that have no part of the volume. It
+//! replies `null` only if the volume does not exist, and fails if it cannot find out. `list` fails if its
+//! list could be incomplete.
 //!
-//! A new volume has to be written with zeros by whoever makes it: of a block that never was written
-//! Crucible's NBD server "reads" what its last request has left, and programs that copy to a new disk
-//! leave out zeros.
+//! The provisioner writes zeros to the whole of a new volume. Crucible's NBD server returns data of an
+//! earlier request for a block that was never written, and programs that copy to a new disk skip zeros.
 //!
-//! Exit with another code is a failure; stderr says why, to the administrator. What stderr says of a
-//! success goes to the log. A command may come
-//! again after a failure or a timeout: `create` and `copy` of a UUID that exists answer that volume,
-//! `delete` of one that does not answers `{}`.
+//! Any other exit code is a failure, and stderr has the reason for the administrator. The stderr of a
+//! successful command goes to the log. smblock may repeat a command after a failure or a timeout: `create`
+//! and `copy` of an existing UUID reply with that volume, `delete` of a missing one replies `{}`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,22 +60,22 @@ pub struct Provisioner {
     pub path: PathBuf,
     /// The SR's UUID.
     pub sr: Uuid,
-    /// What the operator tells it in the SR's device-config.
+    /// The keys `provisioner_NAME` of the SR's device-config, each as `NAME`.
     pub config: BTreeMap<String, String>,
-    /// How long it may take for what writes no data.
+    /// The deadline of a command that writes no data.
     pub deadline: Duration,
-    /// How long it may take to create or copy a volume, which may write all of it.
+    /// The deadline of `create` and `copy`, which may write the whole volume.
     pub data_deadline: Duration,
 }
 
-/// What a provisioner keeps.
+/// The reply to `list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// The volumes of the SR.
     pub volumes: Vec<Volume>,
-    /// Bytes there are for volumes, if it says.
+    /// Bytes for volumes in all, if the reply has them.
     pub total: Option<u64>,
-    /// Bytes that are free, if it says.
+    /// Bytes that are free, if the reply has them.
     pub free: Option<u64>,
 }
 
@@ -131,7 +129,7 @@ struct Listed {
 }
 
 impl Provisioner {
-    /// The provisioner of an SR: an hour for what writes a volume, a minute for each other command.
+    /// Returns the provisioner of an SR. `create` and `copy` have an hour, each other command a minute.
     pub fn new(path: PathBuf, sr: Uuid, config: BTreeMap<String, String>) -> Self {
         Provisioner {
             path,
@@ -142,10 +140,10 @@ impl Provisioner {
         }
     }
 
-    /// Makes a volume of at least `size` bytes, all zeros.
+    /// Creates a volume of at least `size` bytes, all zeros.
     ///
     /// # Errors
-    /// [`Error::Provisioner`]; the volume may have been made all the same.
+    /// [`Error::Provisioner`]; the volume may exist in spite of the error.
     pub fn create(&self, uuid: &Uuid, name: &str, size: u64) -> Result<Volume, Error> {
         let wanted = Wanted::New {
             uuid: *uuid,
@@ -156,10 +154,10 @@ impl Provisioner {
         self.make("create", uuid, size, None, wanted, self.data_deadline)
     }
 
-    /// Makes a full copy of a volume that nobody uses.
+    /// Creates a full copy of a volume that no host uses.
     ///
     /// # Errors
-    /// [`Error::Provisioner`]; the copy may have been made all the same.
+    /// [`Error::Provisioner`]; the copy may exist in spite of the error.
     pub fn copy(&self, source: &Volume, uuid: &Uuid) -> Result<Volume, Error> {
         let wanted = Wanted::New {
             uuid: *uuid,
@@ -171,10 +169,10 @@ impl Provisioner {
         self.make("copy", uuid, source.size, from, wanted, self.data_deadline)
     }
 
-    /// Removes a volume with all its data. It is no error if there is none.
+    /// Removes a volume with all its data. Succeeds if there is none.
     ///
     /// # Errors
-    /// [`Error::Provisioner`]; the volume may be gone all the same.
+    /// [`Error::Provisioner`]; the volume may be gone in spite of the error.
     pub fn delete(&self, volume: &Volume) -> Result<(), Error> {
         let what = format!("volume {}", volume.uuid);
         let existing = Some(Wanted::Existing(volume.into()));
@@ -182,10 +180,10 @@ impl Provisioner {
         Ok(())
     }
 
-    /// All volumes of the SR.
+    /// Returns all volumes of the SR.
     ///
     /// # Errors
-    /// [`Error::Provisioner`], for one unusable volume among them too: never a shorter list.
+    /// [`Error::Provisioner`], also if one volume of the reply is unusable.
     pub fn list(&self) -> Result<Listing, Error> {
         let what = format!("the volumes of SR {}", self.sr);
         let listed: Listed = self.run("list", &what, None, None, self.deadline)?;
@@ -199,7 +197,7 @@ impl Provisioner {
             .map(|written| self.accept("list", what, written))
             .collect::<Result<Vec<_>, _>>()?;
         check_distinct(&volumes)
-            .map_err(|error| self.failed("list", what, format!("in its answer, {error}")))?;
+            .map_err(|error| self.failed("list", what, format!("in its reply, {error}")))?;
         Ok(Listing {
             volumes,
             total: listed.total,
@@ -207,7 +205,7 @@ impl Provisioner {
         })
     }
 
-    /// One volume of the SR; `None` if there is none of that UUID.
+    /// Returns one volume of the SR; `None` if there is none of that UUID.
     ///
     /// # Errors
     /// [`Error::Provisioner`]; the volume may exist.
@@ -224,7 +222,7 @@ impl Provisioner {
         };
         let volume = self.accept("find", what, written)?;
         if volume.uuid != *uuid {
-            let reason = format!("it answered with volume {}", volume.uuid);
+            let reason = format!("it replied with volume {}", volume.uuid);
             return Err(self.failed("find", what, reason));
         }
         Ok(Some(volume))
@@ -244,7 +242,7 @@ impl Provisioner {
         let volume = self.accept(command, &what, made.volume)?;
         if volume.uuid != *uuid || volume.size < size {
             let reason = format!(
-                "it answered with volume {} of {} bytes, not with one of {size}",
+                "it replied with volume {} of {} bytes, not with one of {size}",
                 volume.uuid, volume.size
             );
             return Err(self.failed(command, &what, reason));
@@ -255,7 +253,7 @@ impl Provisioner {
     fn accept(&self, command: &'static str, what: &str, written: Written) -> Result<Volume, Error> {
         let label = written.label();
         Volume::try_from(written).map_err(|Mistake { field, text }| {
-            let reason = format!("in its answer, volume {label}: {field}: {text}");
+            let reason = format!("in its reply, volume {label}: {field}: {text}");
             self.failed(command, what, reason)
         })
     }
@@ -281,13 +279,13 @@ impl Provisioner {
         let output = command::run(&self.path, &[], input, deadline)
             .map_err(|error| self.failed(command, what, hostos::errno::describe_io(&error)))?;
         if !output.success {
-            return Err(self.failed(command, what, output.complaint()));
+            return Err(self.failed(command, what, output.failure()));
         }
-        for line in output.remarks().lines() {
+        for line in output.warnings().lines() {
             log::warn!("provisioner {}: {command}: {line}", self.path.display());
         }
         serde_json::from_slice(&output.stdout).map_err(|error| {
-            let reason = format!("its answer is not what was asked for: {error}");
+            let reason = format!("its reply to the command has another form: {error}");
             self.failed(command, what, reason)
         })
     }

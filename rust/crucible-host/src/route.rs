@@ -1,9 +1,9 @@
 //! The route to the servers' loopback address.
 //!
-//! A Crucible server answers each request in three small writes and lets TCP hold back the last of
-//! them until the first is acknowledged, which the receiver delays by 40 ms: 22 requests a second.
-//! With `quickack` on the route the receiver acknowledges at once. The address is the servers' own,
-//! so no other traffic of this host changes.
+//! A Crucible server replies to each request in three small writes. TCP sends the last one when the first
+//! is acknowledged, and the receiver delays that by 40 ms: 22 requests a second. With `quickack` on the
+//! route, the receiver acknowledges at once. Only these servers use the address, so no other traffic of
+//! this host changes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,15 +13,16 @@ use hostos::command;
 use crate::port::ADDRESS;
 
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Where CentOS 7, later ones and Debian have it.
+/// The paths on CentOS 7 and later, and on Debian.
 const IP: [&str; 2] = ["/usr/sbin/ip", "/sbin/ip"];
 
-/// Makes the route to [`ADDRESS`] acknowledge at once. It may be called any number of times. A
-/// failure is logged: volumes then work, slowly.
+/// Sets `quickack` on the route to [`ADDRESS`]. A repeated call changes nothing. A failure is logged:
+/// volumes then work, but are slow.
 pub fn quick_ack() {
     let Some(ip) = IP.map(Path::new).into_iter().find(|ip| ip.exists()) else {
         log::warn!(
-            "no {} here: volumes are slow without quickack on the route to {ADDRESS}",
+            "this host has no {}: volumes are slow without quickack on the route to {ADDRESS}; install \
+             the package iproute",
             IP[0]
         );
         return;
@@ -33,7 +34,7 @@ pub fn quick_ack() {
     ];
     let failure = match command::run(ip, &arguments, Vec::new(), DEADLINE) {
         Ok(output) if output.success => return,
-        Ok(output) => output.complaint(),
+        Ok(output) => output.failure(),
         Err(error) => hostos::errno::describe_io(&error),
     };
     log::warn!(

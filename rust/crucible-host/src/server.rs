@@ -1,32 +1,32 @@
-//! The server of one volume on this host, and the process that looks after it.
+//! The server of one volume on this host, and its supervisor.
 //!
-//! A server runs under a *runner* ([`serve()`]), one process per volume that starts it, logs what it
-//! says without the key, and notes how it ended. What both leave behind is in the volume's run
-//! folder, under a root that a boot of the host empties:
+//! A *supervisor* ([`serve()`]), one process per volume, starts the server, logs its output without the key,
+//! and records how it ended. The files of both are in the volume's runtime directory, under a root that
+//! each boot of the host empties:
 //!
 //! | file | written by | |
 //! |---|---|---|
 //! | `ports.json` | [`crate::port::Ports::reserve`] | the volume's two ports |
 //! | `spec.json` | [`Server::prepare`] | what to start, with the key; only root reads it |
-//! | `lock` | the runner | held while it runs |
-//! | `state.json` | the runner | pids and start times of runner and server |
-//! | `exit.json` | the runner | how the server ended |
-//! | `runner.log` | [`Detached`] | what the runner itself could not log |
+//! | `lock` | the supervisor | held while it runs |
+//! | `state.json` | the supervisor | pids and start times of supervisor and server |
+//! | `exit.json` | the supervisor | how the server ended |
+//! | `supervisor.log` | [`Detached`] | output of the supervisor that could not be logged |
 //!
-//! **One start for each `spec.json`.** A server that is started again with its old generation is
-//! refused by the downstairs, and that refusal itself makes them forget who holds the volume. So a
-//! runner that finds a `state.json` starts nothing, whoever started it.
+//! **One start for each `spec.json`.** The downstairs refuse a second server with the same generation, and
+//! after that refusal they have forgotten the first one. So a supervisor that finds a `state.json` starts
+//! nothing.
 //!
-//! **Found without its runner.** If the runner is killed, the server may live on. [`Server::status`]
-//! and [`Server::stop`] know it by pid and start time, and, should the runner have died before it
-//! could note them, by its command line: no other process is told to listen on that address with
-//! that generation.
+//! **A server without its supervisor.** If the supervisor is killed, the server may still run.
+//! [`Server::status`] and [`Server::stop`] find it by pid and start time. If the supervisor died before it
+//! recorded them, they find it by its command line: no other process listens on that address with that
+//! generation.
 
 mod fence;
-pub(crate) mod folder;
 mod launcher;
 mod mask;
 mod ready;
+pub(crate) mod runtime_directory;
 mod serve;
 mod spec;
 mod stop;
@@ -50,65 +50,65 @@ const SPEC: &str = "spec.json";
 const STATE: &str = "state.json";
 const EXIT: &str = "exit.json";
 const LOCK: &str = "lock";
-/// A runner or a `stop` of the same volume may hold the folder for a moment.
+/// A supervisor or a `stop` of the same volume may hold the lock for a moment.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a program may take to print its help.
 const HELP_DEADLINE: Duration = Duration::from_secs(10);
-/// What a server must understand. Without `--address` it listens where XCP-ng's own NBD server does,
-/// and notices only after it has taken the volume from its user.
+/// The options that a server must have. Without `--address`, it listens on the port of XCP-ng's NBD server,
+/// and detects this only after it has taken the volume from the current user.
 const OPTIONS: [&str; 5] = ["--address", "--control", "--gen", "--key", "--target"];
 
-/// The server of one volume on this host: running, to be started, or not there.
+/// The server of one volume on this host. It need not run.
 #[derive(Clone, Debug)]
 pub struct Server {
     volume: Uuid,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Server {
-    /// The server of that volume, with its run folder under `run_root`.
-    pub fn at(run_root: &Path, volume: &Uuid) -> Self {
+    /// Returns the server of that volume, whose runtime directory is under `root`.
+    pub fn at(root: &Path, volume: &Uuid) -> Self {
         Server {
             volume: *volume,
-            folder: folder::path(run_root, volume),
+            directory: runtime_directory::path(root, volume),
         }
     }
 
-    /// Its run folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Returns its runtime directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
-    /// Notes what is to be started, and forgets what ran before.
+    /// Writes the spec of the next start, and removes the files of the last one.
     ///
     /// # Errors
     /// [`Error::StillRunning`] if a server runs, [`Error::Locked`], [`Error::File`].
     pub fn prepare(&self, spec: &Spec) -> Result<(), Error> {
-        folder::make(&self.folder)?;
-        // Its runner would hold the lock for long.
+        runtime_directory::create(&self.directory)?;
+        // A running supervisor holds the lock for long.
         self.refuse_if_running()?;
         let _lock = self.lock(Deadline::after(LOCK_DEADLINE))?;
         self.refuse_if_running()?;
-        // In this order: a runner that comes late never finds a spec without the mark of its use.
+        // In this order, a late supervisor never finds a used spec without the `state.json` that marks it.
         files::remove(&self.file(SPEC))?;
         files::remove(&self.file(EXIT))?;
         files::remove(&self.file(STATE))?;
         Ok(json_file::write(&self.file(SPEC), spec)?)
     }
 
-    /// Starts the runner, which starts what [`Self::prepare`] noted. It does not wait for either:
-    /// see [`Self::wait_ready`].
+    /// Starts the supervisor, which starts the server of [`Self::prepare`]. Does not wait for either: see
+    /// [`Self::wait_ready`].
     ///
     /// # Errors
-    /// [`Error::Launch`]; the runner may run all the same, until [`Self::stop`] was called.
+    /// [`Error::Launch`]; the supervisor may run in spite of the error, until [`Self::stop`] is called.
     pub fn start(&self, launcher: &dyn Launcher) -> Result<(), Error> {
-        launcher.launch(&self.folder, &self.volume)
+        launcher.launch(&self.directory, &self.volume)
     }
 
-    /// What is known of it.
+    /// Returns whether it runs, or how it ended.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Garbled`]: it is then not known to be gone.
+    /// [`Error::File`], [`Error::Garbled`]: it may run.
     pub fn status(&self) -> Result<Status, Error> {
         if let Some(ended) = json_file::read(&self.file(EXIT))? {
             return Ok(Status::Ended(ended));
@@ -116,34 +116,34 @@ impl Server {
         let Some(mut state) = json_file::read::<State>(&self.file(STATE))? else {
             return Ok(Status::Absent);
         };
-        if state.runner.is_alive()? {
+        if state.supervisor.is_alive()? {
             return Ok(Status::Running(state));
         }
         state.server = self.left_behind(&state)?.pop();
         if state.server.is_some() {
             return Ok(Status::Running(state));
         }
-        // The runner may have written it since.
+        // The supervisor may have written it in the meantime.
         let ended = json_file::read(&self.file(EXIT))?;
         Ok(Status::Ended(ended.unwrap_or_else(Ended::unseen)))
     }
 
-    /// Removes the run folder, the ports' reservation included. It is no error if there is none.
+    /// Removes the runtime directory with the reservation of the ports. Succeeds if there is none.
     ///
     /// # Errors
     /// [`Error::StillRunning`] if a server runs, [`Error::File`].
     pub fn remove(&self) -> Result<(), Error> {
         self.refuse_if_running()?;
-        match fs::remove_dir_all(&self.folder) {
+        match fs::remove_dir_all(&self.directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::file("remove", &self.folder, error))
+                Err(Error::file("remove", &self.directory, error))
             }
             _ => Ok(()),
         }
     }
 
-    /// Whether a program can serve: it is there, and its help names every option it is given.
-    /// Nothing is started: a server that fails has already taken its volume from its user.
+    /// Checks that a program can serve: it exists, and its help names every option that smblock uses. Starts
+    /// no server: even one that fails takes the volume from its current user.
     ///
     /// # Errors
     /// [`Error::Binary`]
@@ -159,7 +159,7 @@ impl Server {
             ))
         })?;
         if !help.success {
-            return Err(unusable(format!("--help failed: {}", help.complaint())));
+            return Err(unusable(format!("--help failed: {}", help.failure())));
         }
         let text = String::from_utf8_lossy(&help.stdout);
         let missing: Vec<&str> = OPTIONS
@@ -169,12 +169,12 @@ impl Server {
         match missing.as_slice() {
             [] => Ok(()),
             ["--address"] => Err(unusable(
-                "it has no --address, so it would listen on port 10809, which is XCP-ng's own: \
+                "it has no --address, so it would listen on port 10809, which XCP-ng's NBD server uses: \
                  build it with that option"
                     .to_owned(),
             )),
             missing => Err(unusable(format!(
-                "its --help does not name {}: it is no crucible-nbd-server that can be used here",
+                "its --help does not name {}: it is no crucible-nbd-server that smblock supports",
                 missing.join(", ")
             ))),
         }
@@ -185,47 +185,49 @@ impl Server {
             Status::Absent | Status::Ended(_) => Ok(()),
             Status::Running(state) => Err(Error::StillRunning {
                 volume: self.volume,
-                pid: state.server.map_or(state.runner.pid, |server| server.pid),
+                pid: state
+                    .server
+                    .map_or(state.supervisor.pid, |server| server.pid),
             }),
         }
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.directory.join(name)
     }
 
     fn lock(&self, deadline: Deadline) -> Result<LockFile, Error> {
-        folder::lock(&self.file(LOCK), deadline)
+        runtime_directory::lock(&self.file(LOCK), deadline)
     }
 
-    /// The server that a runner which is gone may have left behind: the one it noted or, if it came
-    /// not that far, whatever was started since with the arguments of this folder's spec.
+    /// Returns the servers that a dead supervisor left running: the one that it recorded or, if it recorded
+    /// none, those that started later with the arguments of the spec.
     fn left_behind(&self, state: &State) -> Result<Vec<Process>, Error> {
         let mut found = match &state.server {
             Some(server) => Vec::from([server.clone()]),
             None => match json_file::read::<Spec>(&self.file(SPEC))? {
                 Some(spec) => {
                     let arguments = spec.arguments();
-                    process::find(&state.runner, |line| {
+                    process::find(&state.supervisor, |line| {
                         line.windows(arguments.len()).any(|part| part == arguments)
                     })?
                 }
                 None => Vec::new(),
             },
         };
-        // One that is not known to be gone counts as alive.
+        // A process whose state cannot be read counts as alive.
         found.retain(|process| process.is_alive().unwrap_or(true));
         Ok(found)
     }
 }
 
-/// The volumes that have a run folder under `run_root`: none if that is not there.
+/// Returns the volumes that have a runtime directory under `root`: none if `root` is missing.
 ///
 /// # Errors
 /// [`Error::File`]
-pub fn all(run_root: &Path) -> Result<Vec<Uuid>, Error> {
-    let failed = |source| Error::file("list", run_root, source);
-    let entries = match fs::read_dir(run_root) {
+pub fn all(root: &Path) -> Result<Vec<Uuid>, Error> {
+    let failed = |source| Error::file("list", root, source);
+    let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),
@@ -238,7 +240,7 @@ pub fn all(run_root: &Path) -> Result<Vec<Uuid>, Error> {
     Ok(volumes)
 }
 
-/// Whether a help text names an option, and not only a longer one.
+/// Returns whether a help text names this option, and not only a longer one.
 fn mentions(help: &str, option: &str) -> bool {
     help.match_indices(option).any(|(at, _)| {
         !help[at + option.len()..].starts_with(|next: char| next.is_alphanumeric() || next == '-')

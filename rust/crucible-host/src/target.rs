@@ -1,7 +1,7 @@
-//! Whether a volume's storage servers are there, asked without an upstairs.
+//! Checks that a volume's storage servers run, without an upstairs.
 //!
-//! Starting an upstairs to find out would take the volume from whoever uses it. A downstairs serves
-//! HTTP beside its data port, on a port 4000 above, and tells there what it keeps.
+//! The start of an upstairs would take the volume from its current user. A downstairs also has an HTTP
+//! server, on its data port plus 4000, which describes its region.
 
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -15,28 +15,28 @@ use uuid::Uuid;
 
 use crate::http;
 
-/// From a downstairs' data port to the one on which it tells about its region.
+/// The HTTP port of a downstairs minus its data port.
 pub const REPAIR_PORT_OFFSET: u16 = 4000;
 
-/// What is known of one downstairs.
+/// The state of one downstairs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetState {
-    /// It accepts connections. The rest is `None` where it does not tell.
+    /// It accepts connections. A value is `None` if it did not report it.
     Up {
         /// Whether it refuses writes; an upstairs then refuses it.
         read_only: Option<bool>,
         /// Bytes of its region.
         size: Option<u64>,
-        /// Whether its region takes encrypted data only, or none: a key must be given, or must not.
+        /// Whether its region requires a key. If not, it accepts none.
         encrypted: Option<bool>,
         /// The region's UUID.
         region: Option<Uuid>,
     },
-    /// It does not, for that reason.
+    /// It accepts no connections, for that reason.
     Down(String),
 }
 
-/// `/region-info`, as far as it is used here.
+/// The fields of `/region-info` that are used here.
 #[derive(Deserialize)]
 struct RegionInfo {
     uuid: Option<Uuid>,
@@ -59,8 +59,8 @@ impl RegionInfo {
     }
 }
 
-/// Asks one downstairs, within `deadline` for everything. One whose process is frozen accepts
-/// connections, since the kernel does that, and replies to nothing: it is down.
+/// Returns the state of one downstairs. A downstairs whose process is frozen is down: its kernel accepts
+/// connections, but it sends no reply.
 pub fn probe(target: SocketAddr, deadline: Duration) -> TargetState {
     let deadline = Deadline::after(deadline);
     if let Err(error) = TcpStream::connect_timeout(&target, least(deadline.left())) {
@@ -68,10 +68,14 @@ pub fn probe(target: SocketAddr, deadline: Duration) -> TargetState {
     }
     let mut repair = target;
     let Some(port) = target.port().checked_add(REPAIR_PORT_OFFSET) else {
-        return TargetState::Down(format!("port {} is none of a downstairs", target.port()));
+        return TargetState::Down(format!(
+            "port {} is no data port of a downstairs: the highest is {}",
+            target.port(),
+            u16::MAX - REPAIR_PORT_OFFSET
+        ));
     };
     repair.set_port(port);
-    // A firewall may allow the data port alone. What is not told is then no failure.
+    // A firewall may allow the data port alone. A missing reply is then no failure.
     if let Err(error) = TcpStream::connect_timeout(&repair, least(deadline.left() / 2)) {
         log::info!("http://{repair} does not reply: {}", describe_io(&error));
         return TargetState::Up {
@@ -96,12 +100,12 @@ pub fn probe(target: SocketAddr, deadline: Duration) -> TargetState {
     }
 }
 
-/// connect_timeout refuses to wait for no time at all.
+/// `connect_timeout` refuses a timeout of zero.
 fn least(time: Duration) -> Duration {
     time.max(Duration::from_millis(1))
 }
 
-/// Asks all of them at once; the answers are in the order of the targets.
+/// Probes all targets at once; the states are in the order of the targets.
 pub fn probe_all(targets: &[SocketAddr], deadline: Duration) -> Vec<TargetState> {
     thread::scope(|scope| {
         let probes: Vec<_> = targets
@@ -119,12 +123,12 @@ pub fn probe_all(targets: &[SocketAddr], deadline: Duration) -> Vec<TargetState>
     })
 }
 
-/// A newer Crucible may tell something else: that is no failure, only less to go by.
+/// Returns `None` for an unknown reply: a newer Crucible may have another form.
 fn ask<T: DeserializeOwned>(repair: SocketAddr, path: &str, deadline: Deadline) -> Option<T> {
     match http::get(repair, path, deadline.left()) {
-        Ok(answer) => Some(answer),
+        Ok(reply) => Some(reply),
         Err(reason) => {
-            log::info!("http://{repair}{path} does not answer: {reason}");
+            log::info!("http://{repair}{path} does not reply: {reason}");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! What a volume is, and the form in which files and provisioners write it down.
+//! A volume, and its form in files and in the protocol of provisioners.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -18,34 +18,33 @@ const BLOCK: u64 = 512;
 pub struct Volume {
     /// The UUID of its VDI.
     pub uuid: Uuid,
-    /// Its name, for people.
+    /// Its name.
     pub name: String,
-    /// More about it, for people; may be empty.
+    /// Its description; may be empty.
     pub description: String,
     /// Bytes; a multiple of 512.
     pub size: u64,
-    /// The data ports of the three downstairs. No volume shares one with another.
+    /// The addresses of the data ports of the three downstairs. No two volumes have one in common.
     pub targets: [SocketAddr; 3],
-    /// The UUIDs of its regions, in any order, if they are declared. Regions that were created by
-    /// hand may have one UUID in common.
+    /// The UUIDs of its regions, in any order, if they are declared. Regions that were created by hand may
+    /// all have the same UUID.
     pub regions: Option<[Uuid; 3]>,
-    /// The highest generation ever used by hand; 0 if none is known. The first one the driver uses
-    /// is above it.
+    /// The highest generation that was ever used by hand, or 0. smblock uses higher ones.
     pub generation_floor: u64,
-    /// Where its key is to be had, if its data is encrypted.
+    /// The source of its key, if its data is encrypted.
     pub key: Option<KeySource>,
 }
 
-/// Where the key of an encrypted volume is kept. See [`crate::key`] for the key itself.
+/// The source of the key of an encrypted volume. See [`crate::key`] for the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
-    /// A file of each host, of mode 0600.
+    /// A file of mode 0600 on each host.
     File(PathBuf),
     /// A secret in XAPI.
     Secret(Uuid),
 }
 
-/// A volume as a declaration (TOML) or a provisioner (JSON) writes it.
+/// A volume in a declaration (TOML) or in the protocol of provisioners (JSON).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Written {
@@ -66,7 +65,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    /// What it is called in an error, before it is known to be a volume.
+    /// Returns its name for an error.
     pub(crate) fn label(&self) -> String {
         format!("{:?} ({:?})", self.uuid, self.name)
     }
@@ -97,7 +96,7 @@ impl TryFrom<Written> for Volume {
         if written.name.trim().is_empty() {
             return mistake(
                 "name",
-                "the name is empty: write what people call it".into(),
+                "the name is empty: write the name that the VDI shall have".into(),
             );
         }
         Ok(Volume {
@@ -232,9 +231,8 @@ fn key(file: Option<PathBuf>, secret: Option<String>) -> Result<Option<KeySource
     }
 }
 
-/// Checks what only shows among all volumes of an SR, wherever they are on record: each has a UUID
-/// and downstairs of its own. Two volumes on one downstairs would be two disks that write over each
-/// other.
+/// Checks that no two volumes of an SR have a UUID or a downstairs in common. Two volumes on one downstairs
+/// would overwrite each other.
 ///
 /// # Errors
 /// [`Error::Conflict`]
@@ -249,7 +247,7 @@ pub fn check_distinct(volumes: &[Volume]) -> Result<(), Error> {
     }
 }
 
-/// The index of the first volume that repeats what an earlier one has, and how.
+/// Returns the index of the first volume that has a UUID or a target of an earlier one, and the mistake.
 pub(crate) fn conflict(volumes: &[Volume]) -> Option<(usize, Mistake)> {
     let mut uuids: HashSet<Uuid> = HashSet::new();
     let mut owners: HashMap<SocketAddr, &Volume> = HashMap::new();

@@ -1,4 +1,4 @@
-//! What can go wrong with this host's block devices.
+//! Errors of this host's block devices.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use hostos::errno::describe_io;
 use hostos::{FileError, HasErrno};
 use nix::errno::Errno;
 
-use crate::features;
+use crate::features::{ImageFeatures, DROPPABLE};
 use crate::krbd::ImageKey;
 
 /// Why a call failed: on which object, with which errno, and what to do about it.
@@ -18,29 +18,29 @@ use crate::krbd::ImageKey;
 pub enum Error {
     /// The kernel has no such module, or it could not be loaded.
     #[error(
-        "kernel module {module} is not loaded and could not be: {reason}; \
-         install it for this kernel, then `modprobe {module}`"
+        "cannot load the kernel module {module}: {reason}; \
+         install it for this kernel, then run `modprobe {module}`"
     )]
     ModuleMissing {
         /// The module's name.
         module: &'static str,
-        /// What loading it answered.
+        /// Why it could not be loaded.
         reason: String,
     },
 
-    /// A file of the kernel's could not be read or written.
+    /// A file of the kernel could not be read or written.
     #[error("cannot {action} {path}: {}", describe_io(.source))]
     Io {
         /// `read`, `write to`, ...
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// The kernel said something in a form that is not known here.
-    #[error("{path} says {text:?}, which is not {expected}")]
+    /// A file of the kernel or of smblock has an unknown form.
+    #[error("{path} contains {text:?}, which is not {expected}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -50,25 +50,25 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// The caller asked for something that cannot be.
+    /// A value of the request is invalid.
     #[error("{what} {value:?} cannot be used: expected {expected}")]
     Invalid {
-        /// What the value was meant for.
+        /// The kind of the value.
         what: &'static str,
         /// The value (never a secret).
         value: String,
-        /// What would have been right.
+        /// The values that are valid.
         expected: String,
     },
 
-    /// The kernel did not take the user's cephx key into its keyring.
+    /// The kernel refused to add the user's cephx key to its keyring.
     #[error("cannot add the key of client.{user} to the kernel's keyring: {}: {advice}", describe_io(.source))]
     Keyring {
         /// The cephx user, without `client.`.
         user: String,
-        /// What that usually means and what to do.
+        /// The usual cause, and the remedy.
         advice: String,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
@@ -77,50 +77,49 @@ pub enum Error {
     Map {
         /// `pool/image`, `pool/namespace/image@snapshot`, ...
         image: String,
-        /// The kernel's answer.
+        /// The kernel's error.
         source: io::Error,
-        /// What that usually means and what to do.
+        /// The usual cause, and the remedy.
         advice: String,
-        /// What the kernel logged meanwhile, where that could be read.
+        /// The kernel's log during the map, if it could be read.
         reason: Option<String>,
     },
 
-    /// The image has features that this kernel's client does not know.
+    /// The image has features that this kernel does not support.
     #[error(
-        "cannot map {image}: this kernel does not support its features {}; {}",
-        features::describe(*.unsupported),
+        "cannot map {image}: this kernel does not support its features {unsupported}; {}",
         drop_features(.pool_and_image, *.unsupported)
     )]
     UnsupportedFeatures {
-        /// `pool/image`, with the snapshot if one was asked for.
+        /// `pool/image`, with the snapshot if the request has one.
         image: String,
-        /// `pool/image` alone, as `rbd feature` takes it.
+        /// `pool/image` alone, the form that `rbd feature` needs.
         pool_and_image: String,
-        /// The features in the way.
-        unsupported: u64,
+        /// The features that the kernel does not support.
+        unsupported: ImageFeatures,
     },
 
-    /// The name led to another image than the one asked for. That mapping has been removed.
+    /// Another image has the name now. That mapping was removed.
     #[error(
-        "{image} is a different image now (asked for {}, mapped {}): it was removed and created \
-         again, or replaced; scan the storage repository",
+        "{image} is a different image now (requested {}, mapped {}): it was removed and created \
+         again, or replaced; scan the storage repository (`xe sr-scan uuid=SR_UUID`)",
         identity(.asked), identity(.found)
     )]
     OtherImage {
         /// The name that was mapped.
         image: String,
-        /// The image asked for.
+        /// The requested image.
         asked: Box<ImageKey>,
-        /// The image that the name stands for now.
+        /// The image that has the name now.
         found: Box<ImageKey>,
     },
 
-    /// The kernel reported success, and yet nothing is there.
+    /// The kernel reported success, but there is no device.
     #[error("the kernel mapped {image}, but {missing}; see `dmesg`")]
     NoDevice {
         /// The image, by name.
         image: String,
-        /// What is not there.
+        /// What is missing.
         missing: String,
     },
 
@@ -129,20 +128,20 @@ pub enum Error {
     NbdServer {
         /// `connect to`, `negotiate with`.
         action: &'static str,
-        /// Where it should listen.
+        /// The address.
         server: SocketAddr,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// What listens at the address is no NBD server, or refuses, or offers what cannot be used.
+    /// The program at the address is no NBD server, or refuses, or has no usable export.
     #[error("the NBD server at {server} {problem}")]
     NbdExport {
-        /// Where it listens.
+        /// The address.
         server: SocketAddr,
-        /// What is wrong, and what to do about it.
+        /// What is wrong, and the remedy.
         problem: String,
-        /// The errno that stands for it.
+        /// The errno of this problem.
         errno: i32,
     },
 
@@ -151,34 +150,34 @@ pub enum Error {
     NbdKernel {
         /// `connect /dev/nbd64 to the NBD server at 127.0.0.1:20000`, ...
         action: String,
-        /// The kernel's answer.
+        /// The kernel's error.
         source: io::Error,
-        /// What to do about it.
+        /// The remedy.
         advice: &'static str,
     },
 
     /// A process has the device open.
-    #[error("{} is still in use after {}: {}", .device.display(), seconds(*.waited), opened_by(.openers))]
+    #[error("{} is still in use after {}: {}", .device.display(), seconds(*.waited), opened_by(.device, .openers))]
     Busy {
         /// The device.
         device: PathBuf,
-        /// How long it was tried.
+        /// How long smblock tried.
         waited: Duration,
-        /// Who has it open, as far as this host shows it.
+        /// The processes, mounts and devices that have it open, as far as this host shows them.
         openers: Vec<String>,
     },
 
-    /// The deadline passed before the kernel replied. What was asked may still happen, until the
-    /// calling process ends.
+    /// The deadline passed before the kernel replied. The action may still happen, until the calling
+    /// process ends.
     #[error("cannot {action} {object}: no reply after {}; {advice}", seconds(*.waited))]
     Timeout {
         /// `map`, `unmap`, ...
         action: &'static str,
-        /// On what.
+        /// The object of the action.
         object: String,
         /// The deadline.
         waited: Duration,
-        /// What to look at.
+        /// The remedy.
         advice: String,
     },
 }
@@ -212,7 +211,7 @@ impl Error {
         }
     }
 
-    /// The errno that stands for this failure: the system's own where it gave one.
+    /// Returns the errno of this failure: that of the system if it has one.
     pub fn errno(&self) -> i32 {
         match self {
             Self::Io { source, .. }
@@ -265,10 +264,13 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-fn opened_by(openers: &[String]) -> String {
+fn opened_by(device: &Path, openers: &[String]) -> String {
     if openers.is_empty() {
-        "no process of this host shows it open (it may be open in another mount namespace, or in the kernel)"
-            .to_owned()
+        format!(
+            "no process of this host has it open; `grep -l {} /proc/*/mountinfo` shows processes with a mount \
+             of it",
+            device.display()
+        )
     } else {
         format!("opened by {}", openers.join(", "))
     }
@@ -289,9 +291,9 @@ fn identity(key: &ImageKey) -> String {
     )
 }
 
-fn drop_features(image: &str, unsupported: u64) -> String {
-    let droppable = features::names(unsupported & features::DROPPABLE);
-    let fixed = unsupported & !features::DROPPABLE;
+fn drop_features(image: &str, unsupported: ImageFeatures) -> String {
+    let droppable = unsupported.intersection(DROPPABLE).names();
+    let fixed = unsupported.difference(DROPPABLE);
     let mut advice = Vec::new();
     if !droppable.is_empty() {
         advice.push(format!(
@@ -299,10 +301,9 @@ fn drop_features(image: &str, unsupported: u64) -> String {
             droppable.join(" ")
         ));
     }
-    if fixed != 0 {
+    if !fixed.is_empty() {
         advice.push(format!(
-            "{} cannot be dropped: copy the image to one without, or use a newer kernel",
-            features::describe(fixed)
+            "{fixed} cannot be dropped: copy the image to one without, or use a newer kernel"
         ));
     }
     advice.join("; ")

@@ -1,5 +1,5 @@
-//! Entry points of `make fuzz`: each gives bytes to a parser of what the kernel or a server sends.
-//! None may panic.
+//! Entry points of `make fuzz`: each gives bytes to a parser of data from the kernel or a server. None may
+//! panic.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use hostos::Deadline;
 use secrecy::SecretString;
 
+use crate::features::ImageFeatures;
+use crate::krbd;
 use crate::nbd::fuzzing::{read_messages, Stream, Wire, HAS_FLAGS};
-use crate::{features, krbd};
 
-/// A list of image features. What is understood is written and read again alike.
+/// A list of image features. If it is valid, its text is read as the same set.
 pub fn image_features(text: &str) {
-    if let Ok(mask) = features::parse(text) {
-        let again = features::names(mask).join(",");
-        assert_eq!(features::parse(&again).ok(), Some(mask), "{text:?}");
+    if let Ok(set) = text.parse::<ImageFeatures>() {
+        assert_eq!(set.to_string().parse().ok(), Some(set), "{text:?}");
     }
 }
 
@@ -25,7 +25,7 @@ pub fn cephx_key(text: &str) {
     }
 }
 
-/// Records of `/dev/kmsg` after a map was refused.
+/// Records of `/dev/kmsg` after the kernel refused a map.
 pub fn kernel_log(records: &str) {
     krbd::fuzzing::relevant(records);
 }
@@ -47,7 +47,7 @@ pub fn netlink(datagram: &[u8]) {
     let _ = read_messages(datagram, &mut attributes);
 }
 
-/// A server that sends what it sends, whatever it gets.
+/// A server that sends these bytes for every input.
 struct Script<'a>(&'a [u8]);
 
 impl Read for Script<'_> {

@@ -1,23 +1,21 @@
 //! RBD images mapped by the kernel's own client, through sysfs.
 //!
-//! **Identity.** A mapping keeps the *name* it was made with for as long as it lives, whatever
-//! happens to the image; so mappings are told apart by [`ImageKey`] alone: cluster, pool, namespace,
-//! image id and snapshot id. A name is used once, when mapping, and what it led to is checked.
+//! **Identity.** A mapping always shows the *name* that the image had when it was mapped, also if the image
+//! was renamed or removed. So only [`ImageKey`] identifies a mapping: cluster, pool, namespace, image id and
+//! snapshot id. A name is used only to map, and the identity of the result is checked.
 //!
-//! **Deadlines.** A write to sysfs may block inside the kernel for as long as the cluster is silent.
-//! It is made on a thread of its own; when the deadline passes, the caller gets
-//! [`Error::Timeout`](crate::Error::Timeout) and the thread stays behind in the kernel. That wait is
-//! killable: it ends with the process at the latest. If it completes before, the mapping (or its
-//! end) simply becomes true: the next [`Krbd::find`] sees it.
+//! **Deadlines.** A write to sysfs may block in the kernel until the cluster replies. A thread of its own
+//! makes it. When the deadline passes, the caller gets [`Error::Timeout`](crate::Error::Timeout), and the
+//! thread stays in the kernel. That wait is killable: it ends with the process at the latest. If the write
+//! succeeds before, the next [`Krbd::find`] sees the result.
 //!
-//! **Secrets.** The cephx key reaches the kernel through its keyring, in the keyring of the one
-//! thread that maps: no other process can see it, it is in no file of sysfs, and it is gone when the
-//! thread ends (the kernel's client has its own copy by then).
+//! **Secrets.** The kernel reads the cephx key from the keyring of the thread that maps. No other process
+//! can see it, no file of sysfs has it, and it is gone when the thread ends. The kernel's client has a copy.
 //!
-//! **One client per host.** All maps with equal options share one kernel client, so the options
-//! depend on user, cluster and `ms_mode` only, never on what is mapped. If they change (another
-//! `ms_mode`, a monitor that gets a v2 address), new maps get a second client, with an address of
-//! its own. A mapping shows the address of its own client, and that one is what a claim records.
+//! **One client per host.** All maps with equal options share one kernel client. So the options depend on
+//! user, cluster and `ms_mode` only, not on the image. If they change (another `ms_mode`, a monitor that
+//! gets a v2 address), new maps get a second client with an address of its own. A mapping shows the address
+//! of its client, and a claim records that address.
 
 mod kernel_log;
 mod keyring;
@@ -27,7 +25,7 @@ mod mapping;
 mod messenger;
 mod refusal;
 #[cfg(test)]
-mod standin;
+mod sim;
 mod unmap;
 mod writer;
 #[cfg(fuzzing)]
@@ -55,18 +53,18 @@ const MODULE: &str = "rbd";
 pub struct Krbd {
     sysfs: PathBuf,
     dev: PathBuf,
-    /// What this host keeps about its devices until it boots again.
+    /// The directory of labels and the lock, which a boot empties.
     run: PathBuf,
 }
 
-/// What an administrator's check wants to know of the kernel. See [`Krbd::check_kernel`].
+/// What the kernel supports. See [`Krbd::check_kernel`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFacts {
     /// The kernel's release, as `uname -r` prints it.
     pub release: String,
     /// Whether the kernel has the module `rbd`.
     pub module: Module,
-    /// The image features it can map; `None` if the module is not loaded or too old to tell.
+    /// The image features that it can map; `None` if the module is not loaded, or older than Linux 4.11.
     pub supported_features: Option<u64>,
 }
 
@@ -77,12 +75,12 @@ impl Default for Krbd {
 }
 
 impl Krbd {
-    /// The running kernel, at `/sys` and `/dev`.
+    /// Returns the client of the running kernel, at `/sys` and `/dev`.
     pub fn new() -> Self {
         Self::with_roots("/sys".into(), "/dev".into(), "/run/smblock/krbd".into())
     }
 
-    /// The same with sysfs, the device nodes and the records of this host elsewhere.
+    /// As [`Krbd::new`], with other paths of sysfs, the device nodes and the records.
     pub fn with_roots(sysfs: PathBuf, dev: PathBuf, run: PathBuf) -> Self {
         Self { sysfs, dev, run }
     }
@@ -95,9 +93,9 @@ impl Krbd {
         module::is_loaded(&self.bus())
     }
 
-    /// The image features that this kernel can map, as a mask for [`features`](crate::features).
-    /// `None` if it does not tell: its module is not loaded yet, or is older than Linux 4.11.
-    /// [`Krbd::check_kernel`] says which; after [`Krbd::load_module`] only the latter is left.
+    /// Returns the bits of the image features that this kernel can map: see
+    /// [`ImageFeatures`](crate::features::ImageFeatures). `None` if the module is not loaded, or is older
+    /// than Linux 4.11, which does not show them. [`Krbd::check_kernel`] distinguishes the two.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Unreadable`].
@@ -118,15 +116,15 @@ impl Krbd {
             })
     }
 
-    /// Loads the kernel's module unless it is there.
+    /// Loads the kernel's module if it is not loaded.
     ///
     /// # Errors
-    /// [`Error::ModuleMissing`] with what `modprobe` said; [`Error::Timeout`].
+    /// [`Error::ModuleMissing`] with the output of `modprobe`; [`Error::Timeout`].
     pub fn load_module(&self, deadline: Duration) -> Result<(), Error> {
         module::load(MODULE, &[], &self.bus(), deadline)
     }
 
-    /// Whether a device is mapped with that label.
+    /// Returns the mappings of an image that have that label.
     ///
     /// # Errors
     /// As [`Krbd::mappings`].
@@ -140,11 +138,10 @@ impl Krbd {
         Ok(found)
     }
 
-    /// What this host's kernel can do, without changing anything.
+    /// Returns what this host's kernel supports. Changes nothing.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Unreadable`] if the kernel does not tell. A missing module is an
-    /// answer, not an error.
+    /// [`Error::Io`] and [`Error::Unreadable`]. A missing module is no error.
     pub fn check_kernel(&self) -> Result<KernelFacts, Error> {
         let release = kernel_release()?;
         let loaded = self.is_loaded()?;
@@ -159,11 +156,11 @@ impl Krbd {
         })
     }
 
-    /// All RBD mappings of this host, by device number. None where the module is not loaded.
-    /// A mapping that comes or goes while this reads is left out.
+    /// Returns all RBD mappings of this host, by device number. None if the module is not loaded. Omits a
+    /// mapping that appears or disappears during the call.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Unreadable`]: never a shorter list instead.
+    /// [`Error::Io`] and [`Error::Unreadable`]: an incomplete list is never returned.
     pub fn mappings(&self) -> Result<Vec<Mapping>, Error> {
         if !self.is_loaded()? {
             return Ok(Vec::new());
@@ -185,8 +182,8 @@ impl Krbd {
         Ok(found)
     }
 
-    /// The mappings of one image (or snapshot), by device number: one for each label, and others only
-    /// if something else than [`Krbd::map`] made them.
+    /// Returns the mappings of one image or snapshot, by device number: one for each label, and those that
+    /// another program made.
     ///
     /// # Errors
     /// As [`Krbd::mappings`].
@@ -197,19 +194,19 @@ impl Krbd {
     }
 }
 
-/// The kernel's release, as `uname -r` prints it.
+/// Returns the kernel's release, as `uname -r` prints it.
 fn kernel_release() -> Result<String, Error> {
     let path = Path::new("/proc/sys/kernel/osrelease");
     let text = fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
     Ok(text.trim().to_owned())
 }
 
-/// Whether the running kernel watches an image also if it maps it, or a snapshot of it, read-only.
-/// Linux does before 5.5 (commit "rbd: don't establish watch for read-only mappings"); a kernel
-/// whose release cannot be read is taken for an old one.
+/// Returns whether the running kernel also watches an image that it maps read-only, or whose snapshot it
+/// maps. Linux before 5.5 does (commit "rbd: don't establish watch for read-only mappings"). A release in an
+/// unknown form counts as an old one.
 ///
 /// # Errors
-/// [`Error::Io`] if the kernel does not tell its release.
+/// [`Error::Io`] if the kernel's release cannot be read.
 pub fn kernel_watches_readers() -> Result<bool, Error> {
     Ok(watches_readers(&kernel_release()?))
 }
@@ -223,7 +220,7 @@ mod tests {
     use super::watches_readers;
 
     #[test]
-    fn kernels_before_5_5_watch_what_they_read() {
+    fn kernels_before_5_5_watch_read_only_images() {
         for release in ["4.19.0+1", "5.4.0-200-generic", "3.10.0-1160.el7", "odd"] {
             assert!(watches_readers(release), "{release}");
         }

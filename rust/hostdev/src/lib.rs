@@ -1,8 +1,7 @@
 //! This host's block devices.
 //!
-//! [`krbd`] maps RBD images through the kernel's own client, by sysfs alone: no `rbd` command, no
-//! udev and no librbd is needed. [`nbd`] connects the kernel to NBD servers, by netlink: no
-//! `nbd-client` is needed.
+//! [`krbd`] maps RBD images with the kernel's own client, through sysfs. It needs no `rbd` command, no udev
+//! and no librbd. [`nbd`] connects the kernel to NBD servers, through netlink. It needs no `nbd-client`.
 //!
 //! Every call that waits for the kernel takes a deadline. Sizes are bytes.
 #![forbid(unsafe_code)]
@@ -18,6 +17,7 @@ mod node;
 mod openers;
 
 pub use error::Error;
+pub use features::ImageFeatures;
 pub use krbd::{
     kernel_watches_readers, ImageKey, KernelFacts, KernelRelease, Krbd, MapRequest, Mapping, MsMode,
 };

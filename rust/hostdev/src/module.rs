@@ -9,7 +9,7 @@ use hostos::command;
 
 use crate::Error;
 
-/// By its path: xapi gives its drivers no PATH to rely on.
+/// An absolute path: xapi sets no reliable PATH for its drivers.
 const MODPROBE: &str = "/sbin/modprobe";
 
 /// Whether the kernel has a module.
@@ -17,19 +17,19 @@ const MODPROBE: &str = "/sbin/modprobe";
 pub enum Module {
     /// It is loaded, or built in.
     Loaded,
-    /// It is installed for the running kernel and will be loaded when it is first needed.
+    /// It is installed for the running kernel; smblock loads it when it is first needed.
     Loadable,
-    /// It is not installed for the running kernel; why that is believed.
+    /// It is not installed for the running kernel; the reason for this result.
     Missing(String),
 }
 
-/// Whether the module is there: it shows as `sign` in sysfs.
+/// Returns whether the module is loaded: it then has the file `sign` in sysfs.
 pub(crate) fn is_loaded(sign: &Path) -> Result<bool, Error> {
     sign.try_exists()
         .map_err(|error| Error::io("look for", sign, error))
 }
 
-/// Loads a module with these parameters unless it is there, which it shows as `sign` in sysfs.
+/// Loads a module with these parameters if it is not loaded.
 pub(crate) fn load(
     module: &'static str,
     parameters: &[&str],
@@ -48,7 +48,7 @@ pub(crate) fn load(
                     action: "load",
                     object: format!("kernel module {module}"),
                     waited: deadline,
-                    advice: "modprobe was stopped; see `dmesg`".to_owned(),
+                    advice: "smblock killed modprobe; see `dmesg`".to_owned(),
                 },
                 _ => missing(format!(
                     "cannot run {MODPROBE}: {}",
@@ -57,18 +57,18 @@ pub(crate) fn load(
             }
         })?;
     if !output.success {
-        return Err(missing(format!("modprobe: {}", output.complaint())));
+        return Err(missing(format!("modprobe: {}", output.failure())));
     }
     if !is_loaded(sign)? {
         return Err(missing(format!(
-            "modprobe succeeded, but {} did not appear",
+            "modprobe succeeded, but {} does not exist",
             sign.display()
         )));
     }
     Ok(())
 }
 
-/// Looks a module up where `modprobe` would. One that is built in counts as loaded already.
+/// Searches for a module in the list that `modprobe` uses. The caller has checked that it is not built in.
 pub(crate) fn installed(module: &str, release: &str) -> Module {
     let path = Path::new("/lib/modules").join(release).join("modules.dep");
     match fs::read_to_string(&path) {

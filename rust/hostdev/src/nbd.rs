@@ -1,29 +1,26 @@
 //! NBD exports as block devices, connected by the kernel's own client over generic netlink.
 //!
-//! **Who holds what.** This module connects to the server and negotiates; then the kernel takes
-//! over the connection, and no process is needed for it.
+//! **The connection.** This module connects to the server and negotiates. Then the kernel takes over the
+//! connection, which needs no process.
 //!
-//! **A connection that breaks** stays broken: a server that was started again may have lost what it
-//! had acknowledged, so the kernel must not go on with it as if nothing had happened. Every request
-//! made from then on fails at once (EIO). Those on their way at that moment fail when the device is
-//! disconnected, or after an hour: whoever learns that a server died should call
+//! **A broken connection** stays broken: a restarted server may have lost acknowledged data, so the kernel
+//! must not reconnect. Every later request fails at once (EIO). Requests in progress fail when the device is
+//! disconnected, or after an hour. So a caller that detects the death of a server should call
 //! [`Nbd::disconnect`], also for a device in use.
 //!
-//! **Identity.** A device is found by the identifier that it was connected with. From Linux 5.14 on
-//! the kernel keeps that itself (`backend` in sysfs). Before, a record in `/run` names the device
-//! and its connection; sysfs says whether it still has that one. A record that outlived its
-//! connection leads nowhere.
+//! **Identity.** The caller finds a device by the identifier that it was connected with. Since Linux 5.14 the
+//! kernel keeps the identifier (`backend` in sysfs). Before, a record in `/run` has the device and its
+//! connection, and sysfs shows whether the device still has that connection. If not, the record is ignored.
 //!
-//! **Killed halfway.** However a process ends, either nothing is connected, or what is connected is
-//! found. There is one exception: before Linux 5.14, if both the process and the server die between
-//! two system calls of [`Nbd::connect`], a dead device stays until the host is booted again.
+//! **A killed process** leaves either no connection, or a connection that the next process finds. With one
+//! exception: before Linux 5.14, if both the process and the server die between two system calls of
+//! [`Nbd::connect`], a dead device stays until the host reboots.
 //!
-//! **Deadlines.** The kernel may sit on a request. It is made on a thread of its own; when the
-//! deadline passes, the caller gets [`Error::Timeout`](crate::Error::Timeout), and what was asked
-//! may still happen, until the calling process ends.
+//! **Deadlines.** A request to the kernel may block. A thread of its own makes it. When the deadline passes,
+//! the caller gets [`Error::Timeout`](crate::Error::Timeout), and the request may still be carried out, until
+//! the calling process ends.
 //!
-//! **Other users of NBD.** Devices begin at [`FIRST`]: whoever looks for a free one among the first
-//! is not in the way, and finds none of these in its own.
+//! **Other users of NBD.** The indices of these devices begin at [`FIRST`]. Other programs use the first ones.
 
 mod connect;
 mod disconnect;
@@ -31,7 +28,7 @@ mod handshake;
 mod netlink;
 mod record;
 #[cfg(test)]
-mod standin;
+mod sim;
 mod sysfs;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing {
@@ -51,12 +48,12 @@ use crate::{module, Error};
 use record::{Record, Records};
 
 const MODULE: &str = "nbd";
-/// XAPI's own NBD client loads the module with this, and takes what is there if it is loaded.
+/// XAPI's NBD client loads the module with this parameter. It also works with a loaded module without it.
 const PARAMETERS: [&str; 1] = ["nbds_max=24"];
-/// Before the identifier, in what the kernel is told.
+/// The prefix of the identifier in `backend`.
 const BACKEND: &str = "smblock:";
 
-/// The index of the first device that this module connects. XAPI's NBD client takes those from 0.
+/// The index of the first device that this module connects. XAPI's NBD client uses those from 0.
 pub const FIRST: u32 = 64;
 
 /// The kernel's NBD client on this host.
@@ -74,20 +71,20 @@ pub struct NbdDevice {
     pub device: PathBuf,
     /// The N of `/dev/nbdN`.
     pub index: u32,
-    /// What it was connected as.
+    /// The identifier that it was connected with.
     pub identifier: String,
     /// Bytes.
     pub size: u64,
     /// Whether the kernel refuses writes to it.
     pub read_only: bool,
-    /// Whether its connection to the server is known to be up. If it is not, every request fails,
-    /// and the device can only be disconnected.
+    /// Whether its connection to the server is up. `false` also if its record was lost. If the connection is
+    /// not up, every request fails, and the device can only be disconnected.
     pub connected: bool,
     /// The server; `None` if its record was lost.
     pub address: Option<SocketAddr>,
 }
 
-/// A device, and what else is known of it.
+/// A device, with its record and its connection.
 struct Found {
     device: NbdDevice,
     record: Option<Record>,
@@ -103,12 +100,12 @@ impl Default for Nbd {
 }
 
 impl Nbd {
-    /// The running kernel, at `/sys` and `/dev`, with records in `/run/smblock/nbd`.
+    /// Returns the client of the running kernel, at `/sys` and `/dev`, with records in `/run/smblock/nbd`.
     pub fn new() -> Self {
         Self::with_roots("/sys".into(), "/dev".into(), "/run/smblock/nbd".into())
     }
 
-    /// The same with sysfs, the device nodes and the records elsewhere. The records belong on a
+    /// As [`Nbd::new`], with other paths of sysfs, the device nodes and the records. The records must be on a
     /// file system that is empty after a boot.
     pub fn with_roots(sysfs: PathBuf, dev: PathBuf, run: PathBuf) -> Self {
         Self {
@@ -118,26 +115,26 @@ impl Nbd {
         }
     }
 
-    /// Loads the kernel's module unless it is there.
+    /// Loads the kernel's module if it is not loaded.
     ///
     /// # Errors
-    /// [`Error::ModuleMissing`] with what `modprobe` said; [`Error::Timeout`].
+    /// [`Error::ModuleMissing`] with the output of `modprobe`; [`Error::Timeout`].
     pub fn load_module(&self, deadline: Duration) -> Result<(), Error> {
         let sign = self.sysfs.join("module").join(MODULE);
         module::load(MODULE, &PARAMETERS, &sign, deadline)
     }
 
-    /// All devices that this module connected and that are still so, by index; also those whose
-    /// connection is dead. One that comes or goes while this reads may be left out.
+    /// Returns all devices that this module connected and that are not disconnected, by index, also those
+    /// with a dead connection. May omit a device that is connected or disconnected during the call.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Unreadable`]: never a shorter list instead.
+    /// [`Error::Io`] and [`Error::Unreadable`]: an incomplete list is never returned.
     pub fn devices(&self) -> Result<Vec<NbdDevice>, Error> {
         let found = self.search(None)?;
         Ok(found.into_iter().map(|found| found.device).collect())
     }
 
-    /// The device that was connected as `identifier`, if it still is.
+    /// Returns the device that is connected as `identifier`; `None` if there is none.
     ///
     /// # Errors
     /// As [`Nbd::devices`].
@@ -149,7 +146,7 @@ impl Nbd {
         Ok(self.search(Some(identifier))?.pop())
     }
 
-    /// All devices, or those of one identifier.
+    /// Returns all devices, or those of one identifier.
     fn search(&self, wanted: Option<&str>) -> Result<Vec<Found>, Error> {
         let mut records = self.records.all()?;
         records.retain(|record| wanted.is_none_or(|wanted| record.identifier == wanted));
@@ -161,7 +158,8 @@ impl Nbd {
         Ok(found)
     }
 
-    /// Whose device this is; `None` if it is not a wanted one.
+    /// Returns the device of an index; `None` if this module did not connect it, or if `wanted` is another
+    /// identifier.
     fn identify(
         &self,
         index: u32,
@@ -222,5 +220,4 @@ impl Nbd {
 }
 
 #[cfg(test)]
-#[path = "nbd/identity_tests.rs"]
 mod tests;

@@ -12,14 +12,13 @@ use nix::sys::stat::{makedev, mknod, Mode, SFlag};
 
 use crate::Error;
 
-/// How long whoever manages `/dev` (devtmpfs does it at once, udev soon) is given to make a node.
+/// How long devtmpfs or udev may take to create a node.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long udev is given to look at a new device: while it does, it has the device open.
+/// How long udev may take to read a new device. Until then it has the device open.
 const UDEV: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Sees to it that the node at `path` is there and is this device's; makes it where nobody else
-/// does.
+/// Waits for the node of this device at `path`. Creates it if no other program does.
 pub(crate) fn ensure(path: &Path, major: u32, minor: u32, end: Deadline) -> Result<(), Error> {
     let rdev = makedev(major.into(), minor.into());
     let is_ours = || match fs::metadata(path) {
@@ -37,25 +36,24 @@ pub(crate) fn ensure(path: &Path, major: u32, minor: u32, end: Deadline) -> Resu
     Ok(())
 }
 
-/// Puts a node in place in one step, also over a stale one that a `/dev` without a manager kept.
+/// Creates a node in one step. Replaces the old node of another device.
 fn make(path: &Path, rdev: u64) -> Result<(), Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let fresh = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let made = match mknod(&fresh, SFlag::S_IFBLK, mode, rdev) {
-        // Left by a process of the same pid that was killed between these two steps.
+        // An earlier process with the same pid was killed between these two steps.
         Err(Errno::EEXIST) => fs::remove_file(&fresh)
             .and_then(|()| mknod(&fresh, SFlag::S_IFBLK, mode, rdev).map_err(io::Error::from)),
         other => other.map_err(io::Error::from),
     };
     made.and_then(|()| fs::rename(&fresh, path))
-        .map_err(|error| Error::io("make the device node", path, error))?;
-    log::info!("made {}: nothing else did", path.display());
+        .map_err(|error| Error::io("create the device node", path, error))?;
+    log::info!("created {}: no other program did", path.display());
     Ok(())
 }
 
-/// Waits until udev, where it runs, has looked at a new device, so that it is not in the way of
-/// whoever opens it next. udev that takes long is not an error.
+/// Waits until udev, if it runs, has read and closed a new device. A slow udev is no error.
 pub(crate) fn await_udev(path: &Path, major: u32, minor: u32, end: Deadline) {
     if !Path::new("/run/udev/control").exists() {
         return;

@@ -1,4 +1,4 @@
-//! Who has a block device open.
+//! Finds what has a block device open.
 
 use std::fs;
 use std::io;
@@ -9,25 +9,24 @@ use hostos::Deadline;
 use nix::sys::stat::makedev;
 use procfs::process::{all_processes, FDTarget, Process};
 
-/// How many a message names.
+/// The most openers that an error lists.
 const NAMED: usize = 8;
 
-/// A block device, for asking who uses it.
+/// A block device.
 pub(crate) struct BlockDevice<'a> {
     /// Its node, such as `/dev/rbd0`.
     pub node: &'a Path,
-    /// Where the kernel shows its devices, such as `/sys`.
+    /// The mount point of sysfs, such as `/sys`.
     pub sysfs: &'a Path,
-    /// Its name there, such as `rbd0`.
+    /// Its name in sysfs, such as `rbd0`.
     pub name: &'a str,
     pub major: u32,
     pub minor: u32,
 }
 
 impl BlockDevice<'_> {
-    /// Who has the device open: devices built on it, virtual machines, mounts, processes. What
-    /// cannot be seen (other mount namespaces, the kernel itself) is left out, and so is what `end`
-    /// leaves no time for.
+    /// Returns what has the device open: devices built on it, virtual machines, mounts, processes. Omits
+    /// other mount namespaces and the kernel itself, which cannot be seen. Stops at `end`.
     pub(crate) fn openers(&self, end: Deadline) -> Vec<String> {
         let holders = self.sysfs.join("block").join(self.name).join("holders");
         let mut found = holding(&holders).unwrap_or_else(|error| {
@@ -62,7 +61,7 @@ impl BlockDevice<'_> {
         found
     }
 
-    /// Xen's block backends on it. They open it inside the kernel, where no process shows it.
+    /// Returns Xen's block backends on it. They open it in the kernel, not in a process.
     fn block_backends(&self) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(self.sysfs.join("bus/xen-backend/devices")) {
             Ok(entries) => entries,
@@ -80,7 +79,7 @@ impl BlockDevice<'_> {
                     found.push(format!("Xen's block backend {}", name.to_string_lossy()));
                 }
                 Ok(_) => {}
-                // Not a disk's backend, or one that is going.
+                // No backend of a disk, or it is removed now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -88,15 +87,14 @@ impl BlockDevice<'_> {
         Ok(found)
     }
 
-    /// Whether the process has the device open, through whichever node. One that ended meanwhile
-    /// has not.
+    /// Returns whether the process has the device open, through any node. `false` if it has ended.
     fn is_open_in(&self, process: &Process) -> bool {
         let rdev = makedev(self.major.into(), self.minor.into());
         process.fd().is_ok_and(|mut files| {
             files.any(|file| {
                 file.is_ok_and(|file| match file.target {
                     FDTarget::Path(path) if path == self.node => true,
-                    // Elsewhere a look at a file may wait for a server that does not answer.
+                    // Only below /dev: a `stat` of a file on a network may hang.
                     FDTarget::Path(path) if path.starts_with("/dev") => {
                         let open = format!("/proc/{}/fd/{}", process.pid(), file.fd);
                         fs::metadata(PathBuf::from(open)).is_ok_and(|node| {
@@ -130,7 +128,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn devices_built_on_it_and_virtual_machines_are_named() {
+    fn openers_lists_holders_and_virtual_machines() {
         let sysfs = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = sysfs.path().join(path);

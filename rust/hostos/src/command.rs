@@ -1,4 +1,4 @@
-//! Programs of this host, run to their end, with a deadline.
+//! Runs programs of this host to their end, with a deadline.
 
 use std::io;
 use std::path::Path;
@@ -9,10 +9,10 @@ use subprocess::{Exec, ExecExt, Redirection};
 
 use crate::Deadline;
 
-/// Far above what any of these programs has to say; more of it is an error.
+/// Far above the output of any program that smblock runs. Longer output is an error.
 const OUTPUT_LIMIT: usize = 64 << 20;
 
-/// What a program said and how it ended.
+/// The output of a program, and how it ended.
 pub struct Output {
     /// Whether it exited with status 0.
     pub success: bool,
@@ -24,14 +24,14 @@ pub struct Output {
 }
 
 impl Output {
-    /// What it reports although it did what was asked.
-    pub fn remarks(&self) -> String {
+    /// Returns stderr: the warnings of a program that succeeded.
+    pub fn warnings(&self) -> String {
         String::from_utf8_lossy(self.stderr.trim_ascii()).into_owned()
     }
 
-    /// What it says about itself, for an error: the last lines of stderr, of stdout if that is
-    /// empty, and how it ended.
-    pub fn complaint(&self) -> String {
+    /// Returns the text for an error: how the program ended, and the last lines of stderr, or of stdout
+    /// if stderr is empty.
+    pub fn failure(&self) -> String {
         const LINES: usize = 10;
         let text = match self.stderr.trim_ascii() {
             [] => self.stdout.trim_ascii(),
@@ -44,7 +44,7 @@ impl Output {
     }
 }
 
-/// Runs a program with that input. At the deadline it is killed, with everything it started.
+/// Runs a program with `input` as its stdin. At the deadline, kills it and everything it started.
 ///
 /// # Errors
 /// If it cannot be run, does not end in time (`TimedOut`) or writes too much.
@@ -60,9 +60,9 @@ pub fn run(
         .stdin(input)
         .stdout(Redirection::Pipe)
         .stderr(Redirection::Pipe)
-        // A group of its own, to be killed as a whole.
+        // The kill reaches the whole group.
         .setpgid()
-        // Dropping it must not wait: one that is stuck in the kernel survives SIGKILL.
+        // The drop must not wait: a process that hangs in the kernel survives SIGKILL.
         .detached()
         .start()?;
     let ended = job
@@ -76,7 +76,10 @@ pub fn run(
         .and_then(|output| Ok((output, job.wait_timeout(deadline.left())?)));
     let error = match ended {
         Ok(((stdout, stderr), _)) if stdout.len() + stderr.len() >= OUTPUT_LIMIT => {
-            io::Error::other(format!("it said more than {} MiB", OUTPUT_LIMIT >> 20))
+            io::Error::other(format!(
+                "its output is longer than {} MiB",
+                OUTPUT_LIMIT >> 20
+            ))
         }
         Ok(((stdout, stderr), Some(status))) => {
             return Ok(Output {
@@ -90,12 +93,15 @@ pub fn run(
         Err(error) => error,
     };
     job.send_signal_group(nix::libc::SIGKILL)?;
-    // It is dead in a moment: no zombie is left.
+    // It dies within a moment. The wait removes the zombie.
     job.wait_timeout(Duration::from_secs(1))?;
     Err(match error.kind() {
         io::ErrorKind::TimedOut => io::Error::new(
             io::ErrorKind::TimedOut,
-            format!("no end after {} s; it was killed", limit.as_secs_f32()),
+            format!(
+                "it did not end within {} s, and was killed",
+                limit.as_secs_f32()
+            ),
         ),
         _ => error,
     })

@@ -1,4 +1,4 @@
-//! The one form of an errno in texts, and errors that have one.
+//! The form that an errno has in every text, and errors that have an errno.
 
 use std::io;
 
@@ -6,16 +6,16 @@ use nix::errno::Errno;
 
 /// An error of this host.
 pub trait HasErrno: std::error::Error {
-    /// The errno behind it, positive; `None` if there is none.
+    /// Returns the errno, a positive number; `None` if the error has none.
     fn errno(&self) -> Option<i32>;
 
-    /// The id of the error in docs/user/errors.md; `None` if it has none.
+    /// Returns the id of the error in docs/user/errors.md; `None` if it has none.
     fn id(&self) -> Option<&'static str> {
         None
     }
 }
 
-/// `ENOENT (2): No such file or directory`.
+/// Returns `ENOENT (2): No such file or directory` for 2.
 #[must_use]
 pub fn describe(errno: i32) -> String {
     match Errno::from_raw(errno) {
@@ -24,8 +24,8 @@ pub fn describe(errno: i32) -> String {
     }
 }
 
-/// As [`describe`]; the error's own text if it has no errno. The standard library's text of an errno
-/// ends with "(os error 2)".
+/// As [`describe`]; returns the error's own text if it has no errno. The standard library's text of an
+/// errno ends with "(os error 2)".
 #[must_use]
 pub fn describe_io(error: &io::Error) -> String {
     error

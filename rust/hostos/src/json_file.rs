@@ -18,7 +18,7 @@ pub enum ReadError {
     #[error(transparent)]
     File(#[from] FileError),
 
-    /// It holds something else. The text is not quoted: it may be a secret.
+    /// The file has no such value. The error does not quote the text: it may be a secret.
     #[error("{path} is damaged at line {line}, column {column}")]
     Damaged {
         /// The file.
@@ -30,7 +30,7 @@ pub enum ReadError {
     },
 }
 
-/// The value in a file; `None` if there is no such file.
+/// Returns the value in a file; `None` if there is no such file.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -49,7 +49,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ReadError> {
         })
 }
 
-/// As [`read`], for what can be found out again: a damaged file counts as none.
+/// As [`read`], for a value that can be found again: a damaged file counts as a missing one.
 ///
 /// # Errors
 /// [`FileError`]: it exists and cannot be read.
@@ -58,14 +58,14 @@ pub fn read_unless_damaged<T: DeserializeOwned>(path: &Path) -> Result<Option<T>
         Ok(found) => Ok(found),
         Err(ReadError::File(error)) => Err(error),
         Err(damaged) => {
-            log::warn!("{damaged}: it is ignored");
+            log::warn!("{damaged}: smblock ignores it");
             Ok(None)
         }
     }
 }
 
-/// Replaces a file in one step; mode 0600. Its directory must exist. A process that is killed meanwhile
-/// leaves the old content, and a temporary file that [`remove_with_leftovers`] removes.
+/// Replaces a file in one step; mode 0600. Its directory must exist. A process that is killed during
+/// the write leaves the old content, and a temporary file that [`remove_with_leftovers`] removes.
 ///
 /// # Errors
 /// [`FileError`].
@@ -76,14 +76,14 @@ pub fn write(path: &Path, value: &impl Serialize) -> Result<(), FileError> {
         .prefix(&leftover_prefix(path))
         .make_in(directory_of(path), create)
         .map_err(failed)?;
-    // Past the wrapper, whose errors have no errno.
+    // The errors of the wrapper `tempfile::NamedTempFile` have no errno; those of the file have one.
     file.as_file_mut().write_all(&bytes).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
-/// Removes a file, and what killed writers of it left. The caller makes sure that no process writes it
-/// meanwhile.
+/// Removes a file, and the temporary files of its killed writers. The caller makes sure that no process
+/// writes it at the same time.
 ///
 /// # Errors
 /// [`FileError`].
@@ -131,13 +131,13 @@ mod tests {
 
     #[test]
     fn a_file_is_replaced_as_a_whole_and_only_root_reads_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
         assert_eq!(read::<u32>(&path).unwrap(), None);
         write(&path, &1).unwrap();
         write(&path, &2).unwrap();
         assert_eq!(read::<u32>(&path).unwrap(), Some(2));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_an_error_that_does_not_quote_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
         fs::write(&path, "\"secret\"").unwrap();
         let error = read::<u32>(&path).unwrap_err().to_string();
         assert!(error.contains("state.json") && error.contains("line 1"));
@@ -163,17 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_killed_writers_go_with_their_file_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.json");
+    fn removing_a_file_removes_only_the_leftovers_of_that_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
         write(&path, &1).unwrap();
         let (ours, other) = (".state.json.a1B2c3", ".other.json.a1B2c3");
         for name in [ours, other] {
-            fs::write(folder.path().join(name), "{").unwrap();
+            fs::write(directory.path().join(name), "{").unwrap();
         }
         remove_with_leftovers(&path).unwrap();
         remove_with_leftovers(&path).unwrap();
-        let left: Vec<_> = fs::read_dir(folder.path())
+        let left: Vec<_> = fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();

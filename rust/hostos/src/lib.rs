@@ -1,14 +1,15 @@
 //! This host's operating system, for all crates above: time limits, processes, files.
 //!
-//! - [`deadline`]: a moment that several steps share, and calls that the kernel may never return from.
-//! - [`process`]: a process that no other can be taken for, and whether it still runs.
-//! - [`command`]: a program, run to its end or to a deadline.
-//! - [`errno`]: the one form of an errno in texts, and [`HasErrno`], an error that has one.
+//! - [`deadline`]: a moment that several steps share, and kernel calls that may never return.
+//! - [`process`]: a process with an unambiguous identity, and whether it still runs.
+//! - [`command`]: runs a program to its end or to a deadline.
+//! - [`errno`]: the form that an errno has in every text, and [`HasErrno`], an error that has an errno.
 //! - [`LockFile`]: a lock between processes, with a deadline.
 //! - [`json_file`]: a JSON file that is replaced as a whole.
-//! - [`Sightings`], [`Told`], [`Notebook`]: what this host remembers between short-lived processes.
+//! - [`Sightings`], [`ReportedFacts`], [`Notebook`]: what this host keeps from one short-lived process to
+//!   the next.
 //!
-//! This crate has no notion of storage. Every call that waits takes a deadline.
+//! This crate has nothing about storage. Every call that waits takes a deadline.
 #![forbid(unsafe_code)]
 
 pub mod command;
@@ -19,8 +20,8 @@ pub mod json_file;
 mod lock_file;
 mod notebook;
 pub mod process;
+mod reported;
 mod sightings;
-mod told;
 
 pub use deadline::Deadline;
 pub use errno::HasErrno;
@@ -28,5 +29,5 @@ pub use files::FileError;
 pub use lock_file::LockFile;
 pub use notebook::Notebook;
 pub use process::{boot_id, Process};
+pub use reported::ReportedFacts;
 pub use sightings::Sightings;
-pub use told::Told;

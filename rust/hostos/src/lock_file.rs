@@ -11,7 +11,13 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// The exclusive lock of a file, held until this is dropped, at the latest until this process ends.
 #[derive(Debug)]
-pub struct LockFile(#[allow(dead_code, reason = "it is held, not used")] File);
+pub struct LockFile(
+    #[allow(
+        dead_code,
+        reason = "the open file holds the lock; no function reads it"
+    )]
+    File,
+);
 
 impl LockFile {
     /// Waits for the lock. Creates the file (mode 0600) if there is none. `None`: another process still
@@ -58,9 +64,9 @@ mod tests {
     use crate::HasErrno;
 
     #[test]
-    fn a_lock_is_acquired_once_its_holder_drops_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+    fn a_waiting_process_acquires_a_lock_when_its_holder_drops_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         let held = LockFile::try_acquire(&path).unwrap().unwrap();
         assert!(LockFile::try_acquire(&path).unwrap().is_none());
         let soon = Duration::from_millis(50);
@@ -76,8 +82,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_opened_is_an_error_that_names_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("missing").join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("missing").join("lock");
         let error = LockFile::try_acquire(&path).unwrap_err();
         assert_eq!(error.errno(), Some(nix::libc::ENOENT));
         assert!(error.to_string().contains("missing/lock"), "{error}");

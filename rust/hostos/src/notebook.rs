@@ -1,4 +1,4 @@
-//! What this host notes for its later commands, a file for each note. Notes outlive a boot.
+//! Notes of this host for its later commands, a file for each note. They survive a reboot.
 
 use std::path::PathBuf;
 
@@ -15,13 +15,13 @@ impl Default for Notebook {
 }
 
 impl Notebook {
-    /// Kept in that directory.
+    /// Returns the notes in `directory`.
     #[must_use]
     pub fn at(directory: PathBuf) -> Self {
         Self(directory)
     }
 
-    /// Writes a note in place of the one of that name; `None` removes it.
+    /// Writes or replaces the note of that name; `None` removes it.
     ///
     /// # Errors
     /// [`FileError`].
@@ -36,7 +36,7 @@ impl Notebook {
         }
     }
 
-    /// The note of that name. A damaged one counts as none.
+    /// Returns the note of that name. A damaged note counts as a missing one.
     ///
     /// # Errors
     /// [`FileError`].
@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn a_note_is_read_until_it_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let notes = Notebook::at(folder.path().join("notes"));
+        let directory = tempfile::tempdir().unwrap();
+        let notes = Notebook::at(directory.path().join("notes"));
         assert_eq!(notes.read("sr.1").unwrap(), None);
         notes.write("sr.1", None).unwrap();
         notes.write("sr.1", Some("{\"a\":1}")).unwrap();

@@ -1,4 +1,4 @@
-//! Processes of this host, named so that no other can be taken for one.
+//! Processes of this host, each with an unambiguous identity.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::FileError;
 
-/// A process of this host. The boot and the start time are part of its name: pids are used again, and
+/// A process of this host. Its identity includes the boot and the start time: the kernel reuses pids, and
 /// start times count from the boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// The boot of the host in which it runs, as [`boot_id`].
+    /// The boot of the host during which it runs, as [`boot_id`].
     pub boot_id: String,
     /// Its pid.
     pub pid: u32,
@@ -25,10 +25,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process with that pid; `None` if there is none.
+    /// Returns the process with that pid; `None` if there is none.
     ///
     /// # Errors
-    /// [`FileError`] if the kernel does not tell.
+    /// [`FileError`] if `/proc` cannot be read.
     pub fn of(pid: u32) -> Result<Option<Self>, FileError> {
         let Some(stat) = stat(pid)? else {
             return Ok(None);
@@ -40,19 +40,19 @@ impl Process {
         }))
     }
 
-    /// This process.
+    /// Returns this process.
     ///
     /// # Errors
-    /// [`FileError`] if the kernel does not tell.
+    /// [`FileError`] if `/proc` cannot be read.
     pub fn this() -> Result<Self, FileError> {
         let pid = std::process::id();
         Self::of(pid)?.ok_or_else(|| proc_error(stat_path(pid), ProcError::NotFound(None)))
     }
 
-    /// Whether it can still act. One that has exited and that its parent has not waited for cannot.
+    /// Returns whether it can still act. A zombie cannot.
     ///
     /// # Errors
-    /// [`FileError`] if the kernel does not tell: it is then not known to be gone.
+    /// [`FileError`] if `/proc` cannot be read: the process may still run.
     pub fn is_alive(&self) -> Result<bool, FileError> {
         if self.boot_id != boot_id()? {
             return Ok(false);
@@ -61,10 +61,10 @@ impl Process {
             .is_some_and(|stat| stat.starttime == self.start_time && !has_exited(&stat)))
     }
 
-    /// Sends it a signal, if it is still there.
+    /// Sends it a signal. Succeeds if the process is gone.
     ///
     /// # Errors
-    /// If the signal cannot be sent, or the kernel does not tell whether the process is there.
+    /// If the signal cannot be sent, or `/proc` cannot be read.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         if !self.is_alive().map_err(|error| error.source)? {
             return Ok(());
@@ -76,13 +76,12 @@ impl Process {
     }
 }
 
-/// All processes that started after `parent`, or with it, and whose command line `wanted` accepts.
+/// Returns all processes that did not start before `parent`, and whose command line `wanted` accepts.
 ///
-/// Others are not looked at: reading the command line of a process that hangs in the kernel may
-/// hang, too.
+/// Does not read the command line of older processes: that can hang if a process hangs in the kernel.
 ///
 /// # Errors
-/// [`FileError`] if the kernel does not tell.
+/// [`FileError`] if `/proc` cannot be read.
 pub fn find(
     parent: &Process,
     wanted: impl Fn(&[String]) -> bool,
@@ -93,8 +92,8 @@ pub fn find(
     }
     let failed = |error| proc_error("/proc".into(), error);
     for process in process::all_processes().map_err(failed)? {
-        // The start time first: if the pid is used again in between, the two do not fit together,
-        // and no such process is ever alive.
+        // The start time first. If the kernel reuses the pid in between, the start time is that of a
+        // process that is gone, so that the result is not alive.
         let seen = process.and_then(|process| {
             let start_time = process.stat()?.starttime;
             if start_time < parent.start_time || !wanted(&process.cmdline()?) {
@@ -111,10 +110,10 @@ pub fn find(
     Ok(found)
 }
 
-/// The id of this boot of the host: a new one after every boot.
+/// Returns the id of this boot of the host. Each boot has a new one.
 ///
 /// # Errors
-/// [`FileError`] if the kernel does not tell.
+/// [`FileError`] if `/proc` cannot be read.
 pub fn boot_id() -> Result<String, FileError> {
     procfs::sys::kernel::random::boot_id()
         .map_err(|error| proc_error("/proc/sys/kernel/random/boot_id".into(), error))
@@ -127,7 +126,7 @@ fn stat(pid: u32) -> Result<Option<Stat>, FileError> {
     unless_gone(process::Process::new(number).and_then(|process| process.stat())).map_err(failed)
 }
 
-/// `None` for a process that does not exist, or that ends while its directory is being read.
+/// Returns `None` for a process that does not exist, or that ends while its directory is read.
 fn unless_gone<T>(found: ProcResult<T>) -> ProcResult<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
@@ -139,7 +138,7 @@ fn unless_gone<T>(found: ProcResult<T>) -> ProcResult<Option<T>> {
     }
 }
 
-/// The kernel's own type for pids, which has negative numbers for groups of processes.
+/// The kernel's type for pids has negative numbers for groups of processes.
 fn pid_for_kernel(pid: u32) -> io::Result<i32> {
     i32::try_from(pid).map_err(|_| {
         let text = format!("{pid} is no pid: the largest is {}", i32::MAX);
@@ -147,7 +146,7 @@ fn pid_for_kernel(pid: u32) -> io::Result<i32> {
     })
 }
 
-/// A dead main thread with living siblings shows as a zombie too, with more than one thread.
+/// A process whose main thread is dead and whose other threads live is a zombie with more than one thread.
 fn has_exited(stat: &Stat) -> bool {
     matches!(stat.state, 'Z' | 'X' | 'x') && stat.num_threads <= 1
 }
@@ -176,7 +175,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn this_process_is_alive_and_its_pid_with_another_start_or_boot_is_not() {
+    fn only_the_process_with_the_same_start_time_and_boot_is_alive() {
         let this = Process::this().unwrap();
         assert_eq!(this.pid, std::process::id());
         assert!(this.is_alive().unwrap());
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_exited_is_gone_before_its_parent_has_waited_for_it() {
+    fn a_zombie_is_not_alive() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = Process::of(child.id()).unwrap().unwrap();
         assert!(process.is_alive().unwrap());
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_no_pid_can_be_is_an_error_and_never_a_group_of_processes() {
+    fn a_number_above_the_largest_pid_is_an_error() {
         let mut wrong = Process::this().unwrap();
         wrong.pid = u32::MAX;
         let error = wrong.is_alive().unwrap_err().to_string();

@@ -1,8 +1,8 @@
-//! Since when this host has seen something unchanged.
+//! For how long this host has read the same value.
 //!
-//! Clocks of hosts differ, and are set. So how old another host's record is cannot be read from the
-//! record. What a host can know is for how long it has itself found the same value. It remembers
-//! that across its short-lived processes, by a clock that counts from the boot and is never set.
+//! The clocks of hosts differ, and administrators set them. So the time in another host's record does not
+//! show the age of the record. But a host can measure for how long it has read the same value. It uses a
+//! clock that counts from the boot and cannot be set, and keeps the result for its later processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{boot_id, files, json_file, FileError};
 
-/// A sighting that is not renewed for so long is of something that is gone.
+/// The value of a file that was not written for so long is gone.
 const FORGET: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Serialize, Deserialize)]
@@ -24,7 +24,7 @@ struct Sighting {
     since: u64,
 }
 
-/// What this host has seen, a file for each key.
+/// The values that this host has read, a file for each key.
 #[derive(Clone, Debug)]
 pub struct Sightings(PathBuf);
 
@@ -35,13 +35,13 @@ impl Default for Sightings {
 }
 
 impl Sightings {
-    /// Kept in that directory.
+    /// Returns those in `directory`.
     pub fn at(directory: PathBuf) -> Self {
         Self(directory)
     }
 
-    /// Seconds since this host first found `value` under `key`, without another value in between, in
-    /// this boot. 0 if it is the first time.
+    /// Returns the seconds since this host first read `value` for `key` in this boot, without another
+    /// value in between. 0 if it is the first time.
     ///
     /// # Errors
     /// [`FileError`] if the clock or the directory cannot be used.
@@ -64,7 +64,7 @@ impl Sightings {
         Ok(0)
     }
 
-    /// Removes what was not written for long. That one cannot be removed does no harm.
+    /// Removes old files. A failure does no harm.
     fn forget_old(&self) {
         let Ok(entries) = fs::read_dir(&self.0) else {
             return;
@@ -81,7 +81,7 @@ impl Sightings {
     }
 }
 
-/// Seconds since this host booted, with the time that it was suspended.
+/// Returns the seconds since this host booted, including the time that it was suspended.
 fn boot_seconds() -> Result<u64, FileError> {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME)
         .map_err(|errno| FileError::new("read", Path::new("CLOCK_BOOTTIME"), errno.into()))?;
@@ -103,11 +103,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_value_starts_the_count_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let sightings = Sightings::at(folder.path().join("seen"));
+    fn another_value_restarts_the_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let sightings = Sightings::at(directory.path().join("seen"));
         assert_eq!(sightings.seen_for("op.1", "a").unwrap(), 0);
-        let path = folder.path().join("seen").join(file_name("op.1"));
+        let path = directory.path().join("seen").join(file_name("op.1"));
         let age = |since: u64| {
             let boot_id = boot_id().unwrap();
             let value = "a".to_owned();
@@ -131,9 +131,9 @@ mod tests {
 
     #[test]
     fn a_damaged_file_or_another_boot_counts_as_the_first_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let sightings = Sightings::at(folder.path().to_owned());
-        let path = folder.path().join(file_name("k"));
+        let directory = tempfile::tempdir().unwrap();
+        let sightings = Sightings::at(directory.path().to_owned());
+        let path = directory.path().join(file_name("k"));
         fs::write(&path, "{").unwrap();
         assert_eq!(sightings.seen_for("k", "v").unwrap(), 0);
         let other = Sighting {

@@ -1,4 +1,4 @@
-//! The cluster's blocklist, as the monitors show it.
+//! The cluster's blocklist.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use serde_json::{json, Value};
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 
-/// An address that no client of the cluster has: it is of a network for documentation (RFC 5737).
+/// An address that no client of the cluster has, from a network for documentation (RFC 5737).
 const UNUSED_ADDRESS: &str = "192.0.2.0:0/1";
 
-/// A client that is cut off.
+/// A client that is fenced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlocklistEntry {
-    /// The client's address, `ip:port/nonce`, as the kernel's and librbd's [`Watcher`](crate::Watcher)
-    /// show theirs. Nonce 0 stands for every client of that IP address.
+    /// The client's address, `ip:port/nonce`, as in [`Watcher`](crate::Watcher). Nonce 0 means every client
+    /// of that IP address.
     pub address: String,
 }
 
 impl Cluster {
-    /// The clients that are cut off at the moment. Entries for whole networks are left out.
+    /// Returns the fenced clients. Omits entries for whole networks.
     ///
     /// The command: `ceph osd blocklist ls` (before Pacific `ceph osd blacklist ls`).
     pub fn blocklisted(&self) -> Result<Vec<BlocklistEntry>> {
@@ -30,9 +30,9 @@ impl Cluster {
         parse(&listed)
     }
 
-    /// What the monitors reply if a client that does not exist is cut off for a second:
-    /// `blocklisting 192.0.2.0:0/1 until 2026-11-29T01:00:01.000000+0000 (1 sec)`, so that their
-    /// clock can be read (Octopus and newer; Nautilus shows local time). Returns the duration with it.
+    /// Fences a client that does not exist for a second, and returns the monitors' reply and the duration.
+    /// The reply shows their clock: `blocklisting 192.0.2.0:0/1 until 2026-11-29T01:00:01.000000+0000 (1 sec)`
+    /// (Octopus and newer; Nautilus shows local time).
     ///
     /// The command: `ceph osd blocklist add`.
     pub fn blocklist_reply(&self) -> Result<(String, Duration)> {
@@ -52,13 +52,13 @@ impl Cluster {
 /// Runs a command with the word `blocklist`, and with `blacklist` on monitors before Pacific.
 fn in_either_spelling<T>(run: impl Fn(&str) -> Result<T>) -> Result<T> {
     match run("blocklist") {
-        // What a monitor returns for a command that it does not have.
+        // A monitor returns EINVAL for a command that it does not support.
         Err(error) if error.errno() == Some(Errno::EINVAL as i32) => run("blacklist"),
         other => other,
     }
 }
 
-/// One list after another: of clients, and since Pacific another one of networks.
+/// Parses the lists: one of clients, and since Pacific a second one of networks.
 pub(crate) fn parse(listed: &[u8]) -> Result<Vec<BlocklistEntry>> {
     let malformed = |reason: String| Error::Malformed {
         what: "`osd blocklist ls`".to_owned(),
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_clients_and_of_networks_are_read() {
+    fn the_list_of_networks_is_ignored() {
         let listed = br#"[{"addr":"127.0.0.1:0/37","until":"x"}][{"range":"192.0.2.0/24"}]"#;
         let found = parse(listed).map(|found| found.into_iter().map(|e| e.address).collect());
         assert_eq!(found.unwrap_or_else(|_| vec![]), ["127.0.0.1:0/37"]);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_those_that_watchers_have() {
+    fn addresses_have_the_form_of_those_of_watchers() {
         let of = |address: &str| entry(&json!({"addr": address, "until": "x"})).map(|e| e.address);
         assert_eq!(of("10.0.0.9:0/1837").as_deref(), Some("10.0.0.9:0/1837"));
         assert_eq!(of("v1:10.0.0.9:0/7").as_deref(), Some("10.0.0.9:0/7"));

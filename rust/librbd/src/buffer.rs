@@ -1,4 +1,4 @@
-//! Strings to and from C, and the buffers that librbd wants to be grown.
+//! Converts strings to and from C, and grows the buffers for librbd.
 
 use std::ffi::{c_char, CStr, CString};
 
@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use crate::error::{Error, Result};
 
-/// `value` as a C string. `argument` names it in the error; the value itself is not shown.
+/// Returns `value` as a C string. The error names `argument`, but does not have the value.
 pub(crate) fn c_string(argument: &'static str, value: &str) -> Result<CString> {
     CString::new(value).map_err(|_| Error::BadArgument {
         argument,
@@ -14,7 +14,7 @@ pub(crate) fn c_string(argument: &'static str, value: &str) -> Result<CString> {
     })
 }
 
-/// Each of `texts` as [`c_string`] makes it.
+/// Returns each of `texts` as a C string.
 pub(crate) fn c_strings<'a>(
     argument: &'static str,
     texts: impl Iterator<Item = &'a str>,
@@ -22,12 +22,12 @@ pub(crate) fn c_strings<'a>(
     texts.map(|text| c_string(argument, text)).collect()
 }
 
-/// What C takes for an array of strings, for as long as `texts` live.
+/// Returns an array of pointers for C, valid as long as `texts` live.
 pub(crate) fn pointers(texts: &[CString]) -> Vec<*const c_char> {
     texts.iter().map(|text| text.as_ptr()).collect()
 }
 
-/// The text at `text`; empty for a null pointer.
+/// Returns a copy of the text; empty for a null pointer.
 ///
 /// # Safety
 /// `text` is null or points to a NUL-terminated string that stays valid during the call.
@@ -38,7 +38,7 @@ pub(crate) unsafe fn copy_text(text: *const c_char) -> String {
     CStr::from_ptr(text).to_string_lossy().into_owned()
 }
 
-/// The text in a buffer that C filled: up to its first NUL, or all of it.
+/// Returns the text in a buffer from C: up to its first NUL, or all of it.
 pub(crate) fn text_of(bytes: &[u8]) -> String {
     let end = bytes
         .iter()
@@ -47,7 +47,7 @@ pub(crate) fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-/// The texts in a buffer of NUL-terminated strings; an empty one ends the list.
+/// Returns the texts in a buffer of NUL-terminated strings. An empty one ends the list.
 pub(crate) fn texts_of(bytes: &[u8]) -> Vec<String> {
     bytes
         .split(|&byte| byte == 0)
@@ -56,15 +56,15 @@ pub(crate) fn texts_of(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Calls `fill` with a buffer of `length` bytes, doubled while the answer is ERANGE.
+/// Calls `fill` with a buffer of `length` bytes. Doubles the buffer as long as the result is ERANGE.
 ///
-/// For the functions that do not say how much they need.
+/// For functions that do not return the length that they need.
 pub(crate) fn text_of_unknown_length(
     mut length: usize,
     fill: impl Fn(*mut c_char, usize) -> Result<i32>,
 ) -> Result<String> {
-    /// No name in RADOS or RBD is longer: OSDs refuse object names over 2,048 bytes. Configuration
-    /// values are the longest texts asked for in this way.
+    /// Longer than every text: OSDs refuse object names over 2,048 bytes. Configuration values are the
+    /// longest texts.
     const LIMIT: usize = 1 << 20;
     loop {
         let mut bytes = vec![0_u8; length];
@@ -76,24 +76,24 @@ pub(crate) fn text_of_unknown_length(
     }
 }
 
-/// Calls `fill` with room for entries, more of it while the answer is ERANGE, converts what it
-/// wrote, and has it freed.
+/// Calls `fill` with a buffer for `capacity` entries, converts the entries, and calls `free`. Calls `fill`
+/// again with a larger buffer as long as the result is ERANGE.
 ///
-/// `fill` takes the room and sets the number of entries: those written, or with ERANGE those there
-/// are.
+/// `fill` gets the capacity, and sets the number of entries: the written ones, or with ERANGE all existing
+/// ones.
 ///
 /// # Safety
-/// On success, `fill` must have written as many entries as it set the number to, and no more than
-/// there was room for; `free` must leave their memory alone but for what they point to.
+/// On success, `fill` must have written as many entries as it set the number to, and not more than the
+/// capacity. `free` must free only the memory that the entries point to.
 pub(crate) unsafe fn list<Raw, Item>(
-    mut room: usize,
+    mut capacity: usize,
     fill: impl Fn(*mut Raw, &mut usize) -> Result<i32>,
     convert: impl Fn(&Raw) -> Item,
     free: impl Fn(*mut Raw, usize),
 ) -> Result<Vec<Item>> {
     loop {
-        let mut entries: Vec<Raw> = Vec::with_capacity(room);
-        let mut count = room;
+        let mut entries: Vec<Raw> = Vec::with_capacity(capacity);
+        let mut count = capacity;
         match fill(entries.as_mut_ptr(), &mut count) {
             Ok(_) => {
                 entries.set_len(count);
@@ -101,14 +101,14 @@ pub(crate) unsafe fn list<Raw, Item>(
                 free(entries.as_mut_ptr(), count);
                 return Ok(items);
             }
-            // With some to spare: more may come before the next call.
-            Err(error) if is_too_short(&error) => room = count.max(room) + 16,
+            // With a reserve: there may be more entries at the next call.
+            Err(error) if is_too_short(&error) => capacity = count.max(capacity) + 16,
             Err(error) => return Err(error),
         }
     }
 }
 
-/// The buffer was too short for the answer (ERANGE; ENAMETOOLONG for configuration values).
+/// Returns whether the buffer was too short (ERANGE; ENAMETOOLONG for configuration values).
 pub(crate) fn is_too_short(error: &Error) -> bool {
     let errno = error.errno();
     errno == Some(Errno::ERANGE as i32) || errno == Some(Errno::ENAMETOOLONG as i32)
@@ -121,7 +121,7 @@ mod tests {
     use crate::error::check;
 
     #[test]
-    fn an_argument_with_a_nul_byte_is_refused_without_showing_it() {
+    fn the_error_of_an_argument_with_a_nul_byte_does_not_quote_it() {
         let error = c_string("image name", "a\0secret").unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_texts_ends_at_the_empty_one() {
+    fn an_empty_text_ends_a_list_of_texts() {
         assert_eq!(texts_of(b"rbd\0.mgr\0\0junk"), ["rbd", ".mgr"]);
         assert_eq!(texts_of(b"\0"), Vec::<String>::new());
     }
@@ -153,10 +153,10 @@ mod tests {
     fn a_list_grows_until_all_entries_fit_and_is_freed_once() {
         let freed = std::cell::Cell::new(0);
         let fill = |entries: *mut u64, count: &mut usize| {
-            let room = std::mem::replace(count, 3);
-            let fits = room >= 3;
+            let capacity = std::mem::replace(count, 3);
+            let fits = capacity >= 3;
             if fits {
-                // SAFETY: there is room for three.
+                // SAFETY: the buffer has a capacity of three or more.
                 unsafe { entries.copy_from_nonoverlapping([7, 8, 9].as_ptr(), 3) };
             }
             check(
@@ -166,14 +166,14 @@ mod tests {
             )
         };
         let free = |_, count| freed.set(freed.get() + count);
-        // SAFETY: `fill` writes the three entries it tells, where there is room for them.
+        // SAFETY: on success, `fill` writes the three entries, and the capacity is at least three.
         let items = unsafe { list(1, fill, |entry| entry * 2, free) };
         assert_eq!(items.unwrap(), [14, 16, 18]);
         assert_eq!(freed.get(), 3);
     }
 
     #[test]
-    fn a_buffer_does_not_grow_for_ever() {
+    fn a_buffer_grows_up_to_a_limit() {
         let never = text_of_unknown_length(4, |_, _| {
             check("rbd_get_id", String::new, -(Errno::ERANGE as i32))
         });

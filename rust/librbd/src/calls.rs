@@ -1,12 +1,12 @@
-//! How often each C function was called: what an operation costs in calls, counted, not guessed.
+//! Counts the calls of each C function: the cost of an operation.
 
 use std::collections::BTreeMap;
 
 use crate::ffi::rados::Rados;
 use crate::ffi::rbd::Rbd;
 
-/// Calls made by this process since it started, by C function name. Functions that were never
-/// called are there, with 0, so that two snapshots can be subtracted key by key.
+/// Returns the number of calls of this process since its start, for each C function. It is 0 for a function
+/// that was never called, so that a test can subtract two snapshots key by key.
 pub fn snapshot() -> BTreeMap<&'static str, u64> {
     Rados::counts().chain(Rbd::counts()).collect()
 }

@@ -1,4 +1,4 @@
-//! Clones: making them, and the links between children and parents.
+//! Creates clones, and reads the links between children and parents.
 
 use std::mem::MaybeUninit;
 
@@ -30,7 +30,7 @@ pub struct LinkedImage {
     pub in_trash: bool,
 }
 
-/// What a clone was made of.
+/// The parent of a clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parent {
     /// The image.
@@ -42,14 +42,14 @@ pub struct Parent {
 }
 
 impl Pool {
-    /// Makes an image in this pool out of a snapshot of another one in it, as a clone of format 2:
-    /// the snapshot need not be protected.
+    /// Creates a clone of a snapshot of an image in this pool. It has format 2: the snapshot need not be
+    /// protected.
     ///
-    /// librbd takes names. Those of ids are asked for first, by a request each.
+    /// librbd needs names. For each id, one request gets the name first.
     ///
     /// # Errors
-    /// [`Error::is_already_there`](crate::Error::is_already_there) where the name is taken;
-    /// [`Error::is_not_found`](crate::Error::is_not_found) where there is no such parent.
+    /// [`Error::is_already_there`](crate::Error::is_already_there) if an image has the name;
+    /// [`Error::is_not_found`](crate::Error::is_not_found) if there is no such parent.
     ///
     /// Implements: `int rbd_clone3(rados_ioctx_t p_ioctx, const char *p_name, const
     /// char *p_snapname, rados_ioctx_t c_ioctx, const char *c_name, rbd_image_options_t c_opts)`.
@@ -102,7 +102,7 @@ impl Pool {
             call: "rbd_clone3",
             object: self.path(&parent.to_string()),
             errno: Errno::ENOENT as i32,
-            detail: Some("the parent is not in the pool's directory".to_owned()),
+            detail: Some("the pool has no image with that id or name".to_owned()),
         };
         let image_name = match parent {
             ImageRef::Name(name) => (*name).to_owned(),
@@ -121,10 +121,10 @@ impl Pool {
 }
 
 impl Image {
-    /// What the image (or the snapshot it is read at) is a clone of, if it is one.
+    /// Returns the parent of the image, or of its snapshot if one is set; `None` if it is no clone.
     ///
     /// Implements: `int rbd_get_parent(rbd_image_t image, rbd_linked_image_spec_t *parent_image,
-    /// rbd_snap_spec_t *parent_snap)`; the strings are given back with `void
+    /// rbd_snap_spec_t *parent_snap)`; the strings are freed with `void
     /// rbd_linked_image_spec_cleanup(rbd_linked_image_spec_t *image)` and `void
     /// rbd_snap_spec_cleanup(rbd_snap_spec_t *snap)`.
     pub fn parent(&self) -> Result<Option<Parent>> {
@@ -157,11 +157,11 @@ impl Image {
         }))
     }
 
-    /// The clones of the snapshot that the image is read at, or of all its snapshots at its head;
-    /// those in the trash among them.
+    /// Returns the clones of the snapshot that is set, or at the head those of all snapshots, also clones in
+    /// the trash.
     ///
     /// Implements: `int rbd_list_children3(rbd_image_t image, rbd_linked_image_spec_t *images,
-    /// size_t *max_images)`; the strings are given back with `void
+    /// size_t *max_images)`; the strings are freed with `void
     /// rbd_linked_image_spec_list_cleanup(rbd_linked_image_spec_t *images, size_t num_images)`.
     pub fn children(&self) -> Result<Vec<LinkedImage>> {
         self.read("rbd_list_children3", Self::children_now)
@@ -169,7 +169,7 @@ impl Image {
 
     fn children_now(&self) -> Result<Vec<LinkedImage>> {
         let rbd = self.rbd();
-        // SAFETY: the image is open; rbd_list_children3 fills as `list` wants it, with C strings
+        // SAFETY: the image is open; rbd_list_children3 fills as `list` requires, with C strings
         // that rbd_linked_image_spec_list_cleanup frees.
         unsafe {
             list(
@@ -184,12 +184,12 @@ impl Image {
         }
     }
 
-    /// Copies what the image takes from its parent, and cuts the link. Takes as long as there is
-    /// data to copy; `progress` hears how many of its objects were gone through. Its snapshots keep
-    /// the parent, unless the image has the feature deep-flatten.
+    /// Copies the parent's data into the image, and removes the link to the parent. The time depends on the
+    /// amount of data; `progress` gets the number of processed objects. The snapshots keep the parent, unless
+    /// the image has the feature deep-flatten.
     ///
     /// # Errors
-    /// EINVAL where the image is no clone.
+    /// EINVAL if the image is no clone.
     ///
     /// Implements: `int rbd_flatten_with_progress(rbd_image_t image, librbd_progress_fn_t cb, void
     /// *cbdata)`.

@@ -17,7 +17,7 @@ use crate::sources::Sources;
 /// How long closing a connection may take.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// A connection to a cluster. Clones share it; the last one to go closes it.
+/// A connection to a cluster. Clones share it; the drop of the last one closes it.
 #[derive(Clone)]
 pub struct Cluster(Arc<Handle>);
 
@@ -27,23 +27,23 @@ pub(crate) struct Handle {
     pub(crate) raw: rados_t,
     /// The full name of the user: `client.xcp`.
     pub(crate) user: String,
-    /// How long its calls may take.
+    /// The deadline of its calls.
     pub(crate) patience: Patience,
 }
 
-// SAFETY: librados documents a `rados_t` as usable from any thread and locks inside it. Options
-// are only set before the connection is shared.
+// SAFETY: librados allows the use of a `rados_t` from any thread, and locks in it. Options are only set
+// before the connection is shared.
 unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
 
-/// A `rados_t` that is about to be closed.
+/// A `rados_t` that is closed now.
 struct Last(rados_t);
 
 // SAFETY: as for `Handle`.
 unsafe impl Send for Last {}
 
-// A method, so that a closure takes the whole of it and not its pointer.
+// A method, so that a closure captures the whole struct and not its pointer.
 impl Last {
     fn shut_down(self, library: &Library) {
         // SAFETY: the handle is valid, and this is its last use: pools hold the `Arc` it was in.
@@ -58,8 +58,9 @@ impl Drop for Handle {
         let closed = within(SHUTDOWN, move || last.shut_down(library));
         if !matches!(closed, Ok(Some(()))) {
             log::warn!(
-                "the connection to {} was not closed in time",
-                self.describe()
+                "the connection to {} was not closed within {} s",
+                self.describe(),
+                SHUTDOWN.as_secs()
             );
         }
     }
@@ -70,7 +71,7 @@ impl Handle {
         format!("the cluster, as {}", self.user)
     }
 
-    /// Sets an option of a handle that is not connected yet. The value is not put into the error.
+    /// Sets an option of a handle that is not connected yet. The error does not have the value.
     pub(crate) fn conf_set(&self, option: &'static str, value: &str) -> Result<()> {
         let (name, value) = (c_string("option", option)?, c_string(option, value)?);
         // SAFETY: the handle is valid; both strings are C strings that librados copies.
@@ -82,7 +83,7 @@ impl Handle {
         check("rados_conf_set", || option.to_owned(), set).map(|_| ())
     }
 
-    /// The value of a configuration option; `None` if it is empty, or there is no such option.
+    /// Returns the value of a configuration option; `None` if it is empty, or there is no such option.
     ///
     /// Implements: `int rados_conf_get(rados_t cluster, const char *option, char *buf, size_t
     /// len)`.
@@ -123,12 +124,12 @@ impl Cluster {
         self.0.library
     }
 
-    /// The user of this connection, without `client.`.
+    /// Returns the user of this connection, without `client.`.
     pub fn user(&self) -> &str {
         self.0.user.strip_prefix("client.").unwrap_or(&self.0.user)
     }
 
-    /// The cluster's id, a UUID.
+    /// Returns the cluster's id, a UUID.
     ///
     /// Implements: `int rados_cluster_fsid(rados_t cluster, char *buf, size_t len)`.
     pub fn fsid(&self) -> Result<String> {
@@ -143,15 +144,15 @@ impl Cluster {
         })
     }
 
-    /// This connection's own address, in the form that [`Cluster::blocklist`] takes. (Before
-    /// Nautilus 14.2.5, librados could not tell it: [`Error::SymbolMissing`].)
+    /// Returns this connection's address, in the form that [`Cluster::blocklist`] needs. librados before
+    /// Nautilus 14.2.5 does not have it: [`Error::SymbolMissing`].
     ///
-    /// Implements: `int rados_getaddrs(rados_t cluster, char** addrs)`; the text is given back with
+    /// Implements: `int rados_getaddrs(rados_t cluster, char** addrs)`; the text is freed with
     /// `void rados_buffer_free(char *buf)`.
     pub fn addresses(&self) -> Result<String> {
         let rados = &self.library().rados;
         let mut text: *mut c_char = ptr::null_mut();
-        // SAFETY: the connection is up; `text` is where a string made by malloc goes.
+        // SAFETY: the connection is up; `text` gets a string allocated by malloc.
         let got = unsafe { rados.rados_getaddrs(self.raw(), &mut text) }
             .ok_or_else(|| self.library().too_old_for("rados_getaddrs"))?;
         check("rados_getaddrs", || self.0.describe(), got)?;
@@ -163,7 +164,7 @@ impl Cluster {
         }
     }
 
-    /// This connection's number, unique in the cluster: the one in `client.<number>`.
+    /// Returns this connection's number, the one in `client.<number>`, which is unique in the cluster.
     ///
     /// Implements: `uint64_t rados_get_instance_id(rados_t cluster)`.
     pub fn instance_id(&self) -> u64 {
@@ -171,7 +172,7 @@ impl Cluster {
         unsafe { self.library().rados.rados_get_instance_id(self.raw()) }
     }
 
-    /// The names of the cluster's pools.
+    /// Returns the names of the cluster's pools.
     ///
     /// Implements: `int rados_pool_list(rados_t cluster, char *buf, size_t len)`.
     pub fn pool_names(&self) -> Result<Vec<String>> {
@@ -200,9 +201,9 @@ impl Cluster {
         }
     }
 
-    /// Keeps the client at `address` (of [`Cluster::addresses`], or of a
-    /// [`Watcher`](crate::Watcher)) out of the cluster for `duration` (rounded down to seconds, at
-    /// least one). When this returns, no operation of that client that was not done yet will be.
+    /// Fences the client at `address` (of [`Cluster::addresses`], or of a [`Watcher`](crate::Watcher)) for
+    /// `duration` (rounded down to seconds, at least one). When this returns, the cluster executes no further
+    /// operation of that client.
     ///
     /// Implements: `int rados_blocklist_add(rados_t cluster, char *client_address, uint32_t
     /// expire_seconds)`, and before Pacific `int rados_blacklist_add(rados_t cluster,
@@ -231,16 +232,17 @@ impl Cluster {
         check("rados_blacklist_add", || address.to_owned(), added).map(|_| ())
     }
 
-    /// The value of a configuration option; `None` if it is empty, or there is no such option.
+    /// Returns the value of a configuration option; `None` if it is empty, or there is no such option.
     pub fn conf_get(&self, option: &str) -> Result<Option<String>> {
         self.0.conf_get(option)
     }
 
-    /// The key this connection's user has, base64, as the kernel needs it: from where librados takes it,
-    /// which is the option `key`, the file in `keyfile`, or the first file in `keyring` that exists.
+    /// Returns the key of this connection's user in base64, as the kernel needs it. librados and this
+    /// function read it from the option `key`, from the file in `keyfile`, or from the first existing file in
+    /// `keyring`.
     ///
     /// # Errors
-    /// [`Error::NoKey`] if none of them has it; [`Error::File`] for one that cannot be read.
+    /// [`Error::NoKey`] if none of them has it; [`Error::File`] for a file that cannot be read.
     pub fn key(&self) -> Result<Secret> {
         let mut sources = Sources::default();
         sources.judge_key(&self.0)?;

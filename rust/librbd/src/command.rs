@@ -1,4 +1,4 @@
-//! Commands to the monitors and to the manager.
+//! Sends commands to the monitors and to ceph-mgr.
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
@@ -25,50 +25,50 @@ type Send = unsafe fn(
 ) -> c_int;
 
 impl Cluster {
-    /// Sends `command`, an object with at least `prefix`, to the monitors; gives their answer. Add
-    /// `"format": "json"` for one that programs can read.
+    /// Sends `command`, an object with at least `prefix`, to the monitors, and returns their reply. Add
+    /// `"format": "json"` for a reply that programs can read.
     ///
     /// # Errors
     /// The command's errno, with the monitors' status text as the detail.
     ///
     /// Implements: `int rados_mon_command(rados_t cluster, const char **cmd, size_t cmdlen, const
     /// char *inbuf, size_t inbuflen, char **outbuf, size_t *outbuflen, char **outs,
-    /// size_t *outslen)`; the answer is given back with `void rados_buffer_free(char *buf)`.
+    /// size_t *outslen)`; the reply is freed with `void rados_buffer_free(char *buf)`.
     pub fn mon_command(&self, command: &Value) -> Result<Vec<u8>> {
-        self.ask_in_time("rados_mon_command", Rados::rados_mon_command, command)
-            .map(|(answer, _)| answer)
+        self.send_in_time("rados_mon_command", Rados::rados_mon_command, command)
+            .map(|(reply, _)| reply)
     }
 
-    /// As [`Cluster::mon_command`], without a deadline but librados' own.
+    /// As [`Cluster::mon_command`], with the deadline of librados only.
     pub(crate) fn mon_command_now(&self, command: &Value) -> Result<Vec<u8>> {
         self.command("rados_mon_command", Rados::rados_mon_command, command)
-            .map(|(answer, _)| answer)
+            .map(|(reply, _)| reply)
     }
 
     /// As [`Cluster::mon_command`]; returns the monitors' status text instead.
     pub(crate) fn mon_status(&self, command: &Value) -> Result<String> {
-        self.ask_in_time("rados_mon_command", Rados::rados_mon_command, command)
+        self.send_in_time("rados_mon_command", Rados::rados_mon_command, command)
             .map(|(_, status)| status)
     }
 
-    /// Sends `command` to the active manager. EINVAL may mean that the manager started a few
-    /// seconds ago and has not loaded the module yet.
+    /// Sends `command` to the active ceph-mgr. The error is EINVAL if ceph-mgr started a few seconds ago and
+    /// has not loaded the module yet.
     ///
     /// Implements: `int rados_mgr_command(rados_t cluster, const char **cmd, size_t cmdlen, const
     /// char *inbuf, size_t inbuflen, char **outbuf, size_t *outbuflen, char **outs,
     /// size_t *outslen)`.
     pub fn mgr_command(&self, command: &Value) -> Result<Vec<u8>> {
-        self.ask_in_time("rados_mgr_command", Rados::rados_mgr_command, command)
-            .map(|(answer, _)| answer)
+        self.send_in_time("rados_mgr_command", Rados::rados_mgr_command, command)
+            .map(|(reply, _)| reply)
     }
 
-    /// As [`Cluster::mgr_command`], without a deadline but librados' own.
+    /// As [`Cluster::mgr_command`], with the deadline of librados only.
     pub(crate) fn mgr_command_now(&self, command: &Value) -> Result<Vec<u8>> {
         self.command("rados_mgr_command", Rados::rados_mgr_command, command)
-            .map(|(answer, _)| answer)
+            .map(|(reply, _)| reply)
     }
 
-    fn ask_in_time(
+    fn send_in_time(
         &self,
         call: &'static str,
         send: Send,
@@ -79,7 +79,7 @@ impl Cluster {
         self.read_in_time(call, &object, move || cluster.command(call, send, &command))
     }
 
-    /// The answer, and the status text.
+    /// Returns the reply, and the status text.
     fn command(
         &self,
         call: &'static str,
@@ -95,10 +95,10 @@ impl Cluster {
             })?;
         let text = c_string("command", &command.to_string())?;
         let mut commands = [text.as_ptr()];
-        let mut answer = Buffer::new(self);
+        let mut reply = Buffer::new(self);
         let mut status = Buffer::new(self);
-        // SAFETY: the connection is up; `commands` holds one C string; there is no input (length
-        // 0); the two buffers are where librados puts memory that it is given back on drop.
+        // SAFETY: the connection is up; `commands` has one C string; there is no input (length 0); librados
+        // sets the two buffers, whose drop frees its memory.
         let result = unsafe {
             send(
                 &self.library().rados,
@@ -107,33 +107,32 @@ impl Cluster {
                 commands.len(),
                 c"".as_ptr(),
                 0,
-                &mut answer.data,
-                &mut answer.length,
+                &mut reply.data,
+                &mut reply.length,
                 &mut status.data,
                 &mut status.length,
             )
         };
-        // Without a manager, rados_mgr_command of 16.2 answers +ETIMEDOUT: no command has a result
-        // above zero.
+        // Without a ceph-mgr, rados_mgr_command of 16.2 returns +ETIMEDOUT. No command has a positive result.
         let text = String::from_utf8_lossy(status.bytes()).trim().to_owned();
         check(call, || format!("`{prefix}`"), -result.abs())
             .map_err(|error| error.with_detail(|| (!text.is_empty()).then(|| text.clone())))?;
-        // The name of a pool that is not UTF-8 makes the whole reply no JSON.
-        let answer = String::from_utf8_lossy(answer.bytes()).into_owned();
-        Ok((answer.into_bytes(), text))
+        // A pool name that is not UTF-8 makes the whole reply invalid JSON.
+        let reply = String::from_utf8_lossy(reply.bytes()).into_owned();
+        Ok((reply.into_bytes(), text))
     }
 
-    /// The answer to a monitor command, as JSON.
+    /// Sends a command to the monitors, and returns the reply as JSON.
     pub(crate) fn mon_query(&self, command: &Value) -> Result<Value> {
-        let answer = self.mon_command(command)?;
-        serde_json::from_slice(&answer).map_err(|error| Error::Malformed {
+        let reply = self.mon_command(command)?;
+        serde_json::from_slice(&reply).map_err(|error| Error::Malformed {
             what: format!("`{}`", command["prefix"].as_str().unwrap_or_default()),
             reason: error.to_string(),
         })
     }
 }
 
-/// Memory that librados made, given back on drop.
+/// Memory of librados, freed on drop.
 struct Buffer<'cluster> {
     cluster: &'cluster Cluster,
     data: *mut c_char,
@@ -153,14 +152,14 @@ impl<'cluster> Buffer<'cluster> {
         if self.data.is_null() {
             return &[];
         }
-        // SAFETY: librados set both: `length` bytes at `data`, ours until the drop.
+        // SAFETY: librados set both: `length` bytes at `data`, valid until the drop.
         unsafe { std::slice::from_raw_parts(self.data.cast(), self.length) }
     }
 }
 
 impl Drop for Buffer<'_> {
     fn drop(&mut self) {
-        // SAFETY: null, or memory from librados that nothing refers to any more.
+        // SAFETY: null, or memory from librados without other references.
         unsafe { self.cluster.library().rados.rados_buffer_free(self.data) };
     }
 }

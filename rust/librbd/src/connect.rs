@@ -1,4 +1,4 @@
-//! Making a connection: configuration first, deadlines before anything is sent.
+//! Connects to a cluster. Reads the configuration and sets the deadlines before it sends a request.
 
 use std::path::Path;
 use std::ptr;
@@ -16,9 +16,9 @@ use crate::library::Library;
 use crate::options::ConnectOptions;
 use crate::sources::{conf_path, Sources};
 
-/// What this crate needs of any connection, whatever the configuration file says: nothing on
-/// stderr (it is the calling program's), no admin socket left in the file system, and no cache
-/// between `write_at` and the cluster.
+/// Options of every connection, which override the configuration file: no output to stderr (only the calling
+/// program writes to it), no admin socket in the file system, and no cache between `write_at` and the
+/// cluster.
 const FIXED: [(&str, &str); 5] = [
     ("log_to_stderr", "false"),
     ("err_to_stderr", "false"),
@@ -27,16 +27,15 @@ const FIXED: [(&str, &str); 5] = [
     ("rbd_cache", "false"),
 ];
 
-/// The same for options that older versions do not have: plugins of librbd, which may not be installed
-/// on this host (then no image can be opened), or keep data on it.
+/// As [`FIXED`], for options that older versions do not have. They are plugins of librbd: with a plugin that
+/// this host lacks, no image can be opened, and others keep data on this host.
 const FIXED_IF_KNOWN: [(&str, &str); 3] = [
     ("rbd_plugins", ""),
     ("rbd_persistent_cache_mode", "disabled"),
     ("rbd_parent_cache_enabled", "false"),
 ];
 
-/// Each of these is "wait for ever" by default, or minutes. Set before connecting, as librados
-/// reads them then.
+/// By default, these are without limit, or minutes. librados reads them when it connects.
 const DEADLINES: [&str; 3] = [
     "client_mount_timeout",
     "rados_mon_op_timeout",
@@ -46,12 +45,11 @@ const DEADLINES: [&str; 3] = [
 impl Cluster {
     /// Connects, within `options.timeout`.
     ///
-    /// Host names in `mon_host` are looked up by the system's resolver, which has deadlines of its
-    /// own; addresses are not.
+    /// The system's resolver, which has its own deadlines, resolves the host names in `mon_host`.
     ///
     /// # Errors
-    /// [`Error::File`] for a configuration or keyring that cannot be read; ETIMEDOUT where no
-    /// monitor answers; EACCES, EPERM or ENOENT where the monitors refuse the user.
+    /// [`Error::File`] for a configuration or keyring that cannot be read; ETIMEDOUT if no monitor replies;
+    /// EACCES, EPERM or ENOENT if the monitors refuse the user.
     ///
     /// Implements: `int rados_create2(rados_t *pcluster, const char *const clustername, const
     /// char * const name, uint64_t flags)`, `int rados_conf_read_file(rados_t cluster, const
@@ -70,11 +68,11 @@ impl Cluster {
     }
 }
 
-/// Connects by the deadline. Nautilus' librados tries ten times, for `client_mount_timeout` each.
+/// Connects by the deadline. librados of Nautilus tries ten times, for `client_mount_timeout` each.
 fn connect_in_time(handle: &Arc<Handle>) -> Result<()> {
     let (shared, limit) = (handle.clone(), handle.patience.limit());
     let connected = within(limit, move || {
-        // SAFETY: the handle was made by rados_create2 and is not connected yet.
+        // SAFETY: the handle is from rados_create2 and is not connected yet.
         unsafe { shared.library.rados.rados_connect(shared.raw) }
     });
     match connected {
@@ -87,7 +85,7 @@ fn connect_in_time(handle: &Arc<Handle>) -> Result<()> {
     }
 }
 
-/// Judges the files that a connection would be made with, and makes none.
+/// Checks the files that a connection would use, without a connection.
 ///
 /// # Errors
 /// [`Error::File`] for a file that cannot be read. A file that librados cannot use is no error.
@@ -95,7 +93,7 @@ pub fn inspect(options: &ConnectOptions) -> Result<Sources> {
     prepare(options).map(|(_, sources)| sources)
 }
 
-/// A handle with all its options, if librados can use the configuration file.
+/// Returns a handle with all its options, if librados can use the configuration file.
 fn prepare(options: &ConnectOptions) -> Result<(Handle, Sources)> {
     let handle = create(Library::load()?, options)?;
     let mut sources = Sources::judge_conf(&handle, options)?;
@@ -114,7 +112,7 @@ fn create(library: &'static Library, options: &ConnectOptions) -> Result<Handle>
     let user = format!("client.{}", options.user);
     let name = c_string("user", &user)?;
     let mut raw = ptr::null_mut();
-    // SAFETY: `raw` is where the handle goes; both names are C strings that outlive the call.
+    // SAFETY: `raw` gets the handle; both names are C strings that outlive the call.
     let created = unsafe {
         library
             .rados
@@ -189,9 +187,9 @@ pub(crate) mod tests {
     use nix::errno::Errno;
     use std::path::PathBuf;
 
-    /// What librados makes of a configuration that nothing has judged: `accepted` with its `mon_host`, or
-    /// `refused`.
-    pub(crate) fn unjudged_read(path: &Path, user: &str) -> String {
+    /// Returns what librados does with a configuration that was not checked before: `accepted` with its
+    /// `mon_host`, or `refused`.
+    pub(crate) fn read_by_librados(path: &Path, user: &str) -> String {
         let mut options = ConnectOptions::new(user);
         options.conf = Some(path.to_owned());
         let handle = create(Library::load().unwrap(), &options).unwrap();
@@ -205,7 +203,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_configuration_that_is_not_there_is_named_with_the_reason() {
+    fn the_error_of_a_missing_configuration_names_it() {
         let mut options = ConnectOptions::new("xcp");
         options.conf = Some(PathBuf::from("/nonexistent/ceph.conf"));
         let error = Cluster::connect(&options).unwrap_err();
@@ -227,8 +225,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_that_is_far_too_long_is_not_read() {
-        let (folder, options) = files("long", "[global]\n", KEYRING);
+    fn a_file_that_is_too_long_is_not_read() {
+        let (directory, options) = files("long", "[global]\n", KEYRING);
         let path = options.keyring.clone().unwrap();
         std::fs::File::create(&path)
             .unwrap()
@@ -236,24 +234,24 @@ pub(crate) mod tests {
             .unwrap();
         let error = Cluster::connect(&options).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::EFBIG as i32), "{error}");
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     /// Files for a connection: a configuration with `mon_host`, and a keyring.
     fn files(name: &str, conf: &str, keyring: &str) -> (PathBuf, ConnectOptions) {
-        let folder = std::env::temp_dir().join(format!("smblock-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let directory = std::env::temp_dir().join(format!("smblock-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
         let mut options = ConnectOptions::new("xcp");
         options.timeout = std::time::Duration::from_secs(1);
         for (file, text, option) in [
             ("ceph.conf", conf, &mut options.conf),
             ("keyring", keyring, &mut options.keyring),
         ] {
-            let path = folder.join(file);
+            let path = directory.join(file);
             std::fs::write(&path, text).unwrap();
             *option = Some(path);
         }
-        (folder, options)
+        (directory, options)
     }
 
     const KEYRING: &str = "[client.xcp]\nkey = AQDcyUFl8V0bBxAAh0dOYfrUyrCbPZZJ6A0jTQ==\n";
@@ -263,10 +261,10 @@ pub(crate) mod tests {
     #[allow(clippy::print_stdout)]
     fn sources_are_printed() {
         let conf = "[global]\nmon_host = 192.0.2.1\n";
-        let (folder, mut options) = files("environment", conf, KEYRING);
+        let (directory, mut options) = files("environment", conf, KEYRING);
         options.keyring = None;
         println!("found: {}", inspect(&options).unwrap());
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
@@ -292,16 +290,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_that_aborts_librados_is_an_error_with_its_line() {
-        let (folder, options) = files("abort", "[global]\nmon_host =\u{a0}192.0.2.1\n", KEYRING);
+    fn the_error_of_a_file_that_aborts_librados_has_the_line() {
+        let (directory, options) = files("abort", "[global]\nmon_host =\u{a0}192.0.2.1\n", KEYRING);
         let text = Cluster::connect(&options).unwrap_err().to_string();
         assert!(text.contains("ceph.conf: line 2: byte 11"), "{text}");
         assert!(text.contains("fix: LC_ALL=C sed -i"), "{text}");
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
-    fn an_error_of_connecting_has_its_cause() {
+    fn the_error_of_a_failed_connection_has_its_cause() {
         use crate::Cause;
         let newer =
             "[client.xcp]\nkey = AgCJZYhqAAAAACAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
@@ -341,14 +339,14 @@ pub(crate) mod tests {
                 "is of type 2",
             ),
         ] {
-            let (folder, options) = files("cause", &format!("[global]\n{conf}\n"), keyring);
+            let (directory, options) = files("cause", &format!("[global]\n{conf}\n"), keyring);
             let error = Cluster::connect(&options).unwrap_err();
             assert!(error.to_string().contains(text), "{error}");
             assert!(
                 matches!(&error, Error::NoConnection(found) if found.cause == cause),
                 "{error:?}"
             );
-            std::fs::remove_dir_all(folder).unwrap();
+            std::fs::remove_dir_all(directory).unwrap();
         }
     }
 }

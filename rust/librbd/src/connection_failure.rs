@@ -1,4 +1,4 @@
-//! Why a connection was not made, and with which monitors, files and key it was tried.
+//! Why a connection failed, and its monitors, files and key.
 
 use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -13,10 +13,10 @@ use crate::mon_host;
 use crate::options::ConnectOptions;
 use crate::sources::Sources;
 
-/// How long the names of monitors are looked up again, to find those that do not resolve.
+/// The time to look up the names of monitors again, to find those that do not resolve.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a connection failed for.
+/// Why a connection failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// Neither the Ceph configuration nor the device-config names the monitors.
@@ -56,7 +56,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The id of this error in docs/user/errors.md. An id is never used again.
+    /// Returns the id of this error in docs/user/errors.md. An id is never used again.
     pub const fn id(&self) -> &'static str {
         match self {
             Self::NoMonitors => "SMB-L020",
@@ -72,12 +72,12 @@ impl Cause {
     }
 }
 
-/// A connection that was not made.
+/// A connection that failed.
 #[derive(Debug)]
 pub struct ConnectionFailure {
     /// Why.
     pub cause: Cause,
-    /// What it was tried with.
+    /// Its monitors, files and key.
     pub sources: Sources,
     user: String,
     seconds: u64,
@@ -95,17 +95,17 @@ impl ConnectionFailure {
         }
     }
 
-    /// The error number, positive.
+    /// Returns the error number, positive.
     pub fn errno(&self) -> Option<i32> {
         self.call.errno()
     }
 
-    /// The file in which the monitors are named, unless the caller named them.
+    /// Returns the configuration file, which has the monitors unless the caller named them.
     pub fn conf(&self) -> Option<&PathBuf> {
         self.sources.conf.as_ref().map(|conf| &conf.path)
     }
 
-    /// The file that the user's key is taken from.
+    /// Returns the file with the user's key.
     pub fn key_file(&self) -> Option<&Path> {
         self.sources
             .keyring
@@ -113,7 +113,7 @@ impl ConnectionFailure {
             .map(|file| file.path.as_path())
     }
 
-    /// The monitors that were tried, and where they are named.
+    /// The monitors, and the place that names them.
     fn monitors(&self) -> String {
         match &self.sources.monitors {
             Some(monitors) => format!("{monitors} ({})", self.place()),
@@ -130,7 +130,7 @@ impl ConnectionFailure {
         }
     }
 
-    /// The fault of the file that has, or should have, the user's key.
+    /// The fault of the keyring.
     fn key_fault(&self) -> Option<String> {
         let file = self.sources.keyring.as_ref()?;
         let fault = file.refusal.as_ref()?;
@@ -169,7 +169,7 @@ impl ConnectionFailure {
             Cause::KeyType => {
                 let (user, number) = self.sources.newer_key.as_ref()?;
                 format!(
-                    "the key of {user}{} is of type {number}, which this librados does not have",
+                    "the key of {user}{} is of type {number}, which this librados does not support",
                     key_file()
                 )
             }
@@ -177,7 +177,7 @@ impl ConnectionFailure {
                 let monitors = self.sources.monitors.as_deref().unwrap_or_default();
                 let fault = mon_host::fault(monitors).or_else(|| mon_host::suspicion(monitors));
                 format!(
-                    "no monitor answered within {} s; tried {}{}",
+                    "no monitor replied within {} s; tried {}{}",
                     self.seconds,
                     self.monitors(),
                     fault.map_or_else(String::new, |fault| format!("; {fault}"))
@@ -189,7 +189,7 @@ impl ConnectionFailure {
                 self.monitors()
             ),
             Cause::NoMethod => format!(
-                "the monitors take none of the methods in auth_client_required; tried {}",
+                "the monitors support none of the methods in auth_client_required; tried {}",
                 self.monitors()
             ),
             Cause::Other => format!("tried {}", self.monitors()),
@@ -246,7 +246,7 @@ fn of_user(errno: Errno, sources: &Sources) -> Cause {
     }
 }
 
-/// The names in `mon_host` that do not resolve. One whose lookup takes too long is not among them.
+/// Returns the names in `mon_host` that do not resolve. Omits a name whose lookup takes too long.
 fn unknown_hosts(mon_host: &str) -> Vec<String> {
     let until = Instant::now() + PATIENCE;
     let lookups: Vec<_> = host_names(mon_host)
@@ -254,7 +254,7 @@ fn unknown_hosts(mon_host: &str) -> Vec<String> {
         .map(|name| {
             let (sender, receiver) = mpsc::channel();
             let host = name.clone();
-            // The resolver has deadlines of its own, and cannot be stopped.
+            // The resolver has its own deadlines, and cannot be stopped.
             std::thread::spawn(move || sender.send((host.as_str(), 0).to_socket_addrs().is_err()));
             (name, receiver)
         })
@@ -266,7 +266,7 @@ fn unknown_hosts(mon_host: &str) -> Vec<String> {
     failed.map(|(name, _)| name).collect()
 }
 
-/// What is no address in `mon_host`.
+/// Returns the entries of `mon_host` that are names, not addresses.
 fn host_names(mon_host: &str) -> Vec<String> {
     let separators = |c: char| ",; \t".contains(c);
     let mut names = Vec::new();
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_names_are_told_from_addresses() {
+    fn host_names_excludes_addresses() {
         for (mon_host, names) in [
             ("192.0.2.1,192.0.2.2:6789", vec![]),
             (
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_does_not_resolve_is_found() {
+    fn unknown_hosts_returns_names_that_do_not_resolve() {
         let found = unknown_hosts("127.0.0.1,localhost,nosuch.invalid");
         assert_eq!(found, ["nosuch.invalid"]);
     }

@@ -1,4 +1,4 @@
-//! What an open image can tell, and its data.
+//! The properties and the data of an open image.
 
 use std::ffi::c_char;
 
@@ -10,23 +10,23 @@ use crate::ffi::rbd::rbd_image_info_t;
 use crate::image::Image;
 use crate::progress::{trampoline, Progress};
 
-/// What an image's header has about its layout.
+/// The layout of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInfo {
-    /// Size in bytes (of the snapshot, where the image is read at one).
+    /// Size in bytes (of the snapshot, if one is set).
     pub size: u64,
     /// Size of an object in bytes.
     pub object_size: u64,
     /// `object_size` as a power of two.
     pub order: u8,
-    /// How many objects the size takes.
+    /// The number of objects for that size.
     pub num_objects: u64,
-    /// What the names of its data objects start with.
+    /// The prefix of the names of its data objects.
     pub block_name_prefix: String,
 }
 
 impl Image {
-    /// The image's id.
+    /// Returns the image's id.
     ///
     /// Implements: `int rbd_get_id(rbd_image_t image, char *id, size_t id_len)`.
     pub fn id(&self) -> Result<String> {
@@ -38,7 +38,7 @@ impl Image {
         })
     }
 
-    /// The image's name.
+    /// Returns the image's name.
     ///
     /// Implements: `int rbd_get_name(rbd_image_t image, char *name, size_t *name_len)`.
     pub fn name(&self) -> Result<String> {
@@ -49,7 +49,7 @@ impl Image {
         })
     }
 
-    /// The size in bytes (of the snapshot, where the image is read at one).
+    /// Returns the size in bytes (of the snapshot, if one is set).
     ///
     /// Implements: `int rbd_get_size(rbd_image_t image, uint64_t *size)`.
     pub fn size(&self) -> Result<u64> {
@@ -63,7 +63,7 @@ impl Image {
         })
     }
 
-    /// The feature bits (`RBD_FEATURE_*`).
+    /// Returns the feature bits (`RBD_FEATURE_*`).
     ///
     /// Implements: `int rbd_get_features(rbd_image_t image, uint64_t *features)`.
     pub fn features(&self) -> Result<u64> {
@@ -79,7 +79,7 @@ impl Image {
         Ok(bits)
     }
 
-    /// The operation feature bits (`RBD_OPERATION_FEATURE_*`), such as clone parent or child.
+    /// Returns the operation feature bits (`RBD_OPERATION_FEATURE_*`), such as clone parent or child.
     ///
     /// Implements: `int rbd_get_op_features(rbd_image_t image, uint64_t *op_features)`.
     pub fn op_features(&self) -> Result<u64> {
@@ -92,7 +92,7 @@ impl Image {
         })
     }
 
-    /// Size and layout.
+    /// Returns size and layout.
     ///
     /// Implements: `int rbd_stat(rbd_image_t image, rbd_image_info_t *info, size_t infosize)`, `int
     /// rbd_get_block_name_prefix(rbd_image_t image, char *prefix, size_t prefix_len)`.
@@ -102,15 +102,15 @@ impl Image {
 
     fn info_now(&self) -> Result<ImageInfo> {
         let mut info = std::mem::MaybeUninit::<rbd_image_info_t>::zeroed();
-        // SAFETY: the image is open; `info` is as large as is said.
+        // SAFETY: the image is open; `info` has the given size.
         let got = unsafe {
             let size = std::mem::size_of::<rbd_image_info_t>();
             self.rbd().rbd_stat(self.raw(), info.as_mut_ptr(), size)
         };
         self.check("rbd_stat", got)?;
-        // SAFETY: all of it is numbers, for which zero is valid, too.
+        // SAFETY: it has only numbers, for which zero is valid.
         let info = unsafe { info.assume_init() };
-        // The prefix in `info` is cut off where the id is long.
+        // The prefix in `info` is cut if the id is long.
         let block_name_prefix = text_of_unknown_length(64, |buffer, length| {
             // SAFETY: the image is open; `buffer` is valid for `length` bytes.
             let got = unsafe {
@@ -128,8 +128,8 @@ impl Image {
         })
     }
 
-    /// Changes the size to `size` bytes. Data beyond it is lost, and its objects are removed before
-    /// this returns; `progress` hears how many of them were gone through.
+    /// Changes the size to `size` bytes. Data beyond it is lost: its objects are removed before this returns.
+    /// `progress` gets the number of processed objects.
     ///
     /// # Errors
     /// EINVAL for a smaller size without `allow_shrink`.
@@ -147,7 +147,7 @@ impl Image {
         })
     }
 
-    /// Reads into `buffer` from `offset`; gives the number of bytes read, fewer at the image's end.
+    /// Reads into `buffer` from `offset`. Returns the number of bytes, which is smaller at the image's end.
     ///
     /// Implements: `ssize_t rbd_read(rbd_image_t image, uint64_t ofs, size_t len, char *buf)`.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
@@ -165,11 +165,11 @@ impl Image {
         Ok(data.len())
     }
 
-    /// Writes all of `data` at `offset`. When this returns, it is in the cluster.
+    /// Writes all of `data` at `offset`, and flushes it to the cluster.
     ///
     /// # Errors
-    /// EINVAL where `data` reaches beyond the image's end (what fits was written); EROFS where the
-    /// image is open read-only or read at a snapshot.
+    /// EINVAL if `data` reaches beyond the image's end (the first part was written); EROFS if the image is
+    /// open read-only or a snapshot is set.
     ///
     /// Implements: `ssize_t rbd_write(rbd_image_t image, uint64_t ofs, size_t len, const char
     /// *buf)`, `int rbd_flush(rbd_image_t image)`.
@@ -180,7 +180,7 @@ impl Image {
 
     fn write_now(&self, offset: u64, data: &[u8]) -> Result<()> {
         let buffer = data.as_ptr().cast();
-        // SAFETY: the image is open; `data` is as long as is said.
+        // SAFETY: the image is open; `data` has the given length.
         let written = unsafe { self.rbd().rbd_write(self.raw(), offset, data.len(), buffer) };
         let written = self.check("rbd_write", written as i64)?;
         if usize::try_from(written) != Ok(data.len()) {
@@ -189,7 +189,7 @@ impl Image {
                 object: self.path().to_owned(),
                 errno: Errno::EINVAL as i32,
                 detail: Some(format!(
-                    "only {written} of {} bytes are within it",
+                    "only {written} of {} bytes are within the image",
                     data.len()
                 )),
             });

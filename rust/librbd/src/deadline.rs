@@ -1,18 +1,18 @@
-//! Calls that end by a moment of this host's clock, whatever librados and librbd do.
+//! Calls that end by a deadline of this host's clock, even if librados and librbd hang.
 //!
-//! The timeouts of librados bound one request. Many functions of librbd send several, wait for a lock
-//! or try again, some of them without end; `rados_connect` of Nautilus takes ten times its timeout. So
-//! each function that may block runs on a thread of its own. If there is no result by the deadline, the
-//! caller gets ETIMEDOUT and the thread is left behind.
+//! A timeout of librados limits one request. Many functions of librbd send several, wait for a lock or
+//! retry, some without limit; `rados_connect` of Nautilus takes ten times its timeout. So each function that
+//! may block runs on a thread of its own. If it has no result at the deadline, the caller gets ETIMEDOUT and
+//! the thread continues: the call is *abandoned*.
 //!
-//! **What is left behind.** The thread owns all that the call needs: copies of the arguments, and
-//! shares of the handles, so that none is closed under it. The call may still be carried out, so
-//! [`Error::is_outcome_unknown`] holds. Until it ends, this connection refuses every other change to an
-//! image: nothing that this process does can meet the late effect. The end of the process does not wait
-//! for it ([`guard_exit`](crate::guard_exit)) and is its end too.
+//! **An abandoned call.** The thread owns copies of the arguments and references to the handles, so that
+//! they stay valid. The call may still be carried out, so [`Error::is_outcome_unknown`] is true. Until the
+//! call ends, this connection refuses every other change to an image, so that a late effect cannot meet a
+//! newer change of this process. The process can exit before ([`guard_exit`](crate::guard_exit)), which ends
+//! the call.
 //!
-//! Reads and writes of omaps, and class methods, are single requests that librados bounds
-//! (`rados_osd_op_timeout`); they are called directly.
+//! Reads and writes of omaps, and class methods, are single requests, which librados limits
+//! (`rados_osd_op_timeout`). They run on the thread of the caller.
 
 use std::any::Any;
 use std::io;
@@ -31,12 +31,12 @@ use crate::progress::{Beats, Progress};
 /// How often a long call reports its progress.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// As large as the stack of a program's first thread.
+/// The size of the stack of a program's first thread.
 const STACK: usize = 8 << 20;
 
 type Outcome<T> = std::result::Result<T, Box<dyn Any + Send>>;
 
-/// Something that a thread of its own does.
+/// A call on a thread of its own.
 pub(crate) struct Call<T>(Arc<Slot<T>>);
 
 struct Slot<T> {
@@ -48,8 +48,8 @@ enum State<T> {
     UnderWay,
     Over(Outcome<T>),
     Taken,
-    /// The caller does not wait any more. What is in here goes when the call ends.
-    GivenUp {
+    /// The caller does not wait. The fields are dropped when the call ends.
+    Abandoned {
         _in_flight: InFlight,
         _late: Option<LateChange>,
     },
@@ -57,7 +57,7 @@ enum State<T> {
 
 impl<T: Send + 'static> Call<T> {
     /// # Errors
-    /// If there can be no such thread: nothing was done.
+    /// If the thread cannot be created: nothing was done.
     pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         let slot = Arc::new(Slot {
             state: Mutex::new(State::UnderWay),
@@ -66,13 +66,13 @@ impl<T: Send + 'static> Call<T> {
         let shared = slot.clone();
         let thread = thread::Builder::new().name("ceph-call".to_owned());
         thread.stack_size(STACK).spawn(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(work)); // drops what `work` owns
+            let outcome = catch_unwind(AssertUnwindSafe(work)); // drops everything that `work` owns
             let mut state = shared.lock();
-            if let State::GivenUp { .. } = *state {
-                let given_up = std::mem::replace(&mut *state, State::Taken);
+            if let State::Abandoned { .. } = *state {
+                let abandoned = std::mem::replace(&mut *state, State::Taken);
                 drop(state);
                 drop(outcome); // may close a handle
-                drop(given_up);
+                drop(abandoned);
             } else {
                 *state = State::Over(outcome);
                 shared.over.notify_all();
@@ -81,7 +81,7 @@ impl<T: Send + 'static> Call<T> {
         Ok(Self(slot))
     }
 
-    /// The result, if there is one within `limit`.
+    /// Waits for the result; `None` if there is none within `limit`.
     pub(crate) fn wait(&self, limit: Duration) -> Option<T> {
         let state = self.0.lock();
         let waited = self
@@ -92,11 +92,11 @@ impl<T: Send + 'static> Call<T> {
         take(&mut state)
     }
 
-    /// Leaves the thread behind, unless the result came this moment.
-    pub(crate) fn give_up(self, late: Option<LateChange>) -> Option<T> {
+    /// Abandons the call. Returns the result if it has one now.
+    pub(crate) fn abandon(self, late: Option<LateChange>) -> Option<T> {
         let mut state = self.0.lock();
         if let State::UnderWay = *state {
-            *state = State::GivenUp {
+            *state = State::Abandoned {
                 _in_flight: InFlight::begin(),
                 _late: late,
             };
@@ -123,19 +123,19 @@ fn take<T>(state: &mut State<T>) -> Option<T> {
     }
 }
 
-/// The result of `work`, if there is one within `limit`. What is late changes nothing.
+/// Runs `work`, which changes nothing, and returns its result; `None` if there is none within `limit`.
 ///
 /// # Errors
-/// If there can be no thread for it: nothing was done.
+/// If the thread cannot be created: nothing was done.
 pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
     let call = Call::start(work)?;
-    Ok(call.wait(limit).or_else(|| call.give_up(None)))
+    Ok(call.wait(limit).or_else(|| call.abandon(None)))
 }
 
-/// How long the calls of a connection may take, and its changes that were given up.
+/// The deadline of the calls of a connection, and its abandoned changes.
 #[derive(Debug)]
 pub(crate) struct Patience {
     limit: Duration,
@@ -143,8 +143,8 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// `timeout` is that of a single request. A function that sends only one ends a little earlier
-    /// than its deadline here, with librados' own result.
+    /// `timeout` is the timeout of a single request. The deadline is a little later, so that a function with
+    /// one request ends with the result of librados.
     pub(crate) fn new(timeout: Duration) -> Self {
         Self {
             limit: timeout + (timeout / 8).min(Duration::from_secs(2)),
@@ -152,7 +152,7 @@ impl Patience {
         }
     }
 
-    /// Longer than one request may take.
+    /// Returns the deadline, which is longer than the timeout of one request.
     pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
@@ -172,7 +172,7 @@ impl Patience {
     }
 }
 
-/// A change that was given up and is under way, until this is dropped.
+/// An abandoned change that has not ended, until this is dropped.
 pub(crate) struct LateChange {
     all: Arc<Mutex<Vec<String>>>,
     name: String,
@@ -204,7 +204,7 @@ impl Cluster {
         }
     }
 
-    /// Makes a call that may change something.
+    /// Makes a call that may change the cluster.
     pub(crate) fn change_in_time<T: Send + 'static>(
         &self,
         call: &'static str,
@@ -214,8 +214,7 @@ impl Cluster {
         self.long_change_in_time(call, object, &mut |_, _| {}, |_| work())
     }
 
-    /// As [`Cluster::change_in_time`], of a call that may take long: the deadline begins again with
-    /// each piece that is done.
+    /// As [`Cluster::change_in_time`], for a long call: the deadline restarts with each report of progress.
     pub(crate) fn long_change_in_time<T: Send + 'static>(
         &self,
         call: &'static str,
@@ -224,7 +223,8 @@ impl Cluster {
         work: impl FnOnce(&Beats) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         if let Some(late) = self.patience().first_late() {
-            let reason = format!("it was not made: {late} has not ended");
+            let reason =
+                format!("the call was not made, because an earlier one has not ended: {late}");
             return Err(timed_out(call, object, reason));
         }
         let limit = self.patience().limit();
@@ -237,26 +237,26 @@ impl Cluster {
             let left = limit.saturating_sub(since.elapsed());
             let result = running.wait(left.min(REPORT));
             let now = beats.count();
-            let goes_on = now != seen;
-            if goes_on {
+            let progressed = now != seen;
+            if progressed {
                 (seen, since) = (now, Instant::now());
                 let (done, total) = beats.last();
                 progress(done, total);
             }
             match result {
                 Some(result) => return result,
-                None if !goes_on && left.is_zero() => break,
+                None if !progressed && left.is_zero() => break,
                 None => {}
             }
         }
         beats.stop();
         let late = self.patience().late_change(format!("{call} on {object}"));
-        let result = running.give_up(Some(late));
+        let result = running.abandon(Some(late));
         result.unwrap_or_else(|| Err(overdue(call, object, limit)))
     }
 }
 
-/// The error for a call that had no result in time.
+/// Returns the error of a call without a result at the deadline.
 pub(crate) fn overdue(call: &'static str, object: &str, limit: Duration) -> Error {
     let seconds = limit.as_secs_f64();
     timed_out(call, object, format!("no result within {seconds:.0} s"))
@@ -276,7 +276,7 @@ pub(crate) fn no_thread(call: &'static str, object: &str, error: &io::Error) -> 
         call,
         object: object.to_owned(),
         errno: error.raw_os_error().unwrap_or(Errno::EAGAIN as i32),
-        detail: Some("no thread can be started for it".to_owned()),
+        detail: Some("cannot start a thread; see `ulimit -u` and `free -m`".to_owned()),
     }
 }
 
@@ -289,11 +289,11 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
     const LATER: Duration = Duration::from_secs(20);
 
-    /// Waits until what other threads do has come true.
-    fn comes_true(holds: impl Fn() -> bool) {
+    /// Waits until other threads make the condition true.
+    fn wait_until(condition: impl Fn() -> bool) {
         let end = Instant::now() + LATER;
-        while !holds() {
-            assert!(Instant::now() < end, "it does not come true");
+        while !condition() {
+            assert!(Instant::now() < end, "the condition is still false");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -312,29 +312,29 @@ mod tests {
         assert_eq!(
             Arc::strong_count(&result),
             2,
-            "the thread keeps what it owns"
+            "the thread keeps its arguments"
         );
         go.send(()).unwrap();
-        comes_true(|| Arc::strong_count(&result) == 1);
+        wait_until(|| Arc::strong_count(&result) == 1);
     }
 
     #[test]
-    fn a_change_that_was_given_up_is_known_until_it_ends() {
+    fn an_abandoned_change_is_recorded_until_it_ends() {
         let patience = Patience::new(Duration::from_secs(25));
         assert_eq!(patience.limit(), Duration::from_secs(27));
         let (go, gone) = mpsc::channel::<()>();
         let call = Call::start(move || gone.recv()).unwrap();
         assert!(call.wait(SOON).is_none());
         let late = patience.late_change("rbd_trash_move on vms/a".to_owned());
-        assert!(call.give_up(Some(late)).is_none());
-        let known = patience.first_late();
-        assert_eq!(known.as_deref(), Some("rbd_trash_move on vms/a"));
+        assert!(call.abandon(Some(late)).is_none());
+        let first = patience.first_late();
+        assert_eq!(first.as_deref(), Some("rbd_trash_move on vms/a"));
         go.send(()).unwrap();
-        comes_true(|| patience.first_late().is_none());
+        wait_until(|| patience.first_late().is_none());
     }
 
     #[test]
-    fn a_panic_of_a_call_is_its_callers() {
+    fn a_panic_of_a_call_reaches_the_caller() {
         let caught = catch_unwind(|| within(LATER, || panic!("in the call")));
         let text = caught.unwrap_err().downcast::<&str>();
         assert_eq!(*text.unwrap(), "in the call");

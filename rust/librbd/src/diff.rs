@@ -1,4 +1,4 @@
-//! What of an image has changed since a snapshot.
+//! Compares an image with a snapshot.
 
 use std::ffi::{c_int, c_void, CStr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use crate::error::Result;
 use crate::image::Image;
 
 impl Image {
-    /// Whether the part of the image that begins at byte `offset` and is `length` bytes long has
-    /// changed since the ordinary snapshot called `snapshot`, as far as its objects show: one that
-    /// was written, discarded or made since then counts, whatever it holds now. Stops at the first.
-    /// Asks for each object that the part can have, unless the image has the feature `fast-diff`.
+    /// Returns whether the `length` bytes of the image at `offset` have changed since the user snapshot
+    /// `snapshot`. Each object that was written, discarded or created since then counts as a change, also if
+    /// its data is the same. Stops at the first change. Sends a request for each object of the range, unless
+    /// the image has the feature `fast-diff`.
     ///
     /// # Errors
     /// [`Error::is_not_found`](crate::Error::is_not_found) if the image has no such snapshot.
@@ -52,7 +52,7 @@ impl Image {
     }
 }
 
-/// An `rbd_diff_callback_t`: notes that there is a difference, and ends the call.
+/// An `rbd_diff_callback_t`: records a difference, and ends the call.
 ///
 /// # Safety
 /// `data` points to an `AtomicBool` that lives.

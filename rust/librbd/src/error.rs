@@ -1,4 +1,4 @@
-//! What can go wrong, each error saying what failed, on which object, and the errno.
+//! The errors. Each text states what failed, on which object, and the errno.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,18 +19,18 @@ pub enum Error {
     /// A Ceph client library cannot be opened.
     #[error(
         "the Ceph client library {library} cannot be opened: {reason}; \
-         install the package {package} (it comes with ceph-common)"
+         install the package {package} (`yum install ceph-common` installs it too)"
     )]
     LibraryMissing {
-        /// The library's file name, as it was asked for.
+        /// The library's file name.
         library: String,
-        /// The package that brings it.
+        /// The package with the library.
         package: &'static str,
-        /// What the dynamic linker said.
+        /// The error of the dynamic linker.
         reason: String,
     },
 
-    /// A Ceph client library lacks a function: it is older than this crate can work with.
+    /// A Ceph client library lacks a function: this crate does not support such an old version.
     #[error(
         "{library}, version {version}, has no function {symbol}; \
          update the package {package} to Nautilus (14.2) or later"
@@ -38,11 +38,11 @@ pub enum Error {
     SymbolMissing {
         /// The function's name.
         symbol: String,
-        /// The library's file name, as it was asked for.
+        /// The library's file name.
         library: String,
         /// The library's version, `major.minor.extra`, or `unknown`.
         version: String,
-        /// The package that brings the library.
+        /// The package with the library.
         package: &'static str,
     },
 
@@ -57,7 +57,7 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A local file that the connection needs holds what librados cannot read.
+    /// librados cannot use a local file that the connection needs.
     #[error("cannot use the {role} {path}: {fault}; fix: {}", .fault.fix)]
     BadFile {
         /// What the file is: `Ceph configuration`, `keyring`.
@@ -68,7 +68,7 @@ pub enum Error {
         fault: Box<Fault>,
     },
 
-    /// No connection was made.
+    /// The connection failed.
     #[error(transparent)]
     NoConnection(Box<ConnectionFailure>),
 
@@ -81,15 +81,15 @@ pub enum Error {
     Call {
         /// The C function.
         call: &'static str,
-        /// What it was called on: a cluster, pool, object, image, or a command's prefix.
+        /// The object of the call: a cluster, pool, object, image, or a command's prefix.
         object: String,
         /// The error number, positive.
         errno: i32,
-        /// What the cluster or this crate has to say about it.
+        /// More about the cause, from the cluster or this crate.
         detail: Option<String>,
     },
 
-    /// The image may have no more snapshots.
+    /// The limit of an image's snapshots is reached.
     #[error(
         "cannot take a snapshot of {image}: its limit of {limit} snapshots is reached; \
          remove snapshots, or remove the limit: 'rbd snap limit clear {}'",
@@ -98,11 +98,11 @@ pub enum Error {
     SnapshotLimit {
         /// The image's pool and name.
         image: String,
-        /// How many it may have.
+        /// The limit.
         limit: u64,
     },
 
-    /// An argument that no call can be made with.
+    /// An invalid argument.
     #[error("the {argument} cannot be used: {reason}")]
     BadArgument {
         /// Which argument.
@@ -112,26 +112,29 @@ pub enum Error {
     },
 
     /// None of the keyring files has the user's key.
-    #[error("{files} contain no key of {user}")]
+    #[error(
+        "{files} contain no key of {user}; on a node of the cluster, run `ceph auth get {user}`, and put its \
+         output into one of these files"
+    )]
     NoKey {
         /// The user, with `client.`.
         user: String,
-        /// The files that were looked into, as the option `keyring` has them.
+        /// The files of the option `keyring`.
         files: String,
     },
 
     /// The reply of the cluster cannot be read.
     #[error("the reply to {what} cannot be read: {reason}")]
     Malformed {
-        /// What was asked.
+        /// The request.
         what: String,
-        /// What is wrong with the answer.
+        /// What is wrong with the reply.
         reason: String,
     },
 }
 
 impl Error {
-    /// The id of this error in docs/user/errors.md. An id is never used again.
+    /// Returns the id of this error in docs/user/errors.md. An id is never used again.
     pub fn id(&self) -> &'static str {
         match self {
             Self::LibraryMissing { .. } => "SMB-L001",
@@ -147,7 +150,7 @@ impl Error {
         }
     }
 
-    /// The error number (positive), where a call or a file gave one.
+    /// Returns the error number (positive); `None` if the error has none.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Call { errno, .. } => Some(*errno),
@@ -157,30 +160,29 @@ impl Error {
         }
     }
 
-    /// The object, image, snapshot, pool or key does not exist (ENOENT).
+    /// Returns whether the object, image, snapshot, pool or key does not exist (ENOENT).
     pub fn is_not_found(&self) -> bool {
         self.is_call_errno(Errno::ENOENT)
     }
 
-    /// What was to be created is there already (EEXIST).
+    /// Returns whether the new object or image exists already (EEXIST).
     pub fn is_already_there(&self) -> bool {
         self.is_call_errno(Errno::EEXIST)
     }
 
-    /// A compare-and-swap found something else than it expected (ECANCELED): nothing was changed.
+    /// Returns whether a compare-and-swap found another value than expected (ECANCELED): nothing was changed.
     pub fn is_compare_failed(&self) -> bool {
         self.is_call_errno(Errno::ECANCELED)
     }
 
-    /// No answer came within the deadline (ETIMEDOUT). Of a change, see
+    /// Returns whether no reply came within the deadline (ETIMEDOUT). For a change, see
     /// [`Error::is_outcome_unknown`].
     pub fn is_timed_out(&self) -> bool {
         self.is_call_errno(Errno::ETIMEDOUT)
     }
 
-    /// **Whether a change was made is unknown**: the cluster may have made it, or may still make
-    /// it. Read again before doing anything about it.
-    /// See [`is_outcome_unknown`].
+    /// Returns whether **the outcome of a change is unknown**: the cluster may have made it, or may still make
+    /// it. The caller must read again. See [`is_outcome_unknown`].
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
             Self::Call { call, errno, .. } => is_outcome_unknown(call, *errno),
@@ -188,12 +190,12 @@ impl Error {
         }
     }
 
-    /// The pool's quota is reached (EDQUOT) or the cluster is full (ENOSPC).
+    /// Returns whether the pool's quota is reached (EDQUOT) or the cluster is full (ENOSPC).
     pub fn is_out_of_space(&self) -> bool {
         self.is_call_errno(Errno::EDQUOT) || self.is_call_errno(Errno::ENOSPC)
     }
 
-    /// This client's address was blocklisted (ESHUTDOWN): another one took over its work.
+    /// Returns whether this client was blocklisted (ESHUTDOWN): another host took over its work.
     pub fn is_blocklisted(&self) -> bool {
         self.is_call_errno(Errno::ESHUTDOWN)
     }
@@ -203,18 +205,18 @@ impl Error {
         of_call && self.errno() == Some(wanted as i32)
     }
 
-    /// Adds what was found out about a failed call, after what it said itself.
+    /// Adds the cause of a failed call after its existing detail.
     pub(crate) fn adding(mut self, text: &str) -> Self {
         if let Self::Call { detail, .. } = &mut self {
             *detail = Some(match detail.take() {
                 None => text.to_owned(),
-                Some(known) => format!("{known}; {text}"),
+                Some(first) => format!("{first}; {text}"),
             });
         }
         self
     }
 
-    /// Adds what the caller knows about a failed call.
+    /// Sets the detail of a failed call that has none.
     pub(crate) fn with_detail(mut self, text: impl FnOnce() -> Option<String>) -> Self {
         if let Self::Call {
             detail: detail @ None,
@@ -227,14 +229,15 @@ impl Error {
     }
 }
 
-/// Whether the outcome of a failed call is unknown: after ETIMEDOUT, and after EBADMSG from librbd. Some of
-/// librbd's operations with several steps go on after a step without a reply, and then fail to decode it.
+/// Returns whether the outcome of a failed call is unknown: after ETIMEDOUT, and after EBADMSG from librbd.
+/// Some operations of librbd with several steps continue after a step without a reply, and then fail to
+/// decode it.
 #[must_use]
 pub fn is_outcome_unknown(call: &str, errno: i32) -> bool {
     errno == Errno::ETIMEDOUT as i32 || (errno == Errno::EBADMSG as i32 && call.starts_with("rbd_"))
 }
 
-/// Turns a C result (negative: an errno) into the number or an error.
+/// Returns a C result, or the error if it is a negative errno.
 pub(crate) fn check<N>(call: &'static str, object: impl FnOnce() -> String, result: N) -> Result<N>
 where
     N: Copy + Into<i64>,
@@ -261,31 +264,31 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_call_says_what_failed_on_what_and_why() {
+    fn the_error_of_a_call_has_the_object_the_errno_and_the_detail() {
         assert_eq!(
             failed(Errno::ENOENT).to_string(),
             "rbd_open failed on rbd/vm1: ENOENT (2): No such file or directory"
         );
-        let told = failed(Errno::EPERM).with_detail(|| Some("access denied".to_owned()));
-        assert!(told.to_string().ends_with("(access denied)"), "{told}");
+        let error = failed(Errno::EPERM).with_detail(|| Some("access denied".to_owned()));
+        assert!(error.to_string().ends_with("(access denied)"), "{error}");
     }
 
     #[test]
-    fn an_errno_the_system_does_not_know_keeps_its_number() {
+    fn an_undefined_errno_keeps_its_number() {
         let error = check("rbd_open", String::new, -4242).unwrap_err();
         assert_eq!(error.errno(), Some(4242));
         assert!(error.to_string().contains("errno 4242"), "{error}");
     }
 
     #[test]
-    fn success_passes_the_number_on() {
+    fn check_returns_the_result_of_a_success() {
         assert_eq!(check("rbd_read", String::new, 4096_i64).unwrap(), 4096);
     }
 
     #[test]
-    fn each_question_about_an_error_answers_for_its_own_errno_only() {
-        type Question = fn(&Error) -> bool;
-        let table: [(Errno, Question); 7] = [
+    fn each_predicate_is_true_for_its_own_errno_only() {
+        type Predicate = fn(&Error) -> bool;
+        let table: [(Errno, Predicate); 7] = [
             (Errno::ENOENT, Error::is_not_found),
             (Errno::EEXIST, Error::is_already_there),
             (Errno::ECANCELED, Error::is_compare_failed),
@@ -294,18 +297,18 @@ mod tests {
             (Errno::ENOSPC, Error::is_out_of_space),
             (Errno::ESHUTDOWN, Error::is_blocklisted),
         ];
-        for (errno, question) in table {
-            assert!(question(&failed(errno)), "{errno}");
-            assert!(!question(&failed(Errno::EIO)), "{errno}");
+        for (errno, predicate) in table {
+            assert!(predicate(&failed(errno)), "{errno}");
+            assert!(!predicate(&failed(Errno::EIO)), "{errno}");
         }
     }
 
     #[test]
-    fn a_change_without_an_answer_may_have_been_made() {
+    fn the_outcome_of_a_change_without_a_reply_is_unknown() {
         assert!(failed(Errno::ETIMEDOUT).is_outcome_unknown());
         assert!(failed(Errno::EBADMSG).is_outcome_unknown());
         assert!(!failed(Errno::EEXIST).is_outcome_unknown());
-        let answered = check("rados_mon_command", String::new, -(Errno::EBADMSG as i32));
-        assert!(!answered.unwrap_err().is_outcome_unknown());
+        let of_monitors = check("rados_mon_command", String::new, -(Errno::EBADMSG as i32));
+        assert!(!of_monitors.unwrap_err().is_outcome_unknown());
     }
 }

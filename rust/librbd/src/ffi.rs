@@ -1,11 +1,10 @@
-//! The C functions this crate calls: one table per library, resolved once when it is opened.
+//! The C functions that this crate calls: one table for each library, resolved when the library is opened.
 //!
-//! A table is declared as a list of C signatures. The macro makes of it the struct of function
-//! pointers, the loader, one method per function (which counts the call) and the list of
-//! signatures that the tests compare with the prototypes in the documentation.
+//! A table is declared as a list of C signatures. From it, the macro generates the struct of function
+//! pointers, the loader, one method for each function (which counts the call) and the list of signatures,
+//! which the tests compare with the prototypes in the documentation.
 //!
-//! Everything here is a bare C call: the safe wrappers in the other modules say, at each call, why
-//! it is sound.
+//! The methods are plain C calls. The safe wrappers in the other modules state at each call why it is sound.
 
 pub(crate) mod rados;
 pub(crate) mod rbd;
@@ -18,7 +17,7 @@ use nix::libc;
 
 use crate::error::{Error, Result};
 
-/// A C function of a table: what the tests and the counters know about it.
+/// The signature of a C function, for the tests and the counters.
 #[derive(Debug)]
 pub(crate) struct Function {
     pub(crate) name: &'static str,
@@ -36,7 +35,7 @@ pub(crate) struct Function {
     pub(crate) result: &'static str,
 }
 
-/// The type of a result that the C prototype may not have.
+/// The result type of a C prototype; `()` for `void`.
 macro_rules! result_type {
     () => {
         ()
@@ -47,8 +46,8 @@ macro_rules! result_type {
 }
 pub(crate) use result_type;
 
-/// Declares a library's table of functions. Those under `optional` are newer than Nautilus: their
-/// methods return `None` where the library does not have them.
+/// Declares a library's table of functions. Those in `optional` are newer than Nautilus: their methods return
+/// `None` if the library lacks them.
 macro_rules! function_table {
     (
         $(#[$doc:meta])*
@@ -106,7 +105,7 @@ macro_rules! function_table {
                 })
             }
 
-            /// How often each function was called by this process.
+            /// The number of calls of each function in this process.
             pub(crate) fn counts() -> impl Iterator<Item = (&'static str, u64)> {
                 Self::FUNCTIONS.iter().zip(&COUNTS).map(|(function, count)| {
                     (function.name, count.load(std::sync::atomic::Ordering::Relaxed))
@@ -145,11 +144,11 @@ pub(crate) struct SharedObject {
 }
 
 impl SharedObject {
-    /// Opens `file` (a soname, or a path). It is never closed: Ceph's libraries start threads and
-    /// register destructors that must not outlive their code.
+    /// Opens `file` (a soname, or a path). It is never closed: the threads and destructors of Ceph's
+    /// libraries must not outlive their code.
     pub(crate) fn open(file: &str, package: &'static str) -> Result<Self> {
-        // SAFETY: loading runs the library's initialisers. Ceph's are made to be run in any
-        // process, on any thread; RTLD_LOCAL keeps its symbols from those of other libraries.
+        // SAFETY: loading runs the library's initialisers. Those of Ceph can run in any process, on any
+        // thread; RTLD_LOCAL separates its symbols from those of other libraries.
         match unsafe { Handle::open(Some(file), RTLD_NOW | RTLD_LOCAL) } {
             Ok(handle) => Ok(Self {
                 handle: std::mem::ManuallyDrop::new(handle),
@@ -164,10 +163,10 @@ impl SharedObject {
         }
     }
 
-    /// The function called `name`, if the library has it.
+    /// Returns the function called `name`; `None` if the library lacks it.
     ///
     /// # Safety
-    /// `F` must be a function pointer of the type the library gives that name.
+    /// `F` must be the function pointer type of that function.
     pub(crate) unsafe fn symbol<F: Copy>(&self, name: &str) -> Option<F> {
         self.handle
             .get::<F>(name.as_bytes())
@@ -175,7 +174,7 @@ impl SharedObject {
             .map(|symbol| *symbol)
     }
 
-    /// The library's version, from the function that Ceph's libraries have for it.
+    /// Returns the library's version, from the library's version function.
     pub(crate) fn version(&self, function: &str) -> Result<(i32, i32, i32)> {
         type Version = unsafe extern "C" fn(*mut i32, *mut i32, *mut i32);
         // SAFETY: `rados_version` and `rbd_version` have this type.
@@ -187,15 +186,15 @@ impl SharedObject {
         Ok((major, minor, extra))
     }
 
-    /// The file that holds the function called `name`, as the dynamic linker found it.
+    /// Returns the file of the function called `name`, from the dynamic linker.
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
-        // SAFETY: only the address is used; nothing is called through it.
+        // SAFETY: only the address is used; no function is called through it.
         let Some(address) = (unsafe { self.symbol::<*const libc::c_void>(name) }) else {
             return PathBuf::from(&self.file);
         };
         let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-        // SAFETY: `info` is valid for writing; all-zero is a valid `Dl_info`; the names it is
-        // filled with belong to the linker and live as long as the library, which stays open.
+        // SAFETY: `info` is valid for writing; all-zero is a valid `Dl_info`; its names belong to the linker
+        // and live as long as the library, which stays open.
         let path = unsafe {
             libc::dladdr(address, info.as_mut_ptr());
             let name = info.assume_init().dli_fname;
@@ -204,7 +203,7 @@ impl SharedObject {
         PathBuf::from(path.unwrap_or_else(|| self.file.clone()))
     }
 
-    /// The error for a function the library should have, and does not.
+    /// Returns the error for a required function that the library lacks.
     pub(crate) fn symbol_missing(&self, symbol: &str, version: &str) -> Error {
         Error::SymbolMissing {
             symbol: symbol.to_owned(),

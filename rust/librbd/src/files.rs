@@ -1,7 +1,7 @@
-//! Ceph's files on this host, judged before librados reads them: a configuration, and a keyring.
+//! Checks Ceph's files on this host before librados reads them: a configuration, and a keyring.
 //!
-//! librados returns a bare errno for a file that it cannot use, or ends the process. Nothing here calls
-//! librados. A file that librados accepts is never refused, with one exception: see
+//! For a file that it cannot use, librados returns only an errno, or ends the process. This module does not
+//! call librados. It accepts every file that librados accepts, with one exception: see
 //! [`grammar::Stop::Abort`].
 
 mod conf;
@@ -40,27 +40,27 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What librados makes of a file.
+/// What librados does with a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// librados refuses the file, or aborts.
     pub(crate) refusal: Option<Fault>,
-    /// librados accepts the file, and the user's key is not in it.
+    /// librados accepts the file, but it does not have the user's key.
     pub(crate) missing: Option<Fault>,
-    /// librados accepts the file, and ignores what is written there.
+    /// librados accepts the file, but ignores these lines.
     pub(crate) warnings: Vec<Fault>,
     /// The refusal is an abort.
     pub(crate) aborts: bool,
-    /// The file names monitors in another way than by `mon_host`.
+    /// The file names monitors without `mon_host`.
     pub(crate) has_other_monitors: bool,
 }
 
-/// How librados reads such files.
+/// The way in which librados parses such files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// Before Octopus (15).
     Lines,
-    /// From Octopus on.
+    /// Octopus and later.
     Grammar,
 }
 
@@ -76,7 +76,7 @@ fn left_out(text: &[u8], offsets: &[usize], path: &Path) -> Vec<Fault> {
     offsets.iter().map(fault).collect()
 }
 
-/// The files in a `keyring` option, which may be a list, as librados divides it.
+/// Returns the files of a `keyring` option, which may be a list. Splits it as librados does.
 pub(crate) fn keyring_files(option: &str) -> Vec<PathBuf> {
     let home = std::env::var("HOME").unwrap_or_default();
     option

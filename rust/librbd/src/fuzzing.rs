@@ -1,4 +1,4 @@
-//! Entry points of `make fuzz`: each gives bytes to a parser of what the cluster sends. None may panic.
+//! Entry points of `make fuzz`: each gives bytes to a parser of data from the cluster. None may panic.
 
 use serde_json::Value;
 
@@ -9,20 +9,19 @@ pub fn mon_dump(reply: &[u8]) {
     }
 }
 
-/// A reply to `osd blocklist ls`. Networks are never taken for clients.
+/// A reply to `osd blocklist ls`. The result has no network.
 pub fn blocklist(reply: &[u8]) {
     if let Ok(entries) = crate::blocklist::parse(reply) {
         assert!(entries.iter().all(|e| !e.address.starts_with("cidr:")));
     }
 }
 
-/// A reply of the class `rbd`, read as each of its methods has it.
+/// A reply of the class `rbd`, read as the reply of each method.
 pub fn header(reply: &[u8]) {
     crate::header::read_in_every_way(reply);
 }
 
-/// A configuration and a keyring of Ceph's, in both dialects. A fault's line is a line of the text, and
-/// no key of the text is in a fault.
+/// A configuration and a keyring of Ceph, in both dialects. A fault's line is a line of the text.
 pub fn ceph_files(text: &[u8]) {
     use crate::files::{judge_conf, judge_keyring, Dialect, Fault, Verdict};
 

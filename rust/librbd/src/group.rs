@@ -1,4 +1,4 @@
-//! Groups of images: what an image is a member of, and taking it out.
+//! Groups of images: finds the group of an image, and removes the image from it.
 
 use std::mem::{size_of, MaybeUninit};
 
@@ -19,7 +19,7 @@ pub struct Group {
     pub name: String,
 }
 
-/// The snapshot of a group that a snapshot of an image is a part of.
+/// A snapshot of a group. It has a snapshot of each image of the group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSnapshot {
     /// The group.
@@ -29,10 +29,10 @@ pub struct GroupSnapshot {
 }
 
 impl Image {
-    /// The group that the image is a member of; also of an image in the trash.
+    /// Returns the group of the image; `None` if it is in no group. Also for an image in the trash.
     ///
     /// Implements: `int rbd_get_group(rbd_image_t image, rbd_group_info_t *group_info, size_t
-    /// group_info_size)`; the name is given back with `int rbd_group_info_cleanup(rbd_group_info_t
+    /// group_info_size)`; the name is freed with `int rbd_group_info_cleanup(rbd_group_info_t
     /// *group_info, size_t group_info_size)`.
     pub fn group(&self) -> Result<Option<Group>> {
         self.read("rbd_get_group", Self::group_now)
@@ -41,7 +41,7 @@ impl Image {
     fn group_now(&self) -> Result<Option<Group>> {
         let mut info = MaybeUninit::<rbd_group_info_t>::zeroed();
         let size = size_of::<rbd_group_info_t>();
-        // SAFETY: the image is open; `info` is as large as is said.
+        // SAFETY: the image is open; `info` has the given size.
         let got = unsafe {
             self.rbd()
                 .rbd_get_group(self.raw(), info.as_mut_ptr(), size)
@@ -59,11 +59,10 @@ impl Image {
         Ok((group.pool_id >= 0).then_some(group))
     }
 
-    /// What snapshot of a group a snapshot in that namespace is a part of.
+    /// Returns the group snapshot of a snapshot of kind [`SnapshotKind::Group`](crate::SnapshotKind::Group).
     ///
     /// Implements: `int rbd_snap_get_group_namespace(rbd_image_t image, uint64_t snap_id,
-    /// rbd_snap_group_namespace_t *group_snap, size_t group_snap_size)`; the names are given back
-    /// with `int rbd_snap_group_namespace_cleanup(rbd_snap_group_namespace_t *group_spec, size_t
+    /// rbd_snap_group_namespace_t *group_snap, size_t group_snap_size)`; the names are freed with `int rbd_snap_group_namespace_cleanup(rbd_snap_group_namespace_t *group_spec, size_t
     /// group_snap_size)`.
     pub fn group_snapshot(&self, id: SnapId) -> Result<GroupSnapshot> {
         self.read("rbd_snap_get_group_namespace", move |image| {
@@ -74,7 +73,7 @@ impl Image {
     fn group_snapshot_now(&self, id: SnapId) -> Result<GroupSnapshot> {
         let mut found = MaybeUninit::<rbd_snap_group_namespace_t>::zeroed();
         let size = size_of::<rbd_snap_group_namespace_t>();
-        // SAFETY: the image is open; `found` is as large as is said.
+        // SAFETY: the image is open; `found` has the given size.
         let got = unsafe {
             let rbd = self.rbd();
             rbd.rbd_snap_get_group_namespace(self.raw(), id.0, found.as_mut_ptr(), size)
@@ -98,8 +97,7 @@ impl Image {
 }
 
 impl Pool {
-    /// Takes an image of this pool out of a group, also one in the trash. One that is not a member
-    /// stays so.
+    /// Removes an image of this pool, also one in the trash, from a group. Succeeds if it is not a member.
     ///
     /// Implements: `int rbd_group_image_remove_by_id(rados_ioctx_t group_p, const char *group_name,
     /// rados_ioctx_t image_p, const char *image_id)`.
@@ -125,7 +123,7 @@ impl Pool {
 }
 
 impl Cluster {
-    /// The name of the pool with that number.
+    /// Returns the name of the pool with that number.
     ///
     /// Implements: `int rados_pool_reverse_lookup(rados_t cluster, int64_t id, char *buf, size_t
     /// maxlen)`.

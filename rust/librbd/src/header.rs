@@ -1,8 +1,8 @@
-//! What an image's header says, asked without opening the image: one request where that takes ten.
+//! Reads an image's header with one request for each value, without opening the image, which takes ten.
 //!
-//! Class `rbd` of the OSDs answers. The methods are those that kernels call when they map an image,
-//! and those of every librbd, so that their arguments and answers never change: numbers are
-//! little-endian, a text is its length (`u32`) and that many bytes.
+//! The requests call methods of class `rbd` of the OSDs. Kernels and every librbd use the same methods, so
+//! that their arguments and replies never change. Numbers are little-endian; a text is its length (`u32`) and
+//! that many bytes.
 
 use std::ffi::{c_char, CStr};
 
@@ -18,10 +18,10 @@ use crate::write_op::WriteOp;
 const CLASS: &CStr = c"rbd";
 /// The name of the one lock that librbd, kernels and `rbd lock add` use.
 pub(crate) const LOCK_NAME: &str = "rbd_lock";
-/// Room for an answer. Only lists of snapshots are longer than one name: they get more.
-const ANSWER: usize = 4096;
+/// The first size of the buffer for a reply. Only a list of snapshots can need more.
+const REPLY: usize = 4096;
 
-/// The header of the image with that id, closed.
+/// The header of an image that need not be open.
 #[derive(Debug, Clone, Copy)]
 pub struct Header<'a> {
     pool: &'a Pool,
@@ -29,36 +29,36 @@ pub struct Header<'a> {
 }
 
 impl Pool {
-    /// The id of the image called `name`; `None` where there is none. Opens no image.
+    /// Returns the id of the image called `name`; `None` if there is none. Opens no image.
     pub fn image_id(&self, name: &str) -> Result<Option<String>> {
-        match self.ask(&format!("rbd_id.{name}"), c"get_id", &[]) {
+        match self.call_rbd(&format!("rbd_id.{name}"), c"get_id", &[]) {
             Err(error) if error.is_not_found() => Ok(None),
             other => other?.text().map(Some),
         }
     }
 
-    /// The header of an image. Nothing is asked yet: each of its methods is one request.
+    /// Returns the header of an image. Sends no request: each method of the result sends one.
     pub fn header<'a>(&'a self, id: &'a str) -> Header<'a> {
         Header { pool: self, id }
     }
 
-    fn ask(&self, oid: &str, method: &CStr, argument: &[u8]) -> Result<Answer> {
-        self.ask_class(CLASS, oid, method, argument)
+    fn call_rbd(&self, oid: &str, method: &CStr, argument: &[u8]) -> Result<Reply> {
+        self.call_class(CLASS, oid, method, argument)
     }
 
-    /// Calls a method of a class that changes nothing, again where the answer needs more room.
+    /// Calls a method of a class that changes nothing. Repeats the call if the reply needs a larger buffer.
     ///
     /// Implements: `int rados_exec(rados_ioctx_t io, const char *oid, const char *cls, const
     /// char *method, const char *in_buf, size_t in_len, char *buf, size_t out_len)`.
-    fn ask_class(&self, class: &CStr, oid: &str, method: &CStr, argument: &[u8]) -> Result<Answer> {
+    fn call_class(&self, class: &CStr, oid: &str, method: &CStr, argument: &[u8]) -> Result<Reply> {
         let c_oid = object_name(oid)?;
         let (text, called) = (class.to_string_lossy(), method.to_string_lossy());
         let object = || format!("{} ({text}.{called})", self.path(oid));
-        let mut room = ANSWER;
+        let mut size = REPLY;
         loop {
-            let mut bytes = vec![0_u8; room];
-            // SAFETY: the ioctx is valid; the names are C strings; the argument and the answer's
-            // buffer are as long as is said.
+            let mut bytes = vec![0_u8; size];
+            // SAFETY: the ioctx is valid; the names are C strings; the argument and the buffer have the
+            // given lengths.
             let length = unsafe {
                 self.rados().rados_exec(
                     self.raw(),
@@ -68,18 +68,18 @@ impl Pool {
                     argument.as_ptr().cast::<c_char>(),
                     argument.len(),
                     bytes.as_mut_ptr().cast::<c_char>(),
-                    room,
+                    size,
                 )
             };
             match check("rados_exec", object, length) {
-                Err(error) if error.errno() == Some(Errno::ERANGE as i32) && room < 1 << 20 => {
-                    room *= 16;
+                Err(error) if error.errno() == Some(Errno::ERANGE as i32) && size < 1 << 20 => {
+                    size *= 16;
                 }
                 other => {
                     let length = other.map_err(|error| self.explain_silence(error))?;
                     bytes.truncate(usize::try_from(length).unwrap_or_default());
                     let what = object();
-                    return Ok(Answer {
+                    return Ok(Reply {
                         what,
                         bytes,
                         read: 0,
@@ -91,47 +91,46 @@ impl Pool {
 }
 
 impl Header<'_> {
-    /// The size of the image's head in bytes.
+    /// Returns the size of the image's head in bytes.
     pub fn size(&self) -> Result<u64> {
-        self.ask(c"get_size", &CEPH_NOSNAP.to_le_bytes())?.size()
+        self.call(c"get_size", &CEPH_NOSNAP.to_le_bytes())?.size()
     }
 
-    /// Whether the image's head shares data with a parent.
+    /// Returns whether the image's head shares data with a parent.
     pub fn has_parent(&self) -> Result<bool> {
-        self.ask(c"get_parent", &CEPH_NOSNAP.to_le_bytes())?
+        self.call(c"get_parent", &CEPH_NOSNAP.to_le_bytes())?
             .has_parent()
     }
 
-    /// The feature bits (`RBD_FEATURE_*`).
+    /// Returns the feature bits (`RBD_FEATURE_*`).
     pub fn features(&self) -> Result<u64> {
         let mut argument = CEPH_NOSNAP.to_le_bytes().to_vec();
-        argument.push(1); // for reading: nothing is refused
-        self.ask(c"get_features", &argument)?.number()
+        argument.push(1); // read-only: the OSD accepts unknown features
+        self.call(c"get_features", &argument)?.number()
     }
 
-    /// The operation feature bits (`RBD_OPERATION_FEATURE_*`).
+    /// Returns the operation feature bits (`RBD_OPERATION_FEATURE_*`).
     pub fn op_features(&self) -> Result<u64> {
-        self.ask(c"op_features_get", &[])?.number()
+        self.call(c"op_features_get", &[])?.number()
     }
 
-    /// Whether a snapshot is protected (or is about to lose its protection): then it cannot be
-    /// removed.
+    /// Returns whether a snapshot is protected, or its protection is being removed: it cannot be removed.
     pub fn is_protected(&self, id: SnapId) -> Result<bool> {
-        let mut answer = self.ask(c"get_protection_status", &id.0.to_le_bytes())?;
-        Ok(answer.take::<1>()? != [0])
+        let mut reply = self.call(c"get_protection_status", &id.0.to_le_bytes())?;
+        Ok(reply.take::<1>()? != [0])
     }
 
-    /// The numbers of the image's snapshots, those in the trash among them.
+    /// Returns the numbers of the image's snapshots, also of those in the trash.
     pub fn snapshots(&self) -> Result<Vec<SnapId>> {
-        self.ask(c"get_snapcontext", &[])?.snapshots()
+        self.call(c"get_snapcontext", &[])?.snapshots()
     }
 
-    /// The name of a snapshot; for one in the trash, a generated one.
+    /// Returns the name of a snapshot; a snapshot in the trash has a generated name.
     ///
     /// # Errors
-    /// [`Error::is_not_found`] where the image has no such snapshot.
+    /// [`Error::is_not_found`] if the image has no such snapshot.
     pub fn snapshot_name(&self, id: SnapId) -> Result<String> {
-        match self.ask(c"get_snapshot_name", &id.0.to_le_bytes()) {
+        match self.call(c"get_snapshot_name", &id.0.to_le_bytes()) {
             Err(error) if error.is_not_found() => {
                 Err(error.with_detail(|| Some("the image has no such snapshot".to_owned())))
             }
@@ -139,7 +138,7 @@ impl Header<'_> {
         }
     }
 
-    /// The lock on the image.
+    /// Returns the lock on the image.
     pub fn lock(&self) -> Result<Lock> {
         // An operation of class `lock`: version, oldest version that can read it, length, the text.
         let name = LOCK_NAME.as_bytes();
@@ -148,31 +147,31 @@ impl Header<'_> {
         argument.extend((name.len() as u32).to_le_bytes());
         argument.extend(name);
         let object = self.object();
-        let mut answer = self
+        let mut reply = self
             .pool
-            .ask_class(c"lock", &object, c"get_info", &argument)?;
-        answer.enter()?;
-        let count = u32::from_le_bytes(answer.take()?);
+            .call_class(c"lock", &object, c"get_info", &argument)?;
+        reply.enter()?;
+        let count = u32::from_le_bytes(reply.take()?);
         let mut owners = Vec::new();
         for _ in 0..count {
-            answer.enter()?;
-            answer.take::<1>()?; // the kind of the client: always `client`
-            let client = answer.number()?;
-            let cookie = answer.text()?;
+            reply.enter()?;
+            reply.take::<1>()?; // the kind of the client: always `client`
+            let client = reply.number()?;
+            let cookie = reply.text()?;
             owners.push(LockOwner {
                 client: format!("client.{client}"),
                 cookie,
             });
-            let rest = answer.enter()?; // until when it holds, from where, and a description
-            answer.slice(rest)?;
+            let rest = reply.enter()?; // the time of its end, its address, and a description
+            reply.slice(rest)?;
         }
-        answer.take::<1>()?; // whether it is shared
-        let tag = answer.text()?;
+        reply.take::<1>()?; // whether it is shared
+        let tag = reply.text()?;
         Ok(Lock { owners, tag })
     }
 
-    /// Sets a key of the image's metadata, which may be there already. Only for an image that
-    /// nobody has open: [`Image::metadata_set`](crate::Image::metadata_set) respects its lock.
+    /// Sets or replaces a key of the image's metadata. Only for an image that no client has open: this
+    /// ignores the image's lock, [`Image::metadata_set`](crate::Image::metadata_set) respects it.
     pub fn metadata_set(&self, key: &str, value: &str) -> Result<()> {
         let mut pair = 1_u32.to_le_bytes().to_vec(); // how many follow
         for text in [key, value] {
@@ -188,8 +187,8 @@ impl Header<'_> {
         op.operate(&self.object())
     }
 
-    fn ask(&self, method: &CStr, argument: &[u8]) -> Result<Answer> {
-        self.pool.ask(&self.object(), method, argument)
+    fn call(&self, method: &CStr, argument: &[u8]) -> Result<Reply> {
+        self.pool.call_rbd(&self.object(), method, argument)
     }
 
     fn object(&self) -> String {
@@ -197,14 +196,14 @@ impl Header<'_> {
     }
 }
 
-/// An answer, read from its beginning.
-struct Answer {
+/// A reply, read from its beginning.
+struct Reply {
     what: String,
     bytes: Vec<u8>,
     read: usize,
 }
 
-impl Answer {
+impl Reply {
     fn size(&mut self) -> Result<u64> {
         self.take::<1>()?; // the order
         self.number()
@@ -239,7 +238,7 @@ impl Answer {
         Ok(taken)
     }
 
-    /// The length of the structure that begins here.
+    /// Reads the length of the next structure.
     fn enter(&mut self) -> Result<usize> {
         self.take::<2>()?; // its version, and the oldest one that can read it
         Ok(usize::try_from(u32::from_le_bytes(self.take()?)).unwrap_or(usize::MAX))
@@ -259,17 +258,17 @@ impl Answer {
 /// Reads the bytes as each method of the header does.
 #[cfg(fuzzing)]
 pub(crate) fn read_in_every_way(bytes: &[u8]) {
-    let answer = || Answer {
+    let reply = || Reply {
         what: "fuzzing".to_owned(),
         bytes: bytes.to_vec(),
         read: 0,
     };
-    let _ = answer().size();
-    let _ = answer().has_parent();
-    if let Ok(snapshots) = answer().snapshots() {
+    let _ = reply().size();
+    let _ = reply().has_parent();
+    if let Ok(snapshots) = reply().snapshots() {
         assert!(snapshots.len() <= bytes.len());
     }
-    if let Ok(text) = answer().text() {
+    if let Ok(text) = reply().text() {
         // A byte that is not UTF-8 becomes three.
         assert!(text.len() <= 3 * bytes.len());
     }
@@ -281,13 +280,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_ends_too_early_is_an_error_that_says_whose() {
-        let mut answer = Answer {
+    fn the_error_of_a_short_reply_names_the_method() {
+        let mut reply = Reply {
             what: "p/rbd_header.1 (rbd.get_parent)".to_owned(),
             bytes: vec![9, 0, 0, 0, b'i', b'd'],
             read: 0,
         };
-        let text = answer.text().unwrap_err().to_string();
+        let text = reply.text().unwrap_err().to_string();
         assert!(text.contains("p/rbd_header.1 (rbd.get_parent)"), "{text}");
         assert!(text.contains("ends after 6 bytes"), "{text}");
     }

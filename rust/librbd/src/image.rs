@@ -1,4 +1,4 @@
-//! One image: opening and closing it, and calls on an open one.
+//! An image: opens and closes it, and makes calls on an open one.
 
 use std::fmt;
 use std::ptr;
@@ -12,7 +12,8 @@ use crate::ffi::rbd::{rbd_image_t, Rbd};
 use crate::pool::Pool;
 use crate::progress::{Beats, Progress};
 
-/// Which image is meant. The id never changes and is never used again; a name may be both.
+/// A reference to an image. An id never changes and is never used again. A name can change, and can be used
+/// again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageRef<'a> {
     /// By its id.
@@ -31,8 +32,8 @@ impl fmt::Display for ImageRef<'_> {
 }
 
 impl Pool {
-    /// Opens an image, at its head. Read-only leaves no watch on it: what it tells may become stale
-    /// and it cannot be changed.
+    /// Opens an image, at its head. A read-only image has no watch: its properties may become stale. It cannot
+    /// be changed.
     ///
     /// Implements: `int rbd_open(rados_ioctx_t io, const char *name, rbd_image_t *image, const
     /// char *snap_name)`, `int rbd_open_by_id(rados_ioctx_t io, const char *id, rbd_image_t *image,
@@ -62,8 +63,8 @@ impl Pool {
         let mut raw = ptr::null_mut();
         let head = ptr::null();
         let rbd = self.rbd()?;
-        // SAFETY: the ioctx is valid; `raw` is where the image goes; the reference is a C string;
-        // no snapshot's name means the head.
+        // SAFETY: the ioctx is valid; `raw` gets the image; the reference is a C string; a null name of the
+        // snapshot means the head.
         let (call, opened) = unsafe {
             match (image, read_only) {
                 (ImageRef::Name(_), false) => {
@@ -118,9 +119,9 @@ impl OwnedRef {
     }
 }
 
-/// An open image, closed on drop; [`Image::close`] also says whether that went well.
+/// An open image, closed on drop; [`Image::close`] also returns whether that succeeded.
 ///
-/// A call that was given up shares it, and closes it when it ends.
+/// An abandoned call shares the image, and closes it when the call ends.
 pub struct Image(Arc<Open>);
 
 struct Open {
@@ -130,14 +131,14 @@ struct Open {
     path: String,
 }
 
-// SAFETY: librbd locks inside an open image; it is made to be used from several threads at once.
+// SAFETY: librbd locks in an open image, and allows its use from several threads at once.
 unsafe impl Send for Open {}
-// SAFETY: as above. Choosing a snapshot changes what other threads read, and so takes `&mut`.
+// SAFETY: as above. Setting a snapshot changes the data that other threads read, and so takes `&mut`.
 unsafe impl Sync for Open {}
 
-/// An open image whose last owner is about to close it.
+/// An open image whose last owner closes it.
 struct Closing {
-    /// Not closed before the image.
+    /// The pool is closed after the image.
     _pool: Pool,
     rbd: &'static Rbd,
     raw: rbd_image_t,
@@ -188,7 +189,7 @@ impl Image {
     /// Closes the image and returns whether that succeeded. It is closed even if not.
     ///
     /// # Errors
-    /// EBUSY if a call on it that was given up has not ended: that one closes it.
+    /// EBUSY if an abandoned call on it has not ended: that call closes it.
     pub fn close(self) -> Result<()> {
         match Arc::try_unwrap(self.0) {
             Ok(mut open) => open.close(),
@@ -199,7 +200,7 @@ impl Image {
         }
     }
 
-    /// The pool the image is in.
+    /// Returns the pool of the image.
     pub fn pool(&self) -> &Pool {
         &self.0.pool
     }
@@ -213,7 +214,7 @@ impl Image {
         self.0.rbd
     }
 
-    /// The open image: never null, as only closing, which the last owner does, makes it so.
+    /// The open image. It is never null: only the last owner closes it, which sets it to null.
     pub(crate) fn raw(&self) -> rbd_image_t {
         self.0.raw
     }
@@ -230,8 +231,8 @@ impl Image {
         done.map_err(|error| self.pool().explain_silence(error))
     }
 
-    /// Makes a call that changes this image, by the deadline. The error names what keeps it from
-    /// being changed.
+    /// Makes a call that changes this image, by the deadline. The error names the lock or the client that
+    /// prevents the change.
     pub(crate) fn change<T: Send + 'static>(
         &self,
         call: &'static str,
@@ -240,7 +241,7 @@ impl Image {
         self.long_change(call, &mut |_, _| {}, |image, _| work(image))
     }
 
-    /// As [`Image::change`], of a call that may take long: see [`Progress`].
+    /// As [`Image::change`], for a long call: see [`Progress`].
     pub(crate) fn long_change<T: Send + 'static>(
         &self,
         call: &'static str,

@@ -1,4 +1,4 @@
-//! The images of a pool: making and listing them.
+//! Creates and lists the images of a pool.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -17,21 +17,20 @@ use crate::pool::Pool;
 /// Objects of 4 MiB.
 const ORDER: u8 = 22;
 
-/// `RBD_FEATURE_JOURNALING`, and librbd's own values for a journal.
+/// `RBD_FEATURE_JOURNALING`, and the values of a journal that librbd uses by default.
 const JOURNALING: u64 = 1 << 6;
 const JOURNAL_ORDER: u64 = 24;
 const JOURNAL_SPLAY_WIDTH: u64 = 4;
 
-/// How a new image is made. No default of the cluster's plays a part: those of `ceph config set`, of
-/// `rbd config pool set`, of the configuration file and of `CEPH_ARGS` are overridden, each by an
-/// option of the image itself.
+/// The options of a new image. They override all defaults: those of `ceph config set`, of
+/// `rbd config pool set`, of the configuration file and of `CEPH_ARGS`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CreateOptions {
-    /// Feature bits (`RBD_FEATURE_*`), exactly these; `data-pool` is added where there is one.
+    /// Feature bits (`RBD_FEATURE_*`), exactly these; `data-pool` is added if the image has a data pool.
     pub features: u64,
-    /// Object size as a power of two; 0 for 22: 4 MiB.
+    /// Object size as a power of two; 0 means 22: 4 MiB.
     pub order: u8,
-    /// The pool that takes the data, if it is not the image's own.
+    /// The pool for the data, if it is not the image's pool.
     pub data_pool: Option<String>,
 }
 
@@ -44,7 +43,7 @@ pub struct ImageEntry {
     pub id: String,
 }
 
-/// Options for making an image, freed on drop.
+/// librbd's options of a new image, freed on drop.
 pub(crate) struct RawOptions {
     rbd: &'static Rbd,
     pub(crate) raw: rbd_image_options_t,
@@ -55,7 +54,7 @@ impl RawOptions {
     pub(crate) fn new(pool: &Pool, options: &CreateOptions) -> Result<Self> {
         let rbd = pool.rbd()?;
         let mut raw = ptr::null_mut();
-        // SAFETY: `raw` is where the options go.
+        // SAFETY: `raw` gets the options.
         unsafe { rbd.rbd_image_options_create(&mut raw) };
         let made = Self { rbd, raw };
         made.set_number(RBD_IMAGE_OPTION_FORMAT, 2)?;
@@ -66,10 +65,10 @@ impl RawOptions {
             options.order
         };
         made.set_number(RBD_IMAGE_OPTION_ORDER, order.into())?;
-        // Whole objects, one after the other: no striping.
+        // No striping.
         made.set_number(RBD_IMAGE_OPTION_STRIPE_UNIT, 1 << order)?;
         made.set_number(RBD_IMAGE_OPTION_STRIPE_COUNT, 1)?;
-        // An empty name stands for the default. The image's own pool stands for none.
+        // An empty name means the default. The image's pool means no data pool.
         let data_pool = options.data_pool.as_deref().unwrap_or(pool.name());
         made.set_text(RBD_IMAGE_OPTION_DATA_POOL, data_pool)?;
         if options.features & JOURNALING != 0 {
@@ -80,8 +79,8 @@ impl RawOptions {
         Ok(made)
     }
 
-    /// Clone format 2, whatever the cluster's default: the parent's snapshot need not be protected
-    /// and may be removed while the clone lives.
+    /// Sets clone format 2, which overrides the cluster's default: the parent's snapshot need not be
+    /// protected, and can be removed while the clone exists.
     pub(crate) fn set_clone_format_2(&self) -> Result<()> {
         self.set_number(RBD_IMAGE_OPTION_CLONE_FORMAT, 2)
     }
@@ -128,14 +127,14 @@ impl Drop for RawOptions {
     }
 }
 
-/// The object in which class `rbd` keeps the names and ids of a pool's images.
+/// The object with the names and ids of a pool's images, which class `rbd` writes.
 const DIRECTORY: &str = "rbd_directory";
 
 impl Pool {
-    /// Makes an image of `size` bytes.
+    /// Creates an image of `size` bytes.
     ///
     /// # Errors
-    /// [`Error::is_already_there`](crate::Error::is_already_there) where the name is taken.
+    /// [`Error::is_already_there`](crate::Error::is_already_there) if an image has the name.
     ///
     /// Implements: `int rbd_create4(rados_ioctx_t io, const char *name, uint64_t size,
     /// rbd_image_options_t opts)`.
@@ -155,16 +154,15 @@ impl Pool {
         made.map_err(|error| self.explain_silence(error))
     }
 
-    /// The name by which the directory knows the image with that id; `None` where it is not there,
-    /// or in the trash. Opens no image.
+    /// Returns the name of the image with that id; `None` if it does not exist or is in the trash. Opens no
+    /// image.
     ///
-    /// No C function does this alone: it is what `rbd_get_name` reads, the value that class `rbd`
-    /// keeps under `id_<id>` in the omap of `rbd_directory`: a length (`u32`, little-endian) and
-    /// that many bytes.
+    /// No C function does only this. `rbd_get_name` reads the same value, the key `id_<id>` in the omap of
+    /// `rbd_directory`: a length (`u32`, little-endian) and that many bytes.
     pub fn image_name(&self, id: &str) -> Result<Option<String>> {
         let key = format!("id_{id}");
         let mut entries = match self.omap_get(DIRECTORY, &[&key]) {
-            Err(error) if error.is_not_found() => return Ok(None), // the pool has no image at all
+            Err(error) if error.is_not_found() => return Ok(None), // the pool has no images
             other => other?,
         };
         Ok(entries.remove(&key).map(|value| {
@@ -173,10 +171,10 @@ impl Pool {
         }))
     }
 
-    /// Every image of the pool (of its namespace) that is not in the trash.
+    /// Returns every image of the pool (of its namespace) that is not in the trash.
     ///
     /// Implements: `int rbd_list2(rados_ioctx_t io, rbd_image_spec_t* images, size_t *max_images)`;
-    /// the strings are given back with `void rbd_image_spec_list_cleanup(rbd_image_spec_t *images,
+    /// the strings are freed with `void rbd_image_spec_list_cleanup(rbd_image_spec_t *images,
     /// size_t num_images)`.
     pub fn image_list(&self) -> Result<Vec<ImageEntry>> {
         self.list_in_time("rbd_list2", DIRECTORY, Self::image_list_now)
@@ -184,7 +182,7 @@ impl Pool {
 
     fn image_list_now(&self) -> Result<Vec<ImageEntry>> {
         let rbd = self.rbd()?;
-        // SAFETY: the ioctx is valid; rbd_list2 fills as `list` wants it, with C strings that
+        // SAFETY: the ioctx is valid; rbd_list2 fills as `list` requires, with C strings that
         // rbd_image_spec_list_cleanup frees.
         unsafe {
             list(

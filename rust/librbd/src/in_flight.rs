@@ -1,10 +1,9 @@
-//! Calls that their caller does not wait for, and the end of the process while one is in flight.
+//! The end of the process while an abandoned call is in flight.
 //!
-//! librados must not run while the process is torn down: the destructors of its static objects, and of
-//! the libraries below it, would pull them from under its threads. A call that its caller no longer
-//! waits for holds a connection open, and librados has no way to cancel it: `rados_shutdown` under it
-//! would free what it uses. So the process ends without destructors while there is such a call. The
-//! kernel closes the sockets.
+//! librados must not run while a process runs its destructors: they destroy static objects of librados, and
+//! of the libraries that it uses. An abandoned call keeps a connection open, and librados cannot cancel it:
+//! `rados_shutdown` would free objects that the call uses. So the process ends without destructors if there
+//! is such a call. The kernel closes the sockets.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -24,7 +23,7 @@ extern "C" {
     fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
 }
 
-/// A call for which no caller waits, until this is dropped.
+/// An abandoned call, until this is dropped.
 pub(crate) struct InFlight(());
 
 impl InFlight {
@@ -43,8 +42,8 @@ impl Drop for InFlight {
 }
 
 impl Cluster {
-    /// As [`Cluster::mgr_command`], for a caller that waits no longer than `patience`. `None`: there
-    /// was no reply by then. The request goes on, and holds this connection open meanwhile.
+    /// As [`Cluster::mgr_command`], with a deadline of `patience`. Returns `None` if there is no reply until
+    /// then. The request continues, and keeps this connection open.
     pub fn mgr_command_within(
         &self,
         command: &Value,
@@ -53,25 +52,25 @@ impl Cluster {
         let (cluster, command) = (self.clone(), command.clone());
         let replied = within(patience, move || cluster.mgr_command_now(&command));
         replied
-            .map_err(|error| no_thread("rados_mgr_command", "the manager", &error))?
+            .map_err(|error| no_thread("rados_mgr_command", "ceph-mgr", &error))?
             .transpose()
     }
 }
 
-/// Has the process end without destructors if a call is in flight when it exits. To be called
-/// right before: a library's destructors that are registered later run earlier.
+/// Makes the process end without destructors if an abandoned call is in flight when it exits. Call this right
+/// before the exit: destructors that a library registers later run earlier.
 pub fn guard_exit() {
-    // SAFETY: on_exit of glibc keeps the function, which lives as long as this library; nothing
-    // unloads it. The argument is not used.
+    // SAFETY: on_exit of glibc keeps the function, which lives as long as this library, which is never
+    // unloaded. The argument is not used.
     let registered = unsafe { on_exit(end_without_destructors, ptr::null_mut()) };
     if registered != 0 {
-        log::warn!("no memory to guard the exit of this process");
+        log::warn!("cannot register a function for the exit of this process: no memory");
     }
 }
 
 extern "C" fn end_without_destructors(status: c_int, _: *mut c_void) {
     if IN_FLIGHT.load(Ordering::SeqCst) > 0 {
-        // SAFETY: ends the process, and touches nothing of it.
+        // SAFETY: ends the process without access to its memory.
         unsafe { nix::libc::_exit(status) }
     }
 }

@@ -12,25 +12,27 @@
 //! # }
 //! ```
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! * **Ownership.** An [`Image`] holds its [`Pool`], a `Pool` its [`Cluster`]; dropping closes. No
-//!   handle can outlive what it depends on, and none is closed twice.
-//! * **Threads.** Clusters, pools and images may be used from several threads: librados and librbd
-//!   lock inside. What is not safe in C (changing an ioctx in use) has no safe function here.
-//! * **Deadlines.** Every call to a cluster ends within the connection's timeout and two seconds, by
-//!   this host's clock (an error that is explained takes three more), whatever the libraries do; of a long call, each piece of it. A change without
-//!   a result may have been made, or may still be, see [`Error::is_outcome_unknown`].
-//! * **A full pool.** Pools are opened so that operations which free room, or need none, go on when
-//!   the quota is reached; the others fail with EDQUOT instead of blocking.
-//! * **Secrets** are masked wherever they could be printed, see [`Secret`].
+//! * **Ownership.** An [`Image`] holds its [`Pool`], a `Pool` its [`Cluster`]; a drop closes. No handle can
+//!   outlive another one that it depends on, and none is closed twice.
+//! * **Threads.** Clusters, pools and images can be used from several threads: librados and librbd have
+//!   locks. Unsafe actions in C (a change of an ioctx in use) have no safe function here.
+//! * **Deadlines.** Every call to a cluster ends within the connection's timeout and two seconds, by this
+//!   host's clock, also if the libraries hang. The explanation of an error takes up to three seconds more.
+//!   For a long call, the deadline restarts with each report of progress. A change without a result may have
+//!   been made, or may still be made: see [`Error::is_outcome_unknown`].
+//! * **A full pool.** When the quota is reached, operations that free space or need none still succeed. The
+//!   others fail with EDQUOT instead of blocking.
+//! * **Secrets** are masked in all output: see [`Secret`].
 //!
-//! # What is not claimed
+//! # Limits
 //!
-//! A call under way cannot be cancelled: one that is late is left behind, and ends with the process. Nothing here keeps a second writer off an image. Names
-//! and texts of a cluster that are not UTF-8 are shown with replacement characters. A process that forks must not use a connection of its parent in the child.
+//! A call cannot be cancelled: a late one is abandoned, and ends with the process. This crate does not prevent
+//! a second writer of an image. Names and texts of a cluster that are not UTF-8 have replacement characters.
+//! After a fork, the child must not use a connection of the parent.
 //!
-//! `unsafe` is limited to the calls into C, each with the reason why it is sound.
+//! `unsafe` is limited to the calls of C functions. Each states why it is sound.
 
 mod blocklist;
 mod buffer;

@@ -1,4 +1,4 @@
-//! librados and librbd, each opened when it is first needed.
+//! Opens librados and librbd, each when it is first needed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ const RADOS: &str = "librados.so.2";
 const RADOS_PACKAGE: &str = "librados2";
 const RBD: &str = "librbd.so.1";
 
-/// librados, and librbd once an image is touched, for the rest of the process.
+/// librados, and librbd after the first access to an image, for the rest of the process.
 ///
-/// They are opened at run time and not linked, so that a program that uses this crate starts, and
-/// can say what is missing, on a machine without Ceph.
+/// They are opened at run time and not linked, so that a program with this crate starts on a host without
+/// Ceph, and can report the missing library.
 pub struct Library {
     pub(crate) rados: Rados,
     rados_version: Version,
@@ -34,22 +34,22 @@ struct LoadedRbd {
 /// Major, minor, extra.
 type Version = (i32, i32, i32);
 
-/// Which libraries are in use.
+/// The libraries in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
-    /// librados: major, minor, extra. (This is the interface's version, not Ceph's.)
+    /// librados: major, minor, extra. This is the version of its interface, not of Ceph.
     pub rados: (i32, i32, i32),
     /// librbd: major, minor, extra.
     pub rbd: (i32, i32, i32),
-    /// The file librados was loaded from.
+    /// The file of librados.
     pub rados_path: PathBuf,
-    /// The file librbd was loaded from.
+    /// The file of librbd.
     pub rbd_path: PathBuf,
 }
 
 impl Library {
-    /// The process's librados, opened by the first call (10 to 50 ms). A failure is not kept: the
-    /// next call tries again.
+    /// Returns the process's librados. The first call opens it (10 to 50 ms). After a failure, the next call
+    /// tries again.
     pub fn load() -> Result<&'static Self> {
         static LIBRARY: OnceLock<Library> = OnceLock::new();
         if let Some(library) = LIBRARY.get() {
@@ -60,7 +60,7 @@ impl Library {
         Ok(LIBRARY.get_or_init(|| opened))
     }
 
-    /// The versions and files of the libraries. Opens librbd, too.
+    /// Returns the versions and files of the libraries. Opens librbd, too.
     ///
     /// Implements: `void rados_version(int *major, int *minor, int *extra)` and `void
     /// rbd_version(int *major, int *minor, int *extra)`.
@@ -74,13 +74,13 @@ impl Library {
         })
     }
 
-    /// librbd, opened by the first call (2 to 15 ms): what asks about usage or reads the catalogue
-    /// does without.
+    /// Returns librbd. The first call opens it (2 to 15 ms). Calls about usage and the catalogue do not need
+    /// it.
     pub(crate) fn rbd(&self) -> Result<&Rbd> {
         Ok(&self.loaded_rbd()?.table)
     }
 
-    /// The error for a librados function that is newer than Nautilus' first release.
+    /// Returns the error for a function of librados that the first release of Nautilus lacks.
     pub(crate) fn too_old_for(&self, symbol: &str) -> Error {
         Error::SymbolMissing {
             symbol: symbol.to_owned(),
@@ -110,15 +110,15 @@ impl Library {
     }
 }
 
-/// Variables that librados takes options from. They are stronger than a configuration file, and a connection
-/// is what its caller and the files say.
+/// The environment variables with options for librados. They would override the configuration file, but only
+/// the caller and the files decide about a connection.
 const VARIABLES: [&str; 4] = ["CEPH_ARGS", "CEPH_CONF", "CEPH_KEYRING", "CEPH_LIB"];
 
-/// Removes them, before any thread of librados exists.
+/// Removes the variables, before librados creates its first thread.
 fn ignore_environment() {
     for name in VARIABLES {
         if std::env::var_os(name).is_some() {
-            log::info!("the environment variable {name} is ignored");
+            log::info!("smblock ignores the environment variable {name}");
             std::env::remove_var(name);
         }
     }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_library_is_one_error_that_names_the_file_and_the_package() {
+    fn the_error_of_a_missing_library_names_the_file_and_the_package() {
         let error = Library::open("librados-not-there.so.2").unwrap_err();
         assert!(matches!(error, Error::LibraryMissing { .. }), "{error:?}");
         let text = error.to_string();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_without_the_functions_is_an_error_that_names_the_first_one() {
+    fn the_error_of_an_unsuitable_library_names_the_missing_function() {
         let error = Library::open("libc.so.6").unwrap_err();
         assert!(matches!(error, Error::SymbolMissing { .. }), "{error:?}");
         assert!(error.to_string().contains("rados_version"), "{error}");

@@ -1,9 +1,9 @@
-//! What keeps an image from being changed: locks set by hand, other clients. (A demotion and a migration
-//! are for the caller to find out: they show in the image's features.)
+//! Finds what prevents the change of an image: locks set by hand, other clients. (The features of an image
+//! show a demotion or a migration: the caller must check them.)
 //!
-//! librbd takes an image's exclusive lock for most changes, and lets go when another client asks. A
-//! lock that `rbd lock add` or another program has set is never given back on request: librbd returns
-//! EROFS, or tries again without end.
+//! librbd takes an image's exclusive lock for most changes, and releases it when another client requests it. A
+//! lock of `rbd lock add` or another program is never released on request: librbd returns EROFS, or retries
+//! without end.
 
 use std::ffi::c_int;
 use std::fmt;
@@ -21,40 +21,40 @@ use crate::pool::Pool;
 use crate::shell::quoted;
 use crate::watchers::Watcher;
 
-/// How long finding out why a call failed may take.
-const LOOK: Duration = Duration::from_millis(1500);
+/// The deadline of the search for the cause of a failed call.
+const EXPLAIN: Duration = Duration::from_millis(1500);
 
-/// The tag and the beginning of the cookies of librbd's and krbd's own lock.
+/// The tag and the prefix of the cookies of the lock of librbd and krbd.
 const OWN_TAG: &str = "internal";
 const OWN_COOKIE: &str = "auto ";
 
 /// The lock on an image's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
-    /// Who holds it, `client.4123`; more than one if it is shared.
+    /// The owners: several if it is shared.
     pub owners: Vec<LockOwner>,
-    /// Its tag; of the automatic one: `internal`.
+    /// Its tag; `internal` for the automatic lock.
     pub tag: String,
 }
 
-/// A client that holds a lock, or held it when it ended.
+/// A client that holds a lock, or that ended without releasing it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockOwner {
     /// Its name: `client.4123`.
     pub client: String,
-    /// The lock's id, as `rbd lock rm` takes it.
+    /// The lock's id, for `rbd lock rm`.
     pub cookie: String,
 }
 
 impl Lock {
-    /// The first owner, if librbd and the kernel did not take the lock themselves: it stays until it
-    /// is removed.
+    /// Returns the first owner of a lock that was set by hand; `None` for the lock of librbd or a kernel. A
+    /// lock set by hand stays until it is removed.
     pub fn set_by_hand(&self) -> Option<&LockOwner> {
         let mut owners = self.owners.iter();
         owners.find(|owner| self.tag != OWN_TAG || !owner.cookie.starts_with(OWN_COOKIE))
     }
 
-    /// The error of a call that this lock keeps from changing an image.
+    /// Fails with the error of a call if this lock, set by hand, prevents it.
     fn refuse(&self, call: &'static str, place: &Place) -> Result<()> {
         match self.set_by_hand() {
             None => Ok(()),
@@ -69,7 +69,7 @@ impl Lock {
 }
 
 impl LockOwner {
-    /// Which lock it is, and the command that removes it.
+    /// Returns a description of the lock, and the command that removes it.
     fn remedy(&self, place: &Place) -> String {
         let (client, cookie) = (&self.client, quoted(&self.cookie));
         let remove = match place {
@@ -81,25 +81,25 @@ impl LockOwner {
                     false => format!("rbd lock rm {path} {cookie} {client}"),
                 }
             }
-            // `rbd lock` takes no image id.
+            // `rbd lock` does not support image ids.
             Place::Unnamed { pool, id } => {
                 let pool = quoted(pool);
                 format!("rados -p {pool} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie {cookie}")
             }
         };
         format!(
-            "{client} holds the lock '{}', which was set by hand and does not end by itself; \
-             if its owner does not need it any more, remove it: {remove}",
+            "{client} holds the lock '{}', which was set by hand and stays until it is removed; \
+             if its owner does not need it, remove it: {remove}",
             self.cookie
         )
     }
 }
 
-/// How a command of Ceph's finds an image.
+/// How a command of Ceph identifies an image.
 enum Place {
     /// By its pool and name, `POOL/IMAGE`.
     Named(String),
-    /// By its id: it is in the trash, or has lost its name.
+    /// By its id: it is in the trash, or has no name.
     Unnamed { pool: String, id: String },
 }
 
@@ -113,8 +113,8 @@ impl fmt::Display for Place {
 }
 
 impl Image {
-    /// The lock on the image, as of when it was opened or last read again; that of librbd or of a
-    /// kernel, too.
+    /// Returns the lock on the image, also that of librbd or a kernel, from the last time that librbd read the
+    /// header.
     ///
     /// Implements: `ssize_t rbd_list_lockers(rbd_image_t image, int *exclusive, char *tag,
     /// size_t *tag_len, char *clients, size_t *clients_len, char *cookies, size_t *cookies_len, char
@@ -125,13 +125,13 @@ impl Image {
 
     /// As [`Image::lock`], without a deadline.
     pub(crate) fn lock_now(&self) -> Result<Lock> {
-        let mut room = [256_usize; 4];
+        let mut sizes = [256_usize; 4];
         loop {
             let mut exclusive: c_int = 0;
-            let [mut tag, mut clients, mut cookies, mut addresses] = room.map(|n| vec![0_u8; n]);
-            let mut lengths = room;
+            let [mut tag, mut clients, mut cookies, mut addresses] = sizes.map(|n| vec![0_u8; n]);
+            let mut lengths = sizes;
             let [tag_length, clients_length, cookies_length, addresses_length] = &mut lengths;
-            // SAFETY: the image is open; the buffers are as long as is said.
+            // SAFETY: the image is open; the buffers have the given lengths.
             let listed = unsafe {
                 self.rbd().rbd_list_lockers(
                     self.raw(),
@@ -147,13 +147,13 @@ impl Image {
                 )
             };
             match self.check("rbd_list_lockers", listed as i64) {
-                // More may come before the next call.
+                // With a reserve: there may be more owners at the next call.
                 Err(error) if is_too_short(&error) => {
-                    room = [0, 1, 2, 3].map(|n| room[n].max(lengths[n]) + 64);
+                    sizes = [0, 1, 2, 3].map(|n| sizes[n].max(lengths[n]) + 64);
                 }
                 Err(error) => return Err(error),
                 Ok(_) => {
-                    // A cookie may be empty, a client's name is not.
+                    // A cookie may be empty, but the name of a client is not.
                     let cookies = cookies.split(|&byte| byte == 0).map(text_of);
                     let owners = texts_of(&clients).into_iter().zip(cookies);
                     return Ok(Lock {
@@ -167,12 +167,12 @@ impl Image {
         }
     }
 
-    /// The pool and the name of the image, as `rbd` takes them.
+    /// Returns the pool and the name of the image, for `rbd`.
     fn spec(&self) -> Result<String> {
         Ok(self.pool().path(&self.name()?))
     }
 
-    /// Refuses a call that a lock set by hand keeps from changing the image.
+    /// Fails if a lock set by hand prevents the call.
     pub(crate) fn refuse_if_locked(&self, call: &'static str) -> Result<()> {
         let lock = self.lock_now()?;
         match lock.set_by_hand() {
@@ -189,7 +189,7 @@ impl Image {
         }
     }
 
-    /// How many snapshots the image may have, if it has a limit.
+    /// Returns the limit of the image's snapshots; `None` if it has none.
     ///
     /// Implements: `int rbd_snap_get_limit(rbd_image_t image, uint64_t *limit)`.
     fn snapshot_limit_now(&self) -> Result<Option<u64>> {
@@ -200,7 +200,7 @@ impl Image {
         Ok((limit < u64::MAX).then_some(limit))
     }
 
-    /// [`Error::SnapshotLimit`] if the image has as many snapshots as `rbd snap limit set` allows;
+    /// Returns [`Error::SnapshotLimit`] if the image has as many snapshots as `rbd snap limit set` allows, and
     /// `other` if not.
     pub(crate) fn snapshot_limit_or(&self, other: Error) -> Error {
         match (self.snapshot_limit_now(), self.snapshots(), self.spec()) {
@@ -211,7 +211,7 @@ impl Image {
         }
     }
 
-    /// What keeps the image from being changed, if that can be seen.
+    /// Returns the lock or the clients that prevent a change of the image; `None` if none is found.
     fn obstacle(&self) -> Result<Option<String>> {
         if let Some(owner) = self.lock_now()?.set_by_hand() {
             return Ok(Some(owner.remedy(&self.pool().place_of(&self.id()?)?)));
@@ -226,15 +226,15 @@ impl Image {
             .collect();
         Ok((!others.is_empty()).then(|| {
             let others = others.join(", ");
-            format!("these clients have it open, and may hold its lock: {others}")
+            format!("these clients have it open for writing, and may hold its lock: {others}")
         }))
     }
 }
 
 impl Pool {
-    /// Adds to the error of a call that was to change an image what keeps it from being changed.
+    /// Adds the lock or the clients that prevent a change of an image to the error of the change.
     pub(crate) fn explain(&self, image: &ImageRef<'_>, error: Error) -> Error {
-        // EBUSY of other calls than this one is not about the lock.
+        // EBUSY of other calls has other causes than the lock.
         let is_busy = matches!(&error, Error::Call { call: "rbd_trash_move", errno, detail: None, .. }
             if *errno == Errno::EBUSY as i32);
         let is_read_only = error.errno() == Some(Errno::EROFS as i32);
@@ -242,7 +242,7 @@ impl Pool {
             return error;
         }
         let (pool, image) = (self.clone(), OwnedRef::from(*image));
-        let seen = within(LOOK, move || {
+        let seen = within(EXPLAIN, move || {
             let opened = pool.image_open_now(&image.borrow(), true)?;
             opened.obstacle()
         });
@@ -253,13 +253,13 @@ impl Pool {
         }
     }
 
-    /// Adds to an error of OSDs that did not reply in time whether the monitors do.
+    /// Adds to a timeout whether the monitors reply.
     pub(crate) fn explain_silence(&self, error: Error) -> Error {
         if !error.is_timed_out() {
             return error;
         }
         let cluster = self.cluster().clone();
-        let asked = within(LOOK, move || {
+        let asked = within(EXPLAIN, move || {
             cluster.mon_command_now(&json!({"prefix": "osd stat", "format": "json"}))
         });
         let pool = self.name();
@@ -277,10 +277,10 @@ impl Pool {
         }
     }
 
-    /// Whether the image with that id can be changed as far as locks go: one request.
+    /// Checks with one request that no lock prevents a change of the image with that id.
     ///
     /// # Errors
-    /// EBUSY if a lock was set on it by hand, with the command that removes it.
+    /// EBUSY if a lock was set by hand, with the command that removes it.
     pub fn require_unlocked(&self, id: &str) -> Result<()> {
         let lock = self.header(id).lock()?;
         if lock.set_by_hand().is_none() {
@@ -299,7 +299,7 @@ impl Pool {
         })
     }
 
-    /// Refuses a call that a lock set by hand keeps from changing the image called `name`.
+    /// Fails if a lock set by hand prevents the call on the image called `name`.
     pub(crate) fn refuse_if_locked(&self, call: &'static str, name: &str) -> Result<()> {
         match self.image_id(name)? {
             Some(id) => {
@@ -310,7 +310,7 @@ impl Pool {
         }
     }
 
-    /// Makes a list of something in this pool, by the deadline. `object` holds it.
+    /// Makes a call that lists entries of `object` in this pool, by the deadline.
     pub(crate) fn list_in_time<T: Send + 'static>(
         &self,
         call: &'static str,
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_automatic_lock_is_not_set_by_hand() {
+    fn each_lock_but_the_automatic_one_is_set_by_hand() {
         assert_eq!(lock("internal", "auto 94").set_by_hand(), None);
         for by_hand in [
             lock("", "mylock"),
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_lock_and_the_command_that_removes_it() {
+    fn the_error_of_a_locked_image_has_the_command_that_unlocks_it() {
         let unnamed = Place::Unnamed {
             pool: "vms".to_owned(),
             id: "10a4".to_owned(),

@@ -1,4 +1,4 @@
-//! Metadata of an image: pairs of texts, kept in its header and carried along by rbd-mirror.
+//! Metadata of an image: pairs of texts in its header. rbd-mirror copies them.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use crate::buffer::{c_string, is_too_short, text_of, texts_of};
 use crate::error::Result;
 use crate::image::Image;
 
-/// Pairs per request; more would be cut by the OSD.
+/// The most pairs of one request. The OSD has the same limit.
 const PAGE: u64 = 64;
 
 impl Image {
-    /// The value of `key`, if there is one.
+    /// Returns the value of `key`; `None` if there is none.
     ///
     /// Implements: `int rbd_metadata_get(rbd_image_t image, const char *key, char *value,
     /// size_t *val_len)`.
@@ -26,7 +26,7 @@ impl Image {
         let mut length = 1024;
         loop {
             let mut value = vec![0_u8; length];
-            // SAFETY: the image is open; the key is a C string; `value` is `length` bytes long.
+            // SAFETY: the image is open; the key is a C string; `value` has `length` bytes.
             let got = unsafe {
                 let buffer = value.as_mut_ptr().cast();
                 self.rbd()
@@ -35,14 +35,14 @@ impl Image {
             match self.check("rbd_metadata_get", got) {
                 Ok(_) => return Ok(Some(text_of(&value))),
                 Err(error) if error.is_not_found() => return Ok(None),
-                // `length` now says how much is needed, and the value may grow again meanwhile.
+                // `length` is the required length now. The value may grow before the next call.
                 Err(error) if is_too_short(&error) => length = length.max(value.len()) + 1,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Sets `key`, which may be there already.
+    /// Sets or replaces `key`.
     ///
     /// Implements: `int rbd_metadata_set(rbd_image_t image, const char *key, const char *value)`.
     pub fn metadata_set(&self, key: &str, value: &str) -> Result<()> {
@@ -59,7 +59,7 @@ impl Image {
     /// Removes `key`.
     ///
     /// # Errors
-    /// [`Error::is_not_found`](crate::Error::is_not_found) where it is not there.
+    /// [`Error::is_not_found`](crate::Error::is_not_found) if there is none.
     ///
     /// Implements: `int rbd_metadata_remove(rbd_image_t image, const char *key)`.
     pub fn metadata_remove(&self, key: &str) -> Result<()> {
@@ -71,7 +71,7 @@ impl Image {
         })
     }
 
-    /// All pairs.
+    /// Returns all pairs.
     pub fn metadata_list(&self) -> Result<BTreeMap<String, String>> {
         let mut pairs = BTreeMap::new();
         let mut after = String::new();
@@ -99,7 +99,7 @@ impl Image {
         let (mut keys_length, mut values_length) = (4096, 4096);
         loop {
             let (mut keys, mut values) = (vec![0_u8; keys_length], vec![0_u8; values_length]);
-            // SAFETY: the image is open; the start is a C string; the buffers are as long as said.
+            // SAFETY: the image is open; the start is a C string; the buffers have the given lengths.
             let got = unsafe {
                 self.rbd().rbd_metadata_list(
                     self.raw(),

@@ -1,13 +1,12 @@
-//! Monitors as Ceph's option `mon_host` lists them: each `HOST`, `HOST:PORT`, `v1:HOST:PORT`, or several
-//! addresses of one monitor in brackets, `[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]`.
+//! Parses Ceph's option `mon_host`. An entry is `HOST`, `HOST:PORT`, `v1:HOST:PORT`, or several addresses of
+//! one monitor in brackets, `[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The ports of monitors.
 const PORTS: [&str; 2] = ["3300", "6789"];
 
-/// The entries of a list, divided at each `separators` outside brackets. `None`: the brackets do not
-/// match.
+/// Splits a list at each separator outside brackets. Returns `None` if the brackets do not match.
 pub fn mon_host_entries(list: &str, separators: impl Fn(char) -> bool) -> Option<Vec<&str>> {
     let mut entries = Vec::new();
     let mut depth = 0_u32;
@@ -27,7 +26,7 @@ pub fn mon_host_entries(list: &str, separators: impl Fn(char) -> bool) -> Option
     (depth == 0).then_some(entries)
 }
 
-/// Whether an entry names a monitor.
+/// Returns whether an entry is valid.
 pub fn is_mon_host_entry(entry: &str) -> bool {
     let inner = || entry.strip_prefix('[')?.strip_suffix(']');
     let group = || mon_host_entries(inner()?, |c| c == ',');
@@ -35,7 +34,7 @@ pub fn is_mon_host_entry(entry: &str) -> bool {
     is_address(entry) || group().is_some_and(|group| group.into_iter().all(is_address))
 }
 
-/// What is wrong with the first entry of a `mon_host` that names no monitor.
+/// Returns the fault of the first invalid entry of a `mon_host`; `None` if all are valid.
 pub(crate) fn fault(list: &str) -> Option<String> {
     let Some(entries) = mon_host_entries(list, |c| ",; \t".contains(c)) else {
         return Some(format!("the brackets in {list} do not match"));
@@ -47,7 +46,7 @@ pub(crate) fn fault(list: &str) -> Option<String> {
     ))
 }
 
-/// The same of an entry that means something else than it seems to.
+/// Returns a hint about the first valid entry that is probably a mistake.
 pub(crate) fn suspicion(list: &str) -> Option<String> {
     let entries = mon_host_entries(list, |c| ",; \t".contains(c))?;
     entries.into_iter().find_map(|entry| {
@@ -70,7 +69,7 @@ fn is_address(text: &str) -> bool {
         None => text,
     };
     if text.parse::<IpAddr>().is_ok() {
-        return true; // before looking for a port: a bare IPv6 address is full of colons
+        return true; // before the search for a port: an IPv6 address contains colons
     }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => (host, Some(port)),
@@ -85,7 +84,7 @@ fn is_address(text: &str) -> bool {
     }
 }
 
-/// A DNS name or an IPv4 address. All digits and dots is an address, so 10.0.0 is neither.
+/// A DNS name or an IPv4 address. A text of only digits and dots must be an address, so 10.0.0 is invalid.
 fn is_host_name(host: &str) -> bool {
     if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return host.parse::<Ipv4Addr>().is_ok();
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_that_names_no_monitor_is_found() {
+    fn fault_finds_an_invalid_entry() {
         for (list, wrong) in [
             ("10.0.0.1,10.0.0.2:port", "10.0.0.2:port"),
             ("10.0.0.1:99999", "10.0.0.1:99999"),
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_behind_a_bare_ipv6_address_is_suspicious() {
+    fn suspicion_finds_a_port_after_an_ipv6_address_without_brackets() {
         let found = suspicion("10.0.0.1,fd00::1:6789").unwrap_or_default();
         assert!(found.contains("write [fd00::1]:6789"), "{found}");
         assert_eq!(suspicion("fd00::1,[fd00::1]:6789,fd00::6789"), None);

@@ -1,24 +1,24 @@
-//! Where the monitors are, for a kernel that has to be told.
+//! The addresses of the monitors, which the kernel needs.
 
 use serde_json::{json, Value};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 
-/// A monitor's addresses, each as `host:port` (IPv6: `[host]:port`). A monitor with IPv4 and IPv6 has
-/// several of a kind.
+/// A monitor's addresses, each as `host:port` (IPv6: `[host]:port`). A monitor with IPv4 and IPv6 has several
+/// of each version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Monitor {
     /// The monitor's name.
     pub name: String,
-    /// Where it speaks the messenger protocol v1, the only one of kernels before 5.11.
+    /// Its addresses for the messenger protocol v1, the only one of kernels before 5.11.
     pub v1: Vec<String>,
-    /// Where it speaks v2.
+    /// Its addresses for v2.
     pub v2: Vec<String>,
 }
 
 impl Cluster {
-    /// The monitors of the cluster, as its own map has them.
+    /// Returns the monitors in the cluster's monitor map.
     pub fn monitors(&self) -> Result<Vec<Monitor>> {
         let dump = self.mon_query(&json!({"prefix": "mon dump", "format": "json"}))?;
         parse(&dump).ok_or_else(|| Error::Malformed {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_addresses_is_not_an_empty_list() {
+    fn a_reply_without_addresses_is_an_error() {
         assert_eq!(parse(&json!({})), None);
         assert_eq!(parse(&json!({"mons": [{"name": "a"}]})), None);
     }

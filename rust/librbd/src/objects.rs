@@ -1,4 +1,4 @@
-//! Plain objects of a pool: whether there is one, making and removing it.
+//! Finds, creates and removes plain objects of a pool.
 
 use std::ptr;
 
@@ -7,7 +7,7 @@ use crate::pool::{object_name, Pool};
 use crate::write_op::WriteOp;
 
 impl Pool {
-    /// Whether there is an object called `oid`.
+    /// Returns whether there is an object called `oid`.
     ///
     /// Implements: `int rados_stat(rados_ioctx_t io, const char *o, uint64_t *psize,
     /// time_t *pmtime)`.
@@ -26,10 +26,10 @@ impl Pool {
         }
     }
 
-    /// Makes an empty object.
+    /// Creates an empty object.
     ///
     /// # Errors
-    /// [`Error::is_already_there`] where there is one.
+    /// [`Error::is_already_there`] if it exists.
     pub fn create_object(&self, oid: &str) -> Result<()> {
         let mut op = WriteOp::new(self);
         op.create_exclusive();
@@ -39,7 +39,7 @@ impl Pool {
     /// Removes an object.
     ///
     /// # Errors
-    /// [`Error::is_not_found`] where there is none.
+    /// [`Error::is_not_found`] if there is none.
     ///
     /// Implements: `int rados_remove(rados_ioctx_t io, const char *oid)`.
     pub fn remove_object(&self, oid: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Key-value pairs on an object: created, paged through, and changed by compare-and-swap.
+//! Creates, reads and changes the omap of an object. Changes are compare-and-swap.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int, CString};
@@ -15,7 +15,7 @@ use crate::write_op::WriteOp;
 pub struct OmapPage {
     /// Keys and values, in the order of the keys' bytes.
     pub entries: Vec<(String, Vec<u8>)>,
-    /// Where the next page begins, if there is one.
+    /// The start of the next page; `None` after the last one.
     pub next: Option<OmapCursor>,
 }
 
@@ -24,7 +24,7 @@ pub struct OmapPage {
 pub struct OmapCursor(CString);
 
 impl OmapCursor {
-    /// Behind that key.
+    /// Returns the position after that key.
     ///
     /// # Errors
     /// A key with a NUL byte.
@@ -33,22 +33,22 @@ impl OmapCursor {
     }
 }
 
-/// A change of an object's pairs that is made as a whole, if what it expects is so.
+/// A change of an object's pairs. The OSD makes the whole change if all expected values are present.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OmapUpdate {
-    /// What must be there for the change to be made: the key's value, or `None` for no such key.
+    /// The expected value of each key; `None` if the key must not exist.
     pub expect: Vec<(String, Option<Vec<u8>>)>,
-    /// Pairs to write. No value may be empty, see [`Pool::omap_update`].
+    /// Pairs to write. No value may be empty: see [`Pool::omap_update`].
     pub set: Vec<(String, Vec<u8>)>,
-    /// Keys to remove; one that is not there is no error.
+    /// Keys to remove; a missing one is no error.
     pub remove: Vec<String>,
 }
 
 impl Pool {
-    /// Makes an object with these pairs, in one operation.
+    /// Creates an object with these pairs, in one operation.
     ///
     /// # Errors
-    /// [`Error::is_already_there`] where the object exists, and it is left as it is.
+    /// [`Error::is_already_there`] if the object exists. It stays unchanged.
     pub fn omap_create(&self, oid: &str, entries: &[(String, Vec<u8>)]) -> Result<()> {
         let mut op = WriteOp::new(self);
         op.create_exclusive();
@@ -56,12 +56,12 @@ impl Pool {
         op.operate(oid)
     }
 
-    /// Up to `max` pairs whose keys start with `prefix` and come after `after` (the default: from the
-    /// first). The OSD may end a page earlier, commonly at 1,024 pairs: only [`OmapPage::next`] says
-    /// whether that was all. A key that is not UTF-8 has replacement characters.
+    /// Returns up to `max` pairs whose keys start with `prefix` and come after `after` (by default from the
+    /// first). The OSD may end a page earlier, usually at 1,024 pairs: only [`OmapPage::next`] shows whether
+    /// there are more. A key that is not UTF-8 has replacement characters.
     ///
     /// # Errors
-    /// [`Error::is_not_found`] where there is no such object.
+    /// [`Error::is_not_found`] if there is no such object.
     ///
     /// Implements: `void rados_read_op_omap_get_vals2(rados_read_op_t read_op, const
     /// char *start_after, const char *filter_prefix, uint64_t max_return, rados_omap_iter_t *iter,
@@ -76,8 +76,8 @@ impl Pool {
         let (after, prefix) = (&after.0, c_string("key prefix", prefix)?);
         let mut op = ReadOp::new(self);
         let (mut more, mut code) = (0, 0);
-        // SAFETY: the op is valid; librados copies the strings; `pairs.raw`, `more` and `code` stay
-        // where they are until the op was operated on, below.
+        // SAFETY: the op is valid; librados copies the strings; `pairs.raw`, `more` and `code` stay valid
+        // until the op is executed, below.
         unsafe {
             self.rados().rados_read_op_omap_get_vals2(
                 op.raw,
@@ -92,7 +92,7 @@ impl Pool {
         op.operate(oid)?;
         check("rados_read_op_omap_get_vals2", || self.path(oid), code)?;
         let (entries, last) = op.pairs.collect(oid)?;
-        // A key ends at its first NUL byte here: behind one with such a byte, no page can begin.
+        // C strings end at a NUL byte, so a page cannot begin after a key with such a byte.
         let last = last.and_then(|key| CString::new(key).ok());
         Ok(OmapPage {
             entries,
@@ -100,10 +100,10 @@ impl Pool {
         })
     }
 
-    /// The values of `keys`; a key that is not there is not in the answer.
+    /// Returns the values of `keys`. Omits missing keys.
     ///
     /// # Errors
-    /// [`Error::is_not_found`] where there is no such object.
+    /// [`Error::is_not_found`] if there is no such object.
     ///
     /// Implements: `void rados_read_op_omap_get_vals_by_keys(rados_read_op_t read_op, char const*
     /// const* keys, size_t keys_len, rados_omap_iter_t *iter, int *prval)`.
@@ -112,7 +112,7 @@ impl Pool {
         let pointers = pointers(&keys);
         let mut op = ReadOp::new(self);
         let mut code = 0;
-        // SAFETY: as in `omap_page`; `pointers` holds as many C strings as it is long.
+        // SAFETY: as in `omap_page`; each element of `pointers` is a C string.
         unsafe {
             self.rados().rados_read_op_omap_get_vals_by_keys(
                 op.raw,
@@ -131,20 +131,18 @@ impl Pool {
         Ok(op.pairs.collect(oid)?.0.into_iter().collect())
     }
 
-    /// Makes a change as one operation of the OSD: all of it, or none where anything is not as
-    /// expected.
+    /// Makes a change as one operation of the OSD: the whole change, or none if a value is not as expected.
     ///
-    /// To the OSD a missing key equals an empty value. So that `None` means "no such key" and
-    /// nothing else, empty values are refused, both to set and to expect; one that another program
-    /// wrote compares as if its key were not there.
+    /// For the OSD, a missing key equals an empty value. So that `None` means only a missing key, this refuses
+    /// empty values to set and to expect. An empty value of another program compares as a missing key.
     ///
-    /// librados repeats an operation whose connection broke, under the same number, and the OSD
-    /// answers the repetition from its log: the change is made once. After ETIMEDOUT it is unknown
-    /// whether it was or will be made: read again, and recognise your own value in what is there.
+    /// If a connection breaks, librados repeats the operation with the same number, and the OSD returns the
+    /// result from its log: the change is made once. After ETIMEDOUT the outcome is unknown: the caller reads
+    /// again, and compares with its own value.
     ///
     /// # Errors
-    /// [`Error::is_compare_failed`] where something is not as expected; [`Error::is_not_found`]
-    /// where there is no such object (even where nothing is expected of it).
+    /// [`Error::is_compare_failed`] if a value is not as expected; [`Error::is_not_found`] if there is no such
+    /// object (also if no value is expected).
     pub fn omap_update(&self, oid: &str, update: &OmapUpdate) -> Result<()> {
         let mut op = WriteOp::new(self);
         op.assert_exists();
@@ -182,7 +180,7 @@ impl<'pool> ReadOp<'pool> {
     /// Implements: `rados_read_op_t rados_create_read_op(void)`, `void
     /// rados_read_op_assert_exists(rados_read_op_t read_op)`.
     fn new(pool: &'pool Pool) -> Self {
-        // SAFETY: takes nothing; the op is released on drop.
+        // SAFETY: it has no arguments; the op is released on drop.
         let raw = unsafe { pool.rados().rados_create_read_op() };
         // SAFETY: the op is valid.
         unsafe { pool.rados().rados_read_op_assert_exists(raw) };
@@ -200,7 +198,7 @@ impl<'pool> ReadOp<'pool> {
     /// char *oid, int flags)`.
     fn operate(&mut self, oid: &str) -> Result<()> {
         let c_oid = object_name(oid)?;
-        // SAFETY: op and ioctx are valid; what the op fills is alive in the callers.
+        // SAFETY: op and ioctx are valid; the results of the op are alive in the callers.
         let done = unsafe {
             let pool = self.pool;
             pool.rados()
@@ -220,10 +218,10 @@ impl Drop for ReadOp<'_> {
     }
 }
 
-/// Pairs, and the last key as it is.
+/// Pairs, and the bytes of the last key.
 type Collected = (Vec<(String, Vec<u8>)>, Option<Vec<u8>>);
 
-/// The pairs that a read op fills; null until the read is described.
+/// The result of a read op; null before the read is added to the op.
 struct Pairs<'pool> {
     pool: &'pool Pool,
     raw: rados_omap_iter_t,
@@ -265,7 +263,7 @@ impl Drop for Pairs<'_> {
     /// Implements: `void rados_omap_get_end(rados_omap_iter_t iter)`.
     fn drop(&mut self) {
         if !self.raw.is_null() {
-            // SAFETY: made by a read op that is over and released; freed once.
+            // SAFETY: from a read op that was released; freed once.
             unsafe { self.pool.rados().rados_omap_get_end(self.raw) };
         }
     }

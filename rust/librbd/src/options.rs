@@ -1,4 +1,4 @@
-//! How to reach a cluster, and as whom.
+//! The options of a connection.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use std::time::Duration;
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` from being printed by accident.
+    /// Hides `text` in all output.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that needs it.
+    /// Returns the text itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -32,30 +32,30 @@ impl fmt::Display for Secret {
     }
 }
 
-/// How to reach a cluster, and as whom. What is given here is stronger than the configuration file.
+/// The options of a connection. They override the configuration file.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
-    /// The configuration file. `None`: librados' own search (`CEPH_CONF`, `/etc/ceph/ceph.conf`),
-    /// or no file at all where `mon_host` is given.
+    /// The configuration file. `None`: no file if `mon_host` is given; else the first that exists of
+    /// `/etc/ceph/ceph.conf`, `~/.ceph/ceph.conf` and `ceph.conf`.
     pub conf: Option<PathBuf>,
     /// The user, without `client.`.
     pub user: String,
-    /// The keyring file that has the user's key.
+    /// The keyring with the user's key.
     pub keyring: Option<PathBuf>,
     /// The monitors' addresses, as in `mon_host` of `ceph.conf`.
     pub mon_host: Option<String>,
     /// The user's key, base64 as in a keyring.
     pub key: Option<Secret>,
-    /// The deadline of connecting, and of each round trip after that. Rounded up to whole seconds;
-    /// zero counts as one second, as Ceph takes 0 for "wait for ever".
+    /// The deadline of the connection, and of each later request. Rounded up to whole seconds. Zero counts as
+    /// one second, because 0 means no deadline in Ceph.
     pub timeout: Duration,
 }
 
 impl ConnectOptions {
-    /// The deadline unless another one is asked for.
+    /// The default deadline.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// `user` (without `client.`) on the cluster of the default configuration file.
+    /// Returns options for `user` (without `client.`) on the cluster of the default configuration file.
     pub fn new(user: impl Into<String>) -> Self {
         Self {
             conf: None,
@@ -67,7 +67,7 @@ impl ConnectOptions {
         }
     }
 
-    /// The timeout as Ceph's options take it: whole seconds, at least one.
+    /// Returns the timeout for Ceph's options: whole seconds, at least one.
     pub(crate) fn timeout_seconds(&self) -> u64 {
         let partial = u64::from(self.timeout.subsec_nanos() > 0);
         self.timeout.as_secs().saturating_add(partial).max(1)
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_never_rounded_down_nor_zero() {
+    fn a_timeout_is_rounded_up_to_at_least_one_second() {
         let seconds = |timeout| {
             ConnectOptions {
                 timeout,

@@ -13,9 +13,8 @@ use crate::ffi::rbd::Rbd;
 
 /// A pool, or one RADOS namespace of it. Clones share the handle.
 ///
-/// Operations that free room, or need none, go on when the pool's quota is reached; the others
-/// fail with EDQUOT instead of blocking (on librados before Octopus the setting holds for the whole
-/// connection).
+/// When the pool's quota is reached, operations that free space or need none still succeed. The others fail
+/// with EDQUOT instead of blocking (with librados before Octopus, for the whole connection).
 #[derive(Clone)]
 pub struct Pool(Arc<IoContext>);
 
@@ -27,8 +26,8 @@ struct IoContext {
     namespace: String,
 }
 
-// SAFETY: librados lets threads share an ioctx as long as none changes its settings; they are all
-// made in `open`, before it is shared.
+// SAFETY: threads may share an ioctx if none changes its settings, which are all set in `open`, before it is
+// shared.
 unsafe impl Send for IoContext {}
 // SAFETY: as above.
 unsafe impl Sync for IoContext {}
@@ -36,16 +35,16 @@ unsafe impl Sync for IoContext {}
 impl Drop for IoContext {
     /// Implements: `void rados_ioctx_destroy(rados_ioctx_t io)`.
     fn drop(&mut self) {
-        // SAFETY: valid, and its last use: images hold the `Arc` it is in.
+        // SAFETY: valid, and its last use: images hold the `Arc` that owns it.
         unsafe { self.cluster.library().rados.rados_ioctx_destroy(self.raw) };
     }
 }
 
 impl Cluster {
-    /// The pool called `name`, in its default namespace.
+    /// Returns the pool called `name`, in its default namespace.
     ///
     /// # Errors
-    /// [`Error::is_not_found`] where there is no such pool.
+    /// [`Error::is_not_found`] if there is no such pool.
     pub fn pool(&self, name: &str) -> Result<Pool> {
         Pool::open(self, name, "")
     }
@@ -68,7 +67,7 @@ impl Pool {
         let (c_name, c_namespace) = (c_string("pool", name)?, c_string("namespace", namespace)?);
         let rados = &cluster.library().rados;
         let mut raw = ptr::null_mut();
-        // SAFETY: the connection is up; `raw` is where the ioctx goes; the name is a C string.
+        // SAFETY: the connection is up; `raw` gets the ioctx; the name is a C string.
         let created = unsafe { rados.rados_ioctx_create(cluster.raw(), c_name.as_ptr(), &mut raw) };
         check("rados_ioctx_create", || format!("the pool {name}"), created)?;
         let context = IoContext {
@@ -77,7 +76,7 @@ impl Pool {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
         };
-        // SAFETY: the ioctx was just made and nobody else has it; librados copies the namespace.
+        // SAFETY: the ioctx is new and not shared; librados copies the namespace.
         unsafe {
             rados.rados_ioctx_set_namespace(raw, c_namespace.as_ptr());
             if rados.rados_set_pool_full_try(raw).is_none() {
@@ -87,18 +86,17 @@ impl Pool {
         Ok(Self(Arc::new(context)))
     }
 
-    /// The same pool's RADOS namespace called `namespace`; the empty one is the default. Whether it
-    /// exists is not checked.
+    /// Returns a RADOS namespace of this pool; the empty one is the default. Does not check that it exists.
     pub fn in_namespace(&self, namespace: &str) -> Result<Self> {
         Self::open(&self.0.cluster, &self.0.name, namespace)
     }
 
-    /// The connection the pool belongs to.
+    /// Returns the connection of the pool.
     pub fn cluster(&self) -> &Cluster {
         &self.0.cluster
     }
 
-    /// The pool's number.
+    /// Returns the pool's number.
     ///
     /// Implements: `int64_t rados_ioctx_get_id(rados_ioctx_t io)`.
     pub fn id(&self) -> i64 {
@@ -106,12 +104,12 @@ impl Pool {
         unsafe { self.rados().rados_ioctx_get_id(self.raw()) }
     }
 
-    /// The pool's name, as it was asked for.
+    /// Returns the pool's name.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The RADOS namespace; empty for the default one.
+    /// Returns the RADOS namespace; empty for the default one.
     pub fn namespace(&self) -> &str {
         &self.0.namespace
     }
@@ -128,7 +126,7 @@ impl Pool {
         self.0.cluster.library().rbd()
     }
 
-    /// The name of something in the pool, for errors: `pool/namespace/name`.
+    /// Returns the full name of an object or image for errors: `pool/namespace/name`.
     pub(crate) fn path(&self, name: &str) -> String {
         match self.namespace() {
             "" => format!("{}/{name}", self.name()),
@@ -137,7 +135,8 @@ impl Pool {
     }
 }
 
-/// The name of an object as a C string. An empty name would be the whole pool's to some calls.
+/// Returns the name of an object as a C string. Refuses an empty name, which means the whole pool in some
+/// calls.
 pub(crate) fn object_name(oid: &str) -> Result<CString> {
     if oid.is_empty() {
         return Err(Error::BadArgument {

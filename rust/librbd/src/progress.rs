@@ -1,17 +1,17 @@
-//! How far a long call is.
+//! The progress of a long call.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 
-/// Hears how much of a call is done, of how much in all, in a unit of librbd's own (mostly objects).
+/// Gets the completed and the total amount of a call, in a unit of librbd (mostly objects).
 ///
-/// It is called about once a second, and at the end, on the thread of the caller: it may ask the cluster
-/// for something.
+/// It runs about once a second, and at the end, on the thread of the caller, so that it can make calls to the
+/// cluster.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
-/// What a long call has reported so far, on librbd's threads.
+/// The reports of a long call, which come from librbd's threads.
 #[derive(Debug, Default)]
 pub(crate) struct Beats {
     count: AtomicU64,
@@ -21,39 +21,39 @@ pub(crate) struct Beats {
 }
 
 impl Beats {
-    /// How often the call has reported.
+    /// Returns the number of reports.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// What it reported last: how much is done, of how much in all.
+    /// Returns the last report: the completed and the total amount.
     pub(crate) fn last(&self) -> (u64, u64) {
         let (done, total) = (&self.done, &self.total);
         (done.load(Ordering::Relaxed), total.load(Ordering::Relaxed))
     }
 
-    /// Has the call end when it reports next.
+    /// Makes the call end at its next report.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that a piece is done, of a call whose pieces are counted by the caller.
+    /// Records a report.
     pub(crate) fn report(&self, done: u64, total: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What [`trampoline`] takes as its data; good for as long as this is.
+    /// Returns the data for [`trampoline`], valid as long as this.
     pub(crate) fn data(&self) -> *mut c_void {
         std::ptr::from_ref(self).cast_mut().cast()
     }
 }
 
-/// A `librbd_progress_fn_t`. If the result is below zero, librbd stops.
+/// A `librbd_progress_fn_t`. librbd stops if the result is negative.
 ///
 /// # Safety
-/// `data` is from [`Beats::data`], and what it was made from still lives.
+/// `data` is from [`Beats::data`] of beats that still live.
 pub(crate) unsafe extern "C" fn trampoline(done: u64, total: u64, data: *mut c_void) -> c_int {
     // SAFETY: the caller's promise; atomics may be written from any thread.
     let beats = unsafe { &*data.cast_const().cast::<Beats>() };
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_librbd_reports_is_counted_and_kept() {
+    fn beats_count_the_reports_and_keep_the_last_one() {
         let beats = Beats::default();
         // SAFETY: the data is of beats that live.
         let result = unsafe { trampoline(3, 7, beats.data()) };
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_given_up_ends_at_its_next_report() {
+    fn a_stopped_call_ends_at_its_next_report() {
         let beats = Beats::default();
         beats.stop();
         // SAFETY: as above.

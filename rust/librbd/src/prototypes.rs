@@ -1,4 +1,4 @@
-//! Compares the prototypes in the documentation, which are the C headers', with the tables.
+//! Compares the C prototypes in the documentation with the tables.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,7 @@ use crate::ffi::rados::Rados;
 use crate::ffi::rbd::Rbd;
 use crate::ffi::Function;
 
-/// A C type, and what it is in a table. `const` pointers are those C only reads.
+/// C types, and their types in a table. C only reads through a `const` pointer.
 const TYPES: &[(&str, &str)] = &[
     ("bool", "bool"),
     ("int", "c_int"),
@@ -34,11 +34,11 @@ const TYPES: &[(&str, &str)] = &[
     ("const char **", "*mut *const c_char"),
     ("char const* const*", "*const *const c_char"),
     ("librbd_progress_fn_t", "librbd_progress_fn_t"),
-    // An enum without negative values is an unsigned int, which is passed as an int is.
+    // An enum without negative values is an unsigned int, which is passed like an int.
     ("rbd_snap_namespace_type_t *", "*mut c_int"),
 ];
 
-/// Every prototype that the documentation says is implemented, by function name.
+/// Returns each prototype after `Implements:` in the documentation, by function name.
 fn documented() -> BTreeMap<String, String> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = BTreeMap::new();
@@ -81,7 +81,7 @@ fn tables() -> impl Iterator<Item = &'static Function> {
     Rados::FUNCTIONS.iter().chain(Rbd::FUNCTIONS)
 }
 
-/// The type of `declaration`: without its name, blanks as in `TYPES`.
+/// Returns the type of `declaration` without its name, with blanks as in `TYPES`.
 fn c_type(declaration: &str) -> String {
     let name = declaration
         .rfind(|c: char| !c.is_alphanumeric() && c != '_')
@@ -99,7 +99,7 @@ fn c_type(declaration: &str) -> String {
     }
 }
 
-/// The Rust type of a C type: one of `TYPES`, or a handle or structure of the same name.
+/// Returns the Rust type of a C type: one of `TYPES`, or a handle or structure of the same name.
 fn rust_type(c_type: &str) -> String {
     if let Some((_, rust)) = TYPES.iter().find(|(c, _)| *c == c_type) {
         return (*rust).to_owned();
@@ -117,17 +117,17 @@ fn rust_type(c_type: &str) -> String {
 }
 
 #[test]
-fn every_function_that_is_loaded_is_documented_and_the_other_way_round() {
+fn the_tables_and_the_documentation_have_the_same_functions() {
     let documented: Vec<_> = documented().into_keys().collect();
     let mut loaded: Vec<_> = tables().map(|function| function.name).collect();
-    // Called before there is a table, so that the error about a missing function has the version.
+    // Called before the table exists, so that the error of a missing function has the version.
     loaded.extend(["rados_version", "rbd_version"]);
     loaded.sort_unstable();
     assert_eq!(documented, loaded);
 }
 
 #[test]
-fn every_function_is_declared_with_the_types_of_its_prototype() {
+fn each_function_has_the_types_of_its_prototype() {
     let documented = documented();
     for function in tables() {
         let prototype = &documented[function.name];
@@ -150,7 +150,7 @@ fn every_function_is_declared_with_the_types_of_its_prototype() {
 }
 
 #[test]
-fn a_function_is_in_one_table_once() {
+fn each_function_is_in_one_table_only() {
     let mut names: Vec<_> = tables().map(|function| function.name).collect();
     let all = names.len();
     names.sort_unstable();

@@ -1,6 +1,6 @@
-//! Names in commands that an administrator types.
+//! Quotes names in commands that an administrator types.
 
-/// A word as a shell takes it: bare if nothing in it is special, else in quotes. Control characters need
+/// Returns a word for a shell: unchanged if no character is special, else in quotes. Control characters need
 /// the quotes `$'...'` of bash.
 pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/@:+,=".contains(c);
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_reads_a_quoted_word_back() {
+    fn a_shell_reads_a_quoted_word_unchanged() {
         let words = [
             "a b",
             "it's",

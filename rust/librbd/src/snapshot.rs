@@ -17,7 +17,7 @@ use crate::image::Image;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapId(pub u64);
 
-/// Which snapshot of an image is meant.
+/// A reference to a snapshot of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotRef<'a> {
     /// By its number.
@@ -31,38 +31,38 @@ pub enum SnapshotRef<'a> {
 pub struct Snapshot {
     /// Its number.
     pub id: SnapId,
-    /// Its name; for one in the trash, a generated one.
+    /// Its name; a generated one if it is in the trash.
     pub name: String,
     /// The image's size in bytes when it was taken.
     pub size: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: SnapshotKind,
 }
 
-/// What a snapshot is: the RBD snapshot namespace it is in.
+/// The kind of a snapshot: its RBD snapshot namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotKind {
-    /// An ordinary one.
+    /// An ordinary snapshot.
     User,
     /// A part of a snapshot of a group of images.
     Group,
     /// Removed, but kept as long as clones depend on it.
     Trash {
-        /// The name it had.
+        /// Its former name.
         original_name: String,
     },
-    /// Made by rbd-mirror.
+    /// Created by rbd-mirror.
     Mirror,
-    /// One that this crate does not know, by its number in librbd.
+    /// Any other kind, by its number in librbd.
     Other(i32),
 }
 
 impl Image {
-    /// Takes a snapshot and gives its number.
+    /// Takes a snapshot and returns its number.
     ///
     /// # Errors
-    /// [`Error::is_already_there`] where the name is taken; EROFS where another client holds the
-    /// exclusive lock and does not let go; [`Error::SnapshotLimit`].
+    /// [`Error::is_already_there`] if a snapshot has the name; EROFS if another client holds the exclusive
+    /// lock and does not release it; [`Error::SnapshotLimit`].
     ///
     /// Implements: `int rbd_snap_create(rbd_image_t image, const char *snapname)`.
     pub fn snapshot_create(&self, name: &str) -> Result<SnapId> {
@@ -71,7 +71,7 @@ impl Image {
             // SAFETY: the image is open; the name is a C string.
             let made = unsafe { image.rbd().rbd_snap_create(image.raw(), c_name.as_ptr()) };
             match image.check("rbd_snap_create", made) {
-                // Also the errno of a quota that is reached.
+                // EDQUOT is also the errno of a reached quota.
                 Err(error) if error.errno() == Some(Errno::EDQUOT as i32) => {
                     Err(image.snapshot_limit_or(error))
                 }
@@ -81,13 +81,13 @@ impl Image {
         self.snapshot_id(name)
     }
 
-    /// The number of the ordinary snapshot called `name`.
+    /// Returns the number of the ordinary snapshot called `name`.
     ///
     /// # Errors
-    /// [`Error::is_not_found`] where there is none.
+    /// [`Error::is_not_found`] if there is none.
     ///
     /// Implements: `int rbd_snap_get_id(rbd_image_t image, const char *snapname,
-    /// uint64_t *snap_id)` where librbd has it (Octopus).
+    /// uint64_t *snap_id)` if librbd has it (Octopus and later).
     pub fn snapshot_id(&self, name: &str) -> Result<SnapId> {
         let name = name.to_owned();
         self.read("rbd_snap_get_id", move |image| image.snapshot_id_now(&name))
@@ -119,12 +119,11 @@ impl Image {
         })
     }
 
-    /// Removes a snapshot. Where clones (of format 2) depend on it, it goes to the trash, and for
-    /// good with the last of them.
+    /// Removes a snapshot. If clones (of format 2) depend on it, it goes to the trash, and librbd removes it
+    /// with the last of them.
     ///
     /// # Errors
-    /// [`Error::is_not_found`] where there is none; EBUSY where it is protected, or in the trash
-    /// already with clones left.
+    /// [`Error::is_not_found`] if there is none; EBUSY if it is protected, or in the trash with clones left.
     ///
     /// Implements: `int rbd_snap_remove_by_id(rbd_image_t image, uint64_t snap_id)`.
     pub fn snapshot_remove(&self, id: SnapId) -> Result<()> {
@@ -135,37 +134,37 @@ impl Image {
         })
     }
 
-    /// All snapshots of the image, oldest first, those in the trash among them.
+    /// Returns all snapshots of the image, oldest first, also those in the trash.
     ///
     /// Implements: `int rbd_snap_list(rbd_image_t image, rbd_snap_info_t *snaps, int *max_snaps)`;
-    /// the strings are given back with `void rbd_snap_list_end(rbd_snap_info_t *snaps)`.
+    /// the strings are freed with `void rbd_snap_list_end(rbd_snap_info_t *snaps)`.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
         self.read("rbd_snap_list", Self::snapshots_now)
     }
 
     fn snapshots_now(&self) -> Result<Vec<Snapshot>> {
-        let mut room: c_int = 64;
+        let mut capacity: c_int = 64;
         let listed: Vec<(SnapId, u64, String)> = loop {
             let mut infos: Vec<rbd_snap_info_t> = Vec::new();
             // All zero, as `rbd_snap_list_end` frees up to the first entry without a name.
-            infos.resize_with(usize::try_from(room).unwrap_or_default(), || {
+            infos.resize_with(usize::try_from(capacity).unwrap_or_default(), || {
                 rbd_snap_info_t {
                     id: 0,
                     size: 0,
                     name: ptr::null(),
                 }
             });
-            let mut count = room;
-            // SAFETY: the image is open; there is room for `count` entries.
+            let mut count = capacity;
+            // SAFETY: the image is open; `infos` has `count` entries.
             let got = unsafe {
                 self.rbd()
                     .rbd_snap_list(self.raw(), infos.as_mut_ptr(), &mut count)
             };
             match self.check("rbd_snap_list", got) {
-                Err(error) if is_too_short(&error) => room = count.max(room) + 16,
+                Err(error) if is_too_short(&error) => capacity = count.max(capacity) + 16,
                 Err(error) => return Err(error),
-                // The entry that ends the list needs room, too.
-                Ok(found) if found >= room => room = found + 16,
+                // The list needs one more entry for its end.
+                Ok(found) if found >= capacity => capacity = found + 16,
                 Ok(_) => {
                     let named = infos.iter().take_while(|info| !info.name.is_null());
                     // SAFETY: the names are C strings until they are freed, below, once.
@@ -218,13 +217,13 @@ impl Image {
         })
     }
 
-    /// From now on, reads the image as it was at a snapshot; at its head with `None`.
+    /// Sets the snapshot for later reads of the image; `None` sets the head.
     ///
     /// Implements: `int rbd_snap_set_by_id(rbd_image_t image, uint64_t snap_id)`.
     pub fn set_snapshot(&mut self, id: Option<SnapId>) -> Result<()> {
         let id = id.map_or(CEPH_NOSNAP, |id| id.0);
         self.read("rbd_snap_set_by_id", move |image| {
-            // SAFETY: the image is open, and `&mut` keeps other threads from reading meanwhile.
+            // SAFETY: the image is open, and `&mut` excludes reads of other threads.
             let set = unsafe { image.rbd().rbd_snap_set_by_id(image.raw(), id) };
             image.check("rbd_snap_set_by_id", set).map(|_| ())
         })

@@ -1,4 +1,4 @@
-//! Where a connection gets its monitors and its key from: which files are read, and what is wrong with them.
+//! The files with the monitors and the key of a connection, and their faults.
 
 use std::fmt;
 use std::fs;
@@ -19,43 +19,42 @@ pub const CONF: &str = "Ceph configuration";
 pub const KEYRING: &str = "keyring";
 const KEY_FILE: &str = "key file";
 
-/// No such file is longer, in bytes. librados reads all of it, and so does this.
+/// The longest file in bytes. Both librados and this crate read the whole file.
 const LONGEST: u64 = 1 << 20;
 
-/// librados' own search, without the variable `CEPH_CONF`.
+/// The default paths of librados, without the variable `CEPH_CONF`.
 const DEFAULT_CONFS: [&str; 3] = ["/etc/ceph/ceph.conf", "~/.ceph/ceph.conf", "ceph.conf"];
 
-/// One of Ceph's files on this host, judged.
+/// A Ceph file on this host, and its faults.
 #[derive(Debug, Clone)]
 pub struct CephFile {
     /// The file.
     pub path: PathBuf,
-    /// Why librados does not read it, or why what it holds is of no use.
+    /// Why librados cannot use it, or what it lacks.
     pub refusal: Option<Fault>,
-    /// What librados ignores in it.
+    /// The lines that librados ignores.
     pub warnings: Vec<Fault>,
     role: &'static str,
     is_certain: bool,
     aborts: bool,
 }
 
-/// What a connection is made of.
+/// The files, the monitors and the key of a connection.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// The configuration file. `None`: none is read.
     pub conf: Option<CephFile>,
-    /// The file that librados takes the user's key from. `None`: there is none, or the key stands in the
-    /// configuration.
+    /// The file with the user's key. `None`: there is none, or the configuration has the key.
     pub keyring: Option<CephFile>,
-    /// The keyrings that do not exist or cannot be opened, in librados' order.
+    /// The keyrings that do not exist or cannot be opened, in the order of librados.
     pub tried: Vec<PathBuf>,
-    /// The monitors' addresses or names, as in `mon_host`.
+    /// The monitors' addresses or names, in the form of `mon_host`.
     pub monitors: Option<String>,
-    /// The monitors were named by the caller, and not by the configuration.
+    /// The caller named the monitors, not the configuration.
     pub monitors_were_given: bool,
     /// The type of the user's key: 1 is AES-128; 2 is AES-256 (`aes256k`), of Ceph 20.2.4 and later.
     pub key_type: Option<u16>,
-    /// A user with a key of a type that older versions of librados do not have, and that type.
+    /// A user with a key of a type that older versions of librados do not support, and that type.
     pub newer_key: Option<(String, u16)>,
     pub(crate) key: Option<Secret>,
     pub(crate) has_other_monitors: bool,
@@ -73,7 +72,7 @@ impl CephFile {
         }
     }
 
-    /// The error, if librados certainly cannot use the file.
+    /// Returns the error if librados refuses the file.
     fn error(&self) -> Option<Error> {
         let fault = self.refusal.clone().filter(|_| self.is_certain)?;
         Some(Error::BadFile {
@@ -85,12 +84,12 @@ impl CephFile {
 }
 
 impl Sources {
-    /// Whether the user's key was found.
+    /// Returns whether the user's key was found.
     pub fn has_key(&self) -> bool {
         self.key.is_some()
     }
 
-    /// The files in which the user's key was looked for.
+    /// Returns the files that were searched for the user's key.
     pub fn key_places(&self) -> String {
         let tried = self.tried.iter();
         let read = self.keyring.as_ref().map(|file| &file.path);
@@ -101,13 +100,13 @@ impl Sources {
         places.join(", ")
     }
 
-    /// The error of the first file that librados certainly cannot use.
+    /// Returns the error of the first file that librados refuses.
     pub(crate) fn error(&self) -> Option<Error> {
         let conf = self.conf.as_ref().and_then(CephFile::error);
         conf.or_else(|| self.keyring.as_ref().and_then(CephFile::error))
     }
 
-    /// Judges the configuration file. Nothing of it was read by librados before.
+    /// Checks the configuration file, before librados reads it.
     pub(crate) fn judge_conf(handle: &Handle, options: &ConnectOptions) -> Result<Self> {
         let mut sources = Self {
             monitors_were_given: options.mon_host.is_some(),
@@ -121,13 +120,13 @@ impl Sources {
             sources.conf = Some(CephFile::new(CONF, path, verdict));
         }
         if let Some(named) = &options.keyring {
-            // librados goes on with the next file of its list.
+            // If it cannot be read, librados would use the next file of its list.
             read_regular(KEYRING, named)?;
         }
         Ok(sources)
     }
 
-    /// Finds the key as librados will, with all options set and before it connects.
+    /// Finds the key in the same way as librados. All options must be set.
     pub(crate) fn judge_key(&mut self, handle: &Handle) -> Result<()> {
         self.monitors = handle.conf_get("mon_host")?;
         self.judge_keyring(handle)?;
@@ -139,7 +138,7 @@ impl Sources {
             self.take_key(handle, &String::from_utf8_lossy(&text), Some(path));
         }
         if let (Some(file), false) = (&mut self.keyring, uses_cephx(handle)?) {
-            // librados reads none.
+            // Without cephx, librados reads no keyring.
             file.refusal = None;
         }
         Ok(())
@@ -170,8 +169,8 @@ impl Sources {
         Ok(())
     }
 
-    /// A key of the options `key` or `keyfile` is stronger than one of a keyring. librados reads the keyring
-    /// all the same, and may abort on it.
+    /// A key of the options `key` or `keyfile` overrides one of a keyring. But librados reads the keyring too,
+    /// and may abort on it.
     fn take_key(&mut self, handle: &Handle, text: &str, file: Option<PathBuf>) {
         let key = Key::read(text);
         self.key_type = key.type_number();
@@ -202,7 +201,7 @@ impl Sources {
     }
 }
 
-/// The files in use, for the log.
+/// The files, for the log.
 impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = |file: &Option<CephFile>| match file {
@@ -215,7 +214,7 @@ impl fmt::Display for Sources {
     }
 }
 
-/// The file that librados is given.
+/// Returns the configuration file.
 pub(crate) fn conf_path(options: &ConnectOptions) -> Option<PathBuf> {
     if options.conf.is_some() || options.mon_host.is_some() {
         return options.conf.clone();
@@ -227,7 +226,7 @@ pub(crate) fn conf_path(options: &ConnectOptions) -> Option<PathBuf> {
     paths.find(|path| path.exists())
 }
 
-/// The option is of Octopus, and so is the parser.
+/// Both the option and the parser came with Octopus.
 fn dialect(handle: &Handle) -> Result<Dialect> {
     Ok(match handle.conf_get("rbd_read_from_replica_policy")? {
         Some(_) => Dialect::Grammar,
@@ -235,7 +234,7 @@ fn dialect(handle: &Handle) -> Result<Dialect> {
     })
 }
 
-/// Whether librados reads a key at all.
+/// Returns whether librados uses cephx: else it reads no key.
 fn uses_cephx(handle: &Handle) -> Result<bool> {
     let methods = match handle.conf_get("auth_supported")? {
         Some(methods) => Some(methods),
@@ -244,7 +243,7 @@ fn uses_cephx(handle: &Handle) -> Result<bool> {
     Ok(methods.is_some_and(|methods| methods.contains("cephx")))
 }
 
-/// A pipe is not opened: that would wait for its other end.
+/// Returns whether a file can be opened. Opens no pipe: that would wait for its other end.
 fn can_be_opened(path: &Path) -> bool {
     let metadata = path.metadata();
     metadata.is_ok_and(|found| !found.is_file() || fs::File::open(path).is_ok())
@@ -260,7 +259,7 @@ fn read_to_limit(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The text of a file. `None`: it is a device, such as `/dev/null`, and holds none.
+/// Returns the text of a file; `None` if it is a device, such as `/dev/null`.
 fn read_regular(role: &'static str, path: &Path) -> Result<Option<Vec<u8>>> {
     let read = || {
         let metadata = path.metadata()?;

@@ -1,4 +1,4 @@
-//! The pool's trash: images that are gone for users, and not yet for the cluster.
+//! The pool's trash: images that users have deleted and that the cluster still has.
 
 use crate::buffer::{c_string, copy_text, list};
 use crate::error::{check, Result};
@@ -15,30 +15,30 @@ const TRASH_OBJECT: &str = "rbd_trash";
 pub struct TrashEntry {
     /// Its id.
     pub id: String,
-    /// The name it had.
+    /// Its former name.
     pub name: String,
-    /// Who put it there.
+    /// What moved it to the trash.
     pub source: TrashSource,
-    /// When it was put there, in seconds since 1970.
+    /// When it was moved there, in seconds since 1970.
     pub deleted_at: i64,
-    /// From when on it may be removed without force, in seconds since 1970.
+    /// The first time at which it can be removed without `force`, in seconds since 1970.
     pub deferment_end: i64,
 }
 
-/// Who put an image into the trash.
+/// What moved an image to the trash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrashSource {
-    /// A user: it may be restored.
+    /// A user: it can be restored.
     User,
     /// rbd-mirror.
     Mirroring,
     /// A migration between pools.
     Migration,
-    /// A removal that is under way, or broke off.
+    /// A removal that runs or was interrupted.
     Removing,
     /// A user, with clones left that depend on it.
     UserParent,
-    /// One that this crate does not know, by its number in librbd.
+    /// Any other source, by its number in librbd.
     Other(i32),
 }
 
@@ -56,8 +56,8 @@ impl TrashSource {
 }
 
 impl Pool {
-    /// Makes the object that lists the trash, unless it is there. librbd makes it when it is first
-    /// needed, which a full pool refuses: nothing could be deleted there, with a misleading ENOENT.
+    /// Creates the object that lists the trash if it is missing. librbd creates it when it is first needed,
+    /// which fails on a full pool with a misleading ENOENT, so that no image could be deleted.
     pub fn ensure_trash_object(&self) -> Result<()> {
         match self.create_object(TRASH_OBJECT) {
             Err(error) if error.is_already_there() => Ok(()),
@@ -65,8 +65,8 @@ impl Pool {
         }
     }
 
-    /// Moves an image to the trash, to be kept there for `delay` seconds at least. Its clones go on
-    /// working; its snapshots can no longer be cloned or mapped.
+    /// Moves an image to the trash, for at least `delay` seconds. Its clones still work; its snapshots can no
+    /// longer be cloned or mapped.
     ///
     /// # Errors
     /// EBUSY if a lock was set on it by hand.
@@ -88,10 +88,10 @@ impl Pool {
         moved.map_err(|error| self.explain(&ImageRef::Name(name), error))
     }
 
-    /// What is in the trash.
+    /// Returns the images in the trash.
     ///
     /// Implements: `int rbd_trash_list(rados_ioctx_t io, rbd_trash_image_info_t *trash_entries,
-    /// size_t *num_entries)`; the strings are given back with `void
+    /// size_t *num_entries)`; the strings are freed with `void
     /// rbd_trash_list_cleanup(rbd_trash_image_info_t *trash_entries, size_t num_entries)`.
     pub fn trash_list(&self) -> Result<Vec<TrashEntry>> {
         self.list_in_time("rbd_trash_list", TRASH_OBJECT, Self::trash_list_now)
@@ -99,7 +99,7 @@ impl Pool {
 
     fn trash_list_now(&self) -> Result<Vec<TrashEntry>> {
         let rbd = self.rbd()?;
-        // SAFETY: the ioctx is valid; rbd_trash_list fills as `list` wants it, with C strings that
+        // SAFETY: the ioctx is valid; rbd_trash_list fills as `list` requires, with C strings that
         // rbd_trash_list_cleanup frees.
         unsafe {
             list(
@@ -120,13 +120,12 @@ impl Pool {
         }
     }
 
-    /// Removes an image in the trash, and its data, for good: as long as it is large, unless it has
-    /// an object map. With `force`, before its time. `progress` hears how many of its objects were
-    /// gone through.
+    /// Removes an image in the trash with its data. The time depends on its size, or with an object map on its
+    /// data. `force` removes it before its deferment ends. `progress` gets the number of processed objects.
     ///
     /// # Errors
-    /// [`Error::is_not_found`](crate::Error::is_not_found) where it is not there; EPERM before its
-    /// time; ENOTEMPTY where it has snapshots; EBUSY where somebody has it open.
+    /// [`Error::is_not_found`](crate::Error::is_not_found) if it is not in the trash; EPERM before its
+    /// deferment ends; ENOTEMPTY if it has snapshots; EBUSY if a client has it open.
     ///
     /// Implements: `int rbd_trash_remove_with_progress(rados_ioctx_t io, const char *id, bool
     /// force, librbd_progress_fn_t cb, void *cbdata)`.
@@ -148,10 +147,10 @@ impl Pool {
         removed.map_err(|error| self.explain(&ImageRef::Id(id), error))
     }
 
-    /// Takes an image out of the trash, under `name`.
+    /// Restores an image from the trash as `name`.
     ///
     /// # Errors
-    /// [`Error::is_already_there`](crate::Error::is_already_there) where the name is taken.
+    /// [`Error::is_already_there`](crate::Error::is_already_there) if an image has the name.
     ///
     /// Implements: `int rbd_trash_restore(rados_ioctx_t io, const char *id, const char *name)`.
     pub fn trash_restore(&self, id: &str, name: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Changes of one object that are made together, or not at all.
+//! An atomic change of one object.
 
 use std::ffi::{c_char, CStr};
 use std::ptr;
@@ -8,7 +8,7 @@ use crate::error::{check, Error, Result};
 use crate::ffi::rados::{rados_write_op_t, LIBRADOS_CMPXATTR_OP_EQ, LIBRADOS_CREATE_EXCLUSIVE};
 use crate::pool::{object_name, Pool};
 
-/// Steps that an OSD takes on one object as a whole, or not at all.
+/// Steps on one object. The OSD executes all of them, or none.
 pub(crate) struct WriteOp<'pool> {
     pool: &'pool Pool,
     raw: rados_write_op_t,
@@ -17,7 +17,7 @@ pub(crate) struct WriteOp<'pool> {
 impl<'pool> WriteOp<'pool> {
     /// Implements: `rados_write_op_t rados_create_write_op(void)`.
     pub(crate) fn new(pool: &'pool Pool) -> Self {
-        // SAFETY: takes nothing; the op is released on drop.
+        // SAFETY: it has no arguments; the op is released on drop.
         let raw = unsafe { pool.rados().rados_create_write_op() };
         Self { pool, raw }
     }
@@ -38,7 +38,7 @@ impl<'pool> WriteOp<'pool> {
         unsafe { self.pool.rados().rados_write_op_assert_exists(self.raw) };
     }
 
-    /// Has the OSD call a method of one of its classes.
+    /// Adds a call of a method of a class.
     ///
     /// Implements: `void rados_write_op_exec(rados_write_op_t write_op, const char *cls, const
     /// char *method, const char *in_buf, size_t in_len, int *prval)`.
@@ -94,8 +94,8 @@ impl<'pool> WriteOp<'pool> {
             .map(|(_, value)| value.as_ptr().cast())
             .collect();
         let lengths: Vec<usize> = entries.iter().map(|(_, value)| value.len()).collect();
-        // SAFETY: the op is valid; the three arrays are equally long; librados copies keys and
-        // values, each of the length given.
+        // SAFETY: the op is valid; the three arrays have the same length; librados copies keys and values,
+        // each with its length.
         unsafe {
             self.pool.rados().rados_write_op_omap_set(
                 self.raw,
@@ -116,7 +116,7 @@ impl<'pool> WriteOp<'pool> {
         }
         let keys = c_strings("key", keys.iter().map(String::as_str))?;
         let pointers = pointers(&keys);
-        // SAFETY: the op is valid; librados copies the keys, as many as the array is long.
+        // SAFETY: the op is valid; librados copies all keys of the array.
         unsafe {
             let rados = self.pool.rados();
             rados.rados_write_op_omap_rm_keys(self.raw, pointers.as_ptr(), pointers.len());
@@ -158,7 +158,7 @@ fn refuse_empty(key: &str, value: &[u8]) -> Result<()> {
     if value.is_empty() {
         return Err(Error::BadArgument {
             argument: "value",
-            reason: format!("that of the key {key} is empty, which equals a missing key"),
+            reason: format!("the value of key {key} is empty, which equals a missing key"),
         });
     }
     Ok(())

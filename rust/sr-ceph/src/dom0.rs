@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostdev::{KernelRelease, Krbd, Mapping, MsMode};
-use hostos::{Notebook, Process, Sightings, Told};
+use hostos::{Notebook, Process, ReportedFacts, Sightings};
 use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
@@ -251,7 +251,7 @@ impl Host for Dom0<'_> {
             let told = self.xapi.alert(name, &priority, class, object, &alert.text);
             told.map_err(from_xapi)
         };
-        let told = Told::about(&sr).once(facts, tell)?;
+        let told = ReportedFacts::about(&sr).report_new(facts, tell)?;
         if told {
             log::warn!("raised the alert {name}: {}", alert.text);
         }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use hostdev::features;
 use thiserror::Error;
 
 /// A set of RBD image features, as the bits that librbd, image headers and
@@ -110,7 +109,9 @@ impl ImageFeatures {
     /// # Errors
     /// A name that cannot be chosen, no `layering`, or a feature without the one it needs.
     pub fn parse(names: &str) -> Result<Self, FeatureError> {
-        let chosen = features::parse(names).map_or(Self(0), Self);
+        let chosen = names
+            .parse::<hostdev::ImageFeatures>()
+            .map_or(Self(0), |found| Self(found.bits()));
         if chosen.is_empty() || !chosen.minus(selectable()).is_empty() {
             return Err(FeatureError::NotSelectable);
         }
@@ -130,7 +131,7 @@ impl ImageFeatures {
 /// hexadecimal.
 impl fmt::Display for ImageFeatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&features::describe(self.0).replace(' ', ""))
+        hostdev::ImageFeatures::from_bits_retain(self.0).fmt(f)
     }
 }
 

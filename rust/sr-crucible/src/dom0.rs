@@ -159,7 +159,7 @@ fn check_key(device: &Path, size: u64, ended: impl Fn() -> Result<Option<String>
     let end = Deadline::after(DEVICE_DEADLINE);
     loop {
         if let Some(read) = reading
-            .answer(end.at_most(KEY_POLL))
+            .wait(end.at_most(KEY_POLL))
             .map_err(|e| failed(&e))?
         {
             return read.map_err(|e| failed(&e));
@@ -239,7 +239,7 @@ impl Host for Dom0<'_> {
     fn server(&self, vdi: &Uuid) -> Result<Server> {
         let server = self.at(vdi);
         Ok(match server.status()? {
-            Status::Absent if !server.folder().exists() => Server::Absent,
+            Status::Absent if !server.directory().exists() => Server::Absent,
             Status::Absent => Server::Ended {
                 how: "it was never started".to_owned(),
             },

@@ -1,4 +1,4 @@
-//! How a runner comes to life outside the process that wants it.
+//! Starts a supervisor that outlives the calling process.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -12,34 +12,34 @@ use uuid::Uuid;
 
 use crate::Error;
 
-/// Where a detached runner writes what it could not log, in its run folder.
-pub(super) const LOG: &str = "runner.log";
+/// The file of the runtime directory for output that a detached supervisor could not log.
+pub(super) const LOG: &str = "supervisor.log";
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 /// How long systemd may take to fork.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Starts runners. The one that asks for it may end long before its runner does.
+/// Starts supervisors. The calling process may end long before its supervisor does.
 ///
-/// Nothing here ends one: [`super::Server::stop`] ends the process, and what had started it notices.
+/// [`super::Server::stop`] ends a supervisor.
 pub trait Launcher {
-    /// Starts a process that calls [`super::serve()`] with that folder.
+    /// Starts a process that calls [`super::serve()`] with that directory.
     ///
     /// # Errors
-    /// [`Error::Launch`]; the runner may run all the same.
-    fn launch(&self, folder: &Path, volume: &Uuid) -> Result<(), Error>;
+    /// [`Error::Launch`]; the supervisor may run in spite of the error.
+    fn launch(&self, directory: &Path, volume: &Uuid) -> Result<(), Error>;
 }
 
-/// The unit of that volume's runner.
+/// Returns the name of the unit of that volume's supervisor.
 pub(super) fn unit(volume: &Uuid) -> String {
     format!("smblock-crucible@{volume}.service")
 }
 
-/// Runners are instances of the systemd unit `smblock-crucible@.service`.
+/// Supervisors are instances of the systemd unit `smblock-crucible@.service`.
 #[derive(Clone, Copy, Debug)]
 pub struct Systemd;
 
 impl Systemd {
-    /// Whether systemd runs this host.
+    /// Returns whether systemd runs on this host.
     pub fn runs() -> bool {
         Path::new("/run/systemd/system").is_dir()
     }
@@ -53,9 +53,9 @@ impl Launcher for Systemd {
 
 fn start_unit(systemctl: &Path, volume: &Uuid) -> Result<(), Error> {
     let unit = unit(volume);
-    // It refuses a unit that was started often; each start here was wanted by somebody. And it does
-    // nothing about one whose runner lives, though that may only be telling about its server's end:
-    // `prepare` has seen that no server runs, so nothing is lost with it.
+    // systemd refuses a unit that was started often, but each start here is needed: `reset-failed`. It does
+    // not start a unit whose supervisor still runs, which may be reporting the end of its server:
+    // `restart`. That ends no server, because `prepare` has checked that none runs.
     for verb in ["reset-failed", "restart"] {
         let failed = |reason| Error::Launch {
             volume: *volume,
@@ -64,23 +64,23 @@ fn start_unit(systemctl: &Path, volume: &Uuid) -> Result<(), Error> {
         };
         let output = command::run(systemctl, &[verb, &unit], Vec::new(), DEADLINE)
             .map_err(|error| failed(hostos::errno::describe_io(&error)))?;
-        // A unit that never failed is not loaded, and cannot be reset.
+        // `reset-failed` fails for a unit that never failed, because it is not loaded.
         if !output.success && verb == "restart" {
-            return Err(failed(output.complaint()));
+            return Err(failed(output.failure()));
         }
     }
     Ok(())
 }
 
-/// Runners are plain processes in sessions of their own, where there is no systemd.
+/// Supervisors are plain processes in sessions of their own. For hosts without systemd.
 #[derive(Clone, Debug)]
 pub struct Detached {
-    /// Program and arguments of the runner; the run folder is appended.
+    /// Program and arguments of the supervisor; the runtime directory is appended.
     pub command: Vec<OsString>,
 }
 
 impl Launcher for Detached {
-    fn launch(&self, folder: &Path, volume: &Uuid) -> Result<(), Error> {
+    fn launch(&self, directory: &Path, volume: &Uuid) -> Result<(), Error> {
         let failed = |reason: String| Error::Launch {
             volume: *volume,
             how: format!("{:?}", self.command),
@@ -93,15 +93,15 @@ impl Launcher for Detached {
             .create(true)
             .append(true)
             .mode(0o600)
-            .open(folder.join(LOG))
-            .map_err(|source| Error::file("open", &folder.join(LOG), source))?;
+            .open(directory.join(LOG))
+            .map_err(|source| Error::file("open", &directory.join(LOG), source))?;
         let also = log
             .try_clone()
-            .map_err(|source| Error::file("open", &folder.join(LOG), source))?;
-        // Nobody waits for it: this process is short-lived, and init takes it over.
+            .map_err(|source| Error::file("open", &directory.join(LOG), source))?;
+        // No wait for it: this process is short-lived, and init adopts the child.
         Command::new(program)
             .args(arguments)
-            .arg(folder)
+            .arg(directory)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(log)
@@ -119,12 +119,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
-    /// A stand-in of systemctl that notes what it is asked for; `restart` then does that.
-    fn systemctl(folder: &Path, restart: &str) -> PathBuf {
-        let path = folder.join("systemctl");
+    /// A simulator of systemctl that records its arguments; `restart` also runs the given command.
+    fn systemctl(directory: &Path, restart: &str) -> PathBuf {
+        let path = directory.join("systemctl");
         let text = format!(
             "#!/bin/sh\necho \"$@\" >> {}/asked\n[ $1 = restart ] || exit 1\n{restart}\n",
-            folder.display()
+            directory.display()
         );
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -132,20 +132,20 @@ mod tests {
     }
 
     #[test]
-    fn systemd_is_asked_for_the_volumes_own_unit_however_often_that_failed_before() {
-        let folder = tempfile::tempdir().unwrap();
+    fn systemd_restarts_the_unit_of_the_volume() {
+        let directory = tempfile::tempdir().unwrap();
         let volume = Uuid::new_v4();
-        start_unit(&systemctl(folder.path(), "exit 0"), &volume).unwrap();
-        let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
+        start_unit(&systemctl(directory.path(), "exit 0"), &volume).unwrap();
+        let asked = fs::read_to_string(directory.path().join("asked")).unwrap();
         let unit = format!("smblock-crucible@{volume}.service");
         assert_eq!(asked, format!("reset-failed {unit}\nrestart {unit}\n"));
     }
 
     #[test]
-    fn what_systemd_says_against_it_is_in_the_error() {
-        let folder = tempfile::tempdir().unwrap();
+    fn the_error_has_the_output_of_systemctl() {
+        let directory = tempfile::tempdir().unwrap();
         let volume = Uuid::new_v4();
-        let refusing = systemctl(folder.path(), "echo 'Unit not found.' >&2; exit 5");
+        let refusing = systemctl(directory.path(), "echo 'Unit not found.' >&2; exit 5");
         let error = start_unit(&refusing, &volume).unwrap_err().to_string();
         let command = format!("systemctl restart smblock-crucible@{volume}.service");
         assert!(

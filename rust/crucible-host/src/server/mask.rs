@@ -1,4 +1,4 @@
-//! What a server says, line by line, without its key.
+//! The output of a server, line by line, without its key.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 const LINE_LIMIT: usize = 4096;
 const MASKED: &str = "<key>";
 
-/// Takes a key out of text. A server prints its arguments, and the key is one of them.
+/// Replaces a key in text. A server prints its arguments, and the key is one of them.
 #[derive(Clone)]
 pub(super) struct Mask(Option<SecretString>);
 
@@ -17,8 +17,7 @@ impl Mask {
         Mask(key.filter(|key| !key.expose_secret().is_empty()))
     }
 
-    /// The lines of a stream until it ends, or cannot be read any more. What a line has beyond the
-    /// limit is dropped.
+    /// Returns the lines of a stream until it ends or fails. A line is cut at the limit.
     pub(super) fn lines(self, stream: impl Read) -> impl Iterator<Item = String> {
         let mut stream = BufReader::new(stream);
         std::iter::from_fn(move || {
@@ -27,7 +26,7 @@ impl Mask {
         })
     }
 
-    /// One line, and whether its end is missing.
+    /// Returns one line, and whether it was cut.
     fn read(&self, stream: &mut impl BufRead) -> Option<(Vec<u8>, bool)> {
         let limit = LINE_LIMIT + self.key().len();
         let mut line = Vec::new();
@@ -49,7 +48,7 @@ impl Mask {
             text = text.replace(key, MASKED);
         }
         if cut {
-            // Its end may be the first part of a key.
+            // The end of a cut line may be the first part of a key.
             let end = text.len().saturating_sub(key.len());
             let end = (0..=end).rev().find(|at| text.is_char_boundary(*at));
             text.truncate(end.unwrap_or(0));
@@ -71,17 +70,17 @@ mod tests {
 
     const KEY: &str = "dGhpcyBpcyBhIGtleSBvZiAzMiBieXRlcywgcmVhbGx5IQ==";
 
-    fn lines(said: &[u8]) -> Vec<String> {
+    fn lines(output: &[u8]) -> Vec<String> {
         Mask::of(Some(SecretString::from(KEY)))
-            .lines(said)
+            .lines(output)
             .collect()
     }
 
     #[test]
-    fn what_a_server_says_is_told_line_by_line_without_its_key() {
-        let said = format!("key: {KEY}, again {KEY}\r\n\nlast: {KEY}");
+    fn a_mask_replaces_the_key_in_each_line() {
+        let output = format!("key: {KEY}, again {KEY}\r\n\nlast: {KEY}");
         assert_eq!(
-            lines(said.as_bytes()),
+            lines(output.as_bytes()),
             ["key: <key>, again <key>", "", "last: <key>"]
         );
         let open: Vec<_> = Mask::of(None).lines(&b"a\nb"[..]).collect();
@@ -89,24 +88,24 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_cut_and_the_next_one_is_told() {
-        let said = [vec![b'x'; 1 << 20], b"\nnext\n".to_vec()].concat();
-        let told = lines(&said);
-        assert_eq!(told.len(), 2);
-        assert!(told[0].len() < LINE_LIMIT + 10 && told[0].ends_with("x ..."));
-        assert_eq!(told[1], "next");
+    fn a_long_line_is_cut_and_the_next_one_is_kept() {
+        let output = [vec![b'x'; 1 << 20], b"\nnext\n".to_vec()].concat();
+        let lines = lines(&output);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].len() < LINE_LIMIT + 10 && lines[0].ends_with("x ..."));
+        assert_eq!(lines[1], "next");
     }
 
     proptest! {
         #[test]
-        fn no_part_of_a_key_is_told_wherever_it_stands(
+        fn a_mask_lets_no_part_of_a_key_through(
             before in 0_usize..LINE_LIMIT + 100,
             keys in 1_usize..4,
             odd in any::<u8>(),
         ) {
             let filler = vec![if odd == b'\n' { b'-' } else { odd }; before];
-            let said = [filler, KEY.repeat(keys).into_bytes()].concat();
-            for line in lines(&said) {
+            let output = [filler, KEY.repeat(keys).into_bytes()].concat();
+            for line in lines(&output) {
                 prop_assert!(!line.contains(&KEY[..8]), "{}", line);
             }
         }

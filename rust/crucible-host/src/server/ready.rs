@@ -1,6 +1,6 @@
-//! When a server may be used: it listens itself, and its upstairs is active.
+//! Waits until a server can be used: it listens, and its upstairs is active.
 //!
-//! Both are looked up, never tried: a server talks to one client, and the first to connect is it.
+//! No check connects to the NBD port: a server serves one client, the first that connects.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use crate::control::{self, Info, UpstairsState};
 use crate::Error;
 
 const POLL: Duration = Duration::from_millis(30);
-/// How long one answer of the upstairs may take.
+/// The longest deadline of one request to the upstairs.
 const INFO_DEADLINE: Duration = Duration::from_secs(2);
-/// How long it may take at least: the last answer before the deadline is what the error quotes.
+/// The shortest one: the error quotes the last reply before the deadline.
 const INFO_LEAST: Duration = Duration::from_millis(500);
 
 impl Server {
-    /// Waits until the server that was started listens and its upstairs is active.
+    /// Waits until the started server listens and its upstairs is active.
     ///
     /// # Errors
-    /// [`Error::EndedEarly`] if it ended, with what it said; [`Error::NotReady`] at the deadline,
-    /// with what it waits for. It may still run then: see [`Self::stop`].
+    /// [`Error::EndedEarly`] with its output if it ended; [`Error::NotReady`] at the deadline, with the
+    /// missing condition. It may still run then: see [`Self::stop`].
     pub fn wait_ready(&self, limit: Duration) -> Result<Info, Error> {
         let deadline = Deadline::after(limit);
         loop {
@@ -46,8 +46,7 @@ impl Server {
                     Err(reason) => reason,
                 },
                 Status::Running(_) | Status::Absent => format!(
-                    "the process that starts it has not come that far: see {}, or \
-                     `journalctl -u {}`",
+                    "its supervisor has not started it yet: see {}, or `journalctl -u {}`",
                     self.file(super::launcher::LOG).display(),
                     super::launcher::unit(&self.volume)
                 ),
@@ -64,7 +63,7 @@ impl Server {
     }
 }
 
-/// The upstairs' answer, or what it still waits for.
+/// Returns the upstairs' reply, or the missing condition.
 fn ready(
     server: &Process,
     nbd: SocketAddr,
@@ -79,8 +78,8 @@ fn ready(
     match listens(server, nbd) {
         Ok(true) => Ok(info),
         Ok(false) => Err(format!(
-            "its upstairs is active, but pid {} does not listen on {nbd}: where `server` is a \
-             script, let it `exec` the real one",
+            "its upstairs is active, but pid {} does not listen on {nbd}: if device-config:server is a \
+             script, it must `exec` the real program",
             server.pid
         )),
         Err(error) => Err(format!(
@@ -89,7 +88,7 @@ fn ready(
     }
 }
 
-/// Whether that very process listens on that address.
+/// Returns whether this process, and no other one, listens on that address.
 fn listens(server: &Process, address: SocketAddr) -> procfs::ProcResult<bool> {
     let process = process::Process::new(server.pid.cast_signed())?;
     let sockets: Vec<u64> = match address {

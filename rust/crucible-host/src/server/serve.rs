@@ -1,9 +1,9 @@
-//! The runner: starts one server, logs what it says, and notes how it ended.
+//! The supervisor: starts one server, logs its output, and records how it ended.
 //!
-//! Its steps, each of which may be its last: take the lock → refuse a spec that was used → write
-//! `state.json` → start the server → write `state.json` with the server in it → wait for its end →
-//! write `exit.json`. A server that is found to be fenced is ended. Whoever finds `state.json` without
-//! `exit.json` looks at the processes.
+//! Its steps: take the lock → refuse a used spec → write `state.json` → start the server → write
+//! `state.json` with the server in it → wait for its end → write `exit.json`. It ends a fenced server. It
+//! may be killed after each step: if `state.json` exists without `exit.json`, [`super::Server::status`]
+//! looks at the processes.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -26,18 +26,20 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::mask::Mask;
-use super::{fence, folder, Ended, How, Spec, State, EXIT, LOCK, LOCK_DEADLINE, SPEC, STATE};
+use super::{
+    fence, runtime_directory, Ended, How, Spec, State, EXIT, LOCK, LOCK_DEADLINE, SPEC, STATE,
+};
 use crate::Error;
 
-/// How long a server that was told to end may take: it has nothing to save.
+/// The time from SIGTERM to SIGKILL. A server has nothing to save.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often the server is looked at where no signal told of its end.
+/// The time between two checks of the server if no signal reports its end.
 const WATCH: Duration = Duration::from_secs(1);
-/// How long after its end what it said last may take to arrive.
+/// The time to read the rest of the output after the server's end.
 const DRAIN: Duration = Duration::from_millis(500);
-/// Lines that wait to be logged; a server that says more waits with them.
+/// The number of lines that wait to be logged. A server that writes more blocks until they are logged.
 const BACKLOG: usize = 256;
-/// Lines that are kept for `exit.json`.
+/// The number of lines in `exit.json`.
 const LAST_LINES: usize = 8;
 /// stdout and stderr.
 const STREAMS: usize = 2;
@@ -45,65 +47,67 @@ const STREAMS: usize = 2;
 pub(super) enum Event {
     Line(String),
     Signal(i32),
-    /// Another server has the volume; what this one says of itself.
+    /// Another server has the volume; the state of this one.
     Fenced(String),
     /// One of the two streams ended.
     Closed,
 }
 
-/// Runs the server of a run folder from its start to its end; the body of a runner process, whose
-/// signals it takes over. SIGTERM and SIGINT end the server, and after it, as usual, the process. A
-/// server that another one has taken the volume from is ended, too. Each line the server says is
-/// given to `log` without the key, and must be taken without much ado: the server waits meanwhile.
+/// Runs the server of a runtime directory from its start to its end: the body of a supervisor process.
+///
+/// SIGTERM and SIGINT end the server while it runs, and the process after that. A fenced server is ended
+/// too. `log` gets each line of the server's output without the key. It must return soon, because the server
+/// may block until then.
 ///
 /// # Errors
-/// [`Error::NothingToServe`], [`Error::ServedAlready`] or [`Error::Locked`] if nothing was to be
-/// started; whatever kept the server from starting, which is noted in the folder as its end, too.
-pub fn serve(folder: &Path, log: &mut dyn FnMut(&str)) -> Result<Ended, Error> {
-    // Out of the reach of whoever signals the session of the one that launched it. The leader of a
-    // group (as a unit of systemd is) has one already.
+/// [`Error::NothingToServe`], [`Error::ServedAlready`] or [`Error::Locked`] if there is nothing to start;
+/// the error of a start that failed, which `exit.json` has too.
+pub fn serve(directory: &Path, log: &mut dyn FnMut(&str)) -> Result<Ended, Error> {
+    // Signals to the session of the launching process must not reach this one. The leader of a process group
+    // (such as a unit of systemd) already has its own session.
     match setsid() {
         Ok(_) | Err(Errno::EPERM) => {}
         Err(errno) => log(&format!("cannot make a session of its own: {errno}")),
     }
-    let _lock = folder::lock(&folder.join(LOCK), Deadline::after(LOCK_DEADLINE))?;
-    let spec: Spec = json_file::read(&folder.join(SPEC))?.ok_or_else(|| Error::NothingToServe {
-        folder: folder.to_owned(),
-    })?;
-    if folder.join(STATE).exists() {
+    let _lock = runtime_directory::lock(&directory.join(LOCK), Deadline::after(LOCK_DEADLINE))?;
+    let spec: Spec =
+        json_file::read(&directory.join(SPEC))?.ok_or_else(|| Error::NothingToServe {
+            directory: directory.to_owned(),
+        })?;
+    if directory.join(STATE).exists() {
         return Err(Error::ServedAlready {
             volume: spec.volume,
             generation: spec.generation,
         });
     }
-    let mut runner = Runner {
-        folder,
+    let mut supervisor = Supervisor {
+        directory,
         mask: Mask::of(spec.key.clone()),
         spec,
         log,
         last_lines: VecDeque::new(),
     };
     let over = Arc::new(AtomicBool::new(false));
-    let result = runner.run(&over);
+    let result = supervisor.run(&over);
     let ended = match &result {
         Ok(ended) => ended.clone(),
-        Err(error) => Ended::new(How::NotStarted(error.to_string()), false, runner.last()),
+        Err(error) => Ended::new(How::NotStarted(error.to_string()), false, supervisor.last()),
     };
-    json_file::write(&folder.join(EXIT), &ended)?;
+    json_file::write(&directory.join(EXIT), &ended)?;
     over.store(true, Ordering::SeqCst);
     result
 }
 
-struct Runner<'a> {
-    folder: &'a Path,
+struct Supervisor<'a> {
+    directory: &'a Path,
     mask: Mask,
     spec: Spec,
     log: &'a mut dyn FnMut(&str),
     last_lines: VecDeque<String>,
 }
 
-impl Runner<'_> {
-    /// From the start to the end; once `over` is set, signals do again what they usually do.
+impl Supervisor<'_> {
+    /// Runs the server to its end. When `over` is set, signals have their default effect again.
     fn run(&mut self, over: &Arc<AtomicBool>) -> Result<Ended, Error> {
         let (sender, events) = mpsc::sync_channel(BACKLOG);
         let failed = |source| Error::Start {
@@ -114,7 +118,7 @@ impl Runner<'_> {
         for signal in [SIGINT, SIGTERM] {
             flag::register_conditional_default(signal, Arc::clone(over)).map_err(failed)?;
         }
-        // Before the state is noted: who finds it may send SIGTERM at once.
+        // Before `state.json` is written: a process that reads it may send SIGTERM at once.
         let mut signals = Signals::new([SIGCHLD, SIGINT, SIGTERM]).map_err(failed)?;
         let handle = signals.handle();
         let to_signal = sender.clone();
@@ -125,16 +129,16 @@ impl Runner<'_> {
                 }
             }
         });
-        let told = sender.clone();
+        let to_fenced = sender.clone();
         let result = self.start(sender).map(|child| {
             let _until_its_end = fence::watch(self.spec.control, move |info| {
-                // An error is the runner's end: nobody is left to be told.
-                let _ = told.send(Event::Fenced(info));
+                // It fails only if the supervisor has ended.
+                let _ = to_fenced.send(Event::Fenced(info));
             });
             self.watch(child, &events)
         });
         handle.close();
-        // Gone before the receiver is: it may stand in the queue.
+        // The watcher may block in `send` until the receiver is dropped.
         drop(events);
         if watcher.join().is_err() {
             (self.log)("the thread that waits for signals panicked");
@@ -144,18 +148,18 @@ impl Runner<'_> {
 
     fn start(&mut self, sender: SyncSender<Event>) -> Result<Child, Error> {
         let mut state = State {
-            runner: Process::this()?,
+            supervisor: Process::this()?,
             server: None,
             generation: self.spec.generation,
             nbd: self.spec.nbd,
             control: self.spec.control,
         };
-        let path = self.folder.join(STATE);
+        let path = self.directory.join(STATE);
         json_file::write(&path, &state)?;
         let mut command = Command::new(&self.spec.server);
         command.args(self.spec.arguments());
         if let Some(key) = &self.spec.key {
-            // It takes a key in no other way.
+            // The program takes a key in no other way.
             command.args(["--key", key.expose_secret()]);
         }
         let mut child = command
@@ -163,7 +167,7 @@ impl Runner<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Signals to the runner's group are the runner's to pass on.
+            // Only the supervisor gets the signals to its group, and forwards them.
             .process_group(0)
             .spawn()
             .map_err(|source| Error::Start {
@@ -182,7 +186,7 @@ impl Runner<'_> {
             json_file::write(&path, &state)
         });
         if let Err(error) = noted {
-            // A server nobody knows of must not be.
+            // An unrecorded server must not run.
             self.kill(&mut child);
             return Err(error.into());
         }
@@ -227,7 +231,7 @@ impl Runner<'_> {
                 Ok(Some(_)) if fenced => break How::Fenced,
                 Ok(Some(status)) => break How::from(status),
                 Ok(None) if kill_at.is_some_and(Deadline::passed) => {
-                    (self.log)("the server does not end: killing it");
+                    (self.log)("the server does not end after SIGTERM: killing it");
                     kill_at = None;
                     self.send(&child, Signal::SIGKILL);
                 }
@@ -250,8 +254,8 @@ impl Runner<'_> {
         Ended::new(how, asked, self.last())
     }
 
-    /// Takes what the server said last. Answers whether the runner was told to end it: systemd
-    /// tells both at once, and the server's death may be seen first.
+    /// Reads the rest of the server's output. Returns whether the supervisor got a signal to end it: systemd
+    /// signals both at once, and the server's end may be seen first.
     fn drain(&mut self, events: &Receiver<Event>, mut open: usize, may_be_asked: bool) -> bool {
         let deadline = Deadline::after(DRAIN);
         let mut asked = false;
@@ -268,7 +272,7 @@ impl Runner<'_> {
     }
 
     fn take(&mut self, line: String) {
-        if fence::is_about_asking(&line) {
+        if fence::is_about_poll(&line) {
             return;
         }
         (self.log)(&line);
@@ -282,7 +286,7 @@ impl Runner<'_> {
         self.last_lines.iter().cloned().collect()
     }
 
-    /// To a child that was not waited for: its pid is nobody else's.
+    /// Sends a signal to a child that was not waited for, so that no other process has its pid.
     fn send(&mut self, child: &Child, signal: Signal) {
         if let Err(errno) = kill(pid(child), signal) {
             (self.log)(&format!("cannot send {signal} to the server: {errno}"));
@@ -305,7 +309,7 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
 }
 
-/// Sends every line of a stream of the server's, until that is closed.
+/// Sends every line of a stream of the server until it is closed.
 fn forward(stream: impl Read + Send + 'static, mask: Mask, events: SyncSender<Event>) {
     thread::spawn(move || {
         for line in mask.lines(stream) {
@@ -313,7 +317,7 @@ fn forward(stream: impl Read + Send + 'static, mask: Mask, events: SyncSender<Ev
                 return;
             }
         }
-        // An error is the runner's end: nobody is left to be told.
+        // It fails only if the supervisor has ended.
         let _ = events.send(Event::Closed);
     });
 }

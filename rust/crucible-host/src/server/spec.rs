@@ -1,4 +1,4 @@
-//! What is written into a run folder.
+//! The files of a runtime directory.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// What to start.
+/// The server to start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
     /// The volume's UUID.
@@ -23,9 +23,9 @@ pub struct Spec {
     pub targets: [SocketAddr; 3],
     /// The generation: above every one that was ever tried for this volume.
     pub generation: u64,
-    /// Where it is to offer the volume.
+    /// The address of the volume's NBD export.
     pub nbd: SocketAddr,
-    /// Where it is to tell about itself.
+    /// The address of the upstairs' `/info`.
     pub control: SocketAddr,
     /// The key, of an encrypted volume.
     #[serde(serialize_with = "expose", deserialize_with = "hide")]
@@ -33,7 +33,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// The server's arguments, but for the key's: no two servers ever have the same.
+    /// Returns the server's arguments without the key. No two servers ever have the same.
     pub(super) fn arguments(&self) -> Vec<String> {
         let mut arguments = Vec::from([
             "--address".to_owned(),
@@ -50,7 +50,8 @@ impl Spec {
     }
 }
 
-/// To the file of mode 0600 in which the runner finds it, and nowhere else.
+/// Writes the key to `spec.json`, which has mode 0600 and from which the supervisor reads it. The key is
+/// written to no other file.
 fn expose<S: Serializer>(key: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     key.as_ref()
         .map(ExposeSecret::expose_secret)
@@ -61,48 +62,48 @@ fn hide<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretStrin
     Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
 }
 
-/// What runs.
+/// The running server and its supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// The process that looks after the server. It may be gone while the server is not.
-    pub runner: Process,
-    /// The server; `None` for the moment in which it is being started.
+    /// The supervisor. It may be gone while the server still runs. (The file keeps its older name.)
+    #[serde(rename = "runner")]
+    pub supervisor: Process,
+    /// The server; `None` while it starts.
     pub server: Option<Process>,
-    /// The generation it was started with.
+    /// The server's generation.
     pub generation: u64,
-    /// Where it offers the volume.
+    /// The address of the volume's NBD export.
     pub nbd: SocketAddr,
-    /// Where its upstairs tells about itself.
+    /// The address of the upstairs' `/info`.
     pub control: SocketAddr,
 }
 
 /// Whether a server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// None was started since the folder was made or prepared; there may be no folder at all, which
-    /// [`super::all`] tells. A runner that was launched and is slow may still start one: only
-    /// [`super::Server::stop`] rules that out.
+    /// None was started since the directory was created or prepared, or there is no directory. A slow
+    /// supervisor may still start one: only [`super::Server::stop`] excludes that.
     Absent,
-    /// It runs, or its runner does.
+    /// It runs, or its supervisor does.
     Running(State),
-    /// It ran, and does not any more.
+    /// It has ended.
     Ended(Ended),
 }
 
 /// How a server ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// What became of the process.
+    /// How the process ended.
     pub how: How,
-    /// Whether the runner was told to stop it.
+    /// Whether the supervisor got a signal to stop it.
     pub asked: bool,
     /// When, in seconds since 1970.
     pub at: u64,
-    /// The last lines it said, without the key.
+    /// The last lines of its output, without the key.
     pub last_lines: Vec<String>,
 }
 
-/// What became of a server's process.
+/// How a server's process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
@@ -110,11 +111,11 @@ pub enum How {
     Exited(i32),
     /// That signal killed it.
     Killed(i32),
-    /// Its runner ended it: another server, with a higher generation, has the volume.
+    /// Its supervisor ended it: another server, with a higher generation, has the volume.
     Fenced,
     /// It could not be started, for that reason.
     NotStarted(String),
-    /// Nobody saw it: its runner was killed before.
+    /// Unknown: its supervisor was killed before.
     Unseen,
 }
 
@@ -154,7 +155,7 @@ impl fmt::Display for How {
                 f.write_str("it was fenced: another server with a higher generation has the volume")
             }
             How::NotStarted(reason) => write!(f, "it could not be started: {reason}"),
-            How::Unseen => f.write_str("it is gone, and so is the process that looked after it"),
+            How::Unseen => f.write_str("it has ended, and so has its supervisor"),
         }
     }
 }
@@ -165,7 +166,7 @@ impl fmt::Display for Ended {
         self.how.fmt(f)?;
         match &self.last_lines[self.last_lines.len().saturating_sub(LINES)..] {
             [] => Ok(()),
-            lines => write!(f, "; it said last: {}", lines.join(" / ")),
+            lines => write!(f, "; its last output: {}", lines.join(" / ")),
         }
     }
 }

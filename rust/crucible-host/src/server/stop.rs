@@ -1,14 +1,13 @@
-//! The certain end of a server.
+//! Stops a server, and makes sure that it has ended.
 //!
-//! 1. The runner is told to end it. A server has nothing to flush by then: whoever used it has
-//!    disconnected, which is the caller's part.
-//! 2. What is still there near the deadline is killed.
-//! 3. The folder's lock is taken, which its runner holds as long as it lives: none is about to start
-//!    anything.
-//! 4. What a killed runner left behind unnoted is looked for, and killed.
-//! 5. `spec.json` goes: a runner that comes only now has nothing to start.
+//! 1. Send SIGTERM to the supervisor, which ends the server. The server has nothing to flush: the caller
+//!    has disconnected its client before.
+//! 2. Kill the server and the supervisor if they still run near the deadline.
+//! 3. Take the directory's lock. A supervisor holds it as long as it runs, so none can start a server now.
+//! 4. Find a server that a killed supervisor did not record, and kill it.
+//! 5. Remove `spec.json`: a supervisor that starts later has nothing to start.
 //!
-//! Stopping half-way leaves something that can be stopped again.
+//! If `stop` is interrupted after any step, the next `stop` completes it.
 
 use std::time::Duration;
 
@@ -21,16 +20,14 @@ use crate::Error;
 const POLL: Duration = Duration::from_millis(20);
 
 impl Server {
-    /// Ends the server and its runner. After `Ok` the server is gone, and no launch of the past starts
-    /// one any more. A runner whose server has ended may still be telling somebody about that. It is
-    /// no error if none ran.
+    /// Ends the server and its supervisor. After `Ok`, the server has ended, and no earlier launch can start
+    /// one. A supervisor whose server had ended before may still be reporting that. Succeeds if none ran.
     ///
     /// # Errors
-    /// [`Error::NotGone`] if one is still there at the deadline: the volume is then not to be used
-    /// elsewhere. [`Error::Locked`], [`Error::File`], [`Error::Garbled`], [`Error::Signal`]: the
-    /// same holds.
+    /// [`Error::NotGone`] if one still runs at the deadline; [`Error::Locked`], [`Error::File`],
+    /// [`Error::Garbled`], [`Error::Signal`]. After an error, no other host may use the volume.
     pub fn stop(&self, limit: Duration) -> Result<(), Error> {
-        if !self.folder.exists() {
+        if !self.directory.exists() {
             return Ok(());
         }
         let deadline = Deadline::after(limit);
@@ -38,11 +35,11 @@ impl Server {
             self.end(&state, limit, deadline)?;
         }
         let _lock = self.lock(deadline)?;
-        // Read again: it may have noted more before its end.
+        // Read again: the supervisor may have recorded the server before its end.
         if let Some(state) = self.state()? {
             for server in self.left_behind(&state)? {
                 log::warn!(
-                    "the server of volume {} lost its runner: ending pid {}",
+                    "the server of volume {} has no supervisor: ending pid {}",
                     self.volume,
                     server.pid
                 );
@@ -57,19 +54,19 @@ impl Server {
     }
 
     fn end(&self, state: &State, limit: Duration, deadline: Deadline) -> Result<(), Error> {
-        // After `exit.json` a runner does nothing to the volume any more.
+        // After `exit.json`, a supervisor does nothing to the volume.
         let over = || self.file(EXIT).exists();
         if over() {
             return Ok(());
         }
-        if state.runner.is_alive()? {
-            send(&state.runner, Signal::SIGTERM)?;
+        if state.supervisor.is_alive()? {
+            send(&state.supervisor, Signal::SIGTERM)?;
         } else if let Some(server) = &state.server {
             send(server, Signal::SIGTERM)?;
         }
         let polite = Deadline::after(limit / 2);
-        // The server first: its runner then still notes how it ended.
-        let all = || state.server.iter().chain([&state.runner]);
+        // The server first, so that its supervisor can record how it ended.
+        let all = || state.server.iter().chain([&state.supervisor]);
         for process in all() {
             while !over() && process.is_alive()? && !polite.passed() {
                 polite.sleep(POLL);

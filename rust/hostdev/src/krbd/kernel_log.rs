@@ -1,4 +1,4 @@
-//! What the kernel logged while it refused something: errnos alone say too little.
+//! The kernel's log during a map: the errno alone rarely shows the cause.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -8,15 +8,14 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-/// The most messages that are quoted.
+/// The most messages that an error quotes.
 const MOST: usize = 8;
 
-/// The kernel's log from the moment of opening on. Reading it needs privilege on some hosts;
-/// without, there is nothing to quote, and that is all.
+/// The kernel's log since it was opened; `None` if it cannot be read: some hosts require a privilege.
 pub(super) struct KernelLog(Option<File>);
 
 impl KernelLog {
-    pub(super) fn from_now(kmsg: &Path) -> Self {
+    pub(super) fn open_at_end(kmsg: &Path) -> Self {
         let open = || -> io::Result<File> {
             let mut file = OpenOptions::new()
                 .read(true)
@@ -32,9 +31,9 @@ impl KernelLog {
         )
     }
 
-    /// The messages of rbd and libceph since then, in order. Each names its image (which may be a
-    /// parent of the one that was mapped), so one about a map running beside is seen to be that.
-    pub(super) fn since_then(mut self) -> Vec<String> {
+    /// Returns the messages of rbd and libceph since the opening, in order. They include messages about
+    /// other maps at the same time. Each message names its image, or a parent of it.
+    pub(super) fn new_messages(mut self) -> Vec<String> {
         let Some(file) = self.0.as_mut() else {
             return Vec::new();
         };
@@ -44,7 +43,7 @@ impl KernelLog {
             match file.read(&mut record) {
                 Ok(0) => break,
                 Ok(length) => text.push_str(&String::from_utf8_lossy(&record[..length])),
-                // Records were overwritten before they were read: the next read goes on behind.
+                // Records were overwritten before they were read. The next read returns later ones.
                 Err(error) if error.raw_os_error() == Some(Errno::EPIPE as i32) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -58,7 +57,8 @@ impl KernelLog {
     }
 }
 
-/// Picks from records as `/dev/kmsg` gives them: `priority,sequence,time,flags;message`.
+/// Returns the messages of rbd and libceph in records of `/dev/kmsg`:
+/// `priority,sequence,time,flags;message`.
 pub(crate) fn relevant(records: &str) -> Vec<String> {
     let mut messages: Vec<String> = Vec::new();
     for record in records.lines() {
@@ -68,7 +68,7 @@ pub(crate) fn relevant(records: &str) -> Vec<String> {
         let ours = ["rbd: ", "libceph: ", "ceph: "]
             .iter()
             .any(|origin| message.starts_with(origin));
-        // What goes well explains nothing.
+        // A message about a success is no cause.
         let noise = [
             "session established",
             "session lost",
@@ -77,7 +77,7 @@ pub(crate) fn relevant(records: &str) -> Vec<String> {
         ]
         .iter()
         .any(|chatter| message.contains(chatter));
-        // A client that hunts for a monitor repeats the same few messages for 25 s.
+        // A client that searches for a monitor repeats the same few messages for 25 s.
         if ours && !noise && messages.iter().all(|earlier| earlier != message) {
             messages.push(message.to_owned());
         }
@@ -93,11 +93,11 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn only_what_rbd_and_libceph_said_since_then_is_quoted_and_each_message_once() {
+    fn the_log_has_each_new_message_of_rbd_and_libceph_once() {
         let mut kmsg = tempfile::NamedTempFile::new().unwrap();
         kmsg.write_all(b"6,1,10,-;rbd: image disk: old news\n")
             .unwrap();
-        let log = KernelLog::from_now(kmsg.path());
+        let log = KernelLog::open_at_end(kmsg.path());
         kmsg.write_all(
             b"6,2,20,-;libceph: mon0 (1)127.0.0.1:6789 session established\n\
               6,3,20,-;libceph: client4123 fsid 1c5e\n\
@@ -110,7 +110,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            log.since_then(),
+            log.new_messages(),
             [
                 "libceph: auth method 'x' error -1",
                 "rbd: image disk: image uses unsupported features: 0x40",
@@ -119,15 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn a_long_hunt_for_monitors_is_quoted_in_a_few_lines() {
+    fn an_error_quotes_a_few_messages_only() {
         let line = |n: usize| format!("4,{n},{n},-;libceph: mon{n} socket closed\n");
         let records: String = (0..100).map(line).collect();
         assert_eq!(relevant(&records).len(), MOST);
     }
 
     #[test]
-    fn a_log_that_cannot_be_read_quotes_nothing() {
-        let log = KernelLog::from_now(Path::new("/nonexistent/kmsg"));
-        assert!(log.since_then().is_empty());
+    fn a_log_that_cannot_be_read_is_empty() {
+        let log = KernelLog::open_at_end(Path::new("/nonexistent/kmsg"));
+        assert!(log.new_messages().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The cephx key's way to the kernel.
+//! Gives the kernel the cephx key.
 
 use std::io;
 
@@ -16,10 +16,10 @@ use crate::Error;
 /// The type of keys with 32 bytes (AES-256), which Ceph 20 makes by default.
 const AES256: u16 = 2;
 
-/// What kernels call ENOTSUPP. It is no errno of user space, and some return it all the same.
+/// ENOTSUPP in the kernel. User space has no such errno, but some kernels return it.
 const ENOTSUPP: i32 = 524;
 
-/// A cephx key as libceph registers the type.
+/// The key type that libceph registers.
 struct CephKey;
 
 impl KeyType for CephKey {
@@ -31,7 +31,7 @@ impl KeyType for CephKey {
     }
 }
 
-/// The bytes behind the base64 text of a keyring file: what the kernel's key type takes.
+/// Decodes the base64 text of a keyring file. The kernel's key type takes the bytes.
 pub(crate) fn decode(user: &str, key: &SecretString) -> Result<Zeroizing<Vec<u8>>, Error> {
     STANDARD
         .decode(key.expose_secret().trim())
@@ -45,16 +45,15 @@ pub(crate) fn decode(user: &str, key: &SecretString) -> Result<Zeroizing<Vec<u8>
         })
 }
 
-/// The type in a key's first two bytes.
+/// Returns the type, which the first two bytes of a key contain.
 fn type_of(payload: &[u8]) -> Option<u16> {
     let first: [u8; 2] = payload.get(..2)?.try_into().ok()?;
     Some(u16::from_le_bytes(first))
 }
 
-/// Puts a key where the kernel looks first when *this thread* maps an image: the thread's own
-/// keyring. The keyring of the user, where `rbd map` puts it, would keep the key for the uptime of
-/// the host, and is not searched at all in a service with a private session keyring (systemd's
-/// default).
+/// Adds a key to the keyring of *this thread*, which the kernel searches first when this thread maps an
+/// image. `rbd map` uses the keyring of the user. That keeps the key until the host reboots, and the kernel
+/// does not search it for a service with a private session keyring (systemd's default).
 pub(super) fn add_for_this_thread(name: &str, payload: &[u8]) -> io::Result<()> {
     add(name, payload).map(drop)
 }
@@ -66,11 +65,11 @@ fn add(name: &str, payload: &[u8]) -> io::Result<Key> {
 }
 
 impl Krbd {
-    /// Asks the kernel whether it takes a user's key: adds it to a keyring of this call's own, and
-    /// removes it at once. No cluster is asked. The module must be loaded.
+    /// Checks that the kernel accepts a user's key: adds it to a keyring that only this call uses, and
+    /// removes it at once. Sends nothing to the cluster. The module must be loaded.
     ///
     /// # Errors
-    /// [`Error::Keyring`] with what to do; [`Error::Invalid`] for a key that is not base64;
+    /// [`Error::Keyring`] with the remedy; [`Error::Invalid`] for a key that is not base64;
     /// [`Error::Timeout`].
     pub fn try_key(
         &self,
@@ -81,10 +80,10 @@ impl Krbd {
         let payload = decode(user, key)?;
         let name = format!("client.{user}@smblock-check");
         let tried = by_deadline(Deadline::after(deadline), move || {
-            // The keyring goes with this thread. A key that cannot be invalidated goes then.
+            // The keyring ends with this thread, and so does a key that cannot be invalidated.
             let added = add(&name, &payload)?;
             if let Err(errno) = added.invalidate() {
-                log::debug!("the key that was tried stays until its thread ends: {errno:?}");
+                log::debug!("the key of the check stays until its thread ends: {errno:?}");
             }
             Ok(())
         });
@@ -101,7 +100,7 @@ impl Krbd {
     }
 }
 
-/// What to do about a key that the kernel does not take.
+/// Returns the error for a key that the kernel refused.
 pub(super) fn refused(user: &str, key: &SecretString, source: io::Error) -> Error {
     let payload = decode(user, key).ok();
     let kind = payload.as_ref().and_then(|payload| type_of(payload));
@@ -139,13 +138,15 @@ fn advice(user: &str, kind: Option<u16>, errno: i32) -> String {
                                and raise `sysctl kernel.keys.root_maxkeys`"
             .to_owned(),
         (Errno::ENOSYS | Errno::EPERM | Errno::EACCES, _) => {
-            "this process may not add keys: a container or a security module forbids it".to_owned()
+            "a container or a security module forbids this process to add keys: run it as root outside of a \
+             container"
+                .to_owned()
         }
         _ => "see `dmesg`".to_owned(),
     }
 }
 
-/// What a kernel lacks that has no AES in the mode that its Ceph client needs.
+/// The remedy for a kernel without the algorithms that its Ceph client needs.
 pub(super) const ALGORITHMS: &str =
     "the kernel lacks an algorithm for cephx: `modprobe -a aes cbc`, and for a key of type 2 \
      (aes256k) `modprobe -a cts krb5enc`; if a module is missing, install all modules of this \
@@ -156,7 +157,7 @@ pub(super) const ALGORITHMS: &str =
 mod tests {
     use super::*;
 
-    /// Keys that were made for this: type, time, length and a secret of that length.
+    /// A key for tests: type, time, length and a secret of that length.
     const AES: &str = "AQAK7yxNeF+nHBAA0SgSdbs8IkJrxroDeJ6SwQ==";
 
     fn key_of_type_2() -> SecretString {
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keys_type_is_in_its_first_two_bytes() {
+    fn the_first_two_bytes_of_a_key_are_its_type() {
         let kind = |key: &SecretString| type_of(&decode("xcp", key).unwrap());
         assert_eq!(kind(&SecretString::from(AES)), Some(1));
         assert_eq!(kind(&key_of_type_2()), Some(2));
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_kernel_gets_the_commands_for_a_key_that_it_supports() {
+    fn the_error_of_an_unsupported_key_has_the_commands_for_another_one() {
         for errno in [Errno::EINVAL as i32, ENOTSUPP] {
             let message = message(&key_of_type_2(), errno);
             for word in [
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_of_a_key_names_its_own_remedy() {
+    fn each_errno_of_a_refused_key_has_its_own_remedy() {
         let aes = SecretString::from(AES);
         for (key, errno, clue) in [
             (&aes, Errno::EINVAL, "ceph auth get-key client.xcp"),

@@ -1,12 +1,11 @@
-//! Which device is whose, if one image or snapshot has several.
+//! Labels that distinguish several devices of one image or snapshot.
 //!
-//! The kernel maps one snapshot as often as it is asked, and shows no difference between the devices.
-//! So a label is kept beside each of them, in one file for each device number. It is valid as long as
-//! the device is the one that it was written for: the kernel gives each new device a new inode in
-//! sysfs, also if the number is used again.
+//! The kernel can map one snapshot several times, and shows no difference between the devices. So smblock
+//! keeps a label for each of them, in one file for each device number. The file has the inode of the device
+//! in sysfs. Each new device has a new inode, also if it has a used number: an old label is then invalid.
 //!
-//! A process that is killed between the map and the label leaves a device without one. No label ever
-//! gets such a device: another one is made, and this one is removed as left over.
+//! A process that is killed between the map and the label leaves a device without a label. smblock never
+//! uses such a device for a label, but maps another one; the unmap of all devices of the image removes it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -26,11 +25,13 @@ struct Label {
     inode: u64,
 }
 
-/// While this lives, no other process of smblock maps, unmaps or labels a device of this host.
-pub(super) struct HostLock(#[allow(dead_code, reason = "it is held, not used")] LockFile);
+/// While this is held, no other process of smblock maps, unmaps or labels a device of this host.
+pub(super) struct HostLock(
+    #[allow(dead_code, reason = "it is held; no function reads it")] LockFile,
+);
 
 impl Krbd {
-    /// Waits for its turn among the processes of smblock on this host.
+    /// Waits for the lock that all processes of smblock on this host share.
     ///
     /// # Errors
     /// [`Error::Timeout`]; [`Error::Io`].
@@ -42,9 +43,11 @@ impl Krbd {
             action: "lock",
             object: path.display().to_string(),
             waited: limit,
-            advice: "another process of smblock maps or unmaps a device of this host; \
-                     `fuser -v` of that file shows which"
-                .to_owned(),
+            advice: format!(
+                "another process of smblock maps or unmaps a device of this host; `fuser -v {}` shows \
+                 the process",
+                path.display()
+            ),
         })
     }
 
@@ -52,13 +55,13 @@ impl Krbd {
         self.run.join(format!("rbd{device_number}.json"))
     }
 
-    /// The inode of a device in sysfs; `None` if it is gone.
+    /// Returns the inode of a device in sysfs; `None` if it is gone.
     fn inode(&self, device_number: u32) -> Option<u64> {
         let path = self.sysfs.join("block").join(format!("rbd{device_number}"));
         fs::metadata(path).ok().map(|file| file.ino())
     }
 
-    /// The label of a device that shows `key`.
+    /// Returns the label of a device with that `key`.
     pub(super) fn label_of(
         &self,
         device_number: u32,
@@ -70,12 +73,12 @@ impl Krbd {
         Ok(found.map(|label| label.label))
     }
 
-    /// Gives a device its label.
+    /// Writes the label of a device.
     pub(super) fn set_label(&self, mapping: &Mapping, label: &str) -> Result<(), Error> {
         let number = mapping.device_number;
         let inode = self.inode(number).ok_or_else(|| Error::NoDevice {
             image: mapping.spec(),
-            missing: format!("/dev/rbd{number} went away again"),
+            missing: format!("/dev/rbd{number} is gone"),
         })?;
         let label = Label {
             label: label.to_owned(),
@@ -89,7 +92,7 @@ impl Krbd {
     /// Removes the label of a device that is gone.
     pub(super) fn forget_label(&self, device_number: u32) {
         if let Err(e) = files::remove(&self.label_path(device_number)) {
-            log::warn!("{e}; it means nothing any more");
+            log::warn!("{e}; the file has no effect");
         }
     }
 }

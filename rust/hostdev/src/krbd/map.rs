@@ -1,4 +1,4 @@
-//! Mapping an image.
+//! Maps an image.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,55 +13,54 @@ use super::writer::write_command;
 use super::{keyring, mapping, refusal, ImageKey, Krbd, Mapping, MsMode};
 use crate::{node, Error};
 
-/// After how many seconds the kernel itself gives up on monitors that do not answer: all that time
-/// it lets no other map of this host go on. Less than the usual deadline, so that the kernel's own
-/// reason is heard; and the same for all maps, for it is part of what makes them share one client.
+/// The seconds until the kernel stops waiting for monitors that do not reply. Until then, it starts no other
+/// map of this host. It is shorter than the usual deadline, so that the error has the kernel's reason. It is
+/// the same for all maps, because maps with another value do not share a client.
 const MOUNT_TIMEOUT: u32 = 25;
 
-/// How long a mapping of the wrong image is tried to be taken away, the deadline notwithstanding.
+/// The time to remove a mapping of the wrong image, even if the deadline is earlier.
 const UNDO: Duration = Duration::from_secs(10);
 
-/// The most addresses of monitors that the kernel takes (`CEPH_MAX_MON`): with one more, it refuses
-/// the whole list. It learns the others from the first monitor that it reaches.
+/// The most addresses of monitors that the kernel accepts (`CEPH_MAX_MON`): it refuses a longer list. It
+/// gets the others from the first monitor that it reaches.
 const MAX_MONITORS: usize = 31;
 
-/// The most that one write to sysfs carries.
+/// The most bytes of one write to sysfs.
 const PAGE: usize = 4096;
 
-/// An image to map, and as whom.
+/// An image to map, and the user that maps it.
 #[derive(Clone, Debug)]
 pub struct MapRequest {
-    /// Addresses of monitors, `ip:port` (IPv6: `[ip]:port`), where they speak the protocol that
-    /// `ms_mode` means. No kernel resolves names.
+    /// Addresses of monitors, `ip:port` (IPv6: `[ip]:port`), for the protocol version of `ms_mode`. No kernel
+    /// resolves names.
     pub monitors: Vec<String>,
-    /// How the kernel talks to the cluster. Kernels before 5.11 know [`MsMode::Legacy`] alone.
+    /// The protocol version and mode. Kernels before 5.11 support [`MsMode::Legacy`] only.
     pub ms_mode: MsMode,
     /// The cephx user, without `client.`.
     pub user: String,
     /// The user's key in base64. Never shown, never written to sysfs.
     pub key: SecretString,
-    /// What the mapping must serve.
+    /// The identity of the image.
     pub image: ImageKey,
-    /// The pool's name now.
+    /// The pool's current name.
     pub pool_name: String,
-    /// The image's name now.
+    /// The image's current name.
     pub image_name: String,
-    /// The snapshot's name now; given exactly if `image.snap_id` is.
+    /// The snapshot's current name; `None` if `image.snap_id` is.
     pub snap_name: Option<String>,
-    /// Refuse writes. A snapshot is read-only in any case.
+    /// Refuse writes. A snapshot is always read-only.
     pub read_only: bool,
-    /// Make a new kernel client for this map, where it would share this host's: needed after that
-    /// one was blocklisted. Does not touch a mapping that exists: unmap a dead one first.
+    /// Create a new kernel client for this map, instead of this host's shared client: needed if that one
+    /// is blocklisted. Does not change an existing mapping: unmap a dead one first.
     pub noshare: bool,
-    /// Gives the mapping a label, and finds it by that: another mapping of the same image, with
-    /// another label or none, is another device.
+    /// The label of the mapping. Each label of an image has its own device, and so has no label.
     pub label: Option<String>,
-    /// How long to try, all steps together.
+    /// The time for all steps together.
     pub deadline: Duration,
 }
 
 impl MapRequest {
-    /// What is asked for, by name: `pool/namespace/image@snapshot`.
+    /// Returns the name of the image or snapshot: `pool/namespace/image@snapshot`.
     pub fn spec(&self) -> String {
         mapping::spec(
             &self.pool_name,
@@ -71,7 +70,7 @@ impl MapRequest {
         )
     }
 
-    /// The image by name, without the snapshot.
+    /// Returns the name of the image, without the snapshot.
     pub(super) fn image_spec(&self) -> String {
         mapping::spec(
             &self.pool_name,
@@ -85,12 +84,12 @@ impl MapRequest {
         !self.read_only && self.image.snap_id.is_none()
     }
 
-    /// What the key is called while the kernel fetches it: also what the kernel's log says of it.
+    /// Returns the name of the key in the keyring. The kernel's log has this name too.
     fn key_name(&self) -> String {
         format!("client.{}@{}", self.user, self.image.fsid)
     }
 
-    /// The command for the kernel: `monitors options pool image snapshot`.
+    /// Returns the command for the kernel: `monitors options pool image snapshot`.
     fn command(&self, noshare: bool) -> Result<String, Error> {
         self.validate()?;
         let mut options = format!(
@@ -98,8 +97,8 @@ impl MapRequest {
             self.user,
             self.key_name()
         );
-        // Left out for the protocol v1: older kernels do not know the option, and on newer ones a
-        // map goes on sharing the client of those that were made without it.
+        // No option for protocol v1: older kernels do not support it, and on newer ones such a map shares
+        // the client of maps without the option.
         if self.ms_mode.speaks_v2() {
             options.push_str(",ms_mode=");
             options.push_str(self.ms_mode.name());
@@ -125,21 +124,21 @@ impl MapRequest {
             return Err(Error::Invalid {
                 what: "the list of monitors and names for",
                 value: self.spec(),
-                expected: format!("less than {PAGE} bytes in all"),
+                expected: format!("less than {PAGE} bytes together"),
             });
         }
         Ok(command)
     }
 
-    /// Refuses what would mean something else to the kernel: it splits its command at white space
-    /// and the options at commas, and knows no quotes.
+    /// Refuses values that the kernel would misread. It splits the command at white space and the options at
+    /// commas, and has no quotes.
     fn validate(&self) -> Result<(), Error> {
         for monitor in &self.monitors {
             if monitor.parse::<SocketAddr>().is_err() {
                 return Err(Error::Invalid {
                     what: "monitor address",
                     value: monitor.clone(),
-                    expected: "ip:port, without v1: or v2: before or a nonce behind".to_owned(),
+                    expected: "ip:port, without a prefix v1: or v2: and without a nonce".to_owned(),
                 });
             }
         }
@@ -190,13 +189,13 @@ impl MapRequest {
     }
 }
 
-/// Which of the two steps in the kernel failed.
+/// The step that the kernel refused.
 enum Refused {
     Key(io::Error),
     Map(io::Error),
 }
 
-/// What to do about a request, given the mappings of that very image.
+/// How to fulfil a request, given the existing mappings of the image.
 #[derive(Debug, PartialEq, Eq)]
 enum Plan {
     Use(Box<Mapping>),
@@ -216,22 +215,21 @@ fn plan(existing: Vec<Mapping>, writable: bool) -> Plan {
 }
 
 impl Krbd {
-    /// Maps an image, or finds it mapped.
+    /// Maps an image, or returns its existing mapping.
     ///
-    /// Idempotent: a mapping of the same [`ImageKey`] that allows what is asked is given back as it
-    /// is (one that takes writes serves a reader too). A read-only one is taken away and made anew
-    /// when writing is asked for. The module is loaded if it is not. When this returns, the device
-    /// node is there, and what it serves has been checked to be the image asked for. Two processes
-    /// of smblock that map one image at the same moment get the same device.
+    /// Idempotent: returns an existing mapping of the same [`ImageKey`] and label. A writable one also serves
+    /// a read-only request. If the request is writable, a read-only mapping is removed and created again.
+    /// Loads the module if it is not loaded. When this returns, the device node exists, and the identity of
+    /// the image was checked. Two processes of smblock that map one image at the same time get the same
+    /// device.
     ///
-    /// If the kernel's shared client is on the cluster's blocklist, the image is mapped with a client
-    /// of its own.
+    /// If the kernel's shared client is on the cluster's blocklist, maps the image with a new client.
     ///
     /// # Errors
-    /// - [`Error::Invalid`]: a name or address the kernel would misread; nothing was done.
+    /// - [`Error::Invalid`]: the kernel would misread a name or address; nothing was done.
     /// - [`Error::ModuleMissing`], [`Error::Keyring`], [`Error::Io`]: this host.
     /// - [`Error::Map`], [`Error::UnsupportedFeatures`]: the kernel or the cluster refused.
-    /// - [`Error::OtherImage`]: the name is another image's now; nothing stays mapped.
+    /// - [`Error::OtherImage`]: another image has the name now; nothing stays mapped.
     /// - [`Error::Busy`]: mapped read-only, and in use.
     /// - [`Error::Timeout`]: the image may still get mapped, until this process ends.
     pub fn map(&self, request: &MapRequest) -> Result<Mapping, Error> {
@@ -247,7 +245,7 @@ impl Krbd {
             mapping.ensure_node(end)?;
             return Ok(*mapping);
         }
-        // The kernel makes one map of this host at a time anyway.
+        // The kernel does one map of this host at a time, too.
         let _locked = self.lock(end, request.deadline)?;
         match planned()? {
             Plan::Use(mapping) => {
@@ -266,7 +264,10 @@ impl Krbd {
             Err(Error::Map { source, .. })
                 if source.raw_os_error() == Some(Errno::ESHUTDOWN as i32) && !request.noshare =>
             {
-                log::warn!("the kernel's client is blocklisted; mapping with a new client");
+                log::warn!(
+                    "the kernel's client is blocklisted: mapping {} with a new client",
+                    request.spec()
+                );
                 self.add(request, true, end)?;
             }
             added => added?,
@@ -282,12 +283,12 @@ impl Krbd {
         Ok(made)
     }
 
-    /// Gives the kernel the command, and with it the key.
+    /// Gives the kernel the key and the command.
     fn add(&self, request: &MapRequest, noshare: bool, end: Deadline) -> Result<(), Error> {
         let command = request.command(noshare)?;
         let payload = keyring::decode(&request.user, &request.key)?;
         let file = self.command_file("add")?;
-        let log = KernelLog::from_now(&self.dev.join("kmsg"));
+        let log = KernelLog::open_at_end(&self.dev.join("kmsg"));
         let key_name = request.key_name();
         let outcome = by_deadline(end, {
             let file = file.clone();
@@ -300,7 +301,7 @@ impl Krbd {
         match outcome {
             Some(Ok(())) => Ok(()),
             Some(Err(Refused::Map(source))) => {
-                Err(refusal::explain(request, source, &log.since_then()))
+                Err(refusal::explain(request, source, &log.new_messages()))
             }
             Some(Err(Refused::Key(source))) => {
                 Err(keyring::refused(&request.user, &request.key, source))
@@ -318,7 +319,7 @@ impl Krbd {
         }
     }
 
-    /// Finds the mapping that was just made, and takes it away again if the name led elsewhere.
+    /// Finds the new mapping, and removes it if another image has the name.
     fn identify(
         &self,
         request: &MapRequest,
@@ -351,7 +352,7 @@ impl Mapping {
     }
 }
 
-/// The mappings that came since `before` and bear the names of the request.
+/// Returns the mappings that are not in `before` and that have the names of the request.
 fn by_that_name(now: Vec<Mapping>, before: &[Mapping], request: &MapRequest) -> Vec<Mapping> {
     now.into_iter()
         .filter(|mapping| {
@@ -364,5 +365,4 @@ fn by_that_name(now: Vec<Mapping>, before: &[Mapping], request: &MapRequest) -> 
 }
 
 #[cfg(test)]
-#[path = "map_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! Mappings as sysfs shows them.
+//! Reads mappings from sysfs.
 
 use std::fs;
 use std::io;
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::Krbd;
 use crate::Error;
 
-/// What sysfs shows as the snapshot id of a mapping of the image itself (`CEPH_NOSNAP`).
+/// The snapshot id in sysfs of a mapping of the image itself (`CEPH_NOSNAP`).
 const HEAD: u64 = u64::MAX - 1;
 
-/// Which image, or which snapshot of it: what a mapping really serves. Names play no part.
+/// The identity of an image or a snapshot, without names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageKey {
     /// The cluster.
@@ -37,17 +37,17 @@ pub struct Mapping {
     pub device_number: u32,
     /// The block device.
     pub device: PathBuf,
-    /// What it serves.
+    /// The image or snapshot.
     pub key: ImageKey,
     /// The pool's name when it was mapped.
     pub pool_name: String,
-    /// The image's name when it was mapped: today it may be another image's.
+    /// The image's name when it was mapped. Another image may have it now.
     pub image_name: String,
     /// The snapshot's name when it was mapped; `None` for the image itself.
     pub snap_name: Option<String>,
-    /// The kernel client's address, `ip:port/nonce`: the one to blocklist.
+    /// The kernel client's address, `ip:port/nonce`: a fence blocklists it.
     pub client_address: String,
-    /// The kernel client's number, the N of `client.N` among an image's watchers.
+    /// The kernel client's number, the N of `client.N` in the list of an image's watchers.
     pub client_id: u64,
     /// Size in bytes.
     pub size: u64,
@@ -62,7 +62,7 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// The names it was mapped by: `pool/image`, `pool/namespace/image@snapshot`.
+    /// Returns the name that it was mapped by: `pool/image`, `pool/namespace/image@snapshot`.
     pub fn spec(&self) -> String {
         spec(
             &self.pool_name,
@@ -73,7 +73,7 @@ impl Mapping {
     }
 }
 
-/// An image's name in full, as `rbd` writes it.
+/// Returns an image's full name, as `rbd` writes it.
 pub(super) fn spec(pool: &str, namespace: &str, image: &str, snap: Option<&str>) -> String {
     let mut text = format!("{pool}/");
     if !namespace.is_empty() {
@@ -89,7 +89,8 @@ pub(super) fn spec(pool: &str, namespace: &str, image: &str, snap: Option<&str>)
 }
 
 impl Krbd {
-    /// The mapping with this device number; `None` if there is none, or it is coming or going.
+    /// Returns the mapping with this device number; `None` if there is none, or if it is incomplete because
+    /// the kernel creates or removes it now.
     pub(super) fn mapping(&self, device_number: u32) -> Result<Option<Mapping>, Error> {
         let name = format!("rbd{device_number}");
         let read = Attributes {
@@ -99,8 +100,8 @@ impl Krbd {
         let mapping = read.mapping(device_number, self.dev.join(&name));
         match mapping {
             Err(Missing::Attribute(path)) => {
-                // Of a mapping that stays, an attribute that is not there is a kernel unknown here.
-                if read.is_there()? {
+                // If the mapping is complete, an unsupported kernel lacks the attribute.
+                if read.is_complete()? {
                     Err(Error::io("read", &path, Errno::ENOENT.into()))
                 } else {
                     Ok(None)
@@ -115,7 +116,7 @@ impl Krbd {
     }
 }
 
-/// The directories in which the kernel shows one mapping.
+/// The directories of one mapping in sysfs.
 struct Attributes {
     device: PathBuf,
     block: PathBuf,
@@ -127,8 +128,8 @@ enum Missing {
 }
 
 impl Attributes {
-    /// Whether the mapping is there in full: its block device comes after, and goes before it.
-    fn is_there(&self) -> Result<bool, Error> {
+    /// Returns whether the mapping is complete: the kernel creates its block device last and removes it first.
+    fn is_complete(&self) -> Result<bool, Error> {
         let exists = |path: &Path| {
             path.try_exists()
                 .map_err(|error| Error::io("look for", path, error))
@@ -140,7 +141,7 @@ impl Attributes {
         let snap_id = Some(self.number("snap_id")?).filter(|id| *id != HEAD);
         let snap_name = self.text("current_snap")?;
         let namespace = match self.text("pool_ns") {
-            // Kernels before 4.19 know no namespaces.
+            // Kernels before 4.19 have no namespaces.
             Err(Missing::Attribute(_)) => String::new(),
             other => other?,
         };
@@ -197,7 +198,7 @@ impl Attributes {
 fn read_attribute(path: &Path) -> Result<String, Missing> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(text.trim_end_matches('\n').to_owned()),
-        // ENODEV: the device went away after the file was opened.
+        // ENODEV: the device was removed after the file was opened.
         Err(error)
             if error.kind() == io::ErrorKind::NotFound
                 || error.raw_os_error() == Some(Errno::ENODEV as i32) =>
@@ -209,5 +210,4 @@ fn read_attribute(path: &Path) -> Result<String, Missing> {
 }
 
 #[cfg(test)]
-#[path = "mapping_tests.rs"]
 mod tests;

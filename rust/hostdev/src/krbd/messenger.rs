@@ -1,13 +1,13 @@
-//! How the kernel's client talks to a cluster.
+//! The versions of the messenger protocol that the kernel's client supports.
 
 use super::kernel_release;
 use crate::Error;
 
-/// The release that can speak the messenger protocol v2.
+/// The first release with the messenger protocol v2.
 const FIRST_WITH_V2: (u32, u32) = (5, 11);
 
-/// The map option `ms_mode`. A kernel client speaks one version of the protocol to the whole
-/// cluster: v1 with [`MsMode::Legacy`], v2 with all others.
+/// The map option `ms_mode`. A kernel client uses one version of the protocol for the whole cluster: v1 with
+/// [`MsMode::Legacy`], v2 with all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MsMode {
     /// The protocol v1.
@@ -16,14 +16,14 @@ pub enum MsMode {
     Crc,
     /// v2, encrypted.
     Secure,
-    /// v2, with checksums unless the cluster demands encryption.
+    /// v2, with checksums unless the cluster requires encryption.
     PreferCrc,
-    /// v2, encrypted unless the cluster demands checksums.
+    /// v2, encrypted unless the cluster requires checksums.
     PreferSecure,
 }
 
 impl MsMode {
-    /// All of them.
+    /// All modes.
     pub const ALL: [Self; 5] = [
         Self::Legacy,
         Self::Crc,
@@ -32,7 +32,7 @@ impl MsMode {
         Self::PreferSecure,
     ];
 
-    /// Its name in the kernel.
+    /// Returns its name in the kernel.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,19 +44,19 @@ impl MsMode {
         }
     }
 
-    /// The mode of that name.
+    /// Returns the mode of that name; `None` if there is none.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.name() == name)
     }
 
-    /// Whether the kernel speaks the protocol v2.
+    /// Returns whether it is a mode of the protocol v2.
     #[must_use]
     pub const fn speaks_v2(self) -> bool {
         !matches!(self, Self::Legacy)
     }
 
-    /// The version of the protocol that the kernel speaks: 1 or 2.
+    /// Returns the version of the protocol: 1 or 2.
     #[must_use]
     pub const fn version(self) -> u8 {
         if self.speaks_v2() {
@@ -67,31 +67,31 @@ impl MsMode {
     }
 }
 
-/// A kernel, as far as its way to talk to a cluster depends on its release.
+/// The release of a kernel, which decides its protocol versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelRelease {
-    /// As `uname -r` prints it.
+    /// The release, as `uname -r` prints it.
     pub name: String,
 }
 
 impl KernelRelease {
-    /// The running kernel's.
+    /// Returns the release of the running kernel.
     ///
     /// # Errors
-    /// [`Error::Io`] if the kernel does not show it.
+    /// [`Error::Io`] if it cannot be read.
     pub fn running() -> Result<Self, Error> {
         kernel_release().map(|name| Self { name })
     }
 
-    /// Whether it knows `ms_mode`, and decodes the lists of addresses that came with the protocol
-    /// v2. A release that cannot be read is taken for an old one.
+    /// Returns whether it supports `ms_mode`, and the lists of addresses of the protocol v2. A release in an
+    /// unknown form counts as an old one.
     #[must_use]
     pub fn speaks_v2(&self) -> bool {
         numbers(&self.name).is_some_and(|release| release >= FIRST_WITH_V2)
     }
 }
 
-/// Major and minor number of a release.
+/// Returns the major and minor number of a release.
 pub(super) fn numbers(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     let mut next = || numbers.next().and_then(|text| text.parse().ok());
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_protocol_v2_comes_with_linux_5_11() {
+    fn linux_5_11_and_later_support_protocol_v2() {
         let speaks = |name: &str| {
             let name = name.to_owned();
             KernelRelease { name }.speaks_v2()
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mode_has_the_kernels_own_name() {
+    fn each_mode_is_parsed_from_its_name() {
         for mode in MsMode::ALL {
             assert_eq!(MsMode::parse(mode.name()), Some(mode));
             assert_eq!(mode.speaks_v2(), mode != MsMode::Legacy);

@@ -1,13 +1,14 @@
-//! Why the kernel refused a map: its errno and its log, put in the administrator's words.
+//! Explains why the kernel refused a map, from its errno and its log.
 
 use std::io;
 
 use nix::errno::Errno;
 
 use super::{keyring, MapRequest};
+use crate::features::ImageFeatures;
 use crate::Error;
 
-/// Makes one error of what the kernel answered to `request` and what it logged meanwhile.
+/// Returns the error for a refused request, from the kernel's errno and its log.
 pub(super) fn explain(request: &MapRequest, source: io::Error, log: &[String]) -> Error {
     let image = request.spec();
     if let Some(unsupported) = unsupported_features(log, &request.image_name) {
@@ -25,24 +26,24 @@ pub(super) fn explain(request: &MapRequest, source: io::Error, log: &[String]) -
     }
 }
 
-/// The mask in `rbd: image NAME: image uses unsupported features: 0x40`.
-fn unsupported_features(log: &[String], image: &str) -> Option<u64> {
+/// Returns the features in `rbd: image NAME: image uses unsupported features: 0x40`.
+fn unsupported_features(log: &[String], image: &str) -> Option<ImageFeatures> {
     let about = format!("rbd: image {image}: image uses unsupported features: 0x");
     log.iter().find_map(|message| {
         let digits = message.strip_prefix(&about)?;
-        u64::from_str_radix(digits.trim(), 16).ok()
+        let bits = u64::from_str_radix(digits.trim(), 16).ok()?;
+        Some(ImageFeatures::from_bits_retain(bits))
     })
 }
 
-/// What to do, if the kernel's log shows the cause: the errno of these is ETIMEDOUT or EIO, and means
-/// little.
+/// Returns the remedy if the kernel's log shows the cause. The errno is ETIMEDOUT or EIO for all of these.
 fn logged(request: &MapRequest, log: &[String]) -> Option<String> {
     let shows = |text: &str| log.iter().any(|message| message.contains(text));
     let version = request.ms_mode.version();
     if shows("no match of type") {
         return Some(format!(
-            "a monitor or an OSD of the cluster has no v{version} address, and the kernel speaks \
-             v{version} (ms_mode={}): compare `ceph mon dump` and `ceph osd dump`; set \
+            "a monitor or an OSD of the cluster has no v{version} address, and the kernel uses protocol \
+             v{version} (ms_mode={}): compare `ceph mon dump` and `ceph osd dump`; run \
              `ceph config set osd ms_bind_msgr{version} true` and restart the OSDs, or choose \
              another device-config:ms_mode",
             request.ms_mode.name()
@@ -52,7 +53,7 @@ fn logged(request: &MapRequest, log: &[String]) -> Option<String> {
         return Some(format!(
             "a monitor or an OSD of the cluster has two v{version} addresses (IPv4 and IPv6), which \
              this kernel does not support: update the kernel, or compare `ceph mon dump` and \
-             `ceph osd dump`, set `ceph config set global ms_bind_ipv4 false` (or ms_bind_ipv6) and \
+             `ceph osd dump`, run `ceph config set global ms_bind_ipv4 false` (or ms_bind_ipv6) and \
              restart the daemons"
         ));
     }
@@ -64,8 +65,9 @@ fn logged(request: &MapRequest, log: &[String]) -> Option<String> {
     }
     if shows("' not allowed") {
         return Some(format!(
-            "the cluster takes no connections with ms_mode={}: choose another \
-             device-config:ms_mode (prefer-crc and prefer-secure take what the cluster demands), or \
+            "the cluster accepts no connections with ms_mode={}: choose another \
+             device-config:ms_mode (prefer-crc and prefer-secure also use the mode that the cluster \
+             requires), or \
              compare `ceph config get mon ms_mon_service_mode` and `ceph config get osd \
              ms_service_mode`",
             request.ms_mode.name()
@@ -91,24 +93,29 @@ fn advice(request: &MapRequest, source: &io::Error) -> String {
              and its caps with mon 'profile rbd', osd 'profile rbd pool={pool}'"
         ),
         Errno::ENOENT => "there is no such pool, image or snapshot (an image in the trash cannot \
-                          be mapped); scan the storage repository"
+                          be mapped); scan the storage repository (`xe sr-scan uuid=SR_UUID`)"
             .to_owned(),
         Errno::ETIMEDOUT | Errno::EIO if request.ms_mode.speaks_v2() => format!(
-            "no monitor let this host in: check that it reaches {} (open port 3300), or use the \
-             protocol v1 on port 6789 with device-config:ms_mode=legacy",
+            "no monitor accepted a connection: check that this host reaches {} (open port 3300), or \
+             use the protocol v1 on port 6789 with device-config:ms_mode=legacy",
             request.monitors.join(", ")
         ),
         Errno::ETIMEDOUT | Errno::EIO => format!(
-            "no monitor let this host in: check that it reaches {} and that they speak msgr v1 there",
+            "no monitor accepted a connection: check that this host reaches {} and that these are v1 \
+             addresses (`ceph mon dump`)",
             request.monitors.join(", ")
         ),
         Errno::ENOPKG => keyring::ALGORITHMS.to_owned(),
-        Errno::EINVAL => "krbd cannot map this image: more than 16 parents or 510 snapshots, or an \
-                          option this kernel does not know"
-            .to_owned(),
-        Errno::ENXIO => "the image uses something this kernel does not support: compare `rbd info` \
-                         with /sys/bus/rbd/supported_features"
-            .to_owned(),
+        Errno::EINVAL => format!(
+            "the kernel cannot map this image: it has more than 16 parents or 510 snapshots \
+             (`rbd snap ls {0}` and `rbd info {0}`), or the kernel does not support a map option",
+            request.image_spec()
+        ),
+        Errno::ENXIO => format!(
+            "the image has a feature that this kernel does not support: compare `rbd info {}` with \
+             `cat /sys/bus/rbd/supported_features`",
+            request.image_spec()
+        ),
         Errno::ESHUTDOWN => "this host's kernel client is on the cluster's blocklist, and a new \
                              one was refused too: `ceph osd dump` lists the blocklist at its end; \
                              wait until the entries of this host's addresses expire"
@@ -121,7 +128,7 @@ fn advice(request: &MapRequest, source: &io::Error) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::krbd::standin::request;
+    use crate::krbd::sim::request;
     use crate::MsMode;
 
     fn refused(errno: Errno, log: &[&str]) -> (Error, String) {
@@ -132,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn features_the_kernel_lacks_are_named_with_the_command_that_drops_them() {
+    fn the_error_of_unsupported_features_has_the_command_that_drops_them() {
         let (error, message) = refused(
             Errno::ENXIO,
             &["rbd: image disk: image uses unsupported features: 0x58"],
         );
         assert_eq!(error.errno(), 6);
         assert!(
-            message.contains("features object-map, fast-diff, journaling;"),
+            message.contains("features object-map,fast-diff,journaling;"),
             "{message}"
         );
         assert!(
@@ -149,20 +156,20 @@ mod tests {
     }
 
     #[test]
-    fn a_feature_that_cannot_be_dropped_is_not_offered_to_be() {
+    fn the_error_has_no_command_for_a_feature_that_cannot_be_dropped() {
         let (_, message) = refused(
             Errno::ENXIO,
             &["rbd: image disk: image uses unsupported features: 0x480"],
         );
         assert!(!message.contains("feature disable"), "{message}");
         assert!(
-            message.contains("data-pool, non-primary cannot be dropped"),
+            message.contains("data-pool,non-primary cannot be dropped"),
             "{message}"
         );
     }
 
     #[test]
-    fn features_of_another_image_mapped_meanwhile_are_not_blamed_on_this_one() {
+    fn a_log_message_about_another_image_is_no_cause() {
         let (error, message) = refused(
             Errno::ENXIO,
             &["rbd: image disk2: image uses unsupported features: 0x40"],
@@ -172,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_names_the_image_the_errno_and_what_to_look_at() {
+    fn each_errno_of_a_refused_map_has_its_own_remedy() {
         for (errno, clue) in [
             (Errno::EACCES, "client.xcp"),
             (Errno::EPERM, "osd 'profile rbd pool=pool'"),
@@ -196,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_that_only_the_log_shows_have_their_own_remedy() {
+    fn each_cause_in_the_log_has_its_own_remedy() {
         for (line, clue) in [
             (
                 "libceph: no match of type 1 in addrvec",
@@ -228,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_cannot_reach_port_3300_is_shown_the_way_to_v1() {
+    fn the_error_without_a_v2_connection_suggests_legacy_mode() {
         let mut request = request();
         request.ms_mode = MsMode::PreferCrc;
         let error = explain(&request, Errno::ETIMEDOUT.into(), &[]);
@@ -236,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_own_words_are_quoted() {
+    fn the_error_quotes_the_kernel_log() {
         let (_, message) = refused(Errno::EINVAL, &["rbd: parent chain is too long (17)"]);
         assert!(
             message.contains("parent chain is too long (17)"),

@@ -1,4 +1,4 @@
-//! Unmapping, and who is in the way of it.
+//! Unmaps a device.
 
 use std::time::Duration;
 
@@ -10,34 +10,33 @@ use super::{Krbd, Mapping};
 use crate::openers::BlockDevice;
 use crate::Error;
 
-/// How often a busy device is tried again: whoever looks at new devices (udev) is done soon.
+/// The pause before a busy device is tried again. udev has a new device open for a moment.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long an unmap waits for its turn.
-const TURN: Duration = Duration::from_secs(2);
-/// How long the search for those who have a device open may take: it serves a message.
+/// How long an unmap waits for the lock.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How long the search for the openers of a device may take. Only an error message needs it.
 const SEARCH: Duration = Duration::from_secs(1);
 
 impl Krbd {
-    /// Takes a mapping away. One that is gone already is a success, also where its number has gone
-    /// to another image: that one is left alone.
+    /// Removes a mapping. Succeeds if it is gone. If another image has its number now, that one stays.
     ///
     /// # Errors
-    /// - [`Error::Busy`]: still open somewhere at the deadline; it names who, as far as this host
-    ///   shows it. It may still go, until this process ends, if it is closed.
-    /// - [`Error::Timeout`]: the kernel did not answer; the mapping may still go, until this
-    ///   process ends.
+    /// - [`Error::Busy`]: still open at the deadline; the error has the openers that this host shows. The
+    ///   kernel may still remove it, until this process ends.
+    /// - [`Error::Timeout`]: the kernel did not return; it may still remove the mapping, until this process
+    ///   ends.
     /// - [`Error::Io`]: the kernel refused.
     pub fn unmap(&self, mapping: &Mapping, deadline: Duration) -> Result<(), Error> {
-        // A map that hangs in the kernel must not keep what is mapped from being unmapped.
+        // A map that hangs in the kernel with the lock must not block an unmap.
         let _locked = self
-            .lock(Deadline::after(deadline.min(TURN)), TURN)
-            .inspect_err(|e| log::warn!("unmapping {} all the same: {e}", mapping.spec()));
+            .lock(Deadline::after(deadline.min(LOCK_WAIT)), LOCK_WAIT)
+            .inspect_err(|e| log::warn!("unmapping {} without the lock: {e}", mapping.spec()));
         self.remove(mapping, Deadline::after(deadline), deadline)
     }
 
-    /// As [`Krbd::unmap`], under the lock. The command names the device's number alone. Between the
-    /// look at what the number stands for and the command, only a foreign tool can unmap the device
-    /// and have the number given to another one.
+    /// As [`Krbd::unmap`], under the lock. The command has the device's number only. Between the check of
+    /// the device and the command, only another program can unmap the device and map another image to the
+    /// same number.
     pub(super) fn remove(
         &self,
         mapping: &Mapping,
@@ -62,33 +61,33 @@ impl Krbd {
                 move || write_command(&file, &command)
             })
             .map_err(|error| Error::io("write to", &file, error))?;
-            let error = match outcome {
-                Some(Ok(())) => {
-                    self.forget_label_unless_used(mapping)?;
-                    log::info!(
-                        "unmapped {} from {}",
-                        mapping.spec(),
-                        mapping.device.display()
-                    );
-                    return Ok(());
-                }
-                Some(Err(error)) => error,
-                // The last attempt had too little time left to be refused like those before.
-                None if was_busy => return Err(busy()),
-                None => {
-                    return Err(Error::Timeout {
+            let error =
+                match outcome {
+                    Some(Ok(())) => {
+                        self.forget_label_unless_used(mapping)?;
+                        log::info!(
+                            "unmapped {} from {}",
+                            mapping.spec(),
+                            mapping.device.display()
+                        );
+                        return Ok(());
+                    }
+                    Some(Err(error)) => error,
+                    // The last attempt had too little time to fail with EBUSY.
+                    None if was_busy => return Err(busy()),
+                    None => return Err(Error::Timeout {
                         action: "unmap",
                         object: format!("{} ({})", mapping.device.display(), mapping.spec()),
                         waited: deadline,
-                        advice: "the cluster does not answer this host's kernel: check its health \
+                        advice:
+                            "the cluster does not reply to this host's kernel: check its health \
                                  (`ceph -s`) and the network"
-                            .to_owned(),
-                    })
-                }
-            };
+                                .to_owned(),
+                    }),
+                };
             match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ENOENT) if !self.is_mapped(mapping)? => return Ok(()),
-                // EINPROGRESS: somebody else is unmapping it now.
+                // EINPROGRESS: another process is unmapping it now.
                 Some(Errno::EBUSY | Errno::EINPROGRESS) if end.left() > RETRY => {
                     was_busy = true;
                     std::thread::sleep(RETRY);
@@ -110,7 +109,7 @@ impl Krbd {
         device.openers(Deadline::after(SEARCH))
     }
 
-    /// Another process may have mapped the number anew, with a label of its own.
+    /// Another process may have mapped the number again, with its own label.
     fn forget_label_unless_used(&self, mapping: &Mapping) -> Result<(), Error> {
         if self.mapping(mapping.device_number)?.is_none() {
             self.forget_label(mapping.device_number);
@@ -125,5 +124,4 @@ impl Krbd {
 }
 
 #[cfg(test)]
-#[path = "unmap_tests.rs"]
 mod tests;

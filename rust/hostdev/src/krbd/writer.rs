@@ -1,4 +1,4 @@
-//! Commands to the kernel through sysfs.
+//! Writes commands to sysfs.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -8,8 +8,8 @@ use super::Krbd;
 use crate::Error;
 
 impl Krbd {
-    /// The file that takes the command `add` or `remove`. Where the module runs with
-    /// `single_major` (every kernel in use does), the plain one answers EINVAL.
+    /// Returns the file for the command `add` or `remove`. If the module runs with `single_major`, a write to
+    /// the plain file fails with EINVAL.
     pub(super) fn command_file(&self, command: &str) -> Result<PathBuf, Error> {
         let single_major = self.bus().join(format!("{command}_single_major"));
         match single_major.try_exists() {
@@ -20,7 +20,7 @@ impl Krbd {
     }
 }
 
-/// Writes one command, whole: the kernel takes each write as a command of its own.
+/// Writes one command in one write: each write is a command of its own.
 pub(super) fn write_command(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     let written = file.write(text.as_bytes())?;
@@ -28,7 +28,7 @@ pub(super) fn write_command(path: &Path, text: &str) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::other(format!(
-            "the kernel took {written} of {} bytes",
+            "the kernel accepted {written} of {} bytes",
             text.len()
         )))
     }

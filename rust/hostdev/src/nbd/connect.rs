@@ -1,4 +1,4 @@
-//! Connecting a device.
+//! Connects a device.
 
 use std::fs::File;
 use std::io;
@@ -18,32 +18,33 @@ use super::record::{check_identifier, Owner, Record};
 use super::{Found, Nbd, NbdDevice, BACKEND, FIRST};
 use crate::{node, Error};
 
-/// After which time without an answer the server counts as dead: far beyond what a server needs
-/// that waits for its storage to come back. Kernels before 5.4 need one, theirs is half a minute.
+/// The time without a reply after which the kernel ends the connection. A server may wait long for its
+/// storage. Kernels before 5.4 need a timeout; their default is 30 s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3600);
-/// The unit of a virtual machine's requests, and the largest that the kernel can make it.
+/// The unit of a virtual machine's requests, in bytes.
 const SECTOR: u32 = 512;
+/// The largest block size of the kernel's devices, in bytes.
 const PAGE: u32 = 4096;
-/// How often an index is tried that looks free and is not: udev opens new devices for a moment.
+/// The number of attempts for an index that is busy but not connected: udev opens new devices for a moment.
 const TRIES: usize = 5;
 const RETRY: Duration = Duration::from_millis(50);
-/// How long a device that is not what was asked for is tried to be taken away.
+/// The time to disconnect a device that differs from the request.
 const UNDO: Duration = Duration::from_secs(10);
 
-/// An export to connect, and as what.
+/// An export to connect, and its identifier.
 #[derive(Clone, Debug)]
 pub struct ConnectRequest {
-    /// Where the server listens.
+    /// The address of the server.
     pub address: SocketAddr,
     /// The export's name; empty for the server's default.
     pub export: String,
-    /// What the device is found by: letters, digits, `-` and `_`, such as a volume's UUID.
+    /// The identifier of the device: letters, digits, `-` and `_`, such as a volume's UUID.
     pub identifier: String,
-    /// The size that the export must have, in bytes; `None` takes any.
+    /// The size that the export must have, in bytes; `None` accepts any.
     pub size: Option<u64>,
     /// Refuse writes.
     pub read_only: bool,
-    /// How long to try, all steps together.
+    /// The time for all steps together.
     pub deadline: Duration,
 }
 
@@ -56,13 +57,13 @@ impl ConnectRequest {
         }
     }
 
-    /// Refuses an export that cannot be the disk asked for; else the flags for the kernel.
+    /// Checks that an export can be the requested disk, and returns the flags for the kernel.
     fn check(&self, export: &Export) -> Result<u16, Error> {
         if let Some(expected) = self.size.filter(|size| *size != export.size) {
             return Err(self.wrong_export(
                 format!(
-                    "exports {} bytes as {:?}, and {expected} were expected: it serves another \
-                     volume, or the volume's size is declared wrong",
+                    "exports {} bytes as {:?}, but {expected} bytes were expected: it serves another \
+                     volume, or the declared size of the volume is wrong",
                     export.size, self.export
                 ),
                 Errno::EMEDIUMTYPE,
@@ -73,8 +74,8 @@ impl ConnectRequest {
         if !possible || export.size == 0 || !export.size.is_multiple_of(block.into()) {
             return Err(self.wrong_export(
                 format!(
-                    "exports {} bytes in requests of at least {block}: the kernel makes no disk of \
-                     that",
+                    "exports {} bytes in requests of at least {block} bytes: the kernel supports blocks of \
+                     {SECTOR} to {PAGE} bytes, and a size that is a multiple of them",
                     export.size,
                 ),
                 Errno::EINVAL,
@@ -85,13 +86,18 @@ impl ConnectRequest {
         }
         if export.flags & handshake::READ_ONLY != 0 {
             return Err(self.wrong_export(
-                format!("exports {:?} for reading only", self.export),
+                format!(
+                    "exports {:?} read-only, but the VDI is writable: start the server without its \
+                     read-only option",
+                    self.export
+                ),
                 Errno::EROFS,
             ));
         }
         if export.flags & handshake::SEND_FLUSH == 0 {
             return Err(self.wrong_export(
-                "knows no flush: what it acknowledges could be lost".to_owned(),
+                "does not support flush, so acknowledged data could be lost: use a server that does"
+                    .to_owned(),
                 Errno::EOPNOTSUPP,
             ));
         }
@@ -104,7 +110,7 @@ impl ConnectRequest {
 }
 
 impl Found {
-    /// Whether this device is just what is asked for, and works.
+    /// Returns whether this device fulfils the request and its connection is up.
     fn serves(&self, request: &ConnectRequest) -> bool {
         self.device.connected
             && self.device.read_only == request.read_only
@@ -116,27 +122,25 @@ impl Found {
 }
 
 impl Nbd {
-    /// Connects an export, or finds it connected.
+    /// Connects an export, or returns its connected device.
     ///
-    /// Idempotent: a device of the same identifier that is connected to that server and export in
-    /// the way asked for is given back as it is. One that is not (its connection is dead, it belongs
-    /// to another server, it is read-only or is not) is disconnected first, if nobody has it open.
-    /// The module is loaded if it is not. When this returns, the device node is there. Two processes
-    /// that connect one identifier at the same moment may get a device each: the caller keeps them
-    /// apart.
+    /// Idempotent: returns a device of the same identifier if it fulfils the request. If it does not (its
+    /// connection is dead, or it has another server or another mode), it is disconnected first, if it is not
+    /// open. Loads the module if it is not loaded. When this returns, the device node exists. Two processes
+    /// that connect one identifier at the same time may get two devices: the caller must prevent this.
     ///
     /// # Errors
-    /// - [`Error::Invalid`]: an identifier or name that cannot be; nothing was done.
+    /// - [`Error::Invalid`]: an invalid identifier or name; nothing was done.
     /// - [`Error::ModuleMissing`], [`Error::NbdKernel`], [`Error::Io`]: this host.
     /// - [`Error::NbdServer`], [`Error::NbdExport`]: the server; nothing stays connected.
-    /// - [`Error::Busy`]: a device of that identifier is in the way, and in use.
-    /// - [`Error::Timeout`]: the server or the kernel did not answer; where it was the kernel, the
-    ///   device may still get connected, until this process ends.
+    /// - [`Error::Busy`]: a device of that identifier must be disconnected first, but is in use.
+    /// - [`Error::Timeout`]: the server or the kernel did not reply. If it was the kernel, the device may
+    ///   still get connected, until this process ends.
     pub fn connect(&self, request: &ConnectRequest) -> Result<NbdDevice, Error> {
         let end = Deadline::after(request.deadline);
         check_identifier(&request.identifier)?;
         self.load_module(end.left())?;
-        // First: many servers serve one client only, and the handshake would wait for this one.
+        // First: many servers serve one client only, and the handshake would wait for the end of this one.
         if let Some(found) = self.lookup(&request.identifier)? {
             if found.serves(request) {
                 found.ensure_node(end)?;
@@ -151,7 +155,7 @@ impl Nbd {
         let outcome = by_deadline(end, {
             let nbd = self.clone();
             let block_size = request.block_size(&export);
-            move || nbd.hand_over(record, &stream, export.size, block_size, flags, end)
+            move || nbd.connect_kernel(record, &stream, export.size, block_size, flags, end)
         });
         match outcome.map_err(|error| refusal(request.address, error))? {
             Some(done) => done?,
@@ -160,7 +164,7 @@ impl Nbd {
                     action: "connect",
                     object: format!("an NBD device to {}", request.address),
                     waited: request.deadline,
-                    advice: "the kernel did not answer; see `dmesg`".to_owned(),
+                    advice: "see `dmesg`".to_owned(),
                 })
             }
         }
@@ -201,8 +205,8 @@ impl Nbd {
         })
     }
 
-    /// Gives the kernel the connection, and leaves a record of it.
-    fn hand_over(
+    /// Gives the kernel the connection, and writes its record.
+    fn connect_kernel(
         &self,
         mut record: Record,
         stream: &TcpStream,
@@ -218,7 +222,7 @@ impl Nbd {
         for attempt in 0.. {
             record.index = self.free_index(attempt / TRIES)?;
             self.records.write(&record)?;
-            let answer = netlink.connect(&Connect {
+            let result = netlink.connect(&Connect {
                 index: record.index,
                 socket: stream.as_raw_fd(),
                 size,
@@ -227,7 +231,7 @@ impl Nbd {
                 timeout: REQUEST_TIMEOUT,
                 backend: &backend,
             });
-            match answer {
+            match result {
                 Ok(()) => break,
                 Err(error) if is_taken(&error) && !end.passed() => thread::sleep(RETRY),
                 Err(error) => {
@@ -237,34 +241,31 @@ impl Nbd {
             }
         }
         let recorded = self.connection(record.index).and_then(|connection| {
-            let lost = || refused(io::Error::other("the device is gone already"));
+            let lost = || refused(io::Error::other("the device is gone"));
             record.connection = Some(connection.ok_or_else(lost)?);
             self.records.write(&record)
         });
         if recorded.is_err() {
-            // What could not be recorded might not be found again.
+            // Without a record, the next process might not find the connection.
             netlink.disconnect(record.index).map_err(refused)?;
             self.records.remove(&record.identifier)?;
         }
         recorded
     }
 
-    /// The index of a device that is not connected, after `skipped` others.
+    /// Returns the index of a device that is not connected; skips the first `skipped` ones.
     fn free_index(&self, skipped: usize) -> Result<u32, Error> {
         let connected = self.connected()?;
         let mut free = (FIRST..).filter(|index| !connected.contains(index));
-        // Indices do not run out before memory does.
+        // The host has too little memory to use all indices.
         Ok(free.nth(skipped).unwrap_or(u32::MAX))
     }
 
-    /// Sees to it that what was connected is what was asked for: kernels round sizes.
+    /// Checks that the device fulfils the request, and disconnects it if not: kernels round sizes.
     fn verify(&self, request: &ConnectRequest, export: &Export) -> Result<Found, Error> {
-        let made = self.lookup(&request.identifier)?.ok_or_else(|| {
-            refusal(
-                request.address,
-                io::Error::other("the device is gone already"),
-            )
-        })?;
+        let made = self
+            .lookup(&request.identifier)?
+            .ok_or_else(|| refusal(request.address, io::Error::other("the device is gone")))?;
         let device = &made.device;
         if device.size == export.size && device.read_only == request.read_only {
             return Ok(made);
@@ -300,12 +301,12 @@ fn refusal(server: SocketAddr, source: io::Error) -> Error {
 
 pub(super) fn no_family(source: io::Error) -> Error {
     Error::NbdKernel {
-        action: "be asked for NBD devices over netlink".to_owned(),
+        action: "connect NBD devices over netlink".to_owned(),
         source,
-        advice: "Linux 4.12 and later can, once the module nbd is loaded; see `dmesg`",
+        advice:
+            "this needs Linux 4.12 or later and the module nbd: `modprobe nbd`, then see `dmesg`",
     }
 }
 
 #[cfg(test)]
-#[path = "connect_tests.rs"]
 mod tests;

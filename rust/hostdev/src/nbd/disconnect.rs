@@ -1,4 +1,4 @@
-//! Disconnecting a device, and what has to come before.
+//! Flushes and disconnects a device.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,37 +14,37 @@ use super::{Found, Nbd, NbdDevice};
 use crate::openers::BlockDevice;
 use crate::Error;
 
-/// How long a busy device is tried again: whoever merely looks at devices (udev) is done by then.
+/// How long a busy device is tried again: udev has closed it by then.
 const PATIENCE: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(10);
 
 const EBUSY: i32 = Errno::EBUSY as i32;
-const STUCK: &str = "its server does not answer: once that is stopped, try again";
+const STUCK: &str = "its server does not reply: stop the server, then try again";
 
 impl Nbd {
-    /// Flushes a device and takes it away. One that is gone already is a success; so is one whose
-    /// index serves another identifier now, and that one is left alone.
+    /// Flushes a device and disconnects it. Succeeds if it is gone. If its index has another identifier now,
+    /// that device stays.
     ///
-    /// The kernel would disconnect a device that is open as well; so whoever has it open is looked
-    /// for before, and the caller sees to it that nobody opens it meanwhile.
+    /// The kernel would also disconnect an open device. So this first searches for openers. The caller makes
+    /// sure that no process opens the device at the same time.
     ///
-    /// A device whose connection is dead is not flushed, and need not be closed to be disconnected:
-    /// that is what makes those requests fail that were on their way when the connection broke. But
-    /// it is there until it is closed, and [`Error::Busy`] says so.
+    /// A device with a dead connection is not flushed, and can be disconnected while it is open: the requests
+    /// in progress then fail. But the device exists until it is closed, and until then the error is
+    /// [`Error::Busy`].
     ///
     /// # Errors
-    /// - [`Error::Busy`]: somebody has it open; it names who, as far as this host shows it.
-    /// - [`Error::Io`]: it could not be flushed although its server is there. It stays connected;
-    ///   once the server is stopped, it can be disconnected.
-    /// - [`Error::Timeout`]: the server did not answer the flush (it stays connected, as above), or
-    ///   the kernel did not let go.
+    /// - [`Error::Busy`]: it is open; the error has the openers that this host shows.
+    /// - [`Error::Io`]: the flush failed although its server runs. It stays connected. When the server is
+    ///   stopped, it can be disconnected.
+    /// - [`Error::Timeout`]: the server did not reply to the flush (it stays connected, as above), or the
+    ///   kernel did not end the connection.
     /// - [`Error::NbdKernel`]: the kernel refused.
     pub fn disconnect(&self, device: &NbdDevice, deadline: Duration) -> Result<(), Error> {
         let end = Deadline::after(deadline);
         let same = |found: &Found| found.device.index == device.index;
         if let Some(found) = self.lookup(&device.identifier)?.filter(same) {
-            let flushed = match self.open_alone(&found, deadline, end)? {
+            let flushed = match self.open_exclusive(&found, deadline, end)? {
                 Some(opened) => found.flush(opened, deadline, end)?,
                 None => None,
             };
@@ -54,19 +54,19 @@ impl Nbd {
                     found.name()
                 );
             }
-            self.let_go(&found, flushed, deadline, end)?;
+            self.end_connection(&found, flushed, deadline, end)?;
             log::info!("disconnected {}", found.name());
         }
-        // Also one that outlived its connection, as when somebody else disconnected the device.
+        // Also if another program disconnected the device.
         match self.records.read(&device.identifier)? {
             Some(record) if record.index == device.index => self.records.remove(&device.identifier),
             _ => Ok(()),
         }
     }
 
-    /// Opens a device that nobody else has open. While it is held, nobody can mount it, or build
-    /// another device on it. `None` if its connection is dead.
-    fn open_alone(
+    /// Opens a device exclusively. While the file is open, the device cannot be mounted, and no other device
+    /// can be built on it. `None` if its connection is dead.
+    fn open_exclusive(
         &self,
         found: &Found,
         limit: Duration,
@@ -81,11 +81,11 @@ impl Nbd {
         let mut openers = self.openers(found, end);
         loop {
             if openers.is_empty() {
-                // What was looked for in less time than it takes is not known to be missing.
+                // An interrupted search may have missed openers.
                 if end.passed() {
-                    return Err(found.timeout("look who has open", limit, "try again"));
+                    return Err(found.timeout("find the openers of", limit, "try again"));
                 }
-                let answer = found.ask(end, {
+                let outcome = found.run(end, {
                     let node = node.clone();
                     move || {
                         OpenOptions::new()
@@ -94,12 +94,12 @@ impl Nbd {
                             .open(node)
                     }
                 })?;
-                match answer {
-                    Answer::Done(Ok(file)) => return Ok(Some(file)),
-                    Answer::Done(Err(error)) if error.raw_os_error() == Some(EBUSY) => {}
-                    Answer::Done(Err(error)) => return Err(Error::io("open", node, error)),
-                    Answer::Dead => return Ok(None),
-                    Answer::Late => return Err(found.timeout("open", limit, STUCK)),
+                match outcome {
+                    Outcome::Done(Ok(file)) => return Ok(Some(file)),
+                    Outcome::Done(Err(error)) if error.raw_os_error() == Some(EBUSY) => {}
+                    Outcome::Done(Err(error)) => return Err(Error::io("open", node, error)),
+                    Outcome::Dead => return Ok(None),
+                    Outcome::Late => return Err(found.timeout("open", limit, STUCK)),
                 }
             }
             patience.sleep(RETRY);
@@ -122,11 +122,11 @@ impl Nbd {
         device.openers(end)
     }
 
-    /// Has the kernel end the connection, and waits until it has.
+    /// Makes the kernel end the connection, and waits for that.
     ///
-    /// The kernel carries out one such command at a time, for all of generic netlink, and would wait
-    /// in it for a server that takes nothing: that is why only a flushed or dead device comes here.
-    fn let_go(
+    /// The device must be flushed or dead. The kernel runs one such command of generic netlink at a time, and
+    /// a server that reads nothing would block it.
+    fn end_connection(
         &self,
         found: &Found,
         held: Option<File>,
@@ -146,18 +146,18 @@ impl Nbd {
                 })
         });
         match outcome {
-            Ok(Some(answer)) => answer?,
+            Ok(Some(result)) => result?,
             Ok(None) => return Err(found.timeout("disconnect", limit, STUCK)),
             Err(error) => return Err(Error::io("disconnect", &found.device.device, error)),
         }
-        // The kernel keeps what is left of the connection for as long as the device is open.
+        // The kernel keeps the rest of the connection as long as the device is open.
         drop(held);
         let patience = end.at_most(PATIENCE);
         while !self.is_over(found)? {
             if patience.passed() {
                 let openers = self.openers(found, end);
                 return Err(if openers.is_empty() {
-                    found.timeout("see the end of", limit, "see `dmesg`")
+                    found.timeout("end the connection of", limit, "see `dmesg`")
                 } else {
                     found.busy(limit, openers)
                 });
@@ -175,15 +175,15 @@ impl Nbd {
     }
 }
 
-enum Answer<T> {
+enum Outcome<T> {
     Done(T),
-    /// The connection died: there will be no answer before it is disconnected.
+    /// The connection is dead: the call returns only after a disconnect.
     Dead,
     Late,
 }
 
 impl Found {
-    /// Whether the connection is known to be gone.
+    /// Returns whether the connection is dead; `false` without a record.
     fn is_dead(&self) -> Result<bool, Error> {
         match &self.record {
             Some(record) => Ok(!record.is_up()?),
@@ -191,38 +191,38 @@ impl Found {
         }
     }
 
-    /// Has everything written reach the server, and stay there. `None` if the connection is dead.
+    /// Flushes all written data to the server's storage. `None` if the connection is dead.
     fn flush(&self, device: File, limit: Duration, end: Deadline) -> Result<Option<File>, Error> {
-        let answer = self.ask(end, move || device.sync_all().map(|()| device))?;
-        match answer {
-            Answer::Done(Ok(device)) => Ok(Some(device)),
-            // Of one whose record is lost, nothing else can be known.
-            Answer::Done(Err(error)) if self.record.is_some() && !self.is_dead()? => {
+        let outcome = self.run(end, move || device.sync_all().map(|()| device))?;
+        match outcome {
+            Outcome::Done(Ok(device)) => Ok(Some(device)),
+            // Without a record, a failed flush counts as a dead connection.
+            Outcome::Done(Err(error)) if self.record.is_some() && !self.is_dead()? => {
                 Err(Error::io("flush", &self.device.device, error))
             }
-            Answer::Done(Err(_)) | Answer::Dead => Ok(None),
-            Answer::Late => Err(self.timeout("flush", limit, STUCK)),
+            Outcome::Done(Err(_)) | Outcome::Dead => Ok(None),
+            Outcome::Late => Err(self.timeout("flush", limit, STUCK)),
         }
     }
 
-    /// Does what the device has to answer, for as long as there can be an answer.
-    fn ask<T: Send + 'static>(
+    /// Runs a call on the device until it returns, the connection dies or the deadline passes.
+    fn run<T: Send + 'static>(
         &self,
         end: Deadline,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Answer<T>, Error> {
+    ) -> Result<Outcome<T>, Error> {
         let failed = |error| Error::io("use", &self.device.device, error);
         let call = Call::start(work).map_err(failed)?;
         loop {
             let soon = end.at_most(RETRY);
-            if let Some(answer) = call.answer(soon).map_err(failed)? {
-                return Ok(Answer::Done(answer));
+            if let Some(result) = call.wait(soon).map_err(failed)? {
+                return Ok(Outcome::Done(result));
             }
             if self.is_dead()? {
-                return Ok(Answer::Dead);
+                return Ok(Outcome::Dead);
             }
             if end.passed() {
-                return Ok(Answer::Late);
+                return Ok(Outcome::Late);
             }
         }
     }

@@ -1,6 +1,6 @@
-//! The beginning of an NBD connection, until the kernel takes it over.
+//! The handshake of an NBD connection, before the kernel takes it over.
 //!
-//! Fixed newstyle with `NBD_OPT_GO`, and `NBD_OPT_EXPORT_NAME` for servers that know nothing else.
+//! Fixed newstyle with `NBD_OPT_GO`, and `NBD_OPT_EXPORT_NAME` for servers without that option.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ const OPTION_REPLY: u64 = 0x3_e889_0455_65a9;
 /// Bits of the handshake, the same from either side.
 const FIXED_NEWSTYLE: u16 = 1;
 const NO_ZEROES: u16 = 2;
-/// What the server's last words are padded with unless both sides agree not to.
+/// The padding of the last message of the server, unless both sides set [`NO_ZEROES`].
 const ZEROES: usize = 124;
 
 const OPT_EXPORT_NAME: u32 = 1;
@@ -35,22 +35,22 @@ pub(crate) const HAS_FLAGS: u16 = 1;
 pub(super) const READ_ONLY: u16 = 2;
 pub(super) const SEND_FLUSH: u16 = 4;
 
-/// The protocol's limit for a name, and more than any server has to say in one reply.
+/// The protocol's limit for a name, and more than the longest reply.
 const LONGEST: usize = 4096;
 
-/// What a server exports.
+/// An export of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Export {
     /// Bytes.
     pub size: u64,
-    /// [`HAS_FLAGS`] and so on, as the kernel takes them too.
+    /// [`HAS_FLAGS`], [`READ_ONLY`], ...: the kernel has the same flags.
     pub flags: u16,
-    /// The least the server takes in one request, in bytes, where it says so.
+    /// The smallest request that the server accepts, in bytes; `None` if it sent none.
     pub least_request: Option<u32>,
 }
 
-/// Connects and negotiates. The stream that comes back is one the kernel can go on with: nothing
-/// of what follows has been read, and it has no timeouts.
+/// Connects and negotiates. The kernel can use the returned stream: no data after the handshake was read,
+/// and the stream has no timeouts.
 pub(super) fn negotiate(
     server: SocketAddr,
     name: &str,
@@ -65,18 +65,22 @@ pub(super) fn negotiate(
         });
     }
     let failed = |action| {
-        move |source: io::Error| match source.kind() {
+        move |source: io::Error| {
+            match source.kind() {
             io::ErrorKind::TimedOut => Error::Timeout {
                 action,
                 object: format!("the NBD server at {server}"),
                 waited: limit,
-                advice: "it may be serving another client: many serve only one".to_owned(),
+                advice: "it may serve another client, and many servers serve only one: `ss -tnp` shows its \
+                         connections"
+                    .to_owned(),
             },
             _ => Error::NbdServer {
                 action,
                 server,
                 source,
             },
+        }
         }
     };
     let stream = TcpStream::connect_timeout(&server, end.left().max(Duration::from_millis(1)))
@@ -122,9 +126,9 @@ fn refused(problem: String) -> Failure {
     }
 }
 
-/// What a handshake is made over.
+/// The stream of a handshake.
 pub(crate) trait Stream: Read + Write {
-    /// Lets each read and write from now on fail after `left`.
+    /// Sets the timeout of later reads and writes.
     fn limit(&mut self, left: Duration) -> io::Result<()>;
 }
 
@@ -135,7 +139,7 @@ impl Stream for &TcpStream {
     }
 }
 
-/// A connection whose every read and write ends by the deadline.
+/// A connection whose reads and writes end by the deadline.
 pub(crate) struct Wire<S> {
     pub(crate) stream: S,
     pub(crate) end: Deadline,
@@ -153,13 +157,13 @@ impl<S: Stream> Wire<S> {
         let greeting = self.bytes::<8>()?;
         if &greeting != GREETING {
             return Err(refused(format!(
-                "begins with {:?}, which no NBD server does: another program has that port",
+                "is no NBD server: it sends {:?}. Another program uses that port: `ss -ltnp` shows it",
                 String::from_utf8_lossy(&greeting)
             )));
         }
         if &self.bytes::<8>()? != NEWSTYLE {
             return Err(refused(
-                "speaks the old protocol, without options: use a server that speaks newstyle"
+                "uses the old protocol, without options: use a server that supports newstyle"
                     .to_owned(),
             ));
         }
@@ -177,14 +181,14 @@ impl<S: Stream> Wire<S> {
         };
         if export.flags & HAS_FLAGS == 0 {
             return Err(refused(format!(
-                "gives the flags {:#x} for export {name:?}, which are none",
+                "sends invalid flags {:#x} for export {name:?}: use another server",
                 export.flags
             )));
         }
         Ok(export)
     }
 
-    /// `None` if the server does not know the option.
+    /// `None` if the server does not support the option.
     fn go(&mut self, name: &str) -> Result<Option<Export>, Failure> {
         let mut data = length_of(name.as_bytes()).to_be_bytes().to_vec();
         data.extend(name.as_bytes());
@@ -207,7 +211,7 @@ impl<S: Stream> Wire<S> {
         }
         let (size, flags) = size_and_flags.ok_or_else(|| {
             refused(format!(
-                "accepts export {name:?}, but does not say how big it is"
+                "accepts export {name:?}, but does not send its size: use another server"
             ))
         })?;
         Ok(Some(Export {
@@ -219,11 +223,11 @@ impl<S: Stream> Wire<S> {
 
     fn export_name(&mut self, name: &str, zeroes: bool) -> Result<Export, Failure> {
         self.option(OPT_EXPORT_NAME, name.as_bytes())?;
-        // This option has one way to say no: hanging up.
+        // A server refuses this option by closing the connection.
         let size = self.bytes().map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Failure::Refused {
                 problem: format!(
-                    "hung up when asked for export {name:?}: it has none of that name"
+                    "closed the connection at the request of export {name:?}: it has no export of that name"
                 ),
                 errno: Errno::ENOENT,
             },
@@ -256,8 +260,8 @@ impl<S: Stream> Wire<S> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if magic != OPTION_REPLY || to != option || length > LONGEST {
             return Err(refused(format!(
-                "answers option {option} with magic {magic:#x}, option {to}, {length} bytes: that \
-                 is not NBD"
+                "is no NBD server: it replies to option {option} with magic {magic:#x}, option {to}, \
+                 {length} bytes"
             )));
         }
         let mut data = vec![0; length];
@@ -290,7 +294,7 @@ impl<S: Stream> Write for Wire<S> {
     }
 }
 
-/// A timeout of a socket shows as `EAGAIN`.
+/// A timeout of a socket is `EAGAIN`.
 fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
@@ -298,7 +302,7 @@ fn timed_out(error: io::Error) -> io::Error {
     }
 }
 
-/// Of a name, that is: those are short.
+/// The length of a name, which is short.
 fn length_of(data: &[u8]) -> u32 {
     u32::try_from(data.len()).unwrap_or(u32::MAX)
 }
@@ -308,7 +312,7 @@ enum Info {
     LeastRequest(u32),
 }
 
-/// What one piece of information says; `None` for those that are of no use here.
+/// Parses one piece of information; `None` if its kind is not used here.
 fn info(data: &[u8]) -> Option<Info> {
     let (kind, data) = data.split_first_chunk()?;
     match u16::from_be_bytes(*kind) {
@@ -327,12 +331,15 @@ fn explain(kind: u32, name: &str, data: &[u8]) -> Failure {
         2 => (Errno::EACCES, "its policy forbids it"),
         5 => (
             Errno::EACCES,
-            "it wants TLS, which the kernel does not speak",
+            "it requires TLS, which the kernel does not support",
         ),
-        6 => (Errno::ENOENT, "it has none of that name"),
+        6 => (Errno::ENOENT, "it has no export of that name"),
         7 => (Errno::ECONNREFUSED, "it is shutting down"),
-        8 => (Errno::EPROTO, "it insists on a block size"),
-        _ => (Errno::EPROTO, "for a reason of its own"),
+        8 => (
+            Errno::EPROTO,
+            "it requires that the client supports block sizes",
+        ),
+        _ => (Errno::EPROTO, "for an unknown reason"),
     };
     let mut problem = format!("refuses export {name:?}: {meaning} (reply {kind:#x})");
     if !data.is_empty() {
@@ -343,5 +350,4 @@ fn explain(kind: u32, name: &str, data: &[u8]) -> Failure {
 }
 
 #[cfg(test)]
-#[path = "handshake_tests.rs"]
 mod tests;

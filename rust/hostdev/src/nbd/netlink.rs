@@ -1,7 +1,7 @@
 //! The kernel's NBD client over generic netlink.
 //!
-//! A request is carried out before `send` returns, and its answer waits in the socket then. So a
-//! call blocks in `send` alone, for as long as the kernel takes.
+//! The kernel carries out a request before `send` returns, and puts the reply into the socket. So a call
+//! blocks in `send` only.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -16,7 +16,7 @@ use nix::sys::socket::{
     recv, send, socket, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType,
 };
 
-/// The family that knows the others, and what it is asked: `linux/genetlink.h`.
+/// The family that has the ids of the others: `linux/genetlink.h`.
 const CONTROLLER: u16 = 0x10;
 const GET_FAMILY: u8 = 3;
 const FAMILY_ID: u16 = 1;
@@ -39,28 +39,28 @@ const SOCK_FD: u16 = 1;
 
 const VERSION: u8 = 1;
 const HEADER: usize = 4;
-/// More than any answer here is long.
-const ANSWER: usize = 16 << 10;
+/// Longer than any reply.
+const REPLY: usize = 16 << 10;
 
 /// A device to connect.
 pub(super) struct Connect<'a> {
-    /// The N of `/dev/nbdN`. The kernel makes the device if there is none.
+    /// The N of `/dev/nbdN`. The kernel creates the device if there is none.
     pub index: u32,
-    /// The connection to the server. The kernel keeps it when this process is gone.
+    /// The connection to the server. The kernel keeps it when this process has ended.
     pub socket: RawFd,
     /// Bytes.
     pub size: u64,
-    /// Bytes: the least that the disk takes in one request.
+    /// The smallest request of the disk, in bytes.
     pub block_size: u32,
-    /// As from the handshake.
+    /// The flags of the handshake.
     pub flags: u16,
-    /// After which time without an answer the server counts as dead.
+    /// The time without a reply after which the kernel ends the connection.
     pub timeout: Duration,
-    /// What the kernel shows as `backend`, from Linux 5.14 on; before, it ignores it.
+    /// The text of `backend` in sysfs. Linux before 5.14 ignores it.
     pub backend: &'a str,
 }
 
-/// A socket to the kernel, and the number that `nbd` has on this boot.
+/// A socket to the kernel, and the id of the family `nbd` in this boot.
 pub(super) struct Netlink {
     socket: OwnedFd,
     family: u16,
@@ -81,12 +81,11 @@ impl Netlink {
             family: CONTROLLER,
         };
         let name = DefaultNla::new(FAMILY_NAME, FAMILY.to_vec());
-        let answer = netlink.call(GET_FAMILY, vec![name])?;
-        let id = answer.iter().find(|(kind, _)| *kind == FAMILY_ID);
+        let reply = netlink.call(GET_FAMILY, vec![name])?;
+        let id = reply.iter().find(|(kind, _)| *kind == FAMILY_ID);
         let id = id.and_then(|(_, value)| value.as_slice().try_into().ok());
-        netlink.family = u16::from_ne_bytes(
-            id.ok_or_else(|| io::Error::other("the answer holds no family id"))?,
-        );
+        netlink.family =
+            u16::from_ne_bytes(id.ok_or_else(|| io::Error::other("the reply has no family id"))?);
         Ok(netlink)
     }
 
@@ -104,7 +103,7 @@ impl Netlink {
                 u64_attribute(SIZE_BYTES, request.size),
                 u64_attribute(BLOCK_SIZE_BYTES, request.block_size.into()),
                 u64_attribute(TIMEOUT, request.timeout.as_secs()),
-                // A server that comes back may have lost what it had acknowledged: never go on.
+                // Never reconnect: a restarted server may have lost acknowledged data.
                 u64_attribute(DEAD_CONN_TIMEOUT, 0),
                 u64_attribute(SERVER_FLAGS, request.flags.into()),
                 nested(SOCKETS, &[item]),
@@ -114,7 +113,7 @@ impl Netlink {
         Ok(())
     }
 
-    /// One that is not connected is a success. Whether somebody has it open makes no difference.
+    /// Disconnects a device, also an open one. Succeeds if it is not connected.
     pub(super) fn disconnect(&self, index: u32) -> io::Result<()> {
         self.call(DISCONNECT, vec![u32_attribute(INDEX, index)])?;
         Ok(())
@@ -134,13 +133,13 @@ impl Netlink {
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
-        self.answer()
+        self.reply()
     }
 
-    /// Everything up to the kernel's verdict.
-    fn answer(&self) -> io::Result<Vec<Attribute>> {
+    /// Returns all attributes up to the acknowledgement.
+    fn reply(&self) -> io::Result<Vec<Attribute>> {
         let mut attributes = Vec::new();
-        let mut buffer = vec![0; ANSWER];
+        let mut buffer = vec![0; REPLY];
         loop {
             let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
             if read_messages(&buffer[..length], &mut attributes)? {
@@ -150,32 +149,32 @@ impl Netlink {
     }
 }
 
-/// Adds the attributes of the messages in one datagram. Returns whether the kernel's verdict, a
-/// success, was among them.
+/// Adds the attributes of the messages in one datagram. Returns whether one of them is the acknowledgement
+/// of a success.
 pub(crate) fn read_messages(datagram: &[u8], attributes: &mut Vec<Attribute>) -> io::Result<bool> {
     let mut rest = datagram;
     while !rest.is_empty() {
-        let message = NetlinkMessage::<Answer>::deserialize(rest)
+        let message = NetlinkMessage::<Reply>::deserialize(rest)
             .map_err(|error| io::Error::other(error.to_string()))?;
         match message.payload {
-            NetlinkPayload::Error(verdict) if verdict.code.is_none() => return Ok(true),
-            NetlinkPayload::Error(verdict) => return Err(refusal(verdict.raw_code())),
-            NetlinkPayload::InnerMessage(Answer(more)) => attributes.extend(more),
+            NetlinkPayload::Error(end) if end.code.is_none() => return Ok(true),
+            NetlinkPayload::Error(end) => return Err(refusal(end.raw_code())),
+            NetlinkPayload::InnerMessage(Reply(more)) => attributes.extend(more),
             _ => {}
         }
-        // Deserialized, so the header is there, and its length within the rest.
+        // The message was deserialized, so its length is within the rest.
         let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(false)
 }
 
-/// The error behind the negative errno of a verdict. `ErrorMessage::to_io` panics at `i32::MIN`.
+/// Returns the error of a negative errno. `ErrorMessage::to_io` panics at `i32::MIN`.
 fn refusal(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code.saturating_neg())
 }
 
-/// Whether the kernel's answer means that another index may be free.
+/// Returns whether the error means that another index may be free.
 pub(super) fn is_taken(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::EBUSY as i32)
 }
@@ -206,9 +205,9 @@ impl NetlinkSerializable for Request {
 }
 
 #[derive(Debug)]
-struct Answer(Vec<Attribute>);
+struct Reply(Vec<Attribute>);
 
-impl NetlinkDeserializable for Answer {
+impl NetlinkDeserializable for Reply {
     type Error = DecodeError;
 
     fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
@@ -238,8 +237,8 @@ fn nested(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
 mod tests {
     use super::*;
 
-    /// A datagram with one message: a verdict of the kernel's.
-    fn verdict(code: i32) -> Vec<u8> {
+    /// A datagram with one message: an acknowledgement or an error.
+    fn end_message(code: i32) -> Vec<u8> {
         let mut datagram = 36_u32.to_ne_bytes().to_vec(); // length
         datagram.extend(2_u16.to_ne_bytes()); // NLMSG_ERROR
         datagram.extend([0; 10]); // flags, sequence, port
@@ -249,16 +248,16 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_is_a_success_or_the_errno_that_it_names() {
-        let read = |code| read_messages(&verdict(code), &mut Vec::new());
+    fn an_end_message_is_a_success_or_an_errno() {
+        let read = |code| read_messages(&end_message(code), &mut Vec::new());
         assert!(read(0).unwrap());
         assert!(is_taken(&read(-(Errno::EBUSY as i32)).unwrap_err()));
     }
 
     #[test]
-    fn a_verdict_that_is_no_errno_is_an_error() {
+    fn an_end_message_with_an_invalid_errno_is_an_error() {
         for code in [i32::MIN, i32::MAX] {
-            assert!(read_messages(&verdict(code), &mut Vec::new()).is_err());
+            assert!(read_messages(&end_message(code), &mut Vec::new()).is_err());
         }
     }
 }

@@ -1,10 +1,9 @@
-//! Which device is whose, on kernels that do not keep it themselves.
+//! Records of devices and their identifiers, for kernels that do not keep the identifier.
 //!
-//! One file per identifier, replaced in one step each time. It is written before the kernel is
-//! asked, with the index that it will be asked for, and again with the connection that came of it.
-//! A process killed in between leaves the first form, and that suffices to tell: the server's
-//! connection that it names is still there, with nobody but the kernel to hold it, and the kernel
-//! was asked for no other index.
+//! One file for each identifier, each time replaced in one step. It is written before the request to the
+//! kernel, with the requested index, and again with the new connection. If the process is killed in between,
+//! the first form is enough to identify the device: the socket of the record still exists, so the kernel
+//! holds it, and the request had this index.
 
 use std::fs;
 use std::io;
@@ -21,13 +20,13 @@ use crate::Error;
 const SUFFIX: &str = ".json";
 const LONGEST: usize = 64;
 
-/// A connection that was asked for, or made.
+/// A connection, requested or established.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub identifier: String,
     /// The N of `/dev/nbdN`.
     pub index: u32,
-    /// All the other numbers are of this boot.
+    /// The boot of the other numbers.
     pub boot_id: String,
     pub address: SocketAddr,
     pub export: String,
@@ -35,7 +34,7 @@ pub(super) struct Record {
     pub socket: u64,
     /// The process that connected.
     pub owner: Owner,
-    /// As [`Nbd::connection`](super::Nbd) gives it; `None` while it is being made.
+    /// The result of [`Nbd::connection`](super::Nbd); `None` before it is established.
     pub connection: Option<u64>,
 }
 
@@ -48,18 +47,18 @@ pub(super) struct Owner {
 }
 
 impl Record {
-    /// Whether this record is of the connection that the device of its index has now. `named` is
-    /// whether the kernel itself gives that device the record's identifier.
+    /// Returns whether this is the record of the current connection of the device with its index. `named`:
+    /// the kernel shows the record's identifier for that device.
     pub(super) fn is_of(&self, connection: u64, boot_id: &str, named: bool) -> Result<bool, Error> {
         Ok(self.boot_id == boot_id
             && match self.connection {
                 Some(mine) => mine == connection,
-                None => named || self.was_left_to_the_kernel()?,
+                None => named || self.is_held_by_the_kernel()?,
             })
     }
 
-    /// Whether the socket outlived the process that opened it: then the kernel holds it.
-    fn was_left_to_the_kernel(&self) -> Result<bool, Error> {
+    /// Returns whether the socket exists and the process that opened it has ended: the kernel then holds it.
+    fn is_held_by_the_kernel(&self) -> Result<bool, Error> {
         let owner = Process {
             boot_id: self.boot_id.clone(),
             pid: self.owner.pid,
@@ -68,12 +67,12 @@ impl Record {
         Ok(!owner.is_alive()? && self.socket_state()?.is_some())
     }
 
-    /// Whether the connection to the server is up.
+    /// Returns whether the connection to the server is up.
     pub(super) fn is_up(&self) -> Result<bool, Error> {
         Ok(matches!(self.socket_state()?, Some(TcpState::Established)))
     }
 
-    /// `None` once it is closed.
+    /// `None` if it is closed.
     fn socket_state(&self) -> Result<Option<TcpState>, Error> {
         let (path, read): (_, fn() -> _) = match self.address {
             SocketAddr::V4(_) => ("/proc/net/tcp", tcp),
@@ -94,16 +93,16 @@ impl Record {
     }
 }
 
-/// The folder of records.
+/// The directory of records.
 #[derive(Clone, Debug)]
 pub(super) struct Records(PathBuf);
 
 impl Records {
-    pub(super) fn at(folder: PathBuf) -> Self {
-        Self(folder)
+    pub(super) fn at(directory: PathBuf) -> Self {
+        Self(directory)
     }
 
-    /// All records. One that comes or goes while this reads is left out.
+    /// Returns all records. May omit one that is written or removed during the call.
     pub(super) fn all(&self) -> Result<Vec<Record>, Error> {
         let failed = |error| Error::io("list", &self.0, error);
         let entries = match fs::read_dir(&self.0) {
@@ -145,7 +144,7 @@ impl Records {
         Ok(json_file::write(&self.path(&record.identifier), record)?)
     }
 
-    /// Removes the record; that there is none is a success.
+    /// Removes the record. Succeeds if there is none.
     pub(super) fn remove(&self, identifier: &str) -> Result<(), Error> {
         Ok(json_file::remove_with_leftovers(&self.path(identifier))?)
     }
@@ -155,7 +154,7 @@ impl Records {
     }
 }
 
-/// Refuses what cannot be the name of a file.
+/// Refuses an identifier that is no safe file name.
 pub(super) fn check_identifier(identifier: &str) -> Result<(), Error> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if identifier.is_empty() || identifier.len() > LONGEST || !identifier.chars().all(is_plain) {
@@ -169,5 +168,4 @@ pub(super) fn check_identifier(identifier: &str) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-#[path = "record_tests.rs"]
 mod tests;

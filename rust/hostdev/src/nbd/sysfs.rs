@@ -1,4 +1,4 @@
-//! NBD devices as sysfs shows them.
+//! Reads NBD devices from sysfs.
 
 use std::fs;
 use std::io;
@@ -13,17 +13,16 @@ use crate::Error;
 const SECTOR: u64 = 512;
 
 impl Nbd {
-    /// The device's folder in sysfs.
+    /// Returns the device's directory in sysfs.
     pub(super) fn block(&self, index: u32) -> PathBuf {
         self.sysfs.join(format!("block/nbd{index}"))
     }
 
-    /// Which connection the device has; `None` if it has none.
+    /// Returns the number of the device's connection; `None` if it has none.
     ///
-    /// The kernel makes the file `pid` anew for each connection, and sysfs hands out its inode
-    /// numbers in turn (from Linux 4.14 on): none comes back before 2^31 others. What stands in that
-    /// file proves nothing: the process has ended, and kernels before 5.16 read its number from
-    /// memory that was freed with it.
+    /// It is the inode of the file `pid`, which the kernel creates for each connection. Since Linux 4.14,
+    /// sysfs uses an inode number again only after 2^31 others. The content of the file is useless: the
+    /// process has ended, and kernels before 5.16 read its pid from freed memory.
     pub(super) fn connection(&self, index: u32) -> Result<Option<u64>, Error> {
         let path = self.block(index).join("pid");
         match fs::metadata(&path) {
@@ -33,7 +32,7 @@ impl Nbd {
         }
     }
 
-    /// The indices of all connected devices, whoever connected them, in order.
+    /// Returns the indices of all connected devices, also those of other programs, in order.
     pub(super) fn connected(&self) -> Result<Vec<u32>, Error> {
         let blocks = self.sysfs.join("block");
         let failed = |error| Error::io("list", &blocks, error);
@@ -51,24 +50,24 @@ impl Nbd {
         Ok(found)
     }
 
-    /// What the device was connected as, where the kernel shows that (from Linux 5.14 on).
+    /// Returns the device's `backend`; `None` before Linux 5.14.
     pub(super) fn backend(&self, index: u32) -> Result<Option<String>, Error> {
         self.attribute(index, "backend")
     }
 
-    /// The device's size in bytes.
+    /// Returns the device's size in bytes.
     pub(super) fn size(&self, index: u32) -> Result<Option<u64>, Error> {
         self.parsed(index, "size", "a number of sectors", |text| {
             text.parse::<u64>().ok()?.checked_mul(SECTOR)
         })
     }
 
-    /// Whether the kernel refuses writes to it.
+    /// Returns whether the kernel refuses writes to it.
     pub(super) fn is_read_only(&self, index: u32) -> Result<Option<bool>, Error> {
         Ok(self.attribute(index, "ro")?.map(|text| text != "0"))
     }
 
-    /// The device's major and minor number.
+    /// Returns the device's major and minor number.
     pub(super) fn number(&self, index: u32) -> Result<Option<(u32, u32)>, Error> {
         self.parsed(index, "dev", "major:minor", |text| {
             let (major, minor) = text.split_once(':')?;
@@ -96,7 +95,7 @@ impl Nbd {
         }
     }
 
-    /// An attribute's text; `None` if there is none, or the device is going.
+    /// Returns an attribute's text; `None` if it does not exist, or the device is removed now.
     fn attribute(&self, index: u32, name: &str) -> Result<Option<String>, Error> {
         let path = self.block(index).join(name);
         match fs::read_to_string(&path) {
@@ -108,6 +107,6 @@ impl Nbd {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    // ENODEV: it went away after the file was opened.
+    // ENODEV: the device was removed after the file was opened.
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ENODEV as i32)
 }

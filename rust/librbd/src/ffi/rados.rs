@@ -15,7 +15,7 @@ pub(crate) type rados_read_op_t = *mut c_void;
 #[allow(non_camel_case_types)]
 pub(crate) type rados_omap_iter_t = *mut c_void;
 
-/// `rados_write_op_create`: fail with EEXIST where the object is there.
+/// `rados_write_op_create`: fail with EEXIST if the object exists.
 pub(crate) const LIBRADOS_CREATE_EXCLUSIVE: c_int = 1;
 /// `rados_write_op_omap_cmp`: the value must be equal.
 pub(crate) const LIBRADOS_CMPXATTR_OP_EQ: u8 = 1;

@@ -1,4 +1,4 @@
-//! What librados makes of a configuration file.
+//! Checks a configuration file.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::{grammar, lines, Dialect, Fault, Verdict};
 
 const MON_HOST: &str = "mon_host";
 
-/// Judges the text of `path` for the user `entity`.
+/// Checks the text of `path` for the user `entity`.
 pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) -> Verdict {
     let mut verdict = Verdict::default();
     let contents = match dialect {
@@ -38,13 +38,13 @@ pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) ->
         if let Some(rest) = behind_semicolon(text, setting.offset) {
             verdict.warnings.push(Fault {
                 line: Some(line),
-                reason: format!("a ; begins a comment: mon_host is without {rest}"),
+                reason: format!("a ; begins a comment, so mon_host does not have {rest}"),
                 fix: format!("separate the addresses by commas in {}", path.display()),
             });
         }
         return verdict;
     }
-    // None that counts: one that was meant to.
+    // No valid mon_host. The administrator probably meant one of these.
     let misspelled = contents.settings.iter().find(|setting| {
         let name = setting.key.to_ascii_lowercase().replace('-', "_");
         name == MON_HOST && setting.key != MON_HOST && applies(&setting.section)
@@ -63,7 +63,7 @@ pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) ->
         verdict.warnings.push(Fault {
             line: Some(line_number(text, setting.offset)),
             reason: format!(
-                "mon_host stands in section [{}], which does not count for {entity}",
+                "mon_host is in section [{}], which {entity} does not use",
                 setting.section
             ),
             fix: format!("move the line to [global] in {}", path.display()),
@@ -72,7 +72,7 @@ pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) ->
     verdict
 }
 
-/// Addresses that are taken for a comment.
+/// Returns addresses that are part of a comment.
 fn behind_semicolon(text: &[u8], offset: usize) -> Option<String> {
     let line = text[offset..].split(|&byte| byte == b'\n').next()?;
     let line = std::str::from_utf8(line).ok()?;

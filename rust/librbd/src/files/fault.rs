@@ -1,11 +1,11 @@
-//! What is wrong at the byte at which librados stops, and how to fix it.
+//! Explains why librados stops at a byte of a file, and how to fix the file.
 
 use std::path::Path;
 
 use super::grammar::Stop;
 use super::Fault;
 
-/// Which of Ceph's files a text is.
+/// The kind of a Ceph file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind<'user> {
     Conf,
@@ -13,7 +13,7 @@ pub(super) enum Kind<'user> {
     Keyring(&'user str),
 }
 
-/// The number of the line at an offset, from 1.
+/// Returns the number of the line at an offset, from 1.
 pub(super) fn line_number(text: &[u8], offset: usize) -> usize {
     let before = &text[..offset.min(text.len())];
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
@@ -26,7 +26,7 @@ fn line_at(text: &[u8], offset: usize) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// Explains a stop. The text of the line is never repeated: it may be a key.
+/// Explains a stop. Does not quote the line: it may have a key.
 pub(super) fn explain(text: &[u8], stop: Stop, path: &Path, kind: Kind<'_>) -> Fault {
     let offset = stop.offset();
     let line = line_number(text, offset);
@@ -115,7 +115,7 @@ fn refused(text: &[u8], offset: usize, path: &Path, kind: Kind<'_>) -> (String, 
         return (
             "the file is JSON".to_owned(),
             format!(
-                "on a node of the cluster, without -f json: {fix}; put what it prints into {shown}"
+                "on a node of the cluster, without -f json: {fix}; put its output into {shown}"
             ),
         );
     }
@@ -123,7 +123,7 @@ fn refused(text: &[u8], offset: usize, path: &Path, kind: Kind<'_>) -> (String, 
         return key_alone(path, entity);
     }
     if words.starts_with(b"exported keyring for ") {
-        let reason = "the line is a message of the ceph command, and no part of the keyring";
+        let reason = "the line is a message of the ceph command, not a part of the keyring";
         return (reason.to_owned(), remove());
     }
     if words.starts_with(b"[") && line.first().is_some_and(u8::is_ascii_whitespace) {
@@ -134,7 +134,7 @@ fn refused(text: &[u8], offset: usize, path: &Path, kind: Kind<'_>) -> (String, 
     }
     if let (b"", false) = (words, text.is_empty()) {
         return (
-            "blanks stand before the first section heading".to_owned(),
+            "there are blanks before the first section heading".to_owned(),
             remove(),
         );
     }
@@ -153,7 +153,7 @@ fn refused(text: &[u8], offset: usize, path: &Path, kind: Kind<'_>) -> (String, 
             Kind::Keyring(entity) => entity,
         };
         return (
-            "settings stand before the first section heading".to_owned(),
+            "there are settings before the first section heading".to_owned(),
             format!("sed -i '1i [{heading}]' {shown}"),
         );
     }
@@ -165,10 +165,10 @@ fn refused(text: &[u8], offset: usize, path: &Path, kind: Kind<'_>) -> (String, 
     }
     let reason = match words.first() {
         Some(b'[') if !words.contains(&b']') => "the section heading has no ]",
-        Some(b'[') => "the section heading is empty, or a text stands behind its ]",
-        Some(b'=') => "no name stands before the =",
+        Some(b'[') => "the section heading is empty, or there is text after its ]",
+        Some(b'=') => "there is no name before the =",
         _ if words.contains(&b'"') || words.contains(&b'\'') => {
-            "the quotes do not match: a value in quotes must not hold # or ;, and nothing may follow it"
+            "the quotes do not match: a value in quotes must not contain # or ;, and no text may follow it"
         }
         _ => "the line is no NAME = VALUE",
     };
@@ -178,7 +178,7 @@ fn refused(text: &[u8], offset: usize, path: &Path, kind: Kind<'_>) -> (String, 
     )
 }
 
-/// Whether the text is a key, and nothing else.
+/// Returns whether the whole text is a key.
 pub(super) fn is_key(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     let key = std::str::from_utf8(text).map(super::Key::read);
@@ -188,7 +188,7 @@ pub(super) fn is_key(text: &[u8]) -> bool {
 pub(super) fn key_alone(path: &Path, entity: &str) -> (String, String) {
     let shown = path.display();
     (
-        "the file is a key alone, without the section of its user".to_owned(),
+        "the file has only a key, without the section of its user".to_owned(),
         format!("sed -i -e '1s/^/[{entity}]\\n\\tkey = /' -e '$a\\' {shown}"),
     )
 }

@@ -1,6 +1,6 @@
-//! How librados reads an INI file from Octopus (15) on, byte for byte.
+//! Parses an INI file as librados of Octopus (15) and later does, byte for byte.
 //!
-//! librados parses both `ceph.conf` and keyrings with one grammar of Boost.Spirit:
+//! librados uses one grammar of Boost.Spirit for `ceph.conf` and for keyrings:
 //!
 //! ```text
 //! file    = (setting | eol* section*) end
@@ -9,11 +9,11 @@
 //! setting = blank* key blank* '=' blank* value rest-of-line+
 //! ```
 //!
-//! Comments and continued lines are skipped before each character outside quotes. Each such skip asks
-//! whether the next character is a blank, and Boost asserts there that the character is ASCII: a process
-//! that reads another one ends with SIGABRT ([`Stop::Abort`]), unless librados was built without assertions.
+//! It skips comments and continued lines before each character outside quotes. Each skip checks whether the
+//! next character is a blank, and Boost asserts that this character is ASCII. For any other character, the
+//! process ends with SIGABRT ([`Stop::Abort`]), unless librados was built without assertions.
 
-/// Why librados does not accept a text, and the offset of the byte at which it stops.
+/// Why librados does not accept a text, with the offset of the byte at which it stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// It returns an error.
@@ -45,7 +45,7 @@ pub(crate) struct Setting {
     pub(crate) offset: usize,
 }
 
-/// What a file holds, in its order.
+/// The settings and sections of a file, in its order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub(crate) settings: Vec<Setting>,
@@ -55,7 +55,7 @@ pub(crate) struct Contents {
 
 type Parsed<T> = Result<T, Stop>;
 
-/// The settings of a text, if librados accepts it.
+/// Returns the settings of a text, if librados accepts it.
 pub(crate) fn parse(text: &[u8]) -> Parsed<Contents> {
     if let Err(error) = std::str::from_utf8(text) {
         return Err(Stop::NotUtf8(error.valid_up_to()));
@@ -80,7 +80,7 @@ struct Parser<'text> {
     text: &'text [u8],
 }
 
-/// Each method moves `at` behind what it matches.
+/// Each method moves `at` to the end of its match.
 impl Parser<'_> {
     fn byte(&self, at: usize) -> Option<u8> {
         self.text.get(at).copied()
@@ -153,7 +153,7 @@ impl Parser<'_> {
         Ok(found)
     }
 
-    /// A character of a text, or the one behind a backslash.
+    /// A character of a text, or the one after a backslash.
     fn raw_char(&self, at: &mut usize) -> Option<u8> {
         if self.byte(*at) == Some(b'\\') && *at + 1 < self.text.len() && !self.is_line_end(*at + 1)
         {

@@ -1,13 +1,13 @@
-//! A cephx key: base64 of its type, the time it was made, and the secret.
+//! A cephx key: base64 of its type, its creation time, and the secret.
 
-/// What a key is, or why librados cannot decode it.
+/// The kind of a key, or why librados cannot decode it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// Type 1, AES-128: every librados and every kernel has it.
+    /// Type 1, AES-128: every librados and every kernel supports it.
     Aes,
-    /// Type 2, AES-256 (`aes256k`): Ceph 20.2.4 and later have it.
+    /// Type 2, AES-256 (`aes256k`): Ceph 20.2.4 and later support it.
     Aes256,
-    /// Type 0, or without a secret. librados accepts it, and no monitor lets it in.
+    /// Type 0, or without a secret. librados accepts it, but all monitors refuse it.
     Empty,
     /// Any other type.
     Unknown(u16),
@@ -21,7 +21,7 @@ const HEADER: usize = 12;
 const AES: usize = 16;
 
 impl Key {
-    /// The key in a text, as a keyring or a key file has it.
+    /// Returns the kind of a key in the form of a keyring or a key file.
     pub(crate) fn read(text: &str) -> Self {
         let Some(bytes) = decode_base64(text.as_bytes()) else {
             return Self::NotBase64;
@@ -41,7 +41,7 @@ impl Key {
         }
     }
 
-    /// The type of the key, if it can be decoded.
+    /// Returns the type of the key, if it can be decoded.
     pub(crate) const fn type_number(self) -> Option<u16> {
         match self {
             Self::Empty => Some(0),
@@ -52,7 +52,7 @@ impl Key {
         }
     }
 
-    /// Why no librados can decode the key.
+    /// Returns why librados cannot decode the key.
     pub(crate) const fn fault(self) -> Option<&'static str> {
         match self {
             Self::NotBase64 => Some("the key is not base64"),
@@ -62,7 +62,7 @@ impl Key {
     }
 }
 
-/// As librados decodes: newlines are skipped, and what follows the first `=` is not read.
+/// Decodes as librados does: skips newlines, and ignores the text after the first `=`.
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = text;
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_read_with_its_type() {
+    fn a_key_has_its_type() {
         let aes = "AQDcyUFl8V0bBxAAh0dOYfrUyrCbPZZJ6A0jTQ==";
         let aes256 = "AgCJZYhqAAAAACAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
         assert_eq!(Key::read(aes), Key::Aes);

@@ -1,4 +1,4 @@
-//! What librados makes of a keyring.
+//! Checks a keyring.
 
 use std::path::Path;
 
@@ -6,30 +6,30 @@ use super::fault::{explain, is_key, key_alone, line_number, Kind};
 use super::grammar::{Contents, Setting};
 use super::{grammar, lines, Dialect, Fault, Key, Verdict};
 
-/// What a keyring has for one user.
+/// The result of the check for one user.
 #[derive(Debug, Default)]
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
-    /// The user's key: base64, and what it is.
+    /// The user's key: base64, and its kind.
     pub(crate) key: Option<(String, Key)>,
-    /// A user with a key of another type than 1, and that type. An older librados refuses the whole file.
+    /// A user with a key of a higher type than 1, and that type. An older librados refuses the whole file.
     pub(crate) newer: Option<(String, u16)>,
 }
 
-/// The types of an entity. librados refuses a file with a section of another name.
+/// The types of an entity. librados refuses a file with a section of another type.
 const TYPES: [&str; 6] = ["auth", "mon", "osd", "mds", "mgr", "client"];
 
-/// Judges the text of `path` for the user `entity`: `client.xcp`.
+/// Checks the text of `path` for the user `entity`: `client.xcp`.
 pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) -> Judgement {
     let mut found = Judgement::default();
     let contents = match dialect {
         Dialect::Grammar => match grammar::parse(text) {
             Ok(contents) => contents,
-            // librados tries a binary form first, which no Ceph of this age writes.
+            // librados first tries a binary form, which no supported Ceph writes.
             Err(grammar::Stop::Refused(_)) if text.contains(&0) => {
                 found.verdict.missing = Some(Fault {
                     line: None,
-                    reason: "the file holds a NUL byte: it is no text".to_owned(),
+                    reason: "the file contains a NUL byte: it is no text".to_owned(),
                     fix: get_again(path, entity),
                 });
                 return found;
@@ -70,7 +70,7 @@ pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) ->
     found
 }
 
-/// Why librados does not load the keyring at all, for any user.
+/// Returns why librados does not load the keyring for any user.
 fn refusal(text: &[u8], path: &Path, entity: &str, contents: &Contents) -> Option<Fault> {
     let shown = path.display();
     let again = || get_again(path, entity);
@@ -79,11 +79,11 @@ fn refusal(text: &[u8], path: &Path, entity: &str, contents: &Contents) -> Optio
             name if is_entity(name) => return None,
             name if name.starts_with('{') => (
                 "the file is JSON".to_owned(),
-                format!("on a node of the cluster, without -f json: ceph auth get {entity}; put what it prints into {shown}"),
+                format!("on a node of the cluster, without -f json: ceph auth get {entity}; put its output into {shown}"),
             ),
             name => (
                 format!("{} is no user: librados refuses the whole file", shown_name(name)),
-                format!("write [{entity}], without blanks inside, or remove the section"),
+                format!("write [{entity}] without blanks in the brackets, or remove the section"),
             ),
         };
         Some(Fault {
@@ -96,7 +96,7 @@ fn refusal(text: &[u8], path: &Path, entity: &str, contents: &Contents) -> Optio
         return Some(fault);
     }
     contents.settings.iter().find_map(|setting| {
-        // Where a setting stands twice, the last one counts.
+        // If a setting occurs twice, librados uses the last one.
         let is_last =
             |other: &&Setting| (&other.section, &other.key) == (&setting.section, &setting.key);
         let last = contents.settings.iter().rev().find(is_last);
@@ -107,9 +107,9 @@ fn refusal(text: &[u8], path: &Path, entity: &str, contents: &Contents) -> Optio
             "key" => (Key::read(&setting.value).fault()?.to_owned(), again()),
             "auid" => return None,
             caps if caps.strip_prefix("caps_").is_some_and(|of| !of.is_empty()) => return None,
-            // Not repeated: it may be anything, also a key with the name behind it.
+            // The error does not quote the name: it may be a key.
             _ => (
-                "a keyring holds lines of the names key and 'caps TYPE' only".to_owned(),
+                "a keyring contains only lines with the names key and 'caps TYPE'".to_owned(),
                 again(),
             ),
         };
@@ -121,7 +121,7 @@ fn refusal(text: &[u8], path: &Path, entity: &str, contents: &Contents) -> Optio
     })
 }
 
-/// A heading that may be repeated: one that is a key is not.
+/// Returns the name for an error, if it cannot be a key.
 fn shown_name(name: &str) -> String {
     let harmless = |c: char| c.is_ascii_alphanumeric() || " .-_@".contains(c);
     match name.len() < 40 && name.chars().all(harmless) {
@@ -160,5 +160,5 @@ fn missing(path: &Path, entity: &str, contents: &Contents) -> Fault {
 
 fn get_again(path: &Path, entity: &str) -> String {
     let shown = path.display();
-    format!("on a node of the cluster: ceph auth get {entity}; put what it prints into {shown}")
+    format!("on a node of the cluster: ceph auth get {entity}; put its output into {shown}")
 }

@@ -1,15 +1,15 @@
-//! How librados reads an INI file before Octopus (15): line by line. A line that it cannot use is left
-//! out, and the file is accepted.
+//! Parses an INI file as librados before Octopus (15) does, line by line: it ignores an invalid line, and
+//! accepts the file.
 
 use super::grammar::{Contents, Setting};
 
-/// What a text holds, and the offsets of the lines that are left out.
+/// Returns the contents of a text, and the offsets of the ignored lines.
 pub(crate) fn parse(text: &[u8]) -> (Contents, Vec<usize>) {
     let mut contents = Contents::default();
     let mut left_out = Vec::new();
     let mut section = "global".to_owned();
     let mut offset = 0;
-    // A line that ends with a backslash goes on in the next one.
+    // A backslash at the end continues a line in the next one.
     let mut begun = Vec::new();
     let mut start = 0;
     for raw in text.split_inclusive(|&byte| byte == b'\n') {

@@ -1,17 +1,17 @@
-//! Keyrings, compared with what `ceph-authtool` loads.
+//! Keyrings, compared with the result of `ceph-authtool`.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::{asserts, Folder, ENTITY};
+use super::{asserts, Directory, ENTITY};
 use crate::files::{judge_keyring, Dialect, Key};
 
 const KEY: &str = "AQDcyUFl8V0bBxAAh0dOYfrUyrCbPZZJ6A0jTQ==";
 const KEY_256: &str = "AgCJZYhqAAAAACAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// Keyrings as people have them: whether librados loads the file, the user's key, the reason, the fix.
+/// Common keyrings: whether librados loads the file, the user's key, the reason, the fix.
 const KEYRINGS: &[(&str, bool, Option<Key>, &str, &str)] = &[
     ("[client.xcp]\n\tkey = KEY\n", true, Some(Key::Aes), "", ""),
     ("[client.xcp]\nkey=\"KEY\"\n", true, Some(Key::Aes), "", ""),
@@ -138,14 +138,14 @@ const KEYRINGS: &[(&str, bool, Option<Key>, &str, &str)] = &[
         "KEY",
         false,
         None,
-        "line 1: the file is a key alone",
+        "line 1: the file has only a key",
         "sed -i -e '1s/^/[client.xcp]",
     ),
     (
         "KEY\n",
         true,
         None,
-        "line 1: the file is a key alone",
+        "line 1: the file has only a key",
         "sed -i -e '1s/^/[client.xcp]",
     ),
     (
@@ -173,7 +173,7 @@ const KEYRINGS: &[(&str, bool, Option<Key>, &str, &str)] = &[
         "[client.xcp]\n\tsecret = KEY\n",
         false,
         None,
-        "line 2: a keyring holds lines",
+        "line 2: a keyring contains only lines",
         "ceph auth get",
     ),
     (
@@ -193,9 +193,9 @@ const KEYRINGS: &[(&str, bool, Option<Key>, &str, &str)] = &[
 ];
 
 #[test]
-fn a_keyring_is_judged_as_ceph_loads_it() {
-    let folder = Folder::new("keyrings");
-    let path = folder.file(0);
+fn a_keyring_is_accepted_if_ceph_loads_it() {
+    let directory = Directory::new("keyrings");
+    let path = directory.file(0);
     let asserts = asserts("keyrings");
     for (text, loads, key, reason, fix) in KEYRINGS {
         let text = text.replace("KEY", KEY).replace("KEZ", KEY_256);
