@@ -128,14 +128,14 @@ for file in "$here"/provisioners/ssh/* "$here"/drivers/*; do
     case $name in *SR.py) put_link "$name" "$root$sm_dir/${name%.py}" ;; esac
 done
 # xapi's own folders: they do not follow sm-dir.
-for file in "$here"/xapi/*/*; do
+for file in "$here"/packaging/xapi/*/*; do
     sed "s|@SM_DIR@|$sm_dir|" "$file" >"$staging/program"
-    put_file 755 "$staging/program" "$root/etc/xapi.d/${file#"$here"/xapi/}"
+    put_file 755 "$staging/program" "$root/etc/xapi.d/${file#"$here"/packaging/xapi/}"
 done
 echo rbd >"$staging/modules"
 put_file 644 "$staging/modules" "$root/etc/modules-load.d/smblock.conf"
 units_before=$changes
-for file in "$here"/systemd/*.service; do
+for file in "$here"/packaging/systemd/*.service; do
     sed "s|@SM_DIR@|$sm_dir|" "$file" >"$staging/unit"
     put_file 644 "$staging/unit" "$root/etc/systemd/system/${file##*/}"
 done

@@ -15,7 +15,7 @@ from lab.wheel import REPOSITORY, built_wheel, pythons
 
 SM_DIR = "opt/xensource/sm"
 UNIT = "etc/systemd/system/smblock-crucible@.service"
-XAPI = REPOSITORY / "xapi"
+XAPI = REPOSITORY / "packaging" / "xapi"
 FOLDERS = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
 SOURCES = {path.name: path for folder in FOLDERS for path in folder.iterdir() if path.is_file()}
 # What xapi itself executes: its plugin and its hooks.
