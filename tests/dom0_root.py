@@ -1,4 +1,4 @@
-"""Root folders that look like a host of XCP-ng to an installation: xapi's files, and SM.
+"""Root directories that look like a host of XCP-ng to an installation: xapi's files, and SM.
 
 These are not hosts: xapi's files have the options that matter here, as the packages of each version write them, and SM
 is the lab's simulator.
@@ -35,13 +35,13 @@ def xapi_conf(types: str = XCP_NG) -> str:
 
 def make_configuration(root: Path, kind: str) -> Path:
     """xapi's files of a version: 8.3, 8.3-linstor or 9; returns `root`."""
-    folder = root / "etc" / "xapi.conf.d"
-    folder.mkdir(parents=True)
+    directory = root / "etc" / "xapi.conf.d"
+    directory.mkdir(parents=True)
     (root / "etc" / "xapi.conf").write_text(xapi_conf())
     for name in OTHER_FILES[kind.partition("-")[0]]:
-        (folder / name).write_text("# nothing of SM's\nhttps-only-default = true\n")
+        (directory / name).write_text("# nothing of SM's\nhttps-only-default = true\n")
     if kind.endswith("-linstor"):
-        (folder / LINSTOR_FILE).write_text(f"# DO NOT MODIFY: Add sm linstor plugin.\nsm-plugins={LINSTOR}\n")
+        (directory / LINSTOR_FILE).write_text(f"# DO NOT MODIFY: Add sm linstor plugin.\nsm-plugins={LINSTOR}\n")
     return root
 
 
@@ -51,7 +51,7 @@ def types_of(kind: str) -> list[str]:
 
 
 def tree(root: Path) -> dict[str, object]:
-    """Everything below a folder: a file's content and mode, a link's destination, None for a folder."""
+    """Everything below a directory: a file's content and mode, a link's destination, None for a directory."""
     found: dict[str, object] = {}
     for path in root.rglob("*"):
         name = str(path.relative_to(root))

@@ -194,13 +194,13 @@ def test_registration_waits_for_another_and_gives_up_in_time(root: Path) -> None
         f"try:\n    registration.register({str(root)!r})\n"
         "except SetupError as error:\n    print(error)\n"
     )
-    folder = os.open(root / "etc/xapi.conf.d", os.O_RDONLY)
+    directory = os.open(root / "etc/xapi.conf.d", os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        fcntl.flock(directory, fcntl.LOCK_EX)
         argv = [OLDEST_PYTHON, "-B", "-c", code]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True)
     finally:
-        os.close(folder)
+        os.close(directory)
     assert "another process has held the lock of" in done.stdout
     assert not (root / FILE).exists()
 
@@ -225,28 +225,28 @@ def test_failed_write_leaves_the_old_file_and_no_other(root: Path) -> None:
 
 
 def test_drivers_are_linked_in_another_sm_dir(root: Path) -> None:
-    folder = root / "usr/libexec/sm/drivers"
-    folder.mkdir(parents=True)
+    directory = root / "usr/libexec/sm/drivers"
+    directory.mkdir(parents=True)
     fragment = root / "etc/xapi.conf.d/50-sm.conf"
     fragment.write_text("sm-dir = /usr/libexec/sm/drivers\n")
     before = tree(root)
     register(root)
-    assert os.readlink(folder / "CephRBDSR") == "/opt/xensource/sm/CephRBDSR.py"
-    assert os.readlink(folder / "CrucibleSR") == "/opt/xensource/sm/CrucibleSR.py"
+    assert os.readlink(directory / "CephRBDSR") == "/opt/xensource/sm/CephRBDSR.py"
+    assert os.readlink(directory / "CrucibleSR") == "/opt/xensource/sm/CrucibleSR.py"
     assert register(root).startswith("already registered")
     setup(root, "unregister")
     assert tree(root) == before
     register(root)
     fragment.unlink()
     register(root)
-    assert list(folder.iterdir()) == []
+    assert list(directory.iterdir()) == []
 
 
 def test_foreign_driver_in_the_sm_dir_is_refused(root: Path) -> None:
-    folder = root / "sm"
-    folder.mkdir()
+    directory = root / "sm"
+    directory.mkdir()
     (root / "etc/xapi.conf.d/50-sm.conf").write_text("sm-dir=/sm\n")
-    (folder / "CephRBDSR").write_text("another driver\n")
+    (directory / "CephRBDSR").write_text("another driver\n")
     before = tree(root)
     done = setup(root, "register")
     assert (done.returncode, done.stdout) == (1, "")

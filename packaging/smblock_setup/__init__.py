@@ -3,6 +3,8 @@
 It needs Python 3.6 and its standard library. It does not import the driver: it must run if the driver cannot.
 """
 
+import errno
+import glob
 import os
 
 SM_HOME = "/opt/xensource/sm"
@@ -19,9 +21,12 @@ def below(root, path):
     return os.path.join(root or "/", path.lstrip("/"))
 
 
+def find(root, pattern):
+    """The paths below `root` that match a pattern of absolute paths of a host."""
+    return sorted(glob.glob(glob.escape(root) + pattern, recursive=True))
+
+
 def reason(error):
     """An OSError as text: the errno's name and number, and its meaning."""
-    import errno
-
     name = errno.errorcode.get(error.errno, "errno")
     return "%s (%s): %s" % (name, error.errno, error.strerror)

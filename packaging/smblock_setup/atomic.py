@@ -14,11 +14,11 @@ SCRATCH = ".smblock-"
 def write(path, data, mode=0o644, scratch=None):
     """Puts `data` into the file at once: a reader sees the old content or the new one, also after a power failure.
 
-    The new content is written in the folder `scratch`, which must be on the same filesystem.
+    The new content is written in the directory `scratch`, which must be on the same filesystem.
     """
-    folder = os.path.dirname(path)
+    directory = os.path.dirname(path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=SCRATCH, dir=scratch or folder)
+        handle, temporary = tempfile.mkstemp(prefix=SCRATCH, dir=scratch or directory)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -29,13 +29,13 @@ def write(path, data, mode=0o644, scratch=None):
         except BaseException:
             os.unlink(temporary)
             raise
-        sync_folder(folder)
+        sync_directory(directory)
     except OSError as error:
         raise SetupError("writing %s: %s" % (path, reason(error))) from error
 
 
-def sync_folder(path):
-    """Has the names in a folder on the disk."""
+def sync_directory(path):
+    """Has the names in a directory on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -49,22 +49,22 @@ def remove(path):
         os.unlink(path)
     except FileNotFoundError:
         return False
-    sync_folder(os.path.dirname(path))
+    sync_directory(os.path.dirname(path))
     return True
 
 
 @contextlib.contextmanager
-def locked(folder, seconds):
-    """Holds the lock of a folder. The lock is on the folder itself and leaves no file."""
-    handle = os.open(folder, os.O_RDONLY)
+def locked(directory, seconds):
+    """Holds the lock of a directory. The lock is on the directory itself and leaves no file."""
+    handle = os.open(directory, os.O_RDONLY)
     try:
-        _lock(handle, folder, seconds)
+        _lock(handle, directory, seconds)
         yield
     finally:
         os.close(handle)  # releases the lock
 
 
-def _lock(handle, folder, seconds):
+def _lock(handle, directory, seconds):
     end = time.monotonic() + seconds
     while True:
         try:
@@ -73,5 +73,5 @@ def _lock(handle, folder, seconds):
         except BlockingIOError:
             if time.monotonic() >= end:
                 text = "another process has held the lock of %s for %g s: fuser -v %s prints it; end it, then try again"
-                raise SetupError(text % (folder, seconds, folder)) from None
+                raise SetupError(text % (directory, seconds, directory)) from None
         time.sleep(0.02)

@@ -4,7 +4,7 @@ xapi's files replace the list of the files before them. So a file of smblock's o
 list that the other files make, and smblock's types. It is made anew before each start of xapi and after each update of
 xapi: a type that an update adds is in it. No other file is written.
 
-If xapi's sm-dir is not the folder of the drivers, links to them are made there.
+If xapi's sm-dir is not the directory of the drivers, links to them are made there.
 """
 
 import collections
@@ -13,24 +13,24 @@ import os
 
 from smblock_setup import DRIVERS, SM_HOME, SetupError, atomic, below, reason, xapi_conf
 
-FILE = xapi_conf.FOLDER + "/zz-smblock.conf"
+FILE = xapi_conf.DIRECTORY + "/zz-smblock.conf"
 LOCK_SECONDS = 20
 _HEADER = """\
 # smblock-setup writes this file before each start of xapi: a change by hand is lost.
 """
 _LINKED = "# drivers are linked in: "
 
-Plan = collections.namedtuple("Plan", "content types warnings folder")
+Plan = collections.namedtuple("Plan", "content types warnings directory")
 """The bytes of FILE; the list in force with it; what an administrator should look at; where drivers are linked."""
 
 
 def register(root):
     """Adds the types. Returns the Plan, and whether a file changed."""
-    folder = below(root, xapi_conf.FOLDER)
-    os.makedirs(folder, exist_ok=True)
+    directory = below(root, xapi_conf.DIRECTORY)
+    os.makedirs(directory, exist_ok=True)
     with locked(root):
         plan = make_plan(root)
-        changed = _link_drivers(root, plan.folder)
+        changed = _link_drivers(root, plan.directory)
         target = below(root, FILE)
         if _content(target) != plan.content:
             _remove_scratch(root)
@@ -41,7 +41,7 @@ def register(root):
 
 def unregister(root):
     """Undoes `register`. Returns whether there was something to undo."""
-    if not os.path.isdir(below(root, xapi_conf.FOLDER)):
+    if not os.path.isdir(below(root, xapi_conf.DIRECTORY)):
         return False
     with locked(root):
         changed = _link_drivers(root, None)
@@ -51,7 +51,7 @@ def unregister(root):
 
 def locked(root):
     """The lock of all registrations of a host."""
-    return atomic.locked(below(root, xapi_conf.FOLDER), LOCK_SECONDS)
+    return atomic.locked(below(root, xapi_conf.DIRECTORY), LOCK_SECONDS)
 
 
 def make_plan(root):
@@ -66,12 +66,13 @@ def make_plan(root):
     if missing and found.file != xapi_conf.MAIN and os.fsencode(found.file) > os.fsencode(FILE):
         text = "%s sets sm-plugins, and xapi reads it after %s. Rename it: mv %s %s/90-%s"
         name = os.path.basename(found.file).lstrip("z-")
-        raise SetupError(text % (found.file, FILE, found.file, xapi_conf.FOLDER, name))
+        raise SetupError(text % (found.file, FILE, found.file, xapi_conf.DIRECTORY, name))
     listed += missing
     lines = [_HEADER.encode()]
-    folder = xapi_conf.sm_dir(root)
-    if folder != SM_HOME:
-        lines.append(("%s%s\n" % (_LINKED, folder)).encode("utf-8", "surrogateescape"))
+    directory = xapi_conf.sm_dir(root)
+    if directory != SM_HOME:
+        _missing_links(root, directory)
+        lines.append(("%s%s\n" % (_LINKED, directory)).encode("utf-8", "surrogateescape"))
     if missing:
         lines.append(b"# The list of %s, line %d, and smblock's types.\n" % (_printable(found.file), found.line))
         lines.append(b"sm-plugins=" + b" ".join(listed) + b"\n")
@@ -79,7 +80,7 @@ def make_plan(root):
         lines.append(b"# The list of %s, line %d, has smblock's types.\n" % (_printable(found.file), found.line))
     types = [name.decode("utf-8", "replace") for name in listed]
     warnings = list(_warnings(root, found, types))
-    return Plan(b"".join(lines), types, warnings, None if folder == SM_HOME else folder)
+    return Plan(b"".join(lines), types, warnings, None if directory == SM_HOME else directory)
 
 
 def effective_types(root):
@@ -128,24 +129,24 @@ def _remove_scratch(root):
             atomic.remove(path)
 
 
-def _link_drivers(root, folder):
-    """Has the drivers linked in `folder`, and not in the folder that FILE names; returns whether that changed any."""
+def _link_drivers(root, directory):
+    """Links the drivers in `directory`, and no longer in the one that FILE names; returns whether a link changed."""
     changed = False
-    before = _linked_folder(root)
-    if before and before != folder:
+    before = _linked_directory(root)
+    if before and before != directory:
         for name in DRIVERS.values():
             if _destination(root, before, name) == _driver(name):
                 changed = atomic.remove(below(root, os.path.join(before, name))) or changed
-    if folder and os.path.isdir(below(root, folder)):
-        for name in _missing_links(root, folder):
-            os.symlink(_driver(name), below(root, os.path.join(folder, name)))
+    if directory and os.path.isdir(below(root, directory)):
+        for name in _missing_links(root, directory):
+            os.symlink(_driver(name), below(root, os.path.join(directory, name)))
             changed = True
     return changed
 
 
-def _missing_links(root, folder):
-    missing = [name for name in DRIVERS.values() if _destination(root, folder, name) != _driver(name)]
-    for path in (os.path.join(folder, name) for name in missing):
+def _missing_links(root, directory):
+    missing = [name for name in DRIVERS.values() if _destination(root, directory, name) != _driver(name)]
+    for path in (os.path.join(directory, name) for name in missing):
         if os.path.lexists(below(root, path)):
             text = "%s is not smblock's, and xapi would run it for SRs of smblock's type. Move it away, then try again"
             raise SetupError(text % path)
@@ -156,14 +157,14 @@ def _driver(name):
     return "%s/%s.py" % (SM_HOME, name)
 
 
-def _destination(root, folder, name):
+def _destination(root, directory, name):
     try:
-        return os.readlink(below(root, os.path.join(folder, name)))
+        return os.readlink(below(root, os.path.join(directory, name)))
     except OSError:
         return None
 
 
-def _linked_folder(root):
+def _linked_directory(root):
     for line in (_content(below(root, FILE)) or b"").split(b"\n"):
         if line.startswith(_LINKED.encode()):
             return os.fsdecode(line[len(_LINKED) :])

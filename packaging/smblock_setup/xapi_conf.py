@@ -1,6 +1,6 @@
 """xapi's options, read from the files that xapi reads, with its own rules (xcp_service.ml, read_config_file).
 
-First /etc/xapi.conf, then every file of /etc/xapi.conf.d by the bytes of its name, whatever its suffix. The last line
+First /etc/xapi.conf, then every file of /etc/xapi.conf.d by the bytes of its name, with any suffix. The last line
 that sets an option wins. Text after # is a comment, also inside quotes. One pair of quotes around the whole value is
 removed. A line that is no assignment is skipped.
 """
@@ -12,7 +12,7 @@ import re
 from smblock_setup import SM_HOME, SetupError, below
 
 MAIN = "/etc/xapi.conf"
-FOLDER = "/etc/xapi.conf.d"
+DIRECTORY = "/etc/xapi.conf.d"
 
 Option = collections.namedtuple("Option", "value file line")
 """The bytes of a value; the file and the number of the line that set it."""
@@ -26,10 +26,10 @@ def files(root):
     """The files that xapi reads, in its order, as paths of the host."""
     found = [MAIN]
     try:
-        names = os.listdir(os.fsencode(below(root, FOLDER)))
+        names = os.listdir(os.fsencode(below(root, DIRECTORY)))
     except FileNotFoundError:
         names = []
-    found += [os.path.join(FOLDER, os.fsdecode(name)) for name in sorted(names)]
+    found += [os.path.join(DIRECTORY, os.fsdecode(name)) for name in sorted(names)]
     return [path for path in found if os.path.isfile(below(root, path))]
 
 
@@ -64,7 +64,7 @@ def fields(value):
 
 
 def sm_dir(root):
-    """The folder in which xapi looks for drivers."""
+    """The directory in which xapi looks for drivers."""
     found = option(root, "sm-dir")
     if found is None or not found.value:
         return SM_HOME
