@@ -37,6 +37,10 @@ deps: ## Install what is missing here: Debian packages, Rust, Python tools in .v
 wheel: deps ## Build target/wheels/smblock-*.whl and prove that it loads in a dom0
 	@scripts/build-wheel </dev/null
 
+.PHONY: rpm
+rpm: wheel ## Build the RPM for XCP-ng's hosts, and the archive for install.sh, in target/dist
+	@scripts/build-rpm </dev/null
+
 ##@ Test
 .PHONY: test
 test: export CARGO_INCREMENTAL = 0

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab.tree import stage_sm
@@ -19,6 +20,8 @@ from tests import dom0_fakes, dom0_root
 SM_DIR = "opt/xensource/sm"
 SITE_PACKAGES = "opt/xensource/site-packages"
 _PYTHON_SERIES = {"8.3": "3.6", "9": "3.12"}
+# Directories of the host's own packages.
+_OWNED = ("etc/modules-load.d", "etc/rpm", "etc/systemd/system", "opt/xensource/libexec")
 _USR_MERGED = ("bin", "lib", "lib64", "sbin")
 # Mounts what a root needs: this machine's /usr under the root's own, and the release.
 _MOUNT = """
@@ -54,12 +57,14 @@ class Host:
         self._upper, self._work = directory / "usr", directory / "work"
         for path in (self.root, self._upper / "bin", self._upper / "sbin", self._work):
             path.mkdir(parents=True)
-        for name in ("usr", "proc", "dev", "mnt", "run", "root", "tmp", "var/tmp", "var/lib", "etc/systemd/system"):
+        for name in ("usr", "proc", "dev", "mnt", "run", "root", "tmp", "var/tmp", "var/lib", *_OWNED):
             (self.root / name).mkdir(parents=True)
         for name in _USR_MERGED:
             (self.root / name).symlink_to(f"usr/{name}")
         dom0_root.make_configuration(self.root, kind)
         (self.root / "etc/xensource-inventory").write_text(f"INSTALLATION_UUID='{self.uuid}'\n")
+        # Where a host's rpm has its database; Debian's has it in the home directory.
+        (self.root / "etc/rpm/macros").write_text("%_dbpath /var/lib/rpm\n")
         (self.root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
         self._place_sm()
         self._place_fakes(address)
@@ -69,12 +74,27 @@ class Host:
 
     def run(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a command on the host."""
+        return self._run([f'exec chroot {self.root} "$@"'], argv, environment)
+
+    def rpm(self, *argv: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs rpm on the host's own database; the files of packages are named as on this machine."""
+        (self.root / "var/lib/rpm").mkdir(exist_ok=True)
+        command = f'exec rpm --root {self.root} --dbpath /var/lib/rpm "$@"'
+        done = self._run([command], [str(argument) for argument in argv], environment)
+        # Debian's rpm prints this with each call.
+        lines = done.stderr.splitlines()
+        done.stderr = "\n".join(line for line in lines if not line.startswith(("rpm: RPM should", "rpm: However")))
+        return done
+
+    def _run(
+        self, last: list[str], argv: Sequence[str], environment: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         script = ["set -eu", self._mounts()]
         for peer in self.peers:
             place = self.root / "media" / peer.address
             place.mkdir(parents=True, exist_ok=True)
             script += [peer._mounts(), f"mount --rbind {peer.root} {place}"]
-        script.append(f'exec chroot {self.root} "$@"')
+        script += last
         enter = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(script), "sh"]
         everything = {
             "PATH": "/opt/xensource/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -94,8 +114,11 @@ class Host:
     def tree(self) -> dict[str, object]:
         """What is on the host's disk, without what is mounted and what is gone after a boot."""
         found = dom0_root.tree(self.root)
-        volatile = ("run/", "tmp/", "root/", "proc/", "dev/", "mnt/", "media")
-        return {name: content for name, content in found.items() if not name.startswith(volatile)}
+        volatile = ("run/", "tmp/", "root/", "proc/", "dev/", "mnt/", "media", "var/lib/rpm")
+        kept = {name: content for name, content in found.items() if not name.startswith(volatile)}
+        # Directories of /usr are the machine's own: only their files are the host's.
+        kept |= {f"usr/{name}": content for name, content in dom0_root.tree(self._upper).items() if content is not None}
+        return kept
 
     def effective_types(self) -> list[str]:
         """The types that xapi allows when it starts next."""

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from smblock_setup import DRIVERS, SetupError, installer, pool, reason, registration, verify, versions
+from smblock_setup import DRIVERS, SetupError, installer, package, pool, reason, registration, verify, versions
 
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -15,7 +15,8 @@ def main(arguments=None):
     # The options of install.sh have a parser of their own: its messages name install.sh.
     is_install = arguments[:1] == ["install"]
     options = _install_parser().parse_args(arguments[1:]) if is_install else _parser().parse_args(arguments)
-    options.root = os.path.abspath(options.root).rstrip("/") if options.root else ""
+    root = getattr(options, "root", None)
+    options.root = os.path.abspath(root).rstrip("/") if root else ""
     try:
         return options.run(options) or 0
     except SetupError as error:
@@ -30,6 +31,7 @@ def main(arguments=None):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="smblock-setup", description="smblock on a host of XCP-ng")
+    parser.set_defaults(name="smblock-setup")
     commands = parser.add_subparsers(dest="command")
     commands.required = True
 
@@ -44,7 +46,21 @@ def _parser():
     add("unregister", _unregister, help="undo register")
     checks = add("verify", _verify, help="check whether xapi uses what is installed")
     checks.add_argument("--restarted", action="store_true", help="the toolstack has been restarted: xapi has to use it")
+    remove = add("uninstall", _uninstall, help="remove what install.sh has installed")
+    remove.add_argument("--dry-run", action="store_true", help="print what would be removed")
+    remove.add_argument("--restart", action="store_true", help="restart the toolstack afterwards")
+    remove.add_argument("--force", action="store_true", help="remove it also if xapi does not reply")
     add("install", None, help="what install.sh does")
+
+    # For the scriptlets of the RPM.
+    before = commands.add_parser("before-package")
+    before.add_argument("version")
+    before.set_defaults(run=lambda options: package.before_package(options.version))
+    commands.add_parser("after-package").set_defaults(run=lambda _: package.after_package())
+    commands.add_parser("after-update").set_defaults(run=lambda _: package.after_update())
+    removal = commands.add_parser("before-removal")
+    removal.add_argument("--force", action="store_true")
+    removal.set_defaults(run=lambda options: package.before_removal(options.force))
     return parser
 
 
@@ -94,6 +110,10 @@ def _verify(options):
     if version is None:
         raise SetupError("smblock is not installed: run ./install.sh")
     return installer.report(verify.of_host(options.root, version, options.restarted))
+
+
+def _uninstall(options):
+    return installer.uninstall(options)
 
 
 def _install(options):

@@ -37,17 +37,20 @@ def items(package, core):
     for directory in sorted(DIRECTORIES):
         for name in _files(os.path.join(setup, directory)):
             source = os.path.join(setup, directory, name)
-            mode = 0o755 if os.access(source, os.X_OK) else 0o644
-            yield _file("%s/%s" % (DIRECTORIES[directory], name), source, mode)
+            yield _file("%s/%s" % (DIRECTORIES[directory], name), source, _mode(source))
     for directory in ("provisioners/ssh", "drivers"):
         for name in sorted(os.listdir(os.path.join(package, directory))):
             path = os.path.join(package, directory, name)
             if os.path.isfile(path):
-                yield _file("%s/%s" % (SM_HOME, name), path, 0o755)
+                yield _file("%s/%s" % (SM_HOME, name), path, _mode(path))
     # xapi executes the name without suffix. SM imports the file that it points to, by its suffix.
     for name in sorted(os.listdir(os.path.join(package, "drivers"))):
         if name.endswith("SR.py"):
             yield Item("%s/%s" % (SM_HOME, name[: -len(".py")]), None, None, name)
+
+
+def _mode(source):
+    return 0o755 if os.access(source, os.X_OK) else 0o644
 
 
 def _file(path, source, mode):
