@@ -41,6 +41,10 @@ wheel: deps ## Build target/wheels/smblock-*.whl and prove that it loads in a do
 rpm: wheel ## Build the RPM for XCP-ng's hosts, and the archive for install.sh, in target/dist
 	@scripts/build-rpm </dev/null
 
+.PHONY: release
+release: wheel ## Build all files of a release in target/dist; SMBLOCK_SIGN_KEY=ID signs them
+	@scripts/build-release </dev/null
+
 ##@ Test
 .PHONY: test
 test: export CARGO_INCREMENTAL = 0
