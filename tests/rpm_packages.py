@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 from lab.wheel import REPOSITORY
+from tests.dom0_root import xapi_conf
 from tests.release_directory import make_release
 
 _SPEC = """
@@ -65,6 +66,13 @@ def build_host_package(
     spec = directory / f"{name}-{version}.spec"
     spec.write_text(_SPEC.format(name=name, version=version, lines=lines, files=content, listed=listed))
     return _rpmbuild(directory, spec, {})
+
+
+def host_packages(directory: Path) -> list[Path]:
+    """Builds the packages of a host that smblock's one needs: sm, xapi-core, and all others as one."""
+    base = build_host_package(directory, "base", "1", {}, "Provides: /bin/sh\nProvides: /usr/bin/python3")
+    sm = build_host_package(directory, "sm", "3.2.12")
+    return [base, sm, build_host_package(directory, "xapi-core", "26.1.4", {"/etc/xapi.conf": xapi_conf()})]
 
 
 def _rpmbuild(directory: Path, spec: Path, defines: dict[str, str]) -> Path:

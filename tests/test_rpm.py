@@ -15,7 +15,7 @@ from lab.wheel import REPOSITORY
 from tests import dom0_root
 from tests.dom0_host import SM_DIR, Host
 from tests.release_directory import make_release
-from tests.rpm_packages import build_host_package, build_other_version, build_rpm
+from tests.rpm_packages import build_host_package, build_other_version, build_rpm, host_packages
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
 OWN = ["cephrbd", "crucible"]
@@ -33,10 +33,7 @@ class Packages:
         self.directory = directory
         self.smblock = build_rpm(directory / "dist")
         self.newer = build_other_version(directory, "99.0.1")
-        base = host_package("base", "1", {}, "Provides: /bin/sh\nProvides: /usr/bin/python3")
-        sm = host_package("sm", "3.2.12")
-        xapi = host_package("xapi-core", "26.1.4", {"/etc/xapi.conf": dom0_root.xapi_conf()})
-        self.host = [base, sm, xapi]
+        self.host = host_packages(directory)
         brandnew = dom0_root.xapi_conf(f"{dom0_root.XCP_NG} brandnew")
         self.newer_xapi = host_package("xapi-core", "26.1.5", {"/etc/xapi.conf": brandnew})
         self.broken_sm = host_package("sm", "3.2.13", {f"/{SM_DIR}/VDI.py": "raise ImportError('no VDI')\n"})
@@ -72,26 +69,6 @@ def rpm(host: Host, *argv: str | Path, **environment: str) -> str:
     done = host.rpm(*argv, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("kind", dom0_root.KINDS)
-def test_package_comes_and_goes_without_a_trace(tmp_path: Path, packages: Packages, release: Path, kind: str) -> None:
-    host = make_host(tmp_path, kind, packages, release)
-    before = host.tree()
-    assert "run xe-toolstack-restart on each host" in rpm(host, "-i", packages.smblock)
-    assert host.effective_types() == [*dom0_root.types_of(kind), *OWN]
-    assert rpm(host, "-V", "smblock") == ""
-    host.run("/opt/xensource/bin/xe-toolstack-restart")
-    assert {record["type"] for record in host.xapi()["SM"].values()} == set(OWN)
-    verified = host.run(SETUP, "verify")
-    assert verified.returncode == 0, verified.stdout
-    assert "xe sm-list type=cephrbd: version 0.1.0" in verified.stdout
-    host.run("/usr/bin/python3", "-c", "import sys; sys.path.append('/opt/xensource/sm'); import smblock, CephRBDSR")
-    assert host.run("test", "-d", f"/{SM_DIR}/smblock/__pycache__").returncode == 0
-    assert rpm(host, "-e", "smblock") == ""
-    after = {name: content for name, content in host.tree().items() if "__pycache__" not in name}
-    assert after == before
-    assert not [name for name in host.tree() if "smblock" in name or "CephRBDSR" in name]
 
 
 def test_package_and_install_sh_put_the_same_files_in_place(host: Host, packages: Packages) -> None:
