@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -209,6 +210,19 @@ def test_a_mistyped_command_changes_nothing(arguments: list[str], tmp_path: Path
     assert done.returncode == 2
     assert "install.sh: error: " in done.stderr
     assert not done.stdout
+
+
+def test_the_pages_name_each_option_and_no_other() -> None:
+    shown = subprocess.run([REPOSITORY / "install.sh", "--help"], capture_output=True, text=True, check=True).stdout
+    options = set(re.findall(r"(?<!\S)--[a-z-]+", shown)) - {"--help"}
+    text = (REPOSITORY / "docs/user/install.md").read_text()
+    table = text[text.index("| option | |") :].partition("\n\n")[0]
+    names = {name for row in table.splitlines() for name in re.findall(r"`(--[a-z-]+)", row.split("|")[1])}
+    assert names == options
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs/user").glob("*.md")]
+    typed = {line for page in pages for line in re.findall(r"\./install\.sh ([^`#\n]*)", page.read_text())}
+    assert len(typed) > 3
+    assert {word for line in typed for word in line.split() if word.startswith("--")} <= options
 
 
 @pytest.mark.skipif(Path("/", SM_DIR).exists(), reason="this machine has an SM")

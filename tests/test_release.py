@@ -143,3 +143,10 @@ def test_unusable_key_is_refused_before_anything_is_built(
 def test_package_and_workspace_have_one_version(release: Path) -> None:
     (version,) = re.findall(r'(?s)\[workspace\.package\]\nversion = "(.*?)"', (REPOSITORY / "Cargo.toml").read_text())
     assert list(release.glob(f"smblock-{version}-1.x86_64.rpm"))
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs/user").glob("*.md")]
+    named = {
+        found
+        for page in pages
+        for found in re.findall(r"smblock-(\d[\w.]*?)(?:-1\.x86_64\.rpm|\.tar\.gz)", page.read_text())
+    }
+    assert named == {version}
