@@ -34,6 +34,18 @@ class _Class:
     def create(self, *arguments):
         with open("/run/fake-messages", "a") as file:
             file.write(json.dumps(arguments) + "\\n")
+        record = dict(zip(["name", "priority", "cls", "uuid", "body"], arguments))
+        self._change(lambda records: records.update({str(len(records)): record}))
+
+    def destroy(self, ref):
+        self._change(lambda records: records.pop(ref))
+
+    def _change(self, change):
+        with open("/run/fake-xapi.json") as file:
+            state = json.load(file)
+        change(state.setdefault(self.name, {}))
+        with open("/run/fake-xapi.json", "w") as file:
+            json.dump(state, file)
 
     def logout(self):
         pass

@@ -21,7 +21,7 @@ SM_DIR = "opt/xensource/sm"
 SITE_PACKAGES = "opt/xensource/site-packages"
 _PYTHON_SERIES = {"8.3": "3.6", "9": "3.12"}
 # Directories of the host's own packages.
-_OWNED = ("etc/modules-load.d", "etc/rpm", "etc/systemd/system", "opt/xensource/libexec")
+_OWNED = ("etc/modules-load.d", "etc/rpm", "etc/systemd/system", "etc/xensource/bugtool", "opt/xensource/libexec")
 _USR_MERGED = ("bin", "lib", "lib64", "sbin")
 # Mounts what a root needs: this machine's /usr under the root's own, and the release.
 _MOUNT = """

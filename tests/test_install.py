@@ -9,6 +9,7 @@ import stat
 import subprocess
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -25,6 +26,7 @@ SETUP = {f"{LIBEXEC}/smblock-setup"} | {
 XAPI = REPOSITORY / "packaging" / "xapi"
 FOLDERS = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
 SOURCES = {path.name: path for folder in FOLDERS for path in folder.iterdir() if path.is_file()}
+BUGTOOL = {"etc/xensource/bugtool/smblock.xml", "etc/xensource/bugtool/smblock/stuff.xml"}
 # What xapi itself executes: its plugin and its hooks.
 XAPI_PROGRAMS = [f"etc/xapi.d/{path.relative_to(XAPI)}" for path in sorted(XAPI.glob("*/*"))]
 # A dom0's own Python is an old one.
@@ -67,7 +69,7 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     found = {str(path.relative_to(sm)) for path in sm.rglob("*") if not path.is_dir()}
     assert found == core | {"CephRBDSR", "CrucibleSR", *SOURCES}
     others = {path for path in files(tmp_path) if not path.startswith(SM_DIR)}
-    assert others == {"etc/modules-load.d/smblock.conf", UNIT, DROP_IN, MANIFEST, *SETUP, *XAPI_PROGRAMS}
+    assert others == {"etc/modules-load.d/smblock.conf", UNIT, DROP_IN, MANIFEST, *BUGTOOL, *SETUP, *XAPI_PROGRAMS}
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
 
 
@@ -210,6 +212,15 @@ def test_a_mistyped_command_changes_nothing(arguments: list[str], tmp_path: Path
     assert done.returncode == 2
     assert "install.sh: error: " in done.stderr
     assert not done.stdout
+
+
+def test_the_bug_report_runs_programs_that_exist(tmp_path: Path) -> None:
+    installed(tmp_path)
+    commands = ElementTree.parse(tmp_path / "etc/xensource/bugtool/smblock/stuff.xml").getroot()
+    assert ElementTree.parse(tmp_path / "etc/xensource/bugtool/smblock.xml").getroot().tag == "capability"
+    programs = {str(element.text).split()[0] for element in commands.iter("command")}
+    assert f"/{LIBEXEC}/smblock-setup" in programs
+    assert all((tmp_path / name.lstrip("/")).exists() or Path(name).exists() for name in programs)
 
 
 def test_the_pages_name_each_option_and_no_other() -> None:

@@ -73,6 +73,14 @@ def test_uninstall_without_installation_is_no_error(host: Host) -> None:
     assert host.tree() == before
 
 
+def test_host_without_the_archive_can_remove_smblock(host: Host) -> None:
+    before = host.tree()
+    install(host)
+    done = host.run("/opt/xensource/libexec/smblock-setup", "uninstall", "--restart")
+    assert done.returncode == 0, done.stderr
+    assert host.tree() == before
+
+
 def test_uninstall_is_refused_while_an_sr_is_plugged(host: Host) -> None:
     install(host)
     sr = host.plug("crucible")

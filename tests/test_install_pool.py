@@ -88,6 +88,7 @@ def test_host_that_is_down_stops_no_other_and_is_named_with_the_next_command(poo
 def test_unknown_host_is_refused_with_the_names_of_the_pool(pool: list[Host]) -> None:
     done = pool[0].install("--pool", "--hosts", "host9")
     assert done.returncode == 1
+    assert "--hosts needs --pool" in pool[0].install("--hosts", "host1").stderr
     assert "the pool has no host host9. Its hosts are host3, host1, host2" in done.stderr
 
 

@@ -15,6 +15,7 @@ def main(arguments=None):
     # The options of install.sh have a parser of their own: its messages name install.sh.
     is_install = arguments[:1] == ["install"]
     options = _install_parser().parse_args(arguments[1:]) if is_install else _parser().parse_args(arguments)
+    os.umask(0o022)
     root = getattr(options, "root", None)
     options.root = os.path.abspath(root).rstrip("/") if root else ""
     try:
@@ -117,6 +118,8 @@ def _uninstall(options):
 
 
 def _install(options):
+    if options.hosts and not options.pool:
+        raise SetupError("--hosts needs --pool")
     if options.pool:
         return pool.run(options)
     if options.uninstall:

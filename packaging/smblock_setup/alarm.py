@@ -5,11 +5,12 @@ Xen Orchestra and xapi's mail-alarm parse the body of a message with the name AL
 
 import os
 import sys
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 from smblock_setup import DRIVERS, SetupError, atomic, host, layout
 
 NAME = "ALARM"
+_VARIABLE = '<name value="smblock_driver"/>'
 # "A service may fail": XAPI's levels are 1 (data may be lost) to 5 (information).
 PRIORITY = 2
 SECONDS = 20
@@ -21,7 +22,7 @@ def report(problems):
     text = "\n".join(problems)
     if not text:
         if os.path.exists(_REPORTED):
-            atomic.remove(_REPORTED)
+            _clear()
         return
     if _reported() == text:
         return
@@ -40,13 +41,27 @@ def report(problems):
     atomic.write(_REPORTED, text.encode("utf-8"))
 
 
+def _clear():
+    """Removes this host's alarms: the driver runs again."""
+    try:
+        with host.xapi(SECONDS) as xenapi:
+            start = "host %s: " % _name(xenapi, host.own_uuid())
+            for ref, message in xenapi.message.get_all_records().items():
+                if message["name"] == NAME and _VARIABLE in message["body"] and escape(start) in message["body"]:
+                    xenapi.message.destroy(ref)
+    except SetupError as error:
+        print("smblock-setup: the alarm was not removed: %s" % error, file=sys.stderr)
+        return
+    atomic.remove(_REPORTED)
+
+
 def message_body(problem):
     """The body of an ALARM: one number, and a variable whose further elements are shown as rows."""
     lines = [
         "value: 1",
         "config:",
         "<variable>",
-        '<name value="smblock_driver"/>',
+        _VARIABLE,
         '<alarm_trigger_level value="1"/>',
         "<problem value=%s/>" % quoteattr(problem.replace("\n", " ")),
         "</variable>",

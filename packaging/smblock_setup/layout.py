@@ -8,6 +8,7 @@ from smblock_setup import SM_HOME
 LIBEXEC = "/opt/xensource/libexec"
 # Directories beside this package, and where their files go. A file that can be executed here can be executed there.
 DIRECTORIES = {
+    "bugtool": "/etc/xensource/bugtool",
     "modules-load.d": "/etc/modules-load.d",
     "systemd": "/etc/systemd/system",
     "xapi": "/etc/xapi.d",

@@ -23,7 +23,8 @@ def require_unplugged(root, force):
     except SetupError as error:
         if force:
             return
-        text = "whether SRs are plugged is unknown: %s. Or remove smblock all the same: --force"
+        text = "whether SRs are plugged is unknown: %s. --force removes smblock without that check (for the package: "
+        text += "SMBLOCK_FORCE=1 yum remove smblock)"
         raise SetupError(text % error) from error
     if found:
         lines = ["SRs of smblock are plugged on this host: it cannot be removed. Shut their VMs down, then"]
