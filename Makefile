@@ -37,6 +37,14 @@ deps: ## Install what is missing here: Debian packages, Rust, Python tools in .v
 wheel: deps ## Build target/wheels/smblock-*.whl and prove that it loads in a dom0
 	@scripts/build-wheel </dev/null
 
+.PHONY: rpm
+rpm: wheel ## Build the RPM for XCP-ng's hosts, and the archive for install.sh, in target/dist
+	@scripts/build-rpm </dev/null
+
+.PHONY: release
+release: wheel ## Build all files of a release in target/dist; SMBLOCK_SIGN_KEY=ID signs them
+	@scripts/build-release </dev/null
+
 ##@ Test
 .PHONY: test
 test: export CARGO_INCREMENTAL = 0

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from lab.wheel import REPOSITORY, built_wheel, pythons
 
 SM_DIR = "opt/xensource/sm"
+LIBEXEC = "opt/xensource/libexec"
 UNIT = "etc/systemd/system/smblock-crucible@.service"
-XAPI = REPOSITORY / "xapi"
+DROP_IN = "etc/systemd/system/xapi.service.d/smblock.conf"
+MANIFEST = "var/lib/smblock/installed.json"
+SETUP = {f"{LIBEXEC}/smblock-setup"} | {
+    f"{LIBEXEC}/smblock_setup/{path.name}" for path in (REPOSITORY / "packaging/smblock_setup").glob("*.py")
+}
+XAPI = REPOSITORY / "packaging" / "xapi"
 FOLDERS = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
 SOURCES = {path.name: path for folder in FOLDERS for path in folder.iterdir() if path.is_file()}
+BUGTOOL = {"etc/xensource/bugtool/smblock.xml", "etc/xensource/bugtool/smblock/stuff.xml"}
 # What xapi itself executes: its plugin and its hooks.
 XAPI_PROGRAMS = [f"etc/xapi.d/{path.relative_to(XAPI)}" for path in sorted(XAPI.glob("*/*"))]
 # A dom0's own Python is an old one.
@@ -60,39 +69,58 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     found = {str(path.relative_to(sm)) for path in sm.rglob("*") if not path.is_dir()}
     assert found == core | {"CephRBDSR", "CrucibleSR", *SOURCES}
     others = {path for path in files(tmp_path) if not path.startswith(SM_DIR)}
-    assert others == {"etc/modules-load.d/smblock.conf", UNIT, *XAPI_PROGRAMS}
+    assert others == {"etc/modules-load.d/smblock.conf", UNIT, DROP_IN, MANIFEST, *BUGTOOL, *SETUP, *XAPI_PROGRAMS}
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
 
 
-def test_systemd_finds_the_program_that_serves_crucible_volumes_where_it_was_installed(tmp_path: Path) -> None:
-    configure(tmp_path, "xapi.conf", "sm-dir=/usr/libexec/sm/drivers\n")
-    assert install(tmp_path).returncode == 0
+def test_systemd_finds_the_program_that_serves_crucible_volumes(tmp_path: Path) -> None:
+    installed(tmp_path)
     unit = (tmp_path / UNIT).read_text().splitlines()
-    program = "/usr/libexec/sm/drivers/smblock-crucible-server"
+    program = f"/{SM_DIR}/smblock-crucible-server"
     assert f"ExecStart={program} /run/smblock/crucible/%i" in unit
     assert os.access(tmp_path / program.lstrip("/"), os.X_OK)
     assert "Restart=no" in unit
 
 
-def test_xapi_can_execute_the_driver_and_sm_finds_its_source_through_the_link(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    installed(tmp_path)
+    program = tmp_path / "bin/xapi-init"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    xapi = tmp_path / "etc/systemd/system/xapi.service"
+    xapi.write_text("[Unit]\nDescription=xapi\n[Service]\nExecStart=/bin/xapi-init start\n")
+    for name in ("basic", "network", "shutdown", "sysinit"):  # systemd's own, which every service needs
+        xapi.with_name(f"{name}.target").write_text(f"[Unit]\nDescription={name}\n")
+    instance = (tmp_path / UNIT).with_name("smblock-crucible@volume.service")
+    shutil.copy(tmp_path / UNIT, instance)
+    for unit in (xapi, instance):
+        argv = ["systemd-analyze", "verify", "--man=no", f"--root={tmp_path}", f"/etc/systemd/system/{unit.name}"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        complaints = [line for line in done.stderr.splitlines() if "smblock" in line]
+        assert complaints == []
+    shown = subprocess.run(
+        ["systemd-analyze", "cat-config", f"--root={tmp_path}", "systemd/system/xapi.service"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert f"ExecStartPre=-/{LIBEXEC}/smblock-setup register --quiet" in shown.stdout
+
+
+def test_xapi_can_execute_the_driver_and_sm_finds_its_source_by_the_link(tmp_path: Path) -> None:
     sm = installed(tmp_path)
     assert os.readlink(sm / "CephRBDSR") == "CephRBDSR.py"
     assert "CephRBDSR.py" in SOURCES
     for name, source in SOURCES.items():
-        assert stat.S_IMODE((sm / name).stat().st_mode) == 0o755
+        assert os.access(sm / name, os.X_OK) == os.access(SOURCES[name], os.X_OK)
         assert (sm / name).read_bytes() == source.read_bytes()
 
 
-@pytest.mark.parametrize("sm_dir", ["/opt/xensource/sm", "/usr/libexec/sm/drivers"])
-def test_what_xapi_executes_finds_the_package_in_the_sm_dir(tmp_path: Path, sm_dir: str) -> None:
-    configure(tmp_path, "xapi.conf", f"sm-dir={sm_dir}\n")
-    assert install(tmp_path).returncode == 0
+def test_what_xapi_executes_finds_the_package(tmp_path: Path) -> None:
+    installed(tmp_path)
     assert "etc/xapi.d/plugins/smblock" in XAPI_PROGRAMS
     for name in XAPI_PROGRAMS:
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o755
-        text = (tmp_path / name).read_text()
-        assert f'sys.path.append("{sm_dir}")' in text
-        assert "@SM_DIR@" not in text
+        assert f'sys.path.append("/{SM_DIR}")' in (tmp_path / name).read_text()
 
 
 def test_the_core_is_importable_from_beside_the_driver(tmp_path: Path) -> None:
@@ -102,7 +130,7 @@ def test_the_core_is_importable_from_beside_the_driver(tmp_path: Path) -> None:
     assert done.stdout.strip() == str(sm / "smblock/__init__.py"), done.stderr
 
 
-def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
+def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     installed(tmp_path)
     before = files(tmp_path)
     done = install(tmp_path)
@@ -140,35 +168,18 @@ def test_a_plain_file_where_the_link_belongs_is_replaced_by_the_link(tmp_path: P
     assert os.readlink(sm / "CephRBDSR") == "CephRBDSR.py"
 
 
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [
-        ("xapi.conf", "sm-dir=/usr/libexec/sm/drivers"),
-        ("xapi.conf", "  sm-dir  =  /usr/libexec/sm/drivers/   # XCP-ng 9"),
-        ("xapi.conf.d/50-sm.conf", 'sm-dir = "/usr/libexec/sm/drivers"'),
-    ],
-)
-def test_the_drivers_go_to_the_sm_dir_that_xapi_is_configured_for(tmp_path: Path, name: str, line: str) -> None:
-    configure(tmp_path, name, f"# sm-dir = /commented/out\nsm-plugins = ext nfs\n{line}\n")
-    assert install(tmp_path).returncode == 0
-    assert (tmp_path / "usr/libexec/sm/drivers/CephRBDSR").resolve().is_file()
-    assert not (tmp_path / SM_DIR).exists()
-
-
-def test_the_last_of_xapis_files_decides_as_it_does_for_xapi(tmp_path: Path) -> None:
-    configure(tmp_path, "xapi.conf", "sm-dir = /first\n")
-    configure(tmp_path, "xapi.conf.d/90-last.conf", "sm-dir = /last\n")
-    configure(tmp_path, "xapi.conf.d/10-second.conf", "sm-dir = /second\n")
-    assert install(tmp_path).returncode == 0
-    assert (tmp_path / "last/CephRBDSR.py").is_file()
-    assert not (tmp_path / "first").exists() and not (tmp_path / "second").exists()
+def test_the_drivers_are_linked_where_xapi_looks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "usr/libexec/sm/drivers").mkdir(parents=True)
+    configure(tmp_path, "xapi.conf", "sm-plugins = ext\nsm-dir=/usr/libexec/sm/drivers\n")
+    installed(tmp_path)
+    assert os.readlink(tmp_path / "usr/libexec/sm/drivers/CephRBDSR") == f"/{SM_DIR}/CephRBDSR.py"
 
 
 def test_a_relative_sm_dir_is_refused(tmp_path: Path) -> None:
-    configure(tmp_path, "xapi.conf", "sm-dir = drivers\n")
+    configure(tmp_path, "xapi.conf", "sm-plugins = ext\nsm-dir = drivers\n")
     done = install(tmp_path)
-    assert done.returncode != 0
-    assert "not an absolute path" in done.stderr
+    assert done.returncode == 1
+    assert "not an absolute path" in done.stdout
     assert set(files(tmp_path)) == {"etc/xapi.conf"}
 
 
@@ -180,7 +191,7 @@ def test_a_file_that_is_no_wheel_is_refused_before_anything_changes(tmp_path: Pa
     assert not (tmp_path / "root").exists()
 
 
-def test_a_core_that_does_not_load_on_this_host_is_refused_before_anything_changes(tmp_path: Path) -> None:
+def test_a_core_that_does_not_load_is_refused_before_anything_changes(tmp_path: Path) -> None:
     sm = installed(tmp_path / "root")
     before = files(tmp_path / "root")
     wheel = tmp_path / "smblock.whl"
@@ -189,7 +200,7 @@ def test_a_core_that_does_not_load_on_this_host_is_refused_before_anything_chang
         archive.writestr("smblock/_core.abi3.so", "no shared object")
     done = install(tmp_path / "root", wheel=wheel)
     assert done.returncode == 1
-    assert f"the core in {wheel} does not load here: ImportError: " in done.stderr
+    assert f"the core in {wheel} does not load here: ImportError: " in done.stdout
     assert files(tmp_path / "root") == before
 
 
@@ -198,13 +209,38 @@ def test_a_mistyped_command_changes_nothing(arguments: list[str], tmp_path: Path
     done = subprocess.run(
         [REPOSITORY / "install.sh", "--dry-run", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
-    assert "install.sh: " in done.stderr
+    assert done.returncode == 2
+    assert "install.sh: error: " in done.stderr
     assert not done.stdout
 
 
+def test_the_bug_report_runs_programs_that_exist(tmp_path: Path) -> None:
+    installed(tmp_path)
+    commands = ElementTree.parse(tmp_path / "etc/xensource/bugtool/smblock/stuff.xml").getroot()
+    assert ElementTree.parse(tmp_path / "etc/xensource/bugtool/smblock.xml").getroot().tag == "capability"
+    programs = {str(element.text).split()[0] for element in commands.iter("command")}
+    assert f"/{LIBEXEC}/smblock-setup" in programs
+    assert all((tmp_path / name.lstrip("/")).exists() or Path(name).exists() for name in programs)
+
+
+def test_the_pages_name_each_option_and_no_other() -> None:
+    shown = subprocess.run([REPOSITORY / "install.sh", "--help"], capture_output=True, text=True, check=True).stdout
+    options = set(re.findall(r"(?<!\S)--[a-z-]+", shown)) - {"--help"}
+    text = (REPOSITORY / "docs/user/install.md").read_text()
+    table = text[text.index("| option | |") :].partition("\n\n")[0]
+    names = {name for row in table.splitlines() for name in re.findall(r"`(--[a-z-]+)", row.split("|")[1])}
+    assert names == options
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs/user").glob("*.md")]
+    typed = {line for page in pages for line in re.findall(r"\./install\.sh ([^`#\n]*)", page.read_text())}
+    assert len(typed) > 3
+    assert {word for line in typed for word in line.split() if word.startswith("--")} <= options
+
+
 @pytest.mark.skipif(Path("/", SM_DIR).exists(), reason="this machine has an SM")
-def test_a_host_without_sm_is_told_so_instead_of_getting_half_a_dom0() -> None:
+def test_a_host_without_sm_gets_every_missing_part_named() -> None:
     done = install(None, "--dry-run")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "is this an XCP-ng host?" in done.stderr
+    assert done.returncode == 1
+    assert "no SM in /opt/xensource/sm: is this an XCP-ng host?" in done.stdout
+    assert "no command xe" in done.stdout
+    assert "no file of xapi's sets sm-plugins" in done.stdout
+    assert "checks failed: nothing was changed" in done.stderr

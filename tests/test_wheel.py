@@ -116,7 +116,7 @@ def test_its_binary_links_libc_alone_and_exports_only_its_module(installed: Path
 
 
 def test_what_ships_is_python_3_6_syntax() -> None:
-    folders = [REPOSITORY / "drivers", REPOSITORY / "provisioners"]
+    folders = [REPOSITORY / name for name in ("drivers", "packaging", "provisioners")]
     shipped = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     scripts = [path for path in shipped if path.suffix in {".py", ".pyi"} or path.read_bytes().startswith(PYTHON)]
     assert REPOSITORY / "drivers" / "smblock-admin" in scripts

@@ -1,0 +1,152 @@
+"""`make release` builds files that an administrator can serve and verify."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from lab.wheel import REPOSITORY, built_wheel
+
+COMMON = "{http://linux.duke.edu/metadata/common}"
+REPO = "{http://linux.duke.edu/metadata/repo}"
+
+
+def build(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    argv = [str(REPOSITORY / "scripts/build-release"), str(directory)]
+    return subprocess.run(
+        argv, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("release") / "dist"
+    done = build(directory, SMBLOCK_SIGN_KEY="")
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.fixture(scope="module")
+def gpg_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of gpg with two throwaway keys: an RSA key and an Ed25519 key."""
+    # The agent's socket is in it: its path has to be short.
+    home = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    for name, algorithm in (("release@example.org", "rsa2048"), ("new@example.org", "ed25519")):
+        argv = ["gpg", "--batch", "--quiet", "--passphrase", "", "--quick-gen-key", name, algorithm, "sign", "never"]
+        subprocess.run(argv, env={**os.environ, "GNUPGHOME": str(home)}, check=True, timeout=60)
+    yield home
+    subprocess.run(["gpgconf", "--kill", "all"], env={**os.environ, "GNUPGHOME": str(home)}, check=True, timeout=60)
+    subprocess.run(["rm", "-rf", str(home)], check=True)
+
+
+def names(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+
+def test_release_has_each_kind_of_file_and_its_checksum(release: Path) -> None:
+    found = names(release)
+    outside = {name for name in found if not name.startswith("repo/repodata/")}
+    package = "smblock-0.1.0-1.x86_64.rpm"
+    assert outside == {package, f"repo/{package}", "smblock-0.1.0.tar.gz", built_wheel().name, "SHA256SUMS"}
+    sums = dict(line.split("  ")[::-1] for line in (release / "SHA256SUMS").read_text().splitlines())
+    assert set(sums) == found - {"SHA256SUMS"}
+    for name, digest in sums.items():
+        assert hashlib.sha256((release / name).read_bytes()).hexdigest() == digest
+
+
+def test_repository_names_the_package_in_files_that_yum_3_reads(release: Path) -> None:
+    repomd = ElementTree.parse(release / "repo/repodata/repomd.xml").getroot()
+    locations = [element.attrib["href"] for element in repomd.iter(f"{REPO}location")]
+    assert {name for name in names(release) if "/repodata/" in name} == {
+        "repo/repodata/repomd.xml", *(f"repo/{name}" for name in locations)
+    }  # fmt: skip
+    assert all(name.endswith(".gz") for name in locations)
+    assert {element.attrib["type"] for element in repomd.iter(f"{REPO}checksum")} == {"sha256"}
+    (primary,) = (release / "repo/repodata").glob("*-primary.xml.gz")
+    package = ElementTree.fromstring(gzip.decompress(primary.read_bytes())).find(f"{COMMON}package")
+    assert package is not None
+    location, checksum = package.find(f"{COMMON}location"), package.find(f"{COMMON}checksum")
+    assert location is not None and checksum is not None
+    data = (release / "repo" / location.attrib["href"]).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == checksum.text
+
+
+def test_archive_installs_and_removes_itself(release: Path, tmp_path: Path) -> None:
+    with tarfile.open(release / "smblock-0.1.0.tar.gz") as archive:
+        assert {member.name.partition("/")[0] for member in archive} == {"smblock-0.1.0"}
+        assert {(member.uid, member.gid) for member in archive} == {(0, 0)}
+        archive.extractall(tmp_path)
+    for arguments in ([], ["--uninstall"]):
+        argv = [str(tmp_path / "smblock-0.1.0/install.sh"), "--root", str(tmp_path / "root"), *arguments]
+        subprocess.run(argv, capture_output=True, check=True, timeout=60)
+        assert (tmp_path / "root/opt/xensource/sm/CephRBDSR").exists() == (not arguments)
+
+
+def test_signed_release_is_verified_by_rpm_and_gpg(gpg_home: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "GNUPGHOME": str(gpg_home)}
+    dist = tmp_path / "dist"
+    done = build(dist, GNUPGHOME=str(gpg_home), SMBLOCK_SIGN_KEY="release@example.org")
+    assert done.returncode == 0, done.stderr
+    for name in ("SHA256SUMS", "repo/repodata/repomd.xml"):
+        verified = subprocess.run(
+            ["gpg", "--batch", "--verify", str(dist / f"{name}.asc"), str(dist / name)],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "Good signature" in verified.stderr
+    package = dist / "repo/smblock-0.1.0-1.x86_64.rpm"
+    assert check_package(package, tmp_path / "without")[1] is False
+    assert check_package(package, tmp_path / "with", dist / "smblock.asc") == (
+        f"{package}: digests signatures OK\n", True
+    )  # fmt: skip
+    signature = subprocess.run(
+        ["rpm", "-qp", "--queryformat", "%{RSAHEADER:pgpsig}", str(package)], capture_output=True, text=True, check=True
+    )
+    assert signature.stdout.startswith("RSA/SHA256, ")
+
+
+def check_package(package: Path, database: Path, key: Path | None = None) -> tuple[str, bool]:
+    """What rpm prints about the package's signature, and whether it is good, with that key alone."""
+    if key:
+        subprocess.run(["rpmkeys", "--dbpath", str(database), "--import", str(key)], capture_output=True, check=True)
+    done = subprocess.run(
+        ["rpmkeys", "--dbpath", str(database), "--checksig", str(package)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout, done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "complaint"),
+    [
+        ("new@example.org", "new@example.org is no RSA key: rpm 4.11 of XCP-ng 8.3 verifies RSA signatures only"),
+        ("missing@example.org", "gpg has no secret key missing@example.org"),
+    ],
+)
+def test_unusable_key_is_refused_before_anything_is_built(
+    gpg_home: Path, tmp_path: Path, key: str, complaint: str
+) -> None:
+    done = build(tmp_path / "dist", GNUPGHOME=str(gpg_home), SMBLOCK_SIGN_KEY=key)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert not (tmp_path / "dist").exists()
+
+
+def test_package_and_workspace_have_one_version(release: Path) -> None:
+    (version,) = re.findall(r'(?s)\[workspace\.package\]\nversion = "(.*?)"', (REPOSITORY / "Cargo.toml").read_text())
+    assert list(release.glob(f"smblock-{version}-1.x86_64.rpm"))
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs/user").glob("*.md")]
+    named = {
+        found
+        for page in pages
+        for found in re.findall(r"smblock-(\d[\w.]*?)(?:-1\.x86_64\.rpm|\.tar\.gz)", page.read_text())
+    }
+    assert named == {version}
