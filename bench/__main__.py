@@ -40,8 +40,8 @@ QUOTA = 4 << 30
 def main() -> int:
     options = _parser().parse_args()
     try:
-        with tempfile.TemporaryDirectory(prefix="smblock-bench-") as folder:
-            text, findings = _measure(Path(folder), options)
+        with tempfile.TemporaryDirectory(prefix="smblock-bench-") as directory:
+            text, findings = _measure(Path(directory), options)
     except (LabError, subprocess.CalledProcessError) as failure:
         print(f"The bench failed: {failure}", file=sys.stderr)
         return 1
@@ -62,16 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measure(folder: Path, options: argparse.Namespace) -> tuple[str, Findings]:
+def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Findings]:
     rounds = options.rounds
     before = os.getloadavg()[0]
     for name in ("root", "lab"):
-        (folder / name).mkdir()
-    driver = install(folder / "root")
-    with OneNodeCeph(folder / "ceph", store=options.store) as ceph:
+        (directory / name).mkdir()
+    driver = install(directory / "root")
+    with OneNodeCeph(directory / "ceph", store=options.store) as ceph:
         _say("whole SM commands")
         access = _prepare(ceph, "commands")
-        commands = whole_commands(folder / "lab", ceph, driver, access, rounds)
+        commands = whole_commands(directory / "lab", ceph, driver, access, rounds)
         _say("create, resize, stat")
         bench = _bench(ceph, driver, _prepare(ceph, "single"), rounds)
         bench.single_operations()
@@ -87,7 +87,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[str, Findings]:
         bench.recovery(max(1, rounds // 2))
         _say("maps and fio, in a virtual machine")
         access = _prepare(ceph, "maps")
-        bench.findings.data_path = data_path(folder / "maps", ceph, driver, access, max(1, rounds // 4))
+        bench.findings.data_path = data_path(directory / "maps", ceph, driver, access, max(1, rounds // 4))
         sizes = _scan_sizes(options)
         _say(f"scans of up to {max(sizes):,} VDIs")
         bench = _bench(ceph, driver, _prepare(ceph, "scans"), rounds, bench.findings)

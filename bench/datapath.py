@@ -25,20 +25,20 @@ _WORK = {
 _DISK = "64MiB"
 
 
-def data_path(folder: Path, ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> dict[str, Pair]:
+def data_path(directory: Path, ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> dict[str, Pair]:
     """One disk, mapped in turns by the driver and by hand: what each takes, and fio's work on its device.
 
     Ours is the SM commands of a plug and an unplug (blkback's: no tapdisk is between), in a process that
     has Python and SM loaded; the reference is `rbd map` and `rbd unmap`.
     """
-    guest, sm = folder / "guest", folder / "sm"
+    guest, sm = directory / "guest", directory / "sm"
     guest.mkdir(parents=True)
     sm.mkdir()
     tree = Tree(stage_sm(None, sm), driver, ceph.client_conf(), access.keyring)
     took: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in (MAP, UNMAP, *_WORK)}
     with (
         GuestDom0("bench", guest) as host,
-        LabPool([host], tree, folder / "lab.json", Settings(plugins=("cephrbd",))) as pool,
+        LabPool([host], tree, directory / "lab.json", Settings(plugins=("cephrbd",))) as pool,
     ):
         sr = pool.xe("sr-create", "type=cephrbd", "shared=true", "name-label=bench", "device-config:datapath=phy",
                      f"device-config:pool={access.pool}", f"device-config:ceph_user={access.user}")  # fmt: skip

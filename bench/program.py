@@ -70,7 +70,7 @@ def main() -> None:
         size = request["size"]
         records = {"OpaqueRef:" + uuid: record(uuid, size) for uuid in request["known"]}
         request["calls"] = [["scan", records]]
-    # SM's own modules lie in the same folder: Python has looked through it before.
+    # SM's own modules lie in the same directory: Python has looked through it before.
     importlib.util.find_spec("smblock")
     began = time.perf_counter()
     import smblock

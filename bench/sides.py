@@ -233,11 +233,11 @@ def _footprint(commands: Sequence[Sequence[str]], environment: dict[str, str], t
     """Run commands under strace: what they execute, and how often they connect to a monitor."""
     processes = connections = 0
     for argv in commands:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as directory:
             # A file for each thread: in one for all, calls of several are torn apart.
-            strace = ["strace", "-ff", "-qq", "-e", "trace=execve,connect", "-o", f"{folder}/trace", *argv]
+            strace = ["strace", "-ff", "-qq", "-e", "trace=execve,connect", "-o", f"{directory}/trace", *argv]
             _run(strace, environment, text)
-            lines = "".join(file.read_text(errors="replace") for file in Path(folder).iterdir())
+            lines = "".join(file.read_text(errors="replace") for file in Path(directory).iterdir())
         processes += len(re.findall(r"^execve\(.* = 0$", lines, re.MULTILINE))
         # Each is asked twice: once to connect, once whether it has.
         connections += len(re.findall(r"^connect\(.*htons\(6789\).* EINPROGRESS", lines, re.MULTILINE))

@@ -3,7 +3,7 @@
 Ceph and the guests' kernel are the real ones.  What no plain machine can offer (xapi, sm, tapdisk)
 has a simulator, and each is called one.
 
-Everything a lab part starts listens on loopback only, lives in one folder, and is swept away when
+Everything a lab part starts listens on loopback only, lives in one directory, and is swept away when
 the process that asked for it ends, however it ends: see `lab.keeper`.
 """
 
@@ -20,11 +20,11 @@ class LabError(RuntimeError):
     """A lab part could not do what it was asked; the message says which, what and why."""
 
 
-def cache_folder() -> Path:
+def cache_directory() -> Path:
     """Where downloads are kept: SMBLOCK_CACHE, or ~/.cache/smblock."""
-    folder = Path(os.environ.get("SMBLOCK_CACHE") or Path.home() / ".cache" / "smblock")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    directory = Path(os.environ.get("SMBLOCK_CACHE") or Path.home() / ".cache" / "smblock")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def run(

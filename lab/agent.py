@@ -182,7 +182,7 @@ class Agent:
         os._exit(0)
 
     def _preload(self, request, stream):
-        # For the agent's own folder, where Python has started; a driver puts its own there in turn.
+        # For the agent's own directory, where Python has started; a driver puts its own there in turn.
         sys.path[0:1] = request["path"]
         for name in request["modules"]:
             importlib.import_module(name)

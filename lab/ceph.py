@@ -1,6 +1,6 @@
-"""A real Ceph cluster on one node: the distribution's own daemons, in a folder, for one test run.
+"""A real Ceph cluster on one node: the distribution's own daemons, in a directory, for one test run.
 
-    with OneNodeCeph(folder) as ceph:
+    with OneNodeCeph(directory) as ceph:
         keyring = ceph.create_user("xcp", "rbd")
         ceph.rbd("create", "--size", "1G", "rbd/disk")
 
@@ -53,7 +53,7 @@ _DAEMON_CAPS = {
 class OneNodeCeph:
     """A cluster of one monitor or more, `osds` OSDs and a manager, up while the `with` block lasts.
 
-    directory      a folder of the cluster's own; created, and removed at the end
+    directory      a directory of the cluster's own; created, and removed at the end
     store          "memstore" (fast; data is gone when an OSD stops) or "bluestore"
     mgr            without a manager the cluster reports no usage at all
     min_compat     `require-min-compat-client` to set, or None to leave Ceph's own default
@@ -117,7 +117,7 @@ class OneNodeCeph:
         self.close()
 
     def close(self) -> None:
-        """Kill the daemons and remove the folder; calling it twice is harmless."""
+        """Kill the daemons and remove the directory; calling it twice is harmless."""
         guard, self._keeper = self._keeper, None
         lease, self._lease = self._lease, None
         try:
@@ -306,8 +306,8 @@ class OneNodeCeph:
     # Bringing it up
 
     def _bring_up(self) -> None:
-        for folder in ("run", "log", "mon", "mgr"):
-            (self.directory / folder).mkdir()
+        for directory in ("run", "log", "mon", "mgr"):
+            (self.directory / directory).mkdir()
         interval, wait = _PACES["fast"]
         settings = {
             "fsid": self.fsid,

@@ -165,8 +165,8 @@ def sources(repository: Path) -> Iterator[Path]:
     """The files whose texts reach an administrator."""
     yield repository / "README.md"
     yield from sorted(repository.glob("docs/user/**/*.md"))
-    for folder in ("drivers", "provisioners"):
-        yield from sorted(repository.glob(f"{folder}/**/*.py"))
+    for directory in ("drivers", "provisioners"):
+        yield from sorted(repository.glob(f"{directory}/**/*.py"))
     for path in sorted(repository.glob("rust/*/src/**/*.rs")):
         # The model in memory reaches no administrator.
         if not path.stem.endswith("tests") and not {"memory", "tests"} & set(path.parts):

@@ -1,6 +1,6 @@
 """Crucible volumes, the downstairs that keep them, and a pool of hosts with the driver for them.
 
-The programs are those of lab/crucible-sim, or Crucible's own from the folder that
+The programs are those of lab/crucible-sim, or Crucible's own from the directory that
 CRUCIBLE_BIN names.
 """
 
@@ -38,7 +38,7 @@ _BUILD_SECONDS = 600.0
 
 
 def crucible_bin() -> Path:
-    """The folder of Crucible's programs: CRUCIBLE_BIN, or the simulator's, built where that is due."""
+    """The directory of Crucible's programs: CRUCIBLE_BIN, or the simulator's, built where that is due."""
     named = os.environ.get("CRUCIBLE_BIN")
     if named:
         return Path(named)
@@ -80,8 +80,10 @@ class Volume:
         It serves that region, or its own.
         """
         port = self.first_port + index
-        folder = str(region or self.region(index))
-        process = self.storage.popen("run", "-a", self.storage.address, "-p", str(port), "-d", folder, "--mode", mode)
+        directory = str(region or self.region(index))
+        process = self.storage.popen(
+            "run", "-a", self.storage.address, "-p", str(port), "-d", directory, "--mode", mode
+        )
         self._downstairs[index : index + 1] = [process]
         wait_for(lambda: _answers(self.storage.address, port), f"downstairs {self.targets[index]}")
 
@@ -111,15 +113,15 @@ class Volume:
             self.start(index)
 
     def region(self, index: int) -> Path:
-        """The folder of one copy."""
+        """The directory of one copy."""
         return self.storage.directory / self.uuid / str(index)
 
 
 class CrucibleStorage:
     """What keeps volumes: one address, with three downstairs for each, up while the `with` block lasts.
 
-    directory      a folder of its own; created, and removed at the end
-    binaries       the folder of Crucible's programs, or the simulator's
+    directory      a directory of its own; created, and removed at the end
+    binaries       the directory of Crucible's programs, or the simulator's
     """
 
     def __init__(self, directory: Path, binaries: Path) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lab import LabError, cache_folder
+from lab import LabError, cache_directory
 from lab.agent import LISTENING
 from lab.guest import cpio, image
 from lab.keeper import Keeper
@@ -46,7 +46,7 @@ def lab_python() -> str:
 
 
 def lab_root() -> str:
-    """The root folder whose programs and libraries every dom0 has: LAB_ROOT, or this machine's own.
+    """The root directory whose programs and libraries every dom0 has: LAB_ROOT, or this machine's own.
 
     Another one is that of a Debian suite, with its Ceph client and its Python: see `tests.compat`.
     """
@@ -156,7 +156,7 @@ class Dom0(abc.ABC):
         return self._run("sm", argv, b"", env, timeout)
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """Write a file, making its folders; readers see the old one or the new one."""
+        """Write a file, making its directories; readers see the old one or the new one."""
         self._request("put", data, path=path, mode=mode)
 
     def get(self, path: str) -> bytes:
@@ -164,7 +164,7 @@ class Dom0(abc.ABC):
         return self._request("get", path=path)[1]
 
     def put_tree(self, source: Path, destination: str) -> None:
-        """Copy what is in the folder `source` into the folder `destination`; links stay links."""
+        """Copy what is in the directory `source` into the directory `destination`; links stay links."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             for entry in sorted(source.iterdir()):
@@ -318,7 +318,7 @@ class GuestDom0(Dom0):
             "IPV6": "no" if os.environ.get("LAB_NETWORK", "ipv4") == "ipv4" else "yes",
         }
         text = "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items())
-        boot = image.prepare(cache_folder())
+        boot = image.prepare(cache_directory())
         initrd = self._directory / "initrd"
         # A file of its own: the token is nobody else's to read, on a command line it would be.
         initrd.touch(mode=0o600)

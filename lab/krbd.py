@@ -37,8 +37,8 @@ def settings(host: Dom0, device: str) -> dict[str, str]:
     """What the kernel says of a device and of its queue, by file, but for whose it is and its number."""
     name = device.removeprefix("/dev/")
     number = name.removeprefix("rbd")
-    folders = f"/sys/block/{name}/queue/* {_BUS}/devices/{number}/*"
-    said = host.exec(["sh", "-c", f"grep -s '' {folders}; true"]).check().decode()
+    directories = f"/sys/block/{name}/queue/* {_BUS}/devices/{number}/*"
+    said = host.exec(["sh", "-c", f"grep -s '' {directories}; true"]).check().decode()
     rows = (row.partition(":") for row in said.splitlines())
     found = {path.replace(f"/{name}/", "/").replace(f"/{number}/", "/"): text for path, _, text in rows}
     return {path: text for path, text in found.items() if path.rpartition("/")[2] not in _OWN}

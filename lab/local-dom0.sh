@@ -4,7 +4,7 @@
 #
 #   local-dom0.sh SCRATCH NAME BOOT_ID ROOT COMMAND...
 #
-# The folders of the tree are those of ROOT: / for this machine's own, or the root of another Debian suite.
+# The directories of the tree are those of ROOT: / for this machine's own, or the root of another Debian suite.
 set -eu
 
 scratch=$1 name=$2 boot_id=$3 root=${4%/}
@@ -35,7 +35,7 @@ mount --bind "$scratch/boot_id" /proc/sys/kernel/random/boot_id
 # Last, as one of these may hide SCRATCH itself.
 cd "$scratch"
 mkdir etc opt run usr var etc.work opt.work run.work usr.work var.work
-# A folder made here is this host's root's to write to, in a user namespace as well.
+# A directory made here is this host's root's to write to, in a user namespace as well.
 mkdir -p etc/ceph run/lock usr/bin usr/libexec usr/sbin usr/share var/lib var/log
 for part in etc opt run usr var; do
     mount -t overlay -o "lowerdir=$root/$part,upperdir=./$part,workdir=./$part.work" overlay "/$part"

@@ -20,17 +20,17 @@ def built_wheel() -> Path:
     return wheels[0]
 
 
-def unpack(wheel: Path, folder: Path) -> Path:
-    """Unpacks `wheel` into `folder`, which is then fit for PYTHONPATH."""
+def unpack(wheel: Path, directory: Path) -> Path:
+    """Unpacks `wheel` into `directory`, which is then fit for PYTHONPATH."""
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    return folder
+        archive.extractall(directory)
+    return directory
 
 
 @functools.cache
 def pythons() -> dict[str, Path]:
     """The CPython interpreters of this machine that the wheel is for: version ("3.6") to path."""
-    patterns = [f"{folder}/python3.[0-9]*" for folder in os.environ["PATH"].split(os.pathsep)]
+    patterns = [f"{directory}/python3.[0-9]*" for directory in os.environ["PATH"].split(os.pathsep)]
     patterns += ["/usr/bin/python3.[0-9]*", str(Path.home() / ".pyenv/versions/3.*/bin/python3")]
     found: dict[str, Path] = {}
     # sys.executable: on PATH may be a script of pyenv's, which starts the interpreter.

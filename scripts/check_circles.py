@@ -1,14 +1,14 @@
 """Checks that the modules of a crate use each other in one direction only: `make lint`.
 
-    python scripts/check_circles.py [--edges] FOLDER...
+    python scripts/check_circles.py [--edges] DIRECTORY...
 
-FOLDER is the `src` of a crate, `…/CRATE/src`. `--edges` also prints which module uses which. A module uses another one
+DIRECTORY is the `src` of a crate, `…/CRATE/src`. `--edges` also prints which module uses which. A module uses another
 
 - by a path: `crate::record::Claim`, `super::claim`,
 - by a method of a type of this crate, which `use` lines do not show: `self.commit(…)` in an `impl` of the type,
   `self.journal().begin(…)` and `repository.commit(…)` by the name of the type in snake case.
 
-Not counted: `mod`, and a `pub use` that gives names of a module's own folder to others; calls of methods of traits;
+Not counted: `mod`, and a `pub use` that gives names of a module's own directory to others; calls of methods of traits;
 tests. A method is found by its name and the name of the value, not by its type: a value must bear the name of its
 type, or of its type with something before it (`own_catalogue`).
 
@@ -100,8 +100,8 @@ def snake(name: str) -> str:
 class Crate:
     """The modules of a crate, with what they define."""
 
-    def __init__(self, folder: Path) -> None:
-        self.code = {name_of(file, folder): code_of(file.read_text()) for file in sorted(folder.rglob("*.rs"))}
+    def __init__(self, directory: Path) -> None:
+        self.code = {name_of(file, directory): code_of(file.read_text()) for file in sorted(directory.rglob("*.rs"))}
         # Files that only `#[cfg(test)]` names, by `#[path]`, are named `…_tests.rs`.
         self.code = {name: code for name, code in self.code.items() if not name.endswith("_tests")}
         self.methods: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -178,9 +178,9 @@ class Crate:
                     yield of, method
 
 
-def name_of(file: Path, folder: Path) -> str:
+def name_of(file: Path, directory: Path) -> str:
     """`vdi/create` for `vdi/create.rs`; nothing for `lib.rs`."""
-    name = file.relative_to(folder).with_suffix("").as_posix()
+    name = file.relative_to(directory).with_suffix("").as_posix()
     return "" if name == "lib" else name.removesuffix("/mod")
 
 
@@ -211,24 +211,24 @@ def circles(edges: Edges) -> list[list[str]]:
 def main(arguments: list[str]) -> int:
     """Prints the circles of each crate. 1 if there is one."""
     found = False
-    for folder in (Path(argument) for argument in arguments if not argument.startswith("-")):
-        edges = Crate(folder).edges()
+    for directory in (Path(argument) for argument in arguments if not argument.startswith("-")):
+        edges = Crate(directory).edges()
         if "--edges" in arguments:
             for (source, target), names in sorted(edges.items()):
                 print(f"{source or 'lib'} -> {target}: {', '.join(sorted(names))}")
             of_methods = [names for names in edges.values() if any(name.endswith("()") for name in names)]
-            print(f"{folder}: {len(edges)} edges, {len(of_methods)} of them by methods")
-        allowed = [modules for crate, modules, _ in ALLOWED if crate == folder.absolute().parent.name]
+            print(f"{directory}: {len(edges)} edges, {len(of_methods)} of them by methods")
+        allowed = [modules for crate, modules, _ in ALLOWED if crate == directory.absolute().parent.name]
         groups = circles(edges)
         for modules in allowed:
             if sorted(modules) not in groups:
                 found = True
-                print(f"{folder}: ALLOWED has a circle that is gone: {', '.join(sorted(modules))}")
+                print(f"{directory}: ALLOWED has a circle that is gone: {', '.join(sorted(modules))}")
         for group in groups:
             if set(group) in allowed:
                 continue
             found = True
-            print(f"{folder}: these modules use each other in a circle: {', '.join(group)}")
+            print(f"{directory}: these modules use each other in a circle: {', '.join(group)}")
             for (source, target), names in sorted(edges.items()):
                 if source in group and target in group:
                     print(f"    {source} -> {target}: {', '.join(sorted(names))}")

@@ -8,7 +8,7 @@ Checks all files of the repository, or those below the given paths. Reads
 - names of tests, which have at most 72 characters.
 
 The texts of errors have a test of their own: rust/py/src/error_page/rules.rs. Decisions are records and are not read.
-Prints each finding; --count prints how many a folder has. The exit status is 1 if there is one.
+Prints each finding; --count prints how many a directory has. The exit status is 1 if there is one.
 """
 
 from __future__ import annotations
@@ -93,7 +93,11 @@ def files(paths: list[str]) -> Iterator[Path]:
         path = Path(name)
         if name.startswith("docs/decisions/") or not path.is_file() or path.is_symlink():
             continue
-        if path.suffix in (".rs", ".py", ".pyi", ".md", ".sh") or path.name in ("Makefile", "run") or not path.suffix and path.read_bytes().startswith(b"#!"):
+        if (
+            path.suffix in (".rs", ".py", ".pyi", ".md", ".sh")
+            or path.name in ("Makefile", "run")
+            or (not path.suffix and path.read_bytes().startswith(b"#!"))
+        ):
             yield path
 
 
@@ -109,8 +113,8 @@ def main() -> int:
         for finding in findings(path)
     ]
     if count:
-        for folder, number in sorted(Counter("/".join(each.split("/")[:2]) for each in found).items()):
-            print(f"{number:5} {folder}")
+        for directory, number in sorted(Counter("/".join(each.split("/")[:2]) for each in found).items()):
+            print(f"{number:5} {directory}")
     else:
         print("\n".join(found))
     return 1 if found else 0

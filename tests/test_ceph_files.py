@@ -81,7 +81,7 @@ def test_a_keyring_without_the_users_section_is_named_with_its_fault(
     assert line.startswith(f"FAILED {path}, ") and reason in line
 
 
-def test_a_monitors_name_that_does_not_resolve_is_named_in_a_whole_reply(
+def test_a_monitors_name_that_does_not_resolve_is_named_in_the_error(
     lab: CephRbdLab, rbd_pool: RbdPool, files: dict[str, bytes]
 ) -> None:
     files[CONF] = b"[global]\nmon_host = nosuch.invalid\n"

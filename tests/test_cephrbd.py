@@ -33,9 +33,7 @@ def test_an_sr_is_plugged_on_every_host_and_has_the_size_of_its_pool(shared_sr: 
     shared_sr.wait_for_size_of_pool()
 
 
-def test_probing_without_a_pool_lists_those_that_could_hold_an_sr_with_free_and_quota(
-    rbd_pool: RbdPool, pool: str
-) -> None:
+def test_a_probe_without_a_pool_lists_pools_with_free_space_and_quota(rbd_pool: RbdPool, pool: str) -> None:
     lab = rbd_pool.lab
     lab.ceph.admin("osd", "pool", "application", "disable", pool, "rbd", "--yes-i-really-mean-it")
     lab.ceph.set_quota(rbd_pool.name, max_bytes=3 * GIB)
@@ -101,7 +99,7 @@ def test_a_forgotten_sr_comes_back_with_every_disk_name_and_description(sr: Ceph
     assert descriptions == {"boots <from> & here", "", "told afterwards"}
 
 
-def test_a_second_sr_of_the_same_pool_keeps_to_itself_and_survives_the_firsts_end(sr: CephSr) -> None:
+def test_two_srs_of_a_pool_are_independent_and_one_outlives_the_other(sr: CephSr) -> None:
     second = sr.pool.create_sr("second")
     mine, theirs = sr.create_vdi("mine"), second.create_vdi("theirs")
     for each, disk in ((sr, mine), (second, theirs)):
@@ -117,7 +115,7 @@ def test_a_second_sr_of_the_same_pool_keeps_to_itself_and_survives_the_firsts_en
     assert [found.findtext("UUID") for found in probe(sr.lab, *sr.pool.device_config)] == [second.uuid]
 
 
-def test_an_sr_that_still_has_disks_is_not_destroyed_even_if_xapi_has_forgotten_them(sr: CephSr) -> None:
+def test_an_sr_with_disks_is_not_destroyed_even_if_xapi_forgot_them(sr: CephSr) -> None:
     lab = sr.lab
     vdi = sr.create_vdi("precious")
     lab.xe("vdi-forget", f"uuid={vdi}")
@@ -132,7 +130,7 @@ def test_an_sr_that_still_has_disks_is_not_destroyed_even_if_xapi_has_forgotten_
     sr.create_vdi("and it takes new ones")
 
 
-def test_after_its_destruction_the_pool_is_as_it_was(rbd_pool: RbdPool) -> None:
+def test_a_destroyed_sr_leaves_nothing_in_its_pool(rbd_pool: RbdPool) -> None:
     before = rbd_pool.objects()
     rbd_pool.lab.ceph.rbd("create", "--size", "1G", f"{rbd_pool.name}/somebody-elses")
     sr = rbd_pool.create_sr()
@@ -147,7 +145,7 @@ def test_after_its_destruction_the_pool_is_as_it_was(rbd_pool: RbdPool) -> None:
     assert probe(rbd_pool.lab, *rbd_pool.device_config).findall("SR") == []
 
 
-def test_a_scan_while_the_cluster_is_down_is_an_error_and_xapi_forgets_nothing(sr: CephSr) -> None:
+def test_a_scan_fails_and_drops_nothing_while_the_cluster_is_down(sr: CephSr) -> None:
     lab = sr.lab
     sr.create_vdi("survivor")
     lab.ceph.stop_monitor()
@@ -176,7 +174,7 @@ def test_an_sr_can_be_unplugged_while_the_cluster_is_down(sr: CephSr) -> None:
     assert sr.names() == {"survivor"}
 
 
-def test_a_disk_whose_image_was_removed_by_hand_is_listed_until_it_is_destroyed(sr: CephSr) -> None:
+def test_a_disk_without_its_image_is_listed_until_it_is_destroyed(sr: CephSr) -> None:
     lost, kept = sr.create_vdi("lost"), sr.create_vdi("kept")
     sr.lab.ceph.rbd("rm", f"{sr.pool.name}/{sr.image(lost)}")
     sr.scan()
@@ -199,14 +197,14 @@ def test_a_disk_whose_image_was_shrunk_by_hand_is_not_resized(sr: CephSr) -> Non
     assert sr.lab.get("vdi", "virtual-size", vdi) == str(96 << 20), "it keeps what it was grown to by hand"
 
 
-def test_a_disk_whose_image_was_put_into_the_trash_by_hand_is_not_forgotten(sr: CephSr) -> None:
+def test_a_disk_whose_image_was_trashed_by_hand_is_not_forgotten(sr: CephSr) -> None:
     vdi = sr.create_vdi("thrown away")
     sr.lab.ceph.rbd("trash", "mv", "--expires-at", "tomorrow", f"{sr.pool.name}/{sr.image(vdi)}")
     sr.scan()
     assert sr.vdis() == {vdi}
 
 
-def test_a_disk_whose_catalogue_record_is_corrupt_is_still_listed_and_harms_no_other(sr: CephSr) -> None:
+def test_a_disk_with_a_corrupt_record_is_listed_and_harms_no_other(sr: CephSr) -> None:
     lab = sr.lab
     damaged, other = sr.create_vdi("damaged", "2GiB"), sr.create_vdi("other")
     sr.pool.rados("setomapval", sr.catalogue, f"vdi.{damaged}", "\x7fgarbage{")

@@ -18,7 +18,7 @@ PAGE = f"""\
 # A page
 
 [one]({DOCS}/other.md), [two]({DOCS}/other.md#it-is-right-isnt-it), [three](#a-page), ![picture]({DOCS}/a.svg)
-[folder]({DOCS}), [out](https://example.org/x.md), `[code](nowhere.md)`
+[directory]({DOCS}), [out](https://example.org/x.md), `[code](nowhere.md)`
 
 ```
 [code](nowhere.md)

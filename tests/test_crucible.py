@@ -41,7 +41,7 @@ def disk(sr: CrucibleSr, volume: Volume) -> Vdi[CrucibleSr]:
     return Vdi(sr, volume.uuid)
 
 
-def test_a_vms_disk_migrates_with_it_and_is_served_by_one_host_at_a_time_and_leaves_nothing_behind(
+def test_a_vms_disk_migrates_with_it_and_one_host_at_a_time_serves_it(
     disk: Vdi[CrucibleSr], one: Dom0, two: Dom0
 ) -> None:
     lab = disk.sr.lab
@@ -61,9 +61,7 @@ def test_a_vms_disk_migrates_with_it_and_is_served_by_one_host_at_a_time_and_lea
     assert open_claims(disk) == []
 
 
-def test_a_disk_whose_server_dies_fails_at_once_and_is_whole_after_it_was_plugged_again(
-    disk: Vdi[CrucibleSr], one: Dom0
-) -> None:
+def test_a_disk_whose_server_dies_fails_at_once_and_loses_no_data(disk: Vdi[CrucibleSr], one: Dom0) -> None:
     zeros = ["dd", "if=/dev/zero", "bs=1M", "count=1", "oflag=direct"]
     with disk.plugged(one) as device, ThreadPoolExecutor() as beside:
         write(one, device, KEPT)
@@ -83,9 +81,7 @@ def test_a_disk_whose_server_dies_fails_at_once_and_is_whole_after_it_was_plugge
         assert read(one, device, MIB) == KEPT
 
 
-def test_a_disk_is_not_plugged_with_another_key_than_it_was_written_with_and_leaves_nothing_behind(
-    disk: Vdi[CrucibleSr], one: Dom0
-) -> None:
+def test_a_disk_is_refused_with_another_key_and_leaves_nothing_behind(disk: Vdi[CrucibleSr], one: Dom0) -> None:
     key_file = f"/etc/smblock/{disk.uuid}.key"
     right = one.get(key_file)
     with disk.plugged(one) as device:
@@ -120,7 +116,7 @@ def test_a_wrong_key_is_refused_within_seconds_before_any_key_is_recorded(disk: 
     assert "crucible_key" in sm_config(disk)
 
 
-def test_a_target_that_freezes_under_a_plugged_disk_is_told_by_the_next_scan(
+def test_the_next_scan_reports_a_frozen_target_of_a_plugged_disk(
     disk: Vdi[CrucibleSr], volume: Volume, one: Dom0
 ) -> None:
     with disk.plugged(one) as device:
@@ -150,7 +146,7 @@ def test_a_hundred_plugs_leave_nothing_behind(disk: Vdi[CrucibleSr], one: Dom0, 
 
 
 def traces(disk: Vdi[CrucibleSr], host: Dom0) -> list[str]:
-    """What a host has of a disk: server processes, run folders, records and links of devices."""
+    """What a host has of a disk: server processes, run directories, records and links of devices."""
     found = host.exec(["find", "/dev/sm", "/run/blktap-control", RUN, "/run/smblock/nbd", "-name", f"*{disk.uuid}*"])
     processes = host.exec(["pgrep", "-af", "crucible-nbd-server|smblock-crucible-server"])
     lines = (found.stdout + processes.stdout).decode().splitlines()

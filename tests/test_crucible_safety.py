@@ -55,7 +55,7 @@ def refusal(disk: Vdi[CrucibleSr], host: Dom0) -> str:
 
 
 def digest(region: Path) -> str:
-    """Of all data of one copy. A folder's own files differ between Crucible's programs and the simulator's."""
+    """Of all data of one copy. A directory's own files differ between Crucible's programs and the simulator's."""
     content = hashlib.sha256()
     for file in sorted(region.rglob("*")):
         if file.is_file():
@@ -63,7 +63,7 @@ def digest(region: Path) -> str:
     return content.hexdigest()
 
 
-def test_another_volumes_region_behind_a_target_is_refused_and_both_stay_whole(
+def test_another_volumes_region_behind_a_target_is_refused(
     disk: Vdi[CrucibleSr], volume: Volume, crucible_lab: CrucibleLab, host: Dom0
 ) -> None:
     assert AS_FAR_AS_THE_KERNEL in refusal(disk, host)
@@ -116,7 +116,7 @@ def test_a_target_that_is_frozen_is_named_within_seconds_and_before_a_claim(
     assert {key for key in sm_config(disk) if key.startswith("crucible_claim_")} == claims
 
 
-def test_a_scan_tells_that_a_declared_size_is_not_the_regions(
+def test_a_scan_reports_that_a_declared_size_is_not_the_regions(
     disk: Vdi[CrucibleSr], volume: Volume, crucible_lab: CrucibleLab
 ) -> None:
     crucible_lab.declare(replace(volume, size=2 * volume.size))
@@ -185,7 +185,7 @@ def at_work(host: Dom0, disk: Vdi[CrucibleSr]) -> Iterator[None]:
             held.result()
 
 
-def test_a_living_host_gives_up_what_a_killed_command_claimed_if_asked(
+def test_a_living_host_releases_the_claim_of_a_killed_command_if_asked(
     disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
 ) -> None:
     one, two = crucible_lab.hosts
@@ -216,7 +216,7 @@ def test_a_host_publishes_its_boot_and_a_claim_of_an_earlier_one_is_over(
     assert open_claims(disk) == []
 
 
-def test_a_silent_host_keeps_its_disk_and_one_that_was_declared_dead_does_not(
+def test_a_silent_host_keeps_its_claim_until_it_is_declared_dead(
     disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
 ) -> None:
     one, two = crucible_lab.hosts
@@ -236,7 +236,7 @@ def test_a_silent_host_keeps_its_disk_and_one_that_was_declared_dead_does_not(
             session.host_metrics.set_live(session.host.get_metrics(ref), True)
 
 
-def test_a_claim_of_a_forgotten_host_is_over_and_one_of_another_pool_names_the_remedy(
+def test_a_forgotten_hosts_claim_is_over_but_not_that_of_another_pool(
     disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
 ) -> None:
     one = crucible_lab.hosts[0]

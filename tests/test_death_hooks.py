@@ -96,7 +96,7 @@ def test_a_hook_ignores_a_host_that_shuts_down_in_order(sr: CephSr, dead: Dom0, 
     assert ADDRESS not in blocklist(sr)
 
 
-def test_a_hook_notes_a_death_in_xapi_while_the_cluster_is_away(sr: CephSr, dead: Dom0) -> None:
+def test_a_hook_records_a_death_in_xapi_while_the_cluster_is_down(sr: CephSr, dead: Dom0) -> None:
     sr.lab.ceph.stop_monitor()
     try:
         assert run_hook(sr, HOOKS[0], "-hostuuid", dead.uuid, "-reason", "fenced") < 15
@@ -107,7 +107,7 @@ def test_a_hook_notes_a_death_in_xapi_while_the_cluster_is_away(sr: CephSr, dead
 
 
 @pytest.mark.parametrize("words", [[], ["-hostuuid"], ["-hostuuid", "no-host", "-reason", "fenced"]])
-def test_a_hook_succeeds_whatever_its_arguments_are(sr: CephSr, words: list[str]) -> None:
+def test_a_hook_succeeds_with_any_arguments(sr: CephSr, words: list[str]) -> None:
     for hook in HOOKS:
         run_hook(sr, hook, *words)
 

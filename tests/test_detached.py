@@ -38,10 +38,10 @@ echo "Running as unit $unit." >&2
 class Started:
     """What was started, and what was logged."""
 
-    def __init__(self, folder: Path) -> None:
-        self.units = folder / "units"
-        self.program = folder / "smblock-guard"
-        self.report = folder / "report"
+    def __init__(self, directory: Path) -> None:
+        self.units = directory / "units"
+        self.program = directory / "smblock-guard"
+        self.report = directory / "report"
         self.logged: list[str] = []
         self.tokens: list[str] = []
 

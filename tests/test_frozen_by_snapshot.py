@@ -65,7 +65,7 @@ def guarded(disk: Disk, host: Dom0) -> dict[str, str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("moment", ["vdi_snapshot_paused", "vdi_snapshot_taken"])
-def test_a_disk_goes_on_after_its_snapshot_is_killed(
+def test_a_disk_is_resumed_after_its_snapshot_is_killed(
     plugged: tuple[Disk, str], guests: CephRbdLab, sr: CephSr, one: Dom0, moment: str
 ) -> None:
     disk, device = plugged

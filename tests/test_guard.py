@@ -30,14 +30,14 @@ class TapdiskNotRunning(Exception):
 class Host:
     """A host with one disk. Times are in seconds since the guard's start."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self.now = 0.0
         self.state = RUNNING
         self.key = False  # SM's key `paused`
         self.seen = 0  # looks at the tapdisk
         self.blind: Callable[[int], Exception | None] = lambda _: None  # by the number of the look
         self.resumed: list[float] = []
-        self._folder = folder
+        self._directory = directory
         self._events: list[tuple[float, Event]] = []
 
     def at(self, when: float, event: Event) -> None:
@@ -61,7 +61,7 @@ class Host:
         self.state, self.key = RUNNING, False
 
     def token(self, name: str) -> Path:
-        return self._folder / f"{VDI}.{name}"
+        return self._directory / f"{VDI}.{name}"
 
     # What the guard calls
 
@@ -109,7 +109,7 @@ class InLine:
 def host(guard: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     """A host whose guard is about to start."""
     host = Host(tmp_path)
-    monkeypatch.setattr(guard, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(guard, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(guard, "time", types.SimpleNamespace(monotonic=lambda: host.now, sleep=host.sleep))
     monkeypatch.setattr(guard, "threading", types.SimpleNamespace(Thread=InLine))
     monkeypatch.setattr(guard, "minor_of", lambda *_: 3)
@@ -148,7 +148,7 @@ def test_a_guard_ends_with_its_token(guard: Any, host: Host) -> None:
 
 
 @pytest.mark.parametrize("error", [TapdiskNotRunning(), OSError("tap-ctl list: status 110")])
-def test_a_guard_that_sees_a_tapdisk_now_and_then_resumes_it(error: Exception, guard: Any, host: Host) -> None:
+def test_a_guard_that_does_not_always_find_the_tapdisk_resumes_it(error: Exception, guard: Any, host: Host) -> None:
     host.blind = lambda look: error if look % 3 else None
     host.at(1, host.pause)
     run(guard)
@@ -165,7 +165,7 @@ def test_a_guard_resumes_a_disk_whose_pause_arrives_late(late: float, guard: Any
     assert not host.key
 
 
-def test_a_guard_of_a_host_that_stood_still_resumes_a_late_pause(guard: Any, host: Host) -> None:
+def test_a_guard_of_a_frozen_host_resumes_a_late_pause(guard: Any, host: Host) -> None:
     def stand_still() -> None:
         host.now += 2 * HOUR
 

@@ -153,7 +153,7 @@ def test_a_history_of_200_steps_has_every_kind_of_step() -> None:
         assert all(abs(step.amount) <= CLOCK_SECONDS for step in steps)
 
 
-def test_a_block_tells_who_wrote_it() -> None:
+def test_a_block_names_its_writer() -> None:
     assert writer.slot_of(bytes(writer.BLOCK)) == (0, 0)
     assert writer.slot_of(writer.block_of(3, 12)) == (3, 12)
     torn = writer.block_of(3, 12)[:512] + writer.block_of(4, 1)[512:]

@@ -46,7 +46,7 @@ def crash(guests_rbd_pool: RbdPool, crucible_guests: CrucibleLab, guests: CephRb
     crucible_sr.forget()
 
 
-def test_a_silent_host_keeps_its_disks_and_one_declared_dead_loses_them_at_once(
+def test_a_silent_host_keeps_its_disks_until_it_is_declared_dead(
     crash: Crash, guests: CephRbdLab, one: Dom0, two: Dom0
 ) -> None:
     disk, volume = crash.needed, crash.volume

@@ -16,8 +16,8 @@ from lab.wheel import REPOSITORY, built_wheel, pythons
 SM_DIR = "opt/xensource/sm"
 UNIT = "etc/systemd/system/smblock-crucible@.service"
 XAPI = REPOSITORY / "xapi"
-FOLDERS = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
-SOURCES = {path.name: path for folder in FOLDERS for path in folder.iterdir() if path.is_file()}
+DIRECTORIES = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
+SOURCES = {path.name: path for directory in DIRECTORIES for path in directory.iterdir() if path.is_file()}
 # What xapi itself executes: its plugin and its hooks.
 XAPI_PROGRAMS = [f"etc/xapi.d/{path.relative_to(XAPI)}" for path in sorted(XAPI.glob("*/*"))]
 # A dom0's own Python is an old one.
@@ -64,7 +64,7 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
 
 
-def test_systemd_finds_the_program_that_serves_crucible_volumes_where_it_was_installed(tmp_path: Path) -> None:
+def test_systemd_finds_the_installed_crucible_server(tmp_path: Path) -> None:
     configure(tmp_path, "xapi.conf", "sm-dir=/usr/libexec/sm/drivers\n")
     assert install(tmp_path).returncode == 0
     unit = (tmp_path / UNIT).read_text().splitlines()
@@ -74,7 +74,7 @@ def test_systemd_finds_the_program_that_serves_crucible_volumes_where_it_was_ins
     assert "Restart=no" in unit
 
 
-def test_xapi_can_execute_the_driver_and_sm_finds_its_source_through_the_link(tmp_path: Path) -> None:
+def test_xapi_executes_the_driver_and_sm_finds_its_source(tmp_path: Path) -> None:
     sm = installed(tmp_path)
     assert os.readlink(sm / "CephRBDSR") == "CephRBDSR.py"
     assert "CephRBDSR.py" in SOURCES
@@ -102,7 +102,7 @@ def test_the_core_is_importable_from_beside_the_driver(tmp_path: Path) -> None:
     assert done.stdout.strip() == str(sm / "smblock/__init__.py"), done.stderr
 
 
-def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
+def test_a_second_run_changes_nothing_and_prints_that(tmp_path: Path) -> None:
     installed(tmp_path)
     before = files(tmp_path)
     done = install(tmp_path)
@@ -180,7 +180,7 @@ def test_a_file_that_is_no_wheel_is_refused_before_anything_changes(tmp_path: Pa
     assert not (tmp_path / "root").exists()
 
 
-def test_a_core_that_does_not_load_on_this_host_is_refused_before_anything_changes(tmp_path: Path) -> None:
+def test_a_core_that_does_not_load_is_refused_before_anything_changes(tmp_path: Path) -> None:
     sm = installed(tmp_path / "root")
     before = files(tmp_path / "root")
     wheel = tmp_path / "smblock.whl"
@@ -204,7 +204,7 @@ def test_a_mistyped_command_changes_nothing(arguments: list[str], tmp_path: Path
 
 
 @pytest.mark.skipif(Path("/", SM_DIR).exists(), reason="this machine has an SM")
-def test_a_host_without_sm_is_told_so_instead_of_getting_half_a_dom0() -> None:
+def test_a_host_without_sm_is_refused() -> None:
     done = install(None, "--dry-run")
     assert (done.returncode, done.stdout) == (1, "")
     assert "is this an XCP-ng host?" in done.stderr

@@ -61,7 +61,7 @@ def test_a_kernel_speaks_v2_and_is_fenced_by_its_claims_address(sr: CephSr, one:
 
 
 @pytest.mark.slow
-def test_a_frozen_and_a_dead_monitor_keep_no_disk_from_its_host(sr: CephSr, three: OneNodeCeph, one: Dom0) -> None:
+def test_disks_are_plugged_while_a_monitor_is_frozen_or_dead(sr: CephSr, three: OneNodeCeph, one: Dom0) -> None:
     """Of three; each map has a client of its own, which begins with any of them."""
     disks = [Disk.create(sr) for _ in range(3)]
     three.pause_monitor("a")
@@ -95,7 +95,7 @@ def test_another_ms_mode_gives_disks_a_client_of_their_own(sr: CephSr, three_poo
 
 
 @pytest.mark.slow
-def test_a_check_names_the_protocol_and_a_monitor_that_is_away(
+def test_a_check_names_the_protocol_and_a_monitor_that_is_down(
     three_pool: RbdPool, three: OneNodeCeph, guests: CephRbdLab, one: Dom0
 ) -> None:
     def check(*words: str) -> str:

@@ -103,7 +103,7 @@ def test_a_destroyed_disk_leaves_nothing_in_the_catalogue(oracle: Oracle, sr: Ce
     wait_for(only_the_kept_one, "the destroyed disk to be gone", 30)
 
 
-def test_an_sr_larger_than_one_answer_of_the_cluster_is_read_whole(
+def test_an_sr_larger_than_one_reply_of_the_cluster_is_read_whole(
     oracle: Oracle, sr: CephSr, two_entries_an_answer: None
 ) -> None:
     vdis = {sr.create_vdi(f"disk {number}") for number in range(4)}

@@ -136,7 +136,7 @@ _NOT_PLAIN = re.compile(
 )
 
 
-def test_the_pages_have_the_words_of_the_style() -> None:
+def test_the_pages_use_the_words_of_the_style() -> None:
     found = []
     for page in PAGES:
         # Quotes and code have the words of others.

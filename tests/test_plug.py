@@ -77,7 +77,7 @@ def test_an_unplugged_disk_leaves_no_device_no_link_and_no_claim(disk: Disk, one
 
 
 @on_tapdisk
-def test_a_disk_has_the_queue_and_the_options_that_its_image_has_when_mapped_by_hand(disk: Disk, one: Dom0) -> None:
+def test_a_disk_has_the_queue_and_options_of_an_image_mapped_by_hand(disk: Disk, one: Dom0) -> None:
     with disk.plugged(one):
         (device,) = disk.devices(one)
         ours = krbd.settings(one, device)
@@ -96,7 +96,7 @@ def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Do
     """SM refuses it where the disk has a tapdisk, by the tag; blkback has no tags, and the driver is asked."""
 
     def devices_and_links() -> list[str]:
-        # SM notes an attach in a file beside the link, where the folder is there already.
+        # SM notes an attach in a file beside the link, where the directory is there already.
         return [trace for trace in disk.traces(one) if not trace.endswith(".attach_info")]
 
     with disk.plugged(one) as device:
@@ -110,9 +110,7 @@ def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Do
 
 
 @on_tapdisk
-def test_a_disk_plugged_for_reading_cannot_be_written_and_two_hosts_may_have_it(
-    disk: Disk, one: Dom0, two: Dom0
-) -> None:
+def test_two_hosts_plug_a_disk_for_reading_and_cannot_write_to_it(disk: Disk, one: Dom0, two: Dom0) -> None:
     with disk.plugged(one, "RO") as here:
         assert disk.claimed_by() is None
         assert one.exec(["dd", "if=/dev/zero", f"of={here}", "bs=4k", "count=1", "oflag=direct"]).returncode != 0
@@ -121,7 +119,7 @@ def test_a_disk_plugged_for_reading_cannot_be_written_and_two_hosts_may_have_it(
 
 
 @on_tapdisk
-def test_a_live_migration_takes_the_disk_along_and_never_has_two_writers(disk: Disk, one: Dom0, two: Dom0) -> None:
+def test_a_live_migration_moves_the_disk_and_never_has_two_writers(disk: Disk, one: Dom0, two: Dom0) -> None:
     lab = disk.sr.lab
     vm = lab.xe("vm-create", "name-label=guest")
     vbd = disk.attach_to(vm)
@@ -216,9 +214,7 @@ def test_an_sr_is_not_unplugged_from_a_host_that_has_a_disk_of_it(plugged: tuple
     assert read(two, device, MIB) == KEPT
 
 
-def test_blkback_is_refused_with_the_reason_where_sm_connects_no_block_devices(
-    guests_rbd_pool: RbdPool, serves_phy: bool
-) -> None:
+def test_blkback_is_refused_with_the_reason_if_sm_lacks_it(guests_rbd_pool: RbdPool, serves_phy: bool) -> None:
     if serves_phy:
         pytest.skip("this SM connects block devices")
     lab = guests_rbd_pool.lab

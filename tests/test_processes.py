@@ -93,11 +93,11 @@ def traces(
     ceph: OneNodeCeph, driver_tree: Path, sm_tree: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Trace]]:
     """The whole life of an SR and a disk on a host that is watched, and the answers of a host without kernel RBD."""
-    folder = tmp_path_factory.mktemp("traced")
-    (folder / "host").mkdir()
+    directory = tmp_path_factory.mktemp("traced")
+    (directory / "host").mkdir()
     with (
-        TracedDom0("traced", folder / "host") as host,
-        CephRbdLab([host], sm_tree, driver_tree, ceph, folder / "lab.json") as lab,
+        TracedDom0("traced", directory / "host") as host,
+        CephRbdLab([host], sm_tree, driver_tree, ceph, directory / "lab.json") as lab,
     ):
         pool = RbdPool(lab, "traced", "traced")
         ceph.create_pool(pool.name)
@@ -148,7 +148,7 @@ def _attach(lab: CephRbdLab, vdi: str) -> None:
     lab.xe("vbd-destroy", f"uuid={vbd}")
 
 
-def test_every_command_of_an_srs_and_a_disks_life_was_watched(traces: list[Trace]) -> None:
+def test_every_command_of_an_sr_and_of_a_disk_was_traced(traces: list[Trace]) -> None:
     assert {trace.command for trace in traces} >= {
         "sr_get_driver_info", "sr_probe", "sr_create", "sr_attach", "sr_scan", "sr_update", "sr_detach", "sr_delete",
         "sr_content_type",

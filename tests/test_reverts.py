@@ -33,7 +33,7 @@ def xapi_that_reverts(lab: CephRbdLab) -> Iterator[None]:
     pool.load_drivers(pool.master)
 
 
-def test_a_vm_reverts_again_and_again_as_xapi_has_always_done_it(own_sr: CephSr) -> None:
+def test_a_vm_reverts_several_times_by_deletion_and_clone(own_sr: CephSr) -> None:
     disk = disk_with(own_sr, content(1), "root disk")
     vm = vm_with(disk)
     first, first_disk = snapshot_vm(vm, own_sr)
@@ -104,7 +104,7 @@ def test_a_disk_that_forgets_its_changes_starts_as_it_was(own_sr: CephSr) -> Non
 
 
 @pytest.mark.usefixtures("xapi_that_reverts")
-def test_a_revert_and_a_deletion_that_were_killed_are_done_all_the_same(own_sr: CephSr) -> None:
+def test_a_killed_revert_and_a_killed_deletion_are_completed(own_sr: CephSr) -> None:
     lab = own_sr.lab
     disk = disk_with(own_sr, content(1))
     snapshot, its_disk = snapshot_vm(vm_with(disk), own_sr)

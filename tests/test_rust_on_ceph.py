@@ -22,10 +22,10 @@ def cluster_tests() -> list[str]:
     """The test programs of the crates librbd and sr-ceph that ask for a cluster."""
     found = set()
     for crate in ("librbd", "sr-ceph"):
-        folder = REPOSITORY / "rust" / crate / "tests"
-        for file in folder.rglob("*.rs"):
+        directory = REPOSITORY / "rust" / crate / "tests"
+        for file in directory.rglob("*.rs"):
             if re.search("SMBLOCK_TEST_POOL|Lab::connect", file.read_text()):
-                top = folder / file.relative_to(folder).parts[0]
+                top = directory / file.relative_to(directory).parts[0]
                 found.add(top.stem)
     return sorted(found)
 
@@ -76,7 +76,7 @@ def test_every_rust_test_that_needs_a_cluster_passes_on_one(environment: dict[st
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_every_way_to_die_in_any_change_is_recovered_from(environment: dict[str, str]) -> None:
+def test_every_change_recovers_from_a_crash_at_each_call(environment: dict[str, str]) -> None:
     done = cargo_test(environment, "--test", "on_ceph", "--", "--ignored", "--nocapture", timeout=3500)
     survived = re.search(r"(\d+) crash points survived", done.stderr)
     assert survived is not None
@@ -86,7 +86,7 @@ def test_every_way_to_die_in_any_change_is_recovered_from(environment: dict[str,
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_whatever_two_hosts_do_each_vdi_holds_what_it_is_to_hold(environment: dict[str, str]) -> None:
+def test_each_vdi_has_its_data_after_operations_of_two_hosts(environment: dict[str, str]) -> None:
     for seed in random.sample(range(1 << 32), 4):
         print(f"PROPTEST_RNG_SEED={seed}", flush=True)
         seeded = {**environment, "PROPTEST_RNG_SEED": str(seed)}

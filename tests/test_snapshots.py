@@ -39,7 +39,7 @@ def sr(shared_sr: CephSr) -> CephSr:
 # What they are
 
 
-def test_snapshots_say_what_they_are_and_hold_what_was_there(sr: CephSr) -> None:
+def test_snapshots_name_their_disk_and_have_its_data(sr: CephSr) -> None:
     disk = disk_with(sr, content(1), "root disk")
     snapshot = disk.snapshot()
     write(disk, content(2))
@@ -173,7 +173,7 @@ def test_a_killed_snapshot_command_leaves_a_snapshot_that_has_its_disk(own_sr: C
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (1, 0, 4, 2, 5, 3)], ids=str)
-def test_a_family_is_deleted_in_any_order_and_the_others_stay_whole(own_sr: CephSr, order: tuple[int, ...]) -> None:
+def test_a_tree_of_clones_is_deleted_in_any_order(own_sr: CephSr, order: tuple[int, ...]) -> None:
     disk = disk_with(own_sr, content(1))
     snapshot = disk.snapshot()
     clone = snapshot.clone()
@@ -188,7 +188,7 @@ def test_a_family_is_deleted_in_any_order_and_the_others_stay_whole(own_sr: Ceph
     require_nothing_left(own_sr)
 
 
-def test_an_sr_does_not_touch_the_snapshots_and_clones_of_another_in_its_pool(own_sr: CephSr, sr: CephSr) -> None:
+def test_an_sr_does_not_change_the_snapshots_of_another_in_its_pool(own_sr: CephSr, sr: CephSr) -> None:
     theirs = disk_with(sr, content(1))
     family = {theirs: content(2), theirs.snapshot(): content(1), theirs.clone(): content(1)}
     write(theirs, content(2))
@@ -205,7 +205,7 @@ def test_an_sr_does_not_touch_the_snapshots_and_clones_of_another_in_its_pool(ow
 # What is refused
 
 
-def test_a_chain_that_no_kernel_could_map_is_refused_with_what_to_do(sr: CephSr) -> None:
+def test_a_chain_that_no_kernel_could_map_is_refused_with_the_fix(sr: CephSr) -> None:
     clone = Disk.create(sr, SIZE).clone()
     deep = clone.record() | {"depth": 15}  # as after 15 clones, each of the one before
     sr.pool.rados("setomapval", sr.catalogue, f"vdi.{clone.uuid}", json.dumps(deep))
@@ -216,7 +216,7 @@ def test_a_chain_that_no_kernel_could_map_is_refused_with_what_to_do(sr: CephSr)
         assert "rbd flatten" in complaint
 
 
-def test_a_pool_that_is_nearly_full_refuses_copies_and_takes_deletions_and_reverts(rbd_pool: RbdPool) -> None:
+def test_a_nearly_full_pool_refuses_copies_but_not_deletions_and_reverts(rbd_pool: RbdPool) -> None:
     lab, sr = rbd_pool.lab, rbd_pool.create_sr()
     disk = disk_with(sr, content(1))
     vm = vm_with(disk)
@@ -271,7 +271,7 @@ def test_a_disk_removed_by_hand_and_its_snapshot_stay_until_destroyed(sr: CephSr
 # What two hosts do at once
 
 
-def test_two_hosts_snapshot_clone_and_delete_at_once_disks_of_their_own_and_the_same_one(own_sr: CephSr) -> None:
+def test_two_hosts_snapshot_clone_and_delete_disks_concurrently(own_sr: CephSr) -> None:
     sr, lab = own_sr, own_sr.lab
     shared = Disk.create(sr)
     own = [Disk.create(sr), Disk.create(sr)]
@@ -301,7 +301,7 @@ def test_two_hosts_snapshot_clone_and_delete_at_once_disks_of_their_own_and_the_
 
 
 @pytest.mark.parametrize("command", ["snapshot", "clone"])
-def test_a_copy_that_was_killed_before_xapi_heard_of_it_is_found_by_a_scan(own_sr: CephSr, command: str) -> None:
+def test_a_scan_finds_a_copy_whose_command_was_killed(own_sr: CephSr, command: str) -> None:
     lab = own_sr.lab
     disk = disk_with(own_sr, content(1))
     with fist_point(lab.hosts[0], f"vdi_{command}"):

@@ -107,7 +107,7 @@ def orders(host: Dom0) -> list[str]:
     return host.exec(["sh", "-c", "cat /run/tapdisk-*/orders"]).check().decode().split()
 
 
-def test_a_disk_of_another_host_goes_on_and_its_snapshot_is_one_moment_of_it(sr: CephSr, two: Dom0) -> None:
+def test_a_snapshot_of_another_hosts_running_disk_is_consistent(sr: CephSr, two: Dom0) -> None:
     disk = Disk.create(sr, LONG)
     with disk.plugged(two) as device, being_written(two, device):
         wait_for(lambda: numbers_in(disk) > 0, "the first number")
@@ -126,7 +126,7 @@ def test_a_disk_of_another_host_goes_on_and_its_snapshot_is_one_moment_of_it(sr:
 
 
 @pytest.mark.slow
-def test_without_tapdisk_too_a_snapshot_of_a_running_disk_is_one_moment_of_it(phy_sr: CephSr, two: Dom0) -> None:
+def test_a_snapshot_of_a_disk_served_by_blkback_is_consistent(phy_sr: CephSr, two: Dom0) -> None:
     disk = Disk.create(phy_sr, LONG)
     with disk.plugged(two) as device, being_written(two, device):
         wait_for(lambda: numbers_in(disk) > 0, "the first number")
@@ -139,9 +139,7 @@ def test_without_tapdisk_too_a_snapshot_of_a_running_disk_is_one_moment_of_it(ph
         vdi.destroy()
 
 
-def test_a_snapshot_is_read_on_another_host_while_its_disk_runs_and_is_written_nowhere(
-    running: Running, one: Dom0, two: Dom0
-) -> None:
+def test_a_snapshot_of_a_running_disk_is_read_only_on_another_host(running: Running, one: Dom0, two: Dom0) -> None:
     with running.snapshot.plugged(one, "RO") as device:
         assert read(one, device, 16 * MIB) == OLD + bytes(15 * MIB)
         assert one.exec(["dd", "if=/dev/zero", f"of={device}", "bs=4k", "count=1", "oflag=direct"]).returncode != 0
@@ -150,7 +148,7 @@ def test_a_snapshot_is_read_on_another_host_while_its_disk_runs_and_is_written_n
     assert running.snapshot.traces(one) == []
 
 
-def test_a_disk_its_snapshot_and_its_clones_keep_apart_what_each_holds(running: Running, one: Dom0, two: Dom0) -> None:
+def test_a_disk_its_snapshot_and_its_clones_have_data_of_their_own(running: Running, one: Dom0, two: Dom0) -> None:
     clone = running.snapshot.clone()
     with clone.plugged(one) as device:
         assert read(one, device, MIB) == OLD
@@ -178,7 +176,7 @@ def without_supervisors(host: Dom0) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("moment", ["paused", pytest.param("taken", marks=pytest.mark.slow)])
-def test_a_snapshot_killed_while_it_has_a_disk_paused_is_undone_by_the_next_scan(
+def test_the_next_scan_undoes_a_snapshot_killed_with_its_disk_paused(
     running: Running, guests: CephRbdLab, two: Dom0, moment: str
 ) -> None:
     disk = running.disk
@@ -199,7 +197,7 @@ def test_a_snapshot_killed_while_it_has_a_disk_paused_is_undone_by_the_next_scan
 
 
 @pytest.mark.slow
-def test_a_clone_goes_on_while_everything_that_it_was_made_of_is_deleted(sr: CephSr, one: Dom0, two: Dom0) -> None:
+def test_a_clone_works_while_its_disk_and_snapshots_are_deleted(sr: CephSr, one: Dom0, two: Dom0) -> None:
     disk = Disk.create(sr)
     with disk.plugged(one) as device:
         for offset in (0, 4 * MIB):
@@ -228,7 +226,7 @@ def revert_commands(request: pytest.FixtureRequest, guests: CephRbdLab) -> Itera
 
 
 @pytest.mark.slow  # `make demo` shows the usual case
-def test_a_vm_is_reverted_to_any_of_its_snapshots_one_after_the_other(
+def test_a_vm_is_reverted_to_each_of_its_snapshots(
     sr: CephSr, one: Dom0, two: Dom0, revert_commands: list[str]
 ) -> None:
     lab = sr.lab

@@ -94,9 +94,7 @@ def test_a_pool_without_statistics_yet_can_be_used(
         pool.delete()
 
 
-def test_without_a_manager_disks_are_made_and_destroyed_their_space_freed_and_the_numbers_stay(
-    sr: CephSr, request: pytest.FixtureRequest
-) -> None:
+def test_disks_and_statistics_work_without_ceph_mgr(sr: CephSr, request: pytest.FixtureRequest) -> None:
     doomed = sr.create_vdi("doomed", "1GiB")
     sr.lab.ceph.wait_pool_stats(sr.pool.name)
     sr.scan()

@@ -5,7 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+
 from lab.cephrbd import CephSr, wait_for
+
+# Without `rbd task`, a worker frees the space: other calls, another timing.
+pytestmark = pytest.mark.needs_tasks
 
 # In this time the manager, or a worker, purges an image that it is asked to purge.
 QUIET_SECONDS = 10.0

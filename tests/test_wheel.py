@@ -17,7 +17,7 @@ import pytest
 from lab.wheel import REPOSITORY, VERSIONS, built_wheel, pythons, unpack
 
 BINARY = "smblock/_core.abi3.so"
-# Runs its arguments where the dynamic loader finds no Ceph: in a mount namespace whose library folder
+# Runs its arguments where the dynamic loader finds no Ceph: in a mount namespace whose library directory
 # lacks the files (whiteouts of an overlay), as on a host that never had them. The mounts end with it.
 WITHOUT_CEPH = """
 set -eu
@@ -35,7 +35,7 @@ PYTHON = b"#!/usr/bin/python3\n"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PYTHONPATH that holds what the wheel holds."""
+    """A directory for PYTHONPATH that holds what the wheel holds."""
     return unpack(built_wheel(), tmp_path_factory.mktemp("wheel"))
 
 
@@ -53,7 +53,7 @@ def run(argv: list[str | Path], path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_some_python_that_the_wheel_is_for_is_tested() -> None:
+def test_a_supported_python_is_tested() -> None:
     print({version: str(path) for version, path in pythons().items()})
     assert pythons()
 
@@ -91,7 +91,7 @@ def test_it_imports_on_a_host_without_ceph(python: Path, installed: Path, tmp_pa
     assert "cannot open shared object file: No such file" in done.stdout
 
 
-def test_its_stub_says_what_its_binary_does(installed: Path, tmp_path: Path) -> None:
+def test_its_stub_declares_what_its_binary_has(installed: Path, tmp_path: Path) -> None:
     stubtest = Path(sysconfig.get_path("scripts")) / "stubtest"
     environment = {**os.environ, "PYTHONPATH": str(installed), "MYPYPATH": str(installed)}
     done = subprocess.run(
@@ -116,8 +116,8 @@ def test_its_binary_links_libc_alone_and_exports_only_its_module(installed: Path
 
 
 def test_what_ships_is_python_3_6_syntax() -> None:
-    folders = [REPOSITORY / "drivers", REPOSITORY / "provisioners"]
-    shipped = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    directories = [REPOSITORY / "drivers", REPOSITORY / "provisioners"]
+    shipped = [path for directory in directories for path in directory.rglob("*") if path.is_file()]
     scripts = [path for path in shipped if path.suffix in {".py", ".pyi"} or path.read_bytes().startswith(PYTHON)]
     assert REPOSITORY / "drivers" / "smblock-admin" in scripts
     for path in scripts:

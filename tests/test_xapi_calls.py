@@ -121,7 +121,7 @@ def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
     yield counted
 
 
-def test_no_command_asks_xapi_for_more_than_the_table_says(calls: dict[str, Counter[str]]) -> None:
+def test_no_command_calls_xapi_more_often_than_its_table(calls: dict[str, Counter[str]]) -> None:
     assert list(calls) == list(TABLE)
     differences = [
         f"{command}: {method}: {made[method]} calls, where the table has {allowed[method]}"
@@ -133,7 +133,7 @@ def test_no_command_asks_xapi_for_more_than_the_table_says(calls: dict[str, Coun
     assert not differences, "\n".join(differences)
 
 
-def test_a_scan_that_finds_nothing_new_asks_as_little_however_many_disks_there_are(
+def test_a_scan_without_news_makes_the_same_calls_for_any_number_of_disks(
     calls: dict[str, Counter[str]],
 ) -> None:
     assert calls["sr_scan of 5 VDIs, nothing changed"] == calls["sr_scan of 3 VDIs, nothing changed"]

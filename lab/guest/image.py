@@ -1,6 +1,6 @@
 """What all guests boot, made once from Debian's packages and kept in the cache.
 
-The kernel is that of this machine's suite, or of the one whose root folder KERNEL_ROOT names.
+The kernel is that of this machine's suite, or of the one whose root directory KERNEL_ROOT names.
 """
 
 from __future__ import annotations
@@ -50,23 +50,23 @@ class Image:
 
 
 def prepare(cache: Path, root: str | None = None) -> Image:
-    """The guests' image from the folder `cache`; made there on the first call, with apt's help.
+    """The guests' image from the directory `cache`; made there on the first call, with apt's help.
 
-    root    the root folder whose apt gives the kernel; KERNEL_ROOT if None, else this machine's
+    root    the root directory whose apt gives the kernel; KERNEL_ROOT if None, else this machine's
     """
     root = root or os.environ.get("KERNEL_ROOT", "/")
     recipe = hashlib.sha256(repr((_MODULES, root)).encode()).hexdigest()[:16]
-    folder = cache / f"guest-{recipe}"
-    image = Image(folder / "vmlinux", folder / "initrd.cpio")
-    if not folder.is_dir():
+    directory = cache / f"guest-{recipe}"
+    image = Image(directory / "vmlinux", directory / "initrd.cpio")
+    if not directory.is_dir():
         with tempfile.TemporaryDirectory(dir=cache, prefix="guest-") as scratch:
             new = Path(scratch) / "image"
             new.mkdir()
             _make(Path(scratch), Image(new / image.kernel.name, new / image.initrd.name), root)
             try:
-                new.rename(folder)
+                new.rename(directory)
             except OSError:
-                if not folder.is_dir():  # another process was quicker otherwise
+                if not directory.is_dir():  # another process was quicker otherwise
                     raise
     return image
 
@@ -95,23 +95,23 @@ def _kernel_packages(root: str) -> list[str]:
     return found
 
 
-def _unpack(package: str, folder: Path, root: str) -> None:
+def _unpack(package: str, directory: Path, root: str) -> None:
     """Download a Debian package and take out its files; it is not installed."""
-    # apt writes to the working directory, which a root folder of another suite has to hold.
+    # apt writes to the working directory, which a root directory of another suite has to hold.
     with tempfile.TemporaryDirectory(dir=Path(root, "var/tmp"), prefix="lab-") as downloads:
         inside = Path("/", Path(downloads).relative_to(root))
         _apt(root, "env", f"--chdir={inside}", "apt-get", "download", "-qq", package)
-        run(["dpkg-deb", "-x", next(Path(downloads).glob("*.deb")), folder], timeout=120)
+        run(["dpkg-deb", "-x", next(Path(downloads).glob("*.deb")), directory], timeout=120)
 
 
 def _apt(root: str, *words: str) -> str:
-    """Run a command of apt in a root folder: what it prints."""
+    """Run a command of apt in a root directory: what it prints."""
     inside = [] if root == "/" else ["chroot", root]
     return run([*inside, *words], timeout=_DOWNLOAD_SECONDS).stdout.decode()
 
 
-def _one_of(folder: Path, *patterns: str) -> Path:
-    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+def _one_of(directory: Path, *patterns: str) -> Path:
+    found = [path for pattern in patterns for path in sorted(directory.glob(pattern))]
     if not found:
         raise LabError(f"the kernel's packages have no {' and no '.join(patterns)}")
     return found[0]

@@ -38,8 +38,8 @@ mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576,cache=loose,ro root /
 mount -t tmpfs tmpfs /rw
 mkdir /rw/upper /rw/work
 mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work overlay /newroot
-for folder in run tmp; do
-    mount -t tmpfs tmpfs "/newroot/$folder"
+for directory in run tmp; do
+    mount -t tmpfs tmpfs "/newroot/$directory"
 done
 mkdir -p /newroot/run/lock /dev/shm /dev/pts
 chmod 1777 /newroot/tmp
@@ -50,8 +50,8 @@ mount -t debugfs debugfs /sys/kernel/debug
 for link in fd:fd stdin:fd/0 stdout:fd/1 stderr:fd/2; do
     ln -sf "/proc/self/${link#*:}" "/dev/${link%:*}"
 done
-for folder in proc sys dev; do
-    mount --move "/$folder" "/newroot/$folder"
+for directory in proc sys dev; do
+    mount --move "/$directory" "/newroot/$directory"
 done
 
 export LAB_AGENT_TOKEN="$TOKEN"

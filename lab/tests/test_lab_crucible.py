@@ -58,9 +58,7 @@ def served(host: Dom0, volume: Volume, generation: int) -> Iterator[Server]:
         host.exec(["sh", "-c", "kill -9 $(cat /run/server)"]).check()
 
 
-def test_a_volume_written_through_one_hosts_server_is_read_through_the_next_ones(
-    crucible_lab: CrucibleLab, crucible: CrucibleStorage
-) -> None:
+def test_a_volume_written_on_one_host_is_read_on_the_next(crucible_lab: CrucibleLab, crucible: CrucibleStorage) -> None:
     one, two = crucible_lab.hosts
     volume = crucible.create_volume("disk", key=KEY)
     with served(one, volume, 1) as server:
@@ -76,9 +74,7 @@ def test_a_volume_written_through_one_hosts_server_is_read_through_the_next_ones
             assert "verification failed" not in read
 
 
-def test_a_new_volume_reads_as_zeros_whatever_was_read_before(
-    crucible_lab: CrucibleLab, crucible: CrucibleStorage
-) -> None:
+def test_a_new_volume_reads_as_zeros_after_other_reads(crucible_lab: CrucibleLab, crucible: CrucibleStorage) -> None:
     volume = crucible.create_volume("disk")
     with served(crucible_lab.hosts[0], volume, 1) as server:
         read = server.client("write -P 7 0 64k", "read -P 7 0 64k", "read -P 0 64k 64k")
@@ -86,7 +82,7 @@ def test_a_new_volume_reads_as_zeros_whatever_was_read_before(
         assert "verification failed" not in read
 
 
-def test_every_host_is_told_of_the_declared_volumes(crucible_lab: CrucibleLab, crucible: CrucibleStorage) -> None:
+def test_every_host_has_the_file_of_static_volumes(crucible_lab: CrucibleLab, crucible: CrucibleStorage) -> None:
     volume = crucible.create_volume("web1 root", key=KEY)
     crucible_lab.declare(volume)
     for host in crucible_lab.hosts:
@@ -98,7 +94,7 @@ def test_every_host_is_told_of_the_declared_volumes(crucible_lab: CrucibleLab, c
 
 
 @pytest.mark.parametrize("mode", ["rw", "ro"])
-def test_storage_is_gone_afterwards_with_every_downstairs(tmp_path: Path, mode: str) -> None:
+def test_closed_storage_leaves_neither_files_nor_processes(tmp_path: Path, mode: str) -> None:
     with CrucibleStorage(tmp_path / "storage", crucible_bin()) as storage:
         volume = storage.create_volume("disk")
         volume.stop(0)

@@ -33,8 +33,8 @@ if "SM_SOURCE" in os.environ:
 class Host:
     """One host with its xapi, and the fixture driver installed as a driver is."""
 
-    def __init__(self, dom0: LocalDom0, xapi: Xapi, folder: Path) -> None:
-        self.dom0, self.xapi, self.folder = dom0, xapi, folder
+    def __init__(self, dom0: LocalDom0, xapi: Xapi, directory: Path) -> None:
+        self.dom0, self.xapi, self.directory = dom0, xapi, directory
         self.session: Session = xapi.session()
         self.ref: str = self.session.host.get_all()[0]
 
@@ -45,11 +45,11 @@ class Host:
         return xmlrpc.client.loads(done.stdout.decode())[0]
 
     def command(self, name: str, driver: str = DRIVER, **params: Any) -> tuple[Any, ...]:
-        struct = {"command": name, "args": [], "device_config": {"folder": str(self.folder)}, **params}
+        struct = {"command": name, "args": [], "device_config": {"directory": str(self.directory)}, **params}
         return self.run(xmlrpc.client.dumps((struct,), name), driver=driver)
 
     def create_sr(self, **device_config: str) -> str:
-        config = {"folder": str(self.folder), "device": "/dev/null", "vditype": "phy", **device_config}
+        config = {"directory": str(self.directory), "device": "/dev/null", "vditype": "phy", **device_config}
         return str(self.session.SR.create(self.ref, config, "0", "sr", "", "labblock", "", False, {}))
 
     def create_vdi(self, sr: str, size: int = 8 * MIB) -> str:
@@ -64,12 +64,12 @@ class Host:
     @property
     def calls(self) -> list[str]:
         """What SM called of the data path."""
-        return (self.folder / "calls").read_text().split()
+        return (self.directory / "calls").read_text().split()
 
     @contextmanager
     def holding_lock(self, namespace: str, name: str) -> Iterator[None]:
         """Meanwhile a process on the host has SM's lock of that name."""
-        flag = self.folder.with_name(f"{self.folder.name}.locked")
+        flag = self.directory.with_name(f"{self.directory.name}.locked")
         flag.touch()
         taken = flag.with_suffix(".taken")
         script = (
@@ -106,7 +106,7 @@ def pool_of_one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def host(pool_of_one: Host, tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """The host, with a folder of the test's own to make SRs in."""
+    """The host, with a directory of the test's own to make SRs in."""
     return Host(pool_of_one.dom0, pool_of_one.xapi, tmp_path_factory.mktemp("sr"))
 
 
@@ -116,12 +116,12 @@ def fault(ask: Callable[[], object]) -> tuple[int, str]:
     return raised.value.faultCode, raised.value.faultString
 
 
-def test_a_driver_that_can_be_paused_is_announced_as_one_that_can_be_activated(host: Host) -> None:
+def test_vdi_activate_is_added_for_a_driver_with_atomic_pause(host: Host) -> None:
     source = (FIXTURES / "LabBlockSR.py").read_text().replace(', "VDI_ACTIVATE", "VDI_DEACTIVATE"', "")
     host.dom0.put(f"{SM_DIR}/LabPausedSR", source.encode(), mode=0o755)
     (info,) = host.command("sr_get_driver_info", driver=f"{SM_DIR}/LabPausedSR")
     assert {"ATOMIC_PAUSE", "VDI_ACTIVATE", "VDI_DEACTIVATE"} <= set(info["capabilities"])
-    assert {"key": "folder", "description": "where sizes are kept"} in info["configuration"]
+    assert {"key": "directory", "description": "where sizes are kept"} in info["configuration"]
 
 
 def test_anything_but_one_argument_is_a_bad_request(host: Host) -> None:
@@ -160,14 +160,14 @@ def test_a_vdi_whose_names_xml_cannot_hold_is_refused(host: Host) -> None:
         host.session.VDI.update(vdi)
 
 
-def test_a_scan_introduces_what_is_new_forgets_what_is_gone_and_corrects_what_changed(host: Host) -> None:
+def test_a_scan_introduces_forgets_and_updates_vdis(host: Host) -> None:
     sr = host.create_sr()
     gone, changed = host.create_vdi(sr), host.create_vdi(sr)
     of_changed = host.session.VDI.get_uuid(changed)
     new = str(uuid.uuid4())
-    (host.folder / host.session.VDI.get_uuid(gone)).unlink()
-    (host.folder / of_changed).write_text(str(16 * MIB))
-    (host.folder / new).write_text(str(4 * MIB))
+    (host.directory / host.session.VDI.get_uuid(gone)).unlink()
+    (host.directory / of_changed).write_text(str(16 * MIB))
+    (host.directory / new).write_text(str(4 * MIB))
 
     host.session.SR.scan(sr)
 
@@ -180,7 +180,7 @@ def test_a_scan_keeps_what_others_wrote_into_sm_config(host: Host) -> None:
     sr = host.create_sr()
     vdi = host.create_vdi(sr)
     host.session.VDI.add_to_sm_config(vdi, "read-caching-enabled-on-x", "false")
-    (host.folder / host.session.VDI.get_uuid(vdi)).write_text(str(16 * MIB))
+    (host.directory / host.session.VDI.get_uuid(vdi)).write_text(str(16 * MIB))
     host.session.SR.scan(sr)
     assert host.session.VDI.get_virtual_size(vdi) == str(16 * MIB)
     assert host.session.VDI.get_sm_config(vdi)["read-caching-enabled-on-x"] == "false"
@@ -196,7 +196,7 @@ def test_a_first_scan_that_fails_leaves_the_sr_plugged_and_a_message(host: Host)
     assert "the device is on fire" in messages[0]["body"]
 
 
-def test_plugging_an_sr_clears_what_this_host_left_open_and_paused(host: Host) -> None:
+def test_plugging_an_sr_clears_the_open_and_paused_tags_of_its_host(host: Host) -> None:
     sr = host.create_sr()
     vdi = host.create_vdi(sr)
     for key, value in ((f"host_{host.ref}", "RW"), ("host_OpaqueRef:other", "RO"), ("paused", "true")):
@@ -227,7 +227,7 @@ def test_a_command_that_is_not_exclusive_does_not_wait(host: Host) -> None:
     assert host.session.VDI.get_virtual_size(vdi) == str(16 * MIB)
 
 
-def test_a_disk_that_is_open_elsewhere_is_not_taken_over_from_there(host: Host) -> None:
+def test_a_disk_that_is_open_elsewhere_is_not_activated(host: Host) -> None:
     """The plugin that would tell whether it still is knows SM's own drivers only."""
     sr = host.create_sr(vditype="aio")
     vdi = host.create_vdi(sr)
@@ -307,13 +307,13 @@ def test_a_pause_waits_for_the_lock_of_its_disk(host: Host) -> None:
 
 
 @pytest.mark.usefixtures("with_phy")
-def test_an_activation_has_the_lock_of_its_disk_while_the_driver_attaches(host: Host, tmp_path: Path) -> None:
+def test_an_activation_holds_the_disks_lock_during_attach(host: Host, tmp_path: Path) -> None:
     """blktap2.py:1749 `@locking` of _activate_locked: an unpause from inside waits for what waits for it."""
     hold = tmp_path / "hold"
     hold.touch()
     vdi = host.create_vdi(host.create_sr(hold=str(hold)))
     activation, activated = asked(lambda: activate(host, vdi))
-    while not (host.folder / "calls").exists():
+    while not (host.directory / "calls").exists():
         assert activation.is_alive(), activated
     unpause, unpaused = asked(lambda: pause_plugin(host, vdi, "unpause"))
     unpause.join(1.5)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.xapi.machine import Machine
+from lab.xapi.dom0 import Host
 from lab.xapi.sm_exec import DriverReply, build_call, read_reply
 
 SM_DIR = "/opt/xensource/sm"
@@ -85,28 +85,28 @@ def parse_features(capabilities: Sequence[str], *, revert: bool) -> dict[str, in
     return features
 
 
-def discover(machine: Machine, allowed: Sequence[str], *, revert: bool) -> dict[str, Driver]:
+def discover(dom0: Host, allowed: Sequence[str], *, revert: bool) -> dict[str, Driver]:
     """The drivers of a host by type: every allowed, executable `<X>SR` that answers.
 
     `allowed` is xapi.conf's sm-plugins: types, or "*" for all.
     """
     # In C order, so that every host registers the same drivers in the same order.
-    listing = machine.exec(["find", SM_DIR, "-maxdepth", "1", "-name", "?*SR", "-executable"], timeout=_INFO_TIMEOUT)
+    listing = dom0.exec(["find", SM_DIR, "-maxdepth", "1", "-name", "?*SR", "-executable"], timeout=_INFO_TIMEOUT)
     drivers: dict[str, Driver] = {}
     for path in sorted(listing.stdout.decode().split()):
         sr_type = path.rpartition("/")[2].removesuffix("SR").lower()
         if "*" not in allowed and sr_type not in {name.lower() for name in allowed}:
             continue
         try:
-            drivers[sr_type] = _ask(machine, path, sr_type, revert)
+            drivers[sr_type] = _ask(dom0, path, sr_type, revert)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, xapi goes on without
-            _LOG.warning("%s: rejecting SM plugin %s: %s", machine.name, path, error)
+            _LOG.warning("%s: rejecting SM plugin %s: %s", dom0.name, path, error)
     return drivers
 
 
-def _ask(machine: Machine, path: str, sr_type: str, revert: bool) -> Driver:
+def _ask(dom0: Host, path: str, sr_type: str, revert: bool) -> Driver:
     call = build_call("sr_get_driver_info", {"host_ref": "", "device_config": {}})
-    reply: DriverReply = machine.sm([path, call], _INFO_TIMEOUT)
+    reply: DriverReply = dom0.sm([path, call], _INFO_TIMEOUT)
     info = read_reply(reply, sr="", vdi="")
     capabilities = [str(name) for name in info["capabilities"]]
     return Driver(

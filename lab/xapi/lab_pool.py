@@ -33,7 +33,7 @@ class Tree:
 class LabPool:
     """A pool of hosts that have been started already, up while the `with` block lasts.
 
-        with LocalDom0("one", folder) as one, LabPool([one], tree, lab_file) as pool:
+        with LocalDom0("one", directory) as one, LabPool([one], tree, lab_file) as pool:
             sr = pool.xe("sr-create", "type=cephrbd", …)
 
     The first host is the master.  `lab_file` is written, for the program `lab/xe`.

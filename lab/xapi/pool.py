@@ -15,8 +15,8 @@ from typing import Any, cast
 from lab import LabError
 from lab.xapi import features, sm_exec
 from lab.xapi.database import Database
+from lab.xapi.dom0 import Host, read_inventory
 from lab.xapi.errors import ApiError, ToolstackGone
-from lab.xapi.machine import Machine, read_inventory
 from lab.xapi.schema import NULL
 
 SM_USER = "__sm__backend"
@@ -66,7 +66,7 @@ class Pool:
 
     def __post_init__(self) -> None:
         self.db = Database()
-        self.machines: dict[str, Machine] = {}
+        self.dom0s: dict[str, Host] = {}
         # Hosts that xapi cannot reach, though they run.
         self.cut_off: set[str] = set()
         self.drivers: dict[str, dict[str, features.Driver]] = {}
@@ -86,29 +86,29 @@ class Pool:
         """The pool master's reference."""
         return str(self.db.get("pool", self.ref, "master"))
 
-    def add_host(self, machine: Machine) -> str:
+    def add_host(self, dom0: Host) -> str:
         """Join a host to the pool, with its control domain and its drivers.  Returns its reference."""
-        identity = read_inventory(machine)
+        identity = read_inventory(dom0)
         metrics = self.db.create("host_metrics")
         host = self.db.create(
             "host",
             uuid=identity.host_uuid,
-            name_label=machine.name,
-            hostname=machine.name,
-            address=machine.address,
+            name_label=dom0.name,
+            hostname=dom0.name,
+            address=dom0.address,
             metrics=metrics,
         )
         domain = self.db.create(
             "VM",
             uuid=identity.control_domain_uuid,
-            name_label=f"Control domain on host: {machine.name}",
+            name_label=f"Control domain on host: {dom0.name}",
             is_control_domain=True,
             power_state="Running",
             resident_on=host,
             domid=0,
         )
         self.db.set("host", host, "control_domain", domain)
-        self.machines[host] = machine
+        self.dom0s[host] = dom0
         if self.master == NULL:
             self.db.set("pool", self.ref, "master", host)
         self.load_drivers(host)
@@ -121,7 +121,7 @@ class Pool:
         of its type exists.
         """
         settings = self.settings
-        found = features.discover(self.machines[host], settings.plugins, revert=settings.revert)
+        found = features.discover(self.dom0s[host], settings.plugins, revert=settings.revert)
         self.drivers[host] = found
         if host != self.master:
             return
@@ -148,7 +148,7 @@ class Pool:
 
     def forget_host(self, host: str) -> None:
         """Drop what is kept of a host whose record is gone."""
-        del self.machines[host]
+        del self.dom0s[host]
         self.drivers.pop(host, None)
         self.cut_off.discard(host)
 
@@ -163,11 +163,11 @@ class Pool:
         if host != self.master and not self.is_live(host):
             raise ApiError("HOST_OFFLINE", host)
 
-    def contact(self, host: str) -> Machine:
-        """The machine of a host, unless the network to it is cut."""
+    def contact(self, host: str) -> Host:
+        """The dom0 of a host, unless the network to it is cut."""
         if host in self.cut_off:
             raise ApiError("CANNOT_CONTACT_HOST", host)
-        return self.machines[host]
+        return self.dom0s[host]
 
     def execute(self, host: str, argv: Sequence[str]) -> sm_exec.DriverReply:
         """Run a command on a host; CANNOT_CONTACT_HOST where that is not possible."""
@@ -266,7 +266,7 @@ class Pool:
 
     def _execute(self, host: str, path: str, command: str, params: dict[str, Any]) -> Any:
         self.require_live(host)
-        machine = self.contact(host)
+        dom0 = self.contact(host)
         began = time.monotonic()
         failure = ""
         try:
@@ -278,7 +278,7 @@ class Pool:
         finally:
             self.commands.append(
                 Command(
-                    machine.name,
+                    dom0.name,
                     command,
                     params.get("sr_uuid", ""),
                     params.get("vdi_uuid", ""),
@@ -290,16 +290,16 @@ class Pool:
 
     def _on_host(self, host: str, argv: list[str]) -> sm_exec.DriverReply:
         """Run it on the host; it lives on if the xapi that waits for it goes away."""
-        machine, came, gone = self.contact(host), queue.SimpleQueue[Any](), self._gone[host]
+        dom0, came, gone = self.contact(host), queue.SimpleQueue[Any](), self._gone[host]
         master_gone = self._gone[self.master]
 
         def run() -> None:
             try:
-                came.put(machine.sm(argv, self.settings.sm_timeout, env=_ENVIRONMENT))
+                came.put(dom0.sm(argv, self.settings.sm_timeout, env=_ENVIRONMENT))
             except (OSError, LabError) as error:
                 came.put(ApiError("CANNOT_CONTACT_HOST", host, str(error)))
 
-        command = threading.Thread(target=run, name=f"{machine.name}: {argv[0]}", daemon=True)
+        command = threading.Thread(target=run, name=f"{dom0.name}: {argv[0]}", daemon=True)
         command.start()
         while True:
             with suppress(queue.Empty):

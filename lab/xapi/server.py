@@ -16,9 +16,9 @@ from typing import Any
 from lab.ports import AddressLease
 from lab.xapi.calls import Calls
 from lab.xapi.client import Session
+from lab.xapi.dom0 import Host
 from lab.xapi.errors import ApiError, ToolstackGone, Unimplemented
 from lab.xapi.liveness import Liveness
-from lab.xapi.machine import Machine
 from lab.xapi.pool import CALLER, Command, Pool, Settings
 from lab.xapi.wire import incoming
 
@@ -41,7 +41,7 @@ class Xapi:
             session = xapi.session()
     """
 
-    def __init__(self, hosts: Iterable[Machine] = (), settings: Settings | None = None) -> None:
+    def __init__(self, hosts: Iterable[Host] = (), settings: Settings | None = None) -> None:
         self.pool = Pool(settings or Settings())
         self.calls = Calls(self.pool)
         self._waiting = list(hosts)
@@ -70,8 +70,8 @@ class Xapi:
             daemon=True,
         )
         self._thread.start()
-        for machine in self._waiting:
-            self.add_host(machine)
+        for dom0 in self._waiting:
+            self.add_host(dom0)
         self._waiting.clear()
         return self
 
@@ -95,9 +95,9 @@ class Xapi:
     ) -> None:
         self.stop()
 
-    def add_host(self, machine: Machine) -> str:
+    def add_host(self, dom0: Host) -> str:
         """Join a host; the first one is the pool master.  Returns its reference."""
-        return self.pool.add_host(machine)
+        return self.pool.add_host(dom0)
 
     def session(self) -> Session:
         """Log in."""

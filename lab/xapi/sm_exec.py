@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from xml.parsers.expat import ExpatError
 
+from lab.xapi.dom0 import Completed
 from lab.xapi.errors import ApiError, from_fault
-from lab.xapi.machine import Completed
 
 DriverReply = Completed
 

@@ -63,9 +63,9 @@ def stop_all() -> None:
 
 def log_path(name: str) -> Path:
     """The file that keeps the output of a cell."""
-    folder = roots.compat_cache() / "logs"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{name}.log"
+    directory = roots.compat_cache() / "logs"
+    directory.mkdir(exist_ok=True)
+    return directory / f"{name}.log"
 
 
 def judge(name: str, junit: Path) -> Result:

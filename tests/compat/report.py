@@ -98,7 +98,7 @@ def _notes(cells: Sequence[Cell], results: Mapping[str, Result]) -> list[str]:
     where: dict[str, list[str]] = {}
     for cell in cells:
         result = results.get(cell.name)
-        notes = [cell.note] if cell.note else []
+        notes = []
         if result is not None:
             if result.outcome == "failed":
                 notes.append("failed: " + (", ".join(f"`{test}`" for test in result.failures) or result.text))

@@ -43,9 +43,9 @@ class Result:
 
 def store(result: Result) -> None:
     """Keep a result; it replaces the cell's earlier one."""
-    folder = compat_cache() / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / f"{result.cell}.json").write_text(json.dumps(dataclasses.asdict(result), indent=1))
+    directory = compat_cache() / "results"
+    directory.mkdir(exist_ok=True)
+    (directory / f"{result.cell}.json").write_text(json.dumps(dataclasses.asdict(result), indent=1))
 
 
 def load() -> dict[str, Result]:

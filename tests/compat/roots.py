@@ -1,7 +1,7 @@
-"""Root folders of other Debian suites, made once with debootstrap and kept in the cache.
+"""Root directories of other Debian suites, made once with debootstrap and kept in the cache.
 
 A root is made under another name and renamed when it is complete. All mounts are made in a mount namespace
-that ends with the process that needs them: outside of it a root is a plain folder.
+that ends with the process that needs them: outside of it a root is a plain directory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from lab import LabError, cache_folder, run, wait_for
+from lab import LabError, cache_directory, run, wait_for
 
 _SCRIPT = Path(__file__).with_name("make-root.sh")
 _ENTER = Path(__file__).with_name("enter.sh")
@@ -41,10 +41,10 @@ class UnavailableError(LabError):
 
 
 def compat_cache() -> Path:
-    """The folder of the roots and of the cells' logs: `compat` in the lab's cache."""
-    folder = cache_folder() / "compat"
-    folder.mkdir(exist_ok=True)
-    return folder
+    """The directory of the roots and of the cells' logs: `compat` in the lab's cache."""
+    directory = cache_directory() / "compat"
+    directory.mkdir(exist_ok=True)
+    return directory
 
 
 @functools.cache
@@ -76,21 +76,21 @@ def mirror() -> str:
 
 
 def root(suite: str) -> Path | None:
-    """The root folder of a suite, made if it is absent; None for this machine's own suite.
+    """The root directory of a suite, made if it is absent; None for this machine's own suite.
 
     UnavailableError if this machine cannot make it.
     """
     if suite == host_suite():
         return None
     recipe = hashlib.sha256(repr((_PACKAGES, _APT_SETTINGS, _SCRIPT.read_text())).encode()).hexdigest()[:12]
-    folder = compat_cache() / f"root-{suite}-{recipe}"
+    directory = compat_cache() / f"root-{suite}-{recipe}"
     with (compat_cache() / f"lock-{suite}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one thread makes a root, others wait for it
-        if not folder.is_dir():
+        if not directory.is_dir():
             for old in compat_cache().glob(f"root-{suite}-*"):
                 remove(old)
-            _make(suite, folder)
-    return folder
+            _make(suite, directory)
+    return directory
 
 
 def enter(roots: Sequence[Path], *command: str | Path) -> list[str]:
@@ -103,30 +103,30 @@ def require_entry(suite: str) -> None:
 
     A container may forbid what that takes: mount, chroot, a network namespace.
     """
-    folder = root(suite)
-    if folder is None:
+    directory = root(suite)
+    if directory is None:
         return
     try:
-        run(enter([folder], "chroot", folder, "/bin/true"), timeout=60)
+        run(enter([directory], "chroot", directory, "/bin/true"), timeout=60)
     except LabError as error:
         raise UnavailableError(f"root of {suite}: no program in it can be run: {error}") from error
 
 
-def remove(folder: Path) -> None:
+def remove(directory: Path) -> None:
     """Remove a root. LabError if something is mounted in it: its removal would empty what is mounted."""
-    mounted = mounts_below(folder)
+    mounted = mounts_below(directory)
     if mounted:
         raise LabError(
-            f"{folder}: not removed: {', '.join(mounted)} is mounted; unmount it first: umount -l {mounted[-1]}"
+            f"{directory}: not removed: {', '.join(mounted)} is mounted; unmount it first: umount -l {mounted[-1]}"
         )
     # The option of rm stops at another file system, should a mount appear meanwhile.
-    run(["rm", "-rf", "--one-file-system", "--", folder], timeout=300)
+    run(["rm", "-rf", "--one-file-system", "--", directory], timeout=300)
 
 
-def mounts_below(folder: Path) -> list[str]:
-    """The mount points at or below a folder, in any mount namespace of this machine."""
+def mounts_below(directory: Path) -> list[str]:
+    """The mount points at or below a directory, in any mount namespace of this machine."""
     found: set[str] = set()
-    prefix = str(folder.resolve())
+    prefix = str(directory.resolve())
     for process in Path("/proc").glob("[0-9]*/mountinfo"):
         try:
             lines = process.read_text().splitlines()
@@ -137,12 +137,12 @@ def mounts_below(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _make(suite: str, folder: Path) -> None:
+def _make(suite: str, directory: Path) -> None:
     if shutil.which("debootstrap") is None:
         raise UnavailableError("debootstrap: not installed; on Debian: apt install debootstrap")
     if os.geteuid() != 0:
-        raise UnavailableError("only root can make the root folders of other suites; run this as root")
-    new = folder.with_name(folder.name + ".new")
+        raise UnavailableError("only root can make the root directories of other suites; run this as root")
+    new = directory.with_name(directory.name + ".new")
     remove(new)
     settings = compat_cache() / f"apt-{suite}.conf"
     settings.write_text(_APT_SETTINGS + _proxies())
@@ -156,7 +156,7 @@ def _make(suite: str, folder: Path) -> None:
         wait_for(lambda: not mounts_below(new), f"{new} to have no mounts", 20)
         remove(new)
         raise UnavailableError(f"root of {suite}: {what}; its log ends with: {_last_lines(log)}")
-    new.rename(folder)
+    new.rename(directory)
 
 
 def _run_in_time(argv: Sequence[str], output: IO[bytes]) -> int | None:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 
-from lab import LabError, cache_folder, run
+from lab import LabError, cache_directory, run
 from lab.wheel import pythons
 from tests.compat import report, roots, used
 from tests.compat.cells import Cell, all_cells, small_cells
@@ -46,7 +46,7 @@ def main() -> int:
     if options.list:
         print("\n".join(cell.name for cell in cells))
         return 0
-    # As for ^C: the cell's processes and its scratch folder go.
+    # As for ^C: the cell's processes and its scratch directory go.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("test-compat: ended by SIGTERM"))
     began = time.monotonic()
     results = _run_all(cells, "skipped" if options.skip_absent else "failed")
@@ -55,7 +55,7 @@ def main() -> int:
         report.write(load())
     print()
     print(report.table(results))
-    print(f"took {minutes:.1f} minutes of {_MINUTES}; the cache {cache_folder()} holds {gib:.1f} GiB of {_GIB}")
+    print(f"took {minutes:.1f} minutes of {_MINUTES}; the cache {cache_directory()} holds {gib:.1f} GiB of {_GIB}")
     failed = [result for result in results if result.outcome == "failed"]
     for result in failed:
         print(f"FAILED {result.cell}: {', '.join(result.failures) or result.text}; the log is {log_path(result.cell)}")
@@ -126,7 +126,7 @@ def _try(cell: Cell, absent: dict[str, str], if_absent: str) -> Result:
 
 
 def _used_gib() -> float:
-    listed = run(["du", "--summarize", "--one-file-system", "--block-size=1M", cache_folder()], timeout=300)
+    listed = run(["du", "--summarize", "--one-file-system", "--block-size=1M", cache_directory()], timeout=300)
     return int(listed.stdout.split()[0]) / 1024
 
 

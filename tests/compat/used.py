@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lab import LabError, cache_folder, run
+from lab import LabError, cache_directory, run
 from lab.guest import image
 from tests.compat import roots
 from tests.compat.cells import Cell
@@ -52,7 +52,7 @@ def kernel_release(kernel: bytes) -> str:
 def _kernel(suite: str) -> str:
     """The version of a suite's kernel. The guests' image is made if it is absent, which takes the network."""
     try:
-        made = image.prepare(cache_folder(), str(roots.root(suite) or "/"))
+        made = image.prepare(cache_directory(), str(roots.root(suite) or "/"))
     except LabError as error:
         raise roots.UnavailableError(f"kernel of {suite}: {error}") from error
     return kernel_release(made.kernel.read_bytes())

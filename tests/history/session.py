@@ -12,8 +12,8 @@ from lab.disk import Disk
 from lab.dom0 import GuestDom0
 from tests.history import writer
 
-_FOLDER = "/run/history"
-_WRITER = f"{_FOLDER}/writer.py"
+_DIRECTORY = "/run/history"
+_WRITER = f"{_DIRECTORY}/writer.py"
 # Seconds for a writer to start, to read its disk for the first time, and to end.
 _SECONDS = 120
 
@@ -32,7 +32,7 @@ class Session:
 
     @property
     def _log(self) -> str:
-        return f"{_FOLDER}/{self.number}"
+        return f"{_DIRECTORY}/{self.number}"
 
     def start(self, vdi: Disk) -> None:
         """Start the writer; the address of the kernel's client is known then."""

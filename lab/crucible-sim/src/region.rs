@@ -67,7 +67,7 @@ pub struct Version {
 /// An open region.
 #[derive(Debug)]
 pub struct Region {
-    folder: PathBuf,
+    directory: PathBuf,
     definition: Definition,
     version: Version,
     data: File,
@@ -80,7 +80,7 @@ const MARK: u64 = 8;
 
 impl Region {
     /// Make one; there must be none yet.
-    pub fn create(folder: &Path, definition: Definition) -> io::Result<Self> {
+    pub fn create(directory: &Path, definition: Definition) -> io::Result<Self> {
         let block = definition.block_size;
         if !block.is_power_of_two() || !(512..=32768).contains(&block) {
             return Err(io::Error::other(format!("{block} is no block size")));
@@ -91,31 +91,31 @@ impl Region {
                 "extents of {extent} bytes: from {block} to {MAX_EXTENT_BYTES} can be"
             )));
         }
-        let file = folder.join("region.json");
+        let file = directory.join("region.json");
         if file.exists() {
             return Err(io::Error::new(
                 ErrorKind::AlreadyExists,
                 format!("Config file already exists {file:?}"),
             ));
         }
-        fs::create_dir_all(folder)?;
-        File::create(folder.join("data"))?.set_len(definition.size())?;
-        File::create(folder.join("written"))?.set_len(definition.size() / block)?;
-        File::create(folder.join("keys"))?.set_len(definition.size() / block * MARK)?;
-        replace(&folder.join("version.json"), &Version::default())?;
+        fs::create_dir_all(directory)?;
+        File::create(directory.join("data"))?.set_len(definition.size())?;
+        File::create(directory.join("written"))?.set_len(definition.size() / block)?;
+        File::create(directory.join("keys"))?.set_len(definition.size() / block * MARK)?;
+        replace(&directory.join("version.json"), &Version::default())?;
         replace(&file, &definition)?;
-        Self::open(folder)
+        Self::open(directory)
     }
 
     /// Open the one that is there.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    pub fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self {
-            definition: parse(&folder.join("region.json"))?,
-            version: parse(&folder.join("version.json"))?,
-            data: open(&folder.join("data"))?,
-            written: open(&folder.join("written"))?,
-            keys: open(&folder.join("keys"))?,
-            folder: folder.to_owned(),
+            definition: parse(&directory.join("region.json"))?,
+            version: parse(&directory.join("version.json"))?,
+            data: open(&directory.join("data"))?,
+            written: open(&directory.join("written"))?,
+            keys: open(&directory.join("keys"))?,
+            directory: directory.to_owned(),
         })
     }
 
@@ -248,7 +248,7 @@ impl Region {
     }
 
     fn save_version(&self) -> io::Result<()> {
-        replace(&self.folder.join("version.json"), &self.version)
+        replace(&self.directory.join("version.json"), &self.version)
     }
 }
 

@@ -35,7 +35,7 @@ fn only_a_flush_of_something_uses_a_generation_up() {
 }
 
 #[test]
-fn a_higher_generation_fences_the_live_one_which_lives_on_and_fails_every_io() {
+fn a_higher_generation_fences_the_live_one_which_then_fails_every_io() {
     let volume = Volume::new();
     let mut old = volume.serve(0, 500);
     let mut disk = old.connect();
@@ -69,7 +69,7 @@ fn a_lower_generation_than_the_live_one_keeps_trying() {
 }
 
 #[test]
-fn after_a_refused_server_the_next_generation_fences_nobody_and_both_write() {
+fn after_a_refused_server_the_next_generation_fences_none_and_both_write() {
     let volume = Volume::new();
     let first = volume.serve(0, 400);
     let mut one = first.connect();
@@ -142,7 +142,7 @@ fn an_encrypted_region_wants_a_key_and_the_one_it_was_written_with() {
 }
 
 #[test]
-fn a_wrong_key_ends_the_server_at_the_first_block_that_was_written_and_not_before() {
+fn a_wrong_key_ends_the_server_at_the_first_written_block() {
     let other = "c2Vjb25kc2Vjb25kc2Vjb25kc2Vjb25kc2Vjb25kMTI=";
     let volume = Volume::with(&["--encrypted"], &[]);
     let mut server = volume.serve(0, 1);

@@ -47,7 +47,7 @@ impl Drop for Process {
 }
 
 pub struct Volume {
-    folder: TempDir,
+    directory: TempDir,
     address: String,
     encrypted: bool,
     pub downstairs: Vec<Process>,
@@ -64,7 +64,7 @@ impl Volume {
         let pid = std::process::id();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut volume = Self {
-            folder: TempDir::new().unwrap(),
+            directory: TempDir::new().unwrap(),
             address: format!("127.{}.{}.{number}", 2 + pid / 250 % 100, 1 + pid % 250),
             encrypted: create.contains(&"--encrypted"),
             downstairs: Vec::new(),
@@ -77,7 +77,7 @@ impl Volume {
         volume
     }
 
-    /// A new region in a folder of this name.
+    /// A new region in a directory of this name.
     pub fn create(&self, name: &str, words: &[&str]) -> Output {
         Command::new(DOWNSTAIRS)
             .args(["create", "--block-size", "4096", "--extent-size", "1024"])
@@ -108,9 +108,9 @@ impl Volume {
         Process(child)
     }
 
-    /// The folder of a region.
+    /// The directory of a region.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub fn kill(&mut self, index: usize) {

@@ -20,8 +20,8 @@ class Completed(Protocol):
     def stderr(self) -> bytes: ...
 
 
-class Machine(Protocol):
-    """A host of the pool."""
+class Host(Protocol):
+    """A host of the pool, to run programs on. Variables are called `dom0`; a `host` is XAPI's reference."""
 
     @property
     def name(self) -> str: ...
@@ -49,10 +49,10 @@ class Inventory:
     control_domain_uuid: str
 
 
-def read_inventory(machine: Machine) -> Inventory:
+def read_inventory(dom0: Host) -> Inventory:
     """A host's identity, from the file sm reads it from too."""
     values: dict[str, str] = {}
-    for line in machine.get(INVENTORY).decode().splitlines():
+    for line in dom0.get(INVENTORY).decode().splitlines():
         key, _, value = line.partition("=")
         values[key.strip()] = value.strip().strip("'\"")
     return Inventory(values["INSTALLATION_UUID"], values["CONTROL_DOMAIN_UUID"])
