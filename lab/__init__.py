@@ -1,10 +1,10 @@
 """The lab: a pool of XCP-ng hosts and a Ceph cluster, on one plain Debian machine.
 
-Ceph and the guests' kernel are the real ones.  What no plain machine can offer (xapi, sm, tapdisk)
-has a simulator, and each is called one.
+Ceph and the guests' kernel are real.  xapi, sm and tapdisk, which a plain machine does not have, are
+simulators, and are called so.
 
-Everything a lab part starts listens on loopback only, lives in one directory, and is swept away when
-the process that asked for it ends, however it ends: see `lab.keeper`.
+Each part of the lab listens on loopback only and has one directory. Its processes and files are removed when
+the process that started it ends, also by a signal: see `lab.keeper`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 class LabError(RuntimeError):
-    """A lab part could not do what it was asked; the message says which, what and why."""
+    """A part of the lab has failed; the message names the part, the action and the reason."""
 
 
 def cache_directory() -> Path:
@@ -38,7 +38,7 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command of the lab's own with a deadline in seconds.
 
-    Raises `LabError` with the command's own words when it fails (unless `check` is off) or is late.
+    Raises `LabError` with the command's stderr if it fails (unless `check` is off) or exceeds the deadline.
     """
     words = [os.fspath(word) for word in argv]
     try:
@@ -54,7 +54,7 @@ def run(
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Wait for what others do in their own time; `LabError` when it does not."""
+    """Wait until a condition holds; `LabError` if it does not in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""What all guests boot, made once from Debian's packages and kept in the cache.
+"""The kernel and the first root of all guests, made once from Debian's packages and kept in the cache.
 
 The kernel is that of this machine's suite, or of the one whose root directory KERNEL_ROOT names.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 from lab import LabError, run
 from lab.guest import cpio
 
-_KERNEL = "linux-image-amd64"  # the flavour that has 9p; the cloud one has not
-# From 7.x on Debian packs the kernel and its modules apart.
+_KERNEL = "linux-image-amd64"  # has 9p; the cloud flavour does not
+# From 7.x on, Debian has separate packages for the kernel and its modules.
 _KERNEL_PARTS = re.compile(r"linux-(?:image|binary|modules)-\d\S*-amd64")
 _BUSYBOX = "busybox-static"
 _DOWNLOAD_SECONDS = 300.0
@@ -32,7 +32,7 @@ _MODULES = (
     "ctr", "ghash_generic", "gcm",
     "rbd", "nbd", "ext4", "dm_mod", "dm_snapshot",
 )  # fmt: skip
-# Some kernels have these built in, or do without them; all have the others as modules.
+# Some kernels have these built in, or do not have them; all have the others as modules.
 _NOT_ALWAYS = {
     "virtio_pci", "crc32c_generic", "aes_generic", "cbc", "cts", "authenc", "krb5enc", "camellia_generic", "cmac",
     "ctr", "ghash_generic", "gcm",
@@ -50,7 +50,7 @@ class Image:
 
 
 def prepare(cache: Path, root: str | None = None) -> Image:
-    """The guests' image from the directory `cache`; made there on the first call, with apt's help.
+    """The guests' image from the directory `cache`; the first call makes it with apt.
 
     root    the root directory whose apt gives the kernel; KERNEL_ROOT if None, else this machine's
     """
@@ -66,7 +66,7 @@ def prepare(cache: Path, root: str | None = None) -> Image:
             try:
                 new.rename(directory)
             except OSError:
-                if not directory.is_dir():  # another process was quicker otherwise
+                if not directory.is_dir():  # else another process was faster
                     raise
     return image
 
@@ -86,7 +86,7 @@ def _make(scratch: Path, image: Image, root: str) -> None:
 
 
 def _kernel_packages(root: str) -> list[str]:
-    """The packages that the newest kernel consists of."""
+    """The packages of the newest kernel."""
     words = ["depends", "--recurse", "--important", "--no-breaks", "--no-conflicts", "--no-replaces", _KERNEL]
     lines = _apt(root, "apt-cache", *words).splitlines()
     found = sorted({line.strip() for line in lines if _KERNEL_PARTS.fullmatch(line.strip())})
@@ -96,8 +96,8 @@ def _kernel_packages(root: str) -> list[str]:
 
 
 def _unpack(package: str, directory: Path, root: str) -> None:
-    """Download a Debian package and take out its files; it is not installed."""
-    # apt writes to the working directory, which a root directory of another suite has to hold.
+    """Download a Debian package and unpack its files, without installing it."""
+    # apt writes to the working directory, which must be inside the root directory.
     with tempfile.TemporaryDirectory(dir=Path(root, "var/tmp"), prefix="lab-") as downloads:
         inside = Path("/", Path(downloads).relative_to(root))
         _apt(root, "env", f"--chdir={inside}", "apt-get", "download", "-qq", package)
@@ -105,7 +105,7 @@ def _unpack(package: str, directory: Path, root: str) -> None:
 
 
 def _apt(root: str, *words: str) -> str:
-    """Run a command of apt in a root directory: what it prints."""
+    """Run a command of apt in a root directory. Returns what it prints."""
     inside = [] if root == "/" else ["chroot", root]
     return run([*inside, *words], timeout=_DOWNLOAD_SECONDS).stdout.decode()
 
@@ -124,7 +124,7 @@ def _in_load_order(tree: Path) -> dict[str, bytes]:
 
     def add(name: str) -> None:
         if name in ordered or name not in known:
-            return  # there already, or built into the kernel
+            return  # already there, or built into the kernel
         module = _plain(known[name])
         for needed in re.findall(rb"\0depends=([^\0]*)\0", module):
             for dependency in filter(None, needed.decode().split(",")):
@@ -147,7 +147,7 @@ def _plain(module: Path) -> bytes:
 
 
 def _kernel_proper(vmlinuz: bytes) -> bytes:
-    """The kernel proper: emulated, its own unpacking would take longer than all of the boot."""
+    """The unpacked kernel: emulated, its own unpacking would take longer than the whole boot."""
     # The kernel's Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length.
     setup_sectors = vmlinuz[0x1F1] or 4
     offset, length = struct.unpack_from("<II", vmlinuz, 0x248)

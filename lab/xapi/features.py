@@ -1,4 +1,4 @@
-"""Which drivers a host has and what each says it can do, found the way xapi finds it."""
+"""The drivers of a host and their capabilities, found as xapi finds them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SM_DIR = "/opt/xensource/sm"
 _INFO_TIMEOUT = 60.0
 _LOG = logging.getLogger(__name__)
 
-# The capabilities xapi knows; it drops any other (ATOMIC_PAUSE is between a driver and sm).
+# The capabilities of xapi; it drops any other (sm alone uses ATOMIC_PAUSE).
 KNOWN_FEATURES = frozenset(
     {
         "SR_CREATE",
@@ -54,13 +54,13 @@ KNOWN_FEATURES = frozenset(
         "VDI_READ_CACHING",
     }
 )
-# Known to xapi since 26.16.
+# In xapi since 26.16.
 REVERT_FEATURE = "VDI_REVERT"
 
 
 @dataclass(frozen=True)
 class Driver:
-    """One SR type as `sr_get_driver_info` tells it."""
+    """One SR type, as `sr_get_driver_info` describes it."""
 
     type: str
     filename: str
@@ -71,7 +71,7 @@ class Driver:
 
 
 def parse_features(capabilities: Sequence[str], *, revert: bool) -> dict[str, int]:
-    """The versions of the capabilities that this xapi knows, from "NAME" or "NAME/version"."""
+    """The versions of the capabilities that this xapi has, from "NAME" or "NAME/version"."""
     known = KNOWN_FEATURES | {REVERT_FEATURE} if revert else KNOWN_FEATURES
     features: dict[str, int] = {}
     for capability in capabilities:
@@ -86,7 +86,7 @@ def parse_features(capabilities: Sequence[str], *, revert: bool) -> dict[str, in
 
 
 def discover(dom0: Host, allowed: Sequence[str], *, revert: bool) -> dict[str, Driver]:
-    """The drivers of a host by type: every allowed, executable `<X>SR` that answers.
+    """The drivers of a host by type: every allowed, executable `<X>SR` that replies.
 
     `allowed` is xapi.conf's sm-plugins: types, or "*" for all.
     """
@@ -99,7 +99,7 @@ def discover(dom0: Host, allowed: Sequence[str], *, revert: bool) -> dict[str, D
             continue
         try:
             drivers[sr_type] = _ask(dom0, path, sr_type, revert)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, xapi goes on without
+        except Exception as error:  # noqa: BLE001 - xapi continues without it after any failure
             _LOG.warning("%s: rejecting SM plugin %s: %s", dom0.name, path, error)
     return drivers
 

@@ -32,7 +32,7 @@ _LOGOUT = ("session.logout", "session.local_logout")
 class Xapi:
     """A pool's xapi.
 
-    It has a loopback address to itself, taken at construction, so that a host can be told of
+    It takes a loopback address of its own at construction, so that a host can have
     `endpoint` (address and TCP port) before it joins:
 
         with Xapi() as xapi:
@@ -53,7 +53,7 @@ class Xapi:
 
     @property
     def address(self) -> str:
-        """Where the XenAPI answers."""
+        """The address of the XenAPI."""
         return f"http://{self.endpoint[0]}:{self.endpoint[1]}/"
 
     @property
@@ -62,7 +62,7 @@ class Xapi:
         return list(self.pool.commands)
 
     def start(self) -> Xapi:
-        """Answer calls, and join the hosts given at construction."""
+        """Serve calls, and join the hosts given at construction."""
         self._thread = threading.Thread(
             target=self._http.serve_forever,
             kwargs={"poll_interval": 0.05},
@@ -76,7 +76,7 @@ class Xapi:
         return self
 
     def stop(self) -> None:
-        """Stop answering; calls under way are not waited for."""
+        """Stop serving, without waiting for calls under way."""
         if self._thread is not None:
             self._http.shutdown()
             self._thread.join()
@@ -104,15 +104,15 @@ class Xapi:
         return Session(self.address)
 
     def restart_toolstack(self, host: str) -> None:
-        """`xe-toolstack-restart` on a host: its xapi forgets what it waits for, and looks at the drivers again.
+        """`xe-toolstack-restart` on a host: its xapi loses the calls that it waits for, and reads the drivers again.
 
-        Calls under way get no reply if the host is the master, and fail else; see `Pool.lose_toolstack`.
+        Calls under way get no reply if the host is the master, else they fail; see `Pool.lose_toolstack`.
         """
         self.pool.lose_toolstack(host)
         self.pool.load_drivers(host)
 
     def host_started(self, host: str, *, plug: bool = True) -> list[str]:
-        """Take a host up again that was powered off: its SRs are plugged if `plug`, nothing else is.
+        """Start a host that was powered off: its SRs are plugged if `plug`, no disk is.
 
         Returns the references of the plugs' tasks.
         """
@@ -120,7 +120,7 @@ class Xapi:
 
     @property
     def liveness(self) -> Liveness:
-        """What happens to hosts without a call of the XenAPI: missed heartbeats, HA, a clean shutdown."""
+        """Events of hosts that are no calls of the XenAPI: missed heartbeats, HA, a clean shutdown."""
         return self.calls.hosts.liveness
 
     def write_lab_file(self, path: Path) -> None:

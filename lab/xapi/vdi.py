@@ -54,7 +54,7 @@ class VdiCalls:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    # Making and unmaking
+    # Create and destroy
 
     def create(self, record: Mapping[str, Any]) -> str:
         """vdi_create; the driver introduces the record, xapi adds the fields that are its own."""
@@ -108,7 +108,7 @@ class VdiCalls:
             sm_exec.expect_vdi(self._run(host, "vdi_resize", sr, vdi, args=[str(size)]))
 
     def snapshot(self, vdi: str, driver_params: Mapping[str, str] | None = None) -> str:
-        """vdi_snapshot and vdi_update; the new record says what it is a snapshot of."""
+        """vdi_snapshot and vdi_update; the new record has snapshot_of."""
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("SR", sr), ("VDI", vdi)):
             self._ready(sr, "VDI_SNAPSHOT", vdi)
@@ -124,8 +124,8 @@ class VdiCalls:
     def clone(self, vdi: str, driver_params: Mapping[str, str] | None = None) -> str:
         """vdi_clone and vdi_update.
 
-        The full copy xapi falls back to when the driver has no clone is not part of the simulator: there
-        the call fails with UNIMPLEMENTED_IN_SM_BACKEND.
+        xapi makes a full copy if the driver has no clone. The simulator does not: the call fails with
+        UNIMPLEMENTED_IN_SM_BACKEND.
         """
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("SR", sr), ("VDI", vdi)):
@@ -144,10 +144,10 @@ class VdiCalls:
             self._require_idle(base, "revert_from")
             sm_exec.expect_nil(self._run(host, "vdi_revert", row["SR"], snapshot, args=[base]))
 
-    # Describing
+    # Attributes
 
     def update(self, vdi: str) -> None:
-        """vdi_update: the driver takes over, or corrects, what the record says."""
+        """vdi_update: the driver stores the record's fields, or corrects them."""
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("VDI", vdi)):
             host = self._ready(sr, "VDI_UPDATE")
@@ -166,8 +166,8 @@ class VdiCalls:
     def set_on_boot(self, vdi: str, value: str) -> None:
         """The record.
 
-        "reset" is told to no driver as such: xapi has the disk cloned and the clone deleted, which
-        gives a VHD an empty leaf.  What forgets the clone's record is the driver.
+        xapi does not pass "reset" to the driver: it clones the disk and deletes the clone, which
+        gives a VHD an empty leaf.  The driver drops the clone's record.
         """
         pool, db = self._pool, self._pool.db
         sr = db.get("VDI", vdi, "SR")
@@ -180,7 +180,7 @@ class VdiCalls:
             db.set("VDI", vdi, "on_boot", value)
 
     def generate_config(self, host: str, vdi: str) -> str:
-        """vdi_generate_config: what attaches the VDI on a host without xapi."""
+        """vdi_generate_config: the text that attaches the VDI on a host without xapi."""
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("VDI", vdi)):
             self._pool.require_feature(sr, "VDI_GENERATE_CONFIG")
@@ -285,10 +285,10 @@ class VdiCalls:
 
     forget = db_forget
 
-    # Inside
+    # Internal
 
     def _ready(self, sr: str, feature: str, vdi: str = "") -> str:
-        """The SR's master, once the driver can do it, the SR is plugged there and the VDI is managed."""
+        """The SR's master, if the driver has the feature, the SR is plugged there and the VDI is managed."""
         pool = self._pool
         pool.require_feature(sr, feature)
         host = pool.sr_master(sr)
