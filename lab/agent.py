@@ -273,7 +273,7 @@ def _is_python(path):
 
 
 def _file(content):
-    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by whoever dups it
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller that dups it closes it
     file.write(content)
     file.seek(0)
     return file

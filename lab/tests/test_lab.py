@@ -1,4 +1,4 @@
-"""What the lab promises to the tests that stand on it: the cluster."""
+"""Tests of the lab's Ceph cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lab promises to the tests that stand on it: Crucible volumes, and the server of one on each host."""
+"""Tests of the lab's Crucible volumes, and of their servers on hosts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NBD_PORT = 20000
 
 
 class Server:
-    """A volume's server on a host, and somebody with an NBD client."""
+    """A volume's server on a host, and an NBD client."""
 
     def __init__(self, host: Dom0) -> None:
         self._host = host
 
     def state(self) -> str:
-        """What the control server says; "" while it says nothing."""
+        """The state in the control server's reply; "" if it does not reply."""
         try:
             with urllib.request.urlopen(f"http://{self._host.address}:{NBD_PORT + 1}/info", timeout=5) as answer:
                 return str(json.load(answer)["state"])
@@ -33,7 +33,7 @@ class Server:
             return ""
 
     def client(self, *commands: str) -> str:
-        """Run qemu-io commands on the disk; an NBD client of others' making."""
+        """Run qemu-io commands on the disk, as an independent NBD client."""
         words = [word for command in commands for word in ("-c", command)]
         url = f"nbd://{self._host.address}:{NBD_PORT}/rustnbd"
         return run(["qemu-io", "-f", "raw", *words, url], timeout=60, check=False).stdout.decode()
@@ -41,11 +41,11 @@ class Server:
 
 @contextmanager
 def served(host: Dom0, volume: Volume, generation: int) -> Iterator[Server]:
-    """Meanwhile a host has the volume's server."""
+    """A host runs the volume's server inside the `with` block."""
     words = [word for target in volume.targets for word in ("-t", target)]
     words += ["-g", str(generation), "--address", f"{host.address}:{NBD_PORT}"]
     words += ["--control", f"{host.address}:{NBD_PORT + 1}", *(["-k", volume.key] if volume.key else [])]
-    # In the background, with a number to end it by.
+    # In the background; its pid is kept to end it.
     started = host.exec(
         ["sh", "-c", 'exec >/dev/null 2>&1 </dev/null; "$@" & echo $! >/run/server', "sh", SERVER, *words]
     )

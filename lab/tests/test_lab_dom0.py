@@ -1,4 +1,4 @@
-"""What the lab promises to the tests that stand on it: the hosts."""
+"""Tests of the lab's hosts."""
 
 from __future__ import annotations
 

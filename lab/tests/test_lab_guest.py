@@ -1,4 +1,4 @@
-"""What the lab promises to the tests that stand on it: hosts with a real kernel."""
+"""Tests of the lab's hosts that have a kernel of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab import LabError, keeper, krbd
 from lab.ceph import OneNodeCeph
 from lab.dom0 import GuestDom0
 
-# What stands on it shows most of this at every `make test`.
+# The other tests use most of this at every `make test`.
 pytestmark = pytest.mark.slow
 
 NewGuest = Callable[[str], GuestDom0]

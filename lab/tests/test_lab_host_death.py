@@ -39,7 +39,7 @@ XenAPIPlugin.dispatch({'session': session, 'pool': pool, 'crash': crash})
 
 
 class FilesPool(LabPool):
-    """A pool of two hosts with a driver of files, a hook script of the tests', and one SR."""
+    """A pool of two hosts with a driver of files, a hook script of the tests, and one SR."""
 
     directory: Path
     sr: str
@@ -64,7 +64,7 @@ class FilesPool(LabPool):
         return self.xapi.pool.is_live(self.ref(host))
 
     def script(self, hook: str, name: str, status: int, *, host: Dom0 | None = None) -> None:
-        """Put a hook script on a host, the master if none is named; it notes its run and its arguments."""
+        """Put a hook script on a host (default: the master); it records its runs and arguments."""
         text = f'#!/bin/sh\necho {hook}/{name} "$@" >>{self.directory}/runs\necho last words\nexit {status}\n'
         (host or self.master).put(f"/etc/xapi.d/{hook}/{name}", text.encode(), mode=0o755)
 
@@ -105,7 +105,7 @@ def session(lab: FilesPool) -> Iterator[Session]:
 
 @pytest.fixture
 def dying(lab: FilesPool) -> Iterator[Dom0]:
-    """Host two, which the test may kill, fence or forget; no hook script of the tests' outlives the test."""
+    """Host two, which the test may kill, fence or forget. Hook scripts are removed after the test."""
     host = lab.slave
     yield host
     for hook in (PRE, POST):
@@ -120,7 +120,7 @@ def dying(lab: FilesPool) -> Iterator[Dom0]:
 
 
 def test_the_lab_installs_what_install_sh_puts_below_xapi_d(driver_tree: Path, lab: FilesPool) -> None:
-    """A root of install.sh has the SM directory; what it has in /etc/xapi.d reaches every host as it is."""
+    """The SM directory of install.sh's root, and its files in /etc/xapi.d, are on every host."""
     assert (driver_tree / "opt/xensource/sm/CephRBDSR.py").is_file()
     for host in lab.hosts:
         assert host.exec(["test", "-x", "/etc/xapi.d/plugins/lab-questions"]).returncode == 0
@@ -274,7 +274,7 @@ def test_a_hook_that_exits_with_one_is_logged_and_passed(lab: FilesPool, dying: 
 
 
 def test_a_cut_off_host_runs_on_after_it_was_declared_dead(lab: FilesPool, dying: Dom0) -> None:
-    """xapi_host.ml:996-1025 is_host_alive: a host that does not reply is dead, whatever it does."""
+    """xapi_host.ml:996-1025 is_host_alive: a host that does not reply is dead, also if it runs."""
     with lab.cut_off(dying):
         assert "CANNOT_CONTACT_HOST" in lab.refused(
             "pbd-unplug", f"uuid={lab.list('pbd', f'host-uuid={dying.uuid}')[0]}"

@@ -1,4 +1,4 @@
-"""xe-toolstack-restart in the lab: what xapi v25.33.2 forgets with it, and what lives on."""
+"""xe-toolstack-restart in the lab: what xapi v25.33.2 loses, and what continues."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Activation:
 
     @property
     def marks(self) -> set[str]:
-        """What SM has noted of the activation in the disk's record."""
+        """SM's tags of the activation in the disk's record."""
         noted = self.lab.get("vdi", "sm-config", self.vdi)
         return {key for key in (f"host_{self.lab.ref(self.host)}", "activating") if key in noted}
 
@@ -73,7 +73,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, new_local_dom0: Callable[[str]
 def test_a_restarted_master_loses_locks_and_sessions_but_no_command(lab: LabPool, tmp_path: Path) -> None:
     """datamodel.ml:239-241: a session is PersistNothing; a VDI's current_operations are xapi's own memory.
 
-    The command lives: it is forkexecd's child.  Its next call of the XenAPI fails, so SM removes no tag.
+    The command keeps running: it is forkexecd's child.  Its next call of the XenAPI fails, so SM removes no tag.
     """
     activation = Activation(lab, lab.hosts[0], tmp_path)
     old = lab.xapi.session()
@@ -83,7 +83,7 @@ def test_a_restarted_master_loses_locks_and_sessions_but_no_command(lab: LabPool
     with pytest.raises(ApiError, match="SESSION_INVALID"):
         old.host.get_all()
     assert len(activation.marks) == 2
-    lab.xe("vdi-update", f"uuid={activation.vdi}")  # xapi has forgotten that the disk is in use
+    lab.xe("vdi-update", f"uuid={activation.vdi}")  # xapi has lost the record that the disk is in use
     activation.release()
     assert len(activation.marks) == 2, "no session to remove them with"
 
@@ -101,7 +101,7 @@ def test_a_restarted_slave_loses_its_call_and_its_command_keeps_its_session(lab:
 
 
 def test_a_call_of_the_xenapi_gets_no_reply_from_a_restarted_master(lab: LabPool, tmp_path: Path) -> None:
-    """The client of a call that was under way gets no result: its connection ends, and so has its session."""
+    """The client of a call that was under way gets no result: its connection and its session end."""
     activation = Activation(lab, lab.hosts[0], tmp_path)
     came: list[object] = []
 

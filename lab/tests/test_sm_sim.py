@@ -1,6 +1,6 @@
-"""What SM does for a driver, and to it: on the simulator, and on the checkout that SM_SOURCE names.
+"""SM's behaviour towards a driver: of the simulator, and of the checkout that SM_SOURCE names.
 
-The same promises are asked of both, so that what a driver meets in the lab is what it meets on a host.
+Both must pass the same tests, so that a driver finds the same behaviour in the lab and on a host.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Host:
         self.ref: str = self.session.host.get_all()[0]
 
     def run(self, *argv: str, driver: str = DRIVER) -> tuple[Any, ...]:
-        """What a driver answers to its arguments, or the fault that it prints."""
+        """A driver's reply to its arguments, or the fault that it prints."""
         done = self.dom0.sm([driver, *argv])
         assert done.returncode == 0, done.stderr
         return xmlrpc.client.loads(done.stdout.decode())[0]
@@ -63,12 +63,12 @@ class Host:
 
     @property
     def calls(self) -> list[str]:
-        """What SM called of the data path."""
+        """SM's calls of the data path."""
         return (self.directory / "calls").read_text().split()
 
     @contextmanager
     def holding_lock(self, namespace: str, name: str) -> Iterator[None]:
-        """Meanwhile a process on the host has SM's lock of that name."""
+        """A process on the host holds SM's lock of that name inside the `with` block."""
         flag = self.directory.with_name(f"{self.directory.name}.locked")
         flag.touch()
         taken = flag.with_suffix(".taken")
@@ -228,7 +228,7 @@ def test_a_command_that_is_not_exclusive_does_not_wait(host: Host) -> None:
 
 
 def test_a_disk_that_is_open_elsewhere_is_not_activated(host: Host) -> None:
-    """The plugin that would tell whether it still is knows SM's own drivers only."""
+    """The plugin that checks whether it still is open has SM's own drivers only."""
     sr = host.create_sr(vditype="aio")
     vdi = host.create_vdi(sr)
     host.session.VDI.add_to_sm_config(vdi, f"host_{host.ref}", "RW")
@@ -245,7 +245,7 @@ def test_a_disk_that_is_open_elsewhere_is_not_activated(host: Host) -> None:
 
 
 def asked(ask: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
-    """Ask in a thread, which has begun; what came of it, or went wrong, is the one item of the list."""
+    """Start a call in a thread. The list gets one item: its result or its exception."""
     came: list[object] = []
 
     def run() -> None:
@@ -273,16 +273,16 @@ def pause_plugin(host: Host, vdi: str, action: str, **more: str) -> str:
 
 
 def activate(host: Host, vdi: str, writable: bool = True) -> object:
-    """vdi_activate, past xapi's own checks."""
+    """vdi_activate, without xapi's own checks."""
     record = host.xapi.pool.db.record("VDI", vdi)
     return host.xapi.pool.sm(host.ref, "vdi_activate", sr=record["SR"], vdi=vdi, args=[str(writable).lower()])
 
 
 @pytest.fixture
 def with_phy(pool_of_one: Host) -> None:
-    """Not every SM activates disks without tapdisk.
+    """Skip if SM cannot activate disks without tapdisk.
 
-    SM 4 has no links for them.  The one with QCOW2 asks cowutil.getCowUtil, which knows no type "phy", until
+    SM 4 has no links for them.  The one with QCOW2 asks cowutil.getCowUtil, which has no type "phy" before
     vditype.py has PHY.
     """
     dom0 = pool_of_one.dom0
@@ -308,7 +308,7 @@ def test_a_pause_waits_for_the_lock_of_its_disk(host: Host) -> None:
 
 @pytest.mark.usefixtures("with_phy")
 def test_an_activation_holds_the_disks_lock_during_attach(host: Host, tmp_path: Path) -> None:
-    """blktap2.py:1749 `@locking` of _activate_locked: an unpause from inside waits for what waits for it."""
+    """blktap2.py:1749 `@locking` of _activate_locked: an unpause from inside would be a deadlock."""
     hold = tmp_path / "hold"
     hold.touch()
     vdi = host.create_vdi(host.create_sr(hold=str(hold)))
@@ -322,7 +322,7 @@ def test_an_activation_holds_the_disks_lock_during_attach(host: Host, tmp_path: 
     for thread in (activation, unpause):
         thread.join(30)
     assert activated == [None]
-    # it found the backend of the disk, which has no tapdisk
+    # the pause found the backend of the disk, which has no tapdisk
     assert unpaused == ["False"]
     host.xapi.pool.sm(host.ref, "vdi_deactivate", sr=host.session.VDI.get_SR(vdi), vdi=vdi)
 
@@ -339,7 +339,7 @@ def test_an_activation_for_writing_fails_while_another_one_is_noted(host: Host) 
     assert reader.is_alive(), came
     host.session.VDI.remove_from_sm_config(vdi, "activating")
     reader.join(30)
-    assert len(came) == 1  # a host of this machine has no tapdisk to go on with
+    assert len(came) == 1  # a local host has no tapdisk
     assert not {"activating", f"host_{host.ref}"} & set(host.session.VDI.get_sm_config(vdi))
 
 

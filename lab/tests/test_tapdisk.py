@@ -1,9 +1,9 @@
-"""tapdisk on a real kernel, under SM's own blktap2: the simulator's and a checkout's.
+"""tapdisk on a real kernel, with SM's blktap2: the simulator's and a checkout's.
 
 tapdisk is the lab's simulator; with TAPDISK_BIN=DIRECTORY and an SM_SOURCE of SM 4 it is the real tapdisk 4.
 
-A guest's disk is an RBD image mapped by that kernel; what is written to it can be looked for in the
-image, past everything that is tested here.
+A guest's disk is an RBD image mapped by that kernel. The tests read the image itself to find what was
+written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lab.sm_source import runs_real_tapdisk, stage_sm
 from lab.tree import install_driver, layout
 from lab.xapi import ApiError, Session, Settings, Xapi
 
-# Of the lab itself, and `test_plug.py` has disks on this tapdisk.
+# Slow: the disks of `test_plug.py` use this tapdisk, too.
 pytestmark = pytest.mark.slow
 
 FIXTURES = Path(__file__).with_name("fixtures")
@@ -62,7 +62,7 @@ class Host:
 
     @contextmanager
     def plugged(self, vdi: str, mode: str = "RW") -> Iterator[str]:
-        """Meanwhile the disk is active on the host: the path of tapdisk's device."""
+        """The disk is active on the host inside the `with` block. Returns the path of tapdisk's device."""
         vbd = self.session.VBD.create({"VM": self.domain, "VDI": vdi, "mode": mode})
         self.session.VBD.plug(vbd)
         try:
@@ -95,7 +95,7 @@ class Host:
 
     @property
     def calls(self) -> list[str]:
-        """What SM called of the driver's data path."""
+        """SM's calls of the driver's data path."""
         return self.dom0.get(f"{DIRECTORY}/calls").decode().split()
 
     def plugin(self, action: str, vdi: str) -> str:
@@ -104,7 +104,7 @@ class Host:
         return str(self.session.host.call_plugin(self.ref, "tapdisk-pause", action, args))
 
     def image_starts_with(self, text: str) -> bool:
-        """Whether the image does, asked of the cluster."""
+        """Whether the image does, read from the cluster."""
         return self.ceph.rbd("export", "--no-progress", self.image, "-").startswith(text)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> bool:
@@ -117,7 +117,7 @@ class Host:
 
 
 def write(text: str, device: str) -> str:
-    """The shell's words for one direct write at the start of a device."""
+    """The shell command for one direct write at the start of a device."""
     return f"printf %-512s {text} | dd of={device} bs=512 count=1 oflag=direct iflag=fullblock conv=notrunc 2>&1"
 
 
@@ -218,7 +218,7 @@ def test_a_disk_that_grew_while_it_was_paused_does_not_resume(host: Host) -> Non
 
 
 def test_a_tapdisk_on_the_same_path_serves_the_next_activation(host: Host) -> None:
-    """sm v3.2.12 drivers/blktap2.py VDI._tap_activate: Tapdisk.find_by_path finds one, and none is launched."""
+    """sm v3.2.12 drivers/blktap2.py VDI._tap_activate: Tapdisk.find_by_path finds one, and starts no new one."""
     vdi = host.create_vdi()
     (device,) = host.shell("tap-ctl allocate").split()
     minor = re.sub(r"\D", "", device.rpartition("-")[2] if "tapdisk-" in device else device.rpartition("tapdev")[2])
@@ -268,7 +268,7 @@ def test_a_disk_that_is_resumed_with_a_mirror_writes_to_both(host: Host) -> None
         pid = host.shell("tap-ctl spawn").strip()
         host.shell(f"tap-ctl attach -p {pid} -m {minor} && tap-ctl open -p {pid} -m {minor} -a aio:/dev/rbd1")
         host.shell(f"tap-ctl pause {words}")
-        socket = f"/run/blktap-control/nbd-old{pid}.{minor}"  # its client speaks the old protocol
+        socket = f"/run/blktap-control/nbd-old{pid}.{minor}"  # its client has the old protocol
         host.shell(f"tap-ctl unpause {words} -2 nbd:{socket}")
         host.shell(write("mirrored", device))
         host.shell(f"tap-ctl pause {words} && tap-ctl unpause {words} -2 null")

@@ -1,7 +1,7 @@
-"""The lab's xapi and `xe` keep the promises of the real ones that a storage driver lives by.
+"""The lab's xapi and `xe` behave as the real ones in what a storage driver depends on.
 
-The driver here is one for tests, `lab/tests/fixtures/LabFilesSR.py`: its disks are sparse files in a
-directory that both hosts of the pool see.
+The driver is one for tests, `lab/tests/fixtures/LabFilesSR.py`: its disks are sparse files in a
+directory that both hosts of the pool share.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ class FilesPool(LabPool):
     directory: Path
 
     def refused(self, *words: str) -> str:
-        """Type an `xe` command that fails; what it complains of."""
+        """Run an `xe` command that fails. Returns its stderr."""
         with pytest.raises(XeError) as failure:
             self.xe(*words)
         return str(failure.value)
 
     def sr(self, *words: str) -> str:
-        """A new SR, shared by both hosts; its uuid."""
+        """Create an SR, shared by both hosts. Returns its uuid."""
         return self.xe("sr-create", "type=labfiles", "shared=true", "name-label=files",
                        f"device-config:directory={self.directory}", *words)  # fmt: skip
 
     @functools.cached_property
     def common_sr(self) -> str:
-        """The SR of tests that ask nothing special of theirs."""
+        """The SR of tests that need none of their own."""
         return self.sr()
 
     def vdi(self, sr: str | None = None) -> str:
-        """A new disk of 1 GiB; its uuid."""
+        """Create a disk of 1 GiB. Returns its uuid."""
         return self.xe("vdi-create", f"sr-uuid={sr or self.common_sr}", "name-label=disk", "virtual-size=1GiB")
 
     def vm(self, vdi: str) -> str:
-        """A new halted VM with one disk; its uuid."""
+        """Create a halted VM with one disk. Returns its uuid."""
         vm = self.xe("vm-create", "name-label=guest")
         self.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={vdi}", "device=0")
         return vm
@@ -90,7 +90,7 @@ def session(lab: FilesPool) -> Iterator[Session]:
 
 @pytest.fixture
 def lost_host(lab: FilesPool, session: Session) -> Iterator[Dom0]:
-    """Host two, which the test may power off: it is up again afterwards."""
+    """Host two, which the test may power off. It is started again after the test."""
     host = lab.hosts[1]
     yield host
     host.kill()
