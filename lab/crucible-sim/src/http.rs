@@ -1,4 +1,4 @@
-//! As much HTTP as `/info` needs: GET, one request on a connection.
+//! The part of HTTP that `/info` needs: GET, one request for each connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,16 +8,16 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What is answered to a path: `Err` with a status and why.
+/// The reply to a path: `Err` with a status and the reason.
 pub type Answer = Result<Vec<u8>, (u16, String)>;
 
-/// Answer on a thread of its own until the process ends.
+/// Serve requests on a thread of its own until the process ends.
 pub fn serve(listener: TcpListener, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) {
     let answer = Arc::new(answer);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let answer = Arc::clone(&answer);
-            // A client that left does not hear the answer: nobody is to be told of that.
+            // A client that has disconnected gets no reply: that is not an error.
             thread::spawn(move || reply(stream, &*answer).ok());
         }
     });
@@ -58,7 +58,7 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     let end = answer
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
-        .ok_or_else(|| io::Error::other(format!("http://{address}{path}: no HTTP answer")))?;
+        .ok_or_else(|| io::Error::other(format!("http://{address}{path}: no HTTP reply")))?;
     let body = answer.split_off(end + 4);
     if answer.starts_with(b"HTTP/1.1 200 ") {
         return Ok(body);

@@ -1,4 +1,4 @@
-//! A downstairs' HTTP server, 4000 above its port: what its region is, and its data for a copy.
+//! A downstairs' HTTP server, 4000 above its port: its region's definition, and its data for a copy.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,12 +10,12 @@ use crate::downstairs::Downstairs;
 use crate::http::{self, Answer};
 use crate::region::{Definition, Region, Version};
 
-/// How far the HTTP port is above the one for servers.
+/// The HTTP port is this number above the port for servers.
 pub const PORT_OFFSET: u16 = 4000;
 
 const PIECE: u64 = 4 << 20;
 
-/// Answer a request.
+/// Reply to a request.
 pub fn answer(downstairs: &Arc<Downstairs>, path: &str) -> Answer {
     let failed = |error: io::Error| (500, error.to_string());
     let region = downstairs.region();
@@ -44,7 +44,7 @@ fn json(value: &impl serde::Serialize) -> Answer {
     serde_json::to_vec(value).map_err(|error| (500, error.to_string()))
 }
 
-/// Fill a new region with what the one behind another downstairs' HTTP server holds.
+/// Copy the region behind another downstairs' HTTP server into a new region.
 pub fn clone_region(region: &mut Region, source: SocketAddr) -> io::Result<()> {
     let other: Definition = fetch(source, "/region-info")?;
     let own = region.definition().clone();

@@ -1,6 +1,6 @@
-//! `oracle CONF USER pools`, and `oracle CONF USER omap POOL OBJECT`: what a cluster holds, as JSON.
+//! `oracle CONF USER pools`, and `oracle CONF USER omap POOL OBJECT`: prints the content of a cluster as JSON.
 //!
-//! The pools' names are a list; an omap is an object whose values are in hexadecimal, since they
+//! The pools' names are a list; an omap is an object whose values are in hexadecimal, because they
 //! can be any bytes.
 
 use std::fmt::Write;
