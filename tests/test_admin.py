@@ -1,4 +1,4 @@
-"""smblock-admin: a check that names what is broken with what mends it, and a claim released by hand."""
+"""smblock-admin: the check, which names each fault with its fix, and the release of a claim by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pool_of_this_file(shared_rbd_pool: RbdPool) -> RbdPool:
 
 
 def check(lab: CephRbdLab, *words: str) -> tuple[int, dict[str, tuple[str, str]]]:
-    """The exit status of `smblock-admin check` and its report: topic to verdict and text."""
+    """The exit status of `smblock-admin check`, and its report: topic to verdict and text."""
     done = lab.admin("check", *words)
     report: dict[str, tuple[str, str]] = {}
     topic = ""
@@ -166,14 +166,14 @@ def test_check_and_sr_create_report_a_bad_device_config_alike(lab: CephRbdLab) -
     assert b"'pool=vms' is not device-config:KEY=VALUE" in mistyped.stderr
 
 
-# A claim
+# Claims
 
 
 STRANGER = "9f2c1d3e-0000-4000-8000-00000000f00d"  # a host of another pool
 
 
 def claim(sr: CephSr, host: str, boot_id: str) -> str:
-    """A new disk that a host has claimed for writing."""
+    """Create a disk that a host has claimed for writing."""
     vdi = sr.create_vdi("claimed")
     key = f"vdi.{vdi}"
     record = json.loads(sr.pool.rados("getomapval", sr.catalogue, key, "/dev/stdout").rpartition("}")[0] + "}")

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration is told at once, by name, with what to do; and nothing is left."""
+"""A mistake in a configuration is an immediate error that names it and the fix, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.cephrbd import CephRbdLab, RbdPool
 from lab.dom0 import Dom0
 
 KEYS = "pool, ceph_conf, conf, ceph_user, user, keyring, mon_host, datapath, image_features, ms_mode"
-# A key is base64 that looks like this.
+# The form of a key, in base64.
 SECRET = "AQBnEe5kAAAAABAAeFYpO2Cn0lIYkBbwCvUCFA=="
 
 
@@ -23,7 +23,7 @@ def rbd_pool(shared_rbd_pool: RbdPool) -> RbdPool:
 
 @pytest.fixture
 def silent_monitor(lab: CephRbdLab) -> Iterator[str]:
-    """An address that takes connections and never says a word."""
+    """An address that accepts connections and never replies."""
     with socket.socket() as listener:
         listener.bind((lab.ceph.address, 0))
         listener.listen()
@@ -32,7 +32,7 @@ def silent_monitor(lab: CephRbdLab) -> Iterator[str]:
 
 
 def refused(lab: CephRbdLab, config: dict[str, str]) -> str:
-    """Try to create an SR: what is complained of.  Nothing may be left of the attempt."""
+    """Try to create an SR. Returns the error.  The attempt must leave nothing behind."""
     srs = lab.list("sr")
     words = [f"device-config:{key}={value}" for key, value in config.items()]
     complaint = lab.refused("sr-create", "type=cephrbd", "shared=true", "name-label=never", *words)
@@ -42,7 +42,7 @@ def refused(lab: CephRbdLab, config: dict[str, str]) -> str:
 
 
 def drivers_running(host: Dom0) -> str:
-    """The host's processes that are of the driver."""
+    """The driver's processes on the host."""
     found = host.exec(["pgrep", "--full", "--list-full", "CephRBDSR"])
     return found.stdout.decode()
 
@@ -154,7 +154,7 @@ def test_a_missing_mgr_cap_is_named_by_the_check_and_stops_no_disk(lab: CephRbdL
     sr.destroy()
 
 
-@pytest.mark.slow  # as test_cephrbd.py's of a cluster that is down
+@pytest.mark.slow  # test_cephrbd.py has the case of a cluster that is down
 def test_silent_monitors_are_an_error_in_time_and_leave_no_process(
     lab: CephRbdLab, rbd_pool: RbdPool, silent_monitor: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""What `make bench` makes of its numbers.  That it measures anything is for whoever runs it."""
+"""The report of `make bench`, from given numbers; nothing is measured."""
 
 from __future__ import annotations
 

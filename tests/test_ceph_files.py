@@ -1,4 +1,4 @@
-"""Ceph's files on a host as people have them: what is wrong is named with its file, its line and its fix."""
+"""Faulty Ceph files on a host: the error names the file, the line and the fix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rbd_pool(shared_rbd_pool: RbdPool) -> RbdPool:
 
 @pytest.fixture
 def files(lab: CephRbdLab) -> Iterator[dict[str, bytes]]:
-    """Files that a test adds here are on the first host, until the test ends."""
+    """Files that a test adds to this dict are on the first host until the test ends."""
     wanted: dict[str, bytes] = {}
     yield wanted
     for path in wanted:

@@ -12,7 +12,7 @@ GIB = 1 << 30
 
 
 def probe(lab: CephRbdLab, *words: str) -> ElementTree.Element:
-    """What `xe sr-probe` prints, parsed as its readers do."""
+    """The parsed output of `xe sr-probe`."""
     return ElementTree.fromstring(lab.xe("sr-probe", "type=cephrbd", *words))
 
 
@@ -64,7 +64,7 @@ def test_probing_a_pool_finds_the_srs_in_it_with_their_names(rbd_pool: RbdPool) 
     lab = rbd_pool.lab
     assert list(probe(lab, *rbd_pool.device_config)) == []
     sr = rbd_pool.create_sr("production <1> & 2", "name-description=of the 3rd floor")
-    lab.ceph.wait_pool_stats(rbd_pool.name)  # before that nobody knows its size
+    lab.ceph.wait_pool_stats(rbd_pool.name)  # before that Ceph reports no size
     (found,) = probe(lab, *rbd_pool.device_config)
     assert found.findtext("UUID") == sr.uuid
     assert found.findtext("name_label") == "production <1> & 2"

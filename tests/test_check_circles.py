@@ -1,4 +1,4 @@
-"""The check of circles in `make lint` finds each way in which modules use each other, and no other."""
+"""The check of circles in `make lint` finds each kind of use between modules, and nothing else."""
 
 from __future__ import annotations
 
@@ -103,5 +103,5 @@ def test_engine_of_ceph_srs_has_no_circle() -> None:
         check=False,
     )
     assert done.returncode == 0, [line for line in done.stdout.splitlines() if "circle" in line]
-    # What the check is for: an operation uses the journal by methods alone.
+    # The usual case: an operation uses the journal by methods only.
     assert "vdi/create -> journal: Journal.finish()" in done.stdout

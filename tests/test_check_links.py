@@ -1,4 +1,4 @@
-"""The check of links in `make lint` finds each kind of broken link, and no other."""
+"""The check of links in `make lint` finds each kind of broken link, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from lab.wheel import REPOSITORY
 
-# The check looks at this file too.
+# The check reads this file, too.
 DOCS = "docs"
 CHECK = REPOSITORY / "scripts" / "check_links.py"
 PAGE = f"""\
@@ -29,7 +29,7 @@ OTHER = "# Other\n\n## It *is* right, isn't it?\n\nBack to [the page](../README.
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Callable[..., str]:
-    """Checks a repository with these files; what was found."""
+    """Checks a repository with these files. Returns the findings."""
 
     def check(**files: str) -> str:
         content = {"README.md": PAGE, f"{DOCS}/other.md": OTHER, f"{DOCS}/a.svg": "<svg/>"}

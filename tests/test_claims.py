@@ -1,7 +1,7 @@
-"""Of all hosts one may write to a disk, and no host ever gets another disk than it asked for.
+"""Only one host may write to a disk, and no host ever gets another disk than the requested one.
 
-The SR's data path is blkback: with tapdisk, SM's own tags would refuse a second writer before the
-driver is asked, and only there.
+The SR's data path is blkback: with tapdisk, SM's own tags would refuse a second writer before SM calls
+the driver.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def disk(sr: CephSr) -> Iterator[Disk]:
 
 
 def refused(disk: Disk, host: Dom0) -> str:
-    """Plugging fails; what `xe` complains of."""
+    """Plug the disk, which fails. Returns the error of `xe`."""
     with pytest.raises(XeError) as complaint:
         disk.plug(host)
     return str(complaint.value)
@@ -69,7 +69,7 @@ def test_a_disk_that_another_kernel_mapped_by_hand_is_refused(disk: Disk, one: D
 
 def test_a_program_that_has_the_image_open_stops_no_activation(disk: Disk, one: Dom0) -> None:
     argv = ["rbd", "--conf", str(disk.sr.lab.ceph.conf), "watch", disk.image]
-    # It stays until its input ends.
+    # The program runs until its input ends.
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as program:
         try:
             wait_for(lambda: disk.watchers() > 0, "a program to watch the image")

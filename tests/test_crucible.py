@@ -1,5 +1,4 @@
-"""A Crucible volume that is plugged into a host holds what was written to it anywhere, and one host
-at most serves it.  On hosts with a real kernel."""
+"""A Crucible volume has the same data on each host, and at most one host serves it.  On hosts with a real kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ KEPT = b"kept" * (MIB // 4)
 
 @pytest.fixture(scope="module")
 def volume(crucible_guests: CrucibleLab) -> Volume:
-    """An encrypted one."""
+    """An encrypted volume."""
     key = base64.b64encode(os.urandom(32)).decode()
     return crucible_guests.storage.create_volume("web1 root", key=key)
 
@@ -154,7 +153,7 @@ def traces(disk: Vdi[CrucibleSr], host: Dom0) -> list[str]:
 
 
 def requests_under_way(host: Dom0) -> int:
-    """Requests of all NBD devices of a host that were not answered yet."""
+    """The number of requests of a host's NBD devices that have no reply yet."""
     counts = host.exec(["sh", "-c", "cat /sys/block/nbd*/inflight"]).check().split()
     return sum(map(int, counts))
 

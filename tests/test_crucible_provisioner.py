@@ -1,7 +1,7 @@
-"""The provisioner that comes with the driver: volumes on sleds, made, copied, listed and removed.
+"""The driver's provisioner: it creates, copies, lists and removes volumes on sleds.
 
-Regions and downstairs are those of the lab.  Where sleds are other machines, ssh is a simulator: each
-sled is a directory of this machine, which is all that its commands see of the others' regions.
+Regions and downstairs are those of the lab.  If sleds are other machines, ssh is a simulator: each sled
+is a directory of this machine, and its commands see no other sled's directory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ exec unshare --mount sh -c 'mount --bind "$1" "$2" && exec sh -c "$3"' sh "$SLED
 
 @dataclass
 class Sleds:
-    """Storage servers, and the provisioner run for an SR on them."""
+    """Storage servers, and the provisioner of an SR on them."""
 
     directory: Path
     config: dict[str, str]
@@ -68,14 +68,14 @@ class Sleds:
         )
 
     def done(self, command: str, sr: str = SR, **volumes: Any) -> Any:
-        """What it answers."""
+        """Run the provisioner. Returns its reply."""
         answer = self.ask(command, sr, **volumes)
         assert answer.returncode == 0, answer.stderr.decode()
         assert answer.stderr == b""
         return json.loads(answer.stdout)
 
     def refused(self, command: str, sr: str = SR, **volumes: Any) -> str:
-        """What it complains of."""
+        """Run the provisioner, which fails. Returns its error."""
         answer = self.ask(command, sr, **volumes)
         assert (answer.returncode, answer.stdout) == (1, b"")
         return answer.stderr.decode()
@@ -84,11 +84,11 @@ class Sleds:
         return self.done("create", volume=wanted(size, **more))["volume"]
 
     def io(self, volume: Any, generation: int, *commands: str) -> str:
-        """Serve a volume meanwhile, and run qemu-io commands on it."""
+        """Serve a volume, and run qemu-io commands on it."""
         nbd, control = f"{self.addresses[0]}:20000", f"{self.addresses[0]}:20001"
         words = [word for target in volume["targets"] for word in ("-t", target)]
         with subprocess.Popen(
-            # Known to the keeper like every downstairs.
+            # With the token, so that the keeper ends it.
             [self.token, *words, "-g", str(generation), "--address", nbd, "--control", control],
             executable=crucible_bin() / "crucible-nbd-server",
             stdout=subprocess.PIPE,
@@ -111,7 +111,7 @@ def region_of(target: str) -> str:
 
 
 def wanted(size: int = EXTENT, **more: str) -> dict[str, Any]:
-    """A volume that is to be."""
+    """The request for a new volume."""
     return {"uuid": str(uuids.uuid4()), "name": "web1 root", "description": "", "size": size, **more}
 
 
@@ -215,7 +215,7 @@ def test_a_silent_sled_is_an_error_and_never_a_shorter_list(three: Sleds) -> Non
 
 def test_a_failed_creation_is_removed_on_every_sled(three: Sleds) -> None:
     asked = wanted()
-    # Two regions are made, the third is not.
+    # Two regions are created, the third fails.
     full = three.directory / "full"
     room = " || ".join(f"mkdir {three.directory}/region{number} 2>/dev/null" for number in (1, 2))
     full.write_text(f'#!/bin/sh\n[ "$1" != create ] || {room} || {{ echo the disk is full; exit 1; }}\n')

@@ -1,4 +1,4 @@
-"""The provisioner with sleds that are away, hang or have a damaged file, and with copies that are killed."""
+"""The provisioner with sleds that are down, hang or have a damaged file, and with copies that are killed."""
 
 from __future__ import annotations
 
@@ -190,14 +190,14 @@ def test_a_killed_copy_over_ssh_ends_on_the_sleds_without_a_next_command(six: Sl
     volume = six.create()
     with copying(six, volume) as process:
         wait_for(lambda: len(sleepers(six)) == 3, "the regions to be made")
-        process.kill()  # alone: what runs on the sleds is in no group of this host
+        process.kill()  # only this process: those on the sleds are in no process group of this host
         process.wait()
     wait_for(lambda: modes(volume) == WRITABLE, "the source to be writable", 30)
     wait_for(lambda: sleepers(six) == [], "the programs that make the copy to end", 30)
 
 
 def sleepers(six: Sleds) -> list[int]:
-    """The processes that make a copy on the sleds for an hour."""
+    """The processes on the sleds that copy for an hour."""
     made = []
     for pid in keeper.processes_naming("3600"):
         environment = Path(f"/proc/{pid}/environ").read_bytes()
@@ -212,5 +212,5 @@ def test_the_deadlines_of_a_copy_leave_time_for_its_undo() -> None:
         name: int(text.split(f"\n{name} = ")[1].split("\n")[0])
         for name in ("DATA_SECONDS", "STEP_SECONDS", "SURVEY_SECONDS")
     }
-    # Making the source writable, removing what was made, and ending what does not end by itself.
+    # The undo: make the source writable, remove the new regions, end the remaining processes.
     assert seconds["DATA_SECONDS"] + 2 * seconds["STEP_SECONDS"] + 2 * seconds["SURVEY_SECONDS"] < 3600

@@ -1,4 +1,4 @@
-"""A Crucible volume is not served with another volume's region, another key, a frozen target, or beside a host."""
+"""A Crucible volume is not served with a foreign region, a wrong key, a frozen target, or by two hosts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.test_crucible_sr import leaves_nothing, messages
 
 KEY = base64.b64encode(b"k" * 32).decode()
 OTHER_KEY = base64.b64encode(b"o" * 32).decode()
-# These hosts have no NBD in their kernel: who gets as far as that has passed every check before.
+# These hosts have no NBD in their kernel: an activation that fails for that has passed every check before.
 AS_FAR_AS_THE_KERNEL = "connecting a device"
 UNKNOWN = "9f0cf4b5-2a4c-4b7e-8f0b-6d9a6b1f7a01"
 
@@ -55,7 +55,7 @@ def refusal(disk: Vdi[CrucibleSr], host: Dom0) -> str:
 
 
 def digest(region: Path) -> str:
-    """Of all data of one copy. A directory's own files differ between Crucible's programs and the simulator's."""
+    """A digest of all data of one copy. Files of a region differ between Crucible's programs and the simulator's."""
     content = hashlib.sha256()
     for file in sorted(region.rglob("*")):
         if file.is_file():
@@ -148,14 +148,14 @@ def test_a_key_that_is_not_the_recorded_one_is_refused_at_once(crucible_lab: Cru
 
 
 def _fingerprint(vdi: str, key: str) -> str:
-    """As rust/crucible-host/src/key.rs makes it."""
+    """The fingerprint of a key, as in rust/crucible-host/src/key.rs."""
     uuid = bytes.fromhex(vdi.replace("-", ""))
     text = b"smblock fingerprint of a Crucible volume's key\n"
     return hashlib.sha256(text + uuid + base64.b64decode(key)).hexdigest()
 
 
 def claim(disk: Vdi[CrucibleSr], host: str, boot_id: str, **more: str) -> None:
-    """A host has a disk, by XAPI's database."""
+    """Write a host's claim on a disk to XAPI's database."""
     entries = {"vdi": disk.uuid, "generation": 1 << 40, "host": host, "boot_id": boot_id, "since": 0, **more}
     with disk.sr.lab.xapi.session() as session:
         ref = session.VDI.get_by_uuid(disk.uuid)
@@ -171,7 +171,7 @@ def boot_of(host: Dom0) -> str:
 
 @contextmanager
 def at_work(host: Dom0, disk: Vdi[CrucibleSr]) -> Iterator[None]:
-    """Meanwhile a command works on the disk on that host: a copy, for example."""
+    """A command, such as a copy, works on the disk on that host inside the `with` block."""
     lock = f"/run/smblock/crucible/{disk.uuid}.lock"
     host.exec(["mkdir", "-p", "/run/smblock/crucible"]).check()
     with ThreadPoolExecutor() as beside:

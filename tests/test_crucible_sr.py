@@ -1,4 +1,4 @@
-"""An SR of Crucible volumes has the disks that are declared, and says what it cannot do."""
+"""An SR of Crucible volumes has its static volumes as disks, and names what it does not support."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_xapi_gets_one_message_when_a_target_fails_and_one_when_it_is_back(
 
 
 def test_a_claim_that_is_made_while_a_scan_runs_is_not_lost(sr: CrucibleSr, volumes: list[Volume]) -> None:
-    """SM removes what it does not know whenever it corrects a record; a wrong size makes it do so."""
+    """When SM corrects a record, it removes keys that it does not have; a wrong size makes it do so."""
     vdi = volumes[0].uuid
     claim = json.dumps({"vdi": vdi, "generation": 7, "host": "elsewhere", "boot_id": "b", "since": 0})
     with sr.lab.xapi.session() as session:
@@ -194,7 +194,7 @@ def test_a_device_config_that_cannot_work_creates_no_sr(
 
 @pytest.fixture
 def host(crucible_lab: CrucibleLab) -> Iterator[Dom0]:
-    """A host without NBD in its kernel: nothing can be plugged there, for which reason ever."""
+    """A host without NBD in its kernel: no volume can be plugged there."""
     host = crucible_lab.hosts[0]
     program = host.get(SERVER)
     yield host
@@ -203,7 +203,7 @@ def host(crucible_lab: CrucibleLab) -> Iterator[Dom0]:
 
 @contextmanager
 def leaves_nothing(sr: CrucibleSr, volume: Volume, host: Dom0) -> Iterator[None]:
-    """What was refused meanwhile has left neither a process, nor a file, nor a claim."""
+    """Checks that refused commands in the `with` block leave no process, no file and no claim."""
     yield
     found = host.exec(["find", "/run/smblock/crucible", "-mindepth", "1", "-type", "d"])
     assert found.stdout == b""
@@ -286,15 +286,15 @@ def test_a_fenced_server_is_stopped_but_not_one_that_lost_two_targets(
     crucible_lab.declare(volume)
     sr = crucible_lab.create_sr("fenced")
     one, two = crucible_lab.hosts
-    with served(one, volume, generation=1) as runner:
+    with served(one, volume, generation=1) as supervisor:
         volume.stop(0)
         volume.stop(1)
         time.sleep(7)
-        assert not runner.done(), "it was asked three times meanwhile"
+        assert not supervisor.done(), "it was asked three times meanwhile"
         volume.start(0)
         volume.start(1)
         with served(two, volume, generation=2):
-            assert runner.result(timeout=30).returncode == 1
+            assert supervisor.result(timeout=30).returncode == 1
     assert volume.uuid not in one.exec(["ps", "axww"]).check().decode()
     told = dict(messages(sr, volume))["SMBLOCK_CRUCIBLE_SERVER_DIED"]
     assert "it was fenced: another server with a higher generation has the volume" in told
@@ -303,8 +303,9 @@ def test_a_fenced_server_is_stopped_but_not_one_that_lost_two_targets(
 
 @contextmanager
 def served(host: Dom0, volume: Volume, generation: int) -> Iterator[Future[Completed]]:
-    """Meanwhile a host serves a volume to nobody, past all claims.  The process that looks after the
-    server is what is yielded."""
+    """A host serves a volume without a client and without a claim inside the `with` block.  Yields the
+    supervisor of the server.
+    """
     directory = f"/run/smblock/crucible/{volume.uuid}"
     nbd, control = (f"{volume.storage.address}:{20000 + 2 * generation + n}" for n in range(2))
     spec = {"volume": volume.uuid, "server": SERVER, "targets": volume.targets, "generation": generation}
@@ -312,19 +313,19 @@ def served(host: Dom0, volume: Volume, generation: int) -> Iterator[Future[Compl
         f"{directory}/spec.json", json.dumps({**spec, "nbd": nbd, "control": control, "key": None}).encode(), 0o600
     )
     with ThreadPoolExecutor() as beside:
-        runner = beside.submit(host.exec, [f"{SM_DIR}/smblock-crucible-server", directory], timeout=120)
+        supervisor = beside.submit(host.exec, [f"{SM_DIR}/smblock-crucible-server", directory], timeout=120)
         try:
             wait_for(lambda: is_active(control), f"a server with generation {generation}")
-            yield runner
+            yield supervisor
         finally:
             state = json.loads(host.get(f"{directory}/state.json"))
-            host.exec(["kill", str(state["runner"]["pid"])])  # which may have ended by itself
-            runner.result()
+            host.exec(["kill", str(state["runner"]["pid"])])  # the supervisor may have ended by itself
+            supervisor.result()
             host.exec(["rm", "-r", directory]).check()
 
 
 def is_active(control: str) -> bool:
-    """What a server says of itself."""
+    """Whether a server reports that it is active."""
     try:
         with urllib.request.urlopen(f"http://{control}/info", timeout=5) as answer:
             return bool(json.load(answer)["state"] == "active")

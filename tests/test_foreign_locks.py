@@ -1,4 +1,4 @@
-"""What was done to an image by hand keeps it from being changed: the error says what, and soon."""
+"""Changes made to an image by hand stop an operation: the error names them, without a long wait."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lab import run, wait_for
 from lab.cephrbd import CephSr
 from lab.commands import commands_in
 
-# What docs/user/operations.md promises for a command.
+# The limit in docs/user/operations.md for a command.
 DEADLINE_SECONDS = 30.0
 
 
 def lock(sr: CephSr, vdi: str) -> tuple[str, str]:
-    """Lock a disk's image with `rbd lock add`: its pool and name, and the command that removes the lock."""
+    """Lock a disk's image with `rbd lock add`. Returns its pool and name, and the command that removes the lock."""
     spec = f"{sr.pool.name}/{sr.image(vdi)}"
     sr.lab.ceph.rbd("lock", "add", spec, "mylock")
     (held,) = json.loads(sr.lab.ceph.rbd("lock", "ls", "--format", "json", spec))

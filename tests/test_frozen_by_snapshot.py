@@ -1,4 +1,4 @@
-"""A command dies while it has a running disk paused: the disk goes on, without a scan and in seconds."""
+"""A command dies while it has a running disk paused: the disk is resumed within seconds, without a scan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.disk import MIB, Disk, read, write
 from lab.dom0 import Dom0
 from lab.sr import fist_point
 
-# Seconds. The driver's own are 5; an emulated host is slow.
+# Seconds. The driver's own limit is 5; an emulated host is slow.
 SOON = 20.0
 GUARDS = "/run/smblock/guards"
 
@@ -44,7 +44,7 @@ def call_plugin(disk: Disk, host: Dom0, plugin: str, function: str, **args: str)
 
 
 def pause(disk: Disk, host: Dom0) -> None:
-    """What SM does to pause a disk, without the command that would resume it."""
+    """Pauses a disk as SM does, without the command that would resume it."""
     with disk.sr.lab.xapi.session() as session:
         session.VDI.add_to_sm_config(session.VDI.get_by_uuid(disk.uuid), "paused", "true")
     late_pause(disk, host)
@@ -57,7 +57,7 @@ def late_pause(disk: Disk, host: Dom0) -> None:
 
 
 def guarded(disk: Disk, host: Dom0) -> dict[str, str]:
-    """Has the host guard the disk; the arguments that end the guard."""
+    """Starts a guard of the disk on the host. Returns the arguments that end the guard."""
     args = {"sr": disk.sr.uuid, "vdi": disk.uuid, "guard": str(uuid.uuid4())}
     assert call_plugin(disk, host, "smblock", "guard_pause", **args) == "True"
     return args

@@ -1,6 +1,6 @@
-"""A guard has a paused disk go on in bounded time, whatever it cannot see, and disturbs no later command.
+"""A guard resumes a paused disk in bounded time, and disturbs no later command.
 
-The guard's code runs on a simulated clock, tapdisk and XAPI.
+The guard's code runs with a simulated clock, tapdisk and XAPI.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Event = Callable[[], None]
 
 
 class TapdiskNotRunning(Exception):
-    """SM's, for a tapdisk that tap-ctl does not list."""
+    """SM's exception for a tapdisk that tap-ctl does not list."""
 
 
 class Host:
@@ -34,18 +34,18 @@ class Host:
         self.now = 0.0
         self.state = RUNNING
         self.key = False  # SM's key `paused`
-        self.seen = 0  # looks at the tapdisk
-        self.blind: Callable[[int], Exception | None] = lambda _: None  # by the number of the look
+        self.seen = 0  # how often the guard has read the tapdisk's state
+        self.blind: Callable[[int], Exception | None] = lambda _: None  # by the number of the read
         self.resumed: list[float] = []
         self._directory = directory
         self._events: list[tuple[float, Event]] = []
 
     def at(self, when: float, event: Event) -> None:
-        """Has an event happen at that time."""
+        """Schedules an event."""
         self._events.append((when, event))
 
     def sleep(self, seconds: float) -> None:
-        """Lets time pass, and what happens then happen."""
+        """Advances the clock, and runs the events in between."""
         end = self.now + seconds
         while due := [event for event in self._events if event[0] <= end]:
             first = min(due, key=lambda event: event[0])
@@ -63,7 +63,7 @@ class Host:
     def token(self, name: str) -> Path:
         return self._directory / f"{VDI}.{name}"
 
-    # What the guard calls
+    # Called by the guard
 
     def get(self, minor: int) -> Any:
         self.seen += 1
@@ -83,20 +83,20 @@ class Host:
 
 @pytest.fixture
 def guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The driver's module, on an SM that is not there."""
-    package = types.ModuleType("smblock")  # without its core, which is no part of this
+    """The driver's module, with a simulated SM."""
+    package = types.ModuleType("smblock")  # without its core
     package.__path__ = [str(DRIVERS / "smblock")]
     sm = types.ModuleType("smblock.sm")
     vars(sm).update(blktap2=mock.MagicMock(TapdiskNotRunning=TapdiskNotRunning), util=mock.MagicMock(), XenAPI=None)
     for name in [name for name in sys.modules if name.partition(".")[0] == "smblock"]:
         monkeypatch.delitem(sys.modules, name)
-    with mock.patch.dict(sys.modules):  # puts back what was imported
+    with mock.patch.dict(sys.modules):  # restores the imported modules
         sys.modules.update({"smblock": package, "smblock.sm": sm})
         yield importlib.import_module("smblock.guard")
 
 
 class InLine:
-    """A thread that does all its work where it is started."""
+    """A thread that does all its work in start()."""
 
     def __init__(self, target: Event) -> None:
         self.start = target
@@ -113,7 +113,7 @@ def host(guard: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     monkeypatch.setattr(guard, "time", types.SimpleNamespace(monotonic=lambda: host.now, sleep=host.sleep))
     monkeypatch.setattr(guard, "threading", types.SimpleNamespace(Thread=InLine))
     monkeypatch.setattr(guard, "minor_of", lambda *_: 3)
-    # A guard is a process of its own: it sets the timeout of all its sockets, which must not last here.
+    # A guard sets the timeout of all sockets of its process: it is restored here.
     monkeypatch.setattr(guard.socket, "setdefaulttimeout", lambda _: None)
     guard.blktap2.Tapdisk.get = host.get
     guard.util.force_unlink = lambda path: Path(path).unlink(missing_ok=True)
@@ -177,7 +177,7 @@ def test_a_guard_of_a_frozen_host_resumes_a_late_pause(guard: Any, host: Host) -
 
 
 def test_a_guard_gives_a_later_command_its_own_time(guard: Any, host: Host) -> None:
-    """The guard misses that the disk runs in between: the command's undoing and the next pause are quick."""
+    """The disk runs for a moment between the undo and the next pause, and the guard does not see that."""
     host.at(1, host.pause)
 
     def later_command() -> None:

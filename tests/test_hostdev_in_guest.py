@@ -1,4 +1,4 @@
-"""The tests of the crate `hostdev` that need a kernel with RBD and NBD run on one: inside a guest host."""
+"""Runs the tests of the crate `hostdev` that need a kernel with RBD and NBD, inside a guest host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NBD_PROGRAM = "/tmp/nbd-tests"
 CONF = "/tmp/krbd-tests.conf"
 KEYRING = "/tmp/krbd-tests.keyring"
 KEY = "/tmp/krbd-tests.key"
-# What each may take in an emulated machine, which starts `rbd` several times for one of them.
+# Seconds for each in an emulated machine: some start `rbd` several times.
 SECONDS = 120
 BUILD_SECONDS = 280
 
@@ -49,13 +49,13 @@ SLOW = [
 
 @dataclass(frozen=True)
 class Program:
-    """Rust's test program in a guest, and where it finds the cluster."""
+    """Rust's test program in a guest, and the cluster's address for it."""
 
     host: Dom0
     environment: dict[str, str]
 
     def run(self, *arguments: str) -> str:
-        """What it prints; `LabError` where a test fails."""
+        """Run the program. Returns its output; `LabError` if a test fails."""
         done = self.host.exec([PROGRAM, *arguments], env=self.environment, timeout=SECONDS)
         return (done.check() + done.stderr).decode()
 
@@ -84,7 +84,7 @@ def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
 
 
 def build(name: str) -> Path:
-    """The test program that cargo builds, or has built, of one of hostdev's tests/*.rs."""
+    """The test program of one of hostdev's tests/*.rs, built by cargo if needed."""
     argv = ["cargo", "test", "--locked", "--no-run", "--package", "hostdev", "--test", name, "--message-format=json"]
     done = subprocess.run(argv, cwd=REPOSITORY, env=os.environ, capture_output=True, timeout=BUILD_SECONDS, check=True)
     messages = (json.loads(line) for line in done.stdout.splitlines())
@@ -115,7 +115,7 @@ def check(program: Program, name: str) -> None:
 
 
 def test_hostdev_promises_for_nbd(one: Dom0) -> None:
-    """All of tests/nbd.rs at once: none of them is long, and they take turns anyway."""
+    """All of tests/nbd.rs in one run: they are short, and run one after the other."""
     one.put(NBD_PROGRAM, build("nbd").read_bytes(), mode=0o755)
     done = one.exec([NBD_PROGRAM, "--nocapture"], env={"SMBLOCK_TEST_NBD": "1"}, timeout=SECONDS)
     said = (done.check() + done.stderr).decode()

@@ -1,4 +1,4 @@
-"""install.sh puts the drivers where xapi looks, and never leaves a dom0 with half of one."""
+"""install.sh puts the drivers into xapi's directories, and never installs only a part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNIT = "etc/systemd/system/smblock-crucible@.service"
 XAPI = REPOSITORY / "xapi"
 DIRECTORIES = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
 SOURCES = {path.name: path for directory in DIRECTORIES for path in directory.iterdir() if path.is_file()}
-# What xapi itself executes: its plugin and its hooks.
+# Files that xapi executes: its plugin and its hooks.
 XAPI_PROGRAMS = [f"etc/xapi.d/{path.relative_to(XAPI)}" for path in sorted(XAPI.glob("*/*"))]
 # A dom0's own Python is an old one.
 OLDEST_PYTHON = next(iter(pythons().values()), Path("/usr/bin/python3"))

@@ -1,4 +1,4 @@
-"""Giving space back: by itself, in the background, whoever does it, and by hand where one wants to see it."""
+"""Freeing space: in the background, by ceph-mgr or a reclaim worker, and by hand with smblock-admin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
 from lab.wheel import REPOSITORY
 
-# Without `rbd task`, a worker frees the space: other calls, another timing.
+# Without `rbd task`, a reclaim worker frees the space: other calls, another timing.
 pytestmark = pytest.mark.needs_tasks
 
 MIB = 1 << 20
@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def alone(lab: CephRbdLab, rbd_pool: RbdPool) -> CephSr:
-    """An SR for which Ceph's manager does nothing: its user may not ask it."""
+    """An SR for which ceph-mgr does nothing: its user has no caps for it."""
     user = lab.user(f"{rbd_pool.user}-no-mgr", mon="profile rbd", osd=f"profile rbd pool={rbd_pool.name}")
     return RbdPool(lab, rbd_pool.name, user).create_sr()
 
@@ -55,7 +55,7 @@ def worker(sr: CephSr) -> str:
 
 
 def reclaim(sr: CephSr, *words: str) -> tuple[int, list[str]]:
-    """Type `smblock-admin reclaim`, when no worker is at it: the exit status, and what it printed."""
+    """Run `smblock-admin reclaim` when no worker runs. Returns the exit status and the output."""
     done = None
 
     def free() -> bool:
@@ -70,7 +70,7 @@ def reclaim(sr: CephSr, *words: str) -> tuple[int, list[str]]:
 
 @contextmanager
 def kept_open(sr: CephSr, image: str) -> Iterator[str]:
-    """Somebody has an image open: the client's address."""
+    """A client has an image open inside the `with` block. Yields its address."""
     path = f"{sr.pool.name}/{image}"
     argv = ["rbd", "--conf", str(sr.lab.ceph.conf), "watch", path]
 
@@ -80,7 +80,7 @@ def kept_open(sr: CephSr, image: str) -> Iterator[str]:
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as watching:
         wait_for(lambda: "watcher=" in status(), "the watch")
         yield status().partition("watcher=")[2].split()[0]
-        watching.communicate(b"\n")  # one that is killed lets go after 30 s
+        watching.communicate(b"\n")  # a killed one keeps its watch for 30 s
 
 
 def test_a_deleted_tree_of_clones_is_freed_without_a_command(alone: CephSr) -> None:
@@ -91,7 +91,7 @@ def test_a_deleted_tree_of_clones_is_freed_without_a_command(alone: CephSr) -> N
         family.append(lab.xe("vdi-clone", f"uuid={family[-1]}"))
     for vdi in family:
         alone.destroy_vdi(vdi)
-    # The last worker may have looked before the last deletion: then the next scan starts one.
+    # The last worker may have ended before the last deletion: then the next scan starts one.
     wait_for(scanned(alone, lambda: is_empty(alone)), "the pool to be empty")
 
 
@@ -146,7 +146,7 @@ def test_disks_are_deleted_and_freed_without_ceph_mgr(sr: CephSr) -> None:
         start = time.monotonic()
         for vdi in disks:
             sr.destroy_vdi(vdi)
-        # Each asks the manager, and does not wait long for it to answer.
+        # Each sends a request to ceph-mgr, and waits for its reply for a short time only.
         assert time.monotonic() - start < 30
         wait_for(lambda: is_empty(sr), "a worker to free the disks")
     finally:
@@ -161,7 +161,7 @@ def test_a_new_worker_continues_after_a_killed_one_and_only_one_runs(alone: Ceph
     alone.destroy_vdi(vdi)
     took = time.monotonic() - start
     wait_for(lambda: "worker" in keys(alone), "a worker to start", 10)
-    # The command is over, its worker is not; a second one stops at once.
+    # The command has ended, its worker has not; a second worker ends at once.
     assert alone.image(vdi) in alone.pool.trash(), f"freed within {took:.1f} s"
     for host in (0, 1):
         second = lab.admin("reclaim", "--sr", alone.uuid, *alone.pool.device_config, host=host)
@@ -223,12 +223,12 @@ def test_a_disk_with_many_parents_is_flattened_in_the_background(fixture: str, r
     wait_for(scanned(sr, lambda: record()["depth"] == 0), "the disk's record to say so")
 
 
-# Under systemd, of which only a simulator is here.
+# With a simulator of systemd.
 
 
 @pytest.fixture
 def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], tuple[list[str], list[str]]]]:
-    """Starts a worker where systemd-run is that script: what was executed, and what was logged."""
+    """Starts a worker with that script as systemd-run. Returns what was executed, and the log."""
     # The package without its core.
     package = ModuleType("smblock")
     package.__path__ = [str(REPOSITORY / "drivers/smblock")]

@@ -1,4 +1,4 @@
-"""The Rust crates' own tests that need a cluster, on a real one: without it they skip themselves."""
+"""Runs the Rust crates' tests that need a cluster on a real one. Without it they are skipped."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lab.ceph import OneNodeCeph
 from lab.cephrbd import wait_for
 from lab.wheel import REPOSITORY
 
-# By themselves they take seconds; the first run may have to build them.
+# They take seconds; the first run may have to build them.
 pytestmark = pytest.mark.timeout(600)
 
 
 def cluster_tests() -> list[str]:
-    """The test programs of the crates librbd and sr-ceph that ask for a cluster."""
+    """The test programs of the crates librbd and sr-ceph that need a cluster."""
     found = set()
     for crate in ("librbd", "sr-ceph"):
         directory = REPOSITORY / "rust" / crate / "tests"
@@ -32,7 +32,7 @@ def cluster_tests() -> list[str]:
 
 @pytest.fixture
 def environment(ceph: OneNodeCeph, pool: str) -> Iterator[dict[str, str]]:
-    """What the tests need to know: a pool, and a user with the rights that docs/user/ceph-setup.md lists."""
+    """The tests' environment: a pool, and a user with the caps that docs/user/ceph-setup.md lists."""
     # Debian 13's manager cannot load the module.
     no_tasks = {"SMBLOCK_TEST_NO_TASKS": ceph.tasks_error()} if ceph.tasks_error() else {}
     if not no_tasks:
@@ -52,7 +52,7 @@ def environment(ceph: OneNodeCeph, pool: str) -> Iterator[dict[str, str]]:
 
 
 def cargo_test(environment: dict[str, str], *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run tests; none may fail, and none may say that it was skipped."""
+    """Run tests; none may fail, and none may be skipped."""
     # The whole workspace's features, as `make test` has them: else the crates are built again.
     done = subprocess.run(
         ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", *arguments],

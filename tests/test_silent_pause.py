@@ -1,4 +1,4 @@
-"""A host that neither pauses nor unpauses a disk holds up no command for longer than a deadline."""
+"""A host that neither pauses nor resumes a disk delays no command for longer than a deadline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ except Exception as error:
 
 @pytest.fixture
 def silent(disk: Disk) -> Iterator[Dom0]:
-    """The second host, which XAPI takes for the one that runs the disk; its SM plugin returns nothing."""
+    """The second host, which runs the disk by XAPI's records; its SM plugin does not reply."""
     host = disk.sr.lab.hosts[1]
     before = host.get(PLUGIN)
     host.put(PLUGIN, b"#!/bin/sh\nexec sleep 30\n", mode=0o755)

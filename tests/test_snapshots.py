@@ -1,6 +1,6 @@
 """Snapshots and clones, as an administrator sees them through `xe`, on a real cluster.
 
-Disks are at rest here; `test_snapshots_plugged.py` has those that run, `test_reverts.py` has reverts.
+Disks are not plugged here; `test_snapshots_plugged.py` has those that run, `test_reverts.py` has reverts.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from lab.xapi import ApiError
 
 @pytest.fixture(scope="module")
 def sr(shared_sr: CephSr) -> CephSr:
-    """One SR for the tests that do not look at what is left at the end."""
+    """One SR for the tests that do not check what is left at the end."""
     return shared_sr
 
 
-# What they are
+# Their records and data
 
 
 def test_snapshots_name_their_disk_and_have_its_data(sr: CephSr) -> None:
@@ -137,7 +137,7 @@ def test_a_snapshot_keeps_its_disk_at_each_moment_of_a_forgotten_sr(own_sr: Ceph
     come_back()
     own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=renamed")
     come_back()
-    # A scan that is killed after SM has introduced the VDIs leaves XAPI without the reference.
+    # If a scan is killed after SM has introduced the VDIs, XAPI has no reference.
     for update in (False, True):
         reference = db.by_uuid("VDI", taken.uuid)
         db.set("VDI", reference, "snapshot_of", NULL)
@@ -146,14 +146,14 @@ def test_a_snapshot_keeps_its_disk_at_each_moment_of_a_forgotten_sr(own_sr: Ceph
         own_sr.scan()
         assert row(taken)["snapshot_of"] == disk.uuid
         come_back()
-    # XAPI's revert gives a snapshot another disk, and a vdi_update follows.
+    # XAPI's revert sets another disk as snapshot_of, and calls vdi_update.
     other = Disk.create(own_sr, SIZE)
     db.set("VDI", db.by_uuid("VDI", taken.uuid), "snapshot_of", db.by_uuid("VDI", other.uuid))
     own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=of another")
     own_sr.forget()
     pool.introduce_sr(own_sr.uuid)
     assert row(taken)["snapshot_of"] == other.uuid
-    # A reference to a VDI that XAPI has lost says nothing.
+    # A reference to a VDI that XAPI has lost has no meaning.
     db.set("VDI", db.by_uuid("VDI", taken.uuid), "snapshot_of", "OpaqueRef:gone")
     own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=of a lost one")
     assert taken.record()["xapi"]["snapshot_of"] == other.uuid
@@ -169,7 +169,7 @@ def test_a_killed_snapshot_command_leaves_a_snapshot_that_has_its_disk(own_sr: C
     assert row(Disk(again, taken))["snapshot_of"] == disk.uuid
 
 
-# How they go
+# Deletion
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (1, 0, 4, 2, 5, 3)], ids=str)
@@ -202,7 +202,7 @@ def test_an_sr_does_not_change_the_snapshots_of_another_in_its_pool(own_sr: Ceph
     assert {vdi: vdi.export() for vdi in family} == family
 
 
-# What is refused
+# Refusals
 
 
 def test_a_chain_that_no_kernel_could_map_is_refused_with_the_fix(sr: CephSr) -> None:
@@ -230,7 +230,7 @@ def test_a_nearly_full_pool_refuses_copies_but_not_deletions_and_reverts(rbd_poo
         assert "SR_BACKEND_FAILURE_44" in complaint
         assert f"pool '{rbd_pool.name}' has no room" in complaint
     clone.destroy()
-    # xapi deletes the disk before it knows whether there is room for the other one.
+    # xapi deletes the disk before it checks the free space for the other one.
     revert_vm(snapshot, sr)
     assert disk_of(vm, sr).export() == content(1)
 
@@ -268,7 +268,7 @@ def test_a_disk_removed_by_hand_and_its_snapshot_stay_until_destroyed(sr: CephSr
     assert of_kept.clone().export() == content(1)
 
 
-# What two hosts do at once
+# Two hosts at once
 
 
 def test_two_hosts_snapshot_clone_and_delete_disks_concurrently(own_sr: CephSr) -> None:
@@ -276,7 +276,7 @@ def test_two_hosts_snapshot_clone_and_delete_disks_concurrently(own_sr: CephSr) 
     shared = Disk.create(sr)
     own = [Disk.create(sr), Disk.create(sr)]
 
-    # Past xapi, which lets one operation at a time change an SR, on the SR's master.
+    # Without xapi, which lets one operation at a time change an SR, on its master.
     def copy(host: Dom0, own: Disk) -> list[Disk]:
         clones = []
         for disk, left in ((own, [own]), (shared, [])):
@@ -297,7 +297,7 @@ def test_two_hosts_snapshot_clone_and_delete_disks_concurrently(own_sr: CephSr) 
     require_nothing_left(sr)
 
 
-# What is killed
+# Killed commands
 
 
 @pytest.mark.parametrize("command", ["snapshot", "clone"])

@@ -1,4 +1,4 @@
-"""An SR's numbers in XAPI are bytes, are Ceph's own, and survive a cluster that cannot tell them."""
+"""An SR's sizes in XAPI are bytes, come from Ceph, and stay if Ceph has no statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def no_manager(lab: CephRbdLab) -> Iterator[Callable[[], None]]:
-    """The cluster's manager is away; it comes back with the call, or after the test."""
+    """ceph-mgr is stopped; the returned function starts it, at the latest after the test."""
     away = True
 
     def back() -> None:
@@ -73,7 +73,7 @@ def test_the_numbers_follow_what_is_created_grown_and_destroyed(sr: CephSr) -> N
 def test_a_pool_without_statistics_yet_can_be_used(
     new_rbd_pool: Callable[[], RbdPool], no_manager: Callable[[], None]
 ) -> None:
-    pool = new_rbd_pool()  # made while nobody counts
+    pool = new_rbd_pool()  # made while ceph-mgr is down
     try:
         sr = pool.create_sr()
         sr.create_vdi("disk", "2GiB")
@@ -104,7 +104,7 @@ def test_disks_and_statistics_work_without_ceph_mgr(sr: CephSr, request: pytest.
     sr.create_vdi("new", "1GiB")
     began = time.monotonic()
     sr.destroy_vdi(doomed)
-    assert time.monotonic() - began < 15  # a request to a manager that is away waits for one, XAPI does not
+    assert time.monotonic() - began < 15  # Ceph waits for ceph-mgr, the driver does not
     sr.scan()
     assert sr.names() == {"new"}
     assert numbers(sr)["physical-size"] == pytest.approx(before["physical-size"], rel=0.1)

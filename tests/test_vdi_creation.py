@@ -1,4 +1,4 @@
-"""Disks of every size and name: made as asked, grown, destroyed; refused with nothing left behind."""
+"""Disks of all sizes and names are created, grown and destroyed; a refused one leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TIB = 1 << 40
 
 @pytest.fixture(scope="module")
 def sr(shared_sr: CephSr) -> CephSr:
-    """One SR for all: no test here harms another's disks."""
+    """One SR for all tests of this file, which do not touch each other's disks."""
     return shared_sr
 
 
 def refused_size(sr: CephSr, size: int) -> str:
-    """Ask the API, which unlike `xe` takes any number, for a disk; what it complains of."""
+    """Create a disk through the API, which unlike `xe` accepts any size. Returns the error."""
     with sr.lab.xapi.session() as session:
         record = {
             "SR": session.SR.get_by_uuid(sr.uuid),
@@ -76,7 +76,7 @@ def test_a_name_that_xml_cannot_have_creates_no_disk(sr: CephSr, name: str) -> N
     images, keys = sr.pool.images(), sr.catalogue_keys()
     xapi = sr.lab.xapi.pool
     with pytest.raises(ApiError, match="SR_BACKEND_FAILURE_143"):
-        # Past `xe` and the API, whose own XML such a name does not get through either.
+        # Without `xe` and the API: their own XML cannot have such a name.
         xapi.sm(xapi.master, "vdi_create", sr=xapi.db.by_uuid("SR", sr.uuid), vdi_sm_config={},
                 args=[str(GIB), name, "", "", "false", "19700101T00:00:00Z", "", "false"])  # fmt: skip
     assert (sr.pool.images(), sr.catalogue_keys()) == (images, keys)
@@ -121,7 +121,7 @@ def test_an_image_of_our_naming_that_is_not_ours_is_left_alone(sr: CephSr) -> No
     known = sr.vdis()
     with sr.lab.xapi.session() as session:
         ref = session.SR.get_by_uuid(sr.uuid)
-        # What xapi sends, for a disk of just that uuid.
+        # xapi's request, for a disk of that uuid.
         with pytest.raises(ApiError, match="VDI_MISSING"):
             session.VDI.introduce(
                 "11111111-2222-3333-4444-555555555555", "guess", "", ref, "user", False, False, {},
@@ -138,7 +138,7 @@ def test_a_disk_can_be_destroyed_twice(sr: CephSr) -> None:
     with sr.lab.xapi.session() as session:
         record = session.VDI.get_record(session.VDI.get_by_uuid(vdi))
         sr.destroy_vdi(vdi)
-        # As after a destroy whose answer was lost: XAPI still has the record.
+        # As after a destroy whose reply was lost: XAPI still has the record.
         again = session.VDI.db_introduce(
             vdi, "gone", "", record["SR"], "user", False, False, {}, record["location"], {}, {}
         )  # fmt: skip
@@ -175,7 +175,7 @@ def test_eight_disks_made_at_once_are_eight_disks(sr: CephSr) -> None:
 
 def test_a_failed_creation_leaves_nothing(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     sr = rbd_pool.create_sr()
-    # Without the right to write an image's header, yet with that to write the catalogue.
+    # The user may write the catalogue, but not an image's header.
     lab.ceph.admin("auth", "caps", f"client.{rbd_pool.user}", "mon", "profile rbd", "mgr", "profile rbd",
                    "osd", f"allow rwx pool={rbd_pool.name} object_prefix smblock., "
                    f"allow rwx pool={rbd_pool.name} object_prefix rbd_id., "

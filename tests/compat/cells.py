@@ -1,4 +1,4 @@
-"""What is combined with what. A cell is one run of pytest with other programs behind the lab."""
+"""The combinations of versions. A cell is one run of pytest with other programs in the lab."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.compat.versions import CLIENT_LIMIT, KERNEL_LIMIT, MESSENGER_LIMIT, N
 
 Keys = Literal["aes", "aes256k"]
 
-# Control plane: what xapi and an administrator ask of an SR.
+# Control plane: commands of xapi and of an administrator.
 _CORE = ("tests/test_cephrbd.py", "tests/test_admin.py", "tests/test_bad_config.py")
 _WHOLE = (
     *_CORE, "tests/test_snapshots.py", "tests/test_reclaim.py", "tests/test_vdi_creation.py", "tests/test_trash.py",
@@ -93,7 +93,7 @@ def small_cells() -> list[Cell]:
     """The oldest client, the newest cluster and the oldest kernel, with fewer tests."""
     client = f"client-{SUITES[OLDEST].ceph}-server-{SUITES[NEWEST].ceph}"
     tests = {client: _CORE, f"kernel-{SUITES[OLDEST].kernel}": _PLUG}
-    # A name of their own: they are no result of the whole cells.
+    # Names of their own: they are not results of the whole cells.
     return [
         replace(cell, name=f"small-{cell.name}", tests=tests[cell.name]) for cell in all_cells() if cell.name in tests
     ]
@@ -102,7 +102,7 @@ def small_cells() -> list[Cell]:
 def _clients_and_servers() -> Iterator[Cell]:
     for client, theirs in SUITES.items():
         for server, its in SUITES.items():
-            # Each client and each cluster has the whole once; `make test` runs that of bookworm.
+            # Each client and each cluster has all tests once; `make test` runs those of bookworm.
             whole = {client, server} == {OLDEST, NEWEST} or client == server == "trixie"
             yield Cell(
                 name=f"client-{theirs.ceph}-server-{its.ceph}", table=CLIENTS,

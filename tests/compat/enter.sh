@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs COMMAND in a mount namespace and a network namespace of its own, with the machine's /proc, /sys, /dev
-# and SHARED in each root directory. Everything it mounts and every address ends with it.
+# and SHARED in each root directory. Its mounts and addresses end with it.
 #
 #   enter.sh SHARED ROOT... -- COMMAND...
 set -eu

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the root directory of a Debian suite: its Ceph, and what the lab's hosts use. Called in a mount
-# namespace of its own, so that no mount of this script outlives it.
+# Makes the root directory of a Debian suite, with its Ceph and the programs of the lab's hosts. Called in a
+# mount namespace of its own, so that its mounts end with it.
 #
 #   make-root.sh SUITE DIRECTORY MIRROR APT_SETTINGS PACKAGE...
 set -eu
@@ -18,7 +18,7 @@ done
 mount --rbind /dev "$root/dev"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 cp "$settings" "$root/etc/apt/apt.conf.d/90compat"
-# Without fsync, and without what is removed below.
+# Without fsync, and without the files that are removed below.
 cat >"$root/etc/dpkg/dpkg.cfg.d/compat" <<END
 force-unsafe-io
 path-exclude=/usr/share/doc/*

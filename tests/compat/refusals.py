@@ -1,4 +1,4 @@
-"""What this librados or this kernel does not support is refused, and the fix that the error names works.
+"""If librados or the kernel does not support something, it is refused, and the fix in the error works.
 
 pytest collects this file only when it is named on the command line.
 """

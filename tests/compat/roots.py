@@ -29,7 +29,7 @@ Acquire::Check-Valid-Until "false";
 Acquire::GzipIndexes "true";
 Acquire::Languages "none";
 """
-# Ceph's server and client, and what the tests call on a host.
+# Ceph's server and client, and programs that the tests run on a host.
 _PACKAGES = (
     "ceph-mon", "ceph-osd", "ceph-mgr", "ceph-common", "librados2", "librbd1", "python3-rados", "python3-rbd",
     "python3", "procps", "strace", "kmod", "dmsetup", "e2fsprogs", "iproute2", "uuid-runtime", "unzip",
@@ -101,7 +101,7 @@ def enter(roots: Sequence[Path], *command: str | Path) -> list[str]:
 def require_entry(suite: str) -> None:
     """Make the root of a suite if it is absent. UnavailableError if no program in it can be run here.
 
-    A container may forbid what that takes: mount, chroot, a network namespace.
+    A container may forbid mount, chroot or a network namespace, which it needs.
     """
     directory = root(suite)
     if directory is None:
@@ -113,13 +113,13 @@ def require_entry(suite: str) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Remove a root. LabError if something is mounted in it: its removal would empty what is mounted."""
+    """Remove a root. LabError if something is mounted in it: the removal would delete its files."""
     mounted = mounts_below(directory)
     if mounted:
         raise LabError(
             f"{directory}: not removed: {', '.join(mounted)} is mounted; unmount it first: umount -l {mounted[-1]}"
         )
-    # The option of rm stops at another file system, should a mount appear meanwhile.
+    # This option of rm stops at another file system, if a mount appears meanwhile.
     run(["rm", "-rf", "--one-file-system", "--", directory], timeout=300)
 
 
@@ -160,14 +160,14 @@ def _make(suite: str, directory: Path) -> None:
 
 
 def _run_in_time(argv: Sequence[str], output: IO[bytes]) -> int | None:
-    """Run a command with its output in a file: its exit status, or None if it was killed as too late."""
+    """Run a command with its output in a file. Returns its exit status, or None if it was killed at the deadline."""
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     try:
         return process.wait(_MAKE_SECONDS)
     except subprocess.TimeoutExpired:
         return None
     finally:
-        # A session of its own: no child outlives the wait, however that ends.
+        # A session of its own: its children are killed with it.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.compat.versions import OLDEST
 
 _PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-mgr", "ceph", "rbd", "rados", "ceph-authtool", "monmaptool")
-# Ceph 20 makes keys of type 2 (aes256k) unless a new cluster is told otherwise; older clients lack that type.
+# A new cluster of Ceph 20 makes keys of type 2 (aes256k) by default; older clients do not have that type.
 OLD_KEYS = {
     "ceph-authtool": ("--key-type", "aes"),
     "monmaptool": (

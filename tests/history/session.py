@@ -35,7 +35,7 @@ class Session:
         return f"{_DIRECTORY}/{self.number}"
 
     def start(self, vdi: Disk) -> None:
-        """Start the writer; the address of the kernel's client is known then."""
+        """Start the writer, and read the address of the kernel's client."""
         sr = vdi.sr.uuid
         self.dom0.put(_WRITER, Path(writer.__file__).read_bytes())
         words = [str(self.number), sr, vdi.uuid, f"smblock.{sr}.{vdi.uuid}.", self._log]
@@ -59,7 +59,7 @@ class Session:
         self.wait_for("errno")
 
     def new_lines(self) -> list[dict[str, Any]]:
-        """What the writer has noted since it was last asked."""
+        """The new lines of the writer's log."""
         new = self.dom0.exec(["tail", "-c", f"+{self._seen + 1}", self._log]).check()
         new = new[: new.rfind(b"\n") + 1]
         self._seen += len(new)
