@@ -31,7 +31,7 @@ def install(root: Path) -> Path:
 
 
 def whole_commands(directory: Path, ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> dict[str, Samples]:
-    """Times by command, and those of an interpreter that only imports what every driver imports."""
+    """Times by command, and those of an interpreter that only makes the imports of every driver."""
     took: defaultdict[str, list[float]] = defaultdict(list)
     host_directory, sm = directory / "host", directory / "sm"
     host_directory.mkdir()

@@ -6,14 +6,14 @@ DIRECTORY is the `src` of a crate, `…/CRATE/src`. `--edges` also prints which 
 
 - by a path: `crate::record::Claim`, `super::claim`,
 - by a method of a type of this crate, which `use` lines do not show: `self.commit(…)` in an `impl` of the type,
-  `self.journal().begin(…)` and `repository.commit(…)` by the name of the type in snake case.
+  `self.journal().begin(…)` and `ceph_sr.commit(…)` by the name of the type in snake case.
 
 Not counted: `mod`, and a `pub use` that gives names of a module's own directory to others; calls of methods of traits;
-tests. A method is found by its name and the name of the value, not by its type: a value must bear the name of its
-type, or of its type with something before it (`own_catalogue`).
+tests. A method is found by its name and the name of the value, not by its type: a value must have the name of its
+type, or end with it (`own_catalogue`).
 
-Prints each circle, with the uses that make it. The exit status is 1 if there is one that is not in ALLOWED, or if
-ALLOWED has one that is gone.
+Prints each circle, with the uses that make it. The exit status is 1 if one is not in ALLOWED, or if ALLOWED has one
+that does not exist.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def code_of(text: str) -> str:
 
 
 def end_of_block(text: str, start: int) -> int:
-    """Where the block ends whose content starts there."""
+    """The end of the block whose content begins at `start`."""
     depth = 1
     for at in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[at], 0)
@@ -98,7 +98,7 @@ def snake(name: str) -> str:
 
 
 class Crate:
-    """The modules of a crate, with what they define."""
+    """The modules of a crate, with their definitions."""
 
     def __init__(self, directory: Path) -> None:
         self.code = {name_of(file, directory): code_of(file.read_text()) for file in sorted(directory.rglob("*.rs"))}
@@ -112,7 +112,7 @@ class Crate:
         self.types = {snake(of): of for of, _ in self.methods}
 
     def edges(self) -> Edges:
-        """Which module uses which other one, and what of it."""
+        """Which module uses which other one, and which names of it."""
         edges: Edges = defaultdict(set)
         for name, code in self.code.items():
             for path in self.paths(name, code):
@@ -155,7 +155,7 @@ class Crate:
         return here + parts
 
     def module_of(self, path: list[str]) -> str | None:
-        """The module that a path leads into; `None`: the root of the crate, which wires all of it."""
+        """The module of a path; `None` for the root of the crate."""
         while path and "/".join(path) not in self.code:
             path = path[:-1]
         return "/".join(path) if path else None

@@ -24,7 +24,7 @@ _INLINE = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 _REFERENCE = re.compile(r"^ {0,3}\[[^\]]+\]:\s+<?(\S+?)>?\s*$")
 _HEADING = re.compile(r"^ {0,3}#{1,6}\s+(.*?)\s*#*\s*$")
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-# What other files say of pages. A path from the root, and a link definition in Rust's documentation.
+# Names of pages in other files. A path from the root, and a link definition in Rust's documentation.
 _NAMED = re.compile(r"(?<![\w./-])((?:docs/|README|CONTRIBUTING|CHANGELOG)[\w./-]*\.md)\b")
 _RUSTDOC = re.compile(r"^\s*//[/!]\s*\[[^\]]+\]:\s+(\S+\.md)(?:#\S*)?\s*$")
 
@@ -72,7 +72,7 @@ def anchors(text: str) -> set[str]:
 
 
 class Repository:
-    """The files that git has, or would have."""
+    """The files that git has, or would add."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -90,7 +90,7 @@ class Repository:
             return ""  # no text
 
     def problem(self, page: str, target: str) -> str:
-        """What is wrong with a link of a page; empty if it leads somewhere."""
+        """The fault of a page's link; empty if its target exists."""
         if _SCHEME.match(target) or target.startswith("//"):
             return ""
         path, _, anchor = unquote(target).partition("#")

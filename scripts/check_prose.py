@@ -51,7 +51,7 @@ _CODE_SPAN = re.compile(r"`[^`\n]*`|\"[^\"\n]*\"")
 
 
 def blank(found: re.Match[str]) -> str:
-    """As many lines, without text."""
+    """The same number of lines, without text."""
     return "\n" * found[0].count("\n")
 
 
@@ -71,7 +71,7 @@ def prose(path: Path, text: str) -> Iterator[tuple[int, str]]:
 
 
 def findings(path: Path) -> Iterator[str]:
-    """What a file has that is not plain, each with its line."""
+    """The findings in a file, each with its line."""
     text = path.read_text()
     for number, line in prose(path, text):
         for found in _WORD.finditer(line):
