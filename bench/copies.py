@@ -46,8 +46,8 @@ LIBRBD_CLONE = "librbd's own clone, by its Python"
 
 def _together(driver: Driver, calls: Sequence[Sequence[Any]]) -> float:
     """Seconds from the start of the first call to the end of the last."""
-    answers = driver.run_at_once(calls)
-    return max(answer.began + answer.operation for answer in answers) - min(answer.began for answer in answers)
+    replies = driver.run_at_once(calls)
+    return max(reply.began + reply.operation for reply in replies) - min(reply.began for reply in replies)
 
 
 @dataclass

@@ -88,7 +88,7 @@ def main() -> None:
         listed = call(sr, name, arguments)
         calls.append(time.perf_counter() - start)
     atexit._run_exitfuncs()  # closes the connection, as the end of the process would
-    answer = {
+    reply = {
         "imported": imported,
         "began": moment,
         "operation": time.perf_counter() - began,
@@ -98,8 +98,8 @@ def main() -> None:
     with open("/proc/self/status") as status:
         # Not getrusage(): that includes the process that this one was forked from.
         peak = next(line for line in status if line.startswith("VmHWM:"))
-    answer["peak_bytes"] = int(peak.split()[1]) << 10
-    json.dump(answer, sys.stdout)
+    reply["peak_bytes"] = int(peak.split()[1]) << 10
+    json.dump(reply, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.sides import Answer, Driver, Footprint, Reference
+from bench.sides import Driver, Footprint, Reference, Reply
 from lab import LabError
 
 GIB = 1 << 30
@@ -128,9 +128,9 @@ class Bench:
         driver, reference = self.driver, self.reference
         imports: list[float] = []
 
-        def ours(answer: Answer) -> float:
-            imports.append(answer.imported)
-            return answer.operation
+        def ours(reply: Reply) -> float:
+            imports.append(reply.imported)
+            return reply.operation
 
         to_create, to_resize = (iter(mine), iter(theirs)), (iter(mine), iter(theirs))
         self.findings.pairs["create"] = side_by_side(
@@ -151,7 +151,7 @@ class Bench:
         for library in ("librados.so.2", "librbd.so.1"):
             loads = [driver.load(library) for _ in range(self.rounds)]
             self.findings.single[LOADING.format(library)] = Samples(loads)
-        self.findings.single["stat, second on one connection"] = Samples([answer.calls[1] for answer in twice])
+        self.findings.single["stat, second on one connection"] = Samples([reply.calls[1] for reply in twice])
         self.findings.single["import of smblock._core"] = Samples(imports)
         self._footprints(mine[0], theirs[0], next(fresh))
 
@@ -197,19 +197,19 @@ class Bench:
             more = [next(fresh) for _ in range(number - len(vdis))]
             self.driver.run(["fill", more, GIB])
             vdis += more
-            answers: list[Answer] = []
+            replies: list[Reply] = []
 
-            def ours(known: Sequence[str], answers: list[Answer]) -> float:
-                answers.append(self.driver.scan(known, GIB))
-                return answers[-1].operation
+            def ours(known: Sequence[str], replies: list[Reply]) -> float:
+                replies.append(self.driver.scan(known, GIB))
+                return replies[-1].operation
 
             self.findings.scans[number] = side_by_side(
-                lambda known=tuple(vdis), answers=answers: ours(known, answers),  # type: ignore[misc]
+                lambda known=tuple(vdis), replies=replies: ours(known, replies),  # type: ignore[misc]
                 lambda: self.reference.run(self.reference.scan()),
                 self.rounds,
                 reference_rounds,
             )
-            self.findings.peaks[number] = max(answer.peak_bytes for answer in answers)
+            self.findings.peaks[number] = max(reply.peak_bytes for reply in replies)
 
     def recovery(self, rounds: int) -> None:
         """The scan that recovers an operation, which is killed at another moment each time."""

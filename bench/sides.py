@@ -30,7 +30,7 @@ _START_SECONDS = 0.15
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """The reply of a process with the core.  Times in seconds; `began` by this machine's monotonic clock."""
 
     imported: float
@@ -77,11 +77,11 @@ class Driver:
             },
         }
 
-    def run(self, *calls: Sequence[Any]) -> Answer:
+    def run(self, *calls: Sequence[Any]) -> Reply:
         """Calls of the core, one after the other, on one connection."""
         return self._ask({"calls": calls})
 
-    def run_at_once(self, calls: Sequence[Sequence[Any]]) -> list[Answer]:
+    def run_at_once(self, calls: Sequence[Sequence[Any]]) -> list[Reply]:
         """One call in each of several processes, at the same time, after Python has started in all of them."""
         moment = time.monotonic() + _START_SECONDS * len(calls)
         with ThreadPoolExecutor(len(calls)) as threads:
@@ -91,12 +91,12 @@ class Driver:
         """The name of a disk's image after a number of reverts."""
         return f"smblock.{self._request['sr']}.{vdi}.{number}"
 
-    def scan(self, known: Sequence[str], size: int) -> Answer:
+    def scan(self, known: Sequence[str], size: int) -> Reply:
         """A scan for a XAPI that has these disks already."""
-        answer = self._ask({"known": known, "size": size})
-        if answer.listed != len(known):
-            raise LabError(f"a scan of {len(known)} VDIs listed {answer.listed}")
-        return answer
+        reply = self._ask({"known": known, "size": size})
+        if reply.listed != len(known):
+            raise LabError(f"a scan of {len(known)} VDIs listed {reply.listed}")
+        return reply
 
     def footprint(self, *calls: Sequence[Any]) -> Footprint:
         """The footprint of calls, in a process that is not counted, as SM's own is not."""
@@ -122,9 +122,9 @@ class Driver:
             process.kill()
             return process.wait(DEADLINE) != 0
 
-    def _ask(self, what: dict[str, Any]) -> Answer:
+    def _ask(self, what: dict[str, Any]) -> Reply:
         done = _run(self._argv, self._environment, self._text(what))
-        return Answer(**json.loads(done))
+        return Reply(**json.loads(done))
 
     def _text(self, what: dict[str, Any]) -> bytes:
         return json.dumps({**self._request, **what}).encode()

@@ -44,12 +44,12 @@ def run(
     try:
         done = subprocess.run(words, check=False, capture_output=True, timeout=timeout, env=env, input=input, cwd=cwd)
     except subprocess.TimeoutExpired as late:
-        raise LabError(f"{' '.join(words)}: no answer in {timeout} s") from late
+        raise LabError(f"{' '.join(words)}: no reply in {timeout} s") from late
     except OSError as error:
         raise LabError(f"{' '.join(words)}: {error}") from error
     if check and done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
-        raise LabError(f"{' '.join(words)}: exit status {done.returncode}: {said}")
+        stderr = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
+        raise LabError(f"{' '.join(words)}: exit status {done.returncode}: {stderr}")
     return done
 
 
@@ -58,5 +58,5 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> N
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise LabError(f"waited {seconds} s in vain for {what}")
+            raise LabError(f"timed out after {seconds} s waiting for {what}")
         time.sleep(0.2)

@@ -63,9 +63,9 @@ class Stream:
         self._reader.close()
         self._socket.close()
 
-    def reply(self, answer, stdout=b"", stderr=b""):
-        answer = dict(answer, stdout=len(stdout), stderr=len(stderr))
-        self._socket.sendall(json.dumps(answer).encode() + b"\n" + stdout + stderr)
+    def reply(self, header, stdout=b"", stderr=b""):
+        header = dict(header, stdout=len(stdout), stderr=len(stderr))
+        self._socket.sendall(json.dumps(header).encode() + b"\n" + stdout + stderr)
 
 
 class Child:
@@ -124,8 +124,8 @@ class Child:
             if left <= 0:
                 break  # it hangs in the kernel, where SIGKILL has no effect: report it, do not wait
             signal.sigtimedwait([signal.SIGCHLD], left)
-        answer = {"timeout": True} if late else {"returncode": _returncode(status)}
-        return answer, _content(self._stdout), _content(self._stderr)
+        reply = {"timeout": True} if late else {"returncode": _returncode(status)}
+        return reply, _content(self._stdout), _content(self._stderr)
 
 
 class Agent:

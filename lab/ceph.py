@@ -170,11 +170,11 @@ class OneNodeCeph:
 
     def admin(self, *args: str, timeout: float = _DEADLINE) -> Any:
         """Run `ceph ARGS` as the administrator. Returns the parsed reply, or its text if it is not JSON."""
-        answer = run(
+        reply = run(
             ["ceph", "--conf", self.conf, "--connect-timeout", str(int(timeout)), "--format", "json", *args],
             timeout=timeout + 5,
         ).stdout
-        text = answer.decode().strip()
+        text = reply.decode().strip()
         try:
             return json.loads(text)
         except ValueError:

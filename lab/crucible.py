@@ -266,7 +266,7 @@ def _key_file(volume: Volume) -> str:
 def _replies(address: str, port: int) -> bool:
     url = f"http://{address}:{port + REPAIR_PORT_OFFSET}/region-mode"
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(reply.status == 200)
     except OSError:
         return False

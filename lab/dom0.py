@@ -64,8 +64,8 @@ class Completed:
     def check(self) -> bytes:
         """Its stdout, or `LabError` with its stderr if it failed."""
         if self.returncode != 0:
-            said = (self.stderr or self.stdout).decode(errors="replace").strip()
-            raise LabError(f"exit status {self.returncode}: {said}")
+            output = (self.stderr or self.stdout).decode(errors="replace").strip()
+            raise LabError(f"exit status {self.returncode}: {output}")
         return self.stdout
 
 
@@ -202,17 +202,17 @@ class Dom0(abc.ABC):
     def _run(
         self, op: str, argv: Sequence[str], payload: bytes, env: Mapping[str, str] | None, timeout: float
     ) -> Completed:
-        answer, stdout, stderr = self._ask(op, payload, timeout, argv=list(argv), env=dict(env or {}))
-        if answer.get("timeout"):
-            said = (stdout + stderr).decode(errors="replace").strip()
-            raise LabError(f"{self.name}: {' '.join(argv)}: not done in {timeout} s; so far: {said}")
-        return Completed(answer["returncode"], stdout, stderr)
+        reply, stdout, stderr = self._ask(op, payload, timeout, argv=list(argv), env=dict(env or {}))
+        if reply.get("timeout"):
+            output = (stdout + stderr).decode(errors="replace").strip()
+            raise LabError(f"{self.name}: {' '.join(argv)}: not done in {timeout} s; so far: {output}")
+        return Completed(reply["returncode"], stdout, stderr)
 
     def _request(
         self, op: str, payload: bytes = b"", *, timeout: float = 60, **fields: Any
     ) -> tuple[dict[str, Any], bytes]:
-        answer, stdout, _ = self._ask(op, payload, timeout, **fields)
-        return answer, stdout
+        reply, stdout, _ = self._ask(op, payload, timeout, **fields)
+        return reply, stdout
 
     def _ask(self, op: str, payload: bytes, timeout: float, **fields: Any) -> tuple[dict[str, Any], bytes, bytes]:
         request = {"op": op, "token": self._token, "size": len(payload), "timeout": timeout, **fields}
@@ -222,13 +222,13 @@ class Dom0(abc.ABC):
                 line = reader.readline()
                 if not line:
                     raise LabError(f"{self.name}: {op}: the agent hung up; console: {self.console[-2000:]}")
-                answer: dict[str, Any] = json.loads(line)
-                stdout, stderr = reader.read(answer["stdout"]), reader.read(answer["stderr"])
+                reply: dict[str, Any] = json.loads(line)
+                stdout, stderr = reader.read(reply["stdout"]), reader.read(reply["stderr"])
         except OSError as error:
             raise LabError(f"{self.name}: {op}: {error}; console: {self.console[-2000:]}") from error
-        if "error" in answer:
-            raise LabError(f"{self.name}: {op}: {answer['error']}")
-        return answer, stdout, stderr
+        if "error" in reply:
+            raise LabError(f"{self.name}: {op}: {reply['error']}")
+        return reply, stdout, stderr
 
 
 class LocalDom0(Dom0):
@@ -352,8 +352,8 @@ class GuestDom0(Dom0):
         end = time.monotonic() + _BOOT_SECONDS
         while LISTENING not in self.console:
             if self._process.poll() is not None:
-                said = (self._directory / "qemu").read_text(errors="replace")
-                raise LabError(f"{self.name}: qemu has ended: {said}; console: {self.console[-2000:]}")
+                output = (self._directory / "qemu").read_text(errors="replace")
+                raise LabError(f"{self.name}: qemu has ended: {output}; console: {self.console[-2000:]}")
             if time.monotonic() > end:
                 raise LabError(f"{self.name}: not up in {_BOOT_SECONDS} s; console: {self.console[-2000:]}")
             time.sleep(0.02)

@@ -30,7 +30,7 @@ class Keeper:
     def __init__(self, directory: Path, token: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):
-            raise LabError(f"{directory}: not empty; a lab part removes its directory, so it wants one of its own")
+            raise LabError(f"{directory}: not empty; a part of the lab removes its directory, so it needs an empty one")
         self._process = subprocess.Popen(
             # Outside the terminal's session: ^C ends the tests, and the keeper must outlive them.
             [sys.executable, "-m", "lab.keeper", str(directory), token],

@@ -93,10 +93,10 @@ class Vdi(Generic[SrT]):
     def refusal(self, host: Dom0, name: str, *args: str) -> str:
         """What `xe` prints when the driver refuses a command."""
         try:
-            answer = self.command(host, name, *args)
+            reply = self.command(host, name, *args)
         except ApiError as refused:
             return explain(refused)
-        raise AssertionError(f"{name} {' '.join(args)}: was to be refused, and answered {answer!r}")
+        raise AssertionError(f"{name} {' '.join(args)}: expected a refusal, got {reply!r}")
 
 
 def read(host: Dom0, device: str, size: int, offset: int = 0) -> bytes:

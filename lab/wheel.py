@@ -39,8 +39,8 @@ def pythons() -> dict[str, Path]:
         if path.endswith(("-config", ".py")):  # python3.11-config, python3.11-gdb.py
             continue
         # A shim of pyenv without its version prints an error.
-        answer = subprocess.run([path, "-c", ask], capture_output=True, text=True, timeout=30, check=False)
-        if answer.returncode == 0 and answer.stdout.startswith("CPython 3 "):
-            _, _, minor, executable = answer.stdout.strip().split(" ", 3)
+        reply = subprocess.run([path, "-c", ask], capture_output=True, text=True, timeout=30, check=False)
+        if reply.returncode == 0 and reply.stdout.startswith("CPython 3 "):
+            _, _, minor, executable = reply.stdout.strip().split(" ", 3)
             found.setdefault("3." + minor, Path(executable))
     return {version: found[version] for version in VERSIONS if version in found}

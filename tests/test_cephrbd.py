@@ -88,7 +88,7 @@ def test_a_forgotten_sr_comes_back_with_every_disk_name_and_description(sr: Ceph
     }
     renamed = sr.create_vdi("first name")
     kept[renamed] = "1073741824"
-    lab.xe("vdi-param-set", f"uuid={renamed}", "name-label=second name", "name-description=told afterwards")
+    lab.xe("vdi-param-set", f"uuid={renamed}", "name-label=second name", "name-description=set afterwards")
     sr.forget()
     assert sr.uuid not in lab.list("sr")
 
@@ -96,7 +96,7 @@ def test_a_forgotten_sr_comes_back_with_every_disk_name_and_description(sr: Ceph
     assert {vdi: lab.get("vdi", "virtual-size", vdi) for vdi in again.vdis()} == kept
     assert again.names() == {"root disk", "データ 💾", "second name"}
     descriptions = {lab.get("vdi", "name-description", vdi) for vdi in kept}
-    assert descriptions == {"boots <from> & here", "", "told afterwards"}
+    assert descriptions == {"boots <from> & here", "", "set afterwards"}
 
 
 def test_two_srs_of_a_pool_are_independent_and_one_outlives_the_other(sr: CephSr) -> None:
@@ -132,14 +132,14 @@ def test_an_sr_with_disks_is_not_destroyed_even_if_xapi_forgot_them(sr: CephSr) 
 
 def test_a_destroyed_sr_leaves_nothing_in_its_pool(rbd_pool: RbdPool) -> None:
     before = rbd_pool.objects()
-    rbd_pool.lab.ceph.rbd("create", "--size", "1G", f"{rbd_pool.name}/somebody-elses")
+    rbd_pool.lab.ceph.rbd("create", "--size", "1G", f"{rbd_pool.name}/foreign")
     sr = rbd_pool.create_sr()
     for vdi in [sr.create_vdi(f"disk {number}") for number in range(3)]:
         sr.destroy_vdi(vdi)
     sr.destroy()
-    assert rbd_pool.images() == {"somebody-elses"}
+    assert rbd_pool.images() == {"foreign"}
     assert rbd_pool.trash() == ""
-    rbd_pool.lab.ceph.rbd("rm", f"{rbd_pool.name}/somebody-elses")
+    rbd_pool.lab.ceph.rbd("rm", f"{rbd_pool.name}/foreign")
     assert rbd_pool.objects() - before <= STANDING_OBJECTS
     assert rbd_pool.rados("listomapkeys", "smblock.directory") == ""
     assert probe(rbd_pool.lab, *rbd_pool.device_config).findall("SR") == []

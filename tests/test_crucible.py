@@ -75,7 +75,7 @@ def test_a_disk_whose_server_dies_fails_at_once_and_loses_no_data(disk: Vdi[Cruc
         assert time.monotonic() - killed < 30, "the kernel alone would take an hour"
         assert b"Input/output error" in failed.stderr
         assert one.exec([*zeros, f"of={device}"]).returncode != 0, "nor is anything new taken"
-        wait_for(lambda: "SMBLOCK_CRUCIBLE_SERVER_DIED" in messages(disk), "XAPI to be told of the server's death")
+        wait_for(lambda: "SMBLOCK_CRUCIBLE_SERVER_DIED" in messages(disk), "the message about the server's death")
     with disk.plugged(one) as device:
         assert read(one, device, MIB) == KEPT
 
@@ -125,10 +125,10 @@ def test_the_next_scan_reports_a_frozen_target_of_a_plugged_disk(
             with disk.sr.lab.xapi.session() as session:
                 ref = session.VDI.get_by_uuid(disk.uuid)
                 disk.sr.scan()
-                told = session.VDI.get_sm_config(ref).get("crucible_health", "")
+                health = session.VDI.get_sm_config(ref).get("crucible_health", "")
         finally:
             volume.thaw(0)
-        assert f"down: {volume.targets[0]}" in told
+        assert f"down: {volume.targets[0]}" in health
 
 
 @pytest.mark.slow

@@ -69,16 +69,16 @@ class Sleds:
 
     def done(self, command: str, sr: str = SR, **volumes: Any) -> Any:
         """Run the provisioner. Returns its reply."""
-        answer = self.ask(command, sr, **volumes)
-        assert answer.returncode == 0, answer.stderr.decode()
-        assert answer.stderr == b""
-        return json.loads(answer.stdout)
+        reply = self.ask(command, sr, **volumes)
+        assert reply.returncode == 0, reply.stderr.decode()
+        assert reply.stderr == b""
+        return json.loads(reply.stdout)
 
     def refused(self, command: str, sr: str = SR, **volumes: Any) -> str:
         """Run the provisioner, which fails. Returns its error."""
-        answer = self.ask(command, sr, **volumes)
-        assert (answer.returncode, answer.stdout) == (1, b"")
-        return answer.stderr.decode()
+        reply = self.ask(command, sr, **volumes)
+        assert (reply.returncode, reply.stdout) == (1, b"")
+        return reply.stderr.decode()
 
     def create(self, size: int = EXTENT, **more: str) -> Any:
         return self.done("create", volume=wanted(size, **more))["volume"]

@@ -108,11 +108,11 @@ def test_a_target_that_is_frozen_is_named_within_seconds_and_before_a_claim(
             complaint = refusal(disk, host)
         assert time.monotonic() - begin < 10, "SM's own start included"
         disk.sr.scan()
-        told = messages(disk.sr, volume)[-1][1]
+        message = messages(disk.sr, volume)[-1][1]
     finally:
         volume.thaw(1)
     assert f"target {volume.targets[1]} is down (it accepts connections and does not reply" in complaint
-    assert f"down: {volume.targets[1]}" in told
+    assert f"down: {volume.targets[1]}" in message
     assert {key for key in sm_config(disk) if key.startswith("crucible_claim_")} == claims
 
 
@@ -121,8 +121,8 @@ def test_a_scan_reports_that_a_declared_size_is_not_the_regions(
 ) -> None:
     crucible_lab.declare(replace(volume, size=2 * volume.size))
     disk.sr.scan()
-    told = messages(disk.sr, volume)[-1][1]
-    assert f"target {volume.targets[0]} has a region of {volume.size} bytes" in told
+    message = messages(disk.sr, volume)[-1][1]
+    assert f"target {volume.targets[0]} has a region of {volume.size} bytes" in message
 
 
 def test_a_key_that_is_not_the_recorded_one_is_refused_at_once(crucible_lab: CrucibleLab, host: Dom0) -> None:

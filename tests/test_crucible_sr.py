@@ -79,9 +79,9 @@ def test_xapi_gets_one_message_when_a_target_fails_and_one_when_it_is_back(
     volumes[0].stop(1)
     sr.scan()
     sr.scan()
-    told = messages(sr, volumes[0])[len(before) :]
-    assert [name for name, _ in told] == ["SMBLOCK_CRUCIBLE_DEGRADED"]
-    assert f"down: {volumes[0].targets[1]}" in told[0][1]
+    new = messages(sr, volumes[0])[len(before) :]
+    assert [name for name, _ in new] == ["SMBLOCK_CRUCIBLE_DEGRADED"]
+    assert f"down: {volumes[0].targets[1]}" in new[0][1]
     volumes[0].start(1)
     sr.scan()
     assert f"down: {volumes[0].targets[1]}" not in messages(sr, volumes[0])[-1][1]
@@ -296,8 +296,8 @@ def test_a_fenced_server_is_stopped_but_not_one_that_lost_two_targets(
         with served(two, volume, generation=2):
             assert supervisor.result(timeout=30).returncode == 1
     assert volume.uuid not in one.exec(["ps", "axww"]).check().decode()
-    told = dict(messages(sr, volume))["SMBLOCK_CRUCIBLE_SERVER_DIED"]
-    assert "it was fenced: another server with a higher generation has the volume" in told
+    message = dict(messages(sr, volume))["SMBLOCK_CRUCIBLE_SERVER_DIED"]
+    assert "it was fenced: another server with a higher generation has the volume" in message
     sr.forget()
 
 
@@ -327,8 +327,8 @@ def served(host: Dom0, volume: Volume, generation: int) -> Iterator[Future[Compl
 def is_active(control: str) -> bool:
     """Whether a server reports that it is active."""
     try:
-        with urllib.request.urlopen(f"http://{control}/info", timeout=5) as answer:
-            return bool(json.load(answer)["state"] == "active")
+        with urllib.request.urlopen(f"http://{control}/info", timeout=5) as reply:
+            return bool(json.load(reply)["state"] == "active")
     except OSError:
         return False
 

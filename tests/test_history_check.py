@@ -87,7 +87,7 @@ GOOD = {
         activated(1, 0, A),
         refused("tapdisk-pause did not unpause VDI", (FROZEN, WELL), op="revert", host=None)],
     "a disk is reverted": [*snapshotted(), ended(1), REVERTED, activated(2, 1, B), read(2, s1=(1, 1))],
-    "a host is told that it was cut off": [
+    "a host reports that it was cut off": [
         *TOOK_OVER, refused(f"its kernel client {A} is on the cluster's blocklist", host=0, blocklist=[A])],
 }  # fmt: skip
 

@@ -65,8 +65,8 @@ def oracle(ceph: OneNodeCeph) -> Oracle:
 def two_entries_a_reply(ceph: OneNodeCeph) -> Iterator[None]:
     """Lets the OSD return two omap entries at a time; the default is 1,024."""
     option = "osd_max_omap_entries_per_request"
-    answer = ceph.admin("tell", "osd.0", "config", "get", option)
-    usual = str(answer[option] if isinstance(answer, dict) else answer)  # Nautilus prints only the value
+    reply = ceph.admin("tell", "osd.0", "config", "get", option)
+    usual = str(reply[option] if isinstance(reply, dict) else reply)  # Nautilus prints only the value
     ceph.admin("tell", "osd.0", "config", "set", option, "2")
     yield
     ceph.admin("tell", "osd.0", "config", "set", option, usual)

@@ -128,18 +128,3 @@ def test_the_texts_that_the_pages_quote_are_those_of_the_code() -> None:
                 unknown += [f"{page}: no text of the code has: {words}"] if words not in code else []
     assert not unknown, "\n".join(unknown)
     assert checked > 15
-
-
-# See the style in CONTRIBUTING.
-_NOT_PLAIN = re.compile(
-    r"\b(nobody|somebody|whoever|mends?|mended|answers?|answered|in vain|stand-ins?)\b", re.IGNORECASE
-)
-
-
-def test_the_pages_use_the_words_of_the_style() -> None:
-    found = []
-    for page in PAGES:
-        # Quotes and code are not checked.
-        text = re.sub(r"^>[^\n]*|```.*?```|`[^`\n]+`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-        found += [f"{page.name}: {word}" for word in _NOT_PLAIN.findall(text)]
-    assert not found

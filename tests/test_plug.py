@@ -31,7 +31,7 @@ on_tapdisk = pytest.mark.parametrize(
 @pytest.fixture(scope="module", params=["aio", "phy"])
 def sr(request: pytest.FixtureRequest, guests_rbd_pool: RbdPool, serves_phy: bool) -> CephSr:
     if request.param == "phy" and not serves_phy:
-        pytest.skip("this SM connects no block devices: an SR that asks for it is refused, which another test shows")
+        pytest.skip("this SM connects no block devices: another test has the refusal of such an SR")
     return guests_rbd_pool.create_sr(request.param, f"device-config:datapath={request.param}")
 
 

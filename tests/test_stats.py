@@ -47,9 +47,9 @@ def test_size_utilisation_and_allocation_are_bytes_and_cephs_own(sr: CephSr) -> 
     allocated = sum(int(sr.lab.get("vdi", "virtual-size", vdi)) for vdi in vdis)
 
     sr.wait_for_size_of_pool()
-    told = numbers(sr)
-    assert told["virtual-allocation"] == allocated >= 13 * GIB + 1
-    assert told["physical-utilisation"] == pytest.approx(stored, rel=0.02)
+    reported = numbers(sr)
+    assert reported["virtual-allocation"] == allocated >= 13 * GIB + 1
+    assert reported["physical-utilisation"] == pytest.approx(stored, rel=0.02)
 
     sr.lab.xe("sr-update", f"uuid={sr.uuid}")
     assert numbers(sr)["virtual-allocation"] == allocated
@@ -65,9 +65,9 @@ def test_the_numbers_follow_what_is_created_grown_and_destroyed(sr: CephSr) -> N
     sr.destroy_vdi(second)
     sr.lab.ceph.wait_pool_stats(sr.pool.name, lambda stats: stats["stored"] < 8 * MIB)
     sr.scan()
-    told = numbers(sr)
-    assert told["virtual-allocation"] == 4 * GIB
-    assert told["physical-utilisation"] < 8 * MIB
+    reported = numbers(sr)
+    assert reported["virtual-allocation"] == 4 * GIB
+    assert reported["physical-utilisation"] < 8 * MIB
 
 
 def test_a_pool_without_statistics_yet_can_be_used(
@@ -108,5 +108,5 @@ def test_disks_and_statistics_work_without_ceph_mgr(sr: CephSr, request: pytest.
     sr.scan()
     assert sr.names() == {"new"}
     assert numbers(sr)["physical-size"] == pytest.approx(before["physical-size"], rel=0.1)
-    wait_for(lambda: sr.pool.trash() == "", "the space to be freed by somebody else")
+    wait_for(lambda: sr.pool.trash() == "", "the space to be freed by a reclaim worker")
     manager_back()

@@ -36,9 +36,9 @@ def refused_size(sr: CephSr, size: int) -> str:
 @pytest.mark.parametrize("size", [1, 511, GIB, GIB + 1, 64 * TIB], ids=str)
 def test_a_disk_is_never_smaller_than_asked(sr: CephSr, size: int) -> None:
     vdi = sr.create_vdi("sized", str(size))
-    told = int(sr.lab.get("vdi", "virtual-size", vdi))
-    assert size <= told < size + (1 << 20)
-    assert sr.pool.image_info(sr.image(vdi))["size"] == told
+    reported = int(sr.lab.get("vdi", "virtual-size", vdi))
+    assert size <= reported < size + (1 << 20)
+    assert sr.pool.image_info(sr.image(vdi))["size"] == reported
 
 
 @pytest.mark.parametrize("size", [0, -1, 2**63, 2**64 + 1], ids=str)

@@ -91,7 +91,7 @@ def _kernel_packages(root: str) -> list[str]:
     lines = _apt(root, "apt-cache", *words).splitlines()
     found = sorted({line.strip() for line in lines if _KERNEL_PARTS.fullmatch(line.strip())})
     if not found:
-        raise LabError(f"{_KERNEL}: not known to apt; run `apt-get update` first")
+        raise LabError(f"{_KERNEL}: apt does not have it; run `apt-get update` first")
     return found
 
 

@@ -128,9 +128,9 @@ class SRCommand:
             finally:
                 if init_only:
                     sr.lock.release()
-            answer = self._run(sr, target)
+            reply = self._run(sr, target)
             failed = False
-            return answer
+            return reply
         finally:
             if exclusive:
                 sr.lock.release()
@@ -250,9 +250,9 @@ class SRCommand:
         return target.compose(self.params["sr_uuid"], base, self.vdi_uuid)
 
     def _vdi_attach_from_config(self, sr, target):
-        answer = target.attach_from_config(self.params["sr_uuid"], self.vdi_uuid)
+        reply = target.attach_from_config(self.params["sr_uuid"], self.vdi_uuid)
         if not target.sr.driver_config.get("ATTACH_FROM_CONFIG_WITH_TAPDISK"):
-            return answer
+            return reply
         return self._tap(target).attach(self.params["sr_uuid"], self.vdi_uuid, True, True)
 
     def _vdi_detach_from_config(self, sr, target):
@@ -321,8 +321,8 @@ def run(driver, driver_info):
         command.run_statics()
         sr = driver(command, command.sr_uuid)
         sr.direct = True
-        answer = command.run(sr)
-        print(util.return_nil() if answer is None else answer)
+        reply = command.run(sr)
+        print(util.return_nil() if reply is None else reply)
     except xmlrpc.client.ProtocolError:
         print(xs_errors.XenError("APIProtocolError", opterr=traceback.format_exc()).toxml())
     except xs_errors.SRException as error:

@@ -71,11 +71,11 @@ class Session:
         return self._session
 
     def _call(self, method, params):
-        answer = getattr(self._proxy, method)(*params)
-        if answer["Status"] == "Success":
-            return answer["Value"]
-        if answer["ErrorDescription"][0] != "SESSION_INVALID":
-            raise Failure(answer["ErrorDescription"])
+        reply = getattr(self._proxy, method)(*params)
+        if reply["Status"] == "Success":
+            return reply["Value"]
+        if reply["ErrorDescription"][0] != "SESSION_INVALID":
+            raise Failure(reply["ErrorDescription"])
         # a session of a login is renewed and the call retried; a session that was passed in is lost
         if self._logged_in is None or self._relogins == 3:
             raise xmlrpc.client.Fault(401, "You must log in")

@@ -143,7 +143,7 @@ class VDI:
         if self.tap_wanted():
             nbd = f"nbd:unix:{self.NBDLink.from_uuid(sr_uuid, vdi_uuid).path()}:exportname={vdi_uuid}"
         o_direct, reason = self._o_direct()
-        answer = xmlrpc.client.dumps(
+        reply = xmlrpc.client.dumps(
             (
                 {
                     "params": backend,
@@ -158,8 +158,8 @@ class VDI:
         )
         if os.path.isdir(os.path.dirname(backend)):
             with open(backend + ".attach_info", "a") as info:
-                info.write(answer)
-        return answer
+                info.write(reply)
+        return reply
 
     def activate(self, sr_uuid, vdi_uuid, writable, caching_params):
         options = dict(caching_params, rdonly=not writable)

@@ -88,7 +88,7 @@ def test_clients_get_a_reply_only_while_the_monitor_runs(
 def test_a_paused_osd_delays_writes_until_it_resumes(ceph: OneNodeCeph, pool: str) -> None:
     ceph.pause_osd()
     try:
-        with pytest.raises(LabError, match="no answer"):
+        with pytest.raises(LabError, match="no reply"):
             ceph.rbd("create", "--size", "1G", f"{pool}/disk", timeout=1)
     finally:
         ceph.resume_osd()

@@ -27,8 +27,8 @@ class Server:
     def state(self) -> str:
         """The state in the control server's reply; "" if it does not reply."""
         try:
-            with urllib.request.urlopen(f"http://{self._host.address}:{NBD_PORT + 1}/info", timeout=5) as answer:
-                return str(json.load(answer)["state"])
+            with urllib.request.urlopen(f"http://{self._host.address}:{NBD_PORT + 1}/info", timeout=5) as reply:
+                return str(json.load(reply)["state"])
         except OSError:
             return ""
 

@@ -142,14 +142,14 @@ def test_a_host_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_hosts_unix_socket_leads_to_a_server_of_the_lab(host: LocalDom0) -> None:
     with AddressLease() as lease, socket.create_server((lease.address, 8080)) as server:
         host.forward("/var/lib/xcp/xapi", lease.address, 8080)
-        answers: list[bytes] = []
+        replies: list[bytes] = []
 
         def client() -> None:
             script = (
                 "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/var/lib/xcp/xapi');"
                 "s.sendall(b'ping'); s.shutdown(socket.SHUT_WR); print(s.recv(100).decode())"
             )
-            answers.append(host.exec(["/usr/bin/python3", "-c", script], timeout=10).check())
+            replies.append(host.exec(["/usr/bin/python3", "-c", script], timeout=10).check())
 
         asking = threading.Thread(target=client)
         asking.start()
@@ -159,7 +159,7 @@ def test_a_hosts_unix_socket_leads_to_a_server_of_the_lab(host: LocalDom0) -> No
             assert connection.makefile("rb").read() == b"ping"
             connection.sendall(b"pong")
         asking.join()
-        assert answers == [b"pong\n"]
+        assert replies == [b"pong\n"]
 
 
 def test_a_host_has_its_inventory_and_its_clusters_files(
@@ -184,5 +184,5 @@ def test_the_real_sm_runs_a_command_on_a_host(host: LocalDom0, tmp_path: Path) -
     tree.layout(host, sm_tree=sm_tree, driver_tree=None, ceph_conf=None, keyring=None)
     asked = {"command": "sr_get_driver_info", "args": [], "device_config": {}}
     call = xmlrpc.client.dumps((asked,), "sr_get_driver_info")
-    answer = host.sm([f"{tree.SM_DIR}/DummySR", call]).check()
-    assert b"<name>driver_version</name>" in answer
+    reply = host.sm([f"{tree.SM_DIR}/DummySR", call]).check()
+    assert b"<name>driver_version</name>" in reply

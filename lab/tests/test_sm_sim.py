@@ -138,9 +138,9 @@ def test_an_unknown_command_is_a_bad_request(host: Host) -> None:
     ("how", "code", "text"),
     [
         ("SRNoSpace", 44, "There is insufficient space [opterr=as asked]"),
-        ("sm", 78, "VDI Creation failed [opterr=the device is on fire]"),
-        ("command", 78, "VDI Creation failed [opterr=Command burn failed (smoke): Input/output error]"),
-        ("python", 1200, "seven is not a colour"),
+        ("sm", 78, "VDI Creation failed [opterr=the device has failed]"),
+        ("command", 78, "VDI Creation failed [opterr=Command command failed (stderr): Input/output error]"),
+        ("python", 1200, "not a number"),
         ("NoSuchName", 1, "Error reporting error, unknown key NoSuchName"),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_first_scan_that_fails_leaves_the_sr_plugged_and_a_message(host: Host)
     messages = [row for row in host.session.message.get_all_records().values()
                 if row["obj_uuid"] == host.session.SR.get_uuid(sr)]  # fmt: skip
     assert [row["name"] for row in messages] == ["POST_ATTACH_SCAN_FAILED"]
-    assert "the device is on fire" in messages[0]["body"]
+    assert "the device has failed" in messages[0]["body"]
 
 
 def test_plugging_an_sr_clears_the_open_and_paused_tags_of_its_host(host: Host) -> None:
@@ -209,14 +209,14 @@ def test_plugging_an_sr_clears_the_open_and_paused_tags_of_its_host(host: Host) 
 
 def test_an_exclusive_command_waits_for_the_lock_of_its_sr(host: Host) -> None:
     sr = host.create_sr()
-    answers: list[str] = []
-    waiting = threading.Thread(target=lambda: answers.append(host.create_vdi(sr)))
+    replies: list[str] = []
+    waiting = threading.Thread(target=lambda: replies.append(host.create_vdi(sr)))
     with host.holding_lock(host.session.SR.get_uuid(sr), "sr"):
         waiting.start()
         waiting.join(1.5)
         assert waiting.is_alive(), "it did not wait"
     waiting.join(30)
-    assert len(answers) == 1
+    assert len(replies) == 1
 
 
 def test_a_command_that_is_not_exclusive_does_not_wait(host: Host) -> None:
@@ -333,7 +333,7 @@ def test_an_activation_for_writing_fails_while_another_one_is_noted(host: Host) 
     host.session.VDI.add_to_sm_config(vdi, "activating", "True")
     with pytest.raises(ApiError, match="MAP_DUPLICATE_KEY"):
         activate(host, vdi)
-    assert host.session.VDI.get_sm_config(vdi)["activating"] == "True", "it stays for whoever noted it"
+    assert host.session.VDI.get_sm_config(vdi)["activating"] == "True", "the tag stays for its owner"
     reader, came = asked(lambda: activate(host, vdi, writable=False))
     reader.join(2.5)
     assert reader.is_alive(), came
@@ -365,7 +365,7 @@ def test_a_failed_activation_keeps_the_link_and_does_not_detach(host: Host) -> N
     sr = host.create_sr(fail="vdi_activate", how="sm")
     vdi = host.create_vdi(sr)
     link = "/dev/sm/phy/{}/{}".format(*paths(host, vdi))
-    with pytest.raises(ApiError, match="the device is on fire"):
+    with pytest.raises(ApiError, match="the device has failed"):
         activate(host, vdi)
     assert host.calls == ["attach", "activate"]
     assert host.dom0.exec(["readlink", link]).check().decode().strip() == "/dev/null"

@@ -38,8 +38,8 @@ class Datapaths:
         with pool.exclusive(("VDI", vdi)):
             state = self._states.get((host, vdi))
             if state is None:
-                answer = self._run(host, "vdi_attach", vdi, args=[_flag(writable)])
-                state = _State(sm_exec.expect_attachment(answer), writable)
+                reply = self._run(host, "vdi_attach", vdi, args=[_flag(writable)])
+                state = _State(sm_exec.expect_attachment(reply), writable)
                 self._states[(host, vdi)] = state
                 self._note_read_caching(host, vdi, state.attachment)
             elif writable and not state.writable:
@@ -57,8 +57,8 @@ class Datapaths:
                 if state.writable:
                     db.remove_key("VDI", vdi, "other_config", "content_id")
                 if pool.has_feature(db.get("VDI", vdi, "SR"), "VDI_ACTIVATE"):
-                    answer = self._run(host, "vdi_activate", vdi, args=[_flag(state.writable)])
-                    sm_exec.expect_nil(answer)
+                    reply = self._run(host, "vdi_activate", vdi, args=[_flag(state.writable)])
+                    sm_exec.expect_nil(reply)
             state.active.add(dp)
 
     def deactivate(self, host: str, vdi: str, dp: str) -> None:

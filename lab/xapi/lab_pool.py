@@ -79,7 +79,7 @@ class LabPool:
             done = self.xe(*words)
         except XeError as complaint:
             return str(complaint)
-        raise AssertionError(f"xe {' '.join(words)}: was to be refused, and said: {done!r}")
+        raise AssertionError(f"xe {' '.join(words)}: expected a failure, got {done!r}")
 
     def get(self, kind: str, name: str, uuid: str) -> str:
         """One parameter of an object."""

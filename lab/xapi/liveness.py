@@ -93,7 +93,7 @@ class Liveness:
         """
         pool, db = self._pool, self._pool.db
         if host == pool.master:
-            raise LabError("the shutdown of the pool master is no part of the lab")
+            raise LabError("the lab does not support a shutdown of the pool master")
         if db.get("host", host, "enabled"):
             raise ApiError("HOST_NOT_DISABLED")
         if len(db.find("VM", resident_on=host)) > 1:

@@ -48,7 +48,7 @@ class Xapi:
         self._lease = AddressLease()
         self.endpoint = (self._lease.address, _PORT)
         self._http = _Server(self.endpoint, _Handler)
-        self._http.answer = self._answer
+        self._http.respond = self._respond
         self._thread: threading.Thread | None = None
 
     @property
@@ -127,7 +127,7 @@ class Xapi:
         """Write the file by which `xe` finds this xapi (through the variable SMBLOCK_LAB)."""
         path.write_text(json.dumps({"xapi": self.address}) + "\n")
 
-    def _answer(self, method: str, params: tuple[Any, ...]) -> dict[str, Any]:
+    def _respond(self, method: str, params: tuple[Any, ...]) -> dict[str, Any]:
         try:
             value = self._dispatch(method, [incoming(param) for param in params])
         except ApiError as error:
@@ -175,7 +175,7 @@ def _require_arity(method: str, call: Callable[..., Any], params: list[Any]) -> 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    answer: Callable[[str, tuple[Any, ...]], dict[str, Any]]
+    respond: Callable[[str, tuple[Any, ...]], dict[str, Any]]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -189,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         params, method = xmlrpc.client.loads(body)
         try:
-            reply = self.server.answer(method or "", params)
+            reply = self.server.respond(method or "", params)
         except ToolstackGone:
             self.close_connection = True
             return

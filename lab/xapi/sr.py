@@ -158,7 +158,7 @@ class SrCalls:
         if "SR_PROBE" not in driver.features:
             raise ApiError("SR_BACKEND_FAILURE", "Operation 'sr_probe' not supported by this SR type", "", "")
         with pool.exclusive(("attach", host)):
-            answer = pool.sm(
+            reply = pool.sm(
                 host,
                 "sr_probe",
                 sr_type=sr_type,
@@ -166,7 +166,7 @@ class SrCalls:
                 is_master=True,
                 sr_sm_config=dict(sm_config),
             )
-        return sm_exec.expect_string(answer)
+        return sm_exec.expect_string(reply)
 
     def scan(self, sr: str) -> None:
         """sr_scan and sr_update, repeated while the set of VDIs changes meanwhile."""

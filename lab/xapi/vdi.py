@@ -62,7 +62,7 @@ class VdiCalls:
         sr = record["SR"]
         with pool.exclusive(("SR", sr)):
             host = self._ready(sr, "VDI_CREATE")
-            answer = self._run(
+            reply = self._run(
                 host,
                 "vdi_create",
                 sr,
@@ -79,7 +79,7 @@ class VdiCalls:
                     "true" if record.get("read_only", False) else "false",
                 ],
             )
-            vdi = self._introduced(answer)
+            vdi = self._introduced(reply)
             for name in ("other_config", "xenstore_data", "sharable", "tags"):
                 if name in record:
                     db.set("VDI", vdi, name, record[name])
@@ -209,7 +209,7 @@ class VdiCalls:
         with pool.exclusive(("SR", sr)):
             host = self._ready(sr, "VDI_INTRODUCE")
             self._require_new_location(sr, location, but=uuid)
-            answer = self._run(
+            reply = self._run(
                 host,
                 "vdi_introduce",
                 sr,
@@ -217,7 +217,7 @@ class VdiCalls:
                 vdi_location=location,
                 vdi_sm_config=dict(sm_config),
             )
-            vdi = self._introduced(answer)
+            vdi = self._introduced(reply)
             db.set("VDI", vdi, "other_config", other_config)
             db.set("VDI", vdi, "xenstore_data", xenstore_data)
             db.set("VDI", vdi, "sharable", sharable)
@@ -313,8 +313,8 @@ class VdiCalls:
         except Unimplemented as error:
             raise ApiError("UNIMPLEMENTED_IN_SM_BACKEND", sr) from error
 
-    def _introduced(self, answer: Any) -> str:
-        uuid, _location = sm_exec.expect_vdi(answer)
+    def _introduced(self, reply: Any) -> str:
+        uuid, _location = sm_exec.expect_vdi(reply)
         return self._pool.db.by_uuid("VDI", uuid)
 
     def _copy(self, command: str, vdi: str, driver_params: Mapping[str, str], *, is_a_snapshot: bool) -> str:
@@ -322,8 +322,8 @@ class VdiCalls:
         old = db.record("VDI", vdi)
         sr = old["SR"]
         host = self._pool.sr_master(sr)
-        answer = self._run(host, command, sr, vdi, driver_params=dict(driver_params))
-        new = self._introduced(answer)
+        reply = self._run(host, command, sr, vdi, driver_params=dict(driver_params))
+        new = self._introduced(reply)
         content = old["other_config"].get("content_id", str(uuids.uuid4()))
         db.set("VDI", new, "name_label", old["name_label"])
         db.set("VDI", new, "name_description", old["name_description"])

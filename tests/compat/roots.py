@@ -37,7 +37,7 @@ _PACKAGES = (
 
 
 class UnavailableError(LabError):
-    """This machine cannot provide what a cell needs; the message says what, and why."""
+    """This machine cannot provide what a cell needs; the message names it and the reason."""
 
 
 def compat_cache() -> Path:

@@ -51,7 +51,7 @@ class Session:
         """Wait for a line with that key in the writer's log."""
         look = f"for i in $(seq {_SECONDS * 5}); do grep -q '\"{word}\"' {self._log} && exit; sleep 0.2; done; exit 1"
         if self.dom0.exec(["sh", "-c", look], timeout=_SECONDS + 60).returncode != 0:
-            raise LabError(f"session {self.number}: its writer notes no {word} in {_SECONDS} s")
+            raise LabError(f"session {self.number}: its writer has not logged {word} in {_SECONDS} s")
 
     def stop(self) -> None:
         """Let the writer end, unless it has ended already."""

@@ -9,21 +9,21 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The reply to a path: `Err` with a status and the reason.
-pub type Answer = Result<Vec<u8>, (u16, String)>;
+pub type Reply = Result<Vec<u8>, (u16, String)>;
 
 /// Serve requests on a thread of its own until the process ends.
-pub fn serve(listener: TcpListener, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) {
-    let answer = Arc::new(answer);
+pub fn serve(listener: TcpListener, reply: impl Fn(&str) -> Reply + Send + Sync + 'static) {
+    let reply = Arc::new(reply);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let answer = Arc::clone(&answer);
+            let reply = Arc::clone(&reply);
             // A client that has disconnected gets no reply: that is not an error.
-            thread::spawn(move || reply(stream, &*answer).ok());
+            thread::spawn(move || respond(stream, &*reply).ok());
         }
     });
 }
 
-fn reply(stream: TcpStream, answer: &(dyn Fn(&str) -> Answer + Send + Sync)) -> io::Result<()> {
+fn respond(stream: TcpStream, reply: &(dyn Fn(&str) -> Reply + Send + Sync)) -> io::Result<()> {
     stream.set_read_timeout(Some(DEADLINE))?;
     let mut reader = BufReader::new(&stream);
     let mut request = String::new();
@@ -33,7 +33,7 @@ fn reply(stream: TcpStream, answer: &(dyn Fn(&str) -> Answer + Send + Sync)) -> 
         header.clear();
     }
     let path = match request.split(' ').collect::<Vec<_>>()[..] {
-        ["GET", path, _] => answer(path),
+        ["GET", path, _] => reply(path),
         _ => Err((405, "only GET".to_owned())),
     };
     let (status, body) = match path {
@@ -53,14 +53,14 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let end = answer
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply)?;
+    let end = reply
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
         .ok_or_else(|| io::Error::other(format!("http://{address}{path}: no HTTP reply")))?;
-    let body = answer.split_off(end + 4);
-    if answer.starts_with(b"HTTP/1.1 200 ") {
+    let body = reply.split_off(end + 4);
+    if reply.starts_with(b"HTTP/1.1 200 ") {
         return Ok(body);
     }
     Err(io::Error::other(format!(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::downstairs::Downstairs;
-use crate::http::{self, Answer};
+use crate::http::{self, Reply};
 use crate::region::{Definition, Region, Version};
 
 /// The HTTP port is this number above the port for servers.
@@ -16,7 +16,7 @@ pub const PORT_OFFSET: u16 = 4000;
 const PIECE: u64 = 4 << 20;
 
 /// Reply to a request.
-pub fn answer(downstairs: &Arc<Downstairs>, path: &str) -> Answer {
+pub fn reply(downstairs: &Arc<Downstairs>, path: &str) -> Reply {
     let failed = |error: io::Error| (500, error.to_string());
     let region = downstairs.region();
     match path.split('/').collect::<Vec<_>>()[..] {
@@ -40,7 +40,7 @@ pub fn answer(downstairs: &Arc<Downstairs>, path: &str) -> Answer {
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Answer {
+fn json(value: &impl serde::Serialize) -> Reply {
     serde_json::to_vec(value).map_err(|error| (500, error.to_string()))
 }
 

@@ -14,6 +14,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     eprintln!("the connection is gone; reading through the pool that is left");
     let read = pool.rados_object_stat("no-such-object");
-    eprintln!("answered: {read:?}");
+    eprintln!("reply: {read:?}");
     Ok(())
 }

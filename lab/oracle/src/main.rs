@@ -14,7 +14,7 @@ const USAGE: &str = "usage: oracle CONF USER pools\n       oracle CONF USER omap
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let answer = match arguments[..] {
+    let reply = match arguments[..] {
         [conf, user, "pools"] => pools(conf, user),
         [conf, user, "omap", pool, object] => omap(conf, user, pool, object),
         _ => {
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match answer {
+    match reply {
         Ok(json) => {
             println!("{json}");
             ExitCode::SUCCESS

@@ -66,13 +66,13 @@ def _sr_create(session: Session, args: Arguments) -> str:
 
 
 def _sr_probe(session: Session, args: Arguments) -> str:
-    answer = session.SR.probe(
+    reply = session.SR.probe(
         _host(session, args),
         args.map("device-config"),
         args.need("type"),
         args.map("sm-config"),
     )
-    return f"{answer}\n"
+    return f"{reply}\n"
 
 
 def _sr_introduce(session: Session, args: Arguments) -> str:

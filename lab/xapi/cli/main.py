@@ -56,4 +56,4 @@ def _address(path: str) -> str:
     try:
         return str(json.loads(Path(path).read_text())["xapi"])
     except (OSError, ValueError, KeyError) as error:
-        raise CliError(f"{LAB_FILE}={path}: no lab's address there: {error}") from None
+        raise CliError(f"{LAB_FILE}={path}: cannot read the lab's address: {error}") from None

@@ -131,7 +131,7 @@ fn run(command: Command) -> io::Result<()> {
             let listener = TcpListener::bind((address, port))?;
             let answering = Arc::clone(&downstairs);
             http::serve(TcpListener::bind((address, repair_port))?, move |path| {
-                repair::answer(&answering, path)
+                repair::reply(&answering, path)
             });
             downstairs.serve(&listener)
         }
