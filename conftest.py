@@ -196,7 +196,7 @@ def guests_rbd_pool(guests: CephRbdLab) -> RbdPool:
     """A pool of the cluster for the SRs of the hosts with kernels."""
     pool = RbdPool(guests, name="vms-guests", user="xcp-guests")
     guests.ceph.create_pool(pool.name)
-    guests.hand_out(guests.ceph.create_user(pool.user, pool.name))
+    guests.distribute_keyring(guests.ceph.create_user(pool.user, pool.name))
     return pool
 
 
@@ -220,7 +220,7 @@ def new_rbd_pool(lab: CephRbdLab) -> Callable[[], RbdPool]:
         number = next(_numbers)
         pool = RbdPool(lab, name=f"vms-{number}", user=f"xcp-{number}")
         lab.ceph.create_pool(pool.name)
-        lab.hand_out(lab.ceph.create_user(pool.user, pool.name))
+        lab.distribute_keyring(lab.ceph.create_user(pool.user, pool.name))
         return pool
 
     return make

@@ -30,7 +30,7 @@ class CephRbdLab(LabPool):
         super().__init__(hosts, Tree(sm, driver, ceph.client_conf()), lab_file)
         self.ceph = ceph
 
-    def hand_out(self, keyring: Path) -> None:
+    def distribute_keyring(self, keyring: Path) -> None:
         """Put a user's key on every host, where Ceph looks for it; also on one that starts later."""
         self.provide(f"/etc/ceph/ceph.{keyring.stem}.keyring", keyring.read_bytes(), mode=0o600)
 
@@ -40,7 +40,7 @@ class CephRbdLab(LabPool):
         words = [word for service, cap in caps.items() for word in (service, cap)]
         self.ceph.admin("auth", "get-or-create", f"client.{name}", *words, "--out-file", str(keyring),
                         "--format", "plain")  # fmt: skip
-        self.hand_out(keyring)
+        self.distribute_keyring(keyring)
         return name
 
 
@@ -159,13 +159,13 @@ class CephSr(LabSr):
         The free space is shared with other pools, whose use changes meanwhile.
         """
 
-        def is_it() -> bool:
+        def has_pools_size() -> bool:
             self.scan()
             stats = self.lab.ceph.wait_pool_stats(self.pool.name)
             size, reported = int(self.get("physical-size")), stats["stored"] + stats["max_avail"]
             return abs(size - reported) <= reported / 100
 
-        wait_for(is_it, "the SR to have its pool's size", seconds=60)
+        wait_for(has_pools_size, "the SR to have its pool's size", seconds=60)
 
     def destroy(self) -> None:
         """Destroy the SR when the cluster has freed its deleted images."""

@@ -73,4 +73,4 @@ def require_nothing_left(sr: CephSr) -> None:
         return not images and sr.uuid not in sr.pool.trash() and sr.catalogue_keys() == {"sr"}
 
     assert sr.vdis() == set()
-    wait_for(is_empty, "the SR's last image to go", seconds=60)
+    wait_for(is_empty, "the SR's last image to be freed", seconds=60)

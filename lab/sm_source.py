@@ -68,7 +68,7 @@ def stage_sm(source: Path | None, root: Path, python: str | None = None) -> Path
         below(root, directory).mkdir(parents=True, exist_ok=True)
     minors = "/dev/xen/blktap-2/tapdev"
     if source is None:
-        _stage_stand_in(root)
+        _stage_simulator(root)
     elif (source / "libs" / "sm").is_dir():
         _stage_package(source, root)
         minors = _MINOR_FILES
@@ -106,7 +106,7 @@ def _copy_files(source: Path, destination: Path, pattern: str, mode: int = 0o644
             _install(file, destination / file.name, mode)
 
 
-def _stage_stand_in(root: Path) -> None:
+def _stage_simulator(root: Path) -> None:
     for pattern in ("*.py", "*.xml"):
         _copy_files(_SIMULATOR, below(root, SM_DIR), pattern)
     (below(root, SM_DIR) / "XenAPIPlugin.py").unlink()

@@ -93,7 +93,7 @@ def test_check_reports_remedy_and_skips_dependents(
 
 def test_a_pool_not_meant_for_rbd_is_failed_with_the_command_that_enables_it(lab: CephRbdLab, pool: str) -> None:
     lab.ceph.admin("osd", "pool", "application", "disable", pool, "rbd", "--yes-i-really-mean-it")
-    lab.hand_out(lab.ceph.create_user(f"user-of-{pool}", pool))
+    lab.distribute_keyring(lab.ceph.create_user(f"user-of-{pool}", pool))
     status, report = check(lab, *RbdPool(lab, pool, f"user-of-{pool}").device_config)
     assert status == 1
     assert report["pool application"][0] == "FAILED"

@@ -64,7 +64,7 @@ def test_an_unknown_pool_is_an_error_that_lists_the_pools(lab: CephRbdLab, rbd_p
 def test_a_pool_without_the_rbd_application_is_refused_with_the_fix(lab: CephRbdLab, pool: str) -> None:
     lab.ceph.admin("osd", "pool", "application", "disable", pool, "rbd", "--yes-i-really-mean-it")
     user = f"user-of-{pool}"
-    lab.hand_out(lab.ceph.create_user(user, pool))
+    lab.distribute_keyring(lab.ceph.create_user(user, pool))
     complaint = refused(lab, {"pool": pool, "ceph_user": user})
     assert f"ceph osd pool application enable {pool} rbd" in complaint
     assert RbdPool(lab, pool, user).objects() <= {"rbd_directory", "rbd_info", "rbd_trash"}
@@ -110,7 +110,7 @@ def test_a_missing_file_is_an_error_that_names_it(
 def test_a_user_that_the_cluster_lacks_is_refused_by_name(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     stranger = lab.ceph.directory / "client.stranger.keyring"
     stranger.write_text(f"[client.stranger]\n\tkey = {lab.ceph.key(rbd_pool.user)}\n")
-    lab.hand_out(stranger)
+    lab.distribute_keyring(stranger)
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": "stranger"})
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert "stranger" in complaint

@@ -170,7 +170,7 @@ def boot_of(host: Dom0) -> str:
 
 
 @contextmanager
-def at_work(host: Dom0, disk: Vdi[CrucibleSr]) -> Iterator[None]:
+def command_running(host: Dom0, disk: Vdi[CrucibleSr]) -> Iterator[None]:
     """A command, such as a copy, works on the disk on that host inside the `with` block."""
     lock = f"/run/smblock/crucible/{disk.uuid}.lock"
     host.exec(["mkdir", "-p", "/run/smblock/crucible"]).check()
@@ -190,7 +190,7 @@ def test_a_living_host_releases_the_claim_of_a_killed_command_if_asked(
 ) -> None:
     one, two = crucible_lab.hosts
     claim(disk, two.uuid, boot_of(two))
-    with at_work(two, disk):
+    with command_running(two, disk):
         complaint = refusal(disk, one)
         assert "The host runs and uses the disk: unplug it there" in complaint
         assert open_claims(disk) == [1 << 40]
@@ -209,7 +209,7 @@ def test_a_host_publishes_its_boot_and_a_claim_of_an_earlier_one_is_over(
 ) -> None:
     one, two = crucible_lab.hosts
     claim(disk, two.uuid, boot_of(two))
-    with at_work(two, disk):
+    with command_running(two, disk):
         assert f"host {two.uuid} has claimed it" in refusal(disk, one)
     claim(disk, two.uuid, "an earlier boot")
     assert AS_FAR_AS_THE_KERNEL in refusal(disk, one)

@@ -71,9 +71,9 @@ def test_a_disk_is_resumed_after_its_snapshot_is_killed(
     disk, device = plugged
     with fist_point(guests.hosts[0], moment):
         assert "received signal: 9" in guests.refused("vdi-snapshot", f"uuid={disk.uuid}")
-    wait_for(lambda: paused_tapdisks(one) == 0, "the disk to go on", SOON)
+    wait_for(lambda: paused_tapdisks(one) == 0, "the disk to be resumed", SOON)
     write(one, device, b"goes" * (MIB // 4))
-    wait_for(lambda: not disk.is_paused(), "SM's key to go", SOON)
+    wait_for(lambda: not disk.is_paused(), "SM's key to be removed", SOON)
     wait_for(lambda: f"op.{disk.uuid}" not in sr.catalogue_keys(), "the snapshot to be undone", SOON)
     assert disk.snapshot_names() == set()
 
@@ -99,7 +99,7 @@ def test_a_guard_resumes_a_disk_whose_commanding_host_is_dead(plugged: tuple[Dis
     wait_for(lambda: paused_tapdisks(one) == 0, "the guard to resume the disk", SOON)
     assert time.monotonic() - began > 3, "a snapshot has some time"
     assert read(one, device, MIB) == bytes(MIB)
-    wait_for(lambda: not disk.is_paused(), "SM's key to go", SOON)
+    wait_for(lambda: not disk.is_paused(), "SM's key to be removed", SOON)
     late_pause(disk, one)
     wait_for(lambda: paused_tapdisks(one) == 0, "the guard to resume the disk again", SOON)
 

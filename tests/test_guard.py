@@ -57,7 +57,7 @@ class Host:
     def pause(self) -> None:
         self.state, self.key = PAUSED, True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.state, self.key = RUNNING, False
 
     def token(self, name: str) -> Path:
@@ -166,10 +166,10 @@ def test_a_guard_resumes_a_disk_whose_pause_arrives_late(late: float, guard: Any
 
 
 def test_a_guard_of_a_frozen_host_resumes_a_late_pause(guard: Any, host: Host) -> None:
-    def stand_still() -> None:
+    def freeze() -> None:
         host.now += 2 * HOUR
 
-    host.at(20, stand_still)
+    host.at(20, freeze)
     host.at(20 + 2 * HOUR + 100, host.pause)
     run(guard)
     (resumed,) = host.resumed
@@ -181,12 +181,12 @@ def test_a_guard_gives_a_later_command_its_own_time(guard: Any, host: Host) -> N
     host.at(1, host.pause)
 
     def later_command() -> None:
-        host.go_on()
+        host.resume()
         host.token("second").touch()
         host.pause()
 
     host.at(4.7, later_command)
-    host.at(7.7, host.go_on)
+    host.at(7.7, host.resume)
     host.at(7.7, lambda: host.token("second").unlink())
     run(guard)
     assert host.resumed == []
@@ -203,7 +203,7 @@ def test_a_guard_leaves_the_key_to_a_running_later_command(guard: Any, host: Hos
     host.at(178, later_command)
     host.at(184, host.pause)
     host.at(185, lambda: seen.append(host.key))
-    host.at(186, host.go_on)
+    host.at(186, host.resume)
     host.at(186, lambda: host.token("second").unlink())
     run(guard)
     assert seen == [True]

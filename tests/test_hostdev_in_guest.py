@@ -84,7 +84,7 @@ def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
 
 
 def build(name: str) -> Path:
-    """The test program of one of hostdev's tests/*.rs, built by cargo if needed."""
+    """The test program that cargo builds, or has built, of one of hostdev's tests/*.rs."""
     argv = ["cargo", "test", "--locked", "--no-run", "--package", "hostdev", "--test", name, "--message-format=json"]
     done = subprocess.run(argv, cwd=REPOSITORY, env=os.environ, capture_output=True, timeout=BUILD_SECONDS, check=True)
     messages = (json.loads(line) for line in done.stdout.splitlines())
@@ -115,7 +115,7 @@ def check(program: Program, name: str) -> None:
 
 
 def test_hostdev_promises_for_nbd(one: Dom0) -> None:
-    """All of tests/nbd.rs in one run: they are short, and run one after the other."""
+    """All of tests/nbd.rs at once: none of them is long, and they take turns anyway."""
     one.put(NBD_PROGRAM, build("nbd").read_bytes(), mode=0o755)
     done = one.exec([NBD_PROGRAM, "--nocapture"], env={"SMBLOCK_TEST_NBD": "1"}, timeout=SECONDS)
     said = (done.check() + done.stderr).decode()

@@ -101,7 +101,7 @@ def traces(
     ):
         pool = RbdPool(lab, "traced", "traced")
         ceph.create_pool(pool.name)
-        lab.hand_out(ceph.create_user(pool.user, pool.name))
+        lab.distribute_keyring(ceph.create_user(pool.user, pool.name))
         _live(pool)
         yield host.traces
         pool.delete()
@@ -109,7 +109,7 @@ def traces(
 
 def _live(pool: RbdPool) -> None:
     lab = pool.lab
-    wait_for(lab.ceph.takes_tasks, "the manager to take tasks")
+    wait_for(lab.ceph.takes_tasks, "ceph-mgr to accept tasks")
     lab.xe("sr-probe", "type=cephrbd", f"device-config:ceph_user={pool.user}")
     sr = pool.create_sr()
     lab.xe("sr-probe", "type=cephrbd", *pool.device_config)

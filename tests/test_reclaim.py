@@ -115,7 +115,7 @@ def test_a_deleted_disks_own_data_is_freed_and_its_snapshot_stays(sr: CephSr) ->
         "it goes with the last of its snapshots: 1 VDI(s), 0 that only clones need"
     ]
     sr.destroy_vdi(snapshot)
-    wait_for(scanned(sr, lambda: is_empty(sr)), "the manager to free the rest")
+    wait_for(scanned(sr, lambda: is_empty(sr)), "ceph-mgr to free the rest")
 
 
 def test_a_purged_clone_leaves_no_object_of_its_emptied_head(sr: CephSr) -> None:
@@ -133,7 +133,7 @@ def test_a_purged_clone_leaves_no_object_of_its_emptied_head(sr: CephSr) -> None
 
     assert len(objects()) >= 4, "librbd leaves a whiteout for each object without data"
     sr.destroy_vdi(snapshot)
-    wait_for(scanned(sr, lambda: sr.image(clone) not in pool.trash()), "the manager to free the clone")
+    wait_for(scanned(sr, lambda: sr.image(clone) not in pool.trash()), "ceph-mgr to free the clone")
     assert objects() == []
     assert sr.image(clone) not in pool.images()
 
@@ -181,7 +181,7 @@ def test_an_open_image_is_listed_with_its_client_and_freed_when_closed(alone: Ce
     with kept_open(alone, alone.image(kept)) as address:
         for vdi in (kept, freed):
             alone.destroy_vdi(vdi)
-        wait_for(lambda: alone.image(freed) not in alone.pool.trash(), "the other to be freed")
+        wait_for(lambda: alone.image(freed) not in alone.pool.trash(), "the other one to be freed")
         _, (line,) = reclaim(alone, "--list")
         assert line.startswith(f"waits    {alone.image(kept)}: deleted, ")
         assert f"; client {address} has it open" in line
@@ -199,7 +199,7 @@ def test_a_snapshot_taken_by_hand_keeps_a_deleted_disk_and_is_listed(sr: CephSr)
     assert f"'rbd snap rm {path}@by-hand'" in line
     sr.lab.ceph.rbd("snap", "rm", f"{path}@by-hand")
     sr.scan()
-    wait_for(scanned(sr, lambda: is_empty(sr)), "the manager to free it")
+    wait_for(scanned(sr, lambda: is_empty(sr)), "ceph-mgr to free it")
 
 
 @pytest.mark.parametrize("fixture", [pytest.param("sr", id="by the manager"), pytest.param("alone", id="by a worker")])
@@ -207,7 +207,7 @@ def test_a_disk_with_many_parents_is_flattened_in_the_background(fixture: str, r
     sr: CephSr = request.getfixturevalue(fixture)
     lab, pool = sr.lab, sr.pool
     if fixture == "sr":
-        wait_for(lab.ceph.takes_tasks, "the manager to take tasks")
+        wait_for(lab.ceph.takes_tasks, "ceph-mgr to accept tasks")
     snapshot = lab.xe("vdi-snapshot", f"uuid={sr.create_vdi()}")
     clone = lab.xe("vdi-clone", f"uuid={snapshot}")
     key = f"vdi.{clone}"

@@ -36,7 +36,7 @@ def environment(ceph: OneNodeCeph, pool: str) -> Iterator[dict[str, str]]:
     # Debian 13's manager cannot load the module.
     no_tasks = {"SMBLOCK_TEST_NO_TASKS": ceph.tasks_error()} if ceph.tasks_error() else {}
     if not no_tasks:
-        wait_for(ceph.takes_tasks, "the manager to take tasks")
+        wait_for(ceph.takes_tasks, "ceph-mgr to accept tasks")
     user = f"rust-{pool}"
     keyring = ceph.create_user(user, pool)
     yield {

@@ -129,14 +129,14 @@ def test_a_snapshot_keeps_its_disk_at_each_moment_of_a_forgotten_sr(own_sr: Ceph
     disk = Disk.create(own_sr, SIZE)
     taken = disk.snapshot()  # followed by a vdi_update
 
-    def come_back() -> None:
+    def reintroduce() -> None:
         own_sr.forget()
         pool.introduce_sr(own_sr.uuid)
         assert row(taken)["snapshot_of"] == disk.uuid
 
-    come_back()
+    reintroduce()
     own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=renamed")
-    come_back()
+    reintroduce()
     # If a scan is killed after SM has introduced the VDIs, XAPI has no reference.
     for update in (False, True):
         reference = db.by_uuid("VDI", taken.uuid)
@@ -145,7 +145,7 @@ def test_a_snapshot_keeps_its_disk_at_each_moment_of_a_forgotten_sr(own_sr: Ceph
             own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=renamed again")
         own_sr.scan()
         assert row(taken)["snapshot_of"] == disk.uuid
-        come_back()
+        reintroduce()
     # XAPI's revert sets another disk as snapshot_of, and calls vdi_update.
     other = Disk.create(own_sr, SIZE)
     db.set("VDI", db.by_uuid("VDI", taken.uuid), "snapshot_of", db.by_uuid("VDI", other.uuid))

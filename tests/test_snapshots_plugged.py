@@ -102,23 +102,23 @@ def numbers_in(disk: Disk) -> int:
     return count
 
 
-def orders(host: Dom0) -> list[str]:
+def tapdisk_commands(host: Dom0) -> list[str]:
     """The commands sent to the host's tapdisks so far."""
-    return host.exec(["sh", "-c", "cat /run/tapdisk-*/orders"]).check().decode().split()
+    return host.exec(["sh", "-c", "cat /run/tapdisk-*/commands"]).check().decode().split()
 
 
 def test_a_snapshot_of_another_hosts_running_disk_is_consistent(sr: CephSr, two: Dom0) -> None:
     disk = Disk.create(sr, LONG)
     with disk.plugged(two) as device, being_written(two, device):
         wait_for(lambda: numbers_in(disk) > 0, "the first number")
-        mark = len(orders(two))
+        mark = len(tapdisk_commands(two))
         snapshot = disk.snapshot()
-        given = orders(two)[mark:]
+        given = tapdisk_commands(two)[mark:]
         # More if the snapshot takes longer than 4 seconds: a guard resumes the disk, and the command sees that.
         assert given[:2] == ["pause", "unpause"]
         assert given[-1] == "unpause"
         at_once = numbers_in(snapshot)
-        wait_for(lambda: numbers_in(disk) > at_once, "the disk to go on")
+        wait_for(lambda: numbers_in(disk) > at_once, "the disk to be resumed")
     assert numbers_in(snapshot) == at_once > 0
     assert not disk.is_paused()
     for vdi in (snapshot, disk):
@@ -132,7 +132,7 @@ def test_a_snapshot_of_a_disk_served_by_blkback_is_consistent(phy_sr: CephSr, tw
         wait_for(lambda: numbers_in(disk) > 0, "the first number")
         snapshot = disk.snapshot()
         at_once = numbers_in(snapshot)
-        wait_for(lambda: numbers_in(disk) > at_once, "the disk to go on")
+        wait_for(lambda: numbers_in(disk) > at_once, "the disk to be resumed")
     assert numbers_in(snapshot) == at_once > 0
     assert not disk.is_paused()
     for vdi in (snapshot, disk):
@@ -180,11 +180,11 @@ def test_the_next_scan_undoes_a_snapshot_killed_with_its_disk_paused(
     running: Running, guests: CephRbdLab, two: Dom0, moment: str
 ) -> None:
     disk = running.disk
-    mark = len(orders(two))
+    mark = len(tapdisk_commands(two))
     with without_supervisors(guests.hosts[0]), fist_point(guests.hosts[0], f"vdi_snapshot_{moment}"):
         assert "received signal: 9" in guests.refused("vdi-snapshot", f"uuid={disk.uuid}")
     # It may be resumed already: a guard does that after 4 seconds.
-    assert orders(two)[mark] == "pause"
+    assert tapdisk_commands(two)[mark] == "pause"
     with ThreadPoolExecutor() as beside:
         written = beside.submit(write, two, running.device, OTHER)
         disk.sr.scan()

@@ -20,7 +20,7 @@ def sr(guests: CephRbdLab) -> Iterator[CephSr]:
     number = next(_numbers)
     pool = RbdPool(guests, name=f"vms-unplug-{number}", user=f"xcp-unplug-{number}")
     guests.ceph.create_pool(pool.name)
-    guests.hand_out(guests.ceph.create_user(pool.user, pool.name))
+    guests.distribute_keyring(guests.ceph.create_user(pool.user, pool.name))
     sr = pool.create_sr("unplug")
     yield sr
     for pbd in guests.list("pbd", f"sr-uuid={sr.uuid}"):

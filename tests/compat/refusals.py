@@ -32,7 +32,7 @@ def with_an_aes_key(pool: RbdPool, error: str) -> RbdPool:
         "auth", "get-or-create", f"client.{user}", "mon", "profile rbd", "osd", profile, "mgr", profile,
         "--key-type", "aes", "--out-file", str(keyring), "--format", "plain",
     )  # fmt: skip
-    pool.lab.hand_out(keyring)
+    pool.lab.distribute_keyring(keyring)
     return RbdPool(pool.lab, pool.name, user)
 
 

@@ -85,7 +85,7 @@ def _make_roots(cells: Sequence[Cell]) -> dict[str, str]:
     """Make the roots of the cells, two at once: the reason for each suite that this machine cannot set up."""
     needed = sorted({suite for cell in cells for suite in cell.suites} - {roots.host_suite()})
 
-    def why_not(suite: str) -> str | None:
+    def reason_for(suite: str) -> str | None:
         began = time.monotonic()
         try:
             roots.require_entry(suite)
@@ -96,7 +96,7 @@ def _make_roots(cells: Sequence[Cell]) -> dict[str, str]:
         return None
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        return {suite: reason for suite, reason in zip(needed, pool.map(why_not, needed), strict=True) if reason}
+        return {suite: reason for suite, reason in zip(needed, pool.map(reason_for, needed), strict=True) if reason}
 
 
 def _run(cell: Cell, absent: dict[str, str], if_absent: str) -> Result:
