@@ -194,7 +194,7 @@ def test_a_disk_whose_image_was_shrunk_by_hand_is_not_resized(sr: CephSr) -> Non
         assert "it was shrunk outside this driver" in complaint
     sr.lab.ceph.rbd(*resize, "96M")
     sr.lab.xe("vdi-resize", f"uuid={vdi}", "disk-size=80MiB")
-    assert sr.lab.get("vdi", "virtual-size", vdi) == str(96 << 20), "it keeps what it was grown to by hand"
+    assert sr.lab.get("vdi", "virtual-size", vdi) == str(96 << 20), "the image was grown by hand"
 
 
 def test_a_disk_whose_image_was_trashed_by_hand_is_not_forgotten(sr: CephSr) -> None:

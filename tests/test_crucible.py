@@ -74,7 +74,7 @@ def test_a_disk_whose_server_dies_fails_at_once_and_loses_no_data(disk: Vdi[Cruc
         failed = on_its_way.result()
         assert time.monotonic() - killed < 30, "the kernel alone would take an hour"
         assert b"Input/output error" in failed.stderr
-        assert one.exec([*zeros, f"of={device}"]).returncode != 0, "nor is anything new taken"
+        assert one.exec([*zeros, f"of={device}"]).returncode != 0, "new writes fail, too"
         wait_for(lambda: "SMBLOCK_CRUCIBLE_SERVER_DIED" in messages(disk), "the message about the server's death")
     with disk.plugged(one) as device:
         assert read(one, device, MIB) == KEPT
@@ -108,7 +108,7 @@ def test_a_wrong_key_is_refused_within_seconds_before_any_key_is_recorded(disk: 
     assert "its server has ended" in complaint or "Input/output error" in complaint
     assert "the volume's key may be another than it was written with" in complaint
     assert took < 25, "the kernel alone waits for 30 s"
-    assert "crucible_key" not in sm_config(disk), "a key that reads nothing is not recorded"
+    assert "crucible_key" not in sm_config(disk), "a key that cannot read the volume is not recorded"
     assert traces(disk, one) == []
     with disk.plugged(one) as device:
         assert read(one, device, MIB) == KEPT

@@ -77,7 +77,7 @@ def test_a_volume_is_found_while_a_sled_without_its_copies_is_down(six: Sleds) -
     (six.directory / sleds_of(six, volume)[1][0]).rename(six.directory / "away")
     assert six.done("find", volume={"uuid": volume["uuid"]})["volume"] == volume
     assert six.done("delete", volume=volume) == {}
-    assert "sled root@sled" in six.refused("find", volume={"uuid": volume["uuid"]}), "the one away may have it"
+    assert "sled root@sled" in six.refused("find", volume={"uuid": volume["uuid"]}), "the sled that is down may have it"
 
 
 def test_a_volume_is_found_on_the_sleds_that_reply_of_those_that_have_it(six: Sleds) -> None:
@@ -169,7 +169,7 @@ def test_the_source_of_a_killed_copy_is_writable_when_its_volume_is_found(local:
     with copying(local, volume) as process:
         os.killpg(process.pid, signal.SIGKILL)
     assert local.done("find", volume=other)["volume"] == other
-    assert modes(volume) == READ_ONLY, "only the volume that is asked for is looked at"
+    assert modes(volume) == READ_ONLY, "other volumes stay as they are"
     assert local.done("find", volume=volume)["volume"] == volume
     assert modes(volume) == WRITABLE
 

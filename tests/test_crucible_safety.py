@@ -106,7 +106,7 @@ def test_a_target_that_is_frozen_is_named_within_seconds_and_before_a_claim(
         begin = time.monotonic()
         with leaves_nothing(disk.sr, volume, host):
             complaint = refusal(disk, host)
-        assert time.monotonic() - begin < 10, "SM's own start included"
+        assert time.monotonic() - begin < 10, "including SM's start"
         disk.sr.scan()
         message = messages(disk.sr, volume)[-1][1]
     finally:
@@ -201,7 +201,7 @@ def test_a_living_host_releases_the_claim_of_a_killed_command_if_asked(
     with disk.sr.lab.xapi.session() as session:
         reply = session.host.call_plugin(session.host.get_by_uuid(two.uuid), "smblock", "settle", args)
     assert json.loads(reply) == {"boot_id": boot_of(two), "in_use": False}
-    assert open_claims(disk) == [], "it has released its claim before it replied"
+    assert open_claims(disk) == [], "the host released its claim before it replied"
 
 
 def test_a_host_publishes_its_boot_and_a_claim_of_an_earlier_one_is_over(

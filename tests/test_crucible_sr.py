@@ -152,7 +152,7 @@ def test_a_provisioner_makes_copies_and_deletes_disks_beside_declared_ones(
     try:
         sr.scan()
         assert sr.vdis() == {volumes[0].uuid, made}
-        assert int(sr.get("physical-size")) > 3 * 64 * MIB, "what the sleds hold"
+        assert int(sr.get("physical-size")) > 3 * 64 * MIB, "the capacity of the sleds"
         copy = sr.lab.xe("vdi-clone", f"uuid={made}")
         sr.scan()
         assert sr.vdis() == {volumes[0].uuid, made, copy}
@@ -275,7 +275,7 @@ def test_a_volumes_key_may_be_a_secret_of_xapi(crucible_lab: CrucibleLab, host: 
     sr = crucible_lab.create_sr("key in XAPI")
     with leaves_nothing(sr, volume, host):
         complaint = Vdi(sr, volume.uuid).refusal(host, "vdi_activate", "true")
-    assert "connecting a device" in complaint, "without its key no server gets as far as that"
+    assert "connecting a device" in complaint, "without its key no server gets to this step"
     sr.forget()
 
 
@@ -290,7 +290,7 @@ def test_a_fenced_server_is_stopped_but_not_one_that_lost_two_targets(
         volume.stop(0)
         volume.stop(1)
         time.sleep(7)
-        assert not supervisor.done(), "it was asked three times meanwhile"
+        assert not supervisor.done(), "its state was read three times meanwhile"
         volume.start(0)
         volume.start(1)
         with served(two, volume, generation=2):

@@ -38,7 +38,7 @@ def test_a_local_dom0_has_a_tree_of_its_own_and_changes_no_other(host: LocalDom0
         "/usr/sbin/tap-ctl", "/var/lib/xcp/state", "/var/lock/sm/lock",
     )  # fmt: skip
     for path in ours:
-        assert not os.path.lexists(path), f"{path}: this machine is no plain one"
+        assert not os.path.lexists(path), f"{path}: this machine is a dom0"
         host.put(path, b"of the lab")
     for path in ours:
         assert host.get(path) == b"of the lab"

@@ -85,7 +85,7 @@ def test_a_restarted_master_loses_locks_and_sessions_but_no_command(lab: LabPool
     assert len(activation.marks) == 2
     lab.xe("vdi-update", f"uuid={activation.vdi}")  # xapi has lost the record that the disk is in use
     activation.release()
-    assert len(activation.marks) == 2, "no session to remove them with"
+    assert len(activation.marks) == 2, "without a session SM cannot remove them"
 
 
 def test_a_restarted_slave_loses_its_call_and_its_command_keeps_its_session(lab: LabPool, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_restarted_slave_loses_its_call_and_its_command_keeps_its_session(lab:
     assert activation.failure.code == "CANNOT_CONTACT_HOST"
     assert len(activation.marks) == 2
     activation.release()
-    assert activation.marks == set(), "SM has cleaned up after the tapdisk that this host does not have"
+    assert activation.marks == set(), "SM removed the tags, because this host has no tapdisk"
 
 
 def test_a_call_of_the_xenapi_gets_no_reply_from_a_restarted_master(lab: LabPool, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Host:
         holder = threading.Thread(target=lambda: self.dom0.exec(["python3", "-c", script]).check())
         holder.start()
         while not taken.exists():
-            assert holder.is_alive(), "the lock could not be taken"
+            assert holder.is_alive(), "the lock is held by another process"
         try:
             yield
         finally:

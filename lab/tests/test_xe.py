@@ -337,7 +337,7 @@ def test_a_host_declared_dead_loses_its_vms_and_its_tags_on_disks(
     session.VDI.add_to_sm_config(session.VDI.get_by_uuid(vdi), f"host_{host}", "RW")
     lost_host.kill()
     lab.xe("host-declare-dead", f"uuid={lost_host.uuid}")
-    assert lab.get("host", "host-metrics-live", lost_host.uuid) == "true", "that is the heartbeats'"
+    assert lab.get("host", "host-metrics-live", lost_host.uuid) == "true", "only heartbeats set it"
     assert lab.get("vm", "power-state", vm) == "Halted"
     assert f"host_{host}" not in lab.get("vdi", "sm-config", vdi)
     lab.xe("vm-start", f"uuid={vm}", "on=one")
