@@ -98,13 +98,13 @@ def test_every_test_of_hostdev_is_listed(program: Program) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_hostdev_promises(program: Program, name: str) -> None:
+def test_hostdev_passes_its_quick_tests(program: Program, name: str) -> None:
     check(program, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
-def test_hostdev_also_promises(program: Program, name: str) -> None:
+def test_hostdev_passes_its_slow_tests(program: Program, name: str) -> None:
     check(program, name)
 
 
