@@ -82,8 +82,7 @@ def root(suite: str) -> Path | None:
     """
     if suite == host_suite():
         return None
-    recipe = hashlib.sha256(repr((_PACKAGES, _APT_SETTINGS, _SCRIPT.read_text())).encode()).hexdigest()[:12]
-    directory = compat_cache() / f"root-{suite}-{recipe}"
+    directory = compat_cache() / f"root-{suite}-{_recipe()}"
     with (compat_cache() / f"lock-{suite}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one thread makes a root, others wait for it
         if not directory.is_dir():
@@ -91,6 +90,12 @@ def root(suite: str) -> Path | None:
                 remove(old)
             _make(suite, directory)
     return directory
+
+
+def _recipe() -> str:
+    """A hash of all that a root depends on: its packages, and the script without its comments."""
+    commands = [line for line in _SCRIPT.read_text().splitlines() if not line.startswith("#")]
+    return hashlib.sha256(repr((_PACKAGES, _APT_SETTINGS, commands)).encode()).hexdigest()[:12]
 
 
 def enter(roots: Sequence[Path], *command: str | Path) -> list[str]:
