@@ -19,13 +19,13 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def cluster_tests() -> list[str]:
-    """The test programs of the crates librbd and sr-ceph that need a cluster."""
+    """The test programs of the crates librbd and sr-ceph that ask for a cluster."""
     found = set()
     for crate in ("librbd", "sr-ceph"):
-        directory = REPOSITORY / "rust" / crate / "tests"
-        for file in directory.rglob("*.rs"):
+        folder = REPOSITORY / "rust" / crate / "tests"
+        for file in folder.rglob("*.rs"):
             if re.search("SMBLOCK_TEST_POOL|Lab::connect", file.read_text()):
-                top = directory / file.relative_to(directory).parts[0]
+                top = folder / file.relative_to(folder).parts[0]
                 found.add(top.stem)
     return sorted(found)
 
