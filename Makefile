@@ -1,4 +1,4 @@
-# `make help` says what there is. Everything runs from a fresh clone on Debian 12.
+# `make help` lists the targets. They run from a fresh clone on Debian 12.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -30,7 +30,7 @@ lab: wheel ## Open a shell with a Ceph cluster, two hosts and xe; HOSTS=local st
 
 ##@ Build
 .PHONY: deps
-deps: ## Install what is missing here: Debian packages, Rust, Python tools in .venv
+deps: ## Install missing Debian packages, Rust, and Python tools in .venv
 	@scripts/install-prerequisites </dev/null # stdin is for make lab
 
 .PHONY: wheel
@@ -48,19 +48,19 @@ release: wheel ## Build all files of a release in target/dist; SMBLOCK_SIGN_KEY=
 ##@ Test
 .PHONY: test
 test: export CARGO_INCREMENTAL = 0
-test: wheel ## Run every test: Rust's, then those on a real Ceph and a real kernel
+test: wheel ## Run the tests: Rust's, then those on a real Ceph and a real kernel
 	cargo test --workspace --locked
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-slow
-test-slow: wheel ## Run the tests that `make test` leaves out because they take long
+test-slow: wheel ## Run the long tests, which `make test` leaves out
 	$(BIN)/pytest -m slow
 	cargo test --quiet --locked -p sr-ceph -- --ignored
 	for n in 1 2 3 4 5 6 7 8; do seed=$$RANDOM; echo "PROPTEST_RNG_SEED=$$seed"; \
 	PROPTEST_RNG_SEED=$$seed cargo test --quiet --locked -p sr-ceph --test model; done
 
 .PHONY: test-crucible
-test-crucible: wheel ## Run every test of Crucible volumes, with CRUCIBLE_BIN=FOLDER on the programs there
+test-crucible: wheel ## Run every test of Crucible volumes, with CRUCIBLE_BIN=DIRECTORY on those programs
 	$(BIN)/pytest -m 'slow or not slow' {tests,lab/tests}/test_*crucible*.py tests/test_host_death.py
 
 .PHONY: test-compat
@@ -83,7 +83,7 @@ fuzz: deps ## Look for inputs that crash a parser: 10 million executions
 	@scripts/fuzz
 
 .PHONY: lint
-lint: wheel ## Check formats, types, licences, dependencies, and links between pages
+lint: wheel ## Check formats, types, licences, dependencies, links between pages, and English
 	@scripts/install-prerequisites tests/requirements.txt tests/requirements-lint.txt
 	cargo fmt --all --check
 	cargo fmt $(ORACLE) --check
@@ -101,11 +101,12 @@ lint: wheel ## Check formats, types, licences, dependencies, and links between p
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python scripts/check_links.py
+	$(BIN)/python scripts/check_prose.py
 	$(BIN)/python scripts/check_circles.py $(addsuffix /src,$(addprefix rust/,hostos crucible-host sr-ceph))
 	$(BIN)/pytest tests/test_wheel.py -k 'stub or syntax'
 
 .PHONY: clean
-clean: ## Remove what was built; keep .venv
+clean: ## Remove the results of builds; keep .venv
 	cargo clean
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find bench demo drivers lab provisioners scripts tests -name __pycache__ -prune -exec rm -r {} +

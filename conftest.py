@@ -1,4 +1,4 @@
-"""Fixtures every test may ask for; the lab itself is `lab`."""
+"""Fixtures for all tests; the lab itself is in `lab`."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from lab.xapi.lab_pool import LabPool, Tree
 
 @functools.cache
 def shares_guests(file: str) -> bool:
-    """Whether a file's tests take one of the fixtures that the virtual machines are behind."""
+    """Whether a file's tests use a fixture with virtual machines."""
     fixture = re.compile(r"\b(guests|guests_rbd_pool|crucible_guests|one|two): ")
     return fixture.search((REPOSITORY / file).read_text()) is not None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the virtual machines comes first: where two runs share the work, both have half of it."""
+    """Tests with virtual machines come first, so that two parallel runs get half of them each."""
     items.sort(key=lambda item: not shares_guests(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneNodeCeph]:
-    """The session's cluster.  Whoever hurts it (quota, pauses, a dead monitor) heals it again."""
+    """The session's cluster.  A test that disturbs it (quota, pauses, a dead monitor) restores it."""
     with OneNodeCeph(tmp_path_factory.mktemp("ceph")) as cluster:
         yield cluster
 
@@ -58,7 +58,7 @@ def _skip_without_tasks(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def pool(ceph: OneNodeCeph) -> Iterator[str]:
-    """A pool of the test's own, prepared for RBD, gone afterwards."""
+    """A pool of the test's own, prepared for RBD, removed after the test."""
     name = f"pool-{next(_numbers)}"
     ceph.create_pool(name)
     yield name
@@ -67,7 +67,7 @@ def pool(ceph: OneNodeCeph) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OneNodeCeph]:
-    """Makes a cluster of the test's own, to enter with `with`; arguments are those of `OneNodeCeph`."""
+    """Makes a cluster of the test's own, for a `with` statement; arguments are those of `OneNodeCeph`."""
 
     def make(**settings: object) -> OneNodeCeph:
         return OneNodeCeph(tmp_path_factory.mktemp("ceph"), **settings)  # type: ignore[arg-type]
@@ -77,17 +77,17 @@ def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OneNo
 
 @pytest.fixture(scope="session")
 def new_local_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LocalDom0]:
-    """Makes a host of this machine by name, to enter with `with`.
+    """Makes a local host by name, for a `with` statement.
 
-    SM's modules are in its memory: that each command runs in a Python of its own, too, is what the
-    traced host of test_processes.py shows, and `make demo`.
+    SM's modules are in its memory. On the traced host of test_processes.py, and in `make demo`, each command
+    runs in a Python of its own.
     """
     return lambda name: LocalDom0(name, tmp_path_factory.mktemp(name), in_memory=True)
 
 
 @pytest.fixture(scope="session")
 def new_guest_dom0(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], GuestDom0]:
-    """Makes a host with a kernel of its own by name, to enter with `with`; it takes seconds to boot."""
+    """Makes a host with a kernel of its own by name, for a `with` statement; it boots in seconds."""
     return lambda name: GuestDom0(name, tmp_path_factory.mktemp(name))
 
 
@@ -102,7 +102,7 @@ def driver_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sm_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SM as a dom0 has it: of the checkout that SM_SOURCE names, or the simulator's."""
+    """SM as on a dom0: of the checkout that SM_SOURCE names, or the simulator's."""
     return stage_sm(sm_source(), tmp_path_factory.mktemp("sm"))
 
 
@@ -126,7 +126,7 @@ def lab(
 
 @pytest.fixture(scope="session")
 def crucible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrucibleStorage]:
-    """The session's storage for Crucible volumes.  Whoever stops a downstairs starts it again."""
+    """The session's storage for Crucible volumes.  A test that stops a downstairs starts it again."""
     with CrucibleStorage(tmp_path_factory.mktemp("crucible"), crucible_bin()) as storage:
         yield storage
 
@@ -160,7 +160,7 @@ def guests(
 ) -> Iterator[CephRbdLab]:
     """A pool with the driver on the session's cluster, of two hosts with kernels of their own.
 
-    Its master is a host of this machine: what needs no kernel takes an emulated one too long.
+    Its master is a local host: commands without block devices are slow on an emulated one.
     """
     hosts = [new_guest_dom0(name) for name in ("guest1", "guest2")]
     lab_file = tmp_path_factory.mktemp("guests") / "lab.json"
@@ -181,7 +181,7 @@ def one(guests: CephRbdLab) -> Dom0:
 
 @pytest.fixture(scope="session")
 def two(guests: CephRbdLab) -> Dom0:
-    """The other one."""
+    """The second of the hosts with a kernel."""
     return guests.hosts[2]
 
 
@@ -196,7 +196,7 @@ def guests_rbd_pool(guests: CephRbdLab) -> RbdPool:
     """A pool of the cluster for the SRs of the hosts with kernels."""
     pool = RbdPool(guests, name="vms-guests", user="xcp-guests")
     guests.ceph.create_pool(pool.name)
-    guests.hand_out(guests.ceph.create_user(pool.user, pool.name))
+    guests.distribute_keyring(guests.ceph.create_user(pool.user, pool.name))
     return pool
 
 
@@ -214,13 +214,13 @@ def serves_phy(sm_tree: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def new_rbd_pool(lab: CephRbdLab) -> Callable[[], RbdPool]:
-    """Makes a pool of the cluster with its one user, whose rights are those that docs/user/ceph-setup.md lists."""
+    """Makes a pool of the cluster with its user, with the caps that docs/user/ceph-setup.md lists."""
 
     def make() -> RbdPool:
         number = next(_numbers)
         pool = RbdPool(lab, name=f"vms-{number}", user=f"xcp-{number}")
         lab.ceph.create_pool(pool.name)
-        lab.hand_out(lab.ceph.create_user(pool.user, pool.name))
+        lab.distribute_keyring(lab.ceph.create_user(pool.user, pool.name))
         return pool
 
     return make
@@ -228,7 +228,7 @@ def new_rbd_pool(lab: CephRbdLab) -> Callable[[], RbdPool]:
 
 @pytest.fixture(scope="module")
 def shared_rbd_pool(new_rbd_pool: Callable[[], RbdPool]) -> Iterator[RbdPool]:
-    """A pool for the tests of a file that do no harm to it."""
+    """A pool for the tests of a file that do not disturb it."""
     pool = new_rbd_pool()
     yield pool
     pool.delete()
@@ -236,13 +236,13 @@ def shared_rbd_pool(new_rbd_pool: Callable[[], RbdPool]) -> Iterator[RbdPool]:
 
 @pytest.fixture(scope="module")
 def shared_sr(shared_rbd_pool: RbdPool) -> CephSr:
-    """The SR of the tests of a file that do no harm to it."""
+    """The SR for the tests of a file that do not disturb it."""
     return shared_rbd_pool.create_sr("shared")
 
 
 @pytest.fixture
 def rbd_pool(new_rbd_pool: Callable[[], RbdPool]) -> Iterator[RbdPool]:
-    """A pool of the test's own, with a user of its own, gone afterwards."""
+    """A pool of the test's own, with a user of its own, removed after the test."""
     pool = new_rbd_pool()
     yield pool
     pool.delete()
@@ -264,7 +264,7 @@ def disk(sr: CephSr) -> Iterator[Disk]:
 
 @pytest.fixture
 def own_sr(shared_rbd_pool: RbdPool) -> CephSr:
-    """An SR of the test's own, in the pool of all."""
+    """An SR of the test's own, in the file's shared pool."""
     return shared_rbd_pool.create_sr("own")
 
 

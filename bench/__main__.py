@@ -2,8 +2,8 @@
 
     python -m bench [--small] [--rounds N] [--store bluestore] [--output FILE]
 
-Starts a one-node Ceph of its own; everything is gone afterwards but the page it writes, the plot beside it,
-and, with the page at its usual place, README's part about it.
+Starts a one-node Ceph of its own. Writes a page and the plot beside it, and README's part about it if the
+page is at its default path. At the end everything else is removed.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ QUOTA = 4 << 30
 def main() -> int:
     options = _parser().parse_args()
     try:
-        with tempfile.TemporaryDirectory(prefix="smblock-bench-") as folder:
-            text, findings = _measure(Path(folder), options)
+        with tempfile.TemporaryDirectory(prefix="smblock-bench-") as directory:
+            text, findings = _measure(Path(directory), options)
     except (LabError, subprocess.CalledProcessError) as failure:
         print(f"The bench failed: {failure}", file=sys.stderr)
         return 1
@@ -62,16 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measure(folder: Path, options: argparse.Namespace) -> tuple[str, Findings]:
+def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Findings]:
     rounds = options.rounds
     before = os.getloadavg()[0]
     for name in ("root", "lab"):
-        (folder / name).mkdir()
-    driver = install(folder / "root")
-    with OneNodeCeph(folder / "ceph", store=options.store) as ceph:
+        (directory / name).mkdir()
+    driver = install(directory / "root")
+    with OneNodeCeph(directory / "ceph", store=options.store) as ceph:
         _say("whole SM commands")
         access = _prepare(ceph, "commands")
-        commands = whole_commands(folder / "lab", ceph, driver, access, rounds)
+        commands = whole_commands(directory / "lab", ceph, driver, access, rounds)
         _say("create, resize, stat")
         bench = _bench(ceph, driver, _prepare(ceph, "single"), rounds)
         bench.single_operations()
@@ -87,7 +87,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[str, Findings]:
         bench.recovery(max(1, rounds // 2))
         _say("maps and fio, in a virtual machine")
         access = _prepare(ceph, "maps")
-        bench.findings.data_path = data_path(folder / "maps", ceph, driver, access, max(1, rounds // 4))
+        bench.findings.data_path = data_path(directory / "maps", ceph, driver, access, max(1, rounds // 4))
         sizes = _scan_sizes(options)
         _say(f"scans of up to {max(sizes):,} VDIs")
         bench = _bench(ceph, driver, _prepare(ceph, "scans"), rounds, bench.findings)
@@ -96,9 +96,9 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[str, Findings]:
         access = _prepare(ceph, "sizes")
         bench = _bench(ceph, driver, access, rounds, bench.findings)
         bench.delete("delete, 1 GiB", GIB, rounds)
-        # The reference takes half a minute, and so does the manager afterwards.
+        # The reference takes half a minute, and then the manager does, too.
         bench.delete("delete, 1 TiB", TIB, 1)
-        # Last: it leaves the manager work for minutes. One request at a time leaves room for others.
+        # Last: the manager then works for minutes. It has one request at a time, so others can run.
         ceph.admin("config", "set", "mgr", "rbd_concurrent_management_ops", "1")
         _copies(ceph, bench, access).sizes()
     machine = _machine(options.store, before)
@@ -106,7 +106,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> tuple[str, Findings]:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """What measures the same again."""
+    """The command that repeats this measurement."""
     words = ["--small"] if options.small else []
     usual = _parser()
     for name in ("rounds", "store"):
@@ -116,7 +116,7 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _scan_sizes(options: argparse.Namespace) -> dict[int, int]:
-    """How often the reference scans so many: at 4,000 images it takes ten seconds each time."""
+    """How often the reference scans each number of images: at 4,000 each scan takes ten seconds."""
     rounds = options.rounds
     sizes = {10: rounds, 100: rounds}
     if not options.small:
@@ -125,11 +125,11 @@ def _scan_sizes(options: argparse.Namespace) -> dict[int, int]:
 
 
 def _prepare(ceph: OneNodeCeph, pool: str) -> Access:
-    """A pool with a quota and its one user, whose rights are those that docs/user/ceph-setup.md lists."""
+    """A pool with a quota and its user, with the caps that docs/user/ceph-setup.md lists."""
     user = f"bench-{pool}"
     ceph.create_pool(pool)
     ceph.set_quota(pool, max_bytes=QUOTA)
-    # The reference asks for the pool's quota, and fails until the manager has reported on the pool.
+    # The reference reads the pool's quota, and fails until the manager has reported on the pool.
     ceph.wait_pool_stats(pool)
     conf = ceph.directory / "client.conf"
     conf.write_text(ceph.client_conf())
@@ -137,7 +137,7 @@ def _prepare(ceph: OneNodeCeph, pool: str) -> Access:
 
 
 def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int, findings: Findings | None = None) -> Bench:
-    """Both rivals in a pool of theirs, with a new SR of ours."""
+    """Both sides in one pool, with a new SR of ours."""
     sr = str(uuid.uuid4())
     rados = ["rados", "--conf", str(ceph.conf), "--pool", access.pool]
 

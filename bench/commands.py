@@ -30,16 +30,16 @@ def install(root: Path) -> Path:
     return root
 
 
-def whole_commands(folder: Path, ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> dict[str, Samples]:
-    """Times by command, and those of an interpreter that only imports what every driver imports."""
+def whole_commands(directory: Path, ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> dict[str, Samples]:
+    """Times by command, and those of an interpreter that only makes the imports of every driver."""
     took: defaultdict[str, list[float]] = defaultdict(list)
-    host_folder, sm = folder / "host", folder / "sm"
-    host_folder.mkdir()
+    host_directory, sm = directory / "host", directory / "sm"
+    host_directory.mkdir()
     sm.mkdir()
     tree = Tree(stage_sm(None, sm), driver, ceph.client_conf(), access.keyring)
     with (
-        LocalDom0("bench", host_folder) as host,
-        LabPool([host], tree, folder / "lab.json", Settings(plugins=("cephrbd",))) as pool,
+        LocalDom0("bench", host_directory) as host,
+        LabPool([host], tree, directory / "lab.json", Settings(plugins=("cephrbd",))) as pool,
     ):
         bare = f"#!{lab_python()}\nimport SR, VDI, SRCommand, blktap2, util, xs_errors\n"
         host.put(_BARE, bare.encode(), mode=0o755)

@@ -1,4 +1,4 @@
-"""Snapshots, clones and reverts, and what a disk's size must not matter to."""
+"""Snapshots, clones, reverts, and operations whose time must not depend on a disk's size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL, LARGE, HUGE = "1 GiB", "1 TiB, written all over", "16 TiB"
 _SIZES = {SMALL: GIB, LARGE: TIB, HUGE: 16 * TIB}
 _WRITTEN_OBJECTS = 512
 
-# Writes a little all over an image, with the Python of Ceph's own packages.
+# Writes small pieces all over an image, with the Python of Ceph's own packages.
 _SCRIBBLE = """
 import sys, rados, rbd
 conf, user, keyring, pool, name, pieces = sys.argv[1:]
@@ -31,7 +31,7 @@ with rados.Rados(conffile=conf, rados_id=user, conf={"keyring": keyring}) as clu
 """
 
 
-# What librbd itself takes for a clone: by its own Python, with nothing around it.
+# The time of librbd's own clone, measured in Ceph's Python.
 _CLONE = """
 import sys, time, rados, rbd
 conf, user, keyring, pool, image, snapshot, clone = sys.argv[1:]
@@ -45,17 +45,17 @@ LIBRBD_CLONE = "librbd's own clone, by its Python"
 
 
 def _together(driver: Driver, calls: Sequence[Sequence[Any]]) -> float:
-    """Seconds from the first one's start to the last one's end."""
-    answers = driver.run_at_once(calls)
-    return max(answer.began + answer.operation for answer in answers) - min(answer.began for answer in answers)
+    """Seconds from the start of the first call to the end of the last."""
+    replies = driver.run_at_once(calls)
+    return max(reply.began + reply.operation for reply in replies) - min(reply.began for reply in replies)
 
 
 @dataclass
 class Copies:
-    """Both rivals in one pool, as `Bench` has them.
+    """Both sides in one pool, as in `Bench`.
 
-    snapshots   how many snapshots an image has, also those that only clones keep
-    slow        the monitors commit at their default pace while it is entered
+    snapshots   how many snapshots an image has, also those kept only for clones
+    slow        a context with the monitors' default pace
     """
 
     bench: Bench
@@ -95,7 +95,7 @@ class Copies:
         self.bench.footprint("revert", ["revert_vdi", disk, snapshot], reference.revert(theirs, their_snapshot))
 
     def template(self) -> None:
-        """Disks cloned from one that does not run, one after the other; monitors take their time."""
+        """Disks cloned from one that does not run, one after the other, at the monitors' default pace."""
         driver, reference = self.bench.driver, self.bench.reference
         fresh = names()
         [disk], theirs = self.bench.disks(1, GIB), next(fresh)
@@ -111,7 +111,7 @@ class Copies:
         findings.template_snapshots = self.snapshots(driver.image(disk))
 
     def at_once(self, rounds: int) -> None:
-        """Snapshots of several disks, at once and back to back, with monitors that take their time."""
+        """Snapshots of several disks, at once and back to back, at the monitors' default pace."""
         driver, fresh = self.bench.driver, names()
         disks = self.bench.disks(AT_ONCE, GIB)
 
@@ -136,7 +136,7 @@ class Copies:
         )
 
     def sizes(self) -> None:
-        """Reverts and deletions of each size in turns, while the manager frees what went before."""
+        """Reverts and deletions of each size in turns, while the manager frees earlier ones."""
         driver, reference = self.bench.driver, self.bench.reference
         rounds, findings, fresh = self.bench.rounds, self.bench.findings, names()
         disks = {size: self.bench.disks(1, size_bytes)[0] for size, size_bytes in _SIZES.items()}
@@ -164,7 +164,7 @@ class Copies:
         )
 
     def _in_turns(self, act: Callable[[str, int], float]) -> dict[str, Samples]:
-        """Each size in each round, another one first each time."""
+        """All sizes in each round, with another one first in each."""
         took: dict[str, list[float]] = {size: [] for size in _SIZES}
         for number in range(self.bench.rounds):
             first = number % len(_SIZES)
@@ -176,7 +176,7 @@ class Copies:
         self._python(_SCRIBBLE, image, str(_WRITTEN_OBJECTS))
 
     def _python(self, script: str, image: str, *words: str) -> str:
-        """Run a script with the Python of Ceph's own packages; what it prints."""
+        """Run a script with the Python of Ceph's own packages. Returns its output."""
         access = self.access
         where = [str(access.conf), access.user, str(access.keyring), access.pool]
         argv = ["/usr/bin/python3", "-c", script, *where, image, *words]

@@ -16,7 +16,7 @@ from lab.xapi import Settings
 from lab.xapi.lab_pool import LabPool, Tree
 
 MAP, UNMAP = "map", "unmap"
-# What fio is to do: how, block size, bytes in all.
+# fio's jobs: mode, block size, bytes in all.
 _WORK = {
     "fio, 4 KiB random writes": ("randwrite", "4k", "4m"),
     "fio, 4 KiB random reads": ("randread", "4k", "4m"),
@@ -25,20 +25,20 @@ _WORK = {
 _DISK = "64MiB"
 
 
-def data_path(folder: Path, ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> dict[str, Pair]:
-    """One disk, mapped in turns by the driver and by hand: what each takes, and fio's work on its device.
+def data_path(directory: Path, ceph: OneNodeCeph, driver: Path, access: Access, rounds: int) -> dict[str, Pair]:
+    """One disk, mapped in turns by the driver and by hand: the times, and fio's on its device.
 
-    Ours is the SM commands of a plug and an unplug (blkback's: no tapdisk is between), in a process that
+    Ours is the SM commands of a plug and an unplug (by blkback, without a tapdisk), in a process that
     has Python and SM loaded; the reference is `rbd map` and `rbd unmap`.
     """
-    guest, sm = folder / "guest", folder / "sm"
+    guest, sm = directory / "guest", directory / "sm"
     guest.mkdir(parents=True)
     sm.mkdir()
     tree = Tree(stage_sm(None, sm), driver, ceph.client_conf(), access.keyring)
     took: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in (MAP, UNMAP, *_WORK)}
     with (
         GuestDom0("bench", guest) as host,
-        LabPool([host], tree, folder / "lab.json", Settings(plugins=("cephrbd",))) as pool,
+        LabPool([host], tree, directory / "lab.json", Settings(plugins=("cephrbd",))) as pool,
     ):
         sr = pool.xe("sr-create", "type=cephrbd", "shared=true", "name-label=bench", "device-config:datapath=phy",
                      f"device-config:pool={access.pool}", f"device-config:ceph_user={access.user}")  # fmt: skip
@@ -57,7 +57,7 @@ def data_path(folder: Path, ceph: OneNodeCeph, driver: Path, access: Access, rou
             (device,) = krbd.devices(host)
             took[UNMAP][1].append(_timed(host, "rbd", "unmap", "--options", "noudev", device))
 
-        ours()  # writes every block once; not counted
+        ours()  # the first run writes every block once, and is not counted
         for mine, _ in took.values():
             mine.clear()
         for number in range(rounds):
@@ -80,7 +80,7 @@ def _timed(host: Dom0, *argv: str) -> float:
 
 
 def _work(host: Dom0, took: list[list[float]]) -> None:
-    """Has fio do all its work on the host's one device; notes the seconds of each kind."""
+    """Run all of fio's jobs on the host's only device; appends the seconds of each job."""
     (device,) = krbd.devices(host)
     for (how, block, size), seconds in zip(_WORK.values(), took, strict=True):
         argv = ["fio", "--name=bench", f"--filename={device}", "--direct=1", "--ioengine=libaio", "--iodepth=16",

@@ -1,4 +1,4 @@
-"""The goals, and what came of them."""
+"""The goals, and whether they are met."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from bench.datapath import MAP, UNMAP
 from bench.rounds import Findings, Pair, Samples
 
 MIB = 1 << 20
-# Operations that are to take this part of the reference's time, at most.
+# Operations, and the divisor of the reference's time that gives the limit.
 PARTS = {"create": 5, "resize": 5, "stat": 15, "clone of a snapshot": 4}
 PART_OF_TEMPLATE = 5
 PART_OF_CREATIONS = 5
 PART_OF_SCAN = 50
-# How far two times may be apart that are to be the same: of other disks, and of one disk's device.
+# The allowed ratio of two times that should be equal: of different disks, and of one disk's device.
 _NOISE, _SAME = 1.2, 1.1
 
 Table = list[list[str]]
 
 
 def verdict(value: float, limit: float) -> str:
-    """Whether a goal that is a ceiling is met, or by how much it is missed."""
+    """Whether a limit is met, or by how much it is missed."""
     return "met" if value <= limit else f"missed by {100 * (value / limit - 1):.0f} %"
 
 
 def goals(findings: Findings, commands: dict[str, Samples]) -> Table:
-    """Each goal: what, how it was to be, what it is, and the verdict."""
+    """Each goal: name, limit, measured value and verdict."""
     return [
         ["goal", "wanted", "measured", ""],
         *_ratio_goals(findings),
@@ -85,7 +85,7 @@ def _size_goals(findings: Findings) -> Iterator[list[str]]:
 def _data_path_goals(findings: Findings) -> Iterator[list[str]]:
     for name, pair in findings.data_path.items():
         if name in (MAP, UNMAP):
-            continue  # no goal: they are shown beside each other
+            continue  # they have no goal
         share = pair.ours.median / pair.reference.median
         spread = max(pair.reference.p95 / pair.reference.median, _SAME)
         yield [name, f"as mapped by hand, whose p95 is {spread:.2f}", f"{share:.2f}", verdict(share, spread)]
@@ -107,7 +107,7 @@ def _other_goals(findings: Findings, commands: dict[str, Samples]) -> Iterator[l
 
 
 def ms(seconds: float) -> str:
-    """As a text."""
+    """Milliseconds as a text."""
     return f"{1000 * seconds:.1f} ms"
 
 

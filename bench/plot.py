@@ -1,6 +1,6 @@
-"""The plot: how many times quicker than the commands, and what a scan takes as an SR grows; SVG by hand.
+"""The plot: ratios to the commands' times, and the time of a scan by the size of an SR; SVG without a library.
 
-Two panels of bars and lines need no library, and one would be by far the largest of the bench's parts.
+Two panels of bars and lines do not need a library, which would be much larger than the whole bench.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _OURS, _THEIRS, _GOAL, _GRID, _TEXT = "#2166ac", "#b2182b", "#444444", "#dddddd"
 
 @dataclass(frozen=True)
 class Bar:
-    """An operation: how many times it fits into the reference's, and how many times it is to."""
+    """An operation: the ratio of the reference's time to ours, and the goal."""
 
     name: str
     ratio: float
@@ -33,7 +33,7 @@ class Line:
 
 
 def plot(bars: Sequence[Bar], ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
-    """The whole picture."""
+    """The whole plot."""
     top, height = _ratios(bars)
     bottom, more = _scans([Line("smblock", _OURS, ours), Line("rbd ls -l", _THEIRS, theirs)], height)
     size = f'width="{_WIDTH}" height="{height + more}" viewBox="0 0 {_WIDTH} {height + more}"'

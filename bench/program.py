@@ -1,7 +1,7 @@
-"""What a shim does between SM's imports and the end of its process, timed.
+"""Times the work of a shim between SM's imports and the end of its process.
 
 Runs on a dom0's Python, in a process of its own as every SM command has: no connection is open when it
-starts.  Takes a request as JSON on stdin and answers with JSON on stdout, times in seconds.
+starts.  Takes a request as JSON on stdin and prints a reply as JSON, times in seconds.
 """
 
 import atexit
@@ -50,7 +50,7 @@ def record(uuid: str, size: int) -> dict:
 
 
 def call(sr: Any, name: str, arguments: list) -> Any:
-    """Calls one method of the core; how many VDIs it answered with, if it lists them."""
+    """Calls one method of the core. Returns how many VDIs it listed, if it lists them."""
     if name == "create_vdi":
         sr.create_vdi(arguments[0], arguments[1], Disk(arguments[0]))
     elif name == "fill":
@@ -70,7 +70,7 @@ def main() -> None:
         size = request["size"]
         records = {"OpaqueRef:" + uuid: record(uuid, size) for uuid in request["known"]}
         request["calls"] = [["scan", records]]
-    # SM's own modules lie in the same folder: Python has looked through it before.
+    # SM's own modules are in the same directory, so Python has read it before.
     importlib.util.find_spec("smblock")
     began = time.perf_counter()
     import smblock
@@ -88,7 +88,7 @@ def main() -> None:
         listed = call(sr, name, arguments)
         calls.append(time.perf_counter() - start)
     atexit._run_exitfuncs()  # closes the connection, as the end of the process would
-    answer = {
+    reply = {
         "imported": imported,
         "began": moment,
         "operation": time.perf_counter() - began,
@@ -96,10 +96,10 @@ def main() -> None:
         "listed": listed,
     }
     with open("/proc/self/status") as status:
-        # Not getrusage(): that one remembers the process this one was forked from.
+        # Not getrusage(): that includes the process that this one was forked from.
         peak = next(line for line in status if line.startswith("VmHWM:"))
-    answer["peak_bytes"] = int(peak.split()[1]) << 10
-    json.dump(answer, sys.stdout)
+    reply["peak_bytes"] = int(peak.split()[1]) << 10
+    json.dump(reply, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/dev/performance.md, its plot, and what README shows of them."""
+"""docs/dev/performance.md, its plot, and README's extract of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lab import LabError
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured; `load` is the load average at the start and at the end."""
+    """The machine of the measurement; `load` is the load average at the start and at the end."""
 
     cores: int
     kernel: str
@@ -30,7 +30,7 @@ class Machine:
 
 
 def in_driver(findings: Findings) -> Table:
-    """Each operation of both, ratios first."""
+    """The times of each operation, first those with a ratio."""
     late = ("delete", "revert")
     rows = {name: pair for name, pair in findings.pairs.items() if not name.startswith(late)}
     rows |= {f"scan of {number:,} VDIs": pair for number, pair in findings.scans.items()}
@@ -65,7 +65,7 @@ def footprints(findings: Findings) -> Table:
 
 
 def whole(findings: Findings, commands: dict[str, Samples]) -> Table:
-    """Whole SM commands beside the reference's: the common floor and its `rbd` and `ceph`."""
+    """Whole SM commands, beside the common floor with the reference's `rbd` and `ceph`."""
     floor = commands[BARE_IMPORTS].median
     table = [["SM command", "ms", "p95", "n", "floor + reference's commands, ms"]]
     beside = {
@@ -100,21 +100,21 @@ def page(findings: Findings, commands: dict[str, Samples], machine: Machine, com
         "## Goals",
         markdown(goals.goals(findings, commands)),
         "## In the driver",
-        "Milliseconds, median and 95th percentile of n. Ours is a new process for each operation, as an SM command\n"
-        "has it: from the SR's object to the connection closed again, with connecting and the opening of librados\n"
-        "and librbd, without the start of Python and the import. The reference is its commands, each with its own\n"
+        "Milliseconds, median and 95th percentile of n. Ours is a new process for each operation, as for an SM\n"
+        "command: from the SR's object to the closed connection. It includes connecting and opening librados and\n"
+        "librbd, but not the start of Python and the import. The reference is its commands, each with its own\n"
         "connection, from fork to exit.",
         markdown(in_driver(findings)),
         "## Where the time goes",
         _profile(findings),
         "## Processes and connections",
-        "Counted by strace. A client of the cluster connects to a monitor twice, be it ours or that of one `rbd`: for\n"
-        "its configuration, and for good. `make test` counts each operation's calls of librados and librbd.",
+        "Counted by strace. Each client of the cluster, ours or one `rbd`, connects to a monitor twice: for its\n"
+        "configuration, and for the session. `make test` counts each operation's calls of librados and librbd.",
         markdown(footprints(findings)),
         "## Whole commands",
         "From the start of a command's process to its reply, on the simulators of sm and xapi. The floor is common\n"
-        "to every driver: Python and sm's own modules, longer with the real sm of a dom0. The last column is\n"
-        "computed: the reference's own Python and its calls to XAPI are not in it.",
+        "to every driver: Python and sm's own modules, which take longer with the real sm of a dom0. The last\n"
+        "column is computed, without the reference's own Python and its calls to XAPI.",
         markdown(whole(findings, commands)),
         "## What the reference executes",
         "\n".join(f"- {name}: " + ", then ".join(f"`{text}`" for text in texts) for name, texts in _shown()),
@@ -125,7 +125,7 @@ def page(findings: Findings, commands: dict[str, Samples], machine: Machine, com
 
 
 def _profile(findings: Findings) -> str:
-    """What a stat and a clone are made of."""
+    """The parts of a stat's and of a clone's time."""
     stat, clone = findings.pairs["stat"], findings.pairs["clone of a snapshot"]
     rados = findings.single[LOADING.format("librados.so.2")].median
     rbd = findings.single[LOADING.format("librbd.so.1")].median - rados
@@ -135,23 +135,22 @@ def _profile(findings: Findings) -> str:
     rest = clone.ours.median - stat.ours.median - rbd - alone + calls
     best = 1000 * (stat.ours.median - calls)
     text = (
-        f"Of a stat's {ms(stat.ours.median)}, its own calls take {ms(calls)}, and opening librados {ms(rados)}, the "
-        f"dynamic linker's work. The remaining {ms(connection)} are librados' own: its threads, the two connections to "
-        "a monitor, the maps that these send, and the end of all that. Every operation has them, and so has every "
-        f"`rbd` and every `ceph`: what the reference does in one command cannot get below these {best:.1f} ms. The "
+        f"A stat takes {ms(stat.ours.median)}: {ms(calls)} are its own calls, and {ms(rados)} the dynamic linker's "
+        f"work to open librados. librados takes the remaining {ms(connection)}: its threads, the two connections to "
+        "a monitor, the maps that these send, and the shutdown. Every operation has them, and so has every `rbd` and "
+        f"every `ceph`: an operation that is one command of the reference cannot take less than {best:.1f} ms. The "
         f"goal of a stat, a fifteenth of `ceph`, would be {ms(stat.reference.median / goals.PARTS['stat'])}.\n\n"
-        f"A clone of a snapshot is one command there, too: {ms(clone.reference.median)}. Ours takes "
-        f"{ms(clone.ours.median)}: it has the same connection, "
-        f"{ms(rbd)} for opening librbd, and {ms(alone)} in which librbd makes the clone. What "
-        f"is left for the catalogue, the journal and the clone's image-meta is {ms(max(rest, 0))}. The goal, a quarter "
-        f"of `rbd clone`, would be {ms(clone.reference.median / 4)}: librbd's own clone, on a connection that is there "
-        f"already, takes {alone / clone.reference.median * 4:.1f} times that."
+        f"The reference's clone of a snapshot is one command, too: {ms(clone.reference.median)}. Ours takes "
+        f"{ms(clone.ours.median)}: the same connection, {ms(rbd)} to open librbd, and {ms(alone)} in which librbd "
+        f"makes the clone. The remaining {ms(max(rest, 0))} are the catalogue, the journal and the clone's "
+        f"image-meta. The goal, a quarter of `rbd clone`, would be {ms(clone.reference.median / 4)}: librbd's own "
+        f"clone, on an open connection, takes {alone / clone.reference.median * 4:.1f} times that."
     )
     return "\n".join(textwrap.fill(paragraph, 112) for paragraph in text.split("\n"))
 
 
 def bars(findings: Findings) -> list[Bar]:
-    """What the plot shows of the operations, the quickest first."""
+    """The bars of the plot, the fastest operation first."""
     template = Bar("disk from a template", findings.pairs["clone of a template"].ratio, goals.PART_OF_TEMPLATE)
     shown = [Bar(name, findings.pairs[name].ratio, part) for name, part in goals.PARTS.items()]
     shown += [template, Bar(f"{CREATIONS} creations at once", findings.creations.ratio, goals.PART_OF_CREATIONS)]
@@ -193,29 +192,29 @@ def readme(text: str, findings: Findings) -> str:
 
 
 _UNFAIR = """\
-- One node, loopback, data in memory: a request takes a tenth of a millisecond, where a network and disks take one.
-  What waits for the cluster takes longer there for both, so create, resize and delete gain less there than here.
-- Monitors commit at the pace of the tests, 100 times their default, but for disks from a template and snapshots at
-  once, which have the default pace. Only snapshots wait for such a commit, ours and the reference's: for a single one
-  there is no goal.
+- One node, loopback, data in memory: a request takes 0.1 ms; with a network and disks it takes 1 ms. There, requests
+  to the cluster take longer for both, so create, resize and delete gain less than here.
+- Monitors commit at the pace of the tests, 100 times their default. Disks from a template and snapshots at once are
+  measured at the default pace. Only snapshots wait for such a commit, ours and the reference's: a single one has no
+  goal.
 - No image here has an object map: kernels of XCP-ng 8.3 cannot map one that has. With it, `rbd rm` is quick, too.
-- `rbd rm` has freed the space when it returns; the driver has moved the image to the trash, and the manager frees it
-  in the background. The cluster's work is the same in the end.
-- `rbd ls -l` lists a pool that holds nothing else; with other images in it, it opens them, too.
-- The reference clones a snapshot by one `rbd`, and looks neither at the quota nor at what else is under way. Both
-  connect once for it and have librbd clone once, so the difference cannot be large.
-- Several at once: the Python of our processes has started before the time that is counted; the reference's own
-  Python, as elsewhere, is left out.
-- Maps: ours are whole SM commands in a process that has Python and SM loaded, which is how the emulated machine bears
-  them; `rbd map` is one program. Everything there takes about twelve times as long as on a real host.
-- 1 TiB written all over is 512 pieces of 4 KiB, each in an object of its own. The sizes are compared with each other
-  only: `rbd snap rollback` and `rbd rm` go through all objects that an image could have. Meanwhile the manager frees
-  what was deleted before, one object at a time.
-- A pool without quota costs the reference one more `ceph` for each stat, create and resize than is counted here."""
+- `rbd rm` has freed the space when it returns; the driver has moved the image to the trash, and ceph-mgr frees it
+  in the background. The cluster does the same work in the end.
+- `rbd ls -l` lists a pool without other images; it would open those, too.
+- The reference clones a snapshot by one `rbd`, and checks neither the quota nor other operations. Both connect once
+  and call librbd's clone once, so the difference cannot be large.
+- Several at once: the time starts after the Python of our processes has started; the reference's own Python is not
+  counted, here and elsewhere.
+- Maps: ours are whole SM commands in a process that has Python and SM loaded, because those start slowly on an
+  emulated machine; `rbd map` is one program. There, all takes about twelve times as long as on a real host.
+- *1 TiB, written all over* is 512 pieces of 4 KiB, each in an object of its own. The sizes are compared only with
+  each other: `rbd snap rollback` and `rbd rm` go through all objects that an image could have. Meanwhile ceph-mgr
+  frees earlier deletions, one object at a time.
+- On a pool without a quota, the reference needs one more `ceph` for each stat, create and resize."""
 
 
 def _shown() -> list[tuple[str, list[str]]]:
-    """The reference's sequences as somebody would type them."""
+    """The reference's sequences as an administrator would type them."""
     gib = 1 << 30
     reference = Reference(Access(Path("CONF"), "USER", Path("KEYRING"), "POOL"))
     sequences = {

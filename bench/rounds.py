@@ -1,4 +1,4 @@
-"""What is measured: operations of both rivals in turns, on one cluster, in one run."""
+"""The measurements: operations of both sides in turns, on one cluster, in one run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.sides import Answer, Driver, Footprint, Reference
+from bench.sides import Driver, Footprint, Reference, Reply
 from lab import LabError
 
 GIB = 1 << 30
@@ -39,27 +39,27 @@ class Samples:
 
 @dataclass(frozen=True)
 class Pair:
-    """One operation, done by both."""
+    """One operation of both sides."""
 
     ours: Samples
     reference: Samples
 
     @property
     def ratio(self) -> float:
-        """How many times ours fits into the reference's."""
+        """The reference's time divided by ours."""
         return self.reference.median / self.ours.median
 
 
 @dataclass
 class Findings:
-    """All that was measured in the core.
+    """All measurements of the core.
 
     scans, peaks         by number of VDIs; peaks in bytes
-    recoveries           by what was killed
+    recoveries           by the killed operation
     template_snapshots   snapshots that a template has after it was cloned many times
     at_once              snapshots at once, and back to back in place of a reference
     creations            several at once, by both
-    data_path            maps, unmaps and fio's work, in a machine with a kernel of its own
+    data_path            maps, unmaps and fio's jobs, in a virtual machine
     by_size              our reverts and deletions, by size
     """
 
@@ -83,10 +83,10 @@ def side_by_side(
     reference_rounds: int | None = None,
     settle: Callable[[], object] = lambda: None,
 ) -> Pair:
-    """Both in turns, each first in every other round, with the cluster settled before each.
+    """Both in turns, each first in every other round; before each the cluster is idle.
 
-    Where the reference takes too long for as many rounds as ours, only the first ones have both; the
-    others follow without a pause.
+    If the reference takes too long for all rounds, only the first ones have both; the others follow
+    without a pause.
     """
     both = rounds if reference_rounds is None else min(rounds, reference_rounds)
     took: dict[Callable[[], float], list[float]] = {ours: [], reference: []}
@@ -100,17 +100,17 @@ def side_by_side(
 
 
 def names() -> Iterator[str]:
-    """UUIDs nobody else has."""
+    """Unused UUIDs."""
     while True:
         yield str(uuid.uuid4())
 
 
 @dataclass
 class Bench:
-    """Both rivals in one pool.
+    """Both sides in one pool.
 
-    trash      what is still to be freed there
-    journal    whether an operation is under way there, or was left unfinished
+    trash      the pool's images that are not freed yet
+    journal    whether an operation is under way, or was left unfinished
     """
 
     driver: Driver
@@ -128,9 +128,9 @@ class Bench:
         driver, reference = self.driver, self.reference
         imports: list[float] = []
 
-        def ours(answer: Answer) -> float:
-            imports.append(answer.imported)
-            return answer.operation
+        def ours(reply: Reply) -> float:
+            imports.append(reply.imported)
+            return reply.operation
 
         to_create, to_resize = (iter(mine), iter(theirs)), (iter(mine), iter(theirs))
         self.findings.pairs["create"] = side_by_side(
@@ -151,7 +151,7 @@ class Bench:
         for library in ("librados.so.2", "librbd.so.1"):
             loads = [driver.load(library) for _ in range(self.rounds)]
             self.findings.single[LOADING.format(library)] = Samples(loads)
-        self.findings.single["stat, second on one connection"] = Samples([answer.calls[1] for answer in twice])
+        self.findings.single["stat, second on one connection"] = Samples([reply.calls[1] for reply in twice])
         self.findings.single["import of smblock._core"] = Samples(imports)
         self._footprints(mine[0], theirs[0], next(fresh))
 
@@ -167,7 +167,7 @@ class Bench:
             self.footprint(name, ours, commands)
 
     def footprint(self, name: str, ours: Sequence[Any], commands: Sequence[Sequence[str]]) -> None:
-        """One more operation of both, counted and not timed."""
+        """One more operation of both, counted without times."""
         self.findings.footprints[name] = self.driver.footprint(ours), self.reference.footprint(commands)
 
     def delete(self, name: str, size: int, rounds: int) -> None:
@@ -184,35 +184,35 @@ class Bench:
         )
 
     def disks(self, number: int, size: int) -> list[str]:
-        """New disks of the driver's."""
+        """Create disks with the driver."""
         vdis = list(itertools.islice(names(), number))
         self.driver.run(["fill", vdis, size])
         return vdis
 
     def scans(self, sizes: dict[int, int]) -> None:
-        """Scans that find nothing new; `sizes` is how often the reference does it, by number of VDIs."""
+        """Scans without changes; `sizes` is the number of the reference's rounds, by number of VDIs."""
         fresh = names()
         vdis: list[str] = []
         for number, reference_rounds in sizes.items():
             more = [next(fresh) for _ in range(number - len(vdis))]
             self.driver.run(["fill", more, GIB])
             vdis += more
-            answers: list[Answer] = []
+            replies: list[Reply] = []
 
-            def ours(known: Sequence[str], answers: list[Answer]) -> float:
-                answers.append(self.driver.scan(known, GIB))
-                return answers[-1].operation
+            def ours(known: Sequence[str], replies: list[Reply]) -> float:
+                replies.append(self.driver.scan(known, GIB))
+                return replies[-1].operation
 
             self.findings.scans[number] = side_by_side(
-                lambda known=tuple(vdis), answers=answers: ours(known, answers),  # type: ignore[misc]
+                lambda known=tuple(vdis), replies=replies: ours(known, replies),  # type: ignore[misc]
                 lambda: self.reference.run(self.reference.scan()),
                 self.rounds,
                 reference_rounds,
             )
-            self.findings.peaks[number] = max(answer.peak_bytes for answer in answers)
+            self.findings.peaks[number] = max(reply.peak_bytes for reply in replies)
 
     def recovery(self, rounds: int) -> None:
-        """The scan that finishes what a killed operation left behind, at some moment of its own each time."""
+        """The scan that recovers an operation, which is killed at another moment each time."""
         [disk], snapshot, fresh = self.disks(1, GIB), str(uuid.uuid4()), names()
         self.driver.run(["snapshot_vdi", disk, snapshot])
         operations: dict[str, Callable[[], list[Any]]] = {
@@ -236,10 +236,10 @@ class Bench:
                     raise LabError(f"a scan left a {name} unfinished")
             if len(took) == rounds:
                 return Samples(took)
-        raise LabError(f"only {len(took)} of {20 * rounds} kills hit a {name} at work")
+        raise LabError(f"only {len(took)} of {20 * rounds} kills hit a running {name}")
 
     def wait_for_space(self) -> None:
-        """Until what was deleted is freed: the cluster is quiet then."""
+        """Wait until all deleted images are freed: then the cluster is idle."""
         end = time.monotonic() + _RECLAIM_SECONDS * self.rounds
         while self.trash():
             if time.monotonic() > end:

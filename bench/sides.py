@@ -1,4 +1,4 @@
-"""The two rivals: the driver's core, and the commands that the reference driver executes.
+"""The two sides: the driver's core, and the commands that the reference driver executes.
 
 The reference is CephRBDSR (github.com/benapetr/CephRBDSR, commit 5360985), which forks `rbd` and `ceph`
 for each step.  Its commands are issued here with its options and in its order, each beside its line in
@@ -25,13 +25,13 @@ from lab.dom0 import lab_python
 PROGRAM = Path(__file__).with_name("program.py")
 DEADLINE = 300.0
 MIB = 1 << 20
-# What each of several processes has to be ready.
+# Seconds for each of several processes to be ready.
 _START_SECONDS = 0.15
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a process with the core in it did.  Times in seconds; `began` by this machine's monotonic clock."""
+class Reply:
+    """The reply of a process with the core.  Times in seconds; `began` by this machine's monotonic clock."""
 
     imported: float
     began: float
@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What an operation does to the machine and to the monitors."""
+    """Child processes of an operation, and its connections to monitors."""
 
     processes: int
     monitor_connections: int
@@ -51,7 +51,7 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Access:
-    """How both rivals reach their pool: the same file, the same user, the same key."""
+    """How both sides reach their pool: the same file, the same user, the same key."""
 
     conf: Path
     user: str
@@ -60,7 +60,7 @@ class Access:
 
 
 class Driver:
-    """The core, in a new process for each operation, as the shim has it for each SM command."""
+    """The core, in a new process for each operation, as for each SM command."""
 
     def __init__(self, sm_dir: Path, access: Access, sr: str) -> None:
         self._environment = {"PATH": os.defpath, "PYTHONPATH": str(sm_dir)}
@@ -72,44 +72,44 @@ class Driver:
                 "ceph_conf": str(access.conf),
                 "ceph_user": access.user,
                 "keyring": str(access.keyring),
-                # What the reference gives its images: no other image is slow to remove.
+                # As the reference's images, which are slow to remove.
                 "image_features": "layering",
             },
         }
 
-    def run(self, *calls: Sequence[Any]) -> Answer:
+    def run(self, *calls: Sequence[Any]) -> Reply:
         """Calls of the core, one after the other, on one connection."""
         return self._ask({"calls": calls})
 
-    def run_at_once(self, calls: Sequence[Sequence[Any]]) -> list[Answer]:
-        """One call each of as many processes at the same time, once Python has started in all of them."""
+    def run_at_once(self, calls: Sequence[Sequence[Any]]) -> list[Reply]:
+        """One call in each of several processes, at the same time, after Python has started in all of them."""
         moment = time.monotonic() + _START_SECONDS * len(calls)
         with ThreadPoolExecutor(len(calls)) as threads:
             return list(threads.map(lambda call: self._ask({"calls": [call], "start_at": moment}), calls))
 
     def image(self, vdi: str, number: int = 0) -> str:
-        """The name of the image that a disk has after so many reverts."""
+        """The name of a disk's image after a number of reverts."""
         return f"smblock.{self._request['sr']}.{vdi}.{number}"
 
-    def scan(self, known: Sequence[str], size: int) -> Answer:
-        """A scan for a XAPI that knows these disks already."""
-        answer = self._ask({"known": known, "size": size})
-        if answer.listed != len(known):
-            raise LabError(f"a scan of {len(known)} VDIs listed {answer.listed}")
-        return answer
+    def scan(self, known: Sequence[str], size: int) -> Reply:
+        """A scan for a XAPI that has these disks already."""
+        reply = self._ask({"known": known, "size": size})
+        if reply.listed != len(known):
+            raise LabError(f"a scan of {len(known)} VDIs listed {reply.listed}")
+        return reply
 
     def footprint(self, *calls: Sequence[Any]) -> Footprint:
-        """What calls do, in a process that is not counted: SM's own."""
+        """The footprint of calls, in a process that is not counted, as SM's own is not."""
         found = _footprint([self._argv], self._environment, self._text({"calls": calls}))
         return Footprint(found.processes - 1, found.monitor_connections)
 
     def load(self, library: str) -> float:
-        """Seconds that opening a library takes, with all that it needs, in a process that does nothing else."""
+        """Seconds to open a library with its dependencies, in a process that does nothing else."""
         ask = "import ctypes, time; t = time.perf_counter(); ctypes.CDLL({!r}); print(time.perf_counter() - t)"
         return float(_run([lab_python(), "-c", ask.format(library)], self._environment))
 
     def kill_after(self, seconds: float, *calls: Sequence[Any]) -> bool:
-        """Kill a process that long after it began to call the core: whether it was still at work."""
+        """Kill a process that long after its first call of the core. Returns whether it was still running."""
         process = subprocess.Popen(
             self._argv, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -122,9 +122,9 @@ class Driver:
             process.kill()
             return process.wait(DEADLINE) != 0
 
-    def _ask(self, what: dict[str, Any]) -> Answer:
+    def _ask(self, what: dict[str, Any]) -> Reply:
         done = _run(self._argv, self._environment, self._text(what))
-        return Answer(**json.loads(done))
+        return Reply(**json.loads(done))
 
     def _text(self, what: dict[str, Any]) -> bytes:
         return json.dumps({**self._request, **what}).encode()
@@ -142,7 +142,7 @@ class Reference:
         return f"vdi-{vdi}"
 
     def stat(self) -> list[list[str]]:
-        """Of a pool with a quota; one without would take `ceph df detail` (:424) besides."""
+        """For a pool with a quota; one without needs `ceph df detail` (:424), too."""
         return [self._ceph("osd", "pool", "get-quota", self._access.pool, "--format", "json")]  # :384
 
     def create(self, vdi: str, size: int) -> list[list[str]]:
@@ -161,18 +161,18 @@ class Reference:
         ]
 
     def scan(self) -> list[list[str]]:
-        """Of a whole pool: every image in it is opened."""
+        """For a whole pool: it opens every image."""
         return [self._rbd("ls", "-l", "--format", "json")]  # :225
 
     def delete(self, vdi: str) -> list[list[str]]:
-        """Of a disk without snapshots."""
+        """For a disk without snapshots."""
         return [
             self._rbd("snap", "ls", self.image(vdi), "--format", "json"),  # :671
             self._rbd("rm", self.image(vdi)),  # :717
         ]
 
     def snapshot(self, vdi: str, snapshot: str) -> list[list[str]]:
-        """Of a disk; protected, as clones of the old format need it."""
+        """For a disk; protected, as clones of the old format need it."""
         spec = f"{self.image(vdi)}@snap-{snapshot}"
         return [
             self._rbd("snap", "create", spec),  # :848
@@ -180,12 +180,12 @@ class Reference:
         ]
 
     def clone_of_snapshot(self, vdi: str, snapshot: str, clone: str) -> list[list[str]]:
-        """With the pool named, unlike there: else `rbd` puts the clone into its default one."""
+        """With the pool, which the reference leaves out: then `rbd` puts the clone into its default pool."""
         words = ["--image", self.image(vdi), "--snap", f"snap-{snapshot}"]
         return [self._rbd("clone", *words, "--dest-pool", self._access.pool, "--dest", self.image(clone))]  # :912
 
     def clone_of_disk(self, vdi: str, snapshot: str, clone: str) -> list[list[str]]:
-        """By a snapshot made for it; the reference fails after these, and leaves both behind."""
+        """By a new snapshot; the reference fails after these commands, and leaves both behind."""
         spec = f"{self.image(vdi)}@snap-clone-temp-{snapshot}"
         return [
             self._rbd("snap", "create", spec),  # :948
@@ -194,7 +194,7 @@ class Reference:
         ]
 
     def revert(self, vdi: str, snapshot: str) -> list[list[str]]:
-        """Copies what the snapshot holds."""
+        """Copies the snapshot's data."""
         words = ["--image", self.image(vdi), "--snap", f"snap-{snapshot}"]
         return [self._rbd("snap", "rollback", *words)]  # :1080
 
@@ -206,7 +206,7 @@ class Reference:
         return time.perf_counter() - began
 
     def run_at_once(self, sequences: Sequence[Sequence[Sequence[str]]]) -> float:
-        """Seconds that sequences take which all start at the same time."""
+        """Seconds of sequences that start at the same time."""
         began = time.perf_counter()
         with ThreadPoolExecutor(len(sequences)) as threads:
             list(threads.map(self.run, sequences))
@@ -230,15 +230,15 @@ def _run(argv: Sequence[str], environment: dict[str, str], text: bytes = b"") ->
 
 
 def _footprint(commands: Sequence[Sequence[str]], environment: dict[str, str], text: bytes = b"") -> Footprint:
-    """Run commands under strace: what they execute, and how often they connect to a monitor."""
+    """Run commands under strace. Returns what they execute, and how often they connect to a monitor."""
     processes = connections = 0
     for argv in commands:
-        with tempfile.TemporaryDirectory() as folder:
-            # A file for each thread: in one for all, calls of several are torn apart.
-            strace = ["strace", "-ff", "-qq", "-e", "trace=execve,connect", "-o", f"{folder}/trace", *argv]
+        with tempfile.TemporaryDirectory() as directory:
+            # One file for each thread: in a common one, interrupted calls have two lines.
+            strace = ["strace", "-ff", "-qq", "-e", "trace=execve,connect", "-o", f"{directory}/trace", *argv]
             _run(strace, environment, text)
-            lines = "".join(file.read_text(errors="replace") for file in Path(folder).iterdir())
+            lines = "".join(file.read_text(errors="replace") for file in Path(directory).iterdir())
         processes += len(re.findall(r"^execve\(.* = 0$", lines, re.MULTILINE))
-        # Each is asked twice: once to connect, once whether it has.
+        # Each connection has two calls: to connect, and to check that.
         connections += len(re.findall(r"^connect\(.*htons\(6789\).* EINPROGRESS", lines, re.MULTILINE))
     return Footprint(processes, connections)

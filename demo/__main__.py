@@ -1,9 +1,9 @@
-"""The main job, shown: a disk on a real Ceph is written on one host, read on another, reverted, cloned.
+"""Shows the life of a disk on a real Ceph: written on one host, read on another, reverted, cloned.
 
     python -m demo
 
-Starts a one-node Ceph and two dom0s in small virtual machines, installs the driver there, and types
-the `xe` lines an administrator would, each with its time. Everything is gone afterwards.
+Starts a one-node Ceph and two dom0s in small virtual machines, installs the driver there, and runs the
+`xe` commands of an administrator, each with its time. At the end everything is removed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lab.ceph import OneNodeCeph
-from lab.stage import FILE, Stage, perform, require
+from lab.session import FILE, Session, require, run_session
 from lab.xapi.lab_pool import Tree
 
 POOL = "vms"
@@ -26,11 +26,11 @@ DEVICE_CONFIG = ("device-config:pool=" + POOL, "device-config:ceph_user=" + USER
 PURGE_SECONDS = 180.0
 
 
-class Demo(Stage):
-    """A cluster, a pool of two hosts, and somebody who types."""
+class Demo(Session):
+    """A cluster, and a pool of two hosts."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        super().__init__(folder, stack)
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        super().__init__(directory, stack)
         self.cluster = OneNodeCeph(self.part("ceph"))
         sm, driver = self.install()
         with self.timed("a real one-node Ceph; pool vms with a quota of 4 GiB; a user with the driver's rights"):
@@ -44,7 +44,7 @@ class Demo(Stage):
 
 
 def show(demo: Demo) -> None:
-    """The life of a disk, from the making of its SR on."""
+    """Run the demo, from the creation of the SR to its destruction."""
     one, two = demo.hosts
     before = contents(demo.cluster)
 
@@ -62,26 +62,26 @@ def show(demo: Demo) -> None:
     demo.unplug(vbd)
 
     exported = sha256_in_export(demo)
-    require(exported == written, f"rbd export holds {exported}, host1 wrote {written}")
+    require(exported == written, f"rbd export has {exported}, host1 wrote {written}")
     demo.xe("vdi-resize", f"uuid={vdi}", "disk-size=20GiB")
 
     vbd, device = demo.plug(two, vdi)
     demo.run(two, f"mount {device} /mnt")
-    require(demo.checksum(two) == written, "host2 has read something else than host1 wrote")
+    require(demo.checksum(two) == written, "host2 read other data than host1 wrote")
     copies(demo, vdi, vbd, written)
     wait_for_space(demo, sr)
     demo.unplug_sr(sr)
     demo.xe("sr-destroy", f"uuid={sr}")
     after = contents(demo.cluster)
-    require(after == before, f"the pool held {before}, and now {after}")
+    require(after == before, f"the pool contained {before}, and now contains {after}")
     print(f"$ rbd ls {POOL}; rbd trash ls --all {POOL}   # nothing, as before")
 
     total = time.monotonic() - demo.started
     print(
-        f"\nA 10 GiB disk was made, written on host1, grown, read on host2 with the same checksum\n"
-        f"({written[:16]}…, also found by rbd export), snapshotted there while it ran, overwritten,\n"
-        f"reverted and cloned. The clone ran on when disk and snapshot were destroyed.\n"
-        f"The pool is as it was. {total:.0f} s in all."
+        f"\nA 10 GiB disk was created, written on host1, grown, read on host2 with the same checksum\n"
+        f"({written[:16]}…, as in rbd export), snapshotted while plugged, overwritten, reverted and\n"
+        f"cloned. The clone stayed readable after its disk and snapshot were destroyed.\n"
+        f"The pool is empty again. {total:.0f} s in all."
     )
 
 
@@ -100,7 +100,7 @@ def copies(demo: Demo, vdi: str, vbd: str, written: str) -> None:
     disk, snapshot = (demo.pool.xe("vbd-list", f"vm-uuid={of}", "params=vdi-uuid", "--minimal") for of in (vm, before))
     vbd, device = demo.plug(one, disk)
     demo.run(one, f"mount {device} /mnt")
-    require(demo.checksum(one) == written, "the reverted disk does not hold what the snapshot does")
+    require(demo.checksum(one) == written, "the reverted disk does not have the snapshot's data")
     demo.run(one, "umount /mnt")
     demo.unplug(vbd)
 
@@ -111,7 +111,7 @@ def copies(demo: Demo, vdi: str, vbd: str, written: str) -> None:
     for parent in (disk, snapshot):
         demo.xe("vdi-destroy", f"uuid={parent}")
     demo.run(two, "echo 3 > /proc/sys/vm/drop_caches")
-    require(demo.checksum(two) == written, "the clone has lost what it shared with its parents")
+    require(demo.checksum(two) == written, "the clone has lost the data that it shared with its parents")
     demo.run(two, "umount /mnt")
     demo.unplug(vbd)
     demo.xe("vdi-destroy", f"uuid={clone}")
@@ -123,23 +123,23 @@ def contents(cluster: OneNodeCeph) -> tuple[str, str]:
 
 
 def sha256_in_export(demo: Demo) -> str:
-    """The file's checksum as an export of the image has it: read without driver, kernel and mount."""
+    """The file's checksum in an export of the image, read without driver, kernel and mount."""
     image = demo.cluster.rbd("ls", POOL).strip()
-    export = demo.folder / "export"
+    export = demo.directory / "export"
     demo.cluster.rbd("export", "--no-progress", f"{POOL}/{image}", str(export), timeout=180)
-    letter = subprocess.run(
+    content = subprocess.run(
         ["/sbin/debugfs", "-R", f"cat /{Path(FILE).name}", str(export)], check=True, capture_output=True, timeout=60
     ).stdout
     export.unlink()
-    digest = hashlib.sha256(letter).hexdigest()
+    digest = hashlib.sha256(content).hexdigest()
     print(f"$ rbd export {POOL}/{image} export; debugfs -R 'cat /{Path(FILE).name}' export | sha256sum\n  {digest}  -")
     return digest
 
 
 def wait_for_space(demo: Demo, sr: str) -> None:
-    """Deleting is instant; the space is freed afterwards, and a scan looks at what was kept for others."""
+    """Wait until ceph-mgr has freed all images. Scans find those that other images needed before."""
     end = time.monotonic() + PURGE_SECONDS
-    with demo.timed("the cluster's manager frees the space in the background, while xapi scans the SR"):
+    with demo.timed("ceph-mgr frees the space in the background, while xapi scans the SR"):
         while any(contents(demo.cluster)):
             require(time.monotonic() < end, f"images are still there after {PURGE_SECONDS:.0f} s")
             demo.pool.xe("sr-scan", f"uuid={sr}")
@@ -147,4 +147,4 @@ def wait_for_space(demo: Demo, sr: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(perform(lambda folder, stack: show(Demo(folder, stack))))
+    sys.exit(run_session(lambda directory, stack: show(Demo(directory, stack))))

@@ -1,10 +1,10 @@
 """The lab: a pool of XCP-ng hosts and a Ceph cluster, on one plain Debian machine.
 
-Ceph and the guests' kernel are the real ones.  What no plain machine can offer (xapi, sm, tapdisk)
-has a simulator, and each is called one.
+Ceph and the guests' kernel are real.  xapi, sm and tapdisk, which a plain machine does not have, are
+simulators, and are called so.
 
-Everything a lab part starts listens on loopback only, lives in one folder, and is swept away when
-the process that asked for it ends, however it ends: see `lab.keeper`.
+Each part of the lab listens on loopback only and has one directory. Its processes and files are removed when
+the process that started it ends, also by a signal: see `lab.keeper`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 
 
 class LabError(RuntimeError):
-    """A lab part could not do what it was asked; the message says which, what and why."""
+    """A part of the lab has failed; the message names the part, the action and the reason."""
 
 
-def cache_folder() -> Path:
+def cache_directory() -> Path:
     """Where downloads are kept: SMBLOCK_CACHE, or ~/.cache/smblock."""
-    folder = Path(os.environ.get("SMBLOCK_CACHE") or Path.home() / ".cache" / "smblock")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    directory = Path(os.environ.get("SMBLOCK_CACHE") or Path.home() / ".cache" / "smblock")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def run(
@@ -38,25 +38,25 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command of the lab's own with a deadline in seconds.
 
-    Raises `LabError` with the command's own words when it fails (unless `check` is off) or is late.
+    Raises `LabError` with the command's stderr if it fails (unless `check` is off) or exceeds the deadline.
     """
     words = [os.fspath(word) for word in argv]
     try:
         done = subprocess.run(words, check=False, capture_output=True, timeout=timeout, env=env, input=input, cwd=cwd)
     except subprocess.TimeoutExpired as late:
-        raise LabError(f"{' '.join(words)}: no answer in {timeout} s") from late
+        raise LabError(f"{' '.join(words)}: no reply in {timeout} s") from late
     except OSError as error:
         raise LabError(f"{' '.join(words)}: {error}") from error
     if check and done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
-        raise LabError(f"{' '.join(words)}: exit status {done.returncode}: {said}")
+        stderr = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
+        raise LabError(f"{' '.join(words)}: exit status {done.returncode}: {stderr}")
     return done
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Wait for what others do in their own time; `LabError` when it does not."""
+    """Wait until a condition holds; `LabError` if it does not in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise LabError(f"waited {seconds} s in vain for {what}")
+            raise LabError(f"timed out after {seconds} s waiting for {what}")
         time.sleep(0.2)

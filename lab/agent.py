@@ -1,8 +1,8 @@
-"""The agent: what runs inside a dom0 of the lab and does there what the tests ask for.
+"""The agent: runs inside a dom0 of the lab, and executes the requests of the tests there.
 
 One connection is one request: a line of JSON, then `size` bytes; one reply: a line of JSON, then
-the bytes of stdout and stderr.  Every request is served by a process of its own, so they run side
-by side, and a driver that hangs or dies takes nobody along.
+the bytes of stdout and stderr.  Each request has a process of its own, so requests run in parallel,
+and a driver that hangs or dies affects no other.
 
     exec     argv, env, timeout; the bytes are its input    -> returncode, stdout, stderr
     sm       the same, for an SM driver or plugin           -> the same
@@ -34,10 +34,10 @@ ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/opt/xensource/bin",
     "LANG": "C.UTF-8",
     "HOME": "/root",
-    # Stands for the site-packages of dom0's interpreter.
+    # Replaces the site-packages of dom0's interpreter.
     "PYTHONPATH": "/opt/xensource/site-packages",
 }
-# What it says on its standard output as soon as it can be asked.
+# Printed to stdout when the agent accepts requests.
 LISTENING = "lab agent: listening"
 _CHUNK = 1 << 20
 _BACKLOG = 128
@@ -51,7 +51,7 @@ class Stream:
         self._reader = connection.makefile("rb")
 
     def receive(self):
-        """The request and its bytes, or None where the caller went away without one."""
+        """The request and its bytes, or None if the caller closed the connection."""
         line = self._reader.readline()
         if not line.endswith(b"\n"):
             return None
@@ -63,15 +63,15 @@ class Stream:
         self._reader.close()
         self._socket.close()
 
-    def reply(self, answer, stdout=b"", stderr=b""):
-        answer = dict(answer, stdout=len(stdout), stderr=len(stderr))
-        self._socket.sendall(json.dumps(answer).encode() + b"\n" + stdout + stderr)
+    def reply(self, header, stdout=b"", stderr=b""):
+        header = dict(header, stdout=len(stdout), stderr=len(stderr))
+        self._socket.sendall(json.dumps(header).encode() + b"\n" + stdout + stderr)
 
 
 class Child:
-    """A process to be, and where its output goes.
+    """A process to start, and the files of its output.
 
-    Output goes to files, not to pipes: a daemon the process leaves behind may keep them open.
+    Output goes to files, not to pipes, because a daemon that the process leaves behind may keep those open.
     """
 
     def __init__(self, request, payload, preloaded):
@@ -87,7 +87,7 @@ class Child:
         self._stderr = _file(b"")
 
     def become(self):
-        """Turn this process into the child; comes back only by the exceptions that end a process."""
+        """Turn this process into the child; returns only by the exceptions that end a process."""
         os.setsid()
         for number, file in enumerate((self._stdin, self._stdout, self._stderr)):
             os.dup2(file.fileno(), number)
@@ -96,7 +96,7 @@ class Child:
         os.environ.update(self._environment)
         os.chdir("/")
         if not self._in_process:
-            # Python ignores it, and what it starts would inherit that.
+            # Python ignores SIGPIPE, and its children inherit that.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             try:
                 os.execvpe(self.argv[0], self.argv, self._environment)
@@ -109,7 +109,7 @@ class Child:
         sys.exit(0)
 
     def wait(self, pid):
-        """Wait for the child and collect: the answer, its stdout, its stderr."""
+        """Wait for the child. Returns the reply, its stdout and its stderr."""
         end = time.monotonic() + self._timeout
         late = False
         while True:
@@ -122,10 +122,10 @@ class Child:
                 os.killpg(pid, signal.SIGKILL)
                 end, left = time.monotonic() + 2, 2
             if left <= 0:
-                break  # in the kernel, beyond the reach of SIGKILL: tell, do not wait
+                break  # it hangs in the kernel, where SIGKILL has no effect: report it, do not wait
             signal.sigtimedwait([signal.SIGCHLD], left)
-        answer = {"timeout": True} if late else {"returncode": _returncode(status)}
-        return answer, _content(self._stdout), _content(self._stderr)
+        reply = {"timeout": True} if late else {"returncode": _returncode(status)}
+        return reply, _content(self._stdout), _content(self._stderr)
 
 
 class Agent:
@@ -137,8 +137,8 @@ class Agent:
         self._preloaded = False
 
     def serve(self):
-        """Serve until killed.  A child process comes back from here with the exceptions that end it."""
-        # Ignored, the kernel reaps for us: also what daemons leave behind when the agent is process 1.
+        """Serve until killed.  A child process leaves this method by the exceptions that end it."""
+        # If it is ignored, the kernel reaps the children, also those of daemons when the agent is process 1.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         while True:
@@ -148,7 +148,7 @@ class Agent:
             if received is None:
                 pass
             elif received[0]["op"] == "preload":
-                # The one request that has to change this very process.
+                # Only this request changes the agent's own process.
                 _guarded(stream, self._preload, received[0], stream)
             elif os.fork() == 0:
                 self._listener.close()
@@ -159,7 +159,7 @@ class Agent:
         try:
             received = stream.receive()
         except (OSError, ValueError):
-            return None  # the caller is told by the closed connection
+            return None  # the closed connection informs the caller
         if received is None or received[0].get("token") != self._token:
             return None
         return received
@@ -170,7 +170,7 @@ class Agent:
             child = Child(request, payload, self._preloaded)
             pid = os.fork()
             if pid == 0:
-                # Outside of any handler of the agent's: the child ends as any Python process does.
+                # Outside the agent's exception handlers: the child ends as any Python process does.
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
                 stream.close()
                 child.become()
@@ -182,7 +182,7 @@ class Agent:
         os._exit(0)
 
     def _preload(self, request, stream):
-        # For the agent's own folder, where Python has started; a driver puts its own there in turn.
+        # sys.path[0] is the agent's directory; each driver puts its own there.
         sys.path[0:1] = request["path"]
         for name in request["modules"]:
             importlib.import_module(name)
@@ -191,10 +191,10 @@ class Agent:
 
 
 def _guarded(stream, action, *arguments):
-    """Do it; what goes wrong is the caller's to hear."""
+    """Run an action; a failure goes to the caller."""
     try:
         action(*arguments)
-    except Exception:  # whatever it was: the caller waits for an answer
+    except Exception:  # the caller waits for a reply
         stream.reply({"error": traceback.format_exc()})
 
 
@@ -211,7 +211,7 @@ def _put(request, payload, stream):
 
 def _unpack(request, payload, stream):
     with tarfile.open(fileobj=io.BytesIO(payload)) as archive:
-        # The filters came late to the older Pythons; without one, the newest refuse absolute links.
+        # Old Pythons have no filters; without one, new ones refuse absolute links.
         archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
         archive.extractall(request["path"])
     stream.reply({"returncode": 0})
@@ -249,7 +249,7 @@ def _forward(request, stream):
 
 
 def _carry(near, far):
-    """Copy both ways until both ends have said all they had to say."""
+    """Copy in both directions until both ends are closed."""
     with selectors.DefaultSelector() as ready:
         ready.register(near, selectors.EVENT_READ, far)
         ready.register(far, selectors.EVENT_READ, near)
@@ -268,12 +268,12 @@ def _is_python(path):
         with open(path, "rb") as file:
             first = file.readline()
     except OSError:
-        return False  # exec says what is wrong with it
+        return False  # exec reports the error
     return first.startswith(b"#!") and b"python" in first
 
 
 def _file(content):
-    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by whoever dups it
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the caller that dups it closes it
     file.write(content)
     file.seek(0)
     return file
@@ -290,7 +290,7 @@ def _returncode(status):
 
 
 def main():
-    """Listen where told and serve; the token comes through the environment, unseen by `ps`."""
+    """Listen and serve. The token comes in the environment, where `ps` does not show it."""
     parser = argparse.ArgumentParser(description="agent of a lab host")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--fd", type=int, help="a listening unix socket, inherited")

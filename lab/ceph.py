@@ -1,12 +1,12 @@
-"""A real Ceph cluster on one node: the distribution's own daemons, in a folder, for one test run.
+"""A real Ceph cluster on one node: the distribution's own daemons, in a directory, for one test run.
 
-    with OneNodeCeph(folder) as ceph:
+    with OneNodeCeph(directory) as ceph:
         keyring = ceph.create_user("xcp", "rbd")
         ceph.rbd("create", "--size", "1G", "rbd/disk")
 
-It comes up in two seconds, needs no privileges, no systemd and no container, has cephx on, and
-leaves neither a process nor a file behind.  Each cluster has a loopback address to itself, so
-many run side by side.
+It starts in two seconds, needs no privileges, systemd or container, uses cephx, and removes its
+processes and files at the end.  Each cluster has a loopback address of its own, so several can run
+in parallel.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lab.ports import AddressLease
 MONITOR_PORT = 6789
 _MONITOR_PORT_V2 = 3300
 _DAEMON_PORTS = (6800, 6999)
-_STORE_BYTES = 8 << 30  # apparent: memory and sparse files are taken as they are written
+_STORE_BYTES = 8 << 30  # apparent size: memory and sparse files grow as they are written
 _CONF_TEMPLATE = Path(__file__).with_name("ceph.conf.in")
 _DEADLINE = 30.0
 _PLACEMENT_GROUPS = "8"  # Nautilus has no default for a pool
@@ -53,7 +53,7 @@ _DAEMON_CAPS = {
 class OneNodeCeph:
     """A cluster of one monitor or more, `osds` OSDs and a manager, up while the `with` block lasts.
 
-    directory      a folder of the cluster's own; created, and removed at the end
+    directory      a directory of the cluster's own; created, and removed at the end
     store          "memstore" (fast; data is gone when an OSD stops) or "bluestore"
     mgr            without a manager the cluster reports no usage at all
     min_compat     `require-min-compat-client` to set, or None to leave Ceph's own default
@@ -63,7 +63,7 @@ class OneNodeCeph:
     messenger      which versions of the messenger all daemons speak; LAB_MESSENGER if None, else v1
     encrypted      whether the daemons take encrypted connections only, which v2 alone has
 
-    LAB_NETWORK says which internet protocols they use; without it, it is IPv4.
+    LAB_NETWORK names the internet protocols of the monitors; the default is IPv4.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class OneNodeCeph:
         self.close()
 
     def close(self) -> None:
-        """Kill the daemons and remove the folder; calling it twice is harmless."""
+        """Kill the daemons and remove the directory; calling it twice is harmless."""
         guard, self._keeper = self._keeper, None
         lease, self._lease = self._lease, None
         try:
@@ -127,11 +127,11 @@ class OneNodeCeph:
             if lease is not None:
                 lease.release()
 
-    # What a client needs to know
+    # For clients
 
     @property
     def address(self) -> str:
-        """The loopback address all daemons listen on, the first if they have two; in brackets if it is IPv6."""
+        """The loopback address of all daemons, the first if they have two; in brackets if it is IPv6."""
         return self._addresses[0]
 
     @property
@@ -169,21 +169,21 @@ class OneNodeCeph:
     # Administration
 
     def admin(self, *args: str, timeout: float = _DEADLINE) -> Any:
-        """Run `ceph ARGS` as the administrator: the parsed answer, or its text where it is no JSON."""
-        answer = run(
+        """Run `ceph ARGS` as the administrator. Returns the parsed reply, or its text if it is not JSON."""
+        reply = run(
             ["ceph", "--conf", self.conf, "--connect-timeout", str(int(timeout)), "--format", "json", *args],
             timeout=timeout + 5,
         ).stdout
-        text = answer.decode().strip()
+        text = reply.decode().strip()
         try:
             return json.loads(text)
         except ValueError:
             return text
 
     def rbd(self, *args: str, user: str = "admin", timeout: float = _DEADLINE) -> str:
-        """Run `rbd ARGS`, as the administrator or as another user of this cluster: its output."""
+        """Run `rbd ARGS`, as the administrator or as another user of this cluster. Returns its output."""
         output = run(["rbd", "--conf", self.conf, "--id", user, *args], timeout=timeout).stdout
-        return output.decode(errors="replace")  # `rbd export` prints what a disk holds
+        return output.decode(errors="replace")  # `rbd export` prints the data of a disk
 
     def create_pool(self, name: str, application: str | None = "rbd", init: bool = True) -> None:
         """Create a pool; `init` prepares it for RBD, as its administrator does once."""
@@ -194,7 +194,7 @@ class OneNodeCeph:
             self.rbd("pool", "init", name)  # enables the application "rbd", too
 
     def create_user(self, name: str, pool: str) -> Path:
-        """Create `client.<name>` with the rights the driver asks for, no more: its keyring."""
+        """Create `client.<name>` with exactly the caps that the driver needs. Returns its keyring."""
         keyring = self.directory / f"client.{name}.keyring"
         profile = f"profile rbd pool={pool}"
         self.admin(
@@ -216,7 +216,7 @@ class OneNodeCeph:
         until: Callable[[Mapping[str, Any]], bool] = lambda stats: True,
         timeout: float = 20.0,
     ) -> Mapping[str, Any]:
-        """Wait until the manager reports the pool's usage and `until` holds for it: that usage.
+        """Wait until the manager reports the pool's usage and `until` holds for it. Returns that usage.
 
         The keys are those of `ceph df detail`: stored, objects, max_avail, quota_bytes, ...
         """
@@ -230,7 +230,7 @@ class OneNodeCeph:
             time.sleep(0.1)
 
     def set_monitor_pace(self, pace: Pace) -> None:
-        """Let the monitor commit at another pace, from now on and after a restart."""
+        """Set the monitor's pace, for now and after a restart."""
         interval, wait = _PACES[pace]
         text = self.conf.read_text().splitlines(keepends=True)
         for number, line in enumerate(text):
@@ -246,32 +246,32 @@ class OneNodeCeph:
     # Trouble
 
     def stop_monitor(self, name: str = "a") -> None:
-        """A monitor dies; clients of the only one get no answer until `start_monitor()`."""
+        """Kill a monitor. Clients get no reply from the only one until `start_monitor()`."""
         self._signal(f"mon.{name}", signal.SIGKILL)
 
     def start_monitor(self, name: str = "a") -> None:
-        """Start a monitor and wait until one answers."""
+        """Start a monitor and wait until one replies."""
         self._start("ceph-mon", name)
         self.admin("mon", "stat")
 
     def pause_monitor(self, name: str = "a") -> None:
-        """Stop a monitor in its tracks: it accepts connections, and is silent."""
+        """Freeze a monitor: it accepts connections, and is silent."""
         self._signal(f"mon.{name}", signal.SIGSTOP)
 
     def resume_monitor(self, name: str = "a") -> None:
-        """Let a paused monitor go on."""
+        """Resume a frozen monitor."""
         self._signal(f"mon.{name}", signal.SIGCONT)
 
     def pause_osd(self, number: int = 0) -> None:
-        """Stop one OSD in its tracks: requests to it hang, its connections stay."""
+        """Freeze one OSD: requests to it hang, its connections stay."""
         self._signal(f"osd.{number}", signal.SIGSTOP)
 
     def resume_osd(self, number: int = 0) -> None:
-        """Let a paused OSD go on."""
+        """Resume a frozen OSD."""
         self._signal(f"osd.{number}", signal.SIGCONT)
 
     def stop_mgr(self) -> None:
-        """The manager dies: usage gets stale, `rbd task` finds nobody."""
+        """Kill the manager: usage gets stale, `rbd task` fails."""
         self._signal("mgr.x", signal.SIGKILL)
 
     def start_mgr(self) -> None:
@@ -279,7 +279,7 @@ class OneNodeCeph:
         self._start("ceph-mgr", "x")
 
     def takes_tasks(self) -> bool:
-        """Whether the manager frees what it is asked to, as it does some seconds after its start."""
+        """Whether the manager accepts `rbd task`, as it does some seconds after its start."""
         try:
             self.admin("rbd", "task", "list")
         except LabError:
@@ -287,7 +287,7 @@ class OneNodeCeph:
         return True
 
     def tasks_error(self) -> str:
-        """Why this manager never frees what it is asked to; empty if it does, or will soon."""
+        """Why this manager never accepts `rbd task`; empty if it does, or will soon."""
         wait_for(lambda: self.admin("mgr", "dump")["available"], "a manager")
         modules = {module["name"]: module for module in self.admin("mgr", "dump")["available_modules"]}
         module = modules["rbd_support"]
@@ -303,11 +303,11 @@ class OneNodeCeph:
                 raise LabError(f"{daemon} of {self.directory}: process {pid} outlived SIGKILL by 5 s")
             time.sleep(0.01)
 
-    # Bringing it up
+    # Start
 
     def _bring_up(self) -> None:
-        for folder in ("run", "log", "mon", "mgr"):
-            (self.directory / folder).mkdir()
+        for directory in ("run", "log", "mon", "mgr"):
+            (self.directory / directory).mkdir()
         interval, wait = _PACES["fast"]
         settings = {
             "fsid": self.fsid,
@@ -376,6 +376,6 @@ class OneNodeCeph:
         self._start("ceph-osd", str(number))
 
     def _start(self, program: str, name: str, *args: str) -> None:
-        """Run a daemon; it goes to the background by itself, once it is ready to be talked to."""
-        # As systemd starts it: the OSD of Debian 13 looks for its classes in lib/x86_64-linux-gnu, a relative path.
+        """Run a daemon. It detaches itself when it accepts connections."""
+        # In /, as with systemd: the OSD of Debian 13 looks for its classes in lib/x86_64-linux-gnu, a relative path.
         run([program, "--conf", self.conf, "--id", name, *args], timeout=_DEADLINE, cwd="/")

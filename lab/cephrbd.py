@@ -1,7 +1,7 @@
-"""The driver at work: a pool of hosts with it installed, a Ceph cluster, and SRs in its pools.
+"""A pool of hosts with the driver, a Ceph cluster, and SRs in its pools.
 
-Everything goes the way an administrator's does: `xe`, `smblock-admin`, and a cephx user with the
-rights that docs/user/ceph-setup.md lists.  Only the lab itself, to look and to do harm, is `client.admin`.
+Tests use `xe`, `smblock-admin`, and a cephx user with the caps of docs/user/ceph-setup.md, as an administrator
+does.  Only the lab itself uses `client.admin`: to inspect the cluster, and to disturb it.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from lab.dom0 import Dom0
 from lab.sr import LabSr
 from lab.xapi.lab_pool import LabPool, Tree
 
-# What RBD keeps in a pool whatever is in it, and the driver's list of the pool's SRs.
+# RBD's own objects in a pool, and the driver's list of the pool's SRs.
 STANDING_OBJECTS = {"rbd_directory", "rbd_info", "rbd_task", "rbd_trash", "smblock.directory"}
 
 
 class CephRbdLab(LabPool):
-    """A pool of hosts with the driver installed, which know where the cluster is."""
+    """A pool of hosts with the driver and the cluster's configuration."""
 
     def __init__(self, hosts: Sequence[Dom0], sm: Path, driver: Path, ceph: OneNodeCeph, lab_file: Path) -> None:
         super().__init__(hosts, Tree(sm, driver, ceph.client_conf()), lab_file)
         self.ceph = ceph
 
-    def hand_out(self, keyring: Path) -> None:
-        """Bring a user's key to every host, where Ceph looks for it; also to one started again."""
+    def distribute_keyring(self, keyring: Path) -> None:
+        """Put a user's key on every host, where Ceph looks for it; also on one that starts later."""
         self.provide(f"/etc/ceph/ceph.{keyring.stem}.keyring", keyring.read_bytes(), mode=0o600)
 
     def user(self, name: str, **caps: str) -> str:
-        """A new user with other rights than the driver asks for, known to every host: its name."""
+        """Create a user with other caps than the driver needs; its key is on every host. Returns its name."""
         keyring = self.ceph.directory / f"client.{name}.keyring"
         words = [word for service, cap in caps.items() for word in (service, cap)]
         self.ceph.admin("auth", "get-or-create", f"client.{name}", *words, "--out-file", str(keyring),
                         "--format", "plain")  # fmt: skip
-        self.hand_out(keyring)
+        self.distribute_keyring(keyring)
         return name
 
 
 @dataclass(frozen=True)
 class RbdPool:
-    """A pool of the cluster, and the one user of it: what an administrator prepares for an SR."""
+    """A pool of the cluster and its user, as an administrator prepares them for an SR."""
 
     lab: CephRbdLab
     name: str
@@ -54,7 +54,7 @@ class RbdPool:
 
     @property
     def device_config(self) -> list[str]:
-        """The words of `xe` and `smblock-admin` that lead here."""
+        """The words of `xe` and `smblock-admin` that name this pool."""
         return [f"device-config:pool={self.name}", f"device-config:ceph_user={self.user}"]
 
     def create_sr(self, name: str = "ceph", *words: str) -> CephSr:
@@ -64,7 +64,7 @@ class RbdPool:
         return CephSr(self, uuid)
 
     def introduce_sr(self, uuid: str, name: str = "introduced", description: str = "") -> CephSr:
-        """Bring a forgotten SR back, as a pool does that never knew it: introduce, PBDs, plug."""
+        """Bring a forgotten SR back, as in a new pool: introduce, PBDs, plug."""
         lab = self.lab
         lab.xe("sr-introduce", f"uuid={uuid}", "type=cephrbd", "shared=true", f"name-label={name}",
                f"name-description={description}", "content-type=user")  # fmt: skip
@@ -75,7 +75,7 @@ class RbdPool:
         return CephSr(self, uuid)
 
     def delete(self) -> None:
-        """Take the pool and its user away.  SRs in it stay known to XAPI, which does not mind."""
+        """Remove the pool and its user.  XAPI keeps the records of the SRs in it."""
         ceph = self.lab.ceph
         ceph.admin("osd", "pool", "delete", self.name, self.name, "--yes-i-really-really-mean-it")
         ceph.admin("auth", "rm", f"client.{self.user}")
@@ -94,7 +94,7 @@ class RbdPool:
         return set(self.lab.ceph.rbd("ls", self.name).split())
 
     def image_info(self, image: str) -> dict[str, Any]:
-        """What `rbd info` says about an image."""
+        """What `rbd info` prints about an image."""
         return dict(json.loads(self.lab.ceph.rbd("info", "--format", "json", f"{self.name}/{image}")))
 
     def trash(self) -> str:
@@ -104,7 +104,7 @@ class RbdPool:
 
 @dataclass(frozen=True)
 class OtherPool(RbdPool):
-    """A pool of another cluster than the one that the hosts know by default; `cluster` names its files there."""
+    """A pool of another cluster than the hosts' default; `cluster` names its files on the hosts."""
 
     cluster: str
 
@@ -141,7 +141,7 @@ class CephSr(LabSr):
 
     @property
     def catalogue(self) -> str:
-        """Name of the object that holds what the SR knows of its disks."""
+        """Name of the SR's catalogue object."""
         return f"smblock.sr.{self.uuid}"
 
     def image(self, vdi: str) -> str:
@@ -149,26 +149,26 @@ class CephSr(LabSr):
         return f"smblock.{self.uuid}.{vdi}.0"
 
     def catalogue_keys(self) -> set[str]:
-        """The keys of what the SR holds; each host that has plugged it has one of its own beside them."""
+        """The catalogue's keys, without those of the hosts that have plugged the SR."""
         keys = self.pool.rados("listomapkeys", self.catalogue).split()
         return {key for key in keys if not key.startswith("host.")}
 
     def wait_for_size_of_pool(self) -> None:
         """Scan until the SR's size is what Ceph reports of its pool right after, to one in a hundred.
 
-        Other pools of the cluster fill and empty meanwhile, and what is free there is shared by all.
+        The free space is shared with other pools, whose use changes meanwhile.
         """
 
-        def is_it() -> bool:
+        def has_pools_size() -> bool:
             self.scan()
             stats = self.lab.ceph.wait_pool_stats(self.pool.name)
             size, reported = int(self.get("physical-size")), stats["stored"] + stats["max_avail"]
             return abs(size - reported) <= reported / 100
 
-        wait_for(is_it, "the SR to have its pool's size", seconds=60)
+        wait_for(has_pools_size, "the SR to have its pool's size", seconds=60)
 
     def destroy(self) -> None:
-        """Destroy the SR, once the cluster has freed what was deleted in it."""
+        """Destroy the SR when the cluster has freed its deleted images."""
         wait_for(lambda: self.uuid not in self.pool.trash(), "the trash to be emptied")
         self.unplug()
         self.lab.xe("sr-destroy", f"uuid={self.uuid}")

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-# Texts that look like a command and are none.
+# Texts that only look like a command.
 NO_COMMANDS = (
     "rbd task",  # of the manager's module, without `ceph` before it
     "ceph command",
@@ -19,7 +19,7 @@ NO_COMMANDS = (
     "ceph v3",
     "rbd pool=",
 )
-# What stands for something else in a text.
+# Placeholders, and a value for each.
 PLACEHOLDERS = {
     "POOL": "no-such-pool",
     "IMAGE": "image",
@@ -71,7 +71,7 @@ PLACEHOLDERS = {
     "vms": "no-such-pool",
     "…": "image",
 }
-# What a command in running text still needs to be whole.
+# Arguments that a command in running text leaves out.
 COMPLETED = {
     "ceph auth get-key": "ceph auth get-key client.reader",
     "ceph mon set-addrs": "ceph mon set-addrs a [v2:192.0.2.1:3300,v1:192.0.2.1:6789]",
@@ -84,7 +84,7 @@ COMPLETED = {
     "ceph auth caps {}": "ceph auth caps client.new mon 'profile rbd' osd 'profile rbd pool=a, profile rbd pool=b'",
     "rbd feature disable {image} {}": "rbd feature disable no-such-pool/image journaling",
 }
-# The words after which running text goes on behind a command without quotes.
+# Words that end a command without quotes in running text.
 PROSE = {"shows", "lists", "makes", "prints", "and", "or", "to", "on", "is", "are", "of", "with", "for", "in", "which"}
 PROSE |= {"there"}
 
@@ -93,7 +93,7 @@ _END = re.compile(r"`|\n|;|&&|\||,(?=\s)|\(|\)|\.(?=\s|$)|:(?=\s|$)|\"|→|->|\t
 
 
 def commands_in(text: str) -> Iterator[str]:
-    """The commands that a text names, in its own spelling."""
+    """The commands that a text names, as it spells them."""
     text = re.sub(r"\\\n\s*", "", text)
     position = 0
     while (found := _START.search(text, position)) is not None:
@@ -147,7 +147,7 @@ _RUST = re.compile(r'//[^\n]*|/\*.*?\*/|r#"(?P<raw>.*?)"#|"(?P<plain>(?:\\.|[^"\
 
 
 def texts_of(path: Path) -> Iterator[str]:
-    """The texts in a file that a person may read."""
+    """The texts of a file that reach a reader."""
     content = path.read_text()
     if path.suffix == ".md":
         yield re.sub(r"^> ?", "", content, flags=re.MULTILINE)
@@ -165,8 +165,8 @@ def sources(repository: Path) -> Iterator[Path]:
     """The files whose texts reach an administrator."""
     yield repository / "README.md"
     yield from sorted(repository.glob("docs/user/**/*.md"))
-    for folder in ("drivers", "provisioners"):
-        yield from sorted(repository.glob(f"{folder}/**/*.py"))
+    for directory in ("drivers", "provisioners"):
+        yield from sorted(repository.glob(f"{directory}/**/*.py"))
     for path in sorted(repository.glob("rust/*/src/**/*.rs")):
         # The model in memory reaches no administrator.
         if not path.stem.endswith("tests") and not {"memory", "tests"} & set(path.parts):

@@ -1,4 +1,4 @@
-"""Disks with content, at rest, and VMs that have them: for tests of snapshots, clones and reverts."""
+"""Unplugged disks with data, and VMs that have them: for tests of snapshots, clones and reverts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NULL = "OpaqueRef:NULL"
 
 
 def content(seed: int) -> bytes:
-    """What a disk may hold; another for each `seed`."""
+    """Data for a disk, different for each `seed`."""
     return random.Random(seed).randbytes(SIZE)
 
 
@@ -27,14 +27,14 @@ def write(disk: Disk, data: bytes) -> None:
 
 
 def disk_with(sr: CephSr, data: bytes, name: str = "disk") -> Disk:
-    """A new disk that holds `data`."""
+    """A new disk with `data`."""
     disk = Disk(sr, sr.create_vdi(name, str(SIZE)))
     write(disk, data)
     return disk
 
 
 def row(disk: Disk) -> dict[str, Any]:
-    """What XAPI says about a VDI; `snapshot_of` as a uuid, or None."""
+    """XAPI's record of a VDI, with `snapshot_of` as a uuid or None."""
     with disk.sr.lab.xapi.session() as session:
         record = dict(session.VDI.get_record(session.VDI.get_by_uuid(disk.uuid)))
         of = record["snapshot_of"]
@@ -43,7 +43,7 @@ def row(disk: Disk) -> dict[str, Any]:
 
 
 def vm_with(disk: Disk) -> str:
-    """A halted VM that has the disk: its uuid."""
+    """Create a halted VM with the disk. Returns its uuid."""
     vm = disk.sr.lab.xe("vm-create", "name-label=guest")
     disk.attach_to(vm)
     return vm
@@ -65,7 +65,7 @@ def revert_vm(snapshot: str, sr: CephSr) -> None:
 
 
 def require_nothing_left(sr: CephSr) -> None:
-    """Wait until the cluster has freed all that was deleted; what is left then was leaked."""
+    """Wait until the cluster has freed all deleted images; fail if anything else is left."""
 
     def is_empty() -> bool:
         sr.scan()
@@ -73,4 +73,4 @@ def require_nothing_left(sr: CephSr) -> None:
         return not images and sr.uuid not in sr.pool.trash() and sr.catalogue_keys() == {"sr"}
 
     assert sr.vdis() == set()
-    wait_for(is_empty, "the SR's last image to go", seconds=60)
+    wait_for(is_empty, "the SR's last image to be freed", seconds=60)

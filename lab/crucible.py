@@ -1,6 +1,6 @@
-"""Crucible volumes, the downstairs that keep them, and a pool of hosts with the driver for them.
+"""Crucible volumes, their downstairs, and a pool of hosts with the driver for them.
 
-The programs are those of lab/crucible-sim, or Crucible's own from the folder that
+The programs are those of lab/crucible-sim, or Crucible's own from the directory that
 CRUCIBLE_BIN names.
 """
 
@@ -38,7 +38,7 @@ _BUILD_SECONDS = 600.0
 
 
 def crucible_bin() -> Path:
-    """The folder of Crucible's programs: CRUCIBLE_BIN, or the simulator's, built where that is due."""
+    """The directory of Crucible's programs: CRUCIBLE_BIN, or the simulator's, built if needed."""
     named = os.environ.get("CRUCIBLE_BIN")
     if named:
         return Path(named)
@@ -49,7 +49,7 @@ def crucible_bin() -> Path:
 
 @dataclass
 class Volume:
-    """A volume of three regions, each with a downstairs that may be stopped and started again.
+    """A volume of three regions, each with a downstairs that can be stopped and started again.
 
     `size` is in bytes, a multiple of an extent's 4 MiB; `key` in base64, None without encryption.
     """
@@ -68,37 +68,39 @@ class Volume:
         return [f"{self.storage.address}:{self.first_port + index}" for index in range(3)]
 
     def stop(self, index: int) -> None:
-        """One downstairs dies."""
+        """Kill one downstairs."""
         process = self._downstairs[index]
         if not keeper.kill(process.pid, self.storage.token, signal.SIGKILL):
             raise LabError(f"downstairs {self.targets[index]}: not running")
         process.wait()
 
     def start(self, index: int, mode: str = "rw", region: Path | None = None) -> None:
-        """Start one downstairs, which reads and writes or only reads ("ro"), and wait for its answer.
+        """Start one downstairs, writable or read-only ("ro"), and wait until it replies.
 
-        It serves that region, or its own.
+        It serves `region`, or its own.
         """
         port = self.first_port + index
-        folder = str(region or self.region(index))
-        process = self.storage.popen("run", "-a", self.storage.address, "-p", str(port), "-d", folder, "--mode", mode)
+        directory = str(region or self.region(index))
+        process = self.storage.popen(
+            "run", "-a", self.storage.address, "-p", str(port), "-d", directory, "--mode", mode
+        )
         self._downstairs[index : index + 1] = [process]
-        wait_for(lambda: _answers(self.storage.address, port), f"downstairs {self.targets[index]}")
+        wait_for(lambda: _replies(self.storage.address, port), f"downstairs {self.targets[index]}")
 
     def freeze(self, index: int) -> None:
-        """One downstairs does nothing more; its kernel accepts connections all the same."""
+        """Freeze one downstairs; its kernel still accepts connections."""
         self._downstairs[index].send_signal(signal.SIGSTOP)
 
     def thaw(self, index: int) -> None:
-        """It goes on."""
+        """Resume a frozen downstairs."""
         self._downstairs[index].send_signal(signal.SIGCONT)
 
     def create(self) -> None:
         """Make the regions and start all downstairs.
 
-        A block that was never written reads as whatever the server's last request left, so an
-        administrator has a volume written once before it is used: here with zeros.  Without the
-        server that can be done only where nothing is encrypted.
+        A block that was never written reads as stale data of the server's last request. So an administrator
+        writes a new volume once before it is used, here with zeros.  Without the server this works only
+        without encryption.
         """
         words = ["--block-size", str(BLOCK), "--extent-size", str(EXTENT_BLOCKS)]
         words += ["--extent-count", str(self.size // (BLOCK * EXTENT_BLOCKS))]
@@ -111,15 +113,15 @@ class Volume:
             self.start(index)
 
     def region(self, index: int) -> Path:
-        """The folder of one copy."""
+        """The directory of one copy."""
         return self.storage.directory / self.uuid / str(index)
 
 
 class CrucibleStorage:
-    """What keeps volumes: one address, with three downstairs for each, up while the `with` block lasts.
+    """Storage for volumes: three downstairs for each, on one address, while the `with` block lasts.
 
-    directory      a folder of its own; created, and removed at the end
-    binaries       the folder of Crucible's programs, or the simulator's
+    directory      a directory of its own; created, and removed at the end
+    binaries       the directory of Crucible's programs, or the simulator's
     """
 
     def __init__(self, directory: Path, binaries: Path) -> None:
@@ -166,14 +168,14 @@ class CrucibleStorage:
         return volume
 
     def downstairs(self, *words: str) -> bytes:
-        """Run `crucible-downstairs WORDS` to its end: its output."""
+        """Run `crucible-downstairs WORDS` to its end. Returns its output."""
         return run([self.binaries / "crucible-downstairs", *words], timeout=60).stdout
 
     def popen(self, *words: str) -> subprocess.Popen[bytes]:
         """Start `crucible-downstairs WORDS`, which ends with the storage."""
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                # Its name is what the keeper knows it by.
+                # The keeper finds the process by this name.
                 [self.token, *words],
                 executable=self.binaries / "crucible-downstairs",
                 stdin=subprocess.DEVNULL,
@@ -183,7 +185,7 @@ class CrucibleStorage:
 
 
 class CrucibleLab:
-    """A pool of hosts that have Crucible's server, and know the volumes declared to them."""
+    """A pool of hosts that have Crucible's server and a file of static volumes."""
 
     def __init__(self, pool: LabPool, storage: CrucibleStorage) -> None:
         self.pool = pool
@@ -196,14 +198,14 @@ class CrucibleLab:
         return self.pool.hosts
 
     def declare(self, *volumes: Volume) -> None:
-        """Tell every host of these volumes, and no others."""
+        """Write the file of static volumes on every host, with exactly these volumes."""
         for volume in volumes:
             if volume.key is not None:
                 self.pool.provide(_key_file(volume), volume.key.encode(), mode=0o600)
         self.pool.provide(VOLUMES, declaration(volumes).encode())
 
     def create_sr(self, name: str = "crucible", **device_config: str) -> CrucibleSr:
-        """`xe sr-create` of the declared volumes, shared by all hosts."""
+        """`xe sr-create` of the static volumes, shared by all hosts."""
         config = {"volumes": VOLUMES, **device_config}
         words = [f"device-config:{key}={value}" for key, value in config.items()]
         uuid = self.pool.xe("sr-create", "type=crucible", "shared=true", f"name-label={name}", *words)
@@ -240,7 +242,7 @@ def open_claims(disk: Vdi[CrucibleSr]) -> list[int]:
 
 
 def declaration(volumes: Sequence[Volume]) -> str:
-    """The text of a file that declares volumes."""
+    """The text of a file of static volumes."""
     return "".join(_table(volume) for volume in volumes)
 
 
@@ -261,10 +263,10 @@ def _key_file(volume: Volume) -> str:
     return f"/etc/smblock/{volume.uuid}.key"
 
 
-def _answers(address: str, port: int) -> bool:
+def _replies(address: str, port: int) -> bool:
     url = f"http://{address}:{port + REPAIR_PORT_OFFSET}/region-mode"
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(reply.status == 200)
     except OSError:
         return False

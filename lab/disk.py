@@ -1,4 +1,4 @@
-"""A disk of an SR on Ceph, plugged into hosts as xapi does it, and looked at from outside."""
+"""A disk of an SR on Ceph, plugged into hosts as xapi does it, and inspected from outside."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Disk(Vdi[CephSr]):
         """The RBD image that it was made with, POOL/NAME."""
         return f"{self.sr.pool.name}/{self.sr.image(self.uuid)}"
 
-    # Making others of it
+    # Copies
 
     def snapshot(self) -> Disk:
         """`xe vdi-snapshot`"""
@@ -41,17 +41,17 @@ class Disk(Vdi[CephSr]):
     # From outside
 
     def record(self) -> dict[str, Any]:
-        """What the catalogue holds of it."""
+        """Its record in the catalogue."""
         record = self.sr.pool.rados("getomapval", self.sr.catalogue, f"vdi.{self.uuid}", "/dev/stdout")
         return dict(json.loads(record[record.index("{") :]))
 
     def claimed_by(self) -> str | None:
-        """The uuid of the host whose claim the catalogue holds."""
+        """The uuid of the host whose claim the catalogue has."""
         claim = self.record().get("claim")
         return None if claim is None else str(claim["host"])
 
     def is_paused(self) -> bool:
-        """Whether SM has noted in XAPI that its I/O is held back."""
+        """Whether SM has set the key in XAPI that its I/O is paused."""
         return "paused" in self.sr.lab.get("vdi", "sm-config", self.uuid)
 
     def snapshot_names(self) -> set[str]:
@@ -65,7 +65,7 @@ class Disk(Vdi[CephSr]):
         return len(status["watchers"])
 
     def export(self) -> bytes:
-        """What an export of the image, or the snapshot, holds that it is now."""
+        """The data of an export of its image or snapshot."""
         volume = self.record()["volume"]
         spec = f"{self.sr.pool.name}/{volume['image']['name']}"
         if "snapshot" in volume:

@@ -2,8 +2,8 @@
 
 `LocalDom0` is this machine seen through namespaces of its own: quick, and without a kernel RBD
 client, so for the control plane.  `GuestDom0` is a small virtual machine with a real kernel that
-maps real images; emulated, it is a dozen times slower.  Both carry the tree of an XCP-ng dom0 once
-`lab.tree.layout` has put it there, and both answer to the same calls.
+maps real images; emulated, it is a dozen times slower.  Both have the tree of an XCP-ng dom0 after
+`lab.tree.layout`, and both have the same methods.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lab import LabError, cache_folder
+from lab import LabError, cache_directory
 from lab.agent import LISTENING
 from lab.guest import cpio, image
 from lab.keeper import Keeper
@@ -37,7 +37,7 @@ _NAMESPACE = Path(__file__).with_name("local-dom0.sh")
 _AGENT_PORT = 9000
 _BOOT_SECONDS = 120.0
 _GUEST_INIT = Path(__file__).with_name("guest") / "init.sh"
-_GRACE = 10.0  # seconds a reply may be later than the deadline of what was asked for
+_GRACE = 10.0  # seconds that a reply may come after the deadline of its request
 
 
 def lab_python() -> str:
@@ -46,7 +46,7 @@ def lab_python() -> str:
 
 
 def lab_root() -> str:
-    """The root folder whose programs and libraries every dom0 has: LAB_ROOT, or this machine's own.
+    """The root directory whose programs and libraries every dom0 has: LAB_ROOT, or this machine's own.
 
     Another one is that of a Debian suite, with its Ceph client and its Python: see `tests.compat`.
     """
@@ -55,17 +55,17 @@ def lab_root() -> str:
 
 @dataclass(frozen=True)
 class Completed:
-    """What came of a process on a dom0; `returncode` is negative for the signal that killed it."""
+    """The result of a process on a dom0; `returncode` is negative for the signal that killed it."""
 
     returncode: int
     stdout: bytes
     stderr: bytes
 
     def check(self) -> bytes:
-        """Its stdout, or `LabError` with its stderr where it failed."""
+        """Its stdout, or `LabError` with its stderr if it failed."""
         if self.returncode != 0:
-            said = (self.stderr or self.stdout).decode(errors="replace").strip()
-            raise LabError(f"exit status {self.returncode}: {said}")
+            output = (self.stderr or self.stdout).decode(errors="replace").strip()
+            raise LabError(f"exit status {self.returncode}: {output}")
         return self.stdout
 
 
@@ -112,7 +112,7 @@ class Dom0(abc.ABC):
         self.close()
 
     def start(self) -> None:
-        """Start the host, with a bare tree; returns when it answers."""
+        """Start the host, with a bare tree; returns when it replies."""
         if self._keeper is not None:
             raise LabError(f"host {self.name}: already running")
         self._keeper = Keeper(self._directory, self._process_token)
@@ -125,13 +125,13 @@ class Dom0(abc.ABC):
         return self._keeper is not None
 
     def kill(self) -> None:
-        """Power off at once: no process of the host gets to do anything more."""
+        """Power off at once: all processes of the host end."""
         guard, self._keeper = self._keeper, None
         if guard is not None:
             guard.close()
 
     def close(self) -> None:
-        """Done with the host; calling it twice is harmless."""
+        """Stop the host and remove its files; calling it twice is harmless."""
         try:
             self.kill()
         finally:
@@ -147,7 +147,7 @@ class Dom0(abc.ABC):
     ) -> Completed:
         """Run a command in a new process.  `env` adds to dom0's own; `timeout` is in seconds.
 
-        Raises `LabError` when the process has not ended by then; it is killed.
+        Kills the process and raises `LabError` if it has not ended by then.
         """
         return self._run("exec", argv, input, env, timeout)
 
@@ -156,7 +156,7 @@ class Dom0(abc.ABC):
         return self._run("sm", argv, b"", env, timeout)
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """Write a file, making its folders; readers see the old one or the new one."""
+        """Write a file, making its directories; readers see the old one or the new one."""
         self._request("put", data, path=path, mode=mode)
 
     def get(self, path: str) -> bytes:
@@ -164,7 +164,7 @@ class Dom0(abc.ABC):
         return self._request("get", path=path)[1]
 
     def put_tree(self, source: Path, destination: str) -> None:
-        """Copy what is in the folder `source` into the folder `destination`; links stay links."""
+        """Copy the content of directory `source` into directory `destination`; links stay links."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             for entry in sorted(source.iterdir()):
@@ -173,22 +173,22 @@ class Dom0(abc.ABC):
         self._request("unpack", packed.getvalue(), path=destination)
 
     def forward(self, path: str, address: str, port: int) -> None:
-        """Let the host's unix socket `path` lead to a server in 127.1.0.0/16."""
+        """Connect the host's unix socket `path` to a server in 127.1.0.0/16."""
         self._request("forward", path=path, address=address, port=port)
 
     def preload(self, modules: Sequence[str], path: Sequence[str]) -> None:
-        """Import modules ahead of every later `sm` call."""
+        """Import modules before each later `sm` call."""
         self._request("preload", modules=list(modules), path=list(path), timeout=_BOOT_SECONDS)
 
     @property
     def console(self) -> str:
-        """What the host had to say besides: its kernel's messages, its agent's last words."""
+        """The messages of the host's kernel and of its agent."""
         log = self._directory / "console"
         return log.read_text(errors="replace") if log.exists() else ""
 
     @property
     def _process_token(self) -> str:
-        """The argument by which the keeper knows the host's process."""
+        """The argument by which the keeper finds the host's process."""
         return str(self._directory / "host")
 
     @abc.abstractmethod
@@ -202,17 +202,17 @@ class Dom0(abc.ABC):
     def _run(
         self, op: str, argv: Sequence[str], payload: bytes, env: Mapping[str, str] | None, timeout: float
     ) -> Completed:
-        answer, stdout, stderr = self._ask(op, payload, timeout, argv=list(argv), env=dict(env or {}))
-        if answer.get("timeout"):
-            said = (stdout + stderr).decode(errors="replace").strip()
-            raise LabError(f"{self.name}: {' '.join(argv)}: not done in {timeout} s; so far: {said}")
-        return Completed(answer["returncode"], stdout, stderr)
+        reply, stdout, stderr = self._ask(op, payload, timeout, argv=list(argv), env=dict(env or {}))
+        if reply.get("timeout"):
+            output = (stdout + stderr).decode(errors="replace").strip()
+            raise LabError(f"{self.name}: {' '.join(argv)}: not done in {timeout} s; so far: {output}")
+        return Completed(reply["returncode"], stdout, stderr)
 
     def _request(
         self, op: str, payload: bytes = b"", *, timeout: float = 60, **fields: Any
     ) -> tuple[dict[str, Any], bytes]:
-        answer, stdout, _ = self._ask(op, payload, timeout, **fields)
-        return answer, stdout
+        reply, stdout, _ = self._ask(op, payload, timeout, **fields)
+        return reply, stdout
 
     def _ask(self, op: str, payload: bytes, timeout: float, **fields: Any) -> tuple[dict[str, Any], bytes, bytes]:
         request = {"op": op, "token": self._token, "size": len(payload), "timeout": timeout, **fields}
@@ -222,20 +222,20 @@ class Dom0(abc.ABC):
                 line = reader.readline()
                 if not line:
                     raise LabError(f"{self.name}: {op}: the agent hung up; console: {self.console[-2000:]}")
-                answer: dict[str, Any] = json.loads(line)
-                stdout, stderr = reader.read(answer["stdout"]), reader.read(answer["stderr"])
+                reply: dict[str, Any] = json.loads(line)
+                stdout, stderr = reader.read(reply["stdout"]), reader.read(reply["stderr"])
         except OSError as error:
             raise LabError(f"{self.name}: {op}: {error}; console: {self.console[-2000:]}") from error
-        if "error" in answer:
-            raise LabError(f"{self.name}: {op}: {answer['error']}")
-        return answer, stdout, stderr
+        if "error" in reply:
+            raise LabError(f"{self.name}: {op}: {reply['error']}")
+        return reply, stdout, stderr
 
 
 class LocalDom0(Dom0):
     """This machine as another host: its own processes, host name, start, and files.
 
-    Its /etc, /opt, /run, /usr, /var start as the machine's (or LAB_ROOT's) and keep to themselves what is
-    written there; /dev is bare; the rest, such as /tmp, is shared.  There is no kernel RBD client.
+    Its /etc, /opt, /run, /usr, /var start as copies of the machine's (or LAB_ROOT's), and are its own after that;
+    /dev is bare; the rest, such as /tmp, is shared.  It has no kernel RBD client.
     Needs root, or the right to make user namespaces.
 
     in_memory   `sm` starts with SM's modules in memory, in a tenth of the time; else each call starts
@@ -297,8 +297,8 @@ class GuestDom0(Dom0):
     """A virtual machine as another host: Debian's kernel with its RBD, NBD and device mapper.
 
     Its files are this machine's (or LAB_ROOT's) as they were at the start, and its own from then on; /run
-    and /tmp are empty.  Servers of the lab have the address they have outside.  `sm` starts from an agent
-    that has SM's modules in memory, which starting Python on an emulated processor asks for.
+    and /tmp are empty.  Servers of the lab have the same addresses as outside.  `sm` starts from an agent
+    that has SM's modules in memory, because Python starts slowly on an emulated processor.
 
     memory     in MiB
     cpus       emulated processors; each keeps one of the machine's busy
@@ -318,14 +318,14 @@ class GuestDom0(Dom0):
             "IPV6": "no" if os.environ.get("LAB_NETWORK", "ipv4") == "ipv4" else "yes",
         }
         text = "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items())
-        boot = image.prepare(cache_folder())
+        boot = image.prepare(cache_directory())
         initrd = self._directory / "initrd"
-        # A file of its own: the token is nobody else's to read, on a command line it would be.
+        # In a file that only this user can read: a command line is visible to all.
         initrd.touch(mode=0o600)
         own = {
             "settings": (text.encode(), 0o600),
             "init": (_GUEST_INIT.read_bytes(), 0o755),
-            # Brought along: a checkout below /tmp is out of the guest's sight.
+            # Copied: the guest does not see a checkout below /tmp.
             "agent.py": (AGENT.read_bytes(), 0o644),
         }
         initrd.write_bytes(boot.initrd.read_bytes() + cpio.archive(own))
@@ -340,7 +340,7 @@ class GuestDom0(Dom0):
                 "-device", "virtio-net-pci,netdev=net",
                 "-virtfs", f"local,path={lab_root()},mount_tag=root,security_model=none,readonly=on,multidevs=remap",
                 "-kernel", str(boot.kernel), "-initrd", str(initrd),
-                # no_timer_check: the kernel's test of its timer, and a panic, where emulation is late.
+                # no_timer_check: the kernel's test of its timer panics if emulation is late.
                 # tsc=unstable: time is the HPET's, which is qemu's own. On a busy machine the kernel gauges
                 # the processor's counter wrong, and then its clock runs twenty times too fast.
                 "-append", "console=ttyS0 quiet panic=-1 tsc=unstable no_timer_check mitigations=off",
@@ -352,23 +352,23 @@ class GuestDom0(Dom0):
         end = time.monotonic() + _BOOT_SECONDS
         while LISTENING not in self.console:
             if self._process.poll() is not None:
-                said = (self._directory / "qemu").read_text(errors="replace")
-                raise LabError(f"{self.name}: qemu has ended: {said}; console: {self.console[-2000:]}")
+                output = (self._directory / "qemu").read_text(errors="replace")
+                raise LabError(f"{self.name}: qemu has ended: {output}; console: {self.console[-2000:]}")
             if time.monotonic() > end:
                 raise LabError(f"{self.name}: not up in {_BOOT_SECONDS} s; console: {self.console[-2000:]}")
             time.sleep(0.02)
 
     def kill(self) -> None:
-        self.thaw()  # it is waited for
+        self.thaw()  # close() waits for its end
         super().kill()
         self._process.wait()
 
     def freeze(self) -> None:
-        """Stop it as it is: no processor runs, and its network is silent."""
+        """Freeze the host: no processor runs, and its network is silent."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on with all that it had."""
+        """Resume a frozen host."""
         self._process.send_signal(signal.SIGCONT)
 
     def _connect(self, timeout: float) -> socket.socket:

@@ -1,11 +1,11 @@
-"""The keeper: ends what a lab part has started, also when the test process is killed.
+"""The keeper: ends the processes of a part of the lab, also when the test process is killed.
 
-`Keeper(folder)` starts one small process that waits for the end of its standard input.  That end
-comes when `close()` is called and, the pipe being the kernel's, just as well when the test process
-dies of SIGKILL.  It then kills every process that names the part's *token* (a path inside the
-folder, hence nobody else's) as one of its arguments, and removes the folder.
+`Keeper(directory)` starts one small process that waits for the end of its standard input.  The input
+ends when `close()` is called, and also when the test process dies of SIGKILL, because the kernel closes
+the pipe.  The keeper then kills every process that has the part's *token* (a path inside the directory)
+among its arguments, and removes the directory.
 
-There is one way out, taken every time: the clean-up after a crash is the clean-up of every day.
+Every end takes this way, so each run tests the clean-up after a crash.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class Keeper:
-    """Guards `folder` (created here, removed at the end) and the processes naming `token`."""
+    """Watches `directory` (created here, removed at the end) and the processes naming `token`."""
 
-    def __init__(self, folder: Path, token: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise LabError(f"{folder}: not empty; a lab part removes its folder, so it wants one of its own")
+    def __init__(self, directory: Path, token: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise LabError(f"{directory}: not empty; a part of the lab removes its directory, so it needs an empty one")
         self._process = subprocess.Popen(
-            # Not in the session of the terminal: ^C is for the tests, the keeper has to outlive them.
-            [sys.executable, "-m", "lab.keeper", str(folder), token],
+            # Outside the terminal's session: ^C ends the tests, and the keeper must outlive them.
+            [sys.executable, "-m", "lab.keeper", str(directory), token],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             cwd=_REPOSITORY,
@@ -41,7 +41,7 @@ class Keeper:
         )
 
     def close(self) -> None:
-        """End the processes and remove the folder.  Raises `LabError` if that did not succeed."""
+        """End the processes and remove the directory.  Raises `LabError` if that did not succeed."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -65,14 +65,14 @@ def _names(pid: int, token: str) -> bool:
     try:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False  # gone, or another user's: not ours either way
+        return False  # gone, or of another user
     return os.fsencode(token) in arguments
 
 
 def kill(pid: int, token: str, number: int = signal.SIGKILL) -> bool:
-    """Signal `pid` if it still is the process that names `token`; whether it was.
+    """Signal `pid` if it still is the process that names `token`. Returns whether it was.
 
-    A pidfd is taken before the name is checked, so a process id that was used again is never hit.
+    A pidfd is taken before the arguments are checked, so a reused process id is never signalled.
     """
     try:
         handle = os.pidfd_open(pid)
@@ -89,24 +89,24 @@ def kill(pid: int, token: str, number: int = signal.SIGKILL) -> bool:
         os.close(handle)
 
 
-def sweep(folder: Path, token: str) -> None:
-    """Kill what names `token`, wait until it is gone, remove `folder`."""
+def sweep(directory: Path, token: str) -> None:
+    """Kill what names `token`, wait until it is gone, remove `directory`."""
     end = time.monotonic() + _REAP_SECONDS
-    # Again until none is left: a daemon may be forking just now.
+    # Repeated until none is left: a daemon may fork meanwhile.
     while running := processes_naming(token):
         for pid in running:
             kill(pid, token)
         if time.monotonic() > end:
-            raise LabError(f"{folder}: processes {running} outlived SIGKILL by {_REAP_SECONDS} s")
+            raise LabError(f"{directory}: processes {running} outlived SIGKILL by {_REAP_SECONDS} s")
         time.sleep(0.01)
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
 
 
 def _main() -> None:
-    folder, token = Path(sys.argv[1]), sys.argv[2]
+    directory, token = Path(sys.argv[1]), sys.argv[2]
     sys.stdin.buffer.read()
     # The keeper itself names the token too: processes_naming() leaves out its own pid.
-    sweep(folder, token)
+    sweep(directory, token)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A host's kernel as an RBD client, looked at and used past everything that is tested."""
+"""A host's kernel as an RBD client, inspected and used without the driver."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from lab.dom0 import Dom0
 
 _BUS = "/sys/bus/rbd"
 _LIST = f"cd {_BUS}/devices; for n in *; do [ ! -e $n/name ] || echo /dev/rbd$n $(cat $n/pool $n/name); done"
-# What tells one mapping of an image from another.
+# Attributes that differ between two mappings of one image.
 _OWN = ("client_addr", "client_id", "config_info", "minor", "uevent")
 
 
 def devices(host: Dom0) -> dict[str, str]:
-    """The kernel's RBD devices: path to the image, POOL/NAME, as it was called when it was mapped."""
+    """The kernel's RBD devices: path to the image, POOL/NAME, as it was named when it was mapped."""
     rows = host.exec(["sh", "-c", _LIST]).check().decode().splitlines()
     return {device: f"{pool}/{name}" for device, pool, name in (row.split() for row in rows)}
 
 
 def map_image(host: Dom0, ceph: OneNodeCeph, image: str) -> str:
-    """Map POOL/NAME as the cluster's administrator, without any tool: the path of its device."""
+    """Map POOL/NAME as the cluster's administrator, by sysfs. Returns the path of its device."""
     pool, name = image.split("/")
     before = devices(host)
     order = f"{ceph.mon_host} name=admin,secret={ceph.key('admin')} {pool} {name} -"
@@ -28,24 +28,24 @@ def map_image(host: Dom0, ceph: OneNodeCeph, image: str) -> str:
 
 
 def unmap(host: Dom0, device: str) -> None:
-    """Take a device away; `LabError` where it is open."""
+    """Unmap a device; `LabError` if it is open."""
     number = device.removeprefix("/dev/rbd").encode()
     host.exec(["tee", f"{_BUS}/remove_single_major"], input=number).check()
 
 
 def settings(host: Dom0, device: str) -> dict[str, str]:
-    """What the kernel says of a device and of its queue, by file, but for whose it is and its number."""
+    """The attributes of a device and its queue in sysfs, without those that differ for each mapping."""
     name = device.removeprefix("/dev/")
     number = name.removeprefix("rbd")
-    folders = f"/sys/block/{name}/queue/* {_BUS}/devices/{number}/*"
-    said = host.exec(["sh", "-c", f"grep -s '' {folders}; true"]).check().decode()
+    directories = f"/sys/block/{name}/queue/* {_BUS}/devices/{number}/*"
+    said = host.exec(["sh", "-c", f"grep -s '' {directories}; true"]).check().decode()
     rows = (row.partition(":") for row in said.splitlines())
     found = {path.replace(f"/{name}/", "/").replace(f"/{number}/", "/"): text for path, _, text in rows}
     return {path: text for path, text in found.items() if path.rpartition("/")[2] not in _OWN}
 
 
 def options(host: Dom0, device: str) -> set[str]:
-    """The options that a device was mapped with, but for whose it is."""
+    """The options that a device was mapped with, without those of its client."""
     info = host.get(f"{_BUS}/devices/{device.removeprefix('/dev/rbd')}/config_info").decode()
     given = info.split()[1].split(",")
     return {option for option in given if option.partition("=")[0] not in ("name", "key", "secret")}

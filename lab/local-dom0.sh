@@ -1,10 +1,10 @@
 #!/bin/sh
-# The inside of a local dom0: called in new mount, pid and uts namespaces, it gives this host a tree
-# of its own over the machine's, and then becomes COMMAND.  All of it goes with the namespaces.
+# Sets up a local dom0 in new mount, pid and uts namespaces: mounts a tree of its own over the machine's,
+# then becomes COMMAND.  The mounts end with the namespaces.
 #
 #   local-dom0.sh SCRATCH NAME BOOT_ID ROOT COMMAND...
 #
-# The folders of the tree are those of ROOT: / for this machine's own, or the root of another Debian suite.
+# The directories of the tree are those of ROOT: / for this machine's own, or the root of another Debian suite.
 set -eu
 
 scratch=$1 name=$2 boot_id=$3 root=${4%/}
@@ -12,7 +12,7 @@ shift 4
 
 mount -t tmpfs -o mode=755 tmpfs "$scratch"
 
-# Devices: an overlay of /dev would lose what is mounted there, and its nodes are dead in a user
+# Devices: an overlay of /dev would hide what is mounted there, and its nodes do not work in a user
 # namespace.
 mkdir "$scratch/dev"
 mount -t tmpfs -o mode=755 tmpfs "$scratch/dev"
@@ -27,7 +27,7 @@ for stream in in:0 out:1 err:2; do
 done
 mount --rbind "$scratch/dev" /dev
 
-# Another host, and another start of it.
+# A host name and a boot ID of its own.
 hostname "$name"
 printf '%s\n' "$boot_id" >"$scratch/boot_id"
 mount --bind "$scratch/boot_id" /proc/sys/kernel/random/boot_id
@@ -35,7 +35,7 @@ mount --bind "$scratch/boot_id" /proc/sys/kernel/random/boot_id
 # Last, as one of these may hide SCRATCH itself.
 cd "$scratch"
 mkdir etc opt run usr var etc.work opt.work run.work usr.work var.work
-# A folder made here is this host's root's to write to, in a user namespace as well.
+# In a user namespace, too, this host's root can write to a directory made here.
 mkdir -p etc/ceph run/lock usr/bin usr/libexec usr/sbin usr/share var/lib var/log
 for part in etc opt run usr var; do
     mount -t overlay -o "lowerdir=$root/$part,upperdir=./$part,workdir=./$part.work" overlay "/$part"

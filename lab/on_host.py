@@ -1,4 +1,4 @@
-"""Runs a command on a host of the lab whose shell this is: `host1 COMMAND`, see `lab.shell`."""
+"""Runs a command on a host of the lab: `host1 COMMAND` in the lab's shell, see `lab.shell`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multiprocessing.connection import Client
 
 
 def main(host: str, *words: str) -> int:
-    """The words are joined and read by a shell, as ssh does it. The command has no stdin."""
+    """A shell on the host reads the joined words, as with ssh. The command has no stdin."""
     if not words:
         print(f"usage: {host} COMMAND | --power-off | --power-on", file=sys.stderr)
         return 2

@@ -1,9 +1,8 @@
-"""Loopback addresses of one's own, so that any number of labs run side by side.
+"""Loopback addresses, one for each server, so that several labs can run in parallel.
 
-Every server of the lab (a cluster, a dom0) has an address in 127.1.0.0/16 to itself and listens
-there on fixed ports below 32768, the start of the range the kernel takes ephemeral ports from: a
-free port up there may be a client's a moment later.  127.1.0.0/16 is also what a guest reaches
-under its real address (see `lab.guest`).
+Each server of the lab (a cluster, a dom0) has an address in 127.1.0.0/16 of its own and listens
+there on fixed ports below 32768. From 32768 on the kernel takes ephemeral ports: a free one may be
+a client's a moment later.  A guest reaches 127.1.0.0/16 under the same addresses (see `lab.guest`).
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ _ATTEMPTS = 64
 class AddressLease:
     """One address of 127.1.0.0/16, held until `release()` or the end of this process.
 
-    The lease is a bound socket: the kernel refuses it to a second holder, and takes it back from
-    one that was killed.
+    The lease is a bound socket: the kernel refuses a second one, and closes that of a killed process.
     """
 
     def __init__(self) -> None:
         for _ in range(_ATTEMPTS):
-            # .0.x stays free for what people start by hand.
+            # .0.x stays free for servers that are started by hand.
             address = f"127.1.{random.randint(1, 254)}.{random.randint(1, 254)}"
             held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             try:
@@ -67,7 +65,7 @@ class AddressLease:
 
 
 def free_port(address: str, start: int = 8000, end: int = 32000) -> int:
-    """A TCP port of `address` below 32768 on which nobody listens now."""
+    """A TCP port of `address` below 32768 on which no process listens now."""
     for port in random.sample(range(start, end), _ATTEMPTS):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:

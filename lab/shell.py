@@ -4,8 +4,8 @@
 
 Starts a one-node Ceph with a pool and a user for it, and two hosts with the driver. In the shell, `xe` is the
 pool's, `ceph`, `rbd` and `rados` use the cluster as its administrator, and `host1 COMMAND` runs a command on
-that host. `host1 --power-off` and `host1 --power-on` do what they say. Without a terminal the shell reads
-commands from stdin. Everything is gone afterwards.
+that host. `host1 --power-off` and `host1 --power-on` switch it off and on. Without a terminal the shell reads
+commands from stdin. At its end everything is removed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Self
 
 from lab.ceph import OneNodeCeph
 from lab.dom0 import Dom0, LocalDom0
+from lab.session import Session, run_session
 from lab.sm_source import SM_DIR
-from lab.stage import Stage, perform
 from lab.wheel import REPOSITORY
 from lab.xapi.cli.main import LAB_FILE
 from lab.xapi.lab_pool import LabPool, Tree
@@ -43,10 +43,10 @@ Two hosts, {{hosts}}, and a Ceph cluster with the pool {POOL} and the user clien
   rbd ls {POOL}
   {{first}} smblock-admin check device-config:pool={POOL} device-config:ceph_user={USER}
 
-{{first}} COMMAND runs a command on that host, {{first}} --power-off and --power-on do what they say.
+{{first}} COMMAND runs a command on that host; {{first}} --power-off and --power-on switch it off and on.
 'exit' ends the shell and removes everything.
 """
-WITHOUT_KERNEL = "These hosts have no kernel of their own: no disk can be plugged. 'make lab' without HOSTS has.\n"
+WITHOUT_KERNEL = "These hosts have no kernel: no disk can be plugged. 'make lab' starts hosts that have one.\n"
 
 
 class HostCommands:
@@ -77,7 +77,7 @@ class HostCommands:
             name, command = connection.recv()
             try:
                 connection.send(self._execute(self._hosts[name], command))
-            except Exception as error:  # whatever it is, the program waits for a reply
+            except Exception as error:  # the program waits for a reply
                 connection.send((1, b"", f"{error}\n".encode()))
 
     def _execute(self, host: Dom0, command: str) -> tuple[int, bytes, bytes]:
@@ -93,49 +93,49 @@ class HostCommands:
         return 0, b"", b""
 
 
-def programs(hosts: list[Dom0], folder: Path) -> None:
+def programs(hosts: list[Dom0], directory: Path) -> None:
     """The programs of the shell: `xe`, and one for each host."""
     python = shlex.quote(sys.executable)
     texts = {"xe": f'exec {python} {shlex.quote(str(REPOSITORY / "lab" / "xe"))} "$@"'}
     program = f"cd {shlex.quote(str(REPOSITORY))} && exec {python} -m lab.on_host"
     texts |= {host.name: f'{program} {host.name} "$@"' for host in hosts}
     for name, text in texts.items():
-        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
-        (folder / name).chmod(0o755)
+        (directory / name).write_text(f"#!/bin/sh\n{text}\n")
+        (directory / name).chmod(0o755)
 
 
-def run_shell(pool: LabPool, ceph_conf: Path, folder: Path, stdin: bytes | None = None) -> int:
-    """Run a shell in the lab until it ends; its exit status.
+def run_shell(pool: LabPool, ceph_conf: Path, directory: Path, stdin: bytes | None = None) -> int:
+    """Run a shell in the lab until it ends. Returns its exit status.
 
-    folder    an empty folder for what the shell needs
-    stdin     its commands; without them it has this process's terminal or stdin
+    directory    an empty directory for the shell's files
+    stdin        its commands; without them it has this process's terminal or stdin
     """
-    folder_of_programs = folder / "bin"
-    folder_of_programs.mkdir()
-    programs(pool.hosts, folder_of_programs)
+    directory_of_programs = directory / "bin"
+    directory_of_programs.mkdir()
+    programs(pool.hosts, directory_of_programs)
     # After the user's own, which may set PATH.
-    rc = f"[ ! -f ~/.bashrc ] || . ~/.bashrc\nPS1='lab$ '\nPATH={folder_of_programs}:$PATH\n"
-    (folder / "rc").write_text(rc)
+    rc = f"[ ! -f ~/.bashrc ] || . ~/.bashrc\nPS1='lab$ '\nPATH={directory_of_programs}:$PATH\n"
+    (directory / "rc").write_text(rc)
     interactive = stdin is None and sys.stdin.isatty()
-    shell = ["bash", "--rcfile", str(folder / "rc"), "-i"] if interactive else ["bash"]
+    shell = ["bash", "--rcfile", str(directory / "rc"), "-i"] if interactive else ["bash"]
     environment = {
         **os.environ,
-        "PATH": f"{folder_of_programs}:{os.environ['PATH']}",
+        "PATH": f"{directory_of_programs}:{os.environ['PATH']}",
         "CEPH_CONF": str(ceph_conf),
         LAB_FILE: str(pool.lab_file),
-        SOCKET: str(folder / "hosts"),
+        SOCKET: str(directory / "hosts"),
     }
-    with HostCommands(pool, folder / "hosts"):
+    with HostCommands(pool, directory / "hosts"):
         done = subprocess.run(shell, env=environment, input=stdin, check=False)
     # The status of an interactive shell is that of its last command: no failure of the lab.
     return 0 if interactive else done.returncode
 
 
-class Lab(Stage):
+class Lab(Session):
     """A cluster, and a pool of two hosts with the driver."""
 
-    def __init__(self, folder: Path, stack: ExitStack, *, local: bool) -> None:
-        super().__init__(folder, stack)
+    def __init__(self, directory: Path, stack: ExitStack, *, local: bool) -> None:
+        super().__init__(directory, stack)
         self.cluster = OneNodeCeph(self.part("ceph"), pool=None)
         sm, driver = self.install()
         with self.timed("a real one-node Ceph"):
@@ -161,14 +161,14 @@ def main() -> int:
     local = parser.parse_args().hosts == "local"
     status = 0
 
-    def show(folder: Path, stack: ExitStack) -> None:
+    def show(directory: Path, stack: ExitStack) -> None:
         nonlocal status
-        lab = Lab(folder, stack, local=local)
+        lab = Lab(directory, stack, local=local)
         names = [host.name for host in lab.pool.hosts]
         print(HINTS.format(hosts=" and ".join(names), first=names[0]) + (WITHOUT_KERNEL if local else ""), flush=True)
         status = run_shell(lab.pool, lab.cluster.conf, lab.part("shell"))
 
-    return perform(show, "lab") or status
+    return run_session(show, "lab") or status
 
 
 if __name__ == "__main__":

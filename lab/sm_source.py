@@ -1,9 +1,8 @@
-"""SM on a dom0 of the lab: the project's simulator, or the real thing from a checkout.
+"""SM on a dom0 of the lab: the project's simulator, or the real one from a checkout.
 
-A checkout is of one of the generations that XCP-ng has shipped or will: modules in one flat folder
-(8.3, before and after QCOW2), or a package ``sm`` (4.x).  Whichever it is, it comes with a simulator
-for tapdisk, and for the few programs of a dom0 that SM executes. tapdisk 4 runs without Xen: SM 4 gets it
-if TAPDISK_BIN names it.
+A checkout has modules in one flat directory (8.3, before and after QCOW2), or a package ``sm`` (4.x).
+Each runs with a simulator of tapdisk and of the few other programs of a dom0 that SM executes. tapdisk 4
+runs without Xen: SM 4 uses it if TAPDISK_BIN names it.
 """
 
 from __future__ import annotations
@@ -13,21 +12,21 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from lab import LabError, cache_folder, run
+from lab import LabError, cache_directory, run
 from lab.dom0 import lab_python
 
 _LAB = Path(__file__).parent
 _SIMULATOR = _LAB / "sm"
 _TAPDISK = _LAB / "tapdisk"
 _REAL_TAPDISK = _TAPDISK / "real"
-# How SM 4 has tapdisk's minors: blktap 4 has no kernel driver, and names a minor by a file.
+# blktap 4 has no kernel driver: SM 4 has a file for each minor of tapdisk.
 _MINOR_FILES = "/run/blktap-control/tapdisk/tapdisk-"
 
 SM_DIR = "/opt/xensource/sm"
 XAPI_DIR = "/etc/xapi.d"
 PLUGIN_DIR = f"{XAPI_DIR}/plugins"
 HOOK_DIR = f"{XAPI_DIR}/host-post-declare-dead"
-# Stands for the site-packages of dom0's interpreter; the agent's PYTHONPATH names it.
+# Replaces the site-packages of dom0's interpreter; the agent's PYTHONPATH names it.
 SITE_PACKAGES = "/opt/xensource/site-packages"
 _LIBEXEC = "/usr/libexec/sm"
 
@@ -44,9 +43,9 @@ def sm_source() -> Path | None:
 
 
 def tapdisk_bin() -> Path | None:
-    """The folder that TAPDISK_BIN names, with tapdisk 4 and its tap-ctl, or None for the simulator.
+    """The directory that TAPDISK_BIN names, with tapdisk 4 and its tap-ctl, or None for the simulator.
 
-    tap-ctl looks for tapdisk in the folder that it was configured with, not beside itself.
+    tap-ctl looks for tapdisk in the directory that it was configured with, not beside itself.
     """
     named = os.environ.get("TAPDISK_BIN")
     return Path(named).resolve() if named else None
@@ -58,18 +57,18 @@ def runs_real_tapdisk(source: Path | None) -> bool:
 
 
 def stage_sm(source: Path | None, root: Path, python: str | None = None) -> Path:
-    """Lay out SM below the empty folder `root` as a dom0 has it; returns `root`.
+    """Install SM below the empty directory `root` as on a dom0. Returns `root`.
 
     `source` is a checkout of SM, or None for the simulator.  `python` is the interpreter that the
     dom0 runs SM with, by default the lab's: the first lines of the files name it, and what comes
-    from PyPI is built for it.  Raises `LabError` when the checkout is none of the known layouts.
+    from PyPI is built for it.  Raises `LabError` if the checkout has an unknown layout.
     """
     python = python or lab_python()
-    for folder in (SM_DIR, PLUGIN_DIR, SITE_PACKAGES):
-        below(root, folder).mkdir(parents=True, exist_ok=True)
+    for directory in (SM_DIR, PLUGIN_DIR, SITE_PACKAGES):
+        below(root, directory).mkdir(parents=True, exist_ok=True)
     minors = "/dev/xen/blktap-2/tapdev"
     if source is None:
-        _stage_stand_in(root)
+        _stage_simulator(root)
     elif (source / "libs" / "sm").is_dir():
         _stage_package(source, root)
         minors = _MINOR_FILES
@@ -90,7 +89,7 @@ def stage_sm(source: Path | None, root: Path, python: str | None = None) -> Path
 
 
 def below(root: Path, path: str) -> Path:
-    """The place of an absolute path of dom0's below `root`."""
+    """The path below `root` of an absolute path of dom0."""
     return root / path.lstrip("/")
 
 
@@ -101,13 +100,13 @@ def _install(file: Path, destination: Path, mode: int) -> None:
 
 
 def _copy_files(source: Path, destination: Path, pattern: str, mode: int = 0o644) -> None:
-    """Install the files of one folder; folders inside are left out."""
+    """Install the files of one directory; directories inside are left out."""
     for file in source.glob(pattern):
         if file.is_file():
             _install(file, destination / file.name, mode)
 
 
-def _stage_stand_in(root: Path) -> None:
+def _stage_simulator(root: Path) -> None:
     for pattern in ("*.py", "*.xml"):
         _copy_files(_SIMULATOR, below(root, SM_DIR), pattern)
     (below(root, SM_DIR) / "XenAPIPlugin.py").unlink()
@@ -157,9 +156,9 @@ def _stage_tapdisk(root: Path, minors: str) -> None:
 
 
 def _name_interpreter(root: Path, python: str) -> None:
-    """Make what xapi executes run on `python`, whatever the machine's own is."""
-    for folder in (SM_DIR, PLUGIN_DIR, HOOK_DIR, _LIBEXEC, f"{_LIBEXEC}/drivers"):
-        for file in below(root, folder).glob("*"):
+    """Write `python` into the first lines of the programs that xapi executes."""
+    for directory in (SM_DIR, PLUGIN_DIR, HOOK_DIR, _LIBEXEC, f"{_LIBEXEC}/drivers"):
+        for file in below(root, directory).glob("*"):
             if file.is_symlink() or not file.is_file():
                 continue
             content = file.read_bytes()
@@ -168,18 +167,18 @@ def _name_interpreter(root: Path, python: str) -> None:
 
 
 def _from_pypi(python: str) -> Path:
-    """A folder with what real SM needs from PyPI, built for `python` once and kept."""
+    """A directory with the PyPI packages of real SM, built for `python` once and kept."""
     tag = run([python, "-c", "import sys; print(sys.implementation.cache_tag)"], timeout=10)
-    kept = cache_folder() / f"site-packages-{tag.stdout.decode().strip()}"
+    kept = cache_directory() / f"site-packages-{tag.stdout.decode().strip()}"
     if kept.is_dir():
         return kept
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
+    with tempfile.TemporaryDirectory(dir=cache_directory()) as scratch:
         fresh = Path(scratch) / "site-packages"
         pip = [python, "-m", "pip", "install", "--quiet", "--target", str(fresh)]
         run([*pip, *_REQUIREMENTS], timeout=_PIP_DEADLINE, env=os.environ)
         try:
             fresh.rename(kept)
         except OSError:
-            if not kept.is_dir():  # it is there if another session was quicker
+            if not kept.is_dir():  # it is there if another session was faster
                 raise
     return kept

@@ -1,4 +1,4 @@
-"""What every SR of the lab has, whatever its type: disks, as an administrator handles them with `xe`."""
+"""An SR of the lab, of any type, and its disks, used through `xe`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lab.xapi.lab_pool import LabPool
 
 
 class LabSr:
-    """An SR of a pool; subclasses say how it was made, and what is behind it."""
+    """An SR of a pool; subclasses add what is special to their type."""
 
     uuid: str
 
     @property
     def lab(self) -> LabPool:
-        """The pool that knows it."""
+        """The pool that has it."""
         raise NotImplementedError
 
     def create_vdi(self, name: str = "disk", size: str = "1GiB", *words: str) -> str:
@@ -28,7 +28,7 @@ class LabSr:
         self.lab.xe("vdi-destroy", f"uuid={vdi}")
 
     def vdis(self) -> set[str]:
-        """The uuids of the disks that XAPI knows."""
+        """The uuids of the disks in XAPI."""
         return set(self.lab.list("vdi", f"sr-uuid={self.uuid}"))
 
     def names(self) -> set[str]:
@@ -43,7 +43,7 @@ class LabSr:
         self.lab.xe("sr-scan", f"uuid={self.uuid}")
 
     def command(self, host: Dom0, name: str) -> Any:
-        """Send an SM command about it to a host; `ApiError` where it is refused."""
+        """Send an SM command about it to a host; `ApiError` if it is refused."""
         pool = self.lab.xapi.pool
         return pool.sm(pool.db.by_uuid("host", host.uuid), name, sr=pool.db.by_uuid("SR", self.uuid))
 
@@ -62,8 +62,8 @@ class LabSr:
 
 @contextmanager
 def fist_point(host: Dom0, name: str) -> Iterator[None]:
-    """Meanwhile SM's commands on the host die where the driver has that fist point."""
-    # The machine's /tmp is every host's.
+    """Inside the `with` block SM's commands on the host die at that fist point of the driver."""
+    # All hosts share the machine's /tmp.
     host.exec(["mount", "-t", "tmpfs", "fist", "/tmp"]).check()
     try:
         host.put(f"/tmp/fist_smblock_{name}", b"")

@@ -1,7 +1,7 @@
-"""The tree of an XCP-ng dom0: what is put where on a host of the lab.
+"""The tree of an XCP-ng dom0: which files a host of the lab has.
 
-`lab.sm_source.stage_sm` makes a folder that looks like dom0's root as far as SM is concerned;
-`layout` brings it to a host, with the driver, the host's identity and its access to Ceph.
+`lab.sm_source.stage_sm` makes a directory with SM's files as in dom0's root. `layout` copies it to a host,
+with the driver, the host's identity and its access to Ceph.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["PLUGIN_DIR", "SITE_PACKAGES", "SM_DIR", "XAPI_SOCKET", "install_driv
 
 XAPI_SOCKET = "/var/lib/xcp/xapi"
 
-# Folders dom0 makes at boot or by its packages.
-_FOLDERS = (
+# Directories that a dom0 makes at boot or by its packages.
+_DIRECTORIES = (
     "/dev/sm", "/dev/xapi/sm", "/etc/xapi.conf.d", "/etc/xensource", "/run/blktap-control", "/run/fairlock",
     "/run/sm", "/run/sr-mount", "/var/lib/xcp", "/var/lock/sm", PLUGIN_DIR, SITE_PACKAGES, SM_DIR,
 )  # fmt: skip
 
-# What an SM driver imports, in the first generation that has it; the rest comes along.
+# What an SM driver imports, in the first generation that has it; it imports the rest.
 _PRELOAD = ("XenAPI", "SRCommand", "SR", "VDI", "blktap2", "util", "xs_errors", "lock", "cleanup")
 _STDLIB_PRELOAD = (
     "argparse",
@@ -48,21 +48,21 @@ def layout(
     """Make a freshly started host a dom0.
 
     sm_tree       from `stage_sm`, copied to the root
-    driver_tree   the root that install.sh makes: its SM folder and its /etc/xapi.d are copied; None for a
+    driver_tree   the root that install.sh makes: its SM directory and its /etc/xapi.d are copied; None for a
                   host without the driver
-    ceph_conf     text of /etc/ceph/ceph.conf; None for a host that knows no cluster
-    keyring       the keyring of the user the host may be
-    xapi          address and port the host's xapi socket leads to
+    ceph_conf     text of /etc/ceph/ceph.conf; None for a host without a cluster
+    keyring       the keyring of the host's user
+    xapi          address and port to which the host's xapi socket is connected
     """
-    dom0.exec(["rm", "-rf", "/etc/ceph"]).check()  # what the machine itself may know of some cluster
-    dom0.exec(["mkdir", "-p", "/etc/ceph", *_FOLDERS]).check()
+    dom0.exec(["rm", "-rf", "/etc/ceph"]).check()  # the machine's own configuration of some cluster
+    dom0.exec(["mkdir", "-p", "/etc/ceph", *_DIRECTORIES]).check()
     inventory = f"INSTALLATION_UUID='{dom0.uuid}'\nCONTROL_DOMAIN_UUID='{dom0.control_domain_uuid}'\n"
     dom0.put("/etc/xensource-inventory", inventory.encode())
     dom0.put_tree(sm_tree, "/")
     if driver_tree is not None:
-        for folder in (SM_DIR, XAPI_DIR):
-            if below(driver_tree, folder).is_dir():
-                dom0.put_tree(below(driver_tree, folder), folder)
+        for directory in (SM_DIR, XAPI_DIR):
+            if below(driver_tree, directory).is_dir():
+                dom0.put_tree(below(driver_tree, directory), directory)
     if ceph_conf is not None:
         dom0.put("/etc/ceph/ceph.conf", ceph_conf.encode())
     if keyring is not None:
@@ -70,7 +70,7 @@ def layout(
     if xapi is not None:
         dom0.forward(XAPI_SOCKET, *xapi)
     if isinstance(dom0, GuestDom0):
-        # Only a host with block devices has use for a tapdisk, or can have one.
+        # Only a host with block devices can have a tapdisk.
         dom0.exec(["tapdisk-prepare"]).check()
     dom0.preload(_preloadable(sm_tree), [SM_DIR, SITE_PACKAGES])
 
@@ -85,7 +85,7 @@ def install_driver(file: Path, root: Path) -> None:
 
 
 def _preloadable(sm_tree: Path) -> list[str]:
-    sm, site = (sm_tree / folder.lstrip("/") for folder in (SM_DIR, SITE_PACKAGES))
+    sm, site = (sm_tree / directory.lstrip("/") for directory in (SM_DIR, SITE_PACKAGES))
     found = list(_STDLIB_PRELOAD)
     for name in _PRELOAD:
         if (site / "sm" / f"{name}.py").is_file():

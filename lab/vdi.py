@@ -31,15 +31,15 @@ class Vdi(Generic[SrT]):
     # Plugging
 
     def attach_to(self, vm: str, mode: str = "RW") -> str:
-        """`xe vbd-create` for a VM: the VBD's uuid."""
+        """`xe vbd-create` for a VM. Returns the VBD's uuid."""
         return self.sr.lab.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={self.uuid}", "device=autodetect",
                               f"mode={mode}")  # fmt: skip
 
     def start_vm(self, host: Dom0) -> tuple[str, str]:
-        """Start a VM with the disk on a host: the VM's uuid, and its VBD's.
+        """Start a VM with the disk on a host. Returns the uuids of the VM and of its VBD.
 
-        What a host had plugged into its control domain stays plugged for xapi until the host boots again; a VM
-        is halted when its host is declared dead, and the disk is free for another host.
+        xapi keeps a disk of the control domain plugged until the host boots again. A VM is halted when its host is
+        declared dead, and its disk is free for another host.
         """
         vm = self.sr.lab.xe("vm-create", "name-label=guest")
         vbd = self.attach_to(vm)
@@ -47,7 +47,7 @@ class Vdi(Generic[SrT]):
         return vm, vbd
 
     def plug(self, host: Dom0, mode: str = "RW") -> str:
-        """Plug it into a host's control domain: the VBD's uuid.  A VBD that fails to plug goes."""
+        """Plug it into a host's control domain. Returns the VBD's uuid.  A VBD that fails to plug is destroyed."""
         vbd = self.attach_to(host.control_domain_uuid, mode)
         try:
             self.sr.lab.xe("vbd-plug", f"uuid={vbd}")
@@ -62,7 +62,7 @@ class Vdi(Generic[SrT]):
 
     @contextmanager
     def plugged(self, host: Dom0, mode: str = "RW") -> Iterator[str]:
-        """Meanwhile it is plugged into a host's control domain: the path of the device a VM gets."""
+        """Inside the `with` block it is plugged into a host's control domain. Returns the path of its device."""
         vbd = self.plug(host, mode)
         try:
             yield self.device(host, vbd)
@@ -70,9 +70,9 @@ class Vdi(Generic[SrT]):
             self.unplug(vbd)
 
     def device(self, host: Dom0, vbd: str) -> str:
-        """The block device that a plugged VBD leads to.
+        """The block device of a plugged VBD.
 
-        Where SM tells xapi of tapdisk's NBD server only, the device is the one of that tapdisk.
+        If SM returns only tapdisk's NBD server to xapi, the device is that of the tapdisk.
         """
         with self.sr.lab.xapi.session() as session:
             path = str(session.VBD.get_runtime_properties(session.VBD.get_by_uuid(vbd))["params"])
@@ -82,21 +82,21 @@ class Vdi(Generic[SrT]):
         minor = host.exec(["readlink", socket]).check().decode().strip().rpartition(".")[2]
         return f"/dev/xen/blktap-2/tapdev{minor}"
 
-    # SM's commands, one by one, past xapi's own checks
+    # Single SM commands, without xapi's own checks
 
     def command(self, host: Dom0, name: str, *args: str) -> Any:
-        """Send an SM command about it to a host; `ApiError` where it is refused."""
+        """Send an SM command about it to a host; `ApiError` if it is refused."""
         pool = self.sr.lab.xapi.pool
         sr, vdi = pool.db.by_uuid("SR", self.sr.uuid), pool.db.by_uuid("VDI", self.uuid)
         return pool.sm(pool.db.by_uuid("host", host.uuid), name, sr=sr, vdi=vdi, args=args)
 
     def refusal(self, host: Dom0, name: str, *args: str) -> str:
-        """What `xe` shows of the driver's refusal of a command."""
+        """What `xe` prints when the driver refuses a command."""
         try:
-            answer = self.command(host, name, *args)
+            reply = self.command(host, name, *args)
         except ApiError as refused:
             return explain(refused)
-        raise AssertionError(f"{name} {' '.join(args)}: was to be refused, and answered {answer!r}")
+        raise AssertionError(f"{name} {' '.join(args)}: expected a refusal, got {reply!r}")
 
 
 def read(host: Dom0, device: str, size: int, offset: int = 0) -> bytes:

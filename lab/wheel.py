@@ -20,27 +20,27 @@ def built_wheel() -> Path:
     return wheels[0]
 
 
-def unpack(wheel: Path, folder: Path) -> Path:
-    """Unpacks `wheel` into `folder`, which is then fit for PYTHONPATH."""
+def unpack(wheel: Path, directory: Path) -> Path:
+    """Unpacks `wheel` into `directory`, for PYTHONPATH."""
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    return folder
+        archive.extractall(directory)
+    return directory
 
 
 @functools.cache
 def pythons() -> dict[str, Path]:
     """The CPython interpreters of this machine that the wheel is for: version ("3.6") to path."""
-    patterns = [f"{folder}/python3.[0-9]*" for folder in os.environ["PATH"].split(os.pathsep)]
+    patterns = [f"{directory}/python3.[0-9]*" for directory in os.environ["PATH"].split(os.pathsep)]
     patterns += ["/usr/bin/python3.[0-9]*", str(Path.home() / ".pyenv/versions/3.*/bin/python3")]
     found: dict[str, Path] = {}
-    # sys.executable: on PATH may be a script of pyenv's, which starts the interpreter.
+    # sys.executable: the program on PATH may be a script of pyenv that starts the interpreter.
     ask = "import platform as p, sys; print(p.python_implementation(), *p.python_version_tuple()[:2], sys.executable)"
     for path in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
-        if path.endswith(("-config", ".py")):  # beside the interpreter: python3.11-config, python3.11-gdb.py
+        if path.endswith(("-config", ".py")):  # python3.11-config, python3.11-gdb.py
             continue
-        # Nor is every other match one: a shim of pyenv's without its version answers an error.
-        answer = subprocess.run([path, "-c", ask], capture_output=True, text=True, timeout=30, check=False)
-        if answer.returncode == 0 and answer.stdout.startswith("CPython 3 "):
-            _, _, minor, executable = answer.stdout.strip().split(" ", 3)
+        # A shim of pyenv without its version prints an error.
+        reply = subprocess.run([path, "-c", ask], capture_output=True, text=True, timeout=30, check=False)
+        if reply.returncode == 0 and reply.stdout.startswith("CPython 3 "):
+            _, _, minor, executable = reply.stdout.strip().split(" ", 3)
             found.setdefault("3." + minor, Path(executable))
     return {version: found[version] for version in VERSIONS if version in found}

@@ -1,19 +1,19 @@
 """Checks that the modules of a crate use each other in one direction only: `make lint`.
 
-    python scripts/check_circles.py [--edges] FOLDER...
+    python scripts/check_circles.py [--edges] DIRECTORY...
 
-FOLDER is the `src` of a crate, `…/CRATE/src`. `--edges` also prints which module uses which. A module uses another one
+DIRECTORY is the `src` of a crate, `…/CRATE/src`. `--edges` also prints which module uses which. A module uses another
 
 - by a path: `crate::record::Claim`, `super::claim`,
 - by a method of a type of this crate, which `use` lines do not show: `self.commit(…)` in an `impl` of the type,
-  `self.journal().begin(…)` and `repository.commit(…)` by the name of the type in snake case.
+  `self.journal().begin(…)` and `ceph_sr.commit(…)` by the name of the type in snake case.
 
-Not counted: `mod`, and a `pub use` that gives names of a module's own folder to others; calls of methods of traits;
-tests. A method is found by its name and the name of the value, not by its type: a value must bear the name of its
-type, or of its type with something before it (`own_catalogue`).
+Not counted: `mod`, and a `pub use` that gives names of a module's own directory to others; calls of methods of traits;
+tests. A method is found by its name and the name of the value, not by its type: a value must have the name of its
+type, or end with it (`own_catalogue`).
 
-Prints each circle, with the uses that make it. The exit status is 1 if there is one that is not in ALLOWED, or if
-ALLOWED has one that is gone.
+Prints each circle, with the uses that make it. The exit status is 1 if one is not in ALLOWED, or if ALLOWED has one
+that does not exist.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def code_of(text: str) -> str:
 
 
 def end_of_block(text: str, start: int) -> int:
-    """Where the block ends whose content starts there."""
+    """The end of the block whose content begins at `start`."""
     depth = 1
     for at in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[at], 0)
@@ -98,10 +98,10 @@ def snake(name: str) -> str:
 
 
 class Crate:
-    """The modules of a crate, with what they define."""
+    """The modules of a crate, with their definitions."""
 
-    def __init__(self, folder: Path) -> None:
-        self.code = {name_of(file, folder): code_of(file.read_text()) for file in sorted(folder.rglob("*.rs"))}
+    def __init__(self, directory: Path) -> None:
+        self.code = {name_of(file, directory): code_of(file.read_text()) for file in sorted(directory.rglob("*.rs"))}
         # Files that only `#[cfg(test)]` names, by `#[path]`, are named `…_tests.rs`.
         self.code = {name: code for name, code in self.code.items() if not name.endswith("_tests")}
         self.methods: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -112,7 +112,7 @@ class Crate:
         self.types = {snake(of): of for of, _ in self.methods}
 
     def edges(self) -> Edges:
-        """Which module uses which other one, and what of it."""
+        """Which module uses which other one, and which names of it."""
         edges: Edges = defaultdict(set)
         for name, code in self.code.items():
             for path in self.paths(name, code):
@@ -155,7 +155,7 @@ class Crate:
         return here + parts
 
     def module_of(self, path: list[str]) -> str | None:
-        """The module that a path leads into; `None`: the root of the crate, which wires all of it."""
+        """The module of a path; `None` for the root of the crate."""
         while path and "/".join(path) not in self.code:
             path = path[:-1]
         return "/".join(path) if path else None
@@ -178,9 +178,9 @@ class Crate:
                     yield of, method
 
 
-def name_of(file: Path, folder: Path) -> str:
+def name_of(file: Path, directory: Path) -> str:
     """`vdi/create` for `vdi/create.rs`; nothing for `lib.rs`."""
-    name = file.relative_to(folder).with_suffix("").as_posix()
+    name = file.relative_to(directory).with_suffix("").as_posix()
     return "" if name == "lib" else name.removesuffix("/mod")
 
 
@@ -211,24 +211,24 @@ def circles(edges: Edges) -> list[list[str]]:
 def main(arguments: list[str]) -> int:
     """Prints the circles of each crate. 1 if there is one."""
     found = False
-    for folder in (Path(argument) for argument in arguments if not argument.startswith("-")):
-        edges = Crate(folder).edges()
+    for directory in (Path(argument) for argument in arguments if not argument.startswith("-")):
+        edges = Crate(directory).edges()
         if "--edges" in arguments:
             for (source, target), names in sorted(edges.items()):
                 print(f"{source or 'lib'} -> {target}: {', '.join(sorted(names))}")
             of_methods = [names for names in edges.values() if any(name.endswith("()") for name in names)]
-            print(f"{folder}: {len(edges)} edges, {len(of_methods)} of them by methods")
-        allowed = [modules for crate, modules, _ in ALLOWED if crate == folder.absolute().parent.name]
+            print(f"{directory}: {len(edges)} edges, {len(of_methods)} of them by methods")
+        allowed = [modules for crate, modules, _ in ALLOWED if crate == directory.absolute().parent.name]
         groups = circles(edges)
         for modules in allowed:
             if sorted(modules) not in groups:
                 found = True
-                print(f"{folder}: ALLOWED has a circle that is gone: {', '.join(sorted(modules))}")
+                print(f"{directory}: ALLOWED has a circle that is gone: {', '.join(sorted(modules))}")
         for group in groups:
             if set(group) in allowed:
                 continue
             found = True
-            print(f"{folder}: these modules use each other in a circle: {', '.join(group)}")
+            print(f"{directory}: these modules use each other in a circle: {', '.join(group)}")
             for (source, target), names in sorted(edges.items()):
                 if source in group and target in group:
                     print(f"    {source} -> {target}: {', '.join(sorted(names))}")

@@ -1,8 +1,8 @@
 """Checks the links between the repository's files: `make lint`.
 
-    python scripts/check_links.py [FOLDER]
+    python scripts/check_links.py [DIRECTORY]
 
-- A relative link of a Markdown page leads to a file or folder that git has, and its anchor to a heading.
+- A relative link of a Markdown page leads to a file or directory that git has, and its anchor to a heading.
 - A page that any other file names (`docs/….md`, from the root; `[…]: ../….md` in Rust) exists.
 
 Prints each broken link as FILE:LINE. The exit status is 1 if there is one.
@@ -24,7 +24,7 @@ _INLINE = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 _REFERENCE = re.compile(r"^ {0,3}\[[^\]]+\]:\s+<?(\S+?)>?\s*$")
 _HEADING = re.compile(r"^ {0,3}#{1,6}\s+(.*?)\s*#*\s*$")
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-# What other files say of pages. A path from the root, and a link definition in Rust's documentation.
+# Names of pages in other files. A path from the root, and a link definition in Rust's documentation.
 _NAMED = re.compile(r"(?<![\w./-])((?:docs/|README|CONTRIBUTING|CHANGELOG)[\w./-]*\.md)\b")
 _RUSTDOC = re.compile(r"^\s*//[/!]\s*\[[^\]]+\]:\s+(\S+\.md)(?:#\S*)?\s*$")
 
@@ -72,7 +72,7 @@ def anchors(text: str) -> set[str]:
 
 
 class Repository:
-    """The files that git has, or would have."""
+    """The files that git has, or would add."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -81,7 +81,7 @@ class Repository:
             cwd=self.root, check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         self.files = {name for name in listed.split("\0") if name and (self.root / name).is_file()}
-        self._folders = {str(folder) for name in self.files for folder in Path(name).parents}
+        self._directories = {str(directory) for name in self.files for directory in Path(name).parents}
 
     def text(self, name: str) -> str:
         try:
@@ -90,12 +90,12 @@ class Repository:
             return ""  # no text
 
     def problem(self, page: str, target: str) -> str:
-        """What is wrong with a link of a page; empty if it leads somewhere."""
+        """The fault of a page's link; empty if its target exists."""
         if _SCHEME.match(target) or target.startswith("//"):
             return ""
         path, _, anchor = unquote(target).partition("#")
         name = page if not path else self._relative(page, path)
-        if name is None or name not in self.files | self._folders:
+        if name is None or name not in self.files | self._directories:
             return f"{target}: no such file"
         if anchor and name.endswith(".md") and anchor not in anchors(self.text(name)):
             return f"{target}: {name} has no such heading"

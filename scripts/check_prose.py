@@ -4,18 +4,21 @@
 
 Checks all files of the repository, or those below the given paths. Reads
 
-- comments and docstrings of Rust, Python and shell files, and the text of Markdown pages outside of code,
+- comments and docstrings of Rust, Python and shell files,
+- the text of Markdown pages, without code and without quoted texts of errors,
 - names of tests, which have at most 72 characters.
 
 The texts of errors have a test of their own: rust/py/src/error_page/rules.rs. Decisions are records and are not read.
-Prints each finding; --count prints how many a folder has. The exit status is 1 if there is one.
+Prints each finding; --count prints how many a directory has. The exit status is 1 if there is one.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,18 +43,14 @@ _TEST = re.compile(r"#\[test\]\s*(?:#\[[^\]]*\]\s*)*fn (\w+)|^def (test_\w+)", r
 _RUST_COMMENT = re.compile(
     r'(?P<string>r(#+)".*?"\2|b?"(?:[^"\\]|\\.)*"|\'(?:[^\'\\\n]|\\[^\n]{1,8}?)\')|//[^\n]*', re.DOTALL
 )
-_PYTHON_COMMENT = re.compile(
-    r'(?P<doc>^[ \t]*(?:"""(?:[^"\\]|\\.|"(?!""))*"""))|(?P<string>"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*"|'
-    r"'(?:[^'\\\n]|\\.)*')|#[^\n]*",
-    re.MULTILINE,
-)
 _SHELL_COMMENT = re.compile(r"(?:^|(?<=\s))#[^\n]*", re.MULTILINE)
-_MARKDOWN_CODE = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)\n]*\)|<!--.*?-->", re.MULTILINE | re.DOTALL)
+# Code, targets of links, comments, and quoted texts of errors.
+_MARKDOWN_CODE = re.compile(r"^```.*?^```|^>[^\n]*|`[^`\n]*`|\]\([^)\n]*\)|<!--.*?-->", re.MULTILINE | re.DOTALL)
 _CODE_SPAN = re.compile(r"`[^`\n]*`|\"[^\"\n]*\"")
 
 
 def blank(found: re.Match[str]) -> str:
-    """As many lines, without text."""
+    """The same number of lines, without text."""
     return "\n" * found[0].count("\n")
 
 
@@ -61,17 +60,34 @@ def prose(path: Path, text: str) -> Iterator[tuple[int, str]]:
         text = _MARKDOWN_CODE.sub(blank, text)
         yield from ((number, line) for number, line in enumerate(text.splitlines(), 1))
         return
-    pattern = {".rs": _RUST_COMMENT, ".py": _PYTHON_COMMENT, ".pyi": _PYTHON_COMMENT}.get(path.suffix, _SHELL_COMMENT)
-    for found in pattern.finditer(text):
-        if "string" in pattern.groupindex and found["string"] is not None:
-            continue
-        first = text.count("\n", 0, found.start()) + 1
-        for offset, line in enumerate(found[0].splitlines()):
+    if path.suffix in (".py", ".pyi") or "python" in text.partition("\n")[0]:
+        pieces = python_prose(text)
+    else:
+        pieces = comments(_RUST_COMMENT if path.suffix == ".rs" else _SHELL_COMMENT, text)
+    for first, piece in pieces:
+        for offset, line in enumerate(piece.splitlines()):
             yield first + offset, _CODE_SPAN.sub("", line)
 
 
+def comments(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, str]]:
+    """The comments of a source, each with its first line."""
+    for found in pattern.finditer(text):
+        if "string" not in pattern.groupindex or found["string"] is None:
+            yield text.count("\n", 0, found.start()) + 1, found[0]
+
+
+def python_prose(text: str) -> Iterator[tuple[int, str]]:
+    """The comments and docstrings of a Python source, each with its first line."""
+    starts_statement = True
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and starts_statement):
+            yield token.start[0], token.string.strip('"')
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            starts_statement = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+
+
 def findings(path: Path) -> Iterator[str]:
-    """What a file has that is not plain, each with its line."""
+    """The findings in a file, each with its line."""
     text = path.read_text()
     for number, line in prose(path, text):
         for found in _WORD.finditer(line):
@@ -93,7 +109,11 @@ def files(paths: list[str]) -> Iterator[Path]:
         path = Path(name)
         if name.startswith("docs/decisions/") or not path.is_file() or path.is_symlink():
             continue
-        if path.suffix in (".rs", ".py", ".pyi", ".md", ".sh") or path.name in ("Makefile", "run") or not path.suffix and path.read_bytes().startswith(b"#!"):
+        if (
+            path.suffix in (".rs", ".py", ".pyi", ".md", ".sh")
+            or path.name in ("Makefile", "run")
+            or (not path.suffix and path.read_bytes().startswith(b"#!"))
+        ):
             yield path
 
 
@@ -109,8 +129,8 @@ def main() -> int:
         for finding in findings(path)
     ]
     if count:
-        for folder, number in sorted(Counter("/".join(each.split("/")[:2]) for each in found).items()):
-            print(f"{number:5} {folder}")
+        for directory, number in sorted(Counter("/".join(each.split("/")[:2]) for each in found).items()):
+            print(f"{number:5} {directory}")
     else:
         print("\n".join(found))
     return 1 if found else 0

@@ -1,7 +1,7 @@
-"""Says whether a wheel can be shipped: `check_wheel.py WHEEL`, exit 0 or 1.
+"""Checks whether a wheel can be shipped: `check_wheel.py WHEEL`, exit 0 or 1.
 
-A dom0 has glibc 2.17 and Python 3.6, and nothing there would notice a newer need before the driver is
-loaded. So the wheel's own tags are not believed: auditwheel and abi3audit look at the binary in it.
+A dom0 has glibc 2.17 and Python 3.6. A binary that needs newer ones would fail only when the driver is
+loaded. So the wheel's own tags are not enough: auditwheel and abi3audit check the binary in it.
 """
 
 import json
@@ -15,14 +15,14 @@ from zipfile import ZipFile
 GLIBC_TAG = "manylinux_2_17_x86_64"
 WHEEL_TAGS = "cp36-abi3-manylinux2014_x86_64"
 BINARY = "smblock/_core.abi3.so"
-# What sr::PURPOSE of rust/sr is in a build without the feature "sim", and with it.
+# sr::PURPOSE of rust/sr in a build without the feature "sim", and with it.
 FOR_HOSTS = b"smblock for hosts, without simulators"
 FOR_TESTS = b"smblock with simulators, for tests only"
 PACKAGE = Path(__file__).parent.parent / "drivers" / "smblock"
 
 
 def report(program: str, *arguments: str) -> Any:
-    """The JSON that an auditor, installed beside this interpreter, writes whatever it finds."""
+    """The JSON that an auditor, installed beside this interpreter, writes with any result."""
     path = Path(sysconfig.get_path("scripts")) / program
     done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=120, check=False)
     try:

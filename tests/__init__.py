@@ -1,1 +1,1 @@
-"""The tests of smblock: promises in the user's words, kept on real parts."""
+"""The tests of smblock."""

@@ -1,4 +1,4 @@
-"""smblock-admin: a check that names what is broken with what mends it, and a claim released by hand."""
+"""smblock-admin: the check, which names each fault with its fix, and the release of a claim by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pool_of_this_file(shared_rbd_pool: RbdPool) -> RbdPool:
 
 
 def check(lab: CephRbdLab, *words: str) -> tuple[int, dict[str, tuple[str, str]]]:
-    """The exit status of `smblock-admin check` and its report: topic to verdict and text."""
+    """The exit status of `smblock-admin check`, and its report: topic to verdict and text."""
     done = lab.admin("check", *words)
     report: dict[str, tuple[str, str]] = {}
     topic = ""
@@ -36,7 +36,7 @@ def check(lab: CephRbdLab, *words: str) -> tuple[int, dict[str, tuple[str, str]]
 
 
 @pytest.mark.needs_tasks
-def test_on_a_healthy_host_every_line_is_ok_but_those_of_a_kernel_that_is_not_there(
+def test_on_a_healthy_host_every_line_is_ok_except_those_of_the_kernel(
     lab: CephRbdLab, pool_of_this_file: RbdPool
 ) -> None:
     lab.ceph.wait_pool_stats(pool_of_this_file.name)
@@ -78,7 +78,7 @@ def test_the_check_changes_nothing_in_the_pool(lab: CephRbdLab, pool_of_this_fil
         ("ceph_user=nobody-here", "keyring", "ceph auth get-or-create client.nobody-here mon 'profile rbd'"),
     ],
 )
-def test_each_broken_part_is_failed_with_its_remedy_and_what_hangs_on_it_is_not_run(
+def test_check_reports_remedy_and_skips_dependents(
     lab: CephRbdLab, pool_of_this_file: RbdPool, word: str, topic: str, remedy: str
 ) -> None:
     key = word.partition("=")[0]
@@ -93,7 +93,7 @@ def test_each_broken_part_is_failed_with_its_remedy_and_what_hangs_on_it_is_not_
 
 def test_a_pool_not_meant_for_rbd_is_failed_with_the_command_that_enables_it(lab: CephRbdLab, pool: str) -> None:
     lab.ceph.admin("osd", "pool", "application", "disable", pool, "rbd", "--yes-i-really-mean-it")
-    lab.hand_out(lab.ceph.create_user(f"user-of-{pool}", pool))
+    lab.distribute_keyring(lab.ceph.create_user(f"user-of-{pool}", pool))
     status, report = check(lab, *RbdPool(lab, pool, f"user-of-{pool}").device_config)
     assert status == 1
     assert report["pool application"][0] == "FAILED"
@@ -129,7 +129,7 @@ def test_the_printed_caps_keep_the_pools_of_the_hosts_other_srs(sr: CephSr, pool
     sr.scan()
 
 
-def test_a_mistyped_pool_is_not_made_but_corrected(lab: CephRbdLab, pool_of_this_file: RbdPool) -> None:
+def test_a_mistyped_pool_is_not_created_and_the_right_one_is_named(lab: CephRbdLab, pool_of_this_file: RbdPool) -> None:
     name = pool_of_this_file.name
     _, report = check(lab, *RbdPool(lab, name.replace("vms", "vsm"), pool_of_this_file.user).device_config)
     verdict, text = report["pool"]
@@ -157,7 +157,7 @@ def test_a_key_that_others_can_read_is_a_warning(lab: CephRbdLab, pool_of_this_f
     assert f"-> chmod 600 {path}" in report
 
 
-def test_a_bad_device_config_is_told_as_sr_create_tells_it(lab: CephRbdLab) -> None:
+def test_check_and_sr_create_report_a_bad_device_config_alike(lab: CephRbdLab) -> None:
     done = lab.admin("check", "device-config:pol=vms")
     assert done.returncode == 1
     assert b"is unknown; the valid keys are: pool," in done.stderr
@@ -166,14 +166,14 @@ def test_a_bad_device_config_is_told_as_sr_create_tells_it(lab: CephRbdLab) -> N
     assert b"'pool=vms' is not device-config:KEY=VALUE" in mistyped.stderr
 
 
-# A claim
+# Claims
 
 
 STRANGER = "9f2c1d3e-0000-4000-8000-00000000f00d"  # a host of another pool
 
 
 def claim(sr: CephSr, host: str, boot_id: str) -> str:
-    """A new disk that a host has claimed for writing."""
+    """Create a disk that a host has claimed for writing."""
     vdi = sr.create_vdi("claimed")
     key = f"vdi.{vdi}"
     record = json.loads(sr.pool.rados("getomapval", sr.catalogue, key, "/dev/stdout").rpartition("}")[0] + "}")
@@ -196,7 +196,7 @@ def claimed(sr: CephSr) -> str:
     return claim(sr, STRANGER, "another boot")
 
 
-def test_a_disk_claimed_by_another_host_is_released_only_by_who_says_that_host_is_off(sr: CephSr, claimed: str) -> None:
+def test_a_claim_of_another_host_is_released_only_with_yes(sr: CephSr, claimed: str) -> None:
     lab = sr.lab
     words = ["release", "--sr", sr.uuid, "--vdi", claimed, *sr.pool.device_config]
     asked = lab.admin(*words)
@@ -216,7 +216,7 @@ def test_a_disk_claimed_by_another_host_is_released_only_by_who_says_that_host_i
     assert sr.image(claimed) not in sr.pool.images()
 
 
-def test_a_host_is_not_released_from_a_disk_that_it_uses(sr: CephSr) -> None:
+def test_a_claim_is_not_released_while_its_host_uses_the_disk(sr: CephSr) -> None:
     claimed = claim(sr, sr.lab.hosts[1].uuid, sr.lab.hosts[1].boot_id)
     link = f"/run/blktap-control/nbd/{sr.uuid}/{claimed}"
     host = sr.lab.hosts[1]
@@ -256,7 +256,7 @@ def test_a_fenced_host_loses_its_disks_only_with_yes(sr: CephSr, claimed: str, a
     sr.destroy_vdi(claimed)
 
 
-def test_it_says_its_version_and_its_commands(lab: CephRbdLab) -> None:
+def test_version_and_help(lab: CephRbdLab) -> None:
     assert lab.admin("--version").check().startswith(b"smblock 0.")
     help_text = lab.admin("--help").check().decode()
     for command in ("check", "reclaim", "release", "fence"):

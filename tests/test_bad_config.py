@@ -1,4 +1,4 @@
-"""What is wrong with a configuration is told at once, by name, with what to do; and nothing is left."""
+"""A mistake in a configuration is an immediate error that names it and the fix, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.cephrbd import CephRbdLab, RbdPool
 from lab.dom0 import Dom0
 
 KEYS = "pool, ceph_conf, conf, ceph_user, user, keyring, mon_host, datapath, image_features, ms_mode"
-# A key is base64 that looks like this.
+# The form of a key, in base64.
 SECRET = "AQBnEe5kAAAAABAAeFYpO2Cn0lIYkBbwCvUCFA=="
 
 
@@ -23,7 +23,7 @@ def rbd_pool(shared_rbd_pool: RbdPool) -> RbdPool:
 
 @pytest.fixture
 def silent_monitor(lab: CephRbdLab) -> Iterator[str]:
-    """An address that takes connections and never says a word."""
+    """An address that accepts connections and never replies."""
     with socket.socket() as listener:
         listener.bind((lab.ceph.address, 0))
         listener.listen()
@@ -32,7 +32,7 @@ def silent_monitor(lab: CephRbdLab) -> Iterator[str]:
 
 
 def refused(lab: CephRbdLab, config: dict[str, str]) -> str:
-    """Try to create an SR: what is complained of.  Nothing may be left of the attempt."""
+    """Try to create an SR. Returns the error.  The attempt must leave nothing behind."""
     srs = lab.list("sr")
     words = [f"device-config:{key}={value}" for key, value in config.items()]
     complaint = lab.refused("sr-create", "type=cephrbd", "shared=true", "name-label=never", *words)
@@ -42,37 +42,35 @@ def refused(lab: CephRbdLab, config: dict[str, str]) -> str:
 
 
 def drivers_running(host: Dom0) -> str:
-    """The host's processes that are of the driver."""
+    """The driver's processes on the host."""
     found = host.exec(["pgrep", "--full", "--list-full", "CephRBDSR"])
     return found.stdout.decode()
 
 
-def test_a_missing_pool_is_told_with_how_to_find_one(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+def test_a_missing_pool_is_an_error_with_the_command_that_lists_pools(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     complaint = refused(lab, {"ceph_user": rbd_pool.user})
     assert "SR_BACKEND_FAILURE_115" in complaint
     assert "device-config:pool is missing" in complaint
     assert "sr-probe" in complaint
 
 
-def test_a_pool_that_does_not_exist_is_told_with_those_that_do(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+def test_an_unknown_pool_is_an_error_that_lists_the_pools(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     complaint = refused(lab, {"pool": "no-such-pool", "ceph_user": rbd_pool.user})
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert "no pool no-such-pool" in complaint
     assert rbd_pool.name in complaint
 
 
-def test_a_pool_without_the_rbd_application_is_refused_with_the_command_that_enables_it(
-    lab: CephRbdLab, pool: str
-) -> None:
+def test_a_pool_without_the_rbd_application_is_refused_with_the_fix(lab: CephRbdLab, pool: str) -> None:
     lab.ceph.admin("osd", "pool", "application", "disable", pool, "rbd", "--yes-i-really-mean-it")
     user = f"user-of-{pool}"
-    lab.hand_out(lab.ceph.create_user(user, pool))
+    lab.distribute_keyring(lab.ceph.create_user(user, pool))
     complaint = refused(lab, {"pool": pool, "ceph_user": user})
     assert f"ceph osd pool application enable {pool} rbd" in complaint
     assert RbdPool(lab, pool, user).objects() <= {"rbd_directory", "rbd_info", "rbd_trash"}
 
 
-def test_an_unknown_key_is_told_with_the_valid_ones(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+def test_an_unknown_key_is_an_error_that_lists_the_valid_ones(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, "pol": "vms"})
     assert "SR_BACKEND_FAILURE_1\n" in complaint
     assert f"device-config:'pol' is unknown; the valid keys are: {KEYS}" in complaint
@@ -100,7 +98,7 @@ def test_a_secret_in_the_device_config_is_refused_and_never_repeated(
     ],
     ids=["conf", "keyring", "user's keyring"],
 )
-def test_a_file_that_is_not_there_is_missed_by_name(
+def test_a_missing_file_is_an_error_that_names_it(
     lab: CephRbdLab, rbd_pool: RbdPool, config: dict[str, str], missed: str
 ) -> None:
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, **config})
@@ -109,10 +107,10 @@ def test_a_file_that_is_not_there_is_missed_by_name(
     assert "smblock-admin check" in complaint
 
 
-def test_a_user_that_the_cluster_does_not_know_is_refused_by_name(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+def test_a_user_that_the_cluster_lacks_is_refused_by_name(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     stranger = lab.ceph.directory / "client.stranger.keyring"
     stranger.write_text(f"[client.stranger]\n\tkey = {lab.ceph.key(rbd_pool.user)}\n")
-    lab.hand_out(stranger)
+    lab.distribute_keyring(stranger)
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": "stranger"})
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert "stranger" in complaint
@@ -146,9 +144,7 @@ def test_caps_of_old_releases_are_refused_when_an_sr_is_created(lab: CephRbdLab,
     assert "a host that dies must be cut off" in complaint
 
 
-def test_a_missing_mgr_cap_is_named_by_the_check_and_disks_can_be_used_all_the_same(
-    lab: CephRbdLab, rbd_pool: RbdPool
-) -> None:
+def test_a_missing_mgr_cap_is_named_by_the_check_and_stops_no_disk(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     user = lab.user("no-mgr-cap", mon="profile rbd", osd=f"profile rbd pool={rbd_pool.name}")
     report = lab.admin("check", *RbdPool(lab, rbd_pool.name, user).device_config).stdout.decode()
     assert "warning  mgr caps: " in report
@@ -158,8 +154,8 @@ def test_a_missing_mgr_cap_is_named_by_the_check_and_disks_can_be_used_all_the_s
     sr.destroy()
 
 
-@pytest.mark.slow  # as test_cephrbd.py's of a cluster that is down
-def test_monitors_that_do_not_answer_are_an_error_in_time_and_leave_no_process(
+@pytest.mark.slow  # test_cephrbd.py has the case of a cluster that is down
+def test_silent_monitors_are_an_error_in_time_and_leave_no_process(
     lab: CephRbdLab, rbd_pool: RbdPool, silent_monitor: str
 ) -> None:
     config = {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, "mon_host": silent_monitor}
@@ -191,20 +187,18 @@ def test_monitors_that_do_not_answer_are_an_error_in_time_and_leave_no_process(
         ("ms_mode", "secure,ro"),
     ],
 )
-def test_a_value_that_could_be_taken_for_something_else_is_refused_by_key(
-    lab: CephRbdLab, rbd_pool: RbdPool, key: str, value: str
-) -> None:
+def test_an_ambiguous_value_is_refused_by_key(lab: CephRbdLab, rbd_pool: RbdPool, key: str, value: str) -> None:
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, key: value})
     assert f"device-config:{key}" in complaint
     assert "is refused" in complaint
 
 
-def test_one_setting_under_two_names_is_refused_where_they_differ(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+def test_one_setting_under_two_names_is_refused_if_they_differ(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, "user": "another"})
     assert "device-config:ceph_user and device-config:user differ" in complaint
 
 
-def test_the_short_names_and_a_conf_elsewhere_work_like_the_long_ones(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+def test_short_key_names_work_as_long_ones_do(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     for host in lab.hosts:
         host.put("/etc/ceph/other.conf", lab.ceph.client_conf().encode())
         host.put("/etc/ceph/other.keyring", host.get(f"/etc/ceph/ceph.client.{rbd_pool.user}.keyring"), mode=0o600)

@@ -1,4 +1,4 @@
-"""What `make bench` makes of its numbers.  That it measures anything is for whoever runs it."""
+"""The report of `make bench`, from given numbers; nothing is measured."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def pair(ours: float, reference: float) -> Pair:
     return Pair(Samples([ours]), Samples([reference]))
 
 
-def test_a_goal_is_met_or_says_by_how_much_it_is_missed() -> None:
+def test_a_goal_is_met_or_missed_by_a_printed_amount() -> None:
     assert verdict(0.5, 0.5) == "met"
     assert verdict(0.75, 0.5) == "missed by 50 %"
 
 
-def test_the_plot_shows_every_operation_with_its_goal_and_every_number_of_disks() -> None:
+def test_the_plot_shows_each_operation_goal_and_number_of_disks() -> None:
     bars = [Bar("quick & good", 70.3, 50), Bar("slow", 0.8, 4), Bar("without a goal", 2, None)]
     drawn = ElementTree.fromstring(plot(bars, {10: 0.04, 1000: 0.06}, {10: 0.1, 1000: 4.0}))
     texts = {text.text for text in drawn.iter(f"{SVG}text")}

@@ -1,4 +1,4 @@
-"""Ceph's files on a host as people have them: what is wrong is named with its file, its line and its fix."""
+"""Faulty Ceph files on a host: the error names the file, the line and the fix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rbd_pool(shared_rbd_pool: RbdPool) -> RbdPool:
 
 @pytest.fixture
 def files(lab: CephRbdLab) -> Iterator[dict[str, bytes]]:
-    """Files that a test adds here are on the first host, until the test ends."""
+    """Files that a test adds to this dict are on the first host until the test ends."""
     wanted: dict[str, bytes] = {}
     yield wanted
     for path in wanted:
@@ -81,7 +81,7 @@ def test_a_keyring_without_the_users_section_is_named_with_its_fault(
     assert line.startswith(f"FAILED {path}, ") and reason in line
 
 
-def test_a_monitors_name_that_does_not_resolve_is_named_in_a_whole_reply(
+def test_a_monitors_name_that_does_not_resolve_is_named_in_the_error(
     lab: CephRbdLab, rbd_pool: RbdPool, files: dict[str, bytes]
 ) -> None:
     files[CONF] = b"[global]\nmon_host = nosuch.invalid\n"

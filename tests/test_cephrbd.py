@@ -12,7 +12,7 @@ GIB = 1 << 30
 
 
 def probe(lab: CephRbdLab, *words: str) -> ElementTree.Element:
-    """What `xe sr-probe` prints, parsed as its readers do."""
+    """The parsed output of `xe sr-probe`."""
     return ElementTree.fromstring(lab.xe("sr-probe", "type=cephrbd", *words))
 
 
@@ -33,9 +33,7 @@ def test_an_sr_is_plugged_on_every_host_and_has_the_size_of_its_pool(shared_sr: 
     shared_sr.wait_for_size_of_pool()
 
 
-def test_probing_without_a_pool_lists_those_that_could_hold_an_sr_with_free_and_quota(
-    rbd_pool: RbdPool, pool: str
-) -> None:
+def test_a_probe_without_a_pool_lists_pools_with_free_space_and_quota(rbd_pool: RbdPool, pool: str) -> None:
     lab = rbd_pool.lab
     lab.ceph.admin("osd", "pool", "application", "disable", pool, "rbd", "--yes-i-really-mean-it")
     lab.ceph.set_quota(rbd_pool.name, max_bytes=3 * GIB)
@@ -66,7 +64,7 @@ def test_probing_a_pool_finds_the_srs_in_it_with_their_names(rbd_pool: RbdPool) 
     lab = rbd_pool.lab
     assert list(probe(lab, *rbd_pool.device_config)) == []
     sr = rbd_pool.create_sr("production <1> & 2", "name-description=of the 3rd floor")
-    lab.ceph.wait_pool_stats(rbd_pool.name)  # before that nobody knows its size
+    lab.ceph.wait_pool_stats(rbd_pool.name)  # before that Ceph reports no size
     (found,) = probe(lab, *rbd_pool.device_config)
     assert found.findtext("UUID") == sr.uuid
     assert found.findtext("name_label") == "production <1> & 2"
@@ -90,7 +88,7 @@ def test_a_forgotten_sr_comes_back_with_every_disk_name_and_description(sr: Ceph
     }
     renamed = sr.create_vdi("first name")
     kept[renamed] = "1073741824"
-    lab.xe("vdi-param-set", f"uuid={renamed}", "name-label=second name", "name-description=told afterwards")
+    lab.xe("vdi-param-set", f"uuid={renamed}", "name-label=second name", "name-description=set afterwards")
     sr.forget()
     assert sr.uuid not in lab.list("sr")
 
@@ -98,10 +96,10 @@ def test_a_forgotten_sr_comes_back_with_every_disk_name_and_description(sr: Ceph
     assert {vdi: lab.get("vdi", "virtual-size", vdi) for vdi in again.vdis()} == kept
     assert again.names() == {"root disk", "データ 💾", "second name"}
     descriptions = {lab.get("vdi", "name-description", vdi) for vdi in kept}
-    assert descriptions == {"boots <from> & here", "", "told afterwards"}
+    assert descriptions == {"boots <from> & here", "", "set afterwards"}
 
 
-def test_a_second_sr_of_the_same_pool_keeps_to_itself_and_survives_the_firsts_end(sr: CephSr) -> None:
+def test_two_srs_of_a_pool_are_independent_and_one_outlives_the_other(sr: CephSr) -> None:
     second = sr.pool.create_sr("second")
     mine, theirs = sr.create_vdi("mine"), second.create_vdi("theirs")
     for each, disk in ((sr, mine), (second, theirs)):
@@ -117,7 +115,7 @@ def test_a_second_sr_of_the_same_pool_keeps_to_itself_and_survives_the_firsts_en
     assert [found.findtext("UUID") for found in probe(sr.lab, *sr.pool.device_config)] == [second.uuid]
 
 
-def test_an_sr_that_still_has_disks_is_not_destroyed_even_if_xapi_has_forgotten_them(sr: CephSr) -> None:
+def test_an_sr_with_disks_is_not_destroyed_even_if_xapi_forgot_them(sr: CephSr) -> None:
     lab = sr.lab
     vdi = sr.create_vdi("precious")
     lab.xe("vdi-forget", f"uuid={vdi}")
@@ -132,22 +130,22 @@ def test_an_sr_that_still_has_disks_is_not_destroyed_even_if_xapi_has_forgotten_
     sr.create_vdi("and it takes new ones")
 
 
-def test_after_its_destruction_the_pool_is_as_it_was(rbd_pool: RbdPool) -> None:
+def test_a_destroyed_sr_leaves_nothing_in_its_pool(rbd_pool: RbdPool) -> None:
     before = rbd_pool.objects()
-    rbd_pool.lab.ceph.rbd("create", "--size", "1G", f"{rbd_pool.name}/somebody-elses")
+    rbd_pool.lab.ceph.rbd("create", "--size", "1G", f"{rbd_pool.name}/foreign")
     sr = rbd_pool.create_sr()
     for vdi in [sr.create_vdi(f"disk {number}") for number in range(3)]:
         sr.destroy_vdi(vdi)
     sr.destroy()
-    assert rbd_pool.images() == {"somebody-elses"}
+    assert rbd_pool.images() == {"foreign"}
     assert rbd_pool.trash() == ""
-    rbd_pool.lab.ceph.rbd("rm", f"{rbd_pool.name}/somebody-elses")
+    rbd_pool.lab.ceph.rbd("rm", f"{rbd_pool.name}/foreign")
     assert rbd_pool.objects() - before <= STANDING_OBJECTS
     assert rbd_pool.rados("listomapkeys", "smblock.directory") == ""
     assert probe(rbd_pool.lab, *rbd_pool.device_config).findall("SR") == []
 
 
-def test_a_scan_while_the_cluster_is_down_is_an_error_and_xapi_forgets_nothing(sr: CephSr) -> None:
+def test_a_scan_fails_and_drops_nothing_while_the_cluster_is_down(sr: CephSr) -> None:
     lab = sr.lab
     sr.create_vdi("survivor")
     lab.ceph.stop_monitor()
@@ -176,7 +174,7 @@ def test_an_sr_can_be_unplugged_while_the_cluster_is_down(sr: CephSr) -> None:
     assert sr.names() == {"survivor"}
 
 
-def test_a_disk_whose_image_was_removed_by_hand_is_listed_until_it_is_destroyed(sr: CephSr) -> None:
+def test_a_disk_without_its_image_is_listed_until_it_is_destroyed(sr: CephSr) -> None:
     lost, kept = sr.create_vdi("lost"), sr.create_vdi("kept")
     sr.lab.ceph.rbd("rm", f"{sr.pool.name}/{sr.image(lost)}")
     sr.scan()
@@ -196,17 +194,17 @@ def test_a_disk_whose_image_was_shrunk_by_hand_is_not_resized(sr: CephSr) -> Non
         assert "it was shrunk outside this driver" in complaint
     sr.lab.ceph.rbd(*resize, "96M")
     sr.lab.xe("vdi-resize", f"uuid={vdi}", "disk-size=80MiB")
-    assert sr.lab.get("vdi", "virtual-size", vdi) == str(96 << 20), "it keeps what it was grown to by hand"
+    assert sr.lab.get("vdi", "virtual-size", vdi) == str(96 << 20), "the image was grown by hand"
 
 
-def test_a_disk_whose_image_was_put_into_the_trash_by_hand_is_not_forgotten(sr: CephSr) -> None:
+def test_a_disk_whose_image_was_trashed_by_hand_is_not_forgotten(sr: CephSr) -> None:
     vdi = sr.create_vdi("thrown away")
     sr.lab.ceph.rbd("trash", "mv", "--expires-at", "tomorrow", f"{sr.pool.name}/{sr.image(vdi)}")
     sr.scan()
     assert sr.vdis() == {vdi}
 
 
-def test_a_disk_whose_catalogue_record_is_corrupt_is_still_listed_and_harms_no_other(sr: CephSr) -> None:
+def test_a_disk_with_a_corrupt_record_is_listed_and_harms_no_other(sr: CephSr) -> None:
     lab = sr.lab
     damaged, other = sr.create_vdi("damaged", "2GiB"), sr.create_vdi("other")
     sr.pool.rados("setomapval", sr.catalogue, f"vdi.{damaged}", "\x7fgarbage{")

@@ -1,4 +1,4 @@
-"""The check of circles in `make lint` finds each way in which modules use each other, and no other."""
+"""The check of circles in `make lint` finds each kind of use between modules, and nothing else."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ impl Engine {
 """
 
 
-def check(folder: Path, **files: str) -> str:
+def check(directory: Path, **files: str) -> str:
     """Checks a crate with these files, and returns what was found."""
     content = {"lib": LIB, "store": STORE, "work": WORK, "shared": "pub struct Word(pub &'static str);\n"} | files
     for name, text in content.items():
-        file = folder / "src" / f"{name.replace('__', '/')}.rs"
+        file = directory / "src" / f"{name.replace('__', '/')}.rs"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    done = subprocess.run([sys.executable, CHECK, folder / "src"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, CHECK, directory / "src"], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.returncode == bool(done.stdout)
     return done.stdout
@@ -84,11 +84,11 @@ def test_each_use_that_closes_a_circle_is_named(tmp_path: Path, added: str, use:
         "fn f(other: &Other) { other.work(); }\n",
     ],
 )
-def test_comments_tests_and_other_values_are_no_uses(tmp_path: Path, added: str) -> None:
+def test_comments_tests_and_other_values_do_not_count_as_uses(tmp_path: Path, added: str) -> None:
     assert check(tmp_path, store=STORE + added) == ""
 
 
-def test_a_folder_and_its_module_may_not_use_each_other(tmp_path: Path) -> None:
+def test_a_directory_and_its_module_may_not_use_each_other(tmp_path: Path) -> None:
     parent = "mod part;\npub use self::part::Part;\n"
     assert check(tmp_path, shared=f"{parent}pub struct Word;\n", shared__part="use super::Word;\n") == ""
     found = check(tmp_path, shared=f"{parent}fn f() {{ part::go(); }}\n", shared__part="use super::Word;\n")
@@ -103,5 +103,5 @@ def test_engine_of_ceph_srs_has_no_circle() -> None:
         check=False,
     )
     assert done.returncode == 0, [line for line in done.stdout.splitlines() if "circle" in line]
-    # What the check is for: an operation uses the journal by methods alone.
+    # The usual case: an operation uses the journal by methods only.
     assert "vdi/create -> journal: Journal.finish()" in done.stdout

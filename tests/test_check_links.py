@@ -1,4 +1,4 @@
-"""The check of links in `make lint` finds each kind of broken link, and no other."""
+"""The check of links in `make lint` finds each kind of broken link, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from lab.wheel import REPOSITORY
 
-# The check looks at this file too.
+# The check reads this file, too.
 DOCS = "docs"
 CHECK = REPOSITORY / "scripts" / "check_links.py"
 PAGE = f"""\
 # A page
 
 [one]({DOCS}/other.md), [two]({DOCS}/other.md#it-is-right-isnt-it), [three](#a-page), ![picture]({DOCS}/a.svg)
-[folder]({DOCS}), [out](https://example.org/x.md), `[code](nowhere.md)`
+[directory]({DOCS}), [out](https://example.org/x.md), `[code](nowhere.md)`
 
 ```
 [code](nowhere.md)
@@ -29,7 +29,7 @@ OTHER = "# Other\n\n## It *is* right, isn't it?\n\nBack to [the page](../README.
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Callable[..., str]:
-    """Checks a repository with these files; what was found."""
+    """Checks a repository with these files. Returns the findings."""
 
     def check(**files: str) -> str:
         content = {"README.md": PAGE, f"{DOCS}/other.md": OTHER, f"{DOCS}/a.svg": "<svg/>"}

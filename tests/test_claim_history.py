@@ -1,8 +1,8 @@
-"""A random history of two hosts with kernels of their own: no disk ever has two writers, and none is lost.
+"""A random history of two hosts with kernels of their own: no disk ever has two writers, no data is lost.
 
 The hosts activate two disks, are killed while they do, freeze, lose their networks, are declared dead, boot, and
-set their clocks by days; the disks are snapshotted and reverted. What each writer finds on its disk when it gets
-it, and as long as it has it, is recorded and judged: `tests/history`.
+set their clocks by days; the disks are snapshotted and reverted. Each writer reads its disk when it gets
+it and as long as it has it; `tests/history` records and judges what it reads.
 
 SMBLOCK_HISTORY_SEED repeats a history, SMBLOCK_HISTORY_STEPS sets its length.
 """
@@ -27,11 +27,10 @@ STEPS = 200
 
 @pytest.fixture
 def disks(guests: CephRbdLab, guests_rbd_pool: RbdPool, serves_phy: bool) -> Iterator[list[Disk]]:
-    """Two disks, of SRs that differ in what guards them besides the driver.
+    """Two disks, of SRs with different protection besides the driver.
 
-    The first one is connected by blkback, where SM can: no tag of SM's keeps a host away. It has no exclusive
-    lock: no kernel breaks the lock of a host whose watch has ended, and has that host blocklisted. The second one
-    is the usual disk.
+    The first one is connected by blkback if SM can, so SM's tags refuse no host. It has no exclusive lock, so no
+    kernel breaks the lock of another host and blocklists that host. The second one is the usual disk.
     """
     first = [f"device-config:datapath={'phy' if serves_phy else 'aio'}", "device-config:image_features=layering"]
     settings = guests.xapi.pool.settings

@@ -1,7 +1,7 @@
-"""Of all hosts one may write to a disk, and no host ever gets another disk than it asked for.
+"""Only one host may write to a disk, and no host ever gets another disk than the requested one.
 
-The SR's data path is blkback: with tapdisk, SM's own tags would refuse a second writer before the
-driver is asked, and only there.
+The SR's data path is blkback: with tapdisk, SM's own tags would refuse a second writer before SM calls
+the driver.
 """
 
 from __future__ import annotations
@@ -39,15 +39,13 @@ def disk(sr: CephSr) -> Iterator[Disk]:
 
 
 def refused(disk: Disk, host: Dom0) -> str:
-    """Plugging fails; what `xe` complains of."""
+    """Plug the disk, which fails. Returns the error of `xe`."""
     with pytest.raises(XeError) as complaint:
         disk.plug(host)
     return str(complaint.value)
 
 
-def test_a_host_is_not_let_in_while_another_has_claimed_the_disk_and_is_told_which(
-    disk: Disk, one: Dom0, two: Dom0
-) -> None:
+def test_a_claimed_disk_is_refused_and_the_error_names_the_host(disk: Disk, one: Dom0, two: Dom0) -> None:
     with disk.plugged(one) as device:
         said = disk.refusal(two, "vdi_activate", "true")
         assert f"host {one.uuid} has claimed it" in said
@@ -58,9 +56,7 @@ def test_a_host_is_not_let_in_while_another_has_claimed_the_disk_and_is_told_whi
         assert read(two, device, MIB) == b"mine" * (MIB // 4)
 
 
-def test_a_host_lets_go_again_where_another_kernel_has_the_disk_behind_the_drivers_back(
-    disk: Disk, one: Dom0, two: Dom0
-) -> None:
+def test_a_disk_that_another_kernel_mapped_by_hand_is_refused(disk: Disk, one: Dom0, two: Dom0) -> None:
     device = krbd.map_image(two, disk.sr.lab.ceph, disk.image)
     said = disk.refusal(one, "vdi_activate", "true")
     assert "Unmap it there ('rbd device unmap')" in said
@@ -71,9 +67,9 @@ def test_a_host_lets_go_again_where_another_kernel_has_the_disk_behind_the_drive
         assert disk.claimed_by() == one.uuid
 
 
-def test_a_program_that_has_the_image_open_is_no_obstacle(disk: Disk, one: Dom0) -> None:
+def test_a_program_that_has_the_image_open_stops_no_activation(disk: Disk, one: Dom0) -> None:
     argv = ["rbd", "--conf", str(disk.sr.lab.ceph.conf), "watch", disk.image]
-    # It stays until its input ends.
+    # The program runs until its input ends.
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as program:
         try:
             wait_for(lambda: disk.watchers() > 0, "a program to watch the image")
@@ -101,7 +97,7 @@ def test_the_next_command_removes_the_device_of_a_killed_one(disk: Disk, one: Do
     assert disk.claimed_by() is None
 
 
-def test_a_device_that_nobody_claims_is_gone_once_the_sr_is_plugged_again(disk: Disk, one: Dom0) -> None:
+def test_sr_plug_removes_a_device_without_a_claim(disk: Disk, one: Dom0) -> None:
     lab = disk.sr.lab
     krbd.map_image(one, lab.ceph, disk.image)
     (pbd,) = lab.list("pbd", f"sr-uuid={disk.sr.uuid}", f"host-uuid={one.uuid}")
@@ -127,7 +123,7 @@ def test_a_stale_device_of_an_image_of_the_same_name_is_not_served(disk: Disk, o
     ceph.rbd("rm", "--no-progress", f"{aside}-else")
 
 
-def test_a_feature_the_kernel_lacks_is_named_with_the_command_that_mends_it(disk: Disk, one: Dom0) -> None:
+def test_a_feature_the_kernel_lacks_is_named_with_the_fix(disk: Disk, one: Dom0) -> None:
     ceph = disk.sr.lab.ceph
     ceph.rbd("feature", "enable", disk.image, "journaling")
     said = refused(disk, one)
@@ -140,7 +136,7 @@ def test_a_feature_the_kernel_lacks_is_named_with_the_command_that_mends_it(disk
         write(one, device, bytes(MIB))
 
 
-def test_a_disk_that_is_gone_from_the_sr_is_said_to_be(sr: CephSr, one: Dom0) -> None:
+def test_a_disk_that_the_sr_does_not_have_is_an_error_that_names_it(sr: CephSr, one: Dom0) -> None:
     disk = Disk.create(sr)
     image = disk.image
     sr.pool.rados("rmomapkey", sr.catalogue, f"vdi.{disk.uuid}")
@@ -151,7 +147,7 @@ def test_a_disk_that_is_gone_from_the_sr_is_said_to_be(sr: CephSr, one: Dom0) ->
     sr.lab.ceph.rbd("rm", "--no-progress", image)
 
 
-def test_a_disk_whose_image_was_removed_by_hand_is_said_to_be_and_can_be_destroyed(disk: Disk, one: Dom0) -> None:
+def test_a_disk_without_its_image_is_refused_and_can_be_destroyed(disk: Disk, one: Dom0) -> None:
     disk.sr.lab.ceph.rbd("rm", "--no-progress", disk.image)
     said = refused(disk, one)
     assert f"its image {disk.sr.image(disk.uuid)}" in said

@@ -1,4 +1,4 @@
-"""The matrix of `make test-compat` is whole: it runs tests that exist, each cell has a name and a place of its own."""
+"""The matrix of `make test-compat`: its tests exist, and each cell has a name and a place of its own."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from lab.wheel import built_wheel, unpack
 
 CEPHRBD = {"pool": "vms", "ceph_conf": "/nonexistent/ceph.conf"}
 CRUCIBLE = {"volumes": "/nonexistent/volumes.toml"}
-# Runs `body`, a function of the module, and prints what it returns; or the key and the text of its error.
+# Runs `body`, a function of the module, and prints its result, or the key and the text of its error.
 PROGRAM = """
 import json, sys, types, smblock
 SR, VDI, HOST = ("%08d-0000-4000-8000-000000000000" % number for number in (1, 2, 3))
@@ -37,7 +37,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def result(installed: Path, expression: str) -> Any:
-    """What an expression returns, or the key and the text of the core's error."""
+    """The result of an expression, or the key and the text of the core's error."""
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
     argv = [sys.executable, "-c", PROGRAM, expression]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)

@@ -1,5 +1,4 @@
-"""A Crucible volume that is plugged into a host holds what was written to it anywhere, and one host
-at most serves it.  On hosts with a real kernel."""
+"""A Crucible volume has the same data on each host, and at most one host serves it.  On hosts with a real kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ KEPT = b"kept" * (MIB // 4)
 
 @pytest.fixture(scope="module")
 def volume(crucible_guests: CrucibleLab) -> Volume:
-    """An encrypted one."""
+    """An encrypted volume."""
     key = base64.b64encode(os.urandom(32)).decode()
     return crucible_guests.storage.create_volume("web1 root", key=key)
 
@@ -41,7 +40,7 @@ def disk(sr: CrucibleSr, volume: Volume) -> Vdi[CrucibleSr]:
     return Vdi(sr, volume.uuid)
 
 
-def test_a_vms_disk_migrates_with_it_and_is_served_by_one_host_at_a_time_and_leaves_nothing_behind(
+def test_a_vms_disk_migrates_with_it_and_one_host_at_a_time_serves_it(
     disk: Vdi[CrucibleSr], one: Dom0, two: Dom0
 ) -> None:
     lab = disk.sr.lab
@@ -61,9 +60,7 @@ def test_a_vms_disk_migrates_with_it_and_is_served_by_one_host_at_a_time_and_lea
     assert open_claims(disk) == []
 
 
-def test_a_disk_whose_server_dies_fails_at_once_and_is_whole_after_it_was_plugged_again(
-    disk: Vdi[CrucibleSr], one: Dom0
-) -> None:
+def test_a_disk_whose_server_dies_fails_at_once_and_loses_no_data(disk: Vdi[CrucibleSr], one: Dom0) -> None:
     zeros = ["dd", "if=/dev/zero", "bs=1M", "count=1", "oflag=direct"]
     with disk.plugged(one) as device, ThreadPoolExecutor() as beside:
         write(one, device, KEPT)
@@ -77,15 +74,13 @@ def test_a_disk_whose_server_dies_fails_at_once_and_is_whole_after_it_was_plugge
         failed = on_its_way.result()
         assert time.monotonic() - killed < 30, "the kernel alone would take an hour"
         assert b"Input/output error" in failed.stderr
-        assert one.exec([*zeros, f"of={device}"]).returncode != 0, "nor is anything new taken"
-        wait_for(lambda: "SMBLOCK_CRUCIBLE_SERVER_DIED" in messages(disk), "XAPI to be told of the server's death")
+        assert one.exec([*zeros, f"of={device}"]).returncode != 0, "new writes fail, too"
+        wait_for(lambda: "SMBLOCK_CRUCIBLE_SERVER_DIED" in messages(disk), "the message about the server's death")
     with disk.plugged(one) as device:
         assert read(one, device, MIB) == KEPT
 
 
-def test_a_disk_is_not_plugged_with_another_key_than_it_was_written_with_and_leaves_nothing_behind(
-    disk: Vdi[CrucibleSr], one: Dom0
-) -> None:
+def test_a_disk_is_refused_with_another_key_and_leaves_nothing_behind(disk: Vdi[CrucibleSr], one: Dom0) -> None:
     key_file = f"/etc/smblock/{disk.uuid}.key"
     right = one.get(key_file)
     with disk.plugged(one) as device:
@@ -113,14 +108,14 @@ def test_a_wrong_key_is_refused_within_seconds_before_any_key_is_recorded(disk: 
     assert "its server has ended" in complaint or "Input/output error" in complaint
     assert "the volume's key may be another than it was written with" in complaint
     assert took < 25, "the kernel alone waits for 30 s"
-    assert "crucible_key" not in sm_config(disk), "a key that reads nothing is not recorded"
+    assert "crucible_key" not in sm_config(disk), "a key that cannot read the volume is not recorded"
     assert traces(disk, one) == []
     with disk.plugged(one) as device:
         assert read(one, device, MIB) == KEPT
     assert "crucible_key" in sm_config(disk)
 
 
-def test_a_target_that_freezes_under_a_plugged_disk_is_told_by_the_next_scan(
+def test_the_next_scan_reports_a_frozen_target_of_a_plugged_disk(
     disk: Vdi[CrucibleSr], volume: Volume, one: Dom0
 ) -> None:
     with disk.plugged(one) as device:
@@ -130,10 +125,10 @@ def test_a_target_that_freezes_under_a_plugged_disk_is_told_by_the_next_scan(
             with disk.sr.lab.xapi.session() as session:
                 ref = session.VDI.get_by_uuid(disk.uuid)
                 disk.sr.scan()
-                told = session.VDI.get_sm_config(ref).get("crucible_health", "")
+                health = session.VDI.get_sm_config(ref).get("crucible_health", "")
         finally:
             volume.thaw(0)
-        assert f"down: {volume.targets[0]}" in told
+        assert f"down: {volume.targets[0]}" in health
 
 
 @pytest.mark.slow
@@ -150,7 +145,7 @@ def test_a_hundred_plugs_leave_nothing_behind(disk: Vdi[CrucibleSr], one: Dom0, 
 
 
 def traces(disk: Vdi[CrucibleSr], host: Dom0) -> list[str]:
-    """What a host has of a disk: server processes, run folders, records and links of devices."""
+    """What a host has of a disk: server processes, run directories, records and links of devices."""
     found = host.exec(["find", "/dev/sm", "/run/blktap-control", RUN, "/run/smblock/nbd", "-name", f"*{disk.uuid}*"])
     processes = host.exec(["pgrep", "-af", "crucible-nbd-server|smblock-crucible-server"])
     lines = (found.stdout + processes.stdout).decode().splitlines()
@@ -158,7 +153,7 @@ def traces(disk: Vdi[CrucibleSr], host: Dom0) -> list[str]:
 
 
 def requests_under_way(host: Dom0) -> int:
-    """Requests of all NBD devices of a host that were not answered yet."""
+    """The number of requests of a host's NBD devices that have no reply yet."""
     counts = host.exec(["sh", "-c", "cat /sys/block/nbd*/inflight"]).check().split()
     return sum(map(int, counts))
 

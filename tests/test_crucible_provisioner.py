@@ -1,7 +1,7 @@
-"""The provisioner that comes with the driver: volumes on sleds, made, copied, listed and removed.
+"""The driver's provisioner: it creates, copies, lists and removes volumes on sleds.
 
-Regions and downstairs are those of the lab.  Where sleds are other machines, ssh is a simulator: each
-sled is a folder of this machine, which is all that its commands see of the others' regions.
+Regions and downstairs are those of the lab.  If sleds are other machines, ssh is a simulator: each sled
+is a directory of this machine, and its commands see no other sled's directory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROVISIONER = REPOSITORY / "provisioners" / "ssh" / "smblock-crucible-provisione
 EXTENT = 64 << 20
 SR = str(uuids.uuid4())
 FAKE_SSH = """#!/bin/sh
-# A simulator of ssh: the sled is a folder, seen where all sleds have theirs.
+# A simulator of ssh: the sled is a directory, seen where all sleds have theirs.
 while [ "$1" != -- ]; do shift; done
 [ -d "$SLEDS/$2" ] || { echo "ssh: connect to host $2 port 22: No route to host" >&2; exit 255; }
 exec unshare --mount sh -c 'mount --bind "$1" "$2" && exec sh -c "$3"' sh "$SLEDS/$2" "$SLEDS/dir" "$3"
@@ -38,9 +38,9 @@ exec unshare --mount sh -c 'mount --bind "$1" "$2" && exec sh -c "$3"' sh "$SLED
 
 @dataclass
 class Sleds:
-    """Storage servers, and the provisioner run for an SR on them."""
+    """Storage servers, and the provisioner of an SR on them."""
 
-    folder: Path
+    directory: Path
     config: dict[str, str]
     addresses: list[str]
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -68,27 +68,27 @@ class Sleds:
         )
 
     def done(self, command: str, sr: str = SR, **volumes: Any) -> Any:
-        """What it answers."""
-        answer = self.ask(command, sr, **volumes)
-        assert answer.returncode == 0, answer.stderr.decode()
-        assert answer.stderr == b""
-        return json.loads(answer.stdout)
+        """Run the provisioner. Returns its reply."""
+        reply = self.ask(command, sr, **volumes)
+        assert reply.returncode == 0, reply.stderr.decode()
+        assert reply.stderr == b""
+        return json.loads(reply.stdout)
 
     def refused(self, command: str, sr: str = SR, **volumes: Any) -> str:
-        """What it complains of."""
-        answer = self.ask(command, sr, **volumes)
-        assert (answer.returncode, answer.stdout) == (1, b"")
-        return answer.stderr.decode()
+        """Run the provisioner, which fails. Returns its error."""
+        reply = self.ask(command, sr, **volumes)
+        assert (reply.returncode, reply.stdout) == (1, b"")
+        return reply.stderr.decode()
 
     def create(self, size: int = EXTENT, **more: str) -> Any:
         return self.done("create", volume=wanted(size, **more))["volume"]
 
     def io(self, volume: Any, generation: int, *commands: str) -> str:
-        """Serve a volume meanwhile, and run qemu-io commands on it."""
+        """Serve a volume, and run qemu-io commands on it."""
         nbd, control = f"{self.addresses[0]}:20000", f"{self.addresses[0]}:20001"
         words = [word for target in volume["targets"] for word in ("-t", target)]
         with subprocess.Popen(
-            # Known to the keeper like every downstairs.
+            # With the token, so that the keeper ends it.
             [self.token, *words, "-g", str(generation), "--address", nbd, "--control", control],
             executable=crucible_bin() / "crucible-nbd-server",
             stdout=subprocess.PIPE,
@@ -111,7 +111,7 @@ def region_of(target: str) -> str:
 
 
 def wanted(size: int = EXTENT, **more: str) -> dict[str, Any]:
-    """A volume that is to be."""
+    """The request for a new volume."""
     return {"uuid": str(uuids.uuid4()), "name": "web1 root", "description": "", "size": size, **more}
 
 
@@ -127,19 +127,19 @@ def three(tmp_path: Path) -> Iterator[Sleds]:
     """Three sleds, over the simulator of ssh."""
     with ExitStack() as stack:
         sleds = _sleds(stack, tmp_path, ["root@sled1", "root@sled2", "root@sled3"])
-        programs = sleds.folder / "bin"
+        programs = sleds.directory / "bin"
         programs.mkdir()
         (programs / "ssh").write_text(FAKE_SSH)
         (programs / "ssh").chmod(0o755)
         for sled in ("dir", "root@sled1", "root@sled2", "root@sled3"):
-            (sleds.folder / sled).mkdir()
-        sleds.environment |= {"SLEDS": str(sleds.folder), "PATH": f"{programs}:{os.environ['PATH']}"}
+            (sleds.directory / sled).mkdir()
+        sleds.environment |= {"SLEDS": str(sleds.directory), "PATH": f"{programs}:{os.environ['PATH']}"}
         yield sleds
 
 
-def _sleds(stack: ExitStack, folder: Path, destinations: list[str]) -> Sleds:
+def _sleds(stack: ExitStack, directory: Path, destinations: list[str]) -> Sleds:
     addresses = [stack.enter_context(AddressLease()).address for _ in destinations]
-    home = folder / "sleds"
+    home = directory / "sleds"
     program = home / "crucible-downstairs"
     guard = keeper.Keeper(home, str(program))
     stack.callback(guard.close)
@@ -165,11 +165,11 @@ def test_a_volume_is_made_listed_written_and_removed_without_a_trace(local: Sled
     assert local.done("delete", volume=volume) == {}
     assert local.done("list")["volumes"] == []
     assert local.running() == []
-    assert [entry.name for entry in (local.folder / "dir").iterdir()] == [".ports"]
-    assert list((local.folder / "dir" / ".ports").iterdir()) == []
+    assert [entry.name for entry in (local.directory / "dir").iterdir()] == [".ports"]
+    assert list((local.directory / "dir" / ".ports").iterdir()) == []
 
 
-def test_what_is_asked_for_again_is_there_or_gone_already(local: Sleds) -> None:
+def test_create_copy_and_delete_can_be_repeated(local: Sleds) -> None:
     asked = wanted()
     first = local.done("create", volume=asked)
     assert local.done("create", volume=asked) == first
@@ -178,7 +178,7 @@ def test_what_is_asked_for_again_is_there_or_gone_already(local: Sleds) -> None:
         assert local.done("delete", volume=first["volume"]) == {}
 
 
-def test_a_copy_holds_what_the_volume_did_and_goes_its_own_way(local: Sleds) -> None:
+def test_a_copy_has_the_volumes_data_and_is_independent(local: Sleds) -> None:
     volume = local.create()
     local.io(volume, 1, "write -P 7 0 8M", "flush")
     copy = local.done("copy", source=volume, volume=wanted())["volume"]
@@ -194,7 +194,7 @@ def test_each_copy_is_on_a_sled_of_its_own_where_there_are_three(three: Sleds) -
     volume = three.create(name="it's quoted")
     assert {target.partition(":")[0] for target in volume["targets"]} == set(three.addresses)
     for number in (1, 2, 3):
-        regions = list((three.folder / f"root@sled{number}" / volume["uuid"]).glob("region-?"))
+        regions = list((three.directory / f"root@sled{number}" / volume["uuid"]).glob("region-?"))
         assert len(regions) == 1
     assert three.done("list")["volumes"] == [volume]
     assert "wrote 4096/4096" in three.io(volume, 1, "write 0 4k", "flush")
@@ -202,22 +202,22 @@ def test_each_copy_is_on_a_sled_of_its_own_where_there_are_three(three: Sleds) -
     assert three.running() == []
 
 
-def test_a_sled_that_does_not_answer_is_an_error_and_never_a_shorter_list(three: Sleds) -> None:
+def test_a_silent_sled_is_an_error_and_never_a_shorter_list(three: Sleds) -> None:
     volume = three.create()
-    (three.folder / "root@sled2").rename(three.folder / "away")
+    (three.directory / "root@sled2").rename(three.directory / "away")
     for command, more in (("list", {}), ("create", {"volume": wanted()}), ("delete", {"volume": volume})):
         complaint = three.refused(command, **more)
         assert "sled root@sled2" in complaint
         assert "No route to host" in complaint
-    (three.folder / "away").rename(three.folder / "root@sled2")
+    (three.directory / "away").rename(three.directory / "root@sled2")
     assert three.done("list")["volumes"] == [volume]
 
 
-def test_what_was_made_of_a_volume_that_fails_is_removed_everywhere(three: Sleds) -> None:
+def test_a_failed_creation_is_removed_on_every_sled(three: Sleds) -> None:
     asked = wanted()
-    # Two regions are made, the third is not.
-    full = three.folder / "full"
-    room = " || ".join(f"mkdir {three.folder}/region{number} 2>/dev/null" for number in (1, 2))
+    # Two regions are created, the third fails.
+    full = three.directory / "full"
+    room = " || ".join(f"mkdir {three.directory}/region{number} 2>/dev/null" for number in (1, 2))
     full.write_text(f'#!/bin/sh\n[ "$1" != create ] || {room} || {{ echo the disk is full; exit 1; }}\n')
     full.write_text(full.read_text() + f'exec {three.token} "$@"\n')
     full.chmod(0o755)
@@ -226,18 +226,18 @@ def test_what_was_made_of_a_volume_that_fails_is_removed_everywhere(three: Sleds
     assert three.done("list")["volumes"] == []
     assert three.running() == []
     for number in (1, 2, 3):
-        assert not (three.folder / f"root@sled{number}" / asked["uuid"]).exists()
+        assert not (three.directory / f"root@sled{number}" / asked["uuid"]).exists()
 
 
-def test_what_a_run_that_was_killed_has_left_makes_way_for_the_next(local: Sleds) -> None:
+def test_a_run_removes_what_a_killed_run_left(local: Sleds) -> None:
     volume = local.create()
-    (local.folder / "dir" / volume["uuid"] / "smblock.json").unlink()
+    (local.directory / "dir" / volume["uuid"] / "smblock.json").unlink()
     assert local.done("list")["volumes"] == []
     assert local.create(uuid=volume["uuid"])["size"] == volume["size"]
     assert len(local.running()) == 3
 
 
-def test_a_downstairs_is_started_again_where_the_volume_is_copied_again(local: Sleds) -> None:
+def test_a_repeated_copy_starts_its_downstairs_again(local: Sleds) -> None:
     volume = local.create()
     for pid in local.running():
         keeper.kill(pid, local.token)
@@ -259,7 +259,7 @@ def test_another_srs_volumes_are_neither_listed_nor_touched(local: Sleds) -> Non
 def test_a_volume_that_does_not_fit_is_refused_before_anything_is_made(local: Sleds) -> None:
     complaint = local.refused("create", volume=wanted(1 << 60))
     assert "bytes are wanted of each of 3 copies, the sleds have" in complaint
-    assert [entry.name for entry in (local.folder / "dir").iterdir()] == [".ports"]
+    assert [entry.name for entry in (local.directory / "dir").iterdir()] == [".ports"]
 
 
 @pytest.mark.parametrize(
@@ -276,12 +276,14 @@ def test_a_volume_that_does_not_fit_is_refused_before_anything_is_made(local: Sl
         ({"ports": "3810-8000"}, "up to 4000 ports"),
     ],
 )
-def test_a_mistake_in_device_config_is_told_by_its_key(tmp_path: Path, mistake: dict[str, str], complaint: str) -> None:
+def test_a_mistake_in_device_config_is_an_error_that_names_its_key(
+    tmp_path: Path, mistake: dict[str, str], complaint: str
+) -> None:
     sleds = Sleds(tmp_path, {"sleds": "local=127.1.0.1", "dir": str(tmp_path), **mistake}, ["127.1.0.1"])
     assert complaint in sleds.refused("list")
 
 
-def test_a_program_that_is_not_there_is_named_with_its_sled(local: Sleds) -> None:
+def test_a_missing_program_is_named_with_its_sled(local: Sleds) -> None:
     local.config["downstairs"] = "/nowhere/crucible-downstairs"
     assert "sled local: create: /nowhere/crucible-downstairs: no such program" in local.refused(
         "create", volume=wanted()

@@ -1,4 +1,4 @@
-"""The provisioner with sleds that are away, hang or have a damaged file, and with copies that are killed."""
+"""The provisioner with sleds that are down, hang or have a damaged file, and with copies that are killed."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def six(tmp_path: Path) -> Iterator[Sleds]:
     names = [f"root@sled{number}" for number in range(1, 7)]
     with ExitStack() as stack:
         sleds = _sleds(stack, tmp_path, names)
-        programs = sleds.folder / "bin"
+        programs = sleds.directory / "bin"
         programs.mkdir()
         (programs / "ssh").write_text(FAKE_SSH)
         (programs / "ssh").chmod(0o755)
         for sled in ("dir", *names):
-            (sleds.folder / sled).mkdir()
-        sleds.environment |= {"SLEDS": str(sleds.folder), "PATH": f"{programs}:{os.environ['PATH']}"}
+            (sleds.directory / sled).mkdir()
+        sleds.environment |= {"SLEDS": str(sleds.directory), "PATH": f"{programs}:{os.environ['PATH']}"}
         yield sleds
 
 
@@ -54,7 +54,7 @@ def sleds_of(six: Sleds, volume: dict[str, list[str]]) -> tuple[list[str], list[
 
 def make_hang(six: Sleds, sled: str) -> None:
     """ssh to that sled takes an hour."""
-    ssh = six.folder / "bin" / "ssh"
+    ssh = six.directory / "bin" / "ssh"
     ssh.write_text(FAKE_SSH.replace("exec unshare", f'[ "$2" != {sled} ] || exec sleep 3600\nexec unshare'))
 
 
@@ -72,17 +72,17 @@ def _mode(target: str) -> str:
         return "away"
 
 
-def test_a_volume_is_found_while_a_sled_without_its_copies_is_away(six: Sleds) -> None:
+def test_a_volume_is_found_while_a_sled_without_its_copies_is_down(six: Sleds) -> None:
     volume = six.create()
-    (six.folder / sleds_of(six, volume)[1][0]).rename(six.folder / "away")
+    (six.directory / sleds_of(six, volume)[1][0]).rename(six.directory / "away")
     assert six.done("find", volume={"uuid": volume["uuid"]})["volume"] == volume
     assert six.done("delete", volume=volume) == {}
-    assert "sled root@sled" in six.refused("find", volume={"uuid": volume["uuid"]}), "the one away may have it"
+    assert "sled root@sled" in six.refused("find", volume={"uuid": volume["uuid"]}), "the sled that is down may have it"
 
 
 def test_a_volume_is_found_on_the_sleds_that_reply_of_those_that_have_it(six: Sleds) -> None:
     volume = six.create()
-    (six.folder / sleds_of(six, volume)[0][0]).rename(six.folder / "away")
+    (six.directory / sleds_of(six, volume)[0][0]).rename(six.directory / "away")
     assert six.done("find", volume={"uuid": volume["uuid"]})["volume"] == volume
 
 
@@ -92,14 +92,14 @@ def test_a_volume_of_no_sled_or_another_sr_is_not_found(local: Sleds) -> None:  
     assert local.done("find", sr=wanted()["uuid"], volume=volume) == {"volume": None}
 
 
-def test_a_list_names_the_sled_that_is_away_and_the_remedy(six: Sleds) -> None:
-    (six.folder / "root@sled5").rename(six.folder / "away")
+def test_a_list_names_the_sled_that_is_down_and_the_remedy(six: Sleds) -> None:
+    (six.directory / "root@sled5").rename(six.directory / "away")
     complaint = six.refused("list")
     assert "sled root@sled5: survey: ssh: connect" in complaint
     assert "take it out of provisioner_sleds" in complaint
 
 
-def test_a_sled_that_hangs_delays_a_list_by_seconds_and_other_volumes_not_at_all(six: Sleds) -> None:
+def test_a_sled_that_hangs_delays_a_list_by_seconds_only(six: Sleds) -> None:
     volume = six.create()
     hanging = sleds_of(six, volume)[1][0]
     make_hang(six, hanging)
@@ -115,7 +115,7 @@ def test_a_sled_that_hangs_delays_a_list_by_seconds_and_other_volumes_not_at_all
 def test_a_damaged_record_is_an_error_that_names_sled_and_file(six: Sleds, damage: bytes) -> None:
     volume, other = six.create(), six.create()
     sled = sleds_of(six, volume)[0][1]
-    file = six.folder / sled / volume["uuid"] / "smblock.json"
+    file = six.directory / sled / volume["uuid"] / "smblock.json"
     file.write_bytes(damage)
     for command, more in (("list", {}), ("find", {"volume": volume})):
         complaint = six.refused(command, **more)
@@ -127,7 +127,7 @@ def test_a_damaged_record_is_an_error_that_names_sled_and_file(six: Sleds, damag
 
 def test_records_that_differ_between_sleds_are_an_error(six: Sleds) -> None:
     volume = six.create()
-    file = six.folder / sleds_of(six, volume)[0][2] / volume["uuid"] / "smblock.json"
+    file = six.directory / sleds_of(six, volume)[0][2] / volume["uuid"] / "smblock.json"
     file.write_text(file.read_text().replace("web1 root", "web2 root"))
     assert "differs from that of another sled" in six.refused("find", volume=volume)
 
@@ -135,7 +135,7 @@ def test_records_that_differ_between_sleds_are_an_error(six: Sleds) -> None:
 @contextmanager
 def copying(sleds: Sleds, volume: dict[str, list[str]]) -> Iterator[subprocess.Popen[bytes]]:
     """A copy of a volume that takes an hour, and has made its source read-only."""
-    slow = sleds.folder / "slow"
+    slow = sleds.directory / "slow"
     slow.write_text(f'#!/bin/sh\n[ "$1" != create ] || exec sleep 3600\nexec {sleds.token} "$@"\n')
     slow.chmod(0o755)
     config = {**sleds.config, "downstairs": str(slow)}
@@ -169,7 +169,7 @@ def test_the_source_of_a_killed_copy_is_writable_when_its_volume_is_found(local:
     with copying(local, volume) as process:
         os.killpg(process.pid, signal.SIGKILL)
     assert local.done("find", volume=other)["volume"] == other
-    assert modes(volume) == READ_ONLY, "only the volume that is asked for is looked at"
+    assert modes(volume) == READ_ONLY, "other volumes stay as they are"
     assert local.done("find", volume=volume)["volume"] == volume
     assert modes(volume) == WRITABLE
 
@@ -190,27 +190,27 @@ def test_a_killed_copy_over_ssh_ends_on_the_sleds_without_a_next_command(six: Sl
     volume = six.create()
     with copying(six, volume) as process:
         wait_for(lambda: len(sleepers(six)) == 3, "the regions to be made")
-        process.kill()  # alone: what runs on the sleds is in no group of this host
+        process.kill()  # only this process: those on the sleds are in no process group of this host
         process.wait()
     wait_for(lambda: modes(volume) == WRITABLE, "the source to be writable", 30)
     wait_for(lambda: sleepers(six) == [], "the programs that make the copy to end", 30)
 
 
 def sleepers(six: Sleds) -> list[int]:
-    """The processes that make a copy on the sleds for an hour."""
+    """The processes on the sleds that copy for an hour."""
     made = []
     for pid in keeper.processes_naming("3600"):
         environment = Path(f"/proc/{pid}/environ").read_bytes()
-        if f"SLEDS={six.folder}\0".encode() in environment:
+        if f"SLEDS={six.directory}\0".encode() in environment:
             made.append(pid)
     return made
 
 
-def test_the_deadlines_of_a_copy_leave_room_for_the_way_back() -> None:
+def test_the_deadlines_of_a_copy_leave_time_for_its_undo() -> None:
     text = PROVISIONER.read_text() + PROVISIONER.with_name("smblock_crucible_sleds.py").read_text()
     seconds = {
         name: int(text.split(f"\n{name} = ")[1].split("\n")[0])
         for name in ("DATA_SECONDS", "STEP_SECONDS", "SURVEY_SECONDS")
     }
-    # Making the source writable, removing what was made, and ending what does not end by itself.
+    # The undo: make the source writable, remove the new regions, end the remaining processes.
     assert seconds["DATA_SECONDS"] + 2 * seconds["STEP_SECONDS"] + 2 * seconds["SURVEY_SECONDS"] < 3600

@@ -1,4 +1,4 @@
-"""A Crucible volume is not served with another volume's region, another key, a frozen target, or beside a host."""
+"""A Crucible volume is not served with a foreign region, a wrong key, a frozen target, or by two hosts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.test_crucible_sr import leaves_nothing, messages
 
 KEY = base64.b64encode(b"k" * 32).decode()
 OTHER_KEY = base64.b64encode(b"o" * 32).decode()
-# These hosts have no NBD in their kernel: who gets as far as that has passed every check before.
+# These hosts have no NBD in their kernel: an activation that fails for that has passed every check before.
 AS_FAR_AS_THE_KERNEL = "connecting a device"
 UNKNOWN = "9f0cf4b5-2a4c-4b7e-8f0b-6d9a6b1f7a01"
 
@@ -55,7 +55,7 @@ def refusal(disk: Vdi[CrucibleSr], host: Dom0) -> str:
 
 
 def digest(region: Path) -> str:
-    """Of all data of one copy. A folder's own files differ between Crucible's programs and the simulator's."""
+    """A digest of all data of one copy. Files of a region differ between Crucible's programs and the simulator's."""
     content = hashlib.sha256()
     for file in sorted(region.rglob("*")):
         if file.is_file():
@@ -63,7 +63,7 @@ def digest(region: Path) -> str:
     return content.hexdigest()
 
 
-def test_another_volumes_region_behind_a_target_is_refused_and_both_stay_whole(
+def test_another_volumes_region_behind_a_target_is_refused(
     disk: Vdi[CrucibleSr], volume: Volume, crucible_lab: CrucibleLab, host: Dom0
 ) -> None:
     assert AS_FAR_AS_THE_KERNEL in refusal(disk, host)
@@ -106,23 +106,23 @@ def test_a_target_that_is_frozen_is_named_within_seconds_and_before_a_claim(
         begin = time.monotonic()
         with leaves_nothing(disk.sr, volume, host):
             complaint = refusal(disk, host)
-        assert time.monotonic() - begin < 10, "SM's own start included"
+        assert time.monotonic() - begin < 10, "including SM's start"
         disk.sr.scan()
-        told = messages(disk.sr, volume)[-1][1]
+        message = messages(disk.sr, volume)[-1][1]
     finally:
         volume.thaw(1)
     assert f"target {volume.targets[1]} is down (it accepts connections and does not reply" in complaint
-    assert f"down: {volume.targets[1]}" in told
+    assert f"down: {volume.targets[1]}" in message
     assert {key for key in sm_config(disk) if key.startswith("crucible_claim_")} == claims
 
 
-def test_a_scan_tells_that_a_declared_size_is_not_the_regions(
+def test_a_scan_reports_that_a_declared_size_is_not_the_regions(
     disk: Vdi[CrucibleSr], volume: Volume, crucible_lab: CrucibleLab
 ) -> None:
     crucible_lab.declare(replace(volume, size=2 * volume.size))
     disk.sr.scan()
-    told = messages(disk.sr, volume)[-1][1]
-    assert f"target {volume.targets[0]} has a region of {volume.size} bytes" in told
+    message = messages(disk.sr, volume)[-1][1]
+    assert f"target {volume.targets[0]} has a region of {volume.size} bytes" in message
 
 
 def test_a_key_that_is_not_the_recorded_one_is_refused_at_once(crucible_lab: CrucibleLab, host: Dom0) -> None:
@@ -148,14 +148,14 @@ def test_a_key_that_is_not_the_recorded_one_is_refused_at_once(crucible_lab: Cru
 
 
 def _fingerprint(vdi: str, key: str) -> str:
-    """As rust/crucible-host/src/key.rs makes it."""
+    """The fingerprint of a key, as in rust/crucible-host/src/key.rs."""
     uuid = bytes.fromhex(vdi.replace("-", ""))
     text = b"smblock fingerprint of a Crucible volume's key\n"
     return hashlib.sha256(text + uuid + base64.b64decode(key)).hexdigest()
 
 
 def claim(disk: Vdi[CrucibleSr], host: str, boot_id: str, **more: str) -> None:
-    """A host has a disk, by XAPI's database."""
+    """Write a host's claim on a disk to XAPI's database."""
     entries = {"vdi": disk.uuid, "generation": 1 << 40, "host": host, "boot_id": boot_id, "since": 0, **more}
     with disk.sr.lab.xapi.session() as session:
         ref = session.VDI.get_by_uuid(disk.uuid)
@@ -170,8 +170,8 @@ def boot_of(host: Dom0) -> str:
 
 
 @contextmanager
-def at_work(host: Dom0, disk: Vdi[CrucibleSr]) -> Iterator[None]:
-    """Meanwhile a command works on the disk on that host: a copy, for example."""
+def command_running(host: Dom0, disk: Vdi[CrucibleSr]) -> Iterator[None]:
+    """A command, such as a copy, works on the disk on that host inside the `with` block."""
     lock = f"/run/smblock/crucible/{disk.uuid}.lock"
     host.exec(["mkdir", "-p", "/run/smblock/crucible"]).check()
     with ThreadPoolExecutor() as beside:
@@ -185,12 +185,12 @@ def at_work(host: Dom0, disk: Vdi[CrucibleSr]) -> Iterator[None]:
             held.result()
 
 
-def test_a_living_host_gives_up_what_a_killed_command_claimed_if_asked(
+def test_a_living_host_releases_the_claim_of_a_killed_command_if_asked(
     disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
 ) -> None:
     one, two = crucible_lab.hosts
     claim(disk, two.uuid, boot_of(two))
-    with at_work(two, disk):
+    with command_running(two, disk):
         complaint = refusal(disk, one)
         assert "The host runs and uses the disk: unplug it there" in complaint
         assert open_claims(disk) == [1 << 40]
@@ -201,7 +201,7 @@ def test_a_living_host_gives_up_what_a_killed_command_claimed_if_asked(
     with disk.sr.lab.xapi.session() as session:
         reply = session.host.call_plugin(session.host.get_by_uuid(two.uuid), "smblock", "settle", args)
     assert json.loads(reply) == {"boot_id": boot_of(two), "in_use": False}
-    assert open_claims(disk) == [], "it has released its claim before it replied"
+    assert open_claims(disk) == [], "the host released its claim before it replied"
 
 
 def test_a_host_publishes_its_boot_and_a_claim_of_an_earlier_one_is_over(
@@ -209,14 +209,14 @@ def test_a_host_publishes_its_boot_and_a_claim_of_an_earlier_one_is_over(
 ) -> None:
     one, two = crucible_lab.hosts
     claim(disk, two.uuid, boot_of(two))
-    with at_work(two, disk):
+    with command_running(two, disk):
         assert f"host {two.uuid} has claimed it" in refusal(disk, one)
     claim(disk, two.uuid, "an earlier boot")
     assert AS_FAR_AS_THE_KERNEL in refusal(disk, one)
     assert open_claims(disk) == []
 
 
-def test_a_silent_host_keeps_its_disk_and_one_that_was_declared_dead_does_not(
+def test_a_silent_host_keeps_its_claim_until_it_is_declared_dead(
     disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
 ) -> None:
     one, two = crucible_lab.hosts
@@ -236,7 +236,7 @@ def test_a_silent_host_keeps_its_disk_and_one_that_was_declared_dead_does_not(
             session.host_metrics.set_live(session.host.get_metrics(ref), True)
 
 
-def test_a_claim_of_a_forgotten_host_is_over_and_one_of_another_pool_names_the_remedy(
+def test_a_forgotten_hosts_claim_is_over_but_not_that_of_another_pool(
     disk: Vdi[CrucibleSr], crucible_lab: CrucibleLab
 ) -> None:
     one = crucible_lab.hosts[0]

@@ -1,4 +1,4 @@
-"""An SR of Crucible volumes has the disks that are declared, and says what it cannot do."""
+"""An SR of Crucible volumes has its static volumes as disks, and names what it does not support."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_name_that_was_given_in_xapi_stays(sr: CrucibleSr, volumes: list[Volum
     assert sr.names() == {"renamed", "web1 data"}
 
 
-def test_a_declaration_with_a_mistake_takes_no_disk_away_and_the_error_has_its_line(
+def test_a_mistake_in_the_volumes_file_names_its_line_and_drops_no_disk(
     sr: CrucibleSr, crucible_lab: CrucibleLab, volumes: list[Volume]
 ) -> None:
     text = declaration(volumes).replace("size = 16777216", "size = 16777217", 1)
@@ -71,7 +71,7 @@ def test_a_declaration_with_a_mistake_takes_no_disk_away_and_the_error_has_its_l
     assert sr.vdis() == {volume.uuid for volume in volumes}
 
 
-def test_an_administrator_is_told_once_when_a_target_goes_and_once_when_it_is_back(
+def test_xapi_gets_one_message_when_a_target_fails_and_one_when_it_is_back(
     sr: CrucibleSr, volumes: list[Volume]
 ) -> None:
     sr.scan()
@@ -79,16 +79,16 @@ def test_an_administrator_is_told_once_when_a_target_goes_and_once_when_it_is_ba
     volumes[0].stop(1)
     sr.scan()
     sr.scan()
-    told = messages(sr, volumes[0])[len(before) :]
-    assert [name for name, _ in told] == ["SMBLOCK_CRUCIBLE_DEGRADED"]
-    assert f"down: {volumes[0].targets[1]}" in told[0][1]
+    new = messages(sr, volumes[0])[len(before) :]
+    assert [name for name, _ in new] == ["SMBLOCK_CRUCIBLE_DEGRADED"]
+    assert f"down: {volumes[0].targets[1]}" in new[0][1]
     volumes[0].start(1)
     sr.scan()
     assert f"down: {volumes[0].targets[1]}" not in messages(sr, volumes[0])[-1][1]
 
 
 def test_a_claim_that_is_made_while_a_scan_runs_is_not_lost(sr: CrucibleSr, volumes: list[Volume]) -> None:
-    """SM removes what it does not know whenever it corrects a record; a wrong size makes it do so."""
+    """When SM corrects a record, it removes keys that it does not have; a wrong size makes it do so."""
     vdi = volumes[0].uuid
     claim = json.dumps({"vdi": vdi, "generation": 7, "host": "elsewhere", "boot_id": "b", "since": 0})
     with sr.lab.xapi.session() as session:
@@ -112,9 +112,7 @@ def test_check_looks_at_each_part_that_a_host_needs(sr: CrucibleSr, volumes: lis
     assert done.returncode == 1
 
 
-def test_an_administrator_drops_the_claim_of_a_host_that_certainly_does_not_run(
-    sr: CrucibleSr, volumes: list[Volume]
-) -> None:
+def test_an_administrator_releases_the_claim_of_a_host_that_is_off(sr: CrucibleSr, volumes: list[Volume]) -> None:
     vdi = volumes[1].uuid
     claim = json.dumps({"vdi": vdi, "generation": 7, "host": "elsewhere", "boot_id": "b", "since": 0})
     with sr.lab.xapi.session() as session:
@@ -154,7 +152,7 @@ def test_a_provisioner_makes_copies_and_deletes_disks_beside_declared_ones(
     try:
         sr.scan()
         assert sr.vdis() == {volumes[0].uuid, made}
-        assert int(sr.get("physical-size")) > 3 * 64 * MIB, "what the sleds hold"
+        assert int(sr.get("physical-size")) > 3 * 64 * MIB, "the capacity of the sleds"
         copy = sr.lab.xe("vdi-clone", f"uuid={made}")
         sr.scan()
         assert sr.vdis() == {volumes[0].uuid, made, copy}
@@ -167,9 +165,7 @@ def test_a_provisioner_makes_copies_and_deletes_disks_beside_declared_ones(
     sr.forget()
 
 
-def test_a_disk_is_neither_made_nor_copied_nor_deleted_without_a_provisioner_and_the_reason_is_said(
-    sr: CrucibleSr, volumes: list[Volume]
-) -> None:
+def test_without_provisioner_create_clone_delete_fail_with_reason(sr: CrucibleSr, volumes: list[Volume]) -> None:
     size = f"virtual-size={16 * MIB}"
     complaint = sr.lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=new", size)
     assert "not implemented" in complaint
@@ -188,7 +184,7 @@ def test_a_disk_is_neither_made_nor_copied_nor_deleted_without_a_provisioner_and
         ({"volumes": VOLUMES, "provisioner_password": "x"}, "a secret must not be in it"),
     ],
 )
-def test_a_device_config_that_cannot_work_makes_no_sr(
+def test_a_device_config_that_cannot_work_creates_no_sr(
     crucible_lab: CrucibleLab, config: dict[str, str], complaint: str
 ) -> None:
     words = [f"device-config:{key}={value}" for key, value in config.items()]
@@ -198,7 +194,7 @@ def test_a_device_config_that_cannot_work_makes_no_sr(
 
 @pytest.fixture
 def host(crucible_lab: CrucibleLab) -> Iterator[Dom0]:
-    """A host without NBD in its kernel: nothing can be plugged there, for which reason ever."""
+    """A host without NBD in its kernel: no volume can be plugged there."""
     host = crucible_lab.hosts[0]
     program = host.get(SERVER)
     yield host
@@ -207,7 +203,7 @@ def host(crucible_lab: CrucibleLab) -> Iterator[Dom0]:
 
 @contextmanager
 def leaves_nothing(sr: CrucibleSr, volume: Volume, host: Dom0) -> Iterator[None]:
-    """What was refused meanwhile has left neither a process, nor a file, nor a claim."""
+    """Checks that refused commands in the `with` block leave no process, no file and no claim."""
     yield
     found = host.exec(["find", "/run/smblock/crucible", "-mindepth", "1", "-type", "d"])
     assert found.stdout == b""
@@ -218,7 +214,7 @@ def leaves_nothing(sr: CrucibleSr, volume: Volume, host: Dom0) -> Iterator[None]
     assert all(f"crucible_released_{claim['generation']}" in sm_config for claim in claims), sm_config
 
 
-def test_a_disk_with_a_target_that_is_down_is_not_plugged_and_the_target_is_named(
+def test_a_disk_with_a_target_that_is_down_is_refused_by_target(
     sr: CrucibleSr, volumes: list[Volume], host: Dom0
 ) -> None:
     volumes[0].stop(2)
@@ -229,7 +225,7 @@ def test_a_disk_with_a_target_that_is_down_is_not_plugged_and_the_target_is_name
     volumes[0].start(2)
 
 
-def test_a_server_that_would_take_xapis_own_port_is_refused_before_it_fences_anybody(
+def test_a_server_on_xapis_own_port_is_refused_before_it_fences(
     sr: CrucibleSr, crucible_lab: CrucibleLab, volumes: list[Volume], host: Dom0
 ) -> None:
     upstream = crucible_lab.storage.binaries / "crucible-nbd-server-upstream"
@@ -241,7 +237,9 @@ def test_a_server_that_would_take_xapis_own_port_is_refused_before_it_fences_any
     assert "it has no --address" in complaint
 
 
-def test_a_host_without_the_server_says_where_to_put_it(sr: CrucibleSr, volumes: list[Volume], host: Dom0) -> None:
+def test_a_host_without_the_server_names_the_path_where_it_belongs(
+    sr: CrucibleSr, volumes: list[Volume], host: Dom0
+) -> None:
     host.exec(["rm", SERVER]).check()
     with leaves_nothing(sr, volumes[0], host):
         complaint = Vdi(sr, volumes[0].uuid).refusal(host, "vdi_activate", "true")
@@ -277,57 +275,60 @@ def test_a_volumes_key_may_be_a_secret_of_xapi(crucible_lab: CrucibleLab, host: 
     sr = crucible_lab.create_sr("key in XAPI")
     with leaves_nothing(sr, volume, host):
         complaint = Vdi(sr, volume.uuid).refusal(host, "vdi_activate", "true")
-    assert "connecting a device" in complaint, "without its key no server gets as far as that"
+    assert "connecting a device" in complaint, "without its key no server gets to this step"
     sr.forget()
 
 
-def test_a_server_that_lost_two_targets_is_kept_and_one_that_was_fenced_is_ended_and_xapi_is_told(
+def test_a_fenced_server_is_stopped_but_not_one_that_lost_two_targets(
     crucible_lab: CrucibleLab,
 ) -> None:
     volume = crucible_lab.storage.create_volume("fenced")
     crucible_lab.declare(volume)
     sr = crucible_lab.create_sr("fenced")
     one, two = crucible_lab.hosts
-    with served(one, volume, generation=1) as runner:
+    with served(one, volume, generation=1) as supervisor:
         volume.stop(0)
         volume.stop(1)
         time.sleep(7)
-        assert not runner.done(), "it was asked three times meanwhile"
+        assert not supervisor.done(), "its state was read three times meanwhile"
         volume.start(0)
         volume.start(1)
         with served(two, volume, generation=2):
-            assert runner.result(timeout=30).returncode == 1
+            assert supervisor.result(timeout=30).returncode == 1
     assert volume.uuid not in one.exec(["ps", "axww"]).check().decode()
-    told = dict(messages(sr, volume))["SMBLOCK_CRUCIBLE_SERVER_DIED"]
-    assert "it was fenced: another server with a higher generation has the volume" in told
+    message = dict(messages(sr, volume))["SMBLOCK_CRUCIBLE_SERVER_DIED"]
+    assert "it was fenced: another server with a higher generation has the volume" in message
     sr.forget()
 
 
 @contextmanager
 def served(host: Dom0, volume: Volume, generation: int) -> Iterator[Future[Completed]]:
-    """Meanwhile a host serves a volume to nobody, past all claims.  The process that looks after the
-    server is what is yielded."""
-    folder = f"/run/smblock/crucible/{volume.uuid}"
+    """A host serves a volume without a client and without a claim inside the `with` block.  Yields the
+    supervisor of the server.
+    """
+    directory = f"/run/smblock/crucible/{volume.uuid}"
     nbd, control = (f"{volume.storage.address}:{20000 + 2 * generation + n}" for n in range(2))
     spec = {"volume": volume.uuid, "server": SERVER, "targets": volume.targets, "generation": generation}
-    host.put(f"{folder}/spec.json", json.dumps({**spec, "nbd": nbd, "control": control, "key": None}).encode(), 0o600)
+    host.put(
+        f"{directory}/spec.json", json.dumps({**spec, "nbd": nbd, "control": control, "key": None}).encode(), 0o600
+    )
     with ThreadPoolExecutor() as beside:
-        runner = beside.submit(host.exec, [f"{SM_DIR}/smblock-crucible-server", folder], timeout=120)
+        supervisor = beside.submit(host.exec, [f"{SM_DIR}/smblock-crucible-server", directory], timeout=120)
         try:
             wait_for(lambda: is_active(control), f"a server with generation {generation}")
-            yield runner
+            yield supervisor
         finally:
-            state = json.loads(host.get(f"{folder}/state.json"))
-            host.exec(["kill", str(state["runner"]["pid"])])  # which may have ended by itself
-            runner.result()
-            host.exec(["rm", "-r", folder]).check()
+            state = json.loads(host.get(f"{directory}/state.json"))
+            host.exec(["kill", str(state["runner"]["pid"])])  # the supervisor may have ended by itself
+            supervisor.result()
+            host.exec(["rm", "-r", directory]).check()
 
 
 def is_active(control: str) -> bool:
-    """What a server says of itself."""
+    """Whether a server reports that it is active."""
     try:
-        with urllib.request.urlopen(f"http://{control}/info", timeout=5) as answer:
-            return bool(json.load(answer)["state"] == "active")
+        with urllib.request.urlopen(f"http://{control}/info", timeout=5) as reply:
+            return bool(json.load(reply)["state"] == "active")
     except OSError:
         return False
 

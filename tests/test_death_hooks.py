@@ -1,4 +1,4 @@
-"""xapi's hooks of smblock: a host that is declared dead is so for every SR, and cut off from its disks."""
+"""smblock's hooks in xapi: the death of a host is recorded in every SR, and its clients are blocklisted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_key(sr: CephSr, key: str) -> dict[str, Any]:
 
 
 def run_hook(sr: CephSr, hook: str, *words: str) -> float:
-    """Runs a hook as xapi does, which succeeds: how long it took in seconds."""
+    """Runs a hook as xapi does; it must succeed. Returns its duration in seconds."""
     began = time.monotonic()
     done = sr.lab.hosts[0].exec([hook, *words])
     assert done.returncode == 0, done.stderr
@@ -52,7 +52,7 @@ def run_hook(sr: CephSr, hook: str, *words: str) -> float:
 
 
 def note(sr: CephSr, host: Dom0) -> str:
-    """XAPI's note that the host was declared dead."""
+    """The record in XAPI that the host was declared dead."""
     with sr.lab.xapi.session() as session:
         other_config = session.host.get_other_config(session.host.get_by_uuid(host.uuid))
     return str(other_config.get(NOTE, ""))
@@ -96,7 +96,7 @@ def test_a_hook_ignores_a_host_that_shuts_down_in_order(sr: CephSr, dead: Dom0, 
     assert ADDRESS not in blocklist(sr)
 
 
-def test_a_hook_notes_a_death_in_xapi_while_the_cluster_is_away(sr: CephSr, dead: Dom0) -> None:
+def test_a_hook_records_a_death_in_xapi_while_the_cluster_is_down(sr: CephSr, dead: Dom0) -> None:
     sr.lab.ceph.stop_monitor()
     try:
         assert run_hook(sr, HOOKS[0], "-hostuuid", dead.uuid, "-reason", "fenced") < 15
@@ -107,7 +107,7 @@ def test_a_hook_notes_a_death_in_xapi_while_the_cluster_is_away(sr: CephSr, dead
 
 
 @pytest.mark.parametrize("words", [[], ["-hostuuid"], ["-hostuuid", "no-host", "-reason", "fenced"]])
-def test_a_hook_succeeds_whatever_its_arguments_are(sr: CephSr, words: list[str]) -> None:
+def test_a_hook_succeeds_with_any_arguments(sr: CephSr, words: list[str]) -> None:
     for hook in HOOKS:
         run_hook(sr, hook, *words)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from demo import crucible
-from lab.stage import Stage
+from lab.session import Session
 
 
 @pytest.fixture
 def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> crucible.Demo:
-    """A demo that has started nothing; a build of the simulators shows where in the output it runs."""
+    """A demo that has started nothing. A build of the simulators prints `[built]` instead."""
     demo = object.__new__(crucible.Demo)
-    Stage.__init__(demo, tmp_path, ExitStack())
+    Session.__init__(demo, tmp_path, ExitStack())
 
     def build() -> Path:
         print("[built]", end="")
@@ -36,7 +36,7 @@ def test_the_demo_names_simulators_before_it_builds_them(
     assert "cargo build --package=crucible-sim" in before
 
 
-def test_the_demo_names_the_folder_of_programs_that_it_is_given(
+def test_the_demo_names_the_directory_of_its_programs(
     demo: crucible.Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CRUCIBLE_BIN", "/somewhere")

@@ -1,4 +1,4 @@
-"""Guards and supervisors under systemd, of which only a simulator is here.
+"""Guards and supervisors under a simulator of systemd.
 
 XCP-ng 8.3 has systemd 219 (xcp-ng-rpms/systemd, SPECS/systemd.spec). The simulator of its systemd-run takes no option
 but --unit, and starts the command in another session, with another environment and without the caller's streams.
@@ -36,12 +36,12 @@ echo "Running as unit $unit." >&2
 
 
 class Started:
-    """What was started, and what was logged."""
+    """The started program, and the log."""
 
-    def __init__(self, folder: Path) -> None:
-        self.units = folder / "units"
-        self.program = folder / "smblock-guard"
-        self.report = folder / "report"
+    def __init__(self, directory: Path) -> None:
+        self.units = directory / "units"
+        self.program = directory / "smblock-guard"
+        self.report = directory / "report"
         self.logged: list[str] = []
         self.tokens: list[str] = []
 

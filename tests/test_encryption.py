@@ -1,4 +1,4 @@
-"""Disks over encrypted connections: device-config:ms_mode=secure, on a cluster that takes no others."""
+"""Disks over encrypted connections: device-config:ms_mode=secure, on a cluster that accepts no others."""
 
 from __future__ import annotations
 

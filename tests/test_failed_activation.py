@@ -1,4 +1,4 @@
-"""An activation that fails, or is killed, keeps its disk from no host, and leaves nothing behind."""
+"""After a failed or killed activation every host can use the disk, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sr(guests_rbd_pool: RbdPool) -> CephSr:
 
 @contextmanager
 def no_tapdisk(host: Dom0) -> Iterator[None]:
-    """Meanwhile no tapdisk can be started on the host."""
+    """No tapdisk can be started on the host inside the `with` block."""
     host.exec(["mv", TAP_CTL, f"{TAP_CTL}.good"]).check()
     host.put(TAP_CTL, f'#!/bin/sh\n[ "$1" != spawn ] || exit 1\nexec {TAP_CTL}.good "$@"\n'.encode(), 0o755)
     try:
@@ -36,7 +36,7 @@ def no_tapdisk(host: Dom0) -> Iterator[None]:
 
 @pytest.fixture
 def failed(disk: Disk, one: Dom0) -> Disk:
-    """A disk whose activation has just failed on the first host, for lack of a tapdisk."""
+    """A disk whose activation has just failed on the first host, because no tapdisk could start."""
     with no_tapdisk(one), pytest.raises(XeError):
         disk.plug(one)
     return disk

@@ -1,7 +1,7 @@
-"""A host is cut off while it writes: another one gets its disk, and it never writes to it again.
+"""A host is fenced while it writes: another host gets its disk, and the first never writes to it again.
 
-Two kernels. The first host writes numbered blocks without a pause; it is frozen, declared dead, and woken
-up again once the other host has the disk.
+On two kernels. The first host writes numbered blocks without a pause; it is frozen, declared dead, and
+resumed when the other host has the disk.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lab.disk import MIB, Disk, read, write
 from lab.dom0 import Dom0, GuestDom0
 
 HERE = b"here" * (MIB // 4)
-# Writes one block after the other, each with the next number, and notes how it ends.
+# Writes one block after the other, each with the next number, and records how it ends.
 WRITER = r"""
 import mmap, os, sys, time
 device, state, report = sys.argv[1:]
@@ -50,7 +50,7 @@ SR.SR.from_uuid(session, sys.argv[1]).check_sr(sys.argv[1])
 session.xenapi.session.logout()
 """
 REPORT = "/tmp/fenced-writer"
-# What a frozen host's kernel gets for a write once it goes on, at the latest.
+# The latest error for a write of a frozen host's kernel after it resumes.
 PATIENCE = 60.0
 
 
@@ -61,7 +61,7 @@ def sr(guests_rbd_pool: RbdPool) -> CephSr:
 
 @pytest.fixture
 def writer(sr: CephSr, two: Dom0) -> Iterator[GuestDom0]:
-    """The host that will be cut off; it boots again afterwards, and plugs without anybody's help."""
+    """The host that will be fenced. After the test it boots again, and plugs its SRs itself."""
     assert isinstance(two, GuestDom0)
     yield two
     two.kill()
@@ -100,7 +100,7 @@ def blocklist(lab: CephRbdLab) -> str:
     "state",
     [
         pytest.param("holds-lock", marks=pytest.mark.slow),
-        "lost-lock",  # what Ceph itself does not cover
+        "lost-lock",  # Ceph itself does not cover this case
         pytest.param("reads", marks=pytest.mark.slow),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_host_that_was_declared_dead_never_writes_again(
         disk.snapshot()
     writer.freeze()
     began = time.monotonic()
-    guests.xe("host-declare-dead", f"uuid={writer.uuid}")  # xapi itself asks the host, and waits
+    guests.xe("host-declare-dead", f"uuid={writer.uuid}")  # xapi itself contacts the host, and waits
     declared = time.monotonic() - began
     began = time.monotonic()
     guests.xe("vm-start", f"uuid={vm}", f"on={one.name}")

@@ -1,4 +1,4 @@
-"""What was done to an image by hand keeps it from being changed: the error says what, and soon."""
+"""Changes made to an image by hand stop an operation: the error names them, without a long wait."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lab import run, wait_for
 from lab.cephrbd import CephSr
 from lab.commands import commands_in
 
-# What docs/user/operations.md promises for a command.
+# The limit in docs/user/operations.md for a command.
 DEADLINE_SECONDS = 30.0
 
 
 def lock(sr: CephSr, vdi: str) -> tuple[str, str]:
-    """Lock a disk's image with `rbd lock add`: its pool and name, and the command that removes the lock."""
+    """Lock a disk's image with `rbd lock add`. Returns its pool and name, and the command that removes the lock."""
     spec = f"{sr.pool.name}/{sr.image(vdi)}"
     sr.lab.ceph.rbd("lock", "add", spec, "mylock")
     (held,) = json.loads(sr.lab.ceph.rbd("lock", "ls", "--format", "json", spec))
@@ -27,7 +27,7 @@ def unlock(sr: CephSr, remedy: str) -> None:
     sr.lab.ceph.rbd(*remedy.replace("'", "").split()[1:])
 
 
-def test_a_disk_locked_by_hand_is_refused_by_name_and_holds_up_no_other(sr: CephSr) -> None:
+def test_a_disk_locked_by_hand_is_refused_by_name_and_delays_no_other(sr: CephSr) -> None:
     vdi = sr.create_vdi("locked", "64MiB")
     _, remedy = lock(sr, vdi)
     start = time.monotonic()
@@ -94,7 +94,7 @@ def test_disks_stay_when_the_pool_loses_its_directory(sr: CephSr) -> None:
     assert sr.pool.images() == {sr.image(vdi) for vdi in disks}
 
 
-def test_the_limit_of_a_disks_snapshots_is_named_and_is_no_lack_of_space(sr: CephSr) -> None:
+def test_the_error_at_the_limit_of_snapshots_is_not_a_lack_of_space(sr: CephSr) -> None:
     vdi = sr.create_vdi()
     spec = f"{sr.pool.name}/{sr.image(vdi)}"
     sr.lab.ceph.rbd("snap", "limit", "set", spec, "--limit", "1")

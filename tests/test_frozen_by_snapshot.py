@@ -1,4 +1,4 @@
-"""A command dies while it has a running disk paused: the disk goes on, without a scan and in seconds."""
+"""A command dies while it has a running disk paused: the disk is resumed within seconds, without a scan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.disk import MIB, Disk, read, write
 from lab.dom0 import Dom0
 from lab.sr import fist_point
 
-# Seconds. The driver's own are 5; an emulated host is slow.
+# Seconds. The driver's own limit is 5; an emulated host is slow.
 SOON = 20.0
 GUARDS = "/run/smblock/guards"
 
@@ -44,7 +44,7 @@ def call_plugin(disk: Disk, host: Dom0, plugin: str, function: str, **args: str)
 
 
 def pause(disk: Disk, host: Dom0) -> None:
-    """What SM does to pause a disk, without the command that would resume it."""
+    """Pauses a disk as SM does, without the command that would resume it."""
     with disk.sr.lab.xapi.session() as session:
         session.VDI.add_to_sm_config(session.VDI.get_by_uuid(disk.uuid), "paused", "true")
     late_pause(disk, host)
@@ -57,7 +57,7 @@ def late_pause(disk: Disk, host: Dom0) -> None:
 
 
 def guarded(disk: Disk, host: Dom0) -> dict[str, str]:
-    """Has the host guard the disk; the arguments that end the guard."""
+    """Starts a guard of the disk on the host. Returns the arguments that end the guard."""
     args = {"sr": disk.sr.uuid, "vdi": disk.uuid, "guard": str(uuid.uuid4())}
     assert call_plugin(disk, host, "smblock", "guard_pause", **args) == "True"
     return args
@@ -65,15 +65,15 @@ def guarded(disk: Disk, host: Dom0) -> dict[str, str]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("moment", ["vdi_snapshot_paused", "vdi_snapshot_taken"])
-def test_a_disk_goes_on_after_its_snapshot_is_killed(
+def test_a_disk_is_resumed_after_its_snapshot_is_killed(
     plugged: tuple[Disk, str], guests: CephRbdLab, sr: CephSr, one: Dom0, moment: str
 ) -> None:
     disk, device = plugged
     with fist_point(guests.hosts[0], moment):
         assert "received signal: 9" in guests.refused("vdi-snapshot", f"uuid={disk.uuid}")
-    wait_for(lambda: paused_tapdisks(one) == 0, "the disk to go on", SOON)
+    wait_for(lambda: paused_tapdisks(one) == 0, "the disk to be resumed", SOON)
     write(one, device, b"goes" * (MIB // 4))
-    wait_for(lambda: not disk.is_paused(), "SM's key to go", SOON)
+    wait_for(lambda: not disk.is_paused(), "SM's key to be removed", SOON)
     wait_for(lambda: f"op.{disk.uuid}" not in sr.catalogue_keys(), "the snapshot to be undone", SOON)
     assert disk.snapshot_names() == set()
 
@@ -99,7 +99,7 @@ def test_a_guard_resumes_a_disk_whose_commanding_host_is_dead(plugged: tuple[Dis
     wait_for(lambda: paused_tapdisks(one) == 0, "the guard to resume the disk", SOON)
     assert time.monotonic() - began > 3, "a snapshot has some time"
     assert read(one, device, MIB) == bytes(MIB)
-    wait_for(lambda: not disk.is_paused(), "SM's key to go", SOON)
+    wait_for(lambda: not disk.is_paused(), "SM's key to be removed", SOON)
     late_pause(disk, one)
     wait_for(lambda: paused_tapdisks(one) == 0, "the guard to resume the disk again", SOON)
 

@@ -1,6 +1,6 @@
-"""A guard has a paused disk go on in bounded time, whatever it cannot see, and disturbs no later command.
+"""A guard resumes a paused disk in bounded time, and disturbs no later command.
 
-The guard's code runs on a simulated clock, tapdisk and XAPI.
+The guard's code runs with a simulated clock, tapdisk and XAPI.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ Event = Callable[[], None]
 
 
 class TapdiskNotRunning(Exception):
-    """SM's, for a tapdisk that tap-ctl does not list."""
+    """SM's exception for a tapdisk that tap-ctl does not list."""
 
 
 class Host:
     """A host with one disk. Times are in seconds since the guard's start."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self.now = 0.0
         self.state = RUNNING
         self.key = False  # SM's key `paused`
-        self.seen = 0  # looks at the tapdisk
-        self.blind: Callable[[int], Exception | None] = lambda _: None  # by the number of the look
+        self.seen = 0  # how often the guard has read the tapdisk's state
+        self.blind: Callable[[int], Exception | None] = lambda _: None  # by the number of the read
         self.resumed: list[float] = []
-        self._folder = folder
+        self._directory = directory
         self._events: list[tuple[float, Event]] = []
 
     def at(self, when: float, event: Event) -> None:
-        """Has an event happen at that time."""
+        """Schedules an event."""
         self._events.append((when, event))
 
     def sleep(self, seconds: float) -> None:
-        """Lets time pass, and what happens then happen."""
+        """Advances the clock, and runs the events in between."""
         end = self.now + seconds
         while due := [event for event in self._events if event[0] <= end]:
             first = min(due, key=lambda event: event[0])
@@ -57,13 +57,13 @@ class Host:
     def pause(self) -> None:
         self.state, self.key = PAUSED, True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.state, self.key = RUNNING, False
 
     def token(self, name: str) -> Path:
-        return self._folder / f"{VDI}.{name}"
+        return self._directory / f"{VDI}.{name}"
 
-    # What the guard calls
+    # Called by the guard
 
     def get(self, minor: int) -> Any:
         self.seen += 1
@@ -83,20 +83,20 @@ class Host:
 
 @pytest.fixture
 def guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The driver's module, on an SM that is not there."""
-    package = types.ModuleType("smblock")  # without its core, which is no part of this
+    """The driver's module, with a simulated SM."""
+    package = types.ModuleType("smblock")  # without its core
     package.__path__ = [str(DRIVERS / "smblock")]
     sm = types.ModuleType("smblock.sm")
     vars(sm).update(blktap2=mock.MagicMock(TapdiskNotRunning=TapdiskNotRunning), util=mock.MagicMock(), XenAPI=None)
     for name in [name for name in sys.modules if name.partition(".")[0] == "smblock"]:
         monkeypatch.delitem(sys.modules, name)
-    with mock.patch.dict(sys.modules):  # puts back what was imported
+    with mock.patch.dict(sys.modules):  # restores the imported modules
         sys.modules.update({"smblock": package, "smblock.sm": sm})
         yield importlib.import_module("smblock.guard")
 
 
 class InLine:
-    """A thread that does all its work where it is started."""
+    """A thread that does all its work in start()."""
 
     def __init__(self, target: Event) -> None:
         self.start = target
@@ -109,11 +109,11 @@ class InLine:
 def host(guard: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     """A host whose guard is about to start."""
     host = Host(tmp_path)
-    monkeypatch.setattr(guard, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(guard, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(guard, "time", types.SimpleNamespace(monotonic=lambda: host.now, sleep=host.sleep))
     monkeypatch.setattr(guard, "threading", types.SimpleNamespace(Thread=InLine))
     monkeypatch.setattr(guard, "minor_of", lambda *_: 3)
-    # A guard is a process of its own: it sets the timeout of all its sockets, which must not last here.
+    # A guard sets the timeout of all sockets of its process: it is restored here.
     monkeypatch.setattr(guard.socket, "setdefaulttimeout", lambda _: None)
     guard.blktap2.Tapdisk.get = host.get
     guard.util.force_unlink = lambda path: Path(path).unlink(missing_ok=True)
@@ -148,7 +148,7 @@ def test_a_guard_ends_with_its_token(guard: Any, host: Host) -> None:
 
 
 @pytest.mark.parametrize("error", [TapdiskNotRunning(), OSError("tap-ctl list: status 110")])
-def test_a_guard_that_sees_a_tapdisk_now_and_then_resumes_it(error: Exception, guard: Any, host: Host) -> None:
+def test_a_guard_that_does_not_always_find_the_tapdisk_resumes_it(error: Exception, guard: Any, host: Host) -> None:
     host.blind = lambda look: error if look % 3 else None
     host.at(1, host.pause)
     run(guard)
@@ -165,11 +165,11 @@ def test_a_guard_resumes_a_disk_whose_pause_arrives_late(late: float, guard: Any
     assert not host.key
 
 
-def test_a_guard_of_a_host_that_stood_still_resumes_a_late_pause(guard: Any, host: Host) -> None:
-    def stand_still() -> None:
+def test_a_guard_of_a_frozen_host_resumes_a_late_pause(guard: Any, host: Host) -> None:
+    def freeze() -> None:
         host.now += 2 * HOUR
 
-    host.at(20, stand_still)
+    host.at(20, freeze)
     host.at(20 + 2 * HOUR + 100, host.pause)
     run(guard)
     (resumed,) = host.resumed
@@ -177,16 +177,16 @@ def test_a_guard_of_a_host_that_stood_still_resumes_a_late_pause(guard: Any, hos
 
 
 def test_a_guard_gives_a_later_command_its_own_time(guard: Any, host: Host) -> None:
-    """The guard misses that the disk runs in between: the command's undoing and the next pause are quick."""
+    """The disk runs for a moment between the undo and the next pause, and the guard does not see that."""
     host.at(1, host.pause)
 
     def later_command() -> None:
-        host.go_on()
+        host.resume()
         host.token("second").touch()
         host.pause()
 
     host.at(4.7, later_command)
-    host.at(7.7, host.go_on)
+    host.at(7.7, host.resume)
     host.at(7.7, lambda: host.token("second").unlink())
     run(guard)
     assert host.resumed == []
@@ -203,7 +203,7 @@ def test_a_guard_leaves_the_key_to_a_running_later_command(guard: Any, host: Hos
     host.at(178, later_command)
     host.at(184, host.pause)
     host.at(185, lambda: seen.append(host.key))
-    host.at(186, host.go_on)
+    host.at(186, host.resume)
     host.at(186, lambda: host.token("second").unlink())
     run(guard)
     assert seen == [True]

@@ -1,4 +1,4 @@
-"""The judge of histories finds what is wrong: a good history passes, and each rule has a bad one that fails."""
+"""The judge of histories: a good history passes, and for each rule a bad one fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def activated(session: int, host: int, address: str, blocklist: tuple[str, ...] 
 
 
 def read(session: int, acked: int = 0, **slots: tuple[int, int]) -> Event:
-    """What a session has read, and how many of its blocks it had written; slots that are not given are empty."""
+    """The event of a session's read, with its number of written blocks; slots that are not given are empty."""
     content = [slots.get(f"s{slot}", (0, 0)) for slot in range(SLOTS)]
     return {"event": "read", "session": session, "acked": acked, "slots": content}
 
@@ -48,7 +48,7 @@ def refused(text: str, faults: tuple[Event, Event] = (WELL, WELL), **fields: Any
 
 
 def took_over(*, blocklist: tuple[str, ...] = (A,), **found: tuple[int, int]) -> list[Event]:
-    """The first host writes two blocks, freezes and is declared dead; the other one gets the disk, and finds."""
+    """The first host writes two blocks, freezes and is declared dead; the other one gets the disk, and reads it."""
     return [
         activated(1, 0, A),
         read(1),
@@ -60,7 +60,7 @@ def took_over(*, blocklist: tuple[str, ...] = (A,), **found: tuple[int, int]) ->
 
 
 def snapshotted() -> list[Event]:
-    """A disk whose snapshot holds one block; two more were written, and it is at rest."""
+    """A disk whose snapshot has one block; two more were written, and the disk is not plugged."""
     slots = [(0, 0), (1, 1)] + [(0, 0)] * (SLOTS - 2)
     return [
         activated(1, 0, A),
@@ -87,7 +87,7 @@ GOOD = {
         activated(1, 0, A),
         refused("tapdisk-pause did not unpause VDI", (FROZEN, WELL), op="revert", host=None)],
     "a disk is reverted": [*snapshotted(), ended(1), REVERTED, activated(2, 1, B), read(2, s1=(1, 1))],
-    "a host is told that it was cut off": [
+    "a host reports that it was cut off": [
         *TOOK_OVER, refused(f"its kernel client {A} is on the cluster's blocklist", host=0, blocklist=[A])],
 }  # fmt: skip
 
@@ -153,7 +153,7 @@ def test_a_history_of_200_steps_has_every_kind_of_step() -> None:
         assert all(abs(step.amount) <= CLOCK_SECONDS for step in steps)
 
 
-def test_a_block_tells_who_wrote_it() -> None:
+def test_a_block_names_its_writer() -> None:
     assert writer.slot_of(bytes(writer.BLOCK)) == (0, 0)
     assert writer.slot_of(writer.block_of(3, 12)) == (3, 12)
     torn = writer.block_of(3, 12)[:512] + writer.block_of(4, 1)[512:]

@@ -1,4 +1,4 @@
-"""A host loses its power with disks plugged: no other host gets them before it must, and then whole."""
+"""A host loses its power with plugged disks: another host gets them only after it is declared dead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAST_WORDS = b"last" * (MIB // 4)
 
 @dataclass(frozen=True)
 class Crash:
-    """The disks of VMs that ran on the host, and had written, when its power failed: two images, one volume."""
+    """The disks of VMs that had written when the power of their host failed: two images, one volume."""
 
     needed: Disk
     waiting: Disk
@@ -46,7 +46,7 @@ def crash(guests_rbd_pool: RbdPool, crucible_guests: CrucibleLab, guests: CephRb
     crucible_sr.forget()
 
 
-def test_a_silent_host_keeps_its_disks_and_one_declared_dead_loses_them_at_once(
+def test_a_silent_host_keeps_its_disks_until_it_is_declared_dead(
     crash: Crash, guests: CephRbdLab, one: Dom0, two: Dom0
 ) -> None:
     disk, volume = crash.needed, crash.volume

@@ -1,4 +1,4 @@
-"""The tests of the crate `hostdev` that need a kernel with RBD and NBD run on one: inside a guest host."""
+"""Runs the tests of the crate `hostdev` that need a kernel with RBD and NBD, inside a guest host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NBD_PROGRAM = "/tmp/nbd-tests"
 CONF = "/tmp/krbd-tests.conf"
 KEYRING = "/tmp/krbd-tests.keyring"
 KEY = "/tmp/krbd-tests.key"
-# What each may take in an emulated machine, which starts `rbd` several times for one of them.
+# Seconds for each in an emulated machine: some start `rbd` several times.
 SECONDS = 120
 BUILD_SECONDS = 280
 
@@ -49,13 +49,13 @@ SLOW = [
 
 @dataclass(frozen=True)
 class Program:
-    """Rust's test program in a guest, and where it finds the cluster."""
+    """Rust's test program in a guest, and the cluster's address for it."""
 
     host: Dom0
     environment: dict[str, str]
 
     def run(self, *arguments: str) -> str:
-        """What it prints; `LabError` where a test fails."""
+        """Run the program. Returns its output; `LabError` if a test fails."""
         done = self.host.exec([PROGRAM, *arguments], env=self.environment, timeout=SECONDS)
         return (done.check() + done.stderr).decode()
 
@@ -92,20 +92,20 @@ def build() -> Path:
     return Path(program)
 
 
-def test_no_test_of_hostdev_is_forgotten(program: Program) -> None:
+def test_every_test_of_hostdev_is_listed(program: Program) -> None:
     listed = program.run("--list", "--format", "terse").split()
     names = [name.rstrip(":") for name in listed if name != "test"]
     assert sorted(name for name in names if not name.startswith("nbd::")) == sorted(QUICK + SLOW)
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_hostdev_promises(program: Program, name: str) -> None:
+def test_hostdev_passes_its_quick_tests(program: Program, name: str) -> None:
     check(program, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
-def test_hostdev_also_promises(program: Program, name: str) -> None:
+def test_hostdev_passes_its_slow_tests(program: Program, name: str) -> None:
     check(program, name)
 
 

@@ -1,4 +1,4 @@
-"""install.sh puts the drivers where xapi looks, and never leaves a dom0 with half of one."""
+"""install.sh puts the drivers into xapi's directories, and never installs only a part."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SETUP = {f"{LIBEXEC}/smblock-setup"} | {
     f"{LIBEXEC}/smblock_setup/{path.name}" for path in (REPOSITORY / "packaging/smblock_setup").glob("*.py")
 }
 XAPI = REPOSITORY / "packaging" / "xapi"
-FOLDERS = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
-SOURCES = {path.name: path for folder in FOLDERS for path in folder.iterdir() if path.is_file()}
+DIRECTORIES = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
+SOURCES = {path.name: path for directory in DIRECTORIES for path in directory.iterdir() if path.is_file()}
 BUGTOOL = {"etc/xensource/bugtool/smblock.xml", "etc/xensource/bugtool/smblock/stuff.xml"}
-# What xapi itself executes: its plugin and its hooks.
+# Files that xapi executes: its plugin and its hooks.
 XAPI_PROGRAMS = [f"etc/xapi.d/{path.relative_to(XAPI)}" for path in sorted(XAPI.glob("*/*"))]
 # A dom0's own Python is an old one.
 OLDEST_PYTHON = next(iter(pythons().values()), Path("/usr/bin/python3"))
@@ -73,7 +73,7 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
 
 
-def test_systemd_finds_the_program_that_serves_crucible_volumes(tmp_path: Path) -> None:
+def test_systemd_finds_the_installed_crucible_server(tmp_path: Path) -> None:
     installed(tmp_path)
     unit = (tmp_path / UNIT).read_text().splitlines()
     program = f"/{SM_DIR}/smblock-crucible-server"
@@ -106,7 +106,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     assert f"ExecStartPre=-/{LIBEXEC}/smblock-setup register --quiet" in shown.stdout
 
 
-def test_xapi_can_execute_the_driver_and_sm_finds_its_source_by_the_link(tmp_path: Path) -> None:
+def test_xapi_executes_the_driver_and_sm_finds_its_source(tmp_path: Path) -> None:
     sm = installed(tmp_path)
     assert os.readlink(sm / "CephRBDSR") == "CephRBDSR.py"
     assert "CephRBDSR.py" in SOURCES
@@ -237,7 +237,7 @@ def test_the_pages_name_each_option_and_no_other() -> None:
 
 
 @pytest.mark.skipif(Path("/", SM_DIR).exists(), reason="this machine has an SM")
-def test_a_host_without_sm_gets_every_missing_part_named() -> None:
+def test_a_host_without_sm_is_refused_with_each_missing_part() -> None:
     done = install(None, "--dry-run")
     assert done.returncode == 1
     assert "no SM in /opt/xensource/sm: is this an XCP-ng host?" in done.stdout

@@ -1,4 +1,4 @@
-"""Crates import downwards only: what `cargo metadata` says, and what the sources name."""
+"""Crates import downwards only, by `cargo metadata` and by the names in the sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from lab.wheel import REPOSITORY
 
-# What each crate of the driver may depend on. From the top downwards; docs/dev/architecture.md draws it.
+# The crates that each crate of the driver may depend on, from the top downwards, as in docs/dev/architecture.md.
 BELOW = {
     "smblock-py": {"sr-ceph", "sr-crucible", "sr", "librbd"},
     "sr-ceph": {"sr", "librbd", "hostdev", "hostos"},
@@ -24,7 +24,7 @@ BELOW = {
     "librbd": {"hostos"},
     "hostos": set(),
 }
-# These may be named in one crate alone.
+# Only one crate may name each of these.
 ONLY_IN = {"pyo3": "smblock-py", "libloading": "librbd"}
 TEXT = re.compile(r"""//[^\n]*|'(?:\\.|[^'\\])'|r(#*)".*?"\1|"(?:\\.|[^"\\])*\"""", re.DOTALL)
 
@@ -38,7 +38,7 @@ def metadata() -> list[dict[str, Any]]:
 
 
 def arrows(packages: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Which crate's manifest names which other, for its tests too."""
+    """The dependencies between crates, also of their tests."""
     for package in packages:
         yield from ((package["name"], dependency["name"]) for dependency in package["dependencies"])
 
@@ -58,7 +58,7 @@ def code(source: str) -> str:
 
 
 def wrong_names(crate: str, source: str) -> list[str]:
-    """The crates that a source of `crate` names and may not name, and `unsafe` outside librbd."""
+    """The forbidden crates that a source of `crate` names, and `unsafe` outside librbd."""
     text = code(source)
     own = BELOW[crate] | {crate}
     forbidden = [name for name in BELOW if name not in own] + [name for name, at in ONLY_IN.items() if at != crate]

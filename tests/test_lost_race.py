@@ -7,7 +7,7 @@ import pytest
 from lab.disk import Disk
 from lab.tree import SITE_PACKAGES, SM_DIR
 
-# An activation, in which `lose` stands for SM's part: the other host is faster.
+# An activation. `lose` simulates SM: the other host is faster.
 ACTIVATE = """
 import sys
 from types import SimpleNamespace

@@ -1,6 +1,6 @@
-"""Kernels reach a cluster by either version of its messenger protocol, and through any of its monitors.
+"""Kernels reach a cluster by both versions of its messenger protocol, and through any of its monitors.
 
-A cluster of three monitors, beside the session's own, which speaks v1 alone.
+The cluster has three monitors. The session's own cluster has v1 only.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def test_a_kernel_speaks_v2_and_is_fenced_by_its_claims_address(sr: CephSr, one:
 
 
 @pytest.mark.slow
-def test_a_frozen_and_a_dead_monitor_keep_no_disk_from_its_host(sr: CephSr, three: OneNodeCeph, one: Dom0) -> None:
-    """Of three; each map has a client of its own, which begins with any of them."""
+def test_disks_are_plugged_while_a_monitor_is_frozen_or_dead(sr: CephSr, three: OneNodeCeph, one: Dom0) -> None:
+    """One of three monitors; each map has a client of its own, which may connect to any of them first."""
     disks = [Disk.create(sr) for _ in range(3)]
     three.pause_monitor("a")
     try:
@@ -95,7 +95,7 @@ def test_another_ms_mode_gives_disks_a_client_of_their_own(sr: CephSr, three_poo
 
 
 @pytest.mark.slow
-def test_a_check_names_the_protocol_and_a_monitor_that_is_away(
+def test_a_check_names_the_protocol_and_a_monitor_that_is_down(
     three_pool: RbdPool, three: OneNodeCeph, guests: CephRbdLab, one: Dom0
 ) -> None:
     def check(*words: str) -> str:
@@ -124,7 +124,7 @@ def has_quorum_without_v1(three: OneNodeCeph) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_monitors_of_one_version_each_have_an_error_with_the_command(sr: CephSr, three: OneNodeCeph, one: Dom0) -> None:
-    """Last: the cluster does not get its monitors' addresses back."""
+    """The last test: it does not restore the monitors' addresses."""
     disk = Disk.create(sr)
     three.admin("mon", "set-addrs", "a", f"[v2:{three.address}:3300]")
     three.admin("mon", "set-addrs", "b", f"[v1:{three.address}:6790]")

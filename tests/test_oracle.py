@@ -1,7 +1,7 @@
-"""What the driver writes to Ceph is what a client that shares no code with it reads.
+"""A client that shares no code with the driver reads what the driver has written to Ceph.
 
-That client is `lab/oracle`: other Rust, on the crate `ceph` and a librados that the linker bound,
-where the driver's own binding opens the library at run time.
+That client is `lab/oracle`, on the crate `ceph` and a linked librados. The driver's own binding opens the
+library at run time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lab.ceph import OneNodeCeph
 from lab.cephrbd import CephSr
 from lab.wheel import REPOSITORY
 
-# The first test waits for the oracle to be built.
+# The first test builds the oracle.
 pytestmark = pytest.mark.timeout(600)
 
 CRATE = REPOSITORY / "lab" / "oracle"
@@ -48,7 +48,7 @@ class Oracle:
         return {key: bytes.fromhex(value) for key, value in json.loads(done.stdout).items()}
 
     def catalogue(self, sr: CephSr) -> dict[str, bytes]:
-        """What the SR holds; each host that has plugged it has a key of its own beside that."""
+        """The SR's catalogue, without the keys of the hosts that have plugged it."""
         entries = self.omap(sr.pool.name, sr.catalogue)
         return {key: value for key, value in entries.items() if not key.startswith("host.")}
 
@@ -62,11 +62,11 @@ def oracle(ceph: OneNodeCeph) -> Oracle:
 
 
 @pytest.fixture
-def two_entries_an_answer(ceph: OneNodeCeph) -> Iterator[None]:
-    """Lets the OSD answer with two omap entries at a time, where 1,024 are usual."""
+def two_entries_a_reply(ceph: OneNodeCeph) -> Iterator[None]:
+    """Lets the OSD return two omap entries at a time; the default is 1,024."""
     option = "osd_max_omap_entries_per_request"
-    answer = ceph.admin("tell", "osd.0", "config", "get", option)
-    usual = str(answer[option] if isinstance(answer, dict) else answer)  # Nautilus prints the value alone
+    reply = ceph.admin("tell", "osd.0", "config", "get", option)
+    usual = str(reply[option] if isinstance(reply, dict) else reply)  # Nautilus prints only the value
     ceph.admin("tell", "osd.0", "config", "set", option, "2")
     yield
     ceph.admin("tell", "osd.0", "config", "set", option, usual)
@@ -97,14 +97,14 @@ def test_a_destroyed_disk_leaves_nothing_in_the_catalogue(oracle: Oracle, sr: Ce
     sr.destroy_vdi(destroyed)
 
     def only_the_kept_one() -> bool:
-        sr.scan()  # the mark of an image in the trash goes once the manager has freed it
+        sr.scan()  # removes the mark of an image in the trash that ceph-mgr has freed
         return set(oracle.catalogue(sr)) == {"sr", f"vdi.{kept}"}
 
     wait_for(only_the_kept_one, "the destroyed disk to be gone", 30)
 
 
-def test_an_sr_larger_than_one_answer_of_the_cluster_is_read_whole(
-    oracle: Oracle, sr: CephSr, two_entries_an_answer: None
+def test_an_sr_larger_than_one_reply_of_the_cluster_is_read_whole(
+    oracle: Oracle, sr: CephSr, two_entries_a_reply: None
 ) -> None:
     vdis = {sr.create_vdi(f"disk {number}") for number in range(4)}
     sr.scan()

@@ -1,4 +1,4 @@
-"""README and the pages for users name what exists: commands, keys of device-config, alerts and error texts.
+"""The commands, device-config keys, alerts and error texts in README and the pages for users exist.
 
 Commands of Ceph are in test_printed_commands.py.
 """
@@ -20,7 +20,7 @@ from lab.wheel import REPOSITORY, built_wheel, unpack
 from lab.xapi.cli.commands import COMMANDS
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs" / "user").glob("*.md"))]
-# Commands of the real `xe` that the lab's has not.
+# Commands of the real `xe` that the lab's does not have.
 REAL_ONLY = {"task-list", "vdi-export", "pool-emergency-transition-to-master", "pool-recover-slaves"}
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 
@@ -32,7 +32,7 @@ def code_of(page: Path) -> Iterator[str]:
 
 
 def typed(program: str) -> set[str]:
-    """What follows a program's name in the code of all pages, to the end of its line."""
+    """The text after a program's name in the code of all pages, to the end of its line."""
     pattern = re.compile(rf"(?<![\w-])(?:\S*/)?{program} ([^\n`#;)|']+)")
     return {found[1].strip() for page in PAGES for code in code_of(page) for found in pattern.finditer(code)}
 
@@ -46,7 +46,7 @@ def test_each_xe_command_of_the_pages_exists_in_the_lab() -> None:
 
 
 def is_record_command(name: str) -> bool:
-    """Whether `xe` has such a command for a class of objects: sr-list, host-param-get, …"""
+    """Whether `xe` has this command for a class of objects: sr-list, host-param-get, …"""
     return bool(re.fullmatch(r"(sr|sm|pbd|vdi|vbd|vm|host)-(list|param-(list|get|set|add|remove))", name))
 
 
@@ -102,7 +102,7 @@ def test_the_pages_name_each_alert() -> None:
 
 
 def words_of_code() -> str:
-    """The text of the sources in which errors are made, each line and each string joined to the next."""
+    """The text of the sources that contain errors, each line and each string joined to the next."""
     text = " ".join(path.read_text() for path in sorted(sources()))
     return " ".join(re.sub(r"\\\n\s*|\\(?=[\"'])", "", text).split())
 
@@ -114,7 +114,7 @@ def quotes() -> Iterator[tuple[str, str]]:
             yield page.name, " ".join(re.sub(r"^> ?", "", quote, flags=re.MULTILINE).split())
 
 
-# What a text is made of besides its own words: names, numbers, what a page leaves out, and where two texts meet.
+# Parts of a text besides its own words: names, numbers, omissions of a page, and joints of two texts.
 _FILLED = re.compile(r"[:;.] |\bor |\S*(?:[\d…]|smblock\.|vms|client\.xcp|object-map|ETIMEDOUT|VDI|SR|MiB)\S*")
 
 
@@ -128,18 +128,3 @@ def test_the_texts_that_the_pages_quote_are_those_of_the_code() -> None:
                 unknown += [f"{page}: no text of the code has: {words}"] if words not in code else []
     assert not unknown, "\n".join(unknown)
     assert checked > 15
-
-
-# Of CONTRIBUTING's style.
-_NOT_PLAIN = re.compile(
-    r"\b(nobody|somebody|whoever|mends?|mended|answers?|answered|in vain|stand-ins?)\b", re.IGNORECASE
-)
-
-
-def test_the_pages_have_the_words_of_the_style() -> None:
-    found = []
-    for page in PAGES:
-        # Quotes and code have the words of others.
-        text = re.sub(r"^>[^\n]*|```.*?```|`[^`\n]+`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-        found += [f"{page.name}: {word}" for word in _NOT_PLAIN.findall(text)]
-    assert not found

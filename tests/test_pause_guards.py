@@ -18,7 +18,7 @@ VDI, TAGS = "vdi-uuid", {"host_one": "RW"}
 
 
 class Stack:
-    """A XAPI whose calls of SM and of the plugin are recorded; SM's functions return what `replies` has."""
+    """A XAPI that records the calls of SM and of the plugin; SM's functions return `replies`."""
 
     def __init__(self, pause: Any, replies: dict[str, bool]) -> None:
         self.calls: list[str] = []
@@ -44,16 +44,16 @@ class Stack:
 
 @pytest.fixture
 def pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The driver's module, on an SM that is not there."""
+    """The driver's module, with a simulated SM."""
     sm = types.ModuleType("smblock.sm")
     error = type("SMException", (Exception,), {})
     vars(sm).update(blktap2=mock.MagicMock(), fist_point=lambda _: None, XenAPI=mock.MagicMock(),
                     util=mock.MagicMock(SMException=error))  # fmt: skip
-    package = types.ModuleType("smblock")  # without its core, which is no part of this
+    package = types.ModuleType("smblock")  # without its core
     package.__path__ = [str(DRIVERS / "smblock")]
     for name in [name for name in sys.modules if name.partition(".")[0] == "smblock"]:
         monkeypatch.delitem(sys.modules, name)
-    with mock.patch.dict(sys.modules):  # puts back what was imported
+    with mock.patch.dict(sys.modules):  # restores the imported modules
         sys.modules.update({"smblock": package, "smblock.sm": sm, "smblock.supervisor_start": mock.MagicMock()})
         yield importlib.import_module("smblock.pause")
 

@@ -1,4 +1,4 @@
-"""A disk that is plugged into a host holds what was written to it anywhere, and only one host writes.
+"""A plugged disk has the same data on each host, and only one host writes.
 
 On hosts with a real kernel, over both data paths: tapdisk (aio) and blkback (phy).
 """
@@ -22,7 +22,7 @@ from lab.xapi import ApiError
 
 KEPT = b"kept" * (MIB // 4)
 
-# What is the same on both data paths is tried on one, unless there is time.
+# Tests that are the same on both data paths run on one of them, and on both in `make test-slow`.
 on_tapdisk = pytest.mark.parametrize(
     "sr", ["aio", pytest.param("phy", marks=pytest.mark.slow)], indirect=True, scope="module"
 )
@@ -31,13 +31,13 @@ on_tapdisk = pytest.mark.parametrize(
 @pytest.fixture(scope="module", params=["aio", "phy"])
 def sr(request: pytest.FixtureRequest, guests_rbd_pool: RbdPool, serves_phy: bool) -> CephSr:
     if request.param == "phy" and not serves_phy:
-        pytest.skip("this SM connects no block devices: an SR that asks for it is refused, which another test shows")
+        pytest.skip("this SM connects no block devices: another test has the refusal of such an SR")
     return guests_rbd_pool.create_sr(request.param, f"device-config:datapath={request.param}")
 
 
 @pytest.fixture(scope="module")
 def plugged(sr: CephSr, two: Dom0) -> Iterator[tuple[Disk, str]]:
-    """A disk that the second host has plugged, and its device, for tests that ask for what is refused."""
+    """A disk that the second host has plugged, and its device, for tests of refused commands."""
     disk = Disk.create(sr)
     with disk.plugged(two) as device:
         write(two, device, KEPT)
@@ -77,11 +77,11 @@ def test_an_unplugged_disk_leaves_no_device_no_link_and_no_claim(disk: Disk, one
 
 
 @on_tapdisk
-def test_a_disk_has_the_queue_and_the_options_that_its_image_has_when_mapped_by_hand(disk: Disk, one: Dom0) -> None:
+def test_a_disk_has_the_queue_and_options_of_an_image_mapped_by_hand(disk: Disk, one: Dom0) -> None:
     with disk.plugged(one):
         (device,) = disk.devices(one)
         ours = krbd.settings(one, device)
-        # How long the kernel tries to reach the monitors: not how it reads and writes.
+        # How long the kernel tries to reach the monitors: no option of reads and writes.
         assert krbd.options(one, device) == {"mount_timeout=25"}
     by_hand = krbd.map_image(one, disk.sr.lab.ceph, disk.image)
     theirs = krbd.settings(one, by_hand)
@@ -91,12 +91,12 @@ def test_a_disk_has_the_queue_and_the_options_that_its_image_has_when_mapped_by_
     assert ours == theirs
 
 
-@pytest.mark.slow  # hostdev shows as much of its maps
+@pytest.mark.slow  # hostdev's tests cover its maps
 def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Dom0) -> None:
-    """SM refuses it where the disk has a tapdisk, by the tag; blkback has no tags, and the driver is asked."""
+    """If the disk has a tapdisk, SM refuses it by the tag; blkback has no tags, and SM calls the driver."""
 
     def devices_and_links() -> list[str]:
-        # SM notes an attach in a file beside the link, where the folder is there already.
+        # SM records an attach in a file beside the link, if the directory exists.
         return [trace for trace in disk.traces(one) if not trace.endswith(".attach_info")]
 
     with disk.plugged(one) as device:
@@ -110,9 +110,7 @@ def test_a_disk_that_is_activated_again_keeps_its_one_device(disk: Disk, one: Do
 
 
 @on_tapdisk
-def test_a_disk_plugged_for_reading_cannot_be_written_and_two_hosts_may_have_it(
-    disk: Disk, one: Dom0, two: Dom0
-) -> None:
+def test_two_hosts_plug_a_disk_for_reading_and_cannot_write_to_it(disk: Disk, one: Dom0, two: Dom0) -> None:
     with disk.plugged(one, "RO") as here:
         assert disk.claimed_by() is None
         assert one.exec(["dd", "if=/dev/zero", f"of={here}", "bs=4k", "count=1", "oflag=direct"]).returncode != 0
@@ -121,7 +119,7 @@ def test_a_disk_plugged_for_reading_cannot_be_written_and_two_hosts_may_have_it(
 
 
 @on_tapdisk
-def test_a_live_migration_takes_the_disk_along_and_never_has_two_writers(disk: Disk, one: Dom0, two: Dom0) -> None:
+def test_a_live_migration_moves_the_disk_and_never_has_two_writers(disk: Disk, one: Dom0, two: Dom0) -> None:
     lab = disk.sr.lab
     vm = lab.xe("vm-create", "name-label=guest")
     vbd = disk.attach_to(vm)
@@ -148,7 +146,7 @@ def test_a_live_migration_takes_the_disk_along_and_never_has_two_writers(disk: D
 
 @contextmanager
 def most_watchers(disk: Disk) -> Iterator[list[int]]:
-    """Looks again and again, meanwhile and once after, at how many clients have the image open."""
+    """Counts repeatedly, and once at the end, the clients that have the image open."""
     seen: list[int] = []
     done = threading.Event()
 
@@ -216,9 +214,7 @@ def test_an_sr_is_not_unplugged_from_a_host_that_has_a_disk_of_it(plugged: tuple
     assert read(two, device, MIB) == KEPT
 
 
-def test_blkback_is_refused_with_the_reason_where_sm_connects_no_block_devices(
-    guests_rbd_pool: RbdPool, serves_phy: bool
-) -> None:
+def test_blkback_is_refused_with_the_reason_if_sm_lacks_it(guests_rbd_pool: RbdPool, serves_phy: bool) -> None:
     if serves_phy:
         pytest.skip("this SM connects block devices")
     lab = guests_rbd_pool.lab

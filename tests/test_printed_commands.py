@@ -1,7 +1,7 @@
-"""Every command of Ceph that README, docs, errors and logs name is one that the cluster's release has.
+"""The cluster's release has every command of Ceph that README, docs, errors and logs name.
 
-Each is run as a user that may only read, or on a pool that does not exist: a command that is understood is
-refused for that reason, one that is not is refused as it is.
+Each is run as a user that may only read, or on a pool that does not exist: the cluster refuses a valid
+command for that reason, and an invalid one for its syntax.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lab.ceph import OneNodeCeph
 from lab.commands import all_commands, commands_in, filled
 from lab.wheel import REPOSITORY
 
-# What only newer releases have, and only they need.
+# Commands that only newer releases have and need.
 NEWER = {"auth_allowed_ciphers": 20, "--key-type": 20}
 UNDERSTOOD = {0, errno.ENOENT, errno.EPERM, errno.EACCES}
 
@@ -37,7 +37,7 @@ def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def complaint(words: list[str], reader: list[str]) -> str:
-    """What is wrong with a command; empty if the release has it."""
+    """The error of a command; empty if the release has it."""
     program, arguments = words[0], words[1:]
     if program == "rbd":
         return _complaint_of_rbd(arguments, reader)

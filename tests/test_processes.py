@@ -1,4 +1,4 @@
-"""What each SM command starts and connects to, counted from outside: by strace on the host.
+"""The processes and connections of each SM command, counted by strace on the host.
 
 No `rbd`, no `ceph`, one connection to the cluster at most, and on stdout nothing but the reply.
 """
@@ -20,23 +20,23 @@ from lab.cephrbd import CephRbdLab, RbdPool, wait_for
 from lab.disk import Disk
 from lab.dom0 import Completed, LocalDom0, lab_python
 
-# Without `rbd task`, what deletes starts a worker, which is another process's work.
+# Without `rbd task`, a deletion starts a reclaim worker, which is another process.
 pytestmark = pytest.mark.needs_tasks
 
-# A call that another thread's interrupts is two lines in the trace: "unfinished", then "resumed".
+# A call that is interrupted by another thread's has two lines in the trace: "unfinished", then "resumed".
 _EXECVE = re.compile(r'execve\("([^"]+)"')
 _SOCKET = re.compile(r"(?:socket\(| socket resumed>).* = (\d+)$")
 _CONNECT = re.compile(r'connect\((\d+), .*sin_port=htons\((\d+)\), sin_addr=inet_addr\("([^"]+)"\)')
 _OPENAT = re.compile(r'openat\([^,]+, "([^"]+)"(?!.* = -1 )')
 _COMMAND = re.compile(r"<methodName>(\w+)</methodName>")
 
-# What a real SM starts itself: for a UUID of its own, and for a timer.
+# Programs that a real SM starts: for a UUID, and for a timer.
 _OF_SM = {"uuidgen", "cat", "systemctl"}
 
 
 @dataclass
 class Trace:
-    """One SM command, as the kernel saw it.
+    """The system calls of one SM command.
 
     executed   programs
     peers      TCP connections by the peer's port: all of the cluster's daemons have one address
@@ -76,7 +76,7 @@ class TracedDom0(LocalDom0):
 
 
 def _peers(lines: Sequence[str]) -> Counter[int]:
-    """Connections by port.  Ceph calls connect() again on a socket, to see whether it is connected by now."""
+    """Connections by port.  Ceph calls connect() again on a socket, to check whether it is connected."""
     sockets = itertools.count()
     current: dict[str, int] = {}
     connected: set[tuple[int, int]] = set()
@@ -92,16 +92,16 @@ def _peers(lines: Sequence[str]) -> Counter[int]:
 def traces(
     ceph: OneNodeCeph, driver_tree: Path, sm_tree: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Trace]]:
-    """The whole life of an SR and a disk on a host that is watched, and the answers of a host without kernel RBD."""
-    folder = tmp_path_factory.mktemp("traced")
-    (folder / "host").mkdir()
+    """The whole life of an SR and a disk on a traced host, and the replies of a host without kernel RBD."""
+    directory = tmp_path_factory.mktemp("traced")
+    (directory / "host").mkdir()
     with (
-        TracedDom0("traced", folder / "host") as host,
-        CephRbdLab([host], sm_tree, driver_tree, ceph, folder / "lab.json") as lab,
+        TracedDom0("traced", directory / "host") as host,
+        CephRbdLab([host], sm_tree, driver_tree, ceph, directory / "lab.json") as lab,
     ):
         pool = RbdPool(lab, "traced", "traced")
         ceph.create_pool(pool.name)
-        lab.hand_out(ceph.create_user(pool.user, pool.name))
+        lab.distribute_keyring(ceph.create_user(pool.user, pool.name))
         _live(pool)
         yield host.traces
         pool.delete()
@@ -109,7 +109,7 @@ def traces(
 
 def _live(pool: RbdPool) -> None:
     lab = pool.lab
-    wait_for(lab.ceph.takes_tasks, "the manager to take tasks")
+    wait_for(lab.ceph.takes_tasks, "ceph-mgr to accept tasks")
     lab.xe("sr-probe", "type=cephrbd", f"device-config:ceph_user={pool.user}")
     sr = pool.create_sr()
     lab.xe("sr-probe", "type=cephrbd", *pool.device_config)
@@ -148,7 +148,7 @@ def _attach(lab: CephRbdLab, vdi: str) -> None:
     lab.xe("vbd-destroy", f"uuid={vbd}")
 
 
-def test_every_command_of_an_srs_and_a_disks_life_was_watched(traces: list[Trace]) -> None:
+def test_every_command_of_an_sr_and_of_a_disk_was_traced(traces: list[Trace]) -> None:
     assert {trace.command for trace in traces} >= {
         "sr_get_driver_info", "sr_probe", "sr_create", "sr_attach", "sr_scan", "sr_update", "sr_detach", "sr_delete",
         "sr_content_type",
@@ -159,7 +159,7 @@ def test_every_command_of_an_srs_and_a_disks_life_was_watched(traces: list[Trace
 
 
 def test_no_command_starts_another_process(traces: list[Trace]) -> None:
-    """But for `modprobe`, on a host whose kernel has no RBD yet."""
+    """Except `modprobe`, on a host whose kernel has no RBD yet."""
     started = {(trace.command, *(Path(path).name for path in trace.executed)) for trace in traces}
     started = {tuple(word for word in words if word not in _OF_SM) for words in started}
     interpreter = Path(lab_python()).name
@@ -175,7 +175,7 @@ def test_no_command_connects_to_the_cluster_more_than_once(traces: list[Trace]) 
         assert trace.peers[MONITOR_PORT] in (0, 2), trace.command
         assert set(daemons.values()) <= {1}, (trace.command, daemons)
     scan = next(trace for trace in traces if trace.command == "sr_scan")
-    assert sum(scan.peers.values()) >= 3  # monitor and OSD: connections are seen
+    assert sum(scan.peers.values()) >= 3  # monitor and OSD: the trace has connections
 
 
 def test_what_needs_no_cluster_connects_to_none(traces: list[Trace]) -> None:
@@ -192,7 +192,7 @@ def test_a_command_prints_one_reply_and_nothing_else(traces: list[Trace]) -> Non
 
 
 def test_a_command_opens_only_the_ceph_libraries_that_it_needs(traces: list[Trace]) -> None:
-    """Which takes longer than what most commands do with them."""
+    """Opening a library takes longer than most commands' calls of it."""
 
     def libraries(command: str) -> set[str]:
         opened = (path for trace in traces if trace.command == command for path in trace.opened)

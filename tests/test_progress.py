@@ -1,4 +1,4 @@
-"""What smblock-admin reclaim prints, on a terminal and elsewhere."""
+"""The output of smblock-admin reclaim, on a terminal and on a pipe."""
 
 from __future__ import annotations
 

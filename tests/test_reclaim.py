@@ -1,4 +1,4 @@
-"""Giving space back: by itself, in the background, whoever does it, and by hand where one wants to see it."""
+"""Freeing space: in the background, by ceph-mgr or a reclaim worker, and by hand with smblock-admin."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ import pytest
 from lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
 from lab.wheel import REPOSITORY
 
+# Without `rbd task`, a reclaim worker frees the space: other calls, another timing.
+pytestmark = pytest.mark.needs_tasks
+
 MIB = 1 << 20
 
 
 @pytest.fixture
 def alone(lab: CephRbdLab, rbd_pool: RbdPool) -> CephSr:
-    """An SR for which Ceph's manager does nothing: its user may not ask it."""
+    """An SR for which ceph-mgr does nothing: its user has no caps for it."""
     user = lab.user(f"{rbd_pool.user}-no-mgr", mon="profile rbd", osd=f"profile rbd pool={rbd_pool.name}")
     return RbdPool(lab, rbd_pool.name, user).create_sr()
 
@@ -52,7 +55,7 @@ def worker(sr: CephSr) -> str:
 
 
 def reclaim(sr: CephSr, *words: str) -> tuple[int, list[str]]:
-    """Type `smblock-admin reclaim`, when no worker is at it: the exit status, and what it printed."""
+    """Run `smblock-admin reclaim` when no worker runs. Returns the exit status and the output."""
     done = None
 
     def free() -> bool:
@@ -67,7 +70,7 @@ def reclaim(sr: CephSr, *words: str) -> tuple[int, list[str]]:
 
 @contextmanager
 def kept_open(sr: CephSr, image: str) -> Iterator[str]:
-    """Somebody has an image open: the client's address."""
+    """A client has an image open inside the `with` block. Yields its address."""
     path = f"{sr.pool.name}/{image}"
     argv = ["rbd", "--conf", str(sr.lab.ceph.conf), "watch", path]
 
@@ -77,10 +80,10 @@ def kept_open(sr: CephSr, image: str) -> Iterator[str]:
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as watching:
         wait_for(lambda: "watcher=" in status(), "the watch")
         yield status().partition("watcher=")[2].split()[0]
-        watching.communicate(b"\n")  # one that is killed lets go after 30 s
+        watching.communicate(b"\n")  # a killed one keeps its watch for 30 s
 
 
-def test_a_deleted_family_is_freed_level_by_level_without_anybodys_doing(alone: CephSr) -> None:
+def test_a_deleted_tree_of_clones_is_freed_without_a_command(alone: CephSr) -> None:
     lab = alone.lab
     family = [alone.create_vdi()]
     for _ in range(2):
@@ -88,7 +91,7 @@ def test_a_deleted_family_is_freed_level_by_level_without_anybodys_doing(alone: 
         family.append(lab.xe("vdi-clone", f"uuid={family[-1]}"))
     for vdi in family:
         alone.destroy_vdi(vdi)
-    # The last worker may have looked before the last deletion: then the next scan starts one.
+    # The last worker may have ended before the last deletion: then the next scan starts one.
     wait_for(scanned(alone, lambda: is_empty(alone)), "the pool to be empty")
 
 
@@ -112,7 +115,7 @@ def test_a_deleted_disks_own_data_is_freed_and_its_snapshot_stays(sr: CephSr) ->
         "it goes with the last of its snapshots: 1 VDI(s), 0 that only clones need"
     ]
     sr.destroy_vdi(snapshot)
-    wait_for(scanned(sr, lambda: is_empty(sr)), "the manager to free the rest")
+    wait_for(scanned(sr, lambda: is_empty(sr)), "ceph-mgr to free the rest")
 
 
 def test_a_purged_clone_leaves_no_object_of_its_emptied_head(sr: CephSr) -> None:
@@ -130,12 +133,12 @@ def test_a_purged_clone_leaves_no_object_of_its_emptied_head(sr: CephSr) -> None
 
     assert len(objects()) >= 4, "librbd leaves a whiteout for each object without data"
     sr.destroy_vdi(snapshot)
-    wait_for(scanned(sr, lambda: sr.image(clone) not in pool.trash()), "the manager to free the clone")
+    wait_for(scanned(sr, lambda: sr.image(clone) not in pool.trash()), "ceph-mgr to free the clone")
     assert objects() == []
     assert sr.image(clone) not in pool.images()
 
 
-def test_with_the_manager_dead_disks_are_deleted_and_freed_all_the_same(sr: CephSr) -> None:
+def test_disks_are_deleted_and_freed_without_ceph_mgr(sr: CephSr) -> None:
     ceph = sr.lab.ceph
     disks = [sr.create_vdi() for _ in range(3)]
     ceph.stop_mgr()
@@ -143,7 +146,7 @@ def test_with_the_manager_dead_disks_are_deleted_and_freed_all_the_same(sr: Ceph
         start = time.monotonic()
         for vdi in disks:
             sr.destroy_vdi(vdi)
-        # Each asks the manager, and does not wait long for it to answer.
+        # Each sends a request to ceph-mgr, and waits for its reply for a short time only.
         assert time.monotonic() - start < 30
         wait_for(lambda: is_empty(sr), "a worker to free the disks")
     finally:
@@ -151,14 +154,14 @@ def test_with_the_manager_dead_disks_are_deleted_and_freed_all_the_same(sr: Ceph
     ceph.wait_pool_stats(sr.pool.name)
 
 
-def test_a_killed_workers_work_is_gone_on_with_at_once_and_only_one_works_at_a_time(alone: CephSr) -> None:
+def test_a_new_worker_continues_after_a_killed_one_and_only_one_runs(alone: CephSr) -> None:
     lab = alone.lab
     vdi = alone.create_vdi("large", "512GiB")
     start = time.monotonic()
     alone.destroy_vdi(vdi)
     took = time.monotonic() - start
     wait_for(lambda: "worker" in keys(alone), "a worker to start", 10)
-    # The command is over, its worker is not; a second one stops at once.
+    # The command has ended, its worker has not; a second worker ends at once.
     assert alone.image(vdi) in alone.pool.trash(), f"freed within {took:.1f} s"
     for host in (0, 1):
         second = lab.admin("reclaim", "--sr", alone.uuid, *alone.pool.device_config, host=host)
@@ -173,19 +176,19 @@ def test_a_killed_workers_work_is_gone_on_with_at_once_and_only_one_works_at_a_t
     assert is_empty(alone)
 
 
-def test_what_somebody_has_open_is_told_with_who_and_freed_when_they_close_it(alone: CephSr) -> None:
+def test_an_open_image_is_listed_with_its_client_and_freed_when_closed(alone: CephSr) -> None:
     kept, freed = alone.create_vdi("kept"), alone.create_vdi("freed")
     with kept_open(alone, alone.image(kept)) as address:
         for vdi in (kept, freed):
             alone.destroy_vdi(vdi)
-        wait_for(lambda: alone.image(freed) not in alone.pool.trash(), "the other to be freed")
+        wait_for(lambda: alone.image(freed) not in alone.pool.trash(), "the other one to be freed")
         _, (line,) = reclaim(alone, "--list")
         assert line.startswith(f"waits    {alone.image(kept)}: deleted, ")
         assert f"; client {address} has it open" in line
     wait_for(lambda: is_empty(alone), "the worker to free it")
 
 
-def test_a_snapshot_taken_by_hand_keeps_a_deleted_disk_and_is_told(sr: CephSr) -> None:
+def test_a_snapshot_taken_by_hand_keeps_a_deleted_disk_and_is_listed(sr: CephSr) -> None:
     vdi = sr.create_vdi()
     path = f"{sr.pool.name}/{sr.image(vdi)}"
     sr.lab.ceph.rbd("snap", "create", f"{path}@by-hand")
@@ -196,18 +199,15 @@ def test_a_snapshot_taken_by_hand_keeps_a_deleted_disk_and_is_told(sr: CephSr) -
     assert f"'rbd snap rm {path}@by-hand'" in line
     sr.lab.ceph.rbd("snap", "rm", f"{path}@by-hand")
     sr.scan()
-    wait_for(scanned(sr, lambda: is_empty(sr)), "the manager to free it")
+    wait_for(scanned(sr, lambda: is_empty(sr)), "ceph-mgr to free it")
 
 
-BY_THE_MANAGER = pytest.param("sr", marks=pytest.mark.needs_tasks, id="by the manager")
-
-
-@pytest.mark.parametrize("fixture", [BY_THE_MANAGER, pytest.param("alone", id="by a worker")])
+@pytest.mark.parametrize("fixture", [pytest.param("sr", id="by the manager"), pytest.param("alone", id="by a worker")])
 def test_a_disk_with_many_parents_is_flattened_in_the_background(fixture: str, request: pytest.FixtureRequest) -> None:
     sr: CephSr = request.getfixturevalue(fixture)
     lab, pool = sr.lab, sr.pool
     if fixture == "sr":
-        wait_for(lab.ceph.takes_tasks, "the manager to take tasks")
+        wait_for(lab.ceph.takes_tasks, "ceph-mgr to accept tasks")
     snapshot = lab.xe("vdi-snapshot", f"uuid={sr.create_vdi()}")
     clone = lab.xe("vdi-clone", f"uuid={snapshot}")
     key = f"vdi.{clone}"
@@ -223,12 +223,12 @@ def test_a_disk_with_many_parents_is_flattened_in_the_background(fixture: str, r
     wait_for(scanned(sr, lambda: record()["depth"] == 0), "the disk's record to say so")
 
 
-# Under systemd, of which only a simulator is here.
+# With a simulator of systemd.
 
 
 @pytest.fixture
 def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], tuple[list[str], list[str]]]]:
-    """Starts a worker where systemd-run is that script: what was executed, and what was logged."""
+    """Starts a worker with that script as systemd-run. Returns what was executed, and the log."""
     # The package without its core.
     package = ModuleType("smblock")
     package.__path__ = [str(REPOSITORY / "drivers/smblock")]
@@ -254,7 +254,7 @@ def starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         del sys.modules[f"smblock.{name}"]
 
 
-def test_where_systemd_runs_the_worker_is_a_unit_of_its_own(
+def test_a_worker_is_a_unit_of_systemd(
     starter: Callable[[str], tuple[list[str], list[str]]],
 ) -> None:
     executed, logged = starter("exit 0")

@@ -1,4 +1,4 @@
-"""Disks are reverted to snapshots, in each way that XAPI has, on a real cluster. They are at rest."""
+"""Disks are reverted to snapshots, in each way that XAPI has, on a real cluster. They are not plugged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lab.sr import fist_point
 
 @pytest.fixture
 def xapi_that_reverts(lab: CephRbdLab) -> Iterator[None]:
-    """Meanwhile xapi is one that knows VDI_REVERT, as xapi does since 26.16."""
+    """xapi has VDI_REVERT inside the `with` block, as since 26.16."""
     pool = lab.xapi.pool
     pool.settings.revert = True
     pool.load_drivers(pool.master)
@@ -33,7 +33,7 @@ def xapi_that_reverts(lab: CephRbdLab) -> Iterator[None]:
     pool.load_drivers(pool.master)
 
 
-def test_a_vm_reverts_again_and_again_as_xapi_has_always_done_it(own_sr: CephSr) -> None:
+def test_a_vm_reverts_several_times_by_deletion_and_clone(own_sr: CephSr) -> None:
     disk = disk_with(own_sr, content(1), "root disk")
     vm = vm_with(disk)
     first, first_disk = snapshot_vm(vm, own_sr)
@@ -50,7 +50,7 @@ def test_a_vm_reverts_again_and_again_as_xapi_has_always_done_it(own_sr: CephSr)
         assert [row(vdi)["snapshot_of"] for vdi in (first_disk, second_disk)] == [now.uuid] * 2
     assert [vdi.export() for vdi in (first_disk, second_disk)] == [content(1), content(2)]
 
-    own_sr.scan()  # it was told to no driver whose snapshots they are now
+    own_sr.scan()  # xapi does not pass the snapshots' new disk to the driver
     own_sr.forget()
     own_sr.pool.introduce_sr(own_sr.uuid)
     assert [row(vdi)["snapshot_of"] for vdi in (first_disk, second_disk)] == [now.uuid] * 2
@@ -104,7 +104,7 @@ def test_a_disk_that_forgets_its_changes_starts_as_it_was(own_sr: CephSr) -> Non
 
 
 @pytest.mark.usefixtures("xapi_that_reverts")
-def test_a_revert_and_a_deletion_that_were_killed_are_done_all_the_same(own_sr: CephSr) -> None:
+def test_a_killed_revert_and_a_killed_deletion_are_completed(own_sr: CephSr) -> None:
     lab = own_sr.lab
     disk = disk_with(own_sr, content(1))
     snapshot, its_disk = snapshot_vm(vm_with(disk), own_sr)

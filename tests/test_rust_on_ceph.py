@@ -1,4 +1,4 @@
-"""The Rust crates' own tests that need a cluster, on a real one: without it they skip themselves."""
+"""Runs the Rust crates' tests that need a cluster on a real one. Without it they are skipped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lab.ceph import OneNodeCeph
 from lab.cephrbd import wait_for
 from lab.wheel import REPOSITORY
 
-# By themselves they take seconds; the first run may have to build them.
+# They take seconds; the first run may have to build them.
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -44,11 +44,11 @@ def programs() -> dict[tuple[str, str], str]:
 
 @pytest.fixture
 def environment(ceph: OneNodeCeph, pool: str) -> Iterator[dict[str, str]]:
-    """What the tests need to know: a pool, and a user with the rights that docs/user/ceph-setup.md lists."""
+    """The tests' environment: a pool, and a user with the caps that docs/user/ceph-setup.md lists."""
     # Debian 13's manager cannot load the module.
     no_tasks = {"SMBLOCK_TEST_NO_TASKS": ceph.tasks_error()} if ceph.tasks_error() else {}
     if not no_tasks:
-        wait_for(ceph.takes_tasks, "the manager to take tasks")
+        wait_for(ceph.takes_tasks, "ceph-mgr to accept tasks")
     user = f"rust-{pool}"
     keyring = ceph.create_user(user, pool)
     yield {
@@ -64,7 +64,7 @@ def environment(ceph: OneNodeCeph, pool: str) -> Iterator[dict[str, str]]:
 
 
 def cargo_test(environment: dict[str, str], *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run tests; none may fail, and none may say that it was skipped."""
+    """Run tests; none may fail, and none may be skipped."""
     # The whole workspace's features, as `make test` has them: else the crates are built again.
     done = subprocess.run(
         ["cargo", "test", "--workspace", "--locked", "--no-fail-fast", *arguments],
@@ -92,7 +92,7 @@ def test_every_rust_test_that_needs_a_cluster_passes_on_one(environment: dict[st
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_every_way_to_die_in_any_change_is_recovered_from(environment: dict[str, str]) -> None:
+def test_every_change_recovers_from_a_crash_at_each_call(environment: dict[str, str]) -> None:
     done = cargo_test(environment, "--test", "on_ceph", "--", "--ignored", "--nocapture", timeout=3500)
     survived = re.search(r"(\d+) crash points survived", done.stderr)
     assert survived is not None
@@ -102,7 +102,7 @@ def test_every_way_to_die_in_any_change_is_recovered_from(environment: dict[str,
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_whatever_two_hosts_do_each_vdi_holds_what_it_is_to_hold(environment: dict[str, str]) -> None:
+def test_each_vdi_has_its_data_after_operations_of_two_hosts(environment: dict[str, str]) -> None:
     for seed in random.sample(range(1 << 32), 4):
         print(f"PROPTEST_RNG_SEED={seed}", flush=True)
         seeded = {**environment, "PROPTEST_RNG_SEED": str(seed)}

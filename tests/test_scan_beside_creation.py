@@ -1,7 +1,7 @@
-"""A scan beside a command that xapi has forgotten: what that command makes stays known.
+"""A scan runs beside a command that xapi has lost: the disk of that command stays in XAPI.
 
-xapi lets one operation at a time change an SR, but forgets which is under way when it is restarted. SM's
-process goes on. A scan then runs beside it.
+xapi lets one operation at a time change an SR, but loses the list of running ones at its restart. SM's
+process continues. A scan can then run beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CREATE = ["1048576", "orphan", "", "", "false", "19700101T00:00:00Z", "", "false
 
 
 def scan_beside(sr: CephSr, monkeypatch: pytest.MonkeyPatch, name: str, **call: Any) -> tuple[Any, list[str]]:
-    """Scans the SR while another command runs: what that one returns, and the order in which they end."""
+    """Scans the SR while another command runs. Returns that command's reply, and the order in which they end."""
     pool, ended = sr.lab.xapi.pool, list[str]()
     note, ref = pool.note_call, pool.db.by_uuid("SR", sr.uuid)
     started: list[Future[Any]] = []
@@ -31,7 +31,7 @@ def scan_beside(sr: CephSr, monkeypatch: pytest.MonkeyPatch, name: str, **call: 
 
     def start_beside(session: str, method: str) -> None:
         note(session, method)
-        # The driver's look at XAPI, before it reads the catalogue.
+        # The driver's read of XAPI's records, before it reads the catalogue.
         if method == "VDI.get_all_records_where" and not started:
             started.append(beside.submit(other))
             time.sleep(3)

@@ -1,4 +1,4 @@
-"""A host that neither pauses nor unpauses a disk holds up no command for longer than a deadline."""
+"""A host that neither pauses nor resumes a disk delays no command for longer than a deadline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ except Exception as error:
 
 @pytest.fixture
 def silent(disk: Disk) -> Iterator[Dom0]:
-    """The second host, which XAPI takes for the one that runs the disk; its SM plugin returns nothing."""
+    """The second host, which runs the disk by XAPI's records; its SM plugin does not reply."""
     host = disk.sr.lab.hosts[1]
     before = host.get(PLUGIN)
     host.put(PLUGIN, b"#!/bin/sh\nexec sleep 30\n", mode=0o755)
@@ -44,7 +44,7 @@ def silent(disk: Disk) -> Iterator[Dom0]:
 
 
 @pytest.mark.parametrize("function", ["pause", "unpause"])
-def test_a_host_whose_plugin_is_silent_holds_up_no_command(function: str, disk: Disk, silent: Dom0) -> None:
+def test_a_host_whose_plugin_is_silent_delays_no_command(function: str, disk: Disk, silent: Dom0) -> None:
     one = disk.sr.lab.hosts[0]
     script = ASK.format(sm=SM_DIR, site=SITE_PACKAGES, sr=disk.sr.uuid, vdi=disk.uuid, function=function)
     before = time.monotonic()
@@ -56,7 +56,7 @@ def test_a_host_whose_plugin_is_silent_holds_up_no_command(function: str, disk: 
 
 
 @pytest.mark.parametrize("function", ["pause", "unpause"])
-def test_a_plugin_that_fails_at_once_is_not_said_to_be_silent(function: str, disk: Disk, silent: Dom0) -> None:
+def test_a_plugin_that_fails_at_once_is_not_logged_as_silent(function: str, disk: Disk, silent: Dom0) -> None:
     silent.put(PLUGIN, b"#!/bin/sh\nexit 1\n", mode=0o755)
     script = ASK.format(sm=SM_DIR, site=SITE_PACKAGES, sr=disk.sr.uuid, vdi=disk.uuid, function=function)
     said = disk.sr.lab.hosts[0].exec(["python3", "-c", script], timeout=60).stdout.decode()

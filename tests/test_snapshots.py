@@ -1,6 +1,6 @@
 """Snapshots and clones, as an administrator sees them through `xe`, on a real cluster.
 
-Disks are at rest here; `test_snapshots_plugged.py` has those that run, `test_reverts.py` has reverts.
+Disks are not plugged here; `test_snapshots_plugged.py` has those that run, `test_reverts.py` has reverts.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from lab.xapi import ApiError
 
 @pytest.fixture(scope="module")
 def sr(shared_sr: CephSr) -> CephSr:
-    """One SR for the tests that do not look at what is left at the end."""
+    """One SR for the tests that do not check what is left at the end."""
     return shared_sr
 
 
-# What they are
+# Their records and data
 
 
-def test_snapshots_say_what_they_are_and_hold_what_was_there(sr: CephSr) -> None:
+def test_snapshots_name_their_disk_and_have_its_data(sr: CephSr) -> None:
     disk = disk_with(sr, content(1), "root disk")
     snapshot = disk.snapshot()
     write(disk, content(2))
@@ -129,15 +129,15 @@ def test_a_snapshot_keeps_its_disk_at_each_moment_of_a_forgotten_sr(own_sr: Ceph
     disk = Disk.create(own_sr, SIZE)
     taken = disk.snapshot()  # followed by a vdi_update
 
-    def come_back() -> None:
+    def reintroduce() -> None:
         own_sr.forget()
         pool.introduce_sr(own_sr.uuid)
         assert row(taken)["snapshot_of"] == disk.uuid
 
-    come_back()
+    reintroduce()
     own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=renamed")
-    come_back()
-    # A scan that is killed after SM has introduced the VDIs leaves XAPI without the reference.
+    reintroduce()
+    # If a scan is killed after SM has introduced the VDIs, XAPI has no reference.
     for update in (False, True):
         reference = db.by_uuid("VDI", taken.uuid)
         db.set("VDI", reference, "snapshot_of", NULL)
@@ -145,15 +145,15 @@ def test_a_snapshot_keeps_its_disk_at_each_moment_of_a_forgotten_sr(own_sr: Ceph
             own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=renamed again")
         own_sr.scan()
         assert row(taken)["snapshot_of"] == disk.uuid
-        come_back()
-    # XAPI's revert gives a snapshot another disk, and a vdi_update follows.
+        reintroduce()
+    # XAPI's revert sets another disk as snapshot_of, and calls vdi_update.
     other = Disk.create(own_sr, SIZE)
     db.set("VDI", db.by_uuid("VDI", taken.uuid), "snapshot_of", db.by_uuid("VDI", other.uuid))
     own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=of another")
     own_sr.forget()
     pool.introduce_sr(own_sr.uuid)
     assert row(taken)["snapshot_of"] == other.uuid
-    # A reference to a VDI that XAPI has lost says nothing.
+    # A reference to a VDI that XAPI has lost has no meaning.
     db.set("VDI", db.by_uuid("VDI", taken.uuid), "snapshot_of", "OpaqueRef:gone")
     own_sr.lab.xe("vdi-param-set", f"uuid={taken.uuid}", "name-label=of a lost one")
     assert taken.record()["xapi"]["snapshot_of"] == other.uuid
@@ -169,11 +169,11 @@ def test_a_killed_snapshot_command_leaves_a_snapshot_that_has_its_disk(own_sr: C
     assert row(Disk(again, taken))["snapshot_of"] == disk.uuid
 
 
-# How they go
+# Deletion
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (1, 0, 4, 2, 5, 3)], ids=str)
-def test_a_family_is_deleted_in_any_order_and_the_others_stay_whole(own_sr: CephSr, order: tuple[int, ...]) -> None:
+def test_a_tree_of_clones_is_deleted_in_any_order(own_sr: CephSr, order: tuple[int, ...]) -> None:
     disk = disk_with(own_sr, content(1))
     snapshot = disk.snapshot()
     clone = snapshot.clone()
@@ -188,7 +188,7 @@ def test_a_family_is_deleted_in_any_order_and_the_others_stay_whole(own_sr: Ceph
     require_nothing_left(own_sr)
 
 
-def test_an_sr_does_not_touch_the_snapshots_and_clones_of_another_in_its_pool(own_sr: CephSr, sr: CephSr) -> None:
+def test_an_sr_does_not_change_the_snapshots_of_another_in_its_pool(own_sr: CephSr, sr: CephSr) -> None:
     theirs = disk_with(sr, content(1))
     family = {theirs: content(2), theirs.snapshot(): content(1), theirs.clone(): content(1)}
     write(theirs, content(2))
@@ -202,10 +202,10 @@ def test_an_sr_does_not_touch_the_snapshots_and_clones_of_another_in_its_pool(ow
     assert {vdi: vdi.export() for vdi in family} == family
 
 
-# What is refused
+# Refusals
 
 
-def test_a_chain_that_no_kernel_could_map_is_refused_with_what_to_do(sr: CephSr) -> None:
+def test_a_chain_that_no_kernel_could_map_is_refused_with_the_fix(sr: CephSr) -> None:
     clone = Disk.create(sr, SIZE).clone()
     deep = clone.record() | {"depth": 15}  # as after 15 clones, each of the one before
     sr.pool.rados("setomapval", sr.catalogue, f"vdi.{clone.uuid}", json.dumps(deep))
@@ -216,7 +216,7 @@ def test_a_chain_that_no_kernel_could_map_is_refused_with_what_to_do(sr: CephSr)
         assert "rbd flatten" in complaint
 
 
-def test_a_pool_that_is_nearly_full_refuses_copies_and_takes_deletions_and_reverts(rbd_pool: RbdPool) -> None:
+def test_a_nearly_full_pool_refuses_copies_but_not_deletions_and_reverts(rbd_pool: RbdPool) -> None:
     lab, sr = rbd_pool.lab, rbd_pool.create_sr()
     disk = disk_with(sr, content(1))
     vm = vm_with(disk)
@@ -230,7 +230,7 @@ def test_a_pool_that_is_nearly_full_refuses_copies_and_takes_deletions_and_rever
         assert "SR_BACKEND_FAILURE_44" in complaint
         assert f"pool '{rbd_pool.name}' has no room" in complaint
     clone.destroy()
-    # xapi deletes the disk before it knows whether there is room for the other one.
+    # xapi deletes the disk before it checks the free space for the other one.
     revert_vm(snapshot, sr)
     assert disk_of(vm, sr).export() == content(1)
 
@@ -268,15 +268,15 @@ def test_a_disk_removed_by_hand_and_its_snapshot_stay_until_destroyed(sr: CephSr
     assert of_kept.clone().export() == content(1)
 
 
-# What two hosts do at once
+# Two hosts at once
 
 
-def test_two_hosts_snapshot_clone_and_delete_at_once_disks_of_their_own_and_the_same_one(own_sr: CephSr) -> None:
+def test_two_hosts_snapshot_clone_and_delete_disks_concurrently(own_sr: CephSr) -> None:
     sr, lab = own_sr, own_sr.lab
     shared = Disk.create(sr)
     own = [Disk.create(sr), Disk.create(sr)]
 
-    # Past xapi, which lets one operation at a time change an SR, on the SR's master.
+    # Without xapi, which lets one operation at a time change an SR, on its master.
     def copy(host: Dom0, own: Disk) -> list[Disk]:
         clones = []
         for disk, left in ((own, [own]), (shared, [])):
@@ -297,11 +297,11 @@ def test_two_hosts_snapshot_clone_and_delete_at_once_disks_of_their_own_and_the_
     require_nothing_left(sr)
 
 
-# What is killed
+# Killed commands
 
 
 @pytest.mark.parametrize("command", ["snapshot", "clone"])
-def test_a_copy_that_was_killed_before_xapi_heard_of_it_is_found_by_a_scan(own_sr: CephSr, command: str) -> None:
+def test_a_scan_finds_a_copy_whose_command_was_killed(own_sr: CephSr, command: str) -> None:
     lab = own_sr.lab
     disk = disk_with(own_sr, content(1))
     with fist_point(lab.hosts[0], f"vdi_{command}"):

@@ -1,6 +1,6 @@
 """Snapshots, clones and reverts of disks that run, on hosts with a real kernel.
 
-A disk runs anywhere in the pool; what is made of it is made by the SR's master, a third host.
+A disk runs on any host; the SR's master, a third host, takes snapshots and clones of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUPERVISOR = f"{SM_DIR}/smblock-guard"
 
 BLOCK = 4096
 LONG = 64 * MIB
-# Writes the numbers from 1, a block each, one after the other, until it is told that it is enough.
+# Writes the numbers from 1, a block each, one after the other, until it is stopped.
 COUNT = f"""
 seq -f %0{BLOCK - 1}.0f {LONG // BLOCK} |
     dd of="$0" bs={BLOCK} iflag=fullblock oflag=direct conv=notrunc status=none &
@@ -38,7 +38,7 @@ kill $!
 
 @pytest.fixture(scope="module")
 def sr(guests_rbd_pool: RbdPool) -> Iterator[CephSr]:
-    """An SR whose disks run on tapdisk; every test deletes all that it made."""
+    """An SR whose disks run on tapdisk; every test deletes its disks."""
     sr = guests_rbd_pool.create_sr("snapshots")
     yield sr
     assert sr.vdis() == set()
@@ -46,7 +46,7 @@ def sr(guests_rbd_pool: RbdPool) -> Iterator[CephSr]:
 
 
 def is_empty(sr: CephSr) -> bool:
-    """Whether nothing is left of what was deleted; a scan looks at what had to wait for something else."""
+    """Whether nothing is left of deleted disks; a scan frees those that had to wait."""
     sr.scan()
     images = [image for image in sr.pool.images() if sr.uuid in image]
     return images == [] and sr.uuid not in sr.pool.trash() and sr.catalogue_keys() == {"sr"}
@@ -62,7 +62,7 @@ def phy_sr(guests_rbd_pool: RbdPool, serves_phy: bool) -> CephSr:
 
 @dataclass(frozen=True)
 class Running:
-    """A disk that runs on the second host: it held OLD at its snapshot, and holds NEW."""
+    """A disk that runs on the second host: its snapshot has OLD, the disk has NEW."""
 
     disk: Disk
     device: str
@@ -83,42 +83,42 @@ def running(sr: CephSr, two: Dom0) -> Iterator[Running]:
 
 @contextmanager
 def being_written(host: Dom0, device: str) -> Iterator[None]:
-    """Meanwhile the numbers from 1 are written to the device's blocks, in their order."""
+    """Inside the `with` block, a program writes the numbers from 1 to the device's blocks, in their order."""
     with ThreadPoolExecutor() as beside:
         writer = beside.submit(host.exec, ["sh", "-c", COUNT, device], timeout=300)
         try:
             yield
         finally:
             host.put("/tmp/enough", b"")
-        # It fails where there was nothing left to write.
+        # It fails if there was nothing left to write.
         writer.result().check()
 
 
 def numbers_in(disk: Disk) -> int:
-    """How many numbers a disk holds: all from 1 on, and nothing else."""
+    """How many numbers a disk has: all from 1 on, and nothing else."""
     content = disk.export()
     count = len(content.rstrip(b"\0")) // BLOCK
     assert content == b"".join(b"%0*d\n" % (BLOCK - 1, n + 1) for n in range(count)) + bytes(LONG - count * BLOCK)
     return count
 
 
-def orders(host: Dom0) -> list[str]:
-    """What the host's tapdisks were told so far."""
-    return host.exec(["sh", "-c", "cat /run/tapdisk-*/orders"]).check().decode().split()
+def tapdisk_commands(host: Dom0) -> list[str]:
+    """The commands sent to the host's tapdisks so far."""
+    return host.exec(["sh", "-c", "cat /run/tapdisk-*/commands"]).check().decode().split()
 
 
-def test_a_disk_of_another_host_goes_on_and_its_snapshot_is_one_moment_of_it(sr: CephSr, two: Dom0) -> None:
+def test_a_snapshot_of_another_hosts_running_disk_is_consistent(sr: CephSr, two: Dom0) -> None:
     disk = Disk.create(sr, LONG)
     with disk.plugged(two) as device, being_written(two, device):
         wait_for(lambda: numbers_in(disk) > 0, "the first number")
-        mark = len(orders(two))
+        mark = len(tapdisk_commands(two))
         snapshot = disk.snapshot()
-        given = orders(two)[mark:]
-        # More if the snapshot takes longer than 4 seconds: a guard has the disk go on, and the command finds it so.
+        given = tapdisk_commands(two)[mark:]
+        # More if the snapshot takes longer than 4 seconds: a guard resumes the disk, and the command sees that.
         assert given[:2] == ["pause", "unpause"]
         assert given[-1] == "unpause"
         at_once = numbers_in(snapshot)
-        wait_for(lambda: numbers_in(disk) > at_once, "the disk to go on")
+        wait_for(lambda: numbers_in(disk) > at_once, "the disk to be resumed")
     assert numbers_in(snapshot) == at_once > 0
     assert not disk.is_paused()
     for vdi in (snapshot, disk):
@@ -126,22 +126,20 @@ def test_a_disk_of_another_host_goes_on_and_its_snapshot_is_one_moment_of_it(sr:
 
 
 @pytest.mark.slow
-def test_without_tapdisk_too_a_snapshot_of_a_running_disk_is_one_moment_of_it(phy_sr: CephSr, two: Dom0) -> None:
+def test_a_snapshot_of_a_disk_served_by_blkback_is_consistent(phy_sr: CephSr, two: Dom0) -> None:
     disk = Disk.create(phy_sr, LONG)
     with disk.plugged(two) as device, being_written(two, device):
         wait_for(lambda: numbers_in(disk) > 0, "the first number")
         snapshot = disk.snapshot()
         at_once = numbers_in(snapshot)
-        wait_for(lambda: numbers_in(disk) > at_once, "the disk to go on")
+        wait_for(lambda: numbers_in(disk) > at_once, "the disk to be resumed")
     assert numbers_in(snapshot) == at_once > 0
     assert not disk.is_paused()
     for vdi in (snapshot, disk):
         vdi.destroy()
 
 
-def test_a_snapshot_is_read_on_another_host_while_its_disk_runs_and_is_written_nowhere(
-    running: Running, one: Dom0, two: Dom0
-) -> None:
+def test_a_snapshot_of_a_running_disk_is_read_only_on_another_host(running: Running, one: Dom0, two: Dom0) -> None:
     with running.snapshot.plugged(one, "RO") as device:
         assert read(one, device, 16 * MIB) == OLD + bytes(15 * MIB)
         assert one.exec(["dd", "if=/dev/zero", f"of={device}", "bs=4k", "count=1", "oflag=direct"]).returncode != 0
@@ -150,7 +148,7 @@ def test_a_snapshot_is_read_on_another_host_while_its_disk_runs_and_is_written_n
     assert running.snapshot.traces(one) == []
 
 
-def test_a_disk_its_snapshot_and_its_clones_keep_apart_what_each_holds(running: Running, one: Dom0, two: Dom0) -> None:
+def test_a_disk_its_snapshot_and_its_clones_have_data_of_their_own(running: Running, one: Dom0, two: Dom0) -> None:
     clone = running.snapshot.clone()
     with clone.plugged(one) as device:
         assert read(one, device, MIB) == OLD
@@ -168,7 +166,7 @@ def test_a_disk_its_snapshot_and_its_clones_keep_apart_what_each_holds(running: 
 
 @contextmanager
 def without_supervisors(host: Dom0) -> Iterator[None]:
-    """Meanwhile nothing on the host undoes the snapshot of a killed command, but another command."""
+    """Inside the `with` block, only another command undoes the snapshot of a killed command."""
     program = host.get(SUPERVISOR)
     host.put(SUPERVISOR, b"#!/bin/sh\n", mode=0o755)
     try:
@@ -178,15 +176,15 @@ def without_supervisors(host: Dom0) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("moment", ["paused", pytest.param("taken", marks=pytest.mark.slow)])
-def test_a_snapshot_killed_while_it_has_a_disk_paused_is_undone_by_the_next_scan(
+def test_the_next_scan_undoes_a_snapshot_killed_with_its_disk_paused(
     running: Running, guests: CephRbdLab, two: Dom0, moment: str
 ) -> None:
     disk = running.disk
-    mark = len(orders(two))
+    mark = len(tapdisk_commands(two))
     with without_supervisors(guests.hosts[0]), fist_point(guests.hosts[0], f"vdi_snapshot_{moment}"):
         assert "received signal: 9" in guests.refused("vdi-snapshot", f"uuid={disk.uuid}")
-    # Not whether it is: after 4 seconds a guard has it go on.
-    assert orders(two)[mark] == "pause"
+    # It may be resumed already: a guard does that after 4 seconds.
+    assert tapdisk_commands(two)[mark] == "pause"
     with ThreadPoolExecutor() as beside:
         written = beside.submit(write, two, running.device, OTHER)
         disk.sr.scan()
@@ -199,7 +197,7 @@ def test_a_snapshot_killed_while_it_has_a_disk_paused_is_undone_by_the_next_scan
 
 
 @pytest.mark.slow
-def test_a_clone_goes_on_while_everything_that_it_was_made_of_is_deleted(sr: CephSr, one: Dom0, two: Dom0) -> None:
+def test_a_clone_works_while_its_disk_and_snapshots_are_deleted(sr: CephSr, one: Dom0, two: Dom0) -> None:
     disk = Disk.create(sr)
     with disk.plugged(one) as device:
         for offset in (0, 4 * MIB):
@@ -218,7 +216,7 @@ def test_a_clone_goes_on_while_everything_that_it_was_made_of_is_deleted(sr: Cep
 
 @pytest.fixture(params=[False, True], ids=["by deletion and clone", "by the driver"])
 def revert_commands(request: pytest.FixtureRequest, guests: CephRbdLab) -> Iterator[list[str]]:
-    """xapi as it was before it knew of a driver's own revert, and since: the SM commands of a revert."""
+    """xapi without and with a driver's own revert. Returns the SM commands of a revert."""
     pool = guests.xapi.pool
     pool.settings.revert = request.param
     pool.load_drivers(pool.master)
@@ -228,7 +226,7 @@ def revert_commands(request: pytest.FixtureRequest, guests: CephRbdLab) -> Itera
 
 
 @pytest.mark.slow  # `make demo` shows the usual case
-def test_a_vm_is_reverted_to_any_of_its_snapshots_one_after_the_other(
+def test_a_vm_is_reverted_to_each_of_its_snapshots(
     sr: CephSr, one: Dom0, two: Dom0, revert_commands: list[str]
 ) -> None:
     lab = sr.lab
@@ -240,7 +238,7 @@ def test_a_vm_is_reverted_to_any_of_its_snapshots_one_after_the_other(
             write(two, device, content)
             snapshots.append(lab.xe("vm-snapshot", f"uuid={vm}", "new-name-label=snapshot"))
         write(two, device, OTHER)
-    # What is left of the image that the disk was at first must not be taken for what it is later.
+    # A device of the disk's first image must not be used for its later image.
     stale = krbd.map_image(one, lab.ceph, disk.image)
     for snapshot, content in zip(snapshots, (OLD, NEW), strict=True):
         mark = len(lab.xapi.commands)
@@ -249,7 +247,7 @@ def test_a_vm_is_reverted_to_any_of_its_snapshots_one_after_the_other(
         with started(disk, vm, one) as device:
             assert read(one, device, MIB) == content
             write(one, device, OTHER)
-    if stale in krbd.devices(one):  # else it went with the disk that it was of
+    if stale in krbd.devices(one):  # else it was removed with its disk
         krbd.unmap(one, stale)
     older, newer = (disk_of(sr, snapshot) for snapshot in snapshots)
     with older.plugged(one, "RO") as device:
@@ -262,7 +260,7 @@ def test_a_vm_is_reverted_to_any_of_its_snapshots_one_after_the_other(
 
 @contextmanager
 def started(disk: Disk, vm: str, host: Dom0) -> Iterator[str]:
-    """Meanwhile a VM with one disk runs: the device of that disk, whichever it is by now."""
+    """A VM with one disk runs inside the `with` block. Yields the device of its current disk."""
     lab = disk.sr.lab
     lab.xe("vm-start", f"uuid={vm}", f"on={host.name}")
     (vbd,) = lab.list("vbd", f"vm-uuid={vm}")

@@ -1,4 +1,4 @@
-"""A command that waits for another one of its SR logs what it waits for."""
+"""A command that waits for the lock of its SR logs that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SM's keys of a command that was killed keep no host from a disk that no host has open."""
+"""A host can plug a disk that no host has open, despite SM's keys of a killed command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_key(disk: Disk, key: str, value: str) -> None:
 
 
 def tag(disk: Disk, host: Dom0, mode: str = "RW") -> None:
-    """Tags a disk with a host that has nothing of it."""
+    """Tags a disk with a host that does not have it open."""
     add_key(disk, f"host_{disk.sr.lab.xapi.pool.db.by_uuid('host', host.uuid)}", mode)
 
 

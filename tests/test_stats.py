@@ -1,4 +1,4 @@
-"""An SR's numbers in XAPI are bytes, are Ceph's own, and survive a cluster that cannot tell them."""
+"""An SR's sizes in XAPI are bytes, come from Ceph, and stay if Ceph has no statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def no_manager(lab: CephRbdLab) -> Iterator[Callable[[], None]]:
-    """The cluster's manager is away; it comes back with the call, or after the test."""
+    """ceph-mgr is stopped; the returned function starts it, at the latest after the test."""
     away = True
 
     def back() -> None:
@@ -47,9 +47,9 @@ def test_size_utilisation_and_allocation_are_bytes_and_cephs_own(sr: CephSr) -> 
     allocated = sum(int(sr.lab.get("vdi", "virtual-size", vdi)) for vdi in vdis)
 
     sr.wait_for_size_of_pool()
-    told = numbers(sr)
-    assert told["virtual-allocation"] == allocated >= 13 * GIB + 1
-    assert told["physical-utilisation"] == pytest.approx(stored, rel=0.02)
+    reported = numbers(sr)
+    assert reported["virtual-allocation"] == allocated >= 13 * GIB + 1
+    assert reported["physical-utilisation"] == pytest.approx(stored, rel=0.02)
 
     sr.lab.xe("sr-update", f"uuid={sr.uuid}")
     assert numbers(sr)["virtual-allocation"] == allocated
@@ -65,15 +65,15 @@ def test_the_numbers_follow_what_is_created_grown_and_destroyed(sr: CephSr) -> N
     sr.destroy_vdi(second)
     sr.lab.ceph.wait_pool_stats(sr.pool.name, lambda stats: stats["stored"] < 8 * MIB)
     sr.scan()
-    told = numbers(sr)
-    assert told["virtual-allocation"] == 4 * GIB
-    assert told["physical-utilisation"] < 8 * MIB
+    reported = numbers(sr)
+    assert reported["virtual-allocation"] == 4 * GIB
+    assert reported["physical-utilisation"] < 8 * MIB
 
 
 def test_a_pool_without_statistics_yet_can_be_used(
     new_rbd_pool: Callable[[], RbdPool], no_manager: Callable[[], None]
 ) -> None:
-    pool = new_rbd_pool()  # made while nobody counts
+    pool = new_rbd_pool()  # made while ceph-mgr is down
     try:
         sr = pool.create_sr()
         sr.create_vdi("disk", "2GiB")
@@ -94,9 +94,7 @@ def test_a_pool_without_statistics_yet_can_be_used(
         pool.delete()
 
 
-def test_without_a_manager_disks_are_made_and_destroyed_their_space_freed_and_the_numbers_stay(
-    sr: CephSr, request: pytest.FixtureRequest
-) -> None:
+def test_disks_and_statistics_work_without_ceph_mgr(sr: CephSr, request: pytest.FixtureRequest) -> None:
     doomed = sr.create_vdi("doomed", "1GiB")
     sr.lab.ceph.wait_pool_stats(sr.pool.name)
     sr.scan()
@@ -106,9 +104,9 @@ def test_without_a_manager_disks_are_made_and_destroyed_their_space_freed_and_th
     sr.create_vdi("new", "1GiB")
     began = time.monotonic()
     sr.destroy_vdi(doomed)
-    assert time.monotonic() - began < 15  # a request to a manager that is away waits for one, XAPI does not
+    assert time.monotonic() - began < 15  # Ceph waits for ceph-mgr, the driver does not
     sr.scan()
     assert sr.names() == {"new"}
     assert numbers(sr)["physical-size"] == pytest.approx(before["physical-size"], rel=0.1)
-    wait_for(lambda: sr.pool.trash() == "", "the space to be freed by somebody else")
+    wait_for(lambda: sr.pool.trash() == "", "the space to be freed by a reclaim worker")
     manager_back()

@@ -5,9 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+
 from lab.cephrbd import CephSr, wait_for
 
-# In this time the manager, or a worker, purges an image that it is asked to purge.
+# Without `rbd task`, a reclaim worker frees the space: other calls, another timing.
+pytestmark = pytest.mark.needs_tasks
+
+# In this time ceph-mgr, or a reclaim worker, would purge the image.
 QUIET_SECONDS = 10.0
 
 
@@ -19,7 +24,7 @@ def move_by_hand(sr: CephSr, vdi: str) -> str:
 
 
 def stays(sr: CephSr, ident: str, act: Callable[[], object]) -> None:
-    """Do something again and again: the image stays in the trash meanwhile."""
+    """Repeat an action; the image must stay in the trash meanwhile."""
     end = time.monotonic() + QUIET_SECONDS
     while time.monotonic() < end:
         act()
@@ -28,7 +33,7 @@ def stays(sr: CephSr, ident: str, act: Callable[[], object]) -> None:
 
 
 def reclaim(sr: CephSr, *words: str) -> list[str]:
-    """`smblock-admin reclaim`: the lines that it prints."""
+    """Run `smblock-admin reclaim`. Returns the lines that it prints."""
     return sr.lab.admin("reclaim", "--sr", sr.uuid, *words, *sr.pool.device_config).check().decode().splitlines()
 
 

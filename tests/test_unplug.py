@@ -1,4 +1,4 @@
-"""A disk is unplugged although its pool has another name, is gone, or refuses this host."""
+"""A disk is unplugged even if its pool was renamed or deleted, or refuses this host."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def sr(guests: CephRbdLab) -> Iterator[CephSr]:
-    """An SR in a pool of its own, which the test takes away."""
+    """An SR in a pool of its own, which the test removes."""
     number = next(_numbers)
     pool = RbdPool(guests, name=f"vms-unplug-{number}", user=f"xcp-unplug-{number}")
     guests.ceph.create_pool(pool.name)
-    guests.hand_out(guests.ceph.create_user(pool.user, pool.name))
+    guests.distribute_keyring(guests.ceph.create_user(pool.user, pool.name))
     sr = pool.create_sr("unplug")
     yield sr
     for pbd in guests.list("pbd", f"sr-uuid={sr.uuid}"):
@@ -29,7 +29,7 @@ def sr(guests: CephRbdLab) -> Iterator[CephSr]:
 
 
 def start_vm(disk: Disk, host: Dom0) -> tuple[str, str]:
-    """A VM that runs with the disk, and its VBD."""
+    """Start a VM with the disk. Returns the VM and its VBD."""
     lab = disk.sr.lab
     vm = lab.xe("vm-create", "name-label=guest")
     vbd = disk.attach_to(vm)
@@ -57,13 +57,13 @@ def test_a_vm_is_shut_down_after_its_pool_was_renamed(sr: CephSr, one: Dom0, two
     assert disk.traces(one) == []
     lab.ceph.admin("osd", "pool", "rename", pool.name + "-renamed", pool.name)
     assert disk.claimed_by() == one.uuid
-    with disk.plugged(two):  # it asks the first host, which runs
+    with disk.plugged(two):  # the second host asks the first, which runs
         assert disk.claimed_by() == two.uuid
     sr.destroy_vdi(disk.uuid)
     pool.delete()
 
 
-@pytest.mark.slow  # the same way as above
+@pytest.mark.slow  # the same code as above
 @pytest.mark.parametrize("anew", [False, True])
 def test_a_vm_is_shut_down_after_its_pool_was_deleted(sr: CephSr, one: Dom0, anew: bool) -> None:
     lab, pool = sr.lab, sr.pool
@@ -77,7 +77,7 @@ def test_a_vm_is_shut_down_after_its_pool_was_deleted(sr: CephSr, one: Dom0, ane
     assert disk.traces(one) == []
 
 
-@pytest.mark.slow  # the same way as above
+@pytest.mark.slow  # the same code as above
 def test_a_vm_is_shut_down_after_its_key_was_revoked(sr: CephSr, one: Dom0) -> None:
     lab, pool = sr.lab, sr.pool
     disk = Disk.create(sr)

@@ -1,4 +1,4 @@
-"""Disks of every size and name: made as asked, grown, destroyed; refused with nothing left behind."""
+"""Disks of all sizes and names are created, grown and destroyed; a refused one leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TIB = 1 << 40
 
 @pytest.fixture(scope="module")
 def sr(shared_sr: CephSr) -> CephSr:
-    """One SR for all: no test here harms another's disks."""
+    """One SR for all tests of this file, which do not touch each other's disks."""
     return shared_sr
 
 
 def refused_size(sr: CephSr, size: int) -> str:
-    """Ask the API, which unlike `xe` takes any number, for a disk; what it complains of."""
+    """Create a disk through the API, which unlike `xe` accepts any size. Returns the error."""
     with sr.lab.xapi.session() as session:
         record = {
             "SR": session.SR.get_by_uuid(sr.uuid),
@@ -36,9 +36,9 @@ def refused_size(sr: CephSr, size: int) -> str:
 @pytest.mark.parametrize("size", [1, 511, GIB, GIB + 1, 64 * TIB], ids=str)
 def test_a_disk_is_never_smaller_than_asked(sr: CephSr, size: int) -> None:
     vdi = sr.create_vdi("sized", str(size))
-    told = int(sr.lab.get("vdi", "virtual-size", vdi))
-    assert size <= told < size + (1 << 20)
-    assert sr.pool.image_info(sr.image(vdi))["size"] == told
+    reported = int(sr.lab.get("vdi", "virtual-size", vdi))
+    assert size <= reported < size + (1 << 20)
+    assert sr.pool.image_info(sr.image(vdi))["size"] == reported
 
 
 @pytest.mark.parametrize("size", [0, -1, 2**63, 2**64 + 1], ids=str)
@@ -72,11 +72,11 @@ def test_disks_keep_any_name_even_when_only_the_catalogue_remembers_it(rbd_pool:
 
 
 @pytest.mark.parametrize("name", ["bell \x07", "\ufffe"], ids=["control", "noncharacter"])
-def test_a_name_that_xml_cannot_carry_makes_no_disk_and_no_mess(sr: CephSr, name: str) -> None:
+def test_a_name_that_xml_cannot_have_creates_no_disk(sr: CephSr, name: str) -> None:
     images, keys = sr.pool.images(), sr.catalogue_keys()
     xapi = sr.lab.xapi.pool
     with pytest.raises(ApiError, match="SR_BACKEND_FAILURE_143"):
-        # Past `xe` and the API, whose own XML such a name does not get through either.
+        # Without `xe` and the API: their own XML cannot have such a name.
         xapi.sm(xapi.master, "vdi_create", sr=xapi.db.by_uuid("SR", sr.uuid), vdi_sm_config={},
                 args=[str(GIB), name, "", "", "false", "19700101T00:00:00Z", "", "false"])  # fmt: skip
     assert (sr.pool.images(), sr.catalogue_keys()) == (images, keys)
@@ -121,7 +121,7 @@ def test_an_image_of_our_naming_that_is_not_ours_is_left_alone(sr: CephSr) -> No
     known = sr.vdis()
     with sr.lab.xapi.session() as session:
         ref = session.SR.get_by_uuid(sr.uuid)
-        # What xapi sends, for a disk of just that uuid.
+        # xapi's request, for a disk of that uuid.
         with pytest.raises(ApiError, match="VDI_MISSING"):
             session.VDI.introduce(
                 "11111111-2222-3333-4444-555555555555", "guess", "", ref, "user", False, False, {},
@@ -133,12 +133,12 @@ def test_an_image_of_our_naming_that_is_not_ours_is_left_alone(sr: CephSr) -> No
     rbd("rm", f"{sr.pool.name}/{foreign}")
 
 
-def test_destroying_a_disk_twice_is_fine(sr: CephSr) -> None:
+def test_a_disk_can_be_destroyed_twice(sr: CephSr) -> None:
     vdi = sr.create_vdi("gone")
     with sr.lab.xapi.session() as session:
         record = session.VDI.get_record(session.VDI.get_by_uuid(vdi))
         sr.destroy_vdi(vdi)
-        # As after a destroy whose answer was lost: XAPI still has the record.
+        # As after a destroy whose reply was lost: XAPI still has the record.
         again = session.VDI.db_introduce(
             vdi, "gone", "", record["SR"], "user", False, False, {}, record["location"], {}, {}
         )  # fmt: skip
@@ -148,7 +148,7 @@ def test_destroying_a_disk_twice_is_fine(sr: CephSr) -> None:
     assert not {key for key in sr.catalogue_keys() if vdi in key}
 
 
-def test_a_destroyed_disks_space_is_freed_without_anyones_help(sr: CephSr) -> None:
+def test_a_destroyed_disks_space_is_freed_without_a_command(sr: CephSr) -> None:
     lab = sr.lab
     vdi = sr.create_vdi("full")
     lab.ceph.rbd("bench", "--io-type", "write", "--io-size", "4M", "--io-total", "64M", "--io-threads", "2",
@@ -173,9 +173,9 @@ def test_eight_disks_made_at_once_are_eight_disks(sr: CephSr) -> None:
     assert {sr.image(vdi) for vdi in made} <= sr.pool.images()
 
 
-def test_nothing_is_left_of_a_disk_whose_creation_failed(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
+def test_a_failed_creation_leaves_nothing(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     sr = rbd_pool.create_sr()
-    # Without the right to write an image's header, yet with that to write the catalogue.
+    # The user may write the catalogue, but not an image's header.
     lab.ceph.admin("auth", "caps", f"client.{rbd_pool.user}", "mon", "profile rbd", "mgr", "profile rbd",
                    "osd", f"allow rwx pool={rbd_pool.name} object_prefix smblock., "
                    f"allow rwx pool={rbd_pool.name} object_prefix rbd_id., "

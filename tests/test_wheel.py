@@ -1,4 +1,4 @@
-"""The wheel runs wherever a driver may be asked for: old Python, old glibc, no Ceph on the machine."""
+"""The wheel runs on each supported host: old Python, old glibc, no Ceph."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from lab.wheel import REPOSITORY, VERSIONS, built_wheel, pythons, unpack
 
 BINARY = "smblock/_core.abi3.so"
-# Runs its arguments where the dynamic loader finds no Ceph: in a mount namespace whose library folder
-# lacks the files (whiteouts of an overlay), as on a host that never had them. The mounts end with it.
+# Runs its arguments without Ceph's libraries: in a mount namespace whose library directory does not have
+# the files (whiteouts of an overlay), as on a host without Ceph. The mounts end with it.
 WITHOUT_CEPH = """
 set -eu
 scratch=$1; shift
@@ -35,13 +35,13 @@ PYTHON = b"#!/usr/bin/python3\n"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PYTHONPATH that holds what the wheel holds."""
+    """A directory for PYTHONPATH with the content of the wheel."""
     return unpack(built_wheel(), tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(params=VERSIONS)
 def python(request: pytest.FixtureRequest) -> Path:
-    """Each interpreter that the wheel is for; skips those that this machine lacks."""
+    """Each interpreter that the wheel supports; skipped if this machine does not have it."""
     version: str = request.param
     if version not in pythons():
         pytest.skip(f"no CPython {version} here")
@@ -53,7 +53,7 @@ def run(argv: list[str | Path], path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_some_python_that_the_wheel_is_for_is_tested() -> None:
+def test_a_supported_python_is_tested() -> None:
     print({version: str(path) for version, path in pythons().items()})
     assert pythons()
 
@@ -91,7 +91,7 @@ def test_it_imports_on_a_host_without_ceph(python: Path, installed: Path, tmp_pa
     assert "cannot open shared object file: No such file" in done.stdout
 
 
-def test_its_stub_says_what_its_binary_does(installed: Path, tmp_path: Path) -> None:
+def test_its_stub_declares_what_its_binary_has(installed: Path, tmp_path: Path) -> None:
     stubtest = Path(sysconfig.get_path("scripts")) / "stubtest"
     environment = {**os.environ, "PYTHONPATH": str(installed), "MYPYPATH": str(installed)}
     done = subprocess.run(
@@ -116,8 +116,8 @@ def test_its_binary_links_libc_alone_and_exports_only_its_module(installed: Path
 
 
 def test_what_ships_is_python_3_6_syntax() -> None:
-    folders = [REPOSITORY / name for name in ("drivers", "packaging", "provisioners")]
-    shipped = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    directories = [REPOSITORY / name for name in ("drivers", "packaging", "provisioners")]
+    shipped = [path for directory in directories for path in directory.rglob("*") if path.is_file()]
     scripts = [path for path in shipped if path.suffix in {".py", ".pyi"} or path.read_bytes().startswith(PYTHON)]
     assert REPOSITORY / "drivers" / "smblock-admin" in scripts
     for path in scripts:
@@ -149,7 +149,7 @@ def test_the_built_wheel_passes_its_own_check() -> None:
 
 def test_a_wheel_for_a_newer_glibc_is_not_shipped(changed: Callable[..., Path], tmp_path: Path) -> None:
     library = tmp_path / "newer.so"
-    # The library that gcc makes here: glibc 2.34 has a new version of dlsym, as of most of libdl.
+    # A library made by this machine's gcc: glibc 2.34 has a new version of dlsym.
     source = '#include <dlfcn.h>\nvoid *PyInit__core(void) { return dlsym(0, ""); }\n'
     gcc = shutil.which("gcc")
     assert gcc
@@ -161,7 +161,7 @@ def test_a_wheel_for_a_newer_glibc_is_not_shipped(changed: Callable[..., Path], 
 
 def test_a_wheel_for_a_newer_python_is_not_shipped(changed: Callable[..., Path], tmp_path: Path) -> None:
     library = tmp_path / "newer.so"
-    # In the stable ABI since 3.7 only.
+    # In the stable ABI only since 3.7.
     source = "void *PyModule_GetNameObject(void *); void *PyInit__core(void) { return PyModule_GetNameObject(0); }\n"
     subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=source, text=True, check=True)
     done = check(changed({BINARY: library.read_bytes()}))

@@ -1,7 +1,7 @@
-"""What each SM command asks of XAPI, counted in the xapi simulator: as much as the table says, no more.
+"""The XAPI calls of each SM command, counted in the xapi simulator and compared with a table.
 
-XAPI answers all hosts and all their commands, one driver process each.  A command that got cheaper fails
-too, so that the table stays true.
+XAPI serves all hosts and all their commands.  A command that makes fewer calls fails, too, so that the
+table stays correct.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from lab.sm_source import sm_source
 
 Calls = Mapping[str, int]
 
-# SM asks it for each SR that has no multipathing of its own.
+# SM makes this call for each SR without multipathing of its own.
 START: Calls = {"host.get_other_config": 1}
-# SM tells XAPI how full an SR is.
+# SM writes an SR's sizes to XAPI.
 USAGE: Calls = {
     "SR.get_by_uuid": 1, "SR.set_physical_size": 1, "SR.set_physical_utilisation": 1, "SR.set_virtual_allocation": 1,
 }  # fmt: skip
-# SM's own comparison of what XAPI knows with what the driver found, which the driver has to know before it.
+# SM compares XAPI's records with those of the driver, which reads them before.
 SCAN: Calls = Counter({"SR.get_by_uuid": 1, "VDI.get_all_records_where": 2}) + Counter(USAGE)
-# SM asks what the SR's type can do, and has XAPI forget the VDI.
+# SM reads the capabilities of the SR's type, and drops the VDI's record in XAPI.
 DELETE: Calls = {
     "SR.get_by_uuid": 1, "SR.get_record": 1, "SM.get_all_records_where": 1, "VDI.get_by_uuid": 1, "VDI.db_forget": 1,
 }  # fmt: skip
 
-# In the order in which they are done; SM's own start comes on top of each.
+# In the order of their execution; each also has the calls of SM's start.
 TABLE: Mapping[str, Calls] = {
     "sr_probe": {},
     "sr_create": {"SR.get_name_description": 1, "SR.get_name_label": 1, "SR.get_shared": 1},
@@ -61,7 +61,7 @@ TABLE: Mapping[str, Calls] = {
 
 @pytest.fixture(scope="module")
 def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
-    """What each command in the life of an SR has asked."""
+    """The calls of each command in the life of an SR."""
     if sm_source() is not None:
         pytest.skip("the table is that of the simulator of SM; each real SM has its own calls besides")
     pool = shared_rbd_pool
@@ -69,7 +69,7 @@ def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
     counted: dict[str, Counter[str]] = {}
 
     def count(name: str) -> None:
-        """Takes the last command of that name."""
+        """Counts the calls of the last command of that name."""
         command = next(found for found in reversed(lab.xapi.commands) if found.name == name.partition(" ")[0])
         counted[name] = Counter(command.calls)
 
@@ -78,7 +78,7 @@ def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
     mark = len(lab.xapi.commands)
     sr = pool.create_sr("counted")
     count("sr_create")
-    # The master's: the first of the hosts' attaches.
+    # The master's attach, which is the first one.
     attach = next(command for command in lab.xapi.commands[mark:] if command.name == "sr_attach")
     counted["sr_attach"] = Counter(attach.calls)
     disk = Disk.create(sr, 16 * MIB)
@@ -103,7 +103,7 @@ def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
     lab.xe("vdi-forget", f"uuid={forgotten}")
     lab.xe("vdi-introduce", f"uuid={forgotten}", f"sr-uuid={sr.uuid}", "type=user", f"location={forgotten}")
     count("vdi_introduce")
-    sr.scan()  # SM's first scan notes the kind of each new disk's image
+    sr.scan()  # SM's first scan records the type of each new disk's image
     sr.scan()
     count("sr_scan of 5 VDIs, nothing changed")
     count("sr_update")
@@ -121,7 +121,7 @@ def calls(shared_rbd_pool: RbdPool) -> Iterator[dict[str, Counter[str]]]:
     yield counted
 
 
-def test_no_command_asks_xapi_for_more_than_the_table_says(calls: dict[str, Counter[str]]) -> None:
+def test_no_command_calls_xapi_more_often_than_its_table(calls: dict[str, Counter[str]]) -> None:
     assert list(calls) == list(TABLE)
     differences = [
         f"{command}: {method}: {made[method]} calls, where the table has {allowed[method]}"
@@ -133,7 +133,7 @@ def test_no_command_asks_xapi_for_more_than_the_table_says(calls: dict[str, Coun
     assert not differences, "\n".join(differences)
 
 
-def test_a_scan_that_finds_nothing_new_asks_as_little_however_many_disks_there_are(
+def test_a_scan_without_news_makes_the_same_calls_for_any_number_of_disks(
     calls: dict[str, Counter[str]],
 ) -> None:
     assert calls["sr_scan of 5 VDIs, nothing changed"] == calls["sr_scan of 3 VDIs, nothing changed"]

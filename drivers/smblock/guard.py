@@ -26,7 +26,7 @@ from smblock.sm import blktap2, util
 from smblock.tags import PAUSED
 
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "smblock-guard")
-FOLDER = "/run/smblock/guards"
+DIRECTORY = "/run/smblock/guards"
 SUPERVISOR = "command-"  # and the command's pid: the name of a supervisor's token
 
 COMMAND_LIFETIME = 180  # seconds; a command that has a disk paused has ended by then
@@ -50,10 +50,10 @@ class Token:
     """A file that is there for as long as a guard or a supervisor is wanted."""
 
     def __init__(self, vdi_uuid, name):
-        self.path = os.path.join(FOLDER, "%s.%s" % (vdi_uuid, name))
+        self.path = os.path.join(DIRECTORY, "%s.%s" % (vdi_uuid, name))
 
     def put(self):
-        os.makedirs(FOLDER, mode=0o700, exist_ok=True)
+        os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
         with open(self.path, "w"):
             pass
 
@@ -63,7 +63,7 @@ class Token:
     def guards(self):
         """The file names of the tokens of all guards of the disk."""
         vdi = os.path.basename(self.path).partition(".")[0] + "."
-        names = [name for name in os.listdir(FOLDER) if name.startswith(vdi)]
+        names = [name for name in os.listdir(DIRECTORY) if name.startswith(vdi)]
         return [name for name in names if not name.startswith(vdi + SUPERVISOR)]
 
     def remove(self):

@@ -1,6 +1,6 @@
 """The virtual machine of a `GuestDom0`: Debian's kernel, and this machine's files.
 
-No KVM, no privileges, nothing installed: qemu emulates, the kernel comes out of its package into a
-cache folder, user networking reaches the lab's servers, and the root is this machine's, read-only
+It needs no KVM, no privileges and no installation: qemu emulates, the kernel is unpacked from its package
+into a cache directory, user networking reaches the lab's servers, and the root is this machine's, read-only
 over 9p with a tmpfs on top.
 """

@@ -1,4 +1,4 @@
-"""Archives of the one format the kernel takes as its first root: cpio, "newc"."""
+"""Archives in the format of the kernel's initial root: cpio, "newc"."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Mapping
 def archive(files: Mapping[str, tuple[bytes, int]]) -> bytes:
     """An archive of regular files, each a path (no leading slash) with its content and mode.
 
-    The folders they need are in it.  Archives can be concatenated: later files win.
+    It contains their directories.  Archives can be concatenated: later files win.
     """
-    folders = sorted({"/".join(path.split("/")[:depth]) for path in files for depth in range(1, path.count("/") + 1)})
-    members = [_member(folder, b"", stat.S_IFDIR | 0o755) for folder in folders]
+    directories = sorted(
+        {"/".join(path.split("/")[:depth]) for path in files for depth in range(1, path.count("/") + 1)}
+    )
+    members = [_member(directory, b"", stat.S_IFDIR | 0o755) for directory in directories]
     members += [_member(path, content, stat.S_IFREG | mode) for path, (content, mode) in files.items()]
     return b"".join([*members, _member("TRAILER!!!", b"", 0)])
 

@@ -1,6 +1,6 @@
-"""What all guests boot, made once from Debian's packages and kept in the cache.
+"""The kernel and the first root of all guests, made once from Debian's packages and kept in the cache.
 
-The kernel is that of this machine's suite, or of the one whose root folder KERNEL_ROOT names.
+The kernel is that of this machine's suite, or of the one whose root directory KERNEL_ROOT names.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from lab import LabError, run
 from lab.guest import cpio
 
-_KERNEL = "linux-image-amd64"  # the flavour that has 9p; the cloud one has not
-# From 7.x on Debian packs the kernel and its modules apart.
+_KERNEL = "linux-image-amd64"  # has 9p; the cloud flavour does not
+# From 7.x on, Debian has separate packages for the kernel and its modules.
 _KERNEL_PARTS = re.compile(r"linux-(?:image|binary|modules)-\d\S*-amd64")
 _BUSYBOX = "busybox-static"
 _DOWNLOAD_SECONDS = 300.0
@@ -32,7 +32,7 @@ _MODULES = (
     "ctr", "ghash_generic", "gcm",
     "rbd", "nbd", "ext4", "dm_mod", "dm_snapshot",
 )  # fmt: skip
-# Some kernels have these built in, or do without them; all have the others as modules.
+# Some kernels have these built in, or do not have them; all have the others as modules.
 _NOT_ALWAYS = {
     "virtio_pci", "crc32c_generic", "aes_generic", "cbc", "cts", "authenc", "krb5enc", "camellia_generic", "cmac",
     "ctr", "ghash_generic", "gcm",
@@ -50,23 +50,23 @@ class Image:
 
 
 def prepare(cache: Path, root: str | None = None) -> Image:
-    """The guests' image from the folder `cache`; made there on the first call, with apt's help.
+    """The guests' image from the directory `cache`; the first call makes it with apt.
 
-    root    the root folder whose apt gives the kernel; KERNEL_ROOT if None, else this machine's
+    root    the root directory whose apt gives the kernel; KERNEL_ROOT if None, else this machine's
     """
     root = root or os.environ.get("KERNEL_ROOT", "/")
     recipe = hashlib.sha256(repr((_MODULES, root)).encode()).hexdigest()[:16]
-    folder = cache / f"guest-{recipe}"
-    image = Image(folder / "vmlinux", folder / "initrd.cpio")
-    if not folder.is_dir():
+    directory = cache / f"guest-{recipe}"
+    image = Image(directory / "vmlinux", directory / "initrd.cpio")
+    if not directory.is_dir():
         with tempfile.TemporaryDirectory(dir=cache, prefix="guest-") as scratch:
             new = Path(scratch) / "image"
             new.mkdir()
             _make(Path(scratch), Image(new / image.kernel.name, new / image.initrd.name), root)
             try:
-                new.rename(folder)
+                new.rename(directory)
             except OSError:
-                if not folder.is_dir():  # another process was quicker otherwise
+                if not directory.is_dir():  # else another process was faster
                     raise
     return image
 
@@ -86,32 +86,32 @@ def _make(scratch: Path, image: Image, root: str) -> None:
 
 
 def _kernel_packages(root: str) -> list[str]:
-    """The packages that the newest kernel consists of."""
+    """The packages of the newest kernel."""
     words = ["depends", "--recurse", "--important", "--no-breaks", "--no-conflicts", "--no-replaces", _KERNEL]
     lines = _apt(root, "apt-cache", *words).splitlines()
     found = sorted({line.strip() for line in lines if _KERNEL_PARTS.fullmatch(line.strip())})
     if not found:
-        raise LabError(f"{_KERNEL}: not known to apt; run `apt-get update` first")
+        raise LabError(f"{_KERNEL}: apt does not have it; run `apt-get update` first")
     return found
 
 
-def _unpack(package: str, folder: Path, root: str) -> None:
-    """Download a Debian package and take out its files; it is not installed."""
-    # apt writes to the working directory, which a root folder of another suite has to hold.
+def _unpack(package: str, directory: Path, root: str) -> None:
+    """Download a Debian package and unpack its files, without installing it."""
+    # apt writes to the working directory, which must be inside the root directory.
     with tempfile.TemporaryDirectory(dir=Path(root, "var/tmp"), prefix="lab-") as downloads:
         inside = Path("/", Path(downloads).relative_to(root))
         _apt(root, "env", f"--chdir={inside}", "apt-get", "download", "-qq", package)
-        run(["dpkg-deb", "-x", next(Path(downloads).glob("*.deb")), folder], timeout=120)
+        run(["dpkg-deb", "-x", next(Path(downloads).glob("*.deb")), directory], timeout=120)
 
 
 def _apt(root: str, *words: str) -> str:
-    """Run a command of apt in a root folder: what it prints."""
+    """Run a command of apt in a root directory. Returns what it prints."""
     inside = [] if root == "/" else ["chroot", root]
     return run([*inside, *words], timeout=_DOWNLOAD_SECONDS).stdout.decode()
 
 
-def _one_of(folder: Path, *patterns: str) -> Path:
-    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+def _one_of(directory: Path, *patterns: str) -> Path:
+    found = [path for pattern in patterns for path in sorted(directory.glob(pattern))]
     if not found:
         raise LabError(f"the kernel's packages have no {' and no '.join(patterns)}")
     return found[0]
@@ -124,7 +124,7 @@ def _in_load_order(tree: Path) -> dict[str, bytes]:
 
     def add(name: str) -> None:
         if name in ordered or name not in known:
-            return  # there already, or built into the kernel
+            return  # already there, or built into the kernel
         module = _plain(known[name])
         for needed in re.findall(rb"\0depends=([^\0]*)\0", module):
             for dependency in filter(None, needed.decode().split(",")):
@@ -147,7 +147,7 @@ def _plain(module: Path) -> bytes:
 
 
 def _kernel_proper(vmlinuz: bytes) -> bytes:
-    """The kernel proper: emulated, its own unpacking would take longer than all of the boot."""
+    """The unpacked kernel: emulated, its own unpacking would take longer than the whole boot."""
     # The kernel's Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length.
     setup_sectors = vmlinuz[0x1F1] or 4
     offset, length = struct.unpack_from("<II", vmlinuz, 0x248)

@@ -13,7 +13,7 @@ import xs_errors
 MOUNT_BASE = "/var/run/sr-mount"
 DEFAULT_TAP = "vhd"
 
-# what a scan says of a disk's format in its sm_config, as SM does since it knows QCOW2
+# a disk's format in the sm_config of a scan, as in SM with QCOW2
 IMAGE_FORMATS = {"aio": "raw", "phy": "raw", "vhd": "vhd", "qcow2": "qcow2"}
 
 backends = []
@@ -32,7 +32,7 @@ def driver(type):
 
 
 class SR:
-    """A storage repository. A driver sets what it knows in load(), which __init__ runs last.
+    """A storage repository. A driver sets its attributes in load(), which __init__ runs last.
 
     physical_size, physical_utilisation and virtual_allocation are bytes; vdis is
     {uuid: VDI}, which a scan compares with xapi's records.
@@ -79,7 +79,7 @@ class SR:
         self.load(sr_uuid)
 
     def _mpathinit(self):
-        """Multipathing is never on here, but SM asks xapi for it at each start."""
+        """Multipathing is never on here, but SM reads the setting from xapi at each start."""
         self.mpath, self.mpathhandle = "false", "null"
         if "multipathing" in self.dconf and "multipathhandle" in self.dconf:
             return
@@ -90,7 +90,7 @@ class SR:
 
     @staticmethod
     def from_uuid(session, sr_uuid):
-        """The SR as this host has it plugged; loads its driver's file, again at each call."""
+        """The SR as this host has it plugged; each call loads its driver's file again."""
         sr_ref = session.xenapi.SR.get_by_uuid(sr_uuid)
         sm_type = session.xenapi.SR.get_type(sr_ref)
         plugins = session.xenapi.SM.get_all_records_where(f'field "type" = "{sm_type}"')
@@ -150,13 +150,13 @@ class SR:
         raise xs_errors.XenError("Unimplemented")
 
     def update(self, uuid):
-        """Nothing, unless the driver knows better."""
+        """Nothing; a driver may override it."""
 
     def check_sr(self, sr_uuid):
-        """Nothing, unless the driver knows better."""
+        """Nothing; a driver may override it."""
 
     def cleanup(self):
-        """Called after each command, whatever came of it."""
+        """Called after each command, also a failed one."""
 
     # --- what a driver inherits
 
@@ -205,7 +205,7 @@ class ScanRecord:
         }
         self._found = {}
         for vdi in sr.vdis.values():
-            # A VDI that says nothing of its sm_config keeps xapi's.
+            # A VDI without sm_config keeps xapi's.
             if not hasattr(vdi, "sm_config"):
                 record = self._known.get(vdi.location)
                 vdi.sm_config = dict(record["sm_config"]) if record else {}

@@ -1,7 +1,7 @@
-"""Simulator of SM's SRCommand: one command of xapi, from argv to the answer on stdout.
+"""Simulator of SM's SRCommand: one command of xapi, from argv to the reply on stdout.
 
 xapi starts a driver with one argument, an XML-RPC call whose only parameter is a
-struct. The answer, or the fault, goes to stdout, and the exit status is 0 either way.
+struct. The reply, or the fault, goes to stdout, and the exit status is 0 in both cases.
 """
 
 import os
@@ -39,7 +39,7 @@ NEEDS_VDI_OBJECT = [
     "vdi_list_changed_blocks",
 ]
 
-# the error name that stands for an SMException or a XenAPI failure inside a command
+# the error name for an SMException or a XenAPI failure inside a command
 EXCEPTION_TYPE = {
     "sr_scan": "SRScan",
     "vdi_init": "VDILoad",
@@ -113,8 +113,8 @@ class SRCommand:
             raise xs_errors.XenError("TapdiskAlreadyRunning", str(error)) from error
 
     def _run_locked(self, sr):
-        """The SR's lock is held for the whole command if it is one of sr.ops_exclusive, and for
-        the making of the VDI object alone if "vdi_init" is."""
+        """Holds the SR's lock for the whole command if it is one of sr.ops_exclusive, and only while
+        the VDI object is made if "vdi_init" is."""
         exclusive = self.cmd in sr.ops_exclusive
         init_only = not exclusive and self.cmd in NEEDS_VDI_OBJECT and "vdi_init" in sr.ops_exclusive
         target = None
@@ -128,9 +128,9 @@ class SRCommand:
             finally:
                 if init_only:
                     sr.lock.release()
-            answer = self._run(sr, target)
+            reply = self._run(sr, target)
             failed = False
-            return answer
+            return reply
         finally:
             if exclusive:
                 sr.lock.release()
@@ -250,9 +250,9 @@ class SRCommand:
         return target.compose(self.params["sr_uuid"], base, self.vdi_uuid)
 
     def _vdi_attach_from_config(self, sr, target):
-        answer = target.attach_from_config(self.params["sr_uuid"], self.vdi_uuid)
+        reply = target.attach_from_config(self.params["sr_uuid"], self.vdi_uuid)
         if not target.sr.driver_config.get("ATTACH_FROM_CONFIG_WITH_TAPDISK"):
-            return answer
+            return reply
         return self._tap(target).attach(self.params["sr_uuid"], self.vdi_uuid, True, True)
 
     def _vdi_detach_from_config(self, sr, target):
@@ -314,15 +314,15 @@ class SRCommand:
 
 
 def run(driver, driver_info):
-    """What a driver file calls when xapi executes it. Prints the answer or the fault; exits with 0."""
+    """A driver file calls this when xapi executes it. Prints the reply or the fault; exits with 0."""
     command = SRCommand(driver_info)
     try:
         command.parse()
         command.run_statics()
         sr = driver(command, command.sr_uuid)
         sr.direct = True
-        answer = command.run(sr)
-        print(util.return_nil() if answer is None else answer)
+        reply = command.run(sr)
+        print(util.return_nil() if reply is None else reply)
     except xmlrpc.client.ProtocolError:
         print(xs_errors.XenError("APIProtocolError", opterr=traceback.format_exc()).toxml())
     except xs_errors.SRException as error:

@@ -1,7 +1,7 @@
 """Simulator of SM's VDI: the base class of virtual disks, for a driver of raw block devices.
 
 SM's own changed block tracking keeps log files beside image files; for a raw disk
-it is always off, and so it is here.
+it is always off.
 """
 
 import os
@@ -12,7 +12,7 @@ import util
 import xs_errors
 
 SM_CONFIG_PASS_THROUGH_FIELDS = ["base_mirror", "key_hash"]
-# sm_config keys that belong to tapdisk's bookkeeping; those of hosts start with host_
+# sm_config keys of tapdisk; those of hosts start with host_
 PROTECTED_SM_CONFIG = ("paused", "vhd-blocks", "relinking", "activating")
 LEAF_COALESCE = "leaf-coalesce"
 
@@ -35,7 +35,7 @@ class VDI:
             self.uuid = uuid
             self.location = uuid
             self.path = None
-        # sm_config is left unset on purpose: a scan takes that as "whatever xapi has"
+        # sm_config stays unset: then a scan keeps xapi's
         self.label = ""
         self.description = ""
         self.vbds = []
@@ -79,10 +79,10 @@ class VDI:
         raise xs_errors.XenError("Unimplemented")
 
     def update(self, sr_uuid, vdi_uuid):
-        """Nothing, unless the driver knows better."""
+        """Nothing; a driver may override it."""
 
     def delete(self, sr_uuid, vdi_uuid, data_only=False):
-        """SM's part in a deletion is the change log's, which a raw disk has not."""
+        """SM's part in a deletion is for change logs, which a raw disk does not have."""
 
     def attach(self, sr_uuid, vdi_uuid):
         return xmlrpc.client.dumps(({"params": self.path, "xenstore_data": self.xenstore_data or {}},), "", True)
@@ -147,7 +147,7 @@ class VDI:
         )
         cbtlog = self._get_cbt_logpath(self.uuid) if self._get_blocktracking_status() else None
         secondary = driver_params.get("mirror") or None
-        # one argument more than SM passed before QCOW2
+        # one argument more than SM passed before it had QCOW2
         destination = bool(driver_params.get("base_mirror")) and not secondary
         return self._do_snapshot(
             sr_uuid, vdi_uuid, kind, secondary=secondary, cbtlog=cbtlog, is_mirror_destination=destination
@@ -216,7 +216,7 @@ class VDI:
         vdi.set_cbt_enabled(vdi_ref, self._get_blocktracking_status())
 
     def _db_update_sm_config(self, vdi_ref, sm_config):
-        """Makes xapi's sm_config this one, but for the keys of hosts and of tapdisk's bookkeeping."""
+        """Replaces xapi's sm_config, except the keys of hosts and of tapdisk."""
         vdi = self.sr.session.xenapi.VDI
         current = vdi.get_sm_config(vdi_ref)
 

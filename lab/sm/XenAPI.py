@@ -1,7 +1,7 @@
 """Simulator of the XenAPI module: calls to xapi over its local unix socket.
 
 ``session.xenapi.VDI.get_uuid(ref)`` sends the XML-RPC method VDI.get_uuid with the
-session's reference in front; the answer is a struct {Status, Value} or
+session's reference in front; the reply is a struct {Status, Value} or
 {Status, ErrorDescription}, and the latter raises Failure.
 """
 
@@ -14,7 +14,7 @@ SOCKET = "/var/lib/xcp/xapi"
 
 
 class Failure(Exception):
-    """xapi answered with an error: details[0] is its code, the rest its arguments."""
+    """xapi returned an error: details[0] is its code, the rest its arguments."""
 
     def __init__(self, details):
         Exception.__init__(self, details)
@@ -71,12 +71,12 @@ class Session:
         return self._session
 
     def _call(self, method, params):
-        answer = getattr(self._proxy, method)(*params)
-        if answer["Status"] == "Success":
-            return answer["Value"]
-        if answer["ErrorDescription"][0] != "SESSION_INVALID":
-            raise Failure(answer["ErrorDescription"])
-        # who logged in does so again and retries; who was given a session has lost it
+        reply = getattr(self._proxy, method)(*params)
+        if reply["Status"] == "Success":
+            return reply["Value"]
+        if reply["ErrorDescription"][0] != "SESSION_INVALID":
+            raise Failure(reply["ErrorDescription"])
+        # a session of a login is renewed and the call retried; a session that was passed in is lost
         if self._logged_in is None or self._relogins == 3:
             raise xmlrpc.client.Fault(401, "You must log in")
         self._relogins += 1

@@ -1,7 +1,7 @@
-"""Simulator of xapi's XenAPIPlugin: what a host plugin in /etc/xapi.d/plugins runs.
+"""Simulator of xapi's XenAPIPlugin: the library of host plugins in /etc/xapi.d/plugins.
 
 xapi starts the plugin with one argument, the XML-RPC call of one of its functions
-with (session reference, struct of strings), and reads the answer from its stdout.
+with (session reference, struct of strings), and reads the reply from its stdout.
 It is installed for real SM trees as well: it comes with xapi, not with SM.
 """
 

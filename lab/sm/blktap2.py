@@ -1,8 +1,8 @@
-"""Simulator of SM's blktap2: what lies between SRCommand and a driver's VDI for the data path.
+"""Simulator of SM's blktap2: the data path between SRCommand and a driver's VDI.
 
 A disk of type "aio" gets a tapdisk on the path that the driver's attach returned, one
 of type "phy" none. With the capability ATOMIC_PAUSE everything happens at activate,
-under tags in the VDI's sm_config that tell the pool which hosts have it open; without
+under tags in the VDI's sm_config that name the hosts that have it open; without
 it, at attach, and without any tag. tapdisk itself is driven through tap-ctl.
 """
 
@@ -24,7 +24,7 @@ from tapctl import (  # noqa: F401
     Tapdisk,
     TapdiskExists,
     TapdiskFailed,
-    TapdiskInvalidState,  # they are blktap2's to its users
+    TapdiskInvalidState,  # users import them from blktap2
     TapdiskNotRunning,
 )
 
@@ -94,7 +94,7 @@ class VDI:
     NBDLink = links.NBDLink
     BackendLink = links.BackendLink
 
-    # vdi_type: the tapdisk driver it is opened with, None where it goes to the guest as it is
+    # vdi_type: tapdisk's driver for it, None if the guest gets the device directly
     TAP_TYPES = {"aio": "aio", "file": "aio", "iso": "aio", "vhd": "vhd", "qcow2": "qcow2", "phy": None, "raw": None}
 
     class UnexpectedVDIType(Exception):
@@ -143,7 +143,7 @@ class VDI:
         if self.tap_wanted():
             nbd = f"nbd:unix:{self.NBDLink.from_uuid(sr_uuid, vdi_uuid).path()}:exportname={vdi_uuid}"
         o_direct, reason = self._o_direct()
-        answer = xmlrpc.client.dumps(
+        reply = xmlrpc.client.dumps(
             (
                 {
                     "params": backend,
@@ -158,8 +158,8 @@ class VDI:
         )
         if os.path.isdir(os.path.dirname(backend)):
             with open(backend + ".attach_info", "a") as info:
-                info.write(answer)
-        return answer
+                info.write(reply)
+        return reply
 
     def activate(self, sr_uuid, vdi_uuid, writable, caching_params):
         options = dict(caching_params, rdonly=not writable)
@@ -175,7 +175,7 @@ class VDI:
             self._detach(sr_uuid, vdi_uuid)
 
     def _retried(self, vdi_uuid, attempt):
-        """A paused disk, or a busy SR, is waited for, two minutes."""
+        """Retries for two minutes while the disk is paused or the SR is busy."""
         for _ in range(self.ATTACH_DETACH_RETRY_SECS):
             try:
                 if attempt():
@@ -186,7 +186,7 @@ class VDI:
         raise util.SMException(f"VDI {vdi_uuid} locked")
 
     def _refresh(self, vdi_uuid):
-        """The driver's VDI anew, from its file: it may have changed while the disk was paused."""
+        """Loads the driver's VDI again, from its file: it may have changed while the disk was paused."""
         target = sm.VDI.from_uuid(self.target.vdi.session, vdi_uuid)
         self.target = _Target(target, target.sr.srcmd.driver_info)
 
@@ -248,7 +248,7 @@ class VDI:
             self.NBDLink.from_uuid(sr_uuid, vdi_uuid).mklink(f"/run/blktap-control/nbd{self.tap.pid}.{self.tap.minor}")
 
     def _deactivate(self, sr_uuid, vdi_uuid):
-        """Without the backend link nothing was active, and the driver is not called."""
+        """Without the backend link the disk was not active, and the driver is not called."""
         backend = self.BackendLink.from_uuid(sr_uuid, vdi_uuid)
         if not util.pathexists(backend.path()):
             util.SMlog(f"Backend path {backend.path()} does not exist")
@@ -273,7 +273,7 @@ class VDI:
     # --- tags in sm_config: host_<ref> = RW or RO; activating; paused; relinking
 
     def _add_tag(self, vdi_uuid, writable):
-        """False means: paused or being relinked, try again."""
+        """Returns False if the disk is paused or being relinked: the caller retries."""
         vdi = self._session.xenapi.VDI
         mode = "RW" if writable else "RO"
         vdi_ref = vdi.get_by_uuid(vdi_uuid)
@@ -312,7 +312,7 @@ class VDI:
         if host_key in self._session.xenapi.VDI.get_sm_config(vdi_ref):
             self._session.xenapi.VDI.remove_from_sm_config(vdi_ref, host_key)
 
-    # --- pausing a disk wherever in the pool it is open
+    # --- pausing a disk on every host that has it open
 
     @staticmethod
     def _open_on(session, vdi_ref):
@@ -320,7 +320,7 @@ class VDI:
 
     @classmethod
     def tap_pause(cls, session, sr_uuid, vdi_uuid, failfast=False):
-        """Tells whether every host that has the disk open has it paused now."""
+        """Returns whether every host that has the disk open has paused it."""
         vdi_ref = session.xenapi.VDI.get_by_uuid(vdi_uuid)
         session.xenapi.VDI.add_to_sm_config(vdi_ref, "paused", "true")
         for host_ref in cls._open_on(session, vdi_ref):

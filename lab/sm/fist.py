@@ -4,7 +4,7 @@ import os
 
 
 class FistPoint:
-    """The points there are; a driver may add its own to `points`."""
+    """The existing points; a driver may add its own to `points`."""
 
     def __init__(self, points, log):
         self.points = points

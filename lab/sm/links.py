@@ -32,7 +32,7 @@ class Link:
         return self.readlink() == target
 
     def mklink(self, target):
-        """Idempotent for the same target; another one is a bug in whoever called."""
+        """Idempotent for the same target; another target is a bug of the caller."""
         util.SMlog(f"{self._path} -> {target}")
         util.makedirs(os.path.dirname(self._path))
         try:

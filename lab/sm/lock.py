@@ -1,8 +1,7 @@
 """Simulator of SM's lock: named locks of one host, as fcntl locks on files.
 
-Lock(name, namespace) is the same object wherever one process asks for it, counts
-its holders, and is /var/lock/sm/<namespace>/<name> between processes. It says
-nothing to another host.
+Lock(name, namespace) is one object in a process, which counts its holders; between
+processes it is the file /var/lock/sm/<namespace>/<name>. Other hosts do not see it.
 """
 
 import errno
@@ -92,7 +91,7 @@ class Lock:
 
     @staticmethod
     def clearAll():
-        """Forget every lock object; for a process that forked without exec."""
+        """Drops every lock object; for a process that forked without exec."""
         Lock.INSTANCES = {}
 
     @staticmethod

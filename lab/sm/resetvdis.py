@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Simulator of SM's resetvdis: clearing what VDI records say about hosts that have them open."""
+"""Simulator of SM's resetvdis: it clears the tags of hosts in VDI records."""
 
 import sys
 
@@ -9,7 +9,7 @@ import XenAPI
 
 
 def reset_sr(session, host_uuid, sr_uuid, is_sr_master):
-    """Run before each sr_attach: this host has nothing open any more; on the master nothing is paused."""
+    """Runs before each sr_attach: clears this host's tags, and on the master the paused tags, too."""
     locks = [lock.Lock(lock.LOCK_TYPE_GC_RUNNING, sr_uuid), lock.Lock("sr", sr_uuid)]
     for each in locks:
         each.acquire()
@@ -29,10 +29,10 @@ def reset_sr(session, host_uuid, sr_uuid, is_sr_master):
 
 
 def reset_vdi(session, vdi_uuid, force, term_output=True, writable=True):
-    """Asks each host that is said to have the VDI open, and clears those that do not.
+    """Asks each host of a tag whether it has the VDI open, and clears the tags of those that do not.
 
-    Returns False when one has it open. The plugin on-slave does not know drivers that SM
-    did not ship, and fails for them: then so does this.
+    Returns False if one has it open. The plugin on-slave finds only drivers that SM ships,
+    and fails for others: then this fails, too.
     """
 
     def say(message):

@@ -67,7 +67,7 @@ class Tapdisk:
     """A tapdisk process with one disk open, as ``tap-ctl list`` shows it."""
 
     TYPES = ["aio", "vhd", "qcow2"]
-    # of the bits that tap-ctl shows; a paused one also is quiesced (0x8) and closed (0x2)
+    # bits of tap-ctl's state; a paused one also is quiesced (0x8) and closed (0x2)
     PAUSED = 0x20
     PAUSE_REQUESTED = 0x10
 
@@ -102,7 +102,7 @@ class Tapdisk:
 
     @staticmethod
     def major():
-        """The major number of tapdisk's devices, or None where the kernel has none."""
+        """The major number of tapdisk's devices, or None if the kernel has none."""
         with open("/proc/devices") as devices:
             for line in devices:
                 fields = line.split()
@@ -144,7 +144,7 @@ class Tapdisk:
 
     @staticmethod
     def _open(pid, minor, arg, flags):
-        """What may pass is tried again, as SM does: five times, a second apart."""
+        """Retries a temporary failure as SM does: five times, a second apart."""
         for attempt in range(6):
             try:
                 TapCtl.run("open", "-p", pid, "-m", minor, "-a", arg, *flags)
@@ -165,7 +165,7 @@ class Tapdisk:
         TapCtl.run("pause", "-p", self.pid, "-m", self.minor)
 
     def unpause(self, mirror=None):
-        """Goes on with the same image; mirror is tapdisk's second destination for writes."""
+        """Resumes with the same image; mirror is tapdisk's second destination for writes."""
         if not self.state & self.PAUSED:
             raise TapdiskInvalidState(self)
         TapCtl.run(

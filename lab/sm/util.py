@@ -24,7 +24,7 @@ LOG_ERR = syslog.LOG_ERR
 LOG_DEBUG = syslog.LOG_DEBUG
 
 INVENTORY = "/etc/xensource-inventory"
-# where the log goes on a host without a syslog daemon
+# the log file of a host without a syslog daemon
 LOG_FILE = "/run/sm/SMlog"
 
 PASSWD_PROP_KEYS = ["password", "cifspassword", "chappassword", "incoming_chappassword"]
@@ -94,7 +94,7 @@ def hidePasswdInConfig(config):
 
 
 def hidePasswdInParams(params, configProp):
-    """Hides in place, as SM does: the driver's srcmd.params lose the value too, dconf keeps it."""
+    """Changes the struct itself, as SM does: the driver's srcmd.params lose the value, too; dconf keeps it."""
     params[configProp] = hidePasswdInConfig(params[configProp])
     return params
 
@@ -187,7 +187,7 @@ def pread2(cmdlist, quiet=False, text=True):
 
 
 def pathexists(path):
-    """True for anything at that path, a dangling link included."""
+    """True if anything is at that path, also a dangling link."""
     try:
         os.lstat(path)
     except OSError as error:
@@ -241,7 +241,7 @@ def return_nil():
 
 
 def SRtoXML(SRlist):
-    """The answer to sr_probe: {sr uuid: {size, storagepool, aggregate}}, all but the uuid optional."""
+    """The reply to sr_probe: {sr uuid: {size, storagepool, aggregate}}, all but the uuid optional."""
     document = xml.dom.minidom.Document()
     top = document.appendChild(document.createElement("SRlist"))
 
@@ -257,7 +257,7 @@ def SRtoXML(SRlist):
     return document.toprettyxml()
 
 
-# --- this host, and what xapi knows
+# --- this host, and xapi's records
 
 
 def _inventory(key):
@@ -278,7 +278,7 @@ def get_this_host_ref(session):
 
 
 def get_localhost_ref(session):
-    """This host by way of its control domain, as SM finds it."""
+    """This host, found by its control domain, as in SM."""
     try:
         domain = _inventory("CONTROL_DOMAIN_UUID")
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Simulator of SM's xs_errors: the errors an SM driver answers to xapi.
+"""Simulator of SM's xs_errors: the errors that an SM driver returns to xapi.
 
 A driver raises ``XenError(name, opterr=...)``; the number and the text come from
 XE_SR_ERRORCODES.xml beside this file. A name that is not in there becomes code 1,
-as it does on a real host, so that a misspelt name is seen as one.
+as on a real host, which shows a misspelt name.
 """
 
 import errno as _errno
@@ -31,7 +31,7 @@ class SROSError(SRException):
 
 
 class XenError(Exception):
-    """Not an exception at all: calling it makes the SROSError of that name."""
+    """Not an exception: calling it makes the SROSError of that name."""
 
     def __new__(cls, key, opterr=None):
         known = cls._codes().get(key)

@@ -1,1 +1,1 @@
-"""The tests of the lab: its parts do what the tests of smblock rely on."""
+"""Tests of the lab, which the tests of smblock use."""

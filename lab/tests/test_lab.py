@@ -1,4 +1,4 @@
-"""What the lab promises to the tests that stand on it: the cluster."""
+"""Tests of the lab's Ceph cluster."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lab.ceph import OneNodeCeph
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_a_cluster_comes_up_and_goes_without_a_trace(tmp_path: Path) -> None:
-    folder = tmp_path / "ceph"
-    with OneNodeCeph(folder) as ceph:
+def test_a_cluster_starts_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    directory = tmp_path / "ceph"
+    with OneNodeCeph(directory) as ceph:
         ceph.rbd("create", "--size", "1G", "rbd/disk")
         assert ceph.rbd("ls").split() == ["disk"]
         assert len(keeper.processes_naming(str(ceph.conf))) >= 3
@@ -27,7 +27,7 @@ def test_a_cluster_comes_up_and_goes_without_a_trace(tmp_path: Path) -> None:
 
 
 def test_a_cluster_is_gone_when_the_test_process_is_killed(tmp_path: Path) -> None:
-    folder = tmp_path / "ceph"
+    directory = tmp_path / "ceph"
     script = (
         "import sys, time\n"
         "from lab.ceph import OneNodeCeph\n"
@@ -35,19 +35,19 @@ def test_a_cluster_is_gone_when_the_test_process_is_killed(tmp_path: Path) -> No
         "    print('up', flush=True)\n"
         "    time.sleep(600)\n"
     )
-    argv = [sys.executable, "-c", script, str(folder)]
+    argv = [sys.executable, "-c", script, str(directory)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=REPOSITORY) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"up\n"
         owner.kill()
     end = time.monotonic() + 10
-    while folder.exists() and time.monotonic() < end:
+    while directory.exists() and time.monotonic() < end:
         time.sleep(0.05)
-    assert not folder.exists()
-    assert keeper.processes_naming(str(folder / "ceph.conf")) == []
+    assert not directory.exists()
+    assert keeper.processes_naming(str(directory / "ceph.conf")) == []
 
 
-def test_two_clusters_run_side_by_side_and_know_nothing_of_each_other(
+def test_two_clusters_run_side_by_side_with_data_of_their_own(
     ceph: OneNodeCeph, pool: str, new_cluster: Callable[..., OneNodeCeph]
 ) -> None:
     ceph.rbd("create", "--size", "1G", f"{pool}/here")
@@ -57,9 +57,7 @@ def test_two_clusters_run_side_by_side_and_know_nothing_of_each_other(
     assert ceph.rbd("ls", pool).split() == ["here"]
 
 
-def test_the_drivers_user_works_in_its_pool_but_sets_no_quota_and_sees_no_other_pool(
-    ceph: OneNodeCeph, pool: str
-) -> None:
+def test_the_drivers_user_uses_its_pool_only_and_sets_no_quota(ceph: OneNodeCeph, pool: str) -> None:
     keyring = ceph.create_user("xcp", pool)
     assert keyring.stat().st_mode & 0o077 == 0
     ceph.rbd("create", "--size", "1G", f"{pool}/disk", user="xcp")
@@ -76,7 +74,7 @@ def test_usage_is_reported_with_its_quota(ceph: OneNodeCeph, pool: str) -> None:
     assert stats["quota_bytes"] == 64 << 20
 
 
-def test_without_a_monitor_clients_get_no_answer_and_with_it_they_do_again(
+def test_clients_get_a_reply_only_while_the_monitor_runs(
     new_cluster: Callable[..., OneNodeCeph],
 ) -> None:
     with new_cluster(mgr=False) as ceph:
@@ -87,10 +85,10 @@ def test_without_a_monitor_clients_get_no_answer_and_with_it_they_do_again(
         ceph.rbd("create", "--size", "1G", "rbd/disk")
 
 
-def test_a_paused_osd_keeps_writers_waiting_until_it_goes_on(ceph: OneNodeCeph, pool: str) -> None:
+def test_a_paused_osd_delays_writes_until_it_resumes(ceph: OneNodeCeph, pool: str) -> None:
     ceph.pause_osd()
     try:
-        with pytest.raises(LabError, match="no answer"):
+        with pytest.raises(LabError, match="no reply"):
             ceph.rbd("create", "--size", "1G", f"{pool}/disk", timeout=1)
     finally:
         ceph.resume_osd()

@@ -1,4 +1,4 @@
-"""What the lab promises to the tests that stand on it: Crucible volumes, and the server of one on each host."""
+"""Tests of the lab's Crucible volumes, and of their servers on hosts."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ NBD_PORT = 20000
 
 
 class Server:
-    """A volume's server on a host, and somebody with an NBD client."""
+    """A volume's server on a host, and an NBD client."""
 
     def __init__(self, host: Dom0) -> None:
         self._host = host
 
     def state(self) -> str:
-        """What the control server says; "" while it says nothing."""
+        """The state in the control server's reply; "" if it does not reply."""
         try:
-            with urllib.request.urlopen(f"http://{self._host.address}:{NBD_PORT + 1}/info", timeout=5) as answer:
-                return str(json.load(answer)["state"])
+            with urllib.request.urlopen(f"http://{self._host.address}:{NBD_PORT + 1}/info", timeout=5) as reply:
+                return str(json.load(reply)["state"])
         except OSError:
             return ""
 
     def client(self, *commands: str) -> str:
-        """Run qemu-io commands on the disk; an NBD client of others' making."""
+        """Run qemu-io commands on the disk, as an independent NBD client."""
         words = [word for command in commands for word in ("-c", command)]
         url = f"nbd://{self._host.address}:{NBD_PORT}/rustnbd"
         return run(["qemu-io", "-f", "raw", *words, url], timeout=60, check=False).stdout.decode()
@@ -41,11 +41,11 @@ class Server:
 
 @contextmanager
 def served(host: Dom0, volume: Volume, generation: int) -> Iterator[Server]:
-    """Meanwhile a host has the volume's server."""
+    """A host runs the volume's server inside the `with` block."""
     words = [word for target in volume.targets for word in ("-t", target)]
     words += ["-g", str(generation), "--address", f"{host.address}:{NBD_PORT}"]
     words += ["--control", f"{host.address}:{NBD_PORT + 1}", *(["-k", volume.key] if volume.key else [])]
-    # In the background, with a number to end it by.
+    # In the background; its pid is kept to end it.
     started = host.exec(
         ["sh", "-c", 'exec >/dev/null 2>&1 </dev/null; "$@" & echo $! >/run/server', "sh", SERVER, *words]
     )
@@ -58,9 +58,7 @@ def served(host: Dom0, volume: Volume, generation: int) -> Iterator[Server]:
         host.exec(["sh", "-c", "kill -9 $(cat /run/server)"]).check()
 
 
-def test_a_volume_written_through_one_hosts_server_is_read_through_the_next_ones(
-    crucible_lab: CrucibleLab, crucible: CrucibleStorage
-) -> None:
+def test_a_volume_written_on_one_host_is_read_on_the_next(crucible_lab: CrucibleLab, crucible: CrucibleStorage) -> None:
     one, two = crucible_lab.hosts
     volume = crucible.create_volume("disk", key=KEY)
     with served(one, volume, 1) as server:
@@ -76,9 +74,7 @@ def test_a_volume_written_through_one_hosts_server_is_read_through_the_next_ones
             assert "verification failed" not in read
 
 
-def test_a_new_volume_reads_as_zeros_whatever_was_read_before(
-    crucible_lab: CrucibleLab, crucible: CrucibleStorage
-) -> None:
+def test_a_new_volume_reads_as_zeros_after_other_reads(crucible_lab: CrucibleLab, crucible: CrucibleStorage) -> None:
     volume = crucible.create_volume("disk")
     with served(crucible_lab.hosts[0], volume, 1) as server:
         read = server.client("write -P 7 0 64k", "read -P 7 0 64k", "read -P 0 64k 64k")
@@ -86,7 +82,7 @@ def test_a_new_volume_reads_as_zeros_whatever_was_read_before(
         assert "verification failed" not in read
 
 
-def test_every_host_is_told_of_the_declared_volumes(crucible_lab: CrucibleLab, crucible: CrucibleStorage) -> None:
+def test_every_host_has_the_file_of_static_volumes(crucible_lab: CrucibleLab, crucible: CrucibleStorage) -> None:
     volume = crucible.create_volume("web1 root", key=KEY)
     crucible_lab.declare(volume)
     for host in crucible_lab.hosts:
@@ -98,7 +94,7 @@ def test_every_host_is_told_of_the_declared_volumes(crucible_lab: CrucibleLab, c
 
 
 @pytest.mark.parametrize("mode", ["rw", "ro"])
-def test_storage_is_gone_afterwards_with_every_downstairs(tmp_path: Path, mode: str) -> None:
+def test_closed_storage_leaves_neither_files_nor_processes(tmp_path: Path, mode: str) -> None:
     with CrucibleStorage(tmp_path / "storage", crucible_bin()) as storage:
         volume = storage.create_volume("disk")
         volume.stop(0)

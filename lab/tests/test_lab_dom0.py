@@ -1,4 +1,4 @@
-"""What the lab promises to the tests that stand on it: the hosts."""
+"""Tests of the lab's hosts."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def host(new_local_dom0: Callable[[str], LocalDom0]) -> Iterator[LocalDom0]:
         yield started
 
 
-def test_a_local_dom0_has_a_tree_of_its_own_and_the_machine_is_untouched(host: LocalDom0) -> None:
+def test_a_local_dom0_has_a_tree_of_its_own_and_changes_no_other(host: LocalDom0) -> None:
     ours = (
         "/dev/sm/link", "/etc/xensource-inventory", "/opt/xensource/sm/util.py", "/run/sm/state",
         "/usr/sbin/tap-ctl", "/var/lib/xcp/state", "/var/lock/sm/lock",
     )  # fmt: skip
     for path in ours:
-        assert not os.path.lexists(path), f"{path}: this machine is no plain one"
+        assert not os.path.lexists(path), f"{path}: this machine is a dom0"
         host.put(path, b"of the lab")
     for path in ours:
         assert host.get(path) == b"of the lab"
         assert not os.path.lexists(path)
 
 
-def test_two_local_hosts_see_nothing_of_each_other(new_local_dom0: Callable[[str], LocalDom0]) -> None:
+def test_two_local_hosts_are_isolated(new_local_dom0: Callable[[str], LocalDom0]) -> None:
     with new_local_dom0("host1") as one, new_local_dom0("host2") as other:
         one.put("/var/lib/xcp/state", b"one")
         assert other.exec(["test", "-e", "/var/lib/xcp/state"]).returncode == 1
@@ -56,7 +56,7 @@ def test_two_local_hosts_see_nothing_of_each_other(new_local_dom0: Callable[[str
         assert one.boot_id != other.boot_id
 
 
-def test_a_command_gets_its_input_and_environment_and_tells_its_output_and_status(host: LocalDom0) -> None:
+def test_a_command_gets_input_and_environment_and_returns_output(host: LocalDom0) -> None:
     everything = bytes(range(256)) * 4096
     assert host.exec(["cat"], input=everything).check() == everything
     done = host.exec(["sh", "-c", 'echo "$GREETING"; echo no >&2; exit 3'], env={"GREETING": "hello"})
@@ -70,7 +70,7 @@ def test_a_command_that_takes_too_long_is_killed_and_reported(host: LocalDom0) -
     assert host.exec(["pgrep", "-x", "sleep"]).returncode == 1
 
 
-def test_a_daemon_left_behind_does_not_hold_up_its_parents_reply(host: LocalDom0) -> None:
+def test_a_daemon_left_behind_does_not_delay_its_parents_reply(host: LocalDom0) -> None:
     started = time.monotonic()
     daemon = host.exec(["sh", "-c", "sleep 600 & echo $!"]).check().decode().strip()
     assert time.monotonic() - started < 5
@@ -87,7 +87,7 @@ def test_commands_run_side_by_side(host: LocalDom0) -> None:
     assert time.monotonic() - started < 4
 
 
-def test_a_driver_runs_with_its_arguments_from_its_own_folder(host: LocalDom0) -> None:
+def test_a_driver_runs_with_its_arguments_in_its_own_directory(host: LocalDom0) -> None:
     host.put("/opt/xensource/sm/Who.py", WHO_AM_I, mode=0o755)
     host.exec(["ln", "-s", "Who.py", "/opt/xensource/sm/WhoSR"]).check()
     done = host.sm(["/opt/xensource/sm/WhoSR", "<methodCall/>"])
@@ -96,7 +96,7 @@ def test_a_driver_runs_with_its_arguments_from_its_own_folder(host: LocalDom0) -
     assert done.stderr == b"and that is that"
 
 
-def test_a_driver_that_starts_from_modules_in_memory_says_the_same(host: LocalDom0, tmp_path: Path) -> None:
+def test_a_driver_with_modules_in_memory_gives_the_same_reply(host: LocalDom0, tmp_path: Path) -> None:
     tree.layout(host, sm_tree=tree.stage_sm(None, tmp_path), driver_tree=None, ceph_conf=None, keyring=None)
     driver = (
         b"#!/usr/bin/python3\nimport os, sys\nmemory = 'xmlrpc.client' in sys.modules\n"
@@ -115,7 +115,7 @@ def test_a_driver_that_starts_from_modules_in_memory_says_the_same(host: LocalDo
     assert failed.stderr.endswith(b"RuntimeError: no good\n")
 
 
-def test_kill_is_a_crash_and_a_start_after_it_is_a_new_boot(host: LocalDom0, tmp_path: Path) -> None:
+def test_kill_crashes_a_host_and_its_next_start_is_a_new_boot(host: LocalDom0, tmp_path: Path) -> None:
     last_words = tmp_path / "last-words"
     host.exec(["sh", "-c", f"(trap 'touch {last_words}' TERM HUP EXIT; while :; do sleep 1; done) &"]).check()
     host.put("/run/sm/state", b"before")
@@ -142,14 +142,14 @@ def test_a_host_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_hosts_unix_socket_leads_to_a_server_of_the_lab(host: LocalDom0) -> None:
     with AddressLease() as lease, socket.create_server((lease.address, 8080)) as server:
         host.forward("/var/lib/xcp/xapi", lease.address, 8080)
-        answers: list[bytes] = []
+        replies: list[bytes] = []
 
         def client() -> None:
             script = (
                 "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/var/lib/xcp/xapi');"
                 "s.sendall(b'ping'); s.shutdown(socket.SHUT_WR); print(s.recv(100).decode())"
             )
-            answers.append(host.exec(["/usr/bin/python3", "-c", script], timeout=10).check())
+            replies.append(host.exec(["/usr/bin/python3", "-c", script], timeout=10).check())
 
         asking = threading.Thread(target=client)
         asking.start()
@@ -159,10 +159,10 @@ def test_a_hosts_unix_socket_leads_to_a_server_of_the_lab(host: LocalDom0) -> No
             assert connection.makefile("rb").read() == b"ping"
             connection.sendall(b"pong")
         asking.join()
-        assert answers == [b"pong\n"]
+        assert replies == [b"pong\n"]
 
 
-def test_a_laid_out_host_knows_itself_and_its_cluster(
+def test_a_host_has_its_inventory_and_its_clusters_files(
     host: LocalDom0, ceph: OneNodeCeph, pool: str, tmp_path: Path
 ) -> None:
     keyring = ceph.create_user("host", pool)
@@ -179,10 +179,10 @@ def test_a_laid_out_host_knows_itself_and_its_cluster(
 
 
 @pytest.mark.skipif("SM_SOURCE" not in os.environ, reason="SM_SOURCE names no checkout of sm")
-def test_the_real_sm_answers_on_a_laid_out_host(host: LocalDom0, tmp_path: Path) -> None:
+def test_the_real_sm_runs_a_command_on_a_host(host: LocalDom0, tmp_path: Path) -> None:
     sm_tree = tree.stage_sm(Path(os.environ["SM_SOURCE"]), tmp_path)
     tree.layout(host, sm_tree=sm_tree, driver_tree=None, ceph_conf=None, keyring=None)
     asked = {"command": "sr_get_driver_info", "args": [], "device_config": {}}
     call = xmlrpc.client.dumps((asked,), "sr_get_driver_info")
-    answer = host.sm([f"{tree.SM_DIR}/DummySR", call]).check()
-    assert b"<name>driver_version</name>" in answer
+    reply = host.sm([f"{tree.SM_DIR}/DummySR", call]).check()
+    assert b"<name>driver_version</name>" in reply

@@ -1,4 +1,4 @@
-"""What the lab promises to the tests that stand on it: hosts with a real kernel."""
+"""Tests of the lab's hosts that have a kernel of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab import LabError, keeper, krbd
 from lab.ceph import OneNodeCeph
 from lab.dom0 import GuestDom0
 
-# What stands on it shows most of this at every `make test`.
+# The other tests use most of this at every `make test`.
 pytestmark = pytest.mark.slow
 
 NewGuest = Callable[[str], GuestDom0]
@@ -34,7 +34,7 @@ def test_a_guest_has_the_machines_files_and_keeps_its_own(guest: GuestDom0) -> N
     assert not os.path.lexists("/etc/xensource-inventory")
 
 
-def test_a_guests_kernel_maps_a_real_image_and_what_it_writes_is_in_the_cluster(
+def test_a_guests_kernel_maps_an_image_and_writes_to_the_cluster(
     guest: GuestDom0, ceph: OneNodeCeph, pool: str, tmp_path: Path
 ) -> None:
     ceph.rbd("create", "--size", "64M", f"{pool}/disk")
@@ -68,8 +68,8 @@ def test_a_guest_has_a_device_mapper_and_network_block_devices(guest: GuestDom0)
 
 
 def test_a_guest_leaves_nothing_behind(tmp_path: Path) -> None:
-    folder = tmp_path / "host"
-    with GuestDom0("host3", folder, memory=512):
-        assert keeper.processes_naming(str(folder / "host"))
-    assert keeper.processes_naming(str(folder / "host")) == []
-    assert not folder.exists()
+    directory = tmp_path / "host"
+    with GuestDom0("host3", directory, memory=512):
+        assert keeper.processes_naming(str(directory / "host"))
+    assert keeper.processes_naming(str(directory / "host")) == []
+    assert not directory.exists()

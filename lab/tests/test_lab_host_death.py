@@ -39,9 +39,9 @@ XenAPIPlugin.dispatch({'session': session, 'pool': pool, 'crash': crash})
 
 
 class FilesPool(LabPool):
-    """A pool of two hosts with a driver of files, a hook script of the tests', and one SR."""
+    """A pool of two hosts with a driver of files, a hook script of the tests, and one SR."""
 
-    folder: Path
+    directory: Path
     sr: str
 
     @property
@@ -64,13 +64,13 @@ class FilesPool(LabPool):
         return self.xapi.pool.is_live(self.ref(host))
 
     def script(self, hook: str, name: str, status: int, *, host: Dom0 | None = None) -> None:
-        """Put a hook script on a host, the master if none is named; it notes its run and its arguments."""
-        text = f'#!/bin/sh\necho {hook}/{name} "$@" >>{self.folder}/runs\necho last words\nexit {status}\n'
+        """Put a hook script on a host (default: the master); it records its runs and arguments."""
+        text = f'#!/bin/sh\necho {hook}/{name} "$@" >>{self.directory}/runs\necho last words\nexit {status}\n'
         (host or self.master).put(f"/etc/xapi.d/{hook}/{name}", text.encode(), mode=0o755)
 
     def runs(self) -> list[str]:
         """The runs of the tests' scripts since the last call."""
-        file = self.folder / "runs"
+        file = self.directory / "runs"
         noted = file.read_text().splitlines() if file.exists() else []
         file.unlink(missing_ok=True)
         return noted
@@ -78,7 +78,7 @@ class FilesPool(LabPool):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, new_local_dom0: Callable[[str], LocalDom0]) -> Iterator[FilesPool]:
-    folder = tmp_path_factory.mktemp("death")
+    directory = tmp_path_factory.mktemp("death")
     tree = Tree(stage_sm(sm_source(), tmp_path_factory.mktemp("sm")), tmp_path_factory.mktemp("driver"))
     assert tree.driver is not None
     install_driver(DRIVER, tree.driver)
@@ -89,11 +89,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, new_local_dom0: Callable[[str]
     with (
         new_local_dom0("one") as one,
         new_local_dom0("two") as two,
-        FilesPool([one, two], tree, folder / "lab.json", Settings(plugins=("labfiles",))) as lab,
+        FilesPool([one, two], tree, directory / "lab.json", Settings(plugins=("labfiles",))) as lab,
     ):
-        lab.folder = folder
+        lab.directory = directory
         lab.sr = lab.xe("sr-create", "type=labfiles", "shared=true", "name-label=files",
-                        f"device-config:folder={folder}")  # fmt: skip
+                        f"device-config:directory={directory}")  # fmt: skip
         yield lab
 
 
@@ -105,7 +105,7 @@ def session(lab: FilesPool) -> Iterator[Session]:
 
 @pytest.fixture
 def dying(lab: FilesPool) -> Iterator[Dom0]:
-    """Host two, which the test may kill, fence or forget; no hook script of the tests' outlives the test."""
+    """Host two, which the test may kill, fence or forget. Hook scripts are removed after the test."""
     host = lab.slave
     yield host
     for hook in (PRE, POST):
@@ -120,7 +120,7 @@ def dying(lab: FilesPool) -> Iterator[Dom0]:
 
 
 def test_the_lab_installs_what_install_sh_puts_below_xapi_d(driver_tree: Path, lab: FilesPool) -> None:
-    """A root of install.sh has the SM folder; what it has in /etc/xapi.d reaches every host as it is."""
+    """The SM directory of install.sh's root, and its files in /etc/xapi.d, are on every host."""
     assert (driver_tree / "opt/xensource/sm/CephRBDSR.py").is_file()
     for host in lab.hosts:
         assert host.exec(["test", "-x", "/etc/xapi.d/plugins/lab-questions"]).returncode == 0
@@ -149,7 +149,7 @@ def test_a_plugin_that_is_killed_fails_by_its_signal(lab: FilesPool, session: Se
         session.host.call_plugin(lab.ref(lab.slave), "lab-questions", "crash", {})
 
 
-def test_a_plugin_call_to_a_host_without_power_says_so(lab: FilesPool, session: Session, dying: Dom0) -> None:
+def test_a_plugin_call_to_a_host_without_power_is_an_error(lab: FilesPool, session: Session, dying: Dom0) -> None:
     """message_forwarding.ml:127-154: not live is HOST_OFFLINE; live without a connection CANNOT_CONTACT_HOST."""
     dying.kill()
     with pytest.raises(ApiError, match="CANNOT_CONTACT_HOST"):
@@ -181,7 +181,7 @@ def test_two_pools_have_uuids_of_their_own_and_introduce_one_sr(
         assert other.xe("pool-list", "--minimal") != lab.xe("pool-list", "--minimal")
         other.xe("sr-introduce", f"uuid={lab.sr}", "type=labfiles", "shared=true", "name-label=files")
         pbd = other.xe("pbd-create", f"sr-uuid={lab.sr}", f"host-uuid={three.uuid}",
-                       f"device-config:folder={lab.folder}")  # fmt: skip
+                       f"device-config:directory={lab.directory}")  # fmt: skip
         other.xe("pbd-plug", f"uuid={pbd}")
         assert other.get("pbd", "currently-attached", pbd) == "true"
 
@@ -274,7 +274,7 @@ def test_a_hook_that_exits_with_one_is_logged_and_passed(lab: FilesPool, dying: 
 
 
 def test_a_cut_off_host_runs_on_after_it_was_declared_dead(lab: FilesPool, dying: Dom0) -> None:
-    """xapi_host.ml:996-1025 is_host_alive: a host that does not reply is dead, whatever it does."""
+    """xapi_host.ml:996-1025 is_host_alive: a host that does not reply is dead, also if it runs."""
     with lab.cut_off(dying):
         assert "CANNOT_CONTACT_HOST" in lab.refused(
             "pbd-unplug", f"uuid={lab.list('pbd', f'host-uuid={dying.uuid}')[0]}"

@@ -1,4 +1,4 @@
-"""What `make lab` offers in its shell, and that it cleans up."""
+"""Tests of the shell of `make lab`, and of its clean-up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lab.wheel import REPOSITORY
 
 @pytest.fixture
 def typed(lab: CephRbdLab, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[[str], tuple[int, str, str]]:
-    """Types commands into a shell of the session's lab: its exit status, stdout and stderr."""
+    """Runs commands in a shell of the session's lab. Returns its exit status, stdout and stderr."""
 
     def type_them(commands: str) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -85,6 +85,6 @@ def test_the_session_on_the_page_runs_as_printed() -> None:
     )  # fmt: skip
     before, _, after = done.stdout.partition("next-block\n")
     assert re.search(r"^smblock\.", before, re.MULTILINE), done.stderr
-    # What the last command but one prints: the image that host1 has mapped.
+    # The last command but one prints the image that host1 has mapped.
     assert after.splitlines()[-1].startswith("smblock."), done.stderr
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""xe-toolstack-restart in the lab: what xapi v25.33.2 forgets with it, and what lives on."""
+"""xe-toolstack-restart in the lab: what xapi v25.33.2 loses, and what continues."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ DRIVER = Path(__file__).parent / "fixtures" / "LabBlockSR.py"
 class Activation:
     """A vdi_activate on a host that stays in the driver's attach until `release`."""
 
-    def __init__(self, lab: LabPool, host: Dom0, folder: Path) -> None:
+    def __init__(self, lab: LabPool, host: Dom0, directory: Path) -> None:
         self.lab, self.host = lab, host
-        self._hold = folder / "hold"
+        self._hold = directory / "hold"
         self._hold.touch()
         self.sr = lab.xe("sr-create", "type=labblock", "shared=true", "name-label=block",
-                         f"device-config:folder={folder}", "device-config:device=/dev/null",
+                         f"device-config:directory={directory}", "device-config:device=/dev/null",
                          f"device-config:hold={self._hold}")  # fmt: skip
         self.vdi = lab.xe("vdi-create", f"sr-uuid={self.sr}", "name-label=disk", "virtual-size=1MiB")
         self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
-        wait_for((folder / "calls").exists, "the driver's attach")
+        wait_for((directory / "calls").exists, "the driver's attach")
 
     def _run(self) -> None:
         pool = self.lab.xapi.pool
@@ -50,14 +50,14 @@ class Activation:
 
     @property
     def marks(self) -> set[str]:
-        """What SM has noted of the activation in the disk's record."""
+        """SM's tags of the activation in the disk's record."""
         noted = self.lab.get("vdi", "sm-config", self.vdi)
         return {key for key in (f"host_{self.lab.ref(self.host)}", "activating") if key in noted}
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, new_local_dom0: Callable[[str], LocalDom0]) -> Iterator[LabPool]:
-    folder = tmp_path_factory.mktemp("toolstack")
+    directory = tmp_path_factory.mktemp("toolstack")
     driver = tmp_path_factory.mktemp("driver")
     install_driver(DRIVER, driver)
     tree = Tree(stage_sm(sm_source(), tmp_path_factory.mktemp("sm")), driver)
@@ -65,15 +65,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory, new_local_dom0: Callable[[str]
     with (
         new_local_dom0("one") as one,
         new_local_dom0("two") as two,
-        LabPool([one, two], tree, folder / "lab.json", settings) as lab,
+        LabPool([one, two], tree, directory / "lab.json", settings) as lab,
     ):
         yield lab
 
 
-def test_a_restarted_master_forgets_locks_and_sessions_and_its_commands_live_on(lab: LabPool, tmp_path: Path) -> None:
+def test_a_restarted_master_loses_locks_and_sessions_but_no_command(lab: LabPool, tmp_path: Path) -> None:
     """datamodel.ml:239-241: a session is PersistNothing; a VDI's current_operations are xapi's own memory.
 
-    The command lives: it is forkexecd's child.  Its next call of the XenAPI fails, so SM removes no tag.
+    The command keeps running: it is forkexecd's child.  Its next call of the XenAPI fails, so SM removes no tag.
     """
     activation = Activation(lab, lab.hosts[0], tmp_path)
     old = lab.xapi.session()
@@ -83,9 +83,9 @@ def test_a_restarted_master_forgets_locks_and_sessions_and_its_commands_live_on(
     with pytest.raises(ApiError, match="SESSION_INVALID"):
         old.host.get_all()
     assert len(activation.marks) == 2
-    lab.xe("vdi-update", f"uuid={activation.vdi}")  # xapi has forgotten that the disk is in use
+    lab.xe("vdi-update", f"uuid={activation.vdi}")  # xapi has lost the record that the disk is in use
     activation.release()
-    assert len(activation.marks) == 2, "no session to remove them with"
+    assert len(activation.marks) == 2, "without a session SM cannot remove them"
 
 
 def test_a_restarted_slave_loses_its_call_and_its_command_keeps_its_session(lab: LabPool, tmp_path: Path) -> None:
@@ -97,11 +97,11 @@ def test_a_restarted_slave_loses_its_call_and_its_command_keeps_its_session(lab:
     assert activation.failure.code == "CANNOT_CONTACT_HOST"
     assert len(activation.marks) == 2
     activation.release()
-    assert activation.marks == set(), "SM has cleaned up after the tapdisk that this host does not have"
+    assert activation.marks == set(), "SM removed the tags, because this host has no tapdisk"
 
 
 def test_a_call_of_the_xenapi_gets_no_reply_from_a_restarted_master(lab: LabPool, tmp_path: Path) -> None:
-    """The client of a call that was under way gets no result: its connection ends, and so has its session."""
+    """The client of a call that was under way gets no result: its connection and its session end."""
     activation = Activation(lab, lab.hosts[0], tmp_path)
     came: list[object] = []
 
@@ -128,7 +128,7 @@ def test_a_call_of_the_xenapi_gets_no_reply_from_a_restarted_master(lab: LabPool
     activation.release()
 
 
-def test_who_logged_in_by_itself_logs_in_again(lab: LabPool) -> None:
+def test_a_client_logs_in_again_after_the_masters_restart(lab: LabPool) -> None:
     """XenAPI.py (xapi-project/xen-api) xenapi_request: SESSION_INVALID, a login, and the call again."""
     host = lab.hosts[1]
     script = (

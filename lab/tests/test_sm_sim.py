@@ -1,6 +1,6 @@
-"""What SM does for a driver, and to it: on the simulator, and on the checkout that SM_SOURCE names.
+"""SM's behaviour towards a driver: of the simulator, and of the checkout that SM_SOURCE names.
 
-The same promises are asked of both, so that what a driver meets in the lab is what it meets on a host.
+Both must pass the same tests, so that a driver finds the same behaviour in the lab and on a host.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if "SM_SOURCE" in os.environ:
 class Host:
     """One host with its xapi, and the fixture driver installed as a driver is."""
 
-    def __init__(self, dom0: LocalDom0, xapi: Xapi, folder: Path) -> None:
-        self.dom0, self.xapi, self.folder = dom0, xapi, folder
+    def __init__(self, dom0: LocalDom0, xapi: Xapi, directory: Path) -> None:
+        self.dom0, self.xapi, self.directory = dom0, xapi, directory
         self.session: Session = xapi.session()
         self.ref: str = self.session.host.get_all()[0]
 
     def run(self, *argv: str, driver: str = DRIVER) -> tuple[Any, ...]:
-        """What a driver answers to its arguments, or the fault that it prints."""
+        """A driver's reply to its arguments, or the fault that it prints."""
         done = self.dom0.sm([driver, *argv])
         assert done.returncode == 0, done.stderr
         return xmlrpc.client.loads(done.stdout.decode())[0]
 
     def command(self, name: str, driver: str = DRIVER, **params: Any) -> tuple[Any, ...]:
-        struct = {"command": name, "args": [], "device_config": {"folder": str(self.folder)}, **params}
+        struct = {"command": name, "args": [], "device_config": {"directory": str(self.directory)}, **params}
         return self.run(xmlrpc.client.dumps((struct,), name), driver=driver)
 
     def create_sr(self, **device_config: str) -> str:
-        config = {"folder": str(self.folder), "device": "/dev/null", "vditype": "phy", **device_config}
+        config = {"directory": str(self.directory), "device": "/dev/null", "vditype": "phy", **device_config}
         return str(self.session.SR.create(self.ref, config, "0", "sr", "", "labblock", "", False, {}))
 
     def create_vdi(self, sr: str, size: int = 8 * MIB) -> str:
@@ -63,13 +63,13 @@ class Host:
 
     @property
     def calls(self) -> list[str]:
-        """What SM called of the data path."""
-        return (self.folder / "calls").read_text().split()
+        """SM's calls of the data path."""
+        return (self.directory / "calls").read_text().split()
 
     @contextmanager
     def holding_lock(self, namespace: str, name: str) -> Iterator[None]:
-        """Meanwhile a process on the host has SM's lock of that name."""
-        flag = self.folder.with_name(f"{self.folder.name}.locked")
+        """A process on the host holds SM's lock of that name inside the `with` block."""
+        flag = self.directory.with_name(f"{self.directory.name}.locked")
         flag.touch()
         taken = flag.with_suffix(".taken")
         script = (
@@ -82,7 +82,7 @@ class Host:
         holder = threading.Thread(target=lambda: self.dom0.exec(["python3", "-c", script]).check())
         holder.start()
         while not taken.exists():
-            assert holder.is_alive(), "the lock could not be taken"
+            assert holder.is_alive(), "the lock is held by another process"
         try:
             yield
         finally:
@@ -106,7 +106,7 @@ def pool_of_one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def host(pool_of_one: Host, tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """The host, with a folder of the test's own to make SRs in."""
+    """The host, with a directory of the test's own to make SRs in."""
     return Host(pool_of_one.dom0, pool_of_one.xapi, tmp_path_factory.mktemp("sr"))
 
 
@@ -116,12 +116,12 @@ def fault(ask: Callable[[], object]) -> tuple[int, str]:
     return raised.value.faultCode, raised.value.faultString
 
 
-def test_a_driver_that_can_be_paused_is_announced_as_one_that_can_be_activated(host: Host) -> None:
+def test_vdi_activate_is_added_for_a_driver_with_atomic_pause(host: Host) -> None:
     source = (FIXTURES / "LabBlockSR.py").read_text().replace(', "VDI_ACTIVATE", "VDI_DEACTIVATE"', "")
     host.dom0.put(f"{SM_DIR}/LabPausedSR", source.encode(), mode=0o755)
     (info,) = host.command("sr_get_driver_info", driver=f"{SM_DIR}/LabPausedSR")
     assert {"ATOMIC_PAUSE", "VDI_ACTIVATE", "VDI_DEACTIVATE"} <= set(info["capabilities"])
-    assert {"key": "folder", "description": "where sizes are kept"} in info["configuration"]
+    assert {"key": "directory", "description": "where sizes are kept"} in info["configuration"]
 
 
 def test_anything_but_one_argument_is_a_bad_request(host: Host) -> None:
@@ -138,9 +138,9 @@ def test_an_unknown_command_is_a_bad_request(host: Host) -> None:
     ("how", "code", "text"),
     [
         ("SRNoSpace", 44, "There is insufficient space [opterr=as asked]"),
-        ("sm", 78, "VDI Creation failed [opterr=the device is on fire]"),
-        ("command", 78, "VDI Creation failed [opterr=Command burn failed (smoke): Input/output error]"),
-        ("python", 1200, "seven is not a colour"),
+        ("sm", 78, "VDI Creation failed [opterr=the device has failed]"),
+        ("command", 78, "VDI Creation failed [opterr=Command command failed (stderr): Input/output error]"),
+        ("python", 1200, "not a number"),
         ("NoSuchName", 1, "Error reporting error, unknown key NoSuchName"),
     ],
 )
@@ -160,14 +160,14 @@ def test_a_vdi_whose_names_xml_cannot_hold_is_refused(host: Host) -> None:
         host.session.VDI.update(vdi)
 
 
-def test_a_scan_introduces_what_is_new_forgets_what_is_gone_and_corrects_what_changed(host: Host) -> None:
+def test_a_scan_introduces_forgets_and_updates_vdis(host: Host) -> None:
     sr = host.create_sr()
     gone, changed = host.create_vdi(sr), host.create_vdi(sr)
     of_changed = host.session.VDI.get_uuid(changed)
     new = str(uuid.uuid4())
-    (host.folder / host.session.VDI.get_uuid(gone)).unlink()
-    (host.folder / of_changed).write_text(str(16 * MIB))
-    (host.folder / new).write_text(str(4 * MIB))
+    (host.directory / host.session.VDI.get_uuid(gone)).unlink()
+    (host.directory / of_changed).write_text(str(16 * MIB))
+    (host.directory / new).write_text(str(4 * MIB))
 
     host.session.SR.scan(sr)
 
@@ -180,7 +180,7 @@ def test_a_scan_keeps_what_others_wrote_into_sm_config(host: Host) -> None:
     sr = host.create_sr()
     vdi = host.create_vdi(sr)
     host.session.VDI.add_to_sm_config(vdi, "read-caching-enabled-on-x", "false")
-    (host.folder / host.session.VDI.get_uuid(vdi)).write_text(str(16 * MIB))
+    (host.directory / host.session.VDI.get_uuid(vdi)).write_text(str(16 * MIB))
     host.session.SR.scan(sr)
     assert host.session.VDI.get_virtual_size(vdi) == str(16 * MIB)
     assert host.session.VDI.get_sm_config(vdi)["read-caching-enabled-on-x"] == "false"
@@ -193,10 +193,10 @@ def test_a_first_scan_that_fails_leaves_the_sr_plugged_and_a_message(host: Host)
     messages = [row for row in host.session.message.get_all_records().values()
                 if row["obj_uuid"] == host.session.SR.get_uuid(sr)]  # fmt: skip
     assert [row["name"] for row in messages] == ["POST_ATTACH_SCAN_FAILED"]
-    assert "the device is on fire" in messages[0]["body"]
+    assert "the device has failed" in messages[0]["body"]
 
 
-def test_plugging_an_sr_clears_what_this_host_left_open_and_paused(host: Host) -> None:
+def test_plugging_an_sr_clears_the_open_and_paused_tags_of_its_host(host: Host) -> None:
     sr = host.create_sr()
     vdi = host.create_vdi(sr)
     for key, value in ((f"host_{host.ref}", "RW"), ("host_OpaqueRef:other", "RO"), ("paused", "true")):
@@ -209,14 +209,14 @@ def test_plugging_an_sr_clears_what_this_host_left_open_and_paused(host: Host) -
 
 def test_an_exclusive_command_waits_for_the_lock_of_its_sr(host: Host) -> None:
     sr = host.create_sr()
-    answers: list[str] = []
-    waiting = threading.Thread(target=lambda: answers.append(host.create_vdi(sr)))
+    replies: list[str] = []
+    waiting = threading.Thread(target=lambda: replies.append(host.create_vdi(sr)))
     with host.holding_lock(host.session.SR.get_uuid(sr), "sr"):
         waiting.start()
         waiting.join(1.5)
         assert waiting.is_alive(), "it did not wait"
     waiting.join(30)
-    assert len(answers) == 1
+    assert len(replies) == 1
 
 
 def test_a_command_that_is_not_exclusive_does_not_wait(host: Host) -> None:
@@ -227,8 +227,8 @@ def test_a_command_that_is_not_exclusive_does_not_wait(host: Host) -> None:
     assert host.session.VDI.get_virtual_size(vdi) == str(16 * MIB)
 
 
-def test_a_disk_that_is_open_elsewhere_is_not_taken_over_from_there(host: Host) -> None:
-    """The plugin that would tell whether it still is knows SM's own drivers only."""
+def test_a_disk_that_is_open_elsewhere_is_not_activated(host: Host) -> None:
+    """The plugin that checks whether it still is open has SM's own drivers only."""
     sr = host.create_sr(vditype="aio")
     vdi = host.create_vdi(sr)
     host.session.VDI.add_to_sm_config(vdi, f"host_{host.ref}", "RW")
@@ -245,7 +245,7 @@ def test_a_disk_that_is_open_elsewhere_is_not_taken_over_from_there(host: Host) 
 
 
 def asked(ask: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
-    """Ask in a thread, which has begun; what came of it, or went wrong, is the one item of the list."""
+    """Start a call in a thread. The list gets one item: its result or its exception."""
     came: list[object] = []
 
     def run() -> None:
@@ -273,16 +273,16 @@ def pause_plugin(host: Host, vdi: str, action: str, **more: str) -> str:
 
 
 def activate(host: Host, vdi: str, writable: bool = True) -> object:
-    """vdi_activate, past xapi's own checks."""
+    """vdi_activate, without xapi's own checks."""
     record = host.xapi.pool.db.record("VDI", vdi)
     return host.xapi.pool.sm(host.ref, "vdi_activate", sr=record["SR"], vdi=vdi, args=[str(writable).lower()])
 
 
 @pytest.fixture
 def with_phy(pool_of_one: Host) -> None:
-    """Not every SM activates disks without tapdisk.
+    """Skip if SM cannot activate disks without tapdisk.
 
-    SM 4 has no links for them.  The one with QCOW2 asks cowutil.getCowUtil, which knows no type "phy", until
+    SM 4 has no links for them.  The one with QCOW2 asks cowutil.getCowUtil, which has no type "phy" before
     vditype.py has PHY.
     """
     dom0 = pool_of_one.dom0
@@ -307,13 +307,13 @@ def test_a_pause_waits_for_the_lock_of_its_disk(host: Host) -> None:
 
 
 @pytest.mark.usefixtures("with_phy")
-def test_an_activation_has_the_lock_of_its_disk_while_the_driver_attaches(host: Host, tmp_path: Path) -> None:
-    """blktap2.py:1749 `@locking` of _activate_locked: an unpause from inside waits for what waits for it."""
+def test_an_activation_holds_the_disks_lock_during_attach(host: Host, tmp_path: Path) -> None:
+    """blktap2.py:1749 `@locking` of _activate_locked: an unpause from inside would be a deadlock."""
     hold = tmp_path / "hold"
     hold.touch()
     vdi = host.create_vdi(host.create_sr(hold=str(hold)))
     activation, activated = asked(lambda: activate(host, vdi))
-    while not (host.folder / "calls").exists():
+    while not (host.directory / "calls").exists():
         assert activation.is_alive(), activated
     unpause, unpaused = asked(lambda: pause_plugin(host, vdi, "unpause"))
     unpause.join(1.5)
@@ -322,7 +322,7 @@ def test_an_activation_has_the_lock_of_its_disk_while_the_driver_attaches(host: 
     for thread in (activation, unpause):
         thread.join(30)
     assert activated == [None]
-    # it found the backend of the disk, which has no tapdisk
+    # the pause found the backend of the disk, which has no tapdisk
     assert unpaused == ["False"]
     host.xapi.pool.sm(host.ref, "vdi_deactivate", sr=host.session.VDI.get_SR(vdi), vdi=vdi)
 
@@ -333,13 +333,13 @@ def test_an_activation_for_writing_fails_while_another_one_is_noted(host: Host) 
     host.session.VDI.add_to_sm_config(vdi, "activating", "True")
     with pytest.raises(ApiError, match="MAP_DUPLICATE_KEY"):
         activate(host, vdi)
-    assert host.session.VDI.get_sm_config(vdi)["activating"] == "True", "it stays for whoever noted it"
+    assert host.session.VDI.get_sm_config(vdi)["activating"] == "True", "the tag stays for its owner"
     reader, came = asked(lambda: activate(host, vdi, writable=False))
     reader.join(2.5)
     assert reader.is_alive(), came
     host.session.VDI.remove_from_sm_config(vdi, "activating")
     reader.join(30)
-    assert len(came) == 1  # a host of this machine has no tapdisk to go on with
+    assert len(came) == 1  # a local host has no tapdisk
     assert not {"activating", f"host_{host.ref}"} & set(host.session.VDI.get_sm_config(vdi))
 
 
@@ -365,7 +365,7 @@ def test_a_failed_activation_keeps_the_link_and_does_not_detach(host: Host) -> N
     sr = host.create_sr(fail="vdi_activate", how="sm")
     vdi = host.create_vdi(sr)
     link = "/dev/sm/phy/{}/{}".format(*paths(host, vdi))
-    with pytest.raises(ApiError, match="the device is on fire"):
+    with pytest.raises(ApiError, match="the device has failed"):
         activate(host, vdi)
     assert host.calls == ["attach", "activate"]
     assert host.dom0.exec(["readlink", link]).check().decode().strip() == "/dev/null"

@@ -1,9 +1,9 @@
-"""tapdisk on a real kernel, under SM's own blktap2: the simulator's and a checkout's.
+"""tapdisk on a real kernel, with SM's blktap2: the simulator's and a checkout's.
 
-tapdisk is the lab's simulator; with TAPDISK_BIN=FOLDER and an SM_SOURCE of SM 4 it is the real tapdisk 4.
+tapdisk is the lab's simulator; with TAPDISK_BIN=DIRECTORY and an SM_SOURCE of SM 4 it is the real tapdisk 4.
 
-A guest's disk is an RBD image mapped by that kernel; what is written to it can be looked for in the
-image, past everything that is tested here.
+A guest's disk is an RBD image mapped by that kernel. The tests read the image itself to find what was
+written.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from lab.sm_source import runs_real_tapdisk, stage_sm
 from lab.tree import install_driver, layout
 from lab.xapi import ApiError, Session, Settings, Xapi
 
-# Of the lab itself, and `test_plug.py` has disks on this tapdisk.
+# Slow: the disks of `test_plug.py` use this tapdisk, too.
 pytestmark = pytest.mark.slow
 
 FIXTURES = Path(__file__).with_name("fixtures")
-FOLDER = "/tmp/sr"
+DIRECTORY = "/tmp/sr"
 MIB = 1 << 20
 
 FOR_REAL = "give TAPDISK_BIN, and an SM 4 as SM_SOURCE"
@@ -54,15 +54,15 @@ class Host:
         self.disk = "/dev/rbd0"
 
     def create_vdi(self, **device_config: str) -> str:
-        config = {"folder": FOLDER, "device": self.disk, **device_config}
-        self.shell(f"rm -rf {FOLDER}; mkdir {FOLDER}")
+        config = {"directory": DIRECTORY, "device": self.disk, **device_config}
+        self.shell(f"rm -rf {DIRECTORY}; mkdir {DIRECTORY}")
         sr = self.session.SR.create(self.ref, config, "0", "sr", "", "labblock", "", False, {})
         record = {"SR": sr, "name_label": "disk", "virtual_size": str(64 * MIB), "type": "user"}
         return str(self.session.VDI.create(record))
 
     @contextmanager
     def plugged(self, vdi: str, mode: str = "RW") -> Iterator[str]:
-        """Meanwhile the disk is active on the host: the path of tapdisk's device."""
+        """The disk is active on the host inside the `with` block. Returns the path of tapdisk's device."""
         vbd = self.session.VBD.create({"VM": self.domain, "VDI": vdi, "mode": mode})
         self.session.VBD.plug(vbd)
         try:
@@ -95,8 +95,8 @@ class Host:
 
     @property
     def calls(self) -> list[str]:
-        """What SM called of the driver's data path."""
-        return self.dom0.get(f"{FOLDER}/calls").decode().split()
+        """SM's calls of the driver's data path."""
+        return self.dom0.get(f"{DIRECTORY}/calls").decode().split()
 
     def plugin(self, action: str, vdi: str) -> str:
         record: dict[str, Any] = self.session.VDI.get_record(vdi)
@@ -104,7 +104,7 @@ class Host:
         return str(self.session.host.call_plugin(self.ref, "tapdisk-pause", action, args))
 
     def image_starts_with(self, text: str) -> bool:
-        """Whether the image does, asked of the cluster."""
+        """Whether the image does, read from the cluster."""
         return self.ceph.rbd("export", "--no-progress", self.image, "-").startswith(text)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> bool:
@@ -117,7 +117,7 @@ class Host:
 
 
 def write(text: str, device: str) -> str:
-    """The shell's words for one direct write at the start of a device."""
+    """The shell command for one direct write at the start of a device."""
     return f"printf %-512s {text} | dd of={device} bs=512 count=1 oflag=direct iflag=fullblock conv=notrunc 2>&1"
 
 
@@ -138,7 +138,7 @@ def host(request: pytest.FixtureRequest, ceph: OneNodeCeph, tmp_path_factory: py
     ceph.admin("osd", "pool", "delete", pool, pool, "--yes-i-really-really-mean-it")
 
 
-def test_what_is_written_to_an_active_disk_is_in_its_image_and_nothing_of_it_stays_behind(host: Host) -> None:
+def test_an_active_disk_writes_to_its_image_and_leaves_nothing_behind(host: Host) -> None:
     vdi = host.create_vdi()
     tag = f"host_{host.ref}"
     with host.plugged(vdi) as device:
@@ -156,7 +156,7 @@ def test_what_is_written_to_an_active_disk_is_in_its_image_and_nothing_of_it_sta
     assert host.dom0.exec(["kill", "-0", tapdisk["pid"]]).returncode == 1
 
 
-def test_a_paused_disk_holds_writes_back_until_it_goes_on(host: Host) -> None:
+def test_a_paused_disk_delays_writes_until_it_resumes(host: Host) -> None:
     vdi = host.create_vdi()
     with host.plugged(vdi) as device:
         host.shell(write("before", device))
@@ -169,7 +169,7 @@ def test_a_paused_disk_holds_writes_back_until_it_goes_on(host: Host) -> None:
         assert host.image_starts_with("after")
 
 
-def test_a_snapshot_pauses_the_disk_that_is_active_and_lets_it_go_on(host: Host) -> None:
+def test_a_snapshot_pauses_and_resumes_the_active_disk(host: Host) -> None:
     vdi = host.create_vdi()
     with host.plugged(vdi) as device:
         snapshot = host.session.VDI.snapshot(vdi, {})
@@ -199,7 +199,7 @@ def test_a_paused_tapdisk_has_its_image_closed(host: Host) -> None:
         assert host.has_image_open()
 
 
-def test_a_disk_that_grew_while_it_was_paused_does_not_go_on(host: Host) -> None:
+def test_a_disk_that_grew_while_it_was_paused_does_not_resume(host: Host) -> None:
     """blktap v4.0.8 drivers/tapdisk-vbd.c:1032-1047 tapdisk_vbd_resume: EMEDIUMTYPE, it stays paused."""
     vdi = host.create_vdi()
     with host.plugged(vdi):
@@ -218,7 +218,7 @@ def test_a_disk_that_grew_while_it_was_paused_does_not_go_on(host: Host) -> None
 
 
 def test_a_tapdisk_on_the_same_path_serves_the_next_activation(host: Host) -> None:
-    """sm v3.2.12 drivers/blktap2.py VDI._tap_activate: Tapdisk.find_by_path finds one, and none is launched."""
+    """sm v3.2.12 drivers/blktap2.py VDI._tap_activate: Tapdisk.find_by_path finds one, and starts no new one."""
     vdi = host.create_vdi()
     (device,) = host.shell("tap-ctl allocate").split()
     minor = re.sub(r"\D", "", device.rpartition("-")[2] if "tapdisk-" in device else device.rpartition("tapdev")[2])
@@ -251,7 +251,7 @@ def test_a_killed_tapdisk_fails_the_io_and_the_next_activation_works(host: Host)
     host.shell(f"tap-ctl free -m {tapdisk['minor']}")
 
 
-def test_a_disk_that_goes_on_with_a_mirror_writes_to_both(host: Host) -> None:
+def test_a_disk_that_is_resumed_with_a_mirror_writes_to_both(host: Host) -> None:
     """blktap v4.0.8 control/tap-ctl.c:664 `unpause -2 SECONDARY`: what storage migration does."""
     if not host.is_real:
         pytest.skip(f"the simulator has no mirror: {FOR_REAL}")
@@ -268,7 +268,7 @@ def test_a_disk_that_goes_on_with_a_mirror_writes_to_both(host: Host) -> None:
         pid = host.shell("tap-ctl spawn").strip()
         host.shell(f"tap-ctl attach -p {pid} -m {minor} && tap-ctl open -p {pid} -m {minor} -a aio:/dev/rbd1")
         host.shell(f"tap-ctl pause {words}")
-        socket = f"/run/blktap-control/nbd-old{pid}.{minor}"  # its client speaks the old protocol
+        socket = f"/run/blktap-control/nbd-old{pid}.{minor}"  # its client has the old protocol
         host.shell(f"tap-ctl unpause {words} -2 nbd:{socket}")
         host.shell(write("mirrored", device))
         host.shell(f"tap-ctl pause {words} && tap-ctl unpause {words} -2 null")
@@ -297,7 +297,7 @@ def test_an_activation_that_fails_leaves_neither_tapdisk_nor_tag(host: Host) -> 
     assert not {f"host_{host.ref}", "activating"} & set(host.session.VDI.get_sm_config(vdi))
 
 
-def test_a_host_without_block_devices_says_that_it_has_no_tapdisk(
+def test_a_host_without_block_devices_reports_that_tapdisk_is_missing(
     new_local_dom0: Callable[[str], LocalDom0], tmp_path: Path
 ) -> None:
     with new_local_dom0("host1") as dom0:

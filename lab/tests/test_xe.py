@@ -1,7 +1,7 @@
-"""The lab's xapi and `xe` keep the promises of the real ones that a storage driver lives by.
+"""The lab's xapi and `xe` behave as the real ones in what a storage driver depends on.
 
-The driver here is one for tests, `lab/tests/fixtures/LabFilesSR.py`: its disks are sparse files in a
-folder that both hosts of the pool see.
+The driver is one for tests, `lab/tests/fixtures/LabFilesSR.py`: its disks are sparse files in a
+directory that both hosts of the pool share.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ GIB = 1 << 30
 
 
 class FilesPool(LabPool):
-    """A pool of two hosts, and the folder its SRs are in."""
+    """A pool of two hosts, and the directory its SRs are in."""
 
-    folder: Path
+    directory: Path
 
     def refused(self, *words: str) -> str:
-        """Type an `xe` command that fails; what it complains of."""
+        """Run an `xe` command that fails. Returns its stderr."""
         with pytest.raises(XeError) as failure:
             self.xe(*words)
         return str(failure.value)
 
     def sr(self, *words: str) -> str:
-        """A new SR, shared by both hosts; its uuid."""
+        """Create an SR, shared by both hosts. Returns its uuid."""
         return self.xe("sr-create", "type=labfiles", "shared=true", "name-label=files",
-                       f"device-config:folder={self.folder}", *words)  # fmt: skip
+                       f"device-config:directory={self.directory}", *words)  # fmt: skip
 
     @functools.cached_property
     def common_sr(self) -> str:
-        """The SR of tests that ask nothing special of theirs."""
+        """The SR of tests that need none of their own."""
         return self.sr()
 
     def vdi(self, sr: str | None = None) -> str:
-        """A new disk of 1 GiB; its uuid."""
+        """Create a disk of 1 GiB. Returns its uuid."""
         return self.xe("vdi-create", f"sr-uuid={sr or self.common_sr}", "name-label=disk", "virtual-size=1GiB")
 
     def vm(self, vdi: str) -> str:
-        """A new halted VM with one disk; its uuid."""
+        """Create a halted VM with one disk. Returns its uuid."""
         vm = self.xe("vm-create", "name-label=guest")
         self.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={vdi}", "device=0")
         return vm
@@ -65,8 +65,8 @@ class FilesPool(LabPool):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, new_local_dom0: Callable[[str], LocalDom0]) -> Iterator[FilesPool]:
-    folder = tmp_path_factory.mktemp("xapi")
-    parts = {name: folder / name for name in ("sm", "driver", "store")}
+    directory = tmp_path_factory.mktemp("xapi")
+    parts = {name: directory / name for name in ("sm", "driver", "store")}
     for part in parts.values():
         part.mkdir()
     stage_sm(None, parts["sm"])
@@ -76,9 +76,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory, new_local_dom0: Callable[[str]
     with (
         new_local_dom0("one") as one,
         new_local_dom0("two") as two,
-        FilesPool([one, two], tree, folder / "lab.json", settings) as lab,
+        FilesPool([one, two], tree, directory / "lab.json", settings) as lab,
     ):
-        lab.folder = parts["store"]
+        lab.directory = parts["store"]
         yield lab
 
 
@@ -90,21 +90,21 @@ def session(lab: FilesPool) -> Iterator[Session]:
 
 @pytest.fixture
 def lost_host(lab: FilesPool, session: Session) -> Iterator[Dom0]:
-    """Host two, which the test may power off: it is up again afterwards."""
+    """Host two, which the test may power off. It is started again after the test."""
     host = lab.hosts[1]
     yield host
     host.kill()
     lab.power_on(host)
 
 
-def test_a_driver_is_listed_with_the_capabilities_xapi_knows(lab: FilesPool) -> None:
+def test_a_driver_is_listed_with_the_capabilities_of_xapis_list(lab: FilesPool) -> None:
     assert lab.xe("sm-list", "type=labfiles", "params=driver-filename", "--minimal") == ("/opt/xensource/sm/LabFilesSR")
     sm = lab.xe("sm-list", "type=labfiles", "--minimal")
     assert "VDI_SNAPSHOT: 1" in lab.get("sm", "features", sm)
     assert "NO_SUCH_CAPABILITY" not in lab.get("sm", "features", sm)
 
 
-def test_a_shared_sr_is_created_once_and_plugged_on_every_host_the_master_first(lab: FilesPool) -> None:
+def test_a_shared_sr_is_created_once_and_plugged_on_the_master_first(lab: FilesPool) -> None:
     mark = len(lab.xapi.commands)
     sr = lab.sr()
     assert lab.commands_since(mark) == [("one", "sr_create"), ("one", "sr_attach"), ("two", "sr_attach")]
@@ -113,13 +113,13 @@ def test_a_shared_sr_is_created_once_and_plugged_on_every_host_the_master_first(
     assert lab.get("sr", "host", sr) == "<shared>"
 
 
-def test_a_failed_create_leaves_no_sr_and_tells_sms_code_and_reason(lab: FilesPool) -> None:
+def test_a_failed_create_leaves_no_sr_and_has_sms_code_and_reason(lab: FilesPool) -> None:
     before = lab.xe("sr-list", "--minimal")
     complaint = lab.refused("sr-create", "type=labfiles", "name-label=x", "shared=true")
     code, parameters = complaint.splitlines()[:2]
     assert code == "Error code: SR_BACKEND_FAILURE_115"
     assert parameters.startswith("Error parameters: , ")
-    assert "folder" in parameters
+    assert "directory" in parameters
     assert lab.xe("sr-list", "--minimal") == before
 
 
@@ -140,12 +140,12 @@ def test_a_list_looks_as_xe_prints_it(lab: FilesPool) -> None:
 
 def test_a_probe_shows_what_is_on_the_storage(lab: FilesPool) -> None:
     sr = lab.common_sr
-    found = lab.xe("sr-probe", "type=labfiles", f"device-config:folder={lab.folder}")
+    found = lab.xe("sr-probe", "type=labfiles", f"device-config:directory={lab.directory}")
     assert "<UUID>" in found.replace("\n", "").replace("\t", "")
     assert sr in found
 
 
-def test_a_scan_runs_again_until_the_disks_stand_still(lab: FilesPool) -> None:
+def test_a_scan_is_repeated_until_the_list_of_disks_is_stable(lab: FilesPool) -> None:
     sr = lab.sr()
     vdi = lab.vdi(sr)
     lab.xe("vdi-forget", f"uuid={vdi}")
@@ -156,7 +156,7 @@ def test_a_scan_runs_again_until_the_disks_stand_still(lab: FilesPool) -> None:
     assert lab.get("sr", "virtual-allocation", sr) == str(GIB)
 
 
-def test_a_snapshot_is_followed_by_an_update_and_knows_its_origin(lab: FilesPool) -> None:
+def test_a_snapshot_is_followed_by_an_update_and_has_its_origin(lab: FilesPool) -> None:
     vdi = lab.vdi()
     mark = len(lab.xapi.commands)
     snapshot = lab.xe("vdi-snapshot", f"uuid={vdi}")
@@ -192,13 +192,13 @@ def test_faults_become_the_errors_xapi_makes_of_them(lab: FilesPool, name: str, 
     assert complaint in said
 
 
-def test_a_driver_that_prints_more_than_its_answer_has_failed(lab: FilesPool) -> None:
+def test_a_driver_that_prints_more_than_its_reply_has_failed(lab: FilesPool) -> None:
     sr = lab.sr("device-config:chatter=true")
     said = lab.refused("vdi-create", f"sr-uuid={sr}", "name-label=x", "virtual-size=1GiB")
     assert said.startswith("Error code: SR_BACKEND_FAILURE\n")
 
 
-def test_a_vm_holds_its_disk_where_it_runs_and_takes_it_along(lab: FilesPool) -> None:
+def test_a_vms_disk_is_plugged_on_its_host_and_moves_with_it(lab: FilesPool) -> None:
     vdi = lab.vdi()
     vm = lab.vm(vdi)
     mark = len(lab.xapi.commands)
@@ -250,7 +250,7 @@ def test_an_sr_moves_to_another_pool_by_forget_and_introduce(lab: FilesPool) -> 
     lab.xe("sr-introduce", f"uuid={sr}", "type=labfiles", "name-label=back", "shared=true")
     for host in lab.hosts:
         pbd = lab.xe("pbd-create", f"host-uuid={host.uuid}", f"sr-uuid={sr}",
-                      f"device-config:folder={lab.folder}")  # fmt: skip
+                      f"device-config:directory={lab.directory}")  # fmt: skip
         lab.xe("pbd-plug", f"uuid={pbd}")
     assert lab.xe("vdi-list", f"sr-uuid={sr}", "--minimal") == vdi
 
@@ -268,16 +268,16 @@ def test_only_an_empty_sr_is_destroyed_and_then_its_storage_is_gone(lab: FilesPo
     for pbd in pbds:
         lab.xe("pbd-unplug", f"uuid={pbd}")
     lab.xe("sr-destroy", f"uuid={sr}")
-    assert not (lab.folder / sr).exists()
+    assert not (lab.directory / sr).exists()
     assert lab.xe("sr-list", f"uuid={sr}", "--minimal") == ""
 
 
-def test_names_are_kept_by_xapi_and_told_to_the_driver(lab: FilesPool) -> None:
+def test_names_are_kept_by_xapi_and_passed_to_the_driver(lab: FilesPool) -> None:
     vdi = lab.vdi()
     mark = len(lab.xapi.commands)
     lab.xe("vdi-param-set", f"uuid={vdi}", "name-label=renamed", "other-config:colour=blue")
     assert [name for _, name in lab.commands_since(mark)] == ["vdi_update"]
-    assert "renamed" in (lab.folder / lab.common_sr / f"{vdi}.json").read_text()
+    assert "renamed" in (lab.directory / lab.common_sr / f"{vdi}.json").read_text()
     assert lab.xe("vdi-param-get", f"uuid={vdi}", "param-name=other-config", "param-key=colour") == "blue"
 
 
@@ -312,7 +312,7 @@ def test_queries_are_understood_as_sm_writes_them(lab: FilesPool, session: Sessi
         session.PBD.get_all_records_where('field "SR" is "x"')
 
 
-def test_disks_of_one_sr_are_made_one_after_the_other_however_many_ask(lab: FilesPool) -> None:
+def test_concurrent_creations_in_one_sr_run_one_after_the_other(lab: FilesPool) -> None:
     sr = lab.sr()
 
     def create() -> None:
@@ -327,7 +327,7 @@ def test_disks_of_one_sr_are_made_one_after_the_other_however_many_ask(lab: File
     assert len(lab.xe("vdi-list", f"sr-uuid={sr}", "--minimal").split(",")) == 4
 
 
-def test_a_host_declared_dead_loses_its_vms_and_its_marks_on_disks(
+def test_a_host_declared_dead_loses_its_vms_and_its_tags_on_disks(
     lab: FilesPool, session: Session, lost_host: Dom0
 ) -> None:
     vdi = lab.vdi()
@@ -337,14 +337,14 @@ def test_a_host_declared_dead_loses_its_vms_and_its_marks_on_disks(
     session.VDI.add_to_sm_config(session.VDI.get_by_uuid(vdi), f"host_{host}", "RW")
     lost_host.kill()
     lab.xe("host-declare-dead", f"uuid={lost_host.uuid}")
-    assert lab.get("host", "host-metrics-live", lost_host.uuid) == "true", "that is the heartbeats'"
+    assert lab.get("host", "host-metrics-live", lost_host.uuid) == "true", "only heartbeats set it"
     assert lab.get("vm", "power-state", vm) == "Halted"
     assert f"host_{host}" not in lab.get("vdi", "sm-config", vdi)
     lab.xe("vm-start", f"uuid={vm}", "on=one")
     lab.xe("vm-shutdown", f"uuid={vm}")
 
 
-def test_a_host_that_comes_back_has_its_srs_plugged_and_no_vm(lab: FilesPool, lost_host: Dom0) -> None:
+def test_a_host_that_boots_again_has_its_srs_plugged_and_no_vm(lab: FilesPool, lost_host: Dom0) -> None:
     vdi = lab.vdi()
     vm = lab.vm(vdi)
     lab.xe("vm-start", f"uuid={vm}", "on=two")
@@ -386,7 +386,7 @@ def test_xe_is_a_program_that_finds_the_lab_by_its_file(lab: FilesPool) -> None:
     assert lab.hosts[0].uuid in done.stdout
 
 
-def test_without_a_lab_xe_says_what_it_misses() -> None:
+def test_without_a_lab_xe_names_the_missing_variable() -> None:
     env = {key: value for key, value in os.environ.items() if key != "SMBLOCK_LAB"}
     done = subprocess.run([XE, "sr-list"], env=env, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The pool's database: rows of the classes of `schema`, found by reference, safe between threads."""
+"""The pool's database: rows of the classes of `schema`, found by reference, thread-safe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INDEXED = (
 
 
 class Database:
-    """Every method raises `ApiError` HANDLE_INVALID for a reference that leads nowhere."""
+    """Every method raises `ApiError` HANDLE_INVALID for a reference without a row."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -32,7 +32,7 @@ class Database:
         self._index: dict[tuple[str, str], dict[str, dict[str, None]]] = {key: {} for key in _INDEXED}
 
     def create(self, cls: str, /, **values: Any) -> str:
-        """Add a row; what `values` leaves out starts as the schema says.  Returns its reference."""
+        """Add a row; fields that are not in `values` get the schema's default.  Returns its reference."""
         with self._lock:
             row: Record = {
                 name: copy.copy(field.default)
@@ -58,7 +58,7 @@ class Database:
             del self._rows[cls][ref]
 
     def exists(self, cls: str, ref: str) -> bool:
-        """Whether the reference leads to a row."""
+        """Whether the reference has a row."""
         with self._lock:
             return ref in self._rows[cls]
 
@@ -76,7 +76,7 @@ class Database:
             self._note(cls, field, new, ref)
 
     def add_key(self, cls: str, ref: str, field: str, key: str, value: str) -> None:
-        """Add to a map; MAP_DUPLICATE_KEY if the key is there, which is what SM's tags rest on."""
+        """Add to a map; MAP_DUPLICATE_KEY if the key is there, which SM's tags depend on."""
         with self._lock:
             mapping = self._row(cls, ref)[field]
             if key in mapping:
@@ -84,7 +84,7 @@ class Database:
             mapping[key] = value
 
     def remove_key(self, cls: str, ref: str, field: str, key: str) -> None:
-        """Remove from a map; a key that is not there is fine."""
+        """Remove a key from a map, if it is there."""
         with self._lock:
             self._row(cls, ref)[field].pop(key, None)
 
@@ -104,14 +104,14 @@ class Database:
             return list(self._rows[cls])
 
     def records(self, cls: str, query: str = "true") -> dict[str, Record]:
-        """The rows that answer a query (see `lab.xapi.query`)."""
+        """The rows that match a query (see `lab.xapi.query`)."""
         accept = compile_query(query)
         with self._lock:
             rows = {ref: self.record(cls, ref) for ref in self._rows[cls]}
         return {ref: row for ref, row in rows.items() if accept(row)}
 
     def by_uuid(self, cls: str, uuid: str) -> str:
-        """The reference of a uuid; UUID_INVALID when nothing has it."""
+        """The reference of a uuid; UUID_INVALID if no row has it."""
         with self._lock:
             for ref in self._index[(cls, "uuid")].get(uuid, {}):
                 return ref
@@ -154,7 +154,7 @@ class Database:
 
 
 def _checked(cls: str, name: str, value: Any) -> Any:
-    """The value as the row keeps it; FIELD_TYPE_ERROR when it is not of the field's kind."""
+    """The value as the row stores it; FIELD_TYPE_ERROR if it is not of the field's kind."""
     field = CLASSES[cls].get(name)
     if field is None or field.kind is Kind.BACK_REFS:
         raise ApiError("MESSAGE_METHOD_UNKNOWN", f"{cls}.set_{name}")

@@ -1,4 +1,4 @@
-"""A disk's way to a host: attach, activate, deactivate, detach, each once per VDI and host.
+"""Disks on hosts: attach, activate, deactivate, detach, each once for each VDI and host.
 
 Several VBDs of one host may use one VDI: like xapi, only the first attaches it and only the last
 detaches it.
@@ -17,7 +17,7 @@ from lab.xapi.pool import Pool
 
 @dataclass
 class _State:
-    """Who uses one VDI on one host, and what attaching it answered."""
+    """The users of one VDI on one host, and the reply of its attach."""
 
     attachment: dict[str, Any]
     writable: bool
@@ -38,8 +38,8 @@ class Datapaths:
         with pool.exclusive(("VDI", vdi)):
             state = self._states.get((host, vdi))
             if state is None:
-                answer = self._run(host, "vdi_attach", vdi, args=[_flag(writable)])
-                state = _State(sm_exec.expect_attachment(answer), writable)
+                reply = self._run(host, "vdi_attach", vdi, args=[_flag(writable)])
+                state = _State(sm_exec.expect_attachment(reply), writable)
                 self._states[(host, vdi)] = state
                 self._note_read_caching(host, vdi, state.attachment)
             elif writable and not state.writable:
@@ -57,12 +57,12 @@ class Datapaths:
                 if state.writable:
                     db.remove_key("VDI", vdi, "other_config", "content_id")
                 if pool.has_feature(db.get("VDI", vdi, "SR"), "VDI_ACTIVATE"):
-                    answer = self._run(host, "vdi_activate", vdi, args=[_flag(state.writable)])
-                    sm_exec.expect_nil(answer)
+                    reply = self._run(host, "vdi_activate", vdi, args=[_flag(state.writable)])
+                    sm_exec.expect_nil(reply)
             state.active.add(dp)
 
     def deactivate(self, host: str, vdi: str, dp: str) -> None:
-        """vdi_deactivate, if the driver has it and nobody else on the host has the disk active."""
+        """vdi_deactivate, if the driver has it and no other VBD of the host has the disk active."""
         pool, db = self._pool, self._pool.db
         with pool.exclusive(("VDI", vdi)):
             state = self._state(host, vdi)
@@ -75,7 +75,7 @@ class Datapaths:
             state.active.discard(dp)
 
     def detach(self, host: str, vdi: str, dp: str) -> None:
-        """vdi_detach, if nobody else on the host has the disk attached."""
+        """vdi_detach, if no other VBD of the host has the disk attached."""
         db = self._pool.db
         with self._pool.exclusive(("VDI", vdi)):
             state = self._state(host, vdi)
@@ -92,7 +92,7 @@ class Datapaths:
             sm_exec.expect_nil(self._run(host, f"vdi_epoch_{event}", vdi))
 
     def forget_host(self, host: str) -> None:
-        """A host died: nothing of it is attached any more."""
+        """A host died: its disks are detached."""
         for key in [key for key in self._states if key[0] == host]:
             del self._states[key]
 

@@ -21,14 +21,14 @@ class ApiError(Exception):
 
 
 class ToolstackGone(BaseException):
-    """The xapi that a call was made to is gone: its caller gets no reply, and nothing of the call goes on.
+    """The xapi that a call was made to has ended: its caller gets no reply, and the call stops.
 
-    Not an `Exception`: no handler of the calls may take it for a failure and act on it.
+    Not an `Exception`: handlers of failures must not catch it.
     """
 
 
 class Unimplemented(Exception):
-    """The driver answered fault 38: xapi falls back to another way, where it knows one."""
+    """The driver returned fault 38: xapi uses another operation if it has one."""
 
 
 # What xapi makes of a driver's fault codes; any other N becomes SR_BACKEND_FAILURE_N.

@@ -1,4 +1,4 @@
-"""Which drivers a host has and what each says it can do, found the way xapi finds it."""
+"""The drivers of a host and their capabilities, found as xapi finds them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.xapi.machine import Machine
+from lab.xapi.dom0 import Host
 from lab.xapi.sm_exec import DriverReply, build_call, read_reply
 
 SM_DIR = "/opt/xensource/sm"
 _INFO_TIMEOUT = 60.0
 _LOG = logging.getLogger(__name__)
 
-# The capabilities xapi knows; it drops any other (ATOMIC_PAUSE is between a driver and sm).
+# The capabilities of xapi; it drops any other (sm alone uses ATOMIC_PAUSE).
 KNOWN_FEATURES = frozenset(
     {
         "SR_CREATE",
@@ -54,13 +54,13 @@ KNOWN_FEATURES = frozenset(
         "VDI_READ_CACHING",
     }
 )
-# Known to xapi since 26.16.
+# In xapi since 26.16.
 REVERT_FEATURE = "VDI_REVERT"
 
 
 @dataclass(frozen=True)
 class Driver:
-    """One SR type as `sr_get_driver_info` tells it."""
+    """One SR type, as `sr_get_driver_info` describes it."""
 
     type: str
     filename: str
@@ -71,7 +71,7 @@ class Driver:
 
 
 def parse_features(capabilities: Sequence[str], *, revert: bool) -> dict[str, int]:
-    """The versions of the capabilities that this xapi knows, from "NAME" or "NAME/version"."""
+    """The versions of the capabilities that this xapi has, from "NAME" or "NAME/version"."""
     known = KNOWN_FEATURES | {REVERT_FEATURE} if revert else KNOWN_FEATURES
     features: dict[str, int] = {}
     for capability in capabilities:
@@ -85,28 +85,28 @@ def parse_features(capabilities: Sequence[str], *, revert: bool) -> dict[str, in
     return features
 
 
-def discover(machine: Machine, allowed: Sequence[str], *, revert: bool) -> dict[str, Driver]:
-    """The drivers of a host by type: every allowed, executable `<X>SR` that answers.
+def discover(dom0: Host, allowed: Sequence[str], *, revert: bool) -> dict[str, Driver]:
+    """The drivers of a host by type: every allowed, executable `<X>SR` that replies.
 
     `allowed` is xapi.conf's sm-plugins: types, or "*" for all.
     """
     # In C order, so that every host registers the same drivers in the same order.
-    listing = machine.exec(["find", SM_DIR, "-maxdepth", "1", "-name", "?*SR", "-executable"], timeout=_INFO_TIMEOUT)
+    listing = dom0.exec(["find", SM_DIR, "-maxdepth", "1", "-name", "?*SR", "-executable"], timeout=_INFO_TIMEOUT)
     drivers: dict[str, Driver] = {}
     for path in sorted(listing.stdout.decode().split()):
         sr_type = path.rpartition("/")[2].removesuffix("SR").lower()
         if "*" not in allowed and sr_type not in {name.lower() for name in allowed}:
             continue
         try:
-            drivers[sr_type] = _ask(machine, path, sr_type, revert)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, xapi goes on without
-            _LOG.warning("%s: rejecting SM plugin %s: %s", machine.name, path, error)
+            drivers[sr_type] = _ask(dom0, path, sr_type, revert)
+        except Exception as error:  # noqa: BLE001 - xapi continues without it after any failure
+            _LOG.warning("%s: rejecting SM plugin %s: %s", dom0.name, path, error)
     return drivers
 
 
-def _ask(machine: Machine, path: str, sr_type: str, revert: bool) -> Driver:
+def _ask(dom0: Host, path: str, sr_type: str, revert: bool) -> Driver:
     call = build_call("sr_get_driver_info", {"host_ref": "", "device_config": {}})
-    reply: DriverReply = machine.sm([path, call], _INFO_TIMEOUT)
+    reply: DriverReply = dom0.sm([path, call], _INFO_TIMEOUT)
     info = read_reply(reply, sr="", vdi="")
     capabilities = [str(name) for name in info["capabilities"]]
     return Driver(

@@ -40,15 +40,15 @@ class Hooks:
 
         Exit status 1 is logged; any other failure raises and skips the scripts that follow.
         """
-        machine = self._pool.machines[self._pool.master]
+        dom0 = self._pool.dom0s[self._pool.master]
         uuid = str(self._pool.db.get("host", host, "uuid"))
-        folder = f"{HOOKS_ROOT}/{name}"
-        listing = machine.exec(["find", folder, "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\\n"])
+        directory = f"{HOOKS_ROOT}/{name}"
+        listing = dom0.exec(["find", directory, "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\\n"])
         for script in sorted(listing.stdout.splitlines()):
-            path = f"{folder}/{script.decode()}"
+            path = f"{directory}/{script.decode()}"
             argv = [path, "-hostuuid", uuid, "-reason", reason]
             try:
-                done = machine.exec(argv, timeout=self._pool.settings.sm_timeout)
+                done = dom0.exec(argv, timeout=self._pool.settings.sm_timeout)
             except LabError as error:
                 raise ApiError("INTERNAL_ERROR", f"{path}: {error}") from error
             stdout = done.stdout.decode(errors="replace")

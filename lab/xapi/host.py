@@ -35,10 +35,10 @@ class HostCalls:
         self.destroy = self.liveness.destroy
 
     def started(self, host: str, *, plug: bool = True) -> list[str]:
-        """The host's toolstack has just started, after a boot: look at the drivers, plug the SRs.
+        """The host's toolstack has just started, after a boot: read the drivers' capabilities, plug the SRs.
 
-        Whatever ran there before is gone.  Returns the plug tasks, whose failures xapi only notes; without
-        `plug` the host is up, and its SRs are not plugged yet.
+        Its earlier processes are gone.  Returns the plug tasks, whose failures xapi only records; without
+        `plug` the SRs are not plugged yet.
         """
         db = self._pool.db
         self._reset(host)
@@ -49,7 +49,7 @@ class HostCalls:
         return [self._tasks.run("Async.PBD.plug", self._pbds.plug, pbd) for pbd in db.find("PBD", host=host)]
 
     def _reset(self, host: str) -> None:
-        """Nothing runs on the host any more, and nothing is plugged or attached there."""
+        """After a reset no VM runs on the host, and nothing is plugged or attached there."""
         db = self._pool.db
         control_domain = db.get("host", host, "control_domain")
         for vm in db.find("VM", resident_on=host):
@@ -63,7 +63,7 @@ class HostCalls:
         self._datapaths.forget_host(host)
 
     def call_plugin(self, host: str, plugin: str, function: str, args: Mapping[str, str]) -> str:
-        """Run a plugin on a host and return the string it answers.
+        """Run a plugin on a host. Returns its string.
 
         On the master the plugin gets the caller's own session (xapi_host.ml:1496); for another host xapi makes
         one that lasts as long as the call (message_forwarding.ml:84-98).
@@ -80,7 +80,7 @@ class HostCalls:
             stderr = done.stderr.decode(errors="replace")
             what = "non-zero exit" if done.returncode > 0 else f"signal: {-done.returncode}"
             raise ApiError("XENAPI_PLUGIN_FAILURE", what, stdout, stderr)
-        return _plugin_answer(stdout)
+        return _plugin_reply(stdout)
 
     def disable(self, host: str, _auto_enable: bool = True) -> None:
         """Let no VM start on the host."""
@@ -113,11 +113,11 @@ class SecretCalls:
         self._pool = pool
 
     def create(self, record: Mapping[str, Any]) -> str:
-        """Keep a value."""
+        """Store a secret."""
         return self._pool.db.create("secret", **record)
 
     def destroy(self, secret: str) -> None:
-        """Forget it."""
+        """Remove a secret."""
         self._pool.db.destroy("secret", secret)
 
 
@@ -159,7 +159,7 @@ class TaskCalls:
         self._pool = pool
 
     def create(self, label: str, description: str) -> str:
-        """A task of the caller's own."""
+        """Create a task of the caller."""
         return self._pool.db.create("task", name_label=label, name_description=description, created=now())
 
     def destroy(self, task: str) -> None:
@@ -167,7 +167,7 @@ class TaskCalls:
         self._pool.db.destroy("task", task)
 
 
-def _plugin_answer(stdout: str) -> str:
+def _plugin_reply(stdout: str) -> str:
     """The value in a plugin's reply, which wraps it as a XenAPI reply does."""
     try:
         (reply,), _method = xmlrpc.client.loads(stdout)

@@ -17,12 +17,12 @@ from lab.xapi.server import Xapi
 
 
 class XeError(AssertionError):
-    """An `xe` command failed; the message is what it complained of."""
+    """An `xe` command failed; the message is its stderr."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What every host of the pool carries; see `lab.tree.layout`."""
+    """The files of every host of the pool; see `lab.tree.layout`."""
 
     sm: Path
     driver: Path
@@ -33,7 +33,7 @@ class Tree:
 class LabPool:
     """A pool of hosts that have been started already, up while the `with` block lasts.
 
-        with LocalDom0("one", folder) as one, LabPool([one], tree, lab_file) as pool:
+        with LocalDom0("one", directory) as one, LabPool([one], tree, lab_file) as pool:
             sr = pool.xe("sr-create", "type=cephrbd", …)
 
     The first host is the master.  `lab_file` is written, for the program `lab/xe`.
@@ -67,19 +67,19 @@ class LabPool:
         self.xapi.stop()
 
     def xe(self, *words: str) -> str:
-        """Type an `xe` command; its stdout without the last line's end.  Raises `XeError`."""
+        """Run an `xe` command. Returns its stdout without the last line's end.  Raises `XeError`."""
         done = run(words, str(self.lab_file))
         if done.status != 0:
             raise XeError(done.stderr)
         return done.stdout.rstrip("\n")
 
     def refused(self, *words: str) -> str:
-        """Type an `xe` command that fails; what it complains of.  `AssertionError` if it does not."""
+        """Run an `xe` command that fails. Returns its stderr.  `AssertionError` if it succeeds."""
         try:
             done = self.xe(*words)
         except XeError as complaint:
             return str(complaint)
-        raise AssertionError(f"xe {' '.join(words)}: was to be refused, and said: {done!r}")
+        raise AssertionError(f"xe {' '.join(words)}: expected a failure, got {done!r}")
 
     def get(self, kind: str, name: str, uuid: str) -> str:
         """One parameter of an object."""
@@ -91,7 +91,7 @@ class LabPool:
         return found.split(",") if found else []
 
     def admin(self, *words: str, host: int = 0) -> Completed:
-        """Type `smblock-admin WORDS` on a host."""
+        """Run `smblock-admin WORDS` on a host."""
         return self.hosts[host].sm([f"{SM_DIR}/smblock-admin", *words])
 
     def provide(self, path: str, data: bytes, mode: int = 0o644) -> None:
@@ -113,7 +113,7 @@ class LabPool:
                 if session.task.get_status(task) != "success":
                     raise XeError(f"{host.name}: {session.task.get_error_info(task)}")
 
-    # How hosts die, beside `host.kill()`, of which xapi learns nothing
+    # How hosts die. xapi does not notice `host.kill()`.
 
     def miss_heartbeats(self, host: Dom0) -> None:
         """No heartbeat of the host has come for 600 s, whether it runs or not."""
@@ -133,7 +133,7 @@ class LabPool:
 
     @contextmanager
     def cut_off(self, host: Dom0) -> Iterator[None]:
-        """Meanwhile the management network to a host is down: it runs, and neither it nor xapi reaches the other."""
+        """Inside the `with` block the management network to a host is down; the host runs."""
         away = f"{XAPI_SOCKET}.cut-off"
         ref = self.ref(host)
         host.exec(["mv", XAPI_SOCKET, away]).check()
@@ -146,7 +146,7 @@ class LabPool:
                 host.exec(["mv", away, XAPI_SOCKET]).check()
 
     def join(self, host: Dom0) -> None:
-        """Take a running host into the pool; it gets the shared SRs, as the master has them, and plugs them."""
+        """Join a running host to the pool; it gets the master's shared SRs, and plugs them."""
         self._lay_out(host)
         ref = self.xapi.add_host(host)
         if host not in self.hosts:
@@ -158,7 +158,7 @@ class LabPool:
                 session.PBD.plug(pbd)
 
     def ref(self, host: Dom0) -> str:
-        """The host's reference; `ApiError` UUID_INVALID if the pool does not know it."""
+        """The host's reference; `ApiError` UUID_INVALID if the pool does not have it."""
         return self.xapi.pool.db.by_uuid("host", host.uuid)
 
     def commands_since(self, mark: int) -> Sequence[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The ways in which a host of the pool dies, each as xapi handles it (v25.33.2)."""
+"""How a host of the pool dies, as xapi handles it (v25.33.2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Liveness:
-    """Whether hosts are alive, and what follows when they are not."""
+    """Whether hosts are alive, and what xapi does if they are not."""
 
     def __init__(self, pool: Pool, vms: VmCalls, pbds: PbdCalls) -> None:
         self._pool = pool
@@ -25,7 +25,7 @@ class Liveness:
         self._pbds = pbds
         self._hooks = Hooks(pool)
 
-    # What an administrator does
+    # By an administrator
 
     def declare_dead(self, host: str) -> None:
         """host.declare_dead (xapi_host.ml:1154-1170): hooks, the VMs' power state, and host.enabled.
@@ -61,17 +61,17 @@ class Liveness:
         db.destroy("host", host)
         pool.forget_host(host)
 
-    # What happens to a host
+    # By events
 
     def miss_heartbeats(self, host: str) -> None:
         """No heartbeat came for host_assumed_dead_interval, 600 s (db_gc.ml:117-127): no hook runs."""
         self._set_live(host, False)
 
     def fence(self, host: str) -> None:
-        """HA takes a host that has left the live set as dead (xapi_ha_vm_failover.ml:1283-1349).
+        """HA treats a host that has left the live set as dead (xapi_ha_vm_failover.ml:1283-1349).
 
-        What goes wrong in the pre hook is ignored, and leaves host_metrics.live and the post hook out; the
-        VMs are halted in any case.
+        A failure of the pre hook is ignored: then host_metrics.live and the post hook are skipped, and the
+        VMs are halted.
         """
         dead = False
         try:
@@ -79,7 +79,7 @@ class Liveness:
                 self._hooks.host_pre_declare_dead(host, hooks.FENCED)
                 self._set_live(host, False)
                 dead = True
-        except Exception as error:  # noqa: BLE001 - xapi ignores whatever it is
+        except Exception as error:  # noqa: BLE001 - xapi ignores any failure
             _LOG.warning("the death of %s: %s", host, error)
         self._reset_vms(host)
         if dead:
@@ -88,12 +88,12 @@ class Liveness:
     def shut_down(self, host: str) -> None:
         """host.shutdown of a disabled host without VMs; the caller powers it off afterwards.
 
-        xapi unplugs its PBDs (xapi_host.ml:869), and the last heartbeat tells the master, which runs the
+        xapi unplugs its PBDs (xapi_host.ml:869), and the last heartbeat informs the master, which runs the
         hooks (xapi_host_helpers.ml:252-275).
         """
         pool, db = self._pool, self._pool.db
         if host == pool.master:
-            raise LabError("the shutdown of the pool master is no part of the lab")
+            raise LabError("the lab does not support a shutdown of the pool master")
         if db.get("host", host, "enabled"):
             raise ApiError("HOST_NOT_DISABLED")
         if len(db.find("VM", resident_on=host)) > 1:
@@ -105,14 +105,14 @@ class Liveness:
         self._hooks.host_post_declare_dead(host, hooks.CLEAN_SHUTDOWN)
 
     def returned(self, host: str) -> None:
-        """The host's xapi has come up: its first heartbeat arrives, and it enables itself."""
+        """The host's xapi has started: its first heartbeat arrives, and it enables itself."""
         self._set_live(host, True)
         self._pool.db.set("host", host, "enabled", True)
 
     def _require_dead(self, host: str) -> None:
         """HOST_IS_LIVE while xapi reaches the host, and for the master (xapi_host.ml:1103-1120).
 
-        A host whose host_metrics.live is false is dead without a question (xapi_host.ml:996-1025).
+        A host whose host_metrics.live is false is dead without a check (xapi_host.ml:996-1025).
         """
         pool = self._pool
         if host == pool.master or (self._is_live(host) and self._answers(host)):
@@ -132,7 +132,7 @@ class Liveness:
         db.set("host_metrics", db.get("host", host, "metrics"), "live", live)
 
     def _reset_vms(self, host: str) -> None:
-        """VM.power_state_reset of every VM that is resident there, the control domain left out."""
+        """VM.power_state_reset of every VM that is resident there, except the control domain."""
         db = self._pool.db
         domain = db.get("host", host, "control_domain")
         for vm in db.find("VM", resident_on=host):

@@ -1,4 +1,4 @@
-"""The state every part of the xapi simulator works on: database, hosts, locks, and SM execution."""
+"""The state of the xapi simulator: database, hosts, locks, and SM execution."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any, cast
 from lab import LabError
 from lab.xapi import features, sm_exec
 from lab.xapi.database import Database
+from lab.xapi.dom0 import Host, read_inventory
 from lab.xapi.errors import ApiError, ToolstackGone
-from lab.xapi.machine import Machine, read_inventory
 from lab.xapi.schema import NULL
 
 SM_USER = "__sm__backend"
-# The session of the call of the XenAPI that is being answered.
+# The session of the current call of the XenAPI.
 CALLER: ContextVar[str] = ContextVar("CALLER", default="")
 _ENVIRONMENT = {"ORIGINATOR": "SM"}
-# How soon a call notices that its xapi is gone.
+# How often a call checks whether its xapi has ended, in seconds.
 _LOOK_SECONDS = 0.1
 
 
@@ -45,9 +45,9 @@ class Command:
 
 @dataclass
 class Settings:
-    """What a lab chooses.
+    """Settings of a lab.
 
-    `plugins` is xapi.conf's sm-plugins; `revert` whether this xapi is new enough (26.16) to know
+    `plugins` is xapi.conf's sm-plugins; `revert` whether this xapi is new enough (26.16) for
     VDI_REVERT; `sm_timeout` the deadline of one SM command, `lock_timeout` how long an operation waits
     for another one on the same SR or VDI, both in seconds.
     """
@@ -66,13 +66,13 @@ class Pool:
 
     def __post_init__(self) -> None:
         self.db = Database()
-        self.machines: dict[str, Machine] = {}
+        self.dom0s: dict[str, Host] = {}
         # Hosts that xapi cannot reach, though they run.
         self.cut_off: set[str] = set()
         self.drivers: dict[str, dict[str, features.Driver]] = {}
         self.commands: list[Command] = []
         self._calls: dict[str, list[str]] = {}
-        # Set when the xapi of a host goes away: {host: event}.
+        # Set when the xapi of a host ends: {host: event}.
         self._gone: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._orphans: list[threading.Thread] = []
         self._locks: defaultdict[tuple[str, str], threading.RLock] = defaultdict(threading.RLock)
@@ -86,42 +86,42 @@ class Pool:
         """The pool master's reference."""
         return str(self.db.get("pool", self.ref, "master"))
 
-    def add_host(self, machine: Machine) -> str:
+    def add_host(self, dom0: Host) -> str:
         """Join a host to the pool, with its control domain and its drivers.  Returns its reference."""
-        identity = read_inventory(machine)
+        identity = read_inventory(dom0)
         metrics = self.db.create("host_metrics")
         host = self.db.create(
             "host",
             uuid=identity.host_uuid,
-            name_label=machine.name,
-            hostname=machine.name,
-            address=machine.address,
+            name_label=dom0.name,
+            hostname=dom0.name,
+            address=dom0.address,
             metrics=metrics,
         )
         domain = self.db.create(
             "VM",
             uuid=identity.control_domain_uuid,
-            name_label=f"Control domain on host: {machine.name}",
+            name_label=f"Control domain on host: {dom0.name}",
             is_control_domain=True,
             power_state="Running",
             resident_on=host,
             domid=0,
         )
         self.db.set("host", host, "control_domain", domain)
-        self.machines[host] = machine
+        self.dom0s[host] = dom0
         if self.master == NULL:
             self.db.set("pool", self.ref, "master", host)
         self.load_drivers(host)
         return host
 
     def load_drivers(self, host: str) -> None:
-        """Ask a host's drivers what they can do, as a start of the toolstack does.
+        """Read the capabilities of a host's drivers, as the toolstack does when it starts.
 
-        The master's answers make the SM records; a record whose driver is gone is dropped unless an SR
+        The SM records come from the master's replies; a record whose driver is gone is dropped unless an SR
         of its type exists.
         """
         settings = self.settings
-        found = features.discover(self.machines[host], settings.plugins, revert=settings.revert)
+        found = features.discover(self.dom0s[host], settings.plugins, revert=settings.revert)
         self.drivers[host] = found
         if host != self.master:
             return
@@ -147,8 +147,8 @@ class Pool:
             )
 
     def forget_host(self, host: str) -> None:
-        """Drop what is kept of a host whose record is gone."""
-        del self.machines[host]
+        """Drop the state of a host whose record is gone."""
+        del self.dom0s[host]
         self.drivers.pop(host, None)
         self.cut_off.discard(host)
 
@@ -163,14 +163,14 @@ class Pool:
         if host != self.master and not self.is_live(host):
             raise ApiError("HOST_OFFLINE", host)
 
-    def contact(self, host: str) -> Machine:
-        """The machine of a host, unless the network to it is cut."""
+    def contact(self, host: str) -> Host:
+        """The dom0 of a host, unless the network to it is cut."""
         if host in self.cut_off:
             raise ApiError("CANNOT_CONTACT_HOST", host)
-        return self.machines[host]
+        return self.dom0s[host]
 
     def execute(self, host: str, argv: Sequence[str]) -> sm_exec.DriverReply:
-        """Run a command on a host; CANNOT_CONTACT_HOST where that is not possible."""
+        """Run a command on a host; CANNOT_CONTACT_HOST if xapi cannot reach it."""
         try:
             return self.contact(host).exec(argv)
         except (OSError, LabError) as error:
@@ -191,7 +191,7 @@ class Pool:
     # Plugged hosts
 
     def pbd(self, sr: str, host: str) -> str:
-        """The PBD of an SR on a host; SR_HAS_NO_PBDS when there is none."""
+        """The PBD of an SR on a host; SR_HAS_NO_PBDS if it has none."""
         pbds = self.db.find("PBD", SR=sr, host=host)
         if not pbds:
             raise ApiError("SR_HAS_NO_PBDS", sr)
@@ -226,7 +226,7 @@ class Pool:
         args: Sequence[str] = (),
         **extra: Any,
     ) -> Any:
-        """Run one SM command on a host and return its answer's value.
+        """Run one SM command on a host and return its reply's value.
 
         `sr_type`, `device_config` and `is_master` default to those of `sr` on that host; `extra` are
         the parameters particular to the command (`vdi_sm_config`, `driver_params`, …).
@@ -266,7 +266,7 @@ class Pool:
 
     def _execute(self, host: str, path: str, command: str, params: dict[str, Any]) -> Any:
         self.require_live(host)
-        machine = self.contact(host)
+        dom0 = self.contact(host)
         began = time.monotonic()
         failure = ""
         try:
@@ -278,7 +278,7 @@ class Pool:
         finally:
             self.commands.append(
                 Command(
-                    machine.name,
+                    dom0.name,
                     command,
                     params.get("sr_uuid", ""),
                     params.get("vdi_uuid", ""),
@@ -289,17 +289,17 @@ class Pool:
             )
 
     def _on_host(self, host: str, argv: list[str]) -> sm_exec.DriverReply:
-        """Run it on the host; it lives on if the xapi that waits for it goes away."""
-        machine, came, gone = self.contact(host), queue.SimpleQueue[Any](), self._gone[host]
+        """Run a command on the host; it keeps running if the xapi that waits for it ends."""
+        dom0, came, gone = self.contact(host), queue.SimpleQueue[Any](), self._gone[host]
         master_gone = self._gone[self.master]
 
         def run() -> None:
             try:
-                came.put(machine.sm(argv, self.settings.sm_timeout, env=_ENVIRONMENT))
+                came.put(dom0.sm(argv, self.settings.sm_timeout, env=_ENVIRONMENT))
             except (OSError, LabError) as error:
                 came.put(ApiError("CANNOT_CONTACT_HOST", host, str(error)))
 
-        command = threading.Thread(target=run, name=f"{machine.name}: {argv[0]}", daemon=True)
+        command = threading.Thread(target=run, name=f"{dom0.name}: {argv[0]}", daemon=True)
         command.start()
         while True:
             with suppress(queue.Empty):
@@ -315,11 +315,11 @@ class Pool:
                 raise ApiError("CANNOT_CONTACT_HOST", host)
 
     def lose_toolstack(self, host: str) -> None:
-        """The xapi of a host ends, as xe-toolstack-restart makes it, and comes back.
+        """The xapi of a host ends and starts again, as by xe-toolstack-restart.
 
-        Commands that run on its hosts live on.  With the master's xapi go the locks of every operation, and all
-        sessions: they are kept in no database file (datamodel.ml:239-241 PersistNothing, v25.33.2).  With
-        another one's goes what it waited for; the session of its command is a row of the master's, and stays.
+        Commands that run on its hosts keep running.  The master's xapi loses the locks of every operation and all
+        sessions, which are not in its database file (datamodel.ml:239-241 PersistNothing, v25.33.2).  Another
+        host's xapi loses the calls that it waits for; the session of its command is the master's, and stays.
         """
         self._gone.pop(host, threading.Event()).set()
         if host != self.master:
@@ -331,7 +331,7 @@ class Pool:
                 self.db.destroy("session", session)
 
     def join_orphans(self, seconds: float) -> None:
-        """Wait for the commands that no xapi waits for any more."""
+        """Wait for the commands whose xapi has ended."""
         end = time.monotonic() + seconds
         for command in self._orphans:
             command.join(max(0.0, end - time.monotonic()))
@@ -344,7 +344,7 @@ class Pool:
         return self._on_host(host, [path, call])
 
     def note_call(self, session: str, method: str) -> None:
-        """Keep a call of the XenAPI, where it is an SM command's."""
+        """Record a call of the XenAPI if an SM command made it."""
         if session in self._calls:
             self._calls[session].append(method)
 
@@ -356,10 +356,10 @@ class Pool:
         try:
             yield session
         except ToolstackGone:
-            raise  # nothing logs it out
+            raise  # the session is not logged out
         except ApiError as error:
             if error.code == "CANNOT_CONTACT_HOST":
-                raise  # nor here: the session is the one of the host's own xapi
+                raise  # nor here: it is the session of the host's own xapi
             self._log_out(session)
             raise
         except BaseException:

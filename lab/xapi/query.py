@@ -3,7 +3,7 @@
     expression = field "name" = "value" | field "name" != "value" | true | false
                | not expression | ( expression ) | expression and|or expression
 
-As in xapi, words need no blank between them: `"…" andfield "host" = "…"` is what sm itself sends.
+As in xapi, words need no blank between them: sm sends `"…" andfield "host" = "…"`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def as_text(value: Any) -> str:
 
 
 def compile_query(text: str) -> Predicate:
-    """The predicate on a record that `text` stands for; INVALID_VALUE when it has no sense."""
+    """Compile a query to a predicate on a record; INVALID_VALUE if it cannot be parsed."""
     return _Parser(text).parse()
 
 

@@ -1,7 +1,7 @@
-"""What xapi's database holds: the classes and fields that SM, `xe` and the tests use.
+"""The classes and fields of xapi's database that SM, `xe` and the tests use.
 
-Values are kept the way the XenAPI speaks of them: sizes are bytes, times are ISO 8601 strings, a
-reference is an opaque string.  On the wire integers travel as strings: see `lab.xapi.wire`.
+Values are stored in the notation of the XenAPI: sizes are bytes, times are ISO 8601 strings, a
+reference is an opaque string.  On the wire integers are strings: see `lab.xapi.wire`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EPOCH = "19700101T00:00:00Z"
 
 
 class Kind(Enum):
-    """How a field's value looks."""
+    """The type of a field."""
 
     STRING = auto()
     INT = auto()
@@ -31,7 +31,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Field:
-    """One field: its kind, what it starts as, and for references the class they lead to.
+    """One field: its kind, its default, and the class of references.
 
     A BACK_REFS field is computed: the rows of class `target` whose field `via` refers to this row.
     """
@@ -177,7 +177,7 @@ CLASSES: dict[str, dict[str, Field]] = {
         "empty": _bool(),
         "currently_attached": _bool(),
         "other_config": _map(),
-        # "params" is the backend's path on the VM's host, as the driver's attach answered.
+        # "params" is the backend's path on the VM's host, as the driver's attach returned it.
         "runtime_properties": _map(),
     },
     "VM": _NAMED

@@ -16,9 +16,9 @@ from typing import Any
 from lab.ports import AddressLease
 from lab.xapi.calls import Calls
 from lab.xapi.client import Session
+from lab.xapi.dom0 import Host
 from lab.xapi.errors import ApiError, ToolstackGone, Unimplemented
 from lab.xapi.liveness import Liveness
-from lab.xapi.machine import Machine
 from lab.xapi.pool import CALLER, Command, Pool, Settings
 from lab.xapi.wire import incoming
 
@@ -32,7 +32,7 @@ _LOGOUT = ("session.logout", "session.local_logout")
 class Xapi:
     """A pool's xapi.
 
-    It has a loopback address to itself, taken at construction, so that a host can be told of
+    It takes a loopback address of its own at construction, so that a host can have
     `endpoint` (address and TCP port) before it joins:
 
         with Xapi() as xapi:
@@ -41,19 +41,19 @@ class Xapi:
             session = xapi.session()
     """
 
-    def __init__(self, hosts: Iterable[Machine] = (), settings: Settings | None = None) -> None:
+    def __init__(self, hosts: Iterable[Host] = (), settings: Settings | None = None) -> None:
         self.pool = Pool(settings or Settings())
         self.calls = Calls(self.pool)
         self._waiting = list(hosts)
         self._lease = AddressLease()
         self.endpoint = (self._lease.address, _PORT)
         self._http = _Server(self.endpoint, _Handler)
-        self._http.answer = self._answer
+        self._http.respond = self._respond
         self._thread: threading.Thread | None = None
 
     @property
     def address(self) -> str:
-        """Where the XenAPI answers."""
+        """The address of the XenAPI."""
         return f"http://{self.endpoint[0]}:{self.endpoint[1]}/"
 
     @property
@@ -62,7 +62,7 @@ class Xapi:
         return list(self.pool.commands)
 
     def start(self) -> Xapi:
-        """Answer calls, and join the hosts given at construction."""
+        """Serve calls, and join the hosts given at construction."""
         self._thread = threading.Thread(
             target=self._http.serve_forever,
             kwargs={"poll_interval": 0.05},
@@ -70,13 +70,13 @@ class Xapi:
             daemon=True,
         )
         self._thread.start()
-        for machine in self._waiting:
-            self.add_host(machine)
+        for dom0 in self._waiting:
+            self.add_host(dom0)
         self._waiting.clear()
         return self
 
     def stop(self) -> None:
-        """Stop answering; calls under way are not waited for."""
+        """Stop serving, without waiting for calls under way."""
         if self._thread is not None:
             self._http.shutdown()
             self._thread.join()
@@ -95,24 +95,24 @@ class Xapi:
     ) -> None:
         self.stop()
 
-    def add_host(self, machine: Machine) -> str:
+    def add_host(self, dom0: Host) -> str:
         """Join a host; the first one is the pool master.  Returns its reference."""
-        return self.pool.add_host(machine)
+        return self.pool.add_host(dom0)
 
     def session(self) -> Session:
         """Log in."""
         return Session(self.address)
 
     def restart_toolstack(self, host: str) -> None:
-        """`xe-toolstack-restart` on a host: its xapi forgets what it waits for, and looks at the drivers again.
+        """`xe-toolstack-restart` on a host: its xapi loses the calls that it waits for, and reads the drivers again.
 
-        Calls under way get no reply if the host is the master, and fail else; see `Pool.lose_toolstack`.
+        Calls under way get no reply if the host is the master, else they fail; see `Pool.lose_toolstack`.
         """
         self.pool.lose_toolstack(host)
         self.pool.load_drivers(host)
 
     def host_started(self, host: str, *, plug: bool = True) -> list[str]:
-        """Take a host up again that was powered off: its SRs are plugged if `plug`, nothing else is.
+        """Start a host that was powered off: its SRs are plugged if `plug`, no disk is.
 
         Returns the references of the plugs' tasks.
         """
@@ -120,14 +120,14 @@ class Xapi:
 
     @property
     def liveness(self) -> Liveness:
-        """What happens to hosts without a call of the XenAPI: missed heartbeats, HA, a clean shutdown."""
+        """Events of hosts that are no calls of the XenAPI: missed heartbeats, HA, a clean shutdown."""
         return self.calls.hosts.liveness
 
     def write_lab_file(self, path: Path) -> None:
         """Write the file by which `xe` finds this xapi (through the variable SMBLOCK_LAB)."""
         path.write_text(json.dumps({"xapi": self.address}) + "\n")
 
-    def _answer(self, method: str, params: tuple[Any, ...]) -> dict[str, Any]:
+    def _respond(self, method: str, params: tuple[Any, ...]) -> dict[str, Any]:
         try:
             value = self._dispatch(method, [incoming(param) for param in params])
         except ApiError as error:
@@ -175,7 +175,7 @@ def _require_arity(method: str, call: Callable[..., Any], params: list[Any]) -> 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    answer: Callable[[str, tuple[Any, ...]], dict[str, Any]]
+    respond: Callable[[str, tuple[Any, ...]], dict[str, Any]]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -189,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         params, method = xmlrpc.client.loads(body)
         try:
-            reply = self.server.answer(method or "", params)
+            reply = self.server.respond(method or "", params)
         except ToolstackGone:
             self.close_connection = True
             return

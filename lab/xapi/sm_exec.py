@@ -1,7 +1,7 @@
 """One SM command, as xapi executes it: the argument it builds and the reply it accepts.
 
 The driver gets exactly one argument, an XML-RPC methodCall with one struct in which everything is a
-string; what it prints must be one methodResponse and nothing else.
+string; its stdout must be exactly one methodResponse.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Mapping
 from typing import Any
 from xml.parsers.expat import ExpatError
 
+from lab.xapi.dom0 import Completed
 from lab.xapi.errors import ApiError, from_fault
-from lab.xapi.machine import Completed
 
 DriverReply = Completed
 
 
 def build_call(command: str, params: Mapping[str, Any]) -> str:
-    """The argument of an SM command; `params` holds what this command adds to the common ones."""
+    """The argument of an SM command; `params` are added to the common ones."""
     struct = {"command": command, "args": [], **params}
     return xmlrpc.client.dumps((struct,), methodname=command)
 
 
 def read_reply(done: Completed, *, sr: str, vdi: str) -> Any:
-    """The value a driver answered about `sr` and `vdi` (references, or "").
+    """The value that a driver returned about `sr` and `vdi` (references, or "").
 
     Raises what xapi raises: `Unimplemented` for fault 38, `ApiError` for any other fault, for an exit
     status other than 0, and for a reply that is not exactly one methodResponse.
@@ -38,7 +38,7 @@ def read_reply(done: Completed, *, sr: str, vdi: str) -> Any:
     try:
         values, method = xmlrpc.client.loads(stdout)
     except xmlrpc.client.Fault as fault:
-        # Of some faults xapi passes only the code on; the driver's own words stay as the cause.
+        # For some faults xapi returns only the code; the driver's message stays as the cause.
         raise from_fault(fault.faultCode, fault.faultString, stderr, sr, vdi) from fault
     except (ExpatError, xmlrpc.client.Error, ValueError) as error:
         raise ApiError("SR_BACKEND_FAILURE", str(error), stdout, stderr) from None
@@ -48,7 +48,7 @@ def read_reply(done: Completed, *, sr: str, vdi: str) -> Any:
 
 
 def expect_nil(value: Any) -> None:
-    """Accept the empty answer only."""
+    """Accept the empty reply only."""
     if value is not None:
         raise _misread(value, "nil")
 
@@ -68,7 +68,7 @@ def expect_vdi(value: Any) -> tuple[str, str]:
 
 
 def expect_attachment(value: Any) -> dict[str, Any]:
-    """The answer of vdi_attach: `params_nbd` is required, `params` is the block device's path."""
+    """The reply of vdi_attach: `params_nbd` is required, `params` is the block device's path."""
     if not isinstance(value, dict) or "params_nbd" not in value:
         raise _misread(value, "<struct> with field params_nbd")
     return value

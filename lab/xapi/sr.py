@@ -39,7 +39,7 @@ class PbdCalls:
         )
 
     def plug(self, pbd: str) -> None:
-        """sr_attach on the PBD's host; on another host than the master, the master's PBD first."""
+        """sr_attach on the PBD's host; for another host than the master, the master's PBD is plugged first."""
         pool, db = self._pool, self._pool.db
         row = db.record("PBD", pbd)
         sr, host = row["SR"], row["host"]
@@ -57,7 +57,7 @@ class PbdCalls:
                 db.set("PBD", pbd, "currently_attached", True)
 
     def unplug(self, pbd: str) -> None:
-        """sr_detach, once no disk of the SR is attached on the PBD's host."""
+        """sr_detach, if no disk of the SR is attached on the PBD's host."""
         pool, db = self._pool, self._pool.db
         row = db.record("PBD", pbd)
         sr, host = row["SR"], row["host"]
@@ -152,13 +152,13 @@ class SrCalls:
         )
 
     def probe(self, host: str, device_config: Config, sr_type: str, sm_config: Config) -> str:
-        """sr_probe, which knows no SR; the driver's XML document."""
+        """sr_probe, which has no SR. Returns the driver's XML document."""
         pool = self._pool
         driver = self._require_driver(host, sr_type)
         if "SR_PROBE" not in driver.features:
             raise ApiError("SR_BACKEND_FAILURE", "Operation 'sr_probe' not supported by this SR type", "", "")
         with pool.exclusive(("attach", host)):
-            answer = pool.sm(
+            reply = pool.sm(
                 host,
                 "sr_probe",
                 sr_type=sr_type,
@@ -166,10 +166,10 @@ class SrCalls:
                 is_master=True,
                 sr_sm_config=dict(sm_config),
             )
-        return sm_exec.expect_string(answer)
+        return sm_exec.expect_string(reply)
 
     def scan(self, sr: str) -> None:
-        """sr_scan and sr_update, again while the set of VDIs changes under them."""
+        """sr_scan and sr_update, repeated while the set of VDIs changes meanwhile."""
         pool, db = self._pool, self._pool.db
         host = pool.sr_master(sr)
         with pool.exclusive(("SR", sr)):
@@ -236,7 +236,7 @@ class SrCalls:
             raise _unsupported(error, sr) from error
 
     def _after_scan(self, sr: str) -> None:
-        """What xapi itself writes after a scan: the allocation, and no reference to a lost VDI."""
+        """xapi's own changes after a scan: it sums the allocation, and clears references to lost VDIs."""
         db = self._pool.db
         total = 0
         for vdi in db.find("VDI", SR=sr):

@@ -1,4 +1,4 @@
-"""Tasks: what `Async.` calls return, and the record of a step whose failure xapi only notes."""
+"""Tasks: what `Async.` calls return, and the record of a step whose failure xapi only records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def now() -> str:
 
 
 class Tasks:
-    """Runs calls under a task record that tells their outcome."""
+    """Runs calls, each with a task record that has the outcome."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -33,7 +33,7 @@ class Tasks:
         return task
 
     def run(self, name: str, call: Callable[..., Any], *params: Any) -> str:
-        """Run to the end; a failure is told by the task alone."""
+        """Run to the end; only the task has the failure."""
         task = self._new(name)
         self._finish(task, call, params)
         return task
@@ -56,7 +56,7 @@ class Tasks:
             db.set("task", task, "error_info", ["UNIMPLEMENTED_IN_SM_BACKEND", str(error)])
             status = "failure"
         except ToolstackGone:
-            # xapi cancels at its start what it had under way (cancel_tasks.ml:157-176)
+            # when xapi starts, it cancels its unfinished tasks (cancel_tasks.ml:157-176)
             db.set("task", task, "status", "cancelled")
             raise
         else:

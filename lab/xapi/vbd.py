@@ -108,7 +108,7 @@ class VbdCalls:
             return self._datapaths.attach(host, row["VDI"], vbd, writable=writable)
 
     def move(self, vbd: str, source: str, destination: str) -> None:
-        """A live migration's part: the source lets go before the destination may write."""
+        """A disk's part of a live migration: the source deactivates it before the destination may write."""
         vdi = str(self._pool.db.get("VBD", vbd, "VDI"))
         path = self.attach(vbd, destination)
         try:

@@ -54,7 +54,7 @@ class VdiCalls:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    # Making and unmaking
+    # Create and destroy
 
     def create(self, record: Mapping[str, Any]) -> str:
         """vdi_create; the driver introduces the record, xapi adds the fields that are its own."""
@@ -62,7 +62,7 @@ class VdiCalls:
         sr = record["SR"]
         with pool.exclusive(("SR", sr)):
             host = self._ready(sr, "VDI_CREATE")
-            answer = self._run(
+            reply = self._run(
                 host,
                 "vdi_create",
                 sr,
@@ -79,7 +79,7 @@ class VdiCalls:
                     "true" if record.get("read_only", False) else "false",
                 ],
             )
-            vdi = self._introduced(answer)
+            vdi = self._introduced(reply)
             for name in ("other_config", "xenstore_data", "sharable", "tags"):
                 if name in record:
                     db.set("VDI", vdi, name, record[name])
@@ -108,7 +108,7 @@ class VdiCalls:
             sm_exec.expect_vdi(self._run(host, "vdi_resize", sr, vdi, args=[str(size)]))
 
     def snapshot(self, vdi: str, driver_params: Mapping[str, str] | None = None) -> str:
-        """vdi_snapshot and vdi_update; the new record says what it is a snapshot of."""
+        """vdi_snapshot and vdi_update; the new record has snapshot_of."""
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("SR", sr), ("VDI", vdi)):
             self._ready(sr, "VDI_SNAPSHOT", vdi)
@@ -124,8 +124,8 @@ class VdiCalls:
     def clone(self, vdi: str, driver_params: Mapping[str, str] | None = None) -> str:
         """vdi_clone and vdi_update.
 
-        The full copy xapi falls back to when the driver has no clone is not part of the simulator: there
-        the call fails with UNIMPLEMENTED_IN_SM_BACKEND.
+        xapi makes a full copy if the driver has no clone. The simulator does not: the call fails with
+        UNIMPLEMENTED_IN_SM_BACKEND.
         """
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("SR", sr), ("VDI", vdi)):
@@ -144,10 +144,10 @@ class VdiCalls:
             self._require_idle(base, "revert_from")
             sm_exec.expect_nil(self._run(host, "vdi_revert", row["SR"], snapshot, args=[base]))
 
-    # Describing
+    # Attributes
 
     def update(self, vdi: str) -> None:
-        """vdi_update: the driver takes over, or corrects, what the record says."""
+        """vdi_update: the driver stores the record's fields, or corrects them."""
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("VDI", vdi)):
             host = self._ready(sr, "VDI_UPDATE")
@@ -166,8 +166,8 @@ class VdiCalls:
     def set_on_boot(self, vdi: str, value: str) -> None:
         """The record.
 
-        "reset" is told to no driver as such: xapi has the disk cloned and the clone deleted, which
-        gives a VHD an empty leaf.  What forgets the clone's record is the driver.
+        xapi does not pass "reset" to the driver: it clones the disk and deletes the clone, which
+        gives a VHD an empty leaf.  The driver drops the clone's record.
         """
         pool, db = self._pool, self._pool.db
         sr = db.get("VDI", vdi, "SR")
@@ -180,7 +180,7 @@ class VdiCalls:
             db.set("VDI", vdi, "on_boot", value)
 
     def generate_config(self, host: str, vdi: str) -> str:
-        """vdi_generate_config: what attaches the VDI on a host without xapi."""
+        """vdi_generate_config: the text that attaches the VDI on a host without xapi."""
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("VDI", vdi)):
             self._pool.require_feature(sr, "VDI_GENERATE_CONFIG")
@@ -209,7 +209,7 @@ class VdiCalls:
         with pool.exclusive(("SR", sr)):
             host = self._ready(sr, "VDI_INTRODUCE")
             self._require_new_location(sr, location, but=uuid)
-            answer = self._run(
+            reply = self._run(
                 host,
                 "vdi_introduce",
                 sr,
@@ -217,7 +217,7 @@ class VdiCalls:
                 vdi_location=location,
                 vdi_sm_config=dict(sm_config),
             )
-            vdi = self._introduced(answer)
+            vdi = self._introduced(reply)
             db.set("VDI", vdi, "other_config", other_config)
             db.set("VDI", vdi, "xenstore_data", xenstore_data)
             db.set("VDI", vdi, "sharable", sharable)
@@ -285,10 +285,10 @@ class VdiCalls:
 
     forget = db_forget
 
-    # Inside
+    # Internal
 
     def _ready(self, sr: str, feature: str, vdi: str = "") -> str:
-        """The SR's master, once the driver can do it, the SR is plugged there and the VDI is managed."""
+        """The SR's master, if the driver has the feature, the SR is plugged there and the VDI is managed."""
         pool = self._pool
         pool.require_feature(sr, feature)
         host = pool.sr_master(sr)
@@ -313,8 +313,8 @@ class VdiCalls:
         except Unimplemented as error:
             raise ApiError("UNIMPLEMENTED_IN_SM_BACKEND", sr) from error
 
-    def _introduced(self, answer: Any) -> str:
-        uuid, _location = sm_exec.expect_vdi(answer)
+    def _introduced(self, reply: Any) -> str:
+        uuid, _location = sm_exec.expect_vdi(reply)
         return self._pool.db.by_uuid("VDI", uuid)
 
     def _copy(self, command: str, vdi: str, driver_params: Mapping[str, str], *, is_a_snapshot: bool) -> str:
@@ -322,8 +322,8 @@ class VdiCalls:
         old = db.record("VDI", vdi)
         sr = old["SR"]
         host = self._pool.sr_master(sr)
-        answer = self._run(host, command, sr, vdi, driver_params=dict(driver_params))
-        new = self._introduced(answer)
+        reply = self._run(host, command, sr, vdi, driver_params=dict(driver_params))
+        new = self._introduced(reply)
         content = old["other_config"].get("content_id", str(uuids.uuid4()))
         db.set("VDI", new, "name_label", old["name_label"])
         db.set("VDI", new, "name_description", old["name_description"])

@@ -1,4 +1,4 @@
-"""VM calls: as much of a VM's life as its disks notice."""
+"""VM calls: those parts of a VM's life that use its disks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lab.xapi.vbd import VbdCalls
 from lab.xapi.vdi import VdiCalls
 
 _LOG = logging.getLogger(__name__)
-# What VM.revert takes as "the driver cannot do it natively".
+# Errors that VM.revert takes as "the driver has no revert".
 _NOT_NATIVE = ("SR_OPERATION_NOT_SUPPORTED", "UNIMPLEMENTED_IN_SM_BACKEND")
-# Failures that VM.revert tells as they are: no space, and a chain that is too long.
+# Errors that VM.revert passes on: no space, and a chain that is too long.
 _TOLD_BY_REVERT = ("SR_BACKEND_FAILURE_44", "SR_BACKEND_FAILURE_109")
 
 
@@ -97,7 +97,7 @@ class VmCalls:
         db.set("VM", vm, "resident_on", host)
 
     def power_state_reset(self, vm: str) -> None:
-        """Take a VM as halted without asking anybody."""
+        """Set a VM's state to halted without any command."""
         db = self._pool.db
         for vbd in self._disks(vm):
             self._vbds.lose(vbd)
@@ -114,11 +114,11 @@ class VmCalls:
         return snapshot
 
     def revert(self, snapshot: str) -> None:
-        """Give the VM the disks its snapshot has.
+        """Give the VM the disks of its snapshot.
 
-        Natively where xapi and the driver can.  Else xapi's own order: destroy the VM's disks, clone the
-        snapshot's, and let every snapshot of a disk say, in the database alone, that it is one of the
-        clone.  What fails ends the revert there, and the VM is left without those disks.
+        By VDI.revert if xapi and the driver have it.  Else in xapi's order: destroy the VM's disks, clone the
+        snapshot's, and set snapshot_of of every snapshot to the clone, in the database only.  A failure ends
+        the revert, and the VM stays without those disks.
         """
         db = self._pool.db
         vm = db.get("VM", snapshot, "snapshot_of")
@@ -179,6 +179,6 @@ class VmCalls:
 
 
 def _like(vbd: Mapping[str, Any], vm: str, vdi: str) -> dict[str, Any]:
-    """A VBD record for `vm` with `vdi` where another one has its own."""
+    """A copy of a VBD record, for `vm` and `vdi`."""
     kept = ("userdevice", "bootable", "mode", "type", "unpluggable", "empty", "other_config")
     return {name: vbd[name] for name in kept} | {"VM": vm, "VDI": vdi}

@@ -1,4 +1,4 @@
-"""XML-RPC as xapi speaks it: integers are strings, times are dateTime.iso8601."""
+"""XML-RPC in xapi's notation: integers are strings, times are dateTime.iso8601."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lab.xapi.schema import CLASSES, Kind
 
 
 def outgoing(cls: str, name: str, value: Any) -> Any:
-    """A field's value as a reply carries it."""
+    """A field's value in a reply."""
     match CLASSES[cls][name].kind:
         case Kind.INT:
             return str(value)
@@ -23,12 +23,12 @@ def outgoing(cls: str, name: str, value: Any) -> Any:
 
 
 def outgoing_record(cls: str, record: Record) -> Record:
-    """A record as a reply carries it."""
+    """A record in a reply."""
     return {name: outgoing(cls, name, value) for name, value in record.items()}
 
 
 def incoming(value: Any) -> Any:
-    """A parameter as the simulator works with it: times become strings, all the way down."""
+    """A parameter as the simulator uses it: times become strings, also nested ones."""
     if isinstance(value, DateTime):
         return str(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What is combined with what. A cell is one run of pytest with other programs behind the lab."""
+"""The combinations of versions. A cell is one run of pytest with other programs in the lab."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.compat.versions import CLIENT_LIMIT, KERNEL_LIMIT, MESSENGER_LIMIT, N
 
 Keys = Literal["aes", "aes256k"]
 
-# Control plane: what xapi and an administrator ask of an SR.
+# Control plane: commands of xapi and of an administrator.
 _CORE = ("tests/test_cephrbd.py", "tests/test_admin.py", "tests/test_bad_config.py")
 _WHOLE = (
     *_CORE, "tests/test_snapshots.py", "tests/test_reclaim.py", "tests/test_vdi_creation.py", "tests/test_trash.py",
@@ -25,7 +25,7 @@ _SNAPSHOTS = (*_PLUG, "tests/test_snapshots_plugged.py")
 _ROUND_TRIP = (
     "tests/test_cephrbd.py::test_an_sr_is_plugged_on_every_host_and_has_the_size_of_its_pool",
     "tests/test_cephrbd.py::test_a_forgotten_sr_comes_back_with_every_disk_name_and_description",
-    "tests/test_cephrbd.py::test_after_its_destruction_the_pool_is_as_it_was",
+    "tests/test_cephrbd.py::test_a_destroyed_sr_leaves_nothing_in_its_pool",
 )
 _WHEEL = (
     "test_it_imports_and_prints_nothing_because_stdout_is_xapis_reply",
@@ -35,9 +35,6 @@ _WHEEL = (
 _COPY = ("tests/test_plug.py::test_a_disk_written_on_one_host_is_read_on_the_other_byte_for_byte",)
 _REFUSALS = "tests/compat/refusals.py"
 _DEADLINES = ("tests/compat/deadlines.py",)
-# These need `rbd task`, which the manager of Debian 13 lacks: "PyO3 modules do not yet support subinterpreters".
-_NEED_TASKS = ("tests/test_reclaim.py", "tests/test_quota.py", "tests/test_trash.py")
-_NEEDS_TASKS = "tests/test_admin.py::test_on_a_healthy_host_every_line_is_ok_but_those_of_a_kernel_that_is_not_there"
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,6 @@ class Cell:
     keys                 the type of the cluster's keys
     messenger, network   the versions of Ceph's messenger, and the internet protocols, of the monitors
     limit                why Ceph or Linux itself does not support this; the tests show that it is refused, and the fix
-    note                 what of it is left out, and why
     """
 
     name: str
@@ -68,7 +64,6 @@ class Cell:
     messenger: Messenger = "v1"
     network: Network = "ipv4"
     limit: str = ""
-    note: str = ""
 
     @property
     def has_several_files(self) -> bool:
@@ -98,7 +93,7 @@ def small_cells() -> list[Cell]:
     """The oldest client, the newest cluster and the oldest kernel, with fewer tests."""
     client = f"client-{SUITES[OLDEST].ceph}-server-{SUITES[NEWEST].ceph}"
     tests = {client: _CORE, f"kernel-{SUITES[OLDEST].kernel}": _PLUG}
-    # A name of their own: they are no result of the whole cells.
+    # Names of their own: they are not results of the whole cells.
     return [
         replace(cell, name=f"small-{cell.name}", tests=tests[cell.name]) for cell in all_cells() if cell.name in tests
     ]
@@ -107,17 +102,12 @@ def small_cells() -> list[Cell]:
 def _clients_and_servers() -> Iterator[Cell]:
     for client, theirs in SUITES.items():
         for server, its in SUITES.items():
-            # Each client and each cluster has the whole once; `make test` runs that of bookworm.
+            # Each client and each cluster has all tests once; `make test` runs those of bookworm.
             whole = {client, server} == {OLDEST, NEWEST} or client == server == "trixie"
-            tests: tuple[str, ...] = _WHOLE if whole else _CORE
-            note = ""
-            if server == "trixie":
-                tests = (*(file for file in tests if file not in _NEED_TASKS), "--deselect", _NEEDS_TASKS)
-                note = "without the tests that need `rbd task`, which the manager of Debian 13 does not load"
             yield Cell(
                 name=f"client-{theirs.ceph}-server-{its.ceph}", table=CLIENTS,
                 row=f"librados {theirs.ceph}", column=f"cluster {its.ceph}",
-                tests=tests, client=client, server=server, note=note,
+                tests=_WHOLE if whole else _CORE, client=client, server=server,
             )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Rust's tests of librados' deadlines, built here and run in the root folder that LAB_ROOT names.
+"""Rust's tests of librados' deadlines, built here and run in the root directory that LAB_ROOT names.
 
 pytest collects this file only when it is named on the command line: `make test` runs the same tests with cargo.
 """

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs COMMAND in a mount namespace and a network namespace of its own, with the machine's /proc, /sys, /dev
-# and SHARED in each root folder. Everything it mounts and every address ends with it.
+# and SHARED in each root directory. Its mounts and addresses end with it.
 #
 #   enter.sh SHARED ROOT... -- COMMAND...
 set -eu
@@ -13,9 +13,9 @@ unset SMBLOCK_COMPAT_INSIDE
 shared=$1
 shift
 while [ "$1" != -- ]; do
-    for folder in /proc /sys /dev "$shared"; do
-        mkdir -p "$1$folder"
-        mount --rbind "$folder" "$1$folder"
+    for directory in /proc /sys /dev "$shared"; do
+        mkdir -p "$1$directory"
+        mount --rbind "$directory" "$1$directory"
     done
     shift
 done

@@ -1,4 +1,4 @@
-"""One cell as a run of pytest, in namespaces of its own, and what came of it."""
+"""Runs pytest for one cell, in namespaces of its own, and reads its result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _running: set[subprocess.Popen[bytes]] = set()
 
 
 class KilledError(Exception):
-    """The run of a cell was killed, which is no result."""
+    """The run of a cell was killed, so it has no result."""
 
 
 def run_pytest(cell: Cell, scratch: Path) -> Result:
@@ -63,15 +63,15 @@ def stop_all() -> None:
 
 def log_path(name: str) -> Path:
     """The file that keeps the output of a cell."""
-    folder = roots.compat_cache() / "logs"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{name}.log"
+    directory = roots.compat_cache() / "logs"
+    directory.mkdir(exist_ok=True)
+    return directory / f"{name}.log"
 
 
 def judge(name: str, junit: Path) -> Result:
     """The outcome, the counts, the failed and the skipped tests of a run of pytest."""
     every, bad, skipped = set(), set(), {}
-    # A test that fails, and whose fixtures fail after it, is there twice.
+    # A test that fails, and whose fixtures fail after it, has two entries.
     for case in ElementTree.parse(junit).iter("testcase"):
         test = f"{case.get('classname')}::{case.get('name')}"
         every.add(test)
@@ -102,7 +102,7 @@ def _environment(cell: Cell, scratch: Path, client: Path | None, server: Path | 
     if client is not None:
         environment["LAB_ROOT"] = str(client)
     if server is not None:
-        choose_old_keys = cell.keys == "aes" and cell.server == NEWEST  # the others make no other ones
+        choose_old_keys = cell.keys == "aes" and cell.server == NEWEST  # older Ceph makes these keys anyway
         servers.write_programs(scratch / "bin", cell.server, server, servers.OLD_KEYS if choose_old_keys else {})
         environment["PATH"] = f"{scratch}/bin:{environment['PATH']}"
     if cell.kernel is not None and (kernel := roots.root(cell.kernel)) is not None:

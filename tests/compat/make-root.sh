@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes the root folder of a Debian suite: its Ceph, and what the lab's hosts use. Called in a mount
-# namespace of its own, so that no mount of this script outlives it.
+# Makes the root directory of a Debian suite, with its Ceph and the programs of the lab's hosts. Called in a
+# mount namespace of its own, so that its mounts end with it.
 #
-#   make-root.sh SUITE FOLDER MIRROR APT_SETTINGS PACKAGE...
+#   make-root.sh SUITE DIRECTORY MIRROR APT_SETTINGS PACKAGE...
 set -eu
 
 suite=$1 root=$2 mirror=$3 settings=$4
@@ -12,13 +12,13 @@ unset TMPDIR
 
 debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" "$mirror"
 # debootstrap leaves some of its own mounts behind.
-for folder in proc sys; do
-    mountpoint -q "$root/$folder" || mount --rbind "/$folder" "$root/$folder"
+for directory in proc sys; do
+    mountpoint -q "$root/$directory" || mount --rbind "/$directory" "$root/$directory"
 done
 mount --rbind /dev "$root/dev"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 cp "$settings" "$root/etc/apt/apt.conf.d/90compat"
-# Without fsync, and without what is removed below.
+# Without fsync, and without the files that are removed below.
 cat >"$root/etc/dpkg/dpkg.cfg.d/compat" <<END
 force-unsafe-io
 path-exclude=/usr/share/doc/*

@@ -1,4 +1,4 @@
-"""What this librados or this kernel does not support is refused, and the fix that the error names works.
+"""If librados or the kernel does not support something, it is refused, and the fix in the error works.
 
 pytest collects this file only when it is named on the command line.
 """
@@ -32,7 +32,7 @@ def with_an_aes_key(pool: RbdPool, error: str) -> RbdPool:
         "auth", "get-or-create", f"client.{user}", "mon", "profile rbd", "osd", profile, "mgr", profile,
         "--key-type", "aes", "--out-file", str(keyring), "--format", "plain",
     )  # fmt: skip
-    pool.lab.hand_out(keyring)
+    pool.lab.distribute_keyring(keyring)
     return RbdPool(pool.lab, pool.name, user)
 
 

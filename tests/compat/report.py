@@ -1,4 +1,4 @@
-"""The table that is printed, and docs/user/compatibility.md."""
+"""The printed table, and docs/user/compatibility.md."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def write(results: Mapping[str, Result]) -> None:
-    """Write the page from every result that is kept."""
+    """Write the page from every stored result."""
     _PAGE.parent.mkdir(parents=True, exist_ok=True)
     _PAGE.write_text(page(results))
 
@@ -80,7 +80,7 @@ def _field(cell: Cell, results: Mapping[str, Result]) -> str:
 
 
 def _versions(cells: Sequence[Cell], results: Mapping[str, Result]) -> str:
-    """The full versions that were used in a table."""
+    """The full versions of a table's cells."""
     found: dict[str, set[str]] = {}
     for cell in cells:
         for what, version in (results[cell.name].versions if cell.name in results else {}).items():
@@ -94,11 +94,11 @@ def _by_number(version: str) -> list[int]:
 
 
 def _notes(cells: Sequence[Cell], results: Mapping[str, Result]) -> list[str]:
-    """What was left out, skipped or failed; each with the fields that it is true of."""
+    """What was skipped or failed, each with its fields of the table."""
     where: dict[str, list[str]] = {}
     for cell in cells:
         result = results.get(cell.name)
-        notes = [cell.note] if cell.note else []
+        notes = []
         if result is not None:
             if result.outcome == "failed":
                 notes.append("failed: " + (", ".join(f"`{test}`" for test in result.failures) or result.text))

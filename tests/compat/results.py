@@ -14,7 +14,7 @@ from tests.compat.roots import compat_cache
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a cell.
+    """The result of a cell.
 
     date       as YYYY-MM-DD
     outcome    passed, failed, or skipped (this machine lacks what it needs)
@@ -37,19 +37,19 @@ class Result:
     def now(
         cls, cell: str, outcome: str, text: str, failures: tuple[str, ...] = (), skips: Mapping[str, str] | None = None
     ) -> Self:
-        """A result of today."""
+        """A result with today's date."""
         return cls(cell, datetime.date.today().isoformat(), outcome, text, failures, skips or {})
 
 
 def store(result: Result) -> None:
-    """Keep a result; it replaces the cell's earlier one."""
-    folder = compat_cache() / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / f"{result.cell}.json").write_text(json.dumps(dataclasses.asdict(result), indent=1))
+    """Store a result; it replaces the cell's earlier one."""
+    directory = compat_cache() / "results"
+    directory.mkdir(exist_ok=True)
+    (directory / f"{result.cell}.json").write_text(json.dumps(dataclasses.asdict(result), indent=1))
 
 
 def load() -> dict[str, Result]:
-    """Every result that is kept, by the name of its cell."""
+    """Every stored result, by the name of its cell."""
     found = {}
     for path in sorted((compat_cache() / "results").glob("*.json")):
         values = json.loads(path.read_text())

@@ -1,7 +1,7 @@
-"""Root folders of other Debian suites, made once with debootstrap and kept in the cache.
+"""Root directories of other Debian suites, made once with debootstrap and kept in the cache.
 
 A root is made under another name and renamed when it is complete. All mounts are made in a mount namespace
-that ends with the process that needs them: outside of it a root is a plain folder.
+that ends with the process that needs them: outside of it a root is a plain directory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from lab import LabError, cache_folder, run, wait_for
+from lab import LabError, cache_directory, run, wait_for
 
 _SCRIPT = Path(__file__).with_name("make-root.sh")
 _ENTER = Path(__file__).with_name("enter.sh")
@@ -29,7 +29,7 @@ Acquire::Check-Valid-Until "false";
 Acquire::GzipIndexes "true";
 Acquire::Languages "none";
 """
-# Ceph's server and client, and what the tests call on a host.
+# Ceph's server and client, and programs that the tests run on a host.
 _PACKAGES = (
     "ceph-mon", "ceph-osd", "ceph-mgr", "ceph-common", "librados2", "librbd1", "python3-rados", "python3-rbd",
     "python3", "procps", "strace", "kmod", "dmsetup", "e2fsprogs", "iproute2", "uuid-runtime", "unzip",
@@ -37,14 +37,14 @@ _PACKAGES = (
 
 
 class UnavailableError(LabError):
-    """This machine cannot provide what a cell needs; the message says what, and why."""
+    """This machine cannot provide what a cell needs; the message names it and the reason."""
 
 
 def compat_cache() -> Path:
-    """The folder of the roots and of the cells' logs: `compat` in the lab's cache."""
-    folder = cache_folder() / "compat"
-    folder.mkdir(exist_ok=True)
-    return folder
+    """The directory of the roots and of the cells' logs: `compat` in the lab's cache."""
+    directory = cache_directory() / "compat"
+    directory.mkdir(exist_ok=True)
+    return directory
 
 
 @functools.cache
@@ -76,21 +76,26 @@ def mirror() -> str:
 
 
 def root(suite: str) -> Path | None:
-    """The root folder of a suite, made if it is absent; None for this machine's own suite.
+    """The root directory of a suite, made if it is absent; None for this machine's own suite.
 
     UnavailableError if this machine cannot make it.
     """
     if suite == host_suite():
         return None
-    recipe = hashlib.sha256(repr((_PACKAGES, _APT_SETTINGS, _SCRIPT.read_text())).encode()).hexdigest()[:12]
-    folder = compat_cache() / f"root-{suite}-{recipe}"
+    directory = compat_cache() / f"root-{suite}-{_recipe()}"
     with (compat_cache() / f"lock-{suite}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one thread makes a root, others wait for it
-        if not folder.is_dir():
+        if not directory.is_dir():
             for old in compat_cache().glob(f"root-{suite}-*"):
                 remove(old)
-            _make(suite, folder)
-    return folder
+            _make(suite, directory)
+    return directory
+
+
+def _recipe() -> str:
+    """A hash of all that a root depends on: its packages, and the script without its comments."""
+    commands = [line for line in _SCRIPT.read_text().splitlines() if not line.startswith("#")]
+    return hashlib.sha256(repr((_PACKAGES, _APT_SETTINGS, commands)).encode()).hexdigest()[:12]
 
 
 def enter(roots: Sequence[Path], *command: str | Path) -> list[str]:
@@ -101,32 +106,32 @@ def enter(roots: Sequence[Path], *command: str | Path) -> list[str]:
 def require_entry(suite: str) -> None:
     """Make the root of a suite if it is absent. UnavailableError if no program in it can be run here.
 
-    A container may forbid what that takes: mount, chroot, a network namespace.
+    A container may forbid mount, chroot or a network namespace, which it needs.
     """
-    folder = root(suite)
-    if folder is None:
+    directory = root(suite)
+    if directory is None:
         return
     try:
-        run(enter([folder], "chroot", folder, "/bin/true"), timeout=60)
+        run(enter([directory], "chroot", directory, "/bin/true"), timeout=60)
     except LabError as error:
         raise UnavailableError(f"root of {suite}: no program in it can be run: {error}") from error
 
 
-def remove(folder: Path) -> None:
-    """Remove a root. LabError if something is mounted in it: its removal would empty what is mounted."""
-    mounted = mounts_below(folder)
+def remove(directory: Path) -> None:
+    """Remove a root. LabError if something is mounted in it: the removal would delete its files."""
+    mounted = mounts_below(directory)
     if mounted:
         raise LabError(
-            f"{folder}: not removed: {', '.join(mounted)} is mounted; unmount it first: umount -l {mounted[-1]}"
+            f"{directory}: not removed: {', '.join(mounted)} is mounted; unmount it first: umount -l {mounted[-1]}"
         )
-    # The option of rm stops at another file system, should a mount appear meanwhile.
-    run(["rm", "-rf", "--one-file-system", "--", folder], timeout=300)
+    # This option of rm stops at another file system, if a mount appears meanwhile.
+    run(["rm", "-rf", "--one-file-system", "--", directory], timeout=300)
 
 
-def mounts_below(folder: Path) -> list[str]:
-    """The mount points at or below a folder, in any mount namespace of this machine."""
+def mounts_below(directory: Path) -> list[str]:
+    """The mount points at or below a directory, in any mount namespace of this machine."""
     found: set[str] = set()
-    prefix = str(folder.resolve())
+    prefix = str(directory.resolve())
     for process in Path("/proc").glob("[0-9]*/mountinfo"):
         try:
             lines = process.read_text().splitlines()
@@ -137,12 +142,12 @@ def mounts_below(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _make(suite: str, folder: Path) -> None:
+def _make(suite: str, directory: Path) -> None:
     if shutil.which("debootstrap") is None:
         raise UnavailableError("debootstrap: not installed; on Debian: apt install debootstrap")
     if os.geteuid() != 0:
-        raise UnavailableError("only root can make the root folders of other suites; run this as root")
-    new = folder.with_name(folder.name + ".new")
+        raise UnavailableError("only root can make the root directories of other suites; run this as root")
+    new = directory.with_name(directory.name + ".new")
     remove(new)
     settings = compat_cache() / f"apt-{suite}.conf"
     settings.write_text(_APT_SETTINGS + _proxies())
@@ -156,18 +161,18 @@ def _make(suite: str, folder: Path) -> None:
         wait_for(lambda: not mounts_below(new), f"{new} to have no mounts", 20)
         remove(new)
         raise UnavailableError(f"root of {suite}: {what}; its log ends with: {_last_lines(log)}")
-    new.rename(folder)
+    new.rename(directory)
 
 
 def _run_in_time(argv: Sequence[str], output: IO[bytes]) -> int | None:
-    """Run a command with its output in a file: its exit status, or None if it was killed as too late."""
+    """Run a command with its output in a file. Returns its exit status, or None if it was killed at the deadline."""
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     try:
         return process.wait(_MAKE_SECONDS)
     except subprocess.TimeoutExpired:
         return None
     finally:
-        # A session of its own: no child outlives the wait, however that ends.
+        # A session of its own: its children are killed with it.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -18,18 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 
-from lab import LabError, cache_folder, run
+from lab import LabError, cache_directory, run
 from lab.wheel import pythons
 from tests.compat import report, roots, used
 from tests.compat.cells import Cell, all_cells, small_cells
 from tests.compat.execute import log_path, run_pytest, stop_all
 from tests.compat.results import Result, load, store
 
-_MINUTES, _GIB = 60, 8  # what all of it may take
+_MINUTES, _GIB = 60, 8  # the limits of the whole run
 
 
 def main() -> int:
-    """Run what the command line asks for: 0 if no cell failed."""
+    """Run the cells of the command line. Returns 0 if no cell failed."""
     parser = argparse.ArgumentParser(description="Tests smblock on other versions of Ceph, Linux and Python.")
     parser.add_argument("--cell", action="append", metavar="PATTERN", help="run only these cells; may be repeated")
     parser.add_argument("--small", action="store_true", help="run the oldest client, newest cluster, oldest kernel")
@@ -46,16 +46,16 @@ def main() -> int:
     if options.list:
         print("\n".join(cell.name for cell in cells))
         return 0
-    # As for ^C: the cell's processes and its scratch folder go.
+    # As for ^C: the cell's processes and its scratch directory are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("test-compat: ended by SIGTERM"))
     began = time.monotonic()
     results = _run_all(cells, "skipped" if options.skip_absent else "failed")
     minutes, gib = (time.monotonic() - began) / 60, _used_gib()
-    if not options.small:  # its cells are on no page
+    if not options.small:  # small cells are not on the page
         report.write(load())
     print()
     print(report.table(results))
-    print(f"took {minutes:.1f} minutes of {_MINUTES}; the cache {cache_folder()} holds {gib:.1f} GiB of {_GIB}")
+    print(f"took {minutes:.1f} minutes of {_MINUTES}; the cache {cache_directory()} holds {gib:.1f} GiB of {_GIB}")
     failed = [result for result in results if result.outcome == "failed"]
     for result in failed:
         print(f"FAILED {result.cell}: {', '.join(result.failures) or result.text}; the log is {log_path(result.cell)}")
@@ -68,7 +68,7 @@ def _run_all(cells: Sequence[Cell], if_absent: str) -> list[Result]:
     # Two processes at once: a cell that has more than one file uses two by itself.
     halves = sorted((cell for cell in cells if not cell.has_several_files), key=lambda cell: cell.kernel is None)
     guests = sum(cell.kernel is not None for cell in halves)
-    # Guests take processor time, the other cells wait: one of each.
+    # Guests need processor time, other cells mostly wait: one of each runs.
     pairs = [cell for pair in zip_longest(halves[:guests], halves[guests:]) for cell in pair if cell is not None]
     results = [_run(cell, absent, if_absent) for cell in cells if cell.has_several_files]
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -85,7 +85,7 @@ def _make_roots(cells: Sequence[Cell]) -> dict[str, str]:
     """Make the roots of the cells, two at once: the reason for each suite that this machine cannot set up."""
     needed = sorted({suite for cell in cells for suite in cell.suites} - {roots.host_suite()})
 
-    def why_not(suite: str) -> str | None:
+    def reason_for(suite: str) -> str | None:
         began = time.monotonic()
         try:
             roots.require_entry(suite)
@@ -96,7 +96,7 @@ def _make_roots(cells: Sequence[Cell]) -> dict[str, str]:
         return None
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        return {suite: reason for suite, reason in zip(needed, pool.map(why_not, needed), strict=True) if reason}
+        return {suite: reason for suite, reason in zip(needed, pool.map(reason_for, needed), strict=True) if reason}
 
 
 def _run(cell: Cell, absent: dict[str, str], if_absent: str) -> Result:
@@ -116,7 +116,7 @@ def _try(cell: Cell, absent: dict[str, str], if_absent: str) -> Result:
     if cell.python is not None and cell.python not in pythons():
         return Result.now(cell.name, "skipped", f"this machine has no CPython {cell.python}")
     try:
-        versions = used.versions(cell)  # downloads the guests' kernel if it is absent: inside there is no network
+        versions = used.versions(cell)  # downloads the guests' kernel if it is absent: the cell has no network
         with tempfile.TemporaryDirectory(prefix="smblock-compat-") as scratch:
             return dataclasses.replace(run_pytest(cell, Path(scratch)), versions=versions)
     except roots.UnavailableError as error:
@@ -126,7 +126,7 @@ def _try(cell: Cell, absent: dict[str, str], if_absent: str) -> Result:
 
 
 def _used_gib() -> float:
-    listed = run(["du", "--summarize", "--one-file-system", "--block-size=1M", cache_folder()], timeout=300)
+    listed = run(["du", "--summarize", "--one-file-system", "--block-size=1M", cache_directory()], timeout=300)
     return int(listed.stdout.split()[0]) / 1024
 
 

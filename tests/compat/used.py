@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lab import LabError, cache_folder, run
+from lab import LabError, cache_directory, run
 from lab.guest import image
 from tests.compat import roots
 from tests.compat.cells import Cell
@@ -13,9 +13,9 @@ from tests.compat.versions import SUITES
 
 
 def versions(cell: Cell) -> dict[str, str]:
-    """What is used, and its full version.
+    """The programs of a cell, each with its full version.
 
-    UnavailableError if a suite has another version by now than the cell is named after, or has no kernel.
+    UnavailableError if a suite has another version by now than the cell's name, or has no kernel.
     """
     found = {"librados": _package(cell.client, "librados2"), "Ceph": _package(cell.server, "ceph-mon")}
     found["Python"] = cell.python or _package(cell.client, "python3")
@@ -50,9 +50,9 @@ def kernel_release(kernel: bytes) -> str:
 
 
 def _kernel(suite: str) -> str:
-    """The version of a suite's kernel. The guests' image is made if it is absent, which takes the network."""
+    """The version of a suite's kernel. The guests' image is made if it is absent, which needs the network."""
     try:
-        made = image.prepare(cache_folder(), str(roots.root(suite) or "/"))
+        made = image.prepare(cache_directory(), str(roots.root(suite) or "/"))
     except LabError as error:
         raise roots.UnavailableError(f"kernel of {suite}: {error}") from error
     return kernel_release(made.kernel.read_bytes())

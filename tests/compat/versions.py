@@ -1,4 +1,4 @@
-"""The versions that are tried, and the Debian suites that have them."""
+"""The tested versions, and the Debian suites that have them."""
 
 from __future__ import annotations
 

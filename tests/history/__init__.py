@@ -1,5 +1,5 @@
-"""Histories of the claim on real kernels: a plan of faults, what carries it out, and what must be true of it.
+"""Histories of claims on real kernels: a plan of faults, its execution, and the rules for its record.
 
-`plan` makes the steps from a seed, `pool` takes them on two hosts with kernels of their own and records a
+`plan` makes the steps from a seed, `pool` executes them on two hosts with kernels of their own and records a
 history, `check` judges a recorded history.
 """

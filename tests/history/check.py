@@ -1,4 +1,4 @@
-"""What must be true of a history, judged from its record alone.
+"""The rules for a history, checked on its record.
 
 A history is a list of events, each a dict with `event` and, as far as they apply, `host` and `disk` (numbers):
 
@@ -8,7 +8,7 @@ A history is a list of events, each a dict with `event` and, as far as they appl
     read        session, slots, acked: the session's writer has read its disk
     writer      session, acked, blocklist: its writer has ended; error and errno, or None
     ended       session: deactivated, or its host is off
-    snapshot    snapshot, slots: what a new one holds
+    snapshot    snapshot, slots: the content of a new one
     reverted    snapshot, blocklist
     declared    the host was declared dead
     end         ok, seconds, text: an activation after the faults had ended
@@ -26,7 +26,7 @@ from tests.history.writer import SLOTS
 Event = dict[str, Any]
 Slot = tuple[int, int]
 EMPTY: Slot = (0, 0)
-# Seconds that one command may take on an emulated processor that others keep busy.
+# Seconds that one command may take on a busy emulated processor.
 COMMAND_SECONDS = 300.0
 END_SECONDS = 240.0
 
@@ -61,7 +61,7 @@ class Session:
 
 @dataclass
 class Content:
-    """What a disk held when it was last read by one who had just got it, and who may have written since."""
+    """The content of a disk when a new writer first read it, and the sessions that may have written since."""
 
     known: list[Slot] = field(default_factory=lambda: [EMPTY] * SLOTS)
     writers: list[Session] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Content:
 
 
 class Checker:
-    """Goes through a history once, after all that its writers have acknowledged was gathered."""
+    """Goes through a history once, after the acknowledged blocks of all writers were collected."""
 
     def __init__(self, history: Sequence[Event]) -> None:
         self._history = history
@@ -192,7 +192,7 @@ class Checker:
         text, faults, own = event["text"], event["faults"], event.get("host")
         if own is not None and (_silent(faults[own]) or faults[own]["no_storage"]):
             return bool(_NO_REPLY.search(text)) or faults[own]["no_storage"]
-        if event["op"] == "snapshot" or _PAUSE.search(text):  # it may need each host that has the disk open
+        if event["op"] == "snapshot" or _PAUSE.search(text):  # it may need a reply of each host that has the disk open
             return any(_silent(host) or host["no_storage"] for host in faults)
         if found := _IN_USE.search(text):
             holder = int(found["host"] or found["tagged"])
@@ -205,7 +205,7 @@ class Checker:
             return bool(faults[int(found["host"])]["no_storage"])
         if found := _CUT_OFF.search(text):
             return own is not None and found["address"] in event["blocklist"] and self._has_open(own, event["disk"])
-        return False  # among them a kernel that has mapped the image outside smblock: none has
+        return False  # such as a kernel that has mapped the image outside smblock: none has
 
     def _has_open(self, host: int, disk: int) -> bool:
         return any((s.host, s.disk, s.ended) == (host, disk, False) for s in self._sessions.values())
@@ -224,5 +224,5 @@ def _silent(host: dict[str, bool]) -> bool:
 
 
 def violations(history: Sequence[Event]) -> list[str]:
-    """What is wrong in a history; nothing, if all is as it must be."""
+    """The violations of the rules in a history."""
     return list(Checker(history).violations())

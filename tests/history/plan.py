@@ -1,7 +1,7 @@
 """The steps of a history, made from a seed alone: the same seed gives the same steps.
 
-The plan follows which faults are in force, since some steps need a host that runs. What a step leads to, the
-plan does not know.
+The plan tracks the faults in force, because some steps need a host that runs. It does not use the results of
+steps.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 HOSTS = 2
 DISKS = 2
 CLOCK_SECONDS = 2 * 24 * 60 * 60
-# Where a command of a host dies; the others are commands of the SR's master.
+# The points at which a command of a host dies; the others are commands of the SR's master.
 ACTIVATION_POINTS = ("vdi_activate", "vdi_activate_done")
 SNAPSHOT_POINTS = ("vdi_snapshot_paused", "vdi_snapshot_taken", "vdi_snapshot")
-# How a host falls silent that writes: it stops, XAPI does not reach it, or the cluster does not either.
+# How a writing host becomes silent: it stops, XAPI cannot reach it, or it cannot reach the cluster, too.
 SILENCES = ("freeze", "cut", "cut-both")
 
 
@@ -24,7 +24,7 @@ SILENCES = ("freeze", "cut", "cut-both")
 class Step:
     """One step. `host` and `disk` are numbers; which of the others count depends on `op`.
 
-    how      the fist point of a killed command. take-over: how the host falls silent.
+    how      the fist point of a killed command. take-over: how the host becomes silent.
     flag     freeze: XAPI misses the host's heartbeats at once. interrupt: the host is declared dead meanwhile.
     amount   clock: seconds ahead. wait: seconds. interrupt: seconds until the host freezes.
     """
@@ -39,7 +39,7 @@ class Step:
 
 @dataclass
 class Faults:
-    """What is wrong with a host at the moment."""
+    """The current faults of a host."""
 
     off: bool = False
     frozen: bool = False
@@ -55,7 +55,7 @@ class Faults:
 
     @property
     def works(self) -> bool:
-        """Whether a command there can do what it is for."""
+        """Whether a command there can succeed."""
         return self.replies and not self.no_storage
 
 
@@ -65,7 +65,7 @@ class Planner:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._hosts = [Faults() for _ in range(HOSTS)]
-        # The host that should have each disk, as far as the plan can tell.
+        # The host that should have each disk, by the plan.
         self._holders: list[int | None] = [None] * DISKS
 
     def step(self) -> Step:
@@ -84,7 +84,7 @@ class Planner:
             return None
         holder = self._holders[disk]
         if holder is not None and self._hosts[holder].works and self._random.random() < 0.6:
-            return None  # it would be refused, as is seen often enough
+            return None  # it would be refused; other steps test that often enough
         how = self._random.choice(ACTIVATION_POINTS) if op == "killed" else ""
         if not how and (holder is None or self._hosts[holder].dead) and self._hosts[host].works:
             self._holders[disk] = host
@@ -119,7 +119,7 @@ class Planner:
         return Step(op, host, self._random.randrange(DISKS), flag=declared, amount=delay)
 
     def _by_master(self, op: str) -> Step | None:
-        """A command of the master, which asks hosts: one that hangs would keep it for minutes."""
+        """A command of the master, which asks hosts: a host that hangs would delay it for minutes."""
         if any(host.frozen and not host.missed for host in self._hosts):
             return None
         how = self._random.choice(SNAPSHOT_POINTS) if op == "killed-snapshot" else ""
@@ -127,7 +127,7 @@ class Planner:
             return None
         return Step(op, disk=self._random.randrange(DISKS), how=how)
 
-    # Faults, and their end
+    # Faults and their end
 
     def _event(self, op: str) -> Step | None:
         number = self._random.randrange(HOSTS)

@@ -1,7 +1,7 @@
-"""Takes the steps of a history on two hosts with kernels of their own, and records what happens.
+"""Executes the steps of a history on two hosts with kernels of their own, and records the events.
 
-SM's commands go to the hosts one by one, past xapi's own checks: those would refuse most of what the driver
-itself must refuse. What runs on a disk once it is activated is `writer.py`.
+SM's commands go to the hosts directly, because xapi's own checks would refuse most of what the driver itself
+must refuse. `writer.py` runs on an activated disk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class HistoryPool:
         self.counts: Counter[str] = Counter()
 
     def run(self, steps: Sequence[Step]) -> None:
-        """Take the steps, then end the faults and use every disk on every host; fails at the first violation."""
+        """Execute the steps, then end the faults and use every disk on every host; fails at the first violation."""
         for disk in range(len(self._disks)):
             self._snapshot(Step("snapshot", disk=disk))
         for step in steps:
@@ -81,14 +81,14 @@ class HistoryPool:
         assert found == [], "\n".join(found)
 
     def _state(self) -> dict[str, Any]:
-        """What a refusal is judged by."""
+        """The state by which a refusal is judged."""
         return {"blocklist": self._blocklist(), "faults": [asdict(faults) for faults in self.trouble.faults]}
 
     def _blocklist(self) -> list[str]:
         return list(self._lab.ceph.admin("osd", "dump")["blocklist"])
 
     def _plain(self, text: str) -> str:
-        """A text with the hosts' numbers in the place of their UUIDs."""
+        """A text with the hosts' UUIDs replaced by their numbers."""
         for number, host in enumerate(self._hosts):
             text = text.replace(host.uuid, str(number))
         return text
@@ -134,7 +134,7 @@ class HistoryPool:
             self._finish(host, disk, command.result(), during=True)
 
     def _interrupt(self, step: Step) -> None:
-        """A host freezes while it activates a disk. The other one tries to get it, then the first goes on."""
+        """A host freezes while it activates a disk. The other one tries to get it, then the first resumes."""
         self._free(step.host, step.disk)
         with ThreadPoolExecutor() as beside:
             command = beside.submit(self._send, step.host, step.disk)
@@ -149,7 +149,7 @@ class HistoryPool:
             self._finish(step.host, step.disk, command.result(), during=True)
 
     def _take_over(self, step: Step) -> None:
-        """A host that writes falls silent and is declared dead. The other one gets the disk, the first goes on."""
+        """A host that writes becomes silent and is declared dead. The other one gets the disk, the first resumes."""
         host, disk, trouble = step.host, step.disk, self.trouble
         self._free(1 - host, disk)
         self._activate(host, disk)
@@ -167,7 +167,7 @@ class HistoryPool:
             trouble.join(host)
         if step.how == "cut-both":
             trouble.join_storage(host)
-        time.sleep(2 * writer.READ_SECONDS)  # what the first host had under way arrives, or fails
+        time.sleep(2 * writer.READ_SECONDS)  # outstanding writes of the first host arrive, or fail
 
     # Activation
 
@@ -191,7 +191,7 @@ class HistoryPool:
         self._finish(host, disk, self._send(host, disk, point), during=during, point=point)
 
     def _send(self, host: int, disk: int, point: str = "") -> tuple[str | None, float]:
-        """Sends the command: why it failed, or None, and how long it took."""
+        """Sends the command. Returns why it failed, or None, and its duration."""
         began = time.monotonic()
         text = None
         with fist_point(self._hosts[host], point) if point else nullcontext():
@@ -253,7 +253,7 @@ class HistoryPool:
         self._open.remove(session)
         self._note("ended", session=session.number, why=why)
 
-    # What the writers have noted
+    # The writers' logs
 
     def _collect_all(self) -> None:
         for session in self._open:
@@ -286,7 +286,7 @@ class HistoryPool:
             if killed:
                 disk.sr.scan()
             return
-        # Only the snapshot of a disk that is in use pauses it, and can be killed there.
+        # Only a snapshot of a disk in use pauses it, and can be killed there.
         assert step.how in ("", SNAPSHOT_POINTS[0]), f"{step.how}: the snapshot was not killed"
         self._note_of_master(step, "snapshot", began)
         content = new.export()
@@ -306,7 +306,7 @@ class HistoryPool:
                 snapshot.command(self._master, "vdi_revert", ref)
             except ApiError as error:
                 text = f"{error} {error.__cause__ or ''}"
-        # The driver has done its part where it can be killed.
+        # The driver has done its part when it can be killed.
         reverted = text is None or _KILLED in text
         self._note_of_master(step, "revert", began, None if reverted else text)
         if reverted:

@@ -12,8 +12,8 @@ from lab.disk import Disk
 from lab.dom0 import GuestDom0
 from tests.history import writer
 
-_FOLDER = "/run/history"
-_WRITER = f"{_FOLDER}/writer.py"
+_DIRECTORY = "/run/history"
+_WRITER = f"{_DIRECTORY}/writer.py"
 # Seconds for a writer to start, to read its disk for the first time, and to end.
 _SECONDS = 120
 
@@ -32,10 +32,10 @@ class Session:
 
     @property
     def _log(self) -> str:
-        return f"{_FOLDER}/{self.number}"
+        return f"{_DIRECTORY}/{self.number}"
 
     def start(self, vdi: Disk) -> None:
-        """Start the writer; the address of the kernel's client is known then."""
+        """Start the writer, and read the address of the kernel's client."""
         sr = vdi.sr.uuid
         self.dom0.put(_WRITER, Path(writer.__file__).read_bytes())
         words = [str(self.number), sr, vdi.uuid, f"smblock.{sr}.{vdi.uuid}.", self._log]
@@ -51,7 +51,7 @@ class Session:
         """Wait for a line with that key in the writer's log."""
         look = f"for i in $(seq {_SECONDS * 5}); do grep -q '\"{word}\"' {self._log} && exit; sleep 0.2; done; exit 1"
         if self.dom0.exec(["sh", "-c", look], timeout=_SECONDS + 60).returncode != 0:
-            raise LabError(f"session {self.number}: its writer notes no {word} in {_SECONDS} s")
+            raise LabError(f"session {self.number}: its writer has not logged {word} in {_SECONDS} s")
 
     def stop(self) -> None:
         """Let the writer end, unless it has ended already."""
@@ -59,7 +59,7 @@ class Session:
         self.wait_for("errno")
 
     def new_lines(self) -> list[dict[str, Any]]:
-        """What the writer has noted since it was last asked."""
+        """The new lines of the writer's log."""
         new = self.dom0.exec(["tail", "-c", f"+{self._seen + 1}", self._log]).check()
         new = new[: new.rfind(b"\n") + 1]
         self._seen += len(new)

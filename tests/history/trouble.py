@@ -1,4 +1,4 @@
-"""What goes wrong with the hosts of a history, and its end."""
+"""The faults of the hosts of a history, and their end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Trouble:
         self.faults = [Faults() for _ in hosts]
 
     def freeze(self, host: int, missed: bool) -> None:
-        """The host stops as it is. `missed`: its heartbeats have been missing for long, too."""
+        """Freeze the host. `missed`: its heartbeats have been missing for long, too."""
         self._hosts[host].freeze()
         if missed:
             self._lab.miss_heartbeats(self._hosts[host])
@@ -33,7 +33,7 @@ class Trouble:
         self._returned(host)
 
     def cut(self, host: int) -> None:
-        """The management network: neither the host nor XAPI reaches the other."""
+        """Cut the management network: the host and XAPI cannot reach each other."""
         self._cuts[host].enter_context(self._lab.cut_off(self._hosts[host]))
         self.faults[host].cut = True
 
@@ -43,7 +43,7 @@ class Trouble:
         self._returned(host)
 
     def cut_storage(self, host: int) -> None:
-        """The storage network: the host has no way to the cluster."""
+        """Cut the storage network: the host cannot reach the cluster."""
         self._route(host, "add")
         self.faults[host].no_storage = True
 
@@ -81,12 +81,12 @@ class Trouble:
             self.set_clock(number, 0)
 
     def _returned(self, host: int) -> None:
-        """XAPI hears of the host again."""
+        """XAPI gets heartbeats of the host again."""
         if not self.faults[host].cut:
             self._lab.xapi.liveness.returned(self._lab.ref(self._hosts[host]))
             self.faults[host].missed = self.faults[host].dead = False
 
     def _route(self, host: int, change: str) -> None:
-        """In the table that is asked first, where the lab's servers have their way out."""
+        """Change a route in the table that is read first, which has those of the lab's servers."""
         argv = ["ip", "route", change, "blackhole", f"{self._lab.ceph.address}/32", "table", "local"]
         self._hosts[host].exec(argv).check()

@@ -1,4 +1,4 @@
-"""What a VM does with its disk in a history: read it whole, then write numbered blocks and read again.
+"""Simulates a VM in a history: reads the whole disk, then writes numbered blocks and reads again.
 
 Runs on a host of the lab: `writer.py SESSION SR VDI IMAGE-PREFIX LOG`. The log has one line of JSON each for
 the address of the kernel's client, a reading and the end:
@@ -25,7 +25,7 @@ _BUS = "/sys/bus/rbd/devices"
 
 
 def block_of(session: int, number: int) -> bytes:
-    """The content of a block: who wrote it, and which of its blocks it is."""
+    """The content of a block: its session and its number."""
     return (b"%015d %015d\n" % (session, number)) * (BLOCK // 32)
 
 
@@ -94,7 +94,7 @@ class Writer:
                 time.sleep(PAUSE_SECONDS)
             self.read()
             self.note(error=None, errno=None)
-        except Exception as error:  # whatever it is, it is part of the history
+        except Exception as error:  # any failure is part of the history
             self.note(error=repr(error), errno=getattr(error, "errno", None))
         finally:
             os.close(self._file)

@@ -1,4 +1,4 @@
-//! The keeper of one copy: who may write to it, and what happens to who did before.
+//! Serves one copy: which connection may write to it, and how the previous one is fenced.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ pub struct Downstairs {
 
 #[derive(Debug, Default)]
 struct Owners {
-    /// By the id of the upstairs, which is nil for every NBD server: the connection that writes.
+    /// The connection that writes, by the id of the upstairs, which is nil for every NBD server.
     active: HashMap<Uuid, u64>,
     connections: HashMap<u64, Connection>,
     next: u64,
@@ -34,11 +34,11 @@ struct Connection {
     identity: Identity,
 }
 
-/// The connection is to be dropped, and why.
+/// The connection is refused and closed: the reason.
 struct Refused(String);
 
 impl Downstairs {
-    /// Of an open region.
+    /// Creates it for an open region.
     pub fn new(region: Region, read_only: bool) -> Self {
         Self {
             read_only,
@@ -47,17 +47,17 @@ impl Downstairs {
         }
     }
 
-    /// Whether it was started so.
+    /// Whether it was started read-only.
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// The region, nobody else's meanwhile.
+    /// The region, locked.
     pub fn region(&self) -> MutexGuard<'_, Region> {
         self.region.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serve whoever connects, each on a thread.
+    /// Serve connections, each on a thread.
     pub fn serve(self: &Arc<Self>, listener: &TcpListener) -> io::Result<()> {
         loop {
             let (stream, from) = listener.accept()?;
@@ -69,7 +69,7 @@ impl Downstairs {
         }
     }
 
-    /// Serve one connection to its end: why that came.
+    /// Serve one connection to its end. Returns why it ended.
     fn connection(&self, mut stream: TcpStream) -> String {
         let identity = match self.introduction(&mut stream) {
             Ok(identity) => identity,
@@ -85,9 +85,9 @@ impl Downstairs {
         let ended = loop {
             let step = receive(&mut stream)
                 .map_err(|error| Refused(error.to_string()))
-                .and_then(|(request, payload)| self.answer(id, &identity, &request, &payload))
+                .and_then(|(request, payload)| self.reply_to(id, &identity, &request, &payload))
                 .and_then(|(reply, payload)| {
-                    // Under the lock: nobody is told of its end in the midst of another reply.
+                    // Under the lock: no connection is fenced in the middle of another reply.
                     let owners = self.owners();
                     owners.check_known(id)?;
                     send(&mut stream, &reply, &payload).map_err(|error| Refused(error.to_string()))
@@ -117,7 +117,7 @@ impl Downstairs {
         Ok(identity)
     }
 
-    fn answer(
+    fn reply_to(
         &self,
         id: u64,
         who: &Identity,
@@ -129,7 +129,7 @@ impl Downstairs {
             return Ok((Reply::Done, Vec::new()));
         }
         let mut region = self.region();
-        // Only that the connection lasts is asked for, not that it is the one that writes.
+        // The connection must exist; it need not be the one that writes.
         self.owners().check_known(id)?;
         let done = match request {
             Request::Hello(_) | Request::Promote => return Err(Refused("out of order".to_owned())),
@@ -172,7 +172,7 @@ impl Owners {
         Err(Refused("another upstairs took over".to_owned()))
     }
 
-    /// Let a connection write.  A live one of a lower generation is fenced: told, and forgotten.
+    /// Let a connection write.  A live one of a lower generation is fenced: informed, and removed.
     fn promote(&mut self, id: u64) -> Result<(), Refused> {
         let new = self.identity(id)?.clone();
         if let Some(live_id) = self.active.values().next().copied() {
@@ -192,7 +192,7 @@ impl Owners {
                 _ => {}
             }
             if let Some(mut fenced) = self.connections.remove(&live_id) {
-                // Where it does not arrive there is nobody to be told.
+                // If it does not arrive, the server has ended.
                 send(&mut fenced.stream, &Reply::NoLongerActive, b"").ok();
             }
         }
@@ -208,11 +208,11 @@ impl Owners {
             .ok_or_else(|| Refused("another upstairs took over".to_owned()))
     }
 
-    /// Forget a connection that has ended.
+    /// Remove a connection that has ended.
     ///
-    /// As in Crucible, the entry of who writes goes by the id of the upstairs alone, whichever
-    /// connection it names: one that was just refused takes that of the live owner along.  The owner
-    /// keeps writing, and the next generation finds nobody to fence.
+    /// As in Crucible, the entry of the writer is removed by the id of the upstairs, also if it has
+    /// another connection: the end of a refused connection removes the entry of the live owner.  The
+    /// owner keeps writing, and the next generation finds no connection to fence.
     fn remove(&mut self, id: u64) {
         if let Some(gone) = self.connections.remove(&id) {
             self.active.remove(&gone.identity.upstairs_id);

@@ -1,4 +1,4 @@
-//! As much HTTP as `/info` needs: GET, one request on a connection.
+//! The part of HTTP that `/info` needs: GET, one request for each connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,22 +8,22 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What is answered to a path: `Err` with a status and why.
-pub type Answer = Result<Vec<u8>, (u16, String)>;
+/// The reply to a path: `Err` with a status and the reason.
+pub type Reply = Result<Vec<u8>, (u16, String)>;
 
-/// Answer on a thread of its own until the process ends.
-pub fn serve(listener: TcpListener, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) {
-    let answer = Arc::new(answer);
+/// Serve requests on a thread of its own until the process ends.
+pub fn serve(listener: TcpListener, reply: impl Fn(&str) -> Reply + Send + Sync + 'static) {
+    let reply = Arc::new(reply);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let answer = Arc::clone(&answer);
-            // A client that left does not hear the answer: nobody is to be told of that.
-            thread::spawn(move || reply(stream, &*answer).ok());
+            let reply = Arc::clone(&reply);
+            // A client that has disconnected gets no reply: that is not an error.
+            thread::spawn(move || respond(stream, &*reply).ok());
         }
     });
 }
 
-fn reply(stream: TcpStream, answer: &(dyn Fn(&str) -> Answer + Send + Sync)) -> io::Result<()> {
+fn respond(stream: TcpStream, reply: &(dyn Fn(&str) -> Reply + Send + Sync)) -> io::Result<()> {
     stream.set_read_timeout(Some(DEADLINE))?;
     let mut reader = BufReader::new(&stream);
     let mut request = String::new();
@@ -33,7 +33,7 @@ fn reply(stream: TcpStream, answer: &(dyn Fn(&str) -> Answer + Send + Sync)) -> 
         header.clear();
     }
     let path = match request.split(' ').collect::<Vec<_>>()[..] {
-        ["GET", path, _] => answer(path),
+        ["GET", path, _] => reply(path),
         _ => Err((405, "only GET".to_owned())),
     };
     let (status, body) = match path {
@@ -53,14 +53,14 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let end = answer
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply)?;
+    let end = reply
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
-        .ok_or_else(|| io::Error::other(format!("http://{address}{path}: no HTTP answer")))?;
-    let body = answer.split_off(end + 4);
-    if answer.starts_with(b"HTTP/1.1 200 ") {
+        .ok_or_else(|| io::Error::other(format!("http://{address}{path}: no HTTP reply")))?;
+    let body = reply.split_off(end + 4);
+    if reply.starts_with(b"HTTP/1.1 200 ") {
         return Ok(body);
     }
     Err(io::Error::other(format!(

@@ -16,7 +16,7 @@ use crate::upstairs::{Options, Upstairs};
 
 const UPSTREAM_ADDRESS: &str = "127.0.0.1:10809";
 
-/// The options of Crucible's server.  TLS is not played.
+/// The options of Crucible's server.  TLS is not simulated.
 #[derive(Args, Debug)]
 pub struct UpstreamOptions {
     #[arg(short, long, default_value = "127.0.0.1:9000")]
@@ -33,7 +33,7 @@ pub struct UpstreamOptions {
     control: Option<SocketAddr>,
 }
 
-/// A server as it is upstream, for one volume on a host.
+/// The upstream server, for one volume on a host.
 #[derive(Debug, Parser)]
 #[command(about = "volume-side storage component")]
 pub struct Upstream {
@@ -41,7 +41,7 @@ pub struct Upstream {
     options: UpstreamOptions,
 }
 
-/// A server with the one option that users who have several volumes add.
+/// A server with the option that a host with several volumes needs.
 #[derive(Debug, Parser)]
 #[command(about = "volume-side storage component")]
 pub struct WithAddress {
@@ -54,7 +54,7 @@ pub struct WithAddress {
 }
 
 impl Upstream {
-    /// Do as the command line says; an error ends the program with status 1.
+    /// Run the program; an error ends it with status 1.
     pub fn main() -> Result<(), String> {
         let options = Self::parse();
         log(&format!("raw options: {options:?}"));
@@ -66,7 +66,7 @@ impl Upstream {
 }
 
 impl WithAddress {
-    /// Do as the command line says; an error ends the program with status 1.
+    /// Run the program; an error ends it with status 1.
     pub fn main() -> Result<(), String> {
         let options = Self::parse();
         // The key is among them: Crucible's server prints it as well.
@@ -96,13 +96,13 @@ fn serve(options: &UpstreamOptions, address: SocketAddr) -> Result<(), String> {
     }
     log("Crucible runtime is spawned");
     upstairs.activate()?;
-    // Only now, as in Crucible: whoever finds the port taken has fenced its owner already.
+    // Only now, as in Crucible: a server that finds the port in use has already fenced its owner.
     let listener = TcpListener::bind(address).unwrap_or_else(|error| {
         eprintln!("{address}: {error}");
         process::abort()
     });
     log(&format!("NBD advertised size as {} bytes", upstairs.size()));
-    // One client at a time: the next is not even greeted before.
+    // One client at a time: the next one gets no greeting before.
     for stream in listener.incoming() {
         log("waiting on nbd traffic");
         if let Err(error) = stream.and_then(|stream| serve_client(&upstairs, stream)) {
@@ -163,7 +163,7 @@ impl Seek for Disk {
     }
 }
 
-/// Tells keys apart; the simulator keeps its data in the clear.
+/// Distinguishes keys; the simulator does not encrypt its data.
 fn key_mark(key: &str) -> Result<u64, String> {
     let bytes = STANDARD
         .decode(key)
@@ -176,18 +176,18 @@ fn key_mark(key: &str) -> Result<u64, String> {
     Ok(hasher.finish())
 }
 
-/// Ten seconds, as in Crucible, or what tests that cannot wait put into the environment.
+/// Ten seconds, as in Crucible, or a shorter time from the environment, for tests.
 fn reconnect_delay() -> Result<Duration, String> {
     const NAME: &str = "CRUCIBLE_SIM_RECONNECT_SECONDS";
     let seconds = env::var(NAME).unwrap_or_else(|_| "10".to_owned());
     let delay = seconds.parse().ok().map(Duration::try_from_secs_f64);
     match delay {
         Some(Ok(delay)) => Ok(delay),
-        _ => Err(format!("{NAME}={seconds}: is to be a number of seconds")),
+        _ => Err(format!("{NAME}={seconds}: must be a number of seconds")),
     }
 }
 
 fn log(line: &str) {
-    // A reader that left is no reason to stop serving.
+    // The server continues if the reader of its log has ended.
     writeln!(io::stdout(), "{line}").ok();
 }

@@ -1,6 +1,6 @@
 //! One copy of a volume on disk: `region.json` as Crucible has it, and files of the simulator's own:
 //! `data` (sparse), `written` (a byte for each block, not 0 once that was written), `keys` (sparse; eight
-//! bytes for each block, which tell the key that it was written with), `version.json`.
+//! bytes for each block, which identify the key that it was written with), `version.json`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -13,10 +13,10 @@ use uuid::Uuid;
 /// Largest file of an extent that Crucible makes, in bytes.
 const MAX_EXTENT_BYTES: u64 = 512 << 20;
 const IMPORT_PIECE: u64 = 4 << 20;
-/// What a server is told of a block that was written with another key than its own.
+/// The error for a block that was written with another key than the server's.
 pub const DECRYPTION_FAILED: &str = "decryption failed";
 
-/// A number of blocks, and how large one is as a power of two.
+/// A number of blocks, and the size of one as a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocks {
     /// How many.
@@ -25,7 +25,7 @@ pub struct Blocks {
     pub shift: u32,
 }
 
-/// What a region is: the content of `region.json` and the answer to `/region-info`.
+/// The definition of a region: the content of `region.json` and the reply to `/region-info`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     /// In bytes.
@@ -51,23 +51,23 @@ impl Definition {
     }
 }
 
-/// How far a region was flushed, and by whom.
+/// The last flush of a region.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Version {
-    /// Of the last one who flushed something.
+    /// The generation of the last flush of something.
     pub generation: u64,
     /// The number of that flush.
     pub flush: u64,
     /// Whether something was written since.
     pub dirty: bool,
-    /// Tells the key of what was written.
+    /// Identifies the key of the written blocks.
     pub key: Option<u64>,
 }
 
 /// An open region.
 #[derive(Debug)]
 pub struct Region {
-    folder: PathBuf,
+    directory: PathBuf,
     definition: Definition,
     version: Version,
     data: File,
@@ -75,15 +75,15 @@ pub struct Region {
     keys: File,
 }
 
-/// What of a block's key is on disk, in bytes.
+/// Size on disk of the identification of a block's key, in bytes.
 const MARK: u64 = 8;
 
 impl Region {
-    /// Make one; there must be none yet.
-    pub fn create(folder: &Path, definition: Definition) -> io::Result<Self> {
+    /// Create a region; it must not exist yet.
+    pub fn create(directory: &Path, definition: Definition) -> io::Result<Self> {
         let block = definition.block_size;
         if !block.is_power_of_two() || !(512..=32768).contains(&block) {
-            return Err(io::Error::other(format!("{block} is no block size")));
+            return Err(io::Error::other(format!("{block} is not a block size")));
         }
         let extent = block.saturating_mul(definition.extent_size.value);
         if extent == 0 || extent > MAX_EXTENT_BYTES {
@@ -91,46 +91,46 @@ impl Region {
                 "extents of {extent} bytes: from {block} to {MAX_EXTENT_BYTES} can be"
             )));
         }
-        let file = folder.join("region.json");
+        let file = directory.join("region.json");
         if file.exists() {
             return Err(io::Error::new(
                 ErrorKind::AlreadyExists,
                 format!("Config file already exists {file:?}"),
             ));
         }
-        fs::create_dir_all(folder)?;
-        File::create(folder.join("data"))?.set_len(definition.size())?;
-        File::create(folder.join("written"))?.set_len(definition.size() / block)?;
-        File::create(folder.join("keys"))?.set_len(definition.size() / block * MARK)?;
-        replace(&folder.join("version.json"), &Version::default())?;
+        fs::create_dir_all(directory)?;
+        File::create(directory.join("data"))?.set_len(definition.size())?;
+        File::create(directory.join("written"))?.set_len(definition.size() / block)?;
+        File::create(directory.join("keys"))?.set_len(definition.size() / block * MARK)?;
+        replace(&directory.join("version.json"), &Version::default())?;
         replace(&file, &definition)?;
-        Self::open(folder)
+        Self::open(directory)
     }
 
-    /// Open the one that is there.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    /// Open an existing region.
+    pub fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self {
-            definition: parse(&folder.join("region.json"))?,
-            version: parse(&folder.join("version.json"))?,
-            data: open(&folder.join("data"))?,
-            written: open(&folder.join("written"))?,
-            keys: open(&folder.join("keys"))?,
-            folder: folder.to_owned(),
+            definition: parse(&directory.join("region.json"))?,
+            version: parse(&directory.join("version.json"))?,
+            data: open(&directory.join("data"))?,
+            written: open(&directory.join("written"))?,
+            keys: open(&directory.join("keys"))?,
+            directory: directory.to_owned(),
         })
     }
 
-    /// What it is.
+    /// Its definition.
     pub fn definition(&self) -> &Definition {
         &self.definition
     }
 
-    /// How far it was flushed.
+    /// Its last flush.
     pub fn version(&self) -> &Version {
         &self.version
     }
 
-    /// `length` bytes at `offset`.  An error if one of their blocks was written with another key: of
-    /// blocks that never were nothing tells the key, as measured on Crucible.
+    /// Reads `length` bytes at `offset`.  An error if one of their blocks was written with another key.
+    /// Blocks that were never written have no key, as measured on Crucible.
     pub fn read(&self, offset: u64, length: usize, key: Option<u64>) -> io::Result<Vec<u8>> {
         if let Some(own) = key {
             let written = self.written(offset, length)?;
@@ -145,7 +145,7 @@ impl Region {
         Ok(bytes)
     }
 
-    /// For each of so many blocks from an offset the key it was written with.
+    /// The key of each written block, for a number of blocks from an offset.
     fn marks(&self, offset: u64, blocks: usize) -> io::Result<Vec<u64>> {
         let mut marks = vec![0; blocks * MARK as usize];
         let start = offset / self.definition.block_size * MARK;
@@ -187,7 +187,7 @@ impl Region {
         }
     }
 
-    /// Write; it survives this process, and this machine once it was flushed.
+    /// Write; after a flush it also survives a crash of the host.
     pub fn write(&mut self, offset: u64, bytes: &[u8], key: Option<u64>) -> io::Result<()> {
         if offset.saturating_add(bytes.len() as u64) > self.definition.size() {
             return Err(io::Error::other("beyond the region's end"));
@@ -200,7 +200,7 @@ impl Region {
         let block = self.definition.block_size;
         let blocks = (bytes.len() as u64).div_ceil(block) as usize;
         let old = self.written(offset, bytes.len())?;
-        // Zeros that are written first need no room.
+        // Zeros that are written first need no space.
         if old.contains(&true) || bytes.iter().any(|byte| *byte != 0) {
             self.data.write_all_at(bytes, offset)?;
         }
@@ -211,7 +211,7 @@ impl Region {
         self.written.write_all_at(&vec![1; blocks], offset / block)
     }
 
-    /// Flush; the generation is on disk afterwards if anything had been written, and only then.
+    /// Flush; stores the generation only if anything was written before.
     pub fn flush(&mut self, generation: u64, flush: u64) -> io::Result<()> {
         if !self.version.dirty {
             return Ok(());
@@ -224,7 +224,7 @@ impl Region {
         self.save_version()
     }
 
-    /// Where anything was ever written: (offset, length), in bytes.
+    /// The written ranges: (offset, length), in bytes.
     pub fn allocated(&self) -> io::Result<Vec<(u64, u64)>> {
         let block = self.definition.block_size;
         let flags = self.written(0, self.definition.size() as usize)?;
@@ -240,7 +240,7 @@ impl Region {
             .collect())
     }
 
-    /// Take over how far the copied region was flushed, having its data.
+    /// Set the flush number to that of the region that was copied.
     pub fn adopt(&mut self, version: Version) -> io::Result<()> {
         self.data.sync_data()?;
         self.version = version;
@@ -248,7 +248,7 @@ impl Region {
     }
 
     fn save_version(&self) -> io::Result<()> {
-        replace(&self.folder.join("version.json"), &self.version)
+        replace(&self.directory.join("version.json"), &self.version)
     }
 }
 

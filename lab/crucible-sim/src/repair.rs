@@ -1,4 +1,4 @@
-//! A downstairs' HTTP server, 4000 above its port: what its region is, and its data for a copy.
+//! A downstairs' HTTP server, 4000 above its port: its region's definition, and its data for a copy.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,16 +7,16 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::downstairs::Downstairs;
-use crate::http::{self, Answer};
+use crate::http::{self, Reply};
 use crate::region::{Definition, Region, Version};
 
-/// How far the HTTP port is above the one for servers.
+/// The HTTP port is this number above the port for servers.
 pub const PORT_OFFSET: u16 = 4000;
 
 const PIECE: u64 = 4 << 20;
 
-/// Answer a request.
-pub fn answer(downstairs: &Arc<Downstairs>, path: &str) -> Answer {
+/// Reply to a request.
+pub fn reply(downstairs: &Arc<Downstairs>, path: &str) -> Reply {
     let failed = |error: io::Error| (500, error.to_string());
     let region = downstairs.region();
     match path.split('/').collect::<Vec<_>>()[..] {
@@ -40,11 +40,11 @@ pub fn answer(downstairs: &Arc<Downstairs>, path: &str) -> Answer {
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Answer {
+fn json(value: &impl serde::Serialize) -> Reply {
     serde_json::to_vec(value).map_err(|error| (500, error.to_string()))
 }
 
-/// Fill a new region with what the one behind another downstairs' HTTP server holds.
+/// Copy the region behind another downstairs' HTTP server into a new region.
 pub fn clone_region(region: &mut Region, source: SocketAddr) -> io::Result<()> {
     let other: Definition = fetch(source, "/region-info")?;
     let own = region.definition().clone();

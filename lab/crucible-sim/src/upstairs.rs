@@ -1,7 +1,7 @@
-//! The server's side of a volume: three connections, and the writes that are not there yet.
+//! The server's side of a volume: three connections, and the writes that are not sent yet.
 //!
-//! A write is acknowledged from memory.  It reaches the copies with the next flush, which comes by
-//! itself half a second later; what a server held that was killed before is lost.
+//! A write is acknowledged from memory.  It reaches the copies with the next flush, at most half a
+//! second later; if the server is killed before, the write is lost.
 
 mod activation;
 mod info;
@@ -22,26 +22,26 @@ pub use info::{Connecting, DsState, Info, UpState};
 use link::Link;
 use span::Span;
 
-/// How many copies have to have a flush.
+/// The number of copies that must confirm a flush.
 const QUORUM: usize = 2;
 const AUTO_FLUSH: Duration = Duration::from_millis(500);
-/// What may wait in memory, in bytes.
+/// The limit for writes in memory, in bytes.
 const BACKLOG_BYTES: usize = 16 << 20;
 
-/// What a volume is made of, and who comes for it.
+/// A volume's copies, and the server that opens it.
 #[derive(Debug)]
 pub struct Options {
-    /// Where the three copies are.
+    /// The addresses of the three copies.
     pub targets: Vec<SocketAddr>,
-    /// The number that orders its owners.
+    /// The generation.
     pub generation: u64,
-    /// Tells the key; `None` for data in the clear.
+    /// Identifies the key; `None` without encryption.
     pub key: Option<u64>,
-    /// Between attempts to reach a copy.
+    /// The time between two attempts to reach a copy.
     pub reconnect: Duration,
 }
 
-/// A volume in this server's hands.
+/// A volume that this server serves.
 #[derive(Debug)]
 pub struct Upstairs {
     options: Options,
@@ -54,17 +54,17 @@ pub struct Upstairs {
 #[derive(Debug)]
 struct State {
     up: UpState,
-    /// Why it is out of service for good.
+    /// Why it cannot be served any longer.
     disabled: Option<String>,
     size: u64,
     block: u64,
     clients: Vec<Client>,
 }
 
-/// Copies in service, by their places.
+/// Copies in service, by their index.
 type Links = Vec<(usize, Arc<Link>)>;
 
-/// One copy, as this server knows it.
+/// The server's state of one copy.
 #[derive(Debug)]
 struct Client {
     state: DsState,
@@ -78,7 +78,7 @@ struct Client {
 struct Backlog {
     writes: Vec<(u64, Vec<u8>)>,
     bytes: usize,
-    /// Of the oldest that is not flushed.
+    /// When the oldest write that is not flushed was made.
     since: Option<Instant>,
     flushes: u64,
 }
@@ -86,8 +86,8 @@ struct Backlog {
 impl Upstairs {
     /// Connect to the copies and become the one that writes.
     ///
-    /// Waits for all three, however long that takes, as Crucible does.  An error if one of them
-    /// refused for good; the process is to end then.
+    /// Waits for all three without a limit, as Crucible does.  An error if one of them refused
+    /// permanently; the process must end then.
     pub fn activate(self: &Arc<Self>) -> Result<(), String> {
         for index in 0..self.options.targets.len() {
             let upstairs = Arc::clone(self);
@@ -102,7 +102,7 @@ impl Upstairs {
         Ok(())
     }
 
-    /// Of a volume that is to be activated.
+    /// For a volume that is not activated yet.
     pub fn new(options: Options) -> Arc<Self> {
         let client = || Client {
             state: DsState::connecting(Connecting::Start),
@@ -130,7 +130,7 @@ impl Upstairs {
         })
     }
 
-    /// What `/info` says.
+    /// The reply to `/info`.
     pub fn info(&self) -> Info {
         let state = self.state();
         Info::new(
@@ -143,15 +143,15 @@ impl Upstairs {
         )
     }
 
-    /// Of the volume, in bytes.
+    /// The volume's size, in bytes.
     pub fn size(&self) -> u64 {
         self.state().size
     }
 
-    /// Read; EIO once another owner took over.
+    /// Read; EIO after another server has taken the volume.
     ///
-    /// As with Crucible, of a whole block that was never written nothing is read: `bytes` keeps what it
-    /// held there, which for an NBD client is what its requests before have left.
+    /// As in Crucible, a whole block that was never written is not read: `bytes` keeps its old content,
+    /// so an NBD client gets stale data of its earlier requests.
     pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.check_range(offset, bytes.len())?;
         let span = self.span(offset, bytes.len());
@@ -169,7 +169,7 @@ impl Upstairs {
                     return Ok(());
                 }
                 Ok((Reply::Failed(why), _)) if why == DECRYPTION_FAILED => {
-                    // A key is refused in no other way: the server panics, which ends it.
+                    // As in Crucible, a wrong key makes the server panic.
                     eprintln!("thread 'main' panicked: block at {}: {why}", span.start);
                     std::process::abort()
                 }
@@ -179,7 +179,7 @@ impl Upstairs {
         }
     }
 
-    /// Write to memory; EIO once another owner took over.
+    /// Write to memory; EIO after another server has taken the volume.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_range(offset, bytes.len())?;
         self.check_active()?;
@@ -202,7 +202,7 @@ impl Upstairs {
         Ok(())
     }
 
-    /// Bring everything that was written to two copies' disks; waits for two to be there.
+    /// Flush all writes to at least two copies; waits until two are connected.
     pub fn flush(&self) -> io::Result<()> {
         loop {
             let (links, mut backlog) = self.active(QUORUM)?;
@@ -212,7 +212,7 @@ impl Upstairs {
         }
     }
 
-    /// To how many copies it went.
+    /// Returns the number of copies that confirmed it.
     fn flush_to(&self, mut having: Links, backlog: &mut Backlog) -> usize {
         for (offset, bytes) in &backlog.writes {
             having = self.all(having, &Request::Write { offset: *offset }, bytes);
@@ -238,10 +238,10 @@ impl Upstairs {
         having.len()
     }
 
-    /// Ask several copies for the same: those that did it.
+    /// Send a request to several copies. Returns those that succeeded.
     fn all(&self, links: Links, request: &Request, payload: &[u8]) -> Links {
         for (_, link) in &links {
-            // Who is gone already gives no reply either.
+            // A copy that has gone gives no reply, too.
             link.send(request, payload).ok();
         }
         let mut done = Vec::new();
@@ -270,7 +270,7 @@ impl Upstairs {
         }
     }
 
-    /// The copies in service, once there are as many, and that none joins them meanwhile.
+    /// Wait for that number of copies in service. Returns them, locked: no copy joins meanwhile.
     fn active(&self, wanted: usize) -> io::Result<(Links, MutexGuard<'_, Backlog>)> {
         loop {
             let backlog = self.backlog();
@@ -282,7 +282,7 @@ impl Upstairs {
             if links.len() >= wanted {
                 return Ok((links, backlog));
             }
-            // Without the backlog: who comes back takes it.
+            // Without the backlog's lock: a copy that reconnects takes it.
             drop((state, backlog));
             drop(self.wait(self.state(), |state| state.links().len() >= wanted));
         }
@@ -326,7 +326,7 @@ impl Upstairs {
         self.changed.notify_all();
     }
 
-    /// Out of service for good: the process lives on, as Crucible's does.
+    /// Take the volume out of service permanently: the process keeps running, as Crucible's does.
     fn disable(&self, why: String) {
         let mut state = self.state();
         eprintln!("out of service: {why}");
@@ -349,7 +349,7 @@ impl Upstairs {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wait until `ready`, or until it is out of service.
+    /// Wait until `ready`, or until the volume is out of service.
     fn wait<'a>(
         &self,
         state: MutexGuard<'a, State>,
@@ -378,7 +378,7 @@ impl State {
 }
 
 impl Backlog {
-    /// Put what was written over what the copies hold.
+    /// Overlay the unflushed writes on the data of the copies.
     fn overlay(&self, start: u64, bytes: &mut [u8]) {
         let end = start + bytes.len() as u64;
         for (offset, data) in &self.writes {

@@ -1,4 +1,4 @@
-//! What the simulator's two programs tell each other: a header in JSON, then bytes.
+//! The protocol between the simulator's two programs: a header in JSON, then bytes.
 
 use std::io::{self, Read, Write};
 
@@ -8,19 +8,19 @@ use uuid::Uuid;
 
 use crate::region::{Definition, Version};
 
-/// Longest header and longest payload that are taken for one, in bytes.
+/// The limits of a header and of a payload, in bytes.
 const LIMIT: usize = 64 << 20;
 
-/// An upstairs as it introduces itself.
+/// The introduction of an upstairs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Nil for every NBD server: they are one and the same to a downstairs.
+    /// Nil for every NBD server: a downstairs cannot distinguish them by it.
     pub upstairs_id: Uuid,
     /// Of one run of the server.
     pub session_id: Uuid,
-    /// The number that orders its owners.
+    /// The generation.
     pub generation: u64,
-    /// Tells keys apart without being one; `None` where the data is not encrypted.
+    /// Identifies the key; `None` without encryption.
     pub key: Option<u64>,
 }
 
@@ -30,9 +30,9 @@ pub struct Identity {
 pub enum Request {
     /// First on every connection.
     Hello(Identity),
-    /// Become the one that writes; whoever was it is fenced.
+    /// Become the writer; the previous one is fenced.
     Promote,
-    /// What the region is and how far it was flushed.
+    /// The region's definition and its last flush.
     Describe,
     /// `length` bytes at `offset`: whole blocks.
     Read {
@@ -46,14 +46,14 @@ pub enum Request {
         /// In bytes.
         offset: u64,
     },
-    /// Make durable what was written.
+    /// Make all writes durable.
     Flush {
-        /// Of who flushes.
+        /// The generation of the server.
         generation: u64,
-        /// Counts its flushes.
+        /// The number of the flush.
         flush: u64,
     },
-    /// Where anything was ever written.
+    /// The written ranges.
     Allocated,
 }
 
@@ -63,19 +63,19 @@ pub enum Request {
 pub enum Reply {
     /// Done.
     Done,
-    /// What was read is the payload; for each of its blocks whether it was ever written.
+    /// The payload is the data; for each of its blocks whether it was ever written.
     Read(Vec<bool>),
     /// To [`Request::Describe`].
     Region(Definition, Version),
     /// To [`Request::Allocated`]: (offset, length), in bytes.
     Allocated(Vec<(u64, u64)>),
-    /// The downstairs runs read-only or not, unlike the server.
+    /// The downstairs is read-only.
     ReadOnlyMismatch,
-    /// The region is encrypted or not, unlike what the server was told.
+    /// The region is encrypted and the server has no key, or the reverse.
     EncryptionMismatch,
-    /// It could not be done, and why.
+    /// The request failed: the reason.
     Failed(String),
-    /// To no request: a higher generation took over.
+    /// Without a request: a higher generation has taken the volume.
     NoLongerActive,
 }
 
@@ -92,7 +92,7 @@ pub fn send(to: &mut impl Write, header: &impl Serialize, payload: &[u8]) -> io:
     to.write_all(&frame)
 }
 
-/// Receive one message; `UnexpectedEof` where the other side has left.
+/// Receive one message; `UnexpectedEof` if the other side has disconnected.
 pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<(T, Vec<u8>)> {
     let header = length(from)?;
     let payload = length(from)?;

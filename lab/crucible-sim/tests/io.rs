@@ -1,4 +1,4 @@
-//! What becomes of data: acknowledged, flushed, and with copies dying, as measured on Crucible.
+//! Data that is acknowledged or flushed, and copies that die, as measured on Crucible.
 
 mod common;
 
@@ -14,7 +14,7 @@ const ONE: &[u8] = &[1; 4096];
 const ZERO: &[u8] = &[0; 4096];
 
 #[test]
-fn nothing_listens_before_all_three_are_there() {
+fn a_server_listens_only_after_all_three_copies_are_connected() {
     let mut volume = Volume::new();
     volume.kill(2);
     let server = volume.start(0, 1);
@@ -29,7 +29,7 @@ fn nothing_listens_before_all_three_are_there() {
 }
 
 #[test]
-fn an_acknowledged_write_dies_with_the_server_unless_it_was_flushed() {
+fn an_acknowledged_write_without_a_flush_is_lost_with_the_server() {
     let volume = Volume::new();
     let mut server = volume.serve(0, 1);
     let mut disk = server.connect();
@@ -44,7 +44,7 @@ fn an_acknowledged_write_dies_with_the_server_unless_it_was_flushed() {
 }
 
 #[test]
-fn a_write_is_flushed_by_itself_half_a_second_later() {
+fn a_write_is_flushed_after_half_a_second() {
     let volume = Volume::new();
     let mut server = volume.serve(0, 1);
     server.connect().write(0, ONE).unwrap();
@@ -54,7 +54,7 @@ fn a_write_is_flushed_by_itself_half_a_second_later() {
 }
 
 #[test]
-fn one_of_three_may_die_and_gets_what_it_missed() {
+fn a_copy_that_died_gets_the_writes_it_missed() {
     let mut volume = Volume::new();
     let server = volume.serve(0, 1);
     let mut disk = server.connect();
@@ -73,7 +73,7 @@ fn one_of_three_may_die_and_gets_what_it_missed() {
 }
 
 #[test]
-fn with_two_dead_writes_are_taken_and_a_flush_hangs_until_one_is_back() {
+fn with_two_dead_copies_writes_succeed_and_a_flush_waits_for_one() {
     let mut volume = Volume::new();
     let server = volume.serve(0, 1);
     let mut disk = server.connect();
@@ -113,7 +113,7 @@ fn copies_that_differ_after_a_crash_are_made_equal() {
 }
 
 #[test]
-fn a_block_that_was_never_written_reads_as_what_the_last_request_left() {
+fn a_block_that_was_never_written_reads_as_stale_data() {
     let volume = Volume::new();
     let server = volume.serve(0, 1);
     let mut disk = server.connect();
@@ -133,7 +133,7 @@ fn a_block_that_was_never_written_reads_as_what_the_last_request_left() {
 }
 
 #[test]
-fn what_was_imported_reads_as_it_is_zeros_too() {
+fn imported_data_reads_as_written_also_zeros() {
     let mut volume = Volume::new();
     let zeros = volume.path("zeros");
     std::fs::File::create(&zeros)
@@ -161,7 +161,7 @@ fn what_was_imported_reads_as_it_is_zeros_too() {
 }
 
 #[test]
-fn a_second_client_is_not_greeted_before_the_first_has_left() {
+fn a_second_client_gets_no_greeting_before_the_first_disconnects() {
     let volume = Volume::new();
     let server = volume.serve(0, 1);
     let first = server.connect();
@@ -180,7 +180,7 @@ fn a_second_client_is_not_greeted_before_the_first_has_left() {
 }
 
 #[test]
-fn an_export_is_had_by_its_name_only_and_go_is_unsupported() {
+fn an_export_is_opened_by_name_and_go_is_unsupported() {
     const GO: [u8; 4] = [0, 0, 0, 7];
     let volume = Volume::new();
     let server = volume.serve(0, 1);
@@ -207,7 +207,7 @@ fn an_export_is_had_by_its_name_only_and_go_is_unsupported() {
 }
 
 #[test]
-fn a_small_request_stalls_where_acknowledgements_are_delayed() {
+fn a_small_request_stalls_if_acknowledgements_are_delayed() {
     let volume = Volume::new();
     let server = volume.serve(0, 1);
     let mut disk = server.connect();
@@ -223,7 +223,7 @@ fn a_small_request_stalls_where_acknowledgements_are_delayed() {
 }
 
 #[test]
-fn what_a_region_is_can_be_asked_of_its_downstairs() {
+fn a_downstairs_serves_the_definition_of_its_region() {
     let volume = Volume::new();
     let region: serde_json::Value =
         serde_json::from_slice(&http::get(volume.repair(0), "/region-info").unwrap()).unwrap();
@@ -240,7 +240,7 @@ fn what_a_region_is_can_be_asked_of_its_downstairs() {
 }
 
 #[test]
-fn a_region_is_copied_from_a_downstairs_that_is_read_only_and_from_no_other() {
+fn a_region_is_copied_from_a_read_only_downstairs_only() {
     let mut volume = Volume::new();
     let mut server = volume.serve(0, 1);
     let mut disk = server.connect();

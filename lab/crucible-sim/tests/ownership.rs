@@ -1,4 +1,4 @@
-//! Who may write: generations, fencing, and where fencing fails, as measured on Crucible.
+//! Ownership: generations, fencing, and cases in which fencing fails, as measured on Crucible.
 
 mod common;
 
@@ -19,7 +19,7 @@ fn generation_zero_is_refused() {
 }
 
 #[test]
-fn only_a_flush_of_something_uses_a_generation_up() {
+fn only_a_flush_of_a_write_stores_the_generation() {
     let volume = Volume::new();
     let mut first = volume.serve(0, 1);
     first.connect().flush().unwrap();
@@ -35,7 +35,7 @@ fn only_a_flush_of_something_uses_a_generation_up() {
 }
 
 #[test]
-fn a_higher_generation_fences_the_live_one_which_lives_on_and_fails_every_io() {
+fn a_higher_generation_fences_the_live_one_which_then_fails_every_io() {
     let volume = Volume::new();
     let mut old = volume.serve(0, 500);
     let mut disk = old.connect();
@@ -61,7 +61,7 @@ fn a_higher_generation_fences_the_live_one_which_lives_on_and_fails_every_io() {
 fn a_lower_generation_than_the_live_one_keeps_trying() {
     let volume = Volume::new();
     let live = volume.serve(0, 400);
-    let mut lower = volume.turned_away(1, 399);
+    let mut lower = volume.refused_by_all(1, 399);
     assert_eq!(lower.process.has_ended(), None);
     assert!(!lower.is_listening());
     assert_eq!(lower.info()["state"], "initializing");
@@ -69,11 +69,11 @@ fn a_lower_generation_than_the_live_one_keeps_trying() {
 }
 
 #[test]
-fn after_a_refused_server_the_next_generation_fences_nobody_and_both_write() {
+fn after_a_refused_server_the_next_generation_fences_none_and_both_write() {
     let volume = Volume::new();
     let first = volume.serve(0, 400);
     let mut one = first.connect();
-    volume.turned_away(1, 399).process.kill();
+    volume.refused_by_all(1, 399).process.kill();
     let second = volume.serve(2, 401);
     let mut two = second.connect();
     one.write(0, ONE).unwrap();
@@ -87,7 +87,7 @@ fn after_a_refused_server_the_next_generation_fences_nobody_and_both_write() {
 }
 
 #[test]
-fn a_taken_port_is_noticed_after_the_owner_was_fenced() {
+fn a_port_in_use_is_an_error_only_after_the_owner_was_fenced() {
     use std::os::unix::process::ExitStatusExt;
     let volume = Volume::new();
     let owner = volume.serve(0, 10);
@@ -101,14 +101,14 @@ fn a_taken_port_is_noticed_after_the_owner_was_fenced() {
 }
 
 #[test]
-fn a_read_only_downstairs_takes_no_server() {
+fn a_read_only_downstairs_refuses_a_server() {
     let output = Volume::with(&[], &["--mode", "ro"]).refused(0, 1);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("Incompatible read-only settings"));
 }
 
 #[test]
-fn an_encrypted_region_wants_a_key_and_the_one_it_was_written_with() {
+fn an_encrypted_region_needs_the_key_it_was_written_with() {
     let volume = Volume::with(&["--encrypted"], &[]);
     let mut server = volume.serve(0, 1);
     let mut disk = server.connect();
@@ -142,7 +142,7 @@ fn an_encrypted_region_wants_a_key_and_the_one_it_was_written_with() {
 }
 
 #[test]
-fn a_wrong_key_ends_the_server_at_the_first_block_that_was_written_and_not_before() {
+fn a_wrong_key_ends_the_server_at_the_first_written_block() {
     let other = "c2Vjb25kc2Vjb25kc2Vjb25kc2Vjb25kc2Vjb25kMTI=";
     let volume = Volume::with(&["--encrypted"], &[]);
     let mut server = volume.serve(0, 1);
@@ -157,7 +157,7 @@ fn a_wrong_key_ends_the_server_at_the_first_block_that_was_written_and_not_befor
     disk.flush().unwrap();
     disk.read(8 << 20, 4096).unwrap_err();
     assert!(ended(&mut wrong.process), "it panics at block 2048");
-    // Block 0 has the other key now: the right one is refused for ever.
+    // Block 0 has the other key now: the right one is refused from now on.
     let mut right = volume.serve(2, 3);
     let mut disk = right.connect();
     assert!(disk.read(8 << 20, 4096).unwrap() == ONE);
@@ -174,7 +174,7 @@ fn ended(process: &mut common::Process) -> bool {
 }
 
 #[test]
-fn the_key_is_printed_as_crucible_does() {
+fn the_key_is_printed_as_in_crucible() {
     let volume = Volume::with(&["--encrypted"], &[]);
     let (mut command, ..) = volume.command(0, 0);
     let output = command

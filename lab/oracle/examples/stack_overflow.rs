@@ -1,7 +1,7 @@
 //! Safe code only: `rados_stat_pool` of the crate `ceph` writes past its own struct.
 //!
 //! The crate's struct has 12 numbers; librados has filled in 16 since Nautilus, the last four into
-//! whatever lies behind it on the stack. Arguments: CONF USER POOL.
+//! the memory after it on the stack. Arguments: CONF USER POOL.
 #![forbid(unsafe_code)]
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,6 +13,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool = connection.get_rados_ioctx(pool)?;
     eprintln!("connected; asking for the pool's statistics");
     let statistics = pool.rados_stat_pool()?;
-    eprintln!("answered: {} objects", statistics.num_objects);
+    eprintln!("reply: {} objects", statistics.num_objects);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Safe code only: an `IoCtx` of the crate `ceph` may outlive the connection that it points into.
 //!
-//! Nothing ties the two together, so the compiler accepts this. Arguments: CONF USER POOL.
+//! The types do not connect the two, so the compiler accepts this. Arguments: CONF USER POOL.
 #![forbid(unsafe_code)]
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,6 +14,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     eprintln!("the connection is gone; reading through the pool that is left");
     let read = pool.rados_object_stat("no-such-object");
-    eprintln!("answered: {read:?}");
+    eprintln!("reply: {read:?}");
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! A second client of a Ceph cluster, through the crate `ceph` and a librados that the linker
-//! bound: no code is shared with the driver, so what both agree on is what the cluster holds.
+//! A second client of a Ceph cluster, with the crate `ceph` and a linked librados. It shares no code
+//! with the driver, so if both read the same, the cluster has it.
 //!
-//! The crate's safe API is not sound (`examples/`). Two things keep its faults out of reach here:
-//! only `connect_to_ceph`, `get_rados_ioctx` and `rados_pools` are called, and no I/O context
-//! outlives its connection ([`Pool`]). It knows an object's omap only as C functions: all `unsafe`
-//! is in [`omap`].
+//! The crate's safe API is not sound (`examples/`). Two rules avoid its faults here: only
+//! `connect_to_ceph`, `get_rados_ioctx` and `rados_pools` are called, and no I/O context outlives its
+//! connection ([`Pool`]). The crate has an object's omap only as C functions: all `unsafe` is in
+//! [`omap`].
 
 pub mod omap;
 
@@ -16,15 +16,15 @@ use ceph::error::RadosResult;
 /// An omap: value by key.
 pub type Omap = BTreeMap<String, Vec<u8>>;
 
-/// Connects as `client.<user>`. How long that may take is for `conf` to say: the crate reads the
-/// file and connects in one go, and leaves no moment for setting anything.
+/// Connects as `client.<user>`. `conf` sets the deadline: the crate reads the file and connects in
+/// one call, and options cannot be set in between.
 pub fn connect(conf: &str, user: &str) -> RadosResult<Rados> {
     connect_to_ceph(user, conf)
 }
 
-/// A pool, with the connection it is reached by.
+/// A pool, with its connection.
 pub struct Pool {
-    // Dropped in this order, and so before the connection, without which it points into freed memory.
+    // Fields are dropped in this order: the context before the connection that it points into.
     ioctx: IoCtx,
     _connection: Rados,
 }
@@ -39,7 +39,7 @@ impl Pool {
         })
     }
 
-    /// The whole omap of an object. ENOENT where there is no such object.
+    /// The whole omap of an object. ENOENT if the object does not exist.
     pub fn omap(&self, object: &str) -> RadosResult<Omap> {
         omap::read(&self.ioctx, object)
     }

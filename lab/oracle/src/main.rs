@@ -1,6 +1,6 @@
-//! `oracle CONF USER pools`, and `oracle CONF USER omap POOL OBJECT`: what a cluster holds, as JSON.
+//! `oracle CONF USER pools`, and `oracle CONF USER omap POOL OBJECT`: prints the content of a cluster as JSON.
 //!
-//! The pools' names are a list; an omap is an object whose values are in hexadecimal, since they
+//! The pools' names are a list; an omap is an object whose values are in hexadecimal, because they
 //! can be any bytes.
 
 use std::fmt::Write;
@@ -14,7 +14,7 @@ const USAGE: &str = "usage: oracle CONF USER pools\n       oracle CONF USER omap
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let answer = match arguments[..] {
+    let reply = match arguments[..] {
         [conf, user, "pools"] => pools(conf, user),
         [conf, user, "omap", pool, object] => omap(conf, user, pool, object),
         _ => {
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match answer {
+    match reply {
         Ok(json) => {
             println!("{json}");
             ExitCode::SUCCESS

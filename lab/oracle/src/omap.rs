@@ -13,7 +13,7 @@ use ceph::rados::{
 
 use crate::Omap;
 
-/// The most entries asked for at once. OSDs answer with fewer where they please.
+/// The limit of entries for one request. OSDs may return fewer.
 const PAGE: u64 = 1024;
 
 /// Reads an object's omap page by page. Changes made meanwhile may be seen, or not.
@@ -38,7 +38,7 @@ fn check(code: c_int) -> RadosResult<()> {
     Ok(())
 }
 
-/// A read operation that was carried out, with the entries it brought.
+/// A completed read operation, with its entries.
 struct Page {
     operation: rados_read_op_t,
     iterator: rados_omap_iter_t,
@@ -49,7 +49,7 @@ impl Page {
         let prefix = c"";
         // librados writes the step's own result here while the operation runs.
         let mut result: c_int = 0;
-        // SAFETY: takes nothing and answers an operation, which Drop releases.
+        // SAFETY: takes no argument and returns an operation, which Drop releases.
         let operation = unsafe { rados_create_read_op() };
         let mut page = Page {
             operation,

@@ -1,1 +1,1 @@
-"""The `xe` command line, as far as storage goes; `lab/xe` runs it."""
+"""The `xe` command line for storage; `lab/xe` runs it."""

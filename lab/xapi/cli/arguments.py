@@ -1,4 +1,4 @@
-"""What was typed after `xe`: a command, key=value words and flags."""
+"""The arguments of `xe`: a command, key=value words and flags."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Arguments:
     flags: frozenset[str]
 
     def need(self, key: str) -> str:
-        """The value of a parameter that must be there."""
+        """The value of a required parameter."""
         try:
             return self.values[key]
         except KeyError:
             raise CliError(f"Required parameter not found: {key}") from None
 
     def get(self, key: str, default: str = "") -> str:
-        """The value of a parameter that may be there."""
+        """The value of an optional parameter."""
         return self.values.get(key, default)
 
     def flag(self, key: str, default: bool = False) -> bool:

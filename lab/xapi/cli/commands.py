@@ -1,4 +1,4 @@
-"""The commands that do something: each takes what was typed and returns what to print."""
+"""The commands that change something: each takes its arguments and returns its output."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def _uuid(session: Session, cls: str, ref: str) -> str:
 
 
 def _host(session: Session, args: Arguments, key: str = "host-uuid") -> str:
-    """The host whose uuid was typed, or the pool's master."""
+    """The host of the given uuid, or the pool's master."""
     if key in args.values:
         return _ref(session, "host", args.values[key])
     return str(session.pool.get_master(session.pool.get_all()[0]))
 
 
 def _on(cls: str, call: str) -> Command:
-    """A command that makes one call on the object with the uuid typed, and prints nothing."""
+    """A command that makes one call on the object of the given uuid, and prints nothing."""
 
     def command(session: Session, args: Arguments) -> str:
         session.call(f"{cls}.{call}", _ref(session, cls, args.need("uuid")))
@@ -66,13 +66,13 @@ def _sr_create(session: Session, args: Arguments) -> str:
 
 
 def _sr_probe(session: Session, args: Arguments) -> str:
-    answer = session.SR.probe(
+    reply = session.SR.probe(
         _host(session, args),
         args.map("device-config"),
         args.need("type"),
         args.map("sm-config"),
     )
-    return f"{answer}\n"
+    return f"{reply}\n"
 
 
 def _sr_introduce(session: Session, args: Arguments) -> str:

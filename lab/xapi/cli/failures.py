@@ -1,10 +1,10 @@
-"""How xe tells a failed call: in words for the errors it knows, else by code and parameters."""
+"""How xe prints a failed call: a text for the errors in its table, else code and parameters."""
 
 from __future__ import annotations
 
 from lab.xapi.errors import ApiError
 
-# What the API's reference says of an error, and what its parameters are.
+# The text of an error in the API's reference, and its parameters.
 _KNOWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "UUID_INVALID": ("The uuid you supplied was invalid.", ("type", "uuid")),
     "HANDLE_INVALID": (

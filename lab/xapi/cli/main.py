@@ -1,4 +1,4 @@
-"""The `xe` program: parse, call the xapi simulator that SMBLOCK_LAB leads to, print."""
+"""The `xe` program: parse, call the xapi simulator of the file in SMBLOCK_LAB, print."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAB_FILE = "SMBLOCK_LAB"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command line came to, as a shell sees it."""
+    """The result of a command line for the shell."""
 
     status: int
     stdout: str = ""
@@ -43,7 +43,7 @@ def run(words: Sequence[str], lab_file: str) -> Outcome:
 
 
 def main(words: Sequence[str]) -> int:
-    """The program: the words typed after `xe`; returns its exit status."""
+    """The program `xe`. Returns its exit status."""
     outcome = run(words, os.environ.get(LAB_FILE, ""))
     sys.stdout.write(outcome.stdout)
     sys.stderr.write(outcome.stderr)
@@ -56,4 +56,4 @@ def _address(path: str) -> str:
     try:
         return str(json.loads(Path(path).read_text())["xapi"])
     except (OSError, ValueError, KeyError) as error:
-        raise CliError(f"{LAB_FILE}={path}: no lab's address there: {error}") from None
+        raise CliError(f"{LAB_FILE}={path}: cannot read the lab's address: {error}") from None

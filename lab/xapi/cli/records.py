@@ -14,7 +14,7 @@ _INDENT = 4
 
 
 def run(session: Session, args: Arguments) -> str | None:
-    """The output of such a command, or None when the command is not one of them."""
+    """The output of such a command, or None if the command is another one."""
     for suffix, action in _ACTIONS.items():
         prefix = args.command.removesuffix(suffix)
         if prefix != args.command and prefix in VIEWS:
@@ -63,7 +63,7 @@ def _map_of(column: Column, record: dict[str, Any]) -> dict[str, str]:
 
 
 def _table(columns: list[Column], record: dict[str, Any], names: Names) -> str:
-    """Titles to the right but for the first one, as xe aligns them."""
+    """The table of a record, with xe's alignment: titles to the right, the first one to the left."""
     width = _INDENT + max(len(column.title) for column in columns)
     lines = []
     for number, column in enumerate(columns):

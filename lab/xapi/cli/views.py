@@ -14,11 +14,11 @@ _LOST = "<not in database>"
 
 
 class CliError(Exception):
-    """What was typed makes no sense; the message goes to stderr."""
+    """The arguments are wrong; the message goes to stderr."""
 
 
 class Names:
-    """Looks up what references stand for; remembers for the length of one command."""
+    """Looks up the objects of references; caches them for one command."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -45,7 +45,7 @@ Show = Callable[[dict[str, Any], Names], str]
 
 @dataclass(frozen=True)
 class Column:
-    """A parameter: its name, how it shows, and the API field that stores it ("" for none)."""
+    """A parameter: its name, its notation, and the API field that stores it ("" for none)."""
 
     name: str
     show: Show
@@ -62,7 +62,7 @@ class Column:
 
 @dataclass(frozen=True)
 class View:
-    """One class as xe knows it; `brief` are the parameters a plain list shows."""
+    """One class in xe; `brief` are the parameters of a plain list."""
 
     prefix: str
     cls: str

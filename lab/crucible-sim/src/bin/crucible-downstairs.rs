@@ -1,6 +1,6 @@
 //! A simulator of `crucible-downstairs`; see [`crucible_sim`].
 
-#![allow(clippy::print_stderr, reason = "where a program says why it failed")]
+#![allow(clippy::print_stderr, reason = "a program prints its errors there")]
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -20,7 +20,7 @@ enum Mode {
     Rw,
 }
 
-/// The commands and options of Crucible's that smblock and its tests have a use for.
+/// The commands and options of Crucible that smblock and its tests use.
 #[derive(Debug, Parser)]
 #[command(about = "disk-side storage component")]
 enum Command {
@@ -131,7 +131,7 @@ fn run(command: Command) -> io::Result<()> {
             let listener = TcpListener::bind((address, port))?;
             let answering = Arc::clone(&downstairs);
             http::serve(TcpListener::bind((address, repair_port))?, move |path| {
-                repair::answer(&answering, path)
+                repair::reply(&answering, path)
             });
             downstairs.serve(&listener)
         }

@@ -1,6 +1,6 @@
-//! A simulator of `crucible-nbd-server` as it is upstream; see [`crucible_sim`].
+//! A simulator of the upstream `crucible-nbd-server`; see [`crucible_sim`].
 
-#![allow(clippy::print_stderr, reason = "where a program says why it failed")]
+#![allow(clippy::print_stderr, reason = "a program prints its errors there")]
 
 use std::process::ExitCode;
 

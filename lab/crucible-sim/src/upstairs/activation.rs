@@ -1,4 +1,4 @@
-//! Getting the copies into service, first all three together and later each that comes back.
+//! Takes copies into service: first all three together, later each one that reconnects.
 
 use std::net::TcpStream;
 use std::sync::{Arc, MutexGuard};
@@ -16,9 +16,9 @@ const PIECE: usize = 4 << 20;
 
 /// Why a copy is not in service.
 enum Setback {
-    /// For now: it is asked again.
+    /// Temporarily: the server retries.
     Later(String),
-    /// For good: the volume cannot be served.
+    /// Permanently: the volume cannot be served.
     Never(String),
 }
 
@@ -101,7 +101,7 @@ impl Upstairs {
             reply => return Err(later(format!("{reply:?}"))),
         }
         self.state().clients[index].state = DsState::connecting(Connecting::WaitForPromote);
-        // Whoever wrote so far is fenced here, before anybody knows whether the others agree.
+        // The previous writer is fenced here, before the other copies have agreed.
         link.call(&Request::Promote, b"").map_err(later)?;
         match link.call(&Request::Describe, b"").map_err(later)?.0 {
             Reply::Region(definition, version) => Ok((definition, version)),
@@ -118,7 +118,7 @@ impl Upstairs {
         self.changed.notify_all();
     }
 
-    /// With all three there: agree on what the volume holds, and go into service.
+    /// If all three are connected: make their contents equal, and go into service.
     pub(super) fn collate(&self, mut state: MutexGuard<'_, State>) -> Result<(), String> {
         if let Some(why) = &state.disabled {
             return Err(why.clone());
@@ -165,7 +165,7 @@ impl Upstairs {
         Ok(())
     }
 
-    /// Bring a copy that was away up to date, and back into service.
+    /// Copy what a copy has missed to it, and take it back into service.
     fn rejoin(&self, index: usize, link: &Arc<Link>) -> Result<(), Setback> {
         let mut backlog = self.backlog();
         let (stale, links) = {
@@ -176,7 +176,7 @@ impl Upstairs {
         if stale {
             let (_, source) = links
                 .first()
-                .ok_or_else(|| later("nobody is there to bring it up to date"))?;
+                .ok_or_else(|| later("no copy is there to bring it up to date"))?;
             copy(source, link).map_err(Setback::Later)?;
         }
         let mut state = self.state();
@@ -189,7 +189,7 @@ impl Upstairs {
         client.link = Some(Arc::clone(link));
         drop(state);
         if stale {
-            // The next flush is to leave the same version on all.
+            // The next flush stores the same version on all.
             backlog.since.get_or_insert_with(std::time::Instant::now);
         }
         self.changed.notify_all();
@@ -197,7 +197,7 @@ impl Upstairs {
     }
 }
 
-/// Make what one copy holds another's, wherever either was ever written.
+/// Make one copy equal to another, in all ranges that either has written.
 fn copy(source: &Link, target: &Link) -> Result<(), String> {
     for link in [source, target] {
         let ranges = match ask(link, &Request::Allocated, b"")? {

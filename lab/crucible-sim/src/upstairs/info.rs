@@ -1,56 +1,56 @@
-//! What the control server says about a volume: the JSON of Crucible's `/info`.
+//! The control server's reply about a volume: the JSON of Crucible's `/info`.
 
 use serde::Serialize;
 
-/// Of the whole volume.
+/// State of the whole volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpState {
-    /// Not in service: not yet, or no more.
+    /// Not in service, or no longer.
     Initializing,
     /// In service.
     Active,
 }
 
-/// Of one copy.
+/// State of one copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "type", content = "value")]
 pub enum DsState {
     /// Not in service yet.
     Connecting {
-        /// How far that is.
+        /// The state of the connection.
         state: Connecting,
-        /// What it is a connection for.
+        /// The purpose of the connection.
         mode: &'static str,
     },
     /// In service.
     Active,
-    /// Getting what it missed.
+    /// It gets the writes that it missed.
     LiveRepair,
 }
 
-/// How far a connection is.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum Connecting {
-    /// Told not to connect.
+    /// Not to connect.
     WaitConnect,
-    /// Trying to.
+    /// Trying to connect.
     Start,
-    /// Asked to become the one that writes.
+    /// Has requested to become the writer.
     WaitForPromote,
     /// Waiting for the others.
     WaitQuorum,
 }
 
 impl DsState {
-    /// On its way to the first service of this server.
+    /// Before the first service of this server.
     pub fn connecting(state: Connecting) -> Self {
         Self::Connecting { state, mode: "new" }
     }
 }
 
-/// The answer to `/info`.
+/// The reply to `/info`.
 #[derive(Debug, Serialize)]
 pub struct Info {
     state: UpState,
@@ -67,7 +67,7 @@ pub struct Info {
 }
 
 impl Info {
-    /// Of these states; the simulator counts no jobs and no repairs.
+    /// Fills it with these states; the simulator counts no jobs and no repairs.
     pub fn new(state: UpState, ds_state: Vec<DsState>) -> Self {
         let none = vec![0; ds_state.len()];
         Self {

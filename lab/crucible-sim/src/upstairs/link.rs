@@ -1,4 +1,4 @@
-//! A connection to one downstairs: requests out, replies in their order, and the word that it is over.
+//! A connection to one downstairs: sends requests, gets replies in their order, reports its end.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use crate::wire::{receive, send, Reply, Request};
 
-/// How long a downstairs may be silent.  As measured: I/O stalls for 35 s where one is frozen.
+/// How long a downstairs may be silent.  As measured: I/O stalls for 35 s if one is frozen.
 const SILENCE: Duration = Duration::from_secs(35);
 
 /// How the connection ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The other side is gone, or this one hung up.
+    /// One side has closed the connection.
     Closed,
-    /// Another upstairs took over.
+    /// Another upstairs has taken the volume.
     NoLongerActive,
 }
 
@@ -29,7 +29,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Over a connected socket, with the thread that listens to it.
+    /// Creates it on a connected socket, with a thread that receives.
     pub fn new(stream: TcpStream) -> io::Result<(Self, JoinHandle<Ended>)> {
         stream.set_nodelay(true)?;
         let mut reader = stream.try_clone()?;
@@ -63,7 +63,7 @@ impl Link {
         send(&mut &self.stream, request, payload)
     }
 
-    /// Wait for the next reply; an error once the connection is over, or silent for long.
+    /// Wait for the next reply; an error if the connection has ended, or is silent for too long.
     pub fn receive(&self) -> io::Result<(Reply, Vec<u8>)> {
         let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
         replies.recv_timeout(SILENCE).map_err(|error| match error {
@@ -72,7 +72,7 @@ impl Link {
         })
     }
 
-    /// Hang up; calling it twice is harmless.
+    /// Close the connection; calling it twice is harmless.
     pub fn close(&self) {
         self.stream.shutdown(Shutdown::Both).ok();
     }

@@ -5,21 +5,21 @@
 pub struct Span {
     /// The first block's first byte.
     pub start: u64,
-    /// Behind the last block.
+    /// The first byte after the last block.
     pub end: u64,
     /// Size of a block.
     pub block: u64,
 }
 
 impl Span {
-    /// In bytes.
+    /// The length in bytes.
     pub fn length(&self) -> usize {
         (self.end - self.start) as usize
     }
 
-    /// Bring what was read of these blocks into a request's `bytes`, which begin at `offset`.
+    /// Copy the data of these blocks into a request's `bytes`, which begin at `offset`.
     ///
-    /// A block that was never written leaves them alone, or zero where they hold a part of it only.
+    /// A block that was never written leaves `bytes` unchanged, or writes zeros if `bytes` has only a part of it.
     pub fn copy(&self, read: &[u8], written: &[bool], offset: u64, bytes: &mut [u8]) {
         let request_end = offset + bytes.len() as u64;
         for (index, written) in written.iter().enumerate() {

@@ -47,7 +47,7 @@ impl Drop for Process {
 }
 
 pub struct Volume {
-    folder: TempDir,
+    directory: TempDir,
     address: String,
     encrypted: bool,
     pub downstairs: Vec<Process>,
@@ -58,13 +58,13 @@ impl Volume {
         Self::with(&[], &[])
     }
 
-    /// With words of its own for `create` and `run`.
+    /// With extra arguments for `create` and `run`.
     pub fn with(create: &[&str], run: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let pid = std::process::id();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut volume = Self {
-            folder: TempDir::new().unwrap(),
+            directory: TempDir::new().unwrap(),
             address: format!("127.{}.{}.{number}", 2 + pid / 250 % 100, 1 + pid % 250),
             encrypted: create.contains(&"--encrypted"),
             downstairs: Vec::new(),
@@ -77,7 +77,7 @@ impl Volume {
         volume
     }
 
-    /// A new region in a folder of this name.
+    /// A new region in a directory of this name.
     pub fn create(&self, name: &str, words: &[&str]) -> Output {
         Command::new(DOWNSTAIRS)
             .args(["create", "--block-size", "4096", "--extent-size", "1024"])
@@ -108,9 +108,9 @@ impl Volume {
         Process(child)
     }
 
-    /// The folder of a region.
+    /// The directory of a region.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub fn kill(&mut self, index: usize) {
@@ -133,7 +133,7 @@ impl Volume {
         format!("{}:{port}", self.address).parse().unwrap()
     }
 
-    /// The command of a server; `number` tells the volume's servers apart.
+    /// The command of a server; `number` distinguishes the volume's servers.
     pub fn command(&self, number: u16, generation: u64) -> (Command, SocketAddr, SocketAddr) {
         let (address, control) = (self.port(20000 + number), self.port(21000 + number));
         let mut command = Command::new(SERVER);
@@ -191,8 +191,8 @@ impl Volume {
         server
     }
 
-    /// A server that all three downstairs have turned away, and that waits to try again.
-    pub fn turned_away(&self, number: u16, generation: u64) -> Server {
+    /// A server that all three downstairs have refused, and that waits before it retries.
+    pub fn refused_by_all(&self, number: u16, generation: u64) -> Server {
         let (mut command, address, control) = self.command(number, generation);
         command.env("CRUCIBLE_SIM_RECONNECT_SECONDS", "60");
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -205,7 +205,7 @@ impl Volume {
         }
     }
 
-    /// What comes of a server that does not stay.
+    /// The output of a server that ends.
     pub fn refused(&self, number: u16, generation: u64) -> Output {
         let (mut command, ..) = self.command(number, generation);
         command.stderr(Stdio::piped()).output().unwrap()
@@ -220,7 +220,7 @@ pub struct Server {
 
 impl Server {
     pub fn is_listening(&self) -> bool {
-        // Not by connecting: it has one client at a time.
+        // Without a connection: it serves one client at a time.
         let port = format!(":{:04X} ", self.address.port());
         std::fs::read_to_string("/proc/net/tcp")
             .unwrap()
@@ -283,7 +283,7 @@ impl Disk {
 pub fn until(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
+        assert!(Instant::now() < end, "timed out waiting for {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,4 +1,4 @@
-"""What the xapi simulator asks of a host: a part of `lab.dom0.Dom0`."""
+"""What the xapi simulator needs of a host: a part of `lab.dom0.Dom0`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INVENTORY = "/etc/xensource-inventory"
 
 
 class Completed(Protocol):
-    """How a process on a host ended."""
+    """The result of a process on a host."""
 
     @property
     def returncode(self) -> int: ...
@@ -20,8 +20,8 @@ class Completed(Protocol):
     def stderr(self) -> bytes: ...
 
 
-class Machine(Protocol):
-    """A host of the pool."""
+class Host(Protocol):
+    """A host of the pool, to run programs on. Variables are called `dom0`; a `host` is XAPI's reference."""
 
     @property
     def name(self) -> str: ...
@@ -43,16 +43,16 @@ class Machine(Protocol):
 
 @dataclass(frozen=True)
 class Inventory:
-    """The identity a host was installed with."""
+    """The UUIDs of a host and of its control domain."""
 
     host_uuid: str
     control_domain_uuid: str
 
 
-def read_inventory(machine: Machine) -> Inventory:
-    """A host's identity, from the file sm reads it from too."""
+def read_inventory(dom0: Host) -> Inventory:
+    """A host's identity, from the file that sm reads, too."""
     values: dict[str, str] = {}
-    for line in machine.get(INVENTORY).decode().splitlines():
+    for line in dom0.get(INVENTORY).decode().splitlines():
         key, _, value = line.partition("=")
         values[key.strip()] = value.strip().strip("'\"")
     return Inventory(values["INSTALLATION_UUID"], values["CONTROL_DOMAIN_UUID"])

@@ -1,4 +1,4 @@
-"""What the demos share: the hosts of a pool, and somebody who types, each line with its time."""
+"""What the demos and the shell share: a pool of hosts, and commands that are printed with their times."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class DemoFailed(Exception):
     """What was shown is not what was promised."""
 
 
-class Stage:
-    """A pool of hosts, once `open_pool` has made it, and who types there."""
+class Session:
+    """A pool of hosts, after `open_pool`, and the commands that are run there."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.directory = directory
         self.stack = stack
         self.started = time.monotonic()
         self.pool: LabPool
 
     def part(self, name: str) -> Path:
-        """A new folder."""
-        part = self.folder / name
+        """A new directory."""
+        part = self.directory / name
         part.mkdir()
         return part
 
@@ -61,7 +61,7 @@ class Stage:
 
     def open_pool(self, hosts: Sequence[Dom0], tree: Tree) -> None:
         """Make one pool of the hosts."""
-        self.pool = self.stack.enter_context(LabPool(hosts, tree, self.folder / "lab.json"))
+        self.pool = self.stack.enter_context(LabPool(hosts, tree, self.directory / "lab.json"))
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -71,7 +71,7 @@ class Stage:
         print(f"   ({time.monotonic() - start:.1f} s)")
 
     def xe(self, *words: str) -> str:
-        """Type an `xe` line, show what it prints, and how long it took."""
+        """Run an `xe` command; print it, its output and its duration."""
         start = time.monotonic()
         shown = self.pool.xe(*words)
         print(f"$ xe {' '.join(words)}   ({time.monotonic() - start:.1f} s)")
@@ -80,7 +80,7 @@ class Stage:
         return shown
 
     def run(self, host: Dom0, command: str) -> str:
-        """Run a shell command on a host."""
+        """Run a shell command on a host; print it and its output."""
         output = host.exec(["sh", "-c", command], timeout=180).check().decode().strip()
         print(f"[{host.name}]# {command}")
         if output:
@@ -115,11 +115,11 @@ def require(true: bool, otherwise: str) -> None:
         raise DemoFailed(otherwise)
 
 
-def perform(demo: Callable[[Path, ExitStack], None], name: str = "demo") -> int:
-    """Run a demo with a folder and a stack of its own; the program's exit status."""
+def run_session(demo: Callable[[Path, ExitStack], None], name: str = "demo") -> int:
+    """Run a demo with a directory and a stack of its own. Returns the program's exit status."""
     try:
-        with tempfile.TemporaryDirectory(prefix="smblock-demo-") as folder, ExitStack() as stack:
-            demo(Path(folder), stack)
+        with tempfile.TemporaryDirectory(prefix="smblock-demo-") as directory, ExitStack() as stack:
+            demo(Path(directory), stack)
     except (DemoFailed, LabError, XeError, subprocess.CalledProcessError) as failure:
         print(f"\nThe {name} failed: {failure}", file=sys.stderr)
         return 1
