@@ -32,12 +32,12 @@ struct State {
 
 impl Hosts {
     /// Starts a process on a host.
-    pub fn start(&self, host: &str) -> HostStandIn {
+    pub fn start(&self, host: &str) -> HostSim {
         let mut state = self.0.borrow_mut();
         state.started += 1;
         let started = state.started;
         state.running.insert(started);
-        HostStandIn {
+        HostSim {
             hosts: self.clone(),
             owner: Owner {
                 host: host.to_owned(),
@@ -65,12 +65,12 @@ impl Hosts {
 }
 
 /// A process on one of the hosts.
-pub struct HostStandIn {
+pub struct HostSim {
     hosts: Hosts,
     owner: Owner,
 }
 
-impl Host for HostStandIn {
+impl Host for HostSim {
     fn owner(&self) -> &Owner {
         &self.owner
     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::RwLockReadGuard;
 use std::time::{Duration, Instant};
 
 use librbd::{ImageRef, SnapId};
@@ -18,8 +19,8 @@ use sr_ceph::vdi::create::NewDisk;
 use sr_ceph::CephSr;
 use uuid::Uuid;
 
-use super::hosts::{HostStandIn, Hosts};
-use super::pool::device_config;
+use super::hosts::{HostSim, Hosts};
+use super::pool::{device_config, shared};
 
 pub const A: &str = "host-a";
 pub const B: &str = "host-b";
@@ -44,7 +45,7 @@ const FREED: Duration = Duration::from_secs(120);
 /// A process of the driver: a client of its own, on a host.
 pub struct Process {
     pub pool: CephPool,
-    pub host: HostStandIn,
+    pub host: HostSim,
 }
 
 /// A pool with one SR in it.
@@ -57,6 +58,7 @@ pub struct Lab {
     pub clients: RefCell<BTreeSet<u64>>,
     config: DeviceConfig,
     pool: String,
+    _cluster: RwLockReadGuard<'static, ()>,
 }
 
 pub fn named(name: &str) -> XapiFields {
@@ -77,7 +79,7 @@ pub fn new_disk(uuid: Uuid, name: &str) -> NewDisk {
 }
 
 impl Lab {
-    /// A new SR in the pool that the environment names; without it the test says that it is skipped.
+    /// A new SR in the pool that the environment names. `None`, and a line on stderr, without such a pool.
     pub fn connect() -> Option<Self> {
         let lab = Lab::of(Uuid::new_v4())?;
         lab.prepare(|sr| sr.create_sr("ceph", "")).unwrap();
@@ -94,6 +96,7 @@ impl Lab {
             clients: RefCell::default(),
             config,
             pool,
+            _cluster: shared(),
         })
     }
 

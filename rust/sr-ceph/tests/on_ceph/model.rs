@@ -2,19 +2,16 @@
 //! block. Processes die in any change, or sleep past their lease and go on when another host has
 //! taken over; XAPI renames and repoints in its own database alone; somebody has images open.
 
-#[path = "model/expectations.rs"]
 mod expectations;
-#[path = "model/run.rs"]
 mod run;
-#[path = "../support/seed.rs"]
-mod seed;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use sr::faults::seed;
 use sr_ceph::faults::Mode;
 
 use super::lab::{Lab, A, B, BLOCKS};
 use run::Run;
-use seed::seed;
 
 const HOSTS: [&str; 2] = [A, B];
 /// VDIs that there can be at a time.
@@ -141,7 +138,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: SEQUENCES,
-        rng_seed: seed(SEED),
+        rng_seed: RngSeed::Fixed(seed(SEED)),
         max_shrink_iters: SHRINKING,
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -1,0 +1,43 @@
+//! What an administrator has done to images with `rbd`: nothing of it is made worse, and each refusal
+//! has the command that undoes it.
+
+mod features;
+mod groups;
+mod identity;
+mod moved;
+mod records;
+mod sizes;
+mod snapshots;
+
+use uuid::Uuid;
+
+use crate::support::{Lab, A, GIB};
+
+/// Deletes a VDI.
+fn delete(lab: &Lab, vdi: &Uuid) {
+    lab.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
+}
+
+/// The refusal of a command.
+fn refused<T: std::fmt::Debug>(
+    lab: &Lab,
+    command: impl FnOnce(sr_ceph::CephSr<'_>) -> sr_ceph::Result<T>,
+) -> String {
+    lab.run(A, command).unwrap_err().to_string()
+}
+
+/// Both parts are there.
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+/// What waits, and why.
+fn waiting(lab: &Lab) -> Vec<String> {
+    let pending = lab.run(A, |sr| sr.pending()).unwrap().into_iter();
+    pending
+        .filter_map(|pending| Some(pending.holds_up?.to_string()))
+        .collect()
+}
