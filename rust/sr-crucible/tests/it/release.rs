@@ -2,7 +2,7 @@
 
 use sr_crucible::{Error, Xapi};
 
-use super::{activate, deactivate, is_served_by, nothing_is_left, on, sim, VDI};
+use crate::support::{activate, deactivate, is_served_by, nothing_is_left, on, sim, VDI};
 
 /// Host a refuses to release the claim, and serves the volume as before.
 #[track_caller]

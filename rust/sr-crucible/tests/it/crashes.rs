@@ -1,27 +1,14 @@
 //! Whatever fails, gets lost, or dies, and whoever comes in between.
 
-use sr::faults::{Calls, Faults, Mode, Plan};
-use sr_crucible::faults::{FaultyHost, FaultyXapi};
-use sr_crucible::memory::{MemoryHost, Sim};
+use sr::faults::{at_each_call, before_each_call, Calls, Faults, Mode};
+use sr_crucible::memory::Sim;
 use sr_crucible::{CrucibleSr, Result};
 use uuid::Uuid;
 
-use crate::{
-    activate, activation, deactivate, is_served_by, nothing_is_left, on, refused, sim, volume, SR,
-    VDI,
+use crate::support::{
+    activate, activation, deactivate, faulty, is_served_by, nothing_is_left, on, refused, sim,
+    volume, VDI,
 };
-
-/// A process on a host, with faults.
-pub fn faulty<'w, T>(
-    sim: &'w Sim,
-    host: &'w MemoryHost<'w>,
-    faults: &Faults<'w>,
-    work: impl FnOnce(&CrucibleSr<'_>) -> T,
-) -> T {
-    let xapi = FaultyXapi::new(sim, faults);
-    let host = FaultyHost::new(host, faults);
-    work(&CrucibleSr::new(&xapi, &host, sim, SR))
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -118,35 +105,31 @@ fn leave_server(sim: &Sim, host: &str) {
 fn after_every_fault(then: impl Fn(&Sim, &str)) {
     let mut tried = 0;
     for operation in Operation::ALL {
-        for mode in Mode::ALL {
-            for late_is_last in [false, true] {
-                for nth in 0.. {
-                    let sim = operation.prepare();
-                    let host = sim.host("a");
-                    let calls = Calls::Changes;
-                    let faults = Faults::plan(Plan { calls, nth, mode });
-                    let run = || faulty(&sim, &host, &faults, |sr| operation.run(sr));
-                    let outcome = operation.under_sm(&sim, run);
-                    let Some(call) = faults.hit() else {
-                        outcome.unwrap();
-                        break;
-                    };
-                    // A host does what its processes ask while they wait, or not at all.
-                    let is_xapis =
-                        ["add", "remove", "ask", "publish_boot", "revive"].contains(&call);
-                    if mode == Mode::Late && !is_xapis {
-                        continue;
-                    }
-                    let at = format!("{operation:?}, {mode:?} at change {nth}, {call}");
-                    if !late_is_last {
-                        faults.deliver();
-                    }
-                    then(&sim, &at);
-                    faults.deliver();
-                    assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
-                    tried += 1;
+        for late_is_last in [false, true] {
+            tried += at_each_call(Calls::Changes, |plan| {
+                let sim = operation.prepare();
+                let host = sim.host("a");
+                let faults = Faults::plan(plan);
+                let run = || faulty(&sim, &host, &faults, |sr| operation.run(sr));
+                let outcome = operation.under_sm(&sim, run);
+                let Some(call) = faults.hit() else {
+                    outcome.unwrap();
+                    return false;
+                };
+                // A request to XAPI can arrive late. A request to the own host cannot.
+                let is_xapis = ["add", "remove", "ask", "publish_boot", "revive"].contains(&call);
+                if plan.mode == Mode::Late && !is_xapis {
+                    return true;
                 }
-            }
+                let at = format!("{operation:?}, {plan:?}, {call}");
+                if !late_is_last {
+                    faults.deliver();
+                }
+                then(&sim, &at);
+                faults.deliver();
+                assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
+                true
+            });
         }
     }
     assert!(tried > 200, "only {tried} faults were tried");
@@ -198,14 +181,14 @@ fn another_host_takes_over_once_the_first_was_declared_dead_and_keeps_the_disk()
 
 #[test]
 fn of_two_hosts_that_activate_at_once_at_most_one_gets_the_disk() {
-    for nth in 0.. {
+    before_each_call(|nth| {
         let sim = sim();
         let host = sim.host("a");
         let faults = Faults::interrupted(nth, || drop(activate(&sim, "b")));
         let first = activation(&sim, "a", || {
             faulty(&sim, &host, &faults, |sr| sr.activate(&VDI, true))
         });
-        let last = faults.calls() <= nth;
+        let calls = faults.calls();
         let at = format!("b activates before call {nth} of a, which gets {first:?}");
         let winner = sim.serving(&VDI);
         assert_eq!(winner.len(), 1, "{at}");
@@ -215,15 +198,13 @@ fn of_two_hosts_that_activate_at_once_at_most_one_gets_the_disk() {
         deactivate(&sim, "a");
         deactivate(&sim, "b");
         nothing_is_left(&sim, &at);
-        if last {
-            break;
-        }
-    }
+        calls
+    });
 }
 
 #[test]
 fn a_host_that_was_slow_to_claim_starts_no_server_where_others_have_had_the_disk_since() {
-    for nth in 0.. {
+    before_each_call(|nth| {
         let sim = sim();
         let host = sim.host("a");
         let faults = Faults::interrupted(nth, || {
@@ -237,41 +218,37 @@ fn a_host_that_was_slow_to_claim_starts_no_server_where_others_have_had_the_disk
         let first = activation(&sim, "a", || {
             faulty(&sim, &host, &faults, |sr| sr.activate(&VDI, true))
         });
-        let last = faults.calls() <= nth;
+        let calls = faults.calls();
         let at = format!("b comes and goes before call {nth} of a, which gets {first:?}");
         let winner = if first.is_ok() { "a" } else { "b" };
         is_served_by(&sim, winner, &at);
         deactivate(&sim, "a");
         deactivate(&sim, "b");
         nothing_is_left(&sim, &at);
-        if last {
-            break;
-        }
-    }
+        calls
+    });
 }
 
 #[test]
 fn a_host_that_activates_while_another_lets_go_waits_its_turn() {
-    for nth in 0.. {
+    before_each_call(|nth| {
         let sim = sim();
         activate(&sim, "a").unwrap();
         sim.set_used("a", &VDI, false);
         let host = sim.host("a");
         let faults = Faults::interrupted(nth, || drop(activate(&sim, "b")));
         faulty(&sim, &host, &faults, |sr| sr.deactivate(&VDI)).unwrap();
-        let last = faults.calls() <= nth;
+        let calls = faults.calls();
         assert_eq!(sim.broken(), Vec::<String>::new(), "call {nth}");
         activate(&sim, "b").unwrap();
         is_served_by(&sim, "b", &format!("call {nth}"));
-        if last {
-            break;
-        }
-    }
+        calls
+    });
 }
 
 #[test]
 fn no_disk_is_copied_while_a_host_starts_to_use_it() {
-    for nth in 0.. {
+    before_each_call(|nth| {
         let sim = Sim::new(vec![volume()]);
         let host = sim.host("a");
         let faults = Faults::interrupted(nth, || drop(activate(&sim, "b")));
@@ -279,19 +256,17 @@ fn no_disk_is_copied_while_a_host_starts_to_use_it() {
         let copied = faulty(&sim, &host, &faults, |sr| sr.copy(&VDI, &new));
         let at = format!("b activates before call {nth} of a's copying: {copied:?}");
         assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
-        let last = faults.calls() <= nth;
+        let calls = faults.calls();
         deactivate(&sim, "b");
         on(&sim, "a", |sr| sr.copy(&VDI, &Uuid::from_u128(0xc1))).unwrap();
         nothing_is_left(&sim, &at);
-        if last {
-            break;
-        }
-    }
+        calls
+    });
 }
 
 #[test]
 fn no_disk_is_deleted_while_a_host_starts_to_use_it() {
-    for nth in 0.. {
+    before_each_call(|nth| {
         let sim = Sim::new(Vec::new());
         sim.provision(volume());
         let host = sim.host("a");
@@ -300,8 +275,6 @@ fn no_disk_is_deleted_while_a_host_starts_to_use_it() {
         let at = format!("b activates before call {nth} of a's deletion: {deleted:?}");
         assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
         assert_ne!(deleted.is_ok(), !sim.serving(&VDI).is_empty(), "{at}");
-        if faults.calls() <= nth {
-            break;
-        }
-    }
+        faults.calls()
+    });
 }

@@ -3,7 +3,7 @@
 use sr_crucible::Error;
 use uuid::Uuid;
 
-use super::{on, sim};
+use crate::support::{on, sim};
 
 const NEW: Uuid = Uuid::from_u128(0xc3);
 

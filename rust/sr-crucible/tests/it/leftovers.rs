@@ -1,11 +1,11 @@
 //! What a killed command leaves is settled by the next command of its host, whichever that is.
 
 use sr::faults::{Calls, Faults, Mode, Plan};
+use sr_crucible::memory::Sim;
 use sr_crucible::CrucibleSr;
 use uuid::Uuid;
 
-use super::crashes::faulty;
-use super::{activate, nothing_is_left, on, open_claim, refused, volume, Sim, SR, VDI};
+use crate::support::{activate, faulty, nothing_is_left, on, open_claim, refused, volume, SR, VDI};
 
 const OTHER: Uuid = Uuid::from_u128(0x7d2);
 

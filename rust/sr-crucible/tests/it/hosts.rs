@@ -1,8 +1,8 @@
 //! When the claim of another host is over, and when it holds.
 
-use sr_crucible::{Error, Hold};
+use sr_crucible::{Error, Hold, Xapi};
 
-use super::{activate, deactivate, is_served_by, nothing_is_left, on, refused, sim, Xapi, VDI};
+use crate::support::{activate, deactivate, is_served_by, nothing_is_left, on, refused, sim, VDI};
 
 #[test]
 fn a_host_that_is_silent_keeps_its_disk_until_it_is_declared_dead() {
@@ -82,12 +82,12 @@ fn an_old_claim_without_a_pool_of_a_forgotten_host_is_not_taken_over() {
 fn a_host_that_was_declared_dead_claims_nothing_before_it_plugs_the_sr() {
     let sim = sim();
     sim.declare_dead("a");
-    let refused = activate(&sim, "a").unwrap_err();
-    assert!(matches!(refused, Error::DeclaredDead { .. }), "{refused}");
+    let error = activate(&sim, "a").unwrap_err();
+    assert!(matches!(error, Error::DeclaredDead { .. }), "{error}");
     nothing_is_left(&sim, "after the refusal");
     on(&sim, "a", |sr| sr.attach_sr()).unwrap();
     activate(&sim, "a").unwrap();
-    super::refused(activate(&sim, "b"), "a lives again");
+    refused(activate(&sim, "b"), "a lives again");
 }
 
 #[test]

@@ -1,96 +1,13 @@
-//! What an SR of type crucible promises, with XAPI, hosts and Crucible's storage in memory, where
-//! every call that changes something can fail, get lost or be the last one before a crash.
-#![allow(clippy::unwrap_used)]
+//! Which host has a volume: claims, generations, and what an administrator can release.
 
-mod crashes;
-mod hosts;
-mod keys;
-mod leftovers;
-mod regions;
-mod release;
-mod sizes;
-
-use crucible_host::Volume;
 use sr::xapi::{XapiFields, XapiVdi};
 use sr_crucible::memory::Sim;
-use sr_crucible::{CrucibleSr, Device, Error, Hold, Log, Result, Xapi};
-use uuid::Uuid;
+use sr_crucible::{Error, Hold, Xapi};
 
-const VDI: Uuid = Uuid::from_u128(0x7d1);
-const SR: Uuid = Uuid::from_u128(0x54);
-
-fn volume() -> Volume {
-    let target = |port| format!("192.0.2.1:{port}").parse().unwrap();
-    Volume {
-        uuid: VDI,
-        name: "web1 root".to_owned(),
-        description: String::new(),
-        size: 1 << 30,
-        targets: [target(3810), target(3811), target(3812)],
-        regions: None,
-        generation_floor: 0,
-        key: None,
-    }
-}
-
-fn sim() -> Sim {
-    Sim::new(vec![volume()])
-}
-
-/// A process on a host, without faults.
-fn on<T>(sim: &Sim, host: &str, work: impl FnOnce(&CrucibleSr<'_>) -> T) -> T {
-    let host = sim.host(host);
-    work(&CrucibleSr::new(sim, &host, sim, SR))
-}
-
-fn activate(sim: &Sim, host: &str) -> Result<Device> {
-    activation(sim, host, || on(sim, host, |sr| sr.activate(&VDI, true)))
-}
-
-/// An activation, as SM does it: there is a note of it meanwhile, and links after it.
-fn activation<T>(sim: &Sim, host: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = sim.is_used(host, &VDI);
-    sim.set_used(host, &VDI, true);
-    let done = work();
-    sim.set_used(host, &VDI, before || done.is_ok());
-    done
-}
-
-/// A host is refused the volume, since another one has it.
-#[track_caller]
-fn refused<T: std::fmt::Debug>(done: Result<T>, at: &str) -> Hold {
-    match done {
-        Err(Error::VdiInUse { hold, .. }) => hold,
-        other => panic!("{at}: {other:?}"),
-    }
-}
-
-fn deactivate(sim: &Sim, host: &str) {
-    sim.set_used(host, &VDI, false);
-    on(sim, host, |sr| sr.deactivate(&VDI)).unwrap();
-}
-
-fn open_claim(sim: &Sim) -> Option<(String, u64)> {
-    let log = Log::read(&VDI, &sim.sm_config(&VDI).unwrap().unwrap()).unwrap();
-    log.open()
-        .map(|claim| (claim.host.clone(), claim.generation))
-}
-
-#[track_caller]
-fn nothing_is_left(sim: &Sim, at: &str) {
-    assert_eq!(sim.left(&VDI), Vec::<String>::new(), "{at}");
-    assert_eq!(open_claim(sim), None, "{at}");
-    assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
-}
-
-#[track_caller]
-fn is_served_by(sim: &Sim, host: &str, at: &str) {
-    let serving = sim.serving(&VDI);
-    assert_eq!(serving.len(), 1, "{at}: {serving:?}");
-    assert_eq!(serving[0].0, host, "{at}");
-    assert_eq!(open_claim(sim), Some(serving[0].clone()), "{at}");
-    assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
-}
+use crate::support::{
+    activate, activation, deactivate, is_served_by, nothing_is_left, on, open_claim, refused, sim,
+    volume, VDI,
+};
 
 #[test]
 fn a_host_that_was_declared_dead_and_runs_is_fenced_and_cleared_up_when_it_comes_back() {

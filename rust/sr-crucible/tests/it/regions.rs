@@ -1,11 +1,11 @@
 //! A target that serves another volume's region destroys two volumes, unless it is refused.
 
-use sr_crucible::Error;
+use sr::xapi::{XapiFields, XapiVdi};
+use sr_crucible::memory::Sim;
+use sr_crucible::{Error, Xapi};
 use uuid::Uuid;
 
-use super::{
-    activate, deactivate, nothing_is_left, on, sim, volume, Sim, Xapi, XapiFields, XapiVdi, VDI,
-};
+use crate::support::{activate, deactivate, nothing_is_left, on, sim, volume, VDI};
 
 const FOREIGN: Uuid = Uuid::from_u128(0xf0);
 

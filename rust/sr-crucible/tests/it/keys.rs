@@ -1,8 +1,9 @@
 //! Nothing is written with another key than a volume was written with.
 
-use sr_crucible::Error;
+use sr_crucible::memory::Sim;
+use sr_crucible::{Error, Xapi};
 
-use super::{activate, deactivate, nothing_is_left, on, sim, Sim, Xapi, VDI};
+use crate::support::{activate, deactivate, nothing_is_left, on, sim, VDI};
 
 /// A world with an encrypted volume that host a has used.
 fn written() -> Sim {
