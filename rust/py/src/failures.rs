@@ -118,7 +118,7 @@ fn of_crucible(error: &CrucibleError) -> &'static str {
         CrucibleError::Host { .. } | CrucibleError::TargetsDown { .. } => "VDIUnavailable",
         CrucibleError::VdiInUse { .. }
         | CrucibleError::NotReleased { .. }
-        | CrucibleError::Outrun { .. }
+        | CrucibleError::LostClaimRace { .. }
         | CrucibleError::UsedHere { .. }
         | CrucibleError::UnknownHost { .. } => "VDIInUse",
         CrucibleError::DeclaredDead { .. } | CrucibleError::WrongKey { .. } => "VDIUnavailable",

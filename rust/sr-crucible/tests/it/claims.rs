@@ -213,7 +213,7 @@ fn what_is_wrong_with_a_disk_is_told_once_and_so_is_that_it_is_over() {
         }];
         on(&sim, "a", |sr| {
             let listing = sr.scan(&known).unwrap().listing;
-            sr.tell_health(&listing, &known);
+            sr.report_health(&listing, &known);
         });
         sim.messages(&VDI)
     };

@@ -119,7 +119,7 @@ fn told_by_a_scan(sim: &Sim) -> String {
     }];
     on(sim, "a", |sr| {
         let listing = sr.scan(&known).unwrap().listing;
-        sr.tell_health(&listing, &known);
+        sr.report_health(&listing, &known);
     });
     let sm_config = sim.sm_config(&VDI).unwrap().unwrap();
     sm_config
