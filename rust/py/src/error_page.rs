@@ -1,5 +1,5 @@
-//! `docs/user/errors.md`: every error with an id, read from the sources of the enums. The page is up to
-//! date if the tests pass; `UPDATE=1 cargo test -p smblock-py error_page` writes it.
+//! Generates `docs/user/errors.md`, with every error that has an id, from the sources of the enums. The tests
+//! check that the page is up to date. `UPDATE=1 cargo test -p smblock-py error_page` writes it.
 
 mod rules;
 mod source;
