@@ -126,7 +126,7 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
     use std::time::Instant;
 
-    fn directory(name: &str) -> PathBuf {
+    fn temporary_directory(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("smlog-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         path
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn a_record_is_a_line_of_smlog() {
-        let folder = directory("line");
-        let path = folder.join("log");
+        let directory = temporary_directory("line");
+        let path = directory.join("log");
         let daemon = UnixDatagram::bind(&path).unwrap();
         record(&SmLog::new(&path), Level::Info, "SR.scan: 3 VDIs");
         let line = received(&daemon);
@@ -167,13 +167,13 @@ mod tests {
         );
         let end = format!(" SM: [{}] SR.scan: 3 VDIs", std::process::id());
         assert!(line.ends_with(&end), "{line}");
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn each_line_of_a_record_is_a_message_of_its_own() {
-        let folder = directory("lines");
-        let path = folder.join("log");
+        let directory = temporary_directory("lines");
+        let path = directory.join("log");
         let daemon = UnixDatagram::bind(&path).unwrap();
         record(&SmLog::new(&path), Level::Error, "first\nsecond");
         assert!(received(&daemon).ends_with("] first"));
@@ -182,13 +182,13 @@ mod tests {
             second.starts_with("<147>") && second.ends_with("] second"),
             "{second}"
         );
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn logging_goes_on_after_the_daemon_was_restarted() {
-        let folder = directory("restart");
-        let path = folder.join("log");
+        let directory = temporary_directory("restart");
+        let path = directory.join("log");
         let log = SmLog::new(&path);
         drop(UnixDatagram::bind(&path).unwrap());
         record(&log, Level::Info, "lost: nobody listens");
@@ -196,20 +196,20 @@ mod tests {
         let daemon = UnixDatagram::bind(&path).unwrap();
         record(&log, Level::Info, "heard");
         assert!(received(&daemon).ends_with("] heard"));
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn a_host_without_syslog_gets_no_log_and_no_error() {
-        let folder = directory("none");
-        record(&SmLog::new(folder.join("log")), Level::Error, "unheard");
-        std::fs::remove_dir_all(folder).unwrap();
+        let directory = temporary_directory("none");
+        record(&SmLog::new(directory.join("log")), Level::Error, "unheard");
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn a_daemon_that_does_not_read_cannot_stop_the_driver() {
-        let folder = directory("stuck");
-        let path = folder.join("log");
+        let directory = temporary_directory("stuck");
+        let path = directory.join("log");
         let _daemon = UnixDatagram::bind(&path).unwrap();
         let log = SmLog::new(&path);
         let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
@@ -220,6 +220,6 @@ mod tests {
         let start = Instant::now();
         record(&log, Level::Info, "dropped");
         assert!(start.elapsed() < Duration::from_secs(5));
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -219,7 +219,7 @@ impl Error {
         }
     }
 
-    /// The errno behind it, positive, where there is one.
+    /// Returns the errno of the failed call, positive, if there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::Xapi { source, .. } | Error::Host { source, .. } => source.errno,

@@ -1,5 +1,5 @@
-//! What an administrator has done to images with `rbd`: nothing of it is made worse, and each refusal
-//! has the command that undoes it.
+//! Changes to images out of band, with `rbd`: no command loses data, and each refusal has the command that
+//! undoes the change.
 
 mod features;
 mod groups;
@@ -18,7 +18,7 @@ fn delete(lab: &Lab, vdi: &Uuid) {
     lab.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
 }
 
-/// The refusal of a command.
+/// Returns the text of a command's refusal.
 fn refused<T: std::fmt::Debug>(
     lab: &Lab,
     command: impl FnOnce(sr_ceph::CephSr<'_>) -> sr_ceph::Result<T>,
@@ -26,15 +26,15 @@ fn refused<T: std::fmt::Debug>(
     lab.run(A, command).unwrap_err().to_string()
 }
 
-/// Both parts are there.
+/// Checks that a text contains all parts.
 #[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
+fn assert_contains(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} is not in: {text}");
     }
 }
 
-/// What waits, and why.
+/// Returns the pending work that waits, with the reason.
 fn waiting(lab: &Lab) -> Vec<String> {
     let pending = lab.run(A, |sr| sr.pending()).unwrap().into_iter();
     pending

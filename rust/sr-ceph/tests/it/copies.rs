@@ -1,4 +1,4 @@
-//! Snapshots and clones: what they hold, and that everything can be deleted in any order.
+//! Snapshots and clones: their content, and deletion in any order.
 
 mod orders;
 mod trees;
@@ -65,7 +65,7 @@ fn a_revert_as_xapi_does_it_gives_the_old_content_back() {
 }
 
 #[test]
-fn a_disk_is_refused_where_no_kernel_could_map_its_clones() {
+fn a_copy_is_refused_if_no_kernel_could_map_its_clones() {
     let lab = Lab::new();
     let mut disk = lab.create(GIB);
     for _ in 0..=MAX_DEPTH {

@@ -1,8 +1,8 @@
-//! Whatever call an operation dies in, nothing is lost, nothing is left, and it can be repeated.
+//! An operation can fail in any call: nothing is lost, nothing is left, and it can be repeated.
 //!
-//! Every call that changes the cluster or the host, of every operation, in every way that it can
-//! go wrong. Afterwards one scan, on another host once the lease is over, or on the same host
-//! at once, leaves the cluster clean; devices and claims are the host's own next call's.
+//! Each test walks every call of every operation that changes the cluster or the host, with every
+//! [`Mode`]. Then one scan cleans up the cluster: on another host when the lease is over, or on the same host
+//! at once. The host's own next command cleans up its devices and claims.
 
 mod interruptions;
 mod late;
@@ -16,7 +16,7 @@ use sr_ceph::Error;
 use crate::support::fixture::{Fixture, Operation, Setting, READ_FAULTS};
 use crate::support::{A, B};
 
-/// Whether the kernels watch what they read is the third part.
+/// The third part: whether the kernels watch what they read (before Linux 5.5).
 type Case = (Setting, Operation, bool);
 
 fn cases() -> impl Iterator<Item = Case> {
@@ -24,10 +24,10 @@ fn cases() -> impl Iterator<Item = Case> {
     Operation::CASES.into_iter().flat_map(both)
 }
 
-/// Who recovers, and when.
+/// Which host recovers, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recovery {
-    /// A scan on another host, once the lease is over.
+    /// A scan on another host, after the lease is over.
     ElsewhereLater,
     /// A scan on the same host, whose process is gone.
     HereAtOnce,
@@ -36,7 +36,7 @@ enum Recovery {
 }
 
 impl Recovery {
-    /// Those that differ for that operation: a scan is repeated by a scan.
+    /// The recoveries that differ for that operation: a scan is repeated by a scan.
     fn of(operation: Operation) -> &'static [Recovery] {
         const ALL: [Recovery; 3] = [
             Recovery::ElsewhereLater,
@@ -58,7 +58,7 @@ fn plan(calls: Calls, nth: usize, mode: Mode) -> Plan {
     Plan { calls, nth, mode }
 }
 
-/// Runs an operation without faults; how many calls change something, and how many there are.
+/// Runs an operation without faults. Returns the number of changes, and of all calls.
 fn count((setting, operation, old): Case) -> (usize, usize) {
     let fixture = Fixture::with_kernels(setting, old);
     let (process, faults) = (fixture.lab.process(A), Faults::none());
@@ -68,12 +68,12 @@ fn count((setting, operation, old): Case) -> (usize, usize) {
     (faults.changes(), faults.calls())
 }
 
-/// XAPI's plugins pause and resume: their call may outlive its process, but not for a lease.
+/// Whether XAPI's plugin makes the call: it may outlive its process, but not the lease.
 fn by_xapi(faults: &Faults<'_>) -> bool {
     matches!(faults.hit(), Some("pause_disk" | "resume_disk"))
 }
 
-/// Names the point that a failing check is about.
+/// Runs a check, and adds the crash point to its panic.
 fn at<T>(point: &str, check: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|panic| {
         let text = panic
@@ -84,7 +84,7 @@ fn at<T>(point: &str, check: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Makes one call of an operation go wrong, recovers, and checks everything; which call it was.
+/// Makes one call of an operation fail, recovers, and checks everything. Returns the name of the call.
 fn survive(
     (setting, operation, old): Case,
     plan: Plan,
@@ -109,7 +109,7 @@ fn survive(
     }
     let repeat = || {
         if setting == Setting::Rebooted {
-            fixture.lab.sim.advance_seconds(31); // if the old kernel could not be cut off
+            fixture.lab.sim.advance_seconds(31); // if the old kernel could not be blocklisted
         }
         fixture
             .lab
@@ -144,7 +144,7 @@ fn survive(
 }
 
 #[test]
-fn whatever_change_an_operation_dies_in_nothing_is_lost_and_nothing_is_left() {
+fn an_operation_that_dies_in_any_change_loses_and_leaves_nothing() {
     let mut points = 0;
     for case in cases() {
         let (changes, _) = count(case);
@@ -157,11 +157,11 @@ fn whatever_change_an_operation_dies_in_nothing_is_lost_and_nothing_is_left() {
     assert!(points > 1500, "only {points}");
 }
 
-/// One change in every way in which it can go wrong; how many these are.
+/// Walks the modes and recoveries of one change. Returns how many there were.
 fn survive_change(case: Case, nth: usize) -> usize {
     let (mut points, mut call) = (0, "");
     for mode in Mode::ALL {
-        // Elsewhere, to be killed inside is to be killed before.
+        // For other calls, killed inside is the same as killed before.
         if mode == Mode::KilledInside && !matches!(call, "create_image" | "clone_image") {
             continue;
         }
@@ -181,14 +181,14 @@ fn survive_change(case: Case, nth: usize) -> usize {
 }
 
 #[test]
-fn whatever_answer_fails_nothing_is_lost_and_nothing_is_left() {
+fn an_operation_whose_read_fails_loses_and_leaves_nothing() {
     let mut points = 0;
     for case in cases() {
         let recoveries = Recovery::of(case.1);
         let (changes, calls) = count(case);
         for nth in 0..calls - changes {
             for mode in READ_FAULTS {
-                // Nothing is half done: one recovery does for a call.
+                // A read leaves nothing half done: one recovery for each call is enough.
                 let recovery = recoveries[points % recoveries.len()];
                 let point = format!("{case:?} read {nth} {mode:?} {recovery:?}");
                 let plan = plan(Calls::Reads, nth, mode);

@@ -1,4 +1,4 @@
-//! What an administrator may write into a device-config, and what is said about the rest.
+//! Which device-configs are accepted, and the errors for the others.
 
 mod properties;
 
@@ -22,7 +22,7 @@ fn refusal(pairs: &[(&str, &str)]) -> ConfigError {
 }
 
 #[test]
-fn a_pool_is_all_that_must_be_given() {
+fn a_pool_is_the_only_required_key() {
     let config = parse(&[("pool", "vms")]).unwrap();
     assert_eq!(config.require_pool(), Ok("vms"));
     assert_eq!(
@@ -42,7 +42,7 @@ fn a_pool_is_all_that_must_be_given() {
 }
 
 #[test]
-fn everything_that_is_given_is_used() {
+fn every_key_that_is_given_is_used() {
     let config = parse(&[
         ("pool", "vms"),
         ("ceph_conf", "/etc/ceph/backup.conf"),
@@ -82,7 +82,7 @@ fn a_missing_pool_is_reported_with_what_to_type() {
 }
 
 #[test]
-fn an_unknown_key_is_answered_with_the_list_of_valid_ones() {
+fn an_unknown_key_is_refused_with_the_list_of_valid_keys() {
     let error = refusal(&[("pool", "vms"), ("Pool", "other"), ("prefix", "x")]);
     assert_eq!(error.id(), "SMB-D002");
     let text = error.to_string();
@@ -93,14 +93,14 @@ fn an_unknown_key_is_answered_with_the_list_of_valid_ones() {
 }
 
 #[test]
-fn the_short_spellings_mean_the_same() {
+fn the_short_names_of_keys_mean_the_same() {
     let config = parse(&[("conf", "/a/b.conf"), ("user", "u")]).unwrap();
     assert_eq!(config.ceph_conf().and_then(Path::to_str), Some("/a/b.conf"));
     assert_eq!(config.user(), "u");
 }
 
 #[test]
-fn two_spellings_of_one_setting_must_agree() {
+fn two_names_of_one_setting_must_have_one_value() {
     assert!(parse(&[("user", "u"), ("ceph_user", "u")]).is_ok());
     let text = refusal(&[("user", "u"), ("ceph_user", "v")]).to_string();
     assert!(
@@ -129,7 +129,7 @@ fn a_secret_is_refused_with_the_advice_to_use_a_keyring() {
 }
 
 #[test]
-fn a_key_put_in_the_wrong_place_is_not_repeated() {
+fn a_secret_in_a_wrong_key_is_not_printed() {
     for place in ["keyring", "ceph_user", "pool", "mon_host", "conf"] {
         let text = refusal(&[(place, "AQDcyUFl8V0bBxAAh0dOYfrUyrCbPZZJ6A0jTQ==")]).to_string();
         assert!(!text.contains("AQDcyUFl"), "{text}");
@@ -139,7 +139,7 @@ fn a_key_put_in_the_wrong_place_is_not_repeated() {
 }
 
 #[test]
-fn a_pool_name_cannot_carry_a_second_meaning_to_kernel_or_shell() {
+fn a_pool_name_has_no_character_with_a_meaning_for_kernel_or_shell() {
     for pool in [
         "",
         "a b",
@@ -166,7 +166,7 @@ fn a_pool_name_cannot_carry_a_second_meaning_to_kernel_or_shell() {
 }
 
 #[test]
-fn a_user_cannot_carry_options_to_the_kernel() {
+fn a_user_name_cannot_contain_kernel_options() {
     for user in [
         "",
         "a,secret=b",
@@ -182,7 +182,7 @@ fn a_user_cannot_carry_options_to_the_kernel() {
 }
 
 #[test]
-fn a_path_is_absolute_and_leads_nowhere_else() {
+fn a_path_is_absolute_and_canonical() {
     for path in [
         "",
         "ceph.conf",
@@ -316,7 +316,7 @@ fn bad_characters_have_the_error_that_sm_has_for_them() {
 }
 
 #[test]
-fn an_error_is_one_short_line_whatever_was_typed() {
+fn an_error_is_one_short_line_for_any_input() {
     let long = "\u{7}\n\u{fffe}🦀".repeat(16 * 1024);
     for pairs in [
         [("pool", long.as_str())],

@@ -1,4 +1,4 @@
-//! Many disks from one template: one snapshot for all of them, and never an old content.
+//! Many disks from one template: one snapshot for all, and always the present content.
 
 use sr_ceph::faults::{at_each_call, Calls, Faults, FaultyPool};
 use sr_ceph::pool::Pool;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::support::{ceph_sr, Lab, A, B, GIB};
 
-/// Snapshots that can be seen, of all images.
+/// Returns the number of snapshots of all images that are not hidden.
 fn snapshots(lab: &Lab) -> usize {
     let pool = lab.sim.snapshot();
     pool.snapshots.iter().filter(|(_, _, gone)| !gone).count()
@@ -22,7 +22,7 @@ fn a_hundred_disks_from_one_template_cost_one_snapshot() {
 }
 
 #[test]
-fn a_clone_has_what_its_disk_holds_now_whatever_an_earlier_clone_had() {
+fn a_clone_has_the_present_content_of_its_disk() {
     let (lab, disk) = Lab::with_disk();
     let first = lab.clone_of(&disk);
     lab.write(&disk, 2);
@@ -55,7 +55,7 @@ fn a_running_disk_is_cloned_as_it_is_each_time() {
 }
 
 #[test]
-fn a_disk_that_is_written_again_loses_the_snapshot_that_only_clones_were_made_of() {
+fn a_disk_that_is_written_again_loses_its_clone_base() {
     let (lab, disk) = Lab::with_disk();
     let clone = lab.clone_of(&disk);
     assert_eq!(snapshots(&lab), 1);
@@ -91,7 +91,7 @@ fn a_clone_has_what_was_written_to_its_disks_image_by_hand() {
     lab.clear();
 }
 
-/// The next clone of a disk: of its base, or after it was written, or of one whose base is gone.
+/// What happens after the first clone of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Shares,
@@ -101,7 +101,7 @@ enum Next {
 }
 
 #[test]
-fn whatever_change_a_further_clone_dies_in_nothing_is_left() {
+fn a_further_clone_that_dies_in_any_change_leaves_nothing() {
     let mut points = 0;
     let all = [
         Next::Shares,
@@ -126,7 +126,7 @@ fn whatever_change_a_further_clone_dies_in_nothing_is_left() {
             let faults = Faults::plan(plan);
             let pool = FaultyPool::new(&process.pool, &faults);
             let sr = ceph_sr(&pool, &process.host, lab.sr);
-            let told = match next {
+            let done = match next {
                 Next::Scan => sr.scan(&[]).is_ok(),
                 _ => sr.clone_vdi(&disk, &new).is_ok(),
             };
@@ -137,7 +137,7 @@ fn whatever_change_a_further_clone_dies_in_nothing_is_left() {
             let point = format!("{next:?} {plan:?}");
             assert_eq!(lab.keys("op."), [""; 0], "{point}");
             assert!(
-                !told || next == Next::Scan || lab.content(&new) == Some(content),
+                !done || next == Next::Scan || lab.content(&new) == Some(content),
                 "{point}"
             );
             let again = lab.clone_of(&disk);

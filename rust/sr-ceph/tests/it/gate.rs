@@ -7,7 +7,7 @@ use sr_ceph::pool::{Entries, Pool, Transaction};
 use crate::support::{Lab, A, B, GIB};
 
 #[test]
-fn no_call_changes_anything_without_being_a_crash_point() {
+fn every_call_that_changes_something_is_a_crash_point() {
     let lab = Lab::bare();
     let process = lab.process(A);
     let faults = Faults::none();
@@ -19,7 +19,7 @@ fn no_call_changes_anything_without_being_a_crash_point() {
         (sim.snapshot(), sim.all_devices(), sim.paused(), dead)
     };
     let mut changing = 0;
-    // What it was said to be: a change or not.
+    // The wrapper must count the call as what it is: a change or a read.
     let mut check = |name: &str, changes: bool, call: &dyn Fn()| {
         let (before, counted) = (state(), faults.changes());
         call();

@@ -1,6 +1,6 @@
-//! Histories of claims: whatever three hosts, their clocks, their networks and their deaths do, no two
-//! hosts are ever accepted as writers of a disk, each refusal has a reason that is true, and once the
-//! faults stop, every host can use every disk. A failing history is shrunk and printed with its seed.
+//! Random histories of claims: three hosts act and die, and their clocks and networks fail. The cluster never
+//! accepts two hosts as writers of a disk, the reason of each refusal is true, and after the faults stop every
+//! host can use every disk. A failing history is shrunk and printed with its seed.
 
 mod actor;
 mod pool;
@@ -16,7 +16,7 @@ const DISKS: usize = 2;
 const STEPS: usize = 50;
 const HISTORIES: u32 = 500;
 
-/// What happens next. Hosts and disks are numbers.
+/// One step of a history. Hosts and disks are numbers.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Activate {
@@ -54,18 +54,18 @@ enum Step {
     Event(Event),
 }
 
-/// What no driver asks for.
+/// Events that no driver causes.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Freeze(usize),
     Thaw(usize),
     Reboot(usize),
-    /// XAPI cannot reach the host any more, or can again.
+    /// XAPI loses or gets back the connection to the host.
     Cut {
         host: usize,
         cut: bool,
     },
-    /// XAPI declares it dead; whether the hook reached the cluster.
+    /// XAPI declares the host dead. The flag: whether the hook reached the cluster.
     DeclareDead {
         host: usize,
         hook: bool,

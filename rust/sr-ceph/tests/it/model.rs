@@ -18,8 +18,8 @@ const VDIS: usize = 5;
 const STEPS: usize = 40;
 const SEQUENCES: u32 = 300;
 
-/// What a host is told to do. Hosts and VDIs are numbers; a VDI's number stands for one UUID, used
-/// again and again.
+/// A command of a host. Hosts and VDIs are numbers. A VDI's number stands for one UUID, which is used
+/// repeatedly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Command {
     Create(usize),
@@ -41,15 +41,15 @@ enum Step {
         host: usize,
         command: Command,
     },
-    /// The command goes wrong at its nth change.
+    /// The command fails at its nth change.
     Dying {
         host: usize,
         command: Command,
         nth: usize,
         mode: Mode,
     },
-    /// The host is held up before the command's nth call, and goes on when the other host has
-    /// run another one: at once, or when its lease is over.
+    /// The host stops before the command's nth call, and continues after the other host has run another
+    /// command: at once, or when its lease is over.
     HeldUp {
         host: usize,
         command: Command,
@@ -63,13 +63,13 @@ enum Step {
         vdi: usize,
         content: u64,
     },
-    /// In XAPI's database alone.
+    /// Only in XAPI's database.
     Rename {
         vdi: usize,
         name: u8,
         snapshot_of: usize,
     },
-    /// `rbd device map`, behind the driver's back.
+    /// `rbd device map`, out of band.
     MapByHand {
         host: usize,
         vdi: usize,
@@ -144,7 +144,7 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_two_hosts_do_no_disk_is_lost_resurrected_or_written_twice(
+    fn no_actions_of_two_hosts_lose_resurrect_or_write_a_disk_twice(
         steps in prop::collection::vec(step(), STEPS)
     ) {
         let mut model = Model::new();

@@ -1,4 +1,4 @@
-//! What the driver promises about an SR and its VDIs, on the in-memory stand-in for Ceph.
+//! The rules for SRs and VDIs, one test each.
 
 mod alerts;
 mod catalogue;

@@ -1,4 +1,4 @@
-//! Giving space back: all of it, by whoever is there to do it, whatever it dies in.
+//! Reclaim frees all space, with or without a manager, and after any crash.
 
 mod crashes;
 mod trash;
@@ -18,7 +18,7 @@ fn delete(lab: &Lab, vdi: &Uuid) {
     lab.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
 }
 
-/// As an administrator does it by hand: how much could not be done.
+/// Runs reclaim as an administrator does. Returns how many images failed.
 fn reclaim(lab: &Lab) -> usize {
     lab.run(A, |sr| sr.reclaim(|_, _| {})).unwrap()
 }
@@ -27,14 +27,14 @@ fn pending(lab: &Lab) -> Vec<Pending> {
     lab.run(B, |sr| sr.pending()).unwrap()
 }
 
-/// A lab whose cluster has no manager.
+/// Returns a lab whose cluster has no manager.
 fn alone() -> Lab {
     let lab = Lab::new();
     lab.sim.set_manager(false);
     lab
 }
 
-/// Snapshot, clone of that, snapshot of the clone, and so on: all the disks' and snapshots' UUIDs.
+/// Makes a snapshot, a clone of it, a snapshot of the clone, and so on. Returns the UUIDs of all.
 fn chain(lab: &Lab, length: u32) -> Vec<Uuid> {
     let mut all = vec![lab.create(GIB)];
     for _ in 0..length {
@@ -44,7 +44,7 @@ fn chain(lab: &Lab, length: u32) -> Vec<Uuid> {
     all
 }
 
-/// Writes a record of the catalogue under a key, with one of its fields changed.
+/// Copies a record of the catalogue to a key, with one field changed.
 fn forge(lab: &Lab, from: &str, key: &str, field: &str, value: serde_json::Value) {
     let catalogue = lab.sim.object(&lab.catalogue()).unwrap();
     let mut record: serde_json::Value = serde_json::from_slice(&catalogue[from]).unwrap();
@@ -60,7 +60,7 @@ fn is_empty(lab: &Lab) -> bool {
 }
 
 #[test]
-fn without_a_manager_all_levels_of_a_deleted_family_are_freed_in_one_go() {
+fn one_reclaim_frees_a_deleted_family_without_a_manager() {
     let lab = alone();
     for vdi in chain(&lab, 5) {
         delete(&lab, &vdi);
@@ -71,7 +71,7 @@ fn without_a_manager_all_levels_of_a_deleted_family_are_freed_in_one_go() {
 }
 
 #[test]
-fn the_data_of_a_deleted_disk_is_freed_while_its_snapshot_and_their_clones_stay_what_they_are() {
+fn the_data_of_a_deleted_disk_is_freed_and_its_copies_keep_their_content() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
     let device = lab.activate(A, &disk).unwrap().device;
@@ -98,7 +98,7 @@ fn the_data_of_a_deleted_disk_is_freed_while_its_snapshot_and_their_clones_stay_
         assert_eq!(lab.content(&kept), Some(7));
         assert_eq!(lab.record(&kept).unwrap().size, GIB);
     }
-    // What it waits for is told, and no worker is started for that.
+    // The reason why it waits is reported, and no worker is started for it.
     let waits = Blocker::Snapshots {
         vdis: 1,
         by_clones: 1,
@@ -117,7 +117,7 @@ fn the_data_of_a_deleted_disk_is_freed_while_its_snapshot_and_their_clones_stay_
     assert!(is_empty(&lab));
 }
 
-/// Whether whoever does that asks for a worker.
+/// Returns whether a command requests a worker.
 fn asks<T>(lab: &Lab, act: impl Fn(&sr_ceph::CephSr<'_>) -> Result<T>) -> bool {
     lab.run(A, |sr| {
         act(&sr).unwrap();
@@ -126,7 +126,7 @@ fn asks<T>(lab: &Lab, act: impl Fn(&sr_ceph::CephSr<'_>) -> Result<T>) -> bool {
 }
 
 #[test]
-fn a_worker_is_asked_for_where_the_manager_does_not_do_it_all_and_only_there() {
+fn a_worker_is_requested_only_if_the_manager_cannot_free_everything() {
     let lab = Lab::new();
     let [plain, parent, in_full_pool, alone] = [0; 4].map(|_| lab.create(GIB));
     let snapshot = lab.snapshot(&parent);
@@ -162,7 +162,7 @@ fn a_revert_leaves_the_old_content_to_a_worker() {
 }
 
 #[test]
-fn a_manager_that_does_not_answer_is_asked_once_however_much_there_is_to_free() {
+fn a_manager_that_does_not_reply_is_asked_once() {
     let lab = alone();
     let disks: Vec<_> = (0..100).map(|_| lab.create(GIB)).collect();
     disks.iter().for_each(|disk| delete(&lab, disk));
@@ -175,12 +175,12 @@ fn a_manager_that_does_not_answer_is_asked_once_however_much_there_is_to_free() 
 }
 
 #[test]
-fn images_that_only_waited_for_each_other_do_not_keep_an_sr_from_being_deleted() {
+fn an_sr_is_deleted_if_its_images_waited_only_for_each_other() {
     let lab = Lab::new();
     for vdi in chain(&lab, 1) {
         delete(&lab, &vdi);
     }
-    lab.sim.run_manager(); // which frees the clone, and with it the parent's snapshot
+    lab.sim.run_manager(); // frees the clone, and then the parent's snapshot
     let refused = lab.run(A, |sr| sr.delete_sr());
     let freeing = matches!(
         refused,
@@ -196,7 +196,7 @@ fn images_that_only_waited_for_each_other_do_not_keep_an_sr_from_being_deleted()
 }
 
 #[test]
-fn what_somebody_has_open_is_passed_over_and_the_rest_is_freed() {
+fn an_open_image_is_skipped_and_the_other_ones_are_freed() {
     let lab = alone();
     let (watched, free) = (lab.create(GIB), lab.create(GIB));
     let image = lab.image_id(&watched);
@@ -236,7 +236,7 @@ fn a_disk_with_a_long_chain_of_parents_is_flattened_while_it_is_not_in_use() {
     assert_eq!(lab.record(&disk).unwrap().depth, 0);
     assert_eq!(pending(&lab), []);
 
-    // Its snapshot keeps the parents: they go with it, and not before.
+    // Its snapshot needs the parents: they are freed after it.
     for parent in &all[..all.len() - 1] {
         delete(&lab, parent);
     }
@@ -274,7 +274,7 @@ fn no_disk_is_flattened_into_a_full_pool() {
 }
 
 #[test]
-fn an_image_that_a_disk_uses_is_not_emptied_whatever_the_catalogue_says() {
+fn an_image_that_a_disk_uses_is_not_emptied_if_the_catalogue_is_wrong() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
     let (name, id) = (lab.image_name(&disk), lab.image_id(&disk));
@@ -300,7 +300,7 @@ fn a_clone_whose_head_was_emptied_leaves_no_objects_when_it_is_purged() {
         let of_clone = lab.snapshot(&clone);
         delete(&lab, &clone);
         assert_eq!(reclaim(&lab), 0);
-        // No room to give it its size back: deleting its snapshot works all the same.
+        // No free space to restore its size: its snapshot can still be deleted.
         lab.sim.set_full(true);
         delete(&lab, &of_clone);
         lab.scan(A).unwrap();
@@ -317,7 +317,7 @@ fn a_clone_whose_head_was_emptied_leaves_no_objects_when_it_is_purged() {
 }
 
 #[test]
-fn no_head_is_emptied_while_a_record_cannot_be_read() {
+fn no_hidden_image_is_emptied_while_a_record_cannot_be_read() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
     let image = lab.image_id(&disk);

@@ -1,4 +1,4 @@
-//! Disks that forget their changes whenever their VM starts.
+//! Disks with `on-boot=reset`, which lose their changes when their VM starts.
 
 use sr_ceph::faults::{at_each_call, Calls, Faults, FaultyPool};
 use sr_ceph::Error;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::support::{ceph_sr, Lab, A, B, GIB};
 
-/// The VM starts, which tells the driver that its disk forgets, and its disk is overwritten.
+/// Starts the VM, which resets its disk, and overwrites the disk.
 fn run_vm(lab: &Lab, vdi: &Uuid, content: u64) {
     lab.run(A, |sr| sr.reset_vdi(vdi)).unwrap();
     lab.write(vdi, content);
@@ -82,7 +82,7 @@ fn a_full_pool_keeps_no_vm_from_starting() {
     lab.run(A, |sr| sr.reset_vdi(&disk)).unwrap();
 }
 
-/// What can be interrupted.
+/// The operations that can be interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     FirstStart,
@@ -92,7 +92,7 @@ enum Step {
 }
 
 #[test]
-fn whatever_change_a_start_dies_in_the_disk_is_right_at_the_next_one() {
+fn a_start_that_dies_in_any_change_leaves_the_disk_right_at_the_next() {
     let mut points = 0;
     for step in [
         Step::FirstStart,
@@ -109,7 +109,7 @@ fn whatever_change_a_start_dies_in_the_disk_is_right_at_the_next_one() {
             let faults = Faults::plan(plan);
             let pool = FaultyPool::new(&process.pool, &faults);
             let sr = ceph_sr(&pool, &process.host, lab.sr);
-            let told = match step {
+            let result = match step {
                 Step::FirstStart | Step::LaterStart => sr.reset_vdi(&disk),
                 Step::Forget => sr.forget_reset_point(&disk),
                 Step::Delete => sr.delete_vdi(&disk),
@@ -118,12 +118,12 @@ fn whatever_change_a_start_dies_in_the_disk_is_right_at_the_next_one() {
             faults.deliver();
             lab.let_leases_end();
             lab.scan(B).unwrap();
-            let point = format!("{step:?} {plan:?} {told:?}");
+            let point = format!("{step:?} {plan:?} {result:?}");
             assert_eq!(lab.keys("op."), [""; 0], "{point}");
             let content = lab.content(&disk);
             match step {
                 Step::FirstStart => assert_eq!(content, Some(1), "{point}"),
-                Step::LaterStart if told.is_ok() => assert_eq!(content, Some(1), "{point}"),
+                Step::LaterStart if result.is_ok() => assert_eq!(content, Some(1), "{point}"),
                 Step::LaterStart => assert!([Some(1), Some(2)].contains(&content), "{point}"),
                 Step::Forget => assert_eq!(content, Some(2), "{point}"),
                 Step::Delete => assert!([None, Some(2)].contains(&content), "{point}"),

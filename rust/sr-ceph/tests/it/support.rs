@@ -1,4 +1,4 @@
-//! One SR in the in-memory stand-in for a pool, and the hosts that use it.
+//! One SR in the model of a pool, and the hosts that use it.
 
 pub mod fixture;
 
@@ -72,7 +72,7 @@ impl Lab {
             sr: Uuid::new_v4(),
         };
         for host in [A, B] {
-            lab.sim.kill(lab.process(host).host.owner()); // it has booted
+            lab.sim.kill(lab.process(host).host.owner()); // the host has booted
         }
         lab
     }
@@ -92,7 +92,7 @@ impl Lab {
         }
     }
 
-    /// Runs one command to its end, as a process of its own on that host.
+    /// Runs one command to its end, as a new process on that host.
     pub fn run<T>(&self, host: &str, command: impl FnOnce(CephSr<'_>) -> T) -> T {
         let process = self.process(host);
         let result = command(process.ceph_sr());
@@ -119,14 +119,14 @@ impl Lab {
         new
     }
 
-    /// Writes to a disk, on host A, where it does not run afterwards.
+    /// Activates a disk on host A, writes to it, and deactivates it.
     pub fn write(&self, vdi: &Uuid, content: u64) {
         let device = self.activate(A, vdi).unwrap().device;
         self.sim.write(A, &device, content).unwrap();
         self.deactivate(A, vdi).unwrap();
     }
 
-    /// An SR with one disk, which holds 1.
+    /// An SR with one disk, whose content is 1.
     pub fn with_disk() -> (Self, Uuid) {
         let lab = Lab::new();
         let disk = lab.create(GIB);
@@ -134,7 +134,7 @@ impl Lab {
         (lab, disk)
     }
 
-    /// Deletes everything, and expects the pool to be empty then.
+    /// Deletes everything, and checks that the pool is empty.
     pub fn clear(&self) {
         for vdi in self.vdis(A).keys() {
             self.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
@@ -145,7 +145,7 @@ impl Lab {
         self.run(A, |sr| sr.delete_sr()).unwrap();
     }
 
-    /// Scans and lets the manager work until nothing changes any more.
+    /// Scans and runs the manager until nothing changes any more.
     pub fn settle(&self) {
         let mut before = None;
         while before != Some(self.sim.snapshot()) {
@@ -156,7 +156,7 @@ impl Lab {
         assert_eq!(self.sim.wrong_purges(), [""; 0], "purged, and still named");
     }
 
-    /// What a VDI holds.
+    /// Returns the content of a VDI.
     pub fn content(&self, vdi: &Uuid) -> Option<u64> {
         let volume = self.record(vdi)?.volume;
         let image = &volume.image().id;
@@ -177,21 +177,21 @@ impl Lab {
         self.run(host, |sr| sr.deactivate_vdi(vdi))
     }
 
-    /// Every host looks at what is under way, and then it stays so for longer than a lease.
+    /// Every host reads the journal, then time passes for longer than a lease.
     pub fn let_leases_end(&self) {
         for host in [A, B] {
-            // A catalogue that is away, or a cluster, is a test's own business.
+            // Some tests have removed the catalogue or stopped the cluster.
             let _looked = self.run(host, |sr| sr.look_at_journal());
         }
         self.sim.advance_seconds(LEASE_OVER);
     }
 
-    /// A scan for a XAPI that knows nothing.
+    /// Scans for a XAPI that has no VDI.
     pub fn scan(&self, host: &str) -> Result<Scan> {
         self.run(host, |sr| sr.scan(&[]))
     }
 
-    /// Size by VDI, as a scan lists them.
+    /// Returns the VDIs of a scan, with their sizes in bytes.
     pub fn vdis(&self, host: &str) -> BTreeMap<Uuid, u64> {
         let scan = self.scan(host).unwrap();
         scan.vdis.iter().map(|vdi| (vdi.uuid, vdi.size)).collect()
@@ -215,7 +215,7 @@ impl Lab {
         self.record(vdi).unwrap().volume.image().id.clone()
     }
 
-    /// Omap keys of the catalogue that start so.
+    /// Returns the omap keys of the catalogue with that prefix.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
         let entries = self.sim.object(&self.catalogue()).unwrap_or_default();
         let keys = entries.into_keys();

@@ -1,4 +1,4 @@
-//! The room in a pool, as the replies of a real cluster (Ceph 16.2) tell it.
+//! The size and the free space of a pool, from replies of a real cluster (Ceph 16.2).
 
 use sr_ceph::usage::{Bound, ClusterReport, Full, PoolSummary, PoolUsage, UsageError, RESERVE};
 
@@ -14,7 +14,7 @@ macro_rules! report {
     };
 }
 
-/// A pool with `quota` (bytes, objects; 0 for none) in a cluster with 1 TiB left.
+/// Returns a pool with `quota` (bytes, objects; 0 for none) in a cluster with 1 TiB of free space.
 fn pool(stored: u64, objects: u64, quota: (u64, u64)) -> PoolUsage {
     let df = format!(
         r#"{{"stats":{{"total_bytes":9}},"pools":[{{"name":"p","id":7,"stats":
@@ -59,7 +59,7 @@ fn devices_can_leave_less_than_the_quota() {
 }
 
 #[test]
-fn a_pool_full_by_quota_has_no_room_and_counts_what_went_over() {
+fn a_pool_full_by_quota_has_no_free_space_and_counts_the_excess() {
     let usage = report!("quota-full").pool("quota").unwrap();
     assert_eq!(usage.full, Some(Full::Quota));
     assert_eq!(usage.stored, 1_317_011_475);
@@ -73,7 +73,7 @@ fn a_pool_full_by_quota_has_no_room_and_counts_what_went_over() {
 }
 
 #[test]
-fn the_other_pools_of_that_cluster_have_room() {
+fn the_other_pools_of_that_cluster_have_free_space() {
     let report = report!("quota-full");
     assert_eq!(report.pool("rbd").unwrap().room_for_growth(), Ok(()));
     assert_eq!(report.pool("new").unwrap().full, None);
@@ -91,7 +91,7 @@ fn a_pool_made_before_the_first_report_shows_its_quota() {
 }
 
 #[test]
-fn a_pool_of_which_nothing_is_known_reports_nothing() {
+fn a_pool_without_statistics_reports_no_sizes() {
     let usage = report!("before-first-report").pool("new").unwrap();
     assert!(!usage.stats_known);
     assert_eq!(usage.total(), None);
@@ -100,7 +100,7 @@ fn a_pool_of_which_nothing_is_known_reports_nothing() {
 }
 
 #[test]
-fn a_manager_that_is_away_takes_no_statistics_with_it() {
+fn statistics_are_read_while_the_manager_is_down() {
     let report = report!("mgr-away");
     let usage = report.pool("rbd").unwrap();
     assert!(usage.stats_known);
@@ -111,7 +111,7 @@ fn a_manager_that_is_away_takes_no_statistics_with_it() {
 }
 
 #[test]
-fn an_object_quota_ends_the_room_object_by_object() {
+fn an_object_quota_limits_the_free_space() {
     let usage = pool(MIB, 3, (0, 1000));
     assert_eq!(usage.free(), Some(997 * 4 * MIB));
     let exhausted = pool(10 * MIB, 1000, (1 << 40, 1000));
@@ -147,7 +147,7 @@ fn a_small_pool_can_be_used_to_fifteen_sixteenths() {
 }
 
 #[test]
-fn images_with_a_data_pool_have_its_room_while_their_headers_have_any() {
+fn a_data_pool_has_free_space_only_if_the_header_pool_has() {
     let report = report!("quota-full");
     let data = report.pool("ecdata").unwrap();
     let both = report.pool("rbd").unwrap().with_data_pool(data.clone());
@@ -188,7 +188,7 @@ fn a_pool_that_no_device_config_can_name_holds_no_sr() {
 }
 
 #[test]
-fn a_missing_pool_is_answered_with_the_pools_that_there_are() {
+fn a_missing_pool_is_reported_with_the_pools_that_exist() {
     let error = report!("in-use").pool("vms").unwrap_err();
     assert!(matches!(error, UsageError::PoolMissing { .. }));
     let text = error.to_string();

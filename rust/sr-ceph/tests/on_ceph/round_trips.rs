@@ -45,7 +45,7 @@ impl Ledger {
         result
     }
 
-    /// Where the costs are not those of the table, one line for each call.
+    /// Returns the differences from the table, one line for each call.
     fn differences(&self) -> String {
         let mut text = String::new();
         for ((operation, made), (expected, allowed)) in self.costs.iter().zip(&TABLE) {
@@ -65,7 +65,7 @@ impl Ledger {
     }
 }
 
-/// As rows of the table.
+/// Prints rows of the table.
 impl std::fmt::Display for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (operation, calls) in &self.costs {
@@ -92,12 +92,12 @@ fn known(record: &VdiRecord) -> XapiVdi {
     }
 }
 
-/// Frees the data of hidden images, as a worker does.
+/// Frees the data of hidden images, as a reclaim worker does.
 fn empty_heads(sr: &CephSr<'_>) {
     sr.reclaim(|_, _| {}).unwrap();
 }
 
-/// Frees what was deleted, with the manager or against it.
+/// Frees what was deleted, also while the manager frees the same.
 fn empty_trash(sr: &CephSr<'_>) {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -105,7 +105,7 @@ fn empty_trash(sr: &CephSr<'_>) {
             assert!(Instant::now() < end, "the trash does not get empty");
             sr.reclaim(|_, _| {}).unwrap();
         }
-        // Removes the marks of what the manager has freed. Moves what nothing needs any more to the trash.
+        // Removes the marks of images that the manager has freed, and moves unused images to the trash.
         sr.scan(&[]).unwrap();
         if sr.trashed_images().unwrap().is_empty() {
             return;
@@ -114,7 +114,7 @@ fn empty_trash(sr: &CephSr<'_>) {
 }
 
 #[test]
-fn no_operation_makes_a_call_that_is_not_in_the_table() {
+fn each_operation_makes_exactly_the_calls_of_the_table() {
     let Some((config, pool)) = device_config() else {
         return;
     };
@@ -126,7 +126,7 @@ fn no_operation_makes_a_call_that_is_not_in_the_table() {
     let host = Hosts::default().start("host");
     let ceph_sr = |sr| CephSr::new(&pool, &host, sr, ImageFeatures::DEFAULT);
 
-    // The first SR of a pool makes what all have in common.
+    // The first SR of a pool creates the objects that all SRs share.
     let first = ceph_sr(Uuid::new_v4());
     first.create_sr("first", "").unwrap();
     let sr = ceph_sr(Uuid::new_v4());

@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_host_that_was_declared_dead_and_runs_is_fenced_and_cleared_up_when_it_comes_back() {
+fn a_running_host_that_was_declared_dead_is_fenced_and_cleaned_up_later() {
     let sim = sim();
     activate(&sim, "a").unwrap();
     sim.declare_dead("a");
@@ -61,7 +61,7 @@ fn a_server_that_does_not_come_up_spends_its_generation_and_leaves_nothing() {
 }
 
 #[test]
-fn nothing_is_claimed_or_started_while_a_target_is_down_and_the_error_names_it() {
+fn a_target_that_is_down_is_named_and_nothing_is_claimed_or_started() {
     let sim = sim();
     let target = volume().targets[1];
     sim.set_down(target, true);
@@ -84,7 +84,7 @@ fn plugging_twice_gives_the_same_device_and_starts_nothing() {
 }
 
 #[test]
-fn a_server_that_died_is_replaced_by_the_next_plug_but_not_under_an_open_device() {
+fn the_next_plug_replaces_a_dead_server_but_not_under_an_open_device() {
     let sim = sim();
     activate(&sim, "a").unwrap();
     sim.set_open("a", &VDI, true);
@@ -97,7 +97,7 @@ fn a_server_that_died_is_replaced_by_the_next_plug_but_not_under_an_open_device(
 }
 
 #[test]
-fn reading_needs_the_disk_for_oneself_too() {
+fn reading_needs_the_claim_too() {
     let sim = sim();
     let read = || on(&sim, "a", |sr| sr.activate(&VDI, false));
     let device = activation(&sim, "a", read).unwrap();
@@ -117,7 +117,7 @@ fn the_log_of_a_disk_does_not_grow() {
 }
 
 #[test]
-fn an_old_entry_that_sm_puts_back_changes_nothing() {
+fn an_old_entry_that_sm_restores_changes_nothing() {
     let sim = sim();
     activate(&sim, "a").unwrap();
     let old = sim.sm_config(&VDI).unwrap().unwrap();
@@ -143,7 +143,7 @@ fn an_sr_is_not_unplugged_under_a_disk_in_use() {
 }
 
 #[test]
-fn only_an_administrator_breaks_the_claim_of_a_host_that_is_not_declared_dead() {
+fn only_an_administrator_releases_the_claim_of_a_silent_host() {
     let sim = sim();
     activate(&sim, "a").unwrap();
     sim.set_reachable("a", false);
@@ -158,7 +158,7 @@ fn only_an_administrator_breaks_the_claim_of_a_host_that_is_not_declared_dead() 
     is_served_by(&sim, "b", "after the claim was broken");
 }
 
-/// The text with which host b refuses to release the claim, which stays.
+/// Returns the text of host b's refusal to release the claim. Checks that the claim stays.
 fn not_released(sim: &Sim) -> String {
     let before = open_claim(sim);
     let refused = on(sim, "b", |sr| sr.break_claim(&VDI, false)).unwrap_err();
@@ -182,7 +182,7 @@ fn a_release_is_refused_while_the_living_host_uses_the_volume() {
 }
 
 #[test]
-fn a_log_that_cannot_be_read_stops_everybody_until_an_administrator_clears_it() {
+fn a_damaged_log_stops_all_hosts_until_an_administrator_clears_it() {
     let sim = sim();
     sim.add(&VDI, "crucible_claim_1", "{").unwrap();
     let refused = activate(&sim, "a");
@@ -196,7 +196,7 @@ fn a_log_that_cannot_be_read_stops_everybody_until_an_administrator_clears_it() 
 }
 
 #[test]
-fn what_is_wrong_with_a_disk_is_told_once_and_so_is_that_it_is_over() {
+fn a_fault_of_a_disk_raises_one_alert_and_its_end_another_one() {
     let mut volume = volume();
     volume.targets[0].set_ip([192, 0, 2, 2].into());
     let sim = Sim::new(vec![volume.clone()]);
@@ -232,7 +232,7 @@ fn what_is_wrong_with_a_disk_is_told_once_and_so_is_that_it_is_over() {
 }
 
 #[test]
-fn a_disk_that_is_in_use_stays_in_the_sr_when_its_volume_is_taken_off_the_list() {
+fn a_disk_in_use_stays_in_the_sr_when_its_volume_leaves_the_list() {
     let sim = sim();
     activate(&sim, "a").unwrap();
     let known = || {

@@ -1,4 +1,5 @@
-//! Whatever fails, gets lost, or dies, and whoever comes in between.
+//! Every call of an operation fails, loses its reply or is the last one of its process; another host acts in
+//! between.
 
 use sr::faults::{at_each_call, before_each_call, Calls, Faults, Mode};
 use sr_crucible::memory::Sim;
@@ -13,17 +14,17 @@ use crate::support::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Activate,
-    /// Activate where a claim and a server of this host have died.
+    /// An activation with a claim of this host whose server has died.
     Recover,
-    /// Activate where another host has died.
+    /// An activation with a claim of a host that was declared dead.
     TakeOver,
     Deactivate,
     Attach,
-    /// Scan where a server of this host runs without a device.
+    /// A scan with a server of this host without a device.
     Scan,
-    /// Activate where another host has such a server, and is asked.
+    /// An activation with a server of another host without a device. That host is asked.
     Ask,
-    /// What the plugin does on a host that is asked.
+    /// The work of the plugin on a host that is asked.
     Settle,
 }
 
@@ -82,7 +83,7 @@ impl Operation {
         }
     }
 
-    /// Runs it as SM does.
+    /// Runs the operation as SM does.
     fn under_sm(self, sim: &Sim, run: impl FnOnce() -> Result<()>) -> Result<()> {
         match self {
             Operation::Deactivate | Operation::Attach | Operation::Scan | Operation::Settle => {
@@ -93,15 +94,14 @@ impl Operation {
     }
 }
 
-/// A host has a volume's claim and server, and SM knows of nothing: its command was killed.
+/// Leaves a claim and a server on a host, as a killed command does.
 fn leave_server(sim: &Sim, host: &str) {
     activate(sim, host).unwrap();
     sim.lose_device(host, &VDI);
     sim.set_used(host, &VDI, false);
 }
 
-/// Runs every operation with every fault; `then` is what comes after it. A request to XAPI that is
-/// late arrives before what comes after it, or in the end.
+/// Runs every operation with every fault, then `then`. A late request to XAPI arrives before `then`, or after it.
 fn after_every_fault(then: impl Fn(&Sim, &str)) {
     let mut tried = 0;
     for operation in Operation::ALL {
@@ -136,7 +136,7 @@ fn after_every_fault(then: impl Fn(&Sim, &str)) {
 }
 
 #[test]
-fn whatever_fails_or_dies_the_same_host_can_go_on_and_leaves_nothing() {
+fn after_any_fault_the_same_host_can_continue_and_leaves_nothing() {
     after_every_fault(|sim, at| {
         activate(sim, "a").unwrap_or_else(|e| panic!("{at}: {e}"));
         is_served_by(sim, "a", at);
@@ -146,7 +146,7 @@ fn whatever_fails_or_dies_the_same_host_can_go_on_and_leaves_nothing() {
 }
 
 #[test]
-fn whatever_fails_or_dies_unplugging_leaves_nothing() {
+fn after_any_fault_unplugging_leaves_nothing() {
     after_every_fault(|sim, at| {
         deactivate(sim, "a");
         sim.comes_back("b");
@@ -156,7 +156,7 @@ fn whatever_fails_or_dies_unplugging_leaves_nothing() {
 }
 
 #[test]
-fn whatever_fails_or_dies_another_host_never_gets_a_disk_that_is_served() {
+fn after_any_fault_no_other_host_gets_a_disk_that_is_served() {
     after_every_fault(|sim, at| {
         if activate(sim, "b").is_ok() {
             is_served_by(sim, "b", at);
@@ -166,7 +166,7 @@ fn whatever_fails_or_dies_another_host_never_gets_a_disk_that_is_served() {
 }
 
 #[test]
-fn another_host_takes_over_once_the_first_was_declared_dead_and_keeps_the_disk() {
+fn after_any_fault_another_host_gets_a_dead_hosts_disk_and_keeps_it() {
     after_every_fault(|sim, at| {
         sim.comes_back("b");
         sim.power_cycle("a");
@@ -180,7 +180,7 @@ fn another_host_takes_over_once_the_first_was_declared_dead_and_keeps_the_disk()
 }
 
 #[test]
-fn of_two_hosts_that_activate_at_once_at_most_one_gets_the_disk() {
+fn at_most_one_of_two_hosts_that_activate_at_once_gets_the_disk() {
     before_each_call(|nth| {
         let sim = sim();
         let host = sim.host("a");
@@ -203,7 +203,7 @@ fn of_two_hosts_that_activate_at_once_at_most_one_gets_the_disk() {
 }
 
 #[test]
-fn a_host_that_was_slow_to_claim_starts_no_server_where_others_have_had_the_disk_since() {
+fn a_host_with_an_outdated_claim_log_starts_no_server() {
     before_each_call(|nth| {
         let sim = sim();
         let host = sim.host("a");
@@ -230,7 +230,7 @@ fn a_host_that_was_slow_to_claim_starts_no_server_where_others_have_had_the_disk
 }
 
 #[test]
-fn a_host_that_activates_while_another_lets_go_waits_its_turn() {
+fn a_host_that_activates_during_a_deactivation_gets_the_disk_later() {
     before_each_call(|nth| {
         let sim = sim();
         activate(&sim, "a").unwrap();

@@ -1,4 +1,4 @@
-//! When the claim of another host is over, and when it holds.
+//! On which grounds the claim of another host is over.
 
 use sr_crucible::{Error, Hold, Xapi};
 
@@ -24,7 +24,7 @@ fn a_claim_of_an_earlier_boot_is_over_once_the_host_has_published_the_next() {
     let sim = sim();
     activate(&sim, "a").unwrap();
     sim.power_cycle("a");
-    // As another SR of this type does, which the host has plugged.
+    // Another SR of this type publishes the boot, when it is plugged.
     sim.publish_boot("a-1").unwrap();
     activate(&sim, "b").unwrap();
     is_served_by(&sim, "b", "after the boot");
@@ -91,7 +91,7 @@ fn a_host_that_was_declared_dead_claims_nothing_before_it_plugs_the_sr() {
 }
 
 #[test]
-fn a_host_that_lives_gives_up_what_a_killed_command_left_when_it_is_asked() {
+fn a_living_host_that_is_asked_removes_what_a_killed_command_left() {
     type Leave = fn(&sr_crucible::memory::Sim);
     let cases: [(&str, Leave); 3] = [
         ("a claim, a server and a device", |_| {}),
@@ -101,7 +101,7 @@ fn a_host_that_lives_gives_up_what_a_killed_command_left_when_it_is_asked() {
     for (name, leave) in cases {
         let sim = sim();
         activate(&sim, "a").unwrap();
-        // SM has let go: its links are gone.
+        // SM's links are gone.
         sim.set_used("a", &VDI, false);
         leave(&sim);
         activate(&sim, "b").unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -132,7 +132,7 @@ fn a_host_that_uses_the_disk_keeps_it_when_it_is_asked() {
 }
 
 #[test]
-fn a_host_that_cannot_tell_keeps_its_disk_and_the_error_has_its_reason() {
+fn a_host_whose_plugin_fails_keeps_its_disk_and_the_error_has_the_reason() {
     let sim = sim();
     activate(&sim, "a").unwrap();
     sim.set_used("a", &VDI, false);
@@ -147,7 +147,7 @@ fn a_host_that_cannot_tell_keeps_its_disk_and_the_error_has_its_reason() {
 }
 
 #[test]
-fn a_boot_that_only_the_host_itself_tells_ends_its_claims_too() {
+fn a_new_boot_in_the_reply_of_a_host_ends_its_earlier_claims() {
     let sim = sim();
     activate(&sim, "a").unwrap();
     sim.power_cycle("a");

@@ -1,11 +1,11 @@
-//! Nothing is written with another key than a volume was written with.
+//! A volume is only written with its own key.
 
 use sr_crucible::memory::Sim;
 use sr_crucible::{Error, Xapi};
 
 use crate::support::{activate, deactivate, nothing_is_left, on, sim, VDI};
 
-/// A world with an encrypted volume that host a has used.
+/// Returns the model of an encrypted volume that host a has used.
 fn written() -> Sim {
     let sim = sim();
     for host in ["a", "b"] {
@@ -41,7 +41,7 @@ fn a_key_that_no_server_could_read_with_is_not_recorded() {
 }
 
 #[test]
-fn an_administrator_makes_a_new_key_the_volumes_but_not_while_it_is_used() {
+fn an_administrator_can_accept_a_new_key_of_an_unused_volume() {
     let sim = written();
     sim.set_key("a", &VDI, "new");
     activate(&sim, "a").unwrap_err();
@@ -73,7 +73,7 @@ fn a_record_that_cannot_be_read_stops_an_activation_with_the_remedy() {
 }
 
 #[test]
-fn a_record_of_the_vdi_that_a_vdi_was_copied_from_says_nothing() {
+fn a_record_that_was_copied_from_another_vdi_has_no_effect() {
     let sim = sim();
     sim.set_key("a", &VDI, "right");
     let other = "00000000-0000-0000-0000-000000000009";

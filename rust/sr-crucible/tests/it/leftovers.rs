@@ -1,4 +1,4 @@
-//! What a killed command leaves is settled by the next command of its host, whichever that is.
+//! Any next command of a host removes what a killed command left.
 
 use sr::faults::{Calls, Faults, Mode, Plan};
 use sr_crucible::memory::Sim;
@@ -9,7 +9,7 @@ use crate::support::{activate, faulty, nothing_is_left, on, open_claim, refused,
 
 const OTHER: Uuid = Uuid::from_u128(0x7d2);
 
-/// A clone of the volume on host a was killed: its claim is there, and nothing else.
+/// Returns the model after a killed clone on host a, with only its claim left.
 fn after_a_killed_clone() -> Sim {
     let mut other = volume();
     other.uuid = OTHER;
@@ -27,7 +27,7 @@ fn after_a_killed_clone() -> Sim {
     unreachable!("no clone has claimed its source")
 }
 
-/// Kills it after the change of that number.
+/// Runs a clone that is killed after its nth change.
 fn kill_a_clone(sim: &Sim, nth: usize) {
     let host = sim.host("a");
     let plan = Plan {
@@ -70,7 +70,7 @@ fn every_command_settles_what_a_killed_clone_has_claimed() {
 }
 
 #[test]
-fn a_claim_that_a_command_works_under_is_left_alone() {
+fn a_claim_of_a_running_command_is_not_released() {
     let sim = after_a_killed_clone();
     let working = sim.work_on("a", &VDI);
     on(&sim, "a", |sr| sr.scan(&[])).unwrap();
@@ -81,7 +81,7 @@ fn a_claim_that_a_command_works_under_is_left_alone() {
 }
 
 #[test]
-fn a_server_that_died_under_its_device_is_left_for_the_unplug() {
+fn a_dead_server_with_a_device_stays_until_the_unplug() {
     let sim = Sim::new(vec![volume()]);
     activate(&sim, "a").unwrap();
     sim.set_open("a", &VDI, true);
@@ -93,7 +93,7 @@ fn a_server_that_died_under_its_device_is_left_for_the_unplug() {
 }
 
 #[test]
-fn a_disk_is_plugged_and_an_sr_too_while_no_list_can_be_had() {
+fn a_disk_and_an_sr_are_plugged_while_no_list_can_be_read() {
     let sim = Sim::new(vec![volume()]);
     sim.a_sled_is_away.set(true);
     on(&sim, "a", |sr| sr.attach_sr()).unwrap();

@@ -1,4 +1,4 @@
-//! A target that serves another volume's region destroys two volumes, unless it is refused.
+//! A target that serves another volume's region is refused: it would destroy both volumes.
 
 use sr::xapi::{XapiFields, XapiVdi};
 use sr_crucible::memory::Sim;
@@ -9,7 +9,7 @@ use crate::support::{activate, deactivate, nothing_is_left, on, sim, volume, VDI
 
 const FOREIGN: Uuid = Uuid::from_u128(0xf0);
 
-/// A world with a volume that was served before, from three regions of its own.
+/// Returns the model of a volume that was served before, from three regions of its own.
 fn served_before() -> Sim {
     let sim = sim();
     for (number, target) in (1..).zip(volume().targets) {
@@ -35,7 +35,7 @@ fn another_volumes_region_is_refused_before_anything_is_claimed() {
 }
 
 #[test]
-fn a_region_that_was_replaced_on_purpose_is_accepted_once_an_administrator_says_so() {
+fn a_region_that_was_replaced_is_accepted_after_smblock_admin_accept() {
     let sim = served_before();
     sim.set_region(volume().targets[0], FOREIGN);
     activate(&sim, "a").unwrap_err();
@@ -44,7 +44,7 @@ fn a_region_that_was_replaced_on_purpose_is_accepted_once_an_administrator_says_
 }
 
 #[test]
-fn targets_that_tell_no_region_are_served_as_before() {
+fn targets_that_report_no_region_are_served() {
     let sim = sim();
     sim.set_region(volume().targets[0], FOREIGN);
     activate(&sim, "a").unwrap();
@@ -72,42 +72,42 @@ fn a_declared_region_counts_before_the_volume_was_ever_served() {
 }
 
 #[test]
-fn a_scan_tells_that_a_target_serves_another_volumes_region() {
+fn a_scan_reports_a_target_that_serves_another_volumes_region() {
     let sim = served_before();
     sim.set_region(volume().targets[2], FOREIGN);
-    let told = told_by_a_scan(&sim);
+    let told = reported_by_a_scan(&sim);
     assert!(told.contains(&FOREIGN.to_string()), "{told}");
 }
 
 #[test]
-fn a_scan_tells_a_size_that_is_not_the_declared_one() {
+fn a_scan_reports_a_size_that_differs_from_the_declared_one() {
     let sim = sim();
     sim.set_size(volume().targets[1], 1 << 20);
-    let told = told_by_a_scan(&sim);
+    let told = reported_by_a_scan(&sim);
     assert!(
         told.contains("192.0.2.1:3811 has a region of 1048576 bytes"),
         "{told}"
     );
     sim.set_size(volume().targets[1], 1 << 30);
-    assert!(!told_by_a_scan(&sim).contains("has a region of"));
+    assert!(!reported_by_a_scan(&sim).contains("has a region of"));
 }
 
 #[test]
-fn a_scan_tells_which_target_a_server_works_without() {
+fn a_scan_reports_the_targets_that_a_server_works_without() {
     let sim = sim();
     activate(&sim, "a").unwrap();
     sim.now.set(sim.now.get() + 600);
-    assert!(!told_by_a_scan(&sim).contains("works without"));
+    assert!(!reported_by_a_scan(&sim).contains("works without"));
     sim.set_downstairs(["active", "connecting (wait_quorum)", "active"]);
-    let told = told_by_a_scan(&sim);
+    let told = reported_by_a_scan(&sim);
     assert!(
         told.contains("works without: 192.0.2.1:3811 (connecting)"),
         "{told}"
     );
 }
 
-/// What the health of the volume is after a scan.
-fn told_by_a_scan(sim: &Sim) -> String {
+/// Returns the health of the volume after a scan.
+fn reported_by_a_scan(sim: &Sim) -> String {
     let fields = XapiFields {
         sm_config: sim.sm_config(&VDI).unwrap().unwrap(),
         ..XapiFields::default()

@@ -1,10 +1,10 @@
-//! An administrator releases a claim on a host that serves the volume itself.
+//! An administrator releases a claim on the host that serves the volume.
 
 use sr_crucible::{Error, Xapi};
 
 use crate::support::{activate, deactivate, is_served_by, nothing_is_left, on, sim, VDI};
 
-/// Host a refuses to release the claim, and serves the volume as before.
+/// Checks that host a refuses to release the claim, and still serves the volume.
 #[track_caller]
 fn refused(sim: &sr_crucible::memory::Sim, at: &str) {
     let before = sim.sm_config(&VDI).unwrap();
@@ -55,7 +55,7 @@ fn a_damaged_claim_stays_while_this_host_serves_the_volume() {
     activate(&sim, "a").unwrap();
     sim.add(&VDI, "crucible_claim_7", "{").unwrap();
     refused(&sim, "damaged");
-    // It has nothing to settle but what it can see; the entry is for the administrator.
+    // The host only settles what it has itself; the administrator removes the entry.
     sim.set_used("a", &VDI, false);
     assert!(!on(&sim, "a", |sr| sr.settle_vdi(&VDI)).unwrap());
     let broken = on(&sim, "a", |sr| sr.break_claim(&VDI, false)).unwrap();

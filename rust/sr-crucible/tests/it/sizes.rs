@@ -1,4 +1,4 @@
-//! A size that no volume can have is refused before anything is asked of the provisioner.
+//! A size that no volume can have is refused before the provisioner is called.
 
 use sr_crucible::Error;
 use uuid::Uuid;

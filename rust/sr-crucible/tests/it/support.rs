@@ -28,7 +28,7 @@ pub fn sim() -> Sim {
     Sim::new(vec![volume()])
 }
 
-/// A process on a host, without faults.
+/// Runs a process on a host, without faults.
 pub fn on<T>(sim: &Sim, host: &str, work: impl FnOnce(&CrucibleSr<'_>) -> T) -> T {
     let host = sim.host(host);
     work(&CrucibleSr::new(sim, &host, sim, SR))
@@ -38,7 +38,7 @@ pub fn activate(sim: &Sim, host: &str) -> Result<Device> {
     activation(sim, host, || on(sim, host, |sr| sr.activate(&VDI, true)))
 }
 
-/// An activation, as SM does it: there is a note of it meanwhile, and links after it.
+/// Runs an activation as SM does, with a note meanwhile and links after it.
 pub fn activation<T>(sim: &Sim, host: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = sim.is_used(host, &VDI);
     sim.set_used(host, &VDI, true);
@@ -47,7 +47,7 @@ pub fn activation<T>(sim: &Sim, host: &str, work: impl FnOnce() -> Result<T>) ->
     done
 }
 
-/// A host is refused the volume, since another one has it.
+/// Checks that the volume is refused because a host has it. Returns the reason.
 #[track_caller]
 pub fn refused<T: std::fmt::Debug>(done: Result<T>, at: &str) -> Hold {
     match done {
@@ -83,7 +83,7 @@ pub fn is_served_by(sim: &Sim, host: &str, at: &str) {
     assert_eq!(sim.broken(), Vec::<String>::new(), "{at}");
 }
 
-/// A process on a host, with faults.
+/// Runs a process on a host, with faults.
 pub fn faulty<'w, T>(
     sim: &'w Sim,
     host: &'w MemoryHost<'w>,

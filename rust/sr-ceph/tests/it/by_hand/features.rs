@@ -24,7 +24,7 @@ fn a_demoted_disk_is_refused_with_the_command_that_promotes_it() {
         refused(&lab, |sr| sr.delete_vdi(&snapshot)),
     ] {
         let promote = format!("'rbd mirror image promote rbd/{name}'");
-        assert_says(&refusal, &["demoted", &promote]);
+        assert_contains(&refusal, &["demoted", &promote]);
     }
     assert_eq!(lab.keys("op."), [""; 0]);
     let after = lab.sim.snapshot();
@@ -45,7 +45,7 @@ fn a_demoted_image_whose_data_is_to_be_freed_is_named_with_its_promotion() {
     let features = ImageFeatures::DEFAULT.bits();
     delete(&lab, &disk);
     let promote = format!("'rbd mirror image promote rbd/{name}'");
-    // Its head is to be emptied, and then the image is to go to the trash.
+    // Reclaim empties its head first, then moves the image to the trash.
     for with_snapshot in [true, false] {
         if !with_snapshot {
             lab.sim.set_features(&name, features);
@@ -61,7 +61,7 @@ fn a_demoted_image_whose_data_is_to_be_freed_is_named_with_its_promotion() {
             })
         });
         assert_eq!(reclaimed.unwrap(), 1);
-        assert_says(&failures, &["demoted", &promote]);
+        assert_contains(&failures, &["demoted", &promote]);
     }
     assert_eq!(lab.scan(A).unwrap().vdis.len(), 1, "the scan goes on");
     lab.sim.set_features(&name, features);
@@ -80,7 +80,7 @@ fn a_feature_enabled_by_hand_is_named_with_its_removal() {
         let features = ImageFeatures::DEFAULT.bits() | feature.bits();
         lab.sim.set_features(&name, features);
         let refusal = refused(&lab, |sr| sr.activate_vdi(&disk, true));
-        assert_says(
+        assert_contains(
             &refusal,
             &[&format!("rbd feature disable rbd/{name} {feature}")],
         );

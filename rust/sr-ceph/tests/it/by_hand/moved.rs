@@ -1,4 +1,4 @@
-//! What is deleted of an image that has another id now, before a scan could take the image over.
+//! Deletions in an image that has a new id, before a scan has recorded the id.
 
 use super::*;
 use crate::support::{ceph_sr, B};
@@ -11,7 +11,7 @@ fn migrate(lab: &Lab, name: &str) {
     lab.sim.commit_migration(name);
 }
 
-/// A disk that was reverted to its snapshot: the snapshot is in another image than the disk.
+/// Returns a disk that was reverted to its snapshot. The snapshot is in another image than the disk.
 fn reverted() -> (Lab, Uuid, Uuid) {
     let (lab, disk) = Lab::with_disk();
     let snapshot = lab.snapshot(&disk);
@@ -37,7 +37,7 @@ fn a_snapshot_of_a_moved_image_is_deleted_while_its_disk_is_in_use() {
 fn a_snapshot_of_a_moved_image_is_deleted_while_its_disk_is_resized() {
     let (lab, disk) = Lab::with_disk();
     let snapshot = lab.snapshot(&disk);
-    // The resize has written its intent, and host B does not go on with it.
+    // The resize has written its intent, and host B does not finish it.
     let process = lab.process(B);
     let faults = Faults::plan(Plan {
         calls: Calls::Changes,
@@ -89,7 +89,7 @@ fn an_image_that_is_replaced_during_its_migration_is_deleted_after_it() {
         assert_eq!(lab.keys("op.").len(), 1);
         let new = Uuid::new_v4();
         let refusal = refused(&lab, |sr| sr.snapshot_vdi(&disk, &new));
-        assert_says(&refusal, &["rbd migration abort"]);
+        assert_contains(&refusal, &["rbd migration abort"]);
         if abort {
             lab.sim.abort_migration(&name);
         } else {
@@ -138,7 +138,7 @@ fn a_disk_whose_deletion_is_refused_keeps_its_reset_point() {
     let name = lab.image_name(&disk);
     lab.sim.prepare_migration(&name).unwrap();
     let before = lab.record(&disk);
-    assert_says(
+    assert_contains(
         &refused(&lab, |sr| sr.delete_vdi(&disk)),
         &["rbd migration abort"],
     );
@@ -156,7 +156,7 @@ fn a_disk_whose_image_is_still_imported_is_not_deleted() {
     let importer = lab.sim.open_by_hand(&name);
     let before = (lab.record(&disk), lab.sim.snapshot());
     let refusal = refused(&lab, |sr| sr.delete_vdi(&disk));
-    assert_says(&refusal, &[&importer, "may still be imported"]);
+    assert_contains(&refusal, &[&importer, "may still be imported"]);
     assert_eq!((lab.record(&disk), lab.sim.snapshot()), before);
     lab.sim.close_by_hand(&importer);
     delete(&lab, &disk);

@@ -1,7 +1,7 @@
 //! Every order in which the VDIs of a tree can be deleted.
 //!
-//! Not all of them are gone through to the end. Orders that have deleted the same VDIs are compared: where they have left the same pool behind,
-//! what comes next is the same for all of them, and one of them goes on.
+//! Orders that have deleted the same VDIs are compared. If they leave the same pool, the rest is the same for all
+//! of them, so only one of them is continued.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,14 +21,14 @@ enum Manager {
     AtTheEnd,
 }
 
-/// A tree as it stands in a pool.
+/// A tree in a pool.
 struct Grown {
     lab: Lab,
-    /// What each VDI is to hold.
+    /// The content that each VDI must have.
     contents: Vec<u64>,
 }
 
-/// The same UUIDs and ids each time, so that pools can be compared.
+/// Returns the UUID of a VDI. The same ones each time, so that pools can be compared.
 fn vdi(number: usize) -> Uuid {
     Uuid::from_u128(1 + number as u128)
 }
@@ -53,7 +53,7 @@ impl Grown {
         grown
     }
 
-    /// Writes to a disk what no other VDI has held.
+    /// Writes new content to a disk, which no other VDI has had.
     fn overwrite(&mut self, disk: usize) {
         self.contents[disk] = self.contents.iter().max().unwrap() + 1;
         self.lab.write(&vdi(disk), self.contents[disk]);
@@ -103,7 +103,7 @@ impl Grown {
         }
         let mut pool = self.lab.sim.snapshot();
         for value in pool.objects.values_mut().flat_map(|o| o.values_mut()) {
-            value.clear(); // no two writes are alike
+            value.clear(); // each write has a nonce
         }
         pool
     }
@@ -118,7 +118,7 @@ impl Grown {
     }
 }
 
-/// Each deletion that can come next, by what is gone already.
+/// Returns each possible deletion, with the set of VDIs that are deleted before it.
 fn deletions(count: usize) -> BTreeSet<(Vdis, usize)> {
     let subsets = (0..1_usize << count).map(|bits| -> Vdis {
         let numbers = 0..count;
@@ -131,13 +131,13 @@ fn deletions(count: usize) -> BTreeSet<(Vdis, usize)> {
     subsets.flat_map(next).collect()
 }
 
-/// Deletes a tree in every order, or in as many as the limit says; how many were gone through.
+/// Deletes a tree in every order, but at most in `limit` orders. Returns in how many.
 fn delete_in_every_order(tree: &Tree, manager: Manager, limit: usize) -> usize {
     let mut left_behind: BTreeMap<Vdis, Snapshot> = BTreeMap::new();
     let mut untried = deletions(tree.vdis());
     let mut runs = 0;
     while runs < limit && !untried.is_empty() {
-        // Not the next one: a few orders are to be as different as they can be.
+        // Not the next one, so that a few orders differ as much as possible.
         let chosen = (runs * 31) % untried.len();
         let (wanted, then) = untried.iter().nth(chosen).cloned().unwrap();
         let mut order: Vec<usize> = wanted.into_iter().chain([then]).collect();
@@ -164,7 +164,7 @@ fn delete_in_every_order(tree: &Tree, manager: Manager, limit: usize) -> usize {
     runs
 }
 
-/// Deletes every tree of that many nodes.
+/// Deletes every tree with that number of nodes.
 fn delete_trees(nodes: usize, limit: usize) {
     let trees = trees::all(nodes);
     let (count, mut runs) = (trees.len(), 0);
@@ -177,7 +177,7 @@ fn delete_trees(nodes: usize, limit: usize) {
 }
 
 #[test]
-fn whatever_the_order_of_deletion_the_others_keep_their_content_and_nothing_is_left() {
+fn any_order_of_deletion_keeps_the_other_vdis_and_leaves_nothing() {
     for nodes in 1..=4 {
         delete_trees(nodes, usize::MAX);
     }

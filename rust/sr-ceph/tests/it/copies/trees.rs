@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub enum Step {
     Snapshot(usize),
     Clone(usize),
-    /// Of a disk, to a snapshot.
+    /// Reverts a disk to a snapshot.
     Revert(usize, usize),
 }
 
@@ -19,14 +19,14 @@ enum Vdi {
 
 #[derive(Debug, Clone, Copy)]
 struct Image {
-    /// The snapshot that it is a clone of.
+    /// The snapshot that this image is a clone of.
     parent: Option<usize>,
-    /// The snapshot that clones of its head share, until it is written to.
+    /// The clone base of its head, until the head is written to.
     base: Option<usize>,
     by_revert: bool,
 }
 
-/// A tree, and how it has grown.
+/// A tree, and the steps that made it.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     pub steps: Vec<Step>,
@@ -36,7 +36,7 @@ pub struct Tree {
     snapshots: Vec<usize>,
 }
 
-/// Every tree of that many nodes, each once, in whatever order its branches have grown.
+/// Returns every tree with that number of nodes, each once. The order of its branches does not matter.
 pub fn all(nodes: usize) -> Vec<Tree> {
     let mut trees = vec![Tree::disk()];
     for _ in 1..nodes {
@@ -58,7 +58,7 @@ impl Tree {
         tree
     }
 
-    /// How many VDIs it has.
+    /// Returns the number of VDIs.
     pub fn vdis(&self) -> usize {
         self.vdis.len()
     }
@@ -127,7 +127,7 @@ impl Tree {
         tree
     }
 
-    /// What two trees have in common that differ only in the order of their branches.
+    /// Returns a text that is the same for trees that differ only in the order of their branches.
     fn shape(&self) -> String {
         self.image_shape(0)
     }

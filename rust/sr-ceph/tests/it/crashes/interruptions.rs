@@ -1,4 +1,4 @@
-//! Two hosts at once.
+//! Two hosts that act at the same time.
 
 use std::cell::Cell;
 
@@ -9,24 +9,24 @@ use crate::support::fixture::{Fixture, Operation, Setting};
 use crate::support::{ceph_sr, A, B, GIB};
 
 #[test]
-fn another_host_that_acts_between_two_calls_loses_nothing_and_leaves_nothing() {
+fn another_host_between_two_calls_loses_and_leaves_nothing() {
     interruptions(9);
 }
 
 #[test]
 #[ignore = "takes a minute"]
-fn another_host_that_acts_between_any_two_calls_loses_nothing_and_leaves_nothing() {
+fn another_host_between_any_two_calls_loses_and_leaves_nothing() {
     interruptions(1);
 }
 
-/// Every operation, interrupted by every other one before every call; of these points each that
-/// the stride comes to.
+/// Interrupts every operation before every call by every other operation. Checks each `stride`th of these
+/// points.
 fn interruptions(stride: usize) {
     let (mut points, mut checked) = (0, 0);
     for case in Operation::CASES {
         let (setting, operation) = case;
         let (_, calls) = count((setting, operation, false));
-        // Two that make the same VDI there cannot be: each has a UUID of its own.
+        // Two operations never make the same VDI: each has a new UUID.
         let possible = |intruder: &Operation| {
             intruder.suits(setting) && !(intruder.creates() && operation.creates())
         };

@@ -1,4 +1,4 @@
-//! Requests that arrive after somebody else has acted.
+//! Requests that arrive after another process has acted.
 
 use sr_ceph::faults::{Calls, Faults, Mode};
 use sr_ceph::Error;
@@ -8,8 +8,8 @@ use crate::support::fixture::{Fixture, Operation, Setting};
 use crate::support::{A, B};
 
 #[test]
-fn a_request_that_arrives_after_recovery_changes_nothing_that_a_journal_covers() {
-    // A device, a claim and a name are not the journal's.
+fn a_request_that_arrives_after_recovery_changes_nothing_in_the_journal() {
+    // The journal does not cover devices, claims and names.
     let journalled = |(setting, operation): &(Setting, Operation)| {
         let copies = operation.copies() && *operation != Operation::SnapshotOfSnapshot;
         let others = [
@@ -29,9 +29,9 @@ fn a_request_that_arrives_after_recovery_changes_nothing_that_a_journal_covers()
                 let fixture = Fixture::new(setting);
                 let process = fixture.lab.process(A);
                 let faults = Faults::plan(plan(Calls::Changes, nth, Mode::Late));
-                let _told =
+                let _result =
                     fixture.as_process(&process, &faults, |sr| fixture.perform(operation, &sr));
-                // The journal's first entry arrives late and finds nobody: that is a crash.
+                // If the journal's first entry arrives late, no process continues: that is a crash.
                 if nth == 0 || by_xapi(&faults) {
                     faults.deliver();
                 }
@@ -53,10 +53,10 @@ fn a_release_that_arrives_late_does_not_free_a_disk_that_is_in_use_again() {
         let fixture = Fixture::new(Setting::Running);
         let process = fixture.lab.process(A);
         let faults = Faults::plan(plan(Calls::Changes, nth, Mode::Late));
-        let told = fixture.as_process(&process, &faults, |sr| fixture.perform(operation, &sr));
-        // A release without an answer is sent again: the first one is what arrives late.
+        let result = fixture.as_process(&process, &faults, |sr| fixture.perform(operation, &sr));
+        // A release without a reply is sent again: the first one arrives late.
         let released = faults.hit() == Some("swap");
-        assert_eq!(told.is_ok(), released);
+        assert_eq!(result.is_ok(), released);
         releases += usize::from(released);
         fixture.lab.activate(A, &fixture.vdi).unwrap();
         faults.deliver();
@@ -72,8 +72,8 @@ fn a_release_that_arrives_late_does_not_free_a_disk_that_is_in_use_again() {
 }
 
 #[test]
-fn a_disk_that_is_deleted_while_a_scan_begins_does_not_come_back() {
-    // Before each of the two reads of which the list is made.
+fn a_disk_that_is_deleted_while_a_scan_begins_is_not_listed() {
+    // Before each of the two reads of the list.
     for nth in 0..2 {
         let fixture = Fixture::new(Setting::Disk);
         let process = fixture.lab.process(A);

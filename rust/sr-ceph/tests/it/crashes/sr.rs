@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::at;
 use crate::support::{ceph_sr, new_disk, Lab, A, B, GIB};
 
-/// A pool is as it was before there was an SR.
+/// Checks that nothing of the SR is left in the pool.
 fn check_gone(lab: &Lab) {
     let pool = lab.sim.snapshot();
     assert!(!pool.objects.contains_key(&lab.catalogue()));
@@ -20,7 +20,7 @@ fn check_gone(lab: &Lab) {
 }
 
 #[test]
-fn creating_an_sr_can_be_repeated_or_undone_whatever_call_it_died_in() {
+fn the_creation_of_an_sr_that_died_in_any_call_can_be_repeated_or_undone() {
     for repeated in [true, false] {
         let points = at_each_call(Calls::Changes, |plan| {
             at(&format!("{plan:?} repeated: {repeated}"), || {
@@ -29,9 +29,9 @@ fn creating_an_sr_can_be_repeated_or_undone_whatever_call_it_died_in() {
                 let faults = Faults::plan(plan);
                 let pool = FaultyPool::new(&process.pool, &faults);
                 let sr = ceph_sr(&pool, &process.host, lab.sr);
-                let told = sr.create_sr("ceph", "").is_ok();
+                let done = sr.create_sr("ceph", "").is_ok();
                 let found = find_srs(&lab.sim.client()).unwrap().len();
-                assert!(!told || found == 1);
+                assert!(!done || found == 1);
                 faults.deliver();
                 if repeated {
                     match lab.run(B, |sr| sr.create_sr("ceph", "")) {
@@ -54,7 +54,7 @@ fn creating_an_sr_can_be_repeated_or_undone_whatever_call_it_died_in() {
 }
 
 #[test]
-fn deleting_an_sr_can_be_repeated_or_given_up_whatever_call_it_died_in() {
+fn the_deletion_of_an_sr_that_died_in_any_call_can_be_repeated_or_stopped() {
     for given_up in [true, false] {
         let points = at_each_call(Calls::Changes, |plan| {
             at(&format!("{plan:?} given up: {given_up}"), || {
@@ -63,9 +63,9 @@ fn deleting_an_sr_can_be_repeated_or_given_up_whatever_call_it_died_in() {
                 let faults = Faults::plan(plan);
                 let pool = FaultyPool::new(&process.pool, &faults);
                 let sr = ceph_sr(&pool, &process.host, lab.sr);
-                let told = sr.delete_sr().is_ok();
+                let done = sr.delete_sr().is_ok();
                 let left = lab.sim.object(&lab.catalogue()).is_some();
-                assert!(!(told && left));
+                assert!(!(done && left));
                 if given_up && left {
                     lab.run(B, |sr| sr.attach_sr()).unwrap();
                     let vdi = lab.create(GIB);

@@ -1,4 +1,4 @@
-//! What holds for every device-config, with random keys and values.
+//! Properties of every device-config, tested with random keys and values.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn any_key() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Values near enough to good ones that some are accepted.
+/// Values so similar to valid ones that some are accepted.
 fn any_value() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -36,7 +36,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_holds_no_separator(
+    fn an_accepted_value_has_no_separator(
         key in prop::sample::select(&["pool", "user", "conf", "keyring", "mon_host"][..]),
         value in any_value()
     ) {

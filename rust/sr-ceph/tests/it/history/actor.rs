@@ -1,4 +1,4 @@
-//! One command of one host.
+//! Runs one command of one host.
 
 use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::Host;
@@ -6,14 +6,14 @@ use sr_ceph::{CephSr, Result};
 
 use crate::support::{ceph_sr, Lab, Process};
 
-/// Runs a command as a process with faults that then ends.
+/// Runs a command as a process with faults, which ends after it.
 pub fn run<T>(
     lab: &Lab,
     host: &str,
     faults: Faults<'static>,
     command: impl FnOnce(&CephSr<'_>) -> Result<T>,
 ) -> (Result<T>, &'static Faults<'static>) {
-    // They outlive the step, as what they have sent does: a test's own process ends soon.
+    // Leaked: the process's requests outlive the step.
     let process: &'static Process = Box::leak(Box::new(lab.process(host)));
     let faults: &'static Faults<'static> = Box::leak(Box::new(faults));
     let pool = FaultyPool::new(&process.pool, faults);

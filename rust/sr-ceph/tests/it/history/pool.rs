@@ -1,4 +1,4 @@
-//! The pool that a history happens to, and what must be true of it.
+//! The pool of a history, and the checks of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::support::{Lab, GIB};
 
 const NAMES: [&str; HOSTS] = ["host-a", "host-b", "host-c"];
 
-/// What has happened to a host, as far as no driver decides it.
+/// The state of a host that no driver decides.
 #[derive(Clone, Copy, Default)]
 struct Fate {
     frozen: bool,
@@ -25,9 +25,9 @@ pub struct XapiPool {
     disks: Vec<Uuid>,
     snapshots: Vec<Uuid>,
     fates: [Fate; HOSTS],
-    /// The devices that an activation has returned and that a VM uses, by host and disk.
+    /// The devices that VMs use, by host and disk. An activation has returned them.
     used: BTreeMap<(usize, usize), PathBuf>,
-    /// Activations that were killed, by host and disk: the host's next command settles them.
+    /// Activations that were killed, by host and disk. The host's next command settles them.
     killed: BTreeSet<(usize, usize)>,
     blocklisting: bool,
     writes: u64,
@@ -107,7 +107,7 @@ impl XapiPool {
         }
     }
 
-    /// What the SM drivers do before each command of a host: no tapdisk serves what was killed.
+    /// Settles killed activations, as the SM drivers do before each command of a host.
     fn settle(&mut self, host: usize) {
         if !self.runs(host) {
             return;
@@ -126,7 +126,7 @@ impl XapiPool {
     /// A VM stops, and its disk is deactivated.
     fn stop(&mut self, host: usize, disk: usize) {
         if self.used.remove(&(host, disk)).is_some() {
-            // Also what the host had before the disk was reverted elsewhere, when it was dead.
+            // Also the device of before a revert by another host, while this one was dead.
             let made_for = self.disks[disk].to_string();
             for device in self.lab.sim.devices(NAMES[host]) {
                 if device.image_name.contains(&made_for) {
@@ -186,7 +186,7 @@ impl XapiPool {
         self.fates[host].cut || self.fates[host].frozen
     }
 
-    /// Whether XAPI or the catalogue has the host's present life as dead.
+    /// Returns whether XAPI or the catalogue has the host's present life as dead.
     fn is_declared_dead(&self, host: usize) -> bool {
         let entries = self.lab.sim.object(&self.lab.catalogue()).unwrap();
         let record = entries.get(&format!("host.{}", NAMES[host]));
@@ -220,7 +220,7 @@ impl XapiPool {
         }
     }
 
-    /// An event in the middle of an activation: it happens to another host, or to the network.
+    /// Runs an activation with an event in the middle: of another host, or of the network.
     fn interrupt(&mut self, host: usize, disk: usize, nth: usize, by: Event) {
         let of_another = match by {
             Event::Freeze(on) | Event::Thaw(on) | Event::Reboot(on) => on != host,
@@ -251,13 +251,13 @@ impl XapiPool {
                 self.lab.sim.set_open(NAMES[host], &mapped.device, true);
                 self.used.insert((host, disk), mapped.device);
             }
-            // What was true when it was refused may have ended since.
+            // The reason may have ended since the refusal.
             Err(error) if !before => self.check_nothing_left(host, disk, &error),
             Err(_) => {}
         }
     }
 
-    /// The same pool, seen by whoever acts meanwhile.
+    /// Returns the same pool for a host that acts meanwhile.
     fn outside(&self) -> XapiPool {
         XapiPool {
             lab: self.lab.clone(),
@@ -271,7 +271,7 @@ impl XapiPool {
         }
     }
 
-    /// The hosts whose writes to a disk the cluster applies now, frozen ones too.
+    /// Returns the hosts whose writes to a disk the cluster applies now, also frozen ones.
     fn accepted(&self, disk: usize) -> Vec<usize> {
         let cut_off = self.lab.sim.blocklist();
         let image = self.lab.image_id(&self.disks[disk]);
@@ -289,7 +289,7 @@ impl XapiPool {
             .collect()
     }
 
-    /// At most one host is accepted as a writer of each disk, and its writes arrive.
+    /// Checks that the cluster accepts at most one host as a writer of each disk, and applies its writes.
     pub fn check_writers(&mut self) {
         for disk in 0..DISKS {
             let accepted = self.accepted(disk);
@@ -312,7 +312,7 @@ impl XapiPool {
         }
     }
 
-    /// What an error gives as its reason is true.
+    /// Checks that the reason of an error is true.
     fn require_reason(&self, host: usize, disk: usize, error: &Error) {
         let number = |name: &str| NAMES.iter().position(|known| *known == name).unwrap();
         let vdi = &self.disks[disk];
@@ -341,10 +341,10 @@ impl XapiPool {
         assert!(justified, "host {host}, disk {disk}: {error}");
     }
 
-    /// A refused activation leaves neither a device nor a claim.
+    /// Checks that a refused activation leaves neither a device nor a claim.
     fn check_nothing_left(&self, host: usize, disk: usize, error: &Error) {
         if matches!(error, Error::Blocklisted { .. }) {
-            return; // the device was there before, and is open
+            return; // the device existed before, and is open
         }
         let vdi = &self.disks[disk];
         let claim = self.lab.record(vdi).unwrap().claim;
@@ -361,7 +361,7 @@ impl XapiPool {
         );
     }
 
-    /// The faults stop: every host can use every disk, one after the other.
+    /// Ends all faults, and checks that every host can use every disk, one after the other.
     pub fn end(mut self) {
         self.happen(Event::Blocklisting(true));
         for host in 0..HOSTS {
@@ -372,7 +372,7 @@ impl XapiPool {
         for (host, disk) in self.used.clone().into_keys() {
             self.stop(host, disk);
         }
-        // The watch of a kernel that died before its address was known lasts so long.
+        // Until the watch of a kernel ends that died before its address was recorded.
         self.lab.sim.advance_seconds(31);
         for host in 0..HOSTS {
             for disk in 0..DISKS {

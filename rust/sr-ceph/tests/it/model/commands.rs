@@ -1,4 +1,4 @@
-//! Running a command as a process of a host.
+//! Runs a command as a process of a host.
 
 use sr::xapi::{ScannedVdi, XapiVdi};
 use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Command, HOSTS};
 use crate::support::{ceph_sr, new_disk, Lab, Process, GIB};
 
-/// What a command that succeeded has answered.
+/// The result of a command that succeeded.
 pub enum Done {
     Nothing,
     /// The size in bytes.
@@ -18,20 +18,19 @@ pub enum Done {
     Listed(Vec<ScannedVdi>),
 }
 
-/// A command's answer, or `None` where nobody was told how it ended.
-pub type Answer = Option<Result<Done>>;
+/// A command's result, or `None` if it did not report how it ended.
+pub type Outcome = Option<Result<Done>>;
 
-/// A process, and its faults. It and its requests outlive the step, so they are leaked: a test's
-/// own process ends soon.
+/// A process, and its faults. Leaked, because it and its requests outlive the step.
 #[derive(Clone, Copy)]
 pub struct Actor {
     process: &'static Process,
     pub faults: &'static Faults<'static>,
-    /// Another host acts while this one does.
+    /// Another host acts at the same time.
     crowded: bool,
 }
 
-/// The UUID that a number stands for.
+/// Returns the UUID of a VDI's number.
 pub fn uuid(vdi: usize) -> Uuid {
     Uuid::from_u128(1 + vdi as u128)
 }
@@ -57,8 +56,8 @@ impl Actor {
         }
     }
 
-    /// Runs a command to its end. `known` is what XAPI knows.
-    pub fn run(self, lab: &Lab, command: Command, known: &[XapiVdi]) -> Answer {
+    /// Runs a command to its end. `known` are XAPI's records.
+    pub fn run(self, lab: &Lab, command: Command, known: &[XapiVdi]) -> Outcome {
         let pool = FaultyPool::new(&self.process.pool, self.faults);
         let host = FaultyHost::new(&self.process.host, self.faults);
         let own = &self.process.host.owner().host;
@@ -102,7 +101,7 @@ fn perform(sr: &CephSr<'_>, command: Command, known: &[XapiVdi]) -> Result<Done>
     }
 }
 
-/// What only somebody meets whose VDI another host has changed meanwhile.
+/// Returns whether an error only occurs if another host has changed the VDI meanwhile.
 fn is_surprise(error: &Error) -> bool {
     matches!(
         error,

@@ -1,4 +1,4 @@
-//! What may be counted on after each step.
+//! The expected state after each step.
 
 mod learning;
 
@@ -12,7 +12,7 @@ use sr::xapi::{XapiFields, XapiVdi};
 use sr_ceph::faults::{Faults, Mode};
 use sr_ceph::pool::Pool;
 
-use super::commands::{uuid, Actor, Answer};
+use super::commands::{uuid, Actor, Outcome};
 use super::states::{Kind, Present, States};
 use super::{Command, Step, HOSTS, VDIS};
 use crate::support::{named, Lab, A, GIB};
@@ -20,18 +20,18 @@ use crate::support::{named, Lab, A, GIB};
 #[derive(Clone)]
 struct Vdi {
     states: States,
-    /// The host whose VM writes to it.
+    /// The host whose VM writes to the disk.
     writer: Option<usize>,
     /// Devices that VMs have open, by host.
     open: Vec<(usize, PathBuf)>,
-    /// What XAPI's database says.
+    /// XAPI's database.
     fields: XapiFields,
 }
 
 pub struct Model {
     lab: Lab,
     vdis: Vec<Vdi>,
-    /// Whose requests may still arrive.
+    /// Processes whose requests may still arrive.
     underway: Vec<&'static Faults<'static>>,
 }
 
@@ -83,7 +83,7 @@ impl Model {
             Step::MapByHand { host, vdi } => {
                 if let Some(record) = self.lab.record(&uuid(vdi)) {
                     let name = &record.volume.image().name;
-                    // Refused where a VM has it open to read.
+                    // Refused if a VM has it open for reading.
                     let mapped = self.lab.sim.map_by_hand(HOSTS[host], name);
                     assert!(mapped.is_ok() || self.has_open(host));
                 }
@@ -116,21 +116,21 @@ impl Model {
     fn run(&mut self, host: usize, command: Command) {
         self.stop_vm(host, command);
         let actor = Actor::new(&self.lab, host, Faults::none());
-        let answer = actor.run(&self.lab, command, &self.known());
-        self.learn(host, command, &answer);
+        let outcome = actor.run(&self.lab, command, &self.known());
+        self.learn(host, command, &outcome);
     }
 
     fn die(&mut self, host: usize, command: Command, nth: usize, mode: Mode) {
         self.stop_vm(host, command);
         let actor = Actor::dying(&self.lab, host, nth, mode);
-        let answer = actor.run(&self.lab, command, &self.known());
+        let outcome = actor.run(&self.lab, command, &self.known());
         match actor.faults.hit() {
-            // XAPI's plugins pause and resume, and not for as long as a lease.
+            // XAPI's plugins pause and resume. Their calls end before the lease.
             Some("pause_disk" | "resume_disk") => actor.faults.deliver(),
             Some(_) if mode == Mode::Late => self.underway.push(actor.faults),
             _ => {}
         }
-        self.learn(host, command, &answer);
+        self.learn(host, command, &outcome);
     }
 
     fn hold_up(
@@ -162,17 +162,17 @@ impl Model {
         let held_up = (host, command, actor.run(&self.lab, command, &self.known()));
         match interrupted.take() {
             None => self.learn(host, command, &held_up.2),
-            Some(answer) => self.learn_in_any_order([held_up, (other, meanwhile, answer)]),
+            Some(outcome) => self.learn_in_any_order([held_up, (other, meanwhile, outcome)]),
         }
     }
 
-    /// Two commands ran at once: it must be as if one had been before the other.
-    fn learn_in_any_order(&mut self, answers: [(usize, Command, Answer); 2]) {
+    /// Two commands ran at the same time: the result must be that of one order of them.
+    fn learn_in_any_order(&mut self, outcomes: [(usize, Command, Outcome); 2]) {
         let before = self.vdis.clone();
-        let [first, second] = &answers;
-        for [(host, command, answer), then] in [[second, first], [first, second]] {
+        let [first, second] = &outcomes;
+        for [(host, command, outcome), then] in [[second, first], [first, second]] {
             let learnt = catch_unwind(AssertUnwindSafe(|| {
-                self.learn(*host, *command, answer);
+                self.learn(*host, *command, outcome);
                 self.learn(then.0, then.1, &then.2);
                 self.check();
             }));
@@ -195,7 +195,7 @@ impl Model {
             .collect()
     }
 
-    /// Before a VDI is deactivated, its VM has stopped.
+    /// Stops the VM of a VDI before it is deactivated.
     fn stop_vm(&mut self, host: usize, command: Command) {
         for device in self.devices_to_close(host, command) {
             self.lab.sim.set_open(HOSTS[host], &device, false);
@@ -239,12 +239,12 @@ impl Model {
         open.into_iter().any(|(on, _)| *on == host)
     }
 
-    /// What nobody was told is settled once nothing is under way any more.
+    /// Returns whether no operation is under way: then every outcome is decided.
     fn settled(&self) -> bool {
         self.underway.is_empty() && self.lab.keys("op.").is_empty()
     }
 
-    /// After every step.
+    /// Checks the state after a step.
     pub fn check(&mut self) {
         let pool = self.lab.sim.snapshot();
         let settled = self.settled();
@@ -284,7 +284,7 @@ impl Model {
         }
     }
 
-    /// Everything is recovered, stopped and deleted: nothing is left.
+    /// Recovers, stops and deletes everything, and checks that nothing is left.
     pub fn end(mut self) {
         while let Some(faults) = self.underway.pop() {
             faults.deliver();
@@ -317,7 +317,7 @@ impl Model {
         self.lab.run(A, |sr| sr.delete_sr()).unwrap();
     }
 
-    /// The tools that hold images open end.
+    /// Ends the tools that have images open.
     fn close_librbd(&self) {
         let client = self.lab.sim.client();
         for image in self.lab.sim.snapshot().sizes.keys() {

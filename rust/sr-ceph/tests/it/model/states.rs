@@ -1,4 +1,4 @@
-//! What a VDI can be, as far as anybody was told.
+//! The possible states of a VDI, by the results of the commands so far.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ pub enum Kind {
     Snapshot,
 }
 
-/// A VDI that is there.
+/// A VDI that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Present {
     pub kind: Kind,
@@ -20,7 +20,7 @@ pub struct Present {
 }
 
 impl Present {
-    /// A disk as it is created.
+    /// A new disk.
     pub const NEW: Present = Present {
         kind: Kind::Disk,
         size: GIB,
@@ -28,7 +28,7 @@ impl Present {
     };
 }
 
-/// Everything that a VDI can be; several where a command did not say how it ended.
+/// The possible states of a VDI. Several if a command did not report how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct States {
     pub absent: bool,
@@ -59,22 +59,22 @@ impl States {
         found.map_or(self.absent, |found| self.present.contains(&found))
     }
 
-    /// Whether it may be of that kind.
+    /// Returns whether the VDI may be of that kind.
     pub fn may_be(&self, kind: Kind) -> bool {
         self.present.iter().any(|state| state.kind == kind)
     }
 
-    /// Those of its states that are of that kind.
+    /// Returns its states of that kind.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = Present> + '_ {
         self.present.iter().copied().filter(move |s| s.kind == kind)
     }
 
-    /// What a copy of it holds, as a disk or as a snapshot.
+    /// Returns the states of a copy of it, as a disk or as a snapshot.
     pub fn copies(&self, kind: Kind) -> States {
         States::only(self.present.iter().map(|state| Present { kind, ..*state }))
     }
 
-    /// A command may have made it so, or not.
+    /// Adds the states that a command may have made.
     pub fn or(&mut self, other: States) {
         self.absent |= other.absent;
         self.present.extend(other.present);

@@ -1,4 +1,4 @@
-//! What the administrator is told about a host that was declared dead.
+//! The alerts about a host that was declared dead.
 
 use sr_ceph::host::{Alert, Mapped, Subject};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::support::{Lab, A, B, GIB};
 const CUT_OFF: &str = "SMBLOCK_HOST_CUT_OFF";
 const FENCED: &str = "SMBLOCK_HOST_FENCED";
 
-/// A disk that host A uses, and its device there.
+/// Returns a disk that host A uses, and its device there.
 fn used_by_a() -> (Lab, Uuid, Mapped) {
     let lab = Lab::new();
     lab.run(A, |sr| sr.attach_sr()).unwrap();
@@ -24,7 +24,7 @@ fn alerts(lab: &Lab, name: &str) -> Vec<(String, Alert)> {
     alerts
 }
 
-/// What host A tells of itself.
+/// Returns the alerts that host A raises about itself.
 fn cut_off(lab: &Lab) -> Vec<Alert> {
     let alerts = alerts(lab, CUT_OFF).into_iter();
     alerts
@@ -53,12 +53,12 @@ fn each_command_of_a_cut_off_host_raises_one_alert_that_names_its_disks() {
         assert!(lab.sim.alerts().is_empty(), "{name}: A is not cut off");
         lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
         command(&lab, &vdi);
-        let told = cut_off(&lab);
-        assert_eq!(told.len(), 1, "{name}: {told:?}");
+        let raised = cut_off(&lab);
+        assert_eq!(raised.len(), 1, "{name}: {raised:?}");
         let device = mapped.device.display().to_string();
         let parts = [A, "fenced", &mapped.client_address, &lab.sr.to_string()];
         for part in parts.into_iter().chain([vdi.to_string().as_str(), &device]) {
-            assert!(told[0].text.contains(part), "{name}: {part}: {told:?}");
+            assert!(raised[0].text.contains(part), "{name}: {part}: {raised:?}");
         }
         for (_, again) in commands {
             again(&lab, &vdi);
@@ -81,15 +81,18 @@ fn a_second_declaration_raises_a_second_alert() {
 }
 
 #[test]
-fn a_host_without_open_disks_tells_that_it_was_declared_dead() {
+fn a_host_without_open_disks_reports_that_it_was_declared_dead() {
     let (lab, vdi, mapped) = used_by_a();
     lab.sim.set_open(A, &mapped.device, false);
     lab.deactivate(A, &vdi).unwrap();
     lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
     lab.activate(A, &vdi).unwrap();
-    let told = cut_off(&lab);
-    assert_eq!(told.len(), 1);
-    assert!(told[0].text.contains("nothing has to be done"), "{told:?}");
+    let raised = cut_off(&lab);
+    assert_eq!(raised.len(), 1);
+    assert!(
+        raised[0].text.contains("nothing has to be done"),
+        "{raised:?}"
+    );
 }
 
 #[test]
@@ -119,14 +122,14 @@ fn an_alert_that_xapi_refuses_fails_no_command_and_comes_later() {
 }
 
 #[test]
-fn who_records_a_death_raises_one_alert_with_the_disks() {
+fn the_host_that_records_a_death_raises_one_alert_with_the_disks() {
     let (lab, vdi, mapped) = used_by_a();
     for _ in 0..2 {
         lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
     }
-    let told = alerts(&lab, FENCED);
-    assert_eq!(told.len(), 1);
-    let (host, alert) = &told[0];
+    let raised = alerts(&lab, FENCED);
+    assert_eq!(raised.len(), 1);
+    let (host, alert) = &raised[0];
     assert_eq!((host.as_str(), alert.subject), (B, Subject::Sr));
     for part in [A, B, &vdi.to_string(), &mapped.client_address, "fenced"] {
         assert!(alert.text.contains(part), "{part}: {alert:?}");
@@ -134,15 +137,15 @@ fn who_records_a_death_raises_one_alert_with_the_disks() {
 }
 
 #[test]
-fn a_declaration_that_the_hook_could_not_record_is_told_by_who_does() {
+fn the_host_that_records_a_missed_declaration_raises_the_alert() {
     let (lab, vdi, mapped) = used_by_a();
     let other = lab.create(GIB);
     lab.sim.declare_dead(A, true);
     lab.activate(B, &vdi).unwrap();
     lab.activate(B, &other).unwrap();
-    let told = alerts(&lab, FENCED);
-    assert_eq!(told.len(), 1);
-    let text = &told[0].1.text;
+    let raised = alerts(&lab, FENCED);
+    assert_eq!(raised.len(), 1);
+    let text = &raised[0].1.text;
     assert!(text.contains(&vdi.to_string()), "{text}");
     assert!(text.contains(&mapped.client_address), "{text}");
 }

@@ -1,4 +1,4 @@
-//! What the catalogue remembers, and what damage does to it.
+//! The catalogue's records, also damaged ones.
 
 use sr::xapi::XapiVdi;
 use sr_ceph::Error;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::support::{named, Lab, A, B, GIB};
 
 #[test]
-fn names_are_copied_from_xapi_and_given_to_a_xapi_that_knows_nothing() {
+fn names_are_copied_from_xapi_and_returned_to_an_empty_xapi() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let original = lab.create(GIB);
@@ -32,7 +32,7 @@ fn an_update_of_one_vdi_is_remembered() {
     assert!(matches!(error, Error::VdiMissing { .. }), "{error}");
 }
 
-/// What the catalogue has a snapshot of, after `act` with XAPI's record of it.
+/// Returns a disk, and the `snapshot_of` of its snapshot in the catalogue after `act` on XAPI's record.
 fn snapshot_of_after(act: impl FnOnce(&Lab, XapiVdi)) -> (Uuid, Option<Uuid>) {
     let lab = Lab::new();
     let disk = lab.create(GIB);
@@ -49,7 +49,7 @@ fn a_snapshot_keeps_its_disk_while_xapi_does_not_name_it() {
         lab.run(A, |sr| sr.update_vdi(&known)).unwrap();
     });
     assert_eq!(kept, Some(disk));
-    // A scan keeps it too, and gives it to XAPI.
+    // A scan keeps it too, and returns it to XAPI.
     let (disk, kept) = snapshot_of_after(|lab, known| {
         let snapshot = known.uuid;
         let scan = lab.run(B, |sr| sr.scan(&[known])).unwrap();
@@ -88,7 +88,7 @@ fn a_scan_of_2500_vdis_lists_every_one() {
     assert!(made.iter().all(|uuid| listed.contains_key(uuid)));
 }
 
-/// Puts a value in place of a VDI's record, and checks that no other VDI suffers.
+/// Replaces a VDI's record by a value, and checks that no other VDI is affected.
 fn damage(value: &[u8]) -> (Lab, Uuid, Uuid) {
     let lab = Lab::new();
     let (damaged, sound) = (lab.create(GIB), lab.create(2 * GIB));
@@ -112,7 +112,7 @@ fn a_damaged_record_is_reported_and_no_vdi_is_lost() {
         assert_eq!(named.len(), 1, "{:?}", scan.warnings);
         let sizes: Vec<_> = scan.vdis.iter().map(|v| (v.uuid, v.size)).collect();
         assert!(sizes.contains(&(damaged, GIB)) && sizes.contains(&(sound, 2 * GIB)));
-        // Whoever would act on it is told, and nothing is changed.
+        // Each command on the VDI fails, and changes nothing.
         let before = lab.sim.snapshot();
         for error in [
             lab.run(A, |sr| sr.delete_vdi(&damaged)).unwrap_err(),
@@ -140,7 +140,7 @@ fn a_damaged_record_keeps_the_name_that_xapi_has() {
 }
 
 #[test]
-fn a_scan_passes_over_a_damaged_record_that_nothing_else_knows() {
+fn a_scan_skips_a_damaged_record_that_xapi_does_not_have() {
     let lab = Lab::new();
     let sound = lab.create(GIB);
     let key = format!("vdi.{}", Uuid::new_v4());
@@ -165,7 +165,7 @@ fn a_record_of_a_newer_version_is_refused_and_not_destroyed() {
 }
 
 #[test]
-fn a_damaged_record_of_a_mapped_disk_does_not_keep_the_sr_from_being_attached() {
+fn an_sr_is_attached_although_a_mapped_disk_has_a_damaged_record() {
     let lab = Lab::new();
     let (vdi, sound) = (lab.create(GIB), lab.create(GIB));
     lab.activate(A, &vdi).unwrap();

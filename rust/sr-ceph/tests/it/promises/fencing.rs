@@ -1,4 +1,4 @@
-//! A host is down, or cut off: who gets its disks, and when.
+//! A host is down or cut off: when another host gets its disks.
 
 use std::slice::from_ref;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::support::{Lab, A, B, C, GIB};
 
-/// A disk that host A uses, and its device there.
+/// Returns a disk that host A uses, and its device there.
 fn used_by_a() -> (Lab, Uuid, Mapped) {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
@@ -155,7 +155,7 @@ fn a_clean_stop_blocklists_no_client() {
 }
 
 #[test]
-fn a_killed_activation_keeps_the_disk_from_no_other_host() {
+fn another_host_gets_the_disk_of_a_killed_activation() {
     use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
     for nth in 0.. {
         let lab = Lab::new();
@@ -195,7 +195,7 @@ fn a_declaration_does_not_cover_what_a_host_claims_after_it_came_back() {
     assert_eq!(hold_of(lab.activate(B, &second).unwrap_err()), Hold::InUse);
     lab.sim.set_host_reachable(A, false);
     assert_eq!(hold_of(lab.activate(B, &second).unwrap_err()), Hold::Silent);
-    // What it had before its death it has lost.
+    // It has lost the disk that it had before its death.
     lab.activate(B, &vdi).unwrap();
 }
 
@@ -240,7 +240,7 @@ fn a_declaration_in_the_middle_of_an_activation_leaves_one_writer() {
                 lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
                 match lab.activate(B, &vdi) {
                     Ok(mapped) => lab.sim.write(B, &mapped.device, 9).unwrap(),
-                    // A has mapped the image, and its address is not in the claim yet.
+                    // A has mapped the image, and the claim has no address yet.
                     Err(error) => assert!(matches!(error, Error::ForeignKernel { .. }), "{error}"),
                 }
             }
@@ -259,7 +259,7 @@ fn a_declaration_in_the_middle_of_an_activation_leaves_one_writer() {
         let has_b = !lab.sim.devices(B).is_empty();
         match done {
             Ok(mapped) if has_b => {
-                // A was done before the declaration: it cannot write any more.
+                // A had finished before the declaration: it cannot write any more.
                 assert!(lab.sim.write(A, &mapped.device, 1).is_err(), "call {nth}");
             }
             Ok(_) => return assert!(nth > 5, "the hook never acted"),

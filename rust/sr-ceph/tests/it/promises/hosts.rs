@@ -1,4 +1,4 @@
-//! Activation, and who may write.
+//! Activation, and which host may write.
 
 use sr_ceph::image_features::ImageFeatures;
 use sr_ceph::Error;
@@ -6,7 +6,7 @@ use sr_ceph::Error;
 use crate::support::{new_disk, Lab, A, B, GIB};
 
 #[test]
-fn what_one_host_wrote_the_next_one_finds() {
+fn the_next_host_reads_what_the_first_one_wrote() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let mapped = lab.activate(A, &vdi).unwrap();
@@ -69,7 +69,7 @@ fn a_disk_in_use_is_neither_deleted_nor_resized_anywhere() {
 }
 
 #[test]
-fn a_kernel_that_has_the_image_mapped_behind_our_back_is_refused_and_nothing_stays() {
+fn an_image_that_another_kernel_has_mapped_is_refused_and_not_mapped() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let foreign = lab.sim.map_by_hand(B, &lab.image_name(&vdi)).unwrap();

@@ -1,4 +1,4 @@
-//! Unfinished operations and clocks: what waits, and what does not.
+//! Unfinished operations and clocks: which commands wait.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::support::{ceph_sr, Lab, Process, A, B, GIB};
 
 const TWO_DAYS: i64 = 2 * 24 * 60 * 60;
 
-/// Runs a command of a host whose process dies after its nth change.
+/// Runs a command whose process dies after its nth change.
 fn die<T>(lab: &Lab, host: &str, nth: usize, act: impl FnOnce(&CephSr<'_>) -> Result<T>) {
     let process = lab.process(host);
     let (calls, mode) = (Calls::Changes, Mode::KilledAfter);
@@ -91,7 +91,7 @@ fn an_operation_of_a_dead_host_is_taken_over_at_once() {
 }
 
 #[test]
-fn clocks_that_differ_cut_off_no_living_owner() {
+fn clocks_that_differ_blocklist_no_living_owner() {
     for ahead in [300, -300, TWO_DAYS, -TWO_DAYS] {
         let mut met = 0;
         for nth in 0..20 {
@@ -118,7 +118,7 @@ fn clocks_that_differ_cut_off_no_living_owner() {
 }
 
 #[test]
-fn an_operation_under_way_elsewhere_is_waited_for_and_then_named() {
+fn a_command_waits_for_another_hosts_operation_and_then_names_it() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
     die(&lab, A, 0, |sr| sr.resize_vdi(&disk, i128::from(2 * GIB)));
@@ -129,7 +129,7 @@ fn an_operation_under_way_elsewhere_is_waited_for_and_then_named() {
     );
 }
 
-/// The error of a creation in which the nth change goes wrong like that.
+/// Returns the error of a creation whose nth change fails with a mode.
 fn failed_creation(lab: &Lab, vdi: Uuid, nth: usize, mode: Mode) -> Error {
     let (process, mut failed) = (lab.process(A), None);
     let calls = Calls::Changes;
@@ -143,7 +143,7 @@ fn failed_creation(lab: &Lab, vdi: Uuid, nth: usize, mode: Mode) -> Error {
 
 #[test]
 fn a_failed_rollback_is_in_the_error_and_the_next_command_finishes_it() {
-    // The first change is the intent, the second the image. A client that is killed fails in all that follows.
+    // The first change is the intent, the second the image. A killed client fails in all later calls.
     let cases = [
         (
             Mode::KilledInside,

@@ -1,4 +1,4 @@
-//! A lock that was set on an image by hand, or a demotion: what it keeps from being done.
+//! Images that were locked or demoted by hand: which commands are refused.
 
 use nix::libc;
 use sr_ceph::image_features::ImageFeatures;
@@ -63,7 +63,7 @@ fn a_deletion_that_meets_a_lock_half_way_is_finished_without_the_lock() {
     is_refused("of a snapshot", lab.run(A, |sr| sr.delete_vdi(&snapshot)));
     assert!(lab.vdis(B).contains_key(&snapshot));
 
-    // The lock comes after the deletion has begun.
+    // The lock is set after the deletion has begun.
     lab.sim.lock_by_hand(&name, None);
     lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap();
     lab.sim.lock_by_hand(&name, Some("mylock"));

@@ -1,4 +1,4 @@
-//! Readers are told from writers, on kernels that watch what they read and on those that do not.
+//! The driver distinguishes readers from writers, on kernels that watch what they read and on others.
 
 use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
 use sr_ceph::host::Host;
@@ -37,7 +37,7 @@ fn a_backup_that_reads_a_snapshot_elsewhere_refuses_no_writer() {
 }
 
 #[test]
-fn a_kernel_that_may_write_is_refused_beside_a_reader_too() {
+fn a_kernel_that_may_write_is_refused_also_beside_a_reader() {
     for lab in labs() {
         let disk = lab.create(GIB);
         let snapshot = lab.snapshot(&disk);
@@ -69,7 +69,7 @@ fn a_reader_that_is_killed_anywhere_refuses_no_writer() {
             assert_eq!(nth, 3, "note, map, note");
             return;
         }
-        // The host's next plug leaves nothing of it.
+        // The host's next plug removes it.
         lab.run(A, |sr| sr.attach_sr()).unwrap();
         assert!(lab.sim.devices(A).is_empty());
         assert_eq!(lab.keys("reader."), [""; 0], "change {nth}");

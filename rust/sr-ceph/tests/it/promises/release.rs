@@ -1,4 +1,4 @@
-//! An administrator releases the claim of a host: when that is refused.
+//! When the release of a host's claim by an administrator is refused.
 
 use std::slice::from_ref;
 
@@ -15,7 +15,7 @@ fn used_by_a() -> (Lab, Uuid, Mapped) {
     (lab, vdi, mapped)
 }
 
-/// Why a release on a host is refused, and the text. The claim stays.
+/// Returns the reason and the text of a refused release. Checks that the claim stays.
 fn refused(lab: &Lab, host: &str, vdi: &Uuid) -> (Hold, String) {
     let before = lab.record(vdi);
     let error = lab.run(host, |sr| sr.break_claim(vdi, false)).unwrap_err();
@@ -68,7 +68,7 @@ fn a_release_is_refused_while_another_pools_kernel_watches_the_image() {
     lab.sim.advance_seconds(31);
     let claim = lab.run(C, |sr| sr.break_claim(&vdi, false)).unwrap();
     assert_eq!(claim.unwrap().owner.host, A);
-    // A kernel that was only cut off for 30 s watches nothing, too.
+    // A living kernel that has no network for 30 s has no watch either.
     assert_eq!(lab.sim.blocklist(), from_ref(&mapped.client_address));
 }
 

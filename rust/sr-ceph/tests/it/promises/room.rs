@@ -1,4 +1,4 @@
-//! A pool that runs out of room.
+//! A pool without free space.
 
 use sr_ceph::sr::reclaim::Report;
 use sr_ceph::Error;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::support::{new_disk, Lab, A, B, GIB};
 
-/// An SR in a pool that its quota has filled, with one disk.
+/// Returns an SR with one disk in a pool that is full by its quota.
 fn full() -> (Lab, Uuid) {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
@@ -17,7 +17,7 @@ fn full() -> (Lab, Uuid) {
 }
 
 #[test]
-fn a_full_pool_takes_no_new_disk_and_says_so_at_once() {
+fn a_full_pool_refuses_a_new_disk_at_once() {
     let (lab, _) = full();
     let before = lab.sim.snapshot();
     let error = lab
@@ -41,10 +41,10 @@ fn a_disk_in_a_full_pool_does_not_grow() {
 }
 
 #[test]
-fn a_disk_in_a_full_pool_can_be_deleted_and_then_there_is_room() {
+fn the_deletion_of_a_disk_in_a_full_pool_frees_space() {
     let (lab, vdi) = full();
     lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap();
-    // The manager's own writes would wait in a full pool, and hold up every other pool's.
+    // In a full pool, the manager's own writes would wait, and delay all other pools.
     assert!(lab.sim.snapshot().scheduled.is_empty());
     lab.run(A, |sr| {
         sr.reclaim(|_, report| assert!(!matches!(report, Report::Failed(_))))
@@ -70,7 +70,7 @@ fn a_pool_that_fills_while_a_disk_is_made_keeps_nothing_of_it() {
     lab.sim.set_full(false);
     let process = lab.process(A);
     let sim = lab.sim.clone();
-    // The flag comes after the room was looked at.
+    // The flag is set after the check of the free space.
     let faults = sr_ceph::faults::Faults::interrupted(6, move || sim.set_full(true));
     let pool = sr_ceph::faults::FaultyPool::new(&process.pool, &faults);
     let sr = crate::support::ceph_sr(&pool, &process.host, lab.sr);
@@ -89,7 +89,7 @@ fn a_disk_larger_than_the_pool_is_thin_and_allowed() {
 }
 
 #[test]
-fn a_quota_bounds_the_room_that_a_scan_reports() {
+fn a_quota_limits_the_free_space_that_a_scan_reports() {
     let lab = Lab::new();
     lab.sim.set_quota(10 * GIB);
     lab.sim.set_stored(4 * GIB);

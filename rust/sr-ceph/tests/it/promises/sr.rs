@@ -42,7 +42,7 @@ fn two_srs_in_one_pool_do_not_touch_each_other() {
 }
 
 #[test]
-fn an_sr_that_exists_is_not_created_over() {
+fn an_sr_that_exists_is_not_created_again() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let error = lab.run(B, |sr| sr.create_sr("again", "")).unwrap_err();
@@ -84,7 +84,7 @@ fn an_sr_that_still_has_a_vdi_is_not_deleted() {
         matches!(error, Error::SrNotEmpty { vdis: 1, .. }),
         "{error}"
     );
-    lab.create(GIB); // and goes on to work
+    lab.create(GIB); // the SR still works
     assert!(lab.vdis(B).contains_key(&vdi));
 }
 
@@ -103,7 +103,7 @@ fn an_sr_whose_space_is_still_being_freed_is_not_deleted() {
 }
 
 #[test]
-fn an_sr_with_an_image_that_its_catalogue_does_not_know_is_not_deleted() {
+fn an_sr_with_an_image_that_its_catalogue_lacks_is_not_deleted() {
     let lab = Lab::new();
     let name = format!("smblock.{}.{}.0", lab.sr, Uuid::new_v4());
     lab.sim.create_foreign_image(&name, GIB);
@@ -116,7 +116,7 @@ fn an_sr_with_an_image_that_its_catalogue_does_not_know_is_not_deleted() {
 }
 
 #[test]
-fn deleting_an_sr_leaves_nothing_of_it_and_all_that_is_not_its_own() {
+fn the_deletion_of_an_sr_removes_all_of_it_and_nothing_else() {
     let lab = Lab::bare();
     lab.sim.create_foreign_image("somebody-elses", GIB);
     lab.sim.client().prepare_trash().unwrap();

@@ -1,10 +1,10 @@
-//! Unplugging needs no catalogue and no cluster.
+//! Unplugging works without the catalogue and without the cluster.
 
 use sr_ceph::Error;
 
 use crate::support::{Lab, A, B, GIB};
 
-/// Breaks what a command needs of the cluster, and repairs it.
+/// A fault of the cluster, and its repair.
 type Breakage = (fn(&Lab), fn(&Lab));
 
 const UNREACHABLE: Breakage = (
@@ -63,7 +63,7 @@ fn an_open_device_stays_although_the_catalogue_is_lost() {
 }
 
 #[test]
-fn a_claim_that_was_not_released_keeps_the_disk_from_no_host() {
+fn another_host_gets_a_disk_whose_claim_was_not_released() {
     let (break_it, repair) = UNREACHABLE;
     for plugs_again in [false, true] {
         let (lab, disk) = Lab::with_disk();
@@ -83,7 +83,7 @@ fn a_claim_that_was_not_released_keeps_the_disk_from_no_host() {
 }
 
 #[test]
-fn a_claim_that_was_not_released_refuses_other_hosts_while_this_one_is_silent() {
+fn a_claim_that_was_not_released_holds_while_its_host_is_silent() {
     let (lab, disk) = Lab::with_disk();
     lab.activate(A, &disk).unwrap();
     (UNREACHABLE.0)(&lab);

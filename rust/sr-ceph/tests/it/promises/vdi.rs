@@ -18,7 +18,7 @@ fn a_disk_is_listed_on_every_host_with_its_size() {
 }
 
 #[test]
-fn a_uuid_that_is_taken_is_not_created_over() {
+fn a_vdi_that_exists_is_not_created_again() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let before = lab.sim.snapshot();
@@ -88,7 +88,7 @@ fn a_deleted_disk_is_gone_at_once_and_its_space_soon() {
 }
 
 #[test]
-fn the_space_of_a_disk_that_somebody_watches_is_freed_once_they_stop() {
+fn the_space_of_a_watched_disk_is_freed_when_the_watch_ends() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     let image = lab.image_id(&vdi);
@@ -105,7 +105,7 @@ fn the_space_of_a_disk_that_somebody_watches_is_freed_once_they_stop() {
 }
 
 #[test]
-fn what_the_manager_does_not_free_can_be_freed_by_hand() {
+fn reclaim_frees_what_the_manager_does_not_free() {
     let lab = Lab::new();
     let vdi = lab.create(GIB);
     lab.run(A, |sr| sr.delete_vdi(&vdi)).unwrap();
@@ -143,7 +143,7 @@ fn a_disk_grows_and_never_shrinks() {
 }
 
 #[test]
-fn a_size_asked_for_twice_is_given_twice() {
+fn a_resize_to_the_same_size_succeeds_twice() {
     let lab = Lab::new();
     let vdi = lab.create(GIB + 1);
     let asked = i128::from(GIB + 1);
@@ -152,7 +152,7 @@ fn a_size_asked_for_twice_is_given_twice() {
 }
 
 #[test]
-fn a_disk_whose_image_was_removed_by_hand_is_missed_by_name() {
+fn a_disk_whose_image_was_removed_by_hand_is_reported_by_name() {
     let lab = Lab::new();
     let (vdi, other) = (lab.create(GIB), lab.create(GIB));
     let name = lab.image_name(&vdi);

@@ -1,9 +1,9 @@
-//! What kills a worker, or the host of a disk, keeps no space from being freed.
+//! Space is freed also after the death of a worker, or of the host of a disk.
 
 use super::*;
 
-/// A deleted family of which a snapshot and a clone are left, a plain deleted disk, and a disk with
-/// a long chain of parents, which are deleted.
+/// Returns a deleted family with a snapshot and a clone left, and a disk with a long chain of deleted
+/// parents. A further disk is deleted.
 fn full_of_work() -> (Lab, [Uuid; 3]) {
     let lab = alone();
     let plain = lab.create(GIB);
@@ -13,7 +13,7 @@ fn full_of_work() -> (Lab, [Uuid; 3]) {
     let [parent, snapshot, deep] = chain(&lab, 1)[..] else {
         unreachable!("a disk, its snapshot and a clone")
     };
-    let key = format!("vdi.{deep}"); // as long as it takes, in less time
+    let key = format!("vdi.{deep}"); // a forged depth is cheaper than a real chain
     forge(&lab, &key, &key, "depth", (SOFT_DEPTH + 1).into());
     for vdi in family.iter().chain([&parent, &snapshot, &plain]) {
         delete(&lab, vdi);
@@ -24,7 +24,7 @@ fn full_of_work() -> (Lab, [Uuid; 3]) {
 fn check_done(lab: &Lab, kept: &[Uuid; 3]) {
     let open = pending(lab);
     assert!(open.iter().all(|p| p.holds_up.is_some()), "{open:?}");
-    // The two disks, and the one image that they and the snapshot need.
+    // Left are the two disks, and the image that they and the snapshot need.
     let pool = lab.sim.snapshot();
     assert_eq!(pool.sizes.len(), 3, "{:?}", pool.images);
     assert_eq!(lab.keys("hidden.").len(), 1);
@@ -39,7 +39,7 @@ fn check_done(lab: &Lab, kept: &[Uuid; 3]) {
 }
 
 #[test]
-fn whatever_call_reclaim_dies_in_the_next_one_frees_the_rest_and_nothing_else() {
+fn a_reclaim_that_dies_in_any_call_is_completed_by_the_next_one() {
     let points = at_each_call(Calls::All, |plan| {
         let (lab, kept) = full_of_work();
         let process = lab.process(A);
@@ -64,7 +64,7 @@ fn whatever_call_reclaim_dies_in_the_next_one_frees_the_rest_and_nothing_else() 
 }
 
 #[test]
-fn a_disk_whose_host_just_died_is_deleted_at_once_and_freed_when_ceph_has_noticed() {
+fn a_disk_of_a_host_that_just_died_is_deleted_at_once_and_freed_later() {
     let lab = Lab::new();
     let disk = lab.create(GIB);
     lab.activate(A, &disk).unwrap();
@@ -83,7 +83,7 @@ fn a_disk_whose_host_just_died_is_deleted_at_once_and_freed_when_ceph_has_notice
     assert!(is_empty(&lab), "{:?}", lab.sim.snapshot());
 }
 
-/// A deleted clone that a snapshot of it keeps, with an empty head or not yet, and that snapshot.
+/// Returns the snapshot of a deleted clone, whose hidden image has been emptied or not.
 fn hidden_clone(emptied: bool) -> (Lab, Uuid) {
     let lab = alone();
     let family = chain(&lab, 1);
@@ -96,7 +96,7 @@ fn hidden_clone(emptied: bool) -> (Lab, Uuid) {
 }
 
 #[test]
-fn whatever_call_kills_who_empties_or_discards_a_clone_no_object_is_left() {
+fn a_worker_that_dies_in_any_call_on_a_clone_leaves_no_object() {
     let mut points = 0;
     for emptied in [false, true] {
         points += at_each_call(Calls::All, |plan| {
@@ -106,9 +106,9 @@ fn whatever_call_kills_who_empties_or_discards_a_clone_no_object_is_left() {
             let pool = FaultyPool::new(&process.pool, &faults);
             let sr = ceph_sr(&pool, &process.host, lab.sr);
             if emptied {
-                let _told = sr.delete_vdi(&of_clone);
+                let _result = sr.delete_vdi(&of_clone);
             }
-            let _told = sr.reclaim(|_, _| {});
+            let _result = sr.reclaim(|_, _| {});
             lab.sim.kill(process.host.owner());
             lab.let_leases_end();
             lab.run(B, |sr| sr.reclaim(|_, _| {})).unwrap();

@@ -1,4 +1,4 @@
-//! Only what smblock moved to the trash itself is purged, and nothing that the catalogue names.
+//! Only images that smblock moved to the trash are purged, and no image that the catalogue names.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use sr_ceph::pool::Pool;
 
 use super::*;
 
-/// A deleted disk's image in the trash, in a cluster without a manager: its id.
+/// Deletes a disk in a cluster without a manager. Returns the id of its image in the trash.
 fn deleted(lab: &Lab) -> String {
     let disk = lab.create(GIB);
     let image = lab.image_id(&disk);
@@ -14,7 +14,7 @@ fn deleted(lab: &Lab) -> String {
     image
 }
 
-/// Everything that may purge does so.
+/// Runs everything that purges.
 fn let_all_purge(lab: &Lab) {
     for present in [true, false] {
         lab.sim.set_manager(present);
@@ -28,7 +28,7 @@ fn trash(lab: &Lab) -> Vec<String> {
     lab.sim.snapshot().trash.into_iter().collect()
 }
 
-/// Gives an image in the trash the mark that smblock's own have.
+/// Adds smblock's mark to an image in the trash.
 fn forge_mark(lab: &Lab, id: &str) {
     let mark = serde_json::json!({
         "version": 1, "nonce": Uuid::new_v4(), "image": {"name": "any", "id": id},
@@ -65,7 +65,7 @@ fn reclaim_leaves_a_disk_that_was_moved_to_the_trash_by_hand() {
     }
 }
 
-/// Makes the catalogue name the image of that id, and nothing else.
+/// The ways in which the catalogue can name the image of that id.
 type Naming = fn(&Lab, &str);
 
 fn put(lab: &Lab, key: &str, value: &serde_json::Value) {
@@ -173,7 +173,7 @@ fn no_image_is_purged_that_any_key_of_the_catalogue_names() {
 }
 
 #[test]
-fn an_unreadable_value_is_named_as_what_keeps_space_from_being_freed() {
+fn an_unreadable_value_that_blocks_reclaim_is_named() {
     let lab = alone();
     deleted(&lab);
     lab.sim.put(&lab.catalogue(), "hidden.1", b"null");
@@ -204,7 +204,7 @@ fn reclaim_lists_images_moved_to_the_trash_by_hand_and_leaves_them() {
         let command = format!("'rbd trash {command} --pool rbd {id}'");
         assert!(holds_up.contains(&command), "{holds_up}");
     }
-    // It keeps the SR from being deleted, and the refusal has the command.
+    // With it the SR cannot be deleted. The refusal has the command.
     let refused = lab.run(A, |sr| sr.delete_sr()).unwrap_err();
     assert!(matches!(refused, Error::SrNotEmpty { trashed: 1, .. }));
     let refused = refused.to_string();
@@ -229,7 +229,7 @@ fn a_renamed_image_is_freed_when_its_disk_is_deleted() {
 }
 
 #[test]
-fn an_image_restored_from_the_trash_is_left_alone_from_then_on() {
+fn an_image_that_was_restored_from_the_trash_is_not_purged() {
     let lab = alone();
     let id = deleted(&lab);
     lab.sim.restore_from_trash(&id);
@@ -252,9 +252,9 @@ fn the_mark_goes_when_the_manager_has_freed_the_image() {
     assert_eq!(lab.keys("trash."), [""; 0]);
 }
 
-/// Runs `act` on a deleted disk's image again and again. Each time, before another call of it, the
-/// catalogue gets a record that names the image. Only a record that comes between the last look and
-/// the call that purges, or asks for it, is too late.
+/// Runs `act` on a deleted disk's image repeatedly. Each time a record that names the image is added to the
+/// catalogue before another call. Only a record that is added between the last read and the call that purges,
+/// or requests the purge, is too late.
 fn check_last_look(call: &str, has_manager: bool, act: &dyn Fn(&sr_ceph::CephSr<'_>)) {
     let new = || {
         let lab = alone();

@@ -1,20 +1,20 @@
-//! One at a time frees the space of an SR.
+//! One reclaim worker at a time frees the space of an SR.
 
 use super::*;
 
 #[test]
-fn a_second_worker_stops_at_once_and_says_who_is_at_it() {
+fn a_second_worker_stops_at_once_and_names_the_first() {
     let lab = alone();
     let disk = lab.create(GIB);
     delete(&lab, &disk);
-    let mut told = None;
+    let mut refused = None;
     let owner = lab.run(A, |sr| {
         sr.reclaim(|_, report| {
             if matches!(report, Report::Progress(..)) {
                 return;
             }
-            // While one is at work, also after longer than a lease.
-            told = Some(lab.run(B, |other| {
+            // While the first one works, also for longer than a lease.
+            refused = Some(lab.run(B, |other| {
                 assert!(!asks(&lab, |sr| sr.scan(&[])), "it is at work already");
                 other.reclaim(|_, _| panic!("two work at once"))
             }));
@@ -22,7 +22,7 @@ fn a_second_worker_stops_at_once_and_says_who_is_at_it() {
         .map(|_| A)
     });
     assert_eq!(owner.unwrap(), A);
-    match told.unwrap() {
+    match refused.unwrap() {
         Err(Error::WorkerRuns { host, .. }) => assert_eq!(host, A),
         other => panic!("{other:?}"),
     }
@@ -54,7 +54,7 @@ fn a_worker_that_works_for_hours_stays_the_only_one() {
 }
 
 #[test]
-fn a_dead_workers_work_is_taken_over_here_at_once_and_elsewhere_after_its_lease() {
+fn a_dead_workers_work_is_continued_here_at_once_elsewhere_after_its_lease() {
     for (host, seconds) in [(A, 0), (B, LEASE_OVER)] {
         let lab = alone();
         for disk in chain(&lab, 1) {

@@ -1,4 +1,4 @@
-//! A running SR before an operation, and what must hold after it, however it ended.
+//! An SR before an operation, and the checks after it, for any outcome.
 
 mod checks;
 mod operation;
@@ -15,18 +15,18 @@ use super::{ceph_sr, new_disk, Lab, Process, A, B, C, GIB};
 
 pub use operation::{Operation, Setting};
 
-/// What the disk held when its snapshot was taken.
+/// The disk's content when its snapshot was taken.
 const FIRST: u64 = 7;
-/// What it holds since.
+/// Its present content.
 const SECOND: u64 = 9;
-/// What its clone holds.
+/// The content of its clone.
 const CLONED: u64 = 5;
 const BYSTANDER_CONTENT: u64 = 8;
 /// The disk's size since its snapshot was taken, in bytes.
 const GROWN: u64 = GIB + GIB / 2;
 
-/// An SR with a disk that operations are about, one that runs on host B all the time, and, in
-/// some settings, what several dead processes left unfinished.
+/// An SR with a disk for the operations, a disk that always runs on host B, and, in some settings, what dead
+/// processes left unfinished.
 pub struct Fixture {
     pub lab: Lab,
     pub setting: Setting,
@@ -38,18 +38,18 @@ pub struct Fixture {
     pub clone: Uuid,
     bystander: Uuid,
     left: RefCell<Left>,
-    /// What was asked for so far, however it ended.
+    /// The operations that were started, with any outcome.
     attempted: RefCell<Vec<Operation>>,
 }
 
 /// The disks of dead processes.
 #[derive(Default)]
 struct Left {
-    /// Their images were removed by hand: each stays listed.
+    /// Their images were removed by hand. Each stays listed.
     removed: Vec<Uuid>,
-    /// Were there, and are to stay as they were.
+    /// Existed, and must not change.
     disks: Vec<Uuid>,
-    /// Were not there, and are not to come.
+    /// Did not exist, and must not appear.
     creating: Vec<Uuid>,
 }
 
@@ -161,8 +161,8 @@ impl Fixture {
         };
     }
 
-    /// A snapshot whose disk is paused, a clone of a disk without its record, a revert that has
-    /// not happened yet and one that has.
+    /// Leaves a snapshot whose disk is paused, a clone without its record, a revert that is not applied yet, and
+    /// one that is.
     fn leave_copies(&self) {
         let lab = &self.lab;
         let disks = [(); 3].map(|()| lab.create(GIB));
@@ -187,7 +187,7 @@ impl Fixture {
             mode: Mode::KilledBefore,
         };
         let faults = Faults::plan(plan);
-        // By then the disk is reverted, and its caller is told so.
+        // At this point the disk is reverted, and the caller has the result.
         self.as_process(&process, &faults, |sr| {
             sr.revert_vdi(&disks[2], &snapshots[1]).unwrap();
         });
@@ -199,7 +199,7 @@ impl Fixture {
         left.creating.extend(creating);
     }
 
-    /// Runs something as a process that then ends.
+    /// Runs `act` as a process that ends after it.
     pub fn as_process<'w, T>(
         &self,
         process: &'w Process,
@@ -259,5 +259,5 @@ impl Fixture {
     }
 }
 
-/// Every way in which the nth call can go wrong without ending the process's life.
+/// The modes in which a read fails and the process survives.
 pub const READ_FAULTS: [Mode; 2] = [Mode::Fails(libc::EIO), Mode::Fails(libc::ETIMEDOUT)];

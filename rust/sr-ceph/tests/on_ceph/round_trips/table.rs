@@ -1,7 +1,7 @@
-//! What each operation may cost.
+//! The cost of each operation.
 
-/// Calls that send nothing: they prepare a request, take an answer apart, give memory back, or
-/// read what this process knows already. Every other function counts, new ones too.
+/// Calls that send nothing: they prepare a request, parse a reply, free memory, or read what this process
+/// has. Every other function counts, also new ones.
 pub const LOCAL: [&str; 48] = [
     "rados_buffer_free",
     "rados_cluster_fsid",
@@ -53,7 +53,7 @@ pub const LOCAL: [&str; 48] = [
     "rbd_watchers_list_cleanup",
 ];
 
-/// What each operation may cost. A scan asks for the sizes of 32 disks at most. In the order in which they are done.
+/// The calls of each operation, in the order of the test. A scan reads the sizes of at most 32 disks.
 pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
     ("connecting", &[("rados_connect", 1)]),
     (

@@ -1,47 +1,47 @@
-//! What a command's answer tells.
+//! Updates the expectations from a command's result.
 
 use sr::xapi::{ScannedVdi, XapiFields};
 use sr_ceph::host::Mapped;
 use sr_ceph::Error;
 
-use super::super::commands::{uuid, Answer, Done};
+use super::super::commands::{uuid, Done, Outcome};
 use super::super::states::{Kind, Present, States};
 use super::super::{Command, HOSTS, VDIS};
 use super::Model;
 use crate::support::{named, GIB};
 
 impl Model {
-    pub(super) fn learn(&mut self, host: usize, command: Command, answer: &Answer) {
-        if let Some(Err(error)) = answer {
+    pub(super) fn learn(&mut self, host: usize, command: Command, outcome: &Outcome) {
+        if let Some(Err(error)) = outcome {
             return self.refused(host, command, error);
         }
-        let told = answer.as_ref().and_then(|answer| answer.as_ref().ok());
-        match (command, told) {
+        let result = outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+        match (command, result) {
             (Command::Create(vdi), _) => {
                 self.made(
                     vdi,
                     States::only([Present::NEW]),
                     named("disk"),
-                    told.is_some(),
+                    result.is_some(),
                 );
             }
-            (Command::Snapshot { of, new }, _) => self.copied(of, new, Kind::Snapshot, told),
-            (Command::Clone { of, new }, _) => self.copied(of, new, Kind::Disk, told),
+            (Command::Snapshot { of, new }, _) => self.copied(of, new, Kind::Snapshot, result),
+            (Command::Clone { of, new }, _) => self.copied(of, new, Kind::Disk, result),
             (Command::Revert { disk, to }, _) => {
                 let snapshots = self.vdis[to].states.of_kind(Kind::Snapshot);
                 let kind = Kind::Disk;
                 let states = States::only(snapshots.map(|s| Present { kind, ..s }));
-                self.changed(disk, states, told);
+                self.changed(disk, states, result);
             }
-            (Command::Delete(vdi), _) => self.changed(vdi, States::ABSENT, told),
+            (Command::Delete(vdi), _) => self.changed(vdi, States::ABSENT, result),
             (Command::Grow { disk, gib }, _) => {
-                if let Some(Done::Grown(size)) = told {
+                if let Some(Done::Grown(size)) = result {
                     assert_eq!(*size, gib * GIB);
                 }
                 let disks = self.vdis[disk].states.of_kind(Kind::Disk);
                 let size = gib * GIB;
                 let states = States::only(disks.map(|d| Present { size, ..d }));
-                if told.is_some() {
+                if result.is_some() {
                     assert!(states.may_be(Kind::Disk), "grown without being there");
                     self.vdis[disk].states = states;
                 } else {
@@ -52,7 +52,7 @@ impl Model {
                 self.activated(host, vdi, writable, mapped);
             }
             (Command::Deactivate(vdi), _) => {
-                // Its VM has stopped, whatever became of the device.
+                // Its VM has stopped, even if the device was not removed.
                 let vdi = &mut self.vdis[vdi];
                 vdi.open.retain(|(on, _)| *on != host);
                 vdi.writer = vdi.writer.filter(|writer| *writer != host);
@@ -62,16 +62,16 @@ impl Model {
         }
     }
 
-    fn copied(&mut self, of: usize, new: usize, kind: Kind, told: Option<&Done>) {
+    fn copied(&mut self, of: usize, new: usize, kind: Kind, result: Option<&Done>) {
         let states = self.vdis[of].states.copies(kind);
-        assert!(told.is_none() || !states.present.is_empty(), "of nothing");
+        assert!(result.is_none() || !states.present.is_empty(), "of nothing");
         let fields = self.vdis[of].fields.clone();
-        self.made(new, states, fields, told.is_some());
+        self.made(new, states, fields, result.is_some());
     }
 
-    fn made(&mut self, new: usize, states: States, fields: XapiFields, told: bool) {
+    fn made(&mut self, new: usize, states: States, fields: XapiFields, reported: bool) {
         let vdi = &mut self.vdis[new];
-        if told {
+        if reported {
             assert!(vdi.states.absent, "made over a VDI");
             vdi.states = states;
             vdi.fields = fields;
@@ -80,10 +80,10 @@ impl Model {
         }
     }
 
-    /// A disk that must be at rest for it has become something else.
-    fn changed(&mut self, vdi: usize, states: States, told: Option<&Done>) {
+    /// A disk, which must not be in use, was changed.
+    fn changed(&mut self, vdi: usize, states: States, result: Option<&Done>) {
         let vdi = &mut self.vdis[vdi];
-        if told.is_some() {
+        if result.is_some() {
             assert_eq!(vdi.writer, None, "changed under a running VM");
             assert!(states.absent || vdi.states.may_be(Kind::Disk));
             vdi.states = states;
@@ -126,7 +126,7 @@ impl Model {
         }
     }
 
-    /// The reasons for which a host may refuse what is asked of it.
+    /// Checks that a host may refuse a command for this reason.
     fn refused(&self, host: usize, command: Command, error: &Error) {
         let states = |wanted: &uuid::Uuid| {
             let number = (0..VDIS).find(|number| uuid(*number) == *wanted).unwrap();
@@ -147,18 +147,18 @@ impl Model {
                 let elsewhere = self.lab.sim.devices(HOSTS[1 - host]);
                 let mut writing = elsewhere.iter().filter(|d| !d.read_only);
                 let mapped = writing.any(|d| d.key.image_id == image);
-                // A kernel that is gone is a watcher for a while.
+                // The watch of a kernel that is gone lasts for a while.
                 let at_rest = self.vdis.iter().all(|vdi| vdi.writer != Some(host));
                 mapped || at_rest || matches!(command, Command::Activate { .. })
             }
-            // What a killed clone has made, and nobody has looked for yet; or the VDI had that UUID
-            // before, and its image is hidden.
+            // A killed clone has made it, and was not recovered yet; or a VDI had that UUID before,
+            // and its image is hidden.
             Error::ForeignImage { .. } => !self.settled() || !self.lab.keys("hidden.").is_empty(),
             Error::Ceph { source, .. } => {
                 source.is_already_there()
                     && !(self.settled() && self.lab.keys("hidden.").is_empty())
             }
-            // A disk that is open to read is not mapped for writing as well.
+            // A disk that is open for reading is not also mapped for writing.
             Error::Host { source, .. } => {
                 let activates = matches!(command, Command::Activate { writable: true, .. });
                 source.is_busy() && activates && self.has_open(host)
