@@ -109,7 +109,7 @@ class InLine:
 def host(guard: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     """A host whose guard is about to start."""
     host = Host(tmp_path)
-    monkeypatch.setattr(guard, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(guard, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(guard, "time", types.SimpleNamespace(monotonic=lambda: host.now, sleep=host.sleep))
     monkeypatch.setattr(guard, "threading", types.SimpleNamespace(Thread=InLine))
     monkeypatch.setattr(guard, "minor_of", lambda *_: 3)

@@ -1,4 +1,4 @@
-"""smblock-admin: commands for the administrator of a host that xe does not have."""
+"""smblock-admin: commands for administrators that xe does not have."""
 
 import argparse
 import contextlib

@@ -14,7 +14,7 @@ use crate::error::SM_GENERAL;
 use crate::failures::key_for;
 use crate::panic::INTERNAL;
 
-/// Which arms of the table in failures.rs give SM's names of an enum's errors.
+/// The arms of the table in failures.rs with SM's names of an enum's errors.
 enum Names {
     /// The arms of its own variants, in that function.
     Own(&'static str),
@@ -25,7 +25,7 @@ enum Names {
 /// An enum or a struct whose errors have ids.
 struct Origin {
     file: &'static str,
-    /// The file with its function `id`, if that is another one.
+    /// The file with its function `id`, if it is not `file`.
     ids: Option<&'static str>,
     item: &'static str,
     names: Names,

@@ -64,7 +64,7 @@ pub enum Error {
         hold: Hold,
     },
     /// The administrator must check something before the claim is released.
-    #[error("the claim was not released: {source}. If you are sure that the host runs no server of it, run 'smblock-admin release --force', which skips these checks. A VM that still uses the disk there loses it")]
+    #[error("the claim was not released: {source}. If you are sure that the host runs no server of it, run 'smblock-admin release --sr=UUID --vdi=UUID --force --yes' with the SR's device-config, which skips these checks. A VM that still uses the disk there loses it")]
     NotReleased {
         /// [`Error::VdiInUse`].
         source: Box<Error>,
@@ -88,13 +88,13 @@ pub enum Error {
         since: String,
     },
     /// This host was declared dead, and other hosts may have its disks.
-    #[error("this host ({host}) was declared dead, and other hosts may use its disks: plug the SR again on this host: 'xe pbd-unplug uuid=PBD', then 'xe pbd-plug uuid=PBD'")]
+    #[error("this host ({host}) was declared dead, and other hosts may use its disks. Plug the SR on this host again: run 'xe pbd-unplug uuid=PBD', then 'xe pbd-plug uuid=PBD'")]
     DeclaredDead {
         /// The host's UUID.
         host: String,
     },
     /// The key is not the one that the volume was served with before.
-    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. No server was started. Put the right key into key_file or key_secret of the volume. If the volume was created again with this key, run 'smblock-admin accept' for the VDI")]
+    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. No server was started. Put the right key into key_file or key_secret of the volume. If the volume was created again with this key, run 'smblock-admin accept --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
     WrongKey {
         /// The volume.
         vdi: Uuid,
@@ -122,13 +122,13 @@ pub enum Error {
         vdi: Uuid,
     },
     /// XAPI has no record to keep a claim in.
-    #[error("XAPI has no VDI {vdi}. Its claims are kept in XAPI's record of it. Scan the SR with 'xe sr-scan uuid=UUID'")]
+    #[error("XAPI has no VDI {vdi}, so its claims cannot be read. Scan the SR with 'xe sr-scan uuid=UUID'")]
     VdiUnknown {
         /// The VDI.
         vdi: Uuid,
     },
     /// An entry of the log of claims cannot be read.
-    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so it is unknown which host has the disk. Make sure that no host of the pool runs a server for it, then remove the entry with 'smblock-admin release'")]
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so it is unknown which host has the disk. Make sure that no host of the pool runs a server for it, then remove the entry with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
     Damaged {
         /// The VDI.
         vdi: Uuid,
@@ -138,7 +138,7 @@ pub enum Error {
         detail: String,
     },
     /// A record of the volume's regions or key cannot be read.
-    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so its regions and its key cannot be verified. Check the targets that are declared for it, then run 'smblock-admin accept' for the VDI")]
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so its regions and its key cannot be verified. Check the targets that are declared for it, then run 'smblock-admin accept --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
     Unreadable {
         /// The VDI.
         vdi: Uuid,

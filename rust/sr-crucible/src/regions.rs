@@ -63,7 +63,7 @@ fn wrong_regions(
         match own {
             Some(own) if !own.contains(region) => Some(format!(
                 "serves region {region}, which is not one of this volume's; if it was replaced on \
-                 purpose, run 'smblock-admin accept' for the VDI"
+                 purpose, run 'smblock-admin accept --sr=UUID --vdi=UUID --yes' with the SR's device-config"
             )),
             Some(own) if count(&known, region) > count(own, region) => {
                 Some(format!("serves region {region}, which another target serves too"))

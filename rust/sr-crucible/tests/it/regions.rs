@@ -58,7 +58,7 @@ fn a_declared_region_counts_before_the_volume_was_ever_served() {
     let sim = Sim::new(vec![volume]);
     let hidden = activate(&sim, "a").unwrap_err().to_string();
     assert!(
-        hidden.contains("does not tell which region it serves"),
+        hidden.contains("does not report which region it serves"),
         "{hidden}"
     );
     for (number, target) in (1..).zip(targets) {
