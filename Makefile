@@ -57,7 +57,7 @@ test-slow: wheel ## Run the long tests, which `make test` leaves out
 	$(BIN)/pytest -m slow
 	cargo test --quiet --locked -p sr-ceph -- --ignored
 	for n in 1 2 3 4 5 6 7 8; do seed=$$RANDOM; echo "PROPTEST_RNG_SEED=$$seed"; \
-	PROPTEST_RNG_SEED=$$seed cargo test --quiet --locked -p sr-ceph --test model; done
+	PROPTEST_RNG_SEED=$$seed cargo test --quiet --locked -p sr-ceph --test it -- model::; done
 
 .PHONY: test-crucible
 test-crucible: wheel ## Run every test of Crucible volumes, with CRUCIBLE_BIN=DIRECTORY on those programs

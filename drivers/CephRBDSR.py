@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 """SM driver of type cephrbd: one Ceph RBD image for each VDI.
 
-xapi executes this file once for each command. It has SM's class shape and nothing else: what
-happens is decided in the Rust core (smblock._core), whose errors become SM's own here.
+xapi executes this file once for each command. It only adapts SM's classes to the Rust core (smblock._core),
+and turns the core's errors into SM's. The core decides everything.
 """
 
 import os
 import sys
 
-# SM's plugins load this file too: those of SM 4 look for modules elsewhere alone, and say no __file__.
+# SM's plugins load this file too. In those of SM 4, __file__ is not defined, and this directory not in sys.path.
 sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filename)))
 
 import smblock  # noqa: E402
@@ -34,7 +34,7 @@ DRIVER_INFO = {
 
 
 class CephRBDSR(CoreSR):
-    """A Ceph pool, or the part of it that bears this SR's UUID."""
+    """The images of one SR in a Ceph pool."""
 
     @staticmethod
     def handles(type):
@@ -56,7 +56,7 @@ class CephRBDSR(CoreSR):
         warn_unless_shared(self)
 
     def check_sr(self, sr_uuid):
-        """SM's timer calls this every ten minutes on each host, and checks no further SR if it raises."""
+        """SM's timer calls this every ten minutes on each host. It skips the SRs after one that raises."""
         try:
             self.core.check()
         except Exception:

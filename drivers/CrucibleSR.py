@@ -1,14 +1,13 @@
 #!/usr/bin/python3
 """SM driver of type crucible: Oxide Crucible volumes, served on each host through NBD.
 
-xapi executes this file once for each command. As CephRBDSR.py, it has SM's class shape and nothing
-else.
+xapi executes this file once for each command. Like CephRBDSR.py, it only adapts SM's classes to the core.
 """
 
 import os
 import sys
 
-# As in CephRBDSR.py: SM 4 says no __file__.
+# As in CephRBDSR.py: __file__ is not defined in plugins of SM 4.
 sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filename)))
 
 import smblock  # noqa: E402
@@ -41,7 +40,7 @@ class CrucibleSR(CoreSR):
     @as_sm_error
     def load(self, sr_uuid):
         super().load(sr_uuid)
-        # A copy takes up to an hour. A host that plugs the SR does not wait for it.
+        # Not under SM's lock of the SR: a copy takes up to an hour, and a host that plugs the SR must not wait for it.
         self.ops_exclusive = [operation for operation in self.ops_exclusive if operation != "vdi_clone"]
         xapi = CrucibleXapi(self.session, sr_uuid)
         self.core = smblock.Sr(SR_TYPE, sr_uuid, util.get_this_host(), self.dconf, xapi)

@@ -211,7 +211,7 @@ def test_a_claim_of_another_host_is_released_only_with_yes(sr: CephSr, claimed: 
 
     done = lab.admin(*words, "--yes")
     assert done.check() == f"released the claim of host {STRANGER}\n".encode()
-    assert lab.admin(*words, "--yes").check() == b"no host has claimed it now\n"
+    assert lab.admin(*words, "--yes").check() == b"no host has claimed it: nothing to release\n"
     sr.destroy_vdi(claimed)
     assert sr.image(claimed) not in sr.pool.images()
 
@@ -234,7 +234,7 @@ def test_a_claim_is_not_released_while_its_host_uses_the_disk(sr: CephSr) -> Non
     assert warned.returncode == 2
     assert b"two hosts destroy the disk's content" in warned.stdout
     host.exec(["rm", link]).check()
-    assert sr.lab.admin(*words, host=1).check() == b"no host has claimed it now\n"
+    assert sr.lab.admin(*words, host=1).check() == b"no host has claimed it: nothing to release\n"
     sr.destroy_vdi(claimed)
 
 

@@ -19,7 +19,7 @@ CRUCIBLE = {"volumes": "/nonexistent/volumes.toml"}
 PROGRAM = """
 import json, sys, types, smblock
 SR, VDI, HOST = ("%08d-0000-4000-8000-000000000000" % number for number in (1, 2, 3))
-TOOLSTACK = types.SimpleNamespace(runner=["/bin/false"])
+TOOLSTACK = types.SimpleNamespace(server_supervisor=["/bin/false"])
 DISK = types.SimpleNamespace(label="x", description="", ty="user", read_only=False, shareable=False, managed=True,
                              metadata_of_pool="", is_a_snapshot=False, snapshot_time="")
 def sr(sr_type, config):

@@ -258,17 +258,17 @@ def test_another_srs_volumes_are_neither_listed_nor_touched(local: Sleds) -> Non
 
 def test_a_volume_that_does_not_fit_is_refused_before_anything_is_made(local: Sleds) -> None:
     complaint = local.refused("create", volume=wanted(1 << 60))
-    assert "bytes are wanted of each of 3 copies, the sleds have" in complaint
+    assert "bytes for each of 3 copies, but the sleds have" in complaint
     assert [entry.name for entry in (local.directory / "dir").iterdir()] == [".ports"]
 
 
 @pytest.mark.parametrize(
     "mistake, complaint",
     [
-        ({"sleds": ""}, "provisioner_sleds: names none"),
-        ({"sleds": "root@sled1"}, "sled1 is no IP address: write SSH_DESTINATION=ADDRESS"),
-        ({"sleds": "-oProxyCommand=id=10.0.0.1"}, "is no IP address"),
-        ({"sleds": "-v=10.0.0.1"}, "no ssh destination"),
+        ({"sleds": ""}, "provisioner_sleds: names no sled"),
+        ({"sleds": "root@sled1"}, "sled1 is not an IP address: write SSH_DESTINATION=ADDRESS"),
+        ({"sleds": "-oProxyCommand=id=10.0.0.1"}, "is not an IP address"),
+        ({"sleds": "-v=10.0.0.1"}, "not an ssh destination"),
         ({"sleds": "10.0.0.1, 10.0.0.1"}, "names one sled twice"),
         ({"dir": "regions"}, "provisioner_dir: regions: not an absolute path"),
         ({"downstairs": "/bin/a b"}, "provisioner_downstairs: /bin/a b: not an absolute path"),

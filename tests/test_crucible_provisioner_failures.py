@@ -96,7 +96,7 @@ def test_a_list_names_the_sled_that_is_down_and_the_remedy(six: Sleds) -> None:
     (six.directory / "root@sled5").rename(six.directory / "away")
     complaint = six.refused("list")
     assert "sled root@sled5: survey: ssh: connect" in complaint
-    assert "take it out of provisioner_sleds" in complaint
+    assert "remove it from provisioner_sleds" in complaint
 
 
 def test_a_sled_that_hangs_delays_a_list_by_seconds_only(six: Sleds) -> None:
@@ -107,7 +107,7 @@ def test_a_sled_that_hangs_delays_a_list_by_seconds_only(six: Sleds) -> None:
     assert six.done("find", volume=volume)["volume"] == volume
     assert time.monotonic() - begin < 5
     begin = time.monotonic()
-    assert f"sled {hanging}: survey: not done in 10 s" in six.refused("list")
+    assert f"sled {hanging}: survey: timed out after 10 s" in six.refused("list")
     assert time.monotonic() - begin < 15
 
 
@@ -182,7 +182,7 @@ def test_a_list_leaves_the_source_of_a_copy_that_goes_on_read_only(local: Sleds)
         assert modes(volume) == READ_ONLY
         complaint = local.refused("copy", source=volume, volume=wanted())
         assert f"of volume {volume['uuid']} is being copied already" in complaint
-        assert "is read-only there" not in complaint, "that copy has nothing to give back"
+        assert "stays read-only there" not in complaint, "that copy has nothing to give back"
         assert modes(volume) == READ_ONLY
 
 

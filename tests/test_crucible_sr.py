@@ -120,7 +120,7 @@ def test_an_administrator_releases_the_claim_of_a_host_that_is_off(sr: CrucibleS
     words = ["release", f"--sr={sr.uuid}", f"--vdi={vdi}", f"device-config:volumes={VOLUMES}"]
     assert sr.lab.admin(*words).returncode == 2, "not without --yes"
     assert sr.lab.admin(*words, "--yes").stdout == b"released the claim of host elsewhere\n"
-    assert sr.lab.admin(*words, "--yes").stdout == b"no host has claimed it now\n"
+    assert sr.lab.admin(*words, "--yes").stdout == b"no host has claimed it: nothing to release\n"
 
 
 def test_smblock_admin_takes_the_type_of_an_sr_from_xapi(sr: CrucibleSr) -> None:

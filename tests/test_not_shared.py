@@ -33,7 +33,7 @@ def test_a_ceph_sr_without_shared_raises_an_alert_with_the_fix(rbd_pool: RbdPool
     assert len(found) == (0 if shared else 1)
     for text in found:
         assert f"xe sr-param-set uuid={sr} shared=true" in text
-        assert f"only host {lab.hosts[0].uuid} gets it" in text
+        assert f"only host {lab.hosts[0].uuid} can use it" in text
 
 
 def test_a_crucible_sr_without_shared_raises_an_alert(crucible_lab: CrucibleLab) -> None:

@@ -277,5 +277,5 @@ def test_a_worker_that_cannot_be_started_is_logged_and_fails_no_command(
     starter: Callable[[str], tuple[list[str], list[str]]], script: str, reason: str
 ) -> None:
     _, (line,) = starter(script)
-    assert "no worker was started to free the space of SR SR-UUID" in line
+    assert "SR SR-UUID: cannot start the reclaim worker" in line
     assert reason in line

@@ -1,4 +1,4 @@
-"""smblock-admin: what an administrator does on a host outside xe."""
+"""smblock-admin: commands for administrators that xe does not have."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ NOTHING = "nothing pending"
 
 
 def main(arguments=None):
-    """Runs one command; the exit status is 0 where all is well."""
+    """Runs one command. Returns the exit status: 0 if it succeeded."""
     options = _parser().parse_args(arguments)
     options.session = LocalSession()
     with contextlib.closing(options.session):
@@ -37,36 +37,36 @@ def _parser():
     commands = parser.add_subparsers(dest="command")
     commands.required = True
 
-    checks = commands.add_parser("check", help="look at every part that an SR needs on this host, before creating one")
+    checks = commands.add_parser("check", help="check each part that an SR needs on this host, before creating one")
     checks.add_argument("--json", action="store_true", help="print one JSON object")
     _add_device_config(checks)
     checks.set_defaults(run=_check)
 
     reclaim = commands.add_parser(
         "reclaim",
-        help="free the space of deleted disks now, and flatten disks with long chains of parents",
-        epilog="The exit status is 1 where something failed: the text says why. Waiting for others is no failure.",
+        help="free the space of deleted disks now, and flatten disks with long clone chains",
+        epilog="The exit status is 1 if an image failed; the text has the reason. An image that waits is no failure.",
     )
     reclaim.add_argument("--sr", required=True, metavar="UUID")
     how = reclaim.add_mutually_exclusive_group()
-    how.add_argument("--list", action="store_true", help="only show what is to be done, and what waits for others")
-    how.add_argument("--background", action="store_true", help="give way to everything else, and tell SMlog alone")
+    how.add_argument("--list", action="store_true", help="only list the pending work, and what it waits for")
+    how.add_argument("--background", action="store_true", help="run at low priority, and log to SMlog only")
     _add_device_config(reclaim)
     reclaim.set_defaults(run=_reclaim)
 
-    release = commands.add_parser("release", help="drop the claim of a host that certainly does not run any more")
-    _add_vdi(release, "that host is off: it cannot write to the disk")
+    release = commands.add_parser("release", help="release the claim of a host that is certainly off")
+    _add_vdi(release, "confirm that the host is off and cannot write to the disk")
     release.add_argument(
         "--force",
         action="store_true",
-        help="ask neither the host nor the image's watchers: a host that still writes destroys the disk's content",
+        help="check neither the host nor the image's watchers: a host that still writes destroys the disk's content",
     )
     release.set_defaults(run=_release)
 
     fence = commands.add_parser(
         "fence",
         help="declare a host dead in an SR of type cephrbd, and cut it off from its disks",
-        epilog="For a host that xe host-declare-dead does not reach: one of another pool, for example.",
+        epilog="For a host that 'xe host-declare-dead' does not cover, for example one of another pool.",
     )
     fence.add_argument("--sr", required=True, metavar="UUID")
     fence.add_argument("--host", required=True, metavar="UUID")
@@ -75,12 +75,12 @@ def _parser():
         action="store_true",
         help="cut off every client of the host's addresses for 24 h, also after a restart; never for a host with OSDs",
     )
-    fence.add_argument("--yes", action="store_true", help="the host's VMs are to be started elsewhere")
+    fence.add_argument("--yes", action="store_true", help="confirm that the host's VMs lose their disks of this SR")
     _add_device_config(fence)
     fence.set_defaults(run=_fence)
 
-    accept = commands.add_parser("accept", help="let a Crucible volume have the regions and the key that it has now")
-    _add_vdi(accept, "all three targets and the key are the volume's own")
+    accept = commands.add_parser("accept", help="accept the regions and the key that a Crucible volume has now")
+    _add_vdi(accept, "confirm that all three targets and the key belong to the volume")
     accept.set_defaults(run=_accept)
     return parser
 
@@ -118,7 +118,7 @@ def _check(options):
 
 
 def _other_srs(options, sr_type):
-    """The device-configs of this host's SRs of a type, as far as XAPI can be asked."""
+    """Returns the device-configs of this host's SRs of a type. Empty if XAPI cannot be asked."""
     try:
         xenapi = options.session().xenapi
         here = util.get_this_host_ref(options.session())
@@ -140,7 +140,7 @@ def _reclaim(options):
             text = "; ".join(filter(None, [item.work, item.waits_for]))
             print_state("waits" if item.waits_for else "pending", item.image, text)
         return 0
-    # It may be stopped anywhere: Python's own handler would wait for the core to come back.
+    # Ctrl-C may end it at any point. Python's own handler would wait until the core returns.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if options.background:
         os.nice(19)
@@ -162,18 +162,20 @@ def _release(options):
             print("smblock-admin: --force does not ask the host that has claimed the disk. If that host still writes,")
             print("two hosts destroy the disk's content. Switch its power off first, then add --yes")
         else:
-            print("smblock-admin: a host that still runs would go on writing: make sure that it is off, then add --yes")
+            print(
+                "smblock-admin: a host that runs can still write to the disk: make sure that it is off, then add --yes"
+            )
         return 2
     core = _sr(options)
     if not _settle_here(options, core):
         return 1
     host = core.release_vdi(options.vdi, options.force)
-    print("no host has claimed it now" if host is None else "released the claim of host %s" % host)
+    print("no host has claimed it: nothing to release" if host is None else "released the claim of host %s" % host)
     return 0
 
 
 def _settle_here(options, core):
-    """Removes what this host has of a disk that it does not use. False: it uses the disk."""
+    """Removes what a killed command of this host left of a disk. Returns False if this host uses the disk."""
     local = LocalVdi(options.sr, options.vdi)
     with vdi_lock(options.vdi, LOCK_SECONDS) as locked:
         in_use = not locked or local.settle(core)
@@ -189,7 +191,7 @@ def _fence(options):
     sr = _sr(options)
     sr.require("fence")
     if not options.yes:
-        print("smblock-admin: the host's running VMs lose their disks of this SR: make sure that they are to, then")
+        print("smblock-admin: the host's running VMs lose their disks of this SR: make sure that you want this, then")
         print("add --yes")
         return 2
     addresses = sr.declare_dead(options.host, "smblock-admin fence")
@@ -200,13 +202,13 @@ def _fence(options):
         for address in sr.blocklist_hosts(addresses):
             print("blocklisted %s: all clients of that address" % address)
     if not addresses:
-        print("it has claimed no disk of the SR: there was no client to blocklist")
+        print("the host has claimed no disk of the SR: there is no client to blocklist")
     return 0
 
 
 def _accept(options):
     if not options.yes:
-        print("smblock-admin: another volume's region would be overwritten: check the targets, then add --yes")
+        print("smblock-admin: a region of another volume would be overwritten: check the targets, then add --yes")
         return 2
     _sr(options).accept_vdi(options.vdi)
     print("the next activation records the regions and the key that it finds")
@@ -214,7 +216,7 @@ def _accept(options):
 
 
 def _sr(options):
-    """The core of the SR, of the type that XAPI has. An SR that XAPI does not have is of the type of its keys."""
+    """Returns the core of the SR. Its type is XAPI's; if XAPI does not have the SR, the keys decide."""
     config = dict(options.device_config)
     return open_core(_sr_type(options) or sr_type_of(config), options.session, options.sr, config)
 
@@ -226,7 +228,7 @@ def _sr_type(options):
         util.logException("SR %s: asking XAPI for its type" % options.sr)
         return None
     finally:
-        options.session.close()  # the work may take hours; what needs XAPI then opens another session
+        options.session.close()  # the work may take hours; a later use of XAPI opens another session
     return found and found[1]
 
 

@@ -1,10 +1,11 @@
-"""The core. Each call that fails raises `Error`; a text that is no UUID where one is needed is a `ValueError`.
+"""The core of the SM drivers, in Rust.
 
-UUIDs are strings, all sizes are in bytes. Nothing here prints.
+UUIDs are strings. All sizes are in bytes. A call that fails raises `Error`. An argument that must be a UUID and
+is not raises `ValueError`. Nothing here prints.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypedDict, final, type_check_only
+from typing import Any, Protocol, TypeAlias, TypedDict, final, type_check_only
 
 __all__ = [
     "Error",
@@ -21,6 +22,12 @@ __all__ = [
 ]
 
 __version__: str
+
+# A key of the device-config, and its description with the default: a list of two, as SM's DRIVER_INFO has it.
+_ConfigKey: TypeAlias = list[str]
+
+# Whether a host was declared dead, and the boot id that it has published, or None.
+_HostState: TypeAlias = tuple[bool, str | None]
 
 class Error(Exception):
     """A storage operation failed; str(error) states what, on which object, and what to do about it."""
@@ -61,17 +68,17 @@ class VdiAttributes(TypedDict, total=False):
 
 @final
 class Scan:
-    """What a scan has found."""
+    """The result of a scan."""
 
     @property
     def vdis(self) -> list[VdiAttributes]:
         """Every VDI of the SR."""
     @property
     def lineage(self) -> dict[str, str]:
-        """Snapshot UUID to disk UUID, where XAPI does not have which disk a snapshot is of."""
+        """Snapshot UUID to disk UUID, for snapshots whose disk XAPI does not have."""
     @property
     def sr(self) -> SrAttributes:
-        """The SR."""
+        """The attributes of the SR."""
 
 @final
 class Pending:
@@ -85,11 +92,11 @@ class Pending:
         """What is to be done."""
     @property
     def waits_for(self) -> str | None:
-        """What has to happen first; None if the work can be done now."""
+        """What must happen first; None if the work can be done now."""
 
 @final
 class Report:
-    """What a check of this host has found."""
+    """The result of a check of this host."""
 
     @property
     def text(self) -> str:
@@ -99,13 +106,19 @@ class Report:
         """Whether an SR works on this host."""
 
 def capabilities(sr_type: str) -> list[str]:
-    """Returns SM's names of what an SR type supports. Opens no file and no library."""
+    """Returns SM's names of the capabilities of an SR type. Opens no file and no library.
 
-def configuration(sr_type: str) -> list[list[str]]:
-    """Returns the keys of an SR type's device-config: [key, description with the default]. Opens no file."""
+    Raises `Error` with the key "Unimplemented" if smblock does not have the SR type.
+    """
+
+def configuration(sr_type: str) -> list[_ConfigKey]:
+    """Returns the keys of an SR type's device-config. Opens no file and no library.
+
+    Raises `Error` with the key "Unimplemented" if smblock does not have the SR type.
+    """
 
 def sr_type_of(device_config: Mapping[str, str]) -> str:
-    """Returns the SR type that a device-config is meant for, by its keys. For what XAPI has no SR for."""
+    """Returns the SR type that a device-config is meant for, by its keys. For an SR that XAPI does not have."""
 
 def check(
     sr_type: str,
@@ -123,16 +136,16 @@ def check(
     Raises `Error` if the device-config cannot be used.
     """
 
-def serve_crucible(folder: str, log: Callable[[str], object]) -> str | None:
-    """Runs the server of a run folder to its end, and calls `log` with each line that it prints.
+def serve_crucible(directory: str, log: Callable[[str], object]) -> str | None:
+    """Runs the server of a runtime directory until it ends, and calls `log` with each line that it prints.
 
-    Returns how it ended, or None if it was stopped on purpose. Requests that were on their way to it have failed
-    by then. Raises `Error` if it cannot be started.
+    Returns how it ended, or None if it was stopped on purpose. Requests in flight have failed by then.
+    Raises `Error` if the server cannot be started.
     """
 
 @type_check_only
 class CephXapi(Protocol):
-    """What only XAPI and SM can do, for an SR of type cephrbd. UUIDs in; what fails raises any exception."""
+    """Calls of XAPI and SM, for an SR of type cephrbd. A method that fails raises any exception."""
 
     def pool_uuid(self) -> str:
         """Returns the UUID of the XAPI pool."""
@@ -143,47 +156,60 @@ class CephXapi(Protocol):
     def revive(self) -> object:
         """Removes XAPI's note that this host was declared dead."""
     def settle_host(self, host_uuid: str, vdi_uuid: str) -> str:
-        """Returns another host's reply about a VDI, as JSON; empty if the host cannot be asked."""
+        """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
     def alert(self, name: str, priority: str, cls: str, object_uuid: str, text: str) -> object:
-        """Creates a message of XAPI about an object of a class."""
+        """Creates a message of XAPI about an object of class `cls` ("SR", "Host"). `priority`: "1" (highest) to "5"."""
     def pause(self, vdi_uuid: str) -> object:
-        """Pauses the I/O of a disk on each host that runs it."""
+        """Pauses the I/O of a disk on each host that runs it. Returns when it is paused."""
     def unpause(self, vdi_uuid: str) -> object:
-        """Resumes the I/O of a disk."""
+        """Resumes the I/O of a disk, also if it is not paused."""
 
 @type_check_only
 class CrucibleXapi(Protocol):
-    """XAPI's database, for an SR of type crucible. UUIDs in; what fails raises any exception."""
+    """XAPI's database, for an SR of type crucible. A method that fails raises any exception."""
 
-    # The command that looks after one server; the server's run folder is added.
-    runner: Sequence[str]
+    # The command that supervises one server. The server's runtime directory is added.
+    server_supervisor: Sequence[str]
 
     def sm_config(self, vdi_uuid: str) -> Mapping[str, str] | None:
         """Returns the sm_config of a VDI; None if XAPI has no such VDI."""
     def add(self, vdi_uuid: str, key: str, value: str) -> bool:
         """Adds a key to the sm_config of a VDI. Returns False if the key exists."""
     def remove(self, vdi_uuid: str, key: str) -> object:
-        """Removes a key from the sm_config of a VDI."""
+        """Removes a key from the sm_config of a VDI, if it exists."""
     def vdis(self) -> Mapping[str, Mapping[str, str]]:
         """Returns the sm_config of each VDI of the SR, by UUID."""
     def pool_uuid(self) -> str:
         """Returns the UUID of the XAPI pool."""
-    def host_state(self, host_uuid: str) -> tuple[bool, str | None] | None:
-        """Returns whether the host was declared dead, and the boot that it has published; None: no such host."""
+    def host_state(self, host_uuid: str) -> _HostState | None:
+        """Returns the state of a host; None if XAPI has no such host."""
     def settle_host(self, host_uuid: str, vdi_uuid: str) -> str:
-        """Returns another host's reply about a VDI, as JSON; empty if the host cannot be asked."""
+        """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
     def publish_boot(self, boot_id: str) -> object:
-        """Publishes the boot in which this host is."""
+        """Publishes the boot id of this host."""
     def revive(self, host_uuid: str) -> object:
         """Removes XAPI's note that a host was declared dead."""
-    def tell(self, vdi_uuid: str, title: str, text: str) -> object:
+    def alert_vdi(self, vdi_uuid: str, title: str, text: str) -> object:
         """Raises an alert about a VDI."""
     def secret(self, secret_uuid: str) -> str:
         """Returns the value of a secret of XAPI."""
 
+@type_check_only
+class Progress(Protocol):
+    """The callback of `Sr.reclaim`."""
+
+    def __call__(self, __state: str, __image: str, __text: str, __done: int, __total: int) -> object:
+        """Reports about one image.
+
+        state        "progress", "done", "failed" or "waits"
+        image        the image's name
+        text         of "progress": the unit of `done` and `total`, "objects" or "bytes"; else the result or the reason
+        done, total  how much of the image is freed; 0 unless the state is "progress"
+        """
+
 @final
 class Sr:
-    """An SR of any type, as one SM command on one host sees it. All sizes in bytes.
+    """An SR of any type, as one SM command on one host sees it. The first call that needs the storage opens it.
 
     An operation that the SR type does not have raises `Error` with the key "Unimplemented".
     """
@@ -196,21 +222,28 @@ class Sr:
         device_config: Mapping[str, str],
         xapi: CephXapi | CrucibleXapi | None,
     ) -> Sr:
-        """Checks the device-config, and opens nothing. `sr_uuid` is read by the first method that needs an SR.
+        """Checks the device-config, and opens nothing.
 
-        Raises `Error` if a key or a value of the device-config cannot be used.
+        sr_uuid  may be any text until a method needs it: sr_probe has no SR
+        xapi     `CephXapi` or `CrucibleXapi`, for the type; None for methods that need no XAPI
+
+        Raises `Error` if the device-config cannot be used, and with the key "Unimplemented" if smblock does not
+        have the SR type.
         """
     @property
     def vdi_type(self) -> str:
         """SM's type of every VDI: "aio" (tapdisk) or "phy" (blkback)."""
     @property
     def sm_config(self) -> dict[str, str]:
-        """What every VDI's sm_config must hold besides the keys of XAPI and of the SR type."""
+        """Keys that every VDI's sm_config must have besides those of XAPI and of the SR type."""
     @property
     def needs_worker(self) -> bool:
-        """Whether the calls so far have left space to be freed: then `smblock-admin reclaim` is to be started."""
+        """Whether the calls so far have left space to free: the caller then starts `smblock-admin reclaim`."""
     def require(self, capability: str) -> None:
-        """Raises `Error` if the SR type lacks a capability: a name of SM's, "fence", "reclaim" or "accept"."""
+        """Raises `Error` if the SR type does not have a capability: a name of SM's, "fence", "reclaim" or "accept".
+
+        Raises `ValueError` if there is no capability of that name.
+        """
     def create(self, sm_datapaths: Sequence[str], name_label: str = "", name_description: str = "") -> None:
         """Creates the SR.
 
@@ -223,45 +256,54 @@ class Sr:
     def detach(self) -> None:
         """Unplugs the SR on this host. Raises `Error` if a disk of the SR is in use here."""
     def check(self) -> None:
-        """Looks for what an administrator must know about this host, and raises alerts. For SM's timer."""
+        """Checks whether this host is cut off from its disks, and raises alerts. For SM's timer.
+
+        Raises `Error` if the storage cannot be read.
+        """
     def probe(self) -> str:
-        """Returns the SRs that exist, or the places that could hold one, as XML. Needs no SR UUID."""
+        """Returns the SRs that exist, or the places that could hold one, as XML. Needs no SR UUID.
+
+        Raises `Error` if the storage cannot be read.
+        """
     def scan(self, records: Mapping[str, dict[str, Any]]) -> Scan:
         """Lists all VDIs of the SR. `records`: XAPI's records of the SR's VDIs, by reference.
 
         Raises `Error` if the list could be incomplete.
         """
     def update(self, name_label: str = "", name_description: str = "") -> SrAttributes:
-        """Takes over the SR's name from XAPI. Returns how full the SR is."""
+        """Records the SR's name of XAPI. Returns how full the SR is. Raises `Error` if the storage cannot be read."""
     def create_vdi(self, vdi_uuid: str, size: int, vdi: Any) -> int:
         """Creates a disk. `vdi`: SM's object for it, which has its name.
 
-        Returns the size, which is never less than asked. Raises `Error` with the key "VDISize" if no disk can have
+        Returns the size, which is never less than `size`. Raises `Error` with the key "VDISize" if no disk can have
         that size, and with "SRNoSpace" if the storage is full.
         """
     def delete_vdi(self, vdi_uuid: str) -> None:
-        """Deletes a VDI; one that does not exist is deleted already. Raises `Error` if it is in use."""
+        """Deletes a VDI. Succeeds if the VDI does not exist. Raises `Error` with the key "VDIInUse" if it is in use."""
     def snapshot_vdi(self, vdi_uuid: str, new_uuid: str) -> VdiAttributes:
-        """Takes a snapshot of a VDI under a new UUID. Returns the snapshot. Raises `Error` if none was taken."""
+        """Takes a snapshot of a VDI. Returns the snapshot: its UUID is `new_uuid`. Raises `Error` if none was taken."""
     def clone_vdi(self, vdi_uuid: str, new_uuid: str, on_boot: str) -> VdiAttributes:
-        """Clones a VDI under a new UUID. `on_boot`: that of the VDI, "persist" or "reset".
+        """Clones a VDI. `on_boot` is that of the source: "persist" or "reset".
 
-        Returns the clone. Raises `Error` if none was made.
+        Returns the clone, whose UUID is `new_uuid`. Raises `Error` if none was made.
         """
     def begin_epoch(self, vdi_uuid: str, on_boot: str) -> None:
-        """Prepares a disk for the start of its VM: one with the `on_boot` "reset" forgets its changes.
+        """Prepares a disk for the start of its VM. A disk with `on_boot` "reset" loses its changes.
 
         Raises `Error` if the disk is in use.
         """
     def revert_vdi(self, vdi_uuid: str, snapshot_uuid: str) -> int:
-        """Gives a disk the content of a snapshot. Returns the disk's size. Raises `Error` if the disk is in use."""
+        """Gives a disk the content of a snapshot of it. Returns the disk's new size, which is the snapshot's.
+
+        Raises `Error` if the disk is in use.
+        """
     def resize_vdi(self, vdi_uuid: str, size: int) -> int:
-        """Makes a disk larger. Returns the size, which is never less than asked.
+        """Makes a disk larger. Returns the size, which is never less than `size`.
 
         Raises `Error` with the key "VDISize" if the disk would shrink, or no disk can have that size.
         """
     def update_vdis(self, records: Mapping[str, dict[str, Any]], disks: Mapping[str, str]) -> None:
-        """Takes over what XAPI has about VDIs.
+        """Records the fields that XAPI has of VDIs.
 
         records  XAPI's records of the VDIs, by reference
         disks    the UUIDs of the disks that those are snapshots of, by reference
@@ -276,7 +318,7 @@ class Sr:
         Raises `Error` if another host uses the VDI, or it cannot be connected.
         """
     def deactivate_vdi(self, vdi_uuid: str) -> None:
-        """Disconnects a VDI from this host; one that is not connected is disconnected already.
+        """Disconnects a VDI from this host. Succeeds if it is not connected.
 
         Raises `Error` if it is still connected.
         """
@@ -286,31 +328,35 @@ class Sr:
         Returns that host's UUID, or None if no host had claimed it. Raises `Error` if the claim stays.
         """
     def settle_vdi(self, vdi_uuid: str) -> bool:
-        """Removes what a killed command of this host left of a VDI. The caller holds SM's lock of the VDI.
+        """Removes what a killed command of this host left of a VDI.
 
-        Returns whether this host uses the VDI. Raises `Error` if that is not known.
+        The caller holds SM's lock of the VDI, and has made sure that no tapdisk serves it: a paused tapdisk has
+        its device closed. Returns whether this host uses the VDI. Raises `Error` if that cannot be found out.
         """
     def recover_vdi(self, vdi_uuid: str) -> None:
-        """Finishes or undoes an operation that a dead process left unfinished. Raises `Error` if it cannot."""
-    def accept_vdi(self, vdi_uuid: str) -> None:
-        """Forgets what identifies the storage behind a volume. Raises `Error` if the volume is in use."""
-    def declare_dead(self, host_uuid: str, reason: str) -> list[str]:
-        """Records that a host is dead and cuts it off from the SR's disks.
+        """Finishes or undoes an operation on a VDI that a dead process left unfinished, and resumes the disk.
 
-        Returns the addresses that were cut off. Raises `Error` if it still can write.
+        Raises `Error` if that failed.
+        """
+    def accept_vdi(self, vdi_uuid: str) -> None:
+        """Removes the record of a volume's regions and key: the next activation records what it finds.
+
+        Raises `Error` if the volume is in use.
+        """
+    def declare_dead(self, host_uuid: str, reason: str) -> list[str]:
+        """Records that a host is dead, and blocklists its kernel clients of the SR's disks.
+
+        Returns the addresses that were blocklisted. Raises `Error` if the host can still write.
         """
     def blocklist_hosts(self, addresses: Sequence[str]) -> list[str]:
-        """Cuts off every client of the IP addresses of those clients for 24 h. Returns what was cut off.
+        """Blocklists every client of the IP addresses of those clients for 24 h, also after a restart of the host.
 
-        Raises `Error` if an address was not cut off.
+        Returns the IP addresses that were blocklisted. Raises `Error` if one was not.
         """
-    def reclaim(self, report: Callable[[str, str, str, int, int], object]) -> int:
+    def reclaim(self, report: Progress) -> int:
         """Frees all space that can be freed now, which may take hours. Returns how many images failed.
 
-        `report` is called with a state ("progress", "done", "failed", "waits"), an image's name, a text, how much
-        is done, and of how much. The text of a progress is the unit: "objects" or "bytes".
-
-        Raises `Error` if another process does it.
+        Raises `Error` with the key "SRUnavailable" if another reclaim worker runs.
         """
     def pending(self) -> list[Pending]:
-        """Returns what `reclaim` has to do, and what waits for something else. Raises `Error` if it is not known."""
+        """Returns the work of `reclaim`, also what waits. Raises `Error` if the storage cannot be read."""

@@ -1,7 +1,7 @@
-"""vdi_activate around SM's own: before it, leftovers of the VDI go; if it fails, so does what it made.
+"""Wraps SM's vdi_activate: removes leftovers of the VDI before it, and undoes it if it fails.
 
-SM tags a VDI with each host that has it active, and asks a plugin of its own whether a tag is stale. That
-plugin knows the SR types that SM ships. So stale tags are dropped here, before SM looks at them.
+SM tags a VDI with each host that has it active, and has a plugin that checks whether a tag is stale. That
+plugin supports only the SR types that SM ships. So stale tags are removed here, before SM reads them.
 """
 
 import errno
@@ -14,9 +14,9 @@ from smblock.local import LOCK_SECONDS, LocalVdi, Note, vdi_lock
 from smblock.sm import Error, XenAPI, fist_point, util, xs_errors
 from smblock.tags import ACTIVATING, HOST_TAG, PAUSED, Tags, hosts_of
 
-# Seconds. SM tags a VDI with `activating` and then with its host, one call of XAPI after the other.
+# Seconds. SM tags a VDI with `activating`, then with its host, in two calls of XAPI.
 TAG_SECONDS = 3
-# SM refuses a second host only while this file is missing.
+# SM refuses a second host only if this file is missing.
 MULTIPLE_ATTACH = "/etc/xensource/allow_multiple_vdi_attach"
 
 
@@ -70,36 +70,36 @@ class Activation:
         return under_way or self._local.is_served()
 
     def _drop_if_stale(self, tag, tags):
-        """Drops another host's tag if that host has nothing of the VDI. Returns whether it is gone."""
+        """Removes another host's tag if that host does not use the VDI. Returns whether the tag is gone."""
         shared = tags[tag] == "RO" and not self._writable
         host = OtherHost(self._sr, tag[len(HOST_TAG) :])
         if host.is_gone():
-            util.SMlog("host %s is gone, and its tag on VDI %s too" % (host, self._vdi_uuid))
+            util.SMlog("host %s is gone: removing its tag on VDI %s" % (host, self._vdi_uuid))
         else:
             in_use = host.uses(self._vdi_uuid)
             if in_use is None or in_use:
                 if not (shared or os.path.exists(MULTIPLE_ATTACH)):
                     raise host.refusal(self._vdi_uuid, in_use)
                 return False
-            util.SMlog("host %s has nothing of VDI %s: its tag goes" % (host, self._vdi_uuid))
+            util.SMlog("host %s does not use VDI %s: removing its tag" % (host, self._vdi_uuid))
         self._tags.drop(tag, tags)
         return True
 
     def _drop_marks(self, tags):
-        """Drops `paused` and `activating`: no host has the VDI open."""
+        """Removes the keys `paused` and `activating`. The caller has found that no host has the VDI open."""
         if PAUSED in tags:
-            util.SMlog("VDI %s is open on no host: the key paused is left over" % self._vdi_uuid)
+            util.SMlog("VDI %s is open on no host: removing the key paused" % self._vdi_uuid)
             self._tags.drop(PAUSED, tags)
         if ACTIVATING not in tags:
             return
-        # Another host may have set it just now, and is about to tag the VDI.
+        # Another host may have set the key just now, and is about to tag the VDI.
         tags = self._wait_for_tag()
         if ACTIVATING in tags and not hosts_of(tags):
-            util.SMlog("VDI %s: the key activating is left over" % self._vdi_uuid)
+            util.SMlog("VDI %s: no host is activating it: removing the key activating" % self._vdi_uuid)
             self._tags.drop(ACTIVATING, tags)
 
     def _wait_for_tag(self):
-        """The tags, once a host that is `activating` the VDI has tagged it."""
+        """Waits until a host that is `activating` the VDI has tagged it. Returns the tags."""
         end = time.monotonic() + TAG_SECONDS
         tags = self._tags.read()
         while ACTIVATING in tags and not hosts_of(tags) and time.monotonic() < end:
@@ -108,11 +108,14 @@ class Activation:
         return tags
 
     def _undo(self, error):
-        """Removes what this activation made. If that fails, the note has the next command do it."""
+        """Removes what this activation made. If that fails, the next command does it, because the note stays."""
         if not self._is_new:
             return
         if _timed_out(error):
-            util.SMlog("VDI %s: the next command of this host removes what its activation left" % self._vdi_uuid)
+            util.SMlog(
+                "VDI %s: the cluster did not reply; the next command of this host undoes the activation"
+                % self._vdi_uuid
+            )
             return
         try:
             with vdi_lock(self._vdi_uuid):
@@ -121,11 +124,13 @@ class Activation:
                     self._local.note.remove()
         except Exception as another:
             util.logException("VDI %s: undoing an activation" % self._vdi_uuid)
-            util.SMlog("VDI %s: its activation failed (%s), and undoing it too: %s" % (self._vdi_uuid, error, another))
+            util.SMlog(
+                "VDI %s: its activation failed (%s), and its rollback failed too: %s" % (self._vdi_uuid, error, another)
+            )
 
     def _lost_race(self, error):
-        """The refusal that names the host which has tagged the VDI after this activation looked, if one did.
-        SM's own error names neither the host nor a remedy."""
+        """Returns an error that names the host, if another host has tagged the VDI since this activation read the
+        tags. SM's own error has neither the host nor a remedy."""
         if not isinstance(error, (util.SMException, XenAPI.Failure)):
             return None
         try:
@@ -140,7 +145,7 @@ class Activation:
 
 
 def _timed_out(error):
-    """Whether the cluster did not reply in time: it would not do so now either."""
+    """Returns whether the cluster did not reply in time. A rollback would wait for it in vain, too."""
     while error is not None:
         if isinstance(error, Error) and error.errno == errno.ETIMEDOUT:
             return True
@@ -168,19 +173,19 @@ class OtherHost:
         return self._uuid is None or declared_dead(self._sr.session, self._uuid)
 
     def uses(self, vdi_uuid):
-        """Whether it uses the VDI; None if it cannot be asked, or cannot find out."""
+        """Returns whether the host uses the VDI. None if it cannot be asked, or fails to find out."""
         args = {"sr": self._sr.uuid, "vdi": vdi_uuid}
         try:
             reply = call_plugin(self._sr.session, self._host_ref, "settle", args)
         except Exception as error:
             if failure_code(error) != "XENAPI_PLUGIN_FAILURE":
                 raise
-            util.SMlog("VDI %s: host %s cannot tell whether it uses it: %s" % (vdi_uuid, self, error))
+            util.SMlog("VDI %s: host %s failed to find out whether it uses the VDI: %s" % (vdi_uuid, self, error))
             return None
         return None if reply is None else bool(json.loads(reply)["in_use"])
 
     def refusal(self, vdi_uuid, in_use):
-        """SM's error for a VDI that this host uses, or may use."""
+        """Returns SM's error for a VDI that this host uses, or may use."""
         name = self._sr.session.xenapi.host.get_name_label(self._host_ref)
         what = "VDI %s %s in use on host %s (%s)" % (vdi_uuid, "is" if in_use else "may be", name, self._uuid)
         if in_use:
@@ -192,8 +197,7 @@ class OtherHost:
 
 
 def settle_killed(sr):
-    """Removes what killed activations of this host left in an SR. What cannot be removed waits for the
-    next command."""
+    """Removes what killed activations of this host left in an SR. After a failure the next command tries again."""
     if not sr.uuid:
         return  # sr_probe: there is no SR
     for vdi_uuid in Note.all(sr.uuid):
@@ -202,18 +206,18 @@ def settle_killed(sr):
             continue
         try:
             with vdi_lock(vdi_uuid, LOCK_SECONDS) as locked:
-                # Asked again: it may have been settled meanwhile.
+                # Read again: another command may have removed it.
                 if locked and local.left_behind() and not local.settle(sr.core):
                     forget_tags(sr.session, sr.host_ref, vdi_uuid)
                     local.note.remove()
                     util.SMlog("VDI %s: removed what a killed activation left" % vdi_uuid)
         except Exception:
             util.logException("VDI %s: removing what a killed activation left" % vdi_uuid)
-            return  # the next one would wait as long for a cluster that does not reply
+            return  # the next VDI would wait as long for a cluster that does not reply
 
 
 def forget_tags(session, host_ref, vdi_uuid):
-    """Removes what SM notes of a host's activation, once that host has nothing of the VDI."""
+    """Removes SM's tags of a host that does not use the VDI."""
     try:
         tags = Tags(session, session.xenapi.VDI.get_by_uuid(vdi_uuid))
     except Exception as error:

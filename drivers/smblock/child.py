@@ -1,4 +1,4 @@
-"""Work in a process of its own: with a deadline that holds even if the kernel does not come back."""
+"""Runs work in a process of its own, with a deadline that holds even if the kernel blocks the process."""
 
 import json
 import os
@@ -14,10 +14,10 @@ class ChildError(Exception):
 
 
 class Child:
-    """A process that does one thing.
+    """A process that does one piece of work.
 
     what      the work's name, for errors
-    work      is called in the process; returns what JSON can hold
+    work      called in the process; returns a value that JSON can hold
     seconds   the work's deadline
     """
 
@@ -32,10 +32,10 @@ class Child:
         os.close(writing)
 
     def result(self):
-        """Waits for what the work returns.
+        """Waits for the work, and returns its value.
 
-        Raises `ChildError` with its error, or once the deadline is over: a child that the kernel holds
-        then goes on without this process.
+        Raises `ChildError` if the work failed, or if the deadline has passed. A child that the kernel blocks
+        then stays without this process.
         """
         try:
             reply = self._read()
@@ -43,17 +43,17 @@ class Child:
             os.close(self._reading)
         if reply is None:
             os.kill(self._pid, signal.SIGKILL)
-            raise ChildError("%s: not done within %d s" % (self._what, self._seconds))
+            raise ChildError("%s: timed out after %d s" % (self._what, self._seconds))
         os.waitpid(self._pid, 0)
         if not reply:
-            raise ChildError("%s: the process that did it has ended" % self._what)
+            raise ChildError("%s: its process ended without a result" % self._what)
         result = json.loads(reply.decode())
         if "error" in result:
             raise ChildError("%s: %s" % (self._what, result["error"]))
         return result["value"]
 
     def _read(self):
-        """All that is written until everybody has closed it; None if that is not done in time."""
+        """Returns what the child writes until it closes the pipe. None if it does not close it in time."""
         parts = []
         while True:
             wait = max(0.0, self._end - time.monotonic())
@@ -78,7 +78,7 @@ def close_streams():
 def _become_child(work, writing, seconds):
     try:
         close_streams()
-        # The kernel's own, which needs no turn of Python's: ends the child if its parent cannot.
+        # The kernel's default action ends the child if its parent cannot, even if Python does not run.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(seconds + 1)
         try:

@@ -1,4 +1,4 @@
-"""One SM command, as xapi starts it: SM's dispatcher, with what SM does not pass on to a driver."""
+"""One SM command, as xapi starts it: SM's dispatcher, with the commands that SM does not pass to a driver."""
 
 from smblock.activation import Activation, settle_killed
 from smblock.sm import SRCommand, util
@@ -21,7 +21,7 @@ class Command(SRCommand.SRCommand):
             util.SMlog("vdi_revert %s" % self.vdi_uuid)
             return sr.vdi(self.vdi_uuid).revert(self.params["sr_uuid"], self.vdi_uuid)
         if self.cmd == "vdi_epoch_begin":
-            # SM tells a driver of those disks alone that forget their changes.
+            # SM calls a driver only for disks with on-boot=reset. This one needs the call for all.
             return target.begin_epoch()
         if self.cmd == "vdi_activate":
             activation = Activation(sr, self.vdi_uuid, self.params["args"][0] == "true")

@@ -1,4 +1,4 @@
-"""What SRs of type crucible have beside their core: XAPI's database, and servers' processes."""
+"""SRs of type crucible: XAPI's database for the core, and the supervisor of a server."""
 
 import os
 
@@ -7,12 +7,12 @@ from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, Hosts, LocalSession, fail
 from smblock.sm import util
 from smblock.vdi import CoreVDI
 
-# The program that looks after one server; its run folder is added.
-RUNNER = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "smblock-crucible-server")]
+# The command that supervises one server. The server's runtime directory is added.
+SUPERVISOR = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "smblock-crucible-server")]
 
 NO_SUCH_OBJECT = ("UUID_INVALID", "HANDLE_INVALID")
 
-# Key of host.other_config: the boot id of the host, in the boot in which it last plugged or used an SR.
+# Key of host.other_config: the boot in which the host last plugged or used an SR.
 BOOT = "smblock_boot"
 
 # The driver's own keys in a VDI's sm_config.
@@ -24,14 +24,14 @@ PRIORITY = "2"  # of messages: something is degraded, and may get worse
 class CrucibleXapi:
     """XAPI's database and secrets, for the core. VDIs, hosts and secrets are named by UUID."""
 
-    runner = RUNNER
+    server_supervisor = SUPERVISOR
 
     def __init__(self, session, sr_uuid):
         self._session = session
         self._sr_uuid = sr_uuid
 
     def sm_config(self, vdi_uuid):
-        """A VDI's sm_config; None where XAPI has no such VDI."""
+        """Returns a VDI's sm_config. None if XAPI has no such VDI."""
         try:
             return self._vdi.get_sm_config(self._vdi.get_by_uuid(vdi_uuid))
         except Exception as error:
@@ -40,7 +40,7 @@ class CrucibleXapi:
             raise
 
     def add(self, vdi_uuid, key, value):
-        """Adds a key to a VDI's sm_config; False: somebody has added it before."""
+        """Adds a key to a VDI's sm_config. Returns False if the key exists."""
         try:
             self._vdi.add_to_sm_config(self._vdi.get_by_uuid(vdi_uuid), key, value)
         except Exception as error:
@@ -53,7 +53,7 @@ class CrucibleXapi:
         self._vdi.remove_from_sm_config(self._vdi.get_by_uuid(vdi_uuid), key)
 
     def vdis(self):
-        """The sm_config of each VDI of the SR."""
+        """Returns the sm_config of each VDI of the SR, by UUID."""
         sr_ref = self._session.xenapi.SR.get_by_uuid(self._sr_uuid)
         records = self._vdi.get_all_records_where('field "SR" = "%s"' % sr_ref)
         return {record["uuid"]: record["sm_config"] for record in records.values()}
@@ -63,9 +63,9 @@ class CrucibleXapi:
         return pool["uuid"]
 
     def host_state(self, host_uuid):
-        """Whether a host was declared dead, and the boot it has published; None if XAPI has no such host.
+        """Returns whether a host was declared dead, and the boot that it has published. None if XAPI has no such host.
 
-        `host_metrics.live` is not asked: that XAPI has not heard from a host does not stop its servers.
+        `host_metrics.live` is not read: a missing heartbeat does not stop the servers of a host.
         """
         host = self._session.xenapi.host
         try:
@@ -77,11 +77,11 @@ class CrucibleXapi:
         return DECLARED_DEAD in noted, noted.get(BOOT)
 
     def settle_host(self, host_uuid, vdi_uuid):
-        """What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked."""
+        """Returns the reply of a host's plugin about a VDI, as JSON. Empty if the host cannot be asked."""
         return self._hosts(self._sr_uuid).settle_host(host_uuid, vdi_uuid)
 
     def publish_boot(self, boot_id):
-        """Lets all hosts see in which boot this one is: claims of an earlier one are over."""
+        """Publishes the boot of this host. Its claims of an earlier boot are over then."""
         host = self._session.xenapi.host
         me = host.get_by_uuid(util.get_this_host())
         if host.get_other_config(me).get(BOOT) != boot_id:
@@ -93,8 +93,8 @@ class CrucibleXapi:
         host = self._session.xenapi.host
         host.remove_from_other_config(host.get_by_uuid(host_uuid), DECLARED_DEAD)
 
-    def tell(self, vdi_uuid, title, text):
-        """Raises an alert on the VDI's SR: Xen Orchestra shows no message about a VDI."""
+    def alert_vdi(self, vdi_uuid, title, text):
+        """Raises an alert on the VDI's SR, because Xen Orchestra does not show messages about a VDI."""
         vdi = self._vdi.get_by_uuid(vdi_uuid)
         sr_uuid = self._sr_uuid or self._session.xenapi.SR.get_uuid(self._vdi.get_SR(vdi))
         about = "VDI %s (%s): %s" % (vdi_uuid, self._vdi.get_name_label(vdi), text)
@@ -113,10 +113,10 @@ class CrucibleXapi:
 
 
 class OwnKeys:
-    """Keys of a VDI's sm_config that SM must leave alone, for its test `key in sm_config_keep`.
+    """Keys of a VDI's sm_config that SM must keep, for its test `key in sm_config_keep`.
 
-    A scan removes every key that was not there when it began. A claim that another host makes
-    meanwhile is such a key, and of a name that nobody knows beforehand.
+    A scan removes every key that did not exist when it began. Another host's claim that is made meanwhile
+    is such a key. Its name cannot be listed beforehand.
     """
 
     def __init__(self, others):
@@ -134,23 +134,25 @@ class CrucibleVDI(CoreVDI):
         self.sm_config_keep = OwnKeys(self.sm_config_keep)
 
     def update(self, sr_uuid, vdi_uuid):
-        """XAPI alone keeps names and descriptions: there is no record to read."""
+        """Does nothing: only XAPI keeps names and descriptions of volumes."""
 
 
-def run_server(folder):
-    """Serves a volume until its server ends. Raises an alert if the server ended by itself. Returns the exit status."""
+def run_server(directory):
+    """Runs a volume's server until it ends. Raises an alert if it ended by itself. Returns the exit status."""
     try:
-        died = serve_crucible(folder, lambda line: util.SMlog("crucible: " + line))
+        died = serve_crucible(directory, lambda line: util.SMlog("crucible: " + line))
     except Error as error:
         util.SMlog("crucible: %s" % error)
         return 1
     if died is None:
         return 0
-    vdi_uuid = os.path.basename(os.path.normpath(folder))
+    vdi_uuid = os.path.basename(os.path.normpath(directory))
     text = "The server of this disk on host %s ended: %s. Its I/O fails" % (util.get_this_host(), died)
     try:
         with LocalSession() as session:
-            CrucibleXapi(session, None).tell(vdi_uuid, SERVER_DIED, text + " until it is unplugged and plugged again.")
-    except Exception as error:  # XAPI may be what has failed; the log has it all the same
-        util.SMlog("crucible: %s (and XAPI is not told: %s)" % (text, error))
+            CrucibleXapi(session, None).alert_vdi(
+                vdi_uuid, SERVER_DIED, text + " until it is unplugged and plugged again."
+            )
+    except Exception as error:  # XAPI may be down; the log has the text in any case
+        util.SMlog("crucible: %s (cannot raise the alert in XAPI: %s)" % (text, error))
     return 1

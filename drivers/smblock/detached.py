@@ -1,4 +1,4 @@
-"""Processes that outlive the command of xapi's that starts them, and never hold its streams."""
+"""Starts processes that outlive the command of xapi's that starts them, without its streams."""
 
 import os
 import subprocess
@@ -10,22 +10,22 @@ TIMEOUT = 5  # seconds that each command of systemd may take
 
 
 def start_unit(unit, command):
-    """A unit is no child of xapi's, and its name keeps a second one from starting. Returns whether it
-    was started: False if there is one. Raises `OSError` or `subprocess.SubprocessError`."""
+    """Starts a command as a systemd unit, which is no child of xapi's. Returns False if a unit of that name
+    exists. Raises `OSError` or `subprocess.SubprocessError`."""
     if _run_unit(unit, command):
         return True
-    # One that failed keeps its name until this. (systemd-run --collect is newer than XCP-ng 8.3.)
+    # A failed unit keeps its name until this. (systemd-run --collect is newer than XCP-ng 8.3.)
     _run(["systemctl", "reset-failed", unit])
     return _run_unit(unit, command)
 
 
 def _run_unit(unit, command):
-    """False: there is a unit of that name."""
-    # A service of its own, not a scope: a scope would keep this process's environment and streams.
+    """Returns False if a unit of that name exists."""
+    # A service, not a scope: a scope would keep this process's environment and streams.
     done = _run(["systemd-run", "--unit=" + unit, *command])
-    said = done.stderr.decode(errors="replace").strip()
-    if done.returncode != 0 and "already" not in said:
-        raise OSError("systemd-run: " + said)
+    message = done.stderr.decode(errors="replace").strip()
+    if done.returncode != 0 and "already" not in message:
+        raise OSError("systemd-run: " + message)
     return done.returncode == 0
 
 
@@ -44,8 +44,8 @@ def start(unit, command):
 
 
 def fork_process(work):
-    """Calls `work()` in a process of its own, which is no child of this one's: without a new start of
-    Python. Not for a process that has used the core, whose threads do not come along."""
+    """Calls `work()` in a process that is no child of this one, without a new start of Python. Not for a process
+    that has used the core: a fork does not copy its threads."""
     pid = os.fork()
     if pid == 0:
         try:

@@ -1,14 +1,14 @@
-"""What lets a disk go on that a snapshot has paused, if the snapshot's command dies.
+"""Resumes a disk that a snapshot has paused, if the snapshot's command dies.
 
-Two processes do so; neither is a child of xapi's.
+Two processes do so. Neither is a child of xapi's.
 
-A *guard* runs on the host that runs the disk. It looks at the disk's tapdisk: one that has been paused for
-longer than a snapshot takes is resumed, by tap-ctl, as SM's plugin tapdisk-pause does it. That needs no
-XAPI and no cluster: it helps too if the host of the command is dead. A guard stays after that, for a
-pause that arrives late. It ends when the command ends it because the disk goes on, or with its lifetime.
+A *guard* runs on the host that runs the disk. It checks the disk's tapdisk: if it is paused for longer than
+a snapshot takes, the guard resumes it with tap-ctl, as SM's plugin tapdisk-pause does. That needs neither
+XAPI nor the cluster, so it works also if the host of the command is dead. The guard stays after that, for a
+pause that arrives late. It ends when the command has resumed the disk, or after its lifetime.
 
-Guards of several commands can watch one disk. An older one gives each later command its own time, and leaves
-the key `paused` to it.
+Guards of several commands can watch one disk. An older guard gives each later command its own time, and
+leaves the key `paused` to it.
 
 A *supervisor* (supervisor.py) runs on the host of the command.
 """
@@ -29,25 +29,25 @@ PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 DIRECTORY = "/run/smblock/guards"
 SUPERVISOR = "command-"  # and the command's pid: the name of a supervisor's token
 
-COMMAND_LIFETIME = 180  # seconds; a command that has a disk paused has ended by then
-# Seconds; xapi's call for a pause has reached this host by then. Linux gives up a TCP connection without a reply
-# after 15 to 30 minutes (net.ipv4.tcp_retries2).
+COMMAND_LIFETIME = 180  # seconds in which a command that pauses a disk ends
+# Seconds in which xapi's call for a pause can arrive. Linux ends a TCP connection without a reply after 15 to
+# 30 minutes (net.ipv4.tcp_retries2).
 LIFETIME = 1800
 PATIENCE = 4  # seconds that a snapshot may have a disk paused
 POLL = 0.5
-LATE_POLL = 5  # of a disk that runs, after the command's end
-STALL = 30  # seconds between two looks: this host stood still, and with it a call for a pause
-# XAPI may be away because the host of the command was the pool's master.
+LATE_POLL = 5  # seconds, for a disk that runs, after COMMAND_LIFETIME
+STALL = 30  # seconds between two checks: this host, and a call for a pause on it, did not run meanwhile
+# XAPI may be down: the host of the command may have been the pool's master.
 XAPI_LIFETIME = 600
 XAPI_POLL = 5
 XAPI_TIMEOUT = 30
 
-# Bits of tap-ctl's state: tapdisk was told to pause; it is paused.
+# Bits of tap-ctl's state: a pause was requested; tapdisk is paused.
 PAUSE_REQUESTED, IS_PAUSED = 0x10, 0x20
 
 
 class Token:
-    """A file that is there for as long as a guard or a supervisor is wanted."""
+    """A file that exists while a guard or a supervisor is needed."""
 
     def __init__(self, vdi_uuid, name):
         self.path = os.path.join(DIRECTORY, "%s.%s" % (vdi_uuid, name))
@@ -61,7 +61,7 @@ class Token:
         return os.path.exists(self.path)
 
     def guards(self):
-        """The file names of the tokens of all guards of the disk."""
+        """Returns the file names of the tokens of all guards of the disk."""
         vdi = os.path.basename(self.path).partition(".")[0] + "."
         names = [name for name in os.listdir(DIRECTORY) if name.startswith(vdi)]
         return [name for name in names if not name.startswith(vdi + SUPERVISOR)]
@@ -71,7 +71,7 @@ class Token:
 
 
 def start_guard(sr_uuid, vdi_uuid, name):
-    """Starts a guard on this host. It may be there already when this returns, and soon is."""
+    """Starts a guard on this host. Does not wait until it runs."""
     token = Token(vdi_uuid, name)
     token.put()
     if not detached.HAS_SYSTEMD:
@@ -81,38 +81,38 @@ def start_guard(sr_uuid, vdi_uuid, name):
         command = [PROGRAM, "disk", sr_uuid, vdi_uuid, name]
         detached.start_unit("smblock-guard-%s.service" % uuid.uuid4(), command)
     except (OSError, subprocess.SubprocessError) as error:
-        util.SMlog("guard: systemd did not start it (%s): it runs without" % error)
+        util.SMlog("guard: systemd did not start it (%s): starting it without systemd" % error)
         detached.fork_process(lambda: guard(sr_uuid, vdi_uuid, token))
 
 
 class LaterCommands:
-    """The commands on the same disk that began after a guard's own."""
+    """The commands on the same disk that began after the guard's own command."""
 
     def __init__(self, token):
         self._token = token
         self._first_seen = dict.fromkeys(token.guards(), float("-inf"))
 
     def notice(self):
-        """Whether one more has begun since the last call."""
+        """Returns whether a command has begun since the last call."""
         new = [name for name in self._token.guards() if name not in self._first_seen]
         self._first_seen.update(dict.fromkeys(new, time.monotonic()))
         return bool(new)
 
     def may_run(self):
-        """Whether one of them can have the disk paused. The token of a guard that was killed stays."""
+        """Returns whether one of them can still have the disk paused. A killed guard leaves its token."""
         now = time.monotonic()
         return any(now - self._first_seen.get(name, now) < COMMAND_LIFETIME for name in self._token.guards())
 
 
 class KeyRemover:
-    """Removes SM's note that the disk is paused, which keeps the disk from being unplugged."""
+    """Removes SM's key `paused`, because a disk with it cannot be unplugged."""
 
     def __init__(self, vdi_uuid, token, later):
         self._vdi_uuid, self._token, self._later = vdi_uuid, token, later
         self._thread = None
 
     def start(self):
-        """Begins to, unless it is at work."""
+        """Starts removing the key, unless it is being removed."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run)
             self._thread.start()
@@ -127,7 +127,7 @@ class KeyRemover:
                     return
             except Exception as error:
                 if failure_code(error) == "UUID_INVALID" or time.monotonic() > end:
-                    util.SMlog("guard: VDI %s: its key paused stays: %s" % (self._vdi_uuid, error))
+                    util.SMlog("guard: VDI %s: cannot remove its key paused: %s" % (self._vdi_uuid, error))
                     return
             time.sleep(XAPI_POLL)
 
@@ -138,13 +138,13 @@ class KeyRemover:
 
 
 def guard(sr_uuid, vdi_uuid, token):
-    """Watches over the disk until the token is gone, or for as long as a guard lives."""
+    """Watches the disk until the token is removed, or for LIFETIME."""
     later = LaterCommands(token)
     key_remover = KeyRemover(vdi_uuid, token, later)
     paused_since = None
     removes_key = False
     looked_at = time.monotonic()
-    age = 0  # seconds, without the time that this host stood still
+    age = 0  # seconds that this host has run
     while token.is_there():
         now = time.monotonic()
         age += now - looked_at if now - looked_at < STALL else 0
@@ -154,9 +154,9 @@ def guard(sr_uuid, vdi_uuid, token):
         try:
             tapdisk = _look(sr_uuid, vdi_uuid)
         except Exception as error:
-            # Paused or not: a tapdisk that is silent for 10 seconds is not in tap-ctl's list (TapdiskNotRunning).
+            # Unknown whether paused: tap-ctl does not list a tapdisk that is silent for 10 s (TapdiskNotRunning).
             if not isinstance(error, blktap2.TapdiskNotRunning):
-                util.SMlog("guard: VDI %s: looking at its tapdisk: %s" % (vdi_uuid, error))
+                util.SMlog("guard: VDI %s: cannot read the state of its tapdisk: %s" % (vdi_uuid, error))
             if age > LIFETIME:
                 break
         else:
@@ -170,7 +170,7 @@ def guard(sr_uuid, vdi_uuid, token):
                 paused_since = None
                 key_remover.start()
         if age > COMMAND_LIFETIME and not removes_key:
-            # The command did not end as it should: no disk of a live command is paused for that long.
+            # The command has died: no live command has a disk paused for that long.
             removes_key = True
             key_remover.start()
         time.sleep(POLL if paused_since is not None or age <= COMMAND_LIFETIME else LATE_POLL)
@@ -178,14 +178,14 @@ def guard(sr_uuid, vdi_uuid, token):
 
 
 def _look(sr_uuid, vdi_uuid):
-    """The disk's tapdisk; None if the disk is not active here. Raises an error if that cannot be seen."""
+    """Returns the disk's tapdisk. None if the disk is not active here. Raises an error if its state is unknown."""
     minor = minor_of(sr_uuid, vdi_uuid)
     return None if minor is None else blktap2.Tapdisk.get(minor=minor)
 
 
 def minor_of(sr_uuid, vdi_uuid):
-    """The number of the tapdisk that SM's links name; None if the disk is not active here on tapdisk."""
-    # The target is named after the tapdisk: nbdPID.MINOR.
+    """Returns the minor number of the tapdisk that SM's link names. None if the disk is not active here on tapdisk."""
+    # The link's target is nbdPID.MINOR.
     path = blktap2.VDI.NBDLink.from_uuid(sr_uuid, vdi_uuid).path()
     try:
         return int(os.readlink(path).rpartition(".")[2])
@@ -194,11 +194,11 @@ def minor_of(sr_uuid, vdi_uuid):
 
 
 def _resume(vdi_uuid, tapdisk):
-    util.SMlog("guard: VDI %s is paused for %d s: %s goes on" % (vdi_uuid, PATIENCE, tapdisk))
+    util.SMlog("guard: VDI %s is paused for %d s: resuming %s" % (vdi_uuid, PATIENCE, tapdisk))
     try:
-        # Without SM's lock of the VDI: it may be held by a plugin that waits for a dead XAPI.
+        # Without SM's lock of the VDI: a plugin that waits for a dead XAPI may hold it.
         tapdisk.unpause()
     except Exception as error:
-        util.SMlog("guard: VDI %s does not go on: %s" % (vdi_uuid, error))
+        util.SMlog("guard: VDI %s: cannot resume it: %s" % (vdi_uuid, error))
         return False
     return True

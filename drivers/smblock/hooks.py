@@ -1,9 +1,9 @@
-"""xapi's hooks host-pre-declare-dead and host-post-declare-dead: a host is dead, or is to be taken for dead.
+"""xapi's hooks host-pre-declare-dead and host-post-declare-dead: a host was declared dead.
 
-xapi runs them on the pool's master, with `-hostuuid UUID -reason REASON`: before it restarts the host's VMs
-elsewhere, and after. The declaration goes to XAPI's database first, then to the catalogue of each SR,
-with the host's kernel clients cut off. An SR that cannot be reached in time is no reason to wait:
-the next activation that meets a claim of the host reads XAPI's note, and cuts the host off itself.
+xapi runs them on the pool's master, with `-hostuuid UUID -reason REASON`: before and after it restarts the
+host's VMs elsewhere. They write the declaration to XAPI's database, then to the catalogue of each SR, and
+blocklist the host's kernel clients. They do not wait for an SR that does not reply: the next activation that
+finds a claim of the host reads XAPI's note, and blocklists the host.
 """
 
 import json
@@ -15,7 +15,7 @@ from smblock.core import core_of
 from smblock.hosts import DECLARED_DEAD, LocalSession
 from smblock.sm import util
 
-# Of a host that shuts down in order nothing is cut off: it may still write.
+# A host that shuts down regularly is not blocklisted: it may still write.
 REASONS = ("fenced", "user", "dbdestroy")
 XAPI_TIMEOUT = 5
 SR_SECONDS = 6
@@ -23,7 +23,7 @@ SR_TYPE = "cephrbd"
 
 
 def main(arguments):
-    """Never raises, and takes some seconds at most: xapi waits, and a failure would stop it."""
+    """Never raises, and ends within seconds: xapi waits for it, and would stop at a failure."""
     try:
         options = dict(zip(arguments[::2], arguments[1::2]))
         host_uuid, reason = options["-hostuuid"], options["-reason"]
@@ -44,7 +44,7 @@ def _declare(session, host_uuid, reason):
             addresses = child.result()
             util.SMlog("SR %s: host %s is dead; blocklisted: %s" % (sr_uuid, host_uuid, ", ".join(addresses) or "-"))
         except ChildError as error:
-            util.SMlog("%s; the next activation of its disks does it" % error)
+            util.SMlog("%s; the next activation of one of its disks retries it" % error)
 
 
 def _note(session, host_uuid, reason):
@@ -57,7 +57,7 @@ def _note(session, host_uuid, reason):
 
 
 def _plugged_srs(session):
-    """The SRs that this host can reach."""
+    """Returns the SRs that are plugged on this host."""
     here = util.get_this_host_ref(session)
     pbds = session.xenapi.PBD.get_all_records_where('field "host" = "%s"' % here).values()
     srs = [session.xenapi.SR.get_record(pbd["SR"]) for pbd in pbds if pbd["currently_attached"]]

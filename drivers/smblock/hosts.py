@@ -1,31 +1,31 @@
-"""The pool and its hosts: what XAPI has about them, and what their plugin `smblock` replies."""
+"""The pool and its hosts: XAPI's records of them, and calls of their plugin `smblock`."""
 
 import contextlib
 import socket
 
 from smblock.sm import XenAPI, util
 
-# Key of host.other_config: the host was declared dead. The hook writes it, the host itself removes it.
+# Key of host.other_config: the host was declared dead. The hook adds it, the host itself removes it.
 DECLARED_DEAD = "smblock_declared_dead"
 PLUGIN = "smblock"
 
 NO_SUCH_HOST = ("UUID_INVALID", "HANDLE_INVALID")
-# XAPI's reasons why a host cannot be asked. Whether a host is enabled plays no part.
+# XAPI's errors for a host that cannot be asked. A disabled host can be asked.
 CANNOT_BE_ASKED = ("HOST_OFFLINE", "CANNOT_CONTACT_HOST", "HOST_STILL_BOOTING", "XENAPI_MISSING_PLUGIN")
 CANNOT_BE_ASKED += ("UNKNOWN_XENAPI_PLUGIN_FUNCTION", *NO_SUCH_HOST)
-# Seconds. XAPI itself waits for a host for minutes; the plugin ends after 20 s.
+# Seconds. XAPI itself waits for minutes. The plugin ends after 20 s.
 PLUGIN_DEADLINE = 40
 ALERT_DEADLINE = 10
 
 
 def failure_code(error):
-    """The code of XAPI's failure, or None for any other error."""
+    """Returns the code of XAPI's failure, or None for any other error."""
     details = getattr(error, "details", None)
     return details[0] if details else None
 
 
 class LocalSession:
-    """A session with this host's xapi, opened by the first use, for what xapi did not start."""
+    """A session with this host's xapi, for programs that xapi did not start. The first use opens it."""
 
     def __init__(self):
         self._session = None
@@ -44,13 +44,13 @@ class LocalSession:
         return self()
 
     def __exit__(self, *_):
-        with contextlib.suppress(Exception):  # the session ends with this process in any case
+        with contextlib.suppress(Exception):  # xapi ends the session with this process in any case
             self.close()
 
 
 @contextlib.contextmanager
 def bounded(session, seconds):
-    """The session over a connection of its own, whose calls end after that time."""
+    """Yields the session over another connection, whose calls end after that time."""
     own = XenAPI.xapi_local()
     own._session = session._session
     before = socket.getdefaulttimeout()
@@ -62,7 +62,7 @@ def bounded(session, seconds):
 
 
 def call_plugin(session, host_ref, function, args, seconds=PLUGIN_DEADLINE):
-    """What the plugin `smblock` of a host returns; None, with a line in SMlog, if it cannot be asked."""
+    """Returns the result of a host's plugin `smblock`. None, and a line in SMlog, if the host cannot be asked."""
     try:
         with bounded(session, seconds) as own:
             return own.xenapi.host.call_plugin(host_ref, PLUGIN, function, args)
@@ -71,20 +71,20 @@ def call_plugin(session, host_ref, function, args, seconds=PLUGIN_DEADLINE):
         if not timed_out and failure_code(error) not in CANNOT_BE_ASKED:
             raise
         why = "no reply within %d s" % seconds if timed_out else str(error)
-        util.SMlog("plugin %s of host %s cannot be asked (%s): %s" % (PLUGIN, host_ref, function, why))
+        util.SMlog("plugin %s of host %s cannot be called (%s): %s" % (PLUGIN, host_ref, function, why))
         return None
 
 
 def declared_dead(session, host_uuid):
-    """Whether smblock's hook has noted that the host was declared dead."""
+    """Returns whether smblock's hook has noted that the host was declared dead."""
     host = session.xenapi.host
     return DECLARED_DEAD in host.get_other_config(host.get_by_uuid(host_uuid))
 
 
 class Hosts:
-    """The part of the core's `CephXapi` that is about the pool and its hosts.
+    """The part of the core's `CephXapi` for the pool and its hosts.
 
-    session   returns the XAPI session, when it is called
+    session   a function that returns the XAPI session
     sr_uuid   the SR
     """
 
@@ -111,7 +111,7 @@ class Hosts:
         return True
 
     def declared_dead(self, host_uuid):
-        # The core asks this of a host that XAPI knows.
+        # The core has called knows_host before.
         host_ref = self._refs.get(host_uuid) or self._session.xenapi.host.get_by_uuid(host_uuid)
         return DECLARED_DEAD in self._session.xenapi.host.get_other_config(host_ref)
 
@@ -124,7 +124,7 @@ class Hosts:
             own.xenapi.message.create(name, priority, cls, object_uuid, text)
 
     def settle_host(self, host_uuid, vdi_uuid):
-        """What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked."""
+        """Returns the reply of a host's plugin about a VDI, as JSON. Empty if the host cannot be asked."""
         host_ref = self._session.xenapi.host.get_by_uuid(host_uuid)
         args = {"sr": self._sr_uuid, "vdi": vdi_uuid}
         return call_plugin(self._session, host_ref, "settle", args) or ""

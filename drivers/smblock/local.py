@@ -1,7 +1,7 @@
-"""What this host has of a VDI: SM's links, its tapdisk, and the note of an activation that is under way.
+"""The traces of a VDI on this host: SM's links, its tapdisk, and the note of an activation that is under way.
 
-An activation is noted in a file before it changes anything. If SM's process is killed, the note stays:
-then xapi takes the activation for failed, and whatever it made is a leftover, whole or not.
+An activation writes a note, a file, before it changes anything. If SM's process is killed, the note stays.
+xapi treats that activation as failed, so everything that it made must be removed.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import time
 from smblock.sm import Lock, blktap2, util
 
 NOTES = "/run/smblock/activating"
-LOCK_SECONDS = 2  # that SM's lock of a VDI is waited for by what must not wait for SM
+LOCK_SECONDS = 2  # the wait for SM's lock of a VDI, by what must not wait for an SM command
 LOCK_POLL_SECONDS = 0.1
 
 
@@ -22,7 +22,7 @@ def boot_id():
 
 
 def process_started(pid):
-    """The start time of a process in clock ticks since boot, or None if it does not run."""
+    """Returns the start time of a process in clock ticks since boot, or None if it does not run."""
     try:
         with open("/proc/%d/stat" % pid) as file:
             fields = file.read().rpartition(")")[2].split()
@@ -33,7 +33,7 @@ def process_started(pid):
 
 @contextlib.contextmanager
 def vdi_lock(vdi_uuid, seconds=None):
-    """SM's lock of a VDI on this host. Yields whether it was taken within that time."""
+    """Takes SM's lock of a VDI on this host. Yields whether it was taken within that time."""
     lock = Lock("vdi", vdi_uuid)
     if seconds is None:
         lock.acquire()
@@ -51,30 +51,30 @@ def vdi_lock(vdi_uuid, seconds=None):
 
 
 class Note:
-    """The note of an activation: who activates, and the device that the driver has mapped."""
+    """The note of an activation: its process, and the device that the driver has mapped."""
 
     def __init__(self, sr_uuid, vdi_uuid):
-        self._folder = os.path.join(NOTES, sr_uuid)
-        self.path = os.path.join(self._folder, vdi_uuid)
+        self._directory = os.path.join(NOTES, sr_uuid)
+        self.path = os.path.join(self._directory, vdi_uuid)
 
     @staticmethod
     def all(sr_uuid):
-        """The VDIs of an SR that have one."""
+        """Returns the VDIs of an SR that have a note."""
         try:
             return [name for name in os.listdir(os.path.join(NOTES, sr_uuid)) if not name.startswith(".")]
         except FileNotFoundError:
             return []
 
     def write(self, device=""):
-        os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        # Whole or not at all: it is read after this process was killed.
-        new = os.path.join(self._folder, ".%s.new" % os.path.basename(self.path))
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        # Renamed when complete: it is read after this process was killed.
+        new = os.path.join(self._directory, ".%s.new" % os.path.basename(self.path))
         with open(new, "w") as file:
             file.write("%d %d\n%s\n" % (os.getpid(), process_started(os.getpid()), device))
         os.rename(new, self.path)
 
     def read(self):
-        """(pid, start time, device), or None if there is no note."""
+        """Returns (pid, start time, device), or None if there is no note."""
         try:
             with open(self.path) as file:
                 owner, device = file.read().splitlines()
@@ -88,13 +88,13 @@ class Note:
 
 
 class LocalVdi:
-    """A VDI on this host. Callers of what changes something hold SM's lock of it."""
+    """A VDI on this host. The caller of a method that changes something holds SM's lock of the VDI."""
 
     def __init__(self, sr_uuid, vdi_uuid):
         self.vdi_uuid = vdi_uuid
         self.note = Note(sr_uuid, vdi_uuid)
         self._phy = blktap2.VDI.PhyLink.from_uuid(sr_uuid, vdi_uuid)
-        # What a VM reaches the disk through. SM 4 knows NBD sockets alone.
+        # The links through which a VM reaches the disk. SM 4 has only NBD sockets.
         kinds = [getattr(blktap2.VDI, name, None) for name in ("BackendLink", "NBDLink")]
         self._links = [kind.from_uuid(sr_uuid, vdi_uuid) for kind in kinds if kind is not None]
 
@@ -105,13 +105,13 @@ class LocalVdi:
         return self.is_served() or os.path.lexists(self._phy.path()) or os.path.lexists(self.note.path)
 
     def left_behind(self):
-        """Whether the last activation here was killed."""
+        """Returns whether the last activation here was killed."""
         found = self.note.read()
         return found is not None and process_started(found[0]) != found[1]
 
     def has_mapped(self, device):
-        """Notes the device of the activation that is under way in this process. Removes SM's link to a
-        device that the VDI had before: SM would stop at it."""
+        """Adds the device to the note of this process's activation. Removes SM's link to another device, which
+        would make SM fail."""
         found = self.note.read()
         if found is not None and found[0] == os.getpid():
             self.note.write(device)
@@ -122,12 +122,12 @@ class LocalVdi:
                 raise
             return
         if target != device:
-            util.SMlog("%s -> %s is replaced: the device is %s" % (self._phy.path(), target, device))
+            util.SMlog("removing %s -> %s: the device is %s" % (self._phy.path(), target, device))
             self._phy.unlink()
 
     def settle(self, core, failed=False):
-        """Removes what an activation left that was killed, or that has `failed` in this process. Returns
-        whether this host uses the VDI. The note stays until the caller has removed SM's tags too."""
+        """Removes what an activation left that was killed, or that has `failed` in this process. Returns whether
+        this host uses the VDI. The caller removes the note, after SM's tags."""
         found = self.note.read()
         over = failed or self.left_behind()
         if not over and (found is not None or self.is_served()):
@@ -135,7 +135,7 @@ class LocalVdi:
         if over and found is not None and found[2]:
             if not self._end_tapdisk(found[2]):
                 return True
-            # From here on the device may be another one's.
+            # From here on, another VDI may get the device.
             self.note.write()
         if over:
             for link in self._links:
@@ -148,11 +148,11 @@ class LocalVdi:
 
     @staticmethod
     def _end_tapdisk(device):
-        """Ends the tapdisk that has a device open, or would have if it was not paused. False: it is in use."""
+        """Ends the tapdisk of a device, also one that is paused. Returns False if the tapdisk is in use."""
         tapdisk = blktap2.Tapdisk.find_by_path(device)
         if tapdisk is None:
             return True
-        util.SMlog("ending %s, which an activation left behind" % tapdisk)
+        util.SMlog("ending %s, which a killed or failed activation left" % tapdisk)
         try:
             tapdisk.shutdown()
         except blktap2.TapCtl.CommandFailure as failure:

@@ -1,7 +1,7 @@
-"""Holding back a disk's I/O for a snapshot, on whichever host of the pool it runs.
+"""Pauses a disk's I/O for a snapshot, on the host of the pool that runs the disk.
 
-Before a disk is paused, its hosts get a guard and this host a supervisor (guard.py, supervisor.py): they
-let the disk go on if this process dies.
+Before that, a guard is started on each host that runs the disk, and a supervisor on this host (guard.py,
+supervisor.py). They resume the disk if this process dies.
 """
 
 import time
@@ -13,8 +13,8 @@ from smblock.sm import blktap2, fist_point, util
 from smblock.tags import PAUSED, Tags, hosts_of
 
 GUARD_DEADLINE = 20  # seconds for a host to start or end a guard
-# Seconds for a host to pause or unpause a disk. SM has no deadline for it, xapi one of many minutes, and a
-# tapdisk whose I/O is stuck does neither.
+# Seconds for a host to pause or unpause a disk. SM has no deadline, xapi one of many minutes. A tapdisk whose
+# I/O is stuck does not reply.
 PAUSE_DEADLINE = 30
 
 
@@ -23,33 +23,33 @@ FAILED = "tapdisk-pause failed to %s VDI %s; /var/log/SMlog of host %s has the r
 
 
 class CephXapi(Hosts):
-    """What only XAPI and SM know or can do, for the core."""
+    """Calls of XAPI and SM, for the core."""
 
     def __init__(self, session, sr_uuid):
         super().__init__(session, sr_uuid)
         self._guards = Guards(session, sr_uuid)
         self._supervisors = []
-        # Disks with a call that a host may still run: its pause can arrive after this command.
+        # Disks with an unfinished call: its pause can arrive after this command.
         self._unsettled = set()
         self._timed_out = False
 
     def pause(self, vdi_uuid):
-        """Holds back the I/O of a disk's tapdisk, on whichever host it runs."""
+        """Pauses the I/O of a disk on each host that runs it."""
         vdi = self._session.xenapi.VDI
         tags = Tags(self._session, vdi.get_by_uuid(vdi_uuid))
         found = tags.read()
-        # The core runs one operation on a disk at a time: the key is left over, and SM would stop at it.
+        # The key is a leftover, since the core runs one operation on a disk at a time. SM would fail at it.
         tags.drop(PAUSED, found)
         self._guards.start(vdi_uuid, found)
         self._supervisors.append(supervisor_start.start(self._sr_uuid, vdi_uuid))
         if not self._ask_hosts(blktap2.VDI.tap_pause, vdi_uuid):
             raise self._not_done("pause", vdi_uuid, found)
-        # From here on no host activates the disk; one may have done so just before.
+        # From here on no host can activate the disk. One may have done so just before.
         self._guards.start(vdi_uuid, tags.read())
         fist_point("vdi_snapshot_paused")
 
     def unpause(self, vdi_uuid):
-        """Lets a disk's tapdisk go on, also if it does already."""
+        """Resumes the I/O of a disk, also if it is not paused."""
         fist_point("vdi_snapshot_taken")
         if not self._ask_hosts(blktap2.VDI.tap_unpause, vdi_uuid):
             self._unpause_running(vdi_uuid)
@@ -57,10 +57,10 @@ class CephXapi(Hosts):
             self._guards.end(vdi_uuid)
 
     def _unpause_running(self, vdi_uuid):
-        """SM unpauses no tapdisk that is not paused; of one that runs it shows that it can be."""
+        """Checks a disk that SM did not unpause: SM fails to unpause a running tapdisk, but can refresh it."""
         vdi = self._session.xenapi.VDI
         vdi_ref = vdi.get_by_uuid(vdi_uuid)
-        # A refresh is a pause and an unpause: if it outlasts this command, a guard resumes the disk.
+        # A refresh pauses and unpauses. If this command dies in between, a guard resumes the disk.
         found = Tags(self._session, vdi_ref).read()
         self._guards.start(vdi_uuid, found)
         if not self._ask_hosts(blktap2.VDI.tap_refresh, vdi_uuid):
@@ -68,21 +68,21 @@ class CephXapi(Hosts):
         vdi.remove_from_sm_config(vdi_ref, PAUSED)
 
     def _ask_hosts(self, function, vdi_uuid):
-        """Whether the hosts that run the disk did what a function of SM's asks of them, each in time."""
+        """Calls a function of SM for each host that runs the disk. Returns whether all succeeded in time."""
         pauses = function != blktap2.VDI.tap_unpause and vdi_uuid not in self._unsettled
         if pauses:
             self._unsettled.add(vdi_uuid)  # also if the function raises an error
         began = time.monotonic()
         with bounded(self._session, PAUSE_DEADLINE) as session:
             done = function(session, self._sr_uuid, vdi_uuid)
-        # SM logs the failure of a host, and returns that there was one.
+        # SM logs the failure of a host, and returns False.
         self._timed_out = time.monotonic() - began >= PAUSE_DEADLINE
         if done and pauses:
             self._unsettled.discard(vdi_uuid)
         return done
 
     def _not_done(self, what, vdi_uuid, tags):
-        """The error of the last call of `_ask_hosts`."""
+        """Returns the error of the last call of `_ask_hosts`."""
         host = self._session.xenapi.host
         hosts = " or ".join(host.get_uuid(host_ref) for host_ref in hosts_of(tags))
         if self._timed_out:
@@ -90,7 +90,7 @@ class CephXapi(Hosts):
         return util.SMException(FAILED % (what, vdi_uuid, hosts))
 
     def command_succeeded(self):
-        """Nothing is left for a supervisor."""
+        """Ends the supervisors."""
         for token in self._supervisors:
             token.remove()
 
@@ -105,7 +105,7 @@ class Guards:
         self._hosts = set()
 
     def start(self, vdi_uuid, tags):
-        """Starts one on each host that has the VDI active, and has none yet."""
+        """Starts a guard on each host that has the VDI active and no guard of this command yet."""
         for host_ref in set(hosts_of(tags)) - self._hosts:
             if self._call(host_ref, "guard_pause", vdi_uuid):
                 self._hosts.add(host_ref)

@@ -1,8 +1,8 @@
-"""The xapi plugin `smblock`: what one host of the pool does for another.
+"""The xapi plugin `smblock`, which one host of the pool calls on another.
 
 settle       removes what a killed command left of a VDI here; returns whether the VDI is in use here
-guard_pause  has a disk of this host go on if the command dies that pauses it
-end_guard    ends that
+guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
+end_guard    ends the guard
 """
 
 import json
@@ -19,7 +19,7 @@ SETTLE_SECONDS = 15
 
 
 def settle(session, args):
-    """JSON: this host's boot, and whether it uses the VDI. What a killed command left is gone then."""
+    """Removes what a killed command left of a VDI. Returns this host's boot, and whether it uses the VDI, as JSON."""
     sr_uuid, vdi_uuid = _uuid(args, "sr"), _uuid(args, "vdi")
     what = "settling VDI %s" % vdi_uuid
     in_use = Child(what, lambda: _settle(session, sr_uuid, vdi_uuid), SETTLE_SECONDS).result()
@@ -30,7 +30,7 @@ def settle(session, args):
 def _settle(session, sr_uuid, vdi_uuid):
     local = LocalVdi(sr_uuid, vdi_uuid)
     with vdi_lock(vdi_uuid, LOCK_SECONDS) as locked:
-        # A command that holds the lock is about to use it, or has not let go of it yet.
+        # A command that holds the lock uses the VDI, or is about to.
         if not locked or local.settle(core_of(session, sr_uuid)):
             return True
         forget_tags(session, util.get_this_host_ref(session), vdi_uuid)
@@ -39,17 +39,17 @@ def _settle(session, sr_uuid, vdi_uuid):
 
 
 def guard_pause(session, args):
-    """Starts a guard of a disk that is about to be paused: see guard.py."""
+    """Starts a guard of a disk that is about to be paused; see guard.py."""
     guard.start_guard(_uuid(args, "sr"), _uuid(args, "vdi"), _uuid(args, "guard"))
     return "True"
 
 
 def end_guard(session, args):
-    """Ends it: the disk goes on."""
+    """Ends a guard, because the disk was resumed."""
     guard.Token(_uuid(args, "vdi"), _uuid(args, "guard")).remove()
     return "True"
 
 
 def _uuid(args, name):
-    """A UUID among the arguments, in its usual spelling: paths are made of it."""
+    """Returns a UUID of the arguments in its canonical form, because it becomes part of paths."""
     return str(uuid.UUID(args[name]))

@@ -1,4 +1,4 @@
-"""What smblock-admin reclaim prints while it works."""
+"""The output of smblock-admin reclaim."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ def print_state(state, image, text, out=None):
 class Progress:
     """Prints one line for each image that is done, failed or waits.
 
-    On a terminal, one more line shows how far the image at work is, and changes in its place.
+    On a terminal, one more line shows the progress of the current image, and is overwritten.
     """
 
     def __init__(self, out=None, clock=time.monotonic):
@@ -26,7 +26,7 @@ class Progress:
 
     @property
     def out(self):
-        # The first connection gives this process another stdout.
+        # The first connection to the cluster replaces sys.stdout.
         return self._out or sys.stdout
 
     def report(self, state, image, text, done, total):

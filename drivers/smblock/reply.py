@@ -1,4 +1,4 @@
-"""xapi's reply on a descriptor of its own: libraries print to descriptor 1, which xapi reads as the reply."""
+"""Keeps what libraries print out of xapi's reply: xapi reads descriptor 1, and libraries print to it."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ def keep():
     if _kept is not None or not _is_first(sys.stdout):
         return
     sys.stdout.flush()
-    _kept = os.dup(1)  # closed in programs that are started
+    _kept = os.dup(1)  # not inherited by programs that are started
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
@@ -20,7 +20,7 @@ def keep():
 
 
 def release(null):
-    """Has a forked process let go of the reply, whose end xapi waits for."""
+    """Closes the reply in a forked process, because xapi waits until it is closed."""
     if _kept is not None:
         os.dup2(null, _kept)
 
@@ -29,4 +29,4 @@ def _is_first(stream):
     try:
         return stream.fileno() == 1
     except (AttributeError, OSError, ValueError):
-        return False  # no stream of this process's own
+        return False  # replaced by a test, or closed

@@ -1,4 +1,4 @@
-"""An SR that only one host of the pool gets."""
+"""Warns of an SR that only one host of the pool can use."""
 
 from smblock.hosts import Hosts
 from smblock.sm import util
@@ -14,11 +14,11 @@ def warn_unless_shared(sr):
         if xenapi.SR.get_shared(sr.sr_ref):
             return
         hosts = xenapi.host.get_all()
-        text = "SR %s was created without shared=true: only host %s gets it. " % (sr.uuid, util.get_this_host())
-        text += "To give it to every host: xe sr-param-set uuid=%s shared=true; then, for each other host, " % sr.uuid
-        text += "xe pbd-create host-uuid=HOST sr-uuid=%s with the same device-config, and xe pbd-plug." % sr.uuid
+        text = "SR %s was created without shared=true: only host %s can use it. " % (sr.uuid, util.get_this_host())
+        text += "To share it, run 'xe sr-param-set uuid=%s shared=true'; then, for each other host, run " % sr.uuid
+        text += "'xe pbd-create host-uuid=HOST sr-uuid=%s' with the same device-config, and 'xe pbd-plug'." % sr.uuid
         util.SMlog(text)
         if len(hosts) > 1:
             Hosts(lambda: sr.session, sr.uuid).alert(NOT_SHARED, WARNING, "SR", sr.uuid, text)
-    except Exception:  # the SR is created
+    except Exception:  # the SR was created, and must not fail for this
         util.logException("SR %s: warning that it is not shared" % sr.uuid)

@@ -1,4 +1,4 @@
-"""What the SM drivers share: SM's own modules, wherever this XCP-ng keeps them, and its errors."""
+"""What the SM drivers share: SM's modules, which SM 3 and 4 keep in different places, and SM's errors."""
 
 import functools
 import os
@@ -27,10 +27,10 @@ __all__ += ["Error", "SRCommand", "set_attributes", "util", "xs_errors"]
 
 
 def _connects_devices():
-    """Whether this SM lets xapi have a block device beside a tapdisk's NBD socket: SM 3 does.
+    """Returns whether this SM can give xapi a block device, and not only a tapdisk's NBD socket. SM 3 can.
 
-    SM 3.2.12 with QCOW2 looks for a coalesce chain at each activation. Some of its versions do not know the type
-    `phy` there, and refuse every disk of it (blktap2.py, _check_journal_coalesce_chain).
+    SM 3.2.12 with QCOW2 checks for a coalesce chain at each activation. Some of its versions do not support the
+    type `phy` there, and refuse every disk of it (blktap2.py, _check_journal_coalesce_chain).
     """
     if not hasattr(blktap2.VDI, "BackendLink"):
         return False
@@ -43,25 +43,25 @@ def _connects_devices():
     return True
 
 
-# How this SM can connect a disk.
+# The data paths that this SM has.
 DATAPATHS = ("aio", "phy") if _connects_devices() else ("aio",)
 
-# Where a command can be killed, to try what comes after it: where a snapshot has paused the disk's
-# tapdisk, and has been taken; and for each command where the core is done and XAPI not told yet.
+# Points where a test can kill a command: after a snapshot has paused the disk's tapdisk, after the snapshot was
+# taken, and for each command after the core has finished and before XAPI has the result.
 FIST_POINTS = ["smblock_vdi_snapshot_paused", "smblock_vdi_snapshot_taken"]
 FIST_POINTS += ["smblock_vdi_%s" % command for command in ("create", "delete", "snapshot", "clone", "revert", "resize")]
-# Where an activation has mapped the disk, and where SM has done its part too.
+# After an activation has mapped the disk, and after SM has done its part.
 FIST_POINTS += ["smblock_vdi_activate", "smblock_vdi_activate_done"]
 util.fistpoint.points.extend(FIST_POINTS)
 
 
 def fist_point(name):
-    """SM's own way to have a command fail: dies where there is a file /tmp/fist_smblock_NAME."""
+    """A FIST point, SM's fault-injection point: kills this process if the file /tmp/fist_smblock_NAME exists."""
     util.fistpoint.activate_custom_fn("smblock_" + name, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def as_sm_error(method):
-    """Lets an error of the core reach xapi under SM's name for it, with its text."""
+    """Turns an error of the core into SM's error for it, with the same text."""
 
     @functools.wraps(method)
     def wrapper(*args, **kwargs):
@@ -74,14 +74,14 @@ def as_sm_error(method):
 
 
 def set_attributes(target, attributes):
-    """Puts what the core says about an SR or a VDI on SM's object for it."""
+    """Sets the attributes of SM's object for an SR or a VDI. Returns the object."""
     for name, value in attributes.items():
         setattr(target, name, value)
     return target
 
 
-# Under SM's lock of the SR on this host: a scan must not run beside what changes which VDIs there are,
-# and XAPI forgets what is under way when it is restarted. Not what a VM waits for.
+# Commands under SM's lock of the SR on this host. A scan must not run beside a command that adds or removes VDIs,
+# and XAPI forgets which commands run when it is restarted. Commands that a VM waits for take no lock.
 OPS_EXCLUSIVE = ["sr_create", "sr_delete", "sr_attach", "sr_detach", "sr_scan", "sr_update", "vdi_create"]
 OPS_EXCLUSIVE += ["vdi_introduce", "vdi_delete", "vdi_snapshot", "vdi_clone", "vdi_resize", "vdi_revert"]
 
@@ -89,7 +89,7 @@ OPS_EXCLUSIVE += ["vdi_introduce", "vdi_delete", "vdi_snapshot", "vdi_clone", "v
 class SrLock:
     """SM's lock of an SR on this host. A command that waits for it logs that, and for how long.
 
-    The wait has no deadline of its own. It ends with the command that has the lock, and that one has deadlines.
+    The wait has no deadline. It ends with the command that holds the lock, which has deadlines.
     """
 
     def __init__(self, sr_uuid):
@@ -110,7 +110,7 @@ class SrLock:
 
 
 class CoreSR(SR.SR):
-    """An SR whose object has a core: self.core does what SM asks of it."""
+    """An SR with a core: self.core implements SM's commands."""
 
     def load(self, sr_uuid):
         self.lock = SrLock(sr_uuid)
@@ -140,13 +140,13 @@ class CoreSR(SR.SR):
             vdi.set_snapshot_of(vdi.get_by_uuid(snapshot), vdi.get_by_uuid(disk))
 
     def has_succeeded(self):
-        """Runs after a command that succeeded. A driver ends the watch over the command here."""
+        """Called after a command that succeeded. A driver ends the supervisors of the command here."""
 
     def after_command(self):
-        """Whatever a command has left for later is started here."""
+        """Called after each command. A driver starts the command's background work here."""
 
     def vdi_records(self, query):
-        """XAPI's records of the VDIs that a query finds, by reference."""
+        """Returns XAPI's records of the VDIs that a query finds, by reference."""
         return self.session.xenapi.VDI.get_all_records_where(query)
 
     def own_vdi_records(self):

@@ -1,4 +1,4 @@
-"""Undoes what a killed command left, on the host of the command, without waiting for the next one."""
+"""Undoes what a killed command left, on the host of the command, without waiting for the next command."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ DELAYS = (0, 5, 20)  # seconds before each try
 
 
 def supervise(sr_uuid, vdi_uuid, token, pid, started):
-    """Waits for the end of a command; unless it has succeeded, has the core undo what it left."""
+    """Waits until a command ends. If it did not succeed, the core undoes what it left."""
     while process_started(pid) == started:
         time.sleep(POLL)
     for delay in DELAYS:

@@ -11,7 +11,7 @@ from smblock.sm import util
 
 
 def start(sr_uuid, vdi_uuid):
-    """It is wanted until the token that this returns is removed."""
+    """Starts a supervisor. It ends when the token is removed that this returns."""
     pid = os.getpid()
     name = SUPERVISOR + str(pid)
     token = Token(vdi_uuid, name)
@@ -20,6 +20,6 @@ def start(sr_uuid, vdi_uuid):
     try:
         detached.start("smblock-supervisor-%s.service" % uuid.uuid4(), command)
     except (OSError, subprocess.SubprocessError) as error:
-        util.SMlog("supervisor: systemd did not start it (%s): it runs without" % error)
+        util.SMlog("supervisor: systemd did not start it (%s): starting it without systemd" % error)
         detached.start_process(command)
     return token

@@ -1,4 +1,4 @@
-"""SM's keys in a VDI's sm_config, by which hosts tell each other what they do with it."""
+"""SM's keys in a VDI's sm_config: which host has the VDI active, activating or paused."""
 
 HOST_TAG = "host_"  # and the host's reference: it has the VDI active, "RW" or "RO"
 ACTIVATING = "activating"
@@ -16,11 +16,11 @@ class Tags:
         return self._vdi.get_sm_config(self._vdi_ref)
 
     def drop(self, key, tags):
-        """Removes a key that was found; removing another one is a call of XAPI for nothing."""
+        """Removes a key if it is in `tags`, which saves a call of XAPI."""
         if key in tags:
             self._vdi.remove_from_sm_config(self._vdi_ref, key)
 
 
 def hosts_of(tags):
-    """The references of the hosts that have the VDI active."""
+    """Returns the references of the hosts that have the VDI active."""
     return [tag[len(HOST_TAG) :] for tag in tags if tag.startswith(HOST_TAG)]

@@ -1,4 +1,4 @@
-"""SM's VDIs, for every SR whose object has a core: sr.core does what SM asks of a VDI."""
+"""SM's VDIs, for every SR with a core: sr.core implements SM's commands."""
 
 import uuid
 
@@ -58,10 +58,10 @@ class CoreVDI(VDI.VDI):
         self.sr.core.begin_epoch(self.uuid, self._on_boot())
 
     def activate(self, sr_uuid, vdi_uuid):
-        """The device is there since attach; tapdisk needs no options."""
+        """Does nothing: attach has made the device, and tapdisk needs no options."""
 
     def deactivate(self, sr_uuid, vdi_uuid):
-        """The device goes with detach."""
+        """Does nothing: detach removes the device."""
 
     def _on_boot(self):
         return self.sr.srcmd.params.get("vdi_on_boot", "persist")
@@ -74,7 +74,7 @@ class CoreVDI(VDI.VDI):
 
 
 class SnapshotVDI(CoreVDI):
-    """A disk that can be snapshotted and resized, or a snapshot of one."""
+    """A disk that can be snapshotted and resized, or a snapshot."""
 
     @as_sm_error
     def snapshot(self, sr_uuid, vdi_uuid):
@@ -105,11 +105,14 @@ class SnapshotVDI(CoreVDI):
         return self.get_params()
 
     def _disks_of(self, records):
-        """The UUIDs of the disks that those are snapshots of, by reference. XAPI may have lost one."""
+        """Returns the UUIDs of the disks that those are snapshots of, by reference. Skips one that XAPI has lost."""
         vdi, uuids = self.session.xenapi.VDI, {}
         for disk in {record["snapshot_of"] for record in records.values()} - {NULL}:
             try:
                 uuids[disk] = vdi.get_uuid(disk)
             except Failure as failure:
-                util.SMlog("VDI %s: what it is a snapshot of stays as it is known: %s" % (self.uuid, failure))
+                util.SMlog(
+                    "VDI %s: cannot read the disk that it is a snapshot of; the record keeps its value: %s"
+                    % (self.uuid, failure)
+                )
         return uuids

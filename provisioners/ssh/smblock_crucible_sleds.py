@@ -1,6 +1,6 @@
-"""The sleds of smblock-crucible-provisioner: commands there, and what they tell about volumes.
+"""The sleds of smblock-crucible-provisioner: runs commands on them, and reads their records of volumes.
 
-It needs nothing of smblock's: a provisioner runs without the driver, too.
+It imports nothing of smblock: a provisioner also runs without the driver.
 """
 
 import contextlib
@@ -14,16 +14,16 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 COPIES = 3
-# The driver waits an hour where data is written, else a minute, and then kills what runs.
+# The driver kills a command after an hour if it writes data, else after a minute.
 STEP_SECONDS = 40
-# A sled that takes longer to say what it has is as good as down.
+# Seconds for a sled to list its volumes. One that takes longer counts as down.
 SURVEY_SECONDS = 10
-BRING_BACK = "bring the sled back, or, if it is gone for good, take it out of provisioner_sleds"
+BRING_BACK = "start the sled; if it is permanently lost, remove it from provisioner_sleds"
 SLED_SCRIPT = os.path.join(os.path.dirname(os.path.realpath(__file__)), "smblock-crucible-sled")
 
 
 class Failed(Exception):
-    """What was asked for could not be done; the message is for the administrator."""
+    """The command failed. The message is for the administrator."""
 
 
 class Sled:
@@ -36,10 +36,10 @@ class Sled:
         self._running = set()
 
     def start(self, command, *args):
-        """Have the sled's script begin a command in the folder for regions."""
-        words = ["sh", "-s", "--", command, self._config.folder, *map(str, args)]
+        """Starts a command of the sled's script, in the directory for regions."""
+        words = ["sh", "-s", "--", command, self._config.directory, *map(str, args)]
         if self.destination != "local":
-            # ssh makes one line of its words, for the shell over there.
+            # ssh joins its words to one line for the shell of the sled.
             words = [*self._config.ssh, "--", self.destination, " ".join(map(shlex.quote, words))]
         try:
             running = Running(self, command, words)
@@ -49,7 +49,7 @@ class Sled:
         return running
 
     def run(self, command, *args, timeout=STEP_SECONDS):
-        """The same, to its end; what it prints, in bytes."""
+        """Runs a command until it ends. Returns its output in bytes."""
         running = self.start(command, *args)
         try:
             return running.output(timeout)
@@ -57,13 +57,13 @@ class Sled:
             self._running.discard(running)
 
     def cancel(self):
-        """Nothing waits for this sled any more."""
+        """Kills the commands that run on this sled."""
         for running in list(self._running):
             running.kill()
 
 
 class Running:
-    """A command that a sled's script does. What is written to its stdin, or its end, is the command's to read."""
+    """A running command of a sled's script. The command reads stdin after the script."""
 
     def __init__(self, sled, command, words):
         self._doing = "sled %s: %s" % (sled.destination, command)
@@ -72,7 +72,7 @@ class Running:
             script = file.read()
         stdin, self._stdin = os.pipe()
         try:
-            # The shell reads as much as there is: more of it must not come later. A pipe holds 64 KiB.
+            # Written at once, so that the shell reads all of the script at once. A pipe holds 64 KiB.
             os.write(self._stdin, script)
             self._process = subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except OSError:
@@ -82,49 +82,49 @@ class Running:
             os.close(stdin)
 
     def output(self, timeout):
-        """What it prints until its end."""
+        """Waits until the command ends. Returns its output."""
         try:
             stdout, stderr = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise Failed("%s: not done in %d s" % (self._doing, timeout)) from None
+            raise Failed("%s: timed out after %d s" % (self._doing, timeout)) from None
         finally:
             self._close()
         if self._process.returncode != 0:
-            said = stderr.decode(errors="replace").strip() or "exit status %d" % self._process.returncode
-            raise Failed("%s: %s" % (self._doing, said))
+            message = stderr.decode(errors="replace").strip() or "exit status %d" % self._process.returncode
+            raise Failed("%s: %s" % (self._doing, message))
         return stdout
 
     def end(self, timeout):
-        """Let it read the end of its stdin, and finish."""
+        """Closes the command's stdin, and waits until the command ends."""
         self._close()
         self.output(timeout)
 
     def beat(self):
-        """Let it read that this process lives. One that has ended shows at its output."""
+        """Sends to the command that this process lives. `output` reports a command that has ended."""
         with self._closing, contextlib.suppress(OSError):
             if self._stdin is not None:
                 os.write(self._stdin, b".\n")
 
     def wait_for(self, word, timeout):
-        """Wait until it prints a line."""
-        # It prints this line alone before its end, so nothing is left in a buffer for output().
+        """Waits until the command prints the line `word`."""
+        # It prints only this line before its end, so the buffer is empty for output().
         watch = threading.Timer(timeout, self.kill)
         watch.start()
         line = self._process.stdout.readline()
         watch.cancel()
         if line.strip() != word:
             self.end(timeout)
-            raise Failed("%s: it ended early" % self._doing)
+            raise Failed("%s: the command ended before the copy was complete" % self._doing)
 
     def require_running(self):
-        """It must not have ended by itself."""
+        """Raises `Failed` if the command has ended."""
         if self._process.poll() is not None:
             self.output(STEP_SECONDS)
-            raise Failed("%s: it ended early" % self._doing)
+            raise Failed("%s: the command ended before the copy was complete" % self._doing)
 
     def kill(self):
-        """End it here; a sled's script sees the end of its stdin."""
+        """Kills the command's process on this host. The sled's script reads the end of its stdin."""
         self._close()
         with contextlib.suppress(OSError):
             self._process.kill()
@@ -137,7 +137,7 @@ class Running:
 
 
 def ask_all(sleds, command, *args):
-    """Pairs of a sled and its lines, or the failure, as they reply."""
+    """Runs a command on all sleds. Yields each sled with its lines of output or its failure, as they reply."""
     with ThreadPoolExecutor(len(sleds)) as all_at_once:
         asked = {all_at_once.submit(sled.run, command, *args, timeout=SURVEY_SECONDS): sled for sled in sleds}
         for reply in as_completed(asked):
@@ -149,7 +149,7 @@ def ask_all(sleds, command, *args):
 
 
 def warned(sled, lines):
-    """The lines that are no warnings. Those are for the log of the driver."""
+    """Writes warnings to stderr, for the log of the driver. Returns the other lines."""
     for line in lines:
         if line.startswith(b"! "):
             sys.stderr.write("sled %s: %s\n" % (sled.destination, line[2:].decode(errors="replace")))
@@ -157,7 +157,7 @@ def warned(sled, lines):
 
 
 def records(sled, lines):
-    """The volumes in what the sled's script shows: each is the name of a file, and what is in it."""
+    """Returns the volumes in the output of the sled's script: for each, the name of its file, and its content."""
     shown = []
     for line in lines:
         if line.startswith(b"@ "):
@@ -168,12 +168,12 @@ def records(sled, lines):
 
 
 def parsed(sled, path, content):
-    """What a volume's file says."""
+    """Returns the content of a volume's file, checked."""
     try:
         record = json.loads(content.decode())
         volume = record["volume"]
         if str(uuid.UUID(volume["uuid"])) != os.path.basename(os.path.dirname(path)):
-            raise ValueError("it is about volume %s" % volume["uuid"])
+            raise ValueError("it is the record of volume %s" % volume["uuid"])
         for field, kind in (("size", int), ("targets", list)):
             if not isinstance(volume[field], kind):
                 raise ValueError("no %s" % field)
@@ -188,7 +188,7 @@ def parsed(sled, path, content):
 
 
 def agreed(known, record, sled):
-    """A record, which must be the same on every sled."""
+    """Returns the record. Raises `Failed` if another sled has a different one."""
     if known is not None and known != record:
         message = "volume %s: smblock.json of sled %s differs from that of another sled; compare them, and keep one"
         raise Failed(message % (record["volume"]["uuid"], sled.destination))
@@ -196,7 +196,7 @@ def agreed(known, record, sled):
 
 
 def find(sleds, volume):
-    """The record of one volume, by what its own sleds say; None if no sled has any. Others may be away."""
+    """Returns the record of one volume, or None if no sled has it. Only the volume's own sleds must reply."""
     record, failure, silent = None, None, {sled.destination for sled in sleds}
     for sled, lines in ask_all(sleds, "find_volume", volume):
         silent.discard(sled.destination)

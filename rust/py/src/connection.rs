@@ -1,13 +1,13 @@
-//! The process's connection to a Ceph cluster: its output is kept out of xapi's reply, and Python's
-//! `atexit` closes it.
+//! The process's connection to a Ceph cluster. Its output is kept out of xapi's reply. Python's `atexit`
+//! closes it.
 
 use pyo3::prelude::*;
 
-/// Keeps what librados prints to stdout out of xapi's reply, from now on. Called without the GIL.
+/// Keeps the output of librados to stdout out of xapi's reply. Called without the GIL.
 pub fn keep_reply() {
     let keep = |py: Python<'_>| py.import("smblock.reply")?.call_method0("keep").map(|_| ());
     if let Err(error) = Python::with_gil(keep) {
-        log::warn!("stdout is open to libraries: {error}");
+        log::warn!("cannot keep the output of libraries out of xapi's reply: {error}");
     }
 }
 
@@ -16,7 +16,7 @@ fn close_connection(py: Python<'_>) {
     py.allow_threads(sr_ceph::engine::close_connection);
 }
 
-/// Has the connection closed when the interpreter ends.
+/// Registers the closing of the connection with `atexit`.
 pub fn close_at_exit(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     let close = pyo3::wrap_pyfunction!(close_connection, module)?;
     py.import("atexit")?.call_method1("register", (close,))?;

@@ -1,4 +1,4 @@
-//! Records of XenAPI in, attributes of SM's `VDI` objects out.
+//! Converts XenAPI's records of VDIs, and returns attributes of SM's `VDI` objects.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,18 +13,18 @@ use uuid::Uuid;
 
 use crate::text::for_xml;
 
-/// A UUID from Python; a `ValueError` names what it is.
+/// Parses a UUID. The `ValueError` names what it is the UUID of.
 pub fn uuid(what: &str, text: &str) -> PyResult<Uuid> {
     text.parse()
         .map_err(|_| PyValueError::new_err(format!("{what} {text:?} is not a UUID")))
 }
 
-/// VDI records as `VDI.get_all_records_where` gives them, by reference.
+/// Converts VDI records of `VDI.get_all_records_where`, by reference.
 pub fn xapi_vdis(records: HashMap<String, &PyDict>) -> PyResult<Vec<XapiVdi>> {
     xapi_vdis_beside(records, &HashMap::new())
 }
 
-/// The same, where the UUIDs of other VDIs are known, by reference.
+/// As [`xapi_vdis`]. `others` are the UUIDs of further VDIs, by reference.
 pub fn xapi_vdis_beside(
     records: HashMap<String, &PyDict>,
     others: &HashMap<String, String>,
@@ -66,8 +66,8 @@ fn fields(record: &PyDict, uuids: &HashMap<&str, Uuid>) -> PyResult<XapiFields> 
     })
 }
 
-/// What SM has put on the `VDI` object of a disk that is about to be created. Its `snapshot_of` is
-/// a reference, which the next `vdi_update` brings as a UUID.
+/// Reads the fields of SM's `VDI` object of a disk that is about to be created. Its `snapshot_of` is a
+/// reference; the next `vdi_update` has the UUID.
 pub fn fields_of(vdi: &PyAny) -> PyResult<XapiFields> {
     fn attribute<'py, T: FromPyObject<'py>>(vdi: &'py PyAny, name: &str) -> PyResult<T> {
         vdi.getattr(name)?.extract()
@@ -87,8 +87,8 @@ pub fn fields_of(vdi: &PyAny) -> PyResult<XapiFields> {
     })
 }
 
-/// A size in bytes that XAPI asks for. Python's numbers have no limit: one that is too far from any size
-/// becomes the nearest number here, which is refused as a size.
+/// A size in bytes that XAPI requests. Python's numbers have no limit: one that is out of range becomes the
+/// nearest `i128`, which is refused as a size.
 pub struct RequestedSize(pub i128);
 
 impl<'source> FromPyObject<'source> for RequestedSize {
@@ -105,7 +105,7 @@ impl<'source> FromPyObject<'source> for RequestedSize {
     }
 }
 
-/// XML-RPC carries 64-bit numbers as strings.
+/// XML-RPC sends 64-bit numbers as strings.
 fn size(record: &PyDict) -> PyResult<u64> {
     let text: String = field(record, "virtual_size")?;
     text.parse()
@@ -122,7 +122,7 @@ fn field<'py, T: FromPyObject<'py>>(record: &'py PyDict, name: &str) -> PyResult
     item(record, name)?.extract()
 }
 
-/// What SM's `VDI` objects call these things, in the order of [`attributes`].
+/// The names of the attributes of SM's `VDI` objects, in the order of [`attributes`].
 const ATTRIBUTES: [&str; 13] = [
     "uuid",
     "location",
@@ -139,9 +139,9 @@ const ATTRIBUTES: [&str; 13] = [
     "snapshot_time",
 ];
 
-/// A VDI of an SR of that type as SM's object for it has it, attribute names and values.
+/// Returns the attributes of SM's object for a VDI.
 pub fn attributes(py: Python<'_>, vdi: &ScannedVdi, sr_type: &SrType) -> PyResult<PyObject> {
-    // The same strings for all VDIs: a copy for each would take a seventh of what a scan needs.
+    // One set of strings for all VDIs: copies would take a seventh of the memory of a scan.
     static NAMES: GILOnceCell<Vec<Py<PyString>>> = GILOnceCell::new();
     let names = NAMES.get_or_init(py, || {
         let names = ATTRIBUTES.iter().map(|name| PyString::new(py, name).into());
@@ -169,7 +169,7 @@ pub fn attributes(py: Python<'_>, vdi: &ScannedVdi, sr_type: &SrType) -> PyResul
         attributes.set_item(name, value)?;
     }
     if !vdi.known_to_xapi {
-        // SM takes the others' from XAPI's database, where running hosts keep keys of their own.
+        // SM reads the sm_config of the other VDIs from XAPI, where running hosts keep keys.
         attributes.set_item("sm_config", xapi.sm_config.clone())?;
     }
     Ok(attributes.into())
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_number_of_python_is_a_size_that_can_be_refused() {
+    fn a_number_of_python_that_is_out_of_range_becomes_a_refused_size() {
         pyo3::prepare_freethreaded_python();
         Python::with_gil(|py| {
             let size = |text| {

@@ -1,4 +1,4 @@
-//! Which SR types there are, and how an error of an SR type becomes SM's.
+//! The SR types, and the conversion of their errors into SM's.
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
@@ -31,10 +31,10 @@ impl UnknownType {
     pub const ID: &'static str = "SMB-P003";
 }
 
-/// All SR types. The first one is that of a device-config that no type recognises.
+/// All SR types. A device-config that no type recognises is of the first one.
 const SR_TYPES: [&SrType; 2] = [&sr_ceph::engine::SR_TYPE, &sr_crucible::engine::SR_TYPE];
 
-/// The SR type of that name.
+/// Returns the SR type of that name.
 pub fn sr_type(name: &str) -> Result<&'static SrType, Failure> {
     let found = SR_TYPES.into_iter().find(|sr_type| sr_type.name == name);
     found.ok_or_else(|| {
@@ -46,14 +46,14 @@ pub fn sr_type(name: &str) -> Result<&'static SrType, Failure> {
     })
 }
 
-/// The SR type that a device-config is meant for, by its keys. A key of a later type counts more.
+/// Returns the SR type that a device-config is meant for, by its keys. A key of a later type counts more.
 pub fn sr_type_of(device_config: &Pairs) -> &'static SrType {
     let mut types = SR_TYPES.into_iter().rev();
     let found = types.find(|sr_type| sr_type.is_meant_by(device_config));
     found.unwrap_or(SR_TYPES[0])
 }
 
-/// Makes the engine of an SR. Opens nothing.
+/// Creates the engine of an SR. Opens nothing.
 pub fn open(
     sr_type_name: &str,
     sr: Uuid,
@@ -63,9 +63,9 @@ pub fn open(
 ) -> PyResult<Box<dyn Engine>> {
     let sr_type = sr_type(sr_type_name)?;
     if sr_type.name == sr_crucible::engine::SR_TYPE.name {
-        let runner = runner(&xapi)?;
+        let supervisor = supervisor(&xapi)?;
         let xapi = Box::new(PythonXapi(xapi));
-        let opened = CrucibleEngine::new(sr, host, device_config, xapi, runner);
+        let opened = CrucibleEngine::new(sr, host, device_config, xapi, supervisor);
         return boxed(opened);
     }
     let xapi = Box::new(PythonXapi(xapi));
@@ -76,14 +76,14 @@ fn boxed<E: Engine + 'static>(opened: sr::engine::Result<E>) -> PyResult<Box<dyn
     Ok(Box::new(opened.map_err(Failure::from)?))
 }
 
-/// The command that looks after a server, which a pre-flight does not need.
-fn runner(xapi: &PyObject) -> PyResult<Vec<OsString>> {
+/// Returns the command that supervises a server. A pre-flight has no XAPI, and does not need it.
+fn supervisor(xapi: &PyObject) -> PyResult<Vec<OsString>> {
     Python::with_gil(|py| {
         if xapi.is_none(py) {
             return Ok(Vec::new());
         }
-        let runner: Vec<String> = xapi.getattr(py, "runner")?.extract(py)?;
-        Ok(runner.into_iter().map(OsString::from).collect())
+        let command: Vec<String> = xapi.getattr(py, "server_supervisor")?.extract(py)?;
+        Ok(command.into_iter().map(OsString::from).collect())
     })
 }
 

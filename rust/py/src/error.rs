@@ -1,11 +1,11 @@
-//! The one exception that leaves this module, and what fills it.
+//! The exception `smblock.Error`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::text::for_xml;
 
-/// SM's name for a failure that has no better one: an error inside smblock itself.
+/// SM's name for a failure without a better name: an error inside smblock.
 pub const SM_GENERAL: &str = "SMGeneral";
 
 const DOC: &str = "\
@@ -22,8 +22,8 @@ mod python {
 
 /// The class `smblock.Error`, a subclass of `Exception`.
 ///
-/// `id`, `key` and `errno` have defaults on the class, so that they exist on every instance, also on one
-/// that Python code raises itself.
+/// `id`, `key` and `errno` have defaults on the class, so that every instance has them, also one that Python
+/// code raises.
 pub fn class(py: Python<'_>) -> PyResult<&PyType> {
     let class = py.get_type::<python::Error>();
     class.setattr("__doc__", DOC)?;
@@ -33,22 +33,22 @@ pub fn class(py: Python<'_>) -> PyResult<&PyType> {
     Ok(class)
 }
 
-/// What becomes a `smblock.Error` at the border: Rust errors of the layers below convert into this.
+/// The content of a `smblock.Error`. The errors of the other crates convert into this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The id of the error in docs/user/errors.md. The text begins with it.
     pub id: Option<&'static str>,
-    /// The name of an error in SM's `XE_SR_ERRORCODES.xml`. SM turns a name that it does not know
-    /// into "unknown key", which tells the administrator nothing.
+    /// The name of an error in SM's `XE_SR_ERRORCODES.xml`. SM replaces a name that this file does not have
+    /// by "unknown key", without the text.
     pub key: &'static str,
-    /// The errno of the cluster's or the kernel's answer, positive, where there was one.
+    /// The errno of the cluster or the kernel, positive, if there is one.
     pub errno: Option<i32>,
     /// What failed, on which object, and what to do about it. Never a secret: xapi logs it.
     pub message: String,
 }
 
 impl Failure {
-    /// The text that reaches `xe` and SMlog: `SMB-C015: VDI ... is in use: ...`.
+    /// Returns the text for `xe` and SMlog: `SMB-C015: VDI ... is in use: ...`.
     fn text(&self) -> String {
         match self.id {
             Some(id) => format!("{id}: {}", self.message),
@@ -66,7 +66,7 @@ impl From<Failure> for PyErr {
                 .setattr("id", failure.id)
                 .and_then(|()| value.setattr("key", failure.key))
                 .and_then(|()| value.setattr("errno", failure.errno));
-            // Only out of memory gets here; that error then says more than a half-filled one.
+            // Only out of memory can fail here. That error is returned instead.
             filled.err().unwrap_or(error)
         })
     }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_holds_no_character_that_a_reply_cannot_have() {
+    fn an_error_has_no_character_that_xml_does_not_allow() {
         pyo3::prepare_freethreaded_python();
         Python::with_gil(|py| {
             let message = "the lock 'ctl\u{1}x'".to_owned();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_errno_has_none_and_not_a_missing_attribute() {
+    fn an_error_without_an_errno_has_the_errno_none() {
         pyo3::prepare_freethreaded_python();
         Python::with_gil(|py| {
             class(py).unwrap();

@@ -1,5 +1,5 @@
-//! `docs/user/errors.md`: every error with an id, read from the sources of the enums. The page is up to
-//! date if the tests pass; `UPDATE=1 cargo test -p smblock-py error_page` writes it.
+//! Generates `docs/user/errors.md`, with every error that has an id, from the sources of the enums. The tests
+//! check that the page is up to date. `UPDATE=1 cargo test -p smblock-py error_page` writes it.
 
 mod rules;
 mod source;
@@ -14,7 +14,7 @@ use crate::error::SM_GENERAL;
 use crate::failures::key_for;
 use crate::panic::INTERNAL;
 
-/// Which arms of the table in failures.rs give SM's names of an enum's errors.
+/// The arms of the table in failures.rs with SM's names of an enum's errors.
 enum Names {
     /// The arms of its own variants, in that function.
     Own(&'static str),
@@ -25,7 +25,7 @@ enum Names {
 /// An enum or a struct whose errors have ids.
 struct Origin {
     file: &'static str,
-    /// The file with its function `id`, if that is another one.
+    /// The file with its function `id`, if it is not `file`.
     ids: Option<&'static str>,
     item: &'static str,
     names: Names,

@@ -1,5 +1,5 @@
-//! Which of SM's errors each failure becomes. This is the only place with SM's names: a total match over
-//! each enum, without a wildcard.
+//! The table of SM's errors: a match over each error enum, without a wildcard. Only this file has SM's
+//! names.
 
 use sr::device_config::{Problem, Refused};
 use sr::engine::Error as EngineError;
@@ -118,7 +118,7 @@ fn of_crucible(error: &CrucibleError) -> &'static str {
         CrucibleError::Host { .. } | CrucibleError::TargetsDown { .. } => "VDIUnavailable",
         CrucibleError::VdiInUse { .. }
         | CrucibleError::NotReleased { .. }
-        | CrucibleError::Outrun { .. }
+        | CrucibleError::LostClaimRace { .. }
         | CrucibleError::UsedHere { .. }
         | CrucibleError::UnknownHost { .. } => "VDIInUse",
         CrucibleError::DeclaredDead { .. } | CrucibleError::WrongKey { .. } => "VDIUnavailable",
@@ -175,9 +175,9 @@ fn of_ceph(error: &Error) -> &'static str {
     }
 }
 
-/// The error that reaches `xe` with its text, for an operation (`"VDI.resize"`).
+/// Returns the error that reaches `xe` with its text, for an operation (`"VDI.resize"`).
 ///
-/// xapi drops the text of four errors, and shows a code of its own instead: VDIInUse (VDI_IN_USE), SRInUse
+/// xapi drops the text of four errors, and shows another code instead: VDIInUse (VDI_IN_USE), SRInUse
 /// (SR_DEVICE_IN_USE), SRNotEmpty (SR_NOT_EMPTY) and VDIMissing (VDI_MISSING). It shows every other one as
 /// SR_BACKEND_FAILURE_n with the text. So one of the four is used only if a client acts on the code.
 pub fn key_for(operation: &str, key: &'static str) -> &'static str {

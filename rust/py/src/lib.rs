@@ -1,11 +1,11 @@
-//! `smblock._core`: SRs as Python sees them.
+//! `smblock._core`: the Python module of the core.
 //!
-//! Only conversions live here. Every function that Python can call goes through one of the two doors
-//! of [`panic`], so that whatever happens in Rust reaches SM as `smblock.Error`, an ordinary
-//! exception with the name of an SM error, and never as something that SM's own handlers let pass.
+//! This crate only converts. Every function that Python can call runs in one of the two functions of
+//! [`panic`], `attached` and `detached`. They turn every error and panic into `smblock.Error`, an ordinary
+//! exception with the name of an SM error, which SM's handlers catch.
 //!
-//! Importing the module opens nothing: Ceph's libraries, the cluster and the log are reached on first
-//! use, because xapi asks each driver for its `DRIVER_INFO` on hosts where none of them exists.
+//! Importing the module opens nothing. The first use opens Ceph's libraries, the cluster and the log,
+//! because xapi reads the `DRIVER_INFO` of each driver also on hosts that have none of them.
 
 mod connection;
 mod convert;

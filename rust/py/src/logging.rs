@@ -1,11 +1,11 @@
-//! The `log` crate's records in SM's own log, `/var/log/SMlog`, among the lines of SM's Python code.
+//! Writes the `log` crate's records to SM's log, `/var/log/SMlog`, in the format of SM's Python code.
 //!
-//! SM logs by `openlog("SM", 0, LOG_LOCAL2)` and one `syslog("[pid] line")` per line. The same line is
-//! written here: `<priority>Mon dd hh:mm:ss SM: [pid] line` to the socket `/dev/log`.
+//! SM calls `openlog("SM", 0, LOG_LOCAL2)` and one `syslog("[pid] line")` per line. This module writes the
+//! same line, `<priority>Mon dd hh:mm:ss SM: [pid] line`, to the socket `/dev/log`.
 //!
-//! On a machine without that socket, or with a syslog daemon that does not read it, records are
-//! dropped on purpose: a driver must not fail, wait or write to stdout (which is xapi's reply) because
-//! its log is away. The next record tries again.
+//! Without that socket, or with a syslog daemon that does not read it, records are dropped on purpose: a
+//! driver must not fail, wait or write to stdout (which is xapi's reply) because of its log. The next record
+//! tries again.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,12 @@ use chrono::Local;
 use log::{LevelFilter, Log, Metadata, Record};
 use syslog::{Facility, LogFormat, Logger, LoggerBackend, Severity};
 
-/// How long one record may wait for a syslog daemon whose queue is full.
+/// How long one record waits for a syslog daemon whose queue is full.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Sends every record of this process to SMlog from now on. Opens nothing yet.
 pub fn install() {
-    // Fails only when a logger is there already: the module was imported again in this process.
+    // Fails only if a logger is installed: the module was imported again in this process.
     if log::set_boxed_logger(Box::new(SmLog::new("/dev/log"))).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
@@ -39,9 +39,9 @@ impl LogFormat<&str> for SmFormat {
     ) -> syslog::Result<()> {
         let priority = Facility::LOG_LOCAL2 as u8 | severity as u8;
         let time = Local::now().format("%b %e %T");
-        // The pid is asked for each time: xapi's helpers fork after the import.
+        // Read each time: xapi's helpers fork after the import.
         let pid = std::process::id();
-        // One write, for one write is one datagram.
+        // One write is one datagram.
         write!(socket, "<{priority}>{time} SM: [{pid}] {line}").map_err(syslog::Error::Write)
     }
 }
@@ -73,10 +73,10 @@ impl Log for SmLog {
             return;
         }
         let text = record.args().to_string();
-        // A thread that panicked while it logged leaves a socket that is as good as before.
+        // The socket is usable after a panic of another thread.
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         for line in text.lines() {
-            // A second try on a new socket: the daemon may have been restarted since the first.
+            // Tries again with a new socket: the daemon may have been restarted.
             if !send(&mut socket, &self.path, record.level(), line) {
                 send(&mut socket, &self.path, record.level(), line);
             }
@@ -86,7 +86,7 @@ impl Log for SmLog {
     fn flush(&self) {}
 }
 
-/// Whether `line` was handed to the syslog daemon. If not, the socket is closed.
+/// Sends `line` to the syslog daemon. Returns whether it was sent; if not, closes the socket.
 fn send(socket: &mut Option<Socket>, path: &Path, level: log::Level, line: &str) -> bool {
     if socket.is_none() {
         *socket = connect(path).ok();
@@ -126,7 +126,7 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
     use std::time::Instant;
 
-    fn folder(name: &str) -> PathBuf {
+    fn temporary_directory(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("smlog-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         path
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn a_record_is_a_line_of_smlog() {
-        let folder = folder("line");
-        let path = folder.join("log");
+        let directory = temporary_directory("line");
+        let path = directory.join("log");
         let daemon = UnixDatagram::bind(&path).unwrap();
         record(&SmLog::new(&path), Level::Info, "SR.scan: 3 VDIs");
         let line = received(&daemon);
@@ -167,13 +167,13 @@ mod tests {
         );
         let end = format!(" SM: [{}] SR.scan: 3 VDIs", std::process::id());
         assert!(line.ends_with(&end), "{line}");
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn each_line_of_a_record_is_a_message_of_its_own() {
-        let folder = folder("lines");
-        let path = folder.join("log");
+        let directory = temporary_directory("lines");
+        let path = directory.join("log");
         let daemon = UnixDatagram::bind(&path).unwrap();
         record(&SmLog::new(&path), Level::Error, "first\nsecond");
         assert!(received(&daemon).ends_with("] first"));
@@ -182,13 +182,13 @@ mod tests {
             second.starts_with("<147>") && second.ends_with("] second"),
             "{second}"
         );
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn logging_goes_on_after_the_daemon_was_restarted() {
-        let folder = folder("restart");
-        let path = folder.join("log");
+        let directory = temporary_directory("restart");
+        let path = directory.join("log");
         let log = SmLog::new(&path);
         drop(UnixDatagram::bind(&path).unwrap());
         record(&log, Level::Info, "lost: nobody listens");
@@ -196,20 +196,20 @@ mod tests {
         let daemon = UnixDatagram::bind(&path).unwrap();
         record(&log, Level::Info, "heard");
         assert!(received(&daemon).ends_with("] heard"));
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
-    fn a_machine_without_syslog_gets_no_log_and_no_error() {
-        let folder = folder("none");
-        record(&SmLog::new(folder.join("log")), Level::Error, "unheard");
-        std::fs::remove_dir_all(folder).unwrap();
+    fn a_host_without_syslog_gets_no_log_and_no_error() {
+        let directory = temporary_directory("none");
+        record(&SmLog::new(directory.join("log")), Level::Error, "unheard");
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn a_daemon_that_does_not_read_cannot_stop_the_driver() {
-        let folder = folder("stuck");
-        let path = folder.join("log");
+        let directory = temporary_directory("stuck");
+        let path = directory.join("log");
         let _daemon = UnixDatagram::bind(&path).unwrap();
         let log = SmLog::new(&path);
         let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
@@ -220,6 +220,6 @@ mod tests {
         let start = Instant::now();
         record(&log, Level::Info, "dropped");
         assert!(start.elapsed() < Duration::from_secs(5));
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -1,8 +1,8 @@
-//! The two doors between Python and Rust. Nothing that panics behind them gets out as a panic.
+//! The two functions between Python and Rust, which turn a panic into an error.
 //!
-//! pyo3 turns a panic into `PanicException`, a `BaseException`. SM's `SRCommand` catches `Exception`
-//! only: xapi would get a traceback instead of a reply and call the backend broken. So a panic is
-//! caught here and becomes an ordinary `smblock.Error` that says where it happened.
+//! pyo3 turns a panic into `PanicException`, a `BaseException`. SM's `SRCommand` catches `Exception` only:
+//! xapi would get a traceback instead of a reply, and report a broken backend. So a panic is caught here,
+//! and becomes an ordinary `smblock.Error` with the place of the panic.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -14,12 +14,12 @@ use crate::error::{Failure, SM_GENERAL};
 use crate::failures::key_for;
 
 thread_local! {
-    /// Where the last panic of this thread happened: the hook knows, `catch_unwind` does not.
+    /// The place of the last panic of this thread. Only the hook gets it, `catch_unwind` does not.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Replaces the default panic hook, which writes to stderr, by one that keeps the panic's place for
-/// [`attached`] and [`detached`] and logs it (a panic of a thread of our own has no caller to tell).
+/// [`attached`] and [`detached`], and logs it: a panic of another thread reaches no caller.
 pub fn keep_report_for_error() {
     set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let place = info
@@ -34,14 +34,14 @@ pub fn keep_report_for_error() {
 ///
 /// `operation` names the call in the error that a panic becomes: `"SR.scan"`.
 pub fn attached<T>(operation: &str, work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
-    // A panic may leave what `work` borrowed half-changed. It stays memory-safe, and the process
-    // serves one SM command: what it had not committed to the journal is undone by the next one.
+    // A panic may leave data of `work` half-changed. That is memory-safe, and the process runs one SM
+    // command: the next command undoes what was not finished, from the journal.
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|payload| Err(from_panic(operation, payload.as_ref()).into()))
 }
 
-/// Runs `work` without the GIL, so that Python's other threads go on meanwhile. For everything that
-/// may wait: the cluster, the kernel, a lock.
+/// Runs `work` without the GIL, so that Python's other threads run meanwhile. For calls that may wait: for
+/// the cluster, the kernel, a lock.
 pub fn detached<T, E>(
     py: Python<'_>,
     operation: &str,
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_panic_the_interpreter_goes_on() {
+    fn the_interpreter_works_after_a_panic() {
         caught_by_sm("panics_without_the_gil");
         Python::with_gil(|py| {
             let sum: i32 = py.eval("1 + 1", None, None).unwrap().extract().unwrap();

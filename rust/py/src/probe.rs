@@ -1,4 +1,4 @@
-//! What `sr_probe` returns, in the XML that SM and its clients know.
+//! The result of `sr_probe`, in the XML that SM and its clients read.
 
 use serde::Serialize;
 use sr::engine::{self, Place, Probe};
@@ -9,7 +9,7 @@ mod xml;
 
 use self::xml::{FoundPool, FoundSr, PoolList, SrList};
 
-/// As SM and its clients read it.
+/// Returns the result of a probe as XML.
 pub fn xml(probe: Probe) -> Result<String, Failure> {
     match probe {
         Probe::Srs(srs) => write(&SrList {
@@ -49,6 +49,6 @@ fn write(list: &impl Serialize) -> Result<String, Failure> {
         id: Some(crate::panic::INTERNAL),
         key: SM_GENERAL,
         errno: None,
-        message: format!("writing the reply to sr_probe: {e}"),
+        message: format!("cannot write the result of sr_probe as XML: {e}. This is a bug: please report it with /var/log/SMlog"),
     })
 }

@@ -1,4 +1,4 @@
-//! `serve_crucible`, the body of the process that looks after a volume's server.
+//! `serve_crucible`: the supervisor of a volume's server.
 
 use std::path::PathBuf;
 
@@ -8,19 +8,19 @@ use pyo3::wrap_pyfunction;
 use crate::error::Failure;
 use crate::panic::detached;
 
-/// Runs the server of a run folder until it ends, and passes every line that it prints, without the
-/// volume's key, to `log`. Returns how it ended, or None if it was stopped on purpose; requests that were
-/// on their way to it have failed by then.
+/// Runs the server of a runtime directory until it ends, and calls `log` with each line that it prints,
+/// without the volume's key. Returns how it ended, or None if it was stopped on purpose. Requests in flight
+/// have failed by then.
 #[pyfunction]
-#[pyo3(text_signature = "(folder, log)")]
-fn serve_crucible(py: Python<'_>, folder: PathBuf, log: PyObject) -> PyResult<Option<String>> {
+#[pyo3(text_signature = "(directory, log)")]
+fn serve_crucible(py: Python<'_>, directory: PathBuf, log: PyObject) -> PyResult<Option<String>> {
     detached(py, "serve", move || -> Result<_, Failure> {
-        let mut say = |line: &str| {
+        let mut forward = |line: &str| {
             if let Err(e) = Python::with_gil(|py| log.call1(py, (line,))) {
-                ::log::warn!("a line of a server is logged nowhere else: {line} ({e})");
+                ::log::warn!("cannot forward the server's output to SMlog: {line} ({e})");
             }
         };
-        let ended = sr_crucible::runner::serve(&folder, &mut say)?;
+        let ended = sr_crucible::supervisor::serve(&directory, &mut forward)?;
         Ok((!ended.asked).then(|| ended.to_string()))
     })
 }

@@ -1,4 +1,4 @@
-//! What the methods of [`crate::sr::Sr`] return, in SM's words.
+//! The results of the methods of [`crate::sr::Sr`], with SM's names.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,13 @@ use sr::engine::{self, Capability, SrType, State, Usage};
 
 use crate::convert;
 
-/// What a scan has found.
+/// The result of a scan.
 #[pyclass(module = "smblock._core")]
 pub struct Scan {
     /// The attributes of every VDI in the SR.
     #[pyo3(get)]
     vdis: Vec<PyObject>,
-    /// For each snapshot that is new to XAPI, its disk, as UUIDs.
+    /// Snapshot UUID to disk UUID, for snapshots whose disk XAPI does not have.
     #[pyo3(get)]
     lineage: HashMap<String, String>,
     /// The SR's attributes.
@@ -24,7 +24,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Of an SR of that type.
+    /// Converts the scan of an SR of that type.
     pub fn of(py: Python<'_>, scan: engine::Scan, sr_type: &SrType) -> PyResult<Self> {
         let vdis = scan.vdis.iter();
         let vdis = vdis.map(|vdi| convert::attributes(py, vdi, sr_type));
@@ -44,10 +44,10 @@ pub struct Pending {
     /// The image's name.
     #[pyo3(get)]
     image: String,
-    /// What is to be done.
+    /// The work.
     #[pyo3(get)]
     work: String,
-    /// What has to happen first, or None.
+    /// What must happen first, or None.
     #[pyo3(get)]
     waits_for: Option<String>,
 }
@@ -62,18 +62,18 @@ impl From<engine::Pending> for Pending {
     }
 }
 
-/// What a check of this host has found.
+/// The result of a check of this host.
 #[pyclass(module = "smblock._core")]
 pub struct Report {
     /// The report.
     #[pyo3(get)]
     pub text: String,
-    /// Whether an SR works here.
+    /// Whether an SR works on this host.
     #[pyo3(get)]
     pub healthy: bool,
 }
 
-/// The state, its text, and how much is done, of how much. See [`crate::sr::Sr`]'s `reclaim`.
+/// Returns the arguments of the callback of [`crate::sr::Sr`]'s `reclaim`: state, text, done and total.
 pub fn describe(state: &State) -> (&'static str, &str, (u64, u64)) {
     let (name, text) = match state {
         State::Progress { done, total, unit } => {
@@ -86,7 +86,7 @@ pub fn describe(state: &State) -> (&'static str, &str, (u64, u64)) {
     (name, text, (0, 0))
 }
 
-/// What SM's `SR` objects call these things. What is not known keeps XAPI's last value.
+/// Returns the attributes of SM's `SR` object. An unknown value is left out, so that XAPI keeps its last one.
 pub fn sr_attributes(py: Python<'_>, usage: &Usage) -> PyResult<PyObject> {
     let attributes = PyDict::new(py);
     attributes.set_item("virtual_allocation", usage.allocated)?;
@@ -97,9 +97,9 @@ pub fn sr_attributes(py: Python<'_>, usage: &Usage) -> PyResult<PyObject> {
     Ok(attributes.into())
 }
 
-/// The capability of that name.
+/// Returns the capability of that name.
 pub fn capability(name: &str) -> PyResult<Capability> {
     let mut all = Capability::ALL.into_iter();
     let found = all.find(|capability| capability.name() == name);
-    found.ok_or_else(|| PyValueError::new_err(format!("{name:?} is no capability")))
+    found.ok_or_else(|| PyValueError::new_err(format!("there is no capability {name:?}")))
 }

@@ -1,4 +1,4 @@
-//! `smblock._core.Sr`: what the SM drivers call, one method for each of SM's, for every SR type.
+//! `smblock._core.Sr`: one method for each command of SM, for every SR type.
 
 use std::collections::HashMap;
 
@@ -18,13 +18,13 @@ use crate::{convert, engines, probe, shapes};
 #[pyclass(module = "smblock._core")]
 #[pyo3(text_signature = "(sr_type, sr_uuid, host_uuid, device_config, xapi)")]
 pub struct Sr {
-    /// As SM has it: not a UUID if there is no SR yet.
+    /// SM's text. Not a UUID if there is no SR yet.
     uuid: String,
     engine: Box<dyn Engine>,
 }
 
 impl Sr {
-    /// Does something with the SR, which must have a UUID.
+    /// Runs an operation on the SR, which must have a UUID.
     fn run<T: Send>(
         &self,
         py: Python<'_>,
@@ -35,7 +35,7 @@ impl Sr {
         detached(py, operation, || work(self.engine.as_ref()))
     }
 
-    /// Does something with a VDI.
+    /// Runs an operation on a VDI.
     fn run_on<T: Send>(
         &self,
         py: Python<'_>,
@@ -83,15 +83,15 @@ impl Sr {
         self.engine.datapath().sm_config().iter().copied().collect()
     }
 
-    /// Raises an error if the SR type does not have a capability, given by its name.
+    /// Raises an error if the SR type does not have the capability of that name.
     #[pyo3(text_signature = "($self, capability)")]
     fn require(&self, py: Python<'_>, capability: &str) -> PyResult<()> {
         let capability = shapes::capability(capability)?;
         detached(py, "require", || self.sr_type().require(capability))
     }
 
-    /// `sr_create`. Refused if SM on this host does not connect disks in the way that the device-config
-    /// asks for. The SR type may keep the name.
+    /// `sr_create`. Refused if SM on this host does not have the datapath of the device-config. The SR type
+    /// may record the name.
     #[args(name_label = "\"\"", name_description = "\"\"")]
     #[pyo3(text_signature = "($self, sm_datapaths, name_label=\"\", name_description=\"\")")]
     fn create(
@@ -129,7 +129,7 @@ impl Sr {
         self.run(py, "SR.check", |sr| sr.check())
     }
 
-    /// `sr_probe`: the SRs, or the places that could hold one; XML.
+    /// `sr_probe`: returns the SRs, or the places that could hold one, as XML.
     #[pyo3(text_signature = "($self)")]
     fn probe(&self, py: Python<'_>) -> PyResult<String> {
         detached(py, "SR.probe", || -> Result<_, Failure> {
@@ -137,7 +137,7 @@ impl Sr {
         })
     }
 
-    /// `sr_scan`: takes XAPI's records of the SR's VDIs by reference.
+    /// `sr_scan`: lists the VDIs. `records` are XAPI's records of the SR's VDIs, by reference.
     #[pyo3(text_signature = "($self, records)")]
     fn scan(&self, py: Python<'_>, records: HashMap<String, &PyDict>) -> PyResult<Scan> {
         let known = attached("SR.scan", || convert::xapi_vdis(records))?;
@@ -145,7 +145,7 @@ impl Sr {
         Scan::of(py, scan, self.sr_type())
     }
 
-    /// `sr_update`: takes the SR's name from XAPI. Returns the SR's attributes.
+    /// `sr_update`: records the SR's name. Returns the SR's attributes.
     #[args(name_label = "\"\"", name_description = "\"\"")]
     #[pyo3(text_signature = "($self, name_label=\"\", name_description=\"\")")]
     fn update(
@@ -159,8 +159,8 @@ impl Sr {
         shapes::sr_attributes(py, &usage)
     }
 
-    /// `vdi_create`: takes the rest from SM's `VDI` object. Returns the size in bytes, which is never less
-    /// than asked.
+    /// `vdi_create`: reads the other fields from SM's `VDI` object. Returns the size in bytes, which is never
+    /// less than `size`.
     #[pyo3(text_signature = "($self, vdi_uuid, size, vdi)")]
     fn create_vdi(
         &self,
@@ -191,7 +191,7 @@ impl Sr {
         convert::attributes(py, &made, self.sr_type())
     }
 
-    /// `vdi_clone`: returns the new VDI's attributes. Takes XAPI's `on_boot` of the source.
+    /// `vdi_clone`: returns the new VDI's attributes. `on_boot` is XAPI's value of the source.
     #[pyo3(text_signature = "($self, vdi_uuid, new_uuid, on_boot)")]
     fn clone_vdi(
         &self,
@@ -207,7 +207,7 @@ impl Sr {
         convert::attributes(py, &made, self.sr_type())
     }
 
-    /// `vdi_epoch_begin`: the VM of a disk starts. Takes XAPI's `on_boot` of the disk.
+    /// `vdi_epoch_begin`: the VM of a disk starts. `on_boot` is XAPI's value of the disk.
     #[pyo3(text_signature = "($self, vdi_uuid, on_boot)")]
     fn begin_epoch(&self, py: Python<'_>, vdi_uuid: &str, on_boot: &str) -> PyResult<()> {
         let on_boot = OnBoot::of(on_boot);
@@ -225,7 +225,7 @@ impl Sr {
         })
     }
 
-    /// `vdi_resize`: returns the size in bytes, which is never less than asked.
+    /// `vdi_resize`: returns the size in bytes, which is never less than `size`.
     #[pyo3(text_signature = "($self, vdi_uuid, size)")]
     fn resize_vdi(&self, py: Python<'_>, vdi_uuid: &str, size: RequestedSize) -> PyResult<u64> {
         self.run_on(py, "VDI.resize", vdi_uuid, |sr, vdi| {
@@ -233,8 +233,8 @@ impl Sr {
         })
     }
 
-    /// `vdi_update`: takes XAPI's record of the VDI, by reference, and the UUIDs of the disks that
-    /// it refers to, by reference.
+    /// `vdi_update`: records XAPI's fields of the VDIs. `disks` are the UUIDs of the disks that they refer to,
+    /// by reference.
     #[pyo3(text_signature = "($self, records, disks)")]
     fn update_vdis(
         &self,
@@ -246,7 +246,7 @@ impl Sr {
         self.run(py, "VDI.update", |sr| sr.update_vdis(&vdis))
     }
 
-    /// `vdi_introduce`: the attributes of a VDI that the SR holds.
+    /// `vdi_introduce`: returns the attributes of a VDI that the SR has.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn introduce_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<PyObject> {
         let vdi = self.run_on(py, "VDI.introduce", vdi_uuid, |sr, vdi| {
@@ -255,8 +255,7 @@ impl Sr {
         convert::attributes(py, &vdi, self.sr_type())
     }
 
-    /// Connects a VDI to this host. Returns the path of its block device, the same however often it is
-    /// called.
+    /// Connects a VDI to this host. Returns the path of its block device, the same one at each call.
     #[pyo3(text_signature = "($self, vdi_uuid, writable)")]
     fn activate_vdi(&self, py: Python<'_>, vdi_uuid: &str, writable: bool) -> PyResult<String> {
         let device = self.run_on(py, "VDI.activate", vdi_uuid, |sr, vdi| {
@@ -289,13 +288,13 @@ impl Sr {
         self.run_on(py, "VDI.settle", vdi_uuid, |sr, vdi| sr.settle_vdi(vdi))
     }
 
-    /// Finishes or undoes what a dead process left unfinished on a VDI, and resumes the disk.
+    /// Finishes or undoes an operation on a VDI that a dead process left unfinished, and resumes the disk.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn recover_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
         self.run_on(py, "VDI.recover", vdi_uuid, |sr, vdi| sr.recover_vdi(vdi))
     }
 
-    /// Forgets which storage a volume was served with: the next activation records what it finds.
+    /// Removes the record of a volume's regions and key: the next activation records what it finds.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn accept_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
         self.run_on(py, "VDI.accept", vdi_uuid, |sr, vdi| sr.accept_vdi(vdi))
@@ -310,8 +309,8 @@ impl Sr {
         })
     }
 
-    /// Puts every client of those clients' IP addresses on the cluster's blocklist, also those that
-    /// the host starts after its next boot. For a host that must not come back for 24 h.
+    /// Puts every client of those clients' IP addresses on the cluster's blocklist for 24 h, also clients
+    /// that the host starts after its next boot.
     #[pyo3(text_signature = "($self, addresses)")]
     fn blocklist_hosts(&self, py: Python<'_>, addresses: Vec<String>) -> PyResult<Vec<String>> {
         self.run(py, "SR.blocklist_hosts", |sr| {
@@ -319,31 +318,34 @@ impl Sr {
         })
     }
 
-    /// Whether what was called so far has left space to be freed: then `smblock-admin reclaim` is to be
-    /// started in the background.
+    /// Whether the calls so far have left space to free: the caller then starts `smblock-admin reclaim` in
+    /// the background.
     #[getter]
     fn needs_worker(&self) -> bool {
         self.engine.needs_worker()
     }
 
-    /// Frees all space that can be freed now. `report` is called with "progress", "done", "failed" or
-    /// "waits", an image's name, a text, how much is done, and of how much. The text of a progress is the
-    /// unit: "objects" or "bytes". Returns how much failed.
+    /// Frees all space that can be freed now. Calls `report` with a state ("progress", "done", "failed",
+    /// "waits"), an image's name, a text, and two numbers: how much is done, of how much. With "progress", the
+    /// text is their unit: "objects" or "bytes". Returns how many images failed.
     #[pyo3(text_signature = "($self, report)")]
     fn reclaim(&self, py: Python<'_>, report: PyObject) -> PyResult<usize> {
         self.run(py, "SR.reclaim", |sr| {
             sr.reclaim(&mut |step| {
                 let (state, text, (done, total)) = describe(&step.state);
                 let arguments = (state, step.object, text, done, total);
-                let told = Python::with_gil(|py| report.call1(py, arguments));
-                if let Err(e) = told {
-                    log::warn!("{} is {state}, which was not reported: {e}", step.object);
+                let called = Python::with_gil(|py| report.call1(py, arguments));
+                if let Err(e) = called {
+                    log::warn!(
+                        "image {}: the callback for state {state} failed: {e}",
+                        step.object
+                    );
                 }
             })
         })
     }
 
-    /// What is still to be freed or flattened.
+    /// Returns the work of `reclaim`, also what waits.
     #[pyo3(text_signature = "($self)")]
     fn pending(&self, py: Python<'_>) -> PyResult<Vec<Pending>> {
         let pending = self.run(py, "SR.pending", |sr| sr.pending())?;

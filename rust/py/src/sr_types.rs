@@ -1,4 +1,4 @@
-//! What is known without an SR: the SR types, and whether one of them works on this host.
+//! Functions that need no SR: the SR types, and the check whether one of them works on this host.
 
 use pyo3::prelude::*;
 use pyo3::wrap_pyfunction;
@@ -11,7 +11,7 @@ use crate::error::Failure;
 use crate::panic::{attached, detached};
 use crate::shapes::Report;
 
-/// SM's names of what an SR type supports.
+/// Returns SM's names of the capabilities of an SR type.
 #[pyfunction]
 #[pyo3(text_signature = "(sr_type)")]
 fn capabilities(sr_type: &str) -> PyResult<Vec<&'static str>> {
@@ -22,7 +22,7 @@ fn capabilities(sr_type: &str) -> PyResult<Vec<&'static str>> {
     })
 }
 
-/// The keys of the device-config of an SR type, each with its description.
+/// Returns the keys of the device-config of an SR type, each with its description.
 #[pyfunction]
 #[pyo3(text_signature = "(sr_type)")]
 fn configuration(sr_type: &str) -> PyResult<Vec<[String; 2]>> {
@@ -32,15 +32,15 @@ fn configuration(sr_type: &str) -> PyResult<Vec<[String; 2]>> {
     })
 }
 
-/// The SR type that a device-config is meant for, by its keys.
+/// Returns the SR type that a device-config is meant for, by its keys.
 #[pyfunction]
 #[pyo3(text_signature = "(device_config)")]
 fn sr_type_of(device_config: Pairs) -> &'static str {
     engines::sr_type_of(&device_config).name
 }
 
-/// A report on each part that an SR needs on this host, as text or as JSON. `others`: the device-configs
-/// of this host's other SRs of the type.
+/// Checks each part that an SR needs on this host. Returns a report as text or as JSON. `others` are the
+/// device-configs of this host's other SRs of the type.
 #[pyfunction]
 #[pyo3(text_signature = "(sr_type, device_config, sm_datapaths, others, as_json)")]
 fn check(

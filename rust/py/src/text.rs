@@ -1,14 +1,14 @@
-//! Texts that leave in XML, which has no place for some characters.
+//! Escapes characters that XML does not allow.
 
 use std::borrow::Cow;
 
-/// Whether XML 1.0 has the character.
+/// Returns whether XML 1.0 allows the character.
 fn is_in_xml(c: char) -> bool {
     !matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
 }
 
-/// The text with `\u{1}` in place of each character that XML does not have. Names in Ceph may hold any:
-/// a reply with one would be none for xapi.
+/// Returns the text with an escape (`\u{1}`) for each character that XML does not allow. Names in Ceph may
+/// contain any character. xapi rejects a reply with one that XML does not allow.
 pub fn for_xml(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_in_xml) {
         return Cow::Borrowed(text);
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_characters_that_xml_has_are_left() {
+    fn characters_that_xml_does_not_allow_are_escaped() {
         for (text, shown) in [
             ("a\tb\nc\r", "a\tb\nc\r"),
             ("\u{fc}<&>\u{1f600}", "\u{fc}<&>\u{1f600}"),

@@ -1,4 +1,4 @@
-//! What only XAPI and SM know or can do, through a Python object that has a session with XAPI.
+//! Calls of XAPI and SM, through a Python object that has a session with XAPI.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ pub struct PythonXapi(pub PyObject);
 type Reply<T> = Result<T, String>;
 
 impl PythonXapi {
-    /// Calls a method with strings; an exception becomes its text.
+    /// Calls a method with strings. An exception becomes its text.
     fn call<T: for<'p> FromPyObject<'p>>(&self, method: &str, arguments: &[&str]) -> Reply<T> {
         Python::with_gil(|py| {
             let arguments = pyo3::types::PyTuple::new(py, arguments);
@@ -69,8 +69,8 @@ impl sr_ceph::dom0::Xapi for PythonXapi {
     }
 }
 
-/// As the engine of type crucible takes an error of XAPI.
-fn registered<T>(reply: Reply<T>) -> sr::host::Result<T> {
+/// Converts an error's text for the engine of type crucible.
+fn of_xapi<T>(reply: Reply<T>) -> sr::host::Result<T> {
     reply.map_err(|message| HostError {
         message,
         errno: None,
@@ -80,33 +80,33 @@ fn registered<T>(reply: Reply<T>) -> sr::host::Result<T> {
 
 impl sr_crucible::Xapi for PythonXapi {
     fn sm_config(&self, vdi: &Uuid) -> sr::host::Result<Option<SmConfig>> {
-        registered(self.call("sm_config", &[&vdi.to_string()]))
+        of_xapi(self.call("sm_config", &[&vdi.to_string()]))
     }
 
     fn add(&self, vdi: &Uuid, key: &str, value: &str) -> sr::host::Result<bool> {
-        registered(self.call("add", &[&vdi.to_string(), key, value]))
+        of_xapi(self.call("add", &[&vdi.to_string(), key, value]))
     }
 
     fn remove(&self, vdi: &Uuid, key: &str) -> sr::host::Result<()> {
-        registered(self.run("remove", &[&vdi.to_string(), key]))
+        of_xapi(self.run("remove", &[&vdi.to_string(), key]))
     }
 
     fn vdis(&self) -> sr::host::Result<Vec<(Uuid, SmConfig)>> {
-        let vdis: HashMap<String, SmConfig> = registered(self.call("vdis", &[]))?;
+        let vdis: HashMap<String, SmConfig> = of_xapi(self.call("vdis", &[]))?;
         let vdis = vdis.into_iter().map(|(text, sm_config)| {
             let uuid = text.parse();
             let uuid = uuid.map_err(|_| format!("{text:?} is not the UUID of a VDI"));
-            Ok((registered(uuid)?, sm_config))
+            Ok((of_xapi(uuid)?, sm_config))
         });
         vdis.collect()
     }
 
     fn pool(&self) -> sr::host::Result<String> {
-        registered(self.call("pool_uuid", &[]))
+        of_xapi(self.call("pool_uuid", &[]))
     }
 
     fn host(&self, host: &str) -> sr::host::Result<Option<HostState>> {
-        let known: Option<(bool, Option<String>)> = registered(self.call("host_state", &[host]))?;
+        let known: Option<(bool, Option<String>)> = of_xapi(self.call("host_state", &[host]))?;
         Ok(known.map(|(declared_dead, boot_id)| HostState {
             declared_dead,
             boot_id,
@@ -114,20 +114,20 @@ impl sr_crucible::Xapi for PythonXapi {
     }
 
     fn ask(&self, host: &str, vdi: &Uuid) -> sr::host::Result<Option<HostReply>> {
-        let reply: String = registered(self.call("settle_host", &[host, &vdi.to_string()]))?;
+        let reply: String = of_xapi(self.call("settle_host", &[host, &vdi.to_string()]))?;
         HostReply::parse(host, &reply)
     }
 
     fn publish_boot(&self, boot_id: &str) -> sr::host::Result<()> {
-        registered(self.run("publish_boot", &[boot_id]))
+        of_xapi(self.run("publish_boot", &[boot_id]))
     }
 
     fn revive(&self, host: &str) -> sr::host::Result<()> {
-        registered(self.run("revive", &[host]))
+        of_xapi(self.run("revive", &[host]))
     }
 
-    fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> sr::host::Result<()> {
-        registered(self.run("tell", &[&vdi.to_string(), title, text]))
+    fn alert(&self, vdi: &Uuid, title: &str, text: &str) -> sr::host::Result<()> {
+        of_xapi(self.run("alert_vdi", &[&vdi.to_string(), title, text]))
     }
 }
 

@@ -5,7 +5,7 @@ mod host;
 mod inspection;
 mod pool;
 
-pub use sr::faults::{Calls, Faults, Mode, Plan};
+pub use sr::faults::{at_each_call, Calls, Faults, Mode, Plan};
 
 pub use self::host::FaultyHost;
 pub use self::pool::FaultyPool;

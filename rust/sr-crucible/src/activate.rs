@@ -1,4 +1,4 @@
-//! A volume gets a server and a device on this host, and loses them again.
+//! Activates and deactivates a volume: its server and its block device on this host.
 
 use crucible_host::target::TargetState;
 use crucible_host::Volume;
@@ -10,8 +10,8 @@ use super::host::{Device, Server};
 use super::CrucibleSr;
 
 impl CrucibleSr<'_> {
-    /// Serves a volume on this host: its block device, the same however often it is asked. One that
-    /// is only read needs the claim too, since Crucible has one client for each volume.
+    /// Serves a volume on this host. Returns its block device, the same one at each call. Reading needs
+    /// the claim too: Crucible allows one client for each volume.
     pub fn activate(&self, vdi: &Uuid, writable: bool) -> Result<Device> {
         self.settle_leftovers();
         let _alone = self.lock(vdi)?;
@@ -20,8 +20,7 @@ impl CrucibleSr<'_> {
         if let Some(device) = self.served(volume, &log, writable)? {
             return Ok(device);
         }
-        // What a crash left here. Without a claim of this host it is nobody's; with one, the server
-        // or the device is of no use any more.
+        // Removes what a crash left here: `served` has found no server and device that can be used.
         self.clear(vdi)?;
         self.close(&log)?;
         let key = self.require_key(volume)?;
@@ -31,14 +30,14 @@ impl CrucibleSr<'_> {
         served.map_err(|e| self.undo(vdi, e))
     }
 
-    /// Takes a volume's device and server off this host, and gives its claim back. Does the rest
-    /// where some of it is gone already.
+    /// Removes a volume's device and server from this host, then releases its claim. Parts that are
+    /// gone already are skipped.
     pub fn deactivate(&self, vdi: &Uuid) -> Result<()> {
         let _alone = self.lock(vdi)?;
         self.clear(vdi)?;
         match self.log(vdi) {
             Ok(log) => self.release_ours(&log),
-            // Forgotten by XAPI, and its claims with it.
+            // XAPI has forgotten the VDI, and its claims with it.
             Err(Error::VdiUnknown { .. }) => Ok(()),
             Err(e) => Err(e),
         }
@@ -49,7 +48,7 @@ impl CrucibleSr<'_> {
         self.host.lock(vdi).doing(doing)
     }
 
-    /// The device that serves the volume already, as it was asked for.
+    /// Returns the connected device of the volume, if its size and access mode are those wanted.
     fn served(&self, volume: &Volume, log: &Log, writable: bool) -> Result<Option<Device>> {
         let Some(claim) = log.open().filter(|claim| self.is_ours(claim)) else {
             return Ok(None);
@@ -63,7 +62,7 @@ impl CrucibleSr<'_> {
         }))
     }
 
-    /// Whether this host runs the server of that claim, and the server serves.
+    /// Returns whether this host runs the server of a claim, and the server serves the volume.
     pub(super) fn serves(&self, claim: &Claim) -> Result<bool> {
         Ok(match self.server(&claim.vdi)? {
             Server::Running {
@@ -85,8 +84,8 @@ impl CrucibleSr<'_> {
         self.host.device(vdi).doing(doing)
     }
 
-    /// Removes whatever serves a volume on this host. The device goes first, since the kernel
-    /// flushes it on its way out; but no server that serves nobody could take that flush.
+    /// Removes a volume's server and device from this host. The device goes first, because the kernel
+    /// flushes it when it is removed. A server that does not serve cannot take the flush: it goes first.
     pub(super) fn clear(&self, vdi: &Uuid) -> Result<()> {
         let serving = matches!(
             self.server(vdi)?,
@@ -112,10 +111,10 @@ impl CrucibleSr<'_> {
         self.host.disconnect(vdi).doing(doing)
     }
 
-    /// Clears up after a failed activation; answers the error to report. A generation that was
-    /// claimed is spent, whether a server has used it or not.
+    /// Undoes a failed activation. Returns the error to report. The claimed generation is spent, even if
+    /// no server has used it.
     pub(super) fn undo(&self, vdi: &Uuid, first: Error) -> Error {
-        // Read again: a claim may have been made although XAPI's answer was lost.
+        // Read again: the claim may exist although XAPI's reply was lost.
         let release = || self.log(vdi).and_then(|log| self.release_ours(&log));
         match self.clear(vdi).and_then(|()| release()) {
             Ok(()) => first,
@@ -127,7 +126,7 @@ impl CrucibleSr<'_> {
         }
     }
 
-    /// Looks at everything that a start would fail for.
+    /// Checks everything that can make the start of a server fail.
     fn preflight(&self, volume: &Volume) -> Result<Vec<TargetState>> {
         let vdi = volume.uuid;
         let checked = self.host.check_program();
@@ -151,20 +150,20 @@ impl CrucibleSr<'_> {
         let vdi = volume.uuid;
         let reserved = self.host.reserve(volume);
         reserved.doing(|| format!("preparing a server for VDI {vdi}"))?;
-        // Read again: closing has added to it.
+        // Read again: `close` adds entries to the log.
         let Claim { generation, .. } = self.claim(volume, &self.log(&vdi)?)?;
         let started = self.host.start(volume, generation, key);
         let doing = || format!("starting a server for VDI {vdi} with generation {generation}");
         started.doing(doing)?;
         let device = self.host.connect(volume, !writable);
         let device = device.doing(|| format!("connecting a device to VDI {vdi}"))?;
-        // Reading with the key has succeeded, and nobody has the device yet.
+        // Reading with the key has succeeded. No VM has the device yet.
         self.record_key(volume, key)?;
         Ok(device)
     }
 }
 
-/// Why a volume's server could not work with a target.
+/// Returns why a volume's server could not use a target; `None` if it can.
 pub(super) fn unusable(volume: &Volume, state: &TargetState) -> Option<String> {
     let (read_only, size, encrypted) = match state {
         TargetState::Down(why) => return Some(format!("is down ({why})")),

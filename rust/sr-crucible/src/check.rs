@@ -1,4 +1,4 @@
-//! The administrator's pre-flight: whether this host can serve the SR's volumes, part by part.
+//! `smblock-admin check`: tests each part that this host needs to serve the SR's volumes.
 
 use sr::check::{CheckLine, Outcome};
 
@@ -6,18 +6,18 @@ use super::activate::unusable;
 use super::{CrucibleSr, Listing};
 
 impl CrucibleSr<'_> {
-    /// Looks at the lists, the server's program, the kernel and every target. Nothing is changed but
-    /// that the kernel's nbd module is loaded.
+    /// Checks the lists of volumes, the server's program, the kernel and every target. Its only change is
+    /// that it loads the kernel module nbd.
     pub fn check(&self) -> Vec<CheckLine> {
         let program = match self.host.check_program() {
-            Ok(()) => Outcome::Ok("it can be run, and has --address".to_owned()),
-            Err(e) => Outcome::failed(e.message, "that option is not in every build of it"),
+            Ok(()) => Outcome::Ok("the program can be run, and has the option --address".to_owned()),
+            Err(e) => Outcome::failed(e.message, "install a build of crucible-nbd-server that supports --address, or name one with device-config:server=PROGRAM"),
         };
         let kernel = match self.host.check_kernel() {
-            Ok(()) => Outcome::Ok("it has nbd".to_owned()),
+            Ok(()) => Outcome::Ok("the module nbd is loaded".to_owned()),
             Err(e) => Outcome::failed(
                 e.message,
-                "volumes need the kernel's NBD client: modprobe nbd",
+                "volumes need the kernel's NBD client: run 'modprobe nbd'",
             ),
         };
         let mut lines = vec![program.on("server"), kernel.on("kernel")];
@@ -29,14 +29,14 @@ impl CrucibleSr<'_> {
             }
             Err(e) => {
                 let remedy =
-                    "put right what device-config:volumes or device-config:provisioner names";
+                    "fix the file of device-config:volumes, or the program of device-config:provisioner";
                 lines.push(Outcome::failed(e.to_string(), remedy).on("volumes"));
             }
         }
         lines
     }
 
-    /// A line for each volume that could not be plugged now: no reason to create no SR.
+    /// Returns a warning for each volume that could not be plugged now. The SR can still be created.
     fn check_targets(&self, listing: &Listing) -> Vec<CheckLine> {
         let volumes: Vec<_> = listing.volumes.iter().map(|(volume, _)| volume).collect();
         let states = self.states(&volumes);
@@ -53,12 +53,12 @@ impl CrucibleSr<'_> {
                     volume.uuid,
                     troubles.join("; ")
                 );
-                let remedy = "start the downstairs there, or correct what is declared about it";
+                let remedy = "start the downstairs of that target, or correct the entry of the volume in the list of volumes";
                 lines.push(Outcome::warning(found, remedy).on("targets"));
             }
         }
         if lines.is_empty() {
-            lines.push(Outcome::Ok(format!("all {} answer", states.len())).on("targets"));
+            lines.push(Outcome::Ok(format!("all {} targets reply", states.len())).on("targets"));
         }
         lines
     }

@@ -1,4 +1,4 @@
-//! Taking and giving back the right to run a volume's server.
+//! Claims and releases the right to run a volume's server.
 
 use crucible_host::Volume;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use super::error::{Context, Error, Hold, Result};
 use super::host::Server;
 use super::CrucibleSr;
 
-/// What is known about another host's claim.
+/// The result of judging another host's claim.
 enum Verdict {
     /// It is over: this host may release it.
     Over,
@@ -25,33 +25,34 @@ impl CrucibleSr<'_> {
 
     pub(super) fn sm_config(&self, vdi: &Uuid) -> Result<SmConfig> {
         let sm_config = self.xapi.sm_config(vdi);
-        let sm_config = sm_config.registering(|| format!("reading who has VDI {vdi}"))?;
+        let sm_config = sm_config.of_xapi(|| format!("reading who has VDI {vdi}"))?;
         sm_config.ok_or(Error::VdiUnknown { vdi: *vdi })
     }
 
-    /// Whether a claim is this host's, of this boot.
+    /// Returns whether a claim is this host's, of this boot.
     pub(super) fn is_ours(&self, claim: &Claim) -> bool {
         let me = self.host.id();
         claim.host == me.host && claim.boot_id == me.boot_id
     }
 
-    /// Whether this host has an open claim, of this boot or of an earlier one.
+    /// Returns whether this host has an open claim, of this boot or of an earlier one.
     pub(super) fn has_claimed(&self, log: &Log) -> bool {
         log.open()
             .is_some_and(|claim| claim.host == self.host.id().host)
     }
 
-    /// Gives back this host's claim, if it has one. It must run no server for the volume.
+    /// Releases this host's claim, if it has one. This host must run no server for the volume.
     pub(super) fn release_ours(&self, log: &Log) -> Result<()> {
         let ours = log.open().filter(|_| self.has_claimed(log));
         ours.map_or(Ok(()), |claim| self.release(claim))
     }
 
-    /// Sees to it that no claim on a volume is open, given that this host runs no server for it:
-    /// its own claims are over then, and those that [`Self::judge`] finds.
+    /// Releases the open claim on a volume, if it is over: this host's own claim, or one that
+    /// [`Self::judge`] finds to be over. This host must run no server for the volume.
     ///
     /// # Errors
-    /// [`Error::VdiInUse`]: another host's claim holds. [`Error::UnknownHost`]: nobody can tell.
+    /// [`Error::VdiInUse`]: another host's claim holds. [`Error::UnknownHost`]: the claim is of a host
+    /// that XAPI does not have.
     pub(super) fn close(&self, log: &Log) -> Result<()> {
         let Some(claim) = log.open() else {
             return Ok(());
@@ -70,23 +71,23 @@ impl CrucibleSr<'_> {
         }
     }
 
-    /// Whether another host's claim certainly holds no more: the one judgement of other hosts.
+    /// Judges whether another host's claim is over. It is over on one of these grounds:
     ///
-    /// - The host was declared dead, as smblock's hook has noted in XAPI. That XAPI has not heard from
-    ///   it (`host_metrics.live`) proves nothing.
-    /// - It has published another boot than the claim's, or replies with another one.
-    /// - XAPI does not know it any more, and the claim was made in this pool.
-    /// - The host itself replies that it does not use the volume. It has removed its server and its device
-    ///   before, if a killed command had left them, and then released its claim.
+    /// - The host was declared dead, as smblock's hook has noted in XAPI. A missing heartbeat
+    ///   (`host_metrics.live`) proves nothing.
+    /// - The host has published another boot than the claim's, or replies with another one.
+    /// - XAPI does not have the host any more, and the claim was made in this pool.
+    /// - The host replies that it does not use the volume. Before it replies, it removes a server and a
+    ///   device that a killed command left, and releases its claim.
     fn judge(&self, claim: &Claim) -> Result<Verdict> {
         let doing = || {
             format!(
-                "asking about host {}, which has VDI {}",
+                "asking XAPI about host {}, which has claimed VDI {}",
                 claim.host, claim.vdi
             )
         };
-        let Some(host) = self.xapi.host(&claim.host).registering(doing)? else {
-            let pool = self.xapi.pool().registering(doing)?;
+        let Some(host) = self.xapi.host(&claim.host).of_xapi(doing)? else {
+            let pool = self.xapi.pool().of_xapi(doing)?;
             if claim.pool.as_ref() == Some(&pool) {
                 return Ok(Verdict::Over);
             }
@@ -106,37 +107,40 @@ impl CrucibleSr<'_> {
     }
 
     /// Removes what a killed command of this host left of a volume: device, server, claim. Returns whether
-    /// this host uses the volume: its device is open, or another command works on it. The caller has made
-    /// sure that SM has not activated the VDI here, and holds SM's lock of it.
+    /// this host uses the volume: its device is open, or another command works on it. The caller holds SM's
+    /// lock of the VDI, and has checked that SM has not activated the VDI here.
     pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
-        let doing = || format!("looking whether another command works on VDI {vdi}");
+        let doing = || format!("checking whether another command works on VDI {vdi}");
         let Some(_alone) = self.host.try_lock(vdi).doing(doing)? else {
             return Ok(true);
         };
-        // Before its server is touched: a server that waits for its targets may serve a VM again.
+        // The device first: a server that waits for its targets may serve a VM again.
         match self.host.disconnect(vdi) {
             Err(e) if e.is_busy() => return Ok(true),
-            // The server takes no flush. It is stopped first, then the device goes.
-            Err(e) => log::warn!("VDI {vdi}: its device stays until its server is gone: {e}"),
+            // The server cannot take the flush. It is stopped first, then the device is removed.
+            Err(e) => log::warn!(
+                "VDI {vdi}: its device cannot be removed before its server is stopped: {e}"
+            ),
             Ok(()) => {}
         }
         match self.clear(vdi).and_then(|()| self.log(vdi)) {
             Err(e) if e.errno() == Some(nix::libc::EBUSY) => Ok(true),
             Err(Error::VdiUnknown { .. }) => Ok(false),
             Err(e @ Error::Damaged { .. }) => {
-                log::warn!("VDI {vdi}: this host does not use it, and releases no claim: {e}");
+                log::warn!("VDI {vdi}: not in use on this host; its claim was not released: {e}");
                 Ok(false)
             }
             log => self.release_ours(&log?).map(|()| false),
         }
     }
 
-    /// Lets the other hosts judge the claim that this host is about to make. Without its boot, or with
-    /// an old note that it is dead, they would take the claim for one that is over.
-    fn present(&self) -> Result<String> {
+    /// Publishes this host's boot, so that other hosts can judge the claim that this host is about to make:
+    /// with an old boot, or with a note that this host is dead, they would release the claim. Returns the
+    /// pool's UUID.
+    fn publish(&self) -> Result<String> {
         let me = self.host.id();
-        let doing = || format!("telling XAPI in which boot host {} is", me.host);
-        let known = self.xapi.host(&me.host).registering(doing)?;
+        let doing = || format!("publishing the boot of host {} in XAPI", me.host);
+        let known = self.xapi.host(&me.host).of_xapi(doing)?;
         if known.as_ref().is_some_and(|host| host.declared_dead) {
             return Err(Error::DeclaredDead {
                 host: me.host.clone(),
@@ -144,18 +148,18 @@ impl CrucibleSr<'_> {
         }
         let published = known.and_then(|host| host.boot_id);
         if published.as_ref() != Some(&me.boot_id) {
-            self.xapi.publish_boot(&me.boot_id).registering(doing)?;
+            self.xapi.publish_boot(&me.boot_id).of_xapi(doing)?;
         }
-        self.xapi.pool().registering(doing)
+        self.xapi.pool().of_xapi(doing)
     }
 
-    /// Claims a volume, as its log was read last.
+    /// Claims a volume. `log` is its log as it was read last.
     pub(super) fn claim(&self, volume: &Volume, log: &Log) -> Result<Claim> {
         if let Some(claim) = log.open() {
             return Err(claim.in_use(Hold::InUse));
         }
         let vdi = &volume.uuid;
-        let pool = self.present()?;
+        let pool = self.publish()?;
         let (me, now) = (self.host.id(), self.host.now());
         let (key, claim) = log.next(vdi, me, pool, volume.generation_floor, now);
         let value = serde_json::to_string(&claim).map_err(|e| Error::Damaged {
@@ -164,37 +168,37 @@ impl CrucibleSr<'_> {
             detail: e.to_string(),
         })?;
         let added = self.xapi.add(vdi, &key, &value);
-        added.registering(|| format!("claiming VDI {vdi}"))?;
-        // That the key was new is not enough: it may have been there and removed again, where
-        // others have had the volume since the log was read. The last claim is never removed.
+        added.of_xapi(|| format!("claiming VDI {vdi}"))?;
+        // A new key does not prove the claim: other hosts may have had the volume since the log was read,
+        // and have removed an entry of that number. The last claim is never removed.
         match self.log(vdi)?.open() {
             Some(winner) if *winner == claim => {}
             Some(winner) => return Err(winner.in_use(Hold::InUse)),
-            None => return Err(Error::Outrun { vdi: *vdi }),
+            None => return Err(Error::LostClaimRace { vdi: *vdi }),
         }
         self.forget(vdi, log);
         Ok(claim)
     }
 
-    /// Says that a claim is over. Its server must be certainly gone.
+    /// Releases a claim. Its server must be certainly gone.
     pub(super) fn release(&self, claim: &Claim) -> Result<()> {
         let me = &self.host.id().host;
         if *me != claim.host {
             log::warn!(
-                "VDI {}: the claim of host {}, generation {}, counts no more",
+                "VDI {}: releasing the claim of host {}, generation {}, which is over",
                 claim.vdi,
                 claim.host,
                 claim.generation
             );
         }
         let key = released_key(claim.generation);
-        // Where the key exists, somebody has said the same before.
+        // If the key exists, another command has released the claim before.
         let added = self.xapi.add(&claim.vdi, &key, me);
-        added.registering(|| format!("releasing VDI {}", claim.vdi))?;
+        added.of_xapi(|| format!("releasing VDI {}", claim.vdi))?;
         Ok(())
     }
 
-    /// Removes entries that a newer claim has made meaningless. Those that stay change nothing.
+    /// Removes entries that a newer claim has replaced. An entry that stays has no effect.
     fn forget(&self, vdi: &Uuid, log: &Log) {
         for key in log.keys() {
             if let Err(e) = self.xapi.remove(vdi, key) {
@@ -203,9 +207,9 @@ impl CrucibleSr<'_> {
         }
     }
 
-    /// Releases the claim on a volume, of any host. Returns the claim. Entries that cannot be read are removed.
+    /// Releases the claim on a volume, of any host. Returns the claim. Removes entries that cannot be read.
     ///
-    /// `force` asks nothing about the host: if it still runs a server, the next one fences it.
+    /// `force` does not check the host: if it still runs a server, the next server fences it.
     ///
     /// # Errors
     /// [`Error::UsedHere`]: this host has a server or a device of the volume, or a command works on it.
@@ -220,7 +224,7 @@ impl CrucibleSr<'_> {
             match self.log(vdi) {
                 Err(Error::Damaged { key, .. }) => {
                     let removed = self.xapi.remove(vdi, &key);
-                    removed.registering(|| format!("removing {key} from VDI {vdi}"))?;
+                    removed.of_xapi(|| format!("removing {key} from VDI {vdi}"))?;
                 }
                 log => break log?,
             }
@@ -231,7 +235,7 @@ impl CrucibleSr<'_> {
             false => self.close(&log),
         };
         match (done, &claim) {
-            // XAPI cannot be asked about hosts of another pool: the administrator is the one who can tell.
+            // XAPI has no record of another pool's hosts. The administrator has confirmed that it is off.
             (Err(Error::UnknownHost { .. }), Some(claim)) => self.release(claim)?,
             (Err(source @ Error::VdiInUse { .. }), _) => {
                 let source = Box::new(source);
@@ -242,9 +246,9 @@ impl CrucibleSr<'_> {
         Ok(claim)
     }
 
-    /// Makes sure that this host does not use a volume, until what is returned is dropped.
+    /// Checks that this host does not use a volume, and keeps it so until the returned lock is dropped.
     fn require_idle(&self, vdi: &Uuid) -> Result<Box<dyn std::any::Any>> {
-        let doing = || format!("looking whether another command works on VDI {vdi}");
+        let doing = || format!("checking whether another command works on VDI {vdi}");
         let Some(alone) = self.host.try_lock(vdi).doing(doing)? else {
             return Err(Error::UsedHere { vdi: *vdi });
         };

@@ -1,20 +1,19 @@
 //! Who may run a volume's server, and with which generation: an append-only log in XAPI.
 //!
-//! Crucible has no place of its own that several hosts can agree in before a server is started, and
-//! starting one to find out is what breaks its fencing. XAPI has one: adding a key to a VDI's
-//! `sm_config` fails where the key exists. So the log is made of keys that are only ever added:
+//! Crucible has no place in which several hosts can agree before a server is started, and to start a
+//! server as a test breaks its fencing. XAPI has one: adding a key to a VDI's `sm_config` fails if the key
+//! exists. So the log consists of keys that are only added:
 //!
 //! * `crucible_claim_SEQ`: a host claims the volume, with the generation that it will start the
-//!   server with. Whoever adds the next number has the volume; whoever finds it taken has lost.
-//! * `crucible_released_GENERATION`: that claim is over, and its server certainly gone.
+//!   server with. The host that adds the next number has the volume.
+//! * `crucible_released_GENERATION`: that claim is over, and its server is certainly gone.
 //!
-//! The number that is raced for and the generation are two things on purpose. The first goes up by
-//! one, so that two hosts that read the same log try to add the same key. The second is never below
-//! the clock either: it goes on rising where XAPI has lost what it was told last, when its master's
-//! power failed or the VDI was forgotten.
+//! SEQ and the generation are two numbers. SEQ goes up by one, so that two hosts that read the same log
+//! try to add the same key. The generation is also never below the clock: it still rises if XAPI loses
+//! the last entries, because its master's power failed or the VDI was forgotten.
 //!
-//! Entries are never changed, so one that SM puts back from an old copy says nothing new: only the
-//! highest claim counts. They name their VDI, since XAPI may copy a VDI's maps to another.
+//! Entries are never changed, and only the highest claim counts: an entry that SM restores from an old copy
+//! has no effect. Entries name their VDI, because XAPI may copy a VDI's maps to another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
@@ -52,7 +51,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What others are told.
+    /// The error for a command that finds this claim.
     pub(super) fn in_use(&self, hold: Hold) -> Error {
         Error::VdiInUse {
             vdi: self.vdi,
@@ -63,7 +62,7 @@ impl Claim {
         }
     }
 
-    /// The same if XAPI does not know the host, and this pool has never had it.
+    /// The error if XAPI does not have the claim's host, and the claim was not made in this pool.
     pub(super) fn of_another_pool(&self) -> Error {
         Error::UnknownHost {
             vdi: self.vdi,
@@ -79,7 +78,7 @@ impl Claim {
     }
 }
 
-/// What a VDI's `sm_config` says about who may run its server.
+/// The claims in a VDI's `sm_config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Log {
     last: Option<(u64, Claim)>,
@@ -88,10 +87,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Reads it.
+    /// Reads the claims of a VDI.
     ///
     /// # Errors
-    /// [`Error::Damaged`]: an entry cannot be read, so nobody can say who has the volume.
+    /// [`Error::Damaged`]: an entry cannot be read, so it is unknown which host has the volume.
     pub fn read(vdi: &Uuid, sm_config: &SmConfig) -> Result<Self> {
         let mut log = Log::default();
         for (key, value) in sm_config {
@@ -107,7 +106,7 @@ impl Log {
                 let claim: Claim =
                     serde_json::from_str(value).map_err(|e| damaged(e.to_string()))?;
                 if claim.vdi != *vdi {
-                    continue; // copied with the VDI that it is about
+                    continue; // XAPI has copied it from another VDI
                 }
                 if log.last.as_ref().is_none_or(|(last, _)| *last < number) {
                     log.last = Some((number, claim));
@@ -125,14 +124,14 @@ impl Log {
         Ok(log)
     }
 
-    /// The claim that holds, if one does.
+    /// Returns the claim that was not released, or `None`.
     pub fn open(&self) -> Option<&Claim> {
         let (_, claim) = self.last.as_ref()?;
         (!self.released.contains(&claim.generation)).then_some(claim)
     }
 
-    /// What `me` would add to have the volume next: the key and the claim. `floor` is the highest
-    /// generation that the volume is known to have had outside this log.
+    /// Returns the key and the claim that `me` must add to have the volume next. `floor` is the highest
+    /// generation that the volume has had outside this log.
     pub(super) fn next(
         &self,
         vdi: &Uuid,
@@ -156,13 +155,13 @@ impl Log {
         (format!("{CLAIM}{}", number + 1), claim)
     }
 
-    /// The keys that say nothing any more once a further claim was added.
+    /// Returns the keys that have no effect after a further claim was added.
     pub(super) fn keys(&self) -> &[String] {
         &self.keys
     }
 }
 
-/// The key that says that the claim of that generation is over.
+/// Returns the key that records that the claim of that generation is over.
 pub(super) fn released_key(generation: u64) -> String {
     format!("{RELEASED}{generation}")
 }
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_only_rise_whatever_the_clock_says() {
+    fn generations_rise_even_if_the_clock_goes_back() {
         let mut sm_config = SmConfig::new();
         let generations = [(0, 1_000), (0, 1_000), (0, 10), (5_000, 20), (0, 9_000)];
         let generations =

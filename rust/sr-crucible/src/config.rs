@@ -7,7 +7,7 @@ use sr::device_config::{is_secret, path, shown, Datapath, Refused, SR_MASTER};
 
 /// The keys that an administrator may give, besides the provisioner's own.
 pub const VALID_KEYS: [&str; 4] = ["volumes", "provisioner", "server", "datapath"];
-/// What the keys begin with that are the provisioner's own.
+/// The prefix of the provisioner's own keys.
 pub const PROVISIONER_PREFIX: &str = "provisioner_";
 
 pub(crate) const DEFAULT_SERVER: &str = "/usr/local/bin/crucible-nbd-server";
@@ -19,7 +19,7 @@ pub struct Config {
     pub volumes: Option<PathBuf>,
     /// The program that makes and deletes volumes.
     pub provisioner: Option<PathBuf>,
-    /// What that program is told: the keys that begin with [`PROVISIONER_PREFIX`], without it.
+    /// The provisioner's settings: the keys that begin with [`PROVISIONER_PREFIX`], without the prefix.
     pub provisioner_config: BTreeMap<String, String>,
     /// The program that serves a volume, on every host.
     pub server: PathBuf,
@@ -27,11 +27,11 @@ pub struct Config {
     pub datapath: Datapath,
 }
 
-/// Why a device-config cannot be used. No text has the value of a key that smells of a secret.
+/// Why a device-config cannot be used. No text has the value of a key that looks like a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Nothing says which volumes there are.
-    #[error("device-config names no volumes: give device-config:volumes=FILE (a file that declares them, the same on every host), device-config:provisioner=PROGRAM (one that makes them), or both")]
+    /// No key names the volumes.
+    #[error("device-config names no volumes: give device-config:volumes=FILE (a file that declares volumes, the same on every host), device-config:provisioner=PROGRAM (a program that makes volumes), or both")]
     NoVolumes,
     /// A key that means nothing to this driver.
     #[error("device-config:{} is unknown; the valid keys are: {}, and {PROVISIONER_PREFIX}NAME for the provisioner", shown(key), VALID_KEYS.join(", "))]
@@ -147,12 +147,12 @@ mod tests {
     #[test]
     fn a_provisioner_gets_its_own_settings() {
         let config = parse(&[("provisioner", "/opt/p"), ("provisioner_hosts", "a,b,c")]).unwrap();
-        let told = BTreeMap::from([("hosts".to_owned(), "a,b,c".to_owned())]);
-        assert_eq!(config.provisioner_config, told);
+        let settings = BTreeMap::from([("hosts".to_owned(), "a,b,c".to_owned())]);
+        assert_eq!(config.provisioner_config, settings);
     }
 
     #[test]
-    fn what_cannot_be_used_is_named_with_what_to_give_instead() {
+    fn a_refusal_names_the_key_and_what_to_give_instead() {
         let volumes = ("volumes", "/etc/v.toml");
         let cases: [(&[(&str, &str)], &str); 5] = [
             (&[], "device-config:volumes=FILE"),

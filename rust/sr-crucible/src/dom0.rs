@@ -22,23 +22,22 @@ use uuid::Uuid;
 
 use super::host::{Device, Host, HostId, Server};
 
-/// Where servers have their run folders: a boot of the host empties it.
+/// The servers' runtime directories. A boot of the host empties it.
 const RUN: &str = "/run/smblock/crucible";
-/// How long a target may take to answer. An error that names it must reach the administrator
-/// before he gives up.
+/// How long a target may take to reply. The error that names the target must appear soon.
 const TARGET_DEADLINE: Duration = Duration::from_secs(4);
 const INFO_DEADLINE: Duration = Duration::from_secs(3);
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// How long the kernel may take for a device.
 pub(super) const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
-/// Another command on the same volume may take all of the others.
+/// Longer than the other deadlines together: another command on the same volume may use all of them.
 const LOCK_DEADLINE: Duration = Duration::from_secs(120);
-/// Bytes that are read to try a key: no volume has smaller blocks.
+/// Bytes of one read that tests a key. No volume has smaller blocks.
 const BLOCK: usize = 512;
-/// How many places of a volume are read to try its key, besides the first ones.
+/// How many places of a volume are read to test its key, besides [`FIRST_PLACES`].
 const PLACES: u64 = 64;
-/// Where something is written first: a partition table, and the first partition.
+/// Offsets that are usually written first: the partition table, and the first partition.
 const FIRST_PLACES: [u64; 2] = [0, 1 << 20];
 const KEY_POLL: Duration = Duration::from_millis(50);
 
@@ -56,18 +55,20 @@ pub struct Dom0<'a> {
 }
 
 impl<'a> Dom0<'a> {
-    /// The host with that UUID in XAPI, which must be the one this process runs on. `program` is
-    /// the server's; `runner` the command that looks after one, to which its run folder is added.
+    /// The host that this process runs on. `uuid` is the host's in XAPI, `program` the server's program, and
+    /// `supervisor` the command that supervises one server. The server's runtime directory is added to it.
     pub fn new(
         uuid: &str,
         program: &Path,
-        runner: Vec<OsString>,
+        supervisor: Vec<OsString>,
         read_secret: Box<ReadSecret<'a>>,
     ) -> Result<Self> {
         let launcher: Box<dyn Launcher> = if Systemd::runs() {
             Box::new(Systemd)
         } else {
-            Box::new(Detached { command: runner })
+            Box::new(Detached {
+                command: supervisor,
+            })
         };
         Ok(Dom0 {
             id: HostId {
@@ -124,13 +125,13 @@ fn io_failure(doing: &str, path: &Path, error: &std::io::Error) -> HostError {
     }
 }
 
-/// Keeps every other process of this host from working on that volume until this is dropped.
+/// Locks a volume on this host until the lock is dropped.
 pub(super) fn lock(run: &Path, vdi: &Uuid) -> Result<LockFile> {
     let path = lock_path(run, vdi)?;
     let lock = LockFile::acquire(&path, Deadline::after(LOCK_DEADLINE))?;
     lock.ok_or_else(|| HostError {
         message: format!(
-            "{} is still locked after {} s: see by which process with 'fuser -v {0}'",
+            "{} is still locked after {} s. Run 'fuser -v {0}' to see by which process",
             path.display(),
             LOCK_DEADLINE.as_secs()
         ),
@@ -144,13 +145,13 @@ fn lock_path(run: &Path, vdi: &Uuid) -> Result<PathBuf> {
     Ok(run.join(format!("{vdi}.lock")))
 }
 
-/// Reads some places of an encrypted volume. A server takes any key, and ends at the first block that it
-/// cannot decrypt with it: `ended` returns how, without waiting.
+/// Reads some places of an encrypted volume, to test its key. A server accepts any key, and ends at the
+/// first block that it cannot decrypt. `ended` returns how it ended, without waiting.
 fn check_key(device: &Path, size: u64, ended: impl Fn() -> Result<Option<String>>) -> Result<()> {
     let path = device.to_owned();
     let doing = "read (the volume's key may be another than it was written with)";
     let failed = |e: &std::io::Error| io_failure(doing, device, e);
-    // The kernel may wait for a server that is gone, and nobody waits for the answer then.
+    // In a thread of its own: the kernel may wait without end for a server that is gone.
     let reading = Call::start(move || {
         let file = File::open(path)?;
         places(size).try_for_each(|place| file.read_exact_at(&mut [0; BLOCK], place))
@@ -176,7 +177,7 @@ fn check_key(device: &Path, size: u64, ended: impl Fn() -> Result<Option<String>
     }
 }
 
-/// Offsets all over a volume, each where a whole block can be read.
+/// Returns offsets over the whole volume. A whole block can be read at each.
 fn places(size: u64) -> impl Iterator<Item = u64> {
     let last = size.saturating_sub(BLOCK as u64);
     let spread = (1..=PLACES).map(move |n| last / PLACES * n);
@@ -273,10 +274,10 @@ impl Host for Dom0<'_> {
         let print = key.as_ref().map(|key| key::fingerprint(&volume.uuid, key));
         if print.transpose()?.as_deref() != fingerprint {
             return Err(failure(
-                "the volume's key has just been replaced".to_owned(),
+                "the volume's key was replaced during this command".to_owned(),
             ));
         }
-        // Those that were reserved, unless somebody has taken them since.
+        // The ports that were reserved, unless another process has taken them since.
         let ports = Ports::new(&self.run).reserve(&volume.uuid)?;
         let server = self.at(&volume.uuid);
         server.prepare(&Spec {
@@ -307,7 +308,7 @@ impl Host for Dom0<'_> {
 
     fn connect(&self, volume: &Volume, read_only: bool) -> Result<Device> {
         let Status::Running(state) = self.at(&volume.uuid).status()? else {
-            return Err(failure("its server is gone already".to_owned()));
+            return Err(failure("its server is gone".to_owned()));
         };
         let device = self.nbd.connect(&ConnectRequest {
             address: state.nbd,

@@ -1,4 +1,4 @@
-//! SRs of type crucible behind the border to the fronts, [`sr::engine::Engine`].
+//! The engine of SRs of type crucible: implements [`sr::engine::Engine`].
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub static SR_TYPE: SrType = SrType {
         ),
         ConfigKey::new(
             "provisioner",
-            "program that makes, copies and deletes volumes (one of both is required)",
+            "program that makes, copies and deletes volumes (volumes, provisioner or both are required)",
         ),
         ConfigKey::new("provisioner_NAME", "setting NAME of the provisioner"),
         ConfigKey::new("server", "Crucible's NBD server").default(DEFAULT_SERVER),
@@ -77,12 +77,12 @@ pub struct CrucibleEngine {
     host: String,
     config: Config,
     xapi: Box<dyn XapiSession>,
-    runner: Vec<OsString>,
+    supervisor: Vec<OsString>,
 }
 
 impl CrucibleEngine {
-    /// The SR of that UUID on the host of that UUID. `runner` is the command that looks after the server of
-    /// a volume, to which the server's run folder is added.
+    /// The SR of that UUID on the host of that UUID. `supervisor` is the command that supervises the server
+    /// of a volume. The server's runtime directory is added to it.
     ///
     /// # Errors
     /// The device-config cannot be used.
@@ -91,14 +91,14 @@ impl CrucibleEngine {
         host: String,
         device_config: Pairs,
         xapi: Box<dyn XapiSession>,
-        runner: Vec<OsString>,
+        supervisor: Vec<OsString>,
     ) -> sr::engine::Result<Self> {
         Ok(CrucibleEngine {
             sr,
             host,
             config: Config::parse(device_config)?,
             xapi,
-            runner,
+            supervisor,
         })
     }
 
@@ -108,9 +108,9 @@ impl CrucibleEngine {
         work: impl FnOnce(&CrucibleSr<'_>) -> Result<T, Error>,
     ) -> sr::engine::Result<T> {
         let read_secret = |secret: &Uuid| self.xapi.secret(secret);
-        let (server, runner) = (&self.config.server, self.runner.clone());
-        let host = Dom0::new(&self.host, server, runner, Box::new(read_secret));
-        let host = host.doing(|| "looking at this host".to_owned())?;
+        let (server, supervisor) = (&self.config.server, self.supervisor.clone());
+        let host = Dom0::new(&self.host, server, supervisor, Box::new(read_secret));
+        let host = host.doing(|| "reading the boot id of this host".to_owned())?;
         let sources = Sources::new(&self.config, self.sr);
         let xapi: &dyn Xapi = self.xapi.as_ref();
         Ok(work(&CrucibleSr::new(xapi, &host, &sources, self.sr))?)
@@ -168,7 +168,7 @@ impl Engine for CrucibleEngine {
     fn scan(&self, known: &[XapiVdi]) -> sr::engine::Result<Scan> {
         let scan = self.run(|sr| {
             let scan = sr.scan(known)?;
-            sr.tell_health(&scan.listing, known);
+            sr.report_health(&scan.listing, known);
             Ok(scan)
         })?;
         Ok(Scan {
@@ -200,7 +200,7 @@ impl Engine for CrucibleEngine {
         Ok(())
     }
 
-    /// Makes a full copy, of which the time grows with the size.
+    /// Makes a full copy. Its time grows with the size.
     fn clone_vdi(
         &self,
         vdi: &Uuid,

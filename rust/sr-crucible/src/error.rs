@@ -1,4 +1,4 @@
-//! What can go wrong with a volume of Crucible, in words for the administrator.
+//! The errors of SRs of type crucible, with texts for the administrator.
 
 use sr::host::HostError;
 use uuid::Uuid;
@@ -13,25 +13,25 @@ pub enum Hold {
     InUse,
     /// Its host cannot be asked, and was not declared dead.
     Silent,
-    /// Its host was asked and cannot tell.
+    /// Its host was asked, and failed to find out.
     Failed(String),
 }
 
 /// Why an operation was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// XAPI did not do what was asked.
+    /// A call of XAPI failed.
     #[error("{doing}: XAPI returned: {source}")]
     Xapi {
-        /// What this driver was about.
+        /// What the driver was doing.
         doing: String,
         /// XAPI's text.
         source: HostError,
     },
-    /// This host did not do what was asked.
+    /// A call to this host failed.
     #[error("{doing}: {source}")]
     Host {
-        /// What this driver was about.
+        /// What the driver was doing.
         doing: String,
         /// What went wrong.
         source: HostError,
@@ -46,7 +46,7 @@ pub enum Error {
         /// The second.
         second: Box<Error>,
     },
-    /// The list of volumes cannot be read, or a volume not made or deleted.
+    /// The list of volumes cannot be read, or the provisioner failed.
     #[error(transparent)]
     Inventory(#[from] crucible_host::Error),
     /// Another host, or this one, has the volume.
@@ -63,8 +63,8 @@ pub enum Error {
         /// Why the claim counts.
         hold: Hold,
     },
-    /// An administrator is to make sure of something before the claim is released.
-    #[error("the claim was not released: {source}. If you are sure that the host runs no server of it, run 'smblock-admin release --force', which skips these checks. A VM that still uses the disk there loses it")]
+    /// The administrator must check something before the claim is released.
+    #[error("the claim was not released: {source}. If you are sure that the host runs no server of it, run 'smblock-admin release --sr=UUID --vdi=UUID --force --yes' with the SR's device-config, which skips these checks. A VM that still uses the disk there loses it")]
     NotReleased {
         /// [`Error::VdiInUse`].
         source: Box<Error>,
@@ -88,22 +88,22 @@ pub enum Error {
         since: String,
     },
     /// This host was declared dead, and other hosts may have its disks.
-    #[error("this host ({host}) was declared dead, and other hosts may use its disks: plug the SR again here, with 'xe pbd-unplug' and 'xe pbd-plug'")]
+    #[error("this host ({host}) was declared dead, and other hosts may use its disks. Plug the SR on this host again: run 'xe pbd-unplug uuid=PBD', then 'xe pbd-plug uuid=PBD'")]
     DeclaredDead {
         /// The host's UUID.
         host: String,
     },
     /// The key is not the one that the volume was served with before.
-    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. No server was started. Put the right key into key_file or key_secret of the volume. If the volume was created again with this key, run 'smblock-admin accept' for the VDI")]
+    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. No server was started. Put the right key into key_file or key_secret of the volume. If the volume was created again with this key, run 'smblock-admin accept --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
     WrongKey {
         /// The volume.
         vdi: Uuid,
     },
-    /// Two hosts reached for the volume at once, and this one was second.
+    /// Two hosts claimed the volume at the same time, and this one was second.
     #[error(
-        "VDI {vdi} is in use: another host claimed it at the same time. No server was started on this host"
+        "VDI {vdi} is in use: another host claimed it at the same time. No server was started on this host. Unplug the disk on that host, or use it there"
     )]
-    Outrun {
+    LostClaimRace {
         /// The volume.
         vdi: Uuid,
     },
@@ -116,19 +116,19 @@ pub enum Error {
         targets: String,
     },
     /// The SR has no such volume.
-    #[error("VDI {vdi}: neither the file of device-config:volumes nor device-config:provisioner has a volume of that UUID")]
+    #[error("VDI {vdi}: neither the file of device-config:volumes nor device-config:provisioner has a volume of that UUID. Add the volume to one of them, or remove the VDI from XAPI with 'xe vdi-forget uuid={vdi}'")]
     VolumeMissing {
         /// The VDI.
         vdi: Uuid,
     },
     /// XAPI has no record to keep a claim in.
-    #[error("XAPI has no VDI {vdi}, in whose record claims are kept. Scan the SR (xe sr-scan)")]
+    #[error("XAPI has no VDI {vdi}, so its claims cannot be read. Scan the SR with 'xe sr-scan uuid=UUID'")]
     VdiUnknown {
         /// The VDI.
         vdi: Uuid,
     },
     /// An entry of the log of claims cannot be read.
-    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so it is unknown which host has the disk. Make sure that no host of the pool runs a server for it, then remove the entry with 'smblock-admin release'")]
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so it is unknown which host has the disk. Make sure that no host of the pool runs a server for it, then remove the entry with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
     Damaged {
         /// The VDI.
         vdi: Uuid,
@@ -138,7 +138,7 @@ pub enum Error {
         detail: String,
     },
     /// A record of the volume's regions or key cannot be read.
-    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so its regions and its key cannot be verified. Check the targets that are declared for it, then run 'smblock-admin accept' for the VDI")]
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so its regions and its key cannot be verified. Check the targets that are declared for it, then run 'smblock-admin accept --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
     Unreadable {
         /// The VDI.
         vdi: Uuid,
@@ -148,7 +148,7 @@ pub enum Error {
         detail: String,
     },
     /// The SR's disks are in use on this host.
-    #[error("SR {sr} still serves VDI {vdi} on this host: unplug it first")]
+    #[error("SR {sr} still serves VDI {vdi} on this host: unplug the disk here, or shut its VM down, first")]
     SrInUse {
         /// The SR.
         sr: Uuid,
@@ -156,7 +156,7 @@ pub enum Error {
         vdi: Uuid,
     },
     /// Volumes are left.
-    #[error("SR {sr} is not empty: its provisioner still has {volumes} volume(s). Destroy them first, or forget the SR (xe sr-forget) to keep them")]
+    #[error("SR {sr} is not empty: its provisioner still has {volumes} volume(s). Destroy them first, or keep them and run 'xe sr-forget uuid={sr}'")]
     SrNotEmpty {
         /// The SR.
         sr: Uuid,
@@ -205,7 +205,7 @@ impl Error {
             Self::UnknownHost { .. } => "SMB-X007",
             Self::DeclaredDead { .. } => "SMB-X008",
             Self::WrongKey { .. } => "SMB-X009",
-            Self::Outrun { .. } => "SMB-X010",
+            Self::LostClaimRace { .. } => "SMB-X010",
             Self::TargetsDown { .. } => "SMB-X011",
             Self::VolumeMissing { .. } => "SMB-X012",
             Self::VdiUnknown { .. } => "SMB-X013",
@@ -219,7 +219,7 @@ impl Error {
         }
     }
 
-    /// The errno behind it, positive, where there is one.
+    /// Returns the errno of the failed call, positive, if there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::Xapi { source, .. } | Error::Host { source, .. } => source.errno,
@@ -238,21 +238,21 @@ fn advise_on_hold(hold: &Hold, host: &str) -> String {
         Hold::InUse => "The host runs and uses the disk: unplug it there".to_owned(),
         Hold::Silent => format!("The host cannot be asked whether it uses the disk: {dead}"),
         Hold::Failed(why) => {
-            format!("The host was asked whether it uses the disk, and cannot tell ({why}): look at its SMlog; {dead}")
+            format!("The host was asked whether it uses the disk, and failed to find out ({why}): see /var/log/SMlog on it; {dead}")
         }
     }
 }
 
-/// Says what a failing call was for.
+/// Adds what a failed call was for.
 pub(super) trait Context<T> {
     /// A call to XAPI.
-    fn registering(self, what: impl FnOnce() -> String) -> Result<T>;
+    fn of_xapi(self, what: impl FnOnce() -> String) -> Result<T>;
     /// A call to this host.
     fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 
 impl<T> Context<T> for sr::host::Result<T> {
-    fn registering(self, what: impl FnOnce() -> String) -> Result<T> {
+    fn of_xapi(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|source| Error::Xapi {
             doing: what(),
             source,

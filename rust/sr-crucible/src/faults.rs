@@ -1,4 +1,4 @@
-//! The faults of a process before XAPI and a host, for SRs of type crucible.
+//! Wrappers of XAPI and a host that make calls fail ([`sr::faults`]).
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ pub struct FaultyXapi<'f, 'w> {
 }
 
 impl<'f, 'w> FaultyXapi<'f, 'w> {
-    /// Puts faults before a registry.
+    /// Wraps XAPI with faults.
     pub fn new(inner: &'w dyn Xapi, faults: &'f Faults<'w>) -> Self {
         FaultyXapi { inner, faults }
     }
@@ -75,9 +75,9 @@ impl Xapi for FaultyXapi<'_, '_> {
         self.call(&change("revive", ""), move |r| r.revive(&host))
     }
 
-    fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()> {
+    fn alert(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()> {
         let (vdi, title, text) = (*vdi, title.to_owned(), text.to_owned());
-        self.call(&change("tell", ""), move |r| r.tell(&vdi, &title, &text))
+        self.call(&change("alert", ""), move |r| r.alert(&vdi, &title, &text))
     }
 }
 
@@ -88,7 +88,7 @@ pub struct FaultyHost<'f, 'w> {
 }
 
 impl<'f, 'w> FaultyHost<'f, 'w> {
-    /// Puts faults before a machine.
+    /// Wraps a host with faults.
     pub fn new(inner: &'w dyn Host, faults: &'f Faults<'w>) -> Self {
         FaultyHost { inner, faults }
     }
@@ -159,7 +159,7 @@ impl Host for FaultyHost<'_, '_> {
 
     fn remove(&self, vdi: &Uuid) -> Result<()> {
         let vdi = *vdi;
-        self.call(&change("remove_folder", ""), move |m| m.remove(&vdi))
+        self.call(&change("remove_directory", ""), move |m| m.remove(&vdi))
     }
 
     fn device(&self, vdi: &Uuid) -> Result<Option<Device>> {

@@ -1,4 +1,4 @@
-//! Entry points of `make fuzz` for parsers that this crate keeps to itself. None may panic.
+//! Entry points of `make fuzz` for private parsers. None may panic.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! How each volume gets on, told to the administrator when it changes.
+//! The health of each volume. A change raises an alert in XAPI.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -13,38 +13,46 @@ use super::error::{Context, Result};
 use super::host::Server;
 use super::{activate, CrucibleSr, Listing};
 
-/// Where a VDI's `sm_config` keeps what was told last. Nothing is there while all is well.
+/// The key of a VDI's `sm_config` with the last alert's text. Absent while the volume is healthy.
 const KEY: &str = "crucible_health";
-/// XAPI's names of the messages.
+/// The names of the alerts in XAPI.
 const DEGRADED: &str = "SMBLOCK_CRUCIBLE_DEGRADED";
 const RECOVERED: &str = "SMBLOCK_CRUCIBLE_RECOVERED";
-/// How long, in seconds, a volume may have been claimed and still not have a server.
+/// Seconds after a claim in which the server may still be starting.
 const UNDER_WAY: u64 = 120;
-/// How many targets are asked at once.
+/// How many targets are probed at the same time.
 const AT_ONCE: usize = 96;
 
 pub(super) type States = BTreeMap<SocketAddr, TargetState>;
 
 impl CrucibleSr<'_> {
-    /// Looks at the targets of every volume and at the servers of this host, and has XAPI tell what
-    /// has changed. Whatever fails here is logged: it must not keep the SR from being scanned.
-    pub fn tell_health(&self, listing: &Listing, known: &[XapiVdi]) {
+    /// Checks the targets of every volume and the servers of this host, and raises an alert for each volume
+    /// whose health has changed. A failure is only logged, because the scan of the SR must not fail with it.
+    pub fn report_health(&self, listing: &Listing, known: &[XapiVdi]) {
         let volumes: Vec<_> = listing.volumes.iter().map(|(volume, _)| volume).collect();
         let states = self.states(&volumes);
         let vdis = match self.vdis() {
             Ok(vdis) => vdis,
-            Err(e) => return log::warn!("SR {}: nobody is told how it is: {e}", self.sr),
+            Err(e) => {
+                return log::warn!(
+                    "SR {}: cannot check the health of its volumes: {e}",
+                    self.sr
+                )
+            }
         };
         for volume in volumes {
             let Some(vdi) = known.iter().find(|vdi| vdi.uuid == volume.uuid) else {
                 continue; // the next scan finds it in XAPI
             };
             let sm_config = &vdi.fields.sm_config;
-            let told = self
+            let reported = self
                 .problems(volume, &states, sm_config, &vdis)
-                .and_then(|problems| self.tell(&volume.uuid, sm_config, &problems.join("; ")));
-            if let Err(e) = told {
-                log::warn!("VDI {}: nobody is told how it is: {e}", volume.uuid);
+                .and_then(|problems| self.report(&volume.uuid, sm_config, &problems.join("; ")));
+            if let Err(e) = reported {
+                log::warn!(
+                    "VDI {}: cannot check or report its health: {e}",
+                    volume.uuid
+                );
             }
         }
     }
@@ -52,10 +60,10 @@ impl CrucibleSr<'_> {
     pub(super) fn states(&self, volumes: &[&Volume]) -> States {
         let targets: BTreeSet<_> = volumes.iter().flat_map(|volume| volume.targets).collect();
         let targets: Vec<_> = targets.into_iter().collect();
-        let answers = targets
+        let replies = targets
             .chunks(AT_ONCE)
             .flat_map(|part| self.host.probe(part));
-        targets.iter().copied().zip(answers).collect()
+        targets.iter().copied().zip(replies).collect()
     }
 
     fn problems(
@@ -65,7 +73,7 @@ impl CrucibleSr<'_> {
         sm_config: &SmConfig,
         vdis: &[(Uuid, SmConfig)],
     ) -> Result<Vec<String>> {
-        // What is told stays the same until something has changed; the log has the details.
+        // The alert's text stays the same until something changes. The log has the details.
         let mut down = Vec::new();
         for target in &volume.targets {
             if let Some(TargetState::Down(why)) = states.get(target) {
@@ -81,10 +89,10 @@ impl CrucibleSr<'_> {
             };
             problems.push(format!("down: {}: {consequence}", down.join(", ")));
         }
-        let machines: BTreeSet<IpAddr> = volume.targets.iter().map(SocketAddr::ip).collect();
-        if let (1, Some(host)) = (machines.len(), machines.first()) {
+        let hosts: BTreeSet<IpAddr> = volume.targets.iter().map(SocketAddr::ip).collect();
+        if let (1, Some(host)) = (hosts.len(), hosts.first()) {
             problems.push(format!(
-                "all three targets are on {host}: the disk is lost with that machine"
+                "all three targets are on {host}: the disk is lost with that host"
             ));
         }
         let log = Log::read(&volume.uuid, sm_config)?;
@@ -120,8 +128,8 @@ impl CrucibleSr<'_> {
         Ok(problems)
     }
 
-    /// What differs between a volume as it is declared and as its targets serve it, so that it could
-    /// not be plugged. The regions of one that is `claimed` may be read-only, since they are copied.
+    /// Returns the differences between a volume's entry and its targets that keep the disk from being plugged.
+    /// The regions of a `claimed` volume may be read-only, because they are being copied.
     fn mismatches(
         &self,
         volume: &Volume,
@@ -129,7 +137,7 @@ impl CrucibleSr<'_> {
         claimed: bool,
         vdis: &[(Uuid, SmConfig)],
     ) -> Result<Vec<String>> {
-        let unknown = TargetState::Down("it was not asked".to_owned());
+        let unknown = TargetState::Down("it was not probed".to_owned());
         let found = volume.targets.iter().map(|target| states.get(target));
         let found: Vec<_> = found
             .map(|state| state.unwrap_or(&unknown).clone())
@@ -152,28 +160,28 @@ impl CrucibleSr<'_> {
         Ok(problems)
     }
 
-    fn tell(&self, vdi: &Uuid, sm_config: &SmConfig, now: &str) -> Result<()> {
+    fn report(&self, vdi: &Uuid, sm_config: &SmConfig, now: &str) -> Result<()> {
         let before = sm_config.get(KEY).map_or("", String::as_str);
         if before == now {
             return Ok(());
         }
-        let doing = || format!("telling that VDI {vdi} is {now:?}");
-        self.xapi.remove(vdi, KEY).registering(doing)?;
+        let doing = || format!("reporting the health of VDI {vdi}: {now:?}");
+        self.xapi.remove(vdi, KEY).of_xapi(doing)?;
         if now.is_empty() {
             return self
                 .xapi
-                .tell(vdi, RECOVERED, "all is well again")
-                .registering(doing);
+                .alert(vdi, RECOVERED, "the disk is healthy again")
+                .of_xapi(doing);
         }
         log::warn!("VDI {vdi}: {now}");
-        self.xapi.tell(vdi, DEGRADED, now).registering(doing)?;
-        self.xapi.add(vdi, KEY, now).registering(doing)?;
+        self.xapi.alert(vdi, DEGRADED, now).of_xapi(doing)?;
+        self.xapi.add(vdi, KEY, now).of_xapi(doing)?;
         Ok(())
     }
 }
 
-/// Which targets a server that serves does without, by what it says itself. A target may reply while
-/// the server's connection to it does not work.
+/// Returns which targets a server works without, by its own report. A target may reply while the server's
+/// connection to it does not work.
 fn away(volume: &Volume, downstairs: &[String]) -> Option<String> {
     let states = volume.targets.iter().zip(downstairs);
     let away = states.filter(|(_, state)| *state != "active");

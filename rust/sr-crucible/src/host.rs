@@ -19,24 +19,24 @@ pub struct HostId {
     pub boot_id: String,
 }
 
-/// What is left of a volume's server on this host.
+/// The state of a volume's server on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Server {
-    /// Nothing: no process, no run folder, no port.
+    /// Nothing: no process, no runtime directory, no port.
     Absent,
     /// A process runs, or may run.
     Running {
         /// The generation that it was started with.
         generation: u64,
-        /// Whether it serves the volume: `Err` says what it does instead (it waits for targets, or
-        /// another server has taken the volume from it).
+        /// Whether it serves the volume. `Err` is what it does instead: it waits for targets, or another
+        /// server has the volume.
         serving: std::result::Result<(), String>,
-        /// What it does with each target, in their order; empty if it does not say.
+        /// The state of each target, in their order. Empty if the server does not report it.
         downstairs: Vec<String>,
     },
-    /// No process, but what it left.
+    /// No process. Its runtime directory or its ports are left.
     Ended {
-        /// How it ended, in words.
+        /// How it ended, as text.
         how: String,
     },
 }
@@ -48,7 +48,7 @@ pub struct Device {
     pub path: PathBuf,
     /// Size in bytes.
     pub size: u64,
-    /// Whether it takes no writes.
+    /// Whether it refuses writes.
     pub read_only: bool,
     /// Whether it still has its connection to a server.
     pub connected: bool,
@@ -60,37 +60,35 @@ pub trait Host {
     fn id(&self) -> &HostId;
     /// Seconds since 1970.
     fn now(&self) -> u64;
-    /// Keeps every other process of this host from working on that volume until the answer is
-    /// dropped.
+    /// Locks the volume on this host until the returned lock is dropped. Waits for the lock.
     fn lock(&self, vdi: &Uuid) -> Result<Box<dyn Any>>;
-    /// The same without waiting: `None` if another process works on the volume.
+    /// Locks the volume without waiting. `None` if another process has the lock.
     fn try_lock(&self, vdi: &Uuid) -> Result<Option<Box<dyn Any>>>;
-    /// What the volume's key is recognised by; `None` if the volume has no key.
+    /// Returns the fingerprint of the volume's key, or `None` if the volume has no key.
     fn fingerprint(&self, volume: &Volume) -> Result<Option<String>>;
 
-    /// Whether the server's program can be run here and listens where it is told to.
+    /// Checks that the server's program can be run and supports `--address`.
     fn check_program(&self) -> Result<()>;
-    /// Whether this kernel can connect volumes; loads what it needs for that.
+    /// Checks that this kernel can connect volumes. Loads the kernel module nbd.
     fn check_kernel(&self) -> Result<()>;
-    /// Whether each target answers, in their order.
+    /// Returns the state of each target, in their order.
     fn probe(&self, targets: &[SocketAddr]) -> Vec<TargetState>;
-    /// What there is of a volume's server.
+    /// Returns the state of a volume's server.
     fn server(&self, vdi: &Uuid) -> Result<Server>;
-    /// Reserves free ports for a server and makes sure that the volume's key can be read. Starts
-    /// nothing.
+    /// Reserves free ports for a server, and checks that the volume's key can be read. Starts no server.
     fn reserve(&self, volume: &Volume) -> Result<()>;
-    /// Starts a server on the reserved ports, with that generation, and waits until it serves the
-    /// volume. If it does not, it may still run. The volume's key must be the one of that fingerprint.
+    /// Starts a server on the reserved ports with that generation, and waits until it serves the volume.
+    /// After an error the server may still run. The volume's key must have that fingerprint.
     fn start(&self, volume: &Volume, generation: u64, fingerprint: Option<&str>) -> Result<()>;
-    /// Stops the server. It is certainly gone afterwards, and cannot come back.
+    /// Stops the server. After `Ok` it is certainly gone, and cannot start again.
     fn stop(&self, vdi: &Uuid) -> Result<()>;
-    /// Removes the run folder and frees the ports of a server that is gone.
+    /// Removes the runtime directory and frees the ports of a server that is gone.
     fn remove(&self, vdi: &Uuid) -> Result<()>;
 
-    /// The volume's device.
+    /// Returns the volume's device, if it has one.
     fn device(&self, vdi: &Uuid) -> Result<Option<Device>>;
     /// Connects a device to the volume's server.
     fn connect(&self, volume: &Volume, read_only: bool) -> Result<Device>;
-    /// Flushes and removes the volume's device, if there is one. EBUSY: somebody has it open.
+    /// Flushes and removes the volume's device, if it has one. Errno `EBUSY` if a process has it open.
     fn disconnect(&self, vdi: &Uuid) -> Result<()>;
 }

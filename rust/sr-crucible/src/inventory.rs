@@ -1,16 +1,16 @@
-//! Which volumes an SR has: those that a file declares, and those that a provisioner made.
+//! The inventory: the volumes that a file declares, and the volumes that a provisioner made.
 
 use crucible_host::Volume;
 use uuid::Uuid;
 
 use super::error::{Error, Result};
 
-/// Where a volume is kept on record.
+/// Which list has a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// In the file of `device-config:volumes`, which this driver never writes.
     Declared,
-    /// With the program of `device-config:provisioner`, which can delete it again.
+    /// The list of the program of `device-config:provisioner`, which can delete the volume.
     Provisioned,
 }
 
@@ -19,32 +19,32 @@ pub enum Source {
 pub struct Listing {
     /// The volumes, declared ones first.
     pub volumes: Vec<(Volume, Source)>,
-    /// Bytes that the storage machines hold in total, where the provisioner says.
+    /// Total bytes on the sleds, if the provisioner reports it.
     pub total: Option<u64>,
-    /// Bytes that are free there, where the provisioner says.
+    /// Free bytes on the sleds, if the provisioner reports it.
     pub free: Option<u64>,
 }
 
-/// Where an SR's volumes are on record. Every failure to read is an error: a list without those
-/// volumes would have XAPI forget their disks.
+/// The lists of an SR's volumes. Every failure to read is an error: XAPI would forget the disks that an
+/// incomplete list lacks.
 pub trait Inventory {
-    /// All volumes. An error if that could be a part of them.
+    /// Returns all volumes. An error if the list could be incomplete.
     fn list(&self) -> Result<Listing>;
-    /// The volume behind a VDI, by what only its own storage machines have to say.
+    /// Returns the volume of a VDI. Asks only the sleds of that volume.
     ///
     /// # Errors
-    /// [`Error::VolumeMissing`]: there is certainly none.
+    /// [`Error::VolumeMissing`] if the volume certainly does not exist.
     fn find(&self, vdi: &Uuid) -> Result<(Volume, Source)>;
-    /// Has a volume made. Its size may be larger than asked for.
+    /// Makes a volume. Its size may be larger than `size`.
     fn create(&self, vdi: &Uuid, name: &str, size: u64) -> Result<Volume>;
-    /// Has a full copy made of a volume that nobody uses meanwhile.
+    /// Makes a full copy of a volume. No host may use the volume meanwhile.
     fn copy(&self, source: &Volume, vdi: &Uuid) -> Result<Volume>;
-    /// Has a volume deleted, with its data.
+    /// Deletes a volume with its data.
     fn delete(&self, volume: &Volume) -> Result<()>;
 }
 
 impl Listing {
-    /// The volume behind a VDI.
+    /// Returns the volume of a VDI.
     ///
     /// # Errors
     /// [`Error::VolumeMissing`]

@@ -1,9 +1,9 @@
-//! Whether a volume's key is the one that the volume was written with.
+//! Checks that a volume's key is the one that the volume was written with.
 //!
-//! A server takes any key. It ends at the first block that it cannot decrypt, and writes all others: a
-//! volume of which little was written would take a second key, and be lost for both. So a fingerprint
-//! of the key belongs to the volume. It is recorded in the VDI's `sm_config` (key `crucible_key`) when
-//! the volume is first served, after some of it was read, and compared before each server is started.
+//! A server accepts any key. It ends at the first block that it cannot decrypt, and writes all others. A
+//! volume with little data would accept a second key, and be lost for both. So the fingerprint of the key
+//! is recorded in the VDI's `sm_config` (key `crucible_key`) when the volume is first served, after some of
+//! it was read. It is compared before each start of a server.
 //!
 //! [`CrucibleSr::accept`] removes the record, for an administrator who has made the volume anew.
 
@@ -31,10 +31,10 @@ pub(super) fn recorded_key(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<St
 }
 
 impl CrucibleSr<'_> {
-    /// The fingerprint of a volume's key.
+    /// Returns the fingerprint of a volume's key.
     ///
     /// # Errors
-    /// [`Error::WrongKey`]: it is not the key that was recorded.
+    /// [`Error::WrongKey`] if another key was recorded.
     pub(super) fn require_key(&self, volume: &Volume) -> Result<Option<String>> {
         let vdi = &volume.uuid;
         let read = self.host.fingerprint(volume);
@@ -63,8 +63,8 @@ impl CrucibleSr<'_> {
         self.record(vdi, Key { fingerprint })
     }
 
-    /// Forgets which regions and which key a volume was served with, for an administrator who has
-    /// replaced them. The next activation records those that it finds.
+    /// Removes the record of a volume's regions and key, after an administrator has replaced them. The next
+    /// activation records those that it finds.
     pub fn accept(&self, vdi: &Uuid) -> Result<()> {
         let _alone = self.lock(vdi)?;
         let log = self.log(vdi)?;
@@ -73,7 +73,7 @@ impl CrucibleSr<'_> {
         }
         self.close(&log)?;
         let removed = self.xapi.remove(vdi, Key::KEY);
-        removed.registering(|| format!("forgetting the key of VDI {vdi}"))?;
+        removed.of_xapi(|| format!("forgetting the key of VDI {vdi}"))?;
         self.forget_regions(vdi)
     }
 }

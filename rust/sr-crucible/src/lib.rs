@@ -1,16 +1,16 @@
 //! SRs of type crucible: one server process and one NBD device for each volume in use.
 //!
-//! What keeps two hosts from running a server for one volume is the log of claims in XAPI
-//! ([`claim_log`]); Crucible's generations are the second line, and only hold where no server is ever
-//! started with one that was used before. The rules here:
+//! The log of claims in XAPI ([`claim_log`]) keeps two hosts from running a server for one volume.
+//! Crucible's generations are the second protection. They only work if no generation is used twice. The
+//! rules:
 //!
 //! 1. A server is started only under an open claim of this host, with the claim's generation, at
 //!    most once.
 //! 2. A claim is released only when its server is certainly gone: by its own host, also if another host
-//!    asks it; or by any host, once that host was declared dead, has booted since or is forgotten.
-//! 3. Whatever can be known to fail is looked at before a claim is taken.
+//!    asks it; or by any host, if the claim's host was declared dead, has booted since or is forgotten.
+//! 3. Everything that can be checked is checked before a claim is taken.
 //!
-//! [`CrucibleSr`] knows XAPI as a [`Xapi`], this host as a [`Host`] and the list of volumes as a
+//! [`CrucibleSr`] uses three traits: XAPI is a [`Xapi`], this host a [`Host`], the lists of volumes an
 //! [`Inventory`].
 #![forbid(unsafe_code)]
 
@@ -36,9 +36,9 @@ mod plug;
 mod provision;
 mod recorded;
 mod regions;
-pub mod runner;
 mod scan;
 mod sources;
+pub mod supervisor;
 mod xapi;
 
 pub use self::claim_log::{Claim, Log, SmConfig, KEY_PREFIX};

@@ -1,7 +1,7 @@
-//! XAPI, hosts and Crucible's storage in memory: what the promises of this crate are tried on.
+//! The model: XAPI, hosts and Crucible's storage in memory, for the tests of the engine.
 //!
-//! [`Sim::broken`] holds every moment in which two servers of one volume were live, or one was
-//! started with a generation that had been used: what never may happen, whatever fails or dies.
+//! [`Sim::broken`] records each time that two servers of one volume were live, or that a server was started
+//! with a used generation. Neither may happen after any fault.
 
 mod host;
 mod xapi;
@@ -26,11 +26,11 @@ pub struct Sim {
     pub now: Cell<u64>,
     /// Whether servers that are started fail to serve.
     pub servers_fail: Cell<bool>,
-    /// Whether hosts that are asked fail to find out.
+    /// Whether the plugin of each host fails when it is called.
     pub plugins_fail: Cell<bool>,
-    /// Whether not all storage machines reply: no list of volumes is whole.
+    /// Whether a sled does not reply: the list of volumes cannot be read.
     pub a_sled_is_away: Cell<bool>,
-    /// UUID of the pool whose XAPI this is.
+    /// UUID of the XAPI pool.
     pub pool: RefCell<String>,
 }
 
@@ -45,15 +45,15 @@ struct State {
     published: BTreeMap<String, String>,
     /// Hosts that XAPI cannot reach.
     silent: BTreeSet<String>,
-    /// Hosts that XAPI does not know any more.
+    /// Hosts that XAPI has forgotten.
     forgotten: BTreeSet<String>,
     /// The key that each host has for a volume.
     keys: BTreeMap<(String, Uuid), String>,
-    /// What a server says about its targets.
+    /// The states of its targets that a server reports.
     downstairs: Vec<String>,
-    /// The size of each target's region, if it tells.
+    /// The size that each target reports for its region.
     sizes: BTreeMap<SocketAddr, u64>,
-    /// The region that each target serves, if it tells.
+    /// The UUID that each target reports for its region.
     regions: BTreeMap<SocketAddr, Uuid>,
     hosts: BTreeMap<String, HostState>,
     highest: BTreeMap<Uuid, u64>,
@@ -85,7 +85,7 @@ enum Life {
 }
 
 impl Sim {
-    /// The volumes that are declared. XAPI knows their VDIs, and nobody uses them.
+    /// A model with these declared volumes. XAPI has their VDIs, and no host uses them.
     pub fn new(volumes: Vec<Volume>) -> Self {
         let state = State {
             xapi: volumes.iter().map(|v| (v.uuid, SmConfig::new())).collect(),
@@ -113,7 +113,7 @@ impl Sim {
         MemoryHost { sim: self, id }
     }
 
-    /// Cuts a host's power. It is up again at once; declared dead it stays until
+    /// Cuts a host's power. It is up again at once. A declaration that it is dead stays until
     /// [`Self::comes_back`].
     pub fn power_cycle(&self, name: &str) {
         let mut state = self.state.borrow_mut();
@@ -124,7 +124,7 @@ impl Sim {
         };
     }
 
-    /// XAPI takes a host for dead.
+    /// Declares a host dead.
     pub fn declare_dead(&self, name: &str) {
         self.state
             .borrow_mut()
@@ -132,61 +132,61 @@ impl Sim {
             .insert(name.to_owned());
     }
 
-    /// The note that a host was declared dead is removed, and nothing else.
+    /// Removes the note that a host was declared dead.
     pub fn comes_back(&self, name: &str) {
         self.state.borrow_mut().declared_dead.remove(name);
     }
 
-    /// XAPI forgets a host, which does not run.
+    /// Removes a host from the pool.
     pub fn forget_host(&self, name: &str) {
         self.state.borrow_mut().forgotten.insert(name.to_owned());
     }
 
-    /// A host has that key for a volume.
+    /// Sets the key that a host has for a volume.
     pub fn set_key(&self, host: &str, vdi: &Uuid, key: &str) {
         let mut state = self.state.borrow_mut();
         state.keys.insert((host.to_owned(), *vdi), key.to_owned());
     }
 
-    /// A process works on a volume on that host until what is returned is dropped.
+    /// Locks a volume on a host, as a command does, until the returned lock is dropped.
     pub fn work_on(&self, host: &str, vdi: &Uuid) -> Box<dyn std::any::Any> {
         super::Host::lock(&self.host(host), vdi).unwrap_or_else(|e| Box::new(e.message))
     }
 
-    /// XAPI forgets a VDI and hears of it again.
+    /// Removes a VDI from XAPI, and introduces it again.
     pub fn forget_and_introduce(&self, vdi: &Uuid) {
         self.state.borrow_mut().xapi.insert(*vdi, SmConfig::new());
     }
 
-    /// A volume that a provisioner made.
+    /// Adds a volume that a provisioner made.
     pub fn provision(&self, volume: Volume) {
         let mut state = self.state.borrow_mut();
         state.xapi.insert(volume.uuid, SmConfig::new());
         state.volumes.push((volume, Source::Provisioned));
     }
 
-    /// A volume is in no list any more.
+    /// Removes a volume from the lists.
     pub fn take_off_the_list(&self, vdi: &Uuid) {
         let mut state = self.state.borrow_mut();
         state.volumes.retain(|(volume, _)| volume.uuid != *vdi);
     }
 
-    /// Lets a target serve that region.
+    /// Sets the region that a target serves.
     pub fn set_region(&self, target: SocketAddr, region: Uuid) {
         self.state.borrow_mut().regions.insert(target, region);
     }
 
-    /// Lets a target's region be of that size.
+    /// Sets the size of a target's region.
     pub fn set_size(&self, target: SocketAddr, size: u64) {
         self.state.borrow_mut().sizes.insert(target, size);
     }
 
-    /// Lets servers say that about their targets.
+    /// Sets the states of their targets that servers report.
     pub fn set_downstairs(&self, states: [&str; 3]) {
         self.state.borrow_mut().downstairs = states.map(str::to_owned).to_vec();
     }
 
-    /// A target stops replying, or replies again.
+    /// Sets whether a target is down.
     pub fn set_down(&self, target: SocketAddr, down: bool) {
         let mut state = self.state.borrow_mut();
         if down {
@@ -196,7 +196,7 @@ impl Sim {
         }
     }
 
-    /// A server's process dies by itself.
+    /// Kills a server's process.
     pub fn kill_server(&self, host: &str, vdi: &Uuid) {
         let mut state = self.state.borrow_mut();
         let host = state.hosts.get_mut(host);
@@ -210,7 +210,7 @@ impl Sim {
         }
     }
 
-    /// A host has a volume's server without a device, as after a kill between the two.
+    /// Removes a volume's device from a host, and leaves its server: as after a kill between the two.
     pub fn lose_device(&self, host: &str, vdi: &Uuid) {
         let mut state = self.state.borrow_mut();
         if let Some(host) = state.hosts.get_mut(host) {
@@ -218,7 +218,7 @@ impl Sim {
         }
     }
 
-    /// Somebody opens or closes a volume's device.
+    /// Opens or closes a volume's device.
     pub fn set_open(&self, host: &str, vdi: &Uuid, open: bool) {
         let mut state = self.state.borrow_mut();
         let users = &mut state.hosts.entry(host.to_owned()).or_default().open;
@@ -229,7 +229,7 @@ impl Sim {
         }
     }
 
-    /// SM has activated a VDI on a host, or is about to; or no more.
+    /// Sets whether SM has activated a VDI on a host, or is activating it.
     pub fn set_used(&self, host: &str, vdi: &Uuid, used: bool) {
         let mut state = self.state.borrow_mut();
         let vdis = &mut state.hosts.entry(host.to_owned()).or_default().used;
@@ -240,14 +240,14 @@ impl Sim {
         }
     }
 
-    /// Whether it has.
+    /// Returns whether SM has activated a VDI on a host, or is activating it.
     pub fn is_used(&self, host: &str, vdi: &Uuid) -> bool {
         let state = self.state.borrow();
         let host = state.hosts.get(host);
         host.is_some_and(|host| host.used.contains(vdi))
     }
 
-    /// XAPI can reach a host, or not.
+    /// Sets whether XAPI can reach a host.
     pub fn set_reachable(&self, host: &str, reachable: bool) {
         let mut state = self.state.borrow_mut();
         if reachable {
@@ -257,12 +257,12 @@ impl Sim {
         }
     }
 
-    /// What must never happen and did.
+    /// Returns each violation so far.
     pub fn broken(&self) -> Vec<String> {
         self.state.borrow().broken.clone()
     }
 
-    /// The hosts that serve a volume, with the generations of their servers.
+    /// Returns the hosts that serve a volume, with the generations of their servers.
     pub fn serving(&self, vdi: &Uuid) -> Vec<(String, u64)> {
         let state = self.state.borrow();
         let servers = state.hosts.iter().filter_map(|(name, host)| {
@@ -272,7 +272,7 @@ impl Sim {
         servers.collect()
     }
 
-    /// Whatever hosts hold of a volume: servers, devices, ports.
+    /// Returns what hosts have of a volume: servers, devices, ports.
     pub fn left(&self, vdi: &Uuid) -> Vec<String> {
         let state = self.state.borrow();
         let mut left = Vec::new();
@@ -288,7 +288,7 @@ impl Sim {
         left
     }
 
-    /// The titles of the messages about a VDI.
+    /// Returns the names of the alerts about a VDI.
     pub fn messages(&self, vdi: &Uuid) -> Vec<String> {
         let state = self.state.borrow();
         let about = state.messages.iter().filter(|(of, _)| of == vdi);

@@ -1,4 +1,4 @@
-//! Volumes are introduced, made, copied and deleted.
+//! Introduces, makes, copies and deletes volumes.
 
 use crucible_host::Volume;
 use sr::xapi::ScannedVdi;
@@ -9,7 +9,7 @@ use super::error::{Error, Hold, Result};
 use super::scan::new_fields;
 use super::{CrucibleSr, Source};
 
-/// The largest disk in bytes: XAPI keeps a disk's size as a signed number of 64 bits.
+/// The largest disk, in bytes: XAPI has a disk's size as a signed number of 64 bits.
 pub const MAX_SIZE: u64 = i64::MAX as u64;
 
 impl CrucibleSr<'_> {
@@ -19,18 +19,18 @@ impl CrucibleSr<'_> {
         Ok(new_to_xapi(&self.inventory.find(vdi)?.0))
     }
 
-    /// `vdi_create`: returns the size in bytes, which is never less than asked for.
+    /// `vdi_create`: returns the size in bytes, which is never less than `size`.
     ///
     /// # Errors
-    /// [`Error::BadSize`]: no volume can have that size. Nothing was asked of the provisioner.
+    /// [`Error::BadSize`] if no volume can have that size. The provisioner was not called.
     pub fn create(&self, vdi: &Uuid, name: &str, size: i128) -> Result<u64> {
         let size = volume_size(size)?;
         self.settle_leftovers();
         Ok(self.inventory.create(vdi, name, size)?.size)
     }
 
-    /// `vdi_delete`: the volume goes with its data. Claimed first, so that no host can start a
-    /// server for it meanwhile. One that is on record nowhere is deleted already.
+    /// `vdi_delete`: deletes the volume with its data. Claims it first, so that no host starts a server for
+    /// it meanwhile. A volume that no list has is deleted already.
     pub fn delete(&self, vdi: &Uuid) -> Result<()> {
         self.settle_leftovers();
         let _alone = self.lock(vdi)?;
@@ -46,8 +46,8 @@ impl CrucibleSr<'_> {
         deleted.map_err(|e| self.undo(vdi, e))
     }
 
-    /// `vdi_clone`: a full copy, of which the time grows with the size. The source is claimed
-    /// meanwhile, so that nobody writes to it.
+    /// `vdi_clone`: makes a full copy. Its time grows with the size. The source is claimed meanwhile, so that
+    /// no host writes to it.
     pub fn copy(&self, vdi: &Uuid, new: &Uuid) -> Result<ScannedVdi> {
         self.settle_leftovers();
         let _alone = self.lock(vdi)?;
@@ -59,7 +59,7 @@ impl CrucibleSr<'_> {
         Ok(new_to_xapi(&copy))
     }
 
-    /// Claims a volume that no host uses, for what no server is needed for.
+    /// Claims a volume that no host uses, for work that needs no server.
     fn claim_unused(&self, volume: &Volume) -> Result<Claim> {
         let vdi = &volume.uuid;
         self.refuse_if_served(vdi)?;
@@ -78,7 +78,7 @@ impl CrucibleSr<'_> {
     }
 }
 
-/// The size that a provisioner is asked for.
+/// Returns the size to ask the provisioner for.
 fn volume_size(size: i128) -> Result<u64> {
     match u64::try_from(size) {
         Ok(bytes @ 1..=MAX_SIZE) => Ok(bytes),

@@ -1,4 +1,4 @@
-//! What the driver records of a volume when it is first served, in the VDI's `sm_config`.
+//! Values that the driver records in the VDI's `sm_config` when a volume is first served.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,11 @@ use super::CrucibleSr;
 /// A value that is recorded under a key of its own.
 pub(super) trait Recorded: Serialize + DeserializeOwned {
     const KEY: &'static str;
-    /// What it is, for error messages.
+    /// Its name in error texts.
     const WHAT: &'static str;
 }
 
-/// The recorded text. It names its VDI: XAPI may copy a VDI's maps to another.
+/// The recorded text. It names its VDI, because XAPI may copy a VDI's maps to another.
 #[derive(Serialize, Deserialize)]
 struct OfVdi<T> {
     vdi: Uuid,
@@ -31,7 +31,7 @@ fn unreadable<T: Recorded>(vdi: &Uuid, error: &serde_json::Error) -> Error {
     }
 }
 
-/// The value that a VDI has recorded; `None` if it has none, or only another VDI's.
+/// Returns the value that a VDI has recorded. `None` if it has none, or only another VDI's.
 pub(super) fn recorded<T: Recorded>(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<T>> {
     let Some(text) = sm_config.get(T::KEY) else {
         return Ok(None);
@@ -46,9 +46,9 @@ impl CrucibleSr<'_> {
         let text = serde_json::to_string(&OfVdi { vdi: *vdi, value });
         let text = text.map_err(|e| unreadable::<T>(vdi, &e))?;
         let doing = || format!("recording the {} of VDI {vdi}", T::WHAT);
-        // A value that was copied from another VDI is in the way.
-        self.xapi.remove(vdi, T::KEY).registering(doing)?;
-        self.xapi.add(vdi, T::KEY, &text).registering(doing)?;
+        // The key may have a value that XAPI copied from another VDI.
+        self.xapi.remove(vdi, T::KEY).of_xapi(doing)?;
+        self.xapi.add(vdi, T::KEY, &text).of_xapi(doing)?;
         Ok(())
     }
 }

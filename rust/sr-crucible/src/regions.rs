@@ -1,14 +1,13 @@
-//! Whether a volume's targets serve the volume's own regions.
+//! Checks that a volume's targets serve the volume's own regions.
 //!
-//! A server that finds another volume's region behind one of its targets takes it for a copy that was
-//! left behind, and overwrites it, or is overwritten by it: both volumes are lost, without an error.
-//! So the UUIDs of the three regions belong to the volume. They are declared (`regions`), or recorded
-//! in the VDI's `sm_config` (key `crucible_regions`) when it is first served, and compared before each
-//! server is started.
+//! A server treats another volume's region at one of its targets as an outdated copy. It overwrites that
+//! region, or copies from it: both volumes are lost, without an error. So the UUIDs of the three regions are
+//! declared (`regions`), or recorded in the VDI's `sm_config` (key `crucible_regions`) when the volume is
+//! first served. They are compared before each start of a server.
 //!
-//! Without either, three regions belong together if they have one UUID, as regions have that are created
-//! by hand with the same `--uuid`, or three different ones, as a provisioner's have. Two that are alike
-//! and one that is not are never a volume's. A region that another VDI of the SR has recorded is refused.
+//! Without a record, three regions belong together if they have one UUID (created by hand with the same
+//! `--uuid`), or three different ones (made by a provisioner). Two equal UUIDs and a different one are
+//! refused. So is a region that another VDI of the SR has recorded.
 //!
 //! If a region was replaced on purpose, [`CrucibleSr::accept`] removes the record.
 
@@ -32,7 +31,7 @@ impl Recorded for Regions {
     const WHAT: &'static str = "regions";
 }
 
-/// The regions that a VDI has recorded, in any order; `None` if it has none.
+/// Returns the regions that a VDI has recorded, in any order, or `None`.
 pub(super) fn recorded_regions(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<Vec<Uuid>>> {
     Ok(recorded::<Regions>(vdi, sm_config)?.map(|recorded| recorded.regions))
 }
@@ -44,7 +43,7 @@ fn region_of(state: &TargetState) -> Option<Uuid> {
     }
 }
 
-/// What is wrong with each target's region. `own` are the volume's, and `others` those of other VDIs.
+/// Returns what is wrong with each target's region. `own` are the volume's, `others` those of other VDIs.
 fn wrong_regions(
     found: &[Option<Uuid>],
     own: Option<&[Uuid]>,
@@ -52,7 +51,7 @@ fn wrong_regions(
 ) -> Vec<Option<String>> {
     let known: Vec<Uuid> = found.iter().flatten().copied().collect();
     let count = |list: &[Uuid], region: &Uuid| list.iter().filter(|r| *r == region).count();
-    // Of three that are not recorded yet, two are alike and one is not.
+    // Two equal UUIDs, and a different one.
     let mixed = known.len() == 3 && known.iter().any(|region| count(&known, region) == 2);
     let describe = |region: &Uuid| {
         let stranger = others.iter().find(|(_, regions)| regions.contains(region));
@@ -64,13 +63,13 @@ fn wrong_regions(
         match own {
             Some(own) if !own.contains(region) => Some(format!(
                 "serves region {region}, which is not one of this volume's; if it was replaced on \
-                 purpose, run 'smblock-admin accept' for the VDI"
+                 purpose, run 'smblock-admin accept --sr=UUID --vdi=UUID --yes' with the SR's device-config"
             )),
             Some(own) if count(&known, region) > count(own, region) => {
-                Some(format!("serves region {region}, as another target does"))
+                Some(format!("serves region {region}, which another target serves too"))
             }
             None if mixed && count(&known, region) == 1 => Some(format!(
-                "serves region {region}, and the two others another one: it is a different volume's"
+                "serves region {region}, and the other two targets serve another one: it belongs to a different volume"
             )),
             _ => None,
         }
@@ -82,7 +81,7 @@ fn wrong_regions(
 }
 
 impl CrucibleSr<'_> {
-    /// What is wrong with the region of each target, in the order of the targets. `vdis` are the SR's.
+    /// Returns what is wrong with the region of each target, in the order of the targets. `vdis` are the SR's.
     pub(super) fn wrong_regions(
         &self,
         volume: &Volume,
@@ -102,7 +101,7 @@ impl CrucibleSr<'_> {
             match recorded_regions(vdi, sm_config) {
                 Ok(Some(regions)) => others.push((*vdi, regions)),
                 Ok(None) => {}
-                // It keeps its own VDI from being plugged, and no other.
+                // Only its own VDI cannot be plugged.
                 Err(e) => log::warn!("{e}"),
             }
         }
@@ -113,14 +112,14 @@ impl CrucibleSr<'_> {
             if hidden && own.is_some() {
                 let port = target.port() + REPAIR_PORT_OFFSET;
                 *wrong = Some(format!(
-                    "does not tell which region it serves: let this host reach its port {port}"
+                    "does not report which region it serves: let this host reach its port {port}"
                 ));
             }
         }
         Ok(wrong)
     }
 
-    /// Records the regions that the volume is about to be served from, if they are known.
+    /// Records the regions that the volume is served from, if all targets report theirs.
     pub(super) fn record_regions(&self, volume: &Volume, states: &[TargetState]) -> Result<()> {
         let vdi = &volume.uuid;
         let regions: Option<Vec<Uuid>> = states.iter().map(region_of).collect();
@@ -130,10 +129,10 @@ impl CrucibleSr<'_> {
         self.record(vdi, Regions { regions })
     }
 
-    /// Removes the record, for an administrator who has replaced a region.
+    /// Removes the record, after an administrator has replaced a region.
     pub(super) fn forget_regions(&self, vdi: &Uuid) -> Result<()> {
         let removed = self.xapi.remove(vdi, Regions::KEY);
-        removed.registering(|| format!("forgetting the regions of VDI {vdi}"))
+        removed.of_xapi(|| format!("forgetting the regions of VDI {vdi}"))
     }
 }
 

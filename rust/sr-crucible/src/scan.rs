@@ -1,4 +1,4 @@
-//! What the SR tells XAPI about itself.
+//! The SR's volumes and its size, for XAPI.
 
 use crucible_host::Volume;
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
@@ -13,28 +13,28 @@ const NULL_REF: &str = "OpaqueRef:NULL";
 /// What a scan has found.
 #[derive(Debug, Clone)]
 pub struct Scan {
-    /// Every VDI that the SR holds.
+    /// Every VDI of the SR.
     pub vdis: Vec<ScannedVdi>,
-    /// How much it holds.
+    /// How full the SR is.
     pub usage: Usage,
-    /// Where all of that is on record.
+    /// The lists of volumes that were read.
     pub listing: Listing,
 }
 
 /// Bytes of an SR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// The sizes of all volumes: their space is taken from the beginning.
+    /// The sizes of all volumes. Their space is allocated when they are made.
     pub allocated: u64,
-    /// What the storage machines hold, where the provisioner says; else what is allocated.
+    /// The size of the sleds, if the provisioner reports it; else what is allocated.
     pub total: u64,
-    /// What is taken of that.
+    /// What is used of that.
     pub used: u64,
 }
 
 impl CrucibleSr<'_> {
-    /// `sr_scan`: all volumes, as XAPI is to know them. `known` is what XAPI knows. One that is on
-    /// record no more stays as long as a host has claimed it: its claims would go with the VDI.
+    /// `sr_scan`: returns all volumes. `known` are XAPI's records. A VDI whose volume is in no list any more
+    /// stays while a host has claimed it: XAPI would delete its claims with the VDI.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
         self.settle_leftovers();
         let listing = self.inventory.list()?;
@@ -49,7 +49,7 @@ impl CrucibleSr<'_> {
                 .is_some()
             {
                 log::warn!(
-                    "VDI {} is in no list of volumes any more, but in use: it stays in SR {} until it is unplugged",
+                    "VDI {} is in use, but no list of volumes has it any more: it stays in SR {} until it is unplugged",
                     vdi.uuid, self.sr
                 );
                 vdis.push(ScannedVdi {
@@ -98,7 +98,7 @@ fn scanned(volume: &Volume, known: &[XapiVdi]) -> ScannedVdi {
     }
 }
 
-/// What XAPI is to know about a volume that it does not know yet.
+/// Returns the fields of a volume that XAPI does not have yet.
 pub(super) fn new_fields(volume: &Volume) -> XapiFields {
     XapiFields {
         name_label: volume.name.clone(),

@@ -1,4 +1,4 @@
-//! The real lists of volumes: a file, and a program.
+//! The real inventory: the file that declares volumes, and the provisioner.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use super::config::Config;
 use super::error::{Error, Result};
 use super::{Inventory, Listing, Source};
 
-/// What a device-config names.
+/// The lists that a device-config names.
 pub struct Sources {
     volumes: Option<PathBuf>,
     provisioner: Option<Provisioner>,
 }
 
 impl Sources {
-    /// Those of an SR. Nothing is read yet.
+    /// The lists of an SR. Reads nothing yet.
     pub fn new(config: &Config, sr: Uuid) -> Self {
         let provisioner = config
             .provisioner
@@ -47,7 +47,7 @@ impl Inventory for Sources {
         }
         if let Some(provisioner) = &self.provisioner {
             let found = provisioner.list()?;
-            // Whoever declares a volume that was provisioned takes it over.
+            // A volume that is in both lists counts as declared.
             let declared: HashSet<_> = listing.volumes.iter().map(|(v, _)| v.uuid).collect();
             let others = found
                 .volumes

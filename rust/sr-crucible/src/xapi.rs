@@ -1,5 +1,5 @@
-//! What XAPI keeps and knows for an SR of type crucible, as a trait. The real one is a session with
-//! XAPI, behind Python; the in-memory one is in [`super::memory`].
+//! XAPI's database, as a trait. The real one is a session with XAPI, in Python; the in-memory one is in
+//! [`super::memory`].
 
 use sr::host::{HostReply, Result};
 use uuid::Uuid;
@@ -15,28 +15,27 @@ pub struct HostState {
     pub boot_id: Option<String>,
 }
 
-/// The SR's part of XAPI's database. Errors carry XAPI's text; one that leaves open whether a change
-/// was made has errno `ETIMEDOUT`.
+/// The SR's part of XAPI's database. Errors have XAPI's text. Errno `ETIMEDOUT`: the outcome is unknown.
 pub trait Xapi {
-    /// A VDI's `sm_config`; `None` where XAPI has no such VDI.
+    /// Returns a VDI's `sm_config`, or `None` if XAPI has no such VDI.
     fn sm_config(&self, vdi: &Uuid) -> Result<Option<SmConfig>>;
-    /// Adds a key to a VDI's `sm_config`; `false`: it exists, and was left as it is.
+    /// Adds a key to a VDI's `sm_config`. Returns `false`, and changes nothing, if the key exists.
     fn add(&self, vdi: &Uuid, key: &str, value: &str) -> Result<bool>;
-    /// Removes a key from a VDI's `sm_config`, if it is there.
+    /// Removes a key from a VDI's `sm_config`, if it exists.
     fn remove(&self, vdi: &Uuid, key: &str) -> Result<()>;
-    /// The SR's VDIs and their `sm_config`.
+    /// Returns the SR's VDIs and their `sm_config`.
     fn vdis(&self) -> Result<Vec<(Uuid, SmConfig)>>;
-    /// UUID of the pool.
+    /// Returns the UUID of the pool.
     fn pool(&self) -> Result<String>;
-    /// A host of the pool; `None` if XAPI has no such host (any more).
+    /// Returns a host's state, or `None` if the pool does not have the host.
     fn host(&self, host: &str) -> Result<Option<HostState>>;
-    /// Asks another host whether it uses a VDI. It removes what a killed command left of the VDI there, and
-    /// releases its claim, before it replies that it does not. `None`: it cannot be asked.
+    /// Asks another host whether it uses a VDI. Before the host replies that it does not, it removes what a
+    /// killed command left of the VDI there, and releases its claim. `None` if it cannot be asked.
     fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>>;
-    /// Lets all hosts see in which boot this host is.
+    /// Publishes the boot of this host.
     fn publish_boot(&self, boot_id: &str) -> Result<()>;
-    /// Removes the note that a host was declared dead: the host itself does, when it has nothing left.
+    /// Removes the note that a host was declared dead. The host calls it when it has no server left.
     fn revive(&self, host: &str) -> Result<()>;
-    /// Tells the administrator about a VDI, as a message of XAPI.
-    fn tell(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()>;
+    /// Raises an alert about a VDI.
+    fn alert(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()>;
 }

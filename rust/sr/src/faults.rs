@@ -5,11 +5,15 @@
 //! Every call passes one gate, [`Faults::pass`], which counts it as a change or as a read, so every
 //! call that changes something is a crash point.
 
+mod walk;
+
 use std::cell::{Cell, RefCell};
 
 use nix::libc;
 
 use crate::host::HostError;
+
+pub use self::walk::{at_each_call, before_each_call, seed};
 
 /// What happens at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Pairs {
         .collect()
 }
 
-/// An SR of each type whose storage does not exist: every operation that the type has fails at once.
+/// Returns an SR of each type without storage. Every operation that the type has fails at once.
 fn engines() -> Vec<Box<dyn Engine>> {
     pyo3::prepare_freethreaded_python();
     let nothing = || Python::with_gil(|py| py.None());
@@ -32,7 +32,7 @@ fn engines() -> Vec<Box<dyn Engine>> {
         .into()
 }
 
-/// Every operation that needs a capability which some type lacks.
+/// An operation that needs a capability which some type lacks.
 type Operation = fn(&dyn Engine) -> sr::engine::Result<()>;
 
 fn operations() -> BTreeMap<&'static str, Operation> {
@@ -148,7 +148,7 @@ fn no_key_is_a_mark_of_two_types() {
     }
 }
 
-/// What xapi reads of each driver. A change here is one that users see.
+// xapi reads these lists. A change is visible to users.
 #[test]
 fn the_capabilities_of_each_type_are_these() {
     let names = |sr_type: &SrType| {

@@ -24,8 +24,8 @@ const FORBIDDEN: [&str; 14] = [
     "what it",
 ];
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, found);
@@ -35,13 +35,13 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each `#[error]` text of all crates, with what it is the text of.
+/// Returns each `#[error]` text of all crates, with its file and variant.
 fn all() -> Vec<(String, super::Variant)> {
     let mut files = Vec::new();
     for library in fs::read_dir(rust()).unwrap() {
-        let folder = library.unwrap().path().join("src");
-        if folder.is_dir() {
-            sources(&folder, &mut files);
+        let directory = library.unwrap().path().join("src");
+        if directory.is_dir() {
+            sources(&directory, &mut files);
         }
     }
     let mut all = Vec::new();

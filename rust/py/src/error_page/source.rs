@@ -1,4 +1,4 @@
-//! What the sources say about an error: its text, its documentation, its id, and SM's name for it.
+//! Reads from the sources of an error its text, its documentation, its id, and SM's name for it.
 
 use std::collections::BTreeMap;
 

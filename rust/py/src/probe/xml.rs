@@ -1,4 +1,4 @@
-//! The XML of `sr_probe`. Names in it are what others wrote: another pool's SR, another program's pool.
+//! The XML of `sr_probe`. It contains names that other hosts and programs have chosen.
 
 use serde::Serialize;
 
@@ -38,12 +38,12 @@ pub struct FoundPool {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<u64>,
     pub used: u64,
-    /// Why an SR cannot be in it with this device-config.
+    /// Why the pool cannot hold an SR with this device-config.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
 
-/// The text of a list, without the characters that XML does not have: with one, xapi could read none of it.
+/// Returns a list as XML. Characters that XML does not allow are escaped, because xapi rejects the whole text.
 pub fn write(list: &impl Serialize) -> Result<String, quick_xml::SeError> {
     let mut text = String::from("<?xml version=\"1.0\" ?>\n");
     let mut serializer = quick_xml::se::Serializer::new(&mut text);

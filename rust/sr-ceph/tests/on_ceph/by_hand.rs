@@ -1,5 +1,5 @@
-//! What an administrator does with `rbd`, done with `rbd`; and the commands that the driver prints, typed
-//! as they are printed.
+//! Changes to images out of band, with the command `rbd`. The commands that the driver prints are run as they are
+//! printed.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::lab::{Lab, A, B, MIB, SIZE};
 
-/// Runs `rbd` as the cluster's administrator; returns what it prints.
+/// Runs `rbd` as the cluster's administrator. Returns its output.
 fn rbd(words: &[&str]) -> String {
     let conf = std::env::var("SMBLOCK_TEST_CEPH_CONF").unwrap();
     let admin = std::env::var("SMBLOCK_TEST_CEPH_ADMIN").unwrap_or_else(|_| "admin".to_owned());
@@ -20,7 +20,7 @@ fn rbd(words: &[&str]) -> String {
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-/// The commands of `rbd` in a text that start so, which are printed between quotes.
+/// Returns the quoted commands in a text that begin with `start`.
 fn printed(text: &str, start: &str) -> Vec<String> {
     let quoted = text.split('\'').skip(1).step_by(2);
     let commands: Vec<_> = quoted.filter(|word| word.starts_with(start)).collect();
@@ -28,7 +28,7 @@ fn printed(text: &str, start: &str) -> Vec<String> {
     commands.into_iter().map(str::to_owned).collect()
 }
 
-/// Types the commands of a text that start so.
+/// Runs the quoted commands in a text that begin with `start`.
 fn type_in(text: &str, start: &str) {
     for command in printed(text, start) {
         let words: Vec<_> = command.split(' ').skip(1).collect();
@@ -50,7 +50,7 @@ impl Lab {
         self.run(A, command).unwrap_err().to_string()
     }
 
-    /// What waits, and why, once all that can be freed is.
+    /// Reclaims everything that can be freed. Returns the images that wait, with the reasons.
     fn waits(&self) -> String {
         let mut waits = String::new();
         self.run(B, |sr| {
@@ -79,7 +79,7 @@ fn members_of_groups_are_freed_and_leave_them() {
     rbd(&["group", "image", "add", &group, &lab.path(&disk)]);
     lab.delete(&disk);
 
-    // One that became a member of it past the driver, in the trash.
+    // An image in the trash that was added to a group by hand.
     let trashed = lab.disk("trashed", &[1, 2, 3]);
     let (path, snapshot) = (lab.path(&trashed), lab.snapshot(&trashed));
     lab.delete(&trashed);
@@ -91,7 +91,7 @@ fn members_of_groups_are_freed_and_leave_them() {
 }
 
 #[test]
-fn snapshots_of_groups_and_mirrors_go_with_the_commands_printed() {
+fn the_printed_commands_remove_snapshots_of_groups_and_mirrors() {
     let Some(lab) = Lab::connect() else { return };
     let group = format!("{}/g-{}", lab.pool(), Uuid::new_v4());
     let disk = lab.disk("backed up", &[1, 2, 3]);
@@ -165,7 +165,7 @@ fn a_migrated_disk_keeps_its_snapshots_and_its_content() {
 }
 
 #[test]
-fn limits_protection_and_sizes_are_refused_with_what_undoes_them() {
+fn limits_protection_and_sizes_are_refused_with_the_command_to_undo_them() {
     let Some(lab) = Lab::connect() else { return };
     let disk = lab.disk("treated", &[1, 2, 3]);
     let path = lab.path(&disk);

@@ -1,5 +1,5 @@
-//! Whatever call an operation dies in, a scan elsewhere once the lease is over, or the same host at
-//! once, brings everything in order, in seconds.
+//! An operation can die in any call. Within seconds, a scan on another host after the lease, or on the same host
+//! at once, recovers everything.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use sr_ceph::faults::{Calls, Faults, Mode, Plan};
 use super::fixture::{Fixture, Operation};
 use super::lab::{Lab, A, B};
 
-/// What a recovery may take, from connecting to the end. It is to take 3 s on a machine that does
-/// nothing else; one that waits for a dead client's watch or lock takes 30 s.
+/// The longest time of a recovery, from connecting to the end. On an idle host it takes 3 s. A recovery that
+/// waits for a dead client's watch or lock takes 30 s.
 pub const RECOVERED: Duration = Duration::from_secs(9);
 
-/// Who recovers, and when.
+/// Which host recovers, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recovery {
-    /// A scan on another host, once the lease is over.
+    /// A scan on another host, after the lease is over.
     ElsewhereLater,
     /// A scan on the same host, whose process is gone.
     HereAtOnce,
-    /// No scan: the operation itself is repeated elsewhere, once the lease is over.
+    /// No scan: the operation is repeated on another host, after the lease is over.
     Repeated,
 }
 
@@ -48,7 +48,7 @@ struct Point {
 }
 
 impl Point {
-    /// Every way to die in a change of an operation.
+    /// All points of one change of an operation.
     fn all(operation: Operation, nth: usize) -> Vec<Point> {
         let mut points = Vec::new();
         for mode in Mode::ALL {
@@ -69,7 +69,7 @@ impl Point {
         points
     }
 
-    /// Dies there, and recovers; how long that takes.
+    /// Dies at the point, and recovers. Returns how long the recovery takes.
     fn survive(self, lab: &Lab) -> Duration {
         let fixture = Fixture::new(lab, self.operation);
         let process = lab.process(A);
@@ -78,12 +78,12 @@ impl Point {
             nth: self.nth,
             mode: self.mode,
         });
-        let told = lab.as_process(&process, &faults, |sr| fixture.perform(sr));
+        let result = lab.as_process(&process, &faults, |sr| fixture.perform(sr));
         assert!(faults.hit().is_some(), "the call was never made");
-        if told.is_ok() && !faults.killed() {
+        if result.is_ok() && !faults.killed() {
             fixture.check_done();
         }
-        // XAPI's plugins pause and resume: their call may outlive its process, but not for a lease.
+        // XAPI's plugins pause and resume. Their call may outlive its process, but not the lease.
         let by_xapi = matches!(faults.hit(), Some("pause_disk" | "resume_disk"));
         if by_xapi || self.arrival == Arrival::BeforeRecovery {
             faults.deliver();
@@ -112,7 +112,7 @@ impl Point {
     }
 }
 
-/// How many changes an operation makes.
+/// Returns the number of changes that an operation makes.
 fn changes(lab: &Lab, operation: Operation) -> usize {
     let fixture = Fixture::new(lab, operation);
     let (process, faults) = (lab.process(A), Faults::none());
@@ -125,7 +125,7 @@ fn changes(lab: &Lab, operation: Operation) -> usize {
     faults.changes()
 }
 
-/// Goes through the points that `choose` takes of all that a change has.
+/// Tests the points that `choose` returns of all points of a change.
 fn survive_everywhere(choose: impl Fn(usize, Vec<Point>) -> Vec<Point>) {
     let Some(lab) = Lab::connect() else {
         return;
@@ -155,8 +155,8 @@ fn survive_everywhere(choose: impl Fn(usize, Vec<Point>) -> Vec<Point>) {
 }
 
 #[test]
-fn whatever_change_an_operation_dies_in_a_recovery_of_seconds_loses_and_leaves_nothing() {
-    // Every change of every operation, in one way each: all of them over a few changes.
+fn an_operation_that_dies_in_any_change_is_recovered_within_seconds() {
+    // One point for every change of every operation. A few changes together have all ways.
     survive_everywhere(|number, points| vec![points[number * 5 % points.len()]]);
 }
 

@@ -1,4 +1,4 @@
-//! A disk, its snapshot and a clone of that, before an operation and after it.
+//! A disk, its snapshot and a clone of it, before and after an operation.
 
 use sr_ceph::{CephSr, Error, Result};
 use uuid::Uuid;
@@ -10,15 +10,15 @@ use super::lab::{named, new_disk, Content, Lab, B, SIZE};
 pub enum Operation {
     Create,
     Resize,
-    /// Of a disk that runs: it is paused for it.
+    /// A snapshot of a running disk, which is paused for it.
     Snapshot,
     CloneOfSnapshot,
     CloneOfDisk,
     Revert,
     Delete,
-    /// Of a disk that a snapshot and a clone of it depend on.
+    /// The deletion of a disk with a snapshot and a clone of it.
     DeleteParent,
-    /// Of a snapshot that a clone depends on, whose disk is gone.
+    /// The deletion of a snapshot with a clone, whose disk is deleted.
     DeleteSnapshot,
 }
 
@@ -60,7 +60,7 @@ impl Operation {
     }
 }
 
-/// Before the snapshot, and since.
+/// The content before the snapshot, and after it.
 const FIRST: Content = [11, 12, 0];
 const SECOND: Content = [11, 22, 23];
 
@@ -113,7 +113,7 @@ impl<'l> Fixture<'l> {
         }
     }
 
-    /// The operation once more, after which it is done.
+    /// Repeats the operation, which must then be complete.
     pub fn repeat(&self) {
         match self.lab.run(B, |sr| self.perform(sr)) {
             Err(Error::VdiExists { .. }) if self.operation.creates() => {}
@@ -122,7 +122,7 @@ impl<'l> Fixture<'l> {
         self.check_done();
     }
 
-    /// What a caller who was told of success may count on.
+    /// Checks the result of an operation that succeeded.
     pub fn check_done(&self) {
         let record = |vdi| self.lab.record(vdi);
         match self.operation {
@@ -134,8 +134,8 @@ impl<'l> Fixture<'l> {
         }
     }
 
-    /// Whatever became of the operation: what is there has its name and its content, and nothing is
-    /// missing that the operation was not to remove.
+    /// Checks after any outcome that each VDI has its name and its content, and that only the VDI is missing that
+    /// the operation removes.
     pub fn check_contents(&self) {
         let expect = |vdi: &Uuid, name: &str, contents: &[Content], may_be_gone: bool| {
             let Some(record) = self.lab.record(vdi) else {
@@ -169,7 +169,7 @@ impl<'l> Fixture<'l> {
         }
     }
 
-    /// Deletes what the operation was about; nothing of it stays.
+    /// Deletes the VDIs of the operation, and checks that nothing is left.
     pub fn clear(self) {
         self.lab.prepare(|sr| {
             sr.deactivate_vdi(&self.disk).unwrap();

@@ -1,5 +1,5 @@
-//! A stand-in for the hosts of a pool: their clock, their processes, what XAPI has paused, and
-//! which devices their kernels would have. Nothing is mapped.
+//! A simulator of the hosts of a pool: their clock, their processes, paused disks, and the devices of their
+//! kernels. Nothing is mapped.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,26 +18,26 @@ pub struct Hosts(Rc<RefCell<State>>);
 
 #[derive(Default)]
 struct State {
-    /// Seconds that every host's clock is ahead of this machine's.
+    /// Seconds that every host's clock is ahead of the real clock.
     ahead: u64,
     notes: std::collections::BTreeMap<(String, String), String>,
-    /// Processes so far: their start times.
+    /// The number of processes so far, used as start times.
     started: u64,
     running: BTreeSet<u64>,
     paused: BTreeSet<Uuid>,
     devices: BTreeMap<String, Vec<Mapped>>,
-    /// What each host has seen since when, in seconds since 1970.
+    /// The value of each key that a host has seen, and since when, in seconds since 1970.
     seen: BTreeMap<(String, String), (String, u64)>,
 }
 
 impl Hosts {
     /// Starts a process on a host.
-    pub fn start(&self, host: &str) -> HostStandIn {
+    pub fn start(&self, host: &str) -> HostSim {
         let mut state = self.0.borrow_mut();
         state.started += 1;
         let started = state.started;
         state.running.insert(started);
-        HostStandIn {
+        HostSim {
             hosts: self.clone(),
             owner: Owner {
                 host: host.to_owned(),
@@ -48,29 +48,29 @@ impl Hosts {
         }
     }
 
-    /// The process runs no more.
+    /// Ends a process.
     pub fn end(&self, owner: &Owner) {
         self.0.borrow_mut().running.remove(&owner.started);
     }
 
-    /// Lets time pass, for all hosts.
+    /// Lets time pass for all hosts.
     pub fn advance_seconds(&self, seconds: u64) {
         self.0.borrow_mut().ahead += seconds;
     }
 
-    /// Disks whose I/O is held back.
+    /// Returns the disks whose I/O is paused.
     pub fn paused(&self) -> BTreeSet<Uuid> {
         self.0.borrow().paused.clone()
     }
 }
 
 /// A process on one of the hosts.
-pub struct HostStandIn {
+pub struct HostSim {
     hosts: Hosts,
     owner: Owner,
 }
 
-impl Host for HostStandIn {
+impl Host for HostSim {
     fn owner(&self) -> &Owner {
         &self.owner
     }

@@ -1,4 +1,4 @@
-//! What nobody may find once everything is recovered.
+//! Checks that a recovery is complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::lab::Lab;
 
 impl Lab {
-    /// Every VDI of the catalogue.
+    /// Returns every VDI of the catalogue.
     pub fn records(&self) -> BTreeMap<Uuid, VdiRecord> {
         let entries = self.catalogue();
         let vdis = entries.iter().filter(|(key, _)| key.starts_with("vdi."));
@@ -18,8 +18,8 @@ impl Lab {
         records.map(|record| (record.uuid, record)).collect()
     }
 
-    /// Nothing that the catalogue promises is missing, and nothing is there that it does not know:
-    /// no operation, image, snapshot, watch or pause.
+    /// Checks that everything in the catalogue exists, and that nothing else does: no operation, image, snapshot,
+    /// watch or pause.
     pub fn check_clean(&self) {
         let entries = self.catalogue();
         let operations: Vec<_> = entries.keys().filter(|k| k.starts_with("op.")).collect();
@@ -57,7 +57,7 @@ impl Lab {
             }
         }
         for (id, state) in images {
-            // A hidden one goes with the next scan after its last clone was freed: `Lab::end`.
+            // A hidden image is removed by the next scan after its last clone was freed: `Lab::end`.
             let hidden = entries.contains_key(&format!("hidden.{id}"));
             let known = heads.contains(id) || hidden;
             assert!(known, "left: image {}", state.name);

@@ -1,5 +1,5 @@
-//! A process that is killed inside a call of librbd is gone; its watch on the image and its lock are
-//! not, and nobody is there to let go of them.
+//! A process is killed inside a call of librbd. Its watch on the image and its lock stay, and no process releases
+//! them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::crashes::RECOVERED;
 use super::lab::{Lab, A, B, BLOCKS};
 
-/// Tells the victim its SR, the disk, and the snapshot that it is to take.
+/// The variable with the victim's orders: the SR, the disk, and the snapshot to take.
 const ORDERS: &str = "SMBLOCK_TEST_VICTIM";
 const LOCKED: &str = "the image is locked";
 
@@ -35,7 +35,7 @@ fn victim() {
     let snapshot = |sr: &sr_ceph::CephSr<'_>| sr.snapshot_vdi(&uuids[1], &uuids[2]);
     lab.as_process(&process, &faults, snapshot).unwrap_err();
     assert_eq!(faults.hit(), Some("create_snapshot"));
-    // As far as librbd gets with a snapshot before it asks the monitors for one.
+    // What librbd does for a snapshot before it asks the monitors for one.
     let image = lab.open_image_as(&process.pool, &uuids[1], false);
     image.write_at(0, &[0; 512]).unwrap();
     writeln!(std::io::stdout(), "{LOCKED}").unwrap();
@@ -43,7 +43,7 @@ fn victim() {
 }
 
 #[test]
-fn the_lock_of_a_process_that_was_killed_holds_up_nobody() {
+fn the_lock_of_a_killed_process_delays_no_other_host() {
     let Some(lab) = Lab::connect() else {
         return;
     };

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::RwLockReadGuard;
 use std::time::{Duration, Instant};
 
 use librbd::{ImageRef, SnapId};
@@ -18,45 +19,46 @@ use sr_ceph::vdi::create::NewDisk;
 use sr_ceph::CephSr;
 use uuid::Uuid;
 
-use super::hosts::{HostStandIn, Hosts};
-use super::pool::device_config;
+use super::hosts::{HostSim, Hosts};
+use super::pool::{device_config, shared};
 
 pub const A: &str = "host-a";
 pub const B: &str = "host-b";
 pub const MIB: u64 = 1 << 20;
-/// Size in bytes of a disk that is made.
+/// Size of a new disk, in bytes.
 pub const SIZE: u64 = 12 * MIB;
 /// Longer than any lease, in seconds.
 const LEASE_OVER: u64 = 121;
 
-/// Blocks that are written and compared: one in each of the objects that a new disk has.
+/// The number of blocks that are written and compared: one in each object of a new disk.
 pub const BLOCKS: usize = 3;
 const BLOCK_BYTES: usize = 4096;
 const OBJECT_BYTES: u64 = 4 * MIB;
 
-/// What the blocks of a disk hold, a number each.
+/// The content of the blocks of a disk, a number each.
 pub type Content = [u64; BLOCKS];
 
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The manager frees one image after the other.
+/// Long, because the manager frees one image after the other.
 const FREED: Duration = Duration::from_secs(120);
 
 /// A process of the driver: a client of its own, on a host.
 pub struct Process {
     pub pool: CephPool,
-    pub host: HostStandIn,
+    pub host: HostSim,
 }
 
 /// A pool with one SR in it.
 pub struct Lab {
     pub hosts: Hosts,
     pub sr: Uuid,
-    /// Looks on, and prepares what is not under test.
+    /// A connection for checks and preparations.
     pub observer: CephPool,
-    /// The clients that processes were.
+    /// The ids of the clients of all processes.
     pub clients: RefCell<BTreeSet<u64>>,
     config: DeviceConfig,
     pool: String,
+    _cluster: RwLockReadGuard<'static, ()>,
 }
 
 pub fn named(name: &str) -> XapiFields {
@@ -77,7 +79,7 @@ pub fn new_disk(uuid: Uuid, name: &str) -> NewDisk {
 }
 
 impl Lab {
-    /// A new SR in the pool that the environment names; without it the test says that it is skipped.
+    /// A new SR in the pool that the environment names. `None`, and a line on stderr, without such a pool.
     pub fn connect() -> Option<Self> {
         let lab = Lab::of(Uuid::new_v4())?;
         lab.prepare(|sr| sr.create_sr("ceph", "")).unwrap();
@@ -94,6 +96,7 @@ impl Lab {
             clients: RefCell::default(),
             config,
             pool,
+            _cluster: shared(),
         })
     }
 
@@ -113,7 +116,7 @@ impl Lab {
         }
     }
 
-    /// Both hosts look at what is under way, and then it stays so for longer than a lease.
+    /// Both hosts read the journal, then time passes for longer than a lease.
     pub fn let_leases_end(&self) {
         for host in [A, B] {
             self.run(host, |sr| sr.look_at_journal()).unwrap();
@@ -121,14 +124,13 @@ impl Lab {
         self.hosts.advance_seconds(LEASE_OVER);
     }
 
-    /// Runs one command as a process of its own on that host, from connecting to its end.
+    /// Runs one command as a new process on that host, from connecting to its end.
     pub fn run<T>(&self, host: &str, command: impl FnOnce(&CephSr<'_>) -> T) -> T {
         let (process, faults) = (self.process(host), Faults::none());
         self.as_process(&process, &faults, command)
     }
 
-    /// Runs a command as that process, which then ends; its connection stays, as that of a killed
-    /// process does.
+    /// Runs a command as that process, which then ends. Its connection stays, as that of a killed process.
     pub fn as_process<'w, T>(
         &self,
         process: &'w Process,
@@ -142,7 +144,7 @@ impl Lab {
         result
     }
 
-    /// Does something on host A that is not under test, on the observer's connection.
+    /// Runs a command that is not under test on host A, on the observer's connection.
     pub fn prepare<T>(&self, command: impl FnOnce(&CephSr<'_>) -> T) -> T {
         let host = self.hosts.start(A);
         let result = command(&self.ceph_sr(&self.observer, &host));
@@ -154,7 +156,7 @@ impl Lab {
         CephSr::new(pool, host, self.sr, ImageFeatures::DEFAULT)
     }
 
-    /// A new disk that holds this.
+    /// Creates a disk with that content.
     pub fn disk(&self, name: &str, content: &Content) -> Uuid {
         let uuid = Uuid::new_v4();
         self.prepare(|sr| sr.create_disk(&new_disk(uuid, name)))
@@ -194,7 +196,7 @@ impl Lab {
         image.close().unwrap();
     }
 
-    /// What a VDI holds.
+    /// Returns the content of a VDI.
     pub fn content(&self, vdi: &Uuid) -> Content {
         let image = self.open_image(vdi, true);
         let mut content = [0; BLOCKS];
@@ -209,12 +211,12 @@ impl Lab {
         content
     }
 
-    /// A librbd handle to what holds a VDI's blocks, of the observer's.
+    /// Opens the image of a VDI on the observer's connection.
     pub fn open_image(&self, vdi: &Uuid, read_only: bool) -> librbd::Image {
         self.open_image_as(&self.observer, vdi, read_only)
     }
 
-    /// The same, of another client's.
+    /// Opens the image of a VDI on another client's connection.
     pub fn open_image_as(&self, client: &CephPool, vdi: &Uuid, read_only: bool) -> librbd::Image {
         let volume = self.record(vdi).unwrap().volume;
         let pool = client.connection().pool(&self.pool).unwrap();
@@ -226,7 +228,7 @@ impl Lab {
         image
     }
 
-    /// The whole catalogue.
+    /// Returns the whole catalogue.
     pub fn catalogue(&self) -> Entries {
         let object = catalogue_object(&self.sr);
         self.observer.read(&object, "").unwrap()
@@ -238,8 +240,7 @@ impl Lab {
         Some(VdiRecord::parse(entries.get(&key)?).unwrap())
     }
 
-    /// Deletes the SR, whose VDIs are all deleted. All that they held is given back by scans, as XAPI
-    /// makes them, and by the manager that these ask.
+    /// Deletes the SR, whose VDIs are all deleted. Scans, and the manager that they ask, free the space first.
     pub fn end(self) {
         let end = Instant::now() + FREED;
         let left = |sr: &CephSr<'_>| {

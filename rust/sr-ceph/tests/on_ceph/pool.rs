@@ -1,8 +1,23 @@
-//! The pool of a real cluster that the tests run on, where there is one.
+//! The pool of the real cluster that the tests run on.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sr_ceph::device_config::DeviceConfig;
 
-/// How to reach it, and its name; `None`, with the reason told, where the environment names none.
+/// Tests use the cluster at the same time, except the one that counts calls.
+static CLUSTER: RwLock<()> = RwLock::new(());
+
+/// Waits until no test has the cluster for itself, and keeps it from starting until the guard is dropped.
+pub fn shared() -> RwLockReadGuard<'static, ()> {
+    CLUSTER.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until no other test of this process uses the cluster, and keeps them out until the guard is dropped.
+pub fn exclusive() -> RwLockWriteGuard<'static, ()> {
+    CLUSTER.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns how to connect, and the pool's name. `None`, and a line on stderr, if a variable is not set.
 pub fn device_config() -> Option<(DeviceConfig, String)> {
     let variable = |name: &str| match std::env::var(name) {
         Ok(value) => Some(value),

@@ -42,7 +42,7 @@ impl MemoryHost<'_> {
 }
 
 impl State {
-    /// What Crucible does when a server starts; what must not happen is noted.
+    /// Starts a server as Crucible does, and records violations.
     fn start(&mut self, me: &str, vdi: &Uuid, generation: u64) {
         let highest = self.highest.insert(*vdi, generation).unwrap_or(0);
         if generation <= highest {

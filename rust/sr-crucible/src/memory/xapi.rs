@@ -1,4 +1,4 @@
-//! XAPI in memory, and what it reaches on other hosts.
+//! XAPI in memory, with the plugin of each host.
 
 use nix::libc;
 use sr::host::{HostReply, Result};
@@ -70,7 +70,7 @@ impl Xapi for Sim {
             return Err(failure("the plugin failed".to_owned(), libc::EIO));
         }
         let asked = self.host(host);
-        // As the plugin does: SM's links and the note of an activation come first.
+        // The plugin also checks SM's links and the note of an activation first.
         let settled = match self.is_used(host, vdi) {
             true => Ok(true),
             false => CrucibleSr::new(self, &asked, self, Uuid::nil()).settle_vdi(vdi),
@@ -82,7 +82,7 @@ impl Xapi for Sim {
             .map_err(|e| failure(e.to_string(), libc::EIO))
     }
 
-    fn tell(&self, vdi: &Uuid, title: &str, _text: &str) -> Result<()> {
+    fn alert(&self, vdi: &Uuid, title: &str, _text: &str) -> Result<()> {
         let mut state = self.state.borrow_mut();
         state.messages.push((*vdi, title.to_owned()));
         Ok(())

@@ -1,4 +1,4 @@
-//! The model: what each command is to do to the VDIs, or why it is to refuse.
+//! The model: what each command does to the VDIs, or why it refuses.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What an error says about a command; anything but a refusal is a failure.
+    /// Returns the reason of a refusal. Panics at any other error.
     pub fn of(error: &Error) -> Option<Refusal> {
         match error {
             Error::VdiExists { .. } => Some(Refusal::Exists),
@@ -45,7 +45,7 @@ impl Refusal {
     }
 }
 
-/// What becomes of the VDIs when a host does that.
+/// Returns the VDIs after an action of a host.
 pub fn expect(before: &Vdis, host: usize, action: Action) -> Result<Vdis, Refusal> {
     let mut vdis = before.clone();
     let find = |vdi: usize| before.get(&vdi).ok_or(Refusal::Missing);

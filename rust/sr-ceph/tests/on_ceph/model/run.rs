@@ -1,4 +1,4 @@
-//! The steps, done on the cluster, and what is found there afterwards.
+//! Runs the steps on the cluster, and compares the result with the model.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,14 +21,14 @@ pub struct Run {
     /// XAPI's database.
     xapi: BTreeMap<usize, XapiFields>,
     opened: Vec<librbd::Image>,
-    /// Commands by what became of their processes and of themselves.
+    /// The number of commands by fate and result.
     tally: BTreeMap<(&'static str, &'static str), usize>,
 }
 
-/// What became of a process, and what it said about its command; `None`: nothing.
-type Told = (&'static str, Option<Result<()>>);
+/// The fate of a process, and the result of its command; `None` if it returned no result.
+type Returned = (&'static str, Option<Result<()>>);
 
-/// All that a command can change in the pool.
+/// Everything in the pool that a command can change.
 #[derive(Debug, PartialEq, Eq)]
 struct XapiPool {
     catalogue: Entries,
@@ -85,11 +85,11 @@ impl Run {
         self.lab.check_clean();
     }
 
-    /// A command as XAPI gives it to a host, in a process of its own.
+    /// Runs a command as XAPI does, in a new process.
     fn command(&mut self, host: usize, action: Action, fate: Fate) {
         let expected = expect(&self.vdis, host, action);
-        let (process, told) = match fate {
-            // Claims need the host's own next activation: `crashes.rs` in memory has them.
+        let (process, result) = match fate {
+            // The host's next activation recovers claims: tested by `it/crashes.rs`.
             _ if action.is_activation() => self.live(host, action),
             Fate::Lives => self.live(host, action),
             Fate::Dies { nth, mode, here } => {
@@ -98,7 +98,7 @@ impl Run {
             }
             Fate::Sleeps { nth } => self.sleep(host, action, nth),
         };
-        let ending = match (told, expected) {
+        let ending = match (result, expected) {
             (Some(Ok(())), Ok(after)) => {
                 self.vdis = after;
                 "done"
@@ -107,20 +107,20 @@ impl Run {
                 assert_eq!(Refusal::of(&error), Some(refusal), "{error}");
                 "refused"
             }
-            // It did not say how it ended: wholly, or not at all.
+            // No result: the command was applied completely, or not at all.
             (None, Ok(after)) if self.found() == after => {
                 self.vdis = after;
                 "done"
             }
             (None, _) => "undone",
-            (Some(told), expected) => panic!("{told:?}, where {expected:?} was expected"),
+            (Some(result), expected) => panic!("{result:?}, where {expected:?} was expected"),
         };
         *self.tally.entry((process, ending)).or_default() += 1;
-        self.tell_xapi();
+        self.update_xapi();
     }
 
-    /// The action on VDIs that are there, and to UUIDs that are free, as far as there are any: but
-    /// for the largest numbers, which are taken as they are.
+    /// Replaces the numbers of an action below `ANY` by those of VDIs that exist, or of UUIDs that are free, if
+    /// there are any.
     fn likely(&self, action: Action) -> Action {
         let choose = |number: usize, wanted: &dyn Fn(Option<&Vdi>) -> bool| {
             let mut fitting: Vec<_> = (0..VDIS).filter(|vdi| wanted(self.vdis.get(vdi))).collect();
@@ -174,21 +174,21 @@ impl Run {
         }
     }
 
-    fn live(&self, host: usize, action: Action) -> Told {
-        let told = self.lab.run(HOSTS[host], |sr| self.perform(action, sr));
-        ("lived", Some(told))
+    fn live(&self, host: usize, action: Action) -> Returned {
+        let result = self.lab.run(HOSTS[host], |sr| self.perform(action, sr));
+        ("lived", Some(result))
     }
 
-    /// A process whose nth change goes wrong. Unless it says that it is done, the pool says how it
-    /// ended, where everything is in order again.
-    fn die(&self, host: usize, action: Action, plan: Plan, here: bool) -> Told {
+    /// Runs a process whose nth change fails. If it returns no success, the pool shows the outcome after the
+    /// recovery.
+    fn die(&self, host: usize, action: Action, plan: Plan, here: bool) -> Returned {
         let (process, faults) = (self.lab.process(HOSTS[host]), Faults::plan(plan));
         let perform = |sr: &CephSr<'_>| self.perform(action, sr);
-        let told = self.lab.as_process(&process, &faults, perform);
+        let result = self.lab.as_process(&process, &faults, perform);
         let Some(hit) = faults.hit() else {
-            return ("lived", Some(told));
+            return ("lived", Some(result));
         };
-        // XAPI's plugins pause and resume: their call may outlive its process, but not for a lease.
+        // XAPI's plugins pause and resume. Their call may outlive its process, but not the lease.
         if matches!(hit, "pause_disk" | "resume_disk") {
             faults.deliver();
         }
@@ -198,12 +198,12 @@ impl Run {
         let recoverer = HOSTS[if here { host } else { 1 - host }];
         self.lab.run(recoverer, |sr| sr.scan(&[])).unwrap();
         faults.deliver();
-        ("died", told.is_ok().then_some(told))
+        ("died", result.is_ok().then_some(result))
     }
 
-    /// A process that sleeps past its lease before its nth call. Once another host has taken over,
-    /// nothing that it does is applied any more.
-    fn sleep(&self, host: usize, action: Action, nth: usize) -> Told {
+    /// Runs a process that sleeps past its lease before its nth call. After another host has recovered, nothing
+    /// that it does is applied.
+    fn sleep(&self, host: usize, action: Action, nth: usize) -> Returned {
         let taken_over = RefCell::new(None);
         let process = self.lab.process(HOSTS[host]);
         let faults = Faults::interrupted(nth, || {
@@ -214,17 +214,17 @@ impl Run {
             *taken_over.borrow_mut() = at_work.then(|| self.pool());
         });
         let perform = |sr: &CephSr<'_>| self.perform(action, sr);
-        let told = self.lab.as_process(&process, &faults, perform);
+        let result = self.lab.as_process(&process, &faults, perform);
         let Some(recovered) = taken_over.take() else {
-            return ("lived", Some(told));
+            return ("lived", Some(result));
         };
         assert_eq!(self.pool(), recovered, "its lease was over, and it went on");
-        ("overtaken", told.is_ok().then_some(told))
+        ("overtaken", result.is_ok().then_some(result))
     }
 }
 
 impl Run {
-    /// A scan for XAPI as it is now: every VDI is listed, and its fields are taken over.
+    /// Scans with XAPI's present records. Checks that every VDI is listed with its fields.
     fn scan(&mut self, host: usize) {
         let known: Vec<_> = self
             .xapi
@@ -245,8 +245,8 @@ impl Run {
         }
     }
 
-    /// XAPI's database gets to know what is new, and forgets what is gone, with its UUID.
-    fn tell_xapi(&mut self) {
+    /// Adds new VDIs to XAPI's database, and removes those that are gone.
+    fn update_xapi(&mut self) {
         self.xapi.retain(|vdi, _| {
             let present = self.vdis.contains_key(vdi);
             if !present {
@@ -261,7 +261,7 @@ impl Run {
         }
     }
 
-    /// The VDIs as they are in the cluster.
+    /// Returns the VDIs in the cluster.
     fn found(&self) -> Vdis {
         let number = |uuid| self.uuids.iter().position(|known| *known == uuid).unwrap();
         let records = self.lab.records().into_values();
@@ -294,7 +294,7 @@ impl Run {
         }
     }
 
-    /// Everything is stopped and deleted, in the order of the UUIDs: nothing is left.
+    /// Stops and deletes everything, in the order of the UUIDs, and checks that nothing is left.
     pub fn end(mut self) {
         self.opened.clear();
         for (host, name) in HOSTS.iter().enumerate() {

@@ -1,0 +1,16 @@
+//! Tests of the engine on the model in memory ([`sr_ceph::memory`]): no cluster, no kernel.
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
+
+mod by_hand;
+mod copies;
+mod crashes;
+mod device_config;
+mod fan_out;
+mod gate;
+mod history;
+mod model;
+mod promises;
+mod reclaim;
+mod reset;
+mod support;
+mod usage;

@@ -1,0 +1,14 @@
+//! The rules for SRs and VDIs, one test each.
+
+mod alerts;
+mod catalogue;
+mod fencing;
+mod hosts;
+mod leases;
+mod locks;
+mod readers;
+mod release;
+mod room;
+mod sr;
+mod unplug;
+mod vdi;
