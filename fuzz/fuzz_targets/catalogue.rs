@@ -1,4 +1,4 @@
-//! Values of a catalogue and image-meta. What is read is written and read again alike.
+//! Values of the catalogue and of image-meta. A value that can be read is written, and read again unchanged.
 #![no_main]
 
 use std::fmt::Debug;

@@ -1,4 +1,4 @@
-//! What the kernel shows of its RBD devices, and what this host has written beside it.
+//! The kernel's files about its RBD devices, and this host's own files about them.
 #![no_main]
 
 use std::fs;
@@ -29,8 +29,8 @@ fn root() -> &'static Path {
     static ROOT: OnceLock<TempDir> = OnceLock::new();
     let root = ROOT.get_or_init(|| {
         let root = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
-        for folder in ["sys/bus/rbd/devices/0", "sys/block/rbd0", "dev", "run"] {
-            fs::create_dir_all(root.path().join(folder)).expect("a directory");
+        for directory in ["sys/bus/rbd/devices/0", "sys/block/rbd0", "dev", "run"] {
+            fs::create_dir_all(root.path().join(directory)).expect("a directory");
         }
         root
     });
