@@ -228,7 +228,7 @@ def test_a_pool_that_is_nearly_full_refuses_copies_and_takes_deletions_and_rever
     for words in (("vdi-snapshot", f"uuid={disk.uuid}"), ("vdi-clone", f"uuid={disk.uuid}")):
         complaint = lab.refused(*words)
         assert "SR_BACKEND_FAILURE_44" in complaint
-        assert f"pool '{rbd_pool.name}' has no room" in complaint
+        assert f"pool '{rbd_pool.name}' has too little free space" in complaint
     clone.destroy()
     # xapi deletes the disk before it knows whether there is room for the other one.
     revert_vm(snapshot, sr)

@@ -286,7 +286,7 @@ impl Sr {
     /// has its device closed.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn settle_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<bool> {
-        self.run_on(py, "VDI.settle", vdi_uuid, |sr, vdi| sr.settle_vdi(vdi))
+        self.run_on(py, "VDI.settle", vdi_uuid, |sr, vdi| sr.reconcile_vdi(vdi))
     }
 
     /// Finishes or undoes what a dead process left unfinished on a VDI, and resumes the disk.

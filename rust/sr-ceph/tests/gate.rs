@@ -135,7 +135,7 @@ fn no_call_changes_anything_without_being_a_crash_point() {
     check("is_gone", false, &|| {
         let _asked = host.is_gone(host.owner());
     });
-    check("pause", false, &|| host.pause(1));
+    check("sleep", false, &|| host.sleep(1));
     pool.trash_image("clone").unwrap();
     pool.purge(&trashed(), &mut |_, _| {}).unwrap();
     check("trash_image", true, &|| pool.trash_image("image").unwrap());

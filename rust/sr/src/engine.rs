@@ -197,7 +197,7 @@ pub trait Engine: Send + Sync {
 
     /// Removes what a killed command of this host left of a VDI. Returns whether this host uses the VDI. The
     /// caller holds SM's lock of the VDI, and has checked that no tapdisk serves it.
-    fn settle_vdi(&self, vdi: &Uuid) -> Result<bool>;
+    fn reconcile_vdi(&self, vdi: &Uuid) -> Result<bool>;
 
     /// Finishes or undoes an operation on a VDI that a dead process left unfinished. Does nothing for an SR
     /// type without such operations.

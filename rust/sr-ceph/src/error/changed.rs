@@ -14,13 +14,13 @@ pub enum Changed {
         /// The lease, in seconds.
         lease: u64,
     },
-    /// The catalogue was changed by something other than smblock, or by a version that this one does not know.
+    /// The catalogue was changed by another program than smblock, or by a newer smblock.
     #[error("{doing}: the catalogue does not hold the expected values, so the operation was not finished. The next command on this VDI rolls it back. Scan the SR with 'xe sr-scan', then repeat the command")]
     Catalogue {
         /// What this driver did.
         doing: String,
     },
-    /// A worker that frees space did not renew its lease in time.
+    /// A reclaim worker did not renew its lease in time.
     #[error("another process frees the space of SR {sr} now, because this process did not renew its lease in time. 'smblock-admin reclaim --list' shows what is left")]
     Worker {
         /// The SR.

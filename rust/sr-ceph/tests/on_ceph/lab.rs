@@ -116,7 +116,7 @@ impl Lab {
     /// Both hosts look at what is under way, and then it stays so for longer than a lease.
     pub fn let_leases_end(&self) {
         for host in [A, B] {
-            self.run(host, |sr| sr.look_at_journal()).unwrap();
+            self.run(host, |sr| sr.observe_journal()).unwrap();
         }
         self.hosts.advance_seconds(LEASE_OVER);
     }

@@ -23,7 +23,7 @@ fn full_of_work() -> (Lab, [Uuid; 3]) {
 
 fn check_done(lab: &Lab, kept: &[Uuid; 3]) {
     let open = pending(lab);
-    assert!(open.iter().all(|p| p.holds_up.is_some()), "{open:?}");
+    assert!(open.iter().all(|p| p.waits_for.is_some()), "{open:?}");
     // The two disks, and the one image that they and the snapshot need.
     let pool = lab.sim.snapshot();
     assert_eq!(pool.sizes.len(), 3, "{:?}", pool.images);
@@ -86,7 +86,7 @@ fn a_disk_whose_host_just_died_is_deleted_at_once_and_freed_when_ceph_has_notice
     assert!(matches!(
         pending(&lab)[..],
         [Pending {
-            holds_up: Some(Blocker::Open { .. }),
+            waits_for: Some(Blocker::Open { .. }),
             ..
         }]
     ));

@@ -182,7 +182,7 @@ impl Lab {
     pub fn let_leases_end(&self) {
         for host in [A, B] {
             // A catalogue that is away, or a cluster, is a test's own business.
-            let _looked = self.run(host, |sr| sr.look_at_journal());
+            let _looked = self.run(host, |sr| sr.observe_journal());
         }
         self.sim.advance_seconds(LEASE_OVER);
     }
