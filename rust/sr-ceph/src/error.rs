@@ -63,11 +63,7 @@ pub enum Error {
         source: librbd::Error,
     },
     /// The cluster has no such pool.
-    #[error(
-        "the Ceph cluster has no pool {pool}; it has: {}. {}",
-        names(present),
-        advise_on_pool(pool, present)
-    )]
+    #[error("the Ceph cluster has no pool {pool}; it has: {}. {advice}", names(present), advice = advise_on_pool(pool, present))]
     PoolMissing {
         /// The name in the device-config.
         pool: String,

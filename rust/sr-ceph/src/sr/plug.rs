@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, intent_key, Entry};
+use crate::catalogue::{image_prefix, Entry};
 use crate::devices::UNMAP_IDLE_SECONDS;
 use crate::error::{Context, Error, Result};
 use crate::host::Mapped;
@@ -40,7 +40,8 @@ impl CephSr<'_> {
     pub fn observe_journal(&self) -> Result<()> {
         let entries = self.catalogue.read()?;
         for (vdi, intent) in self.catalogue.intents(&entries) {
-            self.journal().seen_for(&intent_key(&vdi), &intent.record);
+            self.journal()
+                .seen_for(&crate::catalogue::intent_key(&vdi), &intent.record);
         }
         self.observe_worker(&entries);
         Ok(())
