@@ -246,7 +246,7 @@ def test_a_snapshot_that_was_removed_by_hand_is_named_and_can_be_deleted(sr: Cep
     complaint = lab.refused("vdi-clone", f"uuid={lost.uuid}")
     assert "SR_BACKEND_FAILURE_46" in complaint
     assert volume["image"]["name"] in complaint
-    assert "it was removed outside this driver" in complaint
+    assert "it was removed outside smblock" in complaint
     lost.destroy()
     assert kept.clone().export() == content(1)
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostdev::{KernelRelease, Krbd, Mapping, MsMode};
+use hostos::errno::describe;
 use hostos::{Notebook, Process, Sightings, Told};
 use uuid::Uuid;
 
@@ -118,7 +119,7 @@ impl From<NoRoute> for HostError {
     fn from(error: NoRoute) -> Self {
         HostError {
             errno: Some(error.errno()),
-            message: format!("{error} (EPROTONOSUPPORT (93)); {}", error.remedy()),
+            message: format!("{error} ({}); {}", describe(error.errno()), error.remedy()),
             id: Some(error.id()),
         }
     }

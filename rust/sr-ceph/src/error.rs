@@ -238,7 +238,7 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is gone.
-    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed or migrated to another pool, outside this driver. 'rbd trash ls --all {pool}' shows whether it can be restored. If it is in pool POOL2, bring it back: 'rbd migration prepare POOL2/{image} {pool}/{image}', then 'rbd migration execute {pool}/{image}', 'rbd migration commit {pool}/{image}' and 'xe sr-scan'. If it is lost, run 'xe vdi-destroy uuid={vdi}'")]
+    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed or migrated to another pool, outside smblock. 'rbd trash ls --all {pool}' shows whether it can be restored. If it is in pool POOL2, bring it back: 'rbd migration prepare POOL2/{image} {pool}/{image}', then 'rbd migration execute {pool}/{image}', 'rbd migration commit {pool}/{image}' and 'xe sr-scan'. If it is lost, run 'xe vdi-destroy uuid={vdi}'")]
     ImageMissing {
         /// The VDI.
         vdi: Uuid,
@@ -250,7 +250,7 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is smaller than the VDI.
-    #[error("VDI {vdi}: image {image} has {} but the VDI {}: it was shrunk outside this driver. Grow it again with 'rbd resize --size {expected}B {pool}/{image}' (the lost part reads as zeros), then try again", Size(*actual), Size(*expected))]
+    #[error("VDI {vdi}: image {image} has {} but the VDI {}: it was shrunk outside smblock. Grow it again with 'rbd resize --size {expected}B {pool}/{image}' (the lost part reads as zeros), then try again", Size(*actual), Size(*expected))]
     ImageShrunk {
         /// The VDI.
         vdi: Uuid,
@@ -263,7 +263,7 @@ pub enum Error {
         /// Bytes the VDI has.
         expected: u64,
     },
-    /// The image was changed outside this driver.
+    /// The image was changed outside smblock.
     #[error(transparent)]
     ByHand(Box<ByHand>),
     /// The image has features that this kernel cannot map.
@@ -288,7 +288,7 @@ pub enum Error {
     },
     /// A VDI cannot be made smaller.
     #[error(
-        "VDI {vdi} has {} and cannot shrink to {}: shrinking would destroy data", Size(*current), Size(*size)
+        "VDI {vdi} has {} and cannot shrink to {}: shrinking would destroy data. Create a smaller VDI and copy the files to it", Size(*current), Size(*size)
     )]
     Shrink {
         /// The VDI.
@@ -338,7 +338,7 @@ pub enum Error {
     },
     /// The snapshot behind a VDI is gone.
     #[error(
-        "VDI {vdi}: image {image} has no snapshot {snapshot}: it was removed outside this driver. Destroy the VDI with 'xe vdi-destroy uuid={vdi}'"
+        "VDI {vdi}: image {image} has no snapshot {snapshot}: it was removed outside smblock. Destroy the VDI with 'xe vdi-destroy uuid={vdi}'"
     )]
     SnapshotMissing {
         /// The VDI.

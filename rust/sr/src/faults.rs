@@ -95,7 +95,7 @@ pub trait Failure: Sized {
 impl Failure for HostError {
     fn failure(call: &'static str, object: &str, errno: i32) -> Self {
         HostError {
-            message: format!("{call} {object}: errno {errno}"),
+            message: format!("{call} {object}: {}", hostos::errno::describe(errno)),
             errno: Some(errno),
             id: None,
         }

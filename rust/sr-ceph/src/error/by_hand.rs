@@ -102,7 +102,7 @@ pub enum ByHand {
         pool: String,
     },
     /// Something that the image needs does not exist.
-    #[error("VDI {vdi}: image {image} (id {id}) exists, but cannot be opened (ENOENT): its name, its parent or its data pool does not exist. The keys parent and data_pool_id in 'rados -p {pool} listomapvals rbd_header.{id}' name the latter two. Bring back what is missing, or destroy the VDI")]
+    #[error("VDI {vdi}: image {image} (id {id}) exists, but cannot be opened (ENOENT (2): No such file or directory): its name, its parent or its data pool does not exist. The keys parent and data_pool_id in 'rados -p {pool} listomapvals rbd_header.{id}' name the latter two. Bring back what is missing, or destroy the VDI")]
     Incomplete {
         /// The VDI.
         vdi: Uuid,

@@ -35,12 +35,16 @@ pub enum Changed {
         id: String,
     },
     /// A hidden image is the image of a VDI.
-    #[error("hidden image {image} was not emptied, because a VDI uses it. The key {key} of the catalogue is wrong; remove it with 'rados rmomapkey'")]
+    #[error("hidden image {image} was not emptied, because a VDI uses it. The key {key} of the catalogue is wrong. To remove it, run 'rados -p {pool} rmomapkey {catalogue} {key}'")]
     Hidden {
         /// The image's name.
         image: String,
         /// The key of the catalogue.
         key: String,
+        /// The pool.
+        pool: String,
+        /// The catalogue's object.
+        catalogue: String,
     },
     /// A damaged record of the catalogue may name the image.
     #[error("hidden image {image} was not emptied: {reason}")]

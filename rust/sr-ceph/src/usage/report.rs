@@ -54,6 +54,8 @@ pub enum UsageError {
         candidates: Vec<String>,
     },
     /// A reply without the format that every release since Nautilus has.
+    ///
+    /// Fix: Compare `ceph versions` with [the supported releases](compatibility.md).
     #[error("the monitors' reply to '{command}' cannot be read: {source}")]
     Reply {
         /// The command.

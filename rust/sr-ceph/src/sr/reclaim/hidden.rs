@@ -32,9 +32,13 @@ impl CephSr<'_> {
             return Err(Changed::Unreadable { image, reason }.into());
         }
         if disks(&entries).any(|disk| disk.record.volume.image().id == image.id) {
-            let key = hidden_key(&image.id);
-            let image = image.name.clone();
-            return Err(Changed::Hidden { image, key }.into());
+            return Err(Changed::Hidden {
+                image: image.name.clone(),
+                key: hidden_key(&image.id),
+                pool: self.pool.pool_name().to_owned(),
+                catalogue: self.catalogue.object(),
+            }
+            .into());
         }
         if !self.note_size(hidden)? {
             return Ok(()); // the key has changed: the next look handles it
