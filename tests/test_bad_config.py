@@ -95,7 +95,7 @@ def test_a_secret_in_the_device_config_is_refused_and_never_repeated(
         ({"keyring": "/etc/ceph/no-such.keyring"}, "/etc/ceph/no-such.keyring"),
         (
             {"ceph_user": "nobody-here"},
-            "no key of client.nobody-here was found in /etc/ceph/ceph.client.nobody-here.keyring,",
+            "no key of client.nobody-here was found; looked at /etc/ceph/ceph.client.nobody-here.keyring,",
         ),
     ],
     ids=["conf", "keyring", "user's keyring"],
