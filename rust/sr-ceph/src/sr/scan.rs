@@ -75,13 +75,15 @@ impl CephSr<'_> {
             };
             scan.vdis.extend(vdi);
         }
-        self.scan_unrecorded(&entries, &images, &known, &mut scan)?;
+        let (unrecorded, warnings) = self.scan_unrecorded(&entries, &images, &known)?;
+        scan.vdis.extend(unrecorded);
+        scan.warnings.extend(warnings);
         let bases = self.drop_stale_bases(&entries);
-        for tidied in [
+        for cleaned in [
             bases,
             self.collect_garbage(&entries, || Ok(scan.usage.clone())),
         ] {
-            if let Err(e) = tidied {
+            if let Err(e) = cleaned {
                 scan.warn(format!("cleanup postponed: {e}"));
             }
         }

@@ -18,7 +18,9 @@ fn a_scan_lists_a_disk_whose_record_was_removed_by_hand() {
     let (lab, disk) = Lab::with_disk();
     remove_record(&lab, &disk);
     let known = lab.known(disk, "mail");
-    let scan = lab.run(A, |sr| sr.scan(&[known.clone()])).unwrap();
+    let scan = lab
+        .run(A, |sr| sr.scan(std::slice::from_ref(&known)))
+        .unwrap();
     assert_eq!(scan.vdis.len(), 1);
     assert_eq!(scan.vdis[0].xapi, known.fields);
     let warnings = scan.warnings.join("\n");
