@@ -28,7 +28,7 @@ from pathlib import Path
 ALLOWED = [
     (
         "sr-ceph",
-        {"memory", "memory/client", "memory/hosts", "memory/machine"},
+        {"memory", "memory/client", "memory/hosts", "memory/host_state"},
         "a model of one cluster and its hosts, whose state is behind one lock",
     ),
 ]

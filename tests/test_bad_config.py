@@ -141,7 +141,7 @@ def test_caps_of_old_releases_are_refused_when_an_sr_is_created(lab: CephRbdLab,
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": user})
     assert f"client.{user} lacks the cap mon 'profile rbd'" in complaint
     assert f"ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool={rbd_pool.name}'" in complaint
-    assert "a host that dies must be cut off" in complaint
+    assert "checking that a dead host can be cut off" in complaint
 
 
 def test_a_missing_mgr_cap_is_named_by_the_check_and_stops_no_disk(lab: CephRbdLab, rbd_pool: RbdPool) -> None:

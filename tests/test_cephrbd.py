@@ -191,7 +191,7 @@ def test_a_disk_whose_image_was_shrunk_by_hand_is_not_resized(sr: CephSr) -> Non
     sr.lab.ceph.rbd(*resize, "16M")
     for size in ("64MiB", "128MiB"):
         complaint = sr.lab.refused("vdi-resize", f"uuid={vdi}", f"disk-size={size}")
-        assert "it was shrunk outside this driver" in complaint
+        assert "it was shrunk outside smblock" in complaint
     sr.lab.ceph.rbd(*resize, "96M")
     sr.lab.xe("vdi-resize", f"uuid={vdi}", "disk-size=80MiB")
     assert sr.lab.get("vdi", "virtual-size", vdi) == str(96 << 20), "the image was grown by hand"

@@ -104,7 +104,7 @@ def test_a_check_names_the_protocol_and_a_monitor_that_is_down(
 
     said = check()
     assert "monitors: the kernel reaches a, b, c by v2 (ms_mode=prefer-crc)" in said, said
-    assert "user: client.xcp is let in; the kernel takes its key" in said, said
+    assert "user: client.xcp is authenticated; the kernel accepts its key" in said, said
     assert "by v1 (ms_mode=legacy)" in check("device-config:ms_mode=legacy")
     three.stop_monitor("c")
     try:

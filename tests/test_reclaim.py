@@ -112,7 +112,7 @@ def test_a_deleted_disks_own_data_is_freed_and_its_snapshot_stays(sr: CephSr) ->
     assert status == 0
     assert lines == [
         f"waits    {sr.image(vdi)}: deleted, and its own data is freed; "
-        "it goes with the last of its snapshots: 1 VDI(s), 0 that only clones need"
+        "it is freed after its last snapshot: 1 VDI(s), 0 that only clones need"
     ]
     sr.destroy_vdi(snapshot)
     wait_for(scanned(sr, lambda: is_empty(sr)), "ceph-mgr to free the rest")

@@ -228,7 +228,7 @@ def test_a_nearly_full_pool_refuses_copies_but_not_deletions_and_reverts(rbd_poo
     for words in (("vdi-snapshot", f"uuid={disk.uuid}"), ("vdi-clone", f"uuid={disk.uuid}")):
         complaint = lab.refused(*words)
         assert "SR_BACKEND_FAILURE_44" in complaint
-        assert f"pool '{rbd_pool.name}' has no room" in complaint
+        assert f"pool '{rbd_pool.name}' has too little free space" in complaint
     clone.destroy()
     # xapi deletes the disk before it checks the free space for the other one.
     revert_vm(snapshot, sr)
@@ -246,7 +246,7 @@ def test_a_snapshot_that_was_removed_by_hand_is_named_and_can_be_deleted(sr: Cep
     complaint = lab.refused("vdi-clone", f"uuid={lost.uuid}")
     assert "SR_BACKEND_FAILURE_46" in complaint
     assert volume["image"]["name"] in complaint
-    assert "it was removed outside this driver" in complaint
+    assert "it was removed outside smblock" in complaint
     lost.destroy()
     assert kept.clone().export() == content(1)
 

@@ -53,6 +53,11 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
                 ..origin("sr-ceph/src/error.rs", "Error", Names::Own("of_ceph"))
             },
             origin(
+                "sr-ceph/src/error/pools.rs",
+                "PoolGone",
+                Names::Of(&[("of_ceph", "PoolGone")]),
+            ),
+            origin(
                 "sr-ceph/src/usage.rs",
                 "NoRoom",
                 Names::Of(&[("of_ceph", "NoRoom")]),

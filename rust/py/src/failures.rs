@@ -147,9 +147,7 @@ fn of_ceph(error: &Error) -> &'static str {
         Error::PoolMissing { .. } | Error::PoolNotForRbd { .. } | Error::SrMissing { .. } => {
             "SRUnavailable"
         }
-        Error::PoolErasure { .. } | Error::PoolRenamed { .. } | Error::PoolDeleted { .. } => {
-            "SRUnavailable"
-        }
+        Error::PoolErasure { .. } | Error::PoolGone(_) => "SRUnavailable",
         Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
         Error::ForeignKernel { .. }
         | Error::VdiInUse { .. }

@@ -285,7 +285,7 @@ impl Sr {
     /// has its device closed.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn settle_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<bool> {
-        self.run_on(py, "VDI.settle", vdi_uuid, |sr, vdi| sr.settle_vdi(vdi))
+        self.run_on(py, "VDI.settle", vdi_uuid, |sr, vdi| sr.reconcile_vdi(vdi))
     }
 
     /// Finishes or undoes an operation on a VDI that a dead process left unfinished, and resumes the disk.

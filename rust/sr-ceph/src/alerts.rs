@@ -1,9 +1,9 @@
 //! Alerts of XAPI about hosts that were declared dead.
 //!
-//! A host that was declared dead and runs all the same cannot write any more: the VMs on it get I/O
-//! errors. It raises an alert as soon as one of its commands sees that: it begins a new life, or a
-//! device of it has a kernel client that is on the blocklist. The host that recorded the declaration
-//! raises another one. An alert that cannot be raised is logged, and the command goes on.
+//! A host that was declared dead by mistake still runs, but cannot write: its VMs get I/O errors. It raises
+//! an alert when one of its commands detects this: the command begins a new life of the host, or finds a
+//! device whose kernel client is on the blocklist. The host that recorded the declaration raises another
+//! alert. If an alert cannot be raised, that is logged and the command goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,12 +37,13 @@ pub(crate) struct Alerts<'a> {
 }
 
 impl Alerts<'_> {
-    /// Raises an alert if a device of this host was cut off from the cluster. Asks the cluster only if this host has a device of the SR.
+    /// Raises an alert if a device of this host was cut off from the cluster. Sends a request to the cluster
+    /// only if this host has a device of the SR.
     pub fn alert_if_cut_off(&self) {
         self.alert_cut_off(None);
     }
 
-    /// Raises an alert if this host, by its record in the catalogue, was declared dead in this boot.
+    /// Raises an alert if this host was declared dead in this boot, by its record in the catalogue.
     pub(crate) fn alert_own_death(&self, own: Option<&HostRecord>) {
         // Without a boot in the record, the declaration may be of an earlier boot.
         let own = own.filter(|own| own.boot_id.is_some());
@@ -52,13 +53,14 @@ impl Alerts<'_> {
         }
     }
 
-    /// The life that this host has lost, by its own record.
+    /// Returns the life that this host has lost, by its own record.
     fn death_in<'r>(&self, own: &'r HostRecord) -> Option<(u32, &'r Death)> {
         let death = own.death_of(&self.host.owner().boot_id, own.life);
         death.map(|death| (own.life, death))
     }
 
-    /// Raises an alert if a device of this host was cut off. `ended`: the life that this host has lost by that declaration.
+    /// Raises an alert if a device of this host was cut off. `ended`: the life that the declaration has
+    /// ended.
     fn alert_cut_off(&self, ended: Option<(u32, &Death)>) {
         if let Err(e) = self.try_alert_cut_off(ended) {
             log::warn!(
@@ -90,13 +92,16 @@ impl Alerts<'_> {
         let disks: Vec<_> = disks.collect();
         let why = match ended {
             Some((_, death)) => format!("Host {me} was declared dead ({})", death.reason),
-            None => format!("Host {me} was taken for dead"),
+            None => format!("Host {me} was treated as dead"),
         };
         let text = if disks.is_empty() {
-            format!("{why}, and works again. It has no device of SR {} that is cut off: nothing has to be done.", self.sr)
+            format!(
+                "{why}, and works again. No device of SR {} on it is cut off: no action is needed.",
+                self.sr
+            )
         } else {
             format!(
-                "{why}. Its kernel clients {} are on the blocklist of the Ceph cluster of SR {}: all I/O on these disks ends with errors, and what was not written yet is lost: {}. Shut down the VMs that use them on this host (xe vm-shutdown force=true) and start them again, or reboot this host.",
+                "{why}. Its kernel clients {} are on the blocklist of the Ceph cluster of SR {}: all I/O on these disks fails, and unwritten data is lost: {}. Shut down the VMs that use them on this host (xe vm-shutdown force=true) and start them again, or reboot this host.",
                 join(&addresses),
                 self.sr,
                 disks.join("; ")
@@ -122,7 +127,7 @@ impl Alerts<'_> {
         Ok(devices)
     }
 
-    /// Raises an alert that this host has recorded another one's death, unless it has done so before.
+    /// Raises an alert that this host has recorded the death of another host, once for each death.
     pub(crate) fn alert_fenced(&self, host: &str) {
         if let Err(e) = self.try_alert_fenced(host) {
             log::warn!("SR {}: the alert {FENCED} was not raised: {e}", self.sr);
@@ -135,7 +140,7 @@ impl Alerts<'_> {
             return Ok(());
         };
         let Some(death) = &record.dead else {
-            return Ok(()); // it acts again
+            return Ok(()); // it has begun a new life
         };
         let names = names(&entries);
         let (mut disks, mut addresses) = (Vec::new(), BTreeSet::new());
@@ -148,7 +153,7 @@ impl Alerts<'_> {
         let taken = match disks.as_slice() {
             [] => "It had no disk of the SR in use.".to_owned(),
             disks => format!(
-                "Its kernel clients are cut off from the Ceph cluster before other hosts use its disks: {} on the blocklist; {}. If that host runs all the same, its VMs get I/O errors: shut them down there, or reboot it.",
+                "Its kernel clients are cut off from the Ceph cluster before other hosts use its disks: {} on the blocklist; {}. If that host still runs, its VMs get I/O errors: shut them down there, or reboot it.",
                 join(&addresses),
                 disks.join("; ")
             ),

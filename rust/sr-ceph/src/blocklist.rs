@@ -1,4 +1,4 @@
-//! Whom the entries of the cluster's blocklist cut off.
+//! Which clients the entries of the cluster's blocklist cut off.
 
 /// Whether a client is on the blocklist, alone or with all clients of its IP address.
 pub(crate) fn is_cut_off(blocklist: &[String], address: &str) -> bool {
@@ -8,7 +8,7 @@ pub(crate) fn is_cut_off(blocklist: &[String], address: &str) -> bool {
         .any(|entry| entry == address || Some(entry) == all.as_ref())
 }
 
-/// What the blocklist takes for every client of a client's IP address: `IP:0/0`.
+/// Returns the blocklist's entry for all clients of a client's IP address: `IP:0/0`.
 pub(crate) fn all_clients_of(address: &str) -> Option<String> {
     let (ip, _port) = address.split('/').next()?.rsplit_once(':')?;
     Some(format!("{ip}:0/0"))

@@ -1,4 +1,4 @@
-//! What a cephx user must be allowed to do, and what an error of the cluster says about that.
+//! The caps that a cephx user needs, and the cap that an error of the cluster may be about.
 
 use std::collections::BTreeSet;
 
@@ -12,11 +12,11 @@ pub struct Caps {
     user: String,
     /// The pool of the SR in question.
     pool: String,
-    /// That one, and those of other SRs with the same user.
+    /// That pool, and those of other SRs with the same user.
     pools: BTreeSet<String>,
 }
 
-/// Which part of the cluster a call goes to.
+/// The part of the cluster that serves a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Service {
     Mon,
@@ -24,17 +24,17 @@ enum Service {
     Osd,
 }
 
-/// Why the cluster did not do what was asked, as far as caps may be the cause.
+/// Why caps may be the cause of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     /// The user's caps do not allow it.
     Denied,
-    /// No OSD replied. Ceph from 18.2.7 on lets a user without osd caps wait, too.
+    /// No OSD replied. From Ceph 18.2.7 on, OSDs do not reply to a user without osd caps.
     DeniedOrDown,
 }
 
 impl Caps {
-    /// Of the user in a device-config. `others`: the device-configs of this host's other SRs.
+    /// The user of a device-config. `others`: the device-configs of this host's other SRs.
     #[must_use]
     pub fn new(config: &DeviceConfig, others: &[DeviceConfig]) -> Self {
         let pool = config.pool().unwrap_or("POOL").to_owned();
@@ -47,7 +47,7 @@ impl Caps {
         }
     }
 
-    /// Of a user in one pool.
+    /// A user of one pool.
     #[must_use]
     pub fn of(user: &str, pool: &str) -> Self {
         Caps {
@@ -70,24 +70,24 @@ impl Caps {
         )
     }
 
-    /// The command that makes the user.
+    /// Returns the command that creates the user.
     #[must_use]
     pub fn make(&self) -> String {
         format!("ceph auth get-or-create {}", self.granted())
     }
 
-    /// How an existing user gets what it lacks, without losing what it has.
+    /// Returns how to add the missing caps to an existing user.
     #[must_use]
     pub fn grant(&self) -> String {
         format!(
-            "on a node of the cluster: ceph auth get client.{}; then, with what that shows beside \
-             these caps added, since the command replaces all caps of the user: ceph auth caps {}",
+            "on a node of the cluster, run: ceph auth get client.{}; then add the other caps that it shows to \
+             the next command, because it replaces all caps of the user: ceph auth caps {}",
             self.user,
             self.granted()
         )
     }
 
-    /// What an administrator can do about an error for which caps may be the cause.
+    /// Returns what an administrator can do about an error that missing caps may cause.
     #[must_use]
     pub fn advise(&self, error: &Error) -> Option<String> {
         let Error::Ceph { source, .. } = error.cause() else {
@@ -99,12 +99,12 @@ impl Caps {
     pub(crate) fn advise_on(&self, error: &PoolError) -> Option<String> {
         let lacks = self.lacks(error)?;
         Some(format!(
-            "{lacks}: {}. 'smblock-admin check' shows whether that is enough",
+            "{lacks}: {}. Run 'smblock-admin check' to see whether that is enough",
             self.grant()
         ))
     }
 
-    /// Which cap the user lacks, or may lack, if that can be the cause of an error.
+    /// Returns which cap the user lacks, or may lack. `None`: caps are not the cause of the error.
     pub(crate) fn lacks(&self, error: &PoolError) -> Option<String> {
         let (user, pool) = (&self.user, &self.pool);
         let cap = match service(&error.call) {
@@ -131,13 +131,13 @@ fn service(call: &str) -> Service {
     }
 }
 
-/// Whether caps may be the cause of an errno.
+/// Returns whether missing caps may be the cause of an errno.
 fn cause(call: &str, errno: i32) -> Option<Cause> {
     match errno {
-        // It returns EPERM for an image that may not be freed yet.
+        // This call returns EPERM for an image that may not be freed yet.
         _ if call == "rbd_trash_remove" => None,
         nix::libc::EPERM | nix::libc::EACCES => Some(Cause::Denied),
-        // A user without caps does not get as far as librbd's calls. Those wait for a lock, too.
+        // A user without caps fails before librbd's calls. These can time out because of a lock, too.
         nix::libc::ETIMEDOUT if call.starts_with("rbd_") => None,
         nix::libc::ETIMEDOUT if service(call) == Service::Osd => Some(Cause::DeniedOrDown),
         _ => None,

@@ -8,9 +8,9 @@
 //! | `op.<uuid>`    | [`Intent`](crate::record::Intent), by VDI   |
 //! | `hidden.<id>`  | [`HiddenRecord`](crate::record::HiddenRecord), by image |
 //! | `host.<uuid>`  | [`HostRecord`], by host: its boot, and whether it was declared dead |
-//! | `reader.<image id>.<host>.<vdi>` | [`ReaderRecord`](crate::record::ReaderRecord)(crate::record::ReaderRecord): a read-only map on an old kernel |
+//! | `reader.<image id>.<host>.<vdi>` | [`ReaderRecord`](crate::record::ReaderRecord): a read-only map on an old kernel |
 //! | `trash.<id>`   | [`TrashRecord`](crate::record::TrashRecord), by image |
-//! | `worker`       | who frees the SR's space at the moment, see `sr/reclaim/lease.rs` |
+//! | `worker`       | the reclaim worker of the SR, see `sr/reclaim/lease.rs` |
 //!
 //! A second object, [`DIRECTORY`], one per pool, names the SRs that live there.
 
@@ -25,13 +25,13 @@ pub(crate) use self::keys::{
     directory_key, hidden_key, host_key, intent_key, reader_prefix, vdi_key, HIDDEN_PREFIX,
     INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
-pub(crate) use self::stored::{heads, records, records_under, under, Entry, Stored};
+pub(crate) use self::stored::{disks, records, records_by_key, with_prefix, Entry, Stored};
 
 use crate::error::{Context, Error, Result};
 use crate::pool::{Entries, Pool, PoolError, Transaction};
 use crate::record::{HostRecord, Unreadable, VdiRecord};
 
-/// The catalogue of one SR. It knows keys and records, and no operation.
+/// The catalogue of one SR: its keys and records. It contains no operation.
 #[derive(Clone, Copy)]
 pub(crate) struct Catalogue<'a> {
     pool: &'a dyn Pool,
@@ -39,7 +39,7 @@ pub(crate) struct Catalogue<'a> {
 }
 
 impl<'a> Catalogue<'a> {
-    /// The catalogue of that SR, which need not exist yet.
+    /// The catalogue of that SR. It need not exist yet.
     pub(crate) fn new(pool: &'a dyn Pool, sr: Uuid) -> Self {
         Catalogue { pool, sr }
     }
@@ -54,26 +54,26 @@ impl<'a> Catalogue<'a> {
         catalogue_object(&self.sr)
     }
 
-    /// Every entry of the catalogue. A missing object is an error, never an empty SR.
+    /// Reads all entries of the catalogue. Fails if the object does not exist: that is not an empty SR.
     pub(crate) fn read(&self) -> Result<Entries> {
         self.pool
             .read(&self.object(), "")
             .map_err(|e| self.catalogue_error(e))
     }
 
-    /// These keys of the catalogue, as far as they exist.
+    /// Reads those of these keys that exist.
     pub(crate) fn read_keys(&self, keys: &[&str]) -> Result<Entries> {
         let read = self.pool.get(&self.object(), keys);
         read.map_err(|e| self.catalogue_error(e))
     }
 
-    /// What the catalogue has about a VDI.
+    /// Reads what the catalogue has about a VDI.
     pub(crate) fn entry(&self, vdi: &Uuid) -> Result<Entry> {
         let mut entries = self.read_keys(&[SR_KEY, &vdi_key(vdi), &intent_key(vdi)])?;
         self.take_entry(vdi, &mut entries)
     }
 
-    /// What the catalogue has about a VDI, and about a host, at one moment.
+    /// Reads what the catalogue has about a VDI and about a host, in one operation.
     pub(crate) fn entry_and_host(
         &self,
         vdi: &Uuid,
@@ -105,13 +105,13 @@ impl<'a> Catalogue<'a> {
         })
     }
 
-    /// Applies one compare-and-swap to the catalogue: `false` where an expectation did not hold.
+    /// Applies one compare-and-swap to the catalogue. Returns `false` if an expectation did not hold.
     ///
-    /// Where the reply is lost, the catalogue is read again: the values written carry a nonce, so
-    /// finding them proves that the swap was applied. Where they are not there, it is sent once
-    /// more: whichever of the two comes second finds other values than it expects. If that reply
-    /// is lost too, nobody can say what will be: that is an error, and what the journal holds
-    /// stays for whoever takes over.
+    /// If the reply is lost, the catalogue is read again. Each written value has its own nonce, so finding
+    /// the values shows that the swap was applied. If they are not there, the swap is sent once more. If both
+    /// requests arrive, the second one finds values that it does not expect, and changes nothing. If the
+    /// second reply is lost too, the outcome is unknown: this is an error, and the journal's entry stays for
+    /// recovery.
     pub(crate) fn commit(&self, doing: &str, transaction: &Transaction) -> Result<bool> {
         let object = self.object();
         match self.pool.transaction(&object, transaction) {
@@ -128,13 +128,15 @@ impl<'a> Catalogue<'a> {
         transaction: &Transaction,
         lost: PoolError,
     ) -> Result<bool> {
-        log::warn!("{doing}: {lost}; looking whether it was applied");
+        log::warn!(
+            "{doing}: {lost}; reading the catalogue to find out whether the change was applied"
+        );
         if self.was_applied(transaction) {
             return Ok(true);
         }
         match self.pool.transaction(&self.object(), transaction) {
             Ok(()) => Ok(true),
-            // The first request arrived between the look and the second one; or somebody else's.
+            // The first request arrived after all, or another process has changed the values.
             Err(e) if e.is_compare_failed() => Ok(self.was_applied(transaction)),
             Err(_) => Err(lost).doing(doing),
         }
@@ -170,7 +172,7 @@ impl<'a> Catalogue<'a> {
         }
     }
 
-    /// The error of a value that cannot be read.
+    /// The error for a value that cannot be read.
     pub(crate) fn damaged(&self, key: &str, source: Unreadable) -> Error {
         Error::Damaged {
             sr: self.sr,
@@ -180,7 +182,7 @@ impl<'a> Catalogue<'a> {
         }
     }
 
-    /// The VDI's record, which must exist.
+    /// Returns the VDI's record, which must exist.
     pub(crate) fn present<'e>(
         &self,
         entry: &'e Entry,

@@ -27,17 +27,17 @@ use crate::pool::{
 pub(crate) use self::monitors::may_blocklist;
 pub use self::monitors::{df, osd_dump, pools};
 
-/// What the directory of images is made of: librbd keeps each image's id in an object of this name.
+/// Prefix of the objects in which librbd keeps the id of each image.
 const ID_OBJECT_PREFIX: &str = "rbd_id.";
 
-/// How long the manager may take to answer. It only ever gets requests that can be repeated, and that
-/// somebody else can do.
+/// How long ceph-mgr may take to reply. It gets only requests that can be repeated, and that a reclaim worker
+/// can do instead.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How much of a head is freed at a time, in bytes: stopped half-way, it need not begin again.
+/// How many bytes of a head are freed in one step. If the process stops, the finished steps stay done.
 const SHRINK_STEP: u64 = 16 << 30;
 
-/// Connects to the cluster that a device-config names.
+/// Connects to the cluster of a device-config.
 pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd::Cluster> {
     let options = connect_options(config, timeout);
     librbd::Cluster::connect(&options).map_err(|source| Error::Unreachable {
@@ -46,7 +46,7 @@ pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd
     })
 }
 
-/// How a device-config's cluster is reached.
+/// How to connect to the cluster of a device-config.
 pub(crate) fn connect_options(config: &DeviceConfig, timeout: Duration) -> ConnectOptions {
     ConnectOptions {
         conf: config.ceph_conf().map(ToOwned::to_owned),
@@ -74,8 +74,8 @@ impl CephPool {
             }),
             Err(source) => Err(Error::Unreachable {
                 fix: Some(format!(
-                    "see 'ceph health detail' on a node of the cluster; if it is healthy, the monitors \
-                     keep the map of the OSDs back: {}",
+                    "see 'ceph health detail' on a node of the cluster; if it is healthy, the monitors do \
+                     not send the map of the OSDs: {}",
                     Caps::of(cluster.user(), name).grant()
                 )),
                 source,
@@ -93,9 +93,9 @@ impl CephPool {
         opened.map_err(|error| error::explain_open(&self.pool, error.into()))
     }
 
-    /// Sets the image-meta of an image that was just made; answers its id. An empty one stands for
-    /// none, as a crash before this would leave it. Nobody else knows the image, so it need not be
-    /// opened: that takes as long as making it.
+    /// Sets the image-meta of a new image. Returns its id. An empty `meta` is not set, as after a crash
+    /// before this call. No other client has the new image, so it is not opened: that takes as long as making
+    /// it.
     fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
         let id = self.pool.image_id(name)?;
         let id = id.ok_or_else(|| PoolError::new("rbd_open", name, nix::libc::ENOENT))?;
@@ -232,7 +232,7 @@ impl Pool for CephPool {
         let image = self.open_image(image_id, false)?;
         if let Err(error) = image.snapshot_remove(SnapId(snapshot_id)) {
             let was_removed = |s: &SnapshotState| s.id == snapshot_id && s.removed;
-            // EBUSY is the answer for one that was removed before and that clones still need.
+            // librbd returns EBUSY if the snapshot was removed before and clones still need it.
             if error.errno() == Some(nix::libc::EBUSY)
                 && self.snapshots_of(&image)?.iter().any(was_removed)
             {
@@ -298,7 +298,7 @@ impl Pool for CephPool {
     }
 
     fn image_by_name(&self, name: &str) -> Result<ImageState> {
-        // One round trip instead of librbd's five where there is none, which is the usual case.
+        // One round trip instead of librbd's five if no image has the name, which is the usual case.
         if !self
             .pool
             .object_exists(&format!("{ID_OBJECT_PREFIX}{name}"))?
@@ -376,10 +376,10 @@ impl Pool for CephPool {
 }
 
 impl CephPool {
-    /// Gives the manager a task about an image of this pool.
+    /// Asks ceph-mgr to run a task about an image of this pool.
     fn ask_manager(&self, prefix: &str, key: &str, image: &str) -> Result<()> {
         let command = json!({"prefix": prefix, key: format!("{}/{image}", self.pool.name())});
-        // Without a manager the request waits for one: that is no reason to keep XAPI waiting.
+        // Without a ceph-mgr the request waits for one. XAPI must not wait as long.
         match self
             .cluster
             .mgr_command_within(&command, MANAGER_PATIENCE)?
@@ -387,7 +387,7 @@ impl CephPool {
             Some(_) => Ok(()),
             None => Err(PoolError {
                 detail: Some(format!(
-                    "the manager did not answer within {} s",
+                    "ceph-mgr did not reply within {} s",
                     MANAGER_PATIENCE.as_secs()
                 )),
                 ..PoolError::new(prefix, image, nix::libc::ETIMEDOUT)

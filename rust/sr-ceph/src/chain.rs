@@ -1,23 +1,23 @@
-//! How long the chain of an image's parents may become, and how many snapshots it may have.
+//! Limits of an image's clone chain, and of the number of its snapshots.
 
 use crate::error::{Error, Result};
 use crate::image::Images;
 use crate::record::VdiRecord;
 
-/// Parents that an image can have, one behind the other: krbd maps 16. A snapshot is refused
-/// before that, so that every snapshot there is can be cloned, and the clone be mapped.
+/// The longest clone chain of an image, in parents: krbd maps 16. A snapshot is refused before that, so that
+/// each snapshot can be cloned, and the clone can be mapped.
 pub const MAX_DEPTH: u32 = 14;
 
 /// Snapshots that an image can have: krbd maps an image with 510.
 pub const MAX_SNAPSHOTS: usize = 500;
 
-/// Parents that a disk may have, one behind the other, before it is flattened in the background:
-/// each costs a look when a block is read that none of them has.
+/// The longest clone chain that is not flattened in the background, in parents. Reading a block that no image
+/// of the chain has costs a lookup in each parent.
 pub const SOFT_DEPTH: u32 = 8;
 
-/// Refuses what would end in an image that no kernel can map. Returns how many parents the
-/// disk's image has, and its size. One that was flattened has none, whatever was recorded; one
-/// that was grown by hand is larger than its disk.
+/// Refuses an operation that would make an image which no kernel can map. Returns the length of the clone
+/// chain of the disk's image, and the image's size. A flattened image has no parent, even if the record has
+/// another number. An image that was grown by hand is larger than its disk.
 pub(crate) fn require_short(images: &Images<'_>, source: &VdiRecord) -> Result<(u32, u64)> {
     let image = source.volume.image();
     let header = images.header(source)?;

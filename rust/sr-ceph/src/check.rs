@@ -1,8 +1,8 @@
-//! The administrator's pre-flight: whether this host can serve an SR with a device-config, part by
-//! part, and for each part that it cannot, the command that mends it.
+//! The administrator's pre-flight: whether this host can serve an SR with a device-config. Each part that
+//! fails has the command that fixes it.
 //!
-//! Nothing is changed but that the kernel's rbd module is loaded: what a user may do is found out
-//! by requests that an authorised cluster refuses for another reason. One connection is made. Every wait has a deadline.
+//! Nothing is changed, except that the kernel's rbd module is loaded. Requests that an authorised cluster
+//! refuses for another reason show what a user may do. One connection is made. Every wait has a deadline.
 
 mod caps;
 mod ceph;
@@ -24,13 +24,14 @@ use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
 
 /// Checks this host, and the cluster as seen from it, with the driver's own deadline. `others`: the
-/// device-configs of this host's other SRs, whose pools the same user must go on serving.
+/// device-configs of this host's other SRs. A shared user must keep the caps for their pools.
 #[must_use]
 pub fn check(config: &DeviceConfig, others: &[DeviceConfig]) -> Vec<CheckLine> {
     check_beside(config, others, ConnectOptions::DEFAULT_TIMEOUT)
 }
 
-/// The same with another `deadline` for connecting and for each request after that.
+/// As [`check`], with another `deadline` for connecting and for each request after that.
+#[cfg(feature = "sim")]
 #[must_use]
 pub fn check_within(config: &DeviceConfig, deadline: Duration) -> Vec<CheckLine> {
     check_beside(config, &[], deadline)
@@ -45,13 +46,10 @@ fn check_beside(
     let blocked = lines.iter().find(|line| line.is_failure());
     let cluster = match blocked {
         None => ceph::lines(config, &Caps::new(config, others), deadline),
-        Some(line) => topics::not_run(
-            &topics::TOPICS,
-            &format!("{} has to be mended first", line.topic),
-        ),
+        Some(line) => topics::not_run(&topics::TOPICS, &format!("fix {} first", line.topic)),
     };
     for line in cluster {
-        // What connecting found out about a file stands on the line of that file.
+        // A fault of a file that connecting has found is shown on the line of that file.
         match lines.iter_mut().find(|other| other.topic == line.topic) {
             Some(other) => *other = line,
             None => lines.push(line),

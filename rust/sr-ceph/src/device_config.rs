@@ -1,7 +1,7 @@
 //! An SR's `device-config`: what the administrator typed, parsed and checked once.
 //!
-//! Whatever a [`DeviceConfig`] holds is safe to hand to librados, to the kernel and to an error
-//! message: see [`values`] for what is refused and why.
+//! All values of a [`DeviceConfig`] are safe for librados, for the kernel and for error messages: see
+//! [`values`] for what is refused and why.
 
 mod error;
 mod values;
@@ -15,7 +15,7 @@ use sr::device_config::{boolean, is_secret, path, Datapath, Problem, Refused, SR
 pub use self::error::ConfigError;
 use crate::image_features::ImageFeatures;
 
-/// The keys that an administrator may give, aliases after the name they stand for.
+/// The keys that an administrator may give. Aliases follow the name that they stand for.
 pub const VALID_KEYS: [&str; 10] = [
     "pool",
     "ceph_conf",
@@ -52,17 +52,17 @@ pub struct DeviceConfig {
     datapath: Datapath,
     image_features: ImageFeatures,
     ms_mode: Option<MsMode>,
-    sr_master: bool,
 }
 
 impl DeviceConfig {
     /// Parses the pairs that xapi passes.
     ///
     /// # Errors
-    /// The first key or value, in the order of their names, that cannot be used.
+    /// The first key or value that cannot be used, in the order of the keys' names.
     pub fn parse(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut given = Given::sort(pairs)?;
-        let config = Self {
+        given.take(SR_MASTER, boolean)?;
+        Ok(Self {
             pool: given.take("pool", values::pool)?,
             ceph_conf: given.take("ceph_conf", path)?,
             user: given
@@ -77,23 +77,10 @@ impl DeviceConfig {
                 .take("image_features", image_features)?
                 .unwrap_or(ImageFeatures::DEFAULT),
             ms_mode: given.take("ms_mode", ms_mode)?,
-            sr_master: given.take(SR_MASTER, boolean)?.unwrap_or(false),
-        };
-        Ok(config)
+        })
     }
 
-    /// Whether both are the same but for xapi's own key: SM reads a PBD again in the middle of a command.
-    #[must_use]
-    pub fn connects_as(&self, other: &DeviceConfig) -> bool {
-        let sr_master = other.sr_master;
-        let same = DeviceConfig {
-            sr_master,
-            ..self.clone()
-        };
-        same == *other
-    }
-
-    /// The pool; only a probe may do without.
+    /// The pool. Only a probe needs none.
     #[must_use]
     pub fn pool(&self) -> Option<&str> {
         self.pool.as_deref()
@@ -107,8 +94,8 @@ impl DeviceConfig {
         self.pool().ok_or(ConfigError::PoolMissing)
     }
 
-    /// Ceph's configuration file on this host; `None` where none was named, the default one is
-    /// absent, and `mon_host` makes up for it.
+    /// Ceph's configuration file on this host. `None`: none was named, the default file does not exist, and
+    /// `mon_host` is given.
     #[must_use]
     pub fn ceph_conf(&self) -> Option<&Path> {
         let default = Path::new(DEFAULT_CONF);
@@ -125,13 +112,13 @@ impl DeviceConfig {
         &self.user
     }
 
-    /// The file with the user's key; `None` leaves it to Ceph's configuration and search path.
+    /// The file with the user's key. `None`: Ceph's configuration and search path determine it.
     #[must_use]
     pub fn keyring(&self) -> Option<&Path> {
         self.keyring.as_deref()
     }
 
-    /// Where librados looks for the user's key first, if nothing names a file.
+    /// The first file in which librados looks for the user's key if none is named.
     pub(crate) fn default_keyring(&self) -> PathBuf {
         PathBuf::from(format!("/etc/ceph/ceph.client.{}.keyring", self.user))
     }
@@ -142,7 +129,7 @@ impl DeviceConfig {
         self.mon_host.is_none() && conf.is_none_or(|conf| conf == Path::new(DEFAULT_CONF))
     }
 
-    /// The monitors, in Ceph's own notation; `None` leaves them to Ceph's configuration.
+    /// The monitors, in Ceph's own notation. `None`: Ceph's configuration has them.
     #[must_use]
     pub fn mon_host(&self) -> Option<&str> {
         self.mon_host.as_deref()
@@ -154,26 +141,20 @@ impl DeviceConfig {
         self.datapath
     }
 
-    /// What new images get. Whether a host's kernel can map them is known only there.
+    /// The features of new images. Only a host's kernel shows whether it can map them.
     #[must_use]
     pub const fn image_features(&self) -> ImageFeatures {
         self.image_features
     }
 
-    /// How hosts' kernels talk to the cluster; `None` leaves it to each kernel and the monitors.
+    /// How hosts' kernels connect to the cluster. `None`: each kernel and the monitors determine it.
     #[must_use]
     pub const fn ms_mode(&self) -> Option<MsMode> {
         self.ms_mode
     }
-
-    /// Whether xapi said that this host is the SR's master.
-    #[must_use]
-    pub const fn is_sr_master(&self) -> bool {
-        self.sr_master
-    }
 }
 
-/// The pairs under the name that each key stands for, with the spelling that was used.
+/// The pairs by the name that each key stands for, with the spelling that was used.
 struct Given(BTreeMap<&'static str, (&'static str, String)>);
 
 impl Given {
@@ -221,7 +202,7 @@ impl Given {
     }
 }
 
-/// Whether a pool of this name can be named in a device-config.
+/// Whether a device-config can name a pool of this name.
 pub(crate) fn is_pool_name(name: &str) -> bool {
     values::pool(name).is_ok()
 }
@@ -241,8 +222,8 @@ fn stands_for(key: &'static str) -> &'static str {
     }
 }
 
-/// Whether a refused value could be the key itself, put in place of the path to its file or of
-/// the user it belongs to. Ceph's keys are base64 that ends with an equals sign.
+/// Whether a refused value may be the key itself, instead of the path of its file or of the user's name.
+/// Ceph's keys are base64 that ends with an equals sign.
 fn may_be_secret(name: &str, value: &str) -> bool {
     name == "keyring" || value.ends_with('=')
 }

@@ -9,9 +9,9 @@ use crate::image::Images;
 use crate::pool::Pool;
 use crate::record::VdiRecord;
 
-/// How long a device may be busy when it is unmapped, in seconds: udev looks at new devices.
+/// How long unmapping waits for a busy device, in seconds: udev opens new devices.
 pub(crate) const UNMAP_SECONDS: u64 = 30;
-/// The same for what is only removed if it is not in use.
+/// How long it waits for a device that is only removed if it is idle, in seconds.
 pub(crate) const UNMAP_IDLE_SECONDS: u64 = 2;
 
 /// This host's devices of one SR.
@@ -47,9 +47,9 @@ impl<'a> Devices<'a> {
         Ok(found)
     }
 
-    /// This host's devices of a VDI, also those that show an image which it had before it was
-    /// reverted. Of one that is gone from the catalogue only the name that its image was mapped
-    /// with is left to recognise them by, and the label of a snapshot's.
+    /// Returns this host's devices of a VDI, also those of an image that the VDI had before it was reverted.
+    /// If the catalogue does not have the VDI any more, only the name that its image was mapped with, and a
+    /// snapshot's label, identify them.
     pub(crate) fn of_vdi(&self, vdi: &Uuid, record: Option<&VdiRecord>) -> Result<Vec<Mapped>> {
         let mut found = self.of_sr(&format!("looking for the device of VDI {vdi}"))?;
         let prefix = format!("{}{vdi}.", image_prefix(&self.sr));
@@ -92,25 +92,25 @@ impl<'a> Devices<'a> {
     }
 }
 
-/// Whether a device shows what a VDI is.
+/// Whether a device shows a VDI.
 pub(crate) fn shows(mapped: &Mapped, record: &VdiRecord) -> bool {
     mapped.key.image_id == record.volume.image().id
         && mapped.key.snap_id == record.volume.snapshot().map(|s| s.id)
         && mapped.label == label_of(record)
 }
 
-/// The label of a VDI's device: a snapshot can be several VDIs, and each has a device of its own.
+/// The label of a VDI's device: several VDIs can be one snapshot, and each has a device of its own.
 pub(crate) fn label_of(record: &VdiRecord) -> Option<String> {
     let snapshot = record.volume.snapshot();
     snapshot.map(|_| record.uuid.to_string())
 }
 
-/// The name of the note of which image a VDI's device shows.
+/// The name of the note about a VDI's device.
 pub(crate) fn note_name(sr: &Uuid, vdi: &Uuid) -> String {
     format!("device.{sr}.{vdi}")
 }
 
-/// What a VDI's own image is called, whatever it was reverted to.
+/// Prefix of the names of a VDI's own images, also those before a revert.
 pub(crate) fn own_prefix(sr: &Uuid, vdi: &Uuid) -> String {
     format!("{}{vdi}.", image_prefix(sr))
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostdev::{KernelRelease, Krbd, Mapping, MsMode};
+use hostos::errno::describe;
 use hostos::{Notebook, Process, ReportedFacts, Sightings};
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use crate::messenger::{self, NoRoute, Route};
 /// How long the kernel may take to map or unmap.
 const KERNEL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// What only XAPI knows or can do. An error is its text.
+/// What only XAPI has or can do. An error is its text.
 pub trait Xapi {
     /// This pool's UUID.
     fn pool_uuid(&self) -> std::result::Result<String, String>;
@@ -26,7 +27,7 @@ pub trait Xapi {
     fn declared_dead(&self, host: &str) -> std::result::Result<bool, String>;
     /// Removes that note from this host.
     fn revive(&self) -> std::result::Result<(), String>;
-    /// What that host's plugin replies about a VDI, as JSON; empty if it cannot be asked.
+    /// Returns what that host's plugin replies about a VDI, as JSON. Empty: the host cannot be asked.
     fn settle_host(&self, host: &str, vdi: &Uuid) -> std::result::Result<String, String>;
     /// Creates a message of XAPI about an object of that class.
     fn alert(
@@ -37,9 +38,9 @@ pub trait Xapi {
         object: &str,
         text: &str,
     ) -> std::result::Result<(), String>;
-    /// Holds back a disk's I/O on whichever host it runs.
+    /// Pauses the I/O of a disk, on the host that runs it.
     fn pause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
-    /// Lets a paused disk go on.
+    /// Resumes a paused disk.
     fn unpause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
 }
 
@@ -55,8 +56,8 @@ pub struct Dom0<'a> {
 }
 
 impl<'a> Dom0<'a> {
-    /// The host with that UUID in XAPI, which must be the one this process runs on. It maps nothing
-    /// before it has a connection ([`Dom0::connected`]).
+    /// The host with that UUID in XAPI, which must be the one that this process runs on. It cannot map before
+    /// it has a connection ([`Dom0::connected`]).
     pub fn new(uuid: &str, xapi: &'a dyn Xapi) -> Result<Self> {
         let this = Process::this()?;
         Ok(Dom0 {
@@ -75,8 +76,8 @@ impl<'a> Dom0<'a> {
         })
     }
 
-    /// The same host, which maps images of that cluster. `ms_mode` is how its kernel is to talk to the
-    /// cluster, if the device-config has it.
+    /// The same host with a connection to the cluster, so that it can map. `ms_mode`: how its kernel is to
+    /// connect, if the device-config has it.
     #[must_use]
     pub fn connected(self, cluster: &'a librbd::Cluster, ms_mode: Option<MsMode>) -> Self {
         Dom0 {
@@ -106,8 +107,8 @@ impl Dom0<'_> {
     }
 }
 
-/// Whether this host's kernel maps any image of an SR. Asks no cluster: the names of images bear
-/// their SR's UUID, and whose image exactly a device shows is looked at where there is one.
+/// Whether this host's kernel maps any image of an SR. Needs no cluster: the names of images contain the SR's
+/// UUID.
 pub fn maps_any_of(sr: &Uuid) -> Result<bool> {
     let prefix = image_prefix(sr);
     let mappings = Krbd::new().mappings()?;
@@ -118,7 +119,7 @@ impl From<NoRoute> for HostError {
     fn from(error: NoRoute) -> Self {
         HostError {
             errno: Some(error.errno()),
-            message: format!("{error} (EPROTONOSUPPORT (93)); {}", error.remedy()),
+            message: format!("{error} ({}); {}", describe(error.errno()), error.remedy()),
             id: Some(error.id()),
         }
     }
@@ -182,7 +183,7 @@ impl Host for Dom0<'_> {
         since.map_or(0, |since| since.as_secs())
     }
 
-    fn pause(&self, milliseconds: u64) {
+    fn sleep(&self, milliseconds: u64) {
         std::thread::sleep(Duration::from_millis(milliseconds));
     }
 
@@ -198,7 +199,7 @@ impl Host for Dom0<'_> {
         match process.is_alive() {
             Ok(alive) => !alive,
             Err(e) => {
-                log::warn!("cannot tell whether process {} runs: {e}", owner.pid);
+                log::warn!("cannot find out whether process {} runs: {e}", owner.pid);
                 false
             }
         }

@@ -1,4 +1,4 @@
-//! SRs of type cephrbd behind the border to the fronts, [`sr::engine::Engine`].
+//! SRs of type cephrbd, as an implementation of [`sr::engine::Engine`].
 //!
 //! Each operation makes a [`CephSr`] on the one connection of this process. Unplugging needs no
 //! cluster: see [`crate::vdi::unplug`].
@@ -126,7 +126,7 @@ impl CephEngine {
         explained.map_err(|error| self.advised(error))
     }
 
-    /// The error with what an administrator can do about the caps of the user, if they may be the cause.
+    /// Adds to the error what an administrator can do about the user's caps, if they may be the cause.
     fn advised(&self, error: Error) -> sr::engine::Error {
         sr::engine::Error::Failed {
             advice: Caps::new(&self.config, &[]).advise(&error),
@@ -167,8 +167,8 @@ impl Engine for CephEngine {
         self.run(|sr| sr.attach_sr())
     }
 
-    /// Needs no cluster: an SR can be unplugged while the cluster is away. Unmaps what is idle, and is
-    /// refused while a device is open.
+    /// Needs no cluster: an SR can be unplugged while the cluster is down. Unmaps idle devices, and fails
+    /// while a device is open.
     fn detach(&self) -> Result<()> {
         if !self.maps_any()? {
             return Ok(());
@@ -202,7 +202,7 @@ impl Engine for CephEngine {
         Ok(crate::check::check(&self.config, &others))
     }
 
-    /// With a pool: the SRs in it. Without: the pools that could hold one.
+    /// With a pool: the SRs in it. Without: the pools that can hold one.
     fn probe(&self) -> Result<Probe> {
         let cluster = connection::connect(&self.config, self.before_connecting)?;
         match self.config.pool() {
@@ -269,7 +269,7 @@ impl Engine for CephEngine {
         self.run(|sr| vdis.iter().try_for_each(|vdi| sr.update_vdi(vdi)))
     }
 
-    /// A reset point is part of a disk that forgets its changes, and is dropped from one that keeps them.
+    /// A reset point belongs to a disk that forgets its changes. It is removed if the disk keeps them.
     fn clone_vdi(&self, vdi: &Uuid, new: &Uuid, on_boot: OnBoot) -> Result<ScannedVdi> {
         let cloned = self.run(|sr| match on_boot {
             OnBoot::Reset => sr.clone_vdi(vdi, new),
@@ -304,11 +304,11 @@ impl Engine for CephEngine {
             .map(|mapped| mapped.device)
     }
 
-    /// Unmaps the VDI without the cluster, and then gives its claim back if the cluster allows it. A claim
-    /// that stays is only logged.
+    /// Unmaps the VDI without the cluster, then releases its claim if the cluster allows it. A claim that
+    /// stays is only logged.
     fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()> {
         let found = unplug::unmap_vdi(&self.dom0()?, &self.sr, vdi)?;
-        // The inner error is of this host: the VDI is still mapped. The outer one is of a cluster or a pool
+        // The inner error is this host's: the VDI is still mapped. The outer one is of a cluster or a pool
         // that cannot be used.
         match self.run(|sr| Ok(sr.release_unplugged(vdi, found))) {
             Ok(deactivated) => Ok(deactivated?),
@@ -327,8 +327,8 @@ impl Engine for CephEngine {
         Ok(claim.map(|claim| claim.owner.host))
     }
 
-    fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
-        self.run(|sr| sr.settle_vdi(vdi))
+    fn reconcile_vdi(&self, vdi: &Uuid) -> Result<bool> {
+        self.run(|sr| sr.reconcile_vdi(vdi))
     }
 
     fn recover_vdi(&self, vdi: &Uuid) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What can go wrong, in the words of an administrator.
+//! Errors, in the words of an administrator.
 
 mod advice;
 mod by_hand;
@@ -24,6 +24,7 @@ use crate::usage::{NoRoom, UsageError};
 pub use self::by_hand::{ByHand, Migrating};
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;
+pub use self::pools::PoolGone;
 use self::pools::{advise_on_pool, names};
 
 /// Result of an operation on an SR or a VDI.
@@ -38,9 +39,9 @@ pub enum Error {
     /// cluster.
     #[error("{doing}: {source}")]
     Ceph {
-        /// What this driver was about.
+        /// What this driver did.
         doing: String,
-        /// What the cluster answered.
+        /// What the cluster returned.
         source: PoolError,
     },
     /// A call to this host, or to XAPI, failed.
@@ -48,9 +49,9 @@ pub enum Error {
     /// Fix: See `dmesg` and /var/log/SMlog, and run `smblock-admin check` with the SR's device-config.
     #[error("{doing}: {source}")]
     Host {
-        /// What this driver was about.
+        /// What this driver did.
         doing: String,
-        /// What the kernel answered.
+        /// What the kernel or XAPI returned.
         source: HostError,
     },
     /// The cluster cannot be reached as that user.
@@ -62,42 +63,17 @@ pub enum Error {
         source: librbd::Error,
     },
     /// The cluster has no such pool.
-    #[error(
-        "the Ceph cluster has no pool {pool}; it has: {}. {advice}",
-        names(present),
-        advice = advise_on_pool(pool, present)
-    )]
+    #[error("the Ceph cluster has no pool {pool}; it has: {}. {advice}", names(present), advice = advise_on_pool(pool, present))]
     PoolMissing {
-        /// The name that was asked for.
+        /// The name in the device-config.
         pool: String,
         /// The pools that exist, by id.
         present: BTreeMap<i64, String>,
     },
-    /// The pool that the SR is in has another name.
-    #[error("SR {sr}: the pool with id {id} of this SR is now called {now}, not {pool}. Give it its name back: ceph osd pool rename {now} {pool}. Or unplug the SR on every host, then destroy its PBDs and create them again with device-config:pool={now}. The caps of the user must name that pool too. Nothing was changed")]
-    PoolRenamed {
-        /// The SR.
-        sr: Uuid,
-        /// The pool's id.
-        id: i64,
-        /// Its name in the device-config.
-        pool: String,
-        /// Its name now.
-        now: String,
-    },
-    /// The pool that the SR was in does not exist any more.
-    #[error("SR {sr} was in pool {was} with id {id}, which was deleted with all disks in it; the cluster now has: {present}. A new pool of the same name is not that pool. Nothing was changed")]
-    PoolDeleted {
-        /// The SR.
-        sr: Uuid,
-        /// The pool's id.
-        id: i64,
-        /// The name that it had.
-        was: String,
-        /// The names of the pools that exist.
-        present: String,
-    },
-    /// The pool is not meant for RBD images.
+    /// The pool of the SR was renamed or deleted.
+    #[error(transparent)]
+    PoolGone(#[from] PoolGone),
+    /// The pool is not enabled for RBD images.
     #[error("pool {pool} is not enabled for RBD: to allow VM disks in it, run 'ceph osd pool application enable {pool} rbd'. Nothing was changed")]
     PoolNotForRbd {
         /// The pool.
@@ -142,16 +118,16 @@ pub enum Error {
         outside: String,
     },
     /// The SR's disks are in use on this host.
-    #[error("SR {sr} still has {device} mapped on this host for VDI {vdi}: unplug it first")]
+    #[error("SR {sr} still has {device} mapped on this host for VDI {vdi}: unplug it first with 'xe vbd-unplug uuid=VBD', or shut down the VM")]
     SrInUse {
         /// The SR.
         sr: Uuid,
-        /// The VDI, or the image's name where none is known.
+        /// The VDI, or the image's name if the VDI is unknown.
         vdi: String,
         /// The device.
         device: String,
     },
-    /// Another process frees the SR's space already.
+    /// Another process already frees the SR's space.
     #[error("process {pid} on host {host} already frees the space of SR {sr}. Run 'smblock-admin reclaim --list' to see what is left")]
     WorkerRuns {
         /// The SR.
@@ -162,13 +138,13 @@ pub enum Error {
         pid: u32,
     },
     /// The SR is being deleted.
-    #[error("SR {sr} is being deleted: nothing can be created in it")]
+    #[error("SR {sr} is being deleted: nothing can be created in it. If the deletion was interrupted, unplug the SR and plug it again ('xe pbd-unplug uuid=PBD', then 'xe pbd-plug uuid=PBD')")]
     SrDeleting {
         /// The SR.
         sr: Uuid,
     },
     /// The catalogue holds no such VDI.
-    #[error("SR {sr} has no VDI {vdi}")]
+    #[error("SR {sr} has no VDI {vdi}. Run 'xe sr-scan uuid={sr}' to update XAPI's list of VDIs")]
     VdiMissing {
         /// The SR.
         sr: Uuid,
@@ -176,7 +152,7 @@ pub enum Error {
         vdi: Uuid,
     },
     /// The catalogue holds that VDI already.
-    #[error("SR {sr} already has a VDI {vdi}")]
+    #[error("SR {sr} already has a VDI {vdi}. Run 'xe sr-scan uuid={sr}' to list it in XAPI")]
     VdiExists {
         /// The SR.
         sr: Uuid,
@@ -195,7 +171,7 @@ pub enum Error {
         /// Why the claim counts.
         hold: Hold,
     },
-    /// An administrator is to make sure of something before the claim is released.
+    /// An administrator must check something before the claim is released.
     #[error("the claim was not released: {source}. If you are sure that the host is powered off, run 'smblock-admin release --force', which skips these checks. Two hosts that write to one disk corrupt it")]
     NotReleased {
         /// [`Error::VdiInUse`].
@@ -251,7 +227,7 @@ pub enum Error {
         /// The address of that kernel's client.
         address: String,
     },
-    /// An image of the name that is needed exists and is not this VDI's.
+    /// An image that is not this VDI's has the name that is needed.
     #[error("VDI {vdi}: an image named {image} already exists in pool {pool} and is not in the catalogue. It was not changed. Rename it ('rbd rename') or remove it ('rbd rm'), then try again")]
     ForeignImage {
         /// The VDI.
@@ -262,7 +238,7 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is gone.
-    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed or migrated to another pool, outside this driver. 'rbd trash ls --all {pool}' shows whether it can be restored. If it is in pool POOL2, bring it back: 'rbd migration prepare POOL2/{image} {pool}/{image}', then 'rbd migration execute {pool}/{image}', 'rbd migration commit {pool}/{image}' and 'xe sr-scan'. If it is lost, run 'xe vdi-destroy uuid={vdi}'")]
+    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed or migrated to another pool, outside smblock. 'rbd trash ls --all {pool}' shows whether it can be restored. If it is in pool POOL2, bring it back: 'rbd migration prepare POOL2/{image} {pool}/{image}', then 'rbd migration execute {pool}/{image}', 'rbd migration commit {pool}/{image}' and 'xe sr-scan'. If it is lost, run 'xe vdi-destroy uuid={vdi}'")]
     ImageMissing {
         /// The VDI.
         vdi: Uuid,
@@ -274,7 +250,7 @@ pub enum Error {
         pool: String,
     },
     /// The image behind a VDI is smaller than the VDI.
-    #[error("VDI {vdi}: image {image} has {} but the VDI {}: it was shrunk outside this driver. Grow it again with 'rbd resize --size {expected}B {pool}/{image}' (the lost part reads as zeros), then try again", Size(*actual), Size(*expected))]
+    #[error("VDI {vdi}: image {image} has {} but the VDI {}: it was shrunk outside smblock. Grow it again with 'rbd resize --size {expected}B {pool}/{image}' (the lost part reads as zeros), then try again", Size(*actual), Size(*expected))]
     ImageShrunk {
         /// The VDI.
         vdi: Uuid,
@@ -287,7 +263,7 @@ pub enum Error {
         /// Bytes the VDI has.
         expected: u64,
     },
-    /// The image was changed outside this driver.
+    /// The image was changed outside smblock.
     #[error(transparent)]
     ByHand(Box<ByHand>),
     /// The image has features that this kernel cannot map.
@@ -302,43 +278,43 @@ pub enum Error {
         /// The names of the features, with commas.
         features: String,
     },
-    /// A size that no image can have.
+    /// A size that a VDI cannot have.
     #[error("cannot create a VDI of {size} bytes: the size must be from 1 byte to {}", Size(*max))]
     BadSize {
-        /// Bytes asked for.
+        /// Bytes that were requested.
         size: i128,
         /// The largest size in bytes.
         max: u64,
     },
-    /// A VDI cannot become smaller.
+    /// A VDI cannot be made smaller.
     #[error(
-        "VDI {vdi} has {} and cannot shrink to {}: shrinking would destroy data", Size(*current), Size(*size)
+        "VDI {vdi} has {} and cannot shrink to {}: shrinking would destroy data. Create a smaller VDI and copy the files to it", Size(*current), Size(*size)
     )]
     Shrink {
         /// The VDI.
         vdi: Uuid,
         /// Bytes it has.
         current: u64,
-        /// Bytes asked for.
+        /// Bytes that were requested.
         size: u64,
     },
-    /// A snapshot takes no writes.
-    #[error("VDI {vdi} is a snapshot: it can be read and cloned, but not {refused}")]
+    /// A snapshot cannot be written to.
+    #[error("VDI {vdi} is a snapshot: it can be read and cloned, but not {refused}. For a disk with its content, run 'xe vdi-clone uuid={vdi}'")]
     ReadOnly {
         /// The VDI.
         vdi: Uuid,
-        /// What was asked for.
+        /// What was requested.
         refused: &'static str,
     },
     /// Only a disk can be reverted, and only to a snapshot.
     #[error("VDI {vdi} cannot be reverted to VDI {snapshot}: the first must be a disk and the second a snapshot; nothing was changed")]
     NotRevertible {
-        /// What was to be reverted.
+        /// The VDI that was to be reverted.
         vdi: Uuid,
-        /// What it was to become.
+        /// The VDI that it was to be reverted to.
         snapshot: Uuid,
     },
-    /// One more clone of a clone, and no kernel could map the disk.
+    /// With one more clone, no kernel could map the disk.
     #[error("VDI {vdi}: its image {image} has a clone chain of {depth} parents, and kernels map at most 16. Flatten it (which copies its data) with 'rbd flatten {pool}/{image}', or copy the VDI")]
     ChainTooLong {
         /// The VDI.
@@ -347,10 +323,10 @@ pub enum Error {
         image: String,
         /// The pool.
         pool: String,
-        /// Parents.
+        /// The number of parents.
         depth: u32,
     },
-    /// One more snapshot, and no kernel could map the disk.
+    /// With one more snapshot, no kernel could map the disk.
     #[error(
         "VDI {vdi} has {count} snapshots, and kernels map disks with at most 510. Destroy snapshots with 'xe vdi-destroy'"
     )]
@@ -362,7 +338,7 @@ pub enum Error {
     },
     /// The snapshot behind a VDI is gone.
     #[error(
-        "VDI {vdi}: image {image} has no snapshot {snapshot}: it was removed outside this driver. Destroy the VDI with 'xe vdi-destroy uuid={vdi}'"
+        "VDI {vdi}: image {image} has no snapshot {snapshot}: it was removed outside smblock. Destroy the VDI with 'xe vdi-destroy uuid={vdi}'"
     )]
     SnapshotMissing {
         /// The VDI.
@@ -372,12 +348,12 @@ pub enum Error {
         /// The snapshot's name.
         snapshot: String,
     },
-    /// The pool has no room.
+    /// The pool has too little free space.
     #[error("{consequence}: {source}")]
     NoRoom {
-        /// What was not done, or done all the same.
+        /// What was not done, or was done in spite of it.
         consequence: String,
-        /// Which limit is near.
+        /// The limit that is reached.
         source: NoRoom,
     },
     /// The cluster's report of its usage cannot be read.
@@ -413,8 +389,7 @@ pub enum Error {
         vdi: Uuid,
         /// Why the operation failed.
         first: Box<Error>,
-        /// Why the rollback failed; `None` if it was not tried, because the outcome of the operation is
-        /// unknown.
+        /// Why the rollback failed. `None`: not tried, because the outcome of the operation is unknown.
         second: Option<Box<Error>>,
     },
 }

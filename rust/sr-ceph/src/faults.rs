@@ -1,5 +1,5 @@
-//! What a process of this driver sees of a cluster and a host, until a chosen call goes wrong: a
-//! decorator for each trait, before the gate that all of them share ([`sr::faults`]).
+//! Fault injection: a decorator for each trait through which a process sees a cluster and a host. All of them
+//! pass the fault-injection point of [`sr::faults`].
 
 mod host;
 mod inspection;

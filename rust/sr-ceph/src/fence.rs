@@ -1,21 +1,21 @@
-//! When another host's claim may be taken, and what makes that safe.
+//! When another host's claim may be taken, and why that is safe.
 //!
-//! Nothing in Ceph keeps a second kernel from writing to an image. So a claim that another host holds
-//! is taken only if one of these is true of that host:
+//! Ceph does not prevent a second kernel from writing to an image. So a claim of another host is taken only
+//! if one of these is true of that host:
 //!
-//! - **Dead**: it was declared dead, by HA or by an administrator. smblock's own hook writes that to
-//!   the catalogue (key `host.<uuid>`), and to XAPI's database in case the cluster cannot be reached.
-//!   That a host did not send a heartbeat for long is no declaration.
-//! - **Booted**: it has booted since, as it has published itself in the catalogue, or replies.
-//! - **Forgotten**: the claim was made in this XAPI pool, and the pool has no such host any more. A
-//!   host of another pool is never judged: the SR may be in use there.
-//! - **Unused**: the host itself, asked through XAPI, replies that it does not use the VDI.
+//! - **Dead**: HA or an administrator declared it dead. smblock's own hook writes that to the catalogue (key
+//!   `host.<uuid>`), and to XAPI's database in case the cluster cannot be reached. A missing heartbeat is not
+//!   a declaration.
+//! - **Booted**: it has booted since, by its record in the catalogue or by its reply.
+//! - **Forgotten**: the claim was made in this XAPI pool, and the pool no longer has the host. A host of
+//!   another pool is never judged: the SR may be in use there.
+//! - **Unused**: the host replies, through XAPI, that it does not use the VDI.
 //!
-//! In the first three cases the host may be alive, merely cut off, and may write at any time. So every
-//! address that its kernel mapped the image with is put on the cluster's blocklist first. The claim
-//! has them all: an activation succeeds only after its address is in the claim. The image is then
-//! mapped with a kernel client of its own, which begins with the newest osdmap: an OSD that it reads
-//! from has that map, and refuses the other host's writes from there on.
+//! In the first three cases the host may only be cut off from XAPI, and may still write. So every address
+//! that its kernel mapped the image with is put on the cluster's blocklist first. The claim has all of them:
+//! an activation succeeds only after its address is in the claim. Then the image is mapped with a kernel
+//! client of its own, which starts with the newest osdmap. An OSD that it reads from has that map, and
+//! refuses the other host's writes from then on.
 //!
 //! A host that was declared dead by mistake begins a new *life* before it claims anything again (see
 //! [`HostRecord`]): the declaration does not cover what it does then.
@@ -34,25 +34,25 @@ use crate::pool::{Entries, Pool, Transaction};
 use crate::record::{Claim, Death, HostRecord, Record, VdiRecord};
 use crate::CephSr;
 
-/// How long a fenced client stays cut off. Longer than any host that was cut off keeps what it
-/// wanted to write.
+/// How long a fenced client stays on the blocklist, in seconds: longer than a host that was cut off keeps
+/// unwritten data.
 const FENCE_SECONDS: u32 = 24 * 60 * 60;
 
-/// Why a claim does not count any more.
+/// Why a claim no longer counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Grounds {
     /// Its host was declared dead, for that reason.
     Dead(String),
     /// Its host has booted since.
     Booted,
-    /// This pool has no such host any more.
+    /// This pool no longer has the host.
     Forgotten,
     /// Its host replies that it does not use the VDI.
     Unused,
 }
 
 impl Grounds {
-    /// Whether the host may still write, as far as can be known.
+    /// Whether the host may still write.
     pub(crate) fn needs_fence(&self) -> bool {
         *self != Grounds::Unused
     }
@@ -67,7 +67,7 @@ impl Grounds {
     }
 }
 
-/// What is known about another host's claim.
+/// The result of judging another host's claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It counts.
@@ -76,7 +76,7 @@ pub(crate) enum Verdict {
     Over(Grounds),
 }
 
-/// Judges the claims of other hosts, and cuts hosts off.
+/// Judges the claims of other hosts, and fences hosts.
 #[derive(Clone, Copy)]
 pub(crate) struct Fence<'a> {
     pub catalogue: Catalogue<'a>,
@@ -86,8 +86,8 @@ pub(crate) struct Fence<'a> {
 }
 
 impl Fence<'_> {
-    /// Judges another host's claim on a VDI. Changes nothing but the catalogue's word on a host that
-    /// XAPI has as declared dead.
+    /// Judges another host's claim on a VDI. Changes nothing, except that a declaration of death that only
+    /// XAPI has is copied to the catalogue.
     pub(crate) fn judge(&self, vdi: &Uuid, claim: &Claim) -> Result<Verdict> {
         let owner = &claim.owner;
         let grounds = self.grounds_of(&owner.host, &owner.boot_id, claim.life)?;
@@ -112,8 +112,8 @@ impl Fence<'_> {
         })
     }
 
-    /// Whether what a host began in that boot and life is over, as far as the catalogue and XAPI's
-    /// database have it.
+    /// Returns why what a host began in that boot and life is over, by the catalogue and XAPI's database.
+    /// `None`: it is not over.
     fn grounds_of(&self, host: &str, boot_id: &str, life: u32) -> Result<Option<Grounds>> {
         let doing = format!("asking XAPI whether host {host} was declared dead");
         loop {
@@ -128,22 +128,22 @@ impl Fence<'_> {
             if self.host.membership(host).doing(&doing)? != Membership::DeclaredDead {
                 return Ok(None);
             }
-            // The hook could not reach the cluster. If the host acts meanwhile, it has changed its
-            // record before: look again.
+            // The hook could not reach the cluster. If the host has acted meanwhile, its record has changed
+            // before: read it again.
             if self.record_death(host, found.as_ref(), Some(boot_id), "declared in XAPI")? {
                 self.alerts.alert_fenced(host);
             }
         }
     }
 
-    /// Whether a process of any host is gone for certain, or its host is. What it had under way may
-    /// still arrive until its address is blocklisted.
+    /// Whether a process of any host, or its host, is gone. Its requests may still arrive until its address
+    /// is blocklisted.
     pub(crate) fn is_dead(&self, owner: &Owner) -> bool {
         if owner.host == self.host.owner().host {
             return self.host.is_gone(owner);
         }
-        // An operation that began after the host came back belongs to a later life: its death, if
-        // any, is of that one.
+        // An operation that began after the host came back belongs to a later life. Only a declaration of
+        // that life covers it.
         match self.grounds_of(&owner.host, &owner.boot_id, 0) {
             Ok(Some(Grounds::Dead(_))) => true,
             Ok(Some(_)) => self.has_booted(owner).unwrap_or(false),
@@ -161,7 +161,7 @@ impl Fence<'_> {
         Ok(boot.is_some_and(|boot| boot != owner.boot_id))
     }
 
-    /// Cuts off whatever a claim's host has mapped the image with.
+    /// Blocklists every client that a claim's host has mapped the image with.
     pub(crate) fn fence_claim(&self, vdi: &Uuid, claim: &Claim, grounds: &Grounds) -> Result<()> {
         log::warn!(
             "VDI {vdi}: taking the claim of host {}: {}",
@@ -174,8 +174,8 @@ impl Fence<'_> {
         self.blocklist_clients(&claim.owner.host, &claim.addresses)
     }
 
-    /// Cuts off what an earlier boot of this host has mapped an image with. It is gone for certain: this
-    /// only ends its watches at once.
+    /// Blocklists the clients that an earlier boot of this host has mapped an image with. That boot is gone:
+    /// this only ends its watches at once.
     pub(crate) fn fence_earlier_boot(&self, vdi: &Uuid, claim: &Claim) {
         if let Err(e) = self.fence_claim(vdi, claim, &Grounds::Booted) {
             log::warn!("VDI {vdi}: the watches of this host's earlier boot end within 30 s: {e}");
@@ -199,8 +199,8 @@ impl Fence<'_> {
         Ok(())
     }
 
-    /// Records that a host is dead, and cuts off every kernel client that it has mapped a disk of this
-    /// SR with. Returns their addresses. Repeated, it does the same again.
+    /// Records that a host is dead, and blocklists every kernel client that it has mapped a disk of this SR
+    /// with. Returns their addresses. Can be repeated.
     pub fn declare_dead(&self, host: &str, reason: &str) -> Result<Vec<String>> {
         loop {
             let found = self.host_record(host)?;
@@ -209,7 +209,7 @@ impl Fence<'_> {
                 break;
             }
         }
-        // Read after the declaration: what the host claims from here on belongs to a later life.
+        // Read after the declaration: a later claim of the host belongs to a later life.
         let entries = self.catalogue.read()?;
         let declared = entries.get(&host_key(host)).cloned();
         let declared = declared.and_then(|bytes| Stored::<HostRecord>::parse(bytes).ok());
@@ -231,16 +231,15 @@ impl Fence<'_> {
         Ok(addresses.into_iter().collect())
     }
 
-    /// Cuts off every client of the IP addresses that these clients have, also those that start later.
-    /// Returns what was put on the blocklist. It is the wrong tool for a host that is to come back
-    /// soon, and for one that runs OSDs.
+    /// Blocklists every client of the IP addresses that these clients have, also later ones. Returns the new
+    /// entries. Not for a host that is to come back soon, and not for a host with OSDs.
     pub fn blocklist_hosts(&self, addresses: &[String]) -> Result<Vec<String>> {
         let hosts: BTreeSet<String> = addresses.iter().filter_map(|a| all_clients_of(a)).collect();
         self.blocklist_clients("with these addresses", &hosts)?;
         Ok(hosts.into_iter().collect())
     }
 
-    /// `false`: the host's record has changed since it was read.
+    /// Records a death. Returns `false` if the host's record has changed since it was read.
     fn record_death(
         &self,
         host: &str,
@@ -259,7 +258,7 @@ impl Fence<'_> {
         self.replace_host_record(host, found, &mut record)
     }
 
-    /// What the catalogue has about a host.
+    /// Reads what the catalogue has about a host.
     pub(crate) fn host_record(&self, host: &str) -> Result<Option<Stored<HostRecord>>> {
         let key = host_key(host);
         let mut entries = self.catalogue.read_keys(&[&key])?;
@@ -289,8 +288,8 @@ impl Fence<'_> {
             .commit(&format!("updating the record of host {host}"), &transaction)
     }
 
-    /// Publishes this host's boot, so that others know that what it had claimed before is over. A
-    /// host that was declared dead begins a new life.
+    /// Publishes this host's boot: it shows other hosts that earlier claims are over. A host that was
+    /// declared dead begins a new life.
     pub(crate) fn publish_boot(&self, entries: &Entries) -> Result<()> {
         let key = self.own_key();
         let found = entries.get(&key).cloned().map(Stored::parse).transpose();
@@ -316,9 +315,9 @@ impl Fence<'_> {
         Ok(self.host.membership(me).doing(doing)? == Membership::DeclaredDead)
     }
 
-    /// Begins a new life of this host: no declaration of its death covers what it claims from here on.
-    /// First in the catalogue, then in XAPI: if another host copies XAPI's note in between, this
-    /// host has claimed nothing yet in that life, and begins another one.
+    /// Begins a new life of this host: no earlier declaration of its death covers what it claims from now on.
+    /// First in the catalogue, then in XAPI. If another host copies XAPI's note in between, this host has
+    /// claimed nothing in that life yet, and begins another one.
     pub(crate) fn revive(&self) -> Result<()> {
         loop {
             let found = self.host_record(&self.host.owner().host)?;
@@ -342,7 +341,7 @@ impl Fence<'_> {
         if let Some(found) = found {
             if let Some(death) = &found.record.dead {
                 log::warn!(
-                    "this host was declared dead ({}), and acts again",
+                    "this host was declared dead ({}), but runs: it begins a new life",
                     death.reason
                 );
             }
@@ -357,15 +356,14 @@ impl Fence<'_> {
 }
 
 impl CephSr<'_> {
-    /// Records that a host is dead, and cuts off every kernel client that it has mapped a disk of this
-    /// SR with. Returns their addresses. Repeated, it does the same again.
+    /// Records that a host is dead, and blocklists every kernel client that it has mapped a disk of this SR
+    /// with. Returns their addresses. Can be repeated.
     pub fn declare_dead(&self, host: &str, reason: &str) -> Result<Vec<String>> {
         self.fence.declare_dead(host, reason)
     }
 
-    /// Cuts off every client of the IP addresses that these clients have, also those that start later.
-    /// Returns what was put on the blocklist. It is the wrong tool for a host that is to come back
-    /// soon, and for one that runs OSDs.
+    /// Blocklists every client of the IP addresses that these clients have, also later ones. Returns the new
+    /// entries. Not for a host that is to come back soon, and not for a host with OSDs.
     pub fn blocklist_hosts(&self, addresses: &[String]) -> Result<Vec<String>> {
         self.fence.blocklist_hosts(addresses)
     }

@@ -1,4 +1,4 @@
-//! Why a host that holds a claim keeps it.
+//! Why a claim of another host counts.
 
 /// Why a claim of another host counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub enum Hold {
     InUse,
     /// The host cannot be asked, and was not declared dead.
     Silent,
-    /// The host is not a member of this pool; the claim was made in that one, or in an unknown one.
+    /// The host is not a member of this pool. The claim was made in that pool, or in an unknown one.
     OtherPool(Option<String>),
     /// This kernel client of the claim watches the image.
     Watched(String),

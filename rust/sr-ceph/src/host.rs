@@ -1,6 +1,5 @@
-//! The host that a command runs on, as a trait: its identity, its processes, its clock and its
-//! block devices. The real one stands on the crate `hostdev` ([`crate::dom0`]); the in-memory one
-//! is in `crate::memory`.
+//! The host that a command runs on, as a trait: its identity, its processes, its clock and its block devices.
+//! [`crate::dom0`] is the real host, on the crate `hostdev`. `crate::memory` has a host in memory.
 
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use uuid::Uuid;
 
 pub use sr::host::{HostError, HostReply, Result};
 
-/// A process on a host of the pool, as others can recognise it later.
+/// A process on a host of the pool. Other processes can identify it later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The host's UUID in XAPI.
@@ -22,8 +21,8 @@ pub struct Owner {
     pub started: u64,
 }
 
-/// Which image, or which snapshot of it, a device shows. Names play no part: a mapping remembers
-/// the name that it was made with, which another image may carry by now.
+/// The image, or the snapshot of it, that a device shows. Names do not count: a mapping keeps the name that
+/// it was made with, and another image may have that name now.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageKey {
     /// The cluster's fsid.
@@ -39,7 +38,7 @@ pub struct ImageKey {
 /// What to map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapRequest {
-    /// Identity, which the resulting device is checked against.
+    /// The identity that the new device is compared with.
     pub key: ImageKey,
     /// Name of the pool.
     pub pool_name: String,
@@ -49,11 +48,10 @@ pub struct MapRequest {
     pub snap_name: Option<String>,
     /// Map read-only.
     pub read_only: bool,
-    /// Map with a kernel client of its own, which fetches the newest osdmap before anything else:
-    /// what was blocklisted before cannot write any more when this device is first read.
+    /// Map with a kernel client of its own, which fetches the newest osdmap first: clients that were
+    /// blocklisted before cannot write any more when this device is first read.
     pub noshare: bool,
-    /// The VDI that the device is for, if it must have a device of its own: several VDIs can be
-    /// one snapshot.
+    /// The VDI that the device is for, if it must not share it: several VDIs can be one snapshot.
     pub label: Option<String>,
 }
 
@@ -83,8 +81,7 @@ pub struct Mapped {
 pub enum Membership {
     /// It is a member of this pool.
     Member,
-    /// It is a member, and it was declared dead: by HA, or by an administrator. A host that did not
-    /// send a heartbeat for long is not.
+    /// It is a member, and HA or an administrator declared it dead. A missing heartbeat is not a declaration.
     DeclaredDead,
     /// There is no such host in this pool.
     Unknown,
@@ -116,21 +113,21 @@ pub struct Alert {
 
 /// This host.
 pub trait Host {
-    /// The process that acts, on this host.
+    /// This process, on this host.
     fn owner(&self) -> &Owner;
     /// Seconds since 1970.
     fn now(&self) -> u64;
     /// Waits that many milliseconds.
-    fn pause(&self, milliseconds: u64);
+    fn sleep(&self, milliseconds: u64);
     /// Whether a process of this host and this boot is gone. Always `false` for other hosts.
     fn is_gone(&self, owner: &Owner) -> bool;
-    /// Seconds since this host first found `value` under `key`, without another value in between,
-    /// in this boot. Counts by a clock that is never set.
+    /// For how many seconds this host has found `value` under `key`, without another value in between, in
+    /// this boot. By a clock that is never set.
     fn seen_for(&self, key: &str, value: &str) -> Result<u64>;
 
-    /// Keeps a text under a name on this host, also across a boot. `None` removes it.
+    /// Keeps a text under a name on this host, also after a reboot. `None` removes it.
     fn note(&self, name: &str, text: Option<&str>) -> Result<()>;
-    /// The text that is kept under a name.
+    /// Returns the text that is kept under a name.
     fn noted(&self, name: &str) -> Result<Option<String>>;
 
     /// The UUID of the XAPI pool that this host is a member of.
@@ -142,23 +139,24 @@ pub trait Host {
     /// Removes XAPI's note that this host was declared dead.
     fn revive(&self) -> Result<()>;
 
-    /// Raises an alert, unless this host has raised one in this boot for each of the `facts`.
+    /// Raises an alert, unless this host has raised one for each of the `facts` in this boot.
     fn alert(&self, facts: &[String], alert: &Alert) -> Result<()>;
 
-    /// Holds back the I/O of a disk on whichever host of the pool it runs. Not in use: nothing.
+    /// Pauses the I/O of a disk, on the host of the pool that runs it. Does nothing if the disk is not in
+    /// use.
     fn pause_disk(&self, vdi: &Uuid) -> Result<()>;
-    /// Lets a paused disk go on.
+    /// Resumes a paused disk.
     fn resume_disk(&self, vdi: &Uuid) -> Result<()>;
 
-    /// Feature bits that this kernel can map; `None` where it does not say (before 4.11).
+    /// The feature bits that this kernel can map. `None`: it does not report them (before Linux 4.11).
     fn supported_features(&self) -> Result<Option<u64>>;
-    /// Whether this kernel watches an image also when it maps it read-only (Linux before 5.5).
+    /// Whether this kernel also watches an image that it maps read-only (Linux before 5.5).
     fn watches_readers(&self) -> Result<bool>;
-    /// Everything that this host has mapped, of any cluster.
+    /// Returns all devices that this host has mapped, of any cluster.
     fn mappings(&self) -> Result<Vec<Mapped>>;
     /// Maps an image. Returns the existing device if the same one is mapped already, with the same
     /// label.
     fn map(&self, request: &MapRequest) -> Result<Mapped>;
-    /// Removes a device, and tries for so many seconds if it is busy. EBUSY: it is open.
+    /// Removes a device. If it is busy, retries for so many seconds. EBUSY: it is open.
     fn unmap(&self, mapped: &Mapped, seconds: u64) -> Result<()>;
 }

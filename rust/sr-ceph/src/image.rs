@@ -1,7 +1,7 @@
-//! The images of an SR: their names, and what is done to one without the catalogue.
+//! The images of an SR: their names, and operations on them that need no catalogue.
 //!
-//! Nothing here reads or writes the catalogue: an operation looks up which image is meant, and states in
-//! its own plan why each step is safe.
+//! Nothing here reads or writes the catalogue. The callers look up the image, and state in their plans why
+//! each step is safe.
 
 mod discard;
 mod group;
@@ -60,18 +60,18 @@ impl<'a> Images<'a> {
         rest.split('.').next()?.parse().ok()
     }
 
-    /// The path of an image, as a shell takes it.
+    /// The path of an image, quoted for a shell.
     pub(crate) fn path(&self, name: &str) -> String {
         librbd::quoted(&format!("{}/{name}", self.pool.pool_name()))
     }
 
-    /// The path of a snapshot, as a shell takes it.
+    /// The path of a snapshot, quoted for a shell.
     pub(crate) fn snapshot_path(&self, image: &str, snapshot: &str) -> String {
         let pool = self.pool.pool_name();
         librbd::quoted(&format!("{pool}/{image}@{snapshot}"))
     }
 
-    /// The migration of an image that is under way.
+    /// The reason to refuse an image that is being migrated.
     pub(crate) fn migrating(&self, name: &str) -> Migrating {
         Migrating {
             image: self.path(name),
@@ -79,7 +79,7 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// Why an image with those features is not used.
+    /// The reason to refuse an image with those features, if there is one.
     pub(crate) fn refusal_of(&self, name: &str, features: u64) -> Option<ByHand> {
         let image = self.path(name);
         if features & MIGRATING != 0 {
@@ -88,7 +88,7 @@ impl<'a> Images<'a> {
         (features & NON_PRIMARY != 0).then_some(ByHand::Demoted { image })
     }
 
-    /// What a device shows if it shows that volume.
+    /// The identity of a device that shows that volume.
     pub(crate) fn key(&self, volume: &Volume) -> Result<ImageKey> {
         Ok(ImageKey {
             fsid: self.pool.fsid().doing("asking for the cluster's fsid")?,

@@ -1,4 +1,4 @@
-//! RBD image features: which of them an SR may ask for. Their names are the crate `hostdev`'s.
+//! RBD image features: those that an SR may request. The crate `hostdev` has their names.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use thiserror::Error;
 /// A set of RBD image features, as the bits that librbd, image headers and
 /// `/sys/bus/rbd/supported_features` use.
 ///
-/// Any bits can be held, also those of features newer than this driver: what an image carries is
-/// a fact to be reported, not judged. Only [`ImageFeatures::parse`] is choosy.
+/// It can hold any bits, also those of features newer than this driver: the features of an existing image are
+/// reported, not judged. Only [`ImageFeatures::parse`] validates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ImageFeatures(u64);
 
-/// What `image_features` may name. The others cannot be asked for at creation: they follow from
-/// other options (striping, data-pool) or from an image's state (operations, migrating, ...).
+/// What `image_features` may name. Other features cannot be requested at creation: they follow from other
+/// options (striping, data-pool) or from an image's state (operations, migrating, ...).
 const SELECTABLE: [ImageFeatures; 6] = [
     ImageFeatures::LAYERING,
     ImageFeatures::EXCLUSIVE_LOCK,
@@ -23,7 +23,7 @@ const SELECTABLE: [ImageFeatures; 6] = [
     ImageFeatures::JOURNALING,
 ];
 
-/// Which feature works only beside which other one. librbd would answer a bare EINVAL.
+/// Features that need another one. librbd would only return EINVAL.
 const REQUIRES: [(ImageFeatures, ImageFeatures); 3] = [
     (ImageFeatures::OBJECT_MAP, ImageFeatures::EXCLUSIVE_LOCK),
     (ImageFeatures::FAST_DIFF, ImageFeatures::OBJECT_MAP),
@@ -33,7 +33,7 @@ const REQUIRES: [(ImageFeatures, ImageFeatures); 3] = [
 /// Why a list of feature names cannot be used for an SR's images.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FeatureError {
-    /// A name that is none, or of a feature that cannot be asked for.
+    /// An unknown name, or a feature that cannot be requested.
     #[error(
         "it names a feature that cannot be chosen; choose from: {}",
         selectable()
@@ -42,7 +42,7 @@ pub enum FeatureError {
     /// `layering` is absent, so that no disk could be cloned.
     #[error("it lacks 'layering', without which no disk can be cloned; add it")]
     NoLayering,
-    /// A feature without the one that it builds on.
+    /// A feature without the one that it needs.
     #[error("'{feature}' needs '{needs}'; add it, or leave '{feature}' out")]
     Requires {
         /// The feature that was named.
@@ -55,22 +55,22 @@ pub enum FeatureError {
 impl ImageFeatures {
     /// Clones: an image can have a parent.
     pub const LAYERING: Self = Self(1 << 0);
-    /// One writer at a time holds the image's lock; it is handed over on request.
+    /// One writer at a time holds the image's lock, and releases it on request.
     pub const EXCLUSIVE_LOCK: Self = Self(1 << 2);
-    /// Which objects exist is kept in a bitmap; quick to delete, to resize and to diff.
+    /// A bitmap has which objects exist: faster deletion, resize and diff.
     pub const OBJECT_MAP: Self = Self(1 << 3);
-    /// Which objects changed since the last snapshot is in that bitmap too.
+    /// The bitmap also has which objects changed since the last snapshot.
     pub const FAST_DIFF: Self = Self(1 << 4);
-    /// Flattening covers the snapshots, not only the head.
+    /// Flattening includes the snapshots, not only the head.
     pub const DEEP_FLATTEN: Self = Self(1 << 5);
-    /// Every write goes to a journal first. No kernel can map such an image so far.
+    /// Every write goes to a journal first. No kernel can map such an image.
     pub const JOURNALING: Self = Self(1 << 6);
 
     /// The image was demoted, or rbd-mirror keeps it as a copy: it can be read, not changed.
     pub const NON_PRIMARY: Self = Self(1 << 10);
 
-    /// What an SR's images get where nothing else was asked for: every kernel from 4.9 on maps
-    /// them, and the lock makes a snapshot of a disk in use consistent.
+    /// The features of new images by default: every kernel from 4.9 on maps them, and the lock makes a
+    /// snapshot of a disk in use consistent.
     pub const DEFAULT: Self = Self(Self::LAYERING.0 | Self::EXCLUSIVE_LOCK.0);
 
     /// The set with exactly these bits.
@@ -91,8 +91,8 @@ impl ImageFeatures {
         self.0 & other.0 == other.0
     }
 
-    /// The features of this set that are not in `other`: empty means that a kernel supporting
-    /// `other` can map an image with these.
+    /// The features of this set that are not in `other`. Empty: a kernel that supports `other` can map an
+    /// image with these.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -104,7 +104,7 @@ impl ImageFeatures {
         self.0 == 0
     }
 
-    /// The set that an administrator named, comma separated: `layering,exclusive-lock`.
+    /// Parses names that are separated by commas: `layering,exclusive-lock`.
     ///
     /// # Errors
     /// A name that cannot be chosen, no `layering`, or a feature without the one it needs.
@@ -127,8 +127,7 @@ impl ImageFeatures {
     }
 }
 
-/// Comma separated names, as `image_features` takes them; bits without a name follow in
-/// hexadecimal.
+/// Names separated by commas, as `image_features` takes them. Bits without a name follow in hexadecimal.
 impl fmt::Display for ImageFeatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         hostdev::ImageFeatures::from_bits_retain(self.0).fmt(f)

@@ -1,11 +1,11 @@
-//! The journal: who is about to do what to which VDI, written in the same atomic change as the
-//! record it touches.
+//! The journal: which process is about to do what to which VDI. An entry is written in the same atomic change
+//! as the record that it concerns.
 //!
-//! There is at most one entry per VDI. It serialises operations on one VDI across all hosts, and
-//! operations on different VDIs never wait for each other.
+//! There is at most one entry per VDI. It serialises operations on one VDI across all hosts. Operations on
+//! different VDIs never wait for each other.
 //!
-//! The journal does not know what an operation does. What ends an operation that its owner left
-//! unfinished is in `recovery.rs`, which the journal reaches through [`Recovery`].
+//! The journal contains no operation. `recovery.rs` ends what an owner left unfinished; the journal reaches
+//! it through [`Recovery`].
 
 use uuid::Uuid;
 
@@ -16,8 +16,8 @@ use crate::lease::LEASE_SECONDS;
 use crate::pool::{Pool, Transaction};
 use crate::record::{Action, Intent, Record, VdiRecord};
 
-/// How long the blocklist keeps the owner of an operation that was taken over. A process of this
-/// driver lives for seconds.
+/// How long the blocklist keeps the owner of a recovered operation, in seconds. A process of this driver
+/// lives for seconds.
 pub(crate) const RECOVERY_BLOCKLIST_SECONDS: u32 = 60 * 60;
 
 /// How long an operation waits for another one on the same VDI.
@@ -29,7 +29,7 @@ pub(crate) trait Recovery {
     /// Whether the owner of an operation is gone, so that this process may take the operation over.
     /// May ask XAPI about the owner's host.
     fn may_recover(&self, vdi: &Uuid, intent: &Intent) -> bool;
-    /// Takes an operation over, and finishes or undoes it.
+    /// Recovers an operation: finishes or undoes it.
     fn recover(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()>;
 }
 
@@ -43,8 +43,8 @@ pub(crate) struct Journal<'a> {
 }
 
 impl Journal<'_> {
-    /// Reads a VDI's entry once no operation on it is under way: waits for living owners, takes
-    /// over from dead ones.
+    /// Reads a VDI's entry when no operation on it is under way. Waits for living owners, and recovers the
+    /// operations of dead ones.
     pub(crate) fn acquire(&self, vdi: &Uuid) -> Result<Entry> {
         let mut waited = 0;
         loop {
@@ -52,7 +52,7 @@ impl Journal<'_> {
             let Some(intent) = &entry.intent else {
                 return Ok(entry);
             };
-            // Another host is judged once: that asks XAPI.
+            // Another host is judged only once: that asks XAPI.
             let gone = if waited == 0 {
                 self.recovery.may_recover(vdi, &intent.record)
             } else {
@@ -68,13 +68,13 @@ impl Journal<'_> {
                     pid: intent.record.owner.pid,
                 });
             } else {
-                self.host.pause(WAIT_POLL_MILLISECONDS);
+                self.host.sleep(WAIT_POLL_MILLISECONDS);
                 waited += WAIT_POLL_MILLISECONDS;
             }
         }
     }
 
-    /// Refuses to make a VDI that is there, once nobody is about to make it.
+    /// Refuses to make a VDI that exists, after waiting for a process that is making it.
     pub(crate) fn require_new(&self, vdi: &Uuid) -> Result<()> {
         match self.acquire(vdi)?.vdi {
             None => Ok(()),
@@ -85,8 +85,8 @@ impl Journal<'_> {
         }
     }
 
-    /// Writes the intent, together with the record's change that `also` adds to the same swap.
-    /// `None`: somebody else changed the VDI meanwhile; read it again.
+    /// Writes the intent, and in the same swap the change of the record that `also` adds. Returns `None` if
+    /// another process has changed the VDI: read it again.
     pub(crate) fn begin(
         &self,
         vdi: &Uuid,
@@ -94,8 +94,8 @@ impl Journal<'_> {
         action: Action,
         also: impl FnOnce(Transaction) -> Transaction,
     ) -> Result<Option<Stored<Intent>>> {
-        let doing = format!("writing down the {} {vdi}", action.describe());
-        let intent = self.intend(&doing, action)?;
+        let doing = format!("recording the {} {vdi}", action.describe());
+        let intent = self.new_intent(&doing, action)?;
         let transaction = Transaction::default()
             .expect(crate::catalogue::SR_KEY.into(), Some(&entry.sr))
             .expect(vdi_key(vdi), entry.vdi.as_ref())
@@ -105,8 +105,8 @@ impl Journal<'_> {
         Ok(written.then_some(intent))
     }
 
-    /// An intent of this process, which is yet to be written.
-    pub(crate) fn intend(&self, doing: &str, action: Action) -> Result<Stored<Intent>> {
+    /// Returns an intent of this process, which is not written yet.
+    pub(crate) fn new_intent(&self, doing: &str, action: Action) -> Result<Stored<Intent>> {
         let address = self.pool.address().doing(doing)?;
         let lease = self.host.now() + LEASE_SECONDS;
         let mut record = Intent::new(self.host.owner().clone(), address, lease, action);
@@ -114,11 +114,11 @@ impl Journal<'_> {
         Ok(Stored { bytes, record })
     }
 
-    /// Removes the intent, together with the change that `also` makes of the VDI's record as it
-    /// stands. The operation is over when this is applied, and not before.
+    /// Removes the intent, and in the same swap changes the VDI's record as `also` does. The operation ends
+    /// when this swap is applied.
     ///
-    /// `record` is what was read last; where somebody wrote to the record meanwhile (a new name,
-    /// a claim), it is read again.
+    /// `record` is what was read last. If another process has written to the record meanwhile (a new name, a
+    /// claim), it is read again.
     pub(crate) fn finish(
         &self,
         vdi: &Uuid,
@@ -137,7 +137,7 @@ impl Journal<'_> {
             {
                 return Ok(());
             }
-            let entry = self.entry_under(vdi, intent, &doing)?;
+            let entry = self.entry_with_intent(vdi, intent, &doing)?;
             let unchanged = |now: &Option<Stored<VdiRecord>>| {
                 now.as_ref().map(|s| &s.bytes) == record.as_ref().map(|s| &s.bytes)
             };
@@ -148,9 +148,9 @@ impl Journal<'_> {
         }
     }
 
-    /// Writes a new VDI's record and removes the intent at the disk that it was made from. That
-    /// one's record is written anew, with what `also` changes: a request to begin that arrives
-    /// late must not find it as it was. `reserved` is the intent at the new VDI, where there is one.
+    /// Writes a new VDI's record, and removes the intent at the disk that it was made from. The disk's record
+    /// is written too, with the change that `also` makes: a late request to begin must not find it as it was.
+    /// `reserved` is the intent at the new VDI, if there is one.
     pub(crate) fn finish_copy(
         &self,
         disk: &Uuid,
@@ -181,9 +181,9 @@ impl Journal<'_> {
         })
     }
 
-    /// Replaces an intent by what is left to do once the VDI's record, now `found`, has become
-    /// `record`: both in one swap. `None`: the record has changed since it was read.
-    pub(crate) fn proceed(
+    /// Replaces an intent by the intent for what is left to do, and the VDI's record `found` by `record`, in
+    /// one swap. Returns `None` if the record has changed since it was read.
+    pub(crate) fn replace_intent(
         &self,
         vdi: &Uuid,
         intent: &Stored<Intent>,
@@ -191,10 +191,7 @@ impl Journal<'_> {
         record: &mut VdiRecord,
         next: Action,
     ) -> Result<Option<Stored<Intent>>> {
-        let doing = format!(
-            "going on with the {} {vdi}",
-            intent.record.action.describe()
-        );
+        let doing = format!("continuing the {} {vdi}", intent.record.action.describe());
         let mut intended = intent.record.clone();
         intended.action = next;
         let transaction = Transaction::default()
@@ -210,8 +207,8 @@ impl Journal<'_> {
         }))
     }
 
-    /// The VDI's entry, which must still hold this process's intent.
-    pub(crate) fn entry_under(
+    /// Returns the VDI's entry, which must still hold this process's intent.
+    pub(crate) fn entry_with_intent(
         &self,
         vdi: &Uuid,
         intent: &Stored<Intent>,
@@ -229,18 +226,17 @@ impl Journal<'_> {
         .into())
     }
 
-    /// Whether this host has seen an entry unchanged for so long that its owner counts as gone.
+    /// Whether this host has seen an entry unchanged for longer than the lease.
     pub(crate) fn is_lease_over(&self, vdi: &Uuid, intent: &Intent) -> bool {
         self.seen_for(&intent_key(vdi), intent) >= LEASE_SECONDS
     }
 
-    /// For how many seconds this host has seen a record of the catalogue unchanged: 0 if that cannot
-    /// be found out.
+    /// For how many seconds this host has seen a record of the catalogue unchanged: 0 if that is unknown.
     pub(crate) fn seen_for(&self, key: &str, record: &impl Record) -> u64 {
         let key = format!("{}.{key}", self.catalogue.sr());
         let seen = self.host.seen_for(&key, &record.nonce().to_string());
         seen.unwrap_or_else(|e| {
-            log::warn!("cannot tell for how long {key} is unchanged: {e}");
+            log::warn!("cannot find out for how long {key} is unchanged: {e}");
             0
         })
     }

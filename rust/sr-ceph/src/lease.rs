@@ -1,5 +1,5 @@
-//! The lease of an operation, and of a worker that frees space.
+//! The lease of an operation, and of a reclaim worker.
 
-/// How long a host must have seen an entry unchanged before it may take the operation over. Longer
-/// than the deadlines of all its calls together in the usual case.
+/// For how many seconds a host must have seen an entry unchanged before it may recover the operation. Usually
+/// longer than the deadlines of all calls of an operation together.
 pub(crate) const LEASE_SECONDS: u64 = 120;

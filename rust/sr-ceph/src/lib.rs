@@ -1,7 +1,7 @@
-//! SRs of type cephrbd: what an SR and a VDI are on a Ceph pool: catalogue, journal, claim, usage.
+//! SRs of type cephrbd: an SR and its VDIs in a Ceph pool.
 //!
-//! Knows no Python, no XenAPI and no sysfs path. It sees Ceph through [`pool::Pool`] and the
-//! host it runs on through [`host::Host`].
+//! This crate contains no Python, no XenAPI and no path of sysfs. It uses Ceph through [`pool::Pool`] and the
+//! host through [`host::Host`].
 #![forbid(unsafe_code)]
 
 mod alerts;
@@ -56,9 +56,8 @@ use pool::Pool;
 use vdi::claim::Claims;
 use vdi::readers::Readers;
 
-/// One SR in one pool, as one process on one host sees it. What can be done with it is in
-/// [`sr`] and [`vdi`]; what the operations share is in the fields. Each field is used without the others,
-/// and none of them uses an operation.
+/// One SR in one pool, as one process on one host sees it. [`sr`] and [`vdi`] have its operations. The fields
+/// have what the operations share. Each field is used without the others, and none of them uses an operation.
 pub struct CephSr<'a> {
     pool: &'a dyn Pool,
     host: &'a dyn Host,
@@ -74,7 +73,7 @@ pub struct CephSr<'a> {
 }
 
 impl<'a> CephSr<'a> {
-    /// The SR of that UUID, which need not exist yet. New images get `image_features`.
+    /// The SR of that UUID. It need not exist yet. New images get `image_features`.
     pub fn new(
         pool: &'a dyn Pool,
         host: &'a dyn Host,
@@ -124,7 +123,7 @@ impl<'a> CephSr<'a> {
         }
     }
 
-    /// The journal, with what ends the operations of others.
+    /// The journal, with the recovery of other processes' operations.
     pub(crate) fn journal(&self) -> Journal<'_> {
         Journal {
             catalogue: self.catalogue,

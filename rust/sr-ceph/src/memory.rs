@@ -1,21 +1,19 @@
-//! A stand-in for a Ceph pool and for the hosts that use it: in memory, with a clock that only
-//! waiting moves.
+//! A simulator of a Ceph pool and of the hosts that use it: in memory, with a clock that only waiting moves.
 //!
-//! It behaves as Ceph 16.2 and krbd were measured to, as far as an SR can tell: compare-and-swap
-//! takes a missing key for an empty one, a blocklisted client gets ESHUTDOWN for everything, an
-//! image in the trash keeps its id and loses its name, a full pool lets deletion through, two
-//! kernels may map one image and both write, a removed snapshot lives on for its clones. No more
-//! than that: a disk's content is one number.
+//! It behaves as measurements of Ceph 16.2 and krbd show, in all that an SR can observe: compare-and-swap
+//! treats a missing key as an empty one, a blocklisted client gets ESHUTDOWN for everything, an image in the
+//! trash keeps its id and loses its name, a full pool allows deletion, two kernels may map one image and both
+//! write, Ceph keeps a removed snapshot for its clones. Nothing else is simulated: a disk's content is one
+//! number.
 //!
-//! [`Sim`] is what everybody shares; it hands out clients of the pool
-//! ([`MemoryPool`]) and processes on hosts ([`MemoryHost`]), and does to them what no driver
-//! asks for: crashes, reboots, quotas, damage.
+//! [`Sim`] is what all of them share. It makes clients of the pool ([`MemoryPool`]) and processes on hosts
+//! ([`MemoryHost`]), and causes what no driver requests: crashes, reboots, quotas, damage.
 
 mod by_hand;
 mod client;
+mod host_state;
 mod hosts;
 mod inspection;
-mod machine;
 mod pool;
 mod pool_state;
 mod power;
@@ -35,15 +33,15 @@ pub use self::client::MemoryPool;
 pub use self::hosts::MemoryHost;
 pub use self::pool_state::Snapshot;
 
-use self::machine::HostState;
+use self::host_state::HostState;
 use self::pool_state::{Image, PoolState};
 
 /// How long a dead client's watch stays, in milliseconds, as on a cluster with default settings.
 const WATCH_TIMEOUT: u64 = 30_000;
 
-/// One pool, the hosts that use it, XAPI's word on which of them are dead, and the time.
+/// One pool, the hosts that use it, XAPI's notes about dead hosts, and the time.
 ///
-/// Clones are the same world.
+/// Clones share the same state.
 #[derive(Clone, Default)]
 pub struct Sim {
     state: Arc<Mutex<State>>,
@@ -53,11 +51,11 @@ pub struct Sim {
 struct State {
     pool: PoolState,
     hosts: BTreeMap<String, HostState>,
-    /// Disks whose I/O is held back.
+    /// Disks whose I/O is paused.
     paused: BTreeSet<Uuid>,
     /// The messages of XAPI, with the hosts that made them.
     alerts: Vec<(String, Alert)>,
-    /// XAPI takes no message.
+    /// Whether XAPI refuses messages.
     without_messages: bool,
     /// Milliseconds since 1970.
     clock: u64,
@@ -65,7 +63,7 @@ struct State {
 }
 
 impl State {
-    /// A number that was not given out before: ids, pids and nonces never come again.
+    /// A number that was not returned before, for ids, pids and nonces.
     fn number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
@@ -95,12 +93,12 @@ impl Sim {
         MemoryPool::new(self.clone())
     }
 
-    /// A new process on a host, which boots if it was not known before.
+    /// A new process on a host. A new host boots first.
     pub fn process(&self, host: &str) -> MemoryHost {
         MemoryHost::start(self.clone(), host)
     }
 
-    /// Ends a process: from now on its host knows that it is gone.
+    /// Ends a process: from now on its host finds that it is gone.
     pub fn kill(&self, process: &Owner) {
         if let Some(host) = self.lock().hosts.get_mut(&process.host) {
             host.processes.remove(&(process.pid, process.started));
@@ -112,7 +110,7 @@ impl Sim {
         self.lock().advance(seconds * 1000);
     }
 
-    /// What that host's kernel can map; `None`: it does not say.
+    /// Sets what that host's kernel can map. `None`: it does not report that.
     pub fn set_supported_features(&self, host: &str, features: Option<ImageFeatures>) {
         if let Some(host) = self.lock().hosts.get_mut(host) {
             host.settings.supported_features = features.map(ImageFeatures::bits);
@@ -133,20 +131,20 @@ impl Sim {
         }
     }
 
-    /// Maps an image behind the driver's back, as `rbd device map` does on a host.
+    /// Maps an image outside smblock, as `rbd device map` does.
     pub fn map_by_hand(&self, host: &str, image_name: &str) -> crate::host::Result<Mapped> {
         self.process(host).map_named(image_name)
     }
 
-    /// Makes a device show an image under a name that it had once, as krbd does with an image
-    /// that was renamed after it was mapped.
+    /// Makes a device show an image under a name that it had before, as krbd does with an image that was
+    /// renamed after it was mapped.
     pub fn forge_device_name(&self, host: &str, device: &Path, image_name: &str) {
         if let Some(host) = self.lock().hosts.get_mut(host) {
             host.rename_device(device, image_name);
         }
     }
 
-    /// What a disk holds; `None` where the image does not exist.
+    /// Returns the content of a disk; `None` if the image does not exist.
     pub fn content(&self, image_id: &str) -> Option<u64> {
         self.lock().pool.images.get(image_id).map(|i| i.content)
     }
@@ -160,7 +158,7 @@ impl Sim {
         let mapped = running
             .map(|host| host.writable(device))
             .ok_or_else(|| fail(nix::libc::ENXIO))??;
-        // The OSDs refuse a blocklisted client: the kernel makes an I/O error of that.
+        // The OSDs refuse a blocklisted client: the kernel reports an I/O error.
         if state.pool.blocklist.contains_key(&mapped.client_address) {
             return Err(fail(nix::libc::EIO));
         }
@@ -174,7 +172,7 @@ impl Sim {
         }
     }
 
-    /// What a snapshot of a disk holds.
+    /// Returns the content of a snapshot of a disk.
     pub fn snapshot_content(&self, image_id: &str, snapshot_id: u64) -> Option<u64> {
         let state = self.lock();
         let image = state.pool.images.get(image_id)?;
@@ -182,27 +180,27 @@ impl Sim {
         snapshot.map(|snapshot| snapshot.content)
     }
 
-    /// The disks whose I/O is held back.
+    /// Returns the disks whose I/O is paused.
     pub fn paused(&self) -> BTreeSet<Uuid> {
         self.lock().paused.clone()
     }
 
-    /// Lets the cluster's manager flatten what it was asked to, and free what nobody watches.
+    /// Lets ceph-mgr flatten what it was asked to, and free the images without watchers.
     pub fn run_manager(&self) {
         self.lock().pool.run_manager();
     }
 
-    /// Takes the cluster's manager away, or brings it back.
+    /// Stops ceph-mgr, or starts it.
     pub fn set_manager(&self, present: bool) {
         self.lock().pool.without_manager = !present;
     }
 
-    /// `ceph osd pool set-quota rbd max_bytes`; 0 stands for none.
+    /// `ceph osd pool set-quota rbd max_bytes`; 0: no quota.
     pub fn set_quota(&self, bytes: u64) {
         self.lock().pool.quota_bytes = bytes;
     }
 
-    /// What the disks' content takes, in bytes.
+    /// Sets how many bytes the disks' content takes.
     pub fn set_stored(&self, bytes: u64) {
         self.lock().pool.stored = bytes;
     }
@@ -212,12 +210,12 @@ impl Sim {
         self.lock().pool.full = full;
     }
 
-    /// Takes the whole cluster away, or brings it back.
+    /// Makes the whole cluster unreachable, or reachable again.
     pub fn set_reachable(&self, reachable: bool) {
         self.lock().pool.unreachable = !reachable;
     }
 
-    /// The omap of an object, as `rados listomapvals` shows it.
+    /// Returns the omap of an object, as `rados listomapvals` shows it.
     pub fn object(&self, name: &str) -> Option<Entries> {
         self.lock().pool.objects.get(name).cloned()
     }
@@ -234,7 +232,7 @@ impl Sim {
         self.lock().pool.objects.remove(name);
     }
 
-    /// Makes an image that is not this driver's.
+    /// Makes an image that does not belong to this driver.
     pub fn create_foreign_image(&self, name: &str, size: u64) -> String {
         let mut state = self.lock();
         let id = format!("f{:x}", state.number());
@@ -243,7 +241,7 @@ impl Sim {
         id
     }
 
-    /// `rbd rm`, behind the driver's back.
+    /// `rbd rm`, outside smblock.
     pub fn remove_image(&self, name: &str) {
         let pool = &mut self.lock().pool;
         if let Some(id) = pool.directory.remove(name) {
@@ -251,7 +249,7 @@ impl Sim {
         }
     }
 
-    /// `rbd resize --allow-shrink`, behind the driver's back.
+    /// `rbd resize --allow-shrink`, outside smblock.
     pub fn resize_image(&self, name: &str, size: u64) {
         let pool = &mut self.lock().pool;
         if let Some(id) = pool.directory.get(name) {

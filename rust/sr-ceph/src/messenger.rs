@@ -1,24 +1,24 @@
 //! How the kernel reaches a cluster: the protocol, and the monitors' addresses for it.
 //!
-//! A kernel client speaks one version of the messenger protocol. Since Linux 5.11 it looks for an
-//! address of that version in the entry of *every* monitor and OSD: one that has none makes the whole
-//! map of the cluster unreadable. Before, monitors send the kernel a list in the older form, in which
-//! a monitor without a v1 address is merely out of reach.
+//! A kernel client uses one version of the messenger protocol. From Linux 5.11 on, it looks for an address of
+//! that version in the entry of *every* monitor and OSD. If one has none, the kernel cannot read the map of
+//! the cluster at all. Monitors send older kernels a list in the older form, in which only a monitor without
+//! a v1 address is unreachable.
 
 use hostdev::{KernelRelease, MsMode};
 use librbd::Monitor;
 use nix::errno::Errno;
 use thiserror::Error;
 
-/// What is used if the device-config does not say, and the monitors have it.
+/// The mode if the device-config has none, and the monitors support it.
 const DEFAULT: MsMode = MsMode::PreferCrc;
 
-/// What a kernel gets for a map.
+/// How a kernel reaches the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// How it talks to the cluster.
+    /// The mode of its connections.
     pub ms_mode: MsMode,
-    /// The monitors' addresses where they speak that: those of one monitor first, then the next.
+    /// The monitors' addresses for that mode: those of one monitor first, then the next.
     pub addresses: Vec<String>,
     /// The monitors that the kernel cannot use, by name.
     pub unused: Vec<String>,
@@ -27,15 +27,15 @@ pub struct Route {
 /// Why the kernel cannot reach the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoRoute {
-    /// The device-config asks for what only newer kernels have.
+    /// The device-config requests a mode that only newer kernels have.
     #[error("device-config:ms_mode={} needs Linux 5.11 or newer, and this host runs Linux {release}", .mode.name())]
     OldKernel {
-        /// What was asked for.
+        /// The mode.
         mode: MsMode,
         /// The kernel.
         release: String,
     },
-    /// Monitors have no address for the version of the protocol that the kernel is to speak.
+    /// Monitors have no address for the version of the protocol that the kernel will use.
     #[error("{} no v{version} address, {reason}", .monitors.have())]
     NoAddress {
         /// The version.
@@ -57,7 +57,7 @@ impl NoRoute {
     }
 }
 
-/// Monitors without an address of some version, and a command for each that gives it one.
+/// Monitors without an address of some version. For each, there is a command that adds one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Without(Vec<(String, String)>);
 
@@ -72,13 +72,13 @@ impl Without {
 }
 
 impl NoRoute {
-    /// EPROTONOSUPPORT (93): there is no protocol that both sides speak.
+    /// EPROTONOSUPPORT (93): both sides have no protocol in common.
     #[must_use]
     pub fn errno(&self) -> i32 {
         Errno::EPROTONOSUPPORT as i32
     }
 
-    /// What to do about it.
+    /// How to fix it.
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
@@ -99,7 +99,7 @@ impl NoRoute {
     }
 }
 
-/// Chooses how a kernel reaches these monitors; `wanted` is what the device-config has.
+/// Chooses how a kernel reaches these monitors. `wanted`: the mode in the device-config.
 ///
 /// # Errors
 /// [`NoRoute`].
@@ -175,7 +175,7 @@ fn no_address(monitors: &[Monitor], version: u8, reason: String) -> NoRoute {
     }
 }
 
-/// The command that gives a monitor both versions. It restarts the monitor by itself.
+/// The command that gives a monitor both versions. The monitor restarts by itself.
 fn enable(monitor: &Monitor) -> String {
     let hosts = monitor.v2.iter().chain(&monitor.v1).filter_map(|address| {
         let (host, _) = address.rsplit_once(':')?;

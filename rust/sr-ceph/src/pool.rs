@@ -1,9 +1,8 @@
-//! The part of a Ceph cluster that an SR stands on: one pool, as a trait.
+//! The part of a Ceph cluster that an SR uses: one pool, as a trait.
 //!
-//! Two implementations: [`crate::ceph`] (librados and librbd) and `crate::memory` (a model of
-//! their behaviour, for tests in which every call can fail or be the last before a crash).
-//! Every method is one step as far as crash safety goes: callers must be safe when it was not
-//! applied, when it was, and when the answer was lost.
+//! It has two implementations: [`crate::ceph`] (librados and librbd) and `crate::memory` (a simulator, for
+//! tests in which every call can fail or be the last before a crash). For crash safety every method is one
+//! step: callers must be safe if it was not applied, if it was applied, and if its reply was lost.
 
 mod inspection;
 
@@ -14,24 +13,24 @@ pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
 /// Entries of an object's omap.
 pub type Entries = BTreeMap<String, Vec<u8>>;
 
-/// What a call to the cluster answers when it did not do what was asked.
+/// Why a call to the cluster failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{call} on {object}: {}{}", describe_errno(*.errno), .detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default())]
 pub struct PoolError {
-    /// The librados or librbd function, or what stands for it.
+    /// The librados or librbd function, or the simulator's name for it.
     pub call: String,
-    /// The image, object or pool it was about.
+    /// The image, object or pool that it is about.
     pub object: String,
-    /// Positive errno, as in errno(3); 0 where the failure is not one of the cluster's.
+    /// Positive errno, as in errno(3); 0: the failure is not the cluster's.
     pub errno: i32,
-    /// What else the cluster said.
+    /// Details, if there are any.
     pub detail: Option<String>,
 }
 
 fn describe_errno(errno: i32) -> String {
     match errno {
         0 => "failed".to_owned(),
-        // librados gives this errno for a client that was put on the blocklist.
+        // librados returns this errno to a client that is on the blocklist.
         nix::libc::ESHUTDOWN => {
             "ESHUTDOWN (108): this client was put on the cluster's blocklist".to_owned()
         }
@@ -50,17 +49,17 @@ impl PoolError {
         }
     }
 
-    /// The object, image or key does not exist.
+    /// Whether the object, image or key does not exist.
     pub fn is_not_found(&self) -> bool {
         self.errno == nix::libc::ENOENT
     }
 
-    /// The object or image exists already.
+    /// Whether the object or image exists already.
     pub fn is_already_there(&self) -> bool {
         self.errno == nix::libc::EEXIST
     }
 
-    /// A compare-and-swap found another value than the expected one.
+    /// Whether a compare-and-swap found another value than the expected one.
     pub fn is_compare_failed(&self) -> bool {
         self.errno == nix::libc::ECANCELED
     }
@@ -70,11 +69,11 @@ impl PoolError {
         librbd::is_outcome_unknown(&self.call, self.errno)
     }
 
-    /// What takes a snapshot.
+    /// The call that takes a snapshot.
     pub(crate) const SNAPSHOT: &'static str = "rbd_snap_create";
 
-    /// The image it is about cannot be changed now, for a reason that its own state is: a lock, another
-    /// client, a demotion, a limit. Nothing else of the pool is affected.
+    /// Whether the image cannot be changed now because of its own state: a lock, another client, a demotion,
+    /// a limit. Nothing else in the pool is affected.
     pub fn is_about_image(&self) -> bool {
         match self.errno {
             nix::libc::EROFS | nix::libc::EBUSY => true,
@@ -83,7 +82,7 @@ impl PoolError {
         }
     }
 
-    /// The pool or the cluster has no room left.
+    /// Whether the pool or the cluster has no free space.
     pub fn is_out_of_space(&self) -> bool {
         matches!(self.errno, nix::libc::EDQUOT | nix::libc::ENOSPC)
     }
@@ -103,7 +102,7 @@ pub struct Transaction {
     pub remove: Vec<String>,
 }
 
-/// An image, addressed by its id; the name is only what it was made with.
+/// An image. Its id identifies it; the name is the one in the pool's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageState {
     /// The id, which never changes.
@@ -114,22 +113,22 @@ pub struct ImageState {
     pub size: u64,
     /// Feature bits (`RBD_FEATURE_*`).
     pub features: u64,
-    /// Value of the image-meta key [`META_KEY`], where there is one.
+    /// Value of the image-meta key [`META_KEY`], if it has one.
     pub meta: Option<String>,
-    /// Its snapshots, also those that were removed and that only clones keep.
+    /// Its snapshots, also removed ones that Ceph keeps for clones.
     pub snapshots: Vec<SnapshotState>,
     /// Whether it is a clone that was not flattened.
     pub has_parent: bool,
 }
 
-/// What an image's header says: as much as can be told without opening the image.
+/// What an image's header contains: all that can be read without opening the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageHeader {
     /// Size of the head in bytes.
     pub size: u64,
     /// As [`ImageState::has_parent`].
     pub has_parent: bool,
-    /// How many snapshots it has, those among them that were removed and that only clones keep.
+    /// The number of its snapshots, with removed ones that Ceph keeps for clones.
     pub snapshots: usize,
 }
 
@@ -138,35 +137,35 @@ pub struct ImageHeader {
 pub struct SnapshotState {
     /// The id, which never changes.
     pub id: u64,
-    /// The name; of a removed one, a name that librbd gave it.
+    /// The name. librbd renames a removed snapshot.
     pub name: String,
     /// Size in bytes.
     pub size: u64,
-    /// Removed, and kept by Ceph until its last clone goes: it cannot be mapped or cloned.
+    /// Removed, but kept by Ceph until its last clone is gone: it cannot be mapped or cloned.
     pub removed: bool,
-    /// What it is.
+    /// Its RBD namespace.
     pub origin: Origin,
 }
 
-/// What a snapshot is: the RBD namespace of snapshots that it is in.
+/// The RBD namespace of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// An ordinary one.
+    /// An ordinary snapshot.
     User,
     /// Removed, and kept for its clones.
     Removed,
-    /// A part of that snapshot of a group, `POOL/GROUP@SNAPSHOT`.
+    /// A part of the snapshot of a group, `POOL/GROUP@SNAPSHOT`.
     Group(String),
-    /// Mirroring has made it.
+    /// Made by mirroring.
     Mirror,
-    /// Another one, by its number in librbd.
+    /// Another namespace, by its number in librbd.
     Other(i32),
 }
 
 /// The one image-meta key this driver writes.
 pub const META_KEY: &str = "smblock";
 
-/// A client that watches an image's header: whoever has it open for writing or mapped.
+/// A client that watches an image's header: it has the image mapped, or open for writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watcher {
     /// The client's address, `ip:port/nonce`.
@@ -178,23 +177,23 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Kernel clients number their watches from this on; librbd's cookies are pointers.
+    /// The first number of the watches of kernel clients; librbd's cookies are pointers.
     const FIRST_KERNEL_COOKIE: u64 = 0xffff_0000_0000_0000;
 
-    /// Whether a kernel holds this watch. A librbd handle (a monitoring tool, a backup, another
-    /// command of this driver) is a watcher too and proves no second writer.
+    /// Whether a kernel holds this watch. A client of librbd (a monitoring tool, a backup, another command of
+    /// this driver) watches too, and does not prove a second writer.
     pub fn is_kernel(&self) -> bool {
         self.cookie >= Self::FIRST_KERNEL_COOKIE
     }
 }
 
-/// Who needs an image.
+/// What needs an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageUsers {
     /// As in [`ImageState::snapshots`].
     pub snapshots: Vec<SnapshotState>,
-    /// Whoever has it open for writing or mapped, or died less than 30 s ago. What changes the
-    /// image asks them for its lock first, and waits for the dead ones.
+    /// The clients that have it mapped or open for writing, or that died less than 30 s ago. A change of the
+    /// image requests its lock from them first, and waits for dead ones.
     pub watchers: Vec<Watcher>,
 }
 
@@ -205,12 +204,12 @@ pub struct TrashedImage {
     pub id: String,
     /// The name it had.
     pub name: String,
-    /// It is the source of a migration that is not committed yet.
+    /// Whether it is the source of a migration that is not committed yet.
     pub migrating: bool,
 }
 
-/// Hears how far a long call is: how much is done, of how much in all, in a unit of the call's own.
-/// About once a second, on the caller's own thread: it may ask the cluster for something.
+/// Gets the progress of a long call: how much is done, and how much there is in all, in a unit of the call.
+/// Called about once a second on the caller's own thread: it may send requests to the cluster.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
@@ -223,42 +222,42 @@ pub trait Pool: Inspection {
     fn pool_name(&self) -> &str;
     /// This client's own address, in the form that [`Pool::blocklist`] takes.
     fn address(&self) -> Result<String>;
-    /// Cuts off the client with that address: none of its requests is applied any more, from when
-    /// this returns until `seconds` later.
+    /// Blocklists the client with that address: from the return of this call until `seconds` later, none of
+    /// its requests is applied.
     fn blocklist(&self, address: &str, seconds: u32) -> Result<()>;
-    /// EACCES: this client's user may not cut others off.
+    /// Fails with EACCES if this client's user may not blocklist other clients.
     fn may_blocklist(&self) -> Result<()>;
-    /// The addresses that are cut off at the moment.
+    /// Returns the blocklisted addresses.
     fn blocklisted(&self) -> Result<Vec<String>>;
 
-    /// Makes an object with these omap entries, or answers EEXIST and changes nothing.
+    /// Makes an object with these omap entries. EEXIST: it exists, and was not changed.
     fn create_object(&self, object: &str, entries: &Entries) -> Result<()>;
-    /// Every omap entry whose key starts with `prefix`. ENOENT where the object is absent.
+    /// Returns every omap entry whose key starts with `prefix`. ENOENT: the object does not exist.
     fn read(&self, object: &str, prefix: &str) -> Result<Entries>;
-    /// These omap entries, as far as they exist. ENOENT where the object is absent.
+    /// Returns those of these omap entries that exist. ENOENT: the object does not exist.
     fn get(&self, object: &str, keys: &[&str]) -> Result<Entries>;
     /// Applies one compare-and-swap. ECANCELED: an expectation did not hold, nothing was written.
     fn transaction(&self, object: &str, transaction: &Transaction) -> Result<()>;
-    /// Removes an object whose omap holds these entries, whatever else it holds. ECANCELED: it
-    /// does not hold them, and nothing was removed.
+    /// Removes an object whose omap holds these entries, and maybe others. ECANCELED: it does not hold them,
+    /// and was not removed.
     fn remove_object(&self, object: &str, expect: &Entries) -> Result<()>;
 
     /// Makes what deletion needs on a full pool (the object `rbd_trash`).
     fn prepare_trash(&self) -> Result<()>;
-    /// Makes an image of `size` bytes with the image-meta `meta` under [`META_KEY`]; answers
-    /// its id. A crash inside can leave the image without its meta.
+    /// Makes an image of `size` bytes with the image-meta `meta` under [`META_KEY`]. Returns its id. After a
+    /// crash inside, the image may have no image-meta.
     fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String>;
-    /// Takes a snapshot; answers its id. EEXIST: the image has one of that name.
+    /// Takes a snapshot. Returns its id. EEXIST: the image has a snapshot of that name.
     fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64>;
-    /// Removes a snapshot. One with clones lives on, out of sight, until the last of them goes.
-    /// ENOENT: the image has no such snapshot (any more).
+    /// Removes a snapshot. Ceph keeps one with clones, out of sight, until its last clone is gone. ENOENT:
+    /// the image does not have the snapshot (any more).
     fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()>;
-    /// Whether an image's head certainly holds what a snapshot of it holds. `false` if it has changed
-    /// since, whoever has written to it, or if it takes too long to tell. ENOENT: the image or the
-    /// snapshot does not exist (any more).
+    /// Returns `true` only if an image's head holds what a snapshot of it holds. `false` if it has changed
+    /// since, by any writer, or if the comparison takes too long. ENOENT: the image or the snapshot does not
+    /// exist (any more).
     fn is_unchanged_since(&self, image_id: &str, snapshot_id: u64) -> Result<bool>;
-    /// Makes an image that shares a snapshot's blocks, thin (clone format 2); answers its id. As
-    /// [`Pool::create_image`] otherwise.
+    /// Makes a thin clone of a snapshot (clone format 2). Returns its id. Otherwise as
+    /// [`Pool::create_image`].
     fn clone_image(
         &self,
         parent: (&str, u64),
@@ -268,41 +267,40 @@ pub trait Pool: Inspection {
     ) -> Result<String>;
     /// The pool's directory: name by image id. Opens no image.
     fn images(&self) -> Result<BTreeMap<String, String>>;
-    /// The name by which the pool's directory knows an image; `None` where it is not there, or in
-    /// the trash. Opens no image.
+    /// Returns the name of an image in the pool's directory; `None` if the image is not there, or in the
+    /// trash. Opens no image.
     fn image_name(&self, id: &str) -> Result<Option<String>>;
-    /// Who needs an image. ENOENT: it does not exist.
+    /// Returns what needs an image. ENOENT: it does not exist.
     fn users(&self, id: &str) -> Result<ImageUsers>;
-    /// What an image's header says; also of one in the trash. Opens no image. ENOENT: it does not
-    /// exist.
+    /// Returns an image's header, also of an image in the trash. Opens no image. ENOENT: it does not exist.
     fn header(&self, id: &str) -> Result<ImageHeader>;
-    /// Looks one image up directly, by id; also one in the trash. ENOENT: it does not exist.
+    /// Looks up an image by id, also in the trash. ENOENT: it does not exist.
     fn image(&self, id: &str) -> Result<ImageState>;
-    /// Looks one image up by name. ENOENT: no image has that name.
+    /// Looks up an image by name. ENOENT: no image has that name.
     fn image_by_name(&self, name: &str) -> Result<ImageState>;
-    /// Sets an image's size in bytes. Growing only.
+    /// Makes an image larger, to a size in bytes.
     fn grow_image(&self, id: &str, size: u64) -> Result<()>;
-    /// Who watches the image.
+    /// Returns the clients that watch the image.
     fn watchers(&self, id: &str) -> Result<Vec<Watcher>>;
-    /// Refuses (EBUSY) an image that was locked by hand, as `rbd lock add` does: nothing of
-    /// it can be changed. ENOENT: it does not exist.
+    /// Fails with EBUSY if the image was locked by hand, as `rbd lock add` does: it cannot be changed.
+    /// ENOENT: it does not exist.
     fn require_unlocked(&self, id: &str) -> Result<()>;
-    /// Moves an image to the trash. ENOENT: no image of that name is in the directory.
+    /// Moves an image to the trash. ENOENT: the directory has no image of that name.
     fn trash_image(&self, name: &str) -> Result<()>;
-    /// What is in the trash.
+    /// Returns the images in the trash.
     fn trash(&self) -> Result<Vec<TrashedImage>>;
-    /// Asks the cluster's manager to free a trashed image in the background.
+    /// Asks ceph-mgr to free a trashed image in the background.
     fn schedule_purge(&self, id: &str) -> Result<()>;
-    /// Frees a trashed image now: takes as long as the image has objects. EBUSY: somebody watches
-    /// it; ENOTEMPTY: it has snapshots.
+    /// Frees a trashed image now. Takes longer the more objects the image has. EBUSY: a client watches it.
+    /// ENOTEMPTY: it has snapshots.
     fn purge(&self, id: &str, progress: Progress<'_>) -> Result<()>;
-    /// Frees the data of an image's head: its size becomes 0, its snapshots and their clones stay
-    /// what they are. Takes as long as the head has objects; stopped half-way, it has freed half.
+    /// Frees the data of an image's head: its size becomes 0, its snapshots and their clones keep their
+    /// content. Takes longer the more objects the head has. If it is stopped, what is freed stays freed.
     fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()>;
-    /// Copies to a clone what it shares with its parent, and makes it stand alone. Its snapshots
-    /// keep the parent. EINVAL: it has no parent (any more).
+    /// Flattens a clone: copies to it what it shares with its parent. Its snapshots keep the parent. EINVAL:
+    /// it has no parent (any more).
     fn flatten_image(&self, id: &str, progress: Progress<'_>) -> Result<()>;
-    /// Asks the cluster's manager to flatten a clone in the background.
+    /// Asks ceph-mgr to flatten a clone in the background.
     fn schedule_flatten(&self, name: &str) -> Result<()>;
 
     /// `ceph df detail`, as JSON.

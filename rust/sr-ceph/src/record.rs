@@ -1,5 +1,4 @@
-//! What the catalogue holds: records of an SR, of its VDIs, and of operations under way, as
-//! versioned JSON.
+//! What the catalogue holds: records of an SR, of its VDIs, and of operations under way, as versioned JSON.
 
 use serde::{Deserialize, Serialize};
 use sr::xapi::{ScannedVdi, XapiFields};
@@ -10,7 +9,7 @@ use crate::host::Owner;
 /// The version of the records that this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 
-/// A catalogue value that is not a record this code can read.
+/// A catalogue value that this code cannot read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unreadable {
     /// Not the JSON of a record.
@@ -27,8 +26,8 @@ pub trait Record: Serialize + for<'de> Deserialize<'de> {
     fn version(&self) -> u32;
     /// The nonce it was written with.
     fn nonce(&self) -> Uuid;
-    /// Gives it a fresh nonce, so that no two writes are alike and a lost reply can be resolved
-    /// by reading again.
+    /// Gives it a new nonce. No two writes are alike, so reading again after a lost reply shows whether the
+    /// write was applied.
     fn renew(&mut self);
 
     /// Reads a catalogue value.
@@ -45,11 +44,10 @@ pub trait Record: Serialize + for<'de> Deserialize<'de> {
         serde_json::from_slice(bytes).map_err(|e| Unreadable::Malformed(e.to_string()))
     }
 
-    /// The catalogue value, with a fresh nonce.
+    /// Returns the catalogue value, with a new nonce.
     fn seal(&mut self) -> Vec<u8> {
         self.renew();
-        // The records are plain structs with string keys, on which serde_json cannot fail; and an
-        // empty value is one that no cluster takes.
+        // serde_json cannot fail on plain structs with string keys. The cluster would refuse an empty value.
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
@@ -82,9 +80,9 @@ pub struct SrRecord {
     nonce: Uuid,
     /// The SR's UUID.
     pub uuid: Uuid,
-    /// Its name in XAPI, when last seen there.
+    /// Its name in XAPI, as last seen.
     pub name_label: String,
-    /// Its description in XAPI, when last seen there.
+    /// Its description in XAPI, as last seen.
     pub name_description: String,
     /// Seconds since 1970 when it was created.
     pub created: u64,
@@ -112,9 +110,9 @@ impl SrRecord {
 /// An image of the pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRef {
-    /// The name, which never changes and means nothing.
+    /// The name that it was made with.
     pub name: String,
-    /// The id, by which it is addressed.
+    /// The id, which identifies it.
     pub id: String,
 }
 
@@ -127,9 +125,9 @@ pub enum Volume {
         /// The image.
         image: ImageRef,
     },
-    /// A snapshot of an image. Several VDIs can be the same one.
+    /// A snapshot of an image. Several VDIs can be the same snapshot.
     Snapshot {
-        /// The image, whose head need not be a VDI any more.
+        /// The image. Its head need not be a VDI any more.
         image: ImageRef,
         /// The snapshot.
         snapshot: SnapshotRef,
@@ -141,28 +139,28 @@ pub enum Volume {
 pub struct SnapshotRef {
     /// The name it was made with.
     pub name: String,
-    /// The id, by which it is addressed.
+    /// The id, which identifies it.
     pub id: u64,
 }
 
-/// A snapshot that clones of a disk share, as long as the disk has not changed since.
+/// A snapshot from which clones of a disk are made, while the disk has not changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseSnapshot {
-    /// The snapshot, which is no VDI.
+    /// The snapshot, which is not a VDI.
     #[serde(flatten)]
     pub snapshot: SnapshotRef,
     /// The disk's epoch when it was taken.
     pub epoch: u64,
 }
 
-/// What a disk that forgets its changes goes back to at the next start of its VM.
+/// What a disk that forgets its changes is reset to when its VM starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResetPoint {
-    /// The image, whose head need not be the disk any more.
+    /// The image. Its head need not be the disk any more.
     pub image: ImageRef,
-    /// The snapshot, which is no VDI.
+    /// The snapshot, which is not a VDI.
     pub snapshot: SnapshotRef,
-    /// How many parents the image has, one behind the other.
+    /// The length of the image's clone chain, in parents.
     pub depth: u32,
 }
 
@@ -174,7 +172,7 @@ impl Volume {
         }
     }
 
-    /// The snapshot, where it is one.
+    /// The snapshot, if it is one.
     pub fn snapshot(&self) -> Option<&SnapshotRef> {
         match self {
             Volume::Head { .. } => None,
@@ -194,26 +192,26 @@ pub struct VdiRecord {
     pub volume: Volume,
     /// Virtual size in bytes.
     pub size: u64,
-    /// What XAPI knows about it.
+    /// What XAPI has about it.
     pub xapi: XapiFields,
-    /// Who may write to it.
+    /// Which host may write to it.
     pub claim: Option<Claim>,
-    /// Raised by each claim, resize and revert: tells whether the content can have changed since.
+    /// Raised by each claim, resize and revert: shows whether the content can have changed since.
     pub epoch: u64,
-    /// What its clones are made of. See `vdi/base.rs`.
+    /// The base of its clones. See `vdi/base.rs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<BaseSnapshot>,
-    /// What it goes back to at each start of its VM. See `vdi/reset.rs`.
+    /// Its reset point. See `vdi/reset.rs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_point: Option<ResetPoint>,
-    /// How many parents its image has, one behind the other.
+    /// The length of its image's clone chain, in parents.
     #[serde(default)]
     pub depth: u32,
 }
 record!(VdiRecord);
 
 impl VdiRecord {
-    /// A VDI that nobody has claimed yet.
+    /// A VDI without a claim.
     pub fn new(uuid: Uuid, volume: Volume, size: u64, xapi: XapiFields) -> Self {
         VdiRecord {
             version: VERSION,
@@ -230,13 +228,13 @@ impl VdiRecord {
         }
     }
 
-    /// The same, with an image that has so many parents.
+    /// The same VDI with a clone chain of that length.
     pub fn with_depth(self, depth: u32) -> Self {
         VdiRecord { depth, ..self }
     }
 }
 
-/// As XAPI gets to know a VDI that was just made.
+/// A new VDI, as XAPI gets it.
 impl From<VdiRecord> for ScannedVdi {
     fn from(record: VdiRecord) -> Self {
         ScannedVdi {
@@ -252,8 +250,7 @@ mod images;
 
 pub use images::{HiddenRecord, TrashRecord};
 
-/// What an image says about itself in its image-meta, so that the catalogue can be rebuilt from
-/// the images alone.
+/// The image-meta of an image. With it, the catalogue can be rebuilt from the images alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageMeta {
     /// The version of this text.
@@ -262,7 +259,7 @@ pub struct ImageMeta {
     pub sr: Uuid,
     /// The VDI that it was made for.
     pub vdi: Uuid,
-    /// What XAPI knew about the VDI when it was made.
+    /// What XAPI had about the VDI when the image was made.
     pub xapi: XapiFields,
 }
 
@@ -281,7 +278,7 @@ pub enum Action {
         image: ImageRef,
         /// The snapshot's name.
         snapshot_name: String,
-        /// Whether the disk was to be paused for it: then it must not stay so.
+        /// Whether the disk was to be paused for it. If so, it must be resumed.
         paused: bool,
     },
     /// See `vdi/clone.rs`.
@@ -307,7 +304,7 @@ pub enum Action {
     DeleteDisk {
         /// The image that goes to the trash.
         image: ImageRef,
-        /// Its snapshot that only clones are made of.
+        /// The base of the disk's clones, if it has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base: Option<SnapshotRef>,
     },
@@ -321,7 +318,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// What an administrator calls it.
+    /// The name of the action in texts for administrators.
     pub fn describe(&self) -> &'static str {
         match self {
             Action::CreateDisk { .. } => "creation of the disk",
@@ -335,18 +332,18 @@ impl Action {
     }
 }
 
-/// The journal's entry for an operation under way: who does what, and until when nobody else
-/// may step in.
+/// The journal's entry for an operation under way: which process does what, and how long its lease is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     version: u32,
     nonce: Uuid,
     /// The process that does it.
     pub owner: Owner,
-    /// That process's address in the cluster, to be blocklisted before anybody else acts.
+    /// That process's address in the cluster, which is blocklisted before another process recovers the
+    /// operation.
     pub address: String,
-    /// Seconds since 1970, by the owner's clock, when the owner expects to be done. Other hosts do
-    /// not judge by it: clocks differ. It stays for administrators and for older versions.
+    /// Seconds since 1970, by the owner's clock, when the owner expects to be done. Other hosts do not use
+    /// it, because clocks differ. It is for administrators and for older versions.
     pub lease_until: u64,
     /// What it does.
     #[serde(flatten)]

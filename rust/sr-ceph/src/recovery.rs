@@ -1,14 +1,15 @@
-//! Recovery: an operation that its owner left unfinished is taken over, and finished or undone. This file
-//! is above all operations: they reach it through the journal alone, see [`Recovery`].
+//! Recovery finishes or undoes an operation that its owner left unfinished. This file is above all
+//! operations: they reach it through the journal alone, see [`Recovery`].
 //!
-//! **Taking over.** An entry names its owner. Another process may act only if the owner is known to
-//! be gone: a process of this host that does not run any more, or a process of a host that is dead
-//! (`fence.rs`); or if this host has seen the entry unchanged for [`LEASE_SECONDS`](crate::lease::LEASE_SECONDS), by a clock of its
-//! own that is never set. Clocks of different hosts are never compared: they differ by minutes, and
-//! jump. Before it acts, it puts the *owner's* address on the cluster's blocklist. Without that, an
-//! owner that was merely slow could wake up and go on with stale knowledge, and requests it has sent
-//! could still be applied; and a dead client's lock and watch would hold up the next operation on
-//! the image for 10 to 30 s. A wrong guess costs the owner its operation, and never any data.
+//! **When.** An entry names its owner. Another process may act only if the owner is gone: it is a process of
+//! this host that does not run any more, or a process of a dead host (`fence.rs`). Or if this host has seen
+//! the entry unchanged for [`LEASE_SECONDS`](crate::lease::LEASE_SECONDS), by a clock of its own that is
+//! never set. Clocks of different hosts are never compared: they differ by minutes, and jump.
+//!
+//! **How.** First the *owner's* address is put on the cluster's blocklist. Otherwise a slow owner could wake
+//! up and continue with outdated data, requests that it has sent could still be applied, and a dead client's
+//! lock and watch would delay the next operation on the image by 10 to 30 s. A wrong guess costs the owner
+//! its operation, and never any data.
 
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ impl Recovery for CephSr<'_> {
     fn recover(&self, vdi: &Uuid, found: &Stored<Intent>) -> Result<()> {
         let left = &found.record;
         let what = left.action.describe();
-        let doing = format!("taking over the {what} {vdi}");
+        let doing = format!("recovering the {what} {vdi}");
         log::warn!(
             "{doing}: process {} on host {} left it unfinished",
             left.owner.pid,
@@ -42,21 +43,20 @@ impl Recovery for CephSr<'_> {
                 .blocklist(&left.address, RECOVERY_BLOCKLIST_SECONDS);
             cut_off.doing(&doing)?;
         }
-        let mine = self.journal().intend(&doing, left.action.clone())?;
+        let mine = self.journal().new_intent(&doing, left.action.clone())?;
         let transaction = Transaction::default()
             .expect(intent_key(vdi), Some(found))
             .put(intent_key(vdi), mine.bytes.clone());
         if !self.catalogue.commit(&doing, &transaction)? {
-            return Ok(()); // somebody else was faster
+            return Ok(()); // another process was faster
         }
         self.complete(vdi, &mine)
     }
 }
 
 impl CephSr<'_> {
-    /// Finishes or undoes every operation that its owner left behind. Those of living owners are
-    /// left to them. One that cannot be recovered now keeps nobody from the other VDIs of the SR:
-    /// whoever comes next tries again.
+    /// Finishes or undoes every operation whose owner is gone. A living owner keeps its operation. If one
+    /// cannot be recovered now, the other VDIs of the SR can still be used: the next command tries again.
     pub(crate) fn recover_all(&self, intents: Vec<(Uuid, Stored<Intent>)>) -> Result<usize> {
         let mut recovered = 0;
         for (vdi, intent) in intents {
@@ -65,19 +65,19 @@ impl CephSr<'_> {
             }
             recovered += 1;
             match self.recover(&vdi, &intent) {
-                // The next one would wait as long for a cluster that does not answer.
+                // The next one would wait as long for a cluster that does not reply.
                 Err(e) if e.is_outcome_unknown() => return Err(e),
-                Err(e) => log::error!("VDI {vdi}: what was left unfinished stays so for now: {e}"),
+                Err(e) => log::error!("VDI {vdi}: cannot recover the interrupted operation, the next command tries again: {e}"),
                 Ok(()) => {}
             }
         }
         Ok(recovered)
     }
 
-    /// Brings an operation that stopped after any of its steps to one of its two ends.
+    /// Finishes or undoes an operation that stopped after any of its steps.
     fn complete(&self, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
         match &intent.record.action {
-            // Until a revert has repointed its disk, it has only made an image.
+            // Until a revert has changed its disk's record, it has only made an image.
             Action::CreateDisk { image_name } | Action::Revert { image_name } => {
                 new_image::undo(self, vdi, intent, image_name)
             }

@@ -1,6 +1,6 @@
 //! Free space: how full the pool is, and what is refused while it is nearly full.
 //!
-//! How much is kept for the disks that exist is in [`crate::usage`].
+//! [`crate::usage`] computes how much is reserved for the disks that exist.
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::pool::Pool;
 use crate::size::Size;
 use crate::usage::{ClusterReport, PoolSummary, PoolUsage};
 
-/// A pool as its administrator has set it up, and how full it is.
+/// Reads the settings of the pool, and how full it is.
 pub fn pool_summary(pool: &dyn Pool) -> Result<PoolSummary> {
     let df = pool.df().doing("asking how full the pool is")?;
     let dump = pool.osd_dump();
@@ -24,7 +24,7 @@ fn require_room_in(usage: &PoolUsage, consequence: &str) -> Result<()> {
     })
 }
 
-/// Refuses a pool that its administrator has not meant for RBD images, or that has no room.
+/// Refuses a pool that is not enabled for RBD images, or that has too little free space.
 pub(crate) fn require_usable_pool(pool: &dyn Pool, consequence: &str) -> Result<()> {
     let pool = pool_summary(pool)?;
     if !pool.application_rbd {
@@ -36,8 +36,8 @@ pub(crate) fn require_usable_pool(pool: &dyn Pool, consequence: &str) -> Result<
     require_room_in(&pool.usage, consequence)
 }
 
-/// Refuses what makes the SR grow while the pool is nearly full: Ceph enforces a quota seconds
-/// late, and then blocks every writer for ever.
+/// Refuses what makes the SR grow while the pool is nearly full: Ceph enforces a quota some seconds late, and
+/// then blocks every writer until space is freed.
 pub(crate) fn require(pool: &dyn Pool, consequence: &str) -> Result<PoolUsage> {
     let usage = pool_summary(pool)?.usage;
     require_room_in(&usage, consequence)?;
@@ -48,8 +48,8 @@ pub(crate) fn require(pool: &dyn Pool, consequence: &str) -> Result<PoolUsage> {
 pub(crate) fn warn_if_oversized(vdi: &Uuid, size: u64, usage: &PoolUsage) {
     if let Some(total) = usage.total().filter(|total| *total < size) {
         log::warn!(
-            "VDI {vdi} has {}, and pool {} takes {} in all: its VM is stopped by write errors or \
-             waits for ever once the pool is full",
+            "VDI {vdi} has {}, but pool {} can hold only {}: when the pool is full, the VM gets write \
+             errors or blocks",
             Size(size),
             usage.pool,
             Size(total)

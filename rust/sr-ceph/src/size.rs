@@ -1,4 +1,4 @@
-//! Sizes as a person reads them.
+//! Sizes in texts.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ impl fmt::Display for Size {
         match self.0 {
             bytes if bytes % GIB == 0 && bytes > 0 => write!(f, "{} GiB", bytes / GIB),
             bytes if bytes >= GIB => {
-                // Down to thousandths, which are about a MiB: what is shown is never more than there is.
+                // Rounded down to thousandths, which are about a MiB: the text is never more than the size.
                 let thousandths = (bytes % GIB) * 1000 / GIB;
                 let digits = format!("{thousandths:03}");
                 let digits = digits.trim_end_matches('0');
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_size_is_shown_in_the_unit_that_a_person_reads() {
+    fn a_size_is_shown_in_a_readable_unit() {
         for (bytes, text) in [
             (0, "0 MiB"),
             (512, "512 bytes"),

@@ -1,4 +1,4 @@
-//! What can be done with an SR.
+//! The operations of an SR.
 
 pub(crate) mod adopt;
 pub mod create;

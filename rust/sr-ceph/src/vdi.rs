@@ -1,5 +1,5 @@
-//! What can be done with a VDI. Each operation of several steps has its plan, and what the next
-//! one who finds it unfinished does, in the file that bears its name.
+//! The operations of a VDI. Each operation of several steps has its plan in the file with its name, with what
+//! the next command does if it finds the operation unfinished.
 
 pub mod activate;
 mod base;
@@ -26,7 +26,7 @@ pub const SIZE_UNIT: u64 = 1 << 20;
 /// The largest disk in bytes: librbd's object map ends at 256,000,000 objects of 4 MiB.
 pub const MAX_SIZE: u64 = 256_000_000 * (4 << 20);
 
-/// The size in bytes that a disk of `requested` bytes gets: never less.
+/// Returns the size in bytes of a disk if `requested` bytes are requested: never less.
 pub fn disk_size(requested: i128) -> Result<u64> {
     let refused = || Error::BadSize {
         size: requested,
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_is_never_smaller_than_asked() {
+    fn a_disk_is_never_smaller_than_requested() {
         assert_eq!(disk_size(1).unwrap(), SIZE_UNIT);
         assert_eq!(disk_size(1 << 30).unwrap(), 1 << 30);
         assert_eq!(disk_size((1 << 30) + 1).unwrap(), (1 << 30) + SIZE_UNIT);

@@ -224,7 +224,7 @@ impl Engine for CrucibleEngine {
         Ok(claim.map(|claim| claim.host))
     }
 
-    fn settle_vdi(&self, vdi: &Uuid) -> sr::engine::Result<bool> {
+    fn reconcile_vdi(&self, vdi: &Uuid) -> sr::engine::Result<bool> {
         self.run(|sr| sr.settle_vdi(vdi))
     }
 

@@ -1,4 +1,4 @@
-//! The lines of the administrator's pre-flight: what was found, part by part, and what mends it.
+//! The lines of the administrator's pre-flight: what was found for each part, and how to fix it.
 
 mod report;
 
@@ -6,7 +6,7 @@ use std::fmt;
 
 pub use self::report::CheckReport;
 
-/// What one part of the check came to.
+/// The result for one part of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckLine {
     /// The part.
@@ -24,19 +24,19 @@ pub enum Outcome {
     Warning {
         /// What is not as it should be.
         found: String,
-        /// What mends it.
+        /// How to fix it.
         remedy: String,
     },
-    /// No SR works here until this is mended.
+    /// No SR works here until this is fixed.
     Failed {
         /// What is wrong.
         found: String,
-        /// What mends it.
+        /// How to fix it.
         remedy: String,
     },
-    /// This could not be looked at.
+    /// This was not checked.
     NotRun {
-        /// What has to be mended first.
+        /// What has to be fixed first.
         because: String,
     },
 }
@@ -50,7 +50,7 @@ impl CheckLine {
 }
 
 impl Outcome {
-    /// A warning, with what mends it.
+    /// A warning, with the fix.
     pub fn warning(found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Warning {
             found: found.into(),
@@ -58,7 +58,7 @@ impl Outcome {
         }
     }
 
-    /// A failure, with what mends it.
+    /// A failure, with the fix.
     pub fn failed(found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Failed {
             found: found.into(),
@@ -66,7 +66,7 @@ impl Outcome {
         }
     }
 
-    /// The line of that part.
+    /// The line for that part.
     pub fn on(self, topic: &'static str) -> CheckLine {
         CheckLine {
             topic,
@@ -75,7 +75,7 @@ impl Outcome {
     }
 }
 
-/// `ok       pool: ...`, with what mends it on a second line.
+/// `ok       pool: ...`, with the fix on a second line.
 impl fmt::Display for CheckLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topic = self.topic;

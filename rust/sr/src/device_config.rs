@@ -1,4 +1,4 @@
-//! What the `device-config` of every SR has in common: rules for values, and the datapath.
+//! What the `device-config` of all SR types has in common: rules for values, and the datapath.
 
 mod refused;
 mod rules;
@@ -23,7 +23,7 @@ impl Datapath {
     /// Reads the value of `device-config:datapath`.
     ///
     /// # Errors
-    /// It is neither.
+    /// The value is neither.
     pub fn parse(value: &str) -> Result<Self, Problem> {
         match value {
             "aio" => Ok(Self::Aio),
@@ -53,7 +53,7 @@ impl Datapath {
         }
     }
 
-    /// Refuses a way to connect disks that SM on this host does not have; `served` are those it has.
+    /// Refuses a datapath that SM on this host does not have. `served`: those that it has.
     ///
     /// # Errors
     /// [`Refused`].
@@ -73,8 +73,7 @@ impl Datapath {
     }
 }
 
-/// Whether an unknown key's name says that its value is secret. That of `keyring`, however it is
-/// spelled, is a path.
+/// Whether the name of an unknown key indicates a secret. `keyring`, in any spelling, is a path.
 pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     !key.contains("keyring")

@@ -1,9 +1,9 @@
-//! What a storage manager asks of an SR and its VDIs, for every SR type.
+//! The operations of an SR and its VDIs that a storage manager needs, for every SR type.
 //!
-//! [`Engine`] is the border between fronts and SR types. A front translates the calls of one storage
-//! manager: `rust/py` and `drivers/` are the front of SM. An SR type implements [`Engine`] in a crate
-//! of its own, and states what it supports in an [`SrType`]. Everything that both kinds of front would
-//! decide in the same way is decided below this border.
+//! [`Engine`] is the border between fronts and SR types. A front translates the calls of one storage manager:
+//! `rust/py` and `drivers/` are the front of SM. An SR type implements [`Engine`] in a crate of its own, and
+//! states what it supports in an [`SrType`]. Decisions that every front would make in the same way are made
+//! by the engine.
 
 mod error;
 mod findings;
@@ -25,7 +25,7 @@ pub use self::sr_type::{Capability, ConfigKey, SrType};
 /// The pairs of a device-config.
 pub type Pairs = BTreeMap<String, String>;
 
-/// What XAPI calls an SR.
+/// The name of an SR in XAPI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SrName<'a> {
     /// `name_label`
@@ -44,7 +44,7 @@ pub enum OnBoot {
 }
 
 impl OnBoot {
-    /// Reads XAPI's word. Every word but `reset` is [`OnBoot::Persist`].
+    /// Reads XAPI's value. Every value except `reset` is [`OnBoot::Persist`].
     #[must_use]
     pub fn of(word: &str) -> Self {
         match word {
@@ -66,7 +66,7 @@ pub trait Engine: Send + Sync {
     /// What the SR type supports.
     fn sr_type(&self) -> &'static SrType;
 
-    /// How disks are connected to guests, by the device-config.
+    /// How disks are connected to guests.
     fn datapath(&self) -> Datapath;
 
     /// Refuses a datapath that the storage manager of this host does not have. `served` are the names of
@@ -90,8 +90,8 @@ pub trait Engine: Send + Sync {
     /// Unplugs the SR on this host. Refused while a disk of it is in use here.
     fn detach(&self) -> Result<()>;
 
-    /// Looks for what an administrator must know about this host, and raises alerts. SM's timer asks it
-    /// of each host every ten minutes.
+    /// Looks for faults of this host that an administrator must fix, and raises alerts. SM's timer calls it
+    /// on each host every ten minutes.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -108,7 +108,7 @@ pub trait Engine: Send + Sync {
     /// Lists all VDIs of the SR. `known`: every VDI that XAPI has in this SR.
     fn scan(&self, known: &[XapiVdi]) -> Result<Scan>;
 
-    /// Takes over the SR's name from XAPI. Returns how full the SR is.
+    /// Copies the SR's name from XAPI. Returns how full the SR is.
     fn update(&self, name: &SrName<'_>) -> Result<Usage>;
 
     /// Records that a host is dead and cuts it off from the SR's disks. Returns the addresses that were
@@ -118,8 +118,7 @@ pub trait Engine: Send + Sync {
         Err(self.sr_type().lacks(Capability::Fence))
     }
 
-    /// Cuts off every client of the IP addresses of those clients, also later ones. Returns what was cut
-    /// off.
+    /// Cuts off every client of the IP addresses of those clients, also later ones. Returns what was cut off.
     fn blocklist_hosts(&self, addresses: &[String]) -> Result<Vec<String>> {
         let _ = addresses;
         Err(self.sr_type().lacks(Capability::Fence))
@@ -144,13 +143,13 @@ pub trait Engine: Send + Sync {
     /// Creates a disk of at least `size` bytes. `xapi`: what XAPI has about it. Returns the disk's size.
     fn create_vdi(&self, vdi: &Uuid, size: i128, xapi: XapiFields) -> Result<u64>;
 
-    /// Deletes a VDI. One that does not exist is deleted already.
+    /// Deletes a VDI. One that does not exist counts as deleted.
     fn delete_vdi(&self, vdi: &Uuid) -> Result<()>;
 
     /// Returns a VDI that the SR has and XAPI does not.
     fn introduce_vdi(&self, vdi: &Uuid) -> Result<ScannedVdi>;
 
-    /// Takes over what XAPI has about VDIs.
+    /// Copies what XAPI has about VDIs.
     fn update_vdis(&self, vdis: &[XapiVdi]) -> Result<()>;
 
     /// Creates the disk `new` with the content that a VDI has now. `on_boot` is that of the VDI.
@@ -186,22 +185,22 @@ pub trait Engine: Send + Sync {
         }
     }
 
-    /// Connects a VDI to this host. Returns its block device: the same one however often it is called.
+    /// Connects a VDI to this host. Returns its block device, the same one at each further call.
     fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<PathBuf>;
 
-    /// Disconnects a VDI from this host. One that is not connected is disconnected already.
+    /// Disconnects a VDI from this host. One that is not connected counts as disconnected.
     fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()>;
 
     /// Releases the claim on a VDI, of any host. `force` does not check whether that host still uses the
     /// VDI. Returns that host's UUID.
     fn release_vdi(&self, vdi: &Uuid, force: bool) -> Result<Option<String>>;
 
-    /// Removes what a killed command of this host left of a VDI. Returns whether this host uses the VDI.
-    /// The caller holds SM's lock of the VDI, and has made sure that no tapdisk serves it.
-    fn settle_vdi(&self, vdi: &Uuid) -> Result<bool>;
+    /// Removes what a killed command of this host left of a VDI. Returns whether this host uses the VDI. The
+    /// caller holds SM's lock of the VDI, and has checked that no tapdisk serves it.
+    fn reconcile_vdi(&self, vdi: &Uuid) -> Result<bool>;
 
-    /// Finishes or undoes an operation on a VDI that a dead process left unfinished. An SR type without
-    /// such operations has nothing to do.
+    /// Finishes or undoes an operation on a VDI that a dead process left unfinished. Does nothing for an SR
+    /// type without such operations.
     fn recover_vdi(&self, vdi: &Uuid) -> Result<()> {
         let _ = vdi;
         Ok(())

@@ -1,9 +1,8 @@
-//! Faults on demand: what a process of this driver sees of the world, until a chosen call goes wrong.
+//! Fault injection: makes a chosen call of a process fail, time out, or be its last one.
 //!
-//! Each SR type has a decorator for each trait that it sees the world through, without a default for
-//! any method: a method that is added to a trait does not compile until its decorator has it.
-//! Every call passes one gate, [`Faults::pass`], which counts it as a change or as a read, so every
-//! call that changes something is a crash point.
+//! Each SR type has a decorator for each of its traits, without default methods: a new method of a trait does
+//! not compile until the decorator has it. Every call passes [`Faults::pass`], which counts it as a change or
+//! as a read. So every call that changes something is a crash point.
 
 mod walk;
 
@@ -20,22 +19,22 @@ pub use self::walk::{at_each_call, before_each_call, seed};
 pub enum Mode {
     /// The process is killed before the call.
     KilledBefore,
-    /// The process is killed when the call has been applied.
+    /// The process is killed after the call was applied.
     KilledAfter,
-    /// The process is killed inside the call. Only the creation of an image has an inside: the
-    /// image is there, its image-meta is not. Elsewhere like [`Mode::KilledBefore`].
+    /// The process is killed inside the call. Only the creation of an image has an inside: the image exists,
+    /// its image-meta does not. Other calls behave as with [`Mode::KilledBefore`].
     KilledInside,
     /// The call is applied, its reply is lost (ETIMEDOUT), and the process goes on.
     ReplyLost,
-    /// The call times out (ETIMEDOUT) and the process goes on; the request is still on its way
-    /// until [`Faults::deliver`].
+    /// The call times out (ETIMEDOUT), and the process goes on. The request arrives later, at
+    /// [`Faults::deliver`].
     Late,
     /// The call fails with this errno, and the process goes on.
     Fails(i32),
 }
 
 impl Mode {
-    /// Every mode in which a change can go wrong.
+    /// All modes in which a change can fail.
     pub const ALL: [Mode; 6] = [
         Mode::KilledBefore,
         Mode::KilledAfter,
@@ -45,7 +44,7 @@ impl Mode {
         Mode::Fails(libc::EIO),
     ];
 
-    /// Whether the process does not survive it.
+    /// Whether it ends the process.
     pub fn kills(self) -> bool {
         matches!(
             self,
@@ -59,7 +58,7 @@ impl Mode {
 pub enum Calls {
     /// Those that change something.
     Changes,
-    /// Those that only ask.
+    /// Those that only read.
     Reads,
     /// All.
     All,
@@ -91,16 +90,16 @@ pub struct Faults<'a> {
     interruption: RefCell<Option<(usize, Hook<'a>)>>,
 }
 
-/// An error that a fault can be made of.
+/// An error that fault injection can make.
 pub trait Failure: Sized {
-    /// Of that call, on that object.
+    /// Makes the error of that call on that object.
     fn failure(call: &'static str, object: &str, errno: i32) -> Self;
 }
 
 impl Failure for HostError {
     fn failure(call: &'static str, object: &str, errno: i32) -> Self {
         HostError {
-            message: format!("{call} {object}: errno {errno}"),
+            message: format!("{call} {object}: {}", hostos::errno::describe(errno)),
             errno: Some(errno),
             id: None,
         }
@@ -124,7 +123,7 @@ pub fn change<'c>(name: &'static str, object: &'c str) -> Call<'c> {
     }
 }
 
-/// A call that only asks.
+/// A call that only reads.
 pub fn read<'c>(name: &'static str, object: &'c str) -> Call<'c> {
     Call {
         name,
@@ -134,7 +133,7 @@ pub fn read<'c>(name: &'static str, object: &'c str) -> Call<'c> {
 }
 
 impl<'a> Faults<'a> {
-    /// No faults, only counting.
+    /// No fault: only counts.
     pub fn none() -> Self {
         Faults::default()
     }
@@ -147,7 +146,7 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// No fault, but somebody else who acts before the nth call of any kind, from 0.
+    /// No fault, but `by` acts before the nth call of any kind, from 0.
     pub fn interrupted(nth: usize, by: impl FnOnce() + 'a) -> Self {
         Faults {
             interruption: RefCell::new(Some((nth, Box::new(by)))),
@@ -165,7 +164,7 @@ impl<'a> Faults<'a> {
         self.changes.get() + self.reads.get()
     }
 
-    /// The call that went wrong; `None` where the plan's number was never reached.
+    /// The call that failed; `None` if the plan's number was not reached.
     pub fn hit(&self) -> Option<&'static str> {
         *self.hit.borrow()
     }
@@ -175,16 +174,16 @@ impl<'a> Faults<'a> {
         self.killed.get()
     }
 
-    /// Lets the request that was on its way arrive. Whether it is applied is the cluster's
-    /// business: a blocklisted client's is not.
+    /// Lets the delayed request arrive. The cluster decides whether it is applied: it refuses a blocklisted
+    /// client.
     pub fn deliver(&self) {
         if let Some(request) = self.late.take() {
             request();
         }
     }
 
-    /// The gate: every call of every decorator goes through here, with what it does given
-    /// as `apply`, and as `inside` what it does before it is killed half-way.
+    /// The fault-injection point: all calls of all decorators pass it. `apply` makes the call. `inside` does
+    /// the part of it before a process is killed inside the call.
     ///
     /// # Errors
     /// That of `apply`, or the fault's.
@@ -228,7 +227,7 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// Counts a call; answers the mode where it is the chosen one.
+    /// Counts a call. Returns the mode if it is the chosen one.
     fn count(&self, call: &Call<'_>) -> Option<Mode> {
         let counter = if call.changes {
             &self.changes

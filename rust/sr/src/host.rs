@@ -6,25 +6,25 @@ use serde::Deserialize;
 /// Result of a call to this host.
 pub type Result<T> = std::result::Result<T, HostError>;
 
-/// What a call to this host's kernel answers when it did not do what was asked.
+/// Why a call to this host's kernel, or to XAPI, failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct HostError {
     /// What failed, on which device or image, and what to do about it.
     pub message: String,
-    /// Positive errno, where there was one.
+    /// Positive errno, if there is one.
     pub errno: Option<i32>,
     /// The id of the error in docs/user/errors.md, if it has one of its own.
     pub id: Option<&'static str>,
 }
 
 impl HostError {
-    /// Somebody has the device open.
+    /// A process has the device open.
     pub fn is_busy(&self) -> bool {
         self.errno == Some(nix::libc::EBUSY)
     }
 
-    /// Nobody can say whether the call was applied, or still will be.
+    /// It is unknown whether the call was applied, or will be.
     pub fn is_outcome_unknown(&self) -> bool {
         self.errno == Some(nix::libc::ETIMEDOUT)
     }

@@ -1,13 +1,13 @@
 //! What SRs of every type share.
 //!
-//! - [`xapi`]: what XAPI's database and an SR tell each other about VDIs.
+//! - [`xapi`]: what XAPI's database and an SR exchange about VDIs.
 //! - [`host`]: a failed call to this host, and another host's reply about a VDI.
 //! - [`device_config`]: rules for values, and the datapath.
-//! - [`engine`]: what a storage manager asks of an SR and its VDIs, as a trait of all SR types.
+//! - [`engine`]: the operations of an SR and its VDIs, as a trait of all SR types.
 //! - [`check`]: the lines of the administrator's pre-flight, and its report.
-//! - `faults`, with the feature `sim`: faults on demand, for the tests.
+//! - `faults`, with the feature `sim`: fault injection, for the tests.
 //!
-//! This crate has no notion of Ceph, of Crucible, or of Python.
+//! This crate contains nothing of Ceph, Crucible or Python.
 #![forbid(unsafe_code)]
 
 pub mod check;
@@ -18,7 +18,7 @@ pub mod faults;
 pub mod host;
 pub mod xapi;
 
-/// What this build is for, in words that `scripts/check_wheel.py` looks for in the driver's binary.
+/// What this build is for. `scripts/check_wheel.py` looks for these words in the driver's binary.
 pub const PURPOSE: &str = if cfg!(feature = "sim") {
     "smblock with simulators, for tests only"
 } else {

@@ -1,4 +1,4 @@
-//! What XAPI's database and an SR tell each other about VDIs.
+//! What XAPI's database and an SR exchange about VDIs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -6,8 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What XAPI knows about a VDI. XAPI's word counts while the SR is plugged; the catalogue's copy
-/// speaks when the SR is introduced again.
+/// What XAPI has about a VDI. XAPI's fields count while the SR is plugged. The catalogue's copy is used when
+/// the SR is introduced again.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct XapiFields {
     /// `name_label`
@@ -35,12 +35,12 @@ pub struct XapiFields {
     pub sm_config: BTreeMap<String, String>,
 }
 
-/// `snapshot_time` of what is no snapshot.
+/// `snapshot_time` of a VDI that is no snapshot.
 pub const NO_TIME: &str = "19700101T00:00:00Z";
 
 impl XapiFields {
-    /// What XAPI is to know about a snapshot that is taken of this VDI at that time (seconds since
-    /// 1970), until it says something else.
+    /// The fields of a snapshot that is taken of this VDI at `now` (seconds since 1970), until XAPI sets
+    /// others.
     pub fn for_snapshot(&self, of: Uuid, now: u64) -> Self {
         let time = UNIX_EPOCH + Duration::from_secs(now);
         XapiFields {
@@ -54,11 +54,11 @@ impl XapiFields {
         }
     }
 
-    /// What the catalogue is to hold now that XAPI has these fields, where it held `before`.
+    /// The fields for the catalogue if XAPI has these, and the catalogue had `before`.
     ///
-    /// A snapshot keeps the disk that it is a snapshot of, if XAPI has none, or one that is not in
-    /// reach: XAPI has none for a moment while it introduces the SR's VDIs, and drops its reference
-    /// when the disk is gone. A disk that is gone does no harm here, since no other VDI gets its UUID.
+    /// A snapshot keeps its disk if XAPI has none, or one that cannot be found: XAPI has none for a moment
+    /// while it introduces the SR's VDIs, and drops its reference when the disk is deleted. A deleted disk
+    /// does no harm here, because no other VDI gets its UUID.
     pub fn after(&self, before: &Self) -> Self {
         let kept = before.snapshot_of.filter(|_| self.is_a_snapshot);
         XapiFields {
@@ -67,7 +67,7 @@ impl XapiFields {
         }
     }
 
-    /// What XAPI is to know about a clone of this VDI.
+    /// The fields of a clone of this VDI.
     pub fn for_clone(&self) -> Self {
         XapiFields {
             read_only: false,
@@ -86,7 +86,7 @@ pub struct XapiVdi {
     pub uuid: Uuid,
     /// `virtual_size` in bytes.
     pub size: u64,
-    /// The rest.
+    /// All other fields.
     pub fields: XapiFields,
 }
 
@@ -97,14 +97,14 @@ pub struct ScannedVdi {
     pub uuid: Uuid,
     /// Virtual size in bytes.
     pub size: u64,
-    /// What XAPI knows about it, or knew when it last had it.
+    /// What XAPI has about it, or had when the catalogue was last updated.
     pub xapi: XapiFields,
     /// Whether XAPI's database has it.
     pub known_to_xapi: bool,
 }
 
-/// `sm_config` without what belongs to a running host or to another part of SM, and would be
-/// wrong after the SR was introduced elsewhere.
+/// `sm_config` without the keys of a running host or of another part of SM: they would be wrong after the SR
+/// was introduced elsewhere.
 pub fn lasting_sm_config(sm_config: BTreeMap<String, String>) -> BTreeMap<String, String> {
     const TRANSIENT: [&str; 9] = [
         "paused",
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_belongs_to_a_running_host_is_not_remembered() {
+    fn keys_of_a_running_host_are_not_kept() {
         let sm_config = [
             ("host_OpaqueRef:1", "RW"),
             ("paused", "true"),

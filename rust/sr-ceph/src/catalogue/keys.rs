@@ -6,9 +6,9 @@ use uuid::Uuid;
 pub const DIRECTORY: &str = "smblock.directory";
 /// The catalogue's key for the SR itself.
 pub(crate) const SR_KEY: &str = "sr";
-/// What the keys of VDIs start with.
+/// Prefix of the keys of VDIs.
 pub(crate) const VDI_PREFIX: &str = "vdi.";
-/// What the keys of operations under way start with.
+/// Prefix of the keys of operations under way.
 pub(crate) const INTENT_PREFIX: &str = "op.";
 
 /// Name of an SR's catalogue object.
@@ -16,7 +16,7 @@ pub fn catalogue_object(sr: &Uuid) -> String {
     format!("smblock.sr.{sr}")
 }
 
-/// What the names of all images of an SR start with.
+/// Prefix of the names of all images of an SR.
 pub fn image_prefix(sr: &Uuid) -> String {
     format!("smblock.{sr}.")
 }
@@ -26,7 +26,7 @@ pub(crate) fn directory_key(sr: &Uuid) -> String {
     format!("sr.{sr}")
 }
 
-/// What the keys of hidden images start with.
+/// Prefix of the keys of hidden images.
 pub(crate) const HIDDEN_PREFIX: &str = "hidden.";
 
 pub(crate) fn hidden_key(image_id: &str) -> String {
@@ -38,7 +38,7 @@ pub(crate) fn host_key(host: &str) -> String {
     format!("host.{host}")
 }
 
-/// What the keys of an image's readers start with.
+/// Prefix of the keys of an image's readers.
 pub(crate) fn reader_prefix(image_id: &str) -> String {
     format!("reader.{image_id}.")
 }

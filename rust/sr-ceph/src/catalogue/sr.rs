@@ -8,7 +8,7 @@ use crate::pool::{Entries, Transaction};
 use crate::record::{Intent, Record, SrRecord};
 
 impl Catalogue<'_> {
-    /// Sets or clears the mark that nothing may be created; the record with it.
+    /// Sets or clears the mark that forbids creating anything. Returns the SR's record.
     pub(crate) fn mark_deleting(&self, deleting: bool) -> Result<Stored<SrRecord>> {
         loop {
             let stored = self.sr_record()?;
@@ -17,17 +17,17 @@ impl Catalogue<'_> {
             }
             let mut record = stored.record.clone();
             record.deleting = deleting;
-            // Read again also if it was written: the record that is returned is the stored one.
+            // Read again also after a write: the record that is returned is the stored one.
             self.replace_sr_record(&stored, &mut record)?;
         }
     }
 
-    /// The SR's own record.
+    /// Reads the SR's own record.
     pub(crate) fn sr_record(&self) -> Result<Stored<SrRecord>> {
         self.entry(&Uuid::nil()).map(|entry| entry.sr)
     }
 
-    /// `false`: somebody else wrote it meanwhile.
+    /// Writes the SR's record. Returns `false` if another process has changed it.
     pub(crate) fn replace_sr_record(
         &self,
         stored: &Stored<SrRecord>,
@@ -39,7 +39,7 @@ impl Catalogue<'_> {
         self.commit(&format!("updating SR {}", self.sr), &transaction)
     }
 
-    /// The operations under way, as far as their entries can be read.
+    /// Returns the operations under way. An entry that cannot be read is logged and left out.
     pub(crate) fn intents(&self, entries: &Entries) -> Vec<(Uuid, Stored<Intent>)> {
         let mut intents = Vec::new();
         for (key, value) in entries.range(INTENT_PREFIX.to_owned()..) {

@@ -1,4 +1,4 @@
-//! Records as they stand in the catalogue, and the changes that expect them so.
+//! Records with the bytes that they were read from, and changes that expect these bytes.
 
 use crate::pool::{Entries, Transaction};
 use crate::record::{Intent, Record, SrRecord, Unreadable, VdiRecord};
@@ -17,7 +17,7 @@ impl<T: Record> Stored<T> {
     }
 }
 
-/// What the catalogue says about one VDI, read in one operation.
+/// What the catalogue has about one VDI, read in one operation.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub sr: Stored<SrRecord>,
@@ -25,8 +25,8 @@ pub(crate) struct Entry {
     pub intent: Option<Stored<Intent>>,
 }
 
-/// A catalogue's entries whose keys start with `prefix`.
-pub(crate) fn under<'e>(
+/// Returns the entries whose keys start with `prefix`.
+pub(crate) fn with_prefix<'e>(
     entries: &'e Entries,
     prefix: &'static str,
 ) -> impl Iterator<Item = (&'e String, &'e Vec<u8>)> {
@@ -34,25 +34,25 @@ pub(crate) fn under<'e>(
     keys.take_while(move |(key, _)| key.starts_with(prefix))
 }
 
-/// The records under `prefix`. What cannot be read is left out: the scan reports it.
+/// Returns the records whose keys start with `prefix`. Unreadable ones are left out: a scan reports them.
 pub(crate) fn records<'e, T: Record>(
     entries: &'e Entries,
     prefix: &'static str,
 ) -> impl Iterator<Item = Stored<T>> + 'e {
-    under(entries, prefix).filter_map(|(_, value)| Stored::parse(value.clone()).ok())
+    with_prefix(entries, prefix).filter_map(|(_, value)| Stored::parse(value.clone()).ok())
 }
 
-/// The records under `prefix`, each with its key.
-pub(crate) fn records_under<'e, T: Record>(
+/// As [`records`], each record with its key.
+pub(crate) fn records_by_key<'e, T: Record>(
     entries: &'e Entries,
     prefix: &'static str,
 ) -> impl Iterator<Item = (&'e String, Stored<T>)> + 'e {
-    under(entries, prefix)
+    with_prefix(entries, prefix)
         .filter_map(|(key, value)| Some((key, Stored::parse(value.clone()).ok()?)))
 }
 
-/// The disks among a catalogue's entries, as far as they can be read.
-pub(crate) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>> + '_ {
+/// Returns the records of disks. Unreadable ones are left out: a scan reports them.
+pub(crate) fn disks(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>> + '_ {
     records(entries, super::VDI_PREFIX).filter(|stored: &Stored<VdiRecord>| {
         let volume = &stored.record.volume;
         volume.snapshot().is_none()
@@ -60,13 +60,13 @@ pub(crate) fn heads(entries: &Entries) -> impl Iterator<Item = Stored<VdiRecord>
 }
 
 impl Transaction {
-    /// Expects the key to hold what was read.
+    /// Expects the key to hold the bytes that were read.
     pub(crate) fn expect<T>(mut self, key: String, stored: Option<&Stored<T>>) -> Self {
         self.expect.insert(key, stored.map(|s| s.bytes.clone()));
         self
     }
 
-    /// Writes a record, with a fresh nonce.
+    /// Writes a record, with a new nonce.
     pub(crate) fn write<T: Record>(self, key: String, record: &mut T) -> Self {
         self.put(key, record.seal())
     }

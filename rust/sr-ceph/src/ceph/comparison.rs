@@ -1,4 +1,4 @@
-//! Whether an image has changed since a snapshot, within bounds of time.
+//! Whether an image has changed since a snapshot. The comparison has a time limit.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use nix::libc;
 use crate::chain::MAX_SNAPSHOTS;
 use crate::pool::{PoolError, Result};
 
-/// How much of an image is compared at a time, in bytes.
+/// How many bytes of an image are compared in one step.
 const STEP: u64 = 16 << 30;
 
 /// How long the comparison may take: as long as a snapshot takes on a busy cluster.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The same if the image has so many snapshots that one more is to be avoided.
+/// How long it may take if the image has many snapshots: one more is to be avoided.
 const PATIENCE_IF_MANY: Duration = Duration::from_secs(15);
 
 /// See [`is_unchanged_since`](crate::pool::Pool::is_unchanged_since).

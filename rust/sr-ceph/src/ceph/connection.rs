@@ -1,4 +1,4 @@
-//! What an administrator does about a connection that failed, in the words of the device-config.
+//! How to fix a connection that failed, in terms of the device-config.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use librbd::{Cause, ConnectionFailure, Error};
 use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
 
-/// The fix of an error of connecting. `None`: the error's own text has it, or there is none.
+/// Returns the fix of a connection error. `None`: the error's own text has the fix, or there is none.
 pub(crate) fn fix(error: &Error, config: &DeviceConfig) -> Option<String> {
     match error {
         Error::NoConnection(failure) => of_failure(failure, config),
@@ -24,7 +24,7 @@ pub(crate) fn fix(error: &Error, config: &DeviceConfig) -> Option<String> {
     }
 }
 
-/// The fix of a connection that was not made.
+/// Returns the fix of a connection that failed.
 pub(crate) fn of_failure(failure: &ConnectionFailure, config: &DeviceConfig) -> Option<String> {
     let user = config.user();
     match &failure.cause {
@@ -42,8 +42,8 @@ pub(crate) fn of_failure(failure: &ConnectionFailure, config: &DeviceConfig) -> 
                 .to_owned(),
         ),
         Cause::NoMethod => Some(
-            "take auth_client_required out of Ceph's configuration on this host, and on a node of the \
-             cluster: ceph config rm client auth_client_required"
+            "remove auth_client_required from Ceph's configuration on this host, and on a node of the \
+             cluster run: ceph config rm client auth_client_required"
                 .to_owned(),
         ),
         Cause::KeyType => Some(make_aes_key(user)),
@@ -62,7 +62,7 @@ pub(crate) fn of_failure(failure: &ConnectionFailure, config: &DeviceConfig) -> 
     }
 }
 
-/// How a configuration file gets the monitors.
+/// How to put the monitors into a configuration file.
 pub(crate) fn name_monitors(conf: Option<&Path>) -> String {
     let conf = conf.unwrap_or(Path::new("/etc/ceph/ceph.conf")).display();
     format!(
@@ -71,7 +71,7 @@ pub(crate) fn name_monitors(conf: Option<&Path>) -> String {
     )
 }
 
-/// How a user gets a key that every librados and every kernel has.
+/// How to get a key that every librados and every kernel supports.
 pub(crate) fn make_aes_key(user: &str) -> String {
     format!(
         "on a node of the cluster: ceph mon set auth_allowed_ciphers aes,aes256k; ceph config set mon \
@@ -80,7 +80,7 @@ pub(crate) fn make_aes_key(user: &str) -> String {
     )
 }
 
-/// How this host gets the user's key. `used` is the file that librados takes it from now.
+/// How to put the user's key on this host. `used`: the file that librados reads the key from now.
 pub(crate) fn get_key(used: Option<&Path>, config: &DeviceConfig) -> String {
     let user = config.user();
     let place = place_for_key(used, config);
@@ -99,12 +99,12 @@ pub(crate) fn get_key(used: Option<&Path>, config: &DeviceConfig) -> String {
 
 struct Place {
     file: PathBuf,
-    /// The device-config has to name the file.
+    /// Whether the device-config must name the file.
     is_new: bool,
 }
 
-/// The file for the user's key. A default file may hold the key for another cluster: it is proposed for the
-/// cluster of the default configuration alone.
+/// The file for the user's key. A default file may hold the key of another cluster, so it is proposed only
+/// for the cluster of the default configuration.
 fn place_for_key(used: Option<&Path>, config: &DeviceConfig) -> Place {
     let user = config.user();
     let named = |file: &Path, is_new| Place {
@@ -115,9 +115,9 @@ fn place_for_key(used: Option<&Path>, config: &DeviceConfig) -> Place {
         return named(file, false);
     }
     let default = config.default_keyring();
-    let folder = Path::new("/etc/ceph");
+    let directory = Path::new("/etc/ceph");
     let is_shared = |file: &Path| {
-        let shared = ["ceph.keyring", "keyring", "keyring.bin"].map(|name| folder.join(name));
+        let shared = ["ceph.keyring", "keyring", "keyring.bin"].map(|name| directory.join(name));
         file == default || shared.iter().any(|name| name == file)
     };
     match used {
@@ -128,7 +128,7 @@ fn place_for_key(used: Option<&Path>, config: &DeviceConfig) -> Place {
             let cluster = cluster.and_then(|stem| stem.to_str());
             let cluster = cluster.filter(|stem| *stem != "ceph").unwrap_or("other");
             named(
-                &folder.join(format!("{cluster}.client.{user}.keyring")),
+                &directory.join(format!("{cluster}.client.{user}.keyring")),
                 true,
             )
         }

@@ -1,4 +1,4 @@
-//! Errors of librbd, as those of a cluster, and of what it made.
+//! Errors of librbd as errors of the cluster, and their meaning for an image.
 
 use librbd::Error;
 
@@ -37,28 +37,28 @@ impl From<Error> for PoolError {
 /// `RBD_FEATURE_STRIPINGV2` and `RBD_FEATURE_DATA_POOL`.
 const FOREIGN_LAYOUT: u64 = 1 << 1 | 1 << 7;
 
-/// Adds to the error of opening an image what it means that librbd lacks a function.
+/// Explains an error of opening an image that means that librbd lacks a plugin.
 pub(super) fn explain_open(pool: &librbd::Pool, mut error: PoolError) -> PoolError {
     if error.errno == nix::libc::ENOSYS {
         let pool = pool.name();
         error.detail = Some(format!(
-            "the pool or the image asks for a plugin that librbd does not have on this host; \
-             for the pool: 'rbd config pool rm {pool} rbd_plugins'; \
+            "the pool or the image needs a plugin that librbd on this host does not have; \
+             to remove it from the pool, run 'rbd config pool rm {pool} rbd_plugins'; \
              'rbd config pool ls {pool}' lists all settings"
         ));
     }
     error
 }
 
-/// Refuses an image that was just made and keeps its data elsewhere, or in stripes: the user has
-/// no rights in another pool, and the kernel of a host may know no stripes.
+/// Refuses a new image that keeps its data in another pool or in stripes: the user has no rights in another
+/// pool, and a host's kernel may not support stripes.
 pub(super) fn require_own_data(pool: &librbd::Pool, name: &str, id: &str) -> Result<(), PoolError> {
     if pool.header(id).features()? & FOREIGN_LAYOUT == 0 {
         return Ok(());
     }
     Err(PoolError {
         detail: Some(
-            "the image got a data pool or stripes that were not asked for, and is removed; \
+            "the image has a data pool or stripes that smblock did not request, and is removed; \
              see rbd_default_data_pool, rbd_default_stripe_unit and rbd_default_stripe_count in \
              'ceph config dump' and in 'rbd config pool ls POOL'"
                 .to_owned(),
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_of_an_images_snapshots_is_no_lack_of_room() {
+    fn a_limit_of_snapshots_is_no_lack_of_space() {
         let error = PoolError::from(Error::SnapshotLimit {
             image: "vms/a".to_owned(),
             limit: 3,

@@ -1,4 +1,4 @@
-//! What was done to the images of a real pool by hand.
+//! What was done by hand to the images of a real pool.
 
 use librbd::{Group, SnapId};
 

@@ -1,4 +1,4 @@
-//! What only the monitors know.
+//! Requests that the monitors serve.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::pool::Result;
 /// # Errors
 /// EACCES: the user lacks the cap.
 pub(crate) fn may_blocklist(cluster: &librbd::Cluster) -> librbd::Result<()> {
-    // An address that cannot be parsed is refused either way, and before that only without the cap.
-    // The older spelling is the only one of Nautilus and Octopus; a release that does not have one
-    // of them returns the same EINVAL.
+    // Without the cap, the monitors refuse the request. With it, they refuse this address, which cannot be
+    // parsed. Nautilus and Octopus have only the older spelling. A release that does not have one of them
+    // returns the same EINVAL.
     for spelling in ["blocklist", "blacklist"] {
         let command = json!({
             "prefix": format!("osd {spelling}"),
@@ -40,7 +40,7 @@ pub fn osd_dump(cluster: &librbd::Cluster) -> Result<Vec<u8>> {
     Ok(cluster.mon_command(&command)?)
 }
 
-/// The cluster's pools, by id, as far as they can be listed.
+/// Returns the cluster's pools by id; none if they cannot be listed.
 #[must_use]
 pub fn pools(cluster: &librbd::Cluster) -> BTreeMap<i64, String> {
     let names = cluster.pool_names().unwrap_or_else(|e| {

@@ -1,10 +1,10 @@
-//! What a snapshot of a real image is.
+//! The RBD namespace of a snapshot of a real image.
 
 use librbd::{Group, Snapshot, SnapshotKind};
 
 use crate::pool::{Origin, Result};
 
-/// What a snapshot of an image is.
+/// Returns what a snapshot of an image is.
 pub(super) fn origin(
     cluster: &librbd::Cluster,
     image: &librbd::Image,

@@ -1,4 +1,4 @@
-//! What the user may do, found out by requests that change nothing.
+//! What the user may do. Requests that change nothing find it out.
 
 use librbd::{Cluster, Error};
 use nix::errno::Errno;
@@ -9,7 +9,7 @@ use crate::caps::Caps;
 use crate::pool::PoolError;
 use crate::usage::ClusterReport;
 
-/// That usage can be read is known already; a dead client has to be cut off too.
+/// Checks that the user may fence a dead client. That it may read the usage was checked before.
 pub(super) fn mon(cluster: &Cluster, caps: &Caps) -> Outcome {
     let refused = crate::ceph::may_blocklist(cluster).err();
     match refused {
@@ -18,7 +18,8 @@ pub(super) fn mon(cluster: &Cluster, caps: &Caps) -> Outcome {
     }
 }
 
-/// Reads, lists, executes and writes what is not there: each needs its cap before it finds nothing to do.
+/// Reads, lists, calls a class and writes, each on an object that does not exist: the cluster checks the cap
+/// first.
 pub(super) fn osd(cluster: &Cluster, pool: &str, report: &ClusterReport, caps: &Caps) -> Outcome {
     let absent = format!("smblock.check.{}", uuid::Uuid::new_v4());
     let attempt = || -> librbd::Result<()> {
@@ -42,13 +43,13 @@ pub(super) fn osd(cluster: &Cluster, pool: &str, report: &ClusterReport, caps: &
     }
 }
 
-/// The OSDs did not reply, and the monitors do.
+/// The monitors reply, but the OSDs do not.
 fn no_reply(error: Error, report: &ClusterReport, caps: &Caps) -> Outcome {
     let found = error.to_string();
     let (up, all) = report.osds();
     if let Some(flag) = report.pause() {
         return Outcome::failed(
-            format!("{found}; the cluster's flag {flag} holds all clients' I/O back"),
+            format!("{found}; the cluster's flag {flag} stops the I/O of all clients"),
             "ceph osd unpause",
         );
     }
@@ -65,27 +66,26 @@ fn no_reply(error: Error, report: &ClusterReport, caps: &Caps) -> Outcome {
     )
 }
 
-/// Only a warning: without the manager deleted disks keep their space until a scan finds it back, or
-/// until `smblock-admin reclaim` frees it.
+/// Only a warning: without ceph-mgr, the space of deleted disks is freed later, by a scan or by
+/// `smblock-admin reclaim`.
 pub(super) fn mgr(cluster: &Cluster, pool: &str, caps: &Caps) -> Outcome {
-    let wait = "ceph -s shows the manager; its module rbd_support needs some seconds after a start";
+    let wait = "ceph -s shows whether ceph-mgr runs; its module rbd_support needs some seconds after a start";
     match cluster.mgr_command(&json!({"prefix": "rbd task list", "pool_spec": pool})) {
         Ok(answer) => match serde_json::from_slice::<Vec<Value>>(&answer) {
             Ok(tasks) => Outcome::Ok(format!(
-                "the manager frees deleted disks in the background; {} waiting",
+                "ceph-mgr frees deleted disks in the background; {} waiting",
                 tasks.len()
             )),
-            Err(error) => Outcome::warning(
-                format!("the manager gave no list of its tasks ({error})"),
-                wait,
-            ),
+            Err(error) => {
+                Outcome::warning(format!("ceph-mgr did not list its tasks ({error})"), wait)
+            }
         },
         Err(error) if is_denied(&error) => Outcome::warning(
-            format!("the manager may not be asked to free deleted disks: {error}"),
+            format!("the user may not ask ceph-mgr to free deleted disks: {error}"),
             caps.grant(),
         ),
         Err(error) => Outcome::warning(
-            format!("the manager does not free deleted disks now: {error}"),
+            format!("ceph-mgr does not free deleted disks now: {error}"),
             wait,
         ),
     }
@@ -97,7 +97,7 @@ fn is_denied(error: &Error) -> bool {
         .any(|&errno| error.errno() == Some(errno as i32))
 }
 
-/// A request that the user may not make, or that got no answer.
+/// A request that the user may not make, or that got no reply.
 pub(super) fn refusal(error: Error, caps: &Caps) -> Outcome {
     let remedy = match is_denied(&error) {
         true => caps.grant(),

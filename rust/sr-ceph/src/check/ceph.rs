@@ -1,4 +1,4 @@
-//! What the cluster has to bring, as seen with this user from this host.
+//! Checks of the cluster, as seen with this user from this host.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use sr::check::{CheckLine, Outcome};
 
 use super::monitors::monitors;
 use super::topics::{
-    not_run, APPLICATION, CLOCK, CUT_OFF, LOCK, MGR_CAPS, MONITORS, MON_CAPS, OSD_CAPS, POOL, ROOM,
-    TOPICS, USER,
+    not_run, APPLICATION, CLOCK, CUT_OFF, LOCK, MGR_CAPS, MONITORS, MON_CAPS, OSD_CAPS, POOL,
+    TOPICS, USAGE, USER,
 };
 use super::{caps, defaults, fencing, unreachable};
 use crate::caps::Caps;
@@ -39,38 +39,42 @@ pub(super) fn lines(config: &DeviceConfig, granted: &Caps, deadline: Duration) -
         }
         Err(outcome) => {
             lines.push(outcome.on(MON_CAPS));
-            lines.extend(not_run(&TOPICS[lines.len()..], "the mon caps come first"));
+            lines.extend(not_run(&TOPICS[lines.len()..], "fix the mon caps first"));
         }
     }
     lines
 }
 
-/// librados let the user in; the kernel needs the same key, and must know its type.
+/// librados has authenticated the user. The kernel needs the same key, and must support its type.
 fn user(cluster: &Cluster, user: &str, deadline: Duration) -> Outcome {
     let key = match cluster.key() {
         Ok(key) => key.expose().to_owned().into(),
         Err(error) => {
             return Outcome::failed(
-                format!("client.{user} is let in, but the kernel needs its key too: {error}"),
+                format!(
+                    "client.{user} is authenticated, but the kernel needs its key too: {error}"
+                ),
                 "name the file with the key: device-config:keyring=PATH",
             )
         }
     };
     let krbd = Krbd::new();
-    // Without its module the kernel cannot be asked; another line of the report is about that.
+    // Without its module the kernel cannot check the key. Another line reports the module.
     let installed = krbd.check_kernel().is_ok_and(|facts| match facts.module {
         Module::Missing(_) => false,
         Module::Loaded | Module::Loadable => krbd.load_module(deadline).is_ok(),
     });
     if !installed {
         return Outcome::Ok(format!(
-            "client.{user} is let in; its key is there for the kernel"
+            "client.{user} is authenticated; the kernel can use its key"
         ));
     }
     match krbd.try_key(user, &key, deadline) {
-        Ok(()) => Outcome::Ok(format!("client.{user} is let in; the kernel takes its key")),
+        Ok(()) => Outcome::Ok(format!(
+            "client.{user} is authenticated; the kernel accepts its key"
+        )),
         Err(hostdev::Error::Keyring { source, advice, .. }) => Outcome::failed(
-            format!("client.{user} is let in, but the kernel refuses its key: {source}"),
+            format!("client.{user} is authenticated, but the kernel refuses its key: {source}"),
             advice,
         ),
         Err(error) => Outcome::failed(error.to_string(), "see `dmesg`"),
@@ -87,15 +91,15 @@ fn pool_lines(
         Ok(pool) => pool,
         Err(outcome) => {
             let mut lines = vec![outcome.on(POOL)];
-            let rest = [APPLICATION, ROOM, OSD_CAPS, MGR_CAPS];
-            lines.extend(not_run(&rest, "the pool comes first"));
+            let rest = [APPLICATION, USAGE, OSD_CAPS, MGR_CAPS];
+            lines.extend(not_run(&rest, "fix the pool first"));
             return lines;
         }
     };
     vec![
         defaults::pool(cluster, &pool).on(POOL),
         application(&pool).on(APPLICATION),
-        room(&pool).on(ROOM),
+        usage(&pool).on(USAGE),
         caps::osd(cluster, &pool.name, report, granted).on(OSD_CAPS),
         caps::mgr(cluster, &pool.name, granted).on(MGR_CAPS),
     ]
@@ -113,12 +117,15 @@ fn pool(report: &ClusterReport, config: &DeviceConfig) -> Result<PoolSummary, Ou
     };
     match report.summary(name) {
         Ok(summary) if summary.erasure => Err(Outcome::failed(
-            format!("{name} is erasure coded, and takes no image headers"),
+            format!("{name} is erasure coded, and cannot hold image headers"),
             "name a replicated pool: device-config:pool=NAME",
         )),
         Ok(summary) => Ok(summary),
         Err(UsageError::PoolMissing { candidates, .. }) => Err(Outcome::failed(
-            format!("there is no pool {name}; {}", list(candidates.clone())),
+            format!(
+                "the cluster has no pool {name}; {}",
+                list(candidates.clone())
+            ),
             instead_of(name, &candidates),
         )),
         Err(error) => Err(Outcome::failed(error.to_string(), "ceph osd dump")),
@@ -135,7 +142,7 @@ fn application(pool: &PoolSummary) -> Outcome {
     )
 }
 
-fn room(pool: &PoolSummary) -> Outcome {
+fn usage(pool: &PoolSummary) -> Outcome {
     let usage = &pool.usage;
     if let Err(full) = usage.room_for_growth() {
         return Outcome::failed(full.found(), full.remedy());
@@ -155,7 +162,7 @@ fn room(pool: &PoolSummary) -> Outcome {
     }
     Outcome::warning(
         format!("{found}; the cluster has no statistics of the pool yet"),
-        "if that lasts, no manager is running: ceph -s",
+        "if this lasts, check that ceph-mgr runs: ceph -s",
     )
 }
 

@@ -5,7 +5,7 @@ use sr::check::Outcome;
 
 use crate::usage::PoolSummary;
 
-/// Options for new images, and Ceph's own value of each. smblock gives each image all of them itself.
+/// Options for new images, with Ceph's own defaults. smblock sets all of them for each image.
 const DEFAULTS: [(&str, &str); 5] = [
     ("rbd_default_data_pool", ""),
     ("rbd_default_order", "22"),
@@ -14,7 +14,7 @@ const DEFAULTS: [(&str, &str); 5] = [
     ("rbd_default_clone_format", "auto"),
 ];
 
-/// That the pool is there, and which defaults are set that disks do not follow.
+/// Reports the pool, and the defaults that smblock's disks do not use.
 pub(super) fn pool(cluster: &Cluster, pool: &PoolSummary) -> Outcome {
     let there = format!("{} exists, id {}", pool.name, pool.id);
     let value = |option| cluster.conf_get(option).ok().flatten().unwrap_or_default();
@@ -38,10 +38,10 @@ pub(super) fn pool(cluster: &Cluster, pool: &PoolSummary) -> Outcome {
     let commands = commands.join("; ");
     Outcome::warning(
         format!(
-            "{there}; {texts} is set for new images: disks of smblock are made without it, and keep \
+            "{there}; {texts} is set for new images: smblock's disks do not use it, and keep \
              their data in {}",
             pool.name
         ),
-        format!("if nothing else needs it: {commands}; or take it out of ceph.conf"),
+        format!("if nothing else needs it, run: {commands}; or remove it from ceph.conf"),
     )
 }

@@ -1,4 +1,4 @@
-//! What cutting off dead hosts needs: the right to do it, and clocks that an administrator can trust.
+//! What fencing needs: the cap to blocklist clients, and clocks that an administrator can trust.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,11 @@ use sr::check::Outcome;
 use crate::blocklist::is_cut_off;
 use crate::image_features::ImageFeatures;
 
-/// smblock compares no clocks of hosts. But logs, leases shown to people and cephx tickets do.
+/// smblock does not compare the clocks of hosts. But administrators compare the times in logs, and cephx
+/// tickets expire.
 const SKEW: Duration = Duration::from_secs(5);
 
-/// How far this host's clock is from the monitors'.
+/// Checks how far this host's clock is from the monitors' clocks.
 pub(super) fn clock(cluster: &Cluster) -> Outcome {
     let before = SystemTime::now();
     let (reply, expiry) = match cluster.blocklist_reply() {
@@ -39,7 +40,7 @@ pub(super) fn clock(cluster: &Cluster) -> Outcome {
     )
 }
 
-/// Whether a kernel client of this host is on the blocklist.
+/// Checks whether a kernel client of this host is on the blocklist.
 pub(super) fn cut_off(cluster: &Cluster, krbd: &Krbd) -> Outcome {
     let (entries, mappings) = match (cluster.blocklisted(), krbd.mappings()) {
         (Ok(entries), Ok(mappings)) => (entries, mappings),
@@ -55,7 +56,7 @@ pub(super) fn cut_off(cluster: &Cluster, krbd: &Krbd) -> Outcome {
     }
     Outcome::failed(
         format!(
-            "this host was taken for dead, and {} cannot reach the cluster any more",
+            "this host was treated as dead, and {} can no longer reach the cluster",
             dead.join(", ")
         ),
         "shut down the VMs that use these disks (I/O errors are expected) and start them again, or \
@@ -63,14 +64,14 @@ pub(super) fn cut_off(cluster: &Cluster, krbd: &Krbd) -> Outcome {
     )
 }
 
-/// Whether the kernel itself cuts off a dead host before it takes over an image's lock.
+/// Checks whether the kernel fences a dead host before it takes an image's lock.
 pub(super) fn lock(features: ImageFeatures) -> Outcome {
     if features.bits() & ImageFeatures::EXCLUSIVE_LOCK.bits() != 0 {
         return Outcome::Ok("new images have exclusive-lock".to_owned());
     }
     Outcome::warning(
-        "new images lack exclusive-lock: only smblock's own claims and the blocklist keep a host \
-         that was cut off from writing",
+        "new images lack exclusive-lock: only smblock's own claims and the blocklist prevent writes of a host \
+         that was cut off",
         "device-config:image_features=layering,exclusive-lock",
     )
 }

@@ -1,4 +1,4 @@
-//! Ceph's files on this host, as librados will read them.
+//! Ceph's files on this host, as librados reads them.
 
 use std::fs::File;
 use std::io;
@@ -17,12 +17,12 @@ pub(super) fn conf(sources: &Sources) -> Outcome {
         return Outcome::Ok("none: device-config:mon_host names the monitors".to_owned());
     };
     let shown = file.path.display();
-    if let Some(outcome) = judged(file) {
+    if let Some(outcome) = file_faults(file) {
         return outcome;
     }
     let Some(monitors) = &sources.monitors else {
         return Outcome::warning(
-            format!("{shown} can be read, and mon_host is not set in it: librados asks DNS for the monitors"),
+            format!("{shown} can be read, but mon_host is not set in it: librados looks the monitors up in DNS"),
             name_monitors(Some(&file.path)),
         );
     };
@@ -53,7 +53,7 @@ pub(super) fn keyring(sources: &Sources, config: &DeviceConfig, make_user: &str)
         };
         return Outcome::failed(format!("{shown}{reason}"), fix);
     }
-    if let Some(outcome) = judged(file) {
+    if let Some(outcome) = file_faults(file) {
         return outcome;
     }
     match regular_file(&file.path) {
@@ -78,7 +78,7 @@ pub(super) fn keyring(sources: &Sources, config: &DeviceConfig, make_user: &str)
         return Outcome::warning(
             format!(
                 "{shown}: the key of {other} is of type {number} (2: AES-256, aes256k); librados before 20.2.4 \
-                 does not read it, and kernels before 7.0 do not take it"
+                 cannot read it, and kernels before 7.0 do not accept it"
             ),
             make_aes_key(user),
         );
@@ -88,7 +88,7 @@ pub(super) fn keyring(sources: &Sources, config: &DeviceConfig, make_user: &str)
 
 fn get_or_make_key(used: Option<&CephFile>, config: &DeviceConfig, make_user: &str) -> String {
     let get = get_key(used.map(|file| file.path.as_path()), config);
-    format!("{get}. If there is no such user: {make_user}")
+    format!("{get}. If the user does not exist: {make_user}")
 }
 
 fn no_keyring(sources: &Sources, config: &DeviceConfig, make_user: &str) -> Outcome {
@@ -96,11 +96,11 @@ fn no_keyring(sources: &Sources, config: &DeviceConfig, make_user: &str) -> Outc
     match (&sources.conf, sources.has_key()) {
         (_, true) => Outcome::Ok(format!("Ceph's configuration has the key of client.{user}")),
         (Some(conf), false) if conf.refusal.is_some() => Outcome::NotRun {
-            because: format!("{} comes first", conf.path.display()),
+            because: format!("fix {} first", conf.path.display()),
         },
         _ => Outcome::failed(
             format!(
-                "no key of client.{user} was found; looked at {}",
+                "no key of client.{user} was found in {}",
                 sources.key_places()
             ),
             get_or_make_key(None, config, make_user),
@@ -108,8 +108,8 @@ fn no_keyring(sources: &Sources, config: &DeviceConfig, make_user: &str) -> Outc
     }
 }
 
-/// What librados refuses, or ignores.
-fn judged(file: &CephFile) -> Option<Outcome> {
+/// What librados refuses or ignores in a file.
+fn file_faults(file: &CephFile) -> Option<Outcome> {
     let shown = file.path.display();
     if let Some(fault) = &file.refusal {
         return Some(Outcome::failed(
@@ -125,7 +125,7 @@ fn judged(file: &CephFile) -> Option<Outcome> {
     ))
 }
 
-/// The mode of a file that can be read and is one: a device or a pipe would never end.
+/// Returns the mode of a regular file that can be read. Reading a device or a pipe might never end.
 pub(super) fn regular_file(path: &Path) -> io::Result<u32> {
     let metadata = path.metadata()?;
     if !metadata.is_file() {

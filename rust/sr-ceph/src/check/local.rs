@@ -1,4 +1,4 @@
-//! What this host has to bring: Ceph's client libraries and files, and the kernel's RBD client.
+//! Checks of this host: Ceph's client libraries and files, and the kernel's RBD client.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +17,7 @@ const LIBRARY: &str = "client library";
 const KERNEL: &str = "kernel module";
 const FEATURES: &str = "image features";
 
-/// What must be there before a connection can be tried.
-/// `make_user`: the command that makes the user.
+/// Checks what a connection needs. `make_user`: the command that creates the user.
 pub(super) fn prerequisites(
     config: &DeviceConfig,
     make_user: &str,
@@ -29,7 +28,7 @@ pub(super) fn prerequisites(
         Outcome::Ok(_) => librbd::inspect(&connect_options(config, deadline)).ok(),
         _ => None,
     };
-    // Without: the library cannot be opened, or a file cannot be read, which is found again.
+    // Without sources: the library cannot be opened, or a file cannot be read. The checks below report that.
     let (conf, keyring) = match &sources {
         Some(sources) => (
             files::conf(sources),
@@ -84,7 +83,7 @@ fn conf(path: Option<&Path>) -> Outcome {
     }
 }
 
-/// The user's keyring, if librados cannot be asked for it.
+/// The user's keyring, if librados cannot report it.
 fn keyring(config: &DeviceConfig) -> Outcome {
     let path = config
         .keyring()
@@ -102,12 +101,12 @@ fn keyring(config: &DeviceConfig) -> Outcome {
     }
 }
 
-/// The kernel's RBD client, loaded if need be, and whether it can map what the SR will make.
+/// Checks the kernel's RBD client, which is loaded if necessary, and whether it can map the SR's images.
 pub(super) fn kernel(config: &DeviceConfig, krbd: &Krbd, deadline: Duration) -> Vec<CheckLine> {
     let module = module(krbd, deadline);
     let features = match module {
         Outcome::Ok(_) => vec![features(config, krbd).on(FEATURES)],
-        _ => not_run(&[FEATURES], "the kernel module has to be mended first"),
+        _ => not_run(&[FEATURES], "fix the kernel module first"),
     };
     let mut lines = vec![module.on(KERNEL)];
     lines.extend(features);
@@ -139,7 +138,7 @@ fn features(config: &DeviceConfig, krbd: &Krbd) -> Outcome {
         Ok(Some(bits)) => ImageFeatures::from_bits(bits),
         Ok(None) => {
             return Outcome::warning(
-                format!("this kernel does not tell which it supports; new images get {wanted}"),
+                format!("this kernel does not report the features that it supports; new images get {wanted}"),
                 "if activation fails: device-config:image_features=layering",
             )
         }

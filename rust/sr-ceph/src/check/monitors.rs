@@ -1,4 +1,4 @@
-//! Whether this host's kernel reaches the monitors, and the OSDs, in the protocol that it will speak.
+//! Whether this host's kernel reaches the monitors and the OSDs, with the protocol that it will use.
 
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -82,7 +82,7 @@ fn judge(monitors: &[Monitor], route: &Route, silent: &[String], osds: &[String]
     ))
 }
 
-/// The addresses that accept no connection.
+/// Returns the addresses that accept no connection.
 fn silent(addresses: &[String]) -> Vec<String> {
     let accepted = thread::scope(|scope| {
         let tries: Vec<_> = addresses
@@ -104,7 +104,7 @@ fn accepts(address: &str) -> bool {
     address.is_some_and(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok())
 }
 
-/// The OSDs that are up without an address of the version that the kernel is to speak.
+/// Returns the OSDs that are up but have no address of the protocol's version that the kernel will use.
 fn osds_out_of_reach(dump: &[u8], route: &Route) -> Vec<String> {
     let kind = format!("v{}", route.ms_mode.version());
     let dump: Value = serde_json::from_slice(dump).unwrap_or_default();

@@ -12,7 +12,7 @@ pub(super) const CUT_OFF: &str = "blocklist";
 pub(super) const LOCK: &str = "exclusive lock";
 pub(super) const POOL: &str = "pool";
 pub(super) const APPLICATION: &str = "pool application";
-pub(super) const ROOM: &str = "pool usage";
+pub(super) const USAGE: &str = "pool usage";
 pub(super) const OSD_CAPS: &str = "osd caps";
 pub(super) const MGR_CAPS: &str = "mgr caps";
 
@@ -26,12 +26,12 @@ pub(super) const TOPICS: [&str; 11] = [
     LOCK,
     POOL,
     APPLICATION,
-    ROOM,
+    USAGE,
     OSD_CAPS,
     MGR_CAPS,
 ];
 
-/// Lines of parts that are not looked at, for that reason.
+/// Lines for parts that are not checked, with the reason.
 pub(super) fn not_run(topics: &[&'static str], because: &str) -> Vec<CheckLine> {
     let line = |&topic| {
         let because = because.to_owned();

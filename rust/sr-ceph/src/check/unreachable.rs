@@ -1,4 +1,4 @@
-//! What a check shows if no connection is made.
+//! The lines of a check if no connection is made.
 
 use librbd::{Cause, Error};
 use sr::check::{CheckLine, Outcome};
@@ -7,7 +7,7 @@ use super::topics::{not_run, CONF, KEYRING, MONITORS, TOPICS, USER};
 use crate::ceph::connection;
 use crate::device_config::DeviceConfig;
 
-/// No connection. A fault of a file replaces the line that is about that file.
+/// Returns the lines if no connection is made. A fault of a file replaces that file's line.
 pub(super) fn lines(
     config: &DeviceConfig,
     make_user: &str,
@@ -49,7 +49,7 @@ pub(super) fn lines(
     };
     let mut lines = Vec::new();
     let fix = match topic {
-        USER | KEYRING => format!("{fix}. If there is no such user: {make_user}"),
+        USER | KEYRING => format!("{fix}. If the user does not exist: {make_user}"),
         _ => fix,
     };
     let failed = Outcome::failed(found, fix).on(topic);
@@ -61,7 +61,7 @@ pub(super) fn lines(
         }
         _ => {
             lines.push(failed);
-            lines.extend(not_run(&TOPICS, &format!("{topic} comes first")));
+            lines.extend(not_run(&TOPICS, &format!("fix {topic} first")));
             return lines;
         }
     }

@@ -1,12 +1,12 @@
-//! What is wrong with a device-config, and what the administrator types instead.
+//! What is wrong with a device-config, and how to correct it.
 
 use sr::device_config::{shown, Refused};
 use thiserror::Error;
 
 use super::VALID_KEYS;
 
-/// Why a device-config cannot be used. Every text says what to do about it, none contains the
-/// value of a key that is unknown, of `keyring`, or of one that smells of a secret.
+/// Why a device-config cannot be used. Each text has the fix. No text has the value of an unknown key, of
+/// `keyring`, or a value that looks like a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// The command needs a pool, and none was named.
@@ -16,7 +16,7 @@ pub enum ConfigError {
     )]
     PoolMissing,
 
-    /// A key that means nothing to this driver.
+    /// A key that this driver does not have.
     #[error("device-config:{} is unknown; the valid keys are: {}", shown(key), VALID_KEYS.join(", "))]
     UnknownKey {
         /// The key as it was given.
@@ -40,7 +40,7 @@ pub enum ConfigError {
     Conflict {
         /// The spelling seen first.
         first: &'static str,
-        /// The spelling seen second, perhaps the same.
+        /// The spelling seen second. It may be the same.
         second: &'static str,
     },
 

@@ -1,10 +1,10 @@
-//! What each value may look like.
+//! The syntax of each value.
 //!
-//! Values travel on into places with separators of their own: a pool and a user into the line
-//! written to `/sys/bus/rbd/add` (space, comma, equals sign), paths into librados, which takes a
-//! *list* of files (comma, semicolon, colon, space) and expands `$name`, all of them into commands
-//! that error messages advise (quotes, leading dash). So each kind has the characters that are
-//! known to be harmless everywhere, and the rest is refused here, once.
+//! Values are passed to places with separators of their own: a pool and a user to the line written to
+//! `/sys/bus/rbd/add` (space, comma, equals sign), paths to librados, which takes a *list* of files (comma,
+//! semicolon, colon, space) and expands `$name`, all of them to commands in error messages (quotes, leading
+//! dash). So each kind of value may only have characters that are harmless everywhere. All others are refused
+//! here.
 
 use sr::device_config::{characters, no_leading_dash, Problem};
 
@@ -12,20 +12,20 @@ const POOL_LIMIT: usize = 255;
 const USER_LIMIT: usize = 128;
 const MON_HOST_LIMIT: usize = 1024;
 
-/// A pool's name: what Ceph takes, but for what the kernel and `rbd` use as separators.
+/// A pool's name: what Ceph accepts, without the separators of the kernel and of `rbd`.
 pub(super) fn pool(value: &str) -> Result<String, Problem> {
     characters(
         value,
         POOL_LIMIT,
         |c| c.is_alphanumeric() || "._-+:".contains(c),
-        "letters, digits and . _ - + : (a pool named otherwise cannot be mapped safely)",
+        "letters, digits and . _ - + : (other names cannot be mapped safely)",
     )?;
     no_leading_dash(value)?;
     Ok(value.to_owned())
 }
 
-/// A cephx user's id, given as `smblock` or as `client.smblock`: Ceph's own output shows the
-/// latter everywhere. One prefix is taken off, so even a `client.client.x` can be named.
+/// A cephx user's id, given as `smblock` or as `client.smblock`, as Ceph's own output shows it. One prefix is
+/// removed, so `client.client.x` can be named.
 pub(super) fn user(value: &str) -> Result<String, Problem> {
     characters(
         value,
@@ -43,7 +43,7 @@ pub(super) fn user(value: &str) -> Result<String, Problem> {
     Ok(id.to_owned())
 }
 
-/// Monitors as Ceph's option `mon_host` lists them: comma separated, each `HOST`, `HOST:PORT`,
+/// Monitors in the format of Ceph's option `mon_host`: separated by commas, each `HOST`, `HOST:PORT`,
 /// `v1:HOST:PORT` or several addresses of one monitor in brackets,
 /// `[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]`.
 pub(super) fn mon_host(value: &str) -> Result<String, Problem> {

@@ -14,7 +14,7 @@ pub(super) const CONFIG_KEYS: [ConfigKey; 8] = [
         .default(DEFAULT_USER),
     ConfigKey::new(
         "keyring",
-        "file with that user's key (default: where Ceph's configuration says)",
+        "file with that user's key (default: as in Ceph's configuration)",
     ),
     ConfigKey::new(
         "mon_host",
@@ -24,7 +24,7 @@ pub(super) const CONFIG_KEYS: [ConfigKey; 8] = [
     ConfigKey::new("image_features", "features of new images").default("layering,exclusive-lock"),
     ConfigKey::new(
         "ms_mode",
-        "how kernels talk to Ceph: legacy, crc, secure, prefer-crc or prefer-secure (default: by kernel)",
+        "how kernels connect to Ceph: legacy, crc, secure, prefer-crc or prefer-secure (default: by kernel)",
     ),
 ];
 

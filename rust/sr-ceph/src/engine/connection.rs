@@ -1,8 +1,8 @@
 //! The one connection of this process.
 //!
-//! SM builds the SR's object again in the middle of some commands (blktap2 refreshes its target), and a
-//! command must make at most one connection. So the connection belongs to the process. The front closes
-//! it at the end, since librados must not run while the process is torn down.
+//! SM builds the SR's object again in the middle of some commands (blktap2 refreshes its target), but a
+//! command must make at most one connection. So the connection belongs to the process. The front closes it at
+//! the end, because librados must not run while the process exits.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,17 +23,17 @@ struct Open {
 
 static OPEN: Mutex<Option<Open>> = Mutex::new(None);
 
-/// The pool that a device-config names, connected at the first call. `explain` adds what became of a
-/// pool that does not exist.
+/// The pool of a device-config, connected at the first call. `explain` adds what happened to a pool that does
+/// not exist.
 pub(super) fn pool(
     config: &DeviceConfig,
     before: fn(),
     explain: impl FnOnce(Error, &librbd::Cluster) -> Error,
 ) -> Result<Arc<CephPool>> {
     let name = config.require_pool()?;
-    // What a thread that panicked left here is still a whole connection, or none.
+    // A thread that panicked left a complete connection, or none.
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(found) = open.as_ref().filter(|open| open.config.connects_as(config)) {
+    if let Some(found) = open.as_ref().filter(|open| open.config == *config) {
         return Ok(found.pool.clone());
     }
     let cluster = connect(config, before)?;
@@ -46,8 +46,7 @@ pub(super) fn pool(
     Ok(pool)
 }
 
-/// Connects to the cluster that a device-config names. `before` is called before Ceph's libraries are
-/// loaded.
+/// Connects to the cluster of a device-config. `before` is called before Ceph's libraries are loaded.
 pub(super) fn connect(config: &DeviceConfig, before: fn()) -> Result<librbd::Cluster> {
     before();
     Ok(crate::ceph::connect(config, DEADLINE)?)
@@ -56,6 +55,6 @@ pub(super) fn connect(config: &DeviceConfig, before: fn()) -> Result<librbd::Clu
 /// Closes the connection of this process. Called before the process ends.
 pub fn close_connection() {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    // A request that the manager has not answered may still hold it open.
+    // A request that ceph-mgr has not replied to may still hold it open.
     librbd::guard_exit();
 }

@@ -1,4 +1,4 @@
-//! What is found on a cluster, in the words of every SR type.
+//! The findings of this SR type as those of every SR type.
 
 use sr::engine::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
 
@@ -41,7 +41,7 @@ pub(super) fn srs(pool: &CephPool) -> Result<Probe> {
     Ok(Probe::Srs(srs.collect()))
 }
 
-/// The pools of a cluster that could hold an SR.
+/// The pools of a cluster that can hold an SR.
 pub(super) fn pools(cluster: &librbd::Cluster, user: &str) -> Result<Probe> {
     let pools = find_pools(cluster, user)?.into_iter();
     let pools = pools.map(|(pool, refused)| Place {
@@ -68,8 +68,8 @@ pub(super) fn step<'a>(pending: &'a reclaim::Pending, report: &Report<'_>) -> St
         Report::Done => State::Done(pending.kind.done()),
         Report::Failed(error) => State::Failed(error.to_string()),
         Report::Waits => {
-            let holds_up = pending.holds_up.as_ref().map(ToString::to_string);
-            State::Waits(holds_up.unwrap_or_default())
+            let waits_for = pending.waits_for.as_ref().map(ToString::to_string);
+            State::Waits(waits_for.unwrap_or_default())
         }
     };
     Step {
@@ -83,7 +83,7 @@ impl From<reclaim::Pending> for Pending {
         Pending {
             object: pending.image.name,
             work: pending.kind.to_string(),
-            waits_for: pending.holds_up.map(|holds_up| holds_up.to_string()),
+            waits_for: pending.waits_for.map(|waits_for| waits_for.to_string()),
         }
     }
 }

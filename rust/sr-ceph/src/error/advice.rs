@@ -1,4 +1,4 @@
-//! What an administrator can do about an error, and what became of its rollback.
+//! What an administrator can do about an error, and what happened to its rollback.
 
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ pub(super) fn advise_on_damage(sr: &Uuid, pool: &str, key: &str, source: &Unread
     }
 }
 
-/// What became of the rollback of the error with the id `first`: the id and the text of its own error, or
+/// What happened to the rollback of the error with the id `first`: the id and the text of its own error, or
 /// `None` if it was not tried.
 pub(super) fn describe_rollback(first: &str, second: Option<(&str, String)>) -> String {
     match second {

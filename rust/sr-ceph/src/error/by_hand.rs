@@ -23,7 +23,7 @@ pub enum ByHand {
     /// A migration was prepared.
     #[error(transparent)]
     Migrating(#[from] Migrating),
-    /// The image is a mirror's copy.
+    /// The image is a mirrored copy.
     #[error("image {image} is demoted: it is a mirrored copy, which is read-only. Once the primary copy is demoted or lost, run 'rbd mirror image promote {image}', then try again")]
     Demoted {
         /// The image.
@@ -51,7 +51,7 @@ pub enum ByHand {
         /// The VDI that the image was made for.
         disk: Uuid,
     },
-    /// The image was made anew, and is ours.
+    /// The image was migrated or imported again, and belongs to this SR.
     #[error("VDI {vdi}: its image {image} has another id now ({found}): it was migrated or imported outside smblock. 'xe sr-scan uuid={sr}' takes it over, unless the disk is in use or another operation on it is under way")]
     Moved {
         /// The VDI.
@@ -63,7 +63,7 @@ pub enum ByHand {
         /// The SR.
         sr: Uuid,
     },
-    /// The image was made anew, and may not be whole yet.
+    /// The image was imported again, and may not be complete yet.
     #[error("VDI {vdi}: its image {image} has another id now ({found}), and client {address} has it open: it may still be imported or copied. When that has ended, run 'xe sr-scan uuid={sr}', which takes it over")]
     Open {
         /// The VDI.
@@ -72,7 +72,7 @@ pub enum ByHand {
         image: String,
         /// The id that it has now.
         found: String,
-        /// Who has it open.
+        /// The client that has it open.
         address: String,
         /// The SR.
         sr: Uuid,
@@ -102,7 +102,7 @@ pub enum ByHand {
         pool: String,
     },
     /// Something that the image needs does not exist.
-    #[error("VDI {vdi}: image {image} (id {id}) exists, but cannot be opened (ENOENT): its name, its parent or its data pool does not exist. The keys parent and data_pool_id in 'rados -p {pool} listomapvals rbd_header.{id}' name the latter two. Bring back what is missing, or destroy the VDI")]
+    #[error("VDI {vdi}: image {image} (id {id}) exists, but cannot be opened (ENOENT (2): No such file or directory): its name, its parent or its data pool does not exist. The keys parent and data_pool_id in 'rados -p {pool} listomapvals rbd_header.{id}' name the latter two. Bring back what is missing, or destroy the VDI")]
     Incomplete {
         /// The VDI.
         vdi: Uuid,
@@ -122,7 +122,7 @@ pub enum ByHand {
         pool: String,
         /// `POOL/GROUP`.
         group: String,
-        /// What the cluster said.
+        /// What the cluster returned.
         source: crate::pool::PoolError,
     },
 }
@@ -153,14 +153,14 @@ fn name_of(group: &str) -> &str {
     group.split_once('/').map_or(group, |(_, name)| name)
 }
 
-/// A value of RBD's directory, as `printf` takes it: the length of the text in four bytes, and the text.
+/// A value of RBD's directory for `printf`: the length of the text in four bytes, then the text.
 fn directory_value(text: &str) -> String {
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
     let octal = length.iter().map(|byte| format!("\\{byte:03o}"));
     octal.chain([text.to_owned()]).collect()
 }
 
-/// The command that makes an image the one of a VDI.
+/// The command that assigns an image to a VDI.
 fn advise_to_adopt(image: &str, sr: &Uuid, disk: &Uuid) -> String {
     format!("rbd image-meta set {image} smblock '{{\"sr\":\"{sr}\",\"vdi\":\"{disk}\"}}'")
 }

@@ -14,13 +14,13 @@ pub enum Changed {
         /// The lease, in seconds.
         lease: u64,
     },
-    /// The catalogue was changed by something other than smblock, or by a version that this one does not know.
+    /// The catalogue was changed by another program than smblock, or by a newer smblock.
     #[error("{doing}: the catalogue does not hold the expected values, so the operation was not finished. The next command on this VDI rolls it back. Scan the SR with 'xe sr-scan', then repeat the command")]
     Catalogue {
         /// What this driver did.
         doing: String,
     },
-    /// A worker that frees space did not renew its lease in time.
+    /// A reclaim worker did not renew its lease in time.
     #[error("another process frees the space of SR {sr} now, because this process did not renew its lease in time. 'smblock-admin reclaim --list' shows what is left")]
     Worker {
         /// The SR.
@@ -35,12 +35,16 @@ pub enum Changed {
         id: String,
     },
     /// A hidden image is the image of a VDI.
-    #[error("hidden image {image} was not emptied, because a VDI uses it. The key {key} of the catalogue is wrong; remove it with 'rados rmomapkey'")]
+    #[error("hidden image {image} was not emptied, because a VDI uses it. The key {key} of the catalogue is wrong. To remove it, run 'rados -p {pool} rmomapkey {catalogue} {key}'")]
     Hidden {
         /// The image's name.
         image: String,
         /// The key of the catalogue.
         key: String,
+        /// The pool.
+        pool: String,
+        /// The catalogue's object.
+        catalogue: String,
     },
     /// A damaged record of the catalogue may name the image.
     #[error("hidden image {image} was not emptied: {reason}")]

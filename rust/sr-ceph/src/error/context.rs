@@ -1,10 +1,10 @@
-//! What a failing call was for.
+//! Adds to an error what the failing call was for.
 
 use super::{Error, Result};
 use crate::host::HostError;
 use crate::pool::PoolError;
 
-/// Says what a failing call was for.
+/// Adds to an error what the failing call was for.
 pub(crate) trait Context<T> {
     fn doing(self, what: &str) -> Result<T>;
 }

@@ -1,4 +1,4 @@
-//! The ids of errors, and what callers ask about an error.
+//! The ids of errors, and properties of errors.
 
 use super::Error;
 use crate::usage::NoRoom;
@@ -14,8 +14,7 @@ impl Error {
             },
             Self::Unreachable { source, .. } => source.id(),
             Self::PoolMissing { .. } => "SMB-C003",
-            Self::PoolRenamed { .. } => "SMB-C004",
-            Self::PoolDeleted { .. } => "SMB-C005",
+            Self::PoolGone(reason) => reason.id(),
             Self::PoolNotForRbd { .. } => "SMB-C006",
             Self::SrMissing { .. } => "SMB-C007",
             Self::SrExists { .. } => "SMB-C008",
@@ -56,7 +55,7 @@ impl Error {
 }
 
 impl Error {
-    /// The errno behind it, positive, where there is one.
+    /// The errno of the cause, positive, if there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::Ceph { source, .. } if source.errno != 0 => Some(source.errno),
@@ -67,12 +66,12 @@ impl Error {
         }
     }
 
-    /// The cluster has no such image, snapshot or object.
+    /// Whether the cluster has no such image, snapshot or object.
     pub(crate) fn is_missing_in_cluster(&self) -> bool {
         matches!(self.cause(), Error::Ceph { source, .. } if source.is_not_found())
     }
 
-    /// The outcome is unknown: what failed may have been done, or may still be done.
+    /// Whether the outcome is unknown: what failed may have been done, or may still be done.
     pub(crate) fn is_outcome_unknown(&self) -> bool {
         match self {
             Error::Ceph { source, .. } => source.is_outcome_unknown(),

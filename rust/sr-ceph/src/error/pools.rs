@@ -1,8 +1,49 @@
-//! Pools in texts.
+//! Errors about the pool of an SR.
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 use crate::usage::meant;
+
+/// Why the pool of an SR is not found by its name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PoolGone {
+    /// The pool that the SR is in has another name.
+    #[error("SR {sr}: the pool with id {id} of this SR is now called {now}, not {pool}. Give it its name back: ceph osd pool rename {now} {pool}. Or unplug the SR on every host, then destroy its PBDs and create them again with device-config:pool={now}. The caps of the user must name that pool too. Nothing was changed")]
+    Renamed {
+        /// The SR.
+        sr: Uuid,
+        /// The pool's id.
+        id: i64,
+        /// Its name in the device-config.
+        pool: String,
+        /// Its name now.
+        now: String,
+    },
+    /// The pool that the SR was in does not exist any more.
+    #[error("SR {sr} was in pool {was} with id {id}, which was deleted with all disks in it; the cluster now has: {present}. A new pool of the same name is not that pool. Nothing was changed")]
+    Deleted {
+        /// The SR.
+        sr: Uuid,
+        /// The pool's id.
+        id: i64,
+        /// The name that it had.
+        was: String,
+        /// The names of the pools that exist.
+        present: String,
+    },
+}
+
+impl PoolGone {
+    /// The id of this error in docs/user/errors.md. An id is never used again.
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::Renamed { .. } => "SMB-C004",
+            Self::Deleted { .. } => "SMB-C005",
+        }
+    }
+}
 
 pub(super) fn names(pools: &BTreeMap<i64, String>) -> String {
     let names: Vec<_> = pools.values().map(String::as_str).collect();

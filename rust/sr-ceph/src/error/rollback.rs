@@ -5,8 +5,8 @@ use uuid::Uuid;
 use super::{Error, Result};
 
 impl Error {
-    /// This error after its rollback ended. A rollback that failed, or that was not tried (`None`), is
-    /// added to it: until another command finishes it, the VDI cannot be used.
+    /// Adds the result of its rollback to an error. If the rollback failed, or was not tried (`None`), the
+    /// VDI cannot be used until another command has finished it.
     pub(crate) fn after_rollback(self, vdi: &Uuid, rollback: Option<Result<()>>) -> Self {
         let second = match rollback {
             Some(Ok(())) => return self,
@@ -22,7 +22,7 @@ impl Error {
         error
     }
 
-    /// The failure that came first, without what happened to its rollback.
+    /// Returns the failure that came first, without that of its rollback.
     pub fn cause(&self) -> &Self {
         match self {
             Error::NotUndone { first, .. } => first.cause(),

@@ -1,4 +1,4 @@
-//! The faults of a process before its host.
+//! Fault injection for the calls to a host.
 
 use sr::faults::{change, read, Call, Faults};
 use uuid::Uuid;
@@ -7,14 +7,14 @@ use crate::host::{
     Alert, Host, HostReply, MapRequest, Mapped, Membership, Owner, Result as HostResult,
 };
 
-/// A [`Host`] as a process with faults sees it.
+/// A [`Host`] with fault injection.
 pub struct FaultyHost<'f, 'w> {
     inner: &'w dyn Host,
     faults: &'f Faults<'w>,
 }
 
 impl<'f, 'w> FaultyHost<'f, 'w> {
-    /// Puts faults before a host.
+    /// Adds fault injection to a host.
     pub fn new(inner: &'w dyn Host, faults: &'f Faults<'w>) -> Self {
         FaultyHost { inner, faults }
     }
@@ -38,8 +38,8 @@ impl Host for FaultyHost<'_, '_> {
         self.inner.now()
     }
 
-    fn pause(&self, milliseconds: u64) {
-        self.inner.pause(milliseconds);
+    fn sleep(&self, milliseconds: u64) {
+        self.inner.sleep(milliseconds);
     }
 
     fn is_gone(&self, owner: &Owner) -> bool {
@@ -55,7 +55,7 @@ impl Host for FaultyHost<'_, '_> {
 
     fn note(&self, name: &str, text: Option<&str>) -> HostResult<()> {
         let owned = (name.to_owned(), text.map(ToOwned::to_owned));
-        // No outcome depends on a note: a lost one is a failing read.
+        // No outcome depends on a note: a lost note is a failing read.
         self.call(&read("note", name), move |h| {
             h.note(&owned.0, owned.1.as_deref())
         })

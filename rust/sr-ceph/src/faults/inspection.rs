@@ -1,4 +1,4 @@
-//! The faults of a process that finds out what was done to images by hand.
+//! Fault injection for the calls that find out what was done to images by hand.
 
 use sr::faults::{change, read};
 

@@ -1,4 +1,4 @@
-//! The faults of a process before its cluster.
+//! Fault injection for the calls to a cluster.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::pool::{
     Transaction, TrashedImage, Watcher,
 };
 
-/// A [`Pool`] as a process with faults sees it.
+/// A [`Pool`] with fault injection.
 pub struct FaultyPool<'f, 'w> {
     inner: &'w dyn Pool,
     faults: &'f Faults<'w>,
 }
 
 impl<'f, 'w> FaultyPool<'f, 'w> {
-    /// Puts faults before a cluster.
+    /// Adds fault injection to a cluster.
     pub fn new(inner: &'w dyn Pool, faults: &'f Faults<'w>) -> Self {
         FaultyPool { inner, faults }
     }
@@ -30,8 +30,8 @@ impl<'f, 'w> FaultyPool<'f, 'w> {
         self.faults.pass(call, move || apply(inner), || Ok(()))
     }
 
-    /// A call that says how far it is: here only that it begins, while the process lives.
-    fn long(
+    /// A call with progress. Reports only that it begins, if the process still lives.
+    fn call_with_progress(
         &self,
         call: &Call<'_>,
         progress: Progress<'_>,
@@ -231,21 +231,21 @@ impl Pool for FaultyPool<'_, '_> {
 
     fn purge(&self, id: &str, progress: Progress<'_>) -> PoolResult<()> {
         let owned = id.to_owned();
-        self.long(&change("purge", id), progress, move |c| {
+        self.call_with_progress(&change("purge", id), progress, move |c| {
             c.purge(&owned, &mut |_, _| {})
         })
     }
 
     fn empty_image(&self, id: &str, progress: Progress<'_>) -> PoolResult<()> {
         let owned = id.to_owned();
-        self.long(&change("empty_image", id), progress, move |c| {
+        self.call_with_progress(&change("empty_image", id), progress, move |c| {
             c.empty_image(&owned, &mut |_, _| {})
         })
     }
 
     fn flatten_image(&self, id: &str, progress: Progress<'_>) -> PoolResult<()> {
         let owned = id.to_owned();
-        self.long(&change("flatten_image", id), progress, move |c| {
+        self.call_with_progress(&change("flatten_image", id), progress, move |c| {
             c.flatten_image(&owned, &mut |_, _| {})
         })
     }

@@ -1,11 +1,11 @@
 //! Images that an administrator has made members of a group (`rbd group image add`).
 //!
-//! Ceph frees no member of a group, and shows nothing of the membership while the image is in the
-//! trash. So an image leaves its group before it goes there, and, if it was a member in the trash
-//! already, before it is purged. Taking out one that is not a member changes nothing.
+//! Ceph does not free a member of a group, and does not show the membership of an image in the trash. So an
+//! image leaves its group before it is moved there. If it was a member in the trash already, it leaves the
+//! group before it is purged. Removing an image that is not a member changes nothing.
 //!
-//! If the image cannot be taken out (the group is in a pool that the user has no rights in), a deleted
-//! disk's image is hidden, and each scan tries again.
+//! If the image cannot be removed from the group (the user has no rights in the group's pool), the image of a
+//! deleted disk is hidden, and each scan tries again.
 
 use nix::libc;
 
@@ -15,12 +15,12 @@ use crate::pool::{PoolError, Progress};
 use crate::record::ImageRef;
 
 impl Images<'_> {
-    /// Takes an image out of the group that it is a member of.
+    /// Removes an image from the group that it is a member of.
     pub(crate) fn leave_group(&self, image: &ImageRef) -> Result<()> {
         let doing = format!("looking for the group of image {}", image.name);
-        // Who may not even look up the name of the group's pool gets no name.
+        // A user without rights in the group's pool cannot look up its name.
         let group = match self.pool.group(&image.id) {
-            // An image that was removed by hand is a member of nothing.
+            // An image that was removed by hand is a member of no group.
             Err(e) if e.is_not_found() => return Ok(()),
             other => other.doing(&doing)?,
         };
@@ -30,13 +30,13 @@ impl Images<'_> {
         match self.pool.leave_group(&image.id) {
             Ok(()) => {
                 log::warn!(
-                    "image {} was taken out of group {group}: its disk was deleted",
+                    "image {} was removed from group {group}: its disk was deleted",
                     image.name
                 );
                 Ok(())
             }
             Err(e) if e.is_outcome_unknown() => {
-                Err(e).doing(&format!("taking image {} out of group {group}", image.name))
+                Err(e).doing(&format!("removing image {} from group {group}", image.name))
             }
             Err(source) => Err(ByHand::InGroup {
                 id: image.id.clone(),
@@ -48,7 +48,7 @@ impl Images<'_> {
         }
     }
 
-    /// As [`Images::leave_group`]; `false` if the image stays a member.
+    /// As [`Images::leave_group`]. Returns `false` if the image stays a member.
     pub(crate) fn leaves_group(&self, image: &ImageRef) -> Result<bool> {
         match self.leave_group(image) {
             Err(e @ Error::ByHand(_)) => {
@@ -59,7 +59,7 @@ impl Images<'_> {
         }
     }
 
-    /// Purges an image in the trash, which leaves its group for it.
+    /// Purges an image in the trash, which leaves its group first.
     pub(crate) fn purge_outside_group(
         &self,
         image: &ImageRef,

@@ -1,4 +1,4 @@
-//! Making images, each with an image-meta that names its VDI.
+//! Creates images, each with an image-meta that names its VDI.
 
 use sr::xapi::XapiFields;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::error::{Context, Error, Result};
 use crate::record::{ImageMeta, ImageRef, VERSION};
 
 impl Images<'_> {
-    /// Refuses a name that an image has: what is found under it later is then this driver's own.
+    /// Fails if an image has that name. So an image of that name that is found later was made by this driver.
     pub(crate) fn require_free_name(&self, vdi: &Uuid, image_name: &str) -> Result<()> {
         match self.pool.image_by_name(image_name) {
             Err(e) if e.is_not_found() => Ok(()),
@@ -21,7 +21,7 @@ impl Images<'_> {
         }
     }
 
-    /// Makes an image of that size. Returns its id.
+    /// Creates an image of that size. Returns its id.
     pub(crate) fn make(&self, name: &str, size: u64, meta: &ImageMeta) -> Result<String> {
         let doing = format!("creating image {name} of {size} bytes");
         let text = meta.to_text(&doing)?;
@@ -58,7 +58,7 @@ impl Images<'_> {
 }
 
 impl ImageMeta {
-    /// What goes into the image-meta.
+    /// Returns the text of the image-meta.
     pub(crate) fn to_text(&self, doing: &str) -> Result<String> {
         serde_json::to_string(self).map_err(|source| Error::Encoding {
             doing: doing.to_owned(),

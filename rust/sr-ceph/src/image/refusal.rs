@@ -1,8 +1,8 @@
-//! Images that were changed outside smblock: an operation that this makes impossible is refused with
-//! the command that undoes it.
+//! Images that were changed outside smblock: an operation that is impossible because of that is refused with
+//! the command that undoes the change.
 //!
-//! What costs a request is asked for only if the cluster has refused something, except before a
-//! deletion: its first step cannot be taken back.
+//! What costs a request is checked only after the cluster has refused something. A deletion checks it first,
+//! because its first step cannot be undone.
 
 use nix::libc;
 
@@ -12,8 +12,8 @@ use crate::pool::PoolError;
 use crate::record::ImageRef;
 
 impl Images<'_> {
-    /// What the cluster's refusal to change an image means, if that was caused by hand. Of a limit of
-    /// snapshots, librbd's own error says so.
+    /// Explains why the cluster refused to change an image, if a change by hand is the cause. For a limit of
+    /// snapshots, librbd's own error has the explanation.
     pub(crate) fn explain_refusal(&self, image: &ImageRef, error: Error) -> Error {
         if error.errno() == Some(libc::ENOENT) {
             return self.explain_not_found(image, error);
@@ -28,7 +28,7 @@ impl Images<'_> {
         refusal.map_or(error, Error::from)
     }
 
-    /// What it means that an image cannot be opened, if the pool's directory does not have it.
+    /// Explains why an image cannot be opened, if the pool's directory does not have it.
     fn explain_not_found(&self, image: &ImageRef, error: Error) -> Error {
         let vdi = self.vdi_of_name(&image.name);
         match (vdi, self.pool.image_name(&image.id)) {
@@ -37,7 +37,7 @@ impl Images<'_> {
         }
     }
 
-    /// What it means that a snapshot cannot be removed.
+    /// Explains why a snapshot cannot be removed.
     pub(crate) fn explain_kept_snapshot(
         &self,
         image: &ImageRef,
@@ -59,10 +59,10 @@ impl Images<'_> {
         }
     }
 
-    /// The refusal that the protection of a snapshot is, if it has one.
+    /// Returns the refusal of a protected snapshot. `None`: it is not protected.
     pub(crate) fn protected(&self, image: &ImageRef, id: u64) -> Result<Option<ByHand>> {
         let doing = format!(
-            "looking whether snapshot {id} of image {} is protected",
+            "checking whether snapshot {id} of image {} is protected",
             image.name
         );
         match self.pool.is_protected(&image.id, id) {

@@ -1,11 +1,11 @@
-//! Removing snapshots of images, also of an image that has another id by now.
+//! Removing snapshots of images, also of an image that has another id now.
 
 use super::Images;
 use crate::error::{Context, Result};
 use crate::record::{ImageRef, SnapshotRef};
 
 impl Images<'_> {
-    /// Removes an image's snapshot of that name, where there is one.
+    /// Removes the snapshot of that name, if the image has one.
     pub(crate) fn remove_snapshot_named(&self, image: &ImageRef, name: &str) -> Result<()> {
         let doing = format!("removing snapshot {name} of image {}", image.name);
         let snapshots = match self.pool.users(&image.id) {
@@ -38,7 +38,7 @@ impl Images<'_> {
         Ok(moved)
     }
 
-    /// Removes a snapshot; one that is not there was removed before.
+    /// Removes a snapshot. A missing one counts as removed.
     pub(crate) fn remove_snapshot(&self, image: &ImageRef, id: u64) -> Result<()> {
         match self.pool.remove_snapshot(&image.id, id) {
             Err(e) if e.is_not_found() => Ok(()),

@@ -1,4 +1,4 @@
-//! The image behind a VDI: what it is, and whether it is whole.
+//! The image behind a VDI: its state, and whether it is complete.
 
 use super::Images;
 use crate::error::{Context, Error, Result};
@@ -6,7 +6,7 @@ use crate::pool::{ImageHeader, ImageState};
 use crate::record::VdiRecord;
 
 impl Images<'_> {
-    /// The image behind a VDI, which must exist and hold all of it.
+    /// Returns the state of the image behind a VDI. Fails if the image does not exist or is too small.
     pub(crate) fn state(&self, record: &VdiRecord) -> Result<ImageState> {
         let vdi = record.uuid;
         let image = record.volume.image();
@@ -32,7 +32,7 @@ impl Images<'_> {
         Ok(state)
     }
 
-    /// What the header of a disk's image says; the image must exist and hold all of the disk.
+    /// Returns the header of a disk's image. Fails if the image does not exist or is too small.
     pub(crate) fn header(&self, record: &VdiRecord) -> Result<ImageHeader> {
         let header = self.pool.header(&record.volume.image().id);
         let header = self.found(record, header)?;
@@ -57,7 +57,7 @@ impl Images<'_> {
         self.found(record, size)
     }
 
-    /// Refuses what has lost its end: the image was made smaller outside smblock.
+    /// Refuses an image that is smaller than its VDI: it was shrunk outside smblock.
     pub(crate) fn require_whole(&self, record: &VdiRecord, actual: u64) -> Result<()> {
         if actual >= record.size {
             return Ok(());
@@ -71,7 +71,7 @@ impl Images<'_> {
         })
     }
 
-    /// What it means that the source of a clone, a snapshot, does not exist.
+    /// Explains that the source of a clone, a snapshot, does not exist.
     pub(crate) fn explain_missing_source(&self, source: &VdiRecord, error: Error) -> Error {
         if !matches!(&error, Error::Ceph { source, .. } if source.is_not_found()) {
             return error;

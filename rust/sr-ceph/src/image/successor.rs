@@ -1,4 +1,4 @@
-//! What has the name of an image that does not exist any more.
+//! The image that has the name of an image that no longer exists.
 //!
 //! The image is the same one if it has the name that the lost image had, and an image-meta that
 //! names this SR and the VDI that the name was made for. Migrations and copies keep the image-meta.
@@ -11,11 +11,11 @@ use crate::error::{ByHand, Context, Error, Result};
 use crate::pool::{ImageState, TrashedImage, MIGRATING};
 use crate::record::ImageRef;
 
-/// What has the name of an image that does not exist any more.
+/// What has the name of an image that no longer exists.
 pub(crate) enum Successor {
     /// Nothing.
     None,
-    /// The same image, as it is now.
+    /// The same image, with its present state.
     Ours(ImageState),
     /// An image with that id, which a client has open: it may still be imported or copied.
     Open { id: String, address: String },
@@ -33,7 +33,7 @@ struct Owner {
 }
 
 impl Images<'_> {
-    /// What has the name of an image that does not exist any more.
+    /// Looks for the image that has the name of an image that no longer exists.
     pub(crate) fn successor_of(&self, lost: &ImageRef) -> Result<Successor> {
         Ok(match self.image_named_as(lost)? {
             None => Successor::None,
@@ -49,8 +49,8 @@ impl Images<'_> {
         })
     }
 
-    /// The image that a deletion goes on with, if the image that it names does not exist any more: the
-    /// same one, with another id. `None`: the image was removed.
+    /// Returns the image that a deletion continues with, if the image that it names no longer exists: the
+    /// same image, with another id. `None`: the image was removed.
     ///
     /// # Errors
     /// [`ByHand`](crate::error::ByHand): it is being migrated, or may still be imported.
@@ -68,7 +68,7 @@ impl Images<'_> {
         }
     }
 
-    /// The address of a client that has an image open for writing. `rbd import` and `rbd cp` set the
+    /// Returns the address of a client that has an image open for writing. `rbd import` and `rbd cp` set the
     /// image-meta first, and write snapshots and data after it.
     fn who_writes(&self, found: &ImageState) -> Result<Option<String>> {
         let doing = format!("listing the watchers of image {}", found.name);
@@ -92,7 +92,7 @@ impl Images<'_> {
         matches!(owner, Some(Ok(owner)) if owner.sr == self.sr && Some(owner.vdi) == made_for)
     }
 
-    /// What it means that the image of a VDI does not exist.
+    /// Explains that the image of a VDI does not exist.
     pub(crate) fn explain_missing(&self, vdi: Uuid, image: &ImageRef) -> Error {
         match self.successor_of(image) {
             Ok(Successor::Ours(found)) => ByHand::Moved {
@@ -129,7 +129,7 @@ impl Images<'_> {
         }
     }
 
-    /// What it means that the image of a VDI, which exists, is not in the pool's directory.
+    /// Explains that the image of a VDI exists, but is not in the pool's directory.
     pub(crate) fn explain_unlisted(&self, vdi: Uuid, image: &ImageRef, features: u64) -> String {
         match self.refusal_of(&image.name, features) {
             Some(refusal) => format!("VDI {vdi}: {refusal}"),
@@ -137,8 +137,8 @@ impl Images<'_> {
         }
     }
 
-    /// Why an image that exists cannot be used. If the cluster does not say which it is, the cause named is
-    /// that the image is in the trash.
+    /// Explains why an image that exists cannot be used. If the cluster does not show the cause, the text
+    /// assumes that the image is in the trash.
     fn explain_unopened(&self, vdi: Uuid, image: &ImageRef) -> ByHand {
         let (name, id) = (image.name.clone(), image.id.clone());
         let pool = self.pool.pool_name().to_owned();

@@ -1,4 +1,4 @@
-//! What an administrator does to images with `rbd`, past the driver.
+//! What an administrator does to images with `rbd`, outside smblock.
 
 use super::pool_state::{Image, ImageSnapshot, PoolState, TRASH_OBJECT};
 use super::Sim;
@@ -26,7 +26,7 @@ impl Sim {
         }
     }
 
-    /// `rados rm rbd_directory`: the pool forgets the names of its images.
+    /// `rados rm rbd_directory`: the pool loses the names of its images.
     pub fn lose_directory(&self) {
         self.lock().pool.directory.clear();
     }
@@ -65,12 +65,12 @@ impl Sim {
         }
     }
 
-    /// `rbd group image add`, of a group of the image's pool.
+    /// `rbd group image add`, to a group of the image's pool.
     pub fn add_to_group(&self, name: &str, group: &str) {
         self.with_image(name, |image| image.group = Some(group.to_owned()));
     }
 
-    /// Whether the driver's user may change groups. They may be in a pool that it has no rights in.
+    /// Sets whether the driver's user may change groups. Groups may be in a pool in which it has no rights.
     pub fn set_groups_open(&self, open: bool) {
         self.lock().pool.closed_groups = !open;
     }
@@ -164,7 +164,7 @@ impl Sim {
             image.snapshots[at].id = state.number();
         }
         let id = format!("m{:x}", state.number());
-        // The clones get the new image for a parent.
+        // The new image becomes the parent of the clones.
         let relinked = state.pool.images[&old]
             .snapshots
             .iter()
@@ -177,7 +177,7 @@ impl Sim {
         Some(id)
     }
 
-    /// `rbd migration execute` and `commit`: the source goes.
+    /// `rbd migration execute` and `commit`: the source is removed.
     pub fn commit_migration(&self, name: &str) {
         self.end_migration(name, |pool, old, new| {
             pool.images.remove(old);
@@ -211,7 +211,7 @@ impl Sim {
         }
     }
 
-    /// The same back to this pool: image and snapshots get other ids.
+    /// `rbd migration prepare`, `execute` and `commit`, back to this pool: image and snapshots get other ids.
     pub fn migrate_back(&self, name: &str) {
         let mut state = self.lock();
         let Some(mut image) = state.pool.elsewhere.remove(name) else {
@@ -247,8 +247,7 @@ impl Sim {
         }
     }
 
-    /// A process with librbd opens the image for writing, as `rbd import` has it until it ends. Returns
-    /// the client's address.
+    /// A process opens the image for writing with librbd, as `rbd import` does. Returns the client's address.
     pub fn open_by_hand(&self, name: &str) -> String {
         let mut state = self.lock();
         let client_id = state.number();
@@ -290,13 +289,13 @@ impl Sim {
         }
     }
 
-    /// The images that were purged, or that the manager was asked to purge, while something else than
-    /// a mark of the trash named them: by id.
+    /// The ids of the images that were purged, or that ceph-mgr was asked to purge, while anything other than
+    /// a mark of the trash named them.
     pub fn wrong_purges(&self) -> Vec<String> {
         self.lock().pool.wrong_purges.clone()
     }
 
-    /// The images that have left objects in the pool when they were purged: by id.
+    /// The ids of the images whose purge left objects in the pool.
     pub fn leaks(&self) -> Vec<String> {
         self.lock().pool.leaks.clone()
     }

@@ -1,4 +1,4 @@
-//! A client of the pool, and what keeps each of its requests from being made.
+//! A client of the pool, and what makes its requests fail.
 
 use std::sync::MutexGuard;
 
@@ -9,7 +9,7 @@ use super::report::POOL_NAME;
 use super::{Sim, State};
 use crate::pool::{PoolError, Result};
 
-/// The fsid of the stand-in's only cluster.
+/// The fsid of the simulator's only cluster.
 const FSID: &str = "5b0c0ffe-0000-4000-8000-000000000001";
 
 /// A client of a [`Sim`]'s pool.
@@ -32,7 +32,7 @@ impl MemoryPool {
         }
     }
 
-    /// As [`MemoryPool::request`], for a change that an image's lock is needed for.
+    /// As [`MemoryPool::request`], for a change that needs the image's lock.
     pub(super) fn request_lock(&self, call: &str, id: &str) -> Result<MutexGuard<'_, State>> {
         let state = self.request(call, id)?;
         let image = state.pool.images.get(id);
@@ -56,7 +56,7 @@ impl MemoryPool {
         Ok(state)
     }
 
-    /// What an image is.
+    /// Reads something of an image.
     pub(super) fn look<T>(&self, call: &str, id: &str, at: impl FnOnce(&Image) -> T) -> Result<T> {
         let state = self.request(call, id)?;
         let image = state.pool.images.get(id);
@@ -64,8 +64,8 @@ impl MemoryPool {
         Ok(at(image))
     }
 
-    /// The same of an image that is opened for it. librbd looks its name up in the directory and in the
-    /// trash, and opens its parents: without them it returns ENOENT, too.
+    /// The same for an image that is opened for it. librbd looks up its name in the directory and in the
+    /// trash, and opens its parents: if one is missing, it returns ENOENT too.
     pub(super) fn open<T>(&self, call: &str, id: &str, at: impl FnOnce(&Image) -> T) -> Result<T> {
         let state = self.request(call, id)?;
         let opened = state.pool.openable(id);

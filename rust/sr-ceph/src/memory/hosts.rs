@@ -9,7 +9,7 @@ use nix::libc;
 use uuid::Uuid;
 
 use super::client::fsid;
-use super::machine::{Device, HostState, Kernel, FIRST_KERNEL_COOKIE};
+use super::host_state::{Device, HostState, Kernel, FIRST_KERNEL_COOKIE};
 use super::report::{POOL_ID, POOL_NAME};
 use super::{Sim, State};
 use crate::host::{
@@ -41,7 +41,7 @@ impl MemoryHost {
                 state.hosts.insert(host.to_owned(), booted);
             }
             let number = state.number();
-            // Pids are used again, start times are not.
+            // Pids are reused, start times are not.
             let process = (u32::try_from(number % 30_000).unwrap_or_default(), number);
             let mut boot_id = String::new();
             if let Some(known) = state.hosts.get_mut(host) {
@@ -58,7 +58,7 @@ impl MemoryHost {
         MemoryHost { sim, owner }
     }
 
-    /// The world, as long as this process can do anything in it.
+    /// The state, while this process can do anything.
     fn alive(&self, what: &str, object: impl Display) -> Result<MutexGuard<'_, State>> {
         let state = self.sim.lock();
         match state.hosts.get(&self.owner.host) {
@@ -78,7 +78,7 @@ impl MemoryHost {
         act(host.ok_or_else(|| failure(what, object, libc::ESRCH))?)
     }
 
-    /// Maps whatever image has that name now, for writing.
+    /// Maps the image that has that name now, for writing.
     pub(super) fn map_named(&self, image_name: &str) -> Result<Mapped> {
         let id = {
             let state = self.alive("map", image_name)?;
@@ -103,7 +103,7 @@ impl MemoryHost {
     fn add(&self, request: &MapRequest) -> Result<Mapped> {
         let fail = |errno| failure("map", &request.image_name, errno);
         let mut state = self.alive("map", &request.image_name)?;
-        // The kernel is told a name, and takes whatever image has it.
+        // The kernel gets a name, and takes the image that has it.
         let id = state.pool.directory.get(&request.image_name).cloned();
         let id = id.ok_or_else(|| fail(libc::ENOENT))?;
         if id != request.key.image_id {
@@ -179,7 +179,7 @@ impl Host for MemoryHost {
         (state.clock / 1000).saturating_add_signed(skew)
     }
 
-    fn pause(&self, milliseconds: u64) {
+    fn sleep(&self, milliseconds: u64) {
         self.sim.lock().advance(milliseconds);
     }
 
@@ -246,7 +246,7 @@ impl Host for MemoryHost {
         if !(asked.runs() && asked.settings.reachable) {
             return Ok(None);
         }
-        let (in_use, gone) = asked.settle(vdi);
+        let (in_use, gone) = asked.reconcile(vdi);
         let boot_id = asked.boot_id.clone();
         for (address, cookie) in gone {
             state.pool.unwatch(&address, cookie);
@@ -267,10 +267,10 @@ impl Host for MemoryHost {
             return Err(failure("alert", alert.name, libc::ECONNREFUSED));
         }
         let host = state.hosts.get_mut(&self.owner.host);
-        let told = host.ok_or_else(|| failure("alert", alert.name, libc::ESRCH))?;
-        let before = told.told.len();
-        told.told.extend(facts.iter().cloned());
-        if told.told.len() > before {
+        let alerted = host.ok_or_else(|| failure("alert", alert.name, libc::ESRCH))?;
+        let before = alerted.alerted.len();
+        alerted.alerted.extend(facts.iter().cloned());
+        if alerted.alerted.len() > before {
             let host = self.owner.host.clone();
             state.alerts.push((host, alert.clone()));
         }

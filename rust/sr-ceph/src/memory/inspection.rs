@@ -1,4 +1,4 @@
-//! What was done to the images of the stand-in by hand.
+//! What was done by hand to the images of the simulator.
 
 use nix::libc;
 
@@ -7,8 +7,7 @@ use super::pool_state::Image;
 use crate::pool::{Inspection, PoolError, Result, MIGRATING, NON_PRIMARY};
 
 impl Image {
-    /// The limit of snapshots, if the cluster refuses another one. It takes the first one whatever the
-    /// limit is.
+    /// The limit of snapshots, if the cluster refuses another one. It takes the first one with any limit.
     pub(super) fn reached_limit(&self) -> Option<u64> {
         let count = self.snapshots.len() as u64;
         self.limit.filter(|&limit| count > 0 && count >= limit)
@@ -39,7 +38,7 @@ impl Inspection for MemoryPool {
     }
 
     fn group(&self, id: &str) -> Result<Option<String>> {
-        // The header of an image that does not exist is a member of nothing.
+        // An image that does not exist is a member of no group.
         match self.look("group", id, |image| image.group.clone()) {
             Err(e) if e.is_not_found() => Ok(None),
             other => other,

@@ -1,21 +1,16 @@
-//! What a client asks of the pool.
+//! The requests of a client to the pool.
 
 use std::collections::BTreeMap;
 
 use nix::libc;
 
 use super::client::{fsid, MemoryPool};
-use super::pool_state::{Image, ImageSnapshot, PoolState, TRASH_OBJECT};
+use super::pool_state::{Image, ImageSnapshot, TRASH_OBJECT};
 use super::report::{self, POOL_ID, POOL_NAME};
 use crate::pool::{
     Entries, ImageHeader, ImageState, ImageUsers, Origin, Pool, PoolError, Progress, Result,
     Transaction, TrashedImage, Watcher,
 };
-
-fn entries<'p>(pool: &'p PoolState, call: &str, object: &str) -> Result<&'p Entries> {
-    let entries = pool.objects.get(object);
-    entries.ok_or_else(|| PoolError::new(call, object, libc::ENOENT))
-}
 
 impl Pool for MemoryPool {
     fn fsid(&self) -> Result<String> {
@@ -77,14 +72,14 @@ impl Pool for MemoryPool {
 
     fn read(&self, object: &str, prefix: &str) -> Result<Entries> {
         let state = self.request("read", object)?;
-        let mut found = entries(&state.pool, "read", object)?.clone();
+        let mut found = state.pool.entries("read", object)?.clone();
         found.retain(|key, _| key.starts_with(prefix));
         Ok(found)
     }
 
     fn get(&self, object: &str, keys: &[&str]) -> Result<Entries> {
         let state = self.request("get", object)?;
-        let stored = entries(&state.pool, "get", object)?;
+        let stored = state.pool.entries("get", object)?;
         let found = keys.iter().filter_map(|key| stored.get_key_value(*key));
         Ok(found.map(|(k, v)| (k.clone(), v.clone())).collect())
     }
@@ -97,7 +92,7 @@ impl Pool for MemoryPool {
 
     fn remove_object(&self, object: &str, expect: &Entries) -> Result<()> {
         let pool = &mut self.request("remove_object", object)?.pool;
-        let stored = entries(pool, "remove_object", object)?;
+        let stored = pool.entries("remove_object", object)?;
         if expect
             .iter()
             .any(|(key, value)| stored.get(key) != Some(value))
@@ -115,7 +110,7 @@ impl Pool for MemoryPool {
         }
     }
 
-    /// An empty `meta` stands for an image that got none: a crash inside librbd's steps.
+    /// An empty `meta`: the image has none, as after a crash between librbd's steps.
     fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String> {
         let fail = |errno| Err(PoolError::new("create_image", name, errno));
         let mut state = self.request("create_image", name)?;
@@ -289,7 +284,7 @@ impl Pool for MemoryPool {
         let pool = &mut self.request("trash_image", name)?.pool;
         if !pool.objects.contains_key(TRASH_OBJECT) {
             if pool.full {
-                return Err(missing()); // so misleading an errno is what librbd answers
+                return Err(missing()); // librbd returns this errno
             }
             pool.objects.insert(TRASH_OBJECT.to_owned(), Entries::new());
         }
@@ -347,7 +342,7 @@ impl Pool for MemoryPool {
     }
 
     fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()> {
-        progress(0, 1); // which may ask for something: nothing is locked yet
+        progress(0, 1); // it may send requests: nothing is locked yet
         let pool = &mut self.request_lock("empty_image", id)?.pool;
         let image = pool.images.get_mut(id);
         let image = image.ok_or_else(|| PoolError::new("empty_image", id, libc::ENOENT))?;

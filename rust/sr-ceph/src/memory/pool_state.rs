@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::libc;
 
-use crate::pool::{Entries, ImageState, Origin, SnapshotState, Transaction, Watcher};
+use crate::pool::{Entries, ImageState, Origin, PoolError, SnapshotState, Transaction, Watcher};
 
-/// The object that an image's way to the trash needs, and that a full pool does not let be made.
+/// The object that an image needs on its way to the trash. A full pool refuses to make it.
 pub(super) const TRASH_OBJECT: &str = "rbd_trash";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub(super) struct Image {
     pub snapshots: Vec<ImageSnapshot>,
     /// The image and the snapshot that it was cloned from.
     pub parent: Option<(String, u64)>,
-    /// Up to which size in bytes there may be whiteouts: those of objects that it shared with its
-    /// parent when its head was emptied under a snapshot.
+    /// Whiteouts may exist up to this size in bytes: those of objects that it shared with its parent when its
+    /// head was emptied under a snapshot.
     pub whiteouts: u64,
     /// `POOL/GROUP`, if it is a member of a group.
     pub group: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct ImageSnapshot {
     pub removed: bool,
     pub protected: bool,
     pub origin: Origin,
-    /// The image's parent when it was taken, which flattening the image does not change.
+    /// The image's parent when it was taken. Flattening the image does not change it.
     pub parent: Option<(String, u64)>,
 }
 
@@ -65,7 +65,7 @@ impl Image {
         self.snapshots.iter().find(|s| s.id == id && !s.removed)
     }
 
-    /// What a client sees of it.
+    /// Returns what a client sees of it.
     pub fn state(&self, id: &str) -> ImageState {
         ImageState {
             id: id.to_owned(),
@@ -111,7 +111,7 @@ impl ImageSnapshot {
 struct Watch {
     image_id: String,
     watcher: Watcher,
-    /// When the cluster forgets it, in milliseconds since 1970: its client is dead.
+    /// When the cluster removes it, in milliseconds since 1970, if its client is dead.
     ends: Option<u64>,
 }
 
@@ -127,14 +127,13 @@ pub(super) struct PoolState {
     /// Ids of the images that the manager was asked to flatten.
     pub to_flatten: BTreeSet<String>,
     pub without_manager: bool,
-    /// Until when, in milliseconds since 1970, by address.
+    /// Until when it is blocklisted, in milliseconds since 1970, by address.
     pub blocklist: BTreeMap<String, u64>,
-    /// The user may not add to it: its caps are too old.
+    /// Whether the user may not add to the blocklist: its caps are too old.
     pub without_blocklist: bool,
-    /// The user may not change groups: they are in a pool that it has no rights in.
+    /// Whether the user may not change groups: they are in a pool in which it has no rights.
     pub closed_groups: bool,
-    /// The source of each migration that is not committed, by its id, and the image that takes its
-    /// place.
+    /// The source of each migration that is not committed, by its id, and the image that replaces it.
     pub migrations: BTreeMap<String, String>,
     /// Images that were migrated to another pool, by name.
     pub elsewhere: BTreeMap<String, Image>,
@@ -165,6 +164,11 @@ impl PoolState {
     pub fn insert(&mut self, id: &str, image: Image) {
         self.directory.insert(image.name.clone(), id.to_owned());
         self.images.insert(id.to_owned(), image);
+    }
+
+    pub fn entries(&self, call: &str, object: &str) -> Result<&Entries, PoolError> {
+        let entries = self.objects.get(object);
+        entries.ok_or_else(|| PoolError::new(call, object, libc::ENOENT))
     }
 
     /// Applies a compare-and-swap, or returns the errno.
@@ -198,7 +202,7 @@ impl PoolState {
             .retain(|w| w.watcher.address != address || w.watcher.cookie != cookie);
     }
 
-    /// The client is dead: the cluster notices at that time.
+    /// The client is dead. The cluster detects that at that time.
     pub fn abandon_watches(&mut self, address: &str, ends: u64) {
         let abandoned = self.watches.iter_mut();
         for watch in abandoned.filter(|w| w.watcher.address == address) {
@@ -206,7 +210,7 @@ impl PoolState {
         }
     }
 
-    /// The client is back before the cluster has noticed, or connects anew.
+    /// The client is back before the cluster has detected its death, or connects again.
     pub fn resume_watches(&mut self, address: &str) {
         let resumed = self.watches.iter_mut();
         for watch in resumed.filter(|w| w.watcher.address == address) {
@@ -225,7 +229,7 @@ impl PoolState {
         watches.map(|w| w.watcher.clone()).collect()
     }
 
-    /// The blocklist takes a client's watches with it.
+    /// Blocklisting a client removes its watches.
     pub fn blocklist(&mut self, address: &str, until: u64) {
         self.blocklist.insert(address.to_owned(), until);
         self.watches.retain(|w| w.watcher.address != address);
@@ -241,7 +245,7 @@ impl PoolState {
         }
     }
 
-    /// Frees a trashed image; `false` where somebody watches it or it has snapshots.
+    /// Frees a trashed image. Returns `false` if a client watches it or it has snapshots.
     pub fn purge(&mut self, id: &str) -> bool {
         let stays = |i: &Image| !i.snapshots.is_empty() || i.group.is_some() || i.is_read_only();
         if self.images.get(id).is_some_and(stays) || !self.watchers(id).is_empty() {
@@ -250,7 +254,7 @@ impl PoolState {
         self.trash.remove(id);
         self.scheduled.remove(id);
         let purged = self.images.remove(id);
-        // A purge looks at the objects that the image's size has room for.
+        // A purge removes only the objects within the image's size.
         if purged
             .as_ref()
             .is_some_and(|image| image.size < image.whiteouts)
@@ -264,7 +268,8 @@ impl PoolState {
         true
     }
 
-    /// A removed snapshot goes with its last clone, and then perhaps the one that it depends on.
+    /// Drops a removed snapshot after its last clone, and then the one that it depends on, if that has no
+    /// other clone.
     pub fn drop_removed(&mut self, image_id: &str, snapshot_id: u64) {
         let parent = Some((image_id.to_owned(), snapshot_id));
         let needs = |image: &Image| {
@@ -285,7 +290,7 @@ impl PoolState {
         }
     }
 
-    /// Gives the clones of an image's snapshots those of another one for parents.
+    /// Makes the snapshots of another image the parents of an image's clones.
     pub fn relink(&mut self, from: &str, to: &str, snapshots: &[(u64, u64)]) {
         for image in self.images.values_mut() {
             let own = image.snapshots.iter_mut().map(|s| &mut s.parent);
@@ -298,7 +303,7 @@ impl PoolState {
         }
     }
 
-    /// Makes a clone stand alone; its snapshots keep its parent.
+    /// Flattens a clone. Its snapshots keep its parent.
     pub fn flatten(&mut self, id: &str) {
         let parent = self.images.get_mut(id).and_then(|i| i.parent.take());
         if let Some((parent, snapshot)) = parent {
@@ -342,7 +347,7 @@ impl PoolState {
     }
 }
 
-/// What a pool holds at one moment, for comparing.
+/// The content of a pool at one moment, for comparing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Omap by object.
@@ -351,14 +356,14 @@ pub struct Snapshot {
     pub images: BTreeMap<String, String>,
     /// Size in bytes by image id, with the trash.
     pub sizes: BTreeMap<String, u64>,
-    /// Snapshots by image id and id, and whether only clones keep them.
+    /// Snapshots by image id and id, and whether Ceph keeps them only for clones.
     pub snapshots: BTreeSet<(String, u64, bool)>,
     /// Ids of the images in the trash.
     pub trash: BTreeSet<String>,
-    /// Ids of those that the manager was asked to free.
+    /// Ids of those that ceph-mgr was asked to free.
     pub scheduled: BTreeSet<String>,
-    /// Ids of the images that it was asked to flatten.
+    /// Ids of the images that ceph-mgr was asked to flatten.
     pub to_flatten: BTreeSet<String>,
-    /// Addresses that are cut off.
+    /// Blocklisted addresses.
     pub blocklist: BTreeSet<String>,
 }

@@ -1,8 +1,8 @@
-//! What happens to hosts: power, freezes, clocks, networks, and XAPI's word on them.
+//! What happens to hosts: power, freezes, clocks, networks, and XAPI's notes about them.
 
 use uuid::Uuid;
 
-use super::machine::{HostState, Power};
+use super::host_state::{HostState, Power};
 use super::{Sim, WATCH_TIMEOUT};
 use crate::host::Alert;
 
@@ -25,13 +25,13 @@ impl Sim {
         self.set_power(host, Power::Off);
     }
 
-    /// Stops a host as it is. Its kernel does not renew its watches meanwhile.
+    /// Freezes a host. Its kernel does not renew its watches meanwhile.
     pub fn freeze(&self, host: &str) {
         self.set_power(host, Power::Frozen);
         self.abandon(host);
     }
 
-    /// Lets a frozen host go on. Its kernel watches again what it has mapped, unless it was cut off.
+    /// Ends a freeze. The host's kernel watches again what it has mapped, unless it was blocklisted.
     pub fn thaw(&self, host: &str) {
         let mut state = self.lock();
         let Some(known) = state.hosts.get_mut(host) else {
@@ -68,7 +68,7 @@ impl Sim {
         }
     }
 
-    /// XAPI's note that a host was declared dead, by HA or by an administrator; or its removal.
+    /// Sets or removes XAPI's note that HA or an administrator declared a host dead.
     pub fn declare_dead(&self, host: &str, dead: bool) {
         if let Some(host) = self.lock().hosts.get_mut(host) {
             host.settings.declared_dead = dead;
@@ -82,7 +82,7 @@ impl Sim {
         host.is_some_and(|host| host.settings.declared_dead)
     }
 
-    /// Makes a host a member of another XAPI pool; the empty name is that of none.
+    /// Makes a host a member of another XAPI pool. An empty name: of no pool.
     pub fn set_pool(&self, host: &str, pool: &str) {
         if let Some(host) = self.lock().hosts.get_mut(host) {
             pool.clone_into(&mut host.settings.pool);
@@ -110,8 +110,8 @@ impl Sim {
         }
     }
 
-    /// A tapdisk of that host serves a VDI from now on, or no more. SM starts one after an
-    /// activation, and ends it before a deactivation.
+    /// Starts or ends a tapdisk of that host that serves a VDI. SM starts it after an activation, and ends it
+    /// before a deactivation.
     pub fn set_used(&self, host: &str, vdi: &Uuid, used: bool) {
         if let Some(host) = self.lock().hosts.get_mut(host) {
             if used {
@@ -122,12 +122,12 @@ impl Sim {
         }
     }
 
-    /// Whether the pool's users may cut other clients off.
+    /// Sets whether the pool's users may blocklist other clients.
     pub fn set_may_blocklist(&self, may: bool) {
         self.lock().pool.without_blocklist = !may;
     }
 
-    /// Whether XAPI takes messages.
+    /// Sets whether XAPI accepts messages.
     pub fn set_takes_messages(&self, takes: bool) {
         self.lock().without_messages = !takes;
     }
@@ -137,7 +137,7 @@ impl Sim {
         self.lock().alerts.clone()
     }
 
-    /// The addresses that are cut off.
+    /// Returns the blocklisted addresses.
     pub fn blocklist(&self) -> Vec<String> {
         self.lock().pool.blocklist.keys().cloned().collect()
     }

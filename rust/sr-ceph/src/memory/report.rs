@@ -1,4 +1,4 @@
-//! The monitors' reports on the pool, with the fields that a real cluster's have.
+//! The monitors' reports about the pool, with the fields of a real cluster's reports.
 
 use serde_json::json;
 
@@ -18,7 +18,7 @@ pub(super) fn df(pool: &PoolState) -> Vec<u8> {
                 "stored": pool.stored,
                 "objects": pool.images.len() + pool.objects.len(),
                 "bytes_used": pool.stored,
-                // Whatever the quota is: max_avail ignores it.
+                // `max_avail` ignores the quota.
                 "max_avail": CAPACITY.saturating_sub(pool.stored),
                 "quota_objects": 0,
                 "quota_bytes": pool.quota_bytes,

@@ -1,9 +1,9 @@
-//! The part of [`Pool`](super::Pool) that finds out what was done to an image by hand.
+//! The part of [`Pool`](super::Pool) that shows what was done to an image by hand.
 
 use super::Result;
 use crate::image_features::ImageFeatures;
 
-/// `RBD_FEATURE_NON_PRIMARY`: the image is a mirror's copy of another cluster's.
+/// `RBD_FEATURE_NON_PRIMARY`: the image is a mirrored copy of another cluster's image.
 pub const NON_PRIMARY: u64 = ImageFeatures::NON_PRIMARY.bits();
 /// `RBD_FEATURE_MIGRATING`: a migration of the image was prepared, and not committed yet.
 pub const MIGRATING: u64 = 1 << 9;
@@ -14,12 +14,12 @@ pub trait Inspection {
     fn size(&self, id: &str) -> Result<u64>;
     /// An image's feature bits. Opens no image. ENOENT: it does not exist.
     fn features(&self, id: &str) -> Result<u64>;
-    /// Whether a snapshot is protected: then it cannot be removed. Opens no image. ENOENT: the image
-    /// or the snapshot does not exist.
+    /// Whether a snapshot is protected, and so cannot be removed. Opens no image. ENOENT: the image or the
+    /// snapshot does not exist.
     fn is_protected(&self, id: &str, snapshot_id: u64) -> Result<bool>;
-    /// The group that an image is a member of, `POOL/GROUP`; also of an image in the trash. Opens
-    /// only images that are members of one.
+    /// Returns the group that an image is a member of, `POOL/GROUP`; also of an image in the trash. Opens the
+    /// image only if it is a member.
     fn group(&self, id: &str) -> Result<Option<String>>;
-    /// Takes an image out of its group. One that is a member of none stays so.
+    /// Removes an image from its group. Does nothing if it is a member of none.
     fn leave_group(&self, id: &str) -> Result<()>;
 }

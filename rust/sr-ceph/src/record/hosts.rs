@@ -1,4 +1,4 @@
-//! What the catalogue holds about the hosts of a pool: claims, declarations of death, readers.
+//! What the catalogue holds about hosts: claims, declarations of death, readers.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -6,11 +6,11 @@ use uuid::Uuid;
 use super::{Record, VERSION};
 use crate::host::Owner;
 
-/// Which host may write to a VDI. Ceph does not keep a second writer out: the claim does.
+/// Which host may write to a VDI. Ceph does not prevent a second writer: the claim does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// The process that took the claim. Its host and its boot are what counts: a host that has
-    /// booted since holds nothing. While the process runs, it may be about to map the image.
+    /// The process that took the claim. Its host and its boot count: a host that has booted since holds
+    /// nothing. While the process runs, it may be about to map the image.
     #[serde(flatten)]
     pub owner: Owner,
     /// Seconds since 1970, by the host's clock, when the claim was taken. Only shown.
@@ -21,8 +21,8 @@ pub struct Claim {
     /// The host's life in which the claim was taken, see [`HostRecord::life`].
     #[serde(default)]
     pub life: u32,
-    /// Addresses of the kernel clients that the image was mapped with. An activation succeeds only
-    /// after its address is here: a claim without addresses has written nothing.
+    /// Addresses of the kernel clients that the image was mapped with. An activation succeeds only after its
+    /// address is here: through a claim without addresses nothing was written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
 }
@@ -36,16 +36,16 @@ pub struct Death {
     pub at: u64,
 }
 
-/// What the SR's hosts have to know about one of them.
+/// What the catalogue holds about one host.
 ///
-/// A *life* of a host lasts from its boot to its next boot, or to the moment when it acts again
-/// after it was declared dead by mistake. A claim belongs to a life. So a declaration covers the
-/// claims made before it, and never one that the host takes after it came back.
+/// A *life* of a host lasts from its boot to its next boot, or until it acts again after it was declared dead
+/// by mistake. A claim belongs to a life. So a declaration covers the claims made before it, and no claim
+/// that the host takes after it came back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRecord {
     version: u32,
     nonce: Uuid,
-    /// The host's current boot, as the host itself has published it. `None`: it has not yet.
+    /// The host's current boot, as the host itself has published it. `None`: not yet.
     pub boot_id: Option<String>,
     /// The number of its current life in that boot, from 0.
     pub life: u32,
@@ -56,7 +56,7 @@ pub struct HostRecord {
 record!(HostRecord);
 
 impl HostRecord {
-    /// A host that lives, in its first life of that boot.
+    /// A living host, in its first life of that boot.
     pub fn new(boot_id: Option<String>) -> Self {
         HostRecord {
             version: VERSION,
@@ -74,7 +74,7 @@ impl HostRecord {
         death.filter(|_| same_boot && life <= self.life)
     }
 
-    /// Whether that boot or life is over: the host itself has begun a later one.
+    /// Whether that boot or life is over: the host has begun a later one.
     pub fn is_over(&self, boot_id: &str, life: u32) -> bool {
         match &self.boot_id {
             None => false,
@@ -83,8 +83,8 @@ impl HostRecord {
     }
 }
 
-/// A VDI that a host has mapped read-only, on a kernel that watches the image then too (Linux before
-/// 5.5). Without this note, its watch looks like a writer's.
+/// A VDI that a host has mapped read-only, with a kernel that watches the image then too (Linux before 5.5).
+/// Without this note, its watch looks like that of a writer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReaderRecord {
     version: u32,
@@ -101,7 +101,7 @@ pub struct ReaderRecord {
 record!(ReaderRecord);
 
 impl ReaderRecord {
-    /// A note of a map that is about to be made.
+    /// A note for a map that is about to be made.
     pub fn new(owner: Owner, vdi: Uuid) -> Self {
         ReaderRecord {
             version: VERSION,

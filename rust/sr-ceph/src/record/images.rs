@@ -1,11 +1,11 @@
-//! What the catalogue holds about images that no VDI is the head of any more.
+//! What the catalogue holds about images whose head is no VDI any more.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{ImageRef, Record, VERSION};
 
-/// An image that no VDI is the head of any more, and that lives on for its snapshots and clones.
+/// A hidden image: its head is no VDI any more, and it is kept for its snapshots and clones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HiddenRecord {
     version: u32,
@@ -31,8 +31,8 @@ impl HiddenRecord {
     }
 }
 
-/// An image that smblock has moved to the trash: what has no such mark there, it leaves alone. See
-/// `sr/reclaim/trash.rs`.
+/// The mark of an image that smblock has moved to the trash. smblock does not touch an image there without a
+/// mark. See `sr/reclaim/trash.rs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrashRecord {
     version: u32,

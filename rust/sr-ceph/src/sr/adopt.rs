@@ -5,10 +5,10 @@
 //! names this SR and the VDI that the name was made for. Migrations and copies keep the image-meta.
 //! Snapshots keep their names, and get other ids.
 //!
-//! One swap writes the new ids to every record that names the lost image: its disk, the snapshots
-//! of it that are VDIs, its reset points, and its `hidden` key. No record is changed while one of the
-//! VDIs is claimed or an operation on one is under way: then the next scan does it. Until then the
-//! VDIs stay listed, and using them is refused.
+//! One swap writes the new ids to every record that names the lost image: its disk, its snapshots that are
+//! VDIs, its reset points, and its `hidden` key. No record is changed while one of the VDIs is claimed or an
+//! operation on one is under way: a later scan changes it. Until then the VDIs stay listed, and cannot be
+//! used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ use crate::record::{BaseSnapshot, HiddenRecord, ImageRef, Intent, SnapshotRef, V
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Takes over the images that have other ids now. `images` is the pool's directory. Returns how
+    /// Updates the records of images that have other ids now. `images`: the pool's directory. Returns how
     /// many records were changed.
     pub(crate) fn adopt_moved(
         &self,
@@ -57,8 +57,8 @@ impl CephSr<'_> {
         Ok(adopted)
     }
 
-    /// Takes over the image that has another id than the catalogue has. Returns how many records
-    /// were changed: none if there is no such image, or one of its VDIs is busy.
+    /// Updates the records of an image that has another id now. Returns how many were changed: none if there
+    /// is no such image, or one of its VDIs is busy.
     pub(crate) fn adopt(&self, lost: &ImageRef) -> Result<usize> {
         let Successor::Ours(found) = self.images.successor_of(lost)? else {
             return Ok(0);
@@ -94,9 +94,10 @@ impl CephSr<'_> {
         }
         let changed = transaction.set.len();
         if changed == 0
-            || !self
-                .catalogue
-                .commit(&format!("taking over image {}", found.name), &transaction)?
+            || !self.catalogue.commit(
+                &format!("recording the new id of image {}", found.name),
+                &transaction,
+            )?
         {
             return Ok(0);
         }
@@ -115,7 +116,7 @@ fn reference(found: &ImageState) -> ImageRef {
     }
 }
 
-/// A record that names the lost image, with the ids of the one that was found.
+/// A record that names the lost image, with the ids of the image that was found.
 fn moved(record: &VdiRecord, lost: &ImageRef, found: &ImageState) -> Option<VdiRecord> {
     let snapshot = |old: &SnapshotRef| {
         let mut snapshots = found.snapshots.iter();
@@ -130,7 +131,7 @@ fn moved(record: &VdiRecord, lost: &ImageRef, found: &ImageState) -> Option<VdiR
     if record.volume.image().id == lost.id {
         moved.volume = match &record.volume {
             Volume::Head { .. } => Volume::Head { image },
-            // Ids are never used again: one without a successor stays missing.
+            // Ids are never reused: a snapshot without a successor stays missing.
             Volume::Snapshot { snapshot: old, .. } => Volume::Snapshot {
                 image,
                 snapshot: snapshot(old).unwrap_or_else(|| old.clone()),

@@ -1,11 +1,11 @@
 //! Creating an SR.
 //!
-//! 1. What deletion needs on a full pool is made (`rbd_trash`).
+//! 1. The object that deletion needs on a full pool is made (`rbd_trash`).
 //! 2. The pool's directory gets a key for the SR.
 //! 3. The SR's catalogue object is made, exclusively.
 //!
-//! A crash before step 3 leaves a directory key without a catalogue: no SR. Probing passes over
-//! it, and deleting or creating an SR of that UUID cleans it up.
+//! A crash before step 3 leaves a directory key without a catalogue: that is no SR. A probe ignores it, and
+//! deleting or creating an SR of that UUID removes it.
 
 use crate::catalogue::{directory_key, DIRECTORY, SR_KEY};
 use crate::error::{Context, Error, Result};
@@ -19,7 +19,9 @@ impl CephSr<'_> {
         let doing = format!("creating SR {}", self.sr);
         room::require_usable_pool(self.pool, &format!("SR {} was not created", self.sr))?;
         let allowed = self.pool.may_blocklist();
-        allowed.doing(&format!("{doing}: a host that dies must be cut off"))?;
+        allowed.doing(&format!(
+            "{doing}: checking that a dead host can be cut off"
+        ))?;
         self.pool.prepare_trash().doing(&doing)?;
         self.enter_directory(&doing)?;
         let mut record = SrRecord::new(self.sr, name_label, name_description, self.host.now());

@@ -1,29 +1,28 @@
-//! Deleting an SR, which must hold nothing any more.
+//! Deleting an SR, which must be empty.
 //!
-//! 1. The SR's record is marked: from here on nothing can be created, since every creation
-//!    expects the record as it was read.
-//! 2. With the mark standing, the SR is looked at again, and the mark is taken back if anything
-//!    is left.
-//! 3. The catalogue object is removed, if it bears this very mark, then the key in the pool's
-//!    directory. A removal that arrives late, when the SR is in use again, finds another record.
+//! 1. The SR's record is marked. Every creation expects the record as it was read, so nothing can be created
+//!    from now on.
+//! 2. The SR is looked at again. If anything is left, the mark is removed.
+//! 3. The catalogue object is removed, if it has this very mark, then the key in the pool's directory. A
+//!    removal that arrives late, when the SR is in use again, finds another record.
 //!
-//! A crash leaves a marked SR, which can be deleted again or, on the next attach, is used again; or
-//! a directory key without a catalogue, which is no SR. Only what bears this SR's UUID is touched:
-//! never the pool, never an image.
+//! A crash leaves a marked SR, which can be deleted again, or attached and used again; or a directory key
+//! without a catalogue, which is no SR. Only what has this SR's UUID is touched: never the pool, never an
+//! image.
 
 use crate::catalogue::{
-    directory_key, image_prefix, under, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
+    directory_key, image_prefix, with_prefix, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
 use crate::error::{Context, Error, Result};
 use crate::pool::{Entries, Transaction, TrashedImage};
 use crate::size::Size;
 use crate::CephSr;
 
-/// How many images a refusal names.
+/// How many images an error names.
 const NAMED: usize = 5;
 
 impl CephSr<'_> {
-    /// Deletes an SR without VDIs. One that does not exist is deleted already.
+    /// Deletes an SR without VDIs. One that does not exist counts as deleted.
     pub fn delete_sr(&self) -> Result<()> {
         self.collect_garbage_before_deletion();
         while !self.remove_catalogue()? {
@@ -36,7 +35,7 @@ impl CephSr<'_> {
         }
     }
 
-    /// `false`: the SR's record was changed after it was marked; look again.
+    /// Removes the catalogue. Returns `false` if the SR's record was changed after it was marked: look again.
     fn remove_catalogue(&self) -> Result<bool> {
         let marked = match self.catalogue.mark_deleting(true) {
             Err(Error::SrMissing { .. }) => return Ok(true),
@@ -58,21 +57,18 @@ impl CephSr<'_> {
         }
     }
 
-    /// Images that only waited for others to go are none that keep an SR from being deleted.
+    /// An image that only waits for others must not prevent the deletion of the SR.
     fn collect_garbage_before_deletion(&self) {
         let entries = self.catalogue.read();
         let tidied = entries.and_then(|entries| self.collect_garbage(&entries, || self.usage()));
         if let Err(e) = tidied {
-            log::warn!(
-                "SR {}: what nobody needs any more stays for now: {e}",
-                self.sr
-            );
+            log::warn!("SR {}: cleanup postponed: {e}", self.sr);
         }
     }
 
     fn require_empty(&self) -> Result<()> {
         let entries = self.catalogue.read()?;
-        let count = |prefix| under(&entries, prefix).count();
+        let count = |prefix| with_prefix(&entries, prefix).count();
         let (vdis, operations) = (count(VDI_PREFIX), count(INTENT_PREFIX));
         let prefix = image_prefix(&self.sr);
         let images = self.pool.images().doing("listing the pool's images")?;
@@ -92,8 +88,8 @@ impl CephSr<'_> {
         })
     }
 
-    /// Which images in the trash are still to be freed, and what to do about those that smblock has
-    /// not moved there, and so does not free.
+    /// Lists the images in the trash that are still to be freed, and what to do about those that smblock has
+    /// not moved there and does not free.
     fn advise_on_trash(&self, freed: &[TrashedImage], kept: &[TrashedImage]) -> String {
         let pool = self.pool.pool_name();
         let mut advice = String::new();
@@ -102,7 +98,7 @@ impl CephSr<'_> {
                 let (name, id) = (&image.name, &image.id);
                 match self.pool.size(id) {
                     Ok(size) => format!("{name} (id {id}, {})", Size(size)),
-                    Err(_) => format!("{name} (id {id})"), // freed this moment
+                    Err(_) => format!("{name} (id {id})"), // it was freed in between
                 }
             });
             let names: Vec<_> = names.collect();

@@ -1,12 +1,12 @@
-//! Which pool an SR was in when this host plugged it, so that a pool that was renamed or made anew
-//! is recognised.
+//! The pool that an SR was in when this host plugged it. It shows whether a pool was renamed, or deleted and
+//! made again.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::error::{Error, PoolGone};
 use crate::host::Host;
 use crate::CephSr;
 
@@ -26,7 +26,7 @@ fn note_name(sr: &Uuid) -> String {
 }
 
 impl Place {
-    /// Where this host has found an SR before.
+    /// Returns where this host has found the SR before.
     pub fn of(host: &dyn Host, sr: &Uuid) -> Option<Self> {
         let noted = host.noted(&note_name(sr)).unwrap_or_else(|e| {
             log::warn!("SR {sr}: {e}");
@@ -35,8 +35,7 @@ impl Place {
         serde_json::from_str(&noted?).ok()
     }
 
-    /// The error with what became of the pool. `now`: the cluster's fsid, and the pools that it
-    /// has, by id.
+    /// Returns the error with what happened to the pool. `now`: the cluster's fsid, and its pools by id.
     #[must_use]
     pub fn explain(&self, sr: &Uuid, error: Error, now: (&str, &BTreeMap<i64, String>)) -> Error {
         let (fsid, pools) = now;
@@ -49,24 +48,26 @@ impl Place {
         }
         match pools.get(&self.pool_id) {
             Some(same) if *same == pool => error,
-            Some(renamed) => Error::PoolRenamed {
+            Some(renamed) => PoolGone::Renamed {
                 sr: *sr,
                 id: self.pool_id,
                 pool,
                 now: renamed.clone(),
-            },
-            None => Error::PoolDeleted {
+            }
+            .into(),
+            None => PoolGone::Deleted {
                 sr: *sr,
                 id: self.pool_id,
                 was: self.pool.clone(),
                 present: pools.values().cloned().collect::<Vec<_>>().join(", "),
-            },
+            }
+            .into(),
         }
     }
 }
 
 impl CephSr<'_> {
-    /// Notes where the SR is. Without the note later errors say less.
+    /// Notes where the SR is. Without the note, later errors have less detail.
     pub(crate) fn note_place(&self) {
         let noted = self.pool.fsid().map(|fsid| Place {
             fsid,
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_made_anew_is_told_from_the_deleted_one() {
+    fn a_new_pool_of_the_same_name_is_not_the_deleted_one() {
         let text = explained(&[(8, "vms")], "f", no_sr);
         assert!(text.contains("pool vms with id 7"), "{text}");
         assert!(text.contains("was deleted"), "{text}");

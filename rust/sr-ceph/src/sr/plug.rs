@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{image_prefix, intent_key, Entry};
+use crate::catalogue::{image_prefix, Entry};
 use crate::devices::UNMAP_IDLE_SECONDS;
 use crate::error::{Context, Error, Result};
 use crate::host::Mapped;
@@ -10,8 +10,8 @@ use crate::vdi::unplug::unmap_sr;
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Checks that the SR is there, finishes what dead processes left in it, gives back what this
-    /// host had claimed before it booted, and removes devices that a crash left on this host.
+    /// Checks that the SR exists, recovers operations of dead processes, releases what this host had claimed
+    /// before it booted, and removes devices that a crash left on this host.
     pub fn attach_sr(&self) -> Result<()> {
         self.catalogue.mark_deleting(false)?;
         let entries = self.catalogue.read()?;
@@ -19,7 +19,7 @@ impl CephSr<'_> {
         self.fence.publish_boot(&entries)?;
         self.alerts.alert_if_cut_off();
         if let Err(e) = self.pool.may_blocklist() {
-            log::warn!("SR {}: disks of a host that dies stay locked, since its user may not cut clients off: {e}. 'smblock-admin check' prints the command that grants the cap", self.sr);
+            log::warn!("SR {}: if a host dies, its disks stay locked, because the user may not cut clients off: {e}. 'smblock-admin check' prints the command that grants the cap", self.sr);
         }
         self.recover_all(self.catalogue.intents(&entries))?;
         self.claims.release_earlier_boots(&entries)?;
@@ -28,25 +28,27 @@ impl CephSr<'_> {
         self.claims.release_unmapped(&entries)
     }
 
-    /// Finishes or undoes what a dead process left unfinished on one VDI, now.
+    /// Finishes or undoes an operation that a dead process left unfinished on one VDI.
     pub fn recover_vdi(&self, vdi: &Uuid) -> Result<()> {
         let intent = self.catalogue.entry(vdi)?.intent;
         self.recover_all(intent.map(|intent| (*vdi, intent)).into_iter().collect())
             .map(drop)
     }
 
-    /// Looks at what is under way, so that this host can tell later for how long it has not changed.
-    pub fn look_at_journal(&self) -> Result<()> {
+    /// Reads what is under way, so that this host can later find out for how long it has not changed.
+    #[cfg(feature = "sim")]
+    pub fn observe_journal(&self) -> Result<()> {
         let entries = self.catalogue.read()?;
         for (vdi, intent) in self.catalogue.intents(&entries) {
-            self.journal().seen_for(&intent_key(&vdi), &intent.record);
+            self.journal()
+                .seen_for(&crate::catalogue::intent_key(&vdi), &intent.record);
         }
-        self.look_at_worker(&entries);
+        self.observe_worker(&entries);
         Ok(())
     }
 
-    /// Refused while a VDI of the SR is mapped on this host. If the catalogue cannot be read, only a
-    /// device that is open counts.
+    /// Fails while a VDI of the SR is mapped on this host. If the catalogue cannot be read, only an open
+    /// device counts.
     pub fn detach_sr(&self) -> Result<()> {
         match self.drop_stale_devices() {
             Err(e) if !matches!(e, Error::Host { .. }) => {
@@ -76,8 +78,8 @@ impl CephSr<'_> {
         }
     }
 
-    /// Removes devices of this SR that nobody on this host has claimed: what a crash left. One
-    /// that is open is in use, read-only, and stays.
+    /// Removes devices of this SR without a claim of this host: a crash left them. A device that is open is
+    /// in use, read-only, and stays.
     fn drop_stale_devices(&self) -> Result<()> {
         let fsid = self.pool.fsid().doing("asking for the cluster's fsid")?;
         let prefix = image_prefix(&self.sr);
@@ -115,7 +117,7 @@ impl CephSr<'_> {
             }) => stored,
             Err(e @ Error::Damaged { .. }) => {
                 log::error!(
-                    "{} stays mapped, since nobody can say whose it is: {e}",
+                    "{} stays mapped, because its owner is unknown: {e}",
                     mapped.device.display()
                 );
                 return Ok(true);

@@ -11,7 +11,7 @@ use crate::pool::{Pool, PoolError};
 use crate::record::{Record, SrRecord};
 use crate::usage::{ClusterReport, PoolSummary};
 
-/// The SRs that live in the pool. A pool without a directory holds none.
+/// Returns the SRs in the pool. A pool without a directory has none.
 pub fn find_srs(pool: &dyn Pool) -> Result<Vec<SrRecord>> {
     let directory = match pool.read(DIRECTORY, "sr.") {
         Err(e) if e.is_not_found() => return Ok(Vec::new()),
@@ -26,7 +26,7 @@ pub fn find_srs(pool: &dyn Pool) -> Result<Vec<SrRecord>> {
         let doing = format!("reading the catalogue of SR {uuid}");
         let mut entries = match pool.get(&catalogue_object(&uuid), &[SR_KEY]) {
             Err(e) if e.is_not_found() => {
-                log::info!("SR {uuid} was never completely created, or is deleted");
+                log::info!("SR {uuid}: its creation or its deletion did not finish");
                 continue;
             }
             other => other.doing(&doing)?,
@@ -34,14 +34,14 @@ pub fn find_srs(pool: &dyn Pool) -> Result<Vec<SrRecord>> {
         let bytes = entries.remove(SR_KEY).unwrap_or_default();
         match SrRecord::parse(&bytes) {
             Ok(record) => found.push(record),
-            // The others can still be found; attaching this one says the same again.
+            // The others can still be found. Attaching this SR returns the same error.
             Err(e) => log::error!("the catalogue of SR {uuid} is damaged at {SR_KEY}: {e}"),
         }
     }
     Ok(found)
 }
 
-/// The pools of a cluster that are meant for RBD, each with the reason why an SR cannot be in it.
+/// Returns the pools of a cluster that are enabled for RBD, each with the reason why it cannot hold an SR.
 pub fn find_pools(
     cluster: &librbd::Cluster,
     user: &str,
@@ -49,11 +49,11 @@ pub fn find_pools(
     let df = ceph::df(cluster).doing("asking how full the pools are")?;
     let dump = ceph::osd_dump(cluster).doing("asking for the pools and their quotas")?;
     let pools = ClusterReport::parse(&df, &dump)?.rbd_pools();
-    Ok(judged(pools, |pool| may_use(cluster, user, pool)))
+    Ok(reasons_against(pools, |pool| may_use(cluster, user, pool)))
 }
 
-/// Why a pool cannot be used, if so. `may_use` is not asked any more once it has waited in vain.
-fn judged(
+/// Returns why a pool cannot be used. `may_use` is not called again after it has timed out.
+fn reasons_against(
     pools: Vec<PoolSummary>,
     may_use: impl Fn(&str) -> std::result::Result<(), Refusal>,
 ) -> Vec<(PoolSummary, Option<String>)> {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pools_that_cannot_serve_bear_the_reason() {
+    fn pools_that_cannot_hold_an_sr_have_the_reason() {
         let names = ["vms", "a b", "others", "silent", "last"];
         let pools = names.iter().enumerate().map(|(id, name)| {
             format!(
@@ -118,14 +118,17 @@ mod tests {
         let dump = format!(r#"{{"pools":[{}]}}"#, pools.collect::<Vec<_>>().join(","));
         let df = br#"{"stats":{"total_bytes":0},"pools":[]}"#;
         let report = ClusterReport::parse(df, dump.as_bytes()).unwrap();
-        let judged = judged(report.rbd_pools(), |pool| match pool {
+        let reasons_against = reasons_against(report.rbd_pools(), |pool| match pool {
             "vms" => Ok(()),
             _ => Err(Refusal {
                 text: format!("no cap for {pool}"),
                 waited: pool == "silent",
             }),
         });
-        let why: Vec<_> = judged.iter().map(|(_, why)| why.as_deref()).collect();
+        let why: Vec<_> = reasons_against
+            .iter()
+            .map(|(_, why)| why.as_deref())
+            .collect();
         assert_eq!(why[0], None);
         assert!(why[1].unwrap().contains("device-config:pool"), "{why:?}");
         assert_eq!(

@@ -1,28 +1,28 @@
-//! Giving space back.
+//! Freeing space.
 //!
-//! Freeing data takes as long as there is data, so nothing that XAPI waits for does it. What is to
-//! be freed remembers itself, in one of three places:
+//! Freeing data takes longer the more data there is, so no command that XAPI waits for does it. What is to be
+//! freed is recorded in one of three places:
 //!
 //! | found | to do | then |
 //! |---|---|---|
-//! | an image in the trash that smblock moved there (key `trash.<id>`, see `reclaim/trash.rs`) | purge it | the snapshot that it was cloned from may go, and free a hidden image |
-//! | a hidden image (key `hidden.<id>`), which no VDI is the head of and whose snapshots others need | make its head empty, which leaves snapshots and clones what they are (see `reclaim/hidden.rs`) | it waits for the last of them, and goes to the trash |
-//! | a disk with more than [`SOFT_DEPTH`](crate::chain::SOFT_DEPTH) parents, one behind the other | flatten it | its record says that it has none |
+//! | an image in the trash that smblock moved there (key `trash.<id>`, see `reclaim/trash.rs`) | purge it | the snapshot that it was cloned from may be removed, and a hidden image be freed |
+//! | a hidden image (key `hidden.<id>`): its head is no VDI, and others need its snapshots | free the data of its head; snapshots and clones keep their content (see `reclaim/hidden.rs`) | when its last snapshot is gone, it is moved to the trash |
+//! | a disk with a clone chain of more than [`SOFT_DEPTH`](crate::chain::SOFT_DEPTH) parents | flatten it | its record has no parents |
 //!
-//! Flattening a disk frees the chain of its head and not of its snapshots: a parent goes when the
-//! last snapshot that needs it does.
+//! Flattening a disk frees the clone chain of its head, not of its snapshots: a parent is freed after the
+//! last snapshot that needs it.
 //!
-//! The cluster's manager is asked first, by whoever deletes and by every scan. It can purge and
-//! flatten; it cannot empty a head, frees nothing in a full pool, and may be absent. What it does not
-//! take is the work of one *worker* per SR, a process that outlives the command which found it needed
-//! ([`CephSr::needs_worker`]) and ends when nothing is left that it can do.
+//! Each deletion and each scan asks ceph-mgr first. ceph-mgr can purge and flatten. It cannot free the data
+//! of a head, frees nothing in a full pool, and may not run. A *reclaim worker* does the rest: one process
+//! per SR. It outlives the command that found it necessary ([`CephSr::needs_worker`]), and ends when nothing
+//! is left that it can do.
 //!
-//! Each step may be stopped anywhere and repeated: a purge or a flatten begins again and finds most
-//! of it done, a head is emptied piece by piece. A hidden image goes to the trash before one swap
-//! removes its key and marks it, so that a key has its id at any time.
+//! Each step can be stopped anywhere and repeated: a purge or a flatten starts again and finds most of it
+//! done, the data of a head is freed piece by piece. A hidden image is moved to the trash before one swap
+//! removes its key and marks it, so a key has its id at any time.
 //!
-//! No image is purged that a key of the catalogue names, whoever moved it to the trash: each purge, and
-//! each request to the manager for one, follows a fresh look at the whole catalogue.
+//! An image that a key of the catalogue names is never purged, even if it was moved to the trash by hand:
+//! each purge, and each request to ceph-mgr for one, reads the whole catalogue first.
 
 mod flatten;
 mod hidden;
@@ -46,32 +46,33 @@ use crate::CephSr;
 
 pub use self::pending::{Blocker, Kind, Pending};
 
-/// How long a worker waits for clients that have an image open: Ceph forgets a dead one after 30 s.
+/// How long a reclaim worker waits for clients that have an image open, in milliseconds: Ceph drops a dead
+/// one after 30 s.
 const DEATH_MILLISECONDS: u64 = 40_000;
 const DEATH_POLL_MILLISECONDS: u64 = 2_000;
 
-/// What a worker says about one thing it works on.
+/// What a reclaim worker reports about one object.
 #[derive(Debug)]
 pub enum Report<'r> {
-    /// So much is done, of so much.
+    /// How much is done, and how much there is in all.
     Progress(u64, u64),
     /// It is done.
     Done,
-    /// It could not be done, and is passed over.
+    /// It failed, and is skipped.
     Failed(&'r Error),
-    /// Something else has to happen first, see [`Pending::holds_up`].
+    /// Something else has to happen first, see [`Pending::waits_for`].
     Waits,
 }
 
 impl CephSr<'_> {
-    /// Whether this process found, or left, data to be freed that the cluster's manager did not
-    /// take: then a worker is to be started.
+    /// Whether this process found, or left, data to be freed that ceph-mgr did not accept: then a reclaim
+    /// worker is to be started.
     pub fn needs_worker(&self) -> bool {
         self.needs_worker.get()
     }
 
-    /// Does what takes no time about what is pending, and hands the rest to the manager, or leaves
-    /// it to a worker.
+    /// Does the pending work that takes no time. Passes the rest to ceph-mgr, or leaves it to a reclaim
+    /// worker.
     pub(crate) fn collect_garbage(
         &self,
         entries: &Entries,
@@ -83,14 +84,14 @@ impl CephSr<'_> {
         let mut failed = None;
         for pending in self.pending_among(trash, entries, false)? {
             match &pending.kind {
-                _ if pending.holds_up.is_some() => {}
+                _ if pending.waits_for.is_some() => {}
                 Kind::TrashedOutside => {}
                 Kind::Trashed => for_manager.push(pending),
                 Kind::Hidden { snapshots: 0, .. } => {
                     match self.discard_hidden(&pending.image) {
-                        // It stays hidden until there is room. Its data is freed.
+                        // It stays hidden until there is free space. Its data is freed.
                         Err(Error::Ceph { source, .. }) if source.is_out_of_space() => continue,
-                        // Another one does not wait for it.
+                        // The next one does not depend on it.
                         Err(e @ Error::ByHand(_)) => {
                             failed = Some(e);
                             continue;
@@ -108,20 +109,19 @@ impl CephSr<'_> {
             }
         }
         self.ask_manager(for_manager, usage);
-        // One at work looks again before it ends.
+        // A running worker looks again before it ends.
         if self.worker_among(entries).is_some() {
             self.needs_worker.set(false);
         }
         failed.map_or(Ok(()), Err)
     }
 
-    /// Does all that is pending, here and now, until nothing changes any more: what was purged may
-    /// have been the last to need another image. `report` hears of everything. What cannot be done
-    /// (somebody has the image open) is passed over: answers how much that is.
+    /// Does all pending work now, until nothing changes any more: a purged image may have been the last one
+    /// that needs another image. `report` gets each step. Work that cannot be done (a client has the image
+    /// open) is skipped. Returns how much that is.
     ///
     /// # Errors
-    /// [`Error::WorkerRuns`] where another process does it already; those of a cluster that does
-    /// not answer.
+    /// [`Error::WorkerRuns`]: another process does it already. Other errors: the cluster does not reply.
     pub fn reclaim(&self, mut report: impl FnMut(&Pending, Report<'_>)) -> Result<usize> {
         let worker = Worker::start(self)?;
         let result = self.work(&worker, &mut report);
@@ -139,13 +139,13 @@ impl CephSr<'_> {
         loop {
             let (waiting, mut doable): (Vec<_>, Vec<_>) = {
                 let pending = self.pending()?.into_iter();
-                pending.partition(|pending| pending.holds_up.is_some())
+                pending.partition(|pending| pending.waits_for.is_some())
             };
             doable.retain(|pending| !failed.contains(&pending.image.id));
-            let held_open = |p: &Pending| matches!(p.holds_up, Some(Blocker::Open { .. }));
+            let held_open = |p: &Pending| matches!(p.waits_for, Some(Blocker::Open { .. }));
             if doable.is_empty() && waiting.iter().any(held_open) && waited < DEATH_MILLISECONDS {
                 worker.renew()?;
-                self.host.pause(DEATH_POLL_MILLISECONDS);
+                self.host.sleep(DEATH_POLL_MILLISECONDS);
                 waited += DEATH_POLL_MILLISECONDS;
                 continue;
             }
@@ -163,7 +163,7 @@ impl CephSr<'_> {
                 };
                 match self.work_on(&pending, &mut progress) {
                     Ok(()) => report(&pending, Report::Done),
-                    // Everything else would fail in the same way, after as long a wait.
+                    // Everything else would fail in the same way, after the same wait.
                     Err(e) if e.is_outcome_unknown() || e.errno() == Some(libc::ESHUTDOWN) => {
                         return Err(e)
                     }

@@ -1,8 +1,8 @@
 //! Scanning an SR.
 //!
-//! What a scan leaves out, XAPI forgets, with its name. So each VDI of the catalogue is listed, also one
-//! whose image does not exist: it may be in another pool. What cannot be read is an error, or is
-//! reported as XAPI knows it.
+//! XAPI forgets a VDI that a scan does not list, and its name. So each VDI of the catalogue is listed, also
+//! if its image does not exist: it may be in another pool. What cannot be read is an error, or is reported as
+//! XAPI has it.
 
 mod sizes;
 mod unrecorded;
@@ -28,13 +28,13 @@ pub struct Scan {
     pub usage: PoolUsage,
     /// What an administrator should look at, one sentence each.
     pub warnings: Vec<String>,
-    /// Snapshots that XAPI knows, but not what they are snapshots of.
+    /// Snapshots that XAPI has without the disk that they are snapshots of.
     without_disk: HashSet<Uuid>,
 }
 
 impl CephSr<'_> {
-    /// Reads the catalogue, finishes what dead processes left, takes over what XAPI knows, and
-    /// lists the VDIs. `known` is every VDI that XAPI's database has in this SR.
+    /// Reads the catalogue, recovers operations of dead processes, copies XAPI's fields, and lists the VDIs.
+    /// `known`: every VDI that XAPI's database has in this SR.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
         let (mut images, mut entries) = self.read_inventory()?;
         if self.recover_all(self.catalogue.intents(&entries))? > 0 {
@@ -56,7 +56,7 @@ impl CephSr<'_> {
             warnings: Vec::new(),
             without_disk: HashSet::new(),
         };
-        scan.warnings.extend(self.take_sizes(&mut entries)?);
+        scan.warnings.extend(self.record_grown_sizes(&mut entries)?);
         for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
             let Some(uuid) = key.strip_prefix(VDI_PREFIX) else {
                 break;
@@ -75,14 +75,16 @@ impl CephSr<'_> {
             };
             scan.vdis.extend(vdi);
         }
-        self.scan_unrecorded(&entries, &images, &known, &mut scan)?;
+        let (unrecorded, warnings) = self.scan_unrecorded(&entries, &images, &known)?;
+        scan.vdis.extend(unrecorded);
+        scan.warnings.extend(warnings);
         let bases = self.drop_stale_bases(&entries);
-        for tidied in [
+        for cleaned in [
             bases,
             self.collect_garbage(&entries, || Ok(scan.usage.clone())),
         ] {
-            if let Err(e) = tidied {
-                scan.warn(format!("what nobody needs any more stays for now: {e}"));
+            if let Err(e) = cleaned {
+                scan.warn(format!("cleanup postponed: {e}"));
             }
         }
         for warning in &scan.warnings {
@@ -91,9 +93,9 @@ impl CephSr<'_> {
         Ok(scan)
     }
 
-    /// The pool's images and the catalogue. The images first: of a VDI that is deleted in between
-    /// there is then no record. The other way round there would be one, whose image is found in
-    /// the trash, and the scan would bring the VDI back.
+    /// Reads the pool's images, and then the catalogue. In this order, a VDI that is deleted in between has
+    /// no record. In the other order it has one, its image is found in the trash, and the scan would restore
+    /// the VDI.
     fn read_inventory(&self) -> Result<(BTreeMap<String, String>, Entries)> {
         let images = self.pool.images().doing("listing the pool's images")?;
         Ok((images, self.catalogue.read()?))
@@ -109,8 +111,8 @@ impl CephSr<'_> {
         let record = &stored.record;
         let image = record.volume.image();
         if !images.contains_key(&image.id) {
-            // The header is asked: opening an image fails with ENOENT if only its name, or its parent,
-            // does not exist.
+            // The header is read, because opening an image fails with ENOENT even if only its name, or its
+            // parent, does not exist.
             match self.pool.features(&image.id) {
                 Ok(features) => {
                     scan.warn(self.images.explain_unlisted(record.uuid, image, features));
@@ -129,8 +131,7 @@ impl CephSr<'_> {
         }
         let mut xapi = record.xapi.clone();
         if let Some(known) = known {
-            // Where the record was changed meanwhile, whoever did that knows better; the next
-            // scan copies the rest.
+            // If another process has changed the record meanwhile, the next scan copies the fields.
             self.copy_fields(stored, &known.fields)?;
             xapi = known.fields.after(&record.xapi);
             if xapi.snapshot_of != known.fields.snapshot_of {
@@ -145,8 +146,8 @@ impl CephSr<'_> {
         }))
     }
 
-    /// A VDI whose record cannot be read is reported as XAPI knows it, or as its image does. `None`:
-    /// neither XAPI nor the pool's directory has it.
+    /// Reports a VDI whose record cannot be read as XAPI has it, or as its image shows it. `None`: neither
+    /// XAPI nor the pool's directory has it.
     fn describe_damaged(
         &self,
         uuid: Uuid,
@@ -168,7 +169,7 @@ impl CephSr<'_> {
             return Ok(None);
         };
         let image = match self.pool.image(id) {
-            Err(e) if e.is_not_found() => return Ok(None), // removed this moment
+            Err(e) if e.is_not_found() => return Ok(None), // removed in between
             other => other.doing(&doing)?,
         };
         let meta = image.meta.as_deref().map(serde_json::from_str::<ImageMeta>);
@@ -195,7 +196,7 @@ impl CephSr<'_> {
             vdi_key(&uuid),
         );
         format!(
-            "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To give the record up: 'rados -p {pool} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
+            "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To remove the record: 'rados -p {pool} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
         )
     }
 }
@@ -205,7 +206,7 @@ impl Scan {
         self.warnings.push(warning);
     }
 
-    /// The disk of each snapshot of which XAPI does not know it, where the SR still has that disk.
+    /// Returns the disk of each snapshot for which XAPI does not have it, if the SR still has that disk.
     pub fn lineage(&self) -> HashMap<Uuid, Uuid> {
         let listed: HashSet<Uuid> = self.vdis.iter().map(|vdi| vdi.uuid).collect();
         let unknown = self.vdis.iter();
@@ -214,7 +215,7 @@ impl Scan {
         of.filter(|(_, disk)| listed.contains(disk)).collect()
     }
 
-    /// Sum of the VDIs' virtual sizes in bytes.
+    /// Returns the sum of the VDIs' virtual sizes in bytes.
     pub fn virtual_allocation(&self) -> u64 {
         self.vdis.iter().map(|vdi| vdi.size).sum()
     }

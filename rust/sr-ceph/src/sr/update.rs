@@ -1,4 +1,4 @@
-//! What an SR says about itself: its usage and its name.
+//! The usage and the name of an SR.
 
 use crate::catalogue::{records, VDI_PREFIX};
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::CephSr;
 pub use crate::room::pool_summary;
 
 impl CephSr<'_> {
-    /// Takes over the SR's name from XAPI.
+    /// Copies the SR's name from XAPI.
     pub fn update_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
         loop {
             let stored = self.catalogue.sr_record()?;
@@ -22,12 +22,12 @@ impl CephSr<'_> {
         }
     }
 
-    /// How full the pool is, with its quota.
+    /// Returns how full the pool is, with its quota.
     pub fn usage(&self) -> Result<PoolUsage> {
         pool_summary(self.pool).map(|pool| pool.usage)
     }
 
-    /// Sum of the virtual sizes of the SR's VDIs in bytes. A VDI whose record cannot be read is
+    /// Returns the sum of the virtual sizes of the SR's VDIs in bytes. A VDI whose record cannot be read is
     /// not counted; a scan reports it.
     pub fn virtual_allocation(&self) -> Result<u64> {
         let entries = self.catalogue.read()?;

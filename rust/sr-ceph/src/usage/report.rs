@@ -1,4 +1,4 @@
-//! The monitors' replies, as far as this driver reads them.
+//! The monitors' replies: the parts that this driver reads.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct ClusterReport {
     osd_dump: OsdDump,
 }
 
-/// A pool as an administrator sees it who looks for one to hold an SR.
+/// A pool, for an administrator who looks for one that can hold an SR.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolSummary {
     /// The pool's name.
@@ -24,24 +24,24 @@ pub struct PoolSummary {
     pub id: i64,
     /// Whether `ceph osd pool application enable POOL rbd` was done.
     pub application_rbd: bool,
-    /// Whether the pool is erasure coded: it takes images' data, but no headers and no SR.
+    /// Whether the pool is erasure coded: it can hold images' data, but no headers and no SR.
     pub erasure: bool,
-    /// Its room.
+    /// How full it is.
     pub usage: PoolUsage,
 }
 
 impl PoolSummary {
-    /// Whether an SR can be made in the pool as it is: a device-config can name it, too.
+    /// Whether an SR can be made in the pool now, and a device-config can name it.
     #[must_use]
     pub fn can_hold_sr(&self) -> bool {
         self.application_rbd && !self.erasure && is_pool_name(&self.name)
     }
 }
 
-/// Why a pool's usage cannot be told.
+/// Why a pool's usage is not known.
 #[derive(Debug, Error)]
 pub enum UsageError {
-    /// The cluster has no such pool.
+    /// The cluster does not have this pool.
     #[error(
         "the cluster has no pool '{pool}'; its pools for RBD: {}; {}",
         if .candidates.is_empty() { "none".to_owned() } else { .candidates.join(", ") },
@@ -53,12 +53,14 @@ pub enum UsageError {
         /// The pools that could hold an SR.
         candidates: Vec<String>,
     },
-    /// A reply that is not what every release since Nautilus sends.
+    /// A reply without the format that every release since Nautilus has.
+    ///
+    /// Fix: Compare `ceph versions` with [the supported releases](compatibility.md).
     #[error("the monitors' reply to '{command}' cannot be read: {source}")]
     Reply {
         /// The command.
         command: &'static str,
-        /// Where it broke off.
+        /// What could not be parsed.
         source: serde_json::Error,
     },
 }
@@ -119,7 +121,7 @@ struct DumpPool {
     #[serde(rename = "type")]
     kind: u8,
     flags_names: String,
-    /// 0 stands for none, as in `quota_max_objects`.
+    /// 0: no quota, as in `quota_max_objects`.
     quota_max_bytes: u64,
     quota_max_objects: u64,
     #[serde(default)]
@@ -133,7 +135,7 @@ impl ClusterReport {
     /// Reads the two replies, each with `format=json`.
     ///
     /// # Errors
-    /// [`UsageError::Reply`] for what is no such reply.
+    /// [`UsageError::Reply`]: it cannot be parsed.
     pub fn parse(df: &[u8], osd_dump: &[u8]) -> Result<Self, UsageError> {
         let reply = |command| move |source| UsageError::Reply { command, source };
         Ok(Self {
@@ -142,30 +144,30 @@ impl ClusterReport {
         })
     }
 
-    /// The usage of the pool with this name.
+    /// Returns the usage of the pool with this name.
     ///
     /// # Errors
-    /// [`UsageError::PoolMissing`], with the pools that there are.
+    /// [`UsageError::PoolMissing`], with the pools that exist.
     pub fn pool(&self, name: &str) -> Result<PoolUsage, UsageError> {
         self.find(name).map(|pool| self.usage(pool))
     }
 
-    /// What an administrator sees of the pool with this name.
+    /// Returns what an administrator sees of the pool with this name.
     ///
     /// # Errors
-    /// [`UsageError::PoolMissing`], with the pools that there are.
+    /// [`UsageError::PoolMissing`], with the pools that exist.
     pub fn summary(&self, name: &str) -> Result<PoolSummary, UsageError> {
         self.find(name).map(|pool| self.summarise(pool))
     }
 
-    /// Every pool of the cluster, whatever it is for.
+    /// Returns every pool of the cluster, for any application.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolSummary> {
         let pools = self.osd_dump.pools.iter();
         pools.map(|pool| self.summarise(pool)).collect()
     }
 
-    /// The pools in which an SR can be made as they are.
+    /// Returns the pools in which an SR can be made now.
     #[must_use]
     pub fn sr_pools(&self) -> Vec<PoolSummary> {
         let mut pools = self.pools();
@@ -173,7 +175,7 @@ impl ClusterReport {
         pools
     }
 
-    /// The replicated pools for RBD, also those that no device-config can name.
+    /// Returns the replicated pools for RBD, also those that no device-config can name.
     #[must_use]
     pub fn rbd_pools(&self) -> Vec<PoolSummary> {
         let mut pools = self.pools();
@@ -181,14 +183,14 @@ impl ClusterReport {
         pools
     }
 
-    /// How many OSDs are up, and how many there are.
+    /// Returns how many OSDs are up, and how many there are.
     #[must_use]
     pub fn osds(&self) -> (usize, usize) {
         let osds = &self.osd_dump.osds;
         (osds.iter().filter(|osd| osd.up != 0).count(), osds.len())
     }
 
-    /// The flag that holds back the I/O of all clients, where it is set.
+    /// Returns the flag that stops the I/O of all clients, if it is set.
     #[must_use]
     pub fn pause(&self) -> Option<&str> {
         let mut flags = self.osd_dump.flags.split(',');
@@ -219,7 +221,7 @@ impl ClusterReport {
         let quota_bytes = (pool.quota_max_bytes != 0).then_some(pool.quota_max_bytes);
         let full = pool.full();
         let stats = self.stats(pool.id);
-        // Nothing reported of a pool that is full all the same: it holds what its quota allows.
+        // A full pool without a report holds what its quota allows.
         let unreported = full.and(quota_bytes).unwrap_or(0);
         PoolUsage {
             pool: pool.pool_name.clone(),
@@ -230,12 +232,11 @@ impl ClusterReport {
             quota_objects: (pool.quota_max_objects != 0).then_some(pool.quota_max_objects),
             full,
             stats_known: stats.is_some(),
-            headers: None,
         }
     }
 
-    /// A pool's statistics, unless the manager has not reported any yet: the monitors then list
-    /// no pool, or the whole cluster with nothing in it.
+    /// A pool's statistics. `None`: ceph-mgr has not reported any yet. Then the monitors list no pool, or the
+    /// whole cluster with nothing in it.
     fn stats(&self, id: i64) -> Option<&DfPoolStats> {
         if self.df.stats.total_bytes == 0 {
             return None;

@@ -1,9 +1,9 @@
-//! What to do about a pool that does not exist.
+//! How to fix the name of a pool that does not exist.
 
-/// From how much on a name is taken for another one with a mistake, of 1.
+/// From this similarity on, of 1, a name is taken for a mistyped one.
 const SIMILAR: f64 = 0.6;
 
-/// The pool that was meant, by the names of those that can hold an SR.
+/// Returns the pool that was probably meant, of those that can hold an SR.
 pub(crate) fn meant<'c>(name: &str, candidates: &'c [String]) -> Option<&'c String> {
     let similarity = |other: &str| strsim::normalized_damerau_levenshtein(name, other);
     let best = candidates
@@ -12,7 +12,7 @@ pub(crate) fn meant<'c>(name: &str, candidates: &'c [String]) -> Option<&'c Stri
     best.filter(|other| similarity(other) >= SIMILAR)
 }
 
-/// What to do instead of using that pool. A new one is only proposed if none was meant.
+/// Returns what to do if a pool does not exist. Making one is proposed only if no other pool was meant.
 pub(crate) fn instead_of(name: &str, candidates: &[String]) -> String {
     match meant(name, candidates) {
         Some(meant) => format!("did you mean device-config:pool={meant}?"),

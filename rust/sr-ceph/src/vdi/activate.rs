@@ -1,15 +1,15 @@
 //! Activating a VDI on this host.
 //!
-//! For writing: the claim is taken, the image is mapped, the image's other kernels are looked at, and
-//! the address that it was mapped with is recorded in the claim. Only then is the device returned. A
-//! failure gives all of it back. A crash leaves a claim of this host without a device, or with one;
-//! the next activation here uses both, and this host's next scan, plug or unplug removes both.
+//! For writing: the claim is taken, the image is mapped, the other kernels of the image are checked, and the
+//! address that it was mapped with is recorded in the claim. Only then is the device returned. A failure
+//! undoes all of it. A crash leaves a claim of this host, with or without a device: the next activation here
+//! uses both, and this host's next scan, plug or unplug removes both.
 //!
-//! An activation waits for no operation of the journal, and recovers none. A snapshot, a clone or
-//! a deletion that is under way does not conflict with it: the claim's swap expects the record as it
-//! was read, and so does theirs. A revert looks at the claim in the swap that repoints the disk. An
-//! image that grows is mapped with one size or the other. So what a dead process left cannot keep
-//! a VM from starting or from migrating, and nothing is resumed while SM holds the VDI's lock.
+//! An activation does not wait for an operation of the journal, and recovers none. A snapshot, a clone or a
+//! deletion that is under way does not conflict with it: the claim's swap expects the record as it was read,
+//! and so does theirs. A revert checks the claim in the swap that changes the disk's image. An image that
+//! grows is mapped with the old or the new size. So what a dead process left cannot prevent a VM from
+//! starting or from migrating, and no disk is resumed while SM holds the VDI's lock.
 
 use uuid::Uuid;
 
@@ -24,8 +24,8 @@ use crate::record::VdiRecord;
 use crate::{room, CephSr};
 
 impl CephSr<'_> {
-    /// Maps a VDI, and returns its device, which stays the same for each further call. Is not refused
-    /// if the pool is full: a VM that migrates must find its disk.
+    /// Maps a VDI. Returns its device, which stays the same for each further call. Does not fail if the pool
+    /// is full: a VM that migrates must find its disk.
     pub fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<Mapped> {
         loop {
             let entry = self.catalogue.entry(vdi)?;
@@ -52,8 +52,8 @@ impl CephSr<'_> {
         let record = &claimed.stored.record;
         let devices = self.devices.of_vdi(vdi, Some(record))?;
         let result = self.map_claimed(claimed, image);
-        // A device that was there before this activation may be in use: it stays, whatever was found.
-        // A new one goes, also one that the kernel made after all when its deadline was over.
+        // A device from before this activation may be in use: it stays in any case. A new one is removed,
+        // also one that the kernel made after its deadline.
         if result.is_err() && devices.iter().all(|mapped| mapped.read_only) {
             if let Err(e) = self.unmap_devices(vdi, Some(record), |mapped| !mapped.read_only) {
                 log::error!("VDI {vdi}: the claim of this host stays until its next command: {e}");
@@ -64,22 +64,22 @@ impl CephSr<'_> {
 
     fn map_claimed(&self, claimed: &Claimed, image: &ImageState) -> Result<Mapped> {
         let record = &claimed.stored.record;
-        self.drop_useless_device(record, claimed.fenced)?;
+        self.drop_unusable_device(record, claimed.fenced)?;
         let mapped = self.map(record, image, false, claimed.fenced)?;
         self.readers.refuse_foreign_kernel(record, &mapped)?;
         self.claims.confirm(claimed, &mapped)?;
         Ok(mapped)
     }
 
-    /// Maps a VDI read-only. On a kernel that watches what it reads, a note of that comes first.
+    /// Maps a VDI read-only. If the kernel watches what it reads, a note of that is written first.
     fn map_for_reading(&self, record: &VdiRecord, image: &ImageState) -> Result<Mapped> {
-        self.drop_useless_device(record, false)?;
+        self.drop_unusable_device(record, false)?;
         let mut note = self.readers.note_reader(record)?;
         let mapped = self.map(record, image, true, false);
         match (&mapped, note.as_mut()) {
             (_, None) => {}
             (Ok(mapped), Some(note)) => self.readers.complete_note(record, note, mapped)?,
-            // It may be mapped after all: then the note is needed.
+            // It may be mapped: then the note is needed.
             (Err(e), Some(_)) if e.is_outcome_unknown() => {}
             (Err(_), Some(_)) => self.readers.erase_note(record)?,
         }
@@ -92,7 +92,7 @@ impl CephSr<'_> {
             .supported_features()
             .doing("asking this host's kernel what it can map")?;
         let Some(supported) = supported else {
-            return Ok(()); // the kernel will say so itself when it maps
+            return Ok(()); // the kernel itself refuses the map
         };
         let lacking = ImageFeatures::from_bits(image.features & !supported);
         if lacking.is_empty() {
@@ -130,9 +130,9 @@ impl CephSr<'_> {
         Ok(mapped)
     }
 
-    /// Removes a device of the VDI that must not be used: its kernel client was cut off, because this
-    /// host was taken for dead; or, `all`, it is older than a fence.
-    fn drop_useless_device(&self, record: &VdiRecord, all: bool) -> Result<()> {
+    /// Removes a device of the VDI that must not be used: its kernel client was blocklisted, because this
+    /// host was declared dead. With `all`, each device: it is older than a fence.
+    fn drop_unusable_device(&self, record: &VdiRecord, all: bool) -> Result<()> {
         let doing = format!("looking for the device of VDI {}", record.uuid);
         let devices = self.devices.of_sr(&doing)?;
         let Some(mapped) = devices.into_iter().find(|mapped| shows(mapped, record)) else {
@@ -157,12 +157,15 @@ impl CephSr<'_> {
     }
 
     fn warn_if_full(&self, vdi: &Uuid) {
-        match room::require(self.pool, &format!("VDI {vdi} is attached all the same")) {
+        match room::require(
+            self.pool,
+            &format!("VDI {vdi} is attached although its pool is nearly full"),
+        ) {
             Ok(_) => {}
             Err(e @ Error::NoRoom { .. }) => {
-                log::warn!("{e}; its writes will be held back by Ceph once the pool is full");
+                log::warn!("{e}; Ceph blocks its writes when the pool is full");
             }
-            Err(e) => log::warn!("VDI {vdi}: cannot tell how full the pool is: {e}"),
+            Err(e) => log::warn!("VDI {vdi}: cannot find out how full the pool is: {e}"),
         }
     }
 }

@@ -1,19 +1,17 @@
-//! What clones of a disk are made of: a snapshot that is no VDI.
+//! The clone base of a disk: a snapshot that is no VDI, from which its clones are made.
 //!
-//! The first clone of a disk at rest takes it (`vdi/clone.rs`); the next ones share it, as long as
-//! the disk has not changed since: a hundred disks from one template cost one snapshot. Two things tell
-//! whether it has. The epoch in its record changes with all that smblock does to the disk, and costs
-//! nothing. What was written to the image by hand changes no epoch: so the image is compared with the
-//! snapshot before each further clone ([decision 27]). Once the disk has changed the base is of no use.
-//! The next clone replaces it; the next scan removes one whose epoch is over. With clones it lives on
-//! in Ceph, out of sight, until the last of them goes. Of a disk that is in use there is no base: it
-//! goes on changing.
+//! The first clone of an idle disk takes it (`vdi/clone.rs`). The next clones share it, as long as the disk
+//! has not changed: a hundred disks from one template cost one snapshot. Two checks show whether it has
+//! changed. The epoch in its record changes with all that smblock does to the disk, and costs nothing to
+//! read. A write by hand changes no epoch: so the image is compared with the snapshot before each further
+//! clone ([decision 27]). The base of a disk that has changed is useless: the next clone replaces it, and the
+//! next scan removes it if its epoch is over. Ceph keeps a removed base, out of sight, until its last clone
+//! is gone. A disk in use has no base, because it keeps changing.
 //!
 //! [decision 27]: ../../../../docs/decisions/0027-compare-before-cloning.md
 //!
-//! Removing a base takes two steps, the snapshot and the record's word for it. After the first
-//! alone the record names a snapshot that does not exist: cloning it fails, and is done again with
-//! a new one.
+//! Removing a base takes two steps: the snapshot, and then the base in the record. After the first step alone
+//! the record names a snapshot that does not exist: cloning it fails, and is repeated with a new one.
 
 use uuid::Uuid;
 
@@ -24,8 +22,7 @@ use crate::record::{Intent, SnapshotRef, VdiRecord};
 use crate::CephSr;
 
 impl VdiRecord {
-    /// The snapshot that this disk's next clone can be made of, if its image has not been changed by
-    /// hand.
+    /// The snapshot from which this disk's next clone can be made, unless its image was changed by hand.
     fn usable_base(&self) -> Option<&SnapshotRef> {
         let base = self.base.as_ref()?;
         (base.epoch == self.epoch && self.claim.is_none()).then_some(&base.snapshot)
@@ -33,7 +30,7 @@ impl VdiRecord {
 }
 
 impl CephSr<'_> {
-    /// The snapshot that a disk's next clone can be made of.
+    /// Returns the snapshot from which a disk's next clone can be made.
     pub(crate) fn current_base<'r>(&self, disk: &'r VdiRecord) -> Result<Option<&'r SnapshotRef>> {
         let Some(base) = disk.usable_base() else {
             return Ok(None);
@@ -44,7 +41,7 @@ impl CephSr<'_> {
             image.name, base.name
         );
         match self.pool.is_unchanged_since(&image.id, base.id) {
-            Err(e) if e.is_not_found() => Ok(None), // removed outside this driver
+            Err(e) if e.is_not_found() => Ok(None), // removed outside smblock
             other => Ok(other.doing(&doing)?.then_some(base)),
         }
     }
@@ -62,7 +59,7 @@ impl CephSr<'_> {
         Ok(())
     }
 
-    /// Removes a disk's base; where the record was changed meanwhile, its new state counts.
+    /// Removes a disk's base. A record that was changed meanwhile keeps its new state.
     pub(crate) fn drop_base(&self, vdi: &Uuid, stored: &Stored<VdiRecord>) -> Result<()> {
         let mut record = stored.record.clone();
         let Some(base) = record.base.take() else {
@@ -75,7 +72,7 @@ impl CephSr<'_> {
         self.images
             .remove_snapshot_of_moved(record.volume.image(), &base.snapshot)?;
         self.catalogue.commit(
-            &format!("forgetting what clones of VDI {vdi} are made of"),
+            &format!("removing the clone base of VDI {vdi}"),
             &transaction,
         )?;
         Ok(())

@@ -1,12 +1,11 @@
 //! The claim: which host may write to a VDI.
 //!
-//! A claim is taken by compare-and-swap before the image is mapped for writing. A second swap
-//! records the address of the kernel client that the image was mapped with; only then has the
-//! activation succeeded. The claim is given back after the image was unmapped. When another host's
-//! claim may be taken is in `fence.rs`.
+//! A claim is taken by compare-and-swap before the image is mapped for writing. A second swap records the
+//! address of the kernel client that the image was mapped with. Only then has the activation succeeded. The
+//! claim is released after the image was unmapped. `fence.rs` states when another host's claim may be taken.
 //!
-//! Both swaps also expect this host's own record (key `host.<uuid>`) as it was read: a host that is
-//! declared dead at this moment claims nothing any more, and confirms nothing.
+//! Both swaps also expect this host's own record (key `host.<uuid>`) as it was read: a host that is declared
+//! dead at this moment can neither claim nor confirm.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -26,7 +25,7 @@ use crate::record::{Claim, HostRecord, VdiRecord, Volume};
 enum ClaimState {
     /// There is none.
     Free,
-    /// An earlier boot of this host had claimed the VDI: what ran then is gone.
+    /// An earlier boot of this host had claimed the VDI: its processes are gone.
     Earlier(Claim),
     /// This host has claimed the VDI, in this boot.
     Ours,
@@ -39,7 +38,7 @@ pub(crate) struct Claimed {
     pub stored: Stored<VdiRecord>,
     /// This host's own record, as the claim found it.
     host: Option<Stored<HostRecord>>,
-    /// The host that had it before may be alive: see `fence.rs`.
+    /// Whether the host that had it before may be alive: see `fence.rs`.
     pub fenced: bool,
 }
 
@@ -63,8 +62,8 @@ impl Claims<'_> {
         }
     }
 
-    /// Refuses what would pull a disk from under a running VM. Of a claim of this host the device
-    /// counts too: a claim without one was left by a crash. Cuts off a host that is dead.
+    /// Refuses a disk that is in use, so that no running VM loses it. A claim of this host counts only with a
+    /// device: without one, a crash left it. Fences a dead host.
     pub(crate) fn refuse_if_in_use(&self, record: &VdiRecord) -> Result<()> {
         if record.volume.snapshot().is_some() {
             return self.refuse_if_mapped(record);
@@ -84,7 +83,7 @@ impl Claims<'_> {
         }
     }
 
-    /// Refuses while another host's claim counts. If it does not, cuts that host off.
+    /// Refuses while another host's claim counts. If it does not, fences that host.
     fn require_over(&self, vdi: &Uuid, claim: &Claim) -> Result<Grounds> {
         match self.fence.judge(vdi, claim)? {
             Verdict::Holds(hold) => Err(in_use(*vdi, claim, hold)),
@@ -95,7 +94,7 @@ impl Claims<'_> {
         }
     }
 
-    /// Snapshots are not claimed: only this host's own devices can be seen.
+    /// Snapshots are not claimed: only this host's own devices can be checked.
     fn refuse_if_mapped(&self, record: &VdiRecord) -> Result<()> {
         if self.devices.is_mapped(record)? {
             let here = self.new_claim(0)?;
@@ -104,7 +103,7 @@ impl Claims<'_> {
         Ok(())
     }
 
-    /// Whether another process of this host, which has claimed a VDI, may be about to map it.
+    /// Whether another process of this host that has claimed a VDI may be about to map it.
     fn is_at_work(&self, owner: &Owner) -> bool {
         owner != self.host.owner() && !self.host.is_gone(owner)
     }
@@ -120,8 +119,8 @@ impl Claims<'_> {
         })
     }
 
-    /// Takes the claim for this host, as long as the VDI is that volume. Returns `None` if the disk
-    /// was reverted: the caller looks at it again.
+    /// Takes the claim for this host, as long as the VDI has that volume. Returns `None` if the disk was
+    /// reverted: look at it again.
     pub(crate) fn claim(&self, vdi: &Uuid, volume: &Volume) -> Result<Option<Claimed>> {
         loop {
             let (entry, host) = self.entry_and_self(vdi)?;
@@ -131,7 +130,7 @@ impl Claims<'_> {
             }
             let ours = self.claim_state(&stored.record) == ClaimState::Ours;
             let dead = host.as_ref().is_some_and(|h| h.record.dead.is_some());
-            // A claim that this host has had since before its death counts no more.
+            // A claim of this host from before its death no longer counts.
             if dead || (!ours && self.fence.must_revive(host.as_ref())?) {
                 self.fence.revive()?;
                 continue;
@@ -140,8 +139,8 @@ impl Claims<'_> {
             let current = |claim: &Claim| claim.life == life;
             let (newly, fenced) = match self.claim_state(&stored.record) {
                 ClaimState::Foreign(claim) => (true, self.require_over(vdi, &claim)?.needs_fence()),
-                // Written all the same: an earlier process's request to give this claim back may
-                // still be on its way, and must not find the record as it was.
+                // Written in any case: an earlier process's request to release this claim may still arrive,
+                // and must not find the record as it was.
                 ClaimState::Ours => (!stored.record.claim.as_ref().is_some_and(current), false),
                 ClaimState::Earlier(claim) => {
                     self.fence.fence_earlier_boot(vdi, &claim);
@@ -210,14 +209,14 @@ impl Claims<'_> {
             {
                 return Ok(());
             }
-            // Something else of the record has changed, or the claim was taken.
+            // Another part of the record has changed, or the claim was taken.
             let entry;
             (entry, host) = self.entry_and_self(vdi)?;
             stored = self.catalogue.present(&entry, vdi)?.clone();
         }
     }
 
-    /// Gives this host's claim back. Claims of others, and VDIs that are gone, are left alone.
+    /// Releases this host's claim. Claims of others, and VDIs that do not exist, are ignored.
     pub(crate) fn release(&self, vdi: &Uuid) -> Result<()> {
         loop {
             let Some(stored) = self.catalogue.entry(vdi)?.vdi else {
@@ -234,8 +233,8 @@ impl Claims<'_> {
         }
     }
 
-    /// Gives back what earlier boots of this host had claimed. What ran then is gone, but what it
-    /// has sent may still be on its way, and its watches last for a while: its clients are cut off.
+    /// Releases what earlier boots of this host had claimed. Their processes are gone, but their requests may
+    /// still arrive, and their watches last for a while: their clients are blocklisted.
     pub(crate) fn release_earlier_boots(&self, entries: &Entries) -> Result<()> {
         for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
             if let ClaimState::Earlier(claim) = self.claim_state(&stored.record) {
@@ -247,7 +246,7 @@ impl Claims<'_> {
         Ok(())
     }
 
-    /// Gives back what commands of this host had claimed that were killed before they mapped it.
+    /// Releases claims of commands of this host that were killed before they mapped the image.
     pub(crate) fn release_unmapped(&self, entries: &Entries) -> Result<()> {
         for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
             let record = &stored.record;

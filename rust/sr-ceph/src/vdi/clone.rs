@@ -1,23 +1,22 @@
 //! Cloning: a disk that shares the blocks of another VDI until it writes its own.
 //!
-//! Of a snapshot:
+//! A clone of a snapshot:
 //! 1. The intent, with the new image's name, goes into the catalogue: the same as for a new disk,
 //!    and undone in the same way.
 //! 2. The image is cloned, then its image-meta is set.
 //! 3. One swap writes the new VDI's record and removes the intent.
 //!
-//! Of a disk, there must be a snapshot to clone first:
-//! 1. Two intents, in one swap: one at the disk, so that nothing else happens to it meanwhile, and
-//!    that of a creation at the new VDI, so that nobody else makes it.
+//! A clone of a disk needs a snapshot first:
+//! 1. One swap writes two intents: one at the disk, so that no other operation changes it meanwhile, and that
+//!    of a creation at the new VDI, so that no other process makes it.
 //! 2. A snapshot is taken, and the image is cloned from it.
 //! 3. One swap writes the new VDI's record, names the snapshot in the disk's record as the *base* of
 //!    its clones, and removes both intents.
 //!
-//! Whoever finds the intents removes the snapshot for the one, and the new image for the other. The
-//! next clones are made of the base, in the first way, if the disk still holds the same (see
-//! `vdi/base.rs`).
+//! Recovery removes the snapshot for the first intent, and the new image for the second. The next clones are
+//! made of the base, in the first way, if the disk has not changed (see `vdi/base.rs`).
 //!
-//! If a snapshot goes while it is being cloned, cloning it fails; nothing is left.
+//! If a snapshot is removed while it is being cloned, cloning it fails, and nothing is left.
 
 use uuid::Uuid;
 
@@ -31,14 +30,13 @@ use crate::{chain, room, CephSr};
 impl CephSr<'_> {
     /// Makes a disk of the UUID `new` with the content that `source` has now.
     ///
-    /// A clone of a snapshot is not refused for want of room before the pool is really full: XAPI's
-    /// revert destroys the disk first, and what would be refused is the disk's new life.
+    /// A clone of a snapshot is refused only if the pool is really full: XAPI's revert destroys the disk
+    /// first, and this clone replaces it.
     pub fn clone_vdi(&self, source: &Uuid, new: &Uuid) -> Result<VdiRecord> {
         self.clone_any(source, new, false)
     }
 
-    /// As [`CephSr::clone_vdi`], of a disk that is to keep its changes: a reset point that it
-    /// still has is forgotten first.
+    /// As [`CephSr::clone_vdi`], for a disk that is to keep its changes: its reset point is removed first.
     pub fn clone_lasting_vdi(&self, source: &Uuid, new: &Uuid) -> Result<VdiRecord> {
         self.clone_any(source, new, true)
     }
@@ -61,7 +59,7 @@ impl CephSr<'_> {
                 }
                 (Volume::Head { .. }, Some(base)) => {
                     match self.clone_snapshot(stored, base, new) {
-                        // Removed outside this driver, or the disk was changed this moment.
+                        // Removed outside smblock, or the disk was changed in between.
                         Err(error) if error.is_missing_in_cluster() => {
                             self.drop_base(source, stored)?;
                             None
@@ -126,7 +124,7 @@ impl CephSr<'_> {
         };
         let reserved = self
             .journal()
-            .intend(&format!("reserving VDI {new}"), creation)?;
+            .new_intent(&format!("reserving VDI {new}"), creation)?;
         let action = Action::CloneDisk {
             image: parent.clone(),
             snapshot_name: format!("clone.{new}"),
@@ -202,15 +200,15 @@ impl CephSr<'_> {
     }
 }
 
-/// The record of a clone, whose parent has `depth` parents.
+/// The record of a clone. Its parent has a clone chain of `depth` parents.
 fn clone_of(source: &VdiRecord, image: ImageRef, depth: u32, new: &Uuid) -> VdiRecord {
     let volume = Volume::Head { image };
     let xapi = source.xapi.for_clone();
     VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth + 1)
 }
 
-/// Removes the snapshot that the cloning of a disk that did not finish has left. The image is the
-/// new VDI's, and goes with the intent there.
+/// Removes the snapshot of an unfinished clone of a disk. The image belongs to the new VDI, and is removed
+/// with the intent there.
 pub(crate) fn undo(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
     if let Action::CloneDisk {
         image,

@@ -4,11 +4,11 @@
 //! 2. The image is made, then its image-meta is set.
 //! 3. One swap writes the VDI's record and removes the intent.
 //!
-//! Until step 3 XAPI does not know the VDI and nobody can have written to it, so whoever finds the
-//! intent undoes it (`vdi/steps/new_image.rs`): one swap turns it into the deletion of the image of
-//! that name, with the image's id, and `vdi/steps/disposal.rs` does the rest. That no image of that name existed is checked before step
-//! 1, so what is found after it was made by step 2; and an image whose image-meta names another VDI
-//! is left alone all the same.
+//! Until step 3 XAPI does not have the VDI and no VM can have written to it, so recovery undoes it
+//! (`vdi/steps/new_image.rs`): one swap turns the intent into the deletion of the image of that name, with
+//! the image's id, and `vdi/steps/disposal.rs` does the rest. Before step 1 it is checked that no image of
+//! that name exists, so step 2 made the one that is found. An image whose image-meta names another VDI is
+//! still left alone.
 
 use sr::xapi::XapiFields;
 use uuid::Uuid;
@@ -23,14 +23,14 @@ use crate::{room, CephSr};
 pub struct NewDisk {
     /// The VDI's UUID.
     pub uuid: Uuid,
-    /// Bytes asked for.
+    /// Bytes that were requested.
     pub size: i128,
-    /// What XAPI says about it.
+    /// What XAPI has about it.
     pub xapi: XapiFields,
 }
 
 impl CephSr<'_> {
-    /// Makes a disk of at least the size asked for.
+    /// Makes a disk of at least the requested size.
     pub fn create_disk(&self, new: &NewDisk) -> Result<VdiRecord> {
         let vdi = new.uuid;
         let size = super::disk_size(new.size)?;

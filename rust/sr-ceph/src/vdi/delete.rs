@@ -1,21 +1,20 @@
-//! Deleting a VDI. It always succeeds, whatever depends on the VDI: what others need stays.
+//! Deleting a VDI. Others may depend on it: what they need stays.
 //!
-//! 1. One swap removes the VDI's record and writes the intent: from here on the VDI is gone for
-//!    XAPI, whatever happens.
-//! 2. A disk's image goes to the trash, which takes as long for 1 GiB as for 64 TiB; or, where it
-//!    has snapshots, or somebody has it open (a host that died, until Ceph notices), it is hidden. A
-//!    snapshot is removed unless another
-//!    VDI is the same one; where clones need it, Ceph keeps it out of sight until the last of them
-//!    goes.
-//! 3. The intent is removed. The same swap writes the key of a hidden image, or the mark of an image
-//!    in the trash (`sr/reclaim/trash.rs`). Then the cluster's manager is asked to free it.
+//! 1. One swap removes the VDI's record and writes the intent. From now on the VDI is gone for XAPI, also
+//!    after a crash.
+//! 2. A disk's image is moved to the trash, which takes the same time for 1 GiB and for 64 TiB. If the image
+//!    has snapshots, or a client has it open (also a host that died, until Ceph detects it), it is hidden
+//!    instead. A snapshot is removed unless another VDI is the same one. If it has clones, Ceph keeps it out
+//!    of sight until the last of them is gone.
+//! 3. One swap removes the intent, and writes the key of a hidden image or the mark of an image in the trash
+//!    (`sr/reclaim/trash.rs`). Then ceph-mgr is asked to free it.
 //!
-//! Whoever finds the intent repeats steps 2 and 3 (`vdi/steps/disposal.rs`); all is idempotent. How the space is given back
-//! is told in `sr/reclaim.rs`.
+//! Recovery repeats steps 2 and 3 (`vdi/steps/disposal.rs`): both are idempotent. `sr/reclaim.rs` states how
+//! the space is freed.
 //!
-//! **Hidden images.** An image without a VDI whose snapshots are still needed stays in the pool's
-//! directory, since nothing in the trash can be mapped. Whoever removes its last snapshot puts it
-//! in the trash, and every scan looks at those whose last clone went meanwhile.
+//! **Hidden images.** An image without a VDI whose snapshots are still needed stays in the pool's directory,
+//! because an image in the trash cannot be mapped. The command that removes its last snapshot moves it to the
+//! trash. Every scan does the same for an image whose last clone is gone.
 
 use uuid::Uuid;
 
@@ -26,19 +25,19 @@ use crate::vdi::steps::disposal;
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Refuses a VDI whose image was locked by hand, while it is still a VDI: the deletion
-    /// could not go on after its first step.
+    /// Refuses a VDI whose image was locked by hand, before its record is removed: the deletion could not
+    /// continue after its first step.
     fn require_unlocked(&self, record: &VdiRecord) -> Result<()> {
         let image = record.volume.image();
         match self.pool.require_unlocked(&image.id) {
-            Err(e) if e.is_not_found() => Ok(()), // removed outside this driver
+            Err(e) if e.is_not_found() => Ok(()), // removed outside smblock
             other => other.doing(&format!("deleting VDI {}", record.uuid)),
         }
     }
 
-    /// Refuses to delete what would be left behind. Returns whether the record has changed: its
-    /// image had another id. If the catalogue cannot take that over yet, since another VDI of the
-    /// image is in use, the deletion finds the image itself.
+    /// Refuses a deletion that would leave something behind. Returns whether the record has changed because
+    /// its image had another id. If another VDI of the image is in use, the catalogue cannot be changed yet,
+    /// and the deletion finds the image itself.
     fn require_deletable(&self, record: &VdiRecord) -> Result<bool> {
         let image = record.volume.image();
         let doing = format!("looking at image {}", image.name);
@@ -66,7 +65,7 @@ impl CephSr<'_> {
         Ok(false)
     }
 
-    /// Deletes a VDI. One that does not exist is deleted already.
+    /// Deletes a VDI. One that does not exist counts as deleted.
     pub fn delete_vdi(&self, vdi: &Uuid) -> Result<()> {
         loop {
             let entry = self.journal().acquire(vdi)?;

@@ -1,25 +1,25 @@
-//! Who else has an image mapped: a reader or a writer.
+//! Which other clients have an image mapped: readers or writers.
 //!
-//! A kernel watches the header of an image that it maps for writing. Kernels before Linux 5.5 also do
-//! if they map the image, or a snapshot of it, read-only. So a watch alone does not tell a backup,
-//! which reads a snapshot, from a second writer. What tells them apart:
+//! A kernel watches the header of an image that it maps for writing. Kernels before Linux 5.5 also watch it
+//! if they map the image, or a snapshot of it, read-only. So a watch alone does not distinguish a backup,
+//! which reads a snapshot, from a second writer. Two facts do:
 //!
 //! - a client that is on the blocklist cannot write;
-//! - a host with such a kernel leaves a note in the catalogue (key `reader.<image id>.<host>.<vdi>`)
-//!   before it maps read-only, adds its kernel client's address after it, and erases the note
-//!   when it has unmapped. Each note explains one watch.
+//! - a host with such a kernel writes a note to the catalogue (key `reader.<image id>.<host>.<vdi>`) before
+//!   it maps read-only, adds its kernel client's address after it, and erases the note after it has unmapped.
+//!   Each note explains one watch.
 //!
-//! A kernel's watch that is left over was made outside smblock, and may be a writer's. Watches of
-//! librbd (another command, a backup tool, a monitoring tool) prove no second writer.
+//! Any other watch of a kernel was made outside smblock, and may be a writer's. Watches of librbd (another
+//! command, a backup tool, a monitoring tool) do not prove a second writer.
 
 use crate::blocklist::is_cut_off;
-use crate::catalogue::{reader_prefix, records_under, Catalogue, Stored};
+use crate::catalogue::{reader_prefix, records_by_key, Catalogue, Stored};
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, Mapped};
 use crate::pool::{Entries, Pool, Transaction, Watcher};
 use crate::record::{ReaderRecord, Record, VdiRecord};
 
-/// This host's notes of what it reads, and what the notes of other hosts mean to it.
+/// This host's notes of what it reads, and the meaning of other hosts' notes.
 #[derive(Clone, Copy)]
 pub(crate) struct Readers<'a> {
     pub catalogue: Catalogue<'a>,
@@ -44,7 +44,10 @@ impl Readers<'_> {
         let notes = self
             .pool
             .read(&self.catalogue.object(), &reader_prefix(&image.id));
-        let notes = notes.doing(&format!("reading who reads image {}", image.name))?;
+        let notes = notes.doing(&format!(
+            "reading the notes about readers of image {}",
+            image.name
+        ))?;
         match first_unexplained(&foreign, &notes, &image.id) {
             None => Ok(()),
             Some(watcher) => Err(Error::ForeignKernel {
@@ -87,7 +90,7 @@ impl Readers<'_> {
         self.catalogue.commit(&doing, &transaction).map(drop)
     }
 
-    /// Erases this host's note, once the VDI is unmapped.
+    /// Erases this host's note, after the VDI was unmapped.
     pub(crate) fn erase_note(&self, record: &VdiRecord) -> Result<()> {
         if !self.kernel_watches_readers()? {
             return Ok(());
@@ -102,8 +105,8 @@ impl Readers<'_> {
         watches.doing("asking this host's kernel for its version")
     }
 
-    /// Erases the notes of earlier boots of this host, and of commands that were killed, if what they
-    /// note is not mapped here.
+    /// Erases the notes of earlier boots of this host, and of commands that were killed, if what they name is
+    /// not mapped here.
     pub(crate) fn erase_stale_notes(&self, entries: &Entries) -> Result<()> {
         let me = self.host.owner();
         let mappings = self.host.mappings().doing("listing this host's devices")?;
@@ -116,7 +119,7 @@ impl Readers<'_> {
             })
         };
         let mut transaction = Transaction::default();
-        for (key, stored) in records_under::<ReaderRecord>(entries, "reader.") {
+        for (key, stored) in records_by_key::<ReaderRecord>(entries, "reader.") {
             let note = &stored.record;
             let earlier = note.owner.boot_id != me.boot_id;
             let killed = self.host.is_gone(&note.owner) && !is_mapped(key, note);
@@ -129,14 +132,14 @@ impl Readers<'_> {
         if transaction.remove.is_empty() {
             return Ok(());
         }
-        // If one has changed meanwhile, a command of this host is at work: the next one erases them.
+        // If a note has changed meanwhile, a command of this host is running: the next one erases them.
         let doing = "erasing this host's notes of what it read before";
         self.catalogue.commit(doing, &transaction).map(drop)
     }
 }
 
-/// The first watch that no note explains. A note without an address is of a map that is being made,
-/// with an address that is not known yet.
+/// Returns the first watch that no note explains. A note without an address belongs to a map that is being
+/// made: its address is not known yet.
 fn first_unexplained<'w>(
     foreign: &'w [Watcher],
     notes: &Entries,

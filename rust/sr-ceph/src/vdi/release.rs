@@ -1,4 +1,4 @@
-//! An administrator releases a claim: what must be certain before, and what cuts its host off.
+//! An administrator releases a claim: what is checked before, and when its host is fenced.
 
 use uuid::Uuid;
 
@@ -13,8 +13,8 @@ use crate::CephSr;
 impl CephSr<'_> {
     /// Releases a VDI's claim, of any host. Returns the claim.
     ///
-    /// `force` asks nothing about the host and cuts nothing off: if the host still writes, and another
-    /// host uses the disk, its content is lost.
+    /// `force` checks nothing and fences nothing: if the host still writes, and another host uses the disk,
+    /// its content is lost.
     ///
     /// # Errors
     /// [`Error::NotReleased`]: the claim's host is a member of this pool, was not declared dead, and uses the
@@ -36,7 +36,7 @@ impl CephSr<'_> {
             } else {
                 self.require_released(&stored.record, &claim)?;
             }
-            // Asked by the judgement, the host may have released its claim itself.
+            // The host may have released its claim when it was asked.
             if self.claims.drop_claim(vdi, stored)? {
                 return Ok(Some(claim));
             }
@@ -44,7 +44,7 @@ impl CephSr<'_> {
         }
     }
 
-    /// Refuses while the claim's host may write. If its claim is over, cuts the host off.
+    /// Refuses while the claim's host may write. If its claim is over, fences the host.
     fn require_released(&self, record: &VdiRecord, claim: &Claim) -> Result<()> {
         let hold = if claim.owner.host == self.host.owner().host {
             match self.claims.refuse_if_in_use(record) {
@@ -64,7 +64,7 @@ impl CephSr<'_> {
             None => {
                 let watch = self.watch_of(record, claim)?;
                 if watch.is_none() {
-                    // A kernel whose network is down for 30 s watches nothing, and comes back.
+                    // A kernel whose network is down for 30 s has no watch, and may come back.
                     self.fence
                         .blocklist_clients(&claim.owner.host, &claim.addresses)?;
                 }
@@ -78,7 +78,7 @@ impl CephSr<'_> {
         })
     }
 
-    /// The address of a kernel client of the claim that watches the image and can write.
+    /// Returns the address of a kernel client of the claim that watches the image and can write.
     fn watch_of(&self, record: &VdiRecord, claim: &Claim) -> Result<Option<String>> {
         let image = record.volume.image();
         let doing = format!("listing the watchers of image {}", image.name);

@@ -1,16 +1,16 @@
 //! Disks that forget their changes: `on_boot=reset`.
 //!
-//! The first start of the VM takes a snapshot that is no VDI, the *reset point*, and the disk's record
-//! names it. Each later start gives the disk a clone of it for an image, as a revert does (see
-//! `vdi/revert.rs`); the image before goes to the trash.
+//! The first start of the VM takes a snapshot that is no VDI, the *reset point*. The disk's record names it.
+//! Each later start gives the disk a clone of it as image, as a revert does (see `vdi/revert.rs`). The image
+//! before is moved to the trash.
 //!
-//! The reset point is forgotten once XAPI says that the disk is to keep its changes, and when the
-//! disk is resized, reverted or deleted: the next start takes another one. XAPI tells no driver
-//! that it has changed `on_boot`; but it says what it is with every command, it clones the disk
-//! when it changes it to `reset`, and every start of a VM says so too.
+//! The reset point is removed when the disk is to keep its changes, and when the disk is resized, reverted or
+//! deleted: the next start takes a new one. XAPI does not inform a driver that `on_boot` has changed. But
+//! each command and each start of a VM has the present value, and XAPI clones the disk when it changes it to
+//! `reset`.
 //!
-//! Forgetting it (`vdi/steps/reset_point.rs`) is the deletion of a snapshot, whose intent is written in the same
-//! swap that takes its name out of the record.
+//! Removing it (`vdi/steps/reset_point.rs`) is the deletion of a snapshot. The swap that removes its name
+//! from the record writes the intent.
 
 use uuid::Uuid;
 
@@ -21,8 +21,8 @@ use crate::vdi::steps::replace_image::Origin;
 use crate::{chain, CephSr};
 
 impl CephSr<'_> {
-    /// The disk's VM starts, and the disk is to be what it was at the first such start. Refused
-    /// while it is in use; never for want of room.
+    /// Resets a disk when its VM starts: it gets the content that it had at the first such start. Refused
+    /// while it is in use, but not because the pool is nearly full.
     pub fn reset_vdi(&self, vdi: &Uuid) -> Result<()> {
         loop {
             let entry = self.journal().acquire(vdi)?;

@@ -4,11 +4,11 @@
 //! 2. The image grows.
 //! 3. One swap writes the size that the image has and removes the intent.
 //!
-//! The size that the image has counts from the beginning: one that was shrunk by hand is refused, since
-//! growing it would put zeros in the place of lost data; one that was grown by hand keeps its size.
+//! The size that the image has counts. An image that was shrunk by hand is refused: growing it would put
+//! zeros in the place of lost data. An image that was grown by hand keeps its size.
 //!
-//! Whoever finds the intent reads the image's real size, which is the old or the new one, and
-//! does step 3. The record never promises more than the image has.
+//! Recovery reads the image's real size, which is the old or the new one, and does step 3. The record never
+//! promises more than the image has.
 
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ use crate::record::{Action, ImageRef, Intent, VdiRecord};
 use crate::{room, CephSr};
 
 impl CephSr<'_> {
-    /// Grows a disk to at least `requested` bytes; the size it has then. Shrinking is refused.
+    /// Grows a disk to at least `requested` bytes. Returns its new size. Shrinking is refused.
     pub fn resize_vdi(&self, vdi: &Uuid, requested: i128) -> Result<u64> {
         let size = super::disk_size(requested)?;
         loop {
@@ -78,8 +78,8 @@ impl CephSr<'_> {
         grown.doing(&format!("growing image {} to {size} bytes", image.name))
     }
 
-    /// Removes the intent of a growth that the cluster has refused. If the outcome is unknown, it stays
-    /// for whoever takes over.
+    /// Removes the intent of a growth that the cluster has refused. If the outcome is unknown, the intent
+    /// stays for recovery.
     fn complete_after(&self, error: &Error, vdi: &Uuid, intent: &Stored<Intent>, image: &ImageRef) {
         if error.is_outcome_unknown() {
             return;
@@ -111,7 +111,7 @@ impl CephSr<'_> {
     }
 }
 
-/// Brings a resize to its end: the record gets the size that the image has.
+/// Finishes a resize: the record gets the size that the image has.
 pub(crate) fn complete(
     ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
@@ -120,7 +120,7 @@ pub(crate) fn complete(
 ) -> Result<()> {
     let size = match ceph_sr.pool.image(&image.id) {
         Ok(state) => state.size,
-        // Removed outside this driver: the scan reports that; the intent must not stay for ever.
+        // Removed outside smblock: a scan reports that. The intent must not stay.
         Err(e) if e.is_not_found() => {
             return ceph_sr
                 .journal()

@@ -1,17 +1,17 @@
 //! Reverting a disk to a snapshot: it keeps its UUID and its name, and gets another image.
 //!
 //! 1. The intent, with the new image's name, goes into the catalogue.
-//! 2. The snapshot is cloned to that image, then its image-meta is set. Nothing is copied and
-//!    nothing renamed: a kernel's mapping remembers the name that it was made with.
+//! 2. The snapshot is cloned to that image, then its image-meta is set. Nothing is copied or renamed: a
+//!    kernel's mapping keeps the name that it was made with.
 //! 3. One swap points the VDI's record at the new image, and turns the intent into the deletion of
 //!    the old one.
-//! 4. The old image goes the way of a deleted disk's: to the trash, or hidden while its snapshots
+//! 4. The old image is treated as that of a deleted disk: moved to the trash, or hidden while its snapshots
 //!    are needed. The intent is removed.
 //!
-//! The steps are in `vdi/steps/replace_image.rs`: a reset takes them too.
+//! The steps are in `vdi/steps/replace_image.rs`: a reset has them too.
 //!
-//! Up to step 3 the disk is what it was, and whoever finds the intent undoes it as a creation;
-//! from there on it is reverted, and whoever finds the intent does step 4.
+//! Before step 3 the disk is what it was, and recovery undoes the intent as a creation. After it the disk is
+//! reverted, and recovery does step 4.
 
 use uuid::Uuid;
 
@@ -23,8 +23,8 @@ use crate::vdi::steps::replace_image::Origin;
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Gives a disk the content and the size of a snapshot; takes as long for 1 GiB as for 64 TiB.
-    /// Refused while the disk is in use, and not for want of room before the pool is really full.
+    /// Gives a disk the content and the size of a snapshot. Takes the same time for 1 GiB and for 64 TiB.
+    /// Refused while the disk is in use, and if the pool is really full.
     pub fn revert_vdi(&self, vdi: &Uuid, snapshot: &Uuid) -> Result<VdiRecord> {
         loop {
             let source = self.journal().acquire(snapshot)?;

@@ -2,15 +2,14 @@
 //!
 //! Of a disk:
 //! 1. The intent, with the snapshot's name, goes into the catalogue.
-//! 2. A disk that runs is paused, the snapshot is taken, and the disk goes on.
+//! 2. A disk that runs is paused, the snapshot is taken, and the disk is resumed.
 //! 3. One swap writes the new VDI's record and removes the intent.
 //!
-//! Until step 3 XAPI does not know the new VDI, so whoever finds the intent undoes it
-//! (`vdi/steps/new_snapshot.rs`): the disk goes on, if it was to be paused, and a snapshot of that name
-//! is removed. The intent is no lock that pausing could wait for: whoever pauses or resumes a disk asks
-//! the cluster nothing.
+//! Until step 3 XAPI does not have the new VDI, so recovery undoes it (`vdi/steps/new_snapshot.rs`): the disk
+//! is resumed, if it was to be paused, and a snapshot of that name is removed. Pausing and resuming a disk
+//! send no request to the cluster, so neither waits for the intent.
 //!
-//! Of a snapshot: nothing can write to it, so the new VDI is the same one, by one swap.
+//! A snapshot of a snapshot: nothing can write to it, so the new VDI is the same one, by one swap.
 
 use uuid::Uuid;
 
@@ -21,7 +20,7 @@ use crate::record::{ImageRef, Intent, Record, VdiRecord, Volume};
 use crate::{chain, room, CephSr};
 
 impl CephSr<'_> {
-    /// Makes a VDI of the UUID `new` that stays what `vdi` is now.
+    /// Makes a VDI of the UUID `new` that keeps the content that `vdi` has now.
     pub fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid) -> Result<VdiRecord> {
         self.journal().require_new(new)?;
         room::require(self.pool, &format!("no snapshot of VDI {vdi} was taken"))?;

@@ -1,5 +1,5 @@
-//! Steps that several operations have in common. Each operation states in its own plan why it may be
-//! stopped between them.
+//! Steps that several operations share. Each operation states in its own plan why it may be stopped between
+//! them.
 
 pub(crate) mod disposal;
 pub(crate) mod new_image;

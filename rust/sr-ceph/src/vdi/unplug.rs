@@ -1,13 +1,13 @@
 //! Unmapping without the cluster.
 //!
-//! A device goes before anything else, and what it shows is found on this host alone: by its label,
-//! by the note of its map, or, without either, by the name of its image. So a disk can
-//! be unplugged when its pool is gone or has another name, when the catalogue is lost, or when the
-//! cluster refuses this host. The kernel flushes before it unmaps: a device with writes that the
-//! cluster has not acknowledged stays, and the unmap fails at its deadline.
+//! The device is removed before anything else. Only what this host has shows which VDI it belongs to: the
+//! device's label, the note of its map, or, without either, the name of its image. So a disk can be unplugged
+//! if its pool is gone or has another name, if the catalogue is lost, or if the cluster refuses this host.
+//! The kernel flushes before it unmaps: a device with writes that the cluster has not acknowledged stays, and
+//! the unmap fails at its deadline.
 //!
-//! The claim is given back after that, if the cluster allows it. If not, the disk is unplugged all
-//! the same. Another host that wants it asks this one, which gives the claim back then.
+//! The claim is released after that, if the cluster allows it. If not, the disk is still unplugged. Another
+//! host that wants it asks this host, which then releases the claim.
 
 use uuid::Uuid;
 
@@ -18,8 +18,8 @@ use crate::host::{Host, ImageKey, Mapped};
 use crate::record::VdiRecord;
 use crate::CephSr;
 
-/// Unmaps the devices of a VDI that bear its label or are in the note of its map. Returns whether there
-/// were any, or a note.
+/// Unmaps the devices of a VDI that have its label or are in the note of its map. Returns whether there was a
+/// device or a note.
 ///
 /// # Errors
 /// [`Error::Host`]: a device is open, or the kernel did not unmap it in time.
@@ -43,8 +43,8 @@ pub fn unmap_vdi(host: &dyn Host, sr: &Uuid, vdi: &Uuid) -> Result<bool> {
     Ok(found || noted.is_some())
 }
 
-/// Unmaps what has the name of a VDI's image. Only for a VDI without a note whose record cannot be read:
-/// an image that was made by hand may have that name, too.
+/// Unmaps the devices that have the name of a VDI's image. Only for a VDI without a note whose record cannot
+/// be read: an image that was made by hand may have that name too.
 ///
 /// # Errors
 /// As [`unmap_vdi`].
@@ -67,7 +67,7 @@ fn unmap_where(host: &dyn Host, vdi: &Uuid, is_shown: impl Fn(&Mapped) -> bool) 
     Ok(found)
 }
 
-/// Unmaps what this host has of an SR whose catalogue cannot be read, and what is not open.
+/// Unmaps the idle devices of an SR whose catalogue cannot be read.
 ///
 /// # Errors
 /// [`Error::SrInUse`]: a device is open.
@@ -94,21 +94,21 @@ pub fn unmap_sr(host: &dyn Host, sr: &Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Logs that a VDI is unplugged, and that its claim stays.
+/// Logs that a VDI is unmapped, and that its claim stays.
 pub fn warn_of_claim(sr: &Uuid, vdi: &Uuid, why: &dyn std::fmt::Display) {
     log::warn!(
         "VDI {vdi} is unmapped, but this host's claim on it was not released: {why}. If another \
          host activates the VDI, it asks this host, which then releases the claim; so does the next \
-         xe pbd-plug here. By hand: smblock-admin release --sr {sr} --vdi {vdi} --yes, with the SR's \
-         device-config"
+         xe pbd-plug here. To release it now, run: smblock-admin release --sr {sr} --vdi {vdi} --yes, \
+         with the SR's device-config"
     );
 }
 
 impl CephSr<'_> {
-    /// Unmaps a VDI, then gives its claim back. One that is not mapped is deactivated already.
+    /// Unmaps a VDI, then releases its claim. One that is not mapped counts as deactivated.
     ///
     /// # Errors
-    /// [`Error::Host`]: it is still mapped. That the claim was not released is logged, and no error.
+    /// [`Error::Host`]: it is still mapped. A claim that was not released is logged, and is no error.
     pub fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()> {
         let found = unmap_vdi(self.host, &self.sr, vdi)?;
         self.release_unplugged(vdi, found)
@@ -119,7 +119,7 @@ impl CephSr<'_> {
     /// # Errors
     /// As [`CephSr::deactivate_vdi`].
     pub fn release_unplugged(&self, vdi: &Uuid, found: bool) -> Result<()> {
-        match self.give_back(vdi) {
+        match self.unmap_and_release(vdi) {
             Err(e) if !matches!(e, Error::Host { .. }) => {
                 if !found {
                     unmap_named(self.host, &self.sr, vdi)?;
@@ -131,15 +131,15 @@ impl CephSr<'_> {
         }
     }
 
-    fn give_back(&self, vdi: &Uuid) -> Result<()> {
+    fn unmap_and_release(&self, vdi: &Uuid) -> Result<()> {
         let entry = self.catalogue.entry(vdi)?;
         self.unmap_devices(vdi, entry.vdi.as_ref().map(|s| &s.record), |_| true)
     }
 
-    /// Removes what a killed command of this host left of a VDI: a device that is not open, the note
-    /// of a reader, and the claim. Returns whether the VDI is in use on this host. The caller has made
-    /// sure that no tapdisk serves the VDI (a paused one has its device closed), and holds SM's lock.
-    pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
+    /// Removes what a killed command of this host left of a VDI: a device that is not open, the note of a
+    /// reader, and the claim. Returns whether the VDI is in use on this host. The caller has checked that no
+    /// tapdisk serves the VDI (a paused tapdisk has its device closed), and holds SM's lock.
+    pub fn reconcile_vdi(&self, vdi: &Uuid) -> Result<bool> {
         let entry = self.catalogue.entry(vdi)?;
         let record = entry.vdi.as_ref().map(|s| &s.record);
         for mapped in self.devices.of_vdi(vdi, record)? {
@@ -155,7 +155,7 @@ impl CephSr<'_> {
         Ok(false)
     }
 
-    /// Unmaps those devices of a VDI, then gives its claim back.
+    /// Unmaps those devices of a VDI, then releases its claim.
     pub(crate) fn unmap_devices(
         &self,
         vdi: &Uuid,

@@ -1,8 +1,8 @@
-//! Copying what XAPI knows about a VDI into the catalogue.
+//! Copying XAPI's fields of a VDI to the catalogue.
 //!
-//! Names, `snapshot_of` and times are XAPI's while the SR is plugged: it repoints siblings in its
-//! own database without telling any driver. The catalogue's copy speaks when the SR is introduced
-//! again. What XAPI does not have for the moment is not lost there: see [`XapiFields::after`].
+//! Names, `snapshot_of` and times belong to XAPI while the SR is plugged: XAPI changes other VDIs in its own
+//! database without a call to the driver. The catalogue's copy is used when the SR is introduced again. What
+//! XAPI does not have for a moment stays there: see [`XapiFields::after`].
 
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::record::VdiRecord;
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Takes over what XAPI knows about one VDI.
+    /// Copies XAPI's fields of one VDI.
     pub fn update_vdi(&self, vdi: &XapiVdi) -> Result<()> {
         loop {
             let entry = self.catalogue.entry(&vdi.uuid)?;
@@ -25,7 +25,7 @@ impl CephSr<'_> {
         }
     }
 
-    /// What the catalogue knows about a VDI; it must be there, and its image too.
+    /// Returns what the catalogue has about a VDI. Fails if the VDI or its image does not exist.
     pub fn introduce_vdi(&self, vdi: &Uuid) -> Result<ScannedVdi> {
         let entry = self.journal().acquire(vdi)?;
         let record = self.catalogue.present(&entry, vdi)?.record.clone();
@@ -33,8 +33,8 @@ impl CephSr<'_> {
         Ok(record.into())
     }
 
-    /// Writes XAPI's fields to a record where they differ. `false`: the record has changed since
-    /// it was read.
+    /// Writes XAPI's fields to a record if they differ. Returns `false` if the record has changed since it
+    /// was read.
     pub(crate) fn copy_fields(
         &self,
         stored: &Stored<VdiRecord>,

@@ -38,6 +38,6 @@ fn assert_contains(text: &str, parts: &[&str]) {
 fn waiting(lab: &Lab) -> Vec<String> {
     let pending = lab.run(A, |sr| sr.pending()).unwrap().into_iter();
     pending
-        .filter_map(|pending| Some(pending.holds_up?.to_string()))
+        .filter_map(|pending| Some(pending.waits_for?.to_string()))
         .collect()
 }

@@ -38,7 +38,6 @@ fn a_pool_is_the_only_required_key() {
         "layering,exclusive-lock"
     );
     assert_eq!(config.ms_mode(), None);
-    assert!(!config.is_sr_master());
 }
 
 #[test]
@@ -71,7 +70,6 @@ fn every_key_that_is_given_is_used() {
     assert_eq!(config.datapath(), Datapath::Phy);
     assert_eq!(config.image_features().bits(), 0b1_1101);
     assert_eq!(config.ms_mode(), Some(MsMode::Secure));
-    assert!(config.is_sr_master());
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn every_call_that_changes_something_is_a_crash_point() {
     check("is_gone", false, &|| {
         let _asked = host.is_gone(host.owner());
     });
-    check("pause", false, &|| host.pause(1));
+    check("sleep", false, &|| host.sleep(1));
     pool.trash_image("clone").unwrap();
     pool.purge(&trashed(), &mut |_, _| {}).unwrap();
     check("trash_image", true, &|| pool.trash_image("image").unwrap());

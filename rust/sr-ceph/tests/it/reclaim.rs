@@ -90,7 +90,7 @@ fn the_data_of_a_deleted_disk_is_freed_and_its_copies_keep_their_content() {
         snapshots: 2,
     };
     assert_eq!(pending(&lab)[0].kind, kind);
-    assert_eq!(pending(&lab)[0].holds_up, None);
+    assert_eq!(pending(&lab)[0].waits_for, None);
     assert_eq!(reclaim(&lab), 0);
     assert_eq!(lab.sim.snapshot().sizes[&image], 0);
     assert_eq!(lab.sim.snapshot().images.len(), 3);
@@ -105,7 +105,7 @@ fn the_data_of_a_deleted_disk_is_freed_and_its_copies_keep_their_content() {
         foreign: Vec::new(),
         path: format!("rbd/{}", lab.image_name(&snapshot)),
     };
-    assert_eq!(pending(&lab)[0].holds_up, Some(waits));
+    assert_eq!(pending(&lab)[0].waits_for, Some(waits));
     assert!(!lab
         .run(A, |sr| sr.scan(&[]).map(|_| sr.needs_worker()))
         .unwrap());
@@ -225,7 +225,7 @@ fn a_disk_with_a_long_chain_of_parents_is_flattened_while_it_is_not_in_use() {
     let snapshot = lab.snapshot(&disk);
     lab.activate(B, &disk).unwrap();
     let in_use = Blocker::InUse { host: B.to_owned() };
-    assert_eq!(pending(&lab)[0].holds_up, Some(in_use));
+    assert_eq!(pending(&lab)[0].waits_for, Some(in_use));
     assert!(!asks(&lab, |sr| sr.scan(&[])), "a running VM is left alone");
     assert_eq!(reclaim(&lab), 0);
     assert_eq!(lab.record(&disk).unwrap().depth, SOFT_DEPTH + 1);
@@ -327,6 +327,9 @@ fn no_hidden_image_is_emptied_while_a_record_cannot_be_read() {
     lab.sim.put(&lab.catalogue(), &key, b"{");
     assert_eq!(reclaim(&lab), 0);
     assert_eq!(lab.sim.snapshot().sizes[&image], GIB);
-    let holds_up = pending(&lab).remove(0).holds_up.unwrap();
-    assert!(matches!(holds_up, Blocker::Unreadable { .. }), "{holds_up}");
+    let waits_for = pending(&lab).remove(0).waits_for.unwrap();
+    assert!(
+        matches!(waits_for, Blocker::Unreadable { .. }),
+        "{waits_for}"
+    );
 }

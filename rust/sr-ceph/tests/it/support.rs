@@ -181,7 +181,7 @@ impl Lab {
     pub fn let_leases_end(&self) {
         for host in [A, B] {
             // Some tests have removed the catalogue or stopped the cluster.
-            let _looked = self.run(host, |sr| sr.look_at_journal());
+            let _looked = self.run(host, |sr| sr.observe_journal());
         }
         self.sim.advance_seconds(LEASE_OVER);
     }

@@ -147,18 +147,6 @@ fn a_small_pool_can_be_used_to_fifteen_sixteenths() {
 }
 
 #[test]
-fn a_data_pool_has_free_space_only_if_the_header_pool_has() {
-    let report = report!("quota-full");
-    let data = report.pool("ecdata").unwrap();
-    let both = report.pool("rbd").unwrap().with_data_pool(data.clone());
-    assert_eq!(both.total(), data.total());
-    assert_eq!(both.room_for_growth(), Ok(()));
-    let no_headers = report.pool("quota").unwrap().with_data_pool(data);
-    assert_eq!(no_headers.free(), Some(0));
-    assert_eq!(no_headers.room_for_growth().unwrap_err().pool, "quota");
-}
-
-#[test]
 fn only_replicated_pools_for_rbd_can_hold_an_sr() {
     let report = report!("quota-full");
     let names: Vec<_> = report.sr_pools().into_iter().map(|p| p.name).collect();

@@ -56,8 +56,8 @@ impl Lab {
         self.run(B, |sr| {
             sr.reclaim(|pending, report| {
                 if let Report::Waits = report {
-                    let holds_up = pending.holds_up.as_ref().unwrap();
-                    waits += &holds_up.to_string();
+                    let waits_for = pending.waits_for.as_ref().unwrap();
+                    waits += &waits_for.to_string();
                 }
             })
         })

@@ -80,7 +80,7 @@ impl Host for HostSim {
         real.as_secs() + self.hosts.0.borrow().ahead
     }
 
-    fn pause(&self, milliseconds: u64) {
+    fn sleep(&self, milliseconds: u64) {
         std::thread::sleep(Duration::from_millis(milliseconds));
     }
 

@@ -119,7 +119,7 @@ impl Lab {
     /// Both hosts read the journal, then time passes for longer than a lease.
     pub fn let_leases_end(&self) {
         for host in [A, B] {
-            self.run(host, |sr| sr.look_at_journal()).unwrap();
+            self.run(host, |sr| sr.observe_journal()).unwrap();
         }
         self.hosts.advance_seconds(LEASE_OVER);
     }

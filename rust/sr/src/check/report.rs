@@ -1,10 +1,10 @@
-//! The whole report: for a person, and for a program.
+//! The whole report, as text and as JSON.
 
 use serde::Serialize;
 
 use super::{CheckLine, Outcome};
 
-/// All lines, with what they come to.
+/// All lines, with their totals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckReport(Vec<CheckLine>);
 
@@ -27,7 +27,7 @@ struct Whole<'l> {
 }
 
 impl CheckReport {
-    /// Of these lines.
+    /// A report of these lines.
     #[must_use]
     pub fn new(lines: Vec<CheckLine>) -> Self {
         Self(lines)

@@ -1,4 +1,4 @@
-//! A value of a device-config that cannot be used, and what the administrator types instead.
+//! A value of a device-config that cannot be used, and how to correct it.
 
 use thiserror::Error;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 pub struct Refused {
     /// The key as it was given.
     pub key: String,
-    /// The value; absent where it might be a secret put in the wrong place.
+    /// The value; absent if it may be a secret in the wrong place.
     pub value: Option<String>,
     /// What is wrong with it, and what is right.
     pub problem: Problem,
@@ -25,7 +25,7 @@ impl Refused {
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Problem {
-    /// `key=` with nothing behind it.
+    /// `key=` without a value.
     #[error("it is empty; leave the key out to get the default")]
     Empty,
     /// Longer than the limit, in bytes.
@@ -34,15 +34,15 @@ pub enum Problem {
         /// The longest that is accepted, in bytes.
         limit: usize,
     },
-    /// A character that would be read as a separator, an option or worse further on.
+    /// A character that another program would read as a separator or an option.
     #[error("it contains {}; use only {allowed}", shown(&bad.to_string()))]
     BadCharacter {
         /// The first such character.
         bad: char,
-        /// What may stand there instead.
+        /// The allowed characters.
         allowed: &'static str,
     },
-    /// The characters are fine, the meaning is not.
+    /// The characters are valid, but the value is not.
     #[error("{0}")]
     Meaning(String),
 }
@@ -64,8 +64,7 @@ pub fn equals(value: Option<&str>) -> String {
     value.map_or_else(String::new, |value| format!("={}", shown(value)))
 }
 
-/// Text of unknown origin made fit for a log line and for XML: one line, no control characters,
-/// not too long, quoted.
+/// Quotes text of unknown origin for a log line or for XML: one line, no control characters, limited length.
 pub fn shown(text: &str) -> String {
     const LIMIT: usize = 64;
     let mut cut: String = text.chars().take(LIMIT).collect();

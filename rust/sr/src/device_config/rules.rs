@@ -1,5 +1,5 @@
-//! What values may look like. They travel on into command lines, lists and error messages, so each kind
-//! has the characters that are known to be harmless everywhere.
+//! Rules for values. Values are passed to command lines, lists and error messages, so each kind may only have
+//! characters that are harmless everywhere.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ const PATH_LIMIT: usize = 1024;
 /// The absolute path of a file on every host of the pool.
 ///
 /// # Errors
-/// It is none, or has a character that means something else further on.
+/// It is not such a path, or has a character that another program would interpret.
 pub fn path(value: &str) -> Result<PathBuf, Problem> {
     characters(
         value,
@@ -39,10 +39,10 @@ pub fn path(value: &str) -> Result<PathBuf, Problem> {
     Ok(path.to_owned())
 }
 
-/// Either of two words.
+/// Parses `true` or `false`.
 ///
 /// # Errors
-/// It is another.
+/// It is another word.
 pub fn boolean(value: &str) -> Result<bool, Problem> {
     match value {
         "true" => Ok(true),
@@ -51,10 +51,11 @@ pub fn boolean(value: &str) -> Result<bool, Problem> {
     }
 }
 
-/// Refuses an empty value, one of more than `limit` bytes, and one with a character that is not good.
+/// Refuses an empty value, a value of more than `limit` bytes, and a value with a character that is not
+/// allowed.
 ///
 /// # Errors
-/// The first of these that it is.
+/// The first of these rules that the value breaks.
 pub fn characters(
     value: &str,
     limit: usize,
@@ -73,7 +74,7 @@ pub fn characters(
     }
 }
 
-/// Refuses a name that reads as an option.
+/// Refuses a name that looks like an option.
 ///
 /// # Errors
 /// It begins with a dash.

@@ -20,7 +20,7 @@ pub struct Usage {
 pub struct Scan {
     /// Every VDI of the SR.
     pub vdis: Vec<ScannedVdi>,
-    /// Snapshots and their disks, where XAPI does not have which disk a snapshot is of.
+    /// Snapshots and their disks, if XAPI does not have the disk of a snapshot.
     pub lineage: Vec<(Uuid, Uuid)>,
     /// How full the SR is.
     pub usage: Usage,
@@ -59,7 +59,7 @@ pub struct Place {
     pub quota: Option<u64>,
     /// What is stored.
     pub used: u64,
-    /// Why an SR with this device-config cannot be there.
+    /// Why it cannot hold an SR with this device-config.
     pub refused: Option<String>,
 }
 

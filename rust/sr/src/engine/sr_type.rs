@@ -1,4 +1,4 @@
-//! What is known of an SR type without an SR: its name, its capabilities and its device-config.
+//! What an SR type has without an SR: its name, its capabilities, and the keys of its device-config.
 
 use super::error::{Error, Result};
 use super::Pairs;
@@ -8,7 +8,7 @@ use super::Pairs;
 pub enum Capability {
     /// Finding SRs, or places for one.
     SrProbe,
-    /// Taking over a new name of the SR, and returning how full it is.
+    /// Copying a new name of the SR, and returning how full it is.
     SrUpdate,
     /// A disk takes only the space that was written to.
     ThinProvisioning,
@@ -22,7 +22,7 @@ pub enum Capability {
     VdiDelete,
     /// Introducing VDIs that XAPI does not have.
     VdiIntroduce,
-    /// Taking over a VDI's new name.
+    /// Copying a VDI's new name.
     VdiUpdate,
     /// Making disks larger.
     VdiResize,
@@ -51,7 +51,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// All of them.
+    /// All capabilities.
     pub const ALL: [Capability; 21] = [
         Self::SrProbe,
         Self::SrUpdate,
@@ -76,7 +76,7 @@ impl Capability {
         Self::Accept,
     ];
 
-    /// The name that SM has for it, or smblock's own, which is in lower case.
+    /// The name that SM has for it, or smblock's own name, which is in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.words().0
@@ -130,12 +130,12 @@ pub struct ConfigKey {
     pub aliases: &'static [&'static str],
     /// What the value is.
     pub description: &'static str,
-    /// The value that stands for a key that was not given, if there is one.
+    /// The value of a key that was not given, if there is one.
     pub default: Option<&'static str>,
 }
 
 impl ConfigKey {
-    /// A key without a value that could stand for it.
+    /// A key without a default.
     #[must_use]
     pub const fn new(name: &'static str, description: &'static str) -> Self {
         ConfigKey {
@@ -146,13 +146,13 @@ impl ConfigKey {
         }
     }
 
-    /// The same with other spellings.
+    /// The same key with other spellings.
     #[must_use]
     pub const fn or(self, aliases: &'static [&'static str]) -> Self {
         ConfigKey { aliases, ..self }
     }
 
-    /// The same with the value that stands for it.
+    /// The same key with a default.
     #[must_use]
     pub const fn default(self, value: &'static str) -> Self {
         ConfigKey {
@@ -182,12 +182,12 @@ pub struct SrType {
     pub configuration: &'static [ConfigKey],
     /// Keys that no other type has. Each device-config of an SR of this type has one of them.
     pub marks: &'static [&'static str],
-    /// What an administrator does instead of something that the type does not support.
+    /// What an administrator can do instead of something that the type does not support.
     pub instead: &'static [(Capability, &'static str)],
 }
 
 impl SrType {
-    /// Whether it supports something.
+    /// Whether it has a capability.
     #[must_use]
     pub fn supports(&self, capability: Capability) -> bool {
         self.capabilities.contains(&capability)
@@ -215,7 +215,7 @@ impl SrType {
         }
     }
 
-    /// Bytes that a new VDI of a virtual size takes from the beginning.
+    /// Bytes that a new VDI of a virtual size takes at first.
     #[must_use]
     pub fn utilisation(&self, size: u64) -> u64 {
         match self.supports(Capability::ThinProvisioning) {
@@ -224,7 +224,7 @@ impl SrType {
         }
     }
 
-    /// Whether a device-config is one of this type, by its keys. For a device-config without an SR: the
+    /// Whether a device-config is meant for this type, by its keys. For a device-config without an SR: the
     /// type of an SR is in XAPI.
     #[must_use]
     pub fn is_meant_by(&self, device_config: &Pairs) -> bool {

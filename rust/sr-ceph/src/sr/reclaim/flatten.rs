@@ -1,4 +1,4 @@
-//! Disks with long chains of parents: they are flattened, and their records state that.
+//! Flattening disks with long clone chains.
 
 use nix::libc;
 
@@ -18,13 +18,13 @@ impl CephSr<'_> {
         )?;
         match self.pool.flatten_image(&image.id, progress) {
             Err(e) if e.is_not_found() => return Ok(()),
-            Err(e) if e.errno == libc::EINVAL => {} // has no parent any more
+            Err(e) if e.errno == libc::EINVAL => {} // it has no parent any more
             other => other.doing(&format!("flattening image {}", image.name))?,
         }
         self.note_if_flat(pending).map(|_| ())
     }
 
-    /// Whether a disk stands alone by now; then its record says so from here on.
+    /// Whether a disk has no parent now. If so, its record states it from now on.
     pub(super) fn note_if_flat(&self, pending: &Pending) -> Result<bool> {
         let Kind::LongChain { vdi, .. } = &pending.kind else {
             return Ok(false);
@@ -42,9 +42,11 @@ impl CephSr<'_> {
             let transaction = Transaction::default()
                 .expect(vdi_key(vdi), Some(&stored))
                 .put(vdi_key(vdi), record.seal());
-            // Where it does not apply, the next look finds the disk again.
-            self.catalogue
-                .commit(&format!("noting that VDI {vdi} stands alone"), &transaction)?;
+            // If the swap does not apply, the next look finds the disk again.
+            self.catalogue.commit(
+                &format!("recording that VDI {vdi} has no parent"),
+                &transaction,
+            )?;
         }
         Ok(true)
     }

@@ -1,29 +1,29 @@
-//! Hidden images: the data of their heads is freed, then they wait for their snapshots to go.
+//! Hidden images: the data of their heads is freed, then they wait until their snapshots are gone.
 //!
-//! To empty the head of a clone, librbd deletes each object that the clone shares with its parent.
-//! Under a snapshot, a deleted object that neither the clone nor the parent has data in becomes a *whiteout*: an
-//! object without data that keeps its name. Ceph removes no whiteout with the snapshot, and a purge
-//! looks only at the objects that the image's size has room for: of an emptied image, at none. So the key
-//! of the hidden image keeps the size that its head had, and the image gets that size back, which
-//! writes its header alone, before it goes to the trash. Until then the whiteouts stay ([decision 29]).
+//! To free the data of a clone's head, librbd deletes each object that the clone shares with its parent. If
+//! the clone has a snapshot, an object that has data neither in the clone nor in the parent becomes a
+//! *whiteout*: an object without data that keeps its name. Ceph does not remove whiteouts with the snapshot,
+//! and a purge removes only the objects within the image's size: none, if the image is empty. So the key of
+//! the hidden image keeps the size of its head. Before the image is moved to the trash, it gets that size
+//! back, which writes only its header. Until then the whiteouts stay ([decision 29]).
 //!
 //! [decision 29]: ../../../../../docs/decisions/0029-whiteouts-of-emptied-clones.md
 
 use super::named::Named;
 use super::pending::Blocker;
-use crate::catalogue::{heads, hidden_key, Stored};
+use crate::catalogue::{disks, hidden_key, Stored};
 use crate::error::{Changed, Context, Error, Result};
 use crate::pool::{Entries, Progress, Transaction};
 use crate::record::{HiddenRecord, ImageRef};
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Frees the data of a hidden image's own head, having looked again that it is no VDI's.
+    /// Frees the data of a hidden image's head, after checking again that it is no VDI's.
     pub(super) fn empty(&self, image: &ImageRef, progress: Progress<'_>) -> Result<()> {
         let doing = format!("freeing the data of hidden image {}", image.name);
         let entries = self.catalogue.read()?;
         let Some(hidden) = self.hidden_among(&entries, &image.id)? else {
-            return Ok(()); // in the trash by now
+            return Ok(()); // in the trash now
         };
         if let Some(key) = Named::by(&entries).unreadable() {
             let reason =
@@ -31,13 +31,17 @@ impl CephSr<'_> {
             let (image, reason) = (image.name.clone(), reason.to_string());
             return Err(Changed::Unreadable { image, reason }.into());
         }
-        if heads(&entries).any(|disk| disk.record.volume.image().id == image.id) {
-            let key = hidden_key(&image.id);
-            let image = image.name.clone();
-            return Err(Changed::Hidden { image, key }.into());
+        if disks(&entries).any(|disk| disk.record.volume.image().id == image.id) {
+            return Err(Changed::Hidden {
+                image: image.name.clone(),
+                key: hidden_key(&image.id),
+                pool: self.pool.pool_name().to_owned(),
+                catalogue: self.catalogue.object(),
+            }
+            .into());
         }
         if !self.note_size(hidden)? {
-            return Ok(()); // the key has changed: the next look finds out
+            return Ok(()); // the key has changed: the next look handles it
         }
         match self.pool.empty_image(&image.id, progress) {
             Err(e) if e.is_not_found() => Ok(()),
@@ -45,7 +49,7 @@ impl CephSr<'_> {
         }
     }
 
-    /// Has the key of a hidden clone keep the size of its head. `false`: the key has changed.
+    /// Stores the size of its head in the key of a hidden clone. Returns `false` if the key has changed.
     fn note_size(&self, hidden: Stored<HiddenRecord>) -> Result<bool> {
         let image = &hidden.record.image;
         let header = match self.pool.header(&image.id) {
@@ -65,14 +69,14 @@ impl CephSr<'_> {
             .commit(&doing, &transaction.write(key, &mut record))
     }
 
-    /// Moves a hidden image to the trash, if nothing depends on it any more. Returns the image if it
-    /// did: the caller asks to have it freed, once no intent names it.
+    /// Moves a hidden image to the trash, if nothing depends on it any more. Returns the image if it did: the
+    /// caller asks ceph-mgr to free it, after no intent names it any more.
     pub(crate) fn discard_if_free(&self, hidden: Stored<HiddenRecord>) -> Result<Option<ImageRef>> {
         if self.images.is_needed(&hidden.record.image)? {
             return Ok(None);
         }
         match self.trash_hidden(&hidden) {
-            // A deletion never fails for want of room: the next scan tries again.
+            // A deletion does not fail because the pool is full: the next scan tries again.
             Err(Error::Ceph { source, .. }) if source.is_out_of_space() => Ok(None),
             Err(e @ Error::ByHand(_)) => {
                 log::error!("{e}");
@@ -93,7 +97,7 @@ impl CephSr<'_> {
     fn trash_hidden(&self, hidden: &Stored<HiddenRecord>) -> Result<()> {
         let image = &hidden.record.image;
         if let Some(size) = hidden.record.size {
-            self.give_size_back(image, size)?;
+            self.restore_size(image, size)?;
         }
         self.images.leave_group(image)?;
         self.images.move_to_trash(image)?;
@@ -102,13 +106,13 @@ impl CephSr<'_> {
         let transaction = transaction.erase(key).mark_trashed(image);
         // If the swap does not apply, another process has done it.
         self.catalogue.commit(
-            &format!("forgetting hidden image {}", image.name),
+            &format!("removing the key of hidden image {}", image.name),
             &transaction,
         )?;
         Ok(())
     }
 
-    fn give_size_back(&self, image: &ImageRef, size: u64) -> Result<()> {
+    fn restore_size(&self, image: &ImageRef, size: u64) -> Result<()> {
         let doing = format!("giving hidden image {} its size back", image.name);
         match self.pool.header(&image.id) {
             Err(e) if e.is_not_found() => return Ok(()),

@@ -1,8 +1,9 @@
-//! One worker per SR: the catalogue's key [`WORKER_KEY`] says who it is, and until when.
+//! The reclaim worker, one per SR: the catalogue's key [`WORKER_KEY`] names its process, and has the end of
+//! its lease.
 //!
-//! Two at once would do no harm, since every step can be repeated; they would wait for each other. So
-//! the key is taken over from a worker that is gone, or that this host has not seen renew it. It is
-//! blocklisted first: what it has open would hold up the next one for 30 s.
+//! Two workers would do no harm, because every step can be repeated, but they would wait for each other. The
+//! key is taken from a worker that is gone, or that this host has not seen renew it. That worker is
+//! blocklisted first: what it has open would delay the next one by 30 s.
 
 use std::cell::RefCell;
 
@@ -18,13 +19,13 @@ use crate::pool::{Entries, Transaction};
 use crate::record::{Record, VERSION};
 use crate::CephSr;
 
-/// The catalogue's key for the worker.
+/// The catalogue's key for the reclaim worker.
 const WORKER_KEY: &str = "worker";
 
-/// A worker renews its lease so long after it did last.
+/// After how many seconds a worker renews its lease.
 const RENEW_SECONDS: u64 = LEASE_SECONDS / 4;
 
-/// Who frees an SR's space at the moment.
+/// The reclaim worker of an SR.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct WorkerRecord {
     version: u32,
@@ -51,17 +52,17 @@ impl Record for WorkerRecord {
     }
 }
 
-/// This process, as the one worker of its SR.
+/// This process, as the reclaim worker of its SR.
 pub(super) struct Worker<'r> {
     ceph_sr: &'r CephSr<'r>,
     stored: RefCell<Stored<WorkerRecord>>,
 }
 
 impl<'r> Worker<'r> {
-    /// Becomes the SR's worker.
+    /// Becomes the SR's reclaim worker.
     ///
     /// # Errors
-    /// [`Error::WorkerRuns`] where another one is at work.
+    /// [`Error::WorkerRuns`]: another worker runs.
     pub(super) fn start(ceph_sr: &'r CephSr<'_>) -> Result<Self> {
         let doing = "starting to free space";
         loop {
@@ -77,7 +78,7 @@ impl<'r> Worker<'r> {
             let address = ceph_sr.pool.address().doing(doing)?;
             if let Some(Ok(left)) = found.clone().map(Stored::<WorkerRecord>::parse) {
                 log::warn!(
-                    "SR {}: process {} on host {} stopped freeing space half-way",
+                    "SR {}: process {} on host {} stopped before all space was freed",
                     ceph_sr.sr,
                     left.record.owner.pid,
                     left.record.owner.host
@@ -106,10 +107,10 @@ impl<'r> Worker<'r> {
         }
     }
 
-    /// Renews the lease, where that is due.
+    /// Renews the lease, if it is due.
     ///
     /// # Errors
-    /// Another worker has taken over.
+    /// Another worker has replaced this one.
     pub(super) fn renew(&self) -> Result<()> {
         let mut stored = self.stored.borrow_mut();
         if self.ceph_sr.journal().seen_for(WORKER_KEY, &stored.record) < RENEW_SECONDS {
@@ -121,7 +122,7 @@ impl<'r> Worker<'r> {
         let transaction = Transaction::default()
             .expect(WORKER_KEY.to_owned(), Some(&*stored))
             .put(WORKER_KEY.to_owned(), bytes.clone());
-        let doing = "going on freeing space";
+        let doing = "continuing to free space";
         if !self.ceph_sr.catalogue.commit(doing, &transaction)? {
             return Err(Changed::Worker {
                 sr: self.ceph_sr.sr,
@@ -132,14 +133,14 @@ impl<'r> Worker<'r> {
         Ok(())
     }
 
-    /// Renews the lease in the middle of a call. What goes wrong is found again after it.
+    /// Renews the lease during a call. An error is found again after the call.
     pub(super) fn renew_while_waiting(&self) {
         if let Err(e) = self.renew() {
             log::warn!("{e}");
         }
     }
 
-    /// Lets the next worker begin at once.
+    /// Allows the next worker to start at once.
     pub(super) fn end(self) {
         let stored = self.stored.into_inner();
         let transaction = Transaction::default()
@@ -148,15 +149,15 @@ impl<'r> Worker<'r> {
         if let Err(e) = self
             .ceph_sr
             .catalogue
-            .commit("ending to free space", &transaction)
+            .commit("releasing the lease of the reclaim worker", &transaction)
         {
-            log::warn!("the next worker starts when this one's lease is over: {e}");
+            log::warn!("the next reclaim worker starts when the lease of this one is over: {e}");
         }
     }
 }
 
 impl CephSr<'_> {
-    /// The worker that is at work, as far as anybody can say.
+    /// Returns the worker that runs, unless it is gone.
     pub(super) fn worker_among(&self, entries: &Entries) -> Option<Owner> {
         let value = entries.get(WORKER_KEY)?;
         let record = Stored::<WorkerRecord>::parse(value.clone()).ok()?.record;
@@ -165,8 +166,9 @@ impl CephSr<'_> {
         (!over).then_some(record.owner)
     }
 
-    /// As [`CephSr::look_at_journal`], of the worker.
-    pub(crate) fn look_at_worker(&self, entries: &Entries) {
+    /// As [`CephSr::observe_journal`], for the worker.
+    #[cfg(feature = "sim")]
+    pub(crate) fn observe_worker(&self, entries: &Entries) {
         self.worker_among(entries);
     }
 }

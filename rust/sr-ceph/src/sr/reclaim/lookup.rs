@@ -1,11 +1,11 @@
-//! Looking for what is still to be done before all space is given back.
+//! Finding what is still to be done before all space is freed.
 
 use std::cell::LazyCell;
 
 use super::named::Named;
 use super::pending::{Blocker, Kind, Pending};
 use super::trash::Trash;
-use crate::catalogue::{heads, records, HIDDEN_PREFIX};
+use crate::catalogue::{disks, records, HIDDEN_PREFIX};
 use crate::chain::SOFT_DEPTH;
 use crate::error::{Context, Error, Result};
 use crate::pool::Entries;
@@ -13,7 +13,7 @@ use crate::record::{HiddenRecord, ImageRef, VdiRecord};
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// What is still to be done, and what waits. Changes nothing.
+    /// Returns what is still to be done, and what waits. Changes nothing.
     pub fn pending(&self) -> Result<Vec<Pending>> {
         let entries = self.catalogue.read()?;
         let mut pending = self.pending_among(self.look_at_trash(&entries)?, &entries, true)?;
@@ -27,13 +27,13 @@ impl CephSr<'_> {
                 };
             }
         }
-        // The smallest first: a large one takes hours, and the others need not wait for it.
+        // The smallest first: a large one takes hours, and the others do not wait for it.
         pending.sort_by_key(|each| each.size);
         Ok(pending)
     }
 
-    /// `waiting`: also the hidden images that only wait for their snapshots to go, each with who
-    /// holds it up. That takes opening it.
+    /// `waiting`: also the hidden images that only wait for their snapshots, each with what blocks it. That
+    /// takes opening the image.
     pub(super) fn pending_among(
         &self,
         trash: Trash,
@@ -45,7 +45,7 @@ impl CephSr<'_> {
         for hidden in records::<HiddenRecord>(entries, HIDDEN_PREFIX) {
             let mut hidden = self.hidden(&hidden.record.image, entries, waiting)?;
             if let (Some(key), Some(hidden)) = (named.unreadable(), &mut hidden) {
-                hidden.holds_up = Some(Blocker::unreadable(
+                hidden.waits_for = Some(Blocker::unreadable(
                     &self.catalogue,
                     self.pool.pool_name(),
                     key.to_owned(),
@@ -53,14 +53,14 @@ impl CephSr<'_> {
             }
             pending.extend(hidden);
         }
-        for disk in heads(entries).filter(|disk| disk.record.depth > SOFT_DEPTH) {
+        for disk in disks(entries).filter(|disk| disk.record.depth > SOFT_DEPTH) {
             let VdiRecord { uuid, depth, .. } = disk.record;
             let kind = Kind::LongChain { vdi: uuid, depth };
             let claim = disk.record.claim.as_ref();
             pending.push(Pending {
-                // Flattening is safe beside a kernel that has the disk mapped, but takes the
-                // image's lock from it again and again: a running VM would feel that.
-                holds_up: claim.map(|claim| Blocker::InUse {
+                // A disk that a kernel has mapped could be flattened, but that takes the image's lock from
+                // the kernel again and again: a running VM would be slow.
+                waits_for: claim.map(|claim| Blocker::InUse {
                     host: claim.owner.host.clone(),
                 }),
                 ..kind.of(disk.record.volume.image())
@@ -80,23 +80,23 @@ impl CephSr<'_> {
             Ok(header) => (header.size, header.snapshots),
             Err(e) if e.is_not_found() => match self.images.moved_to(image) {
                 Ok(None) => (0, 0),
-                // The next scan takes the image over, once that is possible.
+                // The next scan records the image's new id, when that is possible.
                 Ok(Some(_)) | Err(Error::ByHand(_)) => return Ok(None),
                 Err(e) => return Err(e),
             },
             Err(e) => return Err(e).doing(&doing),
         };
         let kind = Kind::Hidden { size, snapshots };
-        let holds_up = match (size, snapshots) {
+        let waits_for = match (size, snapshots) {
             (0, 1..) if !waiting => return Ok(None),
             (0, 1..) => match self.pool.users(&image.id) {
-                Err(e) if e.is_not_found() => return Ok(None), // freed this moment
+                Err(e) if e.is_not_found() => return Ok(None), // freed in between
                 users => Some(self.who_needs(image, &users.doing(&doing)?.snapshots, entries)?),
             },
             _ => self.who_has_open(image)?,
         };
         Ok(Some(Pending {
-            holds_up,
+            waits_for,
             ..kind.of(image)
         }))
     }

@@ -1,4 +1,4 @@
-//! The cluster's manager, ceph-mgr, is asked to free space. What it does not take is left to a worker.
+//! Requests to ceph-mgr to free space. What it does not accept is left to a reclaim worker.
 
 use super::pending::{Kind, Pending};
 use crate::error::Result;
@@ -11,16 +11,16 @@ impl CephSr<'_> {
         self.needs_worker.set(true);
     }
 
-    /// Asks the manager to free an image that smblock moved to the trash and marked.
+    /// Asks ceph-mgr to free an image that smblock moved to the trash and marked.
     pub(crate) fn free_trashed(&self, image: &ImageRef) {
         self.ask_manager([Kind::Trashed.of(image)], || self.usage());
     }
 
-    /// Asks the manager to do what is pending. That it does not answer costs space for a while and
-    /// nothing else. It is not asked again then, since each request waits for it.
+    /// Asks ceph-mgr to do what is pending. If it does not reply, it is not asked again, because each request
+    /// waits for it. The only cost is space that is freed later.
     ///
-    /// In a full pool it is not asked: its own writes there would wait until there is room, and
-    /// with them all that it was asked to free in any pool.
+    /// In a full pool it is not asked: its own writes there would wait for free space, and with them all its
+    /// tasks in any pool.
     pub(super) fn ask_manager(
         &self,
         pending: impl IntoIterator<Item = Pending>,
@@ -37,14 +37,14 @@ impl CephSr<'_> {
         };
         if let Some(reason) = refusal {
             log::warn!(
-                "SR {}: a worker frees space, not the cluster's manager: {reason}",
+                "SR {}: ceph-mgr cannot free space ({reason}); a reclaim worker does it",
                 self.sr
             );
             self.leave_to_worker();
         }
     }
 
-    /// Why the manager does not take it all.
+    /// Asks ceph-mgr to do all of it. Returns the reason if it does not.
     fn ask_for_all(&self, pending: Vec<Pending>) -> Option<String> {
         let pending = match self.without_needed(pending) {
             Err(e) => return Some(e.to_string()),
@@ -58,7 +58,7 @@ impl CephSr<'_> {
         let asked = match pending.kind {
             Kind::LongChain { .. } => self.pool.schedule_flatten(&pending.image.name),
             Kind::Trashed => self.pool.schedule_purge(&pending.image.id),
-            Kind::TrashedOutside | Kind::Hidden { .. } => Ok(()), // not the manager's
+            Kind::TrashedOutside | Kind::Hidden { .. } => Ok(()), // not work for ceph-mgr
         };
         match asked {
             Err(e) if e.is_not_found() => Ok(()), // done meanwhile

@@ -1,11 +1,10 @@
-//! What the catalogue names. An image that any of its keys names is never purged.
+//! The images that the catalogue names. An image that any key names is never purged.
 //!
-//! A value that cannot be read may name any image. So, while the catalogue holds one, nothing is
-//! purged.
+//! A value that cannot be read may name any image. So nothing is purged while the catalogue holds one.
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::{under, HIDDEN_PREFIX, INTENT_PREFIX, VDI_PREFIX};
+use crate::catalogue::{with_prefix, HIDDEN_PREFIX, INTENT_PREFIX, VDI_PREFIX};
 use crate::pool::Entries;
 use crate::record::{Action, HiddenRecord, Intent, Record, VdiRecord};
 
@@ -30,13 +29,13 @@ pub(super) enum Reason {
 impl Named {
     pub(super) fn by(entries: &Entries) -> Self {
         let mut named = Named::default();
-        for (key, value) in under(entries, VDI_PREFIX) {
+        for (key, value) in with_prefix(entries, VDI_PREFIX) {
             named.add(key, VdiRecord::parse(value).ok(), Self::add_vdi);
         }
-        for (key, value) in under(entries, INTENT_PREFIX) {
+        for (key, value) in with_prefix(entries, INTENT_PREFIX) {
             named.add(key, Intent::parse(value).ok(), Self::add_intent);
         }
-        for (key, value) in under(entries, HIDDEN_PREFIX) {
+        for (key, value) in with_prefix(entries, HIDDEN_PREFIX) {
             named.add(
                 key,
                 HiddenRecord::parse(value).ok(),
@@ -48,7 +47,7 @@ impl Named {
         named
     }
 
-    /// Why an image of that id and name is to be kept; `None`: nothing names it.
+    /// Returns why an image of that id and name is to be kept. `None`: nothing names it.
     pub(super) fn reason_to_keep(&self, id: &str, name: &str) -> Option<Reason> {
         let key = self.by_id.get(id).or_else(|| self.by_name.get(name));
         let named = key.cloned().map(Reason::NamedBy);
@@ -87,7 +86,7 @@ impl Named {
         }
     }
 
-    /// A VDI's key, which is added first, stays: it is the one that an administrator looks for.
+    /// The key of a VDI is added first, and stays: it is the one that an administrator looks for.
     fn add_id(&mut self, key: &str, id: String) {
         self.by_id.entry(id).or_insert_with(|| key.to_owned());
     }

@@ -1,4 +1,4 @@
-//! What is still to be done before all space is given back, and what it waits for.
+//! What is still to be done before all space is freed, and what it waits for.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::error::Migrating;
 use crate::record::ImageRef;
 use crate::size::Size;
 
-/// Something that reclaim does, or that it waits for.
+/// Work that frees space, or that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// The image it is about.
@@ -18,32 +18,32 @@ pub struct Pending {
     /// What is to be done.
     pub kind: Kind,
     /// What has to happen first; `None`: it can be done now.
-    pub holds_up: Option<Blocker>,
-    /// The virtual size in bytes of what is to be done; 0 if it takes no time.
+    pub waits_for: Option<Blocker>,
+    /// The virtual size in bytes of the work; 0 if it takes no time.
     pub size: u64,
 }
 
 /// What is to be done about an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// smblock has moved it to the trash, and it is to be purged.
+    /// smblock has moved it to the trash: it is to be purged.
     Trashed,
-    /// It is in the trash, and smblock has not moved it there: it is left alone.
+    /// It was moved to the trash outside smblock: it is left alone.
     TrashedOutside,
-    /// No VDI is its head any more. The head's data is to be freed, then it waits for its snapshots
-    /// to go, then it goes to the trash.
+    /// A hidden image: its head is no VDI any more. The head's data is freed, then it waits until its
+    /// snapshots are gone, then it is moved to the trash.
     Hidden {
-        /// Virtual size of the head in bytes: 0 where its data is freed.
+        /// Virtual size of the head in bytes; 0: its data is freed.
         size: u64,
-        /// How many snapshots it has, with those that only clones keep.
+        /// The number of its snapshots, with those that Ceph keeps only for clones.
         snapshots: usize,
     },
-    /// It has too many parents, one behind the other, and is to be flattened. That frees the chain of
-    /// its head; the parents stay as long as a snapshot of it needs them.
+    /// Its clone chain is too long: it is to be flattened. That frees the clone chain of its head; the
+    /// parents stay as long as a snapshot of it needs them.
     LongChain {
         /// The disk.
         vdi: Uuid,
-        /// Parents.
+        /// The number of parents.
         depth: u32,
     },
 }
@@ -55,10 +55,9 @@ pub enum Blocker {
     Snapshots {
         /// Snapshots of it that are VDIs.
         vdis: usize,
-        /// Snapshots that were deleted and that only clones keep.
+        /// Deleted snapshots that Ceph keeps only for clones.
         by_clones: usize,
-        /// The commands that remove the snapshots which this driver has not taken, or that list
-        /// them.
+        /// The commands that remove the snapshots that smblock has not taken, or that list them.
         foreign: Vec<String>,
         /// The image, `POOL/IMAGE`.
         path: String,
@@ -111,7 +110,7 @@ impl Kind {
         Pending {
             image: image.clone(),
             kind: self,
-            holds_up: None,
+            waits_for: None,
             size,
         }
     }
@@ -132,19 +131,21 @@ impl fmt::Display for Kind {
             ),
             Kind::LongChain { vdi, depth } => write!(
                 f,
-                "VDI {vdi} has {depth} parents, one behind the other, and is to be flattened (more than {SOFT_DEPTH} are slow)"
+                "VDI {vdi} has a clone chain of {depth} parents, and is to be flattened (more than {SOFT_DEPTH} are slow)"
             ),
         }
     }
 }
 
 impl Kind {
-    /// What is told when it is done.
+    /// The text when it is done.
     pub fn done(&self) -> &'static str {
         match self {
             Kind::Trashed => "its space is free",
             Kind::TrashedOutside => "left alone",
-            Kind::Hidden { snapshots: 0, .. } => "moved to the trash, as nobody needs it any more",
+            Kind::Hidden { snapshots: 0, .. } => {
+                "moved to the trash, because nothing needs it any more"
+            }
             Kind::Hidden { .. } => "its own data is freed; its snapshots stay",
             Kind::LongChain { .. } => "flattened",
         }
@@ -160,7 +161,7 @@ impl fmt::Display for Blocker {
                 foreign,
                 path,
             } => {
-                f.write_str("it goes with the last of its snapshots: ")?;
+                f.write_str("it is freed after its last snapshot: ")?;
                 write!(f, "{vdis} VDI(s), {by_clones} that only clones need")?;
                 if *by_clones > 0 {
                     write!(f, " ('rbd children --all {path}' lists the clones)")?;
@@ -178,10 +179,10 @@ impl fmt::Display for Blocker {
             Blocker::Migrating(migrating) => migrating.fmt(f),
             Blocker::Open { address } => write!(
                 f,
-                "client {address} has it open: it goes when that one closes it, or 30 s after it died"
+                "client {address} has it open: it is freed when the client closes it, or 30 s after the client died"
             ),
             Blocker::InUse { host } => {
-                write!(f, "host {host} uses it: it is done while it is not in use")
+                write!(f, "host {host} uses it: it is done when the disk is not in use")
             }
             Blocker::Named { key, pool, id } => write!(
                 f,
@@ -197,7 +198,7 @@ impl fmt::Display for Blocker {
                 catalogue,
             } => write!(
                 f,
-                "the key {key} of the catalogue cannot be read and may name it: write a copy of its value back, or give the entry up with 'rados -p {pool} rmomapkey {catalogue} {key}'"
+                "the key {key} of the catalogue cannot be read and may name it: write a copy of its value back, or remove the entry with 'rados -p {pool} rmomapkey {catalogue} {key}'"
             ),
         }
     }

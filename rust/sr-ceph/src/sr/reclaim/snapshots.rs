@@ -1,5 +1,4 @@
-//! Which snapshots of a hidden image wait for whom, and how those are removed that smblock has not
-//! taken.
+//! What the snapshots of a hidden image wait for, and how to remove those that smblock has not taken.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +20,7 @@ impl CephSr<'_> {
         let (removed, present): (Vec<_>, Vec<_>) = snapshots.iter().partition(|s| s.removed);
         let (vdis, foreign): (Vec<_>, Vec<_>) =
             present.into_iter().partition(|s| known.contains(&s.id));
-        // The name that it has now: it may have been renamed.
+        // Its present name: it may have been renamed.
         let name = self.pool.image_name(&image.id);
         let name = name.doing(&format!("looking for the name of image {}", image.name))?;
         let name = name.as_ref().unwrap_or(&image.name);

@@ -1,10 +1,9 @@
 //! The trash: which of its images smblock moved there, and so may purge.
 //!
-//! The key `trash.<image id>` of the catalogue marks an image that smblock moved to the trash. The
-//! swap that takes away what named the image until then (the intent of a deletion, a `hidden` key)
-//! writes the mark. So, at any time, either a key names the image or the mark has its id, whatever
-//! the image is called by then. The mark goes when the image has left the trash: it was purged, or
-//! an administrator restored it.
+//! The key `trash.<image id>` of the catalogue marks an image that smblock moved to the trash. The swap that
+//! removes the key which named the image until then (the intent of a deletion, a `hidden` key) writes the
+//! mark. So at any time either a key names the image or the mark has its id, also if the image was renamed.
+//! The mark is removed when the image has left the trash: it was purged, or an administrator restored it.
 //!
 //! An image of this SR in the trash that has no mark was moved there by hand, or by smblock 0.1.0
 //! or older. It is listed, and left alone. So is a marked one that a key of the catalogue names.
@@ -21,7 +20,7 @@ use crate::pool::{Entries, PoolError, Progress, Transaction, TrashedImage};
 use crate::record::{ImageRef, Record, TrashRecord};
 use crate::CephSr;
 
-/// What the keys of images that smblock moved to the trash start with.
+/// Prefix of the keys of images that smblock moved to the trash.
 pub(crate) const TRASH_PREFIX: &str = "trash.";
 
 fn trash_key(image_id: &str) -> String {
@@ -46,8 +45,8 @@ impl Transaction {
 }
 
 impl CephSr<'_> {
-    /// This SR's images in the trash, whoever moved them there: those that bear its name, and those
-    /// that have a mark.
+    /// This SR's images in the trash: those that have its name, and those that have a mark.
+    #[cfg(feature = "sim")]
     pub fn trashed_images(&self) -> Result<Vec<TrashedImage>> {
         self.trashed_among(&self.catalogue.read()?)
     }
@@ -61,8 +60,7 @@ impl CephSr<'_> {
         Ok(trashed)
     }
 
-    /// This SR's images in the trash: those that are still to be freed, and those that it does not
-    /// free.
+    /// This SR's images in the trash: those that are still to be freed, and those that smblock does not free.
     pub(crate) fn split_trashed(
         &self,
         entries: &Entries,
@@ -71,10 +69,10 @@ impl CephSr<'_> {
         Ok(trashed.partition(|image| mark_of(&image.id, entries).is_some()))
     }
 
-    /// What the trash holds, beside catalogue entries that were read before it.
+    /// Returns what the trash holds. `entries`: the catalogue's, read before the trash.
     pub(super) fn look_at_trash(&self, entries: &Entries) -> Result<Trash> {
         let trashed = self.trashed_among(entries)?;
-        // Reading what the catalogue names parses all of it: most scans find an empty trash.
+        // Finding what the catalogue names parses all of it. Most scans find an empty trash.
         let named = LazyCell::new(|| Named::by(entries));
         let is_there = |id: &String| trashed.iter().any(|image| image.id == *id);
         let mut gone: Vec<_> = records::<TrashRecord>(entries, TRASH_PREFIX).collect();
@@ -87,8 +85,8 @@ impl CephSr<'_> {
         })
     }
 
-    /// What is to be done about an image in the trash. `None`: an operation that is under way, or a
-    /// hidden image's key, has it in hand.
+    /// What is to be done about an image in the trash. `None`: an operation under way, or a hidden image's
+    /// key, covers it.
     fn trashed(&self, image: TrashedImage, entries: &Entries, named: &Named) -> Option<Pending> {
         let key = trash_key(&image.id);
         let readable = mark_of(&image.id, entries).is_some();
@@ -99,7 +97,7 @@ impl CephSr<'_> {
         } else {
             Kind::TrashedOutside
         };
-        let holds_up = match named.reason_to_keep(&image.id, &image.name) {
+        let waits_for = match named.reason_to_keep(&image.id, &image.name) {
             Some(Reason::NamedBy(key)) if !key.starts_with(VDI_PREFIX) => return None,
             Some(Reason::NamedBy(_)) if image.migrating => {
                 Some(Blocker::Migrating(self.images.migrating(&image.name)))
@@ -123,12 +121,12 @@ impl CephSr<'_> {
             id: image.id,
         };
         Some(Pending {
-            holds_up,
+            waits_for,
             ..kind.of(&image)
         })
     }
 
-    /// Looks again which images may be purged, right before they are: the mark of each that may.
+    /// Checks again which images may be purged, right before that. Returns the mark of each.
     pub(super) fn purgeable(
         &self,
         images: &[ImageRef],
@@ -142,7 +140,7 @@ impl CephSr<'_> {
         Ok(marks.collect())
     }
 
-    /// Leaves out the images that are not to be purged after all.
+    /// Removes the images that must not be purged.
     pub(super) fn without_needed(&self, mut pending: Vec<Pending>) -> Result<Vec<Pending>> {
         let purges = pending.iter().filter(|each| each.kind == Kind::Trashed);
         let images: Vec<_> = purges.map(|each| each.image.clone()).collect();
@@ -163,7 +161,7 @@ impl CephSr<'_> {
             id: image.id.clone(),
         })?;
         match self.images.purge_outside_group(image, progress)? {
-            Err(e) if e.is_not_found() => {} // the manager was faster
+            Err(e) if e.is_not_found() => {} // ceph-mgr was faster
             other => other
                 .map_err(|e| self.with_remedy(&image.id, e))
                 .doing(&doing)?,
@@ -192,7 +190,7 @@ impl CephSr<'_> {
     fn with_remedy(&self, id: &str, error: PoolError) -> PoolError {
         let pool = self.pool.pool_name();
         let remedy = match error.errno {
-            libc::EBUSY => format!("a client has it open: 'rados --pool {pool} listwatchers rbd_header.{id}' shows which; one that died lets go within 30 s"),
+            libc::EBUSY => format!("a client has it open: 'rados --pool {pool} listwatchers rbd_header.{id}' shows which; the watch of a dead client ends within 30 s"),
             libc::ENOTEMPTY => format!("it has snapshots: 'rbd snap ls --all --pool {pool} --image-id {id}' lists them"),
             _ => return error,
         };

@@ -1,12 +1,12 @@
 //! Disks whose images were resized by hand.
 //!
-//! A disk gets the size that its image has grown to: a plug shows it anyway. One whose image is
-//! smaller than the disk is reported, and keeps its size: plugging it is refused.
+//! A disk gets the size that its image has grown to: its device has that size anyway. A disk whose image is
+//! too small is reported, and keeps its size: it cannot be activated.
 //!
 //! Each image costs a request, so a scan looks at [`AT_ONCE`] records at most. The next scans look at
 //! the others.
 
-use crate::catalogue::{intent_key, under, vdi_key, Stored, VDI_PREFIX};
+use crate::catalogue::{intent_key, vdi_key, with_prefix, Stored, VDI_PREFIX};
 use crate::error::{Context, Result};
 use crate::pool::{Entries, Transaction};
 use crate::record::{Intent, VdiRecord};
@@ -14,25 +14,25 @@ use crate::CephSr;
 
 /// How many records a scan looks at.
 pub const AT_ONCE: usize = 32;
-/// The time in seconds after which a scan looks at the next records.
+/// After how many seconds a scan looks at the next records.
 const ROUND_SECONDS: u64 = 30;
 
 impl CephSr<'_> {
-    /// Writes the sizes of images that have grown to the catalogue, and to `entries`. Returns what an
-    /// administrator should look at.
-    pub(super) fn take_sizes(&self, entries: &mut Entries) -> Result<Vec<String>> {
+    /// Writes the sizes of images that have grown to the catalogue, and to `entries`. Returns warnings for an
+    /// administrator.
+    pub(super) fn record_grown_sizes(&self, entries: &mut Entries) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
         for stored in &self.disks_of_this_round(entries) {
             let record = &stored.record;
             let image = record.volume.image();
             let size = match self.pool.size(&image.id) {
-                Err(e) if e.is_not_found() => continue, // reported below, or deleted this moment
+                Err(e) if e.is_not_found() => continue, // reported below, or deleted in between
                 other => other.doing(&format!("reading the size of image {}", image.name))?,
             };
             if let Err(e) = self.images.require_whole(record, size) {
                 warnings.push(e.to_string());
             } else if size > record.size {
-                self.take_size(stored, size, entries)?;
+                self.record_grown_size(stored, size, entries)?;
             }
         }
         Ok(warnings)
@@ -40,21 +40,21 @@ impl CephSr<'_> {
 
     /// The disks among the [`AT_ONCE`] records that this scan looks at.
     fn disks_of_this_round(&self, entries: &Entries) -> Vec<Stored<VdiRecord>> {
-        // Only these records are parsed: all those of a large SR take tens of MiB.
-        let count = under(entries, VDI_PREFIX).count();
+        // Only these records are parsed: all records of a large SR take tens of MiB.
+        let count = with_prefix(entries, VDI_PREFIX).count();
         let round = usize::try_from(self.host.now() / ROUND_SECONDS).unwrap_or(0);
         let first = round % count.div_ceil(AT_ONCE).max(1) * AT_ONCE;
-        under(entries, VDI_PREFIX)
+        with_prefix(entries, VDI_PREFIX)
             .skip(first)
             .take(AT_ONCE)
             .filter_map(|(_, value)| Stored::<VdiRecord>::parse(value.clone()).ok())
             .filter(|stored| stored.record.volume.snapshot().is_none())
-            // A disk that forgets its changes gets its size back with its next start.
+            // A disk that forgets its changes gets its size back at its next start.
             .filter(|stored| stored.record.reset_point.is_none())
             .collect()
     }
 
-    fn take_size(
+    fn record_grown_size(
         &self,
         stored: &Stored<VdiRecord>,
         size: u64,
@@ -66,7 +66,7 @@ impl CephSr<'_> {
             .expect(key.clone(), Some(stored))
             .expect::<Intent>(intent_key(&record.uuid), None)
             .write(key.clone(), &mut record);
-        let doing = format!("taking over the size of VDI {}", record.uuid);
+        let doing = format!("recording the size of VDI {}", record.uuid);
         // If the swap does not apply, the record has changed: the next scan looks again.
         if self.catalogue.commit(&doing, &transaction)? {
             log::warn!(

@@ -5,23 +5,22 @@ use std::collections::{BTreeMap, HashMap};
 use sr::xapi::{ScannedVdi, XapiVdi};
 use uuid::Uuid;
 
-use super::Scan;
 use crate::catalogue::{hidden_key, image_prefix, intent_key, vdi_key};
 use crate::error::{Context, Result};
 use crate::pool::Entries;
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Reports each image that neither a VDI, nor an operation, nor the list of hidden images names.
-    /// If XAPI has the image's VDI, the record was removed by hand: the VDI is listed as XAPI has it,
-    /// since XAPI forgets what a scan leaves out.
+    /// Returns a warning for each image that belongs to no VDI, no operation and no `hidden` key. If XAPI has
+    /// the image's VDI, the record was removed by hand. Then the VDI is returned as XAPI has it, because XAPI
+    /// forgets a VDI that a scan does not list.
     pub(super) fn scan_unrecorded(
         &self,
         entries: &Entries,
         images: &BTreeMap<String, String>,
         known: &HashMap<Uuid, &XapiVdi>,
-        scan: &mut Scan,
-    ) -> Result<()> {
+    ) -> Result<(Vec<ScannedVdi>, Vec<String>)> {
+        let (mut vdis, mut warnings) = (Vec::new(), Vec::new());
         let prefix = image_prefix(&self.sr);
         for (id, name) in images.iter().filter(|(_, name)| name.starts_with(&prefix)) {
             let made_for = self.images.vdi_of_name(name);
@@ -35,8 +34,8 @@ impl CephSr<'_> {
             let known = made_for.and_then(|vdi| known.get(&vdi));
             match known {
                 Some(vdi) if self.is_still_listed(id)? => {
-                    scan.warn(self.warn_of_lost_record(vdi.uuid, name));
-                    scan.vdis.push(ScannedVdi {
+                    warnings.push(self.warn_of_lost_record(vdi.uuid, name));
+                    vdis.push(ScannedVdi {
                         uuid: vdi.uuid,
                         size: vdi.size,
                         xapi: vdi.fields.clone(),
@@ -45,12 +44,12 @@ impl CephSr<'_> {
                 }
                 // A deletion has moved the image to the trash before it removed the record.
                 Some(_) => {}
-                None => scan.warn(format!(
-                    "image {name} has this SR's prefix, but the SR's catalogue does not list it: the SR leaves it alone"
+                None => warnings.push(format!(
+                    "image {name} has this SR's prefix, but the SR's catalogue does not list it; it was not changed"
                 )),
             }
         }
-        Ok(())
+        Ok((vdis, warnings))
     }
 
     /// Whether the pool's directory has an image now, after the catalogue was read.
@@ -66,7 +65,7 @@ impl CephSr<'_> {
             vdi_key(&vdi),
         );
         format!(
-            "the catalogue has no record of VDI {vdi}, but XAPI has the VDI and pool {pool} has its image {image}: key {key} was removed from object {object}. The VDI stays listed and cannot be used. Its data can be copied with 'rbd -p {pool} export {image} FILE'. To give it up: 'xe vdi-destroy uuid={vdi}', then 'rbd -p {pool} rm {image}'"
+            "the catalogue has no record of VDI {vdi}, but XAPI has the VDI and pool {pool} has its image {image}: key {key} was removed from object {object}. The VDI stays listed and cannot be used. Its data can be copied with 'rbd -p {pool} export {image} FILE'. To remove it: 'xe vdi-destroy uuid={vdi}', then 'rbd -p {pool} rm {image}'"
         )
     }
 }

@@ -1,14 +1,14 @@
-//! The end of a deletion: what held a VDI's blocks goes to the trash, or is hidden. `vdi/delete.rs` states
-//! why it may be stopped anywhere. Also the end of a creation that is undone, and of a revert.
+//! The end of a deletion: what held a VDI's blocks is moved to the trash, or is hidden. `vdi/delete.rs`
+//! states why it may be stopped anywhere. Also the end of a creation that is undone, and of a revert.
 
 use uuid::Uuid;
 
-use crate::catalogue::{hidden_key, under, Stored, VDI_PREFIX};
+use crate::catalogue::{hidden_key, with_prefix, Stored, VDI_PREFIX};
 use crate::error::Result;
 use crate::record::{Action, HiddenRecord, ImageRef, Intent, Record, SnapshotRef, VdiRecord};
 use crate::CephSr;
 
-/// Brings a deletion to its end.
+/// Finishes a deletion.
 pub(crate) fn complete(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
     let trashed = match &intent.record.action {
         Action::DeleteDisk { image, base } => {
@@ -29,7 +29,7 @@ pub(crate) fn complete(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>
             let image = &image;
             if needed || !ceph_sr.images.leaves_group(image)? {
                 let bytes = HiddenRecord::new(image.clone()).seal();
-                ceph_sr.leave_to_worker(); // its own data, or to wait for a client that died
+                ceph_sr.leave_to_worker(); // to free its data, or to wait for a client that died
                 return ceph_sr
                     .journal()
                     .finish(vdi, intent, None, |transaction, _| {
@@ -63,8 +63,8 @@ pub(crate) fn complete(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>
     Ok(())
 }
 
-/// Removes a snapshot that no other VDI is. Returns the hidden image that nothing needs any more
-/// then, which is in the trash.
+/// Removes a snapshot, unless another VDI is the same one. Returns the hidden image that nothing needs any
+/// more after that, which is in the trash.
 fn drop_snapshot(
     ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
@@ -72,11 +72,11 @@ fn drop_snapshot(
     snapshot: &SnapshotRef,
 ) -> Result<Option<ImageRef>> {
     let mut entries = ceph_sr.catalogue.read()?;
-    let needed = under(&entries, VDI_PREFIX).any(|(_, value)| {
-        // A record that cannot be read might be the same snapshot.
+    let needed = with_prefix(&entries, VDI_PREFIX).any(|(_, value)| {
+        // A record that cannot be read may be the same snapshot.
         VdiRecord::parse(value).map_or(true, |record| {
             let of = record.volume.image();
-            // Also by name: the record may have the ids that the image has now, or those that it had.
+            // Compared by name too: the record may have the ids that the image has now, or those that it had.
             record.uuid != *vdi
                 && record.volume.snapshot().is_some_and(|s| {
                     of.id == image.id && s.id == snapshot.id
@@ -90,6 +90,6 @@ fn drop_snapshot(
     let image = ceph_sr.images.remove_snapshot_of_moved(image, snapshot)?;
     match entries.remove(&hidden_key(&image.id)).map(Stored::parse) {
         Some(Ok(hidden)) => ceph_sr.discard_if_free(hidden),
-        Some(Err(_)) | None => Ok(None), // a scan reports what is damaged
+        Some(Err(_)) | None => Ok(None), // a scan reports damaged records
     }
 }

@@ -12,8 +12,8 @@ use crate::record::{Action, ImageMeta, ImageRef, Intent, Record, VdiRecord};
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Writes the intent to make an image for a new VDI, as long as the VDI that it is made from
-    /// stays what it is. `None`: something has changed; look again.
+    /// Writes the intent to make an image for a new VDI, as long as the VDI that it is made from has not
+    /// changed. Returns `None` if something has changed: look again.
     pub(crate) fn begin_image(
         &self,
         vdi: &Uuid,
@@ -41,8 +41,8 @@ impl CephSr<'_> {
             })
     }
 
-    /// Rolls a failed creation back. If that fails too, or if a request may still be applied, the
-    /// intent stays for the next command, and the returned error states so.
+    /// Rolls back a failed creation. If that fails too, or if a request may still be applied, the intent
+    /// stays for the next command, and the returned error states so.
     pub(crate) fn undo_after(
         &self,
         error: Error,
@@ -53,7 +53,7 @@ impl CephSr<'_> {
         let undone =
             match &error {
                 _ if error.is_outcome_unknown() => None,
-                // An image that another client made since the name was looked up: it is not ours to remove.
+                // Another client has made an image of that name meanwhile: it must not be removed.
                 Error::Ceph { source, .. } if source.is_already_there() => Some(
                     self.journal()
                         .finish(vdi, intent, None, |transaction, _| transaction),
@@ -64,7 +64,7 @@ impl CephSr<'_> {
     }
 }
 
-/// Takes back what a creation that did not finish has left: deletes the image, by its id from here on.
+/// Undoes an unfinished creation: deletes the image, by its id from now on.
 pub(crate) fn undo(
     ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
@@ -98,7 +98,7 @@ pub(crate) fn undo(
     disposal::complete(ceph_sr, vdi, &deletion)
 }
 
-/// The image that was being made for a VDI, unless it is another's.
+/// Returns the image that was being made for a VDI, unless it belongs to another one.
 fn unfinished_image(
     ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
@@ -109,7 +109,7 @@ fn unfinished_image(
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e).doing(&doing),
         Ok(image) if is_of_another(&image, &ceph_sr.sr, vdi) => {
-            log::warn!("{doing}: image {image_name} belongs to somebody else; left alone");
+            log::warn!("{doing}: image {image_name} belongs to another VDI; it was not changed");
             Ok(None)
         }
         Ok(image) => Ok(Some(ImageRef {

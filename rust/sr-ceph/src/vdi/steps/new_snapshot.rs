@@ -9,8 +9,8 @@ use crate::record::{Action, ImageRef, Intent, SnapshotRef};
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Takes a snapshot of a disk, which is paused meanwhile where it runs; the caller finishes the
-    /// intent. `None`: the disk has changed; look again.
+    /// Takes a snapshot of a disk, which is paused meanwhile if it runs. The caller finishes the intent.
+    /// Returns `None` if the disk has changed: look again.
     pub(crate) fn begin_snapshot(
         &self,
         vdi: &Uuid,
@@ -55,10 +55,10 @@ impl CephSr<'_> {
         let taken = self.pool.create_snapshot(&image.id, name);
         let taken = taken.doing(&format!("taking a snapshot of image {}", image.name));
         if paused {
-            let doing = format!("letting VDI {vdi} go on after a snapshot");
+            let doing = format!("resuming VDI {vdi} after a snapshot");
             match (self.host.resume_disk(vdi).doing(&doing), &taken) {
                 (Ok(()), _) => {}
-                // Whether the snapshot may still be taken decides what is undone.
+                // The result of the snapshot decides what is undone.
                 (Err(resume), Err(_)) => log::warn!("VDI {vdi}: {resume}"),
                 (Err(resume), Ok(_)) => return Err(resume),
             }
@@ -66,7 +66,7 @@ impl CephSr<'_> {
         taken
     }
 
-    /// As [`CephSr::undo_after`]; a disk that may be paused goes on in any case.
+    /// As [`CephSr::undo_after`]. A disk that may be paused is resumed in any case.
     fn undo_snapshot_after(&self, error: Error, vdi: &Uuid, intent: &Stored<Intent>) -> Error {
         let undone = if error.is_outcome_unknown() {
             resume(self, vdi, intent).err().map(Err)
@@ -77,7 +77,7 @@ impl CephSr<'_> {
     }
 }
 
-/// Takes back what a snapshot that did not finish has left, and lets the disk go on.
+/// Undoes an unfinished snapshot, and resumes the disk.
 pub(crate) fn undo(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
     resume(ceph_sr, vdi, intent)?;
     if let Action::Snapshot {
@@ -97,6 +97,6 @@ fn resume(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<(
     if !matches!(intent.record.action, Action::Snapshot { paused: true, .. }) {
         return Ok(());
     }
-    let doing = format!("letting VDI {vdi} go on after an unfinished snapshot");
+    let doing = format!("resuming VDI {vdi} after an unfinished snapshot");
     ceph_sr.host.resume_disk(vdi).doing(&doing)
 }

@@ -10,19 +10,19 @@ use crate::pool::Transaction;
 use crate::record::{Action, ImageRef, Intent, VdiRecord, Volume};
 use crate::CephSr;
 
-/// What a disk is to become: a snapshot of an image.
+/// The new content of a disk: a snapshot of an image.
 pub(crate) struct Origin<'o> {
     /// The image, and the snapshot's id.
     pub snapshot: (&'o ImageRef, u64),
     /// Size in bytes.
     pub size: u64,
-    /// How many parents the image has, one behind the other.
+    /// The length of the image's clone chain, in parents.
     pub depth: u32,
 }
 
 impl CephSr<'_> {
-    /// Gives a disk at rest a clone of `origin` for an image, as long as `also` holds.
-    /// `None`: something has changed; look again.
+    /// Gives an idle disk a clone of `origin` as image, as long as `also` holds. Returns `None` if something
+    /// has changed: look again.
     pub(crate) fn replace_image(
         &self,
         vdi: &Uuid,
@@ -48,7 +48,7 @@ impl CephSr<'_> {
         match reverted {
             Ok((record, intent)) => {
                 if let Err(e) = disposal::complete(self, vdi, &intent) {
-                    log::warn!("VDI {vdi} is reverted; its old image goes later: {e}");
+                    log::warn!("VDI {vdi} is reverted; its old image is removed later: {e}");
                 }
                 Ok(Some(record))
             }
@@ -56,7 +56,7 @@ impl CephSr<'_> {
         }
     }
 
-    /// Points the disk at its new image, unless somebody has claimed it meanwhile.
+    /// Changes the disk's record to its new image, unless a host has claimed the disk meanwhile.
     fn repoint(
         &self,
         vdi: &Uuid,
@@ -66,9 +66,9 @@ impl CephSr<'_> {
         new: &ImageRef,
     ) -> Result<(VdiRecord, Stored<Intent>)> {
         loop {
-            let entry = self
-                .journal()
-                .entry_under(vdi, intent, &format!("reverting VDI {vdi}"))?;
+            let entry =
+                self.journal()
+                    .entry_with_intent(vdi, intent, &format!("reverting VDI {vdi}"))?;
             let stored = self.catalogue.present(&entry, vdi)?;
             self.claims.refuse_if_in_use(&stored.record)?;
             let mut record = stored.record.clone().with_depth(origin.depth + 1);
@@ -79,9 +79,9 @@ impl CephSr<'_> {
                 image: old.clone(),
                 base: record.base.take().map(|base| base.snapshot),
             };
-            if let Some(intent) = self
-                .journal()
-                .proceed(vdi, intent, stored, &mut record, next)?
+            if let Some(intent) =
+                self.journal()
+                    .replace_intent(vdi, intent, stored, &mut record, next)?
             {
                 return Ok((record, intent));
             }

@@ -1,4 +1,4 @@
-//! Forgetting a disk's reset point. `vdi/reset.rs` states what a reset point is, and why it may be stopped
+//! Removing a disk's reset point. `vdi/reset.rs` states what a reset point is, and why this may be stopped
 //! anywhere.
 
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use crate::record::Action;
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// The disk keeps its changes from now on, or is to have another reset point.
+    /// Removes the reset point: the disk keeps its changes from now on, or is to have another one.
     pub fn forget_reset_point(&self, vdi: &Uuid) -> Result<()> {
         loop {
             let entry = self.journal().acquire(vdi)?;

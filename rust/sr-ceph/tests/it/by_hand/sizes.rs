@@ -89,7 +89,7 @@ fn a_disk_shrunk_by_hand_is_refused_with_the_command_that_grows_it() {
     let command = format!("'rbd resize --size 67108864B rbd/{name}'");
     for size in [64, 96, 128] {
         let refusal = refused(&lab, |sr| sr.resize_vdi(&disk, i128::from(size * MIB)));
-        assert_contains(&refusal, &[&command, "shrunk outside this driver"]);
+        assert_contains(&refusal, &[&command, "shrunk outside smblock"]);
     }
     let new = Uuid::new_v4();
     for refusal in [

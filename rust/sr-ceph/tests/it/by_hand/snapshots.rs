@@ -129,7 +129,7 @@ fn a_snapshot_removed_by_hand_is_refused_and_can_be_destroyed() {
         refused(&lab, |sr| sr.clone_vdi(&snapshot, &new)),
         refused(&lab, |sr| sr.revert_vdi(&disk, &snapshot)),
     ] {
-        assert_contains(&refusal, &[&snapshot.to_string(), "outside this driver"]);
+        assert_contains(&refusal, &[&snapshot.to_string(), "outside smblock"]);
     }
     assert_eq!(lab.keys("op."), [""; 0]);
     assert_eq!(lab.vdis(A).len(), 2);

@@ -117,7 +117,10 @@ impl XapiPool {
             self.killed.remove(&(host, disk));
             if !self.used.contains_key(&(host, disk)) {
                 let vdi = self.disks[disk];
-                let used = self.lab.run(NAMES[host], |sr| sr.settle_vdi(&vdi)).unwrap();
+                let used = self
+                    .lab
+                    .run(NAMES[host], |sr| sr.reconcile_vdi(&vdi))
+                    .unwrap();
                 assert!(!used, "a killed activation left a device that is open");
             }
         }

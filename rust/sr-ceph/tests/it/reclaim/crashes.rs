@@ -23,7 +23,7 @@ fn full_of_work() -> (Lab, [Uuid; 3]) {
 
 fn check_done(lab: &Lab, kept: &[Uuid; 3]) {
     let open = pending(lab);
-    assert!(open.iter().all(|p| p.holds_up.is_some()), "{open:?}");
+    assert!(open.iter().all(|p| p.waits_for.is_some()), "{open:?}");
     // Left are the two disks, and the image that they and the snapshot need.
     let pool = lab.sim.snapshot();
     assert_eq!(pool.sizes.len(), 3, "{:?}", pool.images);
@@ -74,7 +74,7 @@ fn a_disk_of_a_host_that_just_died_is_deleted_at_once_and_freed_later() {
     assert!(matches!(
         pending(&lab)[..],
         [Pending {
-            holds_up: Some(Blocker::Open { .. }),
+            waits_for: Some(Blocker::Open { .. }),
             ..
         }]
     ));

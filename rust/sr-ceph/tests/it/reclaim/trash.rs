@@ -56,9 +56,9 @@ fn reclaim_leaves_a_disk_that_was_moved_to_the_trash_by_hand() {
         let listed = pending(&lab).remove(0);
         let kind = [Kind::TrashedOutside, Kind::Trashed][usize::from(marked)].clone();
         assert_eq!(listed.kind, kind);
-        let holds_up = listed.holds_up.unwrap().to_string();
-        assert!(holds_up.contains(&restore), "{holds_up}");
-        assert!(holds_up.contains(&format!("vdi.{disk}")), "{holds_up}");
+        let waits_for = listed.waits_for.unwrap().to_string();
+        assert!(waits_for.contains(&restore), "{waits_for}");
+        assert!(waits_for.contains(&format!("vdi.{disk}")), "{waits_for}");
 
         lab.sim.restore_from_trash(&id);
         lab.activate(A, &disk).unwrap();
@@ -177,9 +177,9 @@ fn an_unreadable_value_that_blocks_reclaim_is_named() {
     let lab = alone();
     deleted(&lab);
     lab.sim.put(&lab.catalogue(), "hidden.1", b"null");
-    let holds_up = pending(&lab).remove(0).holds_up.unwrap().to_string();
+    let waits_for = pending(&lab).remove(0).waits_for.unwrap().to_string();
     let remove = format!("rados -p rbd rmomapkey {} hidden.1", lab.catalogue());
-    assert!(holds_up.contains(&remove), "{holds_up}");
+    assert!(waits_for.contains(&remove), "{waits_for}");
 }
 
 #[test]
@@ -199,10 +199,10 @@ fn reclaim_lists_images_moved_to_the_trash_by_hand_and_leaves_them() {
         (&listed.image.id, &listed.kind),
         (&id, &Kind::TrashedOutside)
     );
-    let holds_up = listed.holds_up.as_ref().unwrap().to_string();
+    let waits_for = listed.waits_for.as_ref().unwrap().to_string();
     for command in ["restore", "rm"] {
         let command = format!("'rbd trash {command} --pool rbd {id}'");
-        assert!(holds_up.contains(&command), "{holds_up}");
+        assert!(waits_for.contains(&command), "{waits_for}");
     }
     // With it the SR cannot be deleted. The refusal has the command.
     let refused = lab.run(A, |sr| sr.delete_sr()).unwrap_err();

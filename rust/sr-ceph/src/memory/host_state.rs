@@ -1,4 +1,4 @@
-//! A host's state: its kernel, its devices, what XAPI has about it.
+//! The state of a host: its kernel, its devices, and XAPI's notes about it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::host::{Mapped, Result};
 use crate::image_features::ImageFeatures;
 use crate::pool::Watcher;
 
-/// Kernel clients number their watches from here.
+/// The first number of the watches of kernel clients.
 pub(super) const FIRST_KERNEL_COOKIE: u64 = 0xffff_0000_0000_0001;
 
-/// A client that a kernel is: one for all its devices, but for those mapped with `noshare`.
+/// A client of a kernel: one for all devices, except those mapped with `noshare`.
 #[derive(Clone)]
 pub(super) struct Kernel {
     pub address: String,
@@ -31,27 +31,27 @@ pub(super) struct Device {
 pub(super) struct HostState {
     pub boot_id: String,
     pub kernel: Kernel,
-    /// Pid and start time of those that run.
+    /// Pid and start time of the running processes.
     pub processes: BTreeSet<(u32, u64)>,
     pub power: Power,
-    /// What stays when the host boots again.
+    /// What stays after a reboot.
     pub settings: Settings,
     /// VDIs that a tapdisk serves, also while it is paused and has its device closed.
     pub used: BTreeSet<Uuid>,
     pub devices: BTreeMap<u64, Device>,
     /// How many maps it has made.
     pub maps: u64,
-    /// What it has seen since when, in milliseconds since 1970.
+    /// Which value it has first seen when, in milliseconds since 1970.
     pub seen: BTreeMap<String, (String, u64)>,
-    /// The facts that it has raised alerts for.
-    pub told: BTreeSet<String>,
+    /// The facts that it has raised alerts about.
+    pub alerted: BTreeSet<String>,
 }
 
-/// What a host does at the moment.
+/// The state of a host's power.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Power {
     On,
-    /// It stands still, and goes on later with all that it had.
+    /// It is frozen, and continues later with all that it had.
     Frozen,
     Off,
 }
@@ -65,11 +65,11 @@ pub(super) struct Settings {
     pub skew: i64,
     /// The XAPI pool that it is a member of.
     pub pool: String,
-    /// XAPI's note that it was declared dead.
+    /// Whether XAPI has a note that it was declared dead.
     pub declared_dead: bool,
-    /// XAPI can reach it.
+    /// Whether XAPI can reach it.
     pub reachable: bool,
-    /// What it has noted for its later commands.
+    /// Its notes for its later commands.
     pub notes: BTreeMap<String, String>,
 }
 
@@ -103,7 +103,7 @@ impl HostState {
             devices: BTreeMap::new(),
             maps: 0,
             seen: BTreeMap::new(),
-            told: BTreeSet::new(),
+            alerted: BTreeSet::new(),
         }
     }
 
@@ -133,10 +133,10 @@ impl HostState {
         devices.map(watch).collect()
     }
 
-    /// What the plugin does that other hosts ask: removes a VDI's devices that no tapdisk serves,
-    /// and returns whether the VDI is in use.
-    pub fn settle(&mut self, vdi: &Uuid) -> (bool, Vec<(String, u64)>) {
-        // A process that runs may hold SM's lock of the VDI.
+    /// What the plugin does if another host asks: removes a VDI's devices that no tapdisk serves, and returns
+    /// whether the VDI is in use.
+    pub fn reconcile(&mut self, vdi: &Uuid) -> (bool, Vec<(String, u64)>) {
+        // A running process may hold SM's lock of the VDI.
         if self.used.contains(vdi) || !self.processes.is_empty() {
             return (true, Vec::new());
         }
@@ -175,7 +175,7 @@ impl HostState {
         }
     }
 
-    /// What a write to that device reaches.
+    /// Returns the device that a write reaches.
     pub fn writable(&self, path: &Path) -> Result<Mapped> {
         let mut devices = self.devices.values();
         match devices.find(|d| d.mapped.device == path) {
