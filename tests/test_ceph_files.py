@@ -113,7 +113,7 @@ def test_a_second_clusters_key_is_never_put_over_the_firsts(
     for text in (complaint, line):
         assert f"with the key in {default}" in text
         assert f"(mon_host in {CONF})" in text
-        assert f"put what it prints into {proposed} here" in text
+        assert f"put its output into {proposed} here" in text
         assert f"device-config:keyring={proposed}" in text
         assert f"into {default}" not in text
 

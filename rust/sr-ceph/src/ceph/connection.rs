@@ -16,7 +16,7 @@ pub(crate) fn fix(error: &Error, config: &DeviceConfig) -> Option<String> {
             Some(get_key(Some(path), config))
         }
         Error::File { path, .. } => Some(format!(
-            "on a node of the cluster: ceph auth get-key client.{}; put what it prints into {} here",
+            "on a node of the cluster: ceph auth get-key client.{}; put its output into {} here",
             config.user(),
             path.display()
         )),
@@ -66,7 +66,7 @@ pub(crate) fn of_failure(failure: &ConnectionFailure, config: &DeviceConfig) -> 
 pub(crate) fn name_monitors(conf: Option<&Path>) -> String {
     let conf = conf.unwrap_or(Path::new("/etc/ceph/ceph.conf")).display();
     format!(
-        "on a node of the cluster: ceph config generate-minimal-conf; put what it prints into {conf} here, or \
+        "on a node of the cluster: ceph config generate-minimal-conf; put its output into {conf} here, or \
          give device-config:mon_host=ADDRESS,ADDRESS"
     )
 }
@@ -86,7 +86,7 @@ pub(crate) fn get_key(used: Option<&Path>, config: &DeviceConfig) -> String {
     let place = place_for_key(used, config);
     let file = place.file.display();
     let get = format!(
-        "on a node of the cluster: ceph auth get client.{user}; put what it prints into {file} here, mode 0600"
+        "on a node of the cluster: ceph auth get client.{user}; put its output into {file} here, mode 0600"
     );
     match (place.is_new, place.file.exists()) {
         (false, _) => get,

@@ -75,7 +75,7 @@ fn conf(path: Option<&Path>) -> Outcome {
                 hostos::errno::describe_io(&error)
             ),
             format!(
-                "on a node of the cluster: ceph config generate-minimal-conf; put what it prints \
+                "on a node of the cluster: ceph config generate-minimal-conf; put its output \
                  into {} here, or name another file: device-config:ceph_conf=PATH",
                 path.display()
             ),
