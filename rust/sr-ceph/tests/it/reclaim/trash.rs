@@ -235,9 +235,7 @@ fn an_image_that_was_restored_from_the_trash_is_not_purged() {
     lab.sim.restore_from_trash(&id);
     let warnings = lab.scan(A).unwrap().warnings;
     assert!(
-        warnings
-            .iter()
-            .any(|w| w.contains("the SR leaves it alone")),
+        warnings.iter().any(|w| w.contains("it was not changed")),
         "{warnings:?}"
     );
     assert_eq!(lab.keys("trash."), [""; 0]);
