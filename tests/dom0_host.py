@@ -86,6 +86,10 @@ class Host:
         done.stderr = "\n".join(line for line in lines if not line.startswith(("rpm: RPM should", "rpm: However")))
         return done
 
+    def outside(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command of this machine that works on the host's root."""
+        return self._run(['exec "$@"'], argv, environment)
+
     def _run(
         self, last: list[str], argv: Sequence[str], environment: dict[str, str]
     ) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from xml.etree import ElementTree
 import pytest
 
 from lab.wheel import REPOSITORY, built_wheel
+from tests.dom0_host import Host
+from tests.rpm_packages import host_packages
 
 COMMON = "{http://linux.duke.edu/metadata/common}"
 REPO = "{http://linux.duke.edu/metadata/repo}"
@@ -91,26 +94,26 @@ def test_archive_installs_and_removes_itself(release: Path, tmp_path: Path) -> N
         assert (tmp_path / "root/opt/xensource/sm/CephRBDSR").exists() == (not arguments)
 
 
-def test_signed_release_is_verified_by_rpm_and_gpg(gpg_home: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "GNUPGHOME": str(gpg_home)}
-    dist = tmp_path / "dist"
-    done = build(dist, GNUPGHOME=str(gpg_home), SMBLOCK_SIGN_KEY="release@example.org")
+@pytest.fixture(scope="module")
+def signed(gpg_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("signed") / "dist"
+    done = build(directory, GNUPGHOME=str(gpg_home), SMBLOCK_SIGN_KEY="release@example.org")
     assert done.returncode == 0, done.stderr
+    return directory
+
+
+def test_signed_release_is_verified_by_rpm_and_gpg(signed: Path, gpg_home: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "GNUPGHOME": str(gpg_home)}
     for name in ("SHA256SUMS", "repo/repodata/repomd.xml"):
-        verified = subprocess.run(
-            ["gpg", "--batch", "--verify", str(dist / f"{name}.asc"), str(dist / name)],
-            env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        argv = ["gpg", "--batch", "--verify", str(signed / f"{name}.asc"), str(signed / name)]
+        verified = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
         assert "Good signature" in verified.stderr
-    package = dist / "repo/smblock-0.1.0-1.x86_64.rpm"
+    package = signed / "repo/smblock-0.1.0-1.x86_64.rpm"
     assert check_package(package, tmp_path / "without")[1] is False
-    assert check_package(package, tmp_path / "with", dist / "smblock.asc") == (
-        f"{package}: digests signatures OK\n", True
-    )  # fmt: skip
-    signature = subprocess.run(
-        ["rpm", "-qp", "--queryformat", "%{RSAHEADER:pgpsig}", str(package)], capture_output=True, text=True, check=True
-    )
-    assert signature.stdout.startswith("RSA/SHA256, ")
+    with_key = check_package(package, tmp_path / "with", signed / "smblock.asc")
+    assert with_key == (f"{package}: digests signatures OK\n", True)
+    argv = ["rpm", "-qp", "--queryformat", "%{RSAHEADER:pgpsig}", str(package)]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout.startswith("RSA/SHA256, ")
 
 
 def check_package(package: Path, database: Path, key: Path | None = None) -> tuple[str, bool]:
@@ -122,6 +125,42 @@ def check_package(package: Path, database: Path, key: Path | None = None) -> tup
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.stdout, done.returncode == 0
+
+
+def yum_file(served: Path) -> str:
+    """The file that the page for administrators shows, for a repository in a directory of this machine."""
+    page = (REPOSITORY / "docs/user/install.md").read_text()
+    (text,) = re.findall(r"```\n(\[smblock\]\n.*?)```", page, re.DOTALL)
+    assert "https://SERVER/smblock/" in text
+    return str(text).replace("https://SERVER/smblock", f"file://{served}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
+@pytest.mark.parametrize("tampered", [False, True], ids=["as built", "tampered"])
+def test_dnf_installs_from_the_repository_of_the_page(signed: Path, tmp_path: Path, tampered: bool) -> None:
+    served = shutil.copytree(signed, tmp_path / "served")
+    if tampered:
+        repomd = served / "repo/repodata/repomd.xml"
+        repomd.write_text(repomd.read_text().replace("<revision>", "<revision>1"))
+    host = Host(tmp_path / "host", "9", signed)
+    assert host.rpm("-i", *host_packages(tmp_path)).returncode == 0
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/.rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
+    (tmp_path / "repos").mkdir()
+    (tmp_path / "repos/smblock.repo").write_text(yum_file(served))
+    settings = {"reposdir": tmp_path / "repos", "cachedir": tmp_path / "cache", "module_platform_id": "platform:el10"}
+    options = [f"--setopt={key}={value}" for key, value in settings.items()]
+    done = host.outside(
+        "dnf", "--assumeyes", f"--installroot={host.root}", "--releasever=9", *options,
+        "install", "--enablerepo=smblock", "smblock", HOME=str(tmp_path / "home"),
+    )  # fmt: skip
+    if tampered:
+        assert done.returncode != 0
+        assert "verification error: Bad GPG signature" in done.stderr
+        assert "cephrbd" not in host.effective_types()
+    else:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert host.effective_types()[-2:] == ["cephrbd", "crucible"]
 
 
 @pytest.mark.parametrize(

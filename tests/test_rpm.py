@@ -234,6 +234,11 @@ def test_old_rpm_can_read_the_package(packages: Packages) -> None:
     done = subprocess.run(
         ["rpm", "-qp", "--queryformat", asked, packages.smblock], capture_output=True, text=True, check=True
     )
+    owners = subprocess.run(
+        ["rpm", "-qp", "--queryformat", "[%{FILEUSERNAME}:%{FILEGROUPNAME}\\n]", packages.smblock],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert set(owners.stdout.split()) == {"root:root"}
     compressor, form, digests, md5, sha1, sha256 = done.stdout.split()
     assert (compressor, form, digests) == ("gzip", "cpio", "8")
     assert (len(md5), len(sha1), len(sha256)) == (32, 40, 64)
