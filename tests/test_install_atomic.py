@@ -91,24 +91,43 @@ def test_recovery_that_is_killed_at_any_call_can_be_repeated(tmp_path: Path, fun
         assert tree(root) == old
 
 
-def test_next_run_undoes_an_installation_that_was_killed(tmp_path: Path) -> None:
-    root = make_configuration(tmp_path / "root", "8.3")
-    before = tree(root)
-    wheel = str(built_wheel())
+def end_at(function: str, root: Path, *arguments: str) -> None:
+    """Runs install.sh's program, which dies when it calls that function."""
+    module, _, name = function.rpartition(".")
     code = f"""
 import os, sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, {str(SETUP.parent)!r})
-from smblock_setup import installer
+from smblock_setup import {module}
 from smblock_setup.__main__ import main
-installer._self_test = lambda *_: os._exit(9)
-main(["install", "--root", {str(root)!r}, "--wheel", {wheel!r}])
+{module}.{name} = lambda *_, **__: os._exit(9)
+main({["install", "--root", str(root), *arguments]!r})
 """
     done = subprocess.run([OLDEST_PYTHON, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 9, done.stderr
+
+
+def test_next_run_undoes_an_installation_that_was_killed(tmp_path: Path) -> None:
+    root = make_configuration(tmp_path / "root", "8.3")
+    before = tree(root)
+    end_at("installer._self_test", root, "--wheel", str(built_wheel()))
     assert (root / "opt/xensource/sm/CephRBDSR").exists()
+    interrupted = tree(root)
+    shown = install(root, "--dry-run").stdout
+    assert shown.startswith("an installation was interrupted: the next run undoes it first\n")
+    assert tree(root) == interrupted
     removed = install(root, "--uninstall")
     assert removed.stdout == "undid an installation that was interrupted\nsmblock is not installed\n"
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize("function", ["caches.remove", "installer._remove_directories"])
+def test_next_run_finishes_a_removal_that_was_killed(tmp_path: Path, function: str) -> None:
+    root = make_configuration(tmp_path / "root", "8.3")
+    before = tree(root)
+    assert install(root).returncode == 0
+    end_at(function, root, "--uninstall")
+    assert "removed smblock 0.1.0" in install(root, "--uninstall").stdout
     assert tree(root) == before
 
 

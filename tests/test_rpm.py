@@ -183,6 +183,18 @@ def test_package_takes_over_what_install_sh_has_installed(host: Host, packages: 
     assert host.tree() == before
 
 
+def test_package_replaces_an_installation_that_was_killed(host: Host, packages: Packages) -> None:
+    stage = host.root / ".smblock-stage"
+    stage.mkdir()
+    added = {"target": f"/{SM_DIR}/CephRBDSR.py", "new": "/.smblock-stage/0.new", "old": None}
+    journal = {"entries": [added], "directories": [], "stages": ["/.smblock-stage"]}
+    (stage / "journal.json").write_text(json.dumps(journal))
+    rpm(host, "-i", packages.smblock)
+    assert "is installed as an RPM" in host.install().stdout
+    assert rpm(host, "-V", "smblock") == ""
+    assert not stage.exists()
+
+
 def test_package_older_than_what_install_sh_has_installed_is_refused(
     tmp_path: Path, packages: Packages, release: Path
 ) -> None:

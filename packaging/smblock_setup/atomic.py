@@ -72,6 +72,6 @@ def _lock(handle, directory, seconds):
             return
         except BlockingIOError:
             if time.monotonic() >= end:
-                text = "another process has held the lock of %s for %g s: fuser -v %s prints it; end it, then try again"
-                raise SetupError(text % (directory, seconds, directory)) from None
+                text = "another process has held the lock of %s for %g s: lslocks prints its id. Try again later"
+                raise SetupError(text % (directory, seconds)) from None
         time.sleep(0.02)

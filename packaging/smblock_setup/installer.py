@@ -73,10 +73,10 @@ def uninstall(options):
             return _report_dry_run(options, change)
         _commit_removal(options, change)
         caches.remove(options.root)
+        # The note goes last: until then the next run can go on.
+        _remove_directories(options.root, noted["directories"])
         shutil.rmtree(below(options.root, layout.STATE), ignore_errors=True)
-        for directory in sorted(noted["directories"], reverse=True):
-            with contextlib.suppress(OSError):  # others have files there now
-                os.rmdir(below(options.root, directory))
+        _remove_directories(options.root, noted["directories"])
     print("removed smblock %s" % noted["version"])
     if not options.root:
         reload_units()
@@ -183,7 +183,6 @@ def _commit_removal(options, change):
     try:
         with Transaction(options.root, durable=not options.root) as together:
             change.apply(together)
-            together.remove(layout.MANIFEST)
             together.commit()
             together.finish()
     except BaseException:
@@ -192,6 +191,12 @@ def _commit_removal(options, change):
         raise
     for text, _ in change.steps:
         print(text)
+
+
+def _remove_directories(root, directories):
+    for directory in sorted(directories, reverse=True):
+        with contextlib.suppress(OSError):  # others have files there now, or it is gone
+            os.rmdir(below(root, directory))
 
 
 @contextlib.contextmanager
@@ -239,6 +244,8 @@ def _alone(options):
     """No other run of install.sh is under way; what a killed one left is undone."""
     root = options.root or "/"
     if options.dry_run:
+        if transaction.is_interrupted(options.root):
+            print("an installation was interrupted: the next run undoes it first")
         yield
         return
     created = not os.path.isdir(root)

@@ -13,6 +13,7 @@ from smblock_setup import (
     preflight,
     registration,
     selftest,
+    transaction,
     usage,
     versions,
 )
@@ -25,6 +26,7 @@ def before_package(version):
 
     rpm itself compares packages. This is for files of install.sh, which rpm does not have.
     """
+    transaction.recover("")
     noted = versions.manifest("")
     if noted and versions.key(noted["version"]) > versions.key(version):
         text = "install.sh has installed smblock %s, which is newer than %s. Remove it first: smblock-setup uninstall"
@@ -33,6 +35,7 @@ def before_package(version):
 
 def after_package():
     """Runs after the files are in place, at the first installation and at an upgrade."""
+    transaction.discard("")
     _take_over()
     caches.remove("")
     plan, _ = registration.register("")

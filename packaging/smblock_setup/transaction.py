@@ -157,6 +157,11 @@ def recover(root):
     return True
 
 
+def discard(root):
+    """Forgets what a killed run has left, and undoes nothing: the files are another owner's now."""
+    shutil.rmtree(os.path.join(os.path.realpath(root or "/"), STAGE), ignore_errors=True)
+
+
 def is_interrupted(root):
     """Whether a run was killed while it put files in place."""
     return os.path.exists(_journal(root))
