@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from smblock_setup import layout
 
 from lab.wheel import REPOSITORY, built_wheel, pythons
 
@@ -26,7 +27,6 @@ SETUP = {f"{LIBEXEC}/smblock-setup"} | {
 XAPI = REPOSITORY / "packaging" / "xapi"
 DIRECTORIES = [REPOSITORY / "drivers", REPOSITORY / "provisioners" / "ssh"]
 SOURCES = {path.name: path for directory in DIRECTORIES for path in directory.iterdir() if path.is_file()}
-BUGTOOL = {"etc/xensource/bugtool/smblock.xml", "etc/xensource/bugtool/smblock/stuff.xml"}
 # Files that xapi executes: its plugin and its hooks.
 XAPI_PROGRAMS = [f"etc/xapi.d/{path.relative_to(XAPI)}" for path in sorted(XAPI.glob("*/*"))]
 # A dom0's own Python is an old one.
@@ -69,7 +69,17 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     found = {str(path.relative_to(sm)) for path in sm.rglob("*") if not path.is_dir()}
     assert found == core | {"CephRBDSR", "CrucibleSR", *SOURCES}
     others = {path for path in files(tmp_path) if not path.startswith(SM_DIR)}
-    assert others == {"etc/modules-load.d/smblock.conf", UNIT, DROP_IN, MANIFEST, *BUGTOOL, *SETUP, *XAPI_PROGRAMS}
+    packaging = REPOSITORY / "packaging"
+    placed = {
+        f"{target.lstrip('/')}/{path.relative_to(packaging / name)}"
+        for name, target in layout.DIRECTORIES.items()
+        for path in (packaging / name).rglob("*")
+        if path.is_file()
+    }
+    assert {UNIT, DROP_IN, "etc/xensource/bugtool/smblock.xml", *XAPI_PROGRAMS} <= placed
+    commands = {f"usr/bin/{name}" for name in layout.COMMANDS}
+    assert others == {MANIFEST, *placed, *SETUP, *commands}
+    assert {os.readlink(tmp_path / name) for name in commands} == {f"/{SM_DIR}/smblock-admin"}
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
 
 

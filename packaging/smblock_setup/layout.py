@@ -9,10 +9,14 @@ LIBEXEC = "/opt/xensource/libexec"
 # Directories beside this package, and where their files go. A file that can be executed here can be executed there.
 DIRECTORIES = {
     "bugtool": "/etc/xensource/bugtool",
+    "completion": "/usr/share/bash-completion/completions",
+    "man": "/usr/share/man/man8",
     "modules-load.d": "/etc/modules-load.d",
     "systemd": "/etc/systemd/system",
     "xapi": "/etc/xapi.d",
 }
+# Links in /usr/bin, and the program of SM_HOME that each runs.
+COMMANDS = {"smblock-admin": "smblock-admin"}
 MANIFEST = "/var/lib/smblock/installed.json"
 # What the driver writes on a host, besides /run.
 STATE = "/var/lib/smblock"
@@ -44,6 +48,8 @@ def items(package, core):
             path = os.path.join(package, directory, name)
             if os.path.isfile(path):
                 yield _file("%s/%s" % (SM_HOME, name), path, _mode(path))
+    for name in sorted(COMMANDS):
+        yield Item("/usr/bin/" + name, None, None, "%s/%s" % (SM_HOME, COMMANDS[name]))
     # xapi executes the name without suffix. SM imports the file that it points to, by its suffix.
     for name in sorted(os.listdir(os.path.join(package, "drivers"))):
         if name.endswith("SR.py"):
