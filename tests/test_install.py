@@ -69,7 +69,10 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     found = {str(path.relative_to(sm)) for path in sm.rglob("*") if not path.is_dir()}
     assert found == core | {"CephRBDSR", "CrucibleSR", *SOURCES}
     others = {path for path in files(tmp_path) if not path.startswith(SM_DIR)}
-    assert others == {"etc/modules-load.d/smblock.conf", UNIT, DROP_IN, MANIFEST, *BUGTOOL, *SETUP, *XAPI_PROGRAMS}
+    commands = {"usr/bin/smblock", "usr/bin/smblock-admin"}
+    programs = {*SETUP, *XAPI_PROGRAMS, *commands}
+    assert others == {"etc/modules-load.d/smblock.conf", UNIT, DROP_IN, MANIFEST, *BUGTOOL, *programs}
+    assert {os.readlink(tmp_path / name) for name in commands} == {f"/{SM_DIR}/smblock-admin"}
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
 
 
