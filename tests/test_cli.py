@@ -10,7 +10,8 @@ from lab.cephrbd import CephRbdLab, CephSr
 
 
 def test_an_sr_is_found_by_name_and_uuid_without_a_device_config(sr: CephSr) -> None:
-    name = sr.lab.get("sr", "name-label", sr.uuid)
+    name = "an SR's name"
+    sr.lab.xe("sr-param-set", f"uuid={sr.uuid}", f"name-label={name}")
     for words in (["reclaim", name, "--list"], ["reclaim", "--list", sr.uuid], ["reclaim", "--list", "--sr", name]):
         assert sr.lab.admin(*words).check() == b"nothing pending\n"
 

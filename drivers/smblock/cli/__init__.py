@@ -6,14 +6,14 @@ import os
 import sys
 
 from smblock import Error, __version__
-from smblock.cli import accept, check, fence, reclaim, release
+from smblock.cli import accept, check, doctor, fence, reclaim, release
 from smblock.cli.arguments import UsageError
 from smblock.cli.output import CliError
 from smblock.hosts import LocalSession
 from smblock.sm import util
 
 # In the order of the help.
-COMMANDS = (check, reclaim, release, fence, accept)
+COMMANDS = (check, doctor, reclaim, release, fence, accept)
 
 DONE, FAILED, USAGE = 0, 1, 2
 EPILOG = """exit status: 0 if the command is done; 1 if it failed; 2 if its arguments are wrong, or --yes is missing.
@@ -45,7 +45,7 @@ def make_parser(prog=None):
         description="smblock's storage for XCP-ng: what xe cannot do. An SR is named by its UUID or its name.",
         epilog=EPILOG,
     )
-    parser.add_argument("--version", action="version", version="smblock " + __version__)
+    parser.add_argument("--version", action="version", version="smblock " + __version__, help="print the version")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     commands = parser.add_subparsers(dest="command")
     commands.required = True

@@ -36,6 +36,13 @@ def add_command(commands, name, run, **texts):
     return parser
 
 
+def add_group(commands, name, **texts):
+    """A command that has commands of its own."""
+    group = commands.add_parser(name, **texts).add_subparsers(dest="subcommand", metavar="COMMAND")
+    group.required = True
+    return group
+
+
 def add_sr(parser, by_hand=True):
     """The SR, as a word or as --sr. With `by_hand` also a device-config."""
     parser.add_argument("--sr", metavar="SR", help="the SR's UUID or name; for a name that has the character '='")

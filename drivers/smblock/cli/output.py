@@ -2,6 +2,9 @@
 
 import json
 import sys
+import time
+
+from smblock.progress import one
 
 
 class CliError(Exception):
@@ -28,6 +31,16 @@ def table(rows):
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))] if rows else []
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def size(number):
+    """A number of bytes for a person; "unknown" if it is None."""
+    return "unknown" if number is None else one(number, "bytes")
+
+
+def at(seconds):
+    """A time, from seconds since 1970."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def is_terminal():

@@ -14,7 +14,7 @@ SR_TYPES = ("cephrbd", "crucible")
 class FoundSr:
     """An SR, and the device-config with which this host reaches it. XAPI may not have it: then it has no name.
 
-    plugged     whether it is plugged on this host; None if XAPI was not asked
+    plugged     whether it is plugged on this host; None if it has no PBD of this host
     """
 
     def __init__(self, sr_uuid, sr_type, device_config, name="", plugged=None, ref=None):
@@ -42,6 +42,28 @@ def all_srs(session):
     return sorted(found, key=lambda sr: (sr.name, sr.uuid))
 
 
+def one_or_all(options):
+    """The SR that the arguments name, or all SRs that this host has a PBD of."""
+    if options.sr or options.words or options.device_config:
+        return [find(options)]
+    try:
+        with options.session as session:
+            return [sr for sr in all_srs(session) if sr.plugged is not None and sr.device_config]
+    except Exception as error:
+        raise CliError("cannot ask this host's XAPI for its SRs: %s" % error) from error
+
+
+def host_names(options):
+    """The names of the pool's hosts, by UUID. None of them if XAPI cannot be asked."""
+    try:
+        with options.session as session:
+            hosts = session.xenapi.host.get_all_records().values()
+            return {host["uuid"]: host["name_label"] for host in hosts}
+    except Exception:
+        util.logException("asking XAPI for the names of hosts")
+        return {}
+
+
 def find(options):
     """The SR that the arguments name."""
     word = _word(options)
@@ -50,7 +72,7 @@ def find(options):
         found = _matching(options.session(), word)
     except Exception as error:
         if not (by_hand and is_uuid(word)):
-            raise CliError("cannot ask this host's XAPI for SR %s: %s" % (word, error))
+            raise CliError("cannot ask this host's XAPI for SR %s: %s" % (word, error)) from error
         util.logException("SR %s: asking XAPI for its type" % word)
         found = []
     finally:
@@ -87,7 +109,7 @@ def _found(session, ref, sr, pbd):
     if pbd is None:
         pbds = list(session.xenapi.PBD.get_all_records_where('field "SR" = "%s"' % ref).values())
         config = pbds[0]["device_config"] if pbds else None
-        return FoundSr(sr["uuid"], sr["type"], config, sr["name_label"], False, ref)
+        return FoundSr(sr["uuid"], sr["type"], config, sr["name_label"], None, ref)
     plugged = bool(pbd["currently_attached"])
     return FoundSr(sr["uuid"], sr["type"], pbd["device_config"], sr["name_label"], plugged, ref)
 

@@ -32,4 +32,8 @@ impl Inspection for FaultyPool<'_, '_> {
         let owned = id.to_owned();
         self.call(&change("leave_group", id), move |c| c.leave_group(&owned))
     }
+
+    fn health(&self) -> Result<Vec<u8>> {
+        self.call(&read("health", ""), |c| c.health())
+    }
 }
