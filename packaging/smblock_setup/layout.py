@@ -9,6 +9,8 @@ LIBEXEC = "/opt/xensource/libexec"
 # Directories beside this package, and where their files go. A file that can be executed here can be executed there.
 DIRECTORIES = {
     "bugtool": "/etc/xensource/bugtool",
+    "completion": "/usr/share/bash-completion/completions",
+    "man": "/usr/share/man/man8",
     "modules-load.d": "/etc/modules-load.d",
     "systemd": "/etc/systemd/system",
     "xapi": "/etc/xapi.d",
