@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lab import wait_for
 from lab.cephrbd import CephSr
 
 # What a host without a kernel of its own cannot have, and what the checks of the pool find on a small cluster.
@@ -82,9 +83,8 @@ def test_a_resized_a_locked_and_an_unlisted_image_are_found(sr: CephSr) -> None:
 def test_a_pool_near_its_quota_is_found(sr: CephSr) -> None:
     ceph, pool = sr.lab.ceph, sr.pool.name
     sr.pool.rados("put", "ballast", "-", input=b"x" * 900_000)
-    ceph.wait_pool_stats(pool)
-    stored = next(each for each in ceph.admin("df")["pools"] if each["name"] == pool)["stats"]["stored"]
-    ceph.admin("osd", "pool", "set-quota", pool, "max_bytes", str(stored * 10 // 9))
+    wait_for(lambda: ceph.wait_pool_stats(pool)["stored"] >= 900_000, "the statistics of the pool", seconds=60)
+    ceph.admin("osd", "pool", "set-quota", pool, "max_bytes", "1000000")
     _, found = doctor(sr)
     ceph.admin("osd", "pool", "set-quota", pool, "max_bytes", "0")
     assert found["SMB-F170"]["object"] == f"pool {pool}"
@@ -126,3 +126,16 @@ def test_an_sr_whose_catalogue_is_gone_is_a_failure(sr: CephSr) -> None:
     assert status == 2
     assert "SMB-F105" in found
     assert found["SMB-F105"]["object"] == f"SR {sr.uuid}"
+
+
+def test_an_sr_type_that_xapi_does_not_allow_is_found(sr: CephSr) -> None:
+    host = sr.lab.hosts[0]
+    host.put("/etc/xapi.conf", b"sm-plugins=ext nfs\n")
+    try:
+        report = json.loads(sr.lab.admin("doctor", sr.uuid, "--json").stdout)
+    finally:
+        host.exec(["rm", "/etc/xapi.conf"]).check()
+    found = {each["id"]: each for each in report["findings"]}
+    assert found["SMB-F420"]["object"] == "SR type cephrbd"
+    assert found["SMB-F420"]["section"] == "this host"
+    assert "smblock-setup register" in found["SMB-F420"]["fix"]

@@ -117,7 +117,7 @@ class Finding:
 
     @property
     def id(self) -> str:
-        """The id, which keeps its meaning for ever: "SMB-F110"."""
+        """The id, which never changes its meaning: "SMB-F110"."""
     @property
     def severity(self) -> str:
         """How much it matters: "ok", "not run", "note", "warning" or "FAILURE"."""

@@ -215,6 +215,11 @@ impl Sim {
         self.lock().pool.failing.insert(name.to_owned());
     }
 
+    /// Gives the pool a CRUSH rule of type msr.
+    pub fn use_msr_rule(&self) {
+        self.lock().pool.has_msr_rule = true;
+    }
+
     /// `ceph osd pg-upmap-primary`
     pub fn upmap_primary(&self, pg: &str) {
         self.lock().pool.upmap_primaries.push(pg.to_owned());

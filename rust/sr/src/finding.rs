@@ -1,6 +1,6 @@
 //! Findings: what is not as it should be about a host, an SR or its storage, for people and for programs.
 //!
-//! Each finding is of a [`Kind`], which has an id that keeps its meaning for ever: [`table`] lists all of
+//! Each finding is of a [`Kind`], with an id that never changes its meaning: [`table`] lists all of
 //! them. What an SR type, the command `smblock doctor`, alerts and metrics show about an SR is made of this
 //! one list.
 
@@ -24,7 +24,7 @@ pub enum Severity {
     /// Could not be looked at.
     #[serde(rename = "not run")]
     NotRun,
-    /// Worth knowing; nothing has to be done.
+    /// No trouble: nothing has to be done.
     Note,
     /// Works, and is not as it should be.
     Warning,

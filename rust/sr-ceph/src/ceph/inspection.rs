@@ -50,6 +50,11 @@ impl Inspection for CephPool {
         Ok(self.pool.leave_group(&pool, &group.name, id)?)
     }
 
+    fn crush_rules(&self) -> Result<Vec<u8>> {
+        let command = json!({"prefix": "osd crush rule dump", "format": "json"});
+        Ok(self.cluster.mon_command(&command)?)
+    }
+
     fn health(&self) -> Result<Vec<u8>> {
         let command = json!({"prefix": "health", "detail": "detail", "format": "json"});
         Ok(self.cluster.mon_command(&command)?)

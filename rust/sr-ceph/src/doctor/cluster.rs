@@ -42,9 +42,9 @@ impl Doctor<'_, '_> {
             Err(error) => vec![unknown(&error.to_string())],
         };
         self.found.extend(found);
-        let found = match pool.osd_dump() {
-            Ok(dump) => of_osdmap(&dump),
-            Err(error) => vec![unknown(&error.to_string())],
+        let found = match (pool.osd_dump(), pool.crush_rules()) {
+            (Ok(dump), Ok(rules)) => of_osdmap(&dump, &rules, pool.pool_name()),
+            (Err(error), _) | (_, Err(error)) => vec![unknown(&error.to_string())],
         };
         self.found.extend(found);
     }
@@ -71,11 +71,37 @@ fn of_health(reply: &[u8]) -> Vec<Finding> {
     checks.collect()
 }
 
-fn of_osdmap(dump: &[u8]) -> Vec<Finding> {
-    let dump: Value = match serde_json::from_slice(dump) {
-        Ok(dump) => dump,
+/// Types of CRUSH rules that kernel clients do not read: msr_firstn and msr_indep.
+const MSR: [i64; 2] = [4, 5];
+
+fn of_osdmap(dump: &[u8], rules: &[u8], pool: &str) -> Vec<Finding> {
+    let parsed =
+        serde_json::from_slice(dump).and_then(|dump| Ok((dump, serde_json::from_slice(rules)?)));
+    let (dump, rules): (Value, Value) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return vec![unknown(&format!("the reply to ceph osd dump: {error}"))],
     };
+    let mut found = of_upmap(&dump);
+    found.extend(of_rule(&dump, &rules, pool));
+    found
+}
+
+/// The pool's CRUSH rule, if kernel clients cannot use it.
+fn of_rule(dump: &Value, rules: &Value, pool: &str) -> Option<Finding> {
+    let mut pools = dump["pools"].as_array()?.iter();
+    let id = &pools.find(|each| each["pool_name"] == pool)?["crush_rule"];
+    let mut rules = rules.as_array()?.iter();
+    let rule = rules.find(|rule| rule["rule_id"] == *id)?;
+    if !MSR.contains(&rule["type"].as_i64()?) {
+        return None;
+    }
+    let name = rule["rule_name"].as_str().unwrap_or_default();
+    let text = format!("its CRUSH rule {name} is of a type msr");
+    let fix = format!("ceph osd pool set {pool} crush_rule RULE, with a rule of type replicated");
+    Some(table::MSR_RULE.found(format!("pool {pool}"), text, fix))
+}
+
+fn of_upmap(dump: &Value) -> Vec<Finding> {
     let entries = dump["pg_upmap_primaries"].as_array();
     let entries = entries.map_or(&[][..], Vec::as_slice);
     let Some(first) = entries.first() else {
@@ -120,14 +146,14 @@ mod tests {
         let muted = json!({"checks": {"OSD_DOWN": {"summary": {"message": "x"}, "muted": true}}});
         assert_eq!(of_health(muted.to_string().as_bytes()), []);
         assert_eq!(of_health(b"{\"checks\": {}}"), []);
-        assert_eq!(of_osdmap(b"{\"pools\": []}"), []);
+        assert_eq!(of_osdmap(b"{\"pools\": []}", b"[]", "vms"), []);
     }
 
     #[test]
     fn upmap_primaries_are_a_failure() {
         let dump = json!({"require_min_compat_client": "reef",
             "pg_upmap_primaries": [{"pgid": "2.1f", "primary_osd": 3}]});
-        let found = of_osdmap(dump.to_string().as_bytes());
+        let found = of_osdmap(dump.to_string().as_bytes(), b"[]", "vms");
         assert_eq!(found[0].kind, &table::UPMAP_PRIMARY);
         assert!(found[0].fix.ends_with("ceph osd rm-pg-upmap-primary 2.1f"));
     }
@@ -135,6 +161,9 @@ mod tests {
     #[test]
     fn a_reply_that_cannot_be_read_is_a_finding() {
         assert_eq!(of_health(b"?")[0].kind, &table::HEALTH_UNKNOWN);
-        assert_eq!(of_osdmap(b"?")[0].kind, &table::HEALTH_UNKNOWN);
+        assert_eq!(
+            of_osdmap(b"?", b"[]", "vms")[0].kind,
+            &table::HEALTH_UNKNOWN
+        );
     }
 }

@@ -33,6 +33,10 @@ impl Inspection for FaultyPool<'_, '_> {
         self.call(&change("leave_group", id), move |c| c.leave_group(&owned))
     }
 
+    fn crush_rules(&self) -> Result<Vec<u8>> {
+        self.call(&read("crush_rules", ""), |c| c.crush_rules())
+    }
+
     fn health(&self) -> Result<Vec<u8>> {
         self.call(&read("health", ""), |c| c.health())
     }

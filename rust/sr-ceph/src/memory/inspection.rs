@@ -57,6 +57,11 @@ impl Inspection for MemoryPool {
         Ok(())
     }
 
+    fn crush_rules(&self) -> Result<Vec<u8>> {
+        let state = self.request("crush_rules", "")?;
+        Ok(report::crush_rules(&state.pool))
+    }
+
     fn health(&self) -> Result<Vec<u8>> {
         let state = self.request("health", "")?;
         Ok(report::health(&state.pool))

@@ -43,6 +43,7 @@ pub(super) fn osd_dump(pool: &PoolState) -> Vec<u8> {
             "pool": POOL_ID,
             "pool_name": POOL_NAME,
             "type": 1,
+            "crush_rule": 0,
             "size": 1,
             "flags_names": flags,
             "quota_max_bytes": pool.quota_bytes,
@@ -52,6 +53,13 @@ pub(super) fn osd_dump(pool: &PoolState) -> Vec<u8> {
     })
     .to_string()
     .into_bytes()
+}
+
+pub(super) fn crush_rules(pool: &PoolState) -> Vec<u8> {
+    let kind = if pool.has_msr_rule { 4 } else { 1 };
+    json!([{"rule_id": 0, "rule_name": "replicated_rule", "type": kind}])
+        .to_string()
+        .into_bytes()
 }
 
 pub(super) fn health(pool: &PoolState) -> Vec<u8> {

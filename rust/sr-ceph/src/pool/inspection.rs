@@ -24,4 +24,6 @@ pub trait Inspection {
     fn leave_group(&self, id: &str) -> Result<()>;
     /// `ceph health detail`, as JSON.
     fn health(&self) -> Result<Vec<u8>>;
+    /// `ceph osd crush rule dump`, as JSON.
+    fn crush_rules(&self) -> Result<Vec<u8>>;
 }

@@ -39,8 +39,7 @@ fn types(files: &[(PathBuf, String)], sr_types: &[&str]) -> Vec<Finding> {
     let mut found = Vec::new();
     for sr_type in sr_types.iter().filter(|sr_type| !allows(sr_type)) {
         let text = format!("sm-plugins in {} lacks it: {plugins}", set_by.display());
-        let fix =
-            "register the drivers as docs/user/install.md describes, then: xe-toolstack-restart";
+        let fix = "/opt/xensource/libexec/smblock-setup register, then: xe-toolstack-restart";
         found.push(table::NOT_REGISTERED.found(format!("SR type {sr_type}"), text, fix));
     }
     // What the file of the release allows, and a later file does not.
@@ -50,7 +49,7 @@ fn types(files: &[(PathBuf, String)], sr_types: &[&str]) -> Vec<Finding> {
         if !lost.is_empty() {
             let lost: Vec<_> = lost.into_iter().map(String::as_str).collect();
             let text = format!("it lacks {}, which /etc/xapi.conf allows", lost.join(", "));
-            let fix = "add these types to its line sm-plugins, then: xe-toolstack-restart";
+            let fix = "remove that file's line sm-plugins, or add these types to it, then: xe-toolstack-restart";
             found.push(table::STOCK_TYPES_LOST.found(set_by.display().to_string(), text, fix));
         }
     }

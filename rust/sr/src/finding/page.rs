@@ -10,14 +10,14 @@ const INTRODUCTION: &str = "\
 
 <!-- Written by `UPDATE=1 cargo test -p sr finding`. Change rust/sr/src/finding/table.rs instead. -->
 
-What `smblock doctor` finds has an id. Search this page for it. An id keeps its meaning for ever: programs can
+Each finding of `smblock doctor` has an id. Search this page for it. An id never changes its meaning: programs can
 rely on it. The text of a finding has the object, what was found, and a command that fixes it.
 
 | severity | meaning | exit status of `smblock doctor` |
 |---|---|---|
 | failure | something does not work, or data is in danger | 2 |
 | warning | it works, and is not as it should be | 1 |
-| note | worth knowing; nothing has to be done | 0 |
+| note | no trouble: nothing has to be done | 0 |
 
 An SR, or a host, can have a finding with another severity than the usual one that this page has: a pool of which
 96 % is used is a failure, one of which 86 % is used a warning.
@@ -97,6 +97,47 @@ mod tests {
         assert!(ids.iter().all(|id| id.len() == 8), "{ids:?}");
         let titles: BTreeSet<_> = KINDS.iter().map(|kind| kind.title).collect();
         assert_eq!(titles.len(), KINDS.len(), "two kinds have one title");
+    }
+
+    /// The text of every source file below a directory, but for the table itself.
+    fn sources(directory: &Path) -> String {
+        let mut text = String::new();
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                text += &sources(&path);
+            } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("table.rs") {
+                text += &fs::read_to_string(&path).unwrap();
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn each_kind_that_is_no_part_of_a_check_is_found_by_a_doctor() {
+        let table = fs::read_to_string(crate_file("src/finding/table.rs")).unwrap();
+        let crates = ["sr", "sr-ceph", "sr-crucible"];
+        let crates = crates.map(|name| sources(&crate_file(&format!("../{name}/src"))));
+        let code = crates.concat();
+        let mut count = 0;
+        for line in table.lines() {
+            let mut words = line.split_whitespace();
+            let (Some(name), Some(id)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let number = id.trim_matches('"').parse::<u32>();
+            if id.starts_with('"') && number.is_ok_and(|number| number >= 100) {
+                count += 1;
+                assert!(
+                    code.contains(&format!("table::{name}")),
+                    "{name} is never found"
+                );
+            }
+        }
+        assert_eq!(
+            count,
+            KINDS.iter().filter(|kind| kind.id >= "SMB-F100").count()
+        );
     }
 
     /// A line of ids.txt is never changed or removed: a kind that does not exist any more keeps its line.

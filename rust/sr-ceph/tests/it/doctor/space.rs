@@ -92,3 +92,11 @@ fn pg_upmap_primary_is_found() {
     let found = only(&lab, &table::UPMAP_PRIMARY);
     assert_eq!(found.severity, Severity::Failure);
 }
+
+#[test]
+fn a_crush_rule_that_kernels_lack_is_found() {
+    let (lab, _) = Lab::with_disk();
+    lab.sim.use_msr_rule();
+    let found = only(&lab, &table::MSR_RULE);
+    assert!(found.fix.starts_with("ceph osd pool set rbd crush_rule"));
+}
