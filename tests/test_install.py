@@ -73,7 +73,7 @@ def test_a_root_gets_the_files_exactly_as_a_dom0_has_them(tmp_path: Path) -> Non
     programs = {*SETUP, *XAPI_PROGRAMS, *commands}
     pages = {"usr/share/man/man8/smblock.8", "usr/share/bash-completion/completions/smblock"}
     assert others == {"etc/modules-load.d/smblock.conf", UNIT, DROP_IN, MANIFEST, *BUGTOOL, *programs, *pages}
-    assert {os.readlink(tmp_path / name) for name in commands} == {f"/{SM_DIR}/smblock-admin"}
+    assert {os.readlink(tmp_path / name) for name in commands} == {f"../../{SM_DIR}/smblock-admin"}
     assert (tmp_path / "etc/modules-load.d/smblock.conf").read_text() == "rbd\n"
 
 

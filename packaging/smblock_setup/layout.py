@@ -48,7 +48,7 @@ def items(package, core):
                 yield _file("%s/%s" % (SM_HOME, name), path, _mode(path))
     # A file smblock cannot be beside the package of that name.
     for name in ("smblock", "smblock-admin"):
-        yield Item("/usr/bin/" + name, None, None, SM_HOME + "/smblock-admin")
+        yield Item("/usr/bin/" + name, None, None, "../.." + SM_HOME + "/smblock-admin")
     # xapi executes the name without suffix. SM imports the file that it points to, by its suffix.
     for name in sorted(os.listdir(os.path.join(package, "drivers"))):
         if name.endswith("SR.py"):

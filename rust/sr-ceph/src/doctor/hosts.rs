@@ -104,9 +104,12 @@ impl Doctor<'_, '_> {
         let stale = self.devices.iter().filter(|device| !self.is_used(device));
         let stale = stale.map(|device| {
             let path = device.device.display();
-            let text = format!("it shows image {}, and no VDI that this host uses", device.image_name);
+            let text = format!(
+                "it shows image {}, and no VDI that this host uses",
+                device.image_name
+            );
             let fix = format!(
-                "if no process has it open (fuser {path}): smblock doctor {} --repair, or: rbd device unmap {path}",
+                "if no process has it open (fuser {path}): smblock doctor {} --repair",
                 self.sr.sr
             );
             table::STALE_DEVICE.found(format!("device {path}"), text, fix)

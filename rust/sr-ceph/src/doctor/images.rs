@@ -75,9 +75,9 @@ impl Doctor<'_, '_> {
         let mut found = Vec::new();
         let lacking = supported.map_or(0, |bits| features & !bits);
         if lacking != 0 {
-            let lacking = ImageFeatures::from_bits(lacking);
-            let text = format!("its image {path} has {lacking}, which this kernel lacks");
-            let fix = format!("rbd feature disable {path} {lacking}");
+            let features = ImageFeatures::from_bits(lacking);
+            let text = format!("its image {path} has {features}, which this kernel lacks");
+            let fix = format!("rbd feature disable {path} {features}");
             found.push(table::UNMAPPABLE.found(object.clone(), text, fix));
         }
         found.extend(self.look_at_header(record, &object, &path)?);
@@ -120,9 +120,9 @@ impl Doctor<'_, '_> {
             Volume::Head { .. } if header.size < record.size => {
                 let (is, was) = (Size(header.size), Size(record.size));
                 let text = format!("its image {path} has {is}, and the disk has {was}");
+                let expected = record.size;
                 let fix = format!(
-                    "rbd resize --size {}B {path}, and restore the end of the disk from a backup",
-                    record.size
+                    "rbd resize --size {expected}B {path}, and restore the end of the disk from a backup"
                 );
                 found.push(table::SHRUNK.found(object, text, fix));
             }
