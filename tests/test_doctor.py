@@ -139,3 +139,15 @@ def test_an_sr_type_that_xapi_does_not_allow_is_found(sr: CephSr) -> None:
     assert found["SMB-F420"]["object"] == "SR type cephrbd"
     assert found["SMB-F420"]["section"] == "this host"
     assert "smblock-setup register" in found["SMB-F420"]["fix"]
+
+
+def test_an_sr_without_a_connection_is_looked_at_once(sr: CephSr) -> None:
+    host, keyring = sr.lab.hosts[1], f"/etc/ceph/ceph.client.{sr.pool.user}.keyring"
+    host.exec(["mv", keyring, keyring + ".away"]).check()
+    try:
+        done = sr.lab.admin("doctor", sr.uuid, "--json", host=1)
+    finally:
+        host.exec(["mv", keyring + ".away", keyring]).check()
+    found = {each["id"]: each["severity"] for each in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 2
+    assert (found["SMB-F003"], found["SMB-F105"]) == ("failure", "not run")

@@ -17,7 +17,7 @@ use sr::engine::{
     Capability, Engine, EngineError, OnBoot, Overview, Pairs, Pending, Probe, Result, Scan, SrName,
     SrType, Step, Usage, VdiPlace,
 };
-use sr::finding::{checked, doctored, Finding};
+use sr::finding::{checked, doctored, not_looked_at, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
@@ -206,7 +206,15 @@ impl Engine for CephEngine {
 
     fn doctor(&self, datapaths: &[String], others: &[Pairs], facts: &Facts) -> Vec<Finding> {
         let mut found = checked(self.preflight(datapaths, others), &self.sr);
-        found.extend(doctored(self.run(|sr| sr.doctor(facts)), &self.sr));
+        // Without a connection the SR would cost the same wait again.
+        if findings::is_out_of_reach(&found) {
+            found.push(not_looked_at(
+                &self.sr,
+                "the failed parts of the check come first",
+            ));
+        } else {
+            found.extend(doctored(self.run(|sr| sr.doctor(facts)), &self.sr));
+        }
         found
     }
 

@@ -11,7 +11,7 @@ pub mod table;
 
 use serde::Serialize;
 
-pub use self::from_check::{checked, doctored, of_check, unreadable};
+pub use self::from_check::{checked, doctored, not_looked_at, of_check, unreadable};
 pub use self::page::page;
 pub use self::report::{Report, Section};
 

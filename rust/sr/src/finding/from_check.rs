@@ -35,6 +35,12 @@ pub fn unreadable(sr: impl Display, error: impl ToString) -> Finding {
     table::NO_CATALOGUE.found(format!("SR {sr}"), error.to_string(), "")
 }
 
+/// The SR was not looked at, for that reason.
+#[must_use]
+pub fn not_looked_at(sr: &Uuid, reason: &str) -> Finding {
+    unreadable(sr, reason).with_severity(Severity::NotRun)
+}
+
 fn finding(line: &CheckLine) -> Finding {
     let kind = table::of_topic(line.topic);
     let (severity, found, fix) = match &line.outcome {
