@@ -410,9 +410,7 @@ class Sr:
 
         Raises `Error` with the key "SRUnavailable" if another reclaim worker runs.
         """
-    def doctor(
-        self, sm_datapaths: Sequence[str], others: Sequence[Mapping[str, str]], facts: str
-    ) -> list[Finding]:
+    def doctor(self, sm_datapaths: Sequence[str], others: Sequence[Mapping[str, str]], facts: str) -> list[Finding]:
         """Returns what is wrong with the SR, as seen from this host. Changes nothing.
 
         facts  what XAPI and SM have about the SR, as JSON: see sr::doctor::Facts
