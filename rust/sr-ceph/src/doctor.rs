@@ -1,9 +1,8 @@
-//! The doctor: everything about an SR that an administrator must know, or that the next operation would
-//! stumble over. Each part looks at one kind of object, and adds findings with ids of `sr::finding`.
+//! The doctor: everything that is wrong with an SR, or that makes the next operation fail. Each part looks at one kind of object, and adds findings with ids of `sr::finding`.
 //!
 //! Nothing is changed: the parts use none of the driver's judgements that write to the catalogue. What cannot
 //! be read becomes a finding, so that one part does not hide the others. [`CephSr::repair`] does what the
-//! next scan and the next plug do, and no more.
+//! next scan and the next plug do, and nothing else.
 
 mod cluster;
 mod hosts;

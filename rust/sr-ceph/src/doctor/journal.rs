@@ -10,7 +10,7 @@ use crate::host::Membership;
 use crate::lease::LEASE_SECONDS;
 use crate::record::HostRecord;
 
-/// No operation takes so long after its lease, in seconds, whatever the clocks of two hosts are.
+/// Seconds after the end of its lease: no operation takes so long, also if the clocks of two hosts differ.
 pub(super) const STUCK_SECONDS: u64 = 15 * 60;
 
 impl Doctor<'_, '_> {

@@ -55,7 +55,7 @@ impl Doctor<'_, '_> {
             let mut devices = self.devices.iter();
             devices.any(|device| device.key.image_id == image.id)
         };
-        // A record that cannot be read is of a VDI all the same.
+        // A record that cannot be read is a VDI's, too.
         let keys = with_prefix(&self.entries, VDI_PREFIX);
         let vdis = keys.filter_map(|(key, _)| key.strip_prefix(VDI_PREFIX)?.parse().ok());
         OfSr {

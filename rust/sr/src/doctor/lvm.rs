@@ -15,8 +15,7 @@ pub(super) fn findings(root: &Path) -> Vec<Finding> {
     judge(&texts.concat()).into_iter().collect()
 }
 
-/// Without a line about them, LVM knows neither `rbd` nor `nbd` as types of devices on a dom0, and does
-/// not scan them.
+/// By default LVM scans neither `rbd` nor `nbd` devices on a dom0: only a line of its configuration makes it do so.
 fn judge(text: &str) -> Option<Finding> {
     let lines = text
         .lines()

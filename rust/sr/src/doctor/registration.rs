@@ -69,7 +69,7 @@ fn driver(root: &Path, sm_dir: &str, sr_type: &str) -> Option<Finding> {
     Some(table::DRIVER_MISSING.found(format!("SR type {sr_type}"), text, fix))
 }
 
-/// The files of the folder, in xapi's order.
+/// The files of the directory, in xapi's order.
 fn fragments(root: &Path) -> Vec<(PathBuf, String)> {
     let Ok(listed) = fs::read_dir(root.join(FOLDER)) else {
         return Vec::new();

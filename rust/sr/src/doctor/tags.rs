@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Facts, VdiFacts};
 use crate::finding::{table, Finding};
 
-/// What a host tells all others: that it has the VDI active. XAPI's reference of the host follows.
+/// The key of a host that has the VDI active. XAPI's reference of the host follows.
 const HOST_TAG: &str = "host_";
 const PAUSED: &str = "paused";
 const ACTIVATING: &str = "activating";

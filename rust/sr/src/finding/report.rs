@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_trouble_says_so() {
+    fn a_report_without_trouble_states_so() {
         let text = report(&[Severity::Ok]).text(false);
         assert!(text.contains("nothing is wrong"), "{text}");
     }

@@ -31,7 +31,7 @@ fn a_repair_keeps_devices_of_snapshots_and_of_other_hosts() {
 }
 
 #[test]
-fn a_repair_keeps_images_that_it_does_not_know() {
+fn a_repair_keeps_images_that_the_catalogue_lacks() {
     let lab = Lab::new();
     let name = format!("smblock.{}.{}.0", lab.sr, Uuid::new_v4());
     lab.sim.create_foreign_image(&name, GIB);
