@@ -41,7 +41,13 @@ PLACEHOLDERS = {
     "{version}": "1",
     "{entity}": "client.reader",
     "{path}": "no-such-pool/image",
-    "{spec}": "no-such-pool/image",
+    "{spec}": "no-such-pool/image@snapshot",
+    "{0}": "no-such-pool/image",
+    "{pg}": "1.0",
+    "{DIRECTORY}": "smblock.directory",
+    "RULE": "replicated_rule",
+    "LOCKER": "client.4711",
+    "FILE": "/dev/null",
     "{cookie}": "cookie",
     "{client}": "client.4711",
     "{lock}": "lock client.4711",
@@ -73,6 +79,7 @@ PLACEHOLDERS = {
 }
 # Arguments that a command in running text leaves out.
 COMPLETED = {
+    "ceph osd pool set-quota vms": "ceph osd pool set-quota no-such-pool max_bytes 1",
     "ceph auth get-key": "ceph auth get-key client.reader",
     "ceph mon set-addrs": "ceph mon set-addrs a [v2:192.0.2.1:3300,v1:192.0.2.1:6789]",
     "rbd resize --size 0": "rbd resize --size 0 no-such-pool/image",

@@ -58,8 +58,8 @@ def python_faults(wheel: Path) -> list[str]:
 def content_faults(wheel: Path) -> list[str]:
     with ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
-    sources = [path for path in PACKAGE.iterdir() if path.suffix in {".py", ".pyi"} or path.name == "py.typed"]
-    expected = {BINARY, *(f"smblock/{path.name}" for path in sources)}
+    sources = [path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".pyi"} or path.name == "py.typed"]
+    expected = {BINARY, *(f"smblock/{path.relative_to(PACKAGE)}" for path in sources)}
     return [f"holds {sorted(found)}, not {sorted(expected)}"] if found != expected else []
 
 

@@ -55,6 +55,22 @@ def test_a_volume_that_is_declared_later_is_found_by_a_scan(
     assert sr.vdis() == {volume.uuid for volume in volumes}
 
 
+def test_doctor_and_status_show_a_crucible_sr(sr: CrucibleSr, crucible_lab: CrucibleLab, volumes: list[Volume]) -> None:
+    def kinds() -> dict[str, str]:
+        report = json.loads(sr.lab.admin("doctor", sr.uuid, "--json").stdout)
+        return {each["id"]: each["object"] for each in report["findings"] if each["id"] >= "SMB-F100"}
+
+    # The lab's storage is one machine.
+    assert set(kinds()) == {"SMB-F312"}
+    crucible_lab.declare(volumes[0])
+    assert kinds()["SMB-F325"] == f"VDI {volumes[1].uuid}"
+    crucible_lab.declare(*volumes)
+    (seen,) = json.loads(sr.lab.admin("status", sr.uuid, "--json").check())
+    assert (seen["sr_type"], seen["disks"], seen["claims"]) == ("crucible", 2, {})
+    places = json.loads(sr.lab.admin("vdi", "list", sr.uuid, "--json").check())
+    assert {place["uuid"] for place in places} == sr.vdis()
+
+
 def test_a_name_that_was_given_in_xapi_stays(sr: CrucibleSr, volumes: list[Volume]) -> None:
     sr.lab.xe("vdi-param-set", f"uuid={volumes[0].uuid}", "name-label=renamed")
     sr.scan()

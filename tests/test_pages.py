@@ -52,19 +52,36 @@ def is_record_command(name: str) -> bool:
 
 @pytest.fixture(scope="module")
 def usages(lab: CephRbdLab) -> dict[str, str]:
-    """The help text of each command of smblock-admin."""
-    text = lab.admin("--help").check().decode()
-    names = re.search(r"\{([\w,-]+)\}", text)
-    assert names is not None
-    return {name: lab.admin(name, "--help").check().decode() for name in names[1].split(",")} | {"": text}
+    """The help text of each command of smblock, by its words."""
+    return dict(helps(lab))
 
 
-def test_each_option_of_smblock_admin_in_the_pages_exists(usages: dict[str, str]) -> None:
-    lines = typed("smblock-admin")
-    assert len(lines) > 8
+def helps(lab: CephRbdLab, *words: str) -> Iterator[tuple[str, str]]:
+    text = lab.admin(*words, "--help").check().decode()
+    yield " ".join(words), text
+    names = re.search(r"\{([\w,-]+)\}", text) or re.search(
+        r"^    (list)\b.*\n(?:.*\n)*?    (show)\b", text, re.MULTILINE
+    )
+    for name in ",".join(names.groups()).split(",") if names else []:
+        yield from helps(lab, *words, name)
+
+
+def test_each_option_of_smblock_in_the_pages_exists(usages: dict[str, str]) -> None:
+    code = [
+        code
+        for page in PAGES
+        if page.name not in ("errors.md", "upgrade.md")
+        for code in code_of(page)
+        if "```text" not in code
+    ]
+    found = {line for each in code for line in re.findall(r"^`?smblock ([a-z-][^\n`#]*)", each, re.MULTILINE)}
+    lines = {line.strip() for line in found} | typed("smblock-admin")
+    assert len(lines) > 15
     for line in lines:
-        name = line.split()[0]
-        usage = usages["" if name.startswith("-") else name]
+        words = line.split()
+        name = "" if line.startswith("-") else words[0]
+        name = " ".join(words[:2]) if name in ("sr", "vdi") else name
+        usage = usages[name]
         for option in re.findall(r"(?<!\S)--[a-z-]+", line):
             assert f"{option} " in usage or f"{option}\n" in usage or f"{option}]" in usage, line
 

@@ -19,7 +19,7 @@ from lab.commands import all_commands, commands_in, filled
 from lab.wheel import REPOSITORY
 
 # Commands that only newer releases have and need.
-NEWER = {"auth_allowed_ciphers": 20, "--key-type": 20}
+NEWER = {"auth_allowed_ciphers": 20, "--key-type": 20, "rm-pg-upmap-primary": 18}
 UNDERSTOOD = {0, errno.ENOENT, errno.EPERM, errno.EACCES}
 
 

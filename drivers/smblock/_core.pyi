@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypedDict, final, type_check_only
 
 __all__ = [
+    "DoctorReport",
     "Error",
+    "Finding",
     "Pending",
     "Report",
     "Scan",
@@ -17,8 +19,12 @@ __all__ = [
     "capabilities",
     "check",
     "configuration",
+    "doctor_report",
+    "host_findings",
+    "is_same_finding",
     "serve_crucible",
     "sr_type_of",
+    "unreadable_sr",
 ]
 
 __version__: str
@@ -104,6 +110,52 @@ class Report:
     @property
     def healthy(self) -> bool:
         """Whether an SR works on this host."""
+
+@final
+class Finding:
+    """One thing that the doctor has found. docs/user/findings.md has all kinds."""
+
+    @property
+    def id(self) -> str:
+        """The id, which never changes its meaning: "SMB-F110"."""
+    @property
+    def severity(self) -> str:
+        """How much it matters: "ok", "not run", "note", "warning" or "FAILURE"."""
+    @property
+    def object(self) -> str:
+        """What it is about."""
+    @property
+    def found(self) -> str:
+        """What was found, in one sentence."""
+    @property
+    def fix(self) -> str:
+        """How to fix it; empty if nothing has to be done."""
+    @property
+    def since(self) -> int | None:
+        """Since when, in seconds since 1970; None if that is not known."""
+
+@final
+class DoctorReport:
+    """What the doctor has found, as a report."""
+
+    @property
+    def text(self) -> str:
+        """The report: lines, or one JSON object."""
+    @property
+    def status(self) -> int:
+        """The exit status: 0 if nothing is wrong, 1 if the worst is a warning, 2 if something fails."""
+
+def host_findings(sr_types: Sequence[str]) -> list[Finding]:
+    """Returns what is wrong with this host's configuration. sr_types: those that it is to serve."""
+
+def unreadable_sr(sr_uuid: str, reason: str) -> Finding:
+    """Returns the finding that an SR cannot be looked at."""
+
+def is_same_finding(one: Finding, other: Finding) -> bool:
+    """Returns whether two findings are of one kind and about one object."""
+
+def doctor_report(sections: Sequence[tuple[str, Sequence[Finding]]], as_json: bool, all: bool) -> DoctorReport:
+    """Returns the report on sections of findings, each with its title. all: also what is well."""
 
 def capabilities(sr_type: str) -> list[str]:
     """Returns SM's names of the capabilities of an SR type. Opens no file and no library.
@@ -358,5 +410,18 @@ class Sr:
 
         Raises `Error` with the key "SRUnavailable" if another reclaim worker runs.
         """
+    def doctor(self, sm_datapaths: Sequence[str], others: Sequence[Mapping[str, str]], facts: str) -> list[Finding]:
+        """Returns what is wrong with the SR, as seen from this host. Changes nothing.
+
+        facts  what XAPI and SM have about the SR, as JSON: see sr::doctor::Facts
+
+        Raises `ValueError` if the facts cannot be read. An SR that cannot be read is a finding.
+        """
+    def overview(self) -> str:
+        """Returns the SR on one screen, as JSON: see sr::engine::Overview. Raises `Error` if it cannot be read."""
+    def places(self) -> str:
+        """Returns where each VDI is, as JSON: see sr::engine::VdiPlace. Raises `Error` if the SR cannot be read."""
+    def repair(self) -> None:
+        """Repairs what the next scan and the next plug repair. Raises `Error` if the SR cannot be read."""
     def pending(self) -> list[Pending]:
         """Returns the work of `reclaim`, also what waits. Raises `Error` if the storage cannot be read."""

@@ -15,8 +15,9 @@ DIRECTORIES = {
     "systemd": "/etc/systemd/system",
     "xapi": "/etc/xapi.d",
 }
-# Links in /usr/bin, and the program of SM_HOME that each runs.
-COMMANDS = {"smblock-admin": "smblock-admin"}
+# Links in /usr/bin, and the program of SM_HOME that each runs. SM_HOME has the package `smblock`, and so no file of
+# that name.
+COMMANDS = {"smblock": "smblock-admin", "smblock-admin": "smblock-admin"}
 MANIFEST = "/var/lib/smblock/installed.json"
 # What the driver writes on a host, besides /run.
 STATE = "/var/lib/smblock"

@@ -15,6 +15,7 @@ mod error;
 #[allow(clippy::unwrap_used, reason = "a test")]
 mod error_page;
 mod failures;
+mod findings;
 mod logging;
 mod panic;
 mod probe;
@@ -38,6 +39,7 @@ fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     module.add_class::<shapes::Scan>()?;
     module.add_class::<shapes::Pending>()?;
     module.add_class::<shapes::Report>()?;
+    findings::add_to(module)?;
     sr_types::add_to(module)?;
     serve::add_to(module)?;
     connection::close_at_exit(py, module)?;

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use sr::engine::{Engine, OnBoot, Pairs, SrName, SrType};
+use sr::engine::{Engine, OnBoot, Pairs, SrName, SrType, VdiPlace};
 use uuid::Uuid;
 
 use crate::convert::RequestedSize;
 use crate::error::Failure;
+use crate::findings::{self, Finding};
 use crate::panic::{attached, detached};
 use crate::shapes::{describe, Pending, Scan};
 use crate::{convert, engines, probe, shapes};
@@ -343,6 +344,42 @@ impl Sr {
                 }
             })
         })
+    }
+
+    /// What is wrong with the SR, as seen from this host. `facts`: what XAPI and SM have about it, as JSON.
+    #[pyo3(text_signature = "($self, sm_datapaths, others, facts)")]
+    fn doctor(
+        &self,
+        py: Python<'_>,
+        sm_datapaths: Vec<String>,
+        others: Vec<Pairs>,
+        facts: &str,
+    ) -> PyResult<Vec<Finding>> {
+        let facts = findings::facts(facts)?;
+        let found = self.run(py, "SR.doctor", |sr| {
+            Ok(sr.doctor(&sm_datapaths, &others, &facts))
+        })?;
+        Ok(findings::findings(found))
+    }
+
+    /// The SR on one screen, as JSON.
+    #[pyo3(text_signature = "($self)")]
+    fn overview(&self, py: Python<'_>) -> PyResult<String> {
+        self.run(py, "SR.overview", |sr| sr.overview())
+            .map(|overview| overview.json())
+    }
+
+    /// Where each VDI of the SR is, as JSON.
+    #[pyo3(text_signature = "($self)")]
+    fn places(&self, py: Python<'_>) -> PyResult<String> {
+        self.run(py, "SR.places", |sr| sr.places())
+            .map(|places| VdiPlace::json(&places))
+    }
+
+    /// Repairs what the next scan and the next plug repair.
+    #[pyo3(text_signature = "($self)")]
+    fn repair(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, "SR.repair", |sr| sr.repair())
     }
 
     /// Returns the work of `reclaim`, also what waits.

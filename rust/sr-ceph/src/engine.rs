@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sr::check::CheckLine;
 use sr::device_config::Datapath;
+use sr::doctor::Facts;
 use sr::engine::{
-    Capability, Engine, EngineError, OnBoot, Pairs, Pending, Probe, Result, Scan, SrName, SrType,
-    Step, Usage,
+    Capability, Engine, EngineError, OnBoot, Overview, Pairs, Pending, Probe, Result, Scan, SrName,
+    SrType, Step, Usage, VdiPlace,
 };
+use sr::finding::{checked, doctored, not_looked_at, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
@@ -200,6 +202,32 @@ impl Engine for CephEngine {
         let others = others.iter().cloned();
         let others: Vec<_> = others.flat_map(DeviceConfig::parse).collect();
         Ok(crate::check::check(&self.config, &others))
+    }
+
+    fn doctor(&self, datapaths: &[String], others: &[Pairs], facts: &Facts) -> Vec<Finding> {
+        let mut found = checked(self.preflight(datapaths, others), &self.sr);
+        // Without a connection the SR would cost the same wait again.
+        if findings::is_out_of_reach(&found) {
+            found.push(not_looked_at(
+                &self.sr,
+                "the failed parts of the check come first",
+            ));
+        } else {
+            found.extend(doctored(self.run(|sr| sr.doctor(facts)), &self.sr));
+        }
+        found
+    }
+
+    fn overview(&self) -> Result<Overview> {
+        self.run(|sr| sr.overview())
+    }
+
+    fn places(&self) -> Result<Vec<VdiPlace>> {
+        self.run(|sr| sr.places())
+    }
+
+    fn repair(&self) -> Result<()> {
+        self.run(|sr| sr.repair())
     }
 
     /// With a pool: the SRs in it. Without: the pools that can hold one.

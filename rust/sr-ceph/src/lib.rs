@@ -13,6 +13,7 @@ pub mod chain;
 pub mod check;
 pub mod device_config;
 mod devices;
+pub mod doctor;
 pub mod dom0;
 pub mod engine;
 pub mod error;
@@ -28,6 +29,7 @@ mod lease;
 #[cfg(feature = "sim")]
 pub mod memory;
 pub mod messenger;
+mod overview;
 pub mod pool;
 pub mod record;
 mod recovery;

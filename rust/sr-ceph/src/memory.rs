@@ -210,6 +210,21 @@ impl Sim {
         self.lock().pool.full = full;
     }
 
+    /// Has the cluster fail a health check, such as `OSD_DOWN`.
+    pub fn fail_health_check(&self, name: &str) {
+        self.lock().pool.failing.insert(name.to_owned());
+    }
+
+    /// Gives the pool a CRUSH rule of type msr.
+    pub fn use_msr_rule(&self) {
+        self.lock().pool.has_msr_rule = true;
+    }
+
+    /// `ceph osd pg-upmap-primary`
+    pub fn upmap_primary(&self, pg: &str) {
+        self.lock().pool.upmap_primaries.push(pg.to_owned());
+    }
+
     /// Makes the whole cluster unreachable, or reachable again.
     pub fn set_reachable(&self, reachable: bool) {
         self.lock().pool.unreachable = !reachable;

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use sr::check::CheckLine;
 use sr::device_config::Datapath;
+use sr::doctor::Facts;
 use sr::engine::{
-    Capability, ConfigKey, Engine, EngineError, OnBoot, Pairs, Scan, SrName, SrType, Usage,
+    Capability, ConfigKey, Engine, EngineError, OnBoot, Overview, Pairs, Scan, SrName, SrType,
+    Usage, VdiPlace,
 };
+use sr::finding::{checked, doctored, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
@@ -162,6 +165,27 @@ impl Engine for CrucibleEngine {
     ) -> sr::engine::Result<Vec<CheckLine>> {
         self.require_datapath(datapaths)?;
         self.run(|sr| Ok(sr.check()))
+    }
+
+    fn doctor(&self, datapaths: &[String], others: &[Pairs], facts: &Facts) -> Vec<Finding> {
+        let mut found = checked(self.preflight(datapaths, others), &self.sr);
+        found.extend(doctored(self.run(|sr| sr.doctor(facts)), &self.sr));
+        found
+    }
+
+    fn overview(&self) -> sr::engine::Result<Overview> {
+        self.run(|sr| sr.overview())
+    }
+
+    fn places(&self) -> sr::engine::Result<Vec<VdiPlace>> {
+        self.run(|sr| sr.places())
+    }
+
+    fn repair(&self) -> sr::engine::Result<()> {
+        self.run(|sr| {
+            sr.repair();
+            Ok(())
+        })
     }
 
     /// Raises an alert about each volume whose health has changed.

@@ -130,7 +130,7 @@ impl CrucibleSr<'_> {
 
     /// Returns the differences between a volume's entry and its targets that keep the disk from being plugged.
     /// The regions of a `claimed` volume may be read-only, because they are being copied.
-    fn mismatches(
+    pub(super) fn mismatches(
         &self,
         volume: &Volume,
         states: &States,

@@ -19,6 +19,7 @@ mod check;
 mod claim;
 mod claim_log;
 pub mod config;
+mod doctor;
 pub mod dom0;
 pub mod engine;
 mod error;
@@ -32,6 +33,7 @@ mod inventory;
 mod keys;
 #[cfg(feature = "sim")]
 pub mod memory;
+mod overview;
 mod plug;
 mod provision;
 mod recorded;

@@ -158,6 +158,11 @@ impl Sim {
         self.state.borrow_mut().xapi.insert(*vdi, SmConfig::new());
     }
 
+    /// XAPI forgets a VDI.
+    pub fn forget_vdi(&self, vdi: &Uuid) {
+        self.state.borrow_mut().xapi.remove(vdi);
+    }
+
     /// Adds a volume that a provisioner made.
     pub fn provision(&self, volume: Volume) {
         let mut state = self.state.borrow_mut();

@@ -7,6 +7,7 @@
 
 mod error;
 mod findings;
+mod overview;
 mod sr_type;
 
 use std::collections::BTreeMap;
@@ -16,10 +17,13 @@ use uuid::Uuid;
 
 use crate::check::CheckLine;
 use crate::device_config::Datapath;
+use crate::doctor::Facts;
+use crate::finding::Finding;
 use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
 
 pub use self::error::{EngineError, Error, Result};
 pub use self::findings::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
+pub use self::overview::{Backlog, Operation, Overview, VdiPlace};
 pub use self::sr_type::{Capability, ConfigKey, SrType};
 
 /// The pairs of a device-config.
@@ -99,6 +103,20 @@ pub trait Engine: Send + Sync {
     /// Checks each part that the SR needs on this host, also before the SR exists. `others`: the
     /// device-configs of this host's other SRs of the same type.
     fn preflight(&self, datapaths: &[String], others: &[Pairs]) -> Result<Vec<CheckLine>>;
+
+    /// Looks for everything that is wrong with the SR, from this host: the parts of [`Engine::preflight`], and the SR
+    /// compared with its storage, with XAPI and with this host. `facts`: what XAPI and SM have about the SR.
+    /// Changes nothing. An SR that cannot be read is a finding.
+    fn doctor(&self, datapaths: &[String], others: &[Pairs], facts: &Facts) -> Vec<Finding>;
+
+    /// Returns the SR on one screen.
+    fn overview(&self) -> Result<Overview>;
+
+    /// Returns where each VDI of the SR is.
+    fn places(&self) -> Result<Vec<VdiPlace>>;
+
+    /// Repairs what the next scan and the next plug repair, and nothing else. Can be repeated.
+    fn repair(&self) -> Result<()>;
 
     /// Finds SRs, or places where one can be created.
     fn probe(&self) -> Result<Probe> {

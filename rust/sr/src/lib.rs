@@ -12,9 +12,11 @@
 
 pub mod check;
 pub mod device_config;
+pub mod doctor;
 pub mod engine;
 #[cfg(feature = "sim")]
 pub mod faults;
+pub mod finding;
 pub mod host;
 pub mod xapi;
 

@@ -1,6 +1,7 @@
 //! What was done by hand to the images of a real pool.
 
 use librbd::{Group, SnapId};
+use serde_json::json;
 
 use super::origin::path_of;
 use super::CephPool;
@@ -47,5 +48,15 @@ impl Inspection for CephPool {
         }
         let pool = self.cluster.pool(&self.cluster.pool_name(group.pool_id)?)?;
         Ok(self.pool.leave_group(&pool, &group.name, id)?)
+    }
+
+    fn crush_rules(&self) -> Result<Vec<u8>> {
+        let command = json!({"prefix": "osd crush rule dump", "format": "json"});
+        Ok(self.cluster.mon_command(&command)?)
+    }
+
+    fn health(&self) -> Result<Vec<u8>> {
+        let command = json!({"prefix": "health", "detail": "detail", "format": "json"});
+        Ok(self.cluster.mon_command(&command)?)
     }
 }

@@ -39,3 +39,18 @@ pub(super) fn not_run(topics: &[&'static str], because: &str) -> Vec<CheckLine> 
     };
     topics.iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use sr::finding::table::{of_topic, OTHER_PART};
+
+    #[test]
+    fn each_part_of_a_check_is_a_kind_of_finding() {
+        for topic in super::TOPICS
+            .into_iter()
+            .chain([super::CONF, super::KEYRING])
+        {
+            assert_ne!(of_topic(topic), &OTHER_PART, "{topic}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The findings of this SR type as those of every SR type.
 
 use sr::engine::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
+use sr::finding::{table, Finding, Severity};
 
 use crate::ceph::CephPool;
 use crate::error::Result;
@@ -52,6 +53,12 @@ pub(super) fn pools(cluster: &librbd::Cluster, user: &str) -> Result<Probe> {
         name: pool.name,
     });
     Ok(Probe::Places(pools.collect()))
+}
+
+/// Whether the check has not come as far as the pool.
+pub(super) fn is_out_of_reach(found: &[Finding]) -> bool {
+    let mut pool = found.iter().filter(|finding| finding.kind == &table::POOL);
+    pool.any(|finding| finding.severity == Severity::NotRun)
 }
 
 /// How far the work on an image is.

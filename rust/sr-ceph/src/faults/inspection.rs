@@ -32,4 +32,12 @@ impl Inspection for FaultyPool<'_, '_> {
         let owned = id.to_owned();
         self.call(&change("leave_group", id), move |c| c.leave_group(&owned))
     }
+
+    fn crush_rules(&self) -> Result<Vec<u8>> {
+        self.call(&read("crush_rules", ""), |c| c.crush_rules())
+    }
+
+    fn health(&self) -> Result<Vec<u8>> {
+        self.call(&read("health", ""), |c| c.health())
+    }
 }

@@ -4,6 +4,7 @@ use nix::libc;
 
 use super::client::MemoryPool;
 use super::pool_state::Image;
+use super::report;
 use crate::pool::{Inspection, PoolError, Result, MIGRATING, NON_PRIMARY};
 
 impl Image {
@@ -54,5 +55,15 @@ impl Inspection for MemoryPool {
             image.group = None;
         }
         Ok(())
+    }
+
+    fn crush_rules(&self) -> Result<Vec<u8>> {
+        let state = self.request("crush_rules", "")?;
+        Ok(report::crush_rules(&state.pool))
+    }
+
+    fn health(&self) -> Result<Vec<u8>> {
+        let state = self.request("health", "")?;
+        Ok(report::health(&state.pool))
     }
 }

@@ -140,6 +140,12 @@ pub(super) struct PoolState {
     pub quota_bytes: u64,
     pub stored: u64,
     pub full: bool,
+    /// The health checks that the cluster fails, by name.
+    pub failing: BTreeSet<String>,
+    /// Whether the pool's CRUSH rule is of type msr.
+    pub has_msr_rule: bool,
+    /// The placement groups with a pg-upmap-primary entry.
+    pub upmap_primaries: Vec<String>,
     pub unreachable: bool,
     /// See [`Sim::wrong_purges`](super::Sim::wrong_purges).
     pub wrong_purges: Vec<String>,

@@ -35,11 +35,15 @@ pub(super) fn osd_dump(pool: &PoolState) -> Vec<u8> {
     } else {
         "hashpspool,selfmanaged_snaps"
     };
+    let primaries = pool.upmap_primaries.iter();
+    let primaries = primaries.map(|pg| json!({"pgid": pg, "primary_osd": 0}));
     json!({
+        "pg_upmap_primaries": primaries.collect::<Vec<_>>(),
         "pools": [{
             "pool": POOL_ID,
             "pool_name": POOL_NAME,
             "type": 1,
+            "crush_rule": 0,
             "size": 1,
             "flags_names": flags,
             "quota_max_bytes": pool.quota_bytes,
@@ -49,4 +53,22 @@ pub(super) fn osd_dump(pool: &PoolState) -> Vec<u8> {
     })
     .to_string()
     .into_bytes()
+}
+
+pub(super) fn crush_rules(pool: &PoolState) -> Vec<u8> {
+    let kind = if pool.has_msr_rule { 4 } else { 1 };
+    json!([{"rule_id": 0, "rule_name": "replicated_rule", "type": kind}])
+        .to_string()
+        .into_bytes()
+}
+
+pub(super) fn health(pool: &PoolState) -> Vec<u8> {
+    let failing = pool.failing.iter().map(|name| {
+        let check = json!({"summary": {"message": "planted"}, "muted": false});
+        (name.clone(), check)
+    });
+    let checks: serde_json::Map<_, _> = failing.collect();
+    json!({"status": "HEALTH_WARN", "checks": checks})
+        .to_string()
+        .into_bytes()
 }

@@ -22,4 +22,8 @@ pub trait Inspection {
     fn group(&self, id: &str) -> Result<Option<String>>;
     /// Removes an image from its group. Does nothing if it is a member of none.
     fn leave_group(&self, id: &str) -> Result<()>;
+    /// `ceph health detail`, as JSON.
+    fn health(&self) -> Result<Vec<u8>>;
+    /// `ceph osd crush rule dump`, as JSON.
+    fn crush_rules(&self) -> Result<Vec<u8>>;
 }

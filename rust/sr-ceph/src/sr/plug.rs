@@ -106,7 +106,7 @@ impl CephSr<'_> {
         Ok(())
     }
 
-    fn is_claimed_here(&self, mapped: &Mapped) -> Result<bool> {
+    pub(crate) fn is_claimed_here(&self, mapped: &Mapped) -> Result<bool> {
         let Some(vdi) = self.images.vdi_of_name(&mapped.image_name) else {
             return Ok(false);
         };

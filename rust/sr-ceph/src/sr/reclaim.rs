@@ -44,7 +44,9 @@ use crate::pool::{Entries, Progress};
 use crate::usage::PoolUsage;
 use crate::CephSr;
 
+pub(crate) use self::lease::WORKER_KEY;
 pub use self::pending::{Blocker, Kind, Pending};
+pub(crate) use self::trash::TRASH_PREFIX;
 
 /// How long a reclaim worker waits for clients that have an image open, in milliseconds: Ceph drops a dead
 /// one after 30 s.

@@ -4,6 +4,7 @@
 
 mod claims;
 mod crashes;
+mod doctor;
 mod hosts;
 mod keys;
 mod leftovers;

@@ -20,7 +20,7 @@ use crate::record::{Record, VERSION};
 use crate::CephSr;
 
 /// The catalogue's key for the reclaim worker.
-const WORKER_KEY: &str = "worker";
+pub(crate) const WORKER_KEY: &str = "worker";
 
 /// After how many seconds a worker renews its lease.
 const RENEW_SECONDS: u64 = LEASE_SECONDS / 4;
@@ -164,6 +164,13 @@ impl CephSr<'_> {
         let over = self.journal().seen_for(WORKER_KEY, &record) >= LEASE_SECONDS
             || self.fence.is_dead(&record.owner);
         (!over).then_some(record.owner)
+    }
+
+    /// The worker that the catalogue names, at work or not, and the end of its lease in seconds since 1970.
+    pub(crate) fn worker_left(&self, entries: &Entries) -> Option<(Owner, u64)> {
+        let value = entries.get(WORKER_KEY)?.clone();
+        let record = Stored::<WorkerRecord>::parse(value).ok()?.record;
+        Some((record.owner, record.lease_until))
     }
 
     /// As [`CephSr::observe_journal`], for the worker.

@@ -1,0 +1,84 @@
+"""`smblock doctor`: finds what is wrong with SRs and this host, and how to fix it."""
+
+import sys
+
+from smblock import Error, worker
+from smblock._core import doctor_report, host_findings, is_same_finding, unreadable_sr
+from smblock.cli import srs
+from smblock.cli.arguments import add_command, add_sr
+from smblock.cli.check import other_configs
+from smblock.cli.facts import facts_of
+from smblock.cli.output import is_terminal
+from smblock.sm import DATAPATHS, util
+
+EPILOG = """The exit status is 0 if nothing is wrong, 1 if the worst finding is a warning, 2 if something fails, and 3
+if the doctor cannot look, because XAPI does not reply, for example. docs/user/findings.md describes each id."""
+CANNOT_LOOK = 3
+# What of a finding's severity is no trouble.
+NO_TROUBLE = ("ok", "note", "not run")
+
+
+def add_to(commands):
+    parser = add_command(
+        commands,
+        "doctor",
+        _run,
+        help="find what is wrong with an SR, or with all SRs of this host, and how to fix it",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--all", action="store_true", help="also show what is well")
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="do what the next scan and the next plug would do: finish or undo what dead processes left, release "
+        "claims that are over, unmap devices that no VDI uses, free space",
+    )
+    add_sr(parser)
+    parser.set_defaults(failed=CANNOT_LOOK)
+
+
+def _run(options):
+    found = srs.one_or_all(options)
+    if options.repair:
+        _repair_all(options, found)
+    sections = [("SR %s (%s)" % (sr.uuid, sr.name or sr.type), _look(options, sr)) for sr in found]
+    sections.append(("this host", host_findings(sorted({sr.type for sr in found}))))
+    report = doctor_report(sections, options.json, options.all)
+    print(report.text)
+    return report.status
+
+
+def _look(options, sr):
+    """The findings about an SR."""
+    if is_terminal():
+        print("looking at SR %s (%s) ..." % (sr.uuid, sr.name), file=sys.stderr)
+    try:
+        core = sr.open(options.session)
+        others = other_configs(options.session, sr.type)
+        return core.doctor(DATAPATHS, others, facts_of(options.session(), sr))
+    except Error as error:
+        return [unreadable_sr(sr.uuid, str(error))]
+
+
+def _repair_all(options, found):
+    """Repairs each SR, and prints what is well since."""
+    for sr in found:
+        before = _look(options, sr)
+        try:
+            core = sr.open(options.session)
+            core.repair()
+        except Error as error:
+            print("SR %s: not repaired: %s" % (sr.uuid, error), file=sys.stderr)
+            continue
+        if core.needs_worker:
+            worker.start(sr.uuid, sr.device_config, util.SMlog)
+            _tell(options, "SR %s: started the reclaim worker" % sr.uuid)
+        after = _look(options, sr)
+        for old in before:
+            if old.severity not in NO_TROUBLE and not any(is_same_finding(old, new) for new in after):
+                _tell(options, "SR %s: repaired %s %s: %s" % (sr.uuid, old.id, old.object, old.found))
+
+
+def _tell(options, text):
+    """What was done; with --json stdout has the report only."""
+    print(text, file=sys.stderr if options.json else sys.stdout)

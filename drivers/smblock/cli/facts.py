@@ -1,0 +1,46 @@
+"""What XAPI and SM have about an SR, collected for the core, which judges it."""
+
+import json
+import os
+
+from smblock.hosts import DECLARED_DEAD
+from smblock.sm import util
+
+# SM's links to the devices of its VDIs, by SR.
+LINKS = ("/dev/sm/phy", "/dev/sm/backend")
+
+
+def facts_of(session, sr):
+    """JSON for the core's `Sr.doctor`. `session` is a session of XAPI."""
+    vdis = session.xenapi.VDI.get_all_records_where('field "SR" = "%s"' % sr.ref) if sr.ref else {}
+    hosts = session.xenapi.host.get_all_records()
+    return json.dumps(
+        {
+            "here": util.get_this_host_ref(session),
+            "hosts": [_host(ref, host) for ref, host in hosts.items()],
+            "vdis": [_vdi(vdi) for vdi in vdis.values()],
+            "links": list(_links(sr.uuid)),
+        }
+    )
+
+
+def _host(ref, host):
+    noted = DECLARED_DEAD in host["other_config"]
+    return {"reference": ref, "uuid": host["uuid"], "name": host["name_label"], "declared_dead": noted}
+
+
+def _vdi(vdi):
+    return {"uuid": vdi["uuid"], "name": vdi["name_label"], "sm_config": vdi["sm_config"]}
+
+
+def _links(sr_uuid):
+    for folder in LINKS:
+        path = os.path.join(folder, sr_uuid)
+        try:
+            names = os.listdir(path)
+        except OSError:
+            continue  # SM makes it with its first link
+        for name in names:
+            link = os.path.join(path, name)
+            if os.path.islink(link):
+                yield {"vdi": name, "path": link, "target": os.readlink(link)}

@@ -1,0 +1,124 @@
+//! Findings: what is not as it should be about a host, an SR or its storage, for people and for programs.
+//!
+//! Each finding is of a [`Kind`], with an id that never changes its meaning: [`table`] lists all of
+//! them. What an SR type, the command `smblock doctor`, alerts and metrics show about an SR is made of this
+//! one list.
+
+mod from_check;
+mod page;
+mod report;
+pub mod table;
+
+use serde::Serialize;
+
+pub use self::from_check::{checked, doctored, not_looked_at, of_check, unreadable};
+pub use self::page::page;
+pub use self::report::{Report, Section};
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// All is well.
+    Ok,
+    /// Could not be looked at.
+    #[serde(rename = "not run")]
+    NotRun,
+    /// No trouble: nothing has to be done.
+    Note,
+    /// Works, and is not as it should be.
+    Warning,
+    /// Something does not work, or data is in danger.
+    Failure,
+}
+
+impl Severity {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotRun => "not run",
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Failure => "FAILURE",
+        }
+    }
+}
+
+/// What kind of finding it is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The id, `SMB-F` and three digits. It is never used for another kind.
+    pub id: &'static str,
+    /// What is wrong, in a few words.
+    pub title: &'static str,
+    /// How much it matters, usually.
+    pub severity: Severity,
+    /// What it means, and what usually causes it.
+    pub meaning: &'static str,
+}
+
+impl Kind {
+    /// A finding of this kind about an object, with the kind's usual severity. `fix` is a command that can
+    /// be typed, or what to do.
+    pub fn found(
+        &'static self,
+        object: impl Into<String>,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            kind: self,
+            severity: self.severity,
+            object: object.into(),
+            found: found.into(),
+            fix: fix.into(),
+            since: None,
+        }
+    }
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind it is.
+    pub kind: &'static Kind,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it is about: `VDI <UUID>`, `image <name>`, `host <UUID>`.
+    pub object: String,
+    /// What was found, in one sentence.
+    pub found: String,
+    /// How to fix it; empty if nothing has to be done.
+    pub fix: String,
+    /// Since when, in seconds since 1970, if that is known.
+    pub since: Option<u64>,
+}
+
+impl Finding {
+    /// The same with another severity.
+    #[must_use]
+    pub fn with_severity(self, severity: Severity) -> Self {
+        Self { severity, ..self }
+    }
+
+    /// The same with the time, in seconds since 1970, since when it is so.
+    #[must_use]
+    pub fn since(self, since: u64) -> Self {
+        let since = Some(since);
+        Self { since, ..self }
+    }
+
+    /// Whether something is wrong: it is a warning or a failure.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        self.severity >= Severity::Warning
+    }
+
+    /// Whether two findings are the same one, found at two times: the texts may differ.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.kind.id == other.kind.id && self.object == other.object
+    }
+}

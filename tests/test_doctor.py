@@ -1,0 +1,153 @@
+"""`smblock doctor`: faults planted on a real Ceph and in XAPI are found by their ids, and nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+
+from lab import wait_for
+from lab.cephrbd import CephSr
+
+# What a host without a kernel of its own cannot have, and what the checks of the pool find on a small cluster.
+PARTS = "SMB-F0"
+# Health checks of a cluster of one node.
+CLUSTER = "SMB-F18"
+
+
+def doctor(sr: CephSr, *words: str) -> tuple[int, dict[str, Any]]:
+    """The exit status, and the findings about the SR that are no parts of the check, by id."""
+    done = sr.lab.admin("doctor", sr.uuid, "--json", *words)
+    report = json.loads(done.stdout)
+    assert report["status"] == done.returncode, done.stderr
+    found = [each for each in report["findings"] if not each["id"].startswith((PARTS, CLUSTER))]
+    return done.returncode, {each["id"]: each for each in found}
+
+
+def test_an_sr_that_is_well_has_no_finding_and_is_not_changed(sr: CephSr) -> None:
+    vdi = sr.create_vdi("disk")
+    sr.lab.xe("vdi-snapshot", f"uuid={vdi}")
+    before = (sr.pool.objects(), sr.catalogue_keys())
+    _, found = doctor(sr)
+    assert found == {}
+    assert (sr.pool.objects(), sr.catalogue_keys()) == before
+
+
+def test_the_report_without_words_is_about_each_sr_and_this_host(sr: CephSr) -> None:
+    done = sr.lab.admin("doctor", "--all")
+    text = done.stdout.decode()
+    assert f"SR {sr.uuid} (ceph)\n" in text
+    assert "\nthis host\n" in text
+    assert " SMB-F010 pool: " in text
+    assert text.splitlines()[-1].endswith(" not run")
+
+
+def test_images_without_a_record_and_a_record_without_an_image_are_found(sr: CephSr) -> None:
+    lost = sr.create_vdi("lost")
+    sr.lab.ceph.rbd("rm", f"{sr.pool.name}/{sr.image(lost)}")
+    orphan = f"smblock.{sr.uuid}.{uuid.uuid4()}.0"
+    sr.lab.ceph.rbd("create", "--size", "4M", f"{sr.pool.name}/{orphan}")
+    status, found = doctor(sr)
+    assert status == 2
+    assert set(found) == {"SMB-F110", "SMB-F119"}
+    assert found["SMB-F110"]["object"] == f"VDI {lost} (lost)"
+    assert found["SMB-F110"]["severity"] == "failure"
+    assert found["SMB-F119"]["object"] == f"image {orphan}"
+
+
+def test_an_image_in_the_trash_is_found_and_its_fix_brings_it_back(sr: CephSr) -> None:
+    vdi = sr.create_vdi("trashed")
+    sr.lab.ceph.rbd("trash", "mv", f"{sr.pool.name}/{sr.image(vdi)}")
+    _, found = doctor(sr)
+    assert set(found) == {"SMB-F111"}
+    program, *words = found["SMB-F111"]["fix"].split()
+    assert program == "rbd"
+    sr.lab.ceph.rbd(*words)
+    assert doctor(sr)[1] == {}
+
+
+def test_a_resized_a_locked_and_an_unlisted_image_are_found(sr: CephSr) -> None:
+    pool, rbd = sr.pool.name, sr.lab.ceph.rbd
+    shrunk, locked = sr.create_vdi("shrunk"), sr.create_vdi("locked")
+    rbd("resize", "--allow-shrink", "--size", "1M", f"{pool}/{sr.image(shrunk)}")
+    rbd("lock", "add", f"{pool}/{sr.image(locked)}", "mine")
+    _, found = doctor(sr)
+    assert {each: found[each]["object"] for each in found} == {
+        "SMB-F113": f"VDI {shrunk} (shrunk)",
+        "SMB-F117": f"VDI {locked} (locked)",
+    }
+
+
+def test_a_pool_near_its_quota_is_found(sr: CephSr) -> None:
+    ceph, pool = sr.lab.ceph, sr.pool.name
+    sr.pool.rados("put", "ballast", "-", input=b"x" * 900_000)
+    wait_for(lambda: ceph.wait_pool_stats(pool)["stored"] >= 900_000, "the statistics of the pool", seconds=60)
+    ceph.admin("osd", "pool", "set-quota", pool, "max_bytes", "1000000")
+    _, found = doctor(sr)
+    ceph.admin("osd", "pool", "set-quota", pool, "max_bytes", "0")
+    assert found["SMB-F170"]["object"] == f"pool {pool}"
+    assert "ceph osd pool set-quota" in found["SMB-F170"]["fix"]
+
+
+def test_keys_that_sm_has_left_are_notes(sr: CephSr) -> None:
+    vdi = sr.create_vdi("tagged")
+    with sr.lab.xapi.session() as session:
+        for key in ("paused", "host_OpaqueRef:gone"):
+            session.VDI.add_to_sm_config(session.VDI.get_by_uuid(vdi), key, "RW")
+    _, found = doctor(sr)
+    assert set(found) == {"SMB-F410", "SMB-F413"}
+    assert {finding["severity"] for finding in found.values()} == {"note"}
+    assert {finding["object"] for finding in found.values()} == {f"VDI {vdi} (tagged)"}
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_repair_removes_a_claim_of_an_earlier_boot_and_names_it(sr: CephSr, repair: bool) -> None:
+    vdi = sr.create_vdi("claimed")
+    key = f"vdi.{vdi}"
+    record = json.loads(sr.pool.rados("getomapval", sr.catalogue, key, "/dev/stdout").rpartition("}")[0] + "}")
+    owner = {"host": sr.lab.hosts[0].uuid, "boot_id": "another boot", "pid": 1, "started": 1}
+    record["claim"] = {**owner, "since": 1700000000, "addresses": []}
+    sr.pool.rados("setomapval", sr.catalogue, key, json.dumps(record))
+    done = sr.lab.admin("doctor", sr.uuid, *(["--repair"] if repair else []))
+    text = done.stdout.decode()
+    if repair:
+        assert f"SR {sr.uuid}: repaired SMB-F162 VDI {vdi} (claimed): this host claimed it in an earlier boot" in text
+    else:
+        assert f"warning  SMB-F162 VDI {vdi} (claimed)" in text
+        assert "(since 2023-11-14T22:13:20Z)" in text
+    assert ("SMB-F162" in doctor(sr)[1]) != repair
+
+
+def test_an_sr_whose_catalogue_is_gone_is_a_failure(sr: CephSr) -> None:
+    sr.pool.rados("rm", sr.catalogue)
+    status, found = doctor(sr)
+    assert status == 2
+    assert "SMB-F105" in found
+    assert found["SMB-F105"]["object"] == f"SR {sr.uuid}"
+
+
+def test_an_sr_type_that_xapi_does_not_allow_is_found(sr: CephSr) -> None:
+    host = sr.lab.hosts[0]
+    host.put("/etc/xapi.conf", b"sm-plugins=ext nfs\n")
+    try:
+        report = json.loads(sr.lab.admin("doctor", sr.uuid, "--json").stdout)
+    finally:
+        host.exec(["rm", "/etc/xapi.conf"]).check()
+    found = {each["id"]: each for each in report["findings"]}
+    assert found["SMB-F420"]["object"] == "SR type cephrbd"
+    assert found["SMB-F420"]["section"] == "this host"
+    assert "smblock-setup register" in found["SMB-F420"]["fix"]
+
+
+def test_an_sr_without_a_connection_is_looked_at_once(sr: CephSr) -> None:
+    host, keyring = sr.lab.hosts[1], f"/etc/ceph/ceph.client.{sr.pool.user}.keyring"
+    host.exec(["mv", keyring, keyring + ".away"]).check()
+    try:
+        done = sr.lab.admin("doctor", sr.uuid, "--json", host=1)
+    finally:
+        host.exec(["mv", keyring + ".away", keyring]).check()
+    found = {each["id"]: each["severity"] for each in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 2
+    assert (found["SMB-F003"], found["SMB-F105"]) == ("failure", "not run")
