@@ -143,8 +143,10 @@ def test_a_disk_that_the_sr_does_not_have_is_an_error_that_names_it(sr: CephSr, 
     assert f"has no VDI {disk.uuid}" in disk.refusal(one, "vdi_activate", "true")
     assert disk.traces(one) == []
     sr.scan()
-    assert disk.uuid not in sr.vdis()
+    assert disk.uuid in sr.vdis()  # its image exists
     sr.lab.ceph.rbd("rm", "--no-progress", image)
+    sr.scan()
+    assert disk.uuid not in sr.vdis()
 
 
 def test_a_disk_without_its_image_is_refused_and_can_be_destroyed(disk: Disk, one: Dom0) -> None:

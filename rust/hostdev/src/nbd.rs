@@ -42,10 +42,11 @@ use std::time::Duration;
 
 pub use connect::ConnectRequest;
 
-use hostos::boot_id;
+use hostos::{boot_id, Deadline};
 
-use crate::{module, Error};
+use crate::{module, node, Error};
 use record::{Record, Records};
+use sysfs::Sysfs;
 
 const MODULE: &str = "nbd";
 /// XAPI's NBD client loads the module with this parameter. It also works with a loaded module without it.
@@ -59,7 +60,7 @@ pub const FIRST: u32 = 64;
 /// The kernel's NBD client on this host.
 #[derive(Clone, Debug)]
 pub struct Nbd {
-    sysfs: PathBuf,
+    sysfs: Sysfs,
     dev: PathBuf,
     records: Records,
 }
@@ -93,6 +94,13 @@ struct Found {
     number: (u32, u32),
 }
 
+impl Found {
+    /// Makes sure that the device node exists.
+    fn ensure_node(&self, end: Deadline) -> Result<(), Error> {
+        node::ensure(&self.device.device, self.number.0, self.number.1, end)
+    }
+}
+
 impl Default for Nbd {
     fn default() -> Self {
         Self::new()
@@ -109,7 +117,7 @@ impl Nbd {
     /// file system that is empty after a boot.
     pub fn with_roots(sysfs: PathBuf, dev: PathBuf, run: PathBuf) -> Self {
         Self {
-            sysfs,
+            sysfs: Sysfs::at(sysfs),
             dev,
             records: Records::at(run),
         }
@@ -120,7 +128,7 @@ impl Nbd {
     /// # Errors
     /// [`Error::ModuleMissing`] with the output of `modprobe`; [`Error::Timeout`].
     pub fn load_module(&self, deadline: Duration) -> Result<(), Error> {
-        let sign = self.sysfs.join("module").join(MODULE);
+        let sign = self.sysfs.root().join("module").join(MODULE);
         module::load(MODULE, &PARAMETERS, &sign, deadline)
     }
 
@@ -152,7 +160,7 @@ impl Nbd {
         records.retain(|record| wanted.is_none_or(|wanted| record.identifier == wanted));
         let boot_id = boot_id()?;
         let mut found = Vec::new();
-        for index in self.connected()? {
+        for index in self.sysfs.connected()? {
             found.extend(self.identify(index, wanted, &records, &boot_id)?);
         }
         Ok(found)
@@ -167,8 +175,8 @@ impl Nbd {
         records: &[Record],
         boot_id: &str,
     ) -> Result<Option<Found>, Error> {
-        let backend = self.backend(index)?;
-        let Some(connection) = self.connection(index)? else {
+        let backend = self.sysfs.backend(index)?;
+        let Some(connection) = self.sysfs.connection(index)? else {
             return Ok(None);
         };
         let named = match backend.as_deref().map(|name| name.strip_prefix(BACKEND)) {
@@ -192,9 +200,9 @@ impl Nbd {
             return Ok(None);
         };
         let (Some(size), Some(read_only), Some(number)) = (
-            self.size(index)?,
-            self.is_read_only(index)?,
-            self.number(index)?,
+            self.sysfs.size(index)?,
+            self.sysfs.is_read_only(index)?,
+            self.sysfs.number(index)?,
         ) else {
             return Ok(None);
         };

@@ -11,25 +11,10 @@ use sr_crucible::engine::CrucibleEngine;
 use uuid::Uuid;
 
 use crate::connection::keep_reply;
-use crate::error::{Failure, SM_GENERAL};
+use crate::error::{Failure, INTERNAL, SM_GENERAL};
 use crate::failures::of_engine;
-use crate::panic::INTERNAL;
+use crate::unknown_type::UnknownType;
 use crate::xapi::PythonXapi;
-
-/// smblock does not have the SR type.
-///
-/// Fix: Run the command for an SR of one of the types that the text names.
-#[derive(Debug, thiserror::Error)]
-#[error("smblock has no SRs of type {name:?}, only of type {known}")]
-pub struct UnknownType {
-    name: String,
-    known: String,
-}
-
-impl UnknownType {
-    /// The id of this error in docs/user/errors.md. An id is never used again.
-    pub const ID: &'static str = "SMB-P003";
-}
 
 /// All SR types. A device-config that no type recognises is of the first one.
 const SR_TYPES: [&SrType; 2] = [&sr_ceph::engine::SR_TYPE, &sr_crucible::engine::SR_TYPE];

@@ -8,6 +8,9 @@ use crate::text::for_xml;
 /// SM's name for a failure without a better name: an error inside smblock.
 pub const SM_GENERAL: &str = "SMGeneral";
 
+/// The id of an error inside smblock itself, in docs/user/errors.md.
+pub const INTERNAL: &str = "SMB-P001";
+
 const DOC: &str = "\
 A storage operation failed.
 

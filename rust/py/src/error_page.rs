@@ -10,9 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use self::source::{arms_of, errors_of, ids_of, Variant};
-use crate::error::SM_GENERAL;
+use crate::error::{INTERNAL, SM_GENERAL};
 use crate::failures::key_for;
-use crate::panic::INTERNAL;
 
 /// The arms of the table in failures.rs with SM's names of an enum's errors.
 enum Names {
@@ -144,7 +143,7 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
 const OWN: [Origin; 2] = [
     origin("sr/src/engine/error.rs", "Error", Names::Own("of_engine")),
     origin(
-        "py/src/engines.rs",
+        "py/src/unknown_type.rs",
         "UnknownType",
         Names::Of(&[("of_engine", "Unsupported")]),
     ),

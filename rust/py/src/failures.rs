@@ -8,8 +8,8 @@ use sr_ceph::Error;
 use sr_crucible::config::ConfigError as CrucibleConfigError;
 use sr_crucible::Error as CrucibleError;
 
-use crate::engines::UnknownType;
 use crate::error::{Failure, SM_GENERAL};
+use crate::unknown_type::UnknownType;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {

@@ -24,6 +24,7 @@ mod shapes;
 mod sr;
 mod sr_types;
 mod text;
+mod unknown_type;
 mod xapi;
 
 use pyo3::prelude::*;

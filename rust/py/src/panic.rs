@@ -10,7 +10,7 @@ use std::panic::{catch_unwind, set_hook, AssertUnwindSafe, PanicHookInfo};
 
 use pyo3::prelude::*;
 
-use crate::error::{Failure, SM_GENERAL};
+use crate::error::{Failure, INTERNAL, SM_GENERAL};
 use crate::failures::key_for;
 
 thread_local! {
@@ -60,9 +60,6 @@ where
         })
     })
 }
-
-/// The id of an error inside smblock itself, in docs/user/errors.md.
-pub const INTERNAL: &str = "SMB-P001";
 
 fn from_panic(operation: &str, payload: &(dyn Any + Send)) -> Failure {
     let place = PLACE.with(|slot| slot.borrow_mut().take());

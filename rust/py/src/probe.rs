@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sr::engine::{self, Place, Probe};
 
-use crate::error::{Failure, SM_GENERAL};
+use crate::error::{Failure, INTERNAL, SM_GENERAL};
 
 mod xml;
 
@@ -46,7 +46,7 @@ impl From<Place> for FoundPool {
 
 fn write(list: &impl Serialize) -> Result<String, Failure> {
     xml::write(list).map_err(|e| Failure {
-        id: Some(crate::panic::INTERNAL),
+        id: Some(INTERNAL),
         key: SM_GENERAL,
         errno: None,
         message: format!("cannot write the result of sr_probe as XML: {e}. This is a bug: please report it with /var/log/SMlog"),

@@ -6,26 +6,26 @@ use uuid::Uuid;
 
 use super::claim_log::{Claim, Log};
 use super::error::{Context, Error, Result};
-use super::host::{Device, Server};
-use super::CrucibleSr;
+use super::host::Device;
+use super::{keys, regions, CrucibleSr};
 
 impl CrucibleSr<'_> {
     /// Serves a volume on this host. Returns its block device, the same one at each call. Reading needs
     /// the claim too: Crucible allows one client for each volume.
     pub fn activate(&self, vdi: &Uuid, writable: bool) -> Result<Device> {
-        self.settle_leftovers();
-        let _alone = self.lock(vdi)?;
+        self.remove_leftovers();
+        let _alone = self.servers.lock(vdi)?;
         let (volume, _) = &self.inventory.find(vdi)?;
-        let log = self.log(vdi)?;
+        let log = self.claims.log(vdi)?;
         if let Some(device) = self.served(volume, &log, writable)? {
             return Ok(device);
         }
         // Removes what a crash left here: `served` has found no server and device that can be used.
-        self.clear(vdi)?;
-        self.close(&log)?;
-        let key = self.require_key(volume)?;
+        self.servers.clear(vdi)?;
+        self.claims.close(&log)?;
+        let key = keys::require(self.host, self.records, volume)?;
         let states = self.preflight(volume)?;
-        self.record_regions(volume, &states)?;
+        regions::record(self.records, volume, &states)?;
         let served = self.serve(volume, writable, key.as_deref());
         served.map_err(|e| self.undo(vdi, e))
     }
@@ -33,90 +33,40 @@ impl CrucibleSr<'_> {
     /// Removes a volume's device and server from this host, then releases its claim. Parts that are
     /// gone already are skipped.
     pub fn deactivate(&self, vdi: &Uuid) -> Result<()> {
-        let _alone = self.lock(vdi)?;
-        self.clear(vdi)?;
-        match self.log(vdi) {
-            Ok(log) => self.release_ours(&log),
+        let _alone = self.servers.lock(vdi)?;
+        self.servers.clear(vdi)?;
+        match self.claims.log(vdi) {
+            Ok(log) => self.claims.release_ours(&log),
             // XAPI has forgotten the VDI, and its claims with it.
             Err(Error::VdiUnknown { .. }) => Ok(()),
             Err(e) => Err(e),
         }
     }
 
-    pub(super) fn lock(&self, vdi: &Uuid) -> Result<Box<dyn std::any::Any>> {
-        let doing = || format!("waiting for another command on VDI {vdi}");
-        self.host.lock(vdi).doing(doing)
-    }
-
     /// Returns the connected device of the volume, if its size and access mode are those wanted.
     fn served(&self, volume: &Volume, log: &Log, writable: bool) -> Result<Option<Device>> {
-        let Some(claim) = log.open().filter(|claim| self.is_ours(claim)) else {
+        let Some(claim) = log.open().filter(|claim| self.claims.is_ours(claim)) else {
             return Ok(None);
         };
-        if !self.serves(claim)? {
+        if !self.servers.serves(claim)? {
             return Ok(None);
         }
-        let device = self.device(&volume.uuid)?;
+        let device = self.servers.device(&volume.uuid)?;
         Ok(device.filter(|device| {
             device.connected && device.read_only != writable && device.size == volume.size
         }))
-    }
-
-    /// Returns whether this host runs the server of a claim, and the server serves the volume.
-    pub(super) fn serves(&self, claim: &Claim) -> Result<bool> {
-        Ok(match self.server(&claim.vdi)? {
-            Server::Running {
-                generation,
-                serving: Ok(()),
-                ..
-            } => generation == claim.generation,
-            _ => false,
-        })
-    }
-
-    pub(super) fn server(&self, vdi: &Uuid) -> Result<Server> {
-        let doing = || format!("looking for a server of VDI {vdi} on this host");
-        self.host.server(vdi).doing(doing)
-    }
-
-    pub(super) fn device(&self, vdi: &Uuid) -> Result<Option<Device>> {
-        let doing = || format!("looking for a device of VDI {vdi} on this host");
-        self.host.device(vdi).doing(doing)
-    }
-
-    /// Removes a volume's server and device from this host. The device goes first, because the kernel
-    /// flushes it when it is removed. A server that does not serve cannot take the flush: it goes first.
-    pub(super) fn clear(&self, vdi: &Uuid) -> Result<()> {
-        let serving = matches!(
-            self.server(vdi)?,
-            Server::Running {
-                serving: Ok(()),
-                ..
-            }
-        );
-        if serving {
-            self.disconnect(vdi)?;
-        }
-        let stopped = self.host.stop(vdi);
-        stopped.doing(|| format!("stopping the server of VDI {vdi}"))?;
-        if !serving {
-            self.disconnect(vdi)?;
-        }
-        let removed = self.host.remove(vdi);
-        removed.doing(|| format!("removing what the server of VDI {vdi} left"))
-    }
-
-    fn disconnect(&self, vdi: &Uuid) -> Result<()> {
-        let doing = || format!("removing the device of VDI {vdi}");
-        self.host.disconnect(vdi).doing(doing)
     }
 
     /// Undoes a failed activation. Returns the error to report. The claimed generation is spent, even if
     /// no server has used it.
     pub(super) fn undo(&self, vdi: &Uuid, first: Error) -> Error {
         // Read again: the claim may exist although XAPI's reply was lost.
-        let release = || self.log(vdi).and_then(|log| self.release_ours(&log));
-        match self.clear(vdi).and_then(|()| release()) {
+        let release = || {
+            self.claims
+                .log(vdi)
+                .and_then(|log| self.claims.release_ours(&log))
+        };
+        match self.servers.clear(vdi).and_then(|()| release()) {
             Ok(()) => first,
             Err(second) => Error::NotUndone {
                 vdi: *vdi,
@@ -132,7 +82,7 @@ impl CrucibleSr<'_> {
         let checked = self.host.check_program();
         checked.doing(|| format!("VDI {vdi} was not attached"))?;
         let states = self.host.probe(&volume.targets);
-        let regions = self.wrong_regions(volume, &states, &self.vdis()?)?;
+        let regions = regions::wrong(volume, &states, &self.records.vdis()?)?;
         let mut down = Vec::new();
         for ((target, state), region) in volume.targets.iter().zip(&states).zip(regions) {
             if let Some(why) = unusable(volume, state).or(region) {
@@ -151,14 +101,14 @@ impl CrucibleSr<'_> {
         let reserved = self.host.reserve(volume);
         reserved.doing(|| format!("preparing a server for VDI {vdi}"))?;
         // Read again: `close` adds entries to the log.
-        let Claim { generation, .. } = self.claim(volume, &self.log(&vdi)?)?;
+        let Claim { generation, .. } = self.claims.acquire(volume, &self.claims.log(&vdi)?)?;
         let started = self.host.start(volume, generation, key);
         let doing = || format!("starting a server for VDI {vdi} with generation {generation}");
         started.doing(doing)?;
         let device = self.host.connect(volume, !writable);
         let device = device.doing(|| format!("connecting a device to VDI {vdi}"))?;
         // Reading with the key has succeeded. No VM has the device yet.
-        self.record_key(volume, key)?;
+        keys::record(self.records, volume, key)?;
         Ok(device)
     }
 }

@@ -3,10 +3,11 @@
 use crucible_host::Volume;
 use uuid::Uuid;
 
-use super::claim_log::{released_key, Claim, Log, SmConfig};
+use super::claim_log::{released_key, Claim, Log};
 use super::error::{Context, Error, Hold, Result};
-use super::host::Server;
-use super::CrucibleSr;
+use super::host::Host;
+use super::records::Records;
+use super::xapi::Xapi;
 
 /// The result of judging another host's claim.
 enum Verdict {
@@ -18,15 +19,18 @@ enum Verdict {
     Holds(Hold),
 }
 
-impl CrucibleSr<'_> {
-    pub(super) fn log(&self, vdi: &Uuid) -> Result<Log> {
-        Log::read(vdi, &self.sm_config(vdi)?)
-    }
+/// Claims volumes for this host. Judges and releases claims.
+#[derive(Clone, Copy)]
+pub(super) struct Claims<'a> {
+    pub(super) records: Records<'a>,
+    pub(super) xapi: &'a dyn Xapi,
+    pub(super) host: &'a dyn Host,
+}
 
-    pub(super) fn sm_config(&self, vdi: &Uuid) -> Result<SmConfig> {
-        let sm_config = self.xapi.sm_config(vdi);
-        let sm_config = sm_config.of_xapi(|| format!("reading who has VDI {vdi}"))?;
-        sm_config.ok_or(Error::VdiUnknown { vdi: *vdi })
+impl Claims<'_> {
+    /// Reads the log of a volume.
+    pub(super) fn log(&self, vdi: &Uuid) -> Result<Log> {
+        Log::read(vdi, &self.records.sm_config(vdi)?)
     }
 
     /// Returns whether a claim is this host's, of this boot.
@@ -106,34 +110,6 @@ impl CrucibleSr<'_> {
         })
     }
 
-    /// Removes what a killed command of this host left of a volume: device, server, claim. Returns whether
-    /// this host uses the volume: its device is open, or another command works on it. The caller holds SM's
-    /// lock of the VDI, and has checked that SM has not activated the VDI here.
-    pub fn settle_vdi(&self, vdi: &Uuid) -> Result<bool> {
-        let doing = || format!("checking whether another command works on VDI {vdi}");
-        let Some(_alone) = self.host.try_lock(vdi).doing(doing)? else {
-            return Ok(true);
-        };
-        // The device first: a server that waits for its targets may serve a VM again.
-        match self.host.disconnect(vdi) {
-            Err(e) if e.is_busy() => return Ok(true),
-            // The server cannot take the flush. It is stopped first, then the device is removed.
-            Err(e) => log::warn!(
-                "VDI {vdi}: its device cannot be removed before its server is stopped: {e}"
-            ),
-            Ok(()) => {}
-        }
-        match self.clear(vdi).and_then(|()| self.log(vdi)) {
-            Err(e) if e.errno() == Some(nix::libc::EBUSY) => Ok(true),
-            Err(Error::VdiUnknown { .. }) => Ok(false),
-            Err(e @ Error::Damaged { .. }) => {
-                log::warn!("VDI {vdi}: not in use on this host; its claim was not released: {e}");
-                Ok(false)
-            }
-            log => self.release_ours(&log?).map(|()| false),
-        }
-    }
-
     /// Publishes this host's boot, so that other hosts can judge the claim that this host is about to make:
     /// with an old boot, or with a note that this host is dead, they would release the claim. Returns the
     /// pool's UUID.
@@ -154,7 +130,7 @@ impl CrucibleSr<'_> {
     }
 
     /// Claims a volume. `log` is its log as it was read last.
-    pub(super) fn claim(&self, volume: &Volume, log: &Log) -> Result<Claim> {
+    pub(super) fn acquire(&self, volume: &Volume, log: &Log) -> Result<Claim> {
         if let Some(claim) = log.open() {
             return Err(claim.in_use(Hold::InUse));
         }
@@ -205,57 +181,5 @@ impl CrucibleSr<'_> {
                 log::warn!("VDI {vdi}: the old entry {key} stays in its sm-config: {e}");
             }
         }
-    }
-
-    /// Releases the claim on a volume, of any host. Returns the claim. Removes entries that cannot be read.
-    ///
-    /// `force` does not check the host: if it still runs a server, the next server fences it.
-    ///
-    /// # Errors
-    /// [`Error::UsedHere`]: this host has a server or a device of the volume, or a command works on it.
-    /// [`Error::NotReleased`]: the claim's host is a member of this pool, was not declared dead, and uses
-    /// the volume or does not reply.
-    pub fn break_claim(&self, vdi: &Uuid, force: bool) -> Result<Option<Claim>> {
-        let _alone = match force {
-            true => None,
-            false => Some(self.require_idle(vdi)?),
-        };
-        let log = loop {
-            match self.log(vdi) {
-                Err(Error::Damaged { key, .. }) => {
-                    let removed = self.xapi.remove(vdi, &key);
-                    removed.of_xapi(|| format!("removing {key} from VDI {vdi}"))?;
-                }
-                log => break log?,
-            }
-        };
-        let claim = log.open().cloned();
-        let done = match force {
-            true => claim.iter().try_for_each(|claim| self.release(claim)),
-            false => self.close(&log),
-        };
-        match (done, &claim) {
-            // XAPI has no record of another pool's hosts. The administrator has confirmed that it is off.
-            (Err(Error::UnknownHost { .. }), Some(claim)) => self.release(claim)?,
-            (Err(source @ Error::VdiInUse { .. }), _) => {
-                let source = Box::new(source);
-                return Err(Error::NotReleased { source });
-            }
-            (done, _) => done?,
-        }
-        Ok(claim)
-    }
-
-    /// Checks that this host does not use a volume, and keeps it so until the returned lock is dropped.
-    fn require_idle(&self, vdi: &Uuid) -> Result<Box<dyn std::any::Any>> {
-        let doing = || format!("checking whether another command works on VDI {vdi}");
-        let Some(alone) = self.host.try_lock(vdi).doing(doing)? else {
-            return Err(Error::UsedHere { vdi: *vdi });
-        };
-        let serves = matches!(self.server(vdi)?, Server::Running { .. });
-        if serves || self.device(vdi)?.is_some() {
-            return Err(Error::UsedHere { vdi: *vdi });
-        }
-        Ok(alone)
     }
 }

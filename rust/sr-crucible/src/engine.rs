@@ -249,7 +249,7 @@ impl Engine for CrucibleEngine {
     }
 
     fn reconcile_vdi(&self, vdi: &Uuid) -> sr::engine::Result<bool> {
-        self.run(|sr| sr.settle_vdi(vdi))
+        self.run(|sr| sr.reconcile_vdi(vdi))
     }
 
     fn accept_vdi(&self, vdi: &Uuid) -> sr::engine::Result<()> {

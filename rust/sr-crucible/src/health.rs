@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::claim_log::{Claim, Log, SmConfig};
 use super::error::{Context, Result};
 use super::host::Server;
-use super::{activate, CrucibleSr, Listing};
+use super::{activate, regions, CrucibleSr, Listing};
 
 /// The key of a VDI's `sm_config` with the last alert's text. Absent while the volume is healthy.
 const KEY: &str = "crucible_health";
@@ -31,7 +31,7 @@ impl CrucibleSr<'_> {
     pub fn report_health(&self, listing: &Listing, known: &[XapiVdi]) {
         let volumes: Vec<_> = listing.volumes.iter().map(|(volume, _)| volume).collect();
         let states = self.states(&volumes);
-        let vdis = match self.vdis() {
+        let vdis = match self.records.vdis() {
             Ok(vdis) => vdis,
             Err(e) => {
                 return log::warn!(
@@ -98,9 +98,9 @@ impl CrucibleSr<'_> {
         let log = Log::read(&volume.uuid, sm_config)?;
         problems.extend(self.mismatches(volume, states, log.open().is_some(), vdis)?);
         let settled = |claim: &&Claim| claim.since + UNDER_WAY < self.host.now();
-        let ours = log.open().filter(|claim| self.is_ours(claim));
+        let ours = log.open().filter(|claim| self.claims.is_ours(claim));
         if let Some(claim) = ours.filter(settled) {
-            let trouble = match self.server(&claim.vdi)? {
+            let trouble = match self.servers.server(&claim.vdi)? {
                 Server::Running {
                     serving: Ok(()),
                     downstairs,
@@ -142,7 +142,7 @@ impl CrucibleSr<'_> {
         let found: Vec<_> = found
             .map(|state| state.unwrap_or(&unknown).clone())
             .collect();
-        let regions = self.wrong_regions(volume, &found, vdis)?;
+        let regions = regions::wrong(volume, &found, vdis)?;
         let mut problems = Vec::new();
         for ((target, state), region) in volume.targets.iter().zip(&found).zip(regions) {
             let unusable = match state {

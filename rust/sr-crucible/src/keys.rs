@@ -5,16 +5,17 @@
 //! is recorded in the VDI's `sm_config` (key `crucible_key`) when the volume is first served, after some of
 //! it was read. It is compared before each start of a server.
 //!
-//! [`CrucibleSr::accept`] removes the record, for an administrator who has made the volume anew.
+//! [`CrucibleSr::accept`](super::CrucibleSr::accept) removes the record, for an administrator who has made the
+//! volume anew.
 
 use crucible_host::Volume;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::claim_log::SmConfig;
-use super::error::{Context, Error, Hold, Result};
-use super::recorded::{recorded, Recorded};
-use super::CrucibleSr;
+use super::error::{Context, Error, Result};
+use super::host::Host;
+use super::records::{recorded, Recorded, Records};
 
 #[derive(Serialize, Deserialize)]
 struct Key {
@@ -24,56 +25,52 @@ struct Key {
 impl Recorded for Key {
     const KEY: &'static str = "crucible_key";
     const WHAT: &'static str = "key's fingerprint";
+    const WHOLE: &'static str = "key";
 }
 
 pub(super) fn recorded_key(vdi: &Uuid, sm_config: &SmConfig) -> Result<Option<String>> {
     Ok(recorded::<Key>(vdi, sm_config)?.map(|key| key.fingerprint))
 }
 
-impl CrucibleSr<'_> {
-    /// Returns the fingerprint of a volume's key.
-    ///
-    /// # Errors
-    /// [`Error::WrongKey`] if another key was recorded.
-    pub(super) fn require_key(&self, volume: &Volume) -> Result<Option<String>> {
-        let vdi = &volume.uuid;
-        let read = self.host.fingerprint(volume);
-        let found = read.doing(|| format!("reading the key of VDI {vdi}"))?;
-        let sm_config = self.sm_config(vdi)?;
-        match (&found, recorded_key(vdi, &sm_config)?) {
-            (Some(found), Some(recorded)) if *found != recorded => {
-                Err(Error::WrongKey { vdi: *vdi })
-            }
-            _ => Ok(found),
-        }
+/// Returns the fingerprint of a volume's key.
+///
+/// # Errors
+/// [`Error::WrongKey`] if another key was recorded.
+pub(super) fn require(
+    host: &dyn Host,
+    records: Records<'_>,
+    volume: &Volume,
+) -> Result<Option<String>> {
+    let vdi = &volume.uuid;
+    let read = host.fingerprint(volume);
+    let found = read.doing(|| format!("reading the key of VDI {vdi}"))?;
+    let sm_config = records.sm_config(vdi)?;
+    match (&found, recorded_key(vdi, &sm_config)?) {
+        (Some(found), Some(recorded)) if *found != recorded => Err(Error::WrongKey { vdi: *vdi }),
+        _ => Ok(found),
     }
+}
 
-    /// Records the fingerprint of the key that the volume is served with.
-    pub(super) fn record_key(&self, volume: &Volume, fingerprint: Option<&str>) -> Result<()> {
-        let (vdi, Some(fingerprint)) = (&volume.uuid, fingerprint) else {
-            return Ok(());
+/// Records the fingerprint of the key that the volume is served with.
+pub(super) fn record(
+    records: Records<'_>,
+    volume: &Volume,
+    fingerprint: Option<&str>,
+) -> Result<()> {
+    let (vdi, Some(fingerprint)) = (&volume.uuid, fingerprint) else {
+        return Ok(());
+    };
+    if let Some(recorded) = recorded_key(vdi, &records.sm_config(vdi)?)? {
+        return match recorded == fingerprint {
+            true => Ok(()),
+            false => Err(Error::WrongKey { vdi: *vdi }),
         };
-        if let Some(recorded) = recorded_key(vdi, &self.sm_config(vdi)?)? {
-            return match recorded == fingerprint {
-                true => Ok(()),
-                false => Err(Error::WrongKey { vdi: *vdi }),
-            };
-        }
-        let fingerprint = fingerprint.to_owned();
-        self.record(vdi, Key { fingerprint })
     }
+    let fingerprint = fingerprint.to_owned();
+    records.record(vdi, Key { fingerprint })
+}
 
-    /// Removes the record of a volume's regions and key, after an administrator has replaced them. The next
-    /// activation records those that it finds.
-    pub fn accept(&self, vdi: &Uuid) -> Result<()> {
-        let _alone = self.lock(vdi)?;
-        let log = self.log(vdi)?;
-        if let Some(claim) = log.open().filter(|_| self.has_claimed(&log)) {
-            return Err(claim.in_use(Hold::InUse));
-        }
-        self.close(&log)?;
-        let removed = self.xapi.remove(vdi, Key::KEY);
-        removed.of_xapi(|| format!("forgetting the key of VDI {vdi}"))?;
-        self.forget_regions(vdi)
-    }
+/// Removes the record, after an administrator has made the volume anew.
+pub(super) fn forget(records: Records<'_>, vdi: &Uuid) -> Result<()> {
+    records.forget::<Key>(vdi)
 }

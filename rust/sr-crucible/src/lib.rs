@@ -14,6 +14,7 @@
 //! [`Inventory`].
 #![forbid(unsafe_code)]
 
+mod accept;
 mod activate;
 mod check;
 mod claim;
@@ -31,14 +32,17 @@ mod health;
 mod host;
 mod inventory;
 mod keys;
+mod leftovers;
 #[cfg(feature = "sim")]
 pub mod memory;
 mod overview;
 mod plug;
 mod provision;
-mod recorded;
+mod records;
 mod regions;
+mod release;
 mod scan;
+mod servers;
 mod sources;
 pub mod supervisor;
 mod xapi;
@@ -58,6 +62,9 @@ fn read_recorded(vdi: &uuid::Uuid, sm_config: &SmConfig) {
     let _ = keys::recorded_key(vdi, sm_config);
 }
 
+use self::claim::Claims;
+use self::records::Records;
+use self::servers::Servers;
 use uuid::Uuid;
 
 /// An SR of type crucible, as one process on one host sees it.
@@ -66,6 +73,9 @@ pub struct CrucibleSr<'a> {
     host: &'a dyn Host,
     inventory: &'a dyn Inventory,
     sr: Uuid,
+    records: Records<'a>,
+    servers: Servers<'a>,
+    claims: Claims<'a>,
 }
 
 impl<'a> CrucibleSr<'a> {
@@ -76,11 +86,19 @@ impl<'a> CrucibleSr<'a> {
         inventory: &'a dyn Inventory,
         sr: Uuid,
     ) -> Self {
+        let records = Records { xapi, sr };
         CrucibleSr {
             xapi,
             host,
             inventory,
             sr,
+            records,
+            servers: Servers { host },
+            claims: Claims {
+                records,
+                xapi,
+                host,
+            },
         }
     }
 }

@@ -15,7 +15,7 @@ pub const MAX_SIZE: u64 = i64::MAX as u64;
 impl CrucibleSr<'_> {
     /// `vdi_introduce`
     pub fn introduce(&self, vdi: &Uuid) -> Result<ScannedVdi> {
-        self.settle_leftovers();
+        self.remove_leftovers();
         Ok(new_to_xapi(&self.inventory.find(vdi)?.0))
     }
 
@@ -25,15 +25,15 @@ impl CrucibleSr<'_> {
     /// [`Error::BadSize`] if no volume can have that size. The provisioner was not called.
     pub fn create(&self, vdi: &Uuid, name: &str, size: i128) -> Result<u64> {
         let size = volume_size(size)?;
-        self.settle_leftovers();
+        self.remove_leftovers();
         Ok(self.inventory.create(vdi, name, size)?.size)
     }
 
     /// `vdi_delete`: deletes the volume with its data. Claims it first, so that no host starts a server for
     /// it meanwhile. A volume that no list has is deleted already.
     pub fn delete(&self, vdi: &Uuid) -> Result<()> {
-        self.settle_leftovers();
-        let _alone = self.lock(vdi)?;
+        self.remove_leftovers();
+        let _alone = self.servers.lock(vdi)?;
         let (volume, source) = match self.inventory.find(vdi) {
             Err(Error::VolumeMissing { .. }) => return Ok(()),
             found => found?,
@@ -49,13 +49,13 @@ impl CrucibleSr<'_> {
     /// `vdi_clone`: makes a full copy. Its time grows with the size. The source is claimed meanwhile, so that
     /// no host writes to it.
     pub fn copy(&self, vdi: &Uuid, new: &Uuid) -> Result<ScannedVdi> {
-        self.settle_leftovers();
-        let _alone = self.lock(vdi)?;
+        self.remove_leftovers();
+        let _alone = self.servers.lock(vdi)?;
         let (source, _) = self.inventory.find(vdi)?;
         let claim = self.claim_unused(&source)?;
         let copied = self.inventory.copy(&source, new);
         let copy = copied.map_err(|e| self.undo(vdi, e))?;
-        self.release(&claim)?;
+        self.claims.release(&claim)?;
         Ok(new_to_xapi(&copy))
     }
 
@@ -63,14 +63,14 @@ impl CrucibleSr<'_> {
     fn claim_unused(&self, volume: &Volume) -> Result<Claim> {
         let vdi = &volume.uuid;
         self.refuse_if_served(vdi)?;
-        self.clear(vdi)?;
-        self.close(&self.log(vdi)?)?;
-        self.claim(volume, &self.log(vdi)?)
+        self.servers.clear(vdi)?;
+        self.claims.close(&self.claims.log(vdi)?)?;
+        self.claims.acquire(volume, &self.claims.log(vdi)?)
     }
 
     fn refuse_if_served(&self, vdi: &Uuid) -> Result<()> {
-        match self.log(vdi)?.open() {
-            Some(claim) if self.is_ours(claim) && self.serves(claim)? => {
+        match self.claims.log(vdi)?.open() {
+            Some(claim) if self.claims.is_ours(claim) && self.servers.serves(claim)? => {
                 Err(claim.in_use(Hold::InUse))
             }
             _ => Ok(()),

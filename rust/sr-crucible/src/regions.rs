@@ -9,7 +9,7 @@
 //! `--uuid`), or three different ones (made by a provisioner). Two equal UUIDs and a different one are
 //! refused. So is a region that another VDI of the SR has recorded.
 //!
-//! If a region was replaced on purpose, [`CrucibleSr::accept`] removes the record.
+//! If a region was replaced on purpose, [`CrucibleSr::accept`](super::CrucibleSr::accept) removes the record.
 
 use crucible_host::target::{TargetState, REPAIR_PORT_OFFSET};
 use crucible_host::Volume;
@@ -17,9 +17,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::claim_log::SmConfig;
-use super::error::{Context, Result};
-use super::recorded::{recorded, Recorded};
-use super::CrucibleSr;
+use super::error::Result;
+use super::records::{recorded, Recorded, Records};
 
 #[derive(Serialize, Deserialize)]
 struct Regions {
@@ -44,7 +43,7 @@ fn region_of(state: &TargetState) -> Option<Uuid> {
 }
 
 /// Returns what is wrong with each target's region. `own` are the volume's, `others` those of other VDIs.
-fn wrong_regions(
+fn compare(
     found: &[Option<Uuid>],
     own: Option<&[Uuid]>,
     others: &[(Uuid, Vec<Uuid>)],
@@ -80,60 +79,56 @@ fn wrong_regions(
         .collect()
 }
 
-impl CrucibleSr<'_> {
-    /// Returns what is wrong with the region of each target, in the order of the targets. `vdis` are the SR's.
-    pub(super) fn wrong_regions(
-        &self,
-        volume: &Volume,
-        states: &[TargetState],
-        vdis: &[(Uuid, SmConfig)],
-    ) -> Result<Vec<Option<String>>> {
-        let mut own = volume.regions.map(|regions| regions.to_vec());
-        let mut others = Vec::new();
-        for (vdi, sm_config) in vdis {
-            if *vdi == volume.uuid {
-                own = match own {
-                    None => recorded_regions(vdi, sm_config)?,
-                    declared => declared,
-                };
-                continue;
-            }
-            match recorded_regions(vdi, sm_config) {
-                Ok(Some(regions)) => others.push((*vdi, regions)),
-                Ok(None) => {}
-                // Only its own VDI cannot be plugged.
-                Err(e) => log::warn!("{e}"),
-            }
+/// Returns what is wrong with the region of each target, in the order of the targets. `vdis` are the SR's.
+pub(super) fn wrong(
+    volume: &Volume,
+    states: &[TargetState],
+    vdis: &[(Uuid, SmConfig)],
+) -> Result<Vec<Option<String>>> {
+    let mut own = volume.regions.map(|regions| regions.to_vec());
+    let mut others = Vec::new();
+    for (vdi, sm_config) in vdis {
+        if *vdi == volume.uuid {
+            own = match own {
+                None => recorded_regions(vdi, sm_config)?,
+                declared => declared,
+            };
+            continue;
         }
-        let found: Vec<_> = states.iter().map(region_of).collect();
-        let mut wrong = wrong_regions(&found, own.as_deref(), &others);
-        for ((wrong, state), target) in wrong.iter_mut().zip(states).zip(volume.targets) {
-            let hidden = matches!(state, TargetState::Up { region: None, .. });
-            if hidden && own.is_some() {
-                let port = target.port() + REPAIR_PORT_OFFSET;
-                *wrong = Some(format!(
-                    "does not report which region it serves: let this host reach its port {port}"
-                ));
-            }
+        match recorded_regions(vdi, sm_config) {
+            Ok(Some(regions)) => others.push((*vdi, regions)),
+            Ok(None) => {}
+            // Only its own VDI cannot be plugged.
+            Err(e) => log::warn!("{e}"),
         }
-        Ok(wrong)
     }
+    let found: Vec<_> = states.iter().map(region_of).collect();
+    let mut wrong = compare(&found, own.as_deref(), &others);
+    for ((wrong, state), target) in wrong.iter_mut().zip(states).zip(volume.targets) {
+        let hidden = matches!(state, TargetState::Up { region: None, .. });
+        if hidden && own.is_some() {
+            let port = target.port() + REPAIR_PORT_OFFSET;
+            *wrong = Some(format!(
+                "does not report which region it serves: let this host reach its port {port}"
+            ));
+        }
+    }
+    Ok(wrong)
+}
 
-    /// Records the regions that the volume is served from, if all targets report theirs.
-    pub(super) fn record_regions(&self, volume: &Volume, states: &[TargetState]) -> Result<()> {
-        let vdi = &volume.uuid;
-        let regions: Option<Vec<Uuid>> = states.iter().map(region_of).collect();
-        let (Some(regions), None) = (regions, recorded_regions(vdi, &self.sm_config(vdi)?)?) else {
-            return Ok(());
-        };
-        self.record(vdi, Regions { regions })
-    }
+/// Records the regions that the volume is served from, if all targets report theirs.
+pub(super) fn record(records: Records<'_>, volume: &Volume, states: &[TargetState]) -> Result<()> {
+    let vdi = &volume.uuid;
+    let regions: Option<Vec<Uuid>> = states.iter().map(region_of).collect();
+    let (Some(regions), None) = (regions, recorded_regions(vdi, &records.sm_config(vdi)?)?) else {
+        return Ok(());
+    };
+    records.record(vdi, Regions { regions })
+}
 
-    /// Removes the record, after an administrator has replaced a region.
-    pub(super) fn forget_regions(&self, vdi: &Uuid) -> Result<()> {
-        let removed = self.xapi.remove(vdi, Regions::KEY);
-        removed.of_xapi(|| format!("forgetting the regions of VDI {vdi}"))
-    }
+/// Removes the record, after an administrator has replaced a region.
+pub(super) fn forget(records: Records<'_>, vdi: &Uuid) -> Result<()> {
+    records.forget::<Regions>(vdi)
 }
 
 #[cfg(test)]
@@ -146,7 +141,7 @@ mod tests {
     const D: Uuid = Uuid::from_u128(0xd);
 
     fn wrong(found: [Uuid; 3], own: Option<&[Uuid]>, others: &[(Uuid, Vec<Uuid>)]) -> Vec<usize> {
-        let wrong = wrong_regions(&found.map(Some), own, others);
+        let wrong = compare(&found.map(Some), own, others);
         let wrong = wrong.into_iter().enumerate();
         wrong.filter_map(|(n, text)| text.map(|_| n)).collect()
     }
@@ -171,7 +166,7 @@ mod tests {
     fn a_region_of_another_vdi_is_refused_before_there_is_a_record() {
         let others = [(Uuid::from_u128(7), vec![D, D, D])];
         assert_eq!(wrong([A, B, D], None, &others), [2]);
-        let hidden = wrong_regions(&[None, Some(A), None], None, &others);
+        let hidden = compare(&[None, Some(A), None], None, &others);
         assert_eq!(hidden, [None, None, None]);
     }
 }

@@ -36,7 +36,7 @@ impl CrucibleSr<'_> {
     /// `sr_scan`: returns all volumes. `known` are XAPI's records. A VDI whose volume is in no list any more
     /// stays while a host has claimed it: XAPI would delete its claims with the VDI.
     pub fn scan(&self, known: &[XapiVdi]) -> Result<Scan> {
-        self.settle_leftovers();
+        self.remove_leftovers();
         let listing = self.inventory.list()?;
         let volumes = listing.volumes.iter().map(|(volume, _)| volume);
         let mut vdis: Vec<_> = volumes.map(|volume| scanned(volume, known)).collect();
@@ -69,7 +69,7 @@ impl CrucibleSr<'_> {
 
     /// `sr_update`
     pub fn usage(&self) -> Result<Usage> {
-        self.settle_leftovers();
+        self.remove_leftovers();
         Ok(usage(&self.inventory.list()?))
     }
 }

@@ -3,8 +3,13 @@
 mod refused;
 mod rules;
 
+use std::collections::BTreeMap;
+
 pub use self::refused::{equals, shown, Problem, Refused};
 pub use self::rules::{boolean, characters, no_leading_dash, path};
+
+/// The pairs of a device-config.
+pub type Pairs = BTreeMap<String, String>;
 
 /// The one key that xapi itself adds to every device-config: whether this host is the one that
 /// runs the SR's commands.

@@ -5,12 +5,12 @@
 //! states what it supports in an [`SrType`]. Decisions that every front would make in the same way are made
 //! by the engine.
 
+mod capability;
 mod error;
 mod findings;
 mod overview;
 mod sr_type;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use uuid::Uuid;
@@ -21,13 +21,12 @@ use crate::doctor::Facts;
 use crate::finding::Finding;
 use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
 
+pub use self::capability::Capability;
 pub use self::error::{EngineError, Error, Result};
 pub use self::findings::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
 pub use self::overview::{Backlog, Operation, Overview, VdiPlace};
-pub use self::sr_type::{Capability, ConfigKey, SrType};
-
-/// The pairs of a device-config.
-pub type Pairs = BTreeMap<String, String>;
+pub use self::sr_type::{ConfigKey, SrType};
+pub use crate::device_config::Pairs;
 
 /// The name of an SR in XAPI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

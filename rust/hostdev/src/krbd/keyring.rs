@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Krbd;
+use super::client::Krbd;
 use crate::Error;
 
 /// The type of keys with 32 bytes (AES-256), which Ceph 20 makes by default.

@@ -15,7 +15,8 @@ use std::time::Duration;
 use hostos::{files, json_file, Deadline, LockFile};
 use serde::{Deserialize, Serialize};
 
-use super::{ImageKey, Krbd, Mapping};
+use super::client::Krbd;
+use super::mapping::{ImageKey, Mapping};
 use crate::Error;
 
 #[derive(Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use std::io;
 
 use nix::errno::Errno;
 
-use super::{keyring, MapRequest};
+use super::keyring;
+use super::request::MapRequest;
 use crate::features::ImageFeatures;
 use crate::Error;
 

@@ -57,9 +57,9 @@ pub(super) fn request() -> MapRequest {
 }
 
 /// The directory. At first, the module is loaded and nothing is mapped.
-pub(super) struct Sysfs(TempDir);
+pub(super) struct RbdSysfs(TempDir);
 
-impl Sysfs {
+impl RbdSysfs {
     pub(super) fn new() -> Self {
         let tree = Self(tempfile::tempdir().unwrap());
         fs::create_dir_all(tree.path("sys/bus/rbd/devices")).unwrap();

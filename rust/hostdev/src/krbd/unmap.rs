@@ -5,8 +5,9 @@ use std::time::Duration;
 use hostos::deadline::{by_deadline, Deadline};
 use nix::errno::Errno;
 
+use super::client::Krbd;
+use super::mapping::Mapping;
 use super::writer::write_command;
-use super::{Krbd, Mapping};
 use crate::openers::BlockDevice;
 use crate::Error;
 

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::Krbd;
+use super::client::Krbd;
 use crate::Error;
 
 impl Krbd {

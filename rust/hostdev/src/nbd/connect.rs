@@ -16,7 +16,7 @@ use super::handshake::{self, Export};
 use super::netlink::{is_taken, Connect, Netlink};
 use super::record::{check_identifier, Owner, Record};
 use super::{Found, Nbd, NbdDevice, BACKEND, FIRST};
-use crate::{node, Error};
+use crate::Error;
 
 /// The time without a reply after which the kernel ends the connection. A server may wait long for its
 /// storage. Kernels before 5.4 need a timeout; their default is 30 s.
@@ -217,7 +217,7 @@ impl Nbd {
     ) -> Result<(), Error> {
         let server = record.address;
         let refused = |source| refusal(server, source);
-        let netlink = Netlink::open().map_err(no_family)?;
+        let netlink = Netlink::open()?;
         let backend = format!("{BACKEND}{}", record.identifier);
         for attempt in 0.. {
             record.index = self.free_index(attempt / TRIES)?;
@@ -240,7 +240,7 @@ impl Nbd {
                 }
             }
         }
-        let recorded = self.connection(record.index).and_then(|connection| {
+        let recorded = self.sysfs.connection(record.index).and_then(|connection| {
             let lost = || refused(io::Error::other("the device is gone"));
             record.connection = Some(connection.ok_or_else(lost)?);
             self.records.write(&record)
@@ -255,7 +255,7 @@ impl Nbd {
 
     /// Returns the index of a device that is not connected; skips the first `skipped` ones.
     fn free_index(&self, skipped: usize) -> Result<u32, Error> {
-        let connected = self.connected()?;
+        let connected = self.sysfs.connected()?;
         let mut free = (FIRST..).filter(|index| !connected.contains(index));
         // The host has too little memory to use all indices.
         Ok(free.nth(skipped).unwrap_or(u32::MAX))
@@ -285,26 +285,11 @@ impl Nbd {
     }
 }
 
-impl Found {
-    pub(super) fn ensure_node(&self, end: Deadline) -> Result<(), Error> {
-        node::ensure(&self.device.device, self.number.0, self.number.1, end)
-    }
-}
-
 fn refusal(server: SocketAddr, source: io::Error) -> Error {
     Error::NbdKernel {
         action: format!("connect an NBD device to {server}"),
         source,
         advice: "see `dmesg`",
-    }
-}
-
-pub(super) fn no_family(source: io::Error) -> Error {
-    Error::NbdKernel {
-        action: "connect NBD devices over netlink".to_owned(),
-        source,
-        advice:
-            "this needs Linux 4.12 or later and the module nbd: `modprobe nbd`, then see `dmesg`",
     }
 }
 

@@ -8,7 +8,6 @@ use hostos::deadline::{by_deadline, Call, Deadline};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::connect::no_family;
 use super::netlink::Netlink;
 use super::{Found, Nbd, NbdDevice};
 use crate::openers::BlockDevice;
@@ -114,7 +113,7 @@ impl Nbd {
     fn openers(&self, found: &Found, end: Deadline) -> Vec<String> {
         let device = BlockDevice {
             node: &found.device.device,
-            sysfs: &self.sysfs,
+            sysfs: self.sysfs.root(),
             name: &format!("nbd{}", found.device.index),
             major: found.number.0,
             minor: found.number.1,
@@ -136,7 +135,7 @@ impl Nbd {
         let index = found.device.index;
         let action = format!("disconnect {}", found.name());
         let outcome = by_deadline(end, move || {
-            let netlink = Netlink::open().map_err(no_family)?;
+            let netlink = Netlink::open()?;
             netlink
                 .disconnect(index)
                 .map_err(|source| Error::NbdKernel {
@@ -168,9 +167,12 @@ impl Nbd {
     }
 
     fn is_over(&self, found: &Found) -> Result<bool, Error> {
-        Ok(match self.connection(found.device.index)? {
+        Ok(match self.sysfs.connection(found.device.index)? {
             Some(now) => now != found.connection,
-            None => self.size(found.device.index)?.is_none_or(|size| size == 0),
+            None => self
+                .sysfs
+                .size(found.device.index)?
+                .is_none_or(|size| size == 0),
         })
     }
 }

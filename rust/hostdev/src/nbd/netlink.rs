@@ -16,6 +16,8 @@ use nix::sys::socket::{
     recv, send, socket, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType,
 };
 
+use crate::Error;
+
 /// The family that has the ids of the others: `linux/genetlink.h`.
 const CONTROLLER: u16 = 0x10;
 const GET_FAMILY: u8 = 3;
@@ -68,8 +70,16 @@ pub(super) struct Netlink {
 
 impl Netlink {
     /// # Errors
-    /// `ENOENT` if the kernel has no such family.
-    pub(super) fn open() -> io::Result<Self> {
+    /// [`Error::NbdKernel`] with `ENOENT` if the kernel has no such family.
+    pub(super) fn open() -> Result<Self, Error> {
+        Self::open_family().map_err(|source| Error::NbdKernel {
+            action: "connect NBD devices over netlink".to_owned(),
+            source,
+            advice: "this needs Linux 4.12 or later and the module nbd: `modprobe nbd`, then see `dmesg`",
+        })
+    }
+
+    fn open_family() -> io::Result<Self> {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,

@@ -14,9 +14,9 @@ use super::record::{Owner, Record, Records};
 use super::Nbd;
 
 /// The directory. At first, the module is loaded and nothing is connected.
-pub(super) struct Sysfs(TempDir);
+pub(super) struct NbdSysfs(TempDir);
 
-impl Sysfs {
+impl NbdSysfs {
     pub(super) fn new() -> Self {
         let tree = Self(tempfile::tempdir().unwrap());
         fs::create_dir_all(tree.path("sys/module/nbd")).unwrap();

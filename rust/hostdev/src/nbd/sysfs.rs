@@ -3,19 +3,34 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::Nbd;
 use crate::Error;
 
 const SECTOR: u64 = 512;
 
-impl Nbd {
+/// The kernel's NBD devices in sysfs.
+#[derive(Clone, Debug)]
+pub(super) struct Sysfs {
+    root: PathBuf,
+}
+
+impl Sysfs {
+    /// As `/sys`, at another path.
+    pub(super) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Returns its path.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Returns the device's directory in sysfs.
-    pub(super) fn block(&self, index: u32) -> PathBuf {
-        self.sysfs.join(format!("block/nbd{index}"))
+    fn block(&self, index: u32) -> PathBuf {
+        self.root.join(format!("block/nbd{index}"))
     }
 
     /// Returns the number of the device's connection; `None` if it has none.
@@ -34,7 +49,7 @@ impl Nbd {
 
     /// Returns the indices of all connected devices, also those of other programs, in order.
     pub(super) fn connected(&self) -> Result<Vec<u32>, Error> {
-        let blocks = self.sysfs.join("block");
+        let blocks = self.root.join("block");
         let failed = |error| Error::io("list", &blocks, error);
         let mut found = Vec::new();
         for entry in fs::read_dir(&blocks).map_err(failed)? {

@@ -3,19 +3,19 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use super::sim::{Connection, Sysfs};
+use super::sim::{Connection, NbdSysfs};
 use super::*;
 
 #[test]
 fn a_host_without_connections_has_no_devices() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     assert_eq!(sysfs.nbd().find("volume").unwrap(), None);
     assert_eq!(sysfs.nbd().devices().unwrap(), []);
 }
 
 #[test]
 fn find_returns_a_device_by_its_identifier() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let connection = Connection::new();
     let number = sysfs.connect(64, None);
     let record = connection.record(64, Some(number));
@@ -39,7 +39,7 @@ fn find_returns_a_device_by_its_identifier() {
 
 #[test]
 fn a_record_of_an_earlier_connection_is_ignored() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let record = Connection::new().record(64, Some(sysfs.connect(64, None)));
     sysfs.records().write(&record).unwrap();
     assert!(sysfs.nbd().find("volume").unwrap().is_some());
@@ -52,7 +52,7 @@ fn a_record_of_an_earlier_connection_is_ignored() {
 
 #[test]
 fn a_record_of_another_boot_is_ignored() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let mut record = Connection::new().record(64, Some(sysfs.connect(64, None)));
     record.boot_id = "0fd66a5f-0000-4000-8000-000000000000".to_owned();
     sysfs.records().write(&record).unwrap();
@@ -61,7 +61,7 @@ fn a_record_of_another_boot_is_ignored() {
 
 #[test]
 fn the_identifier_of_the_kernel_overrides_that_of_a_record() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let number = sysfs.connect(64, Some("smblock:other"));
     let record = Connection::new().record(64, Some(number));
     sysfs.records().write(&record).unwrap();
@@ -72,7 +72,7 @@ fn the_identifier_of_the_kernel_overrides_that_of_a_record() {
 
 #[test]
 fn a_device_of_another_program_is_not_listed() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     sysfs.connect(0, None);
     sysfs.connect(64, Some("volume"));
     assert_eq!(sysfs.nbd().devices().unwrap(), []);
@@ -80,7 +80,7 @@ fn a_device_of_another_program_is_not_listed() {
 
 #[test]
 fn the_connection_of_a_killed_process_is_found() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let connection = Connection::new();
     sysfs.connect(64, None);
     let mut record = connection.record(64, None);
@@ -116,7 +116,7 @@ fn dead_process() -> record::Owner {
 
 #[test]
 fn a_device_in_an_unknown_form_is_an_error() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     sysfs.connect(64, Some("smblock:volume"));
     fs::write(sysfs.path("sys/block/nbd64/size"), "many\n").unwrap();
     let error = sysfs.nbd().find("volume").unwrap_err().to_string();

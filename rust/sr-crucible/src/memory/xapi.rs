@@ -73,7 +73,7 @@ impl Xapi for Sim {
         // The plugin also checks SM's links and the note of an activation first.
         let settled = match self.is_used(host, vdi) {
             true => Ok(true),
-            false => CrucibleSr::new(self, &asked, self, Uuid::nil()).settle_vdi(vdi),
+            false => CrucibleSr::new(self, &asked, self, Uuid::nil()).reconcile_vdi(vdi),
         };
         let boot_id = asked.id().boot_id.clone();
         let reply = settled.map(|in_use| HostReply { boot_id, in_use });

@@ -25,7 +25,7 @@ enum Operation {
     /// An activation with a server of another host without a device. That host is asked.
     Ask,
     /// The work of the plugin on a host that is asked.
-    Settle,
+    Reconcile,
 }
 
 impl Operation {
@@ -37,7 +37,7 @@ impl Operation {
         Operation::Attach,
         Operation::Scan,
         Operation::Ask,
-        Operation::Settle,
+        Operation::Reconcile,
     ];
 
     fn prepare(self) -> Sim {
@@ -52,7 +52,7 @@ impl Operation {
             Operation::Activate => {}
             Operation::Scan => leave_server(&sim, "a"),
             Operation::Ask => leave_server(&sim, "b"),
-            Operation::Settle => {
+            Operation::Reconcile => {
                 activate(&sim, "a").unwrap();
                 sim.set_used("a", &VDI, false);
             }
@@ -75,7 +75,7 @@ impl Operation {
 
     fn run(self, sr: &CrucibleSr<'_>) -> Result<()> {
         match self {
-            Operation::Settle => sr.settle_vdi(&VDI).map(drop),
+            Operation::Reconcile => sr.reconcile_vdi(&VDI).map(drop),
             Operation::Deactivate => sr.deactivate(&VDI),
             Operation::Attach => sr.attach_sr(),
             Operation::Scan => sr.scan(&[]).map(drop),
@@ -86,7 +86,7 @@ impl Operation {
     /// Runs the operation as SM does.
     fn under_sm(self, sim: &Sim, run: impl FnOnce() -> Result<()>) -> Result<()> {
         match self {
-            Operation::Deactivate | Operation::Attach | Operation::Scan | Operation::Settle => {
+            Operation::Deactivate | Operation::Attach | Operation::Scan | Operation::Reconcile => {
                 run()
             }
             _ => activation(sim, "a", run),

@@ -57,7 +57,7 @@ fn a_damaged_claim_stays_while_this_host_serves_the_volume() {
     refused(&sim, "damaged");
     // The host only settles what it has itself; the administrator removes the entry.
     sim.set_used("a", &VDI, false);
-    assert!(!on(&sim, "a", |sr| sr.settle_vdi(&VDI)).unwrap());
+    assert!(!on(&sim, "a", |sr| sr.reconcile_vdi(&VDI)).unwrap());
     let broken = on(&sim, "a", |sr| sr.break_claim(&VDI, false)).unwrap();
     assert_eq!(broken.unwrap().host, "a");
     nothing_is_left(&sim, "in the end");

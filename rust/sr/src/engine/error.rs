@@ -2,7 +2,7 @@
 
 use crate::device_config::Refused;
 
-use super::sr_type::Capability;
+use super::capability::Capability;
 
 /// Result of an operation of an engine.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -2,106 +2,16 @@
 
 use std::fs;
 
-use proptest::prelude::*;
-use secrecy::ExposeSecret;
+use secrecy::SecretString;
 
-use super::super::sim::{request, Sysfs};
+use super::super::sim::{request, RbdSysfs};
 use super::*;
 
 type Spoil = fn(&mut MapRequest);
 
 #[test]
-fn the_map_command_has_all_options_but_no_key() {
-    let mut request = request();
-    let command = request.command(request.noshare).unwrap();
-    assert_eq!(
-        command,
-        "10.0.0.1:6789,10.0.0.2:6789 \
-         name=xcp,key=client.xcp@7f36e090-d7f8-4f09-8bb3-79ff299de9f4,mount_timeout=25 \
-         pool disk -"
-    );
-    request.image.snap_id = Some(4);
-    request.snap_name = Some("s1".to_owned());
-    request.image.namespace = "ns".to_owned();
-    request.noshare = true;
-    let command = request.command(request.noshare).unwrap();
-    assert!(
-        command.ends_with(",ro,noshare,_pool_ns=ns pool disk s1"),
-        "{command}"
-    );
-    assert!(!command.contains(request.key.expose_secret()));
-}
-
-#[test]
-fn the_map_command_has_ms_mode_for_protocol_v2_only() {
-    let mut request = request();
-    let legacy = request.command(false).unwrap();
-    assert!(!legacy.contains("ms_mode"), "{legacy}");
-    request.monitors = vec!["[fd00::1]:3300".to_owned(), "10.0.0.2:3300".to_owned()];
-    for mode in MsMode::ALL.into_iter().filter(|mode| mode.speaks_v2()) {
-        request.ms_mode = mode;
-        let command = request.command(false).unwrap();
-        let option = format!(",mount_timeout=25,ms_mode={} pool ", mode.name());
-        assert!(
-            command.starts_with("[fd00::1]:3300,10.0.0.2:3300 "),
-            "{command}"
-        );
-        assert!(command.contains(&option), "{command}");
-    }
-}
-
-#[test]
-fn the_map_command_has_at_most_31_monitors() {
-    let mut request = request();
-    request.monitors = (0..40).map(|n| format!("10.0.0.{n}:6789")).collect();
-    let command = request.command(false).unwrap();
-    let (monitors, _) = command.split_once(' ').unwrap();
-    assert_eq!(monitors.split(',').count(), 31);
-}
-
-#[test]
-fn the_debug_text_of_a_request_hides_its_key() {
-    let request = request();
-    assert!(!format!("{request:?}").contains(request.key.expose_secret()));
-}
-
-#[test]
-fn the_map_command_does_not_depend_on_the_deadline() {
-    let mut patient = request();
-    patient.deadline *= 100;
-    assert_eq!(
-        patient.command(false).unwrap(),
-        request().command(false).unwrap()
-    );
-}
-
-proptest! {
-    #[test]
-    fn the_kernel_reads_each_accepted_name_unchanged(
-        pool in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
-        image in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
-        user in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
-        namespace in "\\PC{0,8}|[a-z]{1,4}[ ,=\n\t][a-z]{0,4}",
-    ) {
-        let mut request = request();
-        request.pool_name = pool.clone();
-        request.image_name = image.clone();
-        request.user = user.clone();
-        request.image.namespace = namespace.clone();
-        if let Ok(command) = request.command(request.noshare) {
-            // The kernel splits at white space, then at commas.
-            let words: Vec<&str> = command.split_whitespace().collect();
-            prop_assert_eq!(&words[2..], &[&pool, &image, "-"]);
-            let options: Vec<&str> = words[1].split(',').collect();
-            prop_assert_eq!(options.len(), if namespace.is_empty() { 3 } else { 4 });
-            prop_assert_eq!(options[0].strip_prefix("name="), Some(user.as_str()));
-        }
-    }
-}
-
-#[test]
 fn a_value_that_the_kernel_would_misread_is_refused() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let spoil: [(&str, Spoil); 9] = [
         ("monitor address", |request| {
             request.monitors[1] = "ceph-mon-2:6789".to_owned()
@@ -140,7 +50,7 @@ fn a_value_that_the_kernel_would_misread_is_refused() {
 
 #[test]
 fn a_read_only_mapping_is_replaced_for_a_writable_request() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.map(0, &[]);
     sysfs.map(1, &[]);
     sysfs.write("block/rbd0/ro", "1\n");
@@ -169,7 +79,7 @@ fn a_read_only_mapping_is_replaced_for_a_writable_request() {
 
 #[test]
 fn a_label_is_invalid_when_its_device_number_is_reused() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let krbd = sysfs.krbd();
     sysfs.map(0, &[]);
     sysfs.map(1, &[]);
@@ -189,7 +99,7 @@ fn a_label_is_invalid_when_its_device_number_is_reused() {
 
 #[test]
 fn a_damaged_label_counts_as_missing() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let krbd = sysfs.krbd();
     sysfs.map(0, &[]);
     krbd.set_label(&krbd.mappings().unwrap()[0], "vdi").unwrap();
@@ -199,7 +109,7 @@ fn a_damaged_label_counts_as_missing() {
 
 #[test]
 fn the_lock_is_held_by_one_process_at_a_time() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let (krbd, soon) = (sysfs.krbd(), Duration::from_millis(50));
     let held = krbd.lock(Deadline::after(soon), soon).unwrap();
     let error = krbd
@@ -216,7 +126,7 @@ fn the_lock_is_held_by_one_process_at_a_time() {
 
 #[test]
 fn only_a_device_that_appeared_during_the_map_is_found_by_name() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.map(0, &[("image_id", "fedcba987654")]);
     sysfs.map(1, &[]);
     let before = sysfs.krbd().mappings().unwrap();
@@ -231,7 +141,7 @@ fn only_a_device_that_appeared_during_the_map_is_found_by_name() {
 
 #[test]
 fn a_mapping_of_another_image_is_removed() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.map(3, &[("image_id", "102210221022")]);
     let end = Deadline::after(Duration::from_secs(5));
     let error = sysfs.krbd().identify(&request(), &[], end).unwrap_err();
@@ -250,7 +160,7 @@ fn a_mapping_of_another_image_is_removed() {
 
 #[test]
 fn a_map_without_a_device_is_an_error() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let end = Deadline::after(Duration::from_secs(5));
     let error = sysfs.krbd().identify(&request(), &[], end).unwrap_err();
     assert!(matches!(error, Error::NoDevice { .. }), "{error}");

@@ -5,19 +5,19 @@ use std::time::Instant;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::super::sim::Sysfs;
+use super::super::sim::RbdSysfs;
 use super::*;
 
 const LIMIT: Duration = Duration::from_millis(300);
 
-fn mapped(sysfs: &Sysfs) -> Mapping {
+fn mapped(sysfs: &RbdSysfs) -> Mapping {
     sysfs.map(7, &[]);
     sysfs.krbd().mappings().unwrap().remove(0)
 }
 
 #[test]
 fn unmap_writes_the_device_number() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.krbd().unmap(&mapping, LIMIT).unwrap();
     assert_eq!(sysfs.read("bus/rbd/remove_single_major"), "7");
@@ -26,7 +26,7 @@ fn unmap_writes_the_device_number() {
 
 #[test]
 fn unmap_uses_the_plain_command_without_single_major() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.remove("bus/rbd/remove_single_major");
     sysfs.krbd().unmap(&mapping, LIMIT).unwrap();
@@ -35,7 +35,7 @@ fn unmap_uses_the_plain_command_without_single_major() {
 
 #[test]
 fn unmap_of_a_gone_mapping_succeeds_and_unmaps_no_other_image() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.map(7, &[("image_id", "fedcba987654")]);
     sysfs.krbd().unmap(&mapping, LIMIT).unwrap();
@@ -46,7 +46,7 @@ fn unmap_of_a_gone_mapping_succeeds_and_unmaps_no_other_image() {
 
 #[test]
 fn unmap_fails_at_the_deadline_if_the_kernel_hangs() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.remove("bus/rbd/remove_single_major");
     // No process reads from it: open for writing blocks without end.
@@ -61,7 +61,7 @@ fn unmap_fails_at_the_deadline_if_the_kernel_hangs() {
 
 #[test]
 fn the_error_of_a_refused_unmap_names_the_file() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let mapping = mapped(&sysfs);
     for file in ["remove", "remove_single_major"] {
         sysfs.remove(&format!("bus/rbd/{file}"));
@@ -72,7 +72,7 @@ fn the_error_of_a_refused_unmap_names_the_file() {
 
 #[test]
 fn openers_lists_holders_and_processes() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let mapping = mapped(&sysfs);
     sysfs.write("block/rbd7/holders/dm-3/dev", "253:3\n");
     std::fs::write(&mapping.device, "").unwrap();

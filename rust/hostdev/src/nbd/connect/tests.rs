@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::handshake::{HAS_FLAGS, READ_ONLY, SEND_FLUSH};
-use super::super::sim::{Connection, Sysfs};
+use super::super::sim::{Connection, NbdSysfs};
 use super::*;
 
 const EXPORT: Export = Export {
@@ -92,7 +92,7 @@ fn a_server_without_flush_is_refused_for_a_writable_request() {
 
 #[test]
 fn only_a_device_that_fulfils_the_request_serves_it() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let connection = Connection::new();
     let record = connection.record(64, Some(sysfs.connect(64, None)));
     sysfs.records().write(&record).unwrap();
@@ -129,7 +129,7 @@ fn only_a_device_that_fulfils_the_request_serves_it() {
 
 #[test]
 fn connect_refuses_an_invalid_identifier() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let mut request = some_request();
     request.identifier = "../volume".to_owned();
     let error = sysfs.nbd().connect(&request).unwrap_err();
@@ -139,7 +139,7 @@ fn connect_refuses_an_invalid_identifier() {
 
 #[test]
 fn a_free_index_is_not_connected_and_not_below_64() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let nbd = sysfs.nbd();
     assert_eq!(nbd.free_index(0).unwrap(), FIRST);
     sysfs.connect(0, None);

@@ -1,11 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::sim::{Connection, Sysfs};
+use super::super::sim::{Connection, NbdSysfs};
 use super::*;
 
 #[test]
 fn a_record_is_written_replaced_and_removed() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let records = sysfs.records();
     assert_eq!(records.all().unwrap(), []);
     let mut record = Connection::new().record(64, None);
@@ -21,7 +21,7 @@ fn a_record_is_written_replaced_and_removed() {
 
 #[test]
 fn the_temporary_file_of_a_killed_writer_is_removed_with_the_record() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let records = sysfs.records();
     records
         .write(&Connection::new().record(64, Some(7)))
@@ -34,7 +34,7 @@ fn the_temporary_file_of_a_killed_writer_is_removed_with_the_record() {
 
 #[test]
 fn the_error_of_a_damaged_record_names_the_file() {
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     fs::create_dir(sysfs.path("run")).unwrap();
     fs::write(sysfs.path("run/volume.json"), "{}").unwrap();
     let error = sysfs.records().all().unwrap_err().to_string();
@@ -44,7 +44,7 @@ fn the_error_of_a_damaged_record_names_the_file() {
 #[test]
 fn only_root_can_read_the_records() {
     use std::os::unix::fs::PermissionsExt;
-    let sysfs = Sysfs::new();
+    let sysfs = NbdSysfs::new();
     let record = Connection::new().record(64, None);
     sysfs.records().write(&record).unwrap();
     let mode = fs::metadata(sysfs.path("run"))

@@ -1,4 +1,5 @@
-//! Values that the driver records in the VDI's `sm_config` when a volume is first served.
+//! What XAPI has about the VDIs of an SR: their `sm_config`, and the values that the driver records there when
+//! a volume is first served.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -6,13 +7,15 @@ use uuid::Uuid;
 
 use super::claim_log::SmConfig;
 use super::error::{Context, Error, Result};
-use super::CrucibleSr;
+use super::xapi::Xapi;
 
 /// A value that is recorded under a key of its own.
 pub(super) trait Recorded: Serialize + DeserializeOwned {
     const KEY: &'static str;
     /// Its name in error texts.
     const WHAT: &'static str;
+    /// Its name in the error text of its removal.
+    const WHOLE: &'static str = Self::WHAT;
 }
 
 /// The recorded text. It names its VDI, because XAPI may copy a VDI's maps to another.
@@ -40,7 +43,26 @@ pub(super) fn recorded<T: Recorded>(vdi: &Uuid, sm_config: &SmConfig) -> Result<
     Ok((of.vdi == *vdi).then_some(of.value))
 }
 
-impl CrucibleSr<'_> {
+/// XAPI's records of the VDIs of an SR.
+#[derive(Clone, Copy)]
+pub(super) struct Records<'a> {
+    pub(super) xapi: &'a dyn Xapi,
+    pub(super) sr: Uuid,
+}
+
+impl Records<'_> {
+    /// Returns the SR's VDIs and their `sm_config`.
+    pub(super) fn vdis(&self) -> Result<Vec<(Uuid, SmConfig)>> {
+        let vdis = self.xapi.vdis();
+        vdis.of_xapi(|| format!("listing the VDIs of SR {}", self.sr))
+    }
+
+    pub(super) fn sm_config(&self, vdi: &Uuid) -> Result<SmConfig> {
+        let sm_config = self.xapi.sm_config(vdi);
+        let sm_config = sm_config.of_xapi(|| format!("reading who has VDI {vdi}"))?;
+        sm_config.ok_or(Error::VdiUnknown { vdi: *vdi })
+    }
+
     /// Records a value of a VDI that has none.
     pub(super) fn record<T: Recorded>(&self, vdi: &Uuid, value: T) -> Result<()> {
         let text = serde_json::to_string(&OfVdi { vdi: *vdi, value });
@@ -50,5 +72,11 @@ impl CrucibleSr<'_> {
         self.xapi.remove(vdi, T::KEY).of_xapi(doing)?;
         self.xapi.add(vdi, T::KEY, &text).of_xapi(doing)?;
         Ok(())
+    }
+
+    /// Removes a value, after an administrator has replaced what it is of.
+    pub(super) fn forget<T: Recorded>(&self, vdi: &Uuid) -> Result<()> {
+        let removed = self.xapi.remove(vdi, T::KEY);
+        removed.of_xapi(|| format!("forgetting the {} of VDI {vdi}", T::WHOLE))
     }
 }

@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::sim::{key, Sysfs};
-use super::super::Module;
+use super::super::sim::{key, RbdSysfs};
 use super::*;
+use crate::Module;
 
 #[test]
 fn a_mapping_has_all_attributes_of_sysfs() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.map(7, &[]);
     let expected = Mapping {
         device_number: 7,
@@ -28,7 +28,7 @@ fn a_mapping_has_all_attributes_of_sysfs() {
 
 #[test]
 fn a_snapshot_in_a_namespace_has_its_own_identity_and_name() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.map(0, &[]);
     sysfs.map(
         1,
@@ -51,7 +51,7 @@ fn a_snapshot_in_a_namespace_has_its_own_identity_and_name() {
 
 #[test]
 fn find_distinguishes_images_of_one_name_by_identity() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.map(10, &[]);
     sysfs.map(2, &[("image_id", "fedcba987654")]);
     sysfs.map(
@@ -74,7 +74,7 @@ fn find_distinguishes_images_of_one_name_by_identity() {
 
 #[test]
 fn a_kernel_without_namespaces_maps_from_the_default_namespace() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.map(0, &[]);
     sysfs.remove("bus/rbd/devices/0/pool_ns");
     assert_eq!(sysfs.krbd().find(&key()).unwrap().len(), 1);
@@ -82,7 +82,7 @@ fn a_kernel_without_namespaces_maps_from_the_default_namespace() {
 
 #[test]
 fn an_incomplete_mapping_is_omitted_from_the_list() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.map(0, &[]);
     sysfs.map(1, &[]);
     sysfs.remove("block/rbd0");
@@ -98,7 +98,7 @@ fn a_mapping_in_an_unknown_form_is_an_error() {
         ("minor", "-1"),
         ("snap_id", "head"),
     ] {
-        let sysfs = Sysfs::new();
+        let sysfs = RbdSysfs::new();
         sysfs.map(0, &[]);
         sysfs.map(1, &[(attribute, text)]);
         let message = sysfs.krbd().mappings().unwrap_err().to_string();
@@ -107,7 +107,7 @@ fn a_mapping_in_an_unknown_form_is_an_error() {
             "{message}"
         );
     }
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.map(0, &[]);
     sysfs.remove("bus/rbd/devices/0/image_id");
     let error = sysfs.krbd().mappings().unwrap_err();
@@ -117,7 +117,7 @@ fn a_mapping_in_an_unknown_form_is_an_error() {
 
 #[test]
 fn the_kernel_check_shows_a_missing_module() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     sysfs.remove("bus/rbd");
     let krbd = sysfs.krbd();
     assert_eq!(krbd.mappings().unwrap(), []);
@@ -129,7 +129,7 @@ fn the_kernel_check_shows_a_missing_module() {
 
 #[test]
 fn a_loaded_module_may_lack_the_list_of_features() {
-    let sysfs = Sysfs::new();
+    let sysfs = RbdSysfs::new();
     let facts = sysfs.krbd().check_kernel().unwrap();
     assert_eq!(
         (facts.module, facts.supported_features),
