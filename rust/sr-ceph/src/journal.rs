@@ -78,10 +78,14 @@ impl Journal<'_> {
     pub(crate) fn require_new(&self, vdi: &Uuid) -> Result<()> {
         match self.acquire(vdi)?.vdi {
             None => Ok(()),
-            Some(_) => Err(Error::VdiExists {
-                sr: self.catalogue.sr(),
-                vdi: *vdi,
-            }),
+            Some(_) => Err(self.already_exists(vdi)),
+        }
+    }
+
+    pub(crate) fn already_exists(&self, vdi: &Uuid) -> Error {
+        Error::VdiExists {
+            sr: self.catalogue.sr(),
+            vdi: *vdi,
         }
     }
 

@@ -27,6 +27,10 @@ impl CephSr<'_> {
         loop {
             let entry = self.journal().acquire(vdi)?;
             let source = self.catalogue.present(&entry, vdi)?;
+            if vdi == new {
+                // Another process has just made it.
+                return Err(self.journal().already_exists(new));
+            }
             let done = match &source.record.volume {
                 Volume::Snapshot { .. } => self.same_snapshot(vdi, &entry, source, new)?,
                 Volume::Head { image } => self.take_snapshot(vdi, &entry, source, image, new)?,

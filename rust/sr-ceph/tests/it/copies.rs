@@ -4,10 +4,11 @@ mod orders;
 mod trees;
 
 use sr_ceph::chain::MAX_DEPTH;
+use sr_ceph::faults::{Faults, FaultyPool};
 use sr_ceph::Error;
 use uuid::Uuid;
 
-use crate::support::{Lab, A, B, GIB};
+use crate::support::{ceph_sr, new_disk, Lab, A, B, GIB};
 
 #[test]
 fn a_snapshot_keeps_what_the_disk_was_and_a_clone_starts_from_there() {
@@ -21,6 +22,31 @@ fn a_snapshot_keeps_what_the_disk_was_and_a_clone_starts_from_there() {
     lab.write(&clone, 3);
     let contents = [disk, snapshot, clone, twin].map(|vdi| lab.content(&vdi));
     assert_eq!(contents, [Some(2), Some(1), Some(3), Some(2)]);
+}
+
+/// The new VDI has the UUID of the disk itself, which exists only when the command has begun.
+#[test]
+fn a_snapshot_never_replaces_a_disk_that_another_host_makes() {
+    for nth in 0..10 {
+        let lab = Lab::new();
+        let disk = Uuid::new_v4();
+        let (process, other) = (lab.process(A), lab.process(B));
+        let faults = Faults::interrupted(nth, || {
+            let sr = ceph_sr(&other.pool, &other.host, lab.sr);
+            sr.create_disk(&new_disk(disk, GIB)).unwrap();
+        });
+        let pool = FaultyPool::new(&process.pool, &faults);
+        let refused = ceph_sr(&pool, &process.host, lab.sr).snapshot_vdi(&disk, &disk);
+        assert!(
+            matches!(
+                refused,
+                Err(Error::VdiExists { .. } | Error::VdiMissing { .. })
+            ),
+            "before call {nth}: {refused:?}"
+        );
+        let record = lab.record(&disk);
+        assert!(record.is_none_or(|record| record.volume.snapshot().is_none()));
+    }
 }
 
 #[test]

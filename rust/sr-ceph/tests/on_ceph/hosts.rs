@@ -58,6 +58,12 @@ impl Hosts {
         self.0.borrow_mut().ahead += seconds;
     }
 
+    /// Returns the devices of a host's kernel.
+    pub fn devices(&self, host: &str) -> Vec<Mapped> {
+        let devices = &self.0.borrow().devices;
+        devices.get(host).cloned().unwrap_or_default()
+    }
+
     /// Returns the disks whose I/O is paused.
     pub fn paused(&self) -> BTreeSet<Uuid> {
         self.0.borrow().paused.clone()

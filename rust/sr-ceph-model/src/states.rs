@@ -2,35 +2,40 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::GIB;
+use crate::BLOCKS;
+
+/// The content of the blocks of a VDI, a number each.
+pub type Content = [u64; BLOCKS];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     Disk,
     Snapshot,
 }
 
 /// A VDI that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Present {
+pub(crate) struct Present {
     pub kind: Kind,
     /// In bytes.
     pub size: u64,
-    pub content: u64,
+    pub content: Content,
 }
 
 impl Present {
-    /// A new disk.
-    pub const NEW: Present = Present {
-        kind: Kind::Disk,
-        size: GIB,
-        content: 0,
-    };
+    /// A new disk of that size, in bytes.
+    pub fn new(size: u64) -> Self {
+        Present {
+            kind: Kind::Disk,
+            size,
+            content: [0; BLOCKS],
+        }
+    }
 }
 
 /// The possible states of a VDI. Several if a command did not report how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct States {
+pub(crate) struct States {
     pub absent: bool,
     pub present: BTreeSet<Present>,
 }
