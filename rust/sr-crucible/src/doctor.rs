@@ -25,7 +25,7 @@ impl CrucibleSr<'_> {
         let listing = self.inventory.list()?;
         let volumes: Vec<_> = listing.volumes.iter().map(|(volume, _)| volume).collect();
         let states = self.states(&volumes);
-        let vdis: BTreeMap<Uuid, SmConfig> = self.vdis()?.into_iter().collect();
+        let vdis: BTreeMap<Uuid, SmConfig> = self.records.vdis()?.into_iter().collect();
         let (mut found, mut on_this_host) = (Vec::new(), BTreeSet::new());
         for volume in volumes {
             let name = name_of(volume);
@@ -37,7 +37,7 @@ impl CrucibleSr<'_> {
                 continue;
             };
             found.extend(self.of_regions(volume, &name, &states, sm_config, &vdis)?);
-            let is_here = self.device(&volume.uuid)?.is_some();
+            let is_here = self.servers.device(&volume.uuid)?.is_some();
             if is_here {
                 on_this_host.insert(volume.uuid);
             }
@@ -65,7 +65,7 @@ impl CrucibleSr<'_> {
     /// Releases this host's claims that are over, and stops its servers without a device: what each command on
     /// the SR does by itself.
     pub fn repair(&self) {
-        self.settle_leftovers();
+        self.remove_leftovers();
     }
 
     /// Targets that reply, and cannot serve this volume.
@@ -107,10 +107,10 @@ impl CrucibleSr<'_> {
                 return Ok(vec![found]);
             }
         };
-        let server = self.server(vdi)?;
+        let server = self.servers.server(vdi)?;
         let claim = log.open();
         let found = match claim {
-            Some(claim) if self.is_ours(claim) => {
+            Some(claim) if self.claims.is_ours(claim) => {
                 self.of_own_server(volume, name, claim, &server, has_device)
             }
             Some(claim) if claim.host == self.host.id().host => {

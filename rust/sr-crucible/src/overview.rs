@@ -18,7 +18,7 @@ impl CrucibleSr<'_> {
     pub fn overview(&self) -> Result<Overview> {
         let listing = self.inventory.list()?;
         let mut claims = BTreeMap::new();
-        for (vdi, sm_config) in self.vdis()? {
+        for (vdi, sm_config) in self.records.vdis()? {
             let log = Log::read(&vdi, &sm_config).unwrap_or_default();
             if let Some(claim) = log.open() {
                 *claims.entry(claim.host.clone()).or_default() += 1;
@@ -48,7 +48,7 @@ impl CrucibleSr<'_> {
     /// # Errors
     /// The list of volumes, XAPI, or this host's devices cannot be read.
     pub fn places(&self) -> Result<Vec<VdiPlace>> {
-        let vdis: BTreeMap<Uuid, SmConfig> = self.vdis()?.into_iter().collect();
+        let vdis: BTreeMap<Uuid, SmConfig> = self.records.vdis()?.into_iter().collect();
         let volumes = self.inventory.list()?.volumes.into_iter();
         let places = volumes.map(|(volume, _)| self.place(volume, &vdis));
         places.collect()
@@ -58,7 +58,7 @@ impl CrucibleSr<'_> {
         let sm_config = vdis.get(&volume.uuid);
         let log = sm_config.and_then(|sm_config| Log::read(&volume.uuid, sm_config).ok());
         let claim = log.as_ref().and_then(Log::open);
-        let device = self.device(&volume.uuid)?;
+        let device = self.servers.device(&volume.uuid)?;
         let targets = volume.targets.map(|target| target.to_string());
         Ok(VdiPlace {
             uuid: volume.uuid,
