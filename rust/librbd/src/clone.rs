@@ -70,26 +70,29 @@ impl Pool {
             self.path(child_name)
         );
         let (pool, options) = (self.clone(), options.clone());
-        let made = self.cluster().change_in_time("rbd_clone3", &object, {
-            let object = object.clone();
-            move || {
-                let options = RawOptions::new(&pool, &options)?;
-                options.set_clone_format_2()?;
-                let rbd = pool.rbd()?;
-                // SAFETY: ioctx and options are valid; the names are C strings.
-                let made = unsafe {
-                    rbd.rbd_clone3(
-                        pool.raw(),
-                        c_parent.as_ptr(),
-                        c_snap.as_ptr(),
-                        pool.raw(),
-                        c_child.as_ptr(),
-                        options.raw,
-                    )
-                };
-                check("rbd_clone3", || object, made).map(|_| ())
-            }
-        });
+        let made = self
+            .cluster()
+            .patience()
+            .change_in_time("rbd_clone3", &object, {
+                let object = object.clone();
+                move || {
+                    let options = RawOptions::new(&pool, &options)?;
+                    options.set_clone_format_2()?;
+                    let rbd = pool.rbd()?;
+                    // SAFETY: ioctx and options are valid; the names are C strings.
+                    let made = unsafe {
+                        rbd.rbd_clone3(
+                            pool.raw(),
+                            c_parent.as_ptr(),
+                            c_snap.as_ptr(),
+                            pool.raw(),
+                            c_child.as_ptr(),
+                            options.raw,
+                        )
+                    };
+                    check("rbd_clone3", || object, made).map(|_| ())
+                }
+            });
         made.map_err(|error| self.explain_silence(error))
     }
 

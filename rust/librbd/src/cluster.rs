@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use crate::buffer::{c_string, copy_text, text_of_unknown_length, texts_of};
 use crate::deadline::{within, Patience};
-use crate::error::{check, Error, Result};
+use crate::error::{check, Result};
 use crate::ffi::rados::rados_t;
 use crate::library::Library;
-use crate::options::Secret;
-use crate::sources::Sources;
 
 /// How long closing a connection may take.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -112,6 +110,10 @@ impl Cluster {
         Self(handle)
     }
 
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.0
+    }
+
     pub(crate) fn patience(&self) -> &Patience {
         &self.0.patience
     }
@@ -145,7 +147,7 @@ impl Cluster {
     }
 
     /// Returns this connection's address, in the form that [`Cluster::blocklist`] needs. librados before
-    /// Nautilus 14.2.5 does not have it: [`Error::SymbolMissing`].
+    /// Nautilus 14.2.5 does not have it: [`Error::SymbolMissing`](crate::Error::SymbolMissing).
     ///
     /// Implements: `int rados_getaddrs(rados_t cluster, char** addrs)`; the text is freed with
     /// `void rados_buffer_free(char *buf)`.
@@ -177,9 +179,10 @@ impl Cluster {
     /// Implements: `int rados_pool_list(rados_t cluster, char *buf, size_t len)`.
     pub fn pool_names(&self) -> Result<Vec<String>> {
         let cluster = self.clone();
-        self.read_in_time("rados_pool_list", &self.0.describe(), move || {
-            cluster.pool_names_now()
-        })
+        self.patience()
+            .read_in_time("rados_pool_list", &self.0.describe(), move || {
+                cluster.pool_names_now()
+            })
     }
 
     fn pool_names_now(&self) -> Result<Vec<String>> {
@@ -210,9 +213,10 @@ impl Cluster {
     /// char *client_address, uint32_t expire_seconds)`.
     pub fn blocklist(&self, address: &str, duration: Duration) -> Result<()> {
         let (cluster, owned) = (self.clone(), address.to_owned());
-        self.read_in_time("rados_blocklist_add", address, move || {
-            cluster.blocklist_now(&owned, duration)
-        })
+        self.patience()
+            .read_in_time("rados_blocklist_add", address, move || {
+                cluster.blocklist_now(&owned, duration)
+            })
     }
 
     fn blocklist_now(&self, address: &str, duration: Duration) -> Result<()> {
@@ -235,20 +239,6 @@ impl Cluster {
     /// Returns the value of a configuration option; `None` if it is empty, or there is no such option.
     pub fn conf_get(&self, option: &str) -> Result<Option<String>> {
         self.0.conf_get(option)
-    }
-
-    /// Returns the key of this connection's user in base64, as the kernel needs it. librados and this
-    /// function read it from the option `key`, from the file in `keyfile`, or from the first existing file in
-    /// `keyring`.
-    ///
-    /// # Errors
-    /// [`Error::NoKey`] if none of them has it; [`Error::File`] for a file that cannot be read.
-    pub fn key(&self) -> Result<Secret> {
-        let mut sources = Sources::default();
-        sources.judge_key(&self.0)?;
-        let files = sources.key_places();
-        let user = self.0.user.clone();
-        sources.key.ok_or(Error::NoKey { user, files })
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::buffer::c_string;
 use crate::cluster::Cluster;
+use crate::deadline::{no_thread, within};
 use crate::error::{check, Error, Result};
 use crate::ffi::rados::{rados_t, Rados};
 
@@ -62,8 +64,22 @@ impl Cluster {
             .map(|(reply, _)| reply)
     }
 
+    /// As [`Cluster::mgr_command`], with a deadline of `patience`. Returns `None` if there is no reply until
+    /// then. The request continues, and keeps this connection open.
+    pub fn mgr_command_within(
+        &self,
+        command: &Value,
+        patience: Duration,
+    ) -> Result<Option<Vec<u8>>> {
+        let (cluster, command) = (self.clone(), command.clone());
+        let replied = within(patience, move || cluster.mgr_command_now(&command));
+        replied
+            .map_err(|error| no_thread("rados_mgr_command", "ceph-mgr", &error))?
+            .transpose()
+    }
+
     /// As [`Cluster::mgr_command`], with the deadline of librados only.
-    pub(crate) fn mgr_command_now(&self, command: &Value) -> Result<Vec<u8>> {
+    fn mgr_command_now(&self, command: &Value) -> Result<Vec<u8>> {
         self.command("rados_mgr_command", Rados::rados_mgr_command, command)
             .map(|(reply, _)| reply)
     }
@@ -76,7 +92,8 @@ impl Cluster {
     ) -> Result<(Vec<u8>, String)> {
         let object = format!("`{}`", command["prefix"].as_str().unwrap_or_default());
         let (cluster, command) = (self.clone(), command.clone());
-        self.read_in_time(call, &object, move || cluster.command(call, send, &command))
+        self.patience()
+            .read_in_time(call, &object, move || cluster.command(call, send, &command))
     }
 
     /// Returns the reply, and the status text.

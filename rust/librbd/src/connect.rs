@@ -12,9 +12,10 @@ use crate::cluster::{Cluster, Handle};
 use crate::connection_failure::ConnectionFailure;
 use crate::deadline::{no_thread, within, Patience};
 use crate::error::{check, Error, Result};
+use crate::judge::conf_path;
 use crate::library::Library;
 use crate::options::ConnectOptions;
-use crate::sources::{conf_path, Sources};
+use crate::sources::Sources;
 
 /// Options of every connection, which override the configuration file: no output to stderr (only the calling
 /// program writes to it), no admin socket in the file system, and no cache between `write_at` and the
@@ -105,7 +106,9 @@ fn prepare(options: &ConnectOptions) -> Result<(Handle, Sources)> {
 }
 
 fn no_connection(call: Error, sources: Sources, options: &ConnectOptions) -> Error {
-    Error::NoConnection(Box::new(ConnectionFailure::new(call, sources, options)))
+    let (errno, call) = (call.errno(), call.to_string());
+    let failure = ConnectionFailure::new(errno, call, sources, options);
+    Error::NoConnection(Box::new(failure))
 }
 
 fn create(library: &'static Library, options: &ConnectOptions) -> Result<Handle> {

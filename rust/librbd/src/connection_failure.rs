@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::error::Error;
 use crate::mon_host;
 use crate::options::ConnectOptions;
 use crate::sources::Sources;
@@ -81,23 +80,32 @@ pub struct ConnectionFailure {
     pub sources: Sources,
     user: String,
     seconds: u64,
-    call: Error,
+    errno: Option<i32>,
+    /// The text of the error of the call.
+    call: String,
 }
 
 impl ConnectionFailure {
-    pub(crate) fn new(call: Error, sources: Sources, options: &ConnectOptions) -> Self {
+    /// `errno` and `call` are those of the error of the call.
+    pub(crate) fn new(
+        errno: Option<i32>,
+        call: String,
+        sources: Sources,
+        options: &ConnectOptions,
+    ) -> Self {
         Self {
-            cause: cause(&call, &sources),
+            cause: cause(errno, &sources),
             sources,
             user: format!("client.{}", options.user),
             seconds: options.timeout_seconds(),
+            errno,
             call,
         }
     }
 
     /// Returns the error number, positive.
     pub fn errno(&self) -> Option<i32> {
-        self.call.errno()
+        self.errno
     }
 
     /// Returns the configuration file, which has the monitors unless the caller named them.
@@ -203,13 +211,13 @@ impl fmt::Display for ConnectionFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.reason() {
             Some(reason) => write!(f, "{} ({reason})", self.call),
-            None => self.call.fmt(f),
+            None => f.write_str(&self.call),
         }
     }
 }
 
-fn cause(call: &Error, sources: &Sources) -> Cause {
-    let Some(errno) = call.errno().map(Errno::from_raw) else {
+fn cause(errno: Option<i32>, sources: &Sources) -> Cause {
+    let Some(errno) = errno.map(Errno::from_raw) else {
         return Cause::Other;
     };
     if errno == Errno::ETIMEDOUT {

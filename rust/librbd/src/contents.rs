@@ -26,29 +26,6 @@ pub struct ImageInfo {
 }
 
 impl Image {
-    /// Returns the image's id.
-    ///
-    /// Implements: `int rbd_get_id(rbd_image_t image, char *id, size_t id_len)`.
-    pub fn id(&self) -> Result<String> {
-        text_of_unknown_length(64, |buffer, length| {
-            // SAFETY: the image is open; `buffer` is valid for `length` bytes.
-            self.check("rbd_get_id", unsafe {
-                self.rbd().rbd_get_id(self.raw(), buffer, length)
-            })
-        })
-    }
-
-    /// Returns the image's name.
-    ///
-    /// Implements: `int rbd_get_name(rbd_image_t image, char *name, size_t *name_len)`.
-    pub fn name(&self) -> Result<String> {
-        text_of_unknown_length(128, |buffer, mut length| {
-            // SAFETY: the image is open; `buffer` is valid for `length` bytes.
-            let got = unsafe { self.rbd().rbd_get_name(self.raw(), buffer, &mut length) };
-            self.check("rbd_get_name", got)
-        })
-    }
-
     /// Returns the size in bytes (of the snapshot, if one is set).
     ///
     /// Implements: `int rbd_get_size(rbd_image_t image, uint64_t *size)`.

@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::in_flight::InFlight;
 use crate::progress::{Beats, Progress};
@@ -188,7 +187,7 @@ impl Drop for LateChange {
     }
 }
 
-impl Cluster {
+impl Patience {
     /// Makes a call that changes nothing.
     pub(crate) fn read_in_time<T: Send + 'static>(
         &self,
@@ -196,7 +195,7 @@ impl Cluster {
         object: &str,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let limit = self.patience().limit();
+        let limit = self.limit;
         match within(limit, work) {
             Ok(Some(result)) => result,
             Ok(None) => Err(overdue(call, object, limit)),
@@ -214,7 +213,7 @@ impl Cluster {
         self.long_change_in_time(call, object, &mut |_, _| {}, |_| work())
     }
 
-    /// As [`Cluster::change_in_time`], for a long call: the deadline restarts with each report of progress.
+    /// As [`Patience::change_in_time`], for a long call: the deadline restarts with each report of progress.
     pub(crate) fn long_change_in_time<T: Send + 'static>(
         &self,
         call: &'static str,
@@ -222,12 +221,12 @@ impl Cluster {
         progress: Progress<'_>,
         work: impl FnOnce(&Beats) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if let Some(late) = self.patience().first_late() {
+        if let Some(late) = self.first_late() {
             let reason =
                 format!("the call was not made, because an earlier one has not ended: {late}");
             return Err(timed_out(call, object, reason));
         }
-        let limit = self.patience().limit();
+        let limit = self.limit;
         let beats = Arc::new(Beats::default());
         let shared = beats.clone();
         let running =
@@ -250,7 +249,7 @@ impl Cluster {
             }
         }
         beats.stop();
-        let late = self.patience().late_change(format!("{call} on {object}"));
+        let late = self.late_change(format!("{call} on {object}"));
         let result = running.abandon(Some(late));
         result.unwrap_or_else(|| Err(overdue(call, object, limit)))
     }

@@ -106,19 +106,21 @@ impl Pool {
         let (c_group, c_id) = (c_string("group", group)?, c_string("image id", image_id)?);
         let object = format!("{} (image id {image_id})", group_pool.path(group));
         let (of_group, of_image, named) = (group_pool.clone(), self.clone(), object.clone());
-        self.cluster().change_in_time(CALL, &object, move || {
-            let rbd = of_image.rbd()?;
-            // SAFETY: both ioctxs are valid; both texts are C strings.
-            let removed = unsafe {
-                rbd.rbd_group_image_remove_by_id(
-                    of_group.raw(),
-                    c_group.as_ptr(),
-                    of_image.raw(),
-                    c_id.as_ptr(),
-                )
-            };
-            check(CALL, || named, removed).map(|_| ())
-        })
+        self.cluster()
+            .patience()
+            .change_in_time(CALL, &object, move || {
+                let rbd = of_image.rbd()?;
+                // SAFETY: both ioctxs are valid; both texts are C strings.
+                let removed = unsafe {
+                    rbd.rbd_group_image_remove_by_id(
+                        of_group.raw(),
+                        c_group.as_ptr(),
+                        of_image.raw(),
+                        c_id.as_ptr(),
+                    )
+                };
+                check(CALL, || named, removed).map(|_| ())
+            })
     }
 }
 

@@ -10,14 +10,12 @@ use nix::errno::Errno;
 
 use crate::error::{check, Error, Result};
 use crate::ffi::rbd::CEPH_NOSNAP;
-use crate::locks::{Lock, LockOwner};
+use crate::lock::{Lock, LockOwner, LOCK_NAME};
 use crate::pool::{object_name, Pool};
 use crate::snapshot::SnapId;
 use crate::write_op::WriteOp;
 
 const CLASS: &CStr = c"rbd";
-/// The name of the one lock that librbd, kernels and `rbd lock add` use.
-pub(crate) const LOCK_NAME: &str = "rbd_lock";
 /// The first size of the buffer for a reply. Only a list of snapshots can need more.
 const REPLY: usize = 4096;
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use crate::buffer::c_string;
+use crate::buffer::{c_string, text_of_unknown_length};
 use crate::error::{check, Result};
 use crate::ffi::rbd::{rbd_image_t, Rbd};
 use crate::pool::Pool;
-use crate::progress::{Beats, Progress};
 
 /// A reference to an image. An id never changes and is never used again. A name can change, and can be used
 /// again.
@@ -49,9 +48,12 @@ impl Pool {
         };
         let path = self.path(&image.to_string());
         let (pool, owned) = (self.clone(), OwnedRef::from(*image));
-        let opened = self.cluster().read_in_time(call, &path, move || {
-            pool.image_open_now(&owned.borrow(), read_only)
-        });
+        let opened = self
+            .cluster()
+            .patience()
+            .read_in_time(call, &path, move || {
+                pool.image_open_now(&owned.borrow(), read_only)
+            });
         opened.map_err(|error| self.explain_silence(error))
     }
 
@@ -179,6 +181,7 @@ impl Open {
         };
         self.pool
             .cluster()
+            .patience()
             .read_in_time("rbd_close", &self.path, move || {
                 check("rbd_close", || path, closing.close()).map(|_| ())
             })
@@ -205,6 +208,29 @@ impl Image {
         &self.0.pool
     }
 
+    /// Returns the image's id.
+    ///
+    /// Implements: `int rbd_get_id(rbd_image_t image, char *id, size_t id_len)`.
+    pub fn id(&self) -> Result<String> {
+        text_of_unknown_length(64, |buffer, length| {
+            // SAFETY: the image is open; `buffer` is valid for `length` bytes.
+            self.check("rbd_get_id", unsafe {
+                self.rbd().rbd_get_id(self.raw(), buffer, length)
+            })
+        })
+    }
+
+    /// Returns the image's name.
+    ///
+    /// Implements: `int rbd_get_name(rbd_image_t image, char *name, size_t *name_len)`.
+    pub fn name(&self) -> Result<String> {
+        text_of_unknown_length(128, |buffer, mut length| {
+            // SAFETY: the image is open; `buffer` is valid for `length` bytes.
+            let got = unsafe { self.rbd().rbd_get_name(self.raw(), buffer, &mut length) };
+            self.check("rbd_get_name", got)
+        })
+    }
+
     /// The image's pool and name (or id), for errors.
     pub(crate) fn path(&self) -> &str {
         &self.0.path
@@ -219,42 +245,23 @@ impl Image {
         self.0.raw
     }
 
+    /// As a clone, for a call on another thread. The last owner closes the image.
+    pub(crate) fn share(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     /// Makes a call on this image that changes nothing, by the deadline.
     pub(crate) fn read<T: Send + 'static>(
         &self,
         call: &'static str,
         work: impl FnOnce(&Image) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let shared = Image(self.0.clone());
+        let shared = self.share();
         let cluster = self.pool().cluster();
-        let done = cluster.read_in_time(call, self.path(), move || work(&shared));
+        let done = cluster
+            .patience()
+            .read_in_time(call, self.path(), move || work(&shared));
         done.map_err(|error| self.pool().explain_silence(error))
-    }
-
-    /// Makes a call that changes this image, by the deadline. The error names the lock or the client that
-    /// prevents the change.
-    pub(crate) fn change<T: Send + 'static>(
-        &self,
-        call: &'static str,
-        work: impl FnOnce(&Image) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.long_change(call, &mut |_, _| {}, |image, _| work(image))
-    }
-
-    /// As [`Image::change`], for a long call: see [`Progress`].
-    pub(crate) fn long_change<T: Send + 'static>(
-        &self,
-        call: &'static str,
-        progress: Progress<'_>,
-        work: impl FnOnce(&Image, &Beats) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let shared = Image(self.0.clone());
-        let cluster = self.pool().cluster();
-        let done = cluster.long_change_in_time(call, self.path(), progress, move |beats| {
-            shared.refuse_if_locked(call)?;
-            work(&shared, beats)
-        });
-        done.map_err(|error| self.explain(error))
     }
 
     /// Checks a result of a call on this image.

@@ -141,16 +141,19 @@ impl Pool {
     pub fn image_create(&self, name: &str, size: u64, options: &CreateOptions) -> Result<()> {
         let (pool, path, options) = (self.clone(), self.path(name), options.clone());
         let c_name = c_string("image name", name)?;
-        let made = self.cluster().change_in_time("rbd_create4", &path, {
-            let path = path.clone();
-            move || {
-                let options = RawOptions::new(&pool, &options)?;
-                let (rbd, io, name) = (pool.rbd()?, pool.raw(), c_name.as_ptr());
-                // SAFETY: ioctx and options are valid; the name is a C string.
-                let made = unsafe { rbd.rbd_create4(io, name, size, options.raw) };
-                check("rbd_create4", || path, made).map(|_| ())
-            }
-        });
+        let made = self
+            .cluster()
+            .patience()
+            .change_in_time("rbd_create4", &path, {
+                let path = path.clone();
+                move || {
+                    let options = RawOptions::new(&pool, &options)?;
+                    let (rbd, io, name) = (pool.rbd()?, pool.raw(), c_name.as_ptr());
+                    // SAFETY: ioctx and options are valid; the name is a C string.
+                    let made = unsafe { rbd.rbd_create4(io, name, size, options.raw) };
+                    check("rbd_create4", || path, made).map(|_| ())
+                }
+            });
         made.map_err(|error| self.explain_silence(error))
     }
 

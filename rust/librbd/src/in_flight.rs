@@ -9,13 +9,6 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Once;
-use std::time::Duration;
-
-use serde_json::Value;
-
-use crate::cluster::Cluster;
-use crate::deadline::{no_thread, within};
-use crate::error::Result;
 
 static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
 
@@ -38,22 +31,6 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         IN_FLIGHT.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Cluster {
-    /// As [`Cluster::mgr_command`], with a deadline of `patience`. Returns `None` if there is no reply until
-    /// then. The request continues, and keeps this connection open.
-    pub fn mgr_command_within(
-        &self,
-        command: &Value,
-        patience: Duration,
-    ) -> Result<Option<Vec<u8>>> {
-        let (cluster, command) = (self.clone(), command.clone());
-        let replied = within(patience, move || cluster.mgr_command_now(&command));
-        replied
-            .map_err(|error| no_thread("rados_mgr_command", "ceph-mgr", &error))?
-            .transpose()
     }
 }
 

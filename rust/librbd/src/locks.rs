@@ -6,111 +6,17 @@
 //! without end.
 
 use std::ffi::c_int;
-use std::fmt;
-use std::time::Duration;
 
 use nix::errno::Errno;
-use serde_json::json;
 
 use crate::buffer::{is_too_short, text_of, texts_of};
 use crate::deadline::within;
 use crate::error::{Error, Result};
-use crate::header::LOCK_NAME;
 use crate::image::{Image, ImageRef, OwnedRef};
+use crate::lock::{Lock, LockOwner, Place};
 use crate::pool::Pool;
-use crate::shell::quoted;
+use crate::silence::EXPLAIN;
 use crate::watchers::Watcher;
-
-/// The deadline of the search for the cause of a failed call.
-const EXPLAIN: Duration = Duration::from_millis(1500);
-
-/// The tag and the prefix of the cookies of the lock of librbd and krbd.
-const OWN_TAG: &str = "internal";
-const OWN_COOKIE: &str = "auto ";
-
-/// The lock on an image's header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lock {
-    /// The owners: several if it is shared.
-    pub owners: Vec<LockOwner>,
-    /// Its tag; `internal` for the automatic lock.
-    pub tag: String,
-}
-
-/// A client that holds a lock, or that ended without releasing it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockOwner {
-    /// Its name: `client.4123`.
-    pub client: String,
-    /// The lock's id, for `rbd lock rm`.
-    pub cookie: String,
-}
-
-impl Lock {
-    /// Returns the first owner of a lock that was set by hand; `None` for the lock of librbd or a kernel. A
-    /// lock set by hand stays until it is removed.
-    pub fn set_by_hand(&self) -> Option<&LockOwner> {
-        let mut owners = self.owners.iter();
-        owners.find(|owner| self.tag != OWN_TAG || !owner.cookie.starts_with(OWN_COOKIE))
-    }
-
-    /// Fails with the error of a call if this lock, set by hand, prevents it.
-    fn refuse(&self, call: &'static str, place: &Place) -> Result<()> {
-        match self.set_by_hand() {
-            None => Ok(()),
-            Some(owner) => Err(Error::Call {
-                call,
-                object: place.to_string(),
-                errno: Errno::EBUSY as i32,
-                detail: Some(owner.remedy(place)),
-            }),
-        }
-    }
-}
-
-impl LockOwner {
-    /// Returns a description of the lock, and the command that removes it.
-    fn remedy(&self, place: &Place) -> String {
-        let (client, cookie) = (&self.client, quoted(&self.cookie));
-        let remove = match place {
-            Place::Named(path) => {
-                let path = quoted(path);
-                // A name that starts with a dash looks like an option.
-                match self.cookie.starts_with('-') {
-                    true => format!("rbd lock rm -- {path} {cookie} {client}"),
-                    false => format!("rbd lock rm {path} {cookie} {client}"),
-                }
-            }
-            // `rbd lock` does not support image ids.
-            Place::Unnamed { pool, id } => {
-                let pool = quoted(pool);
-                format!("rados -p {pool} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie {cookie}")
-            }
-        };
-        format!(
-            "{client} holds the lock '{}', which was set by hand and stays until it is removed; \
-             if its owner does not need it, remove it: {remove}",
-            self.cookie
-        )
-    }
-}
-
-/// How a command of Ceph identifies an image.
-enum Place {
-    /// By its pool and name, `POOL/IMAGE`.
-    Named(String),
-    /// By its id: it is in the trash, or has no name.
-    Unnamed { pool: String, id: String },
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Named(path) => f.write_str(path),
-            Place::Unnamed { pool, id } => write!(f, "{pool}/id {id}"),
-        }
-    }
-}
 
 impl Image {
     /// Returns the lock on the image, also that of librbd or a kernel, from the last time that librbd read the
@@ -167,11 +73,6 @@ impl Image {
         }
     }
 
-    /// Returns the pool and the name of the image, for `rbd`.
-    fn spec(&self) -> Result<String> {
-        Ok(self.pool().path(&self.name()?))
-    }
-
     /// Fails if a lock set by hand prevents the call.
     pub(crate) fn refuse_if_locked(&self, call: &'static str) -> Result<()> {
         let lock = self.lock_now()?;
@@ -186,28 +87,6 @@ impl Image {
         match self.id() {
             Ok(id) => self.pool().explain(&ImageRef::Id(&id), error),
             Err(_) => error,
-        }
-    }
-
-    /// Returns the limit of the image's snapshots; `None` if it has none.
-    ///
-    /// Implements: `int rbd_snap_get_limit(rbd_image_t image, uint64_t *limit)`.
-    fn snapshot_limit_now(&self) -> Result<Option<u64>> {
-        let mut limit = 0;
-        // SAFETY: the image is open; `limit` is valid for writing.
-        let got = unsafe { self.rbd().rbd_snap_get_limit(self.raw(), &mut limit) };
-        self.check("rbd_snap_get_limit", got)?;
-        Ok((limit < u64::MAX).then_some(limit))
-    }
-
-    /// Returns [`Error::SnapshotLimit`] if the image has as many snapshots as `rbd snap limit set` allows, and
-    /// `other` if not.
-    pub(crate) fn snapshot_limit_or(&self, other: Error) -> Error {
-        match (self.snapshot_limit_now(), self.snapshots(), self.spec()) {
-            (Ok(Some(limit)), Ok(taken), Ok(image)) if limit <= taken.len() as u64 => {
-                Error::SnapshotLimit { image, limit }
-            }
-            _ => other,
         }
     }
 
@@ -253,30 +132,6 @@ impl Pool {
         }
     }
 
-    /// Adds to a timeout whether the monitors reply.
-    pub(crate) fn explain_silence(&self, error: Error) -> Error {
-        if !error.is_timed_out() {
-            return error;
-        }
-        let cluster = self.cluster().clone();
-        let asked = within(EXPLAIN, move || {
-            cluster.mon_command_now(&json!({"prefix": "osd stat", "format": "json"}))
-        });
-        let pool = self.name();
-        match asked {
-            Ok(Some(reply)) if !matches!(&reply, Err(e) if e.is_timed_out()) => {
-                error.adding(&format!(
-                "the monitors reply, the OSDs of pool {pool} do not: run 'ceph health detail' on a \
-                 node of the cluster"
-            ))
-            }
-            _ => error.adding(
-                "neither the monitors nor the OSDs reply: check the network between this host and \
-                 the cluster, then run 'ceph health detail' on a node of the cluster",
-            ),
-        }
-    }
-
     /// Checks with one request that no lock prevents a change of the image with that id.
     ///
     /// # Errors
@@ -307,69 +162,6 @@ impl Pool {
                 self.header(&id).lock()?.refuse(call, &place)
             }
             None => Ok(()), // the call itself returns ENOENT
-        }
-    }
-
-    /// Makes a call that lists entries of `object` in this pool, by the deadline.
-    pub(crate) fn list_in_time<T: Send + 'static>(
-        &self,
-        call: &'static str,
-        object: &str,
-        list: impl FnOnce(&Pool) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let (pool, path) = (self.clone(), self.path(object));
-        let listed = self
-            .cluster()
-            .read_in_time(call, &path, move || list(&pool));
-        listed.map_err(|error| self.explain_silence(error))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lock(tag: &str, cookie: &str) -> Lock {
-        Lock {
-            owners: vec![LockOwner {
-                client: "client.4123".to_owned(),
-                cookie: cookie.to_owned(),
-            }],
-            tag: tag.to_owned(),
-        }
-    }
-
-    #[test]
-    fn each_lock_but_the_automatic_one_is_set_by_hand() {
-        assert_eq!(lock("internal", "auto 94").set_by_hand(), None);
-        for by_hand in [
-            lock("", "mylock"),
-            lock("internal", "x"),
-            lock("", "auto 1"),
-        ] {
-            assert!(by_hand.set_by_hand().is_some(), "{by_hand:?}");
-        }
-        let none = Lock {
-            owners: vec![],
-            tag: String::new(),
-        };
-        assert_eq!(none.set_by_hand(), None);
-    }
-
-    #[test]
-    fn the_error_of_a_locked_image_has_the_command_that_unlocks_it() {
-        let unnamed = Place::Unnamed {
-            pool: "vms".to_owned(),
-            id: "10a4".to_owned(),
-        };
-        for (place, command) in [
-            (Place::Named("vms/a".to_owned()), "rbd lock rm vms/a 'my lock' client.4123"),
-            (unnamed, "rados -p vms lock break rbd_header.10a4 rbd_lock client.4123 --lock-cookie 'my lock'"),
-        ] {
-            let refused = lock("", "my lock").refuse("rbd_trash_move", &place);
-            let text = refused.map_err(|error| error.to_string()).unwrap_err();
-            assert!(text.contains("EBUSY"), "{text}");
-            assert!(text.contains(command), "{text}");
         }
     }
 }

@@ -58,9 +58,11 @@ impl Pool {
     fn open(cluster: &Cluster, name: &str, namespace: &str) -> Result<Self> {
         let (connection, owned) = (cluster.clone(), (name.to_owned(), namespace.to_owned()));
         let object = format!("the pool {name}");
-        cluster.read_in_time("rados_ioctx_create", &object, move || {
-            Self::open_now(&connection, &owned.0, &owned.1)
-        })
+        cluster
+            .patience()
+            .read_in_time("rados_ioctx_create", &object, move || {
+                Self::open_now(&connection, &owned.0, &owned.1)
+            })
     }
 
     fn open_now(cluster: &Cluster, name: &str, namespace: &str) -> Result<Self> {

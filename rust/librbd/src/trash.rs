@@ -75,16 +75,19 @@ impl Pool {
     pub fn trash_move(&self, name: &str, delay: u64) -> Result<()> {
         let (pool, path) = (self.clone(), self.path(name));
         let c_name = c_string("image name", name)?;
-        let moved = self.cluster().change_in_time("rbd_trash_move", &path, {
-            let (path, owned) = (path.clone(), name.to_owned());
-            move || {
-                pool.refuse_if_locked("rbd_trash_move", &owned)?;
-                let (rbd, name) = (pool.rbd()?, c_name.as_ptr());
-                // SAFETY: the ioctx is valid; the name is a C string.
-                let moved = unsafe { rbd.rbd_trash_move(pool.raw(), name, delay) };
-                check("rbd_trash_move", || path, moved).map(|_| ())
-            }
-        });
+        let moved = self
+            .cluster()
+            .patience()
+            .change_in_time("rbd_trash_move", &path, {
+                let (path, owned) = (path.clone(), name.to_owned());
+                move || {
+                    pool.refuse_if_locked("rbd_trash_move", &owned)?;
+                    let (rbd, name) = (pool.rbd()?, c_name.as_ptr());
+                    // SAFETY: the ioctx is valid; the name is a C string.
+                    let moved = unsafe { rbd.rbd_trash_move(pool.raw(), name, delay) };
+                    check("rbd_trash_move", || path, moved).map(|_| ())
+                }
+            });
         moved.map_err(|error| self.explain(&ImageRef::Name(name), error))
     }
 
@@ -133,17 +136,20 @@ impl Pool {
         const CALL: &str = "rbd_trash_remove_with_progress";
         let (pool, path) = (self.clone(), self.path(&format!("id {id}")));
         let c_id = c_string("image id", id)?;
-        let removed = self.cluster().long_change_in_time(CALL, &path, progress, {
-            let path = path.clone();
-            move |beats| {
-                let (rbd, io, id) = (pool.rbd()?, pool.raw(), c_id.as_ptr());
-                // SAFETY: the ioctx is valid; the id is a C string; the beats outlive the call.
-                let removed = unsafe {
-                    rbd.rbd_trash_remove_with_progress(io, id, force, trampoline, beats.data())
-                };
-                check(CALL, || path, removed).map(|_| ())
-            }
-        });
+        let removed = self
+            .cluster()
+            .patience()
+            .long_change_in_time(CALL, &path, progress, {
+                let path = path.clone();
+                move |beats| {
+                    let (rbd, io, id) = (pool.rbd()?, pool.raw(), c_id.as_ptr());
+                    // SAFETY: the ioctx is valid; the id is a C string; the beats outlive the call.
+                    let removed = unsafe {
+                        rbd.rbd_trash_remove_with_progress(io, id, force, trampoline, beats.data())
+                    };
+                    check(CALL, || path, removed).map(|_| ())
+                }
+            });
         removed.map_err(|error| self.explain(&ImageRef::Id(id), error))
     }
 
@@ -157,7 +163,7 @@ impl Pool {
         const CALL: &str = "rbd_trash_restore";
         let (pool, path) = (self.clone(), self.path(&format!("id {id}")));
         let (c_id, c_name) = (c_string("image id", id)?, c_string("image name", name)?);
-        let restored = self.cluster().change_in_time(CALL, &path, {
+        let restored = self.cluster().patience().change_in_time(CALL, &path, {
             let path = path.clone();
             move || {
                 let (rbd, id, name) = (pool.rbd()?, c_id.as_ptr(), c_name.as_ptr());

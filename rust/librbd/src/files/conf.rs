@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::fault::{explain, line_number, Kind};
-use super::{grammar, lines, Dialect, Fault, Verdict};
+use super::fault::{explain, line_number, Fault, Kind};
+use super::verdict::{left_out, Dialect, Verdict};
+use super::{grammar, lines};
 
 const MON_HOST: &str = "mon_host";
 
@@ -20,8 +21,8 @@ pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) ->
             }
         },
         Dialect::Lines => {
-            let (contents, left_out) = lines::parse(text);
-            verdict.warnings = super::left_out(text, &left_out, path);
+            let (contents, ignored) = lines::parse(text);
+            verdict.warnings = left_out(text, &ignored, path);
             contents
         }
     };

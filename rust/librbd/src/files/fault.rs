@@ -1,9 +1,30 @@
 //! Explains why librados stops at a byte of a file, and how to fix the file.
 
+use std::fmt;
 use std::path::Path;
 
 use super::grammar::Stop;
-use super::Fault;
+use super::key::Key;
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The number of the line, from 1, if it is about one.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub reason: String,
+    /// How to fix it: a command, if there is one.
+    pub fix: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}
 
 /// The kind of a Ceph file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +202,7 @@ fn refused(text: &[u8], offset: usize, path: &Path, kind: Kind<'_>) -> (String, 
 /// Returns whether the whole text is a key.
 pub(super) fn is_key(text: &[u8]) -> bool {
     let text = text.trim_ascii();
-    let key = std::str::from_utf8(text).map(super::Key::read);
+    let key = std::str::from_utf8(text).map(Key::read);
     text.len() > 16 && key.is_ok_and(|key| key.fault().is_none())
 }
 

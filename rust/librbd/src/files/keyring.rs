@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::fault::{explain, is_key, key_alone, line_number, Kind};
+use super::fault::{explain, is_key, key_alone, line_number, Fault, Kind};
 use super::grammar::{Contents, Setting};
-use super::{grammar, lines, Dialect, Fault, Key, Verdict};
+use super::key::Key;
+use super::verdict::{left_out, Dialect, Verdict};
+use super::{grammar, lines};
 
 /// The result of the check for one user.
 #[derive(Debug, Default)]
@@ -41,8 +43,8 @@ pub(crate) fn judge(text: &[u8], path: &Path, entity: &str, dialect: Dialect) ->
             }
         },
         Dialect::Lines => {
-            let (contents, left_out) = lines::parse(text);
-            found.verdict.warnings = super::left_out(text, &left_out, path);
+            let (contents, ignored) = lines::parse(text);
+            found.verdict.warnings = left_out(text, &ignored, path);
             contents
         }
     };
