@@ -29,7 +29,6 @@ mount -t overlay none -o "lowerdir=/usr,upperdir={upper},workdir={work}" "{root}
 mount --rbind /proc "{root}/proc"
 mount --rbind /dev "{root}/dev"
 mount --bind "{package}" "{root}/mnt"
-if [ -d /root/.pyenv ]; then mkdir -p "{root}/root/.pyenv"; mount --bind /root/.pyenv "{root}/root/.pyenv"; fi
 """
 # SM 4 as the driver sees it: a package with the flat simulator's modules.
 _SM_4 = """
@@ -69,8 +68,12 @@ class Host:
         self._place_sm()
         self._place_fakes(address)
         series = _PYTHON_SERIES[kind.partition("-")[0]]
-        if series in pythons() and str(pythons()[series]).startswith("/root/.pyenv/"):
-            (self._upper / "bin/python3").symlink_to(pythons()[series])
+        python = pythons().get(series)
+        self._python_prefix: Path | None = None
+        if python is not None and not python.is_relative_to("/usr"):
+            (self._upper / "bin/python3").symlink_to(python)
+            self._python_prefix = python.parent.parent
+            (self.root / self._python_prefix.relative_to("/")).mkdir(parents=True)
 
     def run(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a command on the host."""
@@ -109,7 +112,10 @@ class Host:
         return subprocess.run([*enter, *argv], env=everything, capture_output=True, text=True, timeout=120, check=False)
 
     def _mounts(self) -> str:
-        return _MOUNT.format(root=self.root, upper=self._upper, work=self._work, package=self.package)
+        mounts = _MOUNT.format(root=self.root, upper=self._upper, work=self._work, package=self.package)
+        if self._python_prefix is not None:
+            mounts += f'mount --bind "{self._python_prefix}" "{self.root}{self._python_prefix}"\n'
+        return mounts
 
     def install(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs install.sh of the package."""
