@@ -21,6 +21,7 @@ impl CephSr<'_> {
         known: &HashMap<Uuid, &XapiVdi>,
     ) -> Result<(Vec<ScannedVdi>, Vec<String>)> {
         let (mut vdis, mut warnings) = (Vec::new(), Vec::new());
+        let mut listed_now = None;
         let prefix = image_prefix(&self.sr);
         for (id, name) in images.iter().filter(|(_, name)| name.starts_with(&prefix)) {
             let made_for = self.images.vdi_of_name(name);
@@ -31,31 +32,33 @@ impl CephSr<'_> {
             if is_recorded {
                 continue;
             }
-            let known = made_for.and_then(|vdi| known.get(&vdi));
-            match known {
-                Some(vdi) if self.is_still_listed(id)? => {
-                    warnings.push(self.warn_of_lost_record(vdi.uuid, name));
-                    vdis.push(ScannedVdi {
-                        uuid: vdi.uuid,
-                        size: vdi.size,
-                        xapi: vdi.fields.clone(),
-                        known_to_xapi: true,
-                    });
-                }
-                // A deletion has moved the image to the trash before it removed the record.
-                Some(_) => {}
-                None => warnings.push(format!(
+            let Some(vdi) = made_for.and_then(|vdi| known.get(&vdi)) else {
+                warnings.push(format!(
                     "image {name} has this SR's prefix, but the SR's catalogue does not list it; it was not changed"
-                )),
+                ));
+                continue;
+            };
+            // A deletion moves the image to the trash before it removes the record: only an image that is
+            // listed after the catalogue was read has lost its record.
+            let listed_now = match &listed_now {
+                Some(listed) => listed,
+                None => listed_now.insert(
+                    self.pool
+                        .images()
+                        .doing("listing the pool's images again")?,
+                ),
+            };
+            if listed_now.contains_key(id) {
+                warnings.push(self.warn_of_lost_record(vdi.uuid, name));
+                vdis.push(ScannedVdi {
+                    uuid: vdi.uuid,
+                    size: vdi.size,
+                    xapi: vdi.fields.clone(),
+                    known_to_xapi: true,
+                });
             }
         }
         Ok((vdis, warnings))
-    }
-
-    /// Whether the pool's directory has an image now, after the catalogue was read.
-    fn is_still_listed(&self, id: &str) -> Result<bool> {
-        let doing = "listing the pool's images again";
-        Ok(self.pool.images().doing(doing)?.contains_key(id))
     }
 
     fn warn_of_lost_record(&self, vdi: Uuid, image: &str) -> String {
