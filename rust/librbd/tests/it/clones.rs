@@ -71,12 +71,7 @@ fn a_removed_snapshot_is_in_the_trash_until_its_clone_is_removed() {
     let (name, image) = fixture.image("parent");
     image.write_at(0, b"original").unwrap();
     let snap = image.snapshot_create("s").unwrap();
-    let child = fixture.name("child");
-    let (parent, at) = (ImageRef::Name(&name), SnapshotRef::Name("s"));
-    fixture
-        .pool
-        .image_clone(&parent, &at, &child, &plain())
-        .unwrap();
+    let child = fixture.clone_of(&name, "s");
 
     image.snapshot_remove(snap).unwrap();
     let left = image.snapshots().unwrap();
@@ -110,12 +105,7 @@ fn a_flattened_clone_has_its_data_and_no_parent() {
     image.write_at(0, b"original").unwrap();
     image.snapshot_create("s").unwrap();
     drop(image);
-    let child = fixture.name("child");
-    let (parent, at) = (ImageRef::Name(&name), SnapshotRef::Name("s"));
-    fixture
-        .pool
-        .image_clone(&parent, &at, &child, &plain())
-        .unwrap();
+    let child = fixture.clone_of(&name, "s");
     let clone = fixture
         .pool
         .image_open(&ImageRef::Name(&child), false)
@@ -151,12 +141,7 @@ fn a_flattened_clone_has_no_parent_even_if_its_snapshot_has_one() {
     let (name, image) = fixture.image("parent");
     image.snapshot_create("s").unwrap();
     drop(image);
-    let child = fixture.name("child");
-    let (parent, at) = (ImageRef::Name(&name), SnapshotRef::Name("s"));
-    fixture
-        .pool
-        .image_clone(&parent, &at, &child, &plain())
-        .unwrap();
+    let child = fixture.clone_of(&name, "s");
     let clone = fixture
         .pool
         .image_open(&ImageRef::Name(&child), false)

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use librbd::{Cluster, ConnectOptions, CreateOptions, Image, ImageRef, Pool};
+use librbd::{Cluster, ConnectOptions, CreateOptions, Image, ImageRef, Pool, SnapshotRef};
 
 /// `RBD_FEATURE_LAYERING` and `RBD_FEATURE_EXCLUSIVE_LOCK`.
 pub const FEATURES: u64 = 1 | 4;
@@ -66,6 +66,16 @@ impl Fixture {
         self.pool.image_create(&name, 8 * MIB, &plain()).unwrap();
         let image = self.pool.image_open(&ImageRef::Name(&name), false).unwrap();
         (name, image)
+    }
+
+    /// Clones a snapshot of an image. Returns the clone's name.
+    pub fn clone_of(&self, parent: &str, snapshot: &str) -> String {
+        let child = self.name("child");
+        let (parent, at) = (ImageRef::Name(parent), SnapshotRef::Name(snapshot));
+        self.pool
+            .image_clone(&parent, &at, &child, &plain())
+            .unwrap();
+        child
     }
 
     /// Removes an image, which must not be open.

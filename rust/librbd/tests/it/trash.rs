@@ -1,8 +1,8 @@
 //! The trash: images are moved to it, restored or removed.
 
-use librbd::{ImageRef, SnapshotRef, TrashEntry, TrashSource};
+use librbd::{ImageRef, TrashEntry, TrashSource};
 
-use crate::fixture::{plain, Fixture};
+use crate::fixture::Fixture;
 
 fn entry(fixture: &Fixture, id: &str) -> Option<TrashEntry> {
     fixture
@@ -69,12 +69,7 @@ fn a_parent_in_the_trash_is_kept_until_its_clones_are_removed() {
     let id = image.id().unwrap();
     image.write_at(0, b"original").unwrap();
     let snap = image.snapshot_create("s").unwrap();
-    let child = fixture.name("child");
-    let (parent, at) = (ImageRef::Name(&name), SnapshotRef::Name("s"));
-    fixture
-        .pool
-        .image_clone(&parent, &at, &child, &plain())
-        .unwrap();
+    let child = fixture.clone_of(&name, "s");
     image.snapshot_remove(snap).unwrap();
     image.close().unwrap();
 
