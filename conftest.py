@@ -22,6 +22,7 @@ from lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from lab.tree import stage_sm
 from lab.wheel import REPOSITORY, built_wheel
 from lab.xapi.lab_pool import LabPool, Tree
+from tests.rpm_packages import SharedPackages
 
 
 @functools.cache
@@ -98,6 +99,12 @@ def driver_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     argv: list[str | Path] = [REPOSITORY / "install.sh", "--root", root, "--wheel", built_wheel()]
     subprocess.run(argv, check=True, capture_output=True, timeout=60)
     return root
+
+
+@pytest.fixture(scope="session")
+def shared_packages(tmp_path_factory: pytest.TempPathFactory) -> SharedPackages:
+    """smblock's RPMs, and small ones of a host's packages."""
+    return SharedPackages(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

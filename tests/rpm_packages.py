@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+
+import pytest
 
 from lab.wheel import REPOSITORY
 from tests.dom0_root import xapi_conf
@@ -29,6 +33,34 @@ cp -a {files}/. %{{buildroot}}
 %files
 {listed}
 """
+
+NEWER = "99.0.1"
+
+
+class SharedPackages:
+    """Packages that no test changes. All processes of one run of the tests have the same files.
+
+    smblock   smblock's own, with the archive for install.sh beside it
+    newer     a version NEWER of it
+    host      those of `host_packages`
+    """
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        base = factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            base = base.parent
+        directory = base / "packages"
+        directory.mkdir(exist_ok=True)
+        with (directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (directory / "built").exists():
+                build_rpm(directory / "dist")
+                build_other_version(directory, NEWER)
+                host_packages(directory)
+                (directory / "built").touch()
+        (self.smblock,) = (directory / "dist").glob("*.rpm")
+        (self.newer,) = directory.glob("built-smblock-*/*/*.rpm")
+        self.host = sorted(path for path in directory.glob("built-*/noarch/*.rpm"))
 
 
 def build_rpm(directory: Path) -> Path:

@@ -11,30 +11,27 @@ import pytest
 from tests import dom0_root
 from tests.dom0_host import SM_DIR, Host
 from tests.release_directory import make_release
-from tests.rpm_packages import build_host_package, build_other_version, build_rpm, host_packages
+from tests.rpm_packages import NEWER, SharedPackages, build_host_package
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
 OWN = ["cephrbd", "crucible"]
-NEWER = "99.0.1"
 SETUP = "/opt/xensource/libexec/smblock-setup"
 
 
 class Files:
     """What the two ways install."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, shared: SharedPackages) -> None:
         self.release = make_release(directory / "release")
         self.newer_release = make_release(directory / "newer", NEWER)
-        self.package = build_rpm(directory / "dist")
-        self.newer_package = build_other_version(directory, NEWER)
-        self.of_host = host_packages(directory)
+        self.package, self.newer_package, self.of_host = shared.smblock, shared.newer, shared.host
         self.xapi_conf = dom0_root.xapi_conf(f"{dom0_root.XCP_NG} brandnew")
         self.newer_xapi = build_host_package(directory, "xapi-core", "26.1.5", {"/etc/xapi.conf": self.xapi_conf})
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return Files(tmp_path_factory.mktemp("files"))
+def files(shared_packages: SharedPackages, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files(tmp_path_factory.mktemp("files"), shared_packages)
 
 
 @pytest.fixture(params=["rpm", "install.sh"])

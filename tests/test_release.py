@@ -17,7 +17,7 @@ import pytest
 
 from lab.wheel import REPOSITORY, built_wheel
 from tests.dom0_host import Host
-from tests.rpm_packages import host_packages
+from tests.rpm_packages import SharedPackages
 
 COMMON = "{http://linux.duke.edu/metadata/common}"
 REPO = "{http://linux.duke.edu/metadata/repo}"
@@ -130,20 +130,22 @@ def check_package(package: Path, database: Path, key: Path | None = None) -> tup
 def yum_file(served: Path) -> str:
     """The file that the page for administrators shows, for a repository in a directory of this machine."""
     page = (REPOSITORY / "docs/user/install.md").read_text()
-    (text,) = re.findall(r"```\n(\[smblock\]\n.*?)```", page, re.DOTALL)
+    (text,) = re.findall(r"```ini\n(\[smblock\]\n.*?)```", page, re.DOTALL)
     assert "https://SERVER/smblock/" in text
     return str(text).replace("https://SERVER/smblock", f"file://{served}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
 @pytest.mark.parametrize("tampered", [False, True], ids=["as built", "tampered"])
-def test_dnf_installs_from_the_repository_of_the_page(signed: Path, tmp_path: Path, tampered: bool) -> None:
+def test_dnf_installs_from_the_repository_of_the_page(
+    signed: Path, shared_packages: SharedPackages, tmp_path: Path, tampered: bool
+) -> None:
     served = shutil.copytree(signed, tmp_path / "served")
     if tampered:
         repomd = served / "repo/repodata/repomd.xml"
         repomd.write_text(repomd.read_text().replace("<revision>", "<revision>1"))
     host = Host(tmp_path / "host", "9", signed)
-    assert host.rpm("-i", *host_packages(tmp_path)).returncode == 0
+    assert host.rpm("-i", *shared_packages.host).returncode == 0
     (tmp_path / "home").mkdir()
     (tmp_path / "home/.rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
     (tmp_path / "repos").mkdir()

@@ -15,7 +15,7 @@ from lab.wheel import REPOSITORY
 from tests import dom0_root
 from tests.dom0_host import SM_DIR, Host
 from tests.release_directory import make_release
-from tests.rpm_packages import build_host_package, build_other_version, build_rpm, host_packages
+from tests.rpm_packages import SharedPackages, build_host_package, build_rpm
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
 OWN = ["cephrbd", "crucible"]
@@ -26,14 +26,12 @@ RPMLINT = ["rpmlint", "--config", str(REPOSITORY / "packaging/rpm/rpmlint.toml")
 class Packages:
     """The packages that the tests install."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, shared: SharedPackages) -> None:
         def host_package(name: str, version: str, *arguments: object) -> Path:
             return build_host_package(directory, name, version, *arguments)  # type: ignore[arg-type]
 
         self.directory = directory
-        self.smblock = build_rpm(directory / "dist")
-        self.newer = build_other_version(directory, "99.0.1")
-        self.host = host_packages(directory)
+        self.smblock, self.newer, self.host = shared.smblock, shared.newer, shared.host
         brandnew = dom0_root.xapi_conf(f"{dom0_root.XCP_NG} brandnew")
         self.newer_xapi = host_package("xapi-core", "26.1.5", {"/etc/xapi.conf": brandnew})
         self.broken_sm = host_package("sm", "3.2.13", {f"/{SM_DIR}/VDI.py": "raise ImportError('no VDI')\n"})
@@ -42,8 +40,8 @@ class Packages:
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
-    return Packages(tmp_path_factory.mktemp("packages"))
+def packages(shared_packages: SharedPackages, tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    return Packages(tmp_path_factory.mktemp("packages"), shared_packages)
 
 
 @pytest.fixture(scope="module")

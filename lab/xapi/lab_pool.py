@@ -25,7 +25,7 @@ class Tree:
     """The files of every host of the pool; see `lab.tree.layout`."""
 
     sm: Path
-    driver: Path
+    driver: Path | None
     ceph_conf: str | None = None
     keyring: Path | None = None
 
