@@ -97,8 +97,8 @@ PROSE |= {"there"}
 
 # A placeholder of the pages that tests follow: SR-UUID.
 _UUID = re.compile(r"\b(?:[A-Z0-9]+-)+UUID\b")
-_START = re.compile(r"(?<![\w./\-])(?<!profile )(?:ceph|rbd|rados) (?=[-a-z{])")
-_END = re.compile(r"`|\n|;|&&|\||,(?=\s)|\(|\)|\.(?=\s|$)|:(?=\s|$)|\"|→|->|\t|  +")
+_START = re.compile(r"(?<![\w./\-=])(?<!profile )(?:ceph|rbd|rados) (?=[-a-z{])")
+_END = re.compile(r"`|\n|;|&&|\||>(?=\s)|,(?=\s)|\(|\)|\.(?=\s|$)|:(?=\s|$)|\"|→|->|\t|  +")
 
 
 def commands_in(text: str) -> Iterator[str]:
