@@ -25,6 +25,7 @@ from typing import Self
 from lab.ceph import OneNodeCeph
 from lab.dom0 import Dom0, LocalDom0
 from lab.session import Session, run_session
+from lab.sm_source import SM_DIR
 from lab.wheel import REPOSITORY
 from lab.xapi.cli.main import LAB_FILE
 from lab.xapi.lab_pool import LabPool, Tree
@@ -40,7 +41,7 @@ Two hosts, {{hosts}}, and a Ceph cluster with the pool {POOL} and the user clien
   xe sr-create type=cephrbd shared=true name-label=ceph device-config:pool={POOL} device-config:ceph_user={USER}
   xe vdi-create sr-uuid=UUID name-label=disk virtual-size=10GiB
   rbd ls {POOL}
-  {{first}} smblock check device-config:pool={POOL} device-config:ceph_user={USER}
+  {{first}} smblock-admin check device-config:pool={POOL} device-config:ceph_user={USER}
 
 {{first}} COMMAND runs a command on that host; {{first}} --power-off and --power-on switch it off and on.
 'exit' ends the shell and removes everything.
@@ -87,7 +88,7 @@ class HostCommands:
         elif not host.is_running:
             return 1, b"", f"{host.name} is powered off: '{host.name} --power-on' starts it\n".encode()
         else:
-            done = host.exec(["sh", "-c", command], timeout=COMMAND_SECONDS)
+            done = host.exec(["sh", "-c", f"PATH=$PATH:{SM_DIR}; {command}"], timeout=COMMAND_SECONDS)
             return done.returncode, done.stdout, done.stderr
         return 0, b"", b""
 

@@ -48,8 +48,8 @@ def layout(
     """Make a freshly started host a dom0.
 
     sm_tree       from `stage_sm`, copied to the root
-    driver_tree   the root that install.sh makes: its SM directory, its /etc/xapi.d and its commands are copied; None
-                  for a host without the driver
+    driver_tree   the root that install.sh makes: its SM directory and its /etc/xapi.d are copied; None for a
+                  host without the driver
     ceph_conf     text of /etc/ceph/ceph.conf; None for a host without a cluster
     keyring       the keyring of the host's user
     xapi          address and port to which the host's xapi socket is connected
@@ -60,7 +60,7 @@ def layout(
     dom0.put("/etc/xensource-inventory", inventory.encode())
     dom0.put_tree(sm_tree, "/")
     if driver_tree is not None:
-        for directory in (SM_DIR, XAPI_DIR, "/usr/bin"):
+        for directory in (SM_DIR, XAPI_DIR):
             if below(driver_tree, directory).is_dir():
                 dom0.put_tree(below(driver_tree, directory), directory)
     if ceph_conf is not None:

@@ -28,9 +28,9 @@ _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 
 
 def code_of(page: Path) -> Iterator[str]:
-    """The code of a page, with each continued line in one."""
+    """The code of a page, with each continued line in one, and without the prompts of hosts."""
     for found in _CODE.finditer(page.read_text()):
-        yield re.sub(r"\\\n\s*", "", found[0])
+        yield re.sub(r"^ *host\d# ", "", re.sub(r"\\\n\s*", "", found[0]), flags=re.MULTILINE)
 
 
 def typed(program: str) -> set[str]:
@@ -76,7 +76,7 @@ def test_each_option_of_smblock_in_the_pages_exists(usages: dict[str, str]) -> N
         for code in code_of(page)
         if "```text" not in code
     ]
-    found = {line for each in code for line in re.findall(r"^(?:`|host\d# )?smblock ([a-z-][^\n`#]*)", each, re.MULTILINE)}
+    found = {line for each in code for line in re.findall(r"^`?smblock ([a-z-][^\n`#]*)", each, re.MULTILINE)}
     lines = {line.strip() for line in found} | typed("smblock-admin")
     assert len(lines) > 15
     for line in lines:
