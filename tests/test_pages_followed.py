@@ -66,7 +66,6 @@ def test_page_has_each_block_run_or_marked_with_a_reason(page: str) -> None:
     for block in read(PAGES / f"{page}.md").blocks:
         if not block.is_run:
             reason = block.marks["not run"]
-            print(f"docs/user/{page}.md:{block.line}: not run: {reason}")
             for named in re.findall(r"\b(?:lab/)?tests/\S+\.py\b", reason):
                 assert (REPOSITORY / named).is_file(), reason
 

@@ -7,7 +7,6 @@ Real: Ceph and its programs, smblock's packages, dnf and rpm. Simulated by the l
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,37 +16,13 @@ from pathlib import Path
 from lab.ceph import OneNodeCeph
 from lab.dom0 import Dom0, LocalDom0
 from lab.shell import SOCKET, HostCommands
-from lab.sm_source import SITE_PACKAGES
 from lab.tree import stage_sm
 from lab.wheel import REPOSITORY
-from lab.xapi.cli.main import LAB_FILE
 from lab.xapi.lab_pool import LabPool, Tree
-from tests import dom0_fakes, dom0_root
+from tests.pages.fakes import HOME, HOST_LAB_FILE, host_tree, make_scp
 from tests.rpm_packages import SharedPackages
 
-# The administrator's directory on a host: /root is this machine's own there.
-HOME = "/var/home"
 _SECONDS = 120.0
-_HOST_LAB_FILE = "/etc/lab.json"
-_DNF = "[main]\nassumeyes=1\ngpgcheck=0\nreposdir=/etc/yum.repos.d\nclean_requirements_on_remove=0\n"
-_RPM = '#!/bin/sh\n# Debian\'s rpm warns that it is not apt.\nexec /usr/bin/rpm --force-debian "$@"\n'
-_RESTART = """#!/bin/sh
-# A fake of xe-toolstack-restart: systemd runs what the drop-ins of xapi name, then xapi starts.
-cat /etc/systemd/system/xapi.service.d/*.conf 2>/dev/null | sed -n 's/^ExecStartPre=-//p' | sh
-exec {on_host} "$(hostname)" --restart-toolstack
-"""
-_SCP = """#!/bin/sh
-# A fake of scp: it copies files to a directory of one host.
-for last; do :; done
-host=${{last%%:*}}
-while [ "$#" -gt 1 ]; do
-    case $1 in
-    -*) ;;
-    *) {on_host} "${{host#root@}}" "--put $(readlink -f "$1") ${{last#*:}}" || exit ;;
-    esac
-    shift
-done
-"""
 # One command, in the directory in which the last one ended.
 _SHELL = """exec 2>&1
 cd "$HOME" && [ ! -f .directory ] || cd "$(cat .directory)"
@@ -66,12 +41,12 @@ class Place:
         self._sm = stage_sm(None, directory / "sm", "/usr/bin/python3")
         # A unix socket has a short path.
         self._bin = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pages-")))
-        self._base = self._host_tree(directory, packages.host)
+        self._base = host_tree(directory / "base", packages.host, self._on_host)
         self._local: dict[str, Path] = {}
         for name in ("ceph", "build"):
             self._local[name] = directory / name
             self._local[name].mkdir()
-        _program(self._bin / "scp", _SCP.format(on_host=self._on_host))
+        make_scp(self._bin, self._on_host)
         dist = self._local["build"] / "target/dist"
         dist.mkdir(parents=True)
         for file in (*packages.smblock.parent.iterdir(), packages.newer):
@@ -132,11 +107,8 @@ class Place:
         """As the ISO's installer: a new dom0, of which XAPI has all records of before."""
         host = self.hosts[name]
         host.kill()
-        host.start()
-        pool = self.pool_of(host)
-        pool._lay_out(host)
+        self.pool_of(host).power_on(host, plug=False)
         self._prepare(host)
-        pool.xapi.host_started(pool.ref(host))
 
     def _join(self, name: str) -> None:
         """`xe pool-join`: the host gets the master's shared SRs, and plugs them."""
@@ -150,36 +122,6 @@ class Place:
                 config = session.PBD.get_device_config(pool.xapi.pool.pbd(sr, pool.xapi.pool.master))
                 session.PBD.plug(session.PBD.create({"host": ref, "SR": sr, "device_config": config}))
 
-    def _host_tree(self, directory: Path, packages: list[Path]) -> Path:
-        """What a host has besides SM: xapi's files, the programs that are fakes, and rpm's database."""
-        root = dom0_root.make_configuration(directory / "base", "8.3")
-        xe = f'exec env {LAB_FILE}={_HOST_LAB_FILE} {sys.executable} {REPOSITORY / "lab/xe"} "$@"'
-        for path, text in {
-            "opt/xensource/bin/xe": f"#!/bin/sh\n{xe}\n",
-            "opt/xensource/bin/xe-toolstack-restart": _RESTART.format(on_host=self._on_host),
-            "opt/xensource/bin/rpm": _RPM,
-            "usr/bin/yum": '#!/bin/sh\nexec dnf --releasever=9 "$@"\n',
-            "usr/bin/systemctl": dom0_fakes.SYSTEMCTL,
-            "usr/sbin/modinfo": dom0_fakes.MODINFO,
-        }.items():
-            _program(root / path, text)
-        for path, text in {
-            "etc/dnf/dnf.conf": _DNF,
-            "etc/rpm/macros": "%_dbpath /var/lib/rpm\n",
-            "run/fake-modules": "rbd\nnbd\n",
-        }.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text)
-        # A simulator of SM has it beside its own modules; a host's is Python's.
-        site = root / SITE_PACKAGES.lstrip("/")
-        site.mkdir(parents=True)
-        shutil.copy(REPOSITORY / "lab/sm/XenAPI.py", site)
-        for empty in (HOME, "/etc/yum.repos.d", "/opt/xensource/libexec"):
-            (root / empty.lstrip("/")).mkdir(parents=True, exist_ok=True)
-        argv = ["rpm", "--dbpath", str(root / "var/lib/rpm"), "--justdb", "--force-debian", "-i", *map(str, packages)]
-        subprocess.run(argv, capture_output=True, timeout=60, check=True)
-        return root
-
     def _prepare(self, host: Dom0) -> None:
         host.exec(["rm", "-rf", "/var/lib/rpm", "/etc/yum.repos.d", "/etc/xapi.conf.d"]).check()
         host.put_tree(self._base, "/")
@@ -188,7 +130,7 @@ class Place:
     def _connect(self, host: Dom0) -> None:
         """The host's xapi is that of its pool."""
         pool = self.pool_of(host)
-        host.put(_HOST_LAB_FILE, pool.lab_file.read_bytes())
+        host.put(HOST_LAB_FILE, pool.lab_file.read_bytes())
         host.forward("/var/lib/xcp/xapi", *pool.xapi.endpoint)
 
 
@@ -213,14 +155,8 @@ class _Fakes(HostCommands):
 
 
 def _restart_toolstack(pool: LabPool, host: Dom0) -> None:
-    """xapi of a host reads its list of SR types, and asks the drivers."""
+    """xapi of a host reads its list of SR types, and asks the drivers. All hosts of a pool have one list here."""
     listed = host.exec(["sh", "-c", "for f in /etc/xapi.conf /etc/xapi.conf.d/*; do cat $f; echo; done"]).check()
     lines = [line for line in listed.decode().splitlines() if line.startswith("sm-plugins")]
     pool.xapi.pool.settings.plugins = lines[-1].partition("=")[2].split()
     pool.xapi.restart_toolstack(pool.ref(host))
-
-
-def _program(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(0o755)
