@@ -36,9 +36,9 @@ FOLLOWED = [
 ]
 # Pages that other tests check, or that are written by a program.
 NOT_FOLLOWED = {
-    "cli": "tests/test_cli.py and tests/test_doctor.py run its commands",
+    "cli": "tests/test_cli.py and tests/test_doctor.py use its commands",
     "compatibility": "`make test-compat` writes it",
-    "crucible": "tests/test_crucible_sr.py and tests/test_crucible_provisioner.py run its commands",
+    "crucible": "tests/test_crucible_sr.py and tests/test_crucible_provisioner.py use its commands",
     "errors": "a test of rust/py writes it",
     "findings": "a test of rust/py writes it",
     "lab": "lab/tests/test_lab_shell.py runs its session",
