@@ -148,7 +148,7 @@ def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int, finding
         return ceph.rbd("trash", "ls", "--all", access.pool)
 
     core = Driver(below(driver, SM_DIR), access, sr)
-    core.run(["create", "bench", "", ["aio"]])
+    core.run(["create", ["aio"], "bench", ""])
     return Bench(core, Reference(access), rounds, trash, journal, findings or Findings())
 
 
