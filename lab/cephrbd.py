@@ -1,6 +1,6 @@
 """A pool of hosts with the driver, a Ceph cluster, and SRs in its pools.
 
-Tests use `xe`, `smblock-admin`, and a cephx user with the caps of docs/user/ceph-setup.md, as an administrator
+Tests use `xe`, `smblock`, and a cephx user with the caps of docs/user/ceph-setup.md, as an administrator
 does.  Only the lab itself uses `client.admin`: to inspect the cluster, and to disturb it.
 """
 
@@ -54,7 +54,7 @@ class RbdPool:
 
     @property
     def device_config(self) -> list[str]:
-        """The words of `xe` and `smblock-admin` that name this pool."""
+        """The words of `xe` and `smblock` that name this pool."""
         return [f"device-config:pool={self.name}", f"device-config:ceph_user={self.user}"]
 
     def create_sr(self, name: str = "ceph", *words: str) -> CephSr:

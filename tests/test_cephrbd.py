@@ -157,7 +157,7 @@ def test_a_scan_fails_and_drops_nothing_while_the_cluster_is_down(sr: CephSr) ->
     assert time.monotonic() - began < 38  # 30 s for the monitors, the rest for Python and SM
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert f"compare the key with 'ceph auth get client.{sr.pool.user}'" in complaint
-    assert "smblock-admin check" in complaint
+    assert "smblock check" in complaint
     assert sr.names() == {"survivor"}
     sr.scan()
     assert sr.names() == {"survivor"}

@@ -75,7 +75,7 @@ def test_each_option_of_smblock_in_the_pages_exists(usages: dict[str, str]) -> N
         if "```text" not in code
     ]
     found = {line for each in code for line in re.findall(r"^`?smblock ([a-z-][^\n`#]*)", each, re.MULTILINE)}
-    lines = {line.strip() for line in found} | typed("smblock-admin")
+    lines = {line.strip() for line in found}
     assert len(lines) > 15
     for line in lines:
         words = line.split()

@@ -290,7 +290,7 @@ class Sr:
         """Keys that every VDI's sm_config must have besides those of XAPI and of the SR type."""
     @property
     def needs_worker(self) -> bool:
-        """Whether the calls so far have left space to free: the caller then starts `smblock-admin reclaim`."""
+        """Whether the calls so far have left space to free: the caller then starts `smblock reclaim`."""
     def require(self, capability: str) -> None:
         """Raises `Error` if the SR type does not have a capability: a name of SM's, "fence", "reclaim" or "accept".
 

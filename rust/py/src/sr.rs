@@ -319,7 +319,7 @@ impl Sr {
         })
     }
 
-    /// Whether the calls so far have left space to free: the caller then starts `smblock-admin reclaim` in
+    /// Whether the calls so far have left space to free: the caller then starts `smblock reclaim` in
     /// the background.
     #[getter]
     fn needs_worker(&self) -> bool {

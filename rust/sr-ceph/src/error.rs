@@ -35,7 +35,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// A call to the Ceph cluster failed. The text has the call, the object and the errno.
     ///
-    /// Fix: Run `smblock-admin check` with the SR's device-config, and `ceph health detail` on a node of the
+    /// Fix: Run `smblock check` with the SR's device-config, and `ceph health detail` on a node of the
     /// cluster.
     #[error("{doing}: {source}")]
     Ceph {
@@ -46,7 +46,7 @@ pub enum Error {
     },
     /// A call to this host, or to XAPI, failed.
     ///
-    /// Fix: See `dmesg` and /var/log/SMlog, and run `smblock-admin check` with the SR's device-config.
+    /// Fix: See `dmesg` and /var/log/SMlog, and run `smblock check` with the SR's device-config.
     #[error("{doing}: {source}")]
     Host {
         /// What this driver did.
@@ -55,7 +55,7 @@ pub enum Error {
         source: HostError,
     },
     /// The cluster cannot be reached as that user.
-    #[error("the Ceph cluster cannot be used: {source}{}. Run 'smblock-admin check' with the same device-config on this host", .fix.as_ref().map(|fix| format!(". Fix: {fix}")).unwrap_or_default())]
+    #[error("the Ceph cluster cannot be used: {source}{}. Run 'smblock check' with the same device-config on this host", .fix.as_ref().map(|fix| format!(". Fix: {fix}")).unwrap_or_default())]
     Unreachable {
         /// How to fix it, if that is known.
         fix: Option<String>,
@@ -102,7 +102,7 @@ pub enum Error {
         pool: String,
     },
     /// The SR cannot be deleted yet.
-    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash. Destroy its VDIs first, or forget the SR to keep them. Run 'smblock-admin reclaim' to wait for space to be freed{outside}")]
+    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash. Destroy its VDIs first, or forget the SR to keep them. Run 'smblock reclaim' to wait for space to be freed{outside}")]
     SrNotEmpty {
         /// The SR.
         sr: Uuid,
@@ -128,7 +128,7 @@ pub enum Error {
         device: String,
     },
     /// Another process already frees the SR's space.
-    #[error("process {pid} on host {host} already frees the space of SR {sr}. Run 'smblock-admin reclaim --list' to see what is left")]
+    #[error("process {pid} on host {host} already frees the space of SR {sr}. Run 'smblock reclaim --list' to see what is left")]
     WorkerRuns {
         /// The SR.
         sr: Uuid,
@@ -172,7 +172,7 @@ pub enum Error {
         hold: Hold,
     },
     /// An administrator must check something before the claim is released.
-    #[error("the claim was not released: {source}. If you are sure that the host is powered off, run 'smblock-admin release --force', which skips these checks. Two hosts that write to one disk corrupt it")]
+    #[error("the claim was not released: {source}. If you are sure that the host is powered off, run 'smblock release --force', which skips these checks. Two hosts that write to one disk corrupt it")]
     NotReleased {
         /// [`Error::VdiInUse`].
         source: Box<Error>,

@@ -19,7 +19,7 @@ impl CephSr<'_> {
         self.fence.publish_boot(&entries)?;
         self.alerts.alert_if_cut_off();
         if let Err(e) = self.pool.may_blocklist() {
-            log::warn!("SR {}: if a host dies, its disks stay locked, because the user may not cut clients off: {e}. 'smblock-admin check' prints the command that grants the cap", self.sr);
+            log::warn!("SR {}: if a host dies, its disks stay locked, because the user may not cut clients off: {e}. 'smblock check' prints the command that grants the cap", self.sr);
         }
         self.recover_all(self.catalogue.intents(&entries))?;
         self.claims.release_earlier_boots(&entries)?;
