@@ -369,6 +369,13 @@ class Sr:
 
         Raises `Error` if another host uses the VDI, or it cannot be connected.
         """
+    def require_ha_vdi(self, vdi_uuid: str) -> None:
+        """Raises `Error` if `attach_ha_vdi` cannot attach a disk."""
+    def attach_ha_vdi(self, vdi_uuid: str) -> str:
+        """Maps a disk of high availability on this host, beside all others and without XAPI. Returns its device.
+
+        Raises `Error` if the disk has another type than ha_statefile and redo_log, or an exclusive lock.
+        """
     def deactivate_vdi(self, vdi_uuid: str) -> None:
         """Disconnects a VDI from this host. Succeeds if it is not connected.
 

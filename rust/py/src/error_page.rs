@@ -86,6 +86,11 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
                 "Changed",
                 Names::Of(&[("of_ceph", "Changed")]),
             ),
+            origin(
+                "sr-ceph/src/error/ha.rs",
+                "HaRefusal",
+                Names::Of(&[("of_ceph", "Ha")]),
+            ),
         ],
     ),
     (

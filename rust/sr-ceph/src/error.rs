@@ -4,6 +4,7 @@ mod advice;
 mod by_hand;
 mod changed;
 mod context;
+mod ha;
 mod ids;
 mod pools;
 mod rollback;
@@ -24,6 +25,7 @@ use crate::usage::{NoRoom, UsageError};
 pub use self::by_hand::{ByHand, Migrating};
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;
+pub use self::ha::HaRefusal;
 pub use self::pools::PoolGone;
 use self::pools::{advise_on_pool, names};
 
@@ -374,6 +376,9 @@ pub enum Error {
     /// Another process changed what the operation works on.
     #[error(transparent)]
     Changed(#[from] Changed),
+    /// A disk that high availability uses, or one that it does not use, was refused.
+    #[error(transparent)]
+    Ha(#[from] HaRefusal),
     /// A record cannot be written as JSON. This is a bug in smblock.
     #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
     Encoding {

@@ -7,6 +7,7 @@ pub mod claim;
 pub mod clone;
 pub mod create;
 pub mod delete;
+pub mod ha;
 pub(crate) mod readers;
 mod release;
 pub mod reset;

@@ -39,6 +39,8 @@ pub enum Capability {
     VdiRevert,
     /// Disks that forget their changes when their VM starts.
     VdiResetOnBoot,
+    /// Disks of high availability, which all hosts write to.
+    VdiGenerateConfig,
     /// Cutting a dead host off from the SR's disks.
     Fence,
     /// Freeing space after a deletion has returned.
@@ -49,7 +51,7 @@ pub enum Capability {
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 21] = [
+    pub const ALL: [Capability; 22] = [
         Self::SrProbe,
         Self::SrUpdate,
         Self::ThinProvisioning,
@@ -68,6 +70,7 @@ impl Capability {
         Self::VdiClone,
         Self::VdiRevert,
         Self::VdiResetOnBoot,
+        Self::VdiGenerateConfig,
         Self::Fence,
         Self::Reclaim,
         Self::Accept,
@@ -111,6 +114,7 @@ impl Capability {
             Self::VdiClone => ("VDI_CLONE", "clone VDIs"),
             Self::VdiRevert => ("VDI_REVERT", "revert disks to snapshots"),
             Self::VdiResetOnBoot => ("VDI_RESET_ON_BOOT/2", "reset disks when their VM starts"),
+            Self::VdiGenerateConfig => ("VDI_GENERATE_CONFIG", "have disks of high availability"),
             Self::Fence => ("fence", "cut a host off from its disks"),
             Self::Reclaim => ("reclaim", "free space in the background"),
             Self::Accept => ("accept", "accept other storage behind a volume"),
