@@ -41,9 +41,7 @@ def attach(host: Dom0, static: StaticVdis, vdi: str) -> str:
     return device
 
 
-def test_each_host_attaches_the_statefile_without_xapi_and_reads_the_others_block(
-    sr: CephSr, one: Dom0, two: Dom0
-) -> None:
+def test_hosts_attach_the_statefile_without_xapi_and_read_each_other(sr: CephSr, one: Dom0, two: Dom0) -> None:
     statefile = create(sr, "ha_statefile")
     assert sr.pool.image_info(sr.image(statefile))["features"] == ["layering"]
     hosts = [(host, StaticVdis(host)) for host in (one, two)]

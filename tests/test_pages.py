@@ -21,7 +21,15 @@ from lab.xapi.cli.commands import COMMANDS
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs" / "user").glob("*.md"))]
 # Commands of the real `xe` that the lab's does not have.
-REAL_ONLY = {"task-list", "vdi-export", "pool-emergency-transition-to-master", "pool-recover-slaves"}
+REAL_ONLY = {
+    "pool-ha-enable",
+    "pool-ha-disable",
+    "sr-enable-database-replication",
+    "task-list",
+    "vdi-export",
+    "pool-emergency-transition-to-master",
+    "pool-recover-slaves",
+}
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 
 
@@ -47,7 +55,7 @@ def test_each_xe_command_of_the_pages_exists_in_the_lab() -> None:
 
 def is_record_command(name: str) -> bool:
     """Whether `xe` has this command for a class of objects: sr-list, host-param-get, …"""
-    return bool(re.fullmatch(r"(sr|sm|pbd|vdi|vbd|vm|host)-(list|param-(list|get|set|add|remove))", name))
+    return bool(re.fullmatch(r"(pool|sr|sm|pbd|vdi|vbd|vm|host)-(list|param-(list|get|set|add|remove))", name))
 
 
 @pytest.fixture(scope="module")

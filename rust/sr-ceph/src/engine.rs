@@ -37,6 +37,7 @@ pub static SR_TYPE: SrType = SrType {
     name: "cephrbd",
     capabilities: &[
         Capability::SrProbe,
+        Capability::SrMetadata,
         Capability::SrUpdate,
         Capability::ThinProvisioning,
         Capability::LargeVdi,

@@ -5,6 +5,8 @@
 pub enum Capability {
     /// Finding SRs, or places for one.
     SrProbe,
+    /// Keeping a copy of XAPI's database, for disaster recovery.
+    SrMetadata,
     /// Copying a new name of the SR, and returning how full it is.
     SrUpdate,
     /// A disk takes only the space that was written to.
@@ -51,8 +53,9 @@ pub enum Capability {
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 22] = [
+    pub const ALL: [Capability; 23] = [
         Self::SrProbe,
+        Self::SrMetadata,
         Self::SrUpdate,
         Self::ThinProvisioning,
         Self::LargeVdi,
@@ -97,6 +100,7 @@ impl Capability {
     const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::SrProbe => ("SR_PROBE", "find SRs"),
+            Self::SrMetadata => ("SR_METADATA", "keep a copy of XAPI's database"),
             Self::SrUpdate => ("SR_UPDATE", "return how full it is"),
             Self::ThinProvisioning => ("THIN_PROVISIONING", "store only what was written"),
             Self::LargeVdi => ("LARGE_VDI", "have disks above 2 TiB"),
