@@ -120,12 +120,7 @@ class OneNodeCeph:
         """Kill the daemons and remove the directory; calling it twice is harmless."""
         guard, self._keeper = self._keeper, None
         lease, self._lease = self._lease, None
-        try:
-            if guard is not None:
-                guard.close()
-        finally:
-            if lease is not None:
-                lease.release()
+        keeper.close(guard, lease)
 
     # For clients
 
