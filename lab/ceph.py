@@ -17,7 +17,8 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from types import TracebackType
@@ -266,6 +267,17 @@ class OneNodeCeph:
     def resume_osd(self, number: int = 0) -> None:
         """Resume a frozen OSD."""
         self._signal(f"osd.{number}", signal.SIGCONT)
+
+    @contextmanager
+    def osd_option(self, name: str, value: str) -> Iterator[None]:
+        """Sets an option of the first OSD inside the `with` block."""
+        reply = self.admin("tell", "osd.0", "config", "get", name)
+        usual = str(reply[name] if isinstance(reply, dict) else reply)  # Nautilus prints only the value
+        self.admin("tell", "osd.0", "config", "set", name, value)
+        try:
+            yield
+        finally:
+            self.admin("tell", "osd.0", "config", "set", name, usual)
 
     def stop_mgr(self) -> None:
         """Kill the manager: usage gets stale, `rbd task` fails."""
