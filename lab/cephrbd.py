@@ -36,11 +36,7 @@ class CephRbdLab(LabPool):
 
     def user(self, name: str, **caps: str) -> str:
         """Create a user with other caps than the driver needs; its key is on every host. Returns its name."""
-        keyring = self.ceph.directory / f"client.{name}.keyring"
-        words = [word for service, cap in caps.items() for word in (service, cap)]
-        self.ceph.admin("auth", "get-or-create", f"client.{name}", *words, "--out-file", str(keyring),
-                        "--format", "plain")  # fmt: skip
-        self.distribute_keyring(keyring)
+        self.distribute_keyring(self.ceph.write_keyring(name, caps))
         return name
 
 
