@@ -12,3 +12,4 @@ mod room;
 mod sr;
 mod unplug;
 mod vdi;
+mod versions;
