@@ -362,7 +362,7 @@ pub enum Error {
     #[error(transparent)]
     Usage(#[from] UsageError),
     /// A catalogue value cannot be read.
-    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was not changed{advice}", advice = advise_on_damage(.sr, .pool, .key, .source))]
+    #[error("the catalogue of SR {sr} {state} at {key}: {source}. It was not changed{advice}", state = .source.state(), advice = advise_on_damage(.sr, .pool, .key, .source))]
     Damaged {
         /// The SR.
         sr: Uuid,

@@ -28,6 +28,10 @@ pub(super) fn advise_on_hold(hold: &Hold, host: &str) -> String {
 /// What an administrator can do about a value of the catalogue that cannot be read.
 pub(super) fn advise_on_damage(sr: &Uuid, pool: &str, key: &str, source: &Unreadable) -> String {
     match source {
+        Unreadable::Newer(_) if key == SR_KEY => {
+            "; this host cannot use the SR until then. Disks that are in use can be unplugged"
+                .to_owned()
+        }
         Unreadable::Newer(_) => "; no other VDI is affected".to_owned(),
         Unreadable::Malformed(_) if key == SR_KEY => format!(
             ", and no VDI of the SR can be used until it is written back: 'rados -p {pool} setomapval smblock.sr.{sr} {key} '{{\"version\":1,\"nonce\":\"{sr}\",\"uuid\":\"{sr}\",\"name_label\":\"\",\"name_description\":\"\",\"created\":0}}''"

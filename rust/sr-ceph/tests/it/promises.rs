@@ -13,3 +13,4 @@ mod room;
 mod sr;
 mod unplug;
 mod vdi;
+mod versions;
