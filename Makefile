@@ -50,7 +50,7 @@ release: wheel ## Build all files of a release in target/dist; SMBLOCK_SIGN_KEY=
 test: export CARGO_INCREMENTAL = 0
 test: wheel ## Run the tests: Rust's, then those on a real Ceph and a real kernel
 	cargo test --workspace --locked
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-slow
 test-slow: wheel ## Run the long tests, which `make test` leaves out

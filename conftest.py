@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,19 +20,19 @@ from lab.sm_source import SITE_PACKAGES, SM_DIR, sm_source
 from lab.tree import stage_sm
 from lab.wheel import REPOSITORY, built_wheel
 from lab.xapi.lab_pool import LabPool, Tree
+from tests import schedule
 from tests.rpm_packages import SharedPackages
 
 
-@functools.cache
-def shares_guests(file: str) -> bool:
-    """Whether a file's tests use a fixture with virtual machines."""
-    fixture = re.compile(r"\b(guests|guests_rbd_pool|crucible_guests|one|two): ")
-    return fixture.search((REPOSITORY / file).read_text()) is not None
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with virtual machines come first, so that two parallel runs get half of them each."""
-    items.sort(key=lambda item: not shares_guests(item.nodeid.partition("::")[0]))
+    """Sorts the tests for several workers."""
+    items.sort(key=schedule.place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> schedule.Scheduler | None:
+    """Distributes files as `schedule` describes, if they are distributed by file."""
+    return schedule.Scheduler(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

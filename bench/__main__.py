@@ -70,15 +70,15 @@ def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Finding
     driver = install(directory / "root")
     with OneNodeCeph(directory / "ceph", store=options.store) as ceph:
         _say("whole SM commands")
-        access = _prepare(ceph, "commands")
+        access = prepare(ceph, "commands")
         commands = whole_commands(directory / "lab", ceph, driver, access, rounds)
         _say("create, resize, stat")
-        bench = _bench(ceph, driver, _prepare(ceph, "single"), rounds)
+        bench = new_bench(ceph, driver, prepare(ceph, "single"), rounds)
         bench.single_operations()
         _say("snapshots and clones")
-        access = _prepare(ceph, "copies")
-        bench = _bench(ceph, driver, access, rounds, bench.findings)
-        copies = _copies(ceph, bench, access)
+        access = prepare(ceph, "copies")
+        bench = new_bench(ceph, driver, access, rounds, bench.findings)
+        copies = new_copies(ceph, bench, access)
         copies.single_operations()
         copies.template()
         copies.at_once(min(rounds, 3))
@@ -86,21 +86,21 @@ def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Finding
         _say("recovery")
         bench.recovery(max(1, rounds // 2))
         _say("maps and fio, in a virtual machine")
-        access = _prepare(ceph, "maps")
+        access = prepare(ceph, "maps")
         bench.findings.data_path = data_path(directory / "maps", ceph, driver, access, max(1, rounds // 4))
         sizes = _scan_sizes(options)
         _say(f"scans of up to {max(sizes):,} VDIs")
-        bench = _bench(ceph, driver, _prepare(ceph, "scans"), rounds, bench.findings)
+        bench = new_bench(ceph, driver, prepare(ceph, "scans"), rounds, bench.findings)
         bench.scans(sizes)
         _say("delete, revert")
-        access = _prepare(ceph, "sizes")
-        bench = _bench(ceph, driver, access, rounds, bench.findings)
+        access = prepare(ceph, "sizes")
+        bench = new_bench(ceph, driver, access, rounds, bench.findings)
         bench.delete("delete, 1 GiB", GIB, rounds)
         # The reference takes half a minute, and then the manager does, too.
         bench.delete("delete, 1 TiB", TIB, 1)
         # Last: the manager then works for minutes. It has one request at a time, so others can run.
         ceph.admin("config", "set", "mgr", "rbd_concurrent_management_ops", "1")
-        _copies(ceph, bench, access).sizes()
+        new_copies(ceph, bench, access).sizes()
     machine = _machine(options.store, before)
     return report.page(bench.findings, commands, machine, _command(options)), bench.findings
 
@@ -124,7 +124,7 @@ def _scan_sizes(options: argparse.Namespace) -> dict[int, int]:
     return sizes
 
 
-def _prepare(ceph: OneNodeCeph, pool: str) -> Access:
+def prepare(ceph: OneNodeCeph, pool: str) -> Access:
     """A pool with a quota and its user, with the caps that docs/user/ceph-setup.md lists."""
     user = f"bench-{pool}"
     ceph.create_pool(pool)
@@ -136,7 +136,7 @@ def _prepare(ceph: OneNodeCeph, pool: str) -> Access:
     return Access(conf, user, ceph.create_user(user, pool), pool)
 
 
-def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int, findings: Findings | None = None) -> Bench:
+def new_bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int, findings: Findings | None = None) -> Bench:
     """Both sides in one pool, with a new SR of ours."""
     sr = str(uuid.uuid4())
     rados = ["rados", "--conf", str(ceph.conf), "--pool", access.pool]
@@ -148,11 +148,11 @@ def _bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int, finding
         return ceph.rbd("trash", "ls", "--all", access.pool)
 
     core = Driver(below(driver, SM_DIR), access, sr)
-    core.run(["create", "bench", "", ["aio"]])
+    core.run(["create", ["aio"], "bench", ""])
     return Bench(core, Reference(access), rounds, trash, journal, findings or Findings())
 
 
-def _copies(ceph: OneNodeCeph, bench: Bench, access: Access) -> Copies:
+def new_copies(ceph: OneNodeCeph, bench: Bench, access: Access) -> Copies:
     def snapshots(image: str) -> int:
         return len(json.loads(ceph.rbd("snap", "ls", "--all", "--format", "json", f"{access.pool}/{image}")))
 

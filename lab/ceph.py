@@ -17,13 +17,15 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
 from lab import LabError, keeper, run, wait_for
+from lab.ceph_session import CephCommands
 from lab.ports import AddressLease
 
 MONITOR_PORT = 6789
@@ -95,6 +97,7 @@ class OneNodeCeph:
         self._pace: Pace = monitor_pace
         self._lease: AddressLease | None = None
         self._keeper: keeper.Keeper | None = None
+        self._commands = CephCommands(self.conf, self.fsid)
 
     def __enter__(self) -> Self:
         if shutil.which("ceph-mon") is None:
@@ -118,14 +121,10 @@ class OneNodeCeph:
 
     def close(self) -> None:
         """Kill the daemons and remove the directory; calling it twice is harmless."""
+        self._commands.close()
         guard, self._keeper = self._keeper, None
         lease, self._lease = self._lease, None
-        try:
-            if guard is not None:
-                guard.close()
-        finally:
-            if lease is not None:
-                lease.release()
+        keeper.close(guard, lease)
 
     # For clients
 
@@ -170,11 +169,7 @@ class OneNodeCeph:
 
     def admin(self, *args: str, timeout: float = _DEADLINE) -> Any:
         """Run `ceph ARGS` as the administrator. Returns the parsed reply, or its text if it is not JSON."""
-        reply = run(
-            ["ceph", "--conf", self.conf, "--connect-timeout", str(int(timeout)), "--format", "json", *args],
-            timeout=timeout + 5,
-        ).stdout
-        text = reply.decode().strip()
+        text = self._commands.run(args, timeout).strip()
         try:
             return json.loads(text)
         except ValueError:
@@ -195,13 +190,16 @@ class OneNodeCeph:
 
     def create_user(self, name: str, pool: str) -> Path:
         """Create `client.<name>` with exactly the caps that the driver needs. Returns its keyring."""
-        keyring = self.directory / f"client.{name}.keyring"
         profile = f"profile rbd pool={pool}"
-        self.admin(
-            "auth", "get-or-create", f"client.{name}", "mon", "profile rbd", "osd", profile, "mgr", profile,
-            "--out-file", str(keyring), "--format", "plain",
-        )  # fmt: skip
-        keyring.chmod(0o600)
+        return self.write_keyring(name, {"mon": "profile rbd", "osd": profile, "mgr": profile})
+
+    def write_keyring(self, name: str, caps: Mapping[str, str]) -> Path:
+        """Create `client.<name>` with these caps. Returns its keyring."""
+        words = [word for service, cap in caps.items() for word in (service, cap)]
+        (user,) = self.admin("auth", "get-or-create", f"client.{name}", *words)
+        keyring = self.directory / f"client.{name}.keyring"
+        keyring.touch(0o600)
+        keyring.write_text(f"[client.{name}]\n\tkey = {user['key']}\n")
         return keyring
 
     def set_quota(self, pool: str, max_bytes: int | None = None, max_objects: int | None = None) -> None:
@@ -270,6 +268,17 @@ class OneNodeCeph:
         """Resume a frozen OSD."""
         self._signal(f"osd.{number}", signal.SIGCONT)
 
+    @contextmanager
+    def osd_option(self, name: str, value: str) -> Iterator[None]:
+        """Sets an option of the first OSD inside the `with` block."""
+        reply = self.admin("tell", "osd.0", "config", "get", name)
+        usual = str(reply[name] if isinstance(reply, dict) else reply)  # Nautilus prints only the value
+        self.admin("tell", "osd.0", "config", "set", name, value)
+        try:
+            yield
+        finally:
+            self.admin("tell", "osd.0", "config", "set", name, usual)
+
     def stop_mgr(self) -> None:
         """Kill the manager: usage gets stale, `rbd task` fails."""
         self._signal("mgr.x", signal.SIGKILL)
@@ -294,6 +303,7 @@ class OneNodeCeph:
         return "" if module["can_run"] else f"module rbd_support: {module['error_string']}"
 
     def _signal(self, daemon: str, number: signal.Signals) -> None:
+        self._commands.close()
         pid = int((self.directory / "run" / f"{daemon}.pid").read_text())
         if not keeper.kill(pid, str(self.conf), number):
             raise LabError(f"{daemon} of {self.directory}: process {pid} is not running")

@@ -1,6 +1,6 @@
 """A pool of hosts with the driver, a Ceph cluster, and SRs in its pools.
 
-Tests use `xe`, `smblock-admin`, and a cephx user with the caps of docs/user/ceph-setup.md, as an administrator
+Tests use `xe`, `smblock`, and a cephx user with the caps of docs/user/ceph-setup.md, as an administrator
 does.  Only the lab itself uses `client.admin`: to inspect the cluster, and to disturb it.
 """
 
@@ -36,11 +36,7 @@ class CephRbdLab(LabPool):
 
     def user(self, name: str, **caps: str) -> str:
         """Create a user with other caps than the driver needs; its key is on every host. Returns its name."""
-        keyring = self.ceph.directory / f"client.{name}.keyring"
-        words = [word for service, cap in caps.items() for word in (service, cap)]
-        self.ceph.admin("auth", "get-or-create", f"client.{name}", *words, "--out-file", str(keyring),
-                        "--format", "plain")  # fmt: skip
-        self.distribute_keyring(keyring)
+        self.distribute_keyring(self.ceph.write_keyring(name, caps))
         return name
 
 
@@ -54,7 +50,7 @@ class RbdPool:
 
     @property
     def device_config(self) -> list[str]:
-        """The words of `xe` and `smblock-admin` that name this pool."""
+        """The words of `xe` and `smblock` that name this pool."""
         return [f"device-config:pool={self.name}", f"device-config:ceph_user={self.user}"]
 
     def create_sr(self, name: str = "ceph", *words: str) -> CephSr:

@@ -145,12 +145,7 @@ class CrucibleStorage:
     ) -> None:
         guard, self._keeper = self._keeper, None
         lease, self._lease = self._lease, None
-        try:
-            if guard is not None:
-                guard.close()
-        finally:
-            if lease is not None:
-                lease.release()
+        keeper.close(guard, lease)
 
     @property
     def address(self) -> str:

@@ -343,7 +343,9 @@ class GuestDom0(Dom0):
                 # no_timer_check: the kernel's test of its timer panics if emulation is late.
                 # tsc=unstable: time is the HPET's, which is qemu's own. On a busy machine the kernel gauges
                 # the processor's counter wrong, and then its clock runs twenty times too fast.
-                "-append", "console=ttyS0 quiet panic=-1 tsc=unstable no_timer_check mitigations=off",
+                # norandmaps: with random addresses qemu translates a program anew for each process.
+                "-append",
+                "console=ttyS0 quiet panic=-1 tsc=unstable no_timer_check mitigations=off norandmaps",
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

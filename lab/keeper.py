@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from lab import LabError
+from lab.ports import AddressLease
 
 _REAP_SECONDS = 20.0
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -50,6 +51,16 @@ class Keeper:
             raise LabError(f"keeper {self._process.pid}: still cleaning up") from late
         if status != 0:
             raise LabError(f"keeper {self._process.pid}: left something behind, exit status {status}")
+
+
+def close(keeper: Keeper | None, lease: AddressLease | None) -> None:
+    """End what `keeper` watches, then release the address that it had; None for what was not made yet."""
+    try:
+        if keeper is not None:
+            keeper.close()
+    finally:
+        if lease is not None:
+            lease.release()
 
 
 def processes_naming(token: str) -> list[int]:

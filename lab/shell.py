@@ -35,13 +35,15 @@ USER = "xcp"
 QUOTA = 4 << 30
 SOCKET = "SMBLOCK_LAB_HOSTS"
 COMMAND_SECONDS = 3600
+# A lab's host has no /usr/bin/smblock, which the installation makes.
+SMBLOCK = f'smblock() {{ {SM_DIR}/smblock-admin "$@"; }}'
 HINTS = f"""
 Two hosts, {{hosts}}, and a Ceph cluster with the pool {POOL} and the user client.{USER}. Try
 
   xe sr-create type=cephrbd shared=true name-label=ceph device-config:pool={POOL} device-config:ceph_user={USER}
   xe vdi-create sr-uuid=UUID name-label=disk virtual-size=10GiB
   rbd ls {POOL}
-  {{first}} smblock-admin check device-config:pool={POOL} device-config:ceph_user={USER}
+  {{first}} smblock check device-config:pool={POOL} device-config:ceph_user={USER}
 
 {{first}} COMMAND runs a command on that host; {{first}} --power-off and --power-on switch it off and on.
 'exit' ends the shell and removes everything.
@@ -88,7 +90,7 @@ class HostCommands:
         elif not host.is_running:
             return 1, b"", f"{host.name} is powered off: '{host.name} --power-on' starts it\n".encode()
         else:
-            done = host.exec(["sh", "-c", f"PATH=$PATH:{SM_DIR}; {command}"], timeout=COMMAND_SECONDS)
+            done = host.exec(["sh", "-c", f"{SMBLOCK}; {command}"], timeout=COMMAND_SECONDS)
             return done.returncode, done.stdout, done.stderr
         return 0, b"", b""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 import zipfile
 from pathlib import Path
 
 from lab.wheel import REPOSITORY, built_wheel
+
+VERSION: str = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 
 
 def make_release(directory: Path, version: str | None = None) -> Path:

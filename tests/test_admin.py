@@ -1,4 +1,4 @@
-"""smblock-admin: the check, which names each fault with its fix, and the release of a claim by hand."""
+"""smblock: the check, which names each fault with its fix, and the release of a claim by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pool_of_this_file(shared_rbd_pool: RbdPool) -> RbdPool:
 
 
 def check(lab: CephRbdLab, *words: str) -> tuple[int, dict[str, tuple[str, str]]]:
-    """The exit status of `smblock-admin check`, and its report: topic to verdict and text."""
+    """The exit status of `smblock check`, and its report: topic to verdict and text."""
     done = lab.admin("check", *words)
     report: dict[str, tuple[str, str]] = {}
     topic = ""

@@ -104,7 +104,7 @@ def test_a_missing_file_is_an_error_that_names_it(
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": rbd_pool.user, **config})
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert missed in complaint
-    assert "smblock-admin check" in complaint
+    assert "smblock check" in complaint
 
 
 def test_a_user_that_the_cluster_lacks_is_refused_by_name(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
@@ -123,7 +123,7 @@ def test_a_missing_osd_cap_is_named(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
     complaint = refused(lab, {"pool": rbd_pool.name, "ceph_user": user})
     assert f"client.{user} lacks the cap osd 'profile rbd pool={rbd_pool.name}'" in complaint
     assert f"ceph auth get client.{user};" in complaint
-    assert "smblock-admin check" in complaint
+    assert "smblock check" in complaint
 
 
 def test_a_missing_mon_cap_is_named(lab: CephRbdLab, rbd_pool: RbdPool) -> None:
@@ -163,7 +163,7 @@ def test_silent_monitors_are_an_error_in_time_and_leave_no_process(
     complaint = refused(lab, config)
     assert time.monotonic() - began < 38  # 30 s for the monitors, the rest for Python and SM
     assert "SR_BACKEND_FAILURE_47" in complaint
-    assert "smblock-admin check" in complaint
+    assert "smblock check" in complaint
     assert drivers_running(lab.hosts[0]) == ""
 
 

@@ -1,13 +1,17 @@
-"""The report of `make bench`, from given numbers; nothing is measured."""
+"""What `make bench` calls, and its report from given numbers."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
+from bench.__main__ import new_bench, new_copies, prepare
+from bench.commands import install
 from bench.goals import verdict
 from bench.plot import Bar, plot
 from bench.report import readme
 from bench.rounds import Findings, Pair, Samples
+from lab.ceph import OneNodeCeph
 from lab.wheel import REPOSITORY
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -46,3 +50,15 @@ def test_readme_has_a_place_for_the_ratios_and_keeps_the_rest() -> None:
     start, end = "<!-- bench -->", "<!-- /bench -->"
     assert after.partition(start)[0] == before.partition(start)[0]
     assert after.partition(end)[2] == before.partition(end)[2]
+
+
+def test_the_bench_calls_the_driver_as_the_driver_expects(ceph: OneNodeCeph, tmp_path: Path) -> None:
+    access = prepare(ceph, "bench-calls")
+    bench = new_bench(ceph, install(tmp_path), access, rounds=1)
+    bench.single_operations()
+    new_copies(ceph, bench, access).single_operations()
+    assert set(bench.findings.pairs) == {"create", "resize", "stat", "clone of a snapshot", "snapshot"}
+    assert set(bench.findings.footprints) == {
+        *("create", "resize", "stat", "scan", "delete"),
+        *("snapshot", "clone of a snapshot", "revert"),
+    }

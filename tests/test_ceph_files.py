@@ -29,7 +29,7 @@ def files(lab: CephRbdLab) -> Iterator[dict[str, bytes]]:
 
 
 def check(lab: CephRbdLab, config: dict[str, str]) -> dict[str, str]:
-    """The lines of `smblock-admin check` by part, each with its fix."""
+    """The lines of `smblock check` by part, each with its fix."""
     words = [f"device-config:{key}={value}" for key, value in config.items()]
     report = lab.hosts[0].exec(["/opt/xensource/sm/smblock-admin", "check", *words], timeout=60).stdout.decode()
     lines = {}

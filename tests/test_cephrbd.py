@@ -99,6 +99,27 @@ def test_a_forgotten_sr_comes_back_with_every_disk_name_and_description(sr: Ceph
     assert descriptions == {"boots <from> & here", "", "set afterwards"}
 
 
+def test_a_forgotten_sr_comes_back_with_the_metadata_disk_of_its_pool(sr: CephSr) -> None:
+    # What xapi does for `xe sr-enable-database-replication`, which needs SR_METADATA (xapi_sr.ml).
+    with sr.lab.xapi.session() as session:
+        pool = session.pool.get_all()[0]
+        record = {
+            "name_label": "Metadata for DR",
+            "type": "metadata",
+            "sharable": False,
+            "virtual_size": str(256 << 20),
+        }
+        vdi = session.VDI.create(record | {"SR": session.SR.get_by_uuid(sr.uuid), "sm_config": {"type": "raw"}})
+        session.VDI.set_metadata_of_pool(vdi, pool)
+        session.VDI.update(vdi)
+        uuid = session.VDI.get_uuid(vdi)
+    sr.forget()
+    sr.pool.introduce_sr(sr.uuid)
+    with sr.lab.xapi.session() as session:
+        found = session.VDI.get_record(session.VDI.get_by_uuid(uuid))
+    assert (found["type"], found["metadata_of_pool"]) == ("metadata", pool)
+
+
 def test_two_srs_of_a_pool_are_independent_and_one_outlives_the_other(sr: CephSr) -> None:
     second = sr.pool.create_sr("second")
     mine, theirs = sr.create_vdi("mine"), second.create_vdi("theirs")
@@ -157,7 +178,7 @@ def test_a_scan_fails_and_drops_nothing_while_the_cluster_is_down(sr: CephSr) ->
     assert time.monotonic() - began < 38  # 30 s for the monitors, the rest for Python and SM
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert f"compare the key with 'ceph auth get client.{sr.pool.user}'" in complaint
-    assert "smblock-admin check" in complaint
+    assert "smblock check" in complaint
     assert sr.names() == {"survivor"}
     sr.scan()
     assert sr.names() == {"survivor"}

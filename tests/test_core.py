@@ -57,7 +57,7 @@ def test_an_operation_that_a_type_lacks_names_the_capability(installed: Path) ->
     assert (key, "VDI_SNAPSHOT" in text) == ("Unimplemented", True)
     assert text.startswith("SMB-P002: ")
     key, text = result(installed, f"sr('crucible', {CRUCIBLE}).require('fence')")
-    assert (key, "smblock-admin release" in text) == ("Unimplemented", True)
+    assert (key, "smblock release" in text) == ("Unimplemented", True)
     assert result(installed, f"sr('cephrbd', {CEPHRBD}).require('fence')") is None
 
 

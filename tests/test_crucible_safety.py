@@ -243,7 +243,7 @@ def test_a_forgotten_hosts_claim_is_over_but_not_that_of_another_pool(
     claim(disk, UNKNOWN, "b", pool="another pool")
     complaint = refusal(disk, one)
     assert f"host {UNKNOWN} of pool another pool has claimed it" in complaint
-    assert "smblock-admin release --sr=UUID" in complaint
+    assert "smblock release --sr=UUID" in complaint
     with disk.sr.lab.xapi.session() as session:
         (pool,) = session.pool.get_all_records().values()
     claim(disk, UNKNOWN, "b", pool=pool["uuid"])

@@ -144,7 +144,7 @@ def test_smblock_admin_takes_the_type_of_an_sr_from_xapi(sr: CrucibleSr) -> None
     refused = sr.lab.admin("fence", *of_sr, "--host=elsewhere", f"device-config:volumes={VOLUMES}")
     assert refused.returncode == 1
     assert b"an SR of type crucible cannot cut a host off" in refused.stderr
-    assert b"'smblock-admin release'" in refused.stderr
+    assert b"'smblock release'" in refused.stderr
     refused = sr.lab.admin("fence", *of_sr, "--host=elsewhere", "device-config:pool=vms")
     assert b"device-config:'pool' is unknown; the valid keys are: volumes" in refused.stderr
     unknown = ["--sr=00000000-0000-4000-8000-000000000000", "--host=elsewhere", f"device-config:volumes={VOLUMES}"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests import dom0_root
 from tests.dom0_host import SM_DIR, Host
-from tests.release_directory import make_release
+from tests.release_directory import VERSION, make_release
 from tests.rpm_packages import NEWER, SharedPackages, build_host_package
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
@@ -57,7 +57,7 @@ def test_host_gets_the_driver_keeps_it_and_is_as_before(tmp_path: Path, files: F
     assert {record["type"] for record in host.xapi()["SM"].values()} == set(OWN)
     verified = host.run(SETUP, "verify")
     assert verified.returncode == 0, verified.stdout
-    assert "xe sm-list type=cephrbd: version 0.1.0" in verified.stdout
+    assert f"xe sm-list type=cephrbd: version {VERSION}" in verified.stdout
     host.run("/usr/bin/python3", "-c", "import sys; sys.path.append('/opt/xensource/sm'); import smblock, CephRBDSR")
     assert any(re.search(r"smblock/__pycache__/__init__.*\.pyc$", name) for name in host.tree())
     notes = host.root / "var/lib/smblock/notes"

@@ -111,7 +111,7 @@ def test_a_guard_ends_when_its_command_has_ended(plugged: tuple[Disk, str], one:
     assert call_plugin(disk, one, "smblock", "end_guard", **args) == "True"
     time.sleep(3)
     late_pause(disk, one)
-    time.sleep(SOON)
+    time.sleep(10)  # a guard resumes a disk after 4
     assert paused_tapdisks(one) == 1
     assert call_plugin(disk, one, "tapdisk-pause", "unpause", sr_uuid=disk.sr.uuid, vdi_uuid=disk.uuid) == "True"
 

@@ -13,6 +13,7 @@ from smblock_setup import transaction
 
 from lab.wheel import REPOSITORY, built_wheel, pythons
 from tests.dom0_root import SETUP, make_configuration, tree
+from tests.release_directory import VERSION
 
 OLDEST_PYTHON = str(next(iter(pythons().values()), "/usr/bin/python3"))
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small filesystem takes root")
@@ -127,7 +128,7 @@ def test_next_run_finishes_a_removal_that_was_killed(tmp_path: Path, function: s
     before = tree(root)
     assert install(root).returncode == 0
     end_at(function, root, "--uninstall")
-    assert "removed smblock 0.1.0" in install(root, "--uninstall").stdout
+    assert f"removed smblock {VERSION}" in install(root, "--uninstall").stdout
     assert tree(root) == before
 
 

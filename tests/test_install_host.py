@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.dom0_host import SM_DIR, Host
-from tests.release_directory import make_release
+from tests.release_directory import VERSION, make_release
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
 OWN = ["cephrbd", "crucible"]
@@ -104,12 +104,12 @@ def test_newer_version_replaces_and_older_is_refused_without_force(host: Host, r
     cache.parent.mkdir(exist_ok=True)
     cache.write_bytes(b"old")
     host.package = newer
-    assert "installed smblock 99.0.1 (before: 0.1.0)" in install(host)
+    assert f"installed smblock 99.0.1 (before: {VERSION})" in install(host)
     assert not cache.exists()
     assert (host.root / SM_DIR / "smblock-new-program").exists()
     host.package = release
-    assert "99.0.1 is installed, and newer than 0.1.0" in refused(host)
-    assert "installed smblock 0.1.0 (before: 99.0.1)" in install(host, "--force")
+    assert f"99.0.1 is installed, and newer than {VERSION}" in refused(host)
+    assert f"installed smblock {VERSION} (before: 99.0.1)" in install(host, "--force")
     assert not (host.root / SM_DIR / "smblock-new-program").exists()
     install(host, "--uninstall")
     assert host.tree() == before
@@ -184,10 +184,10 @@ def test_python_that_is_too_old_is_named(host: Host) -> None:
 
 def test_host_with_the_rpm_is_refused(host: Host) -> None:
     rpm = host.root / "opt/xensource/bin/rpm"
-    rpm.write_text("#!/bin/sh\n# A fake of rpm: smblock is installed.\necho smblock-0.1.0-1.x86_64\n")
+    rpm.write_text(f"#!/bin/sh\n# A fake of rpm: smblock is installed.\necho smblock-{VERSION}-1.x86_64\n")
     rpm.chmod(0o755)
     for arguments in ([], ["--uninstall"]):
-        assert "smblock-0.1.0-1.x86_64 is installed as an RPM" in refused(host, *arguments)
+        assert f"smblock-{VERSION}-1.x86_64 is installed as an RPM" in refused(host, *arguments)
 
 
 def test_verify_names_the_hosts_that_have_not_reported_a_feature(host: Host) -> None:
@@ -209,7 +209,7 @@ def test_verify_finds_a_lost_registration_and_a_lost_driver(host: Host) -> None:
     assert "FAILED   sm-plugins   lacks cephrbd crucible" in done.stdout
     assert "FAILED   driver       cephrbd does not run" in done.stdout
     install(host)
-    assert "xe sm-list type=cephrbd: version 0.1.0" in install(host, "--verify")
+    assert f"xe sm-list type=cephrbd: version {VERSION}" in install(host, "--verify")
 
 
 def test_units_are_read_anew_after_they_changed(host: Host) -> None:

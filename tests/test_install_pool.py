@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.dom0_host import SM_DIR, Host
-from tests.release_directory import make_release
+from tests.release_directory import VERSION, make_release
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="hosts of their own take chroot and mounts: root only")
 
@@ -53,9 +53,9 @@ def test_every_host_gets_the_driver_the_master_first(pool: list[Host]) -> None:
     visited = [line for line in done.stdout.splitlines() if line.startswith("== ")]
     assert visited == ["== host3 (10.0.0.3)", "== host1 (10.0.0.1)", "== host2 (10.0.0.2)"]
     assert summary(done.stdout) == [
-        "host3  10.0.0.3         smblock 0.1.0: xapi uses it",
-        "host1  10.0.0.1         smblock 0.1.0: xapi uses it",
-        "host2  10.0.0.2         smblock 0.1.0: xapi uses it",
+        f"host3  10.0.0.3         smblock {VERSION}: xapi uses it",
+        f"host1  10.0.0.1         smblock {VERSION}: xapi uses it",
+        f"host2  10.0.0.2         smblock {VERSION}: xapi uses it",
     ]
     assert [list((host.root / "var/tmp").iterdir()) for host in pool] == [[], [], []]
     done = pool[0].install("--pool", "--uninstall", "--restart")
@@ -72,7 +72,7 @@ def test_host_that_is_down_stops_no_other_and_is_named_with_the_next_command(poo
     assert [has_driver(host) for host in pool] == [True, False, False]
     assert summary(done.stdout) == [
         "host3  10.0.0.3         FAILED: ssh: connect to host 10.0.0.3 port 22: No route to host",
-        "host1  10.0.0.1         smblock 0.1.0: run xe-toolstack-restart",
+        f"host1  10.0.0.1         smblock {VERSION}: run xe-toolstack-restart",
         "host2  10.0.0.2         FAILED: install.sh: 1 of 15 checks failed: nothing was changed",
         "",
         "2 of 3 hosts failed. Fix them, then run: ./install.sh --pool --hosts host3,host2",

@@ -64,12 +64,8 @@ def oracle(ceph: OneNodeCeph) -> Oracle:
 @pytest.fixture
 def two_entries_a_reply(ceph: OneNodeCeph) -> Iterator[None]:
     """Lets the OSD return two omap entries at a time; the default is 1,024."""
-    option = "osd_max_omap_entries_per_request"
-    reply = ceph.admin("tell", "osd.0", "config", "get", option)
-    usual = str(reply[option] if isinstance(reply, dict) else reply)  # Nautilus prints only the value
-    ceph.admin("tell", "osd.0", "config", "set", option, "2")
-    yield
-    ceph.admin("tell", "osd.0", "config", "set", option, usual)
+    with ceph.osd_option("osd_max_omap_entries_per_request", "2"):
+        yield
 
 
 def test_another_client_finds_every_disk_in_the_catalogue_as_xapi_has_it(oracle: Oracle, sr: CephSr) -> None:

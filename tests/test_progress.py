@@ -1,4 +1,4 @@
-"""The output of smblock-admin reclaim, on a terminal and on a pipe."""
+"""The output of smblock reclaim, on a terminal and on a pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Freeing space: in the background, by ceph-mgr or a reclaim worker, and by hand with smblock-admin."""
+"""Freeing space: in the background, by ceph-mgr or a reclaim worker, and by hand with smblock."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def worker(sr: CephSr) -> str:
 
 
 def reclaim(sr: CephSr, *words: str) -> tuple[int, list[str]]:
-    """Run `smblock-admin reclaim` when no worker runs. Returns the exit status and the output."""
+    """Run `smblock reclaim` when no worker runs. Returns the exit status and the output."""
     done = None
 
     def free() -> bool:

@@ -17,6 +17,7 @@ import pytest
 
 from lab.wheel import REPOSITORY, built_wheel
 from tests.dom0_host import Host
+from tests.release_directory import VERSION
 from tests.rpm_packages import SharedPackages
 
 COMMON = "{http://linux.duke.edu/metadata/common}"
@@ -58,8 +59,8 @@ def names(directory: Path) -> set[str]:
 def test_release_has_each_kind_of_file_and_its_checksum(release: Path) -> None:
     found = names(release)
     outside = {name for name in found if not name.startswith("repo/repodata/")}
-    package = "smblock-0.1.0-1.x86_64.rpm"
-    assert outside == {package, f"repo/{package}", "smblock-0.1.0.tar.gz", built_wheel().name, "SHA256SUMS"}
+    package = f"smblock-{VERSION}-1.x86_64.rpm"
+    assert outside == {package, f"repo/{package}", f"smblock-{VERSION}.tar.gz", built_wheel().name, "SHA256SUMS"}
     sums = dict(line.split("  ")[::-1] for line in (release / "SHA256SUMS").read_text().splitlines())
     assert set(sums) == found - {"SHA256SUMS"}
     for name, digest in sums.items():
@@ -84,12 +85,12 @@ def test_repository_names_the_package_in_files_that_yum_3_reads(release: Path) -
 
 
 def test_archive_installs_and_removes_itself(release: Path, tmp_path: Path) -> None:
-    with tarfile.open(release / "smblock-0.1.0.tar.gz") as archive:
-        assert {member.name.partition("/")[0] for member in archive} == {"smblock-0.1.0"}
+    with tarfile.open(release / f"smblock-{VERSION}.tar.gz") as archive:
+        assert {member.name.partition("/")[0] for member in archive} == {f"smblock-{VERSION}"}
         assert {(member.uid, member.gid) for member in archive} == {(0, 0)}
         archive.extractall(tmp_path)
     for arguments in ([], ["--uninstall"]):
-        argv = [str(tmp_path / "smblock-0.1.0/install.sh"), "--root", str(tmp_path / "root"), *arguments]
+        argv = [str(tmp_path / f"smblock-{VERSION}/install.sh"), "--root", str(tmp_path / "root"), *arguments]
         subprocess.run(argv, capture_output=True, check=True, timeout=60)
         assert (tmp_path / "root/opt/xensource/sm/CephRBDSR").exists() == (not arguments)
 
@@ -108,7 +109,7 @@ def test_signed_release_is_verified_by_rpm_and_gpg(signed: Path, gpg_home: Path,
         argv = ["gpg", "--batch", "--verify", str(signed / f"{name}.asc"), str(signed / name)]
         verified = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
         assert "Good signature" in verified.stderr
-    package = signed / "repo/smblock-0.1.0-1.x86_64.rpm"
+    package = signed / f"repo/smblock-{VERSION}-1.x86_64.rpm"
     assert check_package(package, tmp_path / "without")[1] is False
     with_key = check_package(package, tmp_path / "with", signed / "smblock.asc")
     assert with_key == (f"{package}: digests signatures OK\n", True)
@@ -181,13 +182,12 @@ def test_unusable_key_is_refused_before_anything_is_built(
     assert not (tmp_path / "dist").exists()
 
 
-def test_package_and_workspace_have_one_version(release: Path) -> None:
-    (version,) = re.findall(r'(?s)\[workspace\.package\]\nversion = "(.*?)"', (REPOSITORY / "Cargo.toml").read_text())
-    assert list(release.glob(f"smblock-{version}-1.x86_64.rpm"))
+def test_package_and_pages_have_the_workspace_version(release: Path) -> None:
+    assert list(release.glob(f"smblock-{VERSION}-1.x86_64.rpm"))
     pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs/user").glob("*.md")]
     named = {
         found
         for page in pages
         for found in re.findall(r"smblock-(\d[\w.]*?)(?:-1\.x86_64\.rpm|\.tar\.gz)", page.read_text())
     }
-    assert named == {version}
+    assert named == {VERSION}

@@ -14,7 +14,7 @@ import pytest
 from lab.wheel import REPOSITORY
 from tests import dom0_root
 from tests.dom0_host import SM_DIR, Host
-from tests.release_directory import make_release
+from tests.release_directory import VERSION, make_release
 from tests.rpm_packages import SharedPackages, build_host_package, build_rpm
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
@@ -103,10 +103,11 @@ def test_upgrade_keeps_the_registration_and_older_is_refused(host: Host, package
     before = host.tree()
     done = host.rpm("-U", packages.smblock)
     assert done.returncode != 0
-    assert "smblock-99.0.1-1.x86_64 (which is newer than smblock-0.1.0-1.x86_64) is already installed" in done.stderr
+    newer = f"smblock-99.0.1-1.x86_64 (which is newer than smblock-{VERSION}-1.x86_64) is already installed"
+    assert newer in done.stderr
     assert host.tree() == before
     rpm(host, "-U", "--oldpackage", packages.smblock)
-    assert host.run(f"/{SM_DIR}/smblock-admin", "--version").stdout == "smblock 0.1.0\n"
+    assert host.run(f"/{SM_DIR}/smblock-admin", "--version").stdout == f"smblock {VERSION}\n"
     assert rpm(host, "-V", "smblock") == ""
     assert host.effective_types() == [*dom0_root.XCP_NG.split(), *OWN]
 
@@ -219,8 +220,8 @@ def test_package_needs_sm_and_xapi(tmp_path: Path, packages: Packages, release: 
     host = Host(tmp_path, "8.3", release)
     done = host.rpm("-i", packages.smblock)
     assert done.returncode != 0
-    assert "sm >= 3 is needed by smblock-0.1.0-1.x86_64" in done.stderr
-    assert "xapi-core is needed by smblock-0.1.0-1.x86_64" in done.stderr
+    assert f"sm >= 3 is needed by smblock-{VERSION}-1.x86_64" in done.stderr
+    assert f"xapi-core is needed by smblock-{VERSION}-1.x86_64" in done.stderr
 
 
 @pytest.mark.parametrize("part", ["half", "flipped"])

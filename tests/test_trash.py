@@ -33,7 +33,7 @@ def stays(sr: CephSr, ident: str, act: Callable[[], object]) -> None:
 
 
 def reclaim(sr: CephSr, *words: str) -> list[str]:
-    """Run `smblock-admin reclaim`. Returns the lines that it prints."""
+    """Run `smblock reclaim`. Returns the lines that it prints."""
     return sr.lab.admin("reclaim", "--sr", sr.uuid, *words, *sr.pool.device_config).check().decode().splitlines()
 
 

@@ -290,7 +290,7 @@ class Sr:
         """Keys that every VDI's sm_config must have besides those of XAPI and of the SR type."""
     @property
     def needs_worker(self) -> bool:
-        """Whether the calls so far have left space to free: the caller then starts `smblock-admin reclaim`."""
+        """Whether the calls so far have left space to free: the caller then starts `smblock reclaim`."""
     def require(self, capability: str) -> None:
         """Raises `Error` if the SR type does not have a capability: a name of SM's, "fence", "reclaim" or "accept".
 
@@ -368,6 +368,13 @@ class Sr:
         """Connects a VDI to this host. Returns the path of its block device, the same one at each call.
 
         Raises `Error` if another host uses the VDI, or it cannot be connected.
+        """
+    def require_ha_vdi(self, vdi_uuid: str) -> None:
+        """Raises `Error` if `attach_ha_vdi` cannot attach a disk."""
+    def attach_ha_vdi(self, vdi_uuid: str) -> str:
+        """Maps a disk of high availability on this host, beside all others and without XAPI. Returns its device.
+
+        Raises `Error` if the disk has another type than ha_statefile and redo_log, or an exclusive lock.
         """
     def deactivate_vdi(self, vdi_uuid: str) -> None:
         """Disconnects a VDI from this host. Succeeds if it is not connected.

@@ -1,4 +1,4 @@
-"""The output of smblock-admin reclaim."""
+"""The output of smblock reclaim."""
 
 import sys
 import time

@@ -1,6 +1,7 @@
 """SM's VDIs, for every SR with a core: sr.core implements SM's commands."""
 
 import uuid
+from xmlrpc.client import dumps
 
 from XenAPI import Failure
 
@@ -103,6 +104,25 @@ class SnapshotVDI(CoreVDI):
         vdi = self.session.xenapi.VDI
         vdi.set_virtual_size(vdi.get_by_uuid(vdi_uuid), str(self.size))
         return self.get_params()
+
+    @as_sm_error
+    def generate_config(self, sr_uuid, vdi_uuid):
+        """Returns a command that attaches the disk without xapi, as a reply whose value is the command's XML."""
+        self.sr.core.require_ha_vdi(vdi_uuid)
+        command = "vdi_attach_from_config"
+        config = {
+            "command": command,
+            "sr_uuid": sr_uuid,
+            "vdi_uuid": vdi_uuid,
+            "device_config": self.sr.dconf,
+        }
+        return dumps((dumps((config,), command),), "", True)
+
+    @as_sm_error
+    def attach_from_config(self, sr_uuid, vdi_uuid):
+        """Maps a disk of high availability, without xapi and without a plugged SR. vdi_detach_from_config is detach."""
+        self.path = self.sr.core.attach_ha_vdi(vdi_uuid)
+        return VDI.VDI.attach(self, sr_uuid, vdi_uuid)
 
     def _disks_of(self, records):
         """Returns the UUIDs of the disks that those are snapshots of, by reference. Skips one that XAPI has lost."""

@@ -40,7 +40,7 @@ def test_the_shell_has_xe_the_cluster_and_the_hosts(
         rbd ls {shared_rbd_pool.name} | grep -c "smblock.$sr."
         one hostname
         two 'cat /etc/xensource-inventory | grep -c UUID'
-        two smblock-admin reclaim --list --sr $sr {config}
+        two smblock reclaim --list --sr $sr {config}
         ceph osd pool ls | grep -x {shared_rbd_pool.name}
         """
     )

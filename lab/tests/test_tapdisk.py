@@ -304,4 +304,4 @@ def test_a_host_without_block_devices_reports_that_tapdisk_is_missing(
         layout(dom0, sm_tree=stage_sm(None, tmp_path), driver_tree=None, ceph_conf=None, keyring=None)
         asked = dom0.exec(["tap-ctl", "allocate"])
         assert asked.returncode == 19
-        assert b"there is no tapdisk on this host" in asked.stderr
+        assert b"no tapdisk on this host" in asked.stderr

@@ -91,7 +91,7 @@ class LabPool:
         return found.split(",") if found else []
 
     def admin(self, *words: str, host: int = 0) -> Completed:
-        """Run `smblock-admin WORDS` on a host."""
+        """Run `smblock WORDS` on a host."""
         return self.hosts[host].sm([f"{SM_DIR}/smblock-admin", *words])
 
     def provide(self, path: str, data: bytes, mode: int = 0o644) -> None:

@@ -12,7 +12,7 @@ from lab.xapi.pool import Pool
 from lab.xapi.sr import PbdCalls
 from lab.xapi.vm import VmCalls
 
-_ASK_SECONDS = 10.0
+_ASK_SECONDS = 3.0  # and 10 more for the reply
 _LOG = logging.getLogger(__name__)
 
 

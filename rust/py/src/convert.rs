@@ -8,7 +8,7 @@ use pyo3::once_cell::GILOnceCell;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use sr::engine::SrType;
-use sr::xapi::{lasting_sm_config, ScannedVdi, XapiFields, XapiVdi};
+use sr::xapi::{lasting_sm_config, ScannedVdi, Unknown, XapiFields, XapiVdi};
 use uuid::Uuid;
 
 use crate::text::for_xml;
@@ -63,6 +63,7 @@ fn fields(record: &PyDict, uuids: &HashMap<&str, Uuid>) -> PyResult<XapiFields> 
         // An xmlrpc.client.DateTime, whose str() is the time as XML-RPC writes it.
         snapshot_time: item(record, "snapshot_time")?.str()?.to_string(),
         sm_config: lasting_sm_config(sm_config),
+        unknown: Unknown::default(),
     })
 }
 
@@ -84,6 +85,7 @@ pub fn fields_of(vdi: &PyAny) -> PyResult<XapiFields> {
         snapshot_of: None,
         snapshot_time: attribute(vdi, "snapshot_time")?,
         sm_config: BTreeMap::new(),
+        unknown: Unknown::default(),
     })
 }
 

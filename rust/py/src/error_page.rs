@@ -86,6 +86,11 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
                 "Changed",
                 Names::Of(&[("of_ceph", "Changed")]),
             ),
+            origin(
+                "sr-ceph/src/error/ha.rs",
+                "HaRefusal",
+                Names::Of(&[("of_ceph", "Ha")]),
+            ),
         ],
     ),
     (
@@ -186,7 +191,7 @@ const INTRODUCTION: &str = "\
 
 <!-- Written by `UPDATE=1 cargo test -p smblock-py error_page`. Change the sources instead. -->
 
-The text of each error that `xe`, `smblock-admin` and SMlog show begins with an id. Search this page for it.
+The text of each error that `xe`, `smblock` and SMlog show begins with an id. Search this page for it.
 An id never changes its meaning, and is the attribute `id` of the Python exception `smblock.Error`. Words in
 braces stand for what the text is about. Steps for common problems are in
 [troubleshooting](troubleshooting.md).

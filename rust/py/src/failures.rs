@@ -4,7 +4,7 @@
 use sr::device_config::{Problem, Refused};
 use sr::engine::Error as EngineError;
 use sr_ceph::device_config::ConfigError;
-use sr_ceph::Error;
+use sr_ceph::{Error, HaRefusal};
 use sr_crucible::config::ConfigError as CrucibleConfigError;
 use sr_crucible::Error as CrucibleError;
 
@@ -161,6 +161,8 @@ fn of_ceph(error: &Error) -> &'static str {
         }
         Error::ChainTooLong { .. } | Error::TooManySnapshots { .. } => "SnapshotChainTooLong",
         Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
+        Error::Ha(HaRefusal::Attached { .. }) => "VDIInUse",
+        Error::Ha(_) => "VDIUnavailable",
         Error::SrExists { .. } => "SRExists",
         Error::SrNotEmpty { .. } => "SRNotEmpty",
         Error::SrInUse { .. } | Error::SrDeleting { .. } | Error::WorkerRuns { .. } => "SRInUse",

@@ -265,6 +265,24 @@ impl Sr {
         Ok(device.display().to_string())
     }
 
+    /// Raises `Error` if [`Sr::attach_ha_vdi`] cannot attach a disk.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn require_ha_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
+        self.run_on(py, "VDI.generate_config", vdi_uuid, |sr, vdi| {
+            sr.require_ha_vdi(vdi)
+        })
+    }
+
+    /// Connects a disk of high availability to this host, beside all others and without XAPI. Returns the path of
+    /// its block device, the same one at each call.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn attach_ha_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<String> {
+        let device = self.run_on(py, "VDI.attach_from_config", vdi_uuid, |sr, vdi| {
+            sr.attach_ha_vdi(vdi)
+        })?;
+        Ok(device.display().to_string())
+    }
+
     /// Disconnects a VDI from this host.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
     fn deactivate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
@@ -319,7 +337,7 @@ impl Sr {
         })
     }
 
-    /// Whether the calls so far have left space to free: the caller then starts `smblock-admin reclaim` in
+    /// Whether the calls so far have left space to free: the caller then starts `smblock reclaim` in
     /// the background.
     #[getter]
     fn needs_worker(&self) -> bool {

@@ -99,7 +99,7 @@ impl Caps {
     pub(crate) fn advise_on(&self, error: &PoolError) -> Option<String> {
         let lacks = self.lacks(error)?;
         Some(format!(
-            "{lacks}: {}. Run 'smblock-admin check' to see whether that is enough",
+            "{lacks}: {}. Run 'smblock check' to see whether that is enough",
             self.grant()
         ))
     }

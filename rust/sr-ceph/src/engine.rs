@@ -37,6 +37,7 @@ pub static SR_TYPE: SrType = SrType {
     name: "cephrbd",
     capabilities: &[
         Capability::SrProbe,
+        Capability::SrMetadata,
         Capability::SrUpdate,
         Capability::ThinProvisioning,
         Capability::LargeVdi,
@@ -54,6 +55,7 @@ pub static SR_TYPE: SrType = SrType {
         Capability::VdiClone,
         Capability::VdiRevert,
         Capability::VdiResetOnBoot,
+        Capability::VdiGenerateConfig,
         Capability::Fence,
         Capability::Reclaim,
     ],
@@ -348,6 +350,15 @@ impl Engine for CephEngine {
                 Ok(())
             }
         }
+    }
+
+    fn require_ha_vdi(&self, vdi: &Uuid) -> Result<()> {
+        self.run(|sr| sr.require_ha_vdi(vdi))
+    }
+
+    fn attach_ha_vdi(&self, vdi: &Uuid) -> Result<PathBuf> {
+        self.run(|sr| sr.attach_ha_vdi(vdi))
+            .map(|mapped| mapped.device)
     }
 
     fn release_vdi(&self, vdi: &Uuid, force: bool) -> Result<Option<String>> {

@@ -4,6 +4,7 @@ mod advice;
 mod by_hand;
 mod changed;
 mod context;
+mod ha;
 mod ids;
 mod pools;
 mod rollback;
@@ -24,6 +25,7 @@ use crate::usage::{NoRoom, UsageError};
 pub use self::by_hand::{ByHand, Migrating};
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;
+pub use self::ha::HaRefusal;
 pub use self::pools::PoolGone;
 use self::pools::{advise_on_pool, names};
 
@@ -35,7 +37,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// A call to the Ceph cluster failed. The text has the call, the object and the errno.
     ///
-    /// Fix: Run `smblock-admin check` with the SR's device-config, and `ceph health detail` on a node of the
+    /// Fix: Run `smblock check` with the SR's device-config, and `ceph health detail` on a node of the
     /// cluster.
     #[error("{doing}: {source}")]
     Ceph {
@@ -46,7 +48,7 @@ pub enum Error {
     },
     /// A call to this host, or to XAPI, failed.
     ///
-    /// Fix: See `dmesg` and /var/log/SMlog, and run `smblock-admin check` with the SR's device-config.
+    /// Fix: See `dmesg` and /var/log/SMlog, and run `smblock check` with the SR's device-config.
     #[error("{doing}: {source}")]
     Host {
         /// What this driver did.
@@ -55,7 +57,7 @@ pub enum Error {
         source: HostError,
     },
     /// The cluster cannot be reached as that user.
-    #[error("the Ceph cluster cannot be used: {source}{}. Run 'smblock-admin check' with the same device-config on this host", .fix.as_ref().map(|fix| format!(". Fix: {fix}")).unwrap_or_default())]
+    #[error("the Ceph cluster cannot be used: {source}{}. Run 'smblock check' with the same device-config on this host", .fix.as_ref().map(|fix| format!(". Fix: {fix}")).unwrap_or_default())]
     Unreachable {
         /// How to fix it, if that is known.
         fix: Option<String>,
@@ -102,7 +104,7 @@ pub enum Error {
         pool: String,
     },
     /// The SR cannot be deleted yet.
-    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash. Destroy its VDIs first, or forget the SR to keep them. Run 'smblock-admin reclaim' to wait for space to be freed{outside}")]
+    #[error("SR {sr} is not empty: {vdis} VDI(s), {operations} unfinished operation(s), {images} image(s) and {trashed} image(s) in the trash. Destroy its VDIs first, or forget the SR to keep them. Run 'smblock reclaim' to wait for space to be freed{outside}")]
     SrNotEmpty {
         /// The SR.
         sr: Uuid,
@@ -128,7 +130,7 @@ pub enum Error {
         device: String,
     },
     /// Another process already frees the SR's space.
-    #[error("process {pid} on host {host} already frees the space of SR {sr}. Run 'smblock-admin reclaim --list' to see what is left")]
+    #[error("process {pid} on host {host} already frees the space of SR {sr}. Run 'smblock reclaim --list' to see what is left")]
     WorkerRuns {
         /// The SR.
         sr: Uuid,
@@ -172,7 +174,7 @@ pub enum Error {
         hold: Hold,
     },
     /// An administrator must check something before the claim is released.
-    #[error("the claim was not released: {source}. If you are sure that the host is powered off, run 'smblock-admin release --force', which skips these checks. Two hosts that write to one disk corrupt it")]
+    #[error("the claim was not released: {source}. If you are sure that the host is powered off, run 'smblock release --force', which skips these checks. Two hosts that write to one disk corrupt it")]
     NotReleased {
         /// [`Error::VdiInUse`].
         source: Box<Error>,
@@ -360,7 +362,7 @@ pub enum Error {
     #[error(transparent)]
     Usage(#[from] UsageError),
     /// A catalogue value cannot be read.
-    #[error("the catalogue of SR {sr} is damaged at {key}: {source}. It was not changed{advice}", advice = advise_on_damage(.sr, .pool, .key, .source))]
+    #[error("the catalogue of SR {sr} {state} at {key}: {source}. It was not changed{advice}", state = .source.state(), advice = advise_on_damage(.sr, .pool, .key, .source))]
     Damaged {
         /// The SR.
         sr: Uuid,
@@ -374,6 +376,9 @@ pub enum Error {
     /// Another process changed what the operation works on.
     #[error(transparent)]
     Changed(#[from] Changed),
+    /// A disk that high availability uses, or one that it does not use, was refused.
+    #[error(transparent)]
+    Ha(#[from] HaRefusal),
     /// A record cannot be written as JSON. This is a bug in smblock.
     #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
     Encoding {

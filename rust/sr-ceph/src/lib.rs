@@ -39,7 +39,7 @@ pub mod sr;
 pub mod usage;
 pub mod vdi;
 
-pub use error::{Error, Result};
+pub use error::{Error, HaRefusal, Result};
 pub use hold::Hold;
 
 use std::cell::Cell;

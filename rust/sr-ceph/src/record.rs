@@ -6,51 +6,9 @@ use uuid::Uuid;
 
 use crate::host::Owner;
 
-/// The version of the records that this code writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+mod format;
 
-/// A catalogue value that this code cannot read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Unreadable {
-    /// Not the JSON of a record.
-    #[error("it is not a valid record: {0}")]
-    Malformed(String),
-    /// Written by a newer smblock.
-    #[error("its version is {0}, and this smblock reads up to {VERSION}: install the smblock that wrote it")]
-    Newer(u32),
-}
-
-/// A record that is stored as JSON with a version and a nonce.
-pub trait Record: Serialize + for<'de> Deserialize<'de> {
-    /// The version it was written with.
-    fn version(&self) -> u32;
-    /// The nonce it was written with.
-    fn nonce(&self) -> Uuid;
-    /// Gives it a new nonce. No two writes are alike, so reading again after a lost reply shows whether the
-    /// write was applied.
-    fn renew(&mut self);
-
-    /// Reads a catalogue value.
-    fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
-        #[derive(Deserialize)]
-        struct Header {
-            version: u32,
-        }
-        let header: Header =
-            serde_json::from_slice(bytes).map_err(|e| Unreadable::Malformed(e.to_string()))?;
-        if header.version > VERSION {
-            return Err(Unreadable::Newer(header.version));
-        }
-        serde_json::from_slice(bytes).map_err(|e| Unreadable::Malformed(e.to_string()))
-    }
-
-    /// Returns the catalogue value, with a new nonce.
-    fn seal(&mut self) -> Vec<u8> {
-        self.renew();
-        // serde_json cannot fail on plain structs with string keys. The cluster would refuse an empty value.
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-}
+pub use format::{newer, Newer, Record, Unknown, Unreadable, VERSION};
 
 macro_rules! record {
     ($type:ty) => {
@@ -89,6 +47,9 @@ pub struct SrRecord {
     /// Set while it is being deleted: nothing may be created in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
+    /// The fields of a newer version.
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 record!(SrRecord);
 
@@ -103,6 +64,7 @@ impl SrRecord {
             name_description: name_description.to_owned(),
             created,
             deleting: false,
+            unknown: Unknown::default(),
         }
     }
 }
@@ -207,6 +169,9 @@ pub struct VdiRecord {
     /// The length of its image's clone chain, in parents.
     #[serde(default)]
     pub depth: u32,
+    /// The fields of a newer version.
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 record!(VdiRecord);
 
@@ -225,6 +190,7 @@ impl VdiRecord {
             base: None,
             reset_point: None,
             depth: 0,
+            unknown: Unknown::default(),
         }
     }
 

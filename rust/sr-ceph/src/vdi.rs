@@ -7,6 +7,7 @@ pub mod claim;
 pub mod clone;
 pub mod create;
 pub mod delete;
+pub mod ha;
 pub(crate) mod readers;
 mod release;
 pub mod reset;
@@ -19,9 +20,9 @@ pub mod update;
 
 use crate::error::{Error, Result};
 
-/// Sizes are whole multiples of this many bytes, rounded up: every block device of the data path
-/// counts in 512-byte sectors, and partitioning tools align to 1 MiB.
-pub const SIZE_UNIT: u64 = 1 << 20;
+/// The size of a new disk is a whole multiple of this many bytes, as that of a VHD: tapdisk mirrors a disk to
+/// another SR only if both have the same size.
+pub const SIZE_UNIT: u64 = 2 << 20;
 
 /// The largest disk in bytes: librbd's object map ends at 256,000,000 objects of 4 MiB.
 pub const MAX_SIZE: u64 = 256_000_000 * (4 << 20);
@@ -46,6 +47,7 @@ mod tests {
     #[test]
     fn a_disk_is_never_smaller_than_requested() {
         assert_eq!(disk_size(1).unwrap(), SIZE_UNIT);
+        assert_eq!(disk_size(5 << 20).unwrap(), 6 << 20);
         assert_eq!(disk_size(1 << 30).unwrap(), 1 << 30);
         assert_eq!(disk_size((1 << 30) + 1).unwrap(), (1 << 30) + SIZE_UNIT);
         assert_eq!(disk_size(64 << 40).unwrap(), 64 << 40);

@@ -1,4 +1,4 @@
-//! Accepts other storage behind a volume: `smblock-admin accept`.
+//! Accepts other storage behind a volume: `smblock accept`.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! `smblock-admin check`: tests each part that this host needs to serve the SR's volumes.
+//! `smblock check`: tests each part that this host needs to serve the SR's volumes.
 
 use sr::check::{CheckLine, Outcome};
 

@@ -53,7 +53,7 @@ pub static SR_TYPE: SrType = SrType {
     instead: &[
         (
             Capability::Fence,
-            "release the claim of each volume that the host has with 'smblock-admin release'",
+            "release the claim of each volume that the host has with 'smblock release'",
         ),
         (
             Capability::Reclaim,

@@ -64,7 +64,7 @@ pub enum Error {
         hold: Hold,
     },
     /// The administrator must check something before the claim is released.
-    #[error("the claim was not released: {source}. If you are sure that the host runs no server of it, run 'smblock-admin release --sr=UUID --vdi=UUID --force --yes' with the SR's device-config, which skips these checks. A VM that still uses the disk there loses it")]
+    #[error("the claim was not released: {source}. If you are sure that the host runs no server of it, run 'smblock release --sr=UUID --vdi=UUID --force --yes' with the SR's device-config, which skips these checks. A VM that still uses the disk there loses it")]
     NotReleased {
         /// [`Error::VdiInUse`].
         source: Box<Error>,
@@ -76,7 +76,7 @@ pub enum Error {
         vdi: Uuid,
     },
     /// Another pool's host has the volume, or a host that XAPI does not have.
-    #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and that host is not in this pool. Make sure that its server is stopped, then release the claim with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
+    #[error("VDI {vdi} is in use: host {host} of pool {pool} has claimed it since {since}, and that host is not in this pool. Make sure that its server is stopped, then release the claim with 'smblock release --sr=UUID --vdi={vdi} --yes' and the SR's device-config")]
     UnknownHost {
         /// The volume.
         vdi: Uuid,
@@ -94,7 +94,7 @@ pub enum Error {
         host: String,
     },
     /// The key is not the one that the volume was served with before.
-    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. No server was started. Put the right key into key_file or key_secret of the volume. If the volume was created again with this key, run 'smblock-admin accept --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
+    #[error("VDI {vdi} was not attached: its key is not the one that it was written with. No server was started. Put the right key into key_file or key_secret of the volume. If the volume was created again with this key, run 'smblock accept --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
     WrongKey {
         /// The volume.
         vdi: Uuid,
@@ -128,7 +128,7 @@ pub enum Error {
         vdi: Uuid,
     },
     /// An entry of the log of claims cannot be read.
-    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so it is unknown which host has the disk. Make sure that no host of the pool runs a server for it, then remove the entry with 'smblock-admin release --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so it is unknown which host has the disk. Make sure that no host of the pool runs a server for it, then remove the entry with 'smblock release --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
     Damaged {
         /// The VDI.
         vdi: Uuid,
@@ -138,7 +138,7 @@ pub enum Error {
         detail: String,
     },
     /// A record of the volume's regions or key cannot be read.
-    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so its regions and its key cannot be verified. Check the targets that are declared for it, then run 'smblock-admin accept --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
+    #[error("VDI {vdi}: {key} in its sm-config cannot be read ({detail}), so its regions and its key cannot be verified. Check the targets that are declared for it, then run 'smblock accept --sr=UUID --vdi={vdi} --yes' with the SR's device-config")]
     Unreadable {
         /// The VDI.
         vdi: Uuid,

@@ -62,7 +62,7 @@ fn compare(
         match own {
             Some(own) if !own.contains(region) => Some(format!(
                 "serves region {region}, which is not one of this volume's; if it was replaced on \
-                 purpose, run 'smblock-admin accept --sr=UUID --vdi=UUID --yes' with the SR's device-config"
+                 purpose, run 'smblock accept --sr=UUID --vdi=UUID --yes' with the SR's device-config"
             )),
             Some(own) if count(&known, region) > count(own, region) => {
                 Some(format!("serves region {region}, which another target serves too"))

@@ -1,4 +1,4 @@
-//! Releases the claim on a volume for an administrator: `smblock-admin release`.
+//! Releases the claim on a volume for an administrator: `smblock release`.
 
 use std::any::Any;
 

@@ -208,6 +208,19 @@ pub trait Engine: Send + Sync {
     /// Disconnects a VDI from this host. One that is not connected counts as disconnected.
     fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()>;
 
+    /// Checks that [`Engine::attach_ha_vdi`] can attach a disk.
+    fn require_ha_vdi(&self, vdi: &Uuid) -> Result<()> {
+        let _ = vdi;
+        Err(self.sr_type().lacks(Capability::VdiGenerateConfig))
+    }
+
+    /// Connects a disk of high availability to this host beside all others, without the storage manager's database.
+    /// Returns its block device, the same one at each further call. [`Engine::deactivate_vdi`] disconnects it.
+    fn attach_ha_vdi(&self, vdi: &Uuid) -> Result<PathBuf> {
+        let _ = vdi;
+        Err(self.sr_type().lacks(Capability::VdiGenerateConfig))
+    }
+
     /// Releases the claim on a VDI, of any host. `force` does not check whether that host still uses the
     /// VDI. Returns that host's UUID.
     fn release_vdi(&self, vdi: &Uuid, force: bool) -> Result<Option<String>>;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// What XAPI has about a VDI. XAPI's fields count while the SR is plugged. The catalogue's copy is used when
@@ -33,6 +34,25 @@ pub struct XapiFields {
     pub snapshot_time: String,
     /// `sm_config` without the keys that belong to a running host
     pub sm_config: BTreeMap<String, String>,
+    /// The fields of a newer version, in the catalogue.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// The fields of a stored object that this version does not have. They are kept if it writes the object again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Unknown(BTreeMap<String, Value>);
+
+/// The version of the smblock that wrote a record, which is no other version's field.
+const WRITER: &str = "smblock";
+
+impl<'de> Deserialize<'de> for Unknown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = BTreeMap::deserialize(deserializer)?;
+        fields.remove(WRITER);
+        Ok(Unknown(fields))
+    }
 }
 
 /// `snapshot_time` of a VDI that is no snapshot.
@@ -50,6 +70,7 @@ impl XapiFields {
             snapshot_time: humantime::format_rfc3339_seconds(time)
                 .to_string()
                 .replace('-', ""),
+            unknown: Unknown::default(),
             ..self.clone()
         }
     }
@@ -63,6 +84,7 @@ impl XapiFields {
         let kept = before.snapshot_of.filter(|_| self.is_a_snapshot);
         XapiFields {
             snapshot_of: self.snapshot_of.or(kept),
+            unknown: before.unknown.clone(),
             ..self.clone()
         }
     }
@@ -74,6 +96,7 @@ impl XapiFields {
             is_a_snapshot: false,
             snapshot_of: None,
             snapshot_time: NO_TIME.to_owned(),
+            unknown: Unknown::default(),
             ..self.clone()
         }
     }

@@ -54,6 +54,10 @@ fn operations() -> BTreeMap<&'static str, Operation> {
     add(Capability::VdiResetOnBoot, |sr| {
         sr.begin_epoch(&VDI, OnBoot::Reset)
     });
+    add(Capability::VdiGenerateConfig, |sr| {
+        sr.require_ha_vdi(&VDI)?;
+        sr.attach_ha_vdi(&VDI).map(drop)
+    });
     add(Capability::Fence, |sr| {
         sr.blocklist_hosts(&[])?;
         sr.declare_dead("host", "test").map(drop)
@@ -158,9 +162,9 @@ fn the_capabilities_of_each_type_are_these() {
     assert_eq!(
         SR_TYPES.map(names),
         [
-            "SR_PROBE SR_UPDATE THIN_PROVISIONING LARGE_VDI ATOMIC_PAUSE VDI_CREATE VDI_DELETE VDI_INTRODUCE \
+            "SR_PROBE SR_METADATA SR_UPDATE THIN_PROVISIONING LARGE_VDI ATOMIC_PAUSE VDI_CREATE VDI_DELETE VDI_INTRODUCE \
              VDI_UPDATE VDI_RESIZE VDI_ATTACH VDI_DETACH VDI_ACTIVATE VDI_DEACTIVATE VDI_SNAPSHOT VDI_CLONE \
-             VDI_REVERT VDI_RESET_ON_BOOT/2",
+             VDI_REVERT VDI_RESET_ON_BOOT/2 VDI_GENERATE_CONFIG",
             "SR_UPDATE ATOMIC_PAUSE VDI_CREATE VDI_DELETE VDI_CLONE VDI_INTRODUCE VDI_UPDATE VDI_ATTACH VDI_DETACH \
              VDI_ACTIVATE VDI_DEACTIVATE",
         ]

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{intent_key, Catalogue, Stored, INTENT_PREFIX, SR_KEY};
 use crate::error::Result;
 use crate::pool::{Entries, Transaction};
-use crate::record::{Intent, Record, SrRecord};
+use crate::record::{newer, Intent, Record, SrRecord, Unreadable};
 
 impl Catalogue<'_> {
     /// Sets or clears the mark that forbids creating anything. Returns the SR's record.
@@ -19,6 +19,14 @@ impl Catalogue<'_> {
             record.deleting = deleting;
             // Read again also after a write: the record that is returned is the stored one.
             self.replace_sr_record(&stored, &mut record)?;
+        }
+    }
+
+    /// Fails if a newer smblock has changed the format of the SR: it may have VDIs that this version does not find.
+    pub(crate) fn refuse_newer(&self, entries: &Entries) -> Result<()> {
+        match entries.get(SR_KEY).and_then(|value| newer(value)) {
+            Some(newer) => Err(self.damaged(SR_KEY, Unreadable::Newer(newer))),
+            None => Ok(()),
         }
     }
 

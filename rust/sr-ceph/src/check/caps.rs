@@ -67,7 +67,7 @@ fn no_reply(error: Error, report: &ClusterReport, caps: &Caps) -> Outcome {
 }
 
 /// Only a warning: without ceph-mgr, the space of deleted disks is freed later, by a scan or by
-/// `smblock-admin reclaim`.
+/// `smblock reclaim`.
 pub(super) fn mgr(cluster: &Cluster, pool: &str, caps: &Caps) -> Outcome {
     let wait = "ceph -s shows whether ceph-mgr runs; its module rbd_support needs some seconds after a start";
     match cluster.mgr_command(&json!({"prefix": "rbd task list", "pool_spec": pool})) {

@@ -10,6 +10,7 @@ use crate::catalogue::host_key;
 use crate::error::{Context, Result};
 use crate::host::{Mapped, Membership};
 use crate::record::{Claim, HostRecord, Record, VdiRecord};
+use crate::vdi::ha::is_for_ha;
 
 impl Doctor<'_, '_> {
     pub(super) fn look_at_hosts(&mut self) -> Result<()> {
@@ -136,7 +137,7 @@ impl Doctor<'_, '_> {
                 record.volume.image().id == device.key.image_id && snapshot == device.key.snap_id;
             let claim = record.claim.as_ref().map(|claim| &claim.owner);
             let claimed = claim.is_some_and(|o| o.host == me.host && o.boot_id == me.boot_id);
-            same && (claimed || snapshot.is_some() || device.read_only)
+            same && (claimed || snapshot.is_some() || device.read_only || is_for_ha(&record.xapi))
         });
         shown || unread
     }

@@ -42,9 +42,8 @@ impl Doctor<'_, '_> {
             let give_up = format!("rados -p {pool} rmomapkey {object} {key}");
             let kind = match problem_of(key, value) {
                 Some(None) => continue,
-                Some(Some(reason @ Unreadable::Newer(_))) => {
-                    let fix = "install on this host the newest smblock of the pool's hosts";
-                    table::NEWER.found(shown, reason.to_string(), fix)
+                Some(Some(Unreadable::Newer(newer))) => {
+                    table::NEWER.found(shown, newer.what(), newer.fix())
                 }
                 Some(Some(reason)) => {
                     let fix = format!(

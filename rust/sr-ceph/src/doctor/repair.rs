@@ -4,6 +4,7 @@
 use crate::catalogue::image_prefix;
 use crate::devices::UNMAP_IDLE_SECONDS;
 use crate::error::{Context, Result};
+use crate::sr::plug::Ha;
 use crate::CephSr;
 
 impl CephSr<'_> {
@@ -35,7 +36,7 @@ impl CephSr<'_> {
         let prefix = image_prefix(&self.sr);
         for mapped in self.devices.of_sr("listing this host's devices")? {
             let is_disk = mapped.key.snap_id.is_none() && mapped.image_name.starts_with(&prefix);
-            if !is_disk || mapped.read_only || self.is_claimed_here(&mapped)? {
+            if !is_disk || mapped.read_only || self.is_used_here(&mapped, Ha::Stays)? {
                 continue;
             }
             match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {

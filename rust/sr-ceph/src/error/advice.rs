@@ -16,11 +16,11 @@ pub(super) fn advise_on_hold(hold: &Hold, host: &str) -> String {
         Hold::OtherPool(pool) => {
             let pool = pool.as_deref().unwrap_or("unknown");
             format!(
-                "That host is not a member of this pool (the claim is of XAPI pool {pool}), so the SR may be in use there. If all hosts of that pool are off, run 'smblock-admin fence --host {host}' with --sr and the SR's device-config, then try again"
+                "That host is not a member of this pool (the claim is of XAPI pool {pool}), so the SR may be in use there. If all hosts of that pool are off, run 'smblock fence --host {host}' with --sr and the SR's device-config, then try again"
             )
         }
         Hold::Watched(address) => format!(
-            "Its kernel client {address} watches the image, so it may be writing: unplug the disk there. If the host is off, the watch ends within 30 s: try again then, or cut the host off with 'smblock-admin fence --host {host}' and the SR's device-config"
+            "Its kernel client {address} watches the image, so it may be writing: unplug the disk there. If the host is off, the watch ends within 30 s: try again then, or cut the host off with 'smblock fence --host {host}' and the SR's device-config"
         ),
     }
 }
@@ -28,6 +28,10 @@ pub(super) fn advise_on_hold(hold: &Hold, host: &str) -> String {
 /// What an administrator can do about a value of the catalogue that cannot be read.
 pub(super) fn advise_on_damage(sr: &Uuid, pool: &str, key: &str, source: &Unreadable) -> String {
     match source {
+        Unreadable::Newer(_) if key == SR_KEY => {
+            "; this host cannot use the SR until then. Disks that are in use can be unplugged"
+                .to_owned()
+        }
         Unreadable::Newer(_) => "; no other VDI is affected".to_owned(),
         Unreadable::Malformed(_) if key == SR_KEY => format!(
             ", and no VDI of the SR can be used until it is written back: 'rados -p {pool} setomapval smblock.sr.{sr} {key} '{{\"version\":1,\"nonce\":\"{sr}\",\"uuid\":\"{sr}\",\"name_label\":\"\",\"name_description\":\"\",\"created\":0}}''"

@@ -21,13 +21,13 @@ pub enum Changed {
         doing: String,
     },
     /// A reclaim worker did not renew its lease in time.
-    #[error("another process frees the space of SR {sr} now, because this process did not renew its lease in time. 'smblock-admin reclaim --list' shows what is left")]
+    #[error("another process frees the space of SR {sr} now, because this process did not renew its lease in time. 'smblock reclaim --list' shows what is left")]
     Worker {
         /// The SR.
         sr: Uuid,
     },
     /// An image in the trash is needed again.
-    #[error("image {image} was not purged, because the catalogue no longer lists it for removal. It stays in the trash (id {id}); 'smblock-admin reclaim --list' shows how to restore or remove it")]
+    #[error("image {image} was not purged, because the catalogue no longer lists it for removal. It stays in the trash (id {id}); 'smblock reclaim --list' shows how to restore or remove it")]
     Trashed {
         /// The image's name.
         image: String,

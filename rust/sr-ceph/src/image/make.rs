@@ -5,7 +5,9 @@ use uuid::Uuid;
 
 use super::Images;
 use crate::error::{Context, Error, Result};
+use crate::image_features::ImageFeatures;
 use crate::record::{ImageMeta, ImageRef, VERSION};
+use crate::vdi::ha::is_for_ha;
 
 impl Images<'_> {
     /// Fails if an image has that name. So an image of that name that is found later was made by this driver.
@@ -25,8 +27,12 @@ impl Images<'_> {
     pub(crate) fn make(&self, name: &str, size: u64, meta: &ImageMeta) -> Result<String> {
         let doing = format!("creating image {name} of {size} bytes");
         let text = meta.to_text(&doing)?;
+        let features = match is_for_ha(&meta.xapi) {
+            true => ImageFeatures::LAYERING,
+            false => self.features,
+        };
         self.pool
-            .create_image(name, size, self.features.bits(), &text)
+            .create_image(name, size, features.bits(), &text)
             .doing(&doing)
     }
 

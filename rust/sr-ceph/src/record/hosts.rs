@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Record, VERSION};
+use super::{Record, Unknown, VERSION};
 use crate::host::Owner;
 
 /// Which host may write to a VDI. Ceph does not prevent a second writer: the claim does.
@@ -25,6 +25,9 @@ pub struct Claim {
     /// address is here: through a claim without addresses nothing was written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
+    /// The fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// A host was declared dead.
@@ -52,6 +55,9 @@ pub struct HostRecord {
     /// Set while that life is declared dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<Death>,
+    /// The fields of a newer version.
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 record!(HostRecord);
 
@@ -64,6 +70,7 @@ impl HostRecord {
             boot_id,
             life: 0,
             dead: None,
+            unknown: Unknown::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ImageRef, Record, VERSION};
+use super::{ImageRef, Record, Unknown, VERSION};
 
 /// A hidden image: its head is no VDI any more, and it is kept for its snapshots and clones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct HiddenRecord {
     /// `sr/reclaim/hidden.rs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// The fields of a newer version.
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 record!(HiddenRecord);
 
@@ -27,6 +30,7 @@ impl HiddenRecord {
             nonce: Uuid::new_v4(),
             image,
             size: None,
+            unknown: Unknown::default(),
         }
     }
 }

@@ -6,8 +6,19 @@ use crate::catalogue::{image_prefix, Entry};
 use crate::devices::UNMAP_IDLE_SECONDS;
 use crate::error::{Context, Error, Result};
 use crate::host::Mapped;
+use crate::vdi::ha::is_for_ha;
 use crate::vdi::unplug::unmap_sr;
 use crate::CephSr;
+
+/// What happens to an idle device of a disk of high availability. SM attaches those before the SR is plugged, and
+/// detaches them before it is unplugged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ha {
+    /// It is in use.
+    Stays,
+    /// A crash left it.
+    IsStale,
+}
 
 impl CephSr<'_> {
     /// Checks that the SR exists, recovers operations of dead processes, releases what this host had claimed
@@ -19,11 +30,11 @@ impl CephSr<'_> {
         self.fence.publish_boot(&entries)?;
         self.alerts.alert_if_cut_off();
         if let Err(e) = self.pool.may_blocklist() {
-            log::warn!("SR {}: if a host dies, its disks stay locked, because the user may not cut clients off: {e}. 'smblock-admin check' prints the command that grants the cap", self.sr);
+            log::warn!("SR {}: if a host dies, its disks stay locked, because the user may not cut clients off: {e}. 'smblock check' prints the command that grants the cap", self.sr);
         }
         self.recover_all(self.catalogue.intents(&entries))?;
         self.claims.release_earlier_boots(&entries)?;
-        self.drop_stale_devices()?;
+        self.drop_stale_devices(Ha::Stays)?;
         self.readers.erase_stale_notes(&entries)?;
         self.claims.release_unmapped(&entries)
     }
@@ -50,7 +61,7 @@ impl CephSr<'_> {
     /// Fails while a VDI of the SR is mapped on this host. If the catalogue cannot be read, only an open
     /// device counts.
     pub fn detach_sr(&self) -> Result<()> {
-        match self.drop_stale_devices() {
+        match self.drop_stale_devices(Ha::IsStale) {
             Err(e) if !matches!(e, Error::Host { .. }) => {
                 log::warn!("SR {}: {e}; its idle devices are unmapped", self.sr);
                 return unmap_sr(self.host, &self.sr);
@@ -80,7 +91,7 @@ impl CephSr<'_> {
 
     /// Removes devices of this SR without a claim of this host: a crash left them. A device that is open is
     /// in use, read-only, and stays.
-    fn drop_stale_devices(&self) -> Result<()> {
+    fn drop_stale_devices(&self, ha: Ha) -> Result<()> {
         let fsid = self.pool.fsid().doing("asking for the cluster's fsid")?;
         let prefix = image_prefix(&self.sr);
         let mappings = self.host.mappings().doing("listing this host's devices")?;
@@ -88,7 +99,7 @@ impl CephSr<'_> {
             let ours = mapped.key.fsid == fsid
                 && mapped.key.pool_id == self.pool.pool_id()
                 && mapped.image_name.starts_with(&prefix);
-            if !ours || self.is_claimed_here(&mapped)? {
+            if !ours || self.is_used_here(&mapped, ha)? {
                 continue;
             }
             match self.host.unmap(&mapped, UNMAP_IDLE_SECONDS) {
@@ -106,7 +117,8 @@ impl CephSr<'_> {
         Ok(())
     }
 
-    pub(crate) fn is_claimed_here(&self, mapped: &Mapped) -> Result<bool> {
+    /// Whether this host has claimed the disk that a device shows. No host claims a disk of high availability.
+    pub(crate) fn is_used_here(&self, mapped: &Mapped, ha: Ha) -> Result<bool> {
         let Some(vdi) = self.images.vdi_of_name(&mapped.image_name) else {
             return Ok(false);
         };
@@ -126,10 +138,9 @@ impl CephSr<'_> {
         };
         let same_image = self.images.key(&stored.record.volume)? == mapped.key;
         let me = self.host.owner();
-        Ok(same_image
-            && stored
-                .record
-                .claim
-                .is_some_and(|c| c.owner.host == me.host && c.owner.boot_id == me.boot_id))
+        let claim = stored.record.claim;
+        let claimed =
+            claim.is_some_and(|c| c.owner.host == me.host && c.owner.boot_id == me.boot_id);
+        Ok(same_image && (claimed || ha == Ha::Stays && is_for_ha(&stored.record.xapi)))
     }
 }

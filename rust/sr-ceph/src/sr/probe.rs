@@ -35,7 +35,7 @@ pub fn find_srs(pool: &dyn Pool) -> Result<Vec<SrRecord>> {
         match SrRecord::parse(&bytes) {
             Ok(record) => found.push(record),
             // The others can still be found. Attaching this SR returns the same error.
-            Err(e) => log::error!("the catalogue of SR {uuid} is damaged at {SR_KEY}: {e}"),
+            Err(e) => log::error!("the catalogue of SR {uuid} {} at {SR_KEY}: {e}", e.state()),
         }
     }
     Ok(found)

@@ -98,7 +98,9 @@ impl CephSr<'_> {
     /// the VDI.
     fn read_inventory(&self) -> Result<(BTreeMap<String, String>, Entries)> {
         let images = self.pool.images().doing("listing the pool's images")?;
-        Ok((images, self.catalogue.read()?))
+        let entries = self.catalogue.read()?;
+        self.catalogue.refuse_newer(&entries)?;
+        Ok((images, entries))
     }
 
     fn scan_vdi(
@@ -186,9 +188,13 @@ impl CephSr<'_> {
     }
 
     fn warn_of_damage(&self, uuid: Uuid, reason: &Unreadable, is_listed: bool) -> String {
-        let damaged = format!("the catalogue's record of VDI {uuid} is damaged: {reason}");
+        let state = reason.state();
+        let damaged = format!("the catalogue's record of VDI {uuid} {state}: {reason}");
         if is_listed {
             return damaged;
+        }
+        if let Unreadable::Newer(_) = reason {
+            return format!("{damaged}. XAPI does not have this VDI, so it is not listed yet");
         }
         let (pool, object, key) = (
             self.pool.pool_name(),

@@ -14,6 +14,7 @@
 use uuid::Uuid;
 
 use super::claim::Claimed;
+use super::ha;
 use crate::blocklist::is_cut_off;
 use crate::devices::{label_of, shows, UNMAP_IDLE_SECONDS};
 use crate::error::{Context, Error, Result};
@@ -30,6 +31,7 @@ impl CephSr<'_> {
         loop {
             let entry = self.catalogue.entry(vdi)?;
             let record = &self.catalogue.present(&entry, vdi)?.record;
+            ha::refuse(record, "plugged to a VM")?;
             let image = self.images.state(record)?;
             self.require_features(vdi, &image)?;
             self.warn_if_full(vdi);
@@ -86,7 +88,7 @@ impl CephSr<'_> {
         mapped
     }
 
-    fn require_features(&self, vdi: &Uuid, image: &ImageState) -> Result<()> {
+    pub(super) fn require_features(&self, vdi: &Uuid, image: &ImageState) -> Result<()> {
         let supported = self
             .host
             .supported_features()
@@ -106,7 +108,7 @@ impl CephSr<'_> {
         })
     }
 
-    fn map(
+    pub(super) fn map(
         &self,
         record: &VdiRecord,
         image: &ImageState,
@@ -132,7 +134,7 @@ impl CephSr<'_> {
 
     /// Removes a device of the VDI that must not be used: its kernel client was blocklisted, because this
     /// host was declared dead. With `all`, each device: it is older than a fence.
-    fn drop_unusable_device(&self, record: &VdiRecord, all: bool) -> Result<()> {
+    pub(super) fn drop_unusable_device(&self, record: &VdiRecord, all: bool) -> Result<()> {
         let doing = format!("looking for the device of VDI {}", record.uuid);
         let devices = self.devices.of_sr(&doing)?;
         let Some(mapped) = devices.into_iter().find(|mapped| shows(mapped, record)) else {

@@ -18,7 +18,7 @@ use crate::fence::{Fence, Grounds, Verdict};
 use crate::hold::Hold;
 use crate::host::{Host, Mapped, Owner};
 use crate::pool::{Entries, Transaction};
-use crate::record::{Claim, HostRecord, VdiRecord, Volume};
+use crate::record::{Claim, HostRecord, Unknown, VdiRecord, Volume};
 
 /// What a VDI's claim means to this host.
 #[derive(Debug, PartialEq, Eq)]
@@ -116,6 +116,7 @@ impl Claims<'_> {
             pool: Some(pool),
             life,
             addresses: Vec::new(),
+            unknown: Unknown::default(),
         })
     }
 

@@ -74,6 +74,7 @@ impl CephSr<'_> {
                 return Ok(());
             };
             self.claims.refuse_if_in_use(&stored.record)?;
+            self.refuse_attached_ha_vdi(&stored.record)?;
             self.require_unlocked(&stored.record)?;
             if self.require_deletable(&stored.record)? {
                 continue;

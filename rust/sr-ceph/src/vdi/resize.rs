@@ -20,10 +20,11 @@ use crate::{room, CephSr};
 impl CephSr<'_> {
     /// Grows a disk to at least `requested` bytes. Returns its new size. Shrinking is refused.
     pub fn resize_vdi(&self, vdi: &Uuid, requested: i128) -> Result<u64> {
-        let size = super::disk_size(requested)?;
+        let rounded = super::disk_size(requested)?;
         loop {
             let entry = self.journal().acquire(vdi)?;
             let stored = self.catalogue.present(&entry, vdi)?;
+            super::ha::refuse(&stored.record, "resized")?;
             let current = stored.record.size;
             if stored.record.volume.snapshot().is_some() {
                 return Err(Error::ReadOnly {
@@ -31,6 +32,11 @@ impl CephSr<'_> {
                     refused: "resized",
                 });
             }
+            // A disk that was made with another unit of sizes, or grown by hand, keeps its size.
+            let size = match requested <= i128::from(current) {
+                true => rounded.min(current),
+                false => rounded,
+            };
             if size < current {
                 return Err(Error::Shrink {
                     vdi: *vdi,

@@ -99,7 +99,7 @@ pub fn warn_of_claim(sr: &Uuid, vdi: &Uuid, why: &dyn std::fmt::Display) {
     log::warn!(
         "VDI {vdi} is unmapped, but this host's claim on it was not released: {why}. If another \
          host activates the VDI, it asks this host, which then releases the claim; so does the next \
-         xe pbd-plug here. To release it now, run: smblock-admin release --sr {sr} --vdi {vdi} --yes, \
+         xe pbd-plug here. To release it now, run: smblock release --sr {sr} --vdi {vdi} --yes, \
          with the SR's device-config"
     );
 }

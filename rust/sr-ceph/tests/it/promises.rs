@@ -3,6 +3,7 @@
 mod alerts;
 mod catalogue;
 mod fencing;
+mod ha;
 mod hosts;
 mod leases;
 mod locks;
@@ -12,3 +13,4 @@ mod room;
 mod sr;
 mod unplug;
 mod vdi;
+mod versions;

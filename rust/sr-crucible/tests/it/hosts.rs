@@ -60,7 +60,7 @@ fn a_claim_of_another_pools_host_is_an_error_that_names_the_remedy() {
     assert!(matches!(refused, Error::UnknownHost { .. }), "{refused}");
     let text = refused.to_string();
     assert!(text.contains("of pool pool"), "{text}");
-    assert!(text.contains("smblock-admin release"), "{text}");
+    assert!(text.contains("smblock release"), "{text}");
     is_served_by(&sim, "a", "in the other pool");
     deactivate(&sim, "a");
     sim.power_cycle("a");

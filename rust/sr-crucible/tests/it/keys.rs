@@ -67,7 +67,7 @@ fn a_record_that_cannot_be_read_stops_an_activation_with_the_remedy() {
         sim.add(&VDI, key, "{").unwrap();
         let text = activate(&sim, "a").unwrap_err().to_string();
         assert!(text.contains(key), "{text}");
-        assert!(text.contains("smblock-admin accept"), "{text}");
+        assert!(text.contains("smblock accept"), "{text}");
         nothing_is_left(&sim, key);
     }
 }

@@ -5,6 +5,8 @@
 pub enum Capability {
     /// Finding SRs, or places for one.
     SrProbe,
+    /// Keeping a copy of XAPI's database, for disaster recovery.
+    SrMetadata,
     /// Copying a new name of the SR, and returning how full it is.
     SrUpdate,
     /// A disk takes only the space that was written to.
@@ -39,6 +41,8 @@ pub enum Capability {
     VdiRevert,
     /// Disks that forget their changes when their VM starts.
     VdiResetOnBoot,
+    /// Disks of high availability, which all hosts write to.
+    VdiGenerateConfig,
     /// Cutting a dead host off from the SR's disks.
     Fence,
     /// Freeing space after a deletion has returned.
@@ -49,8 +53,9 @@ pub enum Capability {
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 21] = [
+    pub const ALL: [Capability; 23] = [
         Self::SrProbe,
+        Self::SrMetadata,
         Self::SrUpdate,
         Self::ThinProvisioning,
         Self::LargeVdi,
@@ -68,6 +73,7 @@ impl Capability {
         Self::VdiClone,
         Self::VdiRevert,
         Self::VdiResetOnBoot,
+        Self::VdiGenerateConfig,
         Self::Fence,
         Self::Reclaim,
         Self::Accept,
@@ -94,6 +100,7 @@ impl Capability {
     const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::SrProbe => ("SR_PROBE", "find SRs"),
+            Self::SrMetadata => ("SR_METADATA", "keep a copy of XAPI's database"),
             Self::SrUpdate => ("SR_UPDATE", "return how full it is"),
             Self::ThinProvisioning => ("THIN_PROVISIONING", "store only what was written"),
             Self::LargeVdi => ("LARGE_VDI", "have disks above 2 TiB"),
@@ -111,6 +118,7 @@ impl Capability {
             Self::VdiClone => ("VDI_CLONE", "clone VDIs"),
             Self::VdiRevert => ("VDI_REVERT", "revert disks to snapshots"),
             Self::VdiResetOnBoot => ("VDI_RESET_ON_BOOT/2", "reset disks when their VM starts"),
+            Self::VdiGenerateConfig => ("VDI_GENERATE_CONFIG", "have disks of high availability"),
             Self::Fence => ("fence", "cut a host off from its disks"),
             Self::Reclaim => ("reclaim", "free space in the background"),
             Self::Accept => ("accept", "accept other storage behind a volume"),

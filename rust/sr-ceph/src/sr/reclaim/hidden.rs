@@ -26,8 +26,12 @@ impl CephSr<'_> {
             return Ok(()); // in the trash now
         };
         if let Some(key) = Named::by(&entries).unreadable() {
-            let reason =
-                Blocker::unreadable(&self.catalogue, self.pool.pool_name(), key.to_owned());
+            let reason = Blocker::unreadable(
+                &self.catalogue,
+                self.pool.pool_name(),
+                key.to_owned(),
+                &entries,
+            );
             let (image, reason) = (image.name.clone(), reason.to_string());
             return Err(Changed::Unreadable { image, reason }.into());
         }

@@ -49,6 +49,7 @@ impl CephSr<'_> {
                     &self.catalogue,
                     self.pool.pool_name(),
                     key.to_owned(),
+                    entries,
                 ));
             }
             pending.extend(hidden);

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::{with_prefix, HIDDEN_PREFIX, INTENT_PREFIX, VDI_PREFIX};
+use crate::catalogue::{with_prefix, HIDDEN_PREFIX, INTENT_PREFIX, SR_KEY, VDI_PREFIX};
 use crate::pool::Entries;
-use crate::record::{Action, HiddenRecord, Intent, Record, VdiRecord};
+use crate::record::{newer, Action, HiddenRecord, Intent, Record, VdiRecord};
 
 /// The images that a catalogue names, each with the key that does.
 #[derive(Debug, Default)]
@@ -29,6 +29,10 @@ pub(super) enum Reason {
 impl Named {
     pub(super) fn by(entries: &Entries) -> Self {
         let mut named = Named::default();
+        // A newer format may have other keys that name images.
+        if entries.get(SR_KEY).is_some_and(|sr| newer(sr).is_some()) {
+            named.unreadable = Some(SR_KEY.to_owned());
+        }
         for (key, value) in with_prefix(entries, VDI_PREFIX) {
             named.add(key, VdiRecord::parse(value).ok(), Self::add_vdi);
         }

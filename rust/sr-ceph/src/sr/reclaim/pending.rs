@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::catalogue::Catalogue;
 use crate::chain::SOFT_DEPTH;
 use crate::error::Migrating;
-use crate::record::ImageRef;
+use crate::pool::Entries;
+use crate::record::{newer, ImageRef, Newer};
 use crate::size::Size;
 
 /// Work that frees space, or that waits.
@@ -89,6 +90,13 @@ pub enum Blocker {
         pool: String,
         /// The image's id.
         id: String,
+    },
+    /// The catalogue holds a value of a newer version that may name the image.
+    Newer {
+        /// The value's key.
+        key: String,
+        /// Its version.
+        source: Newer,
     },
     /// The catalogue holds a value that cannot be read, and that may name the image.
     Unreadable {
@@ -192,6 +200,10 @@ impl fmt::Display for Blocker {
                 f,
                 "'rbd trash restore --pool {pool} {id}' brings it back, 'rbd trash rm --pool {pool} {id}' removes it with its data"
             ),
+            Blocker::Newer { key, source } => write!(
+                f,
+                "the key {key} of the catalogue is of a newer version and may name it: {source}"
+            ),
             Blocker::Unreadable {
                 key,
                 pool,
@@ -206,7 +218,15 @@ impl fmt::Display for Blocker {
 
 impl Blocker {
     /// A value of the catalogue that cannot be read.
-    pub(super) fn unreadable(catalogue: &Catalogue<'_>, pool: &str, key: String) -> Self {
+    pub(super) fn unreadable(
+        catalogue: &Catalogue<'_>,
+        pool: &str,
+        key: String,
+        entries: &Entries,
+    ) -> Self {
+        if let Some(source) = entries.get(&key).and_then(|value| newer(value)) {
+            return Blocker::Newer { key, source };
+        }
         Blocker::Unreadable {
             key,
             pool: pool.to_owned(),

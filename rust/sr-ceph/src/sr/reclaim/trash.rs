@@ -108,12 +108,14 @@ impl CephSr<'_> {
                 &self.catalogue,
                 self.pool.pool_name(),
                 key,
+                entries,
             )),
             None if readable => None,
             None => Some(Blocker::unreadable(
                 &self.catalogue,
                 self.pool.pool_name(),
                 key,
+                entries,
             )),
         };
         let image = ImageRef {

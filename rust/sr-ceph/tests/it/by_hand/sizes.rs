@@ -116,3 +116,20 @@ fn a_disk_shrunk_by_hand_is_refused_with_the_command_that_grows_it() {
     assert_eq!(lab.scan(A).unwrap().warnings, [""; 0]);
     lab.activate(A, &disk).unwrap();
 }
+
+#[test]
+fn a_disk_of_an_odd_size_keeps_it_until_it_grows() {
+    let lab = Lab::new();
+    let disk = lab.create(64 * MIB);
+    lab.sim.resize_image(&lab.image_name(&disk), 65 * MIB);
+    assert_eq!(lab.vdis(A)[&disk], 65 * MIB);
+    let resize = |size| lab.run(A, |sr| sr.resize_vdi(&disk, i128::from(size)));
+    for same in [65 * MIB, 65 * MIB - 1] {
+        assert_eq!(resize(same).unwrap(), 65 * MIB);
+    }
+    let snapshot = lab.snapshot(&disk);
+    let clone = lab.clone_of(&snapshot);
+    assert_eq!(lab.vdis(A)[&clone], 65 * MIB);
+    assert!(resize(64 * MIB).is_err(), "a disk never shrinks");
+    assert_eq!(resize(65 * MIB + 1).unwrap(), 66 * MIB);
+}

@@ -5,7 +5,7 @@ use sr_ceph::record::{Record, VdiRecord};
 use uuid::Uuid;
 
 use super::{among, facts, look, nothing, only};
-use crate::support::{Lab, A, B, GIB};
+use crate::support::{new_disk, Lab, A, B, GIB};
 
 /// Host B has a disk in use.
 fn used_by_b() -> (Lab, Uuid) {
@@ -117,4 +117,19 @@ fn tags_are_compared_with_what_the_sr_has_on_this_host() {
     assert_eq!(found[0].kind, &table::TAG_WITHOUT_DEVICE, "{found:#?}");
     lab.activate(A, &disk).unwrap();
     assert_eq!(lab.run(A, |sr| sr.doctor(&facts)).unwrap(), []);
+}
+
+#[test]
+fn an_attached_disk_of_high_availability_is_no_fault() {
+    let lab = Lab::new();
+    for host in [A, B] {
+        lab.run(host, |sr| sr.attach_sr()).unwrap();
+    }
+    let mut new = new_disk(Uuid::new_v4(), GIB);
+    new.xapi.ty = "ha_statefile".to_owned();
+    lab.run(A, |sr| sr.create_disk(&new)).unwrap();
+    for host in [A, B] {
+        lab.run(host, |sr| sr.attach_ha_vdi(&new.uuid)).unwrap();
+    }
+    nothing(&lab);
 }

@@ -115,7 +115,7 @@ fn a_forgotten_member_loses_its_disks_and_a_host_of_another_pool_does_not() {
     let error = lab.activate(C, &vdi).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains(&format!("smblock-admin fence --host {A}")),
+        text.contains(&format!("smblock fence --host {A}")),
         "{text}"
     );
     assert_eq!(hold_of(error), Hold::OtherPool(Some("pool".to_owned())));

@@ -183,6 +183,29 @@ fn an_unreadable_value_that_blocks_reclaim_is_named() {
 }
 
 #[test]
+fn nothing_is_purged_in_an_sr_of_a_newer_format() {
+    let lab = alone();
+    let id = deleted(&lab);
+    put(&lab, "sr", &serde_json::json!({"version": 2}));
+    reclaim(&lab);
+    assert_eq!(trash(&lab), [id]);
+}
+
+#[test]
+fn a_newer_value_that_blocks_reclaim_is_not_offered_for_removal() {
+    let lab = alone();
+    deleted(&lab);
+    put(
+        &lab,
+        "hidden.1",
+        &serde_json::json!({"version": 2, "smblock": "9.9.9"}),
+    );
+    let waits_for = pending(&lab).remove(0).waits_for.unwrap().to_string();
+    assert!(waits_for.contains("smblock-9.9.9-1"), "{waits_for}");
+    assert!(!waits_for.contains("rmomapkey"), "{waits_for}");
+}
+
+#[test]
 fn reclaim_lists_images_moved_to_the_trash_by_hand_and_leaves_them() {
     let lab = Lab::new();
     let name = format!("smblock.{}.stray", lab.sr);
