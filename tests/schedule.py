@@ -30,6 +30,7 @@ LONG = (
     "tests/test_snapshots.py",
     "tests/test_cephrbd.py",
     "tests/test_reclaim.py",
+    "tests/test_pages_followed.py",
     "tests/test_quota.py",
     "tests/test_oracle.py",
     "tests/test_vdi_creation.py",
