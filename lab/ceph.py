@@ -188,6 +188,16 @@ class OneNodeCeph:
         if init:
             self.rbd("pool", "init", name)  # enables the application "rbd", too
 
+    def create_erasure_pool(self, name: str, *, overwrites: bool = True) -> None:
+        """Create an erasure-coded pool on three OSDs for the data of images. `overwrites`: whether it can hold them."""
+        self.admin("osd", "erasure-code-profile", "set", "two-and-one", "k=2", "m=1", "crush-failure-domain=osd")
+        self.admin("osd", "pool", "create", name, _PLACEMENT_GROUPS, _PLACEMENT_GROUPS, "erasure", "two-and-one")
+        self.admin("osd", "pool", "application", "enable", name, "rbd")
+        if overwrites:
+            # The monitors accept it on BlueStore only, because nothing else verifies checksums.
+            self.admin("config", "set", "mon", "mon_debug_no_require_bluestore_for_ec_overwrites", "true")
+            self.admin("osd", "pool", "set", name, "allow_ec_overwrites", "true")
+
     def create_user(self, name: str, pool: str) -> Path:
         """Create `client.<name>` with exactly the caps that the driver needs. Returns its keyring."""
         profile = f"profile rbd pool={pool}"

@@ -57,6 +57,11 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
                 Names::Of(&[("of_ceph", "PoolGone")]),
             ),
             origin(
+                "sr-ceph/src/error/pools.rs",
+                "DataPoolError",
+                Names::Of(&[("of_ceph", "DataPool")]),
+            ),
+            origin(
                 "sr-ceph/src/usage.rs",
                 "NoRoom",
                 Names::Of(&[("of_ceph", "NoRoom")]),

@@ -147,7 +147,7 @@ fn of_ceph(error: &Error) -> &'static str {
         Error::PoolMissing { .. } | Error::PoolNotForRbd { .. } | Error::SrMissing { .. } => {
             "SRUnavailable"
         }
-        Error::PoolErasure { .. } | Error::PoolGone(_) => "SRUnavailable",
+        Error::PoolErasure { .. } | Error::PoolGone(_) | Error::DataPool(_) => "SRUnavailable",
         Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
         Error::ForeignKernel { .. }
         | Error::VdiInUse { .. }

@@ -12,7 +12,7 @@ pub struct Caps {
     user: String,
     /// The pool of the SR in question.
     pool: String,
-    /// That pool, and those of other SRs with the same user.
+    /// That pool, its data pool, and those of other SRs with the same user.
     pools: BTreeSet<String>,
 }
 
@@ -39,7 +39,9 @@ impl Caps {
     pub fn new(config: &DeviceConfig, others: &[DeviceConfig]) -> Self {
         let pool = config.pool().unwrap_or("POOL").to_owned();
         let same = others.iter().filter(|other| other.user() == config.user());
-        let pools = same.filter_map(|other| Some(other.pool()?.to_owned()));
+        let served = same.chain([config]);
+        let pools = served.flat_map(|config| [config.pool(), config.data_pool()]);
+        let pools = pools.flatten().map(ToOwned::to_owned);
         Caps {
             user: config.user().to_owned(),
             pools: pools.chain([pool.clone()]).collect(),

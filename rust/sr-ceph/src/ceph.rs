@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
-use crate::error::Error;
+use crate::error::{DataPoolError, Error};
 use crate::pool::{
     Entries, ImageHeader, ImageState, ImageUsers, Pool, PoolError, Progress, Result, SnapshotState,
     Transaction, TrashedImage, Watcher, META_KEY,
@@ -61,13 +61,18 @@ pub(crate) fn connect_options(config: &DeviceConfig, timeout: Duration) -> Conne
 pub struct CephPool {
     cluster: librbd::Cluster,
     pool: librbd::Pool,
+    data_pool: Option<String>,
 }
 
 impl CephPool {
     /// Opens a pool, which must exist.
     pub fn open(cluster: librbd::Cluster, name: &str) -> crate::Result<Self> {
         match cluster.pool(name) {
-            Ok(pool) => Ok(CephPool { cluster, pool }),
+            Ok(pool) => Ok(CephPool {
+                cluster,
+                pool,
+                data_pool: None,
+            }),
             Err(e) if e.is_not_found() => Err(Error::PoolMissing {
                 pool: name.to_owned(),
                 present: pools(&cluster),
@@ -80,6 +85,29 @@ impl CephPool {
                 )),
                 source,
             }),
+        }
+    }
+
+    /// The same pool. New images keep their data in the other pool, which must exist.
+    pub fn with_data_in(self, other: Option<&str>) -> crate::Result<Self> {
+        let Some(other) = other else {
+            return Ok(self);
+        };
+        let present = pools(&self.cluster);
+        if !present.is_empty() && !present.values().any(|name| name == other) {
+            let present = present.into_values().collect::<Vec<_>>().join(", ");
+            let pool = other.to_owned();
+            return Err(DataPoolError::Missing { pool, present }.into());
+        }
+        let data_pool = Some(other.to_owned());
+        Ok(CephPool { data_pool, ..self })
+    }
+
+    fn options(&self, features: u64) -> CreateOptions {
+        CreateOptions {
+            features,
+            data_pool: self.data_pool.clone(),
+            ..CreateOptions::default()
         }
     }
 
@@ -99,7 +127,7 @@ impl CephPool {
     fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
         let id = self.pool.image_id(name)?;
         let id = id.ok_or_else(|| PoolError::new("rbd_open", name, nix::libc::ENOENT))?;
-        error::require_own_data(&self.pool, name, &id)?;
+        error::require_layout(&self.pool, self.data_pool.is_some(), name, &id)?;
         if !meta.is_empty() {
             self.pool.header(&id).metadata_set(META_KEY, meta)?;
         }
@@ -152,6 +180,10 @@ impl Pool for CephPool {
 
     fn pool_name(&self) -> &str {
         self.pool.name()
+    }
+
+    fn data_pool(&self) -> Option<&str> {
+        self.data_pool.as_deref()
     }
 
     fn address(&self) -> Result<String> {
@@ -213,11 +245,8 @@ impl Pool for CephPool {
     }
 
     fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String> {
-        let options = CreateOptions {
-            features,
-            ..CreateOptions::default()
-        };
-        self.pool.image_create(name, size, &options)?;
+        self.pool
+            .image_create(name, size, &self.options(features))?;
         self.set_meta(name, meta)
     }
 
@@ -258,10 +287,7 @@ impl Pool for CephPool {
         features: u64,
         meta: &str,
     ) -> Result<String> {
-        let options = CreateOptions {
-            features,
-            ..CreateOptions::default()
-        };
+        let options = self.options(features);
         let (image, snapshot) = (ImageRef::Id(parent.0), SnapshotRef::Id(SnapId(parent.1)));
         self.pool.image_clone(&image, &snapshot, name, &options)?;
         self.set_meta(name, meta)

@@ -16,8 +16,9 @@ pub use self::error::ConfigError;
 use crate::image_features::ImageFeatures;
 
 /// The keys that an administrator may give. Aliases follow the name that they stand for.
-pub const VALID_KEYS: [&str; 10] = [
+pub const VALID_KEYS: [&str; 11] = [
     "pool",
+    "data_pool",
     "ceph_conf",
     "conf",
     "ceph_user",
@@ -45,6 +46,7 @@ pub(crate) const DEFAULT_USER: &str = "admin";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceConfig {
     pool: Option<String>,
+    data_pool: Option<String>,
     ceph_conf: Option<PathBuf>,
     user: String,
     keyring: Option<PathBuf>,
@@ -62,8 +64,10 @@ impl DeviceConfig {
     pub fn parse(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut given = Given::sort(pairs)?;
         given.take(SR_MASTER, boolean)?;
+        let pool = given.take("pool", values::pool)?;
         Ok(Self {
-            pool: given.take("pool", values::pool)?,
+            data_pool: given.take("data_pool", |name| data_pool(name, pool.as_deref()))?,
+            pool,
             ceph_conf: given.take("ceph_conf", path)?,
             user: given
                 .take("ceph_user", values::user)?
@@ -84,6 +88,12 @@ impl DeviceConfig {
     #[must_use]
     pub fn pool(&self) -> Option<&str> {
         self.pool.as_deref()
+    }
+
+    /// The pool that keeps the data of new images. `None`: the images' own pool.
+    #[must_use]
+    pub fn data_pool(&self) -> Option<&str> {
+        self.data_pool.as_deref()
     }
 
     /// The pool, for every command that works on an SR.
@@ -226,6 +236,15 @@ fn stands_for(key: &'static str) -> &'static str {
 /// Ceph's keys are base64 that ends with an equals sign.
 fn may_be_secret(name: &str, value: &str) -> bool {
     name == "keyring" || value.ends_with('=')
+}
+
+fn data_pool(value: &str, pool: Option<&str>) -> Result<String, Problem> {
+    let name = values::pool(value)?;
+    if pool == Some(value) {
+        let text = "it is the pool of the SR itself; leave the key out".to_owned();
+        return Err(Problem::Meaning(text));
+    }
+    Ok(name)
 }
 
 fn image_features(value: &str) -> Result<ImageFeatures, Problem> {

@@ -237,7 +237,8 @@ impl Engine for CephEngine {
         let cluster = connection::connect(&self.config, self.before_connecting)?;
         match self.config.pool() {
             Some(pool) => {
-                let pool = crate::ceph::CephPool::open(cluster, pool)?;
+                let pool = crate::ceph::CephPool::open(cluster, pool)?
+                    .with_data_in(self.config.data_pool())?;
                 findings::srs(&pool).map_err(|error| self.advised(error))
             }
             None => {

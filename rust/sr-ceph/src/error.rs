@@ -26,8 +26,8 @@ pub use self::by_hand::{ByHand, Migrating};
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;
 pub use self::ha::HaRefusal;
-pub use self::pools::PoolGone;
 use self::pools::{advise_on_pool, names};
+pub use self::pools::{DataPoolError, PoolGone};
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -376,6 +376,9 @@ pub enum Error {
     /// Another process changed what the operation works on.
     #[error(transparent)]
     Changed(#[from] Changed),
+    /// The pool for the data of images cannot keep them.
+    #[error(transparent)]
+    DataPool(#[from] DataPoolError),
     /// A disk that high availability uses, or one that it does not use, was refused.
     #[error(transparent)]
     Ha(#[from] HaRefusal),

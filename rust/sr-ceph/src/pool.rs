@@ -220,6 +220,10 @@ pub trait Pool: Inspection {
     fn pool_id(&self) -> i64;
     /// The pool's name.
     fn pool_name(&self) -> &str;
+    /// The pool that keeps the data of new images. `None`: this pool.
+    fn data_pool(&self) -> Option<&str> {
+        None
+    }
     /// This client's own address, in the form that [`Pool::blocklist`] takes.
     fn address(&self) -> Result<String>;
     /// Blocklists the client with that address: from the return of this call until `seconds` later, none of

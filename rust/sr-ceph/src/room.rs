@@ -4,17 +4,39 @@
 
 use uuid::Uuid;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, DataPoolError, Error, Result};
 use crate::pool::Pool;
 use crate::size::Size;
 use crate::usage::{ClusterReport, PoolSummary, PoolUsage};
 
-/// Reads the settings of the pool, and how full it is.
+/// Reads the settings of the pool, and how full it is. If it has a data pool, the usage is that of the data pool.
 pub fn pool_summary(pool: &dyn Pool) -> Result<PoolSummary> {
+    let (summary, data) = summaries(pool)?;
+    Ok(summary.beside(data))
+}
+
+/// The pool, and its data pool.
+fn summaries(pool: &dyn Pool) -> Result<(PoolSummary, Option<PoolSummary>)> {
     let df = pool.df().doing("asking how full the pool is")?;
     let dump = pool.osd_dump();
     let dump = dump.doing("asking for the pool's quota")?;
-    Ok(ClusterReport::parse(&df, &dump)?.summary(pool.pool_name())?)
+    let report = ClusterReport::parse(&df, &dump)?;
+    let data = pool.data_pool().map(|name| report.summary(name));
+    Ok((report.summary(pool.pool_name())?, data.transpose()?))
+}
+
+/// Refuses a data pool that cannot keep the data of images.
+pub(crate) fn require_usable_data_pool(pool: &dyn Pool) -> Result<()> {
+    if pool.data_pool().is_none() {
+        return Ok(());
+    }
+    match summaries(pool)?.1 {
+        Some(data) if !data.application_rbd => Err(Error::PoolNotForRbd { pool: data.name }),
+        Some(data) if !data.overwrites => {
+            Err(DataPoolError::NoOverwrites { pool: data.name }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn require_room_in(usage: &PoolUsage, consequence: &str) -> Result<()> {
@@ -24,8 +46,9 @@ fn require_room_in(usage: &PoolUsage, consequence: &str) -> Result<()> {
     })
 }
 
-/// Refuses a pool that is not enabled for RBD images, or that has too little free space.
+/// Refuses a pool that is not enabled for RBD images, or that has too little free space, and its data pool.
 pub(crate) fn require_usable_pool(pool: &dyn Pool, consequence: &str) -> Result<()> {
+    require_usable_data_pool(pool)?;
     let pool = pool_summary(pool)?;
     if !pool.application_rbd {
         return Err(Error::PoolNotForRbd { pool: pool.name });

@@ -52,6 +52,8 @@ pub struct PoolUsage {
     /// Whether `stored`, `objects` and `max_avail` come from a report. Otherwise they are those of a new
     /// pool.
     pub stats_known: bool,
+    /// If this is a data pool: the pool with the headers of its images.
+    pub headers: Option<Box<PoolUsage>>,
 }
 
 /// Why Ceph blocks a pool's writers.
@@ -114,17 +116,32 @@ impl PoolUsage {
         if !self.is_known() {
             return None;
         }
+        // Headers are small: their pool limits nothing until it is full.
+        if self
+            .headers
+            .as_ref()
+            .is_some_and(|pool| pool.room_for_growth().is_err())
+        {
+            return Some(0);
+        }
         self.limits().map(|limit| limit.left).min()
     }
 
-    /// Returns the pool's size in bytes, as an SR reports it: always `stored + free`. XAPI and its clients
+    /// Returns the bytes stored, with those of the pool of the headers.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        let headers = self.headers.as_ref().map_or(0, |pool| pool.used());
+        self.stored.saturating_add(headers)
+    }
+
+    /// Returns the pool's size in bytes, as an SR reports it: always `used + free`. XAPI and its clients
     /// subtract the utilisation from the size, and so get the real free space. If an object quota is used up,
     /// the size is the bytes stored.
     ///
     /// `None` if neither statistics nor a quota are known: the caller keeps the size that was reported last.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
-        self.free().map(|free| self.stored.saturating_add(free))
+        self.free().map(|free| self.used().saturating_add(free))
     }
 
     /// Checks whether anything that takes space may be started: a new disk, a clone, a snapshot, growth. Its
@@ -133,6 +150,9 @@ impl PoolUsage {
     /// # Errors
     /// [`NoRoom`], with the limit that is nearest and the command that raises it.
     pub fn room_for_growth(&self) -> Result<(), NoRoom> {
+        if let Some(headers) = &self.headers {
+            headers.room_for_growth()?;
+        }
         let short = self
             .limits()
             .filter(|limit| limit.left < limit.reserve().max(1))

@@ -34,8 +34,10 @@ impl From<Error> for PoolError {
     }
 }
 
-/// `RBD_FEATURE_STRIPINGV2` and `RBD_FEATURE_DATA_POOL`.
-const FOREIGN_LAYOUT: u64 = 1 << 1 | 1 << 7;
+/// `RBD_FEATURE_STRIPINGV2`
+const STRIPES: u64 = 1 << 1;
+/// `RBD_FEATURE_DATA_POOL`
+const DATA_POOL: u64 = 1 << 7;
 
 /// Explains an error of opening an image that means that librbd lacks a plugin.
 pub(super) fn explain_open(pool: &librbd::Pool, mut error: PoolError) -> PoolError {
@@ -50,15 +52,21 @@ pub(super) fn explain_open(pool: &librbd::Pool, mut error: PoolError) -> PoolErr
     error
 }
 
-/// Refuses a new image that keeps its data in another pool or in stripes: the user has no rights in another
-/// pool, and a host's kernel may not support stripes.
-pub(super) fn require_own_data(pool: &librbd::Pool, name: &str, id: &str) -> Result<(), PoolError> {
-    if pool.header(id).features()? & FOREIGN_LAYOUT == 0 {
+/// Refuses a new image that keeps its data in a pool that was not requested, or in stripes: the user may have no
+/// rights in another pool, and a host's kernel may not support stripes. `separate`: a data pool was requested.
+pub(super) fn require_layout(
+    pool: &librbd::Pool,
+    separate: bool,
+    name: &str,
+    id: &str,
+) -> Result<(), PoolError> {
+    let requested = if separate { DATA_POOL } else { 0 };
+    if pool.header(id).features()? & (STRIPES | DATA_POOL) == requested {
         return Ok(());
     }
     Err(PoolError {
         detail: Some(
-            "the image has a data pool or stripes that smblock did not request, and is removed; \
+            "the image has another data pool or stripes than smblock requested, and is removed; \
              see rbd_default_data_pool, rbd_default_stripe_unit and rbd_default_stripe_count in \
              'ceph config dump' and in 'rbd config pool ls POOL'"
                 .to_owned(),

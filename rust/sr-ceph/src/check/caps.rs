@@ -7,7 +7,7 @@ use sr::check::Outcome;
 
 use crate::caps::Caps;
 use crate::pool::PoolError;
-use crate::usage::ClusterReport;
+use crate::usage::{ClusterReport, PoolSummary};
 
 /// Checks that the user may fence a dead client. That it may read the usage was checked before.
 pub(super) fn mon(cluster: &Cluster, caps: &Caps) -> Outcome {
@@ -20,22 +20,39 @@ pub(super) fn mon(cluster: &Cluster, caps: &Caps) -> Outcome {
 
 /// Reads, lists, calls a class and writes, each on an object that does not exist: the cluster checks the cap
 /// first.
-pub(super) fn osd(cluster: &Cluster, pool: &str, report: &ClusterReport, caps: &Caps) -> Outcome {
+/// `data`: the pool for the data of new images.
+pub(super) fn osd(
+    cluster: &Cluster,
+    pool: &str,
+    data: Option<&PoolSummary>,
+    report: &ClusterReport,
+    caps: &Caps,
+) -> Outcome {
     let absent = format!("smblock.check.{}", uuid::Uuid::new_v4());
     let attempt = || -> librbd::Result<()> {
         let pool = cluster.pool(pool)?;
         pool.object_exists(&absent)?;
         pool.image_list()?;
         pool.image_id(&absent)?; // runs a class method
-        match pool.remove_object(&absent) {
+        let writes = |pool: &librbd::Pool| match pool.remove_object(&absent) {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,
+        };
+        writes(&pool)?;
+        match data {
+            None => Ok(()),
+            Some(data) => writes(&cluster.pool(&data.name)?),
         }
     };
     match attempt() {
-        Ok(()) => Outcome::Ok(format!(
-            "{pool} can be read, listed and written, and its classes called"
-        )),
+        Ok(()) => {
+            let data = data.map_or(String::new(), |data| {
+                format!("; {} can be written", data.name)
+            });
+            Outcome::Ok(format!(
+                "{pool} can be read, listed and written, and its classes called{data}"
+            ))
+        }
         Err(error) if error.errno() == Some(Errno::ETIMEDOUT as i32) => {
             no_reply(error, report, caps)
         }

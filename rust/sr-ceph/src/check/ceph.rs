@@ -96,13 +96,48 @@ fn pool_lines(
             return lines;
         }
     };
+    let (found, data) = match data_pool(report, config) {
+        Ok(data) => (defaults::pool(cluster, &pool, data.as_ref()), data),
+        Err(outcome) => (outcome, None),
+    };
+    let enabled = match (application(&pool), data.as_ref().map(application)) {
+        (Outcome::Ok(_), Some(of_data)) => of_data,
+        (of_pool, _) => of_pool,
+    };
     vec![
-        defaults::pool(cluster, &pool).on(POOL),
-        application(&pool).on(APPLICATION),
-        usage(&pool).on(USAGE),
-        caps::osd(cluster, &pool.name, report, granted).on(OSD_CAPS),
+        found.on(POOL),
+        enabled.on(APPLICATION),
+        usage(&pool.clone().beside(data.clone())).on(USAGE),
+        caps::osd(cluster, &pool.name, data.as_ref(), report, granted).on(OSD_CAPS),
         caps::mgr(cluster, &pool.name, granted).on(MGR_CAPS),
     ]
+}
+
+/// The pool for the data of new images, if the device-config names one.
+fn data_pool(
+    report: &ClusterReport,
+    config: &DeviceConfig,
+) -> Result<Option<PoolSummary>, Outcome> {
+    let Some(name) = config.data_pool() else {
+        return Ok(None);
+    };
+    match report.summary(name) {
+        Ok(data) if !data.overwrites => Err(Outcome::failed(
+            format!("the data pool {name} is erasure coded and does not allow overwrites"),
+            format!("ceph osd pool set {name} allow_ec_overwrites true"),
+        )),
+        Ok(data) => Ok(Some(data)),
+        Err(_) => {
+            let names: Vec<_> = report.pools().into_iter().map(|pool| pool.name).collect();
+            Err(Outcome::failed(
+                format!(
+                    "the cluster has no pool {name}; it has: {}",
+                    names.join(", ")
+                ),
+                "create it, or name another one: device-config:data_pool=NAME",
+            ))
+        }
+    }
 }
 
 fn pool(report: &ClusterReport, config: &DeviceConfig) -> Result<PoolSummary, Outcome> {

@@ -15,8 +15,16 @@ const DEFAULTS: [(&str, &str); 5] = [
 ];
 
 /// Reports the pool, and the defaults that smblock's disks do not use.
-pub(super) fn pool(cluster: &Cluster, pool: &PoolSummary) -> Outcome {
-    let there = format!("{} exists, id {}", pool.name, pool.id);
+pub(super) fn pool(cluster: &Cluster, pool: &PoolSummary, data: Option<&PoolSummary>) -> Outcome {
+    let mut there = format!("{} exists, id {}", pool.name, pool.id);
+    if let Some(data) = data {
+        let kind = if data.erasure {
+            "erasure coded"
+        } else {
+            "replicated"
+        };
+        there += &format!("; the data of new disks is in {} ({kind})", data.name);
+    }
     let value = |option| cluster.conf_get(option).ok().flatten().unwrap_or_default();
     let set: Vec<_> = DEFAULTS
         .iter()
@@ -40,7 +48,7 @@ pub(super) fn pool(cluster: &Cluster, pool: &PoolSummary) -> Outcome {
         format!(
             "{there}; {texts} is set for new images: smblock's disks do not use it, and keep \
              their data in {}",
-            pool.name
+            data.unwrap_or(pool).name
         ),
         format!("if nothing else needs it, run: {commands}; or remove it from ceph.conf"),
     )

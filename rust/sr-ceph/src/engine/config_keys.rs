@@ -4,8 +4,12 @@ use sr::engine::ConfigKey;
 
 use crate::device_config::{DEFAULT_CONF, DEFAULT_USER};
 
-pub(super) const CONFIG_KEYS: [ConfigKey; 8] = [
+pub(super) const CONFIG_KEYS: [ConfigKey; 9] = [
     ConfigKey::new("pool", "Ceph pool that holds the disks (required)"),
+    ConfigKey::new(
+        "data_pool",
+        "Ceph pool for the data of new disks, which may be erasure coded (default: the pool itself)",
+    ),
     ConfigKey::new("ceph_conf", "Ceph's configuration file on each host")
         .or(&["conf"])
         .default(DEFAULT_CONF),

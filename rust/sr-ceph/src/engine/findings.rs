@@ -16,7 +16,7 @@ pub(super) fn usage(usage: &PoolUsage, allocated: u64) -> Usage {
     Usage {
         allocated,
         total: usage.total(),
-        used: usage.stored,
+        used: usage.used(),
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn pools(cluster: &librbd::Cluster, user: &str) -> Result<Probe> {
         refused,
         free: pool.usage.free(),
         quota: pool.usage.quota_bytes,
-        used: pool.usage.stored,
+        used: pool.usage.used(),
         name: pool.name,
     });
     Ok(Probe::Places(pools.collect()))

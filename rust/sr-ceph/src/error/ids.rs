@@ -47,6 +47,7 @@ impl Error {
             Self::Usage(source) => source.id(),
             Self::Damaged { .. } => "SMB-C033",
             Self::Changed(reason) => reason.id(),
+            Self::DataPool(reason) => reason.id(),
             Self::Ha(reason) => reason.id(),
             Self::Encoding { .. } => "SMB-C034",
             Self::NotUndone { .. } => "SMB-C035",

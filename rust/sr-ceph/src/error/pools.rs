@@ -45,6 +45,34 @@ impl PoolGone {
     }
 }
 
+/// Why a pool cannot keep the data of images.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DataPoolError {
+    /// The cluster does not have it.
+    #[error("the cluster has no pool '{pool}', which device-config:data_pool names; it has: {present}. Create the pool, or name another one")]
+    Missing {
+        /// The pool's name.
+        pool: String,
+        /// The names of the pools that exist.
+        present: String,
+    },
+    /// It is erasure coded, and accepts no writes to a part of an object.
+    #[error("pool '{pool}', which device-config:data_pool names, is erasure coded and does not allow overwrites. On a node of the cluster, run: ceph osd pool set {pool} allow_ec_overwrites true")]
+    NoOverwrites {
+        /// The pool's name.
+        pool: String,
+    },
+}
+
+impl DataPoolError {
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "SMB-C144",
+            Self::NoOverwrites { .. } => "SMB-C145",
+        }
+    }
+}
+
 pub(super) fn names(pools: &BTreeMap<i64, String>) -> String {
     let names: Vec<_> = pools.values().map(String::as_str).collect();
     names.join(", ")

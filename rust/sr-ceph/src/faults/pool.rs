@@ -57,6 +57,10 @@ impl Pool for FaultyPool<'_, '_> {
         self.inner.pool_name()
     }
 
+    fn data_pool(&self) -> Option<&str> {
+        self.inner.data_pool()
+    }
+
     fn address(&self) -> PoolResult<String> {
         self.call(&read("address", ""), |c| c.address())
     }

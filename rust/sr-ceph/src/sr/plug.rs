@@ -8,7 +8,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Mapped;
 use crate::vdi::ha::is_for_ha;
 use crate::vdi::unplug::unmap_sr;
-use crate::CephSr;
+use crate::{room, CephSr};
 
 /// What happens to an idle device of a disk of high availability. SM attaches those before the SR is plugged, and
 /// detaches them before it is unplugged.
@@ -24,6 +24,7 @@ impl CephSr<'_> {
     /// Checks that the SR exists, recovers operations of dead processes, releases what this host had claimed
     /// before it booted, and removes devices that a crash left on this host.
     pub fn attach_sr(&self) -> Result<()> {
+        room::require_usable_data_pool(self.pool)?;
         self.catalogue.mark_deleting(false)?;
         let entries = self.catalogue.read()?;
         self.note_place();

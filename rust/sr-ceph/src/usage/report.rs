@@ -26,11 +26,27 @@ pub struct PoolSummary {
     pub application_rbd: bool,
     /// Whether the pool is erasure coded: it can hold images' data, but no headers and no SR.
     pub erasure: bool,
+    /// Whether a part of an object can be written: an erasure-coded pool must allow it, to hold images' data.
+    pub overwrites: bool,
     /// How full it is.
     pub usage: PoolUsage,
 }
 
 impl PoolSummary {
+    /// Returns the same pool with the usage of its data pool, if it has one.
+    #[must_use]
+    pub fn beside(self, data: Option<PoolSummary>) -> Self {
+        let Some(data) = data else {
+            return self;
+        };
+        let headers = Some(Box::new(self.usage));
+        let usage = PoolUsage {
+            headers,
+            ..data.usage
+        };
+        PoolSummary { usage, ..self }
+    }
+
     /// Whether an SR can be made in the pool now, and a device-config can name it.
     #[must_use]
     pub fn can_hold_sr(&self) -> bool {
@@ -213,6 +229,7 @@ impl ClusterReport {
             id: pool.id,
             application_rbd: pool.application_metadata.contains_key("rbd"),
             erasure: pool.kind == TYPE_ERASURE,
+            overwrites: pool.kind != TYPE_ERASURE || pool.has("ec_overwrites"),
             usage: self.usage(pool),
         }
     }
@@ -232,6 +249,7 @@ impl ClusterReport {
             quota_objects: (pool.quota_max_objects != 0).then_some(pool.quota_max_objects),
             full,
             stats_known: stats.is_some(),
+            headers: None,
         }
     }
 
@@ -247,13 +265,16 @@ impl ClusterReport {
 }
 
 impl DumpPool {
+    fn has(&self, flag: &str) -> bool {
+        self.flags_names.split(',').any(|name| name == flag)
+    }
+
     fn full(&self) -> Option<Full> {
-        let has = |flag| self.flags_names.split(',').any(|name| name == flag);
         // A pool over its quota has both flags.
-        if has("full_quota") {
+        if self.has("full_quota") {
             Some(Full::Quota)
         } else {
-            has("full").then_some(Full::Cluster)
+            self.has("full").then_some(Full::Cluster)
         }
     }
 }

@@ -192,3 +192,27 @@ fn a_reply_that_is_cut_short_is_an_error_not_an_empty_pool() {
     assert!(cut.to_string().contains("'df detail'"), "{cut}");
     assert!(ClusterReport::parse(whole, b"{}").is_err());
 }
+
+#[test]
+fn an_sr_with_a_data_pool_has_the_free_space_of_the_data_pool() {
+    let data = pool(10 * MIB, 3, (1 << 30, 0));
+    let headers = pool(MIB, 1, (1 << 20 << 10, 0));
+    let sr = PoolUsage {
+        headers: Some(Box::new(headers)),
+        ..data
+    };
+    assert_eq!(sr.used(), 11 * MIB);
+    assert_eq!(sr.free(), Some((1 << 30) - 10 * MIB));
+    assert_eq!(sr.total(), Some((1 << 30) + MIB));
+    assert_eq!(sr.room_for_growth(), Ok(()));
+}
+
+#[test]
+fn nothing_grows_if_the_pool_of_the_headers_is_full() {
+    let sr = PoolUsage {
+        headers: Some(Box::new(pool(MIB, 1, (MIB, 0)))),
+        ..pool(0, 0, (0, 0))
+    };
+    assert_eq!(sr.free(), Some(0));
+    assert_eq!(sr.room_for_growth().unwrap_err().bound, Bound::QuotaBytes);
+}
