@@ -62,7 +62,12 @@ def test_disks_and_all_their_copies_have_their_data_in_the_data_pool(sr: CephSr)
     assert sr.image(clone) in sr.pool.images()
     for vdi in sr.vdis():
         sr.destroy_vdi(vdi)
-    wait_for(lambda: (sr.scan(), data_objects(sr))[1] == set(), "the data pool to be empty", seconds=60)
+
+    def is_freed() -> bool:
+        sr.scan()
+        return not data_objects(sr)
+
+    wait_for(is_freed, "the data pool to be empty", seconds=60)
     ceph.admin("config", "rm", "client", "rbd_default_data_pool")
 
 

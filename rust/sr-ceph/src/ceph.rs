@@ -2,6 +2,7 @@
 
 mod comparison;
 pub(crate) mod connection;
+mod data_pool;
 mod error;
 mod inspection;
 mod monitors;
@@ -11,14 +12,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use librbd::{
-    ConnectOptions, CreateOptions, ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind,
-    SnapshotRef, TrashSource,
+    ConnectOptions, ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind, SnapshotRef,
+    TrashSource,
 };
 use serde_json::json;
 
 use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
-use crate::error::{DataPoolError, Error};
+use crate::error::Error;
 use crate::pool::{
     Entries, ImageHeader, ImageState, ImageUsers, Pool, PoolError, Progress, Result, SnapshotState,
     Transaction, TrashedImage, Watcher, META_KEY,
@@ -85,29 +86,6 @@ impl CephPool {
                 )),
                 source,
             }),
-        }
-    }
-
-    /// The same pool. New images keep their data in the other pool, which must exist.
-    pub fn with_data_in(self, other: Option<&str>) -> crate::Result<Self> {
-        let Some(other) = other else {
-            return Ok(self);
-        };
-        let present = pools(&self.cluster);
-        if !present.is_empty() && !present.values().any(|name| name == other) {
-            let present = present.into_values().collect::<Vec<_>>().join(", ");
-            let pool = other.to_owned();
-            return Err(DataPoolError::Missing { pool, present }.into());
-        }
-        let data_pool = Some(other.to_owned());
-        Ok(CephPool { data_pool, ..self })
-    }
-
-    fn options(&self, features: u64) -> CreateOptions {
-        CreateOptions {
-            features,
-            data_pool: self.data_pool.clone(),
-            ..CreateOptions::default()
         }
     }
 
