@@ -11,20 +11,18 @@ mod origin;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use librbd::{
-    ConnectOptions, ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind, SnapshotRef,
-    TrashSource,
-};
+use librbd::{ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind, SnapshotRef, TrashSource};
 use serde_json::json;
 
 use crate::caps::Caps;
-use crate::device_config::DeviceConfig;
 use crate::error::Error;
 use crate::pool::{
     Entries, ImageHeader, ImageState, ImageUsers, Pool, PoolError, Progress, Result, SnapshotState,
     Transaction, TrashedImage, Watcher, META_KEY,
 };
 
+pub use self::connection::connect;
+pub(crate) use self::connection::connect_options;
 pub(crate) use self::monitors::may_blocklist;
 pub use self::monitors::{df, osd_dump, pools};
 
@@ -37,26 +35,6 @@ const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many bytes of a head are freed in one step. If the process stops, the finished steps stay done.
 const SHRINK_STEP: u64 = 16 << 30;
-
-/// Connects to the cluster of a device-config.
-pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<librbd::Cluster> {
-    let options = connect_options(config, timeout);
-    librbd::Cluster::connect(&options).map_err(|source| Error::Unreachable {
-        fix: connection::fix(&source, config),
-        source,
-    })
-}
-
-/// How to connect to the cluster of a device-config.
-pub(crate) fn connect_options(config: &DeviceConfig, timeout: Duration) -> ConnectOptions {
-    ConnectOptions {
-        conf: config.ceph_conf().map(ToOwned::to_owned),
-        keyring: config.keyring().map(ToOwned::to_owned),
-        mon_host: config.mon_host().map(ToOwned::to_owned),
-        timeout,
-        ..ConnectOptions::new(config.user())
-    }
-}
 
 /// One pool, opened by this process.
 pub struct CephPool {
@@ -87,6 +65,15 @@ impl CephPool {
                 source,
             }),
         }
+    }
+
+    /// The same pool. New images keep their data in the other pool, which must exist.
+    pub fn with_data_in(self, other: Option<&str>) -> crate::Result<Self> {
+        if let Some(other) = other {
+            data_pool::require(&self.cluster, other)?;
+        }
+        let data_pool = other.map(ToOwned::to_owned);
+        Ok(CephPool { data_pool, ..self })
     }
 
     /// The connection.
@@ -223,8 +210,11 @@ impl Pool for CephPool {
     }
 
     fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String> {
-        self.pool
-            .image_create(name, size, &self.options(features))?;
+        self.pool.image_create(
+            name,
+            size,
+            &data_pool::options(features, self.data_pool.as_ref()),
+        )?;
         self.set_meta(name, meta)
     }
 
@@ -265,7 +255,7 @@ impl Pool for CephPool {
         features: u64,
         meta: &str,
     ) -> Result<String> {
-        let options = self.options(features);
+        let options = data_pool::options(features, self.data_pool.as_ref());
         let (image, snapshot) = (ImageRef::Id(parent.0), SnapshotRef::Id(SnapId(parent.1)));
         self.pool.image_clone(&image, &snapshot, name, &options)?;
         self.set_meta(name, meta)

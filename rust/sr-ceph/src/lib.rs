@@ -20,6 +20,7 @@ pub mod error;
 #[cfg(feature = "sim")]
 pub mod faults;
 mod fence;
+mod ha;
 mod hold;
 pub mod host;
 mod image;

@@ -1,11 +1,32 @@
-//! How to fix a connection that failed, in terms of the device-config.
+//! Connecting to the cluster of a device-config, and how to fix a connection that failed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use librbd::{Cause, ConnectionFailure, Error};
+use librbd::{Cause, Cluster, ConnectOptions, ConnectionFailure, Error};
 
 use crate::caps::Caps;
 use crate::device_config::DeviceConfig;
+
+/// Connects to the cluster of a device-config.
+pub fn connect(config: &DeviceConfig, timeout: Duration) -> crate::Result<Cluster> {
+    let options = connect_options(config, timeout);
+    Cluster::connect(&options).map_err(|source| crate::Error::Unreachable {
+        fix: fix(&source, config),
+        source,
+    })
+}
+
+/// How to connect to the cluster of a device-config.
+pub(crate) fn connect_options(config: &DeviceConfig, timeout: Duration) -> ConnectOptions {
+    ConnectOptions {
+        conf: config.ceph_conf().map(ToOwned::to_owned),
+        keyring: config.keyring().map(ToOwned::to_owned),
+        mon_host: config.mon_host().map(ToOwned::to_owned),
+        timeout,
+        ..ConnectOptions::new(config.user())
+    }
+}
 
 /// Returns the fix of a connection error. `None`: the error's own text has the fix, or there is none.
 pub(crate) fn fix(error: &Error, config: &DeviceConfig) -> Option<String> {

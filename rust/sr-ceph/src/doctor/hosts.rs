@@ -8,9 +8,9 @@ use super::look::Doctor;
 use crate::blocklist::is_cut_off;
 use crate::catalogue::host_key;
 use crate::error::{Context, Result};
+use crate::ha::is_for_ha;
 use crate::host::{Mapped, Membership};
 use crate::record::{Claim, HostRecord, Record, VdiRecord};
-use crate::vdi::ha::is_for_ha;
 
 impl Doctor<'_, '_> {
     pub(super) fn look_at_hosts(&mut self) -> Result<()> {

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::Images;
 use crate::error::{Context, Error, Result};
+use crate::ha::is_for_ha;
 use crate::image_features::ImageFeatures;
 use crate::record::{ImageMeta, ImageRef, VERSION};
-use crate::vdi::ha::is_for_ha;
 
 impl Images<'_> {
     /// Fails if an image has that name. So an image of that name that is found later was made by this driver.

@@ -5,8 +5,8 @@ use uuid::Uuid;
 use crate::catalogue::{image_prefix, Entry};
 use crate::devices::UNMAP_IDLE_SECONDS;
 use crate::error::{Context, Error, Result};
+use crate::ha::is_for_ha;
 use crate::host::Mapped;
-use crate::vdi::ha::is_for_ha;
 use crate::vdi::unplug::unmap_sr;
 use crate::{room, CephSr};
 

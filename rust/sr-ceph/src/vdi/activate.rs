@@ -14,7 +14,6 @@
 use uuid::Uuid;
 
 use super::claim::Claimed;
-use super::ha;
 use crate::blocklist::is_cut_off;
 use crate::devices::{label_of, shows, UNMAP_IDLE_SECONDS};
 use crate::error::{Context, Error, Result};
@@ -22,7 +21,7 @@ use crate::host::{MapRequest, Mapped};
 use crate::image_features::ImageFeatures;
 use crate::pool::ImageState;
 use crate::record::VdiRecord;
-use crate::{room, CephSr};
+use crate::{ha, room, CephSr};
 
 impl CephSr<'_> {
     /// Maps a VDI. Returns its device, which stays the same for each further call. Does not fail if the pool

@@ -45,7 +45,7 @@ impl CephSr<'_> {
         loop {
             let entry = self.journal().acquire(source)?;
             let stored = self.catalogue.present(&entry, source)?;
-            super::ha::refuse(&stored.record, "cloned")?;
+            crate::ha::refuse(&stored.record, "cloned")?;
             if lasts && stored.record.reset_point.is_some() {
                 self.forget_reset_point(source)?;
                 continue;

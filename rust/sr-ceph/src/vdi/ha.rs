@@ -12,33 +12,16 @@
 //! The type of the VDI in XAPI makes a disk one of these, when it is created. xapi refuses to destroy, resize and
 //! forget them while high availability is on; a deletion here looks at the image's watchers too.
 
-use sr::xapi::XapiFields;
 use uuid::Uuid;
 
 use crate::blocklist::is_cut_off;
 use crate::error::{Context, HaRefusal, Result};
+use crate::ha::is_for_ha;
 use crate::host::Mapped;
 use crate::image_features::ImageFeatures;
 use crate::pool::ImageState;
 use crate::record::VdiRecord;
 use crate::CephSr;
-
-/// XAPI's types of the disks that every host writes to.
-const TYPES: [&str; 2] = ["ha_statefile", "redo_log"];
-
-/// Whether high availability uses a disk.
-pub(crate) fn is_for_ha(xapi: &XapiFields) -> bool {
-    TYPES.contains(&xapi.ty.as_str())
-}
-
-/// Refuses an operation on a disk that every host writes to. `refused`: what cannot be done, as a participle.
-pub(crate) fn refuse(record: &VdiRecord, refused: &'static str) -> Result<()> {
-    if !is_for_ha(&record.xapi) || record.volume.snapshot().is_some() {
-        return Ok(());
-    }
-    let (vdi, ty) = (record.uuid, record.xapi.ty.clone());
-    Err(HaRefusal::Refused { vdi, ty, refused }.into())
-}
 
 impl CephSr<'_> {
     /// Checks that [`CephSr::attach_ha_vdi`] can attach a disk.

@@ -24,7 +24,7 @@ impl CephSr<'_> {
         loop {
             let entry = self.journal().acquire(vdi)?;
             let stored = self.catalogue.present(&entry, vdi)?;
-            super::ha::refuse(&stored.record, "resized")?;
+            crate::ha::refuse(&stored.record, "resized")?;
             let current = stored.record.size;
             if stored.record.volume.snapshot().is_some() {
                 return Err(Error::ReadOnly {

@@ -27,7 +27,7 @@ impl CephSr<'_> {
         loop {
             let entry = self.journal().acquire(vdi)?;
             let source = self.catalogue.present(&entry, vdi)?;
-            super::ha::refuse(&source.record, "snapshotted")?;
+            crate::ha::refuse(&source.record, "snapshotted")?;
             if vdi == new {
                 // Another process has just made it.
                 return Err(self.journal().already_exists(new));
