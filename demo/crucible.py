@@ -46,7 +46,7 @@ class Demo(Session):
             return crucible_bin()
         print("# Programs: simulators of Crucible's downstairs and NBD server, from lab/crucible-sim.")
         print("# CRUCIBLE_BIN=DIRECTORY runs those of a directory instead.")
-        with self.timed("cargo build --package=crucible-sim (the first build takes minutes)"):
+        with self.timed("cargo build --workspace --bins (the first build takes minutes)"):
             return crucible_bin()
 
     def kill_copy(self, index: int) -> None:

@@ -43,7 +43,8 @@ def crucible_bin() -> Path:
     if named:
         return Path(named)
     manifest = f"--manifest-path={_REPOSITORY}/Cargo.toml"
-    run(["cargo", "build", "--quiet", "--locked", manifest, "--package=crucible-sim"], timeout=_BUILD_SECONDS)
+    # The whole workspace, as `make test` builds it: with other features, cargo would build the crates again.
+    run(["cargo", "build", "--quiet", "--locked", manifest, "--workspace", "--bins"], timeout=_BUILD_SECONDS)
     return Path(os.environ.get("CARGO_TARGET_DIR", _REPOSITORY / "target")) / "debug"
 
 

@@ -21,6 +21,7 @@ FIRST_GUESTS = {
     "tests/test_crucible.py",
     "tests/test_frozen_by_snapshot.py",
     "tests/test_host_death.py",
+    "tests/test_hostdev_in_guest.py",
     "tests/test_stale_tags.py",
     "tests/test_unplug.py",
 }

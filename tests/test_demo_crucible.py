@@ -33,7 +33,7 @@ def test_the_demo_names_simulators_before_it_builds_them(
     before, built, _ = capsys.readouterr().out.partition("[built]")
     assert built
     assert "simulators of Crucible's" in before
-    assert "cargo build --package=crucible-sim" in before
+    assert "cargo build --workspace --bins" in before
 
 
 def test_the_demo_names_the_directory_of_its_programs(

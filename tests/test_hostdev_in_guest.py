@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from lab.cephrbd import RbdPool
 from lab.dom0 import Dom0
-from lab.wheel import REPOSITORY
+from tests.rust_programs import rust_programs
 
 PROGRAM = "/tmp/krbd-tests"
 NBD_PROGRAM = "/tmp/nbd-tests"
@@ -22,7 +18,9 @@ KEYRING = "/tmp/krbd-tests.keyring"
 KEY = "/tmp/krbd-tests.key"
 # Seconds for each in an emulated machine: some start `rbd` several times.
 SECONDS = 120
-BUILD_SECONDS = 280
+
+# The first test may have to build the program.
+pytestmark = pytest.mark.timeout(600)
 
 QUICK = [
     "krbd::an_open_device_stays_and_the_error_names_the_opener",
@@ -63,7 +61,7 @@ class Program:
 @pytest.fixture(scope="module")
 def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
     host, ceph = one, guests_rbd_pool.lab.ceph
-    host.put(PROGRAM, build().read_bytes(), mode=0o755)
+    host.put(PROGRAM, rust_programs()["hostdev", "it"].read_bytes(), mode=0o755)
     admin = f"[client.admin]\nkey = {ceph.key('admin')}\n"
     host.put(KEYRING, admin.encode(), mode=0o600)
     host.put(CONF, f"{ceph.client_conf()}keyring = {KEYRING}\n".encode())
@@ -81,15 +79,6 @@ def program(one: Dom0, guests_rbd_pool: RbdPool) -> Iterator[Program]:
     }
     yield Program(host, {f"SMBLOCK_TEST_CEPH_{name}": value for name, value in environment.items()})
     host.exec(["rm", "-f", PROGRAM, CONF, KEYRING, KEY]).check()
-
-
-def build() -> Path:
-    """The test program of hostdev's tests/it. Cargo builds it if it is not up to date."""
-    argv = ["cargo", "test", "--locked", "--no-run", "--package", "hostdev", "--test", "it", "--message-format=json"]
-    done = subprocess.run(argv, cwd=REPOSITORY, env=os.environ, capture_output=True, timeout=BUILD_SECONDS, check=True)
-    messages = (json.loads(line) for line in done.stdout.splitlines())
-    (program,) = (message["executable"] for message in messages if message.get("executable"))
-    return Path(program)
 
 
 def test_every_test_of_hostdev_is_listed(program: Program) -> None:
@@ -117,7 +106,7 @@ def check(program: Program, name: str) -> None:
 
 def test_hostdev_promises_for_nbd(one: Dom0) -> None:
     """All tests of the module nbd together: each is short, and they run one at a time."""
-    one.put(NBD_PROGRAM, build().read_bytes(), mode=0o755)
+    one.put(NBD_PROGRAM, rust_programs()["hostdev", "it"].read_bytes(), mode=0o755)
     done = one.exec([NBD_PROGRAM, "nbd::", "--nocapture"], env={"SMBLOCK_TEST_NBD": "1"}, timeout=SECONDS)
     said = (done.check() + done.stderr).decode()
     one.exec(["rm", NBD_PROGRAM]).check()

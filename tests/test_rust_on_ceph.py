@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lab.ceph import OneNodeCeph
 from lab.cephrbd import wait_for
 from lab.wheel import REPOSITORY
+from tests.rust_programs import rust_programs
 
 # They take seconds; the first run may have to build them.
 pytestmark = pytest.mark.timeout(600)
@@ -30,16 +29,6 @@ def cluster_tests() -> list[tuple[str, str]]:
                 top = tests / file.relative_to(tests).parts[0]
                 found.add((crate, top.stem))
     return sorted(found)
-
-
-def programs() -> dict[tuple[str, str], str]:
-    """The paths of all test programs, by crate and name. Cargo builds those that are not up to date."""
-    # The whole workspace, as `make test` builds it: with other features, cargo would build the crates again.
-    argv = ["cargo", "test", "--workspace", "--locked", "--no-run", "--message-format=json"]
-    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=590, check=True)
-    messages = [json.loads(line) for line in done.stdout.splitlines()]
-    built = [message for message in messages if message.get("executable") and message["target"]["kind"] == ["test"]]
-    return {(Path(each["manifest_path"]).parent.name, each["target"]["name"]): each["executable"] for each in built}
 
 
 @pytest.fixture
@@ -76,7 +65,7 @@ def cargo_test(environment: dict[str, str], *arguments: str, timeout: float) -> 
 
 
 def test_every_rust_test_that_needs_a_cluster_passes_on_one(environment: dict[str, str]) -> None:
-    paths = programs()
+    paths = rust_programs()
     for crate, name in cluster_tests():
         done = subprocess.run(
             [paths[crate, name]],

@@ -207,7 +207,7 @@ class CephXapi(Protocol):
         """Returns whether the host was declared dead."""
     def revive(self) -> object:
         """Removes XAPI's note that this host was declared dead."""
-    def settle_host(self, host_uuid: str, vdi_uuid: str) -> str:
+    def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
         """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
     def alert(self, name: str, priority: str, cls: str, object_uuid: str, text: str) -> object:
         """Creates a message of XAPI about an object of class `cls` ("SR", "Host"). `priority`: "1" (highest) to "5"."""
@@ -235,7 +235,7 @@ class CrucibleXapi(Protocol):
         """Returns the UUID of the XAPI pool."""
     def host_state(self, host_uuid: str) -> _HostState | None:
         """Returns the state of a host; None if XAPI has no such host."""
-    def settle_host(self, host_uuid: str, vdi_uuid: str) -> str:
+    def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
         """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
     def publish_boot(self, boot_id: str) -> object:
         """Publishes the boot id of this host."""
@@ -386,7 +386,7 @@ class Sr:
 
         Returns that host's UUID, or None if no host had claimed it. Raises `Error` if the claim stays.
         """
-    def settle_vdi(self, vdi_uuid: str) -> bool:
+    def reconcile_vdi(self, vdi_uuid: str) -> bool:
         """Removes what a killed command of this host left of a VDI.
 
         The caller holds SM's lock of the VDI, and has made sure that no tapdisk serves it: a paused tapdisk has

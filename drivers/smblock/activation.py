@@ -9,7 +9,7 @@ import json
 import os
 import time
 
-from smblock.hosts import NO_SUCH_HOST, call_plugin, declared_dead, failure_code
+from smblock.hosts import NO_SUCH_HOST, RECONCILE, call_plugin, declared_dead, failure_code
 from smblock.local import LOCK_SECONDS, LocalVdi, Note, vdi_lock
 from smblock.sm import Error, XenAPI, fist_point, util, xs_errors
 from smblock.tags import ACTIVATING, HOST_TAG, PAUSED, Tags, hosts_of
@@ -53,7 +53,7 @@ class Activation:
         tags = self._tags.read()
         in_use = False
         if self._own_tag in tags or self._local.has_traces():
-            in_use = self._local.settle(self._sr.core)
+            in_use = self._local.reconcile(self._sr.core)
             if not in_use:
                 self._tags.drop(self._own_tag, tags)
         others = [tag for tag in tags if tag.startswith(HOST_TAG) and tag != self._own_tag]
@@ -119,7 +119,7 @@ class Activation:
             return
         try:
             with vdi_lock(self._vdi_uuid):
-                if not self._local.settle(self._sr.core, failed=True):
+                if not self._local.reconcile(self._sr.core, failed=True):
                     self._tags.drop(self._own_tag, self._tags.read())
                     self._local.note.remove()
         except Exception as another:
@@ -176,7 +176,7 @@ class OtherHost:
         """Returns whether the host uses the VDI. None if it cannot be asked, or fails to find out."""
         args = {"sr": self._sr.uuid, "vdi": vdi_uuid}
         try:
-            reply = call_plugin(self._sr.session, self._host_ref, "settle", args)
+            reply = call_plugin(self._sr.session, self._host_ref, RECONCILE, args)
         except Exception as error:
             if failure_code(error) != "XENAPI_PLUGIN_FAILURE":
                 raise
@@ -196,7 +196,7 @@ class OtherHost:
         return xs_errors.XenError("VDIUnavailable", opterr="%s, which does not reply: %s" % (what, fix))
 
 
-def settle_killed(sr):
+def reconcile_killed(sr):
     """Removes what killed activations of this host left in an SR. After a failure the next command tries again."""
     if not sr.uuid:
         return  # sr_probe: there is no SR
@@ -207,7 +207,7 @@ def settle_killed(sr):
         try:
             with vdi_lock(vdi_uuid, LOCK_SECONDS) as locked:
                 # Read again: another command may have removed it.
-                if locked and local.left_behind() and not local.settle(sr.core):
+                if locked and local.left_behind() and not local.reconcile(sr.core):
                     forget_tags(sr.session, sr.host_ref, vdi_uuid)
                     local.note.remove()
                     util.SMlog("VDI %s: removed what a killed activation left" % vdi_uuid)

@@ -1,6 +1,6 @@
 """One SM command, as xapi starts it: SM's dispatcher, with the commands that SM does not pass to a driver."""
 
-from smblock.activation import Activation, settle_killed
+from smblock.activation import Activation, reconcile_killed
 from smblock.sm import SRCommand, util
 
 
@@ -8,7 +8,7 @@ class Command(SRCommand.SRCommand):
     """SM's dispatcher."""
 
     def run(self, sr):
-        settle_killed(sr)
+        reconcile_killed(sr)
         try:
             result = super().run(sr)
             sr.has_succeeded()

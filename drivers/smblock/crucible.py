@@ -76,9 +76,9 @@ class CrucibleXapi:
             raise
         return DECLARED_DEAD in noted, noted.get(BOOT)
 
-    def settle_host(self, host_uuid, vdi_uuid):
+    def reconcile_host(self, host_uuid, vdi_uuid):
         """Returns the reply of a host's plugin about a VDI, as JSON. Empty if the host cannot be asked."""
-        return self._hosts(self._sr_uuid).settle_host(host_uuid, vdi_uuid)
+        return self._hosts(self._sr_uuid).reconcile_host(host_uuid, vdi_uuid)
 
     def publish_boot(self, boot_id):
         """Publishes the boot of this host. Its claims of an earlier boot are over then."""

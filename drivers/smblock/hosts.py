@@ -8,6 +8,8 @@ from smblock.sm import XenAPI, util
 # Key of host.other_config: the host was declared dead. The hook adds it, the host itself removes it.
 DECLARED_DEAD = "smblock_declared_dead"
 PLUGIN = "smblock"
+# The name on the wire of the plugin's function `reconcile`: hosts with an older smblock have it, and call it.
+RECONCILE = "settle"
 
 NO_SUCH_HOST = ("UUID_INVALID", "HANDLE_INVALID")
 # XAPI's errors for a host that cannot be asked. A disabled host can be asked.
@@ -123,8 +125,8 @@ class Hosts:
         with bounded(self._session, ALERT_DEADLINE) as own:
             own.xenapi.message.create(name, priority, cls, object_uuid, text)
 
-    def settle_host(self, host_uuid, vdi_uuid):
+    def reconcile_host(self, host_uuid, vdi_uuid):
         """Returns the reply of a host's plugin about a VDI, as JSON. Empty if the host cannot be asked."""
         host_ref = self._session.xenapi.host.get_by_uuid(host_uuid)
         args = {"sr": self._sr_uuid, "vdi": vdi_uuid}
-        return call_plugin(self._session, host_ref, "settle", args) or ""
+        return call_plugin(self._session, host_ref, RECONCILE, args) or ""

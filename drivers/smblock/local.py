@@ -125,7 +125,7 @@ class LocalVdi:
             util.SMlog("removing %s -> %s: the device is %s" % (self._phy.path(), target, device))
             self._phy.unlink()
 
-    def settle(self, core, failed=False):
+    def reconcile(self, core, failed=False):
         """Removes what an activation left that was killed, or that has `failed` in this process. Returns whether
         this host uses the VDI. The caller removes the note, after SM's tags."""
         found = self.note.read()
@@ -141,7 +141,7 @@ class LocalVdi:
             for link in self._links:
                 util.force_unlink(link.path() + ".attach_info")
                 link.unlink()
-        if core.settle_vdi(self.vdi_uuid):
+        if core.reconcile_vdi(self.vdi_uuid):
             return True
         self._phy.unlink()
         return False

@@ -1,6 +1,6 @@
 """The xapi plugin `smblock`, which one host of the pool calls on another.
 
-settle       removes what a killed command left of a VDI here; returns whether the VDI is in use here
+settle       `reconcile`: removes what a killed command left of a VDI here; returns whether the VDI is in use here
 guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
 end_guard    ends the guard
 """
@@ -15,23 +15,23 @@ from smblock.core import core_of
 from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
 from smblock.sm import util
 
-SETTLE_SECONDS = 15
+RECONCILE_SECONDS = 15
 
 
-def settle(session, args):
+def reconcile(session, args):
     """Removes what a killed command left of a VDI. Returns this host's boot, and whether it uses the VDI, as JSON."""
     sr_uuid, vdi_uuid = _uuid(args, "sr"), _uuid(args, "vdi")
-    what = "settling VDI %s" % vdi_uuid
-    in_use = Child(what, lambda: _settle(session, sr_uuid, vdi_uuid), SETTLE_SECONDS).result()
-    util.SMlog("plugin settle: VDI %s is %s here" % (vdi_uuid, "in use" if in_use else "not in use"))
+    what = "reconciling VDI %s" % vdi_uuid
+    in_use = Child(what, lambda: _reconcile(session, sr_uuid, vdi_uuid), RECONCILE_SECONDS).result()
+    util.SMlog("plugin reconcile: VDI %s is %s here" % (vdi_uuid, "in use" if in_use else "not in use"))
     return json.dumps({"boot_id": boot_id(), "in_use": in_use})
 
 
-def _settle(session, sr_uuid, vdi_uuid):
+def _reconcile(session, sr_uuid, vdi_uuid):
     local = LocalVdi(sr_uuid, vdi_uuid)
     with vdi_lock(vdi_uuid, LOCK_SECONDS) as locked:
         # A command that holds the lock uses the VDI, or is about to.
-        if not locked or local.settle(core_of(session, sr_uuid)):
+        if not locked or local.reconcile(core_of(session, sr_uuid)):
             return True
         forget_tags(session, util.get_this_host_ref(session), vdi_uuid)
         local.note.remove()

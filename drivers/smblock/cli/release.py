@@ -29,18 +29,18 @@ def _run(options):
         return refuse(options, "a host that runs can still write to the disk: make sure that it is off, then add --yes")
     sr = srs.find(options)
     core = sr.open(options.session)
-    if not _settle_here(options, sr, core):
+    if not _reconcile_here(options, sr, core):
         return 1
     host = core.release_vdi(options.vdi, options.force)
     text = "no host has claimed it: nothing to release" if host is None else "released the claim of host %s" % host
     return show(options, text, {"vdi": options.vdi, "released": host})
 
 
-def _settle_here(options, sr, core):
+def _reconcile_here(options, sr, core):
     """Removes what a killed command of this host left of a disk. Returns False if this host uses the disk."""
     local = LocalVdi(sr.uuid, options.vdi)
     with vdi_lock(options.vdi, LOCK_SECONDS) as locked:
-        in_use = not locked or local.settle(core)
+        in_use = not locked or local.reconcile(core)
         if not in_use:
             local.note.remove()
     if in_use:

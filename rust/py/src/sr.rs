@@ -303,8 +303,10 @@ impl Sr {
     /// The caller holds SM's lock of the VDI, and has made sure that no tapdisk serves it: a paused one
     /// has its device closed.
     #[pyo3(text_signature = "($self, vdi_uuid)")]
-    fn settle_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<bool> {
-        self.run_on(py, "VDI.settle", vdi_uuid, |sr, vdi| sr.reconcile_vdi(vdi))
+    fn reconcile_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<bool> {
+        self.run_on(py, "VDI.reconcile", vdi_uuid, |sr, vdi| {
+            sr.reconcile_vdi(vdi)
+        })
     }
 
     /// Finishes or undoes an operation on a VDI that a dead process left unfinished, and resumes the disk.

@@ -45,8 +45,8 @@ impl sr_ceph::dom0::Xapi for PythonXapi {
         self.run("revive", &[])
     }
 
-    fn settle_host(&self, host: &str, vdi: &Uuid) -> Reply<String> {
-        self.call("settle_host", &[host, &vdi.to_string()])
+    fn reconcile_host(&self, host: &str, vdi: &Uuid) -> Reply<String> {
+        self.call("reconcile_host", &[host, &vdi.to_string()])
     }
 
     fn alert(
@@ -114,7 +114,7 @@ impl sr_crucible::Xapi for PythonXapi {
     }
 
     fn ask(&self, host: &str, vdi: &Uuid) -> sr::host::Result<Option<HostReply>> {
-        let reply: String = of_xapi(self.call("settle_host", &[host, &vdi.to_string()]))?;
+        let reply: String = of_xapi(self.call("reconcile_host", &[host, &vdi.to_string()]))?;
         HostReply::parse(host, &reply)
     }
 

@@ -28,7 +28,7 @@ pub trait Xapi {
     /// Removes that note from this host.
     fn revive(&self) -> std::result::Result<(), String>;
     /// Returns what that host's plugin replies about a VDI, as JSON. Empty: the host cannot be asked.
-    fn settle_host(&self, host: &str, vdi: &Uuid) -> std::result::Result<String, String>;
+    fn reconcile_host(&self, host: &str, vdi: &Uuid) -> std::result::Result<String, String>;
     /// Creates a message of XAPI about an object of that class.
     fn alert(
         &self,
@@ -233,7 +233,7 @@ impl Host for Dom0<'_> {
     }
 
     fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>> {
-        let reply = self.xapi.settle_host(host, vdi).map_err(from_xapi)?;
+        let reply = self.xapi.reconcile_host(host, vdi).map_err(from_xapi)?;
         HostReply::parse(host, &reply)
     }
 
