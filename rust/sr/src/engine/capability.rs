@@ -45,11 +45,13 @@ pub enum Capability {
     Reclaim,
     /// Accepting other storage behind a volume.
     Accept,
+    /// Taking over the disks of another driver.
+    Adopt,
 }
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 21] = [
+    pub const ALL: [Capability; 22] = [
         Self::SrProbe,
         Self::SrUpdate,
         Self::ThinProvisioning,
@@ -71,6 +73,7 @@ impl Capability {
         Self::Fence,
         Self::Reclaim,
         Self::Accept,
+        Self::Adopt,
     ];
 
     /// The name that SM has for it, or smblock's own name, which is in lower case.
@@ -88,7 +91,10 @@ impl Capability {
     /// Whether SM has a name for it.
     #[must_use]
     pub const fn is_sms(self) -> bool {
-        !matches!(self, Self::Fence | Self::Reclaim | Self::Accept)
+        !matches!(
+            self,
+            Self::Fence | Self::Reclaim | Self::Accept | Self::Adopt
+        )
     }
 
     const fn words(self) -> (&'static str, &'static str) {
@@ -114,6 +120,7 @@ impl Capability {
             Self::Fence => ("fence", "cut a host off from its disks"),
             Self::Reclaim => ("reclaim", "free space in the background"),
             Self::Accept => ("accept", "accept other storage behind a volume"),
+            Self::Adopt => ("adopt", "take over the disks of another driver"),
         }
     }
 }
