@@ -5,6 +5,7 @@ use std::path::Path;
 use sr::engine::Remark;
 use uuid::Uuid;
 
+use crate::host::HostError;
 use crate::image::older::OlderNames;
 use crate::pool::SnapshotState;
 
@@ -109,12 +110,28 @@ pub(super) fn long_chain(pool: &str, image: &str, parents: u32) -> Remark {
     )
 }
 
-/// An image that this kernel cannot map.
-pub(super) fn unmappable(pool: &str, image: &str, lacking: impl std::fmt::Display) -> Remark {
-    Remark::new(
+/// An image with features that this host's kernel cannot map.
+pub(super) fn unmappable(
+    pool: &str,
+    image: &str,
+    lacking: &hostdev::ImageFeatures,
+) -> Option<Remark> {
+    if lacking.is_empty() {
+        return None;
+    }
+    Some(Remark::new(
         image,
         format!("it has features that the kernel of this host cannot map: {lacking}"),
         format!("rbd feature disable {} {lacking}", spec(pool, image)),
+    ))
+}
+
+/// A kernel that does not report its features.
+pub(super) fn unknown_kernel(error: &HostError) -> Remark {
+    Remark::new(
+        "this host",
+        format!("its kernel cannot be asked for its RBD features: {error}"),
+        "",
     )
 }
 

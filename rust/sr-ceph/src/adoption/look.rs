@@ -42,6 +42,8 @@ pub(super) struct Found {
     pub candidates: Vec<Candidate>,
     /// What is reported about all of it.
     pub report: Adoption,
+    /// The feature bits that this host's kernel can map, if that is known.
+    mappable: Option<u64>,
 }
 
 impl CephSr<'_> {
@@ -58,7 +60,12 @@ impl CephSr<'_> {
                 undo: request.undo,
                 ..Adoption::default()
             },
+            mappable: None,
         };
+        match self.host.supported_features() {
+            Ok(mappable) => found.mappable = mappable,
+            Err(e) => found.report.notes.push(describe::unknown_kernel(&e)),
+        }
         self.refuse_while_plugged(request, &mut found.report);
         let names = OlderNames::new(&request.facts.prefix);
         let by_name: BTreeMap<&String, &String> = images.iter().map(|(i, n)| (n, i)).collect();
@@ -151,7 +158,10 @@ impl CephSr<'_> {
         found.report.notes.extend(others);
         let (parents, note) = self.count_parents(&state)?;
         found.report.notes.extend(note);
-        found.report.notes.extend(self.unmappable(&state)?);
+        let lacking = found.mappable.map_or(0, |bits| state.features & !bits);
+        let lacking = hostdev::ImageFeatures::from_bits_retain(lacking);
+        let note = describe::unmappable(pool, name, &lacking);
+        found.report.notes.extend(note);
         found.candidates.push(Candidate {
             vdi,
             from: from.to_owned(),
@@ -215,17 +225,6 @@ impl CephSr<'_> {
             count,
             long.then(|| describe::long_chain(pool, &state.name, count)),
         ))
-    }
-
-    /// A note if this host's kernel cannot map the image.
-    fn unmappable(&self, state: &ImageState) -> Result<Option<Remark>> {
-        let supported = self.host.supported_features();
-        let Some(supported) = supported.doing("asking the kernel for its RBD features")? else {
-            return Ok(None);
-        };
-        let lacking = hostdev::ImageFeatures::from_bits_retain(state.features & !supported);
-        let pool = self.pool.pool_name();
-        Ok((!lacking.is_empty()).then(|| describe::unmappable(pool, &state.name, lacking)))
     }
 }
 

@@ -1,0 +1,38 @@
+//! How the methods of [`Sr`] run.
+
+use pyo3::prelude::*;
+use sr::engine::{Engine, SrType};
+use uuid::Uuid;
+
+use super::Sr;
+use crate::convert;
+use crate::panic::detached;
+
+impl Sr {
+    /// Runs an operation on the SR, which must have a UUID.
+    pub(super) fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        operation: &str,
+        work: impl FnOnce(&dyn Engine) -> sr::engine::Result<T> + Send,
+    ) -> PyResult<T> {
+        convert::uuid("SR", &self.uuid)?;
+        detached(py, operation, || work(self.engine.as_ref()))
+    }
+
+    /// Runs an operation on a VDI.
+    pub(super) fn run_on<T: Send>(
+        &self,
+        py: Python<'_>,
+        operation: &str,
+        vdi_uuid: &str,
+        work: impl FnOnce(&dyn Engine, &Uuid) -> sr::engine::Result<T> + Send,
+    ) -> PyResult<T> {
+        let vdi = convert::uuid("VDI", vdi_uuid)?;
+        self.run(py, operation, |sr| work(sr, &vdi))
+    }
+
+    pub(super) fn sr_type(&self) -> &'static SrType {
+        self.engine.sr_type()
+    }
+}
