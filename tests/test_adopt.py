@@ -58,7 +58,7 @@ class OlderSr:
         return json.dumps(report["refused"])
 
     def run_printed(self, report: dict[str, Any]) -> None:
-        """Run the commands that the report says come next."""
+        """Run the commands that the report names as the next ones."""
         for command in report["next"]:
             outer, _, inner = command.rstrip(")").partition("$(")
             words = shlex.split(outer)
@@ -116,8 +116,8 @@ def make_older(pool: RbdPool, prefix: str) -> OlderSr:
     for pbd in lab.list("pbd", f"sr-uuid={sr.uuid}"):
         lab.xe("pbd-destroy", f"uuid={pbd}")
     for host in lab.hosts:
-        lab.xe("pbd-create", f"sr-uuid={sr.uuid}", f"host-uuid={host.uuid}", f"device-config:prefix={prefix}",
-               *pool.device_config)  # fmt: skip
+        words = [f"device-config:prefix={prefix}"] if prefix else []
+        lab.xe("pbd-create", f"sr-uuid={sr.uuid}", f"host-uuid={host.uuid}", *pool.device_config, *words)
     return OlderSr(sr, prefix, vm, disk, snapshot, clone)
 
 

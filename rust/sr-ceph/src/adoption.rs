@@ -19,7 +19,7 @@
 //!
 //! To give back (`give_back.rs`):
 //!
-//! 1. As above. In addition, whatever smblock has made since refuses: it would be lost.
+//! 1. As above. In addition, anything that smblock has made since refuses: it would be lost.
 //! 2. The SR is marked, and looked at again. Clone bases are removed.
 //! 3. The catalogue is removed, if it has this very mark. smblock has no such SR from now on.
 //! 4. For each image: snapshots of CephRBDSR are protected again, the image gets its old name, and then its
