@@ -6,24 +6,15 @@ use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use sr::engine::{AdoptionRequest, Engine, OnBoot, Pairs, SrName, VdiPlace};
+use sr::engine::{AdoptionRequest, OnBoot, Pairs, SrName, VdiPlace};
 
+pub use self::run::Sr;
 use crate::convert::RequestedSize;
 use crate::error::Failure;
 use crate::findings::{self, Finding};
 use crate::panic::{attached, detached};
 use crate::shapes::{describe, Pending, Scan};
 use crate::{convert, engines, probe, shapes};
-
-/// An SR of any type, as one SM command on one host sees it. Making one checks the device-config; the
-/// first call that needs the storage opens it.
-#[pyclass(module = "smblock._core")]
-#[pyo3(text_signature = "(sr_type, sr_uuid, host_uuid, device_config, xapi)")]
-pub struct Sr {
-    /// SM's text. Not a UUID if there is no SR yet.
-    uuid: String,
-    engine: Box<dyn Engine>,
-}
 
 #[pymethods]
 impl Sr {

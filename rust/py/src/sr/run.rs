@@ -1,12 +1,21 @@
-//! How the methods of [`Sr`] run.
+//! The class `Sr`, and how its methods run.
 
 use pyo3::prelude::*;
 use sr::engine::{Engine, SrType};
 use uuid::Uuid;
 
-use super::Sr;
 use crate::convert;
 use crate::panic::detached;
+
+/// An SR of any type, as one SM command on one host sees it. Making one checks the device-config; the
+/// first call that needs the storage opens it.
+#[pyclass(module = "smblock._core")]
+#[pyo3(text_signature = "(sr_type, sr_uuid, host_uuid, device_config, xapi)")]
+pub struct Sr {
+    /// SM's text. Not a UUID if there is no SR yet.
+    pub(super) uuid: String,
+    pub(super) engine: Box<dyn Engine>,
+}
 
 impl Sr {
     /// Runs an operation on the SR, which must have a UUID.

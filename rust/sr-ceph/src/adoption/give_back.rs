@@ -1,6 +1,8 @@
 //! Giving the images back to CephRBDSR. `adoption.rs` states why it may be stopped anywhere.
 
-use sr::engine::{AdoptedDisk, Adoption, AdoptionRequest, Remark};
+use sr::engine::{AdoptedDisk, AdoptedSnapshot, Adoption, AdoptionRequest, Remark};
+use sr::xapi::XapiVdi;
+use uuid::Uuid;
 
 use super::look::snapshots_of;
 use crate::catalogue::{directory_key, with_prefix, Stored, DIRECTORY, SR_KEY};
@@ -88,7 +90,7 @@ impl CephSr<'_> {
                     "rename the other one with 'rbd rename'",
                 ));
             }
-            report.disks.push(disk(&state, &from));
+            report.disks.push(disk(&state, &from, &request.known));
             taken.push(Taken { state, from });
         }
         match self.catalogue.read() {
@@ -199,21 +201,27 @@ impl CephSr<'_> {
     }
 }
 
-fn disk(state: &ImageState, from: &str) -> AdoptedDisk {
+/// A disk, as it is reported.
+fn disk(state: &ImageState, from: &str, known: &[XapiVdi]) -> AdoptedDisk {
+    let name = |uuid: &Uuid| {
+        let vdi = known.iter().find(|vdi| vdi.uuid == *uuid);
+        vdi.map_or_else(String::new, |vdi| vdi.fields.name_label.clone())
+    };
     let names = OlderNames::of_image(from);
     let vdis = names.as_ref().map(|names| snapshots_of(names, state).0);
     let snapshots = vdis.unwrap_or_default().into_iter();
+    let uuid = names.and_then(|names| names.disk(from)).unwrap_or_default();
     AdoptedDisk {
-        uuid: names.and_then(|names| names.disk(from)).unwrap_or_default(),
-        name: String::new(),
+        uuid,
+        name: name(&uuid),
         size: state.size,
         from: from.to_owned(),
         to: state.name.clone(),
         parents: 0,
         snapshots: snapshots
-            .map(|(uuid, snapshot)| sr::engine::AdoptedSnapshot {
+            .map(|(uuid, snapshot)| AdoptedSnapshot {
                 uuid,
-                name: String::new(),
+                name: name(&uuid),
                 size: snapshot.size,
                 snapshot: snapshot.name,
             })

@@ -36,7 +36,7 @@ pub enum ByHand {
         spec: String,
     },
     /// The snapshot was taken over from CephRBDSR, and has clones of format 1.
-    #[error("snapshot {spec} cannot be removed: clones of format 1 depend on it, and a client may have its image open ({source}). 'rbd children {spec}' lists the clones. Copy to each of them what it shares with the snapshot ('rbd flatten POOL/CLONE'), then try again")]
+    #[error("snapshot {spec} cannot be removed: clones of format 1 depend on it, and a client may have its image open ({source}). 'rbd children {spec}' lists the clones. Make each of them independent ('rbd flatten POOL/CLONE'), then try again")]
     OlderClones {
         /// The snapshot.
         spec: String,

@@ -23,7 +23,13 @@ fn an_undone_adoption_leaves_the_pool_as_it_was() {
     let (older, [disk, ..]) = Older::with_disks();
     let before = older.listed();
     older.adopt();
-    older.undo();
+    let names: Vec<_> = older
+        .undo()
+        .disks
+        .into_iter()
+        .map(|disk| disk.name)
+        .collect();
+    assert!(names.contains(&"disk".to_owned()) && names.contains(&String::new()));
     older.check_given_back(&before);
     older.adopt();
     older.lab.write(&disk, 8);
