@@ -79,3 +79,12 @@ def test_a_disk_is_copied_to_another_sr_and_given_to_its_vm(guests_rbd_pool: Rbd
     lab.xe("vm-destroy", f"uuid={vm}")
     for made in (disk, copy):
         made.destroy()
+
+
+def test_a_copy_that_fails_leaves_no_disk(shared_rbd_pool: RbdPool) -> None:
+    """The lab's `vdi-copy`, on hosts without a kernel."""
+    sr = shared_rbd_pool.create_sr("without a kernel")
+    disk = sr.create_vdi()
+    assert "modprobe" in sr.lab.refused("vdi-copy", f"uuid={disk}", f"sr-uuid={sr.uuid}")
+    assert sr.vdis() == {disk}
+    assert not sr.lab.list("vbd", f"vdi-uuid={disk}")
