@@ -20,6 +20,9 @@ import pytest
 from lab import wait_for
 from lab.cephrbd import CephSr, RbdPool
 from lab.dom0 import Completed
+from lab.sm_source import PLUGIN_DIR
+
+PLUGIN = f"{PLUGIN_DIR}/smblock"
 
 
 @dataclass
@@ -148,7 +151,7 @@ def test_an_sr_is_taken_over_in_place_and_given_back(older: OlderSr) -> None:
     assert lab.ceph.rbd("image-meta", "list", older.image).find("smblock") < 0
 
 
-def test_a_plugged_sr_and_an_open_image_are_refused(older: OlderSr) -> None:
+def test_a_plugged_sr_an_open_image_and_an_older_host_are_refused(older: OlderSr) -> None:
     assert older.adopt("--yes")["done"]
     older.plug()
     assert "it is plugged on: one, two" in older.refused("--undo", "--yes")
@@ -157,6 +160,9 @@ def test_a_plugged_sr_and_an_open_image_are_refused(older: OlderSr) -> None:
     before = older.shape()
     with older.opened(older.image):
         assert "has it open" in older.refused("--yes")
+    older.lab.hosts[1].exec(["mv", PLUGIN, f"{PLUGIN}.off"]).check()
+    assert "host(s) two" in older.refused("--yes")
+    older.lab.hosts[1].exec(["mv", f"{PLUGIN}.off", PLUGIN]).check()
     assert older.shape() == before
     done = older.lab.admin("adopt", older.uuid, "--prefix", older.prefix)
     assert (done.returncode, b"nothing was changed; to do it, add --yes" in done.stdout) == (0, True), done

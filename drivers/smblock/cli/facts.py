@@ -3,7 +3,7 @@
 import json
 import os
 
-from smblock.hosts import DECLARED_DEAD
+from smblock.hosts import DECLARED_DEAD, call_plugin
 from smblock.sm import util
 
 # SM's links to the devices of its VDIs, by SR.
@@ -31,6 +31,7 @@ def adoption_facts_of(session, sr, prefix):
     records = _vdis_of(session, sr.ref) if sr.ref else {}
     pbds = xenapi.PBD.get_all_records_where('field "SR" = "%s"' % sr.ref).values() if sr.ref else []
     plugged = [pbd["host"] for pbd in pbds if pbd["currently_attached"]]
+    without = [pbd["host"] for pbd in pbds if call_plugin(session, pbd["host"], "version", {}) is None]
     others = xenapi.SR.get_all_records_where('field "type" = "%s"' % sr.type)
     elsewhere = {
         vdi["uuid"]: other["uuid"]
@@ -43,6 +44,7 @@ def adoption_facts_of(session, sr, prefix):
         "name_description": record["name_description"],
         "prefix": prefix,
         "plugged": [xenapi.host.get_name_label(host) for host in plugged],
+        "without_smblock": [xenapi.host.get_name_label(host) for host in without],
         "vdis": [_vdi(vdi) for vdi in records.values()],
         "elsewhere": elsewhere,
     }

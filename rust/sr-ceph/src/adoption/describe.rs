@@ -153,6 +153,17 @@ pub(super) fn recorded(vdi: &Uuid, name: &str) -> Remark {
     )
 }
 
+/// Hosts that may still have CephRBDSR.
+pub(super) fn without_smblock(hosts: &str) -> Remark {
+    Remark::new(
+        format!("host(s) {hosts}"),
+        "smblock does not reply there. A scan of CephRBDSR on such a host finds no disk any more, and XAPI then \
+         forgets all VDIs of the SR",
+        "install smblock there: ./install.sh --replace-driver --restart; for a host that is off: \
+         xe pbd-destroy uuid=PBD",
+    )
+}
+
 /// A VDI that XAPI has in another SR.
 pub(super) fn elsewhere(name: &str, vdi: &Uuid, sr: &Uuid) -> Remark {
     Remark::new(

@@ -25,6 +25,9 @@ impl CephSr<'_> {
         let known: Known<'_> = request.known.iter().map(|vdi| (vdi.uuid, vdi)).collect();
         let mut found = self.look_for_older(request)?;
         self.compare(&mut found, request, &known)?;
+        let without = &request.facts.without_smblock;
+        let without = (!without.is_empty()).then(|| describe::without_smblock(&without.join(", ")));
+        found.report.refused.extend(without);
         if found.candidates.is_empty() && found.catalogue.is_some() {
             found.report.done = true; // an earlier run has done it all
             return Ok(found.report);

@@ -20,6 +20,8 @@ pub struct AdoptionFacts {
     pub prefix: String,
     /// The names of the hosts on which the SR is plugged.
     pub plugged: Vec<String>,
+    /// The names of the hosts with a PBD of the SR on which smblock does not reply.
+    pub without_smblock: Vec<String>,
     /// The VDIs of the SR, with all of their `sm_config`.
     pub vdis: Vec<VdiFacts>,
     /// The VDIs of other SRs of the type, with the UUID of the SR.

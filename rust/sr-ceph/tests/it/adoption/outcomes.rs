@@ -133,6 +133,10 @@ fn a_plugged_sr_or_one_whose_disks_are_elsewhere_is_refused() {
     request.facts.plugged = vec!["host1".to_owned(), "host2".to_owned()];
     let report = older.run(&request);
     assert_contains(&texts(&report.refused), &["host1, host2", "xe pbd-unplug"]);
+    let mut request = older.request(false, true);
+    request.facts.without_smblock = vec!["host3".to_owned()];
+    let report = older.run(&request);
+    assert_contains(&texts(&report.refused), &["host3", "--replace-driver"]);
     let (mut request, other) = (older.request(false, true), Uuid::new_v4());
     request.facts.elsewhere.insert(disk, other);
     let report = older.run(&request);
