@@ -269,3 +269,21 @@ fn an_sr_that_is_half_adopted_cannot_be_plugged() {
     assert_contains(&refused.to_string(), &["holds no SR", &fix]);
     older.adopt();
 }
+
+#[test]
+fn a_chain_that_no_kernel_maps_is_counted_and_noted() {
+    let mut older = Older::new("");
+    let mut disk = older.disk("first", 1);
+    for _ in 0..17 {
+        older.snapshot(&disk, "step");
+        disk = older.clone_of(&disk, "next");
+    }
+    let flatten = format!("rbd flatten rbd/vdi-{disk}");
+    let report = older.adopt();
+    assert_contains(&texts(&report.notes), &["17 parents", &flatten]);
+    assert_eq!(report.notes.len(), 1);
+    assert_eq!(older.lab.record(&disk).unwrap().depth, 17);
+    let new = Uuid::new_v4();
+    let refused = older.lab.run(A, |sr| sr.snapshot_vdi(&disk, &new));
+    assert_eq!(refused.unwrap_err().id(), "SMB-C030");
+}
