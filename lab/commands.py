@@ -23,6 +23,11 @@ NO_COMMANDS = (
 PLACEHOLDERS = {
     "POOL": "no-such-pool",
     "IMAGE": "image",
+    "CLONE": "image",
+    "DEVICE": "image",
+    "{device}": "image",
+    "{found}": "no-such-pool/image@snapshot",
+    "{lacking}": "journaling",
     "BYTES": "1073741824",
     "OBJECTS": "1000",
     "NAME": "a",

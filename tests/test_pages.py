@@ -33,6 +33,7 @@ REAL_ONLY = {
     "sr-enable-database-replication",
     "task-list",
     "vdi-export",
+    "vm-copy",
     "vm-export",
     "pool-emergency-transition-to-master",
     "pool-recover-slaves",

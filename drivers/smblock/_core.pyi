@@ -424,6 +424,15 @@ class Sr:
 
         Raises `ValueError` if the facts cannot be read. An SR that cannot be read is a finding.
         """
+    def adopt(self, facts: str, records: Mapping[str, dict[str, Any]], undo: bool, act: bool) -> str:
+        """Takes over the disks of another driver, or gives them back. Without `act` nothing is changed.
+
+        facts    what XAPI has about the SR, as JSON: see sr::engine::AdoptionFacts
+        records  XAPI's records of the SR's VDIs, by reference
+
+        Returns what was done, or would be, and what refuses it, as JSON: see sr::engine::Adoption. Raises
+        `ValueError` if the facts cannot be read, and `Error` if the storage cannot be read or changed.
+        """
     def overview(self) -> str:
         """Returns the SR on one screen, as JSON: see sr::engine::Overview. Raises `Error` if it cannot be read."""
     def places(self) -> str:

@@ -3,12 +3,13 @@
 settle       `reconcile`: removes what a killed command left of a VDI here; returns whether the VDI is in use here
 guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
 end_guard    ends the guard
+version      returns the version of smblock here
 """
 
 import json
 import uuid
 
-from smblock import guard
+from smblock import __version__, guard
 from smblock.activation import forget_tags
 from smblock.child import Child
 from smblock.core import core_of
@@ -48,6 +49,11 @@ def end_guard(session, args):
     """Ends a guard, because the disk was resumed."""
     guard.Token(_uuid(args, "vdi"), _uuid(args, "guard")).remove()
     return "True"
+
+
+def version(session, args):
+    """The version of smblock on this host."""
+    return __version__
 
 
 def _uuid(args, name):

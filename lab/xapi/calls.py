@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from lab.xapi.copies import CopyCalls
 from lab.xapi.datapath import Datapaths
 from lab.xapi.errors import ApiError
 from lab.xapi.host import HostCalls, MessageCalls, SecretCalls, TaskCalls
@@ -37,6 +38,7 @@ class Calls:
         vdis, pbds = VdiCalls(pool), PbdCalls(pool)
         vbds = VbdCalls(pool, self.datapaths)
         vms = VmCalls(pool, vdis, vbds, self.datapaths)
+        self._beside: dict[str, Call] = {"VDI.copy": CopyCalls(pool, vdis, vbds).copy}
         self.hosts = HostCalls(pool, vms, pbds, self.datapaths, self.tasks)
         self._classes: dict[str, _Class] = {
             "SR": SrCalls(pool, pbds, self.tasks),
@@ -55,6 +57,8 @@ class Calls:
         cls, _, name = method.partition(".")
         if cls not in CLASSES:
             raise ApiError("MESSAGE_METHOD_UNKNOWN", method)
+        if method in self._beside:
+            return self._beside[method]
         own = self._classes.get(cls)
         if own is not None and name in own.API:
             call: Call = getattr(own, name)

@@ -73,7 +73,7 @@ def of_drivers(root, noted, replace):
     """Drivers of others under the names of smblock's: files that are not smblock's."""
     for path in driver_paths():
         if is_foreign(root, path, noted):
-            text = "%s is another driver's: its SRs cannot be used with smblock" % path
+            text = "%s is another driver's: its SRs cannot be used before 'smblock adopt' takes them over" % path
             fix = "./install.sh --replace-driver keeps a copy of it, and --uninstall puts it back"
             return warning("driver", text, None) if replace else failed("driver", text, fix)
     return ok("driver", "no other driver has the name of smblock's")

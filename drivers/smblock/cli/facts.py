@@ -3,7 +3,7 @@
 import json
 import os
 
-from smblock.hosts import DECLARED_DEAD
+from smblock.hosts import DECLARED_DEAD, call_plugin
 from smblock.sm import util
 
 # SM's links to the devices of its VDIs, by SR.
@@ -22,6 +22,37 @@ def facts_of(session, sr):
             "links": list(_links(sr.uuid)),
         }
     )
+
+
+def adoption_facts_of(session, sr, prefix):
+    """What the core's `Sr.adopt` needs, and XAPI's records of the SR's VDIs, by reference."""
+    xenapi = session.xenapi
+    record = xenapi.SR.get_record(sr.ref) if sr.ref else {"name_label": "", "name_description": ""}
+    records = _vdis_of(session, sr.ref) if sr.ref else {}
+    pbds = xenapi.PBD.get_all_records_where('field "SR" = "%s"' % sr.ref).values() if sr.ref else []
+    plugged = [pbd["host"] for pbd in pbds if pbd["currently_attached"]]
+    without = [pbd["host"] for pbd in pbds if call_plugin(session, pbd["host"], "version", {}) is None]
+    others = xenapi.SR.get_all_records_where('field "type" = "%s"' % sr.type)
+    elsewhere = {
+        vdi["uuid"]: other["uuid"]
+        for ref, other in others.items()
+        if ref != sr.ref
+        for vdi in _vdis_of(session, ref).values()
+    }
+    facts = {
+        "name_label": record["name_label"],
+        "name_description": record["name_description"],
+        "prefix": prefix,
+        "plugged": [xenapi.host.get_name_label(host) for host in plugged],
+        "without_smblock": [xenapi.host.get_name_label(host) for host in without],
+        "vdis": [_vdi(vdi) for vdi in records.values()],
+        "elsewhere": elsewhere,
+    }
+    return facts, records
+
+
+def _vdis_of(session, sr_ref):
+    return session.xenapi.VDI.get_all_records_where('field "SR" = "%s"' % sr_ref)
 
 
 def _host(ref, host):

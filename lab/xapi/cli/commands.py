@@ -135,6 +135,11 @@ def _copy_of(call: str) -> Command:
     return command
 
 
+def _vdi_copy(session: Session, args: Arguments) -> str:
+    sr = _ref(session, "SR", args.need("sr-uuid"))
+    return _uuid(session, "VDI", str(session.VDI.copy(_ref(session, "VDI", args.need("uuid")), sr)))
+
+
 def _vdi_introduce(session: Session, args: Arguments) -> str:
     vdi = session.VDI.introduce(
         args.need("uuid"),
@@ -216,6 +221,7 @@ COMMANDS: dict[str, Command] = {
     "vdi-resize": _vdi_resize,
     "vdi-snapshot": _copy_of("snapshot"),
     "vdi-clone": _copy_of("clone"),
+    "vdi-copy": _vdi_copy,
     "vdi-update": _on("VDI", "update"),
     "vdi-introduce": _vdi_introduce,
     "vdi-forget": _on("VDI", "forget"),

@@ -70,6 +70,7 @@ mod pool;
 mod progress;
 #[cfg(test)]
 mod prototypes;
+mod rename;
 mod shell;
 mod silence;
 mod snapshot;

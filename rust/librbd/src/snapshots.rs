@@ -118,6 +118,36 @@ impl Image {
         })
     }
 
+    /// Protects a snapshot: it cannot be removed, and clones of format 1 can be made of it.
+    ///
+    /// # Errors
+    /// EBUSY if it is protected.
+    ///
+    /// Implements: `int rbd_snap_protect(rbd_image_t image, const char *snap_name)`.
+    pub fn snapshot_protect(&self, name: &str) -> Result<()> {
+        let c_name = c_string("snapshot name", name)?;
+        self.change("rbd_snap_protect", move |image| {
+            // SAFETY: the image is open; the name is a C string.
+            let done = unsafe { image.rbd().rbd_snap_protect(image.raw(), c_name.as_ptr()) };
+            image.check("rbd_snap_protect", done).map(|_| ())
+        })
+    }
+
+    /// Removes the protection of a snapshot.
+    ///
+    /// # Errors
+    /// EBUSY if it has clones of format 1; EINVAL if it is not protected.
+    ///
+    /// Implements: `int rbd_snap_unprotect(rbd_image_t image, const char *snap_name)`.
+    pub fn snapshot_unprotect(&self, name: &str) -> Result<()> {
+        let c_name = c_string("snapshot name", name)?;
+        self.change("rbd_snap_unprotect", move |image| {
+            // SAFETY: the image is open; the name is a C string.
+            let done = unsafe { image.rbd().rbd_snap_unprotect(image.raw(), c_name.as_ptr()) };
+            image.check("rbd_snap_unprotect", done).map(|_| ())
+        })
+    }
+
     /// Returns all snapshots of the image, oldest first, also those in the trash.
     ///
     /// Implements: `int rbd_snap_list(rbd_image_t image, rbd_snap_info_t *snaps, int *max_snaps)`;

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::wrap_pyfunction;
 use sr::doctor::Facts;
+use sr::engine::AdoptionFacts;
 use sr::finding::{self, Section};
 
 use crate::panic::attached;
@@ -68,6 +69,11 @@ pub struct DoctorReport {
 /// What XAPI and SM have, from JSON.
 pub fn facts(text: &str) -> PyResult<Facts> {
     Facts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
+}
+
+/// What XAPI has about an SR that is taken over, from JSON.
+pub fn adoption_facts(text: &str) -> PyResult<AdoptionFacts> {
+    AdoptionFacts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
 }
 
 /// The findings as Python has them.

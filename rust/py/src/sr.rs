@@ -1,57 +1,20 @@
 //! `smblock._core.Sr`: one method for each command of SM, for every SR type.
 
+mod run;
+
 use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use sr::engine::{Engine, OnBoot, Pairs, SrName, SrType, VdiPlace};
-use uuid::Uuid;
+use sr::engine::{AdoptionRequest, OnBoot, Pairs, SrName, VdiPlace};
 
+pub use self::run::Sr;
 use crate::convert::RequestedSize;
 use crate::error::Failure;
 use crate::findings::{self, Finding};
 use crate::panic::{attached, detached};
 use crate::shapes::{describe, Pending, Scan};
 use crate::{convert, engines, probe, shapes};
-
-/// An SR of any type, as one SM command on one host sees it. Making one checks the device-config; the
-/// first call that needs the storage opens it.
-#[pyclass(module = "smblock._core")]
-#[pyo3(text_signature = "(sr_type, sr_uuid, host_uuid, device_config, xapi)")]
-pub struct Sr {
-    /// SM's text. Not a UUID if there is no SR yet.
-    uuid: String,
-    engine: Box<dyn Engine>,
-}
-
-impl Sr {
-    /// Runs an operation on the SR, which must have a UUID.
-    fn run<T: Send>(
-        &self,
-        py: Python<'_>,
-        operation: &str,
-        work: impl FnOnce(&dyn Engine) -> sr::engine::Result<T> + Send,
-    ) -> PyResult<T> {
-        convert::uuid("SR", &self.uuid)?;
-        detached(py, operation, || work(self.engine.as_ref()))
-    }
-
-    /// Runs an operation on a VDI.
-    fn run_on<T: Send>(
-        &self,
-        py: Python<'_>,
-        operation: &str,
-        vdi_uuid: &str,
-        work: impl FnOnce(&dyn Engine, &Uuid) -> sr::engine::Result<T> + Send,
-    ) -> PyResult<T> {
-        let vdi = convert::uuid("VDI", vdi_uuid)?;
-        self.run(py, operation, |sr| work(sr, &vdi))
-    }
-
-    fn sr_type(&self) -> &'static SrType {
-        self.engine.sr_type()
-    }
-}
 
 #[pymethods]
 impl Sr {
@@ -394,6 +357,28 @@ impl Sr {
     fn places(&self, py: Python<'_>) -> PyResult<String> {
         self.run(py, "SR.places", |sr| sr.places())
             .map(|places| VdiPlace::json(&places))
+    }
+
+    /// Takes over the disks of another driver, or gives them back. `facts`: what XAPI has about the SR, as JSON;
+    /// `records`: XAPI's records of its VDIs, by reference. Without `act` nothing is changed. Returns what was
+    /// done, or would be, as JSON.
+    #[pyo3(text_signature = "($self, facts, records, undo, act)")]
+    fn adopt(
+        &self,
+        py: Python<'_>,
+        facts: &str,
+        records: HashMap<String, &PyDict>,
+        undo: bool,
+        act: bool,
+    ) -> PyResult<String> {
+        let request = AdoptionRequest {
+            facts: findings::adoption_facts(facts)?,
+            known: attached("SR.adopt", || convert::xapi_vdis(records))?,
+            undo,
+            act,
+        };
+        self.run(py, "SR.adopt", |sr| sr.adopt(&request))
+            .map(|adoption| adoption.json())
     }
 
     /// Repairs what the next scan and the next plug repair.

@@ -7,6 +7,7 @@ mod error;
 mod inspection;
 mod monitors;
 mod origin;
+mod takeover;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

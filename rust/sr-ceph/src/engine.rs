@@ -14,8 +14,8 @@ use sr::check::CheckLine;
 use sr::device_config::Datapath;
 use sr::doctor::Facts;
 use sr::engine::{
-    Capability, Engine, EngineError, OnBoot, Overview, Pairs, Pending, Probe, Result, Scan, SrName,
-    SrType, Step, Usage, VdiPlace,
+    Adoption, AdoptionRequest, Capability, Engine, EngineError, OnBoot, Overview, Pairs, Pending,
+    Probe, Result, Scan, SrName, SrType, Step, Usage, VdiPlace,
 };
 use sr::finding::{checked, doctored, not_looked_at, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
@@ -58,6 +58,7 @@ pub static SR_TYPE: SrType = SrType {
         Capability::VdiGenerateConfig,
         Capability::Fence,
         Capability::Reclaim,
+        Capability::Adopt,
     ],
     configuration: &config_keys::CONFIG_KEYS,
     marks: &["pool"],
@@ -278,6 +279,10 @@ impl Engine for CephEngine {
     fn pending(&self) -> Result<Vec<Pending>> {
         let pending = self.run(|sr| sr.pending())?;
         Ok(pending.into_iter().map(Pending::from).collect())
+    }
+
+    fn adopt(&self, request: &AdoptionRequest) -> Result<Adoption> {
+        self.run(|sr| sr.adopt_older(request))
     }
 
     fn create_vdi(&self, vdi: &Uuid, size: i128, xapi: XapiFields) -> Result<u64> {

@@ -88,7 +88,7 @@ pub enum Error {
         pool: String,
     },
     /// The pool holds no such SR.
-    #[error("pool {pool} holds no SR {sr}: its catalogue object smblock.sr.{sr} does not exist. Check device-config:pool with 'xe sr-probe'; nothing was changed")]
+    #[error("pool {pool} holds no SR {sr}: its catalogue object smblock.sr.{sr} does not exist. Check device-config:pool with 'xe sr-probe'. If the driver CephRBDSR has written the pool, run 'smblock adopt {sr}'. Nothing was changed")]
     SrMissing {
         /// The SR.
         sr: Uuid,

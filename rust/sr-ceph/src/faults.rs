@@ -4,6 +4,7 @@
 mod host;
 mod inspection;
 mod pool;
+mod takeover;
 
 pub use sr::faults::{at_each_call, Calls, Faults, Mode, Plan};
 

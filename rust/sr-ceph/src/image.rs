@@ -6,6 +6,7 @@
 mod discard;
 mod group;
 mod make;
+pub(crate) mod older;
 mod refusal;
 mod snapshots;
 mod state;

@@ -4,6 +4,7 @@
 //! host through [`host::Host`].
 #![forbid(unsafe_code)]
 
+mod adoption;
 mod alerts;
 mod blocklist;
 pub mod caps;

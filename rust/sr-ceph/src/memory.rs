@@ -18,6 +18,7 @@ mod pool;
 mod pool_state;
 mod power;
 mod report;
+mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

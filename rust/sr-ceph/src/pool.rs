@@ -5,10 +5,12 @@
 //! step: callers must be safe if it was not applied, if it was applied, and if its reply was lost.
 
 mod inspection;
+mod takeover;
 
 use std::collections::BTreeMap;
 
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
+pub use self::takeover::Takeover;
 
 /// Entries of an object's omap.
 pub type Entries = BTreeMap<String, Vec<u8>>;
@@ -213,7 +215,7 @@ pub struct TrashedImage {
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
-pub trait Pool: Inspection {
+pub trait Pool: Inspection + Takeover {
     /// The cluster's fsid.
     fn fsid(&self) -> Result<String>;
     /// The pool's id.

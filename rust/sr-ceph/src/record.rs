@@ -227,6 +227,9 @@ pub struct ImageMeta {
     pub vdi: Uuid,
     /// What XAPI had about the VDI when the image was made.
     pub xapi: XapiFields,
+    /// The name that the image had before it was taken over from another driver. See `adoption.rs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_from: Option<String>,
 }
 
 /// What an operation under way is about to do.

@@ -5,6 +5,7 @@
 //! states what it supports in an [`SrType`]. Decisions that every front would make in the same way are made
 //! by the engine.
 
+mod adoption;
 mod capability;
 mod error;
 mod findings;
@@ -21,6 +22,9 @@ use crate::doctor::Facts;
 use crate::finding::Finding;
 use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
 
+pub use self::adoption::{
+    AdoptedDisk, AdoptedSnapshot, Adoption, AdoptionFacts, AdoptionRequest, Remark, StaleKey,
+};
 pub use self::capability::Capability;
 pub use self::error::{EngineError, Error, Result};
 pub use self::findings::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
@@ -155,6 +159,13 @@ pub trait Engine: Send + Sync {
     /// Returns what [`Engine::reclaim`] has to do, and what waits for something else.
     fn pending(&self) -> Result<Vec<Pending>> {
         Err(self.sr_type().lacks(Capability::Reclaim))
+    }
+
+    /// Takes over the disks of another driver in the SR's storage, or gives them back. Returns what was done,
+    /// or would be, and what prevents it.
+    fn adopt(&self, request: &AdoptionRequest) -> Result<Adoption> {
+        let _ = request;
+        Err(self.sr_type().lacks(Capability::Adopt))
     }
 
     /// Creates a disk of at least `size` bytes. `xapi`: what XAPI has about it. Returns the disk's size.

@@ -185,6 +185,11 @@ crate::ffi::function_table! {
         ) -> c_int;
         fn rbd_snap_create(image: rbd_image_t, snapname: *const c_char) -> c_int;
         fn rbd_snap_remove_by_id(image: rbd_image_t, snap_id: u64) -> c_int;
+        fn rbd_snap_protect(image: rbd_image_t, snap_name: *const c_char) -> c_int;
+        fn rbd_snap_unprotect(image: rbd_image_t, snap_name: *const c_char) -> c_int;
+        fn rbd_rename(
+            src_io_ctx: rados_ioctx_t, srcname: *const c_char, destname: *const c_char,
+        ) -> c_int;
         fn rbd_snap_list(
             image: rbd_image_t, snaps: *mut rbd_snap_info_t, max_snaps: *mut c_int,
         ) -> c_int;

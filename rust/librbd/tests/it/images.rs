@@ -253,3 +253,31 @@ fn a_header_has_the_same_properties_as_the_open_image() {
     let gone = header.size().unwrap_err();
     assert!(gone.is_not_found(), "{gone}");
 }
+
+#[test]
+fn a_renamed_image_keeps_its_id_and_loses_its_name() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (old, image) = fixture.image("old");
+    let (id, new) = (image.id().unwrap(), fixture.name("new"));
+    let snapshot = image.snapshot_create("s").unwrap();
+    let child = fixture.clone_of(&old, "s");
+    image.close().unwrap();
+    let taken = fixture.pool.image_rename(&old, &child).unwrap_err();
+    assert!(taken.is_already_there());
+    fixture.pool.image_rename(&old, &new).unwrap();
+    assert_eq!(fixture.pool.image_id(&old).unwrap(), None);
+    assert_eq!(fixture.pool.image_id(&new).unwrap(), Some(id.clone()));
+    let missing = fixture.pool.image_rename(&old, &new).unwrap_err();
+    assert!(missing.is_not_found());
+    let clone = fixture
+        .pool
+        .image_open(&ImageRef::Name(&child), true)
+        .unwrap();
+    let parent = clone.parent().unwrap().unwrap();
+    assert_eq!((parent.image.image_id, parent.snap_id), (id, snapshot));
+    clone.close().unwrap();
+    fixture.remove(&child);
+    fixture.remove(&new);
+}

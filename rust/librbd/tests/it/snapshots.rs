@@ -1,6 +1,7 @@
 //! Snapshots of an image.
 
 use librbd::{SnapId, SnapshotKind};
+use nix::errno::Errno;
 
 use crate::fixture::{Fixture, MIB};
 
@@ -99,6 +100,29 @@ fn an_image_differs_from_a_snapshot_if_it_was_written_or_discarded() {
     assert!(image.differs_from("full", 0, 8 * MIB).unwrap());
     let missing = image.differs_from("none", 0, 8 * MIB).unwrap_err();
     assert!(missing.is_not_found(), "{missing}");
+    drop(image);
+    fixture.remove(&name);
+}
+
+#[test]
+fn a_protected_snapshot_is_removed_after_its_protection() {
+    let Some(fixture) = Fixture::connect() else {
+        return;
+    };
+    let (name, image) = fixture.image("protected");
+    let id = image.snapshot_create("s").unwrap();
+    let image_id = image.id().unwrap();
+    let is_protected = || fixture.pool.header(&image_id).is_protected(id).unwrap();
+    assert!(!is_protected());
+    let refused = image.snapshot_unprotect("s").unwrap_err();
+    assert_eq!(refused.errno(), Some(Errno::EINVAL as i32));
+    image.snapshot_protect("s").unwrap();
+    assert!(is_protected());
+    let busy = Some(Errno::EBUSY as i32);
+    assert_eq!(image.snapshot_protect("s").unwrap_err().errno(), busy);
+    assert_eq!(image.snapshot_remove(id).unwrap_err().errno(), busy);
+    image.snapshot_unprotect("s").unwrap();
+    assert!(!is_protected());
     drop(image);
     fixture.remove(&name);
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use sr::engine::{Capability, OnBoot, SrName};
+use sr::engine::{AdoptionRequest, Capability, OnBoot, SrName};
 use sr::xapi::XapiFields;
 
 use super::*;
@@ -67,6 +67,9 @@ fn operations() -> BTreeMap<&'static str, Operation> {
         sr.reclaim(&mut |_| {}).map(drop)
     });
     add(Capability::Accept, |sr| sr.accept_vdi(&VDI));
+    add(Capability::Adopt, |sr| {
+        sr.adopt(&AdoptionRequest::default()).map(drop)
+    });
     add(Capability::VdiCreate, |sr| {
         sr.create_vdi(&VDI, 1, XapiFields::default()).map(drop)
     });

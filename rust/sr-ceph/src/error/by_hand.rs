@@ -35,6 +35,14 @@ pub enum ByHand {
         /// The snapshot.
         spec: String,
     },
+    /// The snapshot was taken over from CephRBDSR, and has clones of format 1.
+    #[error("snapshot {spec} cannot be removed: clones of format 1 depend on it, and a client may have its image open ({source}). 'rbd children {spec}' lists the clones. Make each of them independent ('rbd flatten POOL/CLONE'), then try again")]
+    OlderClones {
+        /// The snapshot.
+        spec: String,
+        /// What the cluster returned.
+        source: crate::pool::PoolError,
+    },
     /// The image does not exist, and another one has its name.
     #[error("VDI {vdi}: its image (id {lost}) no longer exists. The image named {image} (id {found}) was created outside smblock and was not changed. To use it as the disk, run {adopt} and 'xe sr-scan uuid={sr}'. Otherwise rename it ('rbd rename') and destroy the VDI", adopt = advise_to_adopt(.image, .sr, .disk))]
     Replaced {
@@ -141,6 +149,7 @@ impl ByHand {
             Self::Trashed { .. } => "SMB-C117",
             Self::Unlisted { .. } => "SMB-C118",
             Self::Incomplete { .. } => "SMB-C119",
+            Self::OlderClones { .. } => "SMB-C126",
         }
     }
 }

@@ -50,6 +50,7 @@ impl Images<'_> {
             sr: self.sr,
             vdi: *vdi,
             xapi: xapi.clone(),
+            adopted_from: None,
         };
         let text = meta.to_text(&doing)?;
         let from = (parent.id.as_str(), snapshot);

@@ -9,7 +9,7 @@ use nix::libc;
 use super::Images;
 use crate::error::{ByHand, Context, Error, Result};
 use crate::pool::PoolError;
-use crate::record::ImageRef;
+use crate::record::{ImageRef, SnapshotRef};
 
 impl Images<'_> {
     /// Explains why the cluster refused to change an image, if a change by hand is the cause. For a limit of
@@ -56,6 +56,21 @@ impl Images<'_> {
                     },
                 )
             }
+        }
+    }
+
+    /// Removes the protection of a snapshot that CephRBDSR has made, which protects each of them. Fails if it has
+    /// clones of format 1.
+    pub(crate) fn unprotect(&self, image: &ImageRef, snapshot: &SnapshotRef) -> Result<()> {
+        match self.pool.set_protected(&image.id, snapshot.id, false) {
+            Err(e) if e.is_not_found() => Ok(()),
+            Err(e) if e.errno == libc::EBUSY => {
+                let found = self.pool.image_name(&image.id).ok().flatten();
+                let name = found.unwrap_or_else(|| image.name.clone());
+                let spec = self.snapshot_path(&name, &snapshot.name);
+                Err(ByHand::OlderClones { spec, source: e }.into())
+            }
+            other => other.doing(&format!("unprotecting snapshot {}", snapshot.name)),
         }
     }
 

@@ -109,6 +109,7 @@ impl Sim {
             let number = state.number();
             let mut image = Image::new(&format!("{to}.{number}"), snapshot.size, 1, None);
             image.parent = Some((id.clone(), snapshot.id));
+            image.is_format_1 = snapshot.protected;
             image.content = snapshot.content;
             state.pool.insert(&format!("c{number:x}"), image);
         }

@@ -19,6 +19,8 @@ pub(super) struct Image {
     pub snapshots: Vec<ImageSnapshot>,
     /// The image and the snapshot that it was cloned from.
     pub parent: Option<(String, u64)>,
+    /// Whether it is a clone of format 1, which needs its snapshot protected.
+    pub is_format_1: bool,
     /// Whiteouts may exist up to this size in bytes: those of objects that it shared with its parent when its
     /// head was emptied under a snapshot.
     pub whiteouts: u64,
@@ -53,6 +55,7 @@ impl Image {
             content: 0,
             snapshots: Vec::new(),
             parent: None,
+            is_format_1: false,
             whiteouts: 0,
             group: None,
             limit: None,

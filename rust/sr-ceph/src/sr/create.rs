@@ -17,13 +17,8 @@ impl CephSr<'_> {
     /// Makes an empty SR.
     pub fn create_sr(&self, name_label: &str, name_description: &str) -> Result<()> {
         let doing = format!("creating SR {}", self.sr);
-        room::require_usable_pool(self.pool, &format!("SR {} was not created", self.sr))?;
-        let allowed = self.pool.may_blocklist();
-        allowed.doing(&format!(
-            "{doing}: checking that a dead host can be cut off"
-        ))?;
-        self.pool.prepare_trash().doing(&doing)?;
-        self.enter_directory(&doing)?;
+        self.require_place(&doing)?;
+        self.prepare_place(&doing)?;
         let mut record = SrRecord::new(self.sr, name_label, name_description, self.host.now());
         let entries = Entries::from([(SR_KEY.to_owned(), record.seal())]);
         match self.pool.create_object(&self.catalogue.object(), &entries) {
@@ -33,6 +28,21 @@ impl CephSr<'_> {
             }),
             other => other.doing(&doing),
         }
+    }
+
+    /// Refuses a pool that cannot hold the SR. Changes nothing.
+    pub(crate) fn require_place(&self, doing: &str) -> Result<()> {
+        room::require_usable_pool(self.pool, &format!("SR {} was not created", self.sr))?;
+        let allowed = self.pool.may_blocklist();
+        allowed.doing(&format!(
+            "{doing}: checking that a dead host can be cut off"
+        ))
+    }
+
+    /// Steps 1 and 2.
+    pub(crate) fn prepare_place(&self, doing: &str) -> Result<()> {
+        self.pool.prepare_trash().doing(doing)?;
+        self.enter_directory(doing)
     }
 
     fn enter_directory(&self, doing: &str) -> Result<()> {

@@ -48,6 +48,7 @@ impl CephSr<'_> {
             sr: self.sr,
             vdi,
             xapi: new.xapi.clone(),
+            adopted_from: None,
         };
         let id = match self.images.make(&image_name, size, &meta) {
             Ok(id) => id,

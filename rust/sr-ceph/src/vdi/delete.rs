@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::catalogue::vdi_key;
 use crate::error::{Context, Result};
+use crate::image::older::is_older_snapshot;
 use crate::record::{Action, VdiRecord, Volume};
 use crate::vdi::steps::disposal;
 use crate::CephSr;
@@ -59,7 +60,10 @@ impl CephSr<'_> {
         let base = record.base.as_ref().map(|base| &base.snapshot);
         for snapshot in record.volume.snapshot().into_iter().chain(base) {
             if let Some(protected) = self.images.protected(image, snapshot.id)? {
-                return Err(protected.into());
+                if !is_older_snapshot(&snapshot.name) {
+                    return Err(protected.into());
+                }
+                self.images.unprotect(image, snapshot)?;
             }
         }
         Ok(false)

@@ -28,7 +28,7 @@ fn refused<T: std::fmt::Debug>(
 
 /// Checks that a text contains all parts.
 #[track_caller]
-fn assert_contains(text: &str, parts: &[&str]) {
+pub fn assert_contains(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} is not in: {text}");
     }

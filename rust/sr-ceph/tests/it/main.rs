@@ -1,6 +1,7 @@
 //! Tests of the engine on the model in memory ([`sr_ceph::memory`]): no cluster, no kernel.
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
+mod adoption;
 mod by_hand;
 mod copies;
 mod crashes;

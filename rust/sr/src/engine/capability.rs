@@ -49,11 +49,13 @@ pub enum Capability {
     Reclaim,
     /// Accepting other storage behind a volume.
     Accept,
+    /// Taking over the disks of another driver.
+    Adopt,
 }
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 23] = [
+    pub const ALL: [Capability; 24] = [
         Self::SrProbe,
         Self::SrMetadata,
         Self::SrUpdate,
@@ -77,6 +79,7 @@ impl Capability {
         Self::Fence,
         Self::Reclaim,
         Self::Accept,
+        Self::Adopt,
     ];
 
     /// The name that SM has for it, or smblock's own name, which is in lower case.
@@ -94,7 +97,10 @@ impl Capability {
     /// Whether SM has a name for it.
     #[must_use]
     pub const fn is_sms(self) -> bool {
-        !matches!(self, Self::Fence | Self::Reclaim | Self::Accept)
+        !matches!(
+            self,
+            Self::Fence | Self::Reclaim | Self::Accept | Self::Adopt
+        )
     }
 
     const fn words(self) -> (&'static str, &'static str) {
@@ -122,6 +128,7 @@ impl Capability {
             Self::Fence => ("fence", "cut a host off from its disks"),
             Self::Reclaim => ("reclaim", "free space in the background"),
             Self::Accept => ("accept", "accept other storage behind a volume"),
+            Self::Adopt => ("adopt", "take over the disks of another driver"),
         }
     }
 }
