@@ -1,5 +1,6 @@
 """The xapi plugin `smblock`, which one host of the pool calls on another.
 
+version      returns the version of this host's smblock
 settle       removes what a killed command left of a VDI here; returns whether the VDI is in use here
 guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
 end_guard    ends the guard
@@ -8,7 +9,7 @@ end_guard    ends the guard
 import json
 import uuid
 
-from smblock import guard
+from smblock import __version__, guard
 from smblock.activation import forget_tags
 from smblock.child import Child
 from smblock.core import core_of
@@ -16,6 +17,11 @@ from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
 from smblock.sm import util
 
 SETTLE_SECONDS = 15
+
+
+def version(_session, _args):
+    """Returns the version of this host's smblock."""
+    return __version__
 
 
 def settle(session, args):

@@ -6,12 +6,13 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{Facts, VdiFacts};
-use crate::finding::{table, Finding};
+use crate::finding::{table, Finding, Remedy};
 
 /// The key of a host that has the VDI active. XAPI's reference of the host follows.
 const HOST_TAG: &str = "host_";
 const PAUSED: &str = "paused";
 const ACTIVATING: &str = "activating";
+const REPAIR: &str = "smblock doctor --repair";
 const ITSELF: &str = "start the VM that uses it: the next activation removes the key";
 
 /// What an SR has, for the comparison.
@@ -41,8 +42,15 @@ pub fn tags(facts: &Facts, sr: &Uuid, has: &OfSr) -> Vec<Finding> {
                 "{} points to {}, which does not exist",
                 link.path, link.target
             );
-            let fix = format!("if no VM of this host uses the VDI: rm {}", link.path);
-            found.push(table::LINK_WITHOUT_DEVICE.found(format!("VDI {}", link.vdi), text, fix));
+            let kind = &table::LINK_WITHOUT_DEVICE;
+            let finding = kind.found(format!("VDI {}", link.vdi), text, REPAIR);
+            found.push(match vdi {
+                Some(vdi) => finding.with_remedy(Remedy::RemoveLink {
+                    vdi,
+                    path: link.path.clone(),
+                }),
+                None => finding,
+            });
         }
     }
     found.extend(compared(facts, sr, has));
@@ -56,25 +64,32 @@ fn of_hosts(facts: &Facts, vdi: &VdiFacts, has: &OfSr) -> Vec<Finding> {
             continue;
         };
         let object = object(vdi);
-        let fix = ITSELF;
+        let settle = || Remedy::SettleHost {
+            vdi: vdi.uuid,
+            host: reference.to_owned(),
+        };
         match facts.host(reference) {
             None => {
                 let text = format!("sm-config:{key} is of a host that this pool does not have");
-                found.push(table::TAG_OF_UNKNOWN.found(object, text, fix));
+                let (vdi, key) = (vdi.uuid, key.clone());
+                let finding = table::TAG_OF_UNKNOWN.found(object, text, REPAIR);
+                found.push(finding.with_remedy(Remedy::RemoveKey { vdi, key }));
             }
             Some(host) if host.declared_dead => {
                 let text = format!(
                     "sm-config:{key} is of host {} ({}), which was declared dead",
                     host.name, host.uuid
                 );
-                found.push(table::TAG_OF_DEAD.found(object, text, fix));
+                let finding = table::TAG_OF_DEAD.found(object, text, ITSELF);
+                found.push(finding.with_remedy(settle()));
             }
             Some(host) if reference == facts.here && !has.on_this_host.contains(&vdi.uuid) => {
                 let text = format!(
                     "sm-config:{key} is of this host ({}), which has no device of the VDI",
                     host.name
                 );
-                found.push(table::TAG_WITHOUT_DEVICE.found(object, text, fix));
+                let finding = table::TAG_WITHOUT_DEVICE.found(object, text, REPAIR);
+                found.push(finding.with_remedy(settle()));
             }
             Some(_) => {}
         }
@@ -180,6 +195,31 @@ mod tests {
             kinds(&facts(&["paused"]), &has(false, true)),
             [] as [&Kind; 0]
         );
+    }
+
+    #[test]
+    fn a_repair_is_offered_only_for_what_no_host_can_be_using() {
+        let remedy = |key: &str| {
+            let found = tags(&facts(&[key]), &Uuid::nil(), &has(false, false));
+            found[0].remedy.clone()
+        };
+        let vdi: Uuid = VDI.parse().unwrap();
+        let settle = |host: &str| {
+            let host = host.to_owned();
+            Some(Remedy::SettleHost { vdi, host })
+        };
+        let key = "host_OpaqueRef:9".to_owned();
+        assert_eq!(
+            remedy(&key),
+            Some(Remedy::RemoveKey {
+                vdi,
+                key: key.clone()
+            })
+        );
+        assert_eq!(remedy("host_OpaqueRef:2"), settle("OpaqueRef:2"));
+        assert_eq!(remedy("host_OpaqueRef:1"), settle("OpaqueRef:1"));
+        assert_eq!(remedy("paused"), None);
+        assert_eq!(remedy("activating"), None);
     }
 
     #[test]
