@@ -85,6 +85,19 @@ def test_host_that_is_down_stops_no_other_and_is_named_with_the_next_command(poo
     assert [has_driver(host) for host in pool] == [True, True, True]
 
 
+def test_one_command_brings_the_drivers_back_after_an_upgrade_by_iso(pool: list[Host]) -> None:
+    """The installer has made new roots. XAPI's database has the SRs, and no driver of them."""
+    pool[0].plug("cephrbd", plugged=False)
+    records = pool[0].xapi()
+    assert "SM" not in records
+    done = pool[0].install("--pool", "--restart")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for host in pool:
+        assert {driver["type"] for driver in host.xapi()["SM"].values()} == {"cephrbd", "crucible"}
+        assert host.effective_types()[-2:] == ["cephrbd", "crucible"]
+    assert pool[0].xapi()["SR"] == records["SR"]
+
+
 def test_unknown_host_is_refused_with_the_names_of_the_pool(pool: list[Host]) -> None:
     done = pool[0].install("--pool", "--hosts", "host9")
     assert done.returncode == 1
