@@ -236,6 +236,15 @@ def test_package_is_refused_beside_another_driver_of_the_same_name(host: Host, p
     assert host.tree() == before
 
 
+def test_package_is_refused_by_an_old_python(host: Host, packages: Packages) -> None:
+    host.set_python("#!/bin/sh\n# A fake of Python 3.4.\nexit 1\n")
+    before = host.tree()
+    done = host.rpm("-i", packages.smblock)
+    assert done.returncode != 0
+    assert "/usr/bin/python3 has to be Python 3.6 or newer" in done.stderr
+    assert host.tree() == before
+
+
 def test_package_needs_sm_and_xapi(tmp_path: Path, packages: Packages, release: Path) -> None:
     host = Host(tmp_path, "8.3", release)
     done = host.rpm("-i", packages.smblock)

@@ -119,7 +119,7 @@ impl PoolFacts {
     fn of_driver(&self, driver: &DriverFacts) -> Vec<Finding> {
         let mut found = Vec::new();
         let object = format!("SR type {}", driver.sr_type);
-        // A later restart of the same host does not help if another version is installed there.
+        // While hosts have other versions, their findings state what to do first.
         if driver.version != self.version && self.is_everywhere() {
             let text = format!(
                 "xapi has the driver's version {}, and the hosts have {}",
@@ -132,7 +132,11 @@ impl PoolFacts {
             let mut features: Vec<_> = driver.pending.values().flatten().collect();
             features.sort();
             features.dedup();
-            let features: Vec<_> = features.into_iter().map(String::as_str).collect();
+            let features = features.into_iter();
+            // XAPI has NAME/VERSION.
+            let features: Vec<_> = features
+                .filter_map(|feature| feature.split(['/', ':']).next())
+                .collect();
             let waits_for = self.hosts.iter();
             let waits_for = waits_for.filter(|host| !driver.pending.contains_key(&host.reference));
             let names: Vec<_> = waits_for.map(|host| host.name.as_str()).collect();
@@ -248,7 +252,7 @@ mod tests {
     #[test]
     fn a_pending_feature_names_the_hosts_that_have_not_reported_it() {
         let hosts = [host("one", OWN), host("two", OWN), host("three", OWN)].join(",");
-        let pending = r#""OpaqueRef:one": ["VDI_MIRROR"]"#;
+        let pending = r#""OpaqueRef:one": ["VDI_MIRROR/1"]"#;
         assert_eq!(
             texts(&facts(&hosts, &driver("0.10.0", pending))),
             ["SMB-F434 SR type cephrbd: VDI_MIRROR is off until it is reported by: two, three. on \

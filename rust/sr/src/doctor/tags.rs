@@ -42,14 +42,15 @@ pub fn tags(facts: &Facts, sr: &Uuid, has: &OfSr) -> Vec<Finding> {
                 "{} points to {}, which does not exist",
                 link.path, link.target
             );
-            let kind = &table::LINK_WITHOUT_DEVICE;
-            let finding = kind.found(format!("VDI {}", link.vdi), text, REPAIR);
+            let (kind, object) = (&table::LINK_WITHOUT_DEVICE, format!("VDI {}", link.vdi));
             found.push(match vdi {
-                Some(vdi) => finding.with_remedy(Remedy::RemoveLink {
-                    vdi,
-                    path: link.path.clone(),
-                }),
-                None => finding,
+                Some(vdi) => kind
+                    .found(object, text, REPAIR)
+                    .with_remedy(Remedy::RemoveLink {
+                        vdi,
+                        path: link.path.clone(),
+                    }),
+                None => kind.found(object, text, format!("rm {}", link.path)),
             });
         }
     }
