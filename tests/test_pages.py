@@ -21,7 +21,7 @@ from lab.xapi.cli.commands import COMMANDS
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs" / "user").glob("*.md"))]
 # Commands of the real `xe` that the lab's does not have.
-REAL_ONLY = {"task-list", "vdi-export", "pool-emergency-transition-to-master", "pool-recover-slaves"}
+REAL_ONLY = {"task-list", "vdi-export", "pool-emergency-transition-to-master", "pool-join", "pool-recover-slaves"}
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 
 

@@ -235,6 +235,8 @@ kinds! {
         "No SR of the type can be plugged. The pool's hosts were installed anew, by an ISO for example, or the driver did not run when xapi started.";
     DRIVER_NOT_READ "436" Warning "xapi has the driver of an earlier version":
         "All hosts have the new version. xapi reads what it can do when the master's toolstack starts.";
+    TAG_WITHOUT_CLAIM "437" Note "SM's note that another host uses a VDI, without a claim":
+        "A key host_... in the VDI's sm_config is of a host that has not claimed the VDI: a command there was killed, or is about to claim it. A repair asks the host, which removes the key unless it uses the VDI.";
 }
 
 use Severity::NotRun as NotRunSeverity;
