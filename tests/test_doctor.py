@@ -224,6 +224,17 @@ def test_hosts_without_smblock_and_hosts_that_are_silent_are_found(sr: CephSr) -
     assert (found, "CANNOT_CONTACT_HOST" in text) == ("SMB-F433", True)
 
 
+def test_a_feature_that_waits_for_a_host_is_found_with_that_host(sr: CephSr) -> None:
+    pool = sr.lab.xapi.pool
+    [driver] = pool.db.find("SM", type="cephrbd")
+    pool.db.set("SM", driver, "host_pending_features", {pool.master: ["VDI_MIRROR/1"]})
+    try:
+        name = sr.lab.hosts[1].name
+        assert of_pool(sr) == [("SMB-F434", f"VDI_MIRROR is off until it is reported by: {name}")]
+    finally:
+        pool.db.set("SM", driver, "host_pending_features", {})
+
+
 def test_srs_whose_driver_xapi_does_not_have_are_found(sr: CephSr) -> None:
     pool = sr.lab.xapi.pool
     try:
