@@ -130,6 +130,13 @@ class Host:
         kept |= {f"usr/{name}": content for name, content in dom0_root.tree(self._upper).items() if content is not None}
         return kept
 
+    def set_python(self, text: str) -> None:
+        """Has another program as /usr/bin/python3."""
+        python = self._upper / "bin/python3"
+        python.unlink(missing_ok=True)
+        python.write_text(text)
+        python.chmod(0o755)
+
     def effective_types(self) -> list[str]:
         """The types that xapi allows when it starts next."""
         return dom0_root.effective_types(self.root)

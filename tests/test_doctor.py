@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab import wait_for
 from lab.cephrbd import CephSr
+from lab.tree import SM_DIR
+from tests.release_directory import VERSION
+from tests.releases import OLDEST, installed, running
 
 # What a host without a kernel of its own cannot have, and what the checks of the pool find on a small cluster.
 PARTS = "SMB-F0"
@@ -120,6 +125,46 @@ def test_a_repair_removes_a_claim_of_an_earlier_boot_and_names_it(sr: CephSr, re
     assert ("SMB-F162" in doctor(sr)[1]) != repair
 
 
+def test_a_repair_removes_keys_and_links_that_no_host_uses(sr: CephSr) -> None:
+    vdi = sr.create_vdi("tagged")
+    here = sr.lab.hosts[0]
+    link, served = (f"/dev/sm/{kind}/{sr.uuid}/{vdi}" for kind in ("phy", "backend"))
+    keys = ["paused", "host_OpaqueRef:gone", f"host_{sr.lab.ref(here)}", f"host_{sr.lab.ref(sr.lab.hosts[1])}"]
+    with sr.lab.xapi.session() as session:
+        for key in keys:
+            session.VDI.add_to_sm_config(session.VDI.get_by_uuid(vdi), key, "RW")
+    here.exec(["mkdir", "-p", f"/dev/sm/phy/{sr.uuid}", f"/dev/sm/backend/{sr.uuid}"]).check()
+    here.exec(["ln", "-s", "/dev/rbd4094", link]).check()
+    here.exec(["ln", "-s", "/dev/null", served]).check()
+    assert set(doctor(sr)[1]) == {"SMB-F410", "SMB-F411", "SMB-F413", "SMB-F415", "SMB-F437"}
+    here.exec(["rm", served]).check()
+    done = sr.lab.admin("doctor", sr.uuid, "--repair")
+    for repaired in ("SMB-F410", "SMB-F411", "SMB-F415", "SMB-F437"):
+        assert f"repaired {repaired} VDI {vdi}" in done.stdout.decode()
+    # A command may still resume the disk: this key stays.
+    kept = sr.lab.get("vdi", "sm-config", vdi)
+    assert "paused" in kept
+    assert "host_" not in kept
+    assert set(doctor(sr)[1]) == {"SMB-F413"}
+    here.exec(["test", "!", "-L", link]).check()
+
+
+def test_a_repair_leaves_the_key_of_a_dead_host_that_does_not_reply(sr: CephSr) -> None:
+    vdi, lab = sr.create_vdi("tagged"), sr.lab
+    dead = lab.ref(lab.hosts[1])
+    with lab.xapi.session() as session:
+        session.VDI.add_to_sm_config(session.VDI.get_by_uuid(vdi), f"host_{dead}", "RW")
+        session.host.add_to_other_config(dead, "smblock_declared_dead", "x")
+        try:
+            with lab.cut_off(lab.hosts[1]):
+                assert lab.admin("doctor", sr.uuid, "--repair").stdout
+                assert "SMB-F412" in doctor(sr)[1]
+            lab.admin("doctor", sr.uuid, "--repair")
+            assert "SMB-F412" not in doctor(sr)[1]
+        finally:
+            session.host.remove_from_other_config(dead, "smblock_declared_dead")
+
+
 def test_an_sr_whose_catalogue_is_gone_is_a_failure(sr: CephSr) -> None:
     sr.pool.rados("rm", sr.catalogue)
     status, found = doctor(sr)
@@ -139,6 +184,65 @@ def test_an_sr_type_that_xapi_does_not_allow_is_found(sr: CephSr) -> None:
     assert found["SMB-F420"]["object"] == "SR type cephrbd"
     assert found["SMB-F420"]["section"] == "this host"
     assert "smblock-setup register" in found["SMB-F420"]["fix"]
+
+
+@pytest.fixture
+def other_driver(sr: CephSr, driver_tree: Path, tmp_path: Path) -> Iterator[None]:
+    """The second host has the oldest release."""
+    lab = sr.lab
+    with running(lab, lab.hosts[1], installed(OLDEST, tmp_path), driver_tree):
+        yield
+
+
+def of_pool(sr: CephSr) -> list[tuple[str, str]]:
+    """The ids and the texts of findings about the pool."""
+    report = json.loads(sr.lab.admin("doctor", sr.uuid, "--json").stdout)
+    return [(each["id"], each["found"]) for each in report["findings"] if each["section"] == "this pool"]
+
+
+@pytest.mark.usefixtures("other_driver")
+def test_a_host_with_an_older_smblock_is_found(sr: CephSr) -> None:
+    assert of_pool(sr) == [("SMB-F431", f"it has smblock {OLDEST}, and this host {VERSION}")]
+
+
+def test_hosts_without_smblock_and_hosts_that_are_silent_are_found(sr: CephSr) -> None:
+    assert of_pool(sr) == []
+    here, other = sr.lab.hosts
+    plugin, facts = "/etc/xapi.d/plugins/smblock", f"{SM_DIR}/smblock/cli/pool_facts.py"
+    whole, patient = other.get(plugin), here.get(facts)
+    try:
+        other.exec(["rm", plugin]).check()
+        assert of_pool(sr) == [("SMB-F430", "it does not have smblock")]
+        other.put(plugin, b"#!/bin/sh\nexec sleep 60\n", 0o755)
+        here.put(facts, patient.replace(b"VERSION_SECONDS = 10", b"VERSION_SECONDS = 2"))
+        assert of_pool(sr) == [("SMB-F433", "its version is unknown: no reply within 2 s")]
+    finally:
+        other.put(plugin, whole, 0o755)
+        here.put(facts, patient)
+    with sr.lab.cut_off(other):
+        [(found, text)] = of_pool(sr)
+    assert (found, "CANNOT_CONTACT_HOST" in text) == ("SMB-F433", True)
+
+
+def test_a_feature_that_waits_for_a_host_is_found_with_that_host(sr: CephSr) -> None:
+    pool = sr.lab.xapi.pool
+    [driver] = pool.db.find("SM", type="cephrbd")
+    pool.db.set("SM", driver, "host_pending_features", {pool.master: ["VDI_MIRROR/1"]})
+    try:
+        name = sr.lab.hosts[1].name
+        assert of_pool(sr) == [("SMB-F434", f"VDI_MIRROR is off until it is reported by: {name}")]
+    finally:
+        pool.db.set("SM", driver, "host_pending_features", {})
+
+
+def test_srs_whose_driver_xapi_does_not_have_are_found(sr: CephSr) -> None:
+    pool = sr.lab.xapi.pool
+    try:
+        for driver in pool.db.find("SM", type="cephrbd"):
+            pool.db.destroy("SM", driver)
+        assert of_pool(sr) == [("SMB-F435", "XAPI has SRs of the type, and no driver of it")]
+    finally:
+        pool.load_drivers(pool.master)
 
 
 def test_an_sr_without_a_connection_is_looked_at_once(sr: CephSr) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.dom0_host import SM_DIR, Host
 from tests.release_directory import VERSION, make_release
+from tests.releases import OLDEST, unpack
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
 OWN = ["cephrbd", "crucible"]
@@ -111,6 +112,26 @@ def test_newer_version_replaces_and_older_is_refused_without_force(host: Host, r
     assert f"99.0.1 is installed, and newer than {VERSION}" in refused(host)
     assert f"installed smblock {VERSION} (before: 99.0.1)" in install(host, "--force")
     assert not (host.root / SM_DIR / "smblock-new-program").exists()
+    install(host, "--uninstall")
+    assert host.tree() == before
+
+
+def test_first_release_is_updated_and_comes_back_only_with_force(host: Host, release: Path, tmp_path: Path) -> None:
+    first = unpack(OLDEST, tmp_path)
+    before = host.tree()
+    host.package = first
+    assert f"installed smblock {OLDEST}" in install(host)
+    first_tree = host.tree()
+    host.package = release
+    assert f"installed smblock {VERSION} (before: {OLDEST})" in install(host)
+    host.package = first
+    assert f"{VERSION} is installed, and newer than {OLDEST}" in refused(host)
+    assert f"installed smblock {OLDEST} (before: {VERSION})" in install(host, "--force")
+    back = host.tree()
+    manifest = "var/lib/smblock/installed.json"
+    assert {name: back[name] for name in back if name != manifest} == {
+        name: first_tree[name] for name in first_tree if name != manifest
+    }
     install(host, "--uninstall")
     assert host.tree() == before
 

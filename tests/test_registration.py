@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from smblock_setup import registration
+from smblock_setup import xapi_conf as xapi_files
 
 from lab.wheel import pythons
 from tests import dom0_root
@@ -16,6 +20,7 @@ from tests.dom0_root import LINSTOR_FILE, SETUP, UPSTREAM, XCP_NG, effective_typ
 
 OWN = ["cephrbd", "crucible"]
 FILE = "etc/xapi.conf.d/zz-smblock.conf"
+CASES = json.loads((Path(__file__).with_name("fixtures") / "xapi-conf.json").read_text())["cases"]
 OLDEST_PYTHON = str(next(iter(pythons().values()), "/usr/bin/python3"))
 
 
@@ -98,31 +103,37 @@ def test_type_that_another_package_adds_is_in_the_list(root: Path) -> None:
     assert "99-enable-sm-driver-linstor.conf, line 1: the list hides types that /etc/xapi.conf has: cephfs " in printed
 
 
-@pytest.mark.parametrize(
-    ("text", "types"),
-    [
-        (b"sm-plugins=ext nfs", ["ext", "nfs"]),  # no newline at the end
-        (b"sm-plugins=ext nfs\r\nother = 1\r\n", ["ext", "nfs"]),
-        (b"sm-plugins\t=\text\tnfs\t\n", ["ext", "nfs"]),
-        (b'  sm-plugins = "ext nfs"   # the usual ones\n', ["ext", "nfs"]),
-        (b"sm-plugins='ext nfs'\n", ["ext", "nfs"]),
-        (b"sm-plugins=ext nfs # linstor\n", ["ext", "nfs"]),
-        (b"sm-plugins=lvm\nsm-plugins=ext nfs\n", ["ext", "nfs"]),
-        (b"sm-plugins=ext nfs\n#sm-plugins=lvm\n", ["ext", "nfs"]),
-        (b"sm-plugins=ext nfs\nsm-plugins-of-mine=lvm\n", ["ext", "nfs"]),
-        (b"sm-plugins=ext nfs\nsm-plugins lvm\n", ["ext", "nfs"]),
-        (b"sm-plugins=EXT CephRBD\n", ["EXT", "CephRBD"]),
-        (b"sm-plugins=ext ext nfs\n", ["ext", "ext", "nfs"]),
-        (b"\xff\xfe broken\nsm-plugins=ext n\xe4s\n", ["ext", "n\xe4s"]),
-    ],
-)
-def test_list_is_read_as_xapi_reads_it(tmp_path: Path, text: bytes, types: list[str]) -> None:
-    root = make_configuration(tmp_path, "8.3")
-    (root / "etc/xapi.conf").write_bytes(text)
-    assert effective_types(root) == types
-    register(root)
-    known = {name.lower() for name in types}
-    assert effective_types(root) == [*types, *(name for name in OWN if name not in known)]
+def write_case(root: Path, case: dict[str, Any]) -> None:
+    (root / "etc/xapi.conf.d").mkdir(parents=True)
+    for name, text in case["files"].items():
+        (root / name.lstrip("/")).write_bytes(text.encode("latin-1"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["name"]))
+def test_configuration_is_read_as_xapi_reads_it(tmp_path: Path, case: dict[str, Any]) -> None:
+    write_case(tmp_path, case)
+    found = xapi_files.option(str(tmp_path), "sm-plugins")
+    listed = None
+    if found is not None:
+        types = [name.decode("latin-1") for name in xapi_files.fields(found.value)]
+        listed = {"types": types, "file": found.file, "line": found.line}
+    assert listed == case["list"]
+    assert xapi_files.sm_dir(str(tmp_path)) == case["sm_dir"]
+
+
+def test_registration_keeps_the_items_of_every_list(tmp_path: Path) -> None:
+    cases = [case for case in CASES if case["list"] and "sm-dir" not in case["name"]]
+    for number, case in enumerate(cases):
+        root = tmp_path / str(number)
+        write_case(root, case)
+        with_own = [name for name in OWN if name not in [kept.lower() for kept in case["list"]["types"]]]
+        if case["list"]["file"] == f"/{FILE}":
+            continue  # the registration's own file is none of its sources
+        registration.register(str(root))
+        expected = case["list"]["types"] + ([] if "*" in case["list"]["types"] else with_own)
+        found = xapi_files.option(str(root), "sm-plugins")
+        assert found is not None
+        assert [name.decode("latin-1") for name in xapi_files.fields(found.value)] == expected, case["name"]
 
 
 @pytest.mark.parametrize("text", [b"sm-plugins='ext nfs\n", b'sm-plugins="ext nfs"\r\n', b"sm-plugins=\"ext nfs'\n"])

@@ -182,6 +182,24 @@ def test_package_takes_over_what_install_sh_has_installed(host: Host, packages: 
     assert host.tree() == before
 
 
+@pytest.mark.parametrize("with_link", [True, False])
+def test_erasure_puts_the_driver_back_that_install_sh_has_replaced(
+    host: Host, packages: Packages, with_link: bool
+) -> None:
+    foreign = host.root / SM_DIR / "CephRBDSR.py"
+    foreign.write_text("#!/usr/bin/python3\nprint('another driver')\n")
+    foreign.chmod(0o750)
+    if with_link:
+        (host.root / SM_DIR / "CephRBDSR").symlink_to("CephRBDSR.py")
+    before = host.tree()
+    assert host.install("--replace-driver").returncode == 0
+    rpm(host, "-i", packages.smblock)
+    rpm(host, "-U", packages.newer)
+    assert "smblock" in foreign.read_text()
+    rpm(host, "-e", "smblock")
+    assert host.tree() == before
+
+
 def test_package_replaces_an_installation_that_was_killed(host: Host, packages: Packages) -> None:
     stage = host.root / ".smblock-stage"
     stage.mkdir()
@@ -213,6 +231,15 @@ def test_package_is_refused_beside_another_driver_of_the_same_name(host: Host, p
     done = host.rpm("-i", packages.smblock)
     assert done.returncode != 0
     assert "/opt/xensource/sm/CephRBDSR.py is another driver's" in done.stderr
+    assert host.tree() == before
+
+
+def test_package_is_refused_by_an_old_python(host: Host, packages: Packages) -> None:
+    host.set_python("#!/bin/sh\n# A fake of Python 3.4.\nexit 1\n")
+    before = host.tree()
+    done = host.rpm("-i", packages.smblock)
+    assert done.returncode != 0
+    assert "/usr/bin/python3 has to be Python 3.6 or newer" in done.stderr
     assert host.tree() == before
 
 

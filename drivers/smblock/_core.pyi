@@ -22,6 +22,7 @@ __all__ = [
     "doctor_report",
     "host_findings",
     "is_same_finding",
+    "pool_findings",
     "serve_crucible",
     "sr_type_of",
     "unreadable_sr",
@@ -133,6 +134,14 @@ class Finding:
     @property
     def since(self) -> int | None:
         """Since when, in seconds since 1970; None if that is not known."""
+    @property
+    def remedy(self) -> tuple[str, str, str] | None:
+        """What a repair may do about it without a risk: None, or what, and to which objects.
+
+        "remove_key"   of a VDI (UUID), that key of its sm_config
+        "settle_host"  of a VDI (UUID), have that host (reference) remove what it has of the VDI, unless it uses it
+        "remove_link"  of a VDI (UUID), that link (path)
+        """
 
 @final
 class DoctorReport:
@@ -147,6 +156,12 @@ class DoctorReport:
 
 def host_findings(sr_types: Sequence[str]) -> list[Finding]:
     """Returns what is wrong with this host's configuration. sr_types: those that it is to serve."""
+
+def pool_findings(facts: str) -> list[Finding]:
+    """Returns what is wrong with the versions of smblock in the pool.
+
+    facts  what XAPI has about hosts and drivers, and what hosts reply, as JSON: see sr::doctor::PoolFacts
+    """
 
 def unreadable_sr(sr_uuid: str, reason: str) -> Finding:
     """Returns the finding that an SR cannot be looked at."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 from smblock.sm import XenAPI, util
 
@@ -75,6 +76,29 @@ def call_plugin(session, host_ref, function, args, seconds=PLUGIN_DEADLINE):
         why = "no reply within %d s" % seconds if timed_out else str(error)
         util.SMlog("plugin %s of host %s cannot be called (%s): %s" % (PLUGIN, host_ref, function, why))
         return None
+
+
+def call_plugins(session, host_refs, function, seconds):
+    """Calls a function of every host's plugin `smblock` at once. Returns (result, None) or (None, error) by host."""
+    if not host_refs:
+        return {}
+
+    def call(host_ref):
+        own = XenAPI.xapi_local()
+        own._session = session._session
+        try:
+            return own.xenapi.host.call_plugin(host_ref, PLUGIN, function, {}), None
+        except Exception as error:
+            return None, error
+
+    # Not `bounded`, which is for one thread.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        with ThreadPoolExecutor(len(host_refs)) as threads:
+            return dict(zip(host_refs, threads.map(call, host_refs)))
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def declared_dead(session, host_uuid):

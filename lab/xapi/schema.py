@@ -111,6 +111,8 @@ CLASSES: dict[str, dict[str, Field]] = {
         "configuration": _map(),
         "capabilities": _strings(),
         "features": Field(Kind.INT_MAP, {}),
+        # Lists of features, by host.
+        "host_pending_features": _map(),
         "driver_filename": _string(),
         "other_config": _map(),
     },

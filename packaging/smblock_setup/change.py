@@ -6,7 +6,8 @@ import os
 from smblock_setup import below, layout, preflight, registration
 
 REPLACED = layout.STATE + "/replaced"
-_LINK = "-> "
+# In the note of the installation: the other driver has a link, to what follows.
+LINK = "-> "
 
 
 class Change:
@@ -43,7 +44,7 @@ class Change:
     def restore(self):
         """Puts the files back that the first installation has replaced."""
         for path, kept in sorted(self.replaced.items()):
-            if kept.startswith(_LINK):
+            if kept.startswith(LINK):
                 self._drop(path)
                 continue
             data, mode = read(below(self._root, kept)), os.stat(below(self._root, kept)).st_mode & 0o7777
@@ -86,7 +87,7 @@ class Change:
         target = below(self._root, path)
         is_new = path not in self._noted["files"] and os.path.islink(target) and os.readlink(target) == destination
         if is_new and preflight.is_foreign(self._root, path + ".py", self._noted):
-            self.replaced[path] = _LINK + destination
+            self.replaced[path] = LINK + destination
 
     def _add(self, path, text, step):
         self.paths.append(path)

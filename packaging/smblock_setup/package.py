@@ -8,6 +8,7 @@ from smblock_setup import (
     SetupError,
     alarm,
     caches,
+    change,
     findings,
     layout,
     preflight,
@@ -77,7 +78,17 @@ def _take_over():
     for path in noted["files"]:
         if path not in packaged and os.path.lexists(path):
             os.unlink(path)
+    _keep_replaced(noted["replaced"])
     os.unlink(layout.MANIFEST)
+
+
+def _keep_replaced(replaced):
+    """Has the directory of replaced files contain the links of the other driver too: %postun moves all of it back."""
+    for path, kept in replaced.items():
+        copy = os.path.join(change.REPLACED, os.path.basename(path))
+        if kept.startswith(change.LINK) and not os.path.lexists(copy):
+            os.makedirs(change.REPLACED, exist_ok=True)
+            os.symlink(kept[len(change.LINK) :], copy)
 
 
 def _complain(problem):

@@ -3,12 +3,14 @@
 import sys
 
 from smblock import Error, worker
-from smblock._core import doctor_report, host_findings, is_same_finding, unreadable_sr
+from smblock._core import doctor_report, host_findings, is_same_finding, pool_findings, unreadable_sr
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_sr
 from smblock.cli.check import other_configs
 from smblock.cli.facts import facts_of
 from smblock.cli.output import is_terminal
+from smblock.cli.pool_facts import pool_facts
+from smblock.cli.repair import remove_stale
 from smblock.sm import DATAPATHS, util
 
 EPILOG = """The exit status is 0 if nothing is wrong, 1 if the worst finding is a warning, 2 if something fails, and 3
@@ -31,7 +33,8 @@ def add_to(commands):
         "--repair",
         action="store_true",
         help="do what the next scan and the next plug would do: finish or undo what dead processes left, release "
-        "claims that are over, unmap devices that no VDI uses, free space",
+        "claims that are over, unmap devices that no VDI uses, free space; remove SM's keys and links of hosts that do "
+        "not use a VDI",
     )
     add_sr(parser)
     parser.set_defaults(failed=CANNOT_LOOK)
@@ -42,10 +45,21 @@ def _run(options):
     if options.repair:
         _repair_all(options, found)
     sections = [("SR %s (%s)" % (sr.uuid, sr.name or sr.type), _look(options, sr)) for sr in found]
+    sections += _look_at_pool(options)
     sections.append(("this host", host_findings(sorted({sr.type for sr in found}))))
     report = doctor_report(sections, options.json, options.all)
     print(report.text)
     return report.status
+
+
+def _look_at_pool(options):
+    """The section about the versions of the pool's hosts; empty if XAPI cannot be asked."""
+    try:
+        return [("this pool", pool_findings(pool_facts(options.session())))]
+    except Exception as error:
+        util.logException("doctor: asking XAPI for the versions of hosts")
+        print("the versions of the pool's hosts are unknown: %s" % error, file=sys.stderr)
+        return []
 
 
 def _look(options, sr):
@@ -73,9 +87,11 @@ def _repair_all(options, found):
         if core.needs_worker:
             worker.start(sr.uuid, sr.device_config, util.SMlog)
             _tell(options, "SR %s: started the reclaim worker" % sr.uuid)
+        remove_stale(options.session(), before)
         after = _look(options, sr)
         for old in before:
-            if old.severity not in NO_TROUBLE and not any(is_same_finding(old, new) for new in after):
+            was_trouble = old.severity not in NO_TROUBLE or old.remedy is not None
+            if was_trouble and not any(is_same_finding(old, new) for new in after):
                 _tell(options, "SR %s: repaired %s %s: %s" % (sr.uuid, old.id, old.object, old.found))
 
 

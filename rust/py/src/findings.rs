@@ -5,7 +5,7 @@ use std::path::Path;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::wrap_pyfunction;
-use sr::doctor::Facts;
+use sr::doctor::{Facts, PoolFacts};
 use sr::engine::AdoptionFacts;
 use sr::finding::{self, Section};
 
@@ -46,6 +46,18 @@ impl Finding {
     #[getter]
     fn fix(&self) -> &str {
         &self.0.fix
+    }
+
+    /// What a repair may do about it without a risk, and to which objects.
+    #[getter]
+    fn remedy(&self) -> Option<(&'static str, String, String)> {
+        let remedy = self.0.remedy.as_ref()?;
+        let (what, vdi, object) = match remedy {
+            finding::Remedy::RemoveKey { vdi, key } => ("remove_key", vdi, key),
+            finding::Remedy::SettleHost { vdi, host } => ("settle_host", vdi, host),
+            finding::Remedy::RemoveLink { vdi, path } => ("remove_link", vdi, path),
+        };
+        Some((what, vdi.to_string(), object.clone()))
     }
 
     /// Since when, in seconds since 1970, or None.
@@ -94,6 +106,17 @@ fn host_findings(sr_types: Vec<String>) -> PyResult<Vec<Finding>> {
     })
 }
 
+/// What is wrong with the versions of smblock in the pool. `facts`: see `sr::doctor::PoolFacts`.
+#[pyfunction]
+#[pyo3(text_signature = "(facts)")]
+fn pool_findings(facts: &str) -> PyResult<Vec<Finding>> {
+    attached("pool_findings", || {
+        let facts = PoolFacts::parse(facts);
+        let facts = facts.map_err(|e| PyValueError::new_err(format!("the pool's facts: {e}")))?;
+        Ok(findings(facts.findings()))
+    })
+}
+
 /// The finding that an SR cannot be looked at, for that reason.
 #[pyfunction]
 #[pyo3(text_signature = "(sr_uuid, reason)")]
@@ -137,6 +160,7 @@ pub fn add_to(module: &PyModule) -> PyResult<()> {
     module.add_class::<Finding>()?;
     module.add_class::<DoctorReport>()?;
     module.add_function(wrap_pyfunction!(host_findings, module)?)?;
+    module.add_function(wrap_pyfunction!(pool_findings, module)?)?;
     module.add_function(wrap_pyfunction!(unreadable_sr, module)?)?;
     module.add_function(wrap_pyfunction!(is_same_finding, module)?)?;
     module.add_function(wrap_pyfunction!(doctor_report, module)?)

@@ -22,6 +22,7 @@ use crate::record::Unreadable;
 use crate::size::Size;
 use crate::usage::{NoRoom, UsageError};
 
+pub(crate) use self::by_hand::list_again;
 pub use self::by_hand::{ByHand, Migrating};
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;

@@ -190,6 +190,38 @@ mod tests {
         claim
     }
 
+    /// What 0.1.0 writes, and what a newer version may add.
+    #[test]
+    fn claims_of_an_older_and_of_a_newer_version_are_read() {
+        let claim = format!(
+            r#"{{"vdi":"{VDI}","generation":7,"host":"host-1","boot_id":"boot-1","since":7,"pool":"pool""#
+        );
+        for value in [
+            format!("{claim}}}"),
+            format!(r#"{claim},"new":{{"a":1}}}}"#),
+        ] {
+            let sm_config = SmConfig::from([
+                ("crucible_claim_3".to_owned(), value),
+                ("crucible_of_a_newer_version".to_owned(), "x".to_owned()),
+            ]);
+            let log = Log::read(&VDI, &sm_config).unwrap();
+            let (key, next) = log.next(&VDI, &me(), "pool".to_owned(), 0, 0);
+            assert_eq!((key.as_str(), next.generation), ("crucible_claim_4", 8));
+            assert_eq!(log.keys(), ["crucible_claim_3"]);
+        }
+    }
+
+    #[test]
+    fn the_next_claim_is_what_older_versions_read() {
+        let mut sm_config = SmConfig::new();
+        add(&mut sm_config, 0, 7);
+        let expected = serde_json::json!({"vdi": VDI, "generation": 7, "host": "host-1",
+            "boot_id": "boot-1", "since": 7, "pool": "pool"});
+        let written: serde_json::Value =
+            serde_json::from_str(&sm_config["crucible_claim_1"]).unwrap();
+        assert_eq!(written, expected);
+    }
+
     #[test]
     fn generations_rise_even_if_the_clock_goes_back() {
         let mut sm_config = SmConfig::new();

@@ -54,6 +54,7 @@ impl CrucibleSr<'_> {
             vdis: listed.into_iter().chain(vdis.into_keys()).collect(),
             on_this_host,
             under_way: BTreeSet::new(),
+            unclaimed: BTreeSet::new(),
         };
         // What only one side has is above, in the words of volumes.
         let mut tagged = tags(facts, &self.sr, &has);

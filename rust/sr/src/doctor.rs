@@ -4,8 +4,11 @@
 mod facts;
 pub mod host;
 mod lvm;
+mod pool;
 mod registration;
 mod tags;
+mod xapi_conf;
 
 pub use self::facts::{Facts, HostFacts, LinkFacts, VdiFacts};
+pub use self::pool::{DriverFacts, PoolFacts, VersionFacts, VersionReply};
 pub use self::tags::{tags, OfSr};

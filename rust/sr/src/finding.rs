@@ -10,6 +10,7 @@ mod report;
 pub mod table;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 pub use self::from_check::{checked, doctored, not_looked_at, of_check, unreadable};
 pub use self::page::page;
@@ -75,8 +76,35 @@ impl Kind {
             found: found.into(),
             fix: fix.into(),
             since: None,
+            remedy: None,
         }
     }
+}
+
+/// What a repair may do about a finding without a risk to data. SM's files and XAPI's keys are the front's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// Remove a key of a VDI's `sm_config`.
+    RemoveKey {
+        /// The VDI.
+        vdi: Uuid,
+        /// The key.
+        key: String,
+    },
+    /// Have a host remove what it has of a VDI, and its note in `sm_config`, unless it uses the VDI.
+    SettleHost {
+        /// The VDI.
+        vdi: Uuid,
+        /// XAPI's reference of the host.
+        host: String,
+    },
+    /// Remove a link of this host to a device that does not exist.
+    RemoveLink {
+        /// The VDI.
+        vdi: Uuid,
+        /// The link.
+        path: String,
+    },
 }
 
 /// One thing that was found.
@@ -94,6 +122,8 @@ pub struct Finding {
     pub fix: String,
     /// Since when, in seconds since 1970, if that is known.
     pub since: Option<u64>,
+    /// What a repair may do about it.
+    pub remedy: Option<Remedy>,
 }
 
 impl Finding {
@@ -108,6 +138,13 @@ impl Finding {
     pub fn since(self, since: u64) -> Self {
         let since = Some(since);
         Self { since, ..self }
+    }
+
+    /// The same with what a repair may do about it.
+    #[must_use]
+    pub fn with_remedy(self, remedy: Remedy) -> Self {
+        let remedy = Some(remedy);
+        Self { remedy, ..self }
     }
 
     /// Whether something is wrong: it is a warning or a failure.

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use sr::finding::{table, Finding, Severity};
+use uuid::Uuid;
 
 use super::look::Doctor;
 use crate::catalogue::{hidden_key, image_prefix, intent_key};
 use crate::chain::{MAX_DEPTH, MAX_SNAPSHOTS, SOFT_DEPTH};
-use crate::error::{ByHand, Context, Error, Result};
+use crate::error::{list_again, ByHand, Context, Error, Result};
 use crate::image_features::ImageFeatures;
 use crate::pool::{MIGRATING, NON_PRIMARY};
-use crate::record::{VdiRecord, Volume};
+use crate::record::{ImageRef, VdiRecord, Volume};
 use crate::size::Size;
 
 /// As many snapshots are worth a finding.
@@ -56,21 +57,14 @@ impl Doctor<'_, '_> {
             let fix = format!("rbd trash restore --pool {pool} {}", image.id);
             return Ok(vec![table::IN_TRASH.found(object, text, fix)]);
         }
-        if !self.images.contains_key(&image.id) {
-            let text = self
-                .sr
-                .images
-                .explain_unlisted(record.uuid, image, features);
-            return Ok(vec![table::UNLISTED.found(
-                object,
-                text,
-                "as the text states",
-            )]);
-        }
         if features & NON_PRIMARY != 0 {
             let text = format!("its image {path} is demoted: a mirrored copy, which is read-only");
             let fix = format!("once the primary copy is demoted: rbd mirror image promote {path}");
             return Ok(vec![table::REFUSED_IMAGE.found(object, text, fix)]);
+        }
+        if !self.images.contains_key(&image.id) {
+            let reason = self.sr.images.explain_unopened(record.uuid, image);
+            return Ok(vec![self.unlisted(record.uuid, image, &reason)]);
         }
         let mut found = Vec::new();
         let lacking = supported.map_or(0, |bits| features & !bits);
@@ -122,7 +116,9 @@ impl Doctor<'_, '_> {
                 let text = format!("its image {path} has {is}, and the disk has {was}");
                 let expected = record.size;
                 let fix = format!(
-                    "rbd resize --size {expected}B {path}, and restore the end of the disk from a backup"
+                    "rbd resize --size {expected}B {path}; then the end of the disk reads as zeros: check its \
+                     filesystems, or restore a backup. To give the disk up: xe vdi-destroy uuid={}",
+                    record.uuid
                 );
                 found.push(table::SHRUNK.found(object, text, fix));
             }
@@ -162,6 +158,21 @@ impl Doctor<'_, '_> {
             });
         }
         Ok(found)
+    }
+
+    /// An image that exists and that the pool's list lacks.
+    fn unlisted(&self, vdi: Uuid, image: &ImageRef, reason: &ByHand) -> Finding {
+        let (name, id, pool) = (&image.name, &image.id, self.sr.pool.pool_name());
+        let object = self.name_of(&vdi);
+        let text = format!("its image {name} (id {id}) exists, and cannot be opened by its name");
+        let fix = match reason {
+            ByHand::Unlisted { image, id, pool, .. } => list_again(pool, image, id),
+            _ => format!(
+                "rados -p {pool} listomapvals rbd_header.{id} has the keys parent and data_pool_id: bring back the \
+                 one that does not exist. To give the disk up: xe vdi-destroy uuid={vdi}"
+            ),
+        };
+        table::UNLISTED.found(object, text, fix)
     }
 
     /// The image does not exist by its id.

@@ -58,10 +58,12 @@ impl Doctor<'_, '_> {
         // A record that cannot be read is a VDI's, too.
         let keys = with_prefix(&self.entries, VDI_PREFIX);
         let vdis = keys.filter_map(|(key, _)| key.strip_prefix(VDI_PREFIX)?.parse().ok());
+        let unclaimed = self.vdis.iter().filter(|record| record.claim.is_none());
         OfSr {
             vdis: vdis.collect(),
             on_this_host: self.vdis.iter().filter(mapped).map(|r| r.uuid).collect(),
             under_way: self.intents.iter().map(|(vdi, _)| *vdi).collect(),
+            unclaimed: unclaimed.map(|r| r.uuid).collect(),
         }
     }
 

@@ -98,7 +98,7 @@ pub enum ByHand {
         pool: String,
     },
     /// The pool's directory does not list the image.
-    #[error("VDI {vdi}: image {image} (id {id}) exists, but the directory of pool {pool} (object rbd_directory) does not list it, so it cannot be opened. Write its two entries back: printf '{name_value}' | rados -p {pool} setomapval rbd_directory id_{id}; printf '{id_value}' | rados -p {pool} setomapval rbd_directory name_{image}", name_value = directory_value(.image), id_value = directory_value(.id))]
+    #[error("VDI {vdi}: image {image} (id {id}) exists, but the directory of pool {pool} (object rbd_directory) does not list it, so it cannot be opened. Write its two entries back: {commands}", commands = list_again(.pool, .image, .id))]
     Unlisted {
         /// The VDI.
         vdi: Uuid,
@@ -160,6 +160,19 @@ fn pool_of(group: &str) -> &str {
 
 fn name_of(group: &str) -> &str {
     group.split_once('/').map_or(group, |(_, name)| name)
+}
+
+/// The commands that write an image's two entries to RBD's directory.
+pub(crate) fn list_again(pool: &str, image: &str, id: &str) -> String {
+    let put = |value: &str, key: &str| {
+        let value = directory_value(value);
+        format!("printf '{value}' | rados -p {pool} setomapval rbd_directory {key}")
+    };
+    let (of_id, of_name) = (
+        put(image, &format!("id_{id}")),
+        put(id, &format!("name_{image}")),
+    );
+    format!("{of_id}; {of_name}")
 }
 
 /// A value of RBD's directory for `printf`: the length of the text in four bytes, then the text.

@@ -139,7 +139,7 @@ impl Images<'_> {
 
     /// Explains why an image that exists cannot be used. If the cluster does not show the cause, the text
     /// assumes that the image is in the trash.
-    fn explain_unopened(&self, vdi: Uuid, image: &ImageRef) -> ByHand {
+    pub(crate) fn explain_unopened(&self, vdi: Uuid, image: &ImageRef) -> ByHand {
         let (name, id) = (image.name.clone(), image.id.clone());
         let pool = self.pool.pool_name().to_owned();
         let is_trashed = |trash: Vec<TrashedImage>| trash.iter().any(|found| found.id == id);

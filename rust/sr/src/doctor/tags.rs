@@ -6,12 +6,15 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{Facts, VdiFacts};
-use crate::finding::{table, Finding};
+use crate::finding::{table, Finding, Remedy};
 
 /// The key of a host that has the VDI active. XAPI's reference of the host follows.
 const HOST_TAG: &str = "host_";
+/// The value of that key if the host only reads.
+const READ_ONLY: &str = "RO";
 const PAUSED: &str = "paused";
 const ACTIVATING: &str = "activating";
+const REPAIR: &str = "smblock doctor --repair";
 const ITSELF: &str = "start the VM that uses it: the next activation removes the key";
 
 /// What an SR has, for the comparison.
@@ -23,6 +26,8 @@ pub struct OfSr {
     pub on_this_host: BTreeSet<Uuid>,
     /// Those with an operation under way.
     pub under_way: BTreeSet<Uuid>,
+    /// Those that no host has claimed, as far as that is known here.
+    pub unclaimed: BTreeSet<Uuid>,
 }
 
 /// Compares what XAPI and SM have with what the SR has.
@@ -41,8 +46,16 @@ pub fn tags(facts: &Facts, sr: &Uuid, has: &OfSr) -> Vec<Finding> {
                 "{} points to {}, which does not exist",
                 link.path, link.target
             );
-            let fix = format!("if no VM of this host uses the VDI: rm {}", link.path);
-            found.push(table::LINK_WITHOUT_DEVICE.found(format!("VDI {}", link.vdi), text, fix));
+            let (kind, object) = (&table::LINK_WITHOUT_DEVICE, format!("VDI {}", link.vdi));
+            found.push(match vdi {
+                Some(vdi) => kind
+                    .found(object, text, REPAIR)
+                    .with_remedy(Remedy::RemoveLink {
+                        vdi,
+                        path: link.path.clone(),
+                    }),
+                None => kind.found(object, text, format!("rm {}", link.path)),
+            });
         }
     }
     found.extend(compared(facts, sr, has));
@@ -51,30 +64,50 @@ pub fn tags(facts: &Facts, sr: &Uuid, has: &OfSr) -> Vec<Finding> {
 
 fn of_hosts(facts: &Facts, vdi: &VdiFacts, has: &OfSr) -> Vec<Finding> {
     let mut found = Vec::new();
-    for key in vdi.sm_config.keys() {
+    for (key, mode) in &vdi.sm_config {
         let Some(reference) = key.strip_prefix(HOST_TAG) else {
             continue;
         };
         let object = object(vdi);
-        let fix = ITSELF;
+        let settle = || Remedy::SettleHost {
+            vdi: vdi.uuid,
+            host: reference.to_owned(),
+        };
         match facts.host(reference) {
             None => {
                 let text = format!("sm-config:{key} is of a host that this pool does not have");
-                found.push(table::TAG_OF_UNKNOWN.found(object, text, fix));
+                let (vdi, key) = (vdi.uuid, key.clone());
+                let finding = table::TAG_OF_UNKNOWN.found(object, text, REPAIR);
+                found.push(finding.with_remedy(Remedy::RemoveKey { vdi, key }));
             }
             Some(host) if host.declared_dead => {
                 let text = format!(
                     "sm-config:{key} is of host {} ({}), which was declared dead",
                     host.name, host.uuid
                 );
-                found.push(table::TAG_OF_DEAD.found(object, text, fix));
+                let finding = table::TAG_OF_DEAD.found(object, text, ITSELF);
+                found.push(finding.with_remedy(settle()));
             }
             Some(host) if reference == facts.here && !has.on_this_host.contains(&vdi.uuid) => {
                 let text = format!(
                     "sm-config:{key} is of this host ({}), which has no device of the VDI",
                     host.name
                 );
-                found.push(table::TAG_WITHOUT_DEVICE.found(object, text, fix));
+                let finding = table::TAG_WITHOUT_DEVICE.found(object, text, REPAIR);
+                found.push(finding.with_remedy(settle()));
+            }
+            // A host that only reads has no claim.
+            Some(host)
+                if reference != facts.here
+                    && mode != READ_ONLY
+                    && has.unclaimed.contains(&vdi.uuid) =>
+            {
+                let text = format!(
+                    "sm-config:{key} is of host {} ({}), which has not claimed the VDI",
+                    host.name, host.uuid
+                );
+                let finding = table::TAG_WITHOUT_CLAIM.found(object, text, REPAIR);
+                found.push(finding.with_remedy(settle()));
             }
             Some(_) => {}
         }
@@ -137,7 +170,8 @@ mod tests {
         let text = format!(
             r#"{{"here": "OpaqueRef:1", "links": [], "hosts": [
                 {{"reference": "OpaqueRef:1", "uuid": "one", "name": "one", "declared_dead": false}},
-                {{"reference": "OpaqueRef:2", "uuid": "two", "name": "two", "declared_dead": true}}],
+                {{"reference": "OpaqueRef:2", "uuid": "two", "name": "two", "declared_dead": true}},
+                {{"reference": "OpaqueRef:3", "uuid": "three", "name": "three", "declared_dead": false}}],
                 "vdis": [{{"uuid": "{VDI}", "name": "disk", "sm_config": {{{}}}}}]}}"#,
             pairs.join(", ")
         );
@@ -150,6 +184,7 @@ mod tests {
             vdis: BTreeSet::from([vdi]),
             on_this_host: on_this_host.then_some(vdi).into_iter().collect(),
             under_way: under_way.then_some(vdi).into_iter().collect(),
+            unclaimed: (!on_this_host).then_some(vdi).into_iter().collect(),
         }
     }
 
@@ -160,10 +195,11 @@ mod tests {
 
     #[test]
     fn each_tag_that_is_left_over_is_found() {
-        let cases: [(&[&str], &'static Kind); 5] = [
+        let cases: [(&[&str], &'static Kind); 6] = [
             (&["host_OpaqueRef:9"], &table::TAG_OF_UNKNOWN),
             (&["host_OpaqueRef:2"], &table::TAG_OF_DEAD),
             (&["host_OpaqueRef:1"], &table::TAG_WITHOUT_DEVICE),
+            (&["host_OpaqueRef:3"], &table::TAG_WITHOUT_CLAIM),
             (&["paused"], &table::PAUSED_WITHOUT_SNAPSHOT),
             (&["activating"], &table::ACTIVATING_LEFT),
         ];
@@ -176,10 +212,41 @@ mod tests {
     fn a_disk_in_use_and_a_snapshot_under_way_are_no_findings() {
         let in_use = facts(&["host_OpaqueRef:1", "activating", "vhd-parent"]);
         assert_eq!(kinds(&in_use, &has(true, false)), [] as [&Kind; 0]);
+        let mut elsewhere = facts(&["host_OpaqueRef:3"]);
+        assert_eq!(kinds(&elsewhere, &has(true, false)), [] as [&Kind; 0]);
+        let tags = &mut elsewhere.vdis[0].sm_config;
+        tags.insert("host_OpaqueRef:3".to_owned(), READ_ONLY.to_owned());
+        assert_eq!(kinds(&elsewhere, &has(false, false)), [] as [&Kind; 0]);
         assert_eq!(
             kinds(&facts(&["paused"]), &has(false, true)),
             [] as [&Kind; 0]
         );
+    }
+
+    #[test]
+    fn a_repair_is_offered_only_for_what_no_host_can_be_using() {
+        let remedy = |key: &str| {
+            let found = tags(&facts(&[key]), &Uuid::nil(), &has(false, false));
+            found[0].remedy.clone()
+        };
+        let vdi: Uuid = VDI.parse().unwrap();
+        let settle = |host: &str| {
+            let host = host.to_owned();
+            Some(Remedy::SettleHost { vdi, host })
+        };
+        let key = "host_OpaqueRef:9".to_owned();
+        assert_eq!(
+            remedy(&key),
+            Some(Remedy::RemoveKey {
+                vdi,
+                key: key.clone()
+            })
+        );
+        assert_eq!(remedy("host_OpaqueRef:2"), settle("OpaqueRef:2"));
+        assert_eq!(remedy("host_OpaqueRef:1"), settle("OpaqueRef:1"));
+        assert_eq!(remedy("host_OpaqueRef:3"), settle("OpaqueRef:3"));
+        assert_eq!(remedy("paused"), None);
+        assert_eq!(remedy("activating"), None);
     }
 
     #[test]

@@ -220,6 +220,23 @@ kinds! {
         "The file of the SR type is missing in xapi's sm-dir, or cannot be executed.";
     LVM_SEES_GUESTS "423" Warning "LVM of this host scans the disks of guests":
         "Without a global_filter, the volume groups inside of guests' disks are visible, and can be activated, in dom0: two writers to one disk.";
+
+    HOST_WITHOUT "430" Warning "a host of the pool does not have smblock":
+        "Shared SRs cannot be plugged there. After an upgrade by ISO a host has to get smblock again.";
+    HOST_OLDER "431" Warning "a host of the pool has an older smblock":
+        "The hosts read each other's records. An older version does not have all capabilities, and xapi leaves them off until every host has them.";
+    HOST_NEWER "432" Warning "a host of the pool has a newer smblock":
+        "The hosts read each other's records, unless the newer version has another format. The pool's master should have the newest version.";
+    HOST_SILENT "433" Warning "the version of a host is unknown":
+        "The host's plugin smblock does not reply in time, or xapi cannot reach the host.";
+    FEATURES_PENDING "434" Warning "xapi leaves features of the driver off":
+        "xapi reads what a driver can do when it starts. A new feature is off until all hosts of the pool have reported it.";
+    NO_DRIVER_IN_XAPI "435" Failure "xapi does not have the driver of its SRs":
+        "No SR of the type can be plugged. The pool's hosts were installed anew, by an ISO for example, or the driver did not run when xapi started.";
+    DRIVER_NOT_READ "436" Warning "xapi has the driver of an earlier version":
+        "All hosts have the new version. xapi reads what it can do when the master's toolstack starts.";
+    TAG_WITHOUT_CLAIM "437" Note "SM's note that another host uses a VDI, without a claim":
+        "A key host_... in the VDI's sm_config is of a host that has not claimed the VDI: a command there was killed, or is about to claim it. A repair asks the host, which removes the key unless it uses the VDI.";
 }
 
 use Severity::NotRun as NotRunSeverity;

@@ -5,8 +5,8 @@
 //! mark. So at any time either a key names the image or the mark has its id, also if the image was renamed.
 //! The mark is removed when the image has left the trash: it was purged, or an administrator restored it.
 //!
-//! An image of this SR in the trash that has no mark was moved there by hand, or by smblock 0.1.0
-//! or older. It is listed, and left alone. So is a marked one that a key of the catalogue names.
+//! An image of this SR in the trash that has no mark was moved there by hand, or by a version
+//! before 0.1.0. It is listed, and left alone. So is a marked one that a key of the catalogue names.
 
 use std::cell::LazyCell;
 

@@ -42,13 +42,15 @@ fn an_image_of_a_vdi_in_the_trash_is_found() {
 
 #[test]
 fn an_image_that_the_directory_lacks_is_found() {
-    let (lab, _) = Lab::with_disk();
+    let (lab, disk) = Lab::with_disk();
+    let (name, id) = (lab.image_name(&disk), lab.image_id(&disk));
     lab.sim.lose_directory();
     let found = only(&lab, &table::UNLISTED);
-    assert!(
-        found.found.contains("setomapval rbd_directory"),
-        "{found:?}"
-    );
+    assert!(found.fix.starts_with("printf '"), "{found:?}");
+    for key in [format!("id_{id}"), format!("name_{name}")] {
+        let command = format!(" | rados -p rbd setomapval rbd_directory {key}");
+        assert!(found.fix.contains(&command), "{found:?}");
+    }
 }
 
 #[test]
@@ -64,7 +66,11 @@ fn a_snapshot_that_was_removed_is_found() {
 fn an_image_that_was_resized_is_found() {
     let (lab, disk) = Lab::with_disk();
     lab.sim.resize_image(&lab.image_name(&disk), GIB / 2);
-    only(&lab, &table::SHRUNK);
+    let found = only(&lab, &table::SHRUNK);
+    let keep = format!("rbd resize --size {GIB}B rbd/{}; ", lab.image_name(&disk));
+    let give_up = format!("xe vdi-destroy uuid={disk}");
+    assert!(found.fix.starts_with(&keep), "{found:?}");
+    assert!(found.fix.ends_with(&give_up), "{found:?}");
     lab.sim.resize_image(&lab.image_name(&disk), 2 * GIB);
     let found = only(&lab, &table::GROWN);
     assert_eq!(found.severity, Severity::Note);
