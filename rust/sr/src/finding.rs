@@ -5,18 +5,20 @@
 //! one list.
 
 mod from_check;
+mod level;
 mod page;
 mod report;
 pub mod table;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::from_check::{checked, doctored, not_looked_at, of_check, unreadable};
+pub(crate) use self::level::level;
 pub use self::page::page;
-pub use self::report::{Report, Section};
+pub use self::report::{Entry, Report, Section};
 
 /// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// All is well.
@@ -75,6 +77,8 @@ impl Kind {
             found: found.into(),
             fix: fix.into(),
             since: None,
+            percent: None,
+            event: None,
         }
     }
 }
@@ -94,6 +98,11 @@ pub struct Finding {
     pub fix: String,
     /// Since when, in seconds since 1970, if that is known.
     pub since: Option<u64>,
+    /// What was measured, in percent, if the severity depends on that.
+    pub percent: Option<u64>,
+    /// What tells this finding from an earlier one about the same object, if the object does not: a new one
+    /// raises a new alarm.
+    pub event: Option<String>,
 }
 
 impl Finding {
@@ -108,6 +117,24 @@ impl Finding {
     pub fn since(self, since: u64) -> Self {
         let since = Some(since);
         Self { since, ..self }
+    }
+
+    /// The same as a measurement in percent, with the severity that this has.
+    #[must_use]
+    pub fn measured(self, percent: u64) -> Self {
+        let severity = level::severity_of(percent);
+        Self {
+            severity,
+            percent: Some(percent),
+            ..self
+        }
+    }
+
+    /// The same as that event.
+    #[must_use]
+    pub fn event(self, event: impl Into<String>) -> Self {
+        let event = Some(event.into());
+        Self { event, ..self }
     }
 
     /// Whether something is wrong: it is a warning or a failure.
