@@ -47,7 +47,7 @@ def test_each_xe_command_of_the_pages_exists_in_the_lab() -> None:
 
 def is_record_command(name: str) -> bool:
     """Whether `xe` has this command for a class of objects: sr-list, host-param-get, …"""
-    return bool(re.fullmatch(r"(sr|sm|pbd|vdi|vbd|vm|host)-(list|param-(list|get|set|add|remove))", name))
+    return bool(re.fullmatch(r"(sr|sm|pbd|vdi|vbd|vm|host|pool|message)-(list|param-(list|get|set|add|remove))", name))
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,6 @@ impl AlarmType {
     /// Whether findings of this kind raise the alarm.
     #[must_use]
     pub fn covers(&self, kind: &Kind) -> bool {
-        self.kinds.iter().any(|each| *each == kind)
+        self.kinds.contains(&kind)
     }
 }

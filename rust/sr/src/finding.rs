@@ -5,48 +5,16 @@
 //! one list.
 
 mod from_check;
-mod level;
 mod page;
 mod report;
+mod severity;
 pub mod table;
 
-use serde::{Deserialize, Serialize};
-
 pub use self::from_check::{checked, doctored, not_looked_at, of_check, unreadable};
-pub(crate) use self::level::level;
 pub use self::page::page;
 pub use self::report::{Entry, Report, Section};
-
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// All is well.
-    Ok,
-    /// Could not be looked at.
-    #[serde(rename = "not run")]
-    NotRun,
-    /// No trouble: nothing has to be done.
-    Note,
-    /// Works, and is not as it should be.
-    Warning,
-    /// Something does not work, or data is in danger.
-    Failure,
-}
-
-impl Severity {
-    /// Its name in reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::NotRun => "not run",
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Failure => "FAILURE",
-        }
-    }
-}
+pub(crate) use self::severity::level;
+pub use self::severity::Severity;
 
 /// What kind of finding it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,7 +68,7 @@ pub struct Finding {
     pub since: Option<u64>,
     /// What was measured, in percent, if the severity depends on that.
     pub percent: Option<u64>,
-    /// What tells this finding from an earlier one about the same object, if the object does not: a new one
+    /// What distinguishes this finding from an earlier one about the same object, if the object does not: a new one
     /// raises a new alarm.
     pub event: Option<String>,
 }
@@ -122,7 +90,7 @@ impl Finding {
     /// The same as a measurement in percent, with the severity that this has.
     #[must_use]
     pub fn measured(self, percent: u64) -> Self {
-        let severity = level::severity_of(percent);
+        let severity = severity::severity_of(percent);
         Self {
             severity,
             percent: Some(percent),

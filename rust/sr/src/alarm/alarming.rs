@@ -32,7 +32,7 @@ pub(super) fn alarming(findings: &[&Finding], before: &BTreeSet<String>) -> Vec<
     found.collect()
 }
 
-/// What tells a finding from others, and from an earlier one of the same object: a few characters, because
+/// What distinguishes a finding from others, and from an earlier one of the same object: a few characters, because
 /// XAPI's database has them.
 fn identity(finding: &Finding) -> String {
     let what = finding.event.as_ref().unwrap_or(&finding.object);

@@ -77,7 +77,10 @@ pub fn not_shared(sr: &Uuid, facts: &PoolFacts) -> Option<Finding> {
 mod tests {
     use super::*;
 
-    fn facts(here: &str, hosts: &[(&str, bool, bool)]) -> PoolFacts {
+    /// A host: its UUID, whether it lives, whether it has plugged the SR.
+    type Of = (&'static str, bool, bool);
+
+    fn facts(here: &str, hosts: &[Of]) -> PoolFacts {
         let hosts = hosts.iter().map(|(uuid, live, plugged)| HostState {
             uuid: (*uuid).to_owned(),
             live: *live,
@@ -93,7 +96,7 @@ mod tests {
 
     #[test]
     fn one_living_host_that_has_plugged_the_sr_is_the_leader() {
-        let cases: [(&[(&str, bool, bool)], &str); 4] = [
+        let cases: [(&[Of], &str); 4] = [
             (&[("a", true, true), ("m", true, true)], "m"),
             (
                 &[("a", true, true), ("b", true, true), ("m", true, false)],

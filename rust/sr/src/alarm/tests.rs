@@ -64,7 +64,7 @@ fn each_alarm_is_raised_once_by_one_host_and_cleared_when_it_is_over() {
                 finding = finding.measured(90);
             }
             let hosts = [OTHER, MASTER, OTHER, MASTER];
-            let raised = hosts.map(|host| check(&board, host, &[finding.clone()]));
+            let raised = hosts.map(|host| check(&board, host, std::slice::from_ref(&finding)));
             let (expected, class) = match alarm.scope {
                 Scope::Sr => ([0, 1, 0, 0], "SR"),
                 Scope::Host => ([1, 1, 0, 0], "Host"),
@@ -125,13 +125,13 @@ fn a_failure_has_a_higher_priority_than_a_warning() {
 fn a_message_is_replaced_when_its_objects_change() {
     let board = MemoryBoard::default();
     let (a, b) = (cut_off("/dev/rbd0"), cut_off("/dev/rbd1"));
-    assert_eq!(check(&board, MASTER, &[a.clone()]), 1);
+    assert_eq!(check(&board, MASTER, std::slice::from_ref(&a)), 1);
     assert_eq!(check(&board, MASTER, &[a.clone(), b.clone()]), 1);
     assert_eq!(board.messages().len(), 1);
     assert!(board.messages()[0]
         .body
         .contains("/dev/rbd0: all I/O fails; device /dev/rbd1"));
-    assert_eq!(check(&board, MASTER, &[b.clone()]), 1);
+    assert_eq!(check(&board, MASTER, std::slice::from_ref(&b)), 1);
     assert!(!board.messages()[0].body.contains("/dev/rbd0"));
     assert_eq!(
         check(&board, MASTER, &[a, b]),

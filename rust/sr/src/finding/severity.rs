@@ -1,6 +1,37 @@
-//! Thresholds of what is measured in percent.
+//! How much a finding matters, and the thresholds of what is measured in percent.
 
-use super::Severity;
+use serde::{Deserialize, Serialize};
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// All is well.
+    Ok,
+    /// Could not be looked at.
+    #[serde(rename = "not run")]
+    NotRun,
+    /// No trouble: nothing has to be done.
+    Note,
+    /// Works, and is not as it should be.
+    Warning,
+    /// Something does not work, or data is in danger.
+    Failure,
+}
+
+impl Severity {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotRun => "not run",
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Failure => "FAILURE",
+        }
+    }
+}
 
 /// Percent at which a finding has a severity, the highest first.
 const LEVELS: [(u64, Severity); 2] = [(95, Severity::Failure), (85, Severity::Warning)];
