@@ -123,7 +123,7 @@ def test_the_next_check_reports_a_frozen_target_of_a_plugged_disk(
         volume.freeze(0)
         try:
             write(one, device, KEPT)
-            check_srs(one, disk.sr)
+            check_srs(disk.sr.lab.hosts[0], disk.sr)
             texts = [alarm.text for alarm in alarms(disk.sr.lab, disk.sr.uuid)]
         finally:
             volume.thaw(0)
