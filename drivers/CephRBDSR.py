@@ -13,6 +13,7 @@ sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filen
 
 import smblock  # noqa: E402
 from smblock import worker  # noqa: E402
+from smblock.checks import check_sr  # noqa: E402
 from smblock.command import run  # noqa: E402
 from smblock.pause import CephXapi  # noqa: E402
 from smblock.shared import warn_unless_shared  # noqa: E402
@@ -56,11 +57,7 @@ class CephRBDSR(CoreSR):
         warn_unless_shared(self)
 
     def check_sr(self, sr_uuid):
-        """SM's timer calls this every ten minutes on each host. It skips the SRs after one that raises."""
-        try:
-            self.core.check()
-        except Exception:
-            util.logException("SR %s: checking whether this host is cut off" % sr_uuid)
+        check_sr(self.session, sr_uuid)
 
     @as_sm_error
     def probe(self):

@@ -11,6 +11,7 @@ import sys
 sys.path.append(os.path.dirname(os.path.realpath(sys._getframe().f_code.co_filename)))
 
 import smblock  # noqa: E402
+from smblock.checks import check_sr  # noqa: E402
 from smblock.command import run  # noqa: E402
 from smblock.crucible import CrucibleVDI, CrucibleXapi  # noqa: E402
 from smblock.shared import warn_unless_shared  # noqa: E402
@@ -53,6 +54,9 @@ class CrucibleSR(CoreSR):
     def create(self, uuid, size):
         self.core.create(DATAPATHS)
         warn_unless_shared(self)
+
+    def check_sr(self, sr_uuid):
+        check_sr(self.session, sr_uuid)
 
     @as_sm_error
     def update(self, uuid):

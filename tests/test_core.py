@@ -93,4 +93,14 @@ def test_the_description_of_a_key_has_its_default(installed: Path) -> None:
 
 def test_an_sr_without_a_mapped_disk_is_unplugged_without_a_cluster(installed: Path) -> None:
     assert result(installed, f"sr('cephrbd', {CEPHRBD}).detach()") is None
-    assert result(installed, f"sr('cephrbd', {CEPHRBD}).check()") is None
+
+
+@pytest.mark.parametrize(("sr_type", "config"), [("cephrbd", CEPHRBD), ("crucible", CRUCIBLE)])
+def test_the_health_of_an_sr_that_cannot_be_read_is_down_with_the_reason(
+    installed: Path, sr_type: str, config: dict[str, str]
+) -> None:
+    health = json.loads(result(installed, f"sr({sr_type!r}, {config}).health()"))
+    (finding,) = health["findings"]
+    assert (health["up"], health["sr_type"], finding["id"]) == (False, sr_type, "SMB-F105")
+    assert "/nonexistent/" in finding["found"]
+    assert [health[key] for key in ("size", "free", "disks")] == [None, None, 0]

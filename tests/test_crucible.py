@@ -15,6 +15,7 @@ from lab import wait_for
 from lab.crucible import CrucibleLab, CrucibleSr, Volume, open_claims, sm_config
 from lab.dom0 import Dom0
 from lab.vdi import MIB, Vdi, read, write
+from tests.alarms import Alarm, alarms, check_srs
 
 RUN = "/run/smblock/crucible"
 KEPT = b"kept" * (MIB // 4)
@@ -75,7 +76,7 @@ def test_a_disk_whose_server_dies_fails_at_once_and_loses_no_data(disk: Vdi[Cruc
         assert time.monotonic() - killed < 30, "the kernel alone would take an hour"
         assert b"Input/output error" in failed.stderr
         assert one.exec([*zeros, f"of={device}"]).returncode != 0, "new writes fail, too"
-        wait_for(lambda: "SMBLOCK_CRUCIBLE_SERVER_DIED" in messages(disk), "the message about the server's death")
+        wait_for(lambda: bool(server_alarms(disk, one)), "the alarm about the server's death")
     with disk.plugged(one) as device:
         assert read(one, device, MIB) == KEPT
 
@@ -115,20 +116,18 @@ def test_a_wrong_key_is_refused_within_seconds_before_any_key_is_recorded(disk: 
     assert "crucible_key" in sm_config(disk)
 
 
-def test_the_next_scan_reports_a_frozen_target_of_a_plugged_disk(
+def test_the_next_check_reports_a_frozen_target_of_a_plugged_disk(
     disk: Vdi[CrucibleSr], volume: Volume, one: Dom0
 ) -> None:
     with disk.plugged(one) as device:
         volume.freeze(0)
         try:
             write(one, device, KEPT)
-            with disk.sr.lab.xapi.session() as session:
-                ref = session.VDI.get_by_uuid(disk.uuid)
-                disk.sr.scan()
-                health = session.VDI.get_sm_config(ref).get("crucible_health", "")
+            check_srs(disk.sr.lab.hosts[0], disk.sr)
+            texts = [alarm.text for alarm in alarms(disk.sr.lab, disk.sr.uuid)]
         finally:
             volume.thaw(0)
-        assert f"down: {volume.targets[0]}" in health
+        assert any(f"down: {volume.targets[0]}" in text for text in texts)
 
 
 @pytest.mark.slow
@@ -158,9 +157,7 @@ def requests_under_way(host: Dom0) -> int:
     return sum(map(int, counts))
 
 
-def messages(disk: Vdi[CrucibleSr]) -> set[str]:
-    """The names of XAPI's messages about the SR that name the disk."""
-    with disk.sr.lab.xapi.session() as session:
-        records = session.message.get_all_records().values()
-    about = [record for record in records if (record["cls"], record["obj_uuid"]) == ("SR", disk.sr.uuid)]
-    return {record["name"] for record in about if record["body"].startswith(f"VDI {disk.uuid} (")}
+def server_alarms(disk: Vdi[CrucibleSr], host: Dom0) -> list[Alarm]:
+    """The alarms about the server of the disk on a host."""
+    found = alarms(disk.sr.lab, host.uuid)
+    return [alarm for alarm in found if alarm.name == "smblock_crucible_server" and disk.uuid in alarm.text]

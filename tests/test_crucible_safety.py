@@ -18,7 +18,8 @@ from lab import wait_for
 from lab.crucible import CrucibleLab, CrucibleSr, Volume, declaration, open_claims, sm_config
 from lab.dom0 import Dom0
 from lab.vdi import Vdi
-from tests.test_crucible_sr import leaves_nothing, messages
+from tests.alarms import alarms_after_check
+from tests.test_crucible_sr import leaves_nothing
 
 KEY = base64.b64encode(b"k" * 32).decode()
 OTHER_KEY = base64.b64encode(b"o" * 32).decode()
@@ -77,8 +78,7 @@ def test_another_volumes_region_behind_a_target_is_refused(
     assert f"target {volume.targets[2]} serves region " in complaint
     assert "which is not one of this volume's" in complaint
     assert [digest(region) for region in (volume.region(0), other.region(1))] == before
-    disk.sr.scan()
-    assert f"target {volume.targets[2]} serves region " in messages(disk.sr, volume)[-1][1]
+    assert f"target {volume.targets[2]} serves region " in alarms_after_check(host, disk.sr)
     volume.stop(2)
     volume.start(2)
     assert AS_FAR_AS_THE_KERNEL in refusal(disk, host)
@@ -107,22 +107,20 @@ def test_a_target_that_is_frozen_is_named_within_seconds_and_before_a_claim(
         with leaves_nothing(disk.sr, volume, host):
             complaint = refusal(disk, host)
         assert time.monotonic() - begin < 10, "including SM's start"
-        disk.sr.scan()
-        message = messages(disk.sr, volume)[-1][1]
+        text = alarms_after_check(host, disk.sr)
     finally:
         volume.thaw(1)
     assert f"target {volume.targets[1]} is down (it accepts connections and does not reply" in complaint
-    assert f"down: {volume.targets[1]}" in message
+    assert f"down: {volume.targets[1]}" in text
     assert {key for key in sm_config(disk) if key.startswith("crucible_claim_")} == claims
 
 
-def test_a_scan_reports_that_a_declared_size_is_not_the_regions(
-    disk: Vdi[CrucibleSr], volume: Volume, crucible_lab: CrucibleLab
+def test_a_check_reports_that_a_declared_size_is_not_the_regions(
+    disk: Vdi[CrucibleSr], volume: Volume, crucible_lab: CrucibleLab, host: Dom0
 ) -> None:
     crucible_lab.declare(replace(volume, size=2 * volume.size))
-    disk.sr.scan()
-    message = messages(disk.sr, volume)[-1][1]
-    assert f"target {volume.targets[0]} has a region of {volume.size} bytes" in message
+    text = alarms_after_check(host, disk.sr)
+    assert f"target {volume.targets[0]} has a region of {volume.size} bytes" in text
 
 
 def test_a_key_that_is_not_the_recorded_one_is_refused_at_once(crucible_lab: CrucibleLab, host: Dom0) -> None:

@@ -18,6 +18,7 @@ from lab.crucible import SERVER, VOLUMES, CrucibleLab, CrucibleSr, Volume, decla
 from lab.dom0 import Completed, Dom0
 from lab.sm_source import SM_DIR
 from lab.vdi import Vdi
+from tests.alarms import Alarm, alarms, check_srs
 
 MIB = 1 << 20
 
@@ -87,20 +88,26 @@ def test_a_mistake_in_the_volumes_file_names_its_line_and_drops_no_disk(
     assert sr.vdis() == {volume.uuid for volume in volumes}
 
 
-def test_xapi_gets_one_message_when_a_target_fails_and_one_when_it_is_back(
-    sr: CrucibleSr, volumes: list[Volume]
-) -> None:
-    sr.scan()
-    before = messages(sr, volumes[0])
+def test_a_check_raises_one_alarm_while_a_target_is_down(sr: CrucibleSr, volumes: list[Volume]) -> None:
+    hosts = sr.lab.hosts
+    check_srs(hosts[0], sr)
+    before = redundancy(sr)
     volumes[0].stop(1)
-    sr.scan()
-    sr.scan()
-    new = messages(sr, volumes[0])[len(before) :]
-    assert [name for name, _ in new] == ["SMBLOCK_CRUCIBLE_DEGRADED"]
-    assert f"down: {volumes[0].targets[1]}" in new[0][1]
-    volumes[0].start(1)
-    sr.scan()
-    assert f"down: {volumes[0].targets[1]}" not in messages(sr, volumes[0])[-1][1]
+    try:
+        for host in (hosts[1], hosts[0], hosts[0]):
+            check_srs(host, sr)
+        (alarm,) = redundancy(sr)
+        assert f"down: {volumes[0].targets[1]}" in alarm.rows["problem"]
+        assert volumes[0].uuid in alarm.rows["problem"]
+        assert alarm != before
+    finally:
+        volumes[0].start(1)
+    check_srs(hosts[0], sr)
+    assert not any(f"down: {volumes[0].targets[1]}" in alarm.text for alarm in redundancy(sr))
+
+
+def redundancy(sr: CrucibleSr) -> list[Alarm]:
+    return [alarm for alarm in alarms(sr.lab, sr.uuid) if alarm.name == "smblock_crucible_degraded"]
 
 
 def test_a_claim_that_is_made_while_a_scan_runs_is_not_lost(sr: CrucibleSr, volumes: list[Volume]) -> None:
@@ -312,8 +319,9 @@ def test_a_fenced_server_is_stopped_but_not_one_that_lost_two_targets(
         with served(two, volume, generation=2):
             assert supervisor.result(timeout=30).returncode == 1
     assert volume.uuid not in one.exec(["ps", "axww"]).check().decode()
-    message = dict(messages(sr, volume))["SMBLOCK_CRUCIBLE_SERVER_DIED"]
-    assert "it was fenced: another server with a higher generation has the volume" in message
+    (alarm,) = (alarm for alarm in alarms(sr.lab, one.uuid) if volume.uuid in alarm.text)
+    assert alarm.name == "smblock_crucible_server"
+    assert "it was fenced: another server with a higher generation has the volume" in alarm.rows["problem"]
     sr.forget()
 
 
@@ -347,12 +355,3 @@ def is_active(control: str) -> bool:
             return bool(json.load(reply)["state"] == "active")
     except OSError:
         return False
-
-
-def messages(sr: CrucibleSr, volume: Volume) -> list[tuple[str, str]]:
-    """Names and texts of XAPI's messages about the SR that name the disk, in the order in which they came."""
-    with sr.lab.xapi.session() as session:
-        records = session.message.get_all_records().values()
-        about = [record for record in records if (record["cls"], record["obj_uuid"]) == ("SR", sr.uuid)]
-    named = f"VDI {volume.uuid} ({volume.name}): "
-    return [(record["name"], record["body"]) for record in about if record["body"].startswith(named)]

@@ -11,6 +11,7 @@ import pytest
 
 from lab.cephrbd import CephSr
 from lab.dom0 import Dom0
+from tests.alarms import alarms
 
 NOTE = "smblock_declared_dead"
 ADDRESS = "192.0.2.7:0/123456"
@@ -58,13 +59,6 @@ def note(sr: CephSr, host: Dom0) -> str:
     return str(other_config.get(NOTE, ""))
 
 
-def alerts_about(sr: CephSr) -> list[tuple[str, str]]:
-    """Names and texts of XAPI's messages about the SR."""
-    with sr.lab.xapi.session() as session:
-        records = session.message.get_all_records().values()
-    return [(record["name"], record["body"]) for record in records if record["obj_uuid"] == sr.uuid]
-
-
 def blocklist(sr: CephSr) -> str:
     return str(sr.lab.ceph.admin("osd", "blocklist", "ls"))
 
@@ -78,13 +72,13 @@ def test_a_hook_records_a_death_and_blocklists_the_hosts_clients(
     assert json.loads(note(sr, dead))["reason"] == reason
     assert read_key(sr, f"host.{dead.uuid}")["dead"]["reason"] == reason
     assert ADDRESS in blocklist(sr)
-    ((name, text),) = alerts_about(sr)
-    assert name == "SMBLOCK_HOST_FENCED"
+    (alarm,) = alarms(sr.lab, sr.uuid)
+    assert alarm.name == "smblock_host_fenced"
     for part in (dead.uuid, reason, ADDRESS, "(claimed)"):
-        assert part in text, text
+        assert part in alarm.text, alarm
     for again in HOOKS:
         run_hook(sr, again, "-hostuuid", dead.uuid, "-reason", reason)
-    assert len(alerts_about(sr)) == 1, "one for each declaration"
+    assert len(alarms(sr.lab, sr.uuid)) == 1, "one for each declaration"
 
 
 @pytest.mark.parametrize("reason", ["clean-shutdown", "clean-reboot", "none"])

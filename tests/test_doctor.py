@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from lab import wait_for
 from lab.cephrbd import CephSr
 from lab.tree import SM_DIR
 from tests.release_directory import VERSION
@@ -83,17 +82,6 @@ def test_a_resized_a_locked_and_an_unlisted_image_are_found(sr: CephSr) -> None:
         "SMB-F113": f"VDI {shrunk} (shrunk)",
         "SMB-F117": f"VDI {locked} (locked)",
     }
-
-
-def test_a_pool_near_its_quota_is_found(sr: CephSr) -> None:
-    ceph, pool = sr.lab.ceph, sr.pool.name
-    sr.pool.rados("put", "ballast", "-", input=b"x" * 900_000)
-    wait_for(lambda: ceph.wait_pool_stats(pool)["stored"] >= 900_000, "the statistics of the pool", seconds=60)
-    ceph.admin("osd", "pool", "set-quota", pool, "max_bytes", "1000000")
-    _, found = doctor(sr)
-    ceph.admin("osd", "pool", "set-quota", pool, "max_bytes", "0")
-    assert found["SMB-F170"]["object"] == f"pool {pool}"
-    assert "ceph osd pool set-quota" in found["SMB-F170"]["fix"]
 
 
 def test_keys_that_sm_has_left_are_notes(sr: CephSr) -> None:

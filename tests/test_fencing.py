@@ -14,6 +14,7 @@ import pytest
 from lab.cephrbd import CephRbdLab, CephSr, RbdPool
 from lab.disk import MIB, Disk, read, write
 from lab.dom0 import Dom0, GuestDom0
+from tests.alarms import alarms, check_srs
 
 HERE = b"here" * (MIB // 4)
 # Writes one block after the other, each with the next number, and records how it ends.
@@ -36,18 +37,6 @@ try:
 except OSError as error:
     with open(report, "w") as out:
         out.write("errno %d at %d" % (error.errno, number))
-"""
-CHECK = """
-import sys
-sys.path.append("/opt/xensource/sm")
-try:
-    from sm import SR
-    from sm.core import util
-except ImportError:
-    import SR, util
-session = util.get_localAPI_session()
-SR.SR.from_uuid(session, sys.argv[1]).check_sr(sys.argv[1])
-session.xenapi.session.logout()
 """
 REPORT = "/tmp/fenced-writer"
 # The latest error for a write of a frozen host's kernel after it resumes.
@@ -78,17 +67,8 @@ def start_writer(disk: Disk, host: Dom0, state: str) -> None:
     host.exec(["sh", "-c", runs]).check()
 
 
-def check_sr(sr: CephSr, host: Dom0) -> None:
-    """As SM's sr_health_check.py does, which a timer starts on each host."""
-    host.put("/tmp/check-sr.py", CHECK.encode())
-    host.exec(["python3", "/tmp/check-sr.py", sr.uuid]).check()
-
-
 def cut_off_alerts(lab: CephRbdLab, host: Dom0) -> list[str]:
-    with lab.xapi.session() as session:
-        records = session.message.get_all_records().values()
-    records = [record for record in records if record["obj_uuid"] == host.uuid]
-    return [record["body"] for record in records if record["name"] == "SMBLOCK_HOST_CUT_OFF"]
+    return [alarm.text for alarm in alarms(lab, host.uuid) if alarm.name == "smblock_host_cut_off"]
 
 
 def blocklist(lab: CephRbdLab) -> str:
@@ -136,7 +116,7 @@ def test_a_host_that_was_declared_dead_never_writes_again(
     assert read(one, device, MIB, MIB) == HERE
     assert cut_off_alerts(guests, writer) == []
     for _ in range(2):
-        check_sr(sr, writer)
+        check_srs(writer, sr)
     (alert,) = cut_off_alerts(guests, writer)
     for part in (writer.uuid, sr.uuid, disk.uuid, "(user)", *disk.devices(writer)):
         assert part in alert, alert

@@ -7,14 +7,11 @@ import pytest
 from lab.cephrbd import RbdPool
 from lab.crucible import VOLUMES, CrucibleLab
 from lab.xapi.lab_pool import LabPool
+from tests.alarms import Alarm, alarms
 
-NAME = "SMBLOCK_SR_NOT_SHARED"
 
-
-def alerts(lab: LabPool, sr: str) -> list[str]:
-    with lab.xapi.session() as session:
-        records = session.message.get_all_records().values()
-    return [record["body"] for record in records if (record["name"], record["obj_uuid"]) == (NAME, sr)]
+def warnings(lab: LabPool, sr: str) -> list[Alarm]:
+    return [alarm for alarm in alarms(lab, sr) if alarm.name == "smblock_sr_not_shared"]
 
 
 def forget(lab: LabPool, sr: str) -> None:
@@ -28,18 +25,18 @@ def test_a_ceph_sr_without_shared_raises_an_alert_with_the_fix(rbd_pool: RbdPool
     lab = rbd_pool.lab
     words = ["type=cephrbd", "name-label=alone", *rbd_pool.device_config, *(["shared=true"] if shared else [])]
     sr = lab.xe("sr-create", *words)
-    found = alerts(lab, sr)
+    found = warnings(lab, sr)
     forget(lab, sr)
     assert len(found) == (0 if shared else 1)
-    for text in found:
-        assert f"xe sr-param-set uuid={sr} shared=true" in text
-        assert f"only host {lab.hosts[0].uuid} can use it" in text
+    for alarm in found:
+        assert f"xe sr-param-set uuid={sr} shared=true" in alarm.rows["fix"]
+        assert f"only host {lab.hosts[0].uuid} can use it" in alarm.rows["problem"]
 
 
 def test_a_crucible_sr_without_shared_raises_an_alert(crucible_lab: CrucibleLab) -> None:
     crucible_lab.declare(crucible_lab.storage.create_volume("alone"))
     lab = crucible_lab.pool
     sr = lab.xe("sr-create", "type=crucible", "name-label=alone", f"device-config:volumes={VOLUMES}")
-    found = alerts(lab, sr)
+    found = warnings(lab, sr)
     forget(lab, sr)
     assert len(found) == 1

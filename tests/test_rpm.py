@@ -7,12 +7,12 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 from lab.wheel import REPOSITORY
 from tests import dom0_root
+from tests.alarms import parse_alarm
 from tests.dom0_host import SM_DIR, Host
 from tests.release_directory import VERSION, make_release
 from tests.rpm_packages import SharedPackages, build_host_package, build_rpm
@@ -20,6 +20,8 @@ from tests.rpm_packages import SharedPackages, build_host_package, build_rpm
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host of its own takes chroot and mounts: root only")
 OWN = ["cephrbd", "crucible"]
 SETUP = "/opt/xensource/libexec/smblock-setup"
+# What the fake of XAPI notes of each message.
+FIELDS = ("name", "priority", "cls", "obj_uuid", "body")
 RPMLINT = ["rpmlint", "--config", str(REPOSITORY / "packaging/rpm/rpmlint.toml")]
 
 
@@ -119,10 +121,10 @@ def test_update_of_sm_that_breaks_the_driver_is_loud_and_alarms_once(host: Host,
     assert "ERROR: smblock does not work after this update: cephrbd does not run: ImportError: no VDI" in printed
     assert f"Check: {SETUP} verify" in printed
     (message,) = [json.loads(line) for line in host.noted("messages")]
-    assert message[:4] == ["ALARM", 2, "SR", sr]
-    alarm = parse_alarm(message[4])
-    assert alarm["name"] == "smblock_driver"
-    assert "host host1: cephrbd does not run: ImportError: no VDI" in alarm["problem"]
+    alarm = parse_alarm(dict(zip(FIELDS, message, strict=False)))
+    assert (alarm.priority, alarm.cls, alarm.obj_uuid, alarm.name) == (2, "SR", sr, "smblock_driver")
+    assert "host host1: cephrbd does not run: ImportError: no VDI" in alarm.rows["problem"]
+    assert alarm.rows["fix"] == f"{SETUP} verify"
     rpm(host, "-U", "--replacepkgs", packages.broken_sm)
     assert len(host.noted("messages")) == 1
     assert len(host.xapi()["message"]) == 1
@@ -130,15 +132,6 @@ def test_update_of_sm_that_breaks_the_driver_is_loud_and_alarms_once(host: Host,
     assert host.xapi()["message"] == {}
     rpm(host, "-U", "--oldpackage", packages.broken_sm)
     assert len(host.noted("messages")) == 2
-
-
-def parse_alarm(body: str) -> dict[str, str]:
-    """An alarm as Xen Orchestra reads it: a number, then an XML variable with attributes `value`."""
-    found = re.fullmatch(r"value: ([\d.]+)\nconfig:\n(<variable>.*</variable>)", body, re.DOTALL)
-    assert found is not None
-    elements = {element.tag: element.attrib["value"] for element in ElementTree.fromstring(found[2])}
-    assert float(elements.pop("alarm_trigger_level")) <= float(found[1])
-    return elements
 
 
 def test_broken_driver_without_sr_alarms_on_the_host_or_prints_why_not(host: Host, packages: Packages) -> None:

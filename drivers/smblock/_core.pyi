@@ -16,12 +16,14 @@ __all__ = [
     "Scan",
     "Sr",
     "__version__",
+    "alarm_body",
     "capabilities",
     "check",
     "configuration",
     "doctor_report",
     "host_findings",
     "is_same_finding",
+    "metrics_page",
     "pool_findings",
     "serve_crucible",
     "sr_type_of",
@@ -169,6 +171,18 @@ def unreadable_sr(sr_uuid: str, reason: str) -> Finding:
 def is_same_finding(one: Finding, other: Finding) -> bool:
     """Returns whether two findings are of one kind and about one object."""
 
+def alarm_body(name: str, value: str, trigger: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Returns the body of a message of XAPI with the name ALARM. rows: the names and values of further elements."""
+
+def metrics_page(host_name: str, srs: Sequence[tuple[str, str, str, str, float]]) -> str:
+    """Returns the state of SRs in the text format of Prometheus.
+
+    srs  of each SR: its UUID, type, name, what `Sr.health` has returned, or "" if it could not be read, and how many
+         seconds that took
+
+    Raises `ValueError` if a health cannot be read.
+    """
+
 def doctor_report(sections: Sequence[tuple[str, Sequence[Finding]]], as_json: bool, all: bool) -> DoctorReport:
     """Returns the report on sections of findings, each with its title. all: also what is well."""
 
@@ -224,8 +238,19 @@ class CephXapi(Protocol):
         """Removes XAPI's note that this host was declared dead."""
     def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
         """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
-    def alert(self, name: str, priority: str, cls: str, object_uuid: str, text: str) -> object:
-        """Creates a message of XAPI about an object of class `cls` ("SR", "Host"). `priority`: "1" (highest) to "5"."""
+    def alarm_notes(self) -> Mapping[str, str]:
+        """Returns the SR's other_config."""
+    def add_alarm_note(self, key: str, value: str) -> bool:
+        """Adds a key to the SR's other_config. Returns False if the key exists."""
+    def remove_alarm_note(self, key: str) -> object:
+        """Removes a key from the SR's other_config, if it exists."""
+    def raise_alarm(self, name: str, priority: str, cls: str, object_uuid: str, body: str) -> str:
+        """Creates a message about an object of class `cls` ("SR", "Host"). `priority`: "1" (highest) to "5".
+
+        Returns the message's reference.
+        """
+    def destroy_alarm(self, message_ref: str) -> object:
+        """Destroys a message, if it exists."""
     def pause(self, vdi_uuid: str) -> object:
         """Pauses the I/O of a disk on each host that runs it. Returns when it is paused."""
     def unpause(self, vdi_uuid: str) -> object:
@@ -256,8 +281,19 @@ class CrucibleXapi(Protocol):
         """Publishes the boot id of this host."""
     def revive(self, host_uuid: str) -> object:
         """Removes XAPI's note that a host was declared dead."""
-    def alert_vdi(self, vdi_uuid: str, title: str, text: str) -> object:
-        """Raises an alert about a VDI."""
+    def alarm_notes(self) -> Mapping[str, str]:
+        """Returns the SR's other_config."""
+    def add_alarm_note(self, key: str, value: str) -> bool:
+        """Adds a key to the SR's other_config. Returns False if the key exists."""
+    def remove_alarm_note(self, key: str) -> object:
+        """Removes a key from the SR's other_config, if it exists."""
+    def raise_alarm(self, name: str, priority: str, cls: str, object_uuid: str, body: str) -> str:
+        """Creates a message about an object of class `cls` ("SR", "Host"). `priority`: "1" (highest) to "5".
+
+        Returns the message's reference.
+        """
+    def destroy_alarm(self, message_ref: str) -> object:
+        """Destroys a message, if it exists."""
     def secret(self, secret_uuid: str) -> str:
         """Returns the value of a secret of XAPI."""
 
@@ -322,10 +358,25 @@ class Sr:
         """Plugs the SR on this host. Raises `Error` as `create` does for the datapath."""
     def detach(self) -> None:
         """Unplugs the SR on this host. Raises `Error` if a disk of the SR is in use here."""
-    def check(self) -> None:
-        """Checks whether this host is cut off from its disks, and raises alerts. For SM's timer.
+    def check(self, facts: str) -> None:
+        """Looks at the SR, and raises and clears alarms in XAPI. For SM's timer.
 
-        Raises `Error` if the storage cannot be read.
+        facts  what XAPI has about the pool, as JSON: see sr::alarm::PoolFacts
+
+        Raises `Error` if XAPI does not reply, and `ValueError` if the facts cannot be read. An SR that cannot be read
+        is an alarm.
+        """
+    def health(self) -> str:
+        """Returns the state of the SR as JSON: see sr::engine::Health. An SR that cannot be read is a finding."""
+    def warn_unless_shared(self, facts: str) -> None:
+        """Raises an alarm if only one host of the pool can use the SR. `facts`: as for `check`.
+
+        Raises `Error` if XAPI does not reply.
+        """
+    def report_ended_server(self, vdi_uuid: str, name: str, host_uuid: str, how: str) -> None:
+        """Raises an alarm that the server of a volume has ended on this host by itself.
+
+        Raises `Error` if XAPI does not reply.
         """
     def probe(self) -> str:
         """Returns the SRs that exist, or the places that could hold one, as XML. Needs no SR UUID.

@@ -1,27 +1,23 @@
-"""SRs of type crucible: XAPI's database for the core, and the supervisor of a server."""
+"""SRs of type crucible: XAPI's database for the core."""
 
 import os
 
-from smblock._core import Error, serve_crucible
-from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, Hosts, LocalSession, failure_code
+from smblock.alarms import NO_SUCH_OBJECT, Alarms
+from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, Hosts, failure_code
 from smblock.sm import util
 from smblock.vdi import CoreVDI
 
 # The command that supervises one server. The server's runtime directory is added.
 SUPERVISOR = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "smblock-crucible-server")]
 
-NO_SUCH_OBJECT = ("UUID_INVALID", "HANDLE_INVALID")
-
 # Key of host.other_config: the boot in which the host last plugged or used an SR.
 BOOT = "smblock_boot"
 
 # The driver's own keys in a VDI's sm_config.
 PREFIX = "crucible_"
-SERVER_DIED = "SMBLOCK_CRUCIBLE_SERVER_DIED"
-PRIORITY = "2"  # of messages: something is degraded, and may get worse
 
 
-class CrucibleXapi:
+class CrucibleXapi(Alarms):
     """XAPI's database and secrets, for the core. VDIs, hosts and secrets are named by UUID."""
 
     server_supervisor = SUPERVISOR
@@ -78,7 +74,7 @@ class CrucibleXapi:
 
     def reconcile_host(self, host_uuid, vdi_uuid):
         """Returns the reply of a host's plugin about a VDI, as JSON. Empty if the host cannot be asked."""
-        return self._hosts(self._sr_uuid).reconcile_host(host_uuid, vdi_uuid)
+        return Hosts(lambda: self._session, self._sr_uuid).reconcile_host(host_uuid, vdi_uuid)
 
     def publish_boot(self, boot_id):
         """Publishes the boot of this host. Its claims of an earlier boot are over then."""
@@ -92,16 +88,6 @@ class CrucibleXapi:
         """Removes the note that a host was declared dead."""
         host = self._session.xenapi.host
         host.remove_from_other_config(host.get_by_uuid(host_uuid), DECLARED_DEAD)
-
-    def alert_vdi(self, vdi_uuid, title, text):
-        """Raises an alert on the VDI's SR, because Xen Orchestra does not show messages about a VDI."""
-        vdi = self._vdi.get_by_uuid(vdi_uuid)
-        sr_uuid = self._sr_uuid or self._session.xenapi.SR.get_uuid(self._vdi.get_SR(vdi))
-        about = "VDI %s (%s): %s" % (vdi_uuid, self._vdi.get_name_label(vdi), text)
-        self._hosts(sr_uuid).alert(title, PRIORITY, "SR", sr_uuid, about)
-
-    def _hosts(self, sr_uuid):
-        return Hosts(lambda: self._session, sr_uuid)
 
     def secret(self, secret_uuid):
         secret = self._session.xenapi.secret
@@ -135,24 +121,3 @@ class CrucibleVDI(CoreVDI):
 
     def update(self, sr_uuid, vdi_uuid):
         """Does nothing: only XAPI keeps names and descriptions of volumes."""
-
-
-def run_server(directory):
-    """Runs a volume's server until it ends. Raises an alert if it ended by itself. Returns the exit status."""
-    try:
-        died = serve_crucible(directory, lambda line: util.SMlog("crucible: " + line))
-    except Error as error:
-        util.SMlog("crucible: %s" % error)
-        return 1
-    if died is None:
-        return 0
-    vdi_uuid = os.path.basename(os.path.normpath(directory))
-    text = "The server of this disk on host %s ended: %s. Its I/O fails" % (util.get_this_host(), died)
-    try:
-        with LocalSession() as session:
-            CrucibleXapi(session, None).alert_vdi(
-                vdi_uuid, SERVER_DIED, text + " until it is unplugged and plugged again."
-            )
-    except Exception as error:  # XAPI may be down; the log has the text in any case
-        util.SMlog("crucible: %s (cannot raise the alert in XAPI: %s)" % (text, error))
-    return 1

@@ -18,7 +18,6 @@ CANNOT_BE_ASKED = ("HOST_OFFLINE", "CANNOT_CONTACT_HOST", "HOST_STILL_BOOTING", 
 CANNOT_BE_ASKED += ("UNKNOWN_XENAPI_PLUGIN_FUNCTION", *NO_SUCH_HOST)
 # Seconds. XAPI itself waits for minutes. The plugin ends after 20 s.
 PLUGIN_DEADLINE = 40
-ALERT_DEADLINE = 10
 
 
 def failure_code(error):
@@ -144,10 +143,6 @@ class Hosts:
     def revive(self):
         host = self._session.xenapi.host
         host.remove_from_other_config(host.get_by_uuid(util.get_this_host()), DECLARED_DEAD)
-
-    def alert(self, name, priority, cls, object_uuid, text):
-        with bounded(self._session, ALERT_DEADLINE) as own:
-            own.xenapi.message.create(name, priority, cls, object_uuid, text)
 
     def reconcile_host(self, host_uuid, vdi_uuid):
         """Returns the reply of a host's plugin about a VDI, as JSON. Empty if the host cannot be asked."""

@@ -8,6 +8,7 @@ import time
 import uuid
 
 from smblock import supervisor_start
+from smblock.alarms import Alarms
 from smblock.hosts import Hosts, bounded, call_plugin
 from smblock.sm import blktap2, fist_point, util
 from smblock.tags import PAUSED, Tags, hosts_of
@@ -22,7 +23,7 @@ TIMED_OUT = "tapdisk-pause did not %s VDI %s within %d s; /var/log/SMlog of host
 FAILED = "tapdisk-pause failed to %s VDI %s; /var/log/SMlog of host %s has the reason"
 
 
-class CephXapi(Hosts):
+class CephXapi(Hosts, Alarms):
     """Calls of XAPI and SM, for the core."""
 
     def __init__(self, session, sr_uuid):

@@ -1,6 +1,8 @@
 """The xapi plugin `smblock`, which one host of the pool calls on another.
 
 settle       `reconcile`: removes what a killed command left of a VDI here; returns whether the VDI is in use here
+health       returns the state of this host's plugged SRs, as JSON
+doctor       returns the report of `smblock doctor --json`
 guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
 end_guard    ends the guard
 version      returns the version of smblock here
@@ -12,11 +14,18 @@ import uuid
 from smblock import __version__, guard
 from smblock.activation import forget_tags
 from smblock.child import Child
+from smblock.cli import doctor as doctor_command
+from smblock.cli import srs
 from smblock.core import core_of
+from smblock.health import look_at
+from smblock.hosts import bounded
 from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
 from smblock.sm import util
 
 RECONCILE_SECONDS = 15
+# xapi waits for a plugin for minutes. What calls it over HTTP has shorter deadlines: Xen Orchestra's is five minutes.
+DOCTOR_SECONDS = 240
+CALLS_SECONDS = 20  # for each call of XAPI
 
 
 def reconcile(session, args):
@@ -37,6 +46,50 @@ def _reconcile(session, sr_uuid, vdi_uuid):
         forget_tags(session, util.get_this_host_ref(session), vdi_uuid)
         local.note.remove()
         return False
+
+
+def health(session, args):
+    """Returns the state of this host's plugged SRs, or of the one that `sr` names, as JSON. Changes nothing."""
+    seen = look_at(session, _srs(session, args))
+    return json.dumps(
+        {
+            "host": util.get_this_host(),
+            "version": __version__,
+            "srs": [_health(each) for each in seen],
+        },
+        sort_keys=True,
+    )
+
+
+def _health(seen):
+    state = json.loads(seen.health) if seen.health else {"sr": seen.sr.uuid, "sr_type": seen.sr.type, "up": False}
+    return dict(state, name=seen.sr.name, error=seen.error, seconds=round(seen.seconds, 3))
+
+
+def doctor(session, args):
+    """Returns the report of `smblock doctor --json` on this host's plugged SRs, or on the one that `sr` names."""
+    found = _srs(session, args)
+
+    def work():
+        with bounded(session, CALLS_SECONDS) as own:
+            return doctor_command.report_of(lambda: own, found, True).text
+
+    return Child("the doctor", work, DOCTOR_SECONDS).result()
+
+
+def _srs(session, args):
+    """This host's plugged SRs of smblock, or the one that the arguments name."""
+    unknown = set(args) - {"sr"}
+    if unknown:
+        raise util.SMException("unknown argument %s: the only one is args:sr=UUID" % ", ".join(sorted(unknown)))
+    found = [sr for sr in srs.all_srs(session) if sr.plugged]
+    if "sr" not in args:
+        return found
+    wanted = _uuid(args, "sr")
+    found = [sr for sr in found if sr.uuid == wanted]
+    if not found:
+        raise util.SMException("SR %s is not an SR of smblock that is plugged on this host" % wanted)
+    return found
 
 
 def guard_pause(session, args):

@@ -5,12 +5,14 @@ Xen Orchestra and xapi's mail-alarm parse the body of a message with the name AL
 
 import os
 import sys
-from xml.sax.saxutils import escape, quoteattr
+import unicodedata
+from xml.sax.saxutils import escape
 
 from smblock_setup import DRIVERS, SetupError, atomic, host, layout
 
 NAME = "ALARM"
-_VARIABLE = '<name value="smblock_driver"/>'
+_DRIVER = "smblock_driver"
+_VARIABLE = '<name value="%s"/>' % _DRIVER
 # "A service may fail": XAPI's levels are 1 (data may be lost) to 5 (information).
 PRIORITY = 2
 SECONDS = 20
@@ -29,7 +31,9 @@ def report(problems):
     try:
         with host.xapi(SECONDS) as xenapi:
             here = host.own_uuid()
-            body = message_body("host %s: %s" % (_name(xenapi, here), "; ".join(problems)))
+            problem = "host %s: %s" % (_name(xenapi, here), "; ".join(problems))
+            fix = "/opt/xensource/libexec/smblock-setup verify"
+            body = message_body(_DRIVER, "1", "1", [("problem", problem), ("fix", fix)])
             srs = [sr["uuid"] for sr_type in sorted(DRIVERS)
                    for sr in host.records(xenapi, "SR", "type", sr_type).values()]  # fmt: skip
             for kind, uuid in [("SR", uuid) for uuid in srs] or [("Host", here)]:
@@ -45,9 +49,9 @@ def _clear():
     """Removes this host's alarms: the driver runs again."""
     try:
         with host.xapi(SECONDS) as xenapi:
-            start = "host %s: " % _name(xenapi, host.own_uuid())
+            start = '<problem value="%s' % _escape("host %s: " % _name(xenapi, host.own_uuid()))
             for ref, message in xenapi.message.get_all_records().items():
-                if message["name"] == NAME and _VARIABLE in message["body"] and escape(start) in message["body"]:
+                if message["name"] == NAME and _VARIABLE in message["body"] and start in message["body"]:
                     xenapi.message.destroy(ref)
     except SetupError as error:
         print("smblock-setup: the alarm was not removed: %s" % error, file=sys.stderr)
@@ -55,18 +59,25 @@ def _clear():
     atomic.remove(_REPORTED)
 
 
-def message_body(problem):
-    """The body of an ALARM: one number, and a variable whose further elements are shown as rows."""
-    lines = [
-        "value: 1",
-        "config:",
-        "<variable>",
-        _VARIABLE,
-        '<alarm_trigger_level value="1"/>',
-        "<problem value=%s/>" % quoteattr(problem.replace("\n", " ")),
-        "</variable>",
-    ]
-    return "\n".join(lines)
+def message_body(name, value, trigger, rows):
+    """The body of an ALARM: a number, and a variable whose further elements are shown as rows.
+
+    The core makes the same text, in rust/sr/src/alarm/body.rs, and cannot be imported here: the driver may be broken.
+    A test compares both.
+    """
+    elements = [("name", name), ("alarm_trigger_level", trigger), *rows]
+    lines = ['<%s value="%s"/>' % (element, _escape(text)) for element, text in elements]
+    return "value: %s\nconfig:\n<variable>\n%s\n</variable>" % (value, "\n".join(lines))
+
+
+def _escape(text):
+    """A text as the value of an attribute. A character that XML does not have becomes a space."""
+    text = "".join(" " if _is_forbidden(character) else character for character in text)
+    return escape(text, {'"': "&quot;"})
+
+
+def _is_forbidden(character):
+    return unicodedata.category(character) in ("Cc", "Cs") or character in "\ufffe\uffff"
 
 
 def _reported():

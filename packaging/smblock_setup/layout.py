@@ -10,6 +10,7 @@ LIBEXEC = "/opt/xensource/libexec"
 DIRECTORIES = {
     "bugtool": "/etc/xensource/bugtool",
     "completion": "/usr/share/bash-completion/completions",
+    "grafana": "/usr/share/smblock/grafana",
     "man": "/usr/share/man/man8",
     "modules-load.d": "/etc/modules-load.d",
     "systemd": "/etc/systemd/system",

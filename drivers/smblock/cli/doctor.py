@@ -44,32 +44,37 @@ def _run(options):
     found = srs.one_or_all(options)
     if options.repair:
         _repair_all(options, found)
-    sections = [("SR %s (%s)" % (sr.uuid, sr.name or sr.type), _look(options, sr)) for sr in found]
-    sections += _look_at_pool(options)
-    sections.append(("this host", host_findings(sorted({sr.type for sr in found}))))
-    report = doctor_report(sections, options.json, options.all)
+    report = report_of(options.session, found, options.json, options.all)
     print(report.text)
     return report.status
 
 
-def _look_at_pool(options):
+def report_of(get_session, found, as_json, everything=False):
+    """The report on these SRs, the pool and this host. `get_session` returns the XAPI session."""
+    sections = [("SR %s (%s)" % (sr.uuid, sr.name or sr.type), look_at(get_session, sr)) for sr in found]
+    sections += _look_at_pool(get_session)
+    sections.append(("this host", host_findings(sorted({sr.type for sr in found}))))
+    return doctor_report(sections, as_json, everything)
+
+
+def _look_at_pool(get_session):
     """The section about the versions of the pool's hosts; empty if XAPI cannot be asked."""
     try:
-        return [("this pool", pool_findings(pool_facts(options.session())))]
+        return [("this pool", pool_findings(pool_facts(get_session())))]
     except Exception as error:
         util.logException("doctor: asking XAPI for the versions of hosts")
         print("the versions of the pool's hosts are unknown: %s" % error, file=sys.stderr)
         return []
 
 
-def _look(options, sr):
+def look_at(get_session, sr):
     """The findings about an SR."""
     if is_terminal():
         print("looking at SR %s (%s) ..." % (sr.uuid, sr.name), file=sys.stderr)
     try:
-        core = sr.open(options.session)
-        others = other_configs(options.session, sr.type)
-        return core.doctor(DATAPATHS, others, facts_of(options.session(), sr))
+        core = sr.open(get_session)
+        others = other_configs(get_session, sr.type)
+        return core.doctor(DATAPATHS, others, facts_of(get_session(), sr))
     except Error as error:
         return [unreadable_sr(sr.uuid, str(error))]
 
@@ -77,7 +82,7 @@ def _look(options, sr):
 def _repair_all(options, found):
     """Repairs each SR, and prints what is well since."""
     for sr in found:
-        before = _look(options, sr)
+        before = look_at(options.session, sr)
         try:
             core = sr.open(options.session)
             core.repair()
@@ -88,7 +93,7 @@ def _repair_all(options, found):
             worker.start(sr.uuid, sr.device_config, util.SMlog)
             _tell(options, "SR %s: started the reclaim worker" % sr.uuid)
         remove_stale(options.session(), before)
-        after = _look(options, sr)
+        after = look_at(options.session, sr)
         for old in before:
             was_trouble = old.severity not in NO_TROUBLE or old.remedy is not None
             if was_trouble and not any(is_same_finding(old, new) for new in after):

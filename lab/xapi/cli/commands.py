@@ -204,6 +204,12 @@ def _secret_create(session: Session, args: Arguments) -> str:
     return _uuid(session, "secret", session.secret.create({"value": args.need("value")}))
 
 
+def _host_call_plugin(session: Session, args: Arguments) -> str:
+    host = _ref(session, "host", args.need("host-uuid"))
+    result = session.host.call_plugin(host, args.need("plugin"), args.need("fn"), args.map("args"))
+    return f"{result}\n"
+
+
 COMMANDS: dict[str, Command] = {
     "sr-create": _sr_create,
     "sr-probe": _sr_probe,
@@ -241,4 +247,6 @@ COMMANDS: dict[str, Command] = {
     "host-forget": _on("host", "destroy"),
     "host-disable": _on("host", "disable"),
     "host-enable": _on("host", "enable"),
+    "host-call-plugin": _host_call_plugin,
+    "message-destroy": _on("message", "destroy"),
 }

@@ -288,7 +288,7 @@ VIEWS = {
             "uuid name priority cls obj-uuid timestamp body",
             ["uuid", "name", "priority", "cls", "obj-uuid", "timestamp", "body"],
         ),
-        _view("pool", "pool", "uuid name-label name-description master", [*_NAMES, "master"]),
+        _view("pool", "pool", "uuid name-label name-description master", [*_NAMES, "master", "other-config+"]),
         _view("secret", "secret", "uuid value", ["uuid", "value+", "other-config+"]),
     )
 }

@@ -6,8 +6,7 @@
 //! - [`errno`]: the form that an errno has in every text, and [`HasErrno`], an error that has an errno.
 //! - [`LockFile`]: a lock between processes, with a deadline.
 //! - [`json_file`]: a JSON file that is replaced as a whole.
-//! - [`Sightings`], [`ReportedFacts`], [`Notebook`]: what this host keeps from one short-lived process to
-//!   the next.
+//! - [`Sightings`], [`Notebook`]: what this host keeps from one short-lived process to the next.
 //!
 //! This crate has nothing about storage. Every call that waits takes a deadline.
 #![forbid(unsafe_code)]
@@ -20,7 +19,6 @@ pub mod json_file;
 mod lock_file;
 mod notebook;
 pub mod process;
-mod reported;
 mod sightings;
 
 pub use deadline::Deadline;
@@ -29,5 +27,4 @@ pub use files::FileError;
 pub use lock_file::LockFile;
 pub use notebook::Notebook;
 pub use process::{boot_id, Process};
-pub use reported::ReportedFacts;
 pub use sightings::Sightings;

@@ -5,9 +5,12 @@ use std::path::Path;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::wrap_pyfunction;
+use sr::alarm;
+use sr::alarm::body::body;
 use sr::doctor::{Facts, PoolFacts};
-use sr::engine::AdoptionFacts;
+use sr::engine::{AdoptionFacts, Health};
 use sr::finding::{self, Section};
+use sr::metrics::{page, Sample};
 
 use crate::panic::attached;
 
@@ -88,6 +91,49 @@ pub fn adoption_facts(text: &str) -> PyResult<AdoptionFacts> {
     AdoptionFacts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
 }
 
+/// What XAPI has about the pool, from JSON.
+pub fn pool_facts(text: &str) -> PyResult<alarm::PoolFacts> {
+    alarm::PoolFacts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
+}
+
+/// The body of a message of XAPI with the name ALARM. `rows`: the names and values of further elements.
+#[pyfunction]
+#[pyo3(text_signature = "(name, value, trigger, rows)")]
+fn alarm_body(name: &str, value: &str, trigger: &str, rows: Vec<(String, String)>) -> String {
+    let rows: Vec<_> = rows.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
+    body(name, value, trigger, &rows)
+}
+
+/// The state of SRs in the text format of Prometheus. Each SR is its UUID, type, name, what `Sr.health` has
+/// returned, and how many seconds that took. An empty text instead of it: the SR could not be read.
+#[pyfunction]
+#[pyo3(text_signature = "(host_name, srs)")]
+fn metrics_page(
+    host_name: &str,
+    srs: Vec<(String, String, String, String, f64)>,
+) -> PyResult<String> {
+    attached("metrics_page", || {
+        let samples = srs.into_iter().map(|(sr, sr_type, name, health, seconds)| {
+            let health = match health.is_empty() {
+                true => Ok(Health {
+                    sr_type,
+                    ..Health::default()
+                }),
+                false => Health::parse(&health),
+            };
+            let health = health.map_err(|e| PyValueError::new_err(format!("the health: {e}")))?;
+            Ok(Sample {
+                sr,
+                health,
+                name,
+                seconds,
+            })
+        });
+        let samples = samples.collect::<PyResult<Vec<_>>>()?;
+        Ok(page(host_name, env!("CARGO_PKG_VERSION"), &samples))
+    })
+}
+
 /// The findings as Python has them.
 pub fn findings(found: Vec<finding::Finding>) -> Vec<Finding> {
     found.into_iter().map(Finding).collect()
@@ -163,5 +209,7 @@ pub fn add_to(module: &PyModule) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pool_findings, module)?)?;
     module.add_function(wrap_pyfunction!(unreadable_sr, module)?)?;
     module.add_function(wrap_pyfunction!(is_same_finding, module)?)?;
+    module.add_function(wrap_pyfunction!(alarm_body, module)?)?;
+    module.add_function(wrap_pyfunction!(metrics_page, module)?)?;
     module.add_function(wrap_pyfunction!(doctor_report, module)?)
 }

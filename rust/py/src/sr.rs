@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use sr::alarm::Report;
 use sr::engine::{AdoptionRequest, OnBoot, Pairs, SrName, VdiPlace};
 
 pub use self::run::Sr;
@@ -87,10 +88,45 @@ impl Sr {
         self.run(py, "SR.detach", |sr| sr.detach())
     }
 
-    /// `check_sr`, which SM calls every ten minutes on each host.
+    /// `check_sr`, which SM calls every ten minutes on each host: raises and clears alarms. `facts`: what XAPI has
+    /// about the pool and the SR, as JSON.
+    #[pyo3(text_signature = "($self, facts)")]
+    fn check(&self, py: Python<'_>, facts: &str) -> PyResult<()> {
+        let facts = findings::pool_facts(facts)?;
+        self.run(py, "SR.check", |sr| sr.check(facts))
+    }
+
+    /// The state of the SR in numbers, with the findings of the check, as JSON. An SR that cannot be read is a
+    /// finding.
     #[pyo3(text_signature = "($self)")]
-    fn check(&self, py: Python<'_>) -> PyResult<()> {
-        self.run(py, "SR.check", |sr| sr.check())
+    fn health(&self, py: Python<'_>) -> PyResult<String> {
+        self.run(py, "SR.health", |sr| Ok(sr.look().health().json()))
+    }
+
+    /// Raises an alarm if only one host of the pool can use the SR. `facts`: as in `check`.
+    #[pyo3(text_signature = "($self, facts)")]
+    fn warn_unless_shared(&self, py: Python<'_>, facts: &str) -> PyResult<()> {
+        let facts = findings::pool_facts(facts)?;
+        self.run(py, "SR.warn_unless_shared", |sr| {
+            sr.warn_unless_shared(self.uuid.parse().unwrap_or_default(), &facts)
+        })
+    }
+
+    /// Raises an alarm that the server of a volume has ended on this host by itself.
+    #[pyo3(text_signature = "($self, vdi_uuid, name, host_uuid, how)")]
+    fn report_ended_server(
+        &self,
+        py: Python<'_>,
+        vdi_uuid: &str,
+        name: &str,
+        host_uuid: &str,
+        how: &str,
+    ) -> PyResult<()> {
+        let sr_uuid = self.uuid.parse().unwrap_or_default();
+        self.run_on(py, "VDI.report_ended_server", vdi_uuid, |sr, vdi| {
+            let found = sr_crucible::ended_server(vdi, name, host_uuid, how);
+            sr.alarm(&Report::event(sr_uuid, vec![found]))
+        })
     }
 
     /// `sr_probe`: returns the SRs, or the places that could hold one, as XML.

@@ -1,8 +1,9 @@
 //! Calls of XAPI and SM, through a Python object that has a session with XAPI.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use pyo3::prelude::*;
+use sr::alarm::{Board, Message, NAME};
 use sr::host::{HostError, HostReply};
 use sr_crucible::{HostState, SmConfig};
 use uuid::Uuid;
@@ -49,17 +50,6 @@ impl sr_ceph::dom0::Xapi for PythonXapi {
         self.call("reconcile_host", &[host, &vdi.to_string()])
     }
 
-    fn alert(
-        &self,
-        name: &str,
-        priority: &str,
-        class: &str,
-        object: &str,
-        text: &str,
-    ) -> Reply<()> {
-        self.run("alert", &[name, priority, class, object, text])
-    }
-
     fn pause(&self, vdi: &Uuid) -> Reply<()> {
         self.run("pause", &[&vdi.to_string()])
     }
@@ -76,6 +66,30 @@ fn of_xapi<T>(reply: Reply<T>) -> sr::host::Result<T> {
         errno: None,
         id: None,
     })
+}
+
+impl Board for PythonXapi {
+    fn notes(&self) -> sr::host::Result<BTreeMap<String, String>> {
+        of_xapi(self.call("alarm_notes", &[]))
+    }
+
+    fn add_note(&self, key: &str, value: &str) -> sr::host::Result<bool> {
+        of_xapi(self.call("add_alarm_note", &[key, value]))
+    }
+
+    fn remove_note(&self, key: &str) -> sr::host::Result<()> {
+        of_xapi(self.run("remove_alarm_note", &[key]))
+    }
+
+    fn raise(&self, message: &Message) -> sr::host::Result<String> {
+        let (priority, object) = (message.priority.to_string(), message.object.as_str());
+        let arguments = [NAME, &priority, message.class, object, &message.body];
+        of_xapi(self.call("raise_alarm", &arguments))
+    }
+
+    fn destroy(&self, message: &str) -> sr::host::Result<()> {
+        of_xapi(self.run("destroy_alarm", &[message]))
+    }
 }
 
 impl sr_crucible::Xapi for PythonXapi {
@@ -124,10 +138,6 @@ impl sr_crucible::Xapi for PythonXapi {
 
     fn revive(&self, host: &str) -> sr::host::Result<()> {
         of_xapi(self.run("revive", &[host]))
-    }
-
-    fn alert(&self, vdi: &Uuid, title: &str, text: &str) -> sr::host::Result<()> {
-        of_xapi(self.run("alert_vdi", &[&vdi.to_string(), title, text]))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Alerts of XAPI about hosts that were declared dead.
+//! Alarms of XAPI about hosts that were declared dead.
 //!
 //! A host that was declared dead by mistake still runs, but cannot write: its VMs get I/O errors. It raises
 //! an alert when one of its commands detects this: the command begins a new life of the host, or finds a
@@ -7,23 +7,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sr::alarm::Report;
+use sr::finding::{table, Finding};
 use uuid::Uuid;
 
 use crate::blocklist::is_cut_off;
 use crate::catalogue::{host_key, records, Catalogue, Stored, VDI_PREFIX};
 use crate::devices::Devices;
 use crate::error::{Context, Result};
-use crate::host::{Alert, Host, Mapped, Subject};
+use crate::host::{Host, Mapped};
 use crate::image::Images;
 use crate::pool::{Entries, Pool};
 use crate::record::{Death, HostRecord, VdiRecord};
 use crate::CephSr;
 
-const CUT_OFF: &str = "SMBLOCK_HOST_CUT_OFF";
-const FENCED: &str = "SMBLOCK_HOST_FENCED";
-/// XAPI's priorities.
-const MAJOR: u8 = 2;
-const WARNING: u8 = 3;
+const CUT_OFF: &str = "that this host is cut off";
+const FENCED: &str = "that a host was declared dead";
 
 /// What raises the alerts of one SR on this host.
 #[derive(Clone, Copy)]
@@ -54,7 +53,7 @@ impl Alerts<'_> {
     }
 
     /// Returns the life that this host has lost, by its own record.
-    fn death_in<'r>(&self, own: &'r HostRecord) -> Option<(u32, &'r Death)> {
+    pub(crate) fn death_in<'r>(&self, own: &'r HostRecord) -> Option<(u32, &'r Death)> {
         let death = own.death_of(&self.host.owner().boot_id, own.life);
         death.map(|death| (own.life, death))
     }
@@ -64,7 +63,7 @@ impl Alerts<'_> {
     fn alert_cut_off(&self, ended: Option<(u32, &Death)>) {
         if let Err(e) = self.try_alert_cut_off(ended) {
             log::warn!(
-                "SR {}: the alert {CUT_OFF} was not raised: {e}; the next command tries again",
+                "SR {}: no alarm was raised {CUT_OFF}: {e}; the next command tries again",
                 self.sr
             );
         }
@@ -76,42 +75,52 @@ impl Alerts<'_> {
             return Ok(());
         }
         let entries = self.catalogue.read()?;
-        let me = &self.host.owner().host;
-        let own = self.host_in(&entries, me);
+        let own = self.host_in(&entries, &self.host.owner().host);
         let ended = ended.or(own.as_ref().and_then(|own| self.death_in(own)));
-        let addresses: BTreeSet<_> = devices.iter().map(|d| d.client_address.clone()).collect();
-        let mut facts: Vec<String> = addresses.iter().cloned().collect();
-        facts.extend(ended.map(|(life, _)| format!("life {life}")));
-        let names = names(&entries);
-        let disks = devices.iter().map(|device| {
+        self.raise(self.cut_off(&entries, &devices, ended))
+    }
+
+    /// What is wrong with this host: the life that a declaration has ended, and the devices that are cut off.
+    pub(crate) fn cut_off(
+        &self,
+        entries: &Entries,
+        devices: &[Mapped],
+        ended: Option<(u32, &Death)>,
+    ) -> Vec<Finding> {
+        let owner = self.host.owner();
+        let (me, sr) = (&owner.host, self.sr);
+        let names = names(entries);
+        let mut found = Vec::new();
+        if let Some((life, death)) = ended {
+            let text = format!("it was declared dead ({}), and runs", death.reason);
+            let fix = match devices {
+                [] => format!("none: no device of SR {sr} on it is cut off"),
+                _ => "shut down the VMs that use these disks, or reboot this host".to_owned(),
+            };
+            let finding = table::DECLARED_DEAD.found(format!("host {me}"), text, fix);
+            let event = format!("{} life {life}", owner.boot_id);
+            found.push(finding.event(event).since(death.at));
+        }
+        found.extend(devices.iter().map(|device| {
             let label = device.label.as_ref().and_then(|label| label.parse().ok());
             let vdi = label.or_else(|| self.images.vdi_of_name(&device.image_name));
             let vdi = vdi.map_or(device.image_name.clone(), |vdi| named(&names, &vdi));
-            format!("{vdi} at {}", device.device.display())
-        });
-        let disks: Vec<_> = disks.collect();
-        let why = match ended {
-            Some((_, death)) => format!("Host {me} was declared dead ({})", death.reason),
-            None => format!("Host {me} was treated as dead"),
-        };
-        let text = if disks.is_empty() {
-            format!(
-                "{why}, and works again. No device of SR {} on it is cut off: no action is needed.",
-                self.sr
-            )
-        } else {
-            format!(
-                "{why}. Its kernel clients {} are on the blocklist of the Ceph cluster of SR {}: all I/O on these disks fails, and unwritten data is lost: {}. Shut down the VMs that use them on this host (xe vm-shutdown force=true) and start them again, or reboot this host.",
-                join(&addresses),
-                self.sr,
-                disks.join("; ")
-            )
-        };
-        self.raise(CUT_OFF, MAJOR, Subject::Host, &facts, text)
+            let text = format!(
+                "its kernel client {} is on the blocklist of the Ceph cluster of SR {sr}: all I/O on {vdi} \
+                 fails, and unwritten data is lost",
+                device.client_address
+            );
+            let fix = "shut down the VM that uses it on this host (xe vm-shutdown force=true) and start it \
+                       again, or reboot this host";
+            let object = format!("device {}", device.device.display());
+            let finding = table::FENCED_DEVICE.found(object, text, fix);
+            finding.event(device.client_address.clone())
+        }));
+        found
     }
 
     /// This host's devices of the SR whose kernel client is on the blocklist.
-    fn cut_off_devices(&self) -> Result<Vec<Mapped>> {
+    pub(crate) fn cut_off_devices(&self) -> Result<Vec<Mapped>> {
         let doing = "looking for devices of this host that are cut off";
         let mappings = self.host.mappings().doing(doing)?;
         if mappings.is_empty() {
@@ -130,62 +139,56 @@ impl Alerts<'_> {
     /// Raises an alert that this host has recorded the death of another host, once for each death.
     pub(crate) fn alert_fenced(&self, host: &str) {
         if let Err(e) = self.try_alert_fenced(host) {
-            log::warn!("SR {}: the alert {FENCED} was not raised: {e}", self.sr);
+            log::warn!("SR {}: no alarm was raised {FENCED}: {e}", self.sr);
         }
     }
 
     fn try_alert_fenced(&self, host: &str) -> Result<()> {
         let entries = self.catalogue.read()?;
-        let Some(record) = self.host_in(&entries, host) else {
-            return Ok(());
-        };
-        let Some(death) = &record.dead else {
-            return Ok(()); // it has begun a new life
-        };
-        let names = names(&entries);
+        let record = self.host_in(&entries, host);
+        // Without a death, it has begun a new life.
+        let found = record.and_then(|record| self.fenced(&entries, host, &record));
+        found.map_or(Ok(()), |found| self.raise(vec![found]))
+    }
+
+    /// The finding that a host was declared dead, with the disks that other hosts may use.
+    pub(crate) fn fenced(
+        &self,
+        entries: &Entries,
+        host: &str,
+        record: &HostRecord,
+    ) -> Option<Finding> {
+        let death = record.dead.as_ref()?;
+        let names = names(entries);
         let (mut disks, mut addresses) = (Vec::new(), BTreeSet::new());
-        for stored in records::<VdiRecord>(&entries, VDI_PREFIX) {
+        for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
             if let Some(claim) = stored.record.claim.filter(|c| c.owner.host == host) {
                 disks.push(named(&names, &stored.record.uuid));
                 addresses.extend(claim.addresses);
             }
         }
         let taken = match disks.as_slice() {
-            [] => "It had no disk of the SR in use.".to_owned(),
+            [] => "it has no disk of the SR in use".to_owned(),
             disks => format!(
-                "Its kernel clients are cut off from the Ceph cluster before other hosts use its disks: {} on the blocklist; {}. If that host still runs, its VMs get I/O errors: shut them down there, or reboot it.",
+                "its kernel clients are cut off from the Ceph cluster before other hosts use its disks: {} on the \
+                 blocklist; {}",
                 join(&addresses),
                 disks.join("; ")
             ),
         };
-        let text = format!(
-            "Host {host} was declared dead ({}), and host {} has recorded that in SR {}. {taken}",
-            death.reason,
-            self.host.owner().host,
-            self.sr
+        let found = table::HOST_DECLARED_DEAD.found(
+            format!("host {host}"),
+            format!("it was declared dead ({}); {taken}", death.reason),
+            "if that host still runs, its VMs get I/O errors: shut them down there, or reboot it",
         );
         let boot = record.boot_id.as_deref().unwrap_or_default();
-        let facts = [format!("{host} {boot} life {}", record.life)];
-        self.raise(FENCED, WARNING, Subject::Sr, &facts, text)
+        let event = format!("{host} {boot} life {}", record.life);
+        Some(found.event(event).since(death.at))
     }
 
-    fn raise(
-        &self,
-        name: &'static str,
-        priority: u8,
-        subject: Subject,
-        facts: &[String],
-        text: String,
-    ) -> Result<()> {
-        let alert = Alert {
-            name,
-            priority,
-            subject,
-            sr: self.sr,
-            text,
-        };
-        let raised = self.host.alert(facts, &alert);
-        raised.doing(&format!("creating a message of XAPI: {}", alert.text))
+    fn raise(&self, findings: Vec<Finding>) -> Result<()> {
+        let report = Report::event(self.sr, findings);
+        self.host.alarm(&report).doing("raising an alarm in XAPI")
     }
 
     pub(crate) fn host_in(&self, entries: &Entries, host: &str) -> Option<HostRecord> {

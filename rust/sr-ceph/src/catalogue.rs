@@ -23,7 +23,7 @@ use uuid::Uuid;
 pub use self::keys::{catalogue_object, image_prefix, DIRECTORY};
 pub(crate) use self::keys::{
     directory_key, hidden_key, host_key, intent_key, reader_prefix, vdi_key, HIDDEN_PREFIX,
-    INTENT_PREFIX, SR_KEY, VDI_PREFIX,
+    HOST_PREFIX, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
 pub(crate) use self::stored::{disks, records, records_by_key, with_prefix, Entry, Stored};
 

@@ -5,6 +5,7 @@
 //! next scan and the next plug do, and nothing else.
 
 mod cluster;
+mod health;
 mod hosts;
 mod images;
 mod journal;

@@ -4,13 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostdev::{KernelRelease, Krbd, Mapping, MsMode};
 use hostos::errno::describe;
-use hostos::{Notebook, Process, ReportedFacts, Sightings};
+use hostos::{Notebook, Process, Sightings};
+use sr::alarm::{update_alone, Board, Report};
 use uuid::Uuid;
 
 use crate::catalogue::image_prefix;
 use crate::host::{
-    Alert, Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
-    Subject,
+    Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
 };
 use crate::messenger::{self, NoRoute, Route};
 
@@ -18,7 +18,7 @@ use crate::messenger::{self, NoRoute, Route};
 const KERNEL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What only XAPI has or can do. An error is its text.
-pub trait Xapi {
+pub trait Xapi: Board {
     /// This pool's UUID.
     fn pool_uuid(&self) -> std::result::Result<String, String>;
     /// Whether this pool has a host with that UUID.
@@ -29,15 +29,6 @@ pub trait Xapi {
     fn revive(&self) -> std::result::Result<(), String>;
     /// Returns what that host's plugin replies about a VDI, as JSON. Empty: the host cannot be asked.
     fn reconcile_host(&self, host: &str, vdi: &Uuid) -> std::result::Result<String, String>;
-    /// Creates a message of XAPI about an object of that class.
-    fn alert(
-        &self,
-        name: &str,
-        priority: &str,
-        class: &str,
-        object: &str,
-        text: &str,
-    ) -> std::result::Result<(), String>;
     /// Pauses the I/O of a disk, on the host that runs it.
     fn pause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
     /// Resumes a paused disk.
@@ -241,22 +232,8 @@ impl Host for Dom0<'_> {
         self.xapi.revive().map_err(from_xapi)
     }
 
-    fn alert(&self, facts: &[String], alert: &Alert) -> Result<()> {
-        let sr = alert.sr.to_string();
-        let (class, object) = match alert.subject {
-            Subject::Host => ("Host", self.owner.host.as_str()),
-            Subject::Sr => ("SR", sr.as_str()),
-        };
-        let (name, priority) = (alert.name, alert.priority.to_string());
-        let tell = || {
-            let told = self.xapi.alert(name, &priority, class, object, &alert.text);
-            told.map_err(from_xapi)
-        };
-        let told = ReportedFacts::about(&sr).report_new(facts, tell)?;
-        if told {
-            log::warn!("raised the alert {name}: {}", alert.text);
-        }
-        Ok(())
+    fn alarm(&self, report: &Report) -> Result<()> {
+        update_alone(self.xapi, &self.owner.host, report)
     }
 
     fn pause_disk(&self, vdi: &Uuid) -> Result<()> {

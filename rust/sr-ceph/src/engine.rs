@@ -10,12 +10,13 @@ mod findings;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sr::alarm::Report;
 use sr::check::CheckLine;
 use sr::device_config::Datapath;
 use sr::doctor::Facts;
 use sr::engine::{
-    Adoption, AdoptionRequest, Capability, Engine, EngineError, OnBoot, Overview, Pairs, Pending,
-    Probe, Result, Scan, SrName, SrType, Step, Usage, VdiPlace,
+    Adoption, AdoptionRequest, Capability, Engine, EngineError, Look, OnBoot, Overview, Pairs,
+    Pending, Probe, Result, Scan, SrName, SrType, Step, Usage, VdiPlace,
 };
 use sr::finding::{checked, doctored, not_looked_at, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
@@ -25,6 +26,7 @@ use crate::caps::Caps;
 use crate::device_config::{ConfigError, DeviceConfig};
 use crate::dom0::{maps_any_of, Dom0, Xapi};
 use crate::error::{Context, Error};
+use crate::host::Host;
 use crate::sr::place::Place;
 use crate::vdi::create::NewDisk;
 use crate::vdi::unplug;
@@ -187,15 +189,20 @@ impl Engine for CephEngine {
         }
     }
 
-    /// Raises an alert if a disk of this host was cut off. Needs no cluster if no disk is mapped.
-    fn check(&self) -> Result<()> {
-        if !self.maps_any()? {
-            return Ok(());
-        }
-        self.run(|sr| {
-            sr.alert_if_cut_off();
-            Ok(())
-        })
+    fn look(&self) -> Look {
+        let looked = self.run(|sr| sr.look());
+        let mut look = looked.unwrap_or_else(|error| findings::unreadable(&self.sr, &error));
+        look.health.sr = self.sr;
+        look.health.sr_type = SR_TYPE.name.to_owned();
+        look.health.version = env!("CARGO_PKG_VERSION").to_owned();
+        look.health.pool = self.config.pool().unwrap_or_default().to_owned();
+        look
+    }
+
+    /// Needs no cluster.
+    fn alarm(&self, report: &Report) -> Result<()> {
+        let raised = self.dom0()?.alarm(report);
+        Ok(raised.doing("raising and clearing alarms in XAPI")?)
     }
 
     fn preflight(&self, datapaths: &[String], others: &[Pairs]) -> Result<Vec<CheckLine>> {

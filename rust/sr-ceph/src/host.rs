@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sr::alarm::Report;
 use uuid::Uuid;
 
 pub use sr::host::{HostError, HostReply, Result};
@@ -87,30 +88,6 @@ pub enum Membership {
     Unknown,
 }
 
-/// What an alert is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
-    /// This host.
-    Host,
-    /// The SR.
-    Sr,
-}
-
-/// A message of XAPI to the administrator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alert {
-    /// XAPI's name of the message.
-    pub name: &'static str,
-    /// XAPI's priority: 2 if a service may fail, 3 for a warning.
-    pub priority: u8,
-    /// What it is about.
-    pub subject: Subject,
-    /// The SR.
-    pub sr: Uuid,
-    /// What happened, and what to do.
-    pub text: String,
-}
-
 /// This host.
 pub trait Host {
     /// This process, on this host.
@@ -139,8 +116,8 @@ pub trait Host {
     /// Removes XAPI's note that this host was declared dead.
     fn revive(&self) -> Result<()>;
 
-    /// Raises an alert, unless this host has raised one for each of the `facts` in this boot.
-    fn alert(&self, facts: &[String], alert: &Alert) -> Result<()>;
+    /// Raises and clears alarms in XAPI.
+    fn alarm(&self, report: &Report) -> Result<()>;
 
     /// Pauses the I/O of a disk, on the host of the pool that runs it. Does nothing if the disk is not in
     /// use.

@@ -24,9 +24,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sr::alarm::memory::MemoryBoard;
 use uuid::Uuid;
 
-use crate::host::{Alert, ImageKey, Mapped, Owner};
+use crate::host::{ImageKey, Mapped, Owner};
 use crate::image_features::ImageFeatures;
 use crate::pool::{Entries, Watcher};
 
@@ -54,10 +55,8 @@ struct State {
     hosts: BTreeMap<String, HostState>,
     /// Disks whose I/O is paused.
     paused: BTreeSet<Uuid>,
-    /// The messages of XAPI, with the hosts that made them.
-    alerts: Vec<(String, Alert)>,
-    /// Whether XAPI refuses messages.
-    without_messages: bool,
+    /// The messages of XAPI.
+    board: MemoryBoard,
     /// Milliseconds since 1970.
     clock: u64,
     last_number: u64,

@@ -144,6 +144,15 @@ impl PoolUsage {
         self.free().map(|free| self.used().saturating_add(free))
     }
 
+    /// Returns the bytes of the free space that are kept for the disks that exist, by the lowest limit. `None`
+    /// if neither statistics nor a quota are known.
+    #[must_use]
+    pub fn reserve(&self) -> Option<u64> {
+        let limits = self.limits().filter(|_| self.is_known());
+        let lowest = limits.min_by_key(|limit| limit.left);
+        lowest.map(|limit| limit.reserve())
+    }
+
     /// Checks whether anything that takes space may be started: a new disk, a clone, a snapshot, growth. Its
     /// virtual size does not matter. Without statistics or a quota it may, and the cluster decides.
     ///

@@ -12,9 +12,12 @@ use uuid::Uuid;
 
 use super::claim_log::{Claim, Log, SmConfig};
 use super::error::{Context, Result};
-use super::health::States;
 use super::host::Server;
+use super::targets::States;
 use super::CrucibleSr;
+
+pub(super) const REPLUG: &str =
+    "shut down the VM that uses it (xe vm-shutdown force=true) and start it again";
 
 impl CrucibleSr<'_> {
     /// Looks at the SR from this host. `facts`: what XAPI and SM have about it.
@@ -70,7 +73,7 @@ impl CrucibleSr<'_> {
     }
 
     /// Targets that reply, and cannot serve this volume.
-    fn of_regions(
+    pub(super) fn of_regions(
         &self,
         volume: &Volume,
         name: &str,
@@ -131,7 +134,7 @@ impl CrucibleSr<'_> {
         Ok(found)
     }
 
-    fn of_own_server(
+    pub(super) fn of_own_server(
         &self,
         volume: &Volume,
         name: &str,
@@ -139,7 +142,12 @@ impl CrucibleSr<'_> {
         server: &Server,
         has_device: bool,
     ) -> Vec<Finding> {
-        let replug = "shut down the VM that uses it (xe vm-shutdown force=true) and start it again";
+        let vdi = claim.vdi.to_string();
+        let gone = |text: String| {
+            table::SERVER_GONE
+                .found(name, text, REPLUG)
+                .event(vdi.clone())
+        };
         match server {
             Server::Running {
                 generation,
@@ -152,7 +160,7 @@ impl CrucibleSr<'_> {
                         "its server has generation {generation}, and its claim {}",
                         claim.generation
                     );
-                    found.push(table::OTHER_GENERATION.found(name, text, replug));
+                    found.push(table::OTHER_GENERATION.found(name, text, REPLUG));
                 }
                 let states = volume.targets.iter().zip(downstairs);
                 for (target, state) in states.filter(|(_, state)| *state != "active") {
@@ -166,16 +174,14 @@ impl CrucibleSr<'_> {
                 serving: Err(why), ..
             } => {
                 let text = format!("its server does not serve: {why}");
-                vec![table::SERVER_GONE
-                    .found(name, text, replug)
-                    .since(claim.since)]
+                vec![gone(text).since(claim.since)]
             }
             Server::Ended { how } if has_device => {
                 let text = format!("its server is gone: {how}");
-                vec![table::SERVER_GONE.found(name, text, replug)]
+                vec![gone(text)]
             }
             Server::Absent if has_device => {
-                vec![table::SERVER_GONE.found(name, "it has a device and no server", replug)]
+                vec![gone("it has a device and no server".to_owned())]
             }
             Server::Ended { .. } | Server::Absent => {
                 if self.is_worked_on(&claim.vdi) {
@@ -240,7 +246,7 @@ impl CrucibleSr<'_> {
     }
 }
 
-fn of_targets(volume: &Volume, name: &str, states: &States) -> Vec<Finding> {
+pub(super) fn of_targets(volume: &Volume, name: &str, states: &States) -> Vec<Finding> {
     let mut found = Vec::new();
     let down = volume
         .targets
@@ -268,7 +274,7 @@ fn of_targets(volume: &Volume, name: &str, states: &States) -> Vec<Finding> {
     found
 }
 
-fn name_of(volume: &Volume) -> String {
+pub(super) fn name_of(volume: &Volume) -> String {
     match volume.name.as_str() {
         "" => format!("VDI {}", volume.uuid),
         name => format!("VDI {} ({name})", volume.uuid),

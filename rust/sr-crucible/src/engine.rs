@@ -3,14 +3,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use sr::alarm::table::UNREADABLE;
+use sr::alarm::{update_alone, Report};
 use sr::check::CheckLine;
 use sr::device_config::Datapath;
 use sr::doctor::Facts;
 use sr::engine::{
-    Capability, ConfigKey, Engine, EngineError, OnBoot, Overview, Pairs, Scan, SrName, SrType,
-    Usage, VdiPlace,
+    Capability, ConfigKey, Engine, EngineError, Look, OnBoot, Overview, Pairs, Scan, SrName,
+    SrType, Usage, VdiPlace,
 };
-use sr::finding::{checked, doctored, Finding};
+use sr::finding::{checked, doctored, unreadable, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
@@ -158,6 +160,23 @@ impl Engine for CrucibleEngine {
         self.run(|sr| sr.detach_sr())
     }
 
+    fn look(&self) -> Look {
+        let mut look = self.run(|sr| sr.look()).unwrap_or_else(|error| Look {
+            findings: vec![unreadable(self.sr, error)],
+            looked_at: vec![&UNREADABLE],
+            ..Look::default()
+        });
+        look.health.sr = self.sr;
+        look.health.sr_type = SR_TYPE.name.to_owned();
+        look.health.version = env!("CARGO_PKG_VERSION").to_owned();
+        look
+    }
+
+    fn alarm(&self, report: &Report) -> sr::engine::Result<()> {
+        let raised = update_alone(self.xapi.as_ref(), &self.host, report);
+        Ok(raised.of_xapi(|| "raising and clearing alarms in XAPI".to_owned())?)
+    }
+
     fn preflight(
         &self,
         datapaths: &[String],
@@ -188,13 +207,8 @@ impl Engine for CrucibleEngine {
         })
     }
 
-    /// Raises an alert about each volume whose health has changed.
     fn scan(&self, known: &[XapiVdi]) -> sr::engine::Result<Scan> {
-        let scan = self.run(|sr| {
-            let scan = sr.scan(known)?;
-            sr.report_health(&scan.listing, known);
-            Ok(scan)
-        })?;
+        let scan = self.run(|sr| sr.scan(known))?;
         Ok(Scan {
             vdis: scan.vdis,
             lineage: Vec::new(),

@@ -1,10 +1,12 @@
 //! Wrappers of XAPI and a host that make calls fail ([`sr::faults`]).
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crucible_host::target::TargetState;
 use crucible_host::Volume;
+use sr::alarm::{Board, Message};
 use sr::faults::{change, read, Call, Faults};
 use sr::host::{HostReply, Result};
 use uuid::Uuid;
@@ -74,10 +76,31 @@ impl Xapi for FaultyXapi<'_, '_> {
         let host = host.to_owned();
         self.call(&change("revive", ""), move |r| r.revive(&host))
     }
+}
 
-    fn alert(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()> {
-        let (vdi, title, text) = (*vdi, title.to_owned(), text.to_owned());
-        self.call(&change("alert", ""), move |r| r.alert(&vdi, &title, &text))
+impl Board for FaultyXapi<'_, '_> {
+    fn notes(&self) -> Result<BTreeMap<String, String>> {
+        self.call(&read("notes", ""), |r| r.notes())
+    }
+
+    fn add_note(&self, key: &str, value: &str) -> Result<bool> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.call(&change("add_note", ""), move |r| r.add_note(&key, &value))
+    }
+
+    fn remove_note(&self, key: &str) -> Result<()> {
+        let key = key.to_owned();
+        self.call(&change("remove_note", ""), move |r| r.remove_note(&key))
+    }
+
+    fn raise(&self, message: &Message) -> Result<String> {
+        let message = message.clone();
+        self.call(&change("raise", ""), move |r| r.raise(&message))
+    }
+
+    fn destroy(&self, message: &str) -> Result<()> {
+        let message = message.to_owned();
+        self.call(&change("destroy", ""), move |r| r.destroy(&message))
     }
 }
 

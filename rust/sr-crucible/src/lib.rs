@@ -45,10 +45,12 @@ mod scan;
 mod servers;
 mod sources;
 pub mod supervisor;
+mod targets;
 mod xapi;
 
 pub use self::claim_log::{Claim, Log, SmConfig, KEY_PREFIX};
 pub use self::error::{Error, Hold, Result};
+pub use self::health::ended_server;
 pub use self::host::{Device, Host, HostId, Server};
 pub use self::inventory::{Inventory, Listing, Source};
 pub use self::scan::{Scan, Usage};

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crucible_host::Volume;
+use sr::alarm::memory::MemoryBoard;
 use sr::host::HostError;
 use uuid::Uuid;
 
@@ -30,6 +31,8 @@ pub struct Sim {
     pub plugins_fail: Cell<bool>,
     /// Whether a sled does not reply: the list of volumes cannot be read.
     pub a_sled_is_away: Cell<bool>,
+    /// XAPI's messages.
+    pub board: MemoryBoard,
     /// UUID of the XAPI pool.
     pub pool: RefCell<String>,
 }
@@ -39,7 +42,6 @@ struct State {
     volumes: Vec<(Volume, Source)>,
     xapi: BTreeMap<Uuid, SmConfig>,
     declared_dead: BTreeSet<String>,
-    messages: Vec<(Uuid, String)>,
     down: BTreeSet<SocketAddr>,
     /// The boot that each host has published.
     published: BTreeMap<String, String>,
@@ -98,6 +100,7 @@ impl Sim {
             servers_fail: Cell::new(false),
             plugins_fail: Cell::new(false),
             a_sled_is_away: Cell::new(false),
+            board: MemoryBoard::default(),
             pool: RefCell::new("pool".to_owned()),
         }
     }
@@ -291,13 +294,6 @@ impl Sim {
             left.extend(parts.map(|(_, what)| format!("{name} has {what}")));
         }
         left
-    }
-
-    /// Returns the names of the alerts about a VDI.
-    pub fn messages(&self, vdi: &Uuid) -> Vec<String> {
-        let state = self.state.borrow();
-        let about = state.messages.iter().filter(|(of, _)| of == vdi);
-        about.map(|(_, title)| title.clone()).collect()
     }
 }
 

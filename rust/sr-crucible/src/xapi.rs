@@ -1,6 +1,7 @@
 //! XAPI's database, as a trait. The real one is a session with XAPI, in Python; the in-memory one is in
 //! [`super::memory`].
 
+use sr::alarm::Board;
 use sr::host::{HostReply, Result};
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ pub struct HostState {
 }
 
 /// The SR's part of XAPI's database. Errors have XAPI's text. Errno `ETIMEDOUT`: the outcome is unknown.
-pub trait Xapi {
+pub trait Xapi: Board {
     /// Returns a VDI's `sm_config`, or `None` if XAPI has no such VDI.
     fn sm_config(&self, vdi: &Uuid) -> Result<Option<SmConfig>>;
     /// Adds a key to a VDI's `sm_config`. Returns `false`, and changes nothing, if the key exists.
@@ -36,6 +37,4 @@ pub trait Xapi {
     fn publish_boot(&self, boot_id: &str) -> Result<()>;
     /// Removes the note that a host was declared dead. The host calls it when it has no server left.
     fn revive(&self, host: &str) -> Result<()>;
-    /// Raises an alert about a VDI.
-    fn alert(&self, vdi: &Uuid, title: &str, text: &str) -> Result<()>;
 }

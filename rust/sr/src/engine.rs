@@ -9,6 +9,7 @@ mod adoption;
 mod capability;
 mod error;
 mod findings;
+mod health;
 mod overview;
 mod sr_type;
 
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
+use crate::alarm::{self, not_shared, PoolFacts, Report};
 use crate::check::CheckLine;
 use crate::device_config::Datapath;
 use crate::doctor::Facts;
@@ -28,6 +30,7 @@ pub use self::adoption::{
 pub use self::capability::Capability;
 pub use self::error::{EngineError, Error, Result};
 pub use self::findings::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
+pub use self::health::{Health, Look};
 pub use self::overview::{Backlog, Operation, Overview, VdiPlace};
 pub use self::sr_type::{ConfigKey, SrType};
 pub use crate::device_config::Pairs;
@@ -97,10 +100,35 @@ pub trait Engine: Send + Sync {
     /// Unplugs the SR on this host. Refused while a disk of it is in use here.
     fn detach(&self) -> Result<()>;
 
-    /// Looks for faults of this host that an administrator must fix, and raises alerts. SM's timer calls it
-    /// on each host every ten minutes.
-    fn check(&self) -> Result<()> {
-        Ok(())
+    /// Looks at what is cheap to look at. Changes nothing of the SR. An SR that cannot be read is a finding.
+    fn look(&self) -> Look;
+
+    /// Raises and clears alarms in XAPI.
+    fn alarm(&self, report: &Report) -> Result<()>;
+
+    /// Looks at the SR, and raises and clears alarms. SM's timer calls it on each host every ten minutes.
+    fn check(&self, facts: PoolFacts) -> Result<()> {
+        let Look {
+            health,
+            mut findings,
+            mut looked_at,
+        } = self.look();
+        findings.extend(not_shared(&health.sr, &facts));
+        looked_at.push(&alarm::table::NOT_SHARED);
+        self.alarm(&Report {
+            sr: health.sr,
+            looked_at,
+            findings,
+            facts: Some(facts),
+        })
+    }
+
+    /// Raises an alarm if only one host of the pool can use the SR.
+    fn warn_unless_shared(&self, sr: Uuid, facts: &PoolFacts) -> Result<()> {
+        match not_shared(&sr, facts) {
+            Some(found) => self.alarm(&Report::event(sr, vec![found])),
+            None => Ok(()),
+        }
     }
 
     /// Checks each part that the SR needs on this host, also before the SR exists. `others`: the

@@ -7,45 +7,16 @@
 mod from_check;
 mod page;
 mod report;
+mod severity;
 pub mod table;
 
-use serde::Serialize;
 use uuid::Uuid;
 
 pub use self::from_check::{checked, doctored, not_looked_at, of_check, unreadable};
 pub use self::page::page;
-pub use self::report::{Report, Section};
-
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// All is well.
-    Ok,
-    /// Could not be looked at.
-    #[serde(rename = "not run")]
-    NotRun,
-    /// No trouble: nothing has to be done.
-    Note,
-    /// Works, and is not as it should be.
-    Warning,
-    /// Something does not work, or data is in danger.
-    Failure,
-}
-
-impl Severity {
-    /// Its name in reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::NotRun => "not run",
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Failure => "FAILURE",
-        }
-    }
-}
+pub use self::report::{Entry, Report, Section};
+pub(crate) use self::severity::level;
+pub use self::severity::Severity;
 
 /// What kind of finding it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,6 +48,8 @@ impl Kind {
             fix: fix.into(),
             since: None,
             remedy: None,
+            percent: None,
+            event: None,
         }
     }
 }
@@ -124,6 +97,11 @@ pub struct Finding {
     pub since: Option<u64>,
     /// What a repair may do about it.
     pub remedy: Option<Remedy>,
+    /// What was measured, in percent, if the severity depends on that.
+    pub percent: Option<u64>,
+    /// What distinguishes this finding from an earlier one about the same object, if the object does not: a new one
+    /// raises a new alarm.
+    pub event: Option<String>,
 }
 
 impl Finding {
@@ -145,6 +123,24 @@ impl Finding {
     pub fn with_remedy(self, remedy: Remedy) -> Self {
         let remedy = Some(remedy);
         Self { remedy, ..self }
+    }
+
+    /// The same as a measurement in percent, with the severity that this has.
+    #[must_use]
+    pub fn measured(self, percent: u64) -> Self {
+        let severity = severity::severity_of(percent);
+        Self {
+            severity,
+            percent: Some(percent),
+            ..self
+        }
+    }
+
+    /// The same as that event.
+    #[must_use]
+    pub fn event(self, event: impl Into<String>) -> Self {
+        let event = Some(event.into());
+        Self { event, ..self }
     }
 
     /// Whether something is wrong: it is a warning or a failure.

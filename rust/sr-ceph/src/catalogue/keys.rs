@@ -33,9 +33,12 @@ pub(crate) fn hidden_key(image_id: &str) -> String {
     format!("{HIDDEN_PREFIX}{image_id}")
 }
 
+/// Prefix of the keys of hosts.
+pub(crate) const HOST_PREFIX: &str = "host.";
+
 /// The key of a host, by its UUID in XAPI.
 pub(crate) fn host_key(host: &str) -> String {
-    format!("host.{host}")
+    format!("{HOST_PREFIX}{host}")
 }
 
 /// Prefix of the keys of an image's readers.

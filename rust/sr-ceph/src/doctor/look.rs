@@ -32,13 +32,21 @@ impl<'d, 'a> Doctor<'d, 'a> {
     pub(super) fn new(sr: &'d CephSr<'a>) -> Result<Self> {
         // In the order of a scan: of a VDI that is deleted in between there is no record then.
         let images = sr.pool.images().doing("listing the pool's images")?;
+        Ok(Doctor {
+            images,
+            ..Self::without_images(sr)?
+        })
+    }
+
+    /// The same without the pool's directory, which is long.
+    pub(super) fn without_images(sr: &'d CephSr<'a>) -> Result<Self> {
         let entries = sr.catalogue.read()?;
         let mut devices = sr.devices.of_sr("listing this host's devices")?;
         devices.retain(|device| sr.images.vdi_of_name(&device.image_name).is_some());
         let vdis = records::<VdiRecord>(&entries, VDI_PREFIX).map(|stored| stored.record);
         Ok(Doctor {
             sr,
-            images,
+            images: BTreeMap::new(),
             vdis: vdis.collect(),
             intents: sr.catalogue.intents(&entries),
             devices,

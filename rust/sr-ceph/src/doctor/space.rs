@@ -1,16 +1,33 @@
 //! Space: what is still to be freed, what keeps it, and how full the pool is.
 
-use sr::finding::{table, Severity};
+use sr::finding::{table, Finding};
 
 use super::look::Doctor;
 use crate::error::Result;
 use crate::size::Size;
 use crate::sr::reclaim::{Blocker, Kind};
+use crate::usage::PoolUsage;
 
-/// Percent of the space that are worth a finding.
-const NEARLY_FULL: u128 = 85;
-/// Percent of the space at which VMs are about to stop.
-const FULL: u128 = 95;
+/// How full the pool is, also if that is well. `None` if it is not known.
+pub(super) fn of_usage(usage: &PoolUsage) -> Option<Finding> {
+    let (total, free) = (usage.total()?, usage.free()?);
+    let used = total.saturating_sub(free);
+    let percent = u128::from(used) * 100 / u128::from(total.max(1));
+    let text = format!(
+        "{percent} % of {} are used, {} are free",
+        Size(total),
+        Size(free)
+    );
+    let fix = match usage.quota_bytes.or(usage.quota_objects) {
+        Some(_) => format!(
+            "destroy VDIs, or raise the quota: ceph osd pool set-quota {} max_bytes BYTES",
+            usage.pool
+        ),
+        None => "destroy VDIs, or add OSDs: ceph osd df".to_owned(),
+    };
+    let found = table::NEARLY_FULL.found(format!("pool {}", usage.pool), text, fix);
+    Some(found.measured(u64::try_from(percent).unwrap_or(100)))
+}
 
 impl Doctor<'_, '_> {
     pub(super) fn look_at_space(&mut self) -> Result<()> {
@@ -55,35 +72,12 @@ impl Doctor<'_, '_> {
 
     fn look_at_usage(&mut self) -> Result<()> {
         let usage = self.sr.usage()?;
-        let (Some(total), Some(free)) = (usage.total(), usage.free()) else {
-            return Ok(());
-        };
-        let used = total.saturating_sub(free);
-        let percent = u128::from(used) * 100 / u128::from(total.max(1));
-        if percent < NEARLY_FULL {
-            return Ok(());
-        }
-        let text = format!(
-            "{percent} % of {} are used, {} are free",
-            Size(total),
-            Size(free)
-        );
-        let fix = match usage.quota_bytes.or(usage.quota_objects) {
-            Some(_) => format!(
-                "destroy VDIs, or raise the quota: ceph osd pool set-quota {} max_bytes BYTES",
-                usage.pool
-            ),
-            None => "destroy VDIs, or add OSDs: ceph osd df".to_owned(),
-        };
-        let found = table::NEARLY_FULL.found(format!("pool {}", usage.pool), text, fix);
-        self.found.push(match percent >= FULL {
-            true => found.with_severity(Severity::Failure),
-            false => found,
-        });
+        self.found
+            .extend(of_usage(&usage).filter(Finding::is_trouble));
         Ok(())
     }
 
-    fn look_at_worker(&mut self) {
+    pub(super) fn look_at_worker(&mut self) {
         let Some((owner, until)) = self.sr.worker_left(&self.entries) else {
             return;
         };

@@ -1,7 +1,8 @@
 //! The findings of this SR type as those of every SR type.
 
-use sr::engine::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
+use sr::engine::{FoundSr, Look, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
 use sr::finding::{table, Finding, Severity};
+use uuid::Uuid;
 
 use crate::ceph::CephPool;
 use crate::error::Result;
@@ -92,5 +93,16 @@ impl From<reclaim::Pending> for Pending {
             work: pending.kind.to_string(),
             waits_for: pending.waits_for.map(|waits_for| waits_for.to_string()),
         }
+    }
+}
+
+/// What is seen of an SR that cannot be read.
+pub(super) fn unreadable(sr: &Uuid, error: &sr::engine::Error) -> Look {
+    let mut found = sr::finding::unreadable(sr, error);
+    found.fix = format!("see why: smblock check {sr}");
+    Look {
+        findings: vec![found],
+        looked_at: vec![&sr::alarm::table::UNREADABLE],
+        ..Look::default()
     }
 }

@@ -1,11 +1,10 @@
 //! Fault injection for the calls to a host.
 
+use sr::alarm::Report;
 use sr::faults::{change, read, Call, Faults};
 use uuid::Uuid;
 
-use crate::host::{
-    Alert, Host, HostReply, MapRequest, Mapped, Membership, Owner, Result as HostResult,
-};
+use crate::host::{Host, HostReply, MapRequest, Mapped, Membership, Owner, Result as HostResult};
 
 /// A [`Host`] with fault injection.
 pub struct FaultyHost<'f, 'w> {
@@ -84,11 +83,9 @@ impl Host for FaultyHost<'_, '_> {
         self.call(&change("revive", ""), |h| h.revive())
     }
 
-    fn alert(&self, facts: &[String], alert: &Alert) -> HostResult<()> {
-        let owned = (facts.to_owned(), alert.clone());
-        self.call(&change("alert", alert.name), move |h| {
-            h.alert(&owned.0, &owned.1)
-        })
+    fn alarm(&self, report: &Report) -> HostResult<()> {
+        let owned = report.clone();
+        self.call(&change("alarm", ""), move |h| h.alarm(&owned))
     }
 
     fn pause_disk(&self, vdi: &Uuid) -> HostResult<()> {

@@ -43,8 +43,6 @@ pub(super) struct HostState {
     pub maps: u64,
     /// Which value it has first seen when, in milliseconds since 1970.
     pub seen: BTreeMap<String, (String, u64)>,
-    /// The facts that it has raised alerts about.
-    pub alerted: BTreeSet<String>,
 }
 
 /// The state of a host's power.
@@ -103,7 +101,6 @@ impl HostState {
             devices: BTreeMap::new(),
             maps: 0,
             seen: BTreeMap::new(),
-            alerted: BTreeSet::new(),
         }
     }
 

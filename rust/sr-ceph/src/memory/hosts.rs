@@ -6,6 +6,7 @@ use std::sync::MutexGuard;
 
 use nix::errno::Errno;
 use nix::libc;
+use sr::alarm::{update, Report};
 use uuid::Uuid;
 
 use super::client::fsid;
@@ -13,7 +14,7 @@ use super::host_state::{Device, HostState, Kernel, FIRST_KERNEL_COOKIE};
 use super::report::{POOL_ID, POOL_NAME};
 use super::{Sim, State};
 use crate::host::{
-    Alert, Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
+    Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
 };
 use crate::pool::Watcher;
 
@@ -261,20 +262,9 @@ impl Host for MemoryHost {
         })
     }
 
-    fn alert(&self, facts: &[String], alert: &Alert) -> Result<()> {
-        let mut state = self.alive("alert", alert.name)?;
-        if state.without_messages {
-            return Err(failure("alert", alert.name, libc::ECONNREFUSED));
-        }
-        let host = state.hosts.get_mut(&self.owner.host);
-        let alerted = host.ok_or_else(|| failure("alert", alert.name, libc::ESRCH))?;
-        let before = alerted.alerted.len();
-        alerted.alerted.extend(facts.iter().cloned());
-        if alerted.alerted.len() > before {
-            let host = self.owner.host.clone();
-            state.alerts.push((host, alert.clone()));
-        }
-        Ok(())
+    fn alarm(&self, report: &Report) -> Result<()> {
+        let board = self.alive("alarm", "")?.board.clone();
+        update(&board, &self.owner.host, report).map(drop)
     }
 
     fn supported_features(&self) -> Result<Option<u64>> {

@@ -1,10 +1,10 @@
 //! What happens to hosts: power, freezes, clocks, networks, and XAPI's notes about them.
 
+use sr::alarm::memory::MemoryBoard;
 use uuid::Uuid;
 
 use super::host_state::{HostState, Power};
 use super::{Sim, WATCH_TIMEOUT};
-use crate::host::Alert;
 
 impl Sim {
     /// Powers a host off and on again: its processes and devices are gone, and the watches of its
@@ -129,12 +129,12 @@ impl Sim {
 
     /// Sets whether XAPI accepts messages.
     pub fn set_takes_messages(&self, takes: bool) {
-        self.lock().without_messages = !takes;
+        self.lock().board.set_refuses(!takes);
     }
 
-    /// The alerts so far, with the hosts that raised them.
-    pub fn alerts(&self) -> Vec<(String, Alert)> {
-        self.lock().alerts.clone()
+    /// XAPI's messages.
+    pub fn board(&self) -> MemoryBoard {
+        self.lock().board.clone()
     }
 
     /// Returns the blocklisted addresses.

@@ -9,6 +9,7 @@ mod device_config;
 mod doctor;
 mod fan_out;
 mod gate;
+mod health;
 mod history;
 mod model;
 mod overview;

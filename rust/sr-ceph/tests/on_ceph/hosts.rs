@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sr_ceph::host::{
-    Alert, Host, HostError, HostReply, MapRequest, Mapped, Membership, Owner, Result,
-};
+use sr::alarm::Report;
+use sr_ceph::host::{Host, HostError, HostReply, MapRequest, Mapped, Membership, Owner, Result};
 use uuid::Uuid;
 
 /// All hosts of a pool.
@@ -136,7 +135,7 @@ impl Host for HostSim {
         Ok(())
     }
 
-    fn alert(&self, _facts: &[String], _alert: &Alert) -> Result<()> {
+    fn alarm(&self, _report: &Report) -> Result<()> {
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 //! XAPI in memory, with the plugin of each host.
 
+use std::collections::BTreeMap;
+
 use nix::libc;
+use sr::alarm::{Board, Message};
 use sr::host::{HostReply, Result};
 use uuid::Uuid;
 
@@ -81,10 +84,26 @@ impl Xapi for Sim {
             .map(Some)
             .map_err(|e| failure(e.to_string(), libc::EIO))
     }
+}
 
-    fn alert(&self, vdi: &Uuid, title: &str, _text: &str) -> Result<()> {
-        let mut state = self.state.borrow_mut();
-        state.messages.push((*vdi, title.to_owned()));
-        Ok(())
+impl Board for Sim {
+    fn notes(&self) -> Result<BTreeMap<String, String>> {
+        self.board.notes()
+    }
+
+    fn add_note(&self, key: &str, value: &str) -> Result<bool> {
+        self.board.add_note(key, value)
+    }
+
+    fn remove_note(&self, key: &str) -> Result<()> {
+        self.board.remove_note(key)
+    }
+
+    fn raise(&self, message: &Message) -> Result<String> {
+        self.board.raise(message)
+    }
+
+    fn destroy(&self, message: &str) -> Result<()> {
+        self.board.destroy(message)
     }
 }

@@ -196,42 +196,6 @@ fn a_damaged_log_stops_all_hosts_until_an_administrator_clears_it() {
 }
 
 #[test]
-fn a_fault_of_a_disk_raises_one_alert_and_its_end_another_one() {
-    let mut volume = volume();
-    volume.targets[0].set_ip([192, 0, 2, 2].into());
-    let sim = Sim::new(vec![volume.clone()]);
-    let scan = || {
-        let fields = XapiFields {
-            sm_config: sim.sm_config(&VDI).unwrap().unwrap(),
-            ..XapiFields::default()
-        };
-        let size = volume.size;
-        let known = [XapiVdi {
-            uuid: VDI,
-            size,
-            fields,
-        }];
-        on(&sim, "a", |sr| {
-            let listing = sr.scan(&known).unwrap().listing;
-            sr.report_health(&listing, &known);
-        });
-        sim.messages(&VDI)
-    };
-    activate(&sim, "a").unwrap();
-    sim.now.set(sim.now.get() + 600);
-    assert_eq!(scan(), [""; 0]);
-    sim.kill_server("a", &VDI);
-    assert_eq!(scan(), ["SMBLOCK_CRUCIBLE_DEGRADED"]);
-    assert_eq!(scan().len(), 1);
-    sim.set_down(volume.targets[1], true);
-    assert_eq!(scan().len(), 2);
-    sim.set_down(volume.targets[1], false);
-    deactivate(&sim, "a");
-    assert_eq!(scan().last().unwrap(), "SMBLOCK_CRUCIBLE_RECOVERED");
-    assert_eq!(scan().len(), 3);
-}
-
-#[test]
 fn a_disk_in_use_stays_in_the_sr_when_its_volume_leaves_the_list() {
     let sim = sim();
     activate(&sim, "a").unwrap();

@@ -5,6 +5,7 @@
 mod claims;
 mod crashes;
 mod doctor;
+mod health;
 mod hosts;
 mod keys;
 mod leftovers;

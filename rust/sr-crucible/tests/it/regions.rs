@@ -1,8 +1,7 @@
 //! A target that serves another volume's region is refused: it would destroy both volumes.
 
-use sr::xapi::{XapiFields, XapiVdi};
 use sr_crucible::memory::Sim;
-use sr_crucible::{Error, Xapi};
+use sr_crucible::Error;
 use uuid::Uuid;
 
 use crate::support::{activate, deactivate, nothing_is_left, on, sim, volume, VDI};
@@ -72,58 +71,29 @@ fn a_declared_region_counts_before_the_volume_was_ever_served() {
 }
 
 #[test]
-fn a_scan_reports_a_target_that_serves_another_volumes_region() {
+fn a_check_finds_a_target_that_serves_another_volumes_region() {
     let sim = served_before();
     sim.set_region(volume().targets[2], FOREIGN);
-    let told = reported_by_a_scan(&sim);
+    let told = seen_by_a_check(&sim);
     assert!(told.contains(&FOREIGN.to_string()), "{told}");
 }
 
 #[test]
-fn a_scan_reports_a_size_that_differs_from_the_declared_one() {
+fn a_check_finds_a_size_that_differs_from_the_declared_one() {
     let sim = sim();
     sim.set_size(volume().targets[1], 1 << 20);
-    let told = reported_by_a_scan(&sim);
+    let told = seen_by_a_check(&sim);
     assert!(
         told.contains("192.0.2.1:3811 has a region of 1048576 bytes"),
         "{told}"
     );
     sim.set_size(volume().targets[1], 1 << 30);
-    assert!(!reported_by_a_scan(&sim).contains("has a region of"));
+    assert!(!seen_by_a_check(&sim).contains("has a region of"));
 }
 
-#[test]
-fn a_scan_reports_the_targets_that_a_server_works_without() {
-    let sim = sim();
-    activate(&sim, "a").unwrap();
-    sim.now.set(sim.now.get() + 600);
-    assert!(!reported_by_a_scan(&sim).contains("works without"));
-    sim.set_downstairs(["active", "connecting (wait_quorum)", "active"]);
-    let told = reported_by_a_scan(&sim);
-    assert!(
-        told.contains("works without: 192.0.2.1:3811 (connecting)"),
-        "{told}"
-    );
-}
-
-/// Returns the health of the volume after a scan.
-fn reported_by_a_scan(sim: &Sim) -> String {
-    let fields = XapiFields {
-        sm_config: sim.sm_config(&VDI).unwrap().unwrap(),
-        ..XapiFields::default()
-    };
-    let known = [XapiVdi {
-        uuid: VDI,
-        size: 1 << 30,
-        fields,
-    }];
-    on(sim, "a", |sr| {
-        let listing = sr.scan(&known).unwrap().listing;
-        sr.report_health(&listing, &known);
-    });
-    let sm_config = sim.sm_config(&VDI).unwrap().unwrap();
-    sm_config
-        .get("crucible_health")
-        .cloned()
-        .unwrap_or_default()
+/// Returns what a check finds about the volume.
+fn seen_by_a_check(sim: &Sim) -> String {
+    let look = on(sim, "a", |sr| sr.look()).unwrap();
+    let found = look.findings.into_iter().map(|finding| finding.found);
+    found.collect::<Vec<_>>().join("; ")
 }

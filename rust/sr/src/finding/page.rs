@@ -24,13 +24,14 @@ An SR, or a host, can have a finding with another severity than the usual one th
 ";
 
 /// The headings, with the id that each of them begins at.
-const SECTIONS: [(&str, &str); 9] = [
+const SECTIONS: [(&str, &str); 10] = [
     ("SMB-F000", "Parts of `smblock check`"),
     ("SMB-F100", "The catalogue of an SR of type cephrbd"),
     ("SMB-F110", "Images and the catalogue"),
     ("SMB-F130", "Unfinished operations and space"),
     ("SMB-F150", "Devices, claims and fencing"),
     ("SMB-F170", "The cluster"),
+    ("SMB-F200", "What the check every ten minutes finds besides"),
     ("SMB-F300", "SRs of type crucible"),
     ("SMB-F400", "XAPI and SM"),
     ("SMB-F420", "This host"),

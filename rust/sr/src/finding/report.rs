@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Finding, Severity};
 
@@ -19,27 +19,54 @@ pub struct Section {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report(pub Vec<Section>);
 
-#[derive(Serialize)]
-struct Entry<'f> {
-    id: &'static str,
-    severity: Severity,
-    title: &'static str,
-    section: &'f str,
-    object: &'f str,
-    found: &'f str,
-    fix: &'f str,
-    since: Option<String>,
+/// A finding in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The id of its kind.
+    pub id: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The title of its kind.
+    pub title: String,
+    /// The title of its section.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<String>,
+    /// What it is about.
+    pub object: String,
+    /// What was found.
+    pub found: String,
+    /// How to fix it.
+    pub fix: String,
+    /// Since when.
+    pub since: Option<String>,
+}
+
+impl Entry {
+    /// A finding of a section, which has no title if it is the only one.
+    #[must_use]
+    pub fn of(finding: &Finding, section: &str) -> Self {
+        Entry {
+            id: finding.kind.id.to_owned(),
+            severity: finding.severity,
+            title: finding.kind.title.to_owned(),
+            section: Some(section.to_owned()).filter(|section| !section.is_empty()),
+            object: finding.object.clone(),
+            found: finding.found.clone(),
+            fix: finding.fix.clone(),
+            since: finding.since.map(date),
+        }
+    }
 }
 
 #[derive(Serialize)]
-struct Whole<'f> {
+struct Whole {
     status: u8,
     failures: usize,
     warnings: usize,
     notes: usize,
     ok: usize,
     not_run: usize,
-    findings: Vec<Entry<'f>>,
+    findings: Vec<Entry>,
 }
 
 impl Report {
@@ -92,16 +119,7 @@ impl Report {
         let sections = self.0.iter();
         let findings = sections.flat_map(|section| {
             let findings = section.findings.iter();
-            findings.map(|finding| Entry {
-                id: finding.kind.id,
-                severity: finding.severity,
-                title: finding.kind.title,
-                section: &section.title,
-                object: &finding.object,
-                found: &finding.found,
-                fix: &finding.fix,
-                since: finding.since.map(date),
-            })
+            findings.map(|finding| Entry::of(finding, &section.title))
         });
         let whole = Whole {
             status: self.status(),

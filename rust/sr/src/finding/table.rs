@@ -166,6 +166,13 @@ kinds! {
     MSR_RULE "189" Failure "the pool uses a CRUSH rule that kernels lack":
         "Rules of type msr give I/O errors on kernel clients.";
 
+    NOT_FREED "200" Warning "space is not freed for a long time":
+        "The list of images to free or to flatten has been the same for 12 hours, as this host has seen it since its boot.";
+    HOST_DECLARED_DEAD "201" Warning "a host was declared dead":
+        "Its kernel clients are cut off from the cluster before other hosts use its disks. This ends when the host plugs the SR again, or is removed from the pool.";
+    NOT_SHARED "202" Warning "the SR is not shared":
+        "The SR was created without shared=true in a pool of several hosts: only one of them can use it.";
+
     TARGET_DOWN "310" Warning "a target is down":
         "The volume works on two copies, and cannot be plugged again until all are back.";
     TARGETS_DOWN "311" Failure "two targets are down":

@@ -18,18 +18,29 @@ impl CephSr<'_> {
         let entries = self.catalogue.read()?;
         let mut pending = self.pending_among(self.look_at_trash(&entries)?, &entries, true)?;
         for each in &mut pending {
-            if matches!(each.kind, Kind::Trashed | Kind::LongChain { .. }) {
-                each.size = match self.pool.size(&each.image.id) {
-                    Err(e) if e.is_not_found() => 0,
-                    other => {
-                        other.doing(&format!("reading the size of image {}", each.image.name))?
-                    }
-                };
-            }
+            each.size = self.size_of(each)?;
         }
         // The smallest first: a large one takes hours, and the others do not wait for it.
         pending.sort_by_key(|each| each.size);
         Ok(pending)
+    }
+
+    /// Returns what can be done now, without the sizes. Opens no image. Changes nothing.
+    pub(crate) fn pending_now(&self, entries: &Entries) -> Result<Vec<Pending>> {
+        let mut pending = self.pending_among(self.look_at_trash(entries)?, entries, false)?;
+        pending.retain(|each| each.waits_for.is_none());
+        Ok(pending)
+    }
+
+    /// The virtual size of what is pending.
+    pub(crate) fn size_of(&self, pending: &Pending) -> Result<u64> {
+        if !matches!(pending.kind, Kind::Trashed | Kind::LongChain { .. }) {
+            return Ok(pending.size);
+        }
+        match self.pool.size(&pending.image.id) {
+            Err(e) if e.is_not_found() => Ok(0),
+            other => other.doing(&format!("reading the size of image {}", pending.image.name)),
+        }
     }
 
     /// `waiting`: also the hidden images that only wait for their snapshots, each with what blocks it. That

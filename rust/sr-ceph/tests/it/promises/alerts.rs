@@ -1,12 +1,11 @@
 //! The alerts about a host that was declared dead.
 
-use sr_ceph::host::{Alert, Mapped, Subject};
+use sr::alarm::table::{HOST_CUT_OFF, HOST_FENCED};
+use sr::alarm::{AlarmType, Message};
+use sr_ceph::host::Mapped;
 use uuid::Uuid;
 
 use crate::support::{Lab, A, B, GIB};
-
-const CUT_OFF: &str = "SMBLOCK_HOST_CUT_OFF";
-const FENCED: &str = "SMBLOCK_HOST_FENCED";
 
 /// Returns a disk that host A uses, and its device there.
 fn used_by_a() -> (Lab, Uuid, Mapped) {
@@ -18,21 +17,18 @@ fn used_by_a() -> (Lab, Uuid, Mapped) {
     (lab, vdi, mapped)
 }
 
-fn alerts(lab: &Lab, name: &str) -> Vec<(String, Alert)> {
-    let mut alerts = lab.sim.alerts();
-    alerts.retain(|(_, alert)| alert.name == name);
-    alerts
+fn alerts(lab: &Lab, alarm: &AlarmType) -> Vec<Message> {
+    let name = format!("<name value=\"{}\"/>", alarm.name);
+    let mut raised = lab.sim.board().raised();
+    raised.retain(|message| message.body.contains(&name));
+    raised
 }
 
 /// Returns the alerts that host A raises about itself.
-fn cut_off(lab: &Lab) -> Vec<Alert> {
-    let alerts = alerts(lab, CUT_OFF).into_iter();
+fn cut_off(lab: &Lab) -> Vec<Message> {
+    let alerts = alerts(lab, &HOST_CUT_OFF).into_iter();
     alerts
-        .inspect(|(host, alert)| {
-            assert_eq!(host, A);
-            assert_eq!(alert.subject, Subject::Host);
-        })
-        .map(|(_, alert)| alert)
+        .inspect(|message| assert_eq!((message.class, message.object.as_str()), ("Host", A)))
         .collect()
 }
 
@@ -50,7 +46,10 @@ fn each_command_of_a_cut_off_host_raises_one_alert_that_names_its_disks() {
     for (name, command) in commands {
         let (lab, vdi, mapped) = used_by_a();
         command(&lab, &vdi);
-        assert!(lab.sim.alerts().is_empty(), "{name}: A is not cut off");
+        assert!(
+            lab.sim.board().raised().is_empty(),
+            "{name}: A is not cut off"
+        );
         lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
         command(&lab, &vdi);
         let raised = cut_off(&lab);
@@ -58,7 +57,7 @@ fn each_command_of_a_cut_off_host_raises_one_alert_that_names_its_disks() {
         let device = mapped.device.display().to_string();
         let parts = [A, "fenced", &mapped.client_address, &lab.sr.to_string()];
         for part in parts.into_iter().chain([vdi.to_string().as_str(), &device]) {
-            assert!(raised[0].text.contains(part), "{name}: {part}: {raised:?}");
+            assert!(raised[0].body.contains(part), "{name}: {part}: {raised:?}");
         }
         for (_, again) in commands {
             again(&lab, &vdi);
@@ -89,7 +88,12 @@ fn a_host_without_open_disks_reports_that_it_was_declared_dead() {
     lab.activate(A, &vdi).unwrap();
     let raised = cut_off(&lab);
     assert_eq!(raised.len(), 1);
-    assert!(raised[0].text.contains("no action is needed"), "{raised:?}");
+    assert!(
+        raised[0]
+            .body
+            .contains("<fix value=\"none: no device of SR"),
+        "{raised:?}"
+    );
 }
 
 #[test]
@@ -110,7 +114,7 @@ fn an_alert_that_xapi_refuses_fails_no_command_and_comes_later() {
     lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
     lab.run(A, |sr| sr.attach_sr()).unwrap();
     lab.run(A, |sr| sr.scan(&[])).unwrap();
-    assert_eq!(lab.sim.alerts(), []);
+    assert_eq!(lab.sim.board().raised(), []);
     lab.sim.set_takes_messages(true);
     lab.run(A, |sr| sr.scan(&[])).unwrap();
     assert_eq!(cut_off(&lab).len(), 1);
@@ -124,12 +128,12 @@ fn the_host_that_records_a_death_raises_one_alert_with_the_disks() {
     for _ in 0..2 {
         lab.run(B, |sr| sr.declare_dead(A, "fenced")).unwrap();
     }
-    let raised = alerts(&lab, FENCED);
+    let raised = alerts(&lab, &HOST_FENCED);
     assert_eq!(raised.len(), 1);
-    let (host, alert) = &raised[0];
-    assert_eq!((host.as_str(), alert.subject), (B, Subject::Sr));
-    for part in [A, B, &vdi.to_string(), &mapped.client_address, "fenced"] {
-        assert!(alert.text.contains(part), "{part}: {alert:?}");
+    let alert = &raised[0];
+    assert_eq!(alert.class, "SR");
+    for part in [A, &vdi.to_string(), &mapped.client_address, "fenced"] {
+        assert!(alert.body.contains(part), "{part}: {alert:?}");
     }
 }
 
@@ -140,9 +144,9 @@ fn the_host_that_records_a_missed_declaration_raises_the_alert() {
     lab.sim.declare_dead(A, true);
     lab.activate(B, &vdi).unwrap();
     lab.activate(B, &other).unwrap();
-    let raised = alerts(&lab, FENCED);
+    let raised = alerts(&lab, &HOST_FENCED);
     assert_eq!(raised.len(), 1);
-    let text = &raised[0].1.text;
+    let text = &raised[0].body;
     assert!(text.contains(&vdi.to_string()), "{text}");
     assert!(text.contains(&mapped.client_address), "{text}");
 }
