@@ -286,3 +286,13 @@ def test_an_sr_of_an_unknown_uuid_cannot_be_plugged(rbd_pool: RbdPool) -> None:
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert f"pool {rbd_pool.name} holds no SR {uuid}" in complaint
     lab.xe("sr-forget", f"uuid={uuid}")
+
+
+def test_a_scan_leaves_the_format_of_exports_to_the_size_of_the_disk(sr: CephSr) -> None:
+    # Xen Orchestra exports a disk as VHD if its sm_config names another format than qcow2.
+    small, large = sr.create_vdi("small"), sr.create_vdi("large", "3TiB")
+    with sr.lab.xapi.session() as session:
+        refs = [session.VDI.get_by_uuid(vdi) for vdi in (small, large)]
+        session.VDI.add_to_sm_config(refs[0], "image-format", "raw")
+        sr.scan()
+        assert [session.VDI.get_sm_config(ref) for ref in refs] == [{}, {}]

@@ -78,7 +78,7 @@ def test_the_size_of_the_sr_is_the_data_pools_quota(sr: CephSr) -> None:
     sr.scan()
     used = int(sr.get("physical-utilisation"))
     assert 0 <= int(sr.get("physical-size")) - 2 * GIB <= used
-    ceph.set_quota(DATA, max_bytes=MIB)
+    ceph.set_quota(DATA, max_bytes=1)
     assert f"'{DATA}'" in lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=x", "virtual-size=1GiB")
     ceph.set_quota(DATA, max_bytes=0)
     ceph.set_quota(sr.pool.name, max_bytes=1)

@@ -42,6 +42,7 @@ NOT_FOLLOWED = {
     "errors": "a test of rust/py writes it",
     "findings": "a test of rust/py writes it",
     "high-availability": "tests/test_high_availability.py does what it can without xHA's daemon",
+    "monitoring": "tests/test_monitoring_page.py runs its commands",
     "migration": "tests/test_migration_page.py and tests/test_adopt.py use its commands",
     "lab": "lab/tests/test_lab_shell.py runs its session",
 }

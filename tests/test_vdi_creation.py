@@ -37,7 +37,8 @@ def refused_size(sr: CephSr, size: int) -> str:
 def test_a_disk_is_never_smaller_than_asked(sr: CephSr, size: int) -> None:
     vdi = sr.create_vdi("sized", str(size))
     reported = int(sr.lab.get("vdi", "virtual-size", vdi))
-    assert size <= reported < size + (1 << 20)
+    assert size <= reported < size + (2 << 20)
+    assert reported % (2 << 20) == 0, "as the size of each VHD"
     assert sr.pool.image_info(sr.image(vdi))["size"] == reported
 
 

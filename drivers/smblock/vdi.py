@@ -16,7 +16,10 @@ class CoreVDI(VDI.VDI):
 
     def load(self, vdi_uuid):
         self.vdi_type = self.sr.core.vdi_type
-        self.sm_config_override = {"backend-kind": self.sr.core.sm_config.get("backend-kind")}
+        backend = self.sr.core.sm_config.get("backend-kind")
+        # SM's scan sets "raw". With it, Xen Orchestra exports a disk as VHD, which xapi refuses above 2040 GiB.
+        # Without it, the size decides between VHD and QCOW2.
+        self.sm_config_override = {"backend-kind": backend, "image-format": None}
 
     @as_sm_error
     def create(self, sr_uuid, vdi_uuid, size):

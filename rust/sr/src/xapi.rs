@@ -129,7 +129,7 @@ pub struct ScannedVdi {
 /// `sm_config` without the keys of a running host or of another part of SM: they would be wrong after the SR
 /// was introduced elsewhere.
 pub fn lasting_sm_config(sm_config: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    const TRANSIENT: [&str; 9] = [
+    const TRANSIENT: [&str; 10] = [
         "paused",
         "activating",
         "relinking",
@@ -139,6 +139,7 @@ pub fn lasting_sm_config(sm_config: BTreeMap<String, String>) -> BTreeMap<String
         "import_task",
         "key_hash",
         "backend-kind",
+        "image-format",
     ];
     sm_config
         .into_iter()
@@ -160,6 +161,7 @@ mod tests {
             ("host_OpaqueRef:1", "RW"),
             ("paused", "true"),
             ("read-caching-enabled-on-1", "false"),
+            ("image-format", "raw"),
             ("vhd-parent", "abc"),
         ];
         let sm_config = sm_config
