@@ -36,7 +36,7 @@ pub enum HaRefusal {
         refused: &'static str,
     },
     /// A host has it open.
-    #[error("VDI {vdi} belongs to high availability (type {ty}) and is attached, by the client {address}; nothing was deleted. Run 'xe pool-ha-disable' first")]
+    #[error("VDI {vdi} belongs to high availability (type {ty}) and is attached, by the client {address}; nothing was deleted. Run 'xe pool-ha-disable' first. The client of a host that has died is gone after 30 s")]
     Attached {
         /// The VDI.
         vdi: Uuid,
