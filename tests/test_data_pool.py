@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -81,6 +82,13 @@ def test_the_size_of_the_sr_is_the_data_pools_quota(sr: CephSr) -> None:
     sr.scan()
     used = int(sr.get("physical-utilisation"))
     assert 0 <= int(sr.get("physical-size")) - 2 * GIB <= used
+    ceph.wait_pool_stats(sr.pool.name, lambda stats: stats["stored"] > 0)
+    page = lab.admin("metrics").stdout.decode()
+    size, used, free = (
+        int(re.findall(rf'^smblock_sr_{name}_bytes{{.*sr="{sr.uuid}".*}} (\d+)$', page, re.MULTILINE)[0])
+        for name in ("size", "used", "free")
+    )
+    assert size == used + free
     ceph.set_quota(DATA, max_bytes=1)
     assert f"'{DATA}'" in lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=x", "virtual-size=1GiB")
     ceph.set_quota(DATA, max_bytes=0)

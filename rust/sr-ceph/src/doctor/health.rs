@@ -56,7 +56,7 @@ impl CephSr<'_> {
             up: true,
             pool: self.pool.pool_name().to_owned(),
             size: usage.total(),
-            used: Some(usage.stored).filter(|_| usage.total().is_some()),
+            used: Some(usage.used()).filter(|_| usage.total().is_some()),
             free: usage.free(),
             reserve: usage.reserve(),
             quota_bytes: usage.quota_bytes,
