@@ -225,19 +225,9 @@ def serve_crucible(directory: str, log: Callable[[str], object]) -> str | None:
     """
 
 @type_check_only
-class CephXapi(Protocol):
-    """Calls of XAPI and SM, for an SR of type cephrbd. A method that fails raises any exception."""
+class Alarms(Protocol):
+    """XAPI's messages, and the notes about them in the SR. A method that fails raises any exception."""
 
-    def pool_uuid(self) -> str:
-        """Returns the UUID of the XAPI pool."""
-    def knows_host(self, host_uuid: str) -> bool:
-        """Returns whether the pool has the host."""
-    def declared_dead(self, host_uuid: str) -> bool:
-        """Returns whether the host was declared dead."""
-    def revive(self) -> object:
-        """Removes XAPI's note that this host was declared dead."""
-    def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
-        """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
     def alarm_notes(self) -> Mapping[str, str]:
         """Returns the SR's other_config."""
     def add_alarm_note(self, key: str, value: str) -> bool:
@@ -251,13 +241,28 @@ class CephXapi(Protocol):
         """
     def destroy_alarm(self, message_ref: str) -> object:
         """Destroys a message, if it exists."""
+
+@type_check_only
+class CephXapi(Alarms, Protocol):
+    """Calls of XAPI and SM, for an SR of type cephrbd. A method that fails raises any exception."""
+
+    def pool_uuid(self) -> str:
+        """Returns the UUID of the XAPI pool."""
+    def knows_host(self, host_uuid: str) -> bool:
+        """Returns whether the pool has the host."""
+    def declared_dead(self, host_uuid: str) -> bool:
+        """Returns whether the host was declared dead."""
+    def revive(self) -> object:
+        """Removes XAPI's note that this host was declared dead."""
+    def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
+        """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
     def pause(self, vdi_uuid: str) -> object:
         """Pauses the I/O of a disk on each host that runs it. Returns when it is paused."""
     def unpause(self, vdi_uuid: str) -> object:
         """Resumes the I/O of a disk, also if it is not paused."""
 
 @type_check_only
-class CrucibleXapi(Protocol):
+class CrucibleXapi(Alarms, Protocol):
     """XAPI's database, for an SR of type crucible. A method that fails raises any exception."""
 
     # The command that supervises one server. The server's runtime directory is added.
@@ -281,19 +286,6 @@ class CrucibleXapi(Protocol):
         """Publishes the boot id of this host."""
     def revive(self, host_uuid: str) -> object:
         """Removes XAPI's note that a host was declared dead."""
-    def alarm_notes(self) -> Mapping[str, str]:
-        """Returns the SR's other_config."""
-    def add_alarm_note(self, key: str, value: str) -> bool:
-        """Adds a key to the SR's other_config. Returns False if the key exists."""
-    def remove_alarm_note(self, key: str) -> object:
-        """Removes a key from the SR's other_config, if it exists."""
-    def raise_alarm(self, name: str, priority: str, cls: str, object_uuid: str, body: str) -> str:
-        """Creates a message about an object of class `cls` ("SR", "Host"). `priority`: "1" (highest) to "5".
-
-        Returns the message's reference.
-        """
-    def destroy_alarm(self, message_ref: str) -> object:
-        """Destroys a message, if it exists."""
     def secret(self, secret_uuid: str) -> str:
         """Returns the value of a secret of XAPI."""
 

@@ -30,11 +30,18 @@ pub(crate) fn require_usable_data_pool(pool: &dyn Pool) -> Result<()> {
     if pool.data_pool().is_none() {
         return Ok(());
     }
-    match summaries(pool)?.1 {
-        Some(data) if !data.application_rbd => Err(Error::PoolNotForRbd { pool: data.name }),
-        Some(data) if !data.overwrites => {
-            Err(DataPoolError::NoOverwrites { pool: data.name }.into())
+    require_image_data(summaries(pool)?.1.as_ref())
+}
+
+fn require_image_data(data: Option<&PoolSummary>) -> Result<()> {
+    match data {
+        Some(data) if !data.application_rbd => Err(Error::PoolNotForRbd {
+            pool: data.name.clone(),
+        }),
+        Some(data) if !data.overwrites => Err(DataPoolError::NoOverwrites {
+            pool: data.name.clone(),
         }
+        .into()),
         _ => Ok(()),
     }
 }
@@ -48,15 +55,15 @@ fn require_room_in(usage: &PoolUsage, consequence: &str) -> Result<()> {
 
 /// Refuses a pool that is not enabled for RBD images, or that has too little free space, and its data pool.
 pub(crate) fn require_usable_pool(pool: &dyn Pool, consequence: &str) -> Result<()> {
-    require_usable_data_pool(pool)?;
-    let pool = pool_summary(pool)?;
+    let (pool, data) = summaries(pool)?;
+    require_image_data(data.as_ref())?;
     if !pool.application_rbd {
         return Err(Error::PoolNotForRbd { pool: pool.name });
     }
     if pool.erasure {
         return Err(Error::PoolErasure { pool: pool.name });
     }
-    require_room_in(&pool.usage, consequence)
+    require_room_in(&pool.beside(data).usage, consequence)
 }
 
 /// Refuses what makes the SR grow while the pool is nearly full: Ceph enforces a quota some seconds late, and

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::blocklist::is_cut_off;
 use crate::error::{Context, HaRefusal, Result};
-use crate::ha::is_for_ha;
+use crate::ha::is_ha_disk;
 use crate::host::Mapped;
 use crate::image_features::ImageFeatures;
 use crate::pool::ImageState;
@@ -48,7 +48,7 @@ impl CephSr<'_> {
         let entry = self.catalogue.entry(vdi)?;
         let record = self.catalogue.present(&entry, vdi)?.record.clone();
         let (vdi, ty) = (*vdi, record.xapi.ty.clone());
-        if !is_for_ha(&record.xapi) || record.volume.snapshot().is_some() {
+        if !is_ha_disk(&record) {
             return Err(HaRefusal::OtherType { vdi, ty }.into());
         }
         let image = self.images.state(&record)?;
@@ -67,7 +67,7 @@ impl CephSr<'_> {
 
     /// Refuses a disk of high availability that any host has mapped. No claim shows that.
     pub(crate) fn refuse_attached_ha_vdi(&self, record: &VdiRecord) -> Result<()> {
-        if !is_for_ha(&record.xapi) || record.volume.snapshot().is_some() {
+        if !is_ha_disk(record) {
             return Ok(());
         }
         let image = record.volume.image();
@@ -76,8 +76,8 @@ impl CephSr<'_> {
             other => other.doing(&format!("listing the watchers of image {}", image.name))?,
         };
         let cut_off = self.pool.blocklisted().doing("reading the blocklist")?;
-        let mut alive = watchers.into_iter().filter(|watcher| watcher.is_kernel());
-        match alive.find(|watcher| !is_cut_off(&cut_off, &watcher.address)) {
+        let mut kernels = watchers.into_iter().filter(|watcher| watcher.is_kernel());
+        match kernels.find(|watcher| !is_cut_off(&cut_off, &watcher.address)) {
             None => Ok(()),
             Some(watcher) => Err(HaRefusal::Attached {
                 vdi: record.uuid,

@@ -144,13 +144,7 @@ fn the_alarm_about_a_dead_host_ends_when_it_is_removed_from_the_pool() {
 
 #[test]
 fn the_numbers_are_those_of_the_overview() {
-    let (lab, disk) = Lab::with_disk();
-    lab.snapshot(&disk);
-    let deleted = lab.create(GIB);
-    lab.activate(B, &disk).unwrap();
-    lab.sim.set_quota(10 * GIB);
-    lab.sim.set_stored(2 * GIB);
-    lab.run(A, |sr| sr.delete_vdi(&deleted)).unwrap();
+    let lab = Lab::with_some_of_each();
     let overview = lab.run(A, |sr| sr.overview()).unwrap();
     let health = lab.run(A, |sr| sr.look()).unwrap().health;
     assert!(health.up);

@@ -4,13 +4,7 @@ use crate::support::{Lab, A, B, GIB};
 
 #[test]
 fn the_overview_counts_what_the_sr_has() {
-    let (lab, disk) = Lab::with_disk();
-    lab.snapshot(&disk);
-    let deleted = lab.create(GIB);
-    lab.activate(B, &disk).unwrap();
-    lab.sim.set_quota(10 * GIB);
-    lab.sim.set_stored(2 * GIB);
-    lab.run(A, |sr| sr.delete_vdi(&deleted)).unwrap();
+    let lab = Lab::with_some_of_each();
     let seen = lab.run(A, |sr| sr.overview()).unwrap();
     assert_eq!((seen.disks, seen.snapshots), (1, 1));
     assert_eq!(seen.allocated, 2 * GIB);

@@ -134,6 +134,19 @@ impl Lab {
         (lab, disk)
     }
 
+    /// An SR with a disk that host B uses, its snapshot, and an image that is to be freed. 2 GiB of its quota of
+    /// 10 GiB are used.
+    pub fn with_some_of_each() -> Self {
+        let (lab, disk) = Lab::with_disk();
+        lab.snapshot(&disk);
+        let deleted = lab.create(GIB);
+        lab.activate(B, &disk).unwrap();
+        lab.sim.set_quota(10 * GIB);
+        lab.sim.set_stored(2 * GIB);
+        lab.run(A, |sr| sr.delete_vdi(&deleted)).unwrap();
+        lab
+    }
+
     /// Deletes everything, and checks that the pool is empty.
     pub fn clear(&self) {
         for vdi in self.vdis(A).keys() {
