@@ -353,7 +353,7 @@ class Sr:
     def check(self, facts: str) -> None:
         """Looks at the SR, and raises and clears alarms in XAPI. For SM's timer.
 
-        facts  what XAPI has about the pool, as JSON: see sr::alarm::PoolFacts
+        facts  what XAPI has about the pool, as JSON: see sr::alarm::CheckFacts
 
         Raises `Error` if XAPI does not reply, and `ValueError` if the facts cannot be read. An SR that cannot be read
         is an alarm.

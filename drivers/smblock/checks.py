@@ -25,11 +25,11 @@ def check_sr(session, sr_uuid):
 def _check(session, sr_uuid):
     # The connection of the session belongs to the other process.
     with bounded(session, CALLS_SECONDS) as own:
-        core_of(own, sr_uuid).check(pool_facts(own, sr_uuid))
+        core_of(own, sr_uuid).check(check_facts(own, sr_uuid))
 
 
-def pool_facts(session, sr_uuid):
-    """JSON for the core: see sr::alarm::PoolFacts."""
+def check_facts(session, sr_uuid):
+    """JSON for the core: see sr::alarm::CheckFacts."""
     xenapi = session.xenapi
     (pool,) = xenapi.pool.get_all_records().values()
     hosts = xenapi.host.get_all_records()

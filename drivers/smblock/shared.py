@@ -1,6 +1,6 @@
 """Warns of an SR that only one host of the pool can use."""
 
-from smblock.checks import pool_facts
+from smblock.checks import check_facts
 from smblock.sm import util
 
 
@@ -8,6 +8,6 @@ def warn_unless_shared(sr):
     """Raises an alarm if an SR was created without shared=true in a pool of several hosts."""
     try:
         if not sr.session.xenapi.SR.get_shared(sr.sr_ref):
-            sr.core.warn_unless_shared(pool_facts(sr.session, sr.uuid))
+            sr.core.warn_unless_shared(check_facts(sr.session, sr.uuid))
     except Exception:  # the SR was created, and must not fail for this
         util.logException("SR %s: warning that it is not shared" % sr.uuid)

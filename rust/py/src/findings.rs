@@ -92,8 +92,8 @@ pub fn adoption_facts(text: &str) -> PyResult<AdoptionFacts> {
 }
 
 /// What XAPI has about the pool, from JSON.
-pub fn pool_facts(text: &str) -> PyResult<alarm::PoolFacts> {
-    alarm::PoolFacts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
+pub fn check_facts(text: &str) -> PyResult<alarm::CheckFacts> {
+    alarm::CheckFacts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
 }
 
 /// The body of a message of XAPI with the name ALARM. `rows`: the names and values of further elements.

@@ -92,7 +92,7 @@ impl Sr {
     /// about the pool and the SR, as JSON.
     #[pyo3(text_signature = "($self, facts)")]
     fn check(&self, py: Python<'_>, facts: &str) -> PyResult<()> {
-        let facts = findings::pool_facts(facts)?;
+        let facts = findings::check_facts(facts)?;
         self.run(py, "SR.check", |sr| sr.check(facts))
     }
 
@@ -106,7 +106,7 @@ impl Sr {
     /// Raises an alarm if only one host of the pool can use the SR. `facts`: as in `check`.
     #[pyo3(text_signature = "($self, facts)")]
     fn warn_unless_shared(&self, py: Python<'_>, facts: &str) -> PyResult<()> {
-        let facts = findings::pool_facts(facts)?;
+        let facts = findings::check_facts(facts)?;
         self.run(py, "SR.warn_unless_shared", |sr| {
             sr.warn_unless_shared(self.uuid.parse().unwrap_or_default(), &facts)
         })

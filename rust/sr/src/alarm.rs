@@ -18,7 +18,7 @@
 //! after it creates the message: nothing that raises an alarm takes as long as the time between two checks.
 //! A process that dies between step 2 and 3 makes a second message.
 //!
-//! What is about the SR is raised by one host, [`PoolFacts::is_leader`], and what is about a host by this host.
+//! What is about the SR is raised by one host, [`CheckFacts::is_leader`], and what is about a host by this host.
 //! An event, such as a declaration of death, is raised by the host that finds it, without waiting for the check.
 
 mod alarming;
@@ -40,7 +40,7 @@ use uuid::Uuid;
 use crate::finding::{Finding, Kind};
 use crate::host::Result;
 
-pub use self::facts::{not_shared, HostState, PoolFacts};
+pub use self::facts::{not_shared, CheckFacts, HostState};
 pub use self::table::{AlarmType, Scope};
 pub use self::update::{update, update_alone};
 
@@ -84,7 +84,7 @@ pub struct Report {
     /// What was found.
     pub findings: Vec<Finding>,
     /// The pool. `None` for an event: then nothing is cleared, and any host may raise what is about the SR.
-    pub facts: Option<PoolFacts>,
+    pub facts: Option<CheckFacts>,
 }
 
 impl Report {

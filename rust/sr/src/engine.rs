@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use crate::alarm::{self, not_shared, PoolFacts, Report};
+use crate::alarm::{self, not_shared, CheckFacts, Report};
 use crate::check::CheckLine;
 use crate::device_config::Datapath;
 use crate::doctor::Facts;
@@ -107,7 +107,7 @@ pub trait Engine: Send + Sync {
     fn alarm(&self, report: &Report) -> Result<()>;
 
     /// Looks at the SR, and raises and clears alarms. SM's timer calls it on each host every ten minutes.
-    fn check(&self, facts: PoolFacts) -> Result<()> {
+    fn check(&self, facts: CheckFacts) -> Result<()> {
         let Look {
             health,
             mut findings,
@@ -124,7 +124,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// Raises an alarm if only one host of the pool can use the SR.
-    fn warn_unless_shared(&self, sr: Uuid, facts: &PoolFacts) -> Result<()> {
+    fn warn_unless_shared(&self, sr: Uuid, facts: &CheckFacts) -> Result<()> {
         match not_shared(&sr, facts) {
             Some(found) => self.alarm(&Report::event(sr, vec![found])),
             None => Ok(()),

@@ -1,7 +1,7 @@
 //! What the check that comes every ten minutes sees of an SR, and the alarms that it raises on hosts of a pool.
 
 use sr::alarm::table::{AlarmType, HOST_CUT_OFF, HOST_FENCED, RECLAIM, USAGE};
-use sr::alarm::{HostState, Message, PoolFacts, Report};
+use sr::alarm::{CheckFacts, HostState, Message, Report};
 use sr::engine::Look;
 use sr::finding::table;
 use sr_ceph::host::Host;
@@ -15,7 +15,7 @@ fn check(lab: &Lab, here: &str) {
         live: true,
         plugged: true,
     });
-    let facts = PoolFacts {
+    let facts = CheckFacts {
         here: here.to_owned(),
         master: A.to_owned(),
         shared: true,

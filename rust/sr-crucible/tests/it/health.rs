@@ -1,7 +1,7 @@
 //! What the check that comes every ten minutes sees of volumes, and the alarms that it raises.
 
 use sr::alarm::table::{REDUNDANCY, SERVER};
-use sr::alarm::{update, HostState, PoolFacts, Report};
+use sr::alarm::{update, CheckFacts, HostState, Report};
 use sr::engine::Look;
 use sr::finding::table;
 use sr_crucible::memory::Sim;
@@ -24,7 +24,7 @@ fn check(sim: &Sim, here: &str) -> Vec<String> {
         live: true,
         plugged: true,
     });
-    let facts = PoolFacts {
+    let facts = CheckFacts {
         here: here.to_owned(),
         master: "a".to_owned(),
         shared: true,

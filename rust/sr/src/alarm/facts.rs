@@ -8,7 +8,7 @@ use crate::finding::{table, Finding};
 /// The pool, as far as a check needs it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PoolFacts {
+pub struct CheckFacts {
     /// The UUID of this host.
     pub here: String,
     /// The UUID of the master.
@@ -31,7 +31,7 @@ pub struct HostState {
     pub plugged: bool,
 }
 
-impl PoolFacts {
+impl CheckFacts {
     /// Reads them from JSON.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl PoolFacts {
 
 /// The finding that only one host of a pool of several can use the SR.
 #[must_use]
-pub fn not_shared(sr: &Uuid, facts: &PoolFacts) -> Option<Finding> {
+pub fn not_shared(sr: &Uuid, facts: &CheckFacts) -> Option<Finding> {
     if facts.shared || facts.hosts.len() < 2 {
         return None;
     }
@@ -80,13 +80,13 @@ mod tests {
     /// A host: its UUID, whether it lives, whether it has plugged the SR.
     type Of = (&'static str, bool, bool);
 
-    fn facts(here: &str, hosts: &[Of]) -> PoolFacts {
+    fn facts(here: &str, hosts: &[Of]) -> CheckFacts {
         let hosts = hosts.iter().map(|(uuid, live, plugged)| HostState {
             uuid: (*uuid).to_owned(),
             live: *live,
             plugged: *plugged,
         });
-        PoolFacts {
+        CheckFacts {
             here: here.to_owned(),
             master: "m".to_owned(),
             shared: true,

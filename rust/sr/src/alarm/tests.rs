@@ -9,13 +9,13 @@ const SR: Uuid = Uuid::from_u128(5);
 const MASTER: &str = "master";
 const OTHER: &str = "other";
 
-fn facts(here: &str) -> PoolFacts {
+fn facts(here: &str) -> CheckFacts {
     let host = |uuid: &str| HostState {
         uuid: uuid.to_owned(),
         live: true,
         plugged: true,
     };
-    PoolFacts {
+    CheckFacts {
         here: here.to_owned(),
         master: MASTER.to_owned(),
         shared: true,
