@@ -117,14 +117,19 @@ impl PoolUsage {
             return None;
         }
         // Headers are small: their pool limits nothing until it is full.
-        if self
-            .headers
-            .as_ref()
-            .is_some_and(|pool| pool.room_for_growth().is_err())
-        {
+        if !std::ptr::eq(self.limiting(), self) {
             return Some(0);
         }
         self.limits().map(|limit| limit.left).min()
+    }
+
+    /// Returns the pool that limits this SR: that of the headers if it has no room, else this one.
+    #[must_use]
+    pub fn limiting(&self) -> &PoolUsage {
+        match &self.headers {
+            Some(headers) if headers.room_for_growth().is_err() => headers,
+            _ => self,
+        }
     }
 
     /// Returns the bytes stored, with those of the pool of the headers.

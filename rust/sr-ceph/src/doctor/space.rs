@@ -18,14 +18,20 @@ pub(super) fn of_usage(usage: &PoolUsage) -> Option<Finding> {
         Size(total),
         Size(free)
     );
-    let fix = match usage.quota_bytes.or(usage.quota_objects) {
-        Some(_) => format!(
-            "destroy VDIs, or raise the quota: ceph osd pool set-quota {} max_bytes BYTES",
-            usage.pool
+    let limiting = usage.limiting();
+    let quota = match (limiting.quota_bytes, limiting.quota_objects) {
+        (Some(_), _) => Some("max_bytes BYTES"),
+        (None, Some(_)) => Some("max_objects OBJECTS"),
+        (None, None) => None,
+    };
+    let fix = match quota {
+        Some(quota) => format!(
+            "destroy VDIs, or raise the quota: ceph osd pool set-quota {} {quota}",
+            limiting.pool
         ),
         None => "destroy VDIs, or add OSDs: ceph osd df".to_owned(),
     };
-    let found = table::NEARLY_FULL.found(format!("pool {}", usage.pool), text, fix);
+    let found = table::NEARLY_FULL.found(format!("pool {}", limiting.pool), text, fix);
     Some(found.measured(u64::try_from(percent).unwrap_or(100)))
 }
 

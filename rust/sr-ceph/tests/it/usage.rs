@@ -205,6 +205,7 @@ fn an_sr_with_a_data_pool_has_the_free_space_of_the_data_pool() {
     assert_eq!(sr.free(), Some((1 << 30) - 10 * MIB));
     assert_eq!(sr.total(), Some((1 << 30) + MIB));
     assert_eq!(sr.room_for_growth(), Ok(()));
+    assert_eq!(sr.limiting(), &sr);
 }
 
 #[test]
@@ -215,4 +216,5 @@ fn nothing_grows_if_the_pool_of_the_headers_is_full() {
     };
     assert_eq!(sr.free(), Some(0));
     assert_eq!(sr.room_for_growth().unwrap_err().bound, Bound::QuotaBytes);
+    assert_eq!(sr.limiting().quota_bytes, Some(MIB));
 }
