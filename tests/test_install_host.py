@@ -150,6 +150,20 @@ def test_driver_of_another_project_is_kept_and_put_back(host: Host) -> None:
     assert host.tree() == before
 
 
+def test_link_to_the_driver_of_another_project_is_kept_and_put_back(host: Host) -> None:
+    foreign = host.root / "opt/other/CephRBDSR"
+    foreign.parent.mkdir()
+    foreign.write_text("#!/usr/bin/python3\nprint('another driver')\n")
+    (host.root / SM_DIR / "CephRBDSR").symlink_to("/opt/other/CephRBDSR")
+    before = host.tree()
+    assert "/opt/xensource/sm/CephRBDSR is another driver's" in refused(host)
+    install(host, "--replace-driver")
+    assert (host.root / SM_DIR / "CephRBDSR").readlink() == Path("CephRBDSR.py")
+    install(host)
+    install(host, "--uninstall")
+    assert host.tree() == before
+
+
 def test_preflight_lists_everything_that_is_missing_at_once(host: Host) -> None:
     (host.root / "etc/xapi.conf").unlink()
     shutil.rmtree(host.root / SM_DIR)

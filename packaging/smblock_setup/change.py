@@ -25,10 +25,8 @@ class Change:
         target = below(self._root, item.path)
         if item.link:
             self._keep_foreign_link(item.path, item.link)
-            if not os.path.islink(target) or os.readlink(target) != item.link:
-                text = "link %s -> %s" % (target, item.link)
-                self._keep_foreign(item.path)
-                self._add(item.path, text, lambda files: files.link(item.path, item.link))
+            self._keep_foreign(item.path)
+            self._link(item.path, item.link)
             return
         data = read(item.source)
         if not has(target, data, item.mode):
@@ -46,6 +44,7 @@ class Change:
         for path, kept in sorted(self.replaced.items()):
             if kept.startswith(LINK):
                 self._drop(path)
+                self._link(path, kept[len(LINK) :])
                 continue
             data, mode = read(below(self._root, kept)), os.stat(below(self._root, kept)).st_mode & 0o7777
             self._drop(path)
@@ -77,6 +76,9 @@ class Change:
         """Keeps a copy of another driver's file."""
         if path not in preflight.driver_paths() or not preflight.is_foreign(self._root, path, self._noted):
             return
+        if os.path.islink(below(self._root, path)):
+            self.replaced[path] = LINK + os.readlink(below(self._root, path))
+            return
         kept = "%s/%s" % (REPLACED, os.path.basename(path))
         data, mode = read(below(self._root, path)), os.stat(below(self._root, path)).st_mode & 0o7777
         self.replaced[path] = kept
@@ -88,6 +90,13 @@ class Change:
         is_new = path not in self._noted["files"] and os.path.islink(target) and os.readlink(target) == destination
         if is_new and preflight.is_foreign(self._root, path + ".py", self._noted):
             self.replaced[path] = LINK + destination
+
+    def _link(self, path, destination):
+        """Has the link as it is to be."""
+        target = below(self._root, path)
+        if not os.path.islink(target) or os.readlink(target) != destination:
+            text = "link %s -> %s" % (target, destination)
+            self._add(path, text, lambda files: files.link(path, destination))
 
     def _add(self, path, text, step):
         self.paths.append(path)

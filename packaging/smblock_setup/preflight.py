@@ -86,9 +86,12 @@ def driver_paths():
 
 def is_foreign(root, path, noted):
     """Whether a file of that name exists and is not smblock's."""
-    if path in (noted or {}).get("files", ()) or os.path.islink(below(root, path)):
+    if path in (noted or {}).get("files", ()):
         return False
     try:
+        if os.path.islink(below(root, path)):
+            destination = os.path.join(SM_HOME, os.readlink(below(root, path)))
+            return os.path.normpath(destination) != path + ".py"
         with open(below(root, path), "rb") as file:
             return b"smblock" not in file.read()
     except OSError:
