@@ -247,21 +247,22 @@ def test_kernels_use_striped_disks_in_a_namespace_and_their_copies(striped: Ceph
     assert (info["object_size"], info["stripe_unit"], info["stripe_count"]) == (MIB, MIB // 16, 4)
     first, second = (bytes((n * step) % 251 for n in range(3 * MIB)) for step in (1, 7))
     with disk.plugged(one) as device:
-        assert f"_pool_ns={striped.pool.namespace}" in krbd.options(one, device)
-        write(one, device, first, offset=MIB // 2)
+        (mapped,) = disk.devices(one)
+        assert f"_pool_ns={striped.pool.namespace}" in krbd.options(one, mapped)
+        write(one, device, first, offset=MIB)
         snapshot = disk.snapshot()
-        write(one, device, second, offset=MIB // 2)
+        write(one, device, second, offset=MIB)
         assert "in use" in striped.lab.refused("vdi-destroy", f"uuid={disk.uuid}")
     clone = snapshot.clone()
     with disk.plugged(two) as device:
-        assert read(two, device, 3 * MIB, offset=MIB // 2) == second
+        assert read(two, device, 3 * MIB, offset=MIB) == second
     with clone.plugged(two) as device:
-        assert read(two, device, 3 * MIB, offset=MIB // 2) == first
-        write(two, device, second[:MIB], offset=MIB)
+        assert read(two, device, 3 * MIB, offset=MIB) == first
+        write(two, device, second[:MIB], offset=2 * MIB)
     with clone.plugged(one) as device:
-        assert read(one, device, 3 * MIB, offset=MIB // 2) == first[: MIB // 2] + second[:MIB] + first[3 * MIB // 2 :]
+        assert read(one, device, 3 * MIB, offset=MIB) == first[:MIB] + second[:MIB] + first[2 * MIB :]
     # librbd has the data where the kernel has it.
-    assert disk.export()[MIB // 2 : MIB // 2 + 3 * MIB] == second
+    assert disk.export()[MIB : 4 * MIB] == second
     for each in (clone, snapshot, disk):
         each.destroy()
 

@@ -46,6 +46,7 @@ pub struct CephPool {
     cluster: librbd::Cluster,
     pool: librbd::Pool,
     data_pool: Option<String>,
+    object_size: u64,
 }
 
 impl CephPool {
@@ -136,6 +137,10 @@ impl Pool for CephPool {
 
     fn data_pool(&self) -> Option<&str> {
         self.data_pool.as_deref()
+    }
+
+    fn object_size(&self) -> u64 {
+        self.object_size
     }
 
     fn address(&self) -> Result<String> {

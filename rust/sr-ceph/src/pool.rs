@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
 pub use self::takeover::Takeover;
 use crate::host::ImageKey;
-use crate::image_format::ImageFormat;
+use crate::image_format::{ImageFormat, Layout};
 
 /// Entries of an object's omap.
 pub type Entries = BTreeMap<String, Vec<u8>>;
@@ -244,6 +244,10 @@ pub trait Pool: Inspection + Takeover {
     /// The pool that keeps the data of new images. `None`: this pool.
     fn data_pool(&self) -> Option<&str> {
         None
+    }
+    /// The size of the objects of new images in bytes.
+    fn object_size(&self) -> u64 {
+        Layout::DEFAULT.object_size
     }
     /// This client's own address, in the form that [`Pool::blocklist`] takes.
     fn address(&self) -> Result<String>;

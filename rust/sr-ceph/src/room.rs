@@ -21,8 +21,12 @@ fn summaries(pool: &dyn Pool) -> Result<(PoolSummary, Option<PoolSummary>)> {
     let dump = pool.osd_dump();
     let dump = dump.doing("asking for the pool's quota")?;
     let report = ClusterReport::parse(&df, &dump)?;
-    let data = pool.data_pool().map(|name| report.summary(name));
-    Ok((report.summary(pool.pool_name())?, data.transpose()?))
+    let summary = |name| {
+        let summary = report.summary(name)?;
+        Ok::<_, Error>(summary.with_objects_of(pool.object_size()))
+    };
+    let data = pool.data_pool().map(summary);
+    Ok((summary(pool.pool_name())?, data.transpose()?))
 }
 
 /// Refuses a namespace that the pool does not have, and a data pool that cannot keep the data of images.

@@ -3,6 +3,7 @@
 use super::{data_pool, namespace, pools, CephPool};
 use crate::caps::Caps;
 use crate::error::{Context, Error};
+use crate::image_format::Layout;
 use crate::pool::{PoolError, Result};
 
 impl CephPool {
@@ -13,6 +14,7 @@ impl CephPool {
                 cluster,
                 pool,
                 data_pool: None,
+                object_size: Layout::DEFAULT.object_size,
             }),
             Err(e) if e.is_not_found() => Err(Error::PoolMissing {
                 pool: name.to_owned(),
@@ -52,6 +54,15 @@ impl CephPool {
         }
         let data_pool = other.map(ToOwned::to_owned);
         Ok(CephPool { data_pool, ..self })
+    }
+
+    /// The same pool. The objects of new images have this size in bytes.
+    #[must_use]
+    pub fn with_objects_of(self, object_size: u64) -> Self {
+        CephPool {
+            object_size,
+            ..self
+        }
     }
 
     /// The connection.

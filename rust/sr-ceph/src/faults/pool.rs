@@ -70,6 +70,10 @@ impl Pool for FaultyPool<'_, '_> {
         self.inner.data_pool()
     }
 
+    fn object_size(&self) -> u64 {
+        self.inner.object_size()
+    }
+
     fn address(&self) -> PoolResult<String> {
         self.call(&read("address", ""), |c| c.address())
     }
