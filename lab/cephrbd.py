@@ -60,6 +60,13 @@ class RbdPool:
         words = [f"device-config:pool={self.name}", f"device-config:ceph_user={self.user}"]
         return [*words, f"device-config:namespace={self.namespace}"] if self.namespace else words
 
+    def tenant(self, namespace: str) -> RbdPool:
+        """Create a namespace of this pool, and a user with the caps for it alone that docs/user/ceph-setup.md lists."""
+        profile = f"profile rbd pool={self.name} namespace={namespace}"
+        self.lab.ceph.rbd("namespace", "create", f"{self.name}/{namespace}")
+        user = self.lab.user(f"{self.user}-{namespace}", mon="profile rbd", osd=profile, mgr=profile)
+        return RbdPool(self.lab, self.name, user, namespace=namespace)
+
     def create_sr(self, name: str = "ceph", *words: str) -> CephSr:
         """`xe sr-create`, shared by all hosts."""
         uuid = self.lab.xe("sr-create", "type=cephrbd", "shared=true", f"name-label={name}",

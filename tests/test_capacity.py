@@ -33,7 +33,8 @@ def create_sr(lab: CephRbdLab, ceph: OneNodeCeph, *, erasure: bool) -> tuple[Cep
 def fill(ceph: OneNodeCeph, image: str) -> None:
     """Write to an image until Ceph stops the writer."""
     words = ["bench", "--io-type", "write", "--io-size", "4M", "--io-threads", "4", "--io-total", "64G", image]
-    writer = subprocess.Popen(["rbd", "--conf", ceph.conf, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nothing = subprocess.DEVNULL
+    writer = subprocess.Popen(["rbd", "--conf", ceph.conf, *words], stdout=nothing, stderr=nothing)
     try:
         wait_for(lambda: "OSD_FULL" in ceph.admin("health")["checks"], "an OSD to be full", seconds=600)
         time.sleep(3)  # the report of the usage is a second old

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from lab.cephrbd import CephRbdLab, CephSr, RbdPool
@@ -25,7 +27,7 @@ def layout(sr: CephSr, image: str) -> tuple[int, int, int]:
 
 
 @pytest.fixture
-def _defaults(lab: CephRbdLab) -> object:
+def _defaults(lab: CephRbdLab) -> Iterator[None]:
     for name, value in DEFAULTS.items():
         lab.ceph.admin("config", "set", "client", name, value)
     yield
@@ -42,7 +44,8 @@ def test_images_and_clones_have_the_layout_of_the_device_config(rbd_pool: RbdPoo
     for sr, expected in ((plain, (4 * MIB, 4 * MIB, 1)), (striped, (8 * MIB, 16 * KIB, 3))):
         disk = sr.create_vdi()
         snapshot = lab.xe("vdi-snapshot", f"uuid={disk}")
-        images = {sr.image(vdi) for vdi in (disk, lab.xe("vdi-clone", f"uuid={snapshot}"), lab.xe("vdi-clone", f"uuid={disk}"))}
+        clones = [lab.xe("vdi-clone", f"uuid={source}") for source in (snapshot, disk)]
+        images = {sr.image(vdi) for vdi in (disk, *clones)}
         assert {layout(sr, image) for image in images} == {expected}
         features = {feature for image in images for feature in sr.pool.image_info(image)["features"]}
         assert features == {"layering", "exclusive-lock", "operations"} | ({"striping"} if sr is striped else set())

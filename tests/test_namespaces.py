@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from xml.etree import ElementTree
 
 import pytest
 
-from lab import LabError, krbd
+from lab import LabError
 from lab.cephrbd import CephRbdLab, CephSr, RbdPool, wait_for
 from lab.copies import content, disk_of, disk_with, revert_vm, snapshot_vm, vm_with
 from lab.copies import write as rewrite
-from lab.disk import MIB, Disk, read, write
-from lab.dom0 import Dom0
-from lab.ha import StaticVdis, create, without_xapi
-
-
-def tenant(pool: RbdPool, namespace: str) -> RbdPool:
-    """A namespace of a pool, and a user with the caps for it alone that docs/user/ceph-setup.md has."""
-    lab, profile = pool.lab, f"profile rbd pool={pool.name} namespace={namespace}"
-    lab.ceph.rbd("namespace", "create", f"{pool.name}/{namespace}")
-    user = lab.user(f"{pool.user}-{namespace}", mon="profile rbd", osd=profile, mgr=profile)
-    return RbdPool(lab, pool.name, user, namespace=namespace)
 
 
 @pytest.fixture(scope="module")
 def places(shared_rbd_pool: RbdPool) -> list[RbdPool]:
     """Two namespaces of a pool, and the pool without a namespace."""
-    return [tenant(shared_rbd_pool, "a"), tenant(shared_rbd_pool, "b"), shared_rbd_pool]
+    return [shared_rbd_pool.tenant("a"), shared_rbd_pool.tenant("b"), shared_rbd_pool]
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +140,8 @@ def test_a_namespace_that_does_not_exist_is_refused_with_its_command(rbd_pool: R
     lab.ceph.rbd(*command)
     sr = place.create_sr()
     lab.ceph.rbd("namespace", "remove", spec)
-    assert f"rbd {' '.join(command)}" in lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=x", "virtual-size=1GiB")
+    refused = lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=x", "virtual-size=1GiB")
+    assert f"rbd {' '.join(command)}" in refused
     sr.unplug()
     (pbd, *_) = lab.list("pbd", f"sr-uuid={sr.uuid}")
     assert "SMB-C172" in lab.refused("pbd-plug", f"uuid={pbd}")
@@ -225,73 +215,3 @@ def test_the_data_pool_of_a_namespace_is_used_in_the_same_namespace(
     sr.destroy_vdi(disk)
     sr.destroy()
     data.delete()
-
-
-@pytest.fixture(scope="module")
-def guest_place(guests_rbd_pool: RbdPool) -> RbdPool:
-    return tenant(guests_rbd_pool, "guests")
-
-
-@pytest.fixture(scope="module")
-def striped(guest_place: RbdPool) -> Iterator[CephSr]:
-    layout = ["object_size=1MiB", "stripe_unit=64KiB", "stripe_count=4"]
-    sr = guest_place.create_sr("striped", *(f"device-config:{word}" for word in layout))
-    yield sr
-    sr.destroy()
-
-
-@pytest.mark.slow
-def test_kernels_use_striped_disks_in_a_namespace_and_their_copies(striped: CephSr, one: Dom0, two: Dom0) -> None:
-    disk = Disk.create(striped)
-    info = striped.pool.image_info(striped.image(disk.uuid))
-    assert (info["object_size"], info["stripe_unit"], info["stripe_count"]) == (MIB, MIB // 16, 4)
-    first, second = (bytes((n * step) % 251 for n in range(3 * MIB)) for step in (1, 7))
-    with disk.plugged(one) as device:
-        (mapped,) = disk.devices(one)
-        assert f"_pool_ns={striped.pool.namespace}" in krbd.options(one, mapped)
-        write(one, device, first, offset=MIB)
-        snapshot = disk.snapshot()
-        write(one, device, second, offset=MIB)
-        assert "in use" in striped.lab.refused("vdi-destroy", f"uuid={disk.uuid}")
-    clone = snapshot.clone()
-    with disk.plugged(two) as device:
-        assert read(two, device, 3 * MIB, offset=MIB) == second
-    with clone.plugged(two) as device:
-        assert read(two, device, 3 * MIB, offset=MIB) == first
-        write(two, device, second[:MIB], offset=2 * MIB)
-    with clone.plugged(one) as device:
-        assert read(one, device, 3 * MIB, offset=MIB) == first[:MIB] + second[:MIB] + first[2 * MIB :]
-    # librbd has the data where the kernel has it.
-    assert disk.export()[MIB : 4 * MIB] == second
-    for each in (clone, snapshot, disk):
-        each.destroy()
-
-
-@pytest.mark.slow
-def test_a_kernel_with_the_key_of_a_namespace_maps_no_image_of_another(striped: CephSr, one: Dom0) -> None:
-    lab, pool = striped.lab, striped.pool
-    other = tenant(dataclasses.replace(pool, user="other", namespace=""), "others")
-    lab.ceph.rbd("create", "--size", "16M", "--image-feature", "layering", f"{other.spec}/secret")
-    lab.ceph.rbd("create", "--size", "16M", "--image-feature", "layering", f"{pool.name}/secret")
-    for namespace in ("others", ""):
-        option = f",_pool_ns={namespace}" if namespace else ""
-        order = f"{lab.ceph.mon_host} name={pool.user},secret={lab.ceph.key(pool.user)}{option} {pool.name} secret -"
-        tried = one.exec(["tee", "/sys/bus/rbd/add_single_major"], input=order.encode())
-        assert b"Operation not permitted" in tried.stderr, tried
-    assert krbd.devices(one) == {}
-    for spec in (other.spec, pool.name):
-        lab.ceph.rbd("rm", "--no-progress", f"{spec}/secret")
-
-
-@pytest.mark.slow
-def test_the_statefile_of_high_availability_can_be_in_a_namespace(striped: CephSr, one: Dom0) -> None:
-    statefile = create(striped, "ha_statefile")
-    assert striped.pool.image_info(striped.image(statefile))["features"] == ["layering"]
-    static = StaticVdis(one)
-    static.add(statefile)
-    with without_xapi(one):
-        device = static.attach(statefile)
-        assert f"_pool_ns={striped.pool.namespace}" in krbd.options(one, device)
-        static.detach(statefile)
-    static.delete(statefile)
-    striped.destroy_vdi(statefile)

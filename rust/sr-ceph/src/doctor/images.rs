@@ -55,7 +55,8 @@ impl Doctor<'_, '_> {
         }
         if trash.contains(&image.id) {
             let text = format!("its image {} (id {}) is in the trash", image.name, image.id);
-            let fix = format!("rbd trash restore --pool {} {}", as_option(&pool), image.id);
+            let (place, id) = (as_option(&pool), &image.id);
+            let fix = format!("rbd trash restore --pool {place} {id}");
             return Ok(vec![table::IN_TRASH.found(object, text, fix)]);
         }
         if features & NON_PRIMARY != 0 {

@@ -96,10 +96,8 @@ impl Doctor<'_, '_> {
         };
         if !listed {
             let text = format!("the object {DIRECTORY} of pool {pool} does not name it");
-            let fix = format!(
-                "printf {sr} | rados -p {} setomapval {DIRECTORY} {key}",
-                as_option(&pool)
-            );
+            let place = as_option(&pool);
+            let fix = format!("printf {sr} | rados -p {place} setomapval {DIRECTORY} {key}");
             let found = table::NOT_IN_DIRECTORY.found(format!("SR {sr}"), text, fix);
             self.found.push(found);
         }

@@ -172,12 +172,10 @@ fn option_of(pool: &str, kind: &str) -> String {
 
 /// The commands that write an image's two entries to RBD's directory.
 pub(crate) fn list_again(pool: &str, image: &str, id: &str) -> String {
+    let place = as_option(pool);
     let put = |value: &str, key: &str| {
         let value = directory_value(value);
-        format!(
-            "printf '{value}' | rados -p {} setomapval rbd_directory {key}",
-            as_option(pool)
-        )
+        format!("printf '{value}' | rados -p {place} setomapval rbd_directory {key}")
     };
     let (of_id, of_name) = (
         put(image, &format!("id_{id}")),

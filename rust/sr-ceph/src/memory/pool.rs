@@ -208,12 +208,8 @@ impl Pool for MemoryPool {
         let meta = Some(meta.to_owned()).filter(|meta| !meta.is_empty());
         let meta = meta.or(inherited);
         let id = format!("{:x}", state.number());
-        let mut image = Image::new(
-            name,
-            snapshot.size,
-            format.needed_features().bits(),
-            meta.as_deref(),
-        );
+        let features = format.needed_features().bits();
+        let mut image = Image::new(name, snapshot.size, features, meta.as_deref());
         image.content = snapshot.content;
         image.parent = Some((parent.0.to_owned(), parent.1));
         state.pool.insert(&id, image);

@@ -198,8 +198,9 @@ impl CephSr<'_> {
             return format!("{damaged}. XAPI does not have this VDI, so it is not listed yet");
         }
         let (pool, object, key) = (self.pool.spec(), self.catalogue.object(), vdi_key(&uuid));
+        let place = as_option(&pool);
         format!(
-            "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To remove the record: 'rados -p {} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash", as_option(&pool)
+            "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To remove the record: 'rados -p {place} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
         )
     }
 }

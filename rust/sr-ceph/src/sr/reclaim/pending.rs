@@ -195,13 +195,13 @@ impl fmt::Display for Blocker {
             }
             Blocker::Named { key, pool, id } => write!(
                 f,
-                "the key {key} of the catalogue names it: 'rbd trash restore --pool {} {id}' brings it back",
-                as_option(pool)
+                "the key {key} of the catalogue names it: 'rbd trash restore --pool {place} {id}' brings it back",
+                place = as_option(pool)
             ),
             Blocker::Outside { pool, id } => write!(
                 f,
-                "'rbd trash restore --pool {0} {id}' brings it back, 'rbd trash rm --pool {0} {id}' removes it with its data",
-                as_option(pool)
+                "'rbd trash restore --pool {place} {id}' brings it back, 'rbd trash rm --pool {place} {id}' removes it with its data",
+                place = as_option(pool)
             ),
             Blocker::Newer { key, source } => write!(
                 f,
@@ -213,8 +213,8 @@ impl fmt::Display for Blocker {
                 catalogue,
             } => write!(
                 f,
-                "the key {key} of the catalogue cannot be read and may name it: write a copy of its value back, or remove the entry with 'rados -p {} rmomapkey {catalogue} {key}'",
-                as_option(pool)
+                "the key {key} of the catalogue cannot be read and may name it: write a copy of its value back, or remove the entry with 'rados -p {place} rmomapkey {catalogue} {key}'",
+                place = as_option(pool)
             ),
         }
     }
