@@ -57,6 +57,7 @@ class OneNodeCeph:
 
     directory      a directory of the cluster's own; created, and removed at the end
     store          "memstore" (fast; data is gone when an OSD stops) or "bluestore"
+    store_bytes    the size of each OSD
     mgr            without a manager the cluster reports no usage at all
     min_compat     `require-min-compat-client` to set, or None to leave Ceph's own default
     monitor_pace   "fast" for tests, "default" to measure what a production cluster would do
@@ -74,6 +75,7 @@ class OneNodeCeph:
         *,
         osds: int = 1,
         store: Literal["memstore", "bluestore"] = "memstore",
+        store_bytes: int = _STORE_BYTES,
         mgr: bool = True,
         min_compat: str | None = "mimic",
         monitor_pace: Pace = "fast",
@@ -92,6 +94,7 @@ class OneNodeCeph:
         self._network = cast("Network", os.environ.get("LAB_NETWORK", "ipv4"))
         self._osds = osds
         self._store = store
+        self._store_bytes = store_bytes
         self._mgr = mgr
         self._min_compat = min_compat
         self._pace: Pace = monitor_pace
@@ -346,7 +349,7 @@ class OneNodeCeph:
             "daemon_port_last": _DAEMON_PORTS[1],
             "directory": self.directory,
             "store": self._store,
-            "store_bytes": _STORE_BYTES,
+            "store_bytes": self._store_bytes,
             "fast_propose_interval": interval,
             "fast_min_wait": wait,
         }

@@ -148,6 +148,7 @@ fn of_ceph(error: &Error) -> &'static str {
             "SRUnavailable"
         }
         Error::PoolErasure { .. } | Error::PoolGone(_) | Error::DataPool(_) => "SRUnavailable",
+        Error::Namespace(_) | Error::KernelTooOld(_) => "SRUnavailable",
         Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
         Error::ForeignKernel { .. }
         | Error::VdiInUse { .. }
@@ -187,6 +188,8 @@ pub fn key_for(operation: &str, key: &'static str) -> &'static str {
         (_, "VDIInUse") => "VDIUnavailable",
         (_, "SRInUse") => "SRUnavailable",
         (_, "SRNotEmpty") => SM_GENERAL,
+        // xapi drops the text of this one, too.
+        ("VDI.create", "Unimplemented") => SM_GENERAL,
         ("VDI.activate", "VDIMissing") => "VDIUnavailable",
         _ => key,
     }
@@ -212,6 +215,8 @@ mod tests {
             ("VDI.activate", "VDIMissing", "VDIUnavailable"),
             ("VDI.delete", "VDIMissing", "VDIMissing"),
             ("VDI.create", "SRNoSpace", "SRNoSpace"),
+            ("VDI.create", "Unimplemented", "SMGeneral"),
+            ("VDI.clone", "Unimplemented", "Unimplemented"),
         ] {
             assert_eq!(key_for(operation, key), shown, "{operation}: {key}");
         }
