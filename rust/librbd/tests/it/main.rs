@@ -18,6 +18,7 @@ mod exit;
 mod fixture;
 mod full_pool;
 mod images;
+mod listing;
 mod locks;
 mod omap;
 mod own_pool;
