@@ -296,10 +296,11 @@ class Progress(Protocol):
     def __call__(self, __state: str, __image: str, __text: str, __done: int, __total: int) -> object:
         """Reports about one image.
 
-        state        "progress", "done", "failed" or "waits"
+        state        "progress", "done", "failed" or "waits"; "counting" at the end, which is about no image
         image        the image's name
-        text         of "progress": the unit of `done` and `total`, "objects" or "bytes"; else the result or the reason
-        done, total  how much of the image is freed; 0 unless the state is "progress"
+        text         of "progress" and "counting": the unit of `done` and `total`, "objects" or "bytes"; else the
+                     result or the reason
+        done, total  how much of the image is freed, or how many objects are counted; else 0
         """
 
 @final
@@ -470,8 +471,10 @@ class Sr:
 
         Returns the IP addresses that were blocklisted. Raises `Error` if one was not.
         """
-    def reclaim(self, report: Progress) -> int:
+    def reclaim(self, report: Progress, background: bool = False) -> int:
         """Frees all space that can be freed now, which may take hours. Returns how many images failed.
+
+        Then finds out how much each VDI takes; with `background` only if the last figures are old.
 
         Raises `Error` with the key "SRUnavailable" if another reclaim worker runs.
         """

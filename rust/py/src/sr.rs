@@ -345,13 +345,15 @@ impl Sr {
         self.engine.needs_worker()
     }
 
-    /// Frees all space that can be freed now. Calls `report` with a state ("progress", "done", "failed",
-    /// "waits"), an image's name, a text, and two numbers: how much is done, of how much. With "progress", the
-    /// text is their unit: "objects" or "bytes". Returns how many images failed.
-    #[pyo3(text_signature = "($self, report)")]
-    fn reclaim(&self, py: Python<'_>, report: PyObject) -> PyResult<usize> {
+    /// Frees all space that can be freed now, and then finds out how much each VDI takes: with `background`
+    /// only if the last figures are old. Calls `report` with a state ("progress", "done", "failed", "waits",
+    /// "counting"), an image's name, a text, and two numbers: how much is done, of how much. With "progress"
+    /// and "counting", the text is their unit: "objects" or "bytes". Returns how many images failed.
+    #[args(background = "false")]
+    #[pyo3(text_signature = "($self, report, background=False)")]
+    fn reclaim(&self, py: Python<'_>, report: PyObject, background: bool) -> PyResult<usize> {
         self.run(py, "SR.reclaim", |sr| {
-            sr.reclaim(&mut |step| {
+            sr.reclaim(background, &mut |step| {
                 let (state, text, (done, total)) = describe(&step.state);
                 let arguments = (state, step.object, text, done, total);
                 let called = Python::with_gil(|py| report.call1(py, arguments));

@@ -5,6 +5,7 @@ pub(crate) mod connection;
 mod data_pool;
 mod error;
 mod inspection;
+mod listing;
 mod monitors;
 mod origin;
 mod takeover;

@@ -279,8 +279,8 @@ impl Engine for CephEngine {
         self.needs_worker.load(Ordering::Relaxed)
     }
 
-    fn reclaim(&self, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
-        self.run(|sr| sr.reclaim(|pending, step| report(&findings::step(pending, &step))))
+    fn reclaim(&self, background: bool, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
+        self.run(|sr| findings::reclaim(sr, background, report))
     }
 
     fn pending(&self) -> Result<Vec<Pending>> {

@@ -3,6 +3,7 @@
 
 mod host;
 mod inspection;
+mod listing;
 mod pool;
 mod takeover;
 

@@ -14,6 +14,7 @@ mod client;
 mod host_state;
 mod hosts;
 mod inspection;
+mod listing;
 mod pool;
 mod pool_state;
 mod power;

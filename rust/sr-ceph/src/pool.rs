@@ -5,11 +5,13 @@
 //! step: callers must be safe if it was not applied, if it was applied, and if its reply was lost.
 
 mod inspection;
+mod listing;
 mod takeover;
 
 use std::collections::BTreeMap;
 
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
+pub use self::listing::{Counted, Listing, Objects, Part};
 pub use self::takeover::Takeover;
 
 /// Entries of an object's omap.
@@ -215,7 +217,7 @@ pub struct TrashedImage {
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
-pub trait Pool: Inspection + Takeover {
+pub trait Pool: Inspection + Listing + Takeover {
     /// The cluster's fsid.
     fn fsid(&self) -> Result<String>;
     /// The pool's id.

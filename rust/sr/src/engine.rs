@@ -178,9 +178,10 @@ pub trait Engine: Send + Sync {
         false
     }
 
-    /// Frees all space that can be freed now. Calls `report` for each step. Returns how many steps failed.
-    fn reclaim(&self, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
-        let _ = report;
+    /// Frees all space that can be freed now, and then finds out how much each VDI takes: in the `background`
+    /// only if the last figures are old. Calls `report` for each step. Returns how many steps failed.
+    fn reclaim(&self, background: bool, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
+        let _ = (background, report);
         Err(self.sr_type().lacks(Capability::Reclaim))
     }
 

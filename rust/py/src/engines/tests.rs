@@ -64,7 +64,7 @@ fn operations() -> BTreeMap<&'static str, Operation> {
     });
     add(Capability::Reclaim, |sr| {
         sr.pending()?;
-        sr.reclaim(&mut |_| {}).map(drop)
+        sr.reclaim(false, &mut |_| {}).map(drop)
     });
     add(Capability::Accept, |sr| sr.accept_vdi(&VDI));
     add(Capability::Adopt, |sr| {

@@ -10,7 +10,9 @@ use crate::sr::probe::{find_pools, find_srs};
 use crate::sr::reclaim::{self, Kind, Report};
 use crate::sr::scan;
 use crate::sr::update::pool_summary;
+use crate::sr::utilisation::When;
 use crate::usage::PoolUsage;
+use crate::CephSr;
 
 /// `allocated`: the sum of the virtual sizes of the SR's VDIs.
 pub(super) fn usage(usage: &PoolUsage, allocated: u64) -> Usage {
@@ -60,6 +62,29 @@ pub(super) fn pools(cluster: &librbd::Cluster, user: &str) -> Result<Probe> {
 pub(super) fn is_out_of_reach(found: &[Finding]) -> bool {
     let mut pool = found.iter().filter(|finding| finding.kind == &table::POOL);
     pool.any(|finding| finding.severity == Severity::NotRun)
+}
+
+/// Frees space, and counts what the disks take.
+pub(super) fn reclaim(
+    sr: &CephSr<'_>,
+    background: bool,
+    report: &mut dyn FnMut(&Step<'_>),
+) -> Result<usize> {
+    let failed = sr.reclaim(|pending, done| report(&step(pending, &done)))?;
+    let mut progress = |done, total| {
+        let (object, state) = ("what the disks take", State::Counting { done, total });
+        report(&Step { object, state });
+    };
+    let when = match background {
+        true => When::IfDue,
+        false => When::Now,
+    };
+    let counted = sr.count_utilisation(when, &mut progress)?;
+    if !(counted && background) {
+        return Ok(failed);
+    }
+    // What was deleted meanwhile has started no worker.
+    sr.reclaim(|pending, done| report(&step(pending, &done)))
 }
 
 /// How far the work on an image is.

@@ -30,6 +30,8 @@ pub(super) struct Image {
     pub limit: Option<u64>,
     /// The id of a lock that was set by hand.
     pub lock: Option<String>,
+    /// How many objects have its data.
+    pub objects: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,7 @@ impl Image {
             group: None,
             limit: None,
             lock: None,
+            objects: 0,
         }
     }
 

@@ -4,6 +4,7 @@
 //! if its image does not exist: it may be in another pool. What cannot be read is an error, or is reported as
 //! XAPI has it.
 
+mod figures;
 mod sizes;
 mod unrecorded;
 
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
+use self::figures::Figures;
 use crate::catalogue::{image_prefix, vdi_key, Stored, VDI_PREFIX};
 use crate::error::{Context, Error, Result};
 use crate::pool::Entries;
@@ -30,6 +32,7 @@ pub struct Scan {
     pub warnings: Vec<String>,
     /// Snapshots that XAPI has without the disk that they are snapshots of.
     without_disk: HashSet<Uuid>,
+    figures: Figures,
 }
 
 impl CephSr<'_> {
@@ -55,6 +58,7 @@ impl CephSr<'_> {
             usage: self.usage()?,
             warnings: Vec::new(),
             without_disk: HashSet::new(),
+            figures: Figures::default(),
         };
         scan.warnings.extend(self.record_grown_sizes(&mut entries)?);
         for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
@@ -86,6 +90,9 @@ impl CephSr<'_> {
             if let Err(e) = cleaned {
                 scan.warn(format!("cleanup postponed: {e}"));
             }
+        }
+        if self.is_count_due(&entries) && self.worker_among(&entries).is_none() {
+            self.leave_to_worker();
         }
         for warning in &scan.warnings {
             log::warn!("SR {}: {warning}", self.sr);
@@ -143,6 +150,7 @@ impl CephSr<'_> {
         Ok(Some(ScannedVdi {
             uuid: record.uuid,
             size: record.size,
+            utilisation: scan.figures.of(record, known.copied()),
             xapi,
             known_to_xapi: known.is_some(),
         }))
@@ -160,6 +168,7 @@ impl CephSr<'_> {
             return Ok(Some(ScannedVdi {
                 uuid,
                 size: known.size,
+                utilisation: Some(known.utilisation),
                 xapi: known.fields.clone(),
                 known_to_xapi: true,
             }));
@@ -182,6 +191,7 @@ impl CephSr<'_> {
         Ok(Some(ScannedVdi {
             uuid,
             size: image.size,
+            utilisation: None,
             xapi,
             known_to_xapi: false,
         }))

@@ -2,7 +2,7 @@
 
 use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::{Host, ImageKey, MapRequest};
-use sr_ceph::pool::{Entries, Pool, Transaction};
+use sr_ceph::pool::{Entries, Listing, Objects, Part, Pool, Transaction};
 
 use crate::support::{Lab, A, B, GIB};
 
@@ -90,6 +90,13 @@ fn every_call_that_changes_something_is_a_crash_point() {
         let _header = pool.header(&id()).unwrap();
     });
     check("image", false, &|| drop(pool.image(&id()).unwrap()));
+    check("object_size", false, &|| {
+        let _size = pool.object_size(&id()).unwrap();
+    });
+    check("count_objects", false, &|| {
+        let whole = Part { number: 0, of: 1 };
+        drop(pool.count_objects(Objects::Own, whole).unwrap());
+    });
     check("grow_image", true, &|| {
         pool.grow_image(&id(), 2 * GIB).unwrap()
     });

@@ -12,5 +12,6 @@ mod release;
 mod room;
 mod sr;
 mod unplug;
+mod utilisation;
 mod vdi;
 mod versions;

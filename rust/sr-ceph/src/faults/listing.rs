@@ -1,0 +1,19 @@
+//! Fault injection for the calls that count objects.
+
+use sr::faults::read;
+
+use super::pool::FaultyPool;
+use crate::pool::{Counted, Listing, Objects, Part, Result};
+
+impl Listing for FaultyPool<'_, '_> {
+    fn count_objects(&self, which: Objects, part: Part) -> Result<Counted> {
+        self.call(&read("count_objects", ""), move |c| {
+            c.count_objects(which, part)
+        })
+    }
+
+    fn object_size(&self, id: &str) -> Result<u64> {
+        let owned = id.to_owned();
+        self.call(&read("object_size", id), move |c| c.object_size(&owned))
+    }
+}

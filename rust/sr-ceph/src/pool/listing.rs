@@ -1,0 +1,23 @@
+//! The part of [`Pool`](super::Pool) that counts the objects of images.
+
+pub use librbd::{Counted, Part};
+
+use super::Result;
+
+/// Which objects are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objects {
+    /// Those of the pool itself.
+    Own,
+    /// Those of its data pool.
+    OfDataPool,
+}
+
+/// How much the images of a pool take. See [`Pool`](super::Pool).
+pub trait Listing {
+    /// Counts the objects with data of the pool's images, in a part of the pool or of its data pool. The time
+    /// depends on the number of objects, also of foreign ones. Opens no image.
+    fn count_objects(&self, which: Objects, part: Part) -> Result<Counted>;
+    /// The size of an image's objects in bytes. Opens no image. ENOENT: it does not exist.
+    fn object_size(&self, id: &str) -> Result<u64>;
+}
