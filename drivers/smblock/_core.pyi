@@ -478,6 +478,11 @@ class Sr:
 
         Raises `Error` with the key "SRUnavailable" if another reclaim worker runs.
         """
+    def measure_vdi(self, vdi_uuid: str, report: Progress) -> int:
+        """Returns the bytes that a VDI takes, which needs seconds for each TiB of its size.
+
+        `report` gets the state "counting". Raises `Error` if the SR does not have the VDI.
+        """
     def doctor(self, sm_datapaths: Sequence[str], others: Sequence[Mapping[str, str]], facts: str) -> list[Finding]:
         """Returns what is wrong with the SR, as seen from this host. Changes nothing.
 

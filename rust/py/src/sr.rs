@@ -419,6 +419,20 @@ impl Sr {
             .map(|adoption| adoption.json())
     }
 
+    /// Returns the bytes that a VDI takes, which needs seconds for each TiB. Calls `report` as `reclaim` does, with
+    /// the state "counting".
+    #[pyo3(text_signature = "($self, vdi_uuid, report)")]
+    fn measure_vdi(&self, py: Python<'_>, vdi_uuid: &str, report: PyObject) -> PyResult<u64> {
+        self.run_on(py, "VDI.measure", vdi_uuid, |sr, vdi| {
+            sr.measure_vdi(vdi, &mut |done, total| {
+                let arguments = ("counting", vdi_uuid, "bytes", done, total);
+                if let Err(e) = Python::with_gil(|py| report.call1(py, arguments)) {
+                    log::warn!("VDI {vdi}: the callback for its progress failed: {e}");
+                }
+            })
+        })
+    }
+
     /// Repairs what the next scan and the next plug repair.
     #[pyo3(text_signature = "($self)")]
     fn repair(&self, py: Python<'_>) -> PyResult<()> {

@@ -61,6 +61,7 @@ pub static SR_TYPE: SrType = SrType {
         Capability::Fence,
         Capability::Reclaim,
         Capability::Adopt,
+        Capability::Measure,
     ],
     configuration: &config_keys::CONFIG_KEYS,
     marks: &["pool"],
@@ -290,6 +291,10 @@ impl Engine for CephEngine {
 
     fn adopt(&self, request: &AdoptionRequest) -> Result<Adoption> {
         self.run(|sr| sr.adopt_older(request))
+    }
+
+    fn measure_vdi(&self, vdi: &Uuid, progress: &mut dyn FnMut(u64, u64)) -> Result<u64> {
+        self.run(|sr| sr.measure_vdi(vdi, progress))
     }
 
     fn create_vdi(&self, vdi: &Uuid, size: i128, xapi: XapiFields) -> Result<u64> {

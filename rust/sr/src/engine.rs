@@ -197,6 +197,13 @@ pub trait Engine: Send + Sync {
         Err(self.sr_type().lacks(Capability::Adopt))
     }
 
+    /// Returns the bytes that a VDI takes. Reads the storage: this takes longer the larger the VDI is. `progress`
+    /// gets how many of its bytes were looked at, of how many.
+    fn measure_vdi(&self, vdi: &Uuid, progress: &mut dyn FnMut(u64, u64)) -> Result<u64> {
+        let _ = (vdi, progress);
+        Err(self.sr_type().lacks(Capability::Measure))
+    }
+
     /// Creates a disk of at least `size` bytes. `xapi`: what XAPI has about it. Returns the disk's size.
     fn create_vdi(&self, vdi: &Uuid, size: i128, xapi: XapiFields) -> Result<u64>;
 

@@ -70,6 +70,9 @@ fn operations() -> BTreeMap<&'static str, Operation> {
     add(Capability::Adopt, |sr| {
         sr.adopt(&AdoptionRequest::default()).map(drop)
     });
+    add(Capability::Measure, |sr| {
+        sr.measure_vdi(&VDI, &mut |_, _| {}).map(drop)
+    });
     add(Capability::VdiCreate, |sr| {
         sr.create_vdi(&VDI, 1, XapiFields::default()).map(drop)
     });

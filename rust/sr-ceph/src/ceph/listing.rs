@@ -1,5 +1,9 @@
 //! Counting the objects of a real pool.
 
+use std::ops::ControlFlow;
+
+use librbd::{Diff, SnapId};
+
 use super::CephPool;
 use crate::pool::{Counted, Listing, Objects, Part, Result};
 
@@ -13,6 +17,17 @@ impl Listing for CephPool {
                 Ok(data.count_data_objects(&self.pool, part)?)
             }
         }
+    }
+
+    fn data_in(&self, id: &str, snapshot: Option<u64>, offset: u64, length: u64) -> Result<u64> {
+        let mut image = self.open_image(id, true)?;
+        image.set_snapshot(snapshot.map(SnapId))?;
+        let data = image.diff(&Diff::default(), offset, length, 0, |data, extent| {
+            *data += if extent.exists { extent.length } else { 0 };
+            ControlFlow::Continue(())
+        })?;
+        image.close()?;
+        Ok(data)
     }
 
     fn object_size(&self, id: &str) -> Result<u64> {

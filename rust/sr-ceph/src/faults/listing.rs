@@ -12,6 +12,13 @@ impl Listing for FaultyPool<'_, '_> {
         })
     }
 
+    fn data_in(&self, id: &str, snapshot: Option<u64>, offset: u64, length: u64) -> Result<u64> {
+        let owned = id.to_owned();
+        self.call(&read("data_in", id), move |c| {
+            c.data_in(&owned, snapshot, offset, length)
+        })
+    }
+
     fn object_size(&self, id: &str) -> Result<u64> {
         let owned = id.to_owned();
         self.call(&read("object_size", id), move |c| c.object_size(&owned))

@@ -1,9 +1,13 @@
 //! The objects of the simulator's images. Only their number is simulated.
 
+use nix::libc;
+
 use super::client::MemoryPool;
 use super::report::POOL_NAME;
 use super::Sim;
-use crate::pool::{Counted, Listing, Objects, Part, Result};
+use crate::pool::{Counted, Listing, Objects, Part, PoolError, Result};
+
+const OBJECT_SIZE: u64 = 4 << 20;
 
 /// Objects of the pool that belong to no image: headers, catalogues, and what others keep there.
 const OTHERS: u64 = 100;
@@ -41,7 +45,18 @@ impl Listing for MemoryPool {
         Ok(counted)
     }
 
+    /// The objects are at the beginning.
+    fn data_in(&self, id: &str, snapshot: Option<u64>, offset: u64, length: u64) -> Result<u64> {
+        let missing = || PoolError::new("data_in", id, libc::ENOENT);
+        let found = self.open("data_in", id, |image| {
+            let is_there = snapshot.is_none_or(|snapshot| image.snapshot(snapshot).is_some());
+            is_there.then_some(image.objects * OBJECT_SIZE)
+        })?;
+        let data = found.ok_or_else(missing)?;
+        Ok(data.min(offset + length).saturating_sub(offset))
+    }
+
     fn object_size(&self, id: &str) -> Result<u64> {
-        self.look("object_size", id, |_| 4 << 20)
+        self.look("object_size", id, |_| OBJECT_SIZE)
     }
 }

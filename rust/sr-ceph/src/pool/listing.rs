@@ -18,6 +18,10 @@ pub trait Listing {
     /// Counts the objects with data of the pool's images, in a part of the pool or of its data pool. The time
     /// depends on the number of objects, also of foreign ones. Opens no image.
     fn count_objects(&self, which: Objects, part: Part) -> Result<Counted>;
+    /// The bytes of an image's head, or of a snapshot, that have data of its own, in the range from `offset` on.
+    /// What it shares with a parent does not count; what it shares with its snapshots does. The time depends on
+    /// the length of the range. ENOENT: the image or the snapshot does not exist.
+    fn data_in(&self, id: &str, snapshot: Option<u64>, offset: u64, length: u64) -> Result<u64>;
     /// The size of an image's objects in bytes. Opens no image. ENOENT: it does not exist.
     fn object_size(&self, id: &str) -> Result<u64>;
 }

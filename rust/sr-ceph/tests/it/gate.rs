@@ -93,6 +93,9 @@ fn every_call_that_changes_something_is_a_crash_point() {
     check("object_size", false, &|| {
         let _size = pool.object_size(&id()).unwrap();
     });
+    check("data_in", false, &|| {
+        let _bytes = pool.data_in(&id(), None, 0, GIB).unwrap();
+    });
     check("count_objects", false, &|| {
         let whole = Part { number: 0, of: 1 };
         drop(pool.count_objects(Objects::Own, whole).unwrap());
