@@ -478,6 +478,19 @@ class Sr:
 
         Raises `Error` with the key "SRUnavailable" if another reclaim worker runs.
         """
+    def import_vdi(self, vdi_uuid: str, source: str, size: int | None, name_label: str, name_description: str) -> int:
+        """Makes a disk of a snapshot of an image that does not belong to the SR. Returns the disk's size in bytes.
+
+        source  POOL/IMAGE@SNAPSHOT
+        size    the least bytes; None: those of the snapshot
+
+        XAPI gets the disk with the next scan. Raises `Error` if no disk can be made of it.
+        """
+    def locate_vdi(self, vdi_uuid: str) -> str:
+        """Where a VDI is, for programs outside XCP-ng, as JSON: see sr::engine::Location.
+
+        Raises `Error` if a host uses the VDI.
+        """
     def measure_vdi(self, vdi_uuid: str, report: Progress) -> int:
         """Returns the bytes that a VDI takes, which needs seconds for each TiB of its size.
 

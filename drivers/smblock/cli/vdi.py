@@ -1,10 +1,9 @@
 """`smblock vdi`: where the VDIs of an SR are, and which VDI an image of the pool is."""
 
-import json
-
-from smblock.cli import srs
+from smblock.cli import image, srs
 from smblock.cli.arguments import add_command, add_group, add_sr
-from smblock.cli.output import CliError, at, show, size, table
+from smblock.cli.output import at, show, size, table
+from smblock.cli.places import all_places, find, image_of, path_of
 from smblock.progress import Progress
 
 # What `show` prints, in this order.
@@ -45,11 +44,13 @@ def add_to(commands):
         "--exact", action="store_true", help="also find out what it takes now, which needs some seconds for each TiB"
     )
     add_sr(shows)
+    image.add_import(group)
+    image.add_spec(group)
 
 
 def _list(options):
-    places = _places(srs.find(options).open(options.session))
-    rows = [(p["uuid"], size(p["size"]), _image(p), p["device"] or "-", p["name"]) for p in places]
+    places = all_places(srs.find(options).open(options.session))
+    rows = [(p["uuid"], size(p["size"]), image_of(p), p["device"] or "-", p["name"]) for p in places]
     header = [("UUID", "SIZE", "IMAGE", "DEVICE", "NAME")]
     return show(options, table(header + rows) if rows else "the SR has no VDI", places)
 
@@ -68,34 +69,6 @@ def _show(options):
     return show(options, "\n\n".join(_text(place, sr, names) for place in found), found)
 
 
-def find(core, word):
-    """The VDIs with that UUID or name, or with an image of that name or id: those of `smblock vdi list`."""
-    found = [place for place in _places(core) if word in _names(place)]
-    if not found:
-        raise CliError("the SR has no VDI %s, and no VDI with an image of that name or id" % word)
-    return found
-
-
-def _places(core):
-    places = json.loads(core.places())
-    return sorted(places, key=lambda place: (place["image"], place["snapshot_id"] or 0, place["uuid"]))
-
-
-def _names(place):
-    """What a VDI is found by. An image may be named with its pool."""
-    names = {place["uuid"], place["name"], place["image"], place["image_id"], _image(place), _path(place)}
-    return names - {None, ""}
-
-
-def _path(place):
-    """The image with its pool. A Crucible volume has none."""
-    return "/".join(filter(None, [place["pool"], place["image"]]))
-
-
-def _image(place):
-    return place["image"] + ("@" + place["snapshot"] if place["snapshot"] else "")
-
-
 def _text(place, sr, names):
     shown = dict({"exact": None}, **place)
     for key in ("size", "exact"):
@@ -104,7 +77,7 @@ def _text(place, sr, names):
     is_known = place["utilisation"] is not None
     shown["utilisation"] = size(place["utilisation"]) if is_known else "not counted yet"
     shown["sr"] = " ".join(filter(None, [sr.uuid, sr.name and "(%s)" % sr.name]))
-    shown["image"] = _path(place)
+    shown["image"] = path_of(place)
     shown["flags"] = ", ".join(place["flags"]) or None
     if place["claimed_by"]:
         shown["claimed_by"] = "%s (%s)" % (place["claimed_by"], names.get(place["claimed_by"], "not in this pool"))

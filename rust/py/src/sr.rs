@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use sr::alarm::Report;
-use sr::engine::{AdoptionRequest, OnBoot, Pairs, SrName, VdiPlace};
+use sr::engine::{AdoptionRequest, ImportRequest, OnBoot, Pairs, SrName, VdiPlace};
 
 pub use self::run::Sr;
 use crate::convert::RequestedSize;
@@ -431,6 +431,36 @@ impl Sr {
                 }
             })
         })
+    }
+
+    /// Makes a disk of a snapshot of an image that does not belong to the SR. `size`: the least bytes, or None.
+    /// Returns the disk's size in bytes. XAPI gets the disk with the next scan.
+    #[pyo3(text_signature = "($self, vdi_uuid, source, size, name_label, name_description)")]
+    fn import_vdi(
+        &self,
+        py: Python<'_>,
+        vdi_uuid: &str,
+        source: String,
+        size: Option<RequestedSize>,
+        name_label: String,
+        name_description: String,
+    ) -> PyResult<u64> {
+        let request = ImportRequest {
+            source,
+            size: size.map(|size| size.0),
+            name_label,
+            name_description,
+        };
+        self.run_on(py, "VDI.import", vdi_uuid, |sr, vdi| {
+            sr.import_vdi(vdi, &request)
+        })
+    }
+
+    /// Where a VDI is, for programs outside XCP-ng, as JSON.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn locate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<String> {
+        self.run_on(py, "VDI.locate", vdi_uuid, |sr, vdi| sr.locate_vdi(vdi))
+            .map(|location| location.json())
     }
 
     /// Repairs what the next scan and the next plug repair.

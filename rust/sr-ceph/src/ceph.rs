@@ -9,6 +9,7 @@ mod listing;
 mod monitors;
 mod origin;
 mod takeover;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

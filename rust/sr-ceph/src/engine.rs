@@ -7,7 +7,7 @@ mod config_keys;
 mod connection;
 mod findings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sr::alarm::Report;
@@ -15,8 +15,8 @@ use sr::check::CheckLine;
 use sr::device_config::Datapath;
 use sr::doctor::Facts;
 use sr::engine::{
-    Adoption, AdoptionRequest, Capability, Engine, EngineError, Look, OnBoot, Overview, Pairs,
-    Pending, Probe, Result, Scan, SrName, SrType, Step, Usage, VdiPlace,
+    Adoption, AdoptionRequest, Capability, Engine, EngineError, ImportRequest, Location, Look,
+    OnBoot, Overview, Pairs, Pending, Probe, Result, Scan, SrName, SrType, Step, Usage, VdiPlace,
 };
 use sr::finding::{checked, doctored, not_looked_at, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
@@ -62,6 +62,7 @@ pub static SR_TYPE: SrType = SrType {
         Capability::Reclaim,
         Capability::Adopt,
         Capability::Measure,
+        Capability::Image,
     ],
     configuration: &config_keys::CONFIG_KEYS,
     marks: &["pool"],
@@ -302,6 +303,22 @@ impl Engine for CephEngine {
         self.run(|sr| {
             sr.create_disk(&NewDisk { uuid, size, xapi })
                 .map(|record| record.size)
+        })
+    }
+
+    fn import_vdi(&self, vdi: &Uuid, request: &ImportRequest) -> Result<u64> {
+        self.run(|sr| sr.import_vdi(vdi, request))
+            .map(|record| record.size)
+    }
+
+    fn locate_vdi(&self, vdi: &Uuid) -> Result<Location> {
+        let located = self.run(|sr| sr.locate_vdi(vdi))?;
+        let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
+        Ok(Location {
+            user: self.config.user().to_owned(),
+            conf: path(self.config.ceph_conf()),
+            keyring: path(self.config.keyring()),
+            ..located
         })
     }
 

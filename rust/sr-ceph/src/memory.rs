@@ -20,6 +20,7 @@ mod pool_state;
 mod power;
 mod report;
 mod takeover;
+mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

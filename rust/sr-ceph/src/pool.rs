@@ -7,12 +7,14 @@
 mod inspection;
 mod listing;
 mod takeover;
+mod templates;
 
 use std::collections::BTreeMap;
 
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
 pub use self::listing::{Counted, Listing, Objects, Part};
 pub use self::takeover::Takeover;
+pub use self::templates::{Template, Templates};
 
 /// Entries of an object's omap.
 pub type Entries = BTreeMap<String, Vec<u8>>;
@@ -217,7 +219,7 @@ pub struct TrashedImage {
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
-pub trait Pool: Inspection + Listing + Takeover {
+pub trait Pool: Inspection + Listing + Takeover + Templates {
     /// The cluster's fsid.
     fn fsid(&self) -> Result<String>;
     /// The pool's id.

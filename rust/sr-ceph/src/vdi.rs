@@ -8,6 +8,8 @@ pub mod clone;
 pub mod create;
 pub mod delete;
 pub mod ha;
+pub mod import;
+pub mod locate;
 pub mod measure;
 pub(crate) mod readers;
 mod release;

@@ -10,6 +10,7 @@ mod capability;
 mod error;
 mod findings;
 mod health;
+mod image;
 mod overview;
 mod sr_type;
 
@@ -31,6 +32,7 @@ pub use self::capability::Capability;
 pub use self::error::{EngineError, Error, Result};
 pub use self::findings::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
 pub use self::health::{Health, Look};
+pub use self::image::{ImportRequest, Location};
 pub use self::overview::{Backlog, Operation, Overview, VdiPlace};
 pub use self::sr_type::{ConfigKey, SrType};
 pub use crate::device_config::Pairs;
@@ -206,6 +208,18 @@ pub trait Engine: Send + Sync {
 
     /// Creates a disk of at least `size` bytes. `xapi`: what XAPI has about it. Returns the disk's size.
     fn create_vdi(&self, vdi: &Uuid, size: i128, xapi: XapiFields) -> Result<u64>;
+
+    /// Makes a disk of an image that others have made. Returns the disk's size.
+    fn import_vdi(&self, vdi: &Uuid, request: &ImportRequest) -> Result<u64> {
+        let _ = (vdi, request);
+        Err(self.sr_type().lacks(Capability::Image))
+    }
+
+    /// Returns where a VDI is, for programs outside XCP-ng. Refused while a host uses the VDI.
+    fn locate_vdi(&self, vdi: &Uuid) -> Result<Location> {
+        let _ = vdi;
+        Err(self.sr_type().lacks(Capability::Image))
+    }
 
     /// Deletes a VDI. One that does not exist counts as deleted.
     fn delete_vdi(&self, vdi: &Uuid) -> Result<()>;

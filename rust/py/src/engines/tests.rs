@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use sr::engine::{AdoptionRequest, Capability, OnBoot, SrName};
+use sr::engine::{AdoptionRequest, Capability, ImportRequest, OnBoot, SrName};
 use sr::xapi::XapiFields;
 
 use super::*;
@@ -69,6 +69,10 @@ fn operations() -> BTreeMap<&'static str, Operation> {
     add(Capability::Accept, |sr| sr.accept_vdi(&VDI));
     add(Capability::Adopt, |sr| {
         sr.adopt(&AdoptionRequest::default()).map(drop)
+    });
+    add(Capability::Image, |sr| {
+        sr.locate_vdi(&VDI)?;
+        sr.import_vdi(&VDI, &ImportRequest::default()).map(drop)
     });
     add(Capability::Measure, |sr| {
         sr.measure_vdi(&VDI, &mut |_, _| {}).map(drop)

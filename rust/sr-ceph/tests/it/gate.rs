@@ -2,7 +2,7 @@
 
 use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::{Host, ImageKey, MapRequest};
-use sr_ceph::pool::{Entries, Listing, Objects, Part, Pool, Transaction};
+use sr_ceph::pool::{Entries, Listing, Objects, Part, Pool, Templates, Transaction};
 
 use crate::support::{Lab, A, B, GIB};
 
@@ -78,6 +78,13 @@ fn every_call_that_changes_something_is_a_crash_point() {
         let clone = pool.clone_image((&parent, snapshot()), "clone", 1, "meta");
         drop(clone.unwrap());
     });
+    check("clone_template", true, &|| {
+        let source = id();
+        let clone = pool.clone_template(("rbd", &source, snapshot()), "template", 1, "meta");
+        drop(clone.unwrap());
+    });
+    let made = process.pool.image_by_name("template").unwrap().id;
+    process.pool.flatten_image(&made, &mut |_, _| {}).unwrap();
     check("remove_snapshot", true, &|| {
         pool.remove_snapshot(&id(), snapshot()).unwrap()
     });
@@ -86,6 +93,13 @@ fn every_call_that_changes_something_is_a_crash_point() {
         let _name = pool.image_name(&id()).unwrap();
     });
     check("users", false, &|| drop(pool.users(&id()).unwrap()));
+    check("template", false, &|| {
+        drop(pool.template("rbd", "image", None).unwrap());
+    });
+    check("first_bytes", false, &|| {
+        drop(pool.first_bytes("rbd", &id(), 0).unwrap());
+    });
+    check("monitors", false, &|| drop(pool.monitors().unwrap()));
     check("header", false, &|| {
         let _header = pool.header(&id()).unwrap();
     });
@@ -160,5 +174,5 @@ fn every_call_that_changes_something_is_a_crash_point() {
     });
     check("may_blocklist", false, &|| pool.may_blocklist().unwrap());
     check("blocklisted", false, &|| drop(pool.blocklisted().unwrap()));
-    assert_eq!(changing, 21);
+    assert_eq!(changing, 22);
 }

@@ -11,6 +11,7 @@ mod readers;
 mod release;
 mod room;
 mod sr;
+mod templates;
 mod unplug;
 mod utilisation;
 mod vdi;
