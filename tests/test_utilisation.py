@@ -6,13 +6,11 @@ import dataclasses
 import json
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from lab import run
-from lab.ceph import OneNodeCeph
-from lab.cephrbd import CephRbdLab, CephSr, OtherPool, RbdPool
+from lab.cephrbd import CephSr, RbdPool
 from lab.copies import row
 from lab.disk import MIB, Disk
 
@@ -128,24 +126,17 @@ def test_the_command_ends_if_the_sr_does_not_exist_any_more(sr: CephSr) -> None:
     assert sr.catalogue not in sr.pool.rados("ls").split()
 
 
-@pytest.fixture(scope="module")
-def two_pools(lab: CephRbdLab, new_cluster: Callable[..., OneNodeCeph]) -> Iterator[OtherPool]:
-    with new_cluster(pool=None) as ceph:
-        pool = OtherPool.create(lab, ceph, "headers")
-        ceph.create_pool("data")
-        rbd = f"profile rbd pool={pool.name}, profile rbd pool=data"
-        ceph.admin("auth", "caps", f"client.{pool.user}", "mon", "profile rbd", "osd", rbd, "mgr", rbd)
-        yield pool
-
-
-def test_the_data_pool_of_an_sr_is_counted(two_pools: OtherPool) -> None:
-    sr = two_pools.create_sr("split", "device-config:data_pool=data")
-    try:
-        disk = new_disk(sr)
-        image = f"{two_pools.name}/{sr.image(disk.uuid)}"
-        two_pools.lab.ceph.rbd("bench", "--io-type", "write", "--io-size", "64K", "--io-total", "1M", image)
-        assert dataclasses.replace(sr.pool, name="data").rados("ls").count("rbd_data.") == 16
-        count(sr)
-        assert shown(disk) == UNIT
-    finally:
-        sr.forget()  # commands about all SRs of a host would wait for the cluster, which ends now
+def test_the_data_pool_of_an_sr_is_counted(sr: CephSr) -> None:
+    lab, ceph, pool = sr.lab, sr.lab.ceph, sr.pool
+    ceph.create_pool("data-of-disks")
+    rbd = f"profile rbd pool={pool.name}, profile rbd pool=data-of-disks"
+    user = lab.user("two-pools", mon="profile rbd", osd=rbd, mgr=rbd)
+    split = dataclasses.replace(pool, user=user).create_sr("split", "device-config:data_pool=data-of-disks")
+    disk = new_disk(split)
+    write(disk, (0, b"data"), (UNIT, b"data"))
+    assert dataclasses.replace(pool, name="data-of-disks").rados("ls").count("rbd_data.") == 2
+    count(split)
+    assert shown(disk) == UNIT
+    disk.destroy()
+    split.forget()
+    ceph.admin("osd", "pool", "delete", "data-of-disks", "data-of-disks", "--yes-i-really-really-mean-it")

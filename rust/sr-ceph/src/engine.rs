@@ -7,7 +7,7 @@ mod config_keys;
 mod connection;
 mod findings;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sr::alarm::Report;
@@ -312,14 +312,8 @@ impl Engine for CephEngine {
     }
 
     fn locate_vdi(&self, vdi: &Uuid) -> Result<Location> {
-        let located = self.run(|sr| sr.locate_vdi(vdi))?;
-        let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
-        Ok(Location {
-            user: self.config.user().to_owned(),
-            conf: path(self.config.ceph_conf()),
-            keyring: path(self.config.keyring()),
-            ..located
-        })
+        let located = self.run(|sr| sr.locate_vdi(vdi));
+        located.map(|location| findings::of_user(location, &self.config))
     }
 
     fn delete_vdi(&self, vdi: &Uuid) -> Result<()> {

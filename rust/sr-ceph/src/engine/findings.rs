@@ -1,10 +1,13 @@
 //! The findings of this SR type as those of every SR type.
 
-use sr::engine::{FoundSr, Look, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
+use std::path::Path;
+
+use sr::engine::{FoundSr, Location, Look, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
 use sr::finding::{table, Finding, Severity};
 use uuid::Uuid;
 
 use crate::ceph::CephPool;
+use crate::device_config::DeviceConfig;
 use crate::error::Result;
 use crate::sr::probe::{find_pools, find_srs};
 use crate::sr::reclaim::{self, Kind, Report};
@@ -62,6 +65,17 @@ pub(super) fn pools(cluster: &librbd::Cluster, user: &str) -> Result<Probe> {
 pub(super) fn is_out_of_reach(found: &[Finding]) -> bool {
     let mut pool = found.iter().filter(|finding| finding.kind == &table::POOL);
     pool.any(|finding| finding.severity == Severity::NotRun)
+}
+
+/// The location with the user of a device-config.
+pub(super) fn of_user(location: Location, config: &DeviceConfig) -> Location {
+    let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
+    Location {
+        user: config.user().to_owned(),
+        conf: path(config.ceph_conf()),
+        keyring: path(config.keyring()),
+        ..location
+    }
 }
 
 /// Frees space, and counts what the disks take.

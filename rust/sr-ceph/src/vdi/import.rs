@@ -1,7 +1,7 @@
 //! Making a disk of a snapshot of an image that does not belong to the SR: a golden image, in any pool.
 //!
 //! The disk is a thin clone. The same plan as for a new disk (`vdi/create.rs`), with more in its second step:
-//! 1. The image and its snapshot are looked at. Nothing is written to the image: its pool needs no more than
+//! 1. The image and its snapshot are looked at. Nothing is written to the image: its pool needs
 //!    `profile rbd-read-only`.
 //! 2. The intent of a creation, with the new image's name, goes into the catalogue.
 //! 3. The snapshot is cloned, then the clone gets its image-meta, then it grows to the disk's size.
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::catalogue::vdi_key;
 use crate::chain::MAX_DEPTH;
-use crate::error::{Context, Error, Result, TemplateRefusal};
+use crate::error::{Error, Result, TemplateRefusal};
 use crate::image_features::ImageFeatures;
 use crate::pool::{Origin, PoolError, SnapshotState, Template, MIGRATING, NON_PRIMARY};
 use crate::record::{Record, VdiRecord, Volume};
@@ -188,12 +188,14 @@ impl CephSr<'_> {
             }
             .into());
         }
-        let supported = self
-            .host
-            .supported_features()
-            .doing("asking this host's kernel what it can map")?;
-        let Some(supported) = supported else {
-            return Ok(()); // the kernel refuses the map
+        let supported = match self.host.supported_features() {
+            Ok(Some(supported)) => supported,
+            Ok(None) => return Ok(()), // the kernel itself refuses the map
+            // The disk may be for another host.
+            Err(e) => {
+                log::warn!("it is not known whether this host can map the disk: {e}");
+                return Ok(());
+            }
         };
         let own = (name.image(), template.features);
         for (image, features) in template.parents.iter().chain([&own]) {

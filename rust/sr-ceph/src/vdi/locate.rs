@@ -1,7 +1,7 @@
 //! Where a VDI is, for programs outside XCP-ng that read or write its image.
 //!
-//! Nothing stops a VM from starting later: a program that uses librbd has no claim. So the caller is told only
-//! about a VDI that no host has claimed, and docs/user/templates.md states the rest.
+//! Nothing stops a VM from starting later: a program that uses librbd has no claim. So a VDI that a host has
+//! claimed is refused, and docs/user/templates.md states the rest.
 
 use sr::engine::Location;
 use uuid::Uuid;
