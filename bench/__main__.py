@@ -24,6 +24,7 @@ from bench import report
 from bench.commands import install, whole_commands
 from bench.copies import Copies
 from bench.datapath import data_path
+from bench.listing import SECONDS, listing
 from bench.rounds import GIB, TIB, Bench, Findings
 from bench.sides import Access, Driver, Reference
 from lab import LabError, run
@@ -92,6 +93,10 @@ def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Finding
         _say(f"scans of up to {max(sizes):,} VDIs")
         bench = new_bench(ceph, driver, prepare(ceph, "scans"), rounds, bench.findings)
         bench.scans(sizes)
+        _say("the count of a pool's objects")
+        access = prepare(ceph, "objects")
+        bench = new_bench(ceph, driver, access, rounds, bench.findings)
+        bench.findings.listing = listing(ceph, bench, access, directory, seconds=3 if options.small else SECONDS)
         _say("delete, revert")
         access = prepare(ceph, "sizes")
         bench = new_bench(ceph, driver, access, rounds, bench.findings)

@@ -15,6 +15,9 @@ PARTS = {"create": 5, "resize": 5, "stat": 15, "clone of a snapshot": 4}
 PART_OF_TEMPLATE = 5
 PART_OF_CREATIONS = 5
 PART_OF_SCAN = 50
+# The driver also reads the catalogue and the pool's statistics, and writes figures.
+LISTING = 2.0
+RATE = 200_000
 # The allowed ratio of two times that should be equal: of different disks, and of one disk's device.
 _NOISE, _SAME = 1.2, 1.1
 
@@ -33,6 +36,7 @@ def goals(findings: Findings, commands: dict[str, Samples]) -> Table:
         *_ratio_goals(findings),
         *_copy_goals(findings),
         *_scan_goals(findings),
+        *_listing_goals(findings),
         *_size_goals(findings),
         *_data_path_goals(findings),
         *_other_goals(findings, commands),
@@ -69,6 +73,15 @@ def _scan_goals(findings: Findings) -> Iterator[list[str]]:
         yield ["scan of 4,000 VDIs / of 1,000", "≤ 4.5", f"{growth:.1f}", verdict(growth, 4.5)]
     if 10000 in scans:
         yield ["memory of a scan of 10,000 VDIs", "≤ 96 MiB", mib(peaks[10000]), verdict(peaks[10000], 96 * MIB)]
+
+
+def _listing_goals(findings: Findings) -> Iterator[list[str]]:
+    listing = findings.listing
+    share = listing.pair.ours.median / listing.pair.reference.median
+    name = f"count of {listing.objects:,} objects / bare librados"
+    yield [name, f"≤ {LISTING}", f"{share:.2f}", verdict(share, LISTING)]
+    rate = listing.objects / listing.pair.ours.median
+    yield ["objects that are counted in a second", f"≥ {RATE:,}", f"{rate:,.0f}", verdict(RATE, rate)]
 
 
 def _size_goals(findings: Findings) -> Iterator[list[str]]:

@@ -35,6 +35,7 @@ def record(uuid: str, size: int) -> dict:
     return {
         "uuid": uuid,
         "virtual_size": str(size),
+        "physical_utilisation": "0",
         "name_label": disk.label,
         "name_description": disk.description,
         "type": disk.ty,
@@ -57,6 +58,8 @@ def call(sr: Any, name: str, arguments: list) -> Any:
         uuids, size = arguments
         with ThreadPoolExecutor(THREADS) as threads:
             list(threads.map(lambda uuid: sr.create_vdi(uuid, size, Disk(uuid)), uuids))
+    elif name == "reclaim":
+        sr.reclaim(lambda *report: None)
     elif name == "scan":
         return len(sr.scan(arguments[0]).vdis)
     else:

@@ -37,6 +37,7 @@ def in_driver(findings: Findings) -> Table:
     rows |= {name: pair for name, pair in findings.pairs.items() if name.startswith(late)}
     table = [["operation", "ratio", "ours, ms", "p95", "n", "reference, ms", "p95", "n"]]
     rows[f"{CREATIONS} creations at once"] = findings.creations
+    rows[f"count of {findings.listing.objects:,} objects, beside bare librados"] = findings.listing.pair
     rows |= {f"{name}, in an emulated machine": pair for name, pair in findings.data_path.items()}
     for name, pair in rows.items():
         table.append([name, f"1/{pair.ratio:.1f}", *_columns(pair.ours), *_columns(pair.reference)])

@@ -50,6 +50,14 @@ class Pair:
         return self.reference.median / self.ours.median
 
 
+@dataclass(frozen=True)
+class Listing:
+    """A count of a pool's objects by both."""
+
+    objects: int
+    pair: Pair
+
+
 @dataclass
 class Findings:
     """All measurements of the core.
@@ -59,6 +67,7 @@ class Findings:
     template_snapshots   snapshots that a template has after it was cloned many times
     at_once              snapshots at once, and back to back in place of a reference
     creations            several at once, by both
+    listing              a count of a pool's objects, beside a program that does only this
     data_path            maps, unmaps and fio's jobs, in a virtual machine
     by_size              our reverts and deletions, by size
     """
@@ -70,6 +79,7 @@ class Findings:
     template_snapshots: int = field(init=False)
     at_once: Pair = field(init=False)
     creations: Pair = field(init=False)
+    listing: Listing = field(init=False)
     data_path: dict[str, Pair] = field(default_factory=dict)
     by_size: dict[str, dict[str, Samples]] = field(default_factory=dict)
     single: dict[str, Samples] = field(default_factory=dict)

@@ -160,9 +160,9 @@ class CephSr(LabSr):
         return f"smblock.{self.uuid}.{vdi}.0"
 
     def catalogue_keys(self) -> set[str]:
-        """The catalogue's keys, without those of the hosts that have plugged the SR."""
+        """The catalogue's keys, without those of the hosts that have plugged the SR, and of the last count."""
         keys = self.pool.rados("listomapkeys", self.catalogue).split()
-        return {key for key in keys if not key.startswith("host.")}
+        return {key for key in keys if not key.startswith("host.") and key != "utilisation"}
 
     def wait_for_size_of_pool(self) -> None:
         """Scan until the SR's size is what Ceph reports of its pool right after, to one in a hundred.

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from bench.__main__ import new_bench, new_copies, prepare
 from bench.commands import install
 from bench.goals import verdict
+from bench.listing import listing
 from bench.plot import Bar, plot
 from bench.report import readme
 from bench.rounds import Findings, Pair, Samples
@@ -50,6 +51,14 @@ def test_readme_has_a_place_for_the_ratios_and_keeps_the_rest() -> None:
     start, end = "<!-- bench -->", "<!-- /bench -->"
     assert after.partition(start)[0] == before.partition(start)[0]
     assert after.partition(end)[2] == before.partition(end)[2]
+
+
+def test_the_count_of_objects_is_measured_beside_bare_librados(ceph: OneNodeCeph, tmp_path: Path) -> None:
+    access = prepare(ceph, "bench-objects")
+    bench = new_bench(ceph, install(tmp_path), access, rounds=1)
+    found = listing(ceph, bench, access, tmp_path, seconds=1)
+    assert found.objects > 100
+    assert found.pair.reference.median > 0
 
 
 def test_the_bench_calls_the_driver_as_the_driver_expects(ceph: OneNodeCeph, tmp_path: Path) -> None:

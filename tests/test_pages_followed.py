@@ -28,6 +28,7 @@ FOLLOWED = [
     "upgrade",
     "rolling-update",
     "iso-upgrade",
+    "templates",
     "backup",
     "disaster-recovery",
     "hosts",

@@ -98,6 +98,27 @@ def test_an_old_version_refuses_to_plug_an_sr_in_a_namespace(rbd_pool: RbdPool) 
     sr.forget()
 
 
+def test_the_figure_that_the_oldest_version_drops_is_counted_again(shared_sr: CephSr) -> None:
+    sr, (present, oldest) = shared_sr, shared_sr.lab.hosts
+
+    def counted() -> str:
+        sr.lab.admin("reclaim", sr.uuid).check()
+        return str(listed(sr, present)[disk.uuid]["physical_utilisation"])
+
+    with master(sr.lab, present):
+        disk = disk_with(sr, content(1))
+        assert counted() == str(8 * MIB)
+        assert disk.record()["utilisation"] == 8 * MIB
+    with master(sr.lab, oldest):
+        sr.lab.xe("vdi-param-set", f"uuid={disk.uuid}", "name-label=renamed")
+    assert "utilisation" not in disk.record()
+    assert listed(sr, present)[disk.uuid]["physical_utilisation"] == str(8 * MIB), "XAPI's figure stays"
+    assert listed(sr, oldest)[disk.uuid]["physical_utilisation"] == "0"
+    assert counted() == str(8 * MIB)
+    with master(sr.lab, present):
+        disk.destroy()
+
+
 def test_each_version_recovers_a_command_of_the_other_that_was_killed(
     shared_sr: CephSr, hosts: tuple[Dom0, Dom0]
 ) -> None:

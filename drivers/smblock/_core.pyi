@@ -296,10 +296,11 @@ class Progress(Protocol):
     def __call__(self, __state: str, __image: str, __text: str, __done: int, __total: int) -> object:
         """Reports about one image.
 
-        state        "progress", "done", "failed" or "waits"
+        state        "progress", "done", "failed" or "waits"; "counting" at the end, which is about no image
         image        the image's name
-        text         of "progress": the unit of `done` and `total`, "objects" or "bytes"; else the result or the reason
-        done, total  how much of the image is freed; 0 unless the state is "progress"
+        text         of "progress" and "counting": the unit of `done` and `total`, "objects" or "bytes"; else the
+                     result or the reason
+        done, total  how much of the image is freed, or how many objects are counted; else 0
         """
 
 @final
@@ -470,10 +471,30 @@ class Sr:
 
         Returns the IP addresses that were blocklisted. Raises `Error` if one was not.
         """
-    def reclaim(self, report: Progress) -> int:
+    def reclaim(self, report: Progress, background: bool = False) -> int:
         """Frees all space that can be freed now, which may take hours. Returns how many images failed.
 
+        Then finds out how much each VDI takes; with `background` only if the last figures are old.
+
         Raises `Error` with the key "SRUnavailable" if another reclaim worker runs.
+        """
+    def import_vdi(self, vdi_uuid: str, source: str, size: int | None, name_label: str, name_description: str) -> int:
+        """Makes a disk of a snapshot of an image that does not belong to the SR. Returns the disk's size in bytes.
+
+        source  POOL/IMAGE@SNAPSHOT
+        size    the least bytes; None: those of the snapshot
+
+        XAPI gets the disk with the next scan. Raises `Error` if no disk can be made of it.
+        """
+    def locate_vdi(self, vdi_uuid: str) -> str:
+        """Where a VDI is, for programs outside XCP-ng, as JSON: see sr::engine::Location.
+
+        Raises `Error` if a host uses the VDI.
+        """
+    def measure_vdi(self, vdi_uuid: str, report: Progress) -> int:
+        """Returns the bytes that a VDI takes, which needs seconds for each TiB of its size.
+
+        `report` gets the state "counting". Raises `Error` if the SR does not have the VDI.
         """
     def doctor(self, sm_datapaths: Sequence[str], others: Sequence[Mapping[str, str]], facts: str) -> list[Finding]:
         """Returns what is wrong with the SR, as seen from this host. Changes nothing.

@@ -5,6 +5,8 @@ import time
 
 # How often the line of a terminal changes, in seconds.
 REFRESH_SECONDS = 0.5
+# The states that change the line of a terminal, and its first word.
+SHOWN = {"progress": "freeing", "counting": "counting"}
 
 
 def print_state(state, image, text, out=None):
@@ -30,22 +32,22 @@ class Progress:
         return self._out or sys.stdout
 
     def report(self, state, image, text, done, total):
-        self.reports += 1
-        if state != "progress":
-            self._erase()
+        self.reports += state != "counting"
+        if state not in SHOWN:
+            self.end()
             self.image = None
             print_state(state, image, text, self.out)
         elif self.out.isatty():
-            self._show(image, text, done, total)
+            self._show(SHOWN[state], image, text, done, total)
 
-    def _show(self, image, unit, done, total):
+    def _show(self, word, image, unit, done, total):
         now = self.clock()
         if image != self.image:
             self.image, self.since, self.first = image, now, done
         elif now - self.last < REFRESH_SECONDS:
             return
         self.last = now
-        line = "freeing  %s: %s" % (image, self._describe(unit, done, total, now - self.since))
+        line = "%-8s %s: %s" % (word, image, self._describe(unit, done, total, now - self.since))
         self.out.write("\r" + line.ljust(self.width))
         self.out.flush()
         self.width = len(line)
@@ -58,7 +60,8 @@ class Progress:
             words.append("%s left" % duration((total - done) / rate))
         return ", ".join(words)
 
-    def _erase(self):
+    def end(self):
+        """Removes the line of a terminal."""
         if self.width:
             self.out.write("\r" + " " * self.width + "\r")
             self.width = 0

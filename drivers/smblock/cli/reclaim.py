@@ -7,7 +7,7 @@ import signal
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_sr
 from smblock.cli.output import show
-from smblock.progress import Progress, print_state
+from smblock.progress import SHOWN, Progress, print_state
 from smblock.sm import util
 
 NOTHING = "nothing pending"
@@ -18,7 +18,7 @@ def add_to(commands):
         commands,
         "reclaim",
         _run,
-        help="free the space of deleted disks now, and flatten disks with long clone chains",
+        help="free the space of deleted disks now, flatten disks with long clone chains, count what each disk takes",
         epilog="The exit status is 1 if an image failed; the text has the reason. An image that waits is no failure.",
     )
     how = parser.add_mutually_exclusive_group()
@@ -35,9 +35,10 @@ def _run(options):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if options.background:
         os.nice(19)
-        return 1 if sr.reclaim(_log_state) else 0
+        return 1 if sr.reclaim(_log_state, background=True) else 0
     progress = Progress()
     failed = sr.reclaim(_print_json if options.json else progress.report)
+    progress.end()
     if not (options.json or progress.reports):
         print(NOTHING)
     return 1 if failed else 0
@@ -62,5 +63,5 @@ def _log_state(state, image, text, _done, _total):
 
 def _print_json(state, image, text, _done, _total):
     """One object a line."""
-    if state != "progress":
+    if state not in SHOWN:
         print(json.dumps({"state": state, "image": image, "text": text}, sort_keys=True), flush=True)

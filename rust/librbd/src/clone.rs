@@ -60,16 +60,28 @@ impl Pool {
         child_name: &str,
         options: &CreateOptions,
     ) -> Result<()> {
-        let (parent_name, snap_name) = self.clone_source(parent, snapshot)?;
+        self.image_clone_from(self, parent, snapshot, child_name, options)
+    }
+
+    /// As [`Pool::image_clone`], of an image in the pool `source`, which is on the same connection.
+    pub fn image_clone_from(
+        &self,
+        source: &Pool,
+        parent: &ImageRef<'_>,
+        snapshot: &SnapshotRef<'_>,
+        child_name: &str,
+        options: &CreateOptions,
+    ) -> Result<()> {
+        let (parent_name, snap_name) = source.clone_source(parent, snapshot)?;
         let c_parent = c_string("parent image", &parent_name)?;
         let c_snap = c_string("snapshot name", &snap_name)?;
         let c_child = c_string("image name", child_name)?;
-        let parent = self.path(&parent_name);
+        let parent = source.path(&parent_name);
         let object = format!(
             "{} (a clone of {parent}@{snap_name})",
             self.path(child_name)
         );
-        let (pool, options) = (self.clone(), options.clone());
+        let (source, pool, options) = (source.clone(), self.clone(), options.clone());
         let made = self
             .cluster()
             .patience()
@@ -79,10 +91,10 @@ impl Pool {
                     let options = RawOptions::new(&pool, &options)?;
                     options.set_clone_format_2()?;
                     let rbd = pool.rbd()?;
-                    // SAFETY: ioctx and options are valid; the names are C strings.
+                    // SAFETY: both ioctxs and the options are valid; the names are C strings.
                     let made = unsafe {
                         rbd.rbd_clone3(
-                            pool.raw(),
+                            source.raw(),
                             c_parent.as_ptr(),
                             c_snap.as_ptr(),
                             pool.raw(),

@@ -94,6 +94,18 @@ impl Header<'_> {
         self.call(c"get_size", &CEPH_NOSNAP.to_le_bytes())?.size()
     }
 
+    /// Returns the size of the image's objects in bytes.
+    pub fn object_size(&self) -> Result<u64> {
+        let mut reply = self.call(c"get_size", &CEPH_NOSNAP.to_le_bytes())?;
+        let [order] = reply.take()?;
+        1_u64
+            .checked_shl(order.into())
+            .ok_or_else(|| Error::Malformed {
+                what: reply.what.clone(),
+                reason: format!("the order {order} is too large"),
+            })
+    }
+
     /// Returns whether the image's head shares data with a parent.
     pub fn has_parent(&self) -> Result<bool> {
         // `get_parent` fails with EXDEV if the parent is in a namespace.

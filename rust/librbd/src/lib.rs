@@ -28,9 +28,9 @@
 //!
 //! # Limits
 //!
-//! A call cannot be cancelled: a late one is abandoned, and ends with the process. This crate does not prevent
-//! a second writer of an image. Names and texts of a cluster that are not UTF-8 have replacement characters.
-//! After a fork, the child must not use a connection of the parent.
+//! A call is not cancelled: a late one is abandoned, and ends with the process. Only [`Image::diff`] ends at its
+//! next extent. This crate does not prevent a second writer of an image. Names and texts of a cluster that are
+//! not UTF-8 have replacement characters. After a fork, the child must not use a connection of the parent.
 //!
 //! `unsafe` is limited to the calls of C functions. Each states why it is sound.
 
@@ -58,6 +58,7 @@ mod images;
 mod in_flight;
 mod judge;
 mod library;
+mod listing;
 mod lock;
 mod locks;
 mod meta;
@@ -86,6 +87,7 @@ pub use cluster::Cluster;
 pub use connect::inspect;
 pub use connection_failure::{Cause, ConnectionFailure};
 pub use contents::ImageInfo;
+pub use diff::{Diff, Extent};
 pub use error::{is_outcome_unknown, Error, Result};
 pub use files::Fault;
 pub use group::{Group, GroupSnapshot};
@@ -94,6 +96,7 @@ pub use image::{Image, ImageRef};
 pub use images::{CreateOptions, ImageEntry};
 pub use in_flight::guard_exit;
 pub use library::{Library, Versions};
+pub use listing::{Counted, Part};
 pub use lock::{Lock, LockOwner};
 pub use mon_host::{is_mon_host_entry, mon_host_entries};
 pub use monitors::Monitor;

@@ -21,6 +21,7 @@ const TYPES: &[(&str, &str)] = &[
     ("uint64_t *", "*mut u64"),
     ("int64_t", "i64"),
     ("size_t", "usize"),
+    ("const size_t", "usize"),
     ("size_t *", "*mut usize"),
     ("const size_t *", "*const usize"),
     ("ssize_t", "ssize_t"),
@@ -34,6 +35,13 @@ const TYPES: &[(&str, &str)] = &[
     ("const char **", "*mut *const c_char"),
     ("char const* const*", "*const *const c_char"),
     ("librbd_progress_fn_t", "librbd_progress_fn_t"),
+    ("rados_object_list_cursor", "rados_object_list_cursor"),
+    ("const rados_object_list_cursor", "rados_object_list_cursor"),
+    (
+        "rados_object_list_cursor *",
+        "*mut rados_object_list_cursor",
+    ),
+    ("rados_object_list_item *", "*mut rados_object_list_item"),
     // An enum without negative values is an unsigned int, which is passed like an int.
     ("rbd_snap_namespace_type_t *", "*mut c_int"),
 ];

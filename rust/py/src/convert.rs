@@ -40,7 +40,8 @@ pub fn xapi_vdis_beside(
     let vdis = records.iter().map(|(reference, record)| {
         Ok(XapiVdi {
             uuid: uuids[reference.as_str()],
-            size: size(record)?,
+            size: number(record, "virtual_size")?,
+            utilisation: number(record, "physical_utilisation")?,
             fields: fields(record, &uuids)?,
         })
     });
@@ -108,10 +109,10 @@ impl<'source> FromPyObject<'source> for RequestedSize {
 }
 
 /// XML-RPC sends 64-bit numbers as strings.
-fn size(record: &PyDict) -> PyResult<u64> {
-    let text: String = field(record, "virtual_size")?;
+fn number(record: &PyDict, name: &str) -> PyResult<u64> {
+    let text: String = field(record, name)?;
     text.parse()
-        .map_err(|_| PyValueError::new_err(format!("virtual_size {text:?} is not a size")))
+        .map_err(|_| PyValueError::new_err(format!("{name} {text:?} is not a size")))
 }
 
 fn item<'py>(record: &'py PyDict, name: &str) -> PyResult<&'py PyAny> {
@@ -155,7 +156,9 @@ pub fn attributes(py: Python<'_>, vdi: &ScannedVdi, sr_type: &SrType) -> PyResul
         uuid.into(),
         uuid.into(),
         vdi.size.into_py(py),
-        sr_type.utilisation(vdi.size).into_py(py),
+        vdi.utilisation
+            .unwrap_or_else(|| sr_type.utilisation(vdi.size))
+            .into_py(py),
         for_xml(&xapi.name_label).to_object(py),
         for_xml(&xapi.name_description).to_object(py),
         xapi.ty.to_object(py),

@@ -106,6 +106,11 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
                 "HaRefusal",
                 Names::Of(&[("of_ceph", "Ha")]),
             ),
+            origin(
+                "sr-ceph/src/error/template.rs",
+                "TemplateRefusal",
+                Names::Of(&[("of_ceph", "Template")]),
+            ),
         ],
     ),
     (

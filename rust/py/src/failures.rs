@@ -164,6 +164,7 @@ fn of_ceph(error: &Error) -> &'static str {
         Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
         Error::Ha(HaRefusal::Attached { .. }) => "VDIInUse",
         Error::Ha(_) => "VDIUnavailable",
+        Error::Template(_) => "VDIUnavailable",
         Error::SrExists { .. } => "SRExists",
         Error::SrNotEmpty { .. } => "SRNotEmpty",
         Error::SrInUse { .. } | Error::SrDeleting { .. } | Error::WorkerRuns { .. } => "SRInUse",

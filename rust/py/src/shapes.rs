@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use sr::engine::{self, Capability, SrType, State, Usage};
+use sr::engine::{self, Capability, SrType, State, Unit, Usage};
 
 use crate::convert;
 
@@ -78,6 +78,9 @@ pub fn describe(state: &State) -> (&'static str, &str, (u64, u64)) {
     let (name, text) = match state {
         State::Progress { done, total, unit } => {
             return ("progress", unit.name(), (*done, *total));
+        }
+        State::Counting { done, total } => {
+            return ("counting", Unit::Objects.name(), (*done, *total));
         }
         State::Done(result) => ("done", *result),
         State::Failed(error) => ("failed", error.as_str()),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use sr::alarm::Report;
-use sr::engine::{AdoptionRequest, Capability, OnBoot, Pairs, SrName, VdiPlace};
+use sr::engine::{AdoptionRequest, Capability, ImportRequest, OnBoot, Pairs, SrName, VdiPlace};
 
 pub use self::run::Sr;
 use crate::convert::RequestedSize;
@@ -350,13 +350,15 @@ impl Sr {
         self.engine.needs_worker()
     }
 
-    /// Frees all space that can be freed now. Calls `report` with a state ("progress", "done", "failed",
-    /// "waits"), an image's name, a text, and two numbers: how much is done, of how much. With "progress", the
-    /// text is their unit: "objects" or "bytes". Returns how many images failed.
-    #[pyo3(text_signature = "($self, report)")]
-    fn reclaim(&self, py: Python<'_>, report: PyObject) -> PyResult<usize> {
+    /// Frees all space that can be freed now, and then finds out how much each VDI takes: with `background`
+    /// only if the last figures are old. Calls `report` with a state ("progress", "done", "failed", "waits",
+    /// "counting"), an image's name, a text, and two numbers: how much is done, of how much. With "progress"
+    /// and "counting", the text is their unit: "objects" or "bytes". Returns how many images failed.
+    #[args(background = "false")]
+    #[pyo3(text_signature = "($self, report, background=False)")]
+    fn reclaim(&self, py: Python<'_>, report: PyObject, background: bool) -> PyResult<usize> {
         self.run(py, "SR.reclaim", |sr| {
-            sr.reclaim(&mut |step| {
+            sr.reclaim(background, &mut |step| {
                 let (state, text, (done, total)) = describe(&step.state);
                 let arguments = (state, step.object, text, done, total);
                 let called = Python::with_gil(|py| report.call1(py, arguments));
@@ -420,6 +422,50 @@ impl Sr {
         };
         self.run(py, "SR.adopt", |sr| sr.adopt(&request))
             .map(|adoption| adoption.json())
+    }
+
+    /// Returns the bytes that a VDI takes, which needs seconds for each TiB. Calls `report` as `reclaim` does, with
+    /// the state "counting".
+    #[pyo3(text_signature = "($self, vdi_uuid, report)")]
+    fn measure_vdi(&self, py: Python<'_>, vdi_uuid: &str, report: PyObject) -> PyResult<u64> {
+        self.run_on(py, "VDI.measure", vdi_uuid, |sr, vdi| {
+            sr.measure_vdi(vdi, &mut |done, total| {
+                let arguments = ("counting", vdi_uuid, "bytes", done, total);
+                if let Err(e) = Python::with_gil(|py| report.call1(py, arguments)) {
+                    log::warn!("VDI {vdi}: the callback for its progress failed: {e}");
+                }
+            })
+        })
+    }
+
+    /// Makes a disk of a snapshot of an image that does not belong to the SR. `size`: the least bytes, or None.
+    /// Returns the disk's size in bytes. XAPI gets the disk with the next scan.
+    #[pyo3(text_signature = "($self, vdi_uuid, source, size, name_label, name_description)")]
+    fn import_vdi(
+        &self,
+        py: Python<'_>,
+        vdi_uuid: &str,
+        source: String,
+        size: Option<RequestedSize>,
+        name_label: String,
+        name_description: String,
+    ) -> PyResult<u64> {
+        let request = ImportRequest {
+            source,
+            size: size.map(|size| size.0),
+            name_label,
+            name_description,
+        };
+        self.run_on(py, "VDI.import", vdi_uuid, |sr, vdi| {
+            sr.import_vdi(vdi, &request)
+        })
+    }
+
+    /// Where a VDI is, for programs outside XCP-ng, as JSON.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn locate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<String> {
+        self.run_on(py, "VDI.locate", vdi_uuid, |sr, vdi| sr.locate_vdi(vdi))
+            .map(|location| location.json())
     }
 
     /// Repairs what the next scan and the next plug repair.

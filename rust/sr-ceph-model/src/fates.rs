@@ -190,6 +190,7 @@ impl<B: Bench> Model<B> {
                 state.map(|state| XapiVdi {
                     uuid: self.uuids[number],
                     size: state.size,
+                    utilisation: 0,
                     fields: vdi.fields.clone(),
                 })
             });

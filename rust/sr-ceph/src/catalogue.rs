@@ -11,6 +11,7 @@
 //! | `reader.<image id>.<host>.<vdi>` | [`ReaderRecord`](crate::record::ReaderRecord): a read-only map on an old kernel |
 //! | `trash.<id>`   | [`TrashRecord`](crate::record::TrashRecord), by image |
 //! | `worker`       | the reclaim worker of the SR, see `sr/reclaim/lease.rs` |
+//! | `utilisation`  | the last count of the disks' objects, see `sr/utilisation.rs` |
 //!
 //! A second object, [`DIRECTORY`], one per pool, names the SRs that live there.
 

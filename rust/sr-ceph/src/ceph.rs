@@ -5,11 +5,13 @@ pub(crate) mod connection;
 mod data_pool;
 mod error;
 mod inspection;
+mod listing;
 mod monitors;
 mod namespace;
 mod open;
 mod origin;
 mod takeover;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

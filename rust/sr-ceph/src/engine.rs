@@ -15,8 +15,8 @@ use sr::check::CheckLine;
 use sr::device_config::Datapath;
 use sr::doctor::Facts;
 use sr::engine::{
-    Adoption, AdoptionRequest, Capability, Engine, EngineError, Look, OnBoot, Overview, Pairs,
-    Pending, Probe, Result, Scan, SrName, SrType, Step, Usage, VdiPlace,
+    Adoption, AdoptionRequest, Capability, Engine, EngineError, ImportRequest, Location, Look,
+    OnBoot, Overview, Pairs, Pending, Probe, Result, Scan, SrName, SrType, Step, Usage, VdiPlace,
 };
 use sr::finding::{checked, doctored, not_looked_at, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
@@ -61,6 +61,8 @@ pub static SR_TYPE: SrType = SrType {
         Capability::Fence,
         Capability::Reclaim,
         Capability::Adopt,
+        Capability::Measure,
+        Capability::Image,
     ],
     configuration: &config_keys::CONFIG_KEYS,
     marks: &["pool"],
@@ -286,8 +288,8 @@ impl Engine for CephEngine {
         self.needs_worker.load(Ordering::Relaxed)
     }
 
-    fn reclaim(&self, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
-        self.run(|sr| sr.reclaim(|pending, step| report(&findings::step(pending, &step))))
+    fn reclaim(&self, background: bool, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
+        self.run(|sr| findings::reclaim(sr, background, report))
     }
 
     fn pending(&self) -> Result<Vec<Pending>> {
@@ -299,12 +301,26 @@ impl Engine for CephEngine {
         self.run(|sr| sr.adopt_older(request))
     }
 
+    fn measure_vdi(&self, vdi: &Uuid, progress: &mut dyn FnMut(u64, u64)) -> Result<u64> {
+        self.run(|sr| sr.measure_vdi(vdi, progress))
+    }
+
     fn create_vdi(&self, vdi: &Uuid, size: i128, xapi: XapiFields) -> Result<u64> {
         let uuid = *vdi;
         self.run(|sr| {
             sr.create_disk(&NewDisk { uuid, size, xapi })
                 .map(|record| record.size)
         })
+    }
+
+    fn import_vdi(&self, vdi: &Uuid, request: &ImportRequest) -> Result<u64> {
+        self.run(|sr| sr.import_vdi(vdi, request))
+            .map(|record| record.size)
+    }
+
+    fn locate_vdi(&self, vdi: &Uuid) -> Result<Location> {
+        let located = self.run(|sr| sr.locate_vdi(vdi));
+        located.map(|location| findings::of_user(location, &self.config))
     }
 
     fn delete_vdi(&self, vdi: &Uuid) -> Result<()> {

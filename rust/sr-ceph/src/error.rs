@@ -8,6 +8,7 @@ mod ha;
 mod ids;
 mod pools;
 mod rollback;
+mod template;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub(crate) use self::context::Context;
 pub use self::ha::HaRefusal;
 use self::pools::{advise_on_pool, names};
 pub use self::pools::{DataPoolError, KernelTooOld, NamespaceError, PoolGone};
+pub use self::template::TemplateRefusal;
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -391,6 +393,9 @@ pub enum Error {
     /// A disk that high availability uses, or one that it does not use, was refused.
     #[error(transparent)]
     Ha(#[from] HaRefusal),
+    /// An image outside the SR, of which a disk was to be made, was refused.
+    #[error(transparent)]
+    Template(#[from] TemplateRefusal),
     /// A record cannot be written as JSON. This is a bug in smblock.
     #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
     Encoding {

@@ -3,8 +3,10 @@
 
 mod host;
 mod inspection;
+mod listing;
 mod pool;
 mod takeover;
+mod templates;
 
 pub use sr::faults::{at_each_call, Calls, Faults, Mode, Plan};
 

@@ -42,7 +42,7 @@ pub mod sr;
 pub mod usage;
 pub mod vdi;
 
-pub use error::{Error, HaRefusal, Result};
+pub use error::{Error, HaRefusal, Result, TemplateRefusal};
 pub use hold::Hold;
 
 use std::cell::Cell;

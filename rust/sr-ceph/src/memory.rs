@@ -14,11 +14,13 @@ mod client;
 mod host_state;
 mod hosts;
 mod inspection;
+mod listing;
 mod pool;
 mod pool_state;
 mod power;
 mod report;
 mod takeover;
+mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::catalogue::{records, VDI_PREFIX};
 use crate::error::{Context, Result};
+use crate::ha::is_for_ha;
 use crate::host::Mapped;
 use crate::lease::LEASE_SECONDS;
 use crate::pool::Entries;
@@ -65,7 +66,15 @@ impl CephSr<'_> {
             .map(|operation| (operation.vdi, operation.what))
             .collect();
         let vdis = records::<VdiRecord>(&entries, VDI_PREFIX).map(|stored| stored.record);
-        let places = vdis.map(|record| VdiPlace {
+        let vdis: Vec<VdiRecord> = vdis.collect();
+        let mut snapshots = BTreeMap::<Uuid, usize>::new();
+        for disk in vdis.iter().filter_map(|vdi| vdi.xapi.snapshot_of) {
+            *snapshots.entry(disk).or_default() += 1;
+        }
+        let places = vdis.into_iter().map(|record| VdiPlace {
+            sr: self.sr,
+            pool: Some(self.pool.pool_name().to_owned()),
+            snapshots: snapshots.get(&record.uuid).copied().unwrap_or(0),
             device: device_of(&record, &devices),
             operation: under_way.get(&record.uuid).cloned(),
             ..place_of(record)
@@ -114,14 +123,34 @@ fn place_of(record: VdiRecord) -> VdiPlace {
         image_id: Some(image.id.clone()),
         snapshot: snapshot.map(|snapshot| snapshot.name.clone()),
         snapshot_id: snapshot.map(|snapshot| snapshot.id),
+        snapshots: 0,
+        flags: flags_of(&record),
         parents: record.depth,
         claimed_by: claim.map(|claim| claim.owner.host.clone()),
         claimed_since: claim.map(|claim| claim.since),
+        utilisation: match snapshot {
+            Some(_) => Some(0),
+            None => record.utilisation,
+        },
         name: record.xapi.name_label,
         size: record.size,
+        sr: Uuid::nil(),
+        pool: None,
         device: None,
         operation: None,
     }
+}
+
+fn flags_of(record: &VdiRecord) -> Vec<&'static str> {
+    let flags = [
+        (record.volume.snapshot().is_some(), "snapshot"),
+        (record.xapi.read_only, "read-only"),
+        (record.xapi.sharable, "sharable"),
+        (is_for_ha(&record.xapi), "high availability"),
+        (record.reset_point.is_some(), "forgets its changes"),
+    ];
+    let set = flags.into_iter().filter(|(set, _)| *set);
+    set.map(|(_, flag)| flag).collect()
 }
 
 fn device_of(record: &VdiRecord, devices: &[Mapped]) -> Option<String> {

@@ -5,13 +5,17 @@
 //! step: callers must be safe if it was not applied, if it was applied, and if its reply was lost.
 
 mod inspection;
+mod listing;
 pub(crate) mod spec;
 mod takeover;
+mod templates;
 
 use std::collections::BTreeMap;
 
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
+pub use self::listing::{Counted, Listing, Objects, Part};
 pub use self::takeover::Takeover;
+pub use self::templates::{Template, Templates};
 use crate::host::ImageKey;
 use crate::image_format::{ImageFormat, Layout};
 
@@ -218,7 +222,7 @@ pub struct TrashedImage {
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
-pub trait Pool: Inspection + Takeover {
+pub trait Pool: Inspection + Listing + Takeover + Templates {
     /// The cluster's fsid.
     fn fsid(&self) -> Result<String>;
     /// The pool's id.

@@ -169,6 +169,9 @@ pub struct VdiRecord {
     /// The length of its image's clone chain, in parents.
     #[serde(default)]
     pub depth: u32,
+    /// Bytes that the disk takes, at most, at the last count. See `sr/utilisation.rs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utilisation: Option<u64>,
     /// The fields of a newer version.
     #[serde(flatten)]
     unknown: Unknown,
@@ -190,6 +193,7 @@ impl VdiRecord {
             base: None,
             reset_point: None,
             depth: 0,
+            utilisation: None,
             unknown: Unknown::default(),
         }
     }
@@ -206,6 +210,7 @@ impl From<VdiRecord> for ScannedVdi {
         ScannedVdi {
             uuid: record.uuid,
             size: record.size,
+            utilisation: record.utilisation,
             xapi: record.xapi,
             known_to_xapi: false,
         }

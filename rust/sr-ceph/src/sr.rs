@@ -9,3 +9,4 @@ pub mod probe;
 pub mod reclaim;
 pub mod scan;
 pub mod update;
+pub mod utilisation;

@@ -66,6 +66,8 @@ impl CrucibleSr<'_> {
             image_id: None,
             snapshot: None,
             snapshot_id: None,
+            snapshots: 0,
+            flags: Vec::new(),
             parents: 0,
             claimed_by: claim.map(|claim| claim.host.clone()),
             claimed_since: claim.map(|claim| claim.since),
@@ -73,6 +75,9 @@ impl CrucibleSr<'_> {
             operation: None,
             name: volume.name,
             size: volume.size,
+            utilisation: Some(volume.size),
+            sr: self.sr,
+            pool: None,
         })
     }
 }

@@ -93,6 +93,7 @@ fn new_to_xapi(volume: &Volume) -> ScannedVdi {
     ScannedVdi {
         uuid: volume.uuid,
         size: volume.size,
+        utilisation: None,
         xapi: new_fields(volume),
         known_to_xapi: false,
     }

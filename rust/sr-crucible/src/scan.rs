@@ -55,6 +55,7 @@ impl CrucibleSr<'_> {
                 vdis.push(ScannedVdi {
                     uuid: vdi.uuid,
                     size: vdi.size,
+                    utilisation: None,
                     xapi: vdi.fields.clone(),
                     known_to_xapi: true,
                 });
@@ -93,6 +94,7 @@ fn scanned(volume: &Volume, known: &[XapiVdi]) -> ScannedVdi {
     ScannedVdi {
         uuid: volume.uuid,
         size: volume.size,
+        utilisation: None,
         xapi: known.map_or_else(|| new_fields(volume), |vdi| vdi.fields.clone()),
         known_to_xapi: known.is_some(),
     }

@@ -10,6 +10,7 @@ mod capability;
 mod error;
 mod findings;
 mod health;
+mod image;
 mod overview;
 mod sr_type;
 
@@ -31,6 +32,7 @@ pub use self::capability::Capability;
 pub use self::error::{EngineError, Error, Result};
 pub use self::findings::{FoundSr, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
 pub use self::health::{Health, Look};
+pub use self::image::{ImportRequest, Location};
 pub use self::overview::{Backlog, Operation, Overview, VdiPlace};
 pub use self::sr_type::{ConfigKey, SrType};
 pub use crate::device_config::Pairs;
@@ -178,9 +180,10 @@ pub trait Engine: Send + Sync {
         false
     }
 
-    /// Frees all space that can be freed now. Calls `report` for each step. Returns how many steps failed.
-    fn reclaim(&self, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
-        let _ = report;
+    /// Frees all space that can be freed now, and then finds out how much each VDI takes: in the `background`
+    /// only if the last figures are old. Calls `report` for each step. Returns how many steps failed.
+    fn reclaim(&self, background: bool, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
+        let _ = (background, report);
         Err(self.sr_type().lacks(Capability::Reclaim))
     }
 
@@ -196,8 +199,27 @@ pub trait Engine: Send + Sync {
         Err(self.sr_type().lacks(Capability::Adopt))
     }
 
+    /// Returns the bytes that a VDI takes. Reads the storage: this takes longer the larger the VDI is. `progress`
+    /// gets how many of its bytes were looked at, of how many.
+    fn measure_vdi(&self, vdi: &Uuid, progress: &mut dyn FnMut(u64, u64)) -> Result<u64> {
+        let _ = (vdi, progress);
+        Err(self.sr_type().lacks(Capability::Measure))
+    }
+
     /// Creates a disk of at least `size` bytes. `xapi`: what XAPI has about it. Returns the disk's size.
     fn create_vdi(&self, vdi: &Uuid, size: i128, xapi: XapiFields) -> Result<u64>;
+
+    /// Makes a disk of an image that others have made. Returns the disk's size.
+    fn import_vdi(&self, vdi: &Uuid, request: &ImportRequest) -> Result<u64> {
+        let _ = (vdi, request);
+        Err(self.sr_type().lacks(Capability::Image))
+    }
+
+    /// Returns where a VDI is, for programs outside XCP-ng. Refused while a host uses the VDI.
+    fn locate_vdi(&self, vdi: &Uuid) -> Result<Location> {
+        let _ = vdi;
+        Err(self.sr_type().lacks(Capability::Image))
+    }
 
     /// Deletes a VDI. One that does not exist counts as deleted.
     fn delete_vdi(&self, vdi: &Uuid) -> Result<()>;

@@ -109,6 +109,8 @@ pub struct XapiVdi {
     pub uuid: Uuid,
     /// `virtual_size` in bytes.
     pub size: u64,
+    /// `physical_utilisation` in bytes.
+    pub utilisation: u64,
     /// All other fields.
     pub fields: XapiFields,
 }
@@ -120,6 +122,11 @@ pub struct ScannedVdi {
     pub uuid: Uuid,
     /// Virtual size in bytes.
     pub size: u64,
+    /// Bytes that it takes at most, as last counted. `None`: not known; [`SrType::utilisation`] has the figure of
+    /// a new VDI.
+    ///
+    /// [`SrType::utilisation`]: crate::engine::SrType::utilisation
+    pub utilisation: Option<u64>,
     /// What XAPI has about it, or had when the catalogue was last updated.
     pub xapi: XapiFields,
     /// Whether XAPI's database has it.

@@ -14,6 +14,19 @@ pub(crate) type rados_write_op_t = *mut c_void;
 pub(crate) type rados_read_op_t = *mut c_void;
 #[allow(non_camel_case_types)]
 pub(crate) type rados_omap_iter_t = *mut c_void;
+#[allow(non_camel_case_types)]
+pub(crate) type rados_object_list_cursor = *mut c_void;
+
+#[allow(non_camel_case_types)]
+#[repr(C)]
+pub(crate) struct rados_object_list_item {
+    pub(crate) oid_length: usize,
+    pub(crate) oid: *mut c_char,
+    pub(crate) nspace_length: usize,
+    pub(crate) nspace: *mut c_char,
+    pub(crate) locator_length: usize,
+    pub(crate) locator: *mut c_char,
+}
 
 /// `rados_write_op_create`: fail with EEXIST if the object exists.
 pub(crate) const LIBRADOS_CREATE_EXCLUSIVE: c_int = 1;
@@ -111,6 +124,23 @@ crate::ffi::function_table! {
             key_len: *mut usize, val_len: *mut usize,
         ) -> c_int;
         fn rados_omap_get_end(iter: rados_omap_iter_t);
+        fn rados_object_list_begin(io: rados_ioctx_t) -> rados_object_list_cursor;
+        fn rados_object_list_end(io: rados_ioctx_t) -> rados_object_list_cursor;
+        fn rados_object_list_cursor_free(io: rados_ioctx_t, cur: rados_object_list_cursor);
+        fn rados_object_list_cursor_cmp(
+            io: rados_ioctx_t, lhs: rados_object_list_cursor, rhs: rados_object_list_cursor,
+        ) -> c_int;
+        fn rados_object_list_slice(
+            io: rados_ioctx_t, start: rados_object_list_cursor, finish: rados_object_list_cursor,
+            n: usize, m: usize, split_start: *mut rados_object_list_cursor,
+            split_finish: *mut rados_object_list_cursor,
+        );
+        fn rados_object_list(
+            io: rados_ioctx_t, start: rados_object_list_cursor, finish: rados_object_list_cursor,
+            result_size: usize, filter_buf: *const c_char, filter_buf_len: usize,
+            results: *mut rados_object_list_item, next: *mut rados_object_list_cursor,
+        ) -> c_int;
+        fn rados_object_list_free(result_size: usize, results: *mut rados_object_list_item);
     }
     optional {
         fn rados_getaddrs(cluster: rados_t, addrs: *mut *mut c_char) -> c_int;

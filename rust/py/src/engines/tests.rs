@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use sr::engine::{AdoptionRequest, Capability, OnBoot, SrName};
+use sr::engine::{AdoptionRequest, Capability, ImportRequest, OnBoot, SrName};
 use sr::xapi::XapiFields;
 
 use super::*;
@@ -64,11 +64,18 @@ fn operations() -> BTreeMap<&'static str, Operation> {
     });
     add(Capability::Reclaim, |sr| {
         sr.pending()?;
-        sr.reclaim(&mut |_| {}).map(drop)
+        sr.reclaim(false, &mut |_| {}).map(drop)
     });
     add(Capability::Accept, |sr| sr.accept_vdi(&VDI));
     add(Capability::Adopt, |sr| {
         sr.adopt(&AdoptionRequest::default()).map(drop)
+    });
+    add(Capability::Image, |sr| {
+        sr.locate_vdi(&VDI)?;
+        sr.import_vdi(&VDI, &ImportRequest::default()).map(drop)
+    });
+    add(Capability::Measure, |sr| {
+        sr.measure_vdi(&VDI, &mut |_, _| {}).map(drop)
     });
     add(Capability::VdiCreate, |sr| {
         sr.create_vdi(&VDI, 1, XapiFields::default()).map(drop)

@@ -13,6 +13,7 @@ use crate::record::{
     VdiRecord,
 };
 use crate::sr::reclaim::{TRASH_PREFIX, WORKER_KEY};
+use crate::sr::utilisation::COUNT_KEY;
 
 fn problem<T: Record>(value: &[u8]) -> Option<Unreadable> {
     T::parse(value).err()
@@ -23,7 +24,8 @@ fn problem_of(key: &str, value: &[u8]) -> Option<Option<Unreadable>> {
     let host_prefix = host_key("");
     let found = match key {
         SR_KEY => problem::<SrRecord>(value),
-        WORKER_KEY => None, // a worker takes its own record over if it is damaged
+        // The next worker replaces them if they are damaged.
+        WORKER_KEY | COUNT_KEY => None,
         _ if key.starts_with(VDI_PREFIX) => problem::<VdiRecord>(value),
         _ if key.starts_with(INTENT_PREFIX) => problem::<Intent>(value),
         _ if key.starts_with(HIDDEN_PREFIX) => problem::<HiddenRecord>(value),

@@ -1,18 +1,22 @@
 //! The findings of this SR type as those of every SR type.
 
-use sr::engine::{FoundSr, Look, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
+use std::path::Path;
+
+use sr::engine::{FoundSr, Location, Look, Pending, Place, Probe, Scan, State, Step, Unit, Usage};
 use sr::finding::{table, Finding, Severity};
 use uuid::Uuid;
 
 use crate::ceph::CephPool;
-use crate::device_config::is_namespace_name;
+use crate::device_config::{is_namespace_name, DeviceConfig};
 use crate::error::Result;
 use crate::pool::Pool;
 use crate::sr::probe::{find_pools, find_srs};
 use crate::sr::reclaim::{self, Kind, Report};
 use crate::sr::scan;
 use crate::sr::update::pool_summary;
+use crate::sr::utilisation::When;
 use crate::usage::PoolUsage;
+use crate::CephSr;
 
 /// `allocated`: the sum of the virtual sizes of the SR's VDIs.
 pub(super) fn usage(usage: &PoolUsage, allocated: u64) -> Usage {
@@ -88,6 +92,40 @@ pub(super) fn pools(cluster: &librbd::Cluster, user: &str, namespace: &str) -> R
 pub(super) fn is_out_of_reach(found: &[Finding]) -> bool {
     let mut pool = found.iter().filter(|finding| finding.kind == &table::POOL);
     pool.any(|finding| finding.severity == Severity::NotRun)
+}
+
+/// The location with the user of a device-config.
+pub(super) fn of_user(location: Location, config: &DeviceConfig) -> Location {
+    let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
+    Location {
+        user: config.user().to_owned(),
+        conf: path(config.ceph_conf()),
+        keyring: path(config.keyring()),
+        ..location
+    }
+}
+
+/// Frees space, and counts what the disks take.
+pub(super) fn reclaim(
+    sr: &CephSr<'_>,
+    background: bool,
+    report: &mut dyn FnMut(&Step<'_>),
+) -> Result<usize> {
+    let failed = sr.reclaim(|pending, done| report(&step(pending, &done)))?;
+    let mut progress = |done, total| {
+        let (object, state) = ("what the disks take", State::Counting { done, total });
+        report(&Step { object, state });
+    };
+    let when = match background {
+        true => When::IfDue,
+        false => When::Now,
+    };
+    let counted = sr.count_utilisation(when, &mut progress)?;
+    if !(counted && background) {
+        return Ok(failed);
+    }
+    // What was deleted meanwhile has started no worker.
+    sr.reclaim(|pending, done| report(&step(pending, &done)))
 }
 
 /// How far the work on an image is.

@@ -51,6 +51,7 @@ impl Error {
             Self::Namespace(reason) => reason.id(),
             Self::KernelTooOld(reason) => reason.id(),
             Self::Ha(reason) => reason.id(),
+            Self::Template(reason) => reason.id(),
             Self::Encoding { .. } => "SMB-C034",
             Self::NotUndone { .. } => "SMB-C035",
             Self::PoolErasure { .. } => "SMB-C036",

@@ -12,8 +12,8 @@ use crate::pool::{
 
 /// A [`Pool`] with fault injection.
 pub struct FaultyPool<'f, 'w> {
-    inner: &'w dyn Pool,
-    faults: &'f Faults<'w>,
+    pub(super) inner: &'w dyn Pool,
+    pub(super) faults: &'f Faults<'w>,
 }
 
 impl<'f, 'w> FaultyPool<'f, 'w> {

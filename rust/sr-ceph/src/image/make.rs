@@ -45,20 +45,45 @@ impl Images<'_> {
         xapi: &XapiFields,
     ) -> Result<ImageRef> {
         let doing = format!("cloning image {} to {name}", parent.name);
-        let meta = ImageMeta {
-            version: VERSION,
-            sr: self.sr,
-            vdi: *vdi,
-            xapi: xapi.clone(),
-            adopted_from: None,
-        };
-        let text = meta.to_text(&doing)?;
+        let text = self.meta_of(vdi, xapi).to_text(&doing)?;
         let from = (parent.id.as_str(), snapshot);
         let id = self.pool.clone_image(from, name, &self.format, &text);
         Ok(ImageRef {
             name: name.to_owned(),
             id: id.doing(&doing)?,
         })
+    }
+
+    /// Clones a snapshot of an image that does not belong to the SR, and gives the clone that size.
+    pub(crate) fn make_of(
+        &self,
+        source: (&str, &str, u64),
+        name: &str,
+        (vdi, size): (&Uuid, u64),
+        xapi: &XapiFields,
+    ) -> Result<ImageRef> {
+        let (pool, id, _) = source;
+        let doing = format!("cloning the image with id {id} of pool {pool} to {name}");
+        let text = self.meta_of(vdi, xapi).to_text(&doing)?;
+        let cloned = self.pool.clone_template(source, name, &self.format, &text);
+        let id = cloned.doing(&doing)?;
+        let has = self.pool.size(&id).doing(&doing)?;
+        if has < size {
+            let grown = self.pool.grow_image(&id, size);
+            grown.doing(&format!("growing image {name} to {size} bytes"))?;
+        }
+        let name = name.to_owned();
+        Ok(ImageRef { name, id })
+    }
+
+    fn meta_of(&self, vdi: &Uuid, xapi: &XapiFields) -> ImageMeta {
+        ImageMeta {
+            version: VERSION,
+            sr: self.sr,
+            vdi: *vdi,
+            xapi: xapi.clone(),
+            adopted_from: None,
+        }
     }
 }
 

@@ -65,6 +65,11 @@ impl Sim {
         }
     }
 
+    /// `rbd encryption format`.
+    pub fn encrypt(&self, name: &str) {
+        self.with_image(name, |image| image.is_encrypted = true);
+    }
+
     /// `rbd group image add`, to a group of the image's pool.
     pub fn add_to_group(&self, name: &str, group: &str) {
         self.with_image(name, |image| image.group = Some(group.to_owned()));

@@ -30,6 +30,10 @@ pub(super) struct Image {
     pub limit: Option<u64>,
     /// The id of a lock that was set by hand.
     pub lock: Option<String>,
+    /// Whether it begins as an encrypted image does.
+    pub is_encrypted: bool,
+    /// How many objects have its data.
+    pub objects: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +64,8 @@ impl Image {
             group: None,
             limit: None,
             lock: None,
+            is_encrypted: false,
+            objects: 0,
         }
     }
 

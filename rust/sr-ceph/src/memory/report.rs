@@ -9,6 +9,8 @@ pub(super) const POOL_ID: i64 = 2;
 const CAPACITY: u64 = 1 << 40;
 
 pub(super) fn df(pool: &PoolState) -> Vec<u8> {
+    let data: u64 = pool.images.values().map(|image| image.objects).sum();
+    let objects = data + (pool.images.len() + pool.objects.len()) as u64;
     json!({
         "stats": {"total_bytes": CAPACITY, "total_avail_bytes": CAPACITY},
         "pools": [{
@@ -16,7 +18,7 @@ pub(super) fn df(pool: &PoolState) -> Vec<u8> {
             "id": POOL_ID,
             "stats": {
                 "stored": pool.stored,
-                "objects": pool.images.len() + pool.objects.len(),
+                "objects": objects,
                 "bytes_used": pool.stored,
                 // `max_avail` ignores the quota.
                 "max_avail": CAPACITY.saturating_sub(pool.stored),

@@ -26,7 +26,7 @@
 
 mod flatten;
 mod hidden;
-mod lease;
+pub(crate) mod lease;
 mod lookup;
 mod manager;
 mod named;

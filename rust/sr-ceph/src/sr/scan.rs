@@ -4,6 +4,7 @@
 //! if its image does not exist: it may be in another pool. What cannot be read is an error, or is reported as
 //! XAPI has it.
 
+mod figures;
 mod sizes;
 mod unrecorded;
 
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
+use self::figures::Figures;
 use crate::catalogue::{image_prefix, vdi_key, Stored, VDI_PREFIX};
 use crate::error::{Context, Error, Result};
 use crate::pool::spec::as_option;
@@ -31,6 +33,7 @@ pub struct Scan {
     pub warnings: Vec<String>,
     /// Snapshots that XAPI has without the disk that they are snapshots of.
     without_disk: HashSet<Uuid>,
+    figures: Figures,
 }
 
 impl CephSr<'_> {
@@ -56,6 +59,7 @@ impl CephSr<'_> {
             usage: self.usage()?,
             warnings: Vec::new(),
             without_disk: HashSet::new(),
+            figures: Figures::default(),
         };
         scan.warnings.extend(self.record_grown_sizes(&mut entries)?);
         for (key, value) in entries.range(VDI_PREFIX.to_owned()..) {
@@ -87,6 +91,9 @@ impl CephSr<'_> {
             if let Err(e) = cleaned {
                 scan.warn(format!("cleanup postponed: {e}"));
             }
+        }
+        if self.is_count_due(&entries) && self.worker_among(&entries).is_none() {
+            self.leave_to_worker();
         }
         for warning in &scan.warnings {
             log::warn!("SR {}: {warning}", self.sr);
@@ -144,6 +151,7 @@ impl CephSr<'_> {
         Ok(Some(ScannedVdi {
             uuid: record.uuid,
             size: record.size,
+            utilisation: scan.figures.of(record, known.copied()),
             xapi,
             known_to_xapi: known.is_some(),
         }))
@@ -161,6 +169,7 @@ impl CephSr<'_> {
             return Ok(Some(ScannedVdi {
                 uuid,
                 size: known.size,
+                utilisation: Some(known.utilisation),
                 xapi: known.fields.clone(),
                 known_to_xapi: true,
             }));
@@ -183,6 +192,7 @@ impl CephSr<'_> {
         Ok(Some(ScannedVdi {
             uuid,
             size: image.size,
+            utilisation: None,
             xapi,
             known_to_xapi: false,
         }))

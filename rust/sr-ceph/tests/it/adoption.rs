@@ -66,6 +66,7 @@ impl Older {
             self.known.push(XapiVdi {
                 uuid,
                 size: GIB,
+                utilisation: 0,
                 fields: named(name),
             });
         }

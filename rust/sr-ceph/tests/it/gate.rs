@@ -3,7 +3,7 @@
 use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::{Host, ImageKey, MapRequest};
 use sr_ceph::image_features::ImageFeatures;
-use sr_ceph::pool::{Entries, Pool, Transaction};
+use sr_ceph::pool::{Entries, Listing, Objects, Part, Pool, Templates, Transaction};
 
 use crate::support::{Lab, A, B, GIB};
 
@@ -81,6 +81,13 @@ fn every_call_that_changes_something_is_a_crash_point() {
         let clone = pool.clone_image((&parent, snapshot()), "clone", &format, "meta");
         drop(clone.unwrap());
     });
+    check("clone_template", true, &|| {
+        let source = id();
+        let clone = pool.clone_template(("rbd", &source, snapshot()), "template", &format, "meta");
+        drop(clone.unwrap());
+    });
+    let made = process.pool.image_by_name("template").unwrap().id;
+    process.pool.flatten_image(&made, &mut |_, _| {}).unwrap();
     check("remove_snapshot", true, &|| {
         pool.remove_snapshot(&id(), snapshot()).unwrap()
     });
@@ -89,10 +96,27 @@ fn every_call_that_changes_something_is_a_crash_point() {
         let _name = pool.image_name(&id()).unwrap();
     });
     check("users", false, &|| drop(pool.users(&id()).unwrap()));
+    check("template", false, &|| {
+        drop(pool.template("rbd", "image", None).unwrap());
+    });
+    check("first_bytes", false, &|| {
+        drop(pool.first_bytes("rbd", &id(), 0).unwrap());
+    });
+    check("monitors", false, &|| drop(pool.monitors().unwrap()));
     check("header", false, &|| {
         let _header = pool.header(&id()).unwrap();
     });
     check("image", false, &|| drop(pool.image(&id()).unwrap()));
+    check("object_size_of", false, &|| {
+        let _size = pool.object_size_of(&id()).unwrap();
+    });
+    check("data_in", false, &|| {
+        let _bytes = pool.data_in(&id(), None, 0, GIB).unwrap();
+    });
+    check("count_objects", false, &|| {
+        let whole = Part { number: 0, of: 1 };
+        drop(pool.count_objects(Objects::Own, whole).unwrap());
+    });
     check("grow_image", true, &|| {
         pool.grow_image(&id(), 2 * GIB).unwrap()
     });
@@ -157,5 +181,5 @@ fn every_call_that_changes_something_is_a_crash_point() {
     });
     check("may_blocklist", false, &|| pool.may_blocklist().unwrap());
     check("blocklisted", false, &|| drop(pool.blocklisted().unwrap()));
-    assert_eq!(changing, 21);
+    assert_eq!(changing, 22);
 }

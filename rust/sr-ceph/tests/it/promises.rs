@@ -11,6 +11,8 @@ mod readers;
 mod release;
 mod room;
 mod sr;
+mod templates;
 mod unplug;
+mod utilisation;
 mod vdi;
 mod versions;

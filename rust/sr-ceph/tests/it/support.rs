@@ -239,6 +239,7 @@ impl Lab {
         XapiVdi {
             uuid,
             size: GIB,
+            utilisation: 0,
             fields: named(name),
         }
     }

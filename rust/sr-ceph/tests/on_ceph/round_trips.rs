@@ -88,6 +88,7 @@ fn known(record: &VdiRecord) -> XapiVdi {
     XapiVdi {
         uuid: record.uuid,
         size: record.size,
+        utilisation: 0,
         fields: record.xapi.clone(),
     }
 }

@@ -208,6 +208,7 @@ fn a_disk_in_use_stays_in_the_sr_when_its_volume_leaves_the_list() {
         [XapiVdi {
             uuid: VDI,
             size: 1,
+            utilisation: 0,
             fields,
         }]
     };

@@ -53,11 +53,15 @@ pub enum Capability {
     Accept,
     /// Taking over the disks of another driver.
     Adopt,
+    /// Finding out what one VDI takes.
+    Measure,
+    /// Making disks of images that others have made, and using disks outside XCP-ng.
+    Image,
 }
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 25] = [
+    pub const ALL: [Capability; 27] = [
         Self::SrProbe,
         Self::SrMetadata,
         Self::SrUpdate,
@@ -83,6 +87,8 @@ impl Capability {
         Self::Reclaim,
         Self::Accept,
         Self::Adopt,
+        Self::Measure,
+        Self::Image,
     ];
 
     /// The name that SM has for it, or smblock's own name, which is in lower case.
@@ -102,7 +108,7 @@ impl Capability {
     pub const fn is_sms(self) -> bool {
         !matches!(
             self,
-            Self::Fence | Self::Reclaim | Self::Accept | Self::Adopt
+            Self::Fence | Self::Reclaim | Self::Accept | Self::Adopt | Self::Measure | Self::Image
         )
     }
 
@@ -133,6 +139,8 @@ impl Capability {
             Self::Reclaim => ("reclaim", "free space in the background"),
             Self::Accept => ("accept", "accept other storage behind a volume"),
             Self::Adopt => ("adopt", "take over the disks of another driver"),
+            Self::Measure => ("measure", "measure what a VDI takes"),
+            Self::Image => ("image", "exchange images with other programs"),
         }
     }
 }

@@ -97,6 +97,13 @@ pub enum State {
         /// What is counted.
         unit: Unit,
     },
+    /// It is being found out how much each VDI takes: how many objects of the storage were listed, of how many.
+    Counting {
+        /// How many were listed.
+        done: u64,
+        /// How many there are in all.
+        total: u64,
+    },
     /// It is done. The text is the result.
     Done(&'static str),
     /// It could not be done, and the next object follows. The text is the error.

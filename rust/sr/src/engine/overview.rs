@@ -73,6 +73,12 @@ pub struct VdiPlace {
     pub name: String,
     /// Its virtual size.
     pub size: u64,
+    /// What it takes of that at most, as XAPI gets it; `None` if it was not counted yet.
+    pub utilisation: Option<u64>,
+    /// The SR.
+    pub sr: Uuid,
+    /// The pool of the image.
+    pub pool: Option<String>,
     /// The image's name, or the addresses of the volume's targets.
     pub image: String,
     /// The image's id.
@@ -81,6 +87,10 @@ pub struct VdiPlace {
     pub snapshot: Option<String>,
     /// The id of that snapshot.
     pub snapshot_id: Option<u64>,
+    /// How many snapshots of it the SR has.
+    pub snapshots: usize,
+    /// What is special about it, in words.
+    pub flags: Vec<&'static str>,
     /// How many parents the image has, one behind the other.
     pub parents: u32,
     /// The UUID of the host that has claimed it.

@@ -53,7 +53,7 @@ impl Record for WorkerRecord {
 }
 
 /// This process, as the reclaim worker of its SR.
-pub(super) struct Worker<'r> {
+pub(crate) struct Worker<'r> {
     ceph_sr: &'r CephSr<'r>,
     stored: RefCell<Stored<WorkerRecord>>,
 }
@@ -63,7 +63,7 @@ impl<'r> Worker<'r> {
     ///
     /// # Errors
     /// [`Error::WorkerRuns`]: another worker runs.
-    pub(super) fn start(ceph_sr: &'r CephSr<'_>) -> Result<Self> {
+    pub(crate) fn start(ceph_sr: &'r CephSr<'_>) -> Result<Self> {
         let doing = "starting to free space";
         loop {
             let entries = ceph_sr.catalogue.read()?;
@@ -111,7 +111,7 @@ impl<'r> Worker<'r> {
     ///
     /// # Errors
     /// Another worker has replaced this one.
-    pub(super) fn renew(&self) -> Result<()> {
+    pub(crate) fn renew(&self) -> Result<()> {
         let mut stored = self.stored.borrow_mut();
         if self.ceph_sr.journal().seen_for(WORKER_KEY, &stored.record) < RENEW_SECONDS {
             return Ok(());
@@ -141,7 +141,7 @@ impl<'r> Worker<'r> {
     }
 
     /// Allows the next worker to start at once.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         let stored = self.stored.into_inner();
         let transaction = Transaction::default()
             .expect(WORKER_KEY.to_owned(), Some(&stored))
@@ -158,7 +158,7 @@ impl<'r> Worker<'r> {
 
 impl CephSr<'_> {
     /// Returns the worker that runs, unless it is gone.
-    pub(super) fn worker_among(&self, entries: &Entries) -> Option<Owner> {
+    pub(crate) fn worker_among(&self, entries: &Entries) -> Option<Owner> {
         let value = entries.get(WORKER_KEY)?;
         let record = Stored::<WorkerRecord>::parse(value.clone()).ok()?.record;
         let over = self.journal().seen_for(WORKER_KEY, &record) >= LEASE_SECONDS

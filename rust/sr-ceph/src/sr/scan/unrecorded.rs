@@ -53,6 +53,7 @@ impl CephSr<'_> {
                 vdis.push(ScannedVdi {
                     uuid: vdi.uuid,
                     size: vdi.size,
+                    utilisation: Some(vdi.utilisation),
                     xapi: vdi.fields.clone(),
                     known_to_xapi: true,
                 });

@@ -1,0 +1,28 @@
+//! Fault injection for the calls that count objects.
+
+use sr::faults::read;
+
+use super::pool::FaultyPool;
+use crate::pool::{Counted, Listing, Objects, Part, Result};
+
+impl Listing for FaultyPool<'_, '_> {
+    fn count_objects(&self, which: Objects, part: Part) -> Result<Counted> {
+        self.call(&read("count_objects", ""), move |c| {
+            c.count_objects(which, part)
+        })
+    }
+
+    fn data_in(&self, id: &str, snapshot: Option<u64>, offset: u64, length: u64) -> Result<u64> {
+        let owned = id.to_owned();
+        self.call(&read("data_in", id), move |c| {
+            c.data_in(&owned, snapshot, offset, length)
+        })
+    }
+
+    fn object_size_of(&self, id: &str) -> Result<u64> {
+        let owned = id.to_owned();
+        self.call(&read("object_size_of", id), move |c| {
+            c.object_size_of(&owned)
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! The objects of the simulator's images. Only their number is simulated.
+
+use nix::libc;
+
+use super::client::MemoryPool;
+use super::report::POOL_NAME;
+use super::Sim;
+use crate::pool::{Counted, Listing, Objects, Part, PoolError, Result};
+
+const OBJECT_SIZE: u64 = 4 << 20;
+
+/// Objects of the pool that belong to no image: headers, catalogues, and what others keep there.
+const OTHERS: u64 = 100;
+
+impl Sim {
+    /// Sets how many objects an image has, as its data takes.
+    pub fn set_objects(&self, image_id: &str, objects: u64) {
+        if let Some(image) = self.lock().pool.images.get_mut(image_id) {
+            image.objects = objects;
+        }
+    }
+}
+
+/// The share of a part.
+fn share(objects: u64, part: Part) -> u64 {
+    let (number, of) = (part.number as u64, part.of as u64);
+    objects / of + u64::from(number < objects % of)
+}
+
+impl Listing for MemoryPool {
+    fn count_objects(&self, which: Objects, part: Part) -> Result<Counted> {
+        let state = self.request("count_objects", POOL_NAME)?;
+        let mut counted = Counted::default();
+        if which == Objects::OfDataPool {
+            return Ok(counted);
+        }
+        counted.listed = share(OTHERS, part);
+        for (id, image) in &state.pool.images {
+            let objects = share(image.objects, part);
+            counted.listed += objects;
+            if objects > 0 {
+                counted.images.insert(id.clone(), objects);
+            }
+        }
+        Ok(counted)
+    }
+
+    /// The objects are at the beginning.
+    fn data_in(&self, id: &str, snapshot: Option<u64>, offset: u64, length: u64) -> Result<u64> {
+        let missing = || PoolError::new("data_in", id, libc::ENOENT);
+        let found = self.open("data_in", id, |image| {
+            let is_there = snapshot.is_none_or(|snapshot| image.snapshot(snapshot).is_some());
+            is_there.then_some(image.objects * OBJECT_SIZE)
+        })?;
+        let data = found.ok_or_else(missing)?;
+        Ok(data.min(offset + length).saturating_sub(offset))
+    }
+
+    fn object_size_of(&self, id: &str) -> Result<u64> {
+        self.look("object_size_of", id, |_| OBJECT_SIZE)
+    }
+}
