@@ -88,7 +88,8 @@ def test_the_disk_of_a_migration_to_the_sr_is_refused_with_another_way(sr: CephS
     xapi = sr.lab.xapi.pool
     images = sr.pool.images()
     with pytest.raises(ApiError, match="cannot receive disks of a storage migration.*xe vdi-copy"):
-        xapi.sm(xapi.master, "vdi_create", sr=xapi.db.by_uuid("SR", sr.uuid), vdi_sm_config={"base_mirror": "x/y"}, vdi_type="user",
+        xapi.sm(xapi.master, "vdi_create", sr=xapi.db.by_uuid("SR", sr.uuid), vdi_type="user",
+                vdi_sm_config={"base_mirror": "x/y"},
                 args=[str(GIB), "leaf", "", "", "false", "19700101T00:00:00Z", "", "false"])  # fmt: skip
     assert (sr.pool.images(), sr.vdis()) == (images, set())
 

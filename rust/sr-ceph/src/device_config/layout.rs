@@ -44,7 +44,7 @@ pub(super) fn object_size(value: &str) -> Result<u64, Problem> {
 
 pub(super) fn stripe_unit(value: &str, object_size: u64) -> Result<u64, Problem> {
     match bytes(value) {
-        Some(unit) if unit >= MIN_UNIT && object_size % unit == 0 => Ok(unit),
+        Some(unit) if unit >= MIN_UNIT && object_size.is_multiple_of(unit) => Ok(unit),
         _ => problem(&format!(
             "give a size from 4KiB that divides object_size ({object_size} bytes), as 64KiB or in bytes"
         )),
