@@ -127,6 +127,6 @@ def test_the_completion_completes_commands_options_and_srs() -> None:
 
     assert completed("doc") == ["doctor"]
     assert completed("doctor", "--r") == ["--repair"]
-    assert completed("vdi", "s") == ["show"]
+    assert completed("vdi", "s") == ["show", "spec"]
     assert "33-44" in completed("vdi", "show", "")
     assert completed("sr", "") == ["--help", "list", "show"]

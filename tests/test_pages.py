@@ -75,10 +75,9 @@ def usages(lab: CephRbdLab) -> dict[str, str]:
 def helps(lab: CephRbdLab, *words: str) -> Iterator[tuple[str, str]]:
     text = lab.admin(*words, "--help").check().decode()
     yield " ".join(words), text
-    names = re.search(r"\{([\w,-]+)\}", text) or re.search(
-        r"^    (list)\b.*\n(?:.*\n)*?    (show)\b", text, re.MULTILINE
-    )
-    for name in ",".join(names.groups()).split(",") if names else []:
+    listed = re.search(r"\{([\w,-]+)\}", text)
+    own = re.findall(r"^    ([a-z]+)(?: .*)?$", text, re.MULTILINE) if "COMMAND ..." in text else []
+    for name in listed[1].split(",") if listed else own:
         yield from helps(lab, *words, name)
 
 

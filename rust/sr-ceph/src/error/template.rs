@@ -59,19 +59,7 @@ pub enum TemplateRefusal {
         /// The names of the features.
         features: String,
     },
-    /// The image is a clone of a clone of a clone.
-    #[error("no disk was made of {snapshot}: it has {parents} parents, one behind the other, and may have {max}: the kernel maps 16, and a disk needs one for its clones. Copy it: rbd cp {snapshot} NEW-IMAGE, or flatten the image: rbd flatten {image}, and take a new snapshot")]
-    TooDeep {
-        /// What the disk was to be made of.
-        snapshot: String,
-        /// The image.
-        image: String,
-        /// How many parents it has.
-        parents: usize,
-        /// How many it may have.
-        max: u32,
-    },
-    /// Its content is not that of a disk, or it belongs to another owner.
+    /// A clone of it cannot be a disk, or it belongs to another owner.
     #[error("no disk was made of {snapshot}: {reason}")]
     Unfit {
         /// What the disk was to be made of.
@@ -94,13 +82,14 @@ pub enum TemplateRefusal {
 impl TemplateRefusal {
     pub(super) fn id(&self) -> &'static str {
         match self {
-            Self::Name { .. } | Self::NoSnapshot { .. } => "SMB-C165",
-            Self::Missing { .. } => "SMB-C166",
-            Self::Denied { .. } => "SMB-C167",
-            Self::Features { .. } => "SMB-C168",
-            Self::TooDeep { .. } => "SMB-C169",
-            Self::Unfit { .. } | Self::OtherNamespace { .. } => "SMB-C170",
+            Self::Name { .. } => "SMB-C165",
+            Self::NoSnapshot { .. } => "SMB-C166",
+            Self::Missing { .. } => "SMB-C167",
+            Self::Denied { .. } => "SMB-C168",
+            Self::Features { .. } => "SMB-C169",
+            Self::Unfit { .. } => "SMB-C170",
             Self::TooSmall { .. } => "SMB-C171",
+            Self::OtherNamespace { .. } => "SMB-C179",
         }
     }
 }

@@ -181,7 +181,7 @@ impl CephSr<'_> {
         let first = self.pool.first_bytes(name.pool, &template.id, snapshot.id);
         let first = first.map_err(|error| name.refused(error))?;
         if ENCRYPTED.iter().any(|magic| first.starts_with(magic)) {
-            return Err(unfit(name, "it begins with a LUKS header: RBD decrypts such an image in librbd, and the kernel does not. Copy it decrypted to another image: rbd encryption load with 'rbd device map' or qemu-img"));
+            return Err(unfit(name, "it begins with a LUKS header: librbd decrypts such an image, and the kernel does not. Copy its content to an image that is not encrypted, with qemu-img convert and its option encrypt.format"));
         }
         Ok(snapshot)
     }
@@ -201,13 +201,9 @@ impl CephSr<'_> {
             return Err(unfit(name, "the image is a mirrored copy, which the other cluster overwrites. Copy it to another image: rbd cp"));
         }
         if template.parents.len() > MAX_DEPTH as usize {
-            return Err(TemplateRefusal::TooDeep {
-                snapshot: name.snapshot(),
-                image: name.image(),
-                parents: template.parents.len(),
-                max: MAX_DEPTH,
-            }
-            .into());
+            let (image, snapshot) = (name.image(), name.snapshot());
+            let parents = template.parents.len();
+            return Err(unfit(name, &format!("it has {parents} parents, one behind the other, and may have {MAX_DEPTH}: the kernel maps 16, and a disk needs one for its clones. Copy it: rbd cp {snapshot} {image}-copy, or flatten the image: rbd flatten {image}. Then take a snapshot of that")));
         }
         let supported = match self.host.supported_features() {
             Ok(Some(supported)) => supported,
