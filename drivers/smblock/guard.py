@@ -13,6 +13,7 @@ leaves the key `paused` to it.
 A *supervisor* (supervisor.py) runs on the host of the command.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -57,6 +58,19 @@ class Token:
         with open(self.path, "w"):
             pass
 
+    def note_resume(self, seconds):
+        """Writes how long the disk was paused when the guard resumed it."""
+        with contextlib.suppress(FileNotFoundError), open(self.path, "r+") as file:
+            file.write("%f" % seconds)
+
+    def paused_for(self):
+        """Returns for how many seconds at least the disk was paused when the guard resumed it. 0 if that is unknown."""
+        try:
+            with open(self.path) as file:
+                return float(file.read() or 0)
+        except (FileNotFoundError, ValueError):
+            return 0.0
+
     def is_there(self):
         return os.path.exists(self.path)
 
@@ -70,19 +84,19 @@ class Token:
         util.force_unlink(self.path)
 
 
-def start_guard(sr_uuid, vdi_uuid, name):
-    """Starts a guard on this host. Does not wait until it runs."""
-    token = Token(vdi_uuid, name)
-    token.put()
+def start_guard(sr_uuid, vdi_uuids, name):
+    """Starts a guard of disks on this host. Does not wait until it runs."""
+    for vdi_uuid in vdi_uuids:
+        Token(vdi_uuid, name).put()
     if not detached.HAS_SYSTEMD:
-        detached.fork_process(lambda: guard(sr_uuid, vdi_uuid, token))
+        detached.fork_process(lambda: guard_all(sr_uuid, vdi_uuids, name))
         return
     try:
-        command = [PROGRAM, "disk", sr_uuid, vdi_uuid, name]
+        command = [PROGRAM, "disk", sr_uuid, ",".join(vdi_uuids), name]
         detached.start_unit("smblock-guard-%s.service" % uuid.uuid4(), command)
     except (OSError, subprocess.SubprocessError) as error:
         util.SMlog("guard: systemd did not start it (%s): starting it without systemd" % error)
-        detached.fork_process(lambda: guard(sr_uuid, vdi_uuid, token))
+        detached.fork_process(lambda: guard_all(sr_uuid, vdi_uuids, name))
 
 
 class LaterCommands:
@@ -137,6 +151,15 @@ class KeyRemover:
             vdi.remove_from_sm_config(vdi.get_by_uuid(self._vdi_uuid), PAUSED)
 
 
+def guard_all(sr_uuid, vdi_uuids, name):
+    """Watches several disks, in one process."""
+    threads = [threading.Thread(target=guard, args=(sr_uuid, each, Token(each, name))) for each in vdi_uuids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def guard(sr_uuid, vdi_uuid, token):
     """Watches the disk until the token is removed, or for LIFETIME."""
     later = LaterCommands(token)
@@ -167,6 +190,7 @@ def guard(sr_uuid, vdi_uuid, token):
             elif paused_since is None:
                 paused_since = now
             elif now - paused_since >= PATIENCE and tapdisk.state & IS_PAUSED and _resume(vdi_uuid, tapdisk):
+                token.note_resume(time.monotonic() - paused_since)
                 paused_since = None
                 key_remover.start()
         if age > COMMAND_LIFETIME and not removes_key:

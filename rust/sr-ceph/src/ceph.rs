@@ -7,6 +7,7 @@ mod error;
 mod inspection;
 mod monitors;
 mod origin;
+mod snapshots;
 mod takeover;
 
 use std::collections::BTreeMap;
@@ -224,6 +225,10 @@ impl Pool for CephPool {
         let id = image.snapshot_create(name)?;
         image.close()?;
         Ok(id.0)
+    }
+
+    fn create_snapshots(&self, wanted: &[(&str, &str)]) -> Vec<Result<u64>> {
+        snapshots::create(self, wanted)
     }
 
     fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()> {

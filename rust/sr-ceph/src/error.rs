@@ -8,6 +8,7 @@ mod ha;
 mod ids;
 mod pools;
 mod rollback;
+mod together;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub(crate) use self::context::Context;
 pub use self::ha::HaRefusal;
 use self::pools::{advise_on_pool, names};
 pub use self::pools::{DataPoolError, PoolGone};
+pub use self::together::NotTogether;
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -383,6 +385,9 @@ pub enum Error {
     /// A disk that high availability uses, or one that it does not use, was refused.
     #[error(transparent)]
     Ha(#[from] HaRefusal),
+    /// A disk has no snapshot of the same instant as the VM's other disks.
+    #[error(transparent)]
+    NotTogether(#[from] NotTogether),
     /// A record cannot be written as JSON. This is a bug in smblock.
     #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
     Encoding {

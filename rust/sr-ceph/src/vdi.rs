@@ -8,6 +8,7 @@ pub mod clone;
 pub mod create;
 pub mod delete;
 pub mod ha;
+pub(crate) mod prepared;
 pub(crate) mod readers;
 mod release;
 pub mod reset;
@@ -15,6 +16,7 @@ pub mod resize;
 pub mod revert;
 pub mod snapshot;
 pub(crate) mod steps;
+mod together;
 pub mod unplug;
 pub mod update;
 

@@ -24,6 +24,8 @@ struct State {
     started: u64,
     running: BTreeSet<u64>,
     paused: BTreeSet<Uuid>,
+    /// XAPI's tasks that have not ended.
+    tasks: BTreeSet<String>,
     devices: BTreeMap<String, Vec<Mapped>>,
     /// The value of each key that a host has seen, and since when, in seconds since 1970.
     seen: BTreeMap<(String, String), (String, u64)>,
@@ -61,6 +63,15 @@ impl Hosts {
     pub fn devices(&self, host: &str) -> Vec<Mapped> {
         let devices = &self.0.borrow().devices;
         devices.get(host).cloned().unwrap_or_default()
+    }
+
+    /// Begins a task of XAPI, or ends it.
+    pub fn set_task(&self, task: &str, runs: bool) {
+        let tasks = &mut self.0.borrow_mut().tasks;
+        match runs {
+            true => drop(tasks.insert(task.to_owned())),
+            false => drop(tasks.remove(task)),
+        }
     }
 
     /// Returns the disks whose I/O is paused.
@@ -139,14 +150,18 @@ impl Host for HostSim {
         Ok(())
     }
 
-    fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.hosts.0.borrow_mut().paused.insert(*vdi);
-        Ok(())
+    fn pause_disks(&self, vdis: &[Uuid]) -> Vec<Result<()>> {
+        self.hosts.0.borrow_mut().paused.extend(vdis);
+        vdis.iter().map(|_| Ok(())).collect()
     }
 
-    fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.hosts.0.borrow_mut().paused.remove(vdi);
-        Ok(())
+    fn resume_disks(&self, vdis: &[Uuid]) -> Vec<Result<bool>> {
+        let paused = &mut self.hosts.0.borrow_mut().paused;
+        vdis.iter().map(|vdi| Ok(paused.remove(vdi))).collect()
+    }
+
+    fn is_task_over(&self, task: &str) -> Result<bool> {
+        Ok(!self.hosts.0.borrow().tasks.contains(task))
     }
 
     fn supported_features(&self) -> Result<Option<u64>> {
