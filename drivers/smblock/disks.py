@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from smblock.guard import IS_PAUSED, PAUSE_REQUESTED, Token, minor_of, start_guard
 from smblock.local import vdi_lock
+from smblock.pause_together import DONE, RAN
 from smblock.sm import blktap2, util
 
 LOCK_SECONDS = 10  # the wait for SM's lock of a VDI: an activation or a deactivation may hold it
-# What a host replies about a disk: done; it runs, and for how many seconds it was paused. Any other reply is an error.
-DONE, RAN = "", "ran "
 
 
 def pause(sr_uuid, vdi_uuids, guard_name):

@@ -4,11 +4,12 @@ import json
 import time
 import uuid
 
-from smblock.disks import DONE, RAN
 from smblock.hosts import CANNOT_BE_ASKED, call_plugins, failure_code
 from smblock.sm import util
 from smblock.tags import PAUSED, Tags, hosts_of
 
+# What a host replies about a disk: done; it runs, and for how many seconds it was paused. Any other reply is an error.
+DONE, RAN = "", "ran "
 DEADLINE = 30  # seconds for a host to pause or resume its disks
 NOT_DONE = "host %s did not %s VDI %s; /var/log/SMlog of the host has the reason: %s"
 

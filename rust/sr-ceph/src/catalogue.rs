@@ -70,12 +70,8 @@ impl<'a> Catalogue<'a> {
 
     /// Reads what the catalogue has about a VDI.
     pub(crate) fn entry(&self, vdi: &Uuid) -> Result<Entry> {
-        let mut entries = self.read_keys(&[
-            SR_KEY,
-            &vdi_key(vdi),
-            &intent_key(vdi),
-            &prepared_key(vdi),
-        ])?;
+        let mut entries =
+            self.read_keys(&[SR_KEY, &vdi_key(vdi), &intent_key(vdi), &prepared_key(vdi)])?;
         self.take_entry(vdi, &mut entries)
     }
 

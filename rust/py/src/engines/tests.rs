@@ -100,7 +100,11 @@ fn an_operation_that_a_type_lacks_is_unimplemented_for_sm() {
     let [_, crucible] = &engines()[..] else {
         panic!("there are two types");
     };
-    let failure = Failure::from(crucible.snapshot_vdi(&VDI, &VDI, &Together::default()).unwrap_err());
+    let failure = Failure::from(
+        crucible
+            .snapshot_vdi(&VDI, &VDI, &Together::default())
+            .unwrap_err(),
+    );
     assert_eq!(failure.key, "Unimplemented");
     assert!(failure.message.contains("VDI_SNAPSHOT"), "{failure:?}");
 }

@@ -50,7 +50,9 @@ impl CephSr<'_> {
         let is_of_task = |found: &Stored<PreparedRecord>| found.record.task == together.task;
         loop {
             let mut entries = self.catalogue.entries(&vdis)?.into_iter();
-            let own = entries.next().unwrap_or_else(|| self.catalogue.entry(vdi))?;
+            let own = entries
+                .next()
+                .unwrap_or_else(|| self.catalogue.entry(vdi))?;
             let source = self.catalogue.present(&own, vdi)?;
             let found = self.prepared_in(vdi, &own)?;
             let Some(found) = found.filter(is_of_task) else {

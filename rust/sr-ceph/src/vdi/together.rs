@@ -113,13 +113,18 @@ impl CephSr<'_> {
         };
         let undone = match error.is_outcome_unknown() {
             // The disk is resumed in any case.
-            true if !is_resumed => new_snapshot::resume(self, &first.vdi, intent).err().map(Err),
+            true if !is_resumed => new_snapshot::resume(self, &first.vdi, intent)
+                .err()
+                .map(Err),
             true => None,
             false => Some(undo(first, intent, is_resumed)),
         };
         for ((member, intent), taken) in all.filter(|(_, taken)| !taken.is_unknown()) {
             if let Err(e) = undo(member, intent, taken.is_resumed()) {
-                log::warn!("VDI {}: a later command undoes its snapshot: {e}", member.vdi);
+                log::warn!(
+                    "VDI {}: a later command undoes its snapshot: {e}",
+                    member.vdi
+                );
             }
         }
         error.after_rollback(&first.vdi, undone)
@@ -140,10 +145,24 @@ impl CephSr<'_> {
             results.push(self.settle(member, intent, taken));
         }
         let requested = members.first().zip(results.first());
-        let Some((first, Settled { prepared: Prepared::Taken { image, snapshot, size, depth }, .. })) =
-            requested
+        let Some((
+            first,
+            Settled {
+                prepared:
+                    Prepared::Taken {
+                        image,
+                        snapshot,
+                        size,
+                        depth,
+                    },
+                ..
+            },
+        )) = requested
         else {
-            return Err(Changed::Catalogue { doing: DOING.to_owned() }.into());
+            return Err(Changed::Catalogue {
+                doing: DOING.to_owned(),
+            }
+            .into());
         };
         let volume = Volume::Snapshot {
             image: image.clone(),
@@ -219,7 +238,10 @@ impl CephSr<'_> {
             keys = free;
             let is_same = sources.iter().map(|it| &it.bytes).eq(&before);
             if is_same && keys.len() == count {
-                return Err(Changed::Catalogue { doing: DOING.to_owned() }.into());
+                return Err(Changed::Catalogue {
+                    doing: DOING.to_owned(),
+                }
+                .into());
             }
         }
     }
@@ -271,7 +293,10 @@ impl CephSr<'_> {
         let is_complete = !is_unknown && {
             let cleaned = cleaned.and_then(|()| new_snapshot::remove(self, intent));
             if let Err(e) = &cleaned {
-                log::warn!("VDI {}: a later command undoes its snapshot: {e}", member.vdi);
+                log::warn!(
+                    "VDI {}: a later command undoes its snapshot: {e}",
+                    member.vdi
+                );
             }
             cleaned.is_ok()
         };

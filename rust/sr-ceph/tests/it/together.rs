@@ -2,8 +2,11 @@
 
 use std::cell::Cell;
 
+use sr::doctor::Facts;
 use sr::engine::Together;
-use sr_ceph::faults::{before_each_call, Faults, FaultyHost, FaultyPool};
+use sr::faults::before_each_call;
+use sr::finding::table;
+use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
 use sr_ceph::host::{Host, Mapped};
 use sr_ceph::pool::Origin;
 use sr_ceph::{CephSr, Error, Result};
@@ -260,10 +263,10 @@ fn a_command_waits_for_a_busy_sibling_no_longer_than_for_its_own_disk() {
     let owner = vm.lab.process(B);
     for disk in &vm.disks[1..] {
         // A snapshot that has not come further than its intent.
-        let plan = sr_ceph::faults::Plan {
-            calls: sr_ceph::faults::Calls::Changes,
+        let plan = Plan {
+            calls: Calls::Changes,
             nth: 1,
-            mode: sr_ceph::faults::Mode::KilledBefore,
+            mode: Mode::KilledBefore,
         };
         let faults = Faults::plan(plan);
         let pool = FaultyPool::new(&owner.pool, &faults);
@@ -384,4 +387,24 @@ fn a_disk_without_a_snapshot_of_the_instant_gets_none_later() {
     vm.lab.activate(B, &vm.disks[1]).unwrap();
     let error = vm.snapshot(1).unwrap_err();
     assert_eq!(error.id(), "SMB-C148", "{error}");
+}
+
+#[test]
+fn the_doctor_finds_what_a_task_has_left_and_no_snapshot_of_a_running_task() {
+    let vm = Vm::new(2);
+    vm.snapshot(0).unwrap();
+    let found = || {
+        let found = vm.lab.run(A, |sr| sr.doctor(&Facts::default()));
+        let found = found.unwrap().into_iter();
+        let found = found.filter(|found| found.kind == &table::UNUSED_SNAPSHOT);
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(found().len(), 0);
+    vm.lab.sim.set_task(TASK, false);
+    let left = found();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].fix.contains("xe sr-scan"), "{left:?}");
+    vm.lab.scan(A).unwrap();
+    assert_eq!(found().len(), 0);
+    vm.end();
 }

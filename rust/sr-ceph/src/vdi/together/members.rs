@@ -106,7 +106,9 @@ impl CephSr<'_> {
             }
             Ok(found) => {
                 let task = &found.record.task;
-                log::warn!("VDI {vdi} gets no snapshot of this instant: it has one for task {task}");
+                log::warn!(
+                    "VDI {vdi} gets no snapshot of this instant: it has one for task {task}"
+                );
                 Ok(false)
             }
             Err(e) => {
