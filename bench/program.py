@@ -91,7 +91,8 @@ def main() -> None:
     time.sleep(max(0.0, request.get("start_at", 0.0) - time.monotonic()))
     began = time.perf_counter()
     moment = time.monotonic()
-    sr = smblock.Sr("cephrbd", request["sr"], HOST, request["device_config"], Xapi())
+    xapi: Any = Xapi()
+    sr = smblock.Sr("cephrbd", request["sr"], HOST, request["device_config"], xapi)
     calls, listed = [], None
     for name, *arguments in request["calls"]:
         start = time.perf_counter()

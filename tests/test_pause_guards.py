@@ -31,7 +31,8 @@ class Stack:
         pause.call_plugin = self._plugin
         # What the host replies about each disk to `pause_disks` and to `resume_disks`; None: it has neither.
         self.together: dict[str, dict[str, str] | None] = {"pause_disks": {}, "resume_disks": {}}
-        importlib.import_module("smblock.pause_together").call_plugins = self._plugins
+        together: Any = importlib.import_module("smblock.pause_together")
+        together.call_plugins = self._plugins
 
     def _plugins(
         self, _session: object, hosts: list[str], function: str, _seconds: int, args_of: Callable[[str], dict[str, str]]
@@ -111,7 +112,8 @@ def test_disks_of_a_host_with_an_older_smblock_are_paused_one_by_one(pause: Any)
     stack.together = {"pause_disks": None, "resume_disks": None}
     assert stack.xapi.pause(*TWO) == [None, None]
     assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
-    assert [stack.calls.count(call) for call in ("tap_pause", "tap_unpause", "resume_disks")] == [2, 2, 0]
+    expected = {"tap_pause": 2, "tap_unpause": 2, "guard_pause": 2, "end_guard": 2, "resume_disks": 0}
+    assert {call: stack.calls.count(call) for call in expected} == expected
 
 
 def test_a_disk_that_cannot_be_paused_is_named_and_resumed_with_the_others(pause: Any) -> None:

@@ -75,6 +75,18 @@ def set_claim(disk: Disk, claim: dict[str, object] | None) -> None:
     disk.sr.pool.rados("setomapval", disk.sr.catalogue, f"vdi.{disk.uuid}", record)
 
 
+def number_in(disk: Disk) -> int:
+    """The number in the first bytes of a disk or snapshot."""
+    return int.from_bytes(disk.export()[:8], "big")
+
+
+def require_one_instant(snapshots: Sequence[Disk]) -> None:
+    """Numbers were written to the disks in turns: each has its last one before the last number of all."""
+    numbers = [number_in(snapshot) for snapshot in snapshots]
+    last, count = max(numbers), len(numbers)
+    assert numbers == [last - (last - index) % count for index in range(count)]
+
+
 def prepared(sr: CephSr) -> set[str]:
     return {key.partition(".")[2] for key in sr.catalogue_keys() if key.startswith("prepared.")}
 

@@ -16,6 +16,7 @@ from lab import wait_for
 from lab.cephrbd import CephSr, RbdPool
 from lab.disk import MIB, Disk
 from lab.dom0 import Dom0
+from tests.test_snapshots_of_a_vm import number_in, prepared, require_one_instant
 
 BLOCK = 4096
 ENOUGH = "/tmp/enough-numbers"
@@ -95,24 +96,9 @@ def being_counted(vm: RunningVm) -> Iterator[None]:
         writer.result().check()
 
 
-def number_in(disk: Disk) -> int:
-    return int.from_bytes(disk.export()[:8], "big")
-
-
-def require_one_instant(snapshots: Sequence[Disk]) -> None:
-    """Each disk has the last number that was written to it before the last number of all."""
-    numbers = [number_in(snapshot) for snapshot in snapshots]
-    last, count = max(numbers), len(numbers)
-    assert numbers == [last - (last - index) % count for index in range(count)]
-
-
 def are_written(vm: RunningVm) -> bool:
     first = number_in(vm.disks[0])
     return number_in(vm.disks[0]) > first
-
-
-def prepared(sr: CephSr) -> set[str]:
-    return {key for key in sr.catalogue_keys() if key.startswith("prepared.")}
 
 
 def pauses(host: Dom0) -> list[str]:
@@ -120,7 +106,8 @@ def pauses(host: Dom0) -> list[str]:
     return [word for word in words if word in ("pause", "unpause")]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow  # `test_snapshot_order.py` shows it without a kernel
+@pytest.mark.timeout(600)
 def test_snapshots_of_four_disks_have_no_write_without_every_earlier_one(sr: CephSr, two: Dom0) -> None:
     with running(sr, two, 4) as vm, being_counted(vm):
         mark = len(pauses(two))

@@ -155,18 +155,18 @@ class Guards:
         self._get_session = session
         self._sr_uuid = sr_uuid
         self._name = str(uuid.uuid4())
-        self._hosts = set()
+        self._hosts = {}  # by VDI
 
     def start(self, vdi_uuid, tags):
-        """Starts a guard on each host that has the VDI active and no guard of this command yet."""
-        for host_ref in set(hosts_of(tags)) - self._hosts:
+        """Starts a guard on each host that has the VDI active and no guard of this command for it yet."""
+        started = self._hosts.setdefault(vdi_uuid, set())
+        for host_ref in set(hosts_of(tags)) - started:
             if self._call(host_ref, "guard_pause", vdi_uuid):
-                self._hosts.add(host_ref)
+                started.add(host_ref)
 
     def end(self, vdi_uuid):
-        for host_ref in self._hosts:
+        for host_ref in self._hosts.pop(vdi_uuid, ()):
             self._call(host_ref, "end_guard", vdi_uuid)
-        self._hosts.clear()
 
     def _call(self, host_ref, function, vdi_uuid):
         args = {"sr": self._sr_uuid, "vdi": vdi_uuid, "guard": self._name}

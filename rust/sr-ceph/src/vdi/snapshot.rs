@@ -37,10 +37,10 @@ impl CephSr<'_> {
         new: &Uuid,
         together: &Together,
     ) -> Result<VdiRecord> {
-        self.journal().require_new(new)?;
         if let Some(record) = self.adopt_prepared(vdi, together)? {
             return Ok(record);
         }
+        self.journal().require_new(new)?;
         room::require(self.pool, &format!("no snapshot of VDI {vdi} was taken"))?;
         let mut is_repeated = false;
         loop {
