@@ -245,10 +245,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 35] = [
     ),
     (
         "VDI.snapshot of a VM's 2 disks, the second",
-        &[
-            ("rados_read_op_operate", 1),
-            ("rados_write_op_operate", 1),
-        ],
+        &[("rados_read_op_operate", 1), ("rados_write_op_operate", 1)],
     ),
     (
         "VDI.deactivate",
