@@ -165,7 +165,7 @@ class Listing:
 
     def find(self, minor):
         with self._lock:
-            if time.monotonic() - self._listed_at > POLL / 2:
+            if time.monotonic() - self._listed_at >= POLL:
                 self._tapdisks = all_tapdisks()
                 self._listed_at = time.monotonic()
             tapdisk = self._tapdisks.get(minor)
