@@ -83,6 +83,7 @@ def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Finding
         copies.single_operations()
         copies.template()
         copies.at_once(min(rounds, 3))
+        copies.of_a_vm(min(rounds, 5))
         copies.creations(max(1, rounds // 2))
         _say("recovery")
         bench.recovery(max(1, rounds // 2))
@@ -167,7 +168,15 @@ def new_copies(ceph: OneNodeCeph, bench: Bench, access: Access) -> Copies:
         yield
         ceph.set_monitor_pace("fast")
 
-    return Copies(bench, access, snapshots, slow)
+    def claim(disk: str) -> None:
+        catalogue, key = f"smblock.sr.{bench.driver.sr}", f"vdi.{disk}"
+        rados = ["rados", "--conf", str(ceph.conf), "--pool", access.pool]
+        found = run([*rados, "getomapval", catalogue, key, "/dev/stdout"], timeout=30).stdout.decode()
+        record = json.loads(found[found.index("{") :])
+        owner = {"host": str(uuid.uuid4()), "boot_id": "a boot", "pid": 1, "started": 1, "since": 1}
+        run([*rados, "setomapval", catalogue, key, json.dumps(record | {"claim": owner})], timeout=30)
+
+    return Copies(bench, access, snapshots, slow, claim)
 
 
 def _machine(store: str, load_before: float) -> report.Machine:

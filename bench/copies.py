@@ -14,6 +14,8 @@ from bench.sides import DEADLINE, Access, Driver
 from lab import LabError
 
 AT_ONCE = 8
+VM_DISKS = 8
+VM_SNAPSHOT = f"snapshot of a VM with {VM_DISKS} disks, monitors' default pace"
 CREATIONS = 16
 VDIS_OF_TEMPLATE = 100
 SMALL, LARGE, HUGE = "1 GiB", "1 TiB, written all over", "16 TiB"
@@ -56,12 +58,14 @@ class Copies:
 
     snapshots   how many snapshots an image has, also those kept only for clones
     slow        a context with the monitors' default pace
+    claim       has a disk claimed by a host, as if a VM used it
     """
 
     bench: Bench
     access: Access
     snapshots: Callable[[str], int]
     slow: Callable[[], AbstractContextManager[None]]
+    claim: Callable[[str], None]
 
     def single_operations(self) -> None:
         """A snapshot of a disk; a clone of a snapshot."""
@@ -124,6 +128,33 @@ class Copies:
                 lambda: sum(driver.run(call).operation for call in snapshots()),
                 rounds,
             )
+
+    def of_a_vm(self, rounds: int) -> None:
+        """The disks of a running VM, one command each as xapi sends them, and one disk alone; without the pauses."""
+        driver, reference, fresh = self.bench.driver, self.bench.reference, names()
+        disks = self.bench.disks(VM_DISKS, GIB)
+        theirs = list(itertools.islice(fresh, VM_DISKS))
+        for disk, their in zip(disks, theirs, strict=True):
+            self.claim(disk)
+            reference.run(reference.create(their, GIB))
+
+        def vm() -> float:
+            task = f"OpaqueRef:{next(fresh)}"
+            siblings = {disk: [other for other in disks if other != disk] for disk in disks}
+            calls = [["snapshot_vdi", disk, next(fresh), task, siblings[disk]] for disk in disks]
+            return sum(driver.run(call).operation for call in calls)
+
+        with self.slow():
+            self.bench.findings.vm_snapshot = side_by_side(
+                vm, lambda: driver.run(["snapshot_vdi", disks[0], next(fresh)]).operation, rounds
+            )
+            self.bench.findings.pairs[VM_SNAPSHOT] = Pair(
+                self.bench.findings.vm_snapshot.ours,
+                Samples([
+                    sum(reference.run(reference.snapshot(their, next(fresh))) for their in theirs)
+                    for _ in range(rounds)
+                ]),
+            )  # fmt: skip
 
     def creations(self, rounds: int) -> None:
         """Several disks at once, each by a process of its own."""

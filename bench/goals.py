@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.commands import BARE_IMPORTS
-from bench.copies import AT_ONCE, CREATIONS, HUGE, LARGE, SMALL, VDIS_OF_TEMPLATE
+from bench.copies import AT_ONCE, CREATIONS, HUGE, LARGE, SMALL, VDIS_OF_TEMPLATE, VM_SNAPSHOT
 from bench.datapath import MAP, UNMAP
 from bench.rounds import Findings, Pair, Samples
 
@@ -59,6 +59,9 @@ def _copy_goals(findings: Findings) -> Iterator[list[str]]:
     yield [f"snapshots made for these {VDIS_OF_TEMPLATE}", "≤ 1", str(made), verdict(made, 1)]
     at_once = f"{AT_ONCE} snapshots at once, monitors at their default pace"
     yield _ratio_goal(at_once, 4, findings.at_once, f" of {AT_ONCE} back to back")
+    vm = findings.vm_snapshot
+    growth = vm.ours.median / vm.reference.median
+    yield [VM_SNAPSHOT, "≤ 2 of one disk", f"{growth:.2f}", verdict(growth, 2)]
     yield _ratio_goal(f"{CREATIONS} creations at once", PART_OF_CREATIONS, findings.creations)
 
 

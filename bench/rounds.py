@@ -66,6 +66,7 @@ class Findings:
     recoveries           by the killed operation
     template_snapshots   snapshots that a template has after it was cloned many times
     at_once              snapshots at once, and back to back in place of a reference
+    vm_snapshot          the disks of a running VM, and one disk in place of a reference
     creations            several at once, by both
     listing              a count of a pool's objects, beside a program that does only this
     data_path            maps, unmaps and fio's jobs, in a virtual machine
@@ -78,6 +79,7 @@ class Findings:
     recoveries: dict[str, Samples] = field(default_factory=dict)
     template_snapshots: int = field(init=False)
     at_once: Pair = field(init=False)
+    vm_snapshot: Pair = field(init=False)
     creations: Pair = field(init=False)
     listing: Listing = field(init=False)
     data_path: dict[str, Pair] = field(default_factory=dict)

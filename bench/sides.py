@@ -63,6 +63,7 @@ class Driver:
     """The core, in a new process for each operation, as for each SM command."""
 
     def __init__(self, sm_dir: Path, access: Access, sr: str) -> None:
+        self.sr = sr
         self._environment = {"PATH": os.defpath, "PYTHONPATH": str(sm_dir)}
         self._argv = [lab_python(), str(PROGRAM)]
         self._request = {

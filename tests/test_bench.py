@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from xml.etree import ElementTree
 
 from bench.__main__ import new_bench, new_copies, prepare
 from bench.commands import install
+from bench.copies import VM_SNAPSHOT
 from bench.goals import verdict
 from bench.listing import listing
 from bench.plot import Bar, plot
@@ -65,8 +67,11 @@ def test_the_bench_calls_the_driver_as_the_driver_expects(ceph: OneNodeCeph, tmp
     access = prepare(ceph, "bench-calls")
     bench = new_bench(ceph, install(tmp_path), access, rounds=1)
     bench.single_operations()
-    new_copies(ceph, bench, access).single_operations()
-    assert set(bench.findings.pairs) == {"create", "resize", "stat", "clone of a snapshot", "snapshot"}
+    copies = new_copies(ceph, bench, access)
+    copies.single_operations()
+    copies.slow = nullcontext
+    copies.of_a_vm(rounds=1)
+    assert set(bench.findings.pairs) == {"create", "resize", "stat", "clone of a snapshot", "snapshot", VM_SNAPSHOT}
     assert set(bench.findings.footprints) == {
         *("create", "resize", "stat", "scan", "delete"),
         *("snapshot", "clone of a snapshot", "revert"),

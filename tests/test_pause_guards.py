@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
+import json
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -29,6 +29,22 @@ class Stack:
         for name in ("tap_pause", "tap_unpause", "tap_refresh"):
             setattr(pause.blktap2.VDI, name, self._sm(name, replies.get(name, True)))
         pause.call_plugin = self._plugin
+        # What the host replies about each disk to `pause_disks` and to `resume_disks`; None: it has neither.
+        self.together: dict[str, dict[str, str] | None] = {"pause_disks": {}, "resume_disks": {}}
+        together: Any = importlib.import_module("smblock.pause_together")
+        together.call_plugins = self._plugins
+
+    def _plugins(
+        self, _session: object, hosts: list[str], function: str, _seconds: int, args_of: Callable[[str], dict[str, str]]
+    ) -> dict[str, tuple[str | None, Exception | None]]:
+        self.calls.append(function)
+        replies = self.together[function]
+        if replies is None:
+            unknown = Exception(function)
+            unknown.details = ["UNKNOWN_XENAPI_PLUGIN_FUNCTION"]  # type: ignore[attr-defined]
+            return dict.fromkeys(hosts, (None, unknown))
+        return {host: (json.dumps({vdi: replies.get(vdi, "") for vdi in args_of(host)["vdis"].split(",")}), None)
+                for host in hosts}  # fmt: skip
 
     def _sm(self, name: str, reply: bool) -> Callable[..., bool]:
         def call(*_: object) -> bool:
@@ -60,15 +76,14 @@ def pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_a_guard_ends_with_a_pause_that_returned(pause: Any) -> None:
     stack = Stack(pause, {})
-    stack.xapi.pause(VDI)
-    stack.xapi.unpause(VDI)
+    assert stack.xapi.pause(VDI) == [None]
+    assert stack.xapi.unpause(VDI) == [(True, None)]
     assert stack.calls == ["guard_pause", "tap_pause", "tap_unpause", "end_guard"]
 
 
 def test_a_guard_outlives_a_pause_that_did_not_return(pause: Any) -> None:
     stack = Stack(pause, {"tap_pause": False, "tap_unpause": False})
-    with pytest.raises(pause.util.SMException):
-        stack.xapi.pause(VDI)
+    assert "failed to pause" in stack.xapi.pause(VDI)[0]
     stack.xapi.unpause(VDI)
     assert "end_guard" not in stack.calls
 
@@ -76,7 +91,46 @@ def test_a_guard_outlives_a_pause_that_did_not_return(pause: Any) -> None:
 @pytest.mark.parametrize("refreshes", [True, False])
 def test_a_refresh_has_a_guard(refreshes: bool, pause: Any) -> None:
     stack = Stack(pause, {"tap_unpause": False, "tap_refresh": refreshes})
-    with contextlib.nullcontext() if refreshes else pytest.raises(pause.util.SMException):
-        stack.xapi.unpause(VDI)
+    [(was_paused, error)] = stack.xapi.unpause(VDI)
+    assert (was_paused, error is None) == (False, refreshes)
     assert stack.calls.index("guard_pause") < stack.calls.index("tap_refresh")
     assert ("end_guard" in stack.calls) == refreshes
+
+
+TWO = (VDI, "another")
+
+
+def test_disks_are_paused_together_by_one_call(pause: Any) -> None:
+    stack = Stack(pause, {})
+    assert stack.xapi.pause(*TWO) == [None, None]
+    assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
+    assert stack.calls == ["pause_disks", "resume_disks"]
+
+
+def test_disks_of_a_host_with_an_older_smblock_are_paused_one_by_one(pause: Any) -> None:
+    stack = Stack(pause, {})
+    stack.together = {"pause_disks": None, "resume_disks": None}
+    assert stack.xapi.pause(*TWO) == [None, None]
+    assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
+    expected = {"tap_pause": 2, "tap_unpause": 2, "guard_pause": 2, "end_guard": 2, "resume_disks": 0}
+    assert {call: stack.calls.count(call) for call in expected} == expected
+
+
+def test_a_disk_that_cannot_be_paused_is_named_and_resumed_with_the_others(pause: Any) -> None:
+    stack = Stack(pause, {})
+    stack.together["pause_disks"] = {"another": "tap-ctl failed"}
+    done, failed = stack.xapi.pause(*TWO)
+    assert done is None
+    assert "did not pause VDI another" in failed
+    assert "tap-ctl failed" in failed
+    assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
+
+
+@pytest.mark.parametrize(("paused_for", "was_paused"), [("0.0", False), ("3600.0", True)])
+def test_a_disk_that_a_guard_has_resumed_counts_as_paused_for_that_long(
+    paused_for: str, was_paused: bool, pause: Any
+) -> None:
+    stack = Stack(pause, {})
+    stack.together["resume_disks"] = {VDI: "ran " + paused_for}
+    stack.xapi.pause(*TWO)
+    assert stack.xapi.unpause(*TWO) == [(was_paused, None), (True, None)]

@@ -20,11 +20,8 @@ from smblock import pause
 from smblock.sm import util
 pause.PAUSE_DEADLINE = 2
 xapi = pause.CephXapi(util.get_localAPI_session, {sr!r})
-try:
-    getattr(xapi, {function!r})({vdi!r})
-except Exception as error:
-    print(error)
-    sys.stdout.flush()
+print(getattr(xapi, {function!r})({vdi!r}))
+sys.stdout.flush()
 """
 
 

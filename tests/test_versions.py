@@ -9,6 +9,7 @@ import dataclasses
 import json
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -144,6 +145,33 @@ def test_each_version_recovers_a_command_of_the_other_that_was_killed(
     assert disk.snapshot_names() == set()
     with master(sr.lab, reader):
         disk.destroy()
+
+
+def test_the_first_release_keeps_a_prepared_snapshot_and_deletes_its_disk(own_sr: CephSr) -> None:
+    sr, (present, oldest) = own_sr, own_sr.lab.hosts
+    disk = Disk.create(sr)
+    key = f"prepared.{disk.uuid}"
+    with sr.lab.xapi.session() as session:
+        [pool] = session.pool.get_all_records().values()
+    taken = disk.snapshot()
+    volume = taken.record()["volume"]
+    of_ended_task = {
+        "version": 1,
+        "nonce": str(uuid.uuid4()),
+        "task": "OpaqueRef:ended",
+        "pool": pool["uuid"],
+        "prepared": {**volume, "state": "taken", "size": 16 * MIB, "depth": 0},
+    }
+    sr.pool.rados("rmomapkey", sr.catalogue, f"vdi.{taken.uuid}")
+    sr.pool.rados("setomapval", sr.catalogue, key, json.dumps(of_ended_task))
+    sr.lab.xe("vdi-forget", f"uuid={taken.uuid}")
+    assert set(listed(sr, oldest)) == {disk.uuid}
+    with master(sr.lab, oldest):
+        disk.snapshot().destroy()
+        disk.destroy()
+    assert key in sr.catalogue_keys()
+    with master(sr.lab, present):
+        require_nothing_left(sr)
 
 
 def let_lease_end(host: Dom0, key: str) -> None:

@@ -42,7 +42,8 @@ TABLE: Mapping[str, Calls] = {
     "vdi_resize": {"VDI.get_by_uuid": 1, "VDI.set_virtual_size": 1},
     "vdi_update": {"VDI.get_by_uuid": 1, "VDI.get_name_description": 1, "VDI.get_name_label": 1,
                    "VDI.get_all_records_where": 1},
-    "vdi_snapshot": {"VDI.db_introduce": 1},
+    # The driver asks whether a VM is being snapshotted.
+    "vdi_snapshot": {"VDI.db_introduce": 1, "VDI.get_record": 1},
     "vdi_clone of a snapshot": {"VDI.db_introduce": 1},
     "vdi_clone of a disk": {"VDI.db_introduce": 1},
     "vdi_revert": {"VDI.get_uuid": 1, "VDI.set_virtual_size": 1},

@@ -256,10 +256,15 @@ class CephXapi(Alarms, Protocol):
         """Removes XAPI's note that this host was declared dead."""
     def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
         """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
-    def pause(self, vdi_uuid: str) -> object:
-        """Pauses the I/O of a disk on each host that runs it. Returns when it is paused."""
-    def unpause(self, vdi_uuid: str) -> object:
-        """Resumes the I/O of a disk, also if it is not paused."""
+    def pause(self, *vdi_uuids: str) -> Sequence[str | None]:
+        """Pauses the I/O of disks at once, on each host that runs them. Returns the error of each disk, or None."""
+    def unpause(self, *vdi_uuids: str) -> Sequence[tuple[bool, str | None]]:
+        """Resumes the I/O of disks at once, also of those that are not paused.
+
+        Returns for each disk whether it was still paused, and its error, or None.
+        """
+    def is_task_over(self, task: str) -> bool:
+        """Returns whether a task of XAPI has ended."""
 
 @type_check_only
 class CrucibleXapi(Alarms, Protocol):
@@ -391,8 +396,20 @@ class Sr:
         """
     def delete_vdi(self, vdi_uuid: str) -> None:
         """Deletes a VDI. Succeeds if the VDI does not exist. Raises `Error` with the key "VDIInUse" if it is in use."""
-    def snapshot_vdi(self, vdi_uuid: str, new_uuid: str) -> VdiAttributes:
-        """Takes a snapshot of a VDI. Returns the snapshot: its UUID is `new_uuid`. Raises `Error` if none was taken."""
+    def snapshot_vdi(
+        self, vdi_uuid: str, new_uuid: str, task: str = "", siblings: Sequence[str] = ...
+    ) -> VdiAttributes:
+        """Takes a snapshot of a VDI. Returns the snapshot. Its UUID is `new_uuid`, unless an earlier call for the same
+        task has taken the snapshot. Raises `Error` if none was taken.
+
+        task        XAPI's reference of the task that snapshots the VM
+        siblings    the UUIDs of the VM's other disks: those in use get snapshots of the same instant
+        """
+    @property
+    def has_prepared(self) -> bool:
+        """Whether a call has prepared snapshots for a task: call `drop_prepared` when the task has ended."""
+    def drop_prepared(self) -> None:
+        """Removes the snapshots that were prepared for tasks that have ended, and that no command has used."""
     def clone_vdi(self, vdi_uuid: str, new_uuid: str, on_boot: str) -> VdiAttributes:
         """Clones a VDI. `on_boot` is that of the source: "persist" or "reset".
 

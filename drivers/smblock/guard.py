@@ -13,6 +13,7 @@ leaves the key `paused` to it.
 A *supervisor* (supervisor.py) runs on the host of the command.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -57,6 +58,19 @@ class Token:
         with open(self.path, "w"):
             pass
 
+    def note_resume(self, seconds):
+        """Writes how long the disk was paused when the guard resumed it."""
+        with contextlib.suppress(FileNotFoundError), open(self.path, "r+") as file:
+            file.write("%f" % seconds)
+
+    def paused_for(self):
+        """Returns for how many seconds at least the disk was paused when the guard resumed it. 0 if that is unknown."""
+        try:
+            with open(self.path) as file:
+                return float(file.read() or 0)
+        except (FileNotFoundError, ValueError):
+            return 0.0
+
     def is_there(self):
         return os.path.exists(self.path)
 
@@ -70,19 +84,19 @@ class Token:
         util.force_unlink(self.path)
 
 
-def start_guard(sr_uuid, vdi_uuid, name):
-    """Starts a guard on this host. Does not wait until it runs."""
-    token = Token(vdi_uuid, name)
-    token.put()
+def start_guard(sr_uuid, vdi_uuids, name):
+    """Starts a guard of disks on this host. Does not wait until it runs."""
+    for vdi_uuid in vdi_uuids:
+        Token(vdi_uuid, name).put()
     if not detached.HAS_SYSTEMD:
-        detached.fork_process(lambda: guard(sr_uuid, vdi_uuid, token))
+        detached.fork_process(lambda: guard_all(sr_uuid, vdi_uuids, name))
         return
     try:
-        command = [PROGRAM, "disk", sr_uuid, vdi_uuid, name]
+        command = [PROGRAM, "disk", sr_uuid, ",".join(vdi_uuids), name]
         detached.start_unit("smblock-guard-%s.service" % uuid.uuid4(), command)
     except (OSError, subprocess.SubprocessError) as error:
         util.SMlog("guard: systemd did not start it (%s): starting it without systemd" % error)
-        detached.fork_process(lambda: guard(sr_uuid, vdi_uuid, token))
+        detached.fork_process(lambda: guard_all(sr_uuid, vdi_uuids, name))
 
 
 class LaterCommands:
@@ -137,8 +151,56 @@ class KeyRemover:
             vdi.remove_from_sm_config(vdi.get_by_uuid(self._vdi_uuid), PAUSED)
 
 
-def guard(sr_uuid, vdi_uuid, token):
+def all_tapdisks():
+    """Returns the tapdisks of this host, by their minor numbers."""
+    return {tapdisk.minor: tapdisk for tapdisk in blktap2.Tapdisk.list()}
+
+
+class Listing:
+    """One list of all tapdisks for several guards. tap-ctl asks all tapdisks for it, also if it is to show one."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._tapdisks, self._listed_at = {}, float("-inf")
+
+    def find(self, minor):
+        with self._lock:
+            if time.monotonic() - self._listed_at >= POLL:
+                self._tapdisks = all_tapdisks()
+                self._listed_at = time.monotonic()
+            tapdisk = self._tapdisks.get(minor)
+        if tapdisk is None:
+            raise blktap2.TapdiskNotRunning(minor=minor)
+        return tapdisk
+
+    def forget(self):
+        """Makes the next look a new one."""
+        self._listed_at = float("-inf")
+
+
+class OneTapdisk:
+    """Looks for one tapdisk."""
+
+    def find(self, minor):
+        return blktap2.Tapdisk.get(minor=minor)
+
+    def forget(self):
+        """Does nothing: each look is a new one."""
+
+
+def guard_all(sr_uuid, vdi_uuids, name):
+    """Watches several disks, in one process."""
+    look = Listing() if len(vdi_uuids) > 1 else OneTapdisk()
+    threads = [threading.Thread(target=guard, args=(sr_uuid, each, Token(each, name), look)) for each in vdi_uuids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def guard(sr_uuid, vdi_uuid, token, tapdisks=None):
     """Watches the disk until the token is removed, or for LIFETIME."""
+    tapdisks = tapdisks or OneTapdisk()
     later = LaterCommands(token)
     key_remover = KeyRemover(vdi_uuid, token, later)
     paused_since = None
@@ -152,7 +214,7 @@ def guard(sr_uuid, vdi_uuid, token):
         if later.notice():
             paused_since = None
         try:
-            tapdisk = _look(sr_uuid, vdi_uuid)
+            tapdisk = _look(sr_uuid, vdi_uuid, tapdisks)
         except Exception as error:
             # Unknown whether paused: tap-ctl does not list a tapdisk that is silent for 10 s (TapdiskNotRunning).
             if not isinstance(error, blktap2.TapdiskNotRunning):
@@ -167,6 +229,8 @@ def guard(sr_uuid, vdi_uuid, token):
             elif paused_since is None:
                 paused_since = now
             elif now - paused_since >= PATIENCE and tapdisk.state & IS_PAUSED and _resume(vdi_uuid, tapdisk):
+                tapdisks.forget()
+                token.note_resume(time.monotonic() - paused_since)
                 paused_since = None
                 key_remover.start()
         if age > COMMAND_LIFETIME and not removes_key:
@@ -177,10 +241,10 @@ def guard(sr_uuid, vdi_uuid, token):
     token.remove()
 
 
-def _look(sr_uuid, vdi_uuid):
+def _look(sr_uuid, vdi_uuid, tapdisks):
     """Returns the disk's tapdisk. None if the disk is not active here. Raises an error if its state is unknown."""
     minor = minor_of(sr_uuid, vdi_uuid)
-    return None if minor is None else blktap2.Tapdisk.get(minor=minor)
+    return None if minor is None else tapdisks.find(minor)
 
 
 def minor_of(sr_uuid, vdi_uuid):

@@ -77,8 +77,9 @@ def call_plugin(session, host_ref, function, args, seconds=PLUGIN_DEADLINE):
         return None
 
 
-def call_plugins(session, host_refs, function, seconds):
-    """Calls a function of every host's plugin `smblock` at once. Returns (result, None) or (None, error) by host."""
+def call_plugins(session, host_refs, function, seconds, args_of=lambda _: {}):
+    """Calls a function of every host's plugin `smblock` at once. Returns (result, None) or (None, error) by host.
+    `args_of` returns the arguments for a host."""
     if not host_refs:
         return {}
 
@@ -86,7 +87,7 @@ def call_plugins(session, host_refs, function, seconds):
         own = XenAPI.xapi_local()
         own._session = session._session
         try:
-            return own.xenapi.host.call_plugin(host_ref, PLUGIN, function, {}), None
+            return own.xenapi.host.call_plugin(host_ref, PLUGIN, function, args_of(host_ref)), None
         except Exception as error:
             return None, error
 
@@ -98,6 +99,16 @@ def call_plugins(session, host_refs, function, seconds):
             return dict(zip(host_refs, threads.map(call, host_refs)))
     finally:
         socket.setdefaulttimeout(before)
+
+
+def is_task_over(session, task):
+    """Returns whether a task of XAPI has ended. XAPI forgets ended tasks, that of a call that is not Async at once."""
+    try:
+        return session.xenapi.task.get_status(task) not in ("pending", "cancelling")
+    except Exception as error:
+        if failure_code(error) == "HANDLE_INVALID":
+            return True
+        raise
 
 
 def declared_dead(session, host_uuid):

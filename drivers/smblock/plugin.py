@@ -5,13 +5,15 @@ health       returns the state of this host's plugged SRs, as JSON
 doctor       returns the report of `smblock doctor --json`
 guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
 end_guard    ends the guard
+pause_disks  starts a guard of several disks, and pauses them; returns the result of each, as JSON
+resume_disks resumes them, and ends the guard
 version      returns the version of smblock here
 """
 
 import json
 import uuid
 
-from smblock import __version__, guard
+from smblock import __version__, disks, guard
 from smblock.activation import forget_tags
 from smblock.child import Child
 from smblock.cli import doctor as doctor_command
@@ -94,7 +96,7 @@ def _srs(session, args):
 
 def guard_pause(session, args):
     """Starts a guard of a disk that is about to be paused; see guard.py."""
-    guard.start_guard(_uuid(args, "sr"), _uuid(args, "vdi"), _uuid(args, "guard"))
+    guard.start_guard(_uuid(args, "sr"), [_uuid(args, "vdi")], _uuid(args, "guard"))
     return "True"
 
 
@@ -102,6 +104,16 @@ def end_guard(session, args):
     """Ends a guard, because the disk was resumed."""
     guard.Token(_uuid(args, "vdi"), _uuid(args, "guard")).remove()
     return "True"
+
+
+def pause_disks(session, args):
+    """Pauses several disks of this host; see disks.py."""
+    return json.dumps(disks.pause(_uuid(args, "sr"), _uuids(args, "vdis"), _uuid(args, "guard")))
+
+
+def resume_disks(session, args):
+    """Resumes several disks of this host; see disks.py."""
+    return json.dumps(disks.resume(_uuid(args, "sr"), _uuids(args, "vdis"), _uuid(args, "guard")))
 
 
 def version(session, args):
@@ -112,3 +124,7 @@ def version(session, args):
 def _uuid(args, name):
     """Returns a UUID of the arguments in its canonical form, because it becomes part of paths."""
     return str(uuid.UUID(args[name]))
+
+
+def _uuids(args, name):
+    return [str(uuid.UUID(each)) for each in args[name].split(",")]

@@ -15,10 +15,16 @@ class Tags:
     def read(self):
         return self._vdi.get_sm_config(self._vdi_ref)
 
+    def add(self, key, value):
+        self._vdi.add_to_sm_config(self._vdi_ref, key, value)
+
+    def remove(self, key):
+        self._vdi.remove_from_sm_config(self._vdi_ref, key)
+
     def drop(self, key, tags):
         """Removes a key if it is in `tags`, which saves a call of XAPI."""
         if key in tags:
-            self._vdi.remove_from_sm_config(self._vdi_ref, key)
+            self.remove(key)
 
 
 def hosts_of(tags):

@@ -6,7 +6,9 @@ from xmlrpc.client import dumps
 from XenAPI import Failure
 
 from smblock.local import LocalVdi
+from smblock.siblings import ALONE, siblings_of
 from smblock.sm import VDI, as_sm_error, fist_point, set_attributes, util
+from smblock.supervisor_start import start_collector
 
 NULL = "OpaqueRef:NULL"
 
@@ -84,10 +86,16 @@ class SnapshotVDI(CoreVDI):
 
     @as_sm_error
     def snapshot(self, sr_uuid, vdi_uuid):
-        new = self.sr.vdi(str(uuid.uuid4()))
-        new.snapshot_of = self.sr.srcmd.params["vdi_ref"]
-        made = self.sr.core.snapshot_vdi(vdi_uuid, new.uuid)
+        vdi_ref = self.sr.srcmd.params["vdi_ref"]
+        task, siblings = ALONE
+        if self.sr.core.vdi_type == "aio":  # only tapdisk can be paused
+            task, siblings = siblings_of(self.session, vdi_ref)
+        made = self.sr.core.snapshot_vdi(vdi_uuid, str(uuid.uuid4()), task, siblings)
+        if self.sr.core.has_prepared:
+            start_collector(sr_uuid, task)
         fist_point("vdi_snapshot")
+        new = self.sr.vdi(made["uuid"])
+        new.snapshot_of = vdi_ref
         return new._introduce(made)
 
     @as_sm_error

@@ -104,11 +104,12 @@ class Database:
             return list(self._rows[cls])
 
     def records(self, cls: str, query: str = "true") -> dict[str, Record]:
-        """The rows that match a query (see `lab.xapi.query`)."""
+        """The rows that match a query (see `lab.xapi.query`), which can name a row's reference `_ref`, too
+        (db_cache_impl.ml:222-226, "we add the reference to the row itself")."""
         accept = compile_query(query)
         with self._lock:
             rows = {ref: self.record(cls, ref) for ref in self._rows[cls]}
-        return {ref: row for ref, row in rows.items() if accept(row)}
+        return {ref: row for ref, row in rows.items() if accept(row | {"_ref": ref})}
 
     def by_uuid(self, cls: str, uuid: str) -> str:
         """The reference of a uuid; UUID_INVALID if no row has it."""

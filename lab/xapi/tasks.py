@@ -5,17 +5,34 @@ from __future__ import annotations
 import contextvars
 import datetime
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from lab.xapi.database import Database
 from lab.xapi.errors import ApiError, ToolstackGone, Unimplemented
+from lab.xapi.schema import NULL
 
 
 def now() -> str:
     """The time as the XenAPI writes it."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H:%M:%SZ")
+
+
+@contextmanager
+def operation(db: Database, cls: str, ref: str, value: str, subtask_of: str = NULL) -> Iterator[str]:
+    """Inside the `with` block, an object has an operation, whose key is the reference of a new task.
+
+    As xapi does: first the operation is removed (xapi_vm_helpers.ml:1669-1683), then the task of a call that is not
+    Async is destroyed (server_helpers.ml:170).
+    """
+    task = db.create("task", name_label=f"{cls}.{value}", created=now(), subtask_of=subtask_of)
+    try:
+        db.add_key(cls, ref, "current_operations", task, value)
+        yield task
+    finally:
+        db.remove_key(cls, ref, "current_operations", task)
+        db.destroy("task", task)
 
 
 class Tasks:

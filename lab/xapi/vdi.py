@@ -11,7 +11,7 @@ from lab.xapi import sm_exec
 from lab.xapi.errors import ApiError, Unimplemented
 from lab.xapi.pool import Pool
 from lab.xapi.schema import EPOCH, NULL
-from lab.xapi.tasks import now
+from lab.xapi.tasks import now, operation
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 # sm-config keys that xapi carries over from driver_params to a snapshot or clone.
@@ -107,10 +107,16 @@ class VdiCalls:
             self._require_idle(vdi, "resize")
             sm_exec.expect_vdi(self._run(host, "vdi_resize", sr, vdi, args=[str(size)]))
 
-    def snapshot(self, vdi: str, driver_params: Mapping[str, str] | None = None) -> str:
-        """vdi_snapshot and vdi_update; the new record has snapshot_of."""
+    def snapshot(self, vdi: str, driver_params: Mapping[str, str] | None = None, *, subtask_of: str = NULL) -> str:
+        """vdi_snapshot and vdi_update; the new record has snapshot_of.
+
+        The VDI has the operation meanwhile, by its task (message_forwarding.ml:5599-5607).
+        """
         sr = self._pool.db.get("VDI", vdi, "SR")
-        with self._pool.exclusive(("SR", sr), ("VDI", vdi)):
+        with (
+            self._pool.exclusive(("SR", sr), ("VDI", vdi)),
+            operation(self._pool.db, "VDI", vdi, "snapshot", subtask_of),
+        ):
             self._ready(sr, "VDI_SNAPSHOT", vdi)
             if self._pool.db.get("VDI", vdi, "sharable"):
                 raise ApiError("VDI_IS_SHARABLE", vdi)

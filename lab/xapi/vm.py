@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.xapi.datapath import Datapaths
@@ -11,7 +11,7 @@ from lab.xapi.errors import ApiError
 from lab.xapi.features import REVERT_FEATURE
 from lab.xapi.pool import Pool
 from lab.xapi.schema import NULL
-from lab.xapi.tasks import now
+from lab.xapi.tasks import now, operation
 from lab.xapi.vbd import VbdCalls
 from lab.xapi.vdi import VdiCalls
 
@@ -104,10 +104,26 @@ class VmCalls:
         db.set("VM", vm, "resident_on", NULL)
         db.set("VM", vm, "power_state", "Halted")
 
-    def snapshot(self, vm: str, new_name: str) -> str:
-        """A snapshot of the VM and of each of its disks."""
+    def snapshot(self, vm: str, new_name: str, ignore_vdis: Sequence[str] = ()) -> str:
+        """A snapshot of the VM and of each of its disks, but those of `ignore_vdis` (xapi_vm_clone.ml:448-456).
+
+        The VM has the operation `snapshot` (message_forwarding.ml:1864). The disks are snapshotted one after the
+        other, each by a subtask (safe_clone_disks, xapi_vm_clone.ml:200-222; `~subtask_of` in helpers.ml:480). If one
+        fails, the snapshots so far are destroyed (delete_disks, xapi_vm_clone.ml:217).
+        """
         db = self._pool.db
-        copies = [(vbd, self._vdis.snapshot(db.get("VBD", vbd, "VDI"))) for vbd in self._disks(vm)]
+        copies: list[tuple[str, str]] = []
+        with operation(db, "VM", vm, "snapshot") as task:
+            for vbd in self._disks(vm):
+                vdi = db.get("VBD", vbd, "VDI")
+                if vdi in ignore_vdis:
+                    continue
+                try:
+                    copies.append((vbd, self._vdis.snapshot(vdi, subtask_of=task)))
+                except ApiError:
+                    for _, copy in copies:
+                        self._vdis.destroy(copy)
+                    raise
         snapshot = db.create("VM", name_label=new_name, is_a_snapshot=True, snapshot_of=vm, snapshot_time=now())
         for vbd, vdi in copies:
             self._vbds.create(_like(db.record("VBD", vbd), snapshot, vdi))

@@ -192,7 +192,8 @@ def _vm_migrate(session: Session, args: Arguments) -> str:
 
 def _vm_snapshot(session: Session, args: Arguments) -> str:
     vm = _ref(session, "VM", args.need("uuid"))
-    return _uuid(session, "VM", session.VM.snapshot(vm, args.need("new-name-label")))
+    ignored = [_ref(session, "VDI", uuid) for uuid in args.get("ignore-vdi-uuids").split(",") if uuid]
+    return _uuid(session, "VM", session.VM.snapshot(vm, args.need("new-name-label"), ignored))
 
 
 def _snapshot_revert(session: Session, args: Arguments) -> str:

@@ -111,6 +111,11 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
                 "TemplateRefusal",
                 Names::Of(&[("of_ceph", "Template")]),
             ),
+            origin(
+                "sr-ceph/src/error/together.rs",
+                "NotTogether",
+                Names::Of(&[("of_ceph", "NotTogether")]),
+            ),
         ],
     ),
     (

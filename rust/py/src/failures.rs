@@ -165,6 +165,7 @@ fn of_ceph(error: &Error) -> &'static str {
         Error::Ha(HaRefusal::Attached { .. }) => "VDIInUse",
         Error::Ha(_) => "VDIUnavailable",
         Error::Template(_) => "VDIUnavailable",
+        Error::NotTogether(_) => "VDISnapshot",
         Error::SrExists { .. } => "SRExists",
         Error::SrNotEmpty { .. } => "SRNotEmpty",
         Error::SrInUse { .. } | Error::SrDeleting { .. } | Error::WorkerRuns { .. } => "SRInUse",

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use sr::alarm::Report;
-use sr::engine::{AdoptionRequest, Capability, ImportRequest, OnBoot, Pairs, SrName, VdiPlace};
+use sr::engine::{
+    AdoptionRequest, Capability, ImportRequest, OnBoot, Pairs, SrName, Together, VdiPlace,
+};
 
 pub use self::run::Sr;
 use crate::convert::RequestedSize;
@@ -186,14 +188,42 @@ impl Sr {
         self.run_on(py, "VDI.delete", vdi_uuid, |sr, vdi| sr.delete_vdi(vdi))
     }
 
-    /// `vdi_snapshot`: returns the new VDI's attributes.
-    #[pyo3(text_signature = "($self, vdi_uuid, new_uuid)")]
-    fn snapshot_vdi(&self, py: Python<'_>, vdi_uuid: &str, new_uuid: &str) -> PyResult<PyObject> {
+    /// `vdi_snapshot`: returns the new VDI's attributes. `siblings` are the disks that have snapshots of the same
+    /// instant, if they are in use: those that `task` snapshots. The new VDI's UUID is in the attributes.
+    #[args(task = "\"\"", siblings = "Vec::new()")]
+    #[pyo3(text_signature = "($self, vdi_uuid, new_uuid, task=\"\", siblings=[])")]
+    fn snapshot_vdi(
+        &self,
+        py: Python<'_>,
+        vdi_uuid: &str,
+        new_uuid: &str,
+        task: &str,
+        siblings: Vec<String>,
+    ) -> PyResult<PyObject> {
         let new = convert::uuid("VDI", new_uuid)?;
+        // XAPI's UUID of a disk in another SR can have any form.
+        let siblings = siblings.iter().filter_map(|sibling| sibling.parse().ok());
+        let together = Together {
+            task: task.to_owned(),
+            siblings: siblings.collect(),
+        };
         let made = self.run_on(py, "VDI.snapshot", vdi_uuid, |sr, vdi| {
-            sr.snapshot_vdi(vdi, &new)
+            sr.snapshot_vdi(vdi, &new, &together)
         })?;
         convert::attributes(py, &made, self.sr_type())
+    }
+
+    /// Whether a call has prepared snapshots: the caller then starts a process that calls `drop_prepared` when the
+    /// task has ended.
+    #[getter]
+    fn has_prepared(&self) -> bool {
+        self.engine.has_prepared()
+    }
+
+    /// Removes the snapshots that were prepared for tasks that have ended.
+    #[pyo3(text_signature = "($self)")]
+    fn drop_prepared(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, "SR.drop_prepared", |sr| sr.drop_prepared())
     }
 
     /// `vdi_clone`: returns the new VDI's attributes. `on_boot` is XAPI's value of the source.

@@ -27,6 +27,25 @@ impl PythonXapi {
     fn run(&self, method: &str, arguments: &[&str]) -> Reply<()> {
         self.call::<PyObject>(method, arguments).map(drop)
     }
+
+    /// Calls a method with UUIDs.
+    fn call_with<T: for<'p> FromPyObject<'p>>(&self, method: &str, vdis: &[Uuid]) -> Reply<T> {
+        let vdis: Vec<String> = vdis.iter().map(Uuid::to_string).collect();
+        let vdis: Vec<&str> = vdis.iter().map(String::as_str).collect();
+        self.call(method, &vdis)
+    }
+}
+
+/// The result of a method for each VDI. If it raised an exception, that is the result of each.
+fn of_each<R, T>(
+    vdis: &[Uuid],
+    results: Reply<Vec<R>>,
+    convert: impl Fn(R) -> Reply<T>,
+) -> Vec<Reply<T>> {
+    match results {
+        Ok(results) => results.into_iter().map(convert).collect(),
+        Err(e) => vdis.iter().map(|_| Err(e.clone())).collect(),
+    }
 }
 
 impl sr_ceph::dom0::Xapi for PythonXapi {
@@ -50,12 +69,20 @@ impl sr_ceph::dom0::Xapi for PythonXapi {
         self.call("reconcile_host", &[host, &vdi.to_string()])
     }
 
-    fn pause(&self, vdi: &Uuid) -> Reply<()> {
-        self.run("pause", &[&vdi.to_string()])
+    fn pause(&self, vdis: &[Uuid]) -> Vec<Reply<()>> {
+        let errors: Reply<Vec<Option<String>>> = self.call_with("pause", vdis);
+        of_each(vdis, errors, |error| error.map_or(Ok(()), Err))
     }
 
-    fn unpause(&self, vdi: &Uuid) -> Reply<()> {
-        self.run("unpause", &[&vdi.to_string()])
+    fn unpause(&self, vdis: &[Uuid]) -> Vec<Reply<bool>> {
+        let results: Reply<Vec<(bool, Option<String>)>> = self.call_with("unpause", vdis);
+        of_each(vdis, results, |(was_paused, error)| {
+            error.map_or(Ok(was_paused), Err)
+        })
+    }
+
+    fn is_task_over(&self, task: &str) -> Reply<bool> {
+        self.call("is_task_over", &[task])
     }
 }
 

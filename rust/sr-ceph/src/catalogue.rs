@@ -9,6 +9,7 @@
 //! | `hidden.<id>`  | [`HiddenRecord`](crate::record::HiddenRecord), by image |
 //! | `host.<uuid>`  | [`HostRecord`], by host: its boot, and whether it was declared dead |
 //! | `reader.<image id>.<host>.<vdi>` | [`ReaderRecord`](crate::record::ReaderRecord): a read-only map on an old kernel |
+//! | `prepared.<uuid>` | [`PreparedRecord`](crate::record::PreparedRecord), by disk |
 //! | `trash.<id>`   | [`TrashRecord`](crate::record::TrashRecord), by image |
 //! | `worker`       | the reclaim worker of the SR, see `sr/reclaim/lease.rs` |
 //! | `utilisation`  | the last count of the disks' objects, see `sr/utilisation.rs` |
@@ -23,8 +24,8 @@ use uuid::Uuid;
 
 pub use self::keys::{catalogue_object, image_prefix, DIRECTORY};
 pub(crate) use self::keys::{
-    directory_key, hidden_key, host_key, intent_key, reader_prefix, vdi_key, HIDDEN_PREFIX,
-    HOST_PREFIX, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
+    directory_key, hidden_key, host_key, intent_key, prepared_key, reader_prefix, vdi_key,
+    HIDDEN_PREFIX, HOST_PREFIX, INTENT_PREFIX, PREPARED_PREFIX, SR_KEY, VDI_PREFIX,
 };
 pub(crate) use self::stored::{disks, records, records_by_key, with_prefix, Entry, Stored};
 
@@ -70,8 +71,22 @@ impl<'a> Catalogue<'a> {
 
     /// Reads what the catalogue has about a VDI.
     pub(crate) fn entry(&self, vdi: &Uuid) -> Result<Entry> {
-        let mut entries = self.read_keys(&[SR_KEY, &vdi_key(vdi), &intent_key(vdi)])?;
+        let mut entries =
+            self.read_keys(&[SR_KEY, &vdi_key(vdi), &intent_key(vdi), &prepared_key(vdi)])?;
         self.take_entry(vdi, &mut entries)
+    }
+
+    /// Reads what the catalogue has about several VDIs, in one operation. A result for each, in their order.
+    pub(crate) fn entries(&self, vdis: &[Uuid]) -> Result<Vec<Result<Entry>>> {
+        let keys = vdis
+            .iter()
+            .flat_map(|vdi| [vdi_key(vdi), intent_key(vdi), prepared_key(vdi)]);
+        let keys: Vec<_> = keys.chain([SR_KEY.to_owned()]).collect();
+        let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+        let entries = self.read_keys(&keys)?;
+        let each = vdis.iter();
+        let each = each.map(|vdi| self.take_entry(vdi, &mut entries.clone()));
+        Ok(each.collect())
     }
 
     /// Reads what the catalogue has about a VDI and about a host, in one operation.
@@ -103,6 +118,7 @@ impl<'a> Catalogue<'a> {
             sr: Stored::parse(sr).map_err(damaged(SR_KEY))?,
             vdi: entries.remove(&vdi_key).map(parse_vdi).transpose()?,
             intent: entries.remove(&intent_key).map(parse_intent).transpose()?,
+            prepared: entries.remove(&prepared_key(vdi)),
         })
     }
 

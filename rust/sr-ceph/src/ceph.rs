@@ -10,6 +10,7 @@ mod monitors;
 mod namespace;
 mod open;
 mod origin;
+mod snapshots;
 mod takeover;
 mod templates;
 
@@ -220,6 +221,10 @@ impl Pool for CephPool {
         let id = image.snapshot_create(name)?;
         image.close()?;
         Ok(id.0)
+    }
+
+    fn create_snapshots(&self, wanted: &[(&str, &str)]) -> Vec<Result<u64>> {
+        snapshots::create(self, wanted)
     }
 
     fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()> {

@@ -29,10 +29,12 @@ pub trait Xapi: Board {
     fn revive(&self) -> std::result::Result<(), String>;
     /// Returns what that host's plugin replies about a VDI, as JSON. Empty: the host cannot be asked.
     fn reconcile_host(&self, host: &str, vdi: &Uuid) -> std::result::Result<String, String>;
-    /// Pauses the I/O of a disk, on the host that runs it.
-    fn pause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
-    /// Resumes a paused disk.
-    fn unpause(&self, vdi: &Uuid) -> std::result::Result<(), String>;
+    /// Pauses the I/O of disks at once, on the hosts that run them. A result for each, in their order.
+    fn pause(&self, vdis: &[Uuid]) -> Vec<std::result::Result<(), String>>;
+    /// Resumes paused disks at once. Whether each was still paused, in their order.
+    fn unpause(&self, vdis: &[Uuid]) -> Vec<std::result::Result<bool, String>>;
+    /// Whether a task has ended, or is unknown because it has ended.
+    fn is_task_over(&self, task: &str) -> std::result::Result<bool, String>;
 }
 
 /// This host, mapping images of one cluster as one user.
@@ -237,12 +239,18 @@ impl Host for Dom0<'_> {
         update_alone(self.xapi, &self.owner.host, report)
     }
 
-    fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.xapi.pause(vdi).map_err(from_xapi)
+    fn pause_disks(&self, vdis: &[Uuid]) -> Vec<Result<()>> {
+        let results = self.xapi.pause(vdis).into_iter();
+        results.map(|result| result.map_err(from_xapi)).collect()
     }
 
-    fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.xapi.unpause(vdi).map_err(from_xapi)
+    fn resume_disks(&self, vdis: &[Uuid]) -> Vec<Result<bool>> {
+        let results = self.xapi.unpause(vdis).into_iter();
+        results.map(|result| result.map_err(from_xapi)).collect()
+    }
+
+    fn is_task_over(&self, task: &str) -> Result<bool> {
+        self.xapi.is_task_over(task).map_err(from_xapi)
     }
 
     fn kernel(&self) -> Result<KernelRelease> {

@@ -16,7 +16,8 @@ use sr::device_config::Datapath;
 use sr::doctor::Facts;
 use sr::engine::{
     Adoption, AdoptionRequest, Capability, Engine, EngineError, ImportRequest, Location, Look,
-    OnBoot, Overview, Pairs, Pending, Probe, Result, Scan, SrName, SrType, Step, Usage, VdiPlace,
+    OnBoot, Overview, Pairs, Pending, Probe, Result, Scan, SrName, SrType, Step, Together, Usage,
+    VdiPlace,
 };
 use sr::finding::{checked, doctored, not_looked_at, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
@@ -90,6 +91,7 @@ pub struct CephEngine {
     xapi: Box<dyn Xapi + Send + Sync>,
     before_connecting: fn(),
     needs_worker: AtomicBool,
+    has_prepared: AtomicBool,
 }
 
 impl CephEngine {
@@ -112,6 +114,7 @@ impl CephEngine {
             xapi,
             before_connecting,
             needs_worker: AtomicBool::new(false),
+            has_prepared: AtomicBool::new(false),
         })
     }
 
@@ -133,6 +136,9 @@ impl CephEngine {
         let result = work(&ceph_sr);
         if ceph_sr.needs_worker() {
             self.needs_worker.store(true, Ordering::Relaxed);
+        }
+        if ceph_sr.has_prepared() {
+            self.has_prepared.store(true, Ordering::Relaxed);
         }
         let explained = result.map_err(|error| match error {
             Error::SrMissing { .. } => explain(error, pool.connection()),
@@ -288,6 +294,10 @@ impl Engine for CephEngine {
         self.needs_worker.load(Ordering::Relaxed)
     }
 
+    fn has_prepared(&self) -> bool {
+        self.has_prepared.load(Ordering::Relaxed)
+    }
+
     fn reclaim(&self, background: bool, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
         self.run(|sr| findings::reclaim(sr, background, report))
     }
@@ -344,9 +354,13 @@ impl Engine for CephEngine {
         cloned.map(ScannedVdi::from)
     }
 
-    fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid) -> Result<ScannedVdi> {
-        self.run(|sr| sr.snapshot_vdi(vdi, new))
+    fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid, together: &Together) -> Result<ScannedVdi> {
+        self.run(|sr| sr.snapshot_vdi_with(vdi, new, together))
             .map(ScannedVdi::from)
+    }
+
+    fn drop_prepared(&self) -> Result<()> {
+        self.run(|sr| sr.drop_prepared())
     }
 
     fn revert_vdi(&self, vdi: &Uuid, snapshot: &Uuid) -> Result<u64> {

@@ -9,6 +9,7 @@ mod ids;
 mod pools;
 mod rollback;
 mod template;
+mod together;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,7 @@ pub use self::ha::HaRefusal;
 use self::pools::{advise_on_pool, names};
 pub use self::pools::{DataPoolError, KernelTooOld, NamespaceError, PoolGone};
 pub use self::template::TemplateRefusal;
+pub use self::together::NotTogether;
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -396,6 +398,9 @@ pub enum Error {
     /// An image outside the SR, of which a disk was to be made, was refused.
     #[error(transparent)]
     Template(#[from] TemplateRefusal),
+    /// A disk has no snapshot of the same instant as the VM's other disks.
+    #[error(transparent)]
+    NotTogether(#[from] NotTogether),
     /// A record cannot be written as JSON. This is a bug in smblock.
     #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
     Encoding {

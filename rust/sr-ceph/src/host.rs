@@ -123,11 +123,23 @@ pub trait Host {
     /// Raises and clears alarms in XAPI.
     fn alarm(&self, report: &Report) -> Result<()>;
 
-    /// Pauses the I/O of a disk, on the host of the pool that runs it. Does nothing if the disk is not in
-    /// use.
-    fn pause_disk(&self, vdi: &Uuid) -> Result<()>;
-    /// Resumes a paused disk.
-    fn resume_disk(&self, vdi: &Uuid) -> Result<()>;
+    /// Pauses the I/O of disks at once, on the hosts of the pool that run them. Returns a result for each, in
+    /// their order. Does nothing for a disk that is not in use.
+    fn pause_disks(&self, vdis: &[Uuid]) -> Vec<Result<()>>;
+    /// Resumes paused disks at once. Returns for each whether it was still paused: `false` if it was resumed
+    /// before, or never paused.
+    fn resume_disks(&self, vdis: &[Uuid]) -> Vec<Result<bool>>;
+    /// Whether a task of XAPI has ended. XAPI also forgets tasks that have ended.
+    fn is_task_over(&self, task: &str) -> Result<bool>;
+
+    /// [`Host::pause_disks`] for one disk.
+    fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
+        one(self.pause_disks(std::slice::from_ref(vdi)))
+    }
+    /// [`Host::resume_disks`] for one disk.
+    fn resume_disk(&self, vdi: &Uuid) -> Result<bool> {
+        one(self.resume_disks(std::slice::from_ref(vdi)))
+    }
 
     /// The release of this host's kernel.
     fn kernel(&self) -> Result<KernelRelease>;
@@ -142,4 +154,15 @@ pub trait Host {
     fn map(&self, request: &MapRequest) -> Result<Mapped>;
     /// Removes a device. If it is busy, retries for so many seconds. EBUSY: it is open.
     fn unmap(&self, mapped: &Mapped, seconds: u64) -> Result<()>;
+}
+
+/// The result for one disk.
+fn one<T>(mut results: Vec<Result<T>>) -> Result<T> {
+    results.pop().unwrap_or_else(|| {
+        Err(HostError {
+            message: "no result".to_owned(),
+            errno: None,
+            id: None,
+        })
+    })
 }

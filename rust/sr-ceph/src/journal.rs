@@ -46,21 +46,27 @@ impl Journal<'_> {
     /// Reads a VDI's entry when no operation on it is under way. Waits for living owners, and recovers the
     /// operations of dead ones.
     pub(crate) fn acquire(&self, vdi: &Uuid) -> Result<Entry> {
-        let mut waited = 0;
+        self.acquire_after(vdi, &mut 0)
+    }
+
+    /// As [`Journal::acquire`], for several VDIs one after the other: `waited` has how long the caller has
+    /// waited in all, in milliseconds. It begins with 0.
+    pub(crate) fn acquire_after(&self, vdi: &Uuid, waited: &mut u64) -> Result<Entry> {
+        let mut is_first = true;
         loop {
             let entry = self.catalogue.entry(vdi)?;
             let Some(intent) = &entry.intent else {
                 return Ok(entry);
             };
             // Another host is judged only once: that asks XAPI.
-            let gone = if waited == 0 {
+            let gone = if is_first {
                 self.recovery.may_recover(vdi, &intent.record)
             } else {
                 self.host.is_gone(&intent.record.owner) || self.is_lease_over(vdi, &intent.record)
             };
             if gone {
                 self.recovery.recover(vdi, intent)?;
-            } else if waited >= WAIT_MILLISECONDS {
+            } else if *waited >= WAIT_MILLISECONDS {
                 return Err(Error::VdiBusy {
                     vdi: *vdi,
                     what: intent.record.action.describe(),
@@ -69,8 +75,9 @@ impl Journal<'_> {
                 });
             } else {
                 self.host.sleep(WAIT_POLL_MILLISECONDS);
-                waited += WAIT_POLL_MILLISECONDS;
+                *waited += WAIT_POLL_MILLISECONDS;
             }
+            is_first = false;
         }
     }
 

@@ -75,6 +75,7 @@ pub struct CephSr<'a> {
     claims: Claims<'a>,
     readers: Readers<'a>,
     needs_worker: Cell<bool>,
+    has_prepared: Cell<bool>,
 }
 
 impl<'a> CephSr<'a> {
@@ -126,6 +127,7 @@ impl<'a> CephSr<'a> {
             claims,
             readers,
             needs_worker: Cell::new(false),
+            has_prepared: Cell::new(false),
         }
     }
 

@@ -57,6 +57,10 @@ struct State {
     hosts: BTreeMap<String, HostState>,
     /// Disks whose I/O is paused.
     paused: BTreeSet<Uuid>,
+    /// Whether guards resume each paused disk at once.
+    impatient: bool,
+    /// XAPI's tasks that have not ended.
+    tasks: BTreeSet<String>,
     /// The messages of XAPI.
     board: MemoryBoard,
     /// Milliseconds since 1970.
@@ -180,6 +184,20 @@ impl Sim {
         let image = state.pool.images.get(image_id)?;
         let snapshot = image.snapshots.iter().find(|s| s.id == snapshot_id);
         snapshot.map(|snapshot| snapshot.content)
+    }
+
+    /// Begins a task of XAPI, or ends it.
+    pub fn set_task(&self, task: &str, runs: bool) {
+        let tasks = &mut self.lock().tasks;
+        match runs {
+            true => drop(tasks.insert(task.to_owned())),
+            false => drop(tasks.remove(task)),
+        }
+    }
+
+    /// Makes guards resume each paused disk at once, as if the cluster were slow.
+    pub fn set_impatient(&self, impatient: bool) {
+        self.lock().impatient = impatient;
     }
 
     /// Returns the disks whose I/O is paused.

@@ -288,6 +288,13 @@ pub trait Pool: Inspection + Listing + Takeover + Templates {
     ) -> Result<String>;
     /// Takes a snapshot. Returns its id. EEXIST: the image has a snapshot of that name.
     fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64>;
+    /// Takes snapshots of several images at once: image ids with names. Returns a result for each, in their
+    /// order.
+    fn create_snapshots(&self, wanted: &[(&str, &str)]) -> Vec<Result<u64>> {
+        let each = wanted.iter();
+        each.map(|(image_id, name)| self.create_snapshot(image_id, name))
+            .collect()
+    }
     /// Removes a snapshot. Ceph keeps one with clones, out of sight, until its last clone is gone. ENOENT:
     /// the image does not have the snapshot (any more).
     fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()>;

@@ -218,8 +218,10 @@ impl From<VdiRecord> for ScannedVdi {
 }
 
 mod images;
+mod prepared;
 
 pub use images::{HiddenRecord, TrashRecord};
+pub use prepared::{Prepared, PreparedRecord};
 
 /// The image-meta of an image. With it, the catalogue can be rebuilt from the images alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ pub mod ha;
 pub mod import;
 pub mod locate;
 pub mod measure;
+pub(crate) mod prepared;
 pub(crate) mod readers;
 mod release;
 pub mod reset;
@@ -18,6 +19,7 @@ pub mod resize;
 pub mod revert;
 pub mod snapshot;
 pub(crate) mod steps;
+mod together;
 pub mod unplug;
 pub mod update;
 

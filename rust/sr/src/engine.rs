@@ -66,6 +66,15 @@ impl OnBoot {
     }
 }
 
+/// The disks of a VM that are to be snapshotted at one instant. Empty: the disk alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Together {
+    /// The toolstack's reference of the task that snapshots the VM: the same for each of its disks.
+    pub task: String,
+    /// The other disks of the VM in the same SR.
+    pub siblings: Vec<Uuid>,
+}
+
 /// One SR of any type, as one process on one host sees it.
 ///
 /// Making an engine checks the device-config and opens nothing. Each call has deadlines of its own. All
@@ -180,6 +189,12 @@ pub trait Engine: Send + Sync {
         false
     }
 
+    /// Returns whether an operation of this engine has prepared snapshots for a task: [`Engine::drop_prepared`] is
+    /// to be called when the task has ended.
+    fn has_prepared(&self) -> bool {
+        false
+    }
+
     /// Frees all space that can be freed now, and then finds out how much each VDI takes: in the `background`
     /// only if the last figures are old. Calls `report` for each step. Returns how many steps failed.
     fn reclaim(&self, background: bool, report: &mut dyn FnMut(&Step<'_>)) -> Result<usize> {
@@ -236,9 +251,10 @@ pub trait Engine: Send + Sync {
         Err(self.sr_type().lacks(Capability::VdiClone))
     }
 
-    /// Takes the snapshot `new` of a VDI.
-    fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid) -> Result<ScannedVdi> {
-        let _ = (vdi, new);
+    /// Takes the snapshot `new` of a VDI: alone, or together with other disks. If an earlier call has taken it
+    /// for them, its UUID is not `new`.
+    fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid, together: &Together) -> Result<ScannedVdi> {
+        let _ = (vdi, new, together);
         Err(self.sr_type().lacks(Capability::VdiSnapshot))
     }
 
@@ -289,6 +305,11 @@ pub trait Engine: Send + Sync {
     /// Removes what a killed command of this host left of a VDI. Returns whether this host uses the VDI. The
     /// caller holds SM's lock of the VDI, and has checked that no tapdisk serves it.
     fn reconcile_vdi(&self, vdi: &Uuid) -> Result<bool>;
+
+    /// Removes the snapshots that were taken for tasks that have ended, and that no command has used.
+    fn drop_prepared(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Finishes or undoes an operation on a VDI that a dead process left unfinished. Does nothing for an SR
     /// type without such operations.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use sr::engine::{AdoptionRequest, Capability, ImportRequest, OnBoot, SrName};
+use sr::engine::{AdoptionRequest, Capability, ImportRequest, OnBoot, SrName, Together};
 use sr::xapi::XapiFields;
 
 use super::*;
@@ -43,7 +43,7 @@ fn operations() -> BTreeMap<&'static str, Operation> {
     add(Capability::SrProbe, |sr| sr.probe().map(drop));
     add(Capability::VdiResize, |sr| sr.resize_vdi(&VDI, 1).map(drop));
     add(Capability::VdiSnapshot, |sr| {
-        sr.snapshot_vdi(&VDI, &VDI).map(drop)
+        sr.snapshot_vdi(&VDI, &VDI, &Together::default()).map(drop)
     });
     add(Capability::VdiClone, |sr| {
         sr.clone_vdi(&VDI, &VDI, OnBoot::Persist).map(drop)
@@ -107,7 +107,11 @@ fn an_operation_that_a_type_lacks_is_unimplemented_for_sm() {
     let [_, crucible] = &engines()[..] else {
         panic!("there are two types");
     };
-    let failure = Failure::from(crucible.snapshot_vdi(&VDI, &VDI).unwrap_err());
+    let failure = Failure::from(
+        crucible
+            .snapshot_vdi(&VDI, &VDI, &Together::default())
+            .unwrap_err(),
+    );
     assert_eq!(failure.key, "Unimplemented");
     assert!(failure.message.contains("VDI_SNAPSHOT"), "{failure:?}");
 }

@@ -33,6 +33,14 @@ pub(crate) fn hidden_key(image_id: &str) -> String {
     format!("{HIDDEN_PREFIX}{image_id}")
 }
 
+/// Prefix of the keys of prepared snapshots.
+pub(crate) const PREPARED_PREFIX: &str = "prepared.";
+
+/// The key of the snapshot that is prepared for a disk.
+pub(crate) fn prepared_key(vdi: &Uuid) -> String {
+    format!("{PREPARED_PREFIX}{vdi}")
+}
+
 /// Prefix of the keys of hosts.
 pub(crate) const HOST_PREFIX: &str = "host.";
 

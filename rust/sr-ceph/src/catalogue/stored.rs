@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub sr: Stored<SrRecord>,
     pub vdi: Option<Stored<VdiRecord>>,
     pub intent: Option<Stored<Intent>>,
+    /// The value of its `prepared` key, which only few operations read.
+    pub prepared: Option<Vec<u8>>,
 }
 
 /// Returns the entries whose keys start with `prefix`.

@@ -52,6 +52,27 @@ impl Doctor<'_, '_> {
             }
         }
         self.found.extend(found);
+        self.look_at_prepared();
         Ok(())
+    }
+
+    /// Prepared snapshots whose tasks are over. Those of running tasks are about to be used.
+    fn look_at_prepared(&mut self) {
+        for (vdi, prepared) in self.sr.all_prepared(&self.entries) {
+            if !self.sr.is_task_over(&vdi, &prepared.record) {
+                continue;
+            }
+            let task = &prepared.record.task;
+            let text = match prepared.record.prepared.snapshot() {
+                Some((image, snapshot)) => {
+                    let path = self.sr.images.snapshot_path(&image.name, &snapshot.name);
+                    format!("{path} was taken for the task {task}, which has ended without it")
+                }
+                None => format!("a note about a snapshot for the task {task}, which has ended"),
+            };
+            let object = self.name_of(&vdi);
+            let found = table::UNUSED_SNAPSHOT.found(object, text, self.scan_or_repair());
+            self.found.push(found);
+        }
     }
 }

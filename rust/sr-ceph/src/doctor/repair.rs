@@ -22,6 +22,7 @@ impl CephSr<'_> {
         self.claims.release_unmapped(&entries)?;
         self.readers.erase_stale_notes(&entries)?;
         self.unmap_unclaimed_disks()?;
+        self.drop_prepared_among(&entries)?;
         let entries = self.catalogue.read()?;
         self.collect_garbage(&entries, || self.usage())?;
         if self.worker_left(&entries).is_some() {

@@ -90,18 +90,27 @@ impl Host for FaultyHost<'_, '_> {
         self.call(&change("alarm", ""), move |h| h.alarm(&owned))
     }
 
-    fn pause_disk(&self, vdi: &Uuid) -> HostResult<()> {
-        let owned = *vdi;
-        self.call(&change("pause_disk", &vdi.to_string()), move |h| {
-            h.pause_disk(&owned)
-        })
+    fn pause_disks(&self, vdis: &[Uuid]) -> Vec<HostResult<()>> {
+        let each = vdis.iter().map(|vdi| {
+            let (owned, name) = (*vdi, vdi.to_string());
+            self.call(&change("pause_disk", &name), move |h| h.pause_disk(&owned))
+        });
+        each.collect()
     }
 
-    fn resume_disk(&self, vdi: &Uuid) -> HostResult<()> {
-        let owned = *vdi;
-        self.call(&change("resume_disk", &vdi.to_string()), move |h| {
-            h.resume_disk(&owned)
-        })
+    fn resume_disks(&self, vdis: &[Uuid]) -> Vec<HostResult<bool>> {
+        let each = vdis.iter().map(|vdi| {
+            let (owned, name) = (*vdi, vdi.to_string());
+            self.call(&change("resume_disk", &name), move |h| {
+                h.resume_disk(&owned)
+            })
+        });
+        each.collect()
+    }
+
+    fn is_task_over(&self, task: &str) -> HostResult<bool> {
+        let owned = task.to_owned();
+        self.call(&read("is_task_over", task), move |h| h.is_task_over(&owned))
     }
 
     fn kernel(&self) -> HostResult<KernelRelease> {

@@ -293,14 +293,24 @@ impl Host for MemoryHost {
         self.with_host("list", "devices", |host| Ok(host.mapped()))
     }
 
-    fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.alive("pause", vdi)?.paused.insert(*vdi);
-        Ok(())
+    fn pause_disks(&self, vdis: &[Uuid]) -> Vec<Result<()>> {
+        let pause = |vdi: &Uuid| {
+            let mut state = self.alive("pause", vdi)?;
+            if !state.impatient {
+                state.paused.insert(*vdi);
+            }
+            Ok(())
+        };
+        vdis.iter().map(pause).collect()
     }
 
-    fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.alive("resume", vdi)?.paused.remove(vdi);
-        Ok(())
+    fn resume_disks(&self, vdis: &[Uuid]) -> Vec<Result<bool>> {
+        let resume = |vdi: &Uuid| Ok(self.alive("resume", vdi)?.paused.remove(vdi));
+        vdis.iter().map(resume).collect()
+    }
+
+    fn is_task_over(&self, task: &str) -> Result<bool> {
+        Ok(!self.alive("ask XAPI about", task)?.tasks.contains(task))
     }
 
     fn map(&self, request: &MapRequest) -> Result<Mapped> {

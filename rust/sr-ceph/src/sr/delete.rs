@@ -61,6 +61,10 @@ impl CephSr<'_> {
     /// An image that only waits for others must not prevent the deletion of the SR.
     fn collect_garbage_before_deletion(&self) {
         let entries = self.catalogue.read();
+        let entries = entries.and_then(|entries| match self.drop_all_prepared(&entries)? {
+            true => self.catalogue.read(),
+            false => Ok(entries),
+        });
         let tidied = entries.and_then(|entries| self.collect_garbage(&entries, || self.usage()));
         if let Err(e) = tidied {
             log::warn!("SR {}: cleanup postponed: {e}", self.sr);

@@ -38,7 +38,11 @@ impl CephSr<'_> {
         self.claims.release_earlier_boots(&entries)?;
         self.drop_stale_devices(Ha::Stays)?;
         self.readers.erase_stale_notes(&entries)?;
-        self.claims.release_unmapped(&entries)
+        self.claims.release_unmapped(&entries)?;
+        if let Err(e) = self.drop_prepared_among(&entries) {
+            log::warn!("SR {}: cleanup postponed: {e}", self.sr);
+        }
+        Ok(())
     }
 
     /// Finishes or undoes an operation that a dead process left unfinished on one VDI.

@@ -84,8 +84,10 @@ impl CephSr<'_> {
         scan.vdis.extend(unrecorded);
         scan.warnings.extend(warnings);
         let bases = self.drop_stale_bases(&entries);
+        let prepared = self.drop_prepared_among(&entries).map(drop);
         for cleaned in [
             bases,
+            prepared,
             self.collect_garbage(&entries, || Ok(scan.usage.clone())),
         ] {
             if let Err(e) = cleaned {

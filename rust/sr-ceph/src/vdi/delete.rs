@@ -83,6 +83,7 @@ impl CephSr<'_> {
             if self.require_deletable(&stored.record)? {
                 continue;
             }
+            self.drop_prepared_of(vdi, &entry)?;
             if stored.record.reset_point.is_some() {
                 self.forget_reset_point(vdi)?;
                 continue;

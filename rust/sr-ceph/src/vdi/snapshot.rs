@@ -10,11 +10,14 @@
 //! send no request to the cluster, so neither waits for the intent.
 //!
 //! A snapshot of a snapshot: nothing can write to it, so the new VDI is the same one, by one swap.
+//!
+//! If XAPI snapshots a VM, the disks of the VM are snapshotted together: see `vdi/together.rs`.
 
+use sr::engine::Together;
 use uuid::Uuid;
 
 use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
-use crate::error::Result;
+use crate::error::{Error, NotTogether, Result};
 use crate::pool::Transaction;
 use crate::record::{ImageRef, Intent, Record, VdiRecord, Volume};
 use crate::{chain, room, CephSr};
@@ -22,8 +25,24 @@ use crate::{chain, room, CephSr};
 impl CephSr<'_> {
     /// Makes a VDI of the UUID `new` that keeps the content that `vdi` has now.
     pub fn snapshot_vdi(&self, vdi: &Uuid, new: &Uuid) -> Result<VdiRecord> {
+        self.snapshot_vdi_with(vdi, new, &Together::default())
+    }
+
+    /// As [`CephSr::snapshot_vdi`]. If the disk and siblings of it are in use, all of them get a snapshot of
+    /// one instant. The first command of the task takes them, the later ones adopt theirs: the UUID of the new
+    /// VDI is then not `new`, but that of the record which is returned.
+    pub fn snapshot_vdi_with(
+        &self,
+        vdi: &Uuid,
+        new: &Uuid,
+        together: &Together,
+    ) -> Result<VdiRecord> {
+        if let Some(record) = self.adopt_prepared(vdi, together)? {
+            return Ok(record);
+        }
         self.journal().require_new(new)?;
         room::require(self.pool, &format!("no snapshot of VDI {vdi} was taken"))?;
+        let mut is_repeated = false;
         loop {
             let entry = self.journal().acquire(vdi)?;
             let source = self.catalogue.present(&entry, vdi)?;
@@ -34,7 +53,17 @@ impl CephSr<'_> {
             }
             let done = match &source.record.volume {
                 Volume::Snapshot { .. } => self.same_snapshot(vdi, &entry, source, new)?,
-                Volume::Head { image } => self.take_snapshot(vdi, &entry, source, image, new)?,
+                Volume::Head { image } => match self.gather(&entry, source, new, together)? {
+                    None => self.take_snapshot(vdi, &entry, source, image, new)?,
+                    Some(group) => match self.take_together(&entry, &group, new, together) {
+                        // The monitors may have been slow for a moment.
+                        Err(Error::NotTogether(NotTogether::Resumed { .. })) if !is_repeated => {
+                            is_repeated = true;
+                            continue;
+                        }
+                        other => other?,
+                    },
+                },
             };
             if let Some(record) = done {
                 return Ok(record);
@@ -86,10 +115,5 @@ impl CephSr<'_> {
         self.journal()
             .finish_copy(vdi, &intent, source, (new, &bytes), None, |_| {})?;
         Ok(Some(record))
-    }
-
-    fn snapshot_of(&self, source: &VdiRecord, volume: Volume, depth: u32, new: &Uuid) -> VdiRecord {
-        let xapi = source.xapi.for_snapshot(source.uuid, self.host.now());
-        VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth)
     }
 }

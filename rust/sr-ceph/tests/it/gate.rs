@@ -159,7 +159,12 @@ fn every_call_that_changes_something_is_a_crash_point() {
     check("revive", true, &|| host.revive().unwrap());
     let disk = uuid::Uuid::new_v4();
     check("pause_disk", true, &|| host.pause_disk(&disk).unwrap());
-    check("resume_disk", true, &|| host.resume_disk(&disk).unwrap());
+    check("resume_disk", true, &|| {
+        assert!(host.resume_disk(&disk).unwrap())
+    });
+    check("is_task_over", false, &|| {
+        assert!(host.is_task_over("task").unwrap())
+    });
     check("is_gone", false, &|| {
         let _asked = host.is_gone(host.owner());
     });

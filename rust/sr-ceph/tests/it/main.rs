@@ -17,4 +17,5 @@ mod promises;
 mod reclaim;
 mod reset;
 mod support;
+mod together;
 mod usage;

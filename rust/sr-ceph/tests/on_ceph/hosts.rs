@@ -141,14 +141,18 @@ impl Host for HostSim {
         Ok(())
     }
 
-    fn pause_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.hosts.0.borrow_mut().paused.insert(*vdi);
-        Ok(())
+    fn pause_disks(&self, vdis: &[Uuid]) -> Vec<Result<()>> {
+        self.hosts.0.borrow_mut().paused.extend(vdis);
+        vdis.iter().map(|_| Ok(())).collect()
     }
 
-    fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
-        self.hosts.0.borrow_mut().paused.remove(vdi);
-        Ok(())
+    fn resume_disks(&self, vdis: &[Uuid]) -> Vec<Result<bool>> {
+        let paused = &mut self.hosts.0.borrow_mut().paused;
+        vdis.iter().map(|vdi| Ok(paused.remove(vdi))).collect()
+    }
+
+    fn is_task_over(&self, _task: &str) -> Result<bool> {
+        Ok(true)
     }
 
     fn kernel(&self) -> Result<KernelRelease> {

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use librbd::calls;
+use sr::engine::Together;
 use sr::xapi::{XapiFields, XapiVdi};
 use sr_ceph::ceph::{connect, CephPool};
 use sr_ceph::image_features::ImageFeatures;
@@ -198,6 +199,24 @@ fn counted() {
     ledger.enter("VDI.snapshot of a running disk", || {
         sr.snapshot_vdi(&vdi, &running).unwrap();
     });
+    let sibling = vdis[1].uuid;
+    sr.activate_vdi(&sibling, true).unwrap();
+    let with = |sibling| Together {
+        task: "OpaqueRef:task".to_owned(),
+        siblings: vec![sibling],
+    };
+    let first_of_two = ledger.enter("VDI.snapshot of a VM's 2 disks, the first", || {
+        let new = Uuid::new_v4();
+        sr.snapshot_vdi_with(&vdi, &new, &with(sibling)).unwrap()
+    });
+    let second_of_two = ledger.enter("VDI.snapshot of a VM's 2 disks, the second", || {
+        let new = Uuid::new_v4();
+        sr.snapshot_vdi_with(&sibling, &new, &with(vdi)).unwrap()
+    });
+    sr.deactivate_vdi(&sibling).unwrap();
+    for taken in [first_of_two, second_of_two] {
+        sr.delete_vdi(&taken.uuid).unwrap();
+    }
     ledger.enter("VDI.deactivate", || sr.deactivate_vdi(&vdi).unwrap());
     sr.deactivate_vdi(&snapshot).unwrap();
     sr.delete_vdi(&running).unwrap();

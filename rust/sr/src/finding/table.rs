@@ -118,6 +118,8 @@ kinds! {
         "The process that had begun it is gone. The next scan, or the next operation on the VDI, finishes or undoes it.";
     STUCK "131" Warning "an operation takes long":
         "It is much older than any operation takes. The clocks of hosts differ; if the host works, wait for it.";
+    UNUSED_SNAPSHOT "132" Warning "a snapshot that no VDI uses":
+        "It was taken for a snapshot of a VM that has ended without it. The next scan removes it.";
 
     BACKLOG "140" Note "space that is still to be freed":
         "ceph-mgr, or the reclaim worker, frees it in the background.";

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalogue::{with_prefix, HIDDEN_PREFIX, INTENT_PREFIX, SR_KEY, VDI_PREFIX};
+use crate::catalogue::{
+    with_prefix, HIDDEN_PREFIX, INTENT_PREFIX, PREPARED_PREFIX, SR_KEY, VDI_PREFIX,
+};
 use crate::pool::Entries;
-use crate::record::{newer, Action, HiddenRecord, Intent, Record, VdiRecord};
+use crate::record::{newer, Action, HiddenRecord, Intent, PreparedRecord, Record, VdiRecord};
 
 /// The images that a catalogue names, each with the key that does.
 #[derive(Debug, Default)]
@@ -47,6 +49,14 @@ impl Named {
                     named.add_id(key, hidden.image.id);
                 },
             );
+        }
+        for (key, value) in with_prefix(entries, PREPARED_PREFIX) {
+            let record = PreparedRecord::parse(value).ok();
+            named.add(key, record, |named, key, record| {
+                if let Some((image, _)) = record.prepared.snapshot() {
+                    named.add_id(key, image.id.clone());
+                }
+            });
         }
         named
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::pending::Blocker;
-use crate::catalogue::{records, VDI_PREFIX};
+use crate::catalogue::{records, PREPARED_PREFIX, VDI_PREFIX};
 use crate::error::{Context, Result};
 use crate::pool::{Entries, Origin, SnapshotState};
-use crate::record::{ImageRef, VdiRecord};
+use crate::record::{ImageRef, PreparedRecord, VdiRecord};
 use crate::CephSr;
 
 impl CephSr<'_> {
@@ -78,6 +78,12 @@ fn known_snapshots(image: &ImageRef, entries: &Entries) -> BTreeSet<u64> {
             .map(|snapshot| (volume.image().clone(), snapshot.clone()));
         own.into_iter().chain(point)
     });
+    let prepared = records::<PreparedRecord>(entries, PREPARED_PREFIX);
+    let prepared = prepared.filter_map(|stored| {
+        let (image, snapshot) = stored.record.prepared.snapshot()?;
+        Some((image.clone(), snapshot.clone()))
+    });
+    let snapshots = snapshots.chain(prepared);
     let of_image = snapshots.filter(|(of, _)| of.id == image.id);
     of_image.map(|(_, snapshot)| snapshot.id).collect()
 }

@@ -5,10 +5,22 @@ use uuid::Uuid;
 
 use crate::catalogue::{Entry, Stored};
 use crate::error::{Context, Error, Result};
-use crate::record::{Action, ImageRef, Intent, SnapshotRef};
+use crate::record::{Action, ImageRef, Intent, SnapshotRef, VdiRecord, Volume};
 use crate::CephSr;
 
 impl CephSr<'_> {
+    /// The record of a new VDI that is that snapshot of `source`.
+    pub(crate) fn snapshot_of(
+        &self,
+        source: &VdiRecord,
+        volume: Volume,
+        depth: u32,
+        new: &Uuid,
+    ) -> VdiRecord {
+        let xapi = source.xapi.for_snapshot(source.uuid, self.host.now());
+        VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth)
+    }
+
     /// Takes a snapshot of a disk, which is paused meanwhile if it runs. The caller finishes the intent.
     /// Returns `None` if the disk has changed: look again.
     pub(crate) fn begin_snapshot(
@@ -57,7 +69,7 @@ impl CephSr<'_> {
         if paused {
             let doing = format!("resuming VDI {vdi} after a snapshot");
             match (self.host.resume_disk(vdi).doing(&doing), &taken) {
-                (Ok(()), _) => {}
+                (Ok(_), _) => {}
                 // The result of the snapshot decides what is undone.
                 (Err(resume), Err(_)) => log::warn!("VDI {vdi}: {resume}"),
                 (Err(resume), Ok(_)) => return Err(resume),
@@ -80,23 +92,38 @@ impl CephSr<'_> {
 /// Undoes an unfinished snapshot, and resumes the disk.
 pub(crate) fn undo(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
     resume(ceph_sr, vdi, intent)?;
-    if let Action::Snapshot {
-        image,
-        snapshot_name,
-        ..
-    } = &intent.record.action
-    {
-        ceph_sr.images.remove_snapshot_named(image, snapshot_name)?;
-    }
+    undo_resumed(ceph_sr, vdi, intent)
+}
+
+/// The same for a disk that is resumed.
+pub(crate) fn undo_resumed(
+    ceph_sr: &CephSr<'_>,
+    vdi: &Uuid,
+    intent: &Stored<Intent>,
+) -> Result<()> {
+    remove(ceph_sr, intent)?;
     ceph_sr
         .journal()
         .finish(vdi, intent, None, |transaction, _| transaction)
 }
 
-fn resume(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
+/// Removes the snapshot of an intent, if it was taken.
+pub(crate) fn remove(ceph_sr: &CephSr<'_>, intent: &Stored<Intent>) -> Result<()> {
+    match &intent.record.action {
+        Action::Snapshot {
+            image,
+            snapshot_name,
+            ..
+        } => ceph_sr.images.remove_snapshot_named(image, snapshot_name),
+        _ => Ok(()),
+    }
+}
+
+/// Resumes the disk of an intent, if it was to be paused.
+pub(crate) fn resume(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>) -> Result<()> {
     if !matches!(intent.record.action, Action::Snapshot { paused: true, .. }) {
         return Ok(());
     }
     let doing = format!("resuming VDI {vdi} after an unfinished snapshot");
-    ceph_sr.host.resume_disk(vdi).doing(&doing)
+    ceph_sr.host.resume_disk(vdi).doing(&doing).map(drop)
 }

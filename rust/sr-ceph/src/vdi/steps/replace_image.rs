@@ -32,6 +32,7 @@ impl CephSr<'_> {
     ) -> Result<Option<VdiRecord>> {
         let disk = &self.catalogue.present(entry, vdi)?.record;
         self.claims.refuse_if_in_use(disk)?;
+        self.drop_prepared_of(vdi, entry)?;
         let old = disk.volume.image();
         let image_name = self.images.next_name(vdi, old);
         self.images.require_free_name(vdi, &image_name)?;

@@ -7,7 +7,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use nix::libc;
+use sr::engine::Together;
 use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
+use sr_ceph::record::{PreparedRecord, Record};
 use sr_ceph::{CephSr, Result};
 use uuid::Uuid;
 
@@ -110,6 +112,21 @@ impl Fixture {
                 lab.sim.reboot(A);
             }
             Setting::Running => drop(lab.activate(A, &vdi).unwrap()),
+            Setting::Prepared | Setting::Abandoned => {
+                lab.activate(A, &vdi).unwrap();
+                let together = together(vdi);
+                let taken = lab.run(A, |sr| {
+                    sr.snapshot_vdi_with(&self.bystander, &Uuid::new_v4(), &together)
+                });
+                taken.unwrap();
+                let entries = lab.sim.object(&lab.catalogue()).unwrap();
+                let prepared = PreparedRecord::parse(&entries[&format!("prepared.{vdi}")]);
+                let prepared = prepared.unwrap().prepared;
+                self.created = prepared.snapshot().unwrap().1.name.parse().unwrap();
+                if self.setting == Setting::Abandoned {
+                    lab.deactivate(A, &vdi).unwrap();
+                }
+            }
             Setting::Reading => {
                 let attach = |sr: CephSr<'_>| sr.activate_vdi(&self.snapshot, false);
                 lab.run(A, attach).unwrap();
@@ -245,6 +262,9 @@ impl Fixture {
             }
             Operation::Rename => sr.update_vdi(&self.lab.known(*vdi, "renamed")),
             Operation::Snapshot => sr.snapshot_vdi(vdi, created).map(drop),
+            Operation::SnapshotTogether => sr
+                .snapshot_vdi_with(vdi, created, &together(self.bystander))
+                .map(drop),
             Operation::SnapshotOfSnapshot => sr.snapshot_vdi(&self.snapshot, created).map(drop),
             Operation::CloneOfSnapshot => sr.clone_vdi(&self.snapshot, created).map(drop),
             Operation::CloneOfDisk => sr.clone_vdi(vdi, created).map(drop),
@@ -256,6 +276,14 @@ impl Fixture {
             Operation::DeclareDead => sr.declare_dead(C, "fenced").map(drop),
             Operation::DeactivateSnapshot => sr.deactivate_vdi(&self.snapshot),
         }
+    }
+}
+
+/// A task of XAPI that has ended: a scan removes what was prepared for it.
+fn together(sibling: Uuid) -> Together {
+    Together {
+        task: "OpaqueRef:task".to_owned(),
+        siblings: vec![sibling],
     }
 }
 

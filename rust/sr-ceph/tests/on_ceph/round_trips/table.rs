@@ -54,7 +54,7 @@ pub const LOCAL: [&str; 48] = [
 ];
 
 /// The calls of each operation, in the order of the test. A scan reads the sizes of at most 32 disks.
-pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
+pub const TABLE: [(&str, &[(&str, u64)]); 35] = [
     ("connecting", &[("rados_connect", 1)]),
     (
         "SR.create",
@@ -230,6 +230,22 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
             ("rbd_open_by_id", 1),
             ("rbd_snap_create", 1),
         ],
+    ),
+    (
+        "VDI.snapshot of a VM's 2 disks, the first",
+        &[
+            ("rados_exec", 6),
+            ("rados_mon_command", 2),
+            ("rados_read_op_operate", 4),
+            ("rados_write_op_operate", 2),
+            ("rbd_close", 2),
+            ("rbd_open_by_id", 2),
+            ("rbd_snap_create", 2),
+        ],
+    ),
+    (
+        "VDI.snapshot of a VM's 2 disks, the second",
+        &[("rados_read_op_operate", 1), ("rados_write_op_operate", 1)],
     ),
     (
         "VDI.deactivate",
