@@ -6,6 +6,8 @@ doctor       returns the report of `smblock doctor --json`
 guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
 end_guard    ends the guard
 version      returns the version of smblock here
+exports      returns the state of this host's server of exports, as JSON
+release_export  ends the service of an export by this host
 """
 
 import json
@@ -17,6 +19,7 @@ from smblock.child import Child
 from smblock.cli import doctor as doctor_command
 from smblock.cli import srs
 from smblock.core import core_of
+from smblock.exports import pool as exports_pool
 from smblock.health import look_at
 from smblock.hosts import bounded
 from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
@@ -107,6 +110,16 @@ def end_guard(session, args):
 def version(session, args):
     """The version of smblock on this host."""
     return __version__
+
+
+def exports(session, args):
+    """Returns the state of the server of exports, as JSON: null if it does not run."""
+    return exports_pool.status_here()
+
+
+def release_export(session, args):
+    """Ends the service of an export by this host. Returns why it refuses that, or an empty text."""
+    return exports_pool.release_here(session, args["name"], args["force"] == "true")
 
 
 def _uuid(args, name):
