@@ -80,6 +80,7 @@ def test_two_jobs_write_to_one_name_and_the_third_finds_it_after_a_restart(
         assert pool.content(vdi) == data
     pool.kill_server()
     assert pool.exports()["jobs"]["state"] == "not served"
+    assert "SMB-F440 export jobs: host one does not serve it" in pool.admin("doctor").stdout.decode()
     pool.start_server()
     pool.wait_for_server("jobs")
     client("nbdcopy", export["uri"], tmp_path / "copy")
@@ -228,7 +229,7 @@ def test_an_export_that_was_begun_is_finished_or_undone(pool: ExportsPool, vdi: 
     assert pool.list("vbd", f"vdi-uuid={vdi}") == []
 
 
-def test_a_copy_of_an_exported_disk_is_no_export_and_a_snapshot_can_only_be_read(pool: ExportsPool, vdi: str) -> None:
+def test_a_copy_of_an_export_is_none_and_a_snapshot_is_read_only(pool: ExportsPool, vdi: str) -> None:
     pool.export(vdi, "--name", "origin")
     snapshot = pool.xe("vdi-snapshot", f"uuid={vdi}")
     with pool.xapi.session() as session:
@@ -292,3 +293,13 @@ def test_a_server_that_does_not_start_states_the_reason(pool: ExportsPool, vdi: 
     assert reason in pool.fails("export", vdi)
     pool.prepare(host)
     pool.export(vdi)
+
+
+def test_smblock_is_not_removed_while_a_disk_is_exported(pool: ExportsPool, vdi: str) -> None:
+    pool.export(vdi, "--name", "kept")
+    usage = "import sys; sys.path.insert(0, '/opt/xensource/libexec')\nfrom smblock_setup import usage\n"
+    usage += "usage.require_unplugged('', True)"
+    pool.hosts[0].put_tree(REPOSITORY / "packaging/smblock_setup", "/opt/xensource/libexec/smblock_setup")
+    done = pool.hosts[0].exec(["/usr/bin/python3", "-c", usage])
+    assert b"SetupError: VDIs are exported by this host: smblock cannot be removed." in done.stderr, done.stderr
+    assert b"  smblock unexport kept" in done.stderr

@@ -90,6 +90,8 @@ def unexport(session, export, force):
 
 def states(session, exports):
     """What `smblock exports` prints of each, for JSON."""
+    if not exports:
+        return []
     hosts = {host["uuid"]: (ref, host) for ref, host in session.xenapi.host.get_all_records().items()}
     wanted = {export.load(session).host for export in exports} & set(hosts)
     replies = _statuses(session, {uuid: hosts[uuid][0] for uuid in wanted})

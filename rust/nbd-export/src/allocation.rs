@@ -12,7 +12,7 @@ pub trait Allocation: Send + Sync {
     /// Returns the parts of a range in their order. A part that may have data is no hole.
     ///
     /// # Errors
-    /// The storage cannot be asked. The client is then told that all is data.
+    /// The storage cannot be asked. All is data for the client then.
     fn parts(&self, offset: u64, length: u64) -> io::Result<Vec<Part>>;
 }
 

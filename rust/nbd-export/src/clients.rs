@@ -13,12 +13,11 @@ use uuid::Uuid;
 
 use crate::offer::Refused;
 use crate::registry::{Export, Registry};
-use crate::transmission::Link;
 
 const POLL: Duration = Duration::from_millis(20);
 
 /// A client that uses an export.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Client {
     /// The VDI of the export.
     pub vdi: Uuid,
@@ -31,17 +30,34 @@ pub struct Client {
     #[serde(skip)]
     since: Option<Instant>,
     #[serde(skip)]
-    link: Weak<Link>,
+    connection: Weak<dyn Connection>,
+}
+
+/// The connection of a client.
+pub trait Connection: Send + Sync {
+    /// Ends it.
+    fn shut_down(&self);
+
+    /// Fails all requests if one of them has made no progress for that long.
+    fn expire(self: Arc<Self>, limit: Duration);
+}
+
+/// A client without a connection yet: its device is being opened.
+struct NoConnection;
+
+impl Connection for NoConnection {
+    fn shut_down(&self) {}
+
+    fn expire(self: Arc<Self>, _: Duration) {}
 }
 
 /// All clients, and the exports they can have.
-#[derive(Debug)]
 pub struct Clients {
     registry: Registry,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     next: u64,
     clients: BTreeMap<u64, Client>,
@@ -100,7 +116,7 @@ impl Clients {
             peer: peer.to_owned(),
             seconds: 0,
             since: Some(Instant::now()),
-            link: Weak::new(),
+            connection: Weak::<NoConnection>::new(),
         };
         state.clients.insert(number, client);
         let claim = Claim {
@@ -138,7 +154,7 @@ impl Clients {
             self.registry.remove(vdi)?;
             users
                 .iter()
-                .filter_map(|of| of.link.upgrade())
+                .filter_map(|of| of.connection.upgrade())
                 .collect::<Vec<_>>()
         };
         for link in &ended {
@@ -161,7 +177,7 @@ impl Clients {
             .state()
             .clients
             .values()
-            .filter_map(|of| of.link.upgrade())
+            .filter_map(|of| of.connection.upgrade())
             .collect();
         for link in links {
             link.expire(limit);
@@ -174,7 +190,6 @@ impl Clients {
 }
 
 /// The right of a client to an export, until it is dropped.
-#[derive(Debug)]
 pub struct Claim {
     clients: Arc<Clients>,
     number: u64,
@@ -182,9 +197,9 @@ pub struct Claim {
 
 impl Claim {
     /// Notes the connection, so that it can be ended.
-    pub(crate) fn attach(&self, link: &Arc<Link>) {
+    pub(crate) fn attach(&self, connection: Weak<dyn Connection>) {
         if let Some(client) = self.clients.state().clients.get_mut(&self.number) {
-            client.link = Arc::downgrade(link);
+            client.connection = connection;
         }
     }
 }

@@ -35,7 +35,7 @@ enum Command {
     Remove { vdi: Uuid, force: bool },
 }
 
-/// Serves requests for ever.
+/// Serves requests until the process ends.
 pub fn serve(listener: &UnixListener, clients: &Arc<Clients>, status: &Status) {
     for asked in listener.incoming() {
         let (clients, status) = (clients.clone(), *status);

@@ -27,7 +27,7 @@ pub enum Error {
     },
 
     /// The server is to listen on an address that other machines reach, without TLS or without a check of its
-    /// clients: whoever reaches the port could write to the disks.
+    /// clients: each machine that reaches the port could write to the disks.
     ///
     /// Fix: Set all of `certificate`, `key` and `client-ca`, or listen on `127.0.0.1`.
     #[error(

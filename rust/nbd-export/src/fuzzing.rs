@@ -72,7 +72,7 @@ impl Exports for OneExport {
     }
 }
 
-/// A client that sends these bytes, whatever it receives.
+/// A client that sends these bytes, and ignores the replies.
 struct Script<'a> {
     sent: &'a [u8],
     received: Vec<u8>,

@@ -49,7 +49,7 @@ impl Description {
     pub fn flags(self, structured: bool) -> u16 {
         let both = export::HAS_FLAGS | export::SEND_FLUSH;
         let chunks = if structured { export::SEND_DF } else { 0 };
-        // Several connections of a writer cannot be told from several writers.
+        // Several connections of one writer look like several writers.
         let rights = if self.read_only {
             export::READ_ONLY | export::CAN_MULTI_CONN
         } else {

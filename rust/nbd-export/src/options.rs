@@ -75,7 +75,7 @@ fn contexts(data: &[u8]) -> Option<Contexts> {
     let count = number(&mut rest)?;
     let mut queries = Vec::new();
     for _ in 0..count {
-        queries.push(name(field(&mut rest)?)?); // ends with the data, whatever the count
+        queries.push(name(field(&mut rest)?)?); // ends with the data, also if the count is wrong
     }
     rest.is_empty().then_some(Contexts { export, queries })
 }

@@ -110,7 +110,7 @@ pub const BASE_ALLOCATION: &str = "base:allocation";
 /// The number of [`BASE_ALLOCATION`] in replies.
 pub const ALLOCATION_ID: u32 = 1;
 
-/// Errors of replies. They are errnos of Linux, whatever the client runs.
+/// Errors of replies. They are errnos of Linux, also for clients on other systems.
 pub mod error {
     pub const EPERM: u32 = 1;
     pub const EIO: u32 = 5;

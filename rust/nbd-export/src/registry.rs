@@ -24,7 +24,7 @@ pub struct Export {
     /// Whether clients can only read.
     #[serde(default)]
     pub read_only: bool,
-    /// What the opener of the device needs to know besides.
+    /// What the opener of the device needs besides.
     #[serde(default)]
     pub storage: serde_json::Value,
 }

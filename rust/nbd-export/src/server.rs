@@ -140,7 +140,7 @@ impl Server {
         })
     }
 
-    /// Serves clients for ever.
+    /// Serves clients until the process ends.
     pub fn run(&self) -> ! {
         loop {
             let accepted = self.listener.accept();

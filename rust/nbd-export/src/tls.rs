@@ -103,7 +103,7 @@ pub fn accept(
             }
         }
     }
-    tls.set_buffer_limit(None); // the pump reads no more while something is unsent
+    tls.set_buffer_limit(None); // the pump reads nothing while something is unsent
     let (inner, outer) = UnixStream::pair()?;
     client.set_nonblocking(true)?;
     inner.set_nonblocking(true)?;

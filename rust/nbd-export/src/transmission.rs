@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use hostos::errno::describe_io;
 
 use crate::allocation::{status, Allocation, Part};
 use crate::channel::Channel;
-use crate::clients::Claim;
+use crate::clients::{Claim, Connection};
 use crate::disk::{Disk, Zero};
 use crate::handshake::Chosen;
 use crate::pending::Pending;
@@ -25,7 +25,6 @@ use crate::request::{Request, HEADER};
 const WORKERS: usize = 16;
 /// Until the rest of a request has arrived, and until the client has taken a reply.
 const STALLED: Duration = Duration::from_secs(60);
-const STACK: usize = 256 << 10;
 
 /// An export that a client uses.
 pub struct Session {
@@ -52,12 +51,6 @@ pub struct Link {
     pending: Pending,
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(to, "a client of {}", self.session.name)
-    }
-}
-
 /// A request with its data, and its number in `pending`.
 struct Job {
     request: Request,
@@ -80,14 +73,14 @@ pub fn serve(channel: Channel, chosen: Chosen<Session>) -> io::Result<()> {
         pending: Pending::default(),
         session: chosen.session,
     });
-    link.session.claim.attach(&link);
+    let connection: Weak<Link> = Arc::downgrade(&link);
+    link.session.claim.attach(connection);
     let (sender, receiver) = mpsc::channel();
     let receiver = Arc::new(Mutex::new(receiver));
     for _ in 0..WORKERS {
         let (link, receiver) = (link.clone(), receiver.clone());
         thread::Builder::new()
             .name("nbd-worker".to_owned())
-            .stack_size(STACK)
             .spawn(move || link.work(&receiver))?;
     }
     while let Some(job) = link.next(&mut reader)? {
@@ -98,15 +91,13 @@ pub fn serve(channel: Channel, chosen: Chosen<Session>) -> io::Result<()> {
     Ok(()) // the workers finish what is queued
 }
 
-impl Link {
-    /// Ends the connection.
-    pub fn shut_down(&self) {
+impl Connection for Link {
+    fn shut_down(&self) {
         self.ender.shut_down();
         self.pending.close();
     }
 
-    /// Fails all requests if one of them has made no progress for that long.
-    pub fn expire(self: Arc<Self>, limit: Duration) {
+    fn expire(self: Arc<Self>, limit: Duration) {
         let overdue = self.pending.take_overdue(limit);
         if overdue.is_empty() {
             return;
@@ -130,12 +121,14 @@ impl Link {
             }
             self.shut_down();
         };
-        let started = thread::Builder::new().stack_size(STACK).spawn(fails);
+        let started = thread::Builder::new().spawn(fails);
         if let Err(error) = started {
             log::error!("no thread for a dead device: {}", describe_io(&error));
         }
     }
+}
 
+impl Link {
     /// Returns the client's next request; `None` if it has ended the connection.
     fn next(&self, reader: &mut Channel) -> io::Result<Option<Job>> {
         loop {
