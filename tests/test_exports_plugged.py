@@ -36,8 +36,10 @@ _WRITE = "import nbd, sys; h = nbd.NBD(); h.connect_uri(sys.argv[1]); h.pwrite(b
 
 
 @pytest.fixture(scope="module")
-def sr(guests_rbd_pool: RbdPool) -> CephSr:
-    return guests_rbd_pool.create_sr("exports")
+def sr(guests_rbd_pool: RbdPool, one: Dom0, two: Dom0) -> Iterator[CephSr]:
+    yield guests_rbd_pool.create_sr("exports")
+    for host in (one, two):  # other tests have these hosts too
+        host.exec(["pkill", "-f", "smblock-export-server"])
 
 
 @pytest.fixture
