@@ -102,7 +102,7 @@ lint: wheel ## Check formats, types, licences, dependencies, links between pages
 	$(BIN)/mypy
 	$(BIN)/python scripts/check_links.py
 	$(BIN)/python scripts/check_prose.py
-	$(BIN)/python scripts/check_circles.py $(addsuffix /src,$(addprefix rust/,hostos crucible-host sr-ceph sr-crucible py sr hostdev librbd))
+	$(BIN)/python scripts/check_circles.py $(addsuffix /src,$(addprefix rust/,hostos crucible-host nbd-export sr-ceph sr-crucible py sr hostdev librbd))
 	$(BIN)/pytest tests/test_wheel.py -k 'stub or syntax'
 
 .PHONY: clean

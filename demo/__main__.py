@@ -69,6 +69,7 @@ def show(demo: Demo) -> None:
     demo.run(two, f"mount {device} /mnt")
     require(demo.checksum(two) == written, "host2 read other data than host1 wrote")
     copies(demo, vdi, vbd, written)
+    jobs(demo, sr)
     wait_for_space(demo, sr)
     demo.unplug_sr(sr)
     demo.xe("sr-destroy", f"uuid={sr}")
@@ -80,7 +81,8 @@ def show(demo: Demo) -> None:
     print(
         f"\nA 10 GiB disk was created, written on host1, grown, read on host2 with the same checksum\n"
         f"({written[:16]}…, as in rbd export), snapshotted while plugged, overwritten, reverted and\n"
-        f"cloned. The clone stayed readable after its disk and snapshot were destroyed.\n"
+        f"cloned. The clone stayed readable after its disk and snapshot were destroyed. Two jobs of an\n"
+        f"NBD client wrote to one export.\n"
         f"The pool is empty again. {total:.0f} s in all."
     )
 
@@ -115,6 +117,19 @@ def copies(demo: Demo, vdi: str, vbd: str, written: str) -> None:
     demo.run(two, "umount /mnt")
     demo.unplug(vbd)
     demo.xe("vdi-destroy", f"uuid={clone}")
+
+
+def jobs(demo: Demo, sr: str) -> None:
+    """Two jobs of an NBD client write to one export, one after the other."""
+    one, _ = demo.hosts
+    vdi = demo.xe("vdi-create", f"sr-uuid={sr}", "name-label=migrated", "virtual-size=16MiB")
+    uri = demo.smblock(one, "export", vdi, "--name", "web/0").split()[1]
+    for _ in range(2):
+        demo.run(one, "head -c 16M /dev/urandom > /tmp/source && nbdcopy --flush /tmp/source " + uri)
+    demo.run(one, f"nbdcopy {uri} /tmp/copy && cmp /tmp/source /tmp/copy")
+    demo.smblock(one, "exports")
+    demo.smblock(one, "unexport", "web/0")
+    demo.xe("vdi-destroy", f"uuid={vdi}")
 
 
 def contents(cluster: OneNodeCeph) -> tuple[str, str]:

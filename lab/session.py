@@ -15,7 +15,7 @@ from pathlib import Path
 from lab import LabError
 from lab.dom0 import Dom0, GuestDom0
 from lab.sm_source import sm_source
-from lab.tree import stage_sm
+from lab.tree import SM_DIR, stage_sm
 from lab.wheel import REPOSITORY, built_wheel
 from lab.xapi.lab_pool import LabPool, Tree, XeError
 
@@ -85,6 +85,13 @@ class Session:
         print(f"[{host.name}]# {command}")
         if output:
             print(textwrap.indent(output, "  "))
+        return output
+
+    def smblock(self, host: Dom0, *words: str) -> str:
+        """Run a command of smblock on a host; print it and its output."""
+        output = host.exec([f"{SM_DIR}/smblock-admin", *words], timeout=180).check().decode().strip()
+        print(f"[{host.name}]# smblock {' '.join(words)}")
+        print(textwrap.indent(output, "  "))
         return output
 
     def checksum(self, host: Dom0) -> str:

@@ -41,6 +41,7 @@ NOT_FOLLOWED = {
     "compatibility": "`make test-compat` writes it",
     "crucible": "tests/test_crucible_sr.py and tests/test_crucible_provisioner.py use its commands",
     "errors": "a test of rust/py writes it",
+    "exports": "tests/test_exports_plugged.py follows it on hosts with a kernel",
     "findings": "a test of rust/py writes it",
     "high-availability": "tests/test_high_availability.py does what it can without xHA's daemon",
     "monitoring": "tests/test_monitoring_page.py runs its commands",

@@ -5,7 +5,7 @@ is not raises `ValueError`. Nothing here prints.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypedDict, final, type_check_only
+from typing import Any, NoReturn, Protocol, TypeAlias, TypedDict, final, type_check_only
 
 __all__ = [
     "DoctorReport",
@@ -26,6 +26,7 @@ __all__ = [
     "metrics_page",
     "pool_findings",
     "serve_crucible",
+    "serve_exports",
     "sr_type_of",
     "unreadable_sr",
 ]
@@ -215,6 +216,12 @@ def check(
     as_json       whether the report is JSON
 
     Raises `Error` if the device-config cannot be used.
+    """
+
+def serve_exports(settings: Mapping[str, str], directory: str) -> NoReturn:
+    """Serves the exports whose files are in a directory by NBD, with the settings of export.conf.
+
+    Returns never. Raises `Error` if a setting is wrong, or the server cannot listen.
     """
 
 def serve_crucible(directory: str, log: Callable[[str], object]) -> str | None:

@@ -8,6 +8,8 @@ end_guard    ends the guard
 pause_disks  starts a guard of several disks, and pauses them; returns the result of each, as JSON
 resume_disks resumes them, and ends the guard
 version      returns the version of smblock here
+exports      returns the state of this host's server of exports, as JSON
+release_export  ends the service of an export by this host
 """
 
 import json
@@ -19,6 +21,7 @@ from smblock.child import Child
 from smblock.cli import doctor as doctor_command
 from smblock.cli import srs
 from smblock.core import core_of
+from smblock.exports import pool as exports_pool
 from smblock.health import look_at
 from smblock.hosts import bounded
 from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
@@ -119,6 +122,16 @@ def resume_disks(session, args):
 def version(session, args):
     """The version of smblock on this host."""
     return __version__
+
+
+def exports(session, args):
+    """Returns the state of the server of exports, as JSON: null if it does not run."""
+    return exports_pool.status_here()
+
+
+def release_export(session, args):
+    """Ends the service of an export by this host. Returns why it refuses that, or an empty text."""
+    return exports_pool.release_here(session, args["name"], args["force"] == "true")
 
 
 def _uuid(args, name):

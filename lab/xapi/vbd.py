@@ -129,8 +129,23 @@ class VbdCalls:
         db = self._pool.db
         db.set("VBD", vbd, "currently_attached", attached)
         db.set("VBD", vbd, "runtime_properties", {"params": path} if attached else {})
-        number = int(db.get("VBD", vbd, "userdevice"))
-        db.set("VBD", vbd, "device", f"xvd{_letters(number)}" if attached else "")
+        db.set("VBD", vbd, "device", self._device(vbd, path) if attached else "")
+
+    def _device(self, vbd: str, path: str) -> str:
+        """The guest's name of the disk. In a control domain, the device without `/dev/` (xapi_vbd.ml:45-90).
+
+        xapi connects an NBD client there if SM returns no device. The lab has the tapdisk's own device instead.
+        """
+        db = self._pool.db
+        vm = db.get("VBD", vbd, "VM")
+        if not db.get("VM", vm, "is_control_domain"):
+            return f"xvd{_letters(int(db.get('VBD', vbd, 'userdevice')))}"
+        if path.startswith("nbd:unix:"):
+            socket = path.removeprefix("nbd:unix:").partition(":")[0]
+            host = self._pool.contact(db.get("VM", vm, "resident_on"))
+            minor = host.exec(["readlink", socket]).stdout.decode().strip().rpartition(".")[2]
+            path = f"/dev/xen/blktap-2/tapdev{minor}"
+        return path.removeprefix("/dev/")
 
     def _require_sharable(self, vbd: str, vdi: str, writable: bool) -> None:
         db = self._pool.db

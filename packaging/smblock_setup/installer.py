@@ -66,6 +66,8 @@ def uninstall(options):
             raise SetupError("no note of the installed files: run ./install.sh first, then ./install.sh --uninstall")
         if not options.root:
             usage.require_unplugged(options.root, options.force)
+            if not options.dry_run:
+                usage.end_export_server()
         change = Change(options, noted)
         change.remove_others(set())
         change.restore()

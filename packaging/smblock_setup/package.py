@@ -65,6 +65,7 @@ def after_update():
 def before_removal(force):
     """Refuses to remove the package while an SR is plugged; else has xapi run the drivers no longer."""
     usage.require_unplugged("", force)
+    usage.end_export_server()
     registration.unregister("")
 
 

@@ -1,6 +1,12 @@
-"""Whether SRs of smblock's types are in use on this host."""
+"""Whether this host uses smblock: plugged SRs of its types, and exports of VDIs of any type."""
+
+import json
+import os
 
 from smblock_setup import DRIVERS, SetupError, host
+
+EXPORTS = "/run/smblock/export/exports"
+EXPORT_UNIT = "smblock-export.service"
 
 
 def plugged(root=""):
@@ -16,8 +22,32 @@ def plugged(root=""):
         return sorted(found)
 
 
+def exported():
+    """The names of this host's exports, sorted."""
+    try:
+        files = [os.path.join(EXPORTS, name) for name in os.listdir(EXPORTS) if name.endswith(".json")]
+    except FileNotFoundError:
+        return []
+    found = []
+    for path in files:
+        with open(path) as file:
+            found.append(json.load(file)["name"])
+    return sorted(found)
+
+
+def end_export_server():
+    """Ends the server of exports, which has none left."""
+    if os.path.isdir("/run/systemd/system"):
+        host.run(["systemctl", "disable", "--now", EXPORT_UNIT], 60)
+
+
 def require_unplugged(root, force):
-    """SetupError with the commands, if an SR is plugged here. `force` goes on if xapi does not reply."""
+    """SetupError with the commands, if a VDI is exported or an SR is plugged here. `force` goes on if xapi does not
+    reply."""
+    exports = exported()
+    if exports:
+        lines = ["VDIs are exported by this host: smblock cannot be removed. End the exports first:"]
+        raise SetupError("\n".join(lines + ["  smblock unexport %s" % name for name in exports]))
     try:
         found = plugged(root)
     except SetupError as error:

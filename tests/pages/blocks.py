@@ -2,8 +2,8 @@
 
 A fenced block is one of
 
-    ```console       commands, each after the prompt of the place where it is typed (`host1# `, `ceph# `, `build$ `),
-                     and the lines that it prints. A `…` leaves out the rest of a word or line, a line `…` any lines.
+    ```console       commands, each after the prompt of the place where it is typed (`host1# `, `ceph# `, `build$ `,
+                     `client$ `), and the lines that it prints. A `…` leaves out the rest of a word or line, a line `…` any lines.
     any other        content of a file, if the line before it is `<!-- file: PLACE:PATH -->`
 
 A comment before a block changes what is done with it:
@@ -29,7 +29,7 @@ from sybil import Document, Region
 from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFencedCodeBlockLexer
 
 _DIRECTIVES = ("not run", "lab", "fails", "file", "after")
-_PROMPT = re.compile(r"(host\d|ceph|build)[#$] (.*)")
+_PROMPT = re.compile(r"(host\d|ceph|build|client)[#$] (.*)")
 PLACEHOLDER = re.compile(r"\b(?:[A-Z0-9]+-)+(?:UUID|VERSION)\b")
 
 

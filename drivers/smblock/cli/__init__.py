@@ -6,14 +6,31 @@ import os
 import sys
 
 from smblock import Error, __version__
-from smblock.cli import accept, adopt, check, doctor, fence, metrics, pages, reclaim, release, sr, status, vdi
+from smblock.cli import (
+    accept,
+    adopt,
+    check,
+    doctor,
+    export,
+    exports,
+    fence,
+    metrics,
+    pages,
+    reclaim,
+    release,
+    sr,
+    status,
+    unexport,
+    vdi,
+)
 from smblock.cli.arguments import UsageError
 from smblock.cli.output import CliError
 from smblock.hosts import LocalSession
 from smblock.sm import util
 
 # In the order of the help.
-COMMANDS = (check, doctor, status, metrics, sr, vdi, reclaim, release, fence, accept, adopt)
+COMMANDS = (check, doctor, status, metrics, sr, vdi, export, exports, unexport)
+COMMANDS += (reclaim, release, fence, accept, adopt)
 
 DONE, FAILED, USAGE = 0, 1, 2
 EPILOG = """exit status: 0 if the command is done; 1 if it failed; 2 if its arguments are wrong, or --yes is missing.

@@ -5,6 +5,7 @@ import socket
 
 from smblock import __version__
 from smblock.cli.srs import SR_TYPES
+from smblock.exports import pool, records
 from smblock.hosts import call_plugins, failure_code
 from smblock.sm import util
 
@@ -17,9 +18,9 @@ _NO_FUNCTION = "UNKNOWN_XENAPI_PLUGIN_FUNCTION"
 def pool_facts(session):
     """JSON for the core's `pool_findings`."""
     xenapi = session.xenapi
-    (pool,) = xenapi.pool.get_all_records().values()
+    (record,) = xenapi.pool.get_all_records().values()
     hosts = xenapi.host.get_all_records()
-    refs = sorted(hosts, key=lambda ref: (ref != pool["master"], hosts[ref]["name_label"]))
+    refs = sorted(hosts, key=lambda ref: (ref != record["master"], hosts[ref]["name_label"]))
     here = util.get_this_host_ref(session)
     replies = call_plugins(session, [ref for ref in refs if ref != here], "version", VERSION_SECONDS)
     replies[here] = (__version__, None)
@@ -36,6 +37,7 @@ def pool_facts(session):
             ],
             "drivers": [_driver(driver) for driver in drivers],
             "sr_types": sr_types,
+            "exports": [_export(each) for each in pool.states(session, records.all_exports(session))],
         }
     )
 
@@ -51,6 +53,16 @@ def _reply(version, error):
     if code == _NO_FUNCTION:
         return "no_function"
     return {"silent": str(error)}
+
+
+def _export(each):
+    return {
+        "name": each["name"],
+        "vdi": each["vdi"],
+        "has_vdi": each["sr"] is not None,
+        "is_served": each["uri"] is not None,
+        "host": each["host_name"],
+    }
 
 
 def _driver(driver):

@@ -19,6 +19,8 @@ enum Names {
     Own(&'static str),
     /// The arms of these variants, which contain it: function and variant.
     Of(&'static [(&'static str, &'static str)]),
+    /// SM gets none of them.
+    None,
 }
 
 /// An enum or a struct whose errors have ids.
@@ -43,7 +45,7 @@ const UNREACHABLE: Names = Names::Of(&[("of_ceph", "Unreachable")]);
 const HOST: Names = Names::Of(&[("of_ceph", "Host"), ("of_crucible", "Host")]);
 
 /// The sections of the page.
-const SECTIONS: [(&str, &[Origin]); 5] = [
+const SECTIONS: [(&str, &[Origin]); 6] = [
     (
         "SRs of type cephrbd: SMB-C",
         &[
@@ -134,6 +136,10 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
         ],
     ),
     (
+        "Exports: SMB-N",
+        &[origin("nbd-export/src/error.rs", "Error", Names::None)],
+    ),
+    (
         "The device-config: SMB-D",
         &[
             origin(
@@ -196,6 +202,7 @@ fn internal() -> Entry {
             io_fields: Vec::new(),
         },
         names: vec![SM_GENERAL.to_owned()],
+        is_of_sm: true,
     }
 }
 
@@ -233,6 +240,7 @@ struct Entry {
     place: String,
     variant: Variant,
     names: Vec<String>,
+    is_of_sm: bool,
 }
 
 fn rust() -> PathBuf {
@@ -265,6 +273,7 @@ fn entries(origins: &[Origin]) -> Vec<Entry> {
             let arms: Vec<_> = match origin.names {
                 Names::Own(function) => vec![(function, variant.name.as_str())],
                 Names::Of(arms) => arms.to_vec(),
+                Names::None => Vec::new(),
             };
             let mut names = Vec::new();
             for (function, arm) in arms {
@@ -282,6 +291,7 @@ fn entries(origins: &[Origin]) -> Vec<Entry> {
                 place,
                 variant,
                 names,
+                is_of_sm: !matches!(origin.names, Names::None),
             });
         }
     }
@@ -325,6 +335,10 @@ fn page() -> String {
             writeln!(page, "**Cause.** {}", entry.variant.cause).unwrap();
             if let Some(fix) = &entry.variant.fix {
                 write!(page, "\n**Fix.** {fix}\n").unwrap();
+            }
+            if !entry.is_of_sm {
+                page += "\nNo command of `xe`: `smblock export` and `/var/log/SMlog` show it.\n";
+                continue;
             }
             let mut codes: Vec<_> = entry
                 .names

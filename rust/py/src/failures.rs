@@ -44,6 +44,18 @@ impl From<UnknownType> for Failure {
     }
 }
 
+/// Not from a command of SM: the program that serves exports prints the text.
+impl From<nbd_export::Error> for Failure {
+    fn from(error: nbd_export::Error) -> Self {
+        Failure {
+            id: Some(error.id()),
+            key: SM_GENERAL,
+            errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}
+
 impl From<Refused> for Failure {
     fn from(error: Refused) -> Self {
         Failure {

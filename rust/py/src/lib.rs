@@ -14,6 +14,7 @@ mod error;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test")]
 mod error_page;
+mod exports;
 mod failures;
 mod findings;
 mod logging;
@@ -43,6 +44,7 @@ fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     findings::add_to(module)?;
     sr_types::add_to(module)?;
     serve::add_to(module)?;
+    exports::add_to(module)?;
     connection::close_at_exit(py, module)?;
     Ok(())
 }

@@ -53,6 +53,15 @@ pub struct CephPool {
 }
 
 impl CephPool {
+    /// Opens an image, not through the trait [`Pool`].
+    pub(crate) fn image_open(
+        &self,
+        image: &ImageRef<'_>,
+        read_only: bool,
+    ) -> librbd::Result<librbd::Image> {
+        self.pool.image_open(image, read_only)
+    }
+
     fn open_image(&self, id: &str, read_only: bool) -> Result<librbd::Image> {
         let opened = self.pool.image_open(&ImageRef::Id(id), read_only);
         opened.map_err(|error| error::explain_open(&self.pool, error.into()))

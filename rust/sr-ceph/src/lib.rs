@@ -6,6 +6,7 @@
 
 mod adoption;
 mod alerts;
+pub mod allocation;
 mod blocklist;
 pub mod caps;
 pub mod catalogue;

@@ -20,6 +20,24 @@ pub struct PoolFacts {
     pub drivers: Vec<DriverFacts>,
     /// The types of the SRs that XAPI has, as far as they are smblock's.
     pub sr_types: Vec<String>,
+    /// The pool's exports.
+    pub exports: Vec<ExportFacts>,
+}
+
+/// An export of the pool.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportFacts {
+    /// Its name.
+    pub name: String,
+    /// The UUID of its VDI.
+    pub vdi: String,
+    /// Whether XAPI has the VDI.
+    pub has_vdi: bool,
+    /// Whether its host serves it.
+    pub is_served: bool,
+    /// The name of the host that is to serve it, if there is one.
+    pub host: Option<String>,
 }
 
 /// A host of the pool.
@@ -77,7 +95,12 @@ impl PoolFacts {
             .drivers
             .iter()
             .flat_map(|driver| self.of_driver(driver));
-        hosts.chain(self.missing()).chain(drivers).collect()
+        let exports = self.exports.iter().filter_map(of_export);
+        hosts
+            .chain(self.missing())
+            .chain(drivers)
+            .chain(exports)
+            .collect()
     }
 
     fn of_host(&self, host: &VersionFacts) -> Option<Finding> {
@@ -171,6 +194,30 @@ impl PoolFacts {
     }
 }
 
+fn of_export(export: &ExportFacts) -> Option<Finding> {
+    let (object, vdi) = (format!("export {}", export.name), &export.vdi);
+    if !export.has_vdi {
+        let text = format!("XAPI does not have its VDI {vdi}");
+        let fix = format!("smblock unexport {}", export.name);
+        return Some(table::EXPORT_WITHOUT_VDI.found(object, text, fix));
+    }
+    if export.is_served {
+        return None;
+    }
+    let again = format!("smblock export {vdi} --name {}", export.name);
+    let (text, fix) = match &export.host {
+        Some(host) => (
+            format!("host {host} does not serve it"),
+            format!("on host {host}, or on another one that is to serve it: {again}"),
+        ),
+        None => (
+            "no host serves it".to_owned(),
+            format!("on a host: {again}"),
+        ),
+    };
+    Some(table::EXPORT_NOT_SERVED.found(object, text, fix))
+}
+
 /// Compares two versions by their numbers: 0.10.0 is newer than 0.9.0. A version with another suffix is older than
 /// the one without.
 fn order(one: &str, other: &str) -> std::cmp::Ordering {
@@ -192,7 +239,7 @@ mod tests {
 
     fn facts(replies: &str, drivers: &str) -> PoolFacts {
         let text = format!(
-            r#"{{"version": "0.10.0", "sr_types": ["cephrbd"], "drivers": [{drivers}], "hosts": [{replies}]}}"#
+            r#"{{"version": "0.10.0", "sr_types": ["cephrbd"], "exports": [], "drivers": [{drivers}], "hosts": [{replies}]}}"#
         );
         PoolFacts::parse(&text).unwrap()
     }
@@ -281,6 +328,42 @@ mod tests {
         );
         let hosts = [host("one", OWN), host("two", r#"{"version": "0.9.0"}"#)].join(",");
         assert_eq!(facts(&hosts, &driver("0.9.0", "")).findings().len(), 1);
+    }
+
+    #[test]
+    fn an_export_that_is_not_served_is_found_with_the_command() {
+        let mut facts = facts(&host("one", OWN), &driver("0.10.0", ""));
+        let export = ExportFacts {
+            name: "web/0".to_owned(),
+            vdi: "VDI".to_owned(),
+            has_vdi: true,
+            is_served: true,
+            host: Some("two".to_owned()),
+        };
+        facts.exports.push(export.clone());
+        assert_eq!(texts(&facts), [""; 0]);
+        let not_served = ExportFacts {
+            is_served: false,
+            ..export
+        };
+        let no_host = ExportFacts {
+            host: None,
+            ..not_served.clone()
+        };
+        let no_vdi = ExportFacts {
+            has_vdi: false,
+            ..not_served.clone()
+        };
+        facts.exports = vec![not_served, no_host, no_vdi];
+        assert_eq!(
+            texts(&facts),
+            [
+                "SMB-F440 export web/0: host two does not serve it. on host two, or on another one that \
+                 is to serve it: smblock export VDI --name web/0",
+                "SMB-F440 export web/0: no host serves it. on a host: smblock export VDI --name web/0",
+                "SMB-F441 export web/0: XAPI does not have its VDI VDI. smblock unexport web/0",
+            ]
+        );
     }
 
     #[test]

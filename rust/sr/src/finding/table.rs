@@ -246,6 +246,11 @@ kinds! {
         "All hosts have the new version. xapi reads what it can do when the master's toolstack starts.";
     TAG_WITHOUT_CLAIM "437" Note "SM's note that another host uses a VDI, without a claim":
         "A key host_... in the VDI's sm_config is of a host that has not claimed the VDI: a command there was killed, or is about to claim it. A repair asks the host, which removes the key unless it uses the VDI.";
+
+    EXPORT_NOT_SERVED "440" Failure "an export that its host does not serve":
+        "Clients cannot connect: the host does not run, its server of exports does not, or the disk could not be plugged there.";
+    EXPORT_WITHOUT_VDI "441" Warning "an export without its VDI":
+        "XAPI does not have the VDI any longer. The name stays taken until the export is ended.";
 }
 
 use Severity::NotRun as NotRunSeverity;

@@ -1,0 +1,67 @@
+//! Devices that fail or do not respond.
+
+use std::fs::OpenOptions;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::lab::{refused, run, Lab, MIB, TIMEOUT};
+
+const EIO: u32 = 5;
+
+#[test]
+fn an_error_of_the_device_is_eio_and_the_connection_stays() {
+    let lab = Lab::new();
+    let export = lab.export("vm/0", 2 * MIB);
+    let mut client = lab.use_export("vm/0");
+    let file = OpenOptions::new().write(true).open(&export.device).unwrap();
+    file.set_len(MIB as u64).unwrap();
+    assert_eq!(client.read(MIB as u64, 4096), Err(EIO));
+    assert_eq!(client.read(0, 4096).unwrap(), [0; 4096]);
+}
+
+#[test]
+fn a_device_that_does_not_respond_is_eio_and_its_export_stays_taken() {
+    let lab = Lab::new();
+    let export = lab.export_as("vm/0", MIB, false, json!("stuck"));
+    lab.export("other", MIB);
+    let mut client = lab.use_export("vm/0");
+    client.write(0, &[1; 4096]);
+    lab.stuck.set(true);
+    let start = Instant::now();
+    assert_eq!(client.try_write(0, &[2; 4096]), Err(EIO));
+    assert!(start.elapsed() >= TIMEOUT);
+    assert!(client.is_ended());
+    // The kernel still has the write: another writer's data could be lost to it.
+    let text = refused("nbdinfo", &[&lab.uri("vm/0")]);
+    assert!(text.contains("is in use by"), "{text}");
+    run("nbdinfo", &[&lab.uri("other")]);
+    lab.stuck.set(false);
+    lab.wait_for_no_client();
+    run("nbdinfo", &[&lab.uri("vm/0")]);
+    assert_eq!(lab.remove(&export, false)["removed"], true);
+}
+
+#[test]
+fn a_device_that_is_gone_is_an_error_of_its_export_only() {
+    let lab = Lab::new();
+    let export = lab.export("vm/0", MIB);
+    lab.export("other", MIB);
+    std::fs::remove_file(&export.device).unwrap();
+    let text = refused("nbdinfo", &[&lab.uri("vm/0")]);
+    assert!(
+        text.contains("ENOENT (2): No such file or directory"),
+        "{text}"
+    );
+    assert_eq!(lab.control(&json!({"do": "status"}))["clients"], json!([]));
+    run("nbdinfo", &[&lab.uri("other")]);
+}
+
+#[test]
+fn a_damaged_file_of_the_registry_hides_its_export_only() {
+    let lab = Lab::new();
+    lab.export("vm/0", MIB);
+    std::fs::write(lab.path("exports/damaged.json"), "{").unwrap();
+    std::fs::write(lab.path("exports/.temporary"), "{").unwrap();
+    assert!(run("nbdinfo", &["--list", &lab.uri("")]).contains("vm/0"));
+}

@@ -1,0 +1,122 @@
+//! One export for many jobs: what a name, a writer, an addition and a removal mean for the others.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::lab::{content, random, refused, run, Lab, MIB};
+
+#[test]
+fn two_jobs_reuse_one_name() {
+    let lab = Lab::new();
+    let export = lab.export("vm/0", 8 * MIB);
+    for _ in 0..2 {
+        let data = random(8 * MIB);
+        let source = lab.path("source");
+        std::fs::write(&source, &data).unwrap();
+        run("nbdcopy", &[source.to_str().unwrap(), &lab.uri("vm/0")]);
+        assert!(content(&export) == data);
+    }
+}
+
+#[test]
+fn a_second_writer_is_refused_while_one_is_connected() {
+    let lab = Lab::new();
+    let export = lab.export("vm/0", MIB);
+    let uri = lab.uri("vm/0");
+    let held = lab.hold("vm/0");
+    let text = refused("nbdinfo", &[&uri]);
+    let wanted = format!(
+        "\"vm/0\" is in use by {}: one client at a time",
+        held.local_addr().unwrap()
+    );
+    assert!(text.contains(&wanted), "{text}");
+    assert!(run("nbdinfo", &["--list", "--no-content", &lab.uri("")]).contains("vm/0"));
+    let clients = lab.control(&json!({"do": "status"}))["clients"].clone();
+    assert_eq!(clients[0]["name"], "vm/0");
+    assert_eq!(clients[0]["vdi"], json!(export.vdi));
+    assert_eq!(clients[0]["peer"], held.local_addr().unwrap().to_string());
+    drop(held);
+    lab.wait_for_no_client();
+    run("nbdinfo", &[&uri]);
+}
+
+#[test]
+fn an_export_with_a_client_is_removed_by_force_only() {
+    let lab = Lab::new();
+    let export = lab.export("vm/0", MIB);
+    let mut held = lab.hold("vm/0");
+    let peer = held.local_addr().unwrap().to_string();
+    assert_eq!(
+        lab.remove(&export, false),
+        json!({"removed": false, "client": peer})
+    );
+    assert_eq!(
+        lab.control(&json!({"do": "status"}))["exports"][0]["name"],
+        "vm/0"
+    );
+    assert_eq!(lab.remove(&export, true), json!({"removed": true}));
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut held, &mut rest).unwrap();
+    assert_eq!(rest, b"");
+    let text = refused("nbdinfo", &[&lab.uri("vm/0")]);
+    assert!(text.contains("no export"), "{text}");
+    assert_eq!(lab.remove(&export, false), json!({"removed": true}));
+}
+
+#[test]
+fn a_name_of_two_vdis_is_refused() {
+    let lab = Lab::new();
+    lab.export("vm/0", MIB);
+    lab.export("vm/0", MIB);
+    let text = refused("nbdinfo", &[&lab.uri("vm/0")]);
+    assert!(text.contains("several VDIs have the export name"), "{text}");
+}
+
+/// The longest time between two replies of a client that writes for a while.
+fn longest_gap(lab: &Lab, name: &str, meanwhile: impl FnOnce()) -> Duration {
+    lab.wait_for_no_client();
+    let mut client = lab.use_export(name);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writes = scope.spawn(|| {
+            let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+            let mut at = 0;
+            while !stop.load(Ordering::Relaxed) {
+                client.write(at * 4096, &[7; 4096]);
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+                at = (at + 1) % 256;
+            }
+            longest
+        });
+        thread::sleep(Duration::from_millis(200));
+        meanwhile();
+        thread::sleep(Duration::from_millis(200));
+        stop.store(true, Ordering::Relaxed);
+        writes.join().unwrap()
+    })
+}
+
+#[test]
+fn adding_and_removing_an_export_leaves_no_gap_in_anothers_writes() {
+    let lab = Lab::new();
+    lab.export("busy", MIB);
+    let alone = longest_gap(&lab, "busy", || thread::sleep(Duration::from_millis(800)));
+    let beside = longest_gap(&lab, "busy", || {
+        for n in 0..8 {
+            let name = format!("other/{n}");
+            let other = lab.export(&name, MIB);
+            run("nbdinfo", &["--size", &lab.uri(&name)]);
+            assert_eq!(lab.remove(&other, true)["removed"], true);
+        }
+    });
+    // A busy machine has gaps of its own.
+    let allowed = Duration::from_millis(100).max(alone * 2);
+    assert!(
+        beside <= allowed,
+        "{beside:?}, and {alone:?} without another export"
+    );
+}
