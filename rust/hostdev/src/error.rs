@@ -9,7 +9,7 @@ use hostos::errno::describe_io;
 use hostos::{FileError, HasErrno};
 use nix::errno::Errno;
 
-use crate::features::{ImageFeatures, DROPPABLE};
+use crate::features::ImageFeatures;
 use crate::krbd::ImageKey;
 
 /// Why a call failed: on which object, with which errno, and what to do about it.
@@ -88,7 +88,7 @@ pub enum Error {
     /// The image has features that this kernel does not support.
     #[error(
         "cannot map {image}: this kernel does not support its features {unsupported}; {}",
-        drop_features(.pool_and_image, *.unsupported)
+        .unsupported.advice(.pool_and_image)
     )]
     UnsupportedFeatures {
         /// `pool/image`, with the snapshot if the request has one.
@@ -289,22 +289,4 @@ fn identity(key: &ImageKey) -> String {
         "image id {}{snapshot} in pool {}{namespace} of cluster {}",
         key.image_id, key.pool_id, key.fsid
     )
-}
-
-fn drop_features(image: &str, unsupported: ImageFeatures) -> String {
-    let droppable = unsupported.intersection(DROPPABLE).names();
-    let fixed = unsupported.difference(DROPPABLE);
-    let mut advice = Vec::new();
-    if !droppable.is_empty() {
-        advice.push(format!(
-            "drop them with `rbd feature disable {image} {}`",
-            droppable.join(" ")
-        ));
-    }
-    if !fixed.is_empty() {
-        advice.push(format!(
-            "{fixed} cannot be dropped: copy the image to one without, or use a newer kernel"
-        ));
-    }
-    advice.join("; ")
 }

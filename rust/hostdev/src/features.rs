@@ -54,6 +54,28 @@ impl ImageFeatures {
     }
 }
 
+impl ImageFeatures {
+    /// Returns how to use an image, `POOL/IMAGE`, that has these features, on a kernel without them.
+    #[must_use]
+    pub fn advice(self, image: &str) -> String {
+        let droppable = self.intersection(DROPPABLE).names();
+        let fixed = self.difference(DROPPABLE);
+        let mut advice = Vec::new();
+        if !droppable.is_empty() {
+            advice.push(format!(
+                "drop them with `rbd feature disable {image} {}`",
+                droppable.join(" ")
+            ));
+        }
+        if !fixed.is_empty() {
+            advice.push(format!(
+                "{fixed} cannot be dropped: copy the image to one without, or use a newer kernel"
+            ));
+        }
+        advice.join("; ")
+    }
+}
+
 /// The name in `rbd`: `exclusive-lock` for `EXCLUSIVE_LOCK`.
 fn rbd_name(constant: &str) -> String {
     constant.to_lowercase().replace('_', "-")

@@ -14,8 +14,8 @@ use crate::ffi::rbd::{
 };
 use crate::pool::Pool;
 
-/// Objects of 4 MiB.
-const ORDER: u8 = 22;
+/// The size of objects by default.
+const OBJECT_SIZE: u64 = 4 << 20;
 
 /// `RBD_FEATURE_JOURNALING`, and the values of a journal that librbd uses by default.
 const JOURNALING: u64 = 1 << 6;
@@ -28,8 +28,10 @@ const JOURNAL_SPLAY_WIDTH: u64 = 4;
 pub struct CreateOptions {
     /// Feature bits (`RBD_FEATURE_*`), exactly these; `data-pool` is added if the image has a data pool.
     pub features: u64,
-    /// Object size as a power of two; 0 means 22: 4 MiB.
-    pub order: u8,
+    /// The size of an object in bytes, a power of two; 0 means 4 MiB.
+    pub object_size: u64,
+    /// The unit in bytes, and the count, of stripes. `None`: one object after the other.
+    pub stripes: Option<(u64, u64)>,
     /// The pool for the data, if it is not the image's pool.
     pub data_pool: Option<String>,
 }
@@ -59,15 +61,15 @@ impl RawOptions {
         let made = Self { rbd, raw };
         made.set_number(RBD_IMAGE_OPTION_FORMAT, 2)?;
         made.set_number(RBD_IMAGE_OPTION_FEATURES, options.features)?;
-        let order = if options.order == 0 {
-            ORDER
-        } else {
-            options.order
+        let object_size = match options.object_size {
+            0 => OBJECT_SIZE,
+            size => size,
         };
-        made.set_number(RBD_IMAGE_OPTION_ORDER, order.into())?;
-        // No striping.
-        made.set_number(RBD_IMAGE_OPTION_STRIPE_UNIT, 1 << order)?;
-        made.set_number(RBD_IMAGE_OPTION_STRIPE_COUNT, 1)?;
+        made.set_number(RBD_IMAGE_OPTION_ORDER, object_size.trailing_zeros().into())?;
+        // These values mean no striping.
+        let (unit, count) = options.stripes.unwrap_or((object_size, 1));
+        made.set_number(RBD_IMAGE_OPTION_STRIPE_UNIT, unit)?;
+        made.set_number(RBD_IMAGE_OPTION_STRIPE_COUNT, count)?;
         // An empty name means the default. The image's pool means no data pool.
         let data_pool = options.data_pool.as_deref().unwrap_or(pool.name());
         made.set_text(RBD_IMAGE_OPTION_DATA_POOL, data_pool)?;

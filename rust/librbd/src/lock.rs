@@ -68,8 +68,15 @@ impl LockOwner {
                 }
             }
             // `rbd lock` does not support image ids.
-            Place::Unnamed { pool, id } => {
-                let pool = quoted(pool);
+            Place::Unnamed {
+                pool,
+                namespace,
+                id,
+            } => {
+                let mut pool = quoted(pool);
+                if !namespace.is_empty() {
+                    pool += &format!(" --namespace {}", quoted(namespace));
+                }
                 format!("rados -p {pool} lock break rbd_header.{id} {LOCK_NAME} {client} --lock-cookie {cookie}")
             }
         };
@@ -86,14 +93,18 @@ pub(crate) enum Place {
     /// By its pool and name, `POOL/IMAGE`.
     Named(String),
     /// By its id: it is in the trash, or has no name.
-    Unnamed { pool: String, id: String },
+    Unnamed {
+        pool: String,
+        namespace: String,
+        id: String,
+    },
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Named(path) => f.write_str(path),
-            Place::Unnamed { pool, id } => write!(f, "{pool}/id {id}"),
+            Place::Unnamed { pool, id, .. } => write!(f, "{pool}/id {id}"),
         }
     }
 }
@@ -132,6 +143,7 @@ mod tests {
     #[test]
     fn the_error_of_a_locked_image_has_the_command_that_unlocks_it() {
         let unnamed = Place::Unnamed {
+            namespace: String::new(),
             pool: "vms".to_owned(),
             id: "10a4".to_owned(),
         };

@@ -149,6 +149,7 @@ impl Pool {
             Some(name) => Place::Named(self.path(&name)),
             None => Place::Unnamed {
                 pool: self.name().to_owned(),
+                namespace: self.namespace().to_owned(),
                 id: id.to_owned(),
             },
         })

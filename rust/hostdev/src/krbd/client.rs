@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::release::KernelRelease;
+use crate::features::ImageFeatures;
 use crate::module::{self, Module};
 use crate::Error;
 
@@ -77,6 +78,18 @@ impl Krbd {
                 text,
                 expected: "a mask of features in hex",
             })
+    }
+
+    /// As [`Krbd::supported_features`], without stripes if the kernel refuses them although it reports them.
+    ///
+    /// # Errors
+    /// As [`Krbd::supported_features`].
+    pub fn mappable_features(&self) -> Result<Option<u64>, Error> {
+        let striping = match KernelRelease::running()?.maps_stripes() {
+            true => 0,
+            false => ImageFeatures::STRIPING.bits(),
+        };
+        Ok(self.supported_features()?.map(|bits| bits & !striping))
     }
 
     /// Loads the kernel's module if it is not loaded.

@@ -8,6 +8,12 @@ use crate::Error;
 /// The first release with the messenger protocol v2.
 const FIRST_WITH_V2: (u32, u32) = (5, 11);
 
+/// The first release that maps images in a RADOS namespace.
+const FIRST_WITH_NAMESPACES: (u32, u32) = (4, 19);
+
+/// The first release that maps images with stripes. Older ones report the feature, and refuse the images.
+const FIRST_WITH_STRIPES: (u32, u32) = (4, 17);
+
 /// The release of a kernel, which decides its protocol versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelRelease {
@@ -31,7 +37,23 @@ impl KernelRelease {
     /// unknown form counts as an old one.
     #[must_use]
     pub fn speaks_v2(&self) -> bool {
-        numbers(&self.name).is_some_and(|release| release >= FIRST_WITH_V2)
+        self.is_since(FIRST_WITH_V2)
+    }
+
+    /// Returns whether it maps images in a RADOS namespace. A release in an unknown form counts as an old one.
+    #[must_use]
+    pub fn maps_namespaces(&self) -> bool {
+        self.is_since(FIRST_WITH_NAMESPACES)
+    }
+
+    /// Returns whether it maps images with stripes. A release in an unknown form counts as an old one.
+    #[must_use]
+    pub fn maps_stripes(&self) -> bool {
+        self.is_since(FIRST_WITH_STRIPES)
+    }
+
+    fn is_since(&self, first: (u32, u32)) -> bool {
+        numbers(&self.name).is_some_and(|release| release >= first)
     }
 }
 
@@ -73,6 +95,22 @@ mod tests {
             "10.0.1",
         ] {
             assert!(!watches_readers(release), "{release}");
+        }
+    }
+
+    #[test]
+    fn linux_4_19_maps_namespaces_and_4_17_stripes() {
+        for (name, namespaces, stripes) in [
+            ("4.19.0+1", true, true),
+            ("4.18.20", false, true),
+            ("4.17.0-rc1", false, true),
+            ("4.16.18", false, false),
+            ("odd", false, false),
+        ] {
+            let name = name.to_owned();
+            let kernel = KernelRelease { name };
+            assert_eq!(kernel.maps_namespaces(), namespaces, "{kernel:?}");
+            assert_eq!(kernel.maps_stripes(), stripes, "{kernel:?}");
         }
     }
 

@@ -9,6 +9,8 @@ use crate::own_pool::{command, OwnPool};
 
 /// `RBD_FEATURE_OPERATIONS`: a clone, or the parent of one.
 const OPERATIONS: u64 = 256;
+/// `RBD_FEATURE_STRIPINGV2`.
+const STRIPING: u64 = 2;
 /// `RBD_FEATURE_JOURNALING`.
 const JOURNALING: u64 = 64;
 
@@ -74,6 +76,21 @@ fn new_images_do_not_depend_on_the_defaults_of_the_cluster() {
     let clone = open(&pool, "clone");
     is_plain(&clone, FEATURES);
     clone.write_at(5 * MIB, b"data").unwrap();
+
+    let striped = librbd::CreateOptions {
+        object_size: MIB,
+        stripes: Some((MIB / 16, 3)),
+        ..plain()
+    };
+    pool.image_create("striped", 64 * MIB, &striped).unwrap();
+    pool.image_clone(&parent, &snapshot, "striped clone", &striped)
+        .unwrap();
+    for name in ["striped", "striped clone"] {
+        let image = open(&pool, name);
+        assert_eq!(image.features().unwrap() & !OPERATIONS, FEATURES | STRIPING);
+        assert_eq!(image.info().unwrap().object_size, MIB);
+        image.write_at(5 * MIB, b"data").unwrap();
+    }
 
     let journaled = librbd::CreateOptions {
         features: FEATURES | JOURNALING,

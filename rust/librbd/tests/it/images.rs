@@ -13,7 +13,7 @@ fn a_new_image_has_the_requested_options() {
     // One byte less than a MiB: sizes are never rounded.
     let size = 64 * MIB - 1;
     let options = CreateOptions {
-        order: 20,
+        object_size: 1 << 20,
         ..plain()
     };
     fixture.pool.image_create(&name, size, &options).unwrap();
