@@ -84,6 +84,16 @@ def test_a_name_that_xml_cannot_have_creates_no_disk(sr: CephSr, name: str) -> N
     sr.scan()
 
 
+def test_the_disk_of_a_migration_to_the_sr_is_refused_with_another_way(sr: CephSr) -> None:
+    xapi = sr.lab.xapi.pool
+    before = sr.pool.images(), sr.vdis()
+    with pytest.raises(ApiError, match="cannot receive disks of a storage migration.*xe vdi-copy"):
+        xapi.sm(xapi.master, "vdi_create", sr=xapi.db.by_uuid("SR", sr.uuid), vdi_type="user",
+                vdi_sm_config={"base_mirror": "x/y"},
+                args=[str(GIB), "leaf", "", "", "false", "19700101T00:00:00Z", "", "false"])  # fmt: skip
+    assert (sr.pool.images(), sr.vdis()) == before
+
+
 def test_a_created_image_has_exactly_the_features_asked_for(rbd_pool: RbdPool) -> None:
     default = rbd_pool.create_sr("default")
     image = default.image(default.create_vdi())

@@ -382,8 +382,8 @@ class Sr:
         """
     def update(self, name_label: str = "", name_description: str = "") -> SrAttributes:
         """Records the SR's name of XAPI. Returns how full the SR is. Raises `Error` if the storage cannot be read."""
-    def create_vdi(self, vdi_uuid: str, size: int, vdi: Any) -> int:
-        """Creates a disk. `vdi`: SM's object for it, which has its name.
+    def create_vdi(self, vdi_uuid: str, size: int, vdi: Any, is_mirror: bool = False) -> int:
+        """Creates a disk. `vdi`: SM's object for it, which has its name. `is_mirror`: for a migration between SRs.
 
         Returns the size, which is never less than `size`. Raises `Error` with the key "VDISize" if no disk can have
         that size, and with "SRNoSpace" if the storage is full.

@@ -23,7 +23,9 @@ class CoreVDI(VDI.VDI):
 
     @as_sm_error
     def create(self, sr_uuid, vdi_uuid, size):
-        self.size = self.sr.core.create_vdi(vdi_uuid, size, self)
+        # xapi begins a migration to this SR with such a disk.
+        is_mirror = "base_mirror" in self.sr.srcmd.params.get("vdi_sm_config", {})
+        self.size = self.sr.core.create_vdi(vdi_uuid, size, self, is_mirror)
         fist_point("vdi_create")
         self.sm_config = self.sr.core.sm_config
         self._db_introduce()

@@ -187,6 +187,8 @@ pub fn key_for(operation: &str, key: &'static str) -> &'static str {
         (_, "VDIInUse") => "VDIUnavailable",
         (_, "SRInUse") => "SRUnavailable",
         (_, "SRNotEmpty") => SM_GENERAL,
+        // xapi drops the text of this one, too.
+        ("VDI.create", "Unimplemented") => SM_GENERAL,
         ("VDI.activate", "VDIMissing") => "VDIUnavailable",
         _ => key,
     }
@@ -212,6 +214,8 @@ mod tests {
             ("VDI.activate", "VDIMissing", "VDIUnavailable"),
             ("VDI.delete", "VDIMissing", "VDIMissing"),
             ("VDI.create", "SRNoSpace", "SRNoSpace"),
+            ("VDI.create", "Unimplemented", "SMGeneral"),
+            ("VDI.clone", "Unimplemented", "Unimplemented"),
         ] {
             assert_eq!(key_for(operation, key), shown, "{operation}: {key}");
         }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use sr::alarm::Report;
-use sr::engine::{AdoptionRequest, OnBoot, Pairs, SrName, VdiPlace};
+use sr::engine::{AdoptionRequest, Capability, OnBoot, Pairs, SrName, VdiPlace};
 
 pub use self::run::Sr;
 use crate::convert::RequestedSize;
@@ -160,17 +160,22 @@ impl Sr {
     }
 
     /// `vdi_create`: reads the other fields from SM's `VDI` object. Returns the size in bytes, which is never
-    /// less than `size`.
-    #[pyo3(text_signature = "($self, vdi_uuid, size, vdi)")]
+    /// less than `size`. `is_mirror`: it is for a migration between SRs.
+    #[args(is_mirror = "false")]
+    #[pyo3(text_signature = "($self, vdi_uuid, size, vdi, is_mirror=False)")]
     fn create_vdi(
         &self,
         py: Python<'_>,
         vdi_uuid: &str,
         size: RequestedSize,
         vdi: &PyAny,
+        is_mirror: bool,
     ) -> PyResult<u64> {
         let xapi = attached("VDI.create", || convert::fields_of(vdi))?;
         self.run_on(py, "VDI.create", vdi_uuid, |sr, vdi| {
+            if is_mirror {
+                sr.sr_type().require(Capability::VdiMirrorIn)?;
+            }
             sr.create_vdi(vdi, size.0, xapi)
         })
     }

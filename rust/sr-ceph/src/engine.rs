@@ -64,10 +64,16 @@ pub static SR_TYPE: SrType = SrType {
     ],
     configuration: &config_keys::CONFIG_KEYS,
     marks: &["pool"],
-    instead: &[(
-        Capability::Accept,
-        "only SRs of type crucible have volumes to accept: give device-config:volumes or :provisioner",
-    )],
+    instead: &[
+        (
+            Capability::Accept,
+            "only SRs of type crucible have volumes to accept: give device-config:volumes or :provisioner",
+        ),
+        (
+            Capability::VdiMirrorIn,
+            "shut the VM down, and copy its disks with 'xe vdi-copy uuid=VDI sr-uuid=SR'",
+        ),
+    ],
 };
 
 impl EngineError for Error {}

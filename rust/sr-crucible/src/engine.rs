@@ -61,6 +61,10 @@ pub static SR_TYPE: SrType = SrType {
             Capability::Reclaim,
             "the deletion of a volume frees its space at once",
         ),
+        (
+            Capability::VdiMirrorIn,
+            "shut the VM down, and copy its disks with 'xe vdi-copy uuid=VDI sr-uuid=SR'",
+        ),
     ],
 };
 

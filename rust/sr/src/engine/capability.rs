@@ -41,6 +41,8 @@ pub enum Capability {
     VdiRevert,
     /// Disks that forget their changes when their VM starts.
     VdiResetOnBoot,
+    /// Receiving the disks of a VM that migrates between SRs.
+    VdiMirrorIn,
     /// Disks of high availability, which all hosts write to.
     VdiGenerateConfig,
     /// Cutting a dead host off from the SR's disks.
@@ -55,7 +57,7 @@ pub enum Capability {
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 24] = [
+    pub const ALL: [Capability; 25] = [
         Self::SrProbe,
         Self::SrMetadata,
         Self::SrUpdate,
@@ -75,6 +77,7 @@ impl Capability {
         Self::VdiClone,
         Self::VdiRevert,
         Self::VdiResetOnBoot,
+        Self::VdiMirrorIn,
         Self::VdiGenerateConfig,
         Self::Fence,
         Self::Reclaim,
@@ -124,6 +127,7 @@ impl Capability {
             Self::VdiClone => ("VDI_CLONE", "clone VDIs"),
             Self::VdiRevert => ("VDI_REVERT", "revert disks to snapshots"),
             Self::VdiResetOnBoot => ("VDI_RESET_ON_BOOT/2", "reset disks when their VM starts"),
+            Self::VdiMirrorIn => ("VDI_MIRROR_IN", "receive disks of a storage migration"),
             Self::VdiGenerateConfig => ("VDI_GENERATE_CONFIG", "have disks of high availability"),
             Self::Fence => ("fence", "cut a host off from its disks"),
             Self::Reclaim => ("reclaim", "free space in the background"),
