@@ -38,6 +38,8 @@ PLACEHOLDERS = {
     "UUID3": "6f4bd5a3",
     "UUID": "6f4bd5a1",
     "{pool}": "no-such-pool",
+    "{place}": "no-such-pool",
+    "{namespace}": "a",
     "{name}": "no-such-pool",
     "{now}": "no-such-pool",
     "{user}": "reader",

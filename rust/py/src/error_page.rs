@@ -62,6 +62,16 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
                 Names::Of(&[("of_ceph", "DataPool")]),
             ),
             origin(
+                "sr-ceph/src/error/pools.rs",
+                "NamespaceError",
+                Names::Of(&[("of_ceph", "Namespace")]),
+            ),
+            origin(
+                "sr-ceph/src/error/pools.rs",
+                "KernelTooOld",
+                Names::Of(&[("of_ceph", "KernelTooOld")]),
+            ),
+            origin(
                 "sr-ceph/src/usage.rs",
                 "NoRoom",
                 Names::Of(&[("of_ceph", "NoRoom")]),

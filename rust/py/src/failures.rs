@@ -148,6 +148,7 @@ fn of_ceph(error: &Error) -> &'static str {
             "SRUnavailable"
         }
         Error::PoolErasure { .. } | Error::PoolGone(_) | Error::DataPool(_) => "SRUnavailable",
+        Error::Namespace(_) | Error::KernelTooOld(_) => "SRUnavailable",
         Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
         Error::ForeignKernel { .. }
         | Error::VdiInUse { .. }

@@ -25,6 +25,7 @@ impl From<engine::FoundSr> for FoundSr {
     fn from(sr: engine::FoundSr) -> Self {
         FoundSr {
             uuid: sr.uuid.to_string(),
+            namespace: sr.namespace,
             size: sr.size,
             name_label: sr.name_label,
             name_description: sr.name_description,

@@ -35,7 +35,7 @@ mod take;
 
 use sr::engine::{Adoption, AdoptionRequest};
 
-use crate::error::Result;
+use crate::error::{NamespaceError, Result};
 use crate::CephSr;
 
 impl CephSr<'_> {
@@ -43,8 +43,16 @@ impl CephSr<'_> {
     /// prevents it.
     ///
     /// # Errors
-    /// The pool cannot be read or changed. What is done then stays; a repetition continues.
+    /// The device-config names a namespace; or the pool cannot be read or changed. What is done then stays; a repetition continues.
     pub fn adopt_older(&self, request: &AdoptionRequest) -> Result<Adoption> {
+        if !self.pool.namespace().is_empty() {
+            let namespace = self.pool.namespace().to_owned();
+            return Err(NamespaceError::Adoption {
+                sr: self.sr,
+                namespace,
+            }
+            .into());
+        }
         match request.undo {
             false => self.take_over(request),
             true => self.give_back(request),

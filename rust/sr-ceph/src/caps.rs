@@ -10,10 +10,11 @@ use crate::pool::PoolError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caps {
     user: String,
-    /// The pool of the SR in question.
-    pool: String,
-    /// That pool, its data pool, and those of other SRs with the same user.
-    pools: BTreeSet<String>,
+    /// The pool of the SR in question, and its namespace.
+    place: (String, String),
+    /// The places of that SR, and of other SRs with the same user: their pools and data pools, each with its
+    /// namespace.
+    places: BTreeSet<(String, String)>,
 }
 
 /// The part of the cluster that serves a call.
@@ -40,31 +41,31 @@ impl Caps {
         let pool = config.pool().unwrap_or("POOL").to_owned();
         let same = others.iter().filter(|other| other.user() == config.user());
         let served = same.chain([config]);
-        let pools = served.flat_map(|config| [config.pool(), config.data_pool()]);
-        let pools = pools.flatten().map(ToOwned::to_owned);
+        let places = served.flat_map(|config| {
+            let pools = [config.pool(), config.data_pool()].into_iter().flatten();
+            pools.map(|pool| (pool.to_owned(), config.namespace().to_owned()))
+        });
+        let place = (pool, config.namespace().to_owned());
         Caps {
             user: config.user().to_owned(),
-            pools: pools.chain([pool.clone()]).collect(),
-            pool,
+            places: places.chain([place.clone()]).collect(),
+            place,
         }
     }
 
-    /// A user of one pool.
+    /// A user of one pool, or of one namespace of it.
     #[must_use]
-    pub fn of(user: &str, pool: &str) -> Self {
+    pub fn of(user: &str, pool: &str, namespace: &str) -> Self {
+        let place = (pool.to_owned(), namespace.to_owned());
         Caps {
             user: user.to_owned(),
-            pool: pool.to_owned(),
-            pools: BTreeSet::from([pool.to_owned()]),
+            places: BTreeSet::from([place.clone()]),
+            place,
         }
     }
 
     fn granted(&self) -> String {
-        let rbd: Vec<_> = self
-            .pools
-            .iter()
-            .map(|pool| format!("profile rbd pool={pool}"))
-            .collect();
+        let rbd: Vec<_> = self.places.iter().map(profile).collect();
         let rbd = rbd.join(", ");
         format!(
             "client.{} mon 'profile rbd' osd '{rbd}' mgr '{rbd}'",
@@ -99,7 +100,11 @@ impl Caps {
     }
 
     pub(crate) fn advise_on(&self, error: &PoolError) -> Option<String> {
-        let lacks = self.lacks(error)?;
+        let mut lacks = self.lacks(error)?;
+        let denied = error.errno != nix::libc::ETIMEDOUT;
+        if denied && self.place.1.is_empty() && service(&error.call) == Service::Osd {
+            lacks += ", or device-config:namespace must name the namespace of its caps";
+        }
         Some(format!(
             "{lacks}: {}. Run 'smblock check' to see whether that is enough",
             self.grant()
@@ -108,11 +113,12 @@ impl Caps {
 
     /// Returns which cap the user lacks, or may lack. `None`: caps are not the cause of the error.
     pub(crate) fn lacks(&self, error: &PoolError) -> Option<String> {
-        let (user, pool) = (&self.user, &self.pool);
+        let (user, pool) = (&self.user, &self.place.0);
+        let profile = profile(&self.place);
         let cap = match service(&error.call) {
             Service::Mon => "mon 'profile rbd'".to_owned(),
-            Service::Mgr => format!("mgr 'profile rbd pool={pool}'"),
-            Service::Osd => format!("osd 'profile rbd pool={pool}'"),
+            Service::Mgr => format!("mgr '{profile}'"),
+            Service::Osd => format!("osd '{profile}'"),
         };
         Some(match cause(&error.call, error.errno)? {
             Cause::Denied => format!("client.{user} lacks the cap {cap}"),
@@ -122,6 +128,14 @@ impl Caps {
                  18.2.7 on does not reply without it"
             ),
         })
+    }
+}
+
+/// The cap for a pool, or for one namespace of it.
+fn profile((pool, namespace): &(String, String)) -> String {
+    match namespace.as_str() {
+        "" => format!("profile rbd pool={pool}"),
+        _ => format!("profile rbd pool={pool} namespace={namespace}"),
     }
 }
 
@@ -175,6 +189,28 @@ mod tests {
         assert!(text.ends_with(&command), "{text}");
         assert!(text.contains("ceph auth get client.xcp;"), "{text}");
         assert!(text.contains("replaces all caps"), "{text}");
+    }
+
+    #[test]
+    fn the_caps_of_an_sr_in_a_namespace_are_for_that_namespace_only() {
+        let pairs = [
+            ("pool", "vms"),
+            ("namespace", "a"),
+            ("data_pool", "ec"),
+            ("user", "xcp"),
+        ];
+        let caps = Caps::new(
+            &config(&pairs),
+            &[config(&[("pool", "vms"), ("user", "xcp")])],
+        );
+        let rbd = "'profile rbd pool=ec namespace=a, profile rbd pool=vms, profile rbd pool=vms namespace=a'";
+        let command = format!("client.xcp mon 'profile rbd' osd {rbd} mgr {rbd}");
+        assert_eq!(caps.granted(), command);
+        let text = caps
+            .advise_on(&PoolError::new("rados_stat", "x", EPERM))
+            .unwrap();
+        let lacks = "client.xcp lacks the cap osd 'profile rbd pool=vms namespace=a': ";
+        assert!(text.starts_with(lacks), "{text}");
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl<'a> Catalogue<'a> {
         if source.is_not_found() {
             Error::SrMissing {
                 sr: self.sr,
-                pool: self.pool.pool_name().to_owned(),
+                pool: self.pool.spec(),
             }
         } else {
             Error::Ceph {
@@ -176,7 +176,7 @@ impl<'a> Catalogue<'a> {
     pub(crate) fn damaged(&self, key: &str, source: Unreadable) -> Error {
         Error::Damaged {
             sr: self.sr,
-            pool: self.pool.pool_name().to_owned(),
+            pool: self.pool.spec(),
             key: key.to_owned(),
             source,
         }

@@ -6,17 +6,20 @@ mod data_pool;
 mod error;
 mod inspection;
 mod monitors;
+mod namespace;
+mod open;
 mod origin;
 mod takeover;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use librbd::{ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind, SnapshotRef, TrashSource};
+use librbd::{
+    CreateOptions, ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind, SnapshotRef, TrashSource,
+};
 use serde_json::json;
 
-use crate::caps::Caps;
-use crate::error::Error;
+use crate::image_format::ImageFormat;
 use crate::pool::{
     Entries, ImageHeader, ImageState, ImageUsers, Pool, PoolError, Progress, Result, SnapshotState,
     Transaction, TrashedImage, Watcher, META_KEY,
@@ -38,50 +41,15 @@ const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
 const SHRINK_STEP: u64 = 16 << 30;
 
 /// One pool, opened by this process.
+#[derive(Clone)]
 pub struct CephPool {
     cluster: librbd::Cluster,
     pool: librbd::Pool,
     data_pool: Option<String>,
+    object_size: u64,
 }
 
 impl CephPool {
-    /// Opens a pool, which must exist.
-    pub fn open(cluster: librbd::Cluster, name: &str) -> crate::Result<Self> {
-        match cluster.pool(name) {
-            Ok(pool) => Ok(CephPool {
-                cluster,
-                pool,
-                data_pool: None,
-            }),
-            Err(e) if e.is_not_found() => Err(Error::PoolMissing {
-                pool: name.to_owned(),
-                present: pools(&cluster),
-            }),
-            Err(source) => Err(Error::Unreachable {
-                fix: Some(format!(
-                    "see 'ceph health detail' on a node of the cluster; if it is healthy, the monitors do \
-                     not send the map of the OSDs: {}",
-                    Caps::of(cluster.user(), name).grant()
-                )),
-                source,
-            }),
-        }
-    }
-
-    /// The same pool. New images keep their data in the other pool, which must exist.
-    pub fn with_data_in(self, other: Option<&str>) -> crate::Result<Self> {
-        if let Some(other) = other {
-            data_pool::require(&self.cluster, other)?;
-        }
-        let data_pool = other.map(ToOwned::to_owned);
-        Ok(CephPool { data_pool, ..self })
-    }
-
-    /// The connection.
-    pub fn connection(&self) -> &librbd::Cluster {
-        &self.cluster
-    }
-
     fn open_image(&self, id: &str, read_only: bool) -> Result<librbd::Image> {
         let opened = self.pool.image_open(&ImageRef::Id(id), read_only);
         opened.map_err(|error| error::explain_open(&self.pool, error.into()))
@@ -90,14 +58,25 @@ impl CephPool {
     /// Sets the image-meta of a new image. Returns its id. An empty `meta` is not set, as after a crash
     /// before this call. No other client has the new image, so it is not opened: that takes as long as making
     /// it.
-    fn set_meta(&self, name: &str, meta: &str) -> Result<String> {
+    fn set_meta(&self, name: &str, format: &ImageFormat, meta: &str) -> Result<String> {
         let id = self.pool.image_id(name)?;
         let id = id.ok_or_else(|| PoolError::new("rbd_open", name, nix::libc::ENOENT))?;
-        error::require_layout(&self.pool, self.data_pool.is_some(), name, &id)?;
+        let layout = (self.data_pool.is_some(), format.layout.stripes.is_some());
+        error::require_layout(&self.pool, layout, name, &id)?;
         if !meta.is_empty() {
             self.pool.header(&id).metadata_set(META_KEY, meta)?;
         }
         Ok(id)
+    }
+
+    /// The options of a new image.
+    fn options(&self, format: &ImageFormat) -> CreateOptions {
+        CreateOptions {
+            features: format.features.bits(),
+            object_size: format.layout.object_size,
+            stripes: format.layout.stripes.map(|s| (s.unit, s.count)),
+            data_pool: self.data_pool.clone(),
+        }
     }
 
     fn snapshots_of(&self, image: &librbd::Image) -> Result<Vec<SnapshotState>> {
@@ -105,7 +84,7 @@ impl CephPool {
             Ok(SnapshotState {
                 id: s.id.0,
                 removed: matches!(s.kind, SnapshotKind::Trash { .. }),
-                origin: origin::origin(&self.cluster, image, &s)?,
+                origin: origin::origin(&self.pool, image, &s)?,
                 name: s.name,
                 size: s.size,
             })
@@ -148,8 +127,20 @@ impl Pool for CephPool {
         self.pool.name()
     }
 
+    fn namespace(&self) -> &str {
+        self.pool.namespace()
+    }
+
+    fn require_namespace(&self) -> Result<()> {
+        namespace::require(&self.pool)
+    }
+
     fn data_pool(&self) -> Option<&str> {
         self.data_pool.as_deref()
+    }
+
+    fn object_size(&self) -> u64 {
+        self.object_size
     }
 
     fn address(&self) -> Result<String> {
@@ -210,13 +201,16 @@ impl Pool for CephPool {
         Ok(self.pool.ensure_trash_object()?)
     }
 
-    fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String> {
-        self.pool.image_create(
-            name,
-            size,
-            &data_pool::options(features, self.data_pool.as_ref()),
-        )?;
-        self.set_meta(name, meta)
+    fn create_image(
+        &self,
+        name: &str,
+        size: u64,
+        format: &ImageFormat,
+        meta: &str,
+    ) -> Result<String> {
+        let made = self.pool.image_create(name, size, &self.options(format));
+        made.map_err(|error| namespace::explain(&self.pool, error.into()))?;
+        self.set_meta(name, format, meta)
     }
 
     fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64> {
@@ -253,13 +247,13 @@ impl Pool for CephPool {
         &self,
         parent: (&str, u64),
         name: &str,
-        features: u64,
+        format: &ImageFormat,
         meta: &str,
     ) -> Result<String> {
-        let options = data_pool::options(features, self.data_pool.as_ref());
+        let options = self.options(format);
         let (image, snapshot) = (ImageRef::Id(parent.0), SnapshotRef::Id(SnapId(parent.1)));
         self.pool.image_clone(&image, &snapshot, name, &options)?;
-        self.set_meta(name, meta)
+        self.set_meta(name, format, meta)
     }
 
     fn images(&self) -> Result<BTreeMap<String, String>> {
@@ -373,7 +367,7 @@ impl Pool for CephPool {
 impl CephPool {
     /// Asks ceph-mgr to run a task about an image of this pool.
     fn ask_manager(&self, prefix: &str, key: &str, image: &str) -> Result<()> {
-        let command = json!({"prefix": prefix, key: format!("{}/{image}", self.pool.name())});
+        let command = json!({"prefix": prefix, key: format!("{}/{image}", self.spec())});
         // Without a ceph-mgr the request waits for one. XAPI must not wait as long.
         match self
             .cluster

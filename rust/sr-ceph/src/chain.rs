@@ -26,7 +26,7 @@ pub(crate) fn require_short(images: &Images<'_>, source: &VdiRecord) -> Result<(
         return Err(Error::ChainTooLong {
             vdi: source.uuid,
             image: image.name.clone(),
-            pool: images.pool_name().to_owned(),
+            pool: images.pool_spec(),
             depth,
         });
     }

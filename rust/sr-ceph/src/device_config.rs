@@ -4,6 +4,7 @@
 //! [`values`] for what is refused and why.
 
 mod error;
+mod layout;
 mod values;
 
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -14,10 +15,12 @@ use sr::device_config::{boolean, is_secret, path, Datapath, Problem, Refused, SR
 
 pub use self::error::ConfigError;
 use crate::image_features::ImageFeatures;
+use crate::image_format::{ImageFormat, Layout};
 
 /// The keys that an administrator may give. Aliases follow the name that they stand for.
-pub const VALID_KEYS: [&str; 11] = [
+pub const VALID_KEYS: [&str; 15] = [
     "pool",
+    "namespace",
     "data_pool",
     "ceph_conf",
     "conf",
@@ -27,6 +30,9 @@ pub const VALID_KEYS: [&str; 11] = [
     "mon_host",
     "datapath",
     "image_features",
+    "object_size",
+    "stripe_unit",
+    "stripe_count",
     "ms_mode",
 ];
 
@@ -46,13 +52,14 @@ pub(crate) const DEFAULT_USER: &str = "admin";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceConfig {
     pool: Option<String>,
+    namespace: String,
     data_pool: Option<String>,
     ceph_conf: Option<PathBuf>,
     user: String,
     keyring: Option<PathBuf>,
     mon_host: Option<String>,
     datapath: Datapath,
-    image_features: ImageFeatures,
+    image_format: ImageFormat,
     ms_mode: Option<MsMode>,
 }
 
@@ -66,6 +73,9 @@ impl DeviceConfig {
         given.take(SR_MASTER, boolean)?;
         let pool = given.take("pool", values::pool)?;
         Ok(Self {
+            namespace: given
+                .take("namespace", values::namespace)?
+                .unwrap_or_default(),
             data_pool: given.take("data_pool", |name| data_pool(name, pool.as_deref()))?,
             pool,
             ceph_conf: given.take("ceph_conf", path)?,
@@ -77,9 +87,7 @@ impl DeviceConfig {
             datapath: given
                 .take("datapath", Datapath::parse)?
                 .unwrap_or(Datapath::Aio),
-            image_features: given
-                .take("image_features", image_features)?
-                .unwrap_or(ImageFeatures::DEFAULT),
+            image_format: given.image_format()?,
             ms_mode: given.take("ms_mode", ms_mode)?,
         })
     }
@@ -88,6 +96,12 @@ impl DeviceConfig {
     #[must_use]
     pub fn pool(&self) -> Option<&str> {
         self.pool.as_deref()
+    }
+
+    /// The RADOS namespace of the pool; empty: the default one.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// The pool that keeps the data of new images. `None`: the images' own pool.
@@ -154,7 +168,13 @@ impl DeviceConfig {
     /// The features of new images. Only a host's kernel shows whether it can map them.
     #[must_use]
     pub const fn image_features(&self) -> ImageFeatures {
-        self.image_features
+        self.image_format.features
+    }
+
+    /// How new images are made.
+    #[must_use]
+    pub const fn image_format(&self) -> ImageFormat {
+        self.image_format
     }
 
     /// How hosts' kernels connect to the cluster. `None`: each kernel and the monitors determine it.
@@ -194,6 +214,25 @@ impl Given {
         Ok(Self(sorted))
     }
 
+    fn image_format(&mut self) -> Result<ImageFormat, ConfigError> {
+        let features = self.take("image_features", image_features)?;
+        let object_size = self.take("object_size", layout::object_size)?;
+        let object_size = object_size.unwrap_or(Layout::DEFAULT.object_size);
+        let unit = self.take("stripe_unit", |v| layout::stripe_unit(v, object_size))?;
+        let count = self.take("stripe_count", |v| layout::stripe_count(v, object_size))?;
+        let layout = layout::layout(object_size, unit, count).map_err(|(key, problem)| {
+            ConfigError::Refused(Refused {
+                key: key.to_owned(),
+                value: unit.or(count).map(|value| value.to_string()),
+                problem,
+            })
+        })?;
+        Ok(ImageFormat {
+            features: features.unwrap_or(ImageFeatures::DEFAULT),
+            layout,
+        })
+    }
+
     fn take<T>(
         &mut self,
         name: &'static str,
@@ -215,6 +254,11 @@ impl Given {
 /// Whether a device-config can name a pool of this name.
 pub(crate) fn is_pool_name(name: &str) -> bool {
     values::pool(name).is_ok()
+}
+
+/// Whether a device-config can name a namespace of this name.
+pub(crate) fn is_namespace_name(name: &str) -> bool {
+    values::namespace(name).is_ok()
 }
 
 fn known(key: &str) -> Option<&'static str> {

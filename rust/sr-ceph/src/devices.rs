@@ -43,7 +43,7 @@ impl<'a> Devices<'a> {
     pub(crate) fn of_sr(&self, doing: &str) -> Result<Vec<Mapped>> {
         let mut found = self.host.mappings().doing(doing)?;
         let fsid = self.pool.fsid().doing("asking for the cluster's fsid")?;
-        found.retain(|m| m.key.fsid == fsid && m.key.pool_id == self.pool.pool_id());
+        found.retain(|m| self.pool.holds(&fsid, &m.key));
         Ok(found)
     }
 

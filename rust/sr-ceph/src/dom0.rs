@@ -131,6 +131,7 @@ impl From<Mapping> for Mapped {
             key: ImageKey {
                 fsid: mapping.key.fsid,
                 pool_id: mapping.key.pool_id,
+                namespace: mapping.key.namespace,
                 image_id: mapping.key.image_id,
                 snap_id: mapping.key.snap_id,
             },
@@ -149,7 +150,7 @@ impl From<&ImageKey> for hostdev::ImageKey {
         hostdev::ImageKey {
             fsid: key.fsid.clone(),
             pool_id: key.pool_id,
-            namespace: String::new(),
+            namespace: key.namespace.clone(),
             image_id: key.image_id.clone(),
             snap_id: key.snap_id,
         }
@@ -244,9 +245,13 @@ impl Host for Dom0<'_> {
         self.xapi.unpause(vdi).map_err(from_xapi)
     }
 
+    fn kernel(&self) -> Result<KernelRelease> {
+        Ok(KernelRelease::running()?)
+    }
+
     fn supported_features(&self) -> Result<Option<u64>> {
         self.krbd.load_module(KERNEL_DEADLINE)?;
-        Ok(self.krbd.supported_features()?)
+        Ok(self.krbd.mappable_features()?)
     }
 
     fn watches_readers(&self) -> Result<bool> {

@@ -126,8 +126,8 @@ impl CephEngine {
         };
         let pool = connection::pool(&self.config, self.before_connecting, explain)?;
         let host = host.connected(pool.connection(), self.config.ms_mode());
-        let features = self.config.image_features();
-        let ceph_sr = CephSr::new(pool.as_ref(), &host, self.sr, features);
+        let format = self.config.image_format();
+        let ceph_sr = CephSr::new(pool.as_ref(), &host, self.sr, format);
         let result = work(&ceph_sr);
         if ceph_sr.needs_worker() {
             self.needs_worker.store(true, Ordering::Relaxed);
@@ -246,17 +246,18 @@ impl Engine for CephEngine {
         self.run(|sr| sr.repair())
     }
 
-    /// With a pool: the SRs in it. Without: the pools that can hold one.
+    /// With a pool: the SRs in it, or in its namespace. Without: the pools that can hold one.
     fn probe(&self) -> Result<Probe> {
         let cluster = connection::connect(&self.config, self.before_connecting)?;
         match self.config.pool() {
             Some(pool) => {
                 let pool = crate::ceph::CephPool::open(cluster, pool)?
+                    .in_namespace(self.config.namespace())?
                     .with_data_in(self.config.data_pool())?;
                 findings::srs(&pool).map_err(|error| self.advised(error))
             }
             None => {
-                let pools = findings::pools(&cluster, self.config.user());
+                let pools = findings::pools(&cluster, self.config.user(), self.config.namespace());
                 pools.map_err(|error| self.advised(error))
             }
         }

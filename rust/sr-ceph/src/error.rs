@@ -28,7 +28,7 @@ pub use self::changed::Changed;
 pub(crate) use self::context::Context;
 pub use self::ha::HaRefusal;
 use self::pools::{advise_on_pool, names};
-pub use self::pools::{DataPoolError, PoolGone};
+pub use self::pools::{DataPoolError, KernelTooOld, NamespaceError, PoolGone};
 
 /// Result of an operation on an SR or a VDI.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -89,7 +89,7 @@ pub enum Error {
         pool: String,
     },
     /// The pool holds no such SR.
-    #[error("pool {pool} holds no SR {sr}: its catalogue object smblock.sr.{sr} does not exist. Check device-config:pool with 'xe sr-probe'. If the driver CephRBDSR has written the pool, run 'smblock adopt {sr}'. Nothing was changed")]
+    #[error("pool {pool} holds no SR {sr}: its catalogue object smblock.sr.{sr} does not exist. Check device-config:pool and :namespace with 'xe sr-probe'. If the driver CephRBDSR has written the pool, run 'smblock adopt {sr}'. Nothing was changed")]
     SrMissing {
         /// The SR.
         sr: Uuid,
@@ -270,7 +270,9 @@ pub enum Error {
     #[error(transparent)]
     ByHand(Box<ByHand>),
     /// The image has features that this kernel cannot map.
-    #[error("VDI {vdi}: this host's kernel cannot map image {image}: it lacks the features {features}. Disable them: rbd feature disable {pool}/{image} {features}")]
+    ///
+    /// Fix: `rbd feature disable POOL/IMAGE FEATURE`, or update the host.
+    #[error("VDI {vdi}: this host's kernel cannot map image {image}: it lacks the features {features}; {advice}", advice = .features.advice(&format!("{pool}/{image}")))]
     Features {
         /// The VDI.
         vdi: Uuid,
@@ -278,8 +280,8 @@ pub enum Error {
         image: String,
         /// The pool.
         pool: String,
-        /// The names of the features, with commas.
-        features: String,
+        /// The features.
+        features: hostdev::ImageFeatures,
     },
     /// A size that a VDI cannot have.
     #[error("cannot create a VDI of {size} bytes: the size must be from 1 byte to {}", Size(*max))]
@@ -380,6 +382,12 @@ pub enum Error {
     /// The pool for the data of images cannot keep them.
     #[error(transparent)]
     DataPool(#[from] DataPoolError),
+    /// The namespace of the pool cannot be used.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// This host's kernel cannot map the images of the SR.
+    #[error(transparent)]
+    KernelTooOld(#[from] KernelTooOld),
     /// A disk that high availability uses, or one that it does not use, was refused.
     #[error(transparent)]
     Ha(#[from] HaRefusal),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sr::alarm::Report;
 use uuid::Uuid;
 
+pub use hostdev::KernelRelease;
 pub use sr::host::{HostError, HostReply, Result};
 
 /// A process on a host of the pool. Other processes can identify it later.
@@ -30,6 +31,9 @@ pub struct ImageKey {
     pub fsid: String,
     /// The pool's id.
     pub pool_id: i64,
+    /// The RADOS namespace; empty for the default one. Notes of version 0.1.0 have none.
+    #[serde(default)]
+    pub namespace: String,
     /// The image's id.
     pub image_id: String,
     /// The snapshot's id, or `None` for the head.
@@ -125,6 +129,8 @@ pub trait Host {
     /// Resumes a paused disk.
     fn resume_disk(&self, vdi: &Uuid) -> Result<()>;
 
+    /// The release of this host's kernel.
+    fn kernel(&self) -> Result<KernelRelease>;
     /// The feature bits that this kernel can map. `None`: it does not report them (before Linux 4.11).
     fn supported_features(&self) -> Result<Option<u64>>;
     /// Whether this kernel also watches an image that it maps read-only (Linux before 5.5).

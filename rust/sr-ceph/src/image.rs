@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::catalogue::image_prefix;
 use crate::error::{ByHand, Context, Migrating, Result};
 use crate::host::ImageKey;
-use crate::image_features::ImageFeatures;
+use crate::image_format::ImageFormat;
 use crate::pool::{Pool, MIGRATING, NON_PRIMARY};
 use crate::record::{ImageRef, Volume};
 
@@ -28,19 +28,24 @@ use crate::record::{ImageRef, Volume};
 pub(crate) struct Images<'a> {
     pool: &'a dyn Pool,
     sr: Uuid,
-    /// The features of new images.
-    features: ImageFeatures,
+    /// The format of new images.
+    format: ImageFormat,
 }
 
 impl<'a> Images<'a> {
-    /// The images of that SR. New ones get `features`.
-    pub(crate) fn new(pool: &'a dyn Pool, sr: Uuid, features: ImageFeatures) -> Self {
-        Images { pool, sr, features }
+    /// The images of that SR. New ones get `format`.
+    pub(crate) fn new(pool: &'a dyn Pool, sr: Uuid, format: ImageFormat) -> Self {
+        Images { pool, sr, format }
     }
 
-    /// The name of the pool.
-    pub(crate) fn pool_name(&self) -> &'a str {
-        self.pool.pool_name()
+    /// The pool, as [`Pool::spec`].
+    pub(crate) fn pool_spec(&self) -> String {
+        self.pool.spec()
+    }
+
+    /// Whether new images have stripes.
+    pub(crate) fn are_striped(&self) -> bool {
+        self.format.layout.stripes.is_some()
     }
 
     /// The name of the first image that a VDI gets.
@@ -63,12 +68,12 @@ impl<'a> Images<'a> {
 
     /// The path of an image, quoted for a shell.
     pub(crate) fn path(&self, name: &str) -> String {
-        librbd::quoted(&format!("{}/{name}", self.pool.pool_name()))
+        librbd::quoted(&format!("{}/{name}", self.pool.spec()))
     }
 
     /// The path of a snapshot, quoted for a shell.
     pub(crate) fn snapshot_path(&self, image: &str, snapshot: &str) -> String {
-        let pool = self.pool.pool_name();
+        let pool = self.pool.spec();
         librbd::quoted(&format!("{pool}/{image}@{snapshot}"))
     }
 
@@ -94,6 +99,7 @@ impl<'a> Images<'a> {
         Ok(ImageKey {
             fsid: self.pool.fsid().doing("asking for the cluster's fsid")?,
             pool_id: self.pool.pool_id(),
+            namespace: self.pool.namespace().to_owned(),
             image_id: volume.image().id.clone(),
             snap_id: volume.snapshot().map(|snapshot| snapshot.id),
         })

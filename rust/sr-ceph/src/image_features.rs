@@ -55,6 +55,8 @@ pub enum FeatureError {
 impl ImageFeatures {
     /// Clones: an image can have a parent.
     pub const LAYERING: Self = Self(1 << 0);
+    /// The data is striped over several objects. It follows from the options of an image.
+    pub const STRIPING: Self = Self(1 << 1);
     /// One writer at a time holds the image's lock, and releases it on request.
     pub const EXCLUSIVE_LOCK: Self = Self(1 << 2);
     /// A bitmap has which objects exist: faster deletion, resize and diff.
@@ -83,6 +85,12 @@ impl ImageFeatures {
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
+    }
+
+    /// The features of both sets.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Whether every feature of `other` is in this set.

@@ -26,6 +26,7 @@ mod hold;
 pub mod host;
 mod image;
 pub mod image_features;
+pub mod image_format;
 mod journal;
 mod lease;
 #[cfg(feature = "sim")]
@@ -54,7 +55,7 @@ use devices::Devices;
 use fence::Fence;
 use host::Host;
 use image::Images;
-use image_features::ImageFeatures;
+use image_format::ImageFormat;
 use journal::Journal;
 use pool::Pool;
 use vdi::claim::Claims;
@@ -77,15 +78,16 @@ pub struct CephSr<'a> {
 }
 
 impl<'a> CephSr<'a> {
-    /// The SR of that UUID. It need not exist yet. New images get `image_features`.
+    /// The SR of that UUID. It need not exist yet. New images get that format; features alone: the default
+    /// layout.
     pub fn new(
         pool: &'a dyn Pool,
         host: &'a dyn Host,
         sr: Uuid,
-        image_features: ImageFeatures,
+        format: impl Into<ImageFormat>,
     ) -> Self {
         let catalogue = Catalogue::new(pool, sr);
-        let images = Images::new(pool, sr, image_features);
+        let images = Images::new(pool, sr, format.into());
         let devices = Devices::new(pool, host, images, sr);
         let alerts = Alerts {
             catalogue,

@@ -26,7 +26,7 @@ impl CephSr<'_> {
             sr: self.sr,
             sr_type: crate::engine::SR_TYPE.name,
             version: env!("CARGO_PKG_VERSION"),
-            place: format!("pool {} of cluster {fsid}", self.pool.pool_name()),
+            place: format!("pool {} of cluster {fsid}", self.pool.spec()),
             size: usage.total(),
             free: usage.free(),
             quota_bytes: usage.quota_bytes,

@@ -5,12 +5,15 @@
 //! step: callers must be safe if it was not applied, if it was applied, and if its reply was lost.
 
 mod inspection;
+pub(crate) mod spec;
 mod takeover;
 
 use std::collections::BTreeMap;
 
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
 pub use self::takeover::Takeover;
+use crate::host::ImageKey;
+use crate::image_format::{ImageFormat, Layout};
 
 /// Entries of an object's omap.
 pub type Entries = BTreeMap<String, Vec<u8>>;
@@ -156,7 +159,7 @@ pub enum Origin {
     User,
     /// Removed, and kept for its clones.
     Removed,
-    /// A part of the snapshot of a group, `POOL/GROUP@SNAPSHOT`.
+    /// A part of the snapshot of a group, `POOL/GROUP@SNAPSHOT` or `POOL/NAMESPACE/GROUP@SNAPSHOT`.
     Group(String),
     /// Made by mirroring.
     Mirror,
@@ -222,9 +225,29 @@ pub trait Pool: Inspection + Takeover {
     fn pool_id(&self) -> i64;
     /// The pool's name.
     fn pool_name(&self) -> &str;
+    /// The RADOS namespace of the pool that this is; empty: the default one.
+    fn namespace(&self) -> &str {
+        ""
+    }
+    /// The pool and its namespace, as `rbd` takes them: `POOL`, or `POOL/NAMESPACE`.
+    fn spec(&self) -> String {
+        spec::spec(self.pool_name(), self.namespace())
+    }
+    /// Whether an image of the cluster `fsid` is in this pool and namespace.
+    fn holds(&self, fsid: &str, key: &ImageKey) -> bool {
+        key.fsid == fsid && key.pool_id == self.pool_id() && key.namespace == self.namespace()
+    }
+    /// Fails with ENOENT if the pool does not have this namespace.
+    fn require_namespace(&self) -> Result<()> {
+        Ok(())
+    }
     /// The pool that keeps the data of new images. `None`: this pool.
     fn data_pool(&self) -> Option<&str> {
         None
+    }
+    /// The size of the objects of new images in bytes.
+    fn object_size(&self) -> u64 {
+        Layout::DEFAULT.object_size
     }
     /// This client's own address, in the form that [`Pool::blocklist`] takes.
     fn address(&self) -> Result<String>;
@@ -252,7 +275,13 @@ pub trait Pool: Inspection + Takeover {
     fn prepare_trash(&self) -> Result<()>;
     /// Makes an image of `size` bytes with the image-meta `meta` under [`META_KEY`]. Returns its id. After a
     /// crash inside, the image may have no image-meta.
-    fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String>;
+    fn create_image(
+        &self,
+        name: &str,
+        size: u64,
+        format: &ImageFormat,
+        meta: &str,
+    ) -> Result<String>;
     /// Takes a snapshot. Returns its id. EEXIST: the image has a snapshot of that name.
     fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64>;
     /// Removes a snapshot. Ceph keeps one with clones, out of sight, until its last clone is gone. ENOENT:
@@ -268,7 +297,7 @@ pub trait Pool: Inspection + Takeover {
         &self,
         parent: (&str, u64),
         name: &str,
-        features: u64,
+        format: &ImageFormat,
         meta: &str,
     ) -> Result<String>;
     /// The pool's directory: name by image id. Opens no image.

@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use crate::error::{Context, DataPoolError, Error, Result};
+use crate::error::{Context, DataPoolError, Error, NamespaceError, Result};
 use crate::pool::Pool;
 use crate::size::Size;
 use crate::usage::{ClusterReport, PoolSummary, PoolUsage};
@@ -21,16 +21,35 @@ fn summaries(pool: &dyn Pool) -> Result<(PoolSummary, Option<PoolSummary>)> {
     let dump = pool.osd_dump();
     let dump = dump.doing("asking for the pool's quota")?;
     let report = ClusterReport::parse(&df, &dump)?;
-    let data = pool.data_pool().map(|name| report.summary(name));
-    Ok((report.summary(pool.pool_name())?, data.transpose()?))
+    let summary = |name| {
+        let summary = report.summary(name)?;
+        Ok::<_, Error>(summary.with_objects_of(pool.object_size()))
+    };
+    let data = pool.data_pool().map(summary);
+    Ok((summary(pool.pool_name())?, data.transpose()?))
 }
 
-/// Refuses a data pool that cannot keep the data of images.
-pub(crate) fn require_usable_data_pool(pool: &dyn Pool) -> Result<()> {
+/// Refuses a namespace that the pool does not have, and a data pool that cannot keep the data of images.
+pub(crate) fn require_place(pool: &dyn Pool) -> Result<()> {
+    require_namespace(pool)?;
     if pool.data_pool().is_none() {
         return Ok(());
     }
     require_image_data(summaries(pool)?.1.as_ref())
+}
+
+fn require_namespace(pool: &dyn Pool) -> Result<()> {
+    if pool.namespace().is_empty() {
+        return Ok(());
+    }
+    match pool.require_namespace() {
+        Err(e) if e.is_not_found() => Err(NamespaceError::Missing {
+            pool: pool.pool_name().to_owned(),
+            namespace: pool.namespace().to_owned(),
+        }
+        .into()),
+        other => other.doing("looking for the namespace of the pool"),
+    }
 }
 
 fn require_image_data(data: Option<&PoolSummary>) -> Result<()> {
@@ -53,9 +72,11 @@ fn require_room_in(usage: &PoolUsage, consequence: &str) -> Result<()> {
     })
 }
 
-/// Refuses a pool that is not enabled for RBD images, or that has too little free space, and its data pool.
+/// Refuses a pool that is not enabled for RBD images, or that has too little free space, its namespace, and its data
+/// pool.
 pub(crate) fn require_usable_pool(pool: &dyn Pool, consequence: &str) -> Result<()> {
-    let (pool, data) = summaries(pool)?;
+    let place = pool;
+    let (pool, data) = summaries(place)?;
     require_image_data(data.as_ref())?;
     if !pool.application_rbd {
         return Err(Error::PoolNotForRbd { pool: pool.name });
@@ -63,6 +84,7 @@ pub(crate) fn require_usable_pool(pool: &dyn Pool, consequence: &str) -> Result<
     if pool.erasure {
         return Err(Error::PoolErasure { pool: pool.name });
     }
+    require_namespace(place)?;
     require_room_in(&pool.beside(data).usage, consequence)
 }
 

@@ -28,9 +28,6 @@ pub(crate) use self::similar::{instead_of, meant};
 pub const RESERVE: u64 = 1 << 30;
 const RESERVE_FRACTION: u64 = 16;
 
-/// RBD's default object size in bytes: what one more object can hold at most.
-const OBJECT_SIZE: u64 = 4 << 20;
-
 /// What a pool holds, and what it can still hold. All sizes are bytes as users wrote them, before replication
 /// or erasure coding. Quotas count the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +49,8 @@ pub struct PoolUsage {
     /// Whether `stored`, `objects` and `max_avail` come from a report. Otherwise they are those of a new
     /// pool.
     pub stats_known: bool,
+    /// Bytes that one more object can hold at most.
+    pub object_size: u64,
     /// If this is a data pool: the pool with the headers of its images.
     pub headers: Option<Box<PoolUsage>>,
 }
@@ -103,13 +102,15 @@ pub struct NoRoom {
     pub left: u64,
     /// Bytes that must be left.
     pub reserve: u64,
+    /// Bytes that an object can hold.
+    pub object_size: u64,
 }
 
 impl PoolUsage {
     /// Returns the bytes that can still be stored: the lowest of what the OSDs and both quotas leave, and 0
     /// while Ceph blocks the writers. `None` if neither statistics nor a quota are known.
     ///
-    /// An object left under an object quota counts as the 4 MiB that it can hold. So the free space goes down
+    /// An object left under an object quota counts as what it can hold, 4 MiB by default. So the free space goes down
     /// to 0 with the objects.
     #[must_use]
     pub fn free(&self) -> Option<u64> {
@@ -173,6 +174,7 @@ impl PoolUsage {
                 bound: limit.bound,
                 left: limit.left,
                 reserve: limit.reserve(),
+                object_size: self.object_size,
             }),
         }
     }
@@ -193,8 +195,8 @@ impl PoolUsage {
             bound: Bound::QuotaObjects,
             left: quota
                 .saturating_sub(self.objects)
-                .saturating_mul(OBJECT_SIZE),
-            capacity: quota.saturating_mul(OBJECT_SIZE),
+                .saturating_mul(self.object_size),
+            capacity: quota.saturating_mul(self.object_size),
         });
         let devices = self.max_avail.map(|max_avail| Limit {
             bound: Bound::Devices,
@@ -228,7 +230,7 @@ impl NoRoom {
         match self.bound {
             Bound::QuotaBytes => format!("its quota leaves {left}{kept}"),
             Bound::QuotaObjects => {
-                let objects = self.left / OBJECT_SIZE;
+                let objects = self.left / self.object_size;
                 format!("its quota leaves {objects} objects ({left}{kept})")
             }
             Bound::Devices => format!("the cluster's OSDs leave {left}{kept}"),

@@ -20,6 +20,9 @@ pub struct FoundSr {
     pub size: Option<u64>,
     pub name_label: String,
     pub name_description: String,
+    /// What `device-config:namespace` has to be for this SR, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
 }
 
 /// The pools of a cluster that could hold an SR. All sizes in bytes.
@@ -64,6 +67,7 @@ mod tests {
                 size: None,
                 name_label: "a\u{1}\u{0}<b>&\u{FFFF}ü".to_owned(),
                 name_description: String::new(),
+                namespace: None,
             }],
         };
         let text = write(&list).map_err(|e| e.to_string()).unwrap_or_default();

@@ -92,11 +92,11 @@ pub(super) fn no_vdi(pool: &str, image: &str, snapshot: &SnapshotState) -> Remar
     )
 }
 
-/// An image whose parent is in another pool.
+/// An image whose parent is in another pool or namespace.
 pub(super) fn foreign_parent(image: &str, parent: &str) -> Remark {
     Remark::new(
         image,
-        format!("its parent (image id {parent}) is in another pool; the parents of that image are not counted"),
+        format!("its parent (image id {parent}) is in another pool or namespace; the parents of that image are not counted"),
         "",
     )
 }

@@ -63,7 +63,7 @@ impl CephSr<'_> {
     fn look_to_give_back(&self, request: &AdoptionRequest) -> Result<(Vec<Taken>, Adoption)> {
         let mut report = Adoption {
             sr: self.sr,
-            pool: self.pool.pool_name().to_owned(),
+            pool: self.pool.spec(),
             undo: true,
             ..Adoption::default()
         };
@@ -107,7 +107,7 @@ impl CephSr<'_> {
 
     /// What smblock has made since, or is doing: it would be lost.
     fn what_is_lost(&self, entries: &Entries, taken: &[Taken]) -> Vec<Remark> {
-        let pool = self.pool.pool_name();
+        let pool = self.pool.spec();
         let mut lost = Vec::new();
         for (key, value) in entries {
             let remark = match key.split_once('.') {

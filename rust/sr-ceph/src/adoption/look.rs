@@ -56,7 +56,7 @@ impl CephSr<'_> {
             candidates: Vec::new(),
             report: Adoption {
                 sr: self.sr,
-                pool: self.pool.pool_name().to_owned(),
+                pool: self.pool.spec(),
                 undo: request.undo,
                 ..Adoption::default()
             },
@@ -76,7 +76,7 @@ impl CephSr<'_> {
                 let names = OlderNames::of_image(&from).unwrap_or_else(|| names.clone());
                 self.look_at(&mut found, &names, (id, name), (vdi, &from))?;
             } else if !request.undo {
-                let left = describe::left_alone(&names, name, self.pool.pool_name());
+                let left = describe::left_alone(&names, name, &self.pool.spec());
                 found.report.left.extend(left);
             }
         }
@@ -145,7 +145,7 @@ impl CephSr<'_> {
         };
         let state = match self.pool.image(id) {
             Err(e) if e.is_not_found() => {
-                let refused = describe::half_deleted(self.pool.pool_name(), name);
+                let refused = describe::half_deleted(&self.pool.spec(), name);
                 found.report.refused.push(refused);
                 return Ok(());
             }
@@ -153,7 +153,7 @@ impl CephSr<'_> {
         };
         found.report.refused.extend(self.what_prevents(&state)?);
         let (snapshots, others) = snapshots_of(names, &state);
-        let pool = self.pool.pool_name();
+        let pool = &self.pool.spec();
         let others = others.iter().map(|s| describe::no_vdi(pool, name, s));
         found.report.notes.extend(others);
         let (parents, note) = self.count_parents(&state)?;
@@ -210,17 +210,17 @@ impl CephSr<'_> {
         // A chain without an end would be a fault of the pool.
         while count < 100 {
             let doing = format!("looking for the parents of image {}", state.name);
-            let Some((pool, parent)) = self.pool.parent(&id).doing(&doing)? else {
+            let Some((parent, is_here)) = self.pool.parent(&id).doing(&doing)? else {
                 break;
             };
             count += 1;
-            if pool != self.pool.pool_id() {
+            if !is_here {
                 return Ok((count, Some(describe::foreign_parent(&state.name, &parent))));
             }
             id = parent;
         }
         let long = count > MAPPED_PARENTS;
-        let pool = self.pool.pool_name();
+        let pool = &self.pool.spec();
         Ok((
             count,
             long.then(|| describe::long_chain(pool, &state.name, count)),

@@ -34,7 +34,7 @@ impl CephSr<'_> {
         }
         if found.candidates.is_empty() && found.report.refused.is_empty() {
             let names = OlderNames::new(&request.facts.prefix);
-            let nothing = describe::nothing(self.pool.pool_name(), &names);
+            let nothing = describe::nothing(&self.pool.spec(), &names);
             found.report.refused.push(nothing);
         }
         self.require_place(&doing)?;

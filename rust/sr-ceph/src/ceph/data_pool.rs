@@ -2,7 +2,7 @@
 //!
 //! Headers and the catalogue need omap objects, which an erasure-coded pool does not have.
 
-use librbd::{Cluster, CreateOptions};
+use librbd::Cluster;
 
 use super::monitors::pools;
 use crate::error::{DataPoolError, Result};
@@ -16,13 +16,4 @@ pub(super) fn require(cluster: &Cluster, pool: &str) -> Result<()> {
     let present = present.into_values().collect::<Vec<_>>().join(", ");
     let pool = pool.to_owned();
     Err(DataPoolError::Missing { pool, present }.into())
-}
-
-/// The options of a new image.
-pub(super) fn options(features: u64, data_pool: Option<&String>) -> CreateOptions {
-    CreateOptions {
-        features,
-        data_pool: data_pool.cloned(),
-        ..CreateOptions::default()
-    }
 }

@@ -53,14 +53,15 @@ pub(super) fn explain_open(pool: &librbd::Pool, mut error: PoolError) -> PoolErr
 }
 
 /// Refuses a new image that keeps its data in a pool that was not requested, or in stripes: the user may have no
-/// rights in another pool, and a host's kernel may not support stripes. `separate`: a data pool was requested.
+/// rights in another pool, and a host's kernel may not support stripes. `(separate, striped)`: whether a data pool,
+/// and stripes, were requested.
 pub(super) fn require_layout(
     pool: &librbd::Pool,
-    separate: bool,
+    (separate, striped): (bool, bool),
     name: &str,
     id: &str,
 ) -> Result<(), PoolError> {
-    let requested = if separate { DATA_POOL } else { 0 };
+    let requested = if separate { DATA_POOL } else { 0 } | if striped { STRIPES } else { 0 };
     if pool.header(id).features()? & (STRIPES | DATA_POOL) == requested {
         return Ok(());
     }

@@ -34,9 +34,7 @@ impl Inspection for CephPool {
 
     fn group(&self, id: &str) -> Result<Option<String>> {
         let group = self.group_of(id)?;
-        group
-            .map(|group| path_of(&self.cluster, &group))
-            .transpose()
+        group.map(|group| path_of(&self.pool, &group)).transpose()
     }
 
     fn leave_group(&self, id: &str) -> Result<()> {
@@ -47,6 +45,7 @@ impl Inspection for CephPool {
             return Ok(self.pool.leave_group(&self.pool, &group.name, id)?);
         }
         let pool = self.cluster.pool(&self.cluster.pool_name(group.pool_id)?)?;
+        let pool = pool.in_namespace(self.pool.namespace())?;
         Ok(self.pool.leave_group(&pool, &group.name, id)?)
     }
 

@@ -2,11 +2,12 @@
 
 use librbd::{Group, Snapshot, SnapshotKind};
 
+use crate::pool::spec::spec;
 use crate::pool::{Origin, Result};
 
-/// Returns what a snapshot of an image is.
+/// Returns what a snapshot of an image in `pool` is.
 pub(super) fn origin(
-    cluster: &librbd::Cluster,
+    pool: &librbd::Pool,
     image: &librbd::Image,
     snapshot: &Snapshot,
 ) -> Result<Origin> {
@@ -16,15 +17,16 @@ pub(super) fn origin(
         SnapshotKind::Mirror => Origin::Mirror,
         SnapshotKind::Group => {
             let found = image.group_snapshot(snapshot.id)?;
-            let group = path_of(cluster, &found.group)?;
+            let group = path_of(pool, &found.group)?;
             Origin::Group(format!("{group}@{}", found.name))
         }
         SnapshotKind::Other(number) => Origin::Other(*number),
     })
 }
 
-/// The path of a group, `POOL/GROUP`.
-pub(super) fn path_of(cluster: &librbd::Cluster, group: &Group) -> Result<String> {
-    let pool = cluster.pool_name(group.pool_id)?;
-    Ok(format!("{pool}/{}", group.name))
+/// The path of a group of an image in `pool`, `POOL/GROUP`. Both are in the same namespace: librbd makes no
+/// other groups.
+pub(super) fn path_of(pool: &librbd::Pool, group: &Group) -> Result<String> {
+    let name = pool.cluster().pool_name(group.pool_id)?;
+    Ok(format!("{}/{}", spec(&name, pool.namespace()), group.name))
 }

@@ -61,8 +61,15 @@ impl Takeover for CephPool {
         Ok(image.close()?)
     }
 
-    fn parent(&self, id: &str) -> Result<Option<(i64, String)>> {
-        let parent = self.open_image(id, true)?.parent()?;
-        Ok(parent.map(|parent| (parent.image.pool_id, parent.image.image_id)))
+    fn parent(&self, id: &str) -> Result<Option<(String, bool)>> {
+        let parent = self
+            .open_image(id, true)?
+            .parent()?
+            .map(|parent| parent.image);
+        Ok(parent.map(|image| {
+            let is_here =
+                image.pool_id == self.pool.id() && image.namespace == self.pool.namespace();
+            (image.image_id, is_here)
+        }))
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{json, Value};
 use sr::check::Outcome;
 
 use crate::caps::Caps;
+use crate::pool::spec::spec;
 use crate::pool::PoolError;
 use crate::usage::{ClusterReport, PoolSummary};
 
@@ -23,14 +24,14 @@ pub(super) fn mon(cluster: &Cluster, caps: &Caps) -> Outcome {
 /// `data`: the pool for the data of new images.
 pub(super) fn osd(
     cluster: &Cluster,
-    pool: &str,
+    (pool, namespace): (&str, &str),
     data: Option<&PoolSummary>,
     report: &ClusterReport,
     caps: &Caps,
 ) -> Outcome {
     let absent = format!("smblock.check.{}", uuid::Uuid::new_v4());
     let attempt = || -> librbd::Result<()> {
-        let pool = cluster.pool(pool)?;
+        let pool = cluster.pool(pool)?.in_namespace(namespace)?;
         pool.object_exists(&absent)?;
         pool.image_list()?;
         pool.image_id(&absent)?; // runs a class method
@@ -41,7 +42,7 @@ pub(super) fn osd(
         writes(&pool)?;
         match data {
             None => Ok(()),
-            Some(data) => writes(&cluster.pool(&data.name)?),
+            Some(data) => writes(&cluster.pool(&data.name)?.in_namespace(namespace)?),
         }
     };
     match attempt() {
@@ -49,8 +50,9 @@ pub(super) fn osd(
             let data = data.map_or(String::new(), |data| {
                 format!("; {} can be written", data.name)
             });
+            let place = spec(pool, namespace);
             Outcome::Ok(format!(
-                "{pool} can be read, listed and written, and its classes called{data}"
+                "{place} can be read, listed and written, and its classes called{data}"
             ))
         }
         Err(error) if error.errno() == Some(Errno::ETIMEDOUT as i32) => {
@@ -85,9 +87,10 @@ fn no_reply(error: Error, report: &ClusterReport, caps: &Caps) -> Outcome {
 
 /// Only a warning: without ceph-mgr, the space of deleted disks is freed later, by a scan or by
 /// `smblock reclaim`.
-pub(super) fn mgr(cluster: &Cluster, pool: &str, caps: &Caps) -> Outcome {
+pub(super) fn mgr(cluster: &Cluster, place: (&str, &str), caps: &Caps) -> Outcome {
+    let place = spec(place.0, place.1);
     let wait = "ceph -s shows whether ceph-mgr runs; its module rbd_support needs some seconds after a start";
-    match cluster.mgr_command(&json!({"prefix": "rbd task list", "pool_spec": pool})) {
+    match cluster.mgr_command(&json!({"prefix": "rbd task list", "pool_spec": place})) {
         Ok(answer) => match serde_json::from_slice::<Vec<Value>>(&answer) {
             Ok(tasks) => Outcome::Ok(format!(
                 "ceph-mgr frees deleted disks in the background; {} waiting",

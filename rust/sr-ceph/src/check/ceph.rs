@@ -14,7 +14,9 @@ use super::topics::{
 };
 use super::{caps, defaults, fencing, unreachable};
 use crate::caps::Caps;
+use crate::ceph::CephPool;
 use crate::device_config::DeviceConfig;
+use crate::pool::Pool;
 use crate::size::Size;
 use crate::usage::{instead_of, ClusterReport, PoolSummary, UsageError};
 
@@ -97,9 +99,14 @@ fn pool_lines(
         }
     };
     let (found, data) = match data_pool(report, config) {
-        Ok(data) => (defaults::pool(cluster, &pool, data.as_ref()), data),
+        Ok(data) => (
+            defaults::pool(cluster, (&pool, config.namespace()), data.as_ref()),
+            data,
+        ),
         Err(outcome) => (outcome, None),
     };
+    let place = (pool.name.as_str(), config.namespace());
+    let found = lacks_namespace(cluster, place).unwrap_or(found);
     let enabled = match (application(&pool), data.as_ref().map(application)) {
         (Outcome::Ok(_), Some(of_data)) => of_data,
         (of_pool, _) => of_pool,
@@ -108,9 +115,21 @@ fn pool_lines(
         found.on(POOL),
         enabled.on(APPLICATION),
         usage(&pool.clone().beside(data.clone())).on(USAGE),
-        caps::osd(cluster, &pool.name, data.as_ref(), report, granted).on(OSD_CAPS),
-        caps::mgr(cluster, &pool.name, granted).on(MGR_CAPS),
+        caps::osd(cluster, place, data.as_ref(), report, granted).on(OSD_CAPS),
+        caps::mgr(cluster, place, granted).on(MGR_CAPS),
     ]
+}
+
+/// The failure of a pool that does not have the namespace. The caps are checked later.
+fn lacks_namespace(cluster: &Cluster, (pool, namespace): (&str, &str)) -> Option<Outcome> {
+    let open = CephPool::open(cluster.clone(), pool).and_then(|pool| pool.in_namespace(namespace));
+    let error = open.ok()?.require_namespace().err()?;
+    error.is_not_found().then(|| {
+        Outcome::failed(
+            format!("{pool} has no namespace {namespace}"),
+            format!("rbd namespace create {pool}/{namespace}"),
+        )
+    })
 }
 
 /// The pool for the data of new images, if the device-config names one.

@@ -15,8 +15,15 @@ const DEFAULTS: [(&str, &str); 5] = [
 ];
 
 /// Reports the pool, and the defaults that smblock's disks do not use.
-pub(super) fn pool(cluster: &Cluster, pool: &PoolSummary, data: Option<&PoolSummary>) -> Outcome {
+pub(super) fn pool(
+    cluster: &Cluster,
+    (pool, namespace): (&PoolSummary, &str),
+    data: Option<&PoolSummary>,
+) -> Outcome {
     let mut there = format!("{} exists, id {}", pool.name, pool.id);
+    if !namespace.is_empty() {
+        there += &format!("; it has the namespace {namespace}");
+    }
     if let Some(data) = data {
         let kind = if data.erasure {
             "erasure coded"

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hostdev::{Krbd, Module};
+use hostdev::{KernelRelease, Krbd, Module};
 use librbd::Library;
 use sr::check::{CheckLine, Outcome};
 
@@ -103,7 +103,10 @@ fn keyring(config: &DeviceConfig) -> Outcome {
 
 /// Checks the kernel's RBD client, which is loaded if necessary, and whether it can map the SR's images.
 pub(super) fn kernel(config: &DeviceConfig, krbd: &Krbd, deadline: Duration) -> Vec<CheckLine> {
-    let module = module(krbd, deadline);
+    let module = match old_kernel(config, krbd) {
+        Some(old) => old,
+        None => module(krbd, deadline),
+    };
     let features = match module {
         Outcome::Ok(_) => vec![features(config, krbd).on(FEATURES)],
         _ => not_run(&[FEATURES], "fix the kernel module first"),
@@ -111,6 +114,22 @@ pub(super) fn kernel(config: &DeviceConfig, krbd: &Krbd, deadline: Duration) -> 
     let mut lines = vec![module.on(KERNEL)];
     lines.extend(features);
     lines
+}
+
+/// A kernel that cannot map an image of the SR, because it is in a namespace.
+fn old_kernel(config: &DeviceConfig, krbd: &Krbd) -> Option<Outcome> {
+    let release = krbd.check_kernel().ok()?.release;
+    let kernel = KernelRelease { name: release };
+    if config.namespace().is_empty() || kernel.maps_namespaces() {
+        return None;
+    }
+    Some(Outcome::failed(
+        format!(
+            "Linux {} cannot map images in a namespace, which needs Linux 4.19",
+            kernel.name
+        ),
+        "update the host, or use an SR without device-config:namespace",
+    ))
 }
 
 fn module(krbd: &Krbd, deadline: Duration) -> Outcome {
@@ -133,8 +152,8 @@ fn module(krbd: &Krbd, deadline: Duration) -> Outcome {
 }
 
 fn features(config: &DeviceConfig, krbd: &Krbd) -> Outcome {
-    let wanted = config.image_features();
-    let supported = match krbd.supported_features() {
+    let wanted = config.image_format().needed_features();
+    let supported = match krbd.mappable_features() {
         Ok(Some(bits)) => ImageFeatures::from_bits(bits),
         Ok(None) => {
             return Outcome::warning(
@@ -147,6 +166,12 @@ fn features(config: &DeviceConfig, krbd: &Krbd) -> Outcome {
     let lacking = wanted.minus(supported);
     if lacking.is_empty() {
         return Outcome::Ok(format!("this kernel can map {wanted}"));
+    }
+    if lacking.contains(ImageFeatures::STRIPING) {
+        return Outcome::failed(
+            "this kernel cannot map images with stripes, which need Linux 4.17".to_owned(),
+            "update the host, or leave device-config:stripe_unit and stripe_count out",
+        );
     }
     Outcome::failed(
         format!("this kernel cannot map {lacking}; it can map {supported}"),

@@ -24,6 +24,18 @@ pub(super) fn pool(value: &str) -> Result<String, Problem> {
     Ok(value.to_owned())
 }
 
+/// A RADOS namespace of the pool, with the characters that caps can name without quotes.
+pub(super) fn namespace(value: &str) -> Result<String, Problem> {
+    characters(
+        value,
+        POOL_LIMIT,
+        |c| c.is_ascii_alphanumeric() || "._-".contains(c),
+        "letters, digits and . _ -",
+    )?;
+    no_leading_dash(value)?;
+    Ok(value.to_owned())
+}
+
 /// A cephx user's id, given as `smblock` or as `client.smblock`, as Ceph's own output shows it. One prefix is
 /// removed, so `client.client.x` can be named.
 pub(super) fn user(value: &str) -> Result<String, Problem> {

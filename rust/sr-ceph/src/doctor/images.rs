@@ -10,6 +10,7 @@ use crate::catalogue::{hidden_key, image_prefix, intent_key};
 use crate::chain::{MAX_DEPTH, MAX_SNAPSHOTS, SOFT_DEPTH};
 use crate::error::{list_again, ByHand, Context, Error, Result};
 use crate::image_features::ImageFeatures;
+use crate::pool::spec::as_option;
 use crate::pool::{MIGRATING, NON_PRIMARY};
 use crate::record::{ImageRef, VdiRecord, Volume};
 use crate::size::Size;
@@ -40,7 +41,7 @@ impl Doctor<'_, '_> {
     ) -> Result<Vec<Finding>> {
         let image = record.volume.image();
         let object = self.name_of(&record.uuid);
-        let pool = self.sr.pool.pool_name();
+        let pool = self.sr.pool.spec();
         let path = self.sr.images.path(&image.name);
         let features = match self.sr.pool.features(&image.id) {
             Ok(features) => features,
@@ -54,7 +55,8 @@ impl Doctor<'_, '_> {
         }
         if trash.contains(&image.id) {
             let text = format!("its image {} (id {}) is in the trash", image.name, image.id);
-            let fix = format!("rbd trash restore --pool {pool} {}", image.id);
+            let (place, id) = (as_option(&pool), &image.id);
+            let fix = format!("rbd trash restore --pool {place} {id}");
             return Ok(vec![table::IN_TRASH.found(object, text, fix)]);
         }
         if features & NON_PRIMARY != 0 {
@@ -162,7 +164,8 @@ impl Doctor<'_, '_> {
 
     /// An image that exists and that the pool's list lacks.
     fn unlisted(&self, vdi: Uuid, image: &ImageRef, reason: &ByHand) -> Finding {
-        let (name, id, pool) = (&image.name, &image.id, self.sr.pool.pool_name());
+        let (name, id) = (&image.name, &image.id);
+        let pool = as_option(&self.sr.pool.spec());
         let object = self.name_of(&vdi);
         let text = format!("its image {name} (id {id}) exists, and cannot be opened by its name");
         let fix = match reason {
@@ -182,7 +185,7 @@ impl Doctor<'_, '_> {
         }
         let object = self.name_of(&record.uuid);
         let image = record.volume.image();
-        let (sr, pool) = (self.sr.sr, self.sr.pool.pool_name());
+        let (sr, pool) = (self.sr.sr, self.sr.pool.spec());
         let error = self.sr.images.explain_missing(record.uuid, image);
         let text = error.to_string();
         let finding = match error {

@@ -7,6 +7,7 @@ use crate::catalogue::{
     directory_key, host_key, DIRECTORY, HIDDEN_PREFIX, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
 use crate::error::{Context, Result};
+use crate::pool::spec::as_option;
 use crate::record::{
     HiddenRecord, HostRecord, Intent, ReaderRecord, Record, SrRecord, TrashRecord, Unreadable,
     VdiRecord,
@@ -36,7 +37,7 @@ fn problem_of(key: &str, value: &[u8]) -> Option<Option<Unreadable>> {
 
 impl Doctor<'_, '_> {
     pub(super) fn look_at_records(&mut self) -> Result<()> {
-        let (pool, object) = (self.sr.pool.pool_name(), self.sr.catalogue.object());
+        let (pool, object) = (as_option(&self.sr.pool.spec()), self.sr.catalogue.object());
         for (key, value) in &self.entries {
             let shown = format!("key {key}");
             let give_up = format!("rados -p {pool} rmomapkey {object} {key}");
@@ -85,7 +86,7 @@ impl Doctor<'_, '_> {
     }
 
     fn look_at_directory(&mut self) -> Result<()> {
-        let (sr, pool) = (self.sr.sr, self.sr.pool.pool_name());
+        let (sr, pool) = (self.sr.sr, self.sr.pool.spec());
         let key = directory_key(&sr);
         let listed = match self.sr.pool.get(DIRECTORY, &[&key]) {
             Err(e) if e.is_not_found() => false,
@@ -95,7 +96,8 @@ impl Doctor<'_, '_> {
         };
         if !listed {
             let text = format!("the object {DIRECTORY} of pool {pool} does not name it");
-            let fix = format!("printf {sr} | rados -p {pool} setomapval {DIRECTORY} {key}");
+            let place = as_option(&pool);
+            let fix = format!("printf {sr} | rados -p {place} setomapval {DIRECTORY} {key}");
             let found = table::NOT_IN_DIRECTORY.found(format!("SR {sr}"), text, fix);
             self.found.push(found);
         }

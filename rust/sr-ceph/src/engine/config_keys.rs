@@ -4,8 +4,12 @@ use sr::engine::ConfigKey;
 
 use crate::device_config::{DEFAULT_CONF, DEFAULT_USER};
 
-pub(super) const CONFIG_KEYS: [ConfigKey; 9] = [
+pub(super) const CONFIG_KEYS: [ConfigKey; 13] = [
     ConfigKey::new("pool", "Ceph pool that holds the disks (required)"),
+    ConfigKey::new(
+        "namespace",
+        "RADOS namespace of the pool, which must exist (default: none)",
+    ),
     ConfigKey::new(
         "data_pool",
         "Ceph pool for the data of new disks, which may be erasure coded (default: the pool itself)",
@@ -26,6 +30,15 @@ pub(super) const CONFIG_KEYS: [ConfigKey; 9] = [
     ),
     ConfigKey::new("datapath", "aio (tapdisk) or phy (blkback)").default("aio"),
     ConfigKey::new("image_features", "features of new images").default("layering,exclusive-lock"),
+    ConfigKey::new("object_size", "size of the objects of new images").default("4MiB"),
+    ConfigKey::new(
+        "stripe_unit",
+        "how much data of new images goes to one object before the next (default: object_size)",
+    ),
+    ConfigKey::new(
+        "stripe_count",
+        "over how many objects the data of new images is striped; needs stripe_unit (default: no stripes)",
+    ),
     ConfigKey::new(
         "ms_mode",
         "how kernels connect to Ceph: legacy, crc, secure, prefer-crc or prefer-secure (default: by kernel)",
@@ -53,7 +66,7 @@ mod tests {
             let config = DeviceConfig::parse(pairs).map_err(|e| e.to_string())?;
             let conf = config.ceph_conf().map(ToOwned::to_owned);
             let user = config.user().to_owned();
-            Ok::<_, String>((conf, user, config.datapath(), config.image_features()))
+            Ok::<_, String>((conf, user, config.datapath(), config.image_format()))
         };
         for key in CONFIG_KEYS {
             for name in [key.name].iter().chain(key.aliases) {

@@ -38,7 +38,11 @@ pub(super) fn pool(
     }
     let cluster = connect(config, before)?;
     let opened = CephPool::open(cluster.clone(), name);
-    let opened = opened.and_then(|pool| pool.with_data_in(config.data_pool()));
+    let opened = opened.and_then(|pool| {
+        let size = config.image_format().layout.object_size;
+        let pool = pool.in_namespace(config.namespace())?;
+        Ok(pool.with_data_in(config.data_pool())?.with_objects_of(size))
+    });
     let pool = Arc::new(opened.map_err(|error| explain(error, &cluster))?);
     *open = Some(Open {
         config: config.clone(),

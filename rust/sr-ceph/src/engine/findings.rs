@@ -5,7 +5,9 @@ use sr::finding::{table, Finding, Severity};
 use uuid::Uuid;
 
 use crate::ceph::CephPool;
+use crate::device_config::is_namespace_name;
 use crate::error::Result;
+use crate::pool::Pool;
 use crate::sr::probe::{find_pools, find_srs};
 use crate::sr::reclaim::{self, Kind, Report};
 use crate::sr::scan;
@@ -31,21 +33,47 @@ impl From<scan::Scan> for Scan {
     }
 }
 
-/// The SRs in a pool.
+/// The SRs in a pool, or in its namespace. For a pool, also those in the namespaces that the user may read.
 pub(super) fn srs(pool: &CephPool) -> Result<Probe> {
     let size = pool_summary(pool)?.usage.total();
-    let srs = find_srs(pool)?.into_iter().map(|sr| FoundSr {
+    let mut srs = srs_in(pool, size)?;
+    if pool.namespace().is_empty() {
+        for namespace in namespaces(pool) {
+            let found = pool.clone().in_namespace(&namespace);
+            match found.and_then(|place| srs_in(&place, size)) {
+                Ok(found) => srs.extend(found),
+                Err(e) => log::warn!("namespace {namespace} was not looked at: {e}"),
+            }
+        }
+    }
+    Ok(Probe::Srs(srs))
+}
+
+fn srs_in(place: &CephPool, size: Option<u64>) -> Result<Vec<FoundSr>> {
+    let namespace = Some(place.namespace()).filter(|name| !name.is_empty());
+    let srs = find_srs(place)?.into_iter().map(|sr| FoundSr {
         uuid: sr.uuid,
+        namespace: namespace.map(ToOwned::to_owned),
         size,
         name_label: sr.name_label,
         name_description: sr.name_description,
     });
-    Ok(Probe::Srs(srs.collect()))
+    Ok(srs.collect())
+}
+
+/// The namespaces of a pool that a device-config can name.
+fn namespaces(pool: &CephPool) -> Vec<String> {
+    let mut names = pool.namespaces().unwrap_or_else(|e| {
+        log::warn!("the namespaces of the pool cannot be listed: {e}");
+        Vec::new()
+    });
+    names.retain(|name| is_namespace_name(name));
+    names
 }
 
 /// The pools of a cluster that can hold an SR.
-pub(super) fn pools(cluster: &librbd::Cluster, user: &str) -> Result<Probe> {
-    let pools = find_pools(cluster, user)?.into_iter();
+pub(super) fn pools(cluster: &librbd::Cluster, user: &str, namespace: &str) -> Result<Probe> {
+    let pools = find_pools(cluster, user, namespace)?.into_iter();
     let pools = pools.map(|(pool, refused)| Place {
         refused,
         free: pool.usage.free(),

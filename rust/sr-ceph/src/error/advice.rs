@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::catalogue::keys::SR_KEY;
 use crate::hold::Hold;
+use crate::pool::spec::as_option;
 use crate::record::Unreadable;
 
 /// What an administrator can do about a claim that counts.
@@ -27,6 +28,7 @@ pub(super) fn advise_on_hold(hold: &Hold, host: &str) -> String {
 
 /// What an administrator can do about a value of the catalogue that cannot be read.
 pub(super) fn advise_on_damage(sr: &Uuid, pool: &str, key: &str, source: &Unreadable) -> String {
+    let pool = as_option(pool);
     match source {
         Unreadable::Newer(_) if key == SR_KEY => {
             "; this host cannot use the SR until then. Disks that are in use can be unplugged"

@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use crate::pool::spec::as_option;
+
 /// The image is being migrated. An image that waits in the trash for the end of a migration has this reason too.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("image {image} is being migrated ('rbd migration prepare') and cannot be used until the migration ends. To finish it, run 'rbd migration execute {image}' and 'rbd migration commit {image}'; to cancel it, run 'rbd migration abort {image}'. Cancel it if it goes to another pool: the disk can be used in this pool only. Then run 'xe sr-scan uuid={sr}'")]
@@ -86,7 +88,7 @@ pub enum ByHand {
         sr: Uuid,
     },
     /// The image is in the trash.
-    #[error("image {image} of VDI {vdi} is in the trash: it cannot be attached. 'rbd trash restore --pool {pool} {id}' brings it back")]
+    #[error("image {image} of VDI {vdi} is in the trash: it cannot be attached. 'rbd trash restore --pool {pool} {id}' brings it back", pool = as_option(.pool))]
     Trashed {
         /// The VDI.
         vdi: Uuid,
@@ -110,7 +112,7 @@ pub enum ByHand {
         pool: String,
     },
     /// Something that the image needs does not exist.
-    #[error("VDI {vdi}: image {image} (id {id}) exists, but cannot be opened (ENOENT (2): No such file or directory): its name, its parent or its data pool does not exist. The keys parent and data_pool_id in 'rados -p {pool} listomapvals rbd_header.{id}' name the latter two. Bring back what is missing, or destroy the VDI")]
+    #[error("VDI {vdi}: image {image} (id {id}) exists, but cannot be opened (ENOENT (2): No such file or directory): its name, its parent or its data pool does not exist. The keys parent and data_pool_id in 'rados -p {pool} listomapvals rbd_header.{id}' name the latter two. Bring back what is missing, or destroy the VDI", pool = as_option(.pool))]
     Incomplete {
         /// The VDI.
         vdi: Uuid,
@@ -122,13 +124,13 @@ pub enum ByHand {
         pool: String,
     },
     /// The image cannot be taken out of its group.
-    #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), group_name = librbd::quoted(name_of(.group)))]
+    #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), pool = option_of(.pool, "image"), group_name = librbd::quoted(name_of(.group)))]
     InGroup {
         /// The image's id.
         id: String,
         /// The image's pool.
         pool: String,
-        /// `POOL/GROUP`.
+        /// `POOL/GROUP`, or `POOL/NAMESPACE/GROUP`.
         group: String,
         /// What the cluster returned.
         source: crate::pool::PoolError,
@@ -154,19 +156,26 @@ impl ByHand {
     }
 }
 
-fn pool_of(group: &str) -> &str {
-    group.split_once('/').map_or("", |(pool, _)| pool)
+fn pool_of(group: &str) -> String {
+    let pool = group.rsplit_once('/').map_or("", |(pool, _)| pool);
+    option_of(pool, "group")
 }
 
 fn name_of(group: &str) -> &str {
-    group.split_once('/').map_or(group, |(_, name)| name)
+    group.rsplit_once('/').map_or(group, |(_, name)| name)
+}
+
+/// As [`as_option`], for a command that has a namespace for each `kind` of name.
+fn option_of(pool: &str, kind: &str) -> String {
+    as_option(pool).replace("--namespace", &format!("--{kind}-namespace"))
 }
 
 /// The commands that write an image's two entries to RBD's directory.
 pub(crate) fn list_again(pool: &str, image: &str, id: &str) -> String {
+    let place = as_option(pool);
     let put = |value: &str, key: &str| {
         let value = directory_value(value);
-        format!("printf '{value}' | rados -p {pool} setomapval rbd_directory {key}")
+        format!("printf '{value}' | rados -p {place} setomapval rbd_directory {key}")
     };
     let (of_id, of_name) = (
         put(image, &format!("id_{id}")),

@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use crate::pool::spec::as_option;
+
 /// Why an operation stopped: another process changed what it works on. Nothing of the other process is
 /// overwritten.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,7 +37,7 @@ pub enum Changed {
         id: String,
     },
     /// A hidden image is the image of a VDI.
-    #[error("hidden image {image} was not emptied, because a VDI uses it. The key {key} of the catalogue is wrong. To remove it, run 'rados -p {pool} rmomapkey {catalogue} {key}'")]
+    #[error("hidden image {image} was not emptied, because a VDI uses it. The key {key} of the catalogue is wrong. To remove it, run 'rados -p {pool} rmomapkey {catalogue} {key}'", pool = as_option(.pool))]
     Hidden {
         /// The image's name.
         image: String,

@@ -48,6 +48,8 @@ impl Error {
             Self::Damaged { .. } => "SMB-C033",
             Self::Changed(reason) => reason.id(),
             Self::DataPool(reason) => reason.id(),
+            Self::Namespace(reason) => reason.id(),
+            Self::KernelTooOld(reason) => reason.id(),
             Self::Ha(reason) => reason.id(),
             Self::Encoding { .. } => "SMB-C034",
             Self::NotUndone { .. } => "SMB-C035",

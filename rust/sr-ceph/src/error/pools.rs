@@ -73,6 +73,64 @@ impl DataPoolError {
     }
 }
 
+/// Why a namespace of a pool cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NamespaceError {
+    /// The pool does not have it.
+    #[error("pool {pool} has no namespace {namespace}, which device-config:namespace names. On a node of the cluster, run: rbd namespace create {pool}/{namespace}. Nothing was changed")]
+    Missing {
+        /// The pool's name.
+        pool: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// The disks of CephRBDSR are in no namespace.
+    #[error("SR {sr}: CephRBDSR keeps its disks in no namespace, and device-config:namespace={namespace} names one. Without that key, 'smblock adopt' takes over the disks of the pool. Nothing was changed")]
+    Adoption {
+        /// The SR.
+        sr: Uuid,
+        /// The namespace.
+        namespace: String,
+    },
+}
+
+impl NamespaceError {
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "SMB-C172",
+            Self::Adoption { .. } => "SMB-C173",
+        }
+    }
+}
+
+/// Why this host's kernel cannot map the images of an SR.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KernelTooOld {
+    /// The images are in a namespace.
+    #[error("device-config:namespace={namespace} needs Linux 4.19 or newer, and this host runs Linux {release}: update the host. Nothing was changed")]
+    Namespace {
+        /// The namespace.
+        namespace: String,
+        /// The kernel.
+        release: String,
+    },
+    /// New images have stripes.
+    #[error("device-config:stripe_count needs Linux 4.17 or newer, and this host runs Linux {release}: update the host, or leave stripe_unit and stripe_count out. Nothing was changed")]
+    Stripes {
+        /// The kernel.
+        release: String,
+    },
+}
+
+impl KernelTooOld {
+    pub(super) fn id(&self) -> &'static str {
+        match self {
+            Self::Namespace { .. } => "SMB-C174",
+            Self::Stripes { .. } => "SMB-C175",
+        }
+    }
+}
+
 pub(super) fn names(pools: &BTreeMap<i64, String>) -> String {
     let names: Vec<_> = pools.values().map(String::as_str).collect();
     names.join(", ")

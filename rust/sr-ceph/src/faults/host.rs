@@ -4,7 +4,9 @@ use sr::alarm::Report;
 use sr::faults::{change, read, Call, Faults};
 use uuid::Uuid;
 
-use crate::host::{Host, HostReply, MapRequest, Mapped, Membership, Owner, Result as HostResult};
+use crate::host::{
+    Host, HostReply, KernelRelease, MapRequest, Mapped, Membership, Owner, Result as HostResult,
+};
 
 /// A [`Host`] with fault injection.
 pub struct FaultyHost<'f, 'w> {
@@ -100,6 +102,10 @@ impl Host for FaultyHost<'_, '_> {
         self.call(&change("resume_disk", &vdi.to_string()), move |h| {
             h.resume_disk(&owned)
         })
+    }
+
+    fn kernel(&self) -> HostResult<KernelRelease> {
+        self.call(&read("kernel", ""), |h| h.kernel())
     }
 
     fn supported_features(&self) -> HostResult<Option<u64>> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sr::faults::{change, read, Call, Faults};
 
+use crate::image_format::ImageFormat;
 use crate::pool::{
     Entries, ImageHeader, ImageState, ImageUsers, Pool, Progress, Result as PoolResult,
     Transaction, TrashedImage, Watcher,
@@ -57,8 +58,20 @@ impl Pool for FaultyPool<'_, '_> {
         self.inner.pool_name()
     }
 
+    fn namespace(&self) -> &str {
+        self.inner.namespace()
+    }
+
+    fn require_namespace(&self) -> PoolResult<()> {
+        self.call(&read("require_namespace", ""), |c| c.require_namespace())
+    }
+
     fn data_pool(&self) -> Option<&str> {
         self.inner.data_pool()
+    }
+
+    fn object_size(&self) -> u64 {
+        self.inner.object_size()
     }
 
     fn address(&self) -> PoolResult<String> {
@@ -119,13 +132,19 @@ impl Pool for FaultyPool<'_, '_> {
         self.call(&change("prepare_trash", ""), |c| c.prepare_trash())
     }
 
-    fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> PoolResult<String> {
-        let inner = self.inner;
+    fn create_image(
+        &self,
+        name: &str,
+        size: u64,
+        format: &ImageFormat,
+        meta: &str,
+    ) -> PoolResult<String> {
+        let (inner, format) = (self.inner, *format);
         let owned = (name.to_owned(), meta.to_owned());
         self.faults.pass(
             &change("create_image", name),
-            move || inner.create_image(&owned.0, size, features, &owned.1),
-            || inner.create_image(name, size, features, "").map(|_| ()),
+            move || inner.create_image(&owned.0, size, &format, &owned.1),
+            || inner.create_image(name, size, &format, "").map(|_| ()),
         )
     }
 
@@ -154,16 +173,16 @@ impl Pool for FaultyPool<'_, '_> {
         &self,
         parent: (&str, u64),
         name: &str,
-        features: u64,
+        format: &ImageFormat,
         meta: &str,
     ) -> PoolResult<String> {
-        let inner = self.inner;
+        let (inner, format) = (self.inner, *format);
         let owned = (parent.0.to_owned(), name.to_owned(), meta.to_owned());
         let snapshot = parent.1;
         self.faults.pass(
             &change("clone_image", name),
-            move || inner.clone_image((&owned.0, snapshot), &owned.1, features, &owned.2),
-            || inner.clone_image(parent, name, features, "").map(|_| ()),
+            move || inner.clone_image((&owned.0, snapshot), &owned.1, &format, &owned.2),
+            || inner.clone_image(parent, name, &format, "").map(|_| ()),
         )
     }
 

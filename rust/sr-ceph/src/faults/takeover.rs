@@ -27,7 +27,7 @@ impl Takeover for FaultyPool<'_, '_> {
         })
     }
 
-    fn parent(&self, id: &str) -> Result<Option<(i64, String)>> {
+    fn parent(&self, id: &str) -> Result<Option<(String, bool)>> {
         let owned = id.to_owned();
         self.call(&read("parent", id), move |c| c.parent(&owned))
     }

@@ -40,7 +40,7 @@ impl Images<'_> {
             }
             Err(source) => Err(ByHand::InGroup {
                 id: image.id.clone(),
-                pool: self.pool.pool_name().to_owned(),
+                pool: self.pool.spec(),
                 group,
                 source,
             }

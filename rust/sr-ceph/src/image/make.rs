@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Images;
 use crate::error::{Context, Error, Result};
 use crate::ha::is_for_ha;
-use crate::image_features::ImageFeatures;
+use crate::image_format::ImageFormat;
 use crate::record::{ImageMeta, ImageRef, VERSION};
 
 impl Images<'_> {
@@ -18,7 +18,7 @@ impl Images<'_> {
             Ok(_) => Err(Error::ForeignImage {
                 vdi: *vdi,
                 image: image_name.to_owned(),
-                pool: self.pool.pool_name().to_owned(),
+                pool: self.pool.spec(),
             }),
         }
     }
@@ -27,12 +27,12 @@ impl Images<'_> {
     pub(crate) fn make(&self, name: &str, size: u64, meta: &ImageMeta) -> Result<String> {
         let doing = format!("creating image {name} of {size} bytes");
         let text = meta.to_text(&doing)?;
-        let features = match is_for_ha(&meta.xapi) {
-            true => ImageFeatures::LAYERING,
-            false => self.features,
+        let format = match is_for_ha(&meta.xapi) {
+            true => ImageFormat::FOR_HA,
+            false => self.format,
         };
         self.pool
-            .create_image(name, size, features.bits(), &text)
+            .create_image(name, size, &format, &text)
             .doing(&doing)
     }
 
@@ -54,9 +54,7 @@ impl Images<'_> {
         };
         let text = meta.to_text(&doing)?;
         let from = (parent.id.as_str(), snapshot);
-        let id = self
-            .pool
-            .clone_image(from, name, self.features.bits(), &text);
+        let id = self.pool.clone_image(from, name, &self.format, &text);
         Ok(ImageRef {
             name: name.to_owned(),
             id: id.doing(&doing)?,

@@ -64,7 +64,7 @@ impl Images<'_> {
         }
         Err(Error::ImageShrunk {
             vdi: record.uuid,
-            pool: self.pool.pool_name().to_owned(),
+            pool: self.pool.spec(),
             image: record.volume.image().name.clone(),
             actual,
             expected: record.size,

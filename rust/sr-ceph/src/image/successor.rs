@@ -118,7 +118,7 @@ impl Images<'_> {
                     vdi,
                     image: image.name.clone(),
                     id: image.id.clone(),
-                    pool: self.pool.pool_name().to_owned(),
+                    pool: self.pool.spec(),
                 },
                 Err(source) => Error::Ceph {
                     doing: format!("looking for image {}", image.name),
@@ -141,7 +141,7 @@ impl Images<'_> {
     /// assumes that the image is in the trash.
     pub(crate) fn explain_unopened(&self, vdi: Uuid, image: &ImageRef) -> ByHand {
         let (name, id) = (image.name.clone(), image.id.clone());
-        let pool = self.pool.pool_name().to_owned();
+        let pool = self.pool.spec();
         let is_trashed = |trash: Vec<TrashedImage>| trash.iter().any(|found| found.id == id);
         if self.pool.trash().map_or(true, is_trashed) {
             return ByHand::Trashed {

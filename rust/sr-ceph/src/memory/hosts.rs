@@ -14,7 +14,8 @@ use super::host_state::{Device, HostState, Kernel, FIRST_KERNEL_COOKIE};
 use super::report::{POOL_ID, POOL_NAME};
 use super::{Sim, State};
 use crate::host::{
-    Host, HostError, HostReply, ImageKey, MapRequest, Mapped, Membership, Owner, Result,
+    Host, HostError, HostReply, ImageKey, KernelRelease, MapRequest, Mapped, Membership, Owner,
+    Result,
 };
 use crate::pool::Watcher;
 
@@ -89,6 +90,7 @@ impl MemoryHost {
             key: ImageKey {
                 fsid: fsid(),
                 pool_id: POOL_ID,
+                namespace: String::new(),
                 image_id: id.ok_or_else(|| failure("map", image_name, libc::ENOENT))?,
                 snap_id: None,
             },
@@ -265,6 +267,14 @@ impl Host for MemoryHost {
     fn alarm(&self, report: &Report) -> Result<()> {
         let board = self.alive("alarm", "")?.board.clone();
         update(&board, &self.owner.host, report).map(drop)
+    }
+
+    fn kernel(&self) -> Result<KernelRelease> {
+        self.with_host("read", "kernel", |_| {
+            Ok(KernelRelease {
+                name: "6.1.0".to_owned(),
+            })
+        })
     }
 
     fn supported_features(&self) -> Result<Option<u64>> {

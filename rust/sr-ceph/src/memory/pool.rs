@@ -7,6 +7,7 @@ use nix::libc;
 use super::client::{fsid, MemoryPool};
 use super::pool_state::{Image, ImageSnapshot, TRASH_OBJECT};
 use super::report::{self, POOL_ID, POOL_NAME};
+use crate::image_format::ImageFormat;
 use crate::pool::{
     Entries, ImageHeader, ImageState, ImageUsers, Origin, Pool, PoolError, Progress, Result,
     Transaction, TrashedImage, Watcher,
@@ -111,7 +112,13 @@ impl Pool for MemoryPool {
     }
 
     /// An empty `meta`: the image has none, as after a crash between librbd's steps.
-    fn create_image(&self, name: &str, size: u64, features: u64, meta: &str) -> Result<String> {
+    fn create_image(
+        &self,
+        name: &str,
+        size: u64,
+        format: &ImageFormat,
+        meta: &str,
+    ) -> Result<String> {
         let fail = |errno| Err(PoolError::new("create_image", name, errno));
         let mut state = self.request("create_image", name)?;
         if state.pool.directory.contains_key(name) {
@@ -122,9 +129,10 @@ impl Pool for MemoryPool {
         }
         let id = format!("{:x}", state.number());
         let meta = Some(meta).filter(|meta| !meta.is_empty());
-        state
-            .pool
-            .insert(&id, Image::new(name, size, features, meta));
+        state.pool.insert(
+            &id,
+            Image::new(name, size, format.needed_features().bits(), meta),
+        );
         Ok(id)
     }
 
@@ -178,7 +186,7 @@ impl Pool for MemoryPool {
         &self,
         parent: (&str, u64),
         name: &str,
-        features: u64,
+        format: &ImageFormat,
         meta: &str,
     ) -> Result<String> {
         let fail = |errno| Err(PoolError::new("clone_image", name, errno));
@@ -200,6 +208,7 @@ impl Pool for MemoryPool {
         let meta = Some(meta.to_owned()).filter(|meta| !meta.is_empty());
         let meta = meta.or(inherited);
         let id = format!("{:x}", state.number());
+        let features = format.needed_features().bits();
         let mut image = Image::new(name, snapshot.size, features, meta.as_deref());
         image.content = snapshot.content;
         image.parent = Some((parent.0.to_owned(), parent.1));

@@ -3,7 +3,6 @@
 use nix::libc;
 
 use super::client::MemoryPool;
-use super::report::POOL_ID;
 use crate::pool::{PoolError, Result, Takeover};
 
 impl Takeover for MemoryPool {
@@ -56,8 +55,8 @@ impl Takeover for MemoryPool {
         Ok(())
     }
 
-    fn parent(&self, id: &str) -> Result<Option<(i64, String)>> {
+    fn parent(&self, id: &str) -> Result<Option<(String, bool)>> {
         let parent = self.open("parent", id, |image| image.parent.clone())?;
-        Ok(parent.map(|(image, _)| (POOL_ID, image)))
+        Ok(parent.map(|(image, _)| (image, true)))
     }
 }

@@ -17,7 +17,7 @@ pub trait Inspection {
     /// Whether a snapshot is protected, and so cannot be removed. Opens no image. ENOENT: the image or the
     /// snapshot does not exist.
     fn is_protected(&self, id: &str, snapshot_id: u64) -> Result<bool>;
-    /// Returns the group that an image is a member of, `POOL/GROUP`; also of an image in the trash. Opens the
+    /// Returns the group that an image is a member of, `POOL/GROUP` or `POOL/NAMESPACE/GROUP`; also of an image in the trash. Opens the
     /// image only if it is a member.
     fn group(&self, id: &str) -> Result<Option<String>>;
     /// Removes an image from its group. Does nothing if it is a member of none.

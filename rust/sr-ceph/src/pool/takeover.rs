@@ -13,6 +13,6 @@ pub trait Takeover {
     /// Protects a snapshot, or removes its protection. Does nothing if it is as wanted. EBUSY: it has clones of
     /// format 1, and stays protected. ENOENT: the image or the snapshot does not exist.
     fn set_protected(&self, id: &str, snapshot_id: u64, protect: bool) -> Result<()>;
-    /// Returns the image that an image is a clone of: the id of its pool, and its own id.
-    fn parent(&self, id: &str) -> Result<Option<(i64, String)>>;
+    /// Returns the image that an image is a clone of: its id, and whether it is in this pool and namespace.
+    fn parent(&self, id: &str) -> Result<Option<(String, bool)>>;
 }

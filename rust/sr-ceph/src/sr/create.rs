@@ -8,7 +8,8 @@
 //! deleting or creating an SR of that UUID removes it.
 
 use crate::catalogue::{directory_key, DIRECTORY, SR_KEY};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, KernelTooOld, Result};
+use crate::host::KernelRelease;
 use crate::pool::{Entries, Transaction};
 use crate::record::{Record, SrRecord};
 use crate::{room, CephSr};
@@ -24,7 +25,7 @@ impl CephSr<'_> {
         match self.pool.create_object(&self.catalogue.object(), &entries) {
             Err(e) if e.is_already_there() => Err(Error::SrExists {
                 sr: self.sr,
-                pool: self.pool.pool_name().to_owned(),
+                pool: self.pool.spec(),
             }),
             other => other.doing(&doing),
         }
@@ -32,11 +33,24 @@ impl CephSr<'_> {
 
     /// Refuses a pool that cannot hold the SR. Changes nothing.
     pub(crate) fn require_place(&self, doing: &str) -> Result<()> {
+        self.require_kernel()?;
         room::require_usable_pool(self.pool, &format!("SR {} was not created", self.sr))?;
         let allowed = self.pool.may_blocklist();
         allowed.doing(&format!(
             "{doing}: checking that a dead host can be cut off"
         ))
+    }
+
+    /// Refuses a kernel that cannot map the images of the SR.
+    pub(crate) fn require_kernel(&self) -> Result<()> {
+        let namespace = self.pool.namespace();
+        let striped = self.images.are_striped();
+        if namespace.is_empty() && !striped {
+            return Ok(());
+        }
+        let kernel = self.host.kernel();
+        let kernel = kernel.doing("reading the release of this host's kernel")?;
+        Ok(require_new(&kernel, namespace, striped)?)
     }
 
     /// Steps 1 and 2.
@@ -59,5 +73,48 @@ impl CephSr<'_> {
             }
             other => other.doing(doing),
         }
+    }
+}
+
+/// Refuses a kernel that cannot map images in that namespace, or with stripes.
+fn require_new(
+    kernel: &KernelRelease,
+    namespace: &str,
+    striped: bool,
+) -> std::result::Result<(), KernelTooOld> {
+    let release = kernel.name.clone();
+    if !(namespace.is_empty() || kernel.maps_namespaces()) {
+        let namespace = namespace.to_owned();
+        return Err(KernelTooOld::Namespace { namespace, release });
+    }
+    if striped && !kernel.maps_stripes() {
+        return Err(KernelTooOld::Stripes { release });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_cannot_map_the_images_of_an_sr_is_refused() {
+        let required = |name: &str, namespace, striped| {
+            let name = name.to_owned();
+            let required = require_new(&KernelRelease { name }, namespace, striped);
+            required.map_err(|e| e.to_string())
+        };
+        for (namespace, striped) in [("", false), ("", true), ("a", false), ("a", true)] {
+            assert_eq!(required("4.19.0+1", namespace, striped), Ok(()));
+        }
+        assert_eq!(required("4.16.0", "", false), Ok(()));
+        assert_eq!(required("4.17.0", "", true), Ok(()));
+        let refused = required("4.17.0", "a", true).err().unwrap_or_default();
+        assert!(
+            refused.contains("device-config:namespace=a needs Linux 4.19"),
+            "{refused}"
+        );
+        let refused = required("4.16.0", "", true).err().unwrap_or_default();
+        assert!(refused.contains("needs Linux 4.17"), "{refused}");
     }
 }

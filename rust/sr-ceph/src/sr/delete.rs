@@ -14,6 +14,7 @@ use crate::catalogue::{
     directory_key, image_prefix, with_prefix, DIRECTORY, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
 };
 use crate::error::{Context, Error, Result};
+use crate::pool::spec::as_option;
 use crate::pool::{Entries, Transaction, TrashedImage};
 use crate::size::Size;
 use crate::CephSr;
@@ -91,7 +92,7 @@ impl CephSr<'_> {
     /// Lists the images in the trash that are still to be freed, and what to do about those that smblock has
     /// not moved there and does not free.
     fn advise_on_trash(&self, freed: &[TrashedImage], kept: &[TrashedImage]) -> String {
-        let pool = self.pool.pool_name();
+        let pool = as_option(&self.pool.spec());
         let mut advice = String::new();
         if !freed.is_empty() {
             let names = freed.iter().take(NAMED).map(|image| {

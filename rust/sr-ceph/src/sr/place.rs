@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, PoolGone};
 use crate::host::Host;
+use crate::pool::spec::pool_of;
 use crate::CephSr;
 
 /// The pool that an SR was in.
@@ -40,7 +41,9 @@ impl Place {
     pub fn explain(&self, sr: &Uuid, error: Error, now: (&str, &BTreeMap<i64, String>)) -> Error {
         let (fsid, pools) = now;
         let pool = match &error {
-            Error::PoolMissing { pool, .. } | Error::SrMissing { pool, .. } => pool.clone(),
+            Error::PoolMissing { pool, .. } | Error::SrMissing { pool, .. } => {
+                pool_of(pool).to_owned()
+            }
             _ => return error,
         };
         if fsid != self.fsid || pools.is_empty() {

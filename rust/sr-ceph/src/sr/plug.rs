@@ -24,7 +24,8 @@ impl CephSr<'_> {
     /// Checks that the SR exists, recovers operations of dead processes, releases what this host had claimed
     /// before it booted, and removes devices that a crash left on this host.
     pub fn attach_sr(&self) -> Result<()> {
-        room::require_usable_data_pool(self.pool)?;
+        self.require_kernel()?;
+        room::require_place(self.pool)?;
         self.catalogue.mark_deleting(false)?;
         let entries = self.catalogue.read()?;
         self.note_place();
@@ -72,11 +73,9 @@ impl CephSr<'_> {
         let fsid = self.pool.fsid().doing("asking for the cluster's fsid")?;
         let prefix = image_prefix(&self.sr);
         let mappings = self.host.mappings().doing("listing this host's devices")?;
-        let left = mappings.into_iter().find(|m| {
-            m.key.fsid == fsid
-                && m.key.pool_id == self.pool.pool_id()
-                && m.image_name.starts_with(&prefix)
-        });
+        let left = mappings
+            .into_iter()
+            .find(|m| self.pool.holds(&fsid, &m.key) && m.image_name.starts_with(&prefix));
         match left {
             None => Ok(()),
             Some(mapped) => Err(Error::SrInUse {
@@ -97,9 +96,8 @@ impl CephSr<'_> {
         let prefix = image_prefix(&self.sr);
         let mappings = self.host.mappings().doing("listing this host's devices")?;
         for mapped in mappings {
-            let ours = mapped.key.fsid == fsid
-                && mapped.key.pool_id == self.pool.pool_id()
-                && mapped.image_name.starts_with(&prefix);
+            let ours =
+                self.pool.holds(&fsid, &mapped.key) && mapped.image_name.starts_with(&prefix);
             if !ours || self.is_used_here(&mapped, ha)? {
                 continue;
             }

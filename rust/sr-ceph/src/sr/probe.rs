@@ -45,11 +45,14 @@ pub fn find_srs(pool: &dyn Pool) -> Result<Vec<SrRecord>> {
 pub fn find_pools(
     cluster: &librbd::Cluster,
     user: &str,
+    namespace: &str,
 ) -> Result<Vec<(PoolSummary, Option<String>)>> {
     let df = ceph::df(cluster).doing("asking how full the pools are")?;
     let dump = ceph::osd_dump(cluster).doing("asking for the pools and their quotas")?;
     let pools = ClusterReport::parse(&df, &dump)?.rbd_pools();
-    Ok(reasons_against(pools, |pool| may_use(cluster, user, pool)))
+    Ok(reasons_against(pools, |pool| {
+        may_use(cluster, user, pool, namespace)
+    }))
 }
 
 /// Returns why a pool cannot be used. `may_use` is not called again after it has timed out.
@@ -83,15 +86,21 @@ struct Refusal {
     waited: bool,
 }
 
-fn may_use(cluster: &librbd::Cluster, user: &str, pool: &str) -> std::result::Result<(), Refusal> {
+fn may_use(
+    cluster: &librbd::Cluster,
+    user: &str,
+    pool: &str,
+    namespace: &str,
+) -> std::result::Result<(), Refusal> {
     let found = cluster
         .pool(pool)
+        .and_then(|open| open.in_namespace(namespace))
         .and_then(|open| open.object_exists(DIRECTORY));
     let error = match found {
         Ok(_) => return Ok(()),
         Err(error) => PoolError::from(error),
     };
-    let text = match Caps::of(user, pool).lacks(&error) {
+    let text = match Caps::of(user, pool, namespace).lacks(&error) {
         Some(lacks) => lacks,
         None => error.to_string(),
     };

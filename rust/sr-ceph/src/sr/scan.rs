@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::catalogue::{image_prefix, vdi_key, Stored, VDI_PREFIX};
 use crate::error::{Context, Error, Result};
+use crate::pool::spec::as_option;
 use crate::pool::Entries;
 use crate::record::{ImageMeta, Unreadable, VdiRecord};
 use crate::usage::PoolUsage;
@@ -196,13 +197,10 @@ impl CephSr<'_> {
         if let Unreadable::Newer(_) = reason {
             return format!("{damaged}. XAPI does not have this VDI, so it is not listed yet");
         }
-        let (pool, object, key) = (
-            self.pool.pool_name(),
-            self.catalogue.object(),
-            vdi_key(&uuid),
-        );
+        let (pool, object, key) = (self.pool.spec(), self.catalogue.object(), vdi_key(&uuid));
+        let place = as_option(&pool);
         format!(
-            "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To remove the record: 'rados -p {pool} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
+            "{damaged}. Neither XAPI nor the directory of pool {pool} has this VDI, so it is not listed. To remove the record: 'rados -p {place} rmomapkey {object} {key}'; 'rbd trash ls --all {pool}' shows whether an image of the VDI is in the trash"
         )
     }
 }

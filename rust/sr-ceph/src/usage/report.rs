@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::{instead_of, Full, PoolUsage};
 use crate::device_config::is_pool_name;
+use crate::image_format::Layout;
 
 /// `ceph df detail` and `ceph osd dump` of one cluster, taken one after the other.
 #[derive(Debug, Clone)]
@@ -33,6 +34,13 @@ pub struct PoolSummary {
 }
 
 impl PoolSummary {
+    /// Returns the same pool, whose next objects have this size in bytes.
+    #[must_use]
+    pub fn with_objects_of(mut self, size: u64) -> Self {
+        self.usage.object_size = size;
+        self
+    }
+
     /// Returns the same pool with the usage of its data pool, if it has one.
     #[must_use]
     pub fn beside(self, data: Option<PoolSummary>) -> Self {
@@ -249,6 +257,7 @@ impl ClusterReport {
             quota_objects: (pool.quota_max_objects != 0).then_some(pool.quota_max_objects),
             full,
             stats_known: stats.is_some(),
+            object_size: Layout::DEFAULT.object_size,
             headers: None,
         }
     }

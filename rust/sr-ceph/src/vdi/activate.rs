@@ -18,7 +18,6 @@ use crate::blocklist::is_cut_off;
 use crate::devices::{label_of, shows, UNMAP_IDLE_SECONDS};
 use crate::error::{Context, Error, Result};
 use crate::host::{MapRequest, Mapped};
-use crate::image_features::ImageFeatures;
 use crate::pool::ImageState;
 use crate::record::VdiRecord;
 use crate::{ha, room, CephSr};
@@ -95,15 +94,15 @@ impl CephSr<'_> {
         let Some(supported) = supported else {
             return Ok(()); // the kernel itself refuses the map
         };
-        let lacking = ImageFeatures::from_bits(image.features & !supported);
+        let lacking = hostdev::ImageFeatures::from_bits_retain(image.features & !supported);
         if lacking.is_empty() {
             return Ok(());
         }
         Err(Error::Features {
             vdi: *vdi,
             image: image.name.clone(),
-            pool: self.pool.pool_name().to_owned(),
-            features: lacking.to_string(),
+            pool: self.pool.spec(),
+            features: lacking,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Which device-configs are accepted, and the errors for the others.
 
+mod layout;
 mod properties;
 
 use std::path::Path;
@@ -8,6 +9,7 @@ use hostdev::MsMode;
 use sr::device_config::Datapath;
 use sr_ceph::device_config::{ConfigError, DeviceConfig, VALID_KEYS};
 use sr_ceph::image_features::ImageFeatures;
+use sr_ceph::image_format::Layout;
 
 fn parse(pairs: &[(&str, &str)]) -> Result<DeviceConfig, ConfigError> {
     DeviceConfig::parse(
@@ -29,6 +31,8 @@ fn a_pool_is_the_only_required_key() {
         config.ceph_conf().and_then(Path::to_str),
         Some("/etc/ceph/ceph.conf")
     );
+    assert_eq!(config.namespace(), "");
+    assert_eq!(config.image_format().layout, Layout::DEFAULT);
     assert_eq!(config.user(), "admin");
     assert_eq!(config.keyring(), None);
     assert_eq!(config.mon_host(), None);
@@ -44,6 +48,7 @@ fn a_pool_is_the_only_required_key() {
 fn every_key_that_is_given_is_used() {
     let config = parse(&[
         ("pool", "vms"),
+        ("namespace", "tenant-a"),
         ("ceph_conf", "/etc/ceph/backup.conf"),
         ("ceph_user", "smblock"),
         ("keyring", "/etc/ceph/backup.client.smblock.keyring"),
@@ -61,6 +66,7 @@ fn every_key_that_is_given_is_used() {
         config.ceph_conf().and_then(Path::to_str),
         Some("/etc/ceph/backup.conf")
     );
+    assert_eq!(config.namespace(), "tenant-a");
     assert_eq!(config.user(), "smblock");
     assert_eq!(
         config.keyring().unwrap().to_str(),
@@ -134,6 +140,17 @@ fn a_secret_in_a_wrong_key_is_not_printed() {
     }
     let text = refusal(&[("keyring", "AQDcyUFl")]).to_string();
     assert!(!text.contains("AQDcyUFl"), "{text}");
+}
+
+#[test]
+fn a_namespace_has_only_characters_that_caps_can_name() {
+    for name in ["a", "tenant-1", "a.b_C"] {
+        assert_eq!(parse(&[("namespace", name)]).unwrap().namespace(), name);
+    }
+    for name in ["", "a/b", "a b", "a,b", "a=b", "a*", "ä", "-a", "a'", "a@b"] {
+        let text = refusal(&[("namespace", name)]).to_string();
+        assert!(text.contains("device-config:namespace"), "{text}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::{Host, ImageKey, MapRequest};
+use sr_ceph::image_features::ImageFeatures;
 use sr_ceph::pool::{Entries, Pool, Transaction};
 
 use crate::support::{Lab, A, B, GIB};
@@ -32,11 +33,13 @@ fn every_call_that_changes_something_is_a_crash_point() {
         remove: vec!["key".to_owned()],
         ..Transaction::default()
     };
+    let format = ImageFeatures::LAYERING.into();
     let id = || pool.image_by_name("image").unwrap().id;
     let request = || MapRequest {
         key: ImageKey {
             fsid: pool.fsid().unwrap(),
             pool_id: pool.pool_id(),
+            namespace: pool.namespace().to_owned(),
             image_id: id(),
             snap_id: None,
         },
@@ -62,7 +65,7 @@ fn every_call_that_changes_something_is_a_crash_point() {
     });
     check("prepare_trash", true, &|| pool.prepare_trash().unwrap());
     check("create_image", true, &|| {
-        pool.create_image("image", GIB, 1, "meta")
+        pool.create_image("image", GIB, &format, "meta")
             .map(drop)
             .unwrap();
     });
@@ -75,7 +78,7 @@ fn every_call_that_changes_something_is_a_crash_point() {
     });
     check("clone_image", true, &|| {
         let parent = id();
-        let clone = pool.clone_image((&parent, snapshot()), "clone", 1, "meta");
+        let clone = pool.clone_image((&parent, snapshot()), "clone", &format, "meta");
         drop(clone.unwrap());
     });
     check("remove_snapshot", true, &|| {
@@ -111,6 +114,10 @@ fn every_call_that_changes_something_is_a_crash_point() {
     });
     check("supported_features", false, &|| {
         let _asked = host.supported_features().unwrap();
+    });
+    check("kernel", false, &|| drop(host.kernel().unwrap()));
+    check("require_namespace", false, &|| {
+        pool.require_namespace().unwrap();
     });
     check("watches_readers", false, &|| {
         let _asked = host.watches_readers().unwrap();

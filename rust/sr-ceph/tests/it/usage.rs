@@ -194,6 +194,21 @@ fn a_reply_that_is_cut_short_is_an_error_not_an_empty_pool() {
 }
 
 #[test]
+fn an_object_left_counts_as_the_object_size_of_the_sr() {
+    let usage = PoolUsage {
+        object_size: MIB,
+        ..pool(10 * MIB, 90, (0, 100))
+    };
+    assert_eq!(usage.free(), Some(10 * MIB));
+    let full = PoolUsage {
+        objects: 99,
+        ..usage
+    };
+    let text = full.room_for_growth().unwrap_err().to_string();
+    assert!(text.contains("leaves 1 objects (1 MiB"), "{text}");
+}
+
+#[test]
 fn an_sr_with_a_data_pool_has_the_free_space_of_the_data_pool() {
     let data = pool(10 * MIB, 3, (1 << 30, 0));
     let headers = pool(MIB, 1, (1 << 20 << 10, 0));

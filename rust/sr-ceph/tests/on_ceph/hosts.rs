@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sr::alarm::Report;
-use sr_ceph::host::{Host, HostError, HostReply, MapRequest, Mapped, Membership, Owner, Result};
+use sr_ceph::host::{
+    Host, HostError, HostReply, KernelRelease, MapRequest, Mapped, Membership, Owner, Result,
+};
 use uuid::Uuid;
 
 /// All hosts of a pool.
@@ -147,6 +149,10 @@ impl Host for HostSim {
     fn resume_disk(&self, vdi: &Uuid) -> Result<()> {
         self.hosts.0.borrow_mut().paused.remove(vdi);
         Ok(())
+    }
+
+    fn kernel(&self) -> Result<KernelRelease> {
+        Ok(KernelRelease::running()?)
     }
 
     fn supported_features(&self) -> Result<Option<u64>> {

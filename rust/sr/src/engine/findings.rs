@@ -40,6 +40,8 @@ pub enum Probe {
 pub struct FoundSr {
     /// Its UUID.
     pub uuid: Uuid,
+    /// The part of the place that its device-config has to name, if the place has parts: a RADOS namespace.
+    pub namespace: Option<String>,
     /// Bytes that it can hold in all; `None` if that is not known now.
     pub size: Option<u64>,
     /// Its name in XAPI.

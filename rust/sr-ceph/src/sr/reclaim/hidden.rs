@@ -26,12 +26,8 @@ impl CephSr<'_> {
             return Ok(()); // in the trash now
         };
         if let Some(key) = Named::by(&entries).unreadable() {
-            let reason = Blocker::unreadable(
-                &self.catalogue,
-                self.pool.pool_name(),
-                key.to_owned(),
-                &entries,
-            );
+            let reason =
+                Blocker::unreadable(&self.catalogue, &self.pool.spec(), key.to_owned(), &entries);
             let (image, reason) = (image.name.clone(), reason.to_string());
             return Err(Changed::Unreadable { image, reason }.into());
         }
@@ -39,7 +35,7 @@ impl CephSr<'_> {
             return Err(Changed::Hidden {
                 image: image.name.clone(),
                 key: hidden_key(&image.id),
-                pool: self.pool.pool_name().to_owned(),
+                pool: self.pool.spec(),
                 catalogue: self.catalogue.object(),
             }
             .into());

@@ -58,7 +58,7 @@ impl CephSr<'_> {
             if let (Some(key), Some(hidden)) = (named.unreadable(), &mut hidden) {
                 hidden.waits_for = Some(Blocker::unreadable(
                     &self.catalogue,
-                    self.pool.pool_name(),
+                    &self.pool.spec(),
                     key.to_owned(),
                     entries,
                 ));

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::catalogue::Catalogue;
 use crate::chain::SOFT_DEPTH;
 use crate::error::Migrating;
+use crate::pool::spec::as_option;
 use crate::pool::Entries;
 use crate::record::{newer, ImageRef, Newer};
 use crate::size::Size;
@@ -194,11 +195,13 @@ impl fmt::Display for Blocker {
             }
             Blocker::Named { key, pool, id } => write!(
                 f,
-                "the key {key} of the catalogue names it: 'rbd trash restore --pool {pool} {id}' brings it back"
+                "the key {key} of the catalogue names it: 'rbd trash restore --pool {place} {id}' brings it back",
+                place = as_option(pool)
             ),
             Blocker::Outside { pool, id } => write!(
                 f,
-                "'rbd trash restore --pool {pool} {id}' brings it back, 'rbd trash rm --pool {pool} {id}' removes it with its data"
+                "'rbd trash restore --pool {place} {id}' brings it back, 'rbd trash rm --pool {place} {id}' removes it with its data",
+                place = as_option(pool)
             ),
             Blocker::Newer { key, source } => write!(
                 f,
@@ -210,7 +213,8 @@ impl fmt::Display for Blocker {
                 catalogue,
             } => write!(
                 f,
-                "the key {key} of the catalogue cannot be read and may name it: write a copy of its value back, or remove the entry with 'rados -p {pool} rmomapkey {catalogue} {key}'"
+                "the key {key} of the catalogue cannot be read and may name it: write a copy of its value back, or remove the entry with 'rados -p {place} rmomapkey {catalogue} {key}'",
+                place = as_option(pool)
             ),
         }
     }

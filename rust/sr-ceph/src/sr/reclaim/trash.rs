@@ -16,6 +16,7 @@ use super::named::{Named, Reason};
 use super::pending::{Blocker, Kind, Pending};
 use crate::catalogue::{image_prefix, records, Stored, VDI_PREFIX};
 use crate::error::{Changed, Context, Result};
+use crate::pool::spec::as_option;
 use crate::pool::{Entries, PoolError, Progress, Transaction, TrashedImage};
 use crate::record::{ImageRef, Record, TrashRecord};
 use crate::CephSr;
@@ -90,7 +91,7 @@ impl CephSr<'_> {
     fn trashed(&self, image: TrashedImage, entries: &Entries, named: &Named) -> Option<Pending> {
         let key = trash_key(&image.id);
         let readable = mark_of(&image.id, entries).is_some();
-        let pool = self.pool.pool_name().to_owned();
+        let pool = self.pool.spec();
         let id = image.id.clone();
         let kind = if entries.contains_key(&key) {
             Kind::Trashed
@@ -106,14 +107,14 @@ impl CephSr<'_> {
             _ if kind == Kind::TrashedOutside => Some(Blocker::Outside { pool, id }),
             Some(Reason::Unreadable(key)) => Some(Blocker::unreadable(
                 &self.catalogue,
-                self.pool.pool_name(),
+                &self.pool.spec(),
                 key,
                 entries,
             )),
             None if readable => None,
             None => Some(Blocker::unreadable(
                 &self.catalogue,
-                self.pool.pool_name(),
+                &self.pool.spec(),
                 key,
                 entries,
             )),
@@ -190,7 +191,7 @@ impl CephSr<'_> {
     }
 
     fn with_remedy(&self, id: &str, error: PoolError) -> PoolError {
-        let pool = self.pool.pool_name();
+        let pool = as_option(&self.pool.spec());
         let remedy = match error.errno {
             libc::EBUSY => format!("a client has it open: 'rados --pool {pool} listwatchers rbd_header.{id}' shows which; the watch of a dead client ends within 30 s"),
             libc::ENOTEMPTY => format!("it has snapshots: 'rbd snap ls --all --pool {pool} --image-id {id}' lists them"),

@@ -62,13 +62,9 @@ impl CephSr<'_> {
     }
 
     fn warn_of_lost_record(&self, vdi: Uuid, image: &str) -> String {
-        let (pool, object, key) = (
-            self.pool.pool_name(),
-            self.catalogue.object(),
-            vdi_key(&vdi),
-        );
+        let (pool, object, key) = (self.pool.spec(), self.catalogue.object(), vdi_key(&vdi));
         format!(
-            "the catalogue has no record of VDI {vdi}, but XAPI has the VDI and pool {pool} has its image {image}: key {key} was removed from object {object}. The VDI stays listed and cannot be used. Its data can be copied with 'rbd -p {pool} export {image} FILE'. To remove it: 'xe vdi-destroy uuid={vdi}', then 'rbd -p {pool} rm {image}'"
+            "the catalogue has no record of VDI {vdi}, but XAPI has the VDI and pool {pool} has its image {image}: key {key} was removed from object {object}. The VDI stays listed and cannot be used. Its data can be copied with 'rbd export {pool}/{image} FILE'. To remove it: 'xe vdi-destroy uuid={vdi}', then 'rbd rm {pool}/{image}'"
         )
     }
 }
