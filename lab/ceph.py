@@ -32,6 +32,11 @@ MONITOR_PORT = 6789
 _MONITOR_PORT_V2 = 3300
 _DAEMON_PORTS = (6800, 6999)
 _STORE_BYTES = 8 << 30  # apparent size: memory and sparse files grow as they are written
+# BlueStore's log has up to four buffers of 256 MiB by default. An OSD finds out each second that it is full.
+_SMALL_STORE = """
+bluestore_rocksdb_options = max_write_buffer_number=2,write_buffer_size=4194304
+osd_heartbeat_interval = 1
+"""
 _CONF_TEMPLATE = Path(__file__).with_name("ceph.conf.in")
 _DEADLINE = 30.0
 _PLACEMENT_GROUPS = "8"  # Nautilus has no default for a pool
@@ -57,6 +62,7 @@ class OneNodeCeph:
 
     directory      a directory of the cluster's own; created, and removed at the end
     store          "memstore" (fast; data is gone when an OSD stops) or "bluestore"
+    store_bytes    the size of each OSD; a small one keeps less of it for its database
     mgr            without a manager the cluster reports no usage at all
     min_compat     `require-min-compat-client` to set, or None to leave Ceph's own default
     monitor_pace   "fast" for tests, "default" to measure what a production cluster would do
@@ -74,6 +80,7 @@ class OneNodeCeph:
         *,
         osds: int = 1,
         store: Literal["memstore", "bluestore"] = "memstore",
+        store_bytes: int = _STORE_BYTES,
         mgr: bool = True,
         min_compat: str | None = "mimic",
         monitor_pace: Pace = "fast",
@@ -92,6 +99,7 @@ class OneNodeCeph:
         self._network = cast("Network", os.environ.get("LAB_NETWORK", "ipv4"))
         self._osds = osds
         self._store = store
+        self._store_bytes = store_bytes
         self._mgr = mgr
         self._min_compat = min_compat
         self._pace: Pace = monitor_pace
@@ -346,7 +354,8 @@ class OneNodeCeph:
             "daemon_port_last": _DAEMON_PORTS[1],
             "directory": self.directory,
             "store": self._store,
-            "store_bytes": _STORE_BYTES,
+            "store_bytes": self._store_bytes,
+            "small_store": _SMALL_STORE if self._store_bytes < _STORE_BYTES else "",
             "fast_propose_interval": interval,
             "fast_min_wait": wait,
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,30 @@ class CephRbdLab(LabPool):
 
 @dataclass(frozen=True)
 class RbdPool:
-    """A pool of the cluster and its user, as an administrator prepares them for an SR."""
+    """A pool of the cluster, or a namespace of it, and its user, as an administrator prepares them for an SR."""
 
     lab: CephRbdLab
     name: str
     user: str
+    namespace: str = field(default="", kw_only=True)
+
+    @property
+    def spec(self) -> str:
+        """The pool as `rbd` names it: POOL, or POOL/NAMESPACE."""
+        return f"{self.name}/{self.namespace}" if self.namespace else self.name
 
     @property
     def device_config(self) -> list[str]:
         """The words of `xe` and `smblock` that name this pool."""
-        return [f"device-config:pool={self.name}", f"device-config:ceph_user={self.user}"]
+        words = [f"device-config:pool={self.name}", f"device-config:ceph_user={self.user}"]
+        return [*words, f"device-config:namespace={self.namespace}"] if self.namespace else words
+
+    def tenant(self, namespace: str) -> RbdPool:
+        """Create a namespace of this pool, and a user with the caps for it alone that docs/user/ceph-setup.md lists."""
+        profile = f"profile rbd pool={self.name} namespace={namespace}"
+        self.lab.ceph.rbd("namespace", "create", f"{self.name}/{namespace}")
+        user = self.lab.user(f"{self.user}-{namespace}", mon="profile rbd", osd=profile, mgr=profile)
+        return RbdPool(self.lab, self.name, user, namespace=namespace)
 
     def create_sr(self, name: str = "ceph", *words: str) -> CephSr:
         """`xe sr-create`, shared by all hosts."""
@@ -78,7 +92,8 @@ class RbdPool:
 
     def rados(self, *args: str, input: bytes = b"") -> str:
         """Run `rados ARGS` on the pool, as the cluster's administrator."""
-        argv = ["rados", "--conf", str(self.lab.ceph.conf), "--pool", self.name, *args]
+        place = ["--pool", self.name, *(["--namespace", self.namespace] if self.namespace else [])]
+        argv = ["rados", "--conf", str(self.lab.ceph.conf), *place, *args]
         return run(argv, timeout=30, input=input).stdout.decode(errors="replace")
 
     def objects(self) -> set[str]:
@@ -87,15 +102,15 @@ class RbdPool:
 
     def images(self) -> set[str]:
         """The names of the images."""
-        return set(self.lab.ceph.rbd("ls", self.name).split())
+        return set(self.lab.ceph.rbd("ls", self.spec).split())
 
     def image_info(self, image: str) -> dict[str, Any]:
         """What `rbd info` prints about an image."""
-        return dict(json.loads(self.lab.ceph.rbd("info", "--format", "json", f"{self.name}/{image}")))
+        return dict(json.loads(self.lab.ceph.rbd("info", "--format", "json", f"{self.spec}/{image}")))
 
     def trash(self) -> str:
         """What `rbd trash ls` prints."""
-        return self.lab.ceph.rbd("trash", "ls", "--all", self.name).strip()
+        return self.lab.ceph.rbd("trash", "ls", "--all", self.spec).strip()
 
 
 @dataclass(frozen=True)

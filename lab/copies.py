@@ -21,7 +21,7 @@ def content(seed: int) -> bytes:
 
 def write(disk: Disk, data: bytes) -> None:
     """Write to the beginning of a disk's image, as a VM would."""
-    image = f"{disk.sr.pool.name}/{disk.record()['volume']['image']['name']}"
+    image = f"{disk.sr.pool.spec}/{disk.record()['volume']['image']['name']}"
     diff = b"rbd diff v1\nw" + struct.pack("<QQ", 0, len(data)) + data + b"e"
     run(["rbd", "--conf", disk.sr.lab.ceph.conf, "import-diff", "--no-progress", "-", image], timeout=60, input=diff)
 

@@ -25,8 +25,8 @@ class Disk(Vdi[CephSr]):
 
     @property
     def image(self) -> str:
-        """The RBD image that it was made with, POOL/NAME."""
-        return f"{self.sr.pool.name}/{self.sr.image(self.uuid)}"
+        """The RBD image that it was made with, POOL/NAME or POOL/NAMESPACE/NAME."""
+        return f"{self.sr.pool.spec}/{self.sr.image(self.uuid)}"
 
     # Copies
 
@@ -67,7 +67,7 @@ class Disk(Vdi[CephSr]):
     def export(self) -> bytes:
         """The data of an export of its image or snapshot."""
         volume = self.record()["volume"]
-        spec = f"{self.sr.pool.name}/{volume['image']['name']}"
+        spec = f"{self.sr.pool.spec}/{volume['image']['name']}"
         if "snapshot" in volume:
             spec += f"@{volume['snapshot']['name']}"
         argv = ["rbd", "--conf", str(self.sr.lab.ceph.conf), "export", "--no-progress", spec, "-"]

@@ -6,15 +6,15 @@ from lab.ceph import OneNodeCeph
 from lab.dom0 import Dom0
 
 _BUS = "/sys/bus/rbd"
-_LIST = f"cd {_BUS}/devices; for n in *; do [ ! -e $n/name ] || echo /dev/rbd$n $(cat $n/pool $n/name); done"
+_LIST = f"cd {_BUS}/devices; for n in *; do [ ! -e $n/name ] || echo /dev/rbd$n $(cat $n/pool $n/pool_ns $n/name); done"
 # Attributes that differ between two mappings of one image.
 _OWN = ("client_addr", "client_id", "config_info", "minor", "uevent")
 
 
 def devices(host: Dom0) -> dict[str, str]:
-    """The kernel's RBD devices: path to the image, POOL/NAME, as it was named when it was mapped."""
+    """The kernel's RBD devices: path to the image, POOL/NAME or POOL/NAMESPACE/NAME, as it was mapped."""
     rows = host.exec(["sh", "-c", _LIST]).check().decode().splitlines()
-    return {device: f"{pool}/{name}" for device, pool, name in (row.split() for row in rows)}
+    return {device: "/".join(names) for device, *names in (row.split() for row in rows)}
 
 
 def map_image(host: Dom0, ceph: OneNodeCeph, image: str) -> str:

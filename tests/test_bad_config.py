@@ -11,7 +11,10 @@ import pytest
 from lab.cephrbd import CephRbdLab, RbdPool
 from lab.dom0 import Dom0
 
-KEYS = "pool, data_pool, ceph_conf, conf, ceph_user, user, keyring, mon_host, datapath, image_features, ms_mode"
+KEYS = (
+    "pool, namespace, data_pool, ceph_conf, conf, ceph_user, user, keyring, mon_host, datapath, image_features, "
+    "object_size, stripe_unit, stripe_count, ms_mode"
+)
 # The form of a key, in base64.
 SECRET = "AQBnEe5kAAAAABAAeFYpO2Cn0lIYkBbwCvUCFA=="
 

@@ -5,6 +5,7 @@ One host has the oldest release that is kept in `fixtures/releases`, the other t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from lab import wait_for
-from lab.cephrbd import CephRbdLab, CephSr
+from lab.cephrbd import CephRbdLab, CephSr, RbdPool
 from lab.copies import content, disk_of, disk_with, require_nothing_left, revert_vm, snapshot_vm, vm_with, write
 from lab.disk import MIB, Disk
 from lab.dom0 import Dom0
@@ -85,6 +86,16 @@ def test_each_version_uses_the_disks_that_the_other_has_made(shared_sr: CephSr, 
         for each in (clone, later, again, of_snapshot, disk):
             each.destroy()
         require_nothing_left(sr)
+
+
+def test_an_old_version_refuses_to_plug_an_sr_in_a_namespace(rbd_pool: RbdPool) -> None:
+    lab = rbd_pool.lab
+    lab.ceph.rbd("namespace", "create", f"{rbd_pool.name}/tenant")
+    sr = dataclasses.replace(rbd_pool, namespace="tenant").create_sr()
+    old = lab.list("pbd", f"sr-uuid={sr.uuid}", f"host-uuid={lab.hosts[1].uuid}")[0]
+    assert lab.list("pbd", f"sr-uuid={sr.uuid}", "currently-attached=false") == [old]
+    assert "device-config:'namespace' is unknown" in lab.refused("pbd-plug", f"uuid={old}")
+    sr.forget()
 
 
 def test_each_version_recovers_a_command_of_the_other_that_was_killed(
