@@ -287,19 +287,22 @@ impl CephSr<'_> {
             Taken::Skipped => ("no snapshot was tried".to_owned(), true),
             Taken::Failed { error, is_resumed } => (members::reason(&error), is_resumed),
         };
-        let cleaned = (is_resumed || is_unknown)
-            .then_some(Ok(()))
-            .unwrap_or_else(|| new_snapshot::resume(self, &member.vdi, intent));
-        let is_complete = !is_unknown && {
-            let cleaned = cleaned.and_then(|()| new_snapshot::remove(self, intent));
-            if let Err(e) = &cleaned {
-                log::warn!(
-                    "VDI {}: a later command undoes its snapshot: {e}",
-                    member.vdi
-                );
-            }
-            cleaned.is_ok()
+        let resumed = if is_resumed {
+            Ok(())
+        } else {
+            new_snapshot::resume(self, &member.vdi, intent)
         };
+        let cleaned = resumed.and_then(|()| match is_unknown {
+            true => Ok(()),
+            false => new_snapshot::remove(self, intent),
+        });
+        if let Err(e) = &cleaned {
+            log::warn!(
+                "VDI {}: a later command undoes its snapshot: {e}",
+                member.vdi
+            );
+        }
+        let is_complete = cleaned.is_ok() && !is_unknown;
         Settled {
             prepared: Prepared::Failed { reason: error },
             is_complete,
