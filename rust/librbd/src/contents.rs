@@ -155,6 +155,28 @@ impl Image {
         self.change("rbd_write", move |image| image.write_now(offset, &data))
     }
 
+    /// Discards the `length` bytes at `offset`: they read as zeros, and what they take is freed if it is a whole
+    /// number of objects. Flushes it to the cluster.
+    ///
+    /// # Errors
+    /// As [`Image::write_at`].
+    ///
+    /// Implements: `int rbd_discard(rbd_image_t image, uint64_t ofs, uint64_t len)`.
+    pub fn discard(&self, offset: u64, length: u64) -> Result<()> {
+        self.change("rbd_discard", move |image| {
+            // SAFETY: the image is open.
+            let discarded = unsafe { image.rbd().rbd_discard(image.raw(), offset, length) };
+            image.check("rbd_discard", discarded)?;
+            image.flush_now()
+        })
+    }
+
+    fn flush_now(&self) -> Result<()> {
+        // SAFETY: the image is open.
+        self.check("rbd_flush", unsafe { self.rbd().rbd_flush(self.raw()) })
+            .map(|_| ())
+    }
+
     fn write_now(&self, offset: u64, data: &[u8]) -> Result<()> {
         let buffer = data.as_ptr().cast();
         // SAFETY: the image is open; `data` has the given length.
@@ -171,8 +193,6 @@ impl Image {
                 )),
             });
         }
-        // SAFETY: the image is open.
-        self.check("rbd_flush", unsafe { self.rbd().rbd_flush(self.raw()) })
-            .map(|_| ())
+        self.flush_now()
     }
 }

@@ -28,9 +28,9 @@
 //!
 //! # Limits
 //!
-//! A call cannot be cancelled: a late one is abandoned, and ends with the process. This crate does not prevent
-//! a second writer of an image. Names and texts of a cluster that are not UTF-8 have replacement characters.
-//! After a fork, the child must not use a connection of the parent.
+//! A call is not cancelled: a late one is abandoned, and ends with the process. Only [`Image::diff`] ends at its
+//! next extent. This crate does not prevent a second writer of an image. Names and texts of a cluster that are
+//! not UTF-8 have replacement characters. After a fork, the child must not use a connection of the parent.
 //!
 //! `unsafe` is limited to the calls of C functions. Each states why it is sound.
 
@@ -86,6 +86,7 @@ pub use cluster::Cluster;
 pub use connect::inspect;
 pub use connection_failure::{Cause, ConnectionFailure};
 pub use contents::ImageInfo;
+pub use diff::{Diff, Extent};
 pub use error::{is_outcome_unknown, Error, Result};
 pub use files::Fault;
 pub use group::{Group, GroupSnapshot};

@@ -227,6 +227,7 @@ crate::ffi::function_table! {
         fn rbd_read(image: rbd_image_t, ofs: u64, len: usize, buf: *mut c_char) -> ssize_t;
         fn rbd_write(image: rbd_image_t, ofs: u64, len: usize, buf: *const c_char) -> ssize_t;
         fn rbd_flush(image: rbd_image_t) -> c_int;
+        fn rbd_discard(image: rbd_image_t, ofs: u64, len: u64) -> c_int;
         fn rbd_trash_move(io: rados_ioctx_t, name: *const c_char, delay: u64) -> c_int;
         fn rbd_trash_list(
             io: rados_ioctx_t, trash_entries: *mut rbd_trash_image_info_t, num_entries: *mut usize,

@@ -14,6 +14,7 @@ mod clones;
 mod connection;
 mod deadlines;
 mod defaults;
+mod diffs;
 mod exit;
 mod fixture;
 mod full_pool;
