@@ -85,6 +85,8 @@ def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Finding
         copies.at_once(min(rounds, 3))
         copies.of_a_vm(min(rounds, 5))
         copies.creations(max(1, rounds // 2))
+        _say("changed blocks of 1 TiB")
+        copies.changed_blocks(min(rounds, 5))
         _say("recovery")
         bench.recovery(max(1, rounds // 2))
         _say("maps and fio, in a virtual machine")

@@ -118,6 +118,11 @@ const SECTIONS: [(&str, &[Origin]); 6] = [
                 "NotTogether",
                 Names::Of(&[("of_ceph", "NotTogether")]),
             ),
+            origin(
+                "sr-ceph/src/error/cbt.rs",
+                "CbtRefusal",
+                Names::Own("of_cbt"),
+            ),
         ],
     ),
     (

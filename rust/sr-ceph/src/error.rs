@@ -2,6 +2,7 @@
 
 mod advice;
 mod by_hand;
+mod cbt;
 mod changed;
 mod context;
 mod ha;
@@ -26,6 +27,7 @@ use crate::usage::{NoRoom, UsageError};
 
 pub(crate) use self::by_hand::list_again;
 pub use self::by_hand::{ByHand, Migrating};
+pub use self::cbt::CbtRefusal;
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;
 pub use self::ha::HaRefusal;
@@ -324,7 +326,7 @@ pub enum Error {
         snapshot: Uuid,
     },
     /// With one more clone, no kernel could map the disk.
-    #[error("VDI {vdi}: its image {image} has a clone chain of {depth} parents, and kernels map at most 16. Flatten it (which copies its data) with 'rbd flatten {pool}/{image}', or copy the VDI")]
+    #[error("VDI {vdi}: its image {image} has a clone chain of {depth} parents, and kernels map at most 16. Destroy its snapshots, then flatten it (which copies its data) with 'rbd flatten {pool}/{image}', or copy the VDI")]
     ChainTooLong {
         /// The VDI.
         vdi: Uuid,
@@ -401,6 +403,9 @@ pub enum Error {
     /// A disk has no snapshot of the same instant as the VM's other disks.
     #[error(transparent)]
     NotTogether(#[from] NotTogether),
+    /// Changed-block tracking has refused something.
+    #[error(transparent)]
+    Cbt(#[from] CbtRefusal),
     /// A record cannot be written as JSON. This is a bug in smblock.
     #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
     Encoding {

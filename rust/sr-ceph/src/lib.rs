@@ -7,9 +7,11 @@
 mod adoption;
 mod alerts;
 pub mod allocation;
+pub mod bitmap;
 mod blocklist;
 pub mod caps;
 pub mod catalogue;
+mod cbt;
 pub mod ceph;
 pub mod chain;
 pub mod check;
@@ -43,7 +45,7 @@ pub mod sr;
 pub mod usage;
 pub mod vdi;
 
-pub use error::{Error, HaRefusal, Result, TemplateRefusal};
+pub use error::{CbtRefusal, Error, HaRefusal, Result, TemplateRefusal};
 pub use hold::Hold;
 
 use std::cell::Cell;

@@ -132,6 +132,11 @@ fn place_of(record: VdiRecord) -> VdiPlace {
             Some(_) => Some(0),
             None => record.utilisation,
         },
+        changed_blocks: match (record.cbt, record.data_destroyed) {
+            (true, true) => Some("tracked, data destroyed"),
+            (true, false) => Some("tracked"),
+            (false, _) => None,
+        },
         name: record.xapi.name_label,
         size: record.size,
         sr: Uuid::nil(),

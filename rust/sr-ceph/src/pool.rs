@@ -4,6 +4,7 @@
 //! tests in which every call can fail or be the last before a crash). For crash safety every method is one
 //! step: callers must be safe if it was not applied, if it was applied, and if its reply was lost.
 
+mod comparison;
 mod inspection;
 mod listing;
 pub(crate) mod spec;
@@ -12,6 +13,7 @@ mod templates;
 
 use std::collections::BTreeMap;
 
+pub use self::comparison::Comparison;
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
 pub use self::listing::{Counted, Listing, Objects, Part};
 pub use self::takeover::Takeover;
@@ -222,7 +224,7 @@ pub struct TrashedImage {
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
-pub trait Pool: Inspection + Listing + Takeover + Templates {
+pub trait Pool: Comparison + Inspection + Listing + Takeover + Templates {
     /// The cluster's fsid.
     fn fsid(&self) -> Result<String>;
     /// The pool's id.

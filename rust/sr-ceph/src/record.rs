@@ -172,6 +172,12 @@ pub struct VdiRecord {
     /// Bytes that the disk takes, at most, at the last count. See `sr/utilisation.rs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub utilisation: Option<u64>,
+    /// Whether its changes are tracked. See `cbt.rs`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cbt: bool,
+    /// Whether XAPI has destroyed the data of this snapshot. See `vdi/data_destroy.rs`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub data_destroyed: bool,
     /// The fields of a newer version.
     #[serde(flatten)]
     unknown: Unknown,
@@ -194,8 +200,15 @@ impl VdiRecord {
             reset_point: None,
             depth: 0,
             utilisation: None,
+            cbt: false,
+            data_destroyed: false,
             unknown: Unknown::default(),
         }
+    }
+
+    /// The snapshot behind it, if it is a snapshot whose changes are tracked.
+    pub(crate) fn tracked_snapshot(&self) -> Option<&SnapshotRef> {
+        self.volume.snapshot().filter(|_| self.cbt)
     }
 
     /// The same VDI with a clone chain of that length.
@@ -212,6 +225,7 @@ impl From<VdiRecord> for ScannedVdi {
             size: record.size,
             utilisation: record.utilisation,
             xapi: record.xapi,
+            cbt_enabled: record.cbt,
             known_to_xapi: false,
         }
     }
@@ -220,7 +234,7 @@ impl From<VdiRecord> for ScannedVdi {
 mod images;
 mod prepared;
 
-pub use images::{HiddenRecord, TrashRecord};
+pub use images::{HiddenRecord, LineageRecord, OriginRef, TrashRecord};
 pub use prepared::{Prepared, PreparedRecord};
 
 /// The image-meta of an image. With it, the catalogue can be rebuilt from the images alone.

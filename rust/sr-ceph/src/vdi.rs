@@ -6,6 +6,7 @@ mod base;
 pub mod claim;
 pub mod clone;
 pub mod create;
+pub(crate) mod data_destroy;
 pub mod delete;
 pub mod ha;
 pub mod import;
@@ -20,6 +21,7 @@ pub mod revert;
 pub mod snapshot;
 pub(crate) mod steps;
 mod together;
+pub mod tracking;
 pub mod unplug;
 pub mod update;
 

@@ -95,6 +95,7 @@ fn new_to_xapi(volume: &Volume) -> ScannedVdi {
         size: volume.size,
         utilisation: None,
         xapi: new_fields(volume),
+        cbt_enabled: false,
         known_to_xapi: false,
     }
 }

@@ -57,6 +57,7 @@ impl CrucibleSr<'_> {
                     size: vdi.size,
                     utilisation: None,
                     xapi: vdi.fields.clone(),
+                    cbt_enabled: false,
                     known_to_xapi: true,
                 });
             }
@@ -96,6 +97,7 @@ fn scanned(volume: &Volume, known: &[XapiVdi]) -> ScannedVdi {
         size: volume.size,
         utilisation: None,
         xapi: known.map_or_else(|| new_fields(volume), |vdi| vdi.fields.clone()),
+        cbt_enabled: false,
         known_to_xapi: known.is_some(),
     }
 }

@@ -41,6 +41,13 @@ pub(crate) fn prepared_key(vdi: &Uuid) -> String {
     format!("{PREPARED_PREFIX}{vdi}")
 }
 
+/// Prefix of the keys of images that were cloned from tracked snapshots.
+pub(crate) const LINEAGE_PREFIX: &str = "lineage.";
+
+pub(crate) fn lineage_key(image_id: &str) -> String {
+    format!("{LINEAGE_PREFIX}{image_id}")
+}
+
 /// Prefix of the keys of hosts.
 pub(crate) const HOST_PREFIX: &str = "host.";
 

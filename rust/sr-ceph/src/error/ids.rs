@@ -53,6 +53,7 @@ impl Error {
             Self::Ha(reason) => reason.id(),
             Self::Template(reason) => reason.id(),
             Self::NotTogether(reason) => reason.id(),
+            Self::Cbt(reason) => reason.id(),
             Self::Encoding { .. } => "SMB-C034",
             Self::NotUndone { .. } => "SMB-C035",
             Self::PoolErasure { .. } => "SMB-C036",

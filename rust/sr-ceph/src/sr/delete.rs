@@ -65,7 +65,10 @@ impl CephSr<'_> {
             true => self.catalogue.read(),
             false => Ok(entries),
         });
-        let tidied = entries.and_then(|entries| self.collect_garbage(&entries, || self.usage()));
+        let tidied = entries.and_then(|entries| {
+            self.drop_lineages(&entries)?;
+            self.collect_garbage(&entries, || self.usage())
+        });
         if let Err(e) = tidied {
             log::warn!("SR {}: cleanup postponed: {e}", self.sr);
         }

@@ -85,9 +85,11 @@ impl CephSr<'_> {
         scan.warnings.extend(warnings);
         let bases = self.drop_stale_bases(&entries);
         let prepared = self.drop_prepared_among(&entries).map(drop);
+        let lineages = self.drop_lineages(&entries);
         for cleaned in [
             bases,
             prepared,
+            lineages,
             self.collect_garbage(&entries, || Ok(scan.usage.clone())),
         ] {
             if let Err(e) = cleaned {
@@ -155,6 +157,7 @@ impl CephSr<'_> {
             size: record.size,
             utilisation: scan.figures.of(record, known.copied()),
             xapi,
+            cbt_enabled: record.cbt,
             known_to_xapi: known.is_some(),
         }))
     }
@@ -173,6 +176,7 @@ impl CephSr<'_> {
                 size: known.size,
                 utilisation: Some(known.utilisation),
                 xapi: known.fields.clone(),
+                cbt_enabled: false,
                 known_to_xapi: true,
             }));
         }
@@ -196,6 +200,7 @@ impl CephSr<'_> {
             size: image.size,
             utilisation: None,
             xapi,
+            cbt_enabled: false,
             known_to_xapi: false,
         }))
     }

@@ -47,6 +47,7 @@ impl CephSr<'_> {
             let entry = self.journal().acquire(vdi)?;
             let source = self.catalogue.present(&entry, vdi)?;
             crate::ha::refuse(&source.record, "snapshotted")?;
+            crate::cbt::require_data(&source.record, "snapshotted")?;
             if vdi == new {
                 // Another process has just made it.
                 return Err(self.journal().already_exists(new));

@@ -3,7 +3,7 @@
 use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::{Host, ImageKey, MapRequest};
 use sr_ceph::image_features::ImageFeatures;
-use sr_ceph::pool::{Entries, Listing, Objects, Part, Pool, Templates, Transaction};
+use sr_ceph::pool::{Comparison, Entries, Listing, Objects, Part, Pool, Templates, Transaction};
 
 use crate::support::{Lab, A, B, GIB};
 
@@ -75,6 +75,10 @@ fn every_call_that_changes_something_is_a_crash_point() {
     let snapshot = || pool.image(&id()).unwrap().snapshots[0].id;
     check("is_unchanged_since", false, &|| {
         let _same = pool.is_unchanged_since(&id(), snapshot()).unwrap();
+    });
+    check("changed_blocks", false, &|| {
+        let found = pool.changed_blocks(&id(), snapshot(), None, GIB);
+        drop(found.unwrap());
     });
     check("clone_image", true, &|| {
         let parent = id();

@@ -12,6 +12,7 @@ mod release;
 mod room;
 mod sr;
 mod templates;
+mod tracking;
 mod unplug;
 mod utilisation;
 mod vdi;

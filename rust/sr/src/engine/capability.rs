@@ -45,6 +45,8 @@ pub enum Capability {
     VdiMirrorIn,
     /// Disks of high availability, which all hosts write to.
     VdiGenerateConfig,
+    /// Listing which blocks of a disk have changed.
+    VdiConfigCbt,
     /// Cutting a dead host off from the SR's disks.
     Fence,
     /// Freeing space after a deletion has returned.
@@ -61,7 +63,7 @@ pub enum Capability {
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 27] = [
+    pub const ALL: [Capability; 28] = [
         Self::SrProbe,
         Self::SrMetadata,
         Self::SrUpdate,
@@ -83,6 +85,7 @@ impl Capability {
         Self::VdiResetOnBoot,
         Self::VdiMirrorIn,
         Self::VdiGenerateConfig,
+        Self::VdiConfigCbt,
         Self::Fence,
         Self::Reclaim,
         Self::Accept,
@@ -135,6 +138,7 @@ impl Capability {
             Self::VdiResetOnBoot => ("VDI_RESET_ON_BOOT/2", "reset disks when their VM starts"),
             Self::VdiMirrorIn => ("VDI_MIRROR_IN", "receive disks of a storage migration"),
             Self::VdiGenerateConfig => ("VDI_GENERATE_CONFIG", "have disks of high availability"),
+            Self::VdiConfigCbt => ("VDI_CONFIG_CBT", "list changed blocks"),
             Self::Fence => ("fence", "cut a host off from its disks"),
             Self::Reclaim => ("reclaim", "free space in the background"),
             Self::Accept => ("accept", "accept other storage behind a volume"),

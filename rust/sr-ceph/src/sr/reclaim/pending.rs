@@ -57,6 +57,8 @@ pub enum Blocker {
     Snapshots {
         /// Snapshots of it that are VDIs.
         vdis: usize,
+        /// Snapshots that are no VDIs, and from which changed blocks are listed.
+        tracking: usize,
         /// Deleted snapshots that Ceph keeps only for clones.
         by_clones: usize,
         /// The commands that remove the snapshots that smblock has not taken, or that list them.
@@ -73,6 +75,11 @@ pub enum Blocker {
     InUse {
         /// The UUID of the host that uses it.
         host: String,
+    },
+    /// The disk has snapshots, which would need its clone chain after a flatten.
+    OwnSnapshots {
+        /// How many.
+        count: usize,
     },
     /// The image is in the trash, and a VDI's record names it.
     Named {
@@ -166,12 +173,16 @@ impl fmt::Display for Blocker {
         match self {
             Blocker::Snapshots {
                 vdis,
+                tracking,
                 by_clones,
                 foreign,
                 path,
             } => {
                 f.write_str("it is freed after its last snapshot: ")?;
                 write!(f, "{vdis} VDI(s), {by_clones} that only clones need")?;
+                if *tracking > 0 {
+                    write!(f, ", {tracking} that changed-block tracking needs")?;
+                }
                 if *by_clones > 0 {
                     write!(f, " ('rbd children --all {path}' lists the clones)")?;
                 }
@@ -193,6 +204,10 @@ impl fmt::Display for Blocker {
             Blocker::InUse { host } => {
                 write!(f, "host {host} uses it: it is done when the disk is not in use")
             }
+            Blocker::OwnSnapshots { count } => write!(
+                f,
+                "it has {count} snapshot(s): it is flattened after the last of them is deleted"
+            ),
             Blocker::Named { key, pool, id } => write!(
                 f,
                 "the key {key} of the catalogue names it: 'rbd trash restore --pool {place} {id}' brings it back",

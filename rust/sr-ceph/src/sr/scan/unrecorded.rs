@@ -55,6 +55,7 @@ impl CephSr<'_> {
                     size: vdi.size,
                     utilisation: Some(vdi.utilisation),
                     xapi: vdi.fields.clone(),
+                    cbt_enabled: false,
                     known_to_xapi: true,
                 });
             }

@@ -18,7 +18,9 @@ impl CephSr<'_> {
         new: &Uuid,
     ) -> VdiRecord {
         let xapi = source.xapi.for_snapshot(source.uuid, self.host.now());
-        VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth)
+        let mut record = VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth);
+        record.cbt = source.cbt;
+        record
     }
 
     /// Takes a snapshot of a disk, which is paused meanwhile if it runs. The caller finishes the intent.
