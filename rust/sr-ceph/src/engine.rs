@@ -6,6 +6,7 @@
 mod config_keys;
 mod connection;
 mod findings;
+mod sr_type;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +16,8 @@ use sr::check::CheckLine;
 use sr::device_config::Datapath;
 use sr::doctor::Facts;
 use sr::engine::{
-    Adoption, AdoptionRequest, Capability, Engine, EngineError, ImportRequest, Location, Look,
-    OnBoot, Overview, Pairs, Pending, Probe, Result, Scan, SrName, SrType, Step, Together, Usage,
-    VdiPlace,
+    Adoption, AdoptionRequest, Engine, EngineError, ImportRequest, Location, Look, OnBoot,
+    Overview, Pairs, Pending, Probe, Result, Scan, SrName, SrType, Step, Together, Usage, VdiPlace,
 };
 use sr::finding::{checked, doctored, not_looked_at, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
@@ -35,51 +35,7 @@ use crate::vdi::unplug;
 use crate::CephSr;
 
 pub use self::connection::close_connection;
-
-/// SRs of type cephrbd.
-pub static SR_TYPE: SrType = SrType {
-    name: "cephrbd",
-    capabilities: &[
-        Capability::SrProbe,
-        Capability::SrMetadata,
-        Capability::SrUpdate,
-        Capability::ThinProvisioning,
-        Capability::LargeVdi,
-        Capability::AtomicPause,
-        Capability::VdiCreate,
-        Capability::VdiDelete,
-        Capability::VdiIntroduce,
-        Capability::VdiUpdate,
-        Capability::VdiResize,
-        Capability::VdiAttach,
-        Capability::VdiDetach,
-        Capability::VdiActivate,
-        Capability::VdiDeactivate,
-        Capability::VdiSnapshot,
-        Capability::VdiClone,
-        Capability::VdiRevert,
-        Capability::VdiResetOnBoot,
-        Capability::VdiGenerateConfig,
-        Capability::VdiConfigCbt,
-        Capability::Fence,
-        Capability::Reclaim,
-        Capability::Adopt,
-        Capability::Measure,
-        Capability::Image,
-    ],
-    configuration: &config_keys::CONFIG_KEYS,
-    marks: &["pool"],
-    instead: &[
-        (
-            Capability::Accept,
-            "only SRs of type crucible have volumes to accept: give device-config:volumes or :provisioner",
-        ),
-        (
-            Capability::VdiMirrorIn,
-            "shut the VM down, and copy its disks with 'xe vdi-copy uuid=VDI sr-uuid=SR'",
-        ),
-    ],
-};
+pub use self::sr_type::SR_TYPE;
 
 impl EngineError for Error {}
 impl EngineError for ConfigError {}
