@@ -255,7 +255,9 @@ class CephXapi(Alarms, Protocol):
     def revive(self) -> object:
         """Removes XAPI's note that this host was declared dead."""
     def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
-        """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
+        """Returns a host's reply about a VDI, as JSON: see sr::host::HostReply. Empty if the host cannot be asked."""
+    def grows_in_use(self, vdi_uuid: str) -> bool:
+        """Returns whether XAPI asks for growth of a VDI that may be in use."""
     def pause(self, vdi_uuid: str) -> object:
         """Pauses the I/O of a disk on each host that runs it. Returns when it is paused."""
     def unpause(self, vdi_uuid: str) -> object:
@@ -281,7 +283,7 @@ class CrucibleXapi(Alarms, Protocol):
     def host_state(self, host_uuid: str) -> _HostState | None:
         """Returns the state of a host; None if XAPI has no such host."""
     def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
-        """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
+        """Returns a host's reply about a VDI, as JSON: see sr::host::HostReply. Empty if the host cannot be asked."""
     def publish_boot(self, boot_id: str) -> object:
         """Publishes the boot id of this host."""
     def revive(self, host_uuid: str) -> object:
@@ -409,6 +411,8 @@ class Sr:
         """
     def resize_vdi(self, vdi_uuid: str, size: int) -> int:
         """Makes a disk larger. Returns the size, which is never less than `size`.
+
+        A disk in use grows only if XAPI asks for that, and if blkback serves it.
 
         Raises `Error` with the key "VDISize" if the disk would shrink, or no disk can have that size.
         """

@@ -14,6 +14,7 @@ from smblock.sm import Lock, blktap2, util
 NOTES = "/run/smblock/activating"
 LOCK_SECONDS = 2  # the wait for SM's lock of a VDI, by what must not wait for an SM command
 LOCK_POLL_SECONDS = 0.1
+SECTOR = 512  # the unit of sizes in sysfs, for any device
 
 
 def boot_id():
@@ -100,6 +101,22 @@ class LocalVdi:
 
     def is_served(self):
         return any(os.path.lexists(link.path()) for link in self._links)
+
+    def connection(self):
+        """Returns the datapath ("aio", "phy") by which a VM reaches the disk, and the size in bytes of its device here.
+
+        None for what does not exist."""
+        try:
+            device = os.stat(self._phy.path())
+        except FileNotFoundError:
+            return None, None
+        datapath = "aio" if self.is_served() else None
+        for link in self._links:
+            with contextlib.suppress(FileNotFoundError):
+                # SM gives blkback a device node of the same device, and tapdisk's device to any other.
+                datapath = "phy" if os.stat(link.path()).st_rdev == device.st_rdev else datapath
+        with open("/sys/dev/block/%d:%d/size" % (os.major(device.st_rdev), os.minor(device.st_rdev))) as file:
+            return datapath, int(file.read()) * SECTOR
 
     def has_traces(self):
         return self.is_served() or os.path.lexists(self._phy.path()) or os.path.lexists(self.note.path)

@@ -34,7 +34,8 @@ def reconcile(session, args):
     what = "reconciling VDI %s" % vdi_uuid
     in_use = Child(what, lambda: _reconcile(session, sr_uuid, vdi_uuid), RECONCILE_SECONDS).result()
     util.SMlog("plugin reconcile: VDI %s is %s here" % (vdi_uuid, "in use" if in_use else "not in use"))
-    return json.dumps({"boot_id": boot_id(), "in_use": in_use})
+    datapath, size = LocalVdi(sr_uuid, vdi_uuid).connection() if in_use else (None, None)
+    return json.dumps({"boot_id": boot_id(), "in_use": in_use, "datapath": datapath, "size": size})
 
 
 def _reconcile(session, sr_uuid, vdi_uuid):

@@ -162,7 +162,7 @@ fn of_ceph(error: &Error) -> &'static str {
         Error::ChainTooLong { .. } | Error::TooManySnapshots { .. } => "SnapshotChainTooLong",
         Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
         Error::Ha(HaRefusal::Attached { .. }) => "VDIInUse",
-        Error::Ha(_) => "VDIUnavailable",
+        Error::Ha(_) | Error::Growth(_) => "VDIUnavailable",
         Error::SrExists { .. } => "SRExists",
         Error::SrNotEmpty { .. } => "SRNotEmpty",
         Error::SrInUse { .. } | Error::SrDeleting { .. } | Error::WorkerRuns { .. } => "SRInUse",

@@ -50,6 +50,10 @@ impl sr_ceph::dom0::Xapi for PythonXapi {
         self.call("reconcile_host", &[host, &vdi.to_string()])
     }
 
+    fn grows_in_use(&self, vdi: &Uuid) -> Reply<bool> {
+        self.call("grows_in_use", &[&vdi.to_string()])
+    }
+
     fn pause(&self, vdi: &Uuid) -> Reply<()> {
         self.run("pause", &[&vdi.to_string()])
     }

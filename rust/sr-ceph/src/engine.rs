@@ -49,6 +49,7 @@ pub static SR_TYPE: SrType = SrType {
         Capability::VdiIntroduce,
         Capability::VdiUpdate,
         Capability::VdiResize,
+        Capability::VdiResizeOnline,
         Capability::VdiAttach,
         Capability::VdiDetach,
         Capability::VdiActivate,

@@ -4,6 +4,7 @@ mod advice;
 mod by_hand;
 mod changed;
 mod context;
+mod growth;
 mod ha;
 mod ids;
 mod pools;
@@ -26,6 +27,7 @@ pub(crate) use self::by_hand::list_again;
 pub use self::by_hand::{ByHand, Migrating};
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;
+pub use self::growth::GrowthRefusal;
 pub use self::ha::HaRefusal;
 use self::pools::{advise_on_pool, names};
 pub use self::pools::{DataPoolError, PoolGone};
@@ -383,6 +385,9 @@ pub enum Error {
     /// A disk that high availability uses, or one that it does not use, was refused.
     #[error(transparent)]
     Ha(#[from] HaRefusal),
+    /// A disk in use cannot grow.
+    #[error(transparent)]
+    Growth(#[from] GrowthRefusal),
     /// A record cannot be written as JSON. This is a bug in smblock.
     #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
     Encoding {

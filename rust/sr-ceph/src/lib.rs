@@ -41,7 +41,7 @@ pub mod sr;
 pub mod usage;
 pub mod vdi;
 
-pub use error::{Error, HaRefusal, Result};
+pub use error::{Error, GrowthRefusal, HaRefusal, Result};
 pub use hold::Hold;
 
 use std::cell::Cell;

@@ -55,6 +55,8 @@ struct State {
     hosts: BTreeMap<String, HostState>,
     /// Disks whose I/O is paused.
     paused: BTreeSet<Uuid>,
+    /// Whether XAPI asks for growth of disks in use.
+    grows_in_use: bool,
     /// The messages of XAPI.
     board: MemoryBoard,
     /// Milliseconds since 1970.

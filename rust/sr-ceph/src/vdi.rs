@@ -8,6 +8,7 @@ pub mod clone;
 pub mod create;
 pub mod delete;
 pub mod ha;
+mod plugged;
 pub(crate) mod readers;
 mod release;
 pub mod reset;
