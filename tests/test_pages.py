@@ -75,10 +75,8 @@ def usages(lab: CephRbdLab) -> dict[str, str]:
 def helps(lab: CephRbdLab, *words: str) -> Iterator[tuple[str, str]]:
     text = lab.admin(*words, "--help").check().decode()
     yield " ".join(words), text
-    names = re.search(r"\{([\w,-]+)\}", text) or re.search(
-        r"^    (list)\b.*\n(?:.*\n)*?    (show)\b", text, re.MULTILINE
-    )
-    for name in ",".join(names.groups()).split(",") if names else []:
+    names = re.search(r"\{([\w,-]+)\}", text)
+    for name in names.group(1).split(",") if names else re.findall(r"^    (list|show|limit)\b", text, re.MULTILINE):
         yield from helps(lab, *words, name)
 
 

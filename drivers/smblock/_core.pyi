@@ -23,6 +23,8 @@ __all__ = [
     "doctor_report",
     "host_findings",
     "is_same_finding",
+    "limit_vdi",
+    "limits_of",
     "metrics_page",
     "pool_findings",
     "serve_crucible",
@@ -215,6 +217,24 @@ def check(
     as_json       whether the report is JSON
 
     Raises `Error` if the device-config cannot be used.
+    """
+
+def limits_of(sr: Sr, other_config: Mapping[str, str]) -> str:
+    """Returns the limits of a VDI as JSON: "iops" and "mbps", each a number or null. See sr::limits::DiskLimits.
+
+    other_config  that of the VDI
+
+    Raises `Error` if a limit cannot be used.
+    """
+
+def limit_vdi(sr: Sr, device: str, tapdisk: int | None, other_config: Mapping[str, str]) -> str:
+    """Sets the limits of a VDI that this host uses. Returns what was done as JSON: see sr::limits::Limited.
+
+    device        its block device
+    tapdisk       the pid of the process that reads and writes the device; None if it is the kernel
+    other_config  that of the VDI
+
+    A limit that cannot be used or set raises no error: the reply has it.
     """
 
 def serve_crucible(directory: str, log: Callable[[str], object]) -> str | None:

@@ -3,6 +3,7 @@
 settle       `reconcile`: removes what a killed command left of a VDI here; returns whether the VDI is in use here
 health       returns the state of this host's plugged SRs, as JSON
 doctor       returns the report of `smblock doctor --json`
+limit        sets the limits of a VDI that is in use here; returns what holds, as JSON
 guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
 end_guard    ends the guard
 version      returns the version of smblock here
@@ -19,6 +20,7 @@ from smblock.cli import srs
 from smblock.core import core_of
 from smblock.health import look_at
 from smblock.hosts import bounded
+from smblock.limits import limit_here
 from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
 from smblock.sm import util
 
@@ -47,6 +49,15 @@ def _reconcile(session, sr_uuid, vdi_uuid):
         forget_tags(session, util.get_this_host_ref(session), vdi_uuid)
         local.note.remove()
         return False
+
+
+def limit(session, args):
+    """Sets the limits of a VDI that a VM of this host uses. Returns what holds, as JSON; null if no VM uses it here."""
+    sr_uuid, vdi_uuid = _uuid(args, "sr"), _uuid(args, "vdi")
+    vdi = session.xenapi.VDI
+    other_config = vdi.get_other_config(vdi.get_by_uuid(vdi_uuid))
+    core = core_of(session, sr_uuid)
+    return json.dumps(limit_here(core, sr_uuid, vdi_uuid, other_config))
 
 
 def health(session, args):

@@ -1,8 +1,8 @@
-"""`smblock vdi`: where the VDIs of an SR are, and which VDI an image of the pool is."""
+"""`smblock vdi`: where the VDIs of an SR are, which VDI an image of the pool is, and the limits of a VDI."""
 
 import json
 
-from smblock.cli import srs
+from smblock.cli import srs, vdi_limit
 from smblock.cli.arguments import add_command, add_group, add_sr
 from smblock.cli.output import CliError, at, show, size, table
 
@@ -24,7 +24,7 @@ ROWS = (
 
 
 def add_to(commands):
-    group = add_group(commands, "vdi", help="list the VDIs of an SR with their images, or show one")
+    group = add_group(commands, "vdi", help="list the VDIs of an SR with their images, show one, or limit one")
     add_sr(add_command(group, "list", _list, help="list the VDIs of an SR with their images"))
     shows = add_command(
         group,
@@ -36,6 +36,7 @@ def add_to(commands):
         "--vdi", required=True, metavar="VDI|IMAGE", help="UUID or name of a VDI; name or id of an image"
     )
     add_sr(shows)
+    vdi_limit.add_to(group)
 
 
 def _list(options):

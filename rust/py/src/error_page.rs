@@ -142,6 +142,7 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
         "The host: SMB-H",
         &[
             origin("hostos/src/files.rs", "FileError", HOST),
+            origin("hostos/src/throttle.rs", "ThrottleError", Names::Of(&[])),
             origin("hostdev/src/error.rs", "Error", HOST),
         ],
     ),
@@ -155,12 +156,17 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
 ];
 
 /// The errors of no SR type.
-const OWN: [Origin; 2] = [
+const OWN: [Origin; 3] = [
     origin("sr/src/engine/error.rs", "Error", Names::Own("of_engine")),
     origin(
         "py/src/unknown_type.rs",
         "UnknownType",
         Names::Of(&[("of_engine", "Unsupported")]),
+    ),
+    origin(
+        "sr/src/limits.rs",
+        "BadLimit",
+        Names::Of(&[("of_refused", "Meaning")]),
     ),
 ];
 
@@ -318,6 +324,9 @@ fn page() -> String {
                 .collect();
             codes.dedup();
             let codes = match codes.as_slice() {
+                [] if entry.place.contains("ThrottleError") => {
+                    "none: the command does not fail".to_owned()
+                }
                 [] => "the code of the first failure".to_owned(),
                 _ => codes.join(" or "),
             };

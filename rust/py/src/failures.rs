@@ -3,6 +3,7 @@
 
 use sr::device_config::{Problem, Refused};
 use sr::engine::Error as EngineError;
+use sr::limits::BadLimit;
 use sr_ceph::device_config::ConfigError;
 use sr_ceph::{Error, HaRefusal};
 use sr_crucible::config::ConfigError as CrucibleConfigError;
@@ -38,6 +39,17 @@ impl From<UnknownType> for Failure {
         Failure {
             id: Some(UnknownType::ID),
             key: "Unimplemented",
+            errno: None,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<BadLimit> for Failure {
+    fn from(error: BadLimit) -> Self {
+        Failure {
+            id: Some(BadLimit::ID),
+            key: of_refused(&error.problem),
             errno: None,
             message: error.to_string(),
         }

@@ -16,6 +16,7 @@ mod error;
 mod error_page;
 mod failures;
 mod findings;
+mod limits;
 mod logging;
 mod panic;
 mod probe;
@@ -43,6 +44,7 @@ fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     findings::add_to(module)?;
     sr_types::add_to(module)?;
     serve::add_to(module)?;
+    limits::add_to(module)?;
     connection::close_at_exit(py, module)?;
     Ok(())
 }

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use hostdev::MsMode;
 use sr::device_config::{boolean, is_secret, path, Datapath, Problem, Refused, SR_MASTER};
+use sr::limits::{self, DiskLimits};
 
 pub use self::error::ConfigError;
 use crate::image_features::ImageFeatures;
 
 /// The keys that an administrator may give. Aliases follow the name that they stand for.
-pub const VALID_KEYS: [&str; 11] = [
+pub const VALID_KEYS: [&str; 13] = [
     "pool",
     "data_pool",
     "ceph_conf",
@@ -28,6 +29,8 @@ pub const VALID_KEYS: [&str; 11] = [
     "datapath",
     "image_features",
     "ms_mode",
+    "iops",
+    "mbps",
 ];
 
 pub(crate) const DEFAULT_CONF: &str = "/etc/ceph/ceph.conf";
@@ -54,6 +57,7 @@ pub struct DeviceConfig {
     datapath: Datapath,
     image_features: ImageFeatures,
     ms_mode: Option<MsMode>,
+    limits: DiskLimits,
 }
 
 impl DeviceConfig {
@@ -81,6 +85,10 @@ impl DeviceConfig {
                 .take("image_features", image_features)?
                 .unwrap_or(ImageFeatures::DEFAULT),
             ms_mode: given.take("ms_mode", ms_mode)?,
+            limits: DiskLimits {
+                iops: given.take("iops", limits::iops)?,
+                mbps: given.take("mbps", limits::mbps)?,
+            },
         })
     }
 
@@ -149,6 +157,12 @@ impl DeviceConfig {
     #[must_use]
     pub const fn datapath(&self) -> Datapath {
         self.datapath
+    }
+
+    /// The limits of disks that have none of their own.
+    #[must_use]
+    pub const fn limits(&self) -> DiskLimits {
+        self.limits
     }
 
     /// The features of new images. Only a host's kernel shows whether it can map them.

@@ -244,6 +244,9 @@ kinds! {
         "All hosts have the new version. xapi reads what it can do when the master's toolstack starts.";
     TAG_WITHOUT_CLAIM "437" Note "SM's note that another host uses a VDI, without a claim":
         "A key host_... in the VDI's sm_config is of a host that has not claimed the VDI: a command there was killed, or is about to claim it. A repair asks the host, which removes the key unless it uses the VDI.";
+
+    LIMIT_NOT_HELD "440" Warning "the limits of a disk do not hold":
+        "The disk has limits (smblock:iops, smblock:mbps, or those of the SR), and its device on this host has others: a value cannot be used, or this host cannot set it. The VM runs without the limit.";
 }
 
 use Severity::NotRun as NotRunSeverity;
