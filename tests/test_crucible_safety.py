@@ -198,7 +198,7 @@ def test_a_living_host_releases_the_claim_of_a_killed_command_if_asked(
     args = {"sr": disk.sr.uuid, "vdi": disk.uuid}
     with disk.sr.lab.xapi.session() as session:
         reply = session.host.call_plugin(session.host.get_by_uuid(two.uuid), "smblock", "settle", args)
-    assert json.loads(reply) == {"boot_id": boot_of(two), "in_use": False}
+    assert json.loads(reply) == {"boot_id": boot_of(two), "in_use": False, "datapath": None, "size": None}
     assert open_claims(disk) == [], "the host released its claim before it replied"
 
 

@@ -23,6 +23,8 @@ __all__ = [
     "doctor_report",
     "host_findings",
     "is_same_finding",
+    "limit_vdi",
+    "limits_of",
     "metrics_page",
     "pool_findings",
     "serve_crucible",
@@ -224,6 +226,24 @@ def serve_exports(settings: Mapping[str, str], directory: str) -> NoReturn:
     Returns never. Raises `Error` if a setting is wrong, or the server cannot listen.
     """
 
+def limits_of(sr: Sr, other_config: Mapping[str, str]) -> str:
+    """Returns the limits of a VDI as JSON: "iops" and "mbps", each a number or null. See sr::limits::DiskLimits.
+
+    other_config  that of the VDI
+
+    Raises `Error` if a limit cannot be used.
+    """
+
+def limit_vdi(sr: Sr, device: str, tapdisk: int | None, other_config: Mapping[str, str]) -> str:
+    """Sets the limits of a VDI that this host uses. Returns what was done as JSON: see sr::limits::Limited.
+
+    device        its block device
+    tapdisk       the pid of the process that reads and writes the device; None if it is the kernel
+    other_config  that of the VDI
+
+    A limit that cannot be used or set raises no error: the reply has it.
+    """
+
 def serve_crucible(directory: str, log: Callable[[str], object]) -> str | None:
     """Runs the server of a runtime directory until it ends, and calls `log` with each line that it prints.
 
@@ -262,7 +282,9 @@ class CephXapi(Alarms, Protocol):
     def revive(self) -> object:
         """Removes XAPI's note that this host was declared dead."""
     def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
-        """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
+        """Returns a host's reply about a VDI, as JSON: see sr::host::HostReply. Empty if the host cannot be asked."""
+    def grows_in_use(self, vdi_uuid: str) -> bool:
+        """Returns whether XAPI asks for growth of a VDI that may be in use."""
     def pause(self, *vdi_uuids: str) -> Sequence[str | None]:
         """Pauses the I/O of disks at once, on each host that runs them. Returns the error of each disk, or None."""
     def unpause(self, *vdi_uuids: str) -> Sequence[tuple[bool, str | None]]:
@@ -293,7 +315,7 @@ class CrucibleXapi(Alarms, Protocol):
     def host_state(self, host_uuid: str) -> _HostState | None:
         """Returns the state of a host; None if XAPI has no such host."""
     def reconcile_host(self, host_uuid: str, vdi_uuid: str) -> str:
-        """Returns another host's reply about a VDI, as JSON: "boot_id", "in_use". Empty if the host cannot be asked."""
+        """Returns a host's reply about a VDI, as JSON: see sr::host::HostReply. Empty if the host cannot be asked."""
     def publish_boot(self, boot_id: str) -> object:
         """Publishes the boot id of this host."""
     def revive(self, host_uuid: str) -> object:
@@ -434,6 +456,8 @@ class Sr:
         """
     def resize_vdi(self, vdi_uuid: str, size: int) -> int:
         """Makes a disk larger. Returns the size, which is never less than `size`.
+
+        A disk in use grows only if XAPI asks for that, and if blkback serves it.
 
         Raises `Error` with the key "VDISize" if the disk would shrink, or no disk can have that size.
         """

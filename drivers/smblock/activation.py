@@ -10,6 +10,7 @@ import os
 import time
 
 from smblock.hosts import NO_SUCH_HOST, RECONCILE, call_plugin, declared_dead, failure_code
+from smblock.limits import limit_new
 from smblock.local import LOCK_SECONDS, LocalVdi, Note, vdi_lock
 from smblock.sm import Error, XenAPI, fist_point, util, xs_errors
 from smblock.tags import ACTIVATING, HOST_TAG, PAUSED, Tags, hosts_of
@@ -37,6 +38,7 @@ class Activation:
             self._prepare()
         try:
             result = activate()
+            limit_new(self._sr, self._vdi_uuid)
             fist_point("vdi_activate_done")
         except BaseException as error:
             self._undo(error)

@@ -2,10 +2,17 @@
 
 from smblock.activation import Activation, reconcile_killed
 from smblock.sm import SRCommand, util
+from smblock.toolstack import capabilities_here
 
 
 class Command(SRCommand.SRCommand):
     """SM's dispatcher."""
+
+    def run_statics(self):
+        if self.params["command"] == "sr_get_driver_info":
+            capabilities = capabilities_here(self.driver_info["capabilities"])
+            self.driver_info = dict(self.driver_info, capabilities=capabilities)
+        super().run_statics()
 
     def run(self, sr):
         reconcile_killed(sr)

@@ -155,6 +155,11 @@ class Hosts:
         host = self._session.xenapi.host
         host.remove_from_other_config(host.get_by_uuid(util.get_this_host()), DECLARED_DEAD)
 
+    def grows_in_use(self, vdi_uuid):
+        """Returns whether XAPI asks for growth of a VDI that may be in use, by VDI.resize_online."""
+        vdi = self._session.xenapi.VDI
+        return "resize_online" in vdi.get_current_operations(vdi.get_by_uuid(vdi_uuid)).values()
+
     def reconcile_host(self, host_uuid, vdi_uuid):
         """Returns the reply of a host's plugin about a VDI, as JSON. Empty if the host cannot be asked."""
         host_ref = self._session.xenapi.host.get_by_uuid(host_uuid)

@@ -7,6 +7,7 @@ xapi treats that activation as failed, so everything that it made must be remove
 import contextlib
 import errno
 import os
+import re
 import time
 
 from smblock.sm import Lock, blktap2, util
@@ -14,6 +15,8 @@ from smblock.sm import Lock, blktap2, util
 NOTES = "/run/smblock/activating"
 LOCK_SECONDS = 2  # the wait for SM's lock of a VDI, by what must not wait for an SM command
 LOCK_POLL_SECONDS = 0.1
+TAPDISK_SOCKET = re.compile(r"/nbd(\d+)\.\d+$")
+SECTOR = 512  # the unit of sizes in sysfs, for any device
 
 
 def boot_id():
@@ -100,6 +103,39 @@ class LocalVdi:
 
     def is_served(self):
         return any(os.path.lexists(link.path()) for link in self._links)
+
+    def connection(self):
+        """Returns the datapath ("aio", "phy") by which a VM reaches the disk, and the size in bytes of its device here.
+
+        None for what does not exist."""
+        try:
+            device = os.stat(self._phy.path())
+        except FileNotFoundError:
+            return None, None
+        datapath = "aio" if self.is_served() else None
+        for link in self._links:
+            with contextlib.suppress(FileNotFoundError):
+                # SM gives blkback a device node of the same device, and tapdisk's device to any other.
+                datapath = "phy" if os.stat(link.path()).st_rdev == device.st_rdev else datapath
+        with open("/sys/dev/block/%d:%d/size" % (os.major(device.st_rdev), os.minor(device.st_rdev))) as file:
+            return datapath, int(file.read()) * SECTOR
+
+    def served_device(self):
+        """Returns the disk's block device, and the pid of its tapdisk: None if it has none. (None, None) if no VM uses
+        the disk here."""
+        if not self.is_served():
+            return None, None
+        try:
+            device = self._phy.readlink()
+        except FileNotFoundError:
+            return None, None
+        for link in self._links:
+            # SM's link of a tapdisk leads to .../nbdPID.MINOR. blkback has no link of this kind.
+            with contextlib.suppress(OSError):
+                found = TAPDISK_SOCKET.search(os.readlink(link.path()))
+                if found:
+                    return device, int(found.group(1))
+        return device, None
 
     def has_traces(self):
         return self.is_served() or os.path.lexists(self._phy.path()) or os.path.lexists(self.note.path)

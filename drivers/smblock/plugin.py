@@ -3,6 +3,7 @@
 settle       `reconcile`: removes what a killed command left of a VDI here; returns whether the VDI is in use here
 health       returns the state of this host's plugged SRs, as JSON
 doctor       returns the report of `smblock doctor --json`
+limit        sets the limits of a VDI that is in use here; returns what holds, as JSON
 guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
 end_guard    ends the guard
 pause_disks  starts a guard of several disks, and pauses them; returns the result of each, as JSON
@@ -24,6 +25,7 @@ from smblock.core import core_of
 from smblock.exports import pool as exports_pool
 from smblock.health import look_at
 from smblock.hosts import bounded
+from smblock.limits import limit_here
 from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
 from smblock.sm import util
 
@@ -39,7 +41,8 @@ def reconcile(session, args):
     what = "reconciling VDI %s" % vdi_uuid
     in_use = Child(what, lambda: _reconcile(session, sr_uuid, vdi_uuid), RECONCILE_SECONDS).result()
     util.SMlog("plugin reconcile: VDI %s is %s here" % (vdi_uuid, "in use" if in_use else "not in use"))
-    return json.dumps({"boot_id": boot_id(), "in_use": in_use})
+    datapath, size = LocalVdi(sr_uuid, vdi_uuid).connection() if in_use else (None, None)
+    return json.dumps({"boot_id": boot_id(), "in_use": in_use, "datapath": datapath, "size": size})
 
 
 def _reconcile(session, sr_uuid, vdi_uuid):
@@ -51,6 +54,15 @@ def _reconcile(session, sr_uuid, vdi_uuid):
         forget_tags(session, util.get_this_host_ref(session), vdi_uuid)
         local.note.remove()
         return False
+
+
+def limit(session, args):
+    """Sets the limits of a VDI that a VM of this host uses. Returns what holds, as JSON; null if no VM uses it here."""
+    sr_uuid, vdi_uuid = _uuid(args, "sr"), _uuid(args, "vdi")
+    vdi = session.xenapi.VDI
+    other_config = vdi.get_other_config(vdi.get_by_uuid(vdi_uuid))
+    core = core_of(session, sr_uuid)
+    return json.dumps(limit_here(core, sr_uuid, vdi_uuid, other_config))
 
 
 def health(session, args):

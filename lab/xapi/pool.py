@@ -48,12 +48,14 @@ class Settings:
     """Settings of a lab.
 
     `plugins` is xapi.conf's sm-plugins; `revert` whether this xapi is new enough (26.16) for
-    VDI_REVERT; `sm_timeout` the deadline of one SM command, `lock_timeout` how long an operation waits
-    for another one on the same SR or VDI, both in seconds.
+    VDI_REVERT, `resize_online` whether it is newer than 26.17 and has VDI.resize_online; `sm_timeout` the
+    deadline of one SM command, `lock_timeout` how long an operation waits for another one on the same SR or VDI,
+    both in seconds.
     """
 
     plugins: Sequence[str] = ("cephrbd", "crucible")
     revert: bool = False
+    resize_online: bool = False
     sm_timeout: float = 300.0
     lock_timeout: float = 300.0
 

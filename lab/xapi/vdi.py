@@ -37,6 +37,7 @@ class VdiCalls:
         "create",
         "destroy",
         "resize",
+        "resize_online",
         "snapshot",
         "clone",
         "revert",
@@ -123,6 +124,26 @@ class VdiCalls:
             self._require_idle(vdi, "resize")
             self._tracking.refuse_metadata(vdi)
             sm_exec.expect_vdi(self._run(host, "vdi_resize", sr, vdi, args=[str(size)]))
+
+    def resize_online(self, vdi: str, size: str | int) -> None:
+        """vdi_resize to `size` bytes, also while a VBD is plugged.
+
+        xen-api 461ab30344 xapi_vdi.ml:1073 `let resize_online = resize`; message_forwarding.ml:5750 marks the VDI
+        with the operation; xapi_vdi.ml:227 allows it on a plugged VDI if SM has VDI_RESIZE_ONLINE. xapi 26.17 and older
+        refuse the call (datamodel.ml: Removed).
+        """
+        pool, db = self._pool, self._pool.db
+        if not pool.settings.resize_online:
+            raise ApiError("MESSAGE_REMOVED")
+        sr = db.get("VDI", vdi, "SR")
+        with pool.exclusive(("SR", sr), ("VDI", vdi)):
+            host = self._ready(sr, "VDI_RESIZE_ONLINE", vdi)
+            task = f"OpaqueRef:{uuids.uuid4()}"
+            db.replace_key("VDI", vdi, "current_operations", task, "resize_online")
+            try:
+                sm_exec.expect_vdi(self._run(host, "vdi_resize", sr, vdi, args=[str(size)]))
+            finally:
+                db.remove_key("VDI", vdi, "current_operations", task)
 
     def snapshot(self, vdi: str, driver_params: Mapping[str, str] | None = None, *, subtask_of: str = NULL) -> str:
         """vdi_snapshot and vdi_update; the new record has snapshot_of.

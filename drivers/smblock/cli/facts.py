@@ -4,6 +4,7 @@ import json
 import os
 
 from smblock.hosts import DECLARED_DEAD, call_plugin
+from smblock.local import LocalVdi
 from smblock.sm import util
 
 # SM's links to the devices of its VDIs, by SR.
@@ -18,7 +19,7 @@ def facts_of(session, sr):
         {
             "here": util.get_this_host_ref(session),
             "hosts": [_host(ref, host) for ref, host in hosts.items()],
-            "vdis": [_vdi(vdi) for vdi in vdis.values()],
+            "vdis": [_used_vdi(sr.uuid, vdi) for vdi in vdis.values()],
             "links": list(_links(sr.uuid)),
         }
     )
@@ -62,6 +63,11 @@ def _host(ref, host):
 
 def _vdi(vdi):
     return {"uuid": vdi["uuid"], "name": vdi["name_label"], "sm_config": vdi["sm_config"]}
+
+
+def _used_vdi(sr_uuid, vdi):
+    device, tapdisk = LocalVdi(sr_uuid, vdi["uuid"]).served_device()
+    return dict(_vdi(vdi), other_config=vdi["other_config"], device=device, tapdisk=tapdisk)
 
 
 def _links(sr_uuid):

@@ -1,6 +1,6 @@
-"""`smblock vdi`: where the VDIs of an SR are, and which VDI an image of the pool is."""
+"""`smblock vdi`: where the VDIs of an SR are, which VDI an image of the pool is, and the limits of a VDI."""
 
-from smblock.cli import image, srs
+from smblock.cli import image, srs, vdi_limit
 from smblock.cli.arguments import add_command, add_group, add_sr
 from smblock.cli.output import at, show, size, table
 from smblock.cli.places import all_places, find, image_of, path_of
@@ -30,7 +30,7 @@ ROWS = (
 
 
 def add_to(commands):
-    group = add_group(commands, "vdi", help="list the VDIs of an SR with their images, or show one")
+    group = add_group(commands, "vdi", help="list the VDIs of an SR with their images, show one, or limit one")
     add_sr(add_command(group, "list", _list, help="list the VDIs of an SR with their images"))
     shows = add_command(
         group,
@@ -47,6 +47,7 @@ def add_to(commands):
     add_sr(shows)
     image.add_import(group)
     image.add_spec(group)
+    vdi_limit.add_to(group)
 
 
 def _list(options):

@@ -120,7 +120,9 @@ def _vdi_create(session: Session, args: Arguments) -> str:
 
 def _vdi_resize(session: Session, args: Arguments) -> str:
     size = size_in_bytes(args.need("disk-size"))
-    session.VDI.resize(_ref(session, "VDI", args.need("uuid")), str(size))
+    # xen-api cli_operations.ml:2121: only the word "true" counts
+    call = "resize_online" if args.get("online", "") == "true" else "resize"
+    session.call(f"VDI.{call}", _ref(session, "VDI", args.need("uuid")), str(size))
     return ""
 
 

@@ -6,9 +6,10 @@
 //! - [`errno`]: the form that an errno has in every text, and [`HasErrno`], an error that has an errno.
 //! - [`LockFile`]: a lock between processes, with a deadline.
 //! - [`json_file`]: a JSON file that is replaced as a whole.
+//! - [`throttle`]: limits of a block device in a control group.
 //! - [`Sightings`], [`Notebook`]: what this host keeps from one short-lived process to the next.
 //!
-//! This crate has nothing about storage. Every call that waits takes a deadline.
+//! This crate has nothing about SRs. Every call that waits takes a deadline.
 #![forbid(unsafe_code)]
 
 pub mod command;
@@ -20,6 +21,7 @@ mod lock_file;
 mod notebook;
 pub mod process;
 mod sightings;
+pub mod throttle;
 
 pub use deadline::Deadline;
 pub use errno::HasErrno;

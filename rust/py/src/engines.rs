@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use pyo3::prelude::*;
 use sr::device_config::Refused;
 use sr::engine::{Engine, Error, Pairs, SrType};
+use sr::limits::BadLimit;
 use sr_ceph::engine::CephEngine;
 use sr_crucible::engine::CrucibleEngine;
 use uuid::Uuid;
@@ -101,6 +102,7 @@ fn of_sr_type(error: Source) -> Failure {
         .or_else(of::<sr_ceph::device_config::ConfigError>)
         .or_else(of::<sr_crucible::config::ConfigError>)
         .or_else(of::<Refused>)
+        .or_else(of::<BadLimit>)
         .unwrap_or_else(|error| Failure {
             id: Some(INTERNAL),
             key: SM_GENERAL,

@@ -123,6 +123,11 @@ const SECTIONS: [(&str, &[Origin]); 6] = [
                 "CbtRefusal",
                 Names::Own("of_cbt"),
             ),
+            origin(
+                "sr-ceph/src/error/growth.rs",
+                "GrowthRefusal",
+                Names::Of(&[("of_ceph", "Growth")]),
+            ),
         ],
     ),
     (
@@ -168,6 +173,7 @@ const SECTIONS: [(&str, &[Origin]); 6] = [
         "The host: SMB-H",
         &[
             origin("hostos/src/files.rs", "FileError", HOST),
+            origin("hostos/src/throttle.rs", "ThrottleError", Names::Of(&[])),
             origin("hostdev/src/error.rs", "Error", HOST),
         ],
     ),
@@ -181,12 +187,17 @@ const SECTIONS: [(&str, &[Origin]); 6] = [
 ];
 
 /// The errors of no SR type.
-const OWN: [Origin; 2] = [
+const OWN: [Origin; 3] = [
     origin("sr/src/engine/error.rs", "Error", Names::Own("of_engine")),
     origin(
         "py/src/unknown_type.rs",
         "UnknownType",
         Names::Of(&[("of_engine", "Unsupported")]),
+    ),
+    origin(
+        "sr/src/limits.rs",
+        "BadLimit",
+        Names::Of(&[("of_refused", "Meaning")]),
     ),
 ];
 
@@ -352,6 +363,9 @@ fn page() -> String {
                 .collect();
             codes.dedup();
             let codes = match codes.as_slice() {
+                [] if entry.place.contains("ThrottleError") => {
+                    "none: the command does not fail".to_owned()
+                }
                 [] => "the code of the first failure".to_owned(),
                 _ => codes.join(" or "),
             };

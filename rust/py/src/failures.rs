@@ -3,6 +3,7 @@
 
 use sr::device_config::{Problem, Refused};
 use sr::engine::Error as EngineError;
+use sr::limits::BadLimit;
 use sr_ceph::device_config::ConfigError;
 use sr_ceph::{CbtRefusal, Error, HaRefusal};
 use sr_crucible::config::ConfigError as CrucibleConfigError;
@@ -51,6 +52,17 @@ impl From<nbd_export::Error> for Failure {
             id: Some(error.id()),
             key: SM_GENERAL,
             errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<BadLimit> for Failure {
+    fn from(error: BadLimit) -> Self {
+        Failure {
+            id: Some(BadLimit::ID),
+            key: of_refused(&error.problem),
+            errno: None,
             message: error.to_string(),
         }
     }
@@ -175,8 +187,7 @@ fn of_ceph(error: &Error) -> &'static str {
         Error::ChainTooLong { .. } | Error::TooManySnapshots { .. } => "SnapshotChainTooLong",
         Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
         Error::Ha(HaRefusal::Attached { .. }) => "VDIInUse",
-        Error::Ha(_) => "VDIUnavailable",
-        Error::Template(_) => "VDIUnavailable",
+        Error::Ha(_) | Error::Growth(_) | Error::Template(_) => "VDIUnavailable",
         Error::NotTogether(_) => "VDISnapshot",
         Error::Cbt(reason) => of_cbt(reason),
         Error::SrExists { .. } => "SRExists",

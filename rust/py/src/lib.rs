@@ -17,6 +17,7 @@ mod error_page;
 mod exports;
 mod failures;
 mod findings;
+mod limits;
 mod logging;
 mod panic;
 mod probe;
@@ -45,6 +46,7 @@ fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     sr_types::add_to(module)?;
     serve::add_to(module)?;
     exports::add_to(module)?;
+    limits::add_to(module)?;
     connection::close_at_exit(py, module)?;
     Ok(())
 }

@@ -69,6 +69,10 @@ impl sr_ceph::dom0::Xapi for PythonXapi {
         self.call("reconcile_host", &[host, &vdi.to_string()])
     }
 
+    fn grows_in_use(&self, vdi: &Uuid) -> Reply<bool> {
+        self.call("grows_in_use", &[&vdi.to_string()])
+    }
+
     fn pause(&self, vdis: &[Uuid]) -> Vec<Reply<()>> {
         let errors: Reply<Vec<Option<String>>> = self.call_with("pause", vdis);
         of_each(vdis, errors, |error| error.map_or(Ok(()), Err))

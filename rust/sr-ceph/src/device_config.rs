@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 
 use hostdev::MsMode;
 use sr::device_config::{boolean, is_secret, path, Datapath, Problem, Refused, SR_MASTER};
+use sr::limits::{self, DiskLimits};
 
 pub use self::error::ConfigError;
 use crate::image_features::ImageFeatures;
 use crate::image_format::{ImageFormat, Layout};
 
 /// The keys that an administrator may give. Aliases follow the name that they stand for.
-pub const VALID_KEYS: [&str; 15] = [
+pub const VALID_KEYS: [&str; 17] = [
     "pool",
     "namespace",
     "data_pool",
@@ -34,6 +35,8 @@ pub const VALID_KEYS: [&str; 15] = [
     "stripe_unit",
     "stripe_count",
     "ms_mode",
+    "iops",
+    "mbps",
 ];
 
 pub(crate) const DEFAULT_CONF: &str = "/etc/ceph/ceph.conf";
@@ -61,6 +64,7 @@ pub struct DeviceConfig {
     datapath: Datapath,
     image_format: ImageFormat,
     ms_mode: Option<MsMode>,
+    limits: DiskLimits,
 }
 
 impl DeviceConfig {
@@ -89,6 +93,10 @@ impl DeviceConfig {
                 .unwrap_or(Datapath::Aio),
             image_format: given.image_format()?,
             ms_mode: given.take("ms_mode", ms_mode)?,
+            limits: DiskLimits {
+                iops: given.take("iops", limits::iops)?,
+                mbps: given.take("mbps", limits::mbps)?,
+            },
         })
     }
 
@@ -163,6 +171,12 @@ impl DeviceConfig {
     #[must_use]
     pub const fn datapath(&self) -> Datapath {
         self.datapath
+    }
+
+    /// The limits of disks that have none of their own.
+    #[must_use]
+    pub const fn limits(&self) -> DiskLimits {
+        self.limits
     }
 
     /// The features of new images. Only a host's kernel shows whether it can map them.

@@ -29,6 +29,8 @@ pub trait Xapi: Board {
     fn revive(&self) -> std::result::Result<(), String>;
     /// Returns what that host's plugin replies about a VDI, as JSON. Empty: the host cannot be asked.
     fn reconcile_host(&self, host: &str, vdi: &Uuid) -> std::result::Result<String, String>;
+    /// Whether XAPI has asked for growth of a VDI that may be in use (`VDI.resize_online`).
+    fn grows_in_use(&self, vdi: &Uuid) -> std::result::Result<bool, String>;
     /// Pauses the I/O of disks at once, on the hosts that run them. A result for each, in their order.
     fn pause(&self, vdis: &[Uuid]) -> Vec<std::result::Result<(), String>>;
     /// Resumes paused disks at once. Whether each was still paused, in their order.
@@ -229,6 +231,10 @@ impl Host for Dom0<'_> {
     fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>> {
         let reply = self.xapi.reconcile_host(host, vdi).map_err(from_xapi)?;
         HostReply::parse(host, &reply)
+    }
+
+    fn grows_in_use(&self, vdi: &Uuid) -> Result<bool> {
+        self.xapi.grows_in_use(vdi).map_err(from_xapi)
     }
 
     fn revive(&self) -> Result<()> {

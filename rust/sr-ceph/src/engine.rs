@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sr::alarm::Report;
 use sr::check::CheckLine;
 use sr::device_config::Datapath;
-use sr::doctor::Facts;
+use sr::doctor::{self, Facts};
 use sr::engine::{
     Adoption, AdoptionRequest, Engine, EngineError, ImportRequest, Location, Look, OnBoot,
     Overview, Pairs, Pending, Probe, Result, Scan, SrName, SrType, Step, Together, Usage, VdiPlace,
 };
 use sr::finding::{checked, doctored, not_looked_at, Finding};
+use sr::limits::DiskLimits;
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
@@ -196,6 +197,7 @@ impl Engine for CephEngine {
             ));
         } else {
             found.extend(doctored(self.run(|sr| sr.doctor(facts)), &self.sr));
+            found.extend(doctor::limits(&facts.vdis, self.config.limits()));
         }
         found
     }
@@ -340,6 +342,10 @@ impl Engine for CephEngine {
     fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<PathBuf> {
         self.run(|sr| sr.activate_vdi(vdi, writable))
             .map(|mapped| mapped.device)
+    }
+
+    fn default_limits(&self) -> DiskLimits {
+        self.config.limits()
     }
 
     /// Unmaps the VDI without the cluster, then releases its claim if the cluster allows it. A claim that

@@ -5,6 +5,7 @@ mod by_hand;
 mod cbt;
 mod changed;
 mod context;
+mod growth;
 mod ha;
 mod ids;
 mod pools;
@@ -30,6 +31,7 @@ pub use self::by_hand::{ByHand, Migrating};
 pub use self::cbt::CbtRefusal;
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;
+pub use self::growth::GrowthRefusal;
 pub use self::ha::HaRefusal;
 use self::pools::{advise_on_pool, names};
 pub use self::pools::{DataPoolError, KernelTooOld, NamespaceError, PoolGone};
@@ -406,6 +408,9 @@ pub enum Error {
     /// Changed-block tracking has refused something.
     #[error(transparent)]
     Cbt(#[from] CbtRefusal),
+    /// A disk in use cannot grow.
+    #[error(transparent)]
+    Growth(#[from] GrowthRefusal),
     /// A record cannot be written as JSON. This is a bug in smblock.
     #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
     Encoding {

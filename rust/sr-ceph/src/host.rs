@@ -117,6 +117,8 @@ pub trait Host {
     fn membership(&self, host: &str) -> Result<Membership>;
     /// Asks another host whether it uses a VDI. `None`: it cannot be asked.
     fn ask(&self, host: &str, vdi: &Uuid) -> Result<Option<HostReply>>;
+    /// Whether XAPI has asked for growth of a VDI that may be in use.
+    fn grows_in_use(&self, vdi: &Uuid) -> Result<bool>;
     /// Removes XAPI's note that this host was declared dead.
     fn revive(&self) -> Result<()>;
 

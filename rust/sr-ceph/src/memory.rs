@@ -62,6 +62,8 @@ struct State {
     impatient: bool,
     /// XAPI's tasks that have not ended.
     tasks: BTreeSet<String>,
+    /// Whether XAPI asks for growth of disks in use.
+    grows_in_use: bool,
     /// The messages of XAPI.
     board: MemoryBoard,
     /// Milliseconds since 1970.

@@ -12,6 +12,7 @@ pub mod ha;
 pub mod import;
 pub mod locate;
 pub mod measure;
+mod plugged;
 pub(crate) mod prepared;
 pub(crate) mod readers;
 mod release;

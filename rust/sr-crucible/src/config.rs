@@ -4,9 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sr::device_config::{is_secret, path, shown, Datapath, Refused, SR_MASTER};
+use sr::limits::{self, DiskLimits};
 
 /// The keys that an administrator may give, besides the provisioner's own.
-pub const VALID_KEYS: [&str; 4] = ["volumes", "provisioner", "server", "datapath"];
+pub const VALID_KEYS: [&str; 6] = [
+    "volumes",
+    "provisioner",
+    "server",
+    "datapath",
+    "iops",
+    "mbps",
+];
 /// The prefix of the provisioner's own keys.
 pub const PROVISIONER_PREFIX: &str = "provisioner_";
 
@@ -25,6 +33,8 @@ pub struct Config {
     pub server: PathBuf,
     /// How disks are connected to guests.
     pub datapath: Datapath,
+    /// The limits of disks that have none of their own.
+    pub limits: DiskLimits,
 }
 
 /// Why a device-config cannot be used. No text has the value of a key that looks like a secret.
@@ -74,6 +84,7 @@ impl Config {
             provisioner_config: BTreeMap::new(),
             server: Path::new(DEFAULT_SERVER).to_owned(),
             datapath: Datapath::Aio,
+            limits: DiskLimits::default(),
         };
         for (key, value) in pairs {
             config.take(&key, &value)?;
@@ -96,6 +107,8 @@ impl Config {
             "provisioner" => self.provisioner = Some(path()?),
             "server" => self.server = path()?,
             "datapath" => self.datapath = Datapath::parse(value).map_err(refused)?,
+            "iops" => self.limits.iops = Some(limits::iops(value).map_err(refused)?),
+            "mbps" => self.limits.mbps = Some(limits::mbps(value).map_err(refused)?),
             SR_MASTER => {}
             _ if is_secret(key) => {
                 return Err(ConfigError::Secret {

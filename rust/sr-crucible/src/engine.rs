@@ -7,12 +7,13 @@ use sr::alarm::table::UNREADABLE;
 use sr::alarm::{update_alone, Report};
 use sr::check::CheckLine;
 use sr::device_config::Datapath;
-use sr::doctor::Facts;
+use sr::doctor::{self, Facts};
 use sr::engine::{
     Capability, ConfigKey, Engine, EngineError, Look, OnBoot, Overview, Pairs, Scan, SrName,
     SrType, Usage, VdiPlace,
 };
 use sr::finding::{checked, doctored, unreadable, Finding};
+use sr::limits::DiskLimits;
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
@@ -50,6 +51,14 @@ pub static SR_TYPE: SrType = SrType {
         ConfigKey::new("provisioner_NAME", "setting NAME of the provisioner"),
         ConfigKey::new("server", "Crucible's NBD server").default(DEFAULT_SERVER),
         ConfigKey::new("datapath", "aio (tapdisk) or phy (blkback)").default("aio"),
+        ConfigKey::new(
+            "iops",
+            "requests a second of each disk, for reads and for writes (default: no limit)",
+        ),
+        ConfigKey::new(
+            "mbps",
+            "megabytes a second of each disk, for reads and for writes (default: no limit)",
+        ),
     ],
     marks: &["volumes", "provisioner"],
     instead: &[
@@ -193,6 +202,7 @@ impl Engine for CrucibleEngine {
     fn doctor(&self, datapaths: &[String], others: &[Pairs], facts: &Facts) -> Vec<Finding> {
         let mut found = checked(self.preflight(datapaths, others), &self.sr);
         found.extend(doctored(self.run(|sr| sr.doctor(facts)), &self.sr));
+        found.extend(doctor::limits(&facts.vdis, self.config.limits));
         found
     }
 
@@ -257,6 +267,10 @@ impl Engine for CrucibleEngine {
             .map(|device| device.path)
     }
 
+    fn default_limits(&self) -> DiskLimits {
+        self.config.limits
+    }
+
     fn deactivate_vdi(&self, vdi: &Uuid) -> sr::engine::Result<()> {
         self.run(|sr| sr.deactivate(vdi))
     }
@@ -289,7 +303,11 @@ mod tests {
         assert_eq!(own, [format!("{PROVISIONER_PREFIX}NAME")]);
         assert_eq!(fixed, VALID_KEYS);
         for name in fixed.iter().chain(&own) {
-            let value = if *name == "datapath" { "aio" } else { "/x" };
+            let value = match *name {
+                "datapath" => "aio",
+                "iops" | "mbps" => "7",
+                _ => "/x",
+            };
             let pairs = [("volumes", "/x"), (*name, value)];
             let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
             Config::parse(pairs.into()).map(drop).unwrap_or_else(|e| {

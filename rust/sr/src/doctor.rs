@@ -3,6 +3,7 @@
 
 mod facts;
 pub mod host;
+mod limits;
 mod lvm;
 mod pool;
 mod registration;
@@ -10,5 +11,6 @@ mod tags;
 mod xapi_conf;
 
 pub use self::facts::{Facts, HostFacts, LinkFacts, VdiFacts};
+pub use self::limits::limits;
 pub use self::pool::{DriverFacts, PoolFacts, VersionFacts, VersionReply};
 pub use self::tags::{tags, OfSr};

@@ -23,6 +23,7 @@ use crate::check::CheckLine;
 use crate::device_config::Datapath;
 use crate::doctor::Facts;
 use crate::finding::Finding;
+use crate::limits::DiskLimits;
 use crate::xapi::{ScannedVdi, XapiFields, XapiVdi};
 
 pub use self::adoption::{
@@ -281,6 +282,9 @@ pub trait Engine: Send + Sync {
 
     /// Connects a VDI to this host. Returns its block device, the same one at each further call.
     fn activate_vdi(&self, vdi: &Uuid, writable: bool) -> Result<PathBuf>;
+
+    /// The limits of disks that have none of their own.
+    fn default_limits(&self) -> DiskLimits;
 
     /// Disconnects a VDI from this host. One that is not connected counts as disconnected.
     fn deactivate_vdi(&self, vdi: &Uuid) -> Result<()>;

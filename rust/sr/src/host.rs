@@ -47,6 +47,13 @@ pub struct HostReply {
     pub boot_id: String,
     /// Whether it uses the VDI. If not, it has also removed what a killed command left of it.
     pub in_use: bool,
+    /// The datapath of a VDI that a VM uses there, as in the device-config. `None`: there is none yet, or the
+    /// host has an older smblock, which does not report it.
+    #[serde(default)]
+    pub datapath: Option<String>,
+    /// The size in bytes that the host's kernel has for the VDI's device.
+    #[serde(default)]
+    pub size: Option<u64>,
 }
 
 impl HostReply {

@@ -6,6 +6,7 @@
 //! - [`engine`]: the operations of an SR and its VDIs, as a trait of all SR types.
 //! - [`check`]: the lines of the administrator's pre-flight, and its report.
 //! - [`finding`]: what is not as it should be, with ids. [`alarm`]: the findings that XAPI shows.
+//! - [`limits`]: how many requests and bytes a second a disk may have.
 //! - [`metrics`]: the state of SRs for Prometheus.
 //! - `faults`, with the feature `sim`: fault injection, for the tests.
 //!
@@ -21,6 +22,7 @@ pub mod engine;
 pub mod faults;
 pub mod finding;
 pub mod host;
+pub mod limits;
 pub mod metrics;
 pub mod xapi;
 

@@ -19,7 +19,7 @@ pub struct Sr {
 
 impl Sr {
     /// Runs an operation on the SR, which must have a UUID.
-    pub(super) fn run<T: Send>(
+    pub(crate) fn run<T: Send>(
         &self,
         py: Python<'_>,
         operation: &str,

@@ -4,7 +4,7 @@ use sr::engine::ConfigKey;
 
 use crate::device_config::{DEFAULT_CONF, DEFAULT_USER};
 
-pub(super) const CONFIG_KEYS: [ConfigKey; 13] = [
+pub(super) const CONFIG_KEYS: [ConfigKey; 15] = [
     ConfigKey::new("pool", "Ceph pool that holds the disks (required)"),
     ConfigKey::new(
         "namespace",
@@ -42,6 +42,14 @@ pub(super) const CONFIG_KEYS: [ConfigKey; 13] = [
     ConfigKey::new(
         "ms_mode",
         "how kernels connect to Ceph: legacy, crc, secure, prefer-crc or prefer-secure (default: by kernel)",
+    ),
+    ConfigKey::new(
+        "iops",
+        "requests a second of each disk, for reads and for writes (default: no limit)",
+    ),
+    ConfigKey::new(
+        "mbps",
+        "megabytes a second of each disk, for reads and for writes (default: no limit)",
     ),
 ];
 

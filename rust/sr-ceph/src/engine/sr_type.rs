@@ -19,6 +19,7 @@ pub static SR_TYPE: SrType = SrType {
         Capability::VdiIntroduce,
         Capability::VdiUpdate,
         Capability::VdiResize,
+        Capability::VdiResizeOnline,
         Capability::VdiAttach,
         Capability::VdiDetach,
         Capability::VdiActivate,

@@ -54,6 +54,7 @@ impl Error {
             Self::Template(reason) => reason.id(),
             Self::NotTogether(reason) => reason.id(),
             Self::Cbt(reason) => reason.id(),
+            Self::Growth(reason) => reason.id(),
             Self::Encoding { .. } => "SMB-C034",
             Self::NotUndone { .. } => "SMB-C035",
             Self::PoolErasure { .. } => "SMB-C036",

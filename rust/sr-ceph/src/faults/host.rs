@@ -81,6 +81,13 @@ impl Host for FaultyHost<'_, '_> {
         self.call(&read("ask", host), move |h| h.ask(&owned.0, &owned.1))
     }
 
+    fn grows_in_use(&self, vdi: &Uuid) -> HostResult<bool> {
+        let owned = *vdi;
+        self.call(&read("grows_in_use", &vdi.to_string()), move |h| {
+            h.grows_in_use(&owned)
+        })
+    }
+
     fn revive(&self) -> HostResult<()> {
         self.call(&change("revive", ""), |h| h.revive())
     }

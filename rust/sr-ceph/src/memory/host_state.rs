@@ -67,6 +67,8 @@ pub(super) struct Settings {
     pub declared_dead: bool,
     /// Whether XAPI can reach it.
     pub reachable: bool,
+    /// The datapath of the disks that it uses, which its plugin reports. `None`: its smblock is older.
+    pub datapath: Option<String>,
     /// Its notes for its later commands.
     pub notes: BTreeMap<String, String>,
 }
@@ -80,6 +82,7 @@ impl Default for Settings {
             pool: "pool".to_owned(),
             declared_dead: false,
             reachable: true,
+            datapath: Some("aio".to_owned()),
             notes: BTreeMap::new(),
         }
     }
@@ -154,6 +157,13 @@ impl HostState {
 
     pub fn mapped(&self) -> Vec<Mapped> {
         self.devices.values().map(|d| d.mapped.clone()).collect()
+    }
+
+    /// Returns the device that the host has mapped a disk with for writing.
+    pub fn device_of(&self, vdi: &Uuid) -> Option<&Device> {
+        let name = format!(".{vdi}.");
+        let of_vdi = |d: &&Device| !d.mapped.read_only && d.mapped.image_name.contains(&name);
+        self.devices.values().find(of_vdi)
     }
 
     fn device(&mut self, path: &Path) -> Option<&mut Device> {

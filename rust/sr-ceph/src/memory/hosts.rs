@@ -251,10 +251,25 @@ impl Host for MemoryHost {
         }
         let (in_use, gone) = asked.reconcile(vdi);
         let boot_id = asked.boot_id.clone();
+        let device = asked.device_of(vdi).map(|d| d.mapped.key.image_id.clone());
+        let datapath = asked.settings.datapath.clone();
+        let datapath = datapath.filter(|_| device.is_some());
         for (address, cookie) in gone {
             state.pool.unwatch(&address, cookie);
         }
-        Ok(Some(HostReply { boot_id, in_use }))
+        // A kernel watches what it has mapped for writing, and sees each new size at once.
+        let image = device.and_then(|id| state.pool.images.get(&id));
+        let size = image.map(|image| image.size);
+        Ok(Some(HostReply {
+            boot_id,
+            in_use,
+            datapath,
+            size,
+        }))
+    }
+
+    fn grows_in_use(&self, vdi: &Uuid) -> Result<bool> {
+        Ok(self.alive("ask XAPI about", vdi)?.grows_in_use)
     }
 
     fn revive(&self) -> Result<()> {

@@ -110,6 +110,18 @@ impl Sim {
         }
     }
 
+    /// Lets XAPI ask for growth of disks in use, as `VDI.resize_online` does.
+    pub fn set_growth_in_use(&self, asked: bool) {
+        self.lock().grows_in_use = asked;
+    }
+
+    /// Sets the datapath that a host reports for its disks. `None`: its smblock does not report it.
+    pub fn set_datapath(&self, host: &str, datapath: Option<&str>) {
+        if let Some(host) = self.lock().hosts.get_mut(host) {
+            host.settings.datapath = datapath.map(str::to_owned);
+        }
+    }
+
     /// Starts or ends a tapdisk of that host that serves a VDI. SM starts it after an activation, and ends it
     /// before a deactivation.
     pub fn set_used(&self, host: &str, vdi: &Uuid, used: bool) {

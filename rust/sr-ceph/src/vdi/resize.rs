@@ -7,6 +7,8 @@
 //! The size that the image has counts. An image that was shrunk by hand is refused: growing it would put
 //! zeros in the place of lost data. An image that was grown by hand keeps its size.
 //!
+//! A disk in use grows only if XAPI asks for it: see `vdi/plugged.rs`.
+//!
 //! Recovery reads the image's real size, which is the old or the new one, and does step 3. The record never
 //! promises more than the image has.
 
@@ -50,7 +52,7 @@ impl CephSr<'_> {
             if size == current {
                 return Ok(current);
             }
-            self.claims.refuse_if_in_use(&stored.record)?;
+            let user = self.require_growable(&stored.record)?;
             let usage = room::require(self.pool, &format!("VDI {vdi} was not resized"))?;
             room::warn_if_oversized(vdi, size, &usage);
             if stored.record.reset_point.is_some() {
@@ -75,6 +77,9 @@ impl CephSr<'_> {
                 }
             }
             self.record_size(vdi, &intent, Some(stored.clone()), size)?;
+            if let Some(host) = user {
+                self.warn_unless_grown_on(&host, vdi, size);
+            }
             return Ok(size);
         }
     }

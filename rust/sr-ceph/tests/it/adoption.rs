@@ -207,8 +207,8 @@ fn vdi_facts(uuid: Uuid, sm_config: &[(&str, &str)]) -> VdiFacts {
     let sm_config = sm_config.map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
     VdiFacts {
         uuid,
-        name: String::new(),
         sm_config: sm_config.collect(),
+        ..VdiFacts::default()
     }
 }
 

@@ -3,6 +3,7 @@
 mod alerts;
 mod catalogue;
 mod fencing;
+mod growth;
 mod ha;
 mod hosts;
 mod leases;

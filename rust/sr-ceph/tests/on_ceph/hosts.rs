@@ -133,6 +133,10 @@ impl Host for HostSim {
         Ok(None)
     }
 
+    fn grows_in_use(&self, _vdi: &Uuid) -> Result<bool> {
+        Ok(false)
+    }
+
     fn revive(&self) -> Result<()> {
         Ok(())
     }

@@ -79,7 +79,12 @@ impl Xapi for Sim {
             false => CrucibleSr::new(self, &asked, self, Uuid::nil()).reconcile_vdi(vdi),
         };
         let boot_id = asked.id().boot_id.clone();
-        let reply = settled.map(|in_use| HostReply { boot_id, in_use });
+        let reply = settled.map(|in_use| HostReply {
+            boot_id,
+            in_use,
+            datapath: None,
+            size: None,
+        });
         reply
             .map(Some)
             .map_err(|e| failure(e.to_string(), libc::EIO))

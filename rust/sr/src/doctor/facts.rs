@@ -34,7 +34,7 @@ pub struct HostFacts {
 }
 
 /// A VDI in XAPI's database.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VdiFacts {
     /// Its UUID.
@@ -43,6 +43,15 @@ pub struct VdiFacts {
     pub name: String,
     /// All of its `sm_config`.
     pub sm_config: BTreeMap<String, String>,
+    /// All of its `other_config`.
+    #[serde(default)]
+    pub other_config: BTreeMap<String, String>,
+    /// Its block device on this host, if a VM uses it here.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// The process that reads and writes the device.
+    #[serde(default)]
+    pub tapdisk: Option<u32>,
 }
 
 /// A file of SM on this host that names a device of a VDI.

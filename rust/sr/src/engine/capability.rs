@@ -25,6 +25,8 @@ pub enum Capability {
     VdiUpdate,
     /// Making disks larger.
     VdiResize,
+    /// Making a disk larger while a VM uses it.
+    VdiResizeOnline,
     /// The first half of connecting a disk.
     VdiAttach,
     /// The second half of disconnecting a disk.
@@ -63,7 +65,7 @@ pub enum Capability {
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 28] = [
+    pub const ALL: [Capability; 29] = [
         Self::SrProbe,
         Self::SrMetadata,
         Self::SrUpdate,
@@ -75,6 +77,7 @@ impl Capability {
         Self::VdiIntroduce,
         Self::VdiUpdate,
         Self::VdiResize,
+        Self::VdiResizeOnline,
         Self::VdiAttach,
         Self::VdiDetach,
         Self::VdiActivate,
@@ -128,6 +131,7 @@ impl Capability {
             Self::VdiIntroduce => ("VDI_INTRODUCE", "introduce VDIs"),
             Self::VdiUpdate => ("VDI_UPDATE", "take over a VDI's new name"),
             Self::VdiResize => ("VDI_RESIZE", "resize disks"),
+            Self::VdiResizeOnline => ("VDI_RESIZE_ONLINE", "resize disks that are in use"),
             Self::VdiAttach => ("VDI_ATTACH", "attach VDIs"),
             Self::VdiDetach => ("VDI_DETACH", "detach VDIs"),
             Self::VdiActivate => ("VDI_ACTIVATE", "activate VDIs"),

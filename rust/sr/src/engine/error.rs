@@ -1,6 +1,7 @@
 //! Why an operation of an engine was refused or failed.
 
 use crate::device_config::Refused;
+use crate::limits::BadLimit;
 
 use super::capability::Capability;
 
@@ -11,6 +12,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub trait EngineError: std::error::Error + Send + Sync + 'static {}
 
 impl EngineError for Refused {}
+
+impl EngineError for BadLimit {}
 
 /// Why an operation was refused or failed.
 #[derive(Debug, thiserror::Error)]

@@ -251,6 +251,8 @@ kinds! {
         "Clients cannot connect: the host does not run, its server of exports does not, or the disk could not be plugged there.";
     EXPORT_WITHOUT_VDI "441" Warning "an export without its VDI":
         "XAPI does not have the VDI any longer. The name stays taken until the export is ended.";
+    LIMIT_NOT_HELD "442" Warning "the limits of a disk do not hold":
+        "The disk has limits (smblock:iops, smblock:mbps, or those of the SR), and its device on this host has others: a value cannot be used, or this host cannot set it. The VM runs without the limit.";
 }
 
 use Severity::NotRun as NotRunSeverity;

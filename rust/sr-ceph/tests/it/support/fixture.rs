@@ -115,6 +115,10 @@ impl Fixture {
                 lab.sim.reboot(A);
             }
             Setting::Running => drop(lab.activate(A, &vdi).unwrap()),
+            Setting::Elsewhere => {
+                lab.activate(B, &vdi).unwrap();
+                lab.sim.set_used(B, &vdi, true);
+            }
             Setting::Prepared | Setting::Abandoned => {
                 lab.activate(A, &vdi).unwrap();
                 let together = together(vdi);
@@ -254,6 +258,13 @@ impl Fixture {
             Operation::Create => sr.create_disk(&new_disk(*created, GIB)).map(drop),
             Operation::Delete => sr.delete_vdi(vdi),
             Operation::Resize => sr.resize_vdi(vdi, i128::from(2 * GIB)).map(drop),
+            Operation::ResizeInUse => {
+                self.lab.sim.set_growth_in_use(true);
+                for user in [A, B] {
+                    self.lab.sim.set_datapath(user, Some("phy"));
+                }
+                sr.resize_vdi(vdi, i128::from(2 * GIB)).map(drop)
+            }
             Operation::Activate => {
                 sr.activate_vdi(vdi, true)?;
                 self.lab.sim.set_used(host, vdi, true);
