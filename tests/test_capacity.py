@@ -63,5 +63,5 @@ def test_the_size_of_an_sr_is_what_its_disks_hold_when_ceph_is_full(
         assert int(sr.get("physical-size")) == pytest.approx(promised, rel=0.05)
         assert int(sr.get("physical-utilisation")) == pytest.approx(stored, rel=0.01)
         refused = lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=x", "virtual-size=1GiB")
-        assert f"pool '{data}' has too little free space" in refused
+        assert "has too little free space" in refused  # the pool of the headers is on the same OSDs
         sr.forget()
