@@ -35,7 +35,17 @@ BENCH = ("bench", "--io-type", "write", "--io-size", "4M", "--io-threads", "2")
 
 def fill(ceph: OneNodeCeph, image: str) -> None:
     """Write to an image until Ceph stops the writer, so slowly that the OSDs find out in time that they are full."""
-    words = ["rbd", "--conf", ceph.conf, "--rbd-qos-write-bps-limit", str(16 * MIB), *BENCH, "--io-total", "64G", image]
+    words = [
+        "rbd",
+        "--conf",
+        str(ceph.conf),
+        "--rbd-qos-write-bps-limit",
+        str(16 * MIB),
+        *BENCH,
+        "--io-total",
+        "64G",
+        image,
+    ]
     writer = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: "OSD_FULL" in ceph.admin("health")["checks"], "an OSD to be full", seconds=600)
