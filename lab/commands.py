@@ -72,6 +72,7 @@ PLACEHOLDERS = {
     "{host}:{v2}": "192.0.2.1:3300",
     "{host}:{v1}": "192.0.2.1:6789",
     "{features}": "journaling",
+    "FEATURE": "journaling",
     "{expected}": "1048576",
     "{id}": "10226b8b4567",
     "{object}": "object",

@@ -35,7 +35,17 @@ BENCH = ("bench", "--io-type", "write", "--io-size", "4M", "--io-threads", "2")
 
 def fill(ceph: OneNodeCeph, image: str) -> None:
     """Write to an image until Ceph stops the writer, so slowly that the OSDs find out in time that they are full."""
-    words = ["rbd", "--conf", ceph.conf, "--rbd-qos-write-bps-limit", str(16 * MIB), *BENCH, "--io-total", "64G", image]
+    words = [
+        "rbd",
+        "--conf",
+        str(ceph.conf),
+        "--rbd-qos-write-bps-limit",
+        str(16 * MIB),
+        *BENCH,
+        "--io-total",
+        "64G",
+        image,
+    ]
     writer = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: "OSD_FULL" in ceph.admin("health")["checks"], "an OSD to be full", seconds=600)
@@ -63,5 +73,5 @@ def test_the_size_of_an_sr_is_what_its_disks_hold_when_ceph_is_full(
         assert int(sr.get("physical-size")) == pytest.approx(promised, rel=0.05)
         assert int(sr.get("physical-utilisation")) == pytest.approx(stored, rel=0.01)
         refused = lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=x", "virtual-size=1GiB")
-        assert f"pool '{data}' has too little free space" in refused
+        assert "has too little free space" in refused  # the pool of the headers is on the same OSDs
         sr.forget()
