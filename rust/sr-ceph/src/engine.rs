@@ -93,12 +93,9 @@ impl CephEngine {
         let format = self.config.image_format();
         let ceph_sr = CephSr::new(pool.as_ref(), &host, self.sr, format);
         let result = work(&ceph_sr);
-        if ceph_sr.needs_worker() {
-            self.needs_worker.store(true, Ordering::Relaxed);
-        }
-        if ceph_sr.has_prepared() {
-            self.has_prepared.store(true, Ordering::Relaxed);
-        }
+        let (needs_worker, has_prepared) = (ceph_sr.needs_worker(), ceph_sr.has_prepared());
+        self.needs_worker.fetch_or(needs_worker, Ordering::Relaxed);
+        self.has_prepared.fetch_or(has_prepared, Ordering::Relaxed);
         let explained = result.map_err(|error| match error {
             Error::SrMissing { .. } => explain(error, pool.connection()),
             other => other,

@@ -36,16 +36,18 @@ impl CephSr<'_> {
     /// in use.
     ///
     /// # Errors
-    /// The snapshot could not be taken at the instant of the others.
+    /// The snapshot could not be taken at the instant of the others. Or the disk's snapshot `new` exists: this
+    /// command was the first one, and is repeated.
     pub(super) fn adopt_prepared(
         &self,
         vdi: &Uuid,
+        new: &Uuid,
         together: &Together,
     ) -> Result<Option<VdiRecord>> {
         if together.siblings.is_empty() {
             return Ok(None);
         }
-        let mut vdis = vec![*vdi];
+        let mut vdis = vec![*vdi, *new];
         vdis.extend(&together.siblings);
         let is_of_task = |found: &Stored<PreparedRecord>| found.record.task == together.task;
         loop {
@@ -53,9 +55,13 @@ impl CephSr<'_> {
             let own = entries
                 .next()
                 .unwrap_or_else(|| self.catalogue.entry(vdi))?;
+            let of_new = entries.next();
             let source = self.catalogue.present(&own, vdi)?;
             let found = self.prepared_in(vdi, &own)?;
             let Some(found) = found.filter(is_of_task) else {
+                if matches!(of_new, Some(Ok(Entry { vdi: Some(_), .. }))) {
+                    return Err(self.journal().already_exists(new));
+                }
                 let others = entries.filter_map(|entry| Stored::parse(entry.ok()?.prepared?).ok());
                 if source.record.claim.is_some() && others.into_iter().any(|it| is_of_task(&it)) {
                     return Err(NotTogether::LeftOut { vdi: *vdi }.into());
@@ -76,7 +82,7 @@ impl CephSr<'_> {
                     return Err(NotTogether::Failed { vdi: *vdi, reason }.into());
                 }
             };
-            let new: Uuid = snapshot.name.parse().unwrap_or_else(|_| Uuid::new_v4());
+            let new: Uuid = snapshot.name.parse().unwrap_or(*new);
             let volume = Volume::Snapshot { image, snapshot };
             let mut record = self.snapshot_of(&source.record, volume, depth, &new);
             record.size = size;

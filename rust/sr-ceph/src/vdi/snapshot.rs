@@ -37,7 +37,7 @@ impl CephSr<'_> {
         new: &Uuid,
         together: &Together,
     ) -> Result<VdiRecord> {
-        if let Some(record) = self.adopt_prepared(vdi, together)? {
+        if let Some(record) = self.adopt_prepared(vdi, new, together)? {
             return Ok(record);
         }
         self.journal().require_new(new)?;
