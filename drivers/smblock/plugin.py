@@ -17,12 +17,12 @@ import json
 import uuid
 
 from smblock import __version__, disks, guard
+from smblock import export_pool as exports_pool
 from smblock.activation import forget_tags
 from smblock.child import Child
 from smblock.cli import doctor as doctor_command
 from smblock.cli import srs
 from smblock.core import core_of
-from smblock.exports import pool as exports_pool
 from smblock.health import look_at
 from smblock.hosts import bounded
 from smblock.limits import limit_here

@@ -3,7 +3,8 @@
 A fenced block is one of
 
     ```console       commands, each after the prompt of the place where it is typed (`host1# `, `ceph# `, `build$ `,
-                     `client$ `), and the lines that it prints. A `…` leaves out the rest of a word or line, a line `…` any lines.
+                     `client$ `), and the lines that it prints. A `…` leaves out the rest of a word or line, a line `…`
+                     any lines.
     any other        content of a file, if the line before it is `<!-- file: PLACE:PATH -->`
 
 A comment before a block changes what is done with it:

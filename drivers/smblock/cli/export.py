@@ -1,8 +1,10 @@
 """`smblock export`: gives VDIs stable names, by which NBD clients reach them on this host."""
 
+from smblock import export_control as control
+from smblock import export_pool as pool
+from smblock import export_records as records
 from smblock.cli.arguments import UsageError, add_command
 from smblock.cli.output import CliError, show
-from smblock.exports import control, pool, records
 
 ONE_OR_OTHER = "give a VDI, or a VM with --vm"
 

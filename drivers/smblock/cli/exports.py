@@ -1,8 +1,9 @@
 """`smblock exports`: the exports of this pool, where each is served, and which client uses it."""
 
+from smblock import export_pool as pool
+from smblock import export_records as records
 from smblock.cli.arguments import add_command
 from smblock.cli.output import show, size, table
-from smblock.exports import pool, records
 
 
 def add_to(commands):

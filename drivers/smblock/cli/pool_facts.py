@@ -4,8 +4,9 @@ import json
 import socket
 
 from smblock import __version__
+from smblock import export_pool as pool
+from smblock import export_records as records
 from smblock.cli.srs import SR_TYPES
-from smblock.exports import pool, records
 from smblock.hosts import call_plugins, failure_code
 from smblock.sm import util
 

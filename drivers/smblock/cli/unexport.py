@@ -1,8 +1,9 @@
 """`smblock unexport`: ends an export, and unplugs its VDI."""
 
+from smblock import export_control as control
+from smblock import export_pool as pool
 from smblock.cli.arguments import UsageError, add_command
 from smblock.cli.output import CliError, show
-from smblock.exports import control, pool
 
 
 def add_to(commands):

@@ -3,9 +3,11 @@
 import json
 import socket
 
+from smblock import export_control as control
+from smblock import export_place as place
+from smblock import export_records as records
 from smblock.cli.output import CliError
 from smblock.cli.srs import is_uuid
-from smblock.exports import control, place, records
 from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, bounded, call_plugins, failure_code
 from smblock.sm import util
 

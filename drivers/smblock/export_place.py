@@ -14,9 +14,10 @@ To stop that, on the host that serves it:
 import contextlib
 import json
 
+from smblock import export_control as control
+from smblock import export_records as records
 from smblock.cli.srs import SR_TYPES
 from smblock.core import core_of
-from smblock.exports import control, records
 from smblock.hosts import failure_code
 from smblock.sm import util
 

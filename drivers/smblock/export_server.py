@@ -7,8 +7,10 @@ another host meanwhile.
 import threading
 import time
 
+from smblock import export_control as control
+from smblock import export_place as place
+from smblock import export_records as records
 from smblock._core import Error, serve_exports
-from smblock.exports import control, place, records
 from smblock.hosts import LocalSession, bounded
 from smblock.sm import util
 
