@@ -253,4 +253,5 @@ def test_units_are_read_anew_after_they_changed(host: Host) -> None:
     install(host)
     assert host.noted("systemctl") == ["daemon-reload"]
     install(host, "--uninstall")
-    assert host.noted("systemctl") == ["daemon-reload", "daemon-reload"]
+    ended = "disable --now smblock-export.service"
+    assert host.noted("systemctl") == ["daemon-reload", ended, "daemon-reload"]
