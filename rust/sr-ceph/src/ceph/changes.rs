@@ -4,9 +4,9 @@
 //! ranges of [`STEP`], each a call with a deadline of its own, by [`THREADS`] threads. A range that fails ends
 //! all of them before their next range.
 //!
-//! A snapshot that is removed meanwhile would be compared without a part of its data. librbd moves it to the
-//! namespace of removed snapshots before Ceph frees anything. So both points are looked up again at the end, by
-//! a new open of the image.
+//! A snapshot that is removed meanwhile would be compared without a part of its data. Before Ceph frees anything,
+//! librbd moves it to the namespace of removed snapshots, and gives it another name. So the names of both points
+//! are read again at the end, from the image's header.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,10 +36,10 @@ impl Comparison for CephPool {
     ) -> Result<Bitmap> {
         let mut image = self.open_image(id, true)?;
         let older = find(&image, id, since)?;
-        let newer_size = match until {
+        let newer = until.map(|until| find(&image, id, until)).transpose()?;
+        let newer_size = match &newer {
             None => image.size()?,
-            Some(until) => {
-                let newer = find(&image, id, until)?;
+            Some(newer) => {
                 image.set_snapshot(Some(newer.id))?;
                 newer.size
             }
@@ -50,11 +50,12 @@ impl Comparison for CephPool {
             bitmap.mark(newer_size, older.size - newer_size);
         }
         image.close()?;
-        let again = self.open_image(id, true)?;
-        for snapshot in [Some(since), until].into_iter().flatten() {
-            find(&again, id, snapshot)?;
+        let header = self.pool.header(id);
+        for snapshot in newer.iter().chain([&older]) {
+            if header.snapshot_name(snapshot.id)? != snapshot.name {
+                return Err(removed(id));
+            }
         }
-        again.close()?;
         Ok(bitmap)
     }
 }
@@ -63,7 +64,11 @@ impl Comparison for CephPool {
 fn find(image: &Image, image_id: &str, id: u64) -> Result<Snapshot> {
     let mut snapshots = image.snapshots()?.into_iter();
     let found = snapshots.find(|s| s.id == SnapId(id) && s.kind == SnapshotKind::User);
-    found.ok_or_else(|| PoolError::new("rbd_snap_list", image_id, libc::ENOENT))
+    found.ok_or_else(|| removed(image_id))
+}
+
+fn removed(image_id: &str) -> PoolError {
+    PoolError::new("rbd_snap_list", image_id, libc::ENOENT)
 }
 
 /// Compares the first `length` bytes. The bitmap is that of `size` bytes.

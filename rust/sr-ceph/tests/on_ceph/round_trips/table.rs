@@ -325,10 +325,11 @@ pub const TABLE: [(&str, &[(&str, u64)]); 39] = [
     (
         "VDI.list_changed_blocks",
         &[
+            ("rados_exec", 2),
             ("rados_read_op_operate", 2),
-            ("rbd_close", 2),
+            ("rbd_close", 1),
             ("rbd_diff_iterate2", 1),
-            ("rbd_open_by_id_read_only", 2),
+            ("rbd_open_by_id_read_only", 1),
             ("rbd_snap_set_by_id", 1),
         ],
     ),
