@@ -164,7 +164,6 @@ CLASSES: dict[str, dict[str, Field]] = {
         "other_config": _map(),
         "xenstore_data": _map(),
         "tags": _strings(),
-        "current_operations": _map(),
         "snapshots": _back("VDI", "snapshot_of"),
         "VBDs": _back("VBD", "VDI"),
     },

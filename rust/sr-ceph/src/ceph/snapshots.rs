@@ -2,11 +2,10 @@
 
 use std::thread;
 
-use super::CephPool;
 use crate::pool::{Pool, PoolError, Result};
 
 /// Takes the snapshots in parallel: the monitors then commit the ids of all of them at once.
-pub(super) fn create(pool: &CephPool, wanted: &[(&str, &str)]) -> Vec<Result<u64>> {
+pub(super) fn create<P: Pool + Sync>(pool: &P, wanted: &[(&str, &str)]) -> Vec<Result<u64>> {
     thread::scope(|scope| {
         let each = wanted.iter();
         let threads: Vec<_> = each
