@@ -26,7 +26,7 @@ pub enum TemplateRefusal {
         client: Option<String>,
     },
     /// The image is in another RADOS namespace than the SR.
-    #[error("no disk was made of {image}: the SR is in {sr}, and a kernel maps a clone only if its parent is in the same namespace. Copy the image there: rbd cp {image} POOL/NAMESPACE/IMAGE, and take a snapshot of the copy")]
+    #[error("no disk was made of {image}: the SR is in {sr}, and a kernel maps a clone only if its parent is in the same namespace. Copy the image there: rbd cp {image} {sr}/NEW-IMAGE, and take a snapshot of the copy")]
     OtherNamespace {
         /// The image, with its pool and namespace.
         image: String,

@@ -6,7 +6,7 @@
 //!
 //! A lineage that is not needed is removed in three steps: its birth, its origin if that is no VDI any more, its
 //! key. Each can be repeated, and the key names both until they are gone. A hidden image that was kept for a
-//! snapshot goes to the trash after that.
+//! snapshot goes to the trash after that. A lineage itself keeps no image: birth and origin do, as snapshots.
 //!
 //! If a record cannot be read, it may be a tracked snapshot: nothing is removed.
 

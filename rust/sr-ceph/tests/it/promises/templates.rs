@@ -104,7 +104,12 @@ fn what_does_not_exist_is_named() {
         ),
         ("closed/debian@golden", "profile rbd-read-only pool=closed"),
         ("debian@golden", "it has no pool"),
-        ("rbd/space/debian@golden", "namespaces"),
+        (
+            "rbd/space/debian@golden",
+            "rbd cp rbd/space/debian rbd/NEW-IMAGE",
+        ),
+        ("rbd//debian@golden", "is empty"),
+        ("rbd/a/b/debian@golden", "too many parts"),
         ("rbd/@golden", "is empty"),
         ("rbd/debian@", "is empty"),
     ] {
