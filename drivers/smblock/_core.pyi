@@ -429,6 +429,12 @@ class Sr:
         """
     def require_ha_vdi(self, vdi_uuid: str) -> None:
         """Raises `Error` if `attach_ha_vdi` cannot attach a disk."""
+    def track_changes(self, vdi_uuid: str, tracked: bool) -> None:
+        """`vdi_enable_cbt` and `vdi_disable_cbt`: switches the tracking of a disk's changes."""
+    def destroy_data(self, vdi_uuid: str) -> None:
+        """`vdi_data_destroy`: only the changes of the snapshot can be listed from now on."""
+    def changed_blocks(self, from_uuid: str, to_uuid: str) -> bytes:
+        """`vdi_list_changed_blocks`: returns the bitmap of the blocks of 64 KiB that differ between two VDIs."""
     def attach_ha_vdi(self, vdi_uuid: str) -> str:
         """Maps a disk of high availability on this host, beside all others and without XAPI. Returns its device.
 

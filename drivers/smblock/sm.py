@@ -50,6 +50,7 @@ DATAPATHS = ("aio", "phy") if _connects_devices() else ("aio",)
 # taken, and for each command after the core has finished and before XAPI has the result.
 FIST_POINTS = ["smblock_vdi_snapshot_paused", "smblock_vdi_snapshot_taken"]
 FIST_POINTS += ["smblock_vdi_%s" % command for command in ("create", "delete", "snapshot", "clone", "revert", "resize")]
+FIST_POINTS += ["smblock_vdi_data_destroy"]
 # After an activation has mapped the disk, and after SM has done its part.
 FIST_POINTS += ["smblock_vdi_activate", "smblock_vdi_activate_done"]
 util.fistpoint.points.extend(FIST_POINTS)

@@ -1,5 +1,6 @@
 """SM's VDIs, for every SR with a core: sr.core implements SM's commands."""
 
+import base64
 import uuid
 from xmlrpc.client import dumps
 
@@ -107,6 +108,27 @@ class SnapshotVDI(CoreVDI):
         vdi = self.session.xenapi.VDI
         vdi.set_virtual_size(vdi.get_by_uuid(vdi_uuid), str(self.size))
         return self.get_params()
+
+    @as_sm_error
+    def configure_blocktracking(self, sr_uuid, vdi_uuid, enable):
+        self.sr.core.track_changes(vdi_uuid, enable)
+
+    @as_sm_error
+    def data_destroy(self, sr_uuid, vdi_uuid):
+        """Replaces SM's method, which deletes the VDI."""
+        self.sr.core.destroy_data(vdi_uuid)
+        fist_point("vdi_data_destroy")
+
+    @as_sm_error
+    def list_changed_blocks(self):
+        """Returns a reply whose value is the bitmap of the VDI in `args`, in base64. This VDI is the older one."""
+        to = self.session.xenapi.VDI.get_uuid(self.sr.srcmd.params["args"][0])
+        bitmap = self.sr.core.changed_blocks(self.uuid, to)
+        return dumps((base64.b64encode(bitmap).decode(),), "", True)
+
+    def _get_blocktracking_status(self, uuid=None):
+        """SM's scan writes this to XAPI. SM's own method reads log files, which a raw disk does not have."""
+        return self.cbt_enabled
 
     @as_sm_error
     def generate_config(self, sr_uuid, vdi_uuid):

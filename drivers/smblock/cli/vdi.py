@@ -19,6 +19,7 @@ ROWS = (
     ("claimed_by", "claimed by host"),
     ("claimed_since", "claimed since"),
     ("device", "device on this host"),
+    ("changed_blocks", "changed blocks"),
     ("operation", "under way"),
 )
 

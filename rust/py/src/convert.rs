@@ -125,7 +125,7 @@ fn field<'py, T: FromPyObject<'py>>(record: &'py PyDict, name: &str) -> PyResult
 }
 
 /// The names of the attributes of SM's `VDI` objects, in the order of [`attributes`].
-const ATTRIBUTES: [&str; 13] = [
+const ATTRIBUTES: [&str; 14] = [
     "uuid",
     "location",
     "size",
@@ -139,6 +139,7 @@ const ATTRIBUTES: [&str; 13] = [
     "metadata_of_pool",
     "is_a_snapshot",
     "snapshot_time",
+    "cbt_enabled",
 ];
 
 /// Returns the attributes of SM's object for a VDI.
@@ -165,6 +166,7 @@ pub fn attributes(py: Python<'_>, vdi: &ScannedVdi, sr_type: &SrType) -> PyResul
         xapi.metadata_of_pool.to_object(py),
         xapi.is_a_snapshot.into_py(py),
         xapi.snapshot_time.to_object(py),
+        vdi.cbt_enabled.into_py(py),
     ];
     let attributes = PyDict::new(py);
     for (name, value) in names.iter().zip(values) {

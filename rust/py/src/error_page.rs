@@ -96,6 +96,11 @@ const SECTIONS: [(&str, &[Origin]); 5] = [
                 "HaRefusal",
                 Names::Of(&[("of_ceph", "Ha")]),
             ),
+            origin(
+                "sr-ceph/src/error/cbt.rs",
+                "CbtRefusal",
+                Names::Own("of_cbt"),
+            ),
         ],
     ),
     (

@@ -4,7 +4,7 @@
 use sr::device_config::{Problem, Refused};
 use sr::engine::Error as EngineError;
 use sr_ceph::device_config::ConfigError;
-use sr_ceph::{Error, HaRefusal};
+use sr_ceph::{CbtRefusal, Error, HaRefusal};
 use sr_crucible::config::ConfigError as CrucibleConfigError;
 use sr_crucible::Error as CrucibleError;
 
@@ -163,6 +163,7 @@ fn of_ceph(error: &Error) -> &'static str {
         Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
         Error::Ha(HaRefusal::Attached { .. }) => "VDIInUse",
         Error::Ha(_) => "VDIUnavailable",
+        Error::Cbt(reason) => of_cbt(reason),
         Error::SrExists { .. } => "SRExists",
         Error::SrNotEmpty { .. } => "SRNotEmpty",
         Error::SrInUse { .. } | Error::SrDeleting { .. } | Error::WorkerRuns { .. } => "SRInUse",
@@ -172,6 +173,20 @@ fn of_ceph(error: &Error) -> &'static str {
         Error::NoRoom { .. } => "SRNoSpace",
         Error::Usage(_) => "SRUnavailable",
         Error::Damaged { .. } => "MetadataError",
+    }
+}
+
+fn of_cbt(reason: &CbtRefusal) -> &'static str {
+    match reason {
+        CbtRefusal::DataDestroyed { .. } => "VDIUnavailable",
+        CbtRefusal::NotTracked { .. } | CbtRefusal::NotADisk { .. } => "VDIType",
+        CbtRefusal::Same { .. }
+        | CbtRefusal::Untracked { .. }
+        | CbtRefusal::InUse { .. }
+        | CbtRefusal::Unrelated { .. }
+        | CbtRefusal::PointGone { .. }
+        | CbtRefusal::Changed { .. }
+        | CbtRefusal::TooLarge { .. } => "CBTChangedBlocksError",
     }
 }
 

@@ -5,7 +5,7 @@ mod run;
 use std::collections::HashMap;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use sr::alarm::Report;
 use sr::engine::{AdoptionRequest, OnBoot, Pairs, SrName, VdiPlace};
 
@@ -288,6 +288,37 @@ impl Sr {
         self.run_on(py, "VDI.deactivate", vdi_uuid, |sr, vdi| {
             sr.deactivate_vdi(vdi)
         })
+    }
+
+    /// `vdi_enable_cbt` and `vdi_disable_cbt`: switches the tracking of a disk's changes.
+    #[pyo3(text_signature = "($self, vdi_uuid, tracked)")]
+    fn track_changes(&self, py: Python<'_>, vdi_uuid: &str, tracked: bool) -> PyResult<()> {
+        self.run_on(py, "VDI.configure_blocktracking", vdi_uuid, |sr, vdi| {
+            sr.track_changes(vdi, tracked)
+        })
+    }
+
+    /// `vdi_data_destroy`: only the changes of the snapshot can be listed from now on.
+    #[pyo3(text_signature = "($self, vdi_uuid)")]
+    fn destroy_data(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
+        self.run_on(py, "VDI.data_destroy", vdi_uuid, |sr, vdi| {
+            sr.destroy_data(vdi)
+        })
+    }
+
+    /// `vdi_list_changed_blocks`: returns the bitmap of the blocks of 64 KiB that differ between two VDIs.
+    #[pyo3(text_signature = "($self, from_uuid, to_uuid)")]
+    fn changed_blocks<'p>(
+        &self,
+        py: Python<'p>,
+        from_uuid: &str,
+        to_uuid: &str,
+    ) -> PyResult<&'p PyBytes> {
+        let to = convert::uuid("VDI", to_uuid)?;
+        let bitmap = self.run_on(py, "VDI.list_changed_blocks", from_uuid, |sr, from| {
+            sr.changed_blocks(from, &to)
+        })?;
+        Ok(PyBytes::new(py, &bitmap))
     }
 
     /// Releases the claim on a VDI, of any host. Returns that host's UUID, or None.

@@ -7,6 +7,7 @@
 //! | `vdi.<uuid>`   | [`VdiRecord`](crate::record::VdiRecord)     |
 //! | `op.<uuid>`    | [`Intent`](crate::record::Intent), by VDI   |
 //! | `hidden.<id>`  | [`HiddenRecord`](crate::record::HiddenRecord), by image |
+//! | `lineage.<id>` | [`LineageRecord`](crate::record::LineageRecord), by image |
 //! | `host.<uuid>`  | [`HostRecord`], by host: its boot, and whether it was declared dead |
 //! | `reader.<image id>.<host>.<vdi>` | [`ReaderRecord`](crate::record::ReaderRecord): a read-only map on an old kernel |
 //! | `trash.<id>`   | [`TrashRecord`](crate::record::TrashRecord), by image |
@@ -22,8 +23,8 @@ use uuid::Uuid;
 
 pub use self::keys::{catalogue_object, image_prefix, DIRECTORY};
 pub(crate) use self::keys::{
-    directory_key, hidden_key, host_key, intent_key, reader_prefix, vdi_key, HIDDEN_PREFIX,
-    HOST_PREFIX, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
+    directory_key, hidden_key, host_key, intent_key, lineage_key, reader_prefix, vdi_key,
+    HIDDEN_PREFIX, HOST_PREFIX, INTENT_PREFIX, LINEAGE_PREFIX, SR_KEY, VDI_PREFIX,
 };
 pub(crate) use self::stored::{disks, records, records_by_key, with_prefix, Entry, Stored};
 

@@ -1,5 +1,6 @@
 //! A pool of a real Ceph cluster, through librados and librbd.
 
+mod changes;
 mod comparison;
 pub(crate) mod connection;
 mod data_pool;

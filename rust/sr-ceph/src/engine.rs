@@ -22,6 +22,7 @@ use sr::finding::{checked, doctored, not_looked_at, Finding};
 use sr::xapi::{ScannedVdi, XapiFields, XapiVdi};
 use uuid::Uuid;
 
+use crate::bitmap::Bitmap;
 use crate::caps::Caps;
 use crate::device_config::{ConfigError, DeviceConfig};
 use crate::dom0::{maps_any_of, Dom0, Xapi};
@@ -58,6 +59,7 @@ pub static SR_TYPE: SrType = SrType {
         Capability::VdiRevert,
         Capability::VdiResetOnBoot,
         Capability::VdiGenerateConfig,
+        Capability::VdiConfigCbt,
         Capability::Fence,
         Capability::Reclaim,
         Capability::Adopt,
@@ -372,6 +374,19 @@ impl Engine for CephEngine {
     fn attach_ha_vdi(&self, vdi: &Uuid) -> Result<PathBuf> {
         self.run(|sr| sr.attach_ha_vdi(vdi))
             .map(|mapped| mapped.device)
+    }
+
+    fn track_changes(&self, vdi: &Uuid, tracked: bool) -> Result<()> {
+        self.run(|sr| sr.track_changes(vdi, tracked))
+    }
+
+    fn destroy_data(&self, vdi: &Uuid) -> Result<()> {
+        self.run(|sr| sr.destroy_data(vdi))
+    }
+
+    fn changed_blocks(&self, from: &Uuid, to: &Uuid) -> Result<Vec<u8>> {
+        self.run(|sr| sr.changed_blocks(from, to))
+            .map(Bitmap::into_bytes)
     }
 
     fn release_vdi(&self, vdi: &Uuid, force: bool) -> Result<Option<String>> {

@@ -2,6 +2,7 @@
 
 mod advice;
 mod by_hand;
+mod cbt;
 mod changed;
 mod context;
 mod ha;
@@ -24,6 +25,7 @@ use crate::usage::{NoRoom, UsageError};
 
 pub(crate) use self::by_hand::list_again;
 pub use self::by_hand::{ByHand, Migrating};
+pub use self::cbt::CbtRefusal;
 pub use self::changed::Changed;
 pub(crate) use self::context::Context;
 pub use self::ha::HaRefusal;
@@ -383,6 +385,9 @@ pub enum Error {
     /// A disk that high availability uses, or one that it does not use, was refused.
     #[error(transparent)]
     Ha(#[from] HaRefusal),
+    /// Changed-block tracking has refused something.
+    #[error(transparent)]
+    Cbt(#[from] CbtRefusal),
     /// A record cannot be written as JSON. This is a bug in smblock.
     #[error("{doing}: the image's metadata cannot be written as JSON: {source}. This is a bug: report it with /var/log/SMlog")]
     Encoding {

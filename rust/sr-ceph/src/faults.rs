@@ -1,6 +1,7 @@
 //! Fault injection: a decorator for each trait through which a process sees a cluster and a host. All of them
 //! pass the fault-injection point of [`sr::faults`].
 
+mod comparison;
 mod host;
 mod inspection;
 mod pool;

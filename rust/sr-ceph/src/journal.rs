@@ -186,7 +186,7 @@ impl Journal<'_> {
     }
 
     /// Replaces an intent by the intent for what is left to do, and the VDI's record `found` by `record`, in
-    /// one swap. Returns `None` if the record has changed since it was read.
+    /// one swap, with the change that `also` adds. Returns `None` if the record has changed since it was read.
     pub(crate) fn replace_intent(
         &self,
         vdi: &Uuid,
@@ -194,6 +194,7 @@ impl Journal<'_> {
         found: &Stored<VdiRecord>,
         record: &mut VdiRecord,
         next: Action,
+        also: impl FnOnce(Transaction) -> Transaction,
     ) -> Result<Option<Stored<Intent>>> {
         let doing = format!("continuing the {} {vdi}", intent.record.action.describe());
         let mut intended = intent.record.clone();
@@ -203,6 +204,7 @@ impl Journal<'_> {
             .expect(vdi_key(vdi), Some(found))
             .write(vdi_key(vdi), record)
             .write(intent_key(vdi), &mut intended);
+        let transaction = also(transaction);
         let bytes = transaction.set[&intent_key(vdi)].clone();
         let written = self.catalogue.commit(&doing, &transaction)?;
         Ok(written.then_some(Stored {

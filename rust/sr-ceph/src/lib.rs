@@ -6,9 +6,11 @@
 
 mod adoption;
 mod alerts;
+pub mod bitmap;
 mod blocklist;
 pub mod caps;
 pub mod catalogue;
+mod cbt;
 pub mod ceph;
 pub mod chain;
 pub mod check;
@@ -41,7 +43,7 @@ pub mod sr;
 pub mod usage;
 pub mod vdi;
 
-pub use error::{Error, HaRefusal, Result};
+pub use error::{CbtRefusal, Error, HaRefusal, Result};
 pub use hold::Hold;
 
 use std::cell::Cell;

@@ -11,6 +11,7 @@
 
 mod by_hand;
 mod client;
+mod comparison;
 mod host_state;
 mod hosts;
 mod inspection;

@@ -117,6 +117,11 @@ fn place_of(record: VdiRecord) -> VdiPlace {
         parents: record.depth,
         claimed_by: claim.map(|claim| claim.owner.host.clone()),
         claimed_since: claim.map(|claim| claim.since),
+        changed_blocks: match (record.cbt, record.data_destroyed) {
+            (true, true) => Some("tracked, data destroyed"),
+            (true, false) => Some("tracked"),
+            (false, _) => None,
+        },
         name: record.xapi.name_label,
         size: record.size,
         device: None,

@@ -4,11 +4,13 @@
 //! tests in which every call can fail or be the last before a crash). For crash safety every method is one
 //! step: callers must be safe if it was not applied, if it was applied, and if its reply was lost.
 
+mod comparison;
 mod inspection;
 mod takeover;
 
 use std::collections::BTreeMap;
 
+pub use self::comparison::Comparison;
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
 pub use self::takeover::Takeover;
 
@@ -215,7 +217,7 @@ pub struct TrashedImage {
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
-pub trait Pool: Inspection + Takeover {
+pub trait Pool: Comparison + Inspection + Takeover {
     /// The cluster's fsid.
     fn fsid(&self) -> Result<String>;
     /// The pool's id.

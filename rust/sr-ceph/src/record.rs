@@ -169,6 +169,12 @@ pub struct VdiRecord {
     /// The length of its image's clone chain, in parents.
     #[serde(default)]
     pub depth: u32,
+    /// Whether its changes are tracked. See `cbt.rs`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cbt: bool,
+    /// Whether XAPI has destroyed the data of this snapshot. See `vdi/data_destroy.rs`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub data_destroyed: bool,
     /// The fields of a newer version.
     #[serde(flatten)]
     unknown: Unknown,
@@ -190,8 +196,15 @@ impl VdiRecord {
             base: None,
             reset_point: None,
             depth: 0,
+            cbt: false,
+            data_destroyed: false,
             unknown: Unknown::default(),
         }
+    }
+
+    /// The snapshot behind it, if it is a snapshot whose changes are tracked.
+    pub(crate) fn tracked_snapshot(&self) -> Option<&SnapshotRef> {
+        self.volume.snapshot().filter(|_| self.cbt)
     }
 
     /// The same VDI with a clone chain of that length.
@@ -207,6 +220,7 @@ impl From<VdiRecord> for ScannedVdi {
             uuid: record.uuid,
             size: record.size,
             xapi: record.xapi,
+            cbt_enabled: record.cbt,
             known_to_xapi: false,
         }
     }
@@ -214,7 +228,7 @@ impl From<VdiRecord> for ScannedVdi {
 
 mod images;
 
-pub use images::{HiddenRecord, TrashRecord};
+pub use images::{HiddenRecord, LineageRecord, OriginRef, TrashRecord};
 
 /// The image-meta of an image. With it, the catalogue can be rebuilt from the images alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ mod base;
 pub mod claim;
 pub mod clone;
 pub mod create;
+pub(crate) mod data_destroy;
 pub mod delete;
 pub mod ha;
 pub(crate) mod readers;
@@ -15,6 +16,7 @@ pub mod resize;
 pub mod revert;
 pub mod snapshot;
 pub(crate) mod steps;
+pub mod tracking;
 pub mod unplug;
 pub mod update;
 

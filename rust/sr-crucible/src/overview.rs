@@ -70,6 +70,7 @@ impl CrucibleSr<'_> {
             claimed_by: claim.map(|claim| claim.host.clone()),
             claimed_since: claim.map(|claim| claim.since),
             device: device.map(|device| device.path.display().to_string()),
+            changed_blocks: None,
             operation: None,
             name: volume.name,
             size: volume.size,

@@ -94,6 +94,7 @@ fn new_to_xapi(volume: &Volume) -> ScannedVdi {
         uuid: volume.uuid,
         size: volume.size,
         xapi: new_fields(volume),
+        cbt_enabled: false,
         known_to_xapi: false,
     }
 }

@@ -56,6 +56,7 @@ impl CrucibleSr<'_> {
                     uuid: vdi.uuid,
                     size: vdi.size,
                     xapi: vdi.fields.clone(),
+                    cbt_enabled: false,
                     known_to_xapi: true,
                 });
             }
@@ -94,6 +95,7 @@ fn scanned(volume: &Volume, known: &[XapiVdi]) -> ScannedVdi {
         uuid: volume.uuid,
         size: volume.size,
         xapi: known.map_or_else(|| new_fields(volume), |vdi| vdi.fields.clone()),
+        cbt_enabled: false,
         known_to_xapi: known.is_some(),
     }
 }

@@ -260,6 +260,25 @@ pub trait Engine: Send + Sync {
         Err(self.sr_type().lacks(Capability::VdiGenerateConfig))
     }
 
+    /// Switches the tracking of a disk's changes on or off.
+    fn track_changes(&self, vdi: &Uuid, tracked: bool) -> Result<()> {
+        let _ = (vdi, tracked);
+        Err(self.sr_type().lacks(Capability::VdiConfigCbt))
+    }
+
+    /// Destroys the data of a tracked snapshot, so that only its changes can be listed.
+    fn destroy_data(&self, vdi: &Uuid) -> Result<()> {
+        let _ = vdi;
+        Err(self.sr_type().lacks(Capability::VdiConfigCbt))
+    }
+
+    /// Returns the blocks of 64 KiB that differ between two VDIs: one bit for each block of `to`, the highest bit of
+    /// a byte first, in whole words of 32 bits.
+    fn changed_blocks(&self, from: &Uuid, to: &Uuid) -> Result<Vec<u8>> {
+        let _ = (from, to);
+        Err(self.sr_type().lacks(Capability::VdiConfigCbt))
+    }
+
     /// Releases the claim on a VDI, of any host. `force` does not check whether that host still uses the
     /// VDI. Returns that host's UUID.
     fn release_vdi(&self, vdi: &Uuid, force: bool) -> Result<Option<String>>;

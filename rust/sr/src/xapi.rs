@@ -122,6 +122,8 @@ pub struct ScannedVdi {
     pub size: u64,
     /// What XAPI has about it, or had when the catalogue was last updated.
     pub xapi: XapiFields,
+    /// Whether its changes are tracked: XAPI's `cbt_enabled`.
+    pub cbt_enabled: bool,
     /// Whether XAPI's database has it.
     pub known_to_xapi: bool,
 }

@@ -58,6 +58,11 @@ fn operations() -> BTreeMap<&'static str, Operation> {
         sr.require_ha_vdi(&VDI)?;
         sr.attach_ha_vdi(&VDI).map(drop)
     });
+    add(Capability::VdiConfigCbt, |sr| {
+        sr.track_changes(&VDI, true)?;
+        sr.destroy_data(&VDI)?;
+        sr.changed_blocks(&VDI, &VDI).map(drop)
+    });
     add(Capability::Fence, |sr| {
         sr.blocklist_hosts(&[])?;
         sr.declare_dead("host", "test").map(drop)
@@ -167,7 +172,7 @@ fn the_capabilities_of_each_type_are_these() {
         [
             "SR_PROBE SR_METADATA SR_UPDATE THIN_PROVISIONING LARGE_VDI ATOMIC_PAUSE VDI_CREATE VDI_DELETE VDI_INTRODUCE \
              VDI_UPDATE VDI_RESIZE VDI_ATTACH VDI_DETACH VDI_ACTIVATE VDI_DEACTIVATE VDI_SNAPSHOT VDI_CLONE \
-             VDI_REVERT VDI_RESET_ON_BOOT/2 VDI_GENERATE_CONFIG",
+             VDI_REVERT VDI_RESET_ON_BOOT/2 VDI_GENERATE_CONFIG VDI_CONFIG_CBT",
             "SR_UPDATE ATOMIC_PAUSE VDI_CREATE VDI_DELETE VDI_CLONE VDI_INTRODUCE VDI_UPDATE VDI_ATTACH VDI_DETACH \
              VDI_ACTIVATE VDI_DEACTIVATE",
         ]

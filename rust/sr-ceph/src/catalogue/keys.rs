@@ -33,6 +33,13 @@ pub(crate) fn hidden_key(image_id: &str) -> String {
     format!("{HIDDEN_PREFIX}{image_id}")
 }
 
+/// Prefix of the keys of images that were cloned from tracked snapshots.
+pub(crate) const LINEAGE_PREFIX: &str = "lineage.";
+
+pub(crate) fn lineage_key(image_id: &str) -> String {
+    format!("{LINEAGE_PREFIX}{image_id}")
+}
+
 /// Prefix of the keys of hosts.
 pub(crate) const HOST_PREFIX: &str = "host.";
 

@@ -4,12 +4,13 @@ use sr::finding::table;
 
 use super::look::Doctor;
 use crate::catalogue::{
-    directory_key, host_key, DIRECTORY, HIDDEN_PREFIX, INTENT_PREFIX, SR_KEY, VDI_PREFIX,
+    directory_key, host_key, DIRECTORY, HIDDEN_PREFIX, INTENT_PREFIX, LINEAGE_PREFIX, SR_KEY,
+    VDI_PREFIX,
 };
 use crate::error::{Context, Result};
 use crate::record::{
-    HiddenRecord, HostRecord, Intent, ReaderRecord, Record, SrRecord, TrashRecord, Unreadable,
-    VdiRecord,
+    HiddenRecord, HostRecord, Intent, LineageRecord, ReaderRecord, Record, SrRecord, TrashRecord,
+    Unreadable, VdiRecord,
 };
 use crate::sr::reclaim::{TRASH_PREFIX, WORKER_KEY};
 
@@ -26,6 +27,7 @@ fn problem_of(key: &str, value: &[u8]) -> Option<Option<Unreadable>> {
         _ if key.starts_with(VDI_PREFIX) => problem::<VdiRecord>(value),
         _ if key.starts_with(INTENT_PREFIX) => problem::<Intent>(value),
         _ if key.starts_with(HIDDEN_PREFIX) => problem::<HiddenRecord>(value),
+        _ if key.starts_with(LINEAGE_PREFIX) => problem::<LineageRecord>(value),
         _ if key.starts_with(TRASH_PREFIX) => problem::<TrashRecord>(value),
         _ if key.starts_with(&host_prefix) => problem::<HostRecord>(value),
         _ if key.starts_with("reader.") => problem::<ReaderRecord>(value),

@@ -49,6 +49,7 @@ impl Error {
             Self::Changed(reason) => reason.id(),
             Self::DataPool(reason) => reason.id(),
             Self::Ha(reason) => reason.id(),
+            Self::Cbt(reason) => reason.id(),
             Self::Encoding { .. } => "SMB-C034",
             Self::NotUndone { .. } => "SMB-C035",
             Self::PoolErasure { .. } => "SMB-C036",

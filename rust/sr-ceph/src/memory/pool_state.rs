@@ -248,7 +248,9 @@ impl PoolState {
     pub fn audit_purge(&mut self, id: &str) {
         let named = format!("\"id\":\"{id}\"");
         let entries = self.objects.values().flatten();
-        let mut others = entries.filter(|(key, _)| !key.starts_with("trash."));
+        // A lineage keeps no image: its snapshots do.
+        let mut others =
+            entries.filter(|(key, _)| !(key.starts_with("trash.") || key.starts_with("lineage.")));
         if others.any(|(_, value)| String::from_utf8_lossy(value).contains(&named)) {
             self.wrong_purges.push(id.to_owned());
         }

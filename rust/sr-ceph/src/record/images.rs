@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ImageRef, Record, Unknown, VERSION};
+use super::{ImageRef, Record, SnapshotRef, Unknown, VERSION};
 
 /// A hidden image: its head is no VDI any more, and it is kept for its snapshots and clones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,47 @@ impl TrashRecord {
             version: VERSION,
             nonce: Uuid::new_v4(),
             image,
+        }
+    }
+}
+
+/// A snapshot of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginRef {
+    /// The image.
+    pub image: ImageRef,
+    /// The snapshot.
+    pub snapshot: SnapshotRef,
+}
+
+/// Where the content of an image comes from: it was cloned from a snapshot whose changes are tracked. See
+/// `cbt.rs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineageRecord {
+    version: u32,
+    nonce: Uuid,
+    /// The image.
+    pub image: ImageRef,
+    /// The snapshot of the image that was taken before its first change. It has the content of `origin`.
+    pub birth: SnapshotRef,
+    /// The snapshot that the image was cloned from.
+    pub origin: OriginRef,
+    /// The fields of a newer version.
+    #[serde(flatten)]
+    unknown: Unknown,
+}
+record!(LineageRecord);
+
+impl LineageRecord {
+    /// A record for that image.
+    pub fn new(image: ImageRef, birth: SnapshotRef, origin: OriginRef) -> Self {
+        LineageRecord {
+            version: VERSION,
+            nonce: Uuid::new_v4(),
+            image,
+            birth,
+            origin,
+            unknown: Unknown::default(),
         }
     }
 }

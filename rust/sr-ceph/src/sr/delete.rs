@@ -60,7 +60,10 @@ impl CephSr<'_> {
     /// An image that only waits for others must not prevent the deletion of the SR.
     fn collect_garbage_before_deletion(&self) {
         let entries = self.catalogue.read();
-        let tidied = entries.and_then(|entries| self.collect_garbage(&entries, || self.usage()));
+        let tidied = entries.and_then(|entries| {
+            self.drop_lineages(&entries)?;
+            self.collect_garbage(&entries, || self.usage())
+        });
         if let Err(e) = tidied {
             log::warn!("SR {}: cleanup postponed: {e}", self.sr);
         }

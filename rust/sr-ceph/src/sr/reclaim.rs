@@ -27,6 +27,7 @@
 mod flatten;
 mod hidden;
 mod lease;
+mod lineages;
 mod lookup;
 mod manager;
 mod named;

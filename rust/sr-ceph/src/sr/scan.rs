@@ -79,8 +79,10 @@ impl CephSr<'_> {
         scan.vdis.extend(unrecorded);
         scan.warnings.extend(warnings);
         let bases = self.drop_stale_bases(&entries);
+        let lineages = self.drop_lineages(&entries);
         for cleaned in [
             bases,
+            lineages,
             self.collect_garbage(&entries, || Ok(scan.usage.clone())),
         ] {
             if let Err(e) = cleaned {
@@ -144,6 +146,7 @@ impl CephSr<'_> {
             uuid: record.uuid,
             size: record.size,
             xapi,
+            cbt_enabled: record.cbt,
             known_to_xapi: known.is_some(),
         }))
     }
@@ -161,6 +164,7 @@ impl CephSr<'_> {
                 uuid,
                 size: known.size,
                 xapi: known.fields.clone(),
+                cbt_enabled: false,
                 known_to_xapi: true,
             }));
         }
@@ -183,6 +187,7 @@ impl CephSr<'_> {
             uuid,
             size: image.size,
             xapi,
+            cbt_enabled: false,
             known_to_xapi: false,
         }))
     }

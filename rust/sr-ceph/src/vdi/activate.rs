@@ -21,7 +21,7 @@ use crate::host::{MapRequest, Mapped};
 use crate::image_features::ImageFeatures;
 use crate::pool::ImageState;
 use crate::record::VdiRecord;
-use crate::{ha, room, CephSr};
+use crate::{cbt, ha, room, CephSr};
 
 impl CephSr<'_> {
     /// Maps a VDI. Returns its device, which stays the same for each further call. Does not fail if the pool
@@ -31,6 +31,7 @@ impl CephSr<'_> {
             let entry = self.catalogue.entry(vdi)?;
             let record = &self.catalogue.present(&entry, vdi)?.record;
             ha::refuse(record, "plugged to a VM")?;
+            cbt::require_data(record, "plugged to a VM")?;
             let image = self.images.state(record)?;
             self.require_features(vdi, &image)?;
             self.warn_if_full(vdi);

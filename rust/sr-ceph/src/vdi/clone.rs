@@ -13,6 +13,8 @@
 //! 3. One swap writes the new VDI's record, names the snapshot in the disk's record as the *base* of
 //!    its clones, and removes both intents.
 //!
+//! A clone of a tracked snapshot gets a birth (`vdi/steps/birth.rs`) in step 2, and its lineage in step 3.
+//!
 //! Recovery removes the snapshot for the first intent, and the new image for the second. The next clones are
 //! made of the base, in the first way, if the disk has not changed (see `vdi/base.rs`).
 //!
@@ -46,6 +48,7 @@ impl CephSr<'_> {
             let entry = self.journal().acquire(source)?;
             let stored = self.catalogue.present(&entry, source)?;
             crate::ha::refuse(&stored.record, "cloned")?;
+            crate::cbt::require_data(&stored.record, "cloned")?;
             if lasts && stored.record.reset_point.is_some() {
                 self.forget_reset_point(source)?;
                 continue;
@@ -89,13 +92,19 @@ impl CephSr<'_> {
         };
         let parent = (source.record.volume.image(), snapshot.id);
         let xapi = source.record.xapi.for_clone();
-        let image = match self.images.make_clone(parent, &image_name, new, &xapi) {
-            Ok(image) => image,
+        let tracked = source.record.tracked_snapshot();
+        let made = self
+            .images
+            .make_clone(parent, &image_name, new, &xapi)
+            .and_then(|image| self.birth(image, tracked.map(|s| (parent.0, s))));
+        let born = match made {
+            Ok(born) => born,
             Err(error) => {
                 return Err(self.undo_after(error, new, &intent, &image_name));
             }
         };
-        let mut record = clone_of(&source.record, image, source.record.depth, new);
+        let (image, depth) = (born.image.clone(), source.record.depth);
+        let mut record = clone_of(&source.record, image, depth, new);
         record.size = size;
         let bytes = record.seal();
         self.journal()
@@ -103,6 +112,7 @@ impl CephSr<'_> {
                 transaction
                     .expect::<VdiRecord>(vdi_key(new), None)
                     .put(vdi_key(new), bytes.clone())
+                    .record_birth(&born)
             })?;
         Ok(Some(record))
     }

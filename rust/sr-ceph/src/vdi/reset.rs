@@ -39,6 +39,7 @@ impl CephSr<'_> {
                     snapshot: (&point.image, point.snapshot.id),
                     size: stored.record.size,
                     depth: point.depth,
+                    tracked: None,
                 };
                 if self
                     .replace_image(vdi, &entry, &origin, |transaction| transaction)?

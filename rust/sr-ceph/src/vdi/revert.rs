@@ -3,6 +3,7 @@
 //! 1. The intent, with the new image's name, goes into the catalogue.
 //! 2. The snapshot is cloned to that image, then its image-meta is set. Nothing is copied or renamed: a
 //!    kernel's mapping keeps the name that it was made with.
+//!    If the snapshot is tracked, a birth of the new image is taken (`vdi/steps/birth.rs`).
 //! 3. One swap points the VDI's record at the new image, and turns the intent into the deletion of
 //!    the old one.
 //! 4. The old image is treated as that of a deleted disk: moved to the trash, or hidden while its snapshots
@@ -29,6 +30,7 @@ impl CephSr<'_> {
         loop {
             let source = self.journal().acquire(snapshot)?;
             let source = self.catalogue.present(&source, snapshot)?;
+            crate::cbt::require_data(&source.record, "reverted to")?;
             let entry = self.journal().acquire(vdi)?;
             let stored = self.catalogue.present(&entry, vdi)?;
             if stored.record.reset_point.is_some() {
@@ -47,6 +49,7 @@ impl CephSr<'_> {
                 snapshot: (image, s.id),
                 size: source.record.size,
                 depth: source.record.depth,
+                tracked: source.record.tracked_snapshot(),
             };
             let unchanged =
                 |transaction: Transaction| transaction.expect(vdi_key(snapshot), Some(source));

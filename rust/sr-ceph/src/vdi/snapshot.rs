@@ -28,6 +28,7 @@ impl CephSr<'_> {
             let entry = self.journal().acquire(vdi)?;
             let source = self.catalogue.present(&entry, vdi)?;
             crate::ha::refuse(&source.record, "snapshotted")?;
+            crate::cbt::require_data(&source.record, "snapshotted")?;
             if vdi == new {
                 // Another process has just made it.
                 return Err(self.journal().already_exists(new));
@@ -90,6 +91,8 @@ impl CephSr<'_> {
 
     fn snapshot_of(&self, source: &VdiRecord, volume: Volume, depth: u32, new: &Uuid) -> VdiRecord {
         let xapi = source.xapi.for_snapshot(source.uuid, self.host.now());
-        VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth)
+        let mut record = VdiRecord::new(*new, volume, source.size, xapi).with_depth(depth);
+        record.cbt = source.cbt;
+        record
     }
 }

@@ -2,7 +2,7 @@
 
 use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::{Host, ImageKey, MapRequest};
-use sr_ceph::pool::{Entries, Pool, Transaction};
+use sr_ceph::pool::{Comparison, Entries, Pool, Transaction};
 
 use crate::support::{Lab, A, B, GIB};
 
@@ -72,6 +72,10 @@ fn every_call_that_changes_something_is_a_crash_point() {
     let snapshot = || pool.image(&id()).unwrap().snapshots[0].id;
     check("is_unchanged_since", false, &|| {
         let _same = pool.is_unchanged_since(&id(), snapshot()).unwrap();
+    });
+    check("changed_blocks", false, &|| {
+        let found = pool.changed_blocks(&id(), snapshot(), None, GIB);
+        drop(found.unwrap());
     });
     check("clone_image", true, &|| {
         let parent = id();

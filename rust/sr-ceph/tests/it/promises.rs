@@ -11,6 +11,7 @@ mod readers;
 mod release;
 mod room;
 mod sr;
+mod tracking;
 mod unplug;
 mod vdi;
 mod versions;

@@ -101,6 +101,7 @@ fn the_data_of_a_deleted_disk_is_freed_and_its_copies_keep_their_content() {
     // The reason why it waits is reported, and no worker is started for it.
     let waits = Blocker::Snapshots {
         vdis: 1,
+        tracking: 0,
         by_clones: 1,
         foreign: Vec::new(),
         path: format!("rbd/{}", lab.image_name(&snapshot)),

@@ -9,7 +9,7 @@ use sr_ceph::host::{Host, Mapped};
 use sr_ceph::image_features::ImageFeatures;
 use sr_ceph::memory::{MemoryHost, MemoryPool, Sim};
 use sr_ceph::pool::Pool;
-use sr_ceph::record::{Record, VdiRecord};
+use sr_ceph::record::{LineageRecord, Record, VdiRecord};
 use sr_ceph::sr::scan::Scan;
 use sr_ceph::vdi::create::NewDisk;
 use sr_ceph::{CephSr, Result};
@@ -218,6 +218,14 @@ impl Lab {
         let entries = self.sim.object(&self.catalogue()).unwrap();
         let bytes = entries.get(&format!("vdi.{vdi}"))?;
         Some(VdiRecord::parse(bytes).unwrap())
+    }
+
+    /// Returns the lineages of the catalogue.
+    pub fn lineages(&self) -> Vec<LineageRecord> {
+        let entries = self.sim.object(&self.catalogue()).unwrap();
+        let keys = self.keys("lineage.").into_iter();
+        keys.map(|key| LineageRecord::parse(&entries[&key]).unwrap())
+            .collect()
     }
 
     pub fn image_name(&self, vdi: &Uuid) -> String {

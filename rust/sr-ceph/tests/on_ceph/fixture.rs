@@ -76,6 +76,10 @@ pub struct Fixture<'l> {
 impl<'l> Fixture<'l> {
     pub fn new(lab: &'l Lab, operation: Operation) -> Self {
         let disk = lab.disk("disk", &FIRST);
+        if operation.needs_snapshot() {
+            // A clone of a tracked snapshot has more steps.
+            lab.prepare(|sr| sr.track_changes(&disk, true)).unwrap();
+        }
         let snapshot = operation.needs_snapshot().then(|| lab.snapshot(&disk));
         let clone = operation
             .needs_clone()

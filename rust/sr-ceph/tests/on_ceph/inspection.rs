@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sr_ceph::catalogue::image_prefix;
 use sr_ceph::pool::{ImageState, Pool};
-use sr_ceph::record::{Record, VdiRecord};
+use sr_ceph::record::{LineageRecord, Record, VdiRecord};
 use uuid::Uuid;
 
 use super::lab::Lab;
@@ -55,6 +55,15 @@ impl Lab {
                     snapshots.insert((image.clone(), snapshot.id));
                 }
             }
+        }
+        let lineages = entries
+            .iter()
+            .filter(|(key, _)| key.starts_with("lineage."));
+        for (_, value) in lineages {
+            let lineage = LineageRecord::parse(value).unwrap();
+            let origin = lineage.origin;
+            snapshots.insert((lineage.image.id, lineage.birth.id));
+            snapshots.insert((origin.image.id, origin.snapshot.id));
         }
         for (id, state) in images {
             // A hidden image is removed by the next scan after its last clone was freed: `Lab::end`.

@@ -25,3 +25,4 @@ mod lab;
 mod model;
 mod pool;
 mod round_trips;
+mod tracking;

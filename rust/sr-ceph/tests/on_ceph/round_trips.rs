@@ -113,6 +113,25 @@ fn empty_trash(sr: &CephSr<'_>) {
     }
 }
 
+/// Changed-block tracking of a disk of its own.
+fn count_tracking(ledger: &mut Ledger, sr: &CephSr<'_>) {
+    let vdi = sr.create_disk(&disk()).unwrap().uuid;
+    let [older, newer] = [(); 2].map(|()| Uuid::new_v4());
+    ledger.enter("VDI.enable_cbt", || sr.track_changes(&vdi, true).unwrap());
+    sr.snapshot_vdi(&vdi, &older).unwrap();
+    sr.snapshot_vdi(&vdi, &newer).unwrap();
+    ledger.enter("VDI.list_changed_blocks", || {
+        sr.changed_blocks(&older, &newer).unwrap()
+    });
+    ledger.enter("VDI.revert to a tracked snapshot", || {
+        sr.revert_vdi(&vdi, &older).unwrap();
+    });
+    ledger.enter("VDI.data_destroy", || sr.destroy_data(&older).unwrap());
+    for vdi in [&vdi, &older, &newer] {
+        sr.delete_vdi(vdi).unwrap();
+    }
+}
+
 /// The counters are those of the process, and an abandoned call of another test may still run in it.
 #[test]
 fn each_operation_makes_exactly_the_calls_of_the_table() {
@@ -217,6 +236,7 @@ fn counted() {
     ledger.enter("VDI.epoch_begin, reset no more", || {
         sr.forget_reset_point(&twin).unwrap()
     });
+    count_tracking(&mut ledger, &sr);
     empty_trash(&sr);
     ledger.enter("VDI.delete of a parent", || sr.delete_vdi(&vdi).unwrap());
     sr.delete_vdi(&same).unwrap();

@@ -43,6 +43,8 @@ pub enum Capability {
     VdiResetOnBoot,
     /// Disks of high availability, which all hosts write to.
     VdiGenerateConfig,
+    /// Listing which blocks of a disk have changed.
+    VdiConfigCbt,
     /// Cutting a dead host off from the SR's disks.
     Fence,
     /// Freeing space after a deletion has returned.
@@ -55,7 +57,7 @@ pub enum Capability {
 
 impl Capability {
     /// All capabilities.
-    pub const ALL: [Capability; 24] = [
+    pub const ALL: [Capability; 25] = [
         Self::SrProbe,
         Self::SrMetadata,
         Self::SrUpdate,
@@ -76,6 +78,7 @@ impl Capability {
         Self::VdiRevert,
         Self::VdiResetOnBoot,
         Self::VdiGenerateConfig,
+        Self::VdiConfigCbt,
         Self::Fence,
         Self::Reclaim,
         Self::Accept,
@@ -125,6 +128,7 @@ impl Capability {
             Self::VdiRevert => ("VDI_REVERT", "revert disks to snapshots"),
             Self::VdiResetOnBoot => ("VDI_RESET_ON_BOOT/2", "reset disks when their VM starts"),
             Self::VdiGenerateConfig => ("VDI_GENERATE_CONFIG", "have disks of high availability"),
+            Self::VdiConfigCbt => ("VDI_CONFIG_CBT", "list changed blocks"),
             Self::Fence => ("fence", "cut a host off from its disks"),
             Self::Reclaim => ("reclaim", "free space in the background"),
             Self::Accept => ("accept", "accept other storage behind a volume"),

@@ -89,6 +89,8 @@ pub struct VdiPlace {
     pub claimed_since: Option<u64>,
     /// Its block device on this host.
     pub device: Option<String>,
+    /// Whether its changed blocks can be listed, and whether only they can. `None`: no.
+    pub changed_blocks: Option<&'static str>,
     /// What is done with it at the moment.
     pub operation: Option<String>,
 }

@@ -56,6 +56,8 @@ pub enum Blocker {
     Snapshots {
         /// Snapshots of it that are VDIs.
         vdis: usize,
+        /// Snapshots that are no VDIs, and from which changed blocks are listed.
+        tracking: usize,
         /// Deleted snapshots that Ceph keeps only for clones.
         by_clones: usize,
         /// The commands that remove the snapshots that smblock has not taken, or that list them.
@@ -165,12 +167,16 @@ impl fmt::Display for Blocker {
         match self {
             Blocker::Snapshots {
                 vdis,
+                tracking,
                 by_clones,
                 foreign,
                 path,
             } => {
                 f.write_str("it is freed after its last snapshot: ")?;
                 write!(f, "{vdis} VDI(s), {by_clones} that only clones need")?;
+                if *tracking > 0 {
+                    write!(f, ", {tracking} that changed-block tracking needs")?;
+                }
                 if *by_clones > 0 {
                     write!(f, " ('rbd children --all {path}' lists the clones)")?;
                 }

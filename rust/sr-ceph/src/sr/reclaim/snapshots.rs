@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::pending::Blocker;
-use crate::catalogue::{records, VDI_PREFIX};
+use crate::catalogue::{records, LINEAGE_PREFIX, VDI_PREFIX};
 use crate::error::{Context, Result};
 use crate::pool::{Entries, Origin, SnapshotState};
-use crate::record::{ImageRef, VdiRecord};
+use crate::record::{ImageRef, LineageRecord, VdiRecord};
 use crate::CephSr;
 
 impl CephSr<'_> {
@@ -18,8 +18,11 @@ impl CephSr<'_> {
     ) -> Result<Blocker> {
         let known = known_snapshots(image, entries);
         let (removed, present): (Vec<_>, Vec<_>) = snapshots.iter().partition(|s| s.removed);
-        let (vdis, foreign): (Vec<_>, Vec<_>) =
+        let (vdis, others): (Vec<_>, Vec<_>) =
             present.into_iter().partition(|s| known.contains(&s.id));
+        let lineage = lineage_snapshots(image, entries);
+        let (tracking, foreign): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|s| lineage.contains(&s.id));
         // Its present name: it may have been renamed.
         let name = self.pool.image_name(&image.id);
         let name = name.doing(&format!("looking for the name of image {}", image.name))?;
@@ -28,6 +31,7 @@ impl CephSr<'_> {
         let commands = foreign.into_iter().map(|s| self.removal(image, name, s));
         Ok(Blocker::Snapshots {
             vdis: vdis.len(),
+            tracking: tracking.len(),
             by_clones: removed.len(),
             foreign: commands.collect::<Result<_>>()?,
             path,
@@ -62,6 +66,22 @@ impl CephSr<'_> {
             },
         })
     }
+}
+
+/// The ids of an image's snapshots that changed-block tracking needs, and that are no VDIs.
+fn lineage_snapshots(image: &ImageRef, entries: &Entries) -> BTreeSet<u64> {
+    let lineages = records::<LineageRecord>(entries, LINEAGE_PREFIX);
+    let snapshots = lineages.flat_map(|stored| {
+        let LineageRecord {
+            image,
+            birth,
+            origin,
+            ..
+        } = stored.record;
+        [(image, birth), (origin.image, origin.snapshot)]
+    });
+    let of_image = snapshots.filter(|(of, _)| of.id == image.id);
+    of_image.map(|(_, snapshot)| snapshot.id).collect()
 }
 
 /// The ids of an image's snapshots that a record names.

@@ -54,6 +54,7 @@ impl CephSr<'_> {
                     uuid: vdi.uuid,
                     size: vdi.size,
                     xapi: vdi.fields.clone(),
+                    cbt_enabled: false,
                     known_to_xapi: true,
                 });
             }

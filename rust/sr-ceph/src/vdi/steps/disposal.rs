@@ -3,8 +3,9 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{hidden_key, with_prefix, Stored, VDI_PREFIX};
+use crate::catalogue::{hidden_key, with_prefix, Stored, LINEAGE_PREFIX, VDI_PREFIX};
 use crate::error::Result;
+use crate::pool::Entries;
 use crate::record::{Action, HiddenRecord, ImageRef, Intent, Record, SnapshotRef, VdiRecord};
 use crate::CephSr;
 
@@ -45,10 +46,15 @@ pub(crate) fn complete(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>
             Some(image.clone())
         }
         Action::DeleteSnapshot { image, snapshot } => {
-            let trashed = drop_snapshot(ceph_sr, vdi, image, snapshot)?;
+            let entries = ceph_sr.catalogue.read()?;
+            let has_lineages = with_prefix(&entries, LINEAGE_PREFIX).next().is_some();
+            let trashed = drop_snapshot(ceph_sr, vdi, (image, snapshot), entries)?;
             ceph_sr
                 .journal()
                 .finish(vdi, intent, None, |transaction, _| transaction)?;
+            if has_lineages {
+                ceph_sr.drop_lineages_after_deletion();
+            }
             trashed
         }
         _ => {
@@ -63,15 +69,14 @@ pub(crate) fn complete(ceph_sr: &CephSr<'_>, vdi: &Uuid, intent: &Stored<Intent>
     Ok(())
 }
 
-/// Removes a snapshot, unless another VDI is the same one. Returns the hidden image that nothing needs any
+/// Removes a snapshot, unless another VDI is the same one, or the changes of another image are listed from it. Returns the hidden image that nothing needs any
 /// more after that, which is in the trash.
 fn drop_snapshot(
     ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
-    image: &ImageRef,
-    snapshot: &SnapshotRef,
+    (image, snapshot): (&ImageRef, &SnapshotRef),
+    mut entries: Entries,
 ) -> Result<Option<ImageRef>> {
-    let mut entries = ceph_sr.catalogue.read()?;
     let needed = with_prefix(&entries, VDI_PREFIX).any(|(_, value)| {
         // A record that cannot be read may be the same snapshot.
         VdiRecord::parse(value).map_or(true, |record| {
@@ -84,7 +89,7 @@ fn drop_snapshot(
                 })
         })
     });
-    if needed {
+    if needed || CephSr::is_origin(&entries, image, snapshot) {
         return Ok(None);
     }
     let image = ceph_sr.images.remove_snapshot_of_moved(image, snapshot)?;

@@ -71,10 +71,15 @@ pub(crate) fn undo(
     intent: &Stored<Intent>,
     image_name: &str,
 ) -> Result<()> {
-    let Some(image) = unfinished_image(ceph_sr, vdi, image_name)? else {
+    let Some(found) = unfinished_image(ceph_sr, vdi, image_name)? else {
         return ceph_sr
             .journal()
             .finish(vdi, intent, None, |transaction, _| transaction);
+    };
+    ceph_sr.remove_birth(&found)?;
+    let image = ImageRef {
+        name: found.name,
+        id: found.id,
     };
     let mut deletion = intent.record.clone();
     deletion.action = Action::DeleteDisk { image, base: None };
@@ -103,7 +108,7 @@ fn unfinished_image(
     ceph_sr: &CephSr<'_>,
     vdi: &Uuid,
     image_name: &str,
-) -> Result<Option<ImageRef>> {
+) -> Result<Option<ImageState>> {
     let doing = format!("undoing the creation of VDI {vdi}");
     match ceph_sr.pool.image_by_name(image_name) {
         Err(e) if e.is_not_found() => Ok(None),
@@ -112,10 +117,7 @@ fn unfinished_image(
             log::warn!("{doing}: image {image_name} belongs to another VDI; it was not changed");
             Ok(None)
         }
-        Ok(image) => Ok(Some(ImageRef {
-            name: image.name,
-            id: image.id,
-        })),
+        Ok(image) => Ok(Some(image)),
     }
 }
 

@@ -3,11 +3,12 @@
 
 use uuid::Uuid;
 
+use super::birth::Born;
 use super::disposal;
 use crate::catalogue::{Entry, Stored};
 use crate::error::Result;
 use crate::pool::Transaction;
-use crate::record::{Action, ImageRef, Intent, VdiRecord, Volume};
+use crate::record::{Action, ImageRef, Intent, SnapshotRef, VdiRecord, Volume};
 use crate::CephSr;
 
 /// The new content of a disk: a snapshot of an image.
@@ -18,6 +19,8 @@ pub(crate) struct Origin<'o> {
     pub size: u64,
     /// The length of the image's clone chain, in parents.
     pub depth: u32,
+    /// That snapshot, if its changes are tracked.
+    pub tracked: Option<&'o SnapshotRef>,
 }
 
 impl CephSr<'_> {
@@ -44,7 +47,8 @@ impl CephSr<'_> {
         let reverted = self
             .images
             .make_clone(origin.snapshot, &image_name, vdi, &disk.xapi)
-            .and_then(|image| self.repoint(vdi, &intent, origin, old, &image));
+            .and_then(|image| self.birth(image, origin.tracked.map(|s| (origin.snapshot.0, s))))
+            .and_then(|born| self.repoint(vdi, &intent, origin, old, &born));
         match reverted {
             Ok((record, intent)) => {
                 if let Err(e) = disposal::complete(self, vdi, &intent) {
@@ -63,7 +67,7 @@ impl CephSr<'_> {
         intent: &Stored<Intent>,
         origin: &Origin<'_>,
         old: &ImageRef,
-        new: &ImageRef,
+        born: &Born,
     ) -> Result<(VdiRecord, Stored<Intent>)> {
         loop {
             let entry =
@@ -72,17 +76,24 @@ impl CephSr<'_> {
             let stored = self.catalogue.present(&entry, vdi)?;
             self.claims.refuse_if_in_use(&stored.record)?;
             let mut record = stored.record.clone().with_depth(origin.depth + 1);
-            record.volume = Volume::Head { image: new.clone() };
+            record.volume = Volume::Head {
+                image: born.image.clone(),
+            };
             record.size = origin.size;
             record.epoch += 1;
             let next = Action::DeleteDisk {
                 image: old.clone(),
                 base: record.base.take().map(|base| base.snapshot),
             };
-            if let Some(intent) =
-                self.journal()
-                    .replace_intent(vdi, intent, stored, &mut record, next)?
-            {
+            let recorded = self.journal().replace_intent(
+                vdi,
+                intent,
+                stored,
+                &mut record,
+                next,
+                |transaction| transaction.record_birth(born),
+            )?;
+            if let Some(intent) = recorded {
                 return Ok((record, intent));
             }
         }

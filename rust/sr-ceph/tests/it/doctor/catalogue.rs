@@ -21,6 +21,20 @@ fn an_sr_with_disks_snapshots_and_clones_has_no_finding() {
 }
 
 #[test]
+fn a_tracked_disk_that_was_reverted_has_no_finding() {
+    let (lab, disk) = Lab::with_disk();
+    lab.run(A, |sr| sr.track_changes(&disk, true)).unwrap();
+    let snapshot = lab.snapshot(&disk);
+    lab.write(&disk, 2);
+    lab.snapshot(&disk);
+    lab.run(A, |sr| sr.revert_vdi(&disk, &snapshot)).unwrap();
+    lab.run(A, |sr| sr.destroy_data(&snapshot)).unwrap();
+    lab.run(A, |sr| sr.reclaim(|_, _| {})).unwrap();
+    assert_eq!(lab.lineages().len(), 1);
+    nothing(&lab);
+}
+
+#[test]
 fn a_damaged_record_is_found() {
     let (lab, disk) = Lab::with_disk();
     lab.sim.put(&lab.catalogue(), &format!("vdi.{disk}"), b"{}");

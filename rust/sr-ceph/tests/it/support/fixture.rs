@@ -88,6 +88,9 @@ impl Fixture {
         let (lab, vdi) = (&self.lab, self.vdi);
         let delete = |vdi: &Uuid| lab.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
         if self.setting.has_snapshot() || self.setting.has_clone() {
+            if self.setting.is_tracked() {
+                lab.run(A, |sr| sr.track_changes(&vdi, true)).unwrap();
+            }
             self.snapshot = lab.snapshot(&vdi);
             if self.setting != Setting::LoneSnapshot {
                 self.clone = lab.clone_of(&self.snapshot);
@@ -98,7 +101,7 @@ impl Fixture {
             lab.run(A, grow).unwrap();
         }
         match self.setting {
-            Setting::Disk | Setting::Family => {}
+            Setting::Disk | Setting::Family | Setting::Tracked => {}
             Setting::Deceased => {
                 let device = lab.activate(C, &vdi).unwrap().device;
                 lab.sim.write(C, &device, FIRST).unwrap();
@@ -114,7 +117,7 @@ impl Fixture {
                 let attach = |sr: CephSr<'_>| sr.activate_vdi(&self.snapshot, false);
                 lab.run(A, attach).unwrap();
             }
-            Setting::Reverted => {
+            Setting::Reverted | Setting::TrackedReverted => {
                 let revert = |sr: CephSr<'_>| sr.revert_vdi(&vdi, &self.snapshot);
                 lab.run(A, revert).unwrap();
                 lab.write(&vdi, SECOND);
@@ -255,6 +258,8 @@ impl Fixture {
             Operation::ActivateSnapshot => sr.activate_vdi(&self.snapshot, false).map(drop),
             Operation::DeclareDead => sr.declare_dead(C, "fenced").map(drop),
             Operation::DeactivateSnapshot => sr.deactivate_vdi(&self.snapshot),
+            Operation::Track => sr.track_changes(vdi, true),
+            Operation::DestroyData => sr.destroy_data(&self.snapshot),
         }
     }
 }

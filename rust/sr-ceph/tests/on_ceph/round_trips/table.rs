@@ -54,7 +54,7 @@ pub const LOCAL: [&str; 48] = [
 ];
 
 /// The calls of each operation, in the order of the test. A scan reads the sizes of at most 32 disks.
-pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
+pub const TABLE: [(&str, &[(&str, u64)]); 37] = [
     ("connecting", &[("rados_connect", 1)]),
     (
         "SR.create",
@@ -301,6 +301,40 @@ pub const TABLE: [(&str, &[(&str, u64)]); 33] = [
             ("rbd_snap_remove_by_id", 1),
             ("rbd_watchers_list", 1),
         ],
+    ),
+    (
+        "VDI.enable_cbt",
+        &[("rados_read_op_operate", 1), ("rados_write_op_operate", 1)],
+    ),
+    (
+        "VDI.list_changed_blocks",
+        &[
+            ("rados_exec", 2),
+            ("rados_read_op_operate", 2),
+            ("rbd_close", 1),
+            ("rbd_diff_iterate2", 1),
+            ("rbd_open_by_id_read_only", 1),
+            ("rbd_snap_set_by_id", 1),
+        ],
+    ),
+    (
+        "VDI.revert to a tracked snapshot",
+        &[
+            ("rados_exec", 3),
+            ("rados_read_op_operate", 4),
+            ("rados_stat", 1),
+            ("rados_write_op_operate", 4),
+            ("rbd_clone3", 1),
+            ("rbd_close", 2),
+            ("rbd_open_by_id", 1),
+            ("rbd_open_by_id_read_only", 1),
+            ("rbd_snap_create", 1),
+            ("rbd_watchers_list", 1),
+        ],
+    ),
+    (
+        "VDI.data_destroy",
+        &[("rados_read_op_operate", 1), ("rados_write_op_operate", 1)],
     ),
     (
         "VDI.delete of a parent",
