@@ -320,7 +320,7 @@ pub enum Error {
         snapshot: Uuid,
     },
     /// With one more clone, no kernel could map the disk.
-    #[error("VDI {vdi}: its image {image} has a clone chain of {depth} parents, and kernels map at most 16. Flatten it (which copies its data) with 'rbd flatten {pool}/{image}', or copy the VDI")]
+    #[error("VDI {vdi}: its image {image} has a clone chain of {depth} parents, and kernels map at most 16. Destroy its snapshots, then flatten it (which copies its data) with 'rbd flatten {pool}/{image}', or copy the VDI")]
     ChainTooLong {
         /// The VDI.
         vdi: Uuid,

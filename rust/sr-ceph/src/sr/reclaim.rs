@@ -9,8 +9,7 @@
 //! | a hidden image (key `hidden.<id>`): its head is no VDI, and others need its snapshots | free the data of its head; snapshots and clones keep their content (see `reclaim/hidden.rs`) | when its last snapshot is gone, it is moved to the trash |
 //! | a disk with a clone chain of more than [`SOFT_DEPTH`](crate::chain::SOFT_DEPTH) parents | flatten it | its record has no parents |
 //!
-//! Flattening a disk frees the clone chain of its head, not of its snapshots: a parent is freed after the
-//! last snapshot that needs it.
+//! A disk with snapshots is not flattened: see `reclaim/flatten.rs`.
 //!
 //! Each deletion and each scan asks ceph-mgr first. ceph-mgr can purge and flatten. It cannot free the data
 //! of a head, frees nothing in a full pool, and may not run. A *reclaim worker* does the rest: one process

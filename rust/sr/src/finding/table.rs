@@ -107,7 +107,7 @@ kinds! {
     TRASHED_BY_HAND "120" Warning "an image in the trash that smblock has not moved there":
         "It has this SR's prefix. smblock neither uses nor purges it.";
     LONG_CHAIN "121" Warning "a long chain of parents":
-        "Each parent costs one more look for a block that was not written. It is flattened while the disk is not in use. Above 14 parents, snapshots and clones are refused.";
+        "Each parent costs one more look for a block that was not written. It is flattened while the disk is not in use and has no snapshots. Above 14 parents, snapshots and clones are refused.";
     MANY_SNAPSHOTS "122" Warning "an image has nearly as many snapshots as it can have":
         "At 500 snapshots, the next one is refused.";
 

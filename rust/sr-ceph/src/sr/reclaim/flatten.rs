@@ -1,4 +1,9 @@
 //! Flattening disks with long clone chains.
+//!
+//! Only a disk without snapshots is flattened. If a snapshot that is older than the flatten has clones and is
+//! removed, librbd (seen in 16.2) detaches the image from its parent, although the removed snapshot still needs
+//! it for the clones. The parent could be purged then, and the clones would be lost. The birth of an image has no
+//! clones.
 
 use nix::libc;
 

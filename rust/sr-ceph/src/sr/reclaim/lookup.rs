@@ -6,6 +6,7 @@ use super::named::Named;
 use super::pending::{Blocker, Kind, Pending};
 use super::trash::Trash;
 use crate::catalogue::{disks, records, HIDDEN_PREFIX};
+use crate::cbt::BIRTH;
 use crate::chain::SOFT_DEPTH;
 use crate::error::{Context, Error, Result};
 use crate::pool::Entries;
@@ -68,17 +69,29 @@ impl CephSr<'_> {
         for disk in disks(entries).filter(|disk| disk.record.depth > SOFT_DEPTH) {
             let VdiRecord { uuid, depth, .. } = disk.record;
             let kind = Kind::LongChain { vdi: uuid, depth };
-            let claim = disk.record.claim.as_ref();
             pending.push(Pending {
-                // A disk that a kernel has mapped could be flattened, but that takes the image's lock from
-                // the kernel again and again: a running VM would be slow.
-                waits_for: claim.map(|claim| Blocker::InUse {
-                    host: claim.owner.host.clone(),
-                }),
+                waits_for: self.who_prevents_flattening(&disk.record)?,
                 ..kind.of(disk.record.volume.image())
             });
         }
         Ok(pending)
+    }
+
+    /// A disk that a kernel has mapped could be flattened, but that takes the image's lock from the kernel again
+    /// and again: a running VM would be slow. A snapshot that has clones must not be older than a flatten of its
+    /// image: see `flatten.rs`.
+    fn who_prevents_flattening(&self, disk: &VdiRecord) -> Result<Option<Blocker>> {
+        if let Some(claim) = &disk.claim {
+            let host = claim.owner.host.clone();
+            return Ok(Some(Blocker::InUse { host }));
+        }
+        let image = disk.volume.image();
+        let users = match self.pool.users(&image.id) {
+            Err(e) if e.is_not_found() => return Ok(None),
+            other => other.doing(&format!("looking at the snapshots of image {}", image.name))?,
+        };
+        let cloned = users.snapshots.iter().filter(|s| s.name != BIRTH).count();
+        Ok((cloned > 0).then_some(Blocker::OwnSnapshots { count: cloned }))
     }
 
     fn hidden(

@@ -75,6 +75,11 @@ pub enum Blocker {
         /// The UUID of the host that uses it.
         host: String,
     },
+    /// The disk has snapshots, which would need its clone chain after a flatten.
+    OwnSnapshots {
+        /// How many.
+        count: usize,
+    },
     /// The image is in the trash, and a VDI's record names it.
     Named {
         /// The record's key in the catalogue.
@@ -198,6 +203,10 @@ impl fmt::Display for Blocker {
             Blocker::InUse { host } => {
                 write!(f, "host {host} uses it: it is done when the disk is not in use")
             }
+            Blocker::OwnSnapshots { count } => write!(
+                f,
+                "it has {count} snapshot(s): it is flattened after the last of them is deleted"
+            ),
             Blocker::Named { key, pool, id } => write!(
                 f,
                 "the key {key} of the catalogue names it: 'rbd trash restore --pool {pool} {id}' brings it back"
