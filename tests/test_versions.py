@@ -114,6 +114,31 @@ def test_each_version_recovers_a_command_of_the_other_that_was_killed(
         disk.destroy()
 
 
+def test_changes_across_a_revert_by_the_oldest_version_are_refused(shared_sr: CephSr, lab: CephRbdLab) -> None:
+    """It takes no snapshot of the new image before its first change: nothing shows what was discarded there."""
+    sr, (present, oldest) = shared_sr, lab.hosts
+    with master(lab, present):
+        disk = disk_with(sr, content(1))
+        vm = vm_with(disk)
+        lab.xe("vdi-enable-cbt", f"uuid={disk.uuid}")
+        before, snapshot = snapshot_vm(vm, sr)
+        write(disk, content(2))
+        base = disk.snapshot()
+    with master(lab, oldest):
+        revert_vm(before, sr)
+        sr.scan()
+    with master(lab, present):
+        disk = disk_of(vm, sr)
+        sr.scan()
+        lab.xe("vdi-enable-cbt", f"uuid={disk.uuid}")
+        new = disk.snapshot()
+        refused = lab.refused("vdi-list-changed-blocks", f"vdi-from-uuid={base.uuid}", f"vdi-to-uuid={new.uuid}")
+        assert "SR_BACKEND_FAILURE_460" in refused
+        for each in (new, base, snapshot, disk):
+            each.destroy()
+        require_nothing_left(sr)
+
+
 def let_lease_end(host: Dom0, key: str) -> None:
     """Makes a host have seen a value of the catalogue for longer than a lease."""
     path = f"/run/smblock/seen/seen.{key}"

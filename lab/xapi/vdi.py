@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.xapi import sm_exec
+from lab.xapi.cbt import Tracking
 from lab.xapi.errors import ApiError, Unimplemented
 from lab.xapi.pool import Pool
 from lab.xapi.schema import EPOCH, NULL
@@ -49,10 +50,25 @@ class VdiCalls:
         "pool_introduce",
         "db_forget",
         "forget",
+        "enable_cbt",
+        "disable_cbt",
+        "data_destroy",
+        "list_changed_blocks",
     )
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._tracking = Tracking(pool, self._ready, self._run)
+        self.data_destroy = self._tracking.data_destroy
+        self.list_changed_blocks = self._tracking.list_changed_blocks
+
+    def enable_cbt(self, vdi: str) -> None:
+        """vdi_enable_cbt"""
+        self._tracking.switch(vdi, True)
+
+    def disable_cbt(self, vdi: str) -> None:
+        """vdi_disable_cbt"""
+        self._tracking.switch(vdi, False)
 
     # Create and destroy
 
@@ -105,6 +121,7 @@ class VdiCalls:
         with pool.exclusive(("SR", sr), ("VDI", vdi)):
             host = self._ready(sr, "VDI_RESIZE", vdi)
             self._require_idle(vdi, "resize")
+            self._tracking.refuse_metadata(vdi)
             sm_exec.expect_vdi(self._run(host, "vdi_resize", sr, vdi, args=[str(size)]))
 
     def snapshot(self, vdi: str, driver_params: Mapping[str, str] | None = None) -> str:
@@ -112,6 +129,7 @@ class VdiCalls:
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("SR", sr), ("VDI", vdi)):
             self._ready(sr, "VDI_SNAPSHOT", vdi)
+            self._tracking.refuse_metadata(vdi)
             if self._pool.db.get("VDI", vdi, "sharable"):
                 raise ApiError("VDI_IS_SHARABLE", vdi)
             if self._pool.db.get("VDI", vdi, "on_boot") == "reset":
@@ -130,6 +148,7 @@ class VdiCalls:
         sr = self._pool.db.get("VDI", vdi, "SR")
         with self._pool.exclusive(("SR", sr), ("VDI", vdi)):
             self._ready(sr, "VDI_CLONE", vdi)
+            self._tracking.refuse_metadata(vdi)
             return self._copy("vdi_clone", vdi, driver_params or {}, is_a_snapshot=False)
 
     def revert(self, snapshot: str) -> None:
@@ -141,6 +160,7 @@ class VdiCalls:
         base = row["snapshot_of"]
         with pool.exclusive(("SR", row["SR"]), ("VDI", snapshot), ("VDI", base)):
             host = self._ready(row["SR"], "VDI_REVERT", snapshot)
+            self._tracking.refuse_metadata(snapshot)
             self._require_idle(base, "revert_from")
             sm_exec.expect_nil(self._run(host, "vdi_revert", row["SR"], snapshot, args=[base]))
 
@@ -173,6 +193,8 @@ class VdiCalls:
         sr = db.get("VDI", vdi, "SR")
         with pool.exclusive(("SR", sr), ("VDI", vdi)):
             host = self._ready(sr, "VDI_RESET_ON_BOOT", vdi)
+            if db.get("VDI", vdi, "cbt_enabled"):
+                raise ApiError("VDI_CBT_ENABLED", vdi)
             self._require_idle(vdi, "set_on_boot")
             if value == "reset":
                 clone = self._introduced(self._run(host, "vdi_clone", sr, vdi, driver_params={}))

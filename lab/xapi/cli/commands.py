@@ -140,6 +140,11 @@ def _vdi_copy(session: Session, args: Arguments) -> str:
     return _uuid(session, "VDI", str(session.VDI.copy(_ref(session, "VDI", args.need("uuid")), sr)))
 
 
+def _vdi_list_changed_blocks(session: Session, args: Arguments) -> str:
+    first, second = (_ref(session, "VDI", args.need(key)) for key in ("vdi-from-uuid", "vdi-to-uuid"))
+    return f"{session.VDI.list_changed_blocks(first, second)}\n"
+
+
 def _vdi_introduce(session: Session, args: Arguments) -> str:
     vdi = session.VDI.introduce(
         args.need("uuid"),
@@ -231,6 +236,10 @@ COMMANDS: dict[str, Command] = {
     "vdi-update": _on("VDI", "update"),
     "vdi-introduce": _vdi_introduce,
     "vdi-forget": _on("VDI", "forget"),
+    "vdi-enable-cbt": _on("VDI", "enable_cbt"),
+    "vdi-disable-cbt": _on("VDI", "disable_cbt"),
+    "vdi-data-destroy": _on("VDI", "data_destroy"),
+    "vdi-list-changed-blocks": _vdi_list_changed_blocks,
     "vbd-create": _vbd_create,
     "vbd-plug": _on("VBD", "plug"),
     "vbd-unplug": _on("VBD", "unplug"),
