@@ -83,6 +83,8 @@ def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Finding
         copies.template()
         copies.at_once(min(rounds, 3))
         copies.creations(max(1, rounds // 2))
+        _say("changed blocks of 1 TiB")
+        copies.changed_blocks(min(rounds, 5))
         _say("recovery")
         bench.recovery(max(1, rounds // 2))
         _say("maps and fio, in a virtual machine")

@@ -43,6 +43,26 @@ with rados.Rados(conffile=conf, rados_id=user, conf=own) as cluster, cluster.ope
 """
 LIBRBD_CLONE = "librbd's own clone, by its Python"
 
+# The same comparison by librbd alone: the ranges and the threads of rust/sr-ceph/src/ceph/changes.rs, on one open
+# image. Prints the seconds of the comparison.
+_DIFF = """
+import sys, time, rados, rbd
+from concurrent.futures import ThreadPoolExecutor
+conf, user, keyring, pool, name, older, newer = sys.argv[1:]
+step = 16 << 30
+with rados.Rados(conffile=conf, rados_id=user, conf={"keyring": keyring}) as cluster:
+    with cluster.open_ioctx(pool) as io, rbd.Image(io, name, newer, read_only=True) as image:
+        size, found = image.size(), []
+        def compare(offset):
+            note = lambda *extent: found.append(extent)
+            image.diff_iterate(offset, min(step, size - offset), older, note, include_parent=False)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(compare, range(0, size, step)))
+        print(time.perf_counter() - began)
+"""
+CHANGED_BLOCKS = "list of changed blocks, 1 TiB"
+
 
 def _together(driver: Driver, calls: Sequence[Sequence[Any]]) -> float:
     """Seconds from the start of the first call to the end of the last."""
@@ -133,6 +153,22 @@ class Copies:
             lambda: reference.run_at_once([reference.create(next(fresh), GIB) for _ in range(CREATIONS)]),
             rounds,
             max(1, rounds // 2),
+        )
+
+    def changed_blocks(self, rounds: int) -> None:
+        """Between two snapshots of a disk of 1 TiB, written in a few places; beside librbd alone."""
+        driver, fresh = self.bench.driver, names()
+        [disk] = self.bench.disks(1, TIB)
+        older, newer = next(fresh), next(fresh)
+        image = driver.image(disk)
+        self._python(_SCRIBBLE, image, "60")
+        driver.run(["track_changes", disk, True], ["snapshot_vdi", disk, older])
+        self._python(_SCRIBBLE, image, "120")
+        driver.run(["snapshot_vdi", disk, newer])
+        self.bench.findings.pairs[CHANGED_BLOCKS] = side_by_side(
+            lambda: driver.run(["changed_blocks", older, newer]).operation,
+            lambda: float(self._python(_DIFF, image, older, newer)),
+            rounds,
         )
 
     def sizes(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.commands import BARE_IMPORTS
-from bench.copies import AT_ONCE, CREATIONS, HUGE, LARGE, SMALL, VDIS_OF_TEMPLATE
+from bench.copies import AT_ONCE, CHANGED_BLOCKS, CREATIONS, HUGE, LARGE, SMALL, VDIS_OF_TEMPLATE
 from bench.datapath import MAP, UNMAP
 from bench.rounds import Findings, Pair, Samples
 
@@ -92,6 +92,9 @@ def _data_path_goals(findings: Findings) -> Iterator[list[str]]:
 
 
 def _other_goals(findings: Findings, commands: dict[str, Samples]) -> Iterator[list[str]]:
+    listed = findings.pairs[CHANGED_BLOCKS]
+    share = listed.ours.median / listed.reference.median
+    yield [CHANGED_BLOCKS, f"≤ {_SAME} of librbd alone", f"{share:.2f}", verdict(share, _SAME)]
     prints = findings.footprints.values()
     processes = max(ours.processes for ours, _ in prints)
     yield ["child processes of an operation", "0", str(processes), "missed" if processes else "met"]

@@ -210,6 +210,7 @@ _UNFAIR = """\
 - *1 TiB, written all over* is 512 pieces of 4 KiB, each in an object of its own. The sizes are compared only with
   each other: `rbd snap rollback` and `rbd rm` go through all objects that an image could have. Meanwhile ceph-mgr
   frees earlier deletions, one object at a time.
+- The list of changed blocks is compared with librbd alone, on an open image: ours includes connecting and opening.
 - On a pool without a quota, the reference needs one more `ceph` for each stat, create and resize."""
 
 
