@@ -18,8 +18,8 @@ from lab.disk import Disk
 from lab.vdi import MIB
 
 BLOCK = 2 * MIB
-# Reads bytes of a snapshot: offset and length.
-Reader = Callable[[Disk], "tuple[int, Callable[[int, int], bytes]]"]
+# Opens a snapshot, and returns what reads it: offset and length.
+Reader = Callable[[Disk], Callable[[int, int], bytes]]
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,17 @@ class Backup:
     copy: bytearray = field(default_factory=bytearray)
     base: Disk | None = None
 
-    def run(self, disk: Disk, reader: Reader) -> Night:
-        """One night: the copy is what the new snapshot is."""
+    def run(self, disk: Disk, reader: Reader, close: Callable[[], None] = lambda: None) -> Night:
+        """One night: the copy is what the new snapshot is.  `close` ends what the reader has opened."""
         xe = disk.sr.lab.xe
         xe("vdi-enable-cbt", f"uuid={disk.uuid}")
         new = disk.snapshot()
-        size, read = reader(new)
+        size = int(disk.sr.lab.get("vdi", "virtual-size", new.uuid))
         began = time.monotonic()
         blocks = None if self.base is None else self._marked(self.base, new, size)
         seconds = time.monotonic() - began
         is_full = blocks is None
+        read = reader(new)
         if blocks is None:
             blocks, self.copy = list(range(-(-size // BLOCK))), bytearray(size)
         elif len(self.copy) < size:
@@ -62,6 +63,7 @@ class Backup:
             total += len(data)
         expected = hashlib.sha256(read(0, size)).hexdigest()
         assert hashlib.sha256(self.copy).hexdigest() == expected, f"the copy differs from snapshot {new.uuid}"
+        close()
         xe("vdi-data-destroy", f"uuid={new.uuid}")
         if self.base is not None:
             self.base.destroy()
@@ -77,7 +79,7 @@ class Backup:
         return [block for block, word in enumerate(words) if word]
 
 
-def exported(snapshot: Disk) -> tuple[int, Callable[[int, int], bytes]]:
+def exported(snapshot: Disk) -> Callable[[int, int], bytes]:
     """Reads a snapshot that is not plugged, by `rbd export`."""
     data = snapshot.export()
-    return len(data), lambda offset, length: data[offset : offset + length]
+    return lambda offset, length: data[offset : offset + length]
