@@ -36,6 +36,8 @@ def parts(host: Dom0, disk: Disk, file: Path, **storage: Any) -> list[tuple[int,
     """What a client gets: offset and length in MiB, and the state, of each part."""
     file.write_bytes(bytes(SIZE))
     config = {"pool": disk.sr.pool.name, "user": disk.sr.pool.user}
+    if disk.sr.pool.namespace:
+        config["namespace"] = disk.sr.pool.namespace
     facts = {"vdi": disk.uuid, "name": disk.uuid, "device": str(file), "read_only": False}
     image = disk.record()["volume"]["image"]["id"]
     facts["storage"] = {"device_config": config, "image_id": image, "snapshot_id": None, **storage}
@@ -55,6 +57,11 @@ def test_holes_of_an_image_are_holes_for_a_client(host: Dom0, sr: CephSr, tmp_pa
     # A clone has its parent's data.
     clone = disk.snapshot().clone()
     assert parts(host, clone, file) == [(0, 4, 0), (4, 12, 3)]
+
+
+def test_holes_of_an_image_in_a_namespace(host: Dom0, sr: CephSr, tmp_path: Path) -> None:
+    disk = Disk.create(sr.pool.tenant("exports").create_sr("tenant"), SIZE)
+    assert parts(host, disk, tmp_path / "device") == [(0, 16, 3)]
 
 
 def test_all_is_data_if_ceph_cannot_be_asked(host: Dom0, sr: CephSr, tmp_path: Path) -> None:

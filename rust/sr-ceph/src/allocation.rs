@@ -78,7 +78,8 @@ fn pool(config: &DeviceConfig) -> sr::engine::Result<Arc<CephPool>> {
         return Ok(pool.clone());
     }
     let name = config.require_pool()?;
-    let pool = Arc::new(CephPool::open(connect(config, DEADLINE)?, name)?);
+    let pool = CephPool::open(connect(config, DEADLINE)?, name)?;
+    let pool = Arc::new(pool.in_namespace(config.namespace())?);
     pools.push((config.clone(), pool.clone()));
     Ok(pool)
 }

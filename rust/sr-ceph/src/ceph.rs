@@ -5,6 +5,7 @@ mod comparison;
 pub(crate) mod connection;
 mod data_pool;
 mod error;
+mod flattened;
 mod inspection;
 mod listing;
 mod monitors;
@@ -238,9 +239,10 @@ impl Pool for CephPool {
     }
 
     fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()> {
-        let image = self.open_image(image_id, false)?;
+        let mut image = self.open_image(image_id, false)?;
+        let was_removed = |s: &SnapshotState| s.id == snapshot_id && s.removed;
+        flattened::require_no_lost_parent(&mut image, image_id, snapshot_id)?;
         if let Err(error) = image.snapshot_remove(SnapId(snapshot_id)) {
-            let was_removed = |s: &SnapshotState| s.id == snapshot_id && s.removed;
             // librbd returns EBUSY if the snapshot was removed before and clones still need it.
             if error.errno() == Some(nix::libc::EBUSY)
                 && self.snapshots_of(&image)?.iter().any(was_removed)

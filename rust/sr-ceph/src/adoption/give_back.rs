@@ -39,7 +39,7 @@ impl CephSr<'_> {
             return Ok(looked);
         }
         if let Some(marked) = marked {
-            self.drop_all_bases()?;
+            self.drop_own_snapshots()?;
             let expect = Entries::from([(SR_KEY.to_owned(), marked.bytes)]);
             let doing = format!("removing the catalogue of SR {}", self.sr);
             match self.pool.remove_object(&self.catalogue.object(), &expect) {
@@ -176,9 +176,12 @@ impl CephSr<'_> {
             .map(|_| Remark::new(object, why, fix))
     }
 
-    /// Removes the clone bases, which are no VDIs: CephRBDSR would refuse to delete their disks.
-    fn drop_all_bases(&self) -> Result<()> {
+    /// Removes the snapshots that are no VDIs: CephRBDSR would refuse to delete their disks. No disk is in use, so
+    /// no command adopts a prepared one.
+    fn drop_own_snapshots(&self) -> Result<()> {
         let entries = self.catalogue.read()?;
+        self.drop_all_prepared(&entries)?;
+        self.drop_lineages(&entries)?;
         for (_, value) in with_prefix(&entries, crate::catalogue::VDI_PREFIX) {
             let Ok(stored) = Stored::<VdiRecord>::parse(value.clone()) else {
                 continue; // refused above

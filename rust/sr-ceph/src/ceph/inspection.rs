@@ -32,6 +32,12 @@ impl Inspection for CephPool {
         Ok(self.pool.header(id).is_protected(SnapId(snapshot_id))?)
     }
 
+    fn require_removable(&self, id: &str, snapshot_id: u64) -> Result<()> {
+        let mut image = self.open_image(id, true)?;
+        super::flattened::require_no_lost_parent(&mut image, id, snapshot_id)?;
+        Ok(image.close()?)
+    }
+
     fn group(&self, id: &str) -> Result<Option<String>> {
         let group = self.group_of(id)?;
         group.map(|group| path_of(&self.pool, &group)).transpose()

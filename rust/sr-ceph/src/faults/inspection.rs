@@ -23,6 +23,13 @@ impl Inspection for FaultyPool<'_, '_> {
         })
     }
 
+    fn require_removable(&self, id: &str, snapshot_id: u64) -> Result<()> {
+        let owned = id.to_owned();
+        self.call(&read("require_removable", id), move |c| {
+            c.require_removable(&owned, snapshot_id)
+        })
+    }
+
     fn group(&self, id: &str) -> Result<Option<String>> {
         let owned = id.to_owned();
         self.call(&read("group", id), move |c| c.group(&owned))

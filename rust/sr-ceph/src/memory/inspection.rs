@@ -38,6 +38,10 @@ impl Inspection for MemoryPool {
         found.ok_or_else(|| PoolError::new("is_protected", id, libc::ENOENT))
     }
 
+    fn require_removable(&self, id: &str, _snapshot_id: u64) -> Result<()> {
+        self.look("require_removable", id, |_| ())
+    }
+
     fn group(&self, id: &str) -> Result<Option<String>> {
         // An image that does not exist is a member of no group.
         match self.look("group", id, |image| image.group.clone()) {

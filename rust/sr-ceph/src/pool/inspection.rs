@@ -17,6 +17,9 @@ pub trait Inspection {
     /// Whether a snapshot is protected, and so cannot be removed. Opens no image. ENOENT: the image or the
     /// snapshot does not exist.
     fn is_protected(&self, id: &str, snapshot_id: u64) -> Result<bool>;
+    /// Refuses to remove a snapshot that is older than a flatten of its image and has clones: Ceph would free what the
+    /// clones share with the image's former parent. Opens the image. ENOENT: the image or the snapshot does not exist.
+    fn require_removable(&self, id: &str, snapshot_id: u64) -> Result<()>;
     /// Returns the group that an image is a member of, `POOL/GROUP` or `POOL/NAMESPACE/GROUP`; also of an image in the trash. Opens the
     /// image only if it is a member.
     fn group(&self, id: &str) -> Result<Option<String>>;

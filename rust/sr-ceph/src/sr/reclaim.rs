@@ -159,6 +159,9 @@ impl CephSr<'_> {
             }
             for pending in doable {
                 worker.renew()?;
+                if self.must_not_be_flattened(&pending)? {
+                    continue; // the work before it may have taken hours
+                }
                 let mut progress = |done, total| {
                     report(&pending, Report::Progress(done, total));
                     worker.renew_while_waiting();

@@ -65,6 +65,12 @@ impl CephSr<'_> {
                 }
                 self.images.unprotect(image, snapshot)?;
             }
+            if record.depth > 0 {
+                match self.pool.require_removable(&image.id, snapshot.id) {
+                    Err(e) if e.is_not_found() => {}
+                    other => other.doing(&format!("deleting VDI {}", record.uuid))?,
+                }
+            }
         }
         Ok(false)
     }

@@ -233,6 +233,11 @@ impl CephSr<'_> {
             for key in keys {
                 if is_free(&key)? {
                     free.push(key);
+                    continue;
+                }
+                // A command of another task has left the disk out meanwhile. Nothing would name the snapshot.
+                if let Some((_, intent)) = complete.iter().find(|(it, _)| it.vdi == key.0) {
+                    new_snapshot::remove(self, intent)?;
                 }
             }
             keys = free;

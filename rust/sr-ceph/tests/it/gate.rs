@@ -3,7 +3,9 @@
 use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::{Host, ImageKey, MapRequest};
 use sr_ceph::image_features::ImageFeatures;
-use sr_ceph::pool::{Comparison, Entries, Listing, Objects, Part, Pool, Templates, Transaction};
+use sr_ceph::pool::{
+    Comparison, Entries, Inspection, Listing, Objects, Part, Pool, Templates, Transaction,
+};
 
 use crate::support::{Lab, A, B, GIB};
 
@@ -98,6 +100,9 @@ fn every_call_that_changes_something_is_a_crash_point() {
     check("images", false, &|| drop(pool.images().unwrap()));
     check("image_name", false, &|| {
         let _name = pool.image_name(&id()).unwrap();
+    });
+    check("require_removable", false, &|| {
+        pool.require_removable(&id(), snapshot()).unwrap()
     });
     check("users", false, &|| drop(pool.users(&id()).unwrap()));
     check("template", false, &|| {

@@ -253,6 +253,24 @@ fn a_long_chain_is_flattened_while_its_disk_is_idle_and_has_no_snapshots() {
 }
 
 #[test]
+fn a_disk_that_gets_a_snapshot_while_another_one_is_flattened_waits() {
+    let lab = alone();
+    let mut disks: Vec<_> = (0..2)
+        .filter_map(|_| chain(&lab, SOFT_DEPTH + 1).pop())
+        .collect();
+    lab.run(A, |sr| {
+        sr.reclaim(|pending, report| {
+            if let (Kind::LongChain { vdi, .. }, Report::Done) = (&pending.kind, report) {
+                disks.retain(|disk| disk != vdi);
+                disks.first().map(|other| lab.snapshot(other));
+            }
+        })
+    })
+    .unwrap();
+    assert_eq!(lab.record(&disks[0]).unwrap().depth, SOFT_DEPTH + 1);
+}
+
+#[test]
 fn a_manager_flattens_what_a_scan_finds_and_the_next_scan_notes_it() {
     let lab = Lab::new();
     let all = chain(&lab, SOFT_DEPTH + 1);

@@ -9,6 +9,7 @@ use sr::faults::before_each_call;
 use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
 use sr_ceph::host::{Host, Mapped};
 use sr_ceph::pool::Origin;
+use sr_ceph::record::{PreparedRecord, Record};
 use sr_ceph::{CephSr, Error, Result};
 use uuid::Uuid;
 
@@ -118,6 +119,15 @@ impl Vm {
         assert_eq!(self.lab.keys("prepared."), [""; 0]);
         assert_eq!(self.lab.keys("op."), [""; 0]);
         self.lab.clear();
+    }
+
+    /// Whether a key names a snapshot that no command has adopted yet.
+    fn is_taken(&self, key: &str) -> bool {
+        let entries = self.lab.sim.object(&self.lab.catalogue()).unwrap();
+        let found = entries
+            .get(key)
+            .map(|value| PreparedRecord::parse(value).unwrap());
+        found.is_some_and(|found| found.prepared.snapshot().is_some())
     }
 
     fn prepared(&self) -> usize {

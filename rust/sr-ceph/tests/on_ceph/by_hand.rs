@@ -123,6 +123,24 @@ fn the_printed_commands_remove_snapshots_of_groups_and_mirrors() {
     rbd(&["group", "rm", &group]);
 }
 
+/// Ceph detaches a flattened image from its parent when such a snapshot is removed.
+#[test]
+fn a_snapshot_older_than_a_flatten_is_refused_while_it_has_clones() {
+    let Some(lab) = Lab::connect() else { return };
+    let golden = lab.disk("golden", &[1, 2, 3]);
+    let disk = lab.clone_of(&lab.snapshot(&golden));
+    let snapshot = lab.snapshot(&disk);
+    rbd(&["flatten", "--no-progress", &lab.path(&disk)]);
+    let clone = lab.clone_of(&snapshot);
+    let refused = lab.prepare(|sr| sr.delete_vdi(&snapshot)).unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("older than a flatten"), "{refused}");
+    assert!(lab.record(&snapshot).is_some(), "nothing was changed");
+    rbd(&["flatten", "--no-progress", &lab.path(&clone)]);
+    lab.delete(&snapshot);
+    lab.delete(&disk);
+}
+
 #[test]
 fn a_migrated_disk_keeps_its_snapshots_and_its_content() {
     let Some(lab) = Lab::connect() else { return };

@@ -15,6 +15,18 @@ use crate::record::{Record, VdiRecord};
 use crate::{room, CephSr};
 
 impl CephSr<'_> {
+    /// Whether a disk with a long clone chain has changed since it was listed, so that it must be looked at again.
+    pub(super) fn must_not_be_flattened(&self, pending: &Pending) -> Result<bool> {
+        let Kind::LongChain { vdi, .. } = &pending.kind else {
+            return Ok(false);
+        };
+        let disk = self.catalogue.entry(vdi)?.vdi.map(|stored| stored.record);
+        match disk.filter(|disk| *disk.volume.image() == pending.image) {
+            None => Ok(true),
+            Some(disk) => Ok(self.who_prevents_flattening(&disk)?.is_some()),
+        }
+    }
+
     pub(super) fn flatten(&self, pending: &Pending, progress: Progress<'_>) -> Result<()> {
         let image = &pending.image;
         room::require(

@@ -104,15 +104,18 @@ impl CephSr<'_> {
             origin,
             ..
         } = &stored.record;
-        self.images.remove_snapshot(image, birth.id)?;
+        self.images.remove_snapshot_of_moved(image, birth)?;
         let is_vdi = vdis.iter().any(|vdi| {
-            let snapshot = vdi.volume.snapshot();
-            vdi.volume.image().id == origin.image.id
-                && snapshot.is_some_and(|s| s.id == origin.snapshot.id)
+            let of = vdi.volume.image();
+            // Compared by name too: the lineage has the ids that the images had when it was made.
+            vdi.volume.snapshot().is_some_and(|s| {
+                of.id == origin.image.id && s.id == origin.snapshot.id
+                    || of.name == origin.image.name && s.name == origin.snapshot.name
+            })
         });
         if !is_vdi && !needed.any(|other| other.origin == *origin) {
             self.images
-                .remove_snapshot(&origin.image, origin.snapshot.id)?;
+                .remove_snapshot_of_moved(&origin.image, &origin.snapshot)?;
         }
         let key = lineage_key(&image.id);
         let transaction = Transaction::default().expect(key.clone(), Some(stored));

@@ -80,7 +80,7 @@ impl CephSr<'_> {
     /// A disk that a kernel has mapped could be flattened, but that takes the image's lock from the kernel again
     /// and again: a running VM would be slow. A snapshot that has clones must not be older than a flatten of its
     /// image: see `flatten.rs`.
-    fn who_prevents_flattening(&self, disk: &VdiRecord) -> Result<Option<Blocker>> {
+    pub(super) fn who_prevents_flattening(&self, disk: &VdiRecord) -> Result<Option<Blocker>> {
         if let Some(claim) = &disk.claim {
             let host = claim.owner.host.clone();
             return Ok(Some(Blocker::InUse { host }));

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::by_hand::assert_contains;
+use sr_ceph::pool::Origin;
+use sr_ceph::record::{Prepared, PreparedRecord, Record, SnapshotRef};
 
 /// What refuses to give the disks back, as one text. Nothing is changed.
 fn kept(older: &Older) -> String {
@@ -95,6 +97,30 @@ fn a_clone_base_goes_and_protection_comes_back() {
     older.check_given_back(&before);
     assert!(older.lab.sim.snapshot().trash.is_empty());
     let _snapshots = (first, second);
+}
+
+#[test]
+fn a_prepared_snapshot_goes_too() {
+    let (older, [disk, ..]) = Older::with_disks();
+    let before = older.listed();
+    older.adopt();
+    let lab = &older.lab;
+    let image = lab.record(&disk).unwrap().volume.image().clone();
+    let name = Uuid::new_v4().to_string();
+    let id = lab.sim.snapshot_by_hand(&image.name, &name, Origin::User);
+    let prepared = Prepared::Taken {
+        image: image.clone(),
+        snapshot: SnapshotRef { name, id },
+        size: GIB,
+        depth: 0,
+    };
+    let prepared = PreparedRecord::new("OpaqueRef:over", None, prepared).seal();
+    let key = format!("prepared.{disk}");
+    lab.sim.put(&lab.catalogue(), &key, &prepared);
+    older.undo();
+    older.check_given_back(&before);
+    let left = lab.sim.snapshot().snapshots;
+    assert!(left.iter().all(|(of, it, _)| (of, *it) != (&image.id, id)));
 }
 
 #[test]

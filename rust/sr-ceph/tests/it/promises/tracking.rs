@@ -190,3 +190,37 @@ fn a_bitmap_has_the_size_of_the_newer_vdi() {
     assert_eq!(bytes(&small, &large), 4096);
     assert_eq!(bytes(&large, &small), 2048);
 }
+
+#[test]
+fn births_and_origins_of_moved_images_are_removed() {
+    for moves_origin in [false, true] {
+        let (lab, disk) = tracked();
+        let first = lab.snapshot(&disk);
+        let base = lab.snapshot(&disk);
+        revert(&lab, &disk, &first);
+        delete(&lab, &first);
+        let moved = if moves_origin { &base } else { &disk };
+        let name = lab.image_name(moved);
+        lab.sim.prepare_migration(&name).unwrap();
+        lab.sim.commit_migration(&name);
+        lab.scan(A).unwrap();
+        assert_eq!(differs(&lab, &base, &disk), None);
+        assert_eq!(lab.content(&base), Some(1));
+        lab.clear();
+    }
+}
+
+#[test]
+fn a_snapshot_of_a_moved_image_that_was_an_origin_is_kept() {
+    let (lab, disk) = tracked();
+    let first = lab.snapshot(&disk);
+    let clone = lab.clone_of(&first);
+    let name = lab.image_name(&disk);
+    lab.sim.prepare_migration(&name).unwrap();
+    lab.sim.commit_migration(&name);
+    delete(&lab, &clone);
+    lab.scan(A).unwrap();
+    assert_eq!(lab.lineages(), []);
+    assert_eq!(lab.content(&first), Some(1));
+    lab.clear();
+}

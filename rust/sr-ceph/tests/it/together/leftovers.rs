@@ -1,7 +1,10 @@
 //! Prepared snapshots that no command has adopted.
 
 use sr::doctor::Facts;
+use sr::faults::before_each_call;
 use sr::finding::table;
+use sr_ceph::pool::{Pool, Transaction};
+use sr_ceph::record::{Prepared, PreparedRecord, Record};
 use sr_ceph::{CephSr, Error, Result};
 
 use super::{live_snapshots, Vm, TASK};
@@ -55,6 +58,35 @@ fn deleting_a_disk_frees_its_prepared_snapshot() {
     assert!(vm.lab.sim.snapshot().trash.contains(&id));
     let error = vm.snapshot(1).unwrap_err();
     assert!(matches!(error, Error::VdiMissing { .. }), "{error}");
+}
+
+#[test]
+fn a_snapshot_is_not_left_if_another_task_leaves_its_disk_out_meanwhile() {
+    before_each_call(|nth| {
+        let vm = Vm::new(2);
+        let (key, catalogue) = (format!("prepared.{}", vm.disks[1]), vm.lab.catalogue());
+        let reason = "busy".to_owned();
+        let other =
+            PreparedRecord::new("OpaqueRef:other", None, Prepared::Failed { reason }).seal();
+        let (first, calls) = vm.interrupted(nth, || {
+            if vm.prepared() == 0 {
+                vm.lab.sim.put(&catalogue, &key, &other);
+            }
+        });
+        first.unwrap();
+        let named = 1 + usize::from(vm.is_taken(&key));
+        assert_eq!(live_snapshots(&vm.lab), named);
+        let transaction = Transaction {
+            remove: vec![key],
+            ..Transaction::default()
+        };
+        if named == 1 {
+            let pool = vm.lab.process(A).pool;
+            pool.transaction(&catalogue, &transaction).unwrap();
+        }
+        vm.end();
+        calls
+    });
 }
 
 #[test]
