@@ -6,6 +6,7 @@ import socket
 from smblock import export_control as control
 from smblock import export_place as place
 from smblock import export_records as records
+from smblock import export_vms as vms
 from smblock.cli.output import CliError
 from smblock.cli.srs import is_uuid
 from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, bounded, call_plugins, failure_code
@@ -87,6 +88,7 @@ def unexport(session, export, force):
         control.stop()
     elif export.host:
         _release(session, export, force)
+    vms.unblock(session, export)
     records.remove(session, export)
 
 
@@ -197,6 +199,7 @@ def _undo(session, export):
     """Removes what a failed `export` has made. The first error counts."""
     try:
         place.withdraw(session, export, True)
+        vms.unblock(session, export)
         records.remove(session, export)
     except Exception:
         util.logException("export %s: undoing it" % export.name)
