@@ -131,6 +131,20 @@ def test_a_disk_that_a_vm_uses_is_not_served_after_a_boot(pool: ExportsPool, vdi
     pool.xe("vm-destroy", f"uuid={vm}")
 
 
+def test_a_host_unplugs_what_another_host_has_taken_meanwhile(pool: ExportsPool, vdi: str) -> None:
+    pool.export(vdi, "--name", "taken")
+    pool.kill_server()
+    assert len(pool.list("vbd", f"vdi-uuid={vdi}")) == 1
+    with pool.xapi.session() as session:
+        vdi_ref = session.VDI.get_by_uuid(vdi)
+        session.VDI.remove_from_other_config(vdi_ref, "smblock:export-host")
+        session.VDI.add_to_other_config(vdi_ref, "smblock:export-host", pool.hosts[1].uuid)
+    pool.start_server()
+    wait_for(lambda: pool.list("vbd", f"vdi-uuid={vdi}") == [], "the disk to be unplugged")
+    assert pool.exports()["taken"]["host"] == pool.hosts[1].uuid
+    pool.unexport("taken")
+
+
 def test_list_has_what_an_administrator_and_a_program_need(pool: ExportsPool, vdi: str) -> None:
     pool.export(vdi, "--name", "listed")
     with held(pool.uri("listed")):

@@ -49,7 +49,19 @@ def withdraw(session, export, force):
             _unplug(session, vbd, record)
         if export.host == util.get_this_host():
             records.set_host(session, export, "")
+        control.stop()  # in the lock: another command may add an export
     util.SMlog("export %s: VDI %s is not served here any more" % (export.name, export.vdi))
+
+
+def unplug_others(session, exports):
+    """Unplugs the disks of exports that this host does not have any more: another host has taken them, or they ended
+    while XAPI took this host for dead."""
+    own = {export.ref for export in exports}
+    query = 'field "VM" = "%s"' % _control_domain(session)
+    for vbd, record in session.xenapi.VBD.get_all_records_where(query).items():
+        if VBD_KEY in record["other_config"] and record["VDI"] not in own:
+            util.SMlog("export %s is not on this host any more: unplugging it" % record["other_config"][VBD_KEY])
+            _unplug(session, vbd, record)
 
 
 def is_served(session, export):

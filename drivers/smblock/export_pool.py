@@ -85,7 +85,6 @@ def unexport(session, export, force):
     """Ends an export on its host, and gives its name free."""
     if export.host == util.get_this_host():
         place.withdraw(session, export, force)
-        control.stop()
     elif export.host:
         _release(session, export, force)
     vms.unblock(session, export)
@@ -191,7 +190,6 @@ def release_here(session, name, force):
                 place.withdraw(session, export, force)
             except control.ServerError as error:
                 return str(error)
-            control.stop()
     return ""
 
 

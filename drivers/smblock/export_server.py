@@ -58,4 +58,5 @@ def look():
         for vdi_uuid in set(control.vdis()) - {export.vdi for export in exports}:
             util.SMlog("VDI %s is not exported by this host any more" % vdi_uuid)
             control.take(vdi_uuid, True)
+        place.unplug_others(session, exports)
         return complete
