@@ -1,13 +1,13 @@
 """The VMs whose disk is exported for writing: they do not start meanwhile.
 
 XAPI alone would start them. It counts a disk in a control domain as one that is shared safely (xapi_vbd_helpers.ml,
-valid_operations), and does not ask SM for a disk that the host has active. So each VM has a blocked operation.
+valid_operations), and does not ask SM for a disk that the host has active. So each VM has blocked operations.
 """
 
 from smblock import export_records as records
 from smblock.hosts import failure_code
 
-OPERATIONS = ("start", "start_on")
+OPERATIONS = ("start", "start_on", "resume", "resume_on")
 # The same for all exports: a VM with two of them is free when both have ended.
 REASON = "smblock exports a disk of this VM: list it with: smblock exports"
 
