@@ -97,8 +97,11 @@ def test_disks_of_a_vm_have_its_name_and_their_order(pool: ExportsPool, tmp_path
     sizes = {each["export-name"]: each["export-size"] for each in found}
     assert sizes == {"web/0": MIB, "web/1": 2 * MIB}
     assert pool.export("--vm", vm) == listed
-    refused = pool.refused("vm-start", f"uuid={vm}", "on=one")
-    assert "in use" in refused, refused
+    for host in ("one", "two"):
+        refused = pool.refused("vm-start", f"uuid={vm}", f"on={host}")
+        assert "smblock exports a disk of this VM" in refused, refused
+    pool.unexport("web/0")
+    pool.refused("vm-start", f"uuid={vm}", "on=one")
     pool.unexport("--vm", "web")
     assert pool.exports() == {}
     pool.xe("vm-start", f"uuid={vm}", "on=one")
@@ -106,6 +109,40 @@ def test_disks_of_a_vm_have_its_name_and_their_order(pool: ExportsPool, tmp_path
     assert f"VDI {first} is in use by web: shut the VM down" in refused
     assert pool.exports() == {}
     pool.xe("vm-shutdown", f"uuid={vm}", "force=true")
+
+
+def test_a_disk_that_a_vm_uses_is_not_served_after_a_boot(pool: ExportsPool, vdi: str) -> None:
+    """The VM was started while nothing was plugged. XAPI plugs its disk into the control domain."""
+    vm = pool.vm(("0", vdi), name="starts")
+    pool.export(vdi, "--name", "late")
+    pool.kill_server()
+    (vbd,) = [each for each in pool.list("vbd", f"vdi-uuid={vdi}") if each not in pool.list("vbd", f"vm-uuid={vm}")]
+    pool.xe("vbd-unplug", f"uuid={vbd}")
+    pool.hosts[0].exec(["rm", f"/run/smblock/export/exports/{vdi}.json"]).check()
+    with pool.xapi.session() as session:
+        session.VM.set_blocked_operations(session.VM.get_by_uuid(vm), {})  # by an administrator
+    pool.xe("vm-start", f"uuid={vm}", "on=one")
+    pool.start_server()
+    wait_for(lambda: "is in use by starts" in pool.hosts[0].exec(["cat", "/run/sm/SMlog"]).stdout.decode(), "refusal")
+    assert pool.exports()["late"]["state"] == "not served"
+    pool.xe("vm-shutdown", f"uuid={vm}", "force=true")
+    pool.wait_for_server("late")
+    pool.unexport("late")
+    pool.xe("vm-destroy", f"uuid={vm}")
+
+
+def test_a_host_unplugs_what_another_host_has_taken_meanwhile(pool: ExportsPool, vdi: str) -> None:
+    pool.export(vdi, "--name", "taken")
+    pool.kill_server()
+    assert len(pool.list("vbd", f"vdi-uuid={vdi}")) == 1
+    with pool.xapi.session() as session:
+        vdi_ref = session.VDI.get_by_uuid(vdi)
+        session.VDI.remove_from_other_config(vdi_ref, "smblock:export-host")
+        session.VDI.add_to_other_config(vdi_ref, "smblock:export-host", pool.hosts[1].uuid)
+    pool.start_server()
+    wait_for(lambda: pool.list("vbd", f"vdi-uuid={vdi}") == [], "the disk to be unplugged")
+    assert pool.exports()["taken"]["host"] == pool.hosts[1].uuid
+    pool.unexport("taken")
 
 
 def test_list_has_what_an_administrator_and_a_program_need(pool: ExportsPool, vdi: str) -> None:

@@ -82,7 +82,7 @@ def start():
 
 
 def stop():
-    """Ends the server if it serves nothing. It does not start at the next boot."""
+    """Ends the server if it serves nothing. It does not start at the next boot. The caller has the lock."""
     if HAS_SYSTEMD and not vdis():
         _systemctl("disable", "--now", UNIT)
 
@@ -168,7 +168,10 @@ def _write(path, text):
 
 def _systemctl(*words):
     pipe = subprocess.PIPE
-    done = subprocess.run(["systemctl", *words], stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, timeout=30)
+    try:
+        done = subprocess.run(["systemctl", *words], stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, timeout=30)
+    except subprocess.TimeoutExpired as error:
+        raise ServerError(str(error)) from error
     if done.returncode != 0:
         text = done.stderr.decode(errors="replace").strip()
         raise ServerError("systemctl %s: %s" % (" ".join(words), text))

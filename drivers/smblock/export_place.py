@@ -2,8 +2,9 @@
 
 To serve it:                        a stop after that leaves
   1. its VDI names this host        a name without a server: the keeper of this host's server does the rest
-  2. plug it into the control domain  a plugged disk: the same
-  3. write the server's file        an export
+  2. block its VMs (export_vms.py)  the same
+  3. plug it into the control domain  a plugged disk: the same
+  4. write the server's file        an export
 
 To stop that, on the host that serves it:
   1. the server removes its file, which it refuses while a client uses it
@@ -11,12 +12,11 @@ To stop that, on the host that serves it:
   3. its VDI names no host          before this, the keeper serves it again
 """
 
-import contextlib
 import json
 
 from smblock import export_control as control
 from smblock import export_records as records
-from smblock.cli.srs import SR_TYPES
+from smblock import export_vms as vms
 from smblock.core import core_of
 from smblock.hosts import failure_code
 from smblock.sm import util
@@ -28,7 +28,11 @@ _GONE = ("DEVICE_ALREADY_DETACHED", "HANDLE_INVALID")
 
 def serve(session, export):
     """Serves an export on this host, and does nothing if it is served. Raises XAPI's error if its disk cannot be
-    plugged. The caller has set its host."""
+    plugged, and `ServerError` if a VM uses it: XAPI would plug it nevertheless. The caller has set its host."""
+    vms.block(session, export)  # before the look: none starts in between
+    found = users(session, export)
+    if found and not export.read_only:
+        raise control.ServerError("VDI %s is in use by %s" % (export.vdi, ", ".join(found)))
     vbd = _plugged(session, export)
     device = "/dev/" + session.xenapi.VBD.get_device(vbd)
     facts = {"vdi": export.vdi, "name": export.name, "device": device, "read_only": export.read_only}
@@ -45,7 +49,19 @@ def withdraw(session, export, force):
             _unplug(session, vbd, record)
         if export.host == util.get_this_host():
             records.set_host(session, export, "")
+        control.stop()  # in the lock: another command may add an export
     util.SMlog("export %s: VDI %s is not served here any more" % (export.name, export.vdi))
+
+
+def unplug_others(session, exports):
+    """Unplugs the disks of exports that this host does not have any more: another host has taken them, or they ended
+    while XAPI took this host for dead."""
+    own = {export.ref for export in exports}
+    query = 'field "VM" = "%s"' % _control_domain(session)
+    for vbd, record in session.xenapi.VBD.get_all_records_where(query).items():
+        if VBD_KEY in record["other_config"] and record["VDI"] not in own:
+            util.SMlog("export %s is not on this host any more: unplugging it" % record["other_config"][VBD_KEY])
+            _unplug(session, vbd, record)
 
 
 def is_served(session, export):
@@ -57,7 +73,9 @@ def is_served(session, export):
 def users(session, export):
     """The names of the VMs, other than for exports, that have the disk plugged."""
     vbds = session.xenapi.VBD.get_all_records_where('field "VDI" = "%s"' % export.ref).values()
-    plugged = [vbd for vbd in vbds if vbd["currently_attached"] and VBD_KEY not in vbd["other_config"]]
+    vbds = [vbd for vbd in vbds if VBD_KEY not in vbd["other_config"]]
+    # A VM that starts has an operation of its VBDs.
+    plugged = [vbd for vbd in vbds if vbd["currently_attached"] or vbd.get("current_operations")]
     return sorted({session.xenapi.VM.get_name_label(vbd["VM"]) for vbd in plugged})
 
 
@@ -68,8 +86,7 @@ def _plugged(session, export):
         if record["currently_attached"]:
             return vbd
     vbd = next(iter(found), None) or _create(session, export)
-    with _shared(session, export):
-        session.xenapi.VBD.plug(vbd)
+    session.xenapi.VBD.plug(vbd)
     return vbd
 
 
@@ -89,25 +106,6 @@ def _create(session, export):
             "qos_algorithm_params": {},
         }
     )
-
-
-@contextlib.contextmanager
-def _shared(session, export):
-    """Has XAPI plug a disk that a dead host has plugged in its records.
-
-    They stay until that host boots, or is forgotten. In SRs of smblock the claim decides: it is refused while that
-    host may write.
-    """
-    vbds = session.xenapi.VBD.get_all_records_where('field "VDI" = "%s"' % export.ref).values()
-    dead = any(vbd["currently_attached"] and VBD_KEY in vbd["other_config"] for vbd in vbds)
-    if not dead or export.record["sharable"] or _sr(session, export)["type"] not in SR_TYPES:
-        yield
-        return
-    session.xenapi.VDI.set_sharable(export.ref, True)
-    try:
-        yield
-    finally:
-        session.xenapi.VDI.set_sharable(export.ref, False)
 
 
 def _unplug(session, vbd, record):

@@ -6,6 +6,7 @@ import socket
 from smblock import export_control as control
 from smblock import export_place as place
 from smblock import export_records as records
+from smblock import export_vms as vms
 from smblock.cli.output import CliError
 from smblock.cli.srs import is_uuid
 from smblock.hosts import DECLARED_DEAD, NO_SUCH_HOST, bounded, call_plugins, failure_code
@@ -84,9 +85,9 @@ def unexport(session, export, force):
     """Ends an export on its host, and gives its name free."""
     if export.host == util.get_this_host():
         place.withdraw(session, export, force)
-        control.stop()
     elif export.host:
         _release(session, export, force)
+    vms.unblock(session, export)
     records.remove(session, export)
 
 
@@ -189,7 +190,6 @@ def release_here(session, name, force):
                 place.withdraw(session, export, force)
             except control.ServerError as error:
                 return str(error)
-            control.stop()
     return ""
 
 
@@ -197,6 +197,7 @@ def _undo(session, export):
     """Removes what a failed `export` has made. The first error counts."""
     try:
         place.withdraw(session, export, True)
+        vms.unblock(session, export)
         records.remove(session, export)
     except Exception:
         util.logException("export %s: undoing it" % export.name)

@@ -10,6 +10,7 @@ import time
 from smblock import export_control as control
 from smblock import export_place as place
 from smblock import export_records as records
+from smblock import export_vms as vms
 from smblock._core import Error, serve_exports
 from smblock.hosts import LocalSession, bounded
 from smblock.sm import util
@@ -48,6 +49,7 @@ def look():
         complete = True
         for export in exports:
             try:
+                vms.block(session, export)  # also VMs that have got the disk since
                 if not place.is_served(session, export):
                     place.serve(session, export)
             except Exception:
@@ -56,4 +58,5 @@ def look():
         for vdi_uuid in set(control.vdis()) - {export.vdi for export in exports}:
             util.SMlog("VDI %s is not exported by this host any more" % vdi_uuid)
             control.take(vdi_uuid, True)
+        place.unplug_others(session, exports)
         return complete

@@ -5,6 +5,7 @@ import json
 from smblock._core import limit_vdi, limits_of
 from smblock.hosts import call_plugin
 from smblock.local import LocalVdi
+from smblock.siblings import NULL
 from smblock.sm import util
 from smblock.tags import hosts_of
 
@@ -55,7 +56,8 @@ def _users(session, vdi_ref):
     hosts = set(hosts_of(xenapi.VDI.get_sm_config(vdi_ref)))
     vbds = xenapi.VBD.get_all_records_where('field "VDI" = "%s"' % vdi_ref)
     vms = {vbd["VM"] for vbd in vbds.values() if vbd["currently_attached"]}
-    return hosts | {xenapi.VM.get_resident_on(vm) for vm in vms}
+    hosts |= {xenapi.VM.get_resident_on(vm) for vm in vms}
+    return hosts - {NULL}  # a suspended VM has its disks plugged, on no host
 
 
 def checked(core, other_config):

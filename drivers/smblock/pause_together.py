@@ -67,7 +67,8 @@ class DisksTogether:
             for vdi_uuid in vdi_uuids if done is None else done:
                 result = "no reply" if done is None else done[vdi_uuid]
                 if result.startswith(RAN):
-                    results[vdi_uuid] = (results[vdi_uuid][0] and float(result[len(RAN) :]) >= needed, None)
+                    was_paused, error = results[vdi_uuid]  # perhaps the error of another host
+                    results[vdi_uuid] = (was_paused and float(result[len(RAN) :]) >= needed, error)
                 elif result != DONE:
                     results[vdi_uuid] = (False, self._error("resume", vdi_uuid, result))
         for vdi_uuid, (_, error) in results.items():

@@ -188,6 +188,7 @@ CLASSES: dict[str, dict[str, Field]] = {
         "power_state": _string("Halted"),
         "resident_on": _ref("host"),
         "is_control_domain": _bool(),
+        "blocked_operations": _map(),
         "is_a_template": _bool(),
         "is_a_snapshot": _bool(),
         "snapshot_of": _ref("VM"),

@@ -148,16 +148,23 @@ class VbdCalls:
         return path.removeprefix("/dev/")
 
     def _require_sharable(self, vbd: str, vdi: str, writable: bool) -> None:
+        """Control domains share a disk with all others (xapi_vbd_helpers.ml, valid_operations: is_system_domain)."""
         db = self._pool.db
         if writable and db.get("VDI", vdi, "read_only"):
             raise ApiError("VDI_READONLY", vdi)
-        if db.get("VDI", vdi, "sharable"):
+        if db.get("VDI", vdi, "sharable") or self._is_of_control_domain(vbd):
             return
         others = [
-            db.get("VBD", other, "mode") for other in db.find("VBD", VDI=vdi, currently_attached=True) if other != vbd
+            db.get("VBD", other, "mode")
+            for other in db.find("VBD", VDI=vdi, currently_attached=True)
+            if other != vbd and not self._is_of_control_domain(other)
         ]
         if others and (writable or "RW" in others):
             raise ApiError("VDI_IN_USE", vdi, "attach")
+
+    def _is_of_control_domain(self, vbd: str) -> bool:
+        db = self._pool.db
+        return bool(db.get("VM", db.get("VBD", vbd, "VM"), "is_control_domain"))
 
 
 def _letters(number: int) -> str:

@@ -55,6 +55,9 @@ class VmCalls:
         The writable ones come first.
         """
         db = self._pool.db
+        blocked = db.get("VM", vm, "blocked_operations")
+        if "start_on" in blocked:  # before all else (xapi_vm_lifecycle.ml, check_operation_error)
+            raise ApiError("OPERATION_BLOCKED", vm, blocked["start_on"])
         self._require_state(vm, "Halted")
         if not db.get("host", host, "enabled"):
             raise ApiError("HOST_DISABLED", host)

@@ -11,6 +11,11 @@ _KNOWN: dict[str, tuple[str, tuple[str, ...]]] = {
         "You gave an invalid object reference.  The object may have recently been deleted.",
         ("class", "handle"),
     ),
+    "OPERATION_BLOCKED": (
+        "You attempted an operation that was explicitly blocked "
+        "(see the blocked_operations field of the given object).",
+        ("ref", "code"),
+    ),
     "VDI_IN_USE": (
         "This operation cannot be performed because this VDI is in use by some other operation",
         ("vdi", "operation"),

@@ -71,12 +71,15 @@ impl Pending {
         Some(number)
     }
 
-    /// Notes that the device begins a request, or has done a part of it.
-    pub fn progress(&self, number: u64) {
-        if let Some(entry) = self.state().requests.get_mut(&number) {
-            if !matches!(entry.phase, Phase::Answered) {
+    /// Notes that the device begins a request, or has done a part of it. Returns `false` if the request has failed
+    /// meanwhile.
+    pub fn progress(&self, number: u64) -> bool {
+        match self.state().requests.get_mut(&number) {
+            Some(entry) if !matches!(entry.phase, Phase::Answered) => {
                 entry.phase = Phase::Working(Instant::now());
+                true
             }
+            _ => false,
         }
     }
 
@@ -160,6 +163,16 @@ mod tests {
         assert_eq!(pending.state().taken, LEAST);
         assert!(!pending.answer(first));
         assert_eq!(pending.state().taken, 0);
+    }
+
+    #[test]
+    fn a_queued_request_that_fails_with_another_one_does_not_begin() {
+        let pending = Pending::default();
+        let first = pending.begin(REQUEST, 0).unwrap();
+        let queued = pending.begin(REQUEST, 0).unwrap();
+        assert!(pending.progress(first));
+        assert_eq!(pending.take_overdue(Duration::ZERO).len(), 2);
+        assert!(!pending.progress(queued));
     }
 
     #[test]

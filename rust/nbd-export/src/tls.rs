@@ -144,7 +144,9 @@ impl Pump {
             if self.ended && self.received.is_empty() {
                 return Ok(());
             }
-            self.wait()?;
+            if self.wait()? {
+                return self.drain();
+            }
             self.receive()?;
             self.deliver()?;
             if self.collect()? {
@@ -154,7 +156,10 @@ impl Pump {
         }
     }
 
-    fn wait(&self) -> io::Result<()> {
+    /// Waits until there is something to do. Returns whether the server has closed its end.
+    ///
+    /// `poll` reports an end that is gone also if it is not asked about it: it has to be acted on at once.
+    fn wait(&self) -> io::Result<bool> {
         let (mut client, mut server) = (PollFlags::empty(), PollFlags::empty());
         if self.tls.wants_write() {
             client |= PollFlags::POLLOUT;
@@ -171,8 +176,28 @@ impl Pump {
             PollFd::new(self.inner.as_fd(), server),
         ];
         match poll(&mut both, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+        let [client, server] = both.map(|of| of.revents().is_some_and(|is| is.intersects(gone)));
+        if client && !self.received.is_empty() {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        Ok(server)
+    }
+
+    /// Sends what the server has left when it closed its end, if the client takes it.
+    fn drain(&mut self) -> io::Result<()> {
+        self.client.set_nonblocking(false)?;
+        self.client.set_write_timeout(Some(LAST))?;
+        loop {
+            while self.tls.wants_write() {
+                self.tls.write_tls(&mut self.client)?;
+            }
+            if self.collect()? {
+                return self.finish();
+            }
         }
     }
 

@@ -186,7 +186,10 @@ impl Link {
         loop {
             let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = next else { return };
-            self.pending.progress(job.number);
+            if !self.pending.progress(job.number) {
+                self.pending.end(job.number);
+                continue; // its reply was EIO: the device does not get it any more
+            }
             let result = self.perform(&job);
             if !self.pending.answer(job.number) {
                 continue; // it has failed meanwhile
@@ -202,7 +205,9 @@ impl Link {
     fn perform(&self, job: &Job) -> Reply {
         let disk = &self.session.disk;
         let (offset, length) = (job.request.offset, job.request.length);
-        let progress = || self.pending.progress(job.number);
+        let progress = || {
+            self.pending.progress(job.number);
+        };
         let has = |bit: u16| job.request.flags & bit != 0;
         let done = match job.request.command {
             command::READ => match disk.read(offset, length as usize) {

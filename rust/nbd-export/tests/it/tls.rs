@@ -1,7 +1,10 @@
 //! Encrypted connections, and clients without a certificate.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nbd_export::TlsFiles;
 
@@ -147,6 +150,40 @@ fn a_client_without_a_certificate_of_the_ca_is_refused() {
         )],
     );
     run("nbdinfo", &[&tls.uri("vm/0")]);
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_no_thread_when_its_export_ends() {
+    let tls = TlsLab::new();
+    let export = tls.lab.export("vm/0", 32 * MIB);
+    let asks = format!(
+        "h.set_uri_allow_local_file(True); h.connect_uri('{}'); h.aio_pread(nbd.Buffer(32 << 20), 0); print('asked', flush=True); input()",
+        tls.uri("vm/0")
+    );
+    let mut client = Command::new("/usr/bin/nbdsh")
+        .args(["-c", &asks])
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut asked = [0; 5];
+    client
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut asked)
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(1)); // the reply fills all buffers
+    assert_eq!(tls.lab.remove(&export, true)["removed"], true);
+    // Those of other tests end, too.
+    crate::lab::wait_for("the encrypting threads end", || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+        let names = tasks.map(|task| fs::read_to_string(task.path().join("comm")));
+        !names.flatten().any(|name| name == "nbd-tls\n")
+    });
+    client.kill().unwrap();
+    client.wait().unwrap();
 }
 
 #[test]
