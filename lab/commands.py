@@ -23,6 +23,7 @@ NO_COMMANDS = (
 PLACEHOLDERS = {
     "POOL": "no-such-pool",
     "IMAGE": "image",
+    "NEW-IMAGE": "image",
     "CLONE": "image",
     "DEVICE": "image",
     "{device}": "image",

@@ -191,7 +191,7 @@ def test_a_provisioner_makes_copies_and_deletes_disks_beside_declared_ones(
 def test_without_provisioner_create_clone_delete_fail_with_reason(sr: CrucibleSr, volumes: list[Volume]) -> None:
     size = f"virtual-size={16 * MIB}"
     complaint = sr.lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=new", size)
-    assert "not implemented" in complaint
+    assert "device-config:provisioner" in complaint
     assert "not implemented" in sr.lab.refused("vdi-clone", f"uuid={volumes[0].uuid}")
     complaint = sr.lab.refused("vdi-destroy", f"uuid={volumes[0].uuid}")
     assert "declared in device-config:volumes" in complaint

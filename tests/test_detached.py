@@ -99,7 +99,7 @@ def systemd(started: Started, tmp_path: Path) -> Callable[[str], None]:
 
 
 def start_supervisor() -> None:
-    importlib.import_module("smblock.supervisor_start").start("SR", "VDI")
+    importlib.import_module("smblock.supervisor_start").start("SR", ["VDI"])
 
 
 def test_a_supervisor_is_a_unit_of_its_own(started: Started, systemd: Callable[[str], None]) -> None:
@@ -135,12 +135,13 @@ def test_a_guard_that_fails_leaves_no_failed_unit(started: Started, monkeypatch:
     def fail(*_: object) -> None:
         raise OSError("no such disk")
 
-    stubs: dict[str, dict[str, Any]] = {"core": {"core_of": None}, "hosts": {"LocalSession": None}}
+    hosts = {"LocalSession": None, "is_task_over": None}
+    stubs: dict[str, dict[str, Any]] = {"core": {"core_of": None}, "hosts": hosts}
     for name, members in stubs.items():
         stub = ModuleType(f"smblock.{name}")
         vars(stub).update(members)
         monkeypatch.setitem(sys.modules, f"smblock.{name}", stub)
-    vars(sys.modules["smblock.guard"]).update(POLL=0, guard=fail)
+    vars(sys.modules["smblock.guard"]).update(POLL=0, guard_all=fail, Token=None)
     vars(sys.modules["smblock.sm"])["util"].logException = started.logged.append
     supervisor = importlib.import_module("smblock.supervisor")
     monkeypatch.delitem(sys.modules, "smblock.supervisor")

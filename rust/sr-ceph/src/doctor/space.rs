@@ -19,17 +19,16 @@ pub(super) fn of_usage(usage: &PoolUsage) -> Option<Finding> {
         Size(free)
     );
     let limiting = usage.limiting();
-    let quota = match (limiting.quota_bytes, limiting.quota_objects) {
-        (Some(_), _) => Some("max_bytes BYTES"),
-        (None, Some(_)) => Some("max_objects OBJECTS"),
-        (None, None) => None,
-    };
-    let fix = match quota {
-        Some(quota) => format!(
-            "destroy VDIs, or raise the quota: ceph osd pool set-quota {} {quota}",
+    let fix = match (limiting.quota_bytes, limiting.quota_objects) {
+        (Some(_), _) => format!(
+            "destroy VDIs, or raise the quota: ceph osd pool set-quota {} max_bytes BYTES",
             limiting.pool
         ),
-        None => "destroy VDIs, or add OSDs: ceph osd df".to_owned(),
+        (None, Some(_)) => format!(
+            "destroy VDIs, or raise the quota: ceph osd pool set-quota {} max_objects OBJECTS",
+            limiting.pool
+        ),
+        (None, None) => "destroy VDIs, or add OSDs: ceph osd df".to_owned(),
     };
     let found = table::NEARLY_FULL.found(format!("pool {}", limiting.pool), text, fix);
     Some(found.measured(u64::try_from(percent).unwrap_or(100)))
