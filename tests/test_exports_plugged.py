@@ -87,6 +87,7 @@ class Place:
         raise AssertionError(action)
 
 
+@pytest.mark.slow  # test_exports.py has each command, on hosts without kernels
 def test_page_for_users_is_followed_to_the_letter(sr: CephSr, one: Dom0, two: Dom0) -> None:
     vm = sr.lab.xe("vm-create", "name-label=web")
     disks = [sr.create_vdi(size=str(16 * MIB), name=name) for name in ("web-root", "web-data")]

@@ -39,6 +39,7 @@ def test_the_capability_is_there_only_if_xapi_and_sm_have_what_it_needs(lab: Cep
     assert "VDI_RESIZE_ONLINE" not in features(lab)
 
 
+@pytest.mark.slow  # the engine's tests have each step and each crash
 def test_a_disk_under_writes_grows_on_the_host_that_uses_it(phy_sr: CephSr, two: Dom0) -> None:
     """The command runs on the pool's master, which has not mapped the disk."""
     lab = phy_sr.lab

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import random
 
+import pytest
+
 from lab import run
 from lab.cephrbd import RbdPool
 from lab.disk import MIB, Disk, read, write
@@ -14,6 +16,7 @@ from lab.dom0 import Dom0
 GOLDEN = random.Random(2).randbytes(5 * MIB + 512)
 
 
+@pytest.mark.slow  # test_templates.py reads the content with librbd
 def test_a_guest_reads_the_golden_image_and_writes_to_its_own(guests_rbd_pool: RbdPool, one: Dom0, two: Dom0) -> None:
     lab, ceph = guests_rbd_pool.lab, guests_rbd_pool.lab.ceph
     ceph.create_pool("golden")
