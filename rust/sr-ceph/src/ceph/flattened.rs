@@ -31,7 +31,8 @@ pub(super) fn require_no_lost_parent(
 /// Whether the image would lose a parent that clones of the snapshot need, if the snapshot was removed. Sends nothing
 /// for an image that has a parent, or never had one.
 fn holds_parent(image: &mut Image, snapshot: SnapId) -> Result<bool> {
-    if image.parent()?.is_some() {
+    // An emptied head shares nothing with its parent, but stays attached to it.
+    if image.parent()?.is_some() || image.size()? == 0 {
         return Ok(false);
     }
     image.set_snapshot(Some(snapshot))?;
