@@ -10,9 +10,10 @@ mod format;
 
 pub use format::{newer, Newer, Record, Unknown, Unreadable, VERSION};
 
+/// Implements [`Record`] for a type with the fields `version` and `nonce`.
 macro_rules! record {
     ($type:ty) => {
-        impl Record for $type {
+        impl $crate::record::Record for $type {
             fn version(&self) -> u32 {
                 self.version
             }
@@ -20,12 +21,13 @@ macro_rules! record {
                 self.nonce
             }
             fn renew(&mut self) {
-                self.version = VERSION;
+                self.version = $crate::record::VERSION;
                 self.nonce = Uuid::new_v4();
             }
         }
     };
 }
+pub(crate) use record;
 
 mod hosts;
 

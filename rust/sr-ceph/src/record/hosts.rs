@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Record, Unknown, VERSION};
+use super::{Unknown, VERSION};
 use crate::host::Owner;
 
 /// Which host may write to a VDI. Ceph does not prevent a second writer: the claim does.

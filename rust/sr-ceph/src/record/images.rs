@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ImageRef, Record, SnapshotRef, Unknown, VERSION};
+use super::{ImageRef, SnapshotRef, Unknown, VERSION};
 
 /// A hidden image: its head is no VDI any more, and it is kept for its snapshots and clones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

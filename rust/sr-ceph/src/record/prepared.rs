@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ImageRef, Record, SnapshotRef, Unknown, VERSION};
+use super::{ImageRef, SnapshotRef, Unknown, VERSION};
 
 /// What is prepared for a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::catalogue::{disks, vdi_key, Stored, SR_KEY};
 use crate::error::{Context, Error, Result};
 use crate::pool::{Entries, Objects, Part, PoolError, Transaction};
-use crate::record::{Record, SrRecord, VdiRecord, VERSION};
+use crate::record::{record, Record, SrRecord, VdiRecord, VERSION};
 use crate::sr::reclaim::lease::Worker;
 use crate::usage::PoolUsage;
 use crate::CephSr;
@@ -63,20 +63,7 @@ struct CountRecord {
     counted: u64,
 }
 
-impl Record for CountRecord {
-    fn version(&self) -> u32 {
-        self.version
-    }
-
-    fn nonce(&self) -> Uuid {
-        self.nonce
-    }
-
-    fn renew(&mut self) {
-        self.version = VERSION;
-        self.nonce = Uuid::new_v4();
-    }
-}
+record!(CountRecord);
 
 /// When to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

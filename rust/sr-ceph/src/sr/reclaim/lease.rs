@@ -16,7 +16,7 @@ use crate::host::Owner;
 use crate::journal::RECOVERY_BLOCKLIST_SECONDS;
 use crate::lease::LEASE_SECONDS;
 use crate::pool::{Entries, Transaction};
-use crate::record::{Record, VERSION};
+use crate::record::{record, Record, VERSION};
 use crate::CephSr;
 
 /// The catalogue's key for the reclaim worker.
@@ -37,20 +37,7 @@ pub(super) struct WorkerRecord {
     lease_until: u64,
 }
 
-impl Record for WorkerRecord {
-    fn version(&self) -> u32 {
-        self.version
-    }
-
-    fn nonce(&self) -> Uuid {
-        self.nonce
-    }
-
-    fn renew(&mut self) {
-        self.version = VERSION;
-        self.nonce = Uuid::new_v4();
-    }
-}
+record!(WorkerRecord);
 
 /// This process, as the reclaim worker of its SR.
 pub(crate) struct Worker<'r> {
