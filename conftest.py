@@ -274,3 +274,14 @@ def own_sr(shared_rbd_pool: RbdPool) -> CephSr:
 
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture
+def xapi_that_reverts(lab: CephRbdLab) -> Iterator[None]:
+    """xapi has VDI_REVERT during the test, as since 26.16."""
+    pool = lab.xapi.pool
+    pool.settings.revert = True
+    pool.load_drivers(pool.master)
+    yield
+    pool.settings.revert = False
+    pool.load_drivers(pool.master)

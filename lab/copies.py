@@ -64,7 +64,7 @@ def revert_vm(snapshot: str, sr: CephSr) -> None:
     sr.lab.xe("snapshot-revert", f"snapshot-uuid={snapshot}")
 
 
-def require_nothing_left(sr: CephSr) -> None:
+def require_nothing_left(sr: CephSr, seconds: float = 60) -> None:
     """Wait until the cluster has freed all deleted images; fail if anything else is left."""
 
     def is_empty() -> bool:
@@ -73,4 +73,4 @@ def require_nothing_left(sr: CephSr) -> None:
         return not images and sr.uuid not in sr.pool.trash() and sr.catalogue_keys() == {"sr"}
 
     assert sr.vdis() == set()
-    wait_for(is_empty, "the SR's last image to be freed", seconds=60)
+    wait_for(is_empty, "the SR's last image to be freed", seconds=seconds)

@@ -7,14 +7,13 @@ from __future__ import annotations
 import base64
 import random
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from lab import run
 from lab.backup import Backup, exported
-from lab.cephrbd import CephRbdLab, CephSr
+from lab.cephrbd import CephSr
 from lab.copies import content, disk_of, disk_with, require_nothing_left, revert_vm, row, snapshot_vm, vm_with
 from lab.disk import MIB, Disk
 from lab.sr import fist_point
@@ -24,17 +23,6 @@ from lab.xapi.lab_pool import XeError
 KIB = 1 << 10
 # SM's fault for changes that cannot be listed.
 NOT_LISTED = "SR_BACKEND_FAILURE_460"
-
-
-@pytest.fixture
-def xapi_that_reverts(lab: CephRbdLab) -> Iterator[None]:
-    """xapi has VDI_REVERT inside the `with` block, as since 26.16."""
-    pool = lab.xapi.pool
-    pool.settings.revert = True
-    pool.load_drivers(pool.master)
-    yield
-    pool.settings.revert = False
-    pool.load_drivers(pool.master)
 
 
 def change(disk: Disk, *extents: tuple[int, bytes | int]) -> None:

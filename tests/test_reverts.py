@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from lab.cephrbd import CephRbdLab, CephSr
+from lab.cephrbd import CephSr
 from lab.copies import (
     SIZE,
     content,
@@ -20,17 +18,6 @@ from lab.copies import (
     write,
 )
 from lab.sr import fist_point
-
-
-@pytest.fixture
-def xapi_that_reverts(lab: CephRbdLab) -> Iterator[None]:
-    """xapi has VDI_REVERT inside the `with` block, as since 26.16."""
-    pool = lab.xapi.pool
-    pool.settings.revert = True
-    pool.load_drivers(pool.master)
-    yield
-    pool.settings.revert = False
-    pool.load_drivers(pool.master)
 
 
 def test_a_vm_reverts_several_times_by_deletion_and_clone(own_sr: CephSr) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from lab import krbd, wait_for
 from lab.cephrbd import CephRbdLab, CephSr, RbdPool
+from lab.copies import require_nothing_left
 from lab.disk import MIB, Disk, read, write
 from lab.dom0 import Dom0
 from lab.sr import fist_point
@@ -41,15 +42,7 @@ def sr(guests_rbd_pool: RbdPool) -> Iterator[CephSr]:
     """An SR whose disks run on tapdisk; every test deletes its disks."""
     sr = guests_rbd_pool.create_sr("snapshots")
     yield sr
-    assert sr.vdis() == set()
-    wait_for(lambda: is_empty(sr), "the space of all disks to be freed", seconds=120)
-
-
-def is_empty(sr: CephSr) -> bool:
-    """Whether nothing is left of deleted disks; a scan frees those that had to wait."""
-    sr.scan()
-    images = [image for image in sr.pool.images() if sr.uuid in image]
-    return images == [] and sr.uuid not in sr.pool.trash() and sr.catalogue_keys() == {"sr"}
+    require_nothing_left(sr, seconds=120)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pytest
 
 from lab import wait_for
 from lab.cephrbd import CephSr, RbdPool
+from lab.copies import require_nothing_left
 from lab.disk import MIB, Disk
 from lab.dom0 import Dom0
 from tests.test_snapshots_of_a_vm import number_in, prepared, require_one_instant
@@ -39,14 +40,7 @@ print(number)
 def sr(guests_rbd_pool: RbdPool) -> Iterator[CephSr]:
     sr = guests_rbd_pool.create_sr("together")
     yield sr
-    assert sr.vdis() == set()
-    wait_for(lambda: is_empty(sr), "the space of all disks to be freed", seconds=120)
-
-
-def is_empty(sr: CephSr) -> bool:
-    sr.scan()
-    images = [image for image in sr.pool.images() if sr.uuid in image]
-    return images == [] and sr.uuid not in sr.pool.trash() and sr.catalogue_keys() == {"sr"}
+    require_nothing_left(sr, seconds=120)
 
 
 @dataclass(frozen=True)
