@@ -160,7 +160,11 @@ pub const SECTIONS: [(&str, &[Origin]); 6] = [
         "The host: SMB-H",
         &[
             origin("hostos/src/files.rs", "FileError", HOST),
-            origin("hostos/src/throttle.rs", "ThrottleError", Names::Of(&[])),
+            origin(
+                "hostos/src/throttle/error.rs",
+                "ThrottleError",
+                Names::Of(&[]),
+            ),
             origin("hostdev/src/error.rs", "Error", HOST),
         ],
     ),
