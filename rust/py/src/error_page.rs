@@ -189,8 +189,8 @@ fn page() -> String {
     page
 }
 
-/// The committed ids, with the error that each stands for. A line is never changed or removed: an error
-/// that does not exist any more keeps its line, so that its id is not used again.
+/// The committed ids, with the error that each stands for. No line is removed: an error that does not exist any
+/// more keeps its line, so that its id is not used again. A line changes only if the error gets another name.
 const IDS: &str = "py/src/error_page/ids.txt";
 
 fn update() -> bool {

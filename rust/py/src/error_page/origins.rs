@@ -76,6 +76,11 @@ pub const SECTIONS: [(&str, &[Origin]); 6] = [
                 Names::Of(&[("of_ceph", "Host")]),
             ),
             origin(
+                "sr-ceph/src/error/image.rs",
+                "ImageError",
+                Names::Own("of_image"),
+            ),
+            origin(
                 "sr-ceph/src/error/by_hand.rs",
                 "Migrating",
                 Names::Of(&[("of_ceph", "ByHand")]),
