@@ -101,7 +101,7 @@ class Scan:
     def vdis(self) -> list[VdiAttributes]:
         """Every VDI of the SR."""
     @property
-    def lineage(self) -> dict[str, str]:
+    def disks_of_snapshots(self) -> dict[str, str]:
         """Snapshot UUID to disk UUID, for snapshots whose disk XAPI does not have."""
     @property
     def sr(self) -> SrAttributes:

@@ -225,7 +225,7 @@ impl Engine for CrucibleEngine {
         let scan = self.run(|sr| sr.scan(known))?;
         Ok(Scan {
             vdis: scan.vdis,
-            lineage: Vec::new(),
+            disks_of_snapshots: Vec::new(),
             usage: scan.usage.into(),
         })
     }

@@ -228,7 +228,7 @@ impl Scan {
     }
 
     /// Returns the disk of each snapshot for which XAPI does not have it, if the SR still has that disk.
-    pub fn lineage(&self) -> HashMap<Uuid, Uuid> {
+    pub fn disks_of_snapshots(&self) -> HashMap<Uuid, Uuid> {
         let listed: HashSet<Uuid> = self.vdis.iter().map(|vdi| vdi.uuid).collect();
         let unknown = self.vdis.iter();
         let unknown = unknown.filter(|v| !v.known_to_xapi || self.without_disk.contains(&v.uuid));
