@@ -13,7 +13,7 @@ mod manager;
 mod monitors;
 mod namespace;
 mod open;
-mod origin;
+mod snapshot_kind;
 mod snapshots;
 mod takeover;
 mod templates;
@@ -21,9 +21,7 @@ mod templates;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use librbd::{
-    CreateOptions, ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind, SnapshotRef,
-};
+use librbd::{CreateOptions, ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind, SnapshotRef};
 
 use crate::image_format::ImageFormat;
 use crate::pool::{
@@ -95,7 +93,7 @@ impl CephPool {
             Ok(SnapshotState {
                 id: s.id.0,
                 removed: matches!(s.kind, SnapshotKind::Trash { .. }),
-                origin: origin::origin(&self.pool, image, &s)?,
+                kind: snapshot_kind::kind(&self.pool, image, &s)?,
                 name: s.name,
                 size: s.size,
             })

@@ -15,11 +15,11 @@ mod templates;
 use std::collections::BTreeMap;
 
 pub use self::comparison::Comparison;
+pub use self::deletion::{Deletion, TrashedImage};
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
 pub use self::listing::{Counted, Listing, Objects, Part};
 pub use self::takeover::Takeover;
 pub use self::templates::{Template, Templates};
-pub use self::deletion::{Deletion, TrashedImage};
 use crate::host::ImageKey;
 use crate::image_format::{ImageFormat, Layout};
 
@@ -157,12 +157,12 @@ pub struct SnapshotState {
     /// Removed, but kept by Ceph until its last clone is gone: it cannot be mapped or cloned.
     pub removed: bool,
     /// Its RBD namespace.
-    pub origin: Origin,
+    pub kind: SnapshotKind,
 }
 
 /// The RBD namespace of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SnapshotKind {
     /// An ordinary snapshot.
     User,
     /// Removed, and kept for its clones.

@@ -9,7 +9,7 @@ use super::pool_state::{Image, ImageSnapshot};
 use super::report::{self, POOL_ID, POOL_NAME};
 use crate::image_format::ImageFormat;
 use crate::pool::{
-    Entries, ImageHeader, ImageState, ImageUsers, Origin, Pool, PoolError, Progress, Result,
+    Entries, ImageHeader, ImageState, ImageUsers, Pool, PoolError, Progress, Result, SnapshotKind,
     Transaction, Watcher,
 };
 
@@ -146,7 +146,7 @@ impl Pool for MemoryPool {
             let image = format!("{POOL_NAME}/{}", image.name);
             return Err(librbd::Error::SnapshotLimit { image, limit }.into());
         }
-        let taken = ImageSnapshot::of(image, id, name, Origin::User);
+        let taken = ImageSnapshot::of(image, id, name, SnapshotKind::User);
         image.snapshots.push(taken);
         Ok(id)
     }
