@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
-from types import TracebackType
 from typing import Any, Literal, Self, cast
 
 from lab import LabError, keeper, run, wait_for
@@ -116,12 +115,7 @@ class OneNodeCeph:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
 
     def close(self) -> None:
