@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
-from types import TracebackType
 from typing import Any, Literal, Self, cast
 
 from lab import LabError, keeper, run, wait_for
+from lab.ceph_daemons import Daemons
 from lab.ceph_session import CephCommands
 from lab.ports import AddressLease
 
@@ -50,11 +50,6 @@ Network = Literal["ipv4", "ipv6", "both"]
 # How long the monitors gather changes before they commit them, in seconds: (paxos_propose_interval,
 # paxos_min_wait).  A snapshot waits for such a commit, so the pace is its latency.
 _PACES: Mapping[Pace, tuple[float, float]] = {"fast": (0.01, 0.001), "default": (1.0, 0.05)}
-
-_DAEMON_CAPS = {
-    "mgr.x": {"mon": "allow profile mgr", "osd": "allow *", "mds": "allow *"},
-    "osd": {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "allow *"},
-}
 
 
 class OneNodeCeph:
@@ -106,6 +101,7 @@ class OneNodeCeph:
         self._lease: AddressLease | None = None
         self._keeper: keeper.Keeper | None = None
         self._commands = CephCommands(self.conf, self.fsid)
+        self._daemons = Daemons(self.directory, self.conf)
 
     def __enter__(self) -> Self:
         if shutil.which("ceph-mon") is None:
@@ -119,12 +115,7 @@ class OneNodeCeph:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -267,7 +258,7 @@ class OneNodeCeph:
 
     def start_monitor(self, name: str = "a") -> None:
         """Start a monitor and wait until one replies."""
-        self._start("ceph-mon", name)
+        self._daemons.start("ceph-mon", name)
         self.admin("mon", "stat")
 
     def pause_monitor(self, name: str = "a") -> None:
@@ -303,7 +294,7 @@ class OneNodeCeph:
 
     def start_mgr(self) -> None:
         """Start the manager; it reports usage some seconds later (`wait_pool_stats`)."""
-        self._start("ceph-mgr", "x")
+        self._daemons.start("ceph-mgr", "x")
 
     def takes_tasks(self) -> bool:
         """Whether the manager accepts `rbd task`, as it does some seconds after its start."""
@@ -322,14 +313,7 @@ class OneNodeCeph:
 
     def _signal(self, daemon: str, number: signal.Signals) -> None:
         self._commands.close()
-        pid = int((self.directory / "run" / f"{daemon}.pid").read_text())
-        if not keeper.kill(pid, str(self.conf), number):
-            raise LabError(f"{daemon} of {self.directory}: process {pid} is not running")
-        end = time.monotonic() + 5
-        while number == signal.SIGKILL and pid in keeper.processes_naming(str(self.conf)):
-            if time.monotonic() > end:
-                raise LabError(f"{daemon} of {self.directory}: process {pid} outlived SIGKILL by 5 s")
-            time.sleep(0.01)
+        self._daemons.send(daemon, number)
 
     # Start
 
@@ -360,9 +344,10 @@ class OneNodeCeph:
             "fast_min_wait": wait,
         }
         self.conf.write_text(Template(_CONF_TEMPLATE.read_text()).substitute(settings))
-        self._make_monitors()
+        addresses = {name: self.monitor_addresses(name) for name in self.monitors}
+        self._daemons.make_monitors(self.fsid, addresses, self._osds)
         for name in self.monitors:
-            self._start("ceph-mon", name)
+            self._daemons.start("ceph-mon", name)
         if self._mgr:
             self.start_mgr()
         for number in range(self._osds):
@@ -374,37 +359,9 @@ class OneNodeCeph:
         if self._pace != "fast":
             self.set_monitor_pace(self._pace)
 
-    def _make_monitors(self) -> None:
-        # All keys go into the monitors' first keyring: it saves an `auth add` per daemon.
-        every = {"mon": "allow *", "osd": "allow *", "mgr": "allow *"}
-        users = {"mon.": {"mon": "allow *"}, "client.admin": every, "mgr.x": _DAEMON_CAPS["mgr.x"]}
-        users.update({f"osd.{number}": _DAEMON_CAPS["osd"] for number in range(self._osds)})
-        first = self.directory / "mon.keyring"
-        for name, caps in users.items():
-            own = self.directory / ("mon.a.keyring" if name == "mon." else f"{name}.keyring")
-            words = [word for service, cap in caps.items() for word in ("--cap", service, cap)]
-            run(
-                ["ceph-authtool", "--create-keyring", own, "--gen-key", "--name", name, *words],
-                timeout=_DEADLINE,
-            )
-            with first.open("ab") as keyring:
-                keyring.write(own.read_bytes())
-        monmap = self.directory / "monmap"
-        words = [word for name in self.monitors for word in ("--addv", name, self.monitor_addresses(name))]
-        run(["monmaptool", "--create", "--fsid", self.fsid, *words, monmap], timeout=_DEADLINE)
-        for name in self.monitors:
-            (self.directory / "mon" / name).mkdir()
-            (self.directory / f"mon.{name}.keyring").write_bytes((self.directory / "mon.a.keyring").read_bytes())
-            self._start("ceph-mon", name, "--mkfs", "--monmap", str(monmap), "--keyring", str(first))
-
     def _add_osd(self, number: int) -> None:
         osd_uuid = str(uuid.uuid4())
         (self.directory / "osd" / str(number)).mkdir(parents=True)
         self.admin("osd", "new", osd_uuid, str(number))
-        self._start("ceph-osd", str(number), "--mkfs", "--osd-uuid", osd_uuid)
-        self._start("ceph-osd", str(number))
-
-    def _start(self, program: str, name: str, *args: str) -> None:
-        """Run a daemon. It detaches itself when it accepts connections."""
-        # In /, as with systemd: the OSD of Debian 13 looks for its classes in lib/x86_64-linux-gnu, a relative path.
-        run([program, "--conf", self.conf, "--id", name, *args], timeout=_DEADLINE, cwd="/")
+        self._daemons.start("ceph-osd", str(number), "--mkfs", "--osd-uuid", osd_uuid)
+        self._daemons.start("ceph-osd", str(number))

@@ -15,7 +15,6 @@ import uuid as uuids
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from lab import LabError, keeper, run, wait_for
@@ -138,12 +137,7 @@ class CrucibleStorage:
         self._keeper = Keeper(self.directory, self.token)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         guard, self._keeper = self._keeper, None
         lease, self._lease = self._lease, None
         keeper.close(guard, lease)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import socket
-from types import TracebackType
 from typing import Self
 
 from lab import LabError
@@ -55,12 +54,7 @@ class AddressLease:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.release()
 
 

@@ -99,7 +99,7 @@ def test_an_sr_without_a_mapped_disk_is_unplugged_without_a_cluster(installed: P
 def test_the_health_of_an_sr_that_cannot_be_read_is_down_with_the_reason(
     installed: Path, sr_type: str, config: dict[str, str]
 ) -> None:
-    health = json.loads(result(installed, f"sr({sr_type!r}, {config}).health()"))
+    health = json.loads(result(installed, f"smblock._core.health_of(sr({sr_type!r}, {config}))"))
     (finding,) = health["findings"]
     assert (health["up"], health["sr_type"], finding["id"]) == (False, sr_type, "SMB-F105")
     assert "/nonexistent/" in finding["found"]

@@ -15,7 +15,7 @@ from lab.wheel import REPOSITORY
 
 # The crates that each crate of the driver may depend on, from the top downwards, as in docs/dev/architecture.md.
 BELOW = {
-    "smblock-py": {"sr-ceph", "sr-crucible", "sr", "nbd-export", "librbd"},
+    "smblock-py": {"sr-ceph", "sr-crucible", "sr", "nbd-export"},
     "sr-ceph": {"sr-ceph-model", "sr", "librbd", "hostdev", "hostos"},  # its tests use the model
     "sr-ceph-model": {"sr-ceph", "sr"},
     "sr-crucible": {"sr", "crucible-host", "hostdev", "hostos"},

@@ -16,21 +16,36 @@ __all__ = [
     "Scan",
     "Sr",
     "__version__",
+    "accept_vdi",
+    "adopt_disks",
     "alarm_body",
+    "alarm_ended_server",
+    "alarm_unless_shared",
+    "blocklist_hosts",
     "capabilities",
     "check",
     "configuration",
     "doctor_report",
+    "health_of",
     "host_findings",
+    "import_vdi",
     "is_same_finding",
     "limit_vdi",
     "limits_of",
+    "locate_vdi",
+    "measure_vdi",
     "metrics_page",
+    "overview_of",
+    "pending_work",
     "pool_findings",
+    "release_vdi",
+    "repair_sr",
     "serve_crucible",
     "serve_exports",
+    "sr_findings",
     "sr_type_of",
     "unreadable_sr",
+    "update_alarms",
 ]
 
 __version__: str
@@ -86,7 +101,7 @@ class Scan:
     def vdis(self) -> list[VdiAttributes]:
         """Every VDI of the SR."""
     @property
-    def lineage(self) -> dict[str, str]:
+    def disks_of_snapshots(self) -> dict[str, str]:
         """Snapshot UUID to disk UUID, for snapshots whose disk XAPI does not have."""
     @property
     def sr(self) -> SrAttributes:
@@ -174,13 +189,37 @@ def unreadable_sr(sr_uuid: str, reason: str) -> Finding:
 def is_same_finding(one: Finding, other: Finding) -> bool:
     """Returns whether two findings are of one kind and about one object."""
 
+def update_alarms(sr: Sr, facts: str) -> None:
+    """Looks at the SR, and raises and clears alarms in XAPI. For SM's timer.
+
+    facts  what XAPI has about the pool, as JSON: see sr::alarm::CheckFacts
+
+    Raises `Error` if XAPI does not reply, and `ValueError` if the facts cannot be read. An SR that cannot be read
+    is an alarm.
+    """
+
+def health_of(sr: Sr) -> str:
+    """Returns the state of the SR as JSON: see sr::engine::Health. An SR that cannot be read is a finding."""
+
+def alarm_unless_shared(sr: Sr, facts: str) -> None:
+    """Raises an alarm if only one host of the pool can use the SR. `facts`: as for `update_alarms`.
+
+    Raises `Error` if XAPI does not reply.
+    """
+
+def alarm_ended_server(sr: Sr, vdi_uuid: str, name: str, host_uuid: str, how: str) -> None:
+    """Raises an alarm that the server of a volume has ended on this host by itself.
+
+    Raises `Error` if XAPI does not reply.
+    """
+
 def alarm_body(name: str, value: str, trigger: str, rows: Sequence[tuple[str, str]]) -> str:
     """Returns the body of a message of XAPI with the name ALARM. rows: the names and values of further elements."""
 
 def metrics_page(host_name: str, srs: Sequence[tuple[str, str, str, str, float]]) -> str:
     """Returns the state of SRs in the text format of Prometheus.
 
-    srs  of each SR: its UUID, type, name, what `Sr.health` has returned, or "" if it could not be read, and how many
+    srs  of each SR: its UUID, type, name, what `health_of` has returned, or "" if it could not be read, and how many
          seconds that took
 
     Raises `ValueError` if a health cannot be read.
@@ -218,6 +257,72 @@ def check(
     as_json       whether the report is JSON
 
     Raises `Error` if the device-config cannot be used.
+    """
+
+def overview_of(sr: Sr) -> str:
+    """Returns the SR on one screen, as JSON: see sr::engine::Overview. Raises `Error` if it cannot be read."""
+
+def pending_work(sr: Sr) -> list[Pending]:
+    """Returns the work of `Sr.reclaim`, also what waits. Raises `Error` if the storage cannot be read."""
+
+def sr_findings(sr: Sr, sm_datapaths: Sequence[str], others: Sequence[Mapping[str, str]], facts: str) -> list[Finding]:
+    """Returns what is wrong with the SR, as seen from this host. Changes nothing.
+
+    facts  what XAPI and SM have about the SR, as JSON: see sr::doctor::Facts
+
+    Raises `ValueError` if the facts cannot be read. An SR that cannot be read is a finding.
+    """
+
+def repair_sr(sr: Sr) -> None:
+    """Repairs what the next scan and the next plug repair. Raises `Error` if the SR cannot be read."""
+
+def adopt_disks(sr: Sr, facts: str, records: Mapping[str, dict[str, Any]], undo: bool, act: bool) -> str:
+    """Takes over the disks of another driver, or gives them back. Without `act` nothing is changed.
+
+    facts    what XAPI has about the SR, as JSON: see sr::engine::AdoptionFacts
+    records  XAPI's records of the SR's VDIs, by reference
+
+    Returns what was done, or would be, and what refuses it, as JSON: see sr::engine::Adoption. Raises
+    `ValueError` if the facts cannot be read, and `Error` if the storage cannot be read or changed.
+    """
+
+def import_vdi(sr: Sr, vdi_uuid: str, source: str, size: int | None, name_label: str, name_description: str) -> int:
+    """Makes a disk of a snapshot of an image that does not belong to the SR. Returns the disk's size in bytes.
+
+    source  POOL/IMAGE@SNAPSHOT
+    size    the least bytes; None: those of the snapshot
+
+    XAPI gets the disk with the next scan. Raises `Error` if no disk can be made of it.
+    """
+
+def locate_vdi(sr: Sr, vdi_uuid: str) -> str:
+    """Where a VDI is, for programs outside XCP-ng, as JSON: see sr::engine::Location.
+
+    Raises `Error` if a host uses the VDI.
+    """
+
+def measure_vdi(sr: Sr, vdi_uuid: str, report: Progress) -> int:
+    """Returns the bytes that a VDI takes, which needs seconds for each TiB of its size.
+
+    `report` gets the state "counting". Raises `Error` if the SR does not have the VDI.
+    """
+
+def release_vdi(sr: Sr, vdi_uuid: str, force: bool) -> str | None:
+    """Releases the claim on a VDI. `force` does not check whether the claim's host uses the VDI.
+
+    Returns that host's UUID, or None if no host had claimed it. Raises `Error` if the claim stays.
+    """
+
+def accept_vdi(sr: Sr, vdi_uuid: str) -> None:
+    """Removes the record of a volume's regions and key: the next activation records what it finds.
+
+    Raises `Error` if the volume is in use.
+    """
+
+def blocklist_hosts(sr: Sr, addresses: Sequence[str]) -> list[str]:
+    """Blocklists every client of the IP addresses of those clients for 24 h, also after a restart of the host.
+
+    Returns the IP addresses that were blocklisted. Raises `Error` if one was not.
     """
 
 def serve_exports(settings: Mapping[str, str], directory: str) -> NoReturn:
@@ -325,7 +430,7 @@ class CrucibleXapi(Alarms, Protocol):
 
 @type_check_only
 class Progress(Protocol):
-    """The callback of `Sr.reclaim`."""
+    """The callback of `Sr.reclaim` and `measure_vdi`."""
 
     def __call__(self, __state: str, __image: str, __text: str, __done: int, __total: int) -> object:
         """Reports about one image.
@@ -385,26 +490,6 @@ class Sr:
         """Plugs the SR on this host. Raises `Error` as `create` does for the datapath."""
     def detach(self) -> None:
         """Unplugs the SR on this host. Raises `Error` if a disk of the SR is in use here."""
-    def check(self, facts: str) -> None:
-        """Looks at the SR, and raises and clears alarms in XAPI. For SM's timer.
-
-        facts  what XAPI has about the pool, as JSON: see sr::alarm::CheckFacts
-
-        Raises `Error` if XAPI does not reply, and `ValueError` if the facts cannot be read. An SR that cannot be read
-        is an alarm.
-        """
-    def health(self) -> str:
-        """Returns the state of the SR as JSON: see sr::engine::Health. An SR that cannot be read is a finding."""
-    def warn_unless_shared(self, facts: str) -> None:
-        """Raises an alarm if only one host of the pool can use the SR. `facts`: as for `check`.
-
-        Raises `Error` if XAPI does not reply.
-        """
-    def report_ended_server(self, vdi_uuid: str, name: str, host_uuid: str, how: str) -> None:
-        """Raises an alarm that the server of a volume has ended on this host by itself.
-
-        Raises `Error` if XAPI does not reply.
-        """
     def probe(self) -> str:
         """Returns the SRs that exist, or the places that could hold one, as XML. Needs no SR UUID.
 
@@ -494,11 +579,6 @@ class Sr:
 
         Raises `Error` if it is still connected.
         """
-    def release_vdi(self, vdi_uuid: str, force: bool) -> str | None:
-        """Releases the claim on a VDI. `force` does not check whether the claim's host uses the VDI.
-
-        Returns that host's UUID, or None if no host had claimed it. Raises `Error` if the claim stays.
-        """
     def reconcile_vdi(self, vdi_uuid: str) -> bool:
         """Removes what a killed command of this host left of a VDI.
 
@@ -510,20 +590,10 @@ class Sr:
 
         Raises `Error` if that failed.
         """
-    def accept_vdi(self, vdi_uuid: str) -> None:
-        """Removes the record of a volume's regions and key: the next activation records what it finds.
-
-        Raises `Error` if the volume is in use.
-        """
     def declare_dead(self, host_uuid: str, reason: str) -> list[str]:
         """Records that a host is dead, and blocklists its kernel clients of the SR's disks.
 
         Returns the addresses that were blocklisted. Raises `Error` if the host can still write.
-        """
-    def blocklist_hosts(self, addresses: Sequence[str]) -> list[str]:
-        """Blocklists every client of the IP addresses of those clients for 24 h, also after a restart of the host.
-
-        Returns the IP addresses that were blocklisted. Raises `Error` if one was not.
         """
     def reclaim(self, report: Progress, background: bool = False) -> int:
         """Frees all space that can be freed now, which may take hours. Returns how many images failed.
@@ -532,45 +602,5 @@ class Sr:
 
         Raises `Error` with the key "SRUnavailable" if another reclaim worker runs.
         """
-    def import_vdi(self, vdi_uuid: str, source: str, size: int | None, name_label: str, name_description: str) -> int:
-        """Makes a disk of a snapshot of an image that does not belong to the SR. Returns the disk's size in bytes.
-
-        source  POOL/IMAGE@SNAPSHOT
-        size    the least bytes; None: those of the snapshot
-
-        XAPI gets the disk with the next scan. Raises `Error` if no disk can be made of it.
-        """
-    def locate_vdi(self, vdi_uuid: str) -> str:
-        """Where a VDI is, for programs outside XCP-ng, as JSON: see sr::engine::Location.
-
-        Raises `Error` if a host uses the VDI.
-        """
-    def measure_vdi(self, vdi_uuid: str, report: Progress) -> int:
-        """Returns the bytes that a VDI takes, which needs seconds for each TiB of its size.
-
-        `report` gets the state "counting". Raises `Error` if the SR does not have the VDI.
-        """
-    def doctor(self, sm_datapaths: Sequence[str], others: Sequence[Mapping[str, str]], facts: str) -> list[Finding]:
-        """Returns what is wrong with the SR, as seen from this host. Changes nothing.
-
-        facts  what XAPI and SM have about the SR, as JSON: see sr::doctor::Facts
-
-        Raises `ValueError` if the facts cannot be read. An SR that cannot be read is a finding.
-        """
-    def adopt(self, facts: str, records: Mapping[str, dict[str, Any]], undo: bool, act: bool) -> str:
-        """Takes over the disks of another driver, or gives them back. Without `act` nothing is changed.
-
-        facts    what XAPI has about the SR, as JSON: see sr::engine::AdoptionFacts
-        records  XAPI's records of the SR's VDIs, by reference
-
-        Returns what was done, or would be, and what refuses it, as JSON: see sr::engine::Adoption. Raises
-        `ValueError` if the facts cannot be read, and `Error` if the storage cannot be read or changed.
-        """
-    def overview(self) -> str:
-        """Returns the SR on one screen, as JSON: see sr::engine::Overview. Raises `Error` if it cannot be read."""
     def places(self) -> str:
         """Returns where each VDI is, as JSON: see sr::engine::VdiPlace. Raises `Error` if the SR cannot be read."""
-    def repair(self) -> None:
-        """Repairs what the next scan and the next plug repair. Raises `Error` if the SR cannot be read."""
-    def pending(self) -> list[Pending]:
-        """Returns the work of `reclaim`, also what waits. Raises `Error` if the storage cannot be read."""

@@ -2,6 +2,7 @@
 
 import json
 
+from smblock._core import update_alarms
 from smblock.child import Child
 from smblock.core import core_of
 from smblock.hosts import bounded
@@ -25,7 +26,7 @@ def check_sr(session, sr_uuid):
 def _check(session, sr_uuid):
     # The connection of the session belongs to the other process.
     with bounded(session, CALLS_SECONDS) as own:
-        core_of(own, sr_uuid).check(check_facts(own, sr_uuid))
+        update_alarms(core_of(own, sr_uuid), check_facts(own, sr_uuid))
 
 
 def check_facts(session, sr_uuid):

@@ -2,7 +2,7 @@
 
 import os
 
-from smblock._core import Error, serve_crucible
+from smblock._core import Error, alarm_ended_server, serve_crucible
 from smblock.core import core_of
 from smblock.hosts import LocalSession
 from smblock.sm import util
@@ -25,7 +25,7 @@ def run_server(directory):
             vdi_ref = vdi.get_by_uuid(vdi_uuid)
             sr_uuid = session.xenapi.SR.get_uuid(vdi.get_SR(vdi_ref))
             name = vdi.get_name_label(vdi_ref)
-            core_of(session, sr_uuid).report_ended_server(vdi_uuid, name, util.get_this_host(), died)
+            alarm_ended_server(core_of(session, sr_uuid), vdi_uuid, name, util.get_this_host(), died)
     except Exception:  # XAPI may be down; the log has the text, and the next check raises the alarm
         util.logException("crucible: VDI %s: raising the alarm that its server ended" % vdi_uuid)
     return 1

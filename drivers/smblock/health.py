@@ -3,6 +3,7 @@
 import collections
 import time
 
+from smblock._core import health_of
 from smblock.child import Child
 from smblock.hosts import bounded
 from smblock.sm import util
@@ -26,7 +27,7 @@ def _work(session, sr):
         # The connection of the session belongs to the other process.
         with bounded(session, CALLS_SECONDS) as own:
             began = time.monotonic()
-            return sr.open(lambda: own).health(), time.monotonic() - began
+            return health_of(sr.open(lambda: own)), time.monotonic() - began
 
     return work
 

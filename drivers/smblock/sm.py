@@ -137,7 +137,7 @@ class CoreSR(SR.SR):
             self.vdis[attributes["uuid"]] = set_attributes(self.vdi(attributes["uuid"]), attributes)
         super().scan(uuid)
         vdi = self.session.xenapi.VDI
-        for snapshot, disk in found.lineage.items():
+        for snapshot, disk in found.disks_of_snapshots.items():
             vdi.set_snapshot_of(vdi.get_by_uuid(snapshot), vdi.get_by_uuid(disk))
 
     def has_succeeded(self):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xmlrpc.client
-from types import TracebackType
 from typing import Any
 
 from lab.xapi.errors import ApiError
@@ -39,12 +38,7 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ import xmlrpc.client
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from lab.ports import AddressLease
@@ -87,12 +86,7 @@ class Xapi:
     def __enter__(self) -> Xapi:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.stop()
 
     def add_host(self, dom0: Host) -> str:

@@ -1,5 +1,6 @@
 """`smblock accept`: accepts the regions and the key that a Crucible volume has now."""
 
+from smblock._core import accept_vdi
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_vdi
 from smblock.cli.output import refuse, show
@@ -13,6 +14,6 @@ def add_to(commands):
 def _run(options):
     if not options.yes:
         return refuse(options, "a region of another volume would be overwritten: check the targets, then add --yes")
-    srs.find(options).open(options.session).accept_vdi(options.vdi)
+    accept_vdi(srs.find(options).open(options.session), options.vdi)
     text = "the next activation records the regions and the key that it finds"
     return show(options, text, {"vdi": options.vdi, "accepted": True})

@@ -3,6 +3,7 @@
 import json
 import shlex
 
+from smblock._core import adopt_disks
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_sr
 from smblock.cli.facts import adoption_facts_of
@@ -39,7 +40,7 @@ def _run(options):
     core.require("adopt")
     session = options.session()
     facts, records = adoption_facts_of(session, found, prefix)
-    report = json.loads(core.adopt(json.dumps(facts), records, options.undo, options.yes))
+    report = json.loads(adopt_disks(core, json.dumps(facts), records, options.undo, options.yes))
     if report["done"]:
         _remove_stale_keys(session, report["stale_keys"])
     pbds = _pbds(session, found)

@@ -3,7 +3,15 @@
 import sys
 
 from smblock import Error, worker
-from smblock._core import doctor_report, host_findings, is_same_finding, pool_findings, unreadable_sr
+from smblock._core import (
+    doctor_report,
+    host_findings,
+    is_same_finding,
+    pool_findings,
+    repair_sr,
+    sr_findings,
+    unreadable_sr,
+)
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_sr
 from smblock.cli.check import other_configs
@@ -74,7 +82,7 @@ def look_at(get_session, sr):
     try:
         core = sr.open(get_session)
         others = other_configs(get_session, sr.type)
-        return core.doctor(DATAPATHS, others, facts_of(get_session(), sr))
+        return sr_findings(core, DATAPATHS, others, facts_of(get_session(), sr))
     except Error as error:
         return [unreadable_sr(sr.uuid, str(error))]
 
@@ -85,7 +93,7 @@ def _repair_all(options, found):
         before = look_at(options.session, sr)
         try:
             core = sr.open(options.session)
-            core.repair()
+            repair_sr(core)
         except Error as error:
             print("SR %s: not repaired: %s" % (sr.uuid, error), file=sys.stderr)
             continue

@@ -12,7 +12,7 @@ LINKS = ("/dev/sm/phy", "/dev/sm/backend")
 
 
 def facts_of(session, sr):
-    """JSON for the core's `Sr.doctor`. `session` is a session of XAPI."""
+    """JSON for the core's `sr_findings`. `session` is a session of XAPI."""
     vdis = session.xenapi.VDI.get_all_records_where('field "SR" = "%s"' % sr.ref) if sr.ref else {}
     hosts = session.xenapi.host.get_all_records()
     return json.dumps(
@@ -26,7 +26,7 @@ def facts_of(session, sr):
 
 
 def adoption_facts_of(session, sr, prefix):
-    """What the core's `Sr.adopt` needs, and XAPI's records of the SR's VDIs, by reference."""
+    """What the core's `adopt_disks` needs, and XAPI's records of the SR's VDIs, by reference."""
     xenapi = session.xenapi
     record = xenapi.SR.get_record(sr.ref) if sr.ref else {"name_label": "", "name_description": ""}
     records = _vdis_of(session, sr.ref) if sr.ref else {}

@@ -1,5 +1,6 @@
 """`smblock fence`: declares a host dead in an SR, and cuts it off from the SR's disks."""
 
+from smblock._core import blocklist_hosts
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_sr
 from smblock.cli.output import refuse, show
@@ -36,7 +37,7 @@ def _run(options):
     addresses = sr.declare_dead(options.host, "smblock fence")
     lines = ["host %s is declared dead in SR %s" % (options.host, found.uuid)]
     lines += ["blocklisted %s" % address for address in addresses]
-    everything = sr.blocklist_hosts(addresses) if options.all_clients else []
+    everything = blocklist_hosts(sr, addresses) if options.all_clients else []
     lines += ["blocklisted %s: all clients of that address" % address for address in everything]
     if not addresses:
         lines.append("the host has claimed no disk of the SR: there is no client to blocklist")

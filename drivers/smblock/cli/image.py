@@ -5,6 +5,7 @@ import re
 import uuid
 import xml.etree.ElementTree as xml
 
+from smblock._core import import_vdi, locate_vdi
 from smblock.cli import srs
 from smblock.cli.arguments import UsageError, add_command, add_sr
 from smblock.cli.output import CliError, show, size
@@ -55,7 +56,7 @@ def _import(options):
     name = options.name_label
     if name is None:
         name = options.source.rpartition("/")[2].partition("@")[0]
-    made = core.import_vdi(new, options.source, _bytes(options.size), name, options.name_description)
+    made = import_vdi(core, new, options.source, _bytes(options.size), name, options.name_description)
     _scan(options, sr, new)
     text = "%s: %s, %s, made of %s" % (new, name, size(made), options.source)
     return show(options, text, {"vdi": new, "name": name, "size": made, "source": options.source})
@@ -91,7 +92,7 @@ def _spec(options):
     if len(found) > 1:
         uuids = ", ".join(place["uuid"] for place in found)
         raise CliError("several VDIs have that name or image: give the UUID of one of them: %s" % uuids)
-    location = json.loads(core.locate_vdi(found[0]["uuid"]))
+    location = json.loads(locate_vdi(core, found[0]["uuid"]))
     described = dict(location, qemu=qemu(location), libvirt=libvirt(location))
     return show(options, "%s\n\n%s" % (described["qemu"], described["libvirt"]), described)
 

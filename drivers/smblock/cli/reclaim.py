@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+from smblock._core import pending_work
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_sr
 from smblock.cli.output import show
@@ -30,7 +31,7 @@ def add_to(commands):
 def _run(options):
     sr = srs.find(options).open(options.session)
     if options.list:
-        return _list(options, sr.pending())
+        return _list(options, pending_work(sr))
     # Ctrl-C may end it at any point. Python's own handler would wait until the core returns.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if options.background:

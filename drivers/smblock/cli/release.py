@@ -2,6 +2,7 @@
 
 import sys
 
+from smblock._core import release_vdi
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_vdi
 from smblock.cli.output import refuse, show
@@ -31,7 +32,7 @@ def _run(options):
     core = sr.open(options.session)
     if not _reconcile_here(options, sr, core):
         return 1
-    host = core.release_vdi(options.vdi, options.force)
+    host = release_vdi(core, options.vdi, options.force)
     text = "no host has claimed it: nothing to release" if host is None else "released the claim of host %s" % host
     return show(options, text, {"vdi": options.vdi, "released": host})
 

@@ -2,6 +2,7 @@
 
 import json
 
+from smblock._core import overview_of
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_group, add_sr
 from smblock.cli.output import show, table
@@ -28,7 +29,7 @@ def _list(options):
 
 def _show(options):
     sr = srs.find(options)
-    overview = json.loads(sr.open(options.session).overview())
+    overview = json.loads(overview_of(sr.open(options.session)))
     text = screen(sr, overview, srs.host_names(options))
     config = [("  device-config:%s" % key, value) for key, value in sorted(sr.device_config.items())]
     data = dict(overview, name=sr.name, plugged=sr.plugged, device_config=sr.device_config)

@@ -3,6 +3,7 @@
 import json
 
 from smblock import Error
+from smblock._core import overview_of
 from smblock.cli import srs
 from smblock.cli.arguments import add_command, add_sr
 from smblock.cli.output import at, show, size, table
@@ -21,7 +22,7 @@ def _run(options):
     seen, failed = [], 0
     for sr in found:
         try:
-            seen.append((sr, json.loads(sr.open(options.session).overview())))
+            seen.append((sr, json.loads(overview_of(sr.open(options.session)))))
         except Error as error:
             failed = 1
             seen.append((sr, {"sr": sr.uuid, "error": str(error)}))

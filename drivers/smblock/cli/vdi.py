@@ -1,5 +1,6 @@
 """`smblock vdi`: where the VDIs of an SR are, which VDI an image of the pool is, and the limits of a VDI."""
 
+from smblock._core import measure_vdi
 from smblock.cli import image, srs, vdi_limit
 from smblock.cli.arguments import add_command, add_group, add_sr
 from smblock.cli.output import at, show, size, table
@@ -65,7 +66,7 @@ def _show(options):
         core.require("measure")
         progress = Progress()
         for place in found:
-            place["exact"] = core.measure_vdi(place["uuid"], progress.report)
+            place["exact"] = measure_vdi(core, place["uuid"], progress.report)
         progress.end()
     names = srs.host_names(options)
     return show(options, "\n\n".join(_text(place, sr, names) for place in found), found)

@@ -5,22 +5,24 @@
 //!
 //! On cgroup v2 the root group has no limits. A process in it gets a group of its own, [`OWN_GROUP`].
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+mod error;
+mod files;
+
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::sys::stat::{major, minor};
 use procfs::process::Process;
 
-use crate::errno::HasErrno;
+pub use self::error::ThrottleError;
+use self::error::{no_controller, Result, DEADLINE};
+use self::files::{entry, line, same, write};
 use crate::{deadline, Deadline, FileError};
 
 /// The group on cgroup v2 of processes that were in the root group.
 const OWN_GROUP: &str = "smblock";
-/// How long the kernel may take. It waits for requests that are on their way.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The most of a second, for reads, and as much for writes. `None`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,65 +38,6 @@ impl Limits {
         self == Limits::default()
     }
 }
-
-/// Why limits could not be set or read.
-#[derive(Debug, thiserror::Error)]
-pub enum ThrottleError {
-    /// Neither hierarchy of control groups is there with its controller for block devices.
-    ///
-    /// Fix: On cgroup v1, mount the controller blkio. On v2, enable the controller io of the parent group.
-    #[error("the limits of {device} cannot be set: the group {group} has no file {file}. Mount the controller blkio of cgroup v1, or enable the controller io of cgroup v2 ('echo +io > cgroup.subtree_control' in the group's parent)")]
-    NoController {
-        /// The device.
-        device: String,
-        /// The directory of the group.
-        group: String,
-        /// What it lacks.
-        file: String,
-    },
-    /// cgroup v2 has no limits for the kernel's own threads.
-    #[error("the limits of {device} cannot be set: blkback sends its requests in the root group, which has no limits on cgroup v2. Use device-config:datapath=aio")]
-    RootGroup {
-        /// The device.
-        device: String,
-    },
-    /// The kernel did not reply.
-    #[error("the limits of {device} cannot be set: the kernel did not reply within {} s; see 'dmesg'", DEADLINE.as_secs())]
-    Silent {
-        /// The device.
-        device: String,
-    },
-    /// A file could not be read or written.
-    #[error(transparent)]
-    File(#[from] FileError),
-}
-
-impl HasErrno for ThrottleError {
-    fn errno(&self) -> Option<i32> {
-        match self {
-            Self::File(error) => error.errno(),
-            Self::NoController { .. } | Self::RootGroup { .. } | Self::Silent { .. } => None,
-        }
-    }
-
-    fn id(&self) -> Option<&'static str> {
-        Some(self.id())
-    }
-}
-
-impl ThrottleError {
-    /// The id of this error in docs/user/errors.md. An id is never used again.
-    pub fn id(&self) -> &'static str {
-        match self {
-            Self::NoController { .. } => "SMB-H015",
-            Self::RootGroup { .. } => "SMB-H016",
-            Self::Silent { .. } => "SMB-H017",
-            Self::File(_) => FileError::ID,
-        }
-    }
-}
-
-type Result<T> = std::result::Result<T, ThrottleError>;
 
 /// A block device, and the process that sends its requests: `None` for a thread of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,7 +141,7 @@ impl ControlGroups {
         match self.group(device)? {
             Group::Absent if limits.none() => Ok(()),
             Group::Absent => Err(no_controller(
-                device,
+                &device.name,
                 Path::new("/sys/fs/cgroup"),
                 "blkio or io",
             )),
@@ -260,7 +203,7 @@ impl ControlGroups {
         }
         let file = group.join(IO_MAX);
         if !file.exists() {
-            return Err(no_controller(device, &group, IO_MAX));
+            return Err(no_controller(&device.name, &group, IO_MAX));
         }
         let value =
             |limit: Option<u64>| limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
@@ -337,7 +280,7 @@ fn write_v1(device: &Device, group: &Path, limits: Limits) -> Result<()> {
                 continue;
             };
             if !file.exists() {
-                return Err(no_controller(device, group, name));
+                return Err(no_controller(&device.name, group, name));
             }
             write(&file, &format!("{} {limit}", device.number))?;
         }
@@ -356,45 +299,6 @@ fn enable_io(root: &Path, group: &Path) {
         if let Err(e) = write(&path.join("cgroup.subtree_control"), "+io") {
             log::info!("{e}");
         }
-    }
-}
-
-/// The rest of a device's line in a file of the kernel. `None`: the file or the line does not exist.
-fn line(file: &Path, number: &str) -> Result<Option<String>> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(FileError::new("read", file, error).into()),
-    };
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    let found = lines.find(|(device, _)| *device == number);
-    Ok(found.map(|(_, rest)| rest.to_owned()))
-}
-
-fn entry(file: &Path, number: &str) -> Result<Option<u64>> {
-    let rest = line(file, number)?;
-    Ok(rest
-        .and_then(|rest| rest.trim().parse().ok())
-        .filter(|limit| *limit != 0))
-}
-
-fn same([read, write]: [Result<Option<u64>>; 2]) -> Result<Option<u64>> {
-    let (read, write) = (read?, write?);
-    Ok(read.filter(|_| read == write))
-}
-
-/// Writes one line to a file of the kernel, in one call.
-fn write(file: &Path, text: &str) -> Result<()> {
-    let opened = OpenOptions::new().write(true).truncate(true).open(file);
-    let written = opened.and_then(|mut opened| opened.write_all(format!("{text}\n").as_bytes()));
-    Ok(written.map_err(|e| FileError::new("write to", file, e))?)
-}
-
-fn no_controller(device: &Device, group: &Path, file: &str) -> ThrottleError {
-    ThrottleError::NoController {
-        device: device.name.clone(),
-        group: group.display().to_string(),
-        file: file.to_owned(),
     }
 }
 

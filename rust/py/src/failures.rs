@@ -5,7 +5,7 @@ use sr::device_config::{Problem, Refused};
 use sr::engine::Error as EngineError;
 use sr::limits::BadLimit;
 use sr_ceph::device_config::ConfigError;
-use sr_ceph::{CbtRefusal, Error, HaRefusal};
+use sr_ceph::{CbtRefusal, Error, HaRefusal, ImageError};
 use sr_crucible::config::ConfigError as CrucibleConfigError;
 use sr_crucible::Error as CrucibleError;
 
@@ -173,17 +173,14 @@ fn of_ceph(error: &Error) -> &'static str {
         }
         Error::PoolErasure { .. } | Error::PoolGone(_) | Error::DataPool(_) => "SRUnavailable",
         Error::Namespace(_) | Error::KernelTooOld(_) => "SRUnavailable",
-        Error::Host { .. } | Error::Features { .. } => "VDIUnavailable",
-        Error::ForeignKernel { .. }
-        | Error::VdiInUse { .. }
+        Error::Host { .. } => "VDIUnavailable",
+        Error::VdiInUse { .. }
         | Error::VdiBusy { .. }
         | Error::NotReleased { .. }
         | Error::ClaimLost { .. } => "VDIInUse",
         Error::FenceFailed { .. } | Error::Blocklisted { .. } => "VDIUnavailable",
+        Error::Image(reason) => of_image(reason),
         Error::ByHand(_) => "VDIUnavailable",
-        Error::ImageMissing { .. } | Error::ImageShrunk { .. } | Error::SnapshotMissing { .. } => {
-            "VDIUnavailable"
-        }
         Error::ChainTooLong { .. } | Error::TooManySnapshots { .. } => "SnapshotChainTooLong",
         Error::ReadOnly { .. } | Error::NotRevertible { .. } => "VDIUnavailable",
         Error::Ha(HaRefusal::Attached { .. }) => "VDIInUse",
@@ -194,11 +191,22 @@ fn of_ceph(error: &Error) -> &'static str {
         Error::SrNotEmpty { .. } => "SRNotEmpty",
         Error::SrInUse { .. } | Error::SrDeleting { .. } | Error::WorkerRuns { .. } => "SRInUse",
         Error::VdiMissing { .. } => "VDIMissing",
-        Error::VdiExists { .. } | Error::ForeignImage { .. } => "VDIExists",
+        Error::VdiExists { .. } => "VDIExists",
         Error::BadSize { .. } | Error::Shrink { .. } => "VDISize",
         Error::NoRoom { .. } => "SRNoSpace",
         Error::Usage(_) => "SRUnavailable",
         Error::Damaged { .. } => "MetadataError",
+    }
+}
+
+fn of_image(reason: &ImageError) -> &'static str {
+    match reason {
+        ImageError::Missing { .. }
+        | ImageError::Shrunk { .. }
+        | ImageError::SnapshotMissing { .. }
+        | ImageError::Features { .. } => "VDIUnavailable",
+        ImageError::ForeignKernel { .. } => "VDIInUse",
+        ImageError::NameTaken { .. } => "VDIExists",
     }
 }
 

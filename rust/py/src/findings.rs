@@ -5,12 +5,8 @@ use std::path::Path;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::wrap_pyfunction;
-use sr::alarm;
-use sr::alarm::body::body;
-use sr::doctor::{Facts, PoolFacts};
-use sr::engine::{AdoptionFacts, Health};
+use sr::doctor::PoolFacts;
 use sr::finding::{self, Section};
-use sr::metrics::{page, Sample};
 
 use crate::panic::attached;
 
@@ -79,59 +75,6 @@ pub struct DoctorReport {
     /// The exit status: 0 to 2.
     #[pyo3(get)]
     status: u8,
-}
-
-/// What XAPI and SM have, from JSON.
-pub fn facts(text: &str) -> PyResult<Facts> {
-    Facts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
-}
-
-/// What XAPI has about an SR that is taken over, from JSON.
-pub fn adoption_facts(text: &str) -> PyResult<AdoptionFacts> {
-    AdoptionFacts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
-}
-
-/// What XAPI has about the pool, from JSON.
-pub fn check_facts(text: &str) -> PyResult<alarm::CheckFacts> {
-    alarm::CheckFacts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
-}
-
-/// The body of a message of XAPI with the name ALARM. `rows`: the names and values of further elements.
-#[pyfunction]
-#[pyo3(text_signature = "(name, value, trigger, rows)")]
-fn alarm_body(name: &str, value: &str, trigger: &str, rows: Vec<(String, String)>) -> String {
-    let rows: Vec<_> = rows.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
-    body(name, value, trigger, &rows)
-}
-
-/// The state of SRs in the text format of Prometheus. Each SR is its UUID, type, name, what `Sr.health` has
-/// returned, and how many seconds that took. An empty text instead of it: the SR could not be read.
-#[pyfunction]
-#[pyo3(text_signature = "(host_name, srs)")]
-fn metrics_page(
-    host_name: &str,
-    srs: Vec<(String, String, String, String, f64)>,
-) -> PyResult<String> {
-    attached("metrics_page", || {
-        let samples = srs.into_iter().map(|(sr, sr_type, name, health, seconds)| {
-            let health = match health.is_empty() {
-                true => Ok(Health {
-                    sr_type,
-                    ..Health::default()
-                }),
-                false => Health::parse(&health),
-            };
-            let health = health.map_err(|e| PyValueError::new_err(format!("the health: {e}")))?;
-            Ok(Sample {
-                sr,
-                health,
-                name,
-                seconds,
-            })
-        });
-        let samples = samples.collect::<PyResult<Vec<_>>>()?;
-        Ok(page(host_name, env!("CARGO_PKG_VERSION"), &samples))
-    })
 }
 
 /// The findings as Python has them.
@@ -209,7 +152,5 @@ pub fn add_to(module: &PyModule) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pool_findings, module)?)?;
     module.add_function(wrap_pyfunction!(unreadable_sr, module)?)?;
     module.add_function(wrap_pyfunction!(is_same_finding, module)?)?;
-    module.add_function(wrap_pyfunction!(alarm_body, module)?)?;
-    module.add_function(wrap_pyfunction!(metrics_page, module)?)?;
     module.add_function(wrap_pyfunction!(doctor_report, module)?)
 }

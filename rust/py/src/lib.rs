@@ -7,6 +7,7 @@
 //! Importing the module opens nothing. The first use opens Ceph's libraries, the cluster and the log,
 //! because xapi reads the `DRIVER_INFO` of each driver also on hosts that have none of them.
 
+mod administration;
 mod connection;
 mod convert;
 mod engines;
@@ -17,6 +18,7 @@ mod error_page;
 mod exports;
 mod failures;
 mod findings;
+mod health;
 mod limits;
 mod logging;
 mod panic;
@@ -44,6 +46,8 @@ fn _core(py: Python<'_>, module: &PyModule) -> PyResult<()> {
     module.add_class::<shapes::Report>()?;
     findings::add_to(module)?;
     sr_types::add_to(module)?;
+    administration::add_to(module)?;
+    health::add_to(module)?;
     serve::add_to(module)?;
     exports::add_to(module)?;
     limits::add_to(module)?;

@@ -17,7 +17,7 @@ pub struct Scan {
     vdis: Vec<PyObject>,
     /// Snapshot UUID to disk UUID, for snapshots whose disk XAPI does not have.
     #[pyo3(get)]
-    lineage: HashMap<String, String>,
+    disks_of_snapshots: HashMap<String, String>,
     /// The SR's attributes.
     #[pyo3(get)]
     sr: PyObject,
@@ -28,11 +28,11 @@ impl Scan {
     pub fn of(py: Python<'_>, scan: engine::Scan, sr_type: &SrType) -> PyResult<Self> {
         let vdis = scan.vdis.iter();
         let vdis = vdis.map(|vdi| convert::attributes(py, vdi, sr_type));
-        let lineage = scan.lineage.iter();
-        let lineage = lineage.map(|(snapshot, disk)| (snapshot.to_string(), disk.to_string()));
+        let disks = scan.disks_of_snapshots.iter();
+        let disks = disks.map(|(snapshot, disk)| (snapshot.to_string(), disk.to_string()));
         Ok(Scan {
             vdis: vdis.collect::<PyResult<_>>()?,
-            lineage: lineage.collect(),
+            disks_of_snapshots: disks.collect(),
             sr: sr_attributes(py, &scan.usage)?,
         })
     }

@@ -1,4 +1,5 @@
-//! `smblock._core.Sr`: one method for each command of SM, for every SR type.
+//! `smblock._core.Sr`: one method for each command of SM, for every SR type. Functions that only the command `smblock`
+//! calls are in `administration.rs`, those of the alarms in `health.rs`.
 
 mod run;
 
@@ -6,17 +7,13 @@ use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use sr::alarm::Report;
-use sr::engine::{
-    AdoptionRequest, Capability, ImportRequest, OnBoot, Pairs, SrName, Together, VdiPlace,
-};
+use sr::engine::{Capability, OnBoot, Pairs, SrName, Together, VdiPlace};
 
 pub use self::run::Sr;
 use crate::convert::RequestedSize;
 use crate::error::Failure;
-use crate::findings::{self, Finding};
 use crate::panic::{attached, detached};
-use crate::shapes::{describe, Pending, Scan};
+use crate::shapes::{describe, Scan};
 use crate::{convert, engines, probe, shapes};
 
 #[pymethods]
@@ -88,47 +85,6 @@ impl Sr {
     #[pyo3(text_signature = "($self)")]
     fn detach(&self, py: Python<'_>) -> PyResult<()> {
         self.run(py, "SR.detach", |sr| sr.detach())
-    }
-
-    /// `check_sr`, which SM calls every ten minutes on each host: raises and clears alarms. `facts`: what XAPI has
-    /// about the pool and the SR, as JSON.
-    #[pyo3(text_signature = "($self, facts)")]
-    fn check(&self, py: Python<'_>, facts: &str) -> PyResult<()> {
-        let facts = findings::check_facts(facts)?;
-        self.run(py, "SR.check", |sr| sr.check(facts))
-    }
-
-    /// The state of the SR in numbers, with the findings of the check, as JSON. An SR that cannot be read is a
-    /// finding.
-    #[pyo3(text_signature = "($self)")]
-    fn health(&self, py: Python<'_>) -> PyResult<String> {
-        self.run(py, "SR.health", |sr| Ok(sr.look().health().json()))
-    }
-
-    /// Raises an alarm if only one host of the pool can use the SR. `facts`: as in `check`.
-    #[pyo3(text_signature = "($self, facts)")]
-    fn warn_unless_shared(&self, py: Python<'_>, facts: &str) -> PyResult<()> {
-        let facts = findings::check_facts(facts)?;
-        self.run(py, "SR.warn_unless_shared", |sr| {
-            sr.warn_unless_shared(self.uuid.parse().unwrap_or_default(), &facts)
-        })
-    }
-
-    /// Raises an alarm that the server of a volume has ended on this host by itself.
-    #[pyo3(text_signature = "($self, vdi_uuid, name, host_uuid, how)")]
-    fn report_ended_server(
-        &self,
-        py: Python<'_>,
-        vdi_uuid: &str,
-        name: &str,
-        host_uuid: &str,
-        how: &str,
-    ) -> PyResult<()> {
-        let sr_uuid = self.uuid.parse().unwrap_or_default();
-        self.run_on(py, "VDI.report_ended_server", vdi_uuid, |sr, vdi| {
-            let found = sr_crucible::ended_server(vdi, name, host_uuid, how);
-            sr.alarm(&Report::event(sr_uuid, vec![found]))
-        })
     }
 
     /// `sr_probe`: returns the SRs, or the places that could hold one, as XML.
@@ -356,14 +312,6 @@ impl Sr {
         Ok(PyBytes::new(py, &bitmap))
     }
 
-    /// Releases the claim on a VDI, of any host. Returns that host's UUID, or None.
-    #[pyo3(text_signature = "($self, vdi_uuid, force)")]
-    fn release_vdi(&self, py: Python<'_>, vdi_uuid: &str, force: bool) -> PyResult<Option<String>> {
-        self.run_on(py, "VDI.release", vdi_uuid, |sr, vdi| {
-            sr.release_vdi(vdi, force)
-        })
-    }
-
     /// Removes what a killed command of this host left of a VDI. Returns whether this host uses the VDI.
     /// The caller holds SM's lock of the VDI, and has made sure that no tapdisk serves it: a paused one
     /// has its device closed.
@@ -380,27 +328,12 @@ impl Sr {
         self.run_on(py, "VDI.recover", vdi_uuid, |sr, vdi| sr.recover_vdi(vdi))
     }
 
-    /// Removes the record of a volume's regions and key: the next activation records what it finds.
-    #[pyo3(text_signature = "($self, vdi_uuid)")]
-    fn accept_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<()> {
-        self.run_on(py, "VDI.accept", vdi_uuid, |sr, vdi| sr.accept_vdi(vdi))
-    }
-
     /// Records that a host is dead, and puts its kernel's clients on the cluster's blocklist. Returns
     /// their addresses.
     #[pyo3(text_signature = "($self, host_uuid, reason)")]
     fn declare_dead(&self, py: Python<'_>, host_uuid: &str, reason: &str) -> PyResult<Vec<String>> {
         self.run(py, "SR.declare_dead", |sr| {
             sr.declare_dead(host_uuid, reason)
-        })
-    }
-
-    /// Puts every client of those clients' IP addresses on the cluster's blocklist for 24 h, also clients
-    /// that the host starts after its next boot.
-    #[pyo3(text_signature = "($self, addresses)")]
-    fn blocklist_hosts(&self, py: Python<'_>, addresses: Vec<String>) -> PyResult<Vec<String>> {
-        self.run(py, "SR.blocklist_hosts", |sr| {
-            sr.blocklist_hosts(&addresses)
         })
     }
 
@@ -433,113 +366,11 @@ impl Sr {
         })
     }
 
-    /// What is wrong with the SR, as seen from this host. `facts`: what XAPI and SM have about it, as JSON.
-    #[pyo3(text_signature = "($self, sm_datapaths, others, facts)")]
-    fn doctor(
-        &self,
-        py: Python<'_>,
-        sm_datapaths: Vec<String>,
-        others: Vec<Pairs>,
-        facts: &str,
-    ) -> PyResult<Vec<Finding>> {
-        let facts = findings::facts(facts)?;
-        let found = self.run(py, "SR.doctor", |sr| {
-            Ok(sr.doctor(&sm_datapaths, &others, &facts))
-        })?;
-        Ok(findings::findings(found))
-    }
-
-    /// The SR on one screen, as JSON.
-    #[pyo3(text_signature = "($self)")]
-    fn overview(&self, py: Python<'_>) -> PyResult<String> {
-        self.run(py, "SR.overview", |sr| sr.overview())
-            .map(|overview| overview.json())
-    }
-
     /// Where each VDI of the SR is, as JSON.
     #[pyo3(text_signature = "($self)")]
     fn places(&self, py: Python<'_>) -> PyResult<String> {
         self.run(py, "SR.places", |sr| sr.places())
             .map(|places| VdiPlace::json(&places))
-    }
-
-    /// Takes over the disks of another driver, or gives them back. `facts`: what XAPI has about the SR, as JSON;
-    /// `records`: XAPI's records of its VDIs, by reference. Without `act` nothing is changed. Returns what was
-    /// done, or would be, as JSON.
-    #[pyo3(text_signature = "($self, facts, records, undo, act)")]
-    fn adopt(
-        &self,
-        py: Python<'_>,
-        facts: &str,
-        records: HashMap<String, &PyDict>,
-        undo: bool,
-        act: bool,
-    ) -> PyResult<String> {
-        let request = AdoptionRequest {
-            facts: findings::adoption_facts(facts)?,
-            known: attached("SR.adopt", || convert::xapi_vdis(records))?,
-            undo,
-            act,
-        };
-        self.run(py, "SR.adopt", |sr| sr.adopt(&request))
-            .map(|adoption| adoption.json())
-    }
-
-    /// Returns the bytes that a VDI takes, which needs seconds for each TiB. Calls `report` as `reclaim` does, with
-    /// the state "counting".
-    #[pyo3(text_signature = "($self, vdi_uuid, report)")]
-    fn measure_vdi(&self, py: Python<'_>, vdi_uuid: &str, report: PyObject) -> PyResult<u64> {
-        self.run_on(py, "VDI.measure", vdi_uuid, |sr, vdi| {
-            sr.measure_vdi(vdi, &mut |done, total| {
-                let arguments = ("counting", vdi_uuid, "bytes", done, total);
-                if let Err(e) = Python::with_gil(|py| report.call1(py, arguments)) {
-                    log::warn!("VDI {vdi}: the callback for its progress failed: {e}");
-                }
-            })
-        })
-    }
-
-    /// Makes a disk of a snapshot of an image that does not belong to the SR. `size`: the least bytes, or None.
-    /// Returns the disk's size in bytes. XAPI gets the disk with the next scan.
-    #[pyo3(text_signature = "($self, vdi_uuid, source, size, name_label, name_description)")]
-    fn import_vdi(
-        &self,
-        py: Python<'_>,
-        vdi_uuid: &str,
-        source: String,
-        size: Option<RequestedSize>,
-        name_label: String,
-        name_description: String,
-    ) -> PyResult<u64> {
-        let request = ImportRequest {
-            source,
-            size: size.map(|size| size.0),
-            name_label,
-            name_description,
-        };
-        self.run_on(py, "VDI.import", vdi_uuid, |sr, vdi| {
-            sr.import_vdi(vdi, &request)
-        })
-    }
-
-    /// Where a VDI is, for programs outside XCP-ng, as JSON.
-    #[pyo3(text_signature = "($self, vdi_uuid)")]
-    fn locate_vdi(&self, py: Python<'_>, vdi_uuid: &str) -> PyResult<String> {
-        self.run_on(py, "VDI.locate", vdi_uuid, |sr, vdi| sr.locate_vdi(vdi))
-            .map(|location| location.json())
-    }
-
-    /// Repairs what the next scan and the next plug repair.
-    #[pyo3(text_signature = "($self)")]
-    fn repair(&self, py: Python<'_>) -> PyResult<()> {
-        self.run(py, "SR.repair", |sr| sr.repair())
-    }
-
-    /// Returns the work of `reclaim`, also what waits.
-    #[pyo3(text_signature = "($self)")]
-    fn pending(&self, py: Python<'_>) -> PyResult<Vec<Pending>> {
-        let pending = self.run(py, "SR.pending", |sr| sr.pending())?;
-        Ok(pending.into_iter().map(Pending::from).collect())
     }
 }
 

@@ -5,7 +5,7 @@ use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::Mapped;
 use sr_ceph::image_features::ImageFeatures;
 use sr_ceph::vdi::create::NewDisk;
-use sr_ceph::{CephSr, Error, Result};
+use sr_ceph::{CephSr, Error, ImageError, Result};
 use uuid::Uuid;
 
 use crate::{Bench, Command};
@@ -107,9 +107,11 @@ fn is_surprise(error: &Error) -> bool {
         Error::Ceph { .. }
             | Error::Host { .. }
             | Error::Changed(_)
-            | Error::ForeignImage { .. }
             | Error::NotUndone { .. }
-            | Error::ImageMissing { .. }
-            | Error::SnapshotMissing { .. }
+            | Error::Image(
+                ImageError::NameTaken { .. }
+                    | ImageError::Missing { .. }
+                    | ImageError::SnapshotMissing { .. }
+            )
     )
 }

@@ -1,6 +1,6 @@
 //! Which commands are refused, and for which reasons.
 
-use sr_ceph::Error;
+use sr_ceph::{Error, ImageError};
 use uuid::Uuid;
 
 use crate::states::{Kind, Present, States};
@@ -120,7 +120,7 @@ impl<B: Bench> Model<B> {
             Error::NotRevertible { vdi, snapshot } => {
                 states(vdi).may_be(Kind::Snapshot) || states(snapshot).may_be(Kind::Disk)
             }
-            Error::ForeignKernel { vdi, .. } => {
+            Error::Image(ImageError::ForeignKernel { vdi, .. }) => {
                 let image = self.record(number(vdi)).unwrap().volume.image().id.clone();
                 let elsewhere = self.bench.devices(1 - host);
                 let mut writing = elsewhere.iter().filter(|d| !d.read_only);
@@ -130,7 +130,7 @@ impl<B: Bench> Model<B> {
                 !exact && (mapped || at_rest || matches!(command, Command::Activate { .. }))
             }
             // A killed clone has made it, and was not recovered yet; or a VDI had that UUID before.
-            Error::ForeignImage { .. } => !self.settled() || is_reused(),
+            Error::Image(ImageError::NameTaken { .. }) => !self.settled() || is_reused(),
             Error::Ceph { source, .. } => {
                 source.is_already_there() && (!self.settled() || is_reused())
             }

@@ -4,14 +4,16 @@ mod changes;
 mod comparison;
 pub(crate) mod connection;
 mod data_pool;
+mod deletion;
 mod error;
 mod flattened;
 mod inspection;
 mod listing;
+mod manager;
 mod monitors;
 mod namespace;
 mod open;
-mod origin;
+mod snapshot_kind;
 mod snapshots;
 mod takeover;
 mod templates;
@@ -19,15 +21,12 @@ mod templates;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use librbd::{
-    CreateOptions, ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind, SnapshotRef, TrashSource,
-};
-use serde_json::json;
+use librbd::{CreateOptions, ImageRef, OmapCursor, OmapUpdate, SnapId, SnapshotKind, SnapshotRef};
 
 use crate::image_format::ImageFormat;
 use crate::pool::{
     Entries, ImageHeader, ImageState, ImageUsers, Pool, PoolError, Progress, Result, SnapshotState,
-    Transaction, TrashedImage, Watcher, META_KEY,
+    Transaction, Watcher, META_KEY,
 };
 
 pub use self::connection::connect;
@@ -37,10 +36,6 @@ pub use self::monitors::{df, osd_dump, pools};
 
 /// Prefix of the objects in which librbd keeps the id of each image.
 const ID_OBJECT_PREFIX: &str = "rbd_id.";
-
-/// How long ceph-mgr may take to reply. It gets only requests that can be repeated, and that a reclaim worker
-/// can do instead.
-const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many bytes of a head are freed in one step. If the process stops, the finished steps stay done.
 const SHRINK_STEP: u64 = 16 << 30;
@@ -98,7 +93,7 @@ impl CephPool {
             Ok(SnapshotState {
                 id: s.id.0,
                 removed: matches!(s.kind, SnapshotKind::Trash { .. }),
-                origin: origin::origin(&self.pool, image, &s)?,
+                kind: snapshot_kind::kind(&self.pool, image, &s)?,
                 name: s.name,
                 size: s.size,
             })
@@ -209,10 +204,6 @@ impl Pool for CephPool {
     fn remove_object(&self, object: &str, expect: &Entries) -> Result<()> {
         let expect: Vec<_> = expect.clone().into_iter().collect();
         Ok(self.pool.omap_remove_object(object, &expect)?)
-    }
-
-    fn prepare_trash(&self) -> Result<()> {
-        Ok(self.pool.ensure_trash_object()?)
     }
 
     fn create_image(
@@ -330,28 +321,6 @@ impl Pool for CephPool {
         Ok(self.pool.require_unlocked(id)?)
     }
 
-    fn trash_image(&self, name: &str) -> Result<()> {
-        Ok(self.pool.trash_move(name, 0)?)
-    }
-
-    fn trash(&self) -> Result<Vec<TrashedImage>> {
-        let entries = self.pool.trash_list()?;
-        let entries = entries.into_iter().map(|e| TrashedImage {
-            id: e.id,
-            name: e.name,
-            migrating: e.source == TrashSource::Migration,
-        });
-        Ok(entries.collect())
-    }
-
-    fn schedule_purge(&self, id: &str) -> Result<()> {
-        self.ask_manager("rbd task add trash remove", "image_id_spec", id)
-    }
-
-    fn purge(&self, id: &str, progress: Progress<'_>) -> Result<()> {
-        Ok(self.pool.trash_remove(id, false, progress)?)
-    }
-
     fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()> {
         let image = self.open_image(id, false)?;
         let total = image.size()?;
@@ -371,7 +340,8 @@ impl Pool for CephPool {
     }
 
     fn schedule_flatten(&self, name: &str) -> Result<()> {
-        self.ask_manager("rbd task add flatten", "image_spec", name)
+        let prefix = "rbd task add flatten";
+        manager::ask(&self.cluster, prefix, "image_spec", (&self.spec(), name))
     }
 
     fn df(&self) -> Result<Vec<u8>> {
@@ -380,26 +350,5 @@ impl Pool for CephPool {
 
     fn osd_dump(&self) -> Result<Vec<u8>> {
         osd_dump(&self.cluster)
-    }
-}
-
-impl CephPool {
-    /// Asks ceph-mgr to run a task about an image of this pool.
-    fn ask_manager(&self, prefix: &str, key: &str, image: &str) -> Result<()> {
-        let command = json!({"prefix": prefix, key: format!("{}/{image}", self.spec())});
-        // Without a ceph-mgr the request waits for one. XAPI must not wait as long.
-        match self
-            .cluster
-            .mgr_command_within(&command, MANAGER_PATIENCE)?
-        {
-            Some(_) => Ok(()),
-            None => Err(PoolError {
-                detail: Some(format!(
-                    "ceph-mgr did not reply within {} s",
-                    MANAGER_PATIENCE.as_secs()
-                )),
-                ..PoolError::new(prefix, image, nix::libc::ETIMEDOUT)
-            }),
-        }
     }
 }

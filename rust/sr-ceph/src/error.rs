@@ -8,6 +8,7 @@ mod context;
 mod growth;
 mod ha;
 mod ids;
+mod image;
 mod pools;
 mod rollback;
 mod template;
@@ -33,6 +34,7 @@ pub use self::changed::Changed;
 pub(crate) use self::context::Context;
 pub use self::growth::GrowthRefusal;
 pub use self::ha::HaRefusal;
+pub use self::image::ImageError;
 use self::pools::{advise_on_pool, names};
 pub use self::pools::{DataPoolError, KernelTooOld, NamespaceError, PoolGone};
 pub use self::template::TemplateRefusal;
@@ -228,69 +230,12 @@ pub enum Error {
         /// The process.
         pid: u32,
     },
-    /// A kernel that is not this host's has the image mapped, without a claim.
-    #[error("VDI {vdi}: image {image} is already mapped by another host's kernel ({address}), outside smblock. It was not attached: two writers would corrupt the disk. Unmap it there ('rbd device unmap'); if that host is down, its watch ends within 30 s")]
-    ForeignKernel {
-        /// The VDI.
-        vdi: Uuid,
-        /// The image's name.
-        image: String,
-        /// The address of that kernel's client.
-        address: String,
-    },
-    /// An image that is not this VDI's has the name that is needed.
-    #[error("VDI {vdi}: an image named {image} already exists in pool {pool} and is not in the catalogue. It was not changed. Rename it ('rbd rename') or remove it ('rbd rm'), then try again")]
-    ForeignImage {
-        /// The VDI.
-        vdi: Uuid,
-        /// The image's name.
-        image: String,
-        /// The pool.
-        pool: String,
-    },
-    /// The image behind a VDI is gone.
-    #[error("VDI {vdi}: its image {image} (id {id}) does not exist in pool {pool}: it was removed or migrated to another pool, outside smblock. 'rbd trash ls --all {pool}' shows whether it can be restored. If it is in pool POOL2, bring it back: 'rbd migration prepare POOL2/{image} {pool}/{image}', then 'rbd migration execute {pool}/{image}', 'rbd migration commit {pool}/{image}' and 'xe sr-scan'. If it is lost, run 'xe vdi-destroy uuid={vdi}'")]
-    ImageMissing {
-        /// The VDI.
-        vdi: Uuid,
-        /// The image's name.
-        image: String,
-        /// The image's id.
-        id: String,
-        /// The pool.
-        pool: String,
-    },
-    /// The image behind a VDI is smaller than the VDI.
-    #[error("VDI {vdi}: image {image} has {} but the VDI {}: it was shrunk outside smblock. Grow it again with 'rbd resize --size {expected}B {pool}/{image}' (the lost part reads as zeros), then try again", Size(*actual), Size(*expected))]
-    ImageShrunk {
-        /// The VDI.
-        vdi: Uuid,
-        /// The image's pool.
-        pool: String,
-        /// The image's name.
-        image: String,
-        /// Bytes the image has.
-        actual: u64,
-        /// Bytes the VDI has.
-        expected: u64,
-    },
+    /// The image behind a VDI cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The image was changed outside smblock.
     #[error(transparent)]
     ByHand(Box<ByHand>),
-    /// The image has features that this kernel cannot map.
-    ///
-    /// Fix: `rbd feature disable POOL/IMAGE FEATURE`, or update the host.
-    #[error("VDI {vdi}: this host's kernel cannot map image {image}: it lacks the features {features}; {advice}", advice = .features.advice(&format!("{pool}/{image}")))]
-    Features {
-        /// The VDI.
-        vdi: Uuid,
-        /// The image's name.
-        image: String,
-        /// The pool.
-        pool: String,
-        /// The features.
-        features: hostdev::ImageFeatures,
-    },
     /// A size that a VDI cannot have.
     #[error("cannot create a VDI of {size} bytes: the size must be from 1 byte to {}", Size(*max))]
     BadSize {
@@ -348,18 +293,6 @@ pub enum Error {
         vdi: Uuid,
         /// Snapshots of its image.
         count: usize,
-    },
-    /// The snapshot behind a VDI is gone.
-    #[error(
-        "VDI {vdi}: image {image} has no snapshot {snapshot}: it was removed outside smblock. Destroy the VDI with 'xe vdi-destroy uuid={vdi}'"
-    )]
-    SnapshotMissing {
-        /// The VDI.
-        vdi: Uuid,
-        /// The image's name.
-        image: String,
-        /// The snapshot's name.
-        snapshot: String,
     },
     /// The pool has too little free space.
     #[error("{consequence}: {source}")]

@@ -2,6 +2,7 @@
 //! pass the fault-injection point of [`sr::faults`].
 
 mod comparison;
+mod deletion;
 mod host;
 mod inspection;
 mod listing;

@@ -45,7 +45,7 @@ pub mod sr;
 pub mod usage;
 pub mod vdi;
 
-pub use error::{CbtRefusal, Error, GrowthRefusal, HaRefusal, Result, TemplateRefusal};
+pub use error::{CbtRefusal, Error, GrowthRefusal, HaRefusal, ImageError, Result, TemplateRefusal};
 pub use hold::Hold;
 
 use std::cell::Cell;

@@ -12,6 +12,7 @@
 mod by_hand;
 mod client;
 mod comparison;
+mod deletion;
 mod host_state;
 mod hosts;
 mod inspection;

@@ -5,6 +5,7 @@
 //! step: callers must be safe if it was not applied, if it was applied, and if its reply was lost.
 
 mod comparison;
+mod deletion;
 mod inspection;
 mod listing;
 pub(crate) mod spec;
@@ -14,6 +15,7 @@ mod templates;
 use std::collections::BTreeMap;
 
 pub use self::comparison::Comparison;
+pub use self::deletion::{Deletion, TrashedImage};
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
 pub use self::listing::{Counted, Listing, Objects, Part};
 pub use self::takeover::Takeover;
@@ -155,12 +157,12 @@ pub struct SnapshotState {
     /// Removed, but kept by Ceph until its last clone is gone: it cannot be mapped or cloned.
     pub removed: bool,
     /// Its RBD namespace.
-    pub origin: Origin,
+    pub kind: SnapshotKind,
 }
 
 /// The RBD namespace of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SnapshotKind {
     /// An ordinary snapshot.
     User,
     /// Removed, and kept for its clones.
@@ -208,23 +210,12 @@ pub struct ImageUsers {
     pub watchers: Vec<Watcher>,
 }
 
-/// An image in the trash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrashedImage {
-    /// The image's id.
-    pub id: String,
-    /// The name it had.
-    pub name: String,
-    /// Whether it is the source of a migration that is not committed yet.
-    pub migrating: bool,
-}
-
 /// Gets the progress of a long call: how much is done, and how much there is in all, in a unit of the call.
 /// Called about once a second on the caller's own thread: it may send requests to the cluster.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// One pool of a Ceph cluster, seen by one client.
-pub trait Pool: Comparison + Inspection + Listing + Takeover + Templates {
+pub trait Pool: Comparison + Deletion + Inspection + Listing + Takeover + Templates {
     /// The cluster's fsid.
     fn fsid(&self) -> Result<String>;
     /// The pool's id.
@@ -277,8 +268,6 @@ pub trait Pool: Comparison + Inspection + Listing + Takeover + Templates {
     /// and was not removed.
     fn remove_object(&self, object: &str, expect: &Entries) -> Result<()>;
 
-    /// Makes what deletion needs on a full pool (the object `rbd_trash`).
-    fn prepare_trash(&self) -> Result<()>;
     /// Makes an image of `size` bytes with the image-meta `meta` under [`META_KEY`]. Returns its id. After a
     /// crash inside, the image may have no image-meta.
     fn create_image(
@@ -333,15 +322,6 @@ pub trait Pool: Comparison + Inspection + Listing + Takeover + Templates {
     /// Fails with EBUSY if the image was locked by hand, as `rbd lock add` does: it cannot be changed.
     /// ENOENT: it does not exist.
     fn require_unlocked(&self, id: &str) -> Result<()>;
-    /// Moves an image to the trash. ENOENT: the directory has no image of that name.
-    fn trash_image(&self, name: &str) -> Result<()>;
-    /// Returns the images in the trash.
-    fn trash(&self) -> Result<Vec<TrashedImage>>;
-    /// Asks ceph-mgr to free a trashed image in the background.
-    fn schedule_purge(&self, id: &str) -> Result<()>;
-    /// Frees a trashed image now. Takes longer the more objects the image has. EBUSY: a client watches it.
-    /// ENOTEMPTY: it has snapshots.
-    fn purge(&self, id: &str, progress: Progress<'_>) -> Result<()>;
     /// Frees the data of an image's head: its size becomes 0, its snapshots and their clones keep their
     /// content. Takes longer the more objects the head has. If it is stopped, what is freed stays freed.
     fn empty_image(&self, id: &str, progress: Progress<'_>) -> Result<()>;

@@ -51,14 +51,8 @@ pub static SR_TYPE: SrType = SrType {
         ConfigKey::new("provisioner_NAME", "setting NAME of the provisioner"),
         ConfigKey::new("server", "Crucible's NBD server").default(DEFAULT_SERVER),
         ConfigKey::new("datapath", "aio (tapdisk) or phy (blkback)").default("aio"),
-        ConfigKey::new(
-            "iops",
-            "requests a second of each disk, for reads and for writes (default: no limit)",
-        ),
-        ConfigKey::new(
-            "mbps",
-            "megabytes a second of each disk, for reads and for writes (default: no limit)",
-        ),
+        ConfigKey::IOPS,
+        ConfigKey::MBPS,
     ],
     marks: &["volumes", "provisioner"],
     instead: &[
@@ -225,7 +219,7 @@ impl Engine for CrucibleEngine {
         let scan = self.run(|sr| sr.scan(known))?;
         Ok(Scan {
             vdis: scan.vdis,
-            lineage: Vec::new(),
+            disks_of_snapshots: Vec::new(),
             usage: scan.usage.into(),
         })
     }

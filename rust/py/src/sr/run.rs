@@ -30,7 +30,7 @@ impl Sr {
     }
 
     /// Runs an operation on a VDI.
-    pub(super) fn run_on<T: Send>(
+    pub(crate) fn run_on<T: Send>(
         &self,
         py: Python<'_>,
         operation: &str,
@@ -39,6 +39,11 @@ impl Sr {
     ) -> PyResult<T> {
         let vdi = convert::uuid("VDI", vdi_uuid)?;
         self.run(py, operation, |sr| work(sr, &vdi))
+    }
+
+    /// The SR's UUID; the nil UUID if there is no SR yet.
+    pub(crate) fn uuid(&self) -> Uuid {
+        self.uuid.parse().unwrap_or_default()
     }
 
     pub(super) fn sr_type(&self) -> &'static SrType {

@@ -9,7 +9,7 @@ use super::describe;
 use crate::catalogue::{vdi_key, Stored};
 use crate::error::{Context, Error, Result};
 use crate::image::older::OlderNames;
-use crate::pool::{Entries, ImageState, Origin, SnapshotState};
+use crate::pool::{Entries, ImageState, SnapshotKind, SnapshotState};
 use crate::record::{ImageMeta, ImageRef, SrRecord};
 use crate::CephSr;
 
@@ -236,7 +236,7 @@ pub(super) fn snapshots_of(
     let (mut vdis, mut others) = (Vec::new(), Vec::new());
     for snapshot in state.snapshots.iter().filter(|s| !s.removed) {
         let vdi = names.snapshot(&snapshot.name);
-        match vdi.filter(|_| snapshot.origin == Origin::User) {
+        match vdi.filter(|_| snapshot.kind == SnapshotKind::User) {
             Some(vdi) => vdis.push((vdi, snapshot.clone())),
             None => others.push(snapshot.clone()),
         }

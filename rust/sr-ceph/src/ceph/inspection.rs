@@ -3,7 +3,7 @@
 use librbd::{Group, SnapId};
 use serde_json::json;
 
-use super::origin::path_of;
+use super::snapshot_kind::path_of;
 use super::CephPool;
 use crate::pool::{Inspection, Result};
 

@@ -66,21 +66,13 @@ fn conf(path: Option<&Path>) -> Outcome {
     let Some(path) = path else {
         return Outcome::Ok("none: device-config:mon_host names the monitors".to_owned());
     };
-    match regular_file(path) {
-        Ok(_) => Outcome::Ok(format!("{} can be read", path.display())),
-        Err(error) => Outcome::failed(
-            format!(
-                "cannot read {}: {}",
-                path.display(),
-                hostos::errno::describe_io(&error)
-            ),
-            format!(
-                "on a node of the cluster: ceph config generate-minimal-conf; put its output \
-                 into {} here, or name another file: device-config:ceph_conf=PATH",
-                path.display()
-            ),
-        ),
-    }
+    readable(path, || {
+        format!(
+            "on a node of the cluster: ceph config generate-minimal-conf; put its output into {} \
+             here, or name another file: device-config:ceph_conf=PATH",
+            path.display()
+        )
+    })
 }
 
 /// The user's keyring, if librados cannot report it.
@@ -88,16 +80,16 @@ fn keyring(config: &DeviceConfig) -> Outcome {
     let path = config
         .keyring()
         .map_or_else(|| config.default_keyring(), Path::to_owned);
-    match regular_file(&path) {
+    readable(&path, || connection::get_key(None, config))
+}
+
+fn readable(path: &Path, fix: impl FnOnce() -> String) -> Outcome {
+    match regular_file(path) {
         Ok(_) => Outcome::Ok(format!("{} can be read", path.display())),
-        Err(error) => Outcome::failed(
-            format!(
-                "cannot read {}: {}",
-                path.display(),
-                hostos::errno::describe_io(&error)
-            ),
-            connection::get_key(None, config),
-        ),
+        Err(error) => {
+            let reason = hostos::errno::describe_io(&error);
+            Outcome::failed(format!("cannot read {}: {reason}", path.display()), fix())
+        }
     }
 }
 

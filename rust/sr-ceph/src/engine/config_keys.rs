@@ -43,14 +43,8 @@ pub(super) const CONFIG_KEYS: [ConfigKey; 15] = [
         "ms_mode",
         "how kernels connect to Ceph: legacy, crc, secure, prefer-crc or prefer-secure (default: by kernel)",
     ),
-    ConfigKey::new(
-        "iops",
-        "requests a second of each disk, for reads and for writes (default: no limit)",
-    ),
-    ConfigKey::new(
-        "mbps",
-        "megabytes a second of each disk, for reads and for writes (default: no limit)",
-    ),
+    ConfigKey::IOPS,
+    ConfigKey::MBPS,
 ];
 
 #[cfg(test)]

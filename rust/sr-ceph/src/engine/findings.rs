@@ -30,7 +30,7 @@ pub(super) fn usage(usage: &PoolUsage, allocated: u64) -> Usage {
 impl From<scan::Scan> for Scan {
     fn from(scan: scan::Scan) -> Self {
         Scan {
-            lineage: scan.lineage().into_iter().collect(),
+            disks_of_snapshots: scan.disks_of_snapshots().into_iter().collect(),
             usage: usage(&scan.usage, scan.virtual_allocation()),
             vdis: scan.vdis,
         }

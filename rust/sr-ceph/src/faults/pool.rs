@@ -7,7 +7,7 @@ use sr::faults::{change, read, Call, Faults};
 use crate::image_format::ImageFormat;
 use crate::pool::{
     Entries, ImageHeader, ImageState, ImageUsers, Pool, Progress, Result as PoolResult,
-    Transaction, TrashedImage, Watcher,
+    Transaction, Watcher,
 };
 
 /// A [`Pool`] with fault injection.
@@ -32,7 +32,7 @@ impl<'f, 'w> FaultyPool<'f, 'w> {
     }
 
     /// A call with progress. Reports only that it begins, if the process still lives.
-    fn call_with_progress(
+    pub(super) fn call_with_progress(
         &self,
         call: &Call<'_>,
         progress: Progress<'_>,
@@ -126,10 +126,6 @@ impl Pool for FaultyPool<'_, '_> {
         self.call(&change("remove_object", object), move |c| {
             c.remove_object(&owned.0, &owned.1)
         })
-    }
-
-    fn prepare_trash(&self) -> PoolResult<()> {
-        self.call(&change("prepare_trash", ""), |c| c.prepare_trash())
     }
 
     fn create_image(
@@ -233,29 +229,6 @@ impl Pool for FaultyPool<'_, '_> {
         let owned = id.to_owned();
         self.call(&read("require_unlocked", id), move |c| {
             c.require_unlocked(&owned)
-        })
-    }
-
-    fn trash_image(&self, name: &str) -> PoolResult<()> {
-        let owned = name.to_owned();
-        self.call(&change("trash_image", name), move |c| c.trash_image(&owned))
-    }
-
-    fn trash(&self) -> PoolResult<Vec<TrashedImage>> {
-        self.call(&read("trash", ""), |c| c.trash())
-    }
-
-    fn schedule_purge(&self, id: &str) -> PoolResult<()> {
-        let owned = id.to_owned();
-        self.call(&change("schedule_purge", id), move |c| {
-            c.schedule_purge(&owned)
-        })
-    }
-
-    fn purge(&self, id: &str, progress: Progress<'_>) -> PoolResult<()> {
-        let owned = id.to_owned();
-        self.call_with_progress(&change("purge", id), progress, move |c| {
-            c.purge(&owned, &mut |_, _| {})
         })
     }
 

@@ -4,7 +4,7 @@ use sr::xapi::XapiFields;
 use uuid::Uuid;
 
 use super::Images;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ImageError, Result};
 use crate::ha::is_for_ha;
 use crate::image_format::ImageFormat;
 use crate::record::{ImageMeta, ImageRef, VERSION};
@@ -15,11 +15,12 @@ impl Images<'_> {
         match self.pool.image_by_name(image_name) {
             Err(e) if e.is_not_found() => Ok(()),
             Err(e) => Err(e).doing("looking for an image of the same name"),
-            Ok(_) => Err(Error::ForeignImage {
+            Ok(_) => Err(ImageError::NameTaken {
                 vdi: *vdi,
                 image: image_name.to_owned(),
                 pool: self.pool.spec(),
-            }),
+            }
+            .into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The image behind a VDI: its state, and whether it is complete.
 
 use super::Images;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ImageError, Result};
 use crate::pool::{ImageHeader, ImageState};
 use crate::record::VdiRecord;
 
@@ -20,7 +20,7 @@ impl Images<'_> {
                 let mut snapshots = state.snapshots.iter();
                 let found = snapshots.find(|s| s.id == wanted.id && !s.removed);
                 found
-                    .ok_or_else(|| Error::SnapshotMissing {
+                    .ok_or_else(|| ImageError::SnapshotMissing {
                         vdi,
                         image: image.name.clone(),
                         snapshot: wanted.name.clone(),
@@ -62,13 +62,14 @@ impl Images<'_> {
         if actual >= record.size {
             return Ok(());
         }
-        Err(Error::ImageShrunk {
+        Err(ImageError::Shrunk {
             vdi: record.uuid,
             pool: self.pool.spec(),
             image: record.volume.image().name.clone(),
             actual,
             expected: record.size,
-        })
+        }
+        .into())
     }
 
     /// Explains that the source of a clone, a snapshot, does not exist.
@@ -78,8 +79,9 @@ impl Images<'_> {
         }
         match self.state(source) {
             Err(
-                reason @ (Error::SnapshotMissing { .. }
-                | Error::ImageMissing { .. }
+                reason @ (Error::Image(
+                    ImageError::SnapshotMissing { .. } | ImageError::Missing { .. },
+                )
                 | Error::ByHand(_)),
             ) => reason,
             _ => error,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Images;
-use crate::error::{ByHand, Context, Error, Result};
+use crate::error::{ByHand, Context, Error, ImageError, Result};
 use crate::pool::{ImageState, TrashedImage, MIGRATING};
 use crate::record::ImageRef;
 
@@ -114,12 +114,13 @@ impl Images<'_> {
             Ok(Successor::Migrating) => ByHand::from(self.migrating(&image.name)).into(),
             Err(error) => error,
             Ok(Successor::None) => match self.pool.features(&image.id) {
-                Err(e) if e.is_not_found() => Error::ImageMissing {
+                Err(e) if e.is_not_found() => ImageError::Missing {
                     vdi,
                     image: image.name.clone(),
                     id: image.id.clone(),
                     pool: self.pool.spec(),
-                },
+                }
+                .into(),
                 Err(source) => Error::Ceph {
                     doing: format!("looking for image {}", image.name),
                     source,

@@ -3,7 +3,7 @@
 use super::pool_state::{Image, ImageSnapshot, PoolState, TRASH_OBJECT};
 use super::Sim;
 use crate::image_features::ImageFeatures;
-use crate::pool::{Origin, Watcher, MIGRATING};
+use crate::pool::{SnapshotKind, Watcher, MIGRATING};
 
 impl Sim {
     /// `rbd trash mv`. Returns the image's id.
@@ -81,10 +81,10 @@ impl Sim {
     }
 
     /// `rbd snap create` (or what makes a snapshot in another namespace). Returns the snapshot's id.
-    pub fn snapshot_by_hand(&self, name: &str, snapshot: &str, origin: Origin) -> u64 {
+    pub fn snapshot_by_hand(&self, name: &str, snapshot: &str, kind: SnapshotKind) -> u64 {
         let id = self.lock().number();
         self.with_image(name, |image| {
-            let taken = ImageSnapshot::of(image, id, snapshot, origin);
+            let taken = ImageSnapshot::of(image, id, snapshot, kind);
             image.snapshots.push(taken);
         });
         id

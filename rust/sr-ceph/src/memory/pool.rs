@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use nix::libc;
 
 use super::client::{fsid, MemoryPool};
-use super::pool_state::{Image, ImageSnapshot, TRASH_OBJECT};
+use super::pool_state::{Image, ImageSnapshot};
 use super::report::{self, POOL_ID, POOL_NAME};
 use crate::image_format::ImageFormat;
 use crate::pool::{
-    Entries, ImageHeader, ImageState, ImageUsers, Origin, Pool, PoolError, Progress, Result,
-    Transaction, TrashedImage, Watcher,
+    Entries, ImageHeader, ImageState, ImageUsers, Pool, PoolError, Progress, Result, SnapshotKind,
+    Transaction, Watcher,
 };
 
 impl Pool for MemoryPool {
@@ -104,13 +104,6 @@ impl Pool for MemoryPool {
         Ok(())
     }
 
-    fn prepare_trash(&self) -> Result<()> {
-        match self.create_object(TRASH_OBJECT, &Entries::new()) {
-            Err(e) if e.is_already_there() => Ok(()),
-            other => other,
-        }
-    }
-
     /// An empty `meta`: the image has none, as after a crash between librbd's steps.
     fn create_image(
         &self,
@@ -153,7 +146,7 @@ impl Pool for MemoryPool {
             let image = format!("{POOL_NAME}/{}", image.name);
             return Err(librbd::Error::SnapshotLimit { image, limit }.into());
         }
-        let taken = ImageSnapshot::of(image, id, name, Origin::User);
+        let taken = ImageSnapshot::of(image, id, name, SnapshotKind::User);
         image.snapshots.push(taken);
         Ok(id)
     }
@@ -288,55 +281,6 @@ impl Pool for MemoryPool {
         }
     }
 
-    fn trash_image(&self, name: &str) -> Result<()> {
-        let missing = || PoolError::new("trash_image", name, libc::ENOENT);
-        let pool = &mut self.request("trash_image", name)?.pool;
-        if !pool.objects.contains_key(TRASH_OBJECT) {
-            if pool.full {
-                return Err(missing()); // librbd returns this errno
-            }
-            pool.objects.insert(TRASH_OBJECT.to_owned(), Entries::new());
-        }
-        let id = pool.directory.get(name).cloned().ok_or_else(missing)?;
-        let image = pool.images.get(&id);
-        if image.is_some_and(Image::is_read_only) {
-            return Err(PoolError::new("trash_image", name, libc::EROFS));
-        }
-        if image.is_some_and(|image| image.lock.is_some()) {
-            return Err(PoolError::new("trash_image", name, libc::EBUSY));
-        }
-        pool.directory.remove(name);
-        pool.trash.insert(id);
-        Ok(())
-    }
-
-    fn trash(&self) -> Result<Vec<TrashedImage>> {
-        let state = self.request("trash", TRASH_OBJECT)?;
-        let named = |id: &String| {
-            let name = state.pool.images.get(id).map(|image| image.name.clone());
-            name.map(|name| TrashedImage {
-                id: id.clone(),
-                name,
-                migrating: state.pool.migrations.contains_key(id),
-            })
-        };
-        Ok(state.pool.trash.iter().filter_map(named).collect())
-    }
-
-    fn schedule_purge(&self, id: &str) -> Result<()> {
-        let fail = |errno| Err(PoolError::new("schedule_purge", id, errno));
-        let pool = &mut self.request("schedule_purge", id)?.pool;
-        if pool.without_manager {
-            return fail(libc::ETIMEDOUT);
-        }
-        if !pool.trash.contains(id) {
-            return fail(libc::ENOENT);
-        }
-        pool.audit_purge(id);
-        pool.scheduled.insert(id.to_owned());
-        Ok(())
-    }
-
     fn schedule_flatten(&self, name: &str) -> Result<()> {
         let fail = |errno| Err(PoolError::new("schedule_flatten", name, errno));
         let pool = &mut self.request("schedule_flatten", name)?.pool;
@@ -377,24 +321,6 @@ impl Pool for MemoryPool {
                 pool.flatten(id);
                 Ok(())
             }
-        }
-    }
-
-    fn purge(&self, id: &str, _progress: Progress<'_>) -> Result<()> {
-        let fail = |errno| Err(PoolError::new("purge", id, errno));
-        let pool = &mut self.request_lock("purge", id)?.pool;
-        if !pool.trash.contains(id) {
-            return fail(libc::ENOENT);
-        }
-        pool.audit_purge(id);
-        if pool.purge(id) {
-            return Ok(());
-        }
-        match pool.images.get(id) {
-            Some(image) if image.is_read_only() => fail(libc::EROFS),
-            Some(image) if image.group.is_some() => fail(libc::EMLINK),
-            Some(image) if !image.snapshots.is_empty() => fail(libc::ENOTEMPTY),
-            _ => fail(libc::EBUSY),
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::libc;
 
-use crate::pool::{Entries, ImageState, Origin, PoolError, SnapshotState, Transaction, Watcher};
+use crate::pool::{
+    Entries, ImageState, PoolError, SnapshotKind, SnapshotState, Transaction, Watcher,
+};
 
 /// The object that an image needs on its way to the trash. A full pool refuses to make it.
 pub(super) const TRASH_OBJECT: &str = "rbd_trash";
@@ -44,7 +46,7 @@ pub(super) struct ImageSnapshot {
     pub content: u64,
     pub removed: bool,
     pub protected: bool,
-    pub origin: Origin,
+    pub kind: SnapshotKind,
     /// The image's parent when it was taken. Flattening the image does not change it.
     pub parent: Option<(String, u64)>,
 }
@@ -95,15 +97,15 @@ impl ImageSnapshot {
             name: self.name.clone(),
             size: self.size,
             removed: self.removed,
-            origin: match self.removed {
-                true => Origin::Removed,
-                false => self.origin.clone(),
+            kind: match self.removed {
+                true => SnapshotKind::Removed,
+                false => self.kind.clone(),
             },
         }
     }
 
     /// A snapshot of what an image holds now.
-    pub fn of(image: &Image, id: u64, name: &str, origin: Origin) -> Self {
+    pub fn of(image: &Image, id: u64, name: &str, kind: SnapshotKind) -> Self {
         ImageSnapshot {
             id,
             name: name.to_owned(),
@@ -111,7 +113,7 @@ impl ImageSnapshot {
             content: image.content,
             removed: false,
             protected: false,
-            origin,
+            kind,
             parent: image.parent.clone(),
         }
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use self::figures::Figures;
 use crate::catalogue::{image_prefix, vdi_key, Stored, VDI_PREFIX};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ImageError, Result};
 use crate::pool::spec::as_option;
 use crate::pool::Entries;
 use crate::record::{ImageMeta, Unreadable, VdiRecord};
@@ -136,7 +136,7 @@ impl CephSr<'_> {
                 }
                 // The administrator decides whether it is lost.
                 Err(_) => match self.images.explain_missing(record.uuid, image) {
-                    reason @ (Error::ByHand(_) | Error::ImageMissing { .. }) => {
+                    reason @ (Error::ByHand(_) | Error::Image(ImageError::Missing { .. })) => {
                         scan.warn(reason.to_string());
                     }
                     error => return Err(error),
@@ -228,7 +228,7 @@ impl Scan {
     }
 
     /// Returns the disk of each snapshot for which XAPI does not have it, if the SR still has that disk.
-    pub fn lineage(&self) -> HashMap<Uuid, Uuid> {
+    pub fn disks_of_snapshots(&self) -> HashMap<Uuid, Uuid> {
         let listed: HashSet<Uuid> = self.vdis.iter().map(|vdi| vdi.uuid).collect();
         let unknown = self.vdis.iter();
         let unknown = unknown.filter(|v| !v.known_to_xapi || self.without_disk.contains(&v.uuid));

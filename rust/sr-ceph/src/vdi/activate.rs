@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::claim::Claimed;
 use crate::blocklist::is_cut_off;
 use crate::devices::{label_of, shows, UNMAP_IDLE_SECONDS};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ImageError, Result};
 use crate::host::{MapRequest, Mapped};
 use crate::pool::ImageState;
 use crate::record::VdiRecord;
@@ -99,12 +99,13 @@ impl CephSr<'_> {
         if lacking.is_empty() {
             return Ok(());
         }
-        Err(Error::Features {
+        Err(ImageError::Features {
             vdi: *vdi,
             image: image.name.clone(),
             pool: self.pool.spec(),
             features: lacking,
-        })
+        }
+        .into())
     }
 
     pub(super) fn map(

@@ -21,7 +21,7 @@ use crate::chain::MAX_DEPTH;
 use crate::error::{Error, Result, TemplateRefusal};
 use crate::image_features::ImageFeatures;
 use crate::pool::spec::spec;
-use crate::pool::{Origin, PoolError, SnapshotState, Template, MIGRATING, NON_PRIMARY};
+use crate::pool::{PoolError, SnapshotKind, SnapshotState, Template, MIGRATING, NON_PRIMARY};
 use crate::record::{Record, VdiRecord, Volume};
 use crate::{room, CephSr};
 
@@ -155,7 +155,7 @@ impl CephSr<'_> {
         name: &Named<'_>,
         template: &'t Template,
     ) -> Result<&'t SnapshotState> {
-        let of_users = |s: &&SnapshotState| !s.removed && s.origin == Origin::User;
+        let of_users = |s: &&SnapshotState| !s.removed && s.kind == SnapshotKind::User;
         let names: Vec<_> = template.snapshots.iter().filter(of_users).collect();
         let present = || {
             let names: Vec<_> = names.iter().map(|s| s.name.as_str()).collect();

@@ -14,7 +14,7 @@
 
 use crate::blocklist::is_cut_off;
 use crate::catalogue::{reader_prefix, records_by_key, Catalogue, Stored};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, ImageError, Result};
 use crate::host::{Host, Mapped};
 use crate::pool::{Entries, Pool, Transaction, Watcher};
 use crate::record::{ReaderRecord, Record, VdiRecord};
@@ -50,11 +50,12 @@ impl Readers<'_> {
         ))?;
         match first_unexplained(&foreign, &notes, &image.id) {
             None => Ok(()),
-            Some(watcher) => Err(Error::ForeignKernel {
+            Some(watcher) => Err(ImageError::ForeignKernel {
                 vdi: record.uuid,
                 image: image.name.clone(),
                 address: watcher.address.clone(),
-            }),
+            }
+            .into()),
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use sr::doctor::VdiFacts;
 use sr::engine::{Adoption, AdoptionFacts, AdoptionRequest};
 use sr::xapi::{XapiFields, XapiVdi};
-use sr_ceph::pool::{Inspection, Origin, Pool};
+use sr_ceph::pool::{Inspection, Pool, SnapshotKind};
 use uuid::Uuid;
 
 use crate::support::{named, Lab, A, B, GIB};
@@ -88,7 +88,7 @@ impl Older {
         let uuid = Uuid::new_v4();
         let snapshot = format!("{}snap-{uuid}", self.prefix);
         let (sim, image) = (&self.lab.sim, self.name(disk));
-        sim.snapshot_by_hand(&image, &snapshot, Origin::User);
+        sim.snapshot_by_hand(&image, &snapshot, SnapshotKind::User);
         sim.protect_snapshots(&image, true);
         self.introduce(uuid, name);
         uuid

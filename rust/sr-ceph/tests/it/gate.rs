@@ -4,7 +4,7 @@ use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::{Host, ImageKey, MapRequest};
 use sr_ceph::image_features::ImageFeatures;
 use sr_ceph::pool::{
-    Comparison, Entries, Inspection, Listing, Objects, Part, Pool, Templates, Transaction,
+    Comparison, Deletion, Entries, Inspection, Listing, Objects, Part, Pool, Templates, Transaction,
 };
 
 use crate::support::{Lab, A, B, GIB};

@@ -8,7 +8,7 @@ use sr::engine::Together;
 use sr::faults::before_each_call;
 use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
 use sr_ceph::host::{Host, Mapped};
-use sr_ceph::pool::Origin;
+use sr_ceph::pool::SnapshotKind;
 use sr_ceph::record::{PreparedRecord, Record};
 use sr_ceph::{CephSr, Error, Result};
 use uuid::Uuid;
@@ -103,7 +103,7 @@ impl Vm {
     fn limit_snapshots(&self, index: usize, limit: bool) {
         let (sim, name) = (&self.lab.sim, self.lab.image_name(&self.disks[index]));
         if limit {
-            sim.snapshot_by_hand(&name, "by-hand", Origin::User);
+            sim.snapshot_by_hand(&name, "by-hand", SnapshotKind::User);
         } else {
             sim.remove_snapshots(&name);
         }

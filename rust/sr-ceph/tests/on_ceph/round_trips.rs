@@ -4,6 +4,7 @@
 //! The host is simulated: what its kernel asks the cluster is not counted. The counters are those of the
 //! whole process, so this test runs while no other one uses the cluster.
 
+mod local;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,8 @@ use uuid::Uuid;
 
 use super::hosts::Hosts;
 use super::pool::{device_config, exclusive};
-use table::{LOCAL, TABLE};
+use local::LOCAL;
+use table::TABLE;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const GIB: u64 = 1 << 30;

@@ -21,7 +21,7 @@ pub struct Scan {
     /// Every VDI of the SR.
     pub vdis: Vec<ScannedVdi>,
     /// Snapshots and their disks, if XAPI does not have the disk of a snapshot.
-    pub lineage: Vec<(Uuid, Uuid)>,
+    pub disks_of_snapshots: Vec<(Uuid, Uuid)>,
     /// How full the SR is.
     pub usage: Usage,
 }

@@ -19,6 +19,17 @@ pub struct ConfigKey {
 }
 
 impl ConfigKey {
+    /// The limit of requests that each SR type has.
+    pub const IOPS: Self = Self::new(
+        "iops",
+        "requests a second of each disk, for reads and for writes (default: no limit)",
+    );
+    /// The limit of megabytes that each SR type has.
+    pub const MBPS: Self = Self::new(
+        "mbps",
+        "megabytes a second of each disk, for reads and for writes (default: no limit)",
+    );
+
     /// A key without a default.
     #[must_use]
     pub const fn new(name: &'static str, description: &'static str) -> Self {

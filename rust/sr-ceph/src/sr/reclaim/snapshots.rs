@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::pending::Blocker;
 use crate::catalogue::{records, LINEAGE_PREFIX, PREPARED_PREFIX, VDI_PREFIX};
 use crate::error::{Context, Result};
-use crate::pool::{Entries, Origin, SnapshotState};
+use crate::pool::{Entries, SnapshotKind, SnapshotState};
 use crate::record::{ImageRef, LineageRecord, PreparedRecord, VdiRecord};
 use crate::CephSr;
 
@@ -45,16 +45,16 @@ impl CephSr<'_> {
             self.images.snapshot_path(name, &snapshot.name),
         );
         let remove = format!("'rbd snap rm {spec}'");
-        Ok(match &snapshot.origin {
-            Origin::Group(group) => {
+        Ok(match &snapshot.kind {
+            SnapshotKind::Group(group) => {
                 let group = librbd::quoted(group);
                 format!("'rbd group snap rm {group}' (group snapshot)")
             }
-            Origin::Mirror => format!("'rbd mirror image disable {path}' (mirror snapshot)"),
-            Origin::Removed | Origin::Other(_) => {
+            SnapshotKind::Mirror => format!("'rbd mirror image disable {path}' (mirror snapshot)"),
+            SnapshotKind::Removed | SnapshotKind::Other(_) => {
                 format!("snapshot id {} of another namespace", snapshot.id)
             }
-            Origin::User => match self.pool.is_protected(&image.id, snapshot.id) {
+            SnapshotKind::User => match self.pool.is_protected(&image.id, snapshot.id) {
                 Err(e) if e.is_not_found() => remove,
                 other => {
                     let doing = format!("looking at the snapshots of image {}", image.name);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::by_hand::assert_contains;
-use sr_ceph::pool::Origin;
+use sr_ceph::pool::SnapshotKind;
 use sr_ceph::record::{Prepared, PreparedRecord, Record, SnapshotRef};
 
 /// What refuses to give the disks back, as one text. Nothing is changed.
@@ -107,7 +107,9 @@ fn a_prepared_snapshot_goes_too() {
     let lab = &older.lab;
     let image = lab.record(&disk).unwrap().volume.image().clone();
     let name = Uuid::new_v4().to_string();
-    let id = lab.sim.snapshot_by_hand(&image.name, &name, Origin::User);
+    let id = lab
+        .sim
+        .snapshot_by_hand(&image.name, &name, SnapshotKind::User);
     let prepared = Prepared::Taken {
         image: image.clone(),
         snapshot: SnapshotRef { name, id },

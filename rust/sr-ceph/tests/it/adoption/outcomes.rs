@@ -166,7 +166,7 @@ fn other_images_are_left_alone_and_listed_with_the_reason() {
     sim.create_foreign_image(&trashed, GIB);
     sim.move_to_trash(&trashed);
     let temporary = format!("snap-clone-temp-{uuid}");
-    sim.snapshot_by_hand(&older.name(&disk), &temporary, Origin::User);
+    sim.snapshot_by_hand(&older.name(&disk), &temporary, SnapshotKind::User);
     let report = older.adopt();
     for (name, why) in &others {
         assert_contains(&texts(&report.left), &[&format!("rbd/{name}: "), why]);

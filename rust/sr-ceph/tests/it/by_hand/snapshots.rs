@@ -1,6 +1,6 @@
 //! Snapshots that were made, protected, limited or removed out of band.
 
-use sr_ceph::pool::Origin;
+use sr_ceph::pool::SnapshotKind;
 
 use super::*;
 
@@ -43,13 +43,14 @@ fn a_disk_whose_base_is_protected_is_not_deleted_half() {
 fn each_foreign_snapshot_of_a_deleted_disk_is_listed_with_its_removal() {
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);
-    lab.sim.snapshot_by_hand(&name, "kept", Origin::User);
+    lab.sim.snapshot_by_hand(&name, "kept", SnapshotKind::User);
     lab.sim.protect_snapshots(&name, true);
-    lab.sim.snapshot_by_hand(&name, "by-hand", Origin::User);
-    let group = Origin::Group("rbd/nightly@monday".to_owned());
+    lab.sim
+        .snapshot_by_hand(&name, "by-hand", SnapshotKind::User);
+    let group = SnapshotKind::Group("rbd/nightly@monday".to_owned());
     lab.sim.snapshot_by_hand(&name, ".group.1_a_b", group);
     lab.sim
-        .snapshot_by_hand(&name, ".mirror.primary.x", Origin::Mirror);
+        .snapshot_by_hand(&name, ".mirror.primary.x", SnapshotKind::Mirror);
     delete(&lab, &disk);
     lab.settle();
     lab.run(A, |sr| sr.reclaim(|_, _| {})).unwrap();

@@ -2,7 +2,7 @@
 
 use sr::finding::{table, Severity};
 use sr_ceph::image_features::ImageFeatures;
-use sr_ceph::pool::Origin;
+use sr_ceph::pool::SnapshotKind;
 
 use super::{among, nothing, only};
 use crate::support::{Lab, A, GIB};
@@ -145,7 +145,7 @@ fn a_long_chain_and_many_snapshots_are_found() {
     let name = lab.image_name(&disk);
     for number in 0..450 {
         lab.sim
-            .snapshot_by_hand(&name, &number.to_string(), Origin::User);
+            .snapshot_by_hand(&name, &number.to_string(), SnapshotKind::User);
     }
     let found = only(&lab, &table::MANY_SNAPSHOTS);
     assert_eq!(found.severity, Severity::Warning);

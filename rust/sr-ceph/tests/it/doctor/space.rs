@@ -1,7 +1,7 @@
 //! Space that is to be freed, a nearly full pool, and the health of the cluster.
 
 use sr::finding::{table, Severity};
-use sr_ceph::pool::Origin;
+use sr_ceph::pool::SnapshotKind;
 
 use super::{among, look, nothing, only};
 use crate::support::{Lab, A, B, GIB};
@@ -39,7 +39,8 @@ fn space_that_a_foreign_snapshot_keeps_is_found() {
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);
     let snapshot = lab.snapshot(&disk);
-    lab.sim.snapshot_by_hand(&name, "by-hand", Origin::User);
+    lab.sim
+        .snapshot_by_hand(&name, "by-hand", SnapshotKind::User);
     lab.run(A, |sr| sr.delete_vdi(&disk)).unwrap();
     lab.run(A, |sr| sr.delete_vdi(&snapshot)).unwrap();
     lab.run(A, |sr| sr.reclaim(|_, _| {})).unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use sr_ceph::faults::{Calls, Faults, Mode, Plan};
 use sr_ceph::record::{HostRecord, Record};
-use sr_ceph::{Error, Hold};
+use sr_ceph::{Error, Hold, ImageError};
 use uuid::Uuid;
 
 use super::{actor, Event, Step, DISKS, HOSTS};
@@ -333,7 +333,7 @@ impl XapiPool {
             }
             Error::FenceFailed { .. } => !self.blocklisting,
             Error::Blocklisted { address, .. } => self.lab.sim.blocklist().contains(address),
-            Error::ForeignKernel { .. } => {
+            Error::Image(ImageError::ForeignKernel { .. }) => {
                 let image = self.lab.image_id(vdi);
                 let client = self.lab.sim.client();
                 let watchers = sr_ceph::pool::Pool::watchers(&client, &image).unwrap();

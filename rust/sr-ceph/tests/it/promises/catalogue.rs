@@ -54,7 +54,7 @@ fn a_snapshot_keeps_its_disk_while_xapi_does_not_name_it() {
         let snapshot = known.uuid;
         let scan = lab.run(B, |sr| sr.scan(&[known])).unwrap();
         let disk = lab.record(&snapshot).unwrap().xapi.snapshot_of;
-        assert_eq!(scan.lineage().get(&snapshot).copied(), disk);
+        assert_eq!(scan.disks_of_snapshots().get(&snapshot).copied(), disk);
     });
     assert_eq!(kept, Some(disk));
 }

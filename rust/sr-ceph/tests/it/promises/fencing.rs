@@ -3,7 +3,7 @@
 use std::slice::from_ref;
 
 use sr_ceph::host::{Host, Mapped};
-use sr_ceph::{Error, Hold};
+use sr_ceph::{Error, Hold, ImageError};
 use uuid::Uuid;
 
 use crate::support::{Lab, A, B, C, GIB};
@@ -241,7 +241,10 @@ fn a_declaration_in_the_middle_of_an_activation_leaves_one_writer() {
                 match lab.activate(B, &vdi) {
                     Ok(mapped) => lab.sim.write(B, &mapped.device, 9).unwrap(),
                     // A has mapped the image, and the claim has no address yet.
-                    Err(error) => assert!(matches!(error, Error::ForeignKernel { .. }), "{error}"),
+                    Err(error) => assert!(
+                        matches!(error, Error::Image(ImageError::ForeignKernel { .. })),
+                        "{error}"
+                    ),
                 }
             }
         };

@@ -1,7 +1,7 @@
 //! Activation, and which host may write.
 
 use sr_ceph::image_features::ImageFeatures;
-use sr_ceph::Error;
+use sr_ceph::{Error, ImageError};
 
 use crate::support::{new_disk, Lab, A, B, GIB};
 
@@ -75,7 +75,7 @@ fn an_image_that_another_kernel_has_mapped_is_refused_and_not_mapped() {
     let foreign = lab.sim.map_by_hand(B, &lab.image_name(&vdi)).unwrap();
     let error = lab.activate(A, &vdi).unwrap_err();
     assert!(
-        matches!(&error, Error::ForeignKernel { address, .. } if *address == foreign.client_address),
+        matches!(&error, Error::Image(ImageError::ForeignKernel { address, .. }) if *address == foreign.client_address),
         "{error}"
     );
     assert!(lab.sim.devices(A).is_empty());

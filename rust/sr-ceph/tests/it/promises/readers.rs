@@ -2,7 +2,7 @@
 
 use sr_ceph::faults::{Calls, Faults, FaultyHost, FaultyPool, Mode, Plan};
 use sr_ceph::host::Host;
-use sr_ceph::Error;
+use sr_ceph::{Error, ImageError};
 
 use crate::support::{ceph_sr, Lab, A, B, GIB};
 
@@ -44,7 +44,10 @@ fn a_kernel_that_may_write_is_refused_also_beside_a_reader() {
         lab.run(A, |sr| sr.activate_vdi(&snapshot, false)).unwrap();
         lab.sim.map_by_hand(A, &lab.image_name(&disk)).unwrap();
         let error = lab.activate(B, &disk).unwrap_err();
-        assert!(matches!(error, Error::ForeignKernel { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Image(ImageError::ForeignKernel { .. })),
+            "{error}"
+        );
         assert!(lab.sim.devices(B).is_empty());
         assert_eq!(lab.record(&disk).unwrap().claim, None);
     }

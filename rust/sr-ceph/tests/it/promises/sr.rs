@@ -1,6 +1,6 @@
 //! Creating, finding, attaching and deleting an SR.
 
-use sr_ceph::pool::Pool;
+use sr_ceph::pool::Deletion;
 use sr_ceph::record::SrRecord;
 use sr_ceph::sr::probe::find_srs;
 use sr_ceph::Error;

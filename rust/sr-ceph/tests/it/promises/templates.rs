@@ -4,7 +4,7 @@ use sr::engine::ImportRequest;
 use sr_ceph::faults::{at_each_call, Calls, Faults, FaultyHost, FaultyPool, Plan};
 use sr_ceph::host::Host;
 use sr_ceph::image_features::ImageFeatures;
-use sr_ceph::pool::Origin;
+use sr_ceph::pool::SnapshotKind;
 use sr_ceph::vdi::SIZE_UNIT;
 use sr_ceph::{CephSr, Error, Result};
 use uuid::Uuid;
@@ -17,7 +17,8 @@ const ODD: u64 = GIB + 12_345;
 fn with_template() -> Lab {
     let lab = Lab::new();
     lab.sim.create_foreign_image("debian", ODD);
-    lab.sim.snapshot_by_hand("debian", "golden", Origin::User);
+    lab.sim
+        .snapshot_by_hand("debian", "golden", SnapshotKind::User);
     lab
 }
 
@@ -122,7 +123,7 @@ fn what_does_not_exist_is_named() {
 fn a_snapshot_of_a_group_or_a_removed_one_is_no_template() {
     let lab = Lab::new();
     lab.sim.create_foreign_image("grouped", GIB);
-    let group = Origin::Group("rbd/group@s".to_owned());
+    let group = SnapshotKind::Group("rbd/group@s".to_owned());
     lab.sim.snapshot_by_hand("grouped", "s", group);
     let text = refusal(&lab, "rbd/grouped@s");
     assert!(text.contains("no snapshot rbd/grouped@s"), "{text}");
@@ -148,7 +149,7 @@ fn a_template_that_no_kernel_maps_is_refused() {
         .into_iter()
         .find(|name| name.starts_with("child"))
         .unwrap();
-    lab.sim.snapshot_by_hand(&child, "s", Origin::User);
+    lab.sim.snapshot_by_hand(&child, "s", SnapshotKind::User);
     let text = refusal(&lab, &format!("rbd/{child}@s"));
     assert!(
         text.contains("rbd feature disable rbd/debian journaling"),
@@ -190,7 +191,7 @@ fn a_template_with_a_long_chain_of_parents_is_refused() {
             .into_iter()
             .find(|it| it.starts_with(&format!("depth{depth}.")));
         name = child.unwrap();
-        lab.sim.snapshot_by_hand(&name, "s", Origin::User);
+        lab.sim.snapshot_by_hand(&name, "s", SnapshotKind::User);
         match depth {
             15 => assert!(refusal(&lab, &format!("rbd/{name}@s")).contains("15 parents")),
             14 => drop(import(&lab, &format!("rbd/{name}@s")).unwrap()),

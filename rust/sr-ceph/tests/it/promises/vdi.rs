@@ -3,7 +3,7 @@
 use nix::libc;
 use sr_ceph::faults::{Calls, Faults, FaultyPool, Mode, Plan};
 use sr_ceph::sr::reclaim::Report;
-use sr_ceph::Error;
+use sr_ceph::{Error, ImageError};
 use uuid::Uuid;
 
 use crate::support::{ceph_sr, named, new_disk, Lab, A, B, GIB};
@@ -39,7 +39,10 @@ fn a_foreign_image_with_our_naming_is_left_alone() {
     let error = lab
         .run(A, |sr| sr.create_disk(&new_disk(vdi, GIB)))
         .unwrap_err();
-    assert!(matches!(error, Error::ForeignImage { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Image(ImageError::NameTaken { .. })),
+        "{error}"
+    );
     let scan = lab.scan(B).unwrap();
     assert!(scan.vdis.is_empty());
     assert!(
@@ -158,7 +161,10 @@ fn a_disk_whose_image_was_removed_by_hand_is_reported_by_name() {
     let name = lab.image_name(&vdi);
     lab.sim.remove_image(&name);
     let error = lab.activate(A, &vdi).unwrap_err();
-    assert!(matches!(error, Error::ImageMissing { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Image(ImageError::Missing { .. })),
+        "{error}"
+    );
     let scan = lab.scan(A).unwrap();
     assert!(
         scan.warnings.iter().any(|w| w.contains(&name)),
@@ -178,7 +184,10 @@ fn a_disk_that_was_shrunk_by_hand_is_not_activated() {
     let vdi = lab.create(GIB);
     lab.sim.resize_image(&lab.image_name(&vdi), GIB / 2);
     let error = lab.activate(A, &vdi).unwrap_err();
-    assert!(matches!(error, Error::ImageShrunk { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Image(ImageError::Shrunk { .. })),
+        "{error}"
+    );
     assert!(lab.sim.devices(A).is_empty());
 }
 
@@ -191,7 +200,7 @@ fn a_disk_that_was_shrunk_by_hand_is_not_resized() {
     for size in [GIB, 2 * GIB] {
         let refused = lab.run(A, |sr| sr.resize_vdi(&vdi, i128::from(size)));
         assert!(
-            matches!(refused, Err(Error::ImageShrunk { .. })),
+            matches!(refused, Err(Error::Image(ImageError::Shrunk { .. }))),
             "{refused:?}"
         );
     }

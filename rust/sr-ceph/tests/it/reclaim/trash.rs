@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sr_ceph::pool::Pool;
+use sr_ceph::pool::Deletion;
 
 use super::*;
 

@@ -1,26 +1,26 @@
 //! The RBD namespace of a snapshot of a real image.
 
-use librbd::{Group, Snapshot, SnapshotKind};
+use librbd::{Group, Snapshot};
 
 use crate::pool::spec::spec;
-use crate::pool::{Origin, Result};
+use crate::pool::{Result, SnapshotKind};
 
-/// Returns what a snapshot of an image in `pool` is.
-pub(super) fn origin(
+/// Returns the namespace of a snapshot of an image in `pool`.
+pub(super) fn kind(
     pool: &librbd::Pool,
     image: &librbd::Image,
     snapshot: &Snapshot,
-) -> Result<Origin> {
+) -> Result<SnapshotKind> {
     Ok(match &snapshot.kind {
-        SnapshotKind::User => Origin::User,
-        SnapshotKind::Trash { .. } => Origin::Removed,
-        SnapshotKind::Mirror => Origin::Mirror,
-        SnapshotKind::Group => {
+        librbd::SnapshotKind::User => SnapshotKind::User,
+        librbd::SnapshotKind::Trash { .. } => SnapshotKind::Removed,
+        librbd::SnapshotKind::Mirror => SnapshotKind::Mirror,
+        librbd::SnapshotKind::Group => {
             let found = image.group_snapshot(snapshot.id)?;
             let group = path_of(pool, &found.group)?;
-            Origin::Group(format!("{group}@{}", found.name))
+            SnapshotKind::Group(format!("{group}@{}", found.name))
         }
-        SnapshotKind::Other(number) => Origin::Other(*number),
+        librbd::SnapshotKind::Other(number) => SnapshotKind::Other(*number),
     })
 }
 
