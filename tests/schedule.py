@@ -28,13 +28,21 @@ FIRST_GUESTS = {
 # The longest files begin first, else one worker runs one of them alone at the end.
 LONG = (
     "tests/test_rust_on_ceph.py",
-    "tests/test_snapshots.py",
     "tests/test_cephrbd.py",
-    "tests/test_reclaim.py",
+    "tests/test_snapshots.py",
     "tests/test_pages_followed.py",
     "tests/test_quota.py",
-    "tests/test_oracle.py",
-    "tests/test_vdi_creation.py",
+    "tests/test_death_hooks.py",
+    "tests/test_reclaim.py",
+    "tests/test_install_host.py",
+    "tests/test_trash.py",
+    "tests/test_rpm.py",
+    "tests/test_doctor.py",
+    "tests/test_delivery.py",
+    "tests/test_exports.py",
+    "tests/test_snapshots_of_a_vm.py",
+    "tests/test_cbt.py",
+    "tests/test_namespaces.py",
 )
 
 

@@ -81,6 +81,7 @@ def test_a_disk_whose_server_dies_fails_at_once_and_loses_no_data(disk: Vdi[Cruc
         assert read(one, device, MIB) == KEPT
 
 
+@pytest.mark.slow  # the next test has a wrong key, too
 def test_a_disk_is_refused_with_another_key_and_leaves_nothing_behind(disk: Vdi[CrucibleSr], one: Dom0) -> None:
     key_file = f"/etc/smblock/{disk.uuid}.key"
     right = one.get(key_file)

@@ -64,7 +64,7 @@ def guarded(disk: Disk, host: Dom0) -> dict[str, str]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("moment", ["vdi_snapshot_paused", "vdi_snapshot_taken"])
+@pytest.mark.parametrize("moment", ["vdi_snapshot_paused", pytest.param("vdi_snapshot_taken", marks=pytest.mark.slow)])
 def test_a_disk_is_resumed_after_its_snapshot_is_killed(
     plugged: tuple[Disk, str], guests: CephRbdLab, sr: CephSr, one: Dom0, moment: str
 ) -> None:
