@@ -75,7 +75,7 @@ test-compat-small: wheel ## Test with the oldest client and kernel and the newes
 
 ##@ Develop
 .PHONY: bench
-bench: wheel ## Measure the driver beside the rbd and ceph commands
+bench: wheel ## Measure the driver beside the rbd and ceph commands, and beside the bare calls
 	$(BIN)/python -m bench
 
 .PHONY: fuzz
@@ -97,6 +97,7 @@ lint: wheel ## Check formats, types, licences, dependencies, links between pages
 	cargo machete >target/machete.log 2>&1 || { cat target/machete.log; exit 1; } # unused dependencies
 	if [ -d "$(ADVISORIES)" ]; then cargo deny check --disable-fetch advisories; \
 	else echo "advisories not checked: no database; 'cargo deny fetch db' gets it where the network allows"; fi
+	cc -Wall -Wextra -Wshadow -Werror -O2 -pthread -o /dev/null bench/limit/*.c
 	shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/ruff check
 	$(BIN)/mypy

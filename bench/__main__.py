@@ -19,14 +19,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench import report
+from bench.bare import Bare, build
 from bench.commands import install, whole_commands
 from bench.copies import Copies
 from bench.datapath import data_path
 from bench.listing import SECONDS, listing
 from bench.rounds import GIB, TIB, Bench, Findings
 from bench.sides import Access, Driver, Reference
+from bench.steps import Image
 from lab import LabError, run
 from lab.ceph import OneNodeCeph
 from lab.dom0 import lab_python
@@ -85,8 +88,12 @@ def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Finding
         copies.at_once(min(rounds, 3))
         copies.of_a_vm(min(rounds, 5))
         copies.creations(max(1, rounds // 2))
+        _say("a data pool")
+        data = prepare(ceph, "headers", data_pool="data")
+        in_pool = new_bench(ceph, driver, data, rounds, bench.findings)
+        new_copies(ceph, in_pool, data).in_data_pool()
         _say("changed blocks of 1 TiB")
-        copies.changed_blocks(min(rounds, 5))
+        copies.changed_blocks(min(rounds, 3))
         _say("recovery")
         bench.recovery(max(1, rounds // 2))
         _say("maps and fio, in a virtual machine")
@@ -99,16 +106,18 @@ def _measure(directory: Path, options: argparse.Namespace) -> tuple[str, Finding
         _say("the count of a pool's objects")
         access = prepare(ceph, "objects")
         bench = new_bench(ceph, driver, access, rounds, bench.findings)
-        bench.findings.listing = listing(ceph, bench, access, directory, seconds=3 if options.small else SECONDS)
+        listing(ceph, bench, access, seconds=3 if options.small else SECONDS)
         _say("delete, revert")
         access = prepare(ceph, "sizes")
         bench = new_bench(ceph, driver, access, rounds, bench.findings)
         bench.delete("delete, 1 GiB", GIB, rounds)
+        copies = new_copies(ceph, bench, access)
+        copies.revert()
         # The reference takes half a minute, and then the manager does, too.
         bench.delete("delete, 1 TiB", TIB, 1)
         # Last: the manager then works for minutes. It has one request at a time, so others can run.
         ceph.admin("config", "set", "mgr", "rbd_concurrent_management_ops", "1")
-        new_copies(ceph, bench, access).sizes()
+        copies.sizes()
     machine = _machine(options.store, before)
     return report.page(bench.findings, commands, machine, _command(options)), bench.findings
 
@@ -132,32 +141,41 @@ def _scan_sizes(options: argparse.Namespace) -> dict[int, int]:
     return sizes
 
 
-def prepare(ceph: OneNodeCeph, pool: str) -> Access:
+def prepare(ceph: OneNodeCeph, pool: str, data_pool: str | None = None) -> Access:
     """A pool with a quota and its user, with the caps that docs/user/ceph-setup.md lists."""
     user = f"bench-{pool}"
-    ceph.create_pool(pool)
-    ceph.set_quota(pool, max_bytes=QUOTA)
-    # The reference reads the pool's quota, and fails until the manager has reported on the pool.
-    ceph.wait_pool_stats(pool)
+    pools = [pool] if data_pool is None else [pool, data_pool]
+    for each in pools:
+        ceph.create_pool(each)
+        ceph.set_quota(each, max_bytes=QUOTA)
+    for each in pools:
+        # The reference reads the pool's quota, and fails until the manager has reported on the pool.
+        ceph.wait_pool_stats(each)
     conf = ceph.directory / "client.conf"
     conf.write_text(ceph.client_conf())
-    return Access(conf, user, ceph.create_user(user, pool), pool)
+    profiles = ", ".join(f"profile rbd pool={each}" for each in pools)
+    keyring = ceph.write_keyring(user, {"mon": "profile rbd", "osd": profiles, "mgr": profiles})
+    return Access(conf, user, keyring, pool, data_pool)
 
 
 def new_bench(ceph: OneNodeCeph, driver: Path, access: Access, rounds: int, findings: Findings | None = None) -> Bench:
-    """Both sides in one pool, with a new SR of ours."""
-    sr = str(uuid.uuid4())
+    """All sides in one pool, with new SRs: one of ours, one for the program with the limit."""
+    core, other = (Driver(below(driver, SM_DIR), access, str(uuid.uuid4())) for _ in range(2))
     rados = ["rados", "--conf", str(ceph.conf), "--pool", access.pool]
 
     def journal() -> bool:
-        return b"op." in run([*rados, "listomapkeys", f"smblock.sr.{sr}"], timeout=30).stdout
+        return b"op." in run([*rados, "listomapkeys", f"smblock.sr.{core.sr}"], timeout=30).stdout
 
     def trash() -> str:
         return ceph.rbd("trash", "ls", "--all", access.pool)
 
-    core = Driver(below(driver, SM_DIR), access, sr)
+    def named(name: str) -> Image:
+        return Image(name, json.loads(ceph.rbd("info", "--format", "json", f"{access.pool}/{name}"))["id"])
+
     core.run(["create", ["aio"], "bench", ""])
-    return Bench(core, Reference(access), rounds, trash, journal, findings or Findings())
+    other.run(["create", ["aio"], "limit", ""])
+    bare = Bare(build(), access, other, lambda vdi: _record(ceph, access.pool, other.sr, vdi), named)
+    return Bench(core, Reference(access), bare, rounds, trash, journal, findings or Findings())
 
 
 def new_copies(ceph: OneNodeCeph, bench: Bench, access: Access) -> Copies:
@@ -170,15 +188,20 @@ def new_copies(ceph: OneNodeCeph, bench: Bench, access: Access) -> Copies:
         yield
         ceph.set_monitor_pace("fast")
 
-    def claim(disk: str) -> None:
-        catalogue, key = f"smblock.sr.{bench.driver.sr}", f"vdi.{disk}"
-        rados = ["rados", "--conf", str(ceph.conf), "--pool", access.pool]
-        found = run([*rados, "getomapval", catalogue, key, "/dev/stdout"], timeout=30).stdout.decode()
-        record = json.loads(found[found.index("{") :])
+    def claim(sr: str, disk: str) -> None:
         owner = {"host": str(uuid.uuid4()), "boot_id": "a boot", "pid": 1, "started": 1, "since": 1}
-        run([*rados, "setomapval", catalogue, key, json.dumps(record | {"claim": owner})], timeout=30)
+        record = json.dumps(_record(ceph, access.pool, sr, disk) | {"claim": owner})
+        rados = ["rados", "--conf", str(ceph.conf), "--pool", access.pool]
+        run([*rados, "setomapval", f"smblock.sr.{sr}", f"vdi.{disk}", record], timeout=30)
 
     return Copies(bench, access, snapshots, slow, claim)
+
+
+def _record(ceph: OneNodeCeph, pool: str, sr: str, vdi: str) -> dict[str, Any]:
+    """A VDI's record in the catalogue."""
+    rados = ["rados", "--conf", str(ceph.conf), "--pool", pool]
+    found = run([*rados, "getomapval", f"smblock.sr.{sr}", f"vdi.{vdi}", "/dev/stdout"], timeout=30).stdout.decode()
+    return dict(json.loads(found[found.index("{") :]))
 
 
 def _machine(store: str, load_before: float) -> report.Machine:

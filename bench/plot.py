@@ -1,4 +1,4 @@
-"""The plot: ratios to the commands' times, and the time of a scan by the size of an SR; SVG without a library.
+"""The plot: the time of each operation, and of a scan by the size of an SR; SVG without a library.
 
 Two panels of bars and lines do not need a library, which would be much larger than the whole bench.
 """
@@ -10,72 +10,70 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-_WIDTH, _LABELS, _ROW, _TOP = 860, 230, 24, 46
-_OURS, _THEIRS, _GOAL, _GRID, _TEXT = "#2166ac", "#b2182b", "#444444", "#dddddd", "#222222"
+_WIDTH, _LABELS, _RIGHT, _ROW, _BAR, _TOP = 860, 260, 70, 34, 9, 70
+_GRID, _TEXT = "#dddddd", "#222222"
+RIVAL, OURS, LIMIT = "rbd and ceph", "smblock", "limit: the same calls, bare"
+_COLOURS = {RIVAL: "#b2182b", OURS: "#2166ac", LIMIT: "#777777"}
 
 
 @dataclass(frozen=True)
-class Bar:
-    """An operation: the ratio of the reference's time to ours, and the goal."""
+class Bars:
+    """Seconds of an operation, by side. A side can lack."""
 
     name: str
-    ratio: float
-    goal: float | None
+    seconds: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Line:
-    """Seconds by number of VDIs."""
-
-    name: str
-    colour: str
-    seconds: Mapping[int, float]
-
-
-def plot(bars: Sequence[Bar], ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
-    """The whole plot."""
-    top, height = _ratios(bars)
-    bottom, more = _scans([Line("smblock", _OURS, ours), Line("rbd ls -l", _THEIRS, theirs)], height)
+def plot(bars: Sequence[Bars], scans: Mapping[str, Mapping[int, float]]) -> str:
+    """The whole plot. `scans`: seconds by number of VDIs, by side."""
+    top, height = _operations(bars)
+    bottom, more = _scans(scans, height)
     size = f'width="{_WIDTH}" height="{height + more}" viewBox="0 0 {_WIDTH} {height + more}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">'
     return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *top, *bottom, "</svg>"]) + "\n"
 
 
-def _ratios(bars: Sequence[Bar]) -> tuple[list[str], float]:
-    decades = math.ceil(math.log10(max(max(bar.ratio, bar.goal or 1) for bar in bars)))
+def _decades(values: Sequence[float]) -> tuple[int, int]:
+    """The powers of ten around all values."""
+    low = math.floor(math.log10(min(values)))
+    return low, max(low + 1, math.ceil(math.log10(max(values))))
 
-    def x(ratio: float) -> float:
-        return _LABELS + (_WIDTH - _LABELS - 60) * math.log10(max(ratio, 1)) / decades
+
+def _operations(bars: Sequence[Bars]) -> tuple[list[str], float]:
+    low, high = _decades([seconds for each in bars for seconds in each.seconds.values()])
+
+    def x(seconds: float) -> float:
+        return _LABELS + (_WIDTH - _LABELS - _RIGHT) * (math.log10(seconds) - low) / (high - low)
 
     bottom = _TOP + _ROW * len(bars)
-    drawn = [_text(10, 22, "How many times quicker than rbd and ceph (line: the goal)", size=15)]
-    for power in range(decades + 1):
-        drawn += [
-            _line(x(10**power), _TOP, x(10**power), bottom, _GRID),
-            _text(x(10**power), bottom + 15, f"{10**power:,}", "middle"),
-        ]
-    for row, bar in enumerate(bars):
+    drawn = [_text(10, 22, "Milliseconds of an operation; beside it, ours / limit", size=15)]
+    for number, (side, colour) in enumerate(_COLOURS.items()):
+        drawn.append(_text(_LABELS + 150 * number, 46, side, colour=colour))
+    for power in range(low, high + 1):
+        at = x(10**power)
+        drawn += [_line(at, _TOP, at, bottom, _GRID), _text(at, bottom + 15, f"{10 ** (power + 3):,g}", "middle")]
+    for row, each in enumerate(bars):
         y = _TOP + _ROW * row
-        drawn += [
-            _text(_LABELS - 8, y + 16, bar.name, "end"),
-            f'<rect x="{_LABELS}" y="{y + 4}" width="{x(bar.ratio) - _LABELS:.1f}" height="15" fill="{_OURS}"/>',
-            _text(x(bar.ratio) + 6, y + 16, f"{bar.ratio:.3g}"),
-        ]
-        if bar.goal is not None:
-            drawn.append(_line(x(bar.goal), y + 1, x(bar.goal), y + 22, _GOAL, width=2.5))
+        drawn.append(_text(_LABELS - 8, y + 20, each.name, "end"))
+        for number, (side, colour) in enumerate(_COLOURS.items()):
+            if side in each.seconds:
+                width = x(each.seconds[side]) - _LABELS
+                place = f'x="{_LABELS}" y="{y + 3 + _BAR * number}" width="{width:.1f}" height="{_BAR - 1}"'
+                drawn.append(f'<rect {place} fill="{colour}"/>')
+        if LIMIT in each.seconds:
+            share = each.seconds[OURS] / each.seconds[LIMIT]
+            drawn.append(_text(x(max(each.seconds.values())) + 6, y + 20, f"{share:.2f}"))
     return drawn, bottom + 30
 
 
-def _scans(lines: Sequence[Line], above: float) -> tuple[list[str], float]:
-    numbers = sorted(lines[0].seconds)
-    values = [seconds for line in lines for seconds in line.seconds.values()]
-    low, high = (math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))))
+def _scans(lines: Mapping[str, Mapping[int, float]], above: float) -> tuple[list[str], float]:
+    numbers = sorted(lines[OURS])
+    low, high = _decades([seconds for line in lines.values() for seconds in line.values()])
     top, bottom = above + 40, above + 260
 
     def x(number: float) -> float:
-        return _LABELS + (_WIDTH - _LABELS - 100) * math.log10(number / numbers[0]) / math.log10(
-            numbers[-1] / numbers[0]
-        )
+        whole = math.log10(numbers[-1] / numbers[0])
+        return _LABELS + (_WIDTH - _LABELS - 100) * math.log10(number / numbers[0]) / whole
 
     def y(seconds: float) -> float:
         return bottom - (bottom - top) * (math.log10(seconds) - low) / (high - low)
@@ -87,12 +85,15 @@ def _scans(lines: Sequence[Line], above: float) -> tuple[list[str], float]:
             _text(_LABELS - 8, y(10**power) + 4, f"{10**power:g}", "end"),
         ]
     drawn += [_text(x(number), bottom + 16, f"{number:,}", "middle") for number in numbers]
-    for line in lines:
-        points = [(x(number), y(line.seconds[number])) for number in numbers]
+    for side, line in lines.items():
+        colour = _COLOURS[side]
+        points = [(x(number), y(line[number])) for number in numbers]
         path = " ".join(f"{left:.1f},{height:.1f}" for left, height in points)
-        drawn.append(f'<polyline points="{path}" fill="none" stroke="{line.colour}" stroke-width="2"/>')
-        drawn += [f'<circle cx="{left:.1f}" cy="{at:.1f}" r="3.5" fill="{line.colour}"/>' for left, at in points]
-        drawn.append(_text(points[-1][0] + 10, points[-1][1] + 4, line.name, colour=line.colour))
+        drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        drawn += [f'<circle cx="{left:.1f}" cy="{at:.1f}" r="3.5" fill="{colour}"/>' for left, at in points]
+        # The lines of ours and of the limit nearly meet.
+        below = 16 if side == LIMIT else 4
+        drawn.append(_text(points[-1][0] + 10, points[-1][1] + below, side.partition(":")[0], colour=colour))
     return drawn, 290
 
 
@@ -101,6 +102,6 @@ def _text(x: float, y: float, text: str, anchor: str = "start", *, size: int = 1
     return f"<text {where}>{escape(text)}</text>"
 
 
-def _line(x: float, y: float, to_x: float, to_y: float, colour: str, *, width: float = 1) -> str:
+def _line(x: float, y: float, to_x: float, to_y: float, colour: str) -> str:
     ends = f'x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}"'
-    return f'<line {ends} stroke="{colour}" stroke-width="{width}"/>'
+    return f'<line {ends} stroke="{colour}" stroke-width="1"/>'

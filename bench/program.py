@@ -82,7 +82,7 @@ def main() -> None:
     if "known" in request:
         size = request["size"]
         records = {"OpaqueRef:" + uuid: record(uuid, size) for uuid in request["known"]}
-        request["calls"] = [["scan", records]]
+        request["calls"] = [["scan", records]] * request["times"]
     # SM's own modules are in the same directory, so Python has read it before.
     importlib.util.find_spec("smblock")
     began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from pathlib import Path
 
 from bench import goals
 from bench.commands import BARE_IMPORTS
-from bench.copies import AT_ONCE, CREATIONS, LIBRBD_CLONE, VDIS_OF_TEMPLATE
-from bench.goals import Table, markdown, ms
-from bench.plot import Bar, plot
-from bench.rounds import LOADING, Findings, Samples
+from bench.copies import AT_ONCE, CREATIONS, VDIS_OF_TEMPLATE
+from bench.goals import Limited, Table, markdown, ms
+from bench.plot import LIMIT, OURS, RIVAL, Bars, plot
+from bench.rounds import LOADING, Findings, Parts, Samples
 from bench.sides import Access, Reference
 from lab import LabError
+
+PICTURE = "![the time of each operation, and of a scan]"
 
 
 @dataclass(frozen=True)
@@ -30,19 +33,21 @@ class Machine:
 
 
 def in_driver(findings: Findings) -> Table:
-    """The times of each operation, first those with a ratio."""
-    late = ("delete", "revert")
-    rows = {name: pair for name, pair in findings.pairs.items() if not name.startswith(late)}
-    rows |= {f"scan of {number:,} VDIs": pair for number, pair in findings.scans.items()}
-    rows |= {name: pair for name, pair in findings.pairs.items() if name.startswith(late)}
-    table = [["operation", "ratio", "ours, ms", "p95", "n", "reference, ms", "p95", "n"]]
-    rows[f"{CREATIONS} creations at once"] = findings.creations
-    rows[f"count of {findings.listing.objects:,} objects, beside bare librados"] = findings.listing.pair
+    """The times of each operation, first those of all sides."""
+    sides = [[f"{side}, ms", "p95", "n"] for side in ("rival", "ours")]
+    table = [["operation", *sides[0], *sides[1], "limit, ms", "p95", "ours / limit", "rival / ours"]]
+    limited = {each.name: each for each in goals.limited(findings)}
+    rows = findings.pairs | {f"{CREATIONS} creations at once": findings.creations}
     rows |= {f"{name}, in an emulated machine": pair for name, pair in findings.data_path.items()}
     for name, pair in rows.items():
-        table.append([name, f"1/{pair.ratio:.1f}", *_columns(pair.ours), *_columns(pair.reference)])
+        limit = [*_columns(pair.limit)[:2], ""] if pair.limit else ["", "", ""]
+        if name in limited:
+            limit[2] = f"{limited[name].share:.2f}"
+        table.append([name, *_columns(pair.reference), *_columns(pair.ours), *limit, f"{pair.ratio:.3g}"])
+    at_once = limited[goals.SNAPSHOTS_AT_ONCE]
+    columns = [*_columns(at_once.ours), *_columns(at_once.limit)[:2], f"{at_once.share:.2f}"]
+    table.append([at_once.name, "", "", "", *columns, ""])
     single = dict(findings.single)
-    single[f"{AT_ONCE} snapshots at once, monitors' default pace"] = findings.at_once.ours
     single[f"{AT_ONCE} snapshots back to back, monitors' default pace"] = findings.at_once.reference
     for name, samples in findings.recoveries.items():
         single[f"scan after a killed {name}"] = samples
@@ -50,7 +55,7 @@ def in_driver(findings: Findings) -> Table:
         for size, samples in sizes.items():
             single[f"{operation}, {size}; all sizes in turns"] = samples
     for name, samples in single.items():
-        table.append([name, "", *_columns(samples), "", "", ""])
+        table.append([name, "", "", "", *_columns(samples), "", "", "", ""])
     return table
 
 
@@ -92,22 +97,27 @@ def page(findings: Findings, commands: dict[str, Samples], machine: Machine, com
     """docs/dev/performance.md"""
     sections = [
         "# Performance",
-        f"Written by `{command}`, which starts a Ceph cluster of its own and measures the driver beside the `rbd` and\n"
-        "`ceph` commands that CephRBDSR executes for the same operation: on the same pool, as the same user, in turns.",
+        f"Written by `{command}`, which starts a Ceph cluster of its own and measures three sides in turns, on one\n"
+        "pool, as one user:\n\n"
+        "- *rival*: the `rbd` and `ceph` commands that CephRBDSR executes for the operation;\n"
+        "- *ours*: the driver;\n"
+        "- *limit*: a bare program in C ([bench/limit](../../bench/limit/main.c)). It connects with the driver's\n"
+        "  options, makes its calls of librados and librbd in their order, and does nothing else. `make test`\n"
+        "  compares the number of each call with the driver's. What makes these calls cannot be faster.",
         f"{machine.cores} cores, Linux {machine.kernel}, Python {machine.python}, {machine.ceph}, one OSD on"
         f" {machine.store}.\nLoad average {machine.load[0]:.1f} at the start, {machine.load[1]:.1f} at the end;"
         " the bench itself keeps about one core busy.",
-        "![ratios, and the time of a scan](performance.svg)",
+        f"{PICTURE}(performance.svg)",
         "## Goals",
         markdown(goals.goals(findings, commands)),
         "## In the driver",
         "Milliseconds, median and 95th percentile of n. Ours is a new process for each operation, as for an SM\n"
         "command: from the SR's object to the closed connection. It includes connecting and opening librados and\n"
-        "librbd, but not the start of Python and the import. The reference is its commands, each with its own\n"
-        "connection, from fork to exit.",
+        "librbd, but not the start of Python and the import. The limit, too, is a new process, from opening librados\n"
+        "to the closed connection. The rival's commands have a connection each, and are measured from fork to exit.",
         markdown(in_driver(findings)),
         "## Where the time goes",
-        _profile(findings),
+        profile(findings),
         "## Processes and connections",
         "Counted by strace. Each client of the cluster, ours or one `rbd`, connects to a monitor twice: for its\n"
         "configuration, and for the session. `make test` counts each operation's calls of librados and librbd.",
@@ -125,48 +135,71 @@ def page(findings: Findings, commands: dict[str, Samples], machine: Machine, com
     return "\n\n".join(sections) + "\n"
 
 
-def _profile(findings: Findings) -> str:
-    """The parts of a stat's and of a clone's time."""
-    stat, clone = findings.pairs["stat"], findings.pairs["clone of a snapshot"]
+def profile(findings: Findings) -> str:
+    """The parts of an operation's time, and the causes if it takes more than its limit allows."""
     rados = findings.single[LOADING.format("librados.so.2")].median
     rbd = findings.single[LOADING.format("librbd.so.1")].median - rados
-    calls = findings.single["stat, second on one connection"].median
-    alone = findings.single[LIBRBD_CLONE].median
-    connection = stat.ours.median - rados - calls
-    rest = clone.ours.median - stat.ours.median - rbd - alone + calls
-    best = 1000 * (stat.ours.median - calls)
-    text = (
-        f"A stat takes {ms(stat.ours.median)}: {ms(calls)} are its own calls, and {ms(rados)} the dynamic linker's "
-        f"work to open librados. librados takes the remaining {ms(connection)}: its threads, the two connections to "
-        "a monitor, the maps that these send, and the shutdown. Every operation has them, and so has every `rbd` and "
-        f"every `ceph`: an operation that is one command of the reference cannot take less than {best:.1f} ms. The "
-        f"goal of a stat, a fifteenth of `ceph`, would be {ms(stat.reference.median / goals.PARTS['stat'])}.\n\n"
-        f"The reference's clone of a snapshot is one command, too: {ms(clone.reference.median)}. Ours takes "
-        f"{ms(clone.ours.median)}: the same connection, {ms(rbd)} to open librbd, and {ms(alone)} in which librbd "
-        f"makes the clone. The remaining {ms(max(rest, 0))} are the catalogue, the journal and the clone's "
-        f"image-meta. The goal, a quarter of `rbd clone`, would be {ms(clone.reference.median / 4)}: librbd's own "
-        f"clone, on an open connection, takes {alone / clone.reference.median * 4:.1f} times that."
+    stat, calls = findings.pairs["stat"], findings.parts["stat"]
+    limit = stat.limit.median if stat.limit else 0.0
+    paragraphs = [
+        f"Each operation opens librados ({ms(rados)}, the dynamic linker's work) and connects: its threads, two "
+        "connections to a monitor, the maps that these send, and the shutdown. Most open librbd, too "
+        f"({ms(max(rbd, 0))}). So a stat, whose calls alone take {ms(calls.limit.median)}, cannot take less than "
+        f"{ms(limit)}. The table has the calls alone, on an open connection: for ours with what is between them. The "
+        "driver reads and compares records, makes each call that could hang on a thread of its own, and, in a scan, "
+        "converts XAPI's record of each VDI from Python, and the VDI to Python."
+    ]
+    table = [["operation", "its calls: ours, ms", "limit, ms", "all else: ours, ms", "limit, ms"]]
+    late = []
+    for each in goals.limited(findings):
+        parts = findings.parts.get(each.name)
+        if parts is not None:
+            rest = [side.median - own.median for side, own in ((each.ours, parts.ours), (each.limit, parts.limit))]
+            numbers = [parts.ours.median, parts.limit.median, *rest]
+            table.append([each.name, *(f"{1000 * seconds:.1f}" for seconds in numbers)])
+        if each.share > goals.LIMIT:
+            late.append(_cause(each, parts))
+    late = late or [f"No operation takes more than {goals.LIMIT} times its limit."]
+    text = [textwrap.fill(paragraph, 112) for paragraph in paragraphs]
+    return "\n\n".join([*text, markdown(table), *(textwrap.fill(paragraph, 112) for paragraph in late)])
+
+
+def _cause(each: Limited, parts: Parts | None) -> str:
+    """Why an operation takes more than its limit allows."""
+    more = each.ours.median - each.limit.median
+    text = f"*{each.name}* takes {ms(each.ours.median)}, {ms(more)} more than its limit"
+    if parts is None and "at once" in each.name:
+        return f"{text}: the processes share {os.cpu_count()} processors, so that the work beside the calls adds up."
+    if parts is None:
+        return f"{text}. Its calls take nearly all of this, and are not measured alone."
+    calls = min(max(parts.ours.median - parts.limit.median, 0), more)
+    return (
+        f"{text}. {ms(calls)} of them are between its calls, {ms(more - calls)} in opening the libraries, checking "
+        "the configuration and the keyring, connecting, and closing the connection."
     )
-    return "\n".join(textwrap.fill(paragraph, 112) for paragraph in text.split("\n"))
 
 
-def bars(findings: Findings) -> list[Bar]:
-    """The bars of the plot, the fastest operation first."""
-    template = Bar("disk from a template", findings.pairs["clone of a template"].ratio, goals.PART_OF_TEMPLATE)
-    shown = [Bar(name, findings.pairs[name].ratio, part) for name, part in goals.PARTS.items()]
-    shown += [template, Bar(f"{CREATIONS} creations at once", findings.creations.ratio, goals.PART_OF_CREATIONS)]
-    shown += [Bar(name, findings.pairs[name].ratio, None) for name in ("snapshot", "delete, 1 GiB", "delete, 1 TiB")]
-    shown += [Bar("revert, 1 GiB", findings.pairs["revert, 1 GiB"].ratio, None)]
-    for number, pair in findings.scans.items():
-        goal = goals.PART_OF_SCAN if number == 1000 else None
-        shown.append(Bar(f"list {number:,} VDIs", pair.ratio, goal))
-    return sorted(shown, key=lambda bar: -bar.ratio)
+def bars(findings: Findings) -> list[Bars]:
+    """The bars of the plot, the shortest operation first."""
+    shown = [
+        Bars(
+            each.name,
+            {OURS: each.ours.median, LIMIT: each.limit.median} | ({RIVAL: each.rival.median} if each.rival else {}),
+        )
+        for each in goals.limited(findings)
+        if not each.name.startswith("scan of")
+    ]
+    return sorted(shown, key=lambda each: each.seconds[OURS])
 
 
 def picture(findings: Findings) -> str:
     """The plot as SVG."""
-    ours = {number: pair.ours.median for number, pair in findings.scans.items()}
-    return plot(bars(findings), ours, {number: pair.reference.median for number, pair in findings.scans.items()})
+    scans = {
+        RIVAL: {number: pair.reference.median for number, pair in findings.scans.items()},
+        OURS: {number: pair.ours.median for number, pair in findings.scans.items()},
+        LIMIT: {number: pair.limit.median for number, pair in findings.scans.items() if pair.limit},
+    }
+    return plot(bars(findings), scans)
 
 
 def readme(text: str, findings: Findings) -> str:
@@ -185,7 +218,7 @@ def readme(text: str, findings: Findings) -> str:
         [name, f"1/{pair.ratio:.2g}" if pair.ratio < 10 else f"1/{pair.ratio:.0f}"] for name, pair in felt.items()
     ]
     table[-1][1] += "; its space is freed in the background"
-    inside = "![ratios, and the time of a scan](docs/dev/performance.svg)\n\n" + markdown(table)
+    inside = f"{PICTURE}(docs/dev/performance.svg)\n\n" + markdown(table)
     marks = re.compile("(<!-- bench -->\n).*(\n<!-- /bench -->)", re.DOTALL)
     if not marks.search(text):
         raise LabError("README has no marks <!-- bench --> and <!-- /bench -->")
@@ -211,7 +244,9 @@ _UNFAIR = """\
 - *1 TiB, written all over* is 512 pieces of 4 KiB, each in an object of its own. The sizes are compared only with
   each other: `rbd snap rollback` and `rbd rm` go through all objects that an image could have. Meanwhile ceph-mgr
   frees earlier deletions, one object at a time.
-- The list of changed blocks is compared with librbd alone, on an open image: ours includes connecting and opening.
+- CephRBDSR neither lists changed blocks nor counts objects, and has no data pools: these rivals are the nearest
+  commands, `rbd diff`, `rados ls`, and `rbd` with `--data-pool`.
+- No limit: maps and fio, whose time is the kernel's; whole commands, whose time is Python's.
 - On a pool without a quota, the reference needs one more `ceph` for each stat, create and resize."""
 
 

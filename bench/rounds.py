@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.bare import Bare
 from bench.sides import Driver, Footprint, Reference, Reply
 from lab import LabError
 
 GIB = 1 << 30
 TIB = 1 << 40
 LOADING = "opening {}, with all that it needs"
+SCAN = "scan of {:,} VDIs"
+# How often the calls of an operation are measured alone.
+PARTS = 5
 _RECLAIM_SECONDS = 120.0
 
 
@@ -39,10 +43,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class Pair:
-    """One operation of both sides."""
+    """One operation of both sides. `limit`: the same calls by a program that does nothing else."""
 
     ours: Samples
     reference: Samples
+    limit: Samples | None = None
 
     @property
     def ratio(self) -> float:
@@ -51,29 +56,45 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """A count of a pool's objects by both."""
+class Parts:
+    """The calls of an operation alone, on an open connection, by the driver and by the program with the limit."""
 
-    objects: int
-    pair: Pair
+    ours: Samples
+    limit: Samples
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is measured, each time with new objects.
+
+    ours       runs it so many times on one connection
+    reference  the commands
+    steps      the steps of the program with the limit
+    """
+
+    ours: Callable[[int], Reply]
+    reference: Callable[[], list[list[str]]]
+    steps: Callable[[], list[str]]
 
 
 @dataclass
 class Findings:
     """All measurements of the core.
 
+    pairs, parts         by operation
     scans, peaks         by number of VDIs; peaks in bytes
     recoveries           by the killed operation
     template_snapshots   snapshots that a template has after it was cloned many times
     at_once              snapshots at once, and back to back in place of a reference
     vm_snapshot          the disks of a running VM, and one disk in place of a reference
     creations            several at once, by both
-    listing              a count of a pool's objects, beside a program that does only this
+    objects              those of the pool in which they were counted
     data_path            maps, unmaps and fio's jobs, in a virtual machine
     by_size              our reverts and deletions, by size
     """
 
     pairs: dict[str, Pair] = field(default_factory=dict)
+    parts: dict[str, Parts] = field(default_factory=dict)
     scans: dict[int, Pair] = field(default_factory=dict)
     peaks: dict[int, int] = field(default_factory=dict)
     recoveries: dict[str, Samples] = field(default_factory=dict)
@@ -81,7 +102,7 @@ class Findings:
     at_once: Pair = field(init=False)
     vm_snapshot: Pair = field(init=False)
     creations: Pair = field(init=False)
-    listing: Listing = field(init=False)
+    objects: int = field(init=False)
     data_path: dict[str, Pair] = field(default_factory=dict)
     by_size: dict[str, dict[str, Samples]] = field(default_factory=dict)
     single: dict[str, Samples] = field(default_factory=dict)
@@ -94,21 +115,28 @@ def side_by_side(
     rounds: int,
     reference_rounds: int | None = None,
     settle: Callable[[], object] = lambda: None,
+    limit: Callable[[], float] | None = None,
 ) -> Pair:
-    """Both in turns, each first in every other round; before each the cluster is idle.
+    """All sides in turns, another one first in each round; before each the cluster is idle.
 
-    If the reference takes too long for all rounds, only the first ones have both; the others follow
-    without a pause.
+    If the reference takes too long for all rounds, only the first ones have it; the others follow without a
+    pause.
     """
-    both = rounds if reference_rounds is None else min(rounds, reference_rounds)
+    whole = rounds if reference_rounds is None else min(rounds, reference_rounds)
     took: dict[Callable[[], float], list[float]] = {ours: [], reference: []}
+    sides = [ours, reference]
+    if limit is not None:
+        took[limit] = []
+        sides.append(limit)
     for number in range(rounds):
-        turns = [ours, reference] if number % 2 == 0 else [reference, ours]
-        for side in turns if number < both else [ours]:
-            if number < both:
+        first = number % len(sides)
+        for side in sides[first:] + sides[:first]:
+            if number < whole:
                 settle()
+            elif side is reference:
+                continue
             took[side].append(side())
-    return Pair(Samples(took[ours]), Samples(took[reference]))
+    return Pair(Samples(took[ours]), Samples(took[reference]), Samples(took[limit]) if limit else None)
 
 
 def names() -> Iterator[str]:
@@ -119,7 +147,7 @@ def names() -> Iterator[str]:
 
 @dataclass
 class Bench:
-    """Both sides in one pool.
+    """All sides in one pool.
 
     trash      the pool's images that are not freed yet
     journal    whether an operation is under way, or was left unfinished
@@ -127,43 +155,75 @@ class Bench:
 
     driver: Driver
     reference: Reference
+    bare: Bare
     rounds: int
     trash: Callable[[], str]
     journal: Callable[[], bool]
     findings: Findings = field(default_factory=Findings)
 
+    def compare(
+        self,
+        name: str,
+        operation: Operation,
+        rounds: int | None = None,
+        reference_rounds: int | None = None,
+        settle: Callable[[], object] = lambda: None,
+        parts: int = PARTS,
+    ) -> Pair:
+        """Measure an operation, and so many times its calls alone."""
+        pair = side_by_side(
+            lambda: operation.ours(1).operation,
+            lambda: self.reference.run(operation.reference()),
+            rounds or self.rounds,
+            reference_rounds,
+            settle,
+            lambda: self.bare.run(operation.steps()).seconds,
+        )
+        self.findings.pairs[name] = pair
+        if parts:
+            own = side_by_side(
+                lambda: operation.ours(2).calls[1],
+                lambda: self.bare.run([*operation.steps(), "again", *operation.steps()]).again,
+                min(parts, rounds or self.rounds),
+                settle=settle,
+            )
+            self.findings.parts[name] = Parts(own.ours, own.reference)
+        return pair
+
     def single_operations(self) -> None:
         """create, resize, stat; the import; the connection."""
-        fresh = names()
-        mine = [next(fresh) for _ in range(self.rounds)]
-        theirs = [next(fresh) for _ in range(self.rounds)]
-        driver, reference = self.driver, self.reference
         imports: list[float] = []
+        driver, reference, bare, fresh = self.driver, self.reference, self.bare, names()
+        mine: list[str] = []
+        theirs: list[str] = []
 
-        def ours(reply: Reply) -> float:
+        def ours(reply: Reply) -> Reply:
             imports.append(reply.imported)
-            return reply.operation
+            return reply
 
-        to_create, to_resize = (iter(mine), iter(theirs)), (iter(mine), iter(theirs))
-        self.findings.pairs["create"] = side_by_side(
-            lambda: ours(driver.run(["create_vdi", next(to_create[0]), GIB])),
-            lambda: reference.run(reference.create(next(to_create[1]), GIB)),
-            self.rounds,
-        )
-        self.findings.pairs["resize"] = side_by_side(
-            lambda: ours(driver.run(["resize_vdi", next(to_resize[0]), 2 * GIB])),
-            lambda: reference.run(reference.resize(next(to_resize[1]), 2 * GIB)),
-            self.rounds,
-        )
+        def new(kept: list[str]) -> str:
+            kept.append(next(fresh))
+            return kept[-1]
+
+        self.compare("create", Operation(
+            lambda times: ours(driver.run(*(["create_vdi", new(mine), GIB] for _ in range(times)))),
+            lambda: reference.create(new(theirs), GIB),
+            lambda: bare.steps.create(next(fresh), GIB),
+        ))  # fmt: skip
+        limited = iter(self.disks(self.rounds + 2 * min(PARTS, self.rounds), GIB, bare.driver))
+        to_resize = iter(mine), iter(theirs)
+        self.compare("resize", Operation(
+            lambda times: ours(driver.run(*(["resize_vdi", next(to_resize[0]), 2 * GIB] for _ in range(times)))),
+            lambda: reference.resize(next(to_resize[1]), 2 * GIB),
+            lambda: bare.steps.resize(vdi := next(limited), bare.image(vdi), 2 * GIB),
+        ))  # fmt: skip
         stat = ["update", "bench", ""]
-        self.findings.pairs["stat"] = side_by_side(
-            lambda: ours(driver.run(stat)), lambda: reference.run(reference.stat()), self.rounds
-        )
-        twice = [driver.run(stat, stat) for _ in range(self.rounds)]
+        self.compare("stat", Operation(
+            lambda times: ours(driver.run(*[stat] * times)), reference.stat, bare.steps.stat
+        ))  # fmt: skip
         for library in ("librados.so.2", "librbd.so.1"):
             loads = [driver.load(library) for _ in range(self.rounds)]
             self.findings.single[LOADING.format(library)] = Samples(loads)
-        self.findings.single["stat, second on one connection"] = Samples([reply.calls[1] for reply in twice])
         self.findings.single["import of smblock._core"] = Samples(imports)
         self._footprints(mine[0], theirs[0], next(fresh))
 
@@ -183,44 +243,47 @@ class Bench:
         self.findings.footprints[name] = self.driver.footprint(ours), self.reference.footprint(commands)
 
     def delete(self, name: str, size: int, rounds: int) -> None:
-        """Deletion of images without any data."""
-        mine, theirs = self.disks(rounds, size), list(itertools.islice(names(), rounds))
+        """Deletion of images without any data. Large ones are few: ceph-mgr frees each in seconds."""
+        parts = PARTS if rounds > 1 else 0
+        number = rounds + 2 * min(parts, rounds)
+        mine, theirs = iter(self.disks(number, size)), list(itertools.islice(names(), rounds))
         for vdi in theirs:
             self.reference.run(self.reference.create(vdi, size))
-        left = iter(mine), iter(theirs)
-        self.findings.pairs[name] = side_by_side(
-            lambda: self.driver.run(["delete_vdi", next(left[0])]).operation,
-            lambda: self.reference.run(self.reference.delete(next(left[1]))),
-            rounds,
-            settle=self.wait_for_space,
+        left, bare = iter(theirs), self.bare
+        bares = iter(self.disks(number, size, bare.driver))
+        operation = Operation(
+            lambda times: self.driver.run(*(["delete_vdi", next(mine)] for _ in range(times))),
+            lambda: self.reference.delete(next(left)),
+            lambda: bare.steps.delete(vdi := next(bares), bare.image(vdi)),
         )
+        self.compare(name, operation, rounds, settle=self.wait_for_space, parts=parts)
 
-    def disks(self, number: int, size: int) -> list[str]:
-        """Create disks with the driver."""
+    def disks(self, number: int, size: int, driver: Driver | None = None) -> list[str]:
+        """Create disks with the driver, or with that of another SR."""
         vdis = list(itertools.islice(names(), number))
-        self.driver.run(["fill", vdis, size])
+        (driver or self.driver).run(["fill", vdis, size])
         return vdis
 
     def scans(self, sizes: dict[int, int]) -> None:
         """Scans without changes; `sizes` is the number of the reference's rounds, by number of VDIs."""
-        fresh = names()
         vdis: list[str] = []
         for number, reference_rounds in sizes.items():
-            more = [next(fresh) for _ in range(number - len(vdis))]
-            self.driver.run(["fill", more, GIB])
-            vdis += more
+            vdis += self.disks(number - len(vdis), GIB)
             replies: list[Reply] = []
 
-            def ours(known: Sequence[str], replies: list[Reply]) -> float:
-                replies.append(self.driver.scan(known, GIB))
-                return replies[-1].operation
+            def ours(times: int, known: Sequence[str], replies: list[Reply]) -> Reply:
+                reply = self.driver.scan(known, GIB, times)
+                if times == 1:
+                    replies.append(reply)
+                return reply
 
-            self.findings.scans[number] = side_by_side(
-                lambda known=tuple(vdis), replies=replies: ours(known, replies),  # type: ignore[misc]
-                lambda: self.reference.run(self.reference.scan()),
-                self.rounds,
-                reference_rounds,
+            operation = Operation(
+                lambda times, known=tuple(vdis), replies=replies: ours(times, known, replies),  # type: ignore[misc]
+                self.reference.scan,
+                self.bare.steps_in(self.driver.sr).scan,
             )
+            pair = self.compare(SCAN.format(number), operation, reference_rounds=reference_rounds)
+            self.findings.scans[number] = pair
             self.findings.peaks[number] = max(reply.peak_bytes for reply in replies)
 
     def recovery(self, rounds: int) -> None:
@@ -237,10 +300,11 @@ class Bench:
             self.findings.recoveries[name] = self._recovery(name, call, rounds)
 
     def _recovery(self, name: str, call: Callable[[], list[Any]], rounds: int) -> Samples:
-        whole = statistics.median(self.driver.run(call()).operation for _ in range(3))
         took: list[float] = []
         moments = random.Random(1)
-        for _ in range(20 * rounds):
+        for attempt in range(20 * rounds):
+            if attempt % 10 == 0:  # the machine may have become busier, or less busy
+                whole = statistics.median(self.driver.run(call()).operation for _ in range(3))
             self.driver.kill_after(moments.uniform(0.3, 1.0) * whole, call())
             if self.journal():  # else it was too early or too late
                 took.append(self.driver.run(["scan", {}]).operation)

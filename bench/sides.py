@@ -57,6 +57,7 @@ class Access:
     user: str
     keyring: Path
     pool: str
+    data_pool: str | None = None
 
 
 class Driver:
@@ -66,7 +67,7 @@ class Driver:
         self.sr = sr
         self._environment = {"PATH": os.defpath, "PYTHONPATH": str(sm_dir)}
         self._argv = [lab_python(), str(PROGRAM)]
-        self._request = {
+        self._request: dict[str, Any] = {
             "sr": sr,
             "device_config": {
                 "pool": access.pool,
@@ -77,6 +78,8 @@ class Driver:
                 "image_features": "layering",
             },
         }
+        if access.data_pool is not None:
+            self._request["device_config"]["data_pool"] = access.data_pool
 
     def run(self, *calls: Sequence[Any]) -> Reply:
         """Calls of the core, one after the other, on one connection."""
@@ -92,9 +95,9 @@ class Driver:
         """The name of a disk's image after a number of reverts."""
         return f"smblock.{self._request['sr']}.{vdi}.{number}"
 
-    def scan(self, known: Sequence[str], size: int) -> Reply:
-        """A scan for a XAPI that has these disks already."""
-        reply = self._ask({"known": known, "size": size})
+    def scan(self, known: Sequence[str], size: int, times: int = 1) -> Reply:
+        """Scans for a XAPI that has these disks already, on one connection."""
+        reply = self._ask({"known": known, "size": size, "times": times})
         if reply.listed != len(known):
             raise LabError(f"a scan of {len(known)} VDIs listed {reply.listed}")
         return reply
@@ -148,7 +151,7 @@ class Reference:
 
     def create(self, vdi: str, size: int) -> list[list[str]]:
         """The image, then the pool's usage."""
-        options = ["--size", str(size // MIB), "--image-format", "2", "--image-feature", "layering"]
+        options = ["--size", str(size // MIB), "--image-format", "2", "--image-feature", "layering", *self._data()]
         return [
             self._rbd("create", *options, self.image(vdi)),  # :603
             *self.stat(),  # :619
@@ -183,7 +186,8 @@ class Reference:
     def clone_of_snapshot(self, vdi: str, snapshot: str, clone: str) -> list[list[str]]:
         """With the pool, which the reference leaves out: then `rbd` puts the clone into its default pool."""
         words = ["--image", self.image(vdi), "--snap", f"snap-{snapshot}"]
-        return [self._rbd("clone", *words, "--dest-pool", self._access.pool, "--dest", self.image(clone))]  # :912
+        words += ["--dest-pool", self._access.pool, "--dest", self.image(clone), *self._data()]
+        return [self._rbd("clone", *words)]  # :912
 
     def clone_of_disk(self, vdi: str, snapshot: str, clone: str) -> list[list[str]]:
         """By a new snapshot; the reference fails after these commands, and leaves both behind."""
@@ -198,6 +202,14 @@ class Reference:
         """Copies the snapshot's data."""
         words = ["--image", self.image(vdi), "--snap", f"snap-{snapshot}"]
         return [self._rbd("snap", "rollback", *words)]  # :1080
+
+    def changed_blocks(self, image: str, older: str, newer: str) -> list[list[str]]:
+        """Of any image. The reference has no such operation; this is the command for it."""
+        return [self._rbd("diff", "--from-snap", older, f"{image}@{newer}", "--format", "json")]
+
+    def objects(self) -> list[list[str]]:
+        """The names of all objects. The reference does not count; this is the command that lists."""
+        return [["rados", "--pool", self._access.pool, *self._identity, "ls", "--all"]]
 
     def run(self, commands: Sequence[Sequence[str]]) -> float:
         """Seconds that the commands take, one after the other."""
@@ -215,6 +227,9 @@ class Reference:
 
     def footprint(self, commands: Sequence[Sequence[str]]) -> Footprint:
         return _footprint(commands, dict(os.environ))
+
+    def _data(self) -> list[str]:
+        return ["--data-pool", self._access.data_pool] if self._access.data_pool else []
 
     def _ceph(self, *words: str) -> list[str]:
         return ["ceph", *self._identity, *words]

@@ -186,12 +186,14 @@ impl Pool {
     }
 
     fn image_list_now(&self) -> Result<Vec<ImageEntry>> {
+        /// With fewer, librbd lists a larger pool twice: it counts the images by listing them.
+        const CAPACITY: usize = 16_384;
         let rbd = self.rbd()?;
         // SAFETY: the ioctx is valid; rbd_list2 fills as `list` requires, with C strings that
         // rbd_image_spec_list_cleanup frees.
         unsafe {
             list(
-                1024,
+                CAPACITY,
                 |specs, count| {
                     let listed = rbd.rbd_list2(self.raw(), specs, count);
                     check("rbd_list2", || self.path(DIRECTORY), listed)

@@ -29,7 +29,9 @@ pub(crate) use self::keys::{
     vdi_key, HIDDEN_PREFIX, HOST_PREFIX, INTENT_PREFIX, LINEAGE_PREFIX, PREPARED_PREFIX, SR_KEY,
     VDI_PREFIX,
 };
-pub(crate) use self::stored::{disks, records, records_by_key, with_prefix, Entry, Stored};
+pub(crate) use self::stored::{
+    disks, records, records_by_key, vdis_if, with_prefix, Entry, Stored,
+};
 
 use crate::error::{Context, Error, Result};
 use crate::pool::{Entries, Pool, PoolError, Transaction};

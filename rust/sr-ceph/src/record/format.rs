@@ -112,11 +112,19 @@ pub trait Record: Serialize + for<'de> Deserialize<'de> {
     /// Reads a catalogue value.
     fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
         let malformed = |e: serde_json::Error| Unreadable::Malformed(e.to_string());
+        let read = serde_json::from_slice::<Self>(bytes);
+        if read
+            .as_ref()
+            .is_ok_and(|record| record.version() <= VERSION)
+        {
+            return read.map_err(malformed);
+        }
+        // Not before: a scan reads thousands of records, of which hardly any is of a newer version.
         let header: Header = serde_json::from_slice(bytes).map_err(malformed)?;
         if let Some(newer) = header.newer() {
             return Err(Unreadable::Newer(newer));
         }
-        serde_json::from_slice(bytes).map_err(malformed)
+        read.map_err(malformed)
     }
 
     /// Returns the catalogue value, with a new nonce.

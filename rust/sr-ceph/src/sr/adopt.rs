@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalogue::{
-    hidden_key, intent_key, records, vdi_key, Stored, HIDDEN_PREFIX, VDI_PREFIX,
+    hidden_key, intent_key, records, vdi_key, vdis_if, Stored, HIDDEN_PREFIX, VDI_PREFIX,
 };
 use crate::error::{Context, Result};
 use crate::image::Successor;
@@ -29,7 +29,7 @@ impl CephSr<'_> {
         entries: &Entries,
         images: &BTreeMap<String, String>,
     ) -> Result<usize> {
-        let disks = records::<VdiRecord>(entries, VDI_PREFIX);
+        let disks = vdis_if(entries, |vdi| !images.contains_key(vdi.image_id()));
         let disks = disks.map(|stored| stored.record.volume.image().clone());
         let hidden = records::<HiddenRecord>(entries, HIDDEN_PREFIX);
         let hidden = hidden.map(|stored| stored.record.image);

@@ -15,7 +15,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::{intent_key, records, vdi_key, Stored, VDI_PREFIX};
+use crate::catalogue::{intent_key, vdi_key, vdis_if, Stored};
 use crate::error::{Context, Result};
 use crate::pool::{Entries, Transaction};
 use crate::record::{Intent, SnapshotRef, VdiRecord};
@@ -48,8 +48,8 @@ impl CephSr<'_> {
 
     /// Removes the base of each disk that can have changed since.
     pub(crate) fn drop_stale_bases(&self, entries: &Entries) -> Result<()> {
-        for stored in records::<VdiRecord>(entries, VDI_PREFIX) {
-            if stored.record.base.is_some() && stored.record.usable_base().is_none() {
+        for stored in vdis_if(entries, |vdi| vdi.has_base()) {
+            if stored.record.usable_base().is_none() {
                 let entry = self.catalogue.entry(&stored.record.uuid)?;
                 if let (Some(now), None) = (&entry.vdi, &entry.intent) {
                     self.drop_base(&stored.record.uuid, now)?;

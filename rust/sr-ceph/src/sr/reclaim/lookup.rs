@@ -5,7 +5,7 @@ use std::cell::LazyCell;
 use super::named::Named;
 use super::pending::{Blocker, Kind, Pending};
 use super::trash::Trash;
-use crate::catalogue::{disks, records, HIDDEN_PREFIX};
+use crate::catalogue::{records, vdis_if, HIDDEN_PREFIX};
 use crate::cbt::BIRTH;
 use crate::chain::SOFT_DEPTH;
 use crate::error::{Context, Error, Result};
@@ -66,7 +66,10 @@ impl CephSr<'_> {
             }
             pending.extend(hidden);
         }
-        for disk in disks(entries).filter(|disk| disk.record.depth > SOFT_DEPTH) {
+        for disk in vdis_if(entries, |vdi| vdi.depth > SOFT_DEPTH) {
+            if disk.record.volume.snapshot().is_some() {
+                continue;
+            }
             let VdiRecord { uuid, depth, .. } = disk.record;
             let kind = Kind::LongChain { vdi: uuid, depth };
             pending.push(Pending {
