@@ -6,7 +6,11 @@ import time
 import uuid
 from xml.etree import ElementTree
 
+import pytest
+
 from lab.cephrbd import STANDING_OBJECTS, CephRbdLab, CephSr, RbdPool, wait_for
+from lab.copies import row
+from lab.disk import Disk
 
 GIB = 1 << 30
 
@@ -286,6 +290,21 @@ def test_an_sr_of_an_unknown_uuid_cannot_be_plugged(rbd_pool: RbdPool) -> None:
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert f"pool {rbd_pool.name} holds no SR {uuid}" in complaint
     lab.xe("sr-forget", f"uuid={uuid}")
+
+
+@pytest.mark.parametrize("asked", ["image-format=qcow2", "image-format=vhd", "type=raw"])
+def test_a_disk_has_no_format_whatever_it_was_created_with(sr: CephSr, asked: str) -> None:
+    # Xen Orchestra asks for qcow2 above 2040 GiB, XAPI for raw for high availability.
+    disk = Disk(sr, sr.create_vdi("large", "3TiB", f"sm-config:{asked}"))
+    every = [disk, disk.snapshot(), disk.clone()]
+    for _ in range(2):
+        assert [row(each)["sm_config"] for each in every] == [{}, {}, {}]
+        assert {row(each)["virtual_size"] for each in every} == {str(3 << 40)}
+        sr.scan()
+    sr.lab.xe("vdi-resize", f"uuid={disk.uuid}", "disk-size=5TiB")
+    assert row(disk)["sm_config"] == {}
+    for each in every:
+        each.destroy()
 
 
 def test_a_scan_leaves_the_format_of_exports_to_the_size_of_the_disk(sr: CephSr) -> None:
