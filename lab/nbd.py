@@ -7,9 +7,10 @@ server has its place, without TLS and sessions.  The client is libnbd.
 
 from __future__ import annotations
 
-import uuid
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from lab import run
 from lab.disk import Disk
@@ -40,13 +41,12 @@ h.shutdown()
 
 @contextmanager
 def unplugged(snapshot: Disk) -> Iterator[Read]:
-    """Reads a snapshot that no host has: qemu's server reads it by librbd.  For hosts without a kernel."""
-    ceph, volume = snapshot.sr.lab.ceph, snapshot.record()["volume"]
-    image = f"{snapshot.sr.pool.spec}/{volume['image']['name']}@{volume['snapshot']['name']}"
-    # The cluster's keeper ends what has the path of its configuration among its arguments.
-    source = ["--description", str(ceph.conf), f"rbd:{image}:conf={ceph.conf}"]
-    with _served(_here, snapshot, source, f"{ceph.conf.parent}/nbd-{uuid.uuid4()}") as read:
-        yield read
+    """Reads a snapshot for hosts without a kernel: a file with its data has the place of the device."""
+    with tempfile.TemporaryDirectory(prefix="nbd-") as name:
+        file = Path(name) / "snapshot"
+        file.write_bytes(snapshot.export())
+        with _served(_here, snapshot, str(file), f"{name}/socket") as read:
+            yield read
 
 
 def plugged(host: Dom0) -> Reader:
@@ -59,7 +59,7 @@ def plugged(host: Dom0) -> Reader:
     def reader(snapshot: Disk) -> Iterator[Read]:
         with (
             snapshot.plugged(host, "RO") as device,
-            _served(execute, snapshot, [device], f"/run/nbd-{snapshot.uuid}") as read,
+            _served(execute, snapshot, device, f"/run/nbd-{snapshot.uuid}") as read,
         ):
             yield read
 
@@ -71,10 +71,10 @@ def _here(argv: Sequence[str], data: bytes) -> bytes:
 
 
 @contextmanager
-def _served(execute: Execute, snapshot: Disk, source: Sequence[str], socket: str) -> Iterator[Read]:
+def _served(execute: Execute, snapshot: Disk, source: str, socket: str) -> Iterator[Read]:
     name, process = f"/{snapshot.uuid}", f"{socket}.pid"
     server = ["qemu-nbd", "--fork", "--persistent", "--read-only", "--format=raw", "--cache=none"]
-    execute([*server, f"--socket={socket}", f"--pid-file={process}", f"--export-name={name}", *source], b"")
+    execute([*server, f"--socket={socket}", f"--pid-file={process}", f"--export-name={name}", source], b"")
 
     def read(extents: Sequence[Extent]) -> bytes:
         lines = "".join(f"{offset} {length}\n" for offset, length in extents)
@@ -83,5 +83,6 @@ def _served(execute: Execute, snapshot: Disk, source: Sequence[str], socket: str
     try:
         yield read
     finally:
-        # It closes the image, or the device. If it was killed, Ceph would count its watch for 30 s.
-        execute(["sh", "-c", f'pid=$(cat {process}); kill "$pid"; while kill -0 "$pid"; do sleep 0.05; done 2>&-'], b"")
+        # The device is free when it has ended. It takes a second to end by itself.
+        end = f'pid=$(cat {process}); kill -9 "$pid"; while kill -0 "$pid"; do sleep 0.01; done 2>&-; rm {socket}'
+        execute(["sh", "-c", end], b"")
