@@ -290,7 +290,7 @@ def test_an_sr_of_an_unknown_uuid_cannot_be_plugged(rbd_pool: RbdPool) -> None:
     lab.xe("sr-forget", f"uuid={uuid}")
 
 
-def test_a_disk_has_no_format_whatever_it_was_created_with(sr: CephSr) -> None:
+def test_a_disk_created_with_a_format_has_none(sr: CephSr) -> None:
     # Xen Orchestra asks for qcow2 above 2040 GiB, XAPI for raw for high availability.
     asked = ("image-format=qcow2", "image-format=vhd", "type=raw")
     disks = [Disk(sr, sr.create_vdi("large", "3TiB", f"sm-config:{key}")) for key in asked]
