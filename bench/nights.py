@@ -17,11 +17,13 @@ from pathlib import Path
 from bench.commands import install
 from bench.goals import Table, markdown
 from lab import LabError, run
-from lab.backup import Backup, Night, exported
+from lab.backup import Backup, Night
 from lab.ceph import OneNodeCeph
 from lab.cephrbd import CephRbdLab, RbdPool
+from lab.copies import vm_with
 from lab.disk import Disk
 from lab.dom0 import LocalDom0
+from lab.nbd import unplugged
 from lab.tree import stage_sm
 from lab.vdi import MIB
 from lab.wheel import REPOSITORY
@@ -42,10 +44,10 @@ def write(disk: Disk, extents: dict[int, bytes]) -> None:
 
 def week(disk: Disk, revert_to: str) -> list[tuple[str, Night]]:
     """What happened before each night, and the night."""
-    rng, backup, nights = random.Random(1), Backup(), []
+    rng, backup, nights = random.Random(1), Backup(vm_with(disk), unplugged), []
 
     def night(before: str) -> None:
-        nights.append((before, backup.run(disk, exported)))
+        nights.append((before, backup.run(disk)))
 
     write(disk, {offset * MIB: rng.randbytes(MIB) for offset in range(256)})
     night("the first backup, 256 MiB have data")

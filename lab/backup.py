@@ -2,7 +2,7 @@
 
 Followed: xen-orchestra 9ef53890b8, @xen-orchestra/backups/_runners/_vmRunners/_AbstractXapi.mjs (enable, snapshot,
 bases, data_destroy) and @xen-orchestra/xapi/disks/XapiVhdCbt.mjs (blocks of 2 MiB, of which each is read if any of
-its 32 bits is set).  Xen Orchestra reads the blocks by NBD from the snapshot.
+its 32 bits is set).  The blocks are read over NBD: `lab.nbd`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import base64
 import hashlib
 import struct
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lab.copies import snapshot_vm
 from lab.disk import Disk
+from lab.nbd import Extent, Reader
 from lab.vdi import MIB
 
 BLOCK = 2 * MIB
-# Opens a snapshot, and returns what reads it: offset and length.
-Reader = Callable[[Disk], Callable[[int, int], bytes]]
 
 
 @dataclass(frozen=True)
@@ -34,41 +33,44 @@ class Night:
 
 @dataclass
 class Backup:
-    """A copy of a disk elsewhere, and the snapshot that it is the copy of."""
+    """A copy of the one disk of a VM elsewhere, and the snapshot that it is the copy of."""
 
+    vm: str
+    reader: Reader
     copy: bytearray = field(default_factory=bytearray)
     base: Disk | None = None
 
-    def run(self, disk: Disk, reader: Reader, close: Callable[[], None] = lambda: None) -> Night:
-        """One night: the copy is what the new snapshot is.  `close` ends what the reader has opened."""
+    def run(self, disk: Disk) -> Night:
+        """One night: the copy is what the new snapshot is."""
         xe = disk.sr.lab.xe
         xe("vdi-enable-cbt", f"uuid={disk.uuid}")
-        new = disk.snapshot()
+        snapshot, new = snapshot_vm(self.vm, disk.sr)
         size = int(disk.sr.lab.get("vdi", "virtual-size", new.uuid))
         began = time.monotonic()
-        blocks = None if self.base is None else self._marked(self.base, new, size)
+        marked = None if self.base is None else self._marked(self.base, new, size)
         seconds = time.monotonic() - began
-        is_full = blocks is None
-        read = reader(new)
-        if blocks is None:
-            blocks, self.copy = list(range(-(-size // BLOCK))), bytearray(size)
-        elif len(self.copy) < size:
-            self.copy.extend(bytes(size - len(self.copy)))
-        del self.copy[size:]
-        total = 0
-        for block in blocks:
-            start = block * BLOCK
-            data = read(start, min(BLOCK, size - start))
-            self.copy[start : start + len(data)] = data
-            total += len(data)
-        expected = hashlib.sha256(read(0, size)).hexdigest()
+        every = [(start, min(BLOCK, size - start)) for start in range(0, size, BLOCK)]
+        extents = every if marked is None else [every[block] for block in marked]
+        with self.reader(new) as read:
+            self._write(extents, read(extents), size)
+            expected = hashlib.sha256(read(every)).hexdigest()
         assert hashlib.sha256(self.copy).hexdigest() == expected, f"the copy differs from snapshot {new.uuid}"
-        close()
+        xe("vm-destroy", f"uuid={snapshot}")
         xe("vdi-data-destroy", f"uuid={new.uuid}")
         if self.base is not None:
             self.base.destroy()
         self.base = new
-        return Night(size, total, is_full, seconds)
+        return Night(size, sum(length for _, length in extents), marked is None, seconds)
+
+    def _write(self, extents: list[Extent], data: bytes, size: int) -> None:
+        """Writes data one behind the other to the copy, which gets that size."""
+        self.copy.extend(bytes(max(size - len(self.copy), 0)))
+        del self.copy[size:]
+        at = 0
+        for offset, length in extents:
+            self.copy[offset : offset + length] = data[at : at + length]
+            at += length
+        assert at == len(data)
 
     @staticmethod
     def _marked(base: Disk, new: Disk, size: int) -> list[int]:
@@ -77,9 +79,3 @@ class Backup:
         bitmap = base64.b64decode(reply, validate=True)
         words = (struct.unpack_from(">I", bitmap, block * 4)[0] for block in range(-(-size // BLOCK)))
         return [block for block, word in enumerate(words) if word]
-
-
-def exported(snapshot: Disk) -> Callable[[int, int], bytes]:
-    """Reads a snapshot that is not plugged, by `rbd export`."""
-    data = snapshot.export()
-    return lambda offset, length: data[offset : offset + length]

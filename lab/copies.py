@@ -42,6 +42,13 @@ def row(disk: Disk) -> dict[str, Any]:
     return record
 
 
+def require_update_changes_nothing(vdi: Disk) -> None:
+    """`Qt.VDI.test_update` of xapi's quicktest."""
+    before = row(vdi)
+    vdi.sr.lab.xe("vdi-update", f"uuid={vdi.uuid}")
+    assert row(vdi) == before
+
+
 def vm_with(disk: Disk) -> str:
     """Create a halted VM with the disk. Returns its uuid."""
     vm = disk.sr.lab.xe("vm-create", "name-label=guest")

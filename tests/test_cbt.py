@@ -12,10 +12,21 @@ from typing import Any
 import pytest
 
 from lab import run
-from lab.backup import Backup, exported
+from lab.backup import Backup
 from lab.cephrbd import CephSr
-from lab.copies import content, disk_of, disk_with, require_nothing_left, revert_vm, row, snapshot_vm, vm_with
+from lab.copies import (
+    content,
+    disk_of,
+    disk_with,
+    require_nothing_left,
+    require_update_changes_nothing,
+    revert_vm,
+    row,
+    snapshot_vm,
+    vm_with,
+)
 from lab.disk import MIB, Disk
+from lab.nbd import unplugged
 from lab.sr import fist_point
 from lab.xapi import ApiError
 from lab.xapi.lab_pool import XeError
@@ -68,45 +79,45 @@ def not_listed(first: Disk, second: Disk) -> str:
     return str(error)
 
 
-# Backups
+# Backups, whose blocks are read over NBD. test_cbt_plugged.py has the same with a kernel
 
 
 def test_nights_of_backups_as_xen_orchestra_makes_them_are_exact(own_sr: CephSr) -> None:
     sr, rng = own_sr, random.Random(7)
     disk = disk_with(sr, content(1))
     vm = vm_with(disk)
-    backup = Backup()
-    assert backup.run(disk, exported).is_full
-    assert backup.run(disk, exported).read == 0
+    backup = Backup(vm, unplugged)
+    assert backup.run(disk).is_full
+    assert backup.run(disk).read == 0
 
     change(disk, (3 * MIB + 512, rng.randbytes(512)), (5 * MIB, 64 * KIB))
-    night = backup.run(disk, exported)
+    night = backup.run(disk)
     assert (night.is_full, night.read) == (False, 4 * MIB)
 
     # The user's own snapshot, changes, and a revert: xapi destroys the disk and clones the snapshot.
     snapshot, held = snapshot_vm(vm, sr)
     change(disk, (0, rng.randbytes(MIB)), (6 * MIB, 2 * MIB))
-    assert backup.run(disk, exported).read == 4 * MIB
+    assert backup.run(disk).read == 4 * MIB
     revert_vm(snapshot, sr)
     disk = disk_of(vm, sr)
     sr.lab.xe("vm-destroy", f"uuid={snapshot}")
     held.destroy()
     sr.scan()
     change(disk, (2 * MIB, 4096), (7 * MIB, rng.randbytes(4096)))
-    night = backup.run(disk, exported)
+    night = backup.run(disk)
     assert (night.is_full, night.read) == (False, 6 * MIB)
 
     sr.lab.xe("vdi-resize", f"uuid={disk.uuid}", f"disk-size={12 * MIB}")
-    assert backup.run(disk, exported).read == 0
+    assert backup.run(disk).read == 0
     change(disk, (11 * MIB, rng.randbytes(512)))
-    assert 2 * MIB <= backup.run(disk, exported).read <= 4 * MIB
+    assert 2 * MIB <= backup.run(disk).read <= 4 * MIB
 
     # A disk of 13 MiB has 208 blocks in 26 bytes: the bitmap has 28.
     image = f"{sr.pool.name}/{disk.record()['volume']['image']['name']}"
     sr.lab.ceph.rbd("resize", "--no-progress", "--size", "13M", image)
     sr.scan()
     change(disk, (13 * MIB - 512, rng.randbytes(512)))
-    night = backup.run(disk, exported)
+    night = backup.run(disk)
     assert (night.size, night.is_full) == (13 * MIB, False)
 
     assert backup.base is not None
@@ -119,23 +130,25 @@ def test_nights_of_backups_as_xen_orchestra_makes_them_are_exact(own_sr: CephSr)
 def test_a_revert_by_xapi_keeps_the_backup_incremental(own_sr: CephSr, xapi_that_reverts: None) -> None:
     sr = own_sr
     disk = disk_with(sr, content(1))
-    backup = Backup()
-    backup.run(disk, exported)
+    vm = vm_with(disk)
+    backup = Backup(vm, unplugged)
+    backup.run(disk)
     snapshot = disk.snapshot()
     change(disk, (0, content(2)[: 4 * MIB]))
-    backup.run(disk, exported)
+    backup.run(disk)
     with sr.lab.xapi.session() as session:
         session.VDI.revert(session.VDI.get_by_uuid(snapshot.uuid))
     snapshot.destroy()
     assert row(disk)["cbt_enabled"]
     change(disk, (6 * MIB, 4096))
-    night = backup.run(disk, exported)
+    night = backup.run(disk)
     assert (night.is_full, night.read) == (False, 6 * MIB)
     # The snapshots that connect both images are removed with the last snapshot of the older one.
     sr.scan()
     assert not [key for key in sr.catalogue_keys() if key.startswith("lineage.")]
     assert backup.base is not None
     backup.base.destroy()
+    sr.lab.xe("vm-destroy", f"uuid={vm}")
     disk.destroy()
     require_nothing_left(sr)
 
@@ -169,7 +182,7 @@ def test_the_fields_that_quicktest_checks_are_set(own_sr: CephSr) -> None:
 
 
 def test_clones_are_not_tracked(shared_sr: CephSr) -> None:
-    """vdi_clone_copy_test, without the copies, which are new disks for a driver."""
+    """vdi_clone_copy_test without the copies, which need a kernel: test_cbt_plugged.py has all of it."""
     disk = tracked(shared_sr)
     clones = [disk.clone(), disk.snapshot().clone()]
     assert [row(vdi)["cbt_enabled"] for vdi in (disk, *clones)] == [True, False, False]
@@ -177,13 +190,6 @@ def test_clones_are_not_tracked(shared_sr: CephSr) -> None:
         require_update_changes_nothing(vdi)
     shared_sr.scan()
     assert [row(vdi)["cbt_enabled"] for vdi in (disk, *clones)] == [True, False, False]
-
-
-def require_update_changes_nothing(vdi: Disk) -> None:
-    """Qt.VDI.test_update"""
-    before = row(vdi)
-    vdi.sr.lab.xe("vdi-update", f"uuid={vdi.uuid}")
-    assert row(vdi) == before
 
 
 # What is listed, and what is refused

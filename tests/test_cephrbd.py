@@ -7,6 +7,8 @@ import uuid
 from xml.etree import ElementTree
 
 from lab.cephrbd import STANDING_OBJECTS, CephRbdLab, CephSr, RbdPool, wait_for
+from lab.copies import row
+from lab.disk import Disk
 
 GIB = 1 << 30
 
@@ -286,6 +288,19 @@ def test_an_sr_of_an_unknown_uuid_cannot_be_plugged(rbd_pool: RbdPool) -> None:
     assert "SR_BACKEND_FAILURE_47" in complaint
     assert f"pool {rbd_pool.name} holds no SR {uuid}" in complaint
     lab.xe("sr-forget", f"uuid={uuid}")
+
+
+def test_a_disk_created_with_a_format_has_none(sr: CephSr) -> None:
+    # Xen Orchestra asks for qcow2 above 2040 GiB, XAPI for raw for high availability.
+    asked = ("image-format=qcow2", "image-format=vhd", "type=raw")
+    disks = [Disk(sr, sr.create_vdi("large", "3TiB", f"sm-config:{key}")) for key in asked]
+    every = [*disks, disks[0].snapshot(), disks[0].clone()]
+    for _ in range(2):
+        assert [row(each)["sm_config"] for each in every] == [{}] * 5
+        assert {row(each)["virtual_size"] for each in every} == {str(3 << 40)}
+        sr.scan()
+    sr.lab.xe("vdi-resize", f"uuid={disks[0].uuid}", "disk-size=5TiB")
+    assert row(disks[0])["sm_config"] == {}
 
 
 def test_a_scan_leaves_the_format_of_exports_to_the_size_of_the_disk(sr: CephSr) -> None:

@@ -103,3 +103,30 @@ def test_a_disk_behind_tapdisk_is_refused_and_can_be_paused_as_before(
         write(two, device, bytes(MIB))
     sr.lab.xe("vdi-resize", f"uuid={disk.uuid}", f"disk-size={32 * MIB}")
     sr.destroy_vdi(disk.uuid)
+
+
+@pytest.mark.slow  # the engine's tests have each step
+def test_a_disk_grown_by_hand_behind_tapdisk_is_refused_and_not_frozen(guests_rbd_pool: RbdPool, two: Dom0) -> None:
+    sr = guests_rbd_pool.create_sr("grown by hand")
+    disk = Disk.create(sr)
+    lab = sr.lab
+    with disk.plugged(two) as device:
+        lab.ceph.rbd("resize", "--no-progress", "--size", "32M", disk.image)
+        sr.scan()
+        refused = lab.refused("vdi-snapshot", f"uuid={disk.uuid}")
+        assert "SMB-C180" in refused
+        write(two, device, b"goes" * (MIB // 4))
+        # The second remedy of the text.
+        command = refused.partition("'rbd ")[2].partition("'")[0]
+        lab.ceph.rbd(*command.split(), "--no-progress")
+        disk.snapshot()
+        write(two, device, b"on.." * (MIB // 4))
+        lab.ceph.rbd("resize", "--no-progress", "--size", "32M", disk.image)
+    # The first one: it is plugged with the new size, also before a scan.
+    with disk.plugged(two) as device:
+        assert size(two, device) == 32 * MIB
+        disk.snapshot()
+        write(two, device, b"last" * (MIB // 4), offset=31 * MIB)
+    assert lab.get("vdi", "virtual-size", disk.uuid) == str(16 * MIB)
+    sr.scan()
+    assert lab.get("vdi", "virtual-size", disk.uuid) == str(32 * MIB)

@@ -24,6 +24,7 @@ PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs" / "user").glob("
 REAL_ONLY = {
     "host-evacuate",
     "message-list",
+    "network-param-add",
     "pool-dump-database",
     "pool-eject",
     "pool-ha-enable",

@@ -8,10 +8,12 @@ message_forwarding.ml chooses a host that has both SRs plugged, the master last 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lab.xapi.errors import ApiError
 from lab.xapi.pool import Pool
+from lab.xapi.schema import NULL
 from lab.xapi.vbd import VbdCalls
 from lab.xapi.vdi import VdiCalls
 
@@ -29,17 +31,31 @@ class CopyCalls:
         self._vdis = vdis
         self._vbds = vbds
 
-    def copy(self, vdi: str, sr: str) -> str:
-        """Copy a VDI into an SR. Returns the copy."""
-        source = self._pool.db.record("VDI", vdi)
+    def copy(self, vdi: str, sr: str, base: str = NULL, into: str = NULL) -> str:
+        """Copy a VDI into an SR, or into another VDI. Returns the copy."""
+        db = self._pool.db
+        source = db.record("VDI", vdi)
+        if into != NULL:
+            self._require_fit(source, db.record("VDI", into), into)
+            sr = db.get("VDI", into, "SR")
         host = self._host(source["SR"], sr)
+        if into != NULL:
+            self._copy_blocks(host, vdi, base, into)
+            return into
         copy = self._vdis.create({name: source[name] for name in _KEPT} | {"SR": sr, "read_only": False})
         try:
-            self._copy_blocks(host, vdi, copy)
+            self._copy_blocks(host, vdi, base, copy)
         except BaseException:
             self._vdis.destroy(copy)
             raise
         return copy
+
+    @staticmethod
+    def _require_fit(source: Mapping[str, Any], into: Mapping[str, Any], ref: str) -> None:
+        if into["read_only"]:
+            raise ApiError("VDI_READONLY", ref)
+        if into["virtual_size"] < source["virtual_size"]:
+            raise ApiError("VDI_TOO_SMALL", ref, str(source["virtual_size"]))
 
     def _host(self, *srs: str) -> str:
         db = self._pool.db
@@ -49,12 +65,14 @@ class CopyCalls:
             raise ApiError("SR_HAS_NO_PBDS", srs[-1])
         return hosts[0]
 
-    def _copy_blocks(self, host: str, vdi: str, copy: str) -> None:
+    def _copy_blocks(self, host: str, vdi: str, base: str, copy: str) -> None:
         plugged: list[str] = []
         try:
+            if base != NULL:
+                plugged.append(self._plug(host, base, "RO"))
             for one, mode in ((vdi, "RO"), (copy, "RW")):
                 plugged.append(self._plug(host, one, mode))
-            source, destination = (self._device(vbd) for vbd in plugged)
+            source, destination = (self._device(vbd) for vbd in plugged[-2:])
             reply = self._pool.execute(host, [*_COPY, f"if={source}", f"of={destination}"])
             if reply.returncode != 0:
                 raise ApiError("VDI_COPY_FAILED", reply.stderr.decode(errors="replace"))

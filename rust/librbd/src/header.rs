@@ -108,9 +108,15 @@ impl Header<'_> {
 
     /// Returns whether the image's head shares data with a parent.
     pub fn has_parent(&self) -> Result<bool> {
+        Ok(self.parent_overlap()?.is_some_and(|bytes| bytes > 0))
+    }
+
+    /// Returns how many bytes of a parent the image's head can share. An image that was emptied shares 0, and is
+    /// still a clone; `None`: it is none, or was flattened.
+    pub fn parent_overlap(&self) -> Result<Option<u64>> {
         // `get_parent` fails with EXDEV if the parent is in a namespace.
         self.call(c"parent_overlap_get", &CEPH_NOSNAP.to_le_bytes())?
-            .has_parent()
+            .overlap()
     }
 
     /// Returns the feature bits (`RBD_FEATURE_*`).
@@ -220,9 +226,11 @@ impl Reply {
         self.number()
     }
 
-    fn has_parent(&mut self) -> Result<bool> {
-        let is_known = self.take::<1>()? != [0];
-        Ok(is_known && self.number()? > 0)
+    fn overlap(&mut self) -> Result<Option<u64>> {
+        match self.take::<1>()? {
+            [0] => Ok(None),
+            _ => self.number().map(Some),
+        }
     }
 
     fn snapshots(&mut self) -> Result<Vec<SnapId>> {
@@ -273,7 +281,7 @@ pub(crate) fn read_in_every_way(bytes: &[u8]) {
         read: 0,
     };
     let _ = reply().size();
-    let _ = reply().has_parent();
+    let _ = reply().overlap();
     if let Ok(snapshots) = reply().snapshots() {
         assert!(snapshots.len() <= bytes.len());
     }

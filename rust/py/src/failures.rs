@@ -121,7 +121,8 @@ fn of_ceph_config(error: &ConfigError) -> &'static str {
         ConfigError::PoolMissing => "ConfigParamsMissing",
         ConfigError::UnknownKey { .. }
         | ConfigError::Secret { .. }
-        | ConfigError::Conflict { .. } => "InvalidArg",
+        | ConfigError::Conflict { .. }
+        | ConfigError::ImageFormats => "InvalidArg",
         ConfigError::Refused(refused) => of_refused(&refused.problem),
     }
 }

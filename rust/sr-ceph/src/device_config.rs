@@ -39,6 +39,9 @@ pub const VALID_KEYS: [&str; 17] = [
     "mbps",
 ];
 
+/// A key of XCP-ng's drivers, whose disks have formats.
+const IMAGE_FORMATS: &str = "preferred-image-formats";
+
 pub(crate) const DEFAULT_CONF: &str = "/etc/ceph/ceph.conf";
 pub(crate) const DEFAULT_USER: &str = "admin";
 
@@ -206,10 +209,10 @@ impl Given {
         let mut sorted = BTreeMap::new();
         for (key, value) in pairs {
             let Some(spelling) = known(&key) else {
-                return Err(if is_secret(&key) {
-                    ConfigError::Secret { key }
-                } else {
-                    ConfigError::UnknownKey { key }
+                return Err(match key.as_str() {
+                    IMAGE_FORMATS => ConfigError::ImageFormats,
+                    _ if is_secret(&key) => ConfigError::Secret { key },
+                    _ => ConfigError::UnknownKey { key },
                 });
             };
             match sorted.entry(stands_for(spelling)) {

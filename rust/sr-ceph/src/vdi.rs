@@ -8,6 +8,7 @@ pub mod clone;
 pub mod create;
 pub(crate) mod data_destroy;
 pub mod delete;
+mod grown;
 pub mod ha;
 pub mod import;
 pub mod locate;

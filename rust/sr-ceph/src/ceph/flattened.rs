@@ -16,7 +16,7 @@ pub(super) fn require_no_lost_parent(
     image_id: &str,
     snapshot_id: u64,
 ) -> Result<()> {
-    if !holds_parent(image, SnapId(snapshot_id))? {
+    if !holds_parent(image, image_id, SnapId(snapshot_id))? {
         return Ok(());
     }
     let mut snapshots = image.snapshots()?.into_iter();
@@ -29,16 +29,16 @@ pub(super) fn require_no_lost_parent(
 }
 
 /// Whether the image would lose a parent that clones of the snapshot need, if the snapshot was removed. Sends nothing
-/// for an image that has a parent, or never had one.
-fn holds_parent(image: &mut Image, snapshot: SnapId) -> Result<bool> {
-    // An emptied head shares nothing with its parent, but stays attached to it.
-    if image.parent()?.is_some() || image.size()? == 0 {
+/// for an image that has a parent.
+fn holds_parent(image: &mut Image, image_id: &str, snapshot: SnapId) -> Result<bool> {
+    if image.parent()?.is_some() {
         return Ok(false);
     }
     image.set_snapshot(Some(snapshot))?;
     let needed = image.parent()?.is_some() && !image.children()?.is_empty();
     image.set_snapshot(None)?;
-    Ok(needed)
+    // A head that was emptied shares nothing with its parent, and librbd opens none. It stays attached to it.
+    Ok(needed && image.pool().header(image_id).parent_overlap()?.is_none())
 }
 
 /// The refusal to remove such a snapshot.

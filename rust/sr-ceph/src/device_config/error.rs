@@ -3,7 +3,7 @@
 use sr::device_config::{shown, Refused};
 use thiserror::Error;
 
-use super::VALID_KEYS;
+use super::{IMAGE_FORMATS, VALID_KEYS};
 
 /// Why a device-config cannot be used. Each text has the fix. No text has the value of an unknown key, of
 /// `keyring`, or a value that looks like a secret.
@@ -22,6 +22,13 @@ pub enum ConfigError {
         /// The key as it was given.
         key: String,
     },
+
+    /// The key with which drivers of XCP-ng choose between VHD and QCOW2.
+    #[error(
+        "device-config:{IMAGE_FORMATS} does not apply: the disks of this SR are RBD images, without a \
+         format and without its limit of 2040 GiB; leave the key out"
+    )]
+    ImageFormats,
 
     /// A secret was given, which SM would write to its log on every command.
     #[error(
@@ -57,6 +64,7 @@ impl ConfigError {
             Self::UnknownKey { .. } => "SMB-D002",
             Self::Secret { .. } => "SMB-D003",
             Self::Conflict { .. } => "SMB-D004",
+            Self::ImageFormats => "SMB-D005",
             Self::Refused(refused) => refused.id(),
         }
     }

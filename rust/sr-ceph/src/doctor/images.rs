@@ -124,6 +124,9 @@ impl Doctor<'_, '_> {
                 );
                 found.push(table::SHRUNK.found(object, text, fix));
             }
+            Volume::Head { .. } if header.size > record.size && record.claim.is_some() => {
+                found.push(self.grown_in_use(record, header.size, object, path)?);
+            }
             // A disk that forgets its changes gets its size back with its next start.
             Volume::Head { .. }
                 if header.size > record.size && record.reset_point.is_none() && !is_busy =>
@@ -136,16 +139,7 @@ impl Doctor<'_, '_> {
             Volume::Head { .. } => {}
         }
         if header.has_parent && record.depth > SOFT_DEPTH {
-            let text = format!(
-                "its image has {} parents, one behind the other",
-                record.depth
-            );
-            let fix = format!("shut its VM down, then: smblock reclaim {}", self.sr.sr);
-            let long = table::LONG_CHAIN.found(object, text, fix);
-            found.push(match record.depth > MAX_DEPTH {
-                true => long.with_severity(Severity::Failure),
-                false => long,
-            });
+            found.push(self.long_chain(record, object));
         }
         if header.snapshots >= MANY_SNAPSHOTS {
             let text = format!(
@@ -160,6 +154,55 @@ impl Doctor<'_, '_> {
             });
         }
         Ok(found)
+    }
+
+    fn grown_in_use(
+        &self,
+        record: &VdiRecord,
+        size: u64,
+        object: &str,
+        path: &str,
+    ) -> Result<Finding> {
+        let (is, was) = (Size(size), Size(record.size));
+        let Some(host) = self.sr.host_of_smaller(record, size)? else {
+            let text =
+                format!("its image {path} has {is}, and the disk, which is in use, has {was}");
+            let fix = format!("shut its VM down, then: xe sr-scan uuid={}", self.sr.sr);
+            return Ok(table::GROWN.found(object, text, fix));
+        };
+        let text = format!(
+            "its image {path} has {is}, and the tapdisk of host {host} has {was}: snapshots are refused"
+        );
+        let fix = format!(
+            "shut its VM down and start it again; or, if the VM sees a disk of {was}: rbd resize --allow-shrink \
+             --size {}B {path}",
+            record.size
+        );
+        Ok(table::GROWN_IN_USE.found(object, text, fix))
+    }
+
+    fn long_chain(&self, record: &VdiRecord, object: &str) -> Finding {
+        let (sr, vdi, image) = (self.sr.sr, record.uuid, record.volume.image());
+        let is_of_image =
+            |r: &&VdiRecord| r.volume.snapshot().is_some() && r.volume.image() == image;
+        let snapshots = self.vdis.iter().filter(is_of_image).count();
+        let text = format!(
+            "its image has {} parents, one behind the other",
+            record.depth
+        );
+        let first = match snapshots {
+            0 => String::new(),
+            _ => format!(
+                " destroy its {snapshots} snapshot(s), also those of backups (their next run is a full one): xe vdi-list \
+                 snapshot-of={vdi}, and for each: xe vdi-destroy uuid=SNAPSHOT-UUID;"
+            ),
+        };
+        let fix = format!("shut its VM down;{first} then: smblock reclaim {sr}");
+        let long = table::LONG_CHAIN.found(object, text, fix);
+        match record.depth > MAX_DEPTH {
+            true => long.with_severity(Severity::Failure),
+            false => long,
+        }
     }
 
     /// An image that exists and that the pool's list lacks.

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::pool::spec::as_option;
+use crate::size::Size;
 
 /// The image is being migrated. An image that waits in the trash for the end of a migration has this reason too.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +124,20 @@ pub enum ByHand {
         /// The pool.
         pool: String,
     },
+    /// The image of a disk in use was grown, and its tapdisk has the old size.
+    #[error("VDI {vdi}: its image {image} was grown outside smblock from {} to {} while host {host} uses it. tapdisk cannot change the size of an open disk (EMEDIUMTYPE), so a snapshot would stop the VM. Nothing was changed. Shut the VM down and start it again: then the disk has the new size. Or, if the VM sees a disk of {}, run 'rbd resize --allow-shrink --size {expected}B {image}'", Size(*.expected), Size(*.size), Size(*.expected))]
+    GrownInUse {
+        /// The VDI.
+        vdi: Uuid,
+        /// The image.
+        image: String,
+        /// The host's UUID.
+        host: String,
+        /// The disk's size in bytes.
+        expected: u64,
+        /// The image's size in bytes.
+        size: u64,
+    },
     /// The image cannot be taken out of its group.
     #[error("image id {id} is a member of group {group} ('rbd group image add'), and is not freed before it is taken out: 'rbd group image rm --group-pool {group_pool} --group {group_name} --image-pool {pool} --image-id {id}'. smblock could not: {source}", group_pool = pool_of(.group), pool = option_of(.pool, "image"), group_name = librbd::quoted(name_of(.group)))]
     InGroup {
@@ -152,6 +167,7 @@ impl ByHand {
             Self::Unlisted { .. } => "SMB-C118",
             Self::Incomplete { .. } => "SMB-C119",
             Self::OlderClones { .. } => "SMB-C126",
+            Self::GrownInUse { .. } => "SMB-C180",
         }
     }
 }

@@ -43,7 +43,7 @@ impl CephSr<'_> {
                     refused: "attached for writing",
                 });
             }
-            if let Some(claimed) = self.claims.claim(vdi, &record.volume)? {
+            if let Some(claimed) = self.claims.claim(vdi, &record.volume, image.size)? {
                 return self.map_for_writing(vdi, &claimed, &image);
             }
         }

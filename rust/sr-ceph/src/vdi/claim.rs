@@ -120,9 +120,9 @@ impl Claims<'_> {
         })
     }
 
-    /// Takes the claim for this host, as long as the VDI has that volume. Returns `None` if the disk was
-    /// reverted: look at it again.
-    pub(crate) fn claim(&self, vdi: &Uuid, volume: &Volume) -> Result<Option<Claimed>> {
+    /// Takes the claim for this host, as long as the VDI has that volume. `size` is the image's: a disk that was grown
+    /// by hand is plugged with it. Returns `None` if the disk was reverted: look at it again.
+    pub(crate) fn claim(&self, vdi: &Uuid, volume: &Volume, size: u64) -> Result<Option<Claimed>> {
         loop {
             let (entry, host) = self.entry_and_self(vdi)?;
             let stored = self.catalogue.present(&entry, vdi)?;
@@ -151,6 +151,9 @@ impl Claims<'_> {
             };
             let mut record = stored.record.clone();
             record.epoch += u64::from(newly);
+            if newly {
+                record.size = record.size.max(size);
+            }
             let mut claim = self.new_claim(life)?;
             if let Some(before) = record.claim.filter(|_| !newly) {
                 (claim.since, claim.addresses) = (before.since, before.addresses);

@@ -102,6 +102,7 @@ impl CephSr<'_> {
         new: &Uuid,
     ) -> Result<Option<VdiRecord>> {
         let (depth, size) = chain::require_short(&self.images, &source.record)?;
+        self.require_resumable(&source.record, size)?;
         let (name, runs) = (new.to_string(), source.record.claim.is_some());
         let Some((intent, snapshot)) = self.begin_snapshot(vdi, entry, image, &name, runs)? else {
             return Ok(None);

@@ -97,6 +97,14 @@ fn an_unknown_key_is_refused_with_the_list_of_valid_keys() {
 }
 
 #[test]
+fn formats_of_disks_are_refused_with_the_reason() {
+    let error = refusal(&[("pool", "vms"), ("preferred-image-formats", "qcow2")]);
+    assert_eq!(error.id(), "SMB-D005");
+    let text = error.to_string();
+    assert!(text.contains("leave the key out"), "{text}");
+}
+
+#[test]
 fn the_short_names_of_keys_mean_the_same() {
     let config = parse(&[("conf", "/a/b.conf"), ("user", "u")]).unwrap();
     assert_eq!(config.ceph_conf().and_then(Path::to_str), Some("/a/b.conf"));

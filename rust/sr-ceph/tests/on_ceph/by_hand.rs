@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use sr_ceph::pool::Inspection;
 use sr_ceph::sr::reclaim::Report;
 use uuid::Uuid;
 
@@ -139,6 +140,44 @@ fn a_snapshot_older_than_a_flatten_is_refused_while_it_has_clones() {
     rbd(&["flatten", "--no-progress", &lab.path(&clone)]);
     lab.delete(&snapshot);
     lab.delete(&disk);
+}
+
+/// The reclaim worker empties the head of a deleted disk whose snapshots are needed.
+#[test]
+fn the_same_is_refused_after_the_disk_was_deleted_and_emptied() {
+    for flattened in [true, false] {
+        let Some(lab) = Lab::connect() else { return };
+        let golden = lab.disk("golden", &[1, 2, 3]);
+        let of_golden = lab.snapshot(&golden);
+        let disk = lab.clone_of(&of_golden);
+        let image = lab.record(&disk).unwrap().volume.image().clone();
+        let snapshot = lab.snapshot(&disk);
+        let clone = lab.clone_of(&snapshot);
+        if flattened {
+            rbd(&["flatten", "--no-progress", &lab.path(&disk)]);
+        }
+        lab.delete(&disk);
+        lab.run(B, |sr| sr.reclaim(|_, _| {})).unwrap();
+        assert_eq!(lab.observer.size(&image.id).unwrap(), 0, "not emptied");
+        let deleted = lab.prepare(|sr| sr.delete_vdi(&snapshot));
+        if flattened {
+            let refused = deleted.unwrap_err().to_string();
+            assert!(refused.contains("older than a flatten"), "{refused}");
+            assert!(lab.record(&snapshot).is_some(), "nothing was changed");
+        } else {
+            deleted.unwrap();
+        }
+        for vdi in [&of_golden, &golden] {
+            lab.delete(vdi);
+        }
+        lab.run(B, |sr| sr.reclaim(|_, _| {})).unwrap();
+        assert_eq!(lab.content(&clone), [1, 2, 3]);
+        lab.delete(&clone);
+        if flattened {
+            lab.delete(&snapshot);
+        }
+        lab.end();
+    }
 }
 
 #[test]

@@ -93,7 +93,7 @@ kinds! {
     SHRUNK "113" Failure "an image is smaller than its disk":
         "The image was made smaller outside smblock. The end of the disk's data is lost. Plugging it is refused.";
     GROWN "114" Note "an image is larger than its disk":
-        "The image was made larger outside smblock. The next scan takes the size over.";
+        "The image was made larger outside smblock. The next scan takes the size over, if no host uses the disk.";
     REFUSED_IMAGE "115" Failure "an image that smblock does not use":
         "A migration of the image is under way, or it was demoted by mirroring. Plugging the disk is refused.";
     UNMAPPABLE "116" Failure "this kernel cannot map an image":
@@ -107,7 +107,7 @@ kinds! {
     TRASHED_BY_HAND "120" Warning "an image in the trash that smblock has not moved there":
         "It has this SR's prefix. smblock neither uses nor purges it.";
     LONG_CHAIN "121" Warning "a long chain of parents":
-        "Each parent costs one more look for a block that was not written. It is flattened while the disk is not in use and has no snapshots. Above 14 parents, snapshots and clones are refused.";
+        "Each parent costs one more look for a block that was not written. It is flattened while the disk is not in use and has no snapshots; with changed-block tracking, it always has one. Above 14 parents, snapshots and clones are refused.";
     MANY_SNAPSHOTS "122" Warning "an image has nearly as many snapshots as it can have":
         "At 500 snapshots, the next one is refused.";
 
@@ -253,6 +253,8 @@ kinds! {
         "XAPI does not have the VDI any longer. The name stays taken until the export is ended.";
     LIMIT_NOT_HELD "442" Warning "the limits of a disk do not hold":
         "The disk has limits (smblock:iops, smblock:mbps, or those of the SR), and its device on this host has others: a value cannot be used, or this host cannot set it. The VM runs without the limit.";
+    GROWN_IN_USE "443" Failure "an image was made larger while tapdisk has it open":
+        "The image was grown outside smblock. tapdisk keeps the size of its first open, and does not resume a disk of another size: snapshots are refused, because the VM would stop.";
 }
 
 use Severity::NotRun as NotRunSeverity;

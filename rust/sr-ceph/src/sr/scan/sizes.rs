@@ -1,7 +1,8 @@
 //! Disks whose images were resized by hand.
 //!
 //! A disk gets the size that its image has grown to: its device has that size anyway. A disk whose image is
-//! too small is reported, and keeps its size: it cannot be activated.
+//! too small is reported, and keeps its size: it cannot be activated. A disk in use keeps its size too, because its
+//! tapdisk does: see `vdi/grown.rs`.
 //!
 //! Each image costs a request, so a scan looks at [`AT_ONCE`] records at most. The next scans look at
 //! the others.
@@ -31,7 +32,7 @@ impl CephSr<'_> {
             };
             if let Err(e) = self.images.require_whole(record, size) {
                 warnings.push(e.to_string());
-            } else if size > record.size {
+            } else if size > record.size && record.claim.is_none() {
                 self.record_grown_size(stored, size, entries)?;
             }
         }

@@ -134,6 +134,7 @@ impl CephSr<'_> {
 
     fn member(&self, source: &Stored<VdiRecord>, new: &Uuid) -> Result<Member> {
         let (depth, size) = chain::require_short(&self.images, &source.record)?;
+        self.require_resumable(&source.record, size)?;
         Ok(Member {
             vdi: source.record.uuid,
             source: source.clone(),

@@ -80,6 +80,55 @@ fn a_disk_that_forgets_its_changes_forgets_growth_by_hand_too() {
     assert_eq!(lab.vdis(A)[&disk], 64 * MIB);
 }
 
+/// tapdisk does not resume a disk of another size than it has opened.
+#[test]
+fn no_snapshot_pauses_a_disk_that_was_grown_by_hand_in_use() {
+    let lab = Lab::new();
+    let disk = lab.create(64 * MIB);
+    let name = lab.image_name(&disk);
+    lab.activate(B, &disk).unwrap();
+    lab.sim.set_used(B, &disk, true);
+    lab.sim.set_datapath(B, Some("aio"));
+    lab.sim.resize_image(&name, 128 * MIB);
+    // Its tapdisk has the old size, so a scan leaves it.
+    assert_eq!(lab.vdis(A)[&disk], 64 * MIB);
+    let before = lab.sim.snapshot();
+    let new = Uuid::new_v4();
+    let refusal = refused(&lab, |sr| sr.snapshot_vdi(&disk, &new));
+    let command = format!("'rbd resize --allow-shrink --size 67108864B rbd/{name}'");
+    assert_contains(&refusal, &[&command, "EMEDIUMTYPE", "64 MiB", "128 MiB"]);
+    lab.sim.set_datapath(B, None);
+    assert_eq!(refused(&lab, |sr| sr.snapshot_vdi(&disk, &new)), refusal);
+    assert_eq!(lab.sim.snapshot(), before, "nothing was changed or paused");
+
+    // Each remedy of the text.
+    lab.sim.resize_image(&name, 64 * MIB);
+    lab.snapshot(&disk);
+    lab.sim.resize_image(&name, 128 * MIB);
+    lab.sim.set_used(B, &disk, false);
+    lab.deactivate(B, &disk).unwrap();
+    lab.activate(B, &disk).unwrap();
+    lab.sim.set_used(B, &disk, true);
+    let snapshot = lab.snapshot(&disk);
+    assert_eq!(lab.record(&snapshot).unwrap().size, 128 * MIB);
+    assert_eq!(lab.vdis(A)[&disk], 128 * MIB);
+}
+
+#[test]
+fn a_disk_grown_by_hand_behind_blkback_has_snapshots() {
+    let lab = Lab::new();
+    let disk = lab.create(64 * MIB);
+    lab.activate(B, &disk).unwrap();
+    lab.sim.set_used(B, &disk, true);
+    lab.sim.set_datapath(B, Some("phy"));
+    lab.sim.resize_image(&lab.image_name(&disk), 128 * MIB);
+    let snapshot = lab.snapshot(&disk);
+    assert_eq!(lab.record(&snapshot).unwrap().size, 128 * MIB);
+    lab.sim.set_used(B, &disk, false);
+    lab.deactivate(B, &disk).unwrap();
+    assert_eq!(lab.vdis(A)[&disk], 128 * MIB);
+}
+
 #[test]
 fn a_disk_shrunk_by_hand_is_refused_with_the_command_that_grows_it() {
     let lab = Lab::new();

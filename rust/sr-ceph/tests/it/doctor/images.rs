@@ -5,7 +5,7 @@ use sr_ceph::image_features::ImageFeatures;
 use sr_ceph::pool::SnapshotKind;
 
 use super::{among, nothing, only};
-use crate::support::{Lab, A, GIB};
+use crate::support::{Lab, A, B, GIB};
 
 #[test]
 fn a_vdi_without_its_image_is_found() {
@@ -77,6 +77,21 @@ fn an_image_that_was_resized_is_found() {
 }
 
 #[test]
+fn a_disk_that_was_grown_while_tapdisk_has_it_is_found() {
+    let (lab, disk) = Lab::with_disk();
+    lab.activate(B, &disk).unwrap();
+    lab.sim.set_used(B, &disk, true);
+    lab.sim.resize_image(&lab.image_name(&disk), 2 * GIB);
+    lab.sim.set_datapath(B, Some("phy"));
+    let found = among(&lab, &table::GROWN);
+    assert!(found.fix.starts_with("shut its VM down"), "{found:?}");
+    lab.sim.set_datapath(B, Some("aio"));
+    let found = among(&lab, &table::GROWN_IN_USE);
+    let shrink = format!("--allow-shrink --size {GIB}B rbd/{}", lab.image_name(&disk));
+    assert!(found.fix.ends_with(&shrink), "{found:?}");
+}
+
+#[test]
 fn a_migration_and_a_demotion_are_found() {
     let (lab, disk) = Lab::with_disk();
     lab.sim.demote(&lab.image_name(&disk));
@@ -141,6 +156,11 @@ fn a_long_chain_and_many_snapshots_are_found() {
     }
     let found = among(&lab, &table::LONG_CHAIN);
     assert!(found.object.contains(&disk.to_string()), "{found:?}");
+    assert!(!found.fix.contains("vdi-destroy"), "{found:?}");
+    lab.snapshot(&disk);
+    let found = among(&lab, &table::LONG_CHAIN);
+    let list = format!("its 1 snapshot(s), also those of backups (their next run is a full one): xe vdi-list snapshot-of={disk}");
+    assert!(found.fix.contains(&list), "{found:?}");
     let (lab, disk) = Lab::with_disk();
     let name = lab.image_name(&disk);
     for number in 0..450 {

@@ -42,7 +42,7 @@ impl Point {
     }
 
     fn block(&self, number: usize) -> u64 {
-        self.blocks.get(number).copied().unwrap_or(hash(&[]))
+        self.blocks.get(number).copied().unwrap_or(hash(&[])) // behind its end: zeros
     }
 }
 
@@ -93,8 +93,9 @@ impl Disks {
         self.lab.prepare(|sr| sr.track_changes(disk, true)).unwrap();
     }
 
-    pub fn points(&self) -> &[Point] {
-        &self.snapshots
+    /// How many points there are: the heads are points too.
+    pub fn points(&self) -> usize {
+        self.snapshots.len() + self.disks.len()
     }
 
     /// Takes a step. Returns its name.
@@ -124,10 +125,8 @@ impl Disks {
             let length = 1 + random.below(1 << scale);
             let offset = random.below(sectors);
             let length = length.min(sectors - offset);
-            let value = random.next();
-            let data: Vec<u8> = (0..length * SECTOR / 8)
-                .flat_map(|word| (value ^ word).to_le_bytes())
-                .collect();
+            let words = usize::try_from(length * SECTOR / 8).unwrap();
+            let data = random.next().to_le_bytes().repeat(words);
             image.write_at(offset * SECTOR, &data).unwrap();
         }
         image.close().unwrap();
@@ -299,13 +298,15 @@ impl Disks {
     }
 }
 
-/// The same for a block of zeros of any length: the last block of a disk may be shorter.
+/// The same as if zeros were at the end: the last block of a disk may be shorter.
 fn hash(data: &[u8]) -> u64 {
-    let end = data
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |at| at + 1);
+    // Most blocks are zeros, and a comparison of slices is fast without optimisation too.
+    let mut block = [0; BLOCK as usize];
+    if *data == block[..data.len()] {
+        return 0;
+    }
+    block[..data.len()].copy_from_slice(data);
     let mut hasher = DefaultHasher::new();
-    data[..end].hash(&mut hasher);
+    block.hash(&mut hasher);
     hasher.finish()
 }
