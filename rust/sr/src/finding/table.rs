@@ -253,6 +253,8 @@ kinds! {
         "XAPI does not have the VDI any longer. The name stays taken until the export is ended.";
     LIMIT_NOT_HELD "442" Warning "the limits of a disk do not hold":
         "The disk has limits (smblock:iops, smblock:mbps, or those of the SR), and its device on this host has others: a value cannot be used, or this host cannot set it. The VM runs without the limit.";
+    EXPORT_DAMAGED "446" Failure "an export whose key cannot be read":
+        "A key smblock:export:NAME of the pool's other_config was changed by hand. No host serves the export. The other exports are served.";
 }
 
 use Severity::NotRun as NotRunSeverity;
