@@ -125,6 +125,9 @@ class ExportsPool(LabPool):
         """`smblock exports`, by name."""
         return {each["name"]: each for each in json.loads(self.admin("exports", "--json", host=host).check())}
 
+    def states(self) -> dict[str, str]:
+        return {name: export["state"] for name, export in self.exports().items()}
+
     def fails(self, *words: str, host: int = 0) -> str:
         """A command of smblock that fails. Returns its errors."""
         done = self.admin(*words, host=host)

@@ -69,7 +69,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Started
 
     stubs: dict[str, dict[str, Any]] = {
         "guard": {"PROGRAM": str(started.program), "SUPERVISOR": "command-", "Token": token},
-        "local": {"process_started": lambda pid: 7},
+        "process": {"process_started": lambda pid: 7},
         "sm": {"util": SimpleNamespace(SMlog=started.logged.append)},
     }
     for name, members in stubs.items():
@@ -136,12 +136,12 @@ def test_a_guard_that_fails_leaves_no_failed_unit(started: Started, monkeypatch:
         raise OSError("no such disk")
 
     hosts = {"LocalSession": None, "is_task_over": None}
-    stubs: dict[str, dict[str, Any]] = {"core": {"core_of": None}, "hosts": hosts}
+    stubs: dict[str, dict[str, Any]] = {"core": {"core_of": None}, "hosts": hosts, "disks": {}}
     for name, members in stubs.items():
         stub = ModuleType(f"smblock.{name}")
         vars(stub).update(members)
         monkeypatch.setitem(sys.modules, f"smblock.{name}", stub)
-    vars(sys.modules["smblock.guard"]).update(POLL=0, guard_all=fail, Token=None)
+    vars(sys.modules["smblock.guard"]).update(guard_all=fail)
     vars(sys.modules["smblock.sm"])["util"].logException = started.logged.append
     supervisor = importlib.import_module("smblock.supervisor")
     monkeypatch.delitem(sys.modules, "smblock.supervisor")

@@ -12,6 +12,7 @@ import pytest
 
 from lab import wait_for
 from lab.cephrbd import CephSr, RbdPool
+from lab.crucible import CrucibleLab
 from lab.disk import MIB, Disk
 from lab.dom0 import Dom0
 from lab.tree import SM_DIR
@@ -158,3 +159,20 @@ def test_a_name_is_found_on_another_host_after_its_own_has_died(disk: Disk, one:
     lab.power_on(two)
     wait_for(lambda: lab.list("vbd", f"vdi-uuid={disk.uuid}") != [], "the export's own VBD")
     assert nbd(one, read, uri) == b"True\n"
+
+
+@pytest.mark.slow
+def test_a_crucible_volume_is_exported_and_keeps_what_clients_wrote(crucible_guests: CrucibleLab, one: Dom0) -> None:
+    volume = crucible_guests.storage.create_volume("exported")
+    crucible_guests.declare(volume)
+    sr = crucible_guests.create_sr()
+    write = "import nbd, sys; h = nbd.NBD(); h.connect_uri(sys.argv[1]); h.pwrite(b'a' * 4096, 0); h.flush()"
+    read = "import nbd, sys; h = nbd.NBD(); h.connect_uri(sys.argv[1]); print(h.pread(4096, 0) == b'a' * 4096)"
+    try:
+        for program, printed in ((write, b""), (read, b"True\n")):
+            done = sr.lab.admin("export", "--json", volume.uuid, "--name", "crucible", host=1)
+            (listed,) = json.loads(done.check())
+            assert nbd(one, program, listed["uri"]) == printed
+            sr.lab.admin("unexport", "crucible", host=1).check()
+    finally:
+        sr.forget()

@@ -87,7 +87,9 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     package = types.ModuleType("smblock")  # without its core
     package.__path__ = [str(DRIVERS / "smblock")]
     sm = types.ModuleType("smblock.sm")
-    vars(sm).update(blktap2=mock.MagicMock(TapdiskNotRunning=TapdiskNotRunning), util=mock.MagicMock(), XenAPI=None)
+    vars(sm).update(
+        Lock=None, blktap2=mock.MagicMock(TapdiskNotRunning=TapdiskNotRunning), util=mock.MagicMock(), XenAPI=None
+    )
     for name in [name for name in sys.modules if name.partition(".")[0] == "smblock"]:
         monkeypatch.delitem(sys.modules, name)
     with mock.patch.dict(sys.modules):  # restores the imported modules

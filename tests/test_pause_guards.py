@@ -15,6 +15,7 @@ import pytest
 
 DRIVERS = Path(__file__).parent.parent / "drivers"
 VDI, TAGS = "vdi-uuid", {"host_one": "RW"}
+TWO = (VDI, "another")
 
 
 class Stack:
@@ -24,6 +25,9 @@ class Stack:
         self.calls: list[str] = []
         session = mock.MagicMock()
         session.xenapi.VDI.get_sm_config.return_value = dict(TAGS)
+        session.xenapi.VDI.get_all_records_where.return_value = {
+            f"ref of {vdi}": {"uuid": vdi, "sm_config": dict(TAGS)} for vdi in TWO
+        }
         session.xenapi.host.get_uuid.return_value = "host-uuid"
         self.xapi = pause.CephXapi(lambda: session, "sr-uuid")
         for name in ("tap_pause", "tap_unpause", "tap_refresh"):
@@ -37,7 +41,8 @@ class Stack:
     def _plugins(
         self, _session: object, hosts: list[str], function: str, _seconds: int, args_of: Callable[[str], dict[str, str]]
     ) -> dict[str, tuple[str | None, Exception | None]]:
-        self.calls.append(function)
+        if hosts:
+            self.calls.append(function)
         replies = self.together[function]
         if replies is None:
             unknown = Exception(function)
@@ -63,7 +68,7 @@ def pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The driver's module, with a simulated SM."""
     sm = types.ModuleType("smblock.sm")
     error = type("SMException", (Exception,), {})
-    vars(sm).update(blktap2=mock.MagicMock(), fist_point=lambda _: None, XenAPI=mock.MagicMock(),
+    vars(sm).update(blktap2=mock.MagicMock(), Lock=None, fist_point=lambda _: None, XenAPI=mock.MagicMock(),
                     util=mock.MagicMock(SMException=error))  # fmt: skip
     package = types.ModuleType("smblock")  # without its core
     package.__path__ = [str(DRIVERS / "smblock")]
@@ -97,14 +102,32 @@ def test_a_refresh_has_a_guard(refreshes: bool, pause: Any) -> None:
     assert ("end_guard" in stack.calls) == refreshes
 
 
-TWO = (VDI, "another")
-
-
 def test_disks_are_paused_together_by_one_call(pause: Any) -> None:
     stack = Stack(pause, {})
     assert stack.xapi.pause(*TWO) == [None, None]
     assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
     assert stack.calls == ["pause_disks", "resume_disks"]
+
+
+def test_disks_of_this_host_are_paused_without_a_plugin(pause: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Stack(pause, {})
+    together: Any = importlib.import_module("smblock.pause_together")
+    asked = []
+
+    def reply(what: str) -> Callable[..., dict[str, str]]:
+        def call(_sr: str, vdis: list[str], _name: str, **_: object) -> dict[str, str]:
+            asked.append(what)
+            return dict.fromkeys(vdis, "")
+
+        return call
+
+    monkeypatch.setattr(together.disks, "pause", reply("pause"))
+    monkeypatch.setattr(together, "resume", reply("resume"))
+    together.util.get_this_host_ref.return_value = "one"
+    assert stack.xapi.pause(*TWO) == [None, None]
+    assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
+    assert asked == ["pause", "resume"]
+    assert stack.calls == []
 
 
 def test_disks_of_a_host_with_an_older_smblock_are_paused_one_by_one(pause: Any) -> None:

@@ -5,6 +5,7 @@ The VM runs on a host with a kernel of its own. The SR's master, another host, t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from lab.cephrbd import CephSr, RbdPool
 from lab.copies import require_nothing_left
 from lab.disk import MIB, Disk
 from lab.dom0 import Dom0
+from lab.sm_source import sm_source
+from tests.pauses import Pause, pause_of
 from tests.test_snapshots_of_a_vm import number_in, prepared, require_one_instant
 
 BLOCK = 4096
@@ -114,3 +117,62 @@ def test_snapshots_of_four_disks_have_no_write_without_every_earlier_one(sr: Cep
             wait_for(lambda: are_written(vm), "the disks to be resumed")
         assert pauses(two)[mark:].count("pause") >= 8
         assert not any(disk.is_paused() for disk in vm.disks)
+
+
+# Writes to the first block of a device without a pause; prints the longest time between two writes, in seconds.
+WRITE = f"""
+import mmap, os, sys, time
+device = os.open(sys.argv[1], os.O_WRONLY | os.O_DIRECT | os.O_SYNC)
+block = mmap.mmap(-1, {BLOCK})
+block[:1] = b"a"
+longest, last = 0.0, time.monotonic()
+while not os.path.exists("{ENOUGH}"):
+    os.pwrite(device, block, 0)
+    now = time.monotonic()
+    longest, last = max(longest, now - last), now
+os.unlink("{ENOUGH}")
+print(longest)
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a snapshot of a VM took, in seconds; the gap is that in the writes of the VM."""
+
+    pause: Pause
+    gap: float
+    command: float
+
+    def __str__(self) -> str:
+        return f"paused {self.pause}; gap of a writer {self.gap:.2f} s; command {self.command:.2f} s"
+
+
+def measured(sr: CephSr, host: Dom0, count: int) -> Measured:
+    with running(sr, host, count) as vm, ThreadPoolExecutor() as beside:
+        writer = beside.submit(host.exec, ["python3", "-c", WRITE, vm.devices[0]], timeout=300)
+        wait_for(lambda: number_in(vm.disks[0]) > 0, "the first write")
+        host.exec(["rm", "-f", "/run/tapdisk-sim/times"]).check()
+        began = time.monotonic()
+        vm.snapshot()
+        command = time.monotonic() - began
+        lines = host.get("/run/tapdisk-sim/times").decode().splitlines()
+        host.put(ENOUGH, b"")
+        return Measured(pause_of(lines), float(writer.result().check()), command)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_eight_disks_are_paused_for_no_longer_than_one_except_by_tapdisk(sr: CephSr, two: Dom0) -> None:
+    sr.lab.ceph.set_monitor_pace("default")
+    try:
+        one, eight = measured(sr, two, 1), measured(sr, two, 8)
+    finally:
+        sr.lab.ceph.set_monitor_pace("fast")
+    print(f"1 disk: {one}\n8 disks: {eight}")
+    for host in (two, sr.lab.hosts[0]) if sm_source() is None else ():  # a real SM logs by syslog
+        log = host.get("/run/sm/SMlog").decode().splitlines()
+        print(*(line for line in log if "paused for at most" in line or "after the first pause" in line), sep="\n")
+    # The simulator of tapdisk starts a dozen processes for each disk, on two emulated processors. The rest is the same
+    # for any number of disks, but for the noise of a busy machine.
+    assert eight.pause.driver <= 1.5 * one.pause.driver
+    assert eight.command <= 2 * one.command

@@ -70,6 +70,13 @@ def is_served(session, export):
     return export.vdi in control.vdis() and bool(attached)
 
 
+def has_users(session, exports):
+    """Whether a VM has the disk of one of these exports plugged: one call of XAPI for all."""
+    plugged = session.xenapi.VBD.get_all_records_where('field "currently_attached" = "true"').values()
+    refs = {export.ref for export in exports}
+    return any(vbd["VDI"] in refs and VBD_KEY not in vbd["other_config"] for vbd in plugged)
+
+
 def users(session, export):
     """The names of the VMs, other than for exports, that have the disk plugged."""
     vbds = session.xenapi.VBD.get_all_records_where('field "VDI" = "%s"' % export.ref).values()

@@ -53,6 +53,9 @@ def export_here(session, export, force):
     """Serves a VDI under a name on this host. Does nothing if that is so already."""
     export.load(session)
     for other in records.all_exports(session):
+        if other.is_damaged and other.name == export.name:
+            text = "the pool's key of export %s cannot be read: remove it with: smblock unexport %s"
+            raise CliError(text % (other.name, other.name))
         if other.vdi == export.vdi and other.name != export.name:
             text = "VDI %s is exported as %s already: end that with: smblock unexport %s"
             raise CliError(text % (export.vdi, other.name, other.name))
@@ -124,7 +127,9 @@ def _state(session, export, host, replies):
     reply = replies.get(export.host)
     server = reply if isinstance(reply, dict) else {"exports": [], "clients": []}
     is_served = any(each["vdi"] == export.vdi for each in server["exports"])
-    if export.ref is None:
+    if export.is_damaged:
+        state = "damaged"
+    elif export.ref is None:
         state = "VDI missing"
     elif isinstance(reply, str):
         state = "host does not reply"
@@ -134,7 +139,7 @@ def _state(session, export, host, replies):
     return {
         "name": export.name,
         "state": state,
-        "vdi": export.vdi,
+        "vdi": export.vdi or None,
         "vdi_name": export.record.get("name_label"),
         "size": int(export.record["virtual_size"]) if export.ref else None,
         "read_only": export.read_only,

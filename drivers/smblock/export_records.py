@@ -9,12 +9,14 @@ import json
 import re
 
 from smblock.hosts import failure_code
+from smblock.sm import util
 
 POOL_KEY = "smblock:export:"
 VDI_NAME = "smblock:export"
 VDI_HOST = "smblock:export-host"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*(/[A-Za-z0-9._:@+-]+)*")
 _LONGEST = 255
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Export:
@@ -26,6 +28,7 @@ class Export:
     vm, disk   the UUID of the VM and the number of the disk, if it is one of a VM's disks; else None
     ref        XAPI's reference to the VDI; None if XAPI does not have the VDI
     record     XAPI's record of the VDI
+    is_damaged whether the pool's key cannot be read: only the name is known, which stays taken
     """
 
     def __init__(self, name, vdi, read_only=False, vm=None, disk=None):
@@ -36,6 +39,7 @@ class Export:
         self.disk = disk
         self.ref = None
         self.record = {}
+        self.is_damaged = False
 
     @property
     def host(self):
@@ -51,6 +55,8 @@ class Export:
 
     def load(self, session):
         """Reads the VDI's record."""
+        if self.is_damaged:
+            return self
         found = session.xenapi.VDI.get_all_records_where('field "uuid" = "%s"' % self.vdi)
         for self.ref, self.record in found.items():
             pass
@@ -72,8 +78,17 @@ def all_exports(session):
 
 
 def _parse(name, value):
-    facts = json.loads(value)
-    return Export(name, facts["vdi"], facts["read_only"], facts["vm"], facts["disk"])
+    """Returns the export of a key. One that cannot be read is served by no host, and stops no other one."""
+    try:
+        facts = json.loads(value)
+        export = Export(name, facts["vdi"], facts["read_only"], facts["vm"], facts["disk"])
+        if not is_name(name) or _UUID.fullmatch(export.vdi) is None or not isinstance(export.read_only, bool):
+            raise ValueError("not the value of an export")
+    except (KeyError, TypeError, ValueError) as error:
+        util.SMlog("export %r: its key of the pool cannot be read: %r: %r" % (name, value, error))
+        export = Export(name, "", True)
+        export.is_damaged = True
+    return export
 
 
 def add(session, export):

@@ -22,12 +22,13 @@ import time
 import uuid
 
 from smblock import detached
+from smblock.guard_request import DIRECTORY
 from smblock.hosts import LocalSession, failure_code
+from smblock.local import TAPDISK_SOCKET
 from smblock.sm import blktap2, util
 from smblock.tags import PAUSED
 
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "smblock-guard")
-DIRECTORY = "/run/smblock/guards"
 SUPERVISOR = "command-"  # and the command's pid: the name of a supervisor's token
 
 COMMAND_LIFETIME = 180  # seconds in which a command that pauses a disk ends
@@ -84,19 +85,27 @@ class Token:
         util.force_unlink(self.path)
 
 
-def start_guard(sr_uuid, vdi_uuids, name):
-    """Starts a guard of disks on this host. Does not wait until it runs."""
+def start_guard(sr_uuid, vdi_uuid, name):
+    """Starts a guard of a disk on this host. Does not wait until it runs."""
+    start_process_of("disk", sr_uuid, [vdi_uuid], name, lambda: guard_all(sr_uuid, [vdi_uuid], name))
+
+
+def start_process_of(kind, sr_uuid, vdi_uuids, name, work):
+    """Starts a guard process of a kind of supervisor.py, which does `work`. `work` is None if this process cannot be
+    forked: it has used the core."""
     for vdi_uuid in vdi_uuids:
         Token(vdi_uuid, name).put()
-    if not detached.HAS_SYSTEMD:
-        detached.fork_process(lambda: guard_all(sr_uuid, vdi_uuids, name))
-        return
-    try:
-        command = [PROGRAM, "disk", sr_uuid, ",".join(vdi_uuids), name]
-        detached.start_unit("smblock-guard-%s.service" % uuid.uuid4(), command)
-    except (OSError, subprocess.SubprocessError) as error:
-        util.SMlog("guard: systemd did not start it (%s): starting it without systemd" % error)
-        detached.fork_process(lambda: guard_all(sr_uuid, vdi_uuids, name))
+    command = [PROGRAM, kind, sr_uuid, ",".join(vdi_uuids), name]
+    if detached.HAS_SYSTEMD:
+        try:
+            detached.start_unit("smblock-guard-%s.service" % uuid.uuid4(), command)
+            return
+        except (OSError, subprocess.SubprocessError) as error:
+            util.SMlog("guard: systemd did not start it (%s): starting it without systemd" % error)
+    if work is None:
+        detached.start_process(command)
+    else:
+        detached.fork_process(work)
 
 
 class LaterCommands:
@@ -177,6 +186,11 @@ class Listing:
         """Makes the next look a new one."""
         self._listed_at = float("-inf")
 
+    def is_due(self, paused_for):
+        """Returns whether a disk is to be looked at that was paused that long ago. The command with the disks paused
+        has the processors. If it resumes them, and pauses them again, it has another guard."""
+        return paused_for >= PATIENCE
+
 
 class OneTapdisk:
     """Looks for one tapdisk."""
@@ -186,6 +200,10 @@ class OneTapdisk:
 
     def forget(self):
         """Does nothing: each look is a new one."""
+
+    def is_due(self, _):
+        """Returns True: a command pauses and resumes its one disk several times under one guard."""
+        return True
 
 
 def guard_all(sr_uuid, vdi_uuids, name):
@@ -213,6 +231,9 @@ def guard(sr_uuid, vdi_uuid, token, tapdisks=None):
         looked_at = now
         if later.notice():
             paused_since = None
+        if paused_since is not None and not tapdisks.is_due(now - paused_since):
+            time.sleep(POLL)
+            continue
         try:
             tapdisk = _look(sr_uuid, vdi_uuid, tapdisks)
         except Exception as error:
@@ -249,12 +270,18 @@ def _look(sr_uuid, vdi_uuid, tapdisks):
 
 def minor_of(sr_uuid, vdi_uuid):
     """Returns the minor number of the tapdisk that SM's link names. None if the disk is not active here on tapdisk."""
-    # The link's target is nbdPID.MINOR.
+    link = link_of(sr_uuid, vdi_uuid)
+    return None if link is None else link[1]
+
+
+def link_of(sr_uuid, vdi_uuid):
+    """Returns the pid and the minor number of that tapdisk, or None."""
     path = blktap2.VDI.NBDLink.from_uuid(sr_uuid, vdi_uuid).path()
     try:
-        return int(os.readlink(path).rpartition(".")[2])
-    except (FileNotFoundError, ValueError):
+        found = TAPDISK_SOCKET.search(os.readlink(path))
+    except FileNotFoundError:
         return None
+    return (int(found.group(1)), int(found.group(2))) if found else None
 
 
 def _resume(vdi_uuid, tapdisk):

@@ -10,28 +10,20 @@ import os
 import re
 import time
 
+from smblock.process import process_started
 from smblock.sm import Lock, blktap2, util
 
 NOTES = "/run/smblock/activating"
 LOCK_SECONDS = 2  # the wait for SM's lock of a VDI, by what must not wait for an SM command
 LOCK_POLL_SECONDS = 0.1
-TAPDISK_SOCKET = re.compile(r"/nbd(\d+)\.\d+$")
+# The end of SM's link to the socket of a disk's tapdisk: its pid and its minor number.
+TAPDISK_SOCKET = re.compile(r"/nbd(\d+)\.(\d+)$")
 SECTOR = 512  # the unit of sizes in sysfs, for any device
 
 
 def boot_id():
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
-
-
-def process_started(pid):
-    """Returns the start time of a process in clock ticks since boot, or None if it does not run."""
-    try:
-        with open("/proc/%d/stat" % pid) as file:
-            fields = file.read().rpartition(")")[2].split()
-        return None if fields[0] in ("Z", "X") else int(fields[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return None
 
 
 @contextlib.contextmanager

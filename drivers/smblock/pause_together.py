@@ -3,13 +3,14 @@
 import json
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
+from smblock import disks
+from smblock.guard_request import DONE, RAN, resume
 from smblock.hosts import CANNOT_BE_ASKED, call_plugins, failure_code
 from smblock.sm import util
 from smblock.tags import PAUSED, Tags, hosts_of
 
-# What a host replies about a disk: done; it runs, and for how many seconds it was paused. Any other reply is an error.
-DONE, RAN = "", "ran "
 DEADLINE = 30  # seconds for a host to pause or resume its disks
 NOT_DONE = "host %s did not %s VDI %s; /var/log/SMlog of the host has the reason: %s"
 
@@ -20,10 +21,12 @@ class DisksTogether:
     def __init__(self, session, sr_uuid):
         self._get_session = session
         self._sr_uuid = sr_uuid
-        self._guard = str(uuid.uuid4())
+        self._guard = ""
+        self._here = ""  # this host's reference
         self._hosts = {}  # the references of the hosts that have each disk active, by UUID
         self._tags = {}
-        self._began = 0.0
+        # When the pause was requested, and when it was done.
+        self._began = self._paused = 0.0
         # Disks that a host could not be asked to pause in this way: it has an older smblock.
         self.left = []
 
@@ -33,15 +36,17 @@ class DisksTogether:
     def pause(self, vdi_uuids):
         """Pauses the disks. Returns the error of each that is not paused, by UUID. Hosts without the function are left
         to the caller: `left` has their disks, which are not paused."""
-        vdi = self._get_session().xenapi.VDI
-        for vdi_uuid in vdi_uuids:
-            tags = self._tags[vdi_uuid] = Tags(self._get_session(), vdi.get_by_uuid(vdi_uuid))
+        self._guard = str(uuid.uuid4())  # an earlier guard of this command may not have ended yet
+        self._here = util.get_this_host_ref(self._get_session())
+        for vdi_uuid, (vdi_ref, sm_config) in self._sm_configs(vdi_uuids).items():
+            tags = self._tags[vdi_uuid] = Tags(self._get_session(), vdi_ref)
             # The key is a leftover, since the core runs one operation on a disk at a time.
-            tags.drop(PAUSED, tags.read())
+            tags.drop(PAUSED, sm_config)
             # From here on no host can activate the disk. One may have done so just before.
             tags.add(PAUSED, "true")
-            self._hosts[vdi_uuid] = hosts_of(tags.read())
-        errors = {}
+        for vdi_uuid, (_, sm_config) in self._sm_configs(vdi_uuids).items():
+            self._hosts[vdi_uuid] = hosts_of(sm_config)
+        errors, self.left = {}, []
         self._began = time.monotonic()
         for host_ref, done in self._ask("pause_disks", vdi_uuids).items():
             if done is None:
@@ -50,6 +55,7 @@ class DisksTogether:
             for vdi_uuid, result in done.items():
                 if result != DONE:
                     errors[vdi_uuid] = self._error("pause", vdi_uuid, result)
+        self._paused = time.monotonic()
         for vdi_uuid in self.left:
             self._forget(vdi_uuid)
             errors.pop(vdi_uuid, None)
@@ -61,7 +67,10 @@ class DisksTogether:
         A guard may have resumed a disk since this call. Then it was paused for longer than all that was done before
         this call, with the call for its pause. Durations are compared, no clocks of different hosts.
         """
-        needed = time.monotonic() - self._began
+        if not vdi_uuids:
+            return {}
+        resuming = time.monotonic()
+        needed = resuming - self._began
         results = dict.fromkeys(vdi_uuids, (True, None))
         for done in self._ask("resume_disks", vdi_uuids).values():
             for vdi_uuid in vdi_uuids if done is None else done:
@@ -71,10 +80,23 @@ class DisksTogether:
                     results[vdi_uuid] = (was_paused and float(result[len(RAN) :]) >= needed, error)
                 elif result != DONE:
                     results[vdi_uuid] = (False, self._error("resume", vdi_uuid, result))
+        self._log_pause(vdi_uuids, resuming)
         for vdi_uuid, (_, error) in results.items():
             if error is None:
                 self._forget(vdi_uuid)
         return results
+
+    def _log_pause(self, vdi_uuids, resuming):
+        now = time.monotonic()
+        parts = (now - self._began, self._paused - self._began, resuming - self._paused, now - resuming)
+        text = "paused for at most %.3f s: %.3f s until all were paused, %.3f s for snapshots, %.3f s until all ran"
+        util.SMlog("VDIs %s: %s" % (", ".join(vdi_uuids), text % parts))
+
+    def _sm_configs(self, vdi_uuids):
+        """Returns XAPI's reference to each VDI and its sm_config, by UUID, by one call."""
+        query = " or ".join('(field "uuid" = "%s")' % vdi_uuid for vdi_uuid in vdi_uuids)
+        found = self._get_session().xenapi.VDI.get_all_records_where(query)
+        return {vdi["uuid"]: (vdi_ref, vdi["sm_config"]) for vdi_ref, vdi in found.items()}
 
     def _ask(self, function, vdi_uuids):
         """Calls a function of each host that has any of the disks active. Returns its results by UUID, by host. None
@@ -91,7 +113,13 @@ class DisksTogether:
             return {"sr": self._sr_uuid, "vdis": ",".join(wanted[host_ref]), "guard": self._guard}
 
         results = {}
-        for host_ref, (reply, error) in call_plugins(session, sorted(wanted), function, DEADLINE, args_of).items():
+        with ThreadPoolExecutor(1) as beside:
+            here = beside.submit(self._ask_here, function, wanted[self._here]) if self._here in wanted else None
+            others = sorted(set(wanted) - {self._here})
+            replies = call_plugins(session, others, function, DEADLINE, args_of)
+        if here is not None:
+            results[self._here] = here.result()
+        for host_ref, (reply, error) in replies.items():
             if error is None:
                 results[host_ref] = json.loads(reply)
             elif failure_code(error) in CANNOT_BE_ASKED:
@@ -100,6 +128,16 @@ class DisksTogether:
             else:
                 results[host_ref] = dict.fromkeys(wanted[host_ref], str(error) or repr(error))
         return results
+
+    def _ask_here(self, function, vdi_uuids):
+        """The same on this host, without its plugin."""
+        try:
+            if function == "pause_disks":
+                return disks.pause(self._sr_uuid, vdi_uuids, self._guard, has_threads=True)
+            return resume(self._sr_uuid, vdi_uuids, self._guard)
+        except Exception as error:
+            util.logException("%s of VDIs %s" % (function, ", ".join(vdi_uuids)))
+            return dict.fromkeys(vdi_uuids, str(error) or repr(error))
 
     def _forget(self, vdi_uuid):
         self._tags[vdi_uuid].remove(PAUSED)

@@ -7,7 +7,7 @@ limit        sets the limits of a VDI that is in use here; returns what holds, a
 guard_pause  starts a guard, which resumes a disk of this host if the command dies that pauses it
 end_guard    ends the guard
 pause_disks  starts a guard of several disks, and pauses them; returns the result of each, as JSON
-resume_disks resumes them, and ends the guard
+resume_disks resumes them, and ends the guard; it is in guard_request.py, which is quickly imported
 version      returns the version of smblock here
 exports      returns the state of this host's server of exports, as JSON
 release_export  ends the service of an export by this host
@@ -23,8 +23,9 @@ from smblock.child import Child
 from smblock.cli import doctor as doctor_command
 from smblock.cli import srs
 from smblock.core import core_of
+from smblock.guard_request import resume_disks
 from smblock.health import look_at
-from smblock.hosts import bounded
+from smblock.hosts import RECONCILE, bounded
 from smblock.limits import limit_here
 from smblock.local import LOCK_SECONDS, LocalVdi, boot_id, vdi_lock
 from smblock.sm import util
@@ -111,7 +112,7 @@ def _srs(session, args):
 
 def guard_pause(session, args):
     """Starts a guard of a disk that is about to be paused; see guard.py."""
-    guard.start_guard(_uuid(args, "sr"), [_uuid(args, "vdi")], _uuid(args, "guard"))
+    guard.start_guard(_uuid(args, "sr"), _uuid(args, "vdi"), _uuid(args, "guard"))
     return "True"
 
 
@@ -124,11 +125,6 @@ def end_guard(session, args):
 def pause_disks(session, args):
     """Pauses several disks of this host; see disks.py."""
     return json.dumps(disks.pause(_uuid(args, "sr"), _uuids(args, "vdis"), _uuid(args, "guard")))
-
-
-def resume_disks(session, args):
-    """Resumes several disks of this host; see disks.py."""
-    return json.dumps(disks.resume(_uuid(args, "sr"), _uuids(args, "vdis"), _uuid(args, "guard")))
 
 
 def version(session, args):
@@ -144,6 +140,11 @@ def exports(session, args):
 def release_export(session, args):
     """Ends the service of an export by this host. Returns why it refuses that, or an empty text."""
     return exports_pool.release_here(session, args["name"], args["force"] == "true")
+
+
+# By their names on the wire, which packaging/xapi/plugins/smblock has, too.
+_SAME = (guard_pause, end_guard, pause_disks, resume_disks, limit, version, health, doctor, exports, release_export)
+FUNCTIONS = dict({function.__name__: function for function in _SAME}, **{RECONCILE: reconcile})
 
 
 def _uuid(args, name):

@@ -6,7 +6,7 @@ import uuid
 
 from smblock import detached
 from smblock.guard import PROGRAM, SUPERVISOR, Token
-from smblock.local import process_started
+from smblock.process import process_started
 from smblock.sm import util
 
 

@@ -62,6 +62,17 @@ class TapCtl:
             raise cls.CommandFailure(cmd, process.returncode, stderr.strip())
         return stdout.splitlines()
 
+    @classmethod
+    def pause(cls, pid, minor):
+        cls.run("pause", "-p", pid, "-m", minor)
+
+    @classmethod
+    def unpause(cls, pid, minor, _type=None, _file=None, mirror=None):
+        """Resumes with that image; mirror is tapdisk's second destination for writes."""
+        mirrored = ["-2", mirror] if mirror else []
+        image = ["-a", f"{_type}:{_file}"] if _type and _file else []
+        cls.run("unpause", "-p", pid, "-m", minor, *mirrored, *image)
+
 
 class Tapdisk:
     """A tapdisk process with one disk open, as ``tap-ctl list`` shows it."""
@@ -162,19 +173,9 @@ class Tapdisk:
     def pause(self):
         if self.state & (self.PAUSED | self.PAUSE_REQUESTED):
             raise TapdiskInvalidState(self)
-        TapCtl.run("pause", "-p", self.pid, "-m", self.minor)
+        TapCtl.pause(self.pid, self.minor)
 
     def unpause(self, mirror=None):
-        """Resumes with the same image; mirror is tapdisk's second destination for writes."""
         if not self.state & self.PAUSED:
             raise TapdiskInvalidState(self)
-        TapCtl.run(
-            "unpause",
-            "-p",
-            self.pid,
-            "-m",
-            self.minor,
-            *(["-2", mirror] if mirror else []),
-            "-a",
-            f"{self.type}:{self.path}",
-        )
+        TapCtl.unpause(self.pid, self.minor, self.type, self.path, mirror)

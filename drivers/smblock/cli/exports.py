@@ -21,7 +21,7 @@ def _run(options):
             each["host_name"] or "-",
             ", ".join(each["clients"]) or "-",
             each["uri"] or "-",
-            each["vdi"],
+            each["vdi"] or "-",
             each["sr_name"] or "-",
         )
         for each in listed

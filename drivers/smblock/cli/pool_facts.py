@@ -62,6 +62,7 @@ def _export(each):
         "vdi": each["vdi"],
         "has_vdi": each["sr"] is not None,
         "is_served": each["uri"] is not None,
+        "is_damaged": each["state"] == "damaged",
         "host": each["host_name"],
     }
 

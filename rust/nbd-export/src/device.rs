@@ -18,6 +18,8 @@ use crate::aligned::Aligned;
 const STEP: u64 = 64 << 20;
 /// In one write of zeros.
 const ZEROS: usize = 1 << 20;
+/// In one write of data that has to be copied.
+const COPY: usize = 256 << 10;
 
 /// An open block device, or a file.
 #[derive(Debug)]
@@ -98,16 +100,29 @@ impl Device {
             if self.block == 1 || Aligned::is_aligned(data) {
                 return self.file.write_all_at(data, offset);
             }
-            let mut copy = Aligned::new(data.len());
-            copy.all().copy_from_slice(data);
-            return self.file.write_all_at(copy.data(), offset);
+            return self.write_copies(from, to, offset, data);
         }
         let _alone = self.parts.write();
-        let mut buffer = Aligned::new((to - from) as usize);
-        self.file.read_exact_at(buffer.all(), from)?;
-        let start = (offset - from) as usize;
-        buffer.all()[start..start + data.len()].copy_from_slice(data);
-        self.file.write_all_at(buffer.data(), from)
+        self.write_copies(from, to, offset, data)
+    }
+
+    /// Writes whole blocks that contain the data, by copies of parts of it.
+    fn write_copies(&self, from: u64, to: u64, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut copy = Aligned::new(COPY.min((to - from) as usize));
+        let (mut at, mut left) = (from, data);
+        while at < to {
+            let end = (at + COPY as u64).min(to);
+            let part = &mut copy.all()[..(end - at) as usize];
+            let first = (at.max(offset) - at) as usize;
+            let (now, later) = left.split_at(left.len().min(part.len() - first));
+            if now.len() < part.len() {
+                self.file.read_exact_at(part, at)?;
+            }
+            part[first..first + now.len()].copy_from_slice(now);
+            self.file.write_all_at(part, at)?;
+            (at, left) = (end, later);
+        }
+        Ok(())
     }
 
     /// Returns when all data that was written before is on the disk.

@@ -21,6 +21,7 @@ mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub mod handshake;
+mod memory;
 mod offer;
 pub mod options;
 mod pending;
@@ -41,6 +42,7 @@ pub use clients::{Claim, Client, Clients, Removal};
 pub use device::Device;
 pub use disk::{Disk, Zero};
 pub use error::{Error, Result};
+pub use memory::Memory;
 pub use offer::{Description, Exports, Refused};
 pub use registry::{Export, Registry};
 pub use server::{Opened, Opener, Paths, Server};

@@ -1,13 +1,14 @@
 //! The requests of a client that are under way, and how much memory they take.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::memory::{Memory, OWN};
 use crate::protocol::MAX_PAYLOAD;
 use crate::request::Request;
 
-/// For all data of one client that is under way, in bytes: one request of the largest size.
+/// What one client takes at most of the memory that all share, in bytes: one request of the largest size.
 const BUDGET: usize = MAX_PAYLOAD as usize;
 /// What a request takes besides its data.
 const LEAST: usize = 4096;
@@ -17,12 +18,22 @@ const LEAST: usize = 4096;
 pub struct Pending {
     state: Mutex<State>,
     freed: Condvar,
+    memory: Arc<Memory>,
+}
+
+/// A request that may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Its number.
+    pub number: u64,
+    /// Whether there is memory for all of its data, and not for a piece only.
+    pub whole: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    taken: usize,
+    taken: Taken,
     closed: bool,
     requests: HashMap<u64, Entry>,
 }
@@ -30,8 +41,15 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     request: Request,
-    size: usize,
+    taken: Taken,
     phase: Phase,
+}
+
+/// How much memory is taken, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Taken {
+    own: usize,
+    shared: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,30 +63,76 @@ enum Phase {
 }
 
 impl Pending {
-    /// Notes a request with that many bytes of data, and returns its number. Waits until others have freed their
-    /// memory. `None` if the connection has ended.
-    pub fn begin(&self, request: Request, size: usize) -> Option<u64> {
+    /// No requests yet.
+    pub fn new(memory: Arc<Memory>) -> Self {
+        Self {
+            memory,
+            ..Self::default()
+        }
+    }
+
+    /// Notes a request with that many bytes of data. Waits for memory of other requests of this client, never for
+    /// another client. `None` if the connection has ended.
+    pub fn begin(&self, request: Request, size: usize) -> Option<Begun> {
         let size = size.max(LEAST);
         let mut state = self.state();
-        while !state.closed && state.taken > 0 && state.taken + size > BUDGET {
+        let (taken, whole) = loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(found) = self.take(&state, size) {
+                break found;
+            }
             state = self
                 .freed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.closed {
-            return None;
-        }
+        };
         let number = state.next;
         state.next += 1;
-        state.taken += size;
+        state.taken.own += taken.own;
+        state.taken.shared += taken.shared;
         let entry = Entry {
             request,
-            size,
+            taken,
             phase: Phase::Queued,
         };
         state.requests.insert(number, entry);
-        Some(number)
+        Some(Begun { number, whole })
+    }
+
+    /// Takes memory for that many bytes, or for a piece of them if this client has no other request. `None`: none is
+    /// free.
+    fn take(&self, state: &State, size: usize) -> Option<(Taken, bool)> {
+        let (own, shared) = (state.taken.own, state.taken.shared);
+        if own + size <= OWN {
+            let taken = Taken {
+                own: size,
+                shared: 0,
+            };
+            return Some((taken, true));
+        }
+        if shared + size <= BUDGET && self.memory.take(size) {
+            let taken = Taken {
+                own: 0,
+                shared: size,
+            };
+            return Some((taken, true));
+        }
+        let piece = Taken {
+            own: OWN,
+            shared: 0,
+        };
+        state.requests.is_empty().then_some((piece, false))
+    }
+
+    /// Notes that the device has done a part of a request, and the client has the next one.
+    pub fn pause(&self, number: u64) {
+        if let Some(entry) = self.state().requests.get_mut(&number) {
+            if let Phase::Working(_) = entry.phase {
+                entry.phase = Phase::Queued;
+            }
+        }
     }
 
     /// Notes that the device begins a request, or has done a part of it. Returns `false` if the request has failed
@@ -98,7 +162,9 @@ impl Pending {
     pub fn end(&self, number: u64) {
         let mut state = self.state();
         if let Some(entry) = state.requests.remove(&number) {
-            state.taken -= entry.size;
+            state.taken.own -= entry.taken.own;
+            state.taken.shared -= entry.taken.shared;
+            self.memory.give(entry.taken.shared);
             self.freed.notify_all();
         }
     }
@@ -154,22 +220,22 @@ mod tests {
     #[test]
     fn an_overdue_request_fails_once_and_frees_its_memory_later() {
         let pending = Pending::default();
-        let first = pending.begin(REQUEST, 0).unwrap();
+        let first = pending.begin(REQUEST, 0).unwrap().number;
         assert!(pending.take_overdue(Duration::ZERO).is_empty()); // no thread has it
         pending.progress(first);
         assert!(pending.take_overdue(Duration::from_secs(60)).is_empty());
         assert_eq!(pending.take_overdue(Duration::ZERO), [REQUEST]);
         assert!(pending.take_overdue(Duration::ZERO).is_empty());
-        assert_eq!(pending.state().taken, LEAST);
+        assert_eq!(pending.state().taken.own, LEAST);
         assert!(!pending.answer(first));
-        assert_eq!(pending.state().taken, 0);
+        assert_eq!(pending.state().taken, Taken::default());
     }
 
     #[test]
     fn a_queued_request_that_fails_with_another_one_does_not_begin() {
         let pending = Pending::default();
-        let first = pending.begin(REQUEST, 0).unwrap();
-        let queued = pending.begin(REQUEST, 0).unwrap();
+        let first = pending.begin(REQUEST, 0).unwrap().number;
+        let queued = pending.begin(REQUEST, 0).unwrap().number;
         assert!(pending.progress(first));
         assert_eq!(pending.take_overdue(Duration::ZERO).len(), 2);
         assert!(!pending.progress(queued));
@@ -178,7 +244,7 @@ mod tests {
     #[test]
     fn a_request_with_progress_is_not_overdue() {
         let pending = Pending::default();
-        let first = pending.begin(REQUEST, 0).unwrap();
+        let first = pending.begin(REQUEST, 0).unwrap().number;
         pending.progress(first);
         std::thread::sleep(Duration::from_millis(30));
         pending.progress(first);
@@ -188,16 +254,45 @@ mod tests {
     }
 
     #[test]
-    fn a_request_waits_for_memory_until_the_connection_ends() {
+    fn a_request_waits_for_memory_of_its_own_client_until_the_connection_ends() {
         let pending = Pending::default();
+        let first = pending.begin(REQUEST, OWN).unwrap();
         let large = pending.begin(REQUEST, BUDGET).unwrap();
+        assert!(first.whole && large.whole);
         std::thread::scope(|scope| {
             let next = scope.spawn(|| pending.begin(REQUEST, 1));
-            pending.end(large);
-            assert!(next.join().unwrap().is_some());
+            pending.end(first.number);
+            assert!(next.join().unwrap().unwrap().whole);
             let last = scope.spawn(|| pending.begin(REQUEST, BUDGET));
             pending.close();
             assert_eq!(last.join().unwrap(), None);
         });
+    }
+
+    #[test]
+    fn a_client_needs_no_memory_that_others_have() {
+        let memory = Arc::new(Memory::default());
+        let others: Vec<_> = (0..8).map(|_| Pending::new(memory.clone())).collect();
+        let begun = others.iter().map(|of| of.begin(REQUEST, BUDGET).unwrap());
+        let begun: Vec<_> = begun.collect();
+        assert_eq!(begun.iter().filter(|of| of.whole).count(), 2);
+        let pending = Pending::new(memory);
+        let large = pending.begin(REQUEST, BUDGET).unwrap();
+        assert!(!large.whole, "served in pieces");
+        pending.end(large.number);
+        assert!(pending.begin(REQUEST, OWN).unwrap().whole);
+        for (of, begun) in others.iter().zip(begun) {
+            of.end(begun.number);
+        }
+        assert!(pending.begin(REQUEST, BUDGET).unwrap().whole);
+    }
+
+    #[test]
+    fn a_request_that_waits_for_its_client_is_not_overdue() {
+        let pending = Pending::default();
+        let first = pending.begin(REQUEST, 0).unwrap().number;
+        pending.progress(first);
+        pending.pause(first);
+        assert!(pending.take_overdue(Duration::ZERO).is_empty());
     }
 }

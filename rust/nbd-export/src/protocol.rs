@@ -114,8 +114,10 @@ pub const ALLOCATION_ID: u32 = 1;
 pub mod error {
     pub const EPERM: u32 = 1;
     pub const EIO: u32 = 5;
+    pub const ENOMEM: u32 = 12;
     pub const EINVAL: u32 = 22;
     pub const ENOSPC: u32 = 28;
+    pub const EOVERFLOW: u32 = 75;
     pub const ENOTSUP: u32 = 95;
     pub const ESHUTDOWN: u32 = 108;
 }

@@ -13,6 +13,8 @@ pub enum Reply {
     Done,
     /// What was read.
     Data(Aligned),
+    /// A part of what was read, and its offset in the export. Another one follows. Structured only.
+    Part(u64, Aligned),
     /// The context, and the states of parts.
     Status(Vec<u8>),
     /// NBD's number of an error, and the reason.
@@ -35,7 +37,7 @@ impl Reply {
     fn send_simple(&self, request: &Request, to: &mut Channel) -> io::Result<()> {
         let (number, data) = match self {
             Self::Failed(number, _) => (*number, &[][..]),
-            Self::Data(data) => (0, data.data()),
+            Self::Data(data) | Self::Part(_, data) => (0, data.data()),
             Self::Done | Self::Status(_) => (0, &[][..]),
         };
         let header = [
@@ -48,6 +50,15 @@ impl Reply {
 
     fn send_chunk(&self, request: &Request, to: &mut Channel) -> io::Result<()> {
         let (kind, head, data) = match self {
+            Self::Part(offset, data) => {
+                return send_chunk(
+                    request,
+                    (0, chunk::OFFSET_DATA),
+                    &offset.to_be_bytes(),
+                    data.data(),
+                    to,
+                )
+            }
             Self::Done => (chunk::NONE, Vec::new(), &[][..]),
             Self::Data(data) => (
                 chunk::OFFSET_DATA,
@@ -62,15 +73,25 @@ impl Reply {
                 (chunk::ERROR, head, text)
             }
         };
-        let length = u32::try_from(head.len() + data.len()).unwrap_or(u32::MAX);
-        let header = [
-            &CHUNK_MAGIC.to_be_bytes()[..],
-            &chunk::DONE.to_be_bytes(),
-            &kind.to_be_bytes(),
-            &request.cookie.to_be_bytes(),
-            &length.to_be_bytes(),
-            &head,
-        ];
-        to.send(&header.concat(), data)
+        send_chunk(request, (chunk::DONE, kind), &head, data, to)
     }
+}
+
+fn send_chunk(
+    request: &Request,
+    (flags, kind): (u16, u16),
+    head: &[u8],
+    data: &[u8],
+    to: &mut Channel,
+) -> io::Result<()> {
+    let length = u32::try_from(head.len() + data.len()).unwrap_or(u32::MAX);
+    let header = [
+        &CHUNK_MAGIC.to_be_bytes()[..],
+        &flags.to_be_bytes(),
+        &kind.to_be_bytes(),
+        &request.cookie.to_be_bytes(),
+        &length.to_be_bytes(),
+        head,
+    ];
+    to.send(&header.concat(), data)
 }

@@ -26,6 +26,7 @@ use crate::control;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::handshake::{greet, Chosen, Encryption, Handshake, Outcome};
+use crate::memory::Memory;
 use crate::offer::{Description, Exports, Refused};
 use crate::registry::{Export, Registry};
 use crate::settings::Settings;
@@ -91,6 +92,7 @@ struct Shared {
     opener: Arc<dyn Opener>,
     tls: Option<Arc<ServerConfig>>,
     connections: AtomicUsize,
+    memory: Arc<Memory>,
 }
 
 impl Server {
@@ -132,6 +134,7 @@ impl Server {
             opener,
             tls,
             connections: AtomicUsize::new(0),
+            memory: Arc::default(),
         };
         Ok(Self {
             listener,
@@ -209,9 +212,7 @@ fn converse(shared: &Arc<Shared>, client: TcpStream, peer: SocketAddr) -> io::Re
     loop {
         let outcome = Handshake::new(&offered, encryption, no_zeroes, end).run(&mut channel)?;
         match (outcome, channel, &shared.tls) {
-            (Outcome::Chosen(chosen), channel, _) => {
-                return transmit(channel, chosen, &offered.peer)
-            }
+            (Outcome::Chosen(chosen), channel, _) => return transmit(channel, chosen, &offered),
             (Outcome::StartTls, Channel::Tcp(client), Some(with)) => {
                 channel = tls::accept(client, with, end)?;
                 encryption = Encryption::Active;
@@ -221,10 +222,10 @@ fn converse(shared: &Arc<Shared>, client: TcpStream, peer: SocketAddr) -> io::Re
     }
 }
 
-fn transmit(channel: Channel, chosen: Chosen<Session>, peer: &str) -> io::Result<()> {
-    let name = chosen.session.name.clone();
+fn transmit(channel: Channel, chosen: Chosen<Session>, to: &Offered) -> io::Result<()> {
+    let (name, peer) = (chosen.session.name.clone(), &to.peer);
     log::info!("exports: {peer} uses {name}");
-    serve(channel, chosen)?;
+    serve(channel, chosen, to.shared.memory.clone())?;
     log::info!("exports: {peer} has ended with {name}");
     Ok(())
 }

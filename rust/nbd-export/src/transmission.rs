@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use hostos::errno::describe_io;
 
+use crate::aligned::Aligned;
 use crate::allocation::{status, Allocation, Part};
 use crate::channel::Channel;
 use crate::clients::{Claim, Connection};
 use crate::disk::{Disk, Zero};
 use crate::handshake::Chosen;
-use crate::pending::Pending;
+use crate::memory::{Memory, OWN};
+use crate::pending::{Begun, Pending};
 use crate::protocol::{command, error, flag, MAX_PAYLOAD};
 use crate::reply::Reply;
 use crate::request::{Request, HEADER};
@@ -51,18 +53,18 @@ pub struct Link {
     pending: Pending,
 }
 
-/// A request with its data, and its number in `pending`.
+/// A request with its data, and its entry in `pending`.
 struct Job {
     request: Request,
-    data: Vec<u8>,
-    number: u64,
+    data: Aligned,
+    begun: Begun,
 }
 
 /// Serves a client until it ends the connection.
 ///
 /// # Errors
 /// The client does not follow the protocol, or no thread can be started.
-pub fn serve(channel: Channel, chosen: Chosen<Session>) -> io::Result<()> {
+pub fn serve(channel: Channel, chosen: Chosen<Session>, memory: Arc<Memory>) -> io::Result<()> {
     channel.limit(STALLED, STALLED)?;
     let mut reader = channel.duplicate()?;
     let link = Arc::new(Link {
@@ -70,7 +72,7 @@ pub fn serve(channel: Channel, chosen: Chosen<Session>) -> io::Result<()> {
         allocation: chosen.allocation,
         ender: channel.duplicate()?,
         channel: Mutex::new(channel),
-        pending: Pending::default(),
+        pending: Pending::new(memory),
         session: chosen.session,
     });
     let connection: Weak<Link> = Arc::downgrade(&link);
@@ -141,7 +143,6 @@ impl Link {
             if request.command == command::DISC {
                 return Ok(None);
             }
-            let mut data = Vec::new();
             let carries = request.command == command::WRITE;
             if carries && request.length > MAX_PAYLOAD {
                 let text = "the request has more than 32 MiB".to_owned();
@@ -153,49 +154,127 @@ impl Link {
             } else {
                 0
             };
-            let Some(number) = self.pending.begin(request, size as usize) else {
+            let Some(begun) = self.pending.begin(request, size as usize) else {
                 return Ok(None);
             };
-            if carries {
-                data.resize(request.length as usize, 0);
-                reader.read_exact(&mut data)?;
+            if carries && !begun.whole {
+                self.write_in_pieces(&request, begun.number, reader)?;
+                continue;
             }
-            let checked = request.check(
-                self.session.disk.size(),
-                self.session.read_only,
-                self.allocation,
-            );
-            match checked {
+            let mut data = Aligned::new(if carries { request.length as usize } else { 0 });
+            reader.read_exact(data.all())?;
+            match self.check(&request) {
                 Ok(()) => {
                     return Ok(Some(Job {
                         request,
                         data,
-                        number,
+                        begun,
                     }))
                 }
                 Err(refused) => {
-                    self.pending.end(number);
-                    let text = "the export does not allow the request".to_owned();
-                    self.reply(&request, Reply::Failed(refused, text))?;
+                    self.pending.end(begun.number);
+                    self.reply(&request, refused)?;
                 }
             }
         }
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Reply> {
+        let checked = request.check(
+            self.session.disk.size(),
+            self.session.read_only,
+            self.allocation,
+        );
+        let text = "the export does not allow the request".to_owned();
+        checked.map_err(|refused| Reply::Failed(refused, text))
+    }
+
+    /// Writes the data of a request as it arrives.
+    fn write_in_pieces(
+        &self,
+        request: &Request,
+        number: u64,
+        reader: &mut Channel,
+    ) -> io::Result<()> {
+        let mut failed = self.check(request).err();
+        let mut piece = Aligned::new(OWN);
+        let mut done = 0;
+        while done < request.length as usize {
+            let size = OWN.min(request.length as usize - done);
+            let data = &mut piece.all()[..size];
+            reader.read_exact(data)?;
+            if failed.is_none() && self.pending.progress(number) {
+                let written = self.session.disk.write(request.offset + done as u64, data);
+                failed = written.err().map(|error| self.failed(&error));
+                self.pending.pause(number);
+            }
+            done += size;
+        }
+        if failed.is_none() && request.is_durable() && self.pending.progress(number) {
+            let flushed = self.session.disk.flush();
+            failed = flushed.err().map(|error| self.failed(&error));
+        }
+        if !self.pending.answer(number) {
+            return Ok(()); // it has failed meanwhile
+        }
+        drop(piece);
+        let sent = self.reply(request, failed.unwrap_or(Reply::Done));
+        self.pending.end(number);
+        sent
+    }
+
+    /// Reads and sends one piece after the other, except the last reply, which it returns.
+    fn read_in_pieces(&self, job: &Job) -> Reply {
+        let request = &job.request;
+        if request.flags & flag::DF != 0 {
+            return Reply::Failed(error::EOVERFLOW, "no memory for one chunk".to_owned());
+        }
+        if !self.structured {
+            // After the header of a simple reply no error can be sent.
+            return Reply::Failed(error::ENOMEM, "no memory for the request".to_owned());
+        }
+        let mut done = 0;
+        while done < request.length as usize {
+            let size = OWN.min(request.length as usize - done);
+            let offset = request.offset + done as u64;
+            let data = match self.session.disk.read(offset, size) {
+                Ok(data) => data,
+                Err(error) => return self.failed(&error),
+            };
+            // Not while the request is failed by another thread.
+            self.pending.pause(job.begun.number);
+            if self.reply(request, Reply::Part(offset, data)).is_err() {
+                self.shut_down();
+                return Reply::Done; // not sent any more
+            }
+            if !self.pending.progress(job.begun.number) {
+                return Reply::Done;
+            }
+            done += size;
+        }
+        Reply::Done
+    }
+
+    fn failed(&self, error: &io::Error) -> Reply {
+        log::warn!("export {}: {}", self.session.name, describe_io(error));
+        Reply::Failed(number_of(error), describe_io(error))
     }
 
     fn work(&self, jobs: &Mutex<Receiver<Job>>) {
         loop {
             let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = next else { return };
-            if !self.pending.progress(job.number) {
-                self.pending.end(job.number);
+            let number = job.begun.number;
+            if !self.pending.progress(number) {
+                self.pending.end(number);
                 continue; // its reply was EIO: the device does not get it any more
             }
             let result = self.perform(&job);
-            if !self.pending.answer(job.number) {
+            if !self.pending.answer(number) {
                 continue; // it has failed meanwhile
             }
             let sent = self.reply(&job.request, result);
-            self.pending.end(job.number);
+            self.pending.end(number);
             if sent.is_err() {
                 self.shut_down();
             }
@@ -206,17 +285,18 @@ impl Link {
         let disk = &self.session.disk;
         let (offset, length) = (job.request.offset, job.request.length);
         let progress = || {
-            self.pending.progress(job.number);
+            self.pending.progress(job.begun.number);
         };
         let has = |bit: u16| job.request.flags & bit != 0;
         let done = match job.request.command {
+            command::READ if !job.begun.whole => return self.read_in_pieces(job),
             command::READ => match disk.read(offset, length as usize) {
                 Ok(data) => return Reply::Data(data),
                 Err(error) => Err(error),
             },
             command::BLOCK_STATUS => return Reply::Status(self.status(&job.request)),
             command::FLUSH => disk.flush(),
-            command::WRITE => disk.write(offset, &job.data),
+            command::WRITE => disk.write(offset, job.data.data()),
             command::TRIM => disk.trim(offset, length.into(), &progress),
             command::WRITE_ZEROES => {
                 let how = Zero {
@@ -237,10 +317,7 @@ impl Link {
         });
         match done {
             Ok(()) => Reply::Done,
-            Err(error) => {
-                log::warn!("export {}: {}", self.session.name, describe_io(&error));
-                Reply::Failed(number_of(&error), describe_io(&error))
-            }
+            Err(error) => self.failed(&error),
         }
     }
 

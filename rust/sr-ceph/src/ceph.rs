@@ -29,6 +29,8 @@ use crate::pool::{
     Transaction, Watcher, META_KEY,
 };
 
+use self::snapshots::Held;
+
 pub use self::connection::connect;
 pub(crate) use self::connection::connect_options;
 pub(crate) use self::monitors::may_blocklist;
@@ -47,6 +49,7 @@ pub struct CephPool {
     pool: librbd::Pool,
     data_pool: Option<String>,
     object_size: u64,
+    held: Held,
 }
 
 impl CephPool {
@@ -219,10 +222,21 @@ impl Pool for CephPool {
     }
 
     fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64> {
+        if let Some(image) = self.held.get(image_id) {
+            return Ok(image.snapshot_create(name)?.0);
+        }
         let image = self.open_image(image_id, false)?;
         let id = image.snapshot_create(name)?;
         image.close()?;
         Ok(id.0)
+    }
+
+    fn hold_open(&self, image_ids: &[&str]) {
+        self.held.open(image_ids, |id| self.open_image(id, false));
+    }
+
+    fn let_go(&self) {
+        self.held.close();
     }
 
     fn create_snapshots(&self, wanted: &[(&str, &str)]) -> Vec<Result<u64>> {

@@ -279,6 +279,10 @@ pub trait Pool: Comparison + Deletion + Inspection + Listing + Takeover + Templa
     ) -> Result<String>;
     /// Takes a snapshot. Returns its id. EEXIST: the image has a snapshot of that name.
     fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64>;
+    /// Opens images for [`Pool::create_snapshot`], which then needs no time for that. A failure is left to that call.
+    fn hold_open(&self, _image_ids: &[&str]) {}
+    /// Closes them.
+    fn let_go(&self) {}
     /// Takes snapshots of several images at once: image ids with names. Returns a result for each, in their
     /// order.
     fn create_snapshots(&self, wanted: &[(&str, &str)]) -> Vec<Result<u64>> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::lab::{refused, run, Lab, MIB, TIMEOUT};
+use crate::lab::{nbdsh, refused, run, Lab, MIB, TIMEOUT};
 
 const EIO: u32 = 5;
 
@@ -40,6 +40,43 @@ fn a_device_that_does_not_respond_is_eio_and_its_export_stays_taken() {
     lab.wait_for_no_client();
     run("nbdinfo", &[&lab.uri("vm/0")]);
     assert_eq!(lab.remove(&export, false)["removed"], true);
+}
+
+#[test]
+fn dead_devices_that_have_all_memory_hold_up_no_other_client() {
+    let lab = Lab::new();
+    lab.stuck.set(true);
+    for name in ["dead/0", "dead/1"] {
+        lab.export_as(name, 32 * MIB, false, json!("stuck"));
+        let mut client = lab.use_export(name);
+        assert_eq!(client.try_write(0, &vec![1; 32 * MIB]), Err(EIO));
+    }
+    lab.export("vm/0", 33 * MIB);
+    let uri = lab.uri("vm/0");
+    nbdsh(&format!(
+        "import os
+h.connect_uri('{uri}')
+h.set_strict_mode(0)
+data = os.urandom(32 << 20)
+h.pwrite(data, 0, nbd.CMD_FLAG_FUA)
+assert h.pread(32 << 20, 0) == data
+h.pwrite(data, 12345)
+assert h.pread(32 << 20, 12345) == data
+try:
+    h.pread(32 << 20, 0, nbd.CMD_FLAG_DF)
+    raise SystemExit('one chunk of 32 MiB')
+except nbd.Error as error:
+    assert error.errno == 'EOVERFLOW', error
+try:
+    h.pwrite(data, 2 << 20)
+    raise SystemExit('beyond the end')
+except nbd.Error as error:
+    assert error.errno == 'ENOSPC', error
+assert h.pread(1 << 20, 12345) == data[:1 << 20]
+h.shutdown()"
+    ));
+    lab.stuck.set(false);
+    lab.wait_for_no_client();
 }
 
 #[test]

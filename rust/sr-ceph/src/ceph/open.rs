@@ -1,5 +1,6 @@
 //! Opening a pool.
 
+use super::snapshots::Held;
 use super::{data_pool, namespace, pools, CephPool};
 use crate::caps::Caps;
 use crate::error::{Context, Error};
@@ -15,6 +16,7 @@ impl CephPool {
                 pool,
                 data_pool: None,
                 object_size: Layout::DEFAULT.object_size,
+                held: Held::default(),
             }),
             Err(e) if e.is_not_found() => Err(Error::PoolMissing {
                 pool: name.to_owned(),

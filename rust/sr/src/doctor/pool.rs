@@ -30,12 +30,14 @@ pub struct PoolFacts {
 pub struct ExportFacts {
     /// Its name.
     pub name: String,
-    /// The UUID of its VDI.
-    pub vdi: String,
+    /// The UUID of its VDI. `None` if the pool's key cannot be read.
+    pub vdi: Option<String>,
     /// Whether XAPI has the VDI.
     pub has_vdi: bool,
     /// Whether its host serves it.
     pub is_served: bool,
+    /// Whether the pool's key cannot be read.
+    pub is_damaged: bool,
     /// The name of the host that is to serve it, if there is one.
     pub host: Option<String>,
 }
@@ -195,7 +197,15 @@ impl PoolFacts {
 }
 
 fn of_export(export: &ExportFacts) -> Option<Finding> {
-    let (object, vdi) = (format!("export {}", export.name), &export.vdi);
+    let object = format!("export {}", export.name);
+    let Some(vdi) = export.vdi.as_ref().filter(|_| !export.is_damaged) else {
+        let text = "the pool's other_config has a key of it that cannot be read";
+        let fix = format!(
+            "remove the name, then export the VDI again: smblock unexport {}",
+            export.name
+        );
+        return Some(table::EXPORT_DAMAGED.found(object, text, fix));
+    };
     if !export.has_vdi {
         let text = format!("XAPI does not have its VDI {vdi}");
         let fix = format!("smblock unexport {}", export.name);
@@ -335,9 +345,10 @@ mod tests {
         let mut facts = facts(&host("one", OWN), &driver("0.10.0", ""));
         let export = ExportFacts {
             name: "web/0".to_owned(),
-            vdi: "VDI".to_owned(),
+            vdi: Some("VDI".to_owned()),
             has_vdi: true,
             is_served: true,
+            is_damaged: false,
             host: Some("two".to_owned()),
         };
         facts.exports.push(export.clone());
@@ -354,7 +365,12 @@ mod tests {
             has_vdi: false,
             ..not_served.clone()
         };
-        facts.exports = vec![not_served, no_host, no_vdi];
+        let damaged = ExportFacts {
+            vdi: None,
+            is_damaged: true,
+            ..no_vdi.clone()
+        };
+        facts.exports = vec![not_served, no_host, no_vdi, damaged];
         assert_eq!(
             texts(&facts),
             [
@@ -362,6 +378,8 @@ mod tests {
                  is to serve it: smblock export VDI --name web/0",
                 "SMB-F440 export web/0: no host serves it. on a host: smblock export VDI --name web/0",
                 "SMB-F441 export web/0: XAPI does not have its VDI VDI. smblock unexport web/0",
+                "SMB-F446 export web/0: the pool's other_config has a key of it that cannot be read. \
+                 remove the name, then export the VDI again: smblock unexport web/0",
             ]
         );
     }

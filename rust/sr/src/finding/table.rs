@@ -255,6 +255,8 @@ kinds! {
         "The disk has limits (smblock:iops, smblock:mbps, or those of the SR), and its device on this host has others: a value cannot be used, or this host cannot set it. The VM runs without the limit.";
     GROWN_IN_USE "443" Failure "an image was made larger while tapdisk has it open":
         "The image was grown outside smblock. tapdisk keeps the size of its first open, and does not resume a disk of another size: snapshots are refused, because the VM would stop.";
+    EXPORT_DAMAGED "446" Failure "an export whose key cannot be read":
+        "A key smblock:export:NAME of the pool's other_config was changed by hand. No host serves the export. The other exports are served.";
 }
 
 use Severity::NotRun as NotRunSeverity;

@@ -63,14 +63,20 @@ impl CephSr<'_> {
     ) -> Result<u64> {
         let paused = matches!(intent.record.action, Action::Snapshot { paused: true, .. });
         if paused {
+            self.pool.hold_open(&[&image.id]);
             let doing = format!("pausing VDI {vdi} for a snapshot");
-            self.host.pause_disk(vdi).doing(&doing)?;
+            if let Err(error) = self.host.pause_disk(vdi).doing(&doing) {
+                self.pool.let_go();
+                return Err(error);
+            }
         }
         let taken = self.pool.create_snapshot(&image.id, name);
         let taken = taken.doing(&format!("taking a snapshot of image {}", image.name));
         if paused {
             let doing = format!("resuming VDI {vdi} after a snapshot");
-            match (self.host.resume_disk(vdi).doing(&doing), &taken) {
+            let resumed = self.host.resume_disk(vdi).doing(&doing);
+            self.pool.let_go();
+            match (resumed, &taken) {
                 (Ok(_), _) => {}
                 // The result of the snapshot decides what is undone.
                 (Err(resume), Err(_)) => log::warn!("VDI {vdi}: {resume}"),

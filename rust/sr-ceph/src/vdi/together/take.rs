@@ -65,6 +65,10 @@ impl CephSr<'_> {
     /// taken.
     pub(super) fn take_all(&self, members: &[Member]) -> Vec<Taken> {
         let vdis: Vec<Uuid> = members.iter().map(|member| member.vdi).collect();
+        let images = members
+            .iter()
+            .map(|member| member.source.record.volume.image().id.as_str());
+        self.pool.hold_open(&images.collect::<Vec<_>>());
         let paused = self.host.pause_disks(&vdis);
         let goes_on = matches!(paused.first(), Some(Ok(())));
         let mut wanted = Vec::with_capacity(members.len());
@@ -76,6 +80,7 @@ impl CephSr<'_> {
         }
         let mut snapshots = self.pool.create_snapshots(&wanted).into_iter();
         let resumed = self.host.resume_disks(&vdis);
+        self.pool.let_go();
         let all = members.iter().zip(paused).zip(resumed);
         let taken = all.map(|((member, paused), resumed)| {
             let vdi = member.vdi;
