@@ -91,5 +91,5 @@ class CopyCalls:
             raise
         return vbd
 
-    def _device(self, vbd: str) -> Any:
-        return self._pool.db.get("VBD", vbd, "runtime_properties")["params"]
+    def _device(self, vbd: str) -> str:
+        return f"/dev/{self._pool.db.get('VBD', vbd, 'device')}"
