@@ -18,7 +18,7 @@ from lab.cephrbd import CephSr, RbdPool
 from lab.copies import require_nothing_left
 from lab.disk import MIB, Disk
 from lab.dom0 import Dom0
-from lab.sm_source import sm_source
+from lab.sm_source import sm_source, tapdisk_bin
 from tests.pauses import Pause, pause_of
 from tests.test_snapshots_of_a_vm import number_in, prepared, require_one_instant
 
@@ -139,12 +139,13 @@ print(longest)
 class Measured:
     """What a snapshot of a VM took, in seconds; the gap is that in the writes of the VM."""
 
-    pause: Pause
+    # None with a real tapdisk, which keeps no times of its pauses.
+    pause: Pause | None
     gap: float
     command: float
 
     def __str__(self) -> str:
-        return f"paused {self.pause}; gap of a writer {self.gap:.2f} s; command {self.command:.2f} s"
+        return f"paused {self.pause or 'for the gap'}; gap of a writer {self.gap:.2f} s; command {self.command:.2f} s"
 
 
 def measured(sr: CephSr, host: Dom0, count: int) -> Measured:
@@ -155,9 +156,9 @@ def measured(sr: CephSr, host: Dom0, count: int) -> Measured:
         began = time.monotonic()
         vm.snapshot()
         command = time.monotonic() - began
-        lines = host.get("/run/tapdisk-sim/times").decode().splitlines()
+        pause = None if tapdisk_bin() else pause_of(host.get("/run/tapdisk-sim/times").decode().splitlines())
         host.put(ENOUGH, b"")
-        return Measured(pause_of(lines), float(writer.result().check()), command)
+        return Measured(pause, float(writer.result().check()), command)
 
 
 @pytest.mark.slow
@@ -174,5 +175,8 @@ def test_eight_disks_are_paused_for_no_longer_than_one_except_by_tapdisk(sr: Cep
         print(*(line for line in log if "paused for at most" in line or "after the first pause" in line), sep="\n")
     # The simulator of tapdisk starts a dozen processes for each disk, on two emulated processors. The rest is the same
     # for any number of disks, but for the noise of a busy machine.
-    assert eight.pause.driver <= 1.5 * one.pause.driver
+    if one.pause is None or eight.pause is None:
+        assert eight.gap <= 1.5 * one.gap
+    else:
+        assert eight.pause.driver <= 1.5 * one.pause.driver
     assert eight.command <= 2 * one.command
