@@ -31,12 +31,15 @@ pub struct Client {
     since: Option<Instant>,
     #[serde(skip)]
     connection: Weak<dyn Connection>,
+    /// Its export was removed by force.
+    #[serde(skip)]
+    ended: bool,
 }
 
 /// The connection of a client.
 pub trait Connection: Send + Sync {
-    /// Ends it.
-    fn shut_down(&self);
+    /// Ends it. Requests that the device does not have yet do not get to it.
+    fn end(&self);
 
     /// Fails all requests if one of them has made no progress for that long.
     fn expire(self: Arc<Self>, limit: Duration);
@@ -46,7 +49,7 @@ pub trait Connection: Send + Sync {
 struct NoConnection;
 
 impl Connection for NoConnection {
-    fn shut_down(&self) {}
+    fn end(&self) {}
 
     fn expire(self: Arc<Self>, _: Duration) {}
 }
@@ -117,6 +120,7 @@ impl Clients {
             seconds: 0,
             since: Some(Instant::now()),
             connection: Weak::<NoConnection>::new(),
+            ended: false,
         };
         state.clients.insert(number, client);
         let claim = Claim {
@@ -139,26 +143,28 @@ impl Clients {
             .collect()
     }
 
-    /// Removes the export of a VDI. With `force` ends the connections of its clients, and waits for their
-    /// requests until the deadline.
+    /// Removes the export of a VDI. With `force` ends the connections of its clients, also of one whose device is
+    /// being opened, and waits for their requests until the deadline.
     ///
     /// # Errors
     /// The file of the export cannot be removed.
     pub fn remove(&self, vdi: Uuid, force: bool, end: Deadline) -> Result<Removal, FileError> {
         let ended = {
-            let state = self.state();
-            let users: Vec<_> = state.clients.values().filter(|of| of.vdi == vdi).collect();
+            let mut state = self.state();
+            let users = state.clients.values_mut().filter(|of| of.vdi == vdi);
+            let users: Vec<_> = users.collect();
             if let Some(user) = users.first().filter(|_| !force) {
                 return Ok(Removal::InUse(user.peer.clone()));
             }
             self.registry.remove(vdi)?;
-            users
-                .iter()
-                .filter_map(|of| of.connection.upgrade())
-                .collect::<Vec<_>>()
+            let links = users.into_iter().filter_map(|user| {
+                user.ended = true;
+                user.connection.upgrade()
+            });
+            links.collect::<Vec<_>>()
         };
         for link in &ended {
-            link.shut_down();
+            link.end();
         }
         drop(ended); // a link has its claim
         loop {
@@ -197,15 +203,80 @@ pub struct Claim {
 
 impl Claim {
     /// Notes the connection, so that it can be ended.
-    pub(crate) fn attach(&self, connection: Weak<dyn Connection>) {
-        if let Some(client) = self.clients.state().clients.get_mut(&self.number) {
-            client.connection = connection;
+    ///
+    /// # Errors
+    /// The export was removed by force meanwhile.
+    pub(crate) fn attach(&self, connection: Weak<dyn Connection>) -> Result<(), Refused> {
+        let mut state = self.clients.state();
+        match state.clients.get_mut(&self.number) {
+            Some(client) if !client.ended => {
+                client.connection = connection;
+                Ok(())
+            }
+            _ => Err(Refused {
+                is_unknown: true,
+                text: "the export is not there any more".to_owned(),
+            }),
         }
+    }
+
+    /// Returns whether the client still has its export.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub(crate) fn check(&self) -> Result<(), Refused> {
+        self.attach(Weak::<NoConnection>::new())
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         self.clients.state().clients.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opened_device_is_not_used_after_a_removal_by_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let export = Export {
+            vdi: Uuid::new_v4(),
+            name: "vm/0".to_owned(),
+            device: "/dev/null".into(),
+            read_only: true,
+            storage: serde_json::Value::Null,
+        };
+        let path = directory.path().join(format!("{}.json", export.vdi));
+        hostos::json_file::write(&path, &export).unwrap();
+        let clients = Arc::new(Clients::new(Registry::new(directory.path())));
+        let (_, claim) = clients.claim("vm/0", "client").unwrap();
+        claim.check().unwrap();
+        let now = Deadline::after(Duration::ZERO);
+        let removal = clients.remove(export.vdi, true, now).unwrap();
+        assert_eq!(removal, Removal::Pending("client".to_owned()));
+        assert!(claim.attach(Weak::<NoConnection>::new()).is_err());
+        drop(claim);
+        let removal = clients.remove(export.vdi, true, now).unwrap();
+        assert_eq!(removal, Removal::Removed);
+    }
+
+    #[test]
+    fn zeros_are_not_written_on_after_a_removal_by_force() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(3 << 20).unwrap();
+        let device = crate::Device::open(file.path(), false).unwrap();
+        let steps = std::cell::Cell::new(0);
+        let progress = || {
+            steps.set(steps.get() + 1);
+            steps.get() < 2
+        };
+        let zeroed = device.zero(0, 3 << 20, (false, false), &progress);
+        let cancelled = nix::errno::Errno::ECANCELED as i32;
+        assert_eq!(zeroed.unwrap_err().raw_os_error(), Some(cancelled));
+        assert_eq!(steps.get(), 2);
     }
 }

@@ -21,6 +21,9 @@ const ZEROS: usize = 1 << 20;
 /// In one write of data that has to be copied.
 const COPY: usize = 256 << 10;
 
+/// Notes that a part of a request is done. Returns whether the rest is to be done.
+pub type Progress<'a> = &'a dyn Fn() -> bool;
+
 /// An open block device, or a file.
 #[derive(Debug)]
 pub struct Device {
@@ -137,7 +140,7 @@ impl Device {
     ///
     /// # Errors
     /// The device's.
-    pub fn trim(&self, offset: u64, length: u64, progress: &dyn Fn()) -> io::Result<()> {
+    pub fn trim(&self, offset: u64, length: u64, progress: Progress<'_>) -> io::Result<()> {
         let block = u64::from(self.block);
         let (from, to) = (
             offset.next_multiple_of(block),
@@ -161,7 +164,7 @@ impl Device {
         offset: u64,
         length: u64,
         (hole, fast): (bool, bool),
-        progress: &dyn Fn(),
+        progress: Progress<'_>,
     ) -> io::Result<()> {
         let block = u64::from(self.block);
         let end = offset + length;
@@ -184,7 +187,7 @@ impl Device {
 
     /// Makes a hole, which is read as zeros, of whole blocks. The kernel writes no data for it: on a block device
     /// this is `blkdev_issue_zeroout` with `BLKDEV_ZERO_NOFALLBACK` (`blkdev_fallocate`, Linux 4.9).
-    fn punch(&self, from: u64, to: u64, progress: &dyn Fn()) -> io::Result<()> {
+    fn punch(&self, from: u64, to: u64, progress: Progress<'_>) -> io::Result<()> {
         let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let _shared = self.parts.read();
         let mut at = from;
@@ -192,12 +195,12 @@ impl Device {
             let step = STEP.min(to - at);
             fallocate(&self.file, how, signed(at)?, signed(step)?)?;
             at += step;
-            progress();
+            go_on(progress)?;
         }
         Ok(())
     }
 
-    fn write_zeros(&self, from: u64, to: u64, progress: &dyn Fn()) -> io::Result<()> {
+    fn write_zeros(&self, from: u64, to: u64, progress: Progress<'_>) -> io::Result<()> {
         if from >= to {
             return Ok(());
         }
@@ -209,7 +212,7 @@ impl Device {
             let length = (next.min(to) - at).min(zeros.data().len() as u64);
             self.write(at, &zeros.data()[..length as usize])?;
             at += length;
-            progress();
+            go_on(progress)?;
         }
         Ok(())
     }
@@ -242,6 +245,16 @@ fn block_of(file: &File) -> io::Result<u32> {
         .ok()
         .filter(|size: &u32| size.is_power_of_two());
     found.ok_or_else(|| io::Error::other("the kernel reports no size of the device's blocks"))
+}
+
+/// # Errors
+/// `ECANCELED`: the rest is not to be done.
+fn go_on(progress: Progress<'_>) -> io::Result<()> {
+    if progress() {
+        Ok(())
+    } else {
+        Err(Errno::ECANCELED.into())
+    }
 }
 
 fn is_unsupported(error: &io::Error) -> bool {

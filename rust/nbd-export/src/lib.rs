@@ -39,7 +39,7 @@ pub use aligned::Aligned;
 pub use allocation::{Allocation, Part};
 pub use channel::{Channel, Talk};
 pub use clients::{Claim, Client, Clients, Removal};
-pub use device::Device;
+pub use device::{Device, Progress};
 pub use disk::{Disk, Zero};
 pub use error::{Error, Result};
 pub use memory::Memory;

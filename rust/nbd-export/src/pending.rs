@@ -35,6 +35,7 @@ struct State {
     next: u64,
     taken: Taken,
     closed: bool,
+    abandoned: bool,
     requests: HashMap<u64, Entry>,
 }
 
@@ -136,9 +137,13 @@ impl Pending {
     }
 
     /// Notes that the device begins a request, or has done a part of it. Returns `false` if the request has failed
-    /// meanwhile.
+    /// meanwhile, or is not to be served any more.
     pub fn progress(&self, number: u64) -> bool {
-        match self.state().requests.get_mut(&number) {
+        let mut state = self.state();
+        if state.abandoned {
+            return false;
+        }
+        match state.requests.get_mut(&number) {
             Some(entry) if !matches!(entry.phase, Phase::Answered) => {
                 entry.phase = Phase::Working(Instant::now());
                 true
@@ -183,6 +188,11 @@ impl Pending {
         let entries = state.requests.values_mut();
         let failed = entries.filter_map(|entry| entry.answer().then_some(entry.request));
         failed.collect()
+    }
+
+    /// Has the device get no further request, and no further part of one.
+    pub fn abandon(&self) {
+        self.state().abandoned = true;
     }
 
     /// Has no further request begin.

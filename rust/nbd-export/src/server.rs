@@ -287,6 +287,7 @@ impl Exports for Offered {
     fn open(&self, name: &str) -> std::result::Result<(Description, Session), Refused> {
         let (export, claim) = self.shared.clients.claim(name, &self.peer)?;
         let (description, (disk, allocation)) = self.open_device(&export)?;
+        claim.check()?;
         let session = Session {
             name: export.name,
             read_only: export.read_only,

@@ -76,7 +76,8 @@ pub fn serve(channel: Channel, chosen: Chosen<Session>, memory: Arc<Memory>) -> 
         session: chosen.session,
     });
     let connection: Weak<Link> = Arc::downgrade(&link);
-    link.session.claim.attach(connection);
+    let attached = link.session.claim.attach(connection);
+    attached.map_err(|refused| io::Error::other(refused.text))?;
     let (sender, receiver) = mpsc::channel();
     let receiver = Arc::new(Mutex::new(receiver));
     for _ in 0..WORKERS {
@@ -94,9 +95,9 @@ pub fn serve(channel: Channel, chosen: Chosen<Session>, memory: Arc<Memory>) -> 
 }
 
 impl Connection for Link {
-    fn shut_down(&self) {
-        self.ender.shut_down();
-        self.pending.close();
+    fn end(&self) {
+        self.pending.abandon();
+        self.shut_down();
     }
 
     fn expire(self: Arc<Self>, limit: Duration) {
@@ -131,6 +132,12 @@ impl Connection for Link {
 }
 
 impl Link {
+    /// Ends the connection. What the client has sent is served.
+    fn shut_down(&self) {
+        self.ender.shut_down();
+        self.pending.close();
+    }
+
     /// Returns the client's next request; `None` if it has ended the connection.
     fn next(&self, reader: &mut Channel) -> io::Result<Option<Job>> {
         loop {
@@ -267,7 +274,7 @@ impl Link {
             let number = job.begun.number;
             if !self.pending.progress(number) {
                 self.pending.end(number);
-                continue; // its reply was EIO: the device does not get it any more
+                continue; // it has failed, or the export was removed: the device does not get it any more
             }
             let result = self.perform(&job);
             if !self.pending.answer(number) {
@@ -284,9 +291,7 @@ impl Link {
     fn perform(&self, job: &Job) -> Reply {
         let disk = &self.session.disk;
         let (offset, length) = (job.request.offset, job.request.length);
-        let progress = || {
-            self.pending.progress(job.begun.number);
-        };
+        let progress = || self.pending.progress(job.begun.number);
         let has = |bit: u16| job.request.flags & bit != 0;
         let done = match job.request.command {
             command::READ if !job.begun.whole => return self.read_in_pieces(job),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use nbd_export::{Aligned, Disk, Export, Opened, Opener, Paths, Server, Settings, Zero};
+use nbd_export::{Aligned, Disk, Export, Opened, Opener, Paths, Progress, Server, Settings, Zero};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -43,11 +43,11 @@ impl Disk for Null {
         Ok(())
     }
 
-    fn trim(&self, _: u64, _: u64, _: &dyn Fn()) -> io::Result<()> {
+    fn trim(&self, _: u64, _: u64, _: Progress<'_>) -> io::Result<()> {
         Ok(())
     }
 
-    fn zero(&self, _: u64, _: u64, _: Zero, _: &dyn Fn()) -> io::Result<()> {
+    fn zero(&self, _: u64, _: u64, _: Zero, _: Progress<'_>) -> io::Result<()> {
         Ok(())
     }
 }

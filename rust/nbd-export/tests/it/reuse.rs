@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nbd_export::protocol::{command, option};
 use serde_json::json;
 
-use crate::lab::{content, random, refused, run, Lab, MIB};
+use crate::bytes::{ends, send_option};
+use crate::lab::{content, random, refused, run, wait_for, Lab, MIB};
 
 #[test]
 fn two_jobs_reuse_one_name() {
@@ -64,6 +66,52 @@ fn an_export_with_a_client_is_removed_by_force_only() {
     let text = refused("nbdinfo", &[&lab.uri("vm/0")]);
     assert!(text.contains("no export"), "{text}");
     assert_eq!(lab.remove(&export, false), json!({"removed": true}));
+}
+
+#[test]
+fn a_client_whose_device_is_being_opened_loses_an_export_that_is_removed_by_force() {
+    let lab = Lab::new();
+    let export = lab.export_as("vm/0", MIB, false, json!("opens slowly"));
+    lab.stuck.set(true);
+    let mut client = lab.greeted();
+    send_option(&mut client, option::EXPORT_NAME, b"vm/0");
+    let status = || lab.control(&json!({"do": "status"}));
+    wait_for("the client has it", || {
+        status()["clients"][0]["name"] == "vm/0"
+    });
+    let reply = thread::scope(|scope| {
+        let removal = scope.spawn(|| lab.remove(&export, true));
+        wait_for("it is removed", || status()["exports"] == json!([]));
+        lab.stuck.set(false);
+        removal.join().unwrap()
+    });
+    assert_eq!(reply, json!({"removed": true}));
+    assert!(ends(client));
+}
+
+#[test]
+fn what_a_client_has_sent_does_not_reach_the_device_after_a_removal_by_force() {
+    let lab = Lab::new();
+    let export = lab.export_as("vm/0", 64 * MIB, false, json!("stuck"));
+    let mut client = lab.use_export("vm/0");
+    lab.stuck.set(true);
+    for number in 0..32 {
+        client.send(command::WRITE, number * 4096, 4096, &[7; 4096]);
+    }
+    wait_for("all threads have a write", || lab.stuck.waiting() == 16);
+    thread::scope(|scope| {
+        let removal = scope.spawn(|| lab.remove(&export, true));
+        let status = || lab.control(&json!({"do": "status"}));
+        wait_for("it is removed", || status()["exports"] == json!([]));
+        assert!(client.ends());
+        lab.stuck.set(false);
+        assert_eq!(removal.join().unwrap(), json!({"removed": true}));
+    });
+    let written = content(&export)
+        .chunks(4096)
+        .filter(|block| block[0] == 7)
+        .count();
+    assert_eq!(written, 16, "the device had these already");
 }
 
 #[test]
