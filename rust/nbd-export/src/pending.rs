@@ -67,8 +67,9 @@ impl Pending {
     /// No requests yet.
     pub fn new(memory: Arc<Memory>) -> Self {
         Self {
+            state: Mutex::default(),
+            freed: Condvar::new(),
             memory,
-            ..Self::default()
         }
     }
 
@@ -206,6 +207,14 @@ impl Pending {
     }
 }
 
+/// A client may be gone in the middle of a request.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.memory.give(state.taken.shared);
+    }
+}
+
 impl Entry {
     /// Returns whether it has no reply yet. From now on it has one.
     fn answer(&mut self) -> bool {
@@ -295,6 +304,15 @@ mod tests {
             of.end(begun.number);
         }
         assert!(pending.begin(REQUEST, BUDGET).unwrap().whole);
+    }
+
+    #[test]
+    fn a_client_that_is_gone_in_the_middle_of_a_write_leaves_all_shared_memory_to_others() {
+        let memory = Arc::new(Memory::default());
+        for _ in 0..3 {
+            let pending = Pending::new(memory.clone());
+            assert!(pending.begin(REQUEST, BUDGET).unwrap().whole);
+        }
     }
 
     #[test]
