@@ -14,6 +14,8 @@ use uuid::Uuid;
 use crate::offer::Refused;
 use crate::registry::{Export, Registry};
 
+/// Clients of one export, and threads that open its device: a dead device leaves places and threads to others.
+const MOST: usize = 16;
 const POLL: Duration = Duration::from_millis(20);
 
 /// A client that uses an export.
@@ -64,6 +66,8 @@ pub struct Clients {
 struct State {
     next: u64,
     clients: BTreeMap<u64, Client>,
+    /// How many threads open the device of a VDI.
+    openings: BTreeMap<Uuid, usize>,
 }
 
 /// What became of a request to remove an export.
@@ -96,20 +100,21 @@ impl Clients {
     /// Gives an export to a client.
     ///
     /// # Errors
-    /// There is no such export, or a writer has it.
+    /// There is no such export, a writer has it, or it has [`MOST`] clients.
     pub fn claim(self: &Arc<Self>, name: &str, peer: &str) -> Result<(Export, Claim), Refused> {
         let mut state = self.state();
         let export = self.registry.find(name)?;
-        let user = state.clients.values().find(|of| of.vdi == export.vdi);
-        if let Some(user) = user.filter(|_| !export.read_only) {
-            let text = format!(
-                "export {name:?} is in use by {}: one client at a time, because it can write",
-                user.peer
-            );
-            return Err(Refused {
-                is_unknown: false,
-                text,
-            });
+        let mut users = state.clients.values().filter(|of| of.vdi == export.vdi);
+        if let Some(user) = users.next() {
+            if !export.read_only {
+                return Err(refused(format!(
+                    "export {name:?} is in use by {}: one client at a time, because it can write",
+                    user.peer
+                )));
+            }
+            if 1 + users.count() >= MOST {
+                return Err(refused(format!("export {name:?} has {MOST} clients")));
+            }
         }
         let number = state.next;
         state.next += 1;
@@ -128,6 +133,27 @@ impl Clients {
             number,
         };
         Ok((export, claim))
+    }
+
+    /// Notes that a thread opens the device of an export.
+    ///
+    /// # Errors
+    /// [`MOST`] threads do.
+    pub(crate) fn begin_opening(self: &Arc<Self>, export: &Export) -> Result<Opening, Refused> {
+        let mut state = self.state();
+        let count = state.openings.entry(export.vdi).or_default();
+        if *count >= MOST {
+            return Err(refused(format!(
+                "export {:?}: {} does not respond: {MOST} clients wait for it",
+                export.name,
+                export.device.display()
+            )));
+        }
+        *count += 1;
+        Ok(Opening {
+            clients: self.clone(),
+            vdi: export.vdi,
+        })
     }
 
     /// Returns all clients.
@@ -192,6 +218,31 @@ impl Clients {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(text: String) -> Refused {
+    Refused {
+        is_unknown: false,
+        text,
+    }
+}
+
+/// A thread that opens a device, until it is dropped.
+pub(crate) struct Opening {
+    clients: Arc<Clients>,
+    vdi: Uuid,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let mut state = self.clients.state();
+        if let Some(count) = state.openings.get_mut(&self.vdi) {
+            *count -= 1;
+            if *count == 0 {
+                state.openings.remove(&self.vdi);
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod aligned;
 mod allocation;
 mod channel;
 mod clients;
+mod connections;
 mod control;
 mod device;
 mod disk;

@@ -15,6 +15,7 @@ use crate::aligned::Aligned;
 use crate::allocation::{status, Allocation, Part};
 use crate::channel::Channel;
 use crate::clients::{Claim, Connection};
+use crate::connections::Place;
 use crate::disk::{Disk, Zero};
 use crate::handshake::Chosen;
 use crate::memory::{Memory, OWN};
@@ -38,6 +39,8 @@ pub struct Session {
     pub disk: Arc<dyn Disk>,
     /// What the storage has of it, if that can be found out.
     pub allocation: Option<Arc<dyn Allocation>>,
+    /// The place of the connection.
+    pub place: Arc<Place>,
     /// The right to use it.
     pub claim: Claim,
 }
