@@ -15,11 +15,10 @@ use std::time::Duration;
 use hostos::deadline::by_deadline;
 use hostos::errno::describe_io;
 use hostos::{files, Deadline, FileError, LockFile};
-use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ServerConfig;
 
 use crate::allocation::Allocation;
-use crate::channel::Channel;
+use crate::channel::{end_if_gone, Channel};
 use crate::clients::Clients;
 use crate::connections::{Connections, Place};
 use crate::control;
@@ -39,8 +38,6 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 const OPENING: Duration = Duration::from_secs(10);
 /// How often the server looks for devices that do not respond.
 const LOOK: Duration = Duration::from_secs(1);
-/// After this many seconds of silence the kernel asks whether the client is there: 3 times, each 10 s.
-const SILENT: u32 = 30;
 
 /// Opens the device of an export.
 pub trait Opener: Send + Sync {
@@ -189,11 +186,7 @@ fn converse(
     place: Place,
 ) -> io::Result<()> {
     client.set_nodelay(true)?;
-    // A client whose machine is gone does not keep its export.
-    setsockopt(&client, sockopt::KeepAlive, &true)?;
-    setsockopt(&client, sockopt::TcpKeepIdle, &SILENT)?;
-    setsockopt(&client, sockopt::TcpKeepInterval, &10)?;
-    setsockopt(&client, sockopt::TcpKeepCount, &3)?;
+    end_if_gone(&client)?;
     let end = Deadline::after(HANDSHAKE);
     let offered = Offered {
         shared: shared.clone(),
