@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::RwLock;
+use std::sync::{LazyLock, RwLock};
 
 use nix::errno::Errno;
 use nix::fcntl::{fallocate, FallocateFlags, OFlag};
@@ -204,13 +204,15 @@ impl Device {
         if from >= to {
             return Ok(());
         }
-        let zeros = Aligned::new(ZEROS.min((to - from) as usize));
+        // One buffer for all devices: many requests are under way at once.
+        static BUFFER: LazyLock<Aligned> = LazyLock::new(|| Aligned::new(ZEROS));
+        let zeros = BUFFER.data();
         let mut at = from;
         while at < to {
             // Up to a multiple of the step: then all but the first and the last part are whole blocks.
             let next = (at / ZEROS as u64 + 1) * ZEROS as u64;
-            let length = (next.min(to) - at).min(zeros.data().len() as u64);
-            self.write(at, &zeros.data()[..length as usize])?;
+            let length = next.min(to) - at;
+            self.write(at, &zeros[..length as usize])?;
             at += length;
             go_on(progress)?;
         }

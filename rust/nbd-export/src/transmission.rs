@@ -18,7 +18,7 @@ use crate::clients::{Claim, Connection};
 use crate::connections::Place;
 use crate::disk::{Disk, Zero};
 use crate::handshake::Chosen;
-use crate::memory::{Memory, OWN};
+use crate::memory::{Memory, PIECE};
 use crate::pending::{Begun, Pending};
 use crate::protocol::{command, error, flag, MAX_PAYLOAD};
 use crate::reply::Reply;
@@ -207,10 +207,10 @@ impl Link {
         reader: &mut Channel,
     ) -> io::Result<()> {
         let mut failed = self.check(request).err();
-        let mut piece = Aligned::new(OWN);
+        let mut piece = Aligned::new(PIECE);
         let mut done = 0;
         while done < request.length as usize {
-            let size = OWN.min(request.length as usize - done);
+            let size = PIECE.min(request.length as usize - done);
             let data = &mut piece.all()[..size];
             reader.read_exact(data)?;
             if failed.is_none() && self.pending.progress(number) {
@@ -245,7 +245,7 @@ impl Link {
         }
         let mut done = 0;
         while done < request.length as usize {
-            let size = OWN.min(request.length as usize - done);
+            let size = PIECE.min(request.length as usize - done);
             let offset = request.offset + done as u64;
             let data = match self.session.disk.read(offset, size) {
                 Ok(data) => data,
