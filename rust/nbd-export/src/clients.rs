@@ -100,7 +100,7 @@ impl Clients {
     /// Gives an export to a client.
     ///
     /// # Errors
-    /// There is no such export, a writer has it, or it has [`MOST`] clients.
+    /// There is no such export, a writer has it, or it has too many clients.
     pub fn claim(self: &Arc<Self>, name: &str, peer: &str) -> Result<(Export, Claim), Refused> {
         let mut state = self.state();
         let export = self.registry.find(name)?;
@@ -138,7 +138,7 @@ impl Clients {
     /// Notes that a thread opens the device of an export.
     ///
     /// # Errors
-    /// [`MOST`] threads do.
+    /// Too many threads do.
     pub(crate) fn begin_opening(self: &Arc<Self>, export: &Export) -> Result<Opening, Refused> {
         let mut state = self.state();
         let count = state.openings.entry(export.vdi).or_default();
