@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_is_gone_in_the_middle_of_a_write_leaves_all_shared_memory_to_others() {
+    fn a_client_that_is_gone_in_a_write_leaves_all_shared_memory() {
         let memory = Arc::new(Memory::default());
         for _ in 0..3 {
             let pending = Pending::new(memory.clone());

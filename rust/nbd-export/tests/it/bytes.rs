@@ -53,7 +53,7 @@ impl User {
         self.request(command::WRITE, offset, data.len() as u32, data)
     }
 
-    /// Whether the server has ended the connection, whatever it sent before.
+    /// Whether the server has ended the connection, perhaps after replies.
     pub fn ends(self) -> bool {
         ends(self.0)
     }

@@ -82,7 +82,7 @@ h.shutdown()"
 }
 
 #[test]
-fn clients_that_are_gone_in_the_middle_of_a_write_leave_the_memory_to_others() {
+fn clients_that_are_gone_in_a_write_leave_the_memory_to_others() {
     let lab = Lab::new();
     lab.export("vm/0", 33 * MIB);
     for _ in 0..3 {
@@ -97,7 +97,7 @@ fn clients_that_are_gone_in_the_middle_of_a_write_leave_the_memory_to_others() {
 }
 
 #[test]
-fn clients_that_leave_a_dead_device_count_until_it_has_returned_their_requests() {
+fn clients_that_leave_a_dead_device_count_until_it_responds() {
     let lab = Lab::new();
     let exports = ["dead/0", "dead/1", "dead/2", "dead/3", "dead/4"];
     for name in exports {

@@ -69,7 +69,7 @@ fn an_export_with_a_client_is_removed_by_force_only() {
 }
 
 #[test]
-fn a_client_whose_device_is_being_opened_loses_an_export_that_is_removed_by_force() {
+fn a_removal_by_force_ends_a_client_whose_device_is_being_opened() {
     let lab = Lab::new();
     let export = lab.export_as("vm/0", MIB, false, json!("opens slowly"));
     lab.stuck.set(true);
@@ -90,7 +90,7 @@ fn a_client_whose_device_is_being_opened_loses_an_export_that_is_removed_by_forc
 }
 
 #[test]
-fn what_a_client_has_sent_does_not_reach_the_device_after_a_removal_by_force() {
+fn after_a_removal_by_force_no_further_request_reaches_the_device() {
     let lab = Lab::new();
     let export = lab.export_as("vm/0", 64 * MIB, false, json!("stuck"));
     let mut client = lab.use_export("vm/0");
