@@ -15,6 +15,7 @@ fn two_jobs_reuse_one_name() {
     let lab = Lab::new();
     let export = lab.export("vm/0", 8 * MIB);
     for _ in 0..2 {
+        lab.wait_for_no_client();
         let data = random(8 * MIB);
         let source = lab.path("source");
         std::fs::write(&source, &data).unwrap();

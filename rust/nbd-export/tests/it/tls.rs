@@ -92,10 +92,12 @@ fn a_client_with_a_certificate_of_the_ca_reads_and_writes() {
     let source = tls.lab.path("source");
     fs::write(&source, &data).unwrap();
     run("nbdcopy", &[source.to_str().unwrap(), &tls.uri("vm/0")]);
+    tls.lab.wait_for_no_client();
     assert!(content(&export) == data);
     let copy = tls.lab.path("copy");
     run("nbdcopy", &[&tls.uri("vm/0"), copy.to_str().unwrap()]);
     assert!(fs::read(copy).unwrap() == data);
+    tls.lab.wait_for_no_client();
     assert!(run("nbdinfo", &["--list", &tls.uri("")]).contains("vm/0"));
 }
 
