@@ -1,7 +1,7 @@
 //! Buffers for I/O past the page cache.
 
-/// The most that a kernel wants of a buffer's address.
-const ALIGNMENT: usize = 4096;
+/// The most that a kernel wants of a buffer's address, in bytes. A buffer takes as much besides its data.
+pub const ALIGNMENT: usize = 4096;
 
 /// Bytes whose address is a multiple of 4096.
 #[derive(Debug)]

@@ -6,6 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use hostos::Deadline;
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// After this many seconds of silence the kernel asks whether the client is there: 3 times, each 10 s.
+const SILENT: u32 = 30;
+/// For how long a client may acknowledge nothing of what was sent, in milliseconds. Without it, Linux sends it again
+/// for about 15 minutes (`tcp_retries2`).
+const UNACKNOWLEDGED: u32 = 60_000;
 
 /// The client's end of a connection.
 #[derive(Debug)]
@@ -93,6 +100,20 @@ impl Write for Channel {
     }
 }
 
+/// Has the kernel end a connection whose client's machine is gone: a client does not keep its export then.
+///
+/// # Errors
+/// The connection has ended.
+pub(crate) fn end_if_gone(client: &TcpStream) -> io::Result<()> {
+    setsockopt(client, sockopt::KeepAlive, &true)?;
+    setsockopt(client, sockopt::TcpKeepIdle, &SILENT)?;
+    setsockopt(client, sockopt::TcpKeepInterval, &10)?;
+    setsockopt(client, sockopt::TcpKeepCount, &3)?;
+    // While something that was sent is not acknowledged, the kernel does not ask.
+    setsockopt(client, sockopt::TcpUserTimeout, &UNACKNOWLEDGED)?;
+    Ok(())
+}
+
 /// A connection during the handshake.
 pub trait Talk: Read + Write {
     /// Has the next calls end at the deadline.
@@ -124,4 +145,26 @@ pub(crate) fn read_until(from: &mut impl Talk, to: &mut [u8], end: Deadline) -> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::getsockopt;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_client_that_is_gone_is_dropped_after_a_minute_also_in_a_transfer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        end_if_gone(&accepted).unwrap();
+        let idle = getsockopt(&accepted, sockopt::TcpKeepIdle).unwrap();
+        let every = getsockopt(&accepted, sockopt::TcpKeepInterval).unwrap();
+        let count = getsockopt(&accepted, sockopt::TcpKeepCount).unwrap();
+        assert_eq!(idle + every * count, 60);
+        let unacknowledged = getsockopt(&accepted, sockopt::TcpUserTimeout).unwrap();
+        assert_eq!(unacknowledged, 60_000);
+    }
 }

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::RwLock;
+use std::sync::{LazyLock, RwLock};
 
 use nix::errno::Errno;
 use nix::fcntl::{fallocate, FallocateFlags, OFlag};
@@ -20,6 +20,9 @@ const STEP: u64 = 64 << 20;
 const ZEROS: usize = 1 << 20;
 /// In one write of data that has to be copied.
 const COPY: usize = 256 << 10;
+
+/// Notes that a part of a request is done. Returns whether the rest is to be done.
+pub type Progress<'a> = &'a dyn Fn() -> bool;
 
 /// An open block device, or a file.
 #[derive(Debug)]
@@ -137,7 +140,7 @@ impl Device {
     ///
     /// # Errors
     /// The device's.
-    pub fn trim(&self, offset: u64, length: u64, progress: &dyn Fn()) -> io::Result<()> {
+    pub fn trim(&self, offset: u64, length: u64, progress: Progress<'_>) -> io::Result<()> {
         let block = u64::from(self.block);
         let (from, to) = (
             offset.next_multiple_of(block),
@@ -161,7 +164,7 @@ impl Device {
         offset: u64,
         length: u64,
         (hole, fast): (bool, bool),
-        progress: &dyn Fn(),
+        progress: Progress<'_>,
     ) -> io::Result<()> {
         let block = u64::from(self.block);
         let end = offset + length;
@@ -184,7 +187,7 @@ impl Device {
 
     /// Makes a hole, which is read as zeros, of whole blocks. The kernel writes no data for it: on a block device
     /// this is `blkdev_issue_zeroout` with `BLKDEV_ZERO_NOFALLBACK` (`blkdev_fallocate`, Linux 4.9).
-    fn punch(&self, from: u64, to: u64, progress: &dyn Fn()) -> io::Result<()> {
+    fn punch(&self, from: u64, to: u64, progress: Progress<'_>) -> io::Result<()> {
         let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let _shared = self.parts.read();
         let mut at = from;
@@ -192,24 +195,26 @@ impl Device {
             let step = STEP.min(to - at);
             fallocate(&self.file, how, signed(at)?, signed(step)?)?;
             at += step;
-            progress();
+            go_on(progress)?;
         }
         Ok(())
     }
 
-    fn write_zeros(&self, from: u64, to: u64, progress: &dyn Fn()) -> io::Result<()> {
+    fn write_zeros(&self, from: u64, to: u64, progress: Progress<'_>) -> io::Result<()> {
         if from >= to {
             return Ok(());
         }
-        let zeros = Aligned::new(ZEROS.min((to - from) as usize));
+        // One buffer for all devices: many requests are under way at once.
+        static BUFFER: LazyLock<Aligned> = LazyLock::new(|| Aligned::new(ZEROS));
+        let zeros = BUFFER.data();
         let mut at = from;
         while at < to {
             // Up to a multiple of the step: then all but the first and the last part are whole blocks.
             let next = (at / ZEROS as u64 + 1) * ZEROS as u64;
-            let length = (next.min(to) - at).min(zeros.data().len() as u64);
-            self.write(at, &zeros.data()[..length as usize])?;
+            let length = next.min(to) - at;
+            self.write(at, &zeros[..length as usize])?;
             at += length;
-            progress();
+            go_on(progress)?;
         }
         Ok(())
     }
@@ -242,6 +247,16 @@ fn block_of(file: &File) -> io::Result<u32> {
         .ok()
         .filter(|size: &u32| size.is_power_of_two());
     found.ok_or_else(|| io::Error::other("the kernel reports no size of the device's blocks"))
+}
+
+/// # Errors
+/// `ECANCELED`: the rest is not to be done.
+fn go_on(progress: Progress<'_>) -> io::Result<()> {
+    if progress() {
+        Ok(())
+    } else {
+        Err(Errno::ECANCELED.into())
+    }
 }
 
 fn is_unsupported(error: &io::Error) -> bool {

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::aligned::Aligned;
-use crate::device::Device;
+use crate::device::{Device, Progress};
 
 /// A device that requests of one client are served from, several at once.
 pub trait Disk: Send + Sync {
@@ -34,14 +34,14 @@ pub trait Disk: Send + Sync {
     /// Drops data that is not needed; calls `progress` from time to time.
     ///
     /// # Errors
-    /// The device's.
-    fn trim(&self, offset: u64, length: u64, progress: &dyn Fn()) -> io::Result<()>;
+    /// The device's; `ECANCELED` if `progress` returns `false`.
+    fn trim(&self, offset: u64, length: u64, progress: Progress<'_>) -> io::Result<()>;
 
     /// Writes zeros; calls `progress` from time to time.
     ///
     /// # Errors
-    /// The device's; `EOPNOTSUPP` if it has to be quick, and cannot be.
-    fn zero(&self, offset: u64, length: u64, how: Zero, progress: &dyn Fn()) -> io::Result<()>;
+    /// The device's; `EOPNOTSUPP` if it has to be quick, and cannot be; `ECANCELED` if `progress` returns `false`.
+    fn zero(&self, offset: u64, length: u64, how: Zero, progress: Progress<'_>) -> io::Result<()>;
 }
 
 /// How zeros are written.
@@ -74,11 +74,11 @@ impl Disk for Device {
         self.flush()
     }
 
-    fn trim(&self, offset: u64, length: u64, progress: &dyn Fn()) -> io::Result<()> {
+    fn trim(&self, offset: u64, length: u64, progress: Progress<'_>) -> io::Result<()> {
         self.trim(offset, length, progress)
     }
 
-    fn zero(&self, offset: u64, length: u64, how: Zero, progress: &dyn Fn()) -> io::Result<()> {
+    fn zero(&self, offset: u64, length: u64, how: Zero, progress: Progress<'_>) -> io::Result<()> {
         self.zero(offset, length, (how.hole, how.fast), progress)
     }
 }

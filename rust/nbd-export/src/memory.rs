@@ -6,11 +6,17 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// What each client has for itself, in bytes. Not less than the largest request of the kernel's client and of
-/// qemu-img.
-pub const OWN: usize = 2 << 20;
-/// What all clients share, in bytes. With 64 clients all data takes 192 MiB at most.
-const SHARED: usize = 64 << 20;
+use crate::aligned::ALIGNMENT;
+use crate::protocol::MAX_PAYLOAD;
+
+/// For the data of which each client has memory for itself, in bytes. Not less than the largest request of the
+/// kernel's client and of qemu-img.
+pub const PIECE: usize = 2 << 20;
+/// What each client has for itself, in bytes: the same for up to 16 requests.
+pub const OWN: usize = PIECE + 16 * ALIGNMENT;
+/// What all clients share, in bytes: two requests of the largest size. With 64 clients all data takes 197 MiB at
+/// most.
+const SHARED: usize = 2 * (MAX_PAYLOAD as usize + ALIGNMENT);
 
 /// What the clients share.
 #[derive(Debug)]

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::aligned::ALIGNMENT;
 use crate::memory::{Memory, OWN};
 use crate::protocol::MAX_PAYLOAD;
 use crate::request::Request;
 
 /// What one client takes at most of the memory that all share, in bytes: one request of the largest size.
-const BUDGET: usize = MAX_PAYLOAD as usize;
-/// What a request takes besides its data.
-const LEAST: usize = 4096;
+const BUDGET: usize = MAX_PAYLOAD as usize + ALIGNMENT;
 
 /// The requests of one client that are under way.
 #[derive(Debug, Default)]
@@ -35,6 +34,7 @@ struct State {
     next: u64,
     taken: Taken,
     closed: bool,
+    abandoned: bool,
     requests: HashMap<u64, Entry>,
 }
 
@@ -66,15 +66,16 @@ impl Pending {
     /// No requests yet.
     pub fn new(memory: Arc<Memory>) -> Self {
         Self {
+            state: Mutex::default(),
+            freed: Condvar::new(),
             memory,
-            ..Self::default()
         }
     }
 
     /// Notes a request with that many bytes of data. Waits for memory of other requests of this client, never for
     /// another client. `None` if the connection has ended.
     pub fn begin(&self, request: Request, size: usize) -> Option<Begun> {
-        let size = size.max(LEAST);
+        let size = size + ALIGNMENT;
         let mut state = self.state();
         let (taken, whole) = loop {
             if state.closed {
@@ -136,9 +137,13 @@ impl Pending {
     }
 
     /// Notes that the device begins a request, or has done a part of it. Returns `false` if the request has failed
-    /// meanwhile.
+    /// meanwhile, or is not to be served any more.
     pub fn progress(&self, number: u64) -> bool {
-        match self.state().requests.get_mut(&number) {
+        let mut state = self.state();
+        if state.abandoned {
+            return false;
+        }
+        match state.requests.get_mut(&number) {
             Some(entry) if !matches!(entry.phase, Phase::Answered) => {
                 entry.phase = Phase::Working(Instant::now());
                 true
@@ -185,6 +190,11 @@ impl Pending {
         failed.collect()
     }
 
+    /// Has the device get no further request, and no further part of one.
+    pub fn abandon(&self) {
+        self.state().abandoned = true;
+    }
+
     /// Has no further request begin.
     pub fn close(&self) {
         self.state().closed = true;
@@ -193,6 +203,14 @@ impl Pending {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client may be gone in the middle of a request.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.memory.give(state.taken.shared);
     }
 }
 
@@ -209,6 +227,7 @@ impl Entry {
 mod tests {
     use super::*;
 
+    const LARGEST: usize = MAX_PAYLOAD as usize;
     const REQUEST: Request = Request {
         flags: 0,
         command: 0,
@@ -226,7 +245,7 @@ mod tests {
         assert!(pending.take_overdue(Duration::from_secs(60)).is_empty());
         assert_eq!(pending.take_overdue(Duration::ZERO), [REQUEST]);
         assert!(pending.take_overdue(Duration::ZERO).is_empty());
-        assert_eq!(pending.state().taken.own, LEAST);
+        assert_eq!(pending.state().taken.own, ALIGNMENT);
         assert!(!pending.answer(first));
         assert_eq!(pending.state().taken, Taken::default());
     }
@@ -256,14 +275,14 @@ mod tests {
     #[test]
     fn a_request_waits_for_memory_of_its_own_client_until_the_connection_ends() {
         let pending = Pending::default();
-        let first = pending.begin(REQUEST, OWN).unwrap();
-        let large = pending.begin(REQUEST, BUDGET).unwrap();
+        let first = pending.begin(REQUEST, OWN - ALIGNMENT).unwrap();
+        let large = pending.begin(REQUEST, LARGEST).unwrap();
         assert!(first.whole && large.whole);
         std::thread::scope(|scope| {
             let next = scope.spawn(|| pending.begin(REQUEST, 1));
             pending.end(first.number);
             assert!(next.join().unwrap().unwrap().whole);
-            let last = scope.spawn(|| pending.begin(REQUEST, BUDGET));
+            let last = scope.spawn(|| pending.begin(REQUEST, LARGEST));
             pending.close();
             assert_eq!(last.join().unwrap(), None);
         });
@@ -273,18 +292,27 @@ mod tests {
     fn a_client_needs_no_memory_that_others_have() {
         let memory = Arc::new(Memory::default());
         let others: Vec<_> = (0..8).map(|_| Pending::new(memory.clone())).collect();
-        let begun = others.iter().map(|of| of.begin(REQUEST, BUDGET).unwrap());
+        let begun = others.iter().map(|of| of.begin(REQUEST, LARGEST).unwrap());
         let begun: Vec<_> = begun.collect();
         assert_eq!(begun.iter().filter(|of| of.whole).count(), 2);
         let pending = Pending::new(memory);
-        let large = pending.begin(REQUEST, BUDGET).unwrap();
+        let large = pending.begin(REQUEST, LARGEST).unwrap();
         assert!(!large.whole, "served in pieces");
         pending.end(large.number);
-        assert!(pending.begin(REQUEST, OWN).unwrap().whole);
+        assert!(pending.begin(REQUEST, OWN - ALIGNMENT).unwrap().whole);
         for (of, begun) in others.iter().zip(begun) {
             of.end(begun.number);
         }
-        assert!(pending.begin(REQUEST, BUDGET).unwrap().whole);
+        assert!(pending.begin(REQUEST, LARGEST).unwrap().whole);
+    }
+
+    #[test]
+    fn a_client_that_is_gone_in_a_write_leaves_all_shared_memory() {
+        let memory = Arc::new(Memory::default());
+        for _ in 0..3 {
+            let pending = Pending::new(memory.clone());
+            assert!(pending.begin(REQUEST, LARGEST).unwrap().whole);
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -16,12 +15,12 @@ use std::time::Duration;
 use hostos::deadline::by_deadline;
 use hostos::errno::describe_io;
 use hostos::{files, Deadline, FileError, LockFile};
-use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ServerConfig;
 
 use crate::allocation::Allocation;
-use crate::channel::Channel;
+use crate::channel::{end_if_gone, Channel};
 use crate::clients::Clients;
+use crate::connections::{Connections, Place};
 use crate::control;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -37,12 +36,8 @@ use crate::transmission::{serve, Session};
 const HANDSHAKE: Duration = Duration::from_secs(30);
 /// For opening a device.
 const OPENING: Duration = Duration::from_secs(10);
-/// Connections at once.
-const MOST: usize = 64;
 /// How often the server looks for devices that do not respond.
 const LOOK: Duration = Duration::from_secs(1);
-/// After this many seconds of silence the kernel asks whether the client is there: 3 times, each 10 s.
-const SILENT: u32 = 30;
 
 /// Opens the device of an export.
 pub trait Opener: Send + Sync {
@@ -91,7 +86,7 @@ struct Shared {
     clients: Arc<Clients>,
     opener: Arc<dyn Opener>,
     tls: Option<Arc<ServerConfig>>,
-    connections: AtomicUsize,
+    connections: Arc<Connections>,
     memory: Arc<Memory>,
 }
 
@@ -133,7 +128,7 @@ impl Server {
             clients,
             opener,
             tls,
-            connections: AtomicUsize::new(0),
+            connections: Arc::default(),
             memory: Arc::default(),
         };
         Ok(Self {
@@ -146,10 +141,7 @@ impl Server {
     /// Serves clients until the process ends.
     pub fn run(&self) -> ! {
         loop {
-            let accepted = self.listener.accept();
-            let taken = self.shared.connections.fetch_add(1, Ordering::Relaxed);
-            let counted = Counted(self.shared.clone());
-            let (client, peer) = match accepted {
+            let (client, peer) = match self.listener.accept() {
                 Ok(client) => client,
                 Err(error) => {
                     log::warn!(
@@ -160,48 +152,46 @@ impl Server {
                     continue;
                 }
             };
-            if taken >= MOST {
-                log::warn!("exports: {peer} is refused: there are {MOST} connections");
-                continue;
-            }
-            let started = thread::Builder::new()
-                .name("nbd-client".to_owned())
-                .spawn(move || {
-                    if let Err(error) = converse(&counted.0, client, peer) {
-                        log::info!(
-                            "exports: the connection of {peer} ended: {}",
-                            describe_io(&error)
-                        );
-                    }
-                    drop(counted);
-                });
-            if let Err(error) = started {
+            if let Err(error) = self.take(client, peer) {
                 log::warn!("exports: {peer} is refused: {}", describe_io(&error));
             }
         }
     }
-}
 
-/// A connection in the count.
-struct Counted(Arc<Shared>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    /// Serves a client on a thread of its own.
+    fn take(&self, client: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        let place = self.shared.connections.enter(&client)?;
+        if self.shared.tls.is_none() {
+            place.admit()?;
+        }
+        let shared = self.shared.clone();
+        let started = thread::Builder::new()
+            .name("nbd-client".to_owned())
+            .spawn(move || {
+                if let Err(error) = converse(&shared, client, peer, place) {
+                    log::info!(
+                        "exports: the connection of {peer} ended: {}",
+                        describe_io(&error)
+                    );
+                }
+            });
+        started.map(drop)
     }
 }
 
-fn converse(shared: &Arc<Shared>, client: TcpStream, peer: SocketAddr) -> io::Result<()> {
+fn converse(
+    shared: &Arc<Shared>,
+    client: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) -> io::Result<()> {
     client.set_nodelay(true)?;
-    // A client whose machine is gone does not keep its export.
-    setsockopt(&client, sockopt::KeepAlive, &true)?;
-    setsockopt(&client, sockopt::TcpKeepIdle, &SILENT)?;
-    setsockopt(&client, sockopt::TcpKeepInterval, &10)?;
-    setsockopt(&client, sockopt::TcpKeepCount, &3)?;
+    end_if_gone(&client)?;
     let end = Deadline::after(HANDSHAKE);
     let offered = Offered {
         shared: shared.clone(),
         peer: peer.to_string(),
+        place: Arc::new(place),
     };
     let mut channel = Channel::Tcp(client);
     let no_zeroes = greet(&mut channel, end)?;
@@ -215,6 +205,7 @@ fn converse(shared: &Arc<Shared>, client: TcpStream, peer: SocketAddr) -> io::Re
             (Outcome::Chosen(chosen), channel, _) => return transmit(channel, chosen, &offered),
             (Outcome::StartTls, Channel::Tcp(client), Some(with)) => {
                 channel = tls::accept(client, with, end)?;
+                offered.place.admit()?;
                 encryption = Encryption::Active;
             }
             _ => return Ok(()),
@@ -234,13 +225,19 @@ fn transmit(channel: Channel, chosen: Chosen<Session>, to: &Offered) -> io::Resu
 struct Offered {
     shared: Arc<Shared>,
     peer: String,
+    place: Arc<Place>,
 }
 
 impl Offered {
     /// Opens a device. A dead one holds up its own client only.
     fn open_device(&self, export: &Export) -> std::result::Result<(Description, Opened), Refused> {
         let (opener, of) = (self.shared.opener.clone(), export.clone());
-        let opened = by_deadline(Deadline::after(OPENING), move || opener.open(&of));
+        let opening = self.shared.clients.begin_opening(export)?;
+        let opened = by_deadline(Deadline::after(OPENING), move || {
+            let opened = opener.open(&of);
+            drop(opening); // perhaps long after the deadline
+            opened
+        });
         let refused = |text| Refused {
             is_unknown: false,
             text: format!(
@@ -287,12 +284,14 @@ impl Exports for Offered {
     fn open(&self, name: &str) -> std::result::Result<(Description, Session), Refused> {
         let (export, claim) = self.shared.clients.claim(name, &self.peer)?;
         let (description, (disk, allocation)) = self.open_device(&export)?;
+        claim.check()?;
         let session = Session {
             name: export.name,
             read_only: export.read_only,
             disk,
             allocation,
             claim,
+            place: self.place.clone(),
         };
         Ok((description, session))
     }

@@ -15,9 +15,10 @@ use crate::aligned::Aligned;
 use crate::allocation::{status, Allocation, Part};
 use crate::channel::Channel;
 use crate::clients::{Claim, Connection};
+use crate::connections::Place;
 use crate::disk::{Disk, Zero};
 use crate::handshake::Chosen;
-use crate::memory::{Memory, OWN};
+use crate::memory::{Memory, PIECE};
 use crate::pending::{Begun, Pending};
 use crate::protocol::{command, error, flag, MAX_PAYLOAD};
 use crate::reply::Reply;
@@ -38,6 +39,8 @@ pub struct Session {
     pub disk: Arc<dyn Disk>,
     /// What the storage has of it, if that can be found out.
     pub allocation: Option<Arc<dyn Allocation>>,
+    /// The place of the connection.
+    pub place: Arc<Place>,
     /// The right to use it.
     pub claim: Claim,
 }
@@ -76,7 +79,8 @@ pub fn serve(channel: Channel, chosen: Chosen<Session>, memory: Arc<Memory>) -> 
         session: chosen.session,
     });
     let connection: Weak<Link> = Arc::downgrade(&link);
-    link.session.claim.attach(connection);
+    let attached = link.session.claim.attach(connection);
+    attached.map_err(|refused| io::Error::other(refused.text))?;
     let (sender, receiver) = mpsc::channel();
     let receiver = Arc::new(Mutex::new(receiver));
     for _ in 0..WORKERS {
@@ -94,9 +98,9 @@ pub fn serve(channel: Channel, chosen: Chosen<Session>, memory: Arc<Memory>) -> 
 }
 
 impl Connection for Link {
-    fn shut_down(&self) {
-        self.ender.shut_down();
-        self.pending.close();
+    fn end(&self) {
+        self.pending.abandon();
+        self.shut_down();
     }
 
     fn expire(self: Arc<Self>, limit: Duration) {
@@ -131,6 +135,12 @@ impl Connection for Link {
 }
 
 impl Link {
+    /// Ends the connection. What the client has sent is served.
+    fn shut_down(&self) {
+        self.ender.shut_down();
+        self.pending.close();
+    }
+
     /// Returns the client's next request; `None` if it has ended the connection.
     fn next(&self, reader: &mut Channel) -> io::Result<Option<Job>> {
         loop {
@@ -197,10 +207,10 @@ impl Link {
         reader: &mut Channel,
     ) -> io::Result<()> {
         let mut failed = self.check(request).err();
-        let mut piece = Aligned::new(OWN);
+        let mut piece = Aligned::new(PIECE);
         let mut done = 0;
         while done < request.length as usize {
-            let size = OWN.min(request.length as usize - done);
+            let size = PIECE.min(request.length as usize - done);
             let data = &mut piece.all()[..size];
             reader.read_exact(data)?;
             if failed.is_none() && self.pending.progress(number) {
@@ -235,7 +245,7 @@ impl Link {
         }
         let mut done = 0;
         while done < request.length as usize {
-            let size = OWN.min(request.length as usize - done);
+            let size = PIECE.min(request.length as usize - done);
             let offset = request.offset + done as u64;
             let data = match self.session.disk.read(offset, size) {
                 Ok(data) => data,
@@ -267,7 +277,7 @@ impl Link {
             let number = job.begun.number;
             if !self.pending.progress(number) {
                 self.pending.end(number);
-                continue; // its reply was EIO: the device does not get it any more
+                continue; // it has failed, or the export was removed: the device does not get it any more
             }
             let result = self.perform(&job);
             if !self.pending.answer(number) {
@@ -284,9 +294,7 @@ impl Link {
     fn perform(&self, job: &Job) -> Reply {
         let disk = &self.session.disk;
         let (offset, length) = (job.request.offset, job.request.length);
-        let progress = || {
-            self.pending.progress(job.begun.number);
-        };
+        let progress = || self.pending.progress(job.begun.number);
         let has = |bit: u16| job.request.flags & bit != 0;
         let done = match job.request.command {
             command::READ if !job.begun.whole => return self.read_in_pieces(job),

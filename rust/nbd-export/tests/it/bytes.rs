@@ -53,11 +53,17 @@ impl User {
         self.request(command::WRITE, offset, data.len() as u32, data)
     }
 
+    /// Whether the server has ended the connection, perhaps after replies.
+    pub fn ends(self) -> bool {
+        ends(self.0)
+    }
+
     pub fn is_ended(&mut self) -> bool {
         self.0.read(&mut [0]).map_or(true, |read| read == 0)
     }
 
-    fn request(&mut self, command: u16, offset: u64, length: u32, data: &[u8]) -> Result<(), u32> {
+    /// Sends a request, and reads no reply.
+    pub fn send(&mut self, command: u16, offset: u64, length: u32, data: &[u8]) {
         let message = [
             &REQUEST_MAGIC.to_be_bytes()[..],
             &[0, 0],
@@ -68,6 +74,10 @@ impl User {
             data,
         ];
         self.0.write_all(&message.concat()).unwrap();
+    }
+
+    fn request(&mut self, command: u16, offset: u64, length: u32, data: &[u8]) -> Result<(), u32> {
+        self.send(command, offset, length, data);
         let mut reply = [0; 16];
         self.0.read_exact(&mut reply).unwrap();
         assert_eq!(reply[..4], SIMPLE_REPLY_MAGIC.to_be_bytes());
@@ -79,7 +89,7 @@ impl User {
     }
 }
 
-fn send_option(client: &mut TcpStream, number: u32, data: &[u8]) {
+pub fn send_option(client: &mut TcpStream, number: u32, data: &[u8]) {
     let length = data.len() as u32;
     let message = [
         &OPTION_MAGIC.to_be_bytes()[..],
@@ -100,7 +110,7 @@ fn reply_of(client: &mut TcpStream) -> u32 {
 }
 
 /// Whether the server has ended the connection, perhaps after an error.
-fn ends(mut client: TcpStream) -> bool {
+pub fn ends(mut client: TcpStream) -> bool {
     let mut rest = Vec::new();
     match client.read_to_end(&mut rest) {
         Ok(_) => true,

@@ -81,6 +81,7 @@ fn nbdcopy_copies_into_an_export_and_out_of_it() {
     fs::write(&source, &data).unwrap();
     let (source, uri) = (source.to_str().unwrap(), lab.uri("vm/0"));
     run("nbdcopy", &["--flush", source, &uri]);
+    lab.wait_for_no_client();
     assert!(content(&export) == data);
     let copy = lab.path("copy");
     run("nbdcopy", &[&uri, copy.to_str().unwrap()]);
@@ -101,11 +102,13 @@ fn qemu_img_converts_into_an_export_compares_and_maps_it() {
         "qemu-img",
         &["convert", "-n", "-f", "raw", "-O", "raw", source, &uri],
     );
+    lab.wait_for_no_client();
     assert!(content(&export) == data);
     run(
         "qemu-img",
         &["compare", "-f", "raw", "-F", "raw", source, &uri],
     );
+    lab.wait_for_no_client();
     let map: Value = serde_json::from_str(&run(
         "qemu-img",
         &["map", "--output=json", "-f", "raw", &uri],
@@ -122,6 +125,7 @@ fn qemu_img_converts_into_an_export_compares_and_maps_it() {
         (json!(7 * MIB), json!(false)),
     ];
     assert_eq!(parts.collect::<Vec<_>>(), wanted);
+    lab.wait_for_no_client();
     run(
         "qemu-io",
         &[
@@ -258,6 +262,7 @@ fn a_client_of_the_old_way_is_served() {
     lab.export("vm/0", MIB);
     let (host, port) = (lab.address.ip().to_string(), lab.address.port());
     for flags in ["nbd.HANDSHAKE_FLAG_FIXED_NEWSTYLE", "0"] {
+        lab.wait_for_no_client();
         let commands = format!(
             "
 h.set_handshake_flags({flags})

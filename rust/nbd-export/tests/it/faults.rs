@@ -3,9 +3,11 @@
 use std::fs::OpenOptions;
 use std::time::Instant;
 
+use nbd_export::protocol::{command, option};
 use serde_json::json;
 
-use crate::lab::{nbdsh, refused, run, Lab, MIB, TIMEOUT};
+use crate::bytes::{ends, send_option};
+use crate::lab::{nbdsh, refused, run, wait_for, Lab, MIB, TIMEOUT};
 
 const EIO: u32 = 5;
 
@@ -77,6 +79,79 @@ h.shutdown()"
     ));
     lab.stuck.set(false);
     lab.wait_for_no_client();
+}
+
+#[test]
+fn clients_that_are_gone_in_a_write_leave_the_memory_to_others() {
+    let lab = Lab::new();
+    lab.export("vm/0", 33 * MIB);
+    for _ in 0..3 {
+        let mut client = lab.use_export("vm/0");
+        client.send(command::WRITE, 0, 32 * MIB as u32, &[1; 4096]);
+        drop(client);
+        lab.wait_for_no_client();
+    }
+    // Without structured replies a read above 2 MiB needs memory that all share.
+    let mut client = lab.use_export("vm/0");
+    assert_eq!(client.read(0, 32 * MIB as u32).unwrap().len(), 32 * MIB);
+}
+
+#[test]
+fn clients_that_leave_a_dead_device_count_until_it_responds() {
+    let lab = Lab::new();
+    let exports = ["dead/0", "dead/1", "dead/2", "dead/3", "dead/4"];
+    for name in exports {
+        lab.export_as(name, MIB, true, json!("stuck"));
+    }
+    lab.export("vm/0", MIB);
+    lab.stuck.set(true);
+    let leave = |name| {
+        let begun = lab.stuck.waiting();
+        lab.use_export(name).send(command::READ, 0, 4096, &[]);
+        wait_for("the device has the read", || lab.stuck.waiting() > begun);
+    };
+    for _ in 0..16 {
+        leave(exports[0]);
+    }
+    let text = refused("nbdinfo", &[&lab.uri(exports[0])]);
+    assert!(text.contains("has 16 clients"), "{text}");
+    run("nbdinfo", &[&lab.uri("vm/0")]);
+    for name in &exports[1..4] {
+        for _ in 0..16 {
+            leave(name);
+        }
+    }
+    wait_for("the server has no place", || ends(lab.connect()));
+    lab.stuck.set(false);
+    lab.wait_for_no_client();
+    run("nbdinfo", &[&lab.uri("vm/0")]);
+}
+
+#[test]
+fn clients_that_ask_about_a_device_that_is_not_opened_add_no_threads() {
+    let lab = Lab::new();
+    let export = lab.export_as("dead", MIB, true, json!("opens slowly"));
+    lab.export("vm/0", MIB);
+    lab.stuck.set(true);
+    let ask = || {
+        let mut client = lab.greeted();
+        send_option(&mut client, option::EXPORT_NAME, b"dead");
+        client
+    };
+    let mut asking: Vec<_> = (0..16).map(|_| ask()).collect();
+    wait_for("all of them wait", || lab.stuck.waiting() == 16);
+    assert!(ends(ask()));
+    assert_eq!(lab.stuck.waiting(), 16);
+    // The clients leave. Their threads stay.
+    asking.clear();
+    lab.remove(&export, true);
+    lab.write(&export);
+    let text = refused("nbdinfo", &[&lab.uri("dead")]);
+    assert!(text.contains("16 clients wait for it"), "{text}");
+    run("nbdinfo", &[&lab.uri("vm/0")]);
+    lab.stuck.set(false);
+    wait_for("the device is open", || lab.stuck.waiting() == 0);
+    run("nbdinfo", &[&lab.uri("dead")]);
 }
 
 #[test]

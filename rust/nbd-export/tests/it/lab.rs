@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nbd_export::{
-    Aligned, Allocation, Device, Disk, Export, Opened, Opener, Part, Paths, Server, Settings,
-    TlsFiles, Zero,
+    Aligned, Allocation, Device, Disk, Export, Opened, Opener, Part, Paths, Progress, Server,
+    Settings, TlsFiles, Zero,
 };
 use nix::unistd::{lseek, Whence};
 use serde_json::{json, Value};
@@ -183,11 +183,14 @@ pub fn random(size: usize) -> Vec<u8> {
     data
 }
 
-/// Opens files. The storage of an export can have it stuck, or fail to report its holes.
+/// Opens files. The storage of an export can have it stuck, also when it is opened, or fail to report its holes.
 struct Files(Arc<Stuck>);
 
 impl Opener for Files {
     fn open(&self, export: &Export) -> io::Result<Opened> {
+        if export.storage == "opens slowly" {
+            self.0.wait();
+        }
         let device = Device::open(&export.device, export.read_only)?;
         let holes = Holes {
             file: File::open(&export.device)?,
@@ -233,22 +236,25 @@ impl Allocation for Holes {
     }
 }
 
-/// Whether devices do not respond.
+/// Whether devices do not respond, and how many requests wait for them.
 #[derive(Default)]
-pub struct Stuck(Mutex<bool>, Condvar);
+pub struct Stuck(Mutex<(bool, usize)>, Condvar);
 
 impl Stuck {
     pub fn set(&self, stuck: bool) {
-        *self.0.lock().unwrap() = stuck;
+        self.0.lock().unwrap().0 = stuck;
         self.1.notify_all();
     }
 
+    pub fn waiting(&self) -> usize {
+        self.0.lock().unwrap().1
+    }
+
     fn wait(&self) {
-        drop(
-            self.1
-                .wait_while(self.0.lock().unwrap(), |stuck| *stuck)
-                .unwrap(),
-        );
+        let mut state = self.0.lock().unwrap();
+        state.1 += 1;
+        let mut state = self.1.wait_while(state, |of| of.0).unwrap();
+        state.1 -= 1;
     }
 }
 
@@ -279,11 +285,11 @@ impl Disk for Slow {
         self.0.flush()
     }
 
-    fn trim(&self, offset: u64, length: u64, progress: &dyn Fn()) -> io::Result<()> {
+    fn trim(&self, offset: u64, length: u64, progress: Progress<'_>) -> io::Result<()> {
         self.0.trim(offset, length, progress)
     }
 
-    fn zero(&self, offset: u64, length: u64, how: Zero, progress: &dyn Fn()) -> io::Result<()> {
+    fn zero(&self, offset: u64, length: u64, how: Zero, progress: Progress<'_>) -> io::Result<()> {
         Disk::zero(&self.0, offset, length, how, progress)
     }
 }

@@ -4,15 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nbd_export::protocol::{command, option};
 use serde_json::json;
 
-use crate::lab::{content, random, refused, run, Lab, MIB};
+use crate::bytes::{ends, send_option};
+use crate::lab::{content, random, refused, run, wait_for, Lab, MIB};
 
 #[test]
 fn two_jobs_reuse_one_name() {
     let lab = Lab::new();
     let export = lab.export("vm/0", 8 * MIB);
     for _ in 0..2 {
+        lab.wait_for_no_client();
         let data = random(8 * MIB);
         let source = lab.path("source");
         std::fs::write(&source, &data).unwrap();
@@ -67,6 +70,52 @@ fn an_export_with_a_client_is_removed_by_force_only() {
 }
 
 #[test]
+fn a_removal_by_force_ends_a_client_whose_device_is_being_opened() {
+    let lab = Lab::new();
+    let export = lab.export_as("vm/0", MIB, false, json!("opens slowly"));
+    lab.stuck.set(true);
+    let mut client = lab.greeted();
+    send_option(&mut client, option::EXPORT_NAME, b"vm/0");
+    let status = || lab.control(&json!({"do": "status"}));
+    wait_for("the client has it", || {
+        status()["clients"][0]["name"] == "vm/0"
+    });
+    let reply = thread::scope(|scope| {
+        let removal = scope.spawn(|| lab.remove(&export, true));
+        wait_for("it is removed", || status()["exports"] == json!([]));
+        lab.stuck.set(false);
+        removal.join().unwrap()
+    });
+    assert_eq!(reply, json!({"removed": true}));
+    assert!(ends(client));
+}
+
+#[test]
+fn after_a_removal_by_force_no_further_request_reaches_the_device() {
+    let lab = Lab::new();
+    let export = lab.export_as("vm/0", 64 * MIB, false, json!("stuck"));
+    let mut client = lab.use_export("vm/0");
+    lab.stuck.set(true);
+    for number in 0..32 {
+        client.send(command::WRITE, number * 4096, 4096, &[7; 4096]);
+    }
+    wait_for("all threads have a write", || lab.stuck.waiting() == 16);
+    thread::scope(|scope| {
+        let removal = scope.spawn(|| lab.remove(&export, true));
+        let status = || lab.control(&json!({"do": "status"}));
+        wait_for("it is removed", || status()["exports"] == json!([]));
+        assert!(client.ends());
+        lab.stuck.set(false);
+        assert_eq!(removal.join().unwrap(), json!({"removed": true}));
+    });
+    let written = content(&export)
+        .chunks(4096)
+        .filter(|block| block[0] == 7)
+        .count();
+    assert_eq!(written, 16, "the device had these already");
+}
+
+#[test]
 fn a_name_of_two_vdis_is_refused() {
     let lab = Lab::new();
     lab.export("vm/0", MIB);
@@ -104,19 +153,26 @@ fn longest_gap(lab: &Lab, name: &str, meanwhile: impl FnOnce()) -> Duration {
 fn adding_and_removing_an_export_leaves_no_gap_in_anothers_writes() {
     let lab = Lab::new();
     lab.export("busy", MIB);
-    let alone = longest_gap(&lab, "busy", || thread::sleep(Duration::from_millis(800)));
-    let beside = longest_gap(&lab, "busy", || {
-        for n in 0..8 {
-            let name = format!("other/{n}");
-            let other = lab.export(&name, MIB);
-            run("nbdinfo", &["--size", &lab.uri(&name)]);
-            assert_eq!(lab.remove(&other, true)["removed"], true);
+    let gaps = || {
+        let alone = longest_gap(&lab, "busy", || thread::sleep(Duration::from_millis(800)));
+        let beside = longest_gap(&lab, "busy", || {
+            for n in 0..8 {
+                let name = format!("other/{n}");
+                let other = lab.export(&name, MIB);
+                run("nbdinfo", &["--size", &lab.uri(&name)]);
+                assert_eq!(lab.remove(&other, true)["removed"], true);
+            }
+        });
+        (alone, beside)
+    };
+    // A busy machine has gaps of its own, but not each time.
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        let (alone, beside) = gaps();
+        if beside <= Duration::from_millis(100).max(alone * 2) {
+            return;
         }
-    });
-    // A busy machine has gaps of its own.
-    let allowed = Duration::from_millis(100).max(alone * 2);
-    assert!(
-        beside <= allowed,
-        "{beside:?}, and {alone:?} without another export"
-    );
+        found.push((alone, beside));
+    }
+    panic!("without and with another export: {found:?}");
 }

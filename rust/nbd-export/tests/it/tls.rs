@@ -1,7 +1,7 @@
 //! Encrypted connections, and clients without a certificate.
 
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -92,10 +92,12 @@ fn a_client_with_a_certificate_of_the_ca_reads_and_writes() {
     let source = tls.lab.path("source");
     fs::write(&source, &data).unwrap();
     run("nbdcopy", &[source.to_str().unwrap(), &tls.uri("vm/0")]);
+    tls.lab.wait_for_no_client();
     assert!(content(&export) == data);
     let copy = tls.lab.path("copy");
     run("nbdcopy", &[&tls.uri("vm/0"), copy.to_str().unwrap()]);
     assert!(fs::read(copy).unwrap() == data);
+    tls.lab.wait_for_no_client();
     assert!(run("nbdinfo", &["--list", &tls.uri("")]).contains("vm/0"));
 }
 
@@ -150,6 +152,50 @@ fn a_client_without_a_certificate_of_the_ca_is_refused() {
         )],
     );
     run("nbdinfo", &[&tls.uri("vm/0")]);
+}
+
+#[test]
+fn connections_without_a_certificate_lock_no_client_out() {
+    let tls = TlsLab::new();
+    tls.lab.export("vm/0", MIB);
+    let silent: Vec<_> = (0..64).map(|_| tls.lab.connect()).collect();
+    let greeted: Vec<_> = (0..64).map(|_| tls.lab.greeted()).collect();
+    run("nbdinfo", &[&tls.uri("vm/0")]);
+    let ended = silent.into_iter().chain(greeted).filter(|client| {
+        client.set_nonblocking(true).unwrap();
+        let read = (&mut &*client)
+            .read(&mut [0; 64])
+            .and_then(|_| (&mut &*client).read(&mut [0]));
+        !read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    });
+    assert!(ended.count() >= 128 - 16);
+}
+
+#[test]
+fn encrypted_connections_above_the_limit_are_refused() {
+    let tls = TlsLab::new();
+    for number in 0..5 {
+        let name = format!("vm/{number}");
+        tls.lab.export_as(&name, MIB, true, serde_json::Value::Null);
+    }
+    let connect = format!(
+        "
+handles = [nbd.NBD() for _ in range(65)]
+def use(handle, name):
+    handle.set_uri_allow_local_file(True)
+    handle.connect_uri('{}'.replace('vm/0', name))
+for number, handle in enumerate(handles[:64]):
+    use(handle, f'vm/{{number % 4}}')
+try:
+    use(handles[64], 'vm/4')
+except nbd.Error:
+    pass
+else:
+    raise SystemExit('connected')
+",
+        tls.uri("vm/0")
+    );
+    crate::lab::nbdsh(&connect);
 }
 
 #[test]
