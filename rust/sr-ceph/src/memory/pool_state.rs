@@ -290,11 +290,7 @@ impl PoolState {
     /// Drops a removed snapshot after its last clone, and then the one that it depends on, if that has no
     /// other clone.
     pub fn drop_removed(&mut self, image_id: &str, snapshot_id: u64) {
-        let parent = Some((image_id.to_owned(), snapshot_id));
-        let needs = |image: &Image| {
-            image.parent == parent || image.snapshots.iter().any(|s| s.parent == parent)
-        };
-        if self.images.values().any(needs) {
+        if self.has_clones(image_id, snapshot_id) {
             return;
         }
         let Some(image) = self.images.get_mut(image_id) else {
