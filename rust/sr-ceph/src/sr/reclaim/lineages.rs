@@ -65,7 +65,8 @@ impl CephSr<'_> {
         }
     }
 
-    /// Removes the lineages that are not needed, with their snapshots.
+    /// Removes the lineages that are not needed, with their snapshots. One that cannot be removed does not keep the
+    /// others: its error is returned after them.
     pub(crate) fn drop_lineages(&self, entries: &Entries) -> Result<()> {
         let lineages: Vec<_> = records::<LineageRecord>(entries, LINEAGE_PREFIX).collect();
         if lineages.is_empty() {
@@ -84,11 +85,16 @@ impl CephSr<'_> {
         let (needed, over): (Vec<_>, Vec<_>) = lineages
             .into_iter()
             .partition(|stored| tree.needs(&stored.record.image.id));
+        let mut failed = None;
         for stored in over {
             let needed = needed.iter().map(|stored| &stored.record);
-            self.drop_lineage(&stored, &vdis, needed, entries)?;
+            match self.drop_lineage(&stored, &vdis, needed, entries) {
+                Err(e) if e.is_outcome_unknown() => return Err(e),
+                Err(e) => failed = failed.or(Some(e)),
+                Ok(()) => {}
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn drop_lineage<'n>(
