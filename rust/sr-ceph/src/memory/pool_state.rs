@@ -36,6 +36,8 @@ pub(super) struct Image {
     pub is_encrypted: bool,
     /// How many objects have its data.
     pub objects: u64,
+    /// The pool that has its data, if it is not this one.
+    pub data_pool: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl Image {
             lock: None,
             is_encrypted: false,
             objects: 0,
+            data_pool: None,
         }
     }
 
