@@ -163,6 +163,7 @@ fn a_snapshot_without_data_can_only_be_compared_and_deleted() {
         lab.run(A, |sr| sr.clone_vdi(&snapshot, &new).map(drop)),
         lab.run(A, |sr| sr.snapshot_vdi(&snapshot, &new).map(drop)),
         lab.run(A, |sr| sr.revert_vdi(&disk, &snapshot).map(drop)),
+        lab.run(A, |sr| sr.locate_vdi(&snapshot).map(drop)),
     ];
     for result in refused {
         let error = result.unwrap_err();
