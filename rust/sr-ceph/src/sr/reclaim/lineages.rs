@@ -45,6 +45,10 @@ struct Tree {
     disks: BTreeMap<String, Option<Uuid>>,
     /// The image above each one.
     above: BTreeMap<String, String>,
+    /// Those with points at each image or below it.
+    below: BTreeMap<String, Vec<String>>,
+    /// Those that were made for each disk.
+    of_disk: BTreeMap<Uuid, Vec<String>>,
 }
 
 impl CephSr<'_> {
@@ -149,6 +153,8 @@ impl Tree {
             points: BTreeMap::new(),
             disks: BTreeMap::new(),
             above: BTreeMap::new(),
+            below: BTreeMap::new(),
+            of_disk: BTreeMap::new(),
         };
         for vdi in vdis {
             let image = vdi.volume.image();
@@ -162,26 +168,39 @@ impl Tree {
             let (image, origin) = (&lineage.record.image, &lineage.record.origin.image);
             tree.above.insert(image.id.clone(), origin.id.clone());
         }
+        let mut below: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for id in tree.points.keys() {
+            for above in tree.ancestry(id) {
+                below.entry(above.to_owned()).or_default().push(id.clone());
+            }
+        }
+        tree.below = below;
+        for (id, disk) in &tree.disks {
+            if let Some(disk) = disk {
+                tree.of_disk.entry(*disk).or_default().push(id.clone());
+            }
+        }
         tree
     }
 
     /// Whether two points may be compared across the lineage of an image.
     fn needs(&self, image: &str) -> bool {
-        let (below, others): (Vec<_>, Vec<_>) = self
-            .points
-            .keys()
-            .partition(|id| self.ancestry(id).contains(image));
-        below.iter().any(|below| {
-            let own = self.points[*below];
-            let ancestors = self.ancestry(below);
-            others.iter().any(|other| {
-                let points = self.points[*other];
-                let disk = self.disks[*below];
-                let same_disk = disk.is_some() && disk == self.disks[*other];
-                let is_above = ancestors.contains(other.as_str());
-                points.tracked && own.any() && (same_disk || is_above)
-                    || own.tracked && points.any() && same_disk
-            })
+        let mut below = self.below.get(image).into_iter().flatten();
+        below.any(|below| {
+            let own = self.points[below];
+            let disk = self.disks[below];
+            let of_disk = disk.and_then(|disk| self.of_disk.get(&disk));
+            let mut of_disk = of_disk.into_iter().flatten().map(String::as_str);
+            let across = |other: &str| !self.ancestry(other).contains(image);
+            let of_same_disk = of_disk.any(|other| {
+                let points = self.points[other];
+                (points.tracked && own.any() || own.tracked && points.any()) && across(other)
+            });
+            of_same_disk
+                || own.any()
+                    && self.ancestry(below).into_iter().any(|other| {
+                        self.points.get(other).is_some_and(|it| it.tracked) && across(other)
+                    })
         })
     }
 
