@@ -112,6 +112,34 @@ def test_a_data_pool_that_cannot_hold_images_is_refused_with_the_command(pool: O
     assert pool.rados("ls").count("smblock.sr.") <= 1
 
 
+def test_a_disk_in_a_former_data_pool_keeps_its_figure(sr: CephSr) -> None:
+    lab, ceph = sr.lab, sr.pool.lab.ceph
+    disk = Disk(sr, sr.create_vdi("disk"))
+
+    def fill(total: str) -> None:
+        image = f"{sr.pool.name}/{sr.image(disk.uuid)}"
+        words = ("--io-type", "write", "--io-size", "4M", "--io-total", total, "--io-threads", "1")
+        ceph.rbd("bench", *words, image)
+
+    def counted() -> int:
+        lab.admin("reclaim", sr.uuid).check()
+        sr.scan()
+        return int(lab.get("vdi", "physical-utilisation", disk.uuid))
+
+    fill("4M")
+    assert counted() == 64 * MIB
+    sr.unplug()
+    for pbd in lab.list("pbd", f"sr-uuid={sr.uuid}"):
+        host = lab.get("pbd", "host-uuid", pbd)
+        lab.xe("pbd-destroy", f"uuid={pbd}")
+        words = [*sr.pool.device_config, "device-config:data_pool=plain"]
+        lab.xe("pbd-plug", f"uuid={lab.xe('pbd-create', f'sr-uuid={sr.uuid}', f'host-uuid={host}', *words)}")
+    assert counted() == 64 * MIB
+    fill("80M")
+    assert counted() == 128 * MIB
+    disk.destroy()
+
+
 def test_the_check_names_the_data_pool_and_the_caps_for_it(pool: OtherPool) -> None:
     words = ["check", *pool.device_config, f"device-config:data_pool={DATA}"]
     report = pool.lab.admin(*words).stdout.decode()

@@ -289,7 +289,7 @@ def adopt_disks(sr: Sr, facts: str, records: Mapping[str, dict[str, Any]], undo:
 def import_vdi(sr: Sr, vdi_uuid: str, source: str, size: int | None, name_label: str, name_description: str) -> int:
     """Makes a disk of a snapshot of an image that does not belong to the SR. Returns the disk's size in bytes.
 
-    source  POOL/IMAGE@SNAPSHOT
+    source  POOL/IMAGE@SNAPSHOT, or POOL/NAMESPACE/IMAGE@SNAPSHOT
     size    the least bytes; None: those of the snapshot
 
     XAPI gets the disk with the next scan. Raises `Error` if no disk can be made of it.

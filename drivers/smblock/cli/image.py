@@ -25,7 +25,11 @@ def add_import(group):
         epilog="No data is copied: the disk is a clone, which needs the snapshot as long as it exists.",
     )
     parser.add_argument(
-        "--from", dest="source", required=True, metavar="POOL/IMAGE@SNAPSHOT", help="the snapshot, in any pool"
+        "--from",
+        dest="source",
+        required=True,
+        metavar="POOL/IMAGE@SNAPSHOT",
+        help="the snapshot, in any pool; for an SR in a namespace: POOL/NAMESPACE/IMAGE@SNAPSHOT, of that namespace",
     )
     parser.add_argument("--name-label", metavar="NAME", help="the disk's name (default: that of the image)")
     parser.add_argument("--name-description", metavar="TEXT", default="", help="the disk's description")

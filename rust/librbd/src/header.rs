@@ -106,6 +106,12 @@ impl Header<'_> {
             })
     }
 
+    /// Returns the id of the pool that has the image's data. `None`: the image's own pool.
+    pub fn data_pool_id(&self) -> Result<Option<i64>> {
+        let id = self.call(c"get_data_pool", &[])?.number()?;
+        Ok(Some(id.cast_signed()).filter(|&id| id >= 0))
+    }
+
     /// Returns whether the image's head shares data with a parent.
     pub fn has_parent(&self) -> Result<bool> {
         Ok(self.parent_overlap()?.is_some_and(|bytes| bytes > 0))

@@ -286,7 +286,7 @@ pub enum Error {
     },
     /// With one more snapshot, no kernel could map the disk.
     #[error(
-        "VDI {vdi} has {count} snapshots, and kernels map disks with at most 510. Destroy snapshots with 'xe vdi-destroy'"
+        "VDI {vdi} has {count} snapshots, also those that were destroyed and that clones need. The limit is 500, because kernels map disks with at most 510. Destroy snapshots with 'xe vdi-destroy', or their clones"
     )]
     TooManySnapshots {
         /// The VDI.

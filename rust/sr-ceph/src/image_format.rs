@@ -1,5 +1,6 @@
 //! How new images are made: their features, and how their data is split into objects.
 
+use crate::bitmap::BLOCK;
 use crate::image_features::ImageFeatures;
 
 /// How the data of an image is split into objects.
@@ -26,6 +27,15 @@ impl Layout {
         object_size: 4 << 20,
         stripes: None,
     };
+}
+
+/// How many objects of an image one call looks at. Each costs a request, and the call has a deadline.
+const OBJECTS_OF_STEP: u64 = 4096;
+
+/// How many bytes of an image with objects of that size one call looks at: a multiple of eight blocks of a
+/// [`Bitmap`](crate::bitmap::Bitmap).
+pub(crate) fn step_of(object_size: u64) -> u64 {
+    object_size.saturating_mul(OBJECTS_OF_STEP).max(8 * BLOCK)
 }
 
 /// How an image is made.
@@ -60,6 +70,20 @@ impl From<ImageFeatures> for ImageFormat {
         ImageFormat {
             features,
             layout: Layout::DEFAULT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_a_number_of_objects() {
+        assert_eq!(step_of(4 << 10), 16 << 20);
+        assert_eq!(step_of(4 << 20), 16 << 30);
+        for order in 9..26 {
+            assert!(step_of(1 << order).is_multiple_of(8 * BLOCK));
         }
     }
 }

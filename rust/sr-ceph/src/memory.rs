@@ -37,6 +37,7 @@ use crate::pool::{Entries, Watcher};
 
 pub use self::client::MemoryPool;
 pub use self::hosts::MemoryHost;
+pub use self::listing::CLOSED_DATA_POOL;
 pub use self::pool_state::Snapshot;
 
 use self::host_state::HostState;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 pub use self::comparison::Comparison;
 pub use self::deletion::{Deletion, TrashedImage};
 pub use self::inspection::{Inspection, MIGRATING, NON_PRIMARY};
-pub use self::listing::{Counted, Listing, Objects, Part};
+pub use self::listing::{Counted, Listing, Part};
 pub use self::takeover::Takeover;
 pub use self::templates::{Template, Templates};
 use crate::host::ImageKey;

@@ -1,7 +1,7 @@
 //! Which blocks of an image changed between two of its points.
 //!
 //! The image is opened read-only: its writer keeps the exclusive lock, and nothing is locked. It is compared in
-//! ranges of [`STEP`], each a call with a deadline of its own, by [`THREADS`] threads. A range that fails ends
+//! ranges of [`step_of`] bytes, each a call with a deadline of its own, by [`THREADS`] threads. A range that fails ends
 //! all of them before their next range.
 //!
 //! A snapshot that is removed meanwhile would be compared without a part of its data. Before Ceph frees anything,
@@ -18,10 +18,8 @@ use nix::libc;
 
 use super::CephPool;
 use crate::bitmap::Bitmap;
+use crate::image_format::step_of;
 use crate::pool::{Comparison, PoolError, Result};
-
-/// How many bytes are compared in one call: 4096 objects of 4 MiB. A multiple of eight blocks of a bitmap.
-const STEP: u64 = 16 << 30;
 
 /// How many ranges are compared at once. Each has 10 requests under way (`rbd_concurrent_management_ops`).
 const THREADS: u64 = 4;
@@ -44,7 +42,8 @@ impl Comparison for CephPool {
                 newer.size
             }
         };
-        let mut bitmap = compare(&image, &older.name, size.min(newer_size), size)?;
+        let step = step_of(self.pool.header(id).object_size()?);
+        let mut bitmap = compare(&image, &older.name, step, (size.min(newer_size), size))?;
         // An image that was shrunk: librbd does not compare what was cut off.
         if older.size > newer_size {
             bitmap.mark(newer_size, older.size - newer_size);
@@ -71,17 +70,17 @@ fn removed(image_id: &str) -> PoolError {
     PoolError::new("rbd_snap_list", image_id, libc::ENOENT)
 }
 
-/// Compares the first `length` bytes. The bitmap is that of `size` bytes.
-fn compare(image: &Image, since: &str, length: u64, size: u64) -> Result<Bitmap> {
+/// Compares the first `length` bytes in ranges of `step` bytes. The bitmap is that of `size` bytes.
+fn compare(image: &Image, since: &str, step: u64, (length, size): (u64, u64)) -> Result<Bitmap> {
     let (next, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
     let found = Mutex::new(Ok(Bitmap::new(size)));
     let work = || {
         while !stopped.load(Ordering::Relaxed) {
-            let offset = next.fetch_add(STEP, Ordering::Relaxed);
+            let offset = next.fetch_add(step, Ordering::Relaxed);
             if offset >= length {
                 return;
             }
-            let part = compare_range(image, since, offset, STEP.min(length - offset));
+            let part = compare_range(image, since, offset, step.min(length - offset));
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             match (&mut *found, part) {
                 (Ok(found), Ok(part)) => found.merge(&part, offset),
@@ -94,7 +93,7 @@ fn compare(image: &Image, since: &str, length: u64, size: u64) -> Result<Bitmap>
         }
     };
     thread::scope(|scope| {
-        let more = THREADS.min(length.div_ceil(STEP)).saturating_sub(1);
+        let more = THREADS.min(length.div_ceil(step)).saturating_sub(1);
         for _ in 0..more {
             // Without another thread, this one compares all ranges.
             let thread = thread::Builder::new().name("changed-blocks".to_owned());

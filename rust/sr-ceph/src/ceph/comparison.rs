@@ -6,10 +6,8 @@ use librbd::{Image, SnapshotKind};
 use nix::libc;
 
 use crate::chain::MAX_SNAPSHOTS;
+use crate::image_format::step_of;
 use crate::pool::{PoolError, Result};
-
-/// How many bytes of an image are compared in one step.
-const STEP: u64 = 16 << 30;
 
 /// How long the comparison may take: as long as a snapshot takes on a busy cluster.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,11 +32,19 @@ pub(super) fn is_unchanged(image: &Image, image_id: &str, snapshot_id: u64) -> R
     if snapshot.size != size {
         return Ok(false);
     }
+    let step = step_of(image.pool().header(image_id).object_size()?);
     let mut offset = 0;
     while offset < size {
-        let length = STEP.min(size - offset);
-        if start.elapsed() > patience || image.differs_from(&snapshot.name, offset, length)? {
+        let length = step.min(size - offset);
+        if start.elapsed() > patience {
             return Ok(false);
+        }
+        match image.differs_from(&snapshot.name, offset, length) {
+            Ok(false) => {}
+            Ok(true) => return Ok(false),
+            // As if the patience was over: another snapshot is taken.
+            Err(error) if error.errno() == Some(libc::ETIMEDOUT) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
         offset += length;
     }

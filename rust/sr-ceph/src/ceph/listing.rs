@@ -5,19 +5,22 @@ use std::ops::ControlFlow;
 use librbd::{Diff, SnapId};
 
 use super::CephPool;
-use crate::pool::{Counted, Listing, Objects, Part, Result};
+use crate::pool::{Counted, Listing, Part, Result};
 
 impl Listing for CephPool {
-    fn count_objects(&self, which: Objects, part: Part) -> Result<Counted> {
-        match (which, &self.data_pool) {
-            (Objects::Own, _) => Ok(self.pool.count_data_objects(&self.pool, part)?),
-            (Objects::OfDataPool, None) => Ok(Counted::default()),
-            (Objects::OfDataPool, Some(name)) => {
-                let data = self.cluster.pool(name)?;
-                let data = data.in_namespace(self.pool.namespace())?;
-                Ok(data.count_data_objects(&self.pool, part)?)
-            }
-        }
+    fn count_objects(&self, data_pool: Option<&str>, part: Part) -> Result<Counted> {
+        let Some(name) = data_pool else {
+            return Ok(self.pool.count_data_objects(&self.pool, part)?);
+        };
+        let data = self.cluster.pool(name)?;
+        let data = data.in_namespace(self.pool.namespace())?;
+        Ok(data.count_data_objects(&self.pool, part)?)
+    }
+
+    fn data_pool_of(&self, id: &str) -> Result<Option<String>> {
+        let data_pool = self.pool.header(id).data_pool_id()?;
+        let named = data_pool.map(|data_pool| self.cluster.pool_name(data_pool));
+        Ok(named.transpose()?)
     }
 
     fn data_in(&self, id: &str, snapshot: Option<u64>, offset: u64, length: u64) -> Result<u64> {

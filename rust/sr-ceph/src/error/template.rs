@@ -7,7 +7,7 @@ use crate::size::Size;
 pub enum TemplateRefusal {
     /// The name is not that of a snapshot of an image.
     #[error(
-        "'{name}' is not the name of a snapshot of an image: {reason}. Give POOL/IMAGE@SNAPSHOT"
+        "'{name}' is not the name of a snapshot of an image: {reason}. Give POOL/IMAGE@SNAPSHOT, or POOL/NAMESPACE/IMAGE@SNAPSHOT"
     )]
     Name {
         /// What was given.

@@ -3,13 +3,19 @@
 use sr::faults::read;
 
 use super::pool::FaultyPool;
-use crate::pool::{Counted, Listing, Objects, Part, Result};
+use crate::pool::{Counted, Listing, Part, Result};
 
 impl Listing for FaultyPool<'_, '_> {
-    fn count_objects(&self, which: Objects, part: Part) -> Result<Counted> {
+    fn count_objects(&self, data_pool: Option<&str>, part: Part) -> Result<Counted> {
+        let owned = data_pool.map(ToOwned::to_owned);
         self.call(&read("count_objects", ""), move |c| {
-            c.count_objects(which, part)
+            c.count_objects(owned.as_deref(), part)
         })
+    }
+
+    fn data_pool_of(&self, id: &str) -> Result<Option<String>> {
+        let owned = id.to_owned();
+        self.call(&read("data_pool_of", id), move |c| c.data_pool_of(&owned))
     }
 
     fn data_in(&self, id: &str, snapshot: Option<u64>, offset: u64, length: u64) -> Result<u64> {

@@ -6,6 +6,7 @@
 
 use nix::libc;
 
+use super::older::is_older_snapshot;
 use super::Images;
 use crate::error::{ByHand, Context, Error, Result};
 use crate::pool::PoolError;
@@ -56,6 +57,30 @@ impl Images<'_> {
                     },
                 )
             }
+        }
+    }
+
+    /// Refuses a snapshot that Ceph would not remove. What removes it in a later step checks that before its first
+    /// one. `may_be_clone`: the snapshot may have a parent.
+    pub(crate) fn require_removable(
+        &self,
+        image: &ImageRef,
+        snapshot: &SnapshotRef,
+        may_be_clone: bool,
+        doing: &str,
+    ) -> Result<()> {
+        if let Some(protected) = self.protected(image, snapshot.id)? {
+            if !is_older_snapshot(&snapshot.name) {
+                return Err(protected.into());
+            }
+            self.unprotect(image, snapshot)?;
+        }
+        if !may_be_clone {
+            return Ok(());
+        }
+        match self.pool.require_removable(&image.id, snapshot.id) {
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other.doing(doing),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Removing snapshots of images, also of an image that has another id now.
 
+use nix::libc;
+
 use super::Images;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::record::{ImageRef, SnapshotRef};
 
 impl Images<'_> {
@@ -36,6 +38,11 @@ impl Images<'_> {
         };
         self.remove_snapshot_named(&moved, &snapshot.name)?;
         Ok(moved)
+    }
+
+    /// Whether a snapshot could not be removed because it is older than a flatten of its image, and has clones.
+    pub(crate) fn keeps_for_clones(error: &Error) -> bool {
+        matches!(error, Error::Ceph { source, .. } if source.errno == libc::EBUSY)
     }
 
     /// Removes a snapshot. A missing one counts as removed.

@@ -3,7 +3,7 @@
 use nix::libc;
 
 use super::client::MemoryPool;
-use super::pool_state::Image;
+use super::pool_state::{Image, PoolState};
 use super::report;
 use crate::pool::{Inspection, PoolError, Result, MIGRATING, NON_PRIMARY};
 
@@ -17,6 +17,24 @@ impl Image {
     /// Whether the cluster refuses to change the image.
     pub(super) fn is_read_only(&self) -> bool {
         self.features & (MIGRATING | NON_PRIMARY) != 0
+    }
+}
+
+impl PoolState {
+    /// Whether a clone needs a snapshot, or a snapshot of a clone.
+    pub(super) fn has_clones(&self, image_id: &str, snapshot_id: u64) -> bool {
+        let parent = Some((image_id.to_owned(), snapshot_id));
+        let needs = |image: &Image| {
+            image.parent == parent || image.snapshots.iter().any(|s| s.parent == parent)
+        };
+        self.images.values().any(needs)
+    }
+
+    /// Whether a snapshot is older than a flatten of its image, and has clones: it is not removed.
+    pub(super) fn holds_parent(&self, image_id: &str, snapshot_id: u64) -> bool {
+        let image = self.images.get(image_id).filter(|it| it.parent.is_none());
+        let snapshot = image.and_then(|image| image.snapshot(snapshot_id));
+        snapshot.is_some_and(|it| it.parent.is_some()) && self.has_clones(image_id, snapshot_id)
     }
 }
 
@@ -38,8 +56,14 @@ impl Inspection for MemoryPool {
         found.ok_or_else(|| PoolError::new("is_protected", id, libc::ENOENT))
     }
 
-    fn require_removable(&self, id: &str, _snapshot_id: u64) -> Result<()> {
-        self.look("require_removable", id, |_| ())
+    fn require_removable(&self, id: &str, snapshot_id: u64) -> Result<()> {
+        let fail = |errno| Err(PoolError::new("require_removable", id, errno));
+        let pool = &self.request("require_removable", id)?.pool;
+        match pool.images.contains_key(id) {
+            false => fail(libc::ENOENT),
+            true if pool.holds_parent(id, snapshot_id) => fail(libc::EBUSY),
+            true => Ok(()),
+        }
     }
 
     fn group(&self, id: &str) -> Result<Option<String>> {

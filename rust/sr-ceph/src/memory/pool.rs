@@ -154,11 +154,12 @@ impl Pool for MemoryPool {
     fn remove_snapshot(&self, image_id: &str, snapshot_id: u64) -> Result<()> {
         let missing = || PoolError::new("remove_snapshot", image_id, libc::ENOENT);
         let pool = &mut self.request_lock("remove_snapshot", image_id)?.pool;
+        let holds_parent = pool.holds_parent(image_id, snapshot_id);
         let image = pool.images.get_mut(image_id).ok_or_else(missing)?;
         let mut snapshots = image.snapshots.iter_mut();
         let snapshot = snapshots.find(|s| s.id == snapshot_id && !s.removed);
         let snapshot = snapshot.ok_or_else(missing)?;
-        if snapshot.protected {
+        if snapshot.protected || holds_parent {
             let errno = libc::EBUSY;
             return Err(PoolError::new("remove_snapshot", image_id, errno));
         }

@@ -36,6 +36,8 @@ pub(super) struct Image {
     pub is_encrypted: bool,
     /// How many objects have its data.
     pub objects: u64,
+    /// The pool that has its data, if it is not this one.
+    pub data_pool: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl Image {
             lock: None,
             is_encrypted: false,
             objects: 0,
+            data_pool: None,
         }
     }
 
@@ -290,11 +293,7 @@ impl PoolState {
     /// Drops a removed snapshot after its last clone, and then the one that it depends on, if that has no
     /// other clone.
     pub fn drop_removed(&mut self, image_id: &str, snapshot_id: u64) {
-        let parent = Some((image_id.to_owned(), snapshot_id));
-        let needs = |image: &Image| {
-            image.parent == parent || image.snapshots.iter().any(|s| s.parent == parent)
-        };
-        if self.images.values().any(needs) {
+        if self.has_clones(image_id, snapshot_id) {
             return;
         }
         let Some(image) = self.images.get_mut(image_id) else {

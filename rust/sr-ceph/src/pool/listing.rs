@@ -4,20 +4,15 @@ pub use librbd::{Counted, Part};
 
 use super::Result;
 
-/// Which objects are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Objects {
-    /// Those of the pool itself.
-    Own,
-    /// Those of its data pool.
-    OfDataPool,
-}
-
 /// How much the images of a pool take. See [`Pool`](super::Pool).
 pub trait Listing {
-    /// Counts the objects with data of the pool's images, in a part of the pool or of its data pool. The time
-    /// depends on the number of objects, also of foreign ones. Opens no image.
-    fn count_objects(&self, which: Objects, part: Part) -> Result<Counted>;
+    /// Counts the objects with data of the pool's images, in a part of the pool, or of the data pool of that
+    /// name. The time depends on the number of objects, also of foreign ones. Opens no image. ENOENT: no such
+    /// pool; EPERM: this client's user has no rights there.
+    fn count_objects(&self, data_pool: Option<&str>, part: Part) -> Result<Counted>;
+    /// The name of the pool that has an image's data. `None`: the image's own pool. Opens no image. ENOENT: the
+    /// cluster has no such pool any more.
+    fn data_pool_of(&self, id: &str) -> Result<Option<String>>;
     /// The bytes of an image's head, or of a snapshot, that have data of its own, in the range from `offset` on.
     /// What it shares with a parent does not count; what it shares with its snapshots does. The time depends on
     /// the length of the range. ENOENT: the image or the snapshot does not exist.

@@ -66,8 +66,9 @@ impl CephSr<'_> {
             false => Ok(entries),
         });
         let tidied = entries.and_then(|entries| {
-            self.drop_lineages(&entries)?;
+            let lineages = self.drop_lineages(&entries);
             self.collect_garbage(&entries, || self.usage())
+                .and(lineages)
         });
         if let Err(e) = tidied {
             log::warn!("SR {}: cleanup postponed: {e}", self.sr);

@@ -7,9 +7,11 @@
 //! 1. The process becomes the SR's worker (`sr/reclaim/lease.rs`): only one process counts.
 //! 2. It lists the pool in parts, and then the data pool. Between two parts it renews its lease, and ends if it
 //!    has lost it. It holds no lock, and changes nothing.
-//! 3. It reads the catalogue again. Each record whose figure has changed is written by a swap of its own. A
+//! 3. It reads the catalogue. A disk without objects may have its data in a former data pool: its header names
+//!    that, and the pool is listed too.
+//! 4. It reads the catalogue again. Each record whose figure has changed is written by a swap of its own. A
 //!    record that another process has changed meanwhile keeps its figure until the next count.
-//! 4. The key [`COUNT_KEY`] is written. An hour after this host has seen it first, the next count is due.
+//! 5. The key [`COUNT_KEY`] is written. An hour after this host has seen it first, the next count is due.
 //!
 //! It can be stopped anywhere: the next worker counts from the beginning. If the SR is deleted meanwhile, the
 //! swaps find no catalogue, and create none.
@@ -19,7 +21,7 @@
 //! it. A snapshot has no figure of its own: it shares its objects with its disk, and what only the snapshot
 //! needs cannot be counted by objects. The blocks of a parent belong to the parent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use nix::libc;
 use serde::{Deserialize, Serialize};
@@ -27,7 +29,7 @@ use uuid::Uuid;
 
 use crate::catalogue::{disks, vdi_key, Stored, SR_KEY};
 use crate::error::{Context, Error, Result};
-use crate::pool::{Entries, Objects, Part, PoolError, Transaction};
+use crate::pool::{Entries, Part, PoolError, Transaction};
 use crate::record::{record, Record, SrRecord, VdiRecord, VERSION};
 use crate::sr::reclaim::lease::Worker;
 use crate::usage::PoolUsage;
@@ -64,6 +66,17 @@ struct CountRecord {
 }
 
 record!(CountRecord);
+
+/// What was listed until now.
+struct Objects {
+    /// When it began, in seconds since 1970.
+    began: u64,
+    /// How many objects the present pools have.
+    total: u64,
+    listed: u64,
+    /// How many objects each image has.
+    images: HashMap<String, u64>,
+}
 
 /// When to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,47 +118,105 @@ impl CephSr<'_> {
     }
 
     fn count(&self, worker: &Worker<'_>, progress: Progress<'_>) -> Result<()> {
-        let mut images = HashMap::new();
-        let listed = self.list(worker, progress, &mut images)?;
+        let mut listing = self.list(worker, progress)?;
+        let uncounted = self.list_former(worker, progress, &mut listing)?;
         for disk in disks(&self.catalogue.read()?) {
             worker.renew()?;
-            self.note_utilisation(&disk, &images)?;
+            if !uncounted.contains(&disk.record.volume.image().id) {
+                self.note_utilisation(&disk, &listing.images)?;
+            }
         }
-        self.note_count(listed)
+        self.note_count(listing.listed)
     }
 
-    /// Counts the objects of each image. Returns how many objects were listed in all.
-    fn list(
+    /// Lists the pool and its data pool.
+    fn list(&self, worker: &Worker<'_>, progress: Progress<'_>) -> Result<Objects> {
+        let usage = self.usage()?;
+        let headers = usage.headers.as_deref();
+        let mut listing = Objects {
+            began: self.host.now(),
+            total: usage.objects + headers.map_or(0, |pool| pool.objects),
+            listed: 0,
+            images: HashMap::new(),
+        };
+        let Some(data_pool) = self.pool.data_pool() else {
+            self.list_pool(worker, progress, &mut listing, (None, parts(&usage)))?;
+            return Ok(listing);
+        };
+        let own = (None, parts(headers.unwrap_or(&usage)));
+        self.list_pool(worker, progress, &mut listing, own)?;
+        let data = (Some(data_pool), parts(&usage));
+        self.list_pool(worker, progress, &mut listing, data)?;
+        Ok(listing)
+    }
+
+    /// Lists the former data pools: those of the disks that have no objects in the present ones. Returns the ids of
+    /// the images that could not be counted, because the pool cannot be listed.
+    fn list_former(
         &self,
         worker: &Worker<'_>,
         progress: Progress<'_>,
-        images: &mut HashMap<String, u64>,
-    ) -> Result<u64> {
-        let began = self.host.now();
-        let usage = self.usage()?;
-        let total = usage.objects + usage.headers.as_ref().map_or(0, |pool| pool.objects);
-        let mut listed = 0;
-        for which in [Objects::Own, Objects::OfDataPool] {
-            let of = match (which, self.pool.data_pool()) {
-                (Objects::OfDataPool, None) => break,
-                (Objects::Own, Some(_)) => parts(usage.headers.as_deref().unwrap_or(&usage)),
-                _ => parts(&usage),
-            };
-            for number in 0..of {
-                worker.renew()?;
-                if self.host.now().saturating_sub(began) > GIVE_UP_SECONDS {
-                    return Err(self.too_slow(listed, total));
+        listing: &mut Objects,
+    ) -> Result<HashSet<String>> {
+        let mut uncounted = HashSet::new();
+        let mut former: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for disk in disks(&self.catalogue.read()?) {
+            let id = &disk.record.volume.image().id;
+            if listing.images.contains_key(id) {
+                continue;
+            }
+            worker.renew()?;
+            match self.pool.data_pool_of(id) {
+                Err(e) if e.is_not_found() => {
+                    uncounted.insert(id.clone());
                 }
-                let counted = self.pool.count_objects(which, Part { number, of });
-                let counted = counted.doing(DOING)?;
-                listed += counted.listed;
-                for (image, objects) in counted.images {
-                    *images.entry(image).or_default() += objects;
-                }
-                progress(listed, total.max(listed));
+                other => match other.doing(DOING)? {
+                    Some(name) if self.pool.data_pool() != Some(name.as_str()) => {
+                        former.entry(name).or_default().push(id.clone());
+                    }
+                    _ => {}
+                },
             }
         }
-        Ok(listed)
+        for (name, images) in former {
+            match self.list_pool(worker, progress, listing, (Some(&name), PARTS)) {
+                Err(Error::Ceph { source, .. })
+                    if matches!(source.errno, libc::ENOENT | libc::EPERM | libc::EACCES) =>
+                {
+                    log::warn!(
+                        "SR {}: the disks in pool {name} keep their figures: {source}",
+                        self.sr
+                    );
+                    uncounted.extend(images);
+                }
+                other => other?,
+            }
+        }
+        Ok(uncounted)
+    }
+
+    /// Lists a pool, or a data pool of that name, in that number of parts.
+    fn list_pool(
+        &self,
+        worker: &Worker<'_>,
+        progress: Progress<'_>,
+        listing: &mut Objects,
+        (data_pool, of): (Option<&str>, usize),
+    ) -> Result<()> {
+        for number in 0..of {
+            worker.renew()?;
+            if self.host.now().saturating_sub(listing.began) > GIVE_UP_SECONDS {
+                return Err(self.too_slow(listing.listed, listing.total));
+            }
+            let counted = self.pool.count_objects(data_pool, Part { number, of });
+            let counted = counted.doing(DOING)?;
+            listing.listed += counted.listed;
+            for (image, objects) in counted.images {
+                *listing.images.entry(image).or_default() += objects;
+            }
+            progress(listing.listed, listing.total.max(listing.listed));
+        }
+        Ok(())
     }
 
     fn too_slow(&self, listed: u64, total: u64) -> Error {

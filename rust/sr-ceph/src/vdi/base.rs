@@ -6,9 +6,11 @@
 //! read. A write by hand changes no epoch: so the image is compared with the snapshot before each further
 //! clone ([decision 27]). The base of a disk that has changed is useless: the next clone replaces it, and the
 //! next scan removes it if its epoch is over. Ceph keeps a removed base, out of sight, until its last clone
-//! is gone. A disk in use has no base, because it keeps changing.
+//! is gone. A disk in use has no base, because it keeps changing. A base that is older than a flatten of the disk
+//! stays until its clones are gone ([decision 107]): meanwhile each clone has a snapshot that is removed at once.
 //!
 //! [decision 27]: ../../../../docs/decisions/0027-compare-before-cloning.md
+//! [decision 107]: ../../../../docs/decisions/0107-a-disk-with-snapshots-is-not-flattened.md
 //!
 //! Removing a base takes two steps: the snapshot, and then the base in the record. After the first step alone
 //! the record names a snapshot that does not exist: cloning it fails, and is repeated with a new one.
@@ -17,6 +19,7 @@ use uuid::Uuid;
 
 use crate::catalogue::{intent_key, vdi_key, vdis_if, Stored};
 use crate::error::{Context, Result};
+use crate::image::Images;
 use crate::pool::{Entries, Transaction};
 use crate::record::{Intent, SnapshotRef, VdiRecord};
 use crate::CephSr;
@@ -46,17 +49,25 @@ impl CephSr<'_> {
         }
     }
 
-    /// Removes the base of each disk that can have changed since.
+    /// Removes the base of each disk that can have changed since. One that cannot be removed does not keep the
+    /// others: its error is returned after them.
     pub(crate) fn drop_stale_bases(&self, entries: &Entries) -> Result<()> {
+        let mut failed = None;
         for stored in vdis_if(entries, |vdi| vdi.has_base()) {
-            if stored.record.usable_base().is_none() {
-                let entry = self.catalogue.entry(&stored.record.uuid)?;
-                if let (Some(now), None) = (&entry.vdi, &entry.intent) {
-                    self.drop_base(&stored.record.uuid, now)?;
+            if stored.record.usable_base().is_some() {
+                continue;
+            }
+            let entry = self.catalogue.entry(&stored.record.uuid)?;
+            if let (Some(now), None) = (&entry.vdi, &entry.intent) {
+                match self.drop_base(&stored.record.uuid, now) {
+                    Err(e) if e.is_outcome_unknown() => return Err(e),
+                    Err(e) if Images::keeps_for_clones(&e) => {}
+                    Err(e) => failed = failed.or(Some(e)),
+                    Ok(()) => {}
                 }
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Removes a disk's base. A record that was changed meanwhile keeps its new state.

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::catalogue::{intent_key, vdi_key, Entry, Stored};
 use crate::error::{Context, Result};
+use crate::image::Images;
 use crate::record::{
     Action, BaseSnapshot, ImageRef, Intent, Record, SnapshotRef, VdiRecord, Volume,
 };
@@ -185,9 +186,13 @@ impl CephSr<'_> {
         parent: &ImageRef,
         new: &Uuid,
     ) -> Result<(ImageRef, Option<BaseSnapshot>)> {
-        if let Some(stale) = &disk.base {
-            self.images.remove_snapshot(parent, stale.snapshot.id)?;
-        }
+        let kept = match &disk.base {
+            None => None,
+            Some(stale) => match self.images.remove_snapshot(parent, stale.snapshot.id) {
+                Err(e) if Images::keeps_for_clones(&e) => Some(stale.clone()),
+                other => other.map(|()| None)?,
+            },
+        };
         let name = format!("clone.{new}");
         let doing = format!("taking a snapshot of image {} to clone it", parent.name);
         let id = self.pool.create_snapshot(&parent.id, &name);
@@ -202,9 +207,9 @@ impl CephSr<'_> {
         let image = self
             .images
             .make_clone((parent, snapshot.id), &image_name, new, &xapi)?;
-        if disk.claim.is_some() {
+        if disk.claim.is_some() || kept.is_some() {
             self.images.remove_snapshot(parent, snapshot.id)?;
-            return Ok((image, None));
+            return Ok((image, kept));
         }
         let epoch = disk.epoch;
         Ok((image, Some(BaseSnapshot { snapshot, epoch })))

@@ -20,20 +20,25 @@ use uuid::Uuid;
 
 use crate::catalogue::vdi_key;
 use crate::error::{Context, Result};
-use crate::image::older::is_older_snapshot;
 use crate::record::{Action, VdiRecord, Volume};
 use crate::vdi::steps::disposal;
 use crate::CephSr;
 
 impl CephSr<'_> {
-    /// Refuses a VDI whose image was locked by hand, before its record is removed: the deletion could not
-    /// continue after its first step.
-    fn require_unlocked(&self, record: &VdiRecord) -> Result<()> {
+    /// Refuses to give up a VDI's image if Ceph would refuse that after the first step, so that the operation would
+    /// stay unfinished: the image was locked by hand, or the base of its clones cannot be removed.
+    pub(crate) fn require_disposable(&self, record: &VdiRecord, doing: &str) -> Result<()> {
         let image = record.volume.image();
         match self.pool.require_unlocked(&image.id) {
-            Err(e) if e.is_not_found() => Ok(()), // removed outside smblock
-            other => other.doing(&format!("deleting VDI {}", record.uuid)),
+            Err(e) if e.is_not_found() => {} // removed outside smblock
+            other => other.doing(doing)?,
         }
+        let Some(base) = &record.base else {
+            return Ok(());
+        };
+        // The record of a disk that was flattened has no parent. Its base may have one.
+        self.images
+            .require_removable(image, &base.snapshot, true, doing)
     }
 
     /// Refuses a deletion that would leave something behind. Returns whether the record has changed because
@@ -57,21 +62,13 @@ impl CephSr<'_> {
                 }
             }
         }
-        let base = record.base.as_ref().map(|base| &base.snapshot);
-        for snapshot in record.volume.snapshot().into_iter().chain(base) {
-            if let Some(protected) = self.images.protected(image, snapshot.id)? {
-                if !is_older_snapshot(&snapshot.name) {
-                    return Err(protected.into());
-                }
-                self.images.unprotect(image, snapshot)?;
-            }
-            if record.depth > 0 {
-                match self.pool.require_removable(&image.id, snapshot.id) {
-                    Err(e) if e.is_not_found() => {}
-                    other => other.doing(&format!("deleting VDI {}", record.uuid))?,
-                }
-            }
+        let doing = format!("deleting VDI {}", record.uuid);
+        if let Some(snapshot) = record.volume.snapshot() {
+            let may_be_clone = record.depth > 0;
+            self.images
+                .require_removable(image, snapshot, may_be_clone, &doing)?;
         }
+        self.require_disposable(record, &doing)?;
         Ok(false)
     }
 
@@ -85,7 +82,6 @@ impl CephSr<'_> {
             };
             self.claims.refuse_if_in_use(&stored.record)?;
             self.refuse_attached_ha_vdi(&stored.record)?;
-            self.require_unlocked(&stored.record)?;
             if self.require_deletable(&stored.record)? {
                 continue;
             }

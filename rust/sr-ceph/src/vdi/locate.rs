@@ -17,6 +17,7 @@ impl CephSr<'_> {
         let entry = self.journal().acquire(vdi)?;
         let record = &self.catalogue.present(&entry, vdi)?.record;
         crate::ha::refuse(record, "used by another program")?;
+        crate::cbt::require_data(record, "used by another program")?;
         if let Some(claim) = &record.claim {
             return Err(in_use(*vdi, claim, Hold::InUse));
         }

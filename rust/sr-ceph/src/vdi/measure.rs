@@ -7,11 +7,9 @@
 use uuid::Uuid;
 
 use crate::error::{Context, Result};
+use crate::image_format::step_of;
 use crate::sr::utilisation::Progress;
 use crate::CephSr;
-
-/// How many bytes of a VDI are looked at in one step.
-const STEP: u64 = 64 << 30;
 
 impl CephSr<'_> {
     /// Returns the bytes of a disk, or of a snapshot, that have data of their own: those that it shares with its
@@ -23,9 +21,10 @@ impl CephSr<'_> {
         let image = record.volume.image();
         let snapshot = record.volume.snapshot().map(|snapshot| snapshot.id);
         let doing = format!("measuring image {}", image.name);
+        let step = step_of(self.pool.object_size_of(&image.id).doing(&doing)?);
         let (mut taken, mut offset) = (0, 0);
         while offset < record.size {
-            let length = STEP.min(record.size - offset);
+            let length = step.min(record.size - offset);
             let data = self.pool.data_in(&image.id, snapshot, offset, length);
             taken += data.doing(&doing)?;
             offset += length;

@@ -2,6 +2,7 @@
 //! undoes the change.
 
 mod features;
+mod flattened;
 mod groups;
 mod identity;
 mod moved;
@@ -11,7 +12,7 @@ mod snapshots;
 
 use uuid::Uuid;
 
-use crate::support::{Lab, A, GIB};
+use crate::support::{Lab, A, B, GIB};
 
 /// Deletes a VDI.
 fn delete(lab: &Lab, vdi: &Uuid) {

@@ -4,7 +4,7 @@ use sr_ceph::faults::{Faults, FaultyHost, FaultyPool};
 use sr_ceph::host::{Host, ImageKey, MapRequest};
 use sr_ceph::image_features::ImageFeatures;
 use sr_ceph::pool::{
-    Comparison, Deletion, Entries, Inspection, Listing, Objects, Part, Pool, Templates, Transaction,
+    Comparison, Deletion, Entries, Inspection, Listing, Part, Pool, Templates, Transaction,
 };
 
 use crate::support::{Lab, A, B, GIB};
@@ -124,7 +124,10 @@ fn every_call_that_changes_something_is_a_crash_point() {
     });
     check("count_objects", false, &|| {
         let whole = Part { number: 0, of: 1 };
-        drop(pool.count_objects(Objects::Own, whole).unwrap());
+        drop(pool.count_objects(None, whole).unwrap());
+    });
+    check("data_pool_of", false, &|| {
+        drop(pool.data_pool_of(&id()).unwrap());
     });
     check("grow_image", true, &|| {
         pool.grow_image(&id(), 2 * GIB).unwrap()

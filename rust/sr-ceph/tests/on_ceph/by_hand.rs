@@ -142,6 +142,35 @@ fn a_snapshot_older_than_a_flatten_is_refused_while_it_has_clones() {
     lab.delete(&disk);
 }
 
+/// The snapshot that a disk's clones are made of is one too.
+#[test]
+fn a_disk_whose_base_is_older_than_a_flatten_is_not_stuck() {
+    let Some(lab) = Lab::connect() else { return };
+    let golden = lab.disk("golden", &[1, 2, 3]);
+    let disk = lab.clone_of(&golden);
+    let clone = lab.clone_of(&disk);
+    rbd(&["flatten", "--no-progress", &lab.path(&disk)]);
+    let snapshot = lab.snapshot(&disk);
+    let before = lab.catalogue();
+    let refused = lab.refused(|sr| sr.revert_vdi(&disk, &snapshot));
+    assert!(refused.contains("older than a flatten"), "{refused}");
+    assert_eq!(lab.catalogue(), before);
+    lab.fill(&disk, &[4, 5, 6]);
+    let second = lab.clone_of(&disk);
+    let scan = lab.run(B, |sr| sr.scan(&[])).unwrap();
+    assert_eq!(scan.warnings, [""; 0]);
+    assert_eq!(lab.content(&second), [4, 5, 6]);
+    assert_eq!(lab.content(&clone), [1, 2, 3]);
+
+    rbd(&["flatten", "--no-progress", &lab.path(&clone)]);
+    lab.run(A, |sr| sr.revert_vdi(&disk, &snapshot)).unwrap();
+    assert_eq!(lab.content(&disk), [1, 2, 3]);
+    for vdi in [&second, &clone, &snapshot, &disk, &golden] {
+        lab.delete(vdi);
+    }
+    lab.end();
+}
+
 /// The reclaim worker empties the head of a deleted disk whose snapshots are needed.
 #[test]
 fn the_same_is_refused_after_the_disk_was_deleted_and_emptied() {

@@ -45,6 +45,10 @@ struct Tree {
     disks: BTreeMap<String, Option<Uuid>>,
     /// The image above each one.
     above: BTreeMap<String, String>,
+    /// Those with points at each image or below it.
+    below: BTreeMap<String, Vec<String>>,
+    /// Those that were made for each disk.
+    of_disk: BTreeMap<Uuid, Vec<String>>,
 }
 
 impl CephSr<'_> {
@@ -65,7 +69,8 @@ impl CephSr<'_> {
         }
     }
 
-    /// Removes the lineages that are not needed, with their snapshots.
+    /// Removes the lineages that are not needed, with their snapshots. One that cannot be removed does not keep the
+    /// others: its error is returned after them.
     pub(crate) fn drop_lineages(&self, entries: &Entries) -> Result<()> {
         let lineages: Vec<_> = records::<LineageRecord>(entries, LINEAGE_PREFIX).collect();
         if lineages.is_empty() {
@@ -84,11 +89,16 @@ impl CephSr<'_> {
         let (needed, over): (Vec<_>, Vec<_>) = lineages
             .into_iter()
             .partition(|stored| tree.needs(&stored.record.image.id));
+        let mut failed = None;
         for stored in over {
             let needed = needed.iter().map(|stored| &stored.record);
-            self.drop_lineage(&stored, &vdis, needed, entries)?;
+            match self.drop_lineage(&stored, &vdis, needed, entries) {
+                Err(e) if e.is_outcome_unknown() => return Err(e),
+                Err(e) => failed = failed.or(Some(e)),
+                Ok(()) => {}
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn drop_lineage<'n>(
@@ -143,6 +153,8 @@ impl Tree {
             points: BTreeMap::new(),
             disks: BTreeMap::new(),
             above: BTreeMap::new(),
+            below: BTreeMap::new(),
+            of_disk: BTreeMap::new(),
         };
         for vdi in vdis {
             let image = vdi.volume.image();
@@ -156,26 +168,39 @@ impl Tree {
             let (image, origin) = (&lineage.record.image, &lineage.record.origin.image);
             tree.above.insert(image.id.clone(), origin.id.clone());
         }
+        let mut below: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for id in tree.points.keys() {
+            for above in tree.ancestry(id) {
+                below.entry(above.to_owned()).or_default().push(id.clone());
+            }
+        }
+        tree.below = below;
+        for (id, disk) in &tree.disks {
+            if let Some(disk) = disk {
+                tree.of_disk.entry(*disk).or_default().push(id.clone());
+            }
+        }
         tree
     }
 
     /// Whether two points may be compared across the lineage of an image.
     fn needs(&self, image: &str) -> bool {
-        let (below, others): (Vec<_>, Vec<_>) = self
-            .points
-            .keys()
-            .partition(|id| self.ancestry(id).contains(image));
-        below.iter().any(|below| {
-            let own = self.points[*below];
-            let ancestors = self.ancestry(below);
-            others.iter().any(|other| {
-                let points = self.points[*other];
-                let disk = self.disks[*below];
-                let same_disk = disk.is_some() && disk == self.disks[*other];
-                let is_above = ancestors.contains(other.as_str());
-                points.tracked && own.any() && (same_disk || is_above)
-                    || own.tracked && points.any() && same_disk
-            })
+        let mut below = self.below.get(image).into_iter().flatten();
+        below.any(|below| {
+            let own = self.points[below];
+            let disk = self.disks[below];
+            let of_disk = disk.and_then(|disk| self.of_disk.get(&disk));
+            let mut of_disk = of_disk.into_iter().flatten().map(String::as_str);
+            let across = |other: &str| !self.ancestry(other).contains(image);
+            let of_same_disk = of_disk.any(|other| {
+                let points = self.points[other];
+                (points.tracked && own.any() || own.tracked && points.any()) && across(other)
+            });
+            of_same_disk
+                || own.any()
+                    && self.ancestry(below).into_iter().any(|other| {
+                        self.points.get(other).is_some_and(|it| it.tracked) && across(other)
+                    })
         })
     }
 

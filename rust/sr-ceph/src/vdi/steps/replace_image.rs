@@ -35,6 +35,8 @@ impl CephSr<'_> {
     ) -> Result<Option<VdiRecord>> {
         let disk = &self.catalogue.present(entry, vdi)?.record;
         self.claims.refuse_if_in_use(disk)?;
+        // The old image is deleted after the last step that can be undone.
+        self.require_disposable(disk, &format!("replacing the image of VDI {vdi}"))?;
         self.drop_prepared_of(vdi, entry)?;
         let old = disk.volume.image();
         let image_name = self.images.next_name(vdi, old);

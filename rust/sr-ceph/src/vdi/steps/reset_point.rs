@@ -19,6 +19,13 @@ impl CephSr<'_> {
             let Some(point) = record.reset_point.take() else {
                 return Ok(());
             };
+            let doing = format!("removing the reset point of VDI {vdi}");
+            self.images.require_removable(
+                &point.image,
+                &point.snapshot,
+                point.depth > 0,
+                &doing,
+            )?;
             let action = Action::DeleteSnapshot {
                 image: point.image,
                 snapshot: point.snapshot,

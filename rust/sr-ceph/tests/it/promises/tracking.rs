@@ -163,6 +163,7 @@ fn a_snapshot_without_data_can_only_be_compared_and_deleted() {
         lab.run(A, |sr| sr.clone_vdi(&snapshot, &new).map(drop)),
         lab.run(A, |sr| sr.snapshot_vdi(&snapshot, &new).map(drop)),
         lab.run(A, |sr| sr.revert_vdi(&disk, &snapshot).map(drop)),
+        lab.run(A, |sr| sr.locate_vdi(&snapshot).map(drop)),
     ];
     for result in refused {
         let error = result.unwrap_err();
@@ -223,4 +224,33 @@ fn a_snapshot_of_a_moved_image_that_was_an_origin_is_kept() {
     assert_eq!(lab.lineages(), []);
     assert_eq!(lab.content(&first), Some(1));
     lab.clear();
+}
+
+/// The order of the keys decides which one is looked at first.
+#[test]
+fn a_lineage_that_cannot_be_removed_does_not_keep_the_others() {
+    for kept in [0, 1] {
+        let (lab, disk) = tracked();
+        let other = lab.clone_of(&disk);
+        lab.run(A, |sr| sr.track_changes(&other, true)).unwrap();
+        for disk in [&disk, &other] {
+            let first = lab.snapshot(disk);
+            lab.snapshot(disk);
+            revert(&lab, disk, &first);
+            delete(&lab, &first);
+        }
+        let lineages = lab.lineages();
+        assert_eq!(lineages.len(), 2);
+        let protected = &lineages[kept].image.name;
+        lab.sim.protect_snapshots(protected, true);
+        for disk in [&disk, &other] {
+            delete(&lab, disk);
+        }
+        lab.scan(A).unwrap();
+        let left = lab.lineages();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].image.name, *protected);
+        lab.sim.protect_snapshots(protected, false);
+        lab.clear();
+    }
 }

@@ -3,6 +3,7 @@
 use sr::xapi::XapiVdi;
 use sr_ceph::faults::{at_each_call, Calls, Faults, FaultyPool, Plan};
 use sr_ceph::host::Host;
+use sr_ceph::memory::CLOSED_DATA_POOL;
 use sr_ceph::sr::utilisation::{When, COUNT_SECONDS, GIVE_UP_SECONDS, UNIT};
 use sr_ceph::{CephSr, Error};
 use uuid::Uuid;
@@ -56,6 +57,23 @@ fn a_snapshot_and_a_new_clone_take_nothing() {
     assert_eq!(scanned(&lab, &snapshot, 0), Some(0));
     assert_eq!(scanned(&lab, &clone, 0), Some(0));
     assert_eq!(scanned(&lab, &disk, 0), Some(7 * UNIT));
+}
+
+/// `data_pool` of the device-config can be changed: it is for new images.
+#[test]
+fn a_disk_in_a_former_data_pool_keeps_its_figure() {
+    let (lab, disk) = Lab::with_disk();
+    fill(&lab, &disk, 100);
+    count(&lab);
+    let image = lab.image_id(&disk);
+    lab.sim.set_data_pool(&image, Some("former"));
+    fill(&lab, &disk, 200);
+    count(&lab);
+    assert_eq!(scanned(&lab, &disk, 0), Some(13 * UNIT));
+    lab.sim.set_data_pool(&image, Some(CLOSED_DATA_POOL));
+    fill(&lab, &disk, 256);
+    count(&lab);
+    assert_eq!(scanned(&lab, &disk, 0), Some(13 * UNIT), "not listed");
 }
 
 #[test]
