@@ -105,7 +105,16 @@ def vdis():
 def put(vdi_uuid, facts):
     """Adds an export to the server's directory, or replaces it."""
     os.makedirs(_exports(), mode=0o700, exist_ok=True)
-    _write(os.path.join(_exports(), vdi_uuid + ".json"), json.dumps(facts))
+    _write(_file(vdi_uuid), json.dumps(facts))
+
+
+def facts(vdi_uuid):
+    """What `put` has written. Empty if the server does not have the export."""
+    try:
+        with open(_file(vdi_uuid)) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
 
 
 def take(vdi_uuid, force):
@@ -115,7 +124,7 @@ def take(vdi_uuid, force):
     """
     reply = ask({"do": "remove", "vdi": vdi_uuid, "force": force})
     if reply is None:
-        util.force_unlink(os.path.join(_exports(), vdi_uuid + ".json"))
+        util.force_unlink(_file(vdi_uuid))
     elif not reply["removed"]:
         raise ServerError("%s uses it: end that client, or add --force, which ends its connection" % reply["client"])
     elif "pending" in reply:
@@ -145,6 +154,10 @@ def changing():
 
 def _exports():
     return os.path.join(DIRECTORY, "exports")
+
+
+def _file(vdi_uuid):
+    return os.path.join(_exports(), vdi_uuid + ".json")
 
 
 def _failure():

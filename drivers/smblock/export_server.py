@@ -1,7 +1,7 @@
 """The program of the server of exports, and its keeper: a thread that serves what this host is to serve.
 
-After a boot nothing is plugged: the keeper plugs the exports of this host again. It also ends what XAPI has given to
-another host meanwhile.
+After a boot nothing is plugged, whatever XAPI's records have: the keeper plugs the exports of this host again. It also
+ends what XAPI has given to another host meanwhile.
 """
 
 import threading
@@ -9,6 +9,7 @@ import time
 
 from smblock import export_control as control
 from smblock import export_place as place
+from smblock import export_plug as plug
 from smblock import export_records as records
 from smblock import export_vms as vms
 from smblock._core import Error, serve_exports
@@ -69,6 +70,7 @@ def look():
         here = util.get_this_host()
         exports = [export for export in records.all_exports(session) if export.host == here]
         complete = True
+        plug.end_stale(session)
         for export in exports:
             try:
                 vms.block(session, export)  # also VMs that have got the disk since
