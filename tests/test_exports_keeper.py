@@ -126,3 +126,66 @@ def test_a_host_unplugs_what_another_host_has_taken_meanwhile(pool: ExportsPool,
     wait_for(lambda: pool.list("vbd", f"vdi-uuid={vdi}") == [], "the disk to be unplugged")
     assert pool.exports()["taken"]["host"] == pool.hosts[1].uuid
     pool.unexport("taken")
+
+
+def test_a_plug_that_hangs_holds_up_no_other_export(pool: ExportsPool, vdi: str) -> None:
+    stuck, third = pool.vdi(MIB), pool.vdi(MIB)
+    for name, each in (("a-stuck", stuck), ("third", third), ("z-hot", vdi)):
+        pool.export(each, "--name", name)
+    vm = pool.vm(name="runs")
+    pool.xe("vm-start", f"uuid={vm}", "on=one")
+    hang = pool.directory / pool.sr / f"{stuck}.img.hang"
+    pool.kill_server()
+    (vbd,) = pool.list("vbd", f"vdi-uuid={stuck}")
+    pool.xe("vbd-unplug", f"uuid={vbd}")
+    hang.touch()
+    try:
+        pool.start_server()
+        pool.wait_for_server("z-hot")
+        writer = writes(pool.uri("z-hot"))
+        time.sleep(2)  # the keeper plugs a-stuck
+        vbd = pool.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={vdi}", "device=0")
+        pool.xe("vbd-plug", f"uuid={vbd}")
+        began = time.monotonic()
+        wait_for(lambda: pool.states()["z-hot"] == "not served", "the end of the service")
+        assert time.monotonic() - began < 15
+        with pytest.raises(AssertionError, match="nbd_pwrite"):
+            writer.end()
+        pool.unexport("third")
+    finally:
+        hang.unlink()
+    pool.wait_for_server("a-stuck")
+    pool.unexport("a-stuck")
+    pool.unexport("z-hot")
+    pool.xe("vm-shutdown", f"uuid={vm}", "force=true")
+    pool.xe("vm-destroy", f"uuid={vm}")
+    for each in (stuck, third):
+        pool.xe("vdi-destroy", f"uuid={each}")
+
+
+# A command of a host with systemd: it prints the calls of systemctl.
+_WITH_SYSTEMD = """
+import sys
+sys.path[:0] = ["/opt/xensource/sm", "/opt/xensource/sm/core"]
+from smblock import export_control, cli
+export_control.HAS_SYSTEMD = True
+export_control._systemctl = lambda *words: print("systemctl", *words)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_the_server_runs_on_while_this_host_has_an_export(pool: ExportsPool, vdi: str) -> None:
+    """One that it does not serve at the moment has no file, but has to be served after a boot."""
+    other = pool.vdi(MIB)
+    pool.export(vdi, "--name", "waits")
+    pool.export(other, "--name", "ends")
+    (vbd,) = pool.list("vbd", f"vdi-uuid={vdi}")
+    pool.kill_server()
+    pool.xe("vbd-unplug", f"uuid={vbd}")
+    pool.hosts[0].exec(["rm", f"/run/smblock/export/exports/{vdi}.json"]).check()
+    assert pool.states() == {"ends": "not served", "waits": "not served"}
+    calls = [pool.hosts[0].sm(["/usr/bin/python3", "-c", _WITH_SYSTEMD, "unexport", name]).check().decode()
+             for name in ("ends", "waits")]  # fmt: skip
+    assert "systemctl" not in calls[0]
+    assert "systemctl disable --now smblock-export.service" in calls[1]
+    pool.xe("vdi-destroy", f"uuid={other}")

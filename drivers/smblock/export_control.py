@@ -82,8 +82,8 @@ def start():
 
 
 def stop():
-    """Ends the server if it serves nothing. It does not start at the next boot. The caller has the lock."""
-    if HAS_SYSTEMD and not vdis():
+    """Ends the server. It does not start at the next boot."""
+    if HAS_SYSTEMD:
         _systemctl("disable", "--now", UNIT)
 
 
@@ -135,18 +135,32 @@ def take(vdi_uuid, force):
 
 
 @contextlib.contextmanager
-def changing():
-    """One process at a time changes the exports of this host."""
+def changing(vdi_uuid):
+    """One process, and one thread of it, at a time changes the export of a VDI. A plug may take minutes."""
+    with _locked("changing-" + vdi_uuid, "the export of VDI %s" % vdi_uuid):
+        yield
+
+
+@contextlib.contextmanager
+def choosing():
+    """One process or thread at a time changes which exports this host has. No step in it waits for storage. One that
+    has `changing` may take it, not the other way round."""
+    with _locked("changing", "the exports of this host"):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(name, what):
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     end = time.monotonic() + LOCK_SECONDS
-    with open(os.path.join(DIRECTORY, "changing"), "w") as file:
+    with open(os.path.join(DIRECTORY, name), "w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    text = "another process changes the exports of this host: `fuser -v %s` shows it" % file.name
+                    text = "another process changes %s: `fuser -v %s` shows it" % (what, file.name)
                     raise ServerError(text) from None
                 time.sleep(0.05)
         yield

@@ -20,12 +20,16 @@ from smblock import export_records as records
 from smblock import export_vms as vms
 from smblock.core import core_of
 from smblock.export_plug import VBD_KEY
+from smblock.hosts import failure_code
 from smblock.sm import util
+
+_GONE = ("HANDLE_INVALID", "UUID_INVALID")
 
 
 def serve(session, export):
     """Serves an export on this host, and does nothing if it is served. Raises XAPI's error if its disk cannot be
-    plugged, and `ServerError` if a VM uses it: XAPI would plug it nevertheless. The caller has set its host."""
+    plugged, and `ServerError` if a VM uses it: XAPI would plug it nevertheless. The caller has set its host, and has
+    `changing`."""
     vms.block(session, export)  # before the look: none starts in between
     found = users(session, export)
     if found and not export.read_only:
@@ -39,22 +43,36 @@ def serve(session, export):
 
 def withdraw(session, export, force):
     """Ends the service of an export by this host. Raises `ServerError` if a client uses it, unless `force`."""
-    with control.changing():
+    here = util.get_this_host()
+    with control.changing(export.vdi):
         control.take(export.vdi, force)
         for ref, vbd in plug.vbds(session, export).items():
             plug.unplug(session, ref, vbd)
-        if export.host == util.get_this_host():
-            records.set_host(session, export, "")
-        control.stop()  # in the lock: another command may add an export
+        with control.choosing():  # another command may add an export
+            if export.host == here:
+                records.set_host(session, export, "")
+            if not records.of_host(session, here):
+                control.stop()
     util.SMlog("export %s: VDI %s is not served here any more" % (export.name, export.vdi))
 
 
-def unplug_others(session, exports):
-    """Unplugs the disks of exports that this host does not have any more: another host has taken them, or they ended
-    while XAPI took this host for dead."""
+def others(session, exports):
+    """The VBDs of exports that this host does not have any more: another host has taken them, or they ended while XAPI
+    took this host for dead."""
     own = {export.ref for export in exports}
-    for ref, vbd in plug.all_vbds(session).items():
-        if vbd["VDI"] not in own:
+    return {ref: vbd for ref, vbd in plug.all_vbds(session).items() if vbd["VDI"] not in own}
+
+
+def unplug_other(session, ref, vbd):
+    """Unplugs the disk of an export that this host does not have any more."""
+    try:
+        vdi_uuid = session.xenapi.VDI.get_uuid(vbd["VDI"])
+    except Exception as error:
+        if failure_code(error) not in _GONE:
+            raise
+        vdi_uuid = vbd["uuid"]  # no command can change an export without a VDI
+    with control.changing(vdi_uuid):
+        if ref in others(session, records.of_host(session, util.get_this_host())):
             util.SMlog("export %s is not on this host any more: unplugging it" % vbd["other_config"][VBD_KEY])
             plug.unplug(session, ref, vbd)
 

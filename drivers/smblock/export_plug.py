@@ -56,17 +56,19 @@ def unplug(session, ref, vbd):
 
 def end_stale(session):
     """Unplugs the disks that are plugged in XAPI's records only: an unplug disconnects the NBD device of that name,
-    which the next plug can get."""
-    for ref, vbd in all_vbds(session).items():
-        if not _is_stale(vbd) or _is_anothers(vbd):
-            continue
-        util.SMlog("export %s: not plugged since the boot" % vbd["other_config"][VBD_KEY])
-        try:
-            session.xenapi.VBD.unplug(ref)
-        except Exception as error:
-            if failure_code(error) not in _GONE:
-                raise
-        _note(vbd["uuid"])
+    which the next plug can get. xapi has nothing of them to detach, so this waits for no storage."""
+    with control.choosing():
+        for ref, vbd in all_vbds(session).items():
+            if not _is_stale(vbd) or _is_anothers(vbd):
+                continue
+            util.SMlog("export %s: not plugged since the boot" % vbd["other_config"][VBD_KEY])
+            try:
+                session.xenapi.VBD.unplug(ref)
+            except Exception as error:
+                if failure_code(error) not in _GONE:
+                    util.logException("export %s: VBD %s stays" % (vbd["other_config"][VBD_KEY], vbd["uuid"]))
+                    continue
+            _note(vbd["uuid"])
 
 
 def vbds(session, export):

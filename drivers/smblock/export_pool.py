@@ -73,8 +73,9 @@ def export_here(session, export, force):
     if export.host not in ("", here):
         _release(session, export, force)
     try:
-        with control.changing():
-            records.set_host(session, export, here)
+        with control.changing(export.vdi):
+            with control.choosing():
+                records.set_host(session, export, here)
             place.serve(session, export)
     except Exception as error:
         if is_new:
