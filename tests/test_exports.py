@@ -195,6 +195,48 @@ def test_an_export_moves_to_the_host_that_asks_for_it(pool: ExportsPool, vdi: st
     assert pool.exports() == {}
 
 
+def test_a_move_that_cannot_be_done_leaves_the_export_on_its_host(pool: ExportsPool, vdi: str) -> None:
+    pool.export(vdi, "--name", "stays")
+    (pbd,) = pool.list("pbd", f"sr-uuid={pool.sr}", f"host-uuid={pool.hosts[1].uuid}")
+    pool.xe("pbd-unplug", f"uuid={pbd}")
+    refused = pool.fails("export", vdi, "--name", "stays", host=1)
+    assert f"cannot be plugged on this host: its SR {pool.sr} is not. Plug that with: xe pbd-plug uuid={pbd}" in refused
+    pool.xe("pbd-plug", f"uuid={pbd}")
+    assert pool.exports()["stays"]["state"] == "served"
+    assert pool.exports()["stays"]["host"] == pool.hosts[0].uuid
+
+
+def test_a_move_that_fails_is_shown_with_the_command_back(pool: ExportsPool, vdi: str) -> None:
+    pool.export(vdi, "--name", "moves")
+    broken = pool.directory / pool.sr / f"{vdi}.img.broken"
+    broken.touch()
+    refused = pool.fails("export", vdi, "--name", "moves", host=1)
+    broken.unlink()
+    assert "No host serves moves now: export it again, here or on host one" in refused
+    assert pool.exports()["moves"]["state"] == "not served"
+    assert pool.exports()["moves"]["host"] is None
+    pool.export(vdi, "--name", "moves")
+
+
+def test_a_vm_is_exported_with_all_its_disks_or_it_is_shown_with_which(pool: ExportsPool) -> None:
+    if pool.server_pid():
+        pool.kill_server()
+    first, second = pool.vdi(MIB), pool.vdi(MIB)
+    pool.vm(("0", first), ("1", second), name="half")
+    pool.export(second, "--name", "other")
+    pool.kill_server()
+    assert "is exported as other already" in pool.fails("export", "--vm", "half")
+    assert pool.exports().keys() == {"other"}
+    pool.unexport("other")
+    broken = pool.directory / pool.sr / f"{second}.img.broken"
+    broken.touch()
+    refused = pool.fails("export", "--vm", "half")
+    broken.unlink()
+    assert "Exported before that: half/0" in refused
+    assert pool.states() == {"half/0": "served"}
+    pool.unexport("--vm", "half")
+
+
 def test_an_export_that_was_begun_is_finished_or_undone(pool: ExportsPool, vdi: str) -> None:
     with pool.xapi.session() as session:
         (ref,) = session.pool.get_all()
