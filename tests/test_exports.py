@@ -329,9 +329,17 @@ def test_a_server_that_does_not_start_states_the_reason(pool: ExportsPool, vdi: 
 
 def test_smblock_is_not_removed_while_a_disk_is_exported(pool: ExportsPool, vdi: str) -> None:
     pool.export(vdi, "--name", "kept")
-    usage = "import sys; sys.path.insert(0, '/opt/xensource/libexec')\nfrom smblock_setup import usage\n"
-    usage += "usage.require_unplugged('', True)"
-    pool.hosts[0].put_tree(REPOSITORY / "packaging/smblock_setup", "/opt/xensource/libexec/smblock_setup")
-    done = pool.hosts[0].exec(["/usr/bin/python3", "-c", usage])
-    assert b"SetupError: VDIs are exported by this host: smblock cannot be removed." in done.stderr, done.stderr
-    assert b"  smblock unexport kept" in done.stderr
+    usage = "import sys; sys.path[:0] = ['/opt/xensource/libexec', '/opt/xensource/sm', '/opt/xensource/sm/core']\n"
+    usage += "from smblock_setup import usage\nusage.require_unplugged('', True)"
+    host = pool.hosts[0]
+    host.put_tree(REPOSITORY / "packaging/smblock_setup", "/opt/xensource/libexec/smblock_setup")
+
+    def require_refused() -> None:
+        done = host.sm(["/usr/bin/python3", "-c", usage])
+        assert b"SetupError: VDIs are exported by this host: smblock cannot be removed." in done.stderr, done.stderr
+        assert b"  smblock unexport kept" in done.stderr
+
+    require_refused()
+    pool.kill_server()  # its keeper would serve it again
+    host.exec(["rm", f"/run/smblock/export/exports/{vdi}.json"]).check()
+    require_refused()
