@@ -315,6 +315,9 @@ def test_a_disk_that_cannot_be_plugged_leaves_nothing(pool: ExportsPool, vdi: st
         ("listen = host", "SMB-N001: the configuration of exports: listen: "),
         ("prot = 1", "SMB-N001: the configuration of exports: prot: no such setting"),
         ("port", "/etc/smblock/export.conf cannot be read: "),
+        ("[exports]\nport = 1", "SMB-N001: the configuration of exports: [exports]: no such setting"),
+        ("[DEFAULT]\nport = 1", "SMB-N001: the configuration of exports: [DEFAULT]: no such setting"),
+        ("key = /etc/passwd", "others than root can use the key /etc/passwd: chmod 600 /etc/passwd"),
     ],
 )
 def test_a_server_that_does_not_start_states_the_reason(pool: ExportsPool, vdi: str, conf: str, reason: str) -> None:

@@ -28,8 +28,8 @@ class ServerError(util.SMException):
 
 
 def settings():
-    """The pairs of export.conf."""
-    parser = configparser.ConfigParser(interpolation=None)
+    """The pairs of export.conf. Raises `ServerError` if it cannot be used; the server refuses pairs that are wrong."""
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
         with open(CONF) as file:
             parser.read_file(file)
@@ -37,7 +37,21 @@ def settings():
         return {}
     except configparser.Error as error:
         raise ServerError("%s cannot be read: %s" % (CONF, str(error).replace("\n", " "))) from error
-    return dict(parser["export"]) if parser.has_section("export") else {}
+    found = dict(parser["export"]) if parser.has_section("export") else {}
+    # As a setting that does not exist, which the server refuses: it would have no effect.
+    found.update(("[%s]" % name, "") for name in parser.sections() if name != "export")
+    _require_private(found.get("key"))
+    return found
+
+
+def _require_private(path):
+    """Refuses the file of a key that others than root can read."""
+    try:
+        mode = os.stat(path).st_mode if path else 0
+    except OSError:
+        return  # the server has the error
+    if mode & 0o077:
+        raise ServerError("others than root can use the key %s: chmod 600 %s" % (path, path))
 
 
 def ask(command):
