@@ -189,3 +189,25 @@ def test_the_server_runs_on_while_this_host_has_an_export(pool: ExportsPool, vdi
     assert "systemctl" not in calls[0]
     assert "systemctl disable --now smblock-export.service" in calls[1]
     pool.xe("vdi-destroy", f"uuid={other}")
+
+
+def test_a_reader_in_the_control_domain_takes_no_export_from_its_client(pool: ExportsPool, vdi: str) -> None:
+    """A backup, or xapi's own NBD server."""
+    domain = pool.hosts[0].control_domain_uuid
+    pool.export(vdi, "--name", "read-too")
+    vbd = pool.xe("vbd-create", f"vm-uuid={domain}", f"vdi-uuid={vdi}", "device=100", "mode=RO")
+    pool.xe("vbd-plug", f"uuid={vbd}")
+    pool.kill_server()
+    pool.start_server()  # it looks at all exports
+    wait_for(lambda: pool.states()["read-too"] == "served", "the server")
+    time.sleep(2)
+    client("nbdinfo", "--size", pool.uri("read-too"))
+    pool.unexport("read-too")
+    pool.xe("vbd-unplug", f"uuid={vbd}")
+    pool.xe("vbd-destroy", f"uuid={vbd}")
+    vbd = pool.xe("vbd-create", f"vm-uuid={domain}", f"vdi-uuid={vdi}", "device=100", "mode=RW")
+    pool.xe("vbd-plug", f"uuid={vbd}")
+    refused = pool.fails("export", vdi, "--name", "read-too")
+    assert f"(if nothing there uses the disk: xe vbd-unplug uuid={vbd})" in refused
+    pool.xe("vbd-unplug", f"uuid={vbd}")
+    pool.xe("vbd-destroy", f"uuid={vbd}")

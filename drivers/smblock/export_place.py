@@ -87,16 +87,31 @@ def has_users(session, exports):
     """Whether a VM has the disk of one of these exports plugged: one call of XAPI for all."""
     plugged = session.xenapi.VBD.get_all_records_where('field "currently_attached" = "true"').values()
     refs = {export.ref for export in exports}
-    return any(vbd["VDI"] in refs and VBD_KEY not in vbd["other_config"] for vbd in plugged)
+    return any(vbd["VDI"] in refs and _is_user(session, vbd) for vbd in plugged)
 
 
 def users(session, export):
     """The names of the VMs, other than for exports, that have the disk plugged."""
     vbds = session.xenapi.VBD.get_all_records_where('field "VDI" = "%s"' % export.ref).values()
-    vbds = [vbd for vbd in vbds if VBD_KEY not in vbd["other_config"]]
     # A VM that starts has an operation of its VBDs.
     plugged = [vbd for vbd in vbds if vbd["currently_attached"] or vbd.get("current_operations")]
-    return sorted({session.xenapi.VM.get_name_label(vbd["VM"]) for vbd in plugged})
+    return sorted({_name_of(session, vbd) for vbd in plugged if _is_user(session, vbd)})
+
+
+def _is_user(session, vbd):
+    """Whether a plugged VBD excludes the clients of a writable export. In a control domain a backup, and xapi's own NBD
+    server, only read."""
+    if VBD_KEY in vbd["other_config"]:
+        return False
+    return vbd["mode"] == "RW" or not session.xenapi.VM.get_is_control_domain(vbd["VM"])
+
+
+def _name_of(session, vbd):
+    name = session.xenapi.VM.get_name_label(vbd["VM"])
+    if session.xenapi.VM.get_is_control_domain(vbd["VM"]):
+        # At a boot nothing ends that record.
+        name += " (if nothing there uses the disk: xe vbd-unplug uuid=%s)" % vbd["uuid"]
+    return name
 
 
 def _sr(session, export):
