@@ -211,3 +211,27 @@ def test_a_reader_in_the_control_domain_takes_no_export_from_its_client(pool: Ex
     assert f"(if nothing there uses the disk: xe vbd-unplug uuid={vbd})" in refused
     pool.xe("vbd-unplug", f"uuid={vbd}")
     pool.xe("vbd-destroy", f"uuid={vbd}")
+
+
+_IN_A_HURRY = """
+import sys
+sys.path[:0] = ["/opt/xensource/sm", "/opt/xensource/sm/core"]
+from smblock import cli, export_pool
+export_pool.PLUG_SECONDS = 2
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_an_export_whose_plug_takes_too_long_is_served_later(pool: ExportsPool, vdi: str) -> None:
+    hang = pool.directory / pool.sr / f"{vdi}.img.hang"
+    hang.touch()
+    try:
+        done = pool.hosts[0].sm(["/usr/bin/python3", "-c", _IN_A_HURRY, "export", vdi, "--name", "late"])
+        assert done.returncode == 1
+        assert f"XAPI has not plugged VDI {vdi} in 2 s" in done.stderr.decode()
+        assert pool.states() == {"late": "not served"}
+    finally:
+        hang.unlink()
+    pool.wait_for_server("late")
+    client("nbdinfo", "--size", pool.uri("late"))
+    pool.unexport("late")

@@ -3,7 +3,7 @@
 To serve it:                        a stop after that leaves
   1. its VDI names this host        a name without a server: the keeper of this host's server does the rest
   2. block its VMs (export_vms.py)  the same
-  3. plug it into the control domain  a plugged disk: the same
+  3. plug it into the control domain  a plugged disk: the same (export_plug.py)
   4. write the server's file        an export
 
 To stop that, on the host that serves it:

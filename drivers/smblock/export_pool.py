@@ -16,6 +16,7 @@ from smblock.sm import util
 STATUS, RELEASE = "exports", "release_export"
 STATUS_SECONDS = 10
 RELEASE_SECONDS = 300  # it unplugs the disk
+PLUG_SECONDS = 300
 
 
 def find_one(session, cls, word):
@@ -83,7 +84,13 @@ def export_here(session, export, force):
         with control.changing(export.vdi):
             with control.choosing():
                 records.set_host(session, export, here)
-            place.serve(session, export)
+            with bounded(session, PLUG_SECONDS) as own:
+                place.serve(own, export)
+    except socket.timeout as error:
+        control.start()  # its keeper goes on
+        text = "XAPI has not plugged VDI %s in %d s. If that is done later, it is served: smblock exports shows that. "
+        text += "Give up: smblock unexport %s"
+        raise CliError(text % (export.vdi, PLUG_SECONDS, export.name)) from error
     except Exception as error:
         text = "VDI %s cannot be plugged on this host: %s" % (export.vdi, error)
         if is_new:
