@@ -197,5 +197,5 @@ class Host:
         (self.root / "run/systemd/system").mkdir(parents=True)
         me: dict[str, object] = {"uuid": self.uuid, "name_label": "host1", "hostname": "host1", "address": address}
         self._state.write_text("{}")
-        self.set_xapi(host={"me": me}, pool={"pool": {"master": "me"}})
+        self.set_xapi(host={"me": me}, pool={"pool": {"master": "me", "other_config": {}}})
         os.chmod(self.root / "tmp", 0o1777)

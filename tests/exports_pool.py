@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lab import wait_for
-from lab.dom0 import Dom0
-from lab.tree import SM_DIR
-from lab.xapi.lab_pool import LabPool
+from lab.dom0 import Dom0, LocalDom0
+from lab.sm_source import sm_source
+from lab.tree import SM_DIR, install_driver
+from lab.wheel import REPOSITORY
+from lab.xapi import Settings
+from lab.xapi.lab_pool import LabPool, Tree
 
 MIB = 1 << 20
+DRIVER = REPOSITORY / "lab/tests/fixtures/LabFilesSR.py"
 CONF = "/etc/smblock/export.conf"
 PORT = 10810
 # Uses an export until its stdin is closed; prints a line when it has it.
@@ -49,6 +56,12 @@ def client(*argv: str | Path, check: bool = True) -> str:
     )
     assert (done.returncode == 0) == check, done.stdout + done.stderr
     return done.stdout if check else done.stderr
+
+
+def random_file(path: Path, size: int) -> bytes:
+    data = os.urandom(size)
+    path.write_bytes(data)
+    return data
 
 
 class Held:
@@ -98,6 +111,16 @@ class ExportsPool(LabPool):
 
     def vdi(self, size: int = 8 * MIB, name: str = "disk") -> str:
         return self.xe("vdi-create", f"sr-uuid={self.sr}", f"name-label={name}", f"virtual-size={size}")
+
+    @contextmanager
+    def new_vdi(self) -> Iterator[str]:
+        """A disk inside the `with` block, whose exports are ended then."""
+        vdi = self.vdi()
+        yield vdi
+        for name, export in self.exports().items():
+            if export["vdi"] == vdi:
+                self.unexport(name, "--force")
+        self.xe("vdi-destroy", f"uuid={vdi}")
 
     def vm(self, *disks: tuple[str, str], name: str) -> str:
         """A halted VM with disks: their userdevices and VDIs."""
@@ -150,3 +173,24 @@ class ExportsPool(LabPool):
 
     def wait_for_server(self, name: str, host: int = 0) -> None:
         wait_for(lambda: self.exports()[name]["state"] == "served", f"export {name}", 60)
+
+
+@contextmanager
+def exports_pool(
+    hosts: Sequence[LocalDom0], sm_tree: Path, driver_tree: Path, directory: Path
+) -> Iterator[ExportsPool]:
+    """A pool whose SR is a directory. Not below /tmp, which may be in memory: there is no I/O past the page cache."""
+    source = sm_source()
+    if source is not None and (source / "libs/sm").is_dir():
+        pytest.skip("SM 4 gives xapi a socket of tapdisk, which a host without a kernel of its own has no device for")
+    driver = directory / "driver"
+    shutil.copytree(driver_tree, driver, symlinks=True)
+    install_driver(DRIVER, driver)
+    tree = Tree(sm_tree, driver)
+    with ExportsPool(hosts, tree, directory / "lab.json", Settings(plugins=("labfiles",))) as pool:
+        pool.directory = directory
+        for host in pool.hosts:
+            pool.prepare(host)
+        pool.sr = pool.xe("sr-create", "type=labfiles", "shared=true", "name-label=files",
+                          f"device-config:directory={directory}")  # fmt: skip
+        yield pool

@@ -262,3 +262,18 @@ def test_version_and_help(lab: CephRbdLab) -> None:
     for command in ("check", "reclaim", "release", "fence"):
         assert command in help_text
     assert lab.admin().returncode == 2
+
+
+def test_a_host_that_has_no_vm_with_the_disk_has_no_limit_set(sr: CephSr) -> None:
+    """XAPI's record of a plug may be stale."""
+    lab, vdi = sr.lab, sr.create_vdi()
+    vm = lab.xe("vm-create", "name-label=gone")
+    vbd = lab.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={vdi}", "device=0")
+    db, host = lab.xapi.pool.db, lab.hosts[0]
+    db.set("VBD", db.by_uuid("VBD", vbd), "currently_attached", True)
+    db.set("VM", db.by_uuid("VM", vm), "resident_on", lab.ref(host))
+    done = lab.admin("vdi", "limit", vdi, "--iops", "700").check().decode()
+    assert f"host {host.uuid}: no VM uses the disk there" in done
+    db.set("VBD", db.by_uuid("VBD", vbd), "currently_attached", False)
+    lab.xe("vm-destroy", f"uuid={vm}")
+    sr.destroy_vdi(vdi)

@@ -116,6 +116,16 @@ def test_a_supervisor_is_a_unit_of_its_own(started: Started, systemd: Callable[[
     assert started.tokens == [f"VDI.command-{me}"]
 
 
+def test_a_task_has_a_collector_for_each_sr(started: Started, systemd: Callable[[str], None]) -> None:
+    """A snapshot of a VM whose disks are in two SRs is one task."""
+    systemd(SIMULATOR)
+    start_collector = importlib.import_module("smblock.supervisor_start").start_collector
+    for sr in ("sr-1", "sr-2", "sr-2"):
+        start_collector(sr, "OpaqueRef:task")
+    units = sorted(os.listdir(started.units))
+    assert units == [f"smblock-leftovers-{sr}-task.service" for sr in ("sr-1", "sr-2")]
+
+
 @pytest.mark.parametrize("script", ["echo broken >&2; exit 1", "exec sleep 60"])
 def test_a_supervisor_runs_without_systemd_if_that_fails(
     started: Started, systemd: Callable[[str], None], script: str

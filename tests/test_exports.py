@@ -1,14 +1,12 @@
 """Exports: stable names for jobs, several disks for a VM, one server that need not restart, found after a restart.
 
-With disks that are files; test_exports_plugged.py has them on Ceph, with a kernel. The protocol itself is tested in
-rust/nbd-export.
+With disks that are files; test_exports_plugged.py has them on Ceph, with a kernel, test_exports_keeper.py what a server
+does by itself. The protocol itself is tested in rust/nbd-export.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +15,8 @@ import pytest
 
 from lab import wait_for
 from lab.dom0 import LocalDom0
-from lab.sm_source import sm_source
-from lab.tree import install_driver
 from lab.wheel import REPOSITORY
-from lab.xapi import Settings
-from lab.xapi.lab_pool import Tree
-from tests.exports_pool import CONF, MIB, ExportsPool, client, held, writes
-
-DRIVER = REPOSITORY / "lab/tests/fixtures/LabFilesSR.py"
+from tests.exports_pool import CONF, MIB, ExportsPool, client, exports_pool, held, random_file, writes
 
 
 @pytest.fixture(scope="module")
@@ -34,43 +26,19 @@ def pool(
     sm_tree: Path,
     new_local_dom0: Callable[[str], LocalDom0],
 ) -> Iterator[ExportsPool]:
-    source = sm_source()
-    if source is not None and (source / "libs/sm").is_dir():
-        pytest.skip("SM 4 gives xapi a socket of tapdisk, which a host without a kernel of its own has no device for")
-    directory = tmp_path_factory.mktemp("exports")
-    driver = directory / "driver"
-    shutil.copytree(driver_tree, driver, symlinks=True)
-    install_driver(DRIVER, driver)
-    # Not below /tmp, which may be in memory: there is no I/O past the page cache.
-    tree = Tree(sm_tree, driver)
     with (
         new_local_dom0("one") as one,
         new_local_dom0("two") as two,
-        ExportsPool([one, two], tree, directory / "lab.json", Settings(plugins=("labfiles",))) as pool,
+        exports_pool([one, two], sm_tree, driver_tree, tmp_path_factory.mktemp("exports")) as pool,
     ):
-        pool.directory = directory
-        for host in pool.hosts:
-            pool.prepare(host)
-        pool.sr = pool.xe("sr-create", "type=labfiles", "shared=true", "name-label=files",
-                          f"device-config:directory={directory}")  # fmt: skip
         yield pool
 
 
 @pytest.fixture
 def vdi(pool: ExportsPool) -> Iterator[str]:
     """A disk whose exports are ended after the test."""
-    vdi = pool.vdi()
-    yield vdi
-    for name, export in pool.exports().items():
-        if export["vdi"] == vdi:
-            pool.unexport(name, "--force")
-    pool.xe("vdi-destroy", f"uuid={vdi}")
-
-
-def random_file(path: Path, size: int) -> bytes:
-    data = os.urandom(size)
-    path.write_bytes(data)
-    return data
+    with pool.new_vdi() as vdi:
+        yield vdi
 
 
 def test_two_jobs_write_to_one_name_and_the_third_finds_it_after_a_restart(
@@ -115,47 +83,6 @@ def test_disks_of_a_vm_have_its_name_and_their_order(pool: ExportsPool, tmp_path
     pool.xe("vm-shutdown", f"uuid={vm}", "force=true")
 
 
-def test_a_disk_that_a_vm_uses_is_not_served_after_a_boot(pool: ExportsPool, vdi: str) -> None:
-    """The VM was started while nothing was plugged. XAPI plugs its disk into the control domain."""
-    vm = pool.vm(("0", vdi), name="starts")
-    pool.export(vdi, "--name", "late")
-    pool.kill_server()
-    (vbd,) = [each for each in pool.list("vbd", f"vdi-uuid={vdi}") if each not in pool.list("vbd", f"vm-uuid={vm}")]
-    pool.xe("vbd-unplug", f"uuid={vbd}")
-    pool.hosts[0].exec(["rm", f"/run/smblock/export/exports/{vdi}.json"]).check()
-    with pool.xapi.session() as session:
-        session.VM.set_blocked_operations(session.VM.get_by_uuid(vm), {})  # by an administrator
-    pool.xe("vm-start", f"uuid={vm}", "on=one")
-    pool.start_server()
-    with pool.xapi.session() as session:  # a look at the export begins with it
-        wait_for(lambda: session.VM.get_blocked_operations(session.VM.get_by_uuid(vm)) != {}, "a look")
-    time.sleep(2)
-    assert pool.exports()["late"]["state"] == "not served"
-    pool.xe("vm-shutdown", f"uuid={vm}", "force=true")
-    pool.wait_for_server("late")
-    pool.unexport("late")
-    pool.xe("vm-destroy", f"uuid={vm}")
-
-
-def test_a_running_vm_that_gets_an_exported_disk_takes_it_from_the_client(pool: ExportsPool, vdi: str) -> None:
-    """XAPI plugs it without a question to SM, because the host has the disk active."""
-    (export,) = pool.export(vdi, "--name", "hot")
-    vm = pool.vm(name="runs")
-    pool.xe("vm-start", f"uuid={vm}", "on=one")
-    writer = writes(export["uri"])
-    vbd = pool.xe("vbd-create", f"vm-uuid={vm}", f"vdi-uuid={vdi}", "device=0")
-    pool.xe("vbd-plug", f"uuid={vbd}")
-    wait_for(lambda: pool.exports()["hot"]["state"] == "not served", "the end of the service")
-    with pytest.raises(AssertionError, match="nbd_pwrite"):
-        writer.end()
-    assert "this host has no export" in client("nbdinfo", export["uri"], check=False)
-    pool.xe("vbd-unplug", f"uuid={vbd}")
-    pool.wait_for_server("hot")
-    pool.unexport("hot")
-    pool.xe("vm-shutdown", f"uuid={vm}", "force=true")
-    pool.xe("vm-destroy", f"uuid={vm}")
-
-
 DAMAGED = {
     "no-json": "{",
     "no-vdi": '{"read_only": false, "vm": null, "disk": null}',
@@ -184,20 +111,6 @@ def test_a_damaged_key_of_the_pool_stops_its_own_export_only(pool: ExportsPool, 
     assert pool.states() == {"no-json": "served", "whole": "served"}
     pool.unexport("no-json")
     pool.xe("vdi-destroy", f"uuid={other}")
-
-
-def test_a_host_unplugs_what_another_host_has_taken_meanwhile(pool: ExportsPool, vdi: str) -> None:
-    pool.export(vdi, "--name", "taken")
-    pool.kill_server()
-    assert len(pool.list("vbd", f"vdi-uuid={vdi}")) == 1
-    with pool.xapi.session() as session:
-        vdi_ref = session.VDI.get_by_uuid(vdi)
-        session.VDI.remove_from_other_config(vdi_ref, "smblock:export-host")
-        session.VDI.add_to_other_config(vdi_ref, "smblock:export-host", pool.hosts[1].uuid)
-    pool.start_server()
-    wait_for(lambda: pool.list("vbd", f"vdi-uuid={vdi}") == [], "the disk to be unplugged")
-    assert pool.exports()["taken"]["host"] == pool.hosts[1].uuid
-    pool.unexport("taken")
 
 
 def test_list_has_what_an_administrator_and_a_program_need(pool: ExportsPool, vdi: str) -> None:
@@ -282,19 +195,46 @@ def test_an_export_moves_to_the_host_that_asks_for_it(pool: ExportsPool, vdi: st
     assert pool.exports() == {}
 
 
-def test_a_host_serves_its_exports_again_after_a_boot(pool: ExportsPool, vdi: str, tmp_path: Path) -> None:
-    (export,) = pool.export(vdi, "--name", "booted", host=1)
-    data = random_file(tmp_path / "source", 8 * MIB)
-    client("nbdcopy", tmp_path / "source", export["uri"])
-    host = pool.hosts[1]
-    host.kill()
-    pool.power_on(host)
-    pool.prepare(host)
-    pool.start_server(host=1)
-    pool.wait_for_server("booted", host=1)
-    client("nbdcopy", export["uri"], tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == data
-    pool.unexport("booted")
+def test_a_move_that_cannot_be_done_leaves_the_export_on_its_host(pool: ExportsPool, vdi: str) -> None:
+    pool.export(vdi, "--name", "stays")
+    (pbd,) = pool.list("pbd", f"sr-uuid={pool.sr}", f"host-uuid={pool.hosts[1].uuid}")
+    pool.xe("pbd-unplug", f"uuid={pbd}")
+    refused = pool.fails("export", vdi, "--name", "stays", host=1)
+    assert f"cannot be plugged on this host: its SR {pool.sr} is not. Plug that with: xe pbd-plug uuid={pbd}" in refused
+    pool.xe("pbd-plug", f"uuid={pbd}")
+    assert pool.exports()["stays"]["state"] == "served"
+    assert pool.exports()["stays"]["host"] == pool.hosts[0].uuid
+
+
+def test_a_move_that_fails_is_shown_with_the_command_back(pool: ExportsPool, vdi: str) -> None:
+    pool.export(vdi, "--name", "moves")
+    broken = pool.directory / pool.sr / f"{vdi}.img.broken"
+    broken.touch()
+    refused = pool.fails("export", vdi, "--name", "moves", host=1)
+    broken.unlink()
+    assert "No host serves moves now: export it again, here or on host one" in refused
+    assert pool.exports()["moves"]["state"] == "not served"
+    assert pool.exports()["moves"]["host"] is None
+    pool.export(vdi, "--name", "moves")
+
+
+def test_a_vm_is_exported_with_all_its_disks_or_it_is_shown_with_which(pool: ExportsPool) -> None:
+    if pool.server_pid():
+        pool.kill_server()
+    first, second = pool.vdi(MIB), pool.vdi(MIB)
+    pool.vm(("0", first), ("1", second), name="half")
+    pool.export(second, "--name", "other")
+    pool.kill_server()
+    assert "is exported as other already" in pool.fails("export", "--vm", "half")
+    assert pool.exports().keys() == {"other"}
+    pool.unexport("other")
+    broken = pool.directory / pool.sr / f"{second}.img.broken"
+    broken.touch()
+    refused = pool.fails("export", "--vm", "half")
+    broken.unlink()
+    assert "Exported before that: half/0" in refused
+    assert pool.states() == {"half/0": "served"}
+    pool.unexport("--vm", "half")
 
 
 def test_an_export_that_was_begun_is_finished_or_undone(pool: ExportsPool, vdi: str) -> None:
@@ -375,6 +315,9 @@ def test_a_disk_that_cannot_be_plugged_leaves_nothing(pool: ExportsPool, vdi: st
         ("listen = host", "SMB-N001: the configuration of exports: listen: "),
         ("prot = 1", "SMB-N001: the configuration of exports: prot: no such setting"),
         ("port", "/etc/smblock/export.conf cannot be read: "),
+        ("[exports]\nport = 1", "SMB-N001: the configuration of exports: [exports]: no such setting"),
+        ("[DEFAULT]\nport = 1", "SMB-N001: the configuration of exports: [DEFAULT]: no such setting"),
+        ("key = /etc/passwd", "others than root can use the key /etc/passwd: chmod 600 /etc/passwd"),
     ],
 )
 def test_a_server_that_does_not_start_states_the_reason(pool: ExportsPool, vdi: str, conf: str, reason: str) -> None:
@@ -389,9 +332,17 @@ def test_a_server_that_does_not_start_states_the_reason(pool: ExportsPool, vdi: 
 
 def test_smblock_is_not_removed_while_a_disk_is_exported(pool: ExportsPool, vdi: str) -> None:
     pool.export(vdi, "--name", "kept")
-    usage = "import sys; sys.path.insert(0, '/opt/xensource/libexec')\nfrom smblock_setup import usage\n"
-    usage += "usage.require_unplugged('', True)"
-    pool.hosts[0].put_tree(REPOSITORY / "packaging/smblock_setup", "/opt/xensource/libexec/smblock_setup")
-    done = pool.hosts[0].exec(["/usr/bin/python3", "-c", usage])
-    assert b"SetupError: VDIs are exported by this host: smblock cannot be removed." in done.stderr, done.stderr
-    assert b"  smblock unexport kept" in done.stderr
+    usage = "import sys; sys.path[:0] = ['/opt/xensource/libexec', '/opt/xensource/sm', '/opt/xensource/sm/core']\n"
+    usage += "from smblock_setup import usage\nusage.require_unplugged('', True)"
+    host = pool.hosts[0]
+    host.put_tree(REPOSITORY / "packaging/smblock_setup", "/opt/xensource/libexec/smblock_setup")
+
+    def require_refused() -> None:
+        done = host.sm(["/usr/bin/python3", "-c", usage])
+        assert b"SetupError: VDIs are exported by this host: smblock cannot be removed." in done.stderr, done.stderr
+        assert b"  smblock unexport kept" in done.stderr
+
+    require_refused()
+    pool.kill_server()  # its keeper would serve it again
+    host.exec(["rm", f"/run/smblock/export/exports/{vdi}.json"]).check()
+    require_refused()

@@ -157,7 +157,10 @@ def test_a_name_is_found_on_another_host_after_its_own_has_died(disk: Disk, one:
     assert nbd(one, read, uri) == b"True\n"
     assert lab.get("vdi", "sharable", disk.uuid) == "false"
     lab.power_on(two)
-    wait_for(lambda: lab.list("vbd", f"vdi-uuid={disk.uuid}") != [], "the export's own VBD")
+    assert len(lab.list("vbd", f"vdi-uuid={disk.uuid}")) == 2, "XAPI has the disk as plugged on the dead host"
+    # systemd starts it.
+    two.exec(["sh", "-c", f"setsid {SM_DIR}/smblock-export-server </dev/null >/dev/null 2>&1 &"]).check()
+    wait_for(lambda: len(lab.list("vbd", f"vdi-uuid={disk.uuid}")) == 1, "the end of the dead host's VBD", 60)
     assert nbd(one, read, uri) == b"True\n"
 
 

@@ -199,3 +199,16 @@ def test_the_plugin_has_the_names_of_all_functions() -> None:
     late = set(re.findall(r'"(\w+)"', plugin.partition("FUNCTIONS = ")[2].partition("def ")[0]))
     assert late | {"resume_disks"} == named
     assert os.access(REPOSITORY / "packaging/xapi/plugins/smblock", os.X_OK)
+
+
+def test_no_disk_is_paused_without_a_guard(disks: Any, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would resume it if the host of the command died."""
+    monkeypatch.setattr(disks, "start_process_of", lambda _kind, _sr, vdis, name, _work: [disks.Token(vdi, name).put()
+                                                                                          for vdi in vdis])  # fmt: skip
+    monkeypatch.setattr(disks, "READY_SECONDS", 0.1)
+    name = str(uuid.uuid4())
+    done = disks.pause(SR, host.disks, name)
+    assert done == dict.fromkeys(host.disks, "the guard of the pause has not started in 0.1 s: nothing was paused")
+    assert set(host.states.values()) == {RUNNING}
+    # One that starts now ends at once.
+    assert not any(disks.Token(vdi, name).guards() for vdi in host.disks)

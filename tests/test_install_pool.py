@@ -30,7 +30,7 @@ def pool(tmp_path: Path, release: Path) -> list[Host]:
         number = host.address[-1]
         records[name] = {"uuid": host.uuid, "name_label": f"host{number}", "hostname": f"host{number}"}
         records[name]["address"] = host.address
-    first.set_xapi(host=records, pool={"pool": {"master": "three"}})
+    first.set_xapi(host=records, pool={"pool": {"master": "three", "other_config": {}}})
     return hosts
 
 

@@ -24,14 +24,17 @@ ASKED_SECONDS = 5  # for a process that has connected to send its request
 
 def pause(sr_uuid, vdi_uuids, name, has_threads=False):
     """Starts a guard for the disks, which pauses them. Returns DONE or an error by UUID. `has_threads`: whether this
-    process has used the core."""
+    process has used the core. Without a guard no disk is paused: nothing would resume it if the command's host died."""
     work = None if has_threads else lambda: serve(sr_uuid, vdi_uuids, name)
     start_process_of("disks", sr_uuid, vdi_uuids, name, work)
     done = ask(name, "pause", READY_SECONDS)
     if done is not None:
         return done
-    util.SMlog("guard %s has not started in %d s: pausing %s without it" % (name, READY_SECONDS, ", ".join(vdi_uuids)))
-    return Disks(sr_uuid, vdi_uuids, name).pause()
+    for vdi_uuid in vdi_uuids:
+        Token(vdi_uuid, name).remove()  # a guard that starts now ends at once
+    text = "the guard of the pause has not started in %s s: nothing was paused" % READY_SECONDS
+    util.SMlog("guard %s: %s: %s" % (name, text, ", ".join(vdi_uuids)))
+    return dict.fromkeys(vdi_uuids, text)
 
 
 class Disks:

@@ -28,8 +28,8 @@ class ServerError(util.SMException):
 
 
 def settings():
-    """The pairs of export.conf."""
-    parser = configparser.ConfigParser(interpolation=None)
+    """The pairs of export.conf. Raises `ServerError` if it cannot be used; the server refuses pairs that are wrong."""
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
         with open(CONF) as file:
             parser.read_file(file)
@@ -37,7 +37,21 @@ def settings():
         return {}
     except configparser.Error as error:
         raise ServerError("%s cannot be read: %s" % (CONF, str(error).replace("\n", " "))) from error
-    return dict(parser["export"]) if parser.has_section("export") else {}
+    found = dict(parser["export"]) if parser.has_section("export") else {}
+    # As a setting that does not exist, which the server refuses: it would have no effect.
+    found.update(("[%s]" % name, "") for name in parser.sections() if name != "export")
+    _require_private(found.get("key"))
+    return found
+
+
+def _require_private(path):
+    """Refuses the file of a key that others than root can read."""
+    try:
+        mode = os.stat(path).st_mode if path else 0
+    except OSError:
+        return  # the server has the error
+    if mode & 0o077:
+        raise ServerError("others than root can use the key %s: chmod 600 %s" % (path, path))
 
 
 def ask(command):
@@ -82,8 +96,8 @@ def start():
 
 
 def stop():
-    """Ends the server if it serves nothing. It does not start at the next boot. The caller has the lock."""
-    if HAS_SYSTEMD and not vdis():
+    """Ends the server. It does not start at the next boot."""
+    if HAS_SYSTEMD:
         _systemctl("disable", "--now", UNIT)
 
 
@@ -105,7 +119,16 @@ def vdis():
 def put(vdi_uuid, facts):
     """Adds an export to the server's directory, or replaces it."""
     os.makedirs(_exports(), mode=0o700, exist_ok=True)
-    _write(os.path.join(_exports(), vdi_uuid + ".json"), json.dumps(facts))
+    _write(_file(vdi_uuid), json.dumps(facts))
+
+
+def facts(vdi_uuid):
+    """What `put` has written. Empty if the server does not have the export."""
+    try:
+        with open(_file(vdi_uuid)) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
 
 
 def take(vdi_uuid, force):
@@ -115,7 +138,7 @@ def take(vdi_uuid, force):
     """
     reply = ask({"do": "remove", "vdi": vdi_uuid, "force": force})
     if reply is None:
-        util.force_unlink(os.path.join(_exports(), vdi_uuid + ".json"))
+        util.force_unlink(_file(vdi_uuid))
     elif not reply["removed"]:
         raise ServerError("%s uses it: end that client, or add --force, which ends its connection" % reply["client"])
     elif "pending" in reply:
@@ -126,18 +149,32 @@ def take(vdi_uuid, force):
 
 
 @contextlib.contextmanager
-def changing():
-    """One process at a time changes the exports of this host."""
+def changing(vdi_uuid):
+    """One process, and one thread of it, at a time changes the export of a VDI. A plug may take minutes."""
+    with _locked("changing-" + vdi_uuid, "the export of VDI %s" % vdi_uuid):
+        yield
+
+
+@contextlib.contextmanager
+def choosing():
+    """One process or thread at a time changes which exports this host has. No step in it waits for storage. One that
+    has `changing` may take it, not the other way round."""
+    with _locked("changing", "the exports of this host"):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(name, what):
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     end = time.monotonic() + LOCK_SECONDS
-    with open(os.path.join(DIRECTORY, "changing"), "w") as file:
+    with open(os.path.join(DIRECTORY, name), "w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    text = "another process changes the exports of this host: `fuser -v %s` shows it" % file.name
+                    text = "another process changes %s: `fuser -v %s` shows it" % (what, file.name)
                     raise ServerError(text) from None
                 time.sleep(0.05)
         yield
@@ -145,6 +182,10 @@ def changing():
 
 def _exports():
     return os.path.join(DIRECTORY, "exports")
+
+
+def _file(vdi_uuid):
+    return os.path.join(_exports(), vdi_uuid + ".json")
 
 
 def _failure():

@@ -16,6 +16,7 @@ from smblock.sm import util
 STATUS, RELEASE = "exports", "release_export"
 STATUS_SECONDS = 10
 RELEASE_SECONDS = 300  # it unplugs the disk
+PLUG_SECONDS = 300
 
 
 def find_one(session, cls, word):
@@ -49,8 +50,8 @@ def find_exports(session, name, vm):
     return found
 
 
-def export_here(session, export, force):
-    """Serves a VDI under a name on this host. Does nothing if that is so already."""
+def require_free(session, export):
+    """`CliError` if an export cannot be made here: found before anything is changed."""
     export.load(session)
     for other in records.all_exports(session):
         if other.is_damaged and other.name == export.name:
@@ -68,20 +69,39 @@ def export_here(session, export, force):
     if users and not export.read_only:
         text = "VDI %s is in use by %s: shut the VM down, or detach the disk, then export it"
         raise CliError(text % (export.vdi, ", ".join(users)))
+    _require_plugged(session, export)
+
+
+def export_here(session, export, force):
+    """Serves a VDI under a name on this host. Does nothing if that is so already."""
+    require_free(session, export)
     is_new = records.add(session, export)
     here = util.get_this_host()
-    if export.host not in ("", here):
+    before = export.host if export.host != here else ""
+    if before:
         _release(session, export, force)
     try:
-        with control.changing():
-            records.set_host(session, export, here)
-            place.serve(session, export)
+        with control.changing(export.vdi):
+            with control.choosing():
+                records.set_host(session, export, here)
+            with bounded(session, PLUG_SECONDS) as own:
+                place.serve(own, export)
+    except socket.timeout as error:
+        control.start()  # its keeper goes on
+        text = "XAPI has not plugged VDI %s in %d s. If that is done later, it is served: smblock exports shows that. "
+        text += "Give up: smblock unexport %s"
+        raise CliError(text % (export.vdi, PLUG_SECONDS, export.name)) from error
     except Exception as error:
+        text = "VDI %s cannot be plugged on this host: %s" % (export.vdi, error)
         if is_new:
             _undo(session, export)
-        if failure_code(error) is None:
+        elif before:
+            _end_here(session, export)
+            text += ". No host serves %s now: export it again, here or on host %s"
+            text %= (export.name, _name_of_host(session, before))
+        if failure_code(error) is None and not isinstance(error, control.ServerError):
             raise
-        raise CliError("VDI %s cannot be plugged on this host: %s" % (export.vdi, error)) from error
+        raise CliError(text) from error
 
 
 def unexport(session, export, force):
@@ -196,6 +216,36 @@ def release_here(session, name, force):
             except control.ServerError as error:
                 return str(error)
     return ""
+
+
+def _require_plugged(session, export):
+    """`CliError` if the SR of an export is not plugged here."""
+    query = 'field "host" = "%s"' % util.get_this_host_ref(session)
+    pbds = session.xenapi.PBD.get_all_records_where(query).values()
+    pbds = [pbd for pbd in pbds if pbd["SR"] == export.record["SR"]]
+    sr_uuid = session.xenapi.SR.get_uuid(export.record["SR"])
+    if not pbds:
+        raise CliError("VDI %s cannot be plugged on this host: it has no PBD of SR %s" % (export.vdi, sr_uuid))
+    if not pbds[0]["currently_attached"]:
+        text = "VDI %s cannot be plugged on this host: its SR %s is not. Plug that with: xe pbd-plug uuid=%s"
+        raise CliError(text % (export.vdi, sr_uuid, pbds[0]["uuid"]))
+
+
+def _end_here(session, export):
+    """After a failed move: this host's keeper does not go on with it."""
+    try:
+        place.withdraw(session, export, True)
+    except Exception:
+        util.logException("export %s: ending it here" % export.name)
+
+
+def _name_of_host(session, host_uuid):
+    try:
+        return session.xenapi.host.get_name_label(session.xenapi.host.get_by_uuid(host_uuid))
+    except Exception as error:
+        if failure_code(error) in NO_SUCH_HOST:
+            return host_uuid
+        raise
 
 
 def _undo(session, export):

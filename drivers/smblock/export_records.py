@@ -77,6 +77,11 @@ def all_exports(session):
     return [export.load(session) for export in sorted(found, key=lambda export: export.name)]
 
 
+def of_host(session, host_uuid):
+    """The exports that a host is to serve, sorted by name."""
+    return [export for export in all_exports(session) if export.host == host_uuid]
+
+
 def _parse(name, value):
     """Returns the export of a key. One that cannot be read is served by no host, and stops no other one."""
     try:

@@ -28,7 +28,8 @@ def start(sr_uuid, vdi_uuids):
 def start_collector(sr_uuid, task):
     """Starts the process that removes what is prepared for a task and not used. A failure is only logged: the next scan
     does its work."""
-    unit = "smblock-leftovers-%s.service" % task.rpartition(":")[2]
+    # A task can snapshot disks of several SRs, and each disk of an SR comes here.
+    unit = "smblock-leftovers-%s-%s.service" % (sr_uuid, task.rpartition(":")[2])
     try:
         detached.start(unit, [PROGRAM, "task", sr_uuid, task, "-"])
     except (OSError, subprocess.SubprocessError) as error:

@@ -229,6 +229,9 @@ def test_a_declaration_leaves_pbds_and_the_control_domains_disks(lab: FilesPool,
     assert lab.get("pbd", "currently-attached", pbd) == "true"
     assert lab.get("vbd", "currently-attached", vbd) == "true"
     lab.power_on(dying)
+    assert lab.get("vbd", "currently-attached", vbd) == "true", "nothing in xapi sets it back at a boot"
+    lab.xe("vbd-unplug", f"uuid={vbd}")
+    lab.xe("vbd-destroy", f"uuid={vbd}")
     lab.xe("vdi-destroy", f"uuid={vdi}")
 
 

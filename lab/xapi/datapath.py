@@ -62,10 +62,16 @@ class Datapaths:
             state.active.add(dp)
 
     def deactivate(self, host: str, vdi: str, dp: str) -> None:
-        """vdi_deactivate, if the driver has it and no other VBD of the host has the disk active."""
+        """vdi_deactivate, if the driver has it and no other VBD of the host has the disk active.
+
+        Nothing is done for a user that the host does not have, as after a boot: xapi only looks for it in its own
+        state (`| None -> None`, destroy_sr, storage_smapiv1_wrapper.ml:1020), which is below /var/run.
+        """
         pool, db = self._pool, self._pool.db
         with pool.exclusive(("VDI", vdi)):
-            state = self._state(host, vdi)
+            state = self._states.get((host, vdi))
+            if state is None or dp not in state.attached:
+                return
             if state.active == {dp}:
                 if "content_id" not in db.get("VDI", vdi, "other_config"):
                     content = str(uuids.uuid4())
@@ -75,10 +81,12 @@ class Datapaths:
             state.active.discard(dp)
 
     def detach(self, host: str, vdi: str, dp: str) -> None:
-        """vdi_detach, if no other VBD of the host has the disk attached."""
+        """vdi_detach, if no other VBD of the host has the disk attached. Nothing as above."""
         db = self._pool.db
         with self._pool.exclusive(("VDI", vdi)):
-            state = self._state(host, vdi)
+            state = self._states.get((host, vdi))
+            if state is None or dp not in state.attached:
+                return
             if state.attached == {dp}:
                 sm_exec.expect_nil(self._run(host, "vdi_detach", vdi))
                 for prefix in ("read-caching-enabled-on", "read-caching-reason"):

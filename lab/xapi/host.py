@@ -49,14 +49,18 @@ class HostCalls:
         return [self._tasks.run("Async.PBD.plug", self._pbds.plug, pbd) for pbd in db.find("PBD", host=host)]
 
     def _reset(self, host: str) -> None:
-        """After a reset no VM runs on the host, and nothing is plugged or attached there."""
+        """After a reset no VM runs on the host, and nothing is plugged or attached there.
+
+        The VBDs of the control domain stay `currently_attached`, with the device of before: a VM that is not running
+        loses that (force_state_reset, xapi_vm_lifecycle.ml:877), but at a start the control domain is set to Running
+        only (`Db.VM.set_power_state ~__context ~self:domain_zero_ref ~value:`Running`, create_misc.ml:402), and
+        `List.filter (fun self -> self <> domain0)` leaves it out of what xenopsd corrects (resync_resident_on,
+        xapi_xenops.ml:3125).
+        """
         db = self._pool.db
         control_domain = db.get("host", host, "control_domain")
         for vm in db.find("VM", resident_on=host):
-            if vm == control_domain:
-                for vbd in db.find("VBD", VM=vm):
-                    db.destroy("VBD", vbd)
-            else:
+            if vm != control_domain:
                 self._vms.power_state_reset(vm)
         for pbd in db.find("PBD", host=host):
             db.set("PBD", pbd, "currently_attached", False)

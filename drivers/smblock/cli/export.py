@@ -36,12 +36,27 @@ def _run(options):
                 raise CliError(text % export.name)
         try:
             for export in wanted:
-                pool.export_here(session, export, options.force)
-            control.start()
+                pool.require_free(session, export)
+            _export_all(session, wanted, options.force)
         except control.ServerError as error:
             raise CliError(str(error)) from error
         listed = pool.states(session, wanted)
     return show(options, "\n".join("%s  %s" % (each["name"], each["uri"]) for each in listed), listed)
+
+
+def _export_all(session, wanted, force):
+    """Exports the VDIs, and has the server run, also if one of them cannot be exported."""
+    done = []
+    try:
+        for export in wanted:
+            pool.export_here(session, export, force)
+            done.append(export.name)
+    except Exception as error:
+        if not done:
+            raise
+        control.start()
+        raise CliError("%s. Exported before that: %s" % (error, ", ".join(done))) from error
+    control.start()
 
 
 def _of_vdi(session, options):

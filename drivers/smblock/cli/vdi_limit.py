@@ -36,7 +36,8 @@ def _run(options):
         if reply and reply["held"] != wanted and not problems:
             problems = ["it has %s" % _words(reply["held"])]
         failed = failed or bool(problems)
-        lines.append("host %s: %s" % (host, "; ".join(problems) or "set"))
+        # XAPI or SM may have a user that is gone.
+        lines.append("host %s: %s" % (host, "; ".join(problems) or ("set" if reply else "no VM uses the disk there")))
     if not replies:
         lines.append("no host uses the disk: they are set when it is plugged")
     data = {"vdi": vdi["uuid"], "limits": wanted}
