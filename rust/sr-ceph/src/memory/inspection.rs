@@ -21,15 +21,6 @@ impl Image {
 }
 
 impl PoolState {
-    /// Whether a clone needs a snapshot, or a snapshot of a clone.
-    pub(super) fn has_clones(&self, image_id: &str, snapshot_id: u64) -> bool {
-        let parent = Some((image_id.to_owned(), snapshot_id));
-        let needs = |image: &Image| {
-            image.parent == parent || image.snapshots.iter().any(|s| s.parent == parent)
-        };
-        self.images.values().any(needs)
-    }
-
     /// Whether a snapshot is older than a flatten of its image, and has clones: it is not removed.
     pub(super) fn holds_parent(&self, image_id: &str, snapshot_id: u64) -> bool {
         let image = self.images.get(image_id).filter(|it| it.parent.is_none());

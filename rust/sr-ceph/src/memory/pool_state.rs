@@ -290,6 +290,15 @@ impl PoolState {
         true
     }
 
+    /// Whether a clone needs a snapshot, or a snapshot of a clone.
+    pub(super) fn has_clones(&self, image_id: &str, snapshot_id: u64) -> bool {
+        let parent = Some((image_id.to_owned(), snapshot_id));
+        let needs = |image: &Image| {
+            image.parent == parent || image.snapshots.iter().any(|s| s.parent == parent)
+        };
+        self.images.values().any(needs)
+    }
+
     /// Drops a removed snapshot after its last clone, and then the one that it depends on, if that has no
     /// other clone.
     pub fn drop_removed(&mut self, image_id: &str, snapshot_id: u64) {
