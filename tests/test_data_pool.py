@@ -112,8 +112,9 @@ def test_a_data_pool_that_cannot_hold_images_is_refused_with_the_command(pool: O
     assert pool.rados("ls").count("smblock.sr.") <= 1
 
 
-def test_a_disk_in_a_former_data_pool_keeps_its_figure(sr: CephSr) -> None:
-    lab, ceph = sr.lab, sr.pool.lab.ceph
+def test_a_disk_in_a_former_data_pool_keeps_its_figure(pool: OtherPool) -> None:
+    lab, ceph = pool.lab, pool.lab.ceph
+    sr = pool.create_sr("former", f"device-config:data_pool={DATA}")
     disk = Disk(sr, sr.create_vdi("disk"))
 
     def fill(total: str) -> None:
@@ -138,6 +139,7 @@ def test_a_disk_in_a_former_data_pool_keeps_its_figure(sr: CephSr) -> None:
     fill("80M")
     assert counted() == 128 * MIB
     disk.destroy()
+    sr.forget()
 
 
 def test_the_check_names_the_data_pool_and_the_caps_for_it(pool: OtherPool) -> None:
