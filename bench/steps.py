@@ -137,6 +137,7 @@ class Steps:
             "snaps",
             "snaps",
             f"at {of_newer.id}",
+            _header(image, "get_size", HEAD),
             f"diff {of_older.name} {size} {_THREADS} {_ALL}",
             "close",
             *(_header(image, "get_snapshot_name", snapshot.id) for snapshot in (of_newer, of_older)),

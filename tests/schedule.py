@@ -39,7 +39,6 @@ LONG = (
     "tests/test_rpm.py",
     "tests/test_doctor.py",
     "tests/test_delivery.py",
-    "tests/test_exports.py",
     "tests/test_snapshots_of_a_vm.py",
     "tests/test_cbt.py",
     "tests/test_namespaces.py",

@@ -25,6 +25,7 @@ from lab.wheel import REPOSITORY
 
 SVG = "{http://www.w3.org/2000/svg}"
 TABLE = REPOSITORY / "rust" / "sr-ceph" / "tests" / "on_ceph" / "round_trips" / "table.rs"
+LOCAL = TABLE.with_name("local.rs")
 
 
 def pair(ours: float, reference: float, limit: float | None = None) -> Pair:
@@ -105,7 +106,7 @@ def table() -> dict[str, dict[str, int]]:
 
 def made(run: Run) -> dict[str, int]:
     """What a run of the program with the limit has called, as in the table."""
-    local = set(re.findall(r'^    "(\w+)",$', TABLE.read_text(), re.MULTILINE))
+    local = set(re.findall(r'^    "(\w+)",$', LOCAL.read_text(), re.MULTILINE))
     assert run.made["rados_connect"] == run.made["rados_shutdown"] == 1
     return {name: n for name, n in run.made.items() if name not in local | {"rados_connect", "rados_shutdown"}}
 

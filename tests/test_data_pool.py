@@ -51,6 +51,10 @@ def data_pool_of(sr: CephSr, image: str) -> str:
     return str(sr.pool.image_info(image)["data_pool"])
 
 
+def is_any_blocked(ceph: OneNodeCeph) -> bool:
+    return any("full_quota" in pool["flags_names"] for pool in ceph.admin("osd", "dump")["pools"])
+
+
 def test_disks_and_all_their_copies_have_their_data_in_the_data_pool(sr: CephSr) -> None:
     lab, ceph = sr.lab, sr.pool.lab.ceph
     # A default of the cluster changes nothing.
@@ -95,6 +99,8 @@ def test_the_size_of_the_sr_is_the_data_pools_quota(sr: CephSr) -> None:
     ceph.set_quota(sr.pool.name, max_bytes=1)
     assert f"'{sr.pool.name}'" in lab.refused("vdi-create", f"sr-uuid={sr.uuid}", "name-label=x", "virtual-size=1GiB")
     ceph.set_quota(sr.pool.name, max_bytes=0)
+    # The monitors do it at their next report of the pools' sizes.
+    wait_for(lambda: not is_any_blocked(ceph), "the pools to accept writes")
 
 
 def test_a_data_pool_that_cannot_hold_images_is_refused_with_the_command(pool: OtherPool) -> None:

@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -87,8 +88,10 @@ def disks(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     with mock.patch.dict(sys.modules):  # restores the imported modules
         sys.modules.update({"smblock": package, "smblock.sm": sm})
         request: Any = importlib.import_module("smblock.guard_request")
-        monkeypatch.setattr(request, "DIRECTORY", str(tmp_path))
-        yield importlib.import_module("smblock.disks")
+        # A socket's path has at most 107 bytes; pytest's directories can be longer.
+        with tempfile.TemporaryDirectory(prefix="guard-") as directory:
+            monkeypatch.setattr(request, "DIRECTORY", directory)
+            yield importlib.import_module("smblock.disks")
 
 
 @contextmanager

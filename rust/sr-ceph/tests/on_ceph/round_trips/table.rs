@@ -259,9 +259,9 @@ pub const TABLE: [(&str, &[(&str, u64)]); 39] = [
         &[
             ("rados_read_op_operate", 2),
             ("rados_write_op_operate", 2),
-            ("rbd_close", 2),
+            ("rbd_close", 3),
             ("rbd_open_by_id", 1),
-            ("rbd_open_by_id_read_only", 1),
+            ("rbd_open_by_id_read_only", 2),
             ("rbd_snap_remove_by_id", 1),
             ("rbd_watchers_list", 1),
         ],
@@ -273,7 +273,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 39] = [
     (
         "VDI.list_changed_blocks",
         &[
-            ("rados_exec", 2),
+            ("rados_exec", 3),
             ("rados_read_op_operate", 2),
             ("rbd_close", 1),
             ("rbd_diff_iterate2", 1),
@@ -284,7 +284,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 39] = [
     (
         "VDI.revert to a tracked snapshot",
         &[
-            ("rados_exec", 3),
+            ("rados_exec", 4),
             ("rados_read_op_operate", 4),
             ("rados_stat", 1),
             ("rados_write_op_operate", 4),
