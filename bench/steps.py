@@ -96,6 +96,7 @@ class Steps:
             self._entry(source),
             f"view {image.id}",
             "snaps",
+            _header(image, "get_size", HEAD),
             f"diff {base.name} {size} 1 {_WHOLE_OBJECTS}",
             "close",
             _header(image, "get_size", HEAD),
@@ -117,6 +118,7 @@ class Steps:
         return [
             self._entry(snapshot_vdi),
             self._entry(vdi),
+            _header(old, "get_features", HEAD),
             f"stat rbd_id.{name}",
             self._begin(vdi, f"=vdi.{snapshot_vdi}"),
             *self._cloned(snapshot, name),

@@ -134,7 +134,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 39] = [
     (
         "VDI.clone of a disk, the next one",
         &[
-            ("rados_exec", 4),
+            ("rados_exec", 5),
             ("rados_read_op_operate", 3),
             ("rados_stat", 1),
             ("rados_write_op_operate", 3),
@@ -216,7 +216,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 39] = [
     (
         "VDI.revert",
         &[
-            ("rados_exec", 6),
+            ("rados_exec", 7),
             ("rados_mgr_command", 1),
             ("rados_mon_command", 2),
             ("rados_read_op_operate", 6),
@@ -244,7 +244,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 39] = [
     (
         "VDI.epoch_begin, reset, the next",
         &[
-            ("rados_exec", 3),
+            ("rados_exec", 4),
             ("rados_read_op_operate", 3),
             ("rados_stat", 1),
             ("rados_write_op_operate", 4),
@@ -257,6 +257,7 @@ pub const TABLE: [(&str, &[(&str, u64)]); 39] = [
     (
         "VDI.epoch_begin, reset no more",
         &[
+            ("rados_exec", 1),
             ("rados_read_op_operate", 2),
             ("rados_write_op_operate", 2),
             ("rbd_close", 3),
