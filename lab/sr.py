@@ -55,6 +55,15 @@ class LabSr:
         for pbd in self.lab.list("pbd", f"sr-uuid={self.uuid}"):
             self.lab.xe("pbd-plug", f"uuid={pbd}")
 
+    def replug(self, *device_config: str) -> None:
+        """Unplugs the SR, and plugs it with another device-config (`device-config:KEY=VALUE`) on the same hosts."""
+        self.unplug()
+        for pbd in self.lab.list("pbd", f"sr-uuid={self.uuid}"):
+            host = self.lab.get("pbd", "host-uuid", pbd)
+            self.lab.xe("pbd-destroy", f"uuid={pbd}")
+            new = self.lab.xe("pbd-create", f"sr-uuid={self.uuid}", f"host-uuid={host}", *device_config)
+            self.lab.xe("pbd-plug", f"uuid={new}")
+
     def forget(self) -> None:
         self.unplug()
         self.lab.xe("sr-forget", f"uuid={self.uuid}")

@@ -135,12 +135,7 @@ def test_a_disk_in_a_former_data_pool_keeps_its_figure(pool: OtherPool) -> None:
 
     fill("4M")
     assert counted() == 64 * MIB
-    sr.unplug()
-    for pbd in lab.list("pbd", f"sr-uuid={sr.uuid}"):
-        host = lab.get("pbd", "host-uuid", pbd)
-        lab.xe("pbd-destroy", f"uuid={pbd}")
-        words = [*sr.pool.device_config, "device-config:data_pool=plain"]
-        lab.xe("pbd-plug", f"uuid={lab.xe('pbd-create', f'sr-uuid={sr.uuid}', f'host-uuid={host}', *words)}")
+    sr.replug(*sr.pool.device_config, "device-config:data_pool=plain")
     assert counted() == 64 * MIB
     fill("80M")
     assert counted() == 128 * MIB

@@ -60,12 +60,7 @@ def test_a_disk_keeps_its_layout_when_that_of_the_sr_changes(sr: CephSr) -> None
     lab = sr.lab
     old = sr.create_vdi("old")
     snapshot = lab.xe("vdi-snapshot", f"uuid={old}")
-    sr.unplug()
-    for pbd in lab.list("pbd", f"sr-uuid={sr.uuid}"):
-        host = lab.get("pbd", "host-uuid", pbd)
-        lab.xe("pbd-destroy", f"uuid={pbd}")
-        words = [*sr.pool.device_config, "device-config:object_size=64K"]
-        lab.xe("pbd-plug", f"uuid={lab.xe('pbd-create', f'sr-uuid={sr.uuid}', f'host-uuid={host}', *words)}")
+    sr.replug(*sr.pool.device_config, "device-config:object_size=64K")
     clone, new = lab.xe("vdi-clone", f"uuid={snapshot}"), sr.create_vdi("new")
     lab.xe("vdi-resize", f"uuid={old}", "disk-size=2GiB")
     sizes = [layout(sr, sr.image(vdi))[0] for vdi in (old, clone, new)]
