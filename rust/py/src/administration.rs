@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::wrap_pyfunction;
 use sr::doctor::Facts;
 use sr::engine::{AdoptionFacts, AdoptionRequest, ImportRequest, Pairs};
 
-use crate::convert::{self, RequestedSize};
+use crate::convert::{self, not_facts, RequestedSize};
 use crate::findings::{self, Finding};
 use crate::panic::attached;
 use crate::shapes::Pending;
@@ -163,10 +162,6 @@ fn blocklist_hosts(
     sr.run(py, "SR.blocklist_hosts", |sr| {
         sr.blocklist_hosts(&addresses)
     })
-}
-
-fn not_facts(error: serde_json::Error) -> PyErr {
-    PyValueError::new_err(format!("the facts: {error}"))
 }
 
 /// Adds the functions to the module.

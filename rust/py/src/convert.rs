@@ -182,6 +182,11 @@ pub fn attributes(py: Python<'_>, vdi: &ScannedVdi, sr_type: &SrType) -> PyResul
     Ok(attributes.into())
 }
 
+/// What XAPI and SM have about an SR is JSON that cannot be parsed.
+pub fn not_facts(error: serde_json::Error) -> PyErr {
+    PyValueError::new_err(format!("the facts: {error}"))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -8,6 +8,7 @@ use sr::alarm::{CheckFacts, Report};
 use sr::engine::Health;
 use sr::metrics::{page, Sample};
 
+use crate::convert::not_facts;
 use crate::panic::attached;
 use crate::sr::Sr;
 
@@ -16,7 +17,7 @@ use crate::sr::Sr;
 #[pyfunction]
 #[pyo3(text_signature = "(sr, facts)")]
 fn update_alarms(py: Python<'_>, sr: PyRef<'_, Sr>, facts: &str) -> PyResult<()> {
-    let facts = check_facts(facts)?;
+    let facts = CheckFacts::parse(facts).map_err(not_facts)?;
     sr.run(py, "SR.check", |sr| sr.check(facts))
 }
 
@@ -32,7 +33,7 @@ fn health_of(py: Python<'_>, sr: PyRef<'_, Sr>) -> PyResult<String> {
 #[pyfunction]
 #[pyo3(text_signature = "(sr, facts)")]
 fn alarm_unless_shared(py: Python<'_>, sr: PyRef<'_, Sr>, facts: &str) -> PyResult<()> {
-    let facts = check_facts(facts)?;
+    let facts = CheckFacts::parse(facts).map_err(not_facts)?;
     let uuid = sr.uuid();
     sr.run(py, "SR.warn_unless_shared", |sr| {
         sr.warn_unless_shared(uuid, &facts)
@@ -93,11 +94,6 @@ fn metrics_page(
         let samples = samples.collect::<PyResult<Vec<_>>>()?;
         Ok(page(host_name, env!("CARGO_PKG_VERSION"), &samples))
     })
-}
-
-/// What XAPI has about the pool, from JSON.
-fn check_facts(text: &str) -> PyResult<CheckFacts> {
-    CheckFacts::parse(text).map_err(|e| PyValueError::new_err(format!("the facts: {e}")))
 }
 
 /// Adds the functions to the module.
