@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,14 +23,16 @@ from tests.pages.follower import Follower
 PAGES = REPOSITORY / "docs" / "user"
 # Numbers its writes; each block has the number of its round. Prints the number of the last round.
 _ROUNDS = """
-import nbd, sys, time
+import nbd, os, sys
 h = nbd.NBD()
 h.connect_uri(sys.argv[1])
-end, n = time.monotonic() + float(sys.argv[2]), 0
-while time.monotonic() < end:
+n, enough = 0, False
+while not enough:
+    enough = os.path.exists(sys.argv[2])  # one round begins after it
     n += 1
     for block in range(4):
         h.pwrite(n.to_bytes(4096, "big"), block << 22)
+os.unlink(sys.argv[2])
 print(n)
 """
 _WRITE = "import nbd, sys; h = nbd.NBD(); h.connect_uri(sys.argv[1]); h.pwrite(bytes(4096), 0)"
@@ -102,23 +104,19 @@ def test_page_for_users_is_followed_to_the_letter(sr: CephSr, one: Dom0, two: Do
 
 def test_a_snapshot_of_an_export_is_one_moment_of_its_writes(disk: Disk, one: Dom0) -> None:
     uri = export(disk, "moment")
-    snapshot: list[Disk] = []
-
-    def snap() -> None:
-        time.sleep(1)
-        snapshot.append(disk.snapshot())
-
-    taking = threading.Thread(target=snap)
-    taking.start()
-    rounds = int(nbd(one, _ROUNDS, uri, "6"))
-    taking.join()
-    data = snapshot[0].export()
+    with ThreadPoolExecutor() as beside:
+        writer = beside.submit(nbd, one, _ROUNDS, uri, "/tmp/enough-rounds")
+        wait_for(lambda: disk.export()[:4096] != bytes(4096), "the first write")
+        snapshot = disk.snapshot()
+        one.put("/tmp/enough-rounds", b"")
+        rounds = int(writer.result())
+    data = snapshot.export()
     blocks = [int.from_bytes(data[at : at + 4096], "big") for at in range(0, 16 * MIB, 4 * MIB)]
     # One round wrote them in this order, each after the reply to the one before.
     assert blocks == sorted(blocks, reverse=True)
     assert blocks[0] - blocks[-1] <= 1
     assert 0 < blocks[0] < rounds
-    disk.sr.destroy_vdi(snapshot[0].uuid)
+    snapshot.destroy()
 
 
 def test_a_device_that_dies_is_eio_and_not_silence(disk: Disk, one: Dom0) -> None:

@@ -46,7 +46,8 @@ fn refusal(image_id: &str, snapshot: &str) -> PoolError {
     let mut error = PoolError::new("rbd_snap_remove_by_id", image_id, nix::libc::EBUSY);
     error.detail = Some(format!(
         "snapshot {snapshot} is older than a flatten of its image and has clones, which need the image's former parent. Destroy \
-         the clones first, or give them all of their data: rbd flatten CLONE, for each image that 'rbd children' lists"
+         the clones first, or give them all of their data: rbd flatten CLONE, for each image that 'rbd children' lists. A \
+         destroyed clone counts until its space is free: try again later"
     ));
     error
 }

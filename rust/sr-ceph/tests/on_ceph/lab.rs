@@ -40,7 +40,7 @@ pub type Content = [u64; BLOCKS];
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Long, because the manager frees one image after the other.
-const FREED: Duration = Duration::from_secs(120);
+pub const FREED: Duration = Duration::from_secs(120);
 
 /// A process of the driver: a client of its own, on a host.
 pub struct Process {
