@@ -151,7 +151,7 @@ def test_a_guard_that_fails_leaves_no_failed_unit(started: Started, monkeypatch:
         stub = ModuleType(f"smblock.{name}")
         vars(stub).update(members)
         monkeypatch.setitem(sys.modules, f"smblock.{name}", stub)
-    vars(sys.modules["smblock.guard"]).update(guard_all=fail)
+    vars(sys.modules["smblock.guard"]).update(guard=fail)
     vars(sys.modules["smblock.sm"])["util"].logException = started.logged.append
     supervisor = importlib.import_module("smblock.supervisor")
     monkeypatch.delitem(sys.modules, "smblock.supervisor")

@@ -19,9 +19,12 @@ TWO = (VDI, "another")
 
 
 class Stack:
-    """A XAPI that records the calls of SM and of the plugin; SM's functions return `replies`."""
+    """A XAPI that records the calls of SM and of the plugin; SM's functions return `replies`.
 
-    def __init__(self, pause: Any, replies: dict[str, bool]) -> None:
+    `is_older`: its host has smblock 0.1.
+    """
+
+    def __init__(self, pause: Any, replies: dict[str, bool], *, is_older: bool = False) -> None:
         self.calls: list[str] = []
         session = mock.MagicMock()
         session.xenapi.VDI.get_sm_config.return_value = dict(TAGS)
@@ -34,7 +37,9 @@ class Stack:
             setattr(pause.blktap2.VDI, name, self._sm(name, replies.get(name, True)))
         pause.call_plugin = self._plugin
         # What the host replies about each disk to `pause_disks` and to `resume_disks`; None: it has neither.
-        self.together: dict[str, dict[str, str] | None] = {"pause_disks": {}, "resume_disks": {}}
+        self.together: dict[str, dict[str, str] | Exception | None] = dict.fromkeys(
+            ("pause_disks", "resume_disks"), None if is_older else {}
+        )
         together: Any = importlib.import_module("smblock.pause_together")
         together.call_plugins = self._plugins
 
@@ -48,6 +53,8 @@ class Stack:
             unknown = Exception(function)
             unknown.details = ["UNKNOWN_XENAPI_PLUGIN_FUNCTION"]  # type: ignore[attr-defined]
             return dict.fromkeys(hosts, (None, unknown))
+        if isinstance(replies, Exception):
+            return dict.fromkeys(hosts, (None, replies))
         return {host: (json.dumps({vdi: replies.get(vdi, "") for vdi in args_of(host)["vdis"].split(",")}), None)
                 for host in hosts}  # fmt: skip
 
@@ -80,14 +87,14 @@ def pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_guard_ends_with_a_pause_that_returned(pause: Any) -> None:
-    stack = Stack(pause, {})
+    stack = Stack(pause, {}, is_older=True)
     assert stack.xapi.pause(VDI) == [None]
     assert stack.xapi.unpause(VDI) == [(True, None)]
-    assert stack.calls == ["guard_pause", "tap_pause", "tap_unpause", "end_guard"]
+    assert stack.calls == ["pause_disks", "guard_pause", "tap_pause", "tap_unpause", "end_guard"]
 
 
 def test_a_guard_outlives_a_pause_that_did_not_return(pause: Any) -> None:
-    stack = Stack(pause, {"tap_pause": False, "tap_unpause": False})
+    stack = Stack(pause, {"tap_pause": False, "tap_unpause": False}, is_older=True)
     assert "failed to pause" in stack.xapi.pause(VDI)[0]
     stack.xapi.unpause(VDI)
     assert "end_guard" not in stack.calls
@@ -102,10 +109,11 @@ def test_a_refresh_has_a_guard(refreshes: bool, pause: Any) -> None:
     assert ("end_guard" in stack.calls) == refreshes
 
 
-def test_disks_are_paused_together_by_one_call(pause: Any) -> None:
+@pytest.mark.parametrize("disks", [(VDI,), TWO])
+def test_disks_are_paused_together_by_one_call(disks: tuple[str, ...], pause: Any) -> None:
     stack = Stack(pause, {})
-    assert stack.xapi.pause(*TWO) == [None, None]
-    assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
+    assert stack.xapi.pause(*disks) == [None] * len(disks)
+    assert stack.xapi.unpause(*disks) == [(True, None)] * len(disks)
     assert stack.calls == ["pause_disks", "resume_disks"]
 
 
@@ -131,8 +139,7 @@ def test_disks_of_this_host_are_paused_without_a_plugin(pause: Any, monkeypatch:
 
 
 def test_disks_of_a_host_with_an_older_smblock_are_paused_one_by_one(pause: Any) -> None:
-    stack = Stack(pause, {})
-    stack.together = {"pause_disks": None, "resume_disks": None}
+    stack = Stack(pause, {}, is_older=True)
     assert stack.xapi.pause(*TWO) == [None, None]
     assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
     expected = {"tap_pause": 2, "tap_unpause": 2, "guard_pause": 2, "end_guard": 2, "resume_disks": 0}
@@ -147,6 +154,14 @@ def test_a_disk_that_cannot_be_paused_is_named_and_resumed_with_the_others(pause
     assert "did not pause VDI another" in failed
     assert "tap-ctl failed" in failed
     assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
+
+
+def test_a_host_that_does_not_reply_is_named_with_the_seconds(pause: Any) -> None:
+    stack = Stack(pause, {})
+    stack.together["pause_disks"] = TimeoutError("timed out")
+    (failed,) = stack.xapi.pause(VDI)
+    assert "host host-uuid did not pause VDI vdi-uuid" in failed
+    assert "no reply within 30 s" in failed
 
 
 @pytest.mark.parametrize(("paused_for", "was_paused"), [("0.0", False), ("3600.0", True)])

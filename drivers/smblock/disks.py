@@ -1,4 +1,4 @@
-"""Pauses and resumes several disks of this host at once, for the snapshots of a VM's disks.
+"""Pauses and resumes disks of this host at once, for their snapshots.
 
 The disks are paused for as long as this takes. So their guard does it: before the first pause it has SM's modules and
 the list of tapdisks. Nothing starts while disks are paused but tap-ctl, once for each disk. The command asks the

@@ -86,8 +86,8 @@ class Token:
 
 
 def start_guard(sr_uuid, vdi_uuid, name):
-    """Starts a guard of a disk on this host. Does not wait until it runs."""
-    start_process_of("disk", sr_uuid, [vdi_uuid], name, lambda: guard_all(sr_uuid, [vdi_uuid], name))
+    """Starts a guard of a disk that SM's plugin pauses on this host. Does not wait until it runs."""
+    start_process_of("disk", sr_uuid, [vdi_uuid], name, lambda: guard(sr_uuid, vdi_uuid, Token(vdi_uuid, name)))
 
 
 def start_process_of(kind, sr_uuid, vdi_uuids, name, work):
@@ -207,8 +207,8 @@ class OneTapdisk:
 
 
 def guard_all(sr_uuid, vdi_uuids, name):
-    """Watches several disks, in one process."""
-    look = Listing() if len(vdi_uuids) > 1 else OneTapdisk()
+    """Watches the disks that one command pauses once, in one process."""
+    look = Listing()
     threads = [threading.Thread(target=guard, args=(sr_uuid, each, Token(each, name), look)) for each in vdi_uuids]
     for thread in threads:
         thread.start()

@@ -1,7 +1,8 @@
-"""Pauses a disk's I/O for a snapshot, on the host of the pool that runs the disk.
+"""Pauses the I/O of disks for a snapshot, on the hosts of the pool that run them.
 
-Before that, a guard is started on each host that runs the disk, and a supervisor on this host (guard.py,
-supervisor.py). They resume the disk if this process dies.
+Before that, a guard is started on each of these hosts, and a supervisor on this host (guard.py, supervisor.py). They
+resume the disks if this process dies. A host with smblock 0.1 has no guard that pauses disks (pause_together.py): there
+SM's plugin tapdisk-pause pauses each disk.
 """
 
 import time
@@ -38,10 +39,7 @@ class CephXapi(Hosts, Alarms):
 
     def pause(self, *vdi_uuids):
         """Pauses the I/O of disks at once, on each host that runs them. Returns the error of each disk, or None."""
-        if len(vdi_uuids) == 1:
-            paused = [_error_of(self._pause, vdi_uuid) for vdi_uuid in vdi_uuids]
-        else:
-            paused = self._pause_together(vdi_uuids)
+        paused = self._pause_together(vdi_uuids)
         fist_point("vdi_snapshot_paused")
         return paused
 
@@ -57,13 +55,13 @@ class CephXapi(Hosts, Alarms):
         return [errors.get(vdi_uuid) for vdi_uuid in vdi_uuids]
 
     def _pause(self, vdi_uuid):
+        """Pauses a disk by SM, which starts the plugin tapdisk-pause on each host that has the disk active."""
         vdi = self._session.xenapi.VDI
         tags = Tags(self._session, vdi.get_by_uuid(vdi_uuid))
         found = tags.read()
         # The key is a leftover, since the core runs one operation on a disk at a time. SM would fail at it.
         tags.drop(PAUSED, found)
         self._guards.start(vdi_uuid, found)
-        self._supervisors.append(supervisor_start.start(self._sr_uuid, [vdi_uuid]))
         if not self._ask_hosts(blktap2.VDI.tap_pause, vdi_uuid):
             raise self._not_done("pause", vdi_uuid, found)
         # From here on no host can activate the disk. One may have done so just before.

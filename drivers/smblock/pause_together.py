@@ -1,6 +1,7 @@
-"""Pauses the disks of a VM at once, for snapshots of one instant: on each host by one call of its plugin."""
+"""Pauses disks at once, for snapshots of one instant: on each host by one call of its plugin."""
 
 import json
+import socket
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -126,7 +127,9 @@ class DisksTogether:
                 util.SMlog("host %s: plugin smblock %s: %s" % (host_ref, function, error))
                 results[host_ref] = None
             else:
-                results[host_ref] = dict.fromkeys(wanted[host_ref], str(error) or repr(error))
+                silent = isinstance(error, socket.timeout)
+                reason = "no reply within %d s" % DEADLINE if silent else str(error) or repr(error)
+                results[host_ref] = dict.fromkeys(wanted[host_ref], reason)
         return results
 
     def _ask_here(self, function, vdi_uuids):

@@ -45,7 +45,7 @@ def main():
     vdi_uuids = of.split(",")
     try:
         if kind == "disk":
-            guard.guard_all(sr_uuid, vdi_uuids, name)
+            guard.guard(sr_uuid, of, guard.Token(of, name))
         elif kind == "disks":
             disks.serve(sr_uuid, vdi_uuids, name)
         elif kind == "task":

@@ -37,7 +37,7 @@ _SILENT = re.compile(rf"{_HOST} has claimed it for writing .*cannot be reached|"
                      r"may be in use on host [^(]*\((?P<tagged>[0-9])\), which does not reply")  # fmt: skip
 _UNASKED = re.compile(rf"asking {_HOST}")
 _CUT_OFF = re.compile(r"its kernel client (?P<address>\S+) is on the cluster's blocklist")
-_PAUSE = re.compile(r"tapdisk-pause did not (un)?pause VDI")
+_PAUSE = re.compile(r"did not (pause|unpause|resume) VDI")
 _NO_REPLY = re.compile(r"HOST_OFFLINE|CANNOT_CONTACT_HOST")
 
 
