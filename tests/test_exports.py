@@ -7,7 +7,6 @@ does by itself. The protocol itself is tested in rust/nbd-export.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

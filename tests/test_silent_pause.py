@@ -15,7 +15,7 @@ from lab.tree import PLUGIN_DIR, SITE_PACKAGES, SM_DIR
 # By the function of the driver: the plugin of the disk's host that it calls, and its error.
 CALLS = {
     "pause": ("smblock", "host {host} did not pause VDI {vdi}"),
-    "unpause": ("tapdisk-pause", "tapdisk-pause {what} to unpause VDI {vdi}"),
+    "unpause": ("tapdisk-pause", "tapdisk-pause {what} unpause VDI {vdi}"),
 }
 # As xapi's own session of a command; the deadlines are shortened, so that the test is short.
 ASK = """
@@ -68,6 +68,6 @@ def test_a_plugin_that_fails_at_once_is_not_logged_as_silent(function: str, disk
     plugin, error = CALLS[function]
     with plugin_of_second_host(disk, plugin, b"#!/bin/sh\nexit 1\n") as host:
         errors = errors_of(function, disk)
-    assert error.format(host=host.uuid, vdi=disk.uuid, what="failed") in errors
+    assert error.format(host=host.uuid, vdi=disk.uuid, what="failed to") in errors
     assert host.uuid in errors
     assert "within" not in errors

@@ -166,17 +166,19 @@ def measured(sr: CephSr, host: Dom0, count: int) -> Measured:
 def test_eight_disks_are_paused_for_no_longer_than_one_except_by_tapdisk(sr: CephSr, two: Dom0) -> None:
     sr.lab.ceph.set_monitor_pace("default")
     try:
-        one, eight = measured(sr, two, 1), measured(sr, two, 8)
+        ones, eight = [measured(sr, two, 1) for _ in range(3)], measured(sr, two, 8)
     finally:
         sr.lab.ceph.set_monitor_pace("fast")
-    print(f"1 disk: {one}\n8 disks: {eight}")
+    print(*(f"1 disk: {one}" for one in ones), f"8 disks: {eight}", sep="\n")
     for host in (two, sr.lab.hosts[0]) if sm_source() is None else ():  # a real SM logs by syslog
         log = host.get("/run/sm/SMlog").decode().splitlines()
         print(*(line for line in log if "paused for at most" in line or "after the first pause" in line), sep="\n")
     # The simulator of tapdisk starts a dozen processes for each disk, on two emulated processors. The rest is the same
     # for any number of disks, but for the noise of a busy machine.
-    if one.pause is None or eight.pause is None:
-        assert eight.gap <= 1.5 * one.gap
+    if eight.pause is None:
+        assert eight.gap <= 1.5 * max(one.gap for one in ones)
     else:
-        assert eight.pause.driver <= 1.5 * one.pause.driver
-    assert eight.command <= 2 * one.command
+        assert eight.pause.driver <= 1.5 * max(one.pause.driver for one in ones if one.pause)
+    assert eight.command <= 2 * max(one.command for one in ones)
+    # A kernel that meets the lock of a client that closes its image waits for 10 s.
+    assert max(each.gap for each in (*ones, eight)) < 8

@@ -19,6 +19,7 @@ from smblock.sm import blktap2, util
 
 LOCK_SECONDS = 10  # the wait for SM's lock of a VDI: an activation or a deactivation may hold it
 LOCKED = "another process of this host has held SM's lock of the VDI for %d s" % LOCK_SECONDS
+WAKE_SECONDS = 0.05  # much longer than the pause of a disk without requests takes
 ASKED_SECONDS = 5  # for a process that has connected to send its request
 
 
@@ -51,11 +52,16 @@ class Disks:
         self._paused_at = time.monotonic()
 
         def act(_, tapdisk):
-            # Not by SM's object of a tapdisk, which lists all of them again.
-            blktap2.TapCtl.pause(tapdisk.pid, tapdisk.minor)
+            waker.pids.add(tapdisk.pid)
+            try:
+                # Not by SM's object of a tapdisk, which lists all of them again.
+                blktap2.TapCtl.pause(tapdisk.pid, tapdisk.minor)
+            finally:
+                waker.pids.discard(tapdisk.pid)
             return DONE
 
-        return self._each("paused", act)
+        with Waker() as waker:
+            return self._each("paused", act)
 
     def resume(self):
         """Resumes the disks. Returns DONE, RAN with seconds, or an error by UUID."""
@@ -119,6 +125,36 @@ class Disks:
         if found is None:
             raise blktap2.TapdiskNotRunning(minor=minor)
         return found
+
+
+class Waker:
+    """Sends a message to tapdisks that do not return from a pause.
+
+    While requests are under way, tapdisk tries again to pause, at most every 10 ms, and waits for an event in
+    between. If the last request ends within these 10 ms, no event is left: tapdisk waits, with the disk paused, until
+    the next one, for up to 600 s (blktap v4.0.8: tapdisk_control_pause_vbd, SCHEDULER_MAX_TIMEOUT). Any message is one.
+    """
+
+    def __init__(self):
+        self.pids = set()  # of the tapdisks whose pauses have not returned
+        self._ended = threading.Event()
+
+    def __enter__(self):
+        threading.Thread(target=self._run, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+
+    def _run(self):
+        delay = WAKE_SECONDS
+        while not self._ended.wait(delay):
+            delay *= 2  # the processors are for tapdisks that are only slow
+            for pid in tuple(self.pids):
+                try:
+                    blktap2.TapCtl.list(pid=pid)
+                except Exception:
+                    util.logException("tapdisk %d" % pid)
 
 
 def serve(sr_uuid, vdi_uuids, name):

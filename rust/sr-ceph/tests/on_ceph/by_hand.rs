@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::lab::{Lab, A, B, FREED, MIB, SIZE};
 
 /// Runs `rbd` as the cluster's administrator. Returns its output.
-fn rbd(words: &[&str]) -> String {
+pub fn rbd(words: &[&str]) -> String {
     let conf = std::env::var("SMBLOCK_TEST_CEPH_CONF").unwrap();
     let admin = std::env::var("SMBLOCK_TEST_CEPH_ADMIN").unwrap_or_else(|_| "admin".to_owned());
     let mut command = Command::new("timeout");
@@ -40,7 +40,7 @@ fn type_in(text: &str, start: &str) {
 
 impl Lab {
     /// `POOL/IMAGE` of a VDI.
-    fn path(&self, vdi: &Uuid) -> String {
+    pub fn path(&self, vdi: &Uuid) -> String {
         let record = self.record(vdi).unwrap();
         format!("{}/{}", self.pool(), record.volume.image().name)
     }
@@ -67,7 +67,7 @@ impl Lab {
         waits
     }
 
-    fn delete(&self, vdi: &Uuid) {
+    pub fn delete(&self, vdi: &Uuid) {
         self.run(A, |sr| sr.delete_vdi(vdi)).unwrap();
     }
 

@@ -29,9 +29,15 @@ struct State {
     devices: BTreeMap<String, Vec<Mapped>>,
     /// The value of each key that a host has seen, and since when, in seconds since 1970.
     seen: BTreeMap<(String, String), (String, u64)>,
+    at_resume: Option<Rc<dyn Fn(&Uuid)>>,
 }
 
 impl Hosts {
+    /// Has a function called with each disk that is about to be resumed.
+    pub fn at_resume(&self, look: impl Fn(&Uuid) + 'static) {
+        self.0.borrow_mut().at_resume = Some(Rc::new(look));
+    }
+
     /// Starts a process on a host.
     pub fn start(&self, host: &str) -> HostSim {
         let mut state = self.0.borrow_mut();
@@ -151,6 +157,10 @@ impl Host for HostSim {
     }
 
     fn resume_disks(&self, vdis: &[Uuid]) -> Vec<Result<bool>> {
+        let look = self.hosts.0.borrow().at_resume.clone();
+        if let Some(look) = look {
+            vdis.iter().for_each(|vdi| look(vdi));
+        }
         let paused = &mut self.hosts.0.borrow_mut().paused;
         vdis.iter().map(|vdi| Ok(paused.remove(vdi))).collect()
     }

@@ -23,6 +23,7 @@ mod inspection;
 mod killed;
 mod lab;
 mod model;
+mod paused;
 mod pool;
 mod round_trips;
 mod tracking;

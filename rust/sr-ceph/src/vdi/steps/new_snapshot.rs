@@ -73,9 +73,9 @@ impl CephSr<'_> {
         let taken = self.pool.create_snapshot(&image.id, name);
         let taken = taken.doing(&format!("taking a snapshot of image {}", image.name));
         if paused {
+            self.pool.let_go();
             let doing = format!("resuming VDI {vdi} after a snapshot");
             let resumed = self.host.resume_disk(vdi).doing(&doing);
-            self.pool.let_go();
             match (resumed, &taken) {
                 (Ok(_), _) => {}
                 // The result of the snapshot decides what is undone.

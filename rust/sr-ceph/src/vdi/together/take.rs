@@ -79,8 +79,8 @@ impl CephSr<'_> {
             }
         }
         let mut snapshots = self.pool.create_snapshots(&wanted).into_iter();
-        let resumed = self.host.resume_disks(&vdis);
         self.pool.let_go();
+        let resumed = self.host.resume_disks(&vdis);
         let all = members.iter().zip(paused).zip(resumed);
         let taken = all.map(|((member, paused), resumed)| {
             let vdi = member.vdi;
