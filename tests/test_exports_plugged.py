@@ -102,6 +102,7 @@ def test_page_for_users_is_followed_to_the_letter(sr: CephSr, one: Dom0, two: Do
     sr.lab.xe("vm-shutdown", f"uuid={vm}", "force=true")
 
 
+@pytest.mark.slow  # test_snapshot_order.py shows it without a kernel
 def test_a_snapshot_of_an_export_is_one_moment_of_its_writes(disk: Disk, one: Dom0) -> None:
     uri = export(disk, "moment")
     with ThreadPoolExecutor() as beside:

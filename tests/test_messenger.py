@@ -46,6 +46,7 @@ def client_address(host: Dom0, device: str) -> str:
     return host.get(f"/sys/bus/rbd/devices/{device.removeprefix('/dev/rbd')}/client_addr").decode().strip()
 
 
+@pytest.mark.slow  # the matrix of kernels has it, too
 def test_a_kernel_speaks_v2_and_is_fenced_by_its_claims_address(sr: CephSr, one: Dom0) -> None:
     disk = Disk.create(sr)
     with disk.plugged(one):

@@ -141,6 +141,7 @@ def test_a_snapshot_of_a_running_disk_is_read_only_on_another_host(running: Runn
     assert running.snapshot.traces(one) == []
 
 
+@pytest.mark.slow  # test_rust_on_ceph.py compares the same content
 def test_a_disk_its_snapshot_and_its_clones_have_data_of_their_own(running: Running, one: Dom0, two: Dom0) -> None:
     clone = running.snapshot.clone()
     with clone.plugged(one) as device:
