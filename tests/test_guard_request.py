@@ -14,7 +14,7 @@ import threading
 import time
 import types
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,9 @@ class Host:
                 pid=minor + 1, minor=minor, state=state, type="aio", path="/dev/rbd0", unpause=None
             )
 
-    def list_one(self, pid: int) -> None:
-        self.events[pid - 1].set()
+    def wake(self, command: Sequence[str], **_: object) -> None:
+        assert command[:3] == ["/usr/sbin/tap-ctl", "list", "-p"]
+        self.events[int(command[3]) - 1].set()
 
     def pause(self, pid: int, minor: int) -> None:
         assert pid == minor + 1
@@ -90,9 +91,7 @@ def disks(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
         monkeypatch.delitem(sys.modules, name)
     package = types.ModuleType("smblock")  # without its core
     package.__path__ = [str(REPOSITORY / "drivers/smblock")]
-    control = types.SimpleNamespace(
-        pause=host.pause, unpause=host.unpause, list=host.list_one, CommandFailure=CommandFailure
-    )
+    control = types.SimpleNamespace(pause=host.pause, unpause=host.unpause, CommandFailure=CommandFailure)
     blktap2 = mock.MagicMock(TapCtl=control, TapdiskNotRunning=type("TapdiskNotRunning", (Exception,), {}))
     blktap2.Tapdisk.list = host.list
     link = tmp_path / "link"
@@ -108,7 +107,9 @@ def disks(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
         # A socket's path has at most 107 bytes; pytest's directories can be longer.
         with tempfile.TemporaryDirectory(prefix="guard-") as directory:
             monkeypatch.setattr(request, "DIRECTORY", directory)
-            yield importlib.import_module("smblock.disks")
+            disks: Any = importlib.import_module("smblock.disks")
+            monkeypatch.setattr(disks.subprocess, "run", host.wake)
+            yield disks
 
 
 @contextmanager

@@ -8,6 +8,7 @@ guard through its socket (guard_request.py): on another host, by the plugin of t
 import contextlib
 import json
 import socket
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from smblock.sm import blktap2, util
 
 LOCK_SECONDS = 10  # the wait for SM's lock of a VDI: an activation or a deactivation may hold it
 LOCKED = "another process of this host has held SM's lock of the VDI for %d s" % LOCK_SECONDS
+TAP_CTL = "/usr/sbin/tap-ctl"  # as in SM's blktap2
 WAKE_SECONDS = 0.05  # much longer than the pause of a disk without requests takes
 ASKED_SECONDS = 5  # for a process that has connected to send its request
 
@@ -151,10 +153,16 @@ class Waker:
         while not self._ended.wait(delay):
             delay *= 2  # the processors are for tapdisks that are only slow
             for pid in tuple(self.pids):
-                try:
-                    blktap2.TapCtl.list(pid=pid)
-                except Exception:
-                    util.logException("tapdisk %d" % pid)
+                wake(pid)
+
+
+def wake(pid):
+    """Sends a message to a tapdisk. Waits up to a second for the reply: a tapdisk without one delays no other."""
+    command = [TAP_CTL, "list", "-p", str(pid)]  # SM's function for it tries again and again
+    try:
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=1, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        util.SMlog("tapdisk %d, which does not return from a pause: %s" % (pid, error))
 
 
 def serve(sr_uuid, vdi_uuids, name):
