@@ -281,7 +281,8 @@ pub trait Pool: Comparison + Deletion + Inspection + Listing + Takeover + Templa
     fn create_snapshot(&self, image_id: &str, name: &str) -> Result<u64>;
     /// Opens images for [`Pool::create_snapshot`], which then needs no time for that. A failure is left to that call.
     fn hold_open(&self, _image_ids: &[&str]) {}
-    /// Closes them.
+    /// Closes them. This is done before a disk is resumed: a kernel that asks for the lock of an image while its owner
+    /// closes the image waits for 10 s.
     fn let_go(&self) {}
     /// Takes snapshots of several images at once: image ids with names. Returns a result for each, in their
     /// order.
