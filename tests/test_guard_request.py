@@ -22,6 +22,8 @@ from unittest import mock
 
 import pytest
 
+from lab import wait_for
+
 REPOSITORY = Path(__file__).parent.parent
 SR = str(uuid.uuid4())
 RUNNING, PAUSED = 0, 0x2A
@@ -187,6 +189,19 @@ def test_a_pause_returns_though_tapdisk_waits_for_an_event(
         began = time.monotonic()
         assert disks.ask(name, "pause", 5) == dict.fromkeys(host.disks, "")
         assert time.monotonic() - began < 1
+        disks.ask(name, "resume")
+
+
+def test_a_guard_that_does_not_reply_is_an_error_with_the_cause(
+    disks: Any, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("smblock.guard_request"), "ASK_SECONDS", 0.2)
+    host.seconds = 1
+    with guarded(disks, host) as name:
+        with pytest.raises(OSError, match=r"did not pause the disks within .* a tapdisk has requests that do not end"):
+            disks.ask(name, "pause", 5)
+        wait_for(lambda: set(host.states.values()) == {PAUSED}, "the late pause")
+        host.seconds = 0
         disks.ask(name, "resume")
 
 

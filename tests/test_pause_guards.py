@@ -14,22 +14,26 @@ from unittest import mock
 import pytest
 
 DRIVERS = Path(__file__).parent.parent / "drivers"
-VDI, TAGS = "vdi-uuid", {"host_one": "RW"}
+VDI = "vdi-uuid"
 TWO = (VDI, "another")
 
 
 class Stack:
     """A XAPI that records the calls of SM and of the plugin; SM's functions return `replies`.
 
-    `is_older`: its host has smblock 0.1.
+    `is_older`: its hosts have smblock 0.1. `hosts`: those that have the disks active.
     """
 
-    def __init__(self, pause: Any, replies: dict[str, bool], *, is_older: bool = False) -> None:
+    def __init__(
+        self, pause: Any, replies: dict[str, bool], *, is_older: bool = False, hosts: tuple[str, ...] = ("one",)
+    ) -> None:
+        self.older: set[str] = set()  # hosts without the functions for several disks
+        tags = {f"host_{host}": "RW" for host in hosts}
         self.calls: list[str] = []
         session = mock.MagicMock()
-        session.xenapi.VDI.get_sm_config.return_value = dict(TAGS)
+        session.xenapi.VDI.get_sm_config.return_value = tags
         session.xenapi.VDI.get_all_records_where.return_value = {
-            f"ref of {vdi}": {"uuid": vdi, "sm_config": dict(TAGS)} for vdi in TWO
+            f"ref of {vdi}": {"uuid": vdi, "sm_config": dict(tags)} for vdi in TWO
         }
         session.xenapi.host.get_uuid.return_value = "host-uuid"
         self.xapi = pause.CephXapi(lambda: session, "sr-uuid")
@@ -49,14 +53,17 @@ class Stack:
         if hosts:
             self.calls.append(function)
         replies = self.together[function]
-        if replies is None:
-            unknown = Exception(function)
-            unknown.details = ["UNKNOWN_XENAPI_PLUGIN_FUNCTION"]  # type: ignore[attr-defined]
-            return dict.fromkeys(hosts, (None, unknown))
-        if isinstance(replies, Exception):
-            return dict.fromkeys(hosts, (None, replies))
-        return {host: (json.dumps({vdi: replies.get(vdi, "") for vdi in args_of(host)["vdis"].split(",")}), None)
-                for host in hosts}  # fmt: skip
+        unknown = Exception(function)
+        unknown.details = ["UNKNOWN_XENAPI_PLUGIN_FUNCTION"]  # type: ignore[attr-defined]
+
+        def reply(host: str) -> tuple[str | None, Exception | None]:
+            if replies is None or host in self.older:
+                return None, unknown
+            if isinstance(replies, Exception):
+                return None, replies
+            return json.dumps({vdi: replies.get(vdi, "") for vdi in args_of(host)["vdis"].split(",")}), None
+
+        return {host: reply(host) for host in hosts}
 
     def _sm(self, name: str, reply: bool) -> Callable[..., bool]:
         def call(*_: object) -> bool:
@@ -144,6 +151,17 @@ def test_disks_of_a_host_with_an_older_smblock_are_paused_one_by_one(pause: Any)
     assert stack.xapi.unpause(*TWO) == [(True, None)] * 2
     expected = {"tap_pause": 2, "tap_unpause": 2, "guard_pause": 2, "end_guard": 2, "resume_disks": 0}
     assert {call: stack.calls.count(call) for call in expected} == expected
+
+
+@pytest.mark.parametrize("older", [{"one"}, {"one", "two"}])
+def test_a_disk_that_one_of_its_hosts_has_paused_is_resumed_before_sm_pauses_it(older: set[str], pause: Any) -> None:
+    stack = Stack(pause, {}, hosts=("one", "two"))
+    stack.older = older
+    assert stack.xapi.pause(VDI) == [None]
+    resumed = ["resume_disks"] if older == {"one"} else []
+    assert stack.calls[: len(resumed) + 2] == ["pause_disks", *resumed, "guard_pause"]
+    assert stack.calls.count("tap_pause") == 1
+    assert stack.xapi.unpause(VDI) == [(True, None)]
 
 
 def test_a_disk_that_cannot_be_paused_is_named_and_resumed_with_the_others(pause: Any) -> None:

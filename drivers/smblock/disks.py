@@ -151,8 +151,10 @@ class Waker:
     def _run(self):
         delay = WAKE_SECONDS
         while not self._ended.wait(delay):
-            delay *= 2  # the processors are for tapdisks that are only slow
-            for pid in tuple(self.pids):
+            pids = tuple(self.pids)
+            # The processors are for tapdisks that are only slow. Before the first pause, the wait is for SM's locks.
+            delay = 2 * delay if pids else WAKE_SECONDS
+            for pid in pids:
                 wake(pid)
 
 
@@ -189,16 +191,16 @@ def _serve(listener, disks):
             asked, _ = listener.accept()
         except OSError:
             return  # the guard has ended
+        resumed = {}
         with asked:
             try:
                 asked.settimeout(ASKED_SECONDS)
                 with asked.makefile("rb") as reader:
                     what = reader.readline().strip().decode()
                 done = methods[what]()
+                resumed = done if what == "resume" else {}
                 asked.sendall(json.dumps(done).encode())
                 asked.shutdown(socket.SHUT_WR)
             except Exception:
                 util.logException("a guard's socket")
-                continue
-        if what == "resume":
-            disks.release(done)  # from here on this process may end
+        disks.release(resumed)  # from here on this process may end

@@ -16,6 +16,7 @@ DONE, RAN = "", "ran "
 READY_SECONDS = 10  # for a guard to start
 ASK_SECONDS = 25  # the caller's own deadline is longer
 POLL = 0.02
+SILENT = "the guard did not %s the disks within %d s: a tapdisk has requests that do not end, or does not reply"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 # There is no guard, or it has ended.
 _ABSENT = (errno.ENOENT, errno.ECONNREFUSED)
@@ -43,7 +44,10 @@ def ask(name, what, ready=0):
                 if time.monotonic() > end:
                     return None
             else:
-                return _talk(asked, what)
+                try:
+                    return _talk(asked, what)
+                except socket.timeout:
+                    raise OSError(SILENT % (what, ASK_SECONDS)) from None
         time.sleep(POLL)
 
 

@@ -47,16 +47,19 @@ class DisksTogether:
             tags.add(PAUSED, "true")
         for vdi_uuid, (_, sm_config) in self._sm_configs(vdi_uuids).items():
             self._hosts[vdi_uuid] = hosts_of(sm_config)
-        errors, self.left = {}, []
+        errors, left, unable = {}, set(), set()
         self._began = time.monotonic()
         for host_ref, done in self._ask("pause_disks", vdi_uuids).items():
             if done is None:
-                self.left += [vdi_uuid for vdi_uuid in vdi_uuids if host_ref in self._hosts[vdi_uuid]]
+                unable.add(host_ref)
+                left.update(vdi_uuid for vdi_uuid in vdi_uuids if host_ref in self._hosts[vdi_uuid])
                 continue
             for vdi_uuid, result in done.items():
                 if result != DONE:
                     errors[vdi_uuid] = self._error("pause", vdi_uuid, result)
         self._paused = time.monotonic()
+        self.left = [vdi_uuid for vdi_uuid in vdi_uuids if vdi_uuid in left]
+        self._ask("resume_disks", self.left, unable)  # another host of the disk may have paused it
         for vdi_uuid in self.left:
             self._forget(vdi_uuid)
             errors.pop(vdi_uuid, None)
@@ -99,13 +102,13 @@ class DisksTogether:
         found = self._get_session().xenapi.VDI.get_all_records_where(query)
         return {vdi["uuid"]: (vdi_ref, vdi["sm_config"]) for vdi_ref, vdi in found.items()}
 
-    def _ask(self, function, vdi_uuids):
-        """Calls a function of each host that has any of the disks active. Returns its results by UUID, by host. None
-        for a host that has no such function, or that XAPI cannot ask."""
+    def _ask(self, function, vdi_uuids, but=()):
+        """Calls a function of each host, `but` some, that has any of the disks active. Returns its results by UUID, by
+        host. None for a host that has no such function, or that XAPI cannot ask."""
         session = self._get_session()
         wanted = {}
         for vdi_uuid in vdi_uuids:
-            for host_ref in self._hosts[vdi_uuid]:
+            for host_ref in set(self._hosts[vdi_uuid]).difference(but):
                 wanted.setdefault(host_ref, []).append(vdi_uuid)
         if not wanted:
             return {}
