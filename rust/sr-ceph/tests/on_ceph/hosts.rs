@@ -17,6 +17,9 @@ use uuid::Uuid;
 #[derive(Clone, Default)]
 pub struct Hosts(Rc<RefCell<State>>);
 
+/// Called with a disk.
+type Look = Rc<dyn Fn(&Uuid)>;
+
 #[derive(Default)]
 struct State {
     /// Seconds that every host's clock is ahead of the real clock.
@@ -29,7 +32,7 @@ struct State {
     devices: BTreeMap<String, Vec<Mapped>>,
     /// The value of each key that a host has seen, and since when, in seconds since 1970.
     seen: BTreeMap<(String, String), (String, u64)>,
-    at_resume: Option<Rc<dyn Fn(&Uuid)>>,
+    at_resume: Option<Look>,
 }
 
 impl Hosts {
