@@ -154,7 +154,7 @@ def test_disks_of_a_host_with_an_older_smblock_are_paused_one_by_one(pause: Any)
 
 
 @pytest.mark.parametrize("older", [{"one"}, {"one", "two"}])
-def test_a_disk_that_one_of_its_hosts_has_paused_is_resumed_before_sm_pauses_it(older: set[str], pause: Any) -> None:
+def test_a_disk_that_one_host_has_paused_is_resumed_before_sm_pauses_it(older: set[str], pause: Any) -> None:
     stack = Stack(pause, {}, hosts=("one", "two"))
     stack.older = older
     assert stack.xapi.pause(VDI) == [None]
