@@ -96,7 +96,6 @@ def test_a_disk_is_refused_with_another_key_and_leaves_nothing_behind(disk: Vdi[
     assert open_claims(disk) == []
 
 
-@pytest.mark.slow  # test_crucible_safety.py has a wrong key without a kernel
 def test_a_wrong_key_is_refused_within_seconds_before_any_key_is_recorded(disk: Vdi[CrucibleSr], one: Dom0) -> None:
     key_file = f"/etc/smblock/{disk.uuid}.key"
     right = one.get(key_file)
@@ -119,7 +118,6 @@ def test_a_wrong_key_is_refused_within_seconds_before_any_key_is_recorded(disk: 
     assert "crucible_key" in sm_config(disk)
 
 
-@pytest.mark.slow  # test_crucible_safety.py has a frozen target without a kernel
 def test_the_next_check_reports_a_frozen_target_of_a_plugged_disk(
     disk: Vdi[CrucibleSr], volume: Volume, one: Dom0
 ) -> None:

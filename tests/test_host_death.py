@@ -46,7 +46,7 @@ def crash(guests_rbd_pool: RbdPool, crucible_guests: CrucibleLab, guests: CephRb
     crucible_sr.forget()
 
 
-@pytest.mark.slow  # test_fencing.py has the same of an SR of type cephrbd
+@pytest.mark.slow  # test_crucible_safety.py has it without kernels
 def test_a_silent_host_keeps_its_disks_until_it_is_declared_dead(
     crash: Crash, guests: CephRbdLab, one: Dom0, two: Dom0
 ) -> None:

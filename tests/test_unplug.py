@@ -52,7 +52,6 @@ def shut_down(disk: Disk, vm: str) -> None:
     lab.xe("vm-destroy", f"uuid={vm}")
 
 
-@pytest.mark.slow  # waits for the watches of two kernels
 def test_a_vm_is_shut_down_after_its_pool_was_renamed(short_watches: None, sr: CephSr, one: Dom0, two: Dom0) -> None:
     lab, pool = sr.lab, sr.pool
     disk = Disk.create(sr)

@@ -28,7 +28,6 @@ def sr(guests_rbd_pool: RbdPool, serves_phy: bool) -> CephSr:
     return guests_rbd_pool.create_sr("versions", "device-config:datapath=phy")
 
 
-@pytest.mark.slow  # test_versions.py has it without kernels
 def test_a_claim_of_one_version_keeps_the_other_off_the_disk(sr: CephSr, one: Dom0, two: Dom0) -> None:
     disk = Disk.create(sr)
     data = b"kept" * (MIB // 4)
