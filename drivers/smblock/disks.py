@@ -1,8 +1,9 @@
 """Pauses and resumes disks of this host at once, for their snapshots.
 
 The disks are paused for as long as this takes. So their guard does it: before the first pause it has SM's modules and
-the list of tapdisks. Nothing starts while disks are paused but tap-ctl, once for each disk. The command asks the
-guard through its socket (guard_request.py): on another host, by the plugin of that host.
+the list of tapdisks. Nothing starts while disks are paused but tap-ctl: once for each disk, and for a tapdisk that does
+not return from its pause. The command asks the guard through its socket (guard_request.py): on another host, by the
+plugin of that host.
 """
 
 import contextlib

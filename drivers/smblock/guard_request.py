@@ -44,17 +44,17 @@ def ask(name, what, ready=0):
                 if time.monotonic() > end:
                     return None
             else:
-                try:
-                    return _talk(asked, what)
-                except socket.timeout:
-                    raise OSError(SILENT % (what, ASK_SECONDS)) from None
+                return _talk(asked, what)
         time.sleep(POLL)
 
 
 def _talk(asked, what):
-    asked.sendall(what.encode() + b"\n")
-    with asked.makefile("rb") as reader:
-        reply = reader.read().decode()
+    try:
+        asked.sendall(what.encode() + b"\n")
+        with asked.makefile("rb") as reader:
+            reply = reader.read().decode()
+    except socket.timeout:
+        raise OSError(SILENT % (what, ASK_SECONDS)) from None
     if not reply:
         raise OSError("the guard has ended without a reply")
     return json.loads(reply)
